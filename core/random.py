@@ -1,0 +1,286 @@
+"""Random numbers: Philox4x32-10, a counter-based generator, and the ``Generator`` that hands out counters.
+
+There is one stream of 32-bit words per seed. Word ``i`` of a draw at ``offset`` is word ``i % 4`` of the
+block whose counter is ``offset + i // 4`` (64 bits, little end first, the upper 64 bits zero) and whose key
+is the 64-bit seed. So every backend and any number of threads make the same bits, and a generator's whole
+state is ``(seed, offset)``.
+
+The functions below define, in plain integers, the bits and every sampler made of them; the kernels and ops
+are checked against them. Source of the algorithm: J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw,
+"Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from flambeau.core.device import device as Device
+
+ROUNDS: Final = 10
+MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)  # of counter words 0 and 2
+KEY_STEPS: Final = (0x9E3779B9, 0xBB67AE85)  # added to the key words after each round
+WORDS_PER_BLOCK: Final = 4
+#: How many random bits a uniform number of each dtype has: the most that keep it below 1 exactly.
+UNIFORM_BITS: Final = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
+
+_MASK32: Final = 0xFFFFFFFF
+_MASK64: Final = 0xFFFFFFFFFFFFFFFF
+_DEFAULT_SEED: Final = 67280421310721  # PyTorch's, for a Generator that nobody has seeded
+
+Words = tuple[int, int, int, int]
+
+
+def philox4x32(counter: Sequence[int], key: Sequence[int], rounds: int = ROUNDS) -> Words:
+    """One block: four random 32-bit words from four counter words and two key words.
+
+    >>> [f"{word:08x}" for word in philox4x32((0, 0, 0, 0), (0, 0))]
+    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(rounds):
+        low, high = MULTIPLIERS[0] * c0, MULTIPLIERS[1] * c2
+        c0, c1, c2, c3 = (high >> 32) ^ c1 ^ k0, high & _MASK32, (low >> 32) ^ c3 ^ k1, low & _MASK32
+        k0, k1 = (k0 + KEY_STEPS[0]) & _MASK32, (k1 + KEY_STEPS[1]) & _MASK32
+    return c0, c1, c2, c3
+
+
+def random_words(seed: int, offset: int, length: int) -> list[int]:
+    """The ``length`` words that the ``random_bits`` kernel returns for this seed and offset.
+
+    >>> random_words(0, 0, 5)[:4] == list(philox4x32((0, 0, 0, 0), (0, 0)))
+    True
+    """
+    key = (seed & _MASK32, seed >> 32 & _MASK32)
+    words: list[int] = []
+    for block in range(-(-length // WORDS_PER_BLOCK)):
+        counter = (offset + block) & _MASK64
+        words.extend(philox4x32((counter & _MASK32, counter >> 32, 0, 0), key))
+    return words[:length]
+
+
+# Samplers, one number each: what the ops compute elementwise from a draw's words. Those that take two
+# words take words 2i and 2i + 1 for element i, except normals, of which one pair of words makes two.
+
+
+def uniform(word: int, bits: int = 24) -> float:
+    """A number in [0, 1) from the top ``bits`` (at most 32, see ``UNIFORM_BITS``) of a word.
+
+    >>> uniform(0xFFFFFFFF) == 1 - 2**-24
+    True
+    """
+    return (word >> (32 - bits)) * 2.0**-bits
+
+
+def uniform_double(first: int, second: int) -> float:
+    """A float64 in [0, 1) with 53 random bits: 27 of the first word above 26 of the second."""
+    return ((first >> 5) * 2.0**26 + (second >> 6)) * 2.0**-53
+
+
+def normal_pair(first: float, second: float) -> tuple[float, float]:
+    """Elements 2i and 2i + 1 of a standard normal draw, by Box and Muller, from two uniforms in [0, 1).
+
+    The first uniform is turned round, ``1 - u``, into (0, 1], so that the logarithm is finite.
+    """
+    radius = math.sqrt(-2.0 * math.log(1.0 - first))
+    angle = 2.0 * math.pi * second
+    return radius * math.cos(angle), radius * math.sin(angle)
+
+
+def uniform_int(first: int, second: int, span: int) -> int:
+    """An integer in [0, span), span at most 2**64: the upper half of the 128-bit product of span and 64 bits.
+
+    Each value's probability is off by less than ``span / 2**64`` of itself. In 64-bit unsigned steps, for
+    span up to 2**32: ``(first * span + (second * span >> 32)) >> 32``.
+
+    >>> uniform_int(0x80000000, 0, 10), uniform_int(0xFFFFFFFF, 0xFFFFFFFF, 10)
+    (5, 9)
+    """
+    return ((first << 32 | second) * span) >> 64
+
+
+def sort_key(first: int, second: int) -> int:
+    """The signed 64-bit key whose stable ascending argsort is a random permutation."""
+    key = first << 32 | second
+    return key - (1 << 64) if key >> 63 else key
+
+
+def permutation(seed: int, offset: int, length: int) -> list[int]:
+    """The permutation of ``range(length)`` that ``randperm`` returns for this seed and offset."""
+    words = random_words(seed, offset, 2 * length)
+    keys = [sort_key(*words[2 * i : 2 * i + 2]) for i in range(length)]
+    return sorted(range(length), key=keys.__getitem__)
+
+
+class Generator:
+    """A seed and a position in its stream of random words; every sampler takes one as ``generator=``.
+
+    ``device`` is kept for PyTorch's sake: the same generator gives the same numbers on every device.
+    Drawing is safe from several threads at once; each draw gets counters of its own.
+
+    >>> g = Generator().manual_seed(7)
+    >>> g.reserve(5), g.reserve(1), g.state
+    (0, 2, (7, 3))
+    """
+
+    __slots__ = ("_lock", "_offset", "_seed", "device")
+
+    def __init__(self, device: Any = "cpu"):
+        self.device = Device(device)
+        self._lock = threading.Lock()
+        self._seed, self._offset = _DEFAULT_SEED, 0
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the stream of ``seed``, an int in [-2**63, 2**64) (a negative one counts modulo 2**64)."""
+        self.state = (_checked_seed(seed), 0)
+        return self
+
+    def seed(self) -> int:
+        """Start the stream of a seed drawn from the operating system, and return that seed."""
+        chosen = int.from_bytes(os.urandom(8), "little")
+        self.manual_seed(chosen)
+        return chosen
+
+    def initial_seed(self) -> int:
+        """The seed of the present stream."""
+        return self._seed
+
+    def reserve(self, count: int) -> int:
+        """Take the counters for ``count`` words: the offset to draw them at, which nobody else gets."""
+        return self.draw(count)[1]
+
+    def draw(self, count: int) -> tuple[int, int]:
+        """The seed and the offset for ``count`` words, read together."""
+        with self._lock:
+            seed, offset = self._seed, self._offset
+            self._offset = (offset + -(-count // WORDS_PER_BLOCK)) & _MASK64
+        return seed, offset
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """(seed, offset), as plain ints; may be assigned."""
+        with self._lock:
+            return self._seed, self._offset
+
+    @state.setter
+    def state(self, value: tuple[int, int]) -> None:
+        seed, offset = value
+        with self._lock:
+            self._seed, self._offset = seed & _MASK64, offset & _MASK64
+
+    def get_offset(self) -> int:
+        """How many blocks of four words have been taken."""
+        return self._offset
+
+    def set_offset(self, offset: int) -> None:
+        """Go on at block ``offset`` (int, not negative) of the present stream."""
+        if offset < 0:
+            raise ValueError(f"Generator.set_offset: offset must not be negative, got {offset}")
+        self.state = (self._seed, offset)
+
+    def get_state(self) -> Any:
+        """The state as a uint8 Tensor of 16 elements on the CPU: seed and offset, little end first."""
+        from flambeau.core.creation import tensor
+        from flambeau.core.dtype import uint8
+
+        return tensor(list(_pack(self.state)), dtype=uint8, device="cpu")
+
+    def set_state(self, new_state: Any) -> Generator:
+        """Go on from what :meth:`get_state` returned; raises ValueError for anything else."""
+        values = new_state.tolist() if hasattr(new_state, "tolist") else list(new_state)
+        try:
+            self.state = _unpack(bytes(values))
+        except (TypeError, ValueError):
+            raise ValueError(
+                "Generator.set_state: new_state must be the uint8 tensor of 16 elements that get_state() returns, "
+                f"got {type(new_state).__name__} of {len(values)} elements"
+            ) from None
+        return self
+
+    def clone_state(self) -> Generator:
+        """A generator of its own that goes on from the same state."""
+        twin = Generator(self.device)
+        twin.state = self.state
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.device, self.state)
+
+    def __repr__(self) -> str:
+        seed, offset = self.state
+        return f"<flambeau.Generator device={self.device}, seed={seed}, offset={offset}>"
+
+
+def _restore(device: Device, state: tuple[int, int]) -> Generator:
+    generator = Generator(device)
+    generator.state = state
+    return generator
+
+
+def _checked_seed(seed: int) -> int:
+    try:
+        number = int(seed)
+    except (TypeError, ValueError):
+        raise TypeError(f"manual_seed: seed must be an int, got {seed!r} ({type(seed).__name__})") from None
+    if not -(1 << 63) <= number < 1 << 64:
+        raise ValueError(f"manual_seed: seed must be in [-2**63, 2**64), got {number}")
+    return number & _MASK64
+
+
+def _pack(state: tuple[int, int]) -> bytes:
+    return b"".join(number.to_bytes(8, "little") for number in state)
+
+
+def _unpack(data: bytes) -> tuple[int, int]:
+    if len(data) != 16:
+        raise ValueError("a state has 16 bytes")
+    return int.from_bytes(data[:8], "little"), int.from_bytes(data[8:], "little")
+
+
+#: What the samplers draw from when no ``generator`` is given; seeded by the operating system at start.
+default_generator = Generator()
+default_generator.seed()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator, for every device; returns it. ``seed``: an int in [-2**63, 2**64)."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Seed the default generator from the operating system; returns the seed."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed that the default generator was last given."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Any:
+    """The default generator's state, a uint8 Tensor of 16 elements."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Any) -> None:
+    """Set the default generator's state to what :func:`get_rng_state` returned."""
+    default_generator.set_state(new_state)
+
+
+@contextlib.contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True) -> Iterator[None]:
+    """Whatever is drawn inside, the default generator goes on afterwards as if nothing had been drawn.
+
+    ``devices`` is accepted for PyTorch's sake; one generator serves them all.
+    """
+    before = default_generator.state
+    try:
+        yield
+    finally:
+        if enabled:
+            default_generator.state = before
