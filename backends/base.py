@@ -1,0 +1,250 @@
+"""The backend contract: what a device's plugin gives, and the table that its kernels stand in.
+
+A backend subclasses :class:`Backend`, gives it storage calls, and registers kernels in its
+``kernels`` table. Kernels take and return the backend's arrays; they never see a Tensor and know
+nothing of autograd. ``docs/writing-a-backend`` walks through one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
+
+API_VERSION = 1
+
+Kernel = Callable[..., Any]
+Shape = tuple[int, ...]
+
+#: The kernels that a backend must have; every op decomposes to these. Frozen per API version.
+MINIMUM_ELEMENTWISE = (
+    "neg", "abs", "exp", "log", "sqrt", "sin", "cos", "floor",
+    "add", "sub", "mul", "div", "idiv", "fmod", "pow", "maximum", "lt", "eq",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "shl", "shr", "where",
+)  # fmt: skip
+MINIMUM = (*MINIMUM_ELEMENTWISE, "sum", "max", "argmax", "argsort", "matmul", "gather", "scatter", "arange", "random_bits")
+
+
+class Layout(NamedTuple):
+    """Where an array's elements stand in its storage; strides and offset count elements, not bytes."""
+
+    shape: Shape
+    strides: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One kernel in a table: the function and the dtypes it is for (None: every dtype)."""
+
+    fn: Kernel
+    dtypes: frozenset[DType] | None
+    source: str  # the plugin or table that registered it, for `explain`
+
+    def serves(self, dtype: DType) -> bool:
+        return self.dtypes is None or dtype in self.dtypes
+
+
+class KernelTable:
+    """Kernels by op name, each with its dtypes, and a parent table to ask next.
+
+    >>> table = KernelTable("demo")
+    >>> @table.kernel("neg", dtypes=dt.FLOATS)
+    ... def neg(x, out=None): ...
+    >>> table.find("neg", dt.float32) is neg, table.find("neg", dt.int8)
+    (True, None)
+    """
+
+    def __init__(self, source: str, parent: KernelTable | None = None):
+        self.source = source
+        self.parent = parent
+        self.on_change: list[Callable[[], None]] = []
+        self._entries: dict[str, list[Registered]] = {}
+
+    def register(self, name: str, fn: Kernel, dtypes: Iterable[DType] | None = None) -> Kernel:
+        """Add a kernel; for dtypes that an earlier one of this table serves too, the later one wins."""
+        entry = Registered(fn, None if dtypes is None else frozenset(dtypes), self.source)
+        self._entries.setdefault(name, []).insert(0, entry)
+        for notify in self.on_change:
+            notify()
+        return fn
+
+    def kernel(self, name: str, dtypes: Iterable[DType] | None = None) -> Callable[[Kernel], Kernel]:
+        """The decorator form of :meth:`register`."""
+        return lambda fn: self.register(name, fn, dtypes)
+
+    def own(self, name: str, dtype: DType) -> Registered | None:
+        return next((e for e in self._entries.get(name, ()) if e.serves(dtype)), None)
+
+    def lookup(self, name: str, dtype: DType) -> Registered | None:
+        """The entry that serves ``name`` for ``dtype``, here or in a parent."""
+        table: KernelTable | None = self
+        while table is not None:
+            found = table.own(name, dtype)
+            if found is not None:
+                return found
+            table = table.parent
+        return None
+
+    def find(self, name: str, dtype: DType) -> Kernel | None:
+        found = self.lookup(name, dtype)
+        return None if found is None else found.fn
+
+    def names(self) -> Iterator[str]:
+        yield from self._entries
+        if self.parent is not None:
+            yield from (n for n in self.parent.names() if n not in self._entries)
+
+
+@dataclass(frozen=True)
+class DeviceProperties:
+    """What a device is: its name for people, and its memory in bytes (0: not known)."""
+
+    name: str
+    total_memory: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class MemoryStats:
+    """Bytes and counts of one device's allocations."""
+
+    allocated: int = 0
+    peak: int = 0
+    reserved: int = 0
+    limit: int | None = None
+    allocations: int = 0
+
+
+class BackendUnavailableError(RuntimeError):
+    """A device was asked for whose backend cannot run here; the text says why and what to install."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """A device has no room for an allocation; the device stays usable."""
+
+
+class DeviceLostError(RuntimeError):
+    """A device stopped answering, or belongs to the process before a fork."""
+
+
+class Backend:
+    """One device type. Subclass it, set ``device_type``, ``array`` and ``kernels``, write the storage calls.
+
+    ``index`` arguments are the device's number within the type. Shapes are tuples of ints, dtypes
+    :class:`~flambeau.core.dtype.DType`; "host" arrays are numpy's.
+    """
+
+    device_type: ClassVar[str]
+    api_version: ClassVar[int] = API_VERSION
+    array: type  # the class of this backend's arrays
+    kernels: KernelTable
+    #: has_fp64, has_fp16, has_streams, can_pin, shares_host, compiler, collectives, distinct_memory, ...
+    capabilities: frozenset[str] = frozenset()
+    index_dtype: DType = dt.int64
+
+    # -- what is there -------------------------------------------------------------------------
+    def is_available(self) -> bool:
+        """Whether at least one device can be used now; must not raise."""
+        return self.unavailable_reason() is None
+
+    def unavailable_reason(self) -> str | None:
+        """Why not, and what would help; None when available."""
+        return None
+
+    def device_count(self) -> int:
+        return 1 if self.is_available() else 0
+
+    def properties(self, index: int = 0) -> DeviceProperties:
+        return DeviceProperties(self.device_type)
+
+    def supports(self, dtype: DType, index: int = 0) -> bool:
+        """Whether arrays of ``dtype`` can live on the device."""
+        return True
+
+    def has(self, capability: str) -> bool:
+        return capability in self.capabilities
+
+    def memory_stats(self, index: int = 0) -> MemoryStats:
+        return MemoryStats()
+
+    def set_memory_limit(self, limit: int | None, index: int = 0) -> None:
+        """Refuse allocations beyond ``limit`` bytes in all (None: no limit)."""
+        raise NotImplementedError(f"{self.device_type}: this backend has no memory limit")
+
+    def empty_cache(self) -> None:
+        """Give pooled memory back to the driver."""
+
+    # -- storage -------------------------------------------------------------------------------
+    def empty(self, shape: Shape, dtype: DType, index: int = 0) -> Any:
+        """A new contiguous array, its values undefined."""
+        raise NotImplementedError
+
+    def from_host(self, host: np.ndarray[Any, Any], dtype: DType, index: int = 0) -> Any:
+        """A new array with a copy of ``host``'s values (any strides; its dtype is ``dtype.numpy``)."""
+        raise NotImplementedError
+
+    def to_host(self, array: Any) -> np.ndarray[Any, Any]:
+        """The values as a numpy array of the same shape; it may share memory only if ``shares_host``."""
+        raise NotImplementedError
+
+    def copy_into(self, dst: Any, src: Any) -> None:
+        """Write ``src`` to ``dst`` on one device: any strides, casting, broadcasting, overlap allowed."""
+        raise NotImplementedError
+
+    def as_strided(self, array: Any, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None) -> Any:
+        """A view of the same storage; strides (any sign) and absolute offset in elements of the result's dtype."""
+        raise NotImplementedError
+
+    # -- what an array is ----------------------------------------------------------------------
+    def layout(self, array: Any) -> Layout:
+        raise NotImplementedError
+
+    def dtype_of(self, array: Any) -> DType:
+        raise NotImplementedError
+
+    def index_of(self, array: Any) -> int:
+        """The number of the device that holds ``array``."""
+        return 0
+
+    def storage_id(self, array: Any) -> int:
+        """An integer that two arrays share exactly when they share storage."""
+        raise NotImplementedError
+
+    def storage_nbytes(self, array: Any) -> int:
+        """The size of the whole storage behind ``array``, in bytes."""
+        raise NotImplementedError
+
+    def wrap(self, value: Any, dtype: DType, index: int = 0) -> Any:
+        """An array of this backend from a kernel's result of another class (numpy's scalars)."""
+        return self.from_host(np.asarray(value, dtype.numpy), dtype, index)
+
+    def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> Any:
+        """The form in which elementwise kernels of this backend like a scalar operand."""
+        return self.from_host(np.asarray(value, dtype.numpy), dtype, index)
+
+    # -- kernels -------------------------------------------------------------------------------
+    def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
+        """A kernel ``fn(*ins, out=None)`` for a scalar expression (:mod:`flambeau.core.expr`), or None.
+
+        ``dtypes`` are the operands' and ``out`` the result's. None sends the op on to its body.
+        """
+        return None
+
+    # -- time ----------------------------------------------------------------------------------
+    def synchronize(self, index: int = 0) -> None:
+        """Wait until everything enqueued is done."""
+
+    def check(self, index: int = 0) -> None:
+        """Raise what went wrong late (a bad index, a lost device); called at each host read."""
+
+    def set_num_threads(self, count: int) -> None:
+        """Use at most ``count`` host threads; a backend without host threads ignores it."""
+
+    def after_fork(self) -> None:
+        """Called in a forked child: mark what cannot be used there."""

@@ -1,0 +1,161 @@
+"""Binding what users type to a schema: both names of each argument, axes counted from the end, sequences."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flambeau.core.device import device
+from flambeau.core.dtype import as_dtype
+from flambeau.core.errors import ShapeError
+from flambeau.core.record import Op
+from flambeau.core.schema import REQUIRED, Argument
+
+
+class _Cache(dict[Any, Any]):
+    """A bounded memo of a pure function of the key."""
+
+    def __init__(self, fn: Any, limit: int = 10_000):
+        super().__init__()
+        self._fn, self._limit = fn, limit
+
+    def __missing__(self, key: Any) -> Any:
+        value = self._fn(*key)
+        if len(self) >= self._limit:
+            self.clear()
+        self[key] = value
+        return value
+
+
+def normal_axis(axis: Any, ndim: int, name: str = "dim") -> int:
+    """``axis`` counted from the front; IndexError when the tensor has no such dimension."""
+    try:
+        i = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {axis!r} ({type(axis).__name__})") from None
+    span = max(ndim, 1)
+    if not -span <= i < span:
+        raise IndexError(
+            f"Dimension out of range: {name}={i}, but a tensor with {ndim} dimension(s) takes {-span} to {span - 1}"
+        )
+    return i + span if i < 0 else i
+
+
+def normal_axes(axes: Any, ndim: int, name: str = "dim") -> tuple[int, ...] | None:
+    """A tuple of different axes counted from the front; None (and, as in torch, an empty tuple) means all."""
+    if axes is None:
+        return None
+    if not isinstance(axes, (tuple, list)):
+        axes = (axes,)
+    if not axes:
+        return None
+    found = tuple(normal_axis(a, ndim, name) for a in axes)
+    if len(set(found)) != len(found):
+        raise RuntimeError(f"dim {tuple(axes)} appears multiple times in the list of {name}s")
+    return found if ndim else None
+
+
+AXES = _Cache(normal_axes)
+AXIS = _Cache(normal_axis)
+
+
+def ints(value: Any, name: str) -> tuple[int, ...]:
+    """A tuple of ints from an int or a sequence of them."""
+    if isinstance(value, (tuple, list)):
+        try:
+            return tuple(operator.index(v) for v in value)
+        except TypeError:
+            raise TypeError(f"{name} must be ints, got {value!r}") from None
+    return (operator.index(value),)
+
+
+def new_shape(old: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` with its -1 filled in; ShapeError when the element counts differ."""
+    size, known, unknown = 1, 1, -1
+    for n in old:
+        size *= n
+    for i, n in enumerate(shape):
+        if n == -1:
+            if unknown >= 0:
+                raise ShapeError(f"reshape: only one dimension can be inferred, got shape {shape}")
+            unknown = i
+        elif n < 0:
+            raise ShapeError(f"reshape: invalid size {n} in shape {shape}")
+        else:
+            known *= n
+    if unknown >= 0:
+        if known == 0 or size % known:
+            raise ShapeError(f"reshape: shape {shape} is invalid for input of shape {tuple(old)} ({size} elements)")
+        return (*shape[:unknown], size // known, *shape[unknown + 1 :])
+    if known != size:
+        raise ShapeError(f"reshape: shape {shape} is invalid for input of shape {tuple(old)} ({size} elements)")
+    return tuple(shape)
+
+
+NEW_SHAPE = _Cache(new_shape)
+
+
+def _value(p: Argument, value: Any, ndim: int, op: Op) -> Any:
+    """One param as the kernels want it."""
+    name, kind = p.public, p.type
+    if kind == "Axes":
+        return normal_axes(value, ndim, name)
+    if kind == "Axis":
+        return None if value is None else normal_axis(value, ndim, name)
+    if kind == "Ints":
+        return None if value is None else ints(value, f"{op.name}: {name}")
+    if kind in ("int", "int?"):
+        return value if value is None else _index(value, op, name)
+    if kind in ("DType", "DType?"):
+        return None if value is None else as_dtype(value)
+    if kind == "Device":
+        return None if value is None else device(value)
+    if kind == "bool":
+        return bool(value)
+    if kind in ("float", "float?") and value is not None:
+        return float(value)
+    return value
+
+
+def _index(value: Any, op: Op, name: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{op.name}: argument {name!r} must be an int, got {value!r} ({type(value).__name__})") from None
+
+
+def bind(
+    op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping[str, Any] | None
+) -> tuple[list[Any], dict[str, Any]]:
+    """Operands in order and every param under its schema name; TypeError names what does not fit."""
+    schema = op.schema
+    operands, bound = list(args), dict(params)
+    for name, value in (kw or {}).items():
+        a = schema.argument(name)
+        if a is None:
+            known = ", ".join(x.public for x in (*schema.operands, *schema.params))
+            raise TypeError(f"{op.name}: unexpected argument {name!r}; it takes {known}")
+        if a in schema.operands:
+            operands[schema.operands.index(a)] = value
+        else:
+            bound[a.name] = value
+    for i, a in enumerate(schema.operands):
+        if operands[i] is REQUIRED or (operands[i] is None and a.type != "Tensor?"):
+            raise TypeError(f"{op.name}: argument {a.public!r} must be a {a.type}, got {operands[i]!r}")
+    first = next((v for v in operands if hasattr(v, "_array")), None)
+    ndim = len(first._array.shape) if first is not None else _first_ndim(operands)
+    for p in schema.params:
+        if bound[p.name] is REQUIRED:
+            raise TypeError(f"{op.name}: missing argument {p.public!r}")
+        try:
+            bound[p.name] = _value(p, bound[p.name], ndim, op)
+        except (IndexError, TypeError) as error:
+            text = str(error)
+            raise type(error)(text if text.startswith(op.name) else f"{op.name}: {text}") from None
+    return operands, bound
+
+
+def _first_ndim(operands: Sequence[Any]) -> int:
+    lists = [v for v in operands if isinstance(v, (list, tuple)) and v]
+    return len(lists[0][0]._array.shape) if lists and hasattr(lists[0][0], "_array") else 0

@@ -1,0 +1,251 @@
+"""The pieces of the graph: Box, Leaf, Node, Slot and View, and what a node saves.
+
+A tensor's link (``_node``) is None, a Leaf, a Node, a Slot (one output of a node with several) or a
+View. Nodes save (array, key, box, version, edge), never a Tensor, and a Leaf refers weakly to its
+tensor, so nothing points in a circle and memory is free as soon as the last name is gone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core.errors import GradientError, ModifiedError
+
+
+class Box:
+    """What all tensors of one storage share: how often it was written, and by whom.
+
+    ``version`` counts writes (saved values check it), ``generation`` counts changes of the base's edge
+    (views rebuild theirs), ``writer`` names the op that wrote last.
+    """
+
+    __slots__ = ("generation", "version", "writer")
+
+    def __init__(self) -> None:
+        self.version = self.generation = 0
+        self.writer = ""
+
+
+def box_of(x: Any) -> Box:
+    """The box of a tensor, made now if nobody needed it before."""
+    box: Box | None = x._box
+    if box is None:
+        box = x._box = Box()
+    return box
+
+
+class Leaf:
+    """The end of the graph at a tensor that wants its gradient."""
+
+    __slots__ = ("__weakref__", "hooks", "key", "post_hooks", "ref", "shape")
+
+    def __init__(self, tensor: Any):
+        self.ref = weakref.ref(tensor)
+        self.shape = tensor._array.shape
+        self.key = tensor._key
+        self.hooks: dict[int, Callable[..., Any]] | None = None
+        self.post_hooks: dict[int, Callable[..., Any]] | None = None
+
+    @property
+    def next_functions(self) -> tuple[Any, ...]:
+        return ()
+
+    def name(self) -> str:
+        return "AccumulateGrad"
+
+    @property
+    def variable(self) -> Any:
+        """The tensor whose gradient accumulates here, or None when it is gone."""
+        return self.ref()
+
+
+_sequence = itertools.count()
+
+
+class Node:
+    """One recorded op: where its inputs came from, and what its gradient reads.
+
+    ``edges`` has one entry per operand (None: no gradient wanted). ``shape`` and ``key`` describe the
+    output, as lists where there are several. ``saved`` is None once backward has freed it.
+    """
+
+    __slots__ = ("__weakref__", "edges", "hooks", "key", "op", "params", "pre_hooks", "saved", "shape", "trace")
+
+    op: Any
+    edges: tuple[Any, ...]
+    saved: Any
+    params: dict[str, Any]
+    shape: Any
+    key: Any
+    hooks: dict[int, Callable[..., Any]] | None  # on the gradients of the inputs
+    pre_hooks: list[tuple[int, Callable[..., Any]]] | None  # on the gradient of output i
+    trace: Any  # anomaly mode: where the op was called
+
+    def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
+        """The gradients of the inputs, one per edge; ``keep`` makes them differentiable again."""
+        if self.saved is None:
+            raise freed(self.op.name)
+        grads: tuple[Any, ...] = self.op.compiled.backward(self, grad, keep)
+        return grads
+
+    def release(self) -> None:
+        self.saved = None
+
+    def name(self) -> str:
+        """How torch would call it: ``MulBackward0``."""
+        return "".join(p.capitalize() for p in self.op.name.split("_")) + "Backward0"
+
+    @property
+    def next_functions(self) -> tuple[Any, ...]:
+        """Pairs (node, output index) of the inputs, as in torch."""
+        return tuple((e.node, e.index) if e.__class__ is Slot else (e, 0) for e in self.edges)
+
+    def register_hook(self, fn: Callable[..., Any]) -> Handle:
+        """Call ``fn(grad_inputs, grad_outputs)`` after this node; what it returns replaces grad_inputs."""
+        if self.hooks is None:
+            self.hooks = {}
+        return Handle.into(self.hooks, fn)
+
+    def register_prehook(self, fn: Callable[..., Any]) -> Handle:
+        """Call ``fn(grad_outputs)`` before this node; what it returns replaces them."""
+        return add_output_hook(self, -1, fn)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()}>"
+
+
+def node(op: Any, edges: tuple[Any, ...], saved: Any, params: dict[str, Any], shape: Any, key: Any) -> Node:
+    """A new Node."""
+    n = Node()
+    n.op, n.edges, n.saved, n.params, n.shape, n.key = op, edges, saved, params, shape, key
+    n.hooks = n.pre_hooks = n.trace = None
+    return n
+
+
+class Slot:
+    """Output ``index`` of a node with several outputs."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, node: Any, index: int):
+        self.node, self.index = node, index
+
+
+class Handle:
+    """Removes a hook: ``handle.remove()``, also as a context manager."""
+
+    def __init__(self, remove: Callable[[], None]):
+        self._remove: Callable[[], None] | None = remove
+
+    @classmethod
+    def into(cls, hooks: dict[int, Callable[..., Any]], fn: Callable[..., Any]) -> Handle:
+        key = next(_sequence)
+        hooks[key] = fn
+        return cls(lambda: hooks.pop(key, None))  # type: ignore[arg-type,return-value]
+
+    def remove(self) -> None:
+        if self._remove is not None:
+            self._remove()
+            self._remove = None
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+def add_output_hook(n: Any, index: int, fn: Callable[..., Any]) -> Handle:
+    """Call ``fn(grad)`` on the gradient of output ``index`` (-1: ``fn(all gradients)``) before the node runs."""
+    if n.pre_hooks is None:
+        n.pre_hooks = []
+    entry = (index, fn)
+    hooks = n.pre_hooks
+    hooks.append(entry)
+    return Handle(lambda: hooks.remove(entry) if entry in hooks else None)
+
+
+class View:
+    """The link of a view: whose it is and by which op. Its node is built when an edge is asked for.
+
+    A write through any tensor of the storage bumps ``box.generation``, and the node is built anew
+    from the base's edge.
+    """
+
+    __slots__ = ("base", "box", "generation", "grad_mode", "in_shape", "key", "node", "op", "params", "parent", "shape")
+
+    base: Any  # the Tensor whose storage it is; never itself a view
+    parent: View | None
+    op: Any
+    params: dict[str, Any]
+    in_shape: Any
+    shape: Any
+    key: Any
+    node: Any
+    generation: int
+    box: Box
+    grad_mode: bool
+
+    def resolve(self) -> Any:
+        """The current edge: None when nothing under the base wants a gradient."""
+        generation = self.box.generation
+        if self.generation == generation:
+            return self.node
+        stale: list[View] = [self]
+        while stale[-1].parent is not None and stale[-1].parent.generation != generation:
+            stale.append(stale[-1].parent)
+        for view in reversed(stale):
+            edge = view.parent.node if view.parent is not None else view.base._node
+            if view.grad_mode and edge is not None:
+                n = node(view.op, (edge,), (view.in_shape,), view.params, view.shape, view.key)
+                view.node = n
+            else:
+                view.node = None
+            view.generation = generation
+        return self.node
+
+    def chain(self) -> list[View]:
+        """The views from the base to this one."""
+        steps: list[View] = []
+        view: View | None = self
+        while view is not None:
+            steps.append(view)
+            view = view.parent
+        return steps[::-1]
+
+
+def edge_of(x: Any) -> Any:
+    """What the gradient of ``x`` flows to: None, a Leaf, a Node or a Slot."""
+    link = x._node
+    if link.__class__ is View:
+        return link.resolve()
+    return link
+
+
+SELF = object()  # the edge of a saved output: the node itself
+
+
+def save(x: Any, edge: Any) -> Any:
+    """What a node keeps of a tensor operand."""
+    box = x._box
+    if box is None:
+        box = x._box = Box()
+    return (x._array, x._key, box, box.version, edge)
+
+
+def freed(name: str) -> GradientError:
+    return GradientError(
+        f"{name}: trying to backward through the graph a second time, but its saved values are already freed; "
+        "call backward(retain_graph=True) the first time"
+    )
+
+
+def modified(name: str, box: Box, version: int, shape: tuple[int, ...]) -> ModifiedError:
+    return ModifiedError(
+        f"{name}: a value of shape {tuple(shape)} saved for backward has been modified by an inplace operation: "
+        f"it is at version {box.version}, expected version {version}; the last write was {box.writer or 'unknown'!s}. "
+        f"Clone the value before writing to it, or use the out-of-place op"
+    )

@@ -1,0 +1,71 @@
+"""The ``device`` object: a type and an index, interned, comparable to nothing but itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ClassVar
+
+_SINGLE = ("cpu", "meta")  # printed without an index, since there is only ever one
+_PATTERN = re.compile(r"([a-z_][a-z0-9_]*?)(?::(\d+))?")
+
+
+class device:
+    """Where a tensor lives: ``device("opencl:1")``, ``device("cpu")``, ``device("cuda", 0)``.
+
+    Interned: two devices are equal exactly when they are the same object. ``type`` is the name under
+    which a backend registered, ``index`` counts that backend's devices from 0. Using it as a context
+    manager sets the default device of the constructors inside.
+
+    >>> device("cpu:0") is device("cpu")
+    True
+    """
+
+    __slots__ = ("backend", "index", "type")
+    type: str
+    index: int
+    backend: Any  # the Backend once resolved; the registry sets it, None before
+
+    _interned: ClassVar[dict[tuple[str, int], device]] = {}
+    push: ClassVar[Callable[[device], None]]  # set by core.state: enter and leave the default device
+    pop: ClassVar[Callable[[device], None]]
+
+    def __new__(cls, type: str | int | device, index: int | None = None) -> device:
+        if isinstance(type, device):
+            return type
+        if not isinstance(type, str):
+            raise TypeError(
+                f"device: expected a name such as 'cpu' or 'opencl:0', got {type!r} ({type.__class__.__name__})"
+            )
+        match = _PATTERN.fullmatch(type)
+        if match is None:
+            raise ValueError(f"device: invalid device string {type!r}; expected 'type' or 'type:index', as in 'opencl:0'")
+        name, tail = match.groups()
+        if tail is not None and index is not None:
+            raise ValueError(f"device: {type!r} already has an index, so index={index} is one too many")
+        number = int(tail) if tail is not None else index or 0
+        if number < 0:
+            raise ValueError(f"device: the index must not be negative, got {number}")
+        found = cls._interned.get((name, number))
+        if found is None:
+            self = object.__new__(cls)
+            self.type, self.index, self.backend = name, number, None
+            found = cls._interned.setdefault((name, number), self)
+        return found
+
+    def __repr__(self) -> str:
+        return f"device(type={self.type!r}, index={self.index})"
+
+    def __str__(self) -> str:
+        return self.type if self.index == 0 and self.type in _SINGLE else f"{self.type}:{self.index}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return device, (self.type, self.index)
+
+    def __enter__(self) -> device:
+        device.push(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        device.pop(self)

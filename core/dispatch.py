@@ -1,0 +1,536 @@
+"""From an op and its arguments to a kernel: the uniform path, which is the definition of every op.
+
+The order: layers → normalise (scalars, promotion by recorded casts, one device) → transforms and
+autograd, level by level → kernel, which the watchers see. The generated fast paths
+(:mod:`flambeau.core.fastpath`) do the same for the common cases, and fall back to here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flambeau.backends.base import Backend, Kernel
+from flambeau.core import config, registry
+from flambeau.core import dtype as dt
+from flambeau.core.autograd.compile import _namespace, compiled
+from flambeau.core.autograd.graph import edge_of
+from flambeau.core.device import device
+from flambeau.core.dtype import DType
+from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError
+from flambeau.core.record import ELEMENTWISE, OPS, Op
+from flambeau.core.state import State, current, put
+
+Tensor: Any = None  # set by core.tensor, which imports this module
+_keys: dict[tuple[device, DType], Key] = {}
+_lock = threading.RLock()
+
+
+class Constants(dict[Any, Any]):
+    """0-d constants of a key by value. Signed zeros and nan are made each time: as keys they would mix up."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Key):
+        super().__init__()
+        self.key = key
+
+    def __missing__(self, value: Any) -> Any:
+        made = self.key.constant(value)
+        if value != value or value == 0:
+            return made
+        if len(self) > 1000:  # a loop over many numbers must not fill the memory
+            self.clear()
+        self[value] = made
+        return made
+
+
+class Key:
+    """The dispatch key of a tensor: one object for (level, device, dtype), interned.
+
+    ``key.add`` is the kernel that serves ``add`` for it, or None: looked up once, then an attribute.
+    ``boolean``, ``index`` and ``real`` are the keys of the results of comparisons, of argmax, of abs.
+    """
+
+    level: Any
+    device: device
+    dtype: DType
+    backend: Backend
+    array: type
+    floats: Constants | None  # cached 0-d constants, for floating dtypes
+    ints: Constants
+
+    def __init__(self, level: Any, device: device, dtype: DType, backend: Backend):
+        self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
+        self.array = backend.array if level is None else level.payload
+        self.floats = Constants(self) if dtype.category >= dt.FLOATING else None
+        self.ints = Constants(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("boolean", "index", "real"):
+            kind = {"boolean": dt.bool_, "index": dt.int64, "real": self.dtype.to_real()}[name]
+            found: Any = self if kind is self.dtype else self.sibling(kind)
+        elif name in OPS:
+            found = find_kernel(self, OPS[name])
+        elif not name.startswith("_") and self.level is None:
+            found = self.backend.kernels.find(name, self.dtype)
+        else:
+            raise AttributeError(name)
+        self.__dict__[name] = found
+        return found
+
+    def sibling(self, dtype: DType) -> Key:
+        """The key of the same level and device with another dtype."""
+        if dtype is self.dtype:
+            return self
+        if self.level is not None:
+            key: Key = self.level.key(self.device, dtype)
+            return key
+        return key_for(self.device, dtype)
+
+    def wrap(self, value: Any) -> Any:
+        """A kernel's result of another class than the backend's arrays, as an array."""
+        return self.backend.wrap(value, self.dtype, self.device.index) if self.level is None else value
+
+    def constant(self, value: Any) -> Any:
+        """The operand that kernels get for a Python number."""
+        if self.level is not None:
+            return value
+        return self.backend.constant(value, self.dtype, self.device.index)
+
+    def forget(self) -> None:
+        """Drop the cached kernels; they are looked up anew."""
+        for name in [n for n in self.__dict__ if n not in _FIXED]:
+            del self.__dict__[name]
+
+    def __repr__(self) -> str:
+        return f"<key {self.device}, {self.dtype.name}, level {self.level}>"
+
+
+_FIXED = frozenset({"level", "device", "dtype", "backend", "array", "floats", "ints", "boolean", "index", "real"})
+
+
+def key_for(d: device, dtype: DType) -> Key:
+    """The key of plain tensors of a device and dtype; errors when the device cannot be used."""
+    key = _keys.get((d, dtype))
+    if key is None:
+        backend = registry.resolve(d)
+        if not backend.supports(dtype, d.index):
+            raise DTypeError(f"device {str(d)!r} does not support {dtype}; use another dtype, for example float32")
+        with _lock:
+            key = _keys.setdefault((d, dtype), Key(None, d, dtype, backend))
+    return key
+
+
+def forget_kernels() -> None:
+    """Something registered: every key looks its kernels up anew."""
+    with _lock:
+        for pair, key in list(_keys.items()):
+            if registry.backends.get(pair[0].type) is not key.backend:
+                del _keys[pair]
+            key.forget()
+
+
+registry.on_change.append(forget_kernels)
+
+
+def find_kernel(key: Key, op: Op) -> Kernel | None:
+    """Overlays, then the backend's table, generated from the expression, and the parent tables; or None."""
+    if key.level is not None:
+        found: Kernel | None = key.level.kernel(op, key)
+        return found
+    if not op.accepts(key.dtype):
+        return None
+    kernel = native_kernel(key, op)
+    for overlay in registry.overlays.get((key.device.type, op.name), ()):
+        if overlay.serves(key.dtype):
+            kernel = overlay.make(kernel)
+    return kernel
+
+
+def native_kernel(key: Key, op: Op) -> Kernel | None:
+    """The backend's own kernel for an op, overlays aside."""
+    backend, dtype = key.backend, key.dtype
+    entry = backend.kernels.own(op.name, dtype)
+    if entry is not None:
+        return entry.fn
+    if op.expr is not None and op.family is ELEMENTWISE:
+        kinds = {"bool": dt.bool_, "index": dt.int64}
+        operands = tuple(kinds.get(op.kind_of(a), dtype) for a in op.schema.operands)
+        kernel = backend.elementwise(op.name, expression(op), operands, op.dtype.out(0, dtype, {}))
+        if kernel is not None:
+            return kernel
+    parent = backend.kernels.parent
+    return parent.find(op.name, dtype) if parent is not None else None
+
+
+def expression(op: Op) -> Any:
+    """The parsed scalar expression of an op."""
+    from flambeau.core import expr  # parsed at first need
+
+    assert op.expr is not None
+    return expr.parse(op.expr, tuple(a.name for a in op.schema.operands))
+
+
+# -- calls -------------------------------------------------------------------------------------------
+def call(op: Op, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """Run an op on bound arguments: operands in order, every param by its schema name."""
+    state = current()
+    if state.layers:
+        return _through_layers(op, tuple(args), dict(params), state)
+    return run(op, args, dict(params), state)
+
+
+def _through_layers(op: Op, args: tuple[Any, ...], params: dict[str, Any], state: State) -> Any:
+    """Ask the layers from the innermost out; each runs with itself and those inside it off."""
+    layers = state.layers
+    try:
+        for i in range(len(layers) - 1, -1, -1):
+            put(state.replace(layers=layers[:i]))
+            result = layers[i](op, args, params)
+            if result is not NotImplemented:
+                return result
+    finally:
+        put(state)
+    return run(op, args, params, state)
+
+
+def run(op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> Any:
+    """Normalise, lift to the innermost level among the operands, and run kernel or body."""
+    args, key = normalise(op, list(args), params)
+    level = key.level
+    if level is not None:
+        if not level.alive:
+            raise LevelError(
+                f"{op.name}: a tensor of a finished {level.kind} is used outside of it; "
+                "return it from the transformed function instead of keeping it"
+            )
+        args = [_lift(a, level) for a in args]
+    return execute(op, args, params, key, state)
+
+
+def execute(op: Op, args: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
+    """Run one op at one level, and record it there."""
+    kernel: Kernel | None = getattr(key, op.name)
+    wants = state.grad and op.differentiable and any(_edge(a) is not None for a in args)
+    if kernel is None:
+        if op.body is None and op.expr is None:
+            return _fall_back(op, args, params, key, state, wants)
+        if wants and op.has_vjp:
+            out = decompose(op, [_detached(a) for a in args], params, key)
+            return _record(op, args, params, out, state)
+        return decompose(op, args, params, key)
+    out = _invoke(op, kernel, args, params, key, state)
+    if wants or (state.grad and not op.differentiable):
+        return _record(op, args, params, out, state) if wants else out
+    return out
+
+
+def decompose(op: Op, args: list[Any], params: dict[str, Any], key: Key) -> Any:
+    """An op by its body, in float32 where the operands are of low precision."""
+    low = op.upcast and key.dtype in dt.LOW_PRECISION
+    body = op.body or _expression_body(op)
+    if low:
+        cast = OPS["cast"]
+        args = [_cast_all(cast, a, key.dtype, dt.float32) for a in args]
+    out = body(*args, **params)
+    if low:
+        out = _cast_all(OPS["cast"], out, dt.float32, key.dtype)
+    return out
+
+
+def _cast_all(cast: Op, value: Any, from_: DType, to: DType) -> Any:
+    if isinstance(value, Tensor):
+        return call(cast, (value,), {"dtype": to}) if value._key.dtype is from_ else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_cast_all(cast, v, from_, to) for v in value)
+    return value
+
+
+def _expression_body(op: Op) -> Callable[..., Any]:
+    """The body that an expression stands for: itself, on tensors, in the minimum ops."""
+    from flambeau.core import expr
+    from flambeau.core.ops import expression_functions
+
+    names = [a.name for a in op.schema.operands]
+    parsed = expression(op)
+    return lambda *args, **params: expr.evaluate(parsed, dict(zip(names, args, strict=True)), expression_functions())
+
+
+def _invoke(op: Op, kernel: Kernel, args: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
+    """Call the kernel; when it raises, the op's own shape rule gets to name what was wrong."""
+    if op.check:
+        infer_shapes(op, args, params)
+    arrays = [_array_of(op, a, arg, key) for a, arg in zip(args, op.schema.operands, strict=True)]
+    try:
+        if state.watchers and key.level is None:
+            raw = _watched(op, kernel, arrays, params, key, state)
+        else:
+            raw = kernel(*arrays, **params)
+    except Exception as error:
+        if key.level is None and not isinstance(error, MemoryError):
+            infer_shapes(op, args, params)
+        raise
+    return wrap_outputs(op, raw, params, key)
+
+
+def _watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
+    """Let the watchers stand in for the kernel, the innermost first, watching off inside."""
+    put(state.replace(watchers=()))
+    try:
+        for watcher in state.watchers:
+            inner = kernel
+            kernel = lambda *a, _w=watcher, _k=inner, **p: _w(op, key, a, p, _k)  # noqa: E731
+        return kernel(*arrays, **params)
+    finally:
+        put(state)
+
+
+def _array_of(op: Op, value: Any, argument: Any, key: Key) -> Any:
+    if isinstance(value, Tensor):
+        return value._array
+    if value is None:
+        return None
+    if isinstance(value, (list, tuple)):
+        return [v._array for v in value]
+    return value if argument.type == "Scalar" else key.constant(value)
+
+
+def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Any:
+    """Tensors from what a kernel returned."""
+    schema = op.schema
+    if schema.single:
+        return tensor_of(raw, key.sibling(op.dtype.out(0, key.dtype, params)))
+    if schema.returns_list:
+        return [tensor_of(r, key) for r in raw]
+    return tuple(tensor_of(r, key.sibling(op.dtype.out(i, key.dtype, params))) for i, r in enumerate(raw))
+
+
+def tensor_of(raw: Any, key: Key) -> Any:
+    """A tensor without history from a backend's array."""
+    t = Tensor()
+    t._array = raw if raw.__class__ is key.array else key.wrap(raw)
+    t._key, t._box, t._node = key, None, None
+    return t
+
+
+def _record(op: Op, args: list[Any], params: dict[str, Any], out: Any, state: State) -> Any:
+    out = compiled(op).record_checked(*args, params, out)
+    if not state.plain and (state.saved_hooks or state.anomaly):
+        from flambeau.core.autograd.modes import after_record
+
+        after_record(op, out, state)
+    return out
+
+
+def _edge(a: Any) -> Any:
+    if isinstance(a, Tensor):
+        return edge_of(a)
+    if isinstance(a, (list, tuple)):
+        return next((e for t in a if (e := edge_of(t)) is not None), None)
+    return None
+
+
+def _detached(a: Any) -> Any:
+    """The same values at the same level without history."""
+    if isinstance(a, Tensor):
+        if a._node is None:
+            return a
+        t = Tensor()
+        t._array, t._key, t._box, t._node = a._array, a._key, a._box, None
+        return t
+    if isinstance(a, list):
+        return [_detached(t) for t in a]
+    return a
+
+
+def _lift(a: Any, level: Any) -> Any:
+    if isinstance(a, Tensor):
+        return a if a._key.level is level else level.lift(a)
+    if isinstance(a, (list, tuple)):
+        return [_lift(t, level) for t in a]
+    return a
+
+
+# -- normalisation -----------------------------------------------------------------------------------
+def normalise(op: Op, args: list[Any], params: dict[str, Any]) -> tuple[list[Any], Key]:
+    """Operands of one device and dtype, and the key to dispatch on (the innermost level's)."""
+    tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
+    if not tensors:
+        return _normalise_without(op, args, params)
+    first = tensors[0]._key
+    if all(t._key is first for t in tensors) and op.accepts(first.dtype) and not any(_is_number(a) for a in args):
+        return args, first
+    target = _common_device(op, tensors)
+    dtype = compute_dtype(op, args)
+    out = [_convert(op, a, argument, target, dtype) for a, argument in zip(args, op.schema.operands, strict=True)]
+    level = max((t._key.level for t in tensors if t._key.level is not None), key=lambda v: v.depth, default=None)
+    key = key_for(target, dtype)
+    return out, key if level is None else level.key(target, dtype)
+
+
+def _is_number(a: Any) -> bool:
+    return isinstance(a, (bool, int, float, complex))
+
+
+def _normalise_without(op: Op, args: list[Any], params: dict[str, Any]) -> tuple[list[Any], Key]:
+    """No tensor among the operands: a constructor, or numbers alone."""
+    where = params.get("device") or default_device()
+    if "dtype" in params and isinstance(params["dtype"], DType):
+        return args, key_for(where, params["dtype"])
+    from flambeau.core.creation import scalar_tensor
+
+    dtype = compute_dtype(op, args)
+    numbers = [scalar_tensor(a, dtype, where) if _is_number(a) and arg.type != "Scalar" else a
+               for a, arg in zip(args, op.schema.operands, strict=True)]  # fmt: skip
+    return numbers, key_for(where, dtype)
+
+
+def default_device() -> device:
+    """Where constructors put tensors: the innermost ``with device``, the set default, or the environment's."""
+    stack = current().devices
+    if stack:
+        return stack[-1]
+    global _default
+    if _default is None:
+        _default = registry.choose_default()
+    return _default
+
+
+_default: device | None = None
+
+
+def set_default_device(d: Any) -> None:
+    """Set where constructors put tensors; None goes back to the environment's choice."""
+    global _default
+    chosen = None if d is None else device(d)
+    if chosen is not None:
+        registry.resolve(chosen)
+    _default = chosen
+
+
+def get_default_device() -> device:
+    """The device of new tensors."""
+    return default_device()
+
+
+def _common_device(op: Op, tensors: list[Any]) -> device:
+    """The device of the operands; 0-d host tensors go along with any other."""
+    devices = {t._key.device for t in tensors}
+    if len(devices) > 1:
+        devices = {t._key.device for t in tensors if not _travels(t)} or {tensors[0]._key.device}
+    if len(devices) > 1:
+        names = [a.public for a in op.schema.operands]
+        listing = ", ".join(f"{n} {str(t._key.device)!r}" for n, t in zip(names + ["tensor"] * 99, tensors, strict=False))
+        raise DeviceError(f"{op.name}: expected all tensors to be on the same device, got {listing}; move one with .to(device)")
+    return devices.pop()
+
+
+def _travels(t: Any) -> bool:
+    return t._array.shape == () and t._key.backend.has("shares_host")
+
+
+def compute_dtype(op: Op, args: Sequence[Any]) -> DType:
+    """The dtype that the kernel gets, by torch's rules: dimensioned tensors, then 0-d ones, then numbers."""
+    rule = op.dtype
+    ranks: list[DType | None] = [None, None, None]
+    for a, argument in zip(args, op.schema.operands, strict=True):
+        if op.kind_of(argument) != "same" or argument.type == "Scalar" and not rule.promotes:
+            continue
+        for v in a if isinstance(a, (list, tuple)) else (a,):
+            if isinstance(v, Tensor):
+                rank, d = (0 if v._array.shape != () else 1), v._key.dtype
+            elif _is_number(v):
+                rank, d = 2, dt.scalar_dtype(v)
+            else:
+                continue
+            found = ranks[rank]
+            ranks[rank] = d if found is None else dt.promote_types(found, d)
+            if not rule.promotes:
+                break
+    dtype = _combine(ranks)
+    compute = rule.compute(dtype)
+    if compute not in rule.accepts:
+        takes = ", ".join(d.name for d in dt.ALL if d in rule.accepts)
+        raise DTypeError(f"{op.name}: not implemented for {dtype.name}; it takes {takes}")
+    return compute
+
+
+def _combine(ranks: Sequence[DType | None]) -> DType:
+    """A weaker rank only raises the category of a stronger one, never its width."""
+    result: DType | None = None
+    for d in ranks:
+        if d is None:
+            continue
+        if result is None:
+            result = d
+        elif d.category > result.category:
+            result = dt.promote_types(d, result) if d.category == dt.COMPLEX and result.category == dt.FLOATING else d
+            if d.category == dt.COMPLEX and d is dt.complex128 and ranks[0] in (dt.float32, dt.float16, dt.bfloat16):
+                result = dt.complex64
+    return result or dt.get_default_dtype()
+
+
+def _convert(op: Op, a: Any, argument: Any, target: device, dtype: DType) -> Any:
+    """Bring one operand to the device and, unless it has a dtype of its own, to the compute dtype."""
+    if isinstance(a, (list, tuple)):
+        return [_convert(op, t, argument, target, dtype) for t in a]
+    if not isinstance(a, Tensor):
+        if argument.type == "Tensor" and a is not None and not _is_number(a):
+            raise TypeError(
+                f"{op.name}: argument {argument.public!r} must be a tensor or a number, got {type(a).__name__}"
+            )
+        return a
+    kind = op.kind_of(argument)
+    wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)
+    if kind == "index" and a._key.dtype.category != dt.INTEGER:
+        raise DTypeError(f"{op.name}: {argument.public} must be an integer tensor, got {a._key.dtype}")
+    if a._key.device is not target:
+        a = call(OPS["to_device"], (a,), {"device": target})
+    if a._key.dtype is not wanted:
+        a = call(OPS["cast"], (a,), {"dtype": wanted})
+    return a
+
+
+# -- shapes ------------------------------------------------------------------------------------------
+def shape_of(a: Any) -> Any:
+    """What ``infer`` gets for an operand: its shape, () for a number, None, or a list of shapes."""
+    if isinstance(a, Tensor):
+        return a._array.shape
+    if isinstance(a, (list, tuple)):
+        return [t._array.shape for t in a]
+    return None if a is None else ()
+
+
+def infer_shapes(op: Op, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """The result's shape by the op's rule, raising its error; None where the op has no rule."""
+    if op.infer is None:
+        return None
+    return op.infer(*[shape_of(a) for a in args], **params)
+
+
+# -- no kernel ---------------------------------------------------------------------------------------
+fallbacks: dict[tuple[str, str], list[int]] = {}  # (device, op) -> [calls, bytes]
+
+
+def _fall_back(op: Op, args: list[Any], params: dict[str, Any], key: Key, state: State, wants: bool) -> Any:
+    """No kernel and no body: on the host, if the policy allows; else an error that says what would help."""
+    policy = config.get("fallback")
+    host = device("cpu")
+    if policy == "error" or key.level is not None or key.device is host:
+        raise MissingKernelError(
+            f"{op.name}: no kernel for device {str(key.device)!r} and dtype {key.dtype.name}, and the op has no "
+            f"decomposition. Move the operands with .to('cpu'), or set FLAMBEAU_FALLBACK=warn to let flambeau do it"
+        )
+    from flambeau.core.fallback import run_on_host
+
+    out = run_on_host(op, [_detached(a) for a in args], params, key, host, warn=policy == "warn")
+    return _record(op, args, params, out, state) if wants else out
+
+
+def set_tensor_class(cls: Any) -> None:
+    """Called once by core.tensor."""
+    global Tensor
+    Tensor = cls
+    _namespace["Tensor"] = cls

@@ -1,0 +1,39 @@
+"""The errors that core raises. Each is also the builtin error that PyTorch raises in its place."""
+
+from __future__ import annotations
+
+
+class ShapeError(RuntimeError, ValueError):
+    """Shapes that an op cannot take together."""
+
+
+class DTypeError(RuntimeError, TypeError):
+    """A dtype that an op does not take, or dtypes that do not promote."""
+
+
+class DeviceError(RuntimeError):
+    """Tensors of different devices in one op, or a device that is not there."""
+
+
+class UnknownDeviceError(DeviceError, ValueError):
+    """A device type under which no backend registered."""
+
+
+class MissingKernelError(NotImplementedError, RuntimeError):
+    """A backend has no kernel for an op, and neither a body nor the fallback policy stands in."""
+
+
+class GradientError(RuntimeError):
+    """A gradient was asked for that the graph cannot give."""
+
+
+class ModifiedError(GradientError):
+    """A value saved for backward was changed in place before backward read it."""
+
+
+class LevelError(RuntimeError):
+    """A tensor of a finished transform was used, or a transform was used in a way that has no meaning."""
+
+
+class ConversionError(TypeError, RuntimeError):
+    """A tensor cannot become the Python or numpy object asked for."""

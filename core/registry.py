@@ -1,0 +1,174 @@
+"""Which backend owns a device type, which third parties overlay kernels, and how both are found."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flambeau.backends.base import Backend, BackendUnavailableError, Kernel
+from flambeau.core.device import device
+from flambeau.core.dtype import DType
+from flambeau.core.errors import UnknownDeviceError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a plugin is quarantined."""
+
+    source: str
+    error: BaseException
+
+    def report(self) -> str:
+        return "".join(traceback.format_exception(self.error))
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A third party's kernel for somebody else's device: ``make(next_kernel) -> kernel``."""
+
+    make: Callable[[Kernel | None], Kernel]
+    dtypes: frozenset[DType] | None
+    priority: int
+    source: str
+
+    def serves(self, dtype: DType) -> bool:
+        return self.dtypes is None or dtype in self.dtypes
+
+
+backends: dict[str, Backend] = {}
+sources: dict[str, str] = {}
+failures: dict[str, Failure] = {}
+overlays: dict[tuple[str, str], list[Overlay]] = {}
+on_change: list[Callable[[], None]] = []  # the dispatcher drops what it cached
+_lock = threading.RLock()
+_discover: Callable[[str | None], None] | None = None
+_choose: Callable[[], device] | None = None
+_names: Callable[[], Iterable[str]] | None = None
+
+
+def changed() -> None:
+    """Something registered: whatever was cached from the tables is stale."""
+    for notify in on_change:
+        notify()
+
+
+def install_discoverer(
+    discover: Callable[[str | None], None], choose: Callable[[], device], names: Callable[[], Iterable[str]]
+) -> None:
+    """Set who loads plugins: ``discover(device_type)`` (None: all), who picks the default device, and
+    who lists the device types that plugins offer without importing them."""
+    global _discover, _choose, _names
+    _discover, _choose, _names = discover, choose, names
+
+
+def register_backend(backend: Backend, source: str) -> None:
+    """Make ``backend`` the owner of its device type; again from the same source is harmless.
+
+    ValueError when another source owns the type, naming both.
+    """
+    name = backend.device_type
+    with _lock:
+        if name in backends:
+            if sources[name] == source:
+                return
+            raise ValueError(f"device type {name!r} is registered by {sources[name]}; {source} cannot register it too")
+        backends[name], sources[name] = backend, source
+        failures.pop(name, None)
+        table: Any = backend.kernels
+        while table is not None:
+            table.on_change.append(changed)
+            table = table.parent
+    changed()
+
+
+def unregister_backend(name: str) -> None:
+    """Forget the backend of a device type (tests and plugin reloads)."""
+    with _lock:
+        backends.pop(name, None)
+        sources.pop(name, None)
+        for d in device._interned.values():
+            if d.type == name:
+                d.backend = None
+    changed()
+
+
+def get_backend(name: str) -> Backend:
+    """The backend that owns ``name``, discovered at first use.
+
+    UnknownDeviceError lists what is known; a quarantined plugin's own error is raised as the cause.
+    """
+    found = backends.get(name)
+    if found is not None:
+        return found
+    with _lock:
+        if _discover is not None and name not in backends:
+            _discover(name)
+    found = backends.get(name)
+    if found is not None:
+        return found
+    failure = failures.get(name)
+    if failure is not None:
+        raise BackendUnavailableError(
+            f"device {name!r}: its plugin ({failure.source}) failed to load: {failure.error}"
+        ) from failure.error
+    raise UnknownDeviceError(
+        f"unknown device type {name!r}; known: {', '.join(known_types())}. "
+        "A backend package may need to be installed; `python -m flambeau doctor` lists what is there"
+    )
+
+
+def resolve(d: device) -> Backend:
+    """The usable backend of ``d``; BackendUnavailableError says why a device cannot be used."""
+    if d.backend is None:
+        backend = get_backend(d.type)
+        reason = backend.unavailable_reason()
+        if reason is not None:
+            raise BackendUnavailableError(f"device {str(d)!r} is not available: {reason}")
+        count = backend.device_count()
+        if d.index >= count:
+            raise BackendUnavailableError(f"device {str(d)!r} does not exist: {d.type} has {count} device(s)")
+        d.backend = backend
+    found: Backend = d.backend
+    return found
+
+
+def known_types() -> list[str]:
+    """Every device type that has a backend or a plugin, loaded or not."""
+    return sorted({*backends, *failures, *(_names() if _names is not None else ())})
+
+
+def choose_default() -> device:
+    """The device that the environment's priority list picks; cpu when nobody chooses."""
+    return _choose() if _choose is not None else device("cpu")
+
+
+def register_overlay(
+    device_type: str,
+    op_name: str,
+    make: Callable[[Kernel | None], Kernel],
+    *,
+    dtypes: Iterable[DType] | None = None,
+    priority: int = 0,
+    source: str,
+) -> None:
+    """Put a kernel over the device's own: ``make(next)`` gets the kernel below it (or None).
+
+    The highest priority runs first. Two of equal priority that overlap in dtypes are a ValueError
+    naming both sources.
+    """
+    entry = Overlay(make, None if dtypes is None else frozenset(dtypes), priority, source)
+    with _lock:
+        stack = overlays.setdefault((device_type, op_name), [])
+        for other in stack:
+            same = other.dtypes is None or entry.dtypes is None or other.dtypes & entry.dtypes
+            if other.priority == priority and same:
+                raise ValueError(
+                    f"two overlays of {op_name!r} on {device_type!r} have priority {priority}: "
+                    f"{other.source} and {source}; give one another priority"
+                )
+        stack.append(entry)
+        stack.sort(key=lambda o: o.priority)
+    changed()

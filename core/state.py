@@ -1,0 +1,225 @@
+"""What a thread is doing: grad mode, layers, transform levels and default device, as one immutable object.
+
+It lives in a ContextVar whose default is None, so that the first op of each new thread takes the slow
+path, which prepares the thread (:func:`current`). The fast paths read ``get()`` and test ``plain``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
+from types import TracebackType
+from typing import Any, TypeVar
+
+from flambeau.core.device import device
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class State:
+    """One thread's modes. ``plain`` is True when nothing watches: no layer, level, watcher or saved-value hook."""
+
+    __slots__ = ("anomaly", "devices", "grad", "inference", "layers", "levels", "plain", "saved_hooks", "twin", "watchers")
+    grad: bool
+    twin: State | None  # the same with the other grad mode, once somebody asked
+    inference: bool
+    plain: bool
+    layers: tuple[Callable[..., Any], ...]  # innermost last
+    levels: tuple[Any, ...]  # innermost last
+    watchers: tuple[Callable[..., Any], ...]
+    saved_hooks: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...]
+    anomaly: bool
+    devices: tuple[device, ...]
+
+    def __init__(self, **values: Any):
+        self.grad, self.inference, self.anomaly, self.twin = True, False, False, None
+        self.layers = self.levels = self.watchers = self.saved_hooks = self.devices = ()
+        for name, value in values.items():
+            setattr(self, name, value)
+        self.plain = not (self.layers or self.levels or self.watchers or self.saved_hooks or self.anomaly or _slow)
+
+    def replace(self, **changes: Any) -> State:
+        values = {n: getattr(self, n) for n in State.__slots__ if n not in ("plain", "twin")}
+        return State(**(values | changes))
+
+
+_slow = False  # the debugging setting that turns every fast path off
+_state: ContextVar[State | None] = ContextVar("flambeau_state", default=None)
+get = _state.get
+put = _state.set
+prepare_thread: list[Callable[[], None]] = []  # run once in each thread, before its first op
+_prepared = threading.local()
+
+
+def current() -> State:
+    """This thread's state; the first call in a thread prepares it."""
+    state = get()
+    if not getattr(_prepared, "done", False):
+        _prepared.done = True
+        for prepare in prepare_thread:
+            prepare()
+    if state is None:
+        state = State()
+        put(state)
+    return state
+
+
+def use_slow_path(on: bool) -> None:
+    """Send every op of this thread through the uniform path (the definition of each op), or back."""
+    global _slow
+    _slow = on
+    put(current().replace())
+
+
+class _Scope:
+    """A context manager and decorator that changes the state inside it; re-entrant, thread-local."""
+
+    def __init__(self, **changes: Any):
+        self._changes = changes
+        self._saved: list[State] = []
+
+    def _next(self, state: State) -> State:
+        return state.replace(**self._changes)
+
+    def __enter__(self) -> Any:
+        before = current()
+        self._saved.append(before)
+        put(self._next(before))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        put(self._saved.pop())
+
+    def __call__(self, fn: F) -> F:
+        @wraps(fn)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self._copy():
+                return fn(*args, **kwargs)
+
+        return inside  # type: ignore[return-value]
+
+    def _copy(self) -> _Scope:
+        return _Scope(**self._changes)
+
+
+
+
+def with_grad(state: State, grad: bool) -> State:
+    """``state`` with grad mode ``grad``."""
+    if state.grad is grad:
+        return state
+    twin = state.twin
+    if twin is None:
+        twin = state.twin = state.replace(grad=grad)
+        twin.twin = state
+    return twin
+
+
+class no_grad(_Scope):
+    """Operations inside record no gradients. A context manager and a decorator.
+
+    >>> import flambeau as fb
+    >>> x = fb.ones(2, requires_grad=True)
+    >>> with fb.no_grad():
+    ...     print((x * 2).requires_grad)
+    False
+    """
+
+    _grad = False
+
+    def __init__(self, fn: Callable[..., Any] | None = None):
+        super().__init__()
+
+    def _next(self, state: State) -> State:
+        return with_grad(state, self._grad)
+
+    def __new__(cls, fn: Callable[..., Any] | None = None) -> Any:
+        return super().__new__(cls) if fn is None else cls()(fn)
+
+    def _copy(self) -> _Scope:
+        return type(self)()
+
+
+class enable_grad(no_grad):
+    """Operations inside record gradients again, also under :class:`no_grad`."""
+
+    _grad = True
+
+
+class set_grad_enabled(_Scope):
+    """Set grad mode at once; as a context manager, until its end."""
+
+    def __init__(self, mode: bool):
+        super().__init__(grad=bool(mode))
+        self._outer = current()
+        put(with_grad(self._outer, bool(mode)))
+
+    def __enter__(self) -> Any:
+        self._saved.append(self._outer)
+        put(self._next(current()))
+        return self
+
+    def __call__(self, fn: F) -> F:
+        put(self._outer)
+        return super().__call__(fn)
+
+
+class inference_mode(_Scope):
+    """No gradients are recorded inside. Tensors made inside are ordinary ones without history."""
+
+    def __init__(self, mode: bool = True):
+        super().__init__(grad=not mode, inference=mode) if mode else super().__init__()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations record gradients now."""
+    return current().grad
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether this runs inside :class:`inference_mode`."""
+    return current().inference
+
+
+class layer(_Scope):
+    """Put ``fn(op, args, params)`` around every op inside; it may return NotImplemented to decline."""
+
+    def __init__(self, fn: Callable[..., Any]):
+        super().__init__()
+        self._fn = fn
+
+    def _next(self, state: State) -> State:
+        return state.replace(layers=(*state.layers, self._fn))
+
+    def _copy(self) -> _Scope:
+        return layer(self._fn)
+
+
+class watch(_Scope):
+    """Call ``fn(op, key, arrays, params, kernel)`` in place of each kernel inside; it returns the kernel's result."""
+
+    def __init__(self, fn: Callable[..., Any]):
+        super().__init__()
+        self._fn = fn
+
+    def _next(self, state: State) -> State:
+        return state.replace(watchers=(*state.watchers, self._fn))
+
+    def _copy(self) -> _Scope:
+        return watch(self._fn)
+
+
+def _push_device(d: device) -> None:
+    state = current()
+    put(state.replace(devices=(*state.devices, d)))
+
+
+def _pop_device(d: device) -> None:
+    state = current()
+    put(state.replace(devices=state.devices[:-1]))
+
+
+device.push = staticmethod(_push_device)
+device.pop = staticmethod(_pop_device)
