@@ -1,0 +1,283 @@
+"""The backward engine: counts dependencies, then walks the graph with a list, freeing it as it goes.
+
+Un-broadcasting, casting to the dtype of the input and lifting to its level happen here, once, when a
+gradient is delivered to the edge it is for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau.core import dispatch
+from flambeau.core.autograd.graph import Box, Leaf, Slot
+from flambeau.core.dtype import COMPLEX
+from flambeau.core.errors import GradientError
+from flambeau.core.record import OPS
+from flambeau.core.state import current, put, with_grad
+
+_accumulating = threading.Lock()  # two threads may add to one leaf
+
+
+def run_backward(
+    roots: Sequence[tuple[Any, Any]],
+    *,
+    keep_graph: bool,
+    create_graph: bool,
+    targets: Sequence[Any] | None = None,
+    accumulate: bool = True,
+) -> list[Any]:
+    """Send the gradients of ``roots`` (edge, gradient) down the graph.
+
+    With ``targets`` (edges) only what leads to them runs; their gradients are returned, and added to
+    the leaves only where ``accumulate``. Without, every leaf accumulates. Inside a transform the
+    engine drops the saved edges instead of switching grad mode off, which would blind the outer levels.
+    """
+    state = current()
+    # The twin state is cached, and with levels present the mode stays: see above.
+    inside = with_grad(state, True) if create_graph else state if state.levels else with_grad(state, False)
+    if inside is not state:
+        put(inside)
+    try:
+        run = _Run(keep_graph or create_graph, create_graph, targets, accumulate, state.anomaly)
+        return run.all(roots)
+    finally:
+        if inside is not state:
+            put(state)
+
+
+class _Run:
+    """One walk."""
+
+    def __init__(self, keep_graph: bool, create: bool, targets: Sequence[Any] | None, accumulate: bool, anomaly: bool):
+        self.keep_graph, self.create, self.accumulate, self.anomaly = keep_graph, create, accumulate, anomaly
+        self.grads: dict[Any, Any] = {}  # node -> gradient, or a list of them for several outputs
+        self.waiting: dict[Any, int] = {}
+        self.captured: dict[tuple[Any, int], Any] = {}
+        self.targets = None if targets is None else [_place(t) for t in targets]
+        self.wanted: set[Any] | None = None
+        self.stops: set[tuple[Any, int]] = set(self.targets or ())
+
+    def all(self, roots: Sequence[tuple[Any, Any]]) -> list[Any]:
+        nodes = [_place(edge)[0] for edge, _ in roots]
+        self._count(nodes)
+        if self.targets is not None:
+            self._select(nodes)
+        for edge, grad in roots:
+            if grad._box is None:
+                grad._box = Box()  # the caller's: nobody may take it over
+            self._deliver(edge, grad)
+        ready = [n for n in dict.fromkeys(nodes) if not self.waiting.get(n)]
+        while ready:
+            node = ready.pop()
+            grad = self.grads.pop(node, None)
+            if node.__class__ is Leaf:
+                self._leaf(node, grad)
+                continue
+            inputs = self._node(node, grad)
+            for i, edge in enumerate(node.edges):
+                if edge is None:
+                    continue
+                target = edge.node if edge.__class__ is Slot else edge
+                if inputs is not None and inputs[i] is not None:
+                    self._deliver(edge, inputs[i])
+                left = self.waiting[target] - 1
+                self.waiting[target] = left
+                if left == 0:
+                    ready.append(target)
+        return [self.captured.get(t) for t in self.targets or ()]
+
+    def _count(self, nodes: list[Any]) -> None:
+        """How many edges lead to each node."""
+        waiting, seen, stack = self.waiting, set(nodes), list(dict.fromkeys(nodes))
+        while stack:
+            node = stack.pop()
+            if node.__class__ is Leaf:
+                continue
+            for edge in node.edges:
+                if edge is not None:
+                    target = edge.node if edge.__class__ is Slot else edge
+                    waiting[target] = waiting.get(target, 0) + 1
+                    if target not in seen:
+                        seen.add(target)
+                        stack.append(target)
+
+    def _select(self, nodes: list[Any]) -> None:
+        """The nodes from which a target can be reached; the others do not run."""
+        waiting = dict(self.waiting)
+        order, stack = [], [n for n in dict.fromkeys(nodes) if not waiting.get(n)]
+        while stack:
+            node = stack.pop()
+            order.append(node)
+            for edge in () if node.__class__ is Leaf else node.edges:
+                if edge is not None:
+                    target = edge.node if edge.__class__ is Slot else edge
+                    waiting[target] -= 1
+                    if waiting[target] == 0:
+                        stack.append(target)
+        wanted = {node for node, _ in self.stops}
+        ends = set(wanted)
+        runs: set[Any] = set()
+        for node in reversed(order):
+            if node.__class__ is Leaf:
+                continue
+            below = (e.node if e.__class__ is Slot else e for e in node.edges if e is not None)
+            if any(t in runs or t in ends for t in below):
+                runs.add(node)
+        self.wanted = runs
+
+    def _deliver(self, edge: Any, grad: Any) -> None:
+        """Add a gradient to what has arrived for an edge, in the edge's own shape, dtype and level."""
+        if edge.__class__ is Slot:
+            node, index = edge.node, edge.index
+            grad = fit(grad, node.shape[index], node.key[index])
+            have = self.grads.setdefault(node, [None] * len(node.shape))
+            have[index] = grad if have[index] is None else have[index] + grad
+            return
+        if grad._key is not edge.key or grad._array.shape != edge.shape:
+            grad = fit(grad, edge.shape, edge.key)
+        have = self.grads.get(edge)
+        self.grads[edge] = grad if have is None else have + grad
+
+    def _node(self, node: Any, grad: Any) -> Any:
+        """Run one node: the gradients of its inputs, or None when nothing arrived or nobody wants it."""
+        if grad is not None and node.pre_hooks is not None:
+            grad = _pre_hooks(node, grad)
+        if self.stops and grad is not None:
+            for i, g in enumerate(grad) if grad.__class__ is list else ((0, grad),):
+                if (node, i) in self.stops and g is not None:
+                    self.captured[node, i] = g
+        if grad is None or (self.wanted is not None and node not in self.wanted):
+            return None
+        several = grad.__class__ is list
+        if several:
+            grad = [_zeros(s, k) if g is None and k.dtype.category > 1 else g
+                    for g, s, k in zip(grad, node.shape, node.key, strict=True)]  # fmt: skip
+        try:
+            inputs = node.backward(grad, self.create)
+        except Exception as error:
+            if not getattr(error, "__notes__", None):
+                error.add_note(f"while computing the gradient of {node.op.name}" + (f", called at\n{node.trace}" if node.trace else ""))
+            raise
+        if self.anomaly:
+            _look_for_nan(node, inputs)
+        if node.hooks is not None:
+            for hook in list(node.hooks.values()):
+                replaced = hook(inputs, tuple(grad) if several else (grad,))
+                inputs = inputs if replaced is None else replaced if isinstance(replaced, tuple) else (replaced,)
+        if not self.keep_graph:
+            node.release()
+        if len(inputs) > 1 or inputs[0] is grad:  # whoever shares a gradient gives it a box
+            seen: set[int] = {id(grad)}
+            for g in inputs:
+                if g is not None and id(g) in seen and g._box is None:
+                    g._box = Box()
+                seen.add(id(g))
+        return inputs
+
+    def _leaf(self, leaf: Leaf, grad: Any) -> None:
+        if grad is None:
+            return
+        if leaf.hooks:
+            for hook in list(leaf.hooks.values()):
+                replaced = hook(grad)
+                if replaced is not None:
+                    grad = replaced
+        if (leaf, 0) in self.stops:
+            self.captured[leaf, 0] = grad
+        if self.targets is not None and not (self.accumulate and (leaf, 0) in self.stops):
+            return
+        tensor = leaf.ref()
+        if tensor is None:
+            return
+        with _accumulating:
+            _accumulate(tensor, grad, self.create)
+        if leaf.post_hooks:
+            for hook in list(leaf.post_hooks.values()):
+                hook(tensor)
+
+
+def _accumulate(tensor: Any, grad: Any, create: bool) -> None:
+    """Take the gradient over when nobody else has it; add to what is there."""
+    have = tensor.grad
+    if have is None:
+        if grad._box is not None or (grad._node is not None and not create):
+            fresh = dispatch._detached(grad) if not create else grad
+            grad = dispatch.call(OPS["clone"], (fresh,), {"order": "K"})
+        tensor._grad = grad
+    elif create:
+        tensor._grad = have + grad
+    else:
+        have.add_(dispatch._detached(grad))
+
+
+def _place(edge: Any) -> tuple[Any, int]:
+    return (edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)
+
+
+def _zeros(shape: Any, key: Any) -> Any:
+    plain = dispatch.key_for(key.device, key.dtype)
+    params = {"shape": tuple(shape), "value": 0, "dtype": key.dtype, "device": key.device}
+    return fit(dispatch.call(OPS["full"], (), params), shape, plain if key.level is None else key)
+
+
+def fit(grad: Any, shape: Any, key: Any) -> Any:
+    """A gradient in the shape (summed over what was broadcast), dtype, device and level of its edge."""
+    have = grad._array.shape
+    if have != shape:
+        grad = sum_to(grad, shape)
+    if grad._key is key:
+        return grad
+    if grad._key.dtype is not key.dtype:
+        if grad._key.dtype.category == COMPLEX and key.dtype.category != COMPLEX:
+            grad = grad.real
+        if grad._key.dtype is not key.dtype:
+            grad = dispatch.call(OPS["cast"], (grad,), {"dtype": key.dtype})
+    if grad._key.device is not key.device:
+        grad = dispatch.call(OPS["to_device"], (grad,), {"device": key.device})
+    if grad._key is not key and key.level is not None and grad._key.level is not key.level:
+        grad = key.level.lift(grad)
+    return grad
+
+
+def sum_to(x: Any, shape: Any) -> Any:
+    """The sum of ``x`` over the axes along which ``shape`` was broadcast to its shape."""
+    have = x._array.shape
+    extra = len(have) - len(shape)
+    if extra < 0:
+        return dispatch.call(OPS["expand"], (x,), {"shape": tuple(shape)})
+    axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and have[i + extra] != 1)
+    if axes:
+        x = dispatch.call(OPS["sum"], (x,), {"axis": axes, "keepdims": True, "dtype": None})
+    if extra:
+        x = x.reshape(tuple(shape))
+    elif x._array.shape != shape:  # a gradient smaller than its input, as from sum: it stands for all elements
+        x = dispatch.call(OPS["expand"], (x,), {"shape": tuple(shape)})
+    return x
+
+
+def _pre_hooks(node: Any, grad: Any) -> Any:
+    for index, hook in list(node.pre_hooks):
+        several = grad.__class__ is list
+        if index < 0:
+            replaced = hook(tuple(grad) if several else (grad,))
+            if replaced is not None:
+                grad = list(replaced) if several else replaced[0]
+        else:
+            replaced = hook(grad[index] if several else grad) if not several or grad[index] is not None else None
+            if replaced is not None and several:
+                grad[index] = replaced
+            elif replaced is not None:
+                grad = replaced
+    return grad
+
+
+def _look_for_nan(node: Any, inputs: Sequence[Any]) -> None:
+    for i, g in enumerate(inputs):
+        if g is not None and g._key.dtype.category > 1 and bool(dispatch._detached(g).isnan().any()):
+            where = f"; the forward call was\n{node.trace}" if node.trace else ""
+            raise GradientError(
+                f"{node.name()} returned nan values in its gradient {i} (op {node.op.name}, "
+                f"shape {tuple(g.shape)}){where}"
+            )

@@ -1,0 +1,255 @@
+"""In-place ops: derived from the functional records, with torch's aliasing and its errors.
+
+A write to a view rebases the history of the base (:class:`CopySlices`) and makes every view of the
+storage resolve its edge anew. A write that a gradient could not follow raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flambeau.core import dispatch
+from flambeau.core.arguments import bind
+from flambeau.core.autograd.compile import compiled
+from flambeau.core.autograd.graph import Leaf, Node, View, box_of, edge_of
+from flambeau.core.dtype import can_cast
+from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError
+from flambeau.core.record import ELEMENTWISE, OPS, Op
+from flambeau.core.state import State, current, put
+
+_derived: dict[str, Op] = {}
+
+
+def derived(op: Op) -> Op:
+    """The record of the in-place form, as the layers see it: named ``add_``, its ``functional`` is ``add``."""
+    found = _derived.get(op.name)
+    if found is None:
+        found = Op.__new__(Op)
+        found.__dict__.update(op.__dict__)
+        found.name = op.name + "_"
+        found.functional = op  # type: ignore[attr-defined]
+        _derived[op.name] = found
+    return found
+
+
+def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping[str, Any] | None) -> Any:
+    """``x.op_(...)``: write the op's result to its first operand and return that."""
+    operands, bound = bind(op, args, params, kw)
+    state = current()
+    for i in range(len(state.layers) - 1, -1, -1):
+        put(state.replace(layers=state.layers[:i]))
+        try:
+            if state.layers[i](derived(op), tuple(operands), bound) is not NotImplemented:
+                return operands[0]
+        finally:
+            put(state)
+    return write(op, operands, bound, state)
+
+
+def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> Any:
+    """The write itself: check, compute into the storage, and record."""
+    x = operands[0]
+    edge = edge_of(x)  # resolved before the write
+    wants = state.grad and (edge is not None or any(dispatch._edge(a) is not None for a in operands[1:]))
+    check_writable(op, x, wants, state)
+    others, key = _prepare(op, operands)
+    _check_result(op, x, [x, *others], params, key)
+    old = _snapshot(op, x, edge) if wants else x
+    _compute(op, x, others, params, key, state)
+    mark_written(x, op.name + "_")
+    if wants and op.differentiable:
+        _link(op, x, old, others, params)
+    return x
+
+
+def mark_written(x: Any, writer: str) -> None:
+    """Count a write to the storage of ``x``."""
+    box = x._box
+    if box is not None:
+        box.version += 1
+        box.writer = writer
+
+
+def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
+    """Raise where torch would: leaves, views made under no_grad, memory that several elements share."""
+    link = x._node
+    name = op.name + "_"
+    if not isinstance(x, dispatch.Tensor):
+        raise TypeError(f"{name}: the first argument must be a tensor, got {type(x).__name__}")
+    if x._key.level is not None and not x._key.level.alive:
+        raise LevelError(f"{name}: a tensor of a finished {x._key.level.kind} is used outside of it")
+    if state.grad and (link.__class__ is Leaf):
+        raise GradientError(
+            f"{name}: a leaf Tensor that requires grad is being used in an in-place operation; "
+            "do it under no_grad(), or on a clone"
+        )
+    if wants and link.__class__ is View:
+        if not link.grad_mode:
+            raise GradientError(
+                f"{name}: a view was created in no_grad mode and is being modified inplace with grad mode enabled; "
+                "make the view outside of no_grad(), or write under no_grad()"
+            )
+        if link.base._node.__class__ is Leaf:
+            raise GradientError(f"{name}: a view of a leaf Tensor that requires grad is being used in an in-place operation")
+    if x._key.level is None and overlaps_itself(x):
+        raise ShapeError(
+            f"{name}: unsupported operation: more than one element of the written-to tensor of shape {tuple(x.shape)} "
+            "refers to a single memory location; clone() the tensor before the write"
+        )
+
+
+def overlaps_itself(x: Any) -> bool:
+    """Whether two elements may share memory (an expanded tensor)."""
+    from flambeau.backends.layout import has_internal_overlap
+
+    layout = x._key.backend.layout(x._array)
+    return has_internal_overlap(layout.shape, layout.strides)
+
+
+def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Any]:
+    """The other operands, converted, and the key in which the result is computed (at the level of x)."""
+    x = operands[0]
+    deepest = max((t._key.level.depth for a in operands[1:] for t in (a if isinstance(a, (list, tuple)) else (a,))
+                   if isinstance(t, dispatch.Tensor) and t._key.level is not None), default=-1)  # fmt: skip
+    own = -1 if x._key.level is None else x._key.level.depth
+    if deepest > own:
+        raise LevelError(
+            f"{op.name}_: an unbatched tensor of shape {tuple(x.shape)} is written to with a tensor that a transform maps over; "
+            "each element would need its own result: use the out-of-place op"
+        )
+    converted, key = dispatch.normalise(op, operands, {})
+    if key.level is not None:
+        converted = [dispatch._lift(a, key.level) for a in converted]
+    return converted[1:], key
+
+
+def _check_result(op: Op, x: Any, operands: list[Any], params: Mapping[str, Any], key: Any) -> None:
+    result = op.dtype.out(0, key.dtype, params)
+    if not can_cast(result, x._key.dtype):
+        raise DTypeError(f"{op.name}_: result type {result.name} can't be cast to the desired output type {x._key.dtype.name}")
+    shape = dispatch.infer_shapes(op, operands, params)
+    if shape is not None and tuple(shape) != tuple(x._array.shape):
+        raise ShapeError(
+            f"{op.name}_: output with shape {tuple(x._array.shape)} doesn't match the broadcast shape {tuple(shape)}; "
+            "an in-place op cannot change the shape of its tensor"
+        )
+
+
+def _snapshot(op: Op, x: Any, edge: Any) -> Any:
+    """``x`` as the op's gradient will read it: its old values where a rule saves them, else only its shape."""
+    reads = any(op.schema.operands[0].name in g.reads for g in op.gradients)
+    if reads:
+        with_values = dispatch.call(OPS["clone"], (dispatch._detached(x),), {"order": "K"})
+    else:
+        with_values = dispatch.tensor_of(x._array, x._key)
+    with_values._node = edge
+    return with_values
+
+
+def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any, state: State) -> None:
+    """Put the result into the storage of ``x``, directly where the kernel can."""
+    level = x._key.level
+    plain = [dispatch._detached(a) for a in others]
+    if level is None and key is x._key and op.family is ELEMENTWISE and op.dtype.results == ("same",):
+        kernel = getattr(key, op.name)
+        if kernel is not None and not state.watchers:
+            arrays = [dispatch._array_of(op, a, arg, key) for a, arg in zip(plain, op.schema.operands[1:], strict=True)]
+            kernel(x._array, *arrays, **params, out=x._array)
+            return
+    if level is None and op.name == "copy" and isinstance(plain[0], dispatch.Tensor):
+        _copy_plain(x, plain[0])
+        return
+    first = dispatch._detached(x)
+    if key.dtype is not x._key.dtype:
+        first = dispatch.call(OPS["cast"], (first,), {"dtype": key.dtype})
+    result = dispatch.execute(op, [first, *plain], params, key, state)
+    if level is not None:
+        level.assign(x._array, dispatch._lift(result, level)._array)
+    else:
+        x._key.backend.copy_into(x._array, result._array)
+
+
+def _copy_plain(x: Any, source: Any) -> None:
+    if source._key.device is not x._key.device:
+        source = dispatch.call(OPS["to_device"], (source,), {"device": x._key.device})
+    x._key.backend.copy_into(x._array, source._array)
+
+
+def _link(op: Op, x: Any, old: Any, others: list[Any], params: dict[str, Any]) -> None:
+    """Record the write: on ``x`` itself, or through its chain of views on the base."""
+    result = dispatch.tensor_of(x._array, x._key)
+    box = result._box = box_of(x)
+    compiled(op).record_checked(old, *others, params, result)
+    node = result._node
+    if node is None:
+        return
+    link = x._node
+    if link.__class__ is View:
+        base = link.base
+        base._node = copy_slices(edge_of(base), node, link.chain(), base)
+    else:
+        x._node = node
+    box.generation += 1  # every view resolves anew
+
+
+class CopySlices(Node):
+    """The history of a base after a write to a view: the gradient outside the view passes, inside it goes through the op."""
+
+    __slots__ = ("chain", "inner")
+
+    def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
+        whole = grad.clone()
+        part = whole
+        for step_op, step_params in self.chain:
+            part = dispatch.call(step_op, (part,), step_params)
+        inputs = self.inner.backward(part.clone(), keep)
+        if inputs[0] is None:
+            part.zero_()
+        else:
+            part.copy_(inputs[0])
+        return (whole, *inputs[1:])
+
+    def release(self) -> None:
+        self.inner.release()
+
+    def name(self) -> str:
+        return "CopySlices"
+
+
+def copy_slices(base_edge: Any, inner: Node, chain: list[View], base: Any) -> CopySlices:
+    """The node that takes the place of the base's; it must not hold the base."""
+    n = CopySlices()
+    n.op, n.params, n.saved = inner.op, {}, ()
+    n.edges = (base_edge, *inner.edges[1:])
+    n.shape, n.key = base._array.shape, base._key
+    n.hooks = n.pre_hooks = n.trace = None
+    n.inner, n.chain = inner, [(v.op, v.params) for v in chain]
+    return n
+
+
+def write_out(op: Op, out: Any, result: Any) -> Any:
+    """The ``out=`` argument: write the result there, resizing a tensor that is no view."""
+    if isinstance(result, tuple):
+        for o, r in zip(out, result, strict=True):
+            write_out(op, o, r)
+        return out
+    if not isinstance(out, dispatch.Tensor):
+        raise TypeError(f"{op.name}: argument 'out' must be a tensor, got {type(out).__name__}")
+    if edge_of(result) is not None or edge_of(out) is not None:
+        raise GradientError(f"{op.name}: functions with out=... don't support automatic differentiation, "
+                            "but one of the arguments requires grad; use the result instead, or no_grad()")  # fmt: skip
+    if not can_cast(result._key.dtype, out._key.dtype):
+        raise DTypeError(
+            f"{op.name}: result type {result._key.dtype.name} can't be cast to the desired output type {out._key.dtype.name}"
+        )
+    if out._key.device is not result._key.device:
+        raise dispatch.DeviceError(f"{op.name}: out is on {out._key.device}, the result on {result._key.device}")
+    if out._array.shape != result._array.shape:
+        if out._node.__class__ is View or out._array.size:
+            raise ShapeError(f"{op.name}: out has shape {tuple(out.shape)}, the result {tuple(result.shape)}; "
+                             "give an out of that shape, or an empty tensor, which is resized")  # fmt: skip
+        out._array = out._key.backend.empty(result._array.shape, out._key.dtype, out._key.device.index)
+    out._key.backend.copy_into(out._array, result._array)
+    mark_written(out, op.name)
+    return out
