@@ -1,0 +1,16 @@
+"""The op records, by family. Importing this package declares every op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from flambeau.core.ops import storage  # noqa: F401  # first: the others use its ops
+from flambeau.core.ops import elementwise, index, linalg, nn, random, reduce, shape  # noqa: F401  # isort: skip
+
+
+@lru_cache(maxsize=1)
+def expression_functions() -> Mapping[str, Callable[..., Any]]:
+    """The functions that an expression is made of, on tensors: how it becomes an op's body."""
+    return elementwise.expression_functions()

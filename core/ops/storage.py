@@ -1,0 +1,249 @@
+"""Ops on storage: copies, casts, fills, and every kind of view. Any backend has them through its storage calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau.backends import layout
+from flambeau.core import dtype as dt
+from flambeau.core.dispatch import call
+from flambeau.core.errors import ShapeError
+from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule, composite, op
+
+anything = DTypeRule("anything", promotes=False)
+to_param = DTypeRule("to_param", result=lambda compute, params: params["dtype"], promotes=False)
+
+
+def unchanged(x: Any, **params: Any) -> Any:
+    """The shape of the operand."""
+    return x
+
+
+def like(x: Any, value: float = 0) -> Any:
+    """A full tensor of the shape, dtype, device and level of ``x``."""
+    from flambeau.core.creation import full_like
+
+    return full_like(x, value)
+
+
+# -- copies ------------------------------------------------------------------------------------------
+cast = op("cast(x: Tensor, *, dtype: DType) -> Tensor", infer=unchanged, dtype=to_param, vjp=dict(x=lambda g: g),
+          linear=["x"], method=False, doc="The values in another dtype.")  # fmt: skip
+
+clone = op("clone(x: Tensor, *, order: str = 'K') -> Tensor", infer=unchanged, dtype=anything, vjp=dict(x=lambda g: g),
+           linear=["x"], doc="A copy in memory of its own, with the same strides ('K') or contiguous ('C').")  # fmt: skip
+
+
+def _moved(g: Any, source: Any) -> Any:
+    return call(OPS["to_device"], (g,), {"device": source})
+
+
+@composite("to_device(x: Tensor, *, device: Device) -> Tensor", infer=unchanged, dtype=anything, vjp=dict(x=lambda g: g),
+           linear=["x"], method=False)  # fmt: skip
+def to_device(x: Any, *, device: Any) -> Any:
+    """The values on another device; the gradient goes back by itself."""
+    raise AssertionError("to_device is served by core.transfer")
+
+
+copy = op("copy(x: Tensor, src: Tensor) -> Tensor", infer=lambda x, src, **p: _copied(x, src), dtype=anything, kinds={"src": "any"},
+          vjp=dict(x=lambda g: like(g), src=lambda g: g), linear=["x", "src"], inplace=True, method=False,
+          doc="``x`` with the values of ``src``, broadcast and cast.")  # fmt: skip
+
+
+def _copied(x: Any, src: Any) -> Any:
+    try:
+        fits = tuple(layout.broadcast_shapes(x, src)) == tuple(x)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ShapeError(f"copy: src of shape {tuple(src)} does not broadcast to the shape {tuple(x)} of the tensor")
+    return x
+
+
+full = op("full(*, shape: Ints, value: Any, dtype: DType, device: Device) -> Tensor", CREATE,
+          infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, method=False,
+          doc="A new tensor with every element ``value``.")  # fmt: skip
+
+empty = op("empty_storage(*, shape: Ints, dtype: DType, device: Device) -> Tensor", CREATE,
+           infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, method=False,
+           doc="A new tensor of undefined values.")  # fmt: skip
+
+
+def _cat_shape(xs: Sequence[tuple[int, ...]], *, axis: int) -> tuple[int, ...]:
+    shapes = [s for s in xs if tuple(s) != (0,)] or [xs[0]]
+    first = shapes[0]
+    for i, s in enumerate(xs):
+        if tuple(s) == (0,):
+            continue
+        if len(s) != len(first) or any(a != b for j, (a, b) in enumerate(zip(s, first, strict=True)) if j != axis):
+            raise ShapeError(f"cat: sizes must match except in dimension {axis}: tensor 0 has shape {tuple(first)}, tensor {i} {tuple(s)}")
+    return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
+
+
+def _cat_vjp(g: Any, xs_shape: Any, axis: int) -> list[Any]:
+    grads, start = [], 0
+    for s in xs_shape:
+        if tuple(s) == (0,):
+            grads.append(None)
+            continue
+        grads.append(g.narrow(axis, start, s[axis]))
+        start += s[axis]
+    return grads
+
+
+cat = op("cat(xs: Tensor[], *, axis: Axis = 0) -> Tensor", infer=_cat_shape, vjp=dict(xs=_cat_vjp), linear=["xs"], check=True,
+         method=False, names=["concat", "concatenate"], doc="Tensors joined along an axis that they have.")  # fmt: skip
+
+
+def _padded(x: Any, *, widths: Any, value: Any) -> tuple[int, ...]:
+    shape = tuple(n + a + b for n, (a, b) in zip(x, widths, strict=True))
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"pad: widths {widths} take more than the shape {tuple(x)} has")
+    return shape
+
+
+pad = op("constant_pad(x: Tensor, *, widths: Any, value: Any = 0) -> Tensor", infer=_padded, dtype=anything, check=True,
+         vjp=dict(x=lambda g, widths: constant_pad_back(g, widths)), method=False,
+         doc="Space before and after along each axis, filled with ``value``; negative widths cut.")  # fmt: skip
+
+
+def constant_pad_back(g: Any, widths: Any) -> Any:
+    return pad(g, widths=tuple((-a, -b) for a, b in widths), value=0)
+
+
+flip = op("flip_axes(x: Tensor, *, axes: Axes) -> Tensor", infer=unchanged, dtype=anything, linear=["x"], method=False,
+          vjp=dict(x=lambda g, axes: flip(g, axes=axes)), doc="The order of elements reversed along axes; a copy.")  # fmt: skip
+
+
+# -- views -------------------------------------------------------------------------------------------
+def _view(shape_rule: Any) -> Any:
+    """``infer`` of a view from a function of (shape, params) that gives the new shape."""
+    return lambda x, **params: shape_rule(tuple(x), **params)
+
+
+def _scattered(g: Any, x_shape: Any, write: Any) -> Any:
+    """Zeros of the input's shape with ``g`` written where ``write`` finds its place."""
+    from flambeau.core.creation import full
+
+    zeros = full(tuple(x_shape), 0, dtype=g.dtype, device=g.device)
+    if g._key.level is not None:
+        zeros = g._key.level.zeros(g, x_shape)
+    write(zeros).copy_(g)
+    return zeros
+
+
+def view_op(schema: str, shape: Any, vjp: Any, **fields: Any) -> Any:
+    """A view: shares storage with its operand; every backend has it through as_strided."""
+    return op(schema, VIEW, infer=_view(shape), dtype=fields.pop("dtype", anything), vjp=dict(x=vjp), linear=["x"], method=False, **fields)
+
+
+basic_index = view_op(
+    "basic_index(x: Tensor, *, index: Index) -> Tensor",
+    lambda x, index: layout.index_shape(x, index),
+    lambda g, x_shape, index: index_back(g, x_shape=tuple(x_shape), index=index),
+    doc="One entry per axis: an int (removes it), a slice, or None (a new axis of size 1).",
+)
+permute = view_op(
+    "permute_axes(x: Tensor, *, axes: Ints) -> Tensor",
+    lambda x, axes: tuple(x[a] for a in axes),
+    lambda g, axes: permute(g, axes=inverse_permutation(axes)),
+    doc="The axes in another order.",
+)
+view = view_op(
+    "view_as_shape(x: Tensor, *, shape: Ints) -> Tensor",
+    lambda x, shape: shape,
+    lambda g, x_shape: g.reshape(tuple(x_shape)),
+    doc="The same elements in another shape; only where strides allow it without a copy.",
+)
+expand = view_op(
+    "expand_to(x: Tensor, *, shape: Ints) -> Tensor",
+    lambda x, shape: layout.expand_shape(x, shape),
+    lambda g: g,  # the engine sums over what was broadcast
+    doc="Axes of size 1 (and new ones in front) repeated without memory.",
+)
+as_strided = view_op(
+    "as_strided_view(x: Tensor, *, shape: Ints, strides: Ints, offset: int) -> Tensor",
+    lambda x, shape, strides, offset: shape,
+    lambda g, x_shape, shape, strides, offset: strided_back(g, x_shape, shape, strides, offset),
+    doc="Any shape, strides and offset over the storage.",
+)
+diagonal = view_op(
+    "diagonal_view(x: Tensor, *, offset: int, axis1: Axis, axis2: Axis) -> Tensor",
+    lambda x, offset, axis1, axis2: layout.diagonal_shape(x, offset, axis1, axis2),
+    lambda g, x_shape, offset, axis1, axis2: _scattered(
+        g, x_shape, lambda z: diagonal(z, offset=offset, axis1=axis1, axis2=axis2)
+    ),
+    doc="The elements with equal (shifted) indices along two axes, as the last axis.",
+)
+unfold = view_op(
+    "unfold_axis(x: Tensor, *, axis: Axis, size: int, step: int) -> Tensor",
+    lambda x, axis, size, step: layout.unfold_shape(x, axis, size, step),
+    lambda g, x_shape, axis, size, step: unfold_back(g, tuple(x_shape), axis, size, step),
+    doc="Windows of ``size`` every ``step`` along an axis, as a new last axis.",
+)
+view_dtype = view_op(
+    "view_as_dtype(x: Tensor, *, dtype: DType) -> Tensor",
+    lambda x, dtype: x,
+    lambda g: g,
+    dtype=to_param,
+    doc="The bits as another dtype of the same size.",
+)
+view_as_real = view_op(
+    "view_as_real(x: Tensor) -> Tensor",
+    lambda x: (*x, 2),
+    lambda g: view_as_complex(g.contiguous()),
+    dtype=DTypeRule("as_real", result="real", accepts=dt.COMPLEXES, promotes=False),
+    doc="Complex numbers as a last axis of (real, imaginary).",
+)
+view_as_complex = view_op(
+    "view_as_complex(x: Tensor) -> Tensor",
+    lambda x: layout.complex_shape(x),
+    lambda g: view_as_real(g),
+    dtype=DTypeRule(
+        "as_complex", result=lambda d, p: d.to_complex(), accepts=(dt.float32, dt.float64), promotes=False
+    ),
+    doc="A last axis of (real, imaginary) as complex numbers.",
+)
+
+
+def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
+    """The permutation that undoes ``axes``."""
+    inverse = [0] * len(axes)
+    for i, a in enumerate(axes):
+        inverse[a] = i
+    return tuple(inverse)
+
+
+@composite("index_back(g: Tensor, *, x_shape: Ints, index: Index) -> Tensor", infer=lambda g, *, x_shape, index: x_shape,
+           vjp=dict(g=lambda g, index: basic_index(g, index=index)), linear=["g"], method=False)  # fmt: skip
+def index_back(g: Any, *, x_shape: tuple[int, ...], index: Any) -> Any:
+    """Zeros with ``g`` where ``index`` points: the gradient of basic indexing."""
+    return _scattered(g, x_shape, lambda z: basic_index(z, index=index))
+
+
+def unfold_back(g: Any, x_shape: tuple[int, ...], axis: int, size: int, step: int) -> Any:
+    """Windows added back where they came from: one strided addition per element of the window."""
+    from flambeau.core.creation import zeros_at
+
+    total = zeros_at(g, x_shape)
+    count = g.shape[axis]
+    for k in range(size):
+        where = [slice(None)] * len(x_shape)
+        where[axis] = slice(k, k + (count - 1) * step + 1, step)
+        total[tuple(where)] += g.select(-1, k)
+    return total
+
+
+def strided_back(g: Any, x_shape: Any, shape: Any, strides: Any, offset: int) -> Any:
+    """The gradient of as_strided on a contiguous input: add each element where it was read."""
+    from flambeau.core.creation import arange, zeros_at
+
+    size = 1
+    for n in x_shape:
+        size *= n
+    place = arange(offset, offset + 1, device=g.device)
+    for n, s in zip(shape, strides, strict=True):
+        place = place.unsqueeze(-1) + arange(n, device=g.device) * s
+    flat = zeros_at(g, (size,)).index_add(0, place.reshape(-1), g.reshape(-1))
+    return flat.reshape(tuple(x_shape))

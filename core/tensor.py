@@ -1,0 +1,434 @@
+"""The Tensor: a backend's array, its dispatch key, its autograd link and its box.
+
+Methods that are ops come from the records (:mod:`flambeau.core.methods` puts them here); what stands
+in this file is what a tensor is: its attributes, conversions to Python and numpy, and its place in
+the graph.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+from flambeau.core import dispatch
+from flambeau.core import dtype as dt
+from flambeau.core.autograd.graph import Handle, Leaf, Node, Slot, View, add_output_hook, box_of, edge_of
+from flambeau.core.device import device
+from flambeau.core.dtype import DType
+from flambeau.core.errors import ConversionError, GradientError
+from flambeau.core.record import OPS
+
+
+class Size(tuple[int, ...]):
+    """A shape: a tuple of ints that can count its elements.
+
+    >>> Size((2, 3)).numel()
+    6
+    """
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        n = 1
+        for s in self:
+            n *= s
+        return n
+
+    def __getitem__(self, i: Any) -> Any:
+        found = tuple.__getitem__(self, i)
+        return Size(found) if isinstance(i, slice) else found
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __repr__(self) -> str:
+        return f"flambeau.Size({list(self)})"
+
+
+class Tensor:
+    """A multi-dimensional array on a device that can record how it was computed.
+
+    Make one with :func:`flambeau.tensor`, :func:`flambeau.zeros` and their relatives, not by calling the class.
+
+    >>> import flambeau as fb
+    >>> x = fb.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    __slots__ = ("__weakref__", "_array", "_box", "_grad", "_key", "_node")
+    __array_ufunc__ = None  # numpy scalars on the left hand the operation to us
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+    _is_parameter: ClassVar[bool] = False
+
+    _array: Any
+    _key: dispatch.Key
+    _node: Any
+    _box: Any
+    _grad: Any
+
+    # -- what it is ------------------------------------------------------------------------------
+    @property
+    def shape(self) -> Size:
+        """The sizes along each dimension."""
+        return Size(self._array.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or one of its sizes."""
+        if dim is None:
+            return Size(self._array.shape)
+        shape = self._array.shape
+        if not -len(shape) <= dim < len(shape):
+            raise IndexError(f"size: dim={dim} is out of range for a tensor with {len(shape)} dimension(s)")
+        return shape[dim]
+
+    @property
+    def dtype(self) -> DType:
+        return self._key.dtype
+
+    @property
+    def device(self) -> device:
+        return self._key.device
+
+    @property
+    def ndim(self) -> int:
+        return len(self._array.shape)
+
+    def dim(self) -> int:
+        return len(self._array.shape)
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return Size(self._array.shape).numel()
+
+    nelement = numel
+
+    @property
+    def itemsize(self) -> int:
+        return self._key.dtype.itemsize
+
+    def element_size(self) -> int:
+        return self._key.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel() * self._key.dtype.itemsize
+
+    @property
+    def is_cpu(self) -> bool:
+        return self._key.backend.has("shares_host")
+
+    @property
+    def layout_(self) -> Any:
+        """Shape, strides and offset in elements of this view of the storage."""
+        if self._key.level is not None:
+            raise ConversionError("a tensor inside a transform has no memory layout of its own")
+        return self._key.backend.layout(self._array)
+
+    def stride(self, dim: int | None = None) -> Any:
+        """The steps between neighbours along each dimension, in elements."""
+        strides = tuple(self.layout_.strides)
+        return strides if dim is None else strides[dim]
+
+    def storage_offset(self) -> int:
+        offset: int = self.layout_.offset
+        return offset
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements stand in row-major order without gaps."""
+        if self._key.level is not None:
+            return True
+        from flambeau.backends.layout import is_contiguous
+
+        layout = self.layout_
+        return is_contiguous(layout.shape, layout.strides)
+
+    def data_ptr(self) -> int:
+        """An integer that tells where the first element is: equal for aliases, different otherwise."""
+        return self._key.backend.storage_id(self._array) + self.storage_offset() * self.itemsize
+
+    def is_floating_point(self) -> bool:
+        return self._key.dtype.category == dt.FLOATING
+
+    def is_complex(self) -> bool:
+        return self._key.dtype.category == dt.COMPLEX
+
+    def is_signed(self) -> bool:
+        return self._key.dtype.is_signed
+
+    # -- autograd --------------------------------------------------------------------------------
+    @property
+    def requires_grad(self) -> bool:
+        link = self._node
+        return link is not None and (link.__class__ is not View or link.resolve() is not None)
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for (or give up) the gradient of a leaf; in place."""
+        if requires_grad:
+            if self._key.dtype.category < dt.FLOATING:
+                raise GradientError(f"only Tensors of floating point and complex dtype can require gradients, got {self.dtype}")
+            if edge_of(self) is None:
+                self._node = Leaf(self)
+        elif self._node.__class__ is Leaf or edge_of(self) is None:
+            if self._node.__class__ is Leaf:
+                self._node = None
+        else:
+            raise GradientError("you can only change requires_grad flags of leaf variables; use detach() on a computed tensor")
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        edge = edge_of(self)
+        return edge is None or edge.__class__ is Leaf
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The node that computes this tensor's gradient, None for leaves."""
+        edge = edge_of(self)
+        if edge.__class__ is Slot:
+            found: Node = edge.node
+            return found
+        return None if edge is None or edge.__class__ is Leaf else edge
+
+    @property
+    def output_nr(self) -> int:
+        edge = edge_of(self)
+        return edge.index if edge.__class__ is Slot else 0
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward accumulated here, or None."""
+        try:
+            found: Tensor | None = self._grad
+        except AttributeError:
+            return None
+        return found
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"grad must be a Tensor or None, got {type(value).__name__}")
+            if value._array.shape != self._array.shape:
+                raise GradientError(f"assigned grad has shape {tuple(value.shape)}, but the tensor has {tuple(self.shape)}")
+            if value._key.device is not self._key.device:
+                raise GradientError(f"assigned grad is on {value.device}, but the tensor on {self.device}")
+            box_of(value)
+        self._grad = value
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:
+        """Add the gradients of this tensor to the ``grad`` of the leaves it came from.
+
+        ``gradient`` weighs the elements; a scalar needs none. The graph is freed unless ``retain_graph``.
+        """
+        from flambeau.core.autograd.api import backward
+
+        backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
+
+    def detach(self) -> Tensor:
+        """The same memory without history."""
+        t = Tensor()
+        t._array, t._key, t._box, t._node = self._array, self._key, box_of(self), None
+        return t
+
+    def detach_(self) -> Tensor:
+        """Forget the history, in place."""
+        if self._node.__class__ is View:
+            raise GradientError("detach_: can't detach views in-place; use detach()")
+        self._node = None
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without history, whose writes autograd does not see."""
+        t = Tensor()
+        t._array, t._key, t._box, t._node = self._array, self._key, None, None
+        return t
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"data must be a Tensor, got {type(value).__name__}")
+        leaf = self._node.__class__ is Leaf
+        self._array, self._key, self._box = value._array, value._key, None
+        if leaf:
+            hooks, post = self._node.hooks, self._node.post_hooks
+            self._node = Leaf(self)
+            self._node.hooks, self._node.post_hooks = hooks, post
+
+    @property
+    def _version(self) -> int:
+        return 0 if self._box is None else self._box.version
+
+    def _is_view(self) -> bool:
+        return self._node.__class__ is View
+
+    @property
+    def _base(self) -> Tensor | None:
+        return self._node.base if self._node.__class__ is View else None
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
+        """Call ``hook(grad)`` when this tensor's gradient is complete; what it returns replaces it."""
+        edge = edge_of(self)
+        if edge is None:
+            raise GradientError("register_hook: cannot register a hook on a tensor that doesn't require gradient")
+        if edge.__class__ is Leaf:
+            if edge.hooks is None:
+                edge.hooks = {}
+            return Handle.into(edge.hooks, hook)
+        return add_output_hook(*((edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)), hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Handle:
+        """Call ``hook(tensor)`` after a gradient was added to this leaf."""
+        if self._node.__class__ is not Leaf:
+            raise GradientError("register_post_accumulate_grad_hook: only leaf tensors that require grad accumulate")
+        if self._node.post_hooks is None:
+            self._node.post_hooks = {}
+        return Handle.into(self._node.post_hooks, hook)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a computed tensor in its ``grad`` too."""
+        edge = edge_of(self)
+        if edge is None:
+            raise GradientError("retain_grad: can't retain_grad on a tensor that has requires_grad=False")
+        if edge.__class__ is Leaf:
+            return
+        import weakref
+
+        ref = weakref.ref(self)
+
+        def keep(grad: Tensor) -> None:
+            t = ref()
+            if t is not None:
+                have = t.grad
+                box_of(grad)
+                t._grad = grad if have is None else have + grad
+
+        add_output_hook(*((edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)), keep)
+
+    # -- to Python and numpy ---------------------------------------------------------------------
+    def _host(self) -> Any:
+        """The values as a numpy array (shared on the CPU); late errors of the device are raised here."""
+        key = self._key
+        if key.level is not None:
+            raise ConversionError(
+                f"a tensor inside {key.level.kind} has no single value to read: it stands for a whole batch or a tangent; "
+                "compute with ops (where, masked ops) instead of .item(), bool() or numpy()"
+            )
+        host = key.backend.to_host(self._array)
+        key.backend.check(key.device.index)
+        return host
+
+    def item(self) -> Any:
+        """The one element as a Python number."""
+        if self.numel() != 1:
+            raise ConversionError(f"a Tensor with {self.numel()} elements (shape {tuple(self.shape)}) cannot be converted to Scalar")
+        return self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else float(self._host().reshape(()))
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        host = self._host()
+        return host.astype("float64").tolist() if self._key.dtype is dt.bfloat16 else host.tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """The values as a numpy array, sharing memory on the CPU; ``force`` detaches and copies to the host first."""
+        if force:
+            return self.detach().cpu()._host()
+        if self.requires_grad:
+            raise ConversionError("can't call numpy() on a Tensor that requires grad; use tensor.detach().numpy()")
+        if not self._key.backend.has("shares_host"):
+            raise ConversionError(f"can't convert a {self.device} tensor to numpy; use tensor.cpu() to copy it to host memory first")
+        box_of(self)
+        return self._host()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        host = self.numpy()
+        if dtype is not None and host.dtype != dtype:
+            return host.astype(dtype)
+        return host.copy() if copy else host
+
+    def __bool__(self) -> bool:
+        if self.numel() != 1:
+            raise ConversionError(f"Boolean value of Tensor with {self.numel()} values is ambiguous; use any() or all()")
+        return bool(self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        if self._key.dtype.category > dt.INTEGER or self.numel() != 1:
+            raise ConversionError("only integer tensors of a single element can be converted to an index")
+        return operator.index(self.item())
+
+    def __len__(self) -> int:
+        if not self._array.shape:
+            raise TypeError("len() of a 0-d tensor")
+        length: int = self._array.shape[0]
+        return length
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._array.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))  # type: ignore[attr-defined]
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())  # type: ignore[attr-defined]
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and not self._array.shape else repr(self)
+
+    def __repr__(self) -> str:
+        from flambeau.core.represent import represent
+
+        return represent(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise GradientError("deepcopy: only leaf tensors can be copied; detach() or clone() first")
+        found: Tensor | None = memo.get(id(self))
+        if found is None:
+            found = dispatch.call(OPS["clone"], (self.detach(),), {"order": "K"})
+            found = self._same_kind(found)
+            memo[id(self)] = found
+            if self.grad is not None:
+                found._grad = self.grad.__deepcopy__(memo)
+        return found
+
+    def _same_kind(self, t: Tensor) -> Tensor:
+        """``t`` as a tensor of this class with this requires_grad."""
+        return t.requires_grad_(self.requires_grad)
+
+    def __copy__(self) -> Tensor:
+        return self._same_kind(self.detach())
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        from flambeau.core.creation import rebuild
+
+        if not self.is_leaf:
+            raise GradientError("pickle: only leaf tensors can be pickled; detach() first")
+        host = self.detach().cpu()._host()  # type: ignore[attr-defined]
+        return rebuild, (host.tobytes(), self.dtype, tuple(self.shape), str(self.device), self.requires_grad)
+
+
+dispatch.set_tensor_class(Tensor)
