@@ -1,0 +1,147 @@
+"""Settings: where a value comes from, what a wrong one says, and the documented table."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flambeau.core import config
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for row in config.SETTINGS.values():
+        monkeypatch.delenv(row.variable, raising=False)
+    config.reset()
+    yield
+    monkeypatch.undo()
+    config.reset()
+
+
+def test_argument_beats_context_manager_beats_set_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [(config.get("num_threads"), config.source("num_threads"))]
+    monkeypatch.setenv("FLAMBEAU_NUM_THREADS", "11")
+    config.reset()
+    seen.append((config.get("num_threads"), config.source("num_threads")))
+    config.set(num_threads=12)
+    seen.append((config.get("num_threads"), config.source("num_threads")))
+    with config.override(num_threads="13"):
+        seen.append((config.get("num_threads"), config.source("num_threads")))
+        assert config.get("num_threads", 14) == 14
+    assert seen[1:] == [(11, "environment"), (12, "set"), (13, "override")]
+    assert seen[0][0] >= 1 and seen[0][1] == "default"
+    assert config.get("num_threads") == 12
+
+
+def test_environment_is_read_at_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLAMBEAU_FALLBACK", "warn")
+    assert config.source("fallback") == "environment"
+    assert config.get("fallback") == "warn"
+    monkeypatch.setenv("FLAMBEAU_FALLBACK", "allow")
+    assert config.get("fallback") == "warn"
+    config.reset("fallback")
+    assert config.get("fallback") == "allow"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("FLAMBEAU_DEVICE", "CUDA, opencl:0,cpu", ("cuda", "opencl:0", "cpu")),
+        ("FLAMBEAU_DEVICE", "auto", ()),
+        ("FLAMBEAU_DEVICE", "", ()),
+        ("FLAMBEAU_PLUGINS", "npu = my.backend, tpu=other:plugin", {"npu": "my.backend", "tpu": "other:plugin"}),
+        ("FLAMBEAU_DISABLE_PLUGINS", "a,,b", ("a", "b")),
+        ("FLAMBEAU_FALLBACK", "Allow", "allow"),
+        ("FLAMBEAU_NUM_THREADS", "3", 3),
+        ("FLAMBEAU_CACHE_DIR", "~/x", Path.home() / "x"),
+        ("FLAMBEAU_MEMORY_LIMIT", "512M", 512 * 1024**2),
+        ("FLAMBEAU_MEMORY_LIMIT", "1.5GiB", 3 * 512 * 1024**2),
+        ("FLAMBEAU_MEMORY_LIMIT", "2kb", 2048),
+        ("FLAMBEAU_MEMORY_LIMIT", "77", 77),
+        ("FLAMBEAU_MEMORY_LIMIT", "none", None),
+        ("FLAMBEAU_PROBE_TIMEOUT", "0.5", 0.5),
+        ("FLAMBEAU_OPENCL_DEVICE", " pocl ", "pocl"),
+        ("FLAMBEAU_DEBUG_SLOW_PATH", "on", True),
+        ("FLAMBEAU_DEBUG_SLOW_PATH", "0", False),
+    ],
+)
+def test_values_of_the_environment(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: object) -> None:
+    monkeypatch.setenv(variable, text)
+    assert config.get(variable.removeprefix("FLAMBEAU_").lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "allowed"),
+    [
+        ("FLAMBEAU_DEVICE", "auto,cpu", "cuda,opencl:0,cpu"),
+        ("FLAMBEAU_PLUGINS", "justaname", "name=module"),
+        ("FLAMBEAU_FALLBACK", "maybe", "error, warn or allow"),
+        ("FLAMBEAU_NUM_THREADS", "0", "at least 1"),
+        ("FLAMBEAU_NUM_THREADS", "two", "at least 1"),
+        ("FLAMBEAU_MEMORY_LIMIT", "5X", "512M"),
+        ("FLAMBEAU_MEMORY_LIMIT", "inf", "512M"),
+        ("FLAMBEAU_MEMORY_LIMIT", "-1", "512M"),
+        ("FLAMBEAU_PROBE_TIMEOUT", "-3", "seconds above 0"),
+        ("FLAMBEAU_PROBE_TIMEOUT", "nan", "seconds above 0"),
+        ("FLAMBEAU_DEBUG_SLOW_PATH", "perhaps", "0 or 1"),
+    ],
+)
+def test_a_wrong_value_names_variable_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, allowed: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    name = variable.removeprefix("FLAMBEAU_").lower()
+    for _ in range(2):  # at every use, not only the first
+        with pytest.raises(config.ConfigError) as caught:
+            config.get(name)
+        for words in (variable, repr(text), allowed):
+            assert words in str(caught.value)
+
+
+def test_wrong_values_from_the_program() -> None:
+    with pytest.raises(config.ConfigError, match="fallback='never'.*error, warn or allow"):
+        config.set(fallback="never")
+    with pytest.raises(config.ConfigError, match="num_threads"), config.override(num_threads=None):
+        pass
+    with pytest.raises(config.ConfigError, match="did you mean 'fallback'"):
+        config.get("falback")
+    with pytest.raises(config.ConfigError, match="known: device, plugins"):
+        config.set(zzz=1)
+    assert config.get("fallback") == "error"
+
+
+def test_override_nests_and_stays_in_its_thread() -> None:
+    with config.override(fallback="warn", memory_limit="1K"):
+        with config.override(memory_limit=None):
+            assert config.get("memory_limit") is None and config.get("fallback") == "warn"
+        assert config.get("memory_limit") == 1024
+        elsewhere: list[str] = []
+        thread = threading.Thread(target=lambda: elsewhere.append(config.get("fallback")))
+        thread.start()
+        thread.join()
+    assert elsewhere == ["error"]
+    assert config.source("fallback") == "default"
+
+
+def test_misspelt_variables_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLAMBEAU_DEVICES", "cpu")
+    monkeypatch.setenv("FLAMBEAU_DEVICE", "cpu")
+    assert "FLAMBEAU_DEVICES" in config.unknown_variables()
+    assert "FLAMBEAU_DEVICE" not in config.unknown_variables()
+
+
+def test_the_cache_dir_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert config.get("cache_dir") == tmp_path / "flambeau"
+
+
+def test_the_documented_table_is_current() -> None:
+    assert PAGE.read_text() == config.markdown(), (
+        "docs/configuration.md is out of date; regenerate it with: "
+        "python -c \"from flambeau.core import config; print(config.markdown(), end='')\" > docs/configuration.md"
+    )
