@@ -133,6 +133,10 @@ def bind(
     operands, bound = list(args), dict(params)
     for name, value in (kw or {}).items():
         a = schema.argument(name)
+        if a is None and name in op.keywords:
+            if value is not None:
+                op.keywords[name](operands, value)
+            continue
         if a is None:
             known = ", ".join(x.public for x in (*schema.operands, *schema.params))
             raise TypeError(f"{op.name}: unexpected argument {name!r}; it takes {known}")

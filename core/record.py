@@ -137,7 +137,7 @@ class Op:
         self.inplace: bool = fields.pop("inplace", family is ELEMENTWISE)
         self.doc: str = fields.pop("doc", "")
         self.kinds: dict[str, str] = fields.pop("kinds", {})  # operands of a dtype of their own: "bool", "index", "any"
-        self.layout: Callable[..., Any] | None = fields.pop("layout", None)
+        self.keywords: dict[str, Callable[[list[Any], Any], None]] = fields.pop("keywords", {})  # such as add's alpha
         self.gradients = _gradients(self, fields.pop("vjp", None))
         self.module = "flambeau.core.ops"
         self.samples: Callable[..., Any] | None = None
@@ -189,7 +189,8 @@ def op(schema: str, family: Family = GENERAL, **fields: Any) -> Any:
     the operands and params to the result's shape, raising ShapeError), ``dtype`` (a DTypeRule), ``vjp``
     (one function per operand, or a joint one), ``jvp``, ``batch``, ``check`` (infer before the kernel),
     ``differentiable=False``, ``linear`` (operands in which it is linear), ``names`` (more public names),
-    ``kinds`` (operands with a dtype of their own), ``inplace``, ``method``, ``doc``.
+    ``kinds`` (operands with a dtype of their own), ``keywords`` (more keyword arguments of the public function,
+    each a function that changes the list of operands), ``inplace``, ``method``, ``doc``.
     """
     return declare(Op(schema, family, **fields))
 

@@ -1,0 +1,333 @@
+"""Constructors: tensors from data, numbers and shapes, on the chosen device."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau.core import dispatch
+from flambeau.core import dtype as dt
+from flambeau.core.autograd.graph import box_of
+from flambeau.core.device import device as Device
+from flambeau.core.dispatch import Tensor, call, key_for, tensor_of
+from flambeau.core.dtype import DType
+from flambeau.core.errors import ShapeError
+from flambeau.core.record import OPS
+
+
+def _device(device: Any) -> Device:
+    return dispatch.default_device() if device is None else Device(device)
+
+
+def _finish(t: Any, requires_grad: bool) -> Any:
+    return t.requires_grad_() if requires_grad else t
+
+
+def _shape(size: Sequence[Any], name: str) -> tuple[int, ...]:
+    """A shape from ``f(2, 3)`` or ``f((2, 3))``."""
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    try:
+        shape = tuple(operator.index(n) for n in size)
+    except TypeError:
+        raise TypeError(f"{name}: the size must be ints, got {tuple(size)!r}") from None
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"{name}: a size cannot be negative, got {shape}")
+    return shape
+
+
+def from_host(host: Any, dtype: DType, device: Device) -> Any:
+    """A tensor with a copy of a numpy array's values."""
+    key = key_for(device, dtype)
+    return tensor_of(key.backend.from_host(host, dtype, device.index), key)
+
+
+def scalar_tensor(value: Any, dtype: DType, device: Device) -> Any:
+    """A 0-d tensor of a Python number."""
+    return from_host(np.asarray(value).astype(dtype.numpy), dtype, device)
+
+
+def _infer_dtype(host: Any) -> DType:
+    """What torch makes of data without a dtype: Python floats become the default dtype."""
+    kind = host.dtype.kind
+    if kind == "f":
+        return dt.get_default_dtype()
+    if kind == "c":
+        return dt.get_default_dtype().to_complex()
+    if kind == "b":
+        return dt.bool_
+    return dt.int64
+
+
+def _from_nested(data: Any) -> tuple[Any, DType]:
+    """A numpy array and dtype from nested sequences of numbers, tensors and arrays."""
+    if isinstance(data, (list, tuple)) and _holds_tensors(data):
+        data = _plain(data)
+    try:
+        host = np.asarray(data)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"tensor: {error}") from None
+    if host.dtype == object or host.dtype.kind in "USOV" and host.dtype not in _NUMPY_OK:
+        raise TypeError(f"tensor: cannot make a tensor of {type(data).__name__} data {str(data)[:60]!r}; "
+                        "it must be numbers in nested lists of equal lengths")  # fmt: skip
+    if host.size == 0 and host.dtype == np.float64 and not isinstance(data, np.ndarray):
+        return host, dt.get_default_dtype()
+    return host, _infer_dtype(host)
+
+
+_NUMPY_OK = frozenset(d.numpy for d in dt.ALL)
+
+
+def _holds_tensors(data: Any) -> bool:
+    return any(isinstance(v, Tensor) or (isinstance(v, (list, tuple)) and _holds_tensors(v)) for v in data[:1])
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Tensor):
+        return data.tolist()
+    return [_plain(v) for v in data] if isinstance(data, (list, tuple)) else data
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+    """A new tensor with a copy of ``data`` (numbers, nested sequences, a numpy array, a tensor).
+
+    Without ``dtype`` Python floats become the default dtype and ints int64; arrays keep theirs.
+
+    >>> tensor([[1, 2], [3, 4]]).dtype
+    flambeau.int64
+    """
+    wanted = None if dtype is None else dt.as_dtype(dtype)
+    if isinstance(data, Tensor):
+        where = data.device if device is None else Device(device)
+        return _finish(data.detach().to(device=where, dtype=wanted or data.dtype, copy=True), requires_grad)
+    if isinstance(data, (np.ndarray, np.generic)):
+        host, found = np.asarray(data), dt.from_numpy(data.dtype)
+    else:
+        host, found = _from_nested(data)
+    chosen = wanted or found
+    return _finish(from_host(_cast_host(host, chosen), chosen, _device(device)), requires_grad)
+
+
+def _cast_host(host: Any, dtype: DType) -> Any:
+    if host.dtype == dtype.numpy:
+        return host
+    with np.errstate(all="ignore"):
+        return host.astype(dtype.numpy)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+    """``data`` as a tensor, sharing memory where dtype and device allow it."""
+    if isinstance(data, Tensor):
+        return data.to(device=device or data.device, dtype=dt.as_dtype(dtype) if dtype is not None else data.dtype)
+    where = _device(device)
+    if isinstance(data, np.ndarray) and (dtype is None or dt.as_dtype(dtype).numpy == data.dtype):
+        t = from_numpy(data)
+        return t if t.device is where else t.to(where)
+    return tensor(data, dtype=dtype, device=device)
+
+
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Any:
+    """The array API's constructor: ``copy`` None shares where it can, False must share or raise."""
+    t = as_tensor(obj, dtype, device)
+    shares = isinstance(obj, Tensor) and t._array is obj._array or isinstance(obj, np.ndarray) and np.shares_memory(t._host(), obj)
+    if copy and shares:
+        t = t.clone()
+    if copy is False and not shares:
+        raise ValueError("asarray: copy=False, but this data cannot be shared; leave copy out")
+    return _finish(t, requires_grad)
+
+
+def from_numpy(array: Any) -> Any:
+    """A CPU tensor that shares memory with a numpy array."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a numpy array, got {type(array).__name__}")
+    if not array.dtype.isnative:
+        raise ValueError("from_numpy: the array has a foreign byte order; use array.astype(array.dtype.newbyteorder('='))")
+    key = key_for(host_device(), dt.from_numpy(array.dtype))
+    t = tensor_of(array if array.flags.writeable else array.copy(), key)
+    box_of(t)
+    return t
+
+
+def host_device() -> Device:
+    """The device whose memory is numpy's."""
+    return Device("cpu")
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Any:
+    """A tensor of a shape with every element ``fill_value``, whose type gives the dtype."""
+    chosen = dt.as_dtype(dtype) if dtype is not None else dt.scalar_dtype(fill_value)
+    params = {"shape": _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full"),
+              "value": fill_value, "dtype": chosen, "device": _device(device)}  # fmt: skip
+    return _into(out, _finish(call(OPS["full"], (), params), requires_grad))
+
+
+def _into(out: Any, result: Any) -> Any:
+    if out is None:
+        return result
+    from flambeau.core.autograd.inplace import write_out
+
+    return write_out(OPS["full"], out, result)
+
+
+def _filled(name: str, value: Any, size: Any, dtype: Any, device: Any, requires_grad: bool, out: Any) -> Any:
+    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
+    params = {"shape": _shape(size, name), "value": value, "dtype": chosen, "device": _device(device)}
+    return _into(out, _finish(call(OPS["full"], (), params), requires_grad))
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Any:
+    """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
+    return _filled("zeros", 0, size, dtype, device, requires_grad, out)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Any:
+    """A tensor of ones."""
+    return _filled("ones", 1, size, dtype, device, requires_grad, out)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+    """A tensor of undefined values."""
+    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
+    params = {"shape": _shape(size, "empty"), "dtype": chosen, "device": _device(device)}
+    return _finish(call(OPS["empty_storage"], (), params), requires_grad)
+
+
+def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A full tensor of the shape, dtype and device of ``input``."""
+    chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
+    return full(tuple(input.shape), fill_value, dtype=chosen, device=device or input.device, requires_grad=requires_grad)
+
+
+def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """Zeros of the shape, dtype and device of ``input``."""
+    return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """Ones of the shape, dtype and device of ``input``."""
+    return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """Undefined values of the shape, dtype and device of ``input``."""
+    chosen = input.dtype if dtype is None else dtype
+    return empty(tuple(input.shape), dtype=chosen, device=device or input.device, requires_grad=requires_grad)
+
+
+def zeros_at(like: Any, shape: Sequence[int]) -> Any:
+    """Zeros of another shape at the dtype, device and level of ``like``, to be written to in place."""
+    zeros_ = full(tuple(shape), 0, dtype=like.dtype, device=like.device)
+    level = like._key.level
+    return zeros_ if level is None else level.zeros(like, shape)
+
+
+def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """Numbers from ``start`` (0 when only one is given) up to but not including ``end``."""
+    if end is None:
+        start, end = 0, start
+    start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
+    if step == 0:
+        raise ValueError("arange: step must be nonzero")
+    if (end - start) * step < 0:
+        raise ValueError(f"arange: upper bound {end} and lower bound {start} are inconsistent with the sign of step {step}")
+    if dtype is not None:
+        chosen = dt.as_dtype(dtype)
+    else:
+        chosen = dt.int64 if all(isinstance(v, int) for v in (start, end, step)) else dt.get_default_dtype()
+    length = -((start - end) // step) if all(isinstance(v, int) for v in (start, end, step)) else math.ceil((end - start) / step)
+    params = {"length": int(length), "dtype": chosen, "device": _device(device)}
+    return _finish(call(OPS["arange_from"], (start, step), params), requires_grad)
+
+
+def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """``steps`` numbers evenly from ``start`` to ``end``, both included."""
+    if steps < 0:
+        raise ValueError(f"linspace: number of steps must be non-negative, got {steps}")
+    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
+    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    compute = chosen if chosen.category >= dt.FLOATING else dt.float64
+    i = arange(steps, device=device).to(compute)
+    step = (end - start) / max(steps - 1, 1)
+    # From both ends, so that the last element is exactly `end`.
+    low, high = i * step + start, (i - (steps - 1)) * step + end
+    return _finish((i < (steps + 1) // 2).where(low, high).to(chosen) if steps > 1 else (i + start).to(chosen), requires_grad)
+
+
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """``base`` to the powers of :func:`linspace`."""
+    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
+    exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
+    return _finish((base**exponents).to(chosen), requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """Ones on the diagonal, zeros elsewhere; shape (n, m or n)."""
+    m = n if m is None else m
+    if n < 0 or m < 0:
+        raise ValueError(f"eye: n and m must not be negative, got {n} and {m}")
+    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
+    return _finish((arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen), requires_grad)
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:
+    """Indices (2, n) of the lower triangle of a (row, col) matrix."""
+    r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
+    return (c <= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:
+    """Indices (2, n) of the upper triangle of a (row, col) matrix."""
+    r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
+    return (c >= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
+
+
+def complex(real: Any, imag: Any) -> Any:
+    """A complex tensor from its real and imaginary parts."""
+    from flambeau.core.ops.shape import stack
+
+    real, imag = real.broadcast_to(imag.shape) if real.ndim < imag.ndim else real, imag
+    return stack([real, imag.expand_as(real)], -1).view_as_complex()
+
+
+def polar(abs: Any, angle: Any) -> Any:
+    """A complex tensor from absolute values and angles in radians."""
+    return complex(abs * angle.cos(), abs * angle.sin())
+
+
+def from_dlpack(x: Any) -> Any:
+    """A tensor over another library's memory, by the DLPack protocol; shared where the devices are the same."""
+    from flambeau.core.exchange import from_dlpack as take
+
+    return take(x)
+
+
+def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requires_grad: bool) -> Any:
+    """A tensor from what :meth:`Tensor.__reduce_ex__` wrote."""
+    host = np.frombuffer(data, dtype.numpy).reshape(shape)
+    return _finish(from_host(host, dtype, Device(where)), requires_grad)
+
+
+def new_like(method: str) -> Any:
+    """The ``new_zeros`` family: the dtype and device of ``self`` are the defaults."""
+    makers = {"new_zeros": zeros, "new_ones": ones, "new_empty": empty}
+
+    def new(self: Any, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+        return makers[method](*size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+
+    new.__name__, new.__doc__ = method, f"``{method[4:]}(...)`` with this tensor's dtype and device by default."
+    return new
+
+
+def new_full(self: Any, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """``full(...)`` with this tensor's dtype and device by default."""
+    return full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+
+
+def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """``tensor(...)`` with this tensor's dtype and device by default."""
+    return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
