@@ -40,7 +40,7 @@ def _devices(value: str | Iterable[str]) -> tuple[str, ...]:
     names = tuple(n.lower() for n in _names(value))
     if "auto" in names and len(names) > 1:
         raise ValueError("'auto' stands alone")
-    return () if names == ("auto",) else names
+    return () if names == ("auto",) else names  # nothing named: choose
 
 
 def _plugin_modules(value: str | Iterable[str] | Mapping[str, str]) -> Mapping[str, str]:
@@ -86,8 +86,10 @@ def _bytes(value: str | int | None) -> int | None:
 
 
 def _switch(value: str | bool) -> bool:
-    known = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False, "": False}
-    return known[str(value).strip().lower()]
+    text = str(value).strip().lower()
+    if text not in ("1", "true", "on", "yes", "0", "false", "off", "no", ""):
+        raise ValueError("neither on nor off")
+    return text in ("1", "true", "on", "yes")
 
 
 def _path(value: str | Path) -> Path:
@@ -129,17 +131,17 @@ class Setting(NamedTuple):
         """``value`` parsed; ConfigError says where it stood and what it may be."""
         try:
             return self.parse(value)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{where}={value!r} is not a valid setting; expected {self.values}") from error
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({
     row.name: row
     for row in (
-        Setting("device", _devices, (), "auto",
+        Setting("device", _devices, ("cpu",), "cpu",
                 "a comma-separated list of devices such as 'cuda,opencl:0,cpu', or 'auto'",
                 "The default device. One name: that device, or an error that says why it is not available. "
-                "A list: the first that is available. `auto` or empty: the best accelerator, else the cpu."),
+                "A list: the first that is available. `auto` or an empty text: the best accelerator, else the cpu."),
         Setting("plugins", _plugin_modules, MappingProxyType({}), "none",
                 "a comma-separated list of name=module, such as 'npu=my_package.backend'",
                 "Plugin modules to use beside the installed ones, each with the device type that it offers."),
@@ -153,14 +155,15 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
                 "How many host threads the kernels use, matrix products included."),
         Setting("cache_dir", _path, _user_cache, "~/.cache/flambeau (or $XDG_CACHE_HOME/flambeau)", "a folder",
                 "Where compiled kernels are kept between runs."),
-        Setting("memory_limit", _bytes, None, "none", "a number of bytes such as '512M' or '2G' (K, M, G, T), or 'none'",
+        Setting("memory_limit", _bytes, None, "none",
+                "a number of bytes such as '512M' or '2G' (K, M, G, T), or 'none'",
                 "The most memory that a backend with an allocator of its own may hold on one device."),
         Setting("probe_timeout", _seconds, 30.0, "30", "a number of seconds above 0",
                 "How long a plugin or a driver may take to answer a probe in a process of its own."),
         Setting("opencl_device", _optional_text, None, "none", "a part of a device's or a platform's name",
                 "Puts the OpenCL devices whose name or platform contains this text first, whatever its case."),
         Setting("debug_slow_path", _switch, False, "0", "0 or 1",
-                "Sends every op through the uniform path, the definition of each op, without the generated fast paths."),
+                "Sends every op through the uniform path, the definition of each op, past the generated fast paths."),
     )
 })  # fmt: skip
 

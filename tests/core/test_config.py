@@ -23,7 +23,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     config.reset()
 
 
-def test_argument_beats_context_manager_beats_set_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argument_beats_context_manager_beats_set_beats_environment_beats_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen = [(config.get("num_threads"), config.source("num_threads"))]
     monkeypatch.setenv("FLAMBEAU_NUM_THREADS", "11")
     config.reset()
@@ -104,7 +106,7 @@ def test_a_wrong_value_names_variable_value_and_what_is_allowed(
 
 
 def test_wrong_values_from_the_program() -> None:
-    with pytest.raises(config.ConfigError, match="fallback='never'.*error, warn or allow"):
+    with pytest.raises(config.ConfigError, match=r"fallback='never'.*error, warn or allow"):
         config.set(fallback="never")
     with pytest.raises(config.ConfigError, match="num_threads"), config.override(num_threads=None):
         pass
