@@ -1,0 +1,300 @@
+"""Arrays for backends that have no array class of their own, and a base class that needs only flat memory.
+
+:class:`StridedArray` is (buffer, offset, shape, strides, dtype, device number); a backend may use it with
+launching of its own. :class:`StridedBackend` needs from its author ``allocate``, ``read`` and ``write`` of
+flat memory, and kernels ``fn(out, *ins, **params)``: :mod:`flambeau.backends.adapter` does the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from flambeau.backends import layout as lay
+from flambeau.backends.base import Backend, Layout, MemoryStats, OutOfMemoryError, Shape
+from flambeau.core.dtype import DType
+
+HostArray = np.ndarray[Any, Any]
+
+
+class StridedArray:
+    """A view of a buffer: ``offset`` and ``strides`` count elements of ``dtype``; ``index`` is the device's number.
+
+    The buffer is whatever the backend allocates; two arrays share storage when their buffers are one object.
+    """
+
+    __slots__ = ("buffer", "dtype", "index", "offset", "shape", "strides")
+
+    __array_ufunc__ = None
+
+    def __init__(self, buffer: Any, offset: int, shape: Shape, strides: tuple[int, ...], dtype: DType, index: int = 0):
+        self.buffer = buffer
+        self.offset = offset
+        self.shape = shape
+        self.strides = strides
+        self.dtype = dtype
+        self.index = index
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def layout(self) -> lay.Triple:
+        """The first three arguments of the functions in :mod:`flambeau.backends.layout`."""
+        return self.shape, self.strides, self.offset
+
+    @property
+    def is_contiguous(self) -> bool:
+        return lay.is_contiguous(self.shape, self.strides)
+
+    def viewed(self, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None) -> StridedArray:
+        """Another view of the same buffer, not checked against its bounds."""
+        return StridedArray(self.buffer, offset, shape, strides, dtype or self.dtype, self.index)
+
+    def expanded(self, shape: Shape) -> StridedArray:
+        """Broadcast to ``shape`` without a copy."""
+        return self if self.shape == shape else self.viewed(*lay.expand(*self.layout, shape))
+
+    def __array__(self, *args: Any, **kwargs: Any) -> HostArray:
+        raise TypeError("a device array is not readable as a numpy array; copy it with the backend's to_host")
+
+    def __repr__(self) -> str:
+        return (
+            f"StridedArray(shape={self.shape}, strides={self.strides}, offset={self.offset}, "
+            f"dtype={self.dtype.name}, device={self.index})"
+        )
+
+
+def shares_memory(a: StridedArray, b: StridedArray) -> bool:
+    """Whether two arrays touch a common byte (exact, or True where finding out would take too long)."""
+    return a.buffer is b.buffer and lay.may_share(*_comparable(a, b))
+
+
+def partly_overlaps(out: StridedArray, x: StridedArray) -> bool:
+    """Whether a kernel that writes ``out`` in any order could destroy elements of ``x`` before it reads them.
+
+    False when each element of ``x`` stands exactly where its counterpart in ``out`` does.
+    """
+    if out.buffer is not x.buffer:
+        return False
+    a, b = _comparable(out, x)
+    return lay.may_share(a, b) if out.shape != x.shape or a[0] != b[0] else lay.partially_overlaps(a, b)
+
+
+def _comparable(a: StridedArray, b: StridedArray) -> tuple[lay.Triple, lay.Triple]:
+    """Two layouts in one unit: elements, or bytes where the element sizes differ."""
+    if a.dtype.itemsize == b.dtype.itemsize:
+        return a.layout, b.layout
+    return _in_bytes(a), _in_bytes(b)
+
+
+def _in_bytes(x: StridedArray) -> lay.Triple:
+    size = x.dtype.itemsize
+    return (*x.shape, size), (*(s * size for s in x.strides), 1), x.offset * size
+
+
+class Ledger:
+    """One device's account of allocated bytes, with a limit. Safe to use from threads and destructors."""
+
+    def __init__(self, device: str):
+        self.device = device
+        self._stats = MemoryStats()
+        self._lock = threading.RLock()  # re-entrant: a collection inside it may free a block
+
+    def take(self, nbytes: int) -> None:
+        """Count an allocation; OutOfMemoryError, and nothing counted, when it would pass the limit."""
+        with self._lock:
+            stats = self._stats
+            if stats.limit is not None and stats.allocated + nbytes > stats.limit:
+                raise OutOfMemoryError(
+                    f"{self.device}: out of memory: {nbytes} bytes asked for, {stats.allocated} of {stats.limit} in use; "
+                    "free tensors, use smaller batches, or raise the memory limit"
+                )
+            stats.allocated += nbytes
+            stats.reserved = max(stats.reserved, stats.allocated)
+            stats.peak = max(stats.peak, stats.allocated)
+            stats.allocations += 1
+
+    def give(self, nbytes: int) -> None:
+        """Count a release."""
+        with self._lock:
+            self._stats.allocated -= nbytes
+            self._stats.reserved = self._stats.allocated
+
+    def set_limit(self, limit: int | None) -> None:
+        if limit is not None and limit < 0:
+            raise ValueError(f"{self.device}: the memory limit must not be negative, got {limit}")
+        with self._lock:
+            self._stats.limit = limit
+
+    def stats(self) -> MemoryStats:
+        """A copy of the account."""
+        with self._lock:
+            return MemoryStats(**vars(self._stats))
+
+
+class Block:
+    """Allocated memory of a :class:`StridedBackend`: the author's ``memory`` object, counted while it lives."""
+
+    __slots__ = ("_ledger", "memory", "nbytes")
+
+    def __init__(self, memory: Any, nbytes: int, ledger: Ledger):
+        self.memory, self.nbytes, self._ledger = memory, nbytes, ledger
+
+    def __del__(self) -> None:
+        self._ledger.give(self.nbytes)
+
+
+class StridedBackend(Backend):
+    """A backend over flat memory. Its author gives ``device_type``, ``kernels`` and the three calls below.
+
+    Everything else comes from here: views, copies with strides, casts and broadcasting (through the host, or
+    by a kernel ``copy(out, x)`` if ``kernels`` has one: same shape, any strides and dtypes, no overlap),
+    memory statistics and limits. Give ``kernels`` a :class:`flambeau.backends.adapter.StridedTable`.
+    """
+
+    array = StridedArray
+
+    def __init__(self) -> None:
+        self._ledgers: dict[int, Ledger] = {}
+        self._writing = threading.RLock()
+
+    # -- what the author writes --------------------------------------------------------------------
+    def allocate(self, nbytes: int, index: int) -> Any:
+        """``nbytes`` (at least 1) of memory on device ``index``; MemoryError or OutOfMemoryError when there is none."""
+        raise NotImplementedError(f"{self.device_type}: allocate")
+
+    def read(self, memory: Any, start: int, nbytes: int) -> Any:
+        """A copy of ``nbytes`` from byte ``start`` on: bytes, or anything with the buffer protocol."""
+        raise NotImplementedError(f"{self.device_type}: read")
+
+    def write(self, memory: Any, start: int, data: memoryview) -> None:
+        """Put the bytes of ``data`` from byte ``start`` on."""
+        raise NotImplementedError(f"{self.device_type}: write")
+
+    # -- memory ------------------------------------------------------------------------------------
+    def ledger(self, index: int) -> Ledger:
+        found = self._ledgers.get(index)
+        if found is None:
+            found = self._ledgers.setdefault(index, Ledger(f"{self.device_type}:{index}"))
+        return found
+
+    def memory_stats(self, index: int = 0) -> MemoryStats:
+        return self.ledger(index).stats()
+
+    def set_memory_limit(self, limit: int | None, index: int = 0) -> None:
+        self.ledger(index).set_limit(limit)
+
+    def empty(self, shape: Shape, dtype: DType, index: int = 0) -> StridedArray:
+        nbytes = prod(shape) * dtype.itemsize
+        return StridedArray(self._block(nbytes, index), 0, shape, lay.contiguous_strides(shape), dtype, index)
+
+    def _block(self, nbytes: int, index: int) -> Block:
+        ledger = self.ledger(index)
+        ledger.take(nbytes)
+        try:
+            memory = self.allocate(max(nbytes, 1), index)
+        except BaseException as error:
+            ledger.give(nbytes)
+            if isinstance(error, MemoryError):
+                raise OutOfMemoryError(f"{ledger.device}: out of memory: {nbytes} bytes could not be allocated") from error
+            raise
+        return Block(memory, nbytes, ledger)
+
+    # -- copies ------------------------------------------------------------------------------------
+    def from_host(self, host: HostArray, dtype: DType, index: int = 0) -> StridedArray:
+        array = self.empty(host.shape, dtype, index)
+        if host.size:
+            self.write(array.buffer.memory, 0, _bytes_of(host))
+        return array
+
+    def to_host(self, array: StridedArray) -> HostArray:
+        self.synchronize(array.index)
+        self.check(array.index)
+        values, low = self._span(array)
+        return np.copy(_on_host(values, array, low), order="C")
+
+    def copy_into(self, dst: StridedArray, src: StridedArray) -> None:
+        source = src.expanded(dst.shape)
+        if not dst.size:
+            return
+        native = self.kernels.lookup("copy", src.dtype)
+        if native is None:
+            self._copy_through_host(dst, source)
+            return
+        if partly_overlaps(dst, source):
+            detour = self.empty(source.shape, source.dtype, source.index)
+            native.fn(detour, source)
+            source = detour
+        native.fn(dst, source)
+
+    def _copy_through_host(self, dst: StridedArray, src: StridedArray) -> None:
+        values, low = self._span(src)
+        source = _on_host(values, src, low)
+        if dst.is_contiguous:
+            with np.errstate(all="ignore"):
+                host = np.ascontiguousarray(source, dst.dtype.numpy)
+            self.write(dst.buffer.memory, dst.offset * dst.dtype.itemsize, _bytes_of(host))
+            return
+        with self._writing:  # the elements between dst's are read and written back
+            values, low = self._span(dst)
+            with np.errstate(all="ignore"):
+                _on_host(values, dst, low)[...] = source
+            self.write(dst.buffer.memory, low * dst.dtype.itemsize, memoryview(values.view(np.uint8)))
+
+    def _span(self, array: StridedArray) -> tuple[HostArray, int]:
+        """The elements of the storage from the array's lowest to its highest, writable, and the lowest's place."""
+        dtype, size = array.dtype.numpy, array.dtype.itemsize
+        span = lay.reach(*array.layout)
+        if span is None:
+            return np.empty(0, dtype), 0
+        low, high = span
+        raw = bytearray(self.read(array.buffer.memory, low * size, (high - low + 1) * size))
+        return np.frombuffer(raw, np.uint8).view(dtype), low
+
+    # -- what an array is --------------------------------------------------------------------------
+    def as_strided(
+        self, array: StridedArray, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None
+    ) -> StridedArray:
+        dtype = dtype or array.dtype
+        lay.check_bounds(shape, strides, offset, array.buffer.nbytes // dtype.itemsize)
+        return StridedArray(array.buffer, offset, shape, strides, dtype, array.index)
+
+    def layout(self, array: StridedArray) -> Layout:
+        return Layout(array.shape, array.strides, array.offset)
+
+    def dtype_of(self, array: StridedArray) -> DType:
+        return array.dtype
+
+    def index_of(self, array: StridedArray) -> int:
+        return array.index
+
+    def storage_id(self, array: StridedArray) -> int:
+        return id(array.buffer)
+
+    def storage_nbytes(self, array: StridedArray) -> int:
+        nbytes: int = array.buffer.nbytes
+        return nbytes
+
+
+def _bytes_of(host: HostArray) -> memoryview:
+    """The bytes of a host array in row-major order, copied only where its strides need it."""
+    return memoryview(np.ascontiguousarray(host).reshape(-1).view(np.uint8))
+
+
+def _on_host(values: HostArray, array: StridedArray, low: int) -> HostArray:
+    """The array's view of the storage elements that ``_span`` read, of which the first is element ``low``."""
+    size = array.dtype.itemsize
+    if not values.size:
+        return np.empty(array.shape, values.dtype)
+    return np.lib.stride_tricks.as_strided(
+        values[array.offset - low :], array.shape, [s * size for s in array.strides], writeable=True
+    )
