@@ -160,6 +160,14 @@ class Backend:
     def device_count(self) -> int:
         return 1 if self.is_available() else 0
 
+    def accelerators(self) -> tuple[int, ...]:
+        """The device numbers that automatic choice takes before the cpu, the best first; none by default.
+
+        For real accelerators only: not for a simulator, nor for a driver that runs on the cpu. Must be quick
+        where there is none.
+        """
+        return ()
+
     def properties(self, index: int = 0) -> DeviceProperties:
         return DeviceProperties(self.device_type)
 

@@ -43,7 +43,7 @@ sources: dict[str, str] = {}
 failures: dict[str, Failure] = {}
 overlays: dict[tuple[str, str], list[Overlay]] = {}
 on_change: list[Callable[[], None]] = []  # the dispatcher drops what it cached
-_lock = threading.RLock()
+lock = threading.RLock()  # held while anything registers or a plugin loads
 _discover: Callable[[str | None], None] | None = None
 _choose: Callable[[], device] | None = None
 _names: Callable[[], Iterable[str]] | None = None
@@ -70,7 +70,7 @@ def register_backend(backend: Backend, source: str) -> None:
     ValueError when another source owns the type, naming both.
     """
     name = backend.device_type
-    with _lock:
+    with lock:
         if name in backends:
             if sources[name] == source:
                 return
@@ -86,7 +86,7 @@ def register_backend(backend: Backend, source: str) -> None:
 
 def unregister_backend(name: str) -> None:
     """Forget the backend of a device type (tests and plugin reloads)."""
-    with _lock:
+    with lock:
         backends.pop(name, None)
         sources.pop(name, None)
         for d in device._interned.values():
@@ -103,7 +103,7 @@ def get_backend(name: str) -> Backend:
     found = backends.get(name)
     if found is not None:
         return found
-    with _lock:
+    with lock:
         if _discover is not None and name not in backends:
             _discover(name)
     found = backends.get(name)
@@ -160,7 +160,7 @@ def register_overlay(
     naming both sources.
     """
     entry = Overlay(make, None if dtypes is None else frozenset(dtypes), priority, source)
-    with _lock:
+    with lock:
         stack = overlays.setdefault((device_type, op_name), [])
         for other in stack:
             same = other.dtypes is None or entry.dtypes is None or other.dtypes & entry.dtypes
@@ -171,4 +171,12 @@ def register_overlay(
                 )
         stack.append(entry)
         stack.sort(key=lambda o: o.priority)
+    changed()
+
+
+def unregister_overlays(source: str) -> None:
+    """Take out every kernel that ``source`` put over a device's own."""
+    with lock:
+        for stack in overlays.values():
+            stack[:] = [o for o in stack if o.source != source]
     changed()

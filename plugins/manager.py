@@ -1,0 +1,347 @@
+"""Finding plugins and loading the one that a device needs.
+
+Discovery reads metadata only. A plugin is imported when its device type is asked for, its hooks are checked
+and called once, and what they give is registered with :mod:`flambeau.core.registry`; the built-in backends
+take the same way. A plugin that fails is quarantined: the error waits, with its traceback, until somebody
+asks for that device, and nothing else is hurt.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from flambeau.backends.base import API_VERSION, Backend, BackendUnavailableError
+from flambeau.core import config, registry
+from flambeau.core.device import device
+from flambeau.core.errors import UnknownDeviceError
+from flambeau.plugins.catalogue import Plugin, catalogue, clear_catalogue, owners
+
+if TYPE_CHECKING:
+    import pluggy
+
+#: The oldest plugin API whose backends still run here.
+OLDEST_API_VERSION = 1
+
+_loaded: set[Plugin] = set()
+_failed: dict[Plugin, registry.Failure] = {}
+_loading: list[Plugin] = []
+_passed_over: dict[str, str] = {}  # device types that the automatic choice could not use, with the reason
+
+
+class PluginError(RuntimeError):
+    """A plugin breaks the rules of plugins; the text says which and what to do."""
+
+
+def install() -> None:
+    """Make core ask here for device types that it does not know."""
+    registry.install_discoverer(discover, default_device, device_types)
+
+
+def device_types() -> list[str]:
+    """Every device type that a plugin offers, loaded or not; reads metadata only."""
+    return sorted({p.device_type for p in catalogue() if not p.is_overlay})
+
+
+# -- loading ---------------------------------------------------------------------------------------------------
+def discover(device_type: str | None) -> None:
+    """Load the plugins of one device type, or of all; what fails is in :func:`failures` and in the registry."""
+    with registry.lock:
+        for plugin in catalogue():
+            if device_type is None or plugin.device_type == device_type:
+                _load_once(plugin)
+
+
+def failures() -> dict[Plugin, registry.Failure]:
+    """The quarantined plugins, each with its error."""
+    return dict(_failed)
+
+
+def _load_once(plugin: Plugin) -> None:
+    if plugin in _loaded or plugin in _failed:
+        return
+    if plugin in _loading:
+        raise BackendUnavailableError(f"device {plugin.device_type!r} was asked for while {plugin} was still loading")
+    _loading.append(plugin)
+    try:
+        _load(plugin)
+        _loaded.add(plugin)
+    except (Exception, SystemExit) as error:
+        _quarantine(plugin, error)
+    finally:
+        _loading.remove(plugin)
+
+
+def _load(plugin: Plugin) -> None:
+    _refuse(plugin)
+    module = _import(plugin)
+    if _hooks().is_registered(module):  # it stands behind several entry points and was asked already
+        return
+    _add_hooks(plugin, module)
+    before = frozenset(registry.backends)
+    try:
+        _take_backends(plugin, module)
+        _take_kernels(plugin, module)
+    except BaseException:  # all or nothing
+        for name in registry.backends.keys() - before:
+            registry.unregister_backend(name)
+        registry.unregister_overlays(plugin.key)
+        _hooks().unregister(module)
+        raise
+
+
+def _refuse(plugin: Plugin) -> None:
+    """Raise why a plugin may not load, from its metadata alone."""
+    if plugin.disabled:
+        raise PluginError(f"{plugin} is turned off by FLAMBEAU_DISABLE_PLUGINS")
+    if plugin.is_overlay:
+        return
+    rivals = owners(plugin.device_type)
+    if any(p.builtin for p in rivals) and not plugin.builtin:
+        raise PluginError(
+            f"{plugin} offers device type {plugin.device_type!r}, which flambeau itself has; "
+            "it needs an entry point of another name"
+        )
+    if len(rivals) > 1 and not plugin.builtin:
+        raise PluginError(
+            f"device type {plugin.device_type!r} is offered by {' and by '.join(map(str, rivals))}; uninstall one, "
+            f"or turn one off by FLAMBEAU_DISABLE_PLUGINS={rivals[-1].distribution or rivals[-1].name}"
+        )
+
+
+def _import(plugin: Plugin) -> Any:
+    try:
+        return plugin.load()
+    except ModuleNotFoundError as error:
+        if plugin.extra is None or (error.name or "").startswith("flambeau"):
+            raise
+        raise PluginError(
+            f"{plugin} needs the package {error.name!r}; install it with: pip install 'flambeau[{plugin.extra}]'"
+        ) from error
+
+
+# -- hooks -----------------------------------------------------------------------------------------------------
+@cache
+def _hooks() -> pluggy.PluginManager:
+    """pluggy's manager, which checks hooks against their specifications and calls them."""
+    import inspect
+
+    import pluggy
+
+    from flambeau.plugins import hookspecs
+
+    class Manager(pluggy.PluginManager):
+        """A function of the plugin's own whose name starts with the project's is a hook without a marker too."""
+
+        def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+            marked = super().parse_hookimpl_opts(plugin, name)
+            if marked is not None or not name.startswith(f"{hookspecs.PROJECT}_"):
+                return marked
+            function = getattr(plugin, name)
+            own = not isinstance(plugin, ModuleType) or getattr(function, "__module__", None) == plugin.__name__
+            return {} if own and inspect.isroutine(function) else None
+
+    manager = Manager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _add_hooks(plugin: Plugin, module: Any) -> None:
+    """Register a plugin's hooks; PluginError names one that does not exist or has other arguments."""
+    from pluggy import PluginValidationError
+
+    manager = _hooks()
+    try:
+        manager.register(module, plugin.key)
+        manager.check_pending()
+    except PluginValidationError as error:
+        manager.unregister(module)
+        raise PluginError(f"{plugin}: {_hook_advice(module) or error}") from error
+    if not manager.get_hookcallers(module):
+        manager.unregister(module)
+        raise PluginError(f"{plugin}: {plugin.target} has no hook; expected one of {', '.join(_hook_names())}")
+
+
+def _hook_names() -> list[str]:
+    return [name for name in vars(_hooks().hook) if not name.startswith("_") and getattr(_hooks().hook, name).spec]
+
+
+def _hook_advice(module: Any) -> str | None:
+    """What a misspelt hook was meant to be."""
+    known = _hook_names()
+    for name in dir(module):
+        if name not in known and _hooks().parse_hookimpl_opts(module, name) is not None:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the hooks are {', '.join(known)}"
+            return f"there is no hook {name!r}; {hint}"
+    return None
+
+
+def _call(module: Any, hook: str, **arguments: Any) -> list[Any]:
+    """The results of one plugin's implementation of a hook: none or one."""
+    manager = _hooks()
+    others = [p for p in manager.get_plugins() if p is not module]
+    return list(manager.subset_hook_caller(hook, others)(**arguments))
+
+
+# -- what the hooks give ---------------------------------------------------------------------------------------
+def _take_backends(plugin: Plugin, module: Any) -> None:
+    found = [b for result in _call(module, "flambeau_backends") for b in _as_backends(plugin, result)]
+    for backend in found:
+        _check(plugin, backend)
+    if not plugin.is_overlay and plugin.device_type not in [b.device_type for b in found]:
+        offered = ", ".join(repr(b.device_type) for b in found) or "no backend"
+        raise PluginError(
+            f"{plugin}: the entry point is called {plugin.name!r} and flambeau_backends gave {offered}; "
+            "the entry point's name must be the backend's device_type"
+        )
+    for backend in found:
+        registry.register_backend(backend, plugin.source)
+
+
+def _as_backends(plugin: Plugin, result: Any) -> Iterator[Backend]:
+    for item in (result,) if isinstance(result, Backend) else result:
+        if not isinstance(item, Backend):
+            raise PluginError(f"{plugin}: flambeau_backends gave {item!r}, which is not a flambeau Backend object")
+        yield item
+
+
+def _check(plugin: Plugin, backend: Backend) -> None:
+    """Refuse a backend for another plugin API, or for a device type that the plugin has no entry point for."""
+    own = [c for c in type(backend).__mro__ if not c.__module__.startswith("flambeau.")]
+    if not plugin.builtin and not any("api_version" in vars(c) for c in own):
+        raise PluginError(
+            f"{plugin}: {type(backend).__name__} does not say for which plugin API it was built; "
+            f"write `api_version = {API_VERSION}` in the class"
+        )
+    version = backend.api_version
+    if not OLDEST_API_VERSION <= version <= API_VERSION:
+        late = version > API_VERSION
+        raise PluginError(
+            f"{plugin} was built for plugin API {version}, and this flambeau has plugin API {API_VERSION}"
+            + ("; upgrade flambeau" if late else f" and runs {OLDEST_API_VERSION} or newer; upgrade the plugin")
+        )
+    if not any(p.source == plugin.source for p in owners(backend.device_type)):
+        raise PluginError(
+            f"{plugin}: flambeau_backends gave a backend for {backend.device_type!r}, for which {plugin.source} "
+            "has no entry point; the entry point's name must be the backend's device_type"
+        )
+
+
+def _take_kernels(plugin: Plugin, module: Any) -> None:
+    asked: list[Callable[[], None]] = []
+
+    def register(device_type: str, op_name: str, make: Any, *, dtypes: Any = None, priority: int = 0) -> None:
+        asked.append(
+            partial(
+                registry.register_overlay, device_type, op_name, make,
+                dtypes=dtypes, priority=priority, source=plugin.key,
+            )
+        )  # fmt: skip
+
+    _call(module, "flambeau_register_kernels", register=register)
+    for act in asked:
+        act()
+
+
+def _quarantine(plugin: Plugin, error: BaseException) -> None:
+    if isinstance(error, SystemExit):
+        error, cause = PluginError(f"{plugin} left by sys.exit({error.code!r}) while it was loading"), error
+        error.__cause__ = cause
+    failure = _failed[plugin] = registry.Failure(plugin.source, error)
+    if plugin.device_type not in registry.backends and not plugin.is_overlay:
+        registry.failures.setdefault(plugin.device_type, failure)
+    elif not plugin.disabled:  # asking for the device would not show it
+        warnings.warn(f"{plugin} is off: {error}; `python -m flambeau doctor` tells more", RuntimeWarning, stacklevel=2)
+
+
+def rescan() -> None:
+    """Look at metadata and settings anew, and let plugins that failed try again."""
+    with registry.lock:
+        clear_catalogue()
+        for plugin in _failed:
+            registry.failures.pop(plugin.device_type, None)
+        _failed.clear()
+        _passed_over.clear()
+
+
+@dataclass(frozen=True)
+class Status:
+    """What this process knows of one plugin: "loaded", "failed", "disabled", or "not loaded" (nobody asked yet)."""
+
+    plugin: Plugin
+    state: str
+    reason: str | None = None
+    traceback: str | None = None
+
+
+def plugin_report() -> list[Status]:
+    """Every plugin with its state; imports none of them."""
+    return [_status(plugin) for plugin in catalogue()]
+
+
+def _status(plugin: Plugin) -> Status:
+    if plugin.disabled:
+        return Status(plugin, "disabled", "turned off by FLAMBEAU_DISABLE_PLUGINS")
+    failure = _failed.get(plugin)
+    if failure is not None:
+        return Status(plugin, "failed", str(failure.error), failure.report())
+    if plugin in _loaded:
+        return Status(plugin, "loaded", _passed_over.get(plugin.device_type))
+    return Status(plugin, "not loaded")
+
+
+# -- the default device ----------------------------------------------------------------------------------------
+def default_device() -> device:
+    """The device that the setting ``device`` (FLAMBEAU_DEVICE) picks.
+
+    One name: that device, else BackendUnavailableError. Several: the first that is available. None, or
+    "auto": the first device that a backend counts among its accelerators, else the cpu.
+    """
+    names = config.get("device")
+    if not names:
+        return _best()
+    reasons = []
+    for name in names:
+        try:
+            chosen = device(name)
+        except ValueError as error:
+            raise config.ConfigError(f"{_asked(names)}: {error}") from None
+        try:
+            registry.resolve(chosen)
+            return chosen
+        except (BackendUnavailableError, UnknownDeviceError) as error:
+            if len(names) == 1:
+                raise type(error)(f"{_asked(names)}: {error}") from error
+            reasons.append(f"{name}: {error}")
+    raise BackendUnavailableError(f"{_asked(names)}: none is available. " + "; ".join(reasons))
+
+
+def _asked(names: Iterable[str]) -> str:
+    """How the setting stands, for error texts."""
+    return (
+        f"FLAMBEAU_DEVICE={','.join(names)}"
+        if config.source("device") == "environment"
+        else f"device={','.join(names)}"
+    )
+
+
+def _best() -> device:
+    """Installed plugins' accelerators first, since somebody chose to install them, then the built-in ones'."""
+    for plugin in sorted(catalogue(), key=lambda p: p.builtin):
+        if plugin.is_overlay or plugin.disabled:
+            continue
+        try:
+            found = registry.get_backend(plugin.device_type).accelerators()
+            if found:
+                chosen = device(plugin.device_type, found[0])
+                registry.resolve(chosen)
+                return chosen
+        except Exception as error:  # a device that cannot be used is no reason to fail: the report tells of it
+            _passed_over[plugin.device_type] = str(error)
+    return device("cpu")
