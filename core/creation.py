@@ -194,7 +194,7 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     """A tensor of undefined values."""
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     params = {"shape": _shape(size, "empty"), "dtype": chosen, "device": _device(device)}
-    return _finish(call(OPS["empty_storage"], (), params), requires_grad)
+    return _finish(call(OPS["empty"], (), params), requires_grad)
 
 
 def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
@@ -241,7 +241,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
         chosen = dt.int64 if all(isinstance(v, int) for v in (start, end, step)) else dt.get_default_dtype()
     length = -((start - end) // step) if all(isinstance(v, int) for v in (start, end, step)) else math.ceil((end - start) / step)
     params = {"length": int(length), "dtype": chosen, "device": _device(device)}
-    return _finish(call(OPS["arange_from"], (start, step), params), requires_grad)
+    return _finish(call(OPS["arange"], (start, step), params), requires_grad)
 
 
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:

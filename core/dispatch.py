@@ -215,7 +215,7 @@ def execute(op: Op, args: list[Any], params: dict[str, Any], key: Key, state: St
     kernel: Kernel | None = getattr(key, op.name)
     wants = state.grad and op.differentiable and any(_edge(a) is not None for a in args)
     if kernel is None:
-        if op.body is None and op.expr is None:
+        if not op.decomposes:
             return _fall_back(op, args, params, key, state, wants)
         if wants and op.has_vjp:
             out = decompose(op, [_detached(a) for a in args], params, key)
@@ -262,17 +262,27 @@ def _invoke(op: Op, kernel: Kernel, args: list[Any], params: dict[str, Any], key
     """Call the kernel; when it raises, the op's own shape rule gets to name what was wrong."""
     if op.check:
         infer_shapes(op, args, params)
-    arrays = [_array_of(op, a, arg, key) for a, arg in zip(args, op.schema.operands, strict=True)]
+    arrays = kernel_arguments(op, args, key)
+    if "device" in params and key.level is None:
+        params = {k: v for k, v in params.items() if k != "device"} | {"index": key.device.index}
     try:
         if state.watchers and key.level is None:
             raw = _watched(op, kernel, arrays, params, key, state)
         else:
             raw = kernel(*arrays, **params)
     except Exception as error:
-        if key.level is None and not isinstance(error, MemoryError):
+        if key.level is None and not isinstance(error, MemoryError) and "index" not in params:
             infer_shapes(op, args, params)
         raise
     return wrap_outputs(op, raw, params, key)
+
+
+def kernel_arguments(op: Op, args: Sequence[Any], key: Key) -> list[Any]:
+    """What a kernel gets for the operands: arrays, numbers as constants; a last Tensor[] is spread out."""
+    arrays = [_array_of(op, a, arg, key) for a, arg in zip(args, op.schema.operands, strict=True)]
+    if op.schema.operands and op.schema.operands[-1].is_list:
+        arrays = [*arrays[:-1], *arrays[-1]]
+    return arrays
 
 
 def _watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
+from flambeau.backends.base import MINIMUM_ELEMENTWISE
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.schema import REQUIRED, Argument, Schema, parse
@@ -152,8 +153,9 @@ class Op:
         return bool(self.gradients)
 
     @property
-    def is_composite(self) -> bool:
-        return self.body is not None
+    def decomposes(self) -> bool:
+        """Whether other ops can stand in for a missing kernel: it has a body, or an expression of other ops."""
+        return self.body is not None or (self.expr is not None and self.name not in MINIMUM_ELEMENTWISE)
 
     def gradient_of(self, operand: str) -> Gradient | None:
         return next((g for g in self.gradients if operand in g.inputs), None)

@@ -249,7 +249,7 @@ def sum_to(x: Any, shape: Any) -> Any:
         return dispatch.call(OPS["expand"], (x,), {"shape": tuple(shape)})
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and have[i + extra] != 1)
     if axes:
-        x = dispatch.call(OPS["sum"], (x,), {"axis": axes, "keepdims": True, "dtype": None})
+        x = dispatch.call(OPS["sum"], (x,), {"axis": axes, "keepdims": True})
     if extra:
         x = x.reshape(tuple(shape))
     elif x._array.shape != shape:  # a gradient smaller than its input, as from sum: it stands for all elements

@@ -65,7 +65,7 @@ full = op("full(*, shape: Ints, value: Any, dtype: DType, device: Device) -> Ten
           infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, method=False,
           doc="A new tensor with every element ``value``.")  # fmt: skip
 
-empty = op("empty_storage(*, shape: Ints, dtype: DType, device: Device) -> Tensor", CREATE,
+empty = op("empty(*, shape: Ints, dtype: DType, device: Device) -> Tensor", CREATE,
            infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, method=False,
            doc="A new tensor of undefined values.")  # fmt: skip
 
@@ -103,16 +103,16 @@ def _padded(x: Any, *, widths: Any, value: Any) -> tuple[int, ...]:
     return shape
 
 
-pad = op("constant_pad(x: Tensor, *, widths: Any, value: Any = 0) -> Tensor", infer=_padded, dtype=anything, check=True,
-         vjp=dict(x=lambda g, widths: constant_pad_back(g, widths)), method=False,
+pad = op("pad(x: Tensor, *, widths: Any, value: Any = 0) -> Tensor", infer=_padded, dtype=anything, check=True,
+         vjp=dict(x=lambda g, widths: pad_back(g, widths)), method=False,
          doc="Space before and after along each axis, filled with ``value``; negative widths cut.")  # fmt: skip
 
 
-def constant_pad_back(g: Any, widths: Any) -> Any:
+def pad_back(g: Any, widths: Any) -> Any:
     return pad(g, widths=tuple((-a, -b) for a, b in widths), value=0)
 
 
-flip = op("flip_axes(x: Tensor, *, axes: Axes) -> Tensor", infer=unchanged, dtype=anything, linear=["x"], method=False,
+flip = op("flip(x: Tensor, *, axes: Axes) -> Tensor", infer=unchanged, dtype=anything, linear=["x"], method=False,
           vjp=dict(x=lambda g, axes: flip(g, axes=axes)), doc="The order of elements reversed along axes; a copy.")  # fmt: skip
 
 
@@ -145,31 +145,31 @@ basic_index = view_op(
     doc="One entry per axis: an int (removes it), a slice, or None (a new axis of size 1).",
 )
 permute = view_op(
-    "permute_axes(x: Tensor, *, axes: Ints) -> Tensor",
+    "permute(x: Tensor, *, axes: Ints) -> Tensor",
     lambda x, axes: tuple(x[a] for a in axes),
     lambda g, axes: permute(g, axes=inverse_permutation(axes)),
     doc="The axes in another order.",
 )
 view = view_op(
-    "view_as_shape(x: Tensor, *, shape: Ints) -> Tensor",
+    "view(x: Tensor, *, shape: Ints) -> Tensor",
     lambda x, shape: shape,
     lambda g, x_shape: g.reshape(tuple(x_shape)),
     doc="The same elements in another shape; only where strides allow it without a copy.",
 )
 expand = view_op(
-    "expand_to(x: Tensor, *, shape: Ints) -> Tensor",
+    "expand(x: Tensor, *, shape: Ints) -> Tensor",
     lambda x, shape: layout.expand_shape(x, shape),
     lambda g: g,  # the engine sums over what was broadcast
     doc="Axes of size 1 (and new ones in front) repeated without memory.",
 )
 as_strided = view_op(
-    "as_strided_view(x: Tensor, *, shape: Ints, strides: Ints, offset: int) -> Tensor",
+    "as_strided(x: Tensor, *, shape: Ints, strides: Ints, offset: int) -> Tensor",
     lambda x, shape, strides, offset: shape,
     lambda g, x_shape, shape, strides, offset: strided_back(g, x_shape, shape, strides, offset),
     doc="Any shape, strides and offset over the storage.",
 )
 diagonal = view_op(
-    "diagonal_view(x: Tensor, *, offset: int, axis1: Axis, axis2: Axis) -> Tensor",
+    "diagonal(x: Tensor, *, offset: int, axis1: Axis, axis2: Axis) -> Tensor",
     lambda x, offset, axis1, axis2: layout.diagonal_shape(x, offset, axis1, axis2),
     lambda g, x_shape, offset, axis1, axis2: _scattered(
         g, x_shape, lambda z: diagonal(z, offset=offset, axis1=axis1, axis2=axis2)
@@ -177,13 +177,13 @@ diagonal = view_op(
     doc="The elements with equal (shifted) indices along two axes, as the last axis.",
 )
 unfold = view_op(
-    "unfold_axis(x: Tensor, *, axis: Axis, size: int, step: int) -> Tensor",
+    "unfold(x: Tensor, *, axis: Axis, size: int, step: int) -> Tensor",
     lambda x, axis, size, step: layout.unfold_shape(x, axis, size, step),
     lambda g, x_shape, axis, size, step: unfold_back(g, tuple(x_shape), axis, size, step),
     doc="Windows of ``size`` every ``step`` along an axis, as a new last axis.",
 )
 view_dtype = view_op(
-    "view_as_dtype(x: Tensor, *, dtype: DType) -> Tensor",
+    "view_dtype(x: Tensor, *, dtype: DType) -> Tensor",
     lambda x, dtype: x,
     lambda g: g,
     dtype=to_param,
@@ -237,13 +237,19 @@ def unfold_back(g: Any, x_shape: tuple[int, ...], axis: int, size: int, step: in
 
 def strided_back(g: Any, x_shape: Any, shape: Any, strides: Any, offset: int) -> Any:
     """The gradient of as_strided on a contiguous input: add each element where it was read."""
-    from flambeau.core.creation import arange, zeros_at
+    from flambeau.core.creation import arange as numbers
+    from flambeau.core.creation import zeros_at
 
     size = 1
     for n in x_shape:
         size *= n
-    place = arange(offset, offset + 1, device=g.device)
+    place = numbers(offset, offset + 1, device=g.device)
     for n, s in zip(shape, strides, strict=True):
-        place = place.unsqueeze(-1) + arange(n, device=g.device) * s
+        place = place.unsqueeze(-1) + numbers(n, device=g.device) * s
     flat = zeros_at(g, (size,)).index_add(0, place.reshape(-1), g.reshape(-1))
     return flat.reshape(tuple(x_shape))
+
+
+arange = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType, device: Device) -> Tensor", CREATE,
+            infer=lambda start, step, *, length, **p: (length,), dtype=to_param, differentiable=False, method=False,
+            doc="``start + i * step`` for i from 0 to ``length`` - 1.")  # fmt: skip

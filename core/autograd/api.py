@@ -1,0 +1,138 @@
+"""backward and grad: gradients by the engine, with torch's arguments and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau.core.autograd.engine import run_backward
+from flambeau.core.autograd.graph import edge_of
+from flambeau.core.dispatch import Tensor
+from flambeau.core.dtype import FLOATING
+from flambeau.core.errors import GradientError, ShapeError
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """(edge, gradient) for each output; a scalar's gradient is 1."""
+    from flambeau.core.creation import full_like
+
+    if len(grads) != len(outputs):
+        raise GradientError(f"got {len(outputs)} tensors and {len(grads)} gradients; give one per tensor, or None")
+    roots = []
+    for i, (out, grad) in enumerate(zip(outputs, grads, strict=True)):
+        if not isinstance(out, Tensor):
+            raise TypeError(f"backward: element {i} of tensors must be a Tensor, got {type(out).__name__}")
+        edge = edge_of(out)
+        if edge is None:
+            raise GradientError(f"element {i} of tensors does not require grad and does not have a grad_fn")
+        if grad is None:
+            if out.numel() != 1:
+                raise GradientError(
+                    f"grad can be implicitly created only for scalar outputs, but output {i} has shape {tuple(out.shape)}; "
+                    "give a gradient, or reduce with sum() or mean()"
+                )
+            if out._key.dtype.category > FLOATING:
+                raise GradientError(f"grad can be implicitly created only for real scalar outputs, but got {out.dtype}")
+            grad = full_like(out, 1)
+        elif grad._array.shape != out._array.shape:
+            raise ShapeError(
+                f"Mismatch in shape: grad_output[{i}] has a shape of {tuple(grad.shape)} and output[{i}] has a shape of {tuple(out.shape)}"
+            )
+        roots.append((edge, grad))
+    return roots
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradients of ``tensors`` to the ``grad`` of the leaves they came from.
+
+    >>> import flambeau as fb
+    >>> x = fb.tensor(3.0, requires_grad=True)
+    >>> fb.autograd.backward(x * x)
+    >>> x.grad
+    tensor(6.)
+    """
+    outputs = _as_tuple(tensors)
+    grads = (None,) * len(outputs) if grad_tensors is None else _as_tuple(grad_tensors)
+    targets = None
+    if inputs is not None:
+        chosen = _as_tuple(inputs)
+        if not chosen:
+            raise GradientError("backward: inputs must not be empty")
+        targets = [_target(t, i, "backward") for i, t in enumerate(chosen)]
+    run_backward(
+        _root_gradients(outputs, grads),
+        keep_graph=create_graph if retain_graph is None else retain_graph,
+        create_graph=create_graph,
+        targets=targets,
+    )
+
+
+def _target(t: Any, i: int, where: str) -> Any:
+    edge = edge_of(t) if isinstance(t, Tensor) else None
+    if edge is None:
+        raise GradientError(f"{where}: input {i} does not require grad; call requires_grad_() on it before computing")
+    return edge
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``grad``.
+
+    An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
+    With ``is_grads_batched`` the first axis of each of ``grad_outputs`` is mapped over.
+
+    >>> import flambeau as fb
+    >>> x = fb.tensor(2.0, requires_grad=True)
+    >>> (g,) = fb.autograd.grad(x**3, x, create_graph=True)
+    >>> fb.autograd.grad(g, x)
+    (tensor(12.),)
+    """
+    outs, ins = _as_tuple(outputs), _as_tuple(inputs)
+    if is_grads_batched:
+        from flambeau.core.transforms.func import vmap
+
+        def one(*gs: Any) -> tuple[Any, ...]:
+            return grad(outs, ins, gs, True, create_graph, allow_unused, False, True)
+
+        batched: tuple[Any, ...] = vmap(one)(*_as_tuple(grad_outputs))
+        return batched
+    grads = (None,) * len(outs) if grad_outputs is None else _as_tuple(grad_outputs)
+    targets = [_target(t, i, "grad") for i, t in enumerate(ins)]
+    found = run_backward(
+        _root_gradients(outs, grads),
+        keep_graph=create_graph if retain_graph is None else retain_graph,
+        create_graph=create_graph,
+        targets=targets,
+        accumulate=False,
+    )
+    for i, g in enumerate(found):
+        if g is not None:
+            continue
+        if materialize_grads:
+            from flambeau.core.creation import zeros_like
+
+            found[i] = zeros_like(ins[i])
+        elif not allow_unused:
+            raise GradientError(
+                f"One of the differentiated Tensors (input {i}, shape {tuple(ins[i].shape)}) appears to not have been "
+                "used in the graph. Set allow_unused=True if this is the desired behavior"
+            )
+    return tuple(found)

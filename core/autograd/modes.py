@@ -1,0 +1,94 @@
+"""What can watch the recording: saved-tensor hooks and anomaly mode."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core import dispatch
+from flambeau.core.autograd.compile import Packed, compiled
+from flambeau.core.autograd.graph import SELF, Node, Slot, View
+from flambeau.core.record import Op
+from flambeau.core.state import State, _Scope, current, put
+
+#: The names of the modules that are running, innermost last; nn.Module keeps it while anomaly mode is on.
+module_path: list[str] = []
+
+
+def after_record(op: Op, out: Any, state: State) -> None:
+    """Let the modes see the node that was just recorded."""
+    first = out if isinstance(out, dispatch.Tensor) else out[0]
+    link = first._node
+    node = link.node if link.__class__ is Slot else link
+    if not isinstance(node, Node) or link.__class__ is View:
+        return
+    if state.anomaly:
+        where = f"  in module {'.'.join(module_path)}\n" if module_path else ""
+        node.trace = where + "".join(traceback.format_list(_user_frames()))
+    if state.saved_hooks:
+        _pack(op, node, state)
+
+
+def _user_frames() -> list[traceback.FrameSummary]:
+    """The stack of the forward call without flambeau's own frames."""
+    frames = traceback.extract_stack()
+    outside = [f for f in frames if "<flambeau" not in f.filename and "/core/" not in f.filename]
+    return outside[-8:] or frames[-8:]
+
+
+def _pack(op: Op, node: Node, state: State) -> None:
+    """Hand what the node saved to the innermost pair of hooks."""
+    pack, unpack = state.saved_hooks[-1]
+    saved = list(node.saved)
+    put(state.replace(saved_hooks=()))
+    try:
+        for i in compiled(op).saved_tensors:
+            if saved[i].__class__ is tuple:
+                array, key, box, _, edge = saved[i]
+                t = dispatch.Tensor()
+                t._array, t._key, t._box = array, key, box
+                t._node = None if edge.__class__ is tuple and edge[0] is SELF else edge
+                saved[i] = Packed(pack(t), unpack, key)
+    finally:
+        put(state)
+    node.saved = tuple(saved)
+
+
+class saved_tensors_hooks(_Scope):
+    """Pack what nodes save for backward, and unpack it when backward reads it.
+
+    ``pack(tensor) -> anything`` and ``unpack(anything) -> tensor``, for example to keep saved values on
+    the host or on disk.
+    """
+
+    def __init__(self, pack_hook: Callable[[Any], Any], unpack_hook: Callable[[Any], Any]):
+        super().__init__()
+        self._pair = (pack_hook, unpack_hook)
+
+    def _next(self, state: State) -> State:
+        return state.replace(saved_hooks=(*state.saved_hooks, self._pair))
+
+    def _copy(self) -> _Scope:
+        return saved_tensors_hooks(*self._pair)
+
+
+class detect_anomaly(_Scope):
+    """Remember where each op was called, and raise when backward makes a nan, naming that place."""
+
+    def __init__(self, check_nan: bool = True):
+        super().__init__(anomaly=True)
+
+
+class set_detect_anomaly(_Scope):
+    """Turn anomaly mode on or off at once; as a context manager, until its end."""
+
+    def __init__(self, mode: bool, check_nan: bool = True):
+        super().__init__(anomaly=mode)
+        self._outer = current()
+        put(self._outer.replace(anomaly=mode))
+
+    def __enter__(self) -> Any:
+        self._saved.append(self._outer)
+        put(self._next(current()))
+        return self

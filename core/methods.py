@@ -1,0 +1,76 @@
+"""Puts the records and the plain functions of :mod:`flambeau.core.ops` on Tensor, and lists the public names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from flambeau.core import creation, fastpath, ops
+from flambeau.core.record import CREATE, OPS
+from flambeau.core.tensor import Tensor
+
+_OPERATORS = {
+    "add": "add", "sub": "sub", "mul": "mul", "div": "truediv", "floor_divide": "floordiv", "remainder": "mod", "pow": "pow",
+    "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor", "shl": "lshift", "shr": "rshift",
+}  # fmt: skip
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+_UNARY = {"neg": "__neg__", "positive": "__pos__", "abs": "__abs__", "bitwise_not": "__invert__"}
+
+#: What `from flambeau import *` would give of ops: name -> function.
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def modules() -> list[ModuleType]:
+    """The modules of ops, in processing order."""
+    return [m for m in vars(ops).values() if isinstance(m, ModuleType) and m.__name__.startswith(ops.__name__)]
+
+
+def install() -> None:
+    """Called once, when flambeau is imported."""
+    public = {id(f.op): f for m in modules() for f in vars(m).values() if hasattr(f, "op")}
+    for record in OPS.values():
+        function = public.get(id(record))
+        if function is None or record.name.startswith("_"):
+            continue
+        if record.method:
+            for name in (record.name, *record.names):
+                FUNCTIONS[name] = function
+                if record.family is not CREATE:
+                    _put(name, function)
+        elif record.names:
+            for name in record.names:
+                FUNCTIONS[name] = function
+        if record.inplace and record.name != "where":
+            made = fastpath.inplace_function(record)
+            for name in (record.name, *(record.names if record.method else ())):
+                _put(name + "_", made)
+    _operators()
+    for m in modules():
+        FUNCTIONS.update(getattr(m, "FUNCTIONS", {}))
+        for name, function in getattr(m, "METHODS", {}).items():
+            setattr(Tensor, name, function)
+    for name in ("new_zeros", "new_ones", "new_empty"):
+        setattr(Tensor, name, creation.new_like(name))
+    Tensor.new_full, Tensor.new_tensor = creation.new_full, creation.new_tensor  # type: ignore[attr-defined]
+
+
+def _put(name: str, function: Any) -> None:
+    if name not in vars(Tensor):
+        setattr(Tensor, name, function)
+
+
+def _operators() -> None:
+    for name, stem in _OPERATORS.items():
+        if name not in OPS:
+            continue
+        record = OPS[name]
+        setattr(Tensor, f"__{stem}__", fastpath.method(record, f"__{stem}__"))
+        setattr(Tensor, f"__r{stem}__", fastpath.method(record, f"__r{stem}__", reflected=True))
+        setattr(Tensor, f"__i{stem}__", fastpath.inplace_function(record))
+    for name in _COMPARISONS:
+        setattr(Tensor, f"__{name}__", fastpath.method(OPS[name], f"__{name}__"))
+    for name, dunder in _UNARY.items():
+        setattr(Tensor, dunder, FUNCTIONS[name])
+    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
+
