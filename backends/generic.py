@@ -38,9 +38,8 @@ def generic_table(backend: Backend) -> KernelTable:
     table = KernelTable("generic")
     for name, place in _VIEWS.items():
         table.register(name, _view_kernel(backend, place))
-    for kernel in (as_strided, diagonal, view_dtype, view_as_real, view_as_complex, cast, clone, cat, pad, flip, setitem):
+    for kernel in _KERNELS:
         table.register(kernel.__name__, partial(kernel, backend))
-    table.register("full", partial(full, backend))
     return table
 
 
@@ -142,7 +141,7 @@ def full(backend: Backend, *, shape: Shape, value: complex, dtype: DType, index:
 
 
 def cat(backend: Backend, *xs: Any, axis: int) -> Any:
-    """Arrays one after the other along ``axis``; all other sizes are equal. 1-d empty arrays are left out, as in torch."""
+    """Arrays one after the other along ``axis``; all other sizes are equal. As in torch, shape (0,) is left out."""
     arrays = list(xs[0]) if len(xs) == 1 and isinstance(xs[0], (list, tuple)) else list(xs)
     shapes = [backend.layout(x).shape for x in arrays]
     kept = [(x, s) for x, s in zip(arrays, shapes, strict=True) if s != (0,)] or [(arrays[0], shapes[0])]
@@ -191,3 +190,9 @@ def setitem(backend: Backend, dst: Any, src: Any, *, index: Sequence[int | slice
     """Write ``src``, broadcast and cast, to ``dst[index]`` in place, and return ``dst``."""
     backend.copy_into(backend.as_strided(dst, *lay.basic_index(*backend.layout(dst), index)), src)
     return dst
+
+
+_KERNELS: tuple[Callable[..., Any], ...] = (
+    as_strided, diagonal, view_dtype, view_as_real, view_as_complex,
+    cast, clone, full, cat, pad, flip, setitem,
+)  # fmt: skip

@@ -115,8 +115,8 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
         for axis, n in enumerate(shape, shift):
             if n != 1 and result[axis] != n:
                 if result[axis] != 1:
-                    listing = ", ".join(map(str, shapes))
-                    raise LayoutError(f"shapes {listing} do not broadcast: sizes {result[axis]} and {n} at axis {axis - ndim}")
+                    sizes = f"sizes {result[axis]} and {n} at axis {axis - ndim}"
+                    raise LayoutError(f"shapes {', '.join(map(str, shapes))} do not broadcast: {sizes}")
                 result[axis] = n
     return tuple(result)
 
@@ -196,7 +196,7 @@ def basic_index(shape: Shape, strides: tuple[int, ...], offset: int, index: Sequ
 def permute(shape: Shape, strides: tuple[int, ...], offset: int, axes: Sequence[int]) -> Triple:
     """The axes in another order; LayoutError unless ``axes`` names each axis once."""
     if sorted(axes) != list(range(len(shape))):
-        raise LayoutError(f"permute: axes {tuple(axes)} are not a permutation of the {len(shape)} axes of shape {shape}")
+        raise LayoutError(f"permute: axes {tuple(axes)} are not a permutation of the axes of shape {shape}")
     return tuple([shape[a] for a in axes]), tuple([strides[a] for a in axes]), offset
 
 
@@ -205,7 +205,8 @@ def view(shape: Shape, strides: tuple[int, ...], offset: int, new: Shape) -> Tri
     found = view_strides(shape, strides, new)
     if found is None:
         raise CopyNeededError(
-            f"view: shape {shape} with strides {strides} cannot be viewed as {new} without a copy; use reshape, or contiguous() first"
+            f"view: shape {shape} with strides {strides} cannot be viewed as {new} without a copy; "
+            "use reshape, or contiguous() first"
         )
     return new, found, offset
 
@@ -254,7 +255,8 @@ def expand(shape: Shape, strides: tuple[int, ...], offset: int, new: Shape) -> T
         if new[axis] == n:
             out[axis] = s
         elif n != 1:
-            raise LayoutError(f"expand: shape {shape} does not expand to {new}: axis {axis - front} has size {n}, not 1 or {new[axis]}")
+            detail = f"axis {axis - front} has size {n}, not 1 or {new[axis]}"
+            raise LayoutError(f"expand: shape {shape} does not expand to {new}: {detail}")
     return new, tuple(out), offset
 
 
@@ -292,13 +294,13 @@ def unfold(shape: Shape, strides: tuple[int, ...], offset: int, axis: int, size:
 
 
 def view_dtype(shape: Shape, strides: tuple[int, ...], offset: int, old_size: int, new_size: int) -> Triple:
-    """The same bytes with elements of ``new_size`` instead of ``old_size`` bytes; the last axis takes up the difference."""
+    """The same bytes as elements of ``new_size`` instead of ``old_size`` bytes; the last axis takes the difference."""
     if old_size == new_size:
         return shape, strides, offset
     if not shape:
-        raise LayoutError(f"view_dtype: a 0-d array of {old_size}-byte elements has no axis that could become {new_size}-byte ones")
+        raise LayoutError(f"view_dtype: a 0-d array has no axis for elements of {new_size} instead of {old_size} bytes")
     if strides[-1] != 1:
-        raise CopyNeededError(f"view_dtype: the last axis must have stride 1, got {strides[-1]}; call contiguous() first")
+        raise CopyNeededError(f"view_dtype: the last axis must have stride 1, not {strides[-1]}; contiguous() first")
     if old_size > new_size:
         ratio = old_size // new_size
         return (*shape[:-1], shape[-1] * ratio), (*(s * ratio for s in strides[:-1]), 1), offset * ratio
@@ -306,7 +308,9 @@ def view_dtype(shape: Shape, strides: tuple[int, ...], offset: int, old_size: in
     if shape[-1] % ratio:
         raise LayoutError(f"view_dtype: the last axis has {shape[-1]} elements, not a multiple of {ratio}")
     if offset % ratio or any(s % ratio for s in strides[:-1]):
-        raise CopyNeededError(f"view_dtype: offset {offset} and strides {strides} are not all multiples of {ratio}; call clone() first")
+        raise CopyNeededError(
+            f"view_dtype: offset {offset}, strides {strides} are no multiples of {ratio}; use clone()"
+        )
     return (*shape[:-1], shape[-1] // ratio), (*(s // ratio for s in strides[:-1]), 1), offset // ratio
 
 
@@ -321,7 +325,8 @@ def view_as_complex(shape: Shape, strides: tuple[int, ...], offset: int) -> Trip
         raise LayoutError(f"view_as_complex: the last axis must have size 2, got shape {shape}")
     if strides[-1] != 1 or offset % 2 or any(s % 2 for s in strides[:-1]):
         raise CopyNeededError(
-            f"view_as_complex: needs stride 1 in the last axis and even strides and offset, got {strides} and {offset}; call clone() first"
+            f"view_as_complex: needs stride 1 in the last axis, an even offset and even other strides; "
+            f"got strides {strides} and offset {offset}; clone() first"
         )
     return shape[:-1], tuple([s // 2 for s in strides[:-1]]), offset // 2
 
@@ -432,7 +437,8 @@ def may_share(a: Triple, b: Triple) -> bool:
     if reach_a is None or reach_b is None or reach_a[1] < reach_b[0] or reach_b[1] < reach_a[0]:
         return False
     # low_a + Σ s·i = low_b + Σ t·j; with j counted from its end all terms are positive on one side.
-    terms = [(abs(s), n - 1) for shape, strides, _ in (a, b) for n, s in zip(shape, strides, strict=True) if n > 1 and s]
+    axes = [axis for shape, strides, _ in (a, b) for axis in zip(shape, strides, strict=True)]
+    terms = [(abs(s), n - 1) for n, s in axes if n > 1 and s]
     return _solvable(terms, reach_b[1] - reach_a[0])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Backend, Layout, MemoryStats, OutOfMemoryError, Shape
+from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 HostArray = np.ndarray[Any, Any]
@@ -115,8 +116,8 @@ class Ledger:
             stats = self._stats
             if stats.limit is not None and stats.allocated + nbytes > stats.limit:
                 raise OutOfMemoryError(
-                    f"{self.device}: out of memory: {nbytes} bytes asked for, {stats.allocated} of {stats.limit} in use; "
-                    "free tensors, use smaller batches, or raise the memory limit"
+                    f"{self.device}: out of memory: {nbytes} bytes asked for, {stats.allocated} of {stats.limit} "
+                    "are in use; free tensors, use smaller batches, or raise the memory limit"
                 )
             stats.allocated += nbytes
             stats.reserved = max(stats.reserved, stats.allocated)
@@ -156,9 +157,9 @@ class Block:
 class StridedBackend(Backend):
     """A backend over flat memory. Its author gives ``device_type``, ``kernels`` and the three calls below.
 
-    Everything else comes from here: views, copies with strides, casts and broadcasting (through the host, or
-    by a kernel ``copy(out, x)`` if ``kernels`` has one: same shape, any strides and dtypes, no overlap),
-    memory statistics and limits. Give ``kernels`` a :class:`flambeau.backends.adapter.StridedTable`.
+    Everything else comes from here: views, copies with strides, casts and broadcasting (through the host,
+    unless it overrides :meth:`copy`), memory statistics and limits. Its ``kernels`` are a
+    :class:`flambeau.backends.adapter.StridedTable`.
     """
 
     array = StridedArray
@@ -205,7 +206,8 @@ class StridedBackend(Backend):
         except BaseException as error:
             ledger.give(nbytes)
             if isinstance(error, MemoryError):
-                raise OutOfMemoryError(f"{ledger.device}: out of memory: {nbytes} bytes could not be allocated") from error
+                text = f"{ledger.device}: out of memory: {nbytes} bytes could not be allocated"
+                raise OutOfMemoryError(text) from error
             raise
         return Block(memory, nbytes, ledger)
 
@@ -226,19 +228,18 @@ class StridedBackend(Backend):
         source = src.expanded(dst.shape)
         if not dst.size:
             return
-        native = self.kernels.lookup("copy", src.dtype)
-        if native is None:
-            self._copy_through_host(dst, source)
-            return
         if partly_overlaps(dst, source):
             detour = self.empty(source.shape, source.dtype, source.index)
-            native.fn(detour, source)
+            self.copy(detour, source)
             source = detour
-        native.fn(dst, source)
+        self.copy(dst, source)
 
-    def _copy_through_host(self, dst: StridedArray, src: StridedArray) -> None:
+    def copy(self, dst: StridedArray, src: StridedArray) -> None:
+        """Write ``src`` to ``dst``: one shape, any strides and dtypes, no partial overlap. Here: through the host."""
         values, low = self._span(src)
         source = _on_host(values, src, low)
+        if source.dtype.kind == "c" and dst.dtype.category in (dt.INTEGER, dt.FLOATING):
+            source = source.real  # numpy would warn of the lost part
         if dst.is_contiguous:
             with np.errstate(all="ignore"):
                 host = np.ascontiguousarray(source, dst.dtype.numpy)
@@ -248,7 +249,7 @@ class StridedBackend(Backend):
             values, low = self._span(dst)
             with np.errstate(all="ignore"):
                 _on_host(values, dst, low)[...] = source
-            self.write(dst.buffer.memory, low * dst.dtype.itemsize, memoryview(values.view(np.uint8)))
+            self.write(dst.buffer.memory, low * dst.dtype.itemsize, values.view(np.uint8).data)
 
     def _span(self, array: StridedArray) -> tuple[HostArray, int]:
         """The elements of the storage from the array's lowest to its highest, writable, and the lowest's place."""
@@ -287,7 +288,7 @@ class StridedBackend(Backend):
 
 def _bytes_of(host: HostArray) -> memoryview:
     """The bytes of a host array in row-major order, copied only where its strides need it."""
-    return memoryview(np.ascontiguousarray(host).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(host).reshape(-1).view(np.uint8).data
 
 
 def _on_host(values: HostArray, array: StridedArray, low: int) -> HostArray:
