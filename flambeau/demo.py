@@ -1,0 +1,145 @@
+"""``python -m flambeau demo``: a small convolutional network learns to read real handwritten digits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flambeau as fb
+from flambeau import nn, optim
+from flambeau.nn import functional as F
+from flambeau.utils.data import DataLoader, Subset, digits, random_split
+
+BATCH = 32
+LEARNING_RATE = 5e-3
+TRAINING_SHARE = 0.75
+
+
+class Result(NamedTuple):
+    """What a run came to: the mean training loss of each epoch, the accuracy on held-out scans, the files."""
+
+    losses: list[float]
+    accuracy: float
+    model: Path
+    curve: Path | None  # None without matplotlib
+
+
+class DigitsNet(nn.Module):
+    """Two convolutions, one pooling, two linear layers; images (N, 1, 8, 8) to scores (N, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
+        self.head = nn.Sequential(nn.Linear(32 * 4 * 4, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 10))
+
+    def forward(self, images: fb.Tensor) -> fb.Tensor:
+        scores: fb.Tensor = self.head(self.features(images))
+        return scores
+
+
+def main(device: Any = None, epochs: int = 15, seed: int = 0, folder: str | Path = "flambeau-demo") -> Result:
+    """Train, test, save, load again and compare; prints what it does.
+
+    Args:
+        device: where to train; the default device if None.
+        epochs: passes over the training scans.
+        seed: decides the split, the first weights, the order and the dropout: the same seed gives the
+            same losses, to the bit.
+        folder: takes the trained model and, with matplotlib, the learning curve.
+    """
+    if epochs < 1:
+        raise ValueError(f"demo: epochs must be at least 1, got {epochs}")
+    where = fb.get_default_device() if device is None else fb.device(device)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    fb.manual_seed(seed)
+    train, test = random_split(digits(), [TRAINING_SHARE, 1 - TRAINING_SHARE])
+    model = DigitsNet().to(where)
+    weights = sum(p.numel() for p in model.parameters())
+    print(f"device   {where} ({_backend(where)})")
+    print(f"data     {len(train)} scans to learn from, {len(test)} to test on; UCI optical digits, CC BY 4.0")
+    print(f"model    {weights} parameters")
+
+    start = time.perf_counter()
+    losses = _train(model, train, where, epochs)
+    accuracy, predicted = _test(model, test, where)
+    print(f"result   accuracy {accuracy:.4f} on held-out scans, {time.perf_counter() - start:.1f} s, final loss {losses[-1]!r}")
+
+    path = folder / "digits.safetensors"
+    fb.save(model.state_dict(), path)
+    again = DigitsNet().to(where)
+    again.load_state_dict(fb.load(path))
+    if _test(again, test, where)[1] != predicted:
+        raise RuntimeError(f"demo: the model loaded from {path} predicts other digits than the one that was saved")
+    print(f"saved    {path} (loaded again, it predicts the same)")
+    return Result(losses, accuracy, path, _draw(losses, folder / "learning-curve.png"))
+
+
+def _backend(device: fb.device) -> str:
+    backend = device.backend
+    return f"{backend.device_type} backend, {backend.properties(device.index).name}"
+
+
+def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) -> list[float]:
+    from tqdm import tqdm
+
+    loader = DataLoader(data, batch_size=BATCH, shuffle=True)
+    optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+    losses: list[float] = []
+    with tqdm(total=epochs * len(loader), unit="batch", desc="training") as bar:
+        for epoch in range(epochs):
+            model.train()
+            total = 0.0
+            for images, labels in loader:
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(images.to(device)), labels.to(device))
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(labels)
+                bar.update()
+            schedule.step()
+            losses.append(total / len(data))
+            bar.set_postfix(loss=f"{losses[-1]:.4f}")
+            bar.write(f"epoch {epoch + 1:2d} loss {losses[-1]:.4f}")
+    return losses
+
+
+def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float, list[int]]:
+    """The share of right answers, and the answers."""
+    model.eval()
+    predicted: list[int] = []
+    right = 0
+    with fb.no_grad():
+        for images, labels in DataLoader(data, batch_size=256):
+            answers = model(images.to(device)).argmax(1).cpu()
+            right += (answers == labels).sum().item()
+            predicted += answers.tolist()
+    return right / len(data), predicted
+
+
+def _draw(losses: Sequence[float], path: Path) -> Path | None:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("curve    not drawn: matplotlib is not installed (pip install 'flambeau[plot]')")
+        return None
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(range(1, len(losses) + 1), losses, marker="o")
+    axes.set(xlabel="epoch", ylabel="mean training loss", yscale="log", title="flambeau learns to read digits")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    FigureCanvasAgg(figure).print_png(path)
+    print(f"curve    {path}")
+    return path

@@ -1,0 +1,1 @@
+"""Helpers beside the framework itself: data loading, and files of tensors."""

@@ -1,0 +1,99 @@
+"""From samples to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau.core import dtype as dt
+from flambeau.core.creation import as_tensor, tensor
+from flambeau.core.tensor import Tensor
+
+
+def default_collate(batch: Sequence[Any]) -> Any:
+    """A list of samples to one batch of the same structure.
+
+    Tensors, arrays and numpy scalars are stacked along a new first dimension; Python ints become int64,
+    floats float64, bools bool tensors; strings and bytes stay a list. Of dicts, named tuples, lists and
+    tuples, each member is collated (a tuple becomes a list).
+
+    >>> default_collate([(1, "a"), (2, "b")])
+    [tensor([1, 2]), ['a', 'b']]
+    """
+    first = batch[0]
+    if isinstance(first, Tensor):
+        return _stack(batch)
+    if isinstance(first, np.ndarray):
+        return _stack([as_tensor(a) for a in batch])
+    if isinstance(first, np.generic):
+        return as_tensor(np.array(batch)) if np.dtype(first.dtype).kind not in "US" else list(batch)
+    if isinstance(first, float):
+        return tensor(batch, dtype=dt.float64)
+    if isinstance(first, (bool, int, complex)):
+        return tensor(batch)
+    if isinstance(first, (str, bytes)):
+        return list(batch)
+    if isinstance(first, Mapping):
+        return _like(first, {key: default_collate([sample[key] for sample in batch]) for key in first})
+    if isinstance(first, Sequence):
+        return _collate_sequences(first, batch)
+    raise TypeError(
+        "default_collate: samples may hold tensors, arrays, numbers, strings, dicts, lists and tuples, "
+        f"found {type(first).__name__}; give the DataLoader a collate_fn"
+    )
+
+
+def _collate_sequences(first: Sequence[Any], batch: Sequence[Sequence[Any]]) -> Any:
+    for i, sample in enumerate(batch):
+        if len(sample) != len(first):
+            raise RuntimeError(
+                f"default_collate: samples must have equally many members, sample 0 has {len(first)} and "
+                f"sample {i} has {len(sample)}; give the DataLoader a collate_fn that pads them"
+            )
+    members = [default_collate(values) for values in zip(*batch, strict=True)]
+    if hasattr(first, "_fields"):
+        return type(first)(*members)
+    return members if isinstance(first, tuple) else _like(first, members)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    from flambeau.core.functions import stack
+
+    for i, t in enumerate(tensors):
+        if t.shape != tensors[0].shape:
+            raise RuntimeError(
+                f"default_collate: samples must have one shape, sample 0 has {tuple(tensors[0].shape)} and "
+                f"sample {i} has {tuple(t.shape)}; give the DataLoader a collate_fn that pads them"
+            )
+    return stack(tensors)
+
+
+def default_convert(data: Any) -> Any:
+    """One sample with its arrays and numpy scalars as tensors; what a DataLoader without batches does."""
+
+    def convert(value: Any) -> Any:
+        numeric = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind not in "OSUMm"
+        return as_tensor(value) if numeric else value
+
+    return map_leaves(convert, data)
+
+
+def map_leaves(fn: Callable[[Any], Any], data: Any) -> Any:
+    """``data`` with ``fn`` of each of its members that is not a dict, named tuple, list or tuple."""
+    if isinstance(data, Mapping):
+        return _like(data, {key: map_leaves(fn, value) for key, value in data.items()})
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*(map_leaves(fn, value) for value in data))
+    if isinstance(data, (list, tuple)):
+        return _like(data, [map_leaves(fn, value) for value in data])
+    return fn(data)
+
+
+def _like(original: Any, members: Any) -> Any:
+    """``members`` in a container of the original's class, where that class can be made of them."""
+    try:
+        return type(original)(members)
+    except TypeError:  # a class with a constructor of its own
+        return members
