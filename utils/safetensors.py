@@ -85,7 +85,9 @@ def write(file: BinaryIO, arrays: Mapping[str, HostArray], header: Mapping[str, 
     text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > HEADER_LIMIT:
-        raise ValueError(f"save: the header takes {len(text)} bytes; the format allows {HEADER_LIMIT}: save fewer names")
+        raise ValueError(
+            f"save: the header takes {len(text)} bytes; the format allows {HEADER_LIMIT}: save fewer names"
+        )
     file.write(len(text).to_bytes(_LENGTH, "little"))
     file.write(text)
     for name in header:
@@ -121,7 +123,8 @@ def read_header(file: BinaryIO, where: str) -> Header:
         _refuse_other_formats(head, file, where)
     if length > HEADER_LIMIT:
         raise CheckpointError(
-            f"{where}: not a safetensors file, or damaged: its header would take {length} bytes, {HEADER_LIMIT} is the limit"
+            f"{where}: not a safetensors file, or damaged: its header would take {length} bytes, "
+            f"{HEADER_LIMIT} is the limit"
         )
     if length > size - _LENGTH:
         raise CheckpointError(f"{where}: truncated: the header should have {length} bytes, {size - _LENGTH} are there")
@@ -151,7 +154,9 @@ def _refuse_other_formats(head: bytes, file: BinaryIO, where: str) -> None:
     if head.startswith(b"PK\x03\x04"):
         start = head + file.read(1024)
         if b".npy" in start and b"data.pkl" not in start:
-            raise CheckpointError(f"{where}: this is a numpy .npz file; read it with numpy.load and flambeau.from_numpy")
+            raise CheckpointError(
+                f"{where}: this is a numpy .npz file; read it with numpy.load and flambeau.from_numpy"
+            )
         raise CheckpointError(f"{where}: this is a zip file, such as torch.save writes around a pickle. {_PICKLE_HELP}")
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise CheckpointError(f"{where}: this is a pickle, such as old versions of torch.save write. {_PICKLE_HELP}")
@@ -171,7 +176,9 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
     try:
         header = strict_json(text.decode())
     except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON are ValueErrors
-        raise CheckpointError(f"{where}: not a safetensors file, or damaged: its header is not valid JSON: {error}") from None
+        raise CheckpointError(
+            f"{where}: not a safetensors file, or damaged: its header is not valid JSON: {error}"
+        ) from None
     if not isinstance(header, dict):
         raise CheckpointError(f"{where}: damaged: the header is a JSON {type(header).__name__}, not an object")
     metadata = header.get(_METADATA, {})
@@ -208,11 +215,14 @@ def _entries(header: Mapping[str, Any], data_start: int, where: str) -> Iterator
         dtype = _DTYPES.get(value["dtype"]) if isinstance(value["dtype"], str) else None
         if dtype is None:
             raise CheckpointError(
-                f"{where}: array {name!r} has dtype {value['dtype']!r}, which flambeau does not have; known: {', '.join(_DTYPES)}"
+                f"{where}: array {name!r} has dtype {value['dtype']!r}, which flambeau does not have; "
+                f"known: {', '.join(_DTYPES)}"
             )
         shape, offsets = value["shape"], value["data_offsets"]
         if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
-            raise CheckpointError(f"{array} has shape {_short(shape)}; at most {MAX_DIMENSIONS} sizes below 2**63 are allowed")
+            raise CheckpointError(
+                f"{array} has shape {_short(shape)}; at most {MAX_DIMENSIONS} sizes below 2**63 are allowed"
+            )
         if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
             raise CheckpointError(f"{array} has data_offsets {_short(offsets)}; a begin and an end are expected")
         if math.prod(filter(None, shape)) * dtype.itemsize >= 1 << 63:

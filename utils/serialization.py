@@ -100,7 +100,9 @@ def save_file(tensors: Mapping[str, Tensor], filename: PathOrFile, metadata: Map
                 "save() takes nested state"
             )
         if not safetensors.storable(tensor.dtype):
-            raise TypeError(f"save_file: {name!r} has dtype {tensor.dtype}, which the format lacks; use view_as_real or save()")
+            raise TypeError(
+                f"save_file: {name!r} has dtype {tensor.dtype}, which the format lacks; use view_as_real or save()"
+            )
         arrays[name] = host_array(tensor)
     for name, text in (metadata or {}).items():
         if not isinstance(name, str) or not isinstance(text, str):
@@ -162,7 +164,9 @@ def _checked_structure(header: Header, where: str) -> dict[str, Any]:
     if version is None or _STRUCTURE not in header.metadata:
         raise CheckpointError(f"{where}: a safetensors file, but not written by flambeau.save: read it with load_file")
     if version != str(_FORMAT):
-        raise CheckpointError(f"{where}: has format {version!r}, this flambeau reads {_FORMAT}: a newer one may have written it")
+        raise CheckpointError(
+            f"{where}: has format {version!r}, this flambeau reads {_FORMAT}: a newer one may have written it"
+        )
     if header.metadata.get(_CHECKSUM) != _fingerprint(header.raw):
         raise CheckpointError(f"{where}: damaged: the header's checksum is wrong")
     try:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import base64
 import math
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, Final
-
-import zlib
 
 import numpy as np
 
@@ -58,12 +57,16 @@ class Encoder:
         if value is None or type(value) in (bool, int, str):
             return value
         if len(path) > MAX_DEPTH:
-            raise ValueError(f"save: {_place(path[:3])}... is nested more than {MAX_DEPTH} deep; does it contain itself?")
+            raise ValueError(
+                f"save: {_place(path[:3])}... is nested more than {MAX_DEPTH} deep; does it contain itself?"
+            )
         if isinstance(value, (Tensor, np.ndarray, np.generic)):
             return {"array": self._number(value, path)}
         encode = _ENCODERS.get(type(value))
         if encode is None:
-            raise TypeError(f"save: {_place(path)} is a {type(value).__name__}, which cannot be saved; {_remedy(value)}")
+            raise TypeError(
+                f"save: {_place(path)} is a {type(value).__name__}, which cannot be saved; {_remedy(value)}"
+            )
         return encode(self, value, path)
 
     def items(self, values: Iterable[Any], path: Path) -> list[Any]:

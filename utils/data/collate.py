@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import as_tensor, tensor
+from flambeau.core.dispatch import get_default_device
+from flambeau.core.registry import resolve
 from flambeau.core.tensor import Tensor
 
 
@@ -59,7 +62,7 @@ def _collate_sequences(first: Sequence[Any], batch: Sequence[Sequence[Any]]) -> 
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    from flambeau.core.functions import stack
+    from flambeau.core.ops.shape import stack
 
     for i, t in enumerate(tensors):
         if t.shape != tensors[0].shape:
@@ -89,6 +92,17 @@ def map_leaves(fn: Callable[[Any], Any], data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return _like(data, [map_leaves(fn, value) for value in data])
     return fn(data)
+
+
+def pinner() -> Callable[[Any], Any] | None:
+    """What puts a batch's tensors into pinned host memory for the default device; None, with a warning, if it cannot."""
+    device = get_default_device()
+    if resolve(device).has("can_pin"):
+        return lambda batch: map_leaves(lambda v: v.pin_memory() if isinstance(v, Tensor) else v, batch)
+    warnings.warn(
+        f"DataLoader: pin_memory=True has no effect, the device {str(device)!r} knows no pinned memory", stacklevel=4
+    )
+    return None
 
 
 def _like(original: Any, members: Any) -> Any:

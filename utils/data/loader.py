@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from flambeau.core import random
 from flambeau.core.random import Generator
 from flambeau.utils.data.collate import default_collate, default_convert, pinner
-from flambeau.utils.data.dataset import Dataset, IterableDataset, TensorDataset
+from flambeau.utils.data.dataset import Dataset, IterableDataset
 from flambeau.utils.data.fetch import Exhausted, Recipe, tasks
 from flambeau.utils.data.pool import Pool, start_context
 from flambeau.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
@@ -258,7 +258,9 @@ def _check_order(
     iterable: bool, batch_size: int | None, shuffle: bool | None, sampler: Any, batch_sampler: Any, drop_last: bool
 ) -> None:
     if iterable and (shuffle or sampler is not None or batch_sampler is not None):
-        raise ValueError("DataLoader: an IterableDataset has its own order; it takes no shuffle, sampler or batch_sampler")
+        raise ValueError(
+            "DataLoader: an IterableDataset has its own order; it takes no shuffle, sampler or batch_sampler"
+        )
     if sampler is not None and shuffle:
         raise ValueError("DataLoader: sampler and shuffle exclude each other")
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):

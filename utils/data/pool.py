@@ -78,8 +78,8 @@ class Pool:
                 process.start()
             except (pickle.PicklingError, AttributeError, TypeError) as error:
                 raise RuntimeError(
-                    f"DataLoader: the dataset, collate_fn or worker_init_fn cannot be sent to a worker process: {error}. "
-                    "Define their classes and functions at the top level of a module, or use num_workers=0"
+                    "DataLoader: the dataset, collate_fn or worker_init_fn cannot be sent to a worker process: "
+                    f"{error}. Define their classes and functions at the top level of a module, or use num_workers=0"
                 ) from error
         self._processes.append(process)
 

@@ -179,7 +179,9 @@ class DistributedSampler(Sampler[int]):
         drop_last: bool = False,
     ):
         if num_replicas is None or rank is None:
-            raise ValueError("DistributedSampler: num_replicas and rank must be given: this process belongs to no group")
+            raise ValueError(
+                "DistributedSampler: num_replicas and rank must be given: this process belongs to no group"
+            )
         if not 0 <= rank < num_replicas:
             raise ValueError(f"DistributedSampler: rank must be in [0, {num_replicas}), got {rank}")
         self.dataset, self.num_replicas, self.rank = dataset, num_replicas, rank
