@@ -250,9 +250,9 @@ def _take_kernels(plugin: Plugin, module: Any) -> None:
 
 
 def _quarantine(plugin: Plugin, error: BaseException) -> None:
-    if isinstance(error, SystemExit):
-        error, cause = PluginError(f"{plugin} left by sys.exit({error.code!r}) while it was loading"), error
-        error.__cause__ = cause
+    if isinstance(error, SystemExit):  # its own text is empty
+        left = PluginError(f"{plugin} left by sys.exit({error.code!r}) while it was loading")
+        error = left.with_traceback(error.__traceback__)
     failure = _failed[plugin] = registry.Failure(plugin.source, error)
     if plugin.device_type not in registry.backends and not plugin.is_overlay:
         registry.failures.setdefault(plugin.device_type, failure)
@@ -307,19 +307,22 @@ def default_device() -> device:
     if not names:
         return _best()
     reasons = []
-    for name in names:
-        try:
-            chosen = device(name)
-        except ValueError as error:
-            raise config.ConfigError(f"{_asked(names)}: {error}") from None
+    for chosen in [_parsed(name, names) for name in names]:
         try:
             registry.resolve(chosen)
             return chosen
         except (BackendUnavailableError, UnknownDeviceError) as error:
             if len(names) == 1:
                 raise type(error)(f"{_asked(names)}: {error}") from error
-            reasons.append(f"{name}: {error}")
+            reasons.append(f"{chosen}: {error}")
     raise BackendUnavailableError(f"{_asked(names)}: none is available. " + "; ".join(reasons))
+
+
+def _parsed(name: str, names: Iterable[str]) -> device:
+    try:
+        return device(name)
+    except ValueError as error:
+        raise config.ConfigError(f"{_asked(names)}: {error}") from None
 
 
 def _asked(names: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,7 @@ from flambeau.core import config
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for row in config.SETTINGS.values():
-        monkeypatch.delenv(row.variable, raising=False)
-    config.reset()
-    yield
-    monkeypatch.undo()
-    config.reset()
+pytestmark = pytest.mark.usefixtures("settings")
 
 
 def test_argument_beats_context_manager_beats_set_beats_environment_beats_default(
