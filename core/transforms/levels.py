@@ -1,0 +1,258 @@
+"""A transform is a level: a kernel table over wrapped payloads, whose kernels call ops one level down.
+
+:class:`VmapLevel` wraps (tensor with the batch in front, or unbatched), :class:`JvpLevel` wraps
+(primal, tangent). Recording runs at every level; a tensor of a finished level raises when used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core.device import device
+from flambeau.core.dispatch import Key, call, key_for, tensor_of
+from flambeau.core.dtype import DType
+from flambeau.core.errors import LevelError
+from flambeau.core.record import Op
+from flambeau.core.state import current, put
+
+
+class Level:
+    """One running transform. ``depth`` counts from 1 at the outermost; it dies with the ``with`` block."""
+
+    kind = "transform"
+    payload: type
+
+    def __init__(self) -> None:
+        self.depth = len(current().levels) + 1
+        self.alive = False
+        self._keys: dict[tuple[device, DType], Key] = {}
+        self._kernels: dict[str, Callable[..., Any] | None] = {}
+
+    def __enter__(self) -> Any:
+        state = current()
+        self._outer = state
+        self.alive = True
+        put(state.replace(levels=(*state.levels, self)))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.alive = False
+        put(self._outer)
+
+    def key(self, d: device, dtype: DType) -> Key:
+        """The dispatch key of this level for a device and dtype; it lives as long as the level."""
+        found = self._keys.get((d, dtype))
+        if found is None:
+            found = self._keys[d, dtype] = Key(self, d, dtype, key_for(d, dtype).backend)
+        return found
+
+    def wrap(self, payload: Any, like: Any) -> Any:
+        """A tensor of this level around a payload; ``like`` gives device and dtype."""
+        return tensor_of(payload, self.key(like._key.device, like._key.dtype))
+
+    def kernel(self, op: Op, key: Key) -> Callable[..., Any] | None:
+        """The level's kernel for an op; None sends it to its body, on tensors of this level."""
+        if op.name not in self._kernels:
+            self._kernels[op.name] = self.find(op)
+        return self._kernels[op.name]
+
+    def find(self, op: Op) -> Callable[..., Any] | None:
+        raise NotImplementedError
+
+    def lift(self, t: Any) -> Any:
+        """A tensor of an outer level as a constant of this one."""
+        raise NotImplementedError
+
+    def assign(self, target: Any, value: Any) -> None:
+        """Write the payload ``value`` into ``target``, in place."""
+        raise NotImplementedError
+
+    def zeros(self, like: Any, shape: Any) -> Any:
+        """Zeros at this level with memory of its own for each element of the batch."""
+        raise NotImplementedError
+
+    def describe(self, payload: Any) -> str:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{self.kind} at depth {self.depth}{'' if self.alive else ', finished'}"
+
+
+def innermost() -> Level | None:
+    """The innermost running transform."""
+    levels = current().levels
+    return levels[-1] if levels else None
+
+
+def to_level(t: Any, level: Level | None) -> Any:
+    """``t`` lifted to ``level``; unchanged when it is there already or no level runs."""
+    if level is None or t._key.level is level:
+        return t
+    if t._key.level is not None and not t._key.level.alive:
+        raise LevelError(f"a tensor of a finished {t._key.level.kind} is used outside of it")
+    return level.lift(t)
+
+
+# -- vmap --------------------------------------------------------------------------------------------
+class Batched:
+    """A payload of vmap: ``value`` one level down, with the batch as its first axis if ``batched``."""
+
+    __slots__ = ("batched", "shape", "value")
+
+    def __init__(self, value: Any, batched: bool):
+        self.value, self.batched = value, batched
+        self.shape = value._array.shape[1:] if batched else value._array.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        n = 1
+        for s in self.shape:
+            n *= s
+        return n
+
+
+class VmapLevel(Level):
+    """vmap over ``size`` elements; ``randomness`` is "error", "same" or "different"."""
+
+    kind = "vmap"
+    payload = Batched
+
+    def __init__(self, size: int, randomness: str):
+        super().__init__()
+        self.size, self.randomness = size, randomness
+
+    def find(self, op: Op) -> Callable[..., Any] | None:
+        from flambeau.core.transforms import batching
+
+        rule = batching.rule_for(op)
+        if rule is None:
+            return None
+
+        def kernel(*args: Any, **params: Any) -> Any:
+            if not any(_is_batched(a) for a in args):
+                out = call(op, [_plain(a) for a in args], params)
+                return _wrap_all(out, False)
+            return _wrap_all(rule(self, op, list(args), params), True)
+
+        if op.schema.operands and op.schema.operands[-1].is_list:
+            count = len(op.schema.operands) - 1
+            return lambda *args, **params: kernel(*args[:count], list(args[count:]), **params)
+        return kernel
+
+    def lift(self, t: Any) -> Any:
+        return self.wrap(Batched(t, False), t)
+
+    def assign(self, target: Batched, value: Batched) -> None:
+        if value.batched and not target.batched:
+            raise LevelError(
+                "vmap: an unbatched tensor is written to with batched values; each element would need its own copy. "
+                "Use the out-of-place op, or make the tensor inside with zeros_like of a batched one"
+            )
+        target.value.copy_(value.value)
+
+    def zeros(self, like: Any, shape: Any) -> Any:
+        from flambeau.core.creation import zeros_at
+
+        return self.wrap(Batched(zeros_at(like._array.value, (self.size, *shape)), True), like)
+
+    def describe(self, payload: Batched) -> str:
+        return f"batch={self.size if payload.batched else None}, value={payload.value!r}"
+
+
+def _is_batched(a: Any) -> bool:
+    if isinstance(a, (list, tuple)):
+        return any(_is_batched(v) for v in a)
+    return isinstance(a, Batched) and a.batched
+
+
+def _plain(a: Any) -> Any:
+    if isinstance(a, (list, tuple)):
+        return [_plain(v) for v in a]
+    return a.value if isinstance(a, Batched) else a
+
+
+def _wrap_all(out: Any, batched: bool) -> Any:
+    if isinstance(out, (tuple, list)):
+        return tuple(_wrap_all(o, batched) for o in out)
+    return out if isinstance(out, Batched) else Batched(out, batched)
+
+
+# -- jvp ---------------------------------------------------------------------------------------------
+class Dual:
+    """A payload of forward mode: a primal and its tangent (None: zero), one level down.
+
+    A view remembers the payload it was taken of and how, so that a tangent that a later write brings
+    to either of them reaches both.
+    """
+
+    __slots__ = ("base", "primal", "replay", "shape", "tangent")
+
+    def __init__(self, primal: Any, tangent: Any = None, base: Dual | None = None, replay: Callable[[Any], Any] | None = None):
+        self.primal, self.tangent, self.base, self.replay = primal, tangent, base, replay
+        self.shape = primal._array.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        n: int = self.primal.numel()
+        return n
+
+    def direction(self) -> Any:
+        """The tangent now: that of a view follows its base's."""
+        if self.tangent is None and self.base is not None and self.replay is not None:
+            above = self.base.direction()
+            if above is not None:
+                self.tangent = self.replay(above)
+        return self.tangent
+
+    def materialise(self) -> Any:
+        """A tangent with memory, shared with the base's where this is a view."""
+        if self.direction() is None:
+            if self.base is not None and self.replay is not None:
+                self.tangent = self.replay(self.base.materialise())
+            else:
+                from flambeau.core.creation import zeros_at
+
+                self.tangent = zeros_at(self.primal, tuple(self.shape))
+        return self.tangent
+
+
+class JvpLevel(Level):
+    """Forward-mode differentiation: every op carries tangents beside its values."""
+
+    kind = "jvp"
+    payload = Dual
+
+    def find(self, op: Op) -> Callable[..., Any] | None:
+        from flambeau.core.transforms import forward
+
+        return forward.kernel_for(self, op)
+
+    def lift(self, t: Any) -> Any:
+        return self.wrap(Dual(t), t)
+
+    def assign(self, target: Dual, value: Dual) -> None:
+        tangent = value.direction()
+        target.primal.copy_(value.primal)
+        if tangent is not None:
+            target.materialise().copy_(tangent)
+        elif target.direction() is not None:
+            target.tangent.zero_()
+
+    def zeros(self, like: Any, shape: Any) -> Any:
+        from flambeau.core.creation import zeros_at
+
+        return self.wrap(Dual(zeros_at(like._array.primal, shape)), like)
+
+    def describe(self, payload: Dual) -> str:
+        return f"primal={payload.primal!r}, tangent={payload.direction()!r}"
+
+

@@ -1,0 +1,84 @@
+"""Nested tuples, lists, dicts and namedtuples as flat lists of leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class Structure:
+    """The shape of a nesting, without its leaves."""
+
+    __slots__ = ("children", "kind", "meta")
+
+    def __init__(self, kind: Any, meta: Any, children: tuple[Structure, ...]):
+        self.kind, self.meta, self.children = kind, meta, children
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Structure) and (self.kind, self.meta, self.children) == (other.kind, other.meta, other.children)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.meta, self.children))
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves it holds."""
+        return 1 if self.kind is None else sum(c.leaves for c in self.children)
+
+
+_LEAF = Structure(None, None, ())
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """The leaves in order, and the structure that :func:`unflatten` needs.
+
+    >>> leaves, structure = flatten({"a": 1, "b": (2, [3])})
+    >>> leaves, unflatten([10, 20, 30], structure)
+    ([1, 2, 3], {'a': 10, 'b': (20, [30])})
+    """
+    leaves: list[Any] = []
+    return leaves, _walk(tree, leaves)
+
+
+def _walk(tree: Any, leaves: list[Any]) -> Structure:
+    kind = tree.__class__
+    if isinstance(tree, dict):
+        return Structure(kind, tuple(tree), tuple(_walk(v, leaves) for v in tree.values()))
+    if kind in (tuple, list) or (isinstance(tree, tuple) and hasattr(tree, "_fields")):
+        return Structure(kind, len(tree), tuple(_walk(v, leaves) for v in tree))
+    leaves.append(tree)
+    return _LEAF
+
+
+def unflatten(leaves: Any, structure: Structure) -> Any:
+    """The nesting with new leaves."""
+    return _build(iter(leaves), structure)
+
+
+def _build(leaves: Iterator[Any], s: Structure) -> Any:
+    if s.kind is None:
+        return next(leaves)
+    children = [_build(leaves, c) for c in s.children]
+    if isinstance(s.kind, type) and issubclass(s.kind, dict):
+        made = s.kind()
+        made.update(zip(s.meta, children, strict=True))
+        return made
+    return s.kind(*children) if hasattr(s.kind, "_fields") else s.kind(children)
+
+
+def tree_map(fn: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """``fn`` of each leaf (and of the leaves of ``others`` beside it)."""
+    leaves, structure = flatten(tree)
+    return unflatten([fn(*vs) for vs in zip(leaves, *(flatten(o)[0] for o in others), strict=True)], structure)
+
+
+def broadcast_prefix(prefix: Any, structure: Structure, name: str) -> list[Any]:
+    """One value per leaf from a nesting that may stop early: ``0`` or ``(0, None)`` for in_dims."""
+    if structure.kind is None:
+        return [prefix]
+    if not isinstance(prefix, (tuple, list, dict)):
+        return [prefix] * structure.leaves
+    parts = list(prefix.values()) if isinstance(prefix, dict) else list(prefix)
+    if len(parts) != len(structure.children):
+        raise ValueError(f"{name}: got {len(parts)} entries for a structure of {len(structure.children)}; they must match")
+    return [v for p, c in zip(parts, structure.children, strict=True) for v in broadcast_prefix(p, c, name)]
