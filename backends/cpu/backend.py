@@ -1,0 +1,95 @@
+"""The CPU backend's class: storage calls over numpy, and the table of its kernels."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any, ClassVar
+
+import numpy as np
+
+from flambeau.backends.base import Backend, DeviceProperties, Kernel, Layout, Shape
+from flambeau.backends.cpu import storage, threads
+from flambeau.backends.cpu.table import build_table
+from flambeau.backends.generic import host_scalar
+from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
+
+Array = np.ndarray[Any, Any]
+
+
+class CpuBackend(Backend):
+    """Host memory and numpy: every op, every dtype."""
+
+    device_type: ClassVar[str] = "cpu"
+    array = np.ndarray
+    capabilities = frozenset({"has_fp64", "has_fp16", "shares_host", "linalg", "fft"})
+
+    def __init__(self) -> None:
+        self.kernels = build_table(self)
+        self.prepare_thread()
+
+    @staticmethod
+    def prepare_thread() -> None:
+        """Silence numpy's floating point warnings in this thread; IEEE results speak for themselves."""
+        np.seterr(all="ignore")
+
+    def properties(self, index: int = 0) -> DeviceProperties:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+        details = {"cores": threads.available_cores(), "threads": threads.num_threads(), "numpy": np.__version__}
+        return DeviceProperties(platform.processor() or platform.machine(), memory, details)
+
+    def set_num_threads(self, count: int) -> None:
+        threads.set_num_threads(count)
+
+    def after_fork(self) -> None:
+        threads.after_fork()
+
+    # -- storage -------------------------------------------------------------------------------
+    def empty(self, shape: Shape, dtype: DType, index: int = 0) -> Array:
+        return np.empty(shape, dtype.numpy)
+
+    def from_host(self, host: Array, dtype: DType, index: int = 0) -> Array:
+        return np.array(host, dtype.numpy, order="C", copy=True, subok=False)
+
+    def to_host(self, array: Array) -> Array:
+        return array
+
+    def copy_into(self, dst: Array, src: Array) -> None:
+        if src.dtype.kind == "c" and dst.dtype.kind not in "cb":
+            src = src.real  # numpy warns about the imaginary part, through another channel than seterr's
+        np.copyto(dst, src, casting="unsafe")
+
+    def as_strided(self, array: Array, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None) -> Array:
+        return storage.as_strided(array, shape, strides, offset, array.dtype if dtype is None else dtype.numpy)
+
+    # -- what an array is ----------------------------------------------------------------------
+    def layout(self, array: Array) -> Layout:
+        return storage.layout(array)
+
+    def dtype_of(self, array: Array) -> DType:
+        return dt.from_numpy(array.dtype)
+
+    def storage_id(self, array: Array) -> int:
+        return id(storage.owner(array))
+
+    def storage_nbytes(self, array: Array) -> int:
+        return storage.owner(array).nbytes
+
+    def wrap(self, value: Any, dtype: DType, index: int = 0) -> Array:
+        if isinstance(value, np.generic):
+            out = np.empty((), dtype.numpy)  # twice as fast as np.asarray
+            out[()] = value
+            return out
+        return np.asarray(value, dtype.numpy)
+
+    def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> Array:
+        made = host_scalar(value, dtype) if dtype.category == dt.INTEGER else np.array(value, dtype.numpy)
+        made.flags.writeable = False  # it is shared by every op that takes the number
+        return made
+
+    def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
+        from flambeau.core.expr import to_numpy
+
+        kernel: Kernel | None = to_numpy(expr, dtypes, out)
+        return kernel

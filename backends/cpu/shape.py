@@ -1,0 +1,46 @@
+"""Views that numpy would make read-only, slowly, or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flambeau.backends.base import KernelTable
+from flambeau.backends.cpu import storage
+from flambeau.backends.xp import shape as xp_shape
+
+Array = np.ndarray[Any, Any]
+
+
+def bind(table: KernelTable) -> None:
+    xp_shape.bind(table, np)
+    for fn in (view, expand, as_strided, diagonal, unfold):
+        table.register(fn.__name__, fn)
+
+
+def view(x: Array, *, shape: tuple[int, ...]) -> Array:
+    """The same elements in another shape; ValueError when that would need a copy."""
+    if x.flags.c_contiguous:
+        return x.reshape(shape)
+    return x.reshape(shape, copy=False)
+
+
+def expand(x: Array, *, shape: tuple[int, ...]) -> Array:
+    return storage.expand(x, shape)
+
+
+def as_strided(x: Array, *, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> Array:
+    return storage.as_strided(x, shape, strides, offset, x.dtype)
+
+
+def diagonal(x: Array, *, offset: int, axis1: int, axis2: int) -> Array:
+    out = x.diagonal(offset, axis1, axis2)
+    out.flags.writeable = x.flags.writeable
+    return out
+
+
+def unfold(x: Array, *, axis: int, size: int, step: int) -> Array:
+    """Windows of ``size`` every ``step`` elements along ``axis``; each window becomes a last axis."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, size, axis, writeable=x.flags.writeable)
+    return windows[(slice(None),) * axis + (slice(None, None, step),)]

@@ -1,0 +1,102 @@
+"""Views, layouts and copies. The views alias: a full index of integers keeps a 0-d view, not a scalar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.backends.base import KernelTable
+from flambeau.backends.xp import Array, Bodies
+from flambeau.core.dtype import DType
+
+bodies = Bodies()
+
+
+def bind(table: KernelTable, xp: Any) -> None:
+    """Enter the views, which need no namespace, as plain functions; then the bodies."""
+    for fn in (basic_index, permute, view_dtype, view_as_real, view_as_complex, cast, clone, setitem):
+        table.register(fn.__name__, fn)
+    bodies.bind(table, xp)
+
+
+# -- views -----------------------------------------------------------------------------------------
+def basic_index(x: Array, *, index: tuple[Any, ...]) -> Array:
+    return x[(*index, ...)]
+
+
+def permute(x: Array, *, axes: tuple[int, ...]) -> Array:
+    return x.transpose(axes)
+
+
+def view_dtype(x: Array, *, dtype: DType) -> Array:
+    """The same bytes as another dtype; the last axis, which must be dense, takes up a change of width."""
+    if x.ndim == 0 and x.itemsize != dtype.itemsize:
+        raise ValueError(f"view: a 0-d array of {x.dtype} cannot be seen as {dtype}, whose width differs")
+    return x.view(dtype.numpy)
+
+
+def view_as_real(x: Array) -> Array:
+    return x[..., None].view(x.real.dtype)
+
+
+def view_as_complex(x: Array) -> Array:
+    """Pairs along the last axis, of size 2 and dense, as complex numbers."""
+    return x.view("c8" if x.itemsize == 4 else "c16")[..., 0]
+
+
+# -- copies ----------------------------------------------------------------------------------------
+def cast(x: Array, *, dtype: DType) -> Array:
+    if x.dtype.kind == "c" and dtype.numpy.kind not in "cb":
+        x = x.real  # without the warning about the imaginary part
+    return x.astype(dtype.numpy)
+
+
+def clone(x: Array, *, order: str = "K") -> Array:
+    return x.copy(order)
+
+
+def setitem(dst: Array, src: Array, *, index: tuple[Any, ...]) -> Array:
+    dst[(*index, ...)] = src
+    return dst
+
+
+@bodies.kernel("full")
+def full(xp: Any, *, shape: tuple[int, ...], value: Any, dtype: DType, index: int = 0) -> Array:
+    out = xp.empty(shape, dtype.numpy)
+    out.fill(value if dtype.category >= 2 else xp.asarray(value).astype(dtype.numpy))
+    return out
+
+
+@bodies.kernel("arange")
+def arange(xp: Any, start: Any, step: Any, *, length: int, dtype: DType, index: int = 0) -> Array:
+    """Element i is start + i * step, each computed by itself, so that errors do not add up."""
+    if dtype.category < 2:
+        steps = xp.arange(length, dtype="i8")
+        if step != 1:
+            steps *= step
+        return (steps + start if start else steps).astype(dtype.numpy, copy=False)
+    result = xp.arange(length, dtype="f8") * step
+    return (result + start).astype(dtype.numpy, copy=False)
+
+
+@bodies.kernel("cat")
+def cat(xp: Any, *xs: Array, axis: int) -> Array:
+    if len(xs) == 1 and isinstance(xs[0], (list, tuple)):
+        xs = tuple(xs[0])
+    return xp.concatenate(xs, axis)
+
+
+@bodies.kernel("pad")
+def pad(xp: Any, x: Array, *, widths: tuple[tuple[int, int], ...], value: Any) -> Array:
+    """``value`` around ``x``; a negative width takes away."""
+    shape = tuple([n + before + after for n, (before, after) in zip(x.shape, widths, strict=True)])
+    out = xp.empty(shape, x.dtype)
+    out.fill(value)
+    source = tuple([slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(x.shape, widths, strict=True)])
+    target = tuple([slice(max(b, 0), n - max(a, 0)) for n, (b, a) in zip(shape, widths, strict=True)])
+    out[target] = x[source]
+    return out
+
+
+@bodies.kernel("flip")
+def flip(xp: Any, x: Array, *, axes: tuple[int, ...]) -> Array:
+    return x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])].copy()
