@@ -404,6 +404,8 @@ def has_internal_overlap(shape: Shape, strides: tuple[int, ...]) -> bool:
     >>> has_internal_overlap((3, 2), (0, 1)), has_internal_overlap((2, 3), (3, 2))
     (True, False)
     """
+    if strides == contiguous_strides(shape):
+        return False
     axes = sorted((abs(s), n) for n, s in zip(shape, strides, strict=True) if n > 1)
     if 0 in shape or not axes:
         return False

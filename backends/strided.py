@@ -265,9 +265,7 @@ class StridedBackend(Backend):
     def as_strided(
         self, array: StridedArray, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None
     ) -> StridedArray:
-        dtype = dtype or array.dtype
-        lay.check_bounds(shape, strides, offset, array.buffer.nbytes // dtype.itemsize)
-        return StridedArray(array.buffer, offset, shape, strides, dtype, array.index)
+        return StridedArray(array.buffer, offset, shape, strides, dtype or array.dtype, array.index)  # the op checks
 
     def layout(self, array: StridedArray) -> Layout:
         return Layout(array.shape, array.strides, array.offset)
