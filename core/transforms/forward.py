@@ -1,0 +1,193 @@
+"""Forward-mode rules: the tangent of an op from the tangents of its operands.
+
+In this order: the record's own ``jvp``; linearity (the op applied to the tangents); for elementwise ops
+the gradient rules themselves, since their Jacobian is diagonal; the op's body; and else the transposed
+gradient: the derivative of vjp(u) with respect to u (Townsend 2017, "A new trick for calculating
+Jacobian vector products").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core import state
+from flambeau.core.dispatch import Tensor, call
+from flambeau.core.dtype import COMPLEX, FLOATING
+from flambeau.core.record import ELEMENTWISE, OPS, VIEW, Op
+from flambeau.core.transforms.levels import Dual
+
+
+def kernel_for(level: Any, op: Op) -> Callable[..., Any] | None:
+    """The level's kernel for an op, or None where its body runs at the level."""
+    rule = _rule(op)
+    if rule is None:
+        return None
+    spread = bool(op.schema.operands) and op.schema.operands[-1].is_list
+    count = len(op.schema.operands) - 1
+
+    def kernel(*args: Any, **params: Any) -> Any:
+        operands = [*args[:count], list(args[count:])] if spread else list(args)
+        primals = [_primal(a) for a in operands]
+        out = call(op, primals, params)
+        if not _has_tangent(operands):
+            if op.family is VIEW:
+                return Dual(out, None, operands[0], lambda t: call(op, (t,), params))
+            return _pack(out, None)
+        return _pack(out, rule(op, operands, primals, out, params))
+
+    return kernel
+
+
+def explain(op: Op) -> str:
+    """How the op runs in forward mode, in words."""
+    rule = _rule(op)
+    return "its body" if rule is None else f"the rule `{rule.__name__}`"
+
+
+def _rule(op: Op) -> Any:
+    if not op.differentiable:
+        return constant
+    if op.jvp is not None:
+        return own
+    if op.linear:
+        return linear
+    if op.family is ELEMENTWISE and op.gradients and not any(g.joint for g in op.gradients):
+        return diagonal
+    if op.body is not None or op.decomposes and not op.has_vjp:
+        return None
+    return transposed
+
+
+def _primal(a: Any) -> Any:
+    if isinstance(a, (list, tuple)):
+        return [_primal(v) for v in a]
+    return a.primal if isinstance(a, Dual) else a
+
+
+def _direction(a: Any) -> Any:
+    return a.direction() if isinstance(a, Dual) else None
+
+
+def _has_tangent(a: Any) -> bool:
+    if isinstance(a, (list, tuple)):
+        return any(_has_tangent(v) for v in a)
+    return _direction(a) is not None
+
+
+def _pack(out: Any, tangent: Any) -> Any:
+    if isinstance(out, (tuple, list)):
+        tangents = tangent if tangent is not None else (None,) * len(out)
+        return tuple(_pack(o, t) for o, t in zip(out, tangents, strict=True))
+    if tangent is not None and out._key.dtype.category < FLOATING:
+        tangent = None
+    return Dual(out, tangent)
+
+
+def constant(op: Op, operands: list[Any], primals: list[Any], out: Any, params: dict[str, Any]) -> Any:
+    """No tangent passes: integers, comparisons."""
+    return None
+
+
+def own(op: Op, operands: list[Any], primals: list[Any], out: Any, params: dict[str, Any]) -> Any:
+    """The record's rule: ``jvp(tangents, primals, out, **params)``."""
+    assert op.jvp is not None
+    return op.jvp([_direction(a) for a in operands], primals, out, **params)
+
+
+def linear(op: Op, operands: list[Any], primals: list[Any], out: Any, params: dict[str, Any]) -> Any:
+    """The op applied to the tangents; operands in which it is not linear keep their values."""
+    moved = []
+    for a, p, declared in zip(operands, primals, op.schema.operands, strict=True):
+        if declared.name not in op.linear:
+            moved.append(p)
+        elif isinstance(a, (list, tuple)):
+            moved.append([_or_zero(v, q) for v, q in zip(a, p, strict=True)])
+        elif isinstance(p, Tensor):
+            moved.append(_or_zero(a, p))
+        else:
+            moved.append(None if p is None else 0.0)  # a constant shift has no derivative
+    tangent = call(op, moved, params)
+    return _fit(tangent, out)
+
+
+def _or_zero(a: Any, primal: Any) -> Any:
+    t = _direction(a)
+    return _zeros_like(primal) if t is None else t
+
+
+def _zeros_like(x: Any) -> Any:
+    from flambeau.core.creation import zeros_like
+
+    return zeros_like(x)
+
+
+def _fit(tangent: Any, out: Any) -> Any:
+    if tangent._key.dtype is not out._key.dtype:
+        tangent = call(OPS["cast"], (tangent,), {"dtype": out._key.dtype})
+    if tangent._array.shape != out._array.shape:
+        tangent = call(OPS["expand"], (tangent,), {"shape": tuple(out._array.shape)})
+    return tangent
+
+
+def diagonal(op: Op, operands: list[Any], primals: list[Any], out: Any, params: dict[str, Any]) -> Any:
+    """Elementwise: the gradient rule of each operand applied to its tangent, summed."""
+    values = {a.name: p for a, p in zip(op.schema.operands, primals, strict=True)} | {"out": out} | params
+    total = None
+    for gradient in op.gradients:
+        name = gradient.inputs[0]
+        position = next(i for i, a in enumerate(op.schema.operands) if a.name == name)
+        t = _direction(operands[position])
+        if t is None:
+            continue
+        complex_ = t._key.dtype.category == COMPLEX
+        term = gradient.fn(*[_read(r, values, t.conj() if complex_ else t) for r in gradient.reads])
+        term = term.conj() if complex_ and term._key.dtype.category == COMPLEX else term
+        total = term if total is None else total + term
+    if total is None:
+        return None
+    if total._key.dtype.category == COMPLEX and out._key.dtype.category < COMPLEX:
+        total = total.real
+    return _fit(total, out)
+
+
+def _read(name: str, values: dict[str, Any], t: Any) -> Any:
+    if name == "g":
+        return t
+    if name in values:
+        return values[name]
+    if name.endswith("_shape"):
+        return tuple(values[name.removesuffix("_shape")]._array.shape)
+    return values[name.removesuffix("_dtype")]._key.dtype
+
+
+def transposed(op: Op, operands: list[Any], primals: list[Any], out: Any, params: dict[str, Any]) -> Any:
+    """The gradient, transposed: it is linear in the output's gradient u, so d/du <vjp(u), t> is the tangent."""
+    from flambeau.core.autograd.api import grad
+    from flambeau.core.transforms.func import alias
+
+    with state.enable_grad():
+        inputs, tangents = [], []
+
+        def lead(a: Any, p: Any) -> Any:
+            if isinstance(a, (list, tuple)):
+                return [lead(v, q) for v, q in zip(a, p, strict=True)]
+            t = _direction(a)
+            if t is None or not isinstance(p, Tensor):
+                return p
+            inputs.append(alias(p))
+            tangents.append(t)
+            return inputs[-1]
+
+        results = call(op, [lead(a, p) for a, p in zip(operands, primals, strict=True)], params)
+        several = isinstance(results, (tuple, list))
+        outs = [o for o in (results if several else [results]) if o._key.dtype.category >= FLOATING and o.requires_grad]
+        us = [_zeros_like(o).requires_grad_() for o in outs]
+        gs = grad(outs, inputs, us, create_graph=True, allow_unused=True)
+        pairs = [(g, t) for g, t in zip(gs, tangents, strict=True) if g is not None and g.requires_grad]
+        found = iter(())
+        if pairs:
+            found = iter(grad([g for g, _ in pairs], us, [t for _, t in pairs], create_graph=True, allow_unused=True, materialize_grads=True))
+        by_out = {id(o): t for o, t in zip(outs, found, strict=False)}
+    ordered = tuple(by_out.get(id(o)) for o in (results if several else [results]))
+    return ordered if several else ordered[0]

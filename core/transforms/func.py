@@ -1,0 +1,381 @@
+"""Function transforms: grad, vjp, jvp, vmap and what they compose to, as in torch.func.
+
+``grad`` needs no level: it lifts its inputs to the innermost level, records there, and asks the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from flambeau.core import state
+from flambeau.core.autograd.api import grad as engine_grad
+from flambeau.core.autograd.graph import Leaf, Slot, edge_of
+from flambeau.core.autograd.graph import node as new_node
+from flambeau.core.autograd.inplace import CopySlices
+from flambeau.core.dispatch import Tensor, _detached, call, tensor_of
+from flambeau.core.errors import GradientError, LevelError
+from flambeau.core.record import OPS
+from flambeau.core.transforms.levels import Batched, Dual, JvpLevel, VmapLevel, innermost, to_level
+from flambeau.core.tree import broadcast_prefix, flatten, unflatten
+
+
+def alias(x: Any) -> Any:
+    """A tensor of the same values that the graph tells apart from ``x``: its gradient passes on to x."""
+    t = tensor_of(x._array, x._key)
+    t._box = x._box
+    edge = edge_of(x)
+    if edge is None:
+        return t.requires_grad_()
+    t._node = new_node(OPS["cast"], (edge,), (), {"dtype": x._key.dtype}, x._array.shape, x._key)
+    return t
+
+
+def _inputs(args: Sequence[Any], argnums: Any, name: str) -> tuple[list[Any], Any, list[Any], tuple[int, ...]]:
+    """The arguments with those of ``argnums`` replaced by fresh aliases at the innermost level."""
+    nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if any(not -len(args) <= n < len(args) for n in nums):
+        raise ValueError(f"{name}: argnums={argnums} is out of range for {len(args)} positional argument(s)")
+    nums = tuple(n % len(args) for n in nums)
+    replaced = list(args)
+    leaves: list[Any] = []
+    structures = []
+    for n in nums:
+        flat, structure = flatten(args[n])
+        for i, x in enumerate(flat):
+            if not isinstance(x, Tensor):
+                raise TypeError(f"{name}: argument {n} must hold tensors only, got {type(x).__name__}")
+            if x._key.dtype.category < 2:
+                raise GradientError(f"{name}: argument {n} has dtype {x.dtype}; only floating point and complex tensors have gradients")
+            flat[i] = alias(to_level(x, innermost()))
+        leaves += flat
+        structures.append(structure)
+        replaced[n] = unflatten(flat, structure)
+    return replaced, structures, leaves, nums
+
+
+def _reaches_beyond(outputs: Sequence[Any], leaves: Sequence[Any]) -> bool:
+    """Whether anything but ``leaves`` wants a gradient of ``outputs``: then theirs must be differentiable."""
+    own = {id(edge_of(x)) for x in leaves}
+    if any(edge_of(x).__class__ is not Leaf for x in leaves):
+        return True
+    seen: set[int] = set()
+    stack = [e for o in outputs if (e := edge_of(o)) is not None]
+    while stack:
+        edge = stack.pop()
+        node = edge.node if edge.__class__ is Slot else edge
+        if id(node) in own or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.__class__ is Leaf:
+            return True
+        stack += [e for e in node.edges if e is not None]
+        if isinstance(node, CopySlices):
+            stack += [e for e in node.inner.edges if e is not None]
+    return False
+
+
+def _scalar(out: Any, name: str) -> Any:
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}: the function must return a tensor, got {type(out).__name__}")
+    if out.shape != ():
+        raise GradientError(f"{name}: the function must return a scalar (0-d tensor), got shape {tuple(out.shape)}; use vjp or jacrev")
+    return out
+
+
+def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """A function that returns (gradient, value) of ``func``, which must return a scalar tensor.
+
+    With ``has_aux`` func returns (value, aux) and the result is (gradient, (value, aux)).
+    """
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with state.enable_grad():
+            replaced, structures, leaves, nums = _inputs(args, argnums, "grad")
+            result = func(*replaced, **kwargs)
+            if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+                raise TypeError("grad: with has_aux=True the function must return (value, aux)")
+            value, aux = result if has_aux else (result, None)
+            _scalar(value, "grad")
+            keep = _reaches_beyond([value], leaves)
+            grads = _gradients([value], leaves, None, keep)
+        done, i = [], 0
+        for s in structures:
+            done.append(unflatten(grads[i : i + s.leaves], s))
+            i += s.leaves
+        found = done[0] if isinstance(argnums, int) else tuple(done)
+        value = value if keep else _detached(value)
+        return found, ((value, aux) if has_aux else value)
+
+    return wrapped
+
+
+def _gradients(outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Any, keep: bool) -> list[Any]:
+    if not any(o.requires_grad for o in outputs):
+        return [_zeros(x) for x in leaves]
+    live = [(o, None if cotangents is None else c) for o, c in zip(outputs, cotangents or outputs, strict=True) if o.requires_grad]
+    outs, cots = [o for o, _ in live], [c for _, c in live]
+    return list(engine_grad(outs, leaves, cots, True, keep, allow_unused=True, materialize_grads=True))
+
+
+def _zeros(x: Any) -> Any:
+    from flambeau.core.creation import zeros_like
+
+    return zeros_like(x)
+
+
+def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The gradient of a scalar function, as a function of the same arguments.
+
+    >>> import flambeau as fb
+    >>> fb.func.grad(lambda x: (x**2).sum())(fb.tensor([1.0, 3.0]))
+    tensor([2., 6.])
+    """
+    both = grad_and_value(func, argnums, has_aux)
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        found, value = both(*args, **kwargs)
+        return (found, value[1]) if has_aux else found
+
+    return wrapped
+
+
+def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """``(output, vjp_fn)``: vjp_fn maps the gradient of the output to those of ``primals``."""
+    with state.enable_grad():
+        replaced, structures, leaves, _ = _inputs(primals, tuple(range(len(primals))), "vjp")
+        result = func(*replaced)
+    out, aux = result if has_aux else (result, None)
+    outs, out_structure = flatten(out)
+    if not all(isinstance(o, Tensor) for o in outs):
+        raise TypeError("vjp: the function must return tensors only")
+    keep = _reaches_beyond(outs, leaves)
+
+    def vjp_fn(*cotangents: Any) -> Any:
+        given, _ = flatten(cotangents[0] if len(cotangents) == 1 and out_structure.kind is None else
+                           cotangents if len(cotangents) != 1 else cotangents[0])  # fmt: skip
+        if len(given) != len(outs):
+            raise ValueError(f"vjp: the function has {len(outs)} output(s), but {len(given)} cotangent(s) were given")
+        differentiable = keep or any(c.requires_grad for c in given)
+        grads = _gradients(outs, leaves, given, differentiable)
+        done, i = [], 0
+        for s in structures:
+            done.append(unflatten(grads[i : i + s.leaves], s))
+            i += s.leaves
+        return tuple(done)
+
+    shown = out if keep else unflatten([_detached(o) for o in outs], out_structure)
+    return (shown, vjp_fn, aux) if has_aux else (shown, vjp_fn)
+
+
+def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool = False) -> tuple[Any, ...]:
+    """``(output, tangent)``: the derivative of ``func`` at ``primals`` in the direction ``tangents``.
+
+    >>> import flambeau as fb
+    >>> fb.func.jvp(fb.sin, (fb.tensor(0.0),), (fb.tensor(2.0),))
+    (tensor(0.), tensor(2.))
+    """
+    if not isinstance(primals, tuple) or not isinstance(tangents, tuple):
+        raise TypeError("jvp: primals and tangents must be tuples")
+    flat, structure = flatten(primals)
+    directions, other = flatten(tangents)
+    if other != structure:
+        raise ValueError("jvp: primals and tangents must have the same structure")
+    for i, (p, t) in enumerate(zip(flat, directions, strict=True)):
+        if p.shape != t.shape:
+            raise ValueError(f"jvp: primal {i} has shape {tuple(p.shape)}, its tangent {tuple(t.shape)}")
+    with JvpLevel() as level:
+        duals = [level.wrap(Dual(p, t), p) for p, t in zip(flat, directions, strict=True)]
+        result = func(*unflatten(duals, structure))
+        out, aux = result if has_aux else (result, None)
+        outs, out_structure = flatten(out)
+        payloads = [to_level(o, level)._array for o in outs]
+        values = unflatten([d.primal for d in payloads], out_structure)
+        moved = unflatten([_zeros(d.primal) if d.direction() is None else d.direction() for d in payloads], out_structure)
+        aux = _lower(aux, level)
+    return (values, moved, aux) if has_aux else (values, moved)
+
+
+def _lower(aux: Any, level: Any) -> Any:
+    flat, structure = flatten(aux)
+    return unflatten([a._array.primal if isinstance(a, Tensor) and a._key.level is level else a for a in flat], structure)
+
+
+def vmap(
+    func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None
+) -> Callable[..., Any]:
+    """``func`` mapped over an axis of its arguments, as one computation.
+
+    ``in_dims`` names the axis of each argument (None: the same for all elements), ``out_dims`` where it
+    goes in the results. ``randomness``: "error", "same" for all elements, or "different".
+
+    >>> import flambeau as fb
+    >>> fb.func.vmap(fb.dot)(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([[1.0, 1.0], [2.0, 0.0]]))
+    tensor([3., 6.])
+    """
+    if randomness not in ("error", "same", "different"):
+        raise ValueError(f"vmap: randomness must be 'error', 'same' or 'different', got {randomness!r}")
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        flat, structure = flatten(args)
+        dims = broadcast_prefix(in_dims if not isinstance(in_dims, list) else tuple(in_dims), structure, "vmap in_dims")
+        size = _batch_size(flat, dims)
+        if chunk_size is not None and chunk_size < size:
+            return _in_chunks(flat, structure, dims, size, kwargs)
+        fronted = [x if d is None else x.movedim(d, 0) for x, d in zip(flat, dims, strict=True)]
+        return _run(fronted, structure, dims, size, kwargs)
+
+    def _run(fronted: Sequence[Any], structure: Any, dims: Sequence[Any], size: int, kwargs: dict[str, Any]) -> Any:
+        with VmapLevel(size, randomness) as level:
+            inside = [x if d is None else level.wrap(Batched(x, True), x) for x, d in zip(fronted, dims, strict=True)]
+            result = func(*unflatten(inside, structure), **kwargs)
+            outs, out_structure = flatten(result)
+            where = broadcast_prefix(out_dims if not isinstance(out_dims, list) else tuple(out_dims), out_structure, "vmap out_dims")
+            done = [_unbatch(o, d, level) for o, d in zip(outs, where, strict=True)]
+        return unflatten(done, out_structure)
+
+    def _in_chunks(flat: Any, structure: Any, dims: Any, size: int, kwargs: Any) -> Any:
+        assert chunk_size is not None
+        parts = []
+        for start in range(0, size, chunk_size):
+            n = min(chunk_size, size - start)
+            part = [x if d is None else x.movedim(d, 0).narrow(0, start, n) for x, d in zip(flat, dims, strict=True)]
+            parts.append(flatten(_run(part, structure, dims, n, kwargs)))
+        where = broadcast_prefix(out_dims, parts[0][1], "vmap out_dims")
+        from flambeau.core.ops.shape import cat
+
+        return unflatten([cat(list(ts), d) for ts, d in zip(zip(*(p[0] for p in parts), strict=True), where, strict=True)], parts[0][1])
+
+    return wrapped
+
+
+def _batch_size(flat: Sequence[Any], dims: Sequence[Any]) -> int:
+    sizes: dict[int, int] = {}
+    for i, (x, d) in enumerate(zip(flat, dims, strict=True)):
+        if d is None:
+            continue
+        if not isinstance(x, Tensor):
+            raise TypeError(f"vmap: argument {i} is mapped over dim {d}, but it is a {type(x).__name__}, not a tensor; give None for it")
+        if not -len(x.shape) <= d < len(x.shape):
+            raise IndexError(f"vmap: in_dim {d} is out of range for argument {i} of shape {tuple(x.shape)}")
+        sizes[i] = x.shape[d]
+    if not sizes:
+        raise ValueError("vmap: at least one argument must be mapped over (in_dims are all None)")
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"vmap: the mapped sizes differ: {', '.join(f'argument {i} has {n}' for i, n in sizes.items())}")
+    return next(iter(sizes.values()))
+
+
+def _unbatch(o: Any, d: Any, level: VmapLevel) -> Any:
+    if not isinstance(o, Tensor):
+        raise TypeError(f"vmap: the function must return tensors only, got {type(o).__name__}")
+    payload = to_level(o, level)._array
+    if d is None:
+        if payload.batched:
+            raise LevelError("vmap: out_dims is None for an output that depends on the batch; give it a dim")
+        return payload.value
+    value = payload.value
+    if not payload.batched:
+        value = call(OPS["expand"], (value,), {"shape": (level.size, *payload.shape)}).clone()
+    return value if d == 0 else value.movedim(0, d)
+
+
+def _basis(x: Any) -> Any:
+    """The standard basis of the elements of ``x``: shape (numel, *shape)."""
+    from flambeau.core.creation import eye
+
+    n = x.numel()
+    return eye(n, dtype=x.dtype, device=x.device).reshape((n, *x.shape))
+
+
+def jacrev(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, chunk_size: int | None = None) -> Callable[..., Any]:
+    """The Jacobian by reverse mode, one row of the output at a time: shape (*output, *input)."""
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+        def of(*chosen: Any) -> Any:
+            full = list(args)
+            for n, x in zip(nums, chosen, strict=True):
+                full[n] = x
+            return func(*full, **kwargs)
+
+        got = vjp(of, *(args[n] for n in nums), has_aux=has_aux)
+        out, pull = got[0], got[1]
+        outs, structure = flatten(out)
+        rows = []
+        for i, o in enumerate(outs):
+
+            def pulled(u: Any, i: int = i) -> Any:
+                cotangents = [u if j == i else _zeros(p) for j, p in enumerate(outs)]
+                return pull(unflatten(cotangents, structure)) if structure.kind is not None else pull(u)
+
+            mapped = vmap(pulled, chunk_size=chunk_size)(_basis(o))
+            flat, inner = flatten(mapped)
+            shaped = unflatten([g.reshape((*o.shape, *g.shape[1:])) for g in flat], inner)
+            rows.append(shaped[0] if isinstance(argnums, int) else shaped)
+        jacobian = unflatten(rows, structure)
+        return (jacobian, got[2]) if has_aux else jacobian
+
+    return wrapped
+
+
+def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error") -> Callable[..., Any]:
+    """The Jacobian by forward mode, one column of the input at a time: shape (*output, *input)."""
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        columns = []
+        aux = None
+        for n in nums:
+            x = args[n]
+
+            def along(t: Any, n: int = n, x: Any = x) -> Any:
+                def of(v: Any) -> Any:
+                    return func(*args[:n], v, *args[n + 1 :], **kwargs)
+
+                return jvp(of, (x,), (t,), has_aux=has_aux)
+
+            got = vmap(along, randomness=randomness)(_basis(x))
+            aux = got[2] if has_aux else None
+            flat, structure = flatten(got[1])
+            columns.append(unflatten([t.movedim(0, -1).reshape((*t.shape[1:], *x.shape)) for t in flat], structure))
+        found = columns[0] if isinstance(argnums, int) else _transpose(columns)
+        return (found, aux) if has_aux else found
+
+    return wrapped
+
+
+def _transpose(columns: list[Any]) -> Any:
+    """From one structure of outputs per input to one tuple of inputs per output."""
+    flats = [flatten(c) for c in columns]
+    return unflatten([tuple(per) for per in zip(*(f for f, _ in flats), strict=True)], flats[0][1])
+
+
+def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
+    """The matrix of second derivatives: forward over reverse.
+
+    >>> import flambeau as fb
+    >>> fb.func.hessian(lambda x: (x**3).sum())(fb.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]])
+    """
+    return jacfwd(jacrev(func, argnums), argnums)
+
+
+def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """``(output, jvp_fn)``: jvp_fn maps tangents to the output's tangent at ``primals``."""
+
+    def jvp_fn(*tangents: Any) -> Any:
+        return jvp(func, primals, tangents)[1]
+
+    return func(*primals), jvp_fn
+
+
+__all__ = ["alias", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "vjp", "vmap"]
