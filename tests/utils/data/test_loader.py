@@ -1,0 +1,394 @@
+"""The DataLoader, with and without workers."""
+
+import os
+import signal
+import warnings
+
+import numpy as np
+import pytest
+
+import flambeau as fb
+from flambeau.utils.data import DataLoader, RandomSampler, TensorDataset, get_worker_info
+from tests.utils.data.helpers import (
+    Count,
+    Draws,
+    Failing,
+    Kinds,
+    Slow,
+    Squares,
+    Where,
+    as_lists,
+    fail_to_start,
+    mark_start,
+)
+
+WORKERS = [0, 1, 3]
+
+
+def seeded(seed=0):
+    return fb.Generator().manual_seed(seed)
+
+
+def indices(loader):
+    return [batch[1].tolist() for batch in loader]
+
+
+# -- order -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_order_does_not_depend_on_the_workers(workers):
+    expected = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert indices(DataLoader(Slow(10), batch_size=4, num_workers=workers)) == expected
+    shuffled = indices(DataLoader(Slow(10), 4, shuffle=True, num_workers=workers, generator=seeded(1)))
+    assert shuffled == indices(DataLoader(Squares(10), 4, shuffle=True, generator=seeded(1)))
+    assert sorted(sum(shuffled, [])) == list(range(10))
+    assert shuffled != expected
+
+
+def test_each_epoch_has_its_own_order():
+    loader = DataLoader(Squares(20), 5, shuffle=True, generator=seeded())
+    assert indices(loader) != indices(loader)
+
+
+def test_the_default_generator_decides():
+    fb.manual_seed(8)
+    first = indices(DataLoader(Squares(20), 5, shuffle=True))
+    fb.manual_seed(8)
+    assert indices(DataLoader(Squares(20), 5, shuffle=True)) == first
+
+
+@pytest.mark.parametrize(("drop_last", "sizes"), [(False, [4, 4, 2]), (True, [4, 4])])
+def test_drop_last_and_length(drop_last, sizes):
+    loader = DataLoader(Squares(10), 4, drop_last=drop_last)
+    assert [len(batch) for batch in indices(loader)] == sizes
+    assert len(loader) == len(sizes)
+
+
+def test_samplers():
+    assert indices(DataLoader(Squares(), 2, sampler=[5, 3, 1])) == [[5, 3], [1]]
+    loader = DataLoader(Squares(), batch_sampler=[[1, 2, 3], [4]])
+    assert (indices(loader), len(loader)) == ([[1, 2, 3], [4]], 2)
+
+
+def test_without_batches():
+    loader = DataLoader(Squares(3), batch_size=None)
+    assert [(x.tolist(), i) for x, i in loader] == [([0], 0), ([1], 1), ([4], 2)]
+    assert len(loader) == 3
+    assert [type(a) for a in DataLoader([np.zeros(1)], batch_size=None)] == [fb.Tensor]
+
+
+def test_lists_and_tensors_are_datasets():
+    assert [b.tolist() for b in DataLoader([1, 2, 3], 2)] == [[1, 2], [3]]
+    assert [b.tolist() for b in DataLoader(fb.arange(3), 2)] == [[0, 1], [2]]
+
+
+def test_collate_fn():
+    batches = list(DataLoader([(1, 2), (3, 4)], 2, collate_fn=as_lists))
+    assert batches == [[[1, 2], [3, 4]]]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_iterable(workers):
+    loader = DataLoader(Count(10), batch_size=2, num_workers=workers)
+    batches = [b.tolist() for b in loader]
+    assert sorted(sum(batches, [])) == list(range(10))
+    if workers == 0:
+        assert batches == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    if workers == 3:  # shares 0369, 147, 258, in turns
+        assert batches == [[0, 3], [1, 4], [2, 5], [6, 9], [7], [8]]
+    with pytest.raises(TypeError):
+        len(loader)
+
+
+def test_iterable_details():
+    assert [b.tolist() for b in DataLoader(Count(5), 2, drop_last=True)] == [[0, 1], [2, 3]]
+    assert list(DataLoader(Count(3), batch_size=None)) == [0, 1, 2]
+    loader = DataLoader(Count(5, with_length=True), 2)
+    assert len(loader) == 3
+    assert len(DataLoader(Count(5, with_length=True), 2, drop_last=True)) == 2
+    assert len(DataLoader(Count(5, with_length=True), None)) == 5
+
+
+# -- workers -----------------------------------------------------------------------------------------
+
+
+def test_everything_travels():
+    here, there = (list(DataLoader(Kinds(), 2, num_workers=n)) for n in (0, 2))
+    for a, b in zip(here, there, strict=True):
+        assert list(a) == list(b)
+        for name, value in a.items():
+            other = b[name]
+            if isinstance(value, fb.Tensor):
+                assert (value.dtype, value.shape, value.tolist()) == (other.dtype, other.shape, other.tolist())
+                other.add_(1) if other.dtype is not fb.bool else other.logical_not_()  # the memory is writable
+            else:
+                assert value == other
+
+
+def test_worker_info_and_start():
+    loader = DataLoader(Where(), batch_size=None, num_workers=2, worker_init_fn=mark_start, generator=seeded(3))
+    first = list(loader)
+    assert [d["id"] for d in first] == [0, 1, 0, 1]
+    assert {d["count"] for d in first} == {2}
+    assert all(d["same"] for d in first)
+    assert [d["started"] for d in first[:2]] == ["by 0", "by 1"]
+    assert {d["threads"] for d in first} == {1}
+    assert first[1]["seed"] == (first[0]["seed"] + 1) % 2**64
+    assert os.getpid() not in {d["pid"] for d in first}
+    assert next(iter(loader))["seed"] != first[0]["seed"]
+    assert get_worker_info() is None
+
+
+def test_random_numbers_in_workers():
+    def draw(workers, seed):
+        return [sample for sample in DataLoader(Draws(), None, num_workers=workers, generator=seeded(seed))]
+
+    one, three = draw(1, 5), draw(3, 5)
+    assert [s[:3] for s in one] == [s[:3] for s in three]  # whichever worker fetched
+    assert {s[3] for s in three} == {0, 1, 2}
+    for column in range(3):
+        assert len({s[column] for s in one}) == len(one)
+    assert draw(1, 6) != one
+
+
+def test_random_numbers_differ_each_epoch():
+    loader = DataLoader(Draws(), None, num_workers=1, generator=seeded(5), persistent_workers=True)
+    assert not {s[:3] for s in loader} & {s[:3] for s in loader}
+
+
+def test_the_numbers_drawn_here_do_not_depend_on_the_workers():
+    def after(workers):
+        fb.manual_seed(2)
+        for _ in DataLoader(Squares(4), 2, shuffle=True, num_workers=workers):
+            pass
+        return fb.rand(1).item()
+
+    assert after(0) == after(2)
+
+
+def test_persistent_workers_stay():
+    loader = DataLoader(Where(), None, num_workers=1, persistent_workers=True)
+    pids = {d["pid"] for d in loader} | {d["pid"] for d in loader}
+    assert len(pids) == 1
+    others = DataLoader(Where(), None, num_workers=1)
+    assert {d["pid"] for d in others}.isdisjoint({d["pid"] for d in others})
+
+
+def test_an_epoch_left_early():
+    loader = DataLoader(Squares(20), 2, num_workers=2, persistent_workers=True)
+    for batch in loader:
+        assert batch[1].tolist() == [0, 1]
+        break
+    assert indices(loader)[:2] == [[0, 1], [2, 3]]
+
+
+def test_two_iterators_of_persistent_workers():
+    loader = DataLoader(Squares(20), 2, num_workers=1, persistent_workers=True)
+    first, second = iter(loader), iter(loader)
+    next(second)
+    with pytest.raises(RuntimeError, match="a newer iterator has taken the persistent workers over"):
+        next(first)
+
+
+def test_spawn():
+    loader = DataLoader(Squares(4), 2, num_workers=1, multiprocessing_context="spawn")
+    assert indices(loader) == [[0, 1], [2, 3]]
+
+
+# -- errors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_tells_where(workers):
+    loader = iter(DataLoader(Failing(5), 2, num_workers=workers))
+    assert [next(loader)[1].tolist() for _ in range(2)] == [[0, 1], [2, 3]]
+    with pytest.raises(KeyError, match="no such scan") as caught:
+        next(loader)
+    notes = "\n".join(caught.value.__notes__)
+    assert "raised by dataset[5]" in notes
+    if workers:
+        assert "DataLoader worker 0, batch 2" in notes
+        assert "helpers.py" in notes
+        assert 'raise KeyError("no such scan")' in notes
+    assert next(loader)[1].tolist() == [6, 7]  # the next batch goes on
+
+
+def test_an_exception_that_cannot_travel():
+    with pytest.raises(RuntimeError, match="OwnError: 1 and 2") as caught:
+        list(DataLoader(Failing(1, "own"), 2, num_workers=1))
+    assert "raised by dataset[1]" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_stop_iteration_does_not_end_the_epoch_quietly(workers):
+    with pytest.raises(RuntimeError, match=r"dataset\[3\] raised StopIteration"):
+        list(DataLoader(Failing(3, "stop"), 2, num_workers=workers))
+
+
+def test_a_batch_that_cannot_travel():
+    with pytest.raises(Exception, match="(?i)pickle") as caught:
+        list(DataLoader(Failing(1, "unpicklable"), None, num_workers=1))
+    assert "DataLoader worker 0, batch 1" in caught.value.__notes__[0]
+
+
+def test_a_worker_that_exits():
+    with pytest.raises(RuntimeError, match=r"DataLoader: worker 0 \(pid \d+\) exited with code 3"):
+        list(DataLoader(Failing(0, "exit"), 2, num_workers=1))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_worker_that_is_killed():
+    loader = DataLoader(Where(), None, num_workers=1, persistent_workers=True, prefetch_factor=1)
+    batches = iter(loader)
+    pid = next(batches)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="was killed by SIGKILL: is there enough memory?"):
+        list(batches)
+    assert len(list(loader)) == 4  # the next epoch starts new workers
+
+
+def test_timeout():
+    loader = DataLoader(Failing(0, "sleep"), 2, num_workers=1, timeout=0.5)
+    with pytest.raises(RuntimeError, match="worker 0 sent no batch for 0.5 seconds"):
+        next(iter(loader))
+
+
+def test_worker_init_fn_fails():
+    with pytest.raises(OSError, match="worker 0 has no disk"):
+        list(DataLoader(Squares(), 2, num_workers=1, worker_init_fn=fail_to_start))
+
+
+def test_what_cannot_be_sent_to_a_worker():
+    with pytest.raises(RuntimeError, match="top level of a module, or use num_workers=0"):
+        list(DataLoader(Squares(), 2, num_workers=1, collate_fn=lambda batch: batch))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"num_workers": -1}, "num_workers must be an int, 0 or more, got -1"),
+        ({"timeout": -1}, "timeout must be 0 or more seconds, got -1"),
+        ({"prefetch_factor": 2}, "prefetch_factor must be 1 or more and needs num_workers > 0"),
+        ({"persistent_workers": True}, "persistent_workers=True needs num_workers > 0"),
+        ({"sampler": [1], "shuffle": True}, "sampler and shuffle exclude each other"),
+        ({"batch_sampler": [[1]], "batch_size": 2}, "batch_sampler excludes batch_size"),
+        ({"batch_sampler": [[1]], "drop_last": True}, "batch_sampler excludes batch_size"),
+        ({"batch_size": None, "drop_last": True}, "drop_last=True needs a batch_size"),
+        ({"batch_size": 0}, "batch_size must be a positive int or None, got 0"),
+        ({"num_workers": 1, "multiprocessing_context": "fork"}, "'fork' hangs once a thread"),
+        ({"num_workers": 1, "multiprocessing_context": "thread"}, "must be one of .* got 'thread'"),
+    ],
+)
+def test_refused(arguments, words):
+    with pytest.raises(ValueError, match=f"DataLoader: .*{words}"):
+        DataLoader(Squares(), **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"shuffle": True}, {"sampler": [1]}, {"batch_sampler": [[1]]}])
+def test_refused_for_iterables(arguments):
+    with pytest.raises(ValueError, match="an IterableDataset has its own order"):
+        DataLoader(Count(), **arguments)
+
+
+# -- resuming ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("given", [0, 3, 7])
+def test_resuming_in_the_middle(workers, given):
+    def made(generator):
+        return DataLoader(Squares(15), 2, shuffle=True, num_workers=workers, generator=generator)
+
+    loader = made(seeded(4))
+    list(loader)
+    batches = iter(loader)
+    for _ in range(given):
+        next(batches)
+    state = loader.state_dict()
+    expected = [b[1].tolist() for b in batches] + indices(loader)
+    other = made(seeded(99))
+    other.load_state_dict(state)
+    assert other.state_dict() == state
+    assert indices(other) + indices(other) == expected
+
+
+def test_resuming_from_the_default_generator():
+    fb.manual_seed(4)
+    loader = DataLoader(Squares(15), 2, shuffle=True)
+    batches = iter(loader)
+    for _ in range(3):
+        next(batches)
+    state, expected = loader.state_dict(), [b[1].tolist() for b in batches]
+    fb.manual_seed(77)
+    before = fb.get_rng_state().tolist()
+    other = DataLoader(Squares(15), 2, shuffle=True)
+    other.load_state_dict(state)
+    assert indices(other) == expected
+    assert fb.get_rng_state().tolist() == before
+
+
+def test_resuming_draws_the_same_numbers_in_workers():
+    loader = DataLoader(Draws(), None, num_workers=2, generator=seeded(4))
+    batches = iter(loader)
+    for _ in range(3):
+        next(batches)
+    state, expected = loader.state_dict(), [b[:3] for b in batches]
+    other = DataLoader(Draws(), None, num_workers=1, generator=seeded(0))
+    other.load_state_dict(state)
+    assert [b[:3] for b in other] == expected
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_resuming_an_iterable(workers):
+    loader = DataLoader(Count(20), 2, num_workers=workers)
+    batches = iter(loader)
+    for _ in range(4):
+        next(batches)
+    state, expected = loader.state_dict(), [b.tolist() for b in batches]
+    other = DataLoader(Count(20), 2, num_workers=workers)
+    other.load_state_dict(state)
+    assert [b.tolist() for b in other] == expected
+
+
+def test_resuming_between_epochs():
+    sampler = RandomSampler(range(15), generator=seeded(4))
+    loader = DataLoader(Squares(15), 2, sampler=sampler)
+    list(loader)
+    state = loader.state_dict()
+    expected = indices(loader)
+    other = DataLoader(Squares(15), 2, sampler=RandomSampler(range(15), generator=seeded(0)))
+    other.load_state_dict(state)
+    assert indices(other) == expected
+
+
+def test_the_state_can_be_saved(tmp_path):
+    loader = DataLoader(Squares(15), 2, shuffle=True, generator=seeded(1))
+    next(iter(loader))
+    fb.save(loader.state_dict(), tmp_path / "a")
+    assert fb.load(tmp_path / "a") == loader.state_dict()
+
+
+def test_a_state_of_something_else():
+    with pytest.raises(ValueError, match=r"state_dict must come from .* got keys \['epoch'\]"):
+        DataLoader(Squares()).load_state_dict({"epoch": 1})
+    with pytest.raises(ValueError, match="same sampler and generator arguments"):
+        DataLoader(Squares()).load_state_dict(DataLoader(Squares(), generator=seeded()).state_dict())
+
+
+# -- pinned memory -----------------------------------------------------------------------------------
+
+
+def test_pin_memory_without_a_device_that_has_it():
+    with pytest.warns(UserWarning, match="pin_memory=True has no effect, the device 'cpu' knows no pinned memory"):
+        assert len(list(DataLoader(Squares(4), 2, pin_memory=True))) == 2
+
+
+def test_pin_memory(monkeypatch):
+    backend = fb.ones(1).device.backend
+    monkeypatch.setattr(backend, "capabilities", backend.capabilities | {"can_pin"})
+    monkeypatch.setattr(fb.Tensor, "pin_memory", lambda self: self + 100, raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batches = list(DataLoader(TensorDataset(fb.arange(4)), 2, pin_memory=True))
+    assert [b[0].tolist() for b in batches] == [[100, 101], [102, 103]]
