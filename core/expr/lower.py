@@ -245,6 +245,10 @@ class _Lowering:
         square = self.primitive("mul", (x, x))
         return square if count == 2 else self.primitive("mul", (square, x if count == 3 else square))
 
+    def on_floor(self, x: Value) -> Value:
+        value = self.strong(x)
+        return value if self.dtype(value).category < dt.FLOATING else self.primitive("floor", (value,))
+
     def on_shl(self, x: Value, count: Value) -> Value:
         return self.shift("shl", x, count)
 
@@ -304,12 +308,11 @@ _ON_BOOLS: dict[str, Callable[..., int]] = {
     "le": lambda self, x, y: self.step("bitwise_or", dt.bool_, (_not(self, x), y)),
     "ge": lambda self, x, y: self.step("bitwise_or", dt.bool_, (x, _not(self, y))),
     "abs": lambda self, x: x,
-    "floor": lambda self, x: x,
 }
 
 
 def _reachable(steps: list[Step], result: int) -> tuple[Step, ...]:
-    """The steps that the result reads, renumbered, the result last; every input is kept."""
+    """The steps that the result reads, renumbered, the result last."""
     needed = {result}
     for i in range(result, -1, -1):
         if i in needed:
