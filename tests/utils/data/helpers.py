@@ -77,8 +77,15 @@ class Where(Dataset):
 
     def __getitem__(self, index):
         info = get_worker_info()
-        return {"id": info.id, "count": info.num_workers, "seed": info.seed, "same": info.dataset is self,
-                "pid": os.getpid(), "threads": fb.get_num_threads(), "started": os.environ.get("STARTED", "")}  # fmt: skip
+        return {
+            "id": info.id,
+            "count": info.num_workers,
+            "seed": info.seed,
+            "same": info.dataset is self,
+            "pid": os.getpid(),
+            "threads": fb.get_num_threads(),
+            "started": os.environ.get("STARTED", ""),
+        }
 
 
 class Count(IterableDataset):

@@ -1,5 +1,6 @@
 """The DataLoader, with and without workers."""
 
+import itertools
 import os
 import signal
 import warnings
@@ -29,6 +30,10 @@ def seeded(seed=0):
     return fb.Generator().manual_seed(seed)
 
 
+def flat(lists):
+    return list(itertools.chain.from_iterable(lists))
+
+
 def indices(loader):
     return [batch[1].tolist() for batch in loader]
 
@@ -42,7 +47,7 @@ def test_order_does_not_depend_on_the_workers(workers):
     assert indices(DataLoader(Slow(10), batch_size=4, num_workers=workers)) == expected
     shuffled = indices(DataLoader(Slow(10), 4, shuffle=True, num_workers=workers, generator=seeded(1)))
     assert shuffled == indices(DataLoader(Squares(10), 4, shuffle=True, generator=seeded(1)))
-    assert sorted(sum(shuffled, [])) == list(range(10))
+    assert sorted(flat(shuffled)) == list(range(10))
     assert shuffled != expected
 
 
@@ -92,7 +97,7 @@ def test_collate_fn():
 def test_iterable(workers):
     loader = DataLoader(Count(10), batch_size=2, num_workers=workers)
     batches = [b.tolist() for b in loader]
-    assert sorted(sum(batches, [])) == list(range(10))
+    assert sorted(flat(batches)) == list(range(10))
     if workers == 0:
         assert batches == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
     if workers == 3:  # shares 0369, 147, 258, in turns
@@ -142,7 +147,7 @@ def test_worker_info_and_start():
 
 def test_random_numbers_in_workers():
     def draw(workers, seed):
-        return [sample for sample in DataLoader(Draws(), None, num_workers=workers, generator=seeded(seed))]
+        return list(DataLoader(Draws(), None, num_workers=workers, generator=seeded(seed)))
 
     one, three = draw(1, 5), draw(3, 5)
     assert [s[:3] for s in one] == [s[:3] for s in three]  # whichever worker fetched
@@ -227,7 +232,7 @@ def test_stop_iteration_does_not_end_the_epoch_quietly(workers):
 
 
 def test_a_batch_that_cannot_travel():
-    with pytest.raises(Exception, match="(?i)pickle") as caught:
+    with pytest.raises(Exception, match=r"(?i)pickle") as caught:
         list(DataLoader(Failing(1, "unpicklable"), None, num_workers=1))
     assert "DataLoader worker 0, batch 1" in caught.value.__notes__[0]
 
@@ -243,14 +248,14 @@ def test_a_worker_that_is_killed():
     batches = iter(loader)
     pid = next(batches)["pid"]
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="was killed by SIGKILL: is there enough memory?"):
+    with pytest.raises(RuntimeError, match=r"was killed by SIGKILL: is there enough memory\?"):
         list(batches)
     assert len(list(loader)) == 4  # the next epoch starts new workers
 
 
 def test_timeout():
     loader = DataLoader(Failing(0, "sleep"), 2, num_workers=1, timeout=0.5)
-    with pytest.raises(RuntimeError, match="worker 0 sent no batch for 0.5 seconds"):
+    with pytest.raises(RuntimeError, match=r"worker 0 sent no batch for 0\.5 seconds"):
         next(iter(loader))
 
 
