@@ -13,7 +13,8 @@ from flambeau.core import dispatch
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.graph import box_of
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import Tensor, call, key_for, tensor_of
+from flambeau.core.dispatch import call, key_for, tensor_of
+from flambeau.core.tensor import Tensor
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
 from flambeau.core.record import OPS

@@ -19,7 +19,7 @@ from flambeau.core.autograd.graph import edge_of
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError
-from flambeau.core.record import ELEMENTWISE, OPS, Op
+from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 from flambeau.core.state import State, current, put
 
 Tensor: Any = None  # set by core.tensor, which imports this module
@@ -165,12 +165,27 @@ def native_kernel(key: Key, op: Op) -> Kernel | None:
     return parent.find(op.name, dtype) if parent is not None else None
 
 
+_defined: set[str] = set()
+
+
 def expression(op: Op) -> Any:
     """The parsed scalar expression of an op."""
     from flambeau.core import expr  # parsed at first need
 
-    assert op.expr is not None
-    return expr.parse(op.expr, tuple(a.name for a in op.schema.operands))
+    for name, record in OPS.items():  # expressions may call each other by name
+        if name not in _defined and record.expr is not None:
+            _defined.add(name)
+            expr.define(name, _expression_source(record), tuple(a.name for a in record.schema.operands))
+    return expr.parse(_expression_source(op), tuple(a.name for a in op.schema.operands))
+
+
+def _expression_source(op: Op) -> str:
+    source = op.expr or ""
+    if source.startswith(SPECIAL):
+        from flambeau.core import special
+
+        source = special.EXPRESSIONS[source.removeprefix(SPECIAL)]
+    return source
 
 
 # -- calls -------------------------------------------------------------------------------------------

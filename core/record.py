@@ -20,6 +20,9 @@ from flambeau.core.schema import REQUIRED, Argument, Schema, parse
 #: Every op by name, in the order of declaration.
 OPS: dict[str, Op] = {}
 
+#: An expression that starts with this is the named one of core.special, read at first need.
+SPECIAL = "special:"
+
 Infer = Callable[..., Any]
 Rule = Callable[..., Any]
 

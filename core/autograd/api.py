@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau.core.autograd.engine import run_backward
 from flambeau.core.autograd.graph import edge_of
-from flambeau.core.dispatch import Tensor
+from flambeau.core.tensor import Tensor
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, ShapeError
 

@@ -13,11 +13,11 @@ from typing import Any
 from flambeau.backends import layout
 from flambeau.backends.base import MINIMUM_ELEMENTWISE
 from flambeau.core import dtype as dt
-from flambeau.core import special
-from flambeau.core.dispatch import Tensor
+from flambeau.core.tensor import Tensor
 from flambeau.core.errors import ShapeError
 from flambeau.core.record import (
     ELEMENTWISE,
+    SPECIAL,
 
     comparison,
     composite,
@@ -55,9 +55,9 @@ def _named(name: str) -> Callable[..., tuple[int, ...]]:
 
 
 def elementwise(schema: str, expr: str | None = None, **fields: Any) -> Any:
-    """An elementwise record; its expression defaults to the special function of its name."""
+    """An elementwise record; its expression defaults to the one of its name in :mod:`flambeau.core.special`."""
     name = schema.partition("(")[0]
-    return op(schema, ELEMENTWISE, expr=expr or special.EXPRESSIONS[name], infer=_named(name), **fields)
+    return op(schema, ELEMENTWISE, expr=expr or f"{SPECIAL}{name}", infer=_named(name), **fields)
 
 
 def unary(name: str, vjp: Any = None, expr: str | None = None, **fields: Any) -> Any:
@@ -222,7 +222,7 @@ def _sinc_slope(x: Any) -> Any:
 # -- rounding ----------------------------------------------------------------------------------------
 _REAL = numeric.but(accepts=dt.REALS)
 ceil = unary("ceil", zero, dtype=_REAL)
-round_half_even = unary("round_half_even", zero, special.EXPRESSIONS["round"], dtype=_REAL, method=False, inplace=False)
+round_half_even = unary("round_half_even", zero, f"{SPECIAL}round", dtype=_REAL, method=False, inplace=False)
 trunc = unary("trunc", zero, dtype=_REAL, names=["fix"])
 frac = unary("frac", lambda g: g, "x - trunc(x)", dtype=real_floating)
 

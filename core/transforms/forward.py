@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import state
-from flambeau.core.dispatch import Tensor, call
+from flambeau.core.dispatch import call
+from flambeau.core.tensor import Tensor
 from flambeau.core.dtype import COMPLEX, FLOATING
 from flambeau.core.record import ELEMENTWISE, OPS, VIEW, Op
 from flambeau.core.transforms.levels import Dual

@@ -14,7 +14,8 @@ from flambeau.core.autograd.api import grad as engine_grad
 from flambeau.core.autograd.graph import Leaf, Slot, edge_of
 from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.autograd.inplace import CopySlices
-from flambeau.core.dispatch import Tensor, _detached, call, tensor_of
+from flambeau.core.dispatch import _detached, call, tensor_of
+from flambeau.core.tensor import Tensor
 from flambeau.core.errors import GradientError, LevelError
 from flambeau.core.record import OPS
 from flambeau.core.transforms.levels import Batched, Dual, JvpLevel, VmapLevel, innermost, to_level

@@ -1,0 +1,31 @@
+"""How many host threads the kernels use, on every backend that has any."""
+
+from __future__ import annotations
+
+from flambeau.core import config, registry, state
+
+
+def get_num_threads() -> int:
+    """The number of host threads that kernels may use."""
+    count: int = config.get("num_threads")
+    return count
+
+
+def set_num_threads(count: int) -> None:
+    """Use at most ``count`` host threads from now on; ValueError unless it is positive."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"set_num_threads: expected a positive int, got {count!r}")
+    config.set(num_threads=count)
+    for backend in registry.backends.values():
+        backend.set_num_threads(count)
+
+
+def _prepare() -> None:
+    """A new thread: each backend gets to prepare it (numpy's error state does not reach new threads)."""
+    for backend in list(registry.backends.values()):
+        prepare = getattr(backend, "prepare_thread", None)
+        if prepare is not None:
+            prepare()
+
+
+state.prepare_thread.append(_prepare)
