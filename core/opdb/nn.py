@@ -1,0 +1,1 @@
+"""Samples, references and error inputs of the nn ops."""
