@@ -38,11 +38,6 @@ class PluginError(RuntimeError):
     """A plugin breaks the rules of plugins; the text says which and what to do."""
 
 
-def install() -> None:
-    """Make core ask here for device types that it does not know."""
-    registry.install_discoverer(discover, default_device, device_types)
-
-
 def device_types() -> list[str]:
     """Every device type that a plugin offers, loaded or not; reads metadata only."""
     return sorted({p.device_type for p in catalogue() if not p.is_overlay})
@@ -98,14 +93,13 @@ def _load(plugin: Plugin) -> None:
 def _refuse(plugin: Plugin) -> None:
     """Raise why a plugin may not load, from its metadata alone."""
     if plugin.disabled:
-        raise PluginError(f"{plugin} is turned off by FLAMBEAU_DISABLE_PLUGINS")
+        raise PluginError("turned off by FLAMBEAU_DISABLE_PLUGINS")
     if plugin.is_overlay:
         return
     rivals = owners(plugin.device_type)
     if any(p.builtin for p in rivals) and not plugin.builtin:
         raise PluginError(
-            f"{plugin} offers device type {plugin.device_type!r}, which flambeau itself has; "
-            "it needs an entry point of another name"
+            f"it offers device type {plugin.device_type!r}, which flambeau itself has; rename its entry point"
         )
     if len(rivals) > 1 and not plugin.builtin:
         raise PluginError(
@@ -121,7 +115,7 @@ def _import(plugin: Plugin) -> Any:
         if plugin.extra is None or (error.name or "").startswith("flambeau"):
             raise
         raise PluginError(
-            f"{plugin} needs the package {error.name!r}; install it with: pip install 'flambeau[{plugin.extra}]'"
+            f"it needs the package {error.name!r}; install it with: pip install 'flambeau[{plugin.extra}]'"
         ) from error
 
 
@@ -161,10 +155,10 @@ def _add_hooks(plugin: Plugin, module: Any) -> None:
         manager.check_pending()
     except PluginValidationError as error:
         manager.unregister(module)
-        raise PluginError(f"{plugin}: {_hook_advice(module) or error}") from error
+        raise PluginError(_hook_advice(module) or str(error)) from error
     if not manager.get_hookcallers(module):
         manager.unregister(module)
-        raise PluginError(f"{plugin}: {plugin.target} has no hook; expected one of {', '.join(_hook_names())}")
+        raise PluginError(f"{plugin.target} has no hook; expected one of {', '.join(_hook_names())}")
 
 
 def _hook_names() -> list[str]:
@@ -191,23 +185,23 @@ def _call(module: Any, hook: str, **arguments: Any) -> list[Any]:
 
 # -- what the hooks give ---------------------------------------------------------------------------------------
 def _take_backends(plugin: Plugin, module: Any) -> None:
-    found = [b for result in _call(module, "flambeau_backends") for b in _as_backends(plugin, result)]
+    found = [b for result in _call(module, "flambeau_backends") for b in _as_backends(result)]
     for backend in found:
         _check(plugin, backend)
     if not plugin.is_overlay and plugin.device_type not in [b.device_type for b in found]:
         offered = ", ".join(repr(b.device_type) for b in found) or "no backend"
         raise PluginError(
-            f"{plugin}: the entry point is called {plugin.name!r} and flambeau_backends gave {offered}; "
+            f"the entry point is called {plugin.name!r} and flambeau_backends gave {offered}; "
             "the entry point's name must be the backend's device_type"
         )
     for backend in found:
         registry.register_backend(backend, plugin.source)
 
 
-def _as_backends(plugin: Plugin, result: Any) -> Iterator[Backend]:
+def _as_backends(result: Any) -> Iterator[Backend]:
     for item in (result,) if isinstance(result, Backend) else result:
         if not isinstance(item, Backend):
-            raise PluginError(f"{plugin}: flambeau_backends gave {item!r}, which is not a flambeau Backend object")
+            raise PluginError(f"flambeau_backends gave {item!r}, which is not a flambeau Backend object")
         yield item
 
 
@@ -216,19 +210,19 @@ def _check(plugin: Plugin, backend: Backend) -> None:
     own = [c for c in type(backend).__mro__ if not c.__module__.startswith("flambeau.")]
     if not plugin.builtin and not any("api_version" in vars(c) for c in own):
         raise PluginError(
-            f"{plugin}: {type(backend).__name__} does not say for which plugin API it was built; "
+            f"{type(backend).__name__} does not say for which plugin API it was built; "
             f"write `api_version = {API_VERSION}` in the class"
         )
     version = backend.api_version
     if not OLDEST_API_VERSION <= version <= API_VERSION:
         late = version > API_VERSION
         raise PluginError(
-            f"{plugin} was built for plugin API {version}, and this flambeau has plugin API {API_VERSION}"
+            f"it was built for plugin API {version}, and this flambeau has plugin API {API_VERSION}"
             + ("; upgrade flambeau" if late else f" and runs {OLDEST_API_VERSION} or newer; upgrade the plugin")
         )
     if not any(p.source == plugin.source for p in owners(backend.device_type)):
         raise PluginError(
-            f"{plugin}: flambeau_backends gave a backend for {backend.device_type!r}, for which {plugin.source} "
+            f"flambeau_backends gave a backend for {backend.device_type!r}, for which {plugin.source} "
             "has no entry point; the entry point's name must be the backend's device_type"
         )
 
@@ -251,7 +245,7 @@ def _take_kernels(plugin: Plugin, module: Any) -> None:
 
 def _quarantine(plugin: Plugin, error: BaseException) -> None:
     if isinstance(error, SystemExit):  # its own text is empty
-        left = PluginError(f"{plugin} left by sys.exit({error.code!r}) while it was loading")
+        left = PluginError(f"it called sys.exit({error.code!r}) while it was loading")
         error = left.with_traceback(error.__traceback__)
     failure = _failed[plugin] = registry.Failure(plugin.source, error)
     if plugin.device_type not in registry.backends and not plugin.is_overlay:

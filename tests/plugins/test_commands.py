@@ -1,0 +1,47 @@
+"""``python -m flambeau``: the commands as a user runs them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import flambeau
+from flambeau.__main__ import main
+from tests.conftest import RunPython
+
+
+def test_version(run_python: RunPython) -> None:
+    done = run_python("-m", "flambeau", "--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"flambeau {flambeau.__version__}")
+
+
+def test_no_command_shows_the_commands(run_python: RunPython) -> None:
+    done = run_python("-m", "flambeau")
+    assert done.returncode == 2
+    done = run_python("-m", "flambeau", "--help")
+    for command in ("demo", "doctor", "coverage", "explain"):
+        assert command in done.stdout
+
+
+def test_doctor_as_text_and_as_json(run_python: RunPython) -> None:
+    done = run_python("-m", "flambeau", "doctor", FLAMBEAU_NUM_THREADS="1")
+    assert f"flambeau {flambeau.__version__}, plugin API 1" in done.stdout
+    assert "FLAMBEAU_NUM_THREADS      1  (environment)" in done.stdout
+    done = run_python("-m", "flambeau", "doctor", "--json")
+    found = json.loads(done.stdout)
+    assert {"cpu", "meta", "strict", "opencl", "cuda"} <= {p["name"] for p in found["plugins"]}
+    assert found["threads"]["num_threads"] >= 1
+
+
+def test_a_device_that_is_not_there_is_told_without_a_traceback(run_python: RunPython) -> None:
+    done = run_python("-m", "flambeau", "coverage", "--device", "nosuch")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("flambeau: unknown device type 'nosuch'")
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--epochs", "0"])
+    assert "must be at least 1, got 0" in capsys.readouterr().err
