@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from flambeau.backends.base import Backend, DeviceProperties, Kernel, Layout, Shape
-from flambeau.backends.cpu import storage, threads
+from flambeau.backends.cpu import split, storage, threads
 from flambeau.backends.cpu.table import build_table
 from flambeau.backends.generic import host_scalar
+from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -28,6 +29,8 @@ class CpuBackend(Backend):
     def __init__(self) -> None:
         self.kernels = build_table(self)
         self.prepare_thread()
+        if config.source("num_threads") != "default":
+            threads.set_blas_threads(config.get("num_threads"))
 
     @staticmethod
     def prepare_thread() -> None:
@@ -40,10 +43,12 @@ class CpuBackend(Backend):
         return DeviceProperties(platform.processor() or platform.machine(), memory, details)
 
     def set_num_threads(self, count: int) -> None:
-        threads.set_num_threads(count)
+        """Tell BLAS and the pool; the setting ``num_threads`` itself is the caller's to change."""
+        threads.reset_pool()
+        threads.set_blas_threads(count)
 
     def after_fork(self) -> None:
-        threads.after_fork()
+        threads.reset_pool()
 
     # -- storage -------------------------------------------------------------------------------
     def empty(self, shape: Shape, dtype: DType, index: int = 0) -> Array:
@@ -91,5 +96,4 @@ class CpuBackend(Backend):
     def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
         from flambeau.core.expr import to_numpy
 
-        kernel: Kernel | None = to_numpy(expr, dtypes, out)
-        return kernel
+        return split.nary(to_numpy(expr, name, dtypes, out), out.numpy)

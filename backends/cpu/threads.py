@@ -1,4 +1,7 @@
-"""One number of threads for everything on the host: a pool for large elementwise work, and BLAS's own."""
+"""One number of threads for everything on the host: a pool for large work, and BLAS's own threads.
+
+The number is the setting ``num_threads``; the pool reads it at each use, BLAS is told when it changes.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flambeau.core import config
+
 _lock = threading.Lock()
-_count: int | None = None
 _pool: ThreadPoolExecutor | None = None
-_inside = threading.local()
+_pool_size = 0
+_thread = threading.local()
 
 
 def available_cores() -> int:
@@ -26,73 +32,66 @@ def available_cores() -> int:
 
 
 def num_threads() -> int:
-    """The number of threads that kernels and BLAS use."""
-    return available_cores() if _count is None else _count
+    """The number of threads that a kernel may use here: the setting, and 1 inside one of the pool's threads."""
+    if getattr(_thread, "is_worker", False):
+        return 1
+    count: int = config.get("num_threads")
+    return count
 
 
-def set_num_threads(count: int) -> None:
-    """Use ``count`` threads from now on; ValueError below 1."""
-    global _count, _pool
-    if count < 1:
-        raise ValueError(f"set_num_threads: count must be at least 1, got {count}")
-    with _lock:
-        old, _pool, _count = _pool, None, count
-    if old is not None:
-        old.shutdown(wait=False)
-    set_blas_threads(count)
-
-
-def after_fork() -> None:
-    """The pool's threads stayed with the parent: start anew at the next need."""
-    global _pool, _lock
+def reset_pool() -> None:
+    """Forget the pool: the number of threads changed, or a fork left its threads with the parent."""
+    global _lock, _pool
     _lock, _pool = threading.Lock(), None
 
 
-def pool() -> ThreadPoolExecutor:
-    """The workers: one less than :func:`num_threads`, since the caller works too."""
-    global _pool
+def _submit(part: Callable[[], Any], workers: int) -> Future[Any] | None:
+    """Give ``part`` to the pool; None when the interpreter is on its way out and takes no more work."""
+    global _pool, _pool_size
     with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(
-                max(num_threads() - 1, 1), thread_name_prefix="flambeau-cpu", initializer=_prepare_worker
-            )
-        return _pool
+        if _pool is None or _pool_size < workers:
+            _pool, _pool_size = ThreadPoolExecutor(workers, "flambeau-cpu", _prepare_worker), workers
+        pool = _pool
+    try:
+        return pool.submit(part)
+    except RuntimeError:
+        return None
 
 
 def _prepare_worker() -> None:
     np.seterr(all="ignore")
-    _inside.worker = True
-
-
-def workers() -> int:
-    """How many threads a kernel may split over here: 1 inside a worker."""
-    return 1 if getattr(_inside, "worker", False) else num_threads()
+    _thread.is_worker = True
 
 
 def run(parts: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The results of all parts, the first in this thread and the others in the pool."""
-    if len(parts) < 2 or workers() < 2:
+    """The results of all parts: the last runs in this thread and the others in the pool."""
+    count = num_threads()
+    if len(parts) < 2 or count < 2:
         return [part() for part in parts]
-    futures = [pool().submit(part) for part in parts[1:]]
+    futures = [_submit(part, count - 1) for part in parts[:-1]]
     try:
-        first = parts[0]()
+        last = parts[-1]()
     finally:
-        rest = [f.exception() for f in futures]  # never leave while a part still writes
-    for error in rest:
-        if error is not None:
-            raise error
-    return [first, *(f.result() for f in futures)]
+        for future in futures:  # never leave while a part may still write
+            if future is not None:
+                future.exception()
+    return [*(p() if f is None else f.result() for p, f in zip(parts, futures, strict=False)), last]
 
 
 def ranges(size: int, parts: int) -> list[slice]:
-    """``range(size)`` in at most ``parts`` contiguous pieces."""
-    step = -(-size // max(1, min(parts, size)))
-    return [slice(i, min(i + step, size)) for i in range(0, size, step)]
+    """``range(size)`` in at most ``parts`` contiguous pieces of nearly equal size.
+
+    >>> ranges(5, 2), ranges(0, 2)
+    ([slice(0, 3, None), slice(3, 5, None)], [])
+    """
+    step = -(-size // max(1, parts))
+    return [slice(i, min(i + step, size)) for i in range(0, size, step)] if size else []
 
 
 # -- BLAS ------------------------------------------------------------------------------------------
+@cache
 def _openblas() -> tuple[Any, Any] | None:
-    """The (set, get) thread functions of the OpenBLAS that numpy's wheel carries, if it does."""
+    """The functions that set and get the number of threads of the OpenBLAS in numpy's wheel, if it is there."""
     root = Path(np.__file__).parent
     folders = (root.parent / "numpy.libs", root / ".dylibs", root / ".libs")
     for path in (p for folder in folders if folder.is_dir() for p in sorted(folder.glob("*openblas*"))):
@@ -100,28 +99,17 @@ def _openblas() -> tuple[Any, Any] | None:
             library = ctypes.CDLL(str(path))
         except OSError:
             continue
-        for prefix in ("scipy_openblas", "openblas"):
-            for suffix in ("64_", ""):
-                names = f"{prefix}_set_num_threads{suffix}", f"{prefix}_get_num_threads{suffix}"
-                if all(hasattr(library, n) for n in names):
-                    return getattr(library, names[0]), getattr(library, names[1])
+        for prefix, suffix in (("scipy_openblas", "64_"), ("scipy_openblas", ""), ("openblas", "64_"), ("openblas", "")):
+            put = getattr(library, f"{prefix}_set_num_threads{suffix}", None)
+            get = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
+            if put is not None and get is not None:
+                return put, get
     return None
-
-
-_blas: tuple[Any, Any] | None = None
-_blas_known = False
-
-
-def _blas_functions() -> tuple[Any, Any] | None:
-    global _blas, _blas_known
-    if not _blas_known:
-        _blas, _blas_known = _openblas(), True
-    return _blas
 
 
 def set_blas_threads(count: int) -> bool:
     """Make numpy's BLAS use ``count`` threads; False when it cannot be told (MKL, Accelerate)."""
-    found = _blas_functions()
+    found = _openblas()
     if found is None:
         return False
     found[0](ctypes.c_int(count))
@@ -130,5 +118,5 @@ def set_blas_threads(count: int) -> bool:
 
 def blas_threads() -> int | None:
     """How many threads numpy's BLAS uses, or None when it cannot be asked."""
-    found = _blas_functions()
+    found = _openblas()
     return None if found is None else int(found[1]())

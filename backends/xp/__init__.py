@@ -43,6 +43,10 @@ class Bodies:
 
         return add
 
+    def names(self) -> set[str]:
+        """The ops that have a body here."""
+        return {name for name, *_ in (*self._bodies, *self._makers)}
+
     def bind(self, table: KernelTable, xp: Any, dtypes: Iterable[DType] = dt.ALL) -> None:
         """Enter every body in ``table``, for those of its dtypes that are in ``dtypes``."""
         served = frozenset(dtypes)

@@ -26,10 +26,12 @@ UFUNCS: Final = (
     ("asin", "arcsin", _INEXACT), ("acos", "arccos", _INEXACT), ("atan", "arctan", _INEXACT),
     ("sinh", "sinh", _INEXACT), ("cosh", "cosh", _INEXACT), ("tanh", "tanh", _INEXACT),
     ("asinh", "arcsinh", _INEXACT), ("acosh", "arccosh", _INEXACT), ("atanh", "arctanh", _INEXACT),
-    ("floor", "floor", dt.REALS), ("ceil", "ceil", dt.REALS), ("trunc", "trunc", dt.REALS), ("round", "rint", dt.FLOATS),
-    ("sign", "sign", dt.INTS), ("sgn", "sign", dt.INTS + dt.COMPLEXES), ("conj", "conjugate", _NUMBERS),
+    ("floor", "floor", dt.REALS), ("ceil", "ceil", dt.REALS), ("trunc", "trunc", dt.REALS), ("round_half_even", "rint", dt.FLOATS),
+    ("round_half_even", "positive", dt.INTS),
+    ("reciprocal", "reciprocal", _INEXACT), ("sign", "sign", dt.INTS), ("sgn", "sign", dt.COMPLEXES),
+    ("conj", "conjugate", dt.COMPLEXES),
     ("isnan", "isnan", _INEXACT), ("isinf", "isinf", _INEXACT), ("isfinite", "isfinite", _INEXACT),
-    ("signbit", "signbit", dt.FLOATS),
+    ("signbit", "signbit", _ORDERED),
     ("add", "add", dt.ALL), ("sub", "subtract", _NUMBERS), ("mul", "multiply", dt.ALL), ("div", "divide", _INEXACT),
     ("sub", "bitwise_xor", dt.BOOLS),
     ("idiv", "floor_divide", dt.REALS), ("floor_divide", "floor_divide", dt.REALS),
@@ -46,6 +48,18 @@ UFUNCS: Final = (
     ("logaddexp", "logaddexp", dt.FLOATS), ("logaddexp2", "logaddexp2", dt.FLOATS),
     ("gcd", "gcd", dt.INTS), ("lcm", "lcm", dt.INTS),
 )  # fmt: skip
+
+
+#: The names above, and below, of two operands.
+BINARY: Final = frozenset((
+    "add sub mul div idiv floor_divide fmod remainder pow maximum minimum fmax fmin lt le gt ge eq ne bitwise_and bitwise_or "
+    "bitwise_xor shl shr logical_and logical_or logical_xor atan2 hypot copysign nextafter heaviside logaddexp logaddexp2 gcd lcm"
+).split())  # fmt: skip
+
+
+def names() -> set[str]:
+    """The ops that have a kernel here."""
+    return {name for name, _, _ in UFUNCS} | bodies.names()
 
 
 def bind(table: KernelTable, xp: Any, dtypes: tuple[DType, ...] = dt.ALL) -> None:
@@ -74,27 +88,83 @@ def where(xp: Any, condition: Array, x: Array, y: Array, out: Array | None = Non
     return write(out, xp.where(condition, x, y))
 
 
+@bodies.maker("relu", _ORDERED)
+def relu(xp: Any, dtype: DType) -> Kernel:
+    native, zero = xp.maximum, xp.zeros((), dtype.numpy)
+    return lambda x, out=None: native(x, zero, out=out)
+
+
+@bodies.maker("sigmoid", _INEXACT)
+def sigmoid(xp: Any, dtype: DType) -> Kernel:
+    negative, exp, add, reciprocal, one = xp.negative, xp.exp, xp.add, xp.reciprocal, xp.ones((), dtype.numpy)
+    fresh = array_result(xp)
+
+    def kernel(x: Array, out: Array | None = None) -> Array:
+        r = negative(x, out=fresh if out is None else out)
+        exp(r, r)
+        add(r, one, r)
+        return reciprocal(r, r)
+
+    return in_float32(xp, kernel, dtype) if dtype in dt.LOW_PRECISION else kernel
+
+
+@bodies.maker("rsqrt", _INEXACT)
+def rsqrt(xp: Any, dtype: DType) -> Kernel:
+    sqrt, reciprocal, fresh = xp.sqrt, xp.reciprocal, array_result(xp)
+
+    def kernel(x: Array, out: Array | None = None) -> Array:
+        r = sqrt(x, out=fresh if out is None else out)
+        return reciprocal(r, r)
+
+    return in_float32(xp, kernel, dtype) if dtype in dt.LOW_PRECISION else kernel
+
+
+def array_result(xp: Any) -> Any:
+    """The ``out`` that makes a 0-d result an array: numpy gives scalars otherwise, cupy never does."""
+    return ... if xp.__name__ == "numpy" else None
+
+
+def in_float32(xp: Any, kernel: Kernel, dtype: DType) -> Kernel:
+    """``kernel`` on operands widened to float32, its result rounded once."""
+    low = dtype.numpy
+
+    def rounded(*ins: Array, out: Array | None = None) -> Array:
+        result = kernel(*[x.astype("f4") for x in ins])
+        return write(out, result.astype(low) if result.dtype == "f4" else result)
+
+    return rounded
+
+
 @bodies.maker("pow", _INEXACT)
 def pow(xp: Any, dtype: DType) -> Kernel:
-    """Small whole exponents that are one number take products, which are faster and at least as exact."""
-    power, square = xp.power, xp.square
+    """An exponent that is one number and small or whole takes a faster way, as PyTorch's does."""
+    power, square, sqrt, reciprocal = xp.power, xp.square, xp.sqrt, xp.reciprocal
+    complex_ = dtype.is_complex
 
     def kernel(x: Array, y: Array, out: Array | None = None) -> Array:
-        if y.ndim == 0 and y == 2:
-            r = square(x, out)
-            return r
-        return power(x, y, out)
+        if y.ndim:
+            return power(x, y, out)
+        exponent = y.item()
+        if exponent == 2:
+            return square(x, out)
+        if exponent == 0.5:
+            return sqrt(x, out)
+        if exponent == -1:
+            return reciprocal(x, out)
+        if complex_ or exponent != exponent or exponent % 1:
+            return power(x, y, out)
+        size = power(xp.absolute(x), y)  # of a negative base numpy's power is 50 times slower
+        return write(out, size) if exponent % 2 == 0 else xp.copysign(size, x, out)
 
     return kernel
 
 
 @bodies.kernel("pow", _LOGICAL)
 def integer_pow(xp: Any, x: Array, y: Array, out: Array | None = None) -> Array:
-    """Modulo 2**bits; to a negative power, 1 stays 1, -1 keeps its sign by parity, and all else is 0."""
+    """Modulo 2**bits; to a negative power 1 stays 1, -1 keeps its sign by parity, and all else is 0."""
     if x.dtype.kind == "b":
-        return write(out, xp.logical_or(x, xp.logical_not(y)))
+        return xp.logical_or(x, xp.logical_not(y), out)
     if y.dtype.kind == "u" or not (y < 0).any():
         return xp.power(x, y, out)
-    odd = xp.power(x, xp.abs(y) & 1)
-    result = xp.where(y < 0, xp.where(xp.abs(x) == 1, odd, xp.zeros_like(x)), xp.power(x, xp.maximum(y, 0)))
-    return write(out, result)
+    unit = xp.where(xp.absolute(x) == 1, xp.power(x, y & 1), xp.zeros_like(x))
+    return write(out, xp.where(y < 0, unit, xp.power(x, xp.maximum(y, 0))).astype(x.dtype, copy=False))
