@@ -13,6 +13,7 @@ import json
 import math
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -92,7 +93,7 @@ def write(file: BinaryIO, arrays: Mapping[str, HostArray], header: Mapping[str, 
     file.write(text)
     for name in header:
         if name != _METADATA:
-            file.write(memoryview(little_endian(raw_bytes(arrays[name]), arrays[name].dtype)))
+            file.write(_stored(arrays[name]).data)
 
 
 def raw_bytes(array: HostArray) -> HostArray:
@@ -106,6 +107,15 @@ def little_endian(raw: HostArray, dtype: np.dtype[Any]) -> HostArray:
         return raw
     width = dtype.itemsize // (2 if dtype.kind == "c" else 1)
     return raw.view(f"u{width}").byteswap().view(np.uint8)
+
+
+def _stored(array: HostArray) -> HostArray:
+    return little_endian(raw_bytes(array), array.dtype)
+
+
+def checksum(array: HostArray) -> int:
+    """The CRC-32 of an array's bytes as they stand in a file."""
+    return zlib.crc32(_stored(array).data)
 
 
 # -- reading -----------------------------------------------------------------------------------------
@@ -141,7 +151,7 @@ def read_array(file: BinaryIO, entry: Entry, where: str, mmap: bool = False) -> 
     else:
         raw = np.empty(entry.nbytes, np.uint8)
         file.seek(entry.start)
-        if file.readinto(memoryview(raw)) != entry.nbytes:  # type: ignore[attr-defined]
+        if file.readinto(raw.data) != entry.nbytes:  # type: ignore[attr-defined]
             raise CheckpointError(f"{where}: truncated while it was read: array {entry.name!r} ends early")
     if entry.dtype is dt.bool_ and not mmap and raw.tobytes().translate(None, b"\0\1"):
         raise CheckpointError(f"{where}: damaged: array {entry.name!r} is BOOL and has bytes other than 0 and 1")

@@ -53,8 +53,7 @@ def save(obj: Any, f: PathOrFile) -> None:
     root = encoder.encode(obj)
     arrays, descriptions = encoder.finish()
     for description in descriptions:
-        name = description["array"]
-        description["crc32"] = zlib.crc32(memoryview(safetensors.raw_bytes(arrays[name])))
+        description["crc32"] = safetensors.checksum(arrays[description["array"]])
     structure = json.dumps({"root": root, "arrays": descriptions}, allow_nan=False, separators=(",", ":"))
     header = safetensors.plan(arrays, {_VERSION: str(_FORMAT), _STRUCTURE: structure})
     header["__metadata__"][_CHECKSUM] = _fingerprint(header)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import math
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, Final
@@ -32,12 +31,14 @@ Path = tuple[Any, ...]
 
 def host_array(tensor: Tensor) -> HostArray:
     """A tensor's values on the host, without its history."""
-    return tensor.detach().cpu().numpy()
+    host: HostArray = tensor.detach().cpu().numpy()
+    return host
 
 
 def tensor_from_host(array: HostArray, device: Any) -> Tensor:
     """A tensor of an array's values; on the CPU it takes the array's memory over."""
-    return from_numpy(array).to(device)
+    tensor: Tensor = from_numpy(array).to(device)
+    return tensor
 
 
 class Encoder:
@@ -83,14 +84,13 @@ class Encoder:
         for number, (obj, name) in enumerate(zip(self._objects, self._names, strict=True)):
             description = _describe(obj)
             base = bases.get(number)
-            if base is None:
-                host = host_array(obj) if isinstance(obj, Tensor) else np.asarray(obj)
-                description["array"] = name
-            else:
-                host = base.host() if base.first == number else None
+            if base is not None:
                 description |= {"array": self._names[base.first], "view": base.view_of(obj)}
-            if host is not None:
-                arrays[name] = _storable(host)
+                if base.first == number:
+                    arrays[name] = _storable(base.host())
+            else:
+                description["array"] = name
+                arrays[name] = _storable(host_array(obj) if isinstance(obj, Tensor) else np.asarray(obj))
             described.append(description)
         return arrays, described
 
@@ -280,7 +280,7 @@ class Decoder:
     def _host(self, description: dict[str, Any]) -> HostArray:
         entry = self._header.entries[description["array"]]
         host = safetensors.read_array(self._file, entry, self._where, self._mmap)
-        if not self._mmap and zlib.crc32(memoryview(safetensors.raw_bytes(host))) != description["crc32"]:
+        if not self._mmap and safetensors.checksum(host) != description["crc32"]:
             raise CheckpointError(f"{self._where}: damaged: the checksum of array {entry.name!r} is wrong")
         dtype = dt.dtype_named(description["dtype"])
         if dtype is dt.complex128:
@@ -308,7 +308,8 @@ class Decoder:
         start, end = _span(shape, strides, offset)
         if start < 0 or end > base.numel() or min(shape, default=1) < 1:
             raise ValueError(f"a view of {description['array']!r} reaches out of it")
-        return base.as_strided(shape, strides, offset).detach()
+        view: Tensor = base.as_strided(shape, strides, offset)
+        return view.detach()
 
 
 _DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {

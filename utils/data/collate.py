@@ -95,7 +95,7 @@ def map_leaves(fn: Callable[[Any], Any], data: Any) -> Any:
 
 
 def pinner() -> Callable[[Any], Any] | None:
-    """What puts a batch's tensors into pinned host memory for the default device; None, with a warning, if it cannot."""
+    """What pins a batch's tensors in host memory for the default device; None, with a warning, if nothing does."""
     device = get_default_device()
     if resolve(device).has("can_pin"):
         return lambda batch: map_leaves(lambda v: v.pin_memory() if isinstance(v, Tensor) else v, batch)

@@ -52,7 +52,7 @@ class DataLoader(Generic[T]):
 
     def __init__(
         self,
-        dataset: Dataset[T] | Any,
+        dataset: Any,
         batch_size: int | None = 1,
         shuffle: bool | None = None,
         sampler: Iterable[Any] | None = None,
@@ -113,8 +113,9 @@ class DataLoader(Generic[T]):
         if not self._recipe.iterable:
             _skip(wanted, progress.given)
         pool = self._workers() if self.num_workers else None
-        batches = _InThisProcess(self._recipe, wanted)
-        if pool is not None:
+        if pool is None:
+            batches: Iterator[Any] = _InThisProcess(self._recipe, wanted)
+        else:
             batches = pool.epoch(wanted, seed, self.prefetch_factor or 2)
         if self._recipe.iterable:
             _skip(batches, progress.given)
