@@ -38,7 +38,7 @@ class Sampler(Generic[T_co]):
 class SequentialSampler(Sampler[int]):
     """0, 1, 2, ... in order."""
 
-    def __init__(self, data_source: Sized):
+    def __init__(self, data_source: Any):
         self.data_source = data_source
 
     def __iter__(self) -> Iterator[int]:
@@ -64,7 +64,7 @@ class RandomSampler(Sampler[int]):
 
     def __init__(
         self,
-        data_source: Sized,
+        data_source: Any,
         replacement: bool = False,
         num_samples: int | None = None,
         generator: Generator | None = None,
