@@ -40,7 +40,9 @@ class Maker:
     def is_complex(self) -> bool:
         return self.dtype.category == dt.COMPLEX
 
-    def __call__(self, *shape: int, low: float | None = None, high: float | None = None, dtype: DType | None = None) -> Array:
+    def __call__(
+        self, *shape: int, low: float | None = None, high: float | None = None, dtype: DType | None = None
+    ) -> Array:
         """Values in [low, high]: by default -2 to 2, whole numbers -6 to 6 (unsigned 0 to 9)."""
         d = self.dtype if dtype is None else dtype
         if d.category == dt.BOOL:

@@ -1,0 +1,317 @@
+"""Scans along one axis (running sums, products, extremes) and differences of neighbours.
+
+A backend may have a kernel for each. The bodies combine elements 1, 2, 4, ... places apart (Hillis and
+Steele, "Data parallel algorithms", CACM 1986), so each is a few ops per doubling of the length. Every
+gradient here is again a scan: products and logarithms of sums through :func:`affine_scan`, which never
+divides, so that zeros and infinities cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.arguments import normal_axis
+from flambeau.core.dispatch import Tensor, call
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import cj, exp, isnan, logaddexp, logical_not, where
+from flambeau.core.record import OPS, accumulating, composite, ordered, real_floating
+
+
+class ValuesIndices(NamedTuple):
+    """What a selection along an axis returns: the values, and where they stood."""
+
+    values: Any
+    indices: Any
+
+
+def along(record: Callable[..., Any], x: Any, dim: Any, *others: Any, **params: Any) -> Any:
+    """Run an op along ``dim``; a 0-d tensor takes part as a vector of one element, as in torch."""
+    if x.ndim:
+        return record(x, *others, dim=dim, **params)
+    normal_axis(dim, 0)
+    out = record(x.reshape((1,)), *[o.reshape((1,)) for o in others], dim=0, **params)
+    return tuple(o.reshape(()) for o in out) if isinstance(out, tuple) else out.reshape(())
+
+
+def cut(x: Any, axis: int, start: int, stop: int) -> Any:
+    """The view of ``x`` from ``start`` to ``stop`` along one axis."""
+    index = [slice(0, n, 1) for n in x.shape]
+    index[axis] = slice(start, max(stop, start), 1)
+    return storage.basic_index(x, tuple(index))
+
+
+def shifted(x: Any, axis: int, by: int, fill: Any) -> Any:
+    """The elements moved ``by`` places up the axis (down if negative), ``fill`` coming in behind them."""
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (by, -by)
+    return storage.pad(x, widths=tuple(widths), value=fill)
+
+
+def positions(x: Any, axis: int) -> Any:
+    """0, 1, 2, ... along ``axis``, of size 1 along the others."""
+    shape = [1] * x.ndim
+    shape[axis] = x.shape[axis]
+    return creation.arange(x.shape[axis], device=x.device).reshape(tuple(shape))
+
+
+def put_back(g: Any, x_shape: Sequence[int], indices: Any, axis: int) -> Any:
+    """The gradient of a selection: each element of ``g`` added where it was taken from."""
+    zeros = creation.zeros_at(g, tuple(x_shape))
+    return call(OPS["scatter"], (zeros, indices, g), {"axis": axis, "reduce": "add"})
+
+
+def backwards(x: Any, axis: int) -> Any:
+    """``x`` read from the end of the axis."""
+    return storage.flip(x, axes=(axis,))
+
+
+def doubling(x: Any, axis: int, step: Callable[[Any, int], Any]) -> Any:
+    """Apply ``step(x, by)`` for by = 1, 2, 4, ... below the length of the axis."""
+    by, n = 1, (x[0] if isinstance(x, tuple) else x).shape[axis]
+    while by < n:
+        x = step(x, by)
+        by *= 2
+    return x
+
+
+# -- records -----------------------------------------------------------------------------------------
+def _scan(schema: str, **fields: Any) -> Callable[[Callable[..., Any]], Any]:
+    fields.setdefault("infer", storage.unchanged)
+    return composite(schema, batch="along_axis", method=False, **fields)
+
+
+def _pair(x: Any, **params: Any) -> tuple[Any, Any]:
+    return x, x
+
+
+@_scan(
+    "affine_scan(a: Tensor, b: Tensor, *, axis: Axis) -> Tensor",
+    infer=lambda a, b, **params: b,
+    dtype=accumulating,
+    vjp=lambda g, needs, a, out, axis: _affine_vjp(g, needs, a, out, axis),
+)
+def affine_scan(a: Any, b: Any, *, axis: int) -> Any:
+    """out[t] = a[t] * out[t - 1] + b[t] along an axis, from 0 before the first; ``a`` and ``b`` have one shape."""
+
+    def step(pair: tuple[Any, Any], by: int) -> tuple[Any, Any]:
+        factor, total = pair
+        return factor * shifted(factor, axis, by, 0), total + factor * shifted(total, axis, by, 0)
+
+    return doubling((a, b), axis, step)[1]
+
+
+def _affine_vjp(g: Any, needs: Sequence[bool], a: Any, out: Any, axis: int) -> tuple[Any, Any]:
+    """What an element's gradient passes on goes down the recurrence, so it is the same scan from the end."""
+    total = affine_back(cj(shifted(a, axis, -1, 0)), g, axis)
+    return (total * cj(shifted(out, axis, 1, 0)) if needs[0] else None), total
+
+
+def affine_back(a: Any, g: Any, axis: int) -> Any:
+    """out[t] = a[t] * out[t + 1] + g[t]: the scan from the end."""
+    return backwards(affine_scan(backwards(a, axis), backwards(g, axis), axis), axis)
+
+
+@_scan(
+    "cumsum(x: Tensor, *, axis: Axis) -> Tensor",
+    dtype=accumulating,
+    linear=["x"],
+    vjp=dict(x=lambda g, axis: backwards(cumsum(backwards(g, axis), axis), axis)),
+)
+def cumsum(x: Any, *, axis: int) -> Any:
+    """The sum of the elements so far along an axis."""
+    return doubling(x, axis, lambda x, by: x + shifted(x, axis, by, 0))
+
+
+@_scan(
+    "cumprod(x: Tensor, *, axis: Axis) -> Tensor",
+    dtype=accumulating,
+    vjp=dict(x=lambda g, x, out, axis: _cumprod_vjp(g, x, out, axis)),
+)
+def cumprod(x: Any, *, axis: int) -> Any:
+    """The product of the elements so far along an axis."""
+    return doubling(x, axis, lambda x, by: x * shifted(x, axis, by, 1))
+
+
+def _cumprod_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
+    """(The product before i) * sum over k >= i of g[k] * (the product between i and k)."""
+    return cj(shifted(out, axis, 1, 1)) * affine_back(cj(shifted(x, axis, -1, 0)), g, axis)
+
+
+@_scan(
+    "logcumsumexp(x: Tensor, *, axis: Axis) -> Tensor",
+    dtype=real_floating,
+    vjp=dict(x=lambda g, x, out, axis: _logcumsumexp_vjp(g, x, out, axis)),
+)
+def logcumsumexp(x: Any, *, axis: int) -> Any:
+    """The logarithm of the sum of exponentials so far along an axis, without overflow."""
+    return doubling(x, axis, lambda x, by: logaddexp(x, shifted(x, axis, by, -float("inf"))))
+
+
+def _logcumsumexp_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
+    """out[k] depends on out[k - 1] with the weight exp(out[k - 1] - out[k]), and on x[k] with exp(x[k] - out[k])."""
+    weight = _share(out, shifted(out, axis, -1, float("inf")))
+    return _share(x, out) * affine_back(weight, g, axis)
+
+
+def _share(part: Any, whole: Any) -> Any:
+    """exp(part - whole), and 0 where both are -inf."""
+    nothing = part == -float("inf")
+    return where(nothing, 0.0, exp(where(nothing, 0.0, part) - where(nothing, 0.0, whole)))
+
+
+def _extremes(x: Any, axis: int, keeps: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+    """The running extreme and its latest index: an element stays where ``keeps(it, the one before)`` or it is nan."""
+
+    def step(pair: tuple[Any, Any], by: int) -> tuple[Any, Any]:
+        values, indices = pair
+        before, where_before = shifted(values, axis, by, 0), shifted(indices, axis, by, -1)
+        replaced = (where_before >= 0) & logical_not(keeps(values, before) | isnan(values))
+        return where(replaced, before, values), where(replaced, where_before, indices)
+
+    start = storage.expand(positions(x, axis), tuple(x.shape))
+    values, indices = doubling((storage.clone(x), storage.clone(start, order="C")), axis, step)
+    return values, indices
+
+
+_RUNNING = ordered.but("running", result=("same", "index"))
+
+
+@_scan(
+    "cummax(x: Tensor, *, axis: Axis) -> (values: Tensor, indices: Tensor)",
+    infer=_pair,
+    dtype=_RUNNING,
+    upcast=False,
+    vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
+)
+def running_max(x: Any, *, axis: int) -> Any:
+    """The largest element so far along an axis, and where it stands; nan wins."""
+    return _extremes(x, axis, lambda new, old: new >= old)
+
+
+@_scan(
+    "cummin(x: Tensor, *, axis: Axis) -> (values: Tensor, indices: Tensor)",
+    infer=_pair,
+    dtype=_RUNNING,
+    upcast=False,
+    vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
+)
+def running_min(x: Any, *, axis: int) -> Any:
+    """The smallest element so far along an axis, and where it stands; nan wins."""
+    return _extremes(x, axis, lambda new, old: new <= old)
+
+
+# -- public functions --------------------------------------------------------------------------------
+def in_dtype(x: Any, dtype: Any) -> Any:
+    """``x`` in the dtype that the result is to have."""
+    return x if dtype is None or x.dtype is dt.as_dtype(dtype) else storage.cast(x, dtype=dtype)
+
+
+def deliver(name: str, result: Any, dtype: Any = None, out: Any = None) -> Any:
+    """The result in ``dtype``, written to ``out`` where there is one."""
+    result = in_dtype(result, dtype)
+    if out is None:
+        return result
+    from flambeau.core.autograd.inplace import write_out
+
+    return write_out(OPS[name], out, result)
+
+
+def cumsum_(input: Any, dim: Any, *, dtype: Any = None, out: Any = None) -> Any:
+    """The sum of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
+
+    >>> import flambeau as fb
+    >>> fb.cumsum(fb.tensor([1, 2, 3]), 0)
+    tensor([1, 3, 6])
+    """
+    return deliver("cumsum", along(cumsum, in_dtype(input, dtype), dim), dtype, out)
+
+
+def cumprod_(input: Any, dim: Any, *, dtype: Any = None, out: Any = None) -> Any:
+    """The product of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
+
+    >>> import flambeau as fb
+    >>> fb.cumprod(fb.tensor([1, 2, 3]), 0)
+    tensor([1, 2, 6])
+    """
+    return deliver("cumprod", along(cumprod, in_dtype(input, dtype), dim), dtype, out)
+
+
+def logcumsumexp_(input: Any, dim: Any, *, out: Any = None) -> Any:
+    """log(cumsum(exp(input))) along ``dim`` without overflow; floating dtypes."""
+    return deliver("logcumsumexp", along(logcumsumexp, input, dim), None, out)
+
+
+def cummax(input: Any, dim: Any, *, out: Any = None) -> Any:
+    """(values, indices): the largest element up to each along ``dim``, and the index of its last occurrence.
+
+    >>> import flambeau as fb
+    >>> fb.cummax(fb.tensor([1, 3, 2]), 0).values
+    tensor([1, 3, 3])
+    """
+    return deliver("cummax", ValuesIndices(*along(running_max, input, dim)), None, out)
+
+
+def cummin(input: Any, dim: Any, *, out: Any = None) -> Any:
+    """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence."""
+    return deliver("cummin", ValuesIndices(*along(running_min, input, dim)), None, out)
+
+
+def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    """The ``n``-th differences of neighbours along ``dim``, after joining ``prepend`` and ``append``.
+
+    >>> import flambeau as fb
+    >>> fb.diff(fb.tensor([1, 4, 9]))
+    tensor([3, 5])
+    """
+    if input.ndim == 0:
+        raise ShapeError("diff: input must have at least one dimension, got a 0-d tensor")
+    if n < 0:
+        raise ValueError(f"diff: n must not be negative, got {n}")
+    axis = normal_axis(dim, input.ndim)
+    parts = [t for t in (prepend, input, append) if t is not None]
+    x = storage.cat(parts, axis) if len(parts) > 1 else input
+    for _ in range(min(n, x.shape[axis])):
+        before, after = cut(x, axis, 0, x.shape[axis] - 1), cut(x, axis, 1, x.shape[axis])
+        x = after != before if x.dtype is dt.bool_ else after - before
+    return x if n else x.clone()
+
+
+def trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
+    """The integral along ``dim`` by the trapezoidal rule, over the places ``x`` or the even step ``dx`` (1)."""
+    return _areas("trapezoid", y, x, dx, dim).sum(normal_axis(dim, y.ndim))
+
+
+def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
+    """The integral up to each element but the first along ``dim`` by the trapezoidal rule."""
+    return cumsum_(_areas("cumulative_trapezoid", y, x, dx, dim), dim)
+
+
+def _areas(name: str, y: Any, x: Any, dx: Any, dim: int) -> Any:
+    """What stands between neighbours."""
+    if x is not None and dx is not None:
+        raise TypeError(f"{name}: give the places x or the step dx, not both")
+    axis = normal_axis(dim, y.ndim)
+    n = y.shape[axis]
+    middle = (cut(y, axis, 0, n - 1) + cut(y, axis, 1, n)) / 2
+    if x is None:
+        return middle * (1.0 if dx is None else dx)
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
+    if x.ndim == 1 and y.ndim > 1:
+        x = x.reshape(tuple(x.shape[0] if i == axis else 1 for i in range(y.ndim)))
+    return middle * diff(x, dim=axis if x.ndim == y.ndim else dim)
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "cumsum": cumsum_,
+    "cumprod": cumprod_,
+    "logcumsumexp": logcumsumexp_,
+    "cummax": cummax,
+    "cummin": cummin,
+    "diff": diff,
+}
+FUNCTIONS = METHODS | {"trapezoid": trapezoid, "trapz": trapezoid, "cumulative_trapezoid": cumulative_trapezoid}
