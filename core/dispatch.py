@@ -15,11 +15,11 @@ from flambeau.backends.base import Backend, Kernel
 from flambeau.core import config, registry
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.compile import _namespace, compiled
-from flambeau.core.autograd.graph import edge_of
+from flambeau.core.autograd.graph import edge_of, make_view
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError
-from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
+from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, VIEW, Op
 from flambeau.core.state import State, current, put
 
 Tensor: Any = None  # set by core.tensor, which imports this module
@@ -237,9 +237,9 @@ def execute(op: Op, args: list[Any], params: dict[str, Any], key: Key, state: St
             return _record(op, args, params, out, state)
         return decompose(op, args, params, key)
     out = _invoke(op, kernel, args, params, key, state)
-    if wants or (state.grad and not op.differentiable):
-        return _record(op, args, params, out, state) if wants else out
-    return out
+    if op.family is VIEW:
+        return make_view(args[0], out, op, params, state.grad)
+    return _record(op, args, params, out, state) if wants else out
 
 
 def decompose(op: Op, args: list[Any], params: dict[str, Any], key: Key) -> Any:

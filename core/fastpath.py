@@ -15,7 +15,7 @@ from typing import Any
 from flambeau.core import dispatch, state
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.compile import compiled
-from flambeau.core.record import CREATE, ELEMENTWISE, Op
+from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
 
 #: How a param of a type reaches the kernel in the fast path; other types pass as they are.
@@ -70,8 +70,30 @@ def has_fast_path(op: Op) -> bool:
     )
 
 
+def view_source(op: Op) -> str:
+    """The text of a view's function: the params as they are, tuples for shapes; a View link on the result."""
+    x, params = op.schema.operands[0].public, op.schema.params
+    tuples = " and ".join(f"{p.public}.__class__ is tuple" for p in params if p.type in ("Ints", "Index"))
+    values = ", ".join(f"{p.name!r}: {p.public}" for p in params)
+    passed = "".join(f", {p.name}={p.public}" for p in params)
+    return f"""def {op.name}({_signature(op)}, **kw):
+    try:
+        key = {x}._key
+        state = get()
+        if state.plain and key.level is None and not kw{" and " + tuples if tuples else ""}:
+            out = Tensor()
+            out._array = key.{op.name}({x}._array{passed})
+            out._key = key
+            return make_view({x}, out, OP, {{{values}}}, state.grad)
+    except Exception: pass
+    return {_slow_call(op)}
+"""
+
+
 def source(op: Op) -> str:
     """The text of the op's public function."""
+    if op.family is VIEW and op.dtype.results == ("same",) and all(p.type in ("Ints", "Index") for p in op.schema.params):
+        return view_source(op)
     head = f"def {op.name}({_signature(op)}, **kw):"
     if not has_fast_path(op):
         return f"{head}\n    return {_slow_call(op)}\n"
@@ -215,11 +237,11 @@ def inplace_source(op: Op) -> str:
 
 # -- functions ---------------------------------------------------------------------------------------
 def _namespace(op: Op) -> dict[str, Any]:
-    from flambeau.core.autograd.graph import View
+    from flambeau.core.autograd.graph import View, make_view
     from flambeau.core.autograd.inplace import in_place
 
     scope: dict[str, Any] = dict(
-        OP=op, get=state.get, slow=slow, Tensor=dispatch.Tensor, AXES=AXES, AXIS=AXIS, REQUIRED=REQUIRED, View=View,
+        OP=op, get=state.get, slow=slow, Tensor=dispatch.Tensor, AXES=AXES, AXIS=AXIS, REQUIRED=REQUIRED, View=View, make_view=make_view,
         infer=op.infer, in_place=in_place, operand_types=(dispatch.Tensor, bool, int, float, complex),
     )  # fmt: skip
 

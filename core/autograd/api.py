@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau.core.autograd.engine import run_backward
 from flambeau.core.autograd.graph import edge_of
+from flambeau.core.dispatch import tensor_of
 from flambeau.core.tensor import Tensor
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, ShapeError
@@ -18,8 +19,6 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 
 def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Any, Any]]:
     """(edge, gradient) for each output; a scalar's gradient is 1."""
-    from flambeau.core.creation import full_like
-
     if len(grads) != len(outputs):
         raise GradientError(f"got {len(outputs)} tensors and {len(grads)} gradients; give one per tensor, or None")
     roots = []
@@ -37,13 +36,23 @@ def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[
                 )
             if out._key.dtype.category > FLOATING:
                 raise GradientError(f"grad can be implicitly created only for real scalar outputs, but got {out.dtype}")
-            grad = full_like(out, 1)
+            grad = _one(out)
         elif grad._array.shape != out._array.shape:
             raise ShapeError(
                 f"Mismatch in shape: grad_output[{i}] has a shape of {tuple(grad.shape)} and output[{i}] has a shape of {tuple(out.shape)}"
             )
         roots.append((edge, grad))
     return roots
+
+
+def _one(out: Any) -> Any:
+    """The gradient of a scalar with respect to itself, in memory of its own."""
+    key = out._key
+    if key.level is None and out._array.shape == ():
+        return tensor_of(key.wrap(1.0), key)
+    from flambeau.core.creation import full_like
+
+    return full_like(out, 1)
 
 
 def backward(

@@ -225,6 +225,25 @@ def edge_of(x: Any) -> Any:
     return link
 
 
+def make_view(x: Any, out: Any, op: Any, params: dict[str, Any], grad_mode: bool) -> Any:
+    """Link ``out``, which shares the storage of ``x``, as the view that ``op`` made of it."""
+    box = x._box
+    if box is None:
+        box = x._box = Box()
+    out._box = box
+    view = View()
+    link = x._node
+    if link.__class__ is View:
+        view.base, view.parent = link.base, link
+    else:
+        view.base, view.parent = x, None
+    view.op, view.params, view.box = op, params, box
+    view.in_shape, view.shape, view.key = x._array.shape, out._array.shape, out._key
+    view.node, view.generation, view.grad_mode = None, -1, grad_mode
+    out._node = view
+    return out
+
+
 SELF = object()  # the edge of a saved output: the node itself
 
 
