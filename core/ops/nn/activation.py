@@ -11,29 +11,127 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.core.ops.elementwise import abs, elementwise, exp, minimum, sigmoid, tanh, where
-from flambeau.core.record import DTypeRule, floating, ordered, real_floating
+from flambeau.core.record import DTypeRule, ordered, real_floating
 
-_SQRT_HALF = math.sqrt(0.5)
-_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 _DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
-_CUBIC = 0.044715
+_TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
-def activation(name: str, expr: str, slope: str, bend: Callable[[Any], Any], dtype: DTypeRule = real_floating) -> Any:
-    """An activation, and the record ``<name>_grad`` of its derivative times the gradient.
+def _record(schema: str, expr: str, vjp: Any, dtype: DTypeRule = real_floating) -> Any:
+    return elementwise(schema, expr, vjp=vjp, dtype=dtype, method=False, inplace=False)
 
-    ``slope`` is the derivative as an expression and ``bend`` the second derivative in ops.
+
+def activation(name: str, expr: str, slope: str, bend: Callable[[Any], Any]) -> Any:
+    """An activation, and the record ``<name>_grad``: its derivative times the gradient.
+
+    ``slope`` is the derivative as an expression, ``bend`` the second derivative in ops.
     """
     lets, semicolon, result = slope.rpartition(";")
-    grad = elementwise(
-        f"{name}_grad(g: Tensor, x: Tensor) -> Tensor",
-        f"{lets}{semicolon} g * ({result.strip()})",
-        dtype=dtype,
-        method=False,
-        inplace=False,
-        vjp=dict(g=lambda g, x: grad(g, x), x=lambda _cotangent, g, x: _cotangent * g * bend(x)),
-        doc=f"The gradient of {name} at ``x``, times ``g``.",
+    gradient = _record(
+        f"{name}_grad(grad: Tensor, x: Tensor) -> Tensor",
+        f"{lets}{semicolon} grad * ({result.strip()})",
+        dict(grad=lambda g, x: gradient(g, x), x=lambda g, grad, x: g * grad * bend(x)),
     )
-    return elementwise(
-        f"{name}(x: Tensor) -> Tensor", expr, dtype=dtype, method=False, inplace=False, vjp=dict(x=lambda g, x: grad(g, x))
-    )
+    return _record(f"{name}(x: Tensor) -> Tensor", expr, dict(x=lambda g, x: gradient(g, x)))
+
+
+# -- smooth ------------------------------------------------------------------------------------------
+def _gelu_bend(x: Any) -> Any:
+    return exp(-0.5 * x * x) * (2 - x * x) * _DENSITY_AT_0
+
+
+def _gelu_tanh_bend(x: Any) -> Any:
+    t = tanh(_TANH_SCALE * (x + _TANH_CUBIC * x * x * x))
+    inner = _TANH_SCALE * (1 + 3 * _TANH_CUBIC * x * x)
+    return (1 - t * t) * (inner + 0.5 * x * (6 * _TANH_SCALE * _TANH_CUBIC * x - 2 * t * inner * inner))
+
+
+def _silu_bend(x: Any) -> Any:
+    s = sigmoid(x)
+    return s * (1 - s) * (2 + x * (1 - 2 * s))
+
+
+def _mish_bend(x: Any) -> Any:
+    t, s = tanh(softplus(x, 1.0, 20.0)), sigmoid(x)
+    rise = s * (1 - t * t)
+    return 2 * rise + x * rise * (1 - s - 2 * t * s)
+
+
+#: x Φ(x) with the normal distribution function Φ. Hendrycks and Gimpel, arXiv:1606.08415.
+gelu = activation(
+    "gelu",
+    "0.5 * x * (1 + erf(x * 0.7071067811865476))",
+    "0.5 * (1 + erf(x * 0.7071067811865476)) + x * exp(-0.5 * x * x) * 0.3989422804014327",
+    _gelu_bend,
+)
+gelu_tanh = activation(
+    "gelu_tanh",
+    "0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))",
+    "let t = tanh(0.7978845608028654 * (x + 0.044715 * x * x * x));"
+    "0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608028654 * (1 + 0.134145 * x * x)",
+    _gelu_tanh_bend,
+)
+silu = activation("silu", "x / (1 + exp(-x))", "let s = 1 / (1 + exp(-x)); s * (1 + x * (1 - s))", _silu_bend)
+mish = activation(
+    "mish",
+    "x * tanh(maximum(x, 0) + log1p(exp(-abs(x))))",
+    "let t = tanh(maximum(x, 0) + log1p(exp(-abs(x)))); t + x * (1 - t * t) / (1 + exp(-x))",
+    _mish_bend,
+)
+softplus = _record(
+    "softplus(x: Tensor, beta: Tensor, threshold: Tensor) -> Tensor",
+    "where(x * beta > threshold, x, log1p(exp(x * beta)) / beta)",
+    dict(x=lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid(x * beta))),
+)
+logsigmoid = _record(
+    "logsigmoid(x: Tensor) -> Tensor",
+    "minimum(x, 0) - log1p(exp(-abs(x)))",
+    dict(x=lambda g, x: g * sigmoid(-x)),
+)
+softsign = _record("softsign(x: Tensor) -> Tensor", "x / (1 + abs(x))", dict(x=lambda g, x: g / (1 + abs(x)).square()))
+tanhshrink = _record("tanhshrink(x: Tensor) -> Tensor", "x - tanh(x)", dict(x=lambda g, x: g * tanh(x).square()))
+
+# -- with a corner -----------------------------------------------------------------------------------
+leaky_relu = _record(
+    "leaky_relu(x: Tensor, slope: Tensor) -> Tensor",
+    "where(x > 0, x, x * slope)",
+    dict(x=lambda g, x, slope: where(x > 0, g, g * slope), slope=lambda g, x: where(x > 0, 0.0, g * x)),
+)
+#: scale * x above 0, scale * alpha * (exp(rate * x) - 1) below: ELU, SELU and CELU by their constants.
+elu = _record(
+    "elu(x: Tensor, alpha: Tensor, scale: Tensor, rate: Tensor) -> Tensor",
+    "where(x > 0, scale * x, scale * alpha * expm1(minimum(x, 0) * rate))",
+    dict(x=lambda g, x, alpha, scale, rate: where(x > 0, g * scale, g * (alpha * scale * rate) * exp(minimum(x, 0.0) * rate))),
+)
+hardtanh = _record(
+    "hardtanh(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
+    "where(x < low, low, where(x > high, high, x))",
+    dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0)),
+    dtype=ordered,
+)
+hardsigmoid = _record(
+    "hardsigmoid(x: Tensor) -> Tensor",
+    "where(x < -3, 0, where(x > 3, 1, x / 6 + 0.5))",
+    dict(x=lambda g, x: where(abs(x) < 3, g / 6, 0.0)),
+)
+hardswish = _record(
+    "hardswish(x: Tensor) -> Tensor",
+    "where(x < -3, 0, where(x > 3, x, x * (x / 6 + 0.5)))",
+    dict(x=lambda g, x: where(x > 3, g, where(x < -3, 0.0, g * (x / 3 + 0.5)))),
+)
+softshrink = _record(
+    "softshrink(x: Tensor, edge: Tensor) -> Tensor",
+    "where(x > edge, x - edge, where(x < -edge, x + edge, x * 0))",
+    dict(x=lambda g, x, edge: where(abs(x) > edge, g, 0.0)),
+)
+hardshrink = _record(
+    "hardshrink(x: Tensor, edge: Tensor) -> Tensor",
+    "where(abs(x) <= edge, 0, x)",
+    dict(x=lambda g, x, edge: where(abs(x) <= edge, 0.0, g)),
+)
+threshold = _record(
+    "threshold(x: Tensor, edge: Tensor, value: Tensor) -> Tensor",
+    "where(x <= edge, value, x)",
+    dict(x=lambda g, x, edge: where(x <= edge, 0.0, g)),
+    dtype=ordered,
+)

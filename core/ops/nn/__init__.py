@@ -1,0 +1,33 @@
+"""Ops of neural networks that a backend may fuse; each has a body of simpler ops and a gradient of its own.
+
+``flambeau.nn.functional`` gives them torch's signatures.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.core.ops.nn import activation, conv, loss, norm, pool, softmax, sparse
+from flambeau.core.ops.nn.softmax import log_softmax as _log_softmax
+from flambeau.core.ops.nn.softmax import softmax as _softmax
+
+
+def softmax_of(input: Any, dim: int, dtype: Any = None) -> Any:
+    """exp(input) over its sum along ``dim``, computed in ``dtype`` if given; integers become floats.
+
+    >>> import flambeau as fb
+    >>> fb.softmax(fb.tensor([0.0, 0.0]), 0)
+    tensor([0.5000, 0.5000])
+    """
+    return _softmax(input if dtype is None else input.to(dtype), dim)
+
+
+def log_softmax_of(input: Any, dim: int, dtype: Any = None) -> Any:
+    """The logarithm of softmax along ``dim``, computed in ``dtype`` if given."""
+    return _log_softmax(input if dtype is None else input.to(dtype), dim)
+
+
+FUNCTIONS = {"softmax": softmax_of, "log_softmax": log_softmax_of}
+METHODS = {"softmax": softmax_of, "log_softmax": log_softmax_of}
+
+__all__ = ["FUNCTIONS", "METHODS", "activation", "conv", "loss", "norm", "pool", "softmax", "sparse"]

@@ -1,0 +1,161 @@
+"""Convolutions of any number of dimensions and both their gradients, each a matmul over windows of its input.
+
+The three are each other's gradients: conv_grad_input is also the transposed convolution. Shapes: input
+(N, C, *S), weight (O, C / groups, *K), result (N, O, *L).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.nn.rules import all_but_channel
+from flambeau.core.ops.storage import pad
+from flambeau.core.record import DTypeRule, composite, floating
+
+_FLOATS: DTypeRule = floating
+Ints = tuple[int, ...]
+
+
+def conv_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """How many windows fit."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def _conv_infer(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Ints:
+    n = len(weight) - 2
+    name, where = f"conv{n}d", f"input of shape {tuple(x)} and weight of shape {tuple(weight)}"
+    if n < 1 or len(x) != len(weight):
+        raise ShapeError(f"conv: input must be (N, C, *sizes) and weight (O, C / groups, *kernel), got {where}")
+    if groups < 1 or weight[0] % groups or x[1] != weight[1] * groups:
+        raise ShapeError(
+            f"{name}: {where} do not fit with groups={groups}: the input has {x[1]} channels, "
+            f"the weight takes {weight[1] * groups}, and its {weight[0]} output channels must divide by groups"
+        )
+    if bias is not None and tuple(bias) != (weight[0],):
+        raise ShapeError(f"{name}: bias of shape {tuple(bias)} must be ({weight[0]},), one per output channel of weight {tuple(weight)}")
+    for option, value, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
+        if len(value) != n or any(v < least for v in value):
+            raise ShapeError(f"{name}: {option} must be {n} numbers of at least {least}, got {tuple(value)}")
+    sizes = tuple(map(conv_size, x[2:], weight[2:], stride, padding, dilation))
+    if any(s < 1 for s in sizes) or 0 in weight[2:]:
+        raise ShapeError(
+            f"{name}: the kernel does not fit into {where} with padding={tuple(padding)} and dilation={tuple(dilation)}"
+        )
+    return (x[0], weight[0], *sizes)
+
+
+# -- pieces ------------------------------------------------------------------------------------------
+def padded(x: Any, before: Sequence[int], after: Sequence[int], value: float = 0) -> Any:
+    """Space (negative: less) before and after along the axes from 2."""
+    widths = ((0, 0), (0, 0), *zip(before, after, strict=True))
+    return pad(x, widths=widths, value=value) if any(a or b for a, b in widths) else x
+
+
+def windows(x: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Any:
+    """A view (N, C, *L, *K) of (N, C, *S): every window of every place."""
+    for i, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        x = x.unfold(2 + i, d * (k - 1) + 1, s)
+        if d > 1:
+            x = x[..., ::d]
+    return x
+
+
+def spread(x: Any, stride: Sequence[int]) -> Any:
+    """The input (N, C, *L) as (N, C, *(L * stride)), every element followed by stride - 1 zeros."""
+    n = len(stride)
+    if all(s == 1 for s in stride):
+        return x
+    lead, sizes = x.shape[:2], x.shape[2:]
+    x = x.reshape(*lead, *(v for size in sizes for v in (size, 1)))
+    widths = ((0, 0), (0, 0), *(w for s in stride for w in ((0, 0), (0, s - 1))))
+    return pad(x, widths=widths, value=0).reshape(*lead, *(sizes[i] * stride[i] for i in range(n)))
+
+
+def grouped_windows(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """Windows as a view (N, groups, C / groups, *L, *K)."""
+    w = windows(padded(x, padding, padding), kernel, stride, dilation)
+    return w.reshape(w.shape[0], groups, w.shape[1] // groups, *w.shape[2:])
+
+
+# -- the three ---------------------------------------------------------------------------------------
+_OPTIONS = "stride: Ints, padding: Ints, dilation: Ints, groups: int"
+
+
+@composite(
+    f"conv(x: Tensor, weight: Tensor, bias: Tensor?, *, {_OPTIONS}) -> Tensor",
+    infer=_conv_infer,
+    dtype=_FLOATS,
+    check=True,
+    method=False,
+    vjp=dict(
+        x=lambda g, weight, x_shape, stride, padding, dilation, groups: conv_grad_input(
+            g, weight, tuple(x_shape), stride, padding, dilation, groups
+        ),
+        weight=lambda g, x, weight_shape, stride, padding, dilation, groups: conv_grad_weight(
+            g, x, tuple(weight_shape), stride, padding, dilation, groups
+        ),
+        bias=lambda g: g.sum(dim=all_but_channel(g.ndim)),
+    ),
+)
+def conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """Cross-correlation of ``x`` (N, C, *S) with ``weight`` (O, C / groups, *K), plus ``bias`` (O,)."""
+    out_channels, per_group, *kernel = weight.shape
+    n, rows = len(kernel), per_group * math.prod(kernel)
+    w = grouped_windows(x, kernel, stride, padding, dilation, groups)
+    sizes = w.shape[3 : 3 + n]
+    columns = w.permute(0, 1, 2, *range(3 + n, 3 + 2 * n), *range(3, 3 + n)).reshape(x.shape[0], groups, rows, -1)
+    out = (weight.reshape(groups, out_channels // groups, rows) @ columns).reshape(x.shape[0], out_channels, *sizes)
+    return out if bias is None else out + bias.reshape(-1, *[1] * n)
+
+
+@composite(
+    f"conv_grad_input(grad: Tensor, weight: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
+    infer=lambda grad, weight, *, shape, **p: shape,
+    dtype=_FLOATS,
+    method=False,
+    vjp=dict(
+        grad=lambda g, weight, stride, padding, dilation, groups: conv(g, weight, None, stride, padding, dilation, groups),
+        weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: conv_grad_weight(
+            grad, g, tuple(weight_shape), stride, padding, dilation, groups
+        ),
+    ),
+)
+def conv_grad_input(
+    grad: Any, weight: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
+    """The gradient of conv for an input of ``shape``: a convolution of the spread gradient with the turned weight."""
+    out_channels, per_group, *kernel = weight.shape
+    n = len(kernel)
+    turned = weight.reshape(groups, out_channels // groups, per_group, *kernel).transpose(1, 2)
+    turned = turned.flip(*range(3, 3 + n)).reshape(groups * per_group, out_channels // groups, *kernel)
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    before = [r - p for r, p in zip(reach, padding, strict=True)]
+    wide = spread(grad, stride)
+    after = [size + r - b - have for size, r, b, have in zip(shape[2:], reach, before, wide.shape[2:], strict=True)]
+    ones, zeros = (1,) * n, (0,) * n
+    return conv(padded(wide, before, after), turned, None, ones, zeros, tuple(dilation), groups)
+
+
+@composite(
+    f"conv_grad_weight(grad: Tensor, x: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
+    infer=lambda grad, x, *, shape, **p: shape,
+    dtype=_FLOATS,
+    method=False,
+    vjp=dict(
+        grad=lambda g, x, stride, padding, dilation, groups: conv(x, g, None, stride, padding, dilation, groups),
+        x=lambda g, grad, x_shape, stride, padding, dilation, groups: conv_grad_input(
+            grad, g, tuple(x_shape), stride, padding, dilation, groups
+        ),
+    ),
+)
+def conv_grad_weight(grad: Any, x: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """The gradient of conv for a weight of ``shape``: the gradient times the windows of the input."""
+    batch, out_channels = grad.shape[:2]
+    n, rows = len(shape) - 2, math.prod(shape[1:])
+    w = grouped_windows(x, shape[2:], stride, padding, dilation, groups)
+    w = w.permute(1, *range(3, 3 + n), 0, 2, *range(3 + n, 3 + 2 * n)).reshape(groups, -1, rows)
+    g = grad.reshape(batch, groups, out_channels // groups, -1).permute(1, 2, 3, 0)
+    return (g.reshape(groups, out_channels // groups, -1) @ w).reshape(tuple(shape))

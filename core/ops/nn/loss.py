@@ -1,0 +1,153 @@
+"""The parts of losses that a backend may fuse: one expression per element, and nll_loss with its sum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import abs, elementwise, log, maximum, sigmoid, sign, where
+from flambeau.core.record import composite, real_floating
+
+
+def _pair(name: str, expr: str, vjp: Any, operands: str = "x: Tensor, target: Tensor") -> Any:
+    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp=vjp, dtype=real_floating, method=False, inplace=False)
+
+
+squared_error = _pair(
+    "squared_error",
+    "(x - target) * (x - target)",
+    dict(x=lambda g, x, target: g * (2 * (x - target)), target=lambda g, x, target: g * (2 * (target - x))),
+)
+absolute_error = _pair(
+    "absolute_error",
+    "abs(x - target)",
+    dict(x=lambda g, x, target: g * sign(x - target), target=lambda g, x, target: g * sign(target - x)),
+)
+
+
+def _huber_slope(g: Any, difference: Any, delta: Any) -> Any:
+    return g * where(abs(difference) < delta, difference, delta * sign(difference))
+
+
+huber_error = _pair(
+    "huber_error",
+    "let d = abs(x - target); where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta))",
+    dict(
+        x=lambda g, x, target, delta: _huber_slope(g, x - target, delta),
+        target=lambda g, x, target, delta: _huber_slope(g, target - x, delta),
+    ),
+    "x: Tensor, target: Tensor, delta: Tensor",
+)
+#: -(target * log(x) + (1 - target) * log(1 - x)), each logarithm at least -100, as torch does.
+cross_entropy_of_probability = _pair(
+    "cross_entropy_of_probability",
+    "(target - 1) * maximum(log1p(-x), -100) - target * maximum(log(x), -100)",
+    dict(
+        x=lambda g, x, target: g * (x - target) / maximum((1 - x) * x, 1e-12),
+        target=lambda g, x: g * (maximum((-x).log1p(), -100.0) - maximum(log(x), -100.0)),
+    ),
+)
+#: The same of sigmoid(x), with the loss of positives weighted by ``positive``.
+cross_entropy_of_logit = _pair(
+    "cross_entropy_of_logit",
+    "(1 - target) * x + (1 + (positive - 1) * target) * (log1p(exp(-abs(x))) + maximum(-x, 0))",
+    dict(
+        x=lambda g, x, target, positive: g * (positive * target * (sigmoid(x) - 1) + (1 - target) * sigmoid(x)),
+        target=lambda g, x, positive: g * (softplus_of_minus(x) * (positive - 1) - x),
+        positive=lambda g, x, target: g * target * softplus_of_minus(x),
+    ),
+    "x: Tensor, target: Tensor, positive: Tensor",
+)
+
+
+def softplus_of_minus(x: Any) -> Any:
+    """log(1 + exp(-x))."""
+    return (-abs(x)).exp().log1p() + maximum(-x, 0.0)
+
+
+# -- negative log likelihood -------------------------------------------------------------------------
+_NLL = "ignore_index: int, reduction: str"
+
+
+def _nll_infer(x: Any, target: Any, weight: Any, *, reduction: str, **p: Any) -> Any:
+    if not x or len(target) != max(len(x) - 1, 0) or (*x[:1], *x[2:]) != tuple(target) and len(x) > 1:
+        raise ShapeError(
+            f"nll_loss: input must be (N, C, ...) or (C,) and target (N, ...) or (), got input of shape {tuple(x)} "
+            f"and target of shape {tuple(target)}"
+        )
+    classes = x[1] if len(x) > 1 else x[0]
+    if weight is not None and tuple(weight) != (classes,):
+        raise ShapeError(f"nll_loss: weight of shape {tuple(weight)} must be ({classes},), one per class of input {tuple(x)}")
+    return (tuple(target) if reduction == "none" else ()), ()
+
+
+def _class_axis(ndim: int) -> int:
+    return 1 if ndim > 1 else 0
+
+
+def _weights(x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, Any]:
+    """Targets with a class in place of the ignored one, and the weight of each."""
+    kept = target != ignore_index
+    safe = where(kept, target, 0)
+    if weight is None:
+        return safe, kept.to(x.dtype)
+    return safe, where(kept, weight.take_along_dim(safe.reshape(-1), 0).reshape(target.shape), 0.0)
+
+
+@composite(
+    f"nll_loss(x: Tensor, target: Tensor, weight: Tensor?, *, {_NLL}) -> (out: Tensor, total: Tensor)",
+    infer=_nll_infer,
+    dtype=real_floating,
+    kinds={"target": "index"},
+    check=True,
+    method=False,
+    vjp=dict(
+        x=lambda g, x_shape, target, weight, total, ignore_index, reduction: nll_loss_grad(
+            g[0], target, weight, total, tuple(x_shape), ignore_index, reduction
+        )
+    ),
+)
+def nll_loss(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
+    """Minus the log probability of each target class, weighted, and the sum of the weights.
+
+    ``x`` is (N, C, ...) or (C,), ``target`` (N, ...) or () of classes; the weight of ``ignore_index`` is 0.
+    """
+    safe, weights = _weights(x, target, weight, ignore_index)
+    axis = _class_axis(x.ndim)
+    losses = -(x.gather(axis, safe.unsqueeze(axis)).squeeze(axis)) * weights
+    losses = where(weights == 0, 0.0, losses)  # an ignored -inf is 0, not nan
+    total = weights.sum()
+    if reduction == "none":
+        return losses, total
+    return (losses.sum() / total if reduction == "mean" else losses.sum()), total
+
+
+@composite(
+    f"nll_loss_grad(grad: Tensor, target: Tensor, weight: Tensor?, total: Tensor, *, shape: Ints, {_NLL}) -> Tensor",
+    infer=lambda grad, target, weight, total, *, shape, **p: shape,
+    dtype=real_floating,
+    kinds={"target": "index"},
+    method=False,
+    vjp=dict(
+        grad=lambda g, target, weight, total, ignore_index, reduction: _nll_grad_back(
+            g, target, weight, total, ignore_index, reduction
+        )
+    ),
+)
+def nll_loss_grad(
+    grad: Any, target: Any, weight: Any, total: Any, *, shape: Any, ignore_index: int, reduction: str
+) -> Any:
+    """The gradient of nll_loss for an input of ``shape``."""
+    axis = _class_axis(len(shape))
+    safe, weights = _weights(grad, target, weight, ignore_index)
+    scaled = -(grad / total if reduction == "mean" else grad) * weights
+    return grad.new_zeros(shape).scatter_add(axis, safe.unsqueeze(axis), scaled.unsqueeze(axis))
+
+
+def _nll_grad_back(g: Any, target: Any, weight: Any, total: Any, ignore_index: int, reduction: str) -> Any:
+    axis = _class_axis(g.ndim)
+    safe, weights = _weights(g, target, weight, ignore_index)
+    back = -g.gather(axis, safe.unsqueeze(axis)).squeeze(axis) * weights
+    return back if reduction == "none" else back.sum() / total if reduction == "mean" else back.sum()
+
+

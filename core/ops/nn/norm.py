@@ -1,0 +1,219 @@
+"""Normalisation: over the last axes (layer_norm, rms_norm) and per channel over a batch (batch_norm).
+
+Variances are the mean square of the centred values (two passes), biased as in the papers: Ba, Kiros and
+Hinton, arXiv:1607.06450; Zhang and Sennrich, arXiv:1910.07467; Ioffe and Szegedy, arXiv:1502.03167.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import elementwise, rsqrt
+from flambeau.core.ops.nn.rules import all_but_channel, per_channel, through_body
+from flambeau.core.record import composite, real_floating
+
+
+def _normalised_infer(name: str) -> Any:
+    def infer(x: Any, weight: Any, bias: Any = None, *, normalized_shape: Any, **p: Any) -> Any:
+        wanted = tuple(normalized_shape)
+        if not wanted or tuple(x[-len(wanted) :]) != wanted:
+            raise ShapeError(f"{name}: normalized_shape {wanted} must be the last sizes of input of shape {tuple(x)}")
+        for which, s in (("weight", weight), ("bias", bias)):
+            if s is not None and tuple(s) != wanted:
+                raise ShapeError(f"{name}: {which} of shape {tuple(s)} must have normalized_shape {wanted}")
+        return x
+
+    return infer
+
+
+def _gradient_infer(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+    return x, tuple(normalized_shape), tuple(normalized_shape)
+
+
+def _last(normalized_shape: Any) -> tuple[int, ...]:
+    return tuple(range(-len(normalized_shape), 0))
+
+
+def _over_rows(x: Any, count: int) -> Any:
+    """The sum over every axis but the last ``count``."""
+    lead = tuple(range(x.ndim - count))
+    return x.sum(dim=lead) if lead else x
+
+
+def _scaled(x: Any, weight: Any, bias: Any = None) -> Any:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+# -- layer_norm --------------------------------------------------------------------------------------
+def _standard(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
+    """``x`` with mean 0 and variance 1 over ``axes``, and one over its standard deviation."""
+    centred = x - x.mean(dim=axes, keepdim=True)
+    rstd = rsqrt(centred.square().mean(dim=axes, keepdim=True) + eps)
+    return centred * rstd, rstd
+
+
+@composite(
+    "layer_norm(x: Tensor, weight: Tensor?, bias: Tensor?, *, normalized_shape: Ints, eps: float) -> Tensor",
+    infer=_normalised_infer("layer_norm"),
+    dtype=real_floating,
+    check=True,
+    method=False,
+    vjp=lambda g, needs, x, weight, normalized_shape, eps: layer_norm_grad(g, x, weight, normalized_shape, eps),
+)
+def layer_norm(x: Any, weight: Any, bias: Any, *, normalized_shape: Any, eps: float) -> Any:
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are ``normalized_shape``."""
+    return _scaled(_standard(x, _last(normalized_shape), eps)[0], weight, bias)
+
+
+def _layer_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+    axes = _last(normalized_shape)
+    standard, rstd = _standard(x, axes, eps)
+    inner = grad if weight is None else grad * weight
+    along = (inner * standard).mean(dim=axes, keepdim=True)
+    of_x = rstd * (inner - inner.mean(dim=axes, keepdim=True) - standard * along)
+    return of_x, _over_rows(grad * standard, len(axes)), _over_rows(grad, len(axes))
+
+
+layer_norm_grad = composite(
+    "layer_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
+    " -> (of_x: Tensor, of_weight: Tensor, of_bias: Tensor)",
+    infer=_gradient_infer,
+    dtype=real_floating,
+    method=False,
+    doc="The gradients of layer_norm for its input, weight and bias.",
+    vjp=through_body(_layer_norm_grad, ("grad", "x", "weight"), ("normalized_shape", "eps")),
+)(_layer_norm_grad)
+
+
+# -- rms_norm ----------------------------------------------------------------------------------------
+def _by_rms(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
+    rrms = rsqrt(x.square().mean(dim=axes, keepdim=True) + eps)
+    return x * rrms, rrms
+
+
+@composite(
+    "rms_norm(x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float) -> Tensor",
+    infer=_normalised_infer("rms_norm"),
+    dtype=real_floating,
+    check=True,
+    method=False,
+    vjp=lambda g, needs, x, weight, normalized_shape, eps: rms_norm_grad(g, x, weight, normalized_shape, eps),
+)
+def rms_norm(x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+    """x / sqrt(mean(x²) + eps) * weight over the last axes, whose sizes are ``normalized_shape``."""
+    return _scaled(_by_rms(x, _last(normalized_shape), eps)[0], weight)
+
+
+def _rms_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+    axes = _last(normalized_shape)
+    standard, rrms = _by_rms(x, axes, eps)
+    inner = grad if weight is None else grad * weight
+    of_x = rrms * (inner - standard * (inner * standard).mean(dim=axes, keepdim=True))
+    return of_x, _over_rows(grad * standard, len(axes))
+
+
+rms_norm_grad = composite(
+    "rms_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
+    " -> (of_x: Tensor, of_weight: Tensor)",
+    infer=lambda *shapes, **p: _gradient_infer(*shapes, **p)[:2],
+    dtype=real_floating,
+    method=False,
+    doc="The gradients of rms_norm for its input and weight.",
+    vjp=through_body(_rms_norm_grad, ("grad", "x", "weight"), ("normalized_shape", "eps")),
+)(_rms_norm_grad)
+
+# -- batch_norm --------------------------------------------------------------------------------------
+#: (x - mean) * scale + shift, the values of a channel broadcast: one pass.
+scale_shift = elementwise(
+    "scale_shift(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor",
+    "(x - mean) * scale + shift",
+    dtype=real_floating,
+    method=False,
+    inplace=False,
+    vjp=dict(
+        x=lambda g, scale: g * scale,
+        mean=lambda g, scale: -(g * scale),
+        scale=lambda g, x, mean: g * (x - mean),
+        shift=lambda g: g,
+    ),
+)
+#: grad * scale + (x - mean) * slope + shift: the gradient of batch_norm from values per channel, one pass.
+scale_shift_grad = elementwise(
+    "scale_shift_grad(grad: Tensor, scale: Tensor, x: Tensor, mean: Tensor, slope: Tensor, shift: Tensor) -> Tensor",
+    "grad * scale + (x - mean) * slope + shift",
+    dtype=real_floating,
+    method=False,
+    inplace=False,
+    vjp=dict(
+        grad=lambda g, scale: g * scale,
+        scale=lambda g, grad: g * grad,
+        x=lambda g, slope: g * slope,
+        mean=lambda g, slope: -(g * slope),
+        slope=lambda g, x, mean: g * (x - mean),
+        shift=lambda g: g,
+    ),
+)
+
+
+def _batch_norm_infer(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    if len(x) < 2:
+        raise ShapeError(f"batch_norm: input must be (N, C, ...), got shape {tuple(x)}")
+    for name, s in (("weight", weight), ("bias", bias)):
+        if s is not None and tuple(s) != (x[1],):
+            raise ShapeError(f"batch_norm: {name} of shape {tuple(s)} must be ({x[1]},) for input of shape {tuple(x)}")
+    return x, (x[1],), (x[1],)
+
+
+def _batch_norm_vjp(g: Any, needs: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float) -> tuple[Any, Any, Any]:
+    """Everything per channel first, so that the gradient of x is one pass (and those of mean and var cost nothing)."""
+    total, dot = batch_norm_sums(g[0], x, mean)
+    rstd = rsqrt(var + eps)
+    count = math.prod(x.shape) // max(x.shape[1], 1)
+    of_x = None
+    if needs[0]:
+        scale = rstd if weight is None else weight * rstd
+        slope = (2 * g[2] - scale * rstd * rstd * dot) / count
+        shift = (g[1] - scale * total) / count
+        of_x = scale_shift_grad(g[0], *(per_channel(v, x.ndim) if v is not x else v for v in (scale, x, mean, slope, shift)))
+    return of_x, dot * rstd, total
+
+
+@composite(
+    "batch_norm(x: Tensor, weight: Tensor?, bias: Tensor?, *, eps: float) -> (out: Tensor, mean: Tensor, var: Tensor)",
+    infer=_batch_norm_infer,
+    dtype=real_floating,
+    check=True,
+    method=False,
+    vjp=_batch_norm_vjp,
+)
+def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    """The input (N, C, ...) normalised by each channel's mean and biased variance, and those two."""
+    axes = all_but_channel(x.ndim)
+    mean = x.mean(dim=axes)
+    var = (x - per_channel(mean, x.ndim)).square().mean(dim=axes)
+    return normalised_by(x, mean, var, weight, bias, eps), mean, var
+
+
+def normalised_by(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """The input (N, C, ...) normalised by given values per channel."""
+    rstd = rsqrt(var + eps)
+    scale = rstd if weight is None else weight * rstd
+    return scale_shift(x, *(per_channel(v, x.ndim) for v in (mean, scale)), 0.0 if bias is None else per_channel(bias, x.ndim))
+
+
+def _sums(grad: Any, x: Any, mean: Any) -> Any:
+    axes = all_but_channel(x.ndim)
+    return grad.sum(dim=axes), (grad * (x - per_channel(mean, x.ndim))).sum(dim=axes)
+
+
+batch_norm_sums = composite(
+    "batch_norm_sums(grad: Tensor, x: Tensor, mean: Tensor) -> (total: Tensor, dot: Tensor)",
+    infer=lambda grad, x, mean: ((x[1],), (x[1],)),
+    dtype=real_floating,
+    method=False,
+    doc="Per channel of (N, C, ...): the sum of ``grad``, and of ``grad * (x - mean)``.",
+    vjp=through_body(_sums, ("grad", "x", "mean")),
+)(_sums)

@@ -1,0 +1,258 @@
+"""Pooling over windows of (N, C, *S): maximum with indices, and average."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau.core import dtype as dt
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.nn.conv import padded, spread, windows
+from flambeau.core.record import DTypeRule, composite, ordered, real_floating
+
+Ints = tuple[int, ...]
+
+
+def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
+    """How many windows there are; with ``ceil`` a last one may stick out, if it starts inside."""
+    room = size + 2 * padding - dilation * (kernel - 1) - 1
+    count = (room + (stride - 1 if ceil else 0)) // stride + 1
+    if ceil and (count - 1) * stride >= size + padding:
+        count -= 1
+    return count
+
+
+def _sizes(name: str, x: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool) -> Ints:
+    n = len(kernel)
+    name = f"{name}{n}d"
+    if len(x) != n + 2:
+        raise ShapeError(f"{name}: input must have {n + 2} dimensions (N, C, and {n} sizes), got shape {tuple(x)}")
+    for option, value, least in (("kernel_size", kernel, 1), ("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
+        if len(value) != n or any(v < least for v in value):
+            raise ShapeError(f"{name}: {option} must be {n} numbers of at least {least}, got {tuple(value)}")
+    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise ShapeError(f"{name}: padding {tuple(padding)} must be at most half of kernel_size {tuple(kernel)}")
+    sizes = tuple(pool_size(*v, ceil) for v in zip(x[2:], kernel, stride, padding, dilation, strict=True))
+    if any(s < 1 for s in sizes):
+        raise ShapeError(
+            f"{name}: input of shape {tuple(x)} is smaller than kernel_size {tuple(kernel)} with padding={tuple(padding)} "
+            f"and dilation={tuple(dilation)}: the result would have sizes {sizes}"
+        )
+    return sizes
+
+
+def _after(sizes: Ints, x: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[int]:
+    """The space after each axis that the last window needs; negative where elements are left over."""
+    return [
+        (o - 1) * s + d * (k - 1) + 1 - p - n
+        for o, n, k, s, p, d in zip(sizes, x, kernel, stride, padding, dilation, strict=True)
+    ]
+
+
+# -- max ---------------------------------------------------------------------------------------------
+_MAX = "kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool"
+_and_index: DTypeRule = ordered.but("and_index", result=("same", "index"))
+
+
+def _max_infer(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
+    shape = (*x[:2], *_sizes("max_pool", tuple(x), kernel, stride, padding, dilation, ceil))
+    return shape, shape
+
+
+def lowest(d: dt.DType) -> Any:
+    """The value that no maximum prefers."""
+    if d.category >= dt.FLOATING:
+        return -math.inf
+    return False if d is dt.bool_ else dt.iinfo(d).min
+
+
+@composite(
+    f"max_pool(x: Tensor, *, {_MAX}) -> (out: Tensor, indices: Tensor)",
+    infer=_max_infer,
+    dtype=_and_index,
+    check=True,
+    method=False,
+    vjp=dict(x=lambda g, indices, x_shape: max_pool_grad(g[0], indices, tuple(x_shape))),
+)
+def max_pool(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
+    """The largest of each window, and where it is in the flattened sizes; nan counts as the largest."""
+    n, sizes = len(kernel), x.shape[2:]
+    out = _sizes("max_pool", x.shape, kernel, stride, padding, dilation, ceil)
+    wide = padded(x, padding, _after(out, sizes, kernel, stride, padding, dilation), lowest(x.dtype))
+    w = windows(wide, kernel, stride, dilation).reshape(*x.shape[:2], *out, math.prod(kernel))
+    best = w.argmax(dim=-1, keepdim=True)
+    return w.gather(-1, best).squeeze(-1), _flat_place(best.squeeze(-1), sizes, out, n, kernel, stride, padding, dilation)
+
+
+def _flat_place(best: Any, sizes: Any, out: Any, n: int, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+    """The index in the flattened input of an index in the flattened window."""
+    from flambeau.core.creation import arange
+
+    place = 0
+    for i in range(n):
+        inside = best // math.prod(kernel[i + 1 :]) % kernel[i]
+        first = (arange(out[i], device=best.device) * stride[i] - padding[i]).reshape(-1, *[1] * (n - 1 - i))
+        here = first + inside * dilation[i]
+        if padding[i]:  # a window of lowest values alone finds its padding first: name its first element instead
+            here = where(here < 0, here % dilation[i], here)
+        place = place * sizes[i] + here
+    return place
+
+
+@composite(
+    "max_pool_grad(grad: Tensor, indices: Tensor, *, shape: Ints) -> Tensor",
+    infer=lambda grad, indices, *, shape: shape,
+    dtype=ordered,
+    kinds={"indices": "index"},
+    method=False,
+    vjp=dict(grad=lambda g, indices: taken(g, indices)),
+)
+def max_pool_grad(grad: Any, indices: Any, *, shape: Any) -> Any:
+    """Zeros of ``shape`` (N, C, *S) with the elements of ``grad`` added where ``indices`` say."""
+    lead = tuple(shape[:2])
+    flat = grad.new_zeros(*lead, math.prod(shape[2:]))
+    return flat.scatter_add(-1, indices.reshape(*lead, -1), grad.reshape(*lead, -1)).reshape(tuple(shape))
+
+
+def taken(x: Any, indices: Any) -> Any:
+    """The elements of ``x`` (N, C, *S) that ``indices`` into the flattened sizes say."""
+    lead = x.shape[:2]
+    return x.reshape(*lead, -1).gather(-1, indices.reshape(*lead, -1)).reshape(indices.shape)
+
+
+# -- average -----------------------------------------------------------------------------------------
+_AVG = "kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad: bool, divisor: int?"
+
+
+def _avg_infer(x: Any, *, kernel: Any, stride: Any, padding: Any, ceil: bool, **p: Any) -> Any:
+    return (*x[:2], *_sizes("avg_pool", tuple(x), kernel, stride, padding, (1,) * len(kernel), ceil))
+
+
+def _counts(like: Any, size: int, out: int, kernel: int, stride: int, padding: int, include_pad: bool) -> Any:
+    """How many elements each window counts along one axis: an int when all count the same."""
+    starts = [i * stride - padding for i in range(out)]
+    ends = [min(s + kernel, size + padding) for s in starts]
+    if not include_pad:
+        starts, ends = [max(s, 0) for s in starts], [min(e, size) for e in ends]
+    counts = [e - s for s, e in zip(starts, ends, strict=True)]
+    return counts[0] if len(set(counts)) == 1 else like.new_tensor(counts)
+
+
+def _over_counts(x: Any, sizes: Any, out: Ints, kernel: Any, stride: Any, padding: Any, include: bool, divisor: Any) -> Any:
+    """``x`` (N, C, *out) over the number of elements that each window counts."""
+    if divisor is not None:
+        return x / divisor
+    n = len(kernel)
+    total: Any = 1
+    for i in range(n):
+        c = _counts(x, sizes[i], out[i], kernel[i], stride[i], padding[i], include)
+        total = total * (c if isinstance(c, int) else c.reshape(-1, *[1] * (n - 1 - i)))
+    return x / total
+
+
+@composite(
+    f"avg_pool(x: Tensor, *, {_AVG}) -> Tensor",
+    infer=_avg_infer,
+    dtype=real_floating,
+    check=True,
+    linear=["x"],
+    method=False,
+    vjp=dict(
+        x=lambda g, x_shape, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool_grad(
+            g, tuple(x_shape), kernel, stride, padding, ceil, count_include_pad, divisor
+        )
+    ),
+)
+def avg_pool(
+    x: Any, *, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool, divisor: int | None
+) -> Any:
+    """The mean of each window."""
+    n, sizes = len(kernel), x.shape[2:]
+    ones = (1,) * n
+    out = _sizes("avg_pool", x.shape, kernel, stride, padding, ones, ceil)
+    wide = padded(x, padding, _after(out, sizes, kernel, stride, padding, ones))
+    total = windows(wide, kernel, stride, ones).sum(dim=_last(n))
+    return _over_counts(total, sizes, out, kernel, stride, padding, count_include_pad, divisor)
+
+
+def _last(n: int) -> tuple[int, ...]:
+    return tuple(range(-n, 0))
+
+
+@composite(
+    f"avg_pool_grad(grad: Tensor, *, shape: Ints, {_AVG}) -> Tensor",
+    infer=lambda grad, *, shape, **p: shape,
+    dtype=real_floating,
+    linear=["grad"],
+    method=False,
+    vjp=dict(
+        grad=lambda g, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool(
+            g, kernel, stride, padding, ceil, count_include_pad, divisor
+        )
+    ),
+)
+def avg_pool_grad(
+    grad: Any, *, shape: Any, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool, divisor: Any
+) -> Any:
+    """Each element of ``grad`` spread evenly over its window of ``shape``: the sum of a window of the spread gradient."""
+    n, out = len(kernel), tuple(grad.shape[2:])
+    ones = (1,) * n
+    grad = _over_counts(grad, shape[2:], out, kernel, stride, padding, count_include_pad, divisor)
+    wide = spread(grad, stride)
+    before = [k - 1 - p for k, p in zip(kernel, padding, strict=True)]
+    after = [size + k - 1 - b - have for size, k, b, have in zip(shape[2:], kernel, before, wide.shape[2:], strict=True)]
+    return windows(padded(wide, before, after), kernel, ones, ones).sum(dim=_last(n))
+
+
+# -- adaptive ----------------------------------------------------------------------------------------
+def adaptive_edges(size: int, out: int) -> tuple[list[int], list[int]]:
+    """Where each of ``out`` windows over ``size`` elements starts and ends."""
+    return [i * size // out for i in range(out)], [-(-(i + 1) * size // out) for i in range(out)]
+
+
+def adaptive_windows(x: Any, axis: int, out: int, fill: float) -> tuple[Any, Any, Any]:
+    """Windows along ``axis`` as a new last axis, ``fill`` where they are shorter; their places and lengths."""
+    starts, ends = adaptive_edges(x.shape[axis], out)
+    width = max(e - s for s, e in zip(starts, ends, strict=True))
+    places = [[min(s + j, x.shape[axis] - 1) for j in range(width)] for s in starts]
+    inside = [[s + j < e for j in range(width)] for s, e in zip(starts, ends, strict=True)]
+    index = x.new_tensor(places, dtype=dt.int64)
+    found = x.index_select(axis, index.reshape(-1)).unflatten(axis, (out, width)).movedim(axis + 1, -1)
+    shape = [1] * (found.ndim - 1)
+    shape[axis] = out
+    mask = x.new_tensor(inside, dtype=dt.bool_).reshape(*shape, width)
+    lengths = x.new_tensor([e - s for s, e in zip(starts, ends, strict=True)]).reshape(shape)
+    return where(mask, found, fill), index, lengths
+
+
+def adaptive_avg_pool(x: Any, out: Sequence[int]) -> Any:
+    """The mean of each of ``out`` windows that cover the sizes: one axis after another."""
+    sizes, n = x.shape[2:], len(out)
+    if all(s % o == 0 for s, o in zip(sizes, out, strict=True)):
+        kernel = tuple(s // o for s, o in zip(sizes, out, strict=True))
+        return avg_pool(x, kernel, kernel, (0,) * n, False, True, None)
+    for i, o in enumerate(out):
+        found, _, lengths = adaptive_windows(x, 2 + i, o, 0.0)
+        x = found.sum(dim=-1) / lengths
+    return x
+
+
+def adaptive_max_pool(x: Any, out: Sequence[int]) -> tuple[Any, Any]:
+    """The largest of each of ``out`` windows that cover the sizes, and its index in the flattened sizes."""
+    sizes, n = x.shape[2:], len(out)
+    if all(s % o == 0 for s, o in zip(sizes, out, strict=True)):
+        kernel = tuple(s // o for s, o in zip(sizes, out, strict=True))
+        found: tuple[Any, Any] = max_pool(x, kernel, kernel, (0,) * n, (1,) * n, False)
+        return found
+    w, place = x, 0
+    for i, o in enumerate(out):
+        w, index, _ = adaptive_windows(w, 2 + i, o, lowest(x.dtype))
+        ones = [1] * (2 * n)
+        ones[i], ones[n + i] = index.shape
+        place = place * sizes[i] + index.reshape(ones)
+    w = w.reshape(*x.shape[:2], *out, -1)
+    best = w.detach().argmax(dim=-1, keepdim=True)
+    flat = place.expand(*out, *place.shape[n:]).reshape(1, 1, *out, -1).expand_as(w)
+    return w.gather(-1, best).squeeze(-1), flat.gather(-1, best).squeeze(-1)

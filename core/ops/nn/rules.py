@@ -1,0 +1,47 @@
+"""Helpers that the records of this package share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau.core.dispatch import Tensor
+
+
+def through_body(body: Callable[..., Any], operands: Sequence[str], params: Sequence[str] = ()) -> Callable[..., Any]:
+    """A joint vjp that computes the body again and differentiates it.
+
+    For ops that a backend may fuse and whose gradient is rarely asked for, such as the gradients of others.
+    """
+
+    def rule(g: Any, needs: Sequence[bool], *values: Any) -> tuple[Any, ...]:
+        from flambeau.core.transforms.func import vjp
+
+        args, fixed = values[: len(operands)], dict(zip(params, values[len(operands) :], strict=True))
+        wanted = [i for i, need in enumerate(needs) if need and isinstance(args[i], Tensor)]
+
+        def of_wanted(*chosen: Any) -> Any:
+            full = list(args)
+            for i, value in zip(wanted, chosen, strict=True):
+                full[i] = value
+            return body(*full, **fixed)
+
+        _, pull = vjp(of_wanted, *(args[i] for i in wanted))
+        found = dict(zip(wanted, pull(tuple(g) if isinstance(g, list) else g), strict=True))
+        return tuple(found.get(i) for i in range(len(operands)))
+
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    names = ("g", "needs", *operands, *params)
+    rule.__signature__ = inspect.Signature([inspect.Parameter(n, positional) for n in names])  # type: ignore[attr-defined]
+    return rule
+
+
+def per_channel(v: Any, ndim: int) -> Any:
+    """A vector (C,) in a shape that broadcasts along axis 1 of ``ndim`` axes; None stays None."""
+    return v if v is None or ndim == 2 else v.reshape(-1, *[1] * (ndim - 2))
+
+
+def all_but_channel(ndim: int) -> tuple[int, ...]:
+    """Every axis but axis 1."""
+    return (0, *range(2, ndim))

@@ -1,0 +1,75 @@
+"""Softmax and its logarithm, shifted by the maximum, so that no exponential overflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.core.ops.elementwise import exp, log
+from flambeau.core.ops.storage import unchanged
+from flambeau.core.record import composite, real_floating
+
+
+def _total(x: Any, axis: int) -> Any:
+    return x.sum(dim=axis, keepdim=True)
+
+
+def _shifted(x: Any, axis: int) -> Any:
+    return x - x.amax(dim=axis, keepdim=True) if 0 not in x.shape else x
+
+
+@composite(
+    "softmax(x: Tensor, *, axis: Axis) -> Tensor",
+    infer=unchanged,
+    dtype=real_floating,
+    method=False,
+    vjp=dict(x=lambda g, out, axis: softmax_grad(g, out, axis)),
+)
+def softmax(x: Any, *, axis: int) -> Any:
+    """exp(x) over its sum along ``axis``."""
+    e = exp(_shifted(x, axis))
+    return e / _total(e, axis)
+
+
+def _softmax_grad_result(g: Any, grad: Any, result: Any, axis: int) -> Any:
+    return g * (grad - _total(grad * result, axis)) - grad * _total(g * result, axis)
+
+
+@composite(
+    "softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
+    infer=lambda grad, result, **p: result,
+    dtype=real_floating,
+    method=False,
+    vjp=dict(grad=lambda g, result, axis: softmax_grad(g, result, axis), result=_softmax_grad_result),
+)
+def softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
+    """The gradient of softmax from its ``result``."""
+    weighted = grad * result
+    return weighted - result * _total(weighted, axis)
+
+
+@composite(
+    "log_softmax(x: Tensor, *, axis: Axis) -> Tensor",
+    infer=unchanged,
+    dtype=real_floating,
+    method=False,
+    vjp=dict(x=lambda g, out, axis: log_softmax_grad(g, out, axis)),
+)
+def log_softmax(x: Any, *, axis: int) -> Any:
+    """The logarithm of softmax along ``axis``."""
+    shifted = _shifted(x, axis)
+    return shifted - log(_total(exp(shifted), axis))
+
+
+@composite(
+    "log_softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
+    infer=lambda grad, result, **p: result,
+    dtype=real_floating,
+    method=False,
+    vjp=dict(
+        grad=lambda g, result, axis: g - _total(g * exp(result), axis),
+        result=lambda g, grad, result, axis: -g * exp(result) * _total(grad, axis),
+    ),
+)
+def log_softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
+    """The gradient of log_softmax from its ``result``."""
+    return grad - exp(result) * _total(grad, axis)

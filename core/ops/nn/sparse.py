@@ -1,0 +1,139 @@
+"""Rows by number (embedding), random masks (dropout) and attention."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import elementwise, exp, log, where
+from flambeau.core.record import composite, floating, real_floating
+
+
+# -- embedding ---------------------------------------------------------------------------------------
+def _embedding_infer(weight: Any, index: Any, **p: Any) -> Any:
+    if len(weight) != 2:
+        raise ShapeError(f"embedding: weight must be (rows, width), got shape {tuple(weight)}")
+    return (*index, weight[1])
+
+
+@composite(
+    "embedding(weight: Tensor, index: Tensor, *, padding_idx: int) -> Tensor",
+    infer=_embedding_infer,
+    dtype=floating,
+    kinds={"index": "index"},
+    check=True,
+    upcast=False,
+    method=False,
+    vjp=dict(weight=lambda g, index, weight_shape, padding_idx: embedding_grad(g, index, weight_shape[0], padding_idx)),
+)
+def embedding(weight: Any, index: Any, *, padding_idx: int) -> Any:
+    """The rows of ``weight`` that ``index`` says; row ``padding_idx`` (-1: none) gets no gradient."""
+    return weight.index_select(0, index.reshape(-1)).reshape(*index.shape, weight.shape[1])
+
+
+@composite(
+    "embedding_grad(grad: Tensor, index: Tensor, *, rows: int, padding_idx: int) -> Tensor",
+    infer=lambda grad, index, *, rows, **p: (rows, grad[-1]),
+    dtype=floating,
+    kinds={"index": "index"},
+    method=False,
+    vjp=dict(grad=lambda g, index, padding_idx: _embedding_grad_back(g, index, padding_idx)),
+)
+def embedding_grad(grad: Any, index: Any, *, rows: int, padding_idx: int) -> Any:
+    """The elements of ``grad`` (..., width) added to the rows that ``index`` (...) says."""
+    if padding_idx >= 0:
+        grad = where((index == padding_idx).unsqueeze(-1), 0.0, grad)
+    width = grad.shape[-1]
+    return grad.new_zeros(rows, width).index_add(0, index.reshape(-1), grad.reshape(-1, width))
+
+
+def _embedding_grad_back(g: Any, index: Any, padding_idx: int) -> Any:
+    rows = embedding(g, index, padding_idx)
+    return where((index == padding_idx).unsqueeze(-1), 0.0, rows) if padding_idx >= 0 else rows
+
+
+# -- dropout -----------------------------------------------------------------------------------------
+#: x * scale where the mask holds, 0 elsewhere.
+masked_scale = elementwise(
+    "masked_scale(x: Tensor, mask: Tensor, scale: Tensor) -> Tensor",
+    "where(mask, x * scale, 0)",
+    dtype=floating,
+    kinds={"mask": "bool"},
+    linear=["x"],
+    method=False,
+    inplace=False,
+    vjp=dict(x=lambda g, mask, scale: masked_scale(g, mask, scale)),
+)
+
+
+# -- attention ---------------------------------------------------------------------------------------
+def _attention_infer(query: Any, key: Any, value: Any, mask: Any, **p: Any) -> Any:
+    fits = min(len(query), len(key), len(value)) >= 2 and query[-1] == key[-1] and key[-2] == value[-2]
+    if not fits:
+        raise ShapeError(
+            "scaled_dot_product_attention: query (..., L, E), key (..., S, E) and value (..., S, V) must agree, "
+            f"got query {tuple(query)}, key {tuple(key)}, value {tuple(value)}"
+        )
+    lead = tuple(query[:-2])
+    return (*lead, query[-2], value[-1]), (*lead, query[-2])
+
+
+def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
+    """Scaled products of queries and keys, -inf where a query may not look."""
+    scores = (query * scale) @ key.transpose(-2, -1)
+    if mask is not None:
+        scores = scores + mask
+    return where(_later(scores), -math.inf, scores) if causal else scores
+
+
+def _later(scores: Any) -> Any:
+    """Which keys stand behind their query: (L, S)."""
+    from flambeau.core.creation import arange
+
+    rows, columns = scores.shape[-2:]
+    return arange(columns, device=scores.device) > arange(rows, device=scores.device).unsqueeze(-1)
+
+
+def _attention_vjp(
+    g: Any, needs: Any, query: Any, key: Any, value: Any, mask: Any, out: Any, lse: Any, causal: bool, scale: float
+) -> tuple[Any, ...]:
+    """The probabilities are computed again from ``lse``, so that no L by S matrix is kept.
+
+    Source: Dao et al., "FlashAttention", arXiv:2205.14135, appendix B.
+    """
+    finite = where(lse == -math.inf, 0.0, lse).unsqueeze(-1)
+    weights = exp(_scores(query, key, mask, causal, scale) - finite)
+    of_weights = g[0] @ value.transpose(-2, -1)
+    along = ((g[0] * out).sum(dim=-1) - g[1]).unsqueeze(-1)
+    of_scores = weights * (of_weights - along)
+    return (
+        of_scores @ key * scale if needs[0] else None,
+        of_scores.transpose(-2, -1) @ (query * scale) if needs[1] else None,
+        weights.transpose(-2, -1) @ g[0] if needs[2] else None,
+        of_scores if needs[3] else None,
+    )
+
+
+@composite(
+    "attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor?, *, causal: bool, scale: float)"
+    " -> (out: Tensor, lse: Tensor)",
+    infer=_attention_infer,
+    dtype=real_floating,
+    check=True,
+    method=False,
+    vjp=_attention_vjp,
+)
+def attention(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scale: float) -> Any:
+    """softmax(query keyᵀ scale + mask) value, and the logarithm of the softmax's denominators.
+
+    A query that may look at nothing gives 0. Shapes: query (..., L, E), key (..., S, E), value (..., S, V),
+    mask broadcast to (..., L, S) and added.
+    """
+    scores = _scores(query, key, mask, causal, scale)
+    most = scores.amax(dim=-1, keepdim=True)
+    most = where(most == -math.inf, 0.0, most)
+    weights = exp(scores - most)
+    total = weights.sum(dim=-1, keepdim=True)
+    out = weights @ value / where(total == 0, 1.0, total)
+    return out, (log(total) + most).squeeze(-1)
