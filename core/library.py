@@ -1,0 +1,204 @@
+"""Ops of your own: the records that the built-in ops use, and torch's ``custom_op`` on top of them."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from flambeau.core import registry, state
+from flambeau.core.autograd.function import Function
+from flambeau.core.autograd.gradcheck import gradcheck
+from flambeau.core.dispatch import call
+from flambeau.core.dtype import DType, float64
+from flambeau.core.record import OPS, Op, composite, declare, op
+from flambeau.core.tensor import Tensor
+
+
+def register_kernel(
+    op_name: str,
+    device_type: str,
+    make: Callable[..., Any],
+    *,
+    dtypes: Iterable[DType] | None = None,
+    priority: int = 0,
+    source: str = "library.register_kernel",
+) -> None:
+    """Put a kernel over a device's own for an existing op: ``make(next) -> kernel(*arrays, **params)``.
+
+    ``next`` is the kernel below, or None. Errors: KeyError for an unknown op, ValueError when another
+    overlay of equal priority serves the same dtypes.
+    """
+    if op_name not in OPS:
+        raise KeyError(f"register_kernel: there is no op {op_name!r}; `python -m flambeau coverage` lists them")
+    registry.register_overlay(device_type, op_name, make, dtypes=dtypes, priority=priority, source=source)
+
+
+def custom_op(
+    name: str, fn: Callable[..., Any] | None = None, /, *, mutates_args: Sequence[str] = (), device_types: Any = None, schema: Any = None
+) -> Any:
+    """Make a function of tensors one op that autograd, vmap and the backends treat as a unit.
+
+    ``name`` is "namespace::name"; the annotations say which arguments are tensors. Register a gradient
+    with ``register_autograd``, other devices with ``register_kernel``, shapes with ``register_fake``.
+
+    >>> import flambeau as fb
+    >>> @fb.library.custom_op("doc::twice", mutates_args=())
+    ... def twice(x: fb.Tensor) -> fb.Tensor:
+    ...     return x * 2
+    >>> twice(fb.tensor([1.0, 2.0]))
+    tensor([2., 4.])
+    """
+    if mutates_args:
+        raise ValueError(f"custom_op {name!r}: mutates_args must be empty; write a functional op and copy_ its result")
+
+    def decorate(function: Callable[..., Any]) -> CustomOp:
+        return CustomOp(name, function, device_types)
+
+    return decorate if fn is None else decorate(fn)
+
+
+_KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", list[Tensor]: "Tensor[]", Sequence[Tensor]: "Tensor[]", typing.List[Tensor]: "Tensor[]"}  # noqa: UP006
+
+
+class CustomOp:
+    """What :func:`custom_op` returns: callable, with the registrations as methods."""
+
+    def __init__(self, name: str, fn: Callable[..., Any], device_types: Any):
+        namespace, colons, short = name.partition("::")
+        if not colons or not namespace.isidentifier() or not short.isidentifier():
+            raise ValueError(f"custom_op: the name must be 'namespace::name', got {name!r}")
+        self.name, self._default = name, fn
+        self._signature = inspect.signature(fn)
+        self._hints = typing.get_type_hints(fn)
+        self._only = None if device_types is None else {device_types} if isinstance(device_types, str) else set(device_types)
+        self._kernels: dict[str, Callable[..., Any]] = {}
+        self._function: type[Function] | None = None
+        self._operands, self._params = self._split()
+        self.record = Op(self._schema(f"{namespace}__{short}"), body=self._run, batch="loop", method=False, upcast=False,
+                         kinds={n: "any" for n in self._operands}, doc=inspect.getdoc(fn) or "")  # fmt: skip
+        declare(self.record)
+
+    def _split(self) -> tuple[list[str], list[str]]:
+        operands, params = [], []
+        for n in self._signature.parameters:
+            if n not in self._hints:
+                raise TypeError(f"custom_op {self.name!r}: argument {n!r} needs an annotation (Tensor, Tensor | None, list[Tensor], int, ...)")
+            (operands if self._hints[n] in _KINDS else params).append(n)
+        return operands, params
+
+    def _schema(self, name: str) -> str:
+        result = self._hints.get("return")
+        count = len(typing.get_args(result)) if typing.get_origin(result) is tuple else 1
+        operands = [f"{n}: {_KINDS[self._hints[n]]}" + (" = None" if _KINDS[self._hints[n]] == "Tensor?" else "") for n in self._operands]
+        params = [f"{n}: Any" for n in self._params]
+        outputs = "Tensor" if count == 1 else "(" + ", ".join(["Tensor"] * count) + ")"
+        return f"{name}({', '.join([*operands, *(['*'] if params else []), *params])}) -> {outputs}"
+
+    def _run(self, *tensors: Any, **params: Any) -> Any:
+        values = dict(zip(self._operands, tensors, strict=True)) | params
+        where = next((t.device.type for t in tensors if isinstance(t, Tensor)), None)
+        fn = self._kernels.get(where or "")
+        if fn is None:
+            if self._only is not None and where not in self._only:
+                raise NotImplementedError(f"{self.name}: no kernel for device type {where!r}; it has {', '.join(sorted(self._only))}")
+            fn = self._default
+        return fn(**values)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        values = list(bound.arguments.values())
+        if self._function is not None and state.current().grad:
+            return self._function.apply(*values)
+        return self._call(values)
+
+    def _call(self, values: Sequence[Any]) -> Any:
+        named = dict(zip(self._signature.parameters, values, strict=True))
+        return call(self.record, [named[n] for n in self._operands], {n: named[n] for n in self._params})
+
+    def register_kernel(self, device_types: Any, fn: Callable[..., Any] | None = None, /) -> Any:
+        """The implementation for one device type or several; a function of tensors like the first."""
+
+        def decorate(kernel: Callable[..., Any]) -> Callable[..., Any]:
+            for d in (device_types,) if isinstance(device_types, str) else device_types:
+                self._kernels[d] = kernel
+                if self._only is not None:
+                    self._only.add(d)
+            return kernel
+
+        return decorate if fn is None else decorate(fn)
+
+    def register_fake(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """How the result looks for tensors without data: a function that returns an empty tensor of its shape."""
+        self._kernels["meta"] = fn
+        return fn
+
+    def register_autograd(self, backward: Callable[..., Any], /, *, setup_context: Callable[..., Any] | None = None) -> None:
+        """The gradient: ``backward(ctx, *grads)``, and ``setup_context(ctx, inputs, output)`` to save what it reads."""
+        run = self._call
+
+        class Custom(Function):
+            @staticmethod
+            def forward(*inputs: Any) -> Any:
+                return run(inputs)
+
+            @staticmethod
+            def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+                if setup_context is not None:
+                    setup_context(ctx, inputs, output)
+
+        Custom.backward = staticmethod(backward)  # type: ignore[method-assign]
+        Custom.__name__ = self.record.name
+        self._function = Custom
+
+    def __repr__(self) -> str:
+        return f"<custom op {self.name}>"
+
+
+def opcheck(custom: CustomOp, args: Sequence[Any], kwargs: dict[str, Any] | None = None, *, raise_exception: bool = True) -> dict[str, str]:
+    """Check a custom op on sample arguments: inputs unchanged, fake shapes true, gradient right.
+
+    Returns the outcome by test; AssertionError at the first failure unless ``raise_exception`` is False.
+    """
+    tests = {"test_schema": _unchanged, "test_faketensor": _fake, "test_autograd": _gradient}
+    outcome = {}
+    for name, test in tests.items():
+        try:
+            test(custom, list(args), kwargs or {})
+            outcome[name] = "SUCCESS"
+        except Exception as error:
+            if raise_exception:
+                raise AssertionError(f"opcheck: {name} failed for {custom.name}: {error}") from error
+            outcome[name] = f"{type(error).__name__}: {error}"
+    return outcome
+
+
+def _unchanged(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> None:
+    before = [a.detach().clone() if isinstance(a, Tensor) else a for a in args]
+    custom(*args, **kwargs)
+    for i, (a, b) in enumerate(zip(args, before, strict=True)):
+        if isinstance(a, Tensor) and not bool(((a.detach() == b) | (a.detach() != a.detach())).all()):
+            raise AssertionError(f"argument {i} was changed by the op; custom ops must not write to their inputs")
+
+
+def _fake(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> None:
+    if "meta" not in custom._kernels:
+        return
+    real = custom(*args, **kwargs)
+    fake = custom(*[a.detach().to("meta") if isinstance(a, Tensor) else a for a in args], **kwargs)
+    for r, f in zip(real if isinstance(real, tuple) else (real,), fake if isinstance(fake, tuple) else (fake,), strict=True):
+        if tuple(r.shape) != tuple(f.shape) or r.dtype is not f.dtype:
+            raise AssertionError(f"register_fake gives {f.dtype} {tuple(f.shape)}, the op {r.dtype} {tuple(r.shape)}")
+
+
+def _gradient(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> None:
+    wanted = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
+    if not wanted:
+        return
+    precise = [a.detach().to(float64).requires_grad_(a.requires_grad) if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
+    gradcheck(lambda *xs: custom(*xs, **kwargs), precise)
+
+
+__all__ = ["CustomOp", "composite", "custom_op", "op", "opcheck", "register_kernel"]
