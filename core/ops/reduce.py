@@ -1,0 +1,522 @@
+"""Reductions: sums, products, extremes, moments, norms.
+
+``sum``, ``max`` and ``argmax`` are primitives; the others have bodies of them, and a backend may have a
+kernel for each. A gradient that is smaller than its operand stands for all elements: the engine expands it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from flambeau.backends.layout import reduced_shape
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.arguments import normal_axis
+from flambeau.core.dispatch import Tensor, call
+from flambeau.core.ops import scan, storage
+from flambeau.core.ops.elementwise import (
+    abs,
+    bitwise_not,
+    cj,
+    exp,
+    isfinite,
+    log,
+    maximum,
+    minimum,
+    neg,
+    sgn,
+    sqrt,
+    where,
+)
+from flambeau.core.ops.scan import ValuesIndices, deliver, in_dtype
+from flambeau.core.record import (
+    OPS,
+    REDUCE,
+    accumulating,
+    comparison,
+    composite,
+    numeric,
+    op,
+    ordered,
+    real_floating,
+    to_index,
+)
+
+_INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
+_MOMENT = _INEXACT.but("moment", result="real")
+_TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
+Axes = tuple[int, ...] | None
+
+
+class MinMax(NamedTuple):
+    """What aminmax returns."""
+
+    min: Any
+    max: Any
+
+
+# -- shapes ------------------------------------------------------------------------------------------
+def reduced(x: Sequence[int], *, axis: Any, keepdims: bool = False, **params: Any) -> tuple[int, ...]:
+    """The shape without ``axis`` (None: without all), or with size 1 there."""
+    return reduced_shape(tuple(x), axis, keepdims)
+
+
+def _nonempty(name: str) -> Callable[..., tuple[int, ...]]:
+    """The shape rule of what has no value over no elements."""
+
+    def infer(x: Sequence[int], *, axis: Any, keepdims: bool = False, **params: Any) -> tuple[int, ...]:
+        axes = range(len(x)) if axis is None else (axis,) if isinstance(axis, int) else axis
+        for a in axes:
+            if len(x) and x[a] == 0:
+                raise IndexError(
+                    f"{name}: input of shape {tuple(x)} has size 0 along dim {a}, which is reduced, and no elements "
+                    f"have no {name.removeprefix('arg')}; give a dim whose size is not 0"
+                )
+        return reduced_shape(tuple(x), axis, keepdims)
+
+    return infer
+
+
+def restore(g: Any, x_shape: Sequence[int], axis: Any, keepdims: bool) -> Any:
+    """What came out of a reduction, with axes of size 1 where it reduced, so that it broadcasts with the operand."""
+    if keepdims or axis is None:
+        return g
+    return g.reshape(reduced_shape(tuple(x_shape), axis, True))
+
+
+def size_of(x_shape: Sequence[int], axis: Any) -> int:
+    """How many elements each result is made of."""
+    return math.prod(x_shape if axis is None else (x_shape[a] for a in ((axis,) if isinstance(axis, int) else axis)))
+
+
+def as_rows(x: Any, axis: Axes) -> tuple[Any, Callable[[Any], Any]]:
+    """``x`` with the reduced axes made one last axis, and the function that brings such rows back."""
+    ndim = x.ndim
+    gone = tuple(range(ndim)) if axis is None else axis
+    order = (*(a for a in range(ndim) if a not in gone), *gone)
+    moved = storage.permute(x, order) if order != tuple(range(ndim)) else x
+    shape = tuple(moved.shape)
+    rows = moved.reshape((*shape[: ndim - len(gone)], size_of(x.shape, axis)))
+
+    def back(r: Any) -> Any:
+        return storage.permute(r.reshape(shape), storage.inverse_permutation(order))
+
+    return rows, back
+
+
+# -- primitives --------------------------------------------------------------------------------------
+REDUCE.infer = reduced
+sum = op("sum(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, dtype=accumulating,
+         method=False, vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims)), linear=["x"],
+         doc="The sum of elements; integers in int64.")  # fmt: skip
+
+
+def shared(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
+    """The gradient of an extreme, divided evenly among the elements that have it (nan: among the nans)."""
+    chosen = (x == restore(out, x.shape, axis, keepdims)) | (x != x)
+    return where(chosen, restore(g, x.shape, axis, keepdims) / sum(chosen, axis, True), 0.0)
+
+
+max = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("max"),
+         dtype=ordered, method=False, vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
+argmax = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
+            dtype=_TO_INDEX, differentiable=False, method=False,
+            doc="Where the largest element along an axis stands, the first of equal ones; nan wins.")  # fmt: skip
+
+
+# -- composites --------------------------------------------------------------------------------------
+def reduction(schema: str, **fields: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A reduction with a body; vmap moves its axes, so that a fused kernel serves there too."""
+    return composite(schema, REDUCE, batch="reduced", method=False, **fields)
+
+
+def reverse_order(x: Any) -> Any:
+    """A number for each element such that the order is the opposite one."""
+    return neg(x) if x.dtype.category >= dt.FLOATING else bitwise_not(x)
+
+
+@reduction(
+    "min(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    infer=_nonempty("min"),
+    dtype=ordered,
+    upcast=False,
+    vjp=dict(x=shared),
+)
+def min(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """The smallest element; nan wins."""
+    return reverse_order(max(reverse_order(x), axis, keepdims))
+
+
+@reduction(
+    "argmin(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor",
+    infer=_nonempty("argmin"),
+    dtype=_TO_INDEX,
+    upcast=False,
+    differentiable=False,
+)
+def argmin(x: Any, *, axis: int, keepdims: bool) -> Any:
+    """Where the smallest element along an axis stands, the first of equal ones; nan wins."""
+    return argmax(reverse_order(x), axis, keepdims)
+
+
+@reduction(
+    "any(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    dtype=comparison,
+    upcast=False,
+    differentiable=False,
+)
+def any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """Whether some element is not zero; False for no elements."""
+    if size_of(x.shape, axis) == 0:
+        return creation.full(reduced(x.shape, axis=axis, keepdims=keepdims), False, dtype=dt.bool_, device=x.device)
+    return max(x != 0, axis, keepdims)
+
+
+@reduction(
+    "all(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    dtype=comparison,
+    upcast=False,
+    differentiable=False,
+)
+def all(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """Whether no element is zero; True for no elements."""
+    return bitwise_not(any(x == 0, axis, keepdims))
+
+
+@reduction(
+    "mean(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    dtype=_INEXACT,
+    linear=["x"],
+    vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims) / size_of(x_shape, axis)),
+)
+def mean(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """The sum divided by the number of elements; nan for none."""
+    return sum(x, axis, keepdims) / size_of(x.shape, axis)
+
+
+def _deviations(x: Any, axis: Axes, correction: float) -> tuple[Any, float]:
+    """x - mean(x), and what the sum of its squares is divided by."""
+    count = size_of(x.shape, axis) - correction
+    return x - mean(x, axis, True), count if count > 0 else 0.0
+
+
+def _var_vjp(g: Any, x: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
+    from_mean, count = _deviations(x, axis, correction)
+    return restore(g, x.shape, axis, keepdims) * from_mean * 2 / count
+
+
+@reduction(
+    "var(x: Tensor, *, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Tensor",
+    dtype=_MOMENT,
+    vjp=dict(x=_var_vjp),
+)
+def var(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
+    """The mean squared distance from the mean, with ``correction`` fewer elements counted."""
+    from_mean, count = _deviations(x, axis, correction)
+    squared = from_mean * from_mean if x.dtype.category == dt.FLOATING else (from_mean * cj(from_mean)).real
+    return sum(squared, axis, keepdims) / count
+
+
+def _std_vjp(g: Any, x: Any, out: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
+    slope = where(out == 0, 0.0, g / (2 * where(out == 0, 1.0, out)))  # 0 where nothing varies, as in torch
+    return _var_vjp(slope, x, axis, correction, keepdims)
+
+
+@reduction(
+    "std(x: Tensor, *, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Tensor",
+    dtype=_MOMENT,
+    vjp=dict(x=_std_vjp),
+)
+def std(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
+    """The square root of the variance."""
+    return sqrt(var(x, axis, correction, keepdims))
+
+
+def _prod_vjp(g: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
+    """The product of the others, from both sides, so that zeros need no division."""
+    rows, back = as_rows(x, axis)
+    last = rows.ndim - 1
+    before = scan.shifted(scan.cumprod(rows, last), last, 1, 1)
+    after = scan.backwards(scan.shifted(scan.cumprod(scan.backwards(rows, last), last), last, 1, 1), last)
+    return restore(g, x.shape, axis, keepdims) * cj(back(before * after))
+
+
+@reduction(
+    "prod(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    dtype=accumulating,
+    vjp=dict(x=_prod_vjp),
+)
+def prod(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """The product of elements; integers in int64. Halves are multiplied until one element is left."""
+    rows, _ = as_rows(x, axis)
+    last = rows.ndim - 1
+    shape = reduced(x.shape, axis=axis, keepdims=keepdims)
+    if rows.shape[last] == 0:
+        return creation.full(shape, 1, dtype=x.dtype, device=x.device)
+    while (n := rows.shape[last]) > 1:
+        halves = scan.cut(rows, last, 0, n // 2) * scan.cut(rows, last, n // 2, n // 2 * 2)
+        rows = storage.cat([halves, scan.cut(rows, last, n - 1, n)], last) if n % 2 else halves
+    return rows.reshape(shape)
+
+
+def _logsumexp_vjp(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
+    whole = restore(out, x.shape, axis, keepdims)
+    nothing = whole == -math.inf
+    share = where(nothing, 0.0, exp(where(nothing, 0.0, x) - where(nothing, 0.0, whole)))
+    return restore(g, x.shape, axis, keepdims) * share
+
+
+@reduction(
+    "logsumexp(x: Tensor, *, axis: Axes, keepdims: bool = False) -> Tensor",
+    dtype=real_floating,
+    vjp=dict(x=_logsumexp_vjp),
+)
+def logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """log(sum(exp(x))) without overflow; -inf for no elements."""
+    if size_of(x.shape, axis) == 0:
+        shape = reduced(x.shape, axis=axis, keepdims=keepdims)
+        return creation.full(shape, -math.inf, dtype=x.dtype, device=x.device)
+    largest = max(x, axis, True)
+    largest = where(isfinite(largest), largest, 0.0)
+    total = log(sum(exp(x - largest), axis, True)) + largest
+    return total.reshape(reduced(x.shape, axis=axis, keepdims=keepdims))
+
+
+def _vector_norm_vjp(g: Any, x: Any, out: Any, ord: float, axis: Axes, keepdims: bool) -> Any:
+    """Of several subgradients the one that torch takes: 0 at 0, ties of the extremes shared."""
+    g, whole = restore(g, x.shape, axis, keepdims), restore(out, x.shape, axis, keepdims)
+    if ord == 0:
+        return where(x != x, x, 0.0)
+    if math.isinf(ord):
+        chosen = (abs(x) == whole) | (x != x)
+        return sgn(x) * where(chosen, g / sum(chosen, axis, True), 0.0)
+    if ord == 1:
+        return sgn(x) * g
+    slope = where(whole == 0, 0.0, g / where(whole == 0, 1.0, whole) ** (ord - 1))
+    if ord == 2:
+        return x * slope
+    size = where(x == 0, 1.0, abs(x))
+    return where(x == 0, 0.0, sgn(x) * size ** (ord - 1)) * slope
+
+
+@reduction(
+    "vector_norm(x: Tensor, *, ord: float = 2, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    dtype=_MOMENT,
+    vjp=dict(x=_vector_norm_vjp),
+)
+def vector_norm(x: Any, *, ord: float, axis: Axes, keepdims: bool) -> Any:
+    """(sum of abs(x)**ord)**(1/ord), with the limits at 0 (how many are not zero) and at both infinities."""
+    size = abs(x)
+    if ord == math.inf:
+        return max(size, axis, keepdims) if size_of(x.shape, axis) else sum(size, axis, keepdims)
+    if ord == -math.inf:
+        return min(size, axis, keepdims)
+    if ord == 0:
+        return storage.cast(sum(x != 0, axis, keepdims), dtype=size.dtype)
+    if ord == 1:
+        return sum(size, axis, keepdims)
+    if ord == 2:
+        return sqrt(sum(size * size, axis, keepdims))
+    return sum(size**ord, axis, keepdims) ** (1.0 / ord)
+
+
+# -- public functions --------------------------------------------------------------------------------
+def sum_(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+    """The sum over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
+
+    >>> import flambeau as fb
+    >>> fb.ones(2, 3).sum(dim=1)
+    tensor([3., 3.])
+    """
+    if dtype is None:
+        return sum(input, dim, keepdim, **kw) if kw else sum(input, dim, keepdim)
+    return in_dtype(sum(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
+
+
+def mean_(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+    """The mean over ``dim`` (an int, a tuple, or None for all), of a floating tensor or in a floating ``dtype``.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([1.0, 3.0]).mean()
+    tensor(2.)
+    """
+    return mean(in_dtype(input, dtype), dim, keepdim, **kw)
+
+
+def prod_(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+    """The product over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64."""
+    return in_dtype(prod(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
+
+
+def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+    """The sum over ``dim`` with nan counted as zero."""
+    return sum_(where(input != input, 0, input), dim, keepdim, dtype=dtype, **kw)
+
+
+def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+    """The mean over ``dim`` of the elements that are not nan; nan where there are none."""
+    x = in_dtype(input, dtype)
+    return nansum(x, dim, keepdim, **kw) / sum(x == x, dim, keepdim, **kw)
+
+
+def count_nonzero(input: Any, dim: Any = None) -> Any:
+    """How many elements over ``dim`` (an int, a tuple, or None for all) are not zero, int64."""
+    return sum(input != 0, dim)
+
+
+def _arguments_of_var(name: str, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
+    """(dim, correction) from torch's forms ``(unbiased)``, ``(dim, unbiased)`` and by keyword."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None and correction is not None:
+        raise TypeError(f"{name}: give unbiased or correction, not both")
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    return dim, correction
+
+
+def _moments(name: str, record: Callable[..., Any], with_mean: bool) -> Callable[..., Any]:
+    def moments(
+        input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, **kw: Any
+    ) -> Any:
+        keep = kw.pop("keepdims", keepdim)
+        axes, less = _arguments_of_var(name, kw.pop("axis", dim), unbiased, correction)
+        spread = record(input, axes, less, keep, **kw)
+        return (spread, mean(input, axes, keep)) if with_mean else spread
+
+    what = {"var": "variance", "std": "standard deviation"}[name.removesuffix("_mean")]
+    moments.__name__ = moments.__qualname__ = name
+    moments.__doc__ = f"""The {what}{" and the mean, as a pair," if with_mean else ""} over ``dim`` (all by default).
+
+    The sum of squared distances from the mean is divided by the number of elements less ``correction``
+    (1 by default; ``unbiased=False`` means 0).
+    """
+    return moments
+
+
+var_, std_ = _moments("var", var, False), _moments("std", std, False)
+var_mean, std_mean = _moments("var_mean", var, True), _moments("std_mean", std, True)
+
+
+def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pairwise: Callable[..., Any]) -> Any:
+    def extreme(
+        input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None, **kw: Any
+    ) -> Any:
+        dim, keepdim = kw.pop("axis", dim), kw.pop("keepdims", keepdim)
+        if kw:
+            raise TypeError(f"{name}: unexpected argument {next(iter(kw))!r}; it takes input, dim, keepdim, other, out")
+        if isinstance(dim, Tensor):
+            dim, other = None, dim
+        if other is not None:
+            return pairwise(input, other) if out is None else pairwise(input, other, out=out)
+        if dim is None:
+            return deliver(name, whole(input), None, out)
+        return deliver(name, ValuesIndices(*_extreme_along(place, input, dim, keepdim)), None, out)
+
+    word = {"max": "largest", "min": "smallest"}[name]
+    extreme.__name__ = extreme.__qualname__ = name
+    extreme.__doc__ = f"""The {word} element; with ``dim`` the pair (values, indices) along it; with another tensor elementwise.
+
+    nan wins. The gradient of the {word} of all is shared by equal ones; along ``dim`` it goes to the index.
+    """
+    return extreme
+
+
+def _extreme_along(place: Callable[..., Any], x: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
+    """The extreme elements along an axis and where they stand, the first of equal ones."""
+    if x.ndim == 0:
+        return x.clone(), argument_of(place, x, dim, keepdim)
+    axis = normal_axis(dim, x.ndim)
+    where_ = place(x, axis, True)
+    values = call(OPS["gather"], (x, where_), {"axis": axis})
+    if keepdim:
+        return values, where_
+    shape = reduced_shape(tuple(x.shape), axis, False)
+    return values.reshape(shape), where_.reshape(shape)
+
+
+def argument_of(place: Callable[..., Any], x: Any, dim: Any, keepdim: bool) -> Any:
+    """argmax and argmin for any ``dim``: None counts in the flattened tensor."""
+    if dim is None or x.ndim == 0:
+        if dim is not None:
+            normal_axis(dim, 0)
+        flat = place(x.reshape((x.numel(),)), 0, False)
+        return flat.reshape((1,) * x.ndim) if keepdim else flat
+    return place(x, dim, keepdim)
+
+
+def argmax_(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, **kw: Any) -> Any:
+    """Where the largest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equal ones.
+
+    >>> import flambeau as fb
+    >>> fb.argmax(fb.tensor([[1, 5], [7, 2]]), dim=1)
+    tensor([1, 0])
+    """
+    found = argument_of(argmax, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
+    return deliver("argmax", found, None, out)
+
+
+def argmin_(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, **kw: Any) -> Any:
+    """Where the smallest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equal ones."""
+    found = argument_of(argmin, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
+    return deliver("argmin", found, None, out)
+
+
+def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any:
+    """(min, max): the smallest and the largest element, along ``dim`` or of all."""
+    return MinMax(min(input, dim, keepdim), max(input, dim, keepdim))
+
+
+def logsumexp_(input: Any, dim: Any, keepdim: bool = False, **kw: Any) -> Any:
+    """log(sum(exp(input))) over ``dim`` (an int or a tuple) without overflow."""
+    return logsumexp(input, dim, keepdim, **kw)
+
+
+def norm(
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
+) -> Any:
+    """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
+
+    >>> import flambeau as fb
+    >>> fb.norm(fb.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    x = in_dtype(input, dtype)
+    if p == "nuc":
+        from flambeau.core.ops import linalg
+
+        return deliver(
+            "vector_norm", linalg.matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim), None, out
+        )
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+    order = 2.0 if p is None or p == "fro" else float(p)
+    return deliver("vector_norm", vector_norm(x, order, dim, keepdim), None, out)
+
+
+max_, min_ = _extreme("max", max, argmax, maximum), _extreme("min", min, argmin, minimum)
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "sum": sum_,
+    "mean": mean_,
+    "prod": prod_,
+    "nansum": nansum,
+    "nanmean": nanmean,
+    "count_nonzero": count_nonzero,
+    "var": var_,
+    "std": std_,
+    "max": max_,
+    "min": min_,
+    "amax": max,
+    "amin": min,
+    "argmax": argmax_,
+    "argmin": argmin_,
+    "aminmax": aminmax,
+    "any": any,
+    "all": all,
+    "logsumexp": logsumexp_,
+    "norm": norm,
+}
+FUNCTIONS = METHODS | {"var_mean": var_mean, "std_mean": std_mean}
