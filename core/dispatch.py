@@ -213,6 +213,10 @@ def _through_layers(op: Op, args: tuple[Any, ...], params: dict[str, Any], state
 
 def run(op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> Any:
     """Normalise, lift to the innermost level among the operands, and run kernel or body."""
+    if op.random and state.levels:
+        from flambeau.core.transforms.levels import draw
+
+        return draw(op, list(args), params, state)
     args, key = normalise(op, list(args), params)
     level = key.level
     if level is not None:

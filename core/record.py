@@ -137,6 +137,7 @@ class Op:
         self.upcast: bool = fields.pop("upcast", True)
         self.linear: tuple[str, ...] = tuple(fields.pop("linear", ()))
         self.names: tuple[str, ...] = tuple(fields.pop("names", ()))
+        self.random: bool = fields.pop("random", False)  # draws from a generator: vmap has a say
         self.method: bool = fields.pop("method", True)
         self.inplace: bool = fields.pop("inplace", family is ELEMENTWISE)
         self.doc: str = fields.pop("doc", "")

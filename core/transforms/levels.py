@@ -13,7 +13,7 @@ from flambeau.core.device import device
 from flambeau.core.dispatch import Key, call, key_for, tensor_of
 from flambeau.core.dtype import DType
 from flambeau.core.errors import LevelError
-from flambeau.core.record import Op
+from flambeau.core.record import OPS, Op
 from flambeau.core.state import current, put
 
 
@@ -92,6 +92,42 @@ def to_level(t: Any, level: Level | None) -> Any:
     if t._key.level is not None and not t._key.level.alive:
         raise LevelError(f"a tensor of a finished {t._key.level.kind} is used outside of it")
     return level.lift(t)
+
+
+def copies() -> int:
+    """How many elements draw numbers of their own in the running vmaps: a generator reserves that many times."""
+    n = 1
+    for v in current().levels:
+        if isinstance(v, VmapLevel) and v.randomness == "different":
+            n *= v.size
+    return n
+
+
+def draw(op: Op, args: list[Any], params: dict[str, Any], state: Any) -> Any:
+    """A random op inside transforms: what each vmap's ``randomness`` says, from the innermost out.
+
+    The op draws ``length`` words; for "different" it draws as many for each element of the batch.
+    """
+    maps = [v for v in state.levels if isinstance(v, VmapLevel)]
+    if any(v.randomness == "error" for v in maps):
+        raise LevelError(
+            f"vmap: called random operation {op.name} while in randomness='error' mode; "
+            "give vmap randomness='same' or 'different'"
+        )
+    different = [v for v in maps if v.randomness == "different"]
+    count = 1
+    for v in different:
+        count *= v.size
+    length = params["length"]
+    put(state.replace(levels=()))
+    try:
+        out = call(op, args, params | {"length": length * count})
+        out = call(OPS["view"], (out,), {"shape": (*(v.size for v in different), length)})
+    finally:
+        put(state)
+    for v in different:  # the outermost batch is the first axis
+        out = v.wrap(Batched(out, True), out)
+    return out
 
 
 # -- vmap --------------------------------------------------------------------------------------------
