@@ -1,4 +1,4 @@
-"""Reductions: sums, products, extremes, moments, norms.
+"""Reductions: sums, products, extremes.
 
 ``sum``, ``max`` and ``argmax`` are primitives; the others have bodies of them, and a backend may have a
 kernel for each. A gradient that is smaller than its operand stands for all elements: the engine expands it.
@@ -17,7 +17,6 @@ from flambeau.core.arguments import normal_axis
 from flambeau.core.dispatch import Tensor, call
 from flambeau.core.ops import scan, storage
 from flambeau.core.ops.elementwise import (
-    abs,
     bitwise_not,
     cj,
     exp,
@@ -26,8 +25,6 @@ from flambeau.core.ops.elementwise import (
     maximum,
     minimum,
     neg,
-    sgn,
-    sqrt,
     where,
 )
 from flambeau.core.ops.scan import ValuesIndices, deliver, in_dtype
@@ -44,8 +41,7 @@ from flambeau.core.record import (
     to_index,
 )
 
-_INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
-_MOMENT = _INEXACT.but("moment", result="real")
+INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
 _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 Axes = tuple[int, ...] | None
 
@@ -187,51 +183,13 @@ def all(x: Any, *, axis: Axes, keepdims: bool) -> Any:
 
 @reduction(
     "mean(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
-    dtype=_INEXACT,
+    dtype=INEXACT,
     linear=["x"],
     vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims) / size_of(x_shape, axis)),
 )
 def mean(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """The sum divided by the number of elements; nan for none."""
     return sum(x, axis, keepdims) / size_of(x.shape, axis)
-
-
-def _deviations(x: Any, axis: Axes, correction: float) -> tuple[Any, float]:
-    """x - mean(x), and what the sum of its squares is divided by."""
-    count = size_of(x.shape, axis) - correction
-    return x - mean(x, axis, True), count if count > 0 else 0.0
-
-
-def _var_vjp(g: Any, x: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
-    from_mean, count = _deviations(x, axis, correction)
-    return restore(g, x.shape, axis, keepdims) * from_mean * 2 / count
-
-
-@reduction(
-    "var(x: Tensor, *, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Tensor",
-    dtype=_MOMENT,
-    vjp=dict(x=_var_vjp),
-)
-def var(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
-    """The mean squared distance from the mean, with ``correction`` fewer elements counted."""
-    from_mean, count = _deviations(x, axis, correction)
-    squared = from_mean * from_mean if x.dtype.category == dt.FLOATING else (from_mean * cj(from_mean)).real
-    return sum(squared, axis, keepdims) / count
-
-
-def _std_vjp(g: Any, x: Any, out: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
-    slope = where(out == 0, 0.0, g / (2 * where(out == 0, 1.0, out)))  # 0 where nothing varies, as in torch
-    return _var_vjp(slope, x, axis, correction, keepdims)
-
-
-@reduction(
-    "std(x: Tensor, *, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Tensor",
-    dtype=_MOMENT,
-    vjp=dict(x=_std_vjp),
-)
-def std(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
-    """The square root of the variance."""
-    return sqrt(var(x, axis, correction, keepdims))
 
 
 def _prod_vjp(g: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
@@ -284,44 +242,6 @@ def logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     return total.reshape(reduced(x.shape, axis=axis, keepdims=keepdims))
 
 
-def _vector_norm_vjp(g: Any, x: Any, out: Any, ord: float, axis: Axes, keepdims: bool) -> Any:
-    """Of several subgradients the one that torch takes: 0 at 0, ties of the extremes shared."""
-    g, whole = restore(g, x.shape, axis, keepdims), restore(out, x.shape, axis, keepdims)
-    if ord == 0:
-        return where(x != x, x, 0.0)
-    if math.isinf(ord):
-        chosen = (abs(x) == whole) | (x != x)
-        return sgn(x) * where(chosen, g / sum(chosen, axis, True), 0.0)
-    if ord == 1:
-        return sgn(x) * g
-    slope = where(whole == 0, 0.0, g / where(whole == 0, 1.0, whole) ** (ord - 1))
-    if ord == 2:
-        return x * slope
-    size = where(x == 0, 1.0, abs(x))
-    return where(x == 0, 0.0, sgn(x) * size ** (ord - 1)) * slope
-
-
-@reduction(
-    "vector_norm(x: Tensor, *, ord: float = 2, axis: Axes = None, keepdims: bool = False) -> Tensor",
-    dtype=_MOMENT,
-    vjp=dict(x=_vector_norm_vjp),
-)
-def vector_norm(x: Any, *, ord: float, axis: Axes, keepdims: bool) -> Any:
-    """(sum of abs(x)**ord)**(1/ord), with the limits at 0 (how many are not zero) and at both infinities."""
-    size = abs(x)
-    if ord == math.inf:
-        return max(size, axis, keepdims) if size_of(x.shape, axis) else sum(size, axis, keepdims)
-    if ord == -math.inf:
-        return min(size, axis, keepdims)
-    if ord == 0:
-        return storage.cast(sum(x != 0, axis, keepdims), dtype=size.dtype)
-    if ord == 1:
-        return sum(size, axis, keepdims)
-    if ord == 2:
-        return sqrt(sum(size * size, axis, keepdims))
-    return sum(size**ord, axis, keepdims) ** (1.0 / ord)
-
-
 # -- public functions --------------------------------------------------------------------------------
 def sum_(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
     """The sum over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
@@ -366,40 +286,6 @@ def count_nonzero(input: Any, dim: Any = None) -> Any:
     return sum(input != 0, dim)
 
 
-def _arguments_of_var(name: str, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
-    """(dim, correction) from torch's forms ``(unbiased)``, ``(dim, unbiased)`` and by keyword."""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    if unbiased is not None and correction is not None:
-        raise TypeError(f"{name}: give unbiased or correction, not both")
-    if correction is None:
-        correction = 1 if unbiased is None or unbiased else 0
-    return dim, correction
-
-
-def _moments(name: str, record: Callable[..., Any], with_mean: bool) -> Callable[..., Any]:
-    def moments(
-        input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, **kw: Any
-    ) -> Any:
-        keep = kw.pop("keepdims", keepdim)
-        axes, less = _arguments_of_var(name, kw.pop("axis", dim), unbiased, correction)
-        spread = record(input, axes, less, keep, **kw)
-        return (spread, mean(input, axes, keep)) if with_mean else spread
-
-    what = {"var": "variance", "std": "standard deviation"}[name.removesuffix("_mean")]
-    moments.__name__ = moments.__qualname__ = name
-    moments.__doc__ = f"""The {what}{" and the mean, as a pair," if with_mean else ""} over ``dim`` (all by default).
-
-    The sum of squared distances from the mean is divided by the number of elements less ``correction``
-    (1 by default; ``unbiased=False`` means 0).
-    """
-    return moments
-
-
-var_, std_ = _moments("var", var, False), _moments("std", std, False)
-var_mean, std_mean = _moments("var_mean", var, True), _moments("std_mean", std, True)
-
-
 def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pairwise: Callable[..., Any]) -> Any:
     def extreme(
         input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None, **kw: Any
@@ -417,7 +303,7 @@ def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pa
 
     word = {"max": "largest", "min": "smallest"}[name]
     extreme.__name__ = extreme.__qualname__ = name
-    extreme.__doc__ = f"""The {word} element; with ``dim`` the pair (values, indices) along it; with another tensor elementwise.
+    extreme.__doc__ = f"""The {word} element; with ``dim`` (values, indices) along it; with a tensor elementwise.
 
     nan wins. The gradient of the {word} of all is shared by equal ones; along ``dim`` it goes to the index.
     """
@@ -448,7 +334,7 @@ def argument_of(place: Callable[..., Any], x: Any, dim: Any, keepdim: bool) -> A
 
 
 def argmax_(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, **kw: Any) -> Any:
-    """Where the largest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equal ones.
+    """Where the largest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals.
 
     >>> import flambeau as fb
     >>> fb.argmax(fb.tensor([[1, 5], [7, 2]]), dim=1)
@@ -459,7 +345,7 @@ def argmax_(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = No
 
 
 def argmin_(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, **kw: Any) -> Any:
-    """Where the smallest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equal ones."""
+    """Where the smallest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals."""
     found = argument_of(argmin, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
     return deliver("argmin", found, None, out)
 
@@ -474,28 +360,6 @@ def logsumexp_(input: Any, dim: Any, keepdim: bool = False, **kw: Any) -> Any:
     return logsumexp(input, dim, keepdim, **kw)
 
 
-def norm(
-    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
-) -> Any:
-    """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
-
-    >>> import flambeau as fb
-    >>> fb.norm(fb.tensor([3.0, 4.0]))
-    tensor(5.)
-    """
-    x = in_dtype(input, dtype)
-    if p == "nuc":
-        from flambeau.core.ops import linalg
-
-        return deliver(
-            "vector_norm", linalg.matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim), None, out
-        )
-    if isinstance(p, str) and p != "fro":
-        raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
-    order = 2.0 if p is None or p == "fro" else float(p)
-    return deliver("vector_norm", vector_norm(x, order, dim, keepdim), None, out)
-
-
 max_, min_ = _extreme("max", max, argmax, maximum), _extreme("min", min, argmin, minimum)
 
 METHODS: dict[str, Callable[..., Any]] = {
@@ -505,8 +369,6 @@ METHODS: dict[str, Callable[..., Any]] = {
     "nansum": nansum,
     "nanmean": nanmean,
     "count_nonzero": count_nonzero,
-    "var": var_,
-    "std": std_,
     "max": max_,
     "min": min_,
     "amax": max,
@@ -517,6 +379,5 @@ METHODS: dict[str, Callable[..., Any]] = {
     "any": any,
     "all": all,
     "logsumexp": logsumexp_,
-    "norm": norm,
 }
-FUNCTIONS = METHODS | {"var_mean": var_mean, "std_mean": std_mean}
+FUNCTIONS = METHODS

@@ -1,0 +1,152 @@
+"""Moments and norms: variance, standard deviation, vector norms. Each has a body; a backend may have a kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core import dtype as dt
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import abs, cj, sgn, sqrt, where
+from flambeau.core.ops.reduce import INEXACT, Axes, max, mean, min, reduction, restore, size_of, sum
+from flambeau.core.ops.scan import deliver, in_dtype
+
+_MOMENT = INEXACT.but("moment", result="real")
+
+
+def _deviations(x: Any, axis: Axes, correction: float) -> tuple[Any, float]:
+    """x - mean(x), and what the sum of its squares is divided by."""
+    count = size_of(x.shape, axis) - correction
+    return x - mean(x, axis, True), count if count > 0 else 0.0
+
+
+def _var_vjp(g: Any, x: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
+    from_mean, count = _deviations(x, axis, correction)
+    return restore(g, x.shape, axis, keepdims) * from_mean * 2 / count
+
+
+@reduction(
+    "var(x: Tensor, *, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Tensor",
+    dtype=_MOMENT,
+    vjp=dict(x=_var_vjp),
+)
+def var(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
+    """The mean squared distance from the mean, with ``correction`` fewer elements counted."""
+    from_mean, count = _deviations(x, axis, correction)
+    squared = from_mean * from_mean if x.dtype.category == dt.FLOATING else (from_mean * cj(from_mean)).real
+    return sum(squared, axis, keepdims) / count
+
+
+def _std_vjp(g: Any, x: Any, out: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
+    slope = where(out == 0, 0.0, g / (2 * where(out == 0, 1.0, out)))  # 0 where nothing varies, as in torch
+    return _var_vjp(slope, x, axis, correction, keepdims)
+
+
+@reduction(
+    "std(x: Tensor, *, axis: Axes = None, correction: float = 1, keepdims: bool = False) -> Tensor",
+    dtype=_MOMENT,
+    vjp=dict(x=_std_vjp),
+)
+def std(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
+    """The square root of the variance."""
+    return sqrt(var(x, axis, correction, keepdims))
+
+
+def _vector_norm_vjp(g: Any, x: Any, out: Any, ord: float, axis: Axes, keepdims: bool) -> Any:
+    """Of several subgradients the one that torch takes: 0 at 0, ties of the extremes shared."""
+    g, whole = restore(g, x.shape, axis, keepdims), restore(out, x.shape, axis, keepdims)
+    if ord == 0:
+        return where(x != x, x, 0.0)
+    if math.isinf(ord):
+        chosen = (abs(x) == whole) | (x != x)
+        return sgn(x) * where(chosen, g / sum(chosen, axis, True), 0.0)
+    if ord == 1:
+        return sgn(x) * g
+    slope = where(whole == 0, 0.0, g / where(whole == 0, 1.0, whole) ** (ord - 1))
+    if ord == 2:
+        return x * slope
+    size = where(x == 0, 1.0, abs(x))
+    return where(x == 0, 0.0, sgn(x) * size ** (ord - 1)) * slope
+
+
+@reduction(
+    "vector_norm(x: Tensor, *, ord: float = 2, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    dtype=_MOMENT,
+    vjp=dict(x=_vector_norm_vjp),
+)
+def vector_norm(x: Any, *, ord: float, axis: Axes, keepdims: bool) -> Any:
+    """(sum of abs(x)**ord)**(1/ord), with the limits at 0 (how many are not zero) and at both infinities."""
+    size = abs(x)
+    if ord == math.inf:
+        return max(size, axis, keepdims) if size_of(x.shape, axis) else sum(size, axis, keepdims)
+    if ord == -math.inf:
+        return min(size, axis, keepdims)
+    if ord == 0:
+        return storage.cast(sum(x != 0, axis, keepdims), dtype=size.dtype)
+    if ord == 1:
+        return sum(size, axis, keepdims)
+    if ord == 2:
+        return sqrt(sum(size * size, axis, keepdims))
+    return sum(size**ord, axis, keepdims) ** (1.0 / ord)
+
+
+# -- public functions --------------------------------------------------------------------------------
+def _arguments_of_var(name: str, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
+    """(dim, correction) from torch's forms ``(unbiased)``, ``(dim, unbiased)`` and by keyword."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None and correction is not None:
+        raise TypeError(f"{name}: give unbiased or correction, not both")
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    return dim, correction
+
+
+def _moments(name: str, record: Callable[..., Any], with_mean: bool) -> Callable[..., Any]:
+    def moments(
+        input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, **kw: Any
+    ) -> Any:
+        keep = kw.pop("keepdims", keepdim)
+        axes, less = _arguments_of_var(name, kw.pop("axis", dim), unbiased, correction)
+        spread = record(input, axes, less, keep, **kw)
+        return (spread, mean(input, axes, keep)) if with_mean else spread
+
+    what = {"var": "variance", "std": "standard deviation"}[name.removesuffix("_mean")]
+    moments.__name__ = moments.__qualname__ = name
+    moments.__doc__ = f"""The {what}{" and the mean, as a pair," if with_mean else ""} over ``dim`` (all by default).
+
+    The sum of squared distances from the mean is divided by the number of elements less ``correction``
+    (1 by default; ``unbiased=False`` means 0).
+    """
+    return moments
+
+
+var_, std_ = _moments("var", var, False), _moments("std", std, False)
+var_mean, std_mean = _moments("var_mean", var, True), _moments("std_mean", std, True)
+
+
+def norm(
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
+) -> Any:
+    """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
+
+    >>> import flambeau as fb
+    >>> fb.norm(fb.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    x = in_dtype(input, dtype)
+    if p == "nuc":
+        from flambeau.core.ops import linalg
+
+        return deliver(
+            "vector_norm", linalg.matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim), None, out
+        )
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+    order = 2.0 if p is None or p == "fro" else float(p)
+    return deliver("vector_norm", vector_norm(x, order, dim, keepdim), None, out)
+
+
+METHODS: dict[str, Callable[..., Any]] = {"var": var_, "std": std_, "norm": norm}
+FUNCTIONS = METHODS | {"var_mean": var_mean, "std_mean": std_mean}
