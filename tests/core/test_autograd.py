@@ -1,0 +1,329 @@
+"""The engine: accumulation, hooks, freeing, modes, custom functions, long chains, threads, flat memory."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+import flambeau as fb
+from flambeau import autograd
+
+
+def leaf(*values: float) -> fb.Tensor:
+    return fb.tensor(list(values), dtype=fb.float64, requires_grad=True)
+
+
+def test_gradients_accumulate_and_are_taken_over_without_aliasing():
+    x, y = leaf(1, 2), leaf(3, 4)
+    (x + y).sum().backward()
+    x.grad.add_(10)
+    assert y.grad.tolist() == [1, 1]
+    (x * 2).sum().backward()
+    assert x.grad.tolist() == [13, 13]
+
+
+def test_gradient_given_by_the_caller_is_not_taken_over():
+    x, g = leaf(1, 2), fb.tensor([5.0, 6.0], dtype=fb.float64)
+    (x * 1).backward(g)
+    x.grad.zero_()
+    assert g.tolist() == [5, 6]
+    y = leaf(1, 2)
+    y.clone().backward(g)
+    y.grad.zero_()
+    assert g.tolist() == [5, 6]
+
+
+def test_broadcast_operands_get_summed_gradients():
+    x, y = fb.ones(3, 1, requires_grad=True), fb.ones(4, requires_grad=True)
+    (x * y).sum().backward()
+    assert x.grad.shape == (3, 1) and y.grad.shape == (4,)
+    assert x.grad.flatten().tolist() == [4, 4, 4] and y.grad.tolist() == [3, 3, 3, 3]
+
+
+def test_gradient_comes_back_in_the_dtype_of_the_leaf():
+    x, y = fb.ones(2, requires_grad=True), fb.ones(2, dtype=fb.float64)
+    (x * y).sum().backward()
+    assert x.grad.dtype is fb.float32
+
+
+def test_second_backward_raises_unless_the_graph_is_kept():
+    x = leaf(2)
+    y = x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.tolist() == [8]
+    with pytest.raises(RuntimeError, match="second time"):
+        y.backward()
+
+
+def test_higher_orders():
+    x = leaf(2)
+    y = (x**4).sum()
+    for expected in (32, 48, 48, 24):
+        (y,) = autograd.grad(y.sum(), x, create_graph=True)
+        assert y.tolist() == [expected]
+
+
+def test_only_what_is_wanted_runs_and_is_saved():
+    x, y = leaf(2), fb.tensor([3.0], dtype=fb.float64)
+    z = x * y
+    saved = z.grad_fn.saved
+    assert saved[0] is not None and saved[1] is None  # y, for the gradient of x; x is not read
+    a, b = leaf(1), leaf(1)
+    with pytest.raises(RuntimeError, match="appears to not have been used"):
+        autograd.grad((a * 2).sum(), b)
+    assert autograd.grad((a * 2).sum(), b, allow_unused=True) == (None,)
+    assert autograd.grad((a * 2).sum(), b, materialize_grads=True)[0].tolist() == [0]
+
+
+def test_backward_inputs_limits_accumulation():
+    a, b = leaf(1), leaf(2)
+    (a * b).backward(inputs=[a])
+    assert a.grad.tolist() == [2] and b.grad is None
+
+
+def test_hooks_on_leaf_node_and_retained():
+    x, seen = leaf(1, 2), []
+    handle = x.register_hook(lambda g: g * 10)
+    y = x * 3
+    y.register_hook(lambda g: seen.append(g.tolist()))
+    y.retain_grad()
+    y.grad_fn.register_hook(lambda inputs, outputs: seen.append((len(inputs), len(outputs))))
+    y.sum().backward()
+    assert x.grad.tolist() == [30, 30] and y.grad.tolist() == [1, 1]
+    assert seen == [[1, 1], (2, 1)]
+    handle.remove()
+    x.grad = None
+    (x * 3).sum().backward()
+    assert x.grad.tolist() == [3, 3]
+
+
+def test_post_accumulate_hook_sees_the_gradient():
+    x, seen = leaf(1), []
+    x.register_post_accumulate_grad_hook(lambda t: seen.append(t.grad.tolist()))
+    (x * 7).backward()
+    assert seen == [[7]]
+
+
+def test_grad_modes():
+    x = leaf(1)
+    with fb.no_grad():
+        assert not (x * 2).requires_grad
+        with fb.enable_grad():
+            assert (x * 2).requires_grad
+    with fb.set_grad_enabled(False):
+        assert not (x * 2).requires_grad
+    with fb.inference_mode():
+        assert not (x * 2).requires_grad and fb.is_inference_mode_enabled()
+    assert fb.is_grad_enabled() and (x * 2).requires_grad
+
+    @fb.no_grad()
+    def inside(t):
+        return (t * 2).requires_grad
+
+    assert not inside(x)
+
+
+def test_a_chain_of_100_000_nodes_overflows_nothing():
+    x = leaf(1)
+    y = x
+    for _ in range(100_000):
+        y = y + 0.0
+    y.backward()
+    assert x.grad.tolist() == [1]
+    del y
+
+
+def test_recursion_and_control_flow():
+    x = leaf(3)
+
+    def power(t, n):
+        return t if n == 1 else t * power(t, n - 1)
+
+    y = power(x, 5) if bool(x > 2) else x
+    y.backward()
+    assert x.grad.tolist() == [5 * 81]
+
+
+def test_threads_run_backward_on_shared_leaves():
+    x = leaf(*range(10))
+    errors = []
+
+    def work():
+        try:
+            for _ in range(100):
+                (x * 2).sum().backward()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not errors
+    assert x.grad.tolist() == [800] * 10
+
+
+def _objects() -> int:
+    return len([o for o in gc.get_objects() if type(o).__module__.startswith("flambeau")])
+
+
+@pytest.mark.parametrize("kind", ["plain", "penalty", "inplace", "vmap", "jvp"])
+def test_training_leaves_no_object_behind_with_the_collector_off(kind):
+    w = leaf(0.5, -0.5)
+    data = fb.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=fb.float64)
+
+    def step():
+        if kind == "plain":
+            ((data @ w) ** 2).sum().backward()
+        elif kind == "penalty":
+            (g,) = autograd.grad(((data @ w) ** 2).sum(), w, create_graph=True)
+            (g * g).sum().backward()
+        elif kind == "inplace":
+            y = data @ w
+            y.add_(y * w)
+            y[0] *= 2
+        elif kind == "vmap":
+            fb.func.vmap(fb.func.grad(lambda v, r: ((r * v) ** 2).sum()), in_dims=(None, 0))(w.detach(), data)
+        else:
+            fb.func.jvp(lambda v: ((data @ v) ** 2).sum(), (w.detach(),), (fb.ones_like(w),))
+        w.grad = None
+
+    for _ in range(5):
+        step()
+    gc.collect()
+    gc.disable()
+    try:
+        before = _objects()
+        for _ in range(200):
+            step()
+        after = _objects()
+    finally:
+        gc.enable()
+    assert after - before < 20
+
+
+def test_custom_function_with_two_outputs_and_context():
+    class Both(autograd.Function):
+        @staticmethod
+        def forward(x, y):
+            return x * y, x + y
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, gp, gs):
+            x, y = ctx.saved_tensors
+            assert ctx.needs_input_grad == (True, False)
+            return gp * y + gs, None
+
+    x, y = leaf(2), fb.tensor([5.0], dtype=fb.float64)
+    p, s = Both.apply(x, y)
+    (p + 2 * s).backward()
+    assert x.grad.tolist() == [7]
+
+
+def test_custom_function_dirty_and_non_differentiable():
+    class Double(autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.mark_dirty(x)
+            x.mul_(2)
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    x = leaf(1, 2)
+    y = x * 1
+    assert Double.apply(y) is y
+    y.sum().backward()
+    assert x.grad.tolist() == [2, 2]
+
+    class Order(autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            out = x * 1
+            mask = x > 1
+            ctx.mark_non_differentiable(mask)
+            return out, mask
+
+        @staticmethod
+        def backward(ctx, g, unused):
+            return g
+
+    out, mask = Order.apply(x)
+    assert out.requires_grad and not mask.requires_grad
+
+
+def test_custom_function_wrong_count_and_once_differentiable():
+    class Wrong(autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            return x * y
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    with pytest.raises(RuntimeError, match="expected 2, got 1"):
+        Wrong.apply(leaf(1), leaf(1)).backward()
+
+    from flambeau.core.autograd.function import once_differentiable
+
+    class Once(autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 3
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, g):
+            return g * 3
+
+    x = leaf(1)
+    (g,) = autograd.grad(Once.apply(x), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        g.backward()
+
+
+def test_saved_tensor_hooks_pack_and_unpack():
+    x, log = leaf(2, 3), []
+
+    def pack(t):
+        log.append("pack")
+        return t.detach().numpy().copy()
+
+    with autograd.saved_tensors_hooks(pack, lambda a: fb.tensor(a)):
+        y = (x * x).sum()
+    y.backward()
+    assert x.grad.tolist() == [4, 6] and log == ["pack", "pack"]
+
+
+def test_anomaly_mode_names_the_forward_line():
+    x = leaf(0.0)
+    with autograd.detect_anomaly():
+        y = fb.sqrt(x) * 0  # the culprit
+        with pytest.raises(RuntimeError, match=r"sqrt(.|\n)*the culprit"):
+            y.sum().backward()
+
+
+def test_gradcheck_catches_a_wrong_gradient():
+    class Off(autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2.5
+
+    with pytest.raises(autograd.GradcheckError, match="output 0"):
+        autograd.gradcheck(Off.apply, (leaf(1, 2),))
+    assert not autograd.gradcheck(Off.apply, (leaf(1, 2),), raise_exception=False)
+    assert autograd.gradcheck(lambda x: x.exp(), (leaf(1, 2),))
+    assert autograd.gradgradcheck(lambda x: x.exp() * x, (leaf(1, 2),))

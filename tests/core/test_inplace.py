@@ -1,0 +1,197 @@
+"""In-place ops and views: aliasing, version counting, and gradients as PyTorch gives them."""
+
+from __future__ import annotations
+
+import pytest
+
+import flambeau as fb
+
+
+def leaf(*values: float) -> fb.Tensor:
+    return fb.tensor(list(values), dtype=fb.float64, requires_grad=True)
+
+
+def test_views_alias_in_both_directions():
+    x = fb.zeros(2, 3)
+    v = x[1]
+    v += 1
+    x[0, 0] = 7
+    assert x.tolist() == [[7, 0, 0], [1, 1, 1]]
+    t = x.T
+    t[2, 0] = 5
+    assert x[0, 2].item() == 5
+    assert x[0]._base is x and v._base is x
+
+
+def test_in_place_on_a_slice_of_a_computed_tensor():
+    x = leaf(1, 2, 3, 4)
+    y = x * 1
+    y[1:3] *= 10
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 10, 10, 1]
+
+
+def test_in_place_through_a_chain_of_views_reaches_the_base():
+    x = leaf(1, 2, 3, 4)
+    y = x * 1
+    y.view(2, 2).T[0].mul_(y.detach()[:2] * 0 + 3)
+    (y * fb.tensor([1.0, 10.0, 100.0, 1000.0], dtype=fb.float64)).sum().backward()
+    assert x.grad.tolist() == [3, 10, 300, 1000]
+
+
+def test_constant_base_becomes_part_of_the_graph():
+    w = leaf(2)
+    out = fb.zeros(3, dtype=fb.float64)
+    out[1] = w[0] * 3
+    assert out.requires_grad
+    out.sum().backward()
+    assert w.grad.tolist() == [3]
+
+
+def test_views_made_before_a_write_see_the_new_history():
+    x = leaf(1, 2)
+    y = x * 1
+    v = y[0]
+    y.mul_(5)
+    v.backward()
+    assert x.grad.tolist() == [5, 0]
+
+
+def test_write_to_a_view_then_read_another_view():
+    x = leaf(1, 2, 3)
+    y = x * 1
+    a, b = y[:2], y[1:]
+    a.mul_(3)
+    b.sum().backward()
+    assert x.grad.tolist() == [0, 3, 1]
+
+
+def test_in_place_on_unbind_outputs():
+    x = leaf(1, 2)
+    y = (x * 1).reshape(2, 1)
+    first, second = y.unbind(0)
+    first.mul_(4)
+    y.sum().backward()
+    assert x.grad.tolist() == [4, 1]
+
+
+def test_gradient_buffer_keeps_what_lies_outside_the_view():
+    x, w = leaf(1, 2, 3), leaf(10)
+    y = x * 2
+    y[0:1].copy_(w)
+    y.backward(fb.tensor([1.0, 2.0, 3.0], dtype=fb.float64))
+    assert x.grad.tolist() == [0, 4, 6] and w.grad.tolist() == [1]
+
+
+def test_ops_that_read_their_own_result_or_input():
+    x = leaf(0.5, 1.5)
+    y = x * 1
+    y.exp_()
+    y.sum().backward()
+    assert x.grad.allclose(x.detach().exp())
+    x.grad = None
+    y = x * 1
+    y.mul_(y)
+    y.sum().backward()
+    assert x.grad.allclose(2 * x.detach())
+    x.grad = None
+    y = x * 1
+    y.pow_(3)
+    y.sum().backward()
+    assert x.grad.allclose(3 * x.detach() ** 2)
+
+
+def test_double_backward_through_an_in_place_write():
+    x = leaf(2, 3)
+    y = x * 1
+    y[0:1].mul_(x[1:2])
+    (g,) = fb.autograd.grad((y * y).sum(), x, create_graph=True)
+    assert g.allclose(fb.tensor([2 * 2 * 9.0, 2 * 3 + 2 * 4 * 3.0], dtype=fb.float64))
+    (h,) = fb.autograd.grad(g.sum(), x)
+    assert h.allclose(fb.tensor([18 + 24.0, 24 + 2 + 8.0], dtype=fb.float64))
+
+
+def test_modified_saved_value_names_both_ops():
+    x = leaf(1, 2)
+    y = x * 1
+    z = y * y
+    y.add_(1)
+    with pytest.raises(RuntimeError, match=r"mul.*modified by an inplace operation.*add_"):
+        z.sum().backward()
+
+
+def test_modification_through_a_view_or_detached_alias_is_seen():
+    x = leaf(1, 2)
+    y = x * 1
+    z = y * y
+    y.detach()[0] = 5
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        z.sum().backward()
+
+
+def test_leaves_and_their_views_cannot_be_written_to():
+    x = leaf(1, 2)
+    with pytest.raises(RuntimeError, match="leaf Tensor that requires grad"):
+        x.add_(1)
+    with pytest.raises(RuntimeError, match="view of a leaf"):
+        x[0].add_(1)
+    with fb.no_grad():
+        x.add_(1)
+        x[0] += 1
+    assert x.tolist() == [3, 3]
+
+
+def test_views_made_without_grad_cannot_be_written_to_with_grad():
+    x = leaf(1, 2)
+    y = x * 1
+    with fb.no_grad():
+        v = y[0]
+    with pytest.raises(RuntimeError, match="no_grad mode"):
+        v.mul_(2)
+
+
+def test_expanded_memory_cannot_be_written_to():
+    x = fb.zeros(3).expand(2, 3)
+    with pytest.raises(RuntimeError, match="single memory location"):
+        x.add_(1)
+    x[0].add_(1)
+    assert x.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_overlapping_source_and_target():
+    x = fb.arange(10000)
+    x[1:] += x[:-1].clone()
+    y = fb.arange(10000)
+    y[1:] += y[:-1]
+    assert (x == y).all()
+
+
+def test_in_place_result_must_fit():
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        fb.ones(2, dtype=fb.int64).add_(1.5)
+    with pytest.raises(RuntimeError, match="broadcast shape"):
+        fb.ones(2).add_(fb.ones(3, 2))
+    x = fb.ones(2)
+    x.add_(fb.ones(2, dtype=fb.float64))
+    assert x.dtype is fb.float32 and x.tolist() == [2, 2]
+
+
+def test_versions_count_writes_of_all_aliases():
+    x = fb.ones(3)
+    v = x[1:]
+    before = x._version
+    v.add_(1)
+    x.detach().mul_(2)
+    assert x._version == before + 2 and v._version == x._version
+
+
+def test_out_argument():
+    out = fb.empty(2)
+    assert fb.add(fb.ones(2), fb.ones(2), out=out) is out and out.tolist() == [2, 2]
+    with pytest.raises(RuntimeError, match="requires grad"):
+        fb.add(leaf(1, 2), 1, out=fb.empty(2))
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        fb.add(fb.ones(2), 0.5, out=fb.empty(2, dtype=fb.int64))
+    grown = fb.empty(0)
+    fb.add(fb.ones(2, 2), 1, out=grown)
+    assert grown.shape == (2, 2)
