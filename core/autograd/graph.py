@@ -199,7 +199,9 @@ class View:
             stale.append(stale[-1].parent)
         for view in reversed(stale):
             edge = view.parent.node if view.parent is not None else view.base._node
-            if view.grad_mode and edge is not None:
+            if view.grad_mode and edge is not None and view.op.differentiable:
+                if view.op.compiled is None:
+                    _compile(view.op)
                 n = node(view.op, (edge,), (view.in_shape,), view.params, view.shape, view.key)
                 view.node = n
             else:
@@ -215,6 +217,12 @@ class View:
             steps.append(view)
             view = view.parent
         return steps[::-1]
+
+
+def _compile(op: Any) -> None:
+    from flambeau.core.autograd.compile import compiled  # which imports this module
+
+    compiled(op)
 
 
 def edge_of(x: Any) -> Any:
@@ -239,7 +247,8 @@ def make_view(x: Any, out: Any, op: Any, params: dict[str, Any], grad_mode: bool
         view.base, view.parent = x, None
     view.op, view.params, view.box = op, params, box
     view.in_shape, view.shape, view.key = x._array.shape, out._array.shape, out._key
-    view.node, view.generation, view.grad_mode = None, -1, grad_mode
+    view.node, view.grad_mode = None, grad_mode
+    view.generation = box.generation if link is None else -1  # a base that wants a gradient later gives old views none
     out._node = view
     return out
 

@@ -1,0 +1,292 @@
+"""Views of parts of a tensor: narrow, select, split, diagonal, windows, real and imaginary parts."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from flambeau.core import dtype as dt
+from flambeau.core.dispatch import call
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops.shape import axis_of, indexed, reshape, sizes_of, unsqueeze
+from flambeau.core.record import OPS
+from flambeau.core.tensor import Tensor
+
+
+def whole(shape: Sequence[int]) -> list[Any]:
+    """The index that takes everything, to be changed at one axis."""
+    return [slice(0, n, 1) for n in shape]
+
+# -- parts -------------------------------------------------------------------------------------------
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    """``length`` places of dimension ``dim`` from ``start`` on; a view."""
+    axis = axis_of("narrow", input, dim)
+    shape = input._array.shape
+    if not shape:
+        raise ShapeError("narrow: cannot be applied to a 0-d tensor")
+    size, first, count = shape[axis], operator.index(start), operator.index(length)
+    if not -size <= first <= size:
+        raise IndexError(f"narrow: start {first} is out of range for dimension {axis} of size {size}")
+    first += size if first < 0 else 0
+    if count < 0 or first + count > size:
+        raise ShapeError(f"narrow: start {first} with length {count} exceeds dimension {axis} of size {size}")
+    index = whole(shape)
+    index[axis] = slice(first, first + count, 1)
+    return indexed(input, tuple(index))
+
+
+def select(input: Tensor, dim: int, index: Any) -> Tensor:
+    """Place ``index`` of dimension ``dim``, which goes; a view."""
+    shape = input._array.shape
+    if not shape:
+        raise IndexError("select: cannot be applied to a 0-d tensor")
+    axis = axis_of("select", input, dim)
+    size, i = shape[axis], operator.index(index)
+    if not -size <= i < size:
+        raise IndexError(f"select: index {i} is out of range for dimension {axis} of size {size} in shape {tuple(shape)}")
+    entries = whole(shape)
+    entries[axis] = i + size if i < 0 else i
+    return indexed(input, tuple(entries))
+
+
+def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+    """Places ``start`` to ``end`` (not included) of dimension ``dim``, every ``step``; a view."""
+    axis = axis_of("slice", input, dim)
+    shape = input._array.shape
+    if not shape:
+        raise IndexError("slice: cannot be applied to a 0-d tensor")
+    if step <= 0:
+        raise ValueError(f"slice: step must be positive, got {step}; use flip for the reverse order")
+    index = whole(shape)
+    index[axis] = slice(*slice(start, end, step).indices(shape[axis]))
+    return indexed(input, tuple(index))
+
+
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """Every place of dimension ``dim`` as a tensor without it; views."""
+    if not input._array.shape:
+        raise IndexError("unbind: cannot be applied to a 0-d tensor")
+    axis = axis_of("unbind", input, dim)
+    return tuple([select(input, axis, i) for i in range(input._array.shape[axis])])
+
+
+def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of a size (the last may be smaller), or of the sizes listed, along ``dim``; views.
+
+    >>> import flambeau as fb
+    >>> [p.tolist() for p in fb.arange(5).split(2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    if not tensor._array.shape:
+        raise ShapeError("split: expects at least a 1-d tensor")
+    axis = axis_of("split", tensor, dim)
+    size = tensor._array.shape[axis]
+    if isinstance(split_size_or_sections, (tuple, list)):
+        return split_with_sizes(tensor, split_size_or_sections, dim)
+    step = operator.index(split_size_or_sections)  # type: ignore[arg-type]
+    if step < 0 or (step == 0 and size > 0):
+        raise ShapeError(f"split: split_size must be positive, got {step} for dimension {axis} of size {size}")
+    if size == 0:
+        return (narrow(tensor, axis, 0, 0),)
+    return tuple([narrow(tensor, axis, i, min(step, size - i)) for i in range(0, size, step)])
+
+
+def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of the sizes listed, which must add up, along ``dim``; views."""
+    axis = axis_of("split_with_sizes", input, dim)
+    sizes = sizes_of("split_with_sizes", (tuple(split_sizes),), "split_sizes")
+    have = input._array.shape[axis] if input._array.shape else 1
+    if any(n < 0 for n in sizes) or sum(sizes) != have:
+        raise ShapeError(f"split_with_sizes: sizes {sizes} must not be negative and must add up to the size {have} of dim {dim}")
+    pieces, start = [], 0
+    for n in sizes:
+        pieces.append(narrow(input, axis, start, n))
+        start += n
+    return tuple(pieces)
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` pieces of equal size (the last may be smaller) along ``dim``; views."""
+    if not input._array.shape:
+        raise ShapeError("chunk: expects at least a 1-d tensor")
+    if chunks <= 0:
+        raise ShapeError(f"chunk: chunks must be greater than 0, got {chunks}")
+    axis = axis_of("chunk", input, dim)
+    size = input._array.shape[axis]
+    if size == 0:
+        return tuple([narrow(input, axis, 0, 0) for _ in range(chunks)])
+    return split(input, -(-size // chunks), axis)
+
+
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """``n`` pieces of nearly equal size, or pieces that end at the indices listed; views."""
+    if not input._array.shape:
+        raise ShapeError("tensor_split: expects at least a 1-d tensor")
+    axis = axis_of("tensor_split", input, dim)
+    size = input._array.shape[axis]
+    if isinstance(indices_or_sections, Tensor):
+        indices_or_sections = indices_or_sections.tolist()
+    if isinstance(indices_or_sections, (tuple, list)):
+        places = [slice(a, b).indices(size) for a, b in zip((None, *indices_or_sections), (*indices_or_sections, None), strict=True)]
+        return tuple([narrow(input, axis, a, max(b - a, 0)) for a, b, _ in places])
+    count = operator.index(indices_or_sections)
+    if count <= 0:
+        raise ShapeError(f"tensor_split: the number of sections must be larger than 0, got {count}")
+    low, extra = divmod(size, count)
+    return split_with_sizes(input, [low + (i < extra) for i in range(count)], axis)
+
+
+def _split_along(name: str, input: Tensor, where: Any, dim: int, least: int) -> tuple[Tensor, ...]:
+    shape = tuple(input._array.shape)
+    if len(shape) < least:
+        raise ShapeError(f"{name}: expects a tensor with at least {least} dimension(s), got shape {shape}")
+    if isinstance(where, int) and (where <= 0 or shape[dim] % where):
+        raise ShapeError(f"{name}: {where} sections do not divide dimension {dim} of size {shape[dim]} evenly")
+    return tensor_split(input, where, dim)
+
+
+def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """:func:`tensor_split` along dimension 1 (0 of a 1-d tensor), in equal sections."""
+    return _split_along("hsplit", input, indices_or_sections, 0 if len(input._array.shape) == 1 else 1, 1)
+
+
+def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """:func:`tensor_split` along dimension 0, in equal sections."""
+    return _split_along("vsplit", input, indices_or_sections, 0, 2)
+
+
+def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """:func:`tensor_split` along dimension 2, in equal sections."""
+    return _split_along("dsplit", input, indices_or_sections, 2, 3)
+
+
+# -- diagonals, windows, any strides -----------------------------------------------------------------
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The elements whose places along ``dim1`` and ``dim2`` differ by ``offset``, as a new last dimension; a view.
+
+    >>> import flambeau as fb
+    >>> fb.arange(9).reshape(3, 3).diagonal(1)
+    tensor([1, 5])
+    """
+    a, b = axis_of("diagonal", input, dim1, label="dim1"), axis_of("diagonal", input, dim2, label="dim2")
+    if a == b or len(input._array.shape) < 2:
+        raise ShapeError(f"diagonal: dim1={dim1} and dim2={dim2} must be two different dimensions of shape {tuple(input.shape)}")
+    found: Tensor = call(OPS["diagonal"], (input,), {"offset": operator.index(offset), "axis1": a, "axis2": b})
+    return found
+
+
+def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Windows of ``size`` every ``step`` along ``dimension``, each in a new last dimension; a view.
+
+    >>> import flambeau as fb
+    >>> fb.arange(5).unfold(0, 3, 2)
+    tensor([[0, 1, 2],
+            [2, 3, 4]])
+    """
+    axis = axis_of("unfold", self, dimension, label="dimension")
+    length = self._array.shape[axis] if self._array.shape else 1
+    if not 0 <= size <= length:
+        raise ShapeError(f"unfold: size {size} must be between 0 and the size {length} of dimension {dimension}")
+    if step <= 0:
+        raise ShapeError(f"unfold: step must be greater than 0, got {step}")
+    found: Tensor = call(OPS["unfold"], (self,), {"axis": axis, "size": size, "step": step})
+    return found
+
+
+def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
+    """A view of the storage under any shape, strides and offset, all counted in elements."""
+    shape, strides = sizes_of("as_strided", (tuple(size),)), sizes_of("as_strided", (tuple(stride),), "stride")
+    if len(shape) != len(strides):
+        raise ShapeError(f"as_strided: size {shape} and stride {strides} must have the same length")
+    if any(n < 0 for n in (*shape, *strides)):
+        raise ShapeError(f"as_strided: size {shape} and stride {strides} must not be negative")
+    offset = input.storage_offset() if storage_offset is None else operator.index(storage_offset)
+    try:
+        found: Tensor = call(OPS["as_strided"], (input,), {"shape": shape, "strides": strides, "offset": offset})
+    except ValueError as error:
+        raise ShapeError(f"as_strided: size {shape}, stride {strides}, storage_offset {offset} leave the storage: {error}") from None
+    return found
+
+
+# -- complex numbers ---------------------------------------------------------------------------------
+def view_as_real(input: Tensor) -> Tensor:
+    """A complex tensor as real pairs (real, imaginary) along a new last dimension; a view."""
+    if input._key.dtype.category != dt.COMPLEX:
+        raise DTypeError(f"view_as_real: expects a complex tensor, got {input.dtype}")
+    found: Tensor = call(OPS["view_as_real"], (input,), {})
+    return found
+
+
+def view_as_complex(input: Tensor) -> Tensor:
+    """Pairs (real, imaginary) along the last dimension as complex numbers; a view."""
+    if input._key.dtype not in (dt.float32, dt.float64):
+        raise DTypeError(f"view_as_complex: expects a float32 or float64 tensor, got {input.dtype}")
+    if tuple(input._array.shape[-1:]) != (2,):
+        raise ShapeError(f"view_as_complex: the last dimension must have size 2, got shape {tuple(input.shape)}")
+    try:
+        found: Tensor = call(OPS["view_as_complex"], (input,), {})
+    except ValueError as error:
+        raise ShapeError(str(error)) from None
+    return found
+
+
+def real(input: Tensor) -> Tensor:
+    """The real part, a view; a real tensor as it is."""
+    return select(view_as_real(input), -1, 0) if input._key.dtype.category == dt.COMPLEX else input
+
+
+def imag(input: Tensor) -> Tensor:
+    """The imaginary part of a complex tensor; a view."""
+    if input._key.dtype.category != dt.COMPLEX:
+        raise DTypeError(f"imag: expects a complex tensor, got {input.dtype}, which has no imaginary part")
+    return select(view_as_real(input), -1, 1)
+
+
+def _set_part(place: int) -> Callable[[Tensor, Any], None]:
+    def write(self: Tensor, value: Any) -> None:
+        part = select(view_as_real(self), -1, place)
+        part.copy_(value if isinstance(value, Tensor) else part.new_full((), value))
+
+    return write
+
+
+# -- at least some dimensions ------------------------------------------------------------------------
+def _each(raised: Callable[[Tensor], Tensor], tensors: tuple[Any, ...]) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+        return raised(tensors[0])
+    return tuple([raised(x) for x in (tensors[0] if len(tensors) == 1 else tensors)])
+
+
+def atleast_1d(*tensors: Any) -> Any:
+    """0-d tensors as 1-d, others as they are; a tuple for several."""
+    return _each(lambda x: x if x._array.shape else reshape(x, (1,)), tensors)
+
+
+def atleast_2d(*tensors: Any) -> Any:
+    """Tensors of fewer dimensions with new ones in front."""
+    return _each(lambda x: x if len(x._array.shape) >= 2 else reshape(x, (1, x.numel())), tensors)
+
+
+def atleast_3d(*tensors: Any) -> Any:
+    """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1)."""
+
+    def raised(x: Tensor) -> Tensor:
+        ndim = len(x._array.shape)
+        if ndim == 2:
+            return unsqueeze(x, 2)
+        return x if ndim > 2 else reshape(x, (1, x.numel(), 1))
+
+    return _each(raised, tensors)
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "narrow": narrow, "select": select, "slice": slice_, "unbind": unbind, "split": split, "split_with_sizes": split_with_sizes,
+    "chunk": chunk, "tensor_split": tensor_split, "hsplit": hsplit, "vsplit": vsplit, "dsplit": dsplit, "diagonal": diagonal,
+    "as_strided": as_strided, "view_as_real": view_as_real, "view_as_complex": view_as_complex, "real": real, "imag": imag,
+    "atleast_1d": atleast_1d, "atleast_2d": atleast_2d, "atleast_3d": atleast_3d,
+}  # fmt: skip
+METHODS: Final[dict[str, Any]] = {
+    **{n: f for n, f in FUNCTIONS.items() if not n.startswith(("atleast", "slice", "real", "imag"))},
+    "unfold": unfold, "real": property(real, _set_part(0)), "imag": property(imag, _set_part(1)),
+}  # fmt: skip

@@ -1,0 +1,349 @@
+"""Views in torch's signatures: reshape, expand, permute and their relatives.
+
+Each is a plain function over the view ops of :mod:`flambeau.core.ops.storage`, so that a backend has
+them all through its layout rules. Views of parts stand in :mod:`flambeau.core.ops.parts`, what joins or
+rearranges by copying in :mod:`flambeau.core.ops.arrange`, conversions of dtype and device in
+:mod:`flambeau.core.ops.convert`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from flambeau.backends import layout
+from flambeau.core import dtype as dt
+from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes
+from flambeau.core.autograd.graph import make_view
+from flambeau.core.dispatch import call
+from flambeau.core.dtype import DType, as_dtype
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops import storage
+from flambeau.core.record import OPS
+from flambeau.core.state import get
+from flambeau.core.tensor import Tensor
+
+Shape = tuple[int, ...]
+
+_VIEW: Final = OPS["view"]
+viewed: Callable[..., Tensor] = storage.view
+permuted: Callable[..., Tensor] = storage.permute
+expanded: Callable[..., Tensor] = storage.expand
+indexed: Callable[..., Tensor] = storage.basic_index
+
+
+# -- arguments ---------------------------------------------------------------------------------------
+def axis_of(name: str, x: Tensor, dim: Any, *, extra: int = 0, label: str = "dim") -> int:
+    """``dim`` counted from the front; ``extra`` more dimensions than ``x`` has are allowed."""
+    try:
+        found: int = AXIS[dim, len(x._array.shape) + extra]
+        return found
+    except (IndexError, TypeError) as error:
+        raise type(error)(f"{name}: {str(error).replace('dim=', label + '=').replace('dim must', label + ' must')}") from None
+
+
+def sizes_of(name: str, size: Sequence[Any], label: str = "size") -> Shape:
+    """A tuple of ints from ``f(2, 3)`` or ``f((2, 3))``."""
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    try:
+        return tuple(operator.index(n) for n in size)
+    except TypeError:
+        raise TypeError(f"{name}: {label} must be ints, got {tuple(size)!r}") from None
+
+
+# -- one shape for another ---------------------------------------------------------------------------
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements in order under another shape: a view where strides allow it, else a copy.
+
+    One size may be -1: it follows from the others. ShapeError when the numbers of elements differ.
+
+    >>> import flambeau as fb
+    >>> fb.arange(6).reshape(2, -1).shape
+    flambeau.Size([2, 3])
+    """
+    try:
+        key = input._key
+        state = get()
+        if state.plain and key.level is None:  # type: ignore[union-attr]
+            if len(shape) == 1 and shape[0].__class__ is tuple:
+                shape = shape[0]
+            a = input._array
+            if -1 in shape:
+                shape = NEW_SHAPE[a.shape, shape]
+            out = Tensor()
+            out._array = key.view(a, shape=shape)
+            out._key = key
+            return make_view(input, out, _VIEW, {"shape": shape}, state.grad)  # type: ignore[no-any-return, union-attr]
+    except Exception:  # the uniform path finds out what is wrong
+        pass
+    return _reshape(input, shape)
+
+
+def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
+    if not isinstance(input, Tensor):
+        raise TypeError(f"reshape: argument 'input' must be a tensor, got {type(input).__name__}")
+    new = NEW_SHAPE[tuple(input._array.shape), sizes_of("reshape", shape, "shape")]
+    try:
+        found: Tensor = call(_VIEW, (input,), {"shape": new})
+    except layout.CopyNeededError:
+        found = call(_VIEW, (call(OPS["clone"], (input,), {"order": "C"}),), {"shape": new})
+    except ValueError:
+        if input.is_contiguous():
+            raise
+        found = call(_VIEW, (call(OPS["clone"], (input,), {"order": "C"}),), {"shape": new})
+    return found
+
+
+def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """The same memory under another shape, or as another dtype: ``x.view(2, -1)``, ``x.view(flambeau.int32)``.
+
+    ShapeError where it would need a copy; :func:`reshape` makes one.
+    """
+    if dtype is not None or len(shape) == 1 and isinstance(shape[0], DType):
+        return _view_dtype(self, as_dtype(shape[0] if dtype is None else dtype))
+    old = tuple(self._array.shape)
+    try:
+        new = NEW_SHAPE[old, sizes_of("view", shape)]
+    except ShapeError as error:
+        raise ShapeError(str(error).replace("reshape: ", "view: ", 1)) from None
+    try:
+        found: Tensor = viewed(self, new)
+    except ValueError:
+        raise ShapeError(
+            f"view: shape {old} with strides {self.stride()} cannot be viewed as {new} without a copy; use reshape instead"
+        ) from None
+    return found
+
+
+def _view_dtype(x: Tensor, dtype: DType) -> Tensor:
+    if dtype is x.dtype:
+        return view(x, tuple(x._array.shape))
+    try:
+        found: Tensor = call(OPS["view_dtype"], (x,), {"dtype": dtype})
+    except ValueError as error:
+        raise ShapeError(
+            f"view: a {x.dtype.name} tensor of shape {tuple(x.shape)} cannot be seen as {dtype.name}: {error}"
+        ) from None
+    return found
+
+
+def view_as(self: Tensor, other: Tensor) -> Tensor:
+    """``self.view(other.shape)``."""
+    return view(self, tuple(other._array.shape))
+
+
+def reshape_as(self: Tensor, other: Tensor) -> Tensor:
+    """``self.reshape(other.shape)``."""
+    return reshape(self, tuple(other._array.shape))
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions ``start_dim`` to ``end_dim`` as one; a 0-d tensor becomes 1-d.
+
+    >>> import flambeau as fb
+    >>> fb.zeros(2, 3, 4).flatten(1).shape
+    flambeau.Size([2, 12])
+    """
+    shape = tuple(input._array.shape)
+    first = axis_of("flatten", input, start_dim, label="start_dim")
+    last = axis_of("flatten", input, end_dim, label="end_dim")
+    if first > last:
+        raise ShapeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}")
+    if not shape:
+        return reshape(input, (1,))
+    size = 1
+    for n in shape[first : last + 1]:
+        size *= n
+    return reshape(input, (*shape[:first], size, *shape[last + 1 :]))
+
+
+def ravel(input: Tensor) -> Tensor:
+    """All elements in row-major order, 1-d; a copy only where needed."""
+    return reshape(input, (input.numel(),))
+
+
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Dimension ``dim`` as several of ``sizes``, one of which may be -1."""
+    axis = axis_of("unflatten", input, dim)
+    shape = tuple(input._array.shape)
+    wanted = sizes_of("unflatten", (tuple(sizes),), "sizes")
+    if not shape:
+        raise IndexError("unflatten: a 0-d tensor has no dimension to unflatten")
+    try:
+        parts = NEW_SHAPE[(shape[axis],), wanted]
+    except ShapeError:
+        raise ShapeError(f"unflatten: sizes {wanted} do not multiply to the size {shape[axis]} of dim {dim} in shape {shape}") from None
+    return reshape(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
+
+
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """Without the dimensions of size 1: all of them, or those of ``dim`` that have size 1; a view."""
+    shape = tuple(input._array.shape)
+    if dim is None:
+        return viewed(input, tuple([n for n in shape if n != 1]))
+    if isinstance(dim, (tuple, list)):
+        gone = [axis_of("squeeze", input, d) for d in dim]
+    else:
+        gone = [axis_of("squeeze", input, dim)]
+    return viewed(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
+
+
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """With a new dimension of size 1 at ``dim``; a view."""
+    axis = axis_of("unsqueeze", input, dim, extra=1)
+    shape = input._array.shape
+    return viewed(input, (*shape[:axis], 1, *shape[axis:]))
+
+
+# -- repetition without memory -----------------------------------------------------------------------
+def expand(self: Tensor, *sizes: Any) -> Tensor:
+    """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([[1], [2]]).expand(-1, 2)
+    tensor([[1, 1],
+            [2, 2]])
+    """
+    return _expand("expand", self, sizes_of("expand", sizes, "sizes"))
+
+
+def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
+    old = tuple(x._array.shape)
+    front = len(sizes) - len(old)
+    if front < 0:
+        raise ShapeError(f"{name}: {len(sizes)} sizes {sizes} are too few for a tensor of shape {old}")
+    new = list(sizes)
+    for i, n in enumerate(sizes):
+        have = old[i - front] if i >= front else None
+        if n == -1 and have is None:
+            raise ShapeError(f"{name}: size -1 at dimension {i} of {sizes} has no size to keep in shape {old}")
+        if n == -1:
+            new[i] = have  # type: ignore[call-overload]
+        elif n < 0:
+            raise ShapeError(f"{name}: sizes must not be negative, got {sizes}")
+        elif have is not None and have not in (1, n):
+            raise ShapeError(
+                f"{name}: shape {old} does not expand to {sizes}: dimension {i - front} has size {have}, not 1 or {n}"
+            )
+    return expanded(x, tuple(new))
+
+
+def expand_as(self: Tensor, other: Tensor) -> Tensor:
+    """``self.expand(other.shape)``."""
+    return _expand("expand_as", self, tuple(other._array.shape))
+
+
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """``input`` expanded to ``size``."""
+    return _expand("broadcast_to", input, sizes_of("broadcast_to", (tuple(size),)))
+
+
+def broadcast_shapes(*shapes: Any) -> Any:
+    """The shape that tensors of ``shapes`` broadcast to; ShapeError when they do not."""
+    from flambeau.core.tensor import Size
+
+    try:
+        return Size(layout.broadcast_shapes(*(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes)))
+    except ValueError as error:
+        raise ShapeError(f"broadcast_shapes: {error}") from None
+
+
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All tensors expanded to their common shape."""
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tuple(tensors[0])
+    try:
+        shape = layout.broadcast_shapes(*(tuple(t._array.shape) for t in tensors))
+    except ValueError as error:
+        raise ShapeError(f"broadcast_tensors: {error}") from None
+    return tuple(_expand("broadcast_tensors", t, shape) for t in tensors)
+
+
+# -- the order of dimensions -------------------------------------------------------------------------
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """The dimensions in the order ``dims``; a view.
+
+    >>> import flambeau as fb
+    >>> fb.zeros(2, 3, 4).permute(2, 0, 1).shape
+    flambeau.Size([4, 2, 3])
+    """
+    order = sizes_of("permute", dims, "dims")
+    shape = tuple(input._array.shape)
+    if len(order) != len(shape):
+        raise ShapeError(f"permute: dims {order} must name each of the {len(shape)} dimension(s) of shape {shape} once")
+    axes = tuple([axis_of("permute", input, d) for d in order])
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"permute: dims {order} name a dimension of shape {shape} twice")
+    return permuted(input, axes)
+
+
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """With dimensions ``dim0`` and ``dim1`` exchanged; a view."""
+    a, b = axis_of("transpose", input, dim0, label="dim0"), axis_of("transpose", input, dim1, label="dim1")
+    axes = list(range(len(input._array.shape)))
+    if axes:
+        axes[a], axes[b] = b, a
+    return permuted(input, tuple(axes))
+
+
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Dimensions ``source`` at the places ``destination``, the others in order; a view."""
+    ndim = len(input._array.shape)
+    start = normal_axes(source, ndim, "source") or ()
+    end = normal_axes(destination, ndim, "destination") or ()
+    if len(start) != len(end):
+        raise ShapeError(f"movedim: source {source} and destination {destination} must have the same number of dimensions")
+    rest = iter([a for a in range(ndim) if a not in start])
+    placed = dict(zip(end, start, strict=True))
+    return permuted(input, tuple([placed[i] if i in placed else next(rest) for i in range(ndim)]))
+
+
+def t(input: Tensor) -> Tensor:
+    """The transpose of a matrix; tensors of fewer dimensions as they are."""
+    ndim = len(input._array.shape)
+    if ndim > 2:
+        raise ShapeError(f"t: expects a tensor with at most 2 dimensions, got shape {tuple(input.shape)}; use mT or transpose")
+    return permuted(input, (1, 0) if ndim == 2 else tuple(range(ndim)))
+
+
+def matrix_transpose(input: Tensor) -> Tensor:
+    """With the last two dimensions exchanged (the property ``mT``); a view."""
+    ndim = len(input._array.shape)
+    if ndim < 2:
+        raise ShapeError(f"mT: expects a tensor with at least 2 dimensions, got shape {tuple(input.shape)}")
+    return permuted(input, (*range(ndim - 2), ndim - 1, ndim - 2))
+
+
+def adjoint(input: Tensor) -> Tensor:
+    """The conjugate of the transposed matrices in the last two dimensions."""
+    turned = matrix_transpose(input)
+    return turned.conj() if turned._key.dtype.category == dt.COMPLEX else turned
+
+
+def _reversed(input: Tensor) -> Tensor:
+    """All dimensions in reverse order; a view."""
+    return permuted(input, tuple(range(len(input._array.shape) - 1, -1, -1)))
+
+
+def _hermitian(input: Tensor) -> Tensor:
+    """The conjugate transpose of a matrix (or of a 0-d tensor)."""
+    if len(input._array.shape) not in (0, 2):
+        raise ShapeError(f"H: expects a matrix or a 0-d tensor, got shape {tuple(input.shape)}; use mH for batches")
+    return adjoint(input) if input._array.shape else input.conj()
+
+
+
+#: By name in the flambeau namespace, and as methods.
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "reshape": reshape, "flatten": flatten, "ravel": ravel, "unflatten": unflatten, "squeeze": squeeze, "unsqueeze": unsqueeze,
+    "broadcast_to": broadcast_to, "broadcast_shapes": broadcast_shapes, "broadcast_tensors": broadcast_tensors,
+    "permute": permute, "transpose": transpose, "swapaxes": transpose, "swapdims": transpose, "movedim": movedim,
+    "moveaxis": movedim, "t": t, "adjoint": adjoint,
+}  # fmt: skip
+METHODS: Final[dict[str, Any]] = {
+    **{n: f for n, f in FUNCTIONS.items() if n not in ("broadcast_shapes", "broadcast_tensors")},
+    "view": view, "view_as": view_as, "reshape_as": reshape_as, "expand": expand, "expand_as": expand_as,
+    "T": property(_reversed), "mT": property(matrix_transpose), "H": property(_hermitian), "mH": property(adjoint),
+}  # fmt: skip
