@@ -1,0 +1,281 @@
+"""Sorting and what is read off a sorted axis: top elements, medians, modes, quantiles.
+
+``argsort`` is the primitive: stable, nan as the largest. Gradients go to where the values stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.arguments import normal_axis
+from flambeau.core.dispatch import Tensor, call
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import reduce, storage
+from flambeau.core.ops.elementwise import ceil, floor, lerp, where
+from flambeau.core.ops.scan import ValuesIndices, along, cummax, cut, deliver, positions, put_back, shifted
+from flambeau.core.record import OPS, composite, op, ordered, to_index
+
+_TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
+_SELECTION = ordered.but("selection", result=("same", "index"))
+
+argsort = op("argsort(x: Tensor, *, axis: Axis = -1, descending: bool = False) -> Tensor", infer=storage.unchanged,
+             dtype=_TO_INDEX, differentiable=False, batch="along_axis", method=False,
+             doc="The stable order of the elements along an axis.")  # fmt: skip
+
+
+def take(x: Any, indices: Any, axis: int) -> Any:
+    """The elements of ``x`` at ``indices`` along an axis."""
+    return call(OPS["gather"], (x, indices), {"axis": axis})
+
+
+@composite(
+    "sort(x: Tensor, *, axis: Axis = -1, descending: bool = False) -> (values: Tensor, indices: Tensor)",
+    infer=lambda x, **params: (x, x),
+    dtype=_SELECTION,
+    upcast=False,
+    batch="along_axis",
+    method=False,
+    vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
+)
+def sort_along(x: Any, *, axis: int, descending: bool) -> Any:
+    """The elements in order along an axis, and where they stood; stable."""
+    indices = argsort(x, axis, descending)
+    return take(x, indices, axis), indices
+
+
+def _top_shape(x: Sequence[int], *, k: int, axis: int, largest: bool) -> Any:
+    if not 0 <= k <= x[axis]:
+        raise ShapeError(
+            f"topk: selected index k out of range: k={k}, "
+            f"but input of shape {tuple(x)} has size {x[axis]} along dim {axis}"
+        )
+    shape = (*x[:axis], k, *x[axis + 1 :])
+    return shape, shape
+
+
+@composite(
+    "topk(x: Tensor, *, k: int, axis: Axis = -1, largest: bool = True) -> (values: Tensor, indices: Tensor)",
+    infer=_top_shape,
+    check=True,
+    dtype=_SELECTION,
+    upcast=False,
+    batch="along_axis",
+    method=False,
+    vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
+)
+def top_along(x: Any, *, k: int, axis: int, largest: bool) -> Any:
+    """The first ``k`` elements in descending (or ascending) order along an axis, and where they stood."""
+    _top_shape(x.shape, k=k, axis=axis, largest=largest)
+    indices = storage.clone(cut(argsort(x, axis, largest), axis, 0, k), order="C")
+    return take(x, indices, axis), indices
+
+
+# -- public functions --------------------------------------------------------------------------------
+def sort(
+    input: Any, dim: int = -1, descending: bool = False, stable: bool = True, *, out: Any = None, axis: Any = None
+) -> Any:
+    """(values, indices): the elements in order along ``dim``, and where they stood; equal ones keep their order.
+
+    >>> import flambeau as fb
+    >>> fb.sort(fb.tensor([3, 1, 2])).indices
+    tensor([1, 2, 0])
+    """
+    found = along(sort_along, input, dim if axis is None else axis, descending=descending)
+    return deliver("sort", ValuesIndices(*found), None, out)
+
+
+def argsort_(input: Any, dim: int = -1, descending: bool = False, stable: bool = True, *, axis: Any = None) -> Any:
+    """The indices that sort ``input`` along ``dim``; equal elements keep their order."""
+    return along(argsort, input, dim if axis is None else axis, descending=descending)
+
+
+def msort(input: Any, *, out: Any = None) -> Any:
+    """The elements in ascending order along the first dimension."""
+    return deliver("sort", along(sort_along, input, 0)[0], None, out)
+
+
+def topk(
+    input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, out: Any = None, axis: Any = None
+) -> Any:
+    """(values, indices) of the ``k`` largest (or smallest) elements along ``dim``, in order.
+
+    ShapeError when ``dim`` has fewer than ``k``.
+
+    >>> import flambeau as fb
+    >>> fb.topk(fb.tensor([1, 5, 3]), 2).values
+    tensor([5, 3])
+    """
+    if input.ndim == 0:
+        normal_axis(dim, 0)
+        flat = top_along(input.reshape((1,)), k, 0, largest)
+        return deliver("topk", ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat)), None, out)
+    return deliver("topk", ValuesIndices(*top_along(input, k, dim if axis is None else axis, largest)), None, out)
+
+
+def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -> Any:
+    """(values, indices) of the element that stands at ``rank(x, axis)`` in ascending order along ``dim``."""
+    if x.ndim == 0:
+        normal_axis(dim, 0)
+        return ValuesIndices(*(t.reshape(()) for t in _at_rank(x.reshape((1,)), 0, False, rank)))
+    axis = normal_axis(dim, x.ndim)
+    order = argsort(x, axis)
+    place = rank(x, axis)
+    indices = cut(order, axis, place, place + 1) if isinstance(place, int) else take(order, place, axis)
+    values = take(x, indices, axis)
+    if keepdim:
+        return ValuesIndices(values, indices)
+    shape = tuple(n for i, n in enumerate(x.shape) if i != axis)
+    return ValuesIndices(values.reshape(shape), indices.reshape(shape))
+
+
+def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> Any:
+    """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1."""
+    size = input.shape[normal_axis(dim, input.ndim)] if input.ndim else 1
+    if not 1 <= k <= size:
+        raise ShapeError(f"kthvalue: selected number k out of range: k={k}, but dim {dim} has size {size}")
+    return deliver("sort", _at_rank(input, dim, keepdim, lambda x, axis: k - 1), None, out)
+
+
+def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
+    """The rank of the lower median: of the numbers, or, where nan counts, of the first nan."""
+
+    def rank(x: Any, axis: int) -> Any:
+        n = x.shape[axis]
+        if n == 0:
+            raise IndexError(f"{name}: input of shape {tuple(x.shape)} has size 0 along dim {axis}, and no median")
+        if x.dtype.category < dt.FLOATING:
+            return (n - 1) // 2
+        numbers = reduce.sum(x == x, axis, True)
+        if skip_nan:
+            return ((numbers - 1).clamp(min=0)).floor_divide(2)
+        return where(numbers == n, (n - 1) // 2, numbers)
+
+    return rank
+
+
+def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
+    rank = _middle(name, skip_nan)
+
+    @composite(f"{name}_of_all(x: Tensor) -> Tensor", infer=lambda x: (), dtype=ordered, upcast=False, method=False,
+               vjp=dict(x=lambda g, x, out: reduce.shared(g, x, out, None, False)))  # fmt: skip
+    def of_all(x: Any) -> Any:
+        return _at_rank(x.reshape((x.numel(),)), 0, False, rank)[0]
+
+    def median(input: Any, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
+        if dim is None:
+            return deliver("sort", of_all(input), None, out)
+        return deliver("sort", _at_rank(input, dim, keepdim, rank), None, out)
+
+    median.__name__ = median.__qualname__ = name
+    median.__doc__ = f"""The {"median of what is not nan" if skip_nan else "median; nan where there is one"}.
+
+    With ``dim`` the pair (values, indices) along it. Of an even number of elements it is the lower of the
+    two in the middle.
+    """
+    return median
+
+
+median, nanmedian = _medians("median", False), _medians("nanmedian", True)
+
+
+def mode(input: Any, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> Any:
+    """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place."""
+
+    def rank(x: Any, axis: int) -> Any:
+        ordered_values = take(x, argsort(x, axis), axis)
+        place = positions(x, axis)
+        starts = (place == 0) | (ordered_values != shifted(ordered_values, axis, 1, 0))
+        run = place - cummax(where(starts, place, 0), axis).values
+        return reduce.argmax(run, axis, True)
+
+    return deliver("sort", _at_rank(input, dim, keepdim, rank), None, out)
+
+
+_ROUNDED = {"lower": floor, "higher": ceil, "nearest": lambda r: r.round()}
+
+
+def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
+    def quantile(
+        input: Any,
+        q: Any,
+        dim: int | None = None,
+        keepdim: bool = False,
+        *,
+        interpolation: str = "linear",
+        out: Any = None,
+    ) -> Any:
+        if interpolation not in (*_ROUNDED, "linear", "midpoint"):
+            raise ValueError(
+                f"{name}: interpolation must be linear, lower, higher, midpoint or nearest, got {interpolation!r}"
+            )
+        if input.dtype not in (dt.float32, dt.float64):
+            raise DTypeError(f"{name}: input must be a float32 or float64 tensor, got {input.dtype}")
+        levels = _levels(name, input, q)
+        x = input.reshape((input.numel(),)) if dim is None or input.ndim == 0 else input
+        axis = 0 if dim is None or input.ndim == 0 else normal_axis(dim, input.ndim)
+        if x.shape[axis] == 0:
+            raise IndexError(f"{name}: input of shape {tuple(input.shape)} has no elements along the reduced dim")
+        found = _between(x.movedim(axis, -1), levels.reshape((levels.numel(),)), interpolation, skip_nan).movedim(-1, 0)
+        if keepdim:
+            kept = tuple(1 if dim is None or i == axis else n for i, n in enumerate(input.shape))
+            found = found.reshape((levels.numel(), *kept))
+        return deliver("sort", found.reshape((*levels.shape, *found.shape[1:])), None, out)
+
+    quantile.__name__ = quantile.__qualname__ = name
+    quantile.__doc__ = f"""The ``q``-quantiles{" of what is not nan" if skip_nan else ""} of all or along ``dim``.
+
+    ``q``: a number or a 1-d tensor of numbers in [0, 1], of the dtype of ``input``; the results stand along
+    a new first dimension. Between two elements ``interpolation`` decides: linear, lower, higher, midpoint, nearest.
+    """
+    return quantile
+
+
+def _levels(name: str, x: Any, q: Any) -> Any:
+    if not isinstance(q, Tensor):
+        if not 0 <= q <= 1:
+            raise ValueError(f"{name}: q must be in the range [0, 1], got {q}")
+        return creation.scalar_tensor(float(q), x.dtype, x.device)
+    if q.ndim > 1:
+        raise ShapeError(f"{name}: q must be a scalar or 1-d tensor, got shape {tuple(q.shape)}")
+    if q.dtype is not x.dtype:
+        raise DTypeError(f"{name}: q must have the dtype of input, got {q.dtype} and {x.dtype}")
+    if q._key.level is None and not bool(((q >= 0) & (q <= 1)).all()):
+        raise ValueError(f"{name}: q values must be in the range [0, 1]")
+    return q
+
+
+def _between(x: Any, levels: Any, interpolation: str, skip_nan: bool) -> Any:
+    """The quantiles along the last axis, as a last axis."""
+    axis, n = x.ndim - 1, x.shape[-1]
+    ordered_values = take(x, argsort(x, axis), axis)
+    numbers = reduce.sum(x == x, axis, True)
+    if skip_nan:
+        rank = levels * (numbers - 1).clamp(min=0)
+    else:
+        rank = where(numbers == n, levels * (n - 1), n - 1)
+    if interpolation in _ROUNDED:
+        return take(ordered_values, _ROUNDED[interpolation](rank).to(dt.int64), axis)
+    below = floor(rank)
+    low = take(ordered_values, below.to(dt.int64), axis)
+    high = take(ordered_values, ceil(rank).to(dt.int64), axis)
+    return lerp(low, high, 0.5 * (rank != below) if interpolation == "midpoint" else rank - below)
+
+
+quantile, nanquantile = _quantiles("quantile", False), _quantiles("nanquantile", True)
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "sort": sort,
+    "argsort": argsort_,
+    "msort": msort,
+    "topk": topk,
+    "kthvalue": kthvalue,
+    "median": median,
+    "nanmedian": nanmedian,
+    "mode": mode,
+    "quantile": quantile,
+    "nanquantile": nanquantile,
+}
+FUNCTIONS = METHODS
