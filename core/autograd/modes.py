@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flambeau.core import dispatch
@@ -11,6 +12,8 @@ from flambeau.core.autograd.compile import Packed, compiled
 from flambeau.core.autograd.graph import SELF, Node, Slot, View
 from flambeau.core.record import Op
 from flambeau.core.state import State, _Scope, current, put
+
+_CORE = str(Path(__file__).resolve().parents[1])  # frames of core are not the user's
 
 #: The names of the modules that are running, innermost last; nn.Module keeps it while anomaly mode is on.
 module_path: list[str] = []
@@ -33,7 +36,7 @@ def after_record(op: Op, out: Any, state: State) -> None:
 def _user_frames() -> list[traceback.FrameSummary]:
     """The stack of the forward call without flambeau's own frames."""
     frames = traceback.extract_stack()
-    outside = [f for f in frames if "<flambeau" not in f.filename and "/core/" not in f.filename]
+    outside = [f for f in frames if not f.filename.startswith(("<flambeau", _CORE))]
     return outside[-8:] or frames[-8:]
 
 

@@ -253,3 +253,23 @@ def strided_back(g: Any, x_shape: Any, shape: Any, strides: Any, offset: int) ->
 arange = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType, device: Device) -> Tensor", CREATE,
             infer=lambda start, step, *, length, **p: (length,), dtype=to_param, differentiable=False, method=False,
             doc="``start + i * step`` for i from 0 to ``length`` - 1.")  # fmt: skip
+
+
+# -- in-place methods --------------------------------------------------------------------------------
+def fill_(self: Any, value: Any) -> Any:
+    """Write ``value`` (a number or a 0-d tensor) to every element, in place."""
+    from flambeau.core.creation import scalar_tensor
+
+    if not hasattr(value, "_array"):
+        value = scalar_tensor(value, self.dtype, self.device)
+    elif value.ndim:
+        raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
+    return self.copy_(value)
+
+
+def zero_(self: Any) -> Any:
+    """Write 0 to every element, in place."""
+    return fill_(self, 0)
+
+
+METHODS = {"fill_": fill_, "zero_": zero_}
