@@ -43,7 +43,8 @@ def _signature(op: Op) -> str:
     for i, a in enumerate((*op.schema.operands, *op.schema.params)):
         if a.default is not REQUIRED:
             seen_default = True
-        elif seen_default:
+        elif seen_default or a.public != a.name:  # a value may come under the other name
+            seen_default = True
             parts[i] = f"{a.public}=REQUIRED"
     return ", ".join(parts)
 
