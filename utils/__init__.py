@@ -1,1 +1,19 @@
 """Helpers beside the framework itself: data loading, and files of tensors."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_MODULES = frozenset({"data", "serialization"})
+
+
+def __getattr__(name: str) -> Any:
+    """Modules are imported when they are first named."""
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
