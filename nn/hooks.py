@@ -1,0 +1,187 @@
+"""What modules do around forward: hooks, backward hooks, and the note on errors that names the module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flambeau.core.autograd.function import Function
+from flambeau.core.autograd.graph import Handle
+from flambeau.core.autograd.modes import module_path
+from flambeau.core.state import is_grad_enabled
+from flambeau.core.tensor import Tensor
+from flambeau.core.tree import flatten, unflatten
+
+if TYPE_CHECKING:
+    from flambeau.nn.module import Module
+
+Hooks = dict[int, Callable[..., Any]]
+
+
+def add(hooks: Hooks, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+    """Enter a hook, in front of the others if asked; the handle removes it."""
+    handle = Handle.into(hooks, hook)
+    if prepend:
+        key = next(reversed(hooks))
+        others = {k: v for k, v in hooks.items() if k != key}
+        hooks.clear()
+        hooks.update({key: hook, **others})
+    return handle
+
+
+class _Boundary(Function):
+    """The identity on several tensors, whose backward calls a function on all their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, seen: Callable[[tuple[Any, ...]], Any], *tensors: Any) -> Any:
+        ctx.seen = seen
+        ctx.set_materialize_grads(False)
+        return tuple(t.view_as(t) for t in tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        replaced = ctx.seen(grads)
+        return (None, *(grads if replaced is None else replaced))
+
+
+def _cross(value: Any, seen: Callable[[tuple[Any, ...]], Any]) -> tuple[Any, bool]:
+    """``value`` with its tensors led through a boundary, and whether any of them wants a gradient."""
+    leaves, structure = flatten(value)
+    places = [i for i, v in enumerate(leaves) if isinstance(v, Tensor) and v.requires_grad]
+    if not places or not is_grad_enabled():
+        return value, False
+    tensors = [i for i, v in enumerate(leaves) if isinstance(v, Tensor)]
+
+    def among_all(grads: tuple[Any, ...]) -> Any:
+        by_place = dict(zip(places, grads, strict=True))
+        replaced = seen(tuple(by_place.get(i) for i in tensors))
+        if replaced is None:
+            return None
+        return tuple(r for i, r in zip(tensors, replaced, strict=True) if i in by_place)
+
+    crossed = _Boundary.apply(among_all, *(leaves[i] for i in places))
+    for i, t in zip(places, crossed if isinstance(crossed, tuple) else (crossed,), strict=True):
+        leaves[i] = t
+    return unflatten(leaves, structure), True
+
+
+class BackwardHooks:
+    """One call of a module with full backward hooks: what flows back at its outputs and at its inputs."""
+
+    def __init__(self, module: Module):
+        self.module = module
+        self.outputs: tuple[Any, ...] | None = None
+        self.inputs_want = False
+        self.inputs = 0
+
+    def at_inputs(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        self.inputs = sum(isinstance(a, Tensor) for a in flatten(args)[0])
+        crossed, self.inputs_want = _cross(args, self._inputs_seen)
+        return tuple(crossed)
+
+    def at_outputs(self, result: Any) -> Any:
+        return _cross(result, self._outputs_seen)[0]
+
+    def _outputs_seen(self, grads: tuple[Any, ...]) -> Any:
+        for hook in list(self.module._backward_pre_hooks.values()):
+            replaced = hook(self.module, grads)
+            if replaced is not None:
+                grads = replaced if isinstance(replaced, tuple) else (replaced,)
+        self.outputs = grads
+        if not self.inputs_want:  # nothing will arrive there
+            self._call((None,) * self.inputs)
+        return grads
+
+    def _inputs_seen(self, grads: tuple[Any, ...]) -> Any:
+        return self._call(grads)
+
+    def _call(self, grads: tuple[Any, ...]) -> Any:
+        changed = False
+        for hook in list(self.module._backward_hooks.values()):
+            replaced = hook(self.module, grads, self.outputs)
+            if replaced is not None:
+                grads, changed = replaced if isinstance(replaced, tuple) else (replaced,), True
+        return grads if changed else None
+
+
+def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Forward with every kind of hook around it."""
+    for hook in list(module._forward_pre_hooks.values()):
+        args, kwargs = _before(module, hook, args, kwargs)
+    around = BackwardHooks(module) if module._backward_hooks or module._backward_pre_hooks else None
+    if around is not None:
+        args = around.at_inputs(args)
+    try:
+        result = module.forward(*args, **kwargs)
+    except Exception:
+        for hook in list(module._forward_hooks.values()):
+            if getattr(hook, "always", False):
+                hook(module, args, kwargs, None)
+        raise
+    for hook in list(module._forward_hooks.values()):
+        replaced = hook(module, args, kwargs, result)
+        result = result if replaced is None else replaced
+    return result if around is None else around.at_outputs(result)
+
+
+def _before(module: Module, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    replaced = hook(module, args, kwargs)
+    if replaced is None:
+        return args, kwargs
+    if not hook.with_kwargs:
+        return replaced if isinstance(replaced, tuple) else (replaced,), kwargs
+    if not (isinstance(replaced, tuple) and len(replaced) == 2):
+        raise RuntimeError(f"forward pre-hook with kwargs must return None or (args, kwargs), got {type(replaced).__name__}")
+    return replaced
+
+
+class ForwardHook:
+    """A hook in one form: ``(module, args, kwargs[, result])``, whichever of them the user's takes."""
+
+    def __init__(self, hook: Callable[..., Any], with_kwargs: bool, always: bool = False):
+        self.hook, self.with_kwargs, self.always = hook, with_kwargs, always
+
+    def __call__(self, module: Module, args: Any, kwargs: Any, *result: Any) -> Any:
+        if self.with_kwargs:
+            return self.hook(module, args, kwargs, *result)
+        return self.hook(module, args, *result)
+
+
+# -- where an error was, and where a nan came from ----------------------------------------------------
+def note_module(error: Exception, module: Module) -> None:
+    """Say in a note in which module an error was raised; each module on the way out makes the path longer."""
+    found = getattr(error, "_flambeau_module", None)
+    if found is None:
+        path, inner = "", module
+    else:
+        path, inner, last, note = found
+        name = next((n for n, m in module.named_modules() if m is last), "")
+        path = ".".join(filter(None, (name, path)))
+        error.__notes__.remove(note)
+    note = f"in {type(module).__name__}, module {path!r}: {inner._head()}" if path else f"in module {inner._head()}"
+    error.add_note(note)
+    try:
+        error._flambeau_module = (path, inner, module, note)  # type: ignore[attr-defined]
+    except AttributeError:  # an exception type with slots: the note stays as it is
+        return
+
+
+def name_in_parent(module: Module, running: list[Module]) -> str:
+    """What the module that is running calls ``module``; its class name at the top."""
+    if running:
+        return next((n for n, m in running[-1].named_modules() if m is module), type(module).__name__)
+    return type(module).__name__
+
+
+_running: list[Any] = []
+
+
+def call_watched(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Forward in anomaly mode: the recorded nodes get to know the module."""
+    module_path.append(name_in_parent(module, _running))
+    _running.append(module)
+    try:
+        return call_with_hooks(module, args, kwargs)
+    finally:
+        _running.pop()
+        module_path.pop()

@@ -1,0 +1,475 @@
+"""Module: a tree of parameters, buffers and other modules with a forward function, as in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from flambeau.core import dtype as dt
+from flambeau.core.autograd.graph import Handle
+from flambeau.core.creation import empty_like
+from flambeau.core.device import device as Device
+from flambeau.core.state import get, no_grad
+from flambeau.core.tensor import Tensor
+from flambeau.nn import hooks, saving
+from flambeau.nn.parameter import Buffer, Parameter
+
+M = TypeVar("M", bound="Module")
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+
+
+class Module:
+    """The base of everything that has parameters.
+
+    Assigning a Parameter, a Buffer or a Module to an attribute registers it.
+
+    >>> import flambeau as fb
+    >>> class Doubling(fb.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.scale = fb.nn.Parameter(fb.tensor(2.0))
+    ...     def forward(self, x):
+    ...         return x * self.scale
+    >>> [name for name, _ in Doubling().named_parameters()]
+    ['scale']
+    """
+
+    training: bool
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+    _transient: set[str]  # buffers that state_dict leaves out
+    _backward_hooks: hooks.Hooks
+    _backward_pre_hooks: hooks.Hooks
+    _forward_hooks: hooks.Hooks
+    _forward_pre_hooks: hooks.Hooks
+    _state_dict_hooks: hooks.Hooks
+    _state_dict_pre_hooks: hooks.Hooks
+    _load_pre_hooks: hooks.Hooks
+    _load_post_hooks: hooks.Hooks
+    _hooked: bool  # whether a call must look at hooks at all
+
+    def __init__(self) -> None:
+        put = self.__dict__.__setitem__
+        put("training", True)
+        for name in _REGISTRIES:
+            put(name, {})
+        put("_transient", set())
+        for name in ("_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks", "_state_dict_hooks",
+                     "_state_dict_pre_hooks", "_load_pre_hooks", "_load_post_hooks"):  # fmt: skip
+            put(name, {})
+        put("_hooked", False)
+
+    # -- the call --------------------------------------------------------------------------------
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; every module defines its own."""
+        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            state = get()
+            if state is not None and state.anomaly:
+                return hooks.call_watched(self, args, kwargs)
+            if self._hooked:
+                return hooks.call_with_hooks(self, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            hooks.note_module(error, self)
+            raise
+
+    # -- attributes ------------------------------------------------------------------------------
+    def __getattr__(self, name: str) -> Any:
+        d = self.__dict__
+        for registry in _REGISTRIES:
+            found = d.get(registry)
+            if found is not None and name in found:
+                return found[name]
+        if "_modules" not in d and name != "__setstate__":
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() before using {name!r}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        d = self.__dict__
+        if isinstance(value, Parameter):
+            self._forget(name, "_parameters")
+            self.register_parameter(name, value)
+        elif isinstance(value, Module):
+            self._forget(name, "_modules")
+            d["_modules"][name] = value
+        elif isinstance(value, Buffer):
+            self._forget(name, "_buffers")
+            self.register_buffer(name, value, value.persistent)
+        elif "_parameters" in d and name in d["_parameters"]:
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign {type(value).__name__} as parameter {name!r} of {type(self).__name__} "
+                    "(flambeau.nn.Parameter or None expected)"
+                )
+            d["_parameters"][name] = None
+        elif "_modules" in d and name in d["_modules"]:
+            if value is not None:
+                raise TypeError(f"cannot assign {type(value).__name__} as child module {name!r} (Module or None expected)")
+            d["_modules"][name] = None
+        elif "_buffers" in d and name in d["_buffers"]:
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(f"cannot assign {type(value).__name__} as buffer {name!r} (Tensor or None expected)")
+            d["_buffers"][name] = value
+        else:
+            object.__setattr__(self, name, value)
+
+    def _forget(self, name: str, but: str) -> None:
+        """Remove ``name`` wherever it is registered, other than in ``but``."""
+        d = self.__dict__
+        if "_modules" not in d:
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
+        d.pop(name, None)
+        for registry in _REGISTRIES:
+            if registry != but:
+                d[registry].pop(name, None)
+        if but != "_buffers":
+            d["_transient"].discard(name)
+
+    def __delattr__(self, name: str) -> None:
+        for registry in _REGISTRIES:
+            if name in self.__dict__[registry]:
+                del self.__dict__[registry][name]
+                self._transient.discard(name)
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *self._parameters, *self._modules, *self._buffers})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Module.__init__(self)
+        self.__dict__.update(state)
+
+    def _may_register(self, kind: str, name: str, registry: str) -> None:
+        if registry not in self.__dict__:
+            raise AttributeError(f"cannot register {kind} {name!r} before {type(self).__name__} called super().__init__()")
+        if not isinstance(name, str):
+            raise TypeError(f"{kind} name must be a string, got {type(name).__name__}")
+        if not name or "." in name:
+            raise KeyError(f'{kind} name must not be empty or contain ".", got {name!r}')
+        if hasattr(self, name) and name not in self.__dict__[registry]:
+            raise KeyError(f"attribute {name!r} already exists")
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Add a parameter (or a place for one) under ``name``."""
+        self._may_register("parameter", name, "_parameters")
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(f"cannot assign {type(param).__name__} as parameter {name!r} (flambeau.nn.Parameter or None expected)")
+        if param is not None and not param.is_leaf:
+            raise ValueError(f"cannot register parameter {name!r}: it is computed from other tensors; make it a leaf")
+        self._parameters[name] = param
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Add a tensor that moves with the module and is saved with it unless ``persistent`` is False, but is not trained."""
+        self._may_register("buffer", name, "_buffers")
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"cannot assign {type(tensor).__name__} as buffer {name!r} (Tensor or None expected)")
+        self._buffers[name] = tensor
+        (self._transient.discard if persistent else self._transient.add)(name)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Add a child module under ``name``."""
+        self._may_register("module", name, "_modules")
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+        self._modules[name] = module
+
+    register_module = add_module
+
+    # -- the tree --------------------------------------------------------------------------------
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and everything below it, by path."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and everything below it, each once."""
+        return (m for _, m in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly below, each once."""
+        seen: set[Module] = set()
+        for name, child in self._modules.items():
+            if child is not None and child not in seen:
+                seen.add(child)
+                yield name, child
+
+    def children(self) -> Iterator[Module]:
+        """The modules directly below, each once."""
+        return (m for _, m in self.named_children())
+
+    def _named_members(
+        self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in modules:
+            for name, member in module.__dict__[registry].items():
+                if member is None or id(member) in seen:
+                    continue
+                if remove_duplicate:
+                    seen.add(id(member))
+                yield (f"{path}.{name}" if path else name), member
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Parameters by path, each once unless told otherwise."""
+        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Parameters, each once."""
+        return (p for _, p in self.named_parameters(recurse=recurse))
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Buffers by path, each once unless told otherwise."""
+        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Buffers, each once."""
+        return (b for _, b in self.named_buffers(recurse=recurse))
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at a path such as ``"layers.0.norm"``; "" is this one."""
+        module: Module = self
+        for i, name in enumerate(target.split(".") if target else ()):
+            found = module._modules.get(name)
+            if found is None:
+                at = ".".join(target.split(".")[:i]) or type(self).__name__
+                raise AttributeError(f"get_submodule({target!r}): {at} has no submodule {name!r}; it has {', '.join(module._modules) or 'none'}")
+            module = found
+        return module
+
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put ``module`` at a path whose parent exists."""
+        parent, _, name = target.rpartition(".")
+        if not name:
+            raise ValueError("set_submodule: the target must name a submodule")
+        if not isinstance(module, Module):
+            raise TypeError(f"set_submodule: {type(module).__name__} is not a Module subclass")
+        setattr(self.get_submodule(parent), name, module)
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a path."""
+        parent, _, name = target.rpartition(".")
+        found = self.get_submodule(parent)._parameters.get(name)
+        if found is None:
+            raise AttributeError(f"get_parameter({target!r}): {parent or type(self).__name__} has no parameter {name!r}")
+        return found
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a path."""
+        parent, _, name = target.rpartition(".")
+        found = self.get_submodule(parent)._buffers.get(name)
+        if found is None:
+            raise AttributeError(f"get_buffer({target!r}): {parent or type(self).__name__} has no buffer {name!r}")
+        return found
+
+    # -- change in place -------------------------------------------------------------------------
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Call ``fn`` on every module, children first."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def _apply(self: M, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> M:
+        """Replace the memory of parameters and gradients, and the buffers, by what ``fn`` makes of them."""
+        for child in self.children() if recurse else ():
+            child._apply(fn)
+        with no_grad():
+            for p in self._parameters.values():
+                if p is None:
+                    continue
+                grad = p.grad
+                p.data = fn(p.detach())
+                if grad is not None:
+                    p.grad = None
+                    p.grad = fn(grad.detach()).requires_grad_(grad.requires_grad)
+            for name, b in self._buffers.items():
+                if b is not None:
+                    self._buffers[name] = fn(b)
+        return self
+
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """Move to a device, a dtype (parameters and buffers of floating point only), or those of a tensor; in place."""
+        where, kind = _destination(args, kwargs)
+        if kind is not None and kind.category < dt.FLOATING:
+            raise TypeError(f"Module.to only accepts floating point or complex dtypes, got {kind}")
+
+        def moved(t: Tensor) -> Tensor:
+            wanted = kind if kind is not None and t.dtype.category >= dt.FLOATING else t.dtype
+            result: Tensor = t.to(device=where or t.device, dtype=wanted)  # type: ignore[attr-defined]
+            return result
+
+        return self._apply(moved)
+
+    def type(self: M, dst_type: Any) -> M:
+        """Cast every parameter and buffer."""
+        return self._apply(lambda t: t.to(dst_type))  # type: ignore[attr-defined]
+
+    def _floats_to(self: M, wanted: dt.DType) -> M:
+        return self._apply(lambda t: t.to(wanted) if t.is_floating_point() else t)  # type: ignore[attr-defined]
+
+    def float(self: M) -> M:
+        """Floating point parameters and buffers to float32."""
+        return self._floats_to(dt.float32)
+
+    def double(self: M) -> M:
+        """Floating point parameters and buffers to float64."""
+        return self._floats_to(dt.float64)
+
+    def half(self: M) -> M:
+        """Floating point parameters and buffers to float16."""
+        return self._floats_to(dt.float16)
+
+    def bfloat16(self: M) -> M:
+        """Floating point parameters and buffers to bfloat16."""
+        return self._floats_to(dt.bfloat16)
+
+    def cpu(self: M) -> M:
+        """Move to the host."""
+        return self.to("cpu")
+
+    def to_empty(self: M, *, device: Any, recurse: bool = True) -> M:
+        """Undefined values on a device: for a module that was made on ``meta``."""
+        return self._apply(lambda t: empty_like(t, device=device), recurse)
+
+    def train(self: M, mode: bool = True) -> M:
+        """Set training mode, which dropout and batch norm look at."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"training mode is expected to be boolean, got {mode!r}")
+        for m in self.modules():
+            m.training = mode
+        return self
+
+    def eval(self: M) -> M:
+        """Set evaluation mode."""
+        return self.train(False)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Whether the parameters want gradients."""
+        for p in self.parameters():
+            p.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of the parameters, or set them to zero."""
+        for p in self.parameters():
+            if p.grad is not None:
+                if set_to_none:
+                    p.grad = None
+                else:
+                    p.grad = p.grad.detach().zero_()  # type: ignore[attr-defined]
+
+    def share_memory(self: M) -> M:
+        """Tensors of the host are ordinary memory; returned as it is, for torch's sake."""
+        return self
+
+    # -- hooks -----------------------------------------------------------------------------------
+    def _hook(self, registry: hooks.Hooks, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        self.__dict__["_hooked"] = True
+        return hooks.add(registry, hook, prepend)
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False) -> Handle:
+        """Call ``hook(module, args[, kwargs])`` before forward; what it returns replaces the arguments."""
+        return self._hook(self._forward_pre_hooks, hooks.ForwardHook(hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> Handle:
+        """Call ``hook(module, args[, kwargs], output)`` after forward; what it returns replaces the output."""
+        return self._hook(self._forward_hooks, hooks.ForwardHook(hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Call ``hook(module, grad_output)`` when the gradients of the outputs are there; it may return others."""
+        return self._hook(self._backward_pre_hooks, hook, prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are there; it may return others."""
+        return self._hook(self._backward_hooks, hook, prepend)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, prefix, keep_vars)`` before this module's part of state_dict."""
+        return hooks.add(self._state_dict_pre_hooks, hook)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, state_dict, prefix, local_metadata)`` after it; it changes the dict in place."""
+        return hooks.add(self._state_dict_hooks, hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)`` before loading."""
+        return hooks.add(self._load_pre_hooks, hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, incompatible_keys)`` after loading."""
+        return hooks.add(self._load_post_hooks, hook)
+
+    # -- saving ----------------------------------------------------------------------------------
+    def get_extra_state(self) -> Any:
+        """More to save with the module; override together with set_extra_state."""
+        raise RuntimeError("get_extra_state: override it to save more than parameters and buffers")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take back what get_extra_state gave."""
+        raise RuntimeError("set_extra_state: override it together with get_extra_state")
+
+    def state_dict(self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:
+        """Parameters and persistent buffers by path; detached, and sharing memory with the module."""
+        return saving.state_dict(self, {} if destination is None else destination, prefix, keep_vars)
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> saving.IncompatibleKeys:
+        """Copy values by path into the parameters and buffers (``assign``: put the tensors in their place).
+
+        With ``strict`` a missing or unexpected key raises RuntimeError; a wrong shape always does.
+        """
+        return saving.load_state_dict(self, state_dict, strict, assign)
+
+    # -- text ------------------------------------------------------------------------------------
+    def extra_repr(self) -> str:
+        """What stands in the brackets of this module's repr."""
+        return ""
+
+    def _get_name(self) -> str:
+        return type(self).__name__
+
+    def _head(self) -> str:
+        """The module on one line, without its children."""
+        return f"{self._get_name()}({self.extra_repr()})"
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr().split("\n") if self.extra_repr() else []
+        children = [f"({name}): " + repr(m).replace("\n", "\n  ") for name, m in self._modules.items()]
+        if not children and len(extra) <= 1:
+            return f"{self._get_name()}({''.join(extra)})"
+        return f"{self._get_name()}(\n  " + "\n  ".join([*extra, *children]) + "\n)"
+
+
+def _destination(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Device | None, dt.DType | None]:
+    """Device and dtype of the forms of ``to``: (device, dtype), (dtype), (tensor)."""
+    where, kind = kwargs.get("device"), kwargs.get("dtype")
+    for a in args:
+        if isinstance(a, Tensor):
+            where, kind = a.device, a.dtype
+        elif isinstance(a, dt.DType):
+            kind = a
+        elif isinstance(a, (str, Device)):
+            where = a
+        elif a is not None and not isinstance(a, bool):
+            raise TypeError(f"Module.to: expected a device, a dtype or a tensor, got {a!r}")
+    return None if where is None else Device(where), kind

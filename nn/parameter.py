@@ -1,0 +1,102 @@
+"""Parameters: tensors that a Module registers when they become its attributes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from flambeau.core.autograd.graph import box_of
+from flambeau.core.creation import empty
+from flambeau.core.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A leaf tensor that belongs to a :class:`~flambeau.nn.Module`; it wants a gradient unless told otherwise.
+
+    Shares memory with ``data``, whose history it does not take over.
+
+    >>> import flambeau as fb
+    >>> fb.nn.Parameter(fb.zeros(2))
+    Parameter containing:
+    tensor([0., 0.], requires_grad=True)
+    """
+
+    __slots__ = ()
+    _is_parameter: ClassVar[bool] = True
+
+    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
+        if data is None:
+            data = empty(0)
+        if not isinstance(data, Tensor):
+            raise TypeError(f"Parameter: data must be a Tensor, got {type(data).__name__}; make one with flambeau.tensor(...)")
+        made: Parameter = Tensor.__new__(cls)
+        made._array, made._key, made._box, made._node = data._array, data._key, box_of(data), None
+        made.requires_grad_(requires_grad)
+        return made
+
+    def __init__(self, data: Any = None, requires_grad: bool = True):
+        """``__new__`` has done it all."""
+
+    def _same_kind(self, t: Tensor) -> Tensor:
+        return type(self)(t, self.requires_grad)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return type(self), (self.detach(), self.requires_grad)
+
+
+class Buffer(Tensor):
+    """A tensor that a Module registers as a buffer when it becomes its attribute."""
+
+    __slots__ = ()
+    persistent: ClassVar[bool] = True
+
+    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
+        if data is None:
+            data = empty(0)
+        if not isinstance(data, Tensor):
+            raise TypeError(f"Buffer: data must be a Tensor, got {type(data).__name__}")
+        made: Buffer = Tensor.__new__(cls if persistent else _PassingBuffer)
+        made._array, made._key, made._box, made._node = data._array, data._key, box_of(data), None
+        return made
+
+    def __init__(self, data: Any = None, *, persistent: bool = True):
+        """``__new__`` has done it all."""
+
+    def _same_kind(self, t: Tensor) -> Tensor:
+        return Buffer(t, persistent=self.persistent)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _buffer, (self.detach(), self.persistent)
+
+
+class _PassingBuffer(Buffer):
+    """A buffer that state_dict leaves out."""
+
+    __slots__ = ()
+    persistent: ClassVar[bool] = False
+
+
+def _buffer(data: Tensor, persistent: bool) -> Buffer:
+    return Buffer(data, persistent=persistent)
+
+
+def is_lazy(parameter: Any) -> bool:
+    """Whether a parameter still waits for its shape."""
+    return isinstance(parameter, UninitializedParameter)
+
+
+class UninitializedParameter(Parameter):
+    """A parameter of a lazy module: its shape is known at the first call."""
+
+    __slots__ = ()
+
+    def __new__(cls, data: Any = None, requires_grad: bool = True) -> UninitializedParameter:
+        made = super().__new__(cls, data, requires_grad)
+        assert isinstance(made, UninitializedParameter)
+        return made
+
+    def materialize(self, shape: tuple[int, ...], device: Any = None, dtype: Any = None) -> None:
+        """Become an ordinary parameter of ``shape``, its values undefined."""
+        wants = self.requires_grad
+        self.data = empty(*shape, device=device or self.device, dtype=dtype or self.dtype)
+        self.__class__ = Parameter  # type: ignore[assignment]
+        self.requires_grad_(wants)
