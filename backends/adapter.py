@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Kernel, KernelTable, Shape
 from flambeau.backends.generic import generic_table
@@ -304,12 +306,14 @@ def _scatter(plain: _Plain) -> Kernel:
 
 
 def _matmul(plain: _Plain) -> Kernel:
-    """``fn(out (b, n, m), x (b, n, k), y (b, k, m))``."""
+    """``fn(out (b, n, m), x (b, n, k), y (b, k, m))``, none of them empty."""
 
     def kernel(x: StridedArray, y: StridedArray) -> StridedArray:
         shape, dtype = product(x, y)
         out = plain.backend.empty(shape, dtype, x.index)
-        if out.size:
+        if not x.shape[-1]:
+            plain.backend.copy_into(out, plain.backend.from_host(np.zeros((), dtype.numpy), dtype, x.index))
+        elif out.size:
             arrays = [plain.contiguous(a.expanded((*shape[:-2], *a.shape[-2:]))) for a in (x, y)]
             plain.fn(*[_batch(a) for a in (out, *arrays)])
         return out
