@@ -33,7 +33,7 @@ def _doctor(given: argparse.Namespace) -> int:
 def _coverage(given: argparse.Namespace) -> int:
     from flambeau.plugins import coverage
 
-    return coverage.main(given.device, as_json=given.json)
+    return coverage.main(given.device, as_json_text=given.json)
 
 
 def _explain(given: argparse.Namespace) -> int:

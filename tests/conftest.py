@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from flambeau.core import config
+from tests.environments import ROOT, checkout, dependencies, distributions, new_environment
 
-ROOT = Path(__file__).resolve().parents[1]
+__all__ = ["checkout", "dependencies", "distributions", "new_environment"]  # fixtures
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,6 +34,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if mark.args[0] in item.config.getoption("--require-device"):
                 pytest.fail(f"device {mark.args[0]!r} is required by --require-device: {reason}")
             pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    report.devices = [mark.args[0] for mark in item.iter_markers("device")]  # type: ignore[attr-defined]
+    return report
+
+
+_ran: set[str] = set()  # the device types of which a test passed; under xdist the controller hears of them all
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed:
+        _ran.update(getattr(report, "devices", ()))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    missed = set(session.config.getoption("--require-device")) - _ran
+    if missed and not hasattr(session.config, "workerinput"):
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        reporter.write_line(f"\nno test passed of the required devices: {', '.join(sorted(missed))}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _why_not(name: str) -> str | None:

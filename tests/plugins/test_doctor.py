@@ -113,9 +113,9 @@ def test_a_plugin_that_hangs_is_ended_with_what_it_started(site: Site, tmp_path:
         time.sleep(60)
     """,
     )
-    site.setenv("FLAMBEAU_PROBE_TIMEOUT", "5")
+    site.setenv("FLAMBEAU_PROBE_TIMEOUT", "3")
     (found,) = probe_all(p.key for p in catalogue() if p.name == "hanging")
-    assert found["state"] == "timed out" and "no answer within 5 s (FLAMBEAU_PROBE_TIMEOUT)" in found["reason"]
+    assert found["state"] == "timed out" and "no answer within 3 s (FLAMBEAU_PROBE_TIMEOUT)" in found["reason"]
     process = Path("/proc", mark.read_text())
     if process.parent.is_dir():
         for _ in range(100):

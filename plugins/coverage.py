@@ -1,0 +1,119 @@
+"""``python -m flambeau coverage --device D``: how a device serves each op, by dtype.
+
+An op is native (a kernel of the device serves it), composite (its body does, whose ops the device has),
+fallback (it would run on the cpu, as the setting `fallback` allows) or missing. Whether a body's ops are
+there is found out by running the op's samples (:mod:`flambeau.plugins.needs`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from flambeau.core import config, creation, fastpath, opdb, registry
+from flambeau.core import dtype as dt
+from flambeau.core.device import device
+from flambeau.core.dtype import DType
+from flambeau.core.record import OPS, VIEW, Op
+from flambeau.core.state import no_grad
+from flambeau.plugins.needs import Needs, has_kernel
+
+NATIVE, COMPOSITE, FALLBACK, MISSING = "native", "composite", "fallback", "missing"
+_LETTERS = {NATIVE: "N", COMPOSITE: "c", FALLBACK: "F", MISSING: "-"}
+
+
+class Cover(NamedTuple):
+    """How one op is served for one dtype, and the (op, dtype) names that the device lacks for it."""
+
+    state: str
+    lacks: tuple[tuple[str, str], ...] = ()
+
+
+def coverage(target: device) -> dict[str, dict[str, Cover]]:
+    """For each op by name, and each dtype by name that the op takes and the device has: how it is served."""
+    backend = registry.resolve(target)
+    dtypes = [d for d in dt.ALL if backend.supports(d, target.index)]
+    return {name: {d.name: cover(op, d, target) for d in dtypes if _takes(op, d)} for name, op in opdb.load().items()}
+
+
+def _takes(op: Op, dtype: DType) -> bool:
+    """Whether the op computes on operands of a dtype, or of the one that it casts them to."""
+    return op.dtype.compute(dtype) in op.dtype.accepts
+
+
+def cover(op: Op, dtype: DType, target: device) -> Cover:
+    """How ``target`` serves ``op`` on operands of ``dtype``."""
+    computed = op.dtype.compute(dtype)
+    if has_kernel(op, computed, target):
+        return Cover(NATIVE)
+    lacks = _lacking(op, dtype, computed, target)
+    if not lacks:
+        return Cover(COMPOSITE)
+    moves = config.get("fallback") != "error" and not any(OPS[name].family is VIEW for name, _ in lacks)
+    return Cover(FALLBACK if moves else MISSING, tuple(lacks))
+
+
+def _lacking(op: Op, dtype: DType, computed: DType, target: device) -> list[tuple[str, str]]:
+    if not op.decomposes or not registry.resolve(target).supports(computed, target.index):
+        return [(op.name, computed.name)]
+    needs = Needs(target)
+    function = fastpath.public_function(op)
+    for sample in op.samples(opdb.Maker(dtype)) if op.samples is not None else ():
+        args, kwargs = _tensors(sample.args), {k: _tensors(v) for k, v in sample.kwargs.items()}
+        with no_grad():
+            needs.of(function, *args, **kwargs)
+    return sorted((name, d.name) for name, d in needs.missing)
+
+
+def _tensors(value: Any) -> Any:
+    """A sample's host arrays as tensors on the cpu."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_tensors, value))
+    return creation.tensor(value, device="cpu") if hasattr(value, "__array__") and hasattr(value, "shape") else value
+
+
+# -- for people and programs -----------------------------------------------------------------------------------
+def as_json(target: device, found: Mapping[str, Mapping[str, Cover]]) -> dict[str, Any]:
+    """The whole of it, as values that JSON can hold."""
+    ops = {name: {d: _cell(c) for d, c in row.items()} for name, row in found.items()}
+    return {"device": str(target), "fallback": config.get("fallback"), "counts": dict(_counts(found)), "ops": ops}
+
+
+def _cell(cover: Cover) -> dict[str, Any]:
+    return {"state": cover.state} | ({"lacks": [list(pair) for pair in cover.lacks]} if cover.lacks else {})
+
+
+def _counts(found: Mapping[str, Mapping[str, Cover]]) -> Counter[str]:
+    return Counter(c.state for row in found.values() for c in row.values())
+
+
+def table(target: device, found: Mapping[str, Mapping[str, Cover]]) -> str:
+    """A line for each op and a column for each dtype."""
+    return "\n".join(_lines(target, found))
+
+
+def _lines(target: device, found: Mapping[str, Mapping[str, Cover]]) -> Iterator[str]:
+    dtypes = [d.name for d in dt.ALL if any(d.name in row for row in found.values())]
+    short = [
+        d.replace("complex", "c").replace("bfloat", "bf").replace("float", "f").replace("int", "i") for d in dtypes
+    ]
+    width = max(map(len, found))
+    legend = ", ".join(f"{letter} {state}" for state, letter in _LETTERS.items())
+    yield f"{target}: {legend}; a dot where an op does not take the dtype"
+    yield f"{'':{width}}  {' '.join(f'{s:>4}' for s in short)}"
+    for name, row in found.items():
+        cells = (_LETTERS[row[d].state] if d in row else "." for d in dtypes)
+        lacks = sorted({f"{op} ({d})" for c in row.values() for op, d in c.lacks if op != name})
+        yield f"{name:{width}}  {' '.join(f'{c:>4}' for c in cells)}" + (f"  lacks {', '.join(lacks)}" if lacks else "")
+    counts = _counts(found)
+    yield f"{len(found)} ops; op and dtype pairs: {', '.join(f'{counts[s]} {s}' for s in _LETTERS)}"
+
+
+def main(name: str, as_json_text: bool = False) -> int:
+    """Print the coverage of the device called ``name``."""
+    target = device(name)
+    found = coverage(target)
+    print(json.dumps(as_json(target, found), indent=1) if as_json_text else table(target, found))
+    return 0
