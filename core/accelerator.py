@@ -1,0 +1,84 @@
+"""The accelerator of this process, whichever backend it belongs to: there is no module per vendor above the backends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.backends.base import MemoryStats
+from flambeau.core import registry
+from flambeau.core.device import device
+from flambeau.core.dispatch import get_default_device
+
+
+def _is_accelerator(name: str) -> bool:
+    """A device type with memory of its own and values in it, for computing rather than for tests."""
+    try:
+        backend = registry.get_backend(name)
+    except Exception:
+        return False
+    hidden = backend.has("shares_host") or backend.has("no_data") or backend.has("pretend")
+    return not hidden and backend.is_available()
+
+
+def current_accelerator(check_available: bool = True) -> device | None:
+    """The default device if it is an accelerator, else the first available one; None without any."""
+    chosen = get_default_device()
+    if _is_accelerator(chosen.type):
+        return chosen
+    return next((device(n) for n in registry.known_types() if _is_accelerator(n)), None)
+
+
+def is_available() -> bool:
+    """Whether any accelerator can be used."""
+    return current_accelerator() is not None
+
+
+def device_count() -> int:
+    """How many devices of the current accelerator's type there are; 0 without one."""
+    found = current_accelerator()
+    return 0 if found is None else registry.get_backend(found.type).device_count()
+
+
+def _resolve(where: Any) -> device:
+    found = current_accelerator() if where is None else device(where)
+    return get_default_device() if found is None else found
+
+
+def synchronize(where: Any = None) -> None:
+    """Wait until everything enqueued on the device is done, and raise what went wrong late."""
+    d = _resolve(where)
+    backend = registry.resolve(d)
+    backend.synchronize(d.index)
+    backend.check(d.index)
+
+
+def memory_stats(where: Any = None) -> MemoryStats:
+    """Bytes allocated, reserved and at peak, and the limit, of a device."""
+    d = _resolve(where)
+    return registry.resolve(d).memory_stats(d.index)
+
+
+def memory_allocated(where: Any = None) -> int:
+    """Bytes in live tensors of a device."""
+    return memory_stats(where).allocated
+
+
+def max_memory_allocated(where: Any = None) -> int:
+    """The largest number of bytes in live tensors so far."""
+    return memory_stats(where).peak
+
+
+def memory_reserved(where: Any = None) -> int:
+    """Bytes that the device's pool holds, in use or not."""
+    return memory_stats(where).reserved
+
+
+def set_memory_limit(limit: int | None, where: Any = None) -> None:
+    """Refuse allocations beyond ``limit`` bytes in all on a device (None: no limit)."""
+    d = _resolve(where)
+    registry.resolve(d).set_memory_limit(limit, d.index)
+
+
+def empty_cache(where: Any = None) -> None:
+    """Give the pool's unused memory back to the driver."""
+    registry.resolve(_resolve(where)).empty_cache()
