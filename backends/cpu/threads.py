@@ -8,15 +8,18 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flambeau.core import config
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
@@ -50,6 +53,8 @@ def _submit(part: Callable[[], Any], workers: int) -> Future[Any] | None:
     global _pool, _pool_size
     with _lock:
         if _pool is None or _pool_size < workers:
+            from concurrent.futures import ThreadPoolExecutor  # 5 ms that only large work needs
+
             _pool, _pool_size = ThreadPoolExecutor(workers, "flambeau-cpu", _prepare_worker), workers
         pool = _pool
     try:
@@ -120,3 +125,25 @@ def blas_threads() -> int | None:
     """How many threads numpy's BLAS uses, or None when it cannot be asked."""
     found = _openblas()
     return None if found is None else int(found[1]())
+
+
+_single = 0  # how many callers want single-threaded BLAS now
+_several = 1  # what they found
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Inside, each BLAS call runs in its caller's thread alone: for calls that are themselves spread over threads."""
+    global _single, _several
+    with _lock:
+        if _single == 0:
+            _several = blas_threads() or 1
+            set_blas_threads(1)
+        _single += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _single -= 1
+            if _single == 0:
+                set_blas_threads(_several)

@@ -1,0 +1,215 @@
+"""Pooling: one pass over the images for each place in the window, in pieces of the batch that stay in the cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.backends.base import KernelTable
+from flambeau.backends.cpu import threads
+from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
+
+Array = np.ndarray[Any, Any]
+Ints = tuple[int, ...]
+
+_PIECE: Final = 1 << 17  # elements of input that are treated at a time
+_LARGE: Final = 1 << 18  # elements of input from which several threads pay
+
+
+def bind(table: KernelTable) -> None:
+    for dtype in dt.BOOLS + dt.REALS:
+        table.register("max_pool", partial(max_pool, _lowest(dtype)), (dtype,))
+    table.register("max_pool_grad", max_pool_grad, (*dt.INTS, dt.float32, dt.float64))
+    table.register("max_pool_grad", _in_float32(max_pool_grad), dt.LOW_PRECISION)
+    for fn in (avg_pool, avg_pool_grad):
+        table.register(fn.__name__, fn, (dt.float32, dt.float64))
+        table.register(fn.__name__, _in_float32(fn), dt.LOW_PRECISION)
+
+
+def _in_float32(fn: Callable[..., Array]) -> Callable[..., Array]:
+    """Low precision widened to float32, the result rounded once."""
+    return lambda x, *rest, **params: fn(x.astype(np.float32), *rest, **params).astype(x.dtype)
+
+
+def _lowest(dtype: DType) -> Any:
+    if dtype.is_floating_point:
+        return dtype.numpy.type(-math.inf)
+    return False if dtype is dt.bool_ else dt.iinfo(dtype).min
+
+
+def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
+    """How many windows there are; with ``ceil`` a last one may stick out, if it starts inside."""
+    room = size + 2 * padding - dilation * (kernel - 1) - 1
+    count = (room + (stride - 1 if ceil else 0)) // stride + 1
+    return count - 1 if ceil and (count - 1) * stride >= size + padding else count
+
+
+class Windows:
+    """The windows of images (R, *S): views of them, one for each place in the window."""
+
+    def __init__(self, inside: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool):
+        self.inside, self.kernel, self.stride, self.padding, self.dilation = inside, kernel, stride, padding, dilation
+        self.outside = tuple([pool_size(*v, ceil) for v in zip(inside, kernel, stride, padding, dilation, strict=True)])
+        reach = [(o - 1) * s + d * (k - 1) + 1 for o, s, d, k in zip(self.outside, stride, dilation, kernel, strict=True)]
+        self.frame = tuple([max(r, p + n) for r, p, n in zip(reach, padding, inside, strict=True)])
+        self.interior = (..., *[slice(p, p + n) for p, n in zip(padding, inside, strict=True)])
+        self.places = tuple(product(*map(range, kernel)))
+
+    def framed(self, x: Array, value: Any) -> Array:
+        """``x`` with ``value`` around it, wherever a window reaches."""
+        if self.frame == self.inside:
+            return x
+        frame = np.full((*x.shape[: x.ndim - len(self.inside)], *self.frame), value, x.dtype)
+        frame[self.interior] = x
+        return frame
+
+    def views(self, frame: Array) -> Iterator[Array]:
+        """For each place in the window, the elements (R, *L) that all windows have there."""
+        for place in self.places:
+            first = [p * d for p, d in zip(place, self.dilation, strict=True)]
+            yield frame[(..., *[
+                slice(f, f + (n - 1) * s + 1, s) for f, n, s in zip(first, self.outside, self.stride, strict=True)
+            ])]  # fmt: skip
+
+    def counts(self, include_pad: bool) -> Array | float:
+        """How many elements each window counts: (*L), or one number."""
+        total: Any = 1.0
+        for i, (n, o, k, s, p) in enumerate(zip(self.inside, self.outside, self.kernel, self.stride, self.padding, strict=True)):
+            start = np.arange(o) * s - p
+            stop = np.minimum(start + k, n + p)
+            if not include_pad:
+                start, stop = np.maximum(start, 0), np.minimum(stop, n)
+            total = total * (stop - start).reshape((-1,) + (1,) * (len(self.inside) - 1 - i))
+        return total
+
+
+def _over_images(work: Callable[[slice], None], images: int, size: int) -> None:
+    """Run ``work`` on pieces of ``images`` of ``size`` elements each, over the threads when there is much to do."""
+    step = max(1, _PIECE // max(size, 1))
+
+    def some(part: slice) -> None:
+        for start in range(part.start, part.stop, step):
+            work(slice(start, min(start + step, part.stop)))
+
+    count = threads.num_threads() if images * size > _LARGE else 1
+    threads.run([partial(some, part) for part in threads.ranges(images, count)])
+
+
+def _rows(x: Array) -> Array:
+    """Images (N * C, *S) of (N, C, *S)."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+# -- max -------------------------------------------------------------------------------------------
+def max_pool(
+    lowest: Any, x: Array, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool
+) -> tuple[Array, Array]:
+    """The largest of each window, the first of equal ones, and its index in the flattened sizes; nan is largest."""
+    w = Windows(x.shape[2:], kernel, stride, padding, dilation, ceil)
+    images = _rows(x)
+    out = np.empty((images.shape[0], *w.outside), x.dtype)
+    indices = np.empty(out.shape, np.int64)
+    base, steps = _places(w)
+
+    def work(part: slice) -> None:
+        which = _largest(w, w.framed(images[part], lowest), out[part])
+        np.add(steps.take(which), base, indices[part])
+
+    _over_images(work, images.shape[0], prod(w.frame))
+    shape = (*x.shape[:2], *w.outside)
+    return out.reshape(shape), indices.reshape(shape)
+
+
+def _largest(w: Windows, frame: Array, out: Array) -> Array:
+    """Write the largest of each window to ``out``; return which place of the window it is."""
+    views = w.views(frame)
+    np.copyto(out, next(views))
+    which = np.zeros(out.shape, np.int8 if len(w.places) < 128 else np.int32)
+    nan_possible = out.dtype.kind in "fV"
+    for k, view in enumerate(views, 1):
+        if nan_possible:
+            better = np.less_equal(view, out)
+            np.logical_not(better, better)  # larger, or a nan on either side
+            better &= np.equal(out, out)
+        else:
+            better = np.greater(view, out)
+        np.maximum(out, view, out=out)
+        mask = np.negative(better.view(np.int8))
+        which ^= (which ^ which.dtype.type(k)) & mask  # k where better, without a branch for each element
+    return which
+
+
+def _places(w: Windows) -> tuple[Array, Array]:
+    """The index, in the flattened sizes, of each window's first place, and the steps to its others."""
+    base, steps = np.zeros((), np.int64), np.zeros(len(w.places), np.int64)
+    for i, (o, s, p, d) in enumerate(zip(w.outside, w.stride, w.padding, w.dilation, strict=True)):
+        inner = prod(w.inside[i + 1 :])
+        base = base[..., None] + (np.arange(o) * s - p) * inner
+        steps += np.array([place[i] for place in w.places]) * (d * inner)
+    return base, steps
+
+
+def max_pool_grad(grad: Array, indices: Array, *, shape: Ints) -> Array:
+    """Zeros of ``shape`` (N, C, *S) with ``grad`` added where ``indices`` into the flattened sizes say."""
+    size = prod(shape[2:])
+    if indices.size and indices.view(np.uint64).max() >= size:
+        bad = int(indices[(indices < 0) | (indices >= size)].flat[0])
+        raise IndexError(f"max_pool_grad: index {bad} is out of bounds for sizes {tuple(shape[2:])} with {size} elements")
+    out = np.zeros(shape, grad.dtype)
+    rows = np.arange(shape[0] * shape[1]).reshape(-1, 1) * size
+    np.add.at(out.reshape(-1), (indices.reshape(len(rows), -1) + rows).reshape(-1), grad.reshape(-1))
+    return out
+
+
+# -- average ---------------------------------------------------------------------------------------
+def avg_pool(
+    x: Array, *, kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad: bool, divisor: int | None
+) -> Array:
+    """The mean of each window."""
+    w = Windows(x.shape[2:], kernel, stride, padding, (1,) * len(kernel), ceil)
+    counts = _divisor(w, count_include_pad, divisor, x.dtype)
+    images = _rows(x)
+    out = np.empty((images.shape[0], *w.outside), x.dtype)
+
+    def work(part: slice) -> None:
+        views = w.views(w.framed(images[part], 0))
+        target = out[part]
+        np.copyto(target, next(views))
+        for view in views:
+            target += view
+        target /= counts
+
+    _over_images(work, images.shape[0], prod(w.frame))
+    return out.reshape(*x.shape[:2], *w.outside)
+
+
+def _divisor(w: Windows, include_pad: bool, divisor: int | None, dtype: np.dtype[Any]) -> Array:
+    return np.asarray(w.counts(include_pad) if divisor is None else divisor, dtype)
+
+
+def avg_pool_grad(
+    grad: Array, *, shape: Ints, kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad: bool,
+    divisor: int | None,
+) -> Array:  # fmt: skip
+    """Each element of ``grad`` spread evenly over its window of ``shape`` (N, C, *S)."""
+    w = Windows(tuple(shape[2:]), kernel, stride, padding, (1,) * len(kernel), ceil)
+    counts = _divisor(w, count_include_pad, divisor, grad.dtype)
+    rows = _rows(grad)
+    out = np.empty((rows.shape[0], *w.inside), grad.dtype)
+
+    def work(part: slice) -> None:
+        share = rows[part] / counts
+        frame = np.zeros((share.shape[0], *w.frame), share.dtype)
+        for view in w.views(frame):
+            view += share
+        np.copyto(out[part], frame[w.interior])
+
+    _over_images(work, rows.shape[0], prod(w.frame))
+    return out.reshape(shape)
