@@ -15,6 +15,7 @@ import numpy as np
 
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Backend, Layout, MemoryStats, OutOfMemoryError, Shape
+from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -105,9 +106,9 @@ def _in_bytes(x: StridedArray) -> lay.Triple:
 class Ledger:
     """One device's account of allocated bytes, with a limit. Safe to use from threads and destructors."""
 
-    def __init__(self, device: str):
+    def __init__(self, device: str, limit: int | None = None):
         self.device = device
-        self._stats = MemoryStats()
+        self._stats = MemoryStats(limit=limit)
         self._lock = threading.RLock()  # re-entrant: a collection inside it may free a block
 
     def take(self, nbytes: int) -> None:
@@ -183,10 +184,16 @@ class StridedBackend(Backend):
 
     # -- memory ------------------------------------------------------------------------------------
     def ledger(self, index: int) -> Ledger:
+        """The account of one device."""
         found = self._ledgers.get(index)
         if found is None:
-            found = self._ledgers.setdefault(index, Ledger(f"{self.device_type}:{index}"))
+            found = self._ledgers.setdefault(index, Ledger(f"{self.device_type}:{index}", self.first_limit()))
         return found
+
+    def first_limit(self) -> int | None:
+        """The memory limit of a device for which nobody has set one: the user's setting."""
+        limit: int | None = config.get("memory_limit")
+        return limit
 
     def memory_stats(self, index: int = 0) -> MemoryStats:
         return self.ledger(index).stats()

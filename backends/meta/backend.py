@@ -44,6 +44,9 @@ class MetaBackend(StridedBackend):
     def properties(self, index: int = 0) -> DeviceProperties:
         return DeviceProperties("shapes without data")
 
+    def first_limit(self) -> int | None:
+        return None  # the setting is for memory that is there
+
     # -- storage -----------------------------------------------------------------------------------
     def allocate(self, nbytes: int, index: int) -> Any:
         return None

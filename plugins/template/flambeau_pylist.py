@@ -20,7 +20,7 @@ CODES: dict[dt.DType, Any] = dict(
 
 
 class PylistBackend(StridedBackend):
-    device_type = "pylist"
+    device_type, api_version = "pylist", 1
     capabilities = frozenset({"has_fp64"})
 
     def __init__(self) -> None:

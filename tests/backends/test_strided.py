@@ -15,6 +15,7 @@ from flambeau.backends import layout as lay
 from flambeau.backends.adapter import RESULTS, broadcast
 from flambeau.backends.base import OutOfMemoryError
 from flambeau.backends.strided import StridedArray, partly_overlaps, shares_memory
+from flambeau.core import config
 from flambeau.core import dtype as dt
 
 from .flat import FlatBackend, on_views, seen
@@ -152,6 +153,17 @@ def test_the_limit_is_a_clear_error_and_the_device_goes_on(backend: FlatBackend)
     put(backend, floats(20))
     with pytest.raises(ValueError, match="negative"):
         backend.set_memory_limit(-1)
+
+
+def test_the_setting_limits_each_device() -> None:
+    with config.override(memory_limit=50):
+        backend = FlatBackend()
+        x, y = put(backend, floats(10)), put(backend, floats(10), 1)
+        with pytest.raises(OutOfMemoryError, match="40 of 50"):
+            put(backend, floats(3), 1)
+        backend.set_memory_limit(None, 1)
+        put(backend, floats(3), 1)
+    assert x.size == y.size
 
 
 def test_a_failing_driver_is_out_of_memory_too() -> None:
