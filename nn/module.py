@@ -314,17 +314,17 @@ class Module:
 
         def moved(t: Tensor) -> Tensor:
             wanted = kind if kind is not None and t.dtype.category >= dt.FLOATING else t.dtype
-            result: Tensor = t.to(device=where or t.device, dtype=wanted)  # type: ignore[attr-defined]
+            result: Tensor = t.to(device=where or t.device, dtype=wanted)
             return result
 
         return self._apply(moved)
 
     def type(self: M, dst_type: Any) -> M:
         """Cast every parameter and buffer."""
-        return self._apply(lambda t: t.to(dst_type))  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.to(dst_type))
 
     def _floats_to(self: M, wanted: dt.DType) -> M:
-        return self._apply(lambda t: t.to(wanted) if t.is_floating_point() else t)  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.to(wanted) if t.is_floating_point() else t)
 
     def float(self: M) -> M:
         """Floating point parameters and buffers to float32."""
@@ -375,7 +375,7 @@ class Module:
                 if set_to_none:
                     p.grad = None
                 else:
-                    p.grad = p.grad.detach().zero_()  # type: ignore[attr-defined]
+                    p.grad = p.grad.detach().zero_()
 
     def share_memory(self: M) -> M:
         """Tensors of the host are ordinary memory; returned as it is, for torch's sake."""

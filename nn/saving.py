@@ -106,7 +106,7 @@ class _Loading:
             )
         elif not self.assign:
             with no_grad():
-                own.copy_(value)  # type: ignore[attr-defined]
+                own.copy_(value)
         elif isinstance(own, Parameter):
             taken = value if isinstance(value, Parameter) else Parameter(value, own.requires_grad)
             module._parameters[name] = taken

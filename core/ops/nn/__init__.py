@@ -10,21 +10,24 @@ from typing import Any
 from flambeau.core.ops.nn import activation, conv, loss, norm, pool, softmax, sparse
 from flambeau.core.ops.nn.softmax import log_softmax as _log_softmax
 from flambeau.core.ops.nn.softmax import softmax as _softmax
+from flambeau.core.tensor import Tensor
 
 
-def softmax_of(input: Any, dim: int, dtype: Any = None) -> Any:
+def softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """exp(input) over its sum along ``dim``, computed in ``dtype`` if given; integers become floats.
 
     >>> import flambeau as fb
     >>> fb.softmax(fb.tensor([0.0, 0.0]), 0)
     tensor([0.5000, 0.5000])
     """
-    return _softmax(input if dtype is None else input.to(dtype), dim)
+    result: Tensor = _softmax(input if dtype is None else input.to(dtype), dim)
+    return result
 
 
-def log_softmax_of(input: Any, dim: int, dtype: Any = None) -> Any:
+def log_softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """The logarithm of softmax along ``dim``, computed in ``dtype`` if given."""
-    return _log_softmax(input if dtype is None else input.to(dtype), dim)
+    result: Tensor = _log_softmax(input if dtype is None else input.to(dtype), dim)
+    return result
 
 
 FUNCTIONS = {"softmax": softmax_of, "log_softmax": log_softmax_of}

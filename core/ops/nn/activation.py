@@ -10,18 +10,20 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from flambeau.core.tensor import Tensor
 from flambeau.core.ops.elementwise import abs, elementwise, exp, minimum, sigmoid, tanh, where
 from flambeau.core.record import DTypeRule, ordered, real_floating
 
+Record = Callable[..., Tensor]  # the public function of an op
 _DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
 _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
-def _record(schema: str, expr: str, vjp: Any, dtype: DTypeRule = real_floating) -> Any:
+def _record(schema: str, expr: str, vjp: Any, dtype: DTypeRule = real_floating) -> Record:
     return elementwise(schema, expr, vjp=vjp, dtype=dtype, method=False, inplace=False)
 
 
-def activation(name: str, expr: str, slope: str, bend: Callable[[Any], Any]) -> Any:
+def activation(name: str, expr: str, slope: str, bend: Callable[[Any], Any]) -> Record:
     """An activation, and the record ``<name>_grad``: its derivative times the gradient.
 
     ``slope`` is the derivative as an expression, ``bend`` the second derivative in ops.

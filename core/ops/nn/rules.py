@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.core.dispatch import Tensor
+from flambeau.core.tensor import Tensor
 
 
 def through_body(body: Callable[..., Any], operands: Sequence[str], params: Sequence[str] = ()) -> Callable[..., Any]:

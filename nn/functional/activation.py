@@ -1,0 +1,220 @@
+"""Activations, in torch's signatures. Every function takes a tensor of any shape and gives one of that shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.core import fastpath
+from flambeau.core.creation import empty_like
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops import elementwise
+from flambeau.core.ops.nn import activation as ops
+from flambeau.core.ops.nn import log_softmax_of, softmax_of
+from flambeau.core.record import Op
+from flambeau.core.tensor import Tensor
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+_in_place: dict[Op, Any] = {}
+
+
+def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
+    """An op, or its in-place form."""
+    if inplace:
+        function = _in_place.get(function.op) or _in_place.setdefault(function.op, fastpath.inplace_function(function.op))
+    result: Tensor = function(*args)
+    return result
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.relu(fb.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+    return input.relu_() if inplace else elementwise.relu(input)
+
+
+def relu_(input: Tensor) -> Tensor:
+    """:func:`relu` in place."""
+    return relu(input, True)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(x, 0), 6)."""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """x cut to ``min_val`` ... ``max_val``."""
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} must not be greater than max_val {max_val}")
+    return _apply(ops.hardtanh, inplace, input, min_val, max_val)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x above 0, x * negative_slope below."""
+    return _apply(ops.leaky_relu, inplace, input, negative_slope)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """leaky_relu with a slope that is learnt: one, or one per channel (axis 1)."""
+    if weight.numel() != 1:
+        channels = input.shape[1] if input.ndim > 1 else input.numel()
+        if weight.ndim != 1 or weight.numel() != channels:
+            raise ShapeError(
+                f"prelu: weight of shape {tuple(weight.shape)} must have 1 element or one per channel, "
+                f"{channels} for input of shape {tuple(input.shape)}"
+            )
+        weight = weight.reshape(-1, *[1] * max(input.ndim - 2, 0))
+    return ops.leaky_relu(input, weight)
+
+
+def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Tensor:
+    """leaky_relu with a slope drawn for each element in training, and the mean slope otherwise."""
+    if lower > upper:
+        raise ValueError(f"rrelu: lower bound {lower} must not be greater than upper bound {upper}")
+    slope = empty_like(input).uniform_(lower, upper) if training else (lower + upper) / 2
+    return _apply(ops.leaky_relu, inplace, input, slope)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x above 0, alpha * (exp(x) - 1) below."""
+    return _apply(ops.elu, inplace, input, alpha, 1.0, 1.0)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """elu with the constants that keep mean and variance. Klambauer et al., arXiv:1706.02515."""
+    return _apply(ops.elu, inplace, input, _SELU_ALPHA, _SELU_SCALE, 1.0)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x above 0, alpha * (exp(x / alpha) - 1) below."""
+    if alpha == 0:
+        raise ZeroDivisionError("celu: alpha must not be 0")
+    return _apply(ops.elu, inplace, input, alpha, 1.0, 1.0 / alpha)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x Φ(x) with the normal distribution's Φ, by erf or by its ``"tanh"`` approximation."""
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return ops.gelu(input) if approximate == "none" else ops.gelu_tanh(input)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x sigmoid(x)."""
+    return _apply(ops.silu, inplace, input)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x tanh(softplus(x))."""
+    return _apply(ops.mish, inplace, input)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above ``threshold``."""
+    return ops.softplus(input, beta, threshold)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + abs(x))."""
+    return ops.softsign(input)
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return ops.tanhshrink(input)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by ``lambd``; 0 where it is nearer than that."""
+    if lambd < 0:
+        raise RuntimeError(f"softshrink: lambd must not be negative, got {lambd}")
+    return ops.softshrink(input, lambd)
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """0 where abs(x) <= lambd, x elsewhere."""
+    return ops.hardshrink(input, lambd)
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where it is above ``threshold``, ``value`` elsewhere."""
+    return _apply(ops.threshold, inplace, input, threshold, value)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """x / 6 + 1/2 cut to 0 ... 1."""
+    return _apply(ops.hardsigmoid, inplace, input)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x hardsigmoid(x)."""
+    return _apply(ops.hardswish, inplace, input)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return elementwise.sigmoid(input)
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x))."""
+    return ops.logsigmoid(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return elementwise.tanh(input)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """The first half along ``dim`` times the sigmoid of the second."""
+    size = input.size(dim)
+    if size % 2:
+        raise ShapeError(f"glu: the size along dim {dim} must be even, got input of shape {tuple(input.shape)}")
+    a, b = input.chunk(2, dim)
+    return a * elementwise.sigmoid(b)
+
+
+# -- along an axis -----------------------------------------------------------------------------------
+def _softmax_dim(name: str, dim: int | None) -> int:
+    if dim is None:
+        raise TypeError(f"{name}: give dim, the dimension whose elements add up to 1; for (N, C) scores it is dim=1")
+    return dim
+
+
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """exp(x) over its sum along ``dim``."""
+    return softmax_of(input, _softmax_dim("softmax", dim), dtype)
+
+
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """softmax of -x."""
+    return softmax_of(-input, _softmax_dim("softmin", dim), dtype)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """log(softmax(x)) along ``dim``, without overflow."""
+    return log_softmax_of(input, _softmax_dim("log_softmax", dim), dtype)
+
+
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+    """A sample of the Gumbel-softmax distribution; ``hard``: one-hot, with the gradient of the soft one.
+
+    Source: Jang, Gu and Poole, arXiv:1611.01144.
+    """
+    noise = -(empty_like(logits).exponential_().log())
+    soft: Tensor = softmax_of((logits + noise) / tau, dim)
+    if not hard:
+        return soft
+    index = soft.argmax(dim, keepdim=True)
+    one_hot = soft.detach().new_zeros(tuple(soft.shape)).scatter(dim, index, 1.0)
+    return one_hot - soft.detach() + soft
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:
+    """x over its p-norm along ``dim``, which counts as at least ``eps``."""
+    size = input.norm(p, dim, keepdim=True)
+    return input / size.clamp(min=eps)

@@ -1,0 +1,184 @@
+"""Convolutions and transposed convolutions of 1 to 3 dimensions, unfold and fold, in torch's signatures.
+
+Shapes: input (N, C, *S) or, without a batch, (C, *S).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.nn import conv as ops
+from flambeau.core.tensor import Tensor
+
+Sizes = int | Sequence[int]
+
+
+def sizes(value: Any, n: int, name: str) -> tuple[int, ...]:
+    """``n`` ints from one int (or a sequence of one) for all axes, or from one for each axis."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    try:
+        values = tuple(operator.index(v) for v in values)
+    except TypeError:
+        raise TypeError(f"{name} must be an int or {n} ints, got {value!r}") from None
+    if len(values) == 1:
+        values *= n
+    if len(values) != n:
+        raise ShapeError(f"{name} must be an int or {n} ints, got {value!r}")
+    return values
+
+
+def batched(input: Tensor, n: int, name: str) -> tuple[Tensor, bool]:
+    """The input with a batch axis, and whether one had to be added."""
+    if input.ndim not in (n + 1, n + 2):
+        raise ShapeError(
+            f"{name}: expected input of {n + 1} dimensions (unbatched) or {n + 2} (batched), got shape {tuple(input.shape)}"
+        )
+    return (input.unsqueeze(0), True) if input.ndim == n + 1 else (input, False)
+
+
+def _same_padding(kernel: Sequence[int], stride: tuple[int, ...], dilation: tuple[int, ...], name: str) -> list[int]:
+    """How much padding in all keeps the sizes."""
+    if any(s != 1 for s in stride):
+        raise RuntimeError(f"{name}: padding='same' is not supported for strided convolutions, got stride={stride}")
+    return [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+
+
+def _conv(n: int, input: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
+    name = f"conv{n}d"
+    input, added = batched(input, n, name)
+    stride, dilation = sizes(stride, n, f"{name}: stride"), sizes(dilation, n, f"{name}: dilation")
+    if padding == "valid":
+        padding = 0
+    elif padding == "same":
+        total = _same_padding(weight.shape[2:], stride, dilation, name)
+        if any(t % 2 for t in total):  # the odd one goes to the end, as in torch
+            input = ops.padded(input, [0] * n, [t % 2 for t in total])
+        padding = tuple(t // 2 for t in total)
+    elif isinstance(padding, str):
+        raise ValueError(f"{name}: padding must be ints, 'same' or 'valid', got {padding!r}")
+    out: Tensor = ops.conv(input, weight, bias, stride, sizes(padding, n, f"{name}: padding"), dilation, groups)
+    return out.squeeze(0) if added else out
+
+
+def conv1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0,
+    dilation: Sizes = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """Cross-correlation of (N, C, S) with weight (O, C / groups, K): (N, O, L).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.conv1d(fb.tensor([[[1.0, 2.0, 4.0]]]), fb.tensor([[[1.0, -1.0]]]))
+    tensor([[[-1., -2.]]])
+    """
+    return _conv(1, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0,
+    dilation: Sizes = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """Cross-correlation of (N, C, H, W) with weight (O, C / groups, KH, KW)."""
+    return _conv(2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0,
+    dilation: Sizes = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """Cross-correlation of (N, C, D, H, W) with weight (O, C / groups, KD, KH, KW)."""
+    return _conv(3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def _conv_transpose(
+    n: int, input: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any
+) -> Tensor:
+    name = f"conv_transpose{n}d"
+    input, added = batched(input, n, name)
+    if weight.ndim != n + 2 or groups < 1 or input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+        raise ShapeError(
+            f"{name}: input of shape {tuple(input.shape)} has {input.shape[1]} channels, weight must be "
+            f"({input.shape[1]}, O / groups, *kernel) with groups={groups}, got {tuple(weight.shape)}"
+        )
+    stride, padding = sizes(stride, n, f"{name}: stride"), sizes(padding, n, f"{name}: padding")
+    dilation, extra = sizes(dilation, n, f"{name}: dilation"), sizes(output_padding, n, f"{name}: output_padding")
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+        raise RuntimeError(f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
+    rows = zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, extra, strict=True)
+    spatial = tuple((length - 1) * s - 2 * p + d * (k - 1) + e + 1 for length, k, s, p, d, e in rows)
+    if any(size < 1 for size in spatial):
+        raise ShapeError(f"{name}: input of shape {tuple(input.shape)} with padding={padding} gives sizes {spatial}")
+    shape = (input.shape[0], weight.shape[1] * groups, *spatial)
+    out: Tensor = ops.conv_grad_input(input, weight, shape, stride, padding, dilation, groups)
+    if bias is not None:
+        if tuple(bias.shape) != (shape[1],):
+            raise ShapeError(f"{name}: bias of shape {tuple(bias.shape)} must be ({shape[1]},), one per output channel")
+        out = out + bias.reshape(-1, *[1] * n)
+    return out.squeeze(0) if added else out
+
+
+def conv_transpose1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
+    output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
+) -> Tensor:  # fmt: skip
+    """The gradient of conv1d for its input, as a layer: weight (C, O / groups, K)."""
+    return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
+    output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
+) -> Tensor:  # fmt: skip
+    """The gradient of conv2d for its input, as a layer: weight (C, O / groups, KH, KW)."""
+    return _conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose3d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
+    output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
+) -> Tensor:  # fmt: skip
+    """The gradient of conv3d for its input, as a layer: weight (C, O / groups, KD, KH, KW)."""
+    return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+# -- windows as columns ------------------------------------------------------------------------------
+def unfold(input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> Tensor:
+    """Every window of (N, C, H, W) as a column: (N, C * KH * KW, L)."""
+    input, added = batched(input, 2, "unfold")
+    kernel, dilation, padding, stride = _four(kernel_size, dilation, padding, stride, "unfold")
+    windows = ops.windows(ops.padded(input, padding, padding), kernel, stride, dilation)
+    rows = input.shape[1] * kernel[0] * kernel[1]
+    out: Tensor = windows.permute(0, 1, 4, 5, 2, 3).reshape(input.shape[0], rows, -1)
+    return out.squeeze(0) if added else out
+
+
+def fold(
+    input: Tensor, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
+) -> Tensor:
+    """Columns (N, C * KH * KW, L) added back to where :func:`unfold` took them from: (N, C, *output_size)."""
+    input, added = batched(input, 1, "fold")
+    kernel, dilation, padding, stride = _four(kernel_size, dilation, padding, stride, "fold")
+    size = sizes(output_size, 2, "fold: output_size")
+    taps = kernel[0] * kernel[1]
+    places = [ops.conv_size(*v) for v in zip(size, kernel, stride, padding, dilation, strict=True)]
+    if input.shape[1] % taps or input.shape[2] != places[0] * places[1]:
+        raise ShapeError(
+            f"fold: input must be (N, C * {taps}, {places[0] * places[1]}) for output_size={size}, kernel_size={kernel}, "
+            f"stride={stride}, padding={padding}, dilation={dilation}; got {tuple(input.shape)}"
+        )
+    channels = input.shape[1] // taps
+    columns = input.reshape(-1, taps, *places)
+    # Column (k, l) comes from one element of an identity kernel: the gradient of a convolution with it adds up.
+    identity = input.new_ones(taps).diag().reshape(taps, 1, *kernel)
+    shape = (columns.shape[0], 1, *size)
+    out: Tensor = ops.conv_grad_input(columns, identity, shape, stride, padding, dilation, 1)
+    out = out.reshape(input.shape[0], channels, *size)
+    return out.squeeze(0) if added else out
+
+
+def _four(*values: Any) -> tuple[tuple[int, ...], ...]:
+    *given, name = values
+    labels = ("kernel_size", "dilation", "padding", "stride")
+    return tuple(sizes(v, 2, f"{name}: {label}") for v, label in zip(given, labels, strict=True))
