@@ -1,0 +1,487 @@
+"""Reading and writing along an axis by integer tensors: gather and scatter, and what is made of them.
+
+``gather`` and ``scatter`` (set, add) are primitives, whose kernels check every index. Each is the other's
+gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.arguments import normal_axis
+from flambeau.core.autograd.inplace import in_place
+from flambeau.core.dispatch import Tensor
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import broadcast, maximum, minimum, where
+from flambeau.core.ops.scan import cut, deliver, positions, put_back, shifted
+from flambeau.core.ops.sort import argsort
+from flambeau.core.record import OPS, composite, op, same
+
+
+# -- shapes ------------------------------------------------------------------------------------------
+def _fits(name: str, index: Sequence[int], other: Sequence[int], what: str, axis: int | None) -> None:
+    """The index must have the rank of the other tensor, and be no larger along any axis but ``axis``."""
+    index, other = tuple(index), tuple(other)
+    if len(index) != len(other):
+        raise ShapeError(
+            f"{name}: index and {what} must have the same number of dimensions, got shapes {index} and {other}"
+        )
+    skip = None if axis is None else axis % max(len(other), 1)
+    for i, (n, m) in enumerate(zip(index, other, strict=True)):
+        if i != skip and n > m:
+            apart = "" if skip is None else f" apart from dimension {skip}"
+            raise ShapeError(f"{name}: size does not match at dimension {i}: expected index {index} to be no larger "
+                             f"than {what} {other}{apart}")  # fmt: skip
+
+
+def _gathered(x: Any, index: Any, *, axis: int) -> Any:
+    _fits("gather", index, x, "input", axis)
+    return index
+
+
+def _scattered(x: Any, index: Any, src: Any, *, axis: int, name: str = "scatter", **params: Any) -> Any:
+    _fits(name, index, x, "input", axis)
+    _fits(name, index, src, "src", None)
+    return x
+
+
+# -- primitives --------------------------------------------------------------------------------------
+gather_along = op("gather(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor", infer=_gathered, dtype=storage.anything,
+                  kinds={"index": "index"}, check=True, method=False, linear=["x"], batch="along_axis",
+                  vjp=dict(x=lambda g, x_shape, index, axis: put_back(g, x_shape, index, axis)),
+                  doc="out[.., j, ..] = x[.., index[.., j, ..], ..].")  # fmt: skip
+
+
+def _scatter_vjp_x(g: Any, index: Any, axis: int, reduce: str) -> Any:
+    if reduce == "add":
+        return g
+    return scatter_along(g, index, creation.zeros_at(g, tuple(index.shape)), axis, "set")
+
+
+def _scatter_vjp_src(g: Any, index: Any, src_shape: Any, axis: int) -> Any:
+    return grown(gather_along(g, index, axis), src_shape)
+
+
+def grown(g: Any, shape: Sequence[int]) -> Any:
+    """``g`` with zeros after it up to ``shape``."""
+    if tuple(g.shape) == tuple(shape):
+        return g
+    return storage.pad(g, widths=tuple((0, n - m) for n, m in zip(shape, g.shape, strict=True)), value=0)
+
+
+scatter_along = op("scatter(x: Tensor, index: Tensor, src: Tensor, *, axis: Axis, reduce: str = 'set') -> Tensor",
+                   infer=_scattered, dtype=same, kinds={"index": "index"}, check=True, method=False,
+                   linear=["x", "src"], batch="along_axis", vjp=dict(x=_scatter_vjp_x, src=_scatter_vjp_src),
+                   doc="A copy of x with src set, or added, where index points.")  # fmt: skip
+
+
+# -- along one axis, by a vector of indices ----------------------------------------------------------
+def spread(index: Any, shape: Sequence[int], axis: int) -> Any:
+    """A vector of indices as an index of the rank of ``shape``: the same along every other axis."""
+    n = index.shape[0]
+    thin = index.reshape(tuple(n if i == axis else 1 for i in range(len(shape))))
+    return storage.expand(thin, tuple(n if i == axis else m for i, m in enumerate(shape)))
+
+
+def _selected(x: Any, index: Any, *, axis: int) -> Any:
+    if len(index) != 1:
+        raise ShapeError(f"index_select: index must be a vector, got shape {tuple(index)}")
+    return (*x[:axis], index[0], *x[axis + 1 :])
+
+
+@composite(
+    "index_select(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor",
+    infer=_selected,
+    dtype=storage.anything,
+    kinds={"index": "index"},
+    upcast=False,
+    method=False,
+    linear=["x"],
+    vjp=dict(x=lambda g, x_shape, index, axis: add_along(creation.zeros_at(g, tuple(x_shape)), index, g, axis)),
+)
+def select_along(x: Any, index: Any, *, axis: int) -> Any:
+    """The slices of ``x`` at the places of a vector of indices."""
+    return gather_along(x, spread(index, x.shape, axis), axis)
+
+
+def _added(x: Any, index: Any, src: Any, *, axis: int) -> Any:
+    wanted = (*x[:axis], *index, *x[axis + 1 :])
+    if len(index) != 1 or tuple(src) != wanted:
+        raise ShapeError(
+            f"index_add: src must have the shape of input with dimension {axis} as long as the vector index: "
+            f"input {tuple(x)}, index {tuple(index)}, src {tuple(src)}"
+        )
+    return x
+
+
+@composite(
+    "index_add(x: Tensor, index: Tensor, src: Tensor, *, axis: Axis) -> Tensor",
+    infer=_added,
+    check=True,
+    dtype=same,
+    kinds={"index": "index"},
+    method=False,
+    linear=["x", "src"],
+    vjp=dict(x=lambda g: g, src=lambda g, index, axis: select_along(g, index, axis)),
+)
+def add_along(x: Any, index: Any, src: Any, *, axis: int) -> Any:
+    """``x`` with the slices of ``src`` added at the places of a vector of indices."""
+    _added(x.shape, index.shape, src.shape, axis=axis)
+    return scatter_along(x, spread(index, src.shape, axis), src, axis, "add")
+
+
+# -- scatter with other reductions -------------------------------------------------------------------
+_COMBINE: dict[str, Callable[[Any, Any], Any]] = {
+    "prod": lambda a, b: a * b,
+    "amax": maximum,
+    "amin": minimum,
+}
+
+
+def _runs(index: Any, src: Any, axis: int, combine: Callable[[Any, Any], Any]) -> tuple[Any, Any, Any]:
+    """``src`` combined over equal indices: (sorted index, running result, whether it is the last of its run)."""
+    order = argsort(index, axis)
+    key, value = gather_along(index, order, axis), gather_along(src, order, axis)
+    by, n = 1, index.shape[axis]
+    while by < n:  # after each round an element holds the result over the last 2 * by elements of its run
+        together = (positions(key, axis) >= by) & (key == shifted(key, axis, by, 0))
+        value = where(together, combine(value, shifted(value, axis, by, 0)), value)
+        by *= 2
+    last = (positions(key, axis) == n - 1) | (key != shifted(key, axis, -1, 0))
+    return key, value, last
+
+
+def _scatter_combined(
+    x: Any, index: Any, src: Any, axis: int, combine: Callable[[Any, Any], Any], include_self: bool
+) -> Any:
+    """Each place gets one result, that of the last of its run; the others go to a place behind the end."""
+    n = x.shape[axis]
+    key, value, last = _runs(index, cut_to(src, index.shape), axis, combine)
+    place = where(last, key, n)
+    widths = tuple((0, 1) if i == axis else (0, 0) for i in range(x.ndim))
+    found = cut(scatter_along(storage.pad(x, widths=widths), place, value, axis, "set"), axis, 0, n)
+    if not include_self:
+        return found
+    none = storage.pad(creation.zeros_at(x, tuple(x.shape)), widths=widths).to(dt.int64)
+    hit = cut(scatter_along(none, place, last.to(dt.int64), axis, "set"), axis, 0, n) != 0
+    return where(hit, combine(x, found), x)
+
+
+def cut_to(x: Any, shape: Sequence[int]) -> Any:
+    """The first elements along each axis, up to ``shape``."""
+    return x if tuple(x.shape) == tuple(shape) else storage.basic_index(x, tuple(slice(0, n, 1) for n in shape))
+
+
+def _counts(x: Any, index: Any, axis: int, include_self: bool) -> Any:
+    """How many values meet at each place, at least 1."""
+    start = creation.ones_like(x) if include_self else creation.zeros_like(x)
+    ones = creation.full(tuple(index.shape), 1, dtype=x.dtype, device=x.device)
+    met = scatter_along(start, index, ones, axis, "add")
+    return where(met == 0, 1, met)
+
+
+def _combined_vjp(
+    g: Any, needs: Sequence[bool], x: Any, index: Any, src: Any, out: Any, axis: int, reduce: str, include_self: bool
+) -> tuple[Any, Any]:
+    """For the extremes, ties share; for products each gets the product of the others, as in torch."""
+    part = cut_to(src, index.shape)
+    if reduce in ("sum", "mean"):
+        to_x = to_src = g if reduce == "sum" else g / _counts(g, index, axis, include_self)
+        to_src = gather_along(to_src, index, axis)
+    elif reduce == "prod":
+        to_x = g * scatter_reduce_along(creation.ones_like(x), index, src, axis, "prod", True)
+        to_src = gather_along(g, index, axis) * _others(x, index, part, axis, include_self)
+    else:
+        own, theirs = (x == out).to(g.dtype), (part == gather_along(out, index, axis)).to(g.dtype)
+        if not include_self:
+            own = scatter_along(own, index, creation.zeros_at(own, tuple(index.shape)), axis, "set")
+        each = g / scatter_along(own, index, theirs, axis, "add")
+        to_x, to_src = own * each, theirs * gather_along(each, index, axis)
+    if not include_self:
+        to_x = scatter_along(to_x, index, creation.zeros_at(to_x, tuple(index.shape)), axis, "set")
+    return to_x, grown(to_src, src.shape)
+
+
+def _others(x: Any, index: Any, src: Any, axis: int, include_self: bool) -> Any:
+    """For each element of ``src`` the product of all that meets it, without a division by zero."""
+    zero = src == 0
+    rest = scatter_reduce_along(x, index, where(zero, 1, src), axis, "prod", include_self)
+    start = creation.zeros_at(x, tuple(x.shape))
+    zeros = gather_along(scatter_along(start, index, zero.to(x.dtype), axis, "add"), index, axis)
+    met = gather_along(rest, index, axis)
+    return where(zero, where(zeros == 1, met, 0.0), where(zeros == 0, met / where(zero, 1, src), 0.0))
+
+
+@composite(
+    "scatter_reduce(x: Tensor, index: Tensor, src: Tensor, *, axis: Axis, reduce: str, include_self: bool = True)"
+    " -> Tensor",
+    infer=lambda x, index, src, **params: _scattered(x, index, src, **params, name="scatter_reduce"),
+    check=True,
+    dtype=same,
+    kinds={"index": "index"},
+    method=False,
+    batch="along_axis",
+    vjp=_combined_vjp,
+)
+def scatter_reduce_along(x: Any, index: Any, src: Any, *, axis: int, reduce: str, include_self: bool) -> Any:
+    """``x`` with the values of ``src`` that meet at one place combined there: sum, mean, prod, amax or amin."""
+    _scattered(x.shape, index.shape, src.shape, axis=axis, name="scatter_reduce")
+    if index.numel() == 0:
+        return x.clone()
+    if reduce in _COMBINE:
+        return _scatter_combined(x, index, src, axis, _COMBINE[reduce], include_self)
+    zeros = creation.zeros_at(x, tuple(index.shape))
+    total = scatter_along(x if include_self else scatter_along(x, index, zeros, axis, "set"), index, src, axis, "add")
+    if reduce == "sum":
+        return total
+    count = _counts(x, index, axis, include_self)
+    return total / count if x.dtype.category >= dt.FLOATING else total.floor_divide(count)
+
+
+# -- public functions along a dim --------------------------------------------------------------------
+def _aligned(input: Any, dim: Any, *others: Any) -> tuple[Any, ...]:
+    """(axis, tensors): 0-d ones as vectors of one element, as torch lets them take part."""
+    axis = normal_axis(dim, input.ndim)
+    return axis, *(t.reshape((1,)) if isinstance(t, Tensor) and not t.ndim else t for t in (input, *others))
+
+
+def _shaped_as(input: Any, result: Any) -> Any:
+    return result.reshape(()) if not input.ndim else result
+
+
+def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: Any = None) -> Any:
+    """The elements of ``input`` that ``index`` (int64, of the same rank) names along ``dim``.
+
+    ``out[i][j] = input[index[i][j]][j]`` for dim 0. The index may be smaller along the other dimensions.
+    IndexError for a place outside, ShapeError for shapes that do not fit.
+
+    >>> import flambeau as fb
+    >>> fb.gather(fb.tensor([[1, 2], [3, 4]]), 1, fb.tensor([[0], [1]]))
+    tensor([[1],
+            [4]])
+    """
+    axis, x, at = _aligned(input, dim, index)
+    found = gather_along(x, at, axis)
+    return deliver("gather", found.reshape(()) if not index.ndim else found, None, out)
+
+
+def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any = None) -> Any:
+    """The elements at ``indices`` along ``dim``, the other dimensions broadcast; without ``dim``, of the flat tensor.
+
+    The indices are those that argmax and argsort return.
+    """
+    if dim is None:
+        return deliver("gather", gather_along(input.reshape((-1,)), indices.reshape((-1,)), 0), None, out)
+    if input.ndim != indices.ndim:
+        raise ShapeError(
+            f"take_along_dim: input and indices must have the same number of dimensions, "
+            f"got shapes {tuple(input.shape)} and {tuple(indices.shape)}"
+        )
+    axis = normal_axis(dim, input.ndim)
+    rest = broadcast(_without(input.shape, axis), _without(indices.shape, axis))
+    shape = (*rest[:axis], input.shape[axis], *rest[axis:])
+    places = (*rest[:axis], indices.shape[axis], *rest[axis:])
+    n = input.shape[axis]
+    found = gather_along(input.expand(shape), wrapped(indices.expand(places), n), axis)
+    return deliver("gather", found, None, out)
+
+
+def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def wrapped(index: Any, size: int) -> Any:
+    """Indices that count from the end, counted from the start."""
+    return where(index < 0, index + size, index)
+
+
+def take(input: Any, index: Any) -> Any:
+    """The elements at ``index`` of the flattened tensor, in its shape; negative ones count from the end."""
+    flat = input.reshape((input.numel(),))
+    return gather_along(flat, wrapped(index.reshape((-1,)), input.numel()), 0).reshape(tuple(index.shape))
+
+
+def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+    """``input`` with the elements of ``source`` set, or added, at ``index`` of the flattened tensor."""
+    flat, at = input.reshape((input.numel(),)), wrapped(index.reshape((-1,)), input.numel())
+    done = scatter_along(flat, at, source.reshape((-1,)), 0, "add" if accumulate else "set")
+    return done.reshape(tuple(input.shape))
+
+
+def put_(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+    """:func:`put` in place."""
+    return input.copy_(put(input, index, source, accumulate))
+
+
+def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
+    """The slices of ``input`` along ``dim`` at the places in ``index``, a vector of ints (or a 0-d one).
+
+    >>> import flambeau as fb
+    >>> fb.index_select(fb.tensor([[1, 2], [3, 4]]), 1, fb.tensor([1]))
+    tensor([[2],
+            [4]])
+    """
+    axis, x, at = _aligned(input, dim, index)
+    return deliver("index_select", _shaped_as(input, select_along(x, at, axis)), None, out)
+
+
+def _source(name: str, input: Any, index: Any, src: Any, value: Any) -> Any:
+    """``src`` as a tensor: of one value where a number was given."""
+    given = src if value is None else value
+    if isinstance(given, (bool, int, float, complex)):
+        return creation.full(tuple(index.shape), given, dtype=input.dtype, device=input.device)
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{name}: argument 'src' must be a tensor or a number, got {type(given).__name__}")
+    if given.dtype is not input.dtype:
+        raise DTypeError(f"{name}: expected src to have the dtype of input, got {given.dtype} and {input.dtype}")
+    return given
+
+
+def _scatter_call(
+    name: str, input: Any, dim: Any, index: Any, src: Any, value: Any, reduce: str | None, **params: Any
+) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """The record that serves a scatter, its operands and params."""
+    src = _source(name, input, index, src, value)
+    axis, x, at, source = _aligned(input, dim, index, src)
+    kinds = {None: "set", "set": "set", "add": "add", "sum": "add"}
+    if reduce in kinds and params.get("include_self", True):
+        return "scatter", (x, at, source), {"axis": axis, "reduce": kinds[reduce]}
+    kind = {"multiply": "prod"}.get(reduce or "", reduce)
+    if kind not in ("sum", "mean", "prod", "amax", "amin"):
+        raise ValueError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
+    return "scatter_reduce", (x, at, source), {"axis": axis, "reduce": kind, "include_self": True} | params
+
+
+def _functional(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any, out: Any = None) -> Any:
+    name, operands, params = plan
+    found = {"scatter": scatter_along, "scatter_reduce": scatter_reduce_along}[name](*operands, **params)
+    return deliver(name, _shaped_as(input, found), None, out)
+
+
+def _in_place(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any) -> Any:
+    name, operands, params = plan
+    in_place(OPS[name], operands, params, None)
+    return input
+
+
+def scatter(
+    input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None, out: Any = None
+) -> Any:
+    """A copy of ``input`` with ``src`` (a tensor or a number) written where ``index`` points along ``dim``.
+
+    ``out[index[i][j]][j] = src[i][j]`` for dim 0; ``reduce`` "add" or "multiply" combines instead. Where
+    several meet, which one stays is not defined.
+
+    >>> import flambeau as fb
+    >>> fb.scatter(fb.zeros(3), 0, fb.tensor([2, 0]), fb.tensor([1.0, 5.0]))
+    tensor([5., 0., 1.])
+    """
+    return _functional(_scatter_call("scatter", input, dim, index, src, value, reduce), input, out)
+
+
+def scatter_(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
+    """:func:`scatter` in place."""
+    return _in_place(_scatter_call("scatter_", input, dim, index, src, value, reduce), input)
+
+
+def scatter_add(input: Any, dim: int, index: Any, src: Any, *, out: Any = None) -> Any:
+    """A copy of ``input`` with ``src`` added where ``index`` points along ``dim``."""
+    return _functional(_scatter_call("scatter_add", input, dim, index, src, None, "add"), input, out)
+
+
+def scatter_add_(input: Any, dim: int, index: Any, src: Any) -> Any:
+    """:func:`scatter_add` in place."""
+    return _in_place(_scatter_call("scatter_add_", input, dim, index, src, None, "add"), input)
+
+
+def scatter_reduce(
+    input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True, out: Any = None
+) -> Any:
+    """A copy of ``input`` with the values of ``src`` that ``index`` sends to one place along ``dim`` combined there.
+
+    ``reduce``: "sum", "prod", "mean", "amax" or "amin". With ``include_self`` what stood there takes part.
+    """
+    plan = _scatter_call("scatter_reduce", input, dim, index, src, None, reduce, include_self=include_self)
+    return _functional(plan, input, out)
+
+
+def scatter_reduce_(input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
+    """:func:`scatter_reduce` in place."""
+    return _in_place(
+        _scatter_call("scatter_reduce_", input, dim, index, src, None, reduce, include_self=include_self), input
+    )
+
+
+# -- along a dim by a vector of indices --------------------------------------------------------------
+def _added_call(
+    input: Any, dim: Any, index: Any, source: Any, alpha: Any
+) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    source = _source("index_add", input, index, source, None)
+    axis, x, at, src = _aligned(input, dim, index, source)
+    return "index_add", (x, at, src if alpha == 1 else src * alpha), {"axis": axis}
+
+
+def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1, out: Any = None) -> Any:
+    """A copy of ``input`` with ``alpha`` times the slices of ``source`` along ``dim`` added at the places in ``index``.
+
+    Equal places add up. ShapeError unless ``source`` has the shape of ``input`` but for ``dim``.
+    """
+    _, operands, params = _added_call(input, dim, index, source, alpha)
+    return deliver("index_add", _shaped_as(input, add_along(*operands, **params)), None, out)
+
+
+def index_add_(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
+    """:func:`index_add` in place."""
+    return _in_place(_added_call(input, dim, index, source, alpha), input)
+
+
+def _copied_call(
+    name: str, input: Any, dim: Any, index: Any, source: Any
+) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """A scatter of whole slices; a number or 0-d tensor is written everywhere."""
+    axis, x, at = _aligned(input, dim, index)
+    places = spread(at, x.shape, axis)
+    if not isinstance(source, Tensor):
+        source = creation.full(tuple(places.shape), source, dtype=input.dtype, device=input.device)
+    elif name.startswith("index_fill"):
+        if source.ndim:
+            raise ShapeError(f"{name}: value must be a number or a 0-d tensor, got shape {tuple(source.shape)}")
+        source = storage.expand(source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape))
+    elif tuple(source.shape) != tuple(places.shape) and input.ndim:
+        raise ShapeError(
+            f"{name}: source must have the shape of input with dimension {axis} as long as index: "
+            f"input {tuple(input.shape)}, index {tuple(index.shape)}, source {tuple(source.shape)}"
+        )
+    return _scatter_call(name, x, axis, places, source, None, None)
+
+
+def index_copy(input: Any, dim: int, index: Any, source: Any, *, out: Any = None) -> Any:
+    """A copy of ``input`` with the slices of ``source`` along ``dim`` written at the places in ``index``."""
+    return _functional(_copied_call("index_copy", input, dim, index, source), input, out)
+
+
+def index_copy_(input: Any, dim: int, index: Any, source: Any) -> Any:
+    """:func:`index_copy` in place."""
+    return _in_place(_copied_call("index_copy_", input, dim, index, source), input)
+
+
+def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
+    """A copy of ``input`` with ``value``, a number or a 0-d tensor, along ``dim`` at the places in ``index``."""
+    return _functional(_copied_call("index_fill", input, dim, index, value), input)
+
+
+def index_fill_(input: Any, dim: int, index: Any, value: Any) -> Any:
+    """:func:`index_fill` in place."""
+    return _in_place(_copied_call("index_fill_", input, dim, index, value), input)
+
+
+_PUBLIC = (
+    gather, take_along_dim, take, put, put_, index_select, scatter, scatter_, scatter_add, scatter_add_, scatter_reduce,
+    scatter_reduce_, index_add, index_add_, index_copy, index_copy_, index_fill, index_fill_,
+)  # fmt: skip
+METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in _PUBLIC}
+FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}

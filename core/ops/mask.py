@@ -1,0 +1,132 @@
+"""Masks: filling, selecting and writing where they are True, and the places where they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.dispatch import Tensor
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import broadcast, where
+from flambeau.core.ops.index import gather_along, select_along
+from flambeau.core.ops.reduce import sum as total
+from flambeau.core.ops.scan import cumsum, cut, deliver
+from flambeau.core.ops.sort import argsort
+from flambeau.core.record import composite, to_index
+
+
+@composite(
+    "masked_fill(x: Tensor, mask: Tensor, value: Tensor) -> Tensor",
+    infer=lambda x, mask, value: broadcast(x, mask),
+    dtype=storage.anything,
+    kinds={"mask": "bool", "value": "any"},
+    upcast=False,
+    inplace=True,
+    vjp=dict(x=lambda g, mask: where(mask, 0, g), value=lambda g, mask: where(mask, g, 0)),
+)
+def masked_fill(x: Any, mask: Any, value: Any) -> Any:
+    """``x`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast."""
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ShapeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
+        value = storage.cast(value, dtype=x.dtype)
+    elif dt.scalar_dtype(value).category > max(x.dtype.category, dt.INTEGER):
+        raise DTypeError(f"masked_fill: value {value!r} cannot be converted to {x.dtype} without loss")
+    else:
+        value = creation.scalar_tensor(value, x.dtype, x.device)
+    return where(mask, value, x)
+
+
+@composite("nonzero(x: Tensor) -> Tensor", dtype=to_index, upcast=False, differentiable=False, method=False)
+def indices_of_nonzero(x: Any) -> Any:
+    """The indices (n, ndim) of the elements that are not zero, in row-major order."""
+    full_mask = (x != 0).reshape((x.numel(),))
+    flat = cut(argsort(full_mask, 0, True), 0, 0, int(total(full_mask)))
+    columns = []
+    for n in reversed(x.shape):
+        columns.append(flat.remainder(n).reshape((-1, 1)))
+        flat = flat.floor_divide(n)
+    if not columns:
+        return creation.full((flat.shape[0], 0), 0, dtype=dt.int64, device=x.device)
+    return storage.cat(columns[::-1], 1)
+
+
+def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
+    """The indices (n, ndim) of the elements that are not zero; ``as_tuple`` one vector per dimension instead.
+
+    Its shape depends on the values, so it reads from the device, and does not work inside transforms.
+
+    >>> import flambeau as fb
+    >>> fb.nonzero(fb.tensor([0, 5, 7]))
+    tensor([[1],
+            [2]])
+    """
+    if not as_tuple:
+        return deliver("nonzero", indices_of_nonzero(input), None, out)
+    found = indices_of_nonzero(input if input.ndim else input.reshape((1,)))
+    return tuple(found.select(1, i) for i in range(found.shape[1]))
+
+
+def argwhere(input: Any) -> Any:
+    """The indices (n, ndim) of the elements that are not zero."""
+    return indices_of_nonzero(input)
+
+
+def true_places(mask: Any) -> Any:
+    """Where a flattened mask is True."""
+    return indices_of_nonzero(mask.reshape((mask.numel(),))).reshape((-1,))
+
+
+def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
+    """The elements of ``input`` where ``mask`` is True (the two broadcast), as a vector.
+
+    >>> import flambeau as fb
+    >>> fb.masked_select(fb.tensor([1, 2, 3]), fb.tensor([True, False, True]))
+    tensor([1, 3])
+    """
+    _is_mask("masked_select", mask)
+    shape = broadcast(input.shape, mask.shape)
+    flat = input.expand(shape).reshape((math.prod(shape),))
+    return deliver("index_select", select_along(flat, true_places(mask.expand(shape)), 0), None, out)
+
+
+def _is_mask(name: str, mask: Any) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype is not dt.bool_:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise DTypeError(f"{name}: mask must be a bool tensor, got {got}")
+
+
+def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
+    """``input`` with the elements of ``source``, in order, where ``mask`` is True.
+
+    ``mask`` broadcasts with ``input``; ``source`` must have as many elements as the mask has True ones, or more.
+    """
+    _is_mask("masked_scatter", mask)
+    if source.dtype is not input.dtype:
+        raise DTypeError(f"masked_scatter: source must have the dtype of input, got {source.dtype} and {input.dtype}")
+    shape = broadcast(input.shape, mask.shape)
+    flat_mask = mask.expand(shape).reshape((math.prod(shape),))
+    if not source.numel() or not math.prod(shape):
+        return input.expand(shape).clone()
+    rank = cumsum(flat_mask, 0) - 1
+    values = gather_along(source.reshape((source.numel(),)), where(flat_mask, rank, 0), 0)
+    return where(flat_mask.reshape(shape), values.reshape(shape), input)
+
+
+def masked_scatter_(input: Any, mask: Any, source: Any) -> Any:
+    """:func:`masked_scatter` in place."""
+    return input.copy_(masked_scatter(input, mask, source))
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "nonzero": nonzero,
+    "argwhere": argwhere,
+    "masked_select": masked_select,
+    "masked_scatter": masked_scatter,
+    "masked_scatter_": masked_scatter_,
+}
+FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}
