@@ -1,0 +1,41 @@
+"""The examples in docstrings, by module. (pytest's own collector would import the checkout under other names.)"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HOUSES = ("flambeau", "core", "backends", "plugins", "nn", "optim", "utils")
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def modules() -> Iterator[str]:
+    """The modules with an example; packages of their own, such as the template, are not flambeau's."""
+    for house in HOUSES:
+        for path in sorted((ROOT / house).rglob("*.py")):
+            if (path.parent / "__init__.py").exists() and ">>>" in path.read_text():
+                parts = path.relative_to(ROOT).with_suffix("").parts
+                names = parts if house == "flambeau" else ("flambeau", *parts)
+                yield ".".join(names).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("flambeau"):
+            raise
+        pytest.skip(f"{error.name} is not installed")
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
+        runner.run(test, out=said.append)
+    result = runner.summarize(verbose=False)
+    assert result.attempted and not result.failed, "".join(said)
