@@ -9,7 +9,7 @@ from typing import Any
 from flambeau.core.ops import storage  # noqa: F401  # first: the others use its ops
 from flambeau.core.ops import elementwise
 import importlib, importlib.util
-for _n in ("scan", "reduce", "moments", "sort", "shape", "parts", "arrange", "convert", "index", "mask", "indexing", "search", "linalg", "special", "nn", "random"):  # until all are written
+for _n in ("reduce", "moments", "scan", "sort", "shape", "parts", "arrange", "convert", "index", "mask", "getitem", "search", "linalg", "special", "nn", "random"):  # until all are written
     if importlib.util.find_spec(f"flambeau.core.ops.{_n}"):
         importlib.import_module(f"flambeau.core.ops.{_n}")
 

@@ -1,0 +1,452 @@
+"""What joins, repeats and rearranges by copying: cat and stack, repeat, roll, flip, diagonal matrices, triangles."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.dispatch import call
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.parts import atleast_1d, atleast_2d, atleast_3d, diagonal, narrow
+from flambeau.core.ops.shape import axis_of, broadcast_tensors, expanded, reshape, sizes_of, transpose, unsqueeze
+from flambeau.core.record import OPS, composite
+from flambeau.core.tensor import Tensor
+
+
+def _copied(x: Tensor) -> Tensor:
+    """A contiguous copy."""
+    found: Tensor = call(OPS["clone"], (x,), {"order": "C"})
+    return found
+
+
+def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
+    """The tensor itself when its elements stand in row-major order without gaps, else a copy that does."""
+    return self if self.is_contiguous() else _copied(self)
+
+
+# -- joining -----------------------------------------------------------------------------------------
+def _tensors(name: str, tensors: Any) -> list[Tensor]:
+    if isinstance(tensors, Tensor) or not isinstance(tensors, (tuple, list)):
+        raise TypeError(f"{name}: argument 'tensors' must be a tuple or list of tensors, got {type(tensors).__name__}")
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}: expected a tensor as element {i} of 'tensors', got {type(t).__name__}")
+    if not tensors:
+        raise ShapeError(f"{name}: expects a non-empty list of tensors")
+    return list(tensors)
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
+    """Tensors one after the other along dimension ``dim``; all other sizes must agree.
+
+    >>> import flambeau as fb
+    >>> fb.cat([fb.tensor([1, 2]), fb.tensor([3])])
+    tensor([1, 2, 3])
+    """
+    items = _tensors("cat", tensors)
+    for i, t in enumerate(items):
+        if not t._array.shape:
+            raise ShapeError(f"cat: tensor {i} is 0-d and cannot be concatenated; use stack, or reshape(1)")
+    kept = [t for t in items if tuple(t._array.shape) != (0,)] or items[:1]  # torch lets shape (0,) join anything
+    result: Tensor = call(OPS["cat"], (kept,), {"axis": axis_of("cat", kept[0], dim)})
+    if len(kept) != len(items):
+        wanted = result.dtype
+        for t in items:
+            wanted = dt.promote_types(wanted, t.dtype)
+        result = call(OPS["cast"], (result,), {"dtype": wanted}) if wanted is not result.dtype else result
+    return _into("cat", out, result)
+
+
+def _into(name: str, out: Tensor | None, result: Tensor) -> Tensor:
+    if out is None:
+        return result
+    from flambeau.core.autograd.inplace import write_out
+
+    written: Tensor = write_out(OPS[name], out, result)
+    return written
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
+    """Tensors of one shape side by side along a new dimension ``dim``.
+
+    >>> import flambeau as fb
+    >>> fb.stack([fb.tensor([1, 2]), fb.tensor([3, 4])], dim=1)
+    tensor([[1, 3],
+            [2, 4]])
+    """
+    items = _tensors("stack", tensors)
+    first = tuple(items[0]._array.shape)
+    for i, t in enumerate(items):
+        if tuple(t._array.shape) != first:
+            raise ShapeError(f"stack: expects tensors of equal shape, but tensor 0 has {first} and tensor {i} {tuple(t.shape)}")
+    axis = axis_of("stack", items[0], dim, extra=1)
+    return cat([unsqueeze(t, axis) for t in items], axis, out=out)
+
+
+def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors joined along dimension 1 (0 where they are 1-d)."""
+    items = [atleast_1d(t) for t in _tensors("hstack", tensors)]
+    return cat(items, 0 if len(items[0]._array.shape) == 1 else 1, out=out)
+
+
+def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors joined as rows, along dimension 0."""
+    return cat([atleast_2d(t) for t in _tensors("vstack", tensors)], 0, out=out)
+
+
+def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors joined along dimension 2."""
+    return cat([atleast_3d(t) for t in _tensors("dstack", tensors)], 2, out=out)
+
+
+def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """1-d tensors as columns, matrices joined along dimension 1."""
+    items = _tensors("column_stack", tensors)
+    return cat([reshape(t, (t.numel(), 1)) if len(t._array.shape) < 2 else t for t in items], 1, out=out)
+
+
+def block_diag(*tensors: Tensor) -> Tensor:
+    """The matrices along the diagonal of a larger one, zeros elsewhere; vectors count as one row."""
+    items = [atleast_2d(t) for t in _tensors("block_diag", tensors)]
+    if any(len(t._array.shape) > 2 for t in items):
+        raise ShapeError(f"block_diag: expects at most 2-d tensors, got shapes {[tuple(t.shape) for t in items]}")
+    total, before, rows = sum(t.shape[1] for t in items), 0, []
+    for t in items:
+        width = t.shape[1]
+        rows.append(call(OPS["pad"], (t,), {"widths": ((0, 0), (before, total - before - width)), "value": 0}))
+        before += width
+    return cat(rows, 0)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """For each 1-d tensor, its values over the grid that all of them span; "xy" exchanges the first two dimensions."""
+    items = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else list(tensors)
+    if indexing not in ("ij", "xy"):
+        raise ValueError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
+    if not items or any(len(t._array.shape) > 1 for t in items):
+        raise ShapeError(f"meshgrid: expects 0-d or 1-d tensors, got shapes {[tuple(t.shape) for t in items]}")
+    ndim = len(items)
+    lines = [reshape(t, (*(1,) * i, t.numel(), *(1,) * (ndim - 1 - i))) for i, t in enumerate(items)]
+    grids = broadcast_tensors(*lines)
+    return grids if indexing == "ij" or ndim < 2 else tuple([transpose(g, 0, 1) for g in grids])
+
+
+def cartesian_prod(*tensors: Tensor) -> Tensor:
+    """Every combination of one element of each 1-d tensor, as rows."""
+    items = _tensors("cartesian_prod", tensors)
+    if any(len(t._array.shape) != 1 for t in items):
+        raise ShapeError(f"cartesian_prod: expects 1-d tensors, got shapes {[tuple(t.shape) for t in items]}")
+    if len(items) == 1:
+        return items[0]
+    return stack([reshape(g, (g.numel(),)) for g in meshgrid(*items)], 1)
+
+
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """Every choice of ``r`` elements of a 1-d tensor in order, as rows.
+
+    >>> import flambeau as fb
+    >>> fb.combinations(fb.tensor([1, 2, 3]))
+    tensor([[1, 2],
+            [1, 3],
+            [2, 3]])
+    """
+    if len(input._array.shape) != 1:
+        raise ShapeError(f"combinations: expects a 1-d tensor, got shape {tuple(input.shape)}")
+    if r < 0:
+        raise ValueError(f"combinations: r must not be negative, got {r}")
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    places = list(itertools.chain.from_iterable(choose(range(input.shape[0]), r)))
+    if r == 0 or not places:
+        return reshape(narrow(input, 0, 0, 0), (0, r)) if r else reshape(narrow(input, 0, 0, 0), (0,))
+    index = creation.tensor(places, dtype=dt.int64, device=input.device)
+    return reshape(input.index_select(0, index), (len(places) // r, r))
+
+
+# -- repeating ---------------------------------------------------------------------------------------
+def repeat(self: Tensor, *repeats: Any) -> Tensor:
+    """A copy repeated ``repeats[i]`` times along each dimension, counted from the last.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([1, 2]).repeat(2, 2)
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
+    return _repeated("repeat", self, sizes_of("repeat", repeats, "repeats"))
+
+
+def _repeated(name: str, x: Tensor, times: tuple[int, ...]) -> Tensor:
+    old = tuple(x._array.shape)
+    if len(times) < len(old):
+        raise ShapeError(f"{name}: {len(times)} repeats {times} are too few for a tensor of shape {old}")
+    if any(n < 0 for n in times):
+        raise ShapeError(f"{name}: repeats must not be negative, got {times}")
+    shape = (1,) * (len(times) - len(old)) + old
+    apart = reshape(x, tuple([k for n in shape for k in (1, n)]))
+    spread = expanded(apart, tuple([k for r, n in zip(times, shape, strict=True) for k in (r, n)]))
+    return reshape(_copied(spread), tuple([r * n for r, n in zip(times, shape, strict=True)]))
+
+
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """:func:`repeat` whose ``dims`` may be fewer than the dimensions of ``input``."""
+    times = sizes_of("tile", dims, "dims")
+    return _repeated("tile", input, (1,) * (len(input._array.shape) - len(times)) + times)
+
+
+def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+    """Each element along ``dim`` (of the flattened tensor without it) ``repeats`` times in a row.
+
+    ``repeats`` is a number or an integer tensor with one per element; alone, it gives the indices.
+    """
+    if repeats is None:
+        return _interleaved_places(input, input.shape[0], output_size)
+    x = reshape(input, (input.numel(),)) if dim is None else input
+    axis = axis_of("repeat_interleave", x, 0 if dim is None else dim)
+    x = atleast_1d(x)
+    size = x._array.shape[axis]
+    if isinstance(repeats, Tensor) and repeats.numel() != 1:
+        if repeats.ndim != 1 or repeats.shape[0] != size:
+            raise ShapeError(f"repeat_interleave: repeats of shape {tuple(repeats.shape)} must have one number for each of the "
+                             f"{size} elements along dimension {axis}")  # fmt: skip
+        return x.index_select(axis, _interleaved_places(repeats, size, output_size))
+    count = operator.index(repeats.reshape(()) if isinstance(repeats, Tensor) else repeats)
+    if count < 0:
+        raise ShapeError(f"repeat_interleave: repeats must not be negative, got {count}")
+    shape = tuple(x._array.shape)
+    spread = expanded(unsqueeze(x, axis + 1), (*shape[: axis + 1], count, *shape[axis + 1 :]))
+    return reshape(_copied(spread), (*shape[:axis], size * count, *shape[axis + 1 :]))
+
+
+def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor:
+    ends = repeats.cumsum(0)
+    if total is None:
+        total = int(ends[-1]) if size else 0
+    found: Tensor = (creation.arange(total, device=repeats.device).unsqueeze(1) >= ends).sum(1)
+    return found
+
+
+# -- another order -----------------------------------------------------------------------------------
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """A copy with the order of the elements along ``dims`` reversed."""
+    wanted = sizes_of("flip", dims, "dims")
+    axes = tuple([axis_of("flip", input, d, label="dims") for d in wanted])
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"flip: dims {wanted} name a dimension of shape {tuple(input.shape)} twice")
+    found: Tensor = call(OPS["flip"], (input,), {"axes": axes if input._array.shape else ()})
+    return found
+
+
+def fliplr(input: Tensor) -> Tensor:
+    """A copy with the columns (dimension 1) reversed."""
+    if len(input._array.shape) < 2:
+        raise ShapeError(f"fliplr: expects a tensor with at least 2 dimensions, got shape {tuple(input.shape)}")
+    return flip(input, 1)
+
+
+def flipud(input: Tensor) -> Tensor:
+    """A copy with the rows (dimension 0) reversed."""
+    if not input._array.shape:
+        raise ShapeError("flipud: expects a tensor with at least 1 dimension, got a 0-d one")
+    return flip(input, 0)
+
+
+def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+    """A copy whose elements moved ``shifts`` places along ``dims`` and came in again at the other end.
+
+    Without ``dims`` the tensor is rolled flattened and gets its shape back.
+    """
+    if dims is None:
+        return reshape(roll(reshape(input, (input.numel(),)), shifts, 0), tuple(input._array.shape))
+    by, along = sizes_of("roll", (shifts,), "shifts"), sizes_of("roll", (dims,), "dims")
+    if len(by) != len(along):
+        raise ShapeError(f"roll: shifts {by} and dims {along} must have the same length")
+    out = input
+    for shift, dim in zip(by, along, strict=True):
+        axis = axis_of("roll", out, dim, label="dims")
+        size = out._array.shape[axis] if out._array.shape else 0
+        cut = shift % size if size else 0
+        if cut:
+            out = cat([narrow(out, axis, size - cut, cut), narrow(out, axis, 0, size - cut)], axis)
+    return _copied(out) if out is input else out
+
+
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """Turned by 90 degrees ``k`` times in the plane of ``dims``, from the first towards the second; a copy."""
+    if len(dims) != 2:
+        raise ShapeError(f"rot90: dims must be two dimensions, got {tuple(dims)}")
+    a, b = (axis_of("rot90", input, d, label="dims") for d in dims)
+    if a == b:
+        raise ShapeError(f"rot90: dims {tuple(dims)} must be two different dimensions of shape {tuple(input.shape)}")
+    turns = k % 4
+    if turns == 0:
+        return _copied(input)
+    if turns == 2:
+        return flip(input, a, b)
+    return transpose(flip(input, b if turns == 1 else a), a, b)
+
+
+# -- diagonals and triangles -------------------------------------------------------------------------
+def _embedded(x: Any, *, offset: int, axis1: int, axis2: int) -> tuple[int, ...]:
+    size = x[-1] + abs(offset)
+    shape = list(x[:-1])
+    for a in sorted((axis1, axis2)):
+        shape.insert(a, size)
+    return tuple(shape)
+
+
+@composite("embed_diagonal(x: Tensor, *, offset: int, axis1: int, axis2: int) -> Tensor", infer=_embedded, dtype=storage.anything,
+           upcast=False, method=False, linear=["x"],
+           vjp=dict(x=lambda g, offset, axis1, axis2: diagonal(g, offset, axis1, axis2)))  # fmt: skip
+def embed_diagonal(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
+    """The last axis as the diagonal of two new axes, zeros elsewhere."""
+    whole = creation.zeros_at(x, _embedded(tuple(x._array.shape), offset=offset, axis1=axis1, axis2=axis2))
+    diagonal(whole, offset, axis1, axis2).copy_(x)
+    return whole
+
+
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The last dimension as the diagonal of matrices in dimensions ``dim1`` and ``dim2`` of the result.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([1, 2]).diag_embed()
+    tensor([[1, 0],
+            [0, 2]])
+    """
+    a, b = axis_of("diag_embed", input, dim1, extra=1, label="dim1"), axis_of("diag_embed", input, dim2, extra=1, label="dim2")
+    if a == b or not input._array.shape:
+        raise ShapeError(f"diag_embed: dim1={dim1} and dim2={dim2} must differ, and the tensor of shape {tuple(input.shape)} not be 0-d")
+    found: Tensor = call(OPS["embed_diagonal"], (input,), {"offset": operator.index(offset), "axis1": a, "axis2": b})
+    return found
+
+
+_diagonal = diagonal  # `diag` has a parameter of that name
+
+
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """A matrix with a vector on its ``diagonal``, or a copy of that diagonal of a matrix."""
+    ndim = len(input._array.shape)
+    if ndim == 1:
+        return diag_embed(input, diagonal)
+    if ndim != 2:
+        raise ShapeError(f"diag: expects a 1-d or 2-d tensor, got shape {tuple(input.shape)}")
+    return _copied(_diagonal(input, diagonal))
+
+
+def diagflat(input: Tensor, offset: int = 0) -> Tensor:
+    """A matrix with all elements of ``input`` on its diagonal."""
+    return diag_embed(reshape(input, (input.numel(),)), offset)
+
+
+def _matrices(name: str) -> Callable[..., Any]:
+    def infer(x: Any, **params: Any) -> Any:
+        if len(x) < 2:
+            raise ShapeError(f"{name}: input must have at least 2 dimensions, got shape {tuple(x)}")
+        return x
+
+    return infer
+
+
+def _keep_where(name: str, x: Any, keep: Callable[[Any, Any], Any]) -> Any:
+    n, m = _matrices(name)(tuple(x._array.shape))[-2:]
+    rows = unsqueeze(creation.arange(n, device=x.device), 1)
+    return where(keep(creation.arange(m, device=x.device), rows), x, creation.zeros((), dtype=x.dtype, device=x.device))
+
+
+@composite("tril(x: Tensor, *, diagonal: int = 0) -> Tensor", infer=_matrices("tril"), dtype=storage.anything, upcast=False, check=True,
+           inplace=True, linear=["x"], vjp=dict(x=lambda g, diagonal: tril(g, diagonal)))  # fmt: skip
+def tril(x: Any, *, diagonal: int = 0) -> Any:
+    """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere."""
+    return _keep_where("tril", x, lambda column, row: column <= row + diagonal)
+
+
+@composite("triu(x: Tensor, *, diagonal: int = 0) -> Tensor", infer=_matrices("triu"), dtype=storage.anything, upcast=False, check=True,
+           inplace=True, linear=["x"], vjp=dict(x=lambda g, diagonal: triu(g, diagonal)))  # fmt: skip
+def triu(x: Any, *, diagonal: int = 0) -> Any:
+    """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere."""
+    return _keep_where("triu", x, lambda column, row: column >= row + diagonal)
+
+
+# -- padding -----------------------------------------------------------------------------------------
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Space around the last dimensions: ``pad`` is (before, after) of the last one, then of the one before, and so on.
+
+    ``mode``: "constant" fills with ``value`` (0); "reflect" mirrors at the border element, "replicate" repeats
+    it, "circular" goes on at the other end. Negative widths cut.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.pad(fb.tensor([1, 2, 3]), (2, 1), mode="reflect")
+    tensor([3, 2, 1, 2, 3, 2])
+    """
+    widths = sizes_of("pad", (tuple(pad),), "pad")
+    ndim = len(input._array.shape)
+    if len(widths) % 2 or len(widths) // 2 > ndim:
+        raise ShapeError(f"pad: pad {widths} must be pairs, at most one for each of the {ndim} dimension(s) of shape {tuple(input.shape)}")
+    pairs = [(widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)][::-1]
+    first = ndim - len(pairs)
+    if mode == "constant":
+        every = tuple([*[(0, 0)] * first, *pairs])
+        found: Tensor = call(OPS["pad"], (input,), {"widths": every, "value": 0 if value is None else value})
+        return found
+    if mode not in _BORDERS:
+        raise ValueError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
+    if value is not None:
+        raise ValueError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
+    out = input
+    for axis, (before, after) in enumerate(pairs, first):
+        out = _bordered(out, axis, before, after, mode)
+    return _copied(out) if out is input else out
+
+
+def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+    """One dimension with borders made of its own elements."""
+    size = x._array.shape[axis]
+    cut_front, cut_back = max(-before, 0), max(-after, 0)
+    if cut_front or cut_back:
+        if cut_front + cut_back > size:
+            raise ShapeError(f"pad: widths ({before}, {after}) take more than the {size} elements of dimension {axis}")
+        x, size = narrow(x, axis, cut_front, size - cut_front - cut_back), size - cut_front - cut_back
+    before, after = max(before, 0), max(after, 0)
+    most = {"reflect": size - 1, "circular": size}.get(mode)
+    if most is not None and max(before, after) > most or (not size and before + after):
+        raise ShapeError(f"pad: {mode} padding ({before}, {after}) must be at most {most} for dimension {axis} of size {size} "
+                         f"in shape {tuple(x.shape)}")  # fmt: skip
+    front, back = _BORDERS[mode](x, axis, size, before, after)
+    parts = [*([front] if before else []), x, *([back] if after else [])]
+    return cat(parts, axis) if len(parts) > 1 else x
+
+
+def _mirror(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
+    front = flip(narrow(x, axis, 1, before), axis) if before else x
+    return front, flip(narrow(x, axis, size - 1 - after, after), axis) if after else x
+
+
+def _edges(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
+    def many(start: int, count: int) -> Tensor:
+        shape = tuple(x._array.shape)
+        return expanded(narrow(x, axis, start, 1), (*shape[:axis], count, *shape[axis + 1 :]))
+
+    return many(0, before) if before else x, many(size - 1, after) if after else x
+
+
+def _around(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
+    return narrow(x, axis, size - before, before), narrow(x, axis, 0, after)
+
+
+_BORDERS: Final = {"reflect": _mirror, "replicate": _edges, "circular": _around}
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "cat": cat, "concat": cat, "concatenate": cat, "stack": stack, "hstack": hstack, "vstack": vstack, "row_stack": vstack,
+    "dstack": dstack, "column_stack": column_stack, "block_diag": block_diag, "meshgrid": meshgrid,
+    "cartesian_prod": cartesian_prod, "combinations": combinations, "tile": tile, "repeat_interleave": repeat_interleave,
+    "flip": flip, "fliplr": fliplr, "flipud": flipud, "roll": roll, "rot90": rot90, "diag": diag, "diag_embed": diag_embed,
+    "diagflat": diagflat,
+}  # fmt: skip
+METHODS: Final[dict[str, Any]] = {
+    "contiguous": contiguous, "repeat": repeat, "tile": tile, "repeat_interleave": repeat_interleave, "flip": flip,
+    "fliplr": fliplr, "flipud": flipud, "roll": roll, "rot90": rot90, "diag": diag, "diag_embed": diag_embed, "diagflat": diagflat,
+}  # fmt: skip
