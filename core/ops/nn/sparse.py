@@ -7,7 +7,9 @@ from typing import Any
 
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import elementwise, exp, log, where
-from flambeau.core.record import composite, floating, real_floating
+from flambeau.core.ops.random import random_bits
+from flambeau.core.random import default_generator
+from flambeau.core.record import CREATE, DTypeRule, composite, floating, real_floating
 
 
 # -- embedding ---------------------------------------------------------------------------------------
@@ -54,6 +56,25 @@ def _embedding_grad_back(g: Any, index: Any, padding_idx: int) -> Any:
 
 
 # -- dropout -----------------------------------------------------------------------------------------
+@composite(
+    "dropout_mask(seed: Scalar, offset: Scalar, limit: Scalar, *, shape: Ints, device: Device) -> Tensor",
+    CREATE,
+    infer=lambda *scalars, shape, device: shape,
+    dtype=DTypeRule("mask", result="bool", promotes=False),
+    differentiable=False,
+    method=False,
+)
+def dropout_mask(seed: Any, offset: Any, limit: Any, *, shape: Any, device: Any) -> Any:
+    """Which of the random words from ``offset`` on are below ``limit``."""
+    return (random_bits(seed, offset, math.prod(shape), device) < limit).reshape(shape)
+
+
+def random_mask(like: Any, shape: tuple[int, ...], keep: float) -> Any:
+    """True with probability ``keep`` for each element of ``shape``, drawn from the default generator."""
+    seed, offset = default_generator.draw(math.prod(shape))
+    return dropout_mask(seed, offset, min(round(keep * 2**32), 2**32 - 1), shape, like.device)
+
+
 #: x * scale where the mask holds, 0 elsewhere.
 masked_scale = elementwise(
     "masked_scale(x: Tensor, mask: Tensor, scale: Tensor) -> Tensor",

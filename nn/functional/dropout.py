@@ -1,0 +1,78 @@
+"""Dropout in its forms. A mask compares random integers, so it is the same on every device for one seed."""
+
+from __future__ import annotations
+
+from flambeau.core.ops.nn.sparse import masked_scale, random_mask
+from flambeau.core.tensor import Tensor
+
+_SELU_SATURATION = -1.7580993408473766  # what selu tends to at minus infinity
+
+
+def _check(name: str, p: float) -> None:
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got p={p}")
+
+
+def _drop(input: Tensor, p: float, shape: tuple[int, ...], inplace: bool) -> Tensor:
+    out: Tensor = input * 0.0 if p == 1 else masked_scale(input, random_mask(input, shape, 1 - p), 1 / (1 - p))
+    return input.copy_(out) if inplace else out
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """In training each element is 0 with probability ``p`` and divided by 1 - p otherwise.
+
+    Source: Srivastava et al., JMLR 15 (2014).
+    """
+    _check("dropout", p)
+    return _drop(input, p, tuple(input.shape), inplace) if training and p > 0 else input
+
+
+def _drop_channels(name: str, input: Tensor, p: float, training: bool, inplace: bool, batch_axes: int) -> Tensor:
+    """Whole channels are dropped: one draw for each of the first axes."""
+    _check(name, p)
+    if not training or p == 0:
+        return input
+    return _drop(input, p, (*input.shape[:batch_axes], *[1] * (input.ndim - batch_axes)), inplace)
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels of (N, C, L) or (C, L)."""
+    if input.ndim not in (2, 3):
+        raise RuntimeError(f"dropout1d: expected 2D or 3D input, got shape {tuple(input.shape)}")
+    return _drop_channels("dropout1d", input, p, training, inplace, input.ndim - 1)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels of (N, C, H, W)."""
+    return _drop_channels("dropout2d", input, p, training, inplace, min(2, input.ndim))
+
+
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels of (N, C, D, H, W)."""
+    return _drop_channels("dropout3d", input, p, training, inplace, min(2, input.ndim))
+
+
+def _alpha(name: str, input: Tensor, p: float, shape: tuple[int, ...], training: bool, inplace: bool) -> Tensor:
+    """Dropped elements take selu's saturation value; mean and variance of the result stay as they were."""
+    _check(name, p)
+    if not training or p == 0:
+        return input
+    if p == 1:
+        out = input * 0.0
+    else:
+        scale = ((_SELU_SATURATION**2 * p + 1) * (1 - p)) ** -0.5
+        mask = random_mask(input, shape, 1 - p)
+        shift = mask.to(input.dtype) * -(scale * _SELU_SATURATION) + scale * _SELU_SATURATION * (1 - p)
+        out = masked_scale(input, mask, scale) + shift
+    return input.copy_(out) if inplace else out
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Dropout for selu networks. Klambauer et al., arXiv:1706.02515."""
+    return _alpha("alpha_dropout", input, p, tuple(input.shape), training, inplace)
+
+
+def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """alpha_dropout of whole channels of (N, C, ...)."""
+    lead = min(2, input.ndim)
+    return _alpha("feature_alpha_dropout", input, p, (*input.shape[:lead], *[1] * (input.ndim - lead)), training, inplace)

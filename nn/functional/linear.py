@@ -1,0 +1,151 @@
+"""Linear maps, and rows by number, in torch's signatures."""
+
+from __future__ import annotations
+
+
+from flambeau.core.creation import arange
+from flambeau.core.dtype import int64
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.linalg import linear
+from flambeau.core.ops.nn import sparse as ops
+from flambeau.core.state import no_grad
+from flambeau.core.tensor import Tensor
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """input1ᵀ weight[o] input2 + bias[o] for each o: (..., A), (..., B), (O, A, B) to (..., O)."""
+    if weight.ndim != 3 or input1.shape[-1] != weight.shape[1] or input2.shape[-1] != weight.shape[2]:
+        raise ShapeError(
+            f"bilinear: input1 of shape {tuple(input1.shape)} and input2 of shape {tuple(input2.shape)} do not fit "
+            f"weight of shape {tuple(weight.shape)}, which is (out, in1, in2)"
+        )
+    left = input1 @ weight.movedim(0, -1).reshape(weight.shape[1], -1)  # (..., B * O)
+    left = left.reshape(*input1.shape[:-1], weight.shape[2], weight.shape[0])
+    out = (input2.unsqueeze(-2) @ left).squeeze(-2)
+    return out if bias is None else out + bias
+
+
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """The rows of ``weight`` (rows, width) that ``input`` (any shape, integers) says.
+
+    Row ``padding_idx`` gets no gradient; rows longer than ``max_norm`` are shortened in place first.
+    """
+    rows = weight.shape[0]
+    padding = -1
+    if padding_idx is not None:
+        if not -rows <= padding_idx < rows:
+            raise ValueError(f"embedding: padding_idx={padding_idx} must be within the {rows} rows of weight")
+        padding = padding_idx % rows
+    if sparse:
+        raise NotImplementedError("embedding: sparse gradients are not there; leave sparse=False")
+    if max_norm is not None:
+        _renormalise(weight, input, max_norm, norm_type)
+    if scale_grad_by_freq:
+        weight = _by_frequency(weight, input)
+    out: Tensor = ops.embedding(weight, input, padding)
+    return out
+
+
+def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
+    """Shorten the rows that are used and longer than ``max_norm``, in place."""
+    with no_grad():
+        used = input.reshape(-1).unique()
+        rows = weight.detach()[used]
+        size = rows.norm(norm_type, 1, keepdim=True)
+        factor = (max_norm / (size + 1e-7)).where(size > max_norm, size * 0 + 1)
+        weight.index_copy_(0, used, rows * factor)
+
+
+def _by_frequency(weight: Tensor, input: Tensor) -> Tensor:
+    """``weight``, its gradient divided by how often each row is used."""
+    counts = input.reshape(-1).bincount(minlength=weight.shape[0]).clamp(min=1)
+    share = (1.0 / counts.to(weight.dtype)).unsqueeze(-1)
+    return weight.detach() + (weight - weight.detach()) * share
+
+
+def embedding_bag(
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Tensor:
+    """The sum, mean or max of the rows of each bag.
+
+    ``input`` is (bags, size), or (n,) with ``offsets`` where each bag starts. Returns (bags, width).
+    """
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError(f"embedding_bag: mode must be 'sum', 'mean' or 'max', got {mode!r}")
+    if per_sample_weights is not None and mode != "sum":
+        raise NotImplementedError(f"embedding_bag: per_sample_weights needs mode='sum', got {mode!r}")
+    if input.ndim == 2:
+        if offsets is not None:
+            raise ValueError("embedding_bag: offsets are for a 1-d input; a 2-d input has bags of equal size")
+        bags, size = input.shape
+        offsets = arange(bags, device=input.device) * size
+        input = input.reshape(-1)
+        per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    elif input.ndim != 1 or offsets is None:
+        raise ValueError(f"embedding_bag: input must be 2-d, or 1-d with offsets, got shape {tuple(input.shape)}")
+    if include_last_offset:
+        offsets = offsets[:-1]
+    bags = offsets.shape[0]
+    rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights.unsqueeze(-1)
+    owner = (arange(input.shape[0], device=input.device).unsqueeze(-1) >= offsets).sum(-1) - 1
+    if padding_idx is not None:
+        kept = input != padding_idx % weight.shape[0]
+        rows, owner = rows[kept], owner[kept]
+    return _reduce_bags(rows, owner, bags, mode)
+
+
+def _reduce_bags(rows: Tensor, owner: Tensor, bags: int, mode: str) -> Tensor:
+    width = rows.shape[1]
+    if mode == "max":
+        index = owner.unsqueeze(-1).expand(-1, width)
+        return rows.new_zeros(bags, width).scatter_reduce(0, index, rows, "amax", include_self=False)
+    total: Tensor = rows.new_zeros(bags, width).index_add(0, owner, rows)
+    if mode == "sum":
+        return total
+    counts = owner.bincount(minlength=bags).clamp(min=1)
+    return total / counts.to(rows.dtype).unsqueeze(-1)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """A new last axis of ``num_classes`` with 1 at each class and 0 elsewhere; int64.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.one_hot(fb.tensor([0, 2]), 3)
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
+    if tensor.dtype is not int64:
+        raise TypeError(f"one_hot is only applicable to an index tensor of dtype int64, got {tensor.dtype}")
+    if num_classes == -1:
+        if tensor.numel() == 0:
+            raise RuntimeError("one_hot: cannot infer num_classes from an empty tensor; give num_classes")
+        num_classes = int(tensor.max().item()) + 1
+    if tensor._key.level is None and tensor.numel() and not 0 <= int(tensor.min().item()) <= int(tensor.max().item()) < num_classes:
+        raise RuntimeError(
+            f"one_hot: class values must be at least 0 and smaller than num_classes={num_classes}, "
+            f"got {tensor.min().item()} to {tensor.max().item()}"
+        )
+    return (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).to(int64)
+
+
+__all__ = ["bilinear", "embedding", "embedding_bag", "linear", "one_hot"]

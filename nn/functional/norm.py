@@ -1,0 +1,134 @@
+"""Normalisation, in torch's signatures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from flambeau.core import dtype as dt
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.nn import norm as ops
+from flambeau.core.ops.nn.rules import per_channel
+from flambeau.core.state import no_grad
+from flambeau.core.tensor import Tensor
+
+
+def layer_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are ``normalized_shape``."""
+    out: Tensor = ops.layer_norm(input, weight, bias, tuple(normalized_shape), eps)
+    return out
+
+
+def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """x / sqrt(mean(x²) + eps) * weight over the last axes; ``eps`` defaults to the machine epsilon of the dtype."""
+    out: Tensor = ops.rms_norm(input, weight, tuple(normalized_shape), dt.finfo(input.dtype).eps if eps is None else eps)
+    return out
+
+
+def _check_counts(name: str, input: Tensor, per: str, count: int) -> None:
+    if count <= 1:
+        raise ValueError(f"{name}: expected more than 1 value per {per} when training, got input of shape {tuple(input.shape)}")
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """The input (N, C, ...) normalised per channel: by its own statistics in training, by the running ones else.
+
+    Training moves the running statistics, in place, by ``momentum`` towards the batch's mean and unbiased variance.
+    """
+    if input.ndim < 2:
+        raise ShapeError(f"batch_norm: input must be (N, C, ...), got shape {tuple(input.shape)}")
+    for name, running in (("running_mean", running_mean), ("running_var", running_var)):
+        if running is not None and tuple(running.shape) != (input.shape[1],):
+            raise ShapeError(
+                f"batch_norm: {name} of shape {tuple(running.shape)} must be ({input.shape[1]},), "
+                f"one per channel of input of shape {tuple(input.shape)}"
+            )
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: expected running_mean and running_var to be given when training=False")
+        evaluated: Tensor = ops.normalised_by(input, running_mean, running_var, weight, bias, eps)
+        return evaluated
+    count = input.numel() // max(input.shape[1], 1)
+    _check_counts("batch_norm", input, "channel", count)
+    out, mean, var = ops.batch_norm(input, weight, bias, eps)
+    if running_mean is not None or running_var is not None:
+        with no_grad():
+            if running_mean is not None:
+                running_mean.lerp_(mean.detach(), momentum)
+            if running_var is not None:
+                running_var.lerp_(var.detach() * (count / (count - 1)), momentum)
+    result: Tensor = out
+    return result
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """The input (N, C, ...) normalised per channel and example; running statistics average over the batch."""
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if input.ndim < 3:
+        raise ShapeError(f"instance_norm: input must be (N, C, ...), got shape {tuple(input.shape)}")
+    batch, channels = input.shape[:2]
+    count = math.prod(input.shape[2:])
+    _check_counts("instance_norm", input, "spatial element", count)
+    if running_mean is not None or running_var is not None:
+        with no_grad():
+            rows = input.detach().reshape(batch, channels, -1)
+            if running_mean is not None:
+                running_mean.lerp_(rows.mean(-1).mean(0), momentum)
+            if running_var is not None:
+                running_var.lerp_(rows.var(-1).mean(0), momentum)
+    return group_norm(input, channels, weight, bias, eps)
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """The input (N, C, ...) normalised over each of ``num_groups`` groups of channels. Wu and He, arXiv:1803.08494."""
+    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
+        raise ShapeError(
+            f"group_norm: the channels of input (N, C, ...) of shape {tuple(input.shape)} must divide by num_groups={num_groups}"
+        )
+    for name, t in (("weight", weight), ("bias", bias)):
+        if t is not None and tuple(t.shape) != (input.shape[1],):
+            raise ShapeError(f"group_norm: {name} of shape {tuple(t.shape)} must be ({input.shape[1]},), one per channel")
+    rows = input.reshape(input.shape[0], num_groups, -1)
+    out: Tensor = ops.layer_norm(rows, None, None, (rows.shape[-1],), eps).reshape(tuple(input.shape))
+    out = out if weight is None else out * per_channel(weight, input.ndim)
+    return out if bias is None else out + per_channel(bias, input.ndim)
+
+
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """x / (k + alpha * mean of the squares of ``size`` neighbouring channels) ** beta."""
+    if input.ndim < 3:
+        raise ValueError(f"local_response_norm: expected 3D or higher dimensionality input, got shape {tuple(input.shape)}")
+    if input.numel() == 0:
+        return input
+    from flambeau.nn.functional.pooling import avg_pool1d
+
+    channels_last = input.square().movedim(1, -1)
+    rows = channels_last.reshape(-1, 1, input.shape[1])
+    from flambeau.nn.functional.vision import pad
+
+    means = avg_pool1d(pad(rows, (size // 2, (size - 1) // 2)), size, 1)
+    means = means.reshape(tuple(channels_last.shape)).movedim(-1, 1)
+    return input / (means * alpha + k).pow(beta)
