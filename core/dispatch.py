@@ -215,6 +215,10 @@ def _through_layers(op: Op, args: tuple[Any, ...], params: dict[str, Any], state
 
 def run(op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> Any:
     """Normalise, lift to the innermost level among the operands, and run kernel or body."""
+    if op.functional is not None:  # an in-place form, called on by a layer
+        from flambeau.core.autograd.inplace import write
+
+        return write(op.functional, list(args), params, state)
     if op.random and state.levels:
         from flambeau.core.transforms.levels import draw
 

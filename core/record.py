@@ -121,6 +121,8 @@ class Gradient:
 class Op:
     """A record. Made by :func:`op` and :func:`composite`; see them for the fields."""
 
+    functional: Op | None = None  # of an in-place form, the op that it is derived from
+
     def __init__(self, schema: str, family: Family = GENERAL, **fields: Any):
         self.schema: Schema = parse(schema)
         self.text = schema

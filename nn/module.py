@@ -68,7 +68,7 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             state = get()
-            if state is not None and state.anomaly:
+            if state is not None and not state.plain:
                 return hooks.call_watched(self, args, kwargs)
             if self._hooked:
                 return hooks.call_with_hooks(self, args, kwargs)

@@ -28,7 +28,7 @@ def derived(op: Op) -> Op:
         found = Op.__new__(Op)
         found.__dict__.update(op.__dict__)
         found.name = op.name + "_"
-        found.functional = op  # type: ignore[attr-defined]
+        found.functional = op
         _derived[op.name] = found
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,27 @@ from flambeau.core.state import State, _Scope, current, put
 
 _CORE = str(Path(__file__).resolve().parents[1])  # frames of core are not the user's
 
-#: The names of the modules that are running, innermost last; nn.Module keeps it while anomaly mode is on.
-module_path: list[str] = []
+
+class ModulePath(threading.local):
+    """The names of the modules that run in this thread, innermost last; nn.Module keeps it while something watches."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def append(self, name: str) -> None:
+        self.names.append(name)
+
+    def pop(self) -> str:
+        return self.names.pop()
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def __str__(self) -> str:
+        return ".".join(self.names)
+
+
+module_path = ModulePath()
 
 
 def after_record(op: Op, out: Any, state: State) -> None:
@@ -27,7 +47,7 @@ def after_record(op: Op, out: Any, state: State) -> None:
     if not isinstance(node, Node) or link.__class__ is View:
         return
     if state.anomaly:
-        where = f"  in module {'.'.join(module_path)}\n" if module_path else ""
+        where = f"  in module {module_path}\n" if module_path else ""
         node.trace = where + "".join(traceback.format_list(_user_frames()))
     if state.saved_hooks:
         _pack(op, node, state)
