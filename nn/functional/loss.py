@@ -1,0 +1,240 @@
+"""Losses of classes and of regression, in torch's signatures.
+
+``reduction`` is "none" (a loss for each element), "mean" or "sum". The older arguments ``size_average`` and
+``reduce`` are accepted and mean what they meant.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from flambeau.core import dtype as dt
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import exp, log, where, xlogy
+from flambeau.core.ops.nn import log_softmax_of
+from flambeau.core.ops.nn import loss as ops
+from flambeau.core.tensor import Tensor
+
+
+def reduction_of(reduction: str, size_average: bool | None = None, reduce: bool | None = None, also: tuple[str, ...] = ()) -> str:
+    """The reduction that the arguments ask for; ValueError for another word."""
+    if size_average is not None or reduce is not None:
+        warnings.warn("size_average and reduce are deprecated, use reduction instead", UserWarning, stacklevel=4)
+        if reduce is False:
+            return "none"
+        return "sum" if size_average is False else "mean"
+    if reduction not in ("none", "mean", "sum", *also):
+        raise ValueError(f"{reduction!r} is not a valid value for reduction; it is 'none', 'mean' or 'sum'")
+    return reduction
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """The losses by themselves, their mean or their sum."""
+    if reduction == "mean":
+        return losses.mean()
+    return losses.sum() if reduction == "sum" else losses
+
+
+def _warn_broadcast(name: str, input: Tensor, target: Tensor) -> None:
+    if input.shape != target.shape:
+        warnings.warn(
+            f"{name}: using a target size {tuple(target.shape)} that is different to the input size {tuple(input.shape)}. "
+            "This will likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+# -- regression --------------------------------------------------------------------------------------
+def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    if weight is None:
+        return reduced(losses, reduction)
+    losses = losses * weight
+    return losses.sum() / weight.expand_as(losses).sum() if reduction == "mean" else reduced(losses, reduction)
+
+
+def mse_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """(input - target)², averaged.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.mse_loss(fb.tensor([1.0, 3.0]), fb.tensor([1.0, 1.0]))
+    tensor(2.)
+    """
+    how = reduction_of(reduction, size_average, reduce)
+    _warn_broadcast("mse_loss", input, target)
+    return _weighted(ops.squared_error(input, target), weight, how)
+
+
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """abs(input - target), averaged."""
+    how = reduction_of(reduction, size_average, reduce)
+    _warn_broadcast("l1_loss", input, target)
+    return _weighted(ops.absolute_error(input, target), weight, how)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """0.5 d² / beta where d = abs(input - target) is below ``beta``, d - 0.5 beta elsewhere."""
+    how = reduction_of(reduction, size_average, reduce)
+    if beta < 0:
+        raise RuntimeError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    _warn_broadcast("smooth_l1_loss", input, target)
+    losses = ops.absolute_error(input, target) if beta == 0 else ops.huber_error(input, target, beta) / beta
+    return reduced(losses, how)
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    """0.5 d² where d = abs(input - target) is below ``delta``, delta (d - 0.5 delta) elsewhere."""
+    how = reduction_of(reduction)
+    if delta <= 0:
+        raise RuntimeError(f"huber_loss: delta must be positive, got {delta}")
+    _warn_broadcast("huber_loss", input, target)
+    return _weighted(ops.huber_error(input, target, delta), weight, how)
+
+
+# -- classes -----------------------------------------------------------------------------------------
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """Minus the log probabilities (N, C, ...) of the target classes (N, ...), weighted per class."""
+    out, _ = ops.nll_loss(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
+    result: Tensor = out
+    return result
+
+
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
+    reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores."""
+    how = reduction_of(reduction, size_average, reduce)
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
+    if input.ndim == 0:
+        raise ShapeError("cross_entropy: input must have at least one dimension, the classes; got a 0-d tensor")
+    axis = 1 if input.ndim > 1 else 0
+    log_probabilities = log_softmax_of(input, axis)
+    if tuple(target.shape) == tuple(input.shape) and target.dtype.category >= dt.FLOATING:
+        return _of_probabilities(log_probabilities, target, weight, how, label_smoothing, axis)
+    if label_smoothing == 0:
+        out, _ = ops.nll_loss(log_probabilities, target, weight, ignore_index, how)
+        result: Tensor = out
+        return result
+    return _smoothed(log_probabilities, target, weight, ignore_index, how, label_smoothing, axis)
+
+
+def _class_weights(weight: Tensor, ndim: int) -> Tensor:
+    return weight.reshape(-1, *[1] * (ndim - 2)) if ndim > 1 else weight
+
+
+def _of_probabilities(
+    log_probabilities: Tensor, target: Tensor, weight: Tensor | None, how: str, smoothing: float, axis: int
+) -> Tensor:
+    if smoothing > 0:
+        target = target * (1 - smoothing) + smoothing / target.shape[axis]
+    products = log_probabilities * target
+    if weight is not None:
+        products = products * _class_weights(weight, target.ndim)
+    losses = -products.sum(axis)
+    return losses.sum() / max(losses.numel(), 1) if how == "mean" else reduced(losses, how)
+
+
+def _smoothed(
+    log_probabilities: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, smoothing: float, axis: int
+) -> Tensor:
+    """The target takes 1 - smoothing of the probability, all classes share the rest. Szegedy et al., arXiv:1512.00567."""
+    losses, total = ops.nll_loss(log_probabilities, target, weight, ignore_index, "none")
+    weighted = log_probabilities if weight is None else log_probabilities * _class_weights(weight, log_probabilities.ndim)
+    spread = where(target == ignore_index, 0.0, -weighted.sum(axis))
+    share = smoothing / log_probabilities.shape[axis]
+    if how == "mean":
+        return (losses.sum() * (1 - smoothing) + spread.sum() * share) / total
+    return reduced(losses * (1 - smoothing) + spread * share, how)
+
+
+def _check_same(name: str, input: Tensor, target: Tensor) -> None:
+    if tuple(input.shape) != tuple(target.shape):
+        raise ShapeError(
+            f"{name}: target of shape {tuple(target.shape)} must be the same as input of shape {tuple(input.shape)}; "
+            "reshape one of them, for example with unsqueeze"
+        )
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """-(target log(input) + (1 - target) log(1 - input)), logarithms at least -100."""
+    how = reduction_of(reduction, size_average, reduce)
+    _check_same("binary_cross_entropy", input, target)
+    losses = ops.cross_entropy_of_probability(input, target)
+    return reduced(losses if weight is None else losses * weight, how)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """binary_cross_entropy of sigmoid(input), without overflow; ``pos_weight`` weighs the positive targets."""
+    how = reduction_of(reduction, size_average, reduce)
+    _check_same("binary_cross_entropy_with_logits", input, target)
+    losses = ops.cross_entropy_of_logit(input, target, 1.0 if pos_weight is None else pos_weight)
+    return reduced(losses if weight is None else losses * weight, how)
+
+
+# -- distributions -----------------------------------------------------------------------------------
+def kl_div(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:  # fmt: skip
+    """target (log(target) - input), where ``input`` holds log probabilities; "batchmean" divides by the batch only."""
+    how = reduction_of(reduction, size_average, reduce, ("batchmean",))
+    losses = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
+    if how == "batchmean":
+        return losses.sum() / input.shape[0]
+    return reduced(losses, how)
+
+
+def poisson_nll_loss(
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
+    eps: float = 1e-8, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """exp(input) - target input (or of rates, with ``log_input=False``); ``full`` adds Stirling's term."""
+    how = reduction_of(reduction, size_average, reduce)
+    losses = exp(input) - target * input if log_input else input - target * log(input + eps)
+    if full:
+        stirling = target * log(target) - target + 0.5 * log(2 * math.pi * target)
+        losses = losses + where(target > 1, stirling, 0.0)
+    return reduced(losses, how)
+
+
+def gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """0.5 (log(var) + (input - target)² / var); ``full`` adds the constant."""
+    how = reduction_of(reduction)
+    if isinstance(var, (int, float)):
+        if var < 0:
+            raise ValueError(f"gaussian_nll_loss: var has negative entry {var}")
+        var = input * 0 + var
+    elif tuple(var.shape) != tuple(input.shape):
+        if tuple(input.shape[:-1]) == tuple(var.shape):
+            var = var.unsqueeze(-1)
+        elif tuple(input.shape[:-1]) != tuple(var.shape[:-1]) or var.shape[-1] != 1:
+            raise ValueError(f"gaussian_nll_loss: var of shape {tuple(var.shape)} does not fit input of shape {tuple(input.shape)}")
+    var = var + (var.clamp(min=eps) - var).detach()  # its gradient passes where it is below eps too
+    losses = 0.5 * (log(var) + (input - target).square() / var)
+    return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, how)

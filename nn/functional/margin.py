@@ -1,0 +1,151 @@
+"""Losses of margins, of distances and of sequences, in torch's signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core.creation import arange
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import where
+from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.activation import logsigmoid, softplus
+from flambeau.nn.functional.loss import reduced, reduction_of
+
+
+def hinge_embedding_loss(
+    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """input where target is 1, max(0, margin - input) where it is -1."""
+    how = reduction_of(reduction, size_average, reduce)
+    apart = where(target == 1, 0.0, (margin - input).relu())
+    return reduced(where(target == -1, 0.0, input) + apart, how)
+
+
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, -target (input1 - input2) + margin)."""
+    how = reduction_of(reduction, size_average, reduce)
+    if not input1.ndim == input2.ndim == target.ndim:
+        raise ShapeError(
+            "margin_ranking_loss: input1, input2 and target should have the same number of dimensions, "
+            f"got shapes {tuple(input1.shape)}, {tuple(input2.shape)} and {tuple(target.shape)}"
+        )
+    return reduced((-target * (input1 - input2) + margin).relu(), how)
+
+
+def soft_margin_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
+    """log(1 + exp(-target input))."""
+    how = reduction_of(reduction, size_average, reduce)
+    return reduced(softplus(-target * input), how)
+
+
+def multi_margin_loss(
+    input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """The mean over the other classes of max(0, margin - input[target] + input[class]) ** p."""
+    how = reduction_of(reduction, size_average, reduce)
+    if p not in (1, 2):
+        raise ValueError(f"multi_margin_loss: only p == 1 and p == 2 are supported, got {p}")
+    rows, classes = input.reshape(-1, input.shape[-1]), target.reshape(-1, 1)
+    if classes.shape[0] != rows.shape[0]:
+        raise ShapeError(f"multi_margin_loss: target of shape {tuple(target.shape)} does not fit input {tuple(input.shape)}")
+    short = (margin - rows.gather(1, classes) + rows).relu()
+    short = short if p == 1 else short.square()
+    if weight is not None:
+        short = short * weight.take_along_dim(target.reshape(-1), 0).unsqueeze(-1)
+    others = arange(rows.shape[1], device=input.device) != classes
+    losses = where(others, short, 0.0).sum(1) / rows.shape[1]
+    return reduced(losses.reshape(tuple(target.shape)), how)
+
+
+def multilabel_margin_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
+    """The sum over labels and other classes of max(0, 1 - input[label] + input[class]), over the number of classes.
+
+    ``target`` lists the labels of each row and ends at the first -1.
+    """
+    how = reduction_of(reduction, size_average, reduce)
+    if tuple(target.shape) != tuple(input.shape):
+        raise ShapeError(f"multilabel_margin_loss: target {tuple(target.shape)} must have the shape of input {tuple(input.shape)}")
+    rows, labels = input.reshape(-1, input.shape[-1]), target.reshape(-1, input.shape[-1])
+    listed = (labels < 0).cumsum(1) == 0
+    safe = where(listed, labels, 0)
+    is_label = rows.detach().new_zeros(tuple(rows.shape)).scatter_add(1, safe, listed.to(rows.dtype)) > 0
+    short = (1 - rows.gather(1, safe).unsqueeze(2) + rows.unsqueeze(1)).relu()
+    counted = listed.unsqueeze(2) & ~is_label.unsqueeze(1)
+    losses = where(counted, short, 0.0).sum((1, 2)) / rows.shape[1]
+    return reduced(losses.reshape(tuple(input.shape[:-1])), how)
+
+
+def multilabel_soft_margin_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """The mean over classes of the binary cross entropy of logits."""
+    how = reduction_of(reduction, size_average, reduce)
+    losses = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
+    losses = losses if weight is None else losses * weight
+    return reduced(losses.sum(-1) / input.shape[-1], how)
+
+
+# -- distances ---------------------------------------------------------------------------------------
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The scalar product along ``dim`` over the lengths, each of which counts as at least ``eps``."""
+    lengths = [x.norm(2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
+    return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
+
+
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The p-norm of x1 - x2 + eps along the last axis."""
+    return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
+
+
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
+    how = reduction_of(reduction, size_average, reduce)
+    axis = input1.ndim - 1
+    product = (input1 * input2).sum(axis)
+    sizes = ((input1 * input1).sum(axis) + 1e-12) * ((input2 * input2).sum(axis) + 1e-12)
+    cosine = product / sizes.sqrt()
+    losses = where(target == 1, 1 - cosine, 0.0) + where(target == -1, (cosine - margin).relu(), 0.0)
+    return reduced(losses, how)
+
+
+def triplet_margin_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
+    swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin); ``swap`` takes the nearer negative distance."""
+    how = reduction_of(reduction, size_average, reduce)
+    return _triplet(lambda a, b: pairwise_distance(a, b, p, eps), anchor, positive, negative, margin, swap, how)
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, *, distance_function: Callable[[Any, Any], Any] | None = None,
+    margin: float = 1.0, swap: bool = False, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """triplet_margin_loss with a distance of one's own."""
+    how = reduction_of(reduction)
+    return _triplet(distance_function or pairwise_distance, anchor, positive, negative, margin, swap, how)
+
+
+def _triplet(
+    distance: Callable[[Any, Any], Any], anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, swap: bool, how: str
+) -> Tensor:
+    if margin <= 0:
+        raise ValueError(f"triplet_margin_loss: margin must be greater than 0, got {margin}")
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = far.minimum(distance(positive, negative))
+    return reduced((near - far + margin).relu(), how)
