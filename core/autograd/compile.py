@@ -227,11 +227,15 @@ class _Plan:
     def _list_lines(self) -> list[str]:
         """With a Tensor[] operand the edges are flat, and so are the gradients."""
         lines = ["    grads = []"]
-        for a in self.tensors:
+        first_list = next(i for i, a in enumerate(self.tensors) if a.is_list)
+        for i, a in enumerate(self.tensors):
             gradient = self.op.gradient_of(a.name)
-            k = self.op.gradients.index(gradient) if gradient else -1
-            call = self._call(k, gradient) if gradient else "None"
-            lines.append(f"    grads.{'extend' if a.is_list else 'append'}({call})")
+            call = self._call(self.op.gradients.index(gradient), gradient) if gradient else "None"
+            if a.is_list:
+                lines.append(f"    grads.extend({call if gradient else f'(None,) * (len(e) - {len(self.tensors) - 1})'})")
+            else:
+                edge = f"e[{i if i < first_list else i - len(self.tensors)}]"
+                lines.append(f"    grads.append({call} if {edge} is not None else None)")
         return [*lines, "    return tuple(grads)"]
 
     def _call(self, k: int, gradient: Gradient) -> str:

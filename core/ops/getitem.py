@@ -1,0 +1,381 @@
+"""``x[index]`` and ``x[index] = value`` for every kind of index, as torch reads them.
+
+Ints, slices, None and Ellipsis make a view (``basic_index``). Masks become the indices of their True
+elements, and integer tensors, lists and arrays index together, broadcast: the op ``index`` on the view.
+Their axes come out where they stood when they are neighbours, else in front.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.arguments import _Cache
+from flambeau.core.autograd.inplace import in_place
+from flambeau.core.dispatch import Tensor
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import broadcast, where
+from flambeau.core.ops.index import add_along, scatter_along, select_along, spread
+from flambeau.core.ops.mask import nonzero, true_places
+from flambeau.core.record import OPS, composite, same
+
+#: Whole slices of every axis, by shape.
+_WHOLE = _Cache(lambda *shape: tuple(slice(0, n, 1) for n in shape))
+
+
+# -- the op behind advanced indexing -----------------------------------------------------------------
+def _common(name: str, indices: Sequence[Any]) -> tuple[int, ...]:
+    try:
+        return broadcast(*indices)
+    except ShapeError:
+        listing = ", ".join(str(list(s)) for s in indices)
+        raise IndexError(
+            f"{name}: shape mismatch: indexing tensors could not be broadcast together with shapes {listing}"
+        ) from None
+
+
+def _indexed(x: Any, indices: Sequence[Any], *, axis: int, name: str = "index") -> tuple[int, ...]:
+    return (*x[:axis], *_common(name, indices), *x[axis + len(indices) :])
+
+
+def _flattened(x: Any, indices: Sequence[Any], axis: int) -> tuple[Any, Any, tuple[int, ...]]:
+    """(x with the indexed axes as one, a vector of places along it, the common shape of the indices).
+
+    A place that is out of range along its own axis becomes one out of range for all, which the kernel finds.
+    """
+    sizes = tuple(x.shape[axis : axis + len(indices)])
+    shape = _common("index", [i.shape for i in indices])
+    count = math.prod(sizes)
+    flat: Any = None
+    fits: Any = None
+    for i, n in zip(indices, sizes, strict=True):
+        at = where(i < 0, i + n, i)
+        inside = (at >= 0) & (at < n)
+        flat = at if flat is None else flat * n + at
+        fits = inside if fits is None else fits & inside
+    places = where(fits, flat, count)
+    merged = x.reshape((*x.shape[:axis], count, *x.shape[axis + len(indices) :]))
+    return merged, storage.expand(places, shape).reshape((math.prod(shape),)), shape
+
+
+@composite(
+    "index(x: Tensor, indices: Tensor[], *, axis: int = 0) -> Tensor",
+    infer=_indexed,
+    dtype=storage.anything,
+    kinds={"indices": "index"},
+    upcast=False,
+    method=False,
+    linear=["x"],
+    vjp=dict(
+        x=lambda g, x_shape, indices, axis: write_at(creation.zeros_at(g, tuple(x_shape)), g, indices, axis, True)
+    ),
+)
+def read_at(x: Any, indices: Sequence[Any], *, axis: int) -> Any:
+    """``x`` read at integer tensors, one per axis from ``axis`` on; they broadcast; negative ones count back."""
+    merged, places, shape = _flattened(x, indices, axis)
+    return select_along(merged, places, axis).reshape((*x.shape[:axis], *shape, *x.shape[axis + len(indices) :]))
+
+
+def _put(x: Any, values: Any, indices: Sequence[Any], *, axis: int, accumulate: bool = False) -> Any:
+    target = _indexed(x, indices, axis=axis, name="index_put")
+    try:
+        fits = broadcast(values, target) == target
+    except ShapeError:
+        fits = False
+    if not fits:
+        raise ShapeError(
+            f"index_put: shape mismatch: value tensor of shape {list(values)} cannot be broadcast to indexing result "
+            f"of shape {list(target)} of an input of shape {list(x)}"
+        )
+    return x
+
+
+def _cleared(g: Any, indices: Sequence[Any], axis: int) -> Any:
+    return write_at(g, creation.zeros_at(g, ()), indices, axis)
+
+
+@composite(
+    "index_put(x: Tensor, values: Tensor, indices: Tensor[], *, axis: int = 0, accumulate: bool = False) -> Tensor",
+    infer=_put,
+    check=True,
+    dtype=same,
+    kinds={"indices": "index"},
+    method=False,
+    linear=["x", "values"],
+    vjp=dict(
+        x=lambda g, indices, axis, accumulate: (
+            g if accumulate else write_at(g, creation.zeros_at(g, ()), indices, axis)
+        ),
+        values=lambda g, indices, axis: read_at(g, indices, axis),
+    ),
+)
+def write_at(x: Any, values: Any, indices: Sequence[Any], *, axis: int, accumulate: bool) -> Any:
+    """``x`` with ``values``, broadcast, set (or added) at integer tensors, one per axis from ``axis`` on."""
+    _put(x.shape, values.shape, [i.shape for i in indices], axis=axis)
+    merged, places, shape = _flattened(x, indices, axis)
+    before, after = tuple(x.shape[:axis]), tuple(x.shape[axis + len(indices) :])
+    rows = storage.expand(values, (*before, *shape, *after)).reshape((*before, math.prod(shape), *after))
+    if accumulate:
+        return add_along(merged, places, rows, axis).reshape(tuple(x.shape))
+    return scatter_along(merged, spread(places, rows.shape, axis), rows, axis, "set").reshape(tuple(x.shape))
+
+
+# -- reading an index --------------------------------------------------------------------------------
+_ENTRIES = (slice, Tensor, list, tuple)
+
+
+def _as_tuple(index: Any) -> tuple[Any, ...]:
+    """The entries of an index; a list of slices, tensors or lists means a tuple, as in torch."""
+    if isinstance(index, tuple):
+        return index
+    if isinstance(index, list) and any(
+        v is None or v is Ellipsis or isinstance(v, slice | Tensor | list | tuple) for v in index
+    ):
+        return tuple(index)
+    return (index,)
+
+
+def _entry(item: Any, device: Any) -> Any:
+    """An entry as None, Ellipsis, a bool, an int, a slice or an index tensor; IndexError for anything else."""
+    if item is None or item is Ellipsis or isinstance(item, bool | slice):
+        return item
+    if isinstance(item, Tensor):
+        if item.dtype.category > dt.INTEGER:
+            raise IndexError(f"tensors used as indices must be integer or bool tensors, got {item.dtype}")
+        if not item.shape and item._key.level is None and item.dtype.category == dt.INTEGER:
+            return int(item)
+        return item
+    if isinstance(item, np.ndarray | np.generic | list | tuple | range):
+        if isinstance(item, np.integer):
+            return int(item)
+        made = creation.tensor(list(item) if isinstance(item, range) else item, device=device)
+        if not made.numel() and made.dtype.category > dt.INTEGER and not isinstance(item, np.ndarray):
+            made = storage.cast(made, dtype=dt.int64)  # an empty list
+        return _entry(made, device)
+    try:
+        return operator.index(item)
+    except TypeError:
+        raise IndexError(
+            "only integers, slices (`:`), ellipsis (`...`), None and integer or bool tensors are valid indices "
+            f"(got {type(item).__name__})"
+        ) from None
+
+
+def _is_mask(item: Any) -> bool:
+    return isinstance(item, Tensor) and item.dtype in (dt.bool_, dt.uint8)
+
+
+def _width(item: Any) -> int:
+    """How many axes an entry uses up."""
+    if item is None or isinstance(item, bool):
+        return 0
+    return item.ndim if _is_mask(item) else 1
+
+
+def expanded(index: Any, shape: tuple[int, ...], device: Any) -> list[Any]:
+    """The entries of an index with the Ellipsis, and what is missing at the end, written out as slices."""
+    entries = [_entry(v, device) for v in _as_tuple(index)]
+    dots = [i for i, v in enumerate(entries) if v is Ellipsis]
+    used = sum(_width(v) for v in entries if v is not Ellipsis)
+    if used > len(shape):
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)}: got {used} for shape {tuple(shape)}")
+    rest = len(shape) - used
+    for i in dots[:0:-1]:  # a second Ellipsis stands for nothing
+        del entries[i]
+    at = dots[0] if dots else len(entries)
+    entries[at : at + len(dots[:1])] = [slice(None)] * rest
+    return entries
+
+
+def _slice(item: slice, n: int) -> slice:
+    start, stop, step = item.indices(n)
+    if step < 0:
+        raise ValueError(f"slice step must be positive, got {step}; flip() reads an axis backwards")
+    return slice(start, max(stop, start), step)
+
+
+def _position(item: int, n: int, axis: int) -> int:
+    if not -n <= item < n:
+        raise IndexError(f"index {item} is out of bounds for dimension {axis} with size {n}")
+    return item + n if item < 0 else item
+
+
+def _parse(x: Any, index: Any) -> tuple[tuple[Any, ...], list[tuple[int, Any]]]:
+    """(The view's index, one entry per axis and new axis; what indexes which of the view's axes, in order)."""
+    shape = tuple(x._array.shape)
+    view: list[Any] = []
+    advanced: list[tuple[int, Any]] = []
+    axis = place = 0  # of x, and of the view
+    for number, item in enumerate(expanded(index, shape, x.device)):
+        if isinstance(item, bool) or (_is_mask(item) and not item.ndim):
+            view.append(None)
+            mask = creation.full((), item, dtype=dt.bool_, device=x.device) if isinstance(item, bool) else item
+            advanced.append((place, mask.reshape((1,))))
+        elif item is None:
+            view.append(None)
+        elif isinstance(item, slice):
+            view.append(_slice(item, shape[axis]))
+        elif isinstance(item, int):
+            view.append(_position(item, shape[axis], axis))
+            place -= 1
+        elif _is_mask(item):
+            if tuple(item.shape) != shape[axis : axis + item.ndim]:
+                raise IndexError(
+                    f"The shape of the mask {list(item.shape)} at index {number} does not match the shape of the "
+                    f"indexed tensor {list(shape)} at index {axis}"
+                )
+            view += _WHOLE[shape[axis : axis + item.ndim]]
+            advanced.append((place, item))
+            place += item.ndim - 1
+        else:
+            view.append(slice(0, shape[axis], 1))
+            advanced.append((place, item))
+        axis += _width(item)
+        place += 1
+    return tuple(view), advanced
+
+
+def _viewed(x: Any, view: tuple[Any, ...]) -> Any:
+    return x if view == _WHOLE[tuple(x._array.shape)] else storage.basic_index(x, view)
+
+
+def _integers(advanced: Sequence[tuple[int, Any]]) -> tuple[list[int], list[Any]]:
+    """The indexed axes and their integer tensors: a mask stands for one column of indices per axis."""
+    axes, tensors = [], []
+    for place, item in advanced:
+        if not _is_mask(item):
+            axes.append(place)
+            tensors.append(item)
+        elif item.ndim == 1:
+            axes.append(place)
+            tensors.append(true_places(item))
+        else:
+            axes += range(place, place + item.ndim)
+            tensors += nonzero(item, as_tuple=True)
+    return axes, tensors
+
+
+def _fronted(v: Any, axes: Sequence[int]) -> tuple[Any, int, tuple[int, ...] | None]:
+    """(The view with neighbouring indexed axes, the first of them, the permutation if one was needed)."""
+    first = axes[0]
+    if list(axes) == list(range(first, first + len(axes))):
+        return v, first, None
+    order = (*axes, *(a for a in range(v.ndim) if a not in axes))
+    return storage.permute(v, order), 0, order
+
+
+# -- public functions --------------------------------------------------------------------------------
+def getitem(x: Any, index: Any) -> Any:
+    """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where a mask or integer tensor takes part.
+
+    IndexError names the index, the dimension and its size. Slices must step forwards.
+    """
+    shape = x._array.shape
+    kind = index.__class__
+    if kind is slice and shape:
+        return storage.basic_index(x, (_slice(index, shape[0]), *_WHOLE[shape[1:]]))
+    if kind is int and shape:
+        return storage.basic_index(x, (_position(index, shape[0], 0), *_WHOLE[shape[1:]]))
+    if kind is tuple and len(index) <= len(shape):
+        entries: list[Any] = []
+        for item, n in zip(index, shape, strict=False):
+            if item.__class__ is slice:
+                entries.append(_slice(item, n))
+            elif item.__class__ is int:
+                entries.append(_position(item, n, len(entries)))
+            else:
+                break
+        else:
+            return storage.basic_index(x, (*entries, *_WHOLE[shape[len(entries) :]]))
+    view, advanced = _parse(x, index)
+    if not advanced:
+        return storage.basic_index(x, view)
+    axes, tensors = _integers(advanced)
+    v, axis, _ = _fronted(_viewed(x, view), axes)
+    return read_at(v, tensors, axis)
+
+
+def setitem(x: Any, index: Any, value: Any) -> None:
+    """``x[index] = value`` in place: ``value``, a tensor, number, array or nested list, is broadcast and cast."""
+    view, advanced = _parse(x, index)
+    target = _viewed(x, view)
+    if len(advanced) == 1 and _is_mask(advanced[0][1]) and _is_scalar(value):
+        place, mask = advanced[0]
+        after = target.ndim - place - mask.ndim
+        aligned = (mask if mask.dtype is dt.bool_ else mask != 0).reshape((*mask.shape, *(1,) * after))
+        target.masked_fill_(aligned, value)
+        return
+    source = _stripped(_as_source(x, value), 0 if advanced else target.ndim)
+    if not advanced:
+        target.copy_(source)
+        return
+    axes, tensors = _integers(advanced)
+    v, axis, _ = _fronted(target, axes)
+    in_place(OPS["index_put"], (v, source, tensors), {"axis": axis, "accumulate": False}, None)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, bool | int | float | complex) or (isinstance(value, Tensor) and not value.ndim)
+
+
+def _as_source(x: Any, value: Any) -> Any:
+    """The assigned value as a tensor of the dtype and device of ``x``."""
+    if isinstance(value, Tensor):
+        return value if value.dtype is x.dtype else storage.cast(value, dtype=x.dtype)
+    if isinstance(value, bool | int | float | complex):
+        if isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
+            raise DTypeError(f"value {value!r} cannot be converted to {x.dtype} without loss")
+        return creation.scalar_tensor(value, x.dtype, x.device)
+    if isinstance(value, np.ndarray | np.generic | list | tuple):
+        return creation.tensor(value, dtype=x.dtype, device=x.device)
+    raise TypeError(f"can't assign a {type(value).__name__} to a tensor of dtype {x.dtype}")
+
+
+def _stripped(value: Any, ndim: int) -> Any:
+    """``value`` without leading axes of size 1 beyond ``ndim``, which torch allows in an assignment."""
+    extra = value.ndim - ndim
+    if ndim and extra > 0 and tuple(value.shape[:extra]) == (1,) * extra:
+        return value.reshape(tuple(value.shape[extra:]))
+    return value
+
+
+def _put_plan(input: Any, indices: Any, values: Any) -> tuple[Any, Any, list[Any], int, tuple[int, ...] | None]:
+    view, advanced = _parse(input, tuple(slice(None) if i is None else i for i in indices))
+    if not advanced:
+        raise IndexError("index_put: indices must hold at least one integer or bool tensor")
+    axes, tensors = _integers(advanced)
+    v, axis, order = _fronted(_viewed(input, view), axes)
+    return v, _as_source(input, values), tensors, axis, order
+
+
+def index_put(input: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
+    """A copy of ``input`` with ``values`` set, or added, at ``indices``, a tuple of integer or bool tensors.
+
+    None in ``indices`` stands for a whole dimension. With ``accumulate`` equal places add up.
+    """
+    v, source, tensors, axis, order = _put_plan(input, indices, values)
+    done = write_at(v, source, tensors, axis, accumulate)
+    return done if order is None else storage.permute(done, storage.inverse_permutation(order))
+
+
+def index_put_(input: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
+    """:func:`index_put` in place."""
+    v, source, tensors, axis, _ = _put_plan(input, indices, values)
+    in_place(OPS["index_put"], (v, source, tensors), {"axis": axis, "accumulate": accumulate}, None)
+    return input
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "__getitem__": getitem,
+    "__setitem__": setitem,
+    "index_put": index_put,
+    "index_put_": index_put_,
+}
+FUNCTIONS = {"index_put": index_put}
