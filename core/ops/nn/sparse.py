@@ -105,10 +105,10 @@ def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
     scores = (query * scale) @ key.transpose(-2, -1)
     if mask is not None:
         scores = scores + mask
-    return where(_later(scores), -math.inf, scores) if causal else scores
+    return where(later(scores), -math.inf, scores) if causal else scores
 
 
-def _later(scores: Any) -> Any:
+def later(scores: Any) -> Any:
     """Which keys stand behind their query: (L, S)."""
     from flambeau.core.creation import arange
 

@@ -1,0 +1,215 @@
+"""Attention, in torch's signatures."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau.core import dtype as dt
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.linalg import linear
+from flambeau.core.ops.nn import softmax_of
+from flambeau.core.ops.nn.sparse import attention, later
+from flambeau.core.ops.storage import cat
+from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.dropout import dropout
+
+
+def additive(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask to be added to scores: -inf where a bool mask is False."""
+    if mask.dtype is dt.bool_:
+        result: Tensor = where(mask, 0.0, -math.inf).to(like.dtype)
+        return result
+    return mask if mask.dtype is like.dtype else mask.to(like.dtype)
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """softmax(query keyᵀ scale + attn_mask) value. Vaswani et al., arXiv:1706.03762.
+
+    Shapes: query (..., L, E), key (..., S, E), value (..., S, V); the result is (..., L, V). ``attn_mask``
+    broadcasts to (..., L, S): added, or True where a query may look. ``scale`` defaults to 1 / sqrt(E).
+    With ``enable_gqa`` several query heads (axis -3) share a key head. A query that may look nowhere gives 0.
+    """
+    if is_causal and attn_mask is not None:
+        raise RuntimeError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
+    if min(query.ndim, key.ndim, value.ndim) < 2:
+        raise ShapeError(
+            "scaled_dot_product_attention: query, key and value must have at least 2 dimensions, "
+            f"got {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
+        )
+    if enable_gqa:
+        key, value = _repeat_heads(query, key), _repeat_heads(query, value)
+    factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
+    mask = None if attn_mask is None else additive(attn_mask, query)
+    if dropout_p > 0:
+        return _with_dropout(query, key, value, mask, dropout_p, is_causal, factor)
+    out: Tensor = attention(query, key, value, mask, is_causal, factor)[0]
+    return out
+
+
+def _repeat_heads(query: Tensor, x: Tensor) -> Tensor:
+    heads, have = query.shape[-3], x.shape[-3]
+    if have == 0 or heads % have:
+        raise ShapeError(f"scaled_dot_product_attention: {heads} query heads do not divide by {have} key heads")
+    return x if heads == have else x.repeat_interleave(heads // have, -3)
+
+
+def scores_of(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool, factor: float) -> Tensor:
+    """Masked and scaled products of queries and keys."""
+    scores = (query * factor) @ key.transpose(-2, -1)
+    scores = scores if mask is None else scores + mask
+    return where(later(scores), -math.inf, scores) if causal else scores
+
+
+def weights_of(scores: Tensor, masked: bool) -> Tensor:
+    """softmax of the scores; 0 for a query that may look nowhere."""
+    weights = softmax_of(scores, -1)
+    if not masked:
+        return weights
+    return where((scores == -math.inf).all(-1, keepdim=True), 0.0, weights)
+
+
+def _with_dropout(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, causal: bool, factor: float
+) -> Tensor:
+    weights = weights_of(scores_of(query, key, mask, causal, factor), mask is not None)
+    return dropout(weights, p) @ value
+
+
+def multi_head_attention_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Tensor | None = None,
+    k_proj_weight: Tensor | None = None,
+    v_proj_weight: Tensor | None = None,
+    static_k: Tensor | None = None,
+    static_v: Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """The computation of :class:`~flambeau.nn.MultiheadAttention` on (L, N, E) or (L, E): output and weights."""
+    if query.shape[-1] != embed_dim_to_check:
+        raise ShapeError(f"multi_head_attention: query of shape {tuple(query.shape)} must have embed_dim={embed_dim_to_check} last")
+    if is_causal and attn_mask is None:
+        raise RuntimeError("multi_head_attention: is_causal=True is a hint about attn_mask, which must be given too")
+    batched = query.ndim == 3
+    if not batched:
+        query, key, value = (t.unsqueeze(1) for t in (query, key, value))
+        key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
+    separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
+    q, k, v = _projected(query, key, value, separate, in_proj_weight, in_proj_bias)
+    attn_mask = _per_head(attn_mask, q, num_heads)
+    if bias_k is not None and bias_v is not None:
+        k, v = _appended(k, bias_k), _appended(v, bias_v)
+        attn_mask, key_padding_mask = _widened(attn_mask), _widened(key_padding_mask)
+    heads = [_split_heads(t, num_heads) for t in (q, k, v)]
+    heads[1] = heads[1] if static_k is None else _static(static_k, heads[1], num_heads)
+    heads[2] = heads[2] if static_v is None else _static(static_v, heads[2], num_heads)
+    if add_zero_attn:
+        heads[1:] = [_with_zeros(t) for t in heads[1:]]
+        attn_mask, key_padding_mask = _widened(attn_mask), _widened(key_padding_mask)
+    mask = _combined(attn_mask, key_padding_mask, q)
+    out, weights = _attend(heads, mask, dropout_p if training else 0.0, need_weights)
+    length, batch = query.shape[0], query.shape[1]
+    out = linear(out.permute(2, 0, 1, 3).reshape(length, batch, -1), out_proj_weight, out_proj_bias)
+    if weights is not None and average_attn_weights:
+        weights = weights.mean(1)
+    if not batched:
+        out, weights = out.squeeze(1), None if weights is None else weights.squeeze(0)
+    return out, weights
+
+
+def _projected(query: Tensor, key: Tensor, value: Tensor, separate: Any, weight: Any, bias: Any) -> list[Tensor]:
+    """Queries, keys and values through their linear maps: one matmul where they are the same tensor."""
+    if separate is None and query is key and key is value:
+        return list(linear(query, weight, bias).chunk(3, -1))
+    weights = weight.chunk(3) if separate is None else separate
+    biases = (None, None, None) if bias is None else bias.chunk(3)
+    return [linear(t, w, b) for t, w, b in zip((query, key, value), weights, biases, strict=True)]
+
+
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    """(L, N, E) as (N, heads, L, E / heads)."""
+    return x.reshape(x.shape[0], x.shape[1], heads, -1).permute(1, 2, 0, 3)
+
+
+def _static(x: Tensor, like: Tensor, heads: int) -> Tensor:
+    return x.reshape(-1, heads, *x.shape[1:]).expand(like.shape[0], heads, *x.shape[1:])
+
+
+def _appended(x: Tensor, row: Tensor) -> Tensor:
+    result: Tensor = cat([x, row.expand(1, x.shape[1], x.shape[2])], 0)
+    return result
+
+
+def _with_zeros(x: Tensor) -> Tensor:
+    """One more key (or value) of zeros."""
+    result: Tensor = cat([x, x.new_zeros(*x.shape[:2], 1, x.shape[3])], 2)
+    return result
+
+
+def _widened(mask: Tensor | None) -> Tensor | None:
+    """A mask with one more key that everybody may see."""
+    if mask is None:
+        return None
+    result: Tensor = cat([mask, mask.new_zeros(*mask.shape[:-1], 1)], -1)
+    return result
+
+
+def _per_head(mask: Tensor | None, q: Tensor, heads: int) -> Tensor | None:
+    """An attention mask (L, S) or (N * heads, L, S) as (1, 1, L, S) or (N, heads, L, S)."""
+    if mask is None or mask.ndim == 2:
+        return mask if mask is None else mask.unsqueeze(0).unsqueeze(0)
+    if mask.ndim != 3 or mask.shape[0] != q.shape[1] * heads:
+        raise ShapeError(
+            f"multi_head_attention: attn_mask must be (L, S) or (N * num_heads, L, S) with N={q.shape[1]} and "
+            f"num_heads={heads}, got {tuple(mask.shape)}"
+        )
+    return mask.reshape(q.shape[1], heads, *mask.shape[1:])
+
+
+def _combined(attn_mask: Tensor | None, padding: Tensor | None, like: Tensor) -> Tensor | None:
+    """Both masks as one to be added; True means: do not look, in the masks of this function."""
+    parts = [] if attn_mask is None else [_hiding(attn_mask, like)]
+    if padding is not None:
+        parts.append(_hiding(padding, like).unsqueeze(1).unsqueeze(1))
+    return sum(parts[1:], parts[0]) if parts else None
+
+
+def _hiding(mask: Tensor, like: Tensor) -> Tensor:
+    return additive(~mask, like) if mask.dtype is dt.bool_ else additive(mask, like)
+
+
+def _attend(heads: list[Tensor], mask: Tensor | None, p: float, need_weights: bool) -> tuple[Tensor, Tensor | None]:
+    q, k, v = heads
+    if not need_weights:
+        return scaled_dot_product_attention(q, k, v, mask, p), None
+    weights = softmax_of(scores_of(q, k, mask, False, 1 / math.sqrt(q.shape[-1])), -1)
+    weights = dropout(weights, p) if p > 0 else weights
+    return weights @ v, weights
