@@ -205,6 +205,10 @@ class Backend:
         """Write ``src`` to ``dst`` on one device: any strides, casting, broadcasting, overlap allowed."""
         raise NotImplementedError
 
+    def move(self, array: Any, index: int) -> Any | None:
+        """A contiguous copy of ``array`` on another device of this backend; None goes through host memory."""
+        return None
+
     def as_strided(self, array: Any, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None) -> Any:
         """A view of the same storage; strides (any sign) and absolute offset in elements of the result's dtype."""
         raise NotImplementedError

@@ -69,11 +69,10 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
         if state.plain and key.level is None:  # type: ignore[union-attr]
             if len(shape) == 1 and shape[0].__class__ is tuple:
                 shape = shape[0]
-            a = input._array
             if -1 in shape:
-                shape = NEW_SHAPE[a.shape, shape]
+                shape = NEW_SHAPE[input._array.shape, shape]
             out = Tensor()
-            out._array = key.view(a, shape=shape)
+            out._array = key.view(input._array, shape=shape)
             out._key = key
             return make_view(input, out, _VIEW, {"shape": shape}, state.grad)  # type: ignore[no-any-return, union-attr]
     except Exception:  # the uniform path finds out what is wrong

@@ -1,0 +1,172 @@
+"""Conversions: ``to`` in all of its call forms, dtype by name, another device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from flambeau.core import dtype as dt
+from flambeau.core.device import device as Device
+from flambeau.core.dispatch import call
+from flambeau.core.dtype import DType, as_dtype
+from flambeau.core.ops.arrange import contiguous
+from flambeau.core.record import OPS
+from flambeau.core.registry import resolve
+from flambeau.core.tensor import Tensor
+
+_PYTHON_TYPES: Final = (float, int, bool, complex)
+
+
+def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = False) -> Tensor:
+    """``x`` on a device and in a dtype (None: as it is); itself when both are right already, unless ``copy``."""
+    out = x
+    where = where or x.device
+    dtype = dtype or x.dtype
+    if where is not x.device:
+        # Cast first what becomes smaller, or what the other device could not hold.
+        if dtype is not x.dtype and (dtype.itemsize <= x.dtype.itemsize or not resolve(where).supports(x.dtype, where.index)):
+            out = call(OPS["cast"], (out,), {"dtype": dtype})
+        out = call(OPS["to_device"], (out,), {"device": where})
+    if dtype is not out.dtype:
+        out = call(OPS["cast"], (out,), {"dtype": dtype})
+    if copy and out is x:
+        out = call(OPS["clone"], (x,), {"order": "K"})
+    return out
+
+
+def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The tensor in another dtype, on another device, or like another tensor; itself when nothing changes.
+
+    ``x.to(dtype)``, ``x.to(device, dtype=None)``, ``x.to(other)``, each also with ``non_blocking`` and ``copy``.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([1.7]).to(fb.int64)
+    tensor([1])
+    """
+    where, dtype, copy = parse_to("to", args, kwargs)
+    return convert(self, where, dtype, copy)
+
+
+def parse_to(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Device | None, DType | None, bool]:
+    """(device, dtype, copy) from the arguments of a call of ``to``; TypeError says what does not fit."""
+    rest, known = list(args), dict(kwargs)
+    where, dtype = known.pop("device", None), known.pop("dtype", None)
+    other = known.pop("other", None)
+    if rest and isinstance(rest[0], Tensor):
+        other = rest.pop(0)
+    elif rest and _names_device(rest[0]):
+        where = rest.pop(0)
+        if rest and (rest[0] is None or _names_dtype(rest[0])):
+            dtype = rest.pop(0)
+    elif rest and _names_dtype(rest[0]):
+        dtype = rest.pop(0)
+    elif rest and rest[0] is None:
+        rest.pop(0)
+        if rest and _names_dtype(rest[0]):
+            dtype = rest.pop(0)
+    if other is not None:
+        where, dtype = other.device, other.dtype
+    names = ("non_blocking", "copy")
+    flags = dict(zip(names, rest, strict=False)) | {n: known.pop(n) for n in names if n in known}
+    known.pop("memory_format", None)
+    if known or len(rest) > len(names) or any(not isinstance(v, bool) for v in flags.values()):
+        raise TypeError(
+            f"{name}: expects a dtype, a device and a dtype, or a tensor, and the flags non_blocking and copy; "
+            f"got {', '.join([*map(repr, args), *(f'{k}={v!r}' for k, v in kwargs.items())])}"
+        )
+    return None if where is None else Device(where), None if dtype is None else as_dtype(dtype), flags.get("copy", False)
+
+
+def _names_device(value: Any) -> bool:
+    return isinstance(value, (Device, str))
+
+
+def _names_dtype(value: Any) -> bool:
+    return isinstance(value, DType) or value in _PYTHON_TYPES
+
+
+def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The name of the tensor's type, as ``"flambeau.FloatTensor"``; with ``dtype``, the tensor in that dtype."""
+    if dtype is None:
+        return f"flambeau.{_TYPE_NAMES[self.dtype]}Tensor"
+    if isinstance(dtype, str) and dtype.endswith("Tensor"):
+        stem = dtype.rpartition(".")[2].removesuffix("Tensor")
+        found = next((d for d, n in _TYPE_NAMES.items() if n == stem), None)
+        if found is None:
+            raise TypeError(f"type: unknown type {dtype!r}; known: {', '.join(n + 'Tensor' for n in _TYPE_NAMES.values())}")
+        return convert(self, None, found)
+    return convert(self, None, as_dtype(dtype))
+
+
+_TYPE_NAMES: Final = {
+    dt.float32: "Float", dt.float64: "Double", dt.float16: "Half", dt.bfloat16: "BFloat16", dt.int64: "Long", dt.int32: "Int",
+    dt.int16: "Short", dt.int8: "Char", dt.uint8: "Byte", dt.uint16: "UInt16", dt.uint32: "UInt32", dt.uint64: "UInt64",
+    dt.bool_: "Bool", dt.complex64: "ComplexFloat", dt.complex128: "ComplexDouble",
+}  # fmt: skip
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor in the dtype of ``other``."""
+    return convert(self, None, other.dtype)
+
+
+def cpu(self: Tensor) -> Tensor:
+    """The tensor in host memory; itself when it is there."""
+    return convert(self, Device("cpu"), None)
+
+
+def _converter(name: str, dtype: DType) -> Callable[..., Tensor]:
+    def method(self: Tensor) -> Tensor:
+        return convert(self, None, dtype)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"The tensor as {dtype.name}; itself when it is that already."
+    return method
+
+
+_BY_NAME: Final = {
+    "float": dt.float32, "double": dt.float64, "half": dt.float16, "bfloat16": dt.bfloat16, "int": dt.int32, "long": dt.int64,
+    "short": dt.int16, "char": dt.int8, "byte": dt.uint8, "bool": dt.bool_, "cfloat": dt.complex64, "cdouble": dt.complex128,
+}  # fmt: skip
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the dtype is a real floating one."""
+    return input.is_floating_point()
+
+
+def is_complex(input: Tensor) -> bool:
+    """Whether the dtype is complex."""
+    return input.is_complex()
+
+
+def numel(input: Tensor) -> int:
+    """The number of elements."""
+    return input.numel()
+
+
+def result_type(tensor1: Any, tensor2: Any) -> DType:
+    """The dtype that an arithmetic op on two tensors or numbers computes in.
+
+    >>> import flambeau as fb
+    >>> fb.result_type(fb.tensor([1], dtype=fb.int32), 1.5)
+    flambeau.float32
+    """
+    from flambeau.core.dispatch import compute_dtype
+
+    return compute_dtype(OPS["add"], (tensor1, tensor2))
+
+
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy in memory of its own, with the same strides where they are dense; differentiable."""
+    found: Tensor = call(OPS["clone"], (input,), {"order": "K"})
+    return contiguous(found) if memory_format is not None and "contiguous" in str(memory_format) else found
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "is_floating_point": is_floating_point, "is_complex": is_complex, "numel": numel, "result_type": result_type, "clone": clone,
+}  # fmt: skip
+METHODS: Final[dict[str, Any]] = {
+    "to": to, "type": type_, "type_as": type_as, "cpu": cpu, "clone": clone,
+    **{name: _converter(name, dtype) for name, dtype in _BY_NAME.items()},
+}  # fmt: skip

@@ -1,0 +1,26 @@
+"""Moving a tensor's values to another device: within one backend, or by way of host memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.core.device import device
+from flambeau.core.dispatch import key_for, tensor_of
+
+
+def move(x: Any, target: device) -> Any:
+    """A copy of a plain tensor on ``target``, contiguous and without history.
+
+    A backend that copies between its own devices does so (:meth:`Backend.move`); everything else goes
+    through host memory. A target without data takes the shape alone.
+    """
+    source, goal = x._key, key_for(target, x._key.dtype)
+    if goal.backend.has("no_data"):
+        return tensor_of(goal.backend.empty(tuple(x._array.shape), goal.dtype, target.index), goal)
+    if goal.backend is source.backend:
+        moved = goal.backend.move(x._array, target.index)
+        if moved is not None:
+            return tensor_of(moved, goal)
+    host = source.backend.to_host(x._array)
+    source.backend.check(source.device.index)
+    return tensor_of(goal.backend.from_host(host, goal.dtype, target.index), goal)
