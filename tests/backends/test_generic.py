@@ -12,8 +12,7 @@ from flambeau.backends.base import Backend, Kernel
 from flambeau.backends.cpu.backend import CpuBackend
 from flambeau.backends.generic import generic_table, host_scalar, with_out
 from flambeau.core import dtype as dt
-
-from .flat import FlatBackend
+from tests.backends.flat import FlatBackend
 
 VIEWS = {"basic_index", "permute", "view", "expand", "as_strided", "diagonal", "unfold", "view_dtype", "view_as_real",
          "view_as_complex"}  # fmt: skip

@@ -17,8 +17,7 @@ from flambeau.backends.base import OutOfMemoryError
 from flambeau.backends.strided import StridedArray, partly_overlaps, shares_memory
 from flambeau.core import config
 from flambeau.core import dtype as dt
-
-from .flat import FlatBackend, on_views, seen
+from tests.backends.flat import FlatBackend, on_views, seen
 
 
 @pytest.fixture

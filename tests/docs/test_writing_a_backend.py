@@ -1,0 +1,52 @@
+"""The guide's code, run: its package is whole and right, and its example prints what the page says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambeau.backends.base import MINIMUM
+from flambeau.backends.cpu.backend import CpuBackend
+from tests.docs.guide import blocks, write_files
+from tests.plugins.minimum import check_minimum
+
+PAGE = "writing-a-backend.md"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("guide")
+    write_files(PAGE, folder)
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+    sys.modules.pop("flambeau_toy", None)
+
+
+@pytest.fixture(scope="module")
+def backend(package: Path) -> Any:
+    import flambeau_toy
+
+    return flambeau_toy.flambeau_backends()
+
+
+def test_it_has_the_minimum_and_nothing_else(backend: Any) -> None:
+    assert set(backend.kernels.names()) - set(backend.kernels.parent.names()) == set(MINIMUM)
+
+
+@pytest.mark.parametrize("name", MINIMUM)
+def test_its_kernels_are_right(backend: Any, name: str) -> None:
+    check_minimum(name, backend, CpuBackend())
+
+
+def test_its_example_prints_what_the_page_says(package: Path, run_python: Callable[..., Any]) -> None:
+    (_, program), (_, expected) = blocks(PAGE, "run")[0], blocks(PAGE, "output")[0]
+    ran = run_python(
+        "-c", f"import sys; sys.path.insert(0, {str(package)!r})\n{program}", FLAMBEAU_PLUGINS="toy=flambeau_toy"
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == expected
