@@ -1,0 +1,320 @@
+"""Modules and parameters in lists, dicts and sequences."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, TypeVar
+
+from flambeau.nn.module import Module
+from flambeau.nn.parameter import Parameter
+
+S = TypeVar("S", bound="_Numbered")
+
+
+class _Numbered(Module):
+    """Children under the names "0", "1", ..."""
+
+    def _position(self, i: Any) -> int:
+        n = len(self)
+        found = operator.index(i)
+        if not -n <= found < n:
+            raise IndexError(f"{type(self).__name__}: index {found} is out of range for {n} modules")
+        return found % n if n else 0
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())  # type: ignore[arg-type]
+
+    def __dir__(self) -> list[str]:
+        return [k for k in super().__dir__() if not k.isdigit()]
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return type(self)(*self._arguments(list(self._modules.values())[i]))
+        return list(self._modules.values())[self._position(i)]
+
+    def __setitem__(self, i: Any, module: Module) -> None:
+        setattr(self, list(self._modules)[self._position(i)], module)
+
+    def __delitem__(self, i: Any) -> None:
+        names = list(self._modules)
+        for name in names[i] if isinstance(i, slice) else [names[self._position(i)]]:
+            del self._modules[name]
+        self._renumber(list(self._modules.values()))
+
+    def _renumber(self, modules: list[Any]) -> None:
+        self._modules.clear()
+        self._modules.update((str(i), m) for i, m in enumerate(modules))
+
+    def _arguments(self, modules: list[Any]) -> tuple[Any, ...]:
+        """What the constructor takes for these children."""
+        return (modules,)
+
+    def append(self: S, module: Module) -> S:
+        """Add a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def insert(self: S, index: int, module: Module) -> S:
+        """Add a module before ``index``."""
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+        modules = list(self._modules.values())
+        modules.insert(index, module)
+        self._renumber(modules)
+        return self
+
+    def extend(self: S, modules: Iterable[Module]) -> S:
+        """Add modules at the end."""
+        for m in list(modules):
+            self.append(m)
+        return self
+
+    def pop(self, key: int) -> Module:
+        """Remove a module and return it."""
+        found: Module = self[key]
+        del self[key]
+        return found
+
+
+class Sequential(_Numbered):
+    """Modules that take one another's results, in order; from modules or from an ordered dict of them.
+
+    >>> import flambeau as fb
+    >>> fb.nn.Sequential(fb.nn.Linear(2, 3), fb.nn.ReLU())
+    Sequential(
+      (0): Linear(in_features=2, out_features=3, bias=True)
+      (1): ReLU()
+    )
+    """
+
+    def __init__(self, *args: Any):
+        super().__init__()
+        named = args[0].items() if len(args) == 1 and isinstance(args[0], Mapping) else ((str(i), m) for i, m in enumerate(args))
+        for name, module in named:
+            self.add_module(name, module)
+
+    def forward(self, input: Any) -> Any:
+        """The result of the last module."""
+        for module in self._modules.values():
+            input = module(input)  # type: ignore[misc]
+        return input
+
+    def _arguments(self, modules: list[Any]) -> tuple[Any, ...]:
+        return ({n: m for n, m in self._modules.items() if any(m is x for x in modules)},)
+
+    def _renumber(self, modules: list[Any]) -> None:
+        if all(n.isdigit() for n in self._modules):
+            super()._renumber(modules)
+
+    def __add__(self, other: Any) -> Sequential:
+        if not isinstance(other, Sequential):
+            return NotImplemented
+        return Sequential(*chain(self, other))
+
+    def __iadd__(self, other: Any) -> Sequential:
+        if not isinstance(other, Sequential):
+            return NotImplemented
+        return self.extend(other)
+
+    def __mul__(self, times: int) -> Sequential:
+        return Sequential(*(m for _ in range(times) for m in self))
+
+    __rmul__ = __mul__
+
+
+class ModuleList(_Numbered):
+    """A list of modules, all of which are registered."""
+
+    def __init__(self, modules: Iterable[Module] | None = None):
+        super().__init__()
+        self.extend(modules or ())
+
+    def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
+        return self.extend(modules)
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList(chain(self, other))
+
+
+class ModuleDict(Module):
+    """A dict of modules, all of which are registered."""
+
+    def __init__(self, modules: Any = None):
+        super().__init__()
+        if modules is not None:
+            self.update(modules)
+
+    def __getitem__(self, key: str) -> Module:
+        found = self._modules[key]
+        assert found is not None
+        return found
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self.add_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        del self._modules[key]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._modules
+
+    def clear(self) -> None:
+        """Remove every module."""
+        self._modules.clear()
+
+    def pop(self, key: str) -> Module:
+        """Remove a module and return it."""
+        found = self[key]
+        del self[key]
+        return found
+
+    def keys(self) -> Iterable[str]:
+        return self._modules.keys()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        return self._modules.items()
+
+    def values(self) -> Iterable[Any]:
+        return self._modules.values()
+
+    def update(self, modules: Any) -> None:
+        """Add modules from a mapping or from (name, module) pairs."""
+        for key, module in modules.items() if hasattr(modules, "items") else modules:
+            self[key] = module
+
+
+def _as_parameter(value: Any) -> Any:
+    """Tensors become parameters, as in torch; anything else stays what it is."""
+    from flambeau.core.tensor import Tensor
+
+    return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
+
+
+class ParameterList(Module):
+    """A list of parameters, all of which are registered; other values are kept as they are."""
+
+    def __init__(self, values: Iterable[Any] | None = None):
+        super().__init__()
+        self._size = 0
+        self.extend(values or ())
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return ParameterList(self[j] for j in range(*i.indices(len(self))))
+        return getattr(self, self._name(i))
+
+    def __setitem__(self, i: int, value: Any) -> None:
+        setattr(self, self._name(i), _as_parameter(value))
+
+    def _name(self, i: int) -> str:
+        n = len(self)
+        if not -n <= i < n:
+            raise IndexError(f"ParameterList: index {i} is out of range for {n} values")
+        return str(i % n)
+
+    def append(self, value: Any) -> ParameterList:
+        """Add a value at the end."""
+        setattr(self, str(self._size), _as_parameter(value))
+        self._size += 1
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Add values at the end."""
+        for v in list(values):
+            self.append(v)
+        return self
+
+    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
+        return self.extend(values)
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"({i}): {_described(v)}" for i, v in enumerate(self))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("ParameterList should not be called.")
+
+
+class ParameterDict(Module):
+    """A dict of parameters, all of which are registered; other values are kept as they are."""
+
+    def __init__(self, parameters: Any = None):
+        super().__init__()
+        self._names: dict[str, None] = {}
+        if parameters is not None:
+            self.update(parameters)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._names:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        setattr(self, key, _as_parameter(value))
+        self._names[key] = None
+
+    def __delitem__(self, key: str) -> None:
+        del self._names[key]
+        delattr(self, key)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._names
+
+    def keys(self) -> Iterable[str]:
+        return self._names.keys()
+
+    def values(self) -> Iterable[Any]:
+        return [self[k] for k in self._names]
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        return [(k, self[k]) for k in self._names]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value under ``key``, or ``default``."""
+        return self[key] if key in self else default
+
+    def pop(self, key: str) -> Any:
+        """Remove a value and return it."""
+        found = self[key]
+        del self[key]
+        return found
+
+    def update(self, parameters: Any) -> None:
+        """Add values from a mapping or from (name, value) pairs."""
+        for key, value in parameters.items() if hasattr(parameters, "items") else parameters:
+            self[key] = value
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"({k}): {_described(v)}" for k, v in self.items())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("ParameterDict should not be called.")
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Parameter):
+        return f"Object of type: {type(value).__name__}"
+    size = "x".join(str(s) for s in value.shape)
+    return f"Parameter containing: [{value.dtype} of size {size}]"

@@ -1,0 +1,153 @@
+"""Linear layers and changes of shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau.core.creation import empty
+from flambeau.core.tensor import Tensor
+from flambeau.nn import functional as F
+from flambeau.nn import init
+from flambeau.nn.module import Module
+from flambeau.nn.parameter import Parameter, UninitializedParameter, is_lazy
+
+
+class Identity(Module):
+    """The input as it is; takes and ignores any arguments."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__()
+
+    def forward(self, input: Any) -> Any:
+        """``input``."""
+        return input
+
+
+class Linear(Module):
+    """input weightᵀ + bias: (..., in_features) to (..., out_features).
+
+    ``weight`` is (out_features, in_features); both start even in ±1 / sqrt(in_features).
+
+    >>> import flambeau as fb
+    >>> fb.nn.Linear(3, 2)(fb.ones(4, 3)).shape
+    flambeau.Size([4, 2])
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """New random values."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in_features) to (..., out_features)."""
+        parameters = self._parameters
+        result: Tensor = F.linear(input, parameters["weight"], parameters["bias"])
+        return result
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class LazyLinear(Linear):
+    """Linear whose in_features are those of its first input; then it becomes a Linear."""
+
+    def __init__(self, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
+        super().__init__(0, 0, False)
+        self.out_features = out_features
+        self._wants_bias = bias
+        self.weight = UninitializedParameter(empty(0, device=device, dtype=dtype))
+        if bias:
+            self.bias = UninitializedParameter(empty(0, device=device, dtype=dtype))
+
+    def reset_parameters(self) -> None:
+        """New random values, once the shapes are known."""
+        if self.in_features:
+            super().reset_parameters()
+
+    def __call__(self, input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if is_lazy(self.weight):
+            self._materialise(input.shape[-1])
+        return super().__call__(input, *args, **kwargs)
+
+    def _materialise(self, in_features: int) -> None:
+        self.in_features = in_features
+        self.weight.materialize((self.out_features, in_features))  # type: ignore[attr-defined]
+        if self.bias is not None:
+            self.bias.materialize((self.out_features,))  # type: ignore[attr-defined]
+        self.reset_parameters()
+        self.__class__ = Linear  # type: ignore[assignment]
+
+
+class Bilinear(Module):
+    """input1ᵀ weight[o] input2 + bias[o]: (..., in1_features) and (..., in2_features) to (..., out_features)."""
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ):
+        super().__init__()
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        self.weight = Parameter(empty(out_features, in1_features, in2_features, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """New random values."""
+        bound = 1 / math.sqrt(self.in1_features)
+        for p in self.parameters():
+            init.uniform_(p, -bound, bound)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        """(..., out_features)."""
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
+            f"out_features={self.out_features}, bias={self.bias is not None}"
+        )
+
+
+class Flatten(Module):
+    """The axes from ``start_dim`` to ``end_dim`` made one."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same elements in fewer axes."""
+        return input.flatten(self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """One axis made several."""
+
+    def __init__(self, dim: int, unflattened_size: Any):
+        super().__init__()
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same elements in more axes."""
+        return input.unflatten(self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
