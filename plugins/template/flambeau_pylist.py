@@ -52,12 +52,12 @@ def flambeau_backends() -> PylistBackend:
     return PylistBackend()
 
 
-def items(x: StridedArray) -> memoryview:
+def items(x: StridedArray) -> Any:
     """The elements of a contiguous array, in the device's memory."""
     return x.buffer.memory.cast(CODES[x.dtype])[x.offset : x.offset + x.size]
 
 
-def rows(x: StridedArray) -> list[list[Any]]:
+def rows(x: StridedArray) -> Any:
     """A contiguous array of two or three axes as nested lists."""
     return items(x).cast("B").cast(CODES[x.dtype], x.shape).tolist() if x.size else [[] for _ in range(x.shape[0])]
 
