@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from flambeau.backends.base import KernelTable
-from flambeau.backends.cpu import threads
+from flambeau.backends.cpu.pieces import LARGE, along_axis, in_pieces
 from flambeau.backends.xp import nn as xp_nn
 from flambeau.core import dtype as dt
 
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
-_PIECE: Final = 1 << 16  # elements that are treated at a time
-_LARGE: Final = 1 << 17  # elements from which pieces pay
-
-
 def bind(table: KernelTable) -> None:
     xp_nn.bind(table, np)
     for name in ("softmax", "log_softmax", "softmax_grad", "log_softmax_grad"):
-        table.register(name, partial(_along_axis, getattr(xp_nn, name)), dt.FLOATS)
+        table.register(name, partial(along_axis, getattr(xp_nn, name)), dt.FLOATS)
     for name in ("layer_norm", "rms_norm"):
         table.register(name, partial(_over_rows, getattr(xp_nn, name)), dt.FLOATS)
     for name in ("layer_norm_grad", "rms_norm_grad"):
@@ -33,36 +29,9 @@ def bind(table: KernelTable) -> None:
     table.register("batch_norm_sums", batch_norm_sums, dt.FLOATS)
 
 
-def _in_pieces(work: Callable[[slice], Any], length: int, row: int) -> None:
-    """``work`` on slices of ``range(length)`` of about ``_PIECE`` elements, ``row`` elements each, over the threads."""
-    step = max(1, _PIECE // max(row, 1))
-
-    def some(part: slice) -> None:
-        for start in range(part.start, part.stop, step):
-            work(slice(start, min(start + step, part.stop)))
-
-    threads.run([partial(some, part) for part in threads.ranges(length, threads.num_threads())])
-
-
-def _along_axis(body: Callable[..., Array], *ins: Array, axis: int) -> Array:
-    """A kernel along one axis: the first of the others is cut into pieces."""
-    x = ins[0]
-    cut = 0 if axis else 1
-    if x.size < _LARGE or x.ndim <= cut:
-        return body(np, *ins, axis=axis)
-    out = np.empty(x.shape, ins[-1].dtype)
-
-    def work(part: slice) -> None:
-        here = (slice(None),) * cut + (part,)
-        out[here] = body(np, *[v[here] for v in ins], axis=axis)
-
-    _in_pieces(work, x.shape[cut], x.size // x.shape[cut])
-    return out
-
-
 def _over_rows(body: Callable[..., Array], x: Array, *rest: Array | None, normalized_shape: Ints, eps: float) -> Array:
     """A normalisation of the last axes: all others are cut into pieces."""
-    if x.size < _LARGE:
+    if x.size < LARGE:
         return body(np, x, *rest, normalized_shape=normalized_shape, eps=eps)
     rows = x.reshape(-1, *normalized_shape)
     out = np.empty(rows.shape, x.dtype)
@@ -70,7 +39,7 @@ def _over_rows(body: Callable[..., Array], x: Array, *rest: Array | None, normal
     def work(part: slice) -> None:
         out[part] = body(np, rows[part], *rest, normalized_shape=normalized_shape, eps=eps)
 
-    _in_pieces(work, len(rows), prod(normalized_shape))
+    in_pieces(work, len(rows), prod(normalized_shape))
     return out.reshape(x.shape)
 
 
@@ -79,7 +48,7 @@ def _over_rows_with_sums(
 ) -> tuple[Array, ...]:
     """The gradient of such a normalisation: the first result by pieces, the others added up over them."""
     options: dict[str, Any] = dict(normalized_shape=normalized_shape, eps=eps)
-    if x.size < _LARGE or x.dtype.itemsize < 4:
+    if x.size < LARGE or x.dtype.itemsize < 4:
         return body(np, grad, x, weight, **options)
     rows, grads = (v.reshape(-1, *normalized_shape) for v in (x, grad))
     out = np.empty(rows.shape, x.dtype)
@@ -89,7 +58,7 @@ def _over_rows_with_sums(
         out[part], *found = body(np, grads[part], rows[part], weight, **options)
         sums[part.start] = tuple(found)
 
-    _in_pieces(work, len(rows), prod(normalized_shape))
+    in_pieces(work, len(rows), prod(normalized_shape))
     ordered = [sums[start] for start in sorted(sums)]
     return out.reshape(x.shape), *(np.add.reduce(np.stack(v)) for v in zip(*ordered, strict=True))
 
@@ -98,7 +67,7 @@ def batch_norm(
     x: Array, weight: Array | None, bias: Array | None, *, eps: float
 ) -> tuple[Array, Array, Array]:
     """The shared body on some channels at a time, which have nothing to do with each other."""
-    if x.size < _LARGE:
+    if x.size < LARGE:
         return xp_nn.batch_norm(np, x, weight, bias, eps=eps)
     out, mean, var = np.empty(x.shape, x.dtype), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
 
@@ -106,18 +75,18 @@ def batch_norm(
         w, b = (None if v is None else v[part] for v in (weight, bias))
         out[:, part], mean[part], var[part] = xp_nn.batch_norm(np, x[:, part], w, b, eps=eps)
 
-    _in_pieces(work, x.shape[1], x.size // x.shape[1])
+    in_pieces(work, x.shape[1], x.size // x.shape[1])
     return out, mean, var
 
 
 def batch_norm_sums(grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     """The shared body on some channels at a time."""
-    if x.size < _LARGE:
+    if x.size < LARGE:
         return xp_nn.batch_norm_sums(np, grad, x, mean)
     total, dot = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
 
     def work(part: slice) -> None:
         total[part], dot[part] = xp_nn.batch_norm_sums(np, grad[:, part], x[:, part], mean[part])
 
-    _in_pieces(work, x.shape[1], x.size // x.shape[1])
+    in_pieces(work, x.shape[1], x.size // x.shape[1])
     return total, dot

@@ -1,59 +1,110 @@
-"""Reductions on numpy: ``ufunc.reduce`` without numpy's Python layer, float16 and bfloat16 in float32."""
+"""Reductions on numpy: ``ufunc.reduce`` without numpy's Python layer, large ones over the threads.
+
+Threads do not change a result's bits: an axis that stays is cut, or all elements in blocks of a fixed size.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
+from flambeau.backends.cpu import threads
+from flambeau.backends.cpu.pieces import along_axis
 from flambeau.backends.xp import reduce as xp_reduce
+from flambeau.backends.xp import scan as xp_scan
+from flambeau.backends.xp import sort as xp_sort
 from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
 
 Array = np.ndarray[Any, Any]
 Axes = tuple[int, ...] | None
 
-_WIDE: Final = (dt.int64, dt.uint64, dt.float32, dt.float64, dt.complex64, dt.complex128)
-_NARROW: Final = (dt.uint8, dt.int8, dt.uint16, dt.int16, dt.uint32, dt.int32)
+_LARGE: Final = 1 << 20  # elements
+_BLOCK: Final = 1 << 18
 
 
 def bind(table: KernelTable) -> None:
-    xp_reduce.bind(table, np)
-    for name, ufunc in (("sum", np.add), ("prod", np.multiply)):
-        table.register(name, _plain(ufunc), _WIDE)
-        table.register(name, _typed(ufunc), (dt.bool_, *_NARROW))
-        table.register(name, _through_float32(ufunc), dt.LOW_PRECISION)
+    for module in (xp_reduce, xp_scan, xp_sort):
+        module.bind(table, np)
+    for dtype in dt.ALL:
+        table.register("sum", _reduction(np.add, dtype), (dtype,))
+        table.register("prod", _reduction(np.multiply, dtype), (dtype,))
     for name, ufunc in (("max", np.maximum), ("min", np.minimum)):
-        table.register(name, _plain(ufunc), dt.BOOLS + dt.REALS)
+        table.register(name, _bare(ufunc), dt.BOOLS + dt.REALS)
     for name, ufunc in (("any", np.logical_or), ("all", np.logical_and)):
-        table.register(name, _plain(ufunc), dt.BOOLS + dt.REALS + dt.COMPLEXES)
+        table.register(name, _bare(ufunc), dt.ALL)
+    for name in ("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "affine_scan"):
+        _cut(table, name, getattr(xp_scan, name))
+    for name in ("argsort", "sort", "topk"):
+        _cut(table, name, getattr(xp_sort, name))
 
 
-def _plain(ufunc: np.ufunc) -> Kernel:
-    """The bare reduction; ``out=...`` makes 0-d results arrays at no cost."""
+def _cut(table: KernelTable, name: str, body: Kernel) -> None:
+    """Replace a kernel along one axis by itself in pieces, for the dtypes it serves."""
+    served = [d for d in dt.ALL if table.own(name, d) is not None]
+    table.register(name, partial(along_axis, body), served)
+
+
+def _reduction(ufunc: np.ufunc, dtype: DType) -> Kernel:
+    if dtype in dt.LOW_PRECISION:
+        return _through_float32(ufunc)
+    if dtype.category == dt.BOOL or dtype.category == dt.INTEGER and dtype.itemsize < 8:
+        return _bare(ufunc, dtype.numpy)
+    return _bare(ufunc)
+
+
+def _bare(ufunc: np.ufunc, dtype: np.dtype[Any] | None = None) -> Kernel:
+    """The bare reduction, in ``dtype`` where numpy would choose a wider one. ``out=...`` makes a 0-d array for free."""
     native = ufunc.reduce
 
     def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-        return native(x, axis=axis, keepdims=keepdims, out=...)
+        if x.size < _LARGE:
+            return native(x, axis=axis, keepdims=keepdims, out=...)  # type: ignore[no-any-return]
+        return _large(partial(native, dtype=dtype), x, axis, keepdims)
 
-    return kernel
+    def typed(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+        return native(x, axis=axis, dtype=dtype, keepdims=keepdims, out=...)  # type: ignore[no-any-return]
 
-
-def _typed(ufunc: np.ufunc) -> Kernel:
-    """In the operand's own dtype, where numpy would take a wider one."""
-    native = ufunc.reduce
-
-    def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-        return native(x, axis=axis, dtype=x.dtype, keepdims=keepdims, out=...)
-
-    return kernel
+    return kernel if dtype is None else typed
 
 
 def _through_float32(ufunc: np.ufunc) -> Kernel:
     """Accumulated in float32 and rounded once."""
-    native = ufunc.reduce
+    native = partial(ufunc.reduce, dtype=np.float32)
 
     def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-        return native(x, axis=axis, dtype=np.float32, keepdims=keepdims, out=...).astype(x.dtype)
+        found = native(x, axis=axis, keepdims=keepdims, out=...) if x.size < _LARGE else _large(native, x, axis, keepdims)
+        return found.astype(x.dtype)
 
     return kernel
+
+
+def _large(native: Kernel, x: Array, axis: Axes, keepdims: bool) -> Array:
+    """``native`` over the threads, where the operand can be cut."""
+    stays = () if axis is None else tuple(i for i in range(x.ndim) if i not in axis and x.shape[i] > 1)
+    if stays:
+        return _cut_along(native, x, axis, keepdims, max(stays, key=lambda i: (x.shape[i] >= 8, -i)))
+    if not x.flags.forc:
+        return native(x, axis=axis, keepdims=keepdims, out=...)  # type: ignore[no-any-return]
+    flat = x.reshape(-1, order="A")
+    blocks = [flat[i : i + _BLOCK] for i in range(0, flat.size, _BLOCK)]
+
+    def some(part: slice) -> list[Array]:
+        return [native(b, axis=None) for b in blocks[part]]
+
+    found = threads.run([partial(some, part) for part in threads.ranges(len(blocks), threads.num_threads())])
+    total: Array = native(np.array([v for part in found for v in part]), axis=None, out=...)
+    return total.reshape((1,) * x.ndim) if keepdims else total
+
+
+def _cut_along(native: Kernel, x: Array, axis: Axes, keepdims: bool, cut: int) -> Array:
+    def some(part: slice) -> Array:
+        found: Array = native(x[(slice(None),) * cut + (part,)], axis=axis, keepdims=True)
+        return found
+
+    parts = [partial(some, part) for part in threads.ranges(x.shape[cut], threads.num_threads())]
+    total = np.concatenate(threads.run(parts), cut)
+    return total if keepdims else total.squeeze(axis)

@@ -1,7 +1,8 @@
-"""Reductions, scans and sorting. ``axis`` is None or a tuple for reductions, an int for the others."""
+"""Reductions. ``axis`` is None or a tuple of axes; float16 and bfloat16 are computed in float32 and rounded once."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from flambeau.backends.base import KernelTable
@@ -11,6 +12,7 @@ from flambeau.core import dtype as dt
 bodies = Bodies()
 Axes = tuple[int, ...] | None
 
+_INEXACT: Final = dt.FLOATS + dt.COMPLEXES
 _ORDERED: Final = dt.BOOLS + dt.REALS
 
 
@@ -18,25 +20,84 @@ def bind(table: KernelTable, xp: Any) -> None:
     bodies.bind(table, xp)
 
 
-def wide(xp: Any, x: Array) -> Array:
-    """Low precision as float32, anything else as it is."""
-    return x.astype("f4") if x.itemsize == 2 and x.dtype.kind in "fV" else x
-
-
 def is_low(x: Array) -> bool:
     """Whether ``x`` is float16 or bfloat16 (which numpy files under 'V')."""
     return x.itemsize == 2 and x.dtype.kind in "fV"
 
 
-# -- reductions ------------------------------------------------------------------------------------
-@bodies.kernel("any")
-def any(xp: Any, x: Array, *, axis: Axes, keepdims: bool) -> Array:
-    return xp.logical_or.reduce(x, axis, xp.bool_, None, keepdims)
+def wide(xp: Any, x: Array) -> Array:
+    """Low precision as float32, anything else as it is."""
+    return x.astype("f4") if is_low(x) else x
 
 
-@bodies.kernel("all")
-def all(xp: Any, x: Array, *, axis: Axes, keepdims: bool) -> Array:
-    return xp.logical_and.reduce(x, axis, xp.bool_, None, keepdims)
+def rounded(result: Array, like: Array) -> Array:
+    """``result`` in the real dtype of ``like``'s kind: back from float32 for low precision."""
+    return result.astype(like.dtype) if is_low(like) else result
+
+
+def count(shape: tuple[int, ...], axis: Axes) -> int:
+    """How many elements each result is made of."""
+    return math.prod(shape if axis is None else [shape[a] for a in axis])
+
+
+def _sum(xp: Any, x: Array, axis: Axes, keepdims: bool) -> Array:
+    """The sum as an array, also of no dimensions."""
+    return xp.asarray(xp.add.reduce(x, axis=axis, keepdims=keepdims))
+
+
+@bodies.kernel("mean", _INEXACT)
+def mean(xp: Any, x: Array, *, axis: Axes, keepdims: bool) -> Array:
+    total = _sum(xp, wide(xp, x), axis, keepdims)
+    total /= count(x.shape, axis)
+    return rounded(total, x)
+
+
+@bodies.kernel("var", _INEXACT)
+def var(xp: Any, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array:
+    """The mean squared distance from the mean, ``correction`` fewer elements counted; complex: of the distance."""
+    values = wide(xp, x)
+    size = count(x.shape, axis)
+    centre = _sum(xp, values, axis, True)
+    centre /= size
+    squares = xp.subtract(values, centre)
+    squares = squares.real**2 + squares.imag**2 if squares.dtype.kind == "c" else xp.multiply(squares, squares)
+    total = _sum(xp, squares, axis, keepdims)
+    total /= max(size - correction, 0)
+    return rounded(total, x)
+
+
+@bodies.kernel("std", _INEXACT)
+def std(xp: Any, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array:
+    return rounded(xp.sqrt(var(xp, wide(xp, x), axis=axis, correction=correction, keepdims=keepdims)), x)
+
+
+@bodies.kernel("vector_norm", _INEXACT)
+def vector_norm(xp: Any, x: Array, *, ord: float, axis: Axes, keepdims: bool) -> Array:
+    """(sum of abs(x)**ord)**(1/ord), with the limits at 0 (how many are not zero) and at both infinities."""
+    size = xp.absolute(wide(xp, x))
+    if math.isinf(ord) and (ord < 0 or count(x.shape, axis)):
+        extreme = xp.maximum if ord > 0 else xp.minimum
+        return rounded(xp.asarray(extreme.reduce(size, axis=axis, keepdims=keepdims)), x)
+    if ord == 0:
+        return rounded(_sum(xp, (size != 0).astype(size.dtype), axis, keepdims), x)
+    if ord == 2:
+        return rounded(xp.sqrt(_sum(xp, size * size, axis, keepdims)), x)
+    if ord == 1 or math.isinf(ord):
+        return rounded(_sum(xp, size, axis, keepdims), x)
+    return rounded(_sum(xp, size**ord, axis, keepdims) ** (1.0 / ord), x)
+
+
+@bodies.kernel("logsumexp", dt.FLOATS)
+def logsumexp(xp: Any, x: Array, *, axis: Axes, keepdims: bool) -> Array:
+    """log(sum(exp(x))) without overflow; -inf for no elements."""
+    values = wide(xp, x)
+    if count(x.shape, axis) == 0:
+        return rounded(xp.log(_sum(xp, values, axis, keepdims)), x)
+    largest = xp.asarray(xp.maximum.reduce(values, axis=axis, keepdims=True))
+    largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
+    shifted = xp.asarray(xp.subtract(values, largest))
+    total = xp.log(_sum(xp, xp.exp(shifted), axis, keepdims))
+    return rounded(total + largest.reshape(total.shape), x)
 
 
 @bodies.kernel("argmax", _ORDERED)
@@ -54,16 +115,3 @@ def _first(xp: Any, find: Any, x: Array, axis: int, keepdims: bool) -> Array:
         return xp.zeros((), "i8")
     out = find(wide(xp, x), axis=axis)
     return xp.expand_dims(out, axis) if keepdims else out
-
-
-# -- sorting ---------------------------------------------------------------------------------------
-@bodies.kernel("argsort", _ORDERED)
-def argsort(xp: Any, x: Array, *, axis: int, descending: bool) -> Array:
-    """Stable both ways: a descending order is the ascending one of the reversed array, read backwards."""
-    if x.ndim == 0:
-        return xp.zeros((), "i8")
-    x = wide(xp, x)
-    if not descending:
-        return xp.argsort(x, axis=axis, kind="stable")
-    found = xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis)
-    return x.shape[axis] - 1 - found

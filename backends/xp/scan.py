@@ -1,0 +1,81 @@
+"""Scans along one axis: running sums, products, extremes and recurrences."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flambeau.backends.base import KernelTable
+from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp.reduce import is_low, rounded, wide
+from flambeau.core import dtype as dt
+
+bodies = Bodies()
+
+_NUMBERS: Final = dt.REALS + dt.COMPLEXES
+#: Steps from which a short recurrence is better done by doubling than step by step.
+_LONG: Final = 512
+
+
+def bind(table: KernelTable, xp: Any) -> None:
+    bodies.bind(table, xp)
+
+
+def _accumulate(ufunc: Any, x: Array, axis: int) -> Array:
+    """In the operand's own dtype, low precision in float32."""
+    if x.ndim == 0:
+        return x.copy()
+    return rounded(ufunc.accumulate(x, axis=axis, dtype="f4" if is_low(x) else x.dtype), x)
+
+
+@bodies.kernel("cumsum", _NUMBERS)
+def cumsum(xp: Any, x: Array, *, axis: int) -> Array:
+    return _accumulate(xp.add, x, axis)
+
+
+@bodies.kernel("cumprod", _NUMBERS)
+def cumprod(xp: Any, x: Array, *, axis: int) -> Array:
+    return _accumulate(xp.multiply, x, axis)
+
+
+@bodies.kernel("logcumsumexp", dt.FLOATS)
+def logcumsumexp(xp: Any, x: Array, *, axis: int) -> Array:
+    return _accumulate(xp.logaddexp, x, axis)
+
+
+@bodies.kernel("cummax", dt.BOOLS + dt.REALS)
+def cummax(xp: Any, x: Array, *, axis: int) -> tuple[Array, Array]:
+    return _running(xp, xp.maximum, x, axis)
+
+
+@bodies.kernel("cummin", dt.BOOLS + dt.REALS)
+def cummin(xp: Any, x: Array, *, axis: int) -> tuple[Array, Array]:
+    return _running(xp, xp.minimum, x, axis)
+
+
+def _running(xp: Any, ufunc: Any, x: Array, axis: int) -> tuple[Array, Array]:
+    """The extreme so far and the last place where it, or a nan, stands."""
+    if x.ndim == 0:
+        return x.copy(), xp.zeros((), "i8")
+    values = ufunc.accumulate(x, axis=axis)
+    place = xp.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
+    holds = (x == values) | (x != x)
+    return values, xp.maximum.accumulate(xp.where(holds, place, 0), axis=axis)
+
+
+@bodies.kernel("affine_scan", _NUMBERS)
+def affine_scan(xp: Any, a: Array, b: Array, *, axis: int) -> Array:
+    """out[t] = a[t] * out[t - 1] + b[t] along an axis, from 0 before the first."""
+    if b.ndim == 0:
+        return b.copy()
+    factor, total = (xp.moveaxis(wide(xp, v), axis, 0).copy("C") for v in (a, b))
+    steps = len(total)
+    if steps > _LONG and total.size < steps * steps:
+        by = 1
+        while by < steps:  # each element then holds the last 2 * by steps
+            total[by:] += factor[by:] * total[:-by]
+            factor[by:] = factor[by:] * factor[:-by]
+            by *= 2
+    else:
+        for t in range(1, steps):
+            total[t] += factor[t] * total[t - 1]
+    return rounded(xp.moveaxis(total, 0, axis), b)
