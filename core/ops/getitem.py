@@ -1,7 +1,7 @@
 """``x[index]`` and ``x[index] = value`` for every kind of index, as torch reads them.
 
 Ints, slices, None and Ellipsis make a view (``basic_index``). Masks become the indices of their True
-elements, and integer tensors, lists and arrays index together, broadcast: the op ``index`` on the view.
+elements, and integer tensors, lists and arrays index together, broadcast: the op ``index_get`` on the view.
 Their axes come out where they stood when they are neighbours, else in front.
 """
 
@@ -66,7 +66,7 @@ def _flattened(x: Any, indices: Sequence[Any], axis: int) -> tuple[Any, Any, tup
 
 
 @composite(
-    "index(x: Tensor, indices: Tensor[], *, axis: int = 0) -> Tensor",
+    "index_get(x: Tensor, indices: Tensor[], *, axis: int = 0) -> Tensor",
     infer=_indexed,
     dtype=storage.anything,
     kinds={"indices": "index"},

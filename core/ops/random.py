@@ -1,0 +1,194 @@
+"""Random numbers: the words of the generator, and the distributions computed from them.
+
+``random_bits`` is the primitive; :mod:`flambeau.core.random` defines its words and every sampler, so that
+bits, uniform numbers, integers and permutations are equal on every backend. Inside vmap, ``randomness=``
+says whether elements share their draws; :func:`words` reserves as many counters as that needs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau.core import creation, state
+from flambeau.core import dtype as dt
+from flambeau.core.creation import _device, _finish, _shape
+from flambeau.core.dtype import DType
+from flambeau.core.errors import DTypeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import cos, log, sin, sqrt
+from flambeau.core.random import UNIFORM_BITS, Generator, default_generator
+from flambeau.core.record import CREATE, DTypeRule, op
+
+random_bits = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
+                 infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, method=False,
+                 dtype=DTypeRule("words", lambda d: dt.uint32, accepts=(dt.uint32,), promotes=False),
+                 doc="``length`` words (uint32) of the stream of ``seed``, from block ``offset`` on.")  # fmt: skip
+
+
+# -- draws -------------------------------------------------------------------------------------------
+def words(count: int, device: Any, generator: Generator | None = None) -> Any:
+    """``count`` random words (uint32) that no other draw from the generator gets."""
+    source = default_generator if generator is None else generator
+    reserved = count
+    if state.current().levels:
+        from flambeau.core.transforms.levels import copies
+
+        reserved *= copies()
+    seed, offset = source.draw(reserved)
+    return random_bits(seed, offset, count, device)
+
+
+def _columns(bits: Any, n: int) -> tuple[Any, Any]:
+    """Words 2i and 2i + 1 for each of ``n`` elements."""
+    pairs = bits.reshape((n, 2))
+    return pairs[:, 0], pairs[:, 1]
+
+
+def uniform(shape: Sequence[int], dtype: DType, device: Any, generator: Generator | None = None) -> Any:
+    """Numbers in [0, 1) of a floating dtype, with as many random bits as stay below 1 exactly."""
+    n = math.prod(shape)
+    if dtype is dt.float64:
+        first, second = _columns(words(2 * n, device, generator), n)
+        high, low = storage.cast(first >> 5, dtype=dtype), storage.cast(second >> 6, dtype=dtype)
+        return ((high * 2.0**26 + low) * 2.0**-53).reshape(tuple(shape))
+    bits = UNIFORM_BITS[dtype.name]
+    return (storage.cast(words(n, device, generator) >> (32 - bits), dtype=dtype) * 2.0**-bits).reshape(tuple(shape))
+
+
+def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: Generator | None = None) -> Any:
+    """Normal numbers by Box and Muller, two from each pair of uniform ones; float16 and bfloat16 from float32 ones."""
+    n = math.prod(shape)
+    compute = dtype if dtype is dt.float64 else dt.float32
+    pairs = uniform((-(-n // 2), 2), compute, device, generator)
+    radius, angle = sqrt(log(1.0 - pairs[:, :1]) * -2.0), pairs[:, 1:] * (2.0 * math.pi)
+    both = storage.cat([radius * cos(angle), radius * sin(angle)], 1).reshape((2 * pairs.shape[0],))
+    found = both[:n].reshape(tuple(shape))
+    return found if dtype is compute else storage.cast(found, dtype=dtype)
+
+
+def integers(low: int, high: int, shape: Sequence[int], dtype: DType, device: Any, generator: Generator | None) -> Any:
+    """Whole numbers in [low, high): the upper half of the 128-bit product of the span and 64 random bits."""
+    n, span = math.prod(shape), high - low
+    first, second = (storage.cast(w, dtype=dt.uint64) for w in _columns(words(2 * n, device, generator), n))
+    small, large = span & 0xFFFFFFFF, span >> 32
+    middle = first * small + (second * small >> 32)
+    found = middle >> 32
+    if large:
+        found = first * large + found + (second * large + (middle & 0xFFFFFFFF) >> 32)
+    shifted = storage.cast(found, dtype=dt.int64) + low
+    return storage.cast(shifted, dtype=dtype).reshape(tuple(shape))
+
+
+def below(probability: float, shape: Sequence[int], device: Any, generator: Generator | None = None) -> Any:
+    """A mask, True with ``probability`` (a Python number): integers are compared, so it is the same everywhere."""
+    limit = math.floor(probability * 2.0**32)
+    bits = words(math.prod(shape), device, generator)
+    if limit >= 1 << 32:
+        return (bits == bits).reshape(tuple(shape))
+    return (bits < limit).reshape(tuple(shape))
+
+
+# -- constructors ------------------------------------------------------------------------------------
+def _floating(name: str, dtype: Any) -> DType:
+    chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
+    if chosen.category < dt.FLOATING:
+        raise DTypeError(f"{name}: not implemented for {chosen.name}; it makes floating point and complex numbers")
+    return chosen
+
+
+def _filled(
+    draw: Any, name: str, shape: Sequence[int], dtype: Any, device: Any, generator: Any, scale: float = 1.0
+) -> Any:
+    """A draw in any floating dtype; a complex one is made of two draws in one, times ``scale``."""
+    chosen = _floating(name, dtype)
+    if chosen.category == dt.FLOATING:
+        return draw(shape, chosen, _device(device), generator)
+    parts = draw((*shape, 2), chosen.to_real(), _device(device), generator)
+    return storage.view_as_complex(parts * scale if scale != 1.0 else parts)
+
+
+def _written(result: Any, out: Any) -> Any:
+    if out is None:
+        return result
+    from flambeau.core.autograd.inplace import write_out
+
+    return write_out(random_bits.op, out, result)
+
+
+def rand(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
+         requires_grad: bool = False, pin_memory: bool = False) -> Any:  # fmt: skip
+    """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
+
+    >>> import flambeau as fb
+    >>> g = fb.Generator().manual_seed(0)
+    >>> fb.rand(2, generator=g)
+    tensor([0.3990, 0.8805])
+    """
+    found = _filled(uniform, "rand", _shape(size, "rand"), dtype, device, generator)
+    return _finish(_written(found, out), requires_grad)
+
+
+def randn(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
+          requires_grad: bool = False, pin_memory: bool = False) -> Any:  # fmt: skip
+    """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part)."""
+    found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
+    return _finish(_written(found, out), requires_grad)
+
+
+def randint(*args: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
+            requires_grad: bool = False, **kw: Any) -> Any:  # fmt: skip
+    """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default."""
+    names = dict(
+        zip(("low", "high", "size")[3 - len(args) - len(kw) if len(args) + len(kw) < 3 else 0 :], args, strict=False)
+    )
+    given = names | kw
+    low, high, size = given.get("low", 0), given["high"], given["size"]
+    chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
+    _check_span("randint", low, high)
+    found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, _device(device), generator)
+    return _finish(_written(found, out), requires_grad)
+
+
+def _check_span(name: str, low: Any, high: Any) -> None:
+    if not low < high:
+        raise ValueError(f"{name}: expects low < high, got low={low} and high={high}")
+    if high - low > 1 << 64:
+        raise ValueError(f"{name}: high - low must be at most 2**64, got {high - low}")
+
+
+def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
+             requires_grad: bool = False, pin_memory: bool = False) -> Any:  # fmt: skip
+    """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys."""
+    if n < 0:
+        raise ValueError(f"randperm: n must not be negative, got {n}")
+    first, second = (storage.cast(w, dtype=dt.int64) for w in _columns(words(2 * n, _device(device), generator), n))
+    found = (first << 32 | second).argsort(0, stable=True)
+    if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
+        found = storage.cast(found, dtype=dt.as_dtype(dtype))
+    return _finish(_written(found, out), requires_grad)
+
+
+def rand_like(
+    input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
+    """:func:`rand` with the shape, dtype and device of ``input``."""
+    options = dict(generator=generator, dtype=dtype or input.dtype, device=device or input.device)
+    return rand(tuple(input.shape), requires_grad=requires_grad, **options)
+
+
+def randn_like(
+    input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
+    """:func:`randn` with the shape, dtype and device of ``input``."""
+    options = dict(generator=generator, dtype=dtype or input.dtype, device=device or input.device)
+    return randn(tuple(input.shape), requires_grad=requires_grad, **options)
+
+
+def randint_like(input: Any, low: int, high: int | None = None, *, generator: Any = None, dtype: Any = None,
+                 device: Any = None, requires_grad: bool = False) -> Any:  # fmt: skip
+    """:func:`randint` with the shape, dtype and device of ``input``."""
+    low, high = (0, low) if high is None else (low, high)
+    options = dict(generator=generator, dtype=dtype or input.dtype, device=device or input.device)
+    return randint(low, high, tuple(input.shape), requires_grad=requires_grad, **options)
