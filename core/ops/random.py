@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.core import creation, state
+from flambeau.core import state
 from flambeau.core import dtype as dt
 from flambeau.core.creation import _device, _finish, _shape
 from flambeau.core.dtype import DType
@@ -140,15 +140,22 @@ def randn(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None,
 def randint(*args: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
             requires_grad: bool = False, **kw: Any) -> Any:  # fmt: skip
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default."""
-    names = dict(
-        zip(("low", "high", "size")[3 - len(args) - len(kw) if len(args) + len(kw) < 3 else 0 :], args, strict=False)
-    )
-    given = names | kw
-    low, high, size = given.get("low", 0), given["high"], given["size"]
+    low, high, size = _bounds(args, kw)
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
     _check_span("randint", low, high)
     found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, _device(device), generator)
     return _finish(_written(found, out), requires_grad)
+
+
+def _bounds(args: Sequence[Any], kw: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """(low, high, size) from torch's two forms, by position or keyword."""
+    free = [n for n in (("low", "high", "size") if len(args) + len(kw) > 2 else ("high", "size")) if n not in kw]
+    given = dict(zip(free, args, strict=False)) | kw
+    if len(args) > len(free) or not {"high", "size"} <= set(given) <= {"low", "high", "size"}:
+        raise TypeError(
+            f"randint: expected (high, size) or (low, high, size), got {len(args)} argument(s) and {sorted(kw)}"
+        )
+    return given.get("low", 0), given["high"], given["size"]
 
 
 def _check_span(name: str, low: Any, high: Any) -> None:
@@ -170,25 +177,30 @@ def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = Non
     return _finish(_written(found, out), requires_grad)
 
 
-def rand_like(
-    input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
+def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bool) -> dict[str, Any]:
+    """The options of a constructor that takes after ``input``."""
+    return dict(
+        generator=generator, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
+
+
+def rand_like(input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
+              requires_grad: bool = False) -> Any:  # fmt: skip
     """:func:`rand` with the shape, dtype and device of ``input``."""
-    options = dict(generator=generator, dtype=dtype or input.dtype, device=device or input.device)
-    return rand(tuple(input.shape), requires_grad=requires_grad, **options)
+    return rand(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
-def randn_like(
-    input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
+def randn_like(input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
+               requires_grad: bool = False) -> Any:  # fmt: skip
     """:func:`randn` with the shape, dtype and device of ``input``."""
-    options = dict(generator=generator, dtype=dtype or input.dtype, device=device or input.device)
-    return randn(tuple(input.shape), requires_grad=requires_grad, **options)
+    return randn(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
 def randint_like(input: Any, low: int, high: int | None = None, *, generator: Any = None, dtype: Any = None,
                  device: Any = None, requires_grad: bool = False) -> Any:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``."""
     low, high = (0, low) if high is None else (low, high)
-    options = dict(generator=generator, dtype=dtype or input.dtype, device=device or input.device)
-    return randint(low, high, tuple(input.shape), requires_grad=requires_grad, **options)
+    return randint(low, high, tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
+
+
+FUNCTIONS = {fn.__name__: fn for fn in (rand, randn, randint, randperm, rand_like, randn_like, randint_like)}
