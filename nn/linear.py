@@ -53,8 +53,7 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
-        parameters = self._parameters
-        result: Tensor = F.linear(input, parameters["weight"], parameters["bias"])
+        result: Tensor = F.linear(input, self.weight, self.bias)
         return result
 
     def extra_repr(self) -> str:

@@ -1,0 +1,238 @@
+"""Convolution layers of 1 to 3 dimensions, and their transposes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from flambeau.core.creation import empty
+from flambeau.core.tensor import Tensor
+from flambeau.nn import functional as F
+from flambeau.nn import init
+from flambeau.nn.functional.conv import sizes
+from flambeau.nn.module import Module
+from flambeau.nn.parameter import Parameter
+
+_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class _Conv(Module):
+    """What all of them share."""
+
+    dims: ClassVar[int]
+    transposed: ClassVar[bool] = False
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, output_padding: Any,
+        groups: int, bias: bool, padding_mode: str, device: Any, dtype: Any,
+    ):  # fmt: skip
+        super().__init__()
+        name, n = type(self).__name__, self.dims
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"{name}: in_channels={in_channels} and out_channels={out_channels} must be divisible by groups={groups}")
+        if padding_mode not in _MODES:
+            raise ValueError(f"{name}: padding_mode must be one of {', '.join(_MODES)}, got {padding_mode!r}")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size = sizes(kernel_size, n, f"{name}: kernel_size")
+        self.stride = sizes(stride, n, f"{name}: stride")
+        self.dilation = sizes(dilation, n, f"{name}: dilation")
+        self.output_padding = sizes(output_padding, n, f"{name}: output_padding")
+        self.padding = self._checked_padding(padding)
+        self.padding_mode = padding_mode
+        lead = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
+        self.weight = Parameter(empty(*lead, *self.kernel_size, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_channels, device=device, dtype=dtype)) if bias else None)
+        self.reset_parameters()
+
+    def _checked_padding(self, padding: Any) -> Any:
+        name = type(self).__name__
+        if not isinstance(padding, str):
+            return sizes(padding, self.dims, f"{name}: padding")
+        if padding not in ("same", "valid"):
+            raise ValueError(f"{name}: padding must be ints, 'same' or 'valid', got {padding!r}")
+        if padding == "same" and any(s != 1 for s in self.stride):
+            raise ValueError(f"{name}: padding='same' is not supported for strided convolutions, got stride={self.stride}")
+        return padding
+
+    def reset_parameters(self) -> None:
+        """New random values."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            fan_in, _ = init._calculate_fan_in_and_fan_out(self.weight)
+            bound = 1 / math.sqrt(fan_in) if fan_in else 0
+            init.uniform_(self.bias, -bound, bound)
+
+    def _around(self) -> list[int]:
+        """The padding as F.pad takes it: the last axis first, both ends of each."""
+        if self.padding == "valid":
+            return [0] * (2 * self.dims)
+        if self.padding == "same":
+            total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+            return [v for t in reversed(total) for v in (t // 2, t - t // 2)]
+        return [v for p in reversed(self.padding) for v in (p, p)]
+
+    def _forward(self, function: Any, input: Tensor) -> Tensor:
+        padding: Any = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = F.pad(input, self._around(), mode=self.padding_mode), 0
+        result: Tensor = function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return result
+
+    def _forward_transposed(self, function: Any, input: Tensor, output_size: Sequence[int] | None) -> Tensor:
+        if self.padding_mode != "zeros":
+            raise ValueError(f"Only `zeros` padding mode is supported for {type(self).__name__}, got {self.padding_mode!r}")
+        extra = self.output_padding if output_size is None else self._output_padding(input, tuple(output_size))
+        result: Tensor = function(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
+        return result
+
+    def _output_padding(self, input: Tensor, output_size: tuple[int, ...]) -> tuple[int, ...]:
+        """The output padding that gives ``output_size``."""
+        n = self.dims
+        wanted = output_size[-n:]
+        rows = zip(input.shape[-n:], self.stride, self.padding, self.dilation, self.kernel_size, strict=True)
+        least = [(s - 1) * stride - 2 * p + d * (k - 1) + 1 for s, stride, p, d, k in rows]
+        extra = tuple(w - low for w, low in zip(wanted, least, strict=True))
+        if any(not 0 <= e < s for e, s in zip(extra, self.stride, strict=True)):
+            most = [low + s - 1 for low, s in zip(least, self.stride, strict=True)]
+            raise ValueError(f"requested an output size of {wanted}, but valid sizes range from {least} to {most} for input {tuple(input.shape)}")
+        return extra
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        zeros, ones = (0,) * self.dims, (1,) * self.dims
+        parts += [f"padding={self.padding}"] if self.padding != zeros else []
+        parts += [f"dilation={self.dilation}"] if self.dilation != ones else []
+        parts += [f"output_padding={self.output_padding}"] if self.output_padding != zeros else []
+        parts += [f"groups={self.groups}"] if self.groups != 1 else []
+        parts += ["bias=False"] if self.bias is None else []
+        parts += [f"padding_mode={self.padding_mode}"] if self.padding_mode != "zeros" else []
+        return ", ".join(parts)
+
+
+class _Plain(_Conv):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+        groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
+    ):  # fmt: skip
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, device, dtype
+        )
+
+
+class Conv1d(_Plain):
+    """Cross-correlation of (N, C, S) or (C, S) with ``out_channels`` kernels of ``kernel_size``.
+
+    ``weight`` is (out_channels, in_channels / groups, K); parameters start even in ±1 / sqrt(fan in).
+    """
+
+    dims = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, out_channels, L)."""
+        return self._forward(F.conv1d, input)
+
+
+class Conv2d(_Plain):
+    """Cross-correlation of (N, C, H, W) or (C, H, W) with ``out_channels`` kernels of ``kernel_size``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.Conv2d(3, 8, 3, padding=1)(fb.ones(2, 3, 5, 5)).shape
+    flambeau.Size([2, 8, 5, 5])
+    """
+
+    dims = 2
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, out_channels, H, W)."""
+        return self._forward(F.conv2d, input)
+
+
+class Conv3d(_Plain):
+    """Cross-correlation of (N, C, D, H, W) or (C, D, H, W) with ``out_channels`` kernels of ``kernel_size``."""
+
+    dims = 3
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, out_channels, D, H, W)."""
+        return self._forward(F.conv3d, input)
+
+
+class _Transposed(_Conv):
+    transposed = True
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+        groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
+    ):  # fmt: skip
+        if padding_mode != "zeros":
+            raise ValueError(f"Only `zeros` padding mode is supported for {type(self).__name__}, got {padding_mode!r}")
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias, padding_mode, device, dtype
+        )
+
+
+class ConvTranspose1d(_Transposed):
+    """The transpose of Conv1d; ``weight`` is (in_channels, out_channels / groups, K)."""
+
+    dims = 1
+
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """(N, out_channels, L); ``output_size`` chooses among the sizes that the stride leaves open."""
+        return self._forward_transposed(F.conv_transpose1d, input, output_size)
+
+
+class ConvTranspose2d(_Transposed):
+    """The transpose of Conv2d; ``weight`` is (in_channels, out_channels / groups, KH, KW)."""
+
+    dims = 2
+
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """(N, out_channels, H, W); ``output_size`` chooses among the sizes that the stride leaves open."""
+        return self._forward_transposed(F.conv_transpose2d, input, output_size)
+
+
+class ConvTranspose3d(_Transposed):
+    """The transpose of Conv3d; ``weight`` is (in_channels, out_channels / groups, KD, KH, KW)."""
+
+    dims = 3
+
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """(N, out_channels, D, H, W); ``output_size`` chooses among the sizes that the stride leaves open."""
+        return self._forward_transposed(F.conv_transpose3d, input, output_size)
+
+
+class Unfold(Module):
+    """Every window of (N, C, H, W) as a column: (N, C * KH * KW, L)."""
+
+    def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1):
+        super().__init__()
+        self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C * KH * KW, L)."""
+        return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
+
+
+class Fold(Module):
+    """Columns added back to where :class:`Unfold` took them from."""
+
+    def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1):
+        super().__init__()
+        self.output_size, self.kernel_size = output_size, kernel_size
+        self.dilation, self.padding, self.stride = dilation, padding, stride
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, *output_size)."""
+        return F.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self) -> str:
+        return (
+            f"output_size={self.output_size}, kernel_size={self.kernel_size}, dilation={self.dilation}, "
+            f"padding={self.padding}, stride={self.stride}"
+        )
