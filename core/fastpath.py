@@ -75,7 +75,7 @@ def view_source(op: Op) -> str:
     """The text of a view's function: the params as they are, tuples for shapes; a View link on the result."""
     x, params = op.schema.operands[0].public, op.schema.params
     tuples = " and ".join(f"{p.public}.__class__ is tuple" for p in params if p.type in ("Ints", "Index"))
-    values = ", ".join(f"{p.name!r}: {p.public}" for p in params)
+    values = "{" + ", ".join(f"{p.name!r}: {p.public}" for p in params) + "}" if len(params) != 1 else params[0].public
     passed = "".join(f", {p.name}={p.public}" for p in params)
     return f"""def {op.name}({_signature(op)}, **kw):
     try:
@@ -85,7 +85,7 @@ def view_source(op: Op) -> str:
             out = Tensor()
             out._array = key.{op.name}({x}._array{passed})
             out._key = key
-            return make_view({x}, out, OP, {{{values}}}, state.grad)
+            return make_view({x}, out, OP, {values}, state.grad)
     except Exception: pass
     return {_slow_call(op)}
 """

@@ -17,6 +17,7 @@ def bind(table: KernelTable) -> None:
     xp_shape.bind(table, np)
     for fn in (view, expand, as_strided, diagonal, unfold):
         table.register(fn.__name__, fn)
+    table.register("reshape", np.ndarray.reshape)  # may copy: core looks at the base
 
 
 def view(x: Array, *, shape: tuple[int, ...]) -> Array:

@@ -177,9 +177,9 @@ class View:
 
     __slots__ = ("generation", "made", "node")
 
-    #: base, parent, op, params, box, the array it is a view of, its own array, key, grad mode. One tuple, because
-    #: a view costs a microsecond and each attribute written 1 % of it.
-    made: tuple[Any, View | None, Any, dict[str, Any], Box, Any, Any, Any, bool]
+    #: base, parent, op, params (the bare value where the op has one), box, the array it is a view of, its own
+    #: array, key, grad mode. One tuple: each attribute or dict more would cost a view some percent of its time.
+    made: tuple[Any, View | None, Any, Any, Box, Any, Any, Any, bool]
     node: Any
     generation: int
 
@@ -199,7 +199,8 @@ class View:
 
     @property
     def params(self) -> dict[str, Any]:
-        return self.made[3]
+        found = self.made[3]
+        return found if found.__class__ is dict else {self.made[2].schema.params[0].name: found}
 
     @property
     def box(self) -> Box:
@@ -266,8 +267,8 @@ def edge_of(x: Any) -> Any:
     return link
 
 
-def make_view(x: Any, out: Any, op: Any, params: dict[str, Any], grad_mode: bool) -> Any:
-    """Link ``out``, which shares the storage of ``x``, as the view that ``op`` made of it."""
+def make_view(x: Any, out: Any, op: Any, params: Any, grad_mode: bool) -> Any:
+    """Link ``out``, which shares the storage of ``x``, as the view that ``op`` made of it; one param may stand bare."""
     link = x._node
     box = x._box
     view = out._node = View()

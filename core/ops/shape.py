@@ -15,7 +15,7 @@ from typing import Any, Final
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes
-from flambeau.core.autograd.graph import make_view
+from flambeau.core.autograd.graph import Box, View
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ShapeError
@@ -67,14 +67,37 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
         key = input._key
         state = get()
         if state.plain and key.level is None:  # type: ignore[union-attr]
-            if len(shape) == 1 and shape[0].__class__ is tuple:
+            if shape[0].__class__ is not int and len(shape) == 1:
                 shape = shape[0]
+            a = input._array
             if -1 in shape:
-                shape = NEW_SHAPE[input._array.shape, shape]
+                shape = NEW_SHAPE[a.shape, shape]
+            native = key.reshape
+            if native is None:
+                r = key.view(a, shape=shape)
+            else:  # an array's own method: a view exactly when it has the same base
+                r = native(a, shape)
+                if r.base is not a and r.base is not a.base:
+                    return _reshape(input, shape)
+            link = input._node
+            box = input._box
+            if box is None:
+                box = input._box = Box()
+            v = View()  # make_view, written out
+            v.node = None
+            if link is None:
+                v.generation = box.generation
+                v.made = (input, None, _VIEW, shape, box, a, r, key, state.grad)  # type: ignore[union-attr]
+            else:
+                base, parent = (link.made[0], link) if link.__class__ is View else (input, None)
+                v.generation = -1
+                v.made = (base, parent, _VIEW, shape, box, a, r, key, state.grad)  # type: ignore[union-attr]
             out = Tensor()
-            out._array = key.view(input._array, shape=shape)
+            out._array = r
             out._key = key
-            return make_view(input, out, _VIEW, {"shape": shape}, state.grad)  # type: ignore[no-any-return, union-attr]
+            out._box = box
+            out._node = v
+            return out
     except Exception:  # the uniform path finds out what is wrong
         pass
     return _reshape(input, shape)
