@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import math
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, Final
@@ -283,7 +284,7 @@ class Decoder:
         if not self._mmap and safetensors.checksum(host) != description["crc32"]:
             raise CheckpointError(f"{self._where}: damaged: the checksum of array {entry.name!r} is wrong")
         dtype = dt.dtype_named(description["dtype"])
-        if dtype is dt.complex128:
+        if dtype is dt.complex128 and entry.dtype is dt.float64 and host.shape[-1:] == (2,):
             return safetensors.raw_bytes(host).view(np.complex128).reshape(host.shape[:-1])
         if dtype is not entry.dtype:
             raise ValueError(f"array {entry.name!r} is {entry.dtype}, not {dtype}")
@@ -312,15 +313,20 @@ class Decoder:
         return view.detach()
 
 
+def _decode_complex(decoder: Decoder, parts: list[Any]) -> complex:
+    real, imag = decoder._values(parts)
+    return complex(real, imag)
+
+
 _DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {
     "float": lambda d, v: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
-    "complex": lambda d, v: complex(*d._values(v)),
+    "complex": _decode_complex,
     "bytes": lambda d, v: base64.b64decode(v, validate=True),
     "tuple": lambda d, v: tuple(d._values(v)),
     "set": lambda d, v: set(d._values(v)),
     "dict": lambda d, v: dict(d._pairs(v)),
     "ordered_dict": lambda d, v: OrderedDict(d._pairs(v)),
-    "size": lambda d, v: Size(v),
+    "size": lambda d, v: Size(map(operator.index, v)),
     "dtype": lambda d, v: dt.dtype_named(v),
     "device": lambda d, v: Device(v),
     "array": Decoder._numbered,

@@ -31,7 +31,7 @@ def round_trip(obj, **kwargs):
 
 
 def example(dtype, shape=(2, 3)):
-    return fb.from_numpy((np.arange(math.prod(shape)).reshape(shape) % 2).astype(dtype.numpy))
+    return fb.from_numpy(np.asarray(np.arange(math.prod(shape)).reshape(shape) % 2).astype(dtype.numpy))
 
 
 # -- what comes back ---------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
     [
         ({"a": [1, object()]}, r"obj\['a'\]\[1\] is a object"),
         ({"f": print}, r"obj\['f'\] is a builtin_function_or_method"),
-        (fb.nn.Linear(1, 1), r"obj is a Linear.*save its state_dict\(\) instead"),
+        (fb.nn.Module(), r"obj is a Module.*save its state_dict\(\) instead"),
         ([Point(1, 2)], r"obj\[0\] is a Point.*tuple\(value\) or value._asdict\(\)"),
         (defaultdict(int), r"obj is a defaultdict.*dict\(value\)"),
         ({"a": np.array(["x"])}, r"obj\['a'\] cannot be saved: numpy dtype <U1 has no flambeau dtype"),
@@ -300,7 +300,7 @@ ARRAY = {
     "device": "cpu",
     "requires_grad": False,
     "array": "a",
-    "crc32": 0x3EF62B7C,
+    "crc32": fst.checksum(np.arange(4, dtype=np.float32)),
 }
 TEXTS = ["", "[", "[]", "{}", '{"root": 1}', '{"root": 1, "arrays": [], "more": 1}', '{"root": NaN, "arrays": []}',
          '{"root": ' + "[" * 3000 + "]" * 3000 + ', "arrays": []}']  # fmt: skip

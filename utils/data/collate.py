@@ -11,6 +11,7 @@ import numpy as np
 from flambeau.core import dtype as dt
 from flambeau.core.creation import as_tensor, tensor
 from flambeau.core.dispatch import get_default_device
+from flambeau.core.ops.arrange import stack
 from flambeau.core.registry import resolve
 from flambeau.core.tensor import Tensor
 
@@ -62,8 +63,6 @@ def _collate_sequences(first: Sequence[Any], batch: Sequence[Sequence[Any]]) -> 
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    from flambeau.core.ops.shape import stack
-
     for i, t in enumerate(tensors):
         if t.shape != tensors[0].shape:
             raise RuntimeError(

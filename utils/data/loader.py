@@ -111,15 +111,14 @@ class DataLoader(Generic[T]):
         self._progress = progress
         seed = draw_seed(self.generator)
         wanted = tasks(self._order)
-        if not self._recipe.iterable:
-            _skip(wanted, progress.given)
+        skipped = 0 if self._recipe.iterable else progress.given
+        _skip(wanted, skipped)
         pool = self._workers() if self.num_workers else None
         if pool is None:
             batches: Iterator[Any] = _InThisProcess(self._recipe, wanted)
         else:
-            batches = pool.epoch(wanted, seed, self.prefetch_factor or 2)
-        if self._recipe.iterable:
-            _skip(batches, progress.given)
+            batches = pool.epoch(enumerate(wanted, skipped), seed, self.prefetch_factor or 2)
+        _skip(batches, progress.given - skipped)
         return _Epoch(batches, progress, pinner() if self.pin_memory else None, pool, self.persistent_workers)
 
     def __len__(self) -> int:

@@ -91,12 +91,12 @@ class Pool:
     def closed(self) -> bool:
         return not self._finalizer.alive
 
-    def epoch(self, tasks: Iterator[Any], seed: int, ahead: int) -> Iterator[Any]:
-        """The batches of ``tasks`` in order, ``ahead`` of them under way in each worker."""
+    def epoch(self, tasks: Iterator[tuple[int, Any]], seed: int, ahead: int) -> Iterator[Any]:
+        """The batches of numbered ``tasks`` in order, ``ahead`` of them under way in each worker."""
         self._epochs += 1
         for connection in self._tasks:
             self._send(connection, w.Epoch(self._epochs, seed))
-        return _Run(self, self._epochs, enumerate(tasks), ahead)
+        return _Run(self, self._epochs, tasks, ahead)
 
     def ask(self, worker: int, task: w.Task) -> None:
         self._send(self._tasks[worker], task)
@@ -130,15 +130,15 @@ class Pool:
 class _Run(Iterator[Any]):
     """One epoch. The workers take turns, so each answers in the order in which it was asked."""
 
-    def __init__(self, pool: Pool, number: int, numbered: Iterator[tuple[int, Any]], ahead: int):
-        self._pool, self._number, self._numbered = pool, number, numbered
+    def __init__(self, pool: Pool, number: int, tasks: Iterator[tuple[int, Any]], ahead: int):
+        self._pool, self._number, self._tasks = pool, number, tasks
         self._asked: deque[int] = deque()  # the workers that owe an answer
         for _ in range(ahead):
             for worker in range(pool.count):
                 self._ask(worker)
 
     def _ask(self, worker: int) -> None:
-        task = next(self._numbered, None)
+        task = next(self._tasks, None)
         if task is not None:
             self._pool.ask(worker, w.Task(*task))
             self._asked.append(worker)

@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from flambeau.core import dtype as dt
 from flambeau.core import random
-from flambeau.core.creation import as_tensor, multinomial, randint, randperm
+from flambeau.core.creation import as_tensor
+from flambeau.core.ops.random import randint, randperm
 from flambeau.core.random import Generator
 
 T_co = TypeVar("T_co", covariant=True)
@@ -127,6 +128,8 @@ class WeightedRandomSampler(Sampler[int]):
         self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
 
     def __iter__(self) -> Iterator[int]:
+        from flambeau.core.ops.random import multinomial
+
         source = Generator().manual_seed(draw_seed(self.generator))
         return iter(multinomial(self.weights, self.num_samples, self.replacement, generator=source).tolist())
 
