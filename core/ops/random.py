@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.core import state
 from flambeau.core import dtype as dt
+from flambeau.core import state
 from flambeau.core.creation import _device, _finish, _shape
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
@@ -109,7 +109,8 @@ def _filled(
     return storage.view_as_complex(parts * scale if scale != 1.0 else parts)
 
 
-def _written(result: Any, out: Any) -> Any:
+def written(result: Any, out: Any) -> Any:
+    """The result, in ``out`` where there is one."""
     if out is None:
         return result
     from flambeau.core.autograd.inplace import write_out
@@ -127,14 +128,14 @@ def rand(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, 
     tensor([0.3990, 0.8805])
     """
     found = _filled(uniform, "rand", _shape(size, "rand"), dtype, device, generator)
-    return _finish(_written(found, out), requires_grad)
+    return _finish(written(found, out), requires_grad)
 
 
 def randn(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
           requires_grad: bool = False, pin_memory: bool = False) -> Any:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part)."""
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
-    return _finish(_written(found, out), requires_grad)
+    return _finish(written(found, out), requires_grad)
 
 
 def randint(*args: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
@@ -142,9 +143,9 @@ def randint(*args: Any, generator: Any = None, out: Any = None, dtype: Any = Non
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default."""
     low, high, size = _bounds(args, kw)
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
-    _check_span("randint", low, high)
+    check_span("randint", low, high)
     found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, _device(device), generator)
-    return _finish(_written(found, out), requires_grad)
+    return _finish(written(found, out), requires_grad)
 
 
 def _bounds(args: Sequence[Any], kw: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -158,7 +159,7 @@ def _bounds(args: Sequence[Any], kw: dict[str, Any]) -> tuple[Any, Any, Any]:
     return given.get("low", 0), given["high"], given["size"]
 
 
-def _check_span(name: str, low: Any, high: Any) -> None:
+def check_span(name: str, low: Any, high: Any) -> None:
     if not low < high:
         raise ValueError(f"{name}: expects low < high, got low={low} and high={high}")
     if high - low > 1 << 64:
@@ -174,7 +175,7 @@ def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = Non
     found = (first << 32 | second).argsort(0, stable=True)
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast(found, dtype=dt.as_dtype(dtype))
-    return _finish(_written(found, out), requires_grad)
+    return _finish(written(found, out), requires_grad)
 
 
 def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bool) -> dict[str, Any]:

@@ -1,0 +1,285 @@
+"""Distributions: masks, counts, categories, and the samplers that fill a tensor in place.
+
+None has a gradient with respect to its parameters. What is drawn comes from :mod:`flambeau.core.ops.random`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core import dtype as dt
+from flambeau.core import state
+from flambeau.core.dispatch import Tensor
+from flambeau.core.dtype import DType
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import random, storage
+from flambeau.core.ops.elementwise import abs, exp, floor, lgamma, log, maximum, sqrt, where
+
+
+def _compute_dtype(x: Any) -> DType:
+    """The floating dtype to sample in."""
+    return x.dtype if x.dtype.category == dt.FLOATING else dt.get_default_dtype()
+
+
+def _check(name: str, x: Any, holds: Callable[[Any], Any], text: str) -> None:
+    """ValueError unless every element passes; tensors inside transforms have no values to look at."""
+    if x._key.level is None and not bool(holds(x).all()):
+        raise ValueError(f"{name}: {text}")
+
+
+def _valid_probability(p: Any) -> Any:
+    return (p >= 0) & (p <= 1)
+
+
+# -- new tensors -------------------------------------------------------------------------------------
+def bernoulli(input: Any, p: float | None = None, *, generator: Any = None, out: Any = None) -> Any:
+    """Ones with the probability that each element of ``input`` says (or with ``p`` for all), else zeros.
+
+    >>> import flambeau as fb
+    >>> fb.bernoulli(fb.tensor([0.0, 1.0]))
+    tensor([0., 1.])
+    """
+    with state.no_grad():
+        mask = _bernoulli_mask(input, input if p is None else p, generator)
+        return random.written(storage.cast(mask, dtype=input.dtype), out)
+
+
+def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
+    """A mask of the shape of ``like``."""
+    if not isinstance(p, Tensor):
+        if not 0 <= p <= 1:
+            raise ValueError(f"bernoulli: p must be in [0, 1], got {p}")
+        return random.below(float(p), tuple(like.shape), like.device, generator)
+    if p.dtype.category != dt.FLOATING:
+        raise DTypeError(f"bernoulli: probabilities must be floating point, got {p.dtype}")
+    _check("bernoulli", p, _valid_probability, "expects all probabilities to be in [0, 1]")
+    compute = dt.float64 if p.dtype is dt.float64 else dt.float32
+    return random.uniform(tuple(like.shape), compute, like.device, generator) < p.detach()
+
+
+def normal(
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None, dtype: Any = None,
+    device: Any = None,
+) -> Any:  # fmt: skip
+    """Normal numbers with means and standard deviations from tensors or numbers; two numbers need a ``size``.
+
+    >>> import flambeau as fb
+    >>> fb.normal(fb.tensor([1.0, 2.0]), 0.0)
+    tensor([1., 2.])
+    """
+    with state.no_grad():
+        tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
+        if not tensors and size is None:
+            raise TypeError("normal: two numbers for mean and std need a size")
+        if isinstance(std, Tensor):
+            _check("normal", std, lambda s: s >= 0, "expects all elements of std to be at least 0")
+        elif std < 0:
+            raise ValueError(f"normal: expects std to be at least 0, got {std}")
+        if not tensors:
+            return random.written(random.randn(size, generator=generator, dtype=dtype, device=device) * std + mean, out)
+        z = random.randn_like(mean * 0 + std if len(tensors) == 2 else tensors[0], generator=generator)
+        return random.written(z * std + mean, out)
+
+
+def multinomial(
+    input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Any = None
+) -> Any:
+    """Indices (n,) or (rows, n) of categories drawn with the weights in ``input``, a vector or rows of them.
+
+    Without ``replacement`` no category comes twice, so there must be as many with a positive weight.
+    """
+    if input.ndim not in (1, 2):
+        raise ShapeError(f"multinomial: input must be a vector or a matrix of weights, got shape {tuple(input.shape)}")
+    if input.dtype.category != dt.FLOATING:
+        raise DTypeError(f"multinomial: weights must be floating point, got {input.dtype}")
+    if not num_samples > 0 or (not replacement and num_samples > input.shape[-1]):
+        raise ValueError(
+            f"multinomial: cannot draw {num_samples} of {input.shape[-1]} categories "
+            f"{'with' if replacement else 'without'} replacement"
+        )
+    with state.no_grad():
+        weights = input.detach()
+        _check("multinomial", weights, lambda w: (w >= 0) & (w < math.inf), "weights must be finite and at least 0")
+        enough = 1 if replacement else num_samples
+        _check(
+            "multinomial", (weights > 0).sum(-1), lambda n: n >= enough, f"needs {enough} positive weights in each row"
+        )
+        draw = _with_replacement if replacement else _without_replacement
+        return random.written(draw(weights, num_samples, generator), out)
+
+
+def _with_replacement(weights: Any, count: int, generator: Any) -> Any:
+    """The category in whose share of the total a uniform number falls."""
+    shares = weights.to(dt.float64 if weights.dtype is dt.float64 else dt.float32).cumsum(-1)
+    total = shares[..., -1:]
+    u = random.uniform((*weights.shape[:-1], count), shares.dtype, weights.device, generator)
+    from flambeau.core.ops.search import searchsorted
+
+    return searchsorted(shares, where(u * total < total, u * total, 0.0), right=True)
+
+
+def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
+    """The largest of weight / exponential (Efraimidis and Spirakis, "Weighted random sampling with a reservoir",
+    2006)."""
+    compute = dt.float64 if weights.dtype is dt.float64 else dt.float32
+    u = random.uniform(tuple(weights.shape), compute, weights.device, generator)
+    waits = maximum(-log(1.0 - u), dt.finfo(compute).tiny)
+    return (weights / waits).topk(count, -1).indices
+
+
+def poisson(input: Any, generator: Any = None) -> Any:
+    """Poisson numbers with the rates in ``input``, a floating tensor, whose dtype they have."""
+    if input.dtype.category != dt.FLOATING:
+        raise DTypeError(f"poisson: rates must be floating point, got {input.dtype}")
+    with state.no_grad():
+        rate = input.detach()
+        _check("poisson", rate, lambda r: r >= 0, "rates must be at least 0")
+        compute = dt.float64 if rate._key.backend.supports(dt.float64, rate.device.index) else dt.float32
+        rate = storage.cast(rate, dtype=compute)
+        small = _small_poisson(where(rate < 10, rate, 0.0), generator)
+        return storage.cast(where(rate < 10, small, _large_poisson(maximum(rate, 10.0), generator)), dtype=input.dtype)
+
+
+def _small_poisson(rate: Any, generator: Any) -> Any:
+    """Rates below 10: how many of the summed probabilities stay under one uniform number."""
+    u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
+    term = exp(-rate)
+    total, count = term, storage.like(rate)
+    for i in range(1, 60):
+        count = count + (u >= total)
+        term = term * rate / i
+        total = total + term
+    return count
+
+
+def _large_poisson(rate: Any, generator: Any) -> Any:
+    """Rates from 10: transformed rejection (Hörmann, "The transformed rejection method for generating Poisson
+    random variables", 1993), as many rounds as leave one in 10**12 without a number; that one gets the mode.
+    """
+    root = sqrt(rate)
+    b = 0.931 + 2.53 * root
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    bound = 0.9277 - 3.6224 / (b - 2)
+    found = floor(rate)
+    missing = rate == rate
+    for _ in range(24):
+        u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator) - 0.5
+        v = 1.0 - random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
+        distance = 0.5 - abs(u)
+        k = floor((2 * a / distance + b) * u + rate + 0.43)
+        sure = (distance >= 0.07) & (v <= bound)
+        possible = (k >= 0) & ((distance >= 0.013) | (v <= distance))
+        density = k * log(rate) - rate - lgamma(where(k < 0, 0.0, k) + 1)
+        accepted = sure | (possible & (log(v * inverse_alpha / (a / (distance * distance) + b)) <= density))
+        found = where(missing & accepted, k, found)
+        missing = missing & ~accepted
+    return found
+
+
+# -- in place ----------------------------------------------------------------------------------------
+def _fill(name: str, x: Any, sample: Callable[[DType], Any]) -> Any:
+    """Write a sample, made in a floating dtype, to ``x``."""
+    if x.dtype.category < dt.FLOATING:
+        raise DTypeError(f"{name}: not implemented for {x.dtype.name}; it fills floating point tensors")
+    with state.no_grad():
+        found = sample(_compute_dtype(x))
+    return x.copy_(found)
+
+
+def _uniform(x: Any, dtype: DType, generator: Any) -> Any:
+    return random.uniform(tuple(x.shape), dtype, x.device, generator)
+
+
+def uniform_(self: Any, low: float = 0.0, high: float = 1.0, *, generator: Any = None, **kw: Any) -> Any:
+    """Fill with uniform numbers in [low, high); torch's names ``from`` and ``to`` work as keywords."""
+    low, high = kw.pop("from", low), kw.pop("to", high)
+    if kw or low > high:
+        raise ValueError(f"uniform_: expects from <= to and nothing else, got {low}, {high}, {sorted(kw)}")
+    return _fill("uniform_", self, lambda d: _uniform(self, d, generator) * (high - low) + low)
+
+
+def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
+    """Fill with normal numbers."""
+    if std < 0:
+        raise ValueError(f"normal_: expects std to be at least 0, got {std}")
+    if self.dtype.category == dt.COMPLEX:
+        return self.copy_(random.randn_like(self, generator=generator) * std + mean)
+    shape = tuple(self.shape)
+    return _fill("normal_", self, lambda d: random.standard_normal(shape, d, self.device, generator) * std + mean)
+
+
+def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
+    """Fill with exponentials of normal numbers of this mean and standard deviation."""
+    if std <= 0:
+        raise ValueError(f"log_normal_: expects std to be above 0, got {std}")
+    shape = tuple(self.shape)
+    return _fill(
+        "log_normal_", self, lambda d: exp(random.standard_normal(shape, d, self.device, generator) * std + mean)
+    )
+
+
+def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
+    """Fill with exponential numbers of rate ``lambd``."""
+    if lambd <= 0:
+        raise ValueError(f"exponential_: expects lambd to be above 0, got {lambd}")
+    return _fill("exponential_", self, lambda d: log(1.0 - _uniform(self, d, generator)) / -lambd)
+
+
+def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
+    """Fill with the number of trials, at least 1, up to the first success of probability ``p``; ints too."""
+    if not 0 < p < 1:
+        raise ValueError(f"geometric_: expects p to be in (0, 1), got {p}")
+    with state.no_grad():
+        u = _uniform(self, _compute_dtype(self), generator)
+        found = maximum(ceil(log(1.0 - u) / math.log1p(-p)), 1.0)
+    return self.copy_(found)
+
+
+def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
+    """Fill with Cauchy numbers."""
+    if sigma <= 0:
+        raise ValueError(f"cauchy_: expects sigma to be above 0, got {sigma}")
+    return _fill("cauchy_", self, lambda d: tan((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
+
+
+def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
+    """Fill with ones of probability ``p``, a number or a tensor, else zeros."""
+    with state.no_grad():
+        mask = _bernoulli_mask(self, p, generator)
+    return self.copy_(mask)
+
+
+def random_(self: Any, low: int | None = None, high: int | None = None, *, generator: Any = None, **kw: Any) -> Any:
+    """Fill with whole numbers in [low, high): ``random_()``, ``random_(high)``, ``random_(low, high)``.
+
+    Without bounds: from 0 to the largest of the dtype, for floating dtypes to the largest exact whole number.
+    """
+    low, high = kw.pop("from", low), kw.pop("to", high)
+    if kw:
+        raise TypeError(f"random_: unexpected argument {sorted(kw)[0]!r}")
+    if high is None:
+        low, high = (0, _largest(self.dtype) + 1) if low is None else (0, low)
+    low = 0 if low is None else low
+    random.check_span("random_", low, high)
+    found = random.integers(int(low), int(high), tuple(self.shape), dt.int64, self.device, generator)
+    return self.copy_(found)
+
+
+def _largest(d: DType) -> int:
+    if d.category == dt.BOOL:
+        return 1
+    if d.category == dt.INTEGER:
+        return min(dt.iinfo(d).max, dt.iinfo(dt.int64).max)
+    return int(2 / dt.finfo(d).eps)
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    fn.__name__: fn
+    for fn in (
+        bernoulli, multinomial, uniform_, normal_, log_normal_, exponential_, geometric_, cauchy_, bernoulli_, random_,
+    )
+}  # fmt: skip
+FUNCTIONS = {fn.__name__: fn for fn in (bernoulli, normal, multinomial, poisson)}
