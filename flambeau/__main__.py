@@ -39,7 +39,11 @@ def _coverage(given: argparse.Namespace) -> int:
 def _explain(given: argparse.Namespace) -> int:
     from flambeau.core.explain import explain
 
-    print(explain(given.op, given.device))
+    try:
+        print(explain(given.op, given.device))
+    except KeyError as error:  # an unknown op
+        print(f"flambeau: {error.args[0]}", file=sys.stderr)
+        return 2
     return 0
 
 

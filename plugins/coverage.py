@@ -18,7 +18,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.record import OPS, VIEW, Op
 from flambeau.core.state import no_grad
-from flambeau.plugins.needs import Needs, has_kernel
+from flambeau.plugins.needs import STORAGE_OPS, Needs, has_kernel
 
 NATIVE, COMPOSITE, FALLBACK, MISSING = "native", "composite", "fallback", "missing"
 _LETTERS = {NATIVE: "N", COMPOSITE: "c", FALLBACK: "F", MISSING: "-"}
@@ -46,7 +46,7 @@ def _takes(op: Op, dtype: DType) -> bool:
 def cover(op: Op, dtype: DType, target: device) -> Cover:
     """How ``target`` serves ``op`` on operands of ``dtype``."""
     computed = op.dtype.compute(dtype)
-    if has_kernel(op, computed, target):
+    if op.name in STORAGE_OPS or has_kernel(op, computed, target):
         return Cover(NATIVE)
     lacks = _lacking(op, dtype, computed, target)
     if not lacks:

@@ -15,6 +15,9 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.record import Op
 
+#: Ops that are a storage call of every backend (`copy_into`) and need no kernel.
+STORAGE_OPS = frozenset({"copy"})
+
 
 class Needs:
     """A layer (:class:`flambeau.core.state.layer`) that notes what each op would meet on ``target``.
@@ -28,18 +31,22 @@ class Needs:
         self.missing: set[tuple[str, DType]] = set()
 
     def __call__(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        operands, key = dispatch.normalise(op, list(args), params)
+        functional = op.functional or op
+        operands, key = dispatch.normalise(functional, list(args), params)
         if key.level is not None:
             return NotImplemented
-        wanted = (op.name, key.dtype)
-        if has_kernel(op, key.dtype, self.target):
+        wanted = (functional.name, key.dtype)
+        out: Any = NotImplemented
+        if functional.name in STORAGE_OPS or has_kernel(functional, key.dtype, self.target):
             self.native.add(wanted)
-        elif op.decomposes and self._supports(key.dtype):
+        elif functional.decomposes and self._supports(key.dtype):
             with state.layer(self):
-                return dispatch.decompose(op, operands, params, key)
+                out = dispatch.decompose(functional, operands, params, key)
         else:
             self.missing.add(wanted)
-        return dispatch.execute(op, operands, params, key, state.current())
+        if op.functional is not None:  # an in-place form still has to write
+            return NotImplemented
+        return dispatch.execute(op, operands, params, key, state.current()) if out is NotImplemented else out
 
     def _supports(self, dtype: DType) -> bool:
         return registry.resolve(self.target).supports(dtype, self.target.index)

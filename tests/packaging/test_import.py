@@ -35,5 +35,7 @@ def test_what_is_imported_at_first_need_only(run_python: RunPython) -> None:
 
 
 def test_it_takes_at_most_a_quarter_of_a_second(run_python: RunPython) -> None:
-    seconds = [json.loads(run_python("-c", MEASURE).stdout)["seconds"] for _ in range(5)]
+    seconds: list[float] = []
+    while len(seconds) < 12 and min(seconds, default=1.0) > 0.25:  # other work on the machine only adds to it
+        seconds.append(json.loads(run_python("-c", MEASURE).stdout)["seconds"])
     assert min(seconds) <= 0.25, seconds

@@ -45,3 +45,16 @@ def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["demo", "--epochs", "0"])
     assert "must be at least 1, got 0" in capsys.readouterr().err
+
+
+def test_explain_names_the_kernel_and_the_generated_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "add", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    for words in ("add(x: Tensor, y: Tensor) -> Tensor", "def add(", "cpu"):
+        assert words in said
+
+
+def test_explain_of_an_unknown_op_gives_close_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "ad"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "there is no op 'ad'" in said.err and "add" in said.err

@@ -1,0 +1,101 @@
+"""``coverage``: it says of each op and dtype what really happens on the device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from flambeau.__main__ import main
+from flambeau.backends.base import Kernel
+from flambeau.backends.strict import MISSING
+from flambeau.core import config, dispatch, opdb, registry
+from flambeau.core import dtype as dt
+from flambeau.core.device import device
+from flambeau.core.record import OPS, VIEW, Op
+from flambeau.plugins import coverage, needs
+
+Take = Callable[[str, dt.DType], None]
+CPU, STRICT = device("cpu"), device("strict")
+
+
+@pytest.fixture(scope="module")
+def strict() -> dict[str, dict[str, coverage.Cover]]:
+    return coverage.coverage(STRICT)
+
+
+def test_every_op_is_there_and_the_cpu_lacks_nothing() -> None:
+    found = coverage.coverage(CPU)
+    assert found.keys() == opdb.load().keys()
+    lacking = {n: row for n, row in found.items() if any(c.state not in ("native", "composite") for c in row.values())}
+    assert lacking == {}
+    assert set(found["add"]) == {d.name for d in dt.ALL}
+    assert set(found["bitwise_and"]) == {d.name for d in (*dt.BOOLS, *dt.INTS)}
+
+
+def test_what_the_device_has_decides(strict: dict[str, dict[str, coverage.Cover]]) -> None:
+    assert strict["add"]["float32"].state == "native"
+    assert "float64" not in strict["add"] and "complex128" not in strict["add"]
+    for name in MISSING:
+        assert strict[name]["float32"].state == "composite", name
+
+
+def test_native_is_what_the_dispatcher_finds(strict: dict[str, dict[str, coverage.Cover]]) -> None:
+    for name, row in strict.items():
+        for d, cover in row.items():
+            computed = OPS[name].dtype.compute(dt.dtype_named(d))
+            has = name in needs.STORAGE_OPS or getattr(dispatch.key_for(STRICT, computed), name) is not None
+            assert has == (cover.state == "native"), (name, d)
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Take]:
+    """Take a kernel of the pretend accelerator away for one dtype."""
+    find = dispatch.native_kernel
+    taken: set[tuple[str, dt.DType]] = set()
+
+    def hiding(key: dispatch.Key, op: Op) -> Kernel | None:
+        hidden = key.device.type == STRICT.type and (op.name, key.dtype) in taken
+        return None if hidden else find(key, op)
+
+    def take(name: str, dtype: dt.DType) -> None:
+        taken.add((name, dtype))
+        registry.changed()  # keys have cached kernels
+
+    monkeypatch.setattr(dispatch, "native_kernel", hiding)
+    yield take
+    monkeypatch.undo()
+    registry.changed()
+
+
+def test_a_composite_whose_ops_are_missing_is_missing(without: Take, settings: pytest.MonkeyPatch) -> None:
+    assert coverage.cover(OPS["hypot"], dt.float32, STRICT).state == "composite"
+    without("sqrt", dt.float32)
+    assert coverage.cover(OPS["sqrt"], dt.float32, STRICT) == ("missing", (("sqrt", "float32"),))
+    found = coverage.cover(OPS["hypot"], dt.float32, STRICT)
+    assert found == ("missing", (("sqrt", "float32"),))
+    assert coverage.cover(OPS["hypot"], dt.float16, STRICT).state == "missing"  # computed in float32
+    assert coverage.cover(OPS["add"], dt.float32, STRICT).state == "native"
+    with config.override(fallback="warn"):
+        assert coverage.cover(OPS["hypot"], dt.float32, STRICT).state == "fallback"
+
+
+def test_a_missing_view_never_falls_back(without: Take, settings: pytest.MonkeyPatch) -> None:
+    assert OPS["permute"].family is VIEW
+    without("permute", dt.float32)
+    with config.override(fallback="allow"):
+        assert coverage.cover(OPS["permute"], dt.float32, STRICT).state == "missing"
+
+
+def test_the_command_as_a_table_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["coverage", "--device", "strict"]) == 0
+    table = capsys.readouterr().out
+    assert table.startswith("strict:0: N native, c composite, F fallback, - missing")
+    (row,) = [line for line in table.splitlines() if line.startswith("add ")]
+    assert set(row.split()[1:]) == {"N"}
+    assert main(["coverage", "--device", "strict:1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["device"] == "strict:1" and found["fallback"] == "error"
+    assert found["ops"]["add"]["float32"] == {"state": "native"}
+    assert sum(found["counts"].values()) == sum(map(len, found["ops"].values()))
