@@ -1,74 +1,252 @@
-"""Reading and writing by integer arrays. Every index is checked: IndexError names it, the size and the axis."""
+"""Reading and writing by integer arrays. Every index is checked: IndexError names it, the axis and its size."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp.reduce import is_low, rounded, wide
+from flambeau.core import dtype as dt
 
 bodies = Bodies()
+Ints = tuple[int, ...]
 
 
 def bind(table: KernelTable, xp: Any) -> None:
     bodies.bind(table, xp)
 
 
-def check_index(xp: Any, op: str, index: Array, size: int, axis: int) -> None:
-    """IndexError unless every element is in [0, size)."""
-    if index.size and (index.dtype.itemsize == 8 and index.view("u8").max() >= size or _outside(index, size)):
-        bad = index[(index < 0) | (index >= size)].flat[0]
-        raise IndexError(f"{op}: index {int(bad)} is out of bounds for dimension {axis} with size {size}")
+# -- places ----------------------------------------------------------------------------------------
+def check_index(op: str, index: Array, size: int, axis: int) -> None:
+    """IndexError unless every element of ``index`` (int64) is in [0, size)."""
+    if index.size and index.view("u8").max() >= size:  # negative ones count as very large
+        bad = int(index[(index < 0) | (index >= size)].flat[0])
+        raise IndexError(f"{op}: index {bad} is out of bounds for dimension {axis} with size {size}")
 
 
-def _outside(index: Array, size: int) -> bool:
-    return index.dtype.itemsize != 8 and bool((index < 0).any() or (index >= size).any())
-
-
-def positions(xp: Any, shape: tuple[int, ...], index: Array, axis: int) -> Array:
-    """Where along the flat memory of a row-major array of ``shape`` the elements of ``index`` point."""
-    step, found = 1, None
+def positions(xp: Any, shape: Ints, index: Array, axis: int, region: Ints) -> Array:
+    """Where ``index``, broadcast to ``region``, points along ``axis`` of an array of ``shape``: places in flat memory."""
+    found, step = index, 1
     for i in range(len(shape) - 1, -1, -1):
-        along = index if i == axis else _open(xp, index.shape, i)
-        term = along * step if step != 1 else along
-        found = term if found is None else found + term
+        along = index if i == axis else xp.arange(region[i]).reshape((-1,) + (1,) * (len(shape) - 1 - i))
+        term = along if step == 1 else along * step
+        found = term if i == len(shape) - 1 else found + term
         step *= shape[i]
-    return found
+    return xp.broadcast_to(found, region)
 
 
-def _open(xp: Any, shape: tuple[int, ...], i: int) -> Array:
-    return xp.arange(shape[i]).reshape((-1,) + (1,) * (len(shape) - 1 - i))
+def _along(index: Array, axis: int, ndim: int) -> Array:
+    """A vector of indices with axes of size 1 around it."""
+    return index.reshape((1,) * axis + (-1,) + (1,) * (ndim - 1 - axis))
 
 
+def _cut_to(x: Array, shape: Ints) -> Array:
+    return x if x.shape == shape else x[tuple([slice(n) for n in shape])]
+
+
+# -- reading ---------------------------------------------------------------------------------------
 @bodies.kernel("gather")
 def gather(xp: Any, x: Array, index: Array, *, axis: int) -> Array:
     """out[.., j, ..] = x[.., index[.., j, ..], ..]; ``index`` may be smaller than ``x`` along the other axes."""
     if x.ndim == 0:
-        check_index(xp, "gather", index, 1, axis)
-        return xp.broadcast_to(x, index.shape).copy()
-    check_index(xp, "gather", index, x.shape[axis], axis)
-    return xp.take(x.reshape(-1), positions(xp, x.shape, index, axis))
+        check_index("gather", index, 1, axis)
+        return x.copy()
+    check_index("gather", index, x.shape[axis], axis)
+    return xp.take(x.reshape(-1), positions(xp, x.shape, index, axis, index.shape))
 
 
+@bodies.kernel("index_select")
+def index_select(xp: Any, x: Array, index: Array, *, axis: int) -> Array:
+    """The slices of ``x`` at the places of a vector of indices."""
+    if x.ndim == 0:
+        return index_select(xp, x.reshape(1), index, axis=0)
+    check_index("index_select", index, x.shape[axis], axis)
+    return xp.take(x, index, axis)
+
+
+@bodies.kernel("index_get")
+def index_get(xp: Any, x: Array, indices: Sequence[Array], *, axis: int) -> Array:
+    """``x`` read at integer arrays, one per axis from ``axis`` on; they broadcast; negative ones count back."""
+    if len(indices) == 1:
+        return xp.take(x, _counted_back("index", indices[0], x.shape[axis], axis), axis)
+    return x[_wrapped("index", x.shape, indices, axis)]
+
+
+def _wrapped(op: str, shape: Ints, indices: Sequence[Array], axis: int) -> tuple[Any, ...]:
+    wrapped = [_counted_back(op, index, shape[axis + i], axis + i) for i, index in enumerate(indices)]
+    return (slice(None),) * axis + tuple(wrapped)
+
+
+def _counted_back(op: str, index: Array, size: int, axis: int) -> Array:
+    """``index`` with negative ones counted from the end, all checked."""
+    if index.size and index.view("u8").max() >= size:
+        low, high = int(index.min()), int(index.max())
+        if low < -size or high >= size:
+            bad = low if low < -size else high
+            raise IndexError(f"{op}: index {bad} is out of bounds for dimension {axis} with size {size}")
+        return index % size
+    return index
+
+
+@bodies.kernel("embedding")
+def embedding(xp: Any, weight: Array, index: Array, *, padding_idx: int) -> Array:
+    """The rows of ``weight`` that ``index`` says."""
+    check_index("embedding", index, weight.shape[0], 0)
+    return xp.take(weight, index, 0)
+
+
+@bodies.kernel("nonzero")
+def nonzero(xp: Any, x: Array) -> Array:
+    """The indices (n, ndim) of the elements that are not zero, in row-major order."""
+    return xp.argwhere(x if x.dtype.kind == "b" else x != 0)
+
+
+# -- writing ---------------------------------------------------------------------------------------
 @bodies.kernel("scatter")
 def scatter(xp: Any, x: Array, index: Array, src: Array, *, axis: int, reduce: str = "set") -> Array:
-    """A copy of ``x`` with ``src`` written, added, multiplied, or kept if larger or smaller, where ``index`` points."""
+    """A copy of ``x`` with ``src`` set, added, multiplied, or kept if larger or smaller, where ``index`` points."""
     if x.ndim == 0:
-        x, index, src = x.reshape(1), index.reshape(-1), src.reshape(-1)
-        return scatter(xp, x, index, src, axis=0, reduce=reduce).reshape(())
-    check_index(xp, "scatter", index, x.shape[axis], axis)
-    if src.shape != index.shape:
-        src = src[tuple([slice(n) for n in index.shape])]
-    out = x.copy("C")
-    place = positions(xp, x.shape, index, axis)
-    combine(xp, out.reshape(-1), place.reshape(-1), src.reshape(-1), reduce)
-    return out
+        flat = scatter(xp, x.reshape(1), index.reshape(1), src.reshape(1), axis=0, reduce=reduce)
+        return flat.reshape(())
+    check_index("scatter", index, x.shape[axis], axis)
+    place = positions(xp, x.shape, index, axis, index.shape)
+    return _combined(xp, x, place, _cut_to(src, index.shape), reduce)
 
 
-def combine(xp: Any, flat: Array, place: Array, src: Array, reduce: str) -> None:
-    """Write ``src`` to ``flat`` at ``place``, by the way that ``reduce`` names."""
+def _combined(xp: Any, x: Array, place: Array, src: Array, reduce: str) -> Array:
+    """A copy of ``x`` with ``src`` combined with what stands at ``place``; low precision adds up in float32."""
     if reduce == "set":
-        flat[place] = src
-        return
-    ufuncs = {"add": xp.add, "prod": xp.multiply, "amax": xp.maximum, "amin": xp.minimum}
-    ufuncs[reduce].at(flat, place, src)
+        out = x.copy("C")
+        out.reshape(-1)[place.reshape(-1)] = src.reshape(-1)
+        return out
+    ufunc = {"add": xp.add, "prod": xp.multiply, "amax": xp.maximum, "amin": xp.minimum}[reduce]
+    out = wide(xp, x) if is_low(x) else x.copy("C")
+    out = out if out.flags.c_contiguous else out.copy("C")
+    ufunc.at(out.reshape(-1), place.reshape(-1), wide(xp, src).reshape(-1))
+    return rounded(out, x)
+
+
+@bodies.kernel("index_add")
+def index_add(xp: Any, x: Array, index: Array, src: Array, *, axis: int) -> Array:
+    """``x`` with the slices of ``src`` added at the places of a vector of indices."""
+    if x.ndim == 0:
+        return index_add(xp, x.reshape(1), index, src.reshape(-1), axis=0).reshape(())
+    check_index("index_add", index, x.shape[axis], axis)
+    place = positions(xp, x.shape, _along(index, axis, x.ndim), axis, src.shape)
+    return _combined(xp, x, place, src, "add")
+
+
+@bodies.kernel("index_put")
+def index_put(xp: Any, x: Array, values: Array, indices: Sequence[Array], *, axis: int, accumulate: bool) -> Array:
+    """``x`` with ``values``, broadcast, set or added at integer arrays, one per axis from ``axis`` on."""
+    where = _wrapped("index_put", x.shape, indices, axis)
+    if not accumulate:
+        out = x.copy("C")
+        out[where] = values
+        return out
+    sizes = x.shape[axis : axis + len(indices)]
+    place: Any = 0
+    for index, n in zip(where[axis:], sizes, strict=True):
+        place = place * n + index
+    before, after = x.shape[:axis], x.shape[axis + len(indices) :]
+    rows = xp.broadcast_to(values, (*before, *place.shape, *after)).reshape((*before, -1, *after))
+    merged = x.reshape((*before, prod(sizes), *after))
+    return index_add(xp, merged, place.reshape(-1), rows, axis=axis).reshape(x.shape)
+
+
+_IDENTITY = {"sum": 0, "mean": 0, "prod": 1}
+
+
+@bodies.kernel("scatter_reduce", dt.BOOLS + dt.REALS)
+def scatter_reduce(
+    xp: Any, x: Array, index: Array, src: Array, *, axis: int, reduce: str, include_self: bool = True
+) -> Array:
+    """``x`` with the values of ``src`` that meet at one place combined there: sum, mean, prod, amax or amin."""
+    if x.ndim == 0:
+        flat = [v.reshape(1) for v in (x, index, src)]
+        return scatter_reduce(xp, *flat, axis=0, reduce=reduce, include_self=include_self).reshape(())
+    check_index("scatter_reduce", index, x.shape[axis], axis)
+    place = positions(xp, x.shape, index, axis, index.shape).reshape(-1)
+    values, start = wide(xp, _cut_to(src, index.shape)), wide(xp, x)
+    if not include_self:
+        start = start.copy("C")
+        start.reshape(-1)[place] = _IDENTITY[reduce] if reduce in _IDENTITY else _extreme(start.dtype, reduce)
+    total = _combined(xp, start, place, values, {"sum": "add", "mean": "add"}.get(reduce, reduce))
+    if reduce == "mean":
+        met = xp.full(x.shape, 1 if include_self else 0)
+        xp.add.at(met.reshape(-1), place, 1)
+        met = xp.maximum(met, 1).astype(total.dtype)
+        total = total / met if total.dtype.kind == "f" else total // met
+    return rounded(total, x)
+
+
+def _extreme(dtype: Any, reduce: str) -> Any:
+    """What every value replaces."""
+    kind = dt.from_numpy(dtype)
+    if kind.is_floating_point:
+        return float("-inf" if reduce == "amax" else "inf")
+    if kind is dt.bool_:
+        return reduce == "amin"
+    info = dt.iinfo(kind)
+    return info.min if reduce == "amax" else info.max
+
+
+@bodies.kernel("embedding_grad")
+def embedding_grad(xp: Any, grad: Array, index: Array, *, rows: int, padding_idx: int) -> Array:
+    """The elements of ``grad`` (..., width) added to the rows that ``index`` (...) says, but not to ``padding_idx``."""
+    check_index("embedding_grad", index, rows, 0)
+    width = grad.shape[-1]
+    at, values = index.reshape(-1), grad.reshape(-1, width)
+    if padding_idx >= 0:
+        kept = at != padding_idx
+        at, values = at[kept], values[kept]
+    return index_add(xp, xp.zeros((rows, width), grad.dtype), at, values, axis=0)
+
+
+# -- the loss that reads by index ------------------------------------------------------------------
+def _class_weights(xp: Any, like: Array, target: Array, weight: Array | None, ignore_index: int) -> tuple[Array, Array]:
+    """Targets with class 0 in place of the ignored one, and the weight of each."""
+    kept = target != ignore_index
+    safe = xp.where(kept, target, 0)
+    if weight is None:
+        return safe, kept.astype(like.dtype)
+    check_index("nll_loss", safe.reshape(-1), weight.shape[0], 0)
+    return safe, xp.where(kept, xp.take(weight, safe), weight.dtype.type(0))
+
+
+@bodies.kernel("nll_loss", dt.FLOATS)
+def nll_loss(
+    xp: Any, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str
+) -> tuple[Array, Array]:
+    """Minus the log probability of each target class, weighted, and the sum of the weights."""
+    axis = 1 if x.ndim > 1 else 0
+    values = wide(xp, x)
+    safe, weights = _class_weights(xp, values, target, None if weight is None else wide(xp, weight), ignore_index)
+    check_index("nll_loss", safe.reshape(-1), x.shape[axis], axis)
+    chosen = xp.take_along_axis(values, xp.expand_dims(safe, axis), axis).squeeze(axis)
+    losses = xp.where(weights == 0, values.dtype.type(0), xp.negative(chosen) * weights)
+    total = xp.asarray(xp.add.reduce(weights, axis=None))
+    if reduction == "none":
+        return rounded(losses, x), rounded(total, x)
+    out = xp.asarray(xp.add.reduce(losses, axis=None))
+    return rounded(out / total if reduction == "mean" else out, x), rounded(total, x)
+
+
+@bodies.kernel("nll_loss_grad", dt.FLOATS)
+def nll_loss_grad(
+    xp: Any, grad: Array, target: Array, weight: Array | None, total: Array, *, shape: Ints, ignore_index: int, reduction: str
+) -> Array:
+    """The gradient of nll_loss for an input of ``shape``."""
+    axis = 1 if len(shape) > 1 else 0
+    values = wide(xp, grad)
+    safe, weights = _class_weights(xp, values, target, None if weight is None else wide(xp, weight), ignore_index)
+    scaled = -(values / wide(xp, total) if reduction == "mean" else values) * weights
+    out = xp.zeros(shape, grad.dtype)
+    index = xp.expand_dims(safe, axis)
+    check_index("nll_loss_grad", index.reshape(-1), shape[axis], axis)
+    place = positions(xp, tuple(shape), index, axis, index.shape)
+    out.reshape(-1)[place.reshape(-1)] = rounded(scaled, grad).reshape(-1)
+    return out
