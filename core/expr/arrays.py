@@ -120,7 +120,7 @@ class _Compiled:
 
     def by_blocks(self, arrays: list[Array], out: Array) -> None:
         buffers = [np.empty(BLOCK, d) for d in self.buffers]
-        walk = np.nditer(
+        walk: Any = np.nditer(  # type: ignore[call-overload]
             [*arrays, out],
             flags=["external_loop", "buffered", "copy_if_overlap", "grow_inner", "delay_bufalloc"],
             op_flags=[["readonly"]] * len(arrays) + [["writeonly", "no_broadcast"]],
@@ -138,7 +138,7 @@ class _Compiled:
 
 
 class _Writer:
-    """Writes the block function: one numpy call a step, temporaries reused as soon as they are read for the last time."""
+    """Writes the block function: one numpy call a step, temporaries reused after their last use."""
 
     def __init__(self, program: Program):
         self.steps = program.steps

@@ -38,8 +38,11 @@ def to_scalar(
     Python operator call ``functions[step]``, by default those of :func:`scalar_functions`; ``native`` names those
     beyond the primitives. Functions that depend on the type are looked up as ``"step_dtype"`` first.
     """
-    program = lower(expr, dtypes, out, lambda fn, dtype: fn in _ON_OPERATORS or (native is not None and native(fn, dtype)))
-    return write(program, name, expr.operands, functions)
+
+    def available(fn: str, dtype: DType) -> bool:
+        return fn in _ON_OPERATORS or (native is not None and native(fn, dtype))
+
+    return write(lower(expr, dtypes, out, available), name, expr.operands, functions)
 
 
 def write(
@@ -99,14 +102,14 @@ def scalar_functions() -> dict[str, Callable[..., Any]]:
 
 def _caster(kind: DType) -> Callable[[Any], Any]:
     """A conversion to ``wide(kind)``; to an integer it truncates, and what does not fit becomes the smallest one."""
-    target = wide(kind).numpy.type
+    target: Callable[[Any], Any] = wide(kind).numpy.type
     if kind.category != dt.INTEGER:
         return target
     info = dt.iinfo(kind)
 
     def cast(x: Any) -> Any:
         if isinstance(x, float | np.floating):
-            whole = math.trunc(x) if math.isfinite(x) else info.min
+            whole = int(x) if math.isfinite(x) else info.min
             return target(whole if info.min <= whole <= info.max else info.min)
         return x.astype(kind.numpy) if isinstance(x, np.generic) else target(x)
 

@@ -15,7 +15,18 @@ from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr.evaluate import inlined
 from flambeau.core.expr.fold import Literal, fold, limit, power_steps
-from flambeau.core.expr.syntax import CONDITIONS, PRIMITIVES, Call, Expr, ExprError, Limit, Name, Node, Number, on_define
+from flambeau.core.expr.syntax import (
+    CONDITIONS,
+    PRIMITIVES,
+    Call,
+    Expr,
+    ExprError,
+    Limit,
+    Name,
+    Node,
+    Number,
+    on_define,
+)
 
 #: Says whether a target has a function of its own, for a compute dtype.
 Native = Callable[[str, DType], bool]
@@ -92,6 +103,10 @@ def _lower(expr: Expr, dtypes: tuple[DType, ...], out: DType | None, native: Nat
 on_define.append(lambda name: _lower.cache_clear())
 
 
+def _whole(literal: Literal) -> bool:
+    return not isinstance(literal, float) or literal.is_integer()
+
+
 class _Weak(NamedTuple):
     """A literal that has not met a typed value yet."""
 
@@ -123,7 +138,7 @@ class _Lowering:
         if dtype is dt.bool_:
             return self.step("constant", dtype, (), bool(value))
         if dtype.category == dt.INTEGER:
-            if isinstance(value, float) and value != int(value):
+            if not _whole(value):
                 raise ExprError(f"literal {value!r} meets a value of type {dtype}; it has no such integer")
             return self.step("constant", dtype, (), int(value))
         return self.step("constant", dtype, (), float(value))
@@ -157,8 +172,7 @@ class _Lowering:
         """The type that a literal and a value of type ``common`` meet in."""
         if common is dt.bool_ and not isinstance(literal, bool):
             return self.compute
-        whole = not isinstance(literal, float) or (literal == literal and abs(literal) < 2**63 and literal == int(literal))
-        if common.category == dt.INTEGER and not whole and self.compute.category > dt.INTEGER:
+        if common.category == dt.INTEGER and not _whole(literal) and self.compute.category > dt.INTEGER:
             return self.compute
         return common
 

@@ -23,7 +23,7 @@ import ast
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Final
 
 
@@ -132,7 +132,7 @@ def definition(name: str) -> Expr | None:
     return None if found is None else parse(found[1], found[0])
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(source: str, operands: tuple[str, ...]) -> Expr:
     """The expression that ``source`` writes over ``operands``; ExprError for anything outside the language.
 
