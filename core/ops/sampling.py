@@ -15,7 +15,7 @@ from flambeau.core.dispatch import Tensor
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import random, storage
-from flambeau.core.ops.elementwise import abs, exp, floor, lgamma, log, maximum, sqrt, where
+from flambeau.core.ops.elementwise import abs, ceil, exp, floor, lgamma, log, maximum, sqrt, tan, where
 
 
 def _compute_dtype(x: Any) -> DType:
