@@ -59,13 +59,14 @@ class Key:
     backend: Backend
     array: type
     floats: Constants | None  # cached 0-d constants, for floating dtypes
-    ints: Constants
+    ints: Constants | None  # None inside levels
 
     def __init__(self, level: Any, device: device, dtype: DType, backend: Backend):
         self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
         self.array = backend.array if level is None else level.payload
-        self.floats = Constants(self) if dtype.category >= dt.FLOATING else None
-        self.ints = Constants(self)
+        plain = level is None
+        self.floats = Constants(self) if plain and dtype.category >= dt.FLOATING else None
+        self.ints = Constants(self) if plain else None
 
     def __getattr__(self, name: str) -> Any:
         if name in ("boolean", "index", "real"):
@@ -280,7 +281,12 @@ def _expression_body(op: Op) -> Callable[..., Any]:
 
     names = [a.name for a in op.schema.operands]
     parsed = expression(op)
-    return lambda *args, **params: expr.evaluate(parsed, dict(zip(names, args, strict=True)), expression_functions())
+
+    def body(*args: Any, **params: Any) -> Any:
+        dtype = expr.compute_dtype(tuple(a._key.dtype for a in args if isinstance(a, Tensor)))
+        return expr.evaluate(parsed, dict(zip(names, args, strict=True)), expression_functions(), dtype)
+
+    return body
 
 
 def _invoke(op: Op, kernel: Kernel, args: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:

@@ -8,7 +8,7 @@ has its printer in :mod:`flambeau.backends.dialect`.
 from __future__ import annotations
 
 from flambeau.core.expr.evaluate import evaluate
-from flambeau.core.expr.lower import Program, Step, compute_dtype, lower
+from flambeau.core.expr.lower import Program, Step, bits_dtype, compute_dtype, lower
 from flambeau.core.expr.syntax import (
     CONDITIONS,
     DERIVED,
@@ -28,7 +28,7 @@ from flambeau.core.expr.syntax import (
 
 __all__ = [
     "CONDITIONS", "DERIVED", "PRIMITIVES", "Call", "Expr", "ExprError", "Limit", "Name", "Node", "Number", "Program",
-    "Step", "compute_dtype", "define", "definition", "definitions", "evaluate", "lower", "parse", "to_numpy",
+    "Step", "bits_dtype", "compute_dtype", "define", "definition", "definitions", "evaluate", "lower", "parse", "to_numpy",
     "to_scalar",
 ]  # fmt: skip
 

@@ -282,7 +282,7 @@ def conj(x: Any) -> Any:
 
 
 def stack_last(a: Any, b: Any) -> Any:
-    from flambeau.core.ops.shape import stack
+    from flambeau.core.ops.arrange import stack
 
     return stack([a, b], -1)
 
@@ -308,8 +308,17 @@ def _sgn_vjp(g: Any, x: Any, out: Any) -> Any:
 
 def expression_functions() -> Mapping[str, Callable[..., Any]]:
     """The minimum ops by the names that expressions use."""
+    from flambeau.core.expr import bits_dtype  # at first need, as expressions are parsed
+    from flambeau.core.ops.storage import cast, view_dtype
+
     scope = globals()
     names = {"div": true_div, "where": select}
-    return {n: names.get(n) or scope[n] for n in MINIMUM_ELEMENTWISE}
+    real = {dt.int32: dt.float32, dt.int64: dt.float64}
+    bits = {
+        "to_int": lambda x: cast(x, dtype=bits_dtype(x.dtype)),
+        "bitcast_int": lambda x: view_dtype(x, dtype=bits_dtype(x.dtype)),
+        "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
+    }
+    return {n: names.get(n) or scope[n] for n in MINIMUM_ELEMENTWISE} | bits
 
 
