@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import pickle
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from typing import Any
 from flambeau.utils.data import worker as w
 from flambeau.utils.data.fetch import Exhausted, Recipe
 
-_JOIN_SECONDS = 5.0  # for a worker that was told to stop and is still fetching
+_STOP_SECONDS = 1.0  # for workers that were told to stop and are still fetching
+_EXIT_SECONDS = 5.0  # for a process that has hung up to be gone
 
 
 def start_context(chosen: Any = None) -> BaseContext:
@@ -119,7 +121,7 @@ class Pool:
                 answer = w.receive(connection)
             except (EOFError, ConnectionResetError):
                 process = self._processes[worker]
-                process.join(_JOIN_SECONDS)
+                process.join(_EXIT_SECONDS)
                 reason = w.describe_exit(process.exitcode)
                 self.close()
                 raise RuntimeError(f"DataLoader: worker {worker} (pid {process.pid}) {reason}") from None
@@ -165,8 +167,9 @@ def _error(failure: w.Failure, worker: int, batch: int) -> BaseException:
 def _stop(processes: list[BaseProcess], tasks: list[Connection], answers: list[Connection]) -> None:
     for connection in (*tasks, *answers):  # a worker stops when its pipes close
         connection.close()
+    deadline = time.monotonic() + _STOP_SECONDS
     for process in processes:
-        process.join(_JOIN_SECONDS)
+        process.join(max(0, deadline - time.monotonic()))
         if process.is_alive():
             process.terminate()
-            process.join(_JOIN_SECONDS)
+            process.join(_EXIT_SECONDS)

@@ -15,6 +15,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import random
 from flambeau.core.creation import as_tensor
 from flambeau.core.ops.random import randint, randperm
+from flambeau.core.ops.sampling import multinomial
 from flambeau.core.random import Generator
 
 T_co = TypeVar("T_co", covariant=True)
@@ -128,8 +129,6 @@ class WeightedRandomSampler(Sampler[int]):
         self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
 
     def __iter__(self) -> Iterator[int]:
-        from flambeau.core.ops.random import multinomial
-
         source = Generator().manual_seed(draw_seed(self.generator))
         return iter(multinomial(self.weights, self.num_samples, self.replacement, generator=source).tolist())
 
