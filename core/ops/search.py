@@ -1,0 +1,234 @@
+"""Places and counts of values: searchsorted, bincount, histc, unique."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.arguments import normal_axis
+from flambeau.core.dispatch import Tensor
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import logical_not, where
+from flambeau.core.ops.index import add_along, gather_along, scatter_along, select_along
+from flambeau.core.ops.mask import true_places
+from flambeau.core.ops.scan import cumsum, cut, deliver
+from flambeau.core.ops.sort import argsort
+from flambeau.core.record import DTypeRule, composite
+
+_PLACES = DTypeRule("places", result="index", accepts=dt.BOOLS + dt.REALS)
+
+
+# -- sorted sequences --------------------------------------------------------------------------------
+def _searched(x: Any, values: Any, *, right: bool) -> Any:
+    if len(x) > 1 and (len(values) != len(x) or tuple(values[:-1]) != tuple(x[:-1])):
+        raise ShapeError(
+            "searchsorted: boundaries should be a vector or agree with values in all dimensions but the last, "
+            f"got boundaries {tuple(x)} and values {tuple(values)}"
+        )
+    if len(x) == 0:
+        raise ShapeError("searchsorted: boundaries must have at least one dimension, got a 0-d tensor")
+    return values
+
+
+@composite(
+    "searchsorted(x: Tensor, values: Tensor, *, right: bool = False) -> Tensor",
+    infer=_searched,
+    check=True,
+    dtype=_PLACES,
+    upcast=False,
+    differentiable=False,
+    method=False,
+)
+def places_in(x: Any, values: Any, *, right: bool) -> Any:
+    """Where each value would be inserted into ``x``, sorted along its last axis: a bisection for all at once."""
+    _searched(x.shape, values.shape, right=right)
+    n = x.shape[-1]
+    shape = tuple(values.shape)
+    flat = values.reshape((values.numel(),)) if x.ndim == 1 else values
+    low = creation.zeros_like(flat, dtype=dt.int64)
+    if n == 0:
+        return low.reshape(shape)
+    axis, high = flat.ndim - 1, low + n
+    for _ in range(n.bit_length()):
+        open_, middle = low < high, (low + high) >> 1
+        at = gather_along(x, where(middle < n, middle, n - 1), axis)
+        before = logical_not(at > flat if right else at >= flat)  # so that nan comes last
+        low, high = where(open_ & before, middle + 1, low), where(open_ & logical_not(before), middle, high)
+    return low.reshape(shape)
+
+
+def searchsorted(
+    sorted_sequence: Any, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
+    sorter: Any = None, out: Any = None,
+) -> Any:  # fmt: skip
+    """The places at which to insert ``input`` into ``sorted_sequence`` (sorted along its last dimension), int64.
+
+    Before equal elements, or after them with ``right`` or ``side="right"``. ``sorter`` sorts the sequence.
+
+    >>> import flambeau as fb
+    >>> fb.searchsorted(fb.tensor([1, 3, 5]), fb.tensor([3, 4]))
+    tensor([1, 2])
+    """
+    if side not in (None, "left", "right"):
+        raise ValueError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
+    if sorter is not None:
+        sorted_sequence = gather_along(sorted_sequence, sorter, sorted_sequence.ndim - 1)
+    values = input
+    if not isinstance(values, Tensor):
+        values = creation.scalar_tensor(values, dt.promote_types(dt.scalar_dtype(values), sorted_sequence.dtype),
+                                        sorted_sequence.device)  # fmt: skip
+    found = places_in(sorted_sequence, values, right or side == "right")
+    return deliver("searchsorted", found, dt.int32 if out_int32 else None, out)
+
+
+def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False, out: Any = None) -> Any:
+    """The bucket between ``boundaries``, a sorted vector, that each element falls into, int64.
+
+    ``boundaries[i - 1] < x <= boundaries[i]`` gives i; with ``right``, ``boundaries[i - 1] <= x < boundaries[i]``.
+    """
+    if boundaries.ndim != 1:
+        raise ShapeError(f"bucketize: boundaries must be a vector, got shape {tuple(boundaries.shape)}")
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right, out=out)
+
+
+# -- counts ------------------------------------------------------------------------------------------
+def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each number occurs in a vector of whole numbers, or the sum of its ``weights``.
+
+    The result has ``max(input) + 1`` elements, at least ``minlength``. It reads from the device.
+
+    >>> import flambeau as fb
+    >>> fb.bincount(fb.tensor([1, 3, 1]))
+    tensor([0, 2, 0, 1])
+    """
+    if input.ndim != 1 or input.dtype.category != dt.INTEGER:
+        raise ShapeError(
+            f"bincount: input must be a vector of integers, got {input.dtype} of shape {tuple(input.shape)}"
+        )
+    if weights is not None and tuple(weights.shape) != tuple(input.shape):
+        raise ShapeError(
+            f"bincount: weights must have the shape of input, got {tuple(weights.shape)} and {tuple(input.shape)}"
+        )
+    if minlength < 0:
+        raise ValueError(f"bincount: minlength must not be negative, got {minlength}")
+    if input.numel() and int(input.min()) < 0:
+        raise ValueError(f"bincount: input must not be negative, its smallest element is {int(input.min())}")
+    length = max(minlength, int(input.max()) + 1 if input.numel() else 0)
+    if weights is None:
+        src = creation.ones_like(input, dtype=dt.int64)
+    else:
+        src = weights if weights.dtype.category >= dt.FLOATING else storage.cast(weights, dtype=dt.float64)
+    return add_along(creation.zeros(length, dtype=src.dtype, device=input.device), input.to(dt.int64), src, 0)
+
+
+def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0, *, out: Any = None) -> Any:
+    """How many elements fall into each of ``bins`` equal parts of [min, max]; outside ones and nan are left out.
+
+    Equal bounds mean the smallest and the largest element. The counts have the dtype of ``input``.
+    """
+    if bins <= 0:
+        raise ValueError(f"histc: bins must be positive, got {bins}")
+    x = input.detach().reshape((input.numel(),))
+    low, high = float(min), float(max)
+    if low == high and x.numel():
+        low, high = float(x.min()), float(x.max())
+    if low == high:
+        low, high = low - 1, high + 1
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"histc: needs finite bounds with min <= max, got {low} and {high}")
+    inside = (x >= low) & (x <= high)
+    position = (where(inside, x, low) - low) * (bins / (high - low))
+    place = storage.cast(position, dtype=dt.int64).clamp(max=bins - 1)
+    counts = add_along(
+        creation.zeros(bins, dtype=dt.int64, device=x.device), place, storage.cast(inside, dtype=dt.int64), 0
+    )
+    return deliver("index_add", counts, input.dtype, out)
+
+
+# -- different elements ------------------------------------------------------------------------------
+def _rows(name: str, input: Any, dim: int | None) -> tuple[Any, int | None]:
+    """The elements as a vector, or the slices along ``dim`` as the rows of a matrix."""
+    x = input.detach()
+    if dim is None:
+        return x.reshape((x.numel(),)), None
+    if input.ndim == 0:
+        raise ShapeError(f"{name}: a 0-d tensor has no dim {dim}")
+    axis = normal_axis(dim, x.ndim)
+    n = x.shape[axis]
+    return x.movedim(axis, 0).reshape((n, math.prod(x.shape) // n if n else 0)), axis
+
+
+def _order(rows: Any) -> Any:
+    """The stable order of elements, or of rows by their first column, then the second, and so on."""
+    if rows.ndim == 1:
+        return argsort(rows, 0)
+    order = creation.arange(rows.shape[0], device=rows.device)
+    for column in range(rows.shape[1] - 1, -1, -1):
+        order = select_along(order, argsort(select_along(rows[:, column], order, 0), 0), 0)
+    return order
+
+
+def _different(rows: Any) -> Any:
+    """Whether each element, or row, differs from the one before it; True for the first."""
+    n = rows.shape[0]
+    changed = cut(rows, 0, 1, n) != cut(rows, 0, 0, n - 1)
+    if rows.ndim == 2:
+        changed = changed.any(1)
+    return storage.cat([creation.full((1,), True, dtype=dt.bool_, device=rows.device), changed], 0)
+
+
+def _runs_of_equal(
+    input: Any, rows: Any, order: Any, axis: int | None, return_inverse: bool, return_counts: bool
+) -> Any:
+    """The first of each run in ``order``, which run each element belongs to, and how long each is."""
+    n = rows.shape[0]
+    ordered_rows = rows if order is None else select_along(rows, order, 0)
+    starts = _different(ordered_rows) if n else creation.zeros(0, dtype=dt.bool_, device=rows.device)
+    firsts = true_places(starts)
+    values = select_along(ordered_rows, firsts, 0)
+    if axis is not None:
+        kept = [s for i, s in enumerate(input.shape) if i != axis]
+        values = values.reshape((firsts.shape[0], *kept)).movedim(0, axis)
+    results = [values]
+    if return_inverse:
+        group = cumsum(starts, 0) - 1 if n else storage.cast(starts, dtype=dt.int64)
+        if order is not None:
+            group = scatter_along(creation.zeros_like(group), order, group, 0, "set")
+        results.append(group.reshape(tuple(input.shape)) if axis is None else group)
+    if return_counts:
+        end = creation.full((1,), n, dtype=dt.int64, device=rows.device)
+        results.append(storage.cat([cut(firsts, 0, 1, firsts.shape[0]), end], 0) - firsts if n else firsts)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def unique(
+    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """The different elements in ascending order, or the different slices along ``dim``.
+
+    With ``return_inverse`` also where each element of ``input`` is in the result, with ``return_counts``
+    also how often each occurs: then a tuple. Each nan counts as different. Its shape depends on the
+    values, so it reads from the device.
+
+    >>> import flambeau as fb
+    >>> fb.unique(fb.tensor([3, 1, 3]), return_counts=True)
+    (tensor([1, 3]), tensor([1, 2]))
+    """
+    rows, axis = _rows("unique", input, dim)
+    return _runs_of_equal(input, rows, _order(rows), axis, return_inverse, return_counts)
+
+
+def unique_consecutive(
+    input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """The elements, or the slices along ``dim``, without those that equal the one before; else as :func:`unique`."""
+    rows, axis = _rows("unique_consecutive", input, dim)
+    return _runs_of_equal(input, rows, None, axis, return_inverse, return_counts)
+
+
+METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in (bincount, histc, unique, unique_consecutive)}
+FUNCTIONS = METHODS | {"searchsorted": searchsorted, "bucketize": bucketize}
