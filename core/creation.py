@@ -198,10 +198,21 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     return _finish(call(OPS["empty"], (), params), requires_grad)
 
 
+def full_at(like: Any, shape: Sequence[int], value: Any, dtype: DType | None = None) -> Any:
+    """A full tensor at the device, level and (by default) dtype of ``like``, with memory of its own to write to."""
+    chosen = dtype or like.dtype
+    level = like._key.level
+    if level is not None:
+        return level.full(like, tuple(shape), value, chosen)
+    return call(OPS["full"], (), {"shape": tuple(shape), "value": value, "dtype": chosen, "device": like.device})
+
+
 def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A full tensor of the shape, dtype and device of ``input``."""
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
-    return full(tuple(input.shape), fill_value, dtype=chosen, device=device or input.device, requires_grad=requires_grad)
+    if device is None or Device(device) is input.device:
+        return _finish(full_at(input, input._array.shape, fill_value, chosen), requires_grad)
+    return full(tuple(input.shape), fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
 
 
 def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
@@ -222,9 +233,7 @@ def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
 
 def zeros_at(like: Any, shape: Sequence[int]) -> Any:
     """Zeros of another shape at the dtype, device and level of ``like``, to be written to in place."""
-    zeros_ = full(tuple(shape), 0, dtype=like.dtype, device=like.device)
-    level = like._key.level
-    return zeros_ if level is None else level.zeros(like, shape)
+    return full_at(like, shape, 0)
 
 
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
@@ -289,7 +298,7 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, 
 
 def complex(real: Any, imag: Any) -> Any:
     """A complex tensor from its real and imaginary parts."""
-    from flambeau.core.ops.shape import stack
+    from flambeau.core.ops.arrange import stack
 
     real, imag = real.broadcast_to(imag.shape) if real.ndim < imag.ndim else real, imag
     return stack([real, imag.expand_as(real)], -1).view_as_complex()
@@ -315,10 +324,10 @@ def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requi
 
 def new_like(method: str) -> Any:
     """The ``new_zeros`` family: the dtype and device of ``self`` are the defaults."""
-    makers = {"new_zeros": zeros, "new_ones": ones, "new_empty": empty}
+    value = 1 if method == "new_ones" else 0
 
     def new(self: Any, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-        return makers[method](*size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+        return new_full(self, _shape(size, method), value, dtype=dtype, device=device, requires_grad=requires_grad)
 
     new.__name__, new.__doc__ = method, f"``{method[4:]}(...)`` with this tensor's dtype and device by default."
     return new
@@ -326,7 +335,10 @@ def new_like(method: str) -> Any:
 
 def new_full(self: Any, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """``full(...)`` with this tensor's dtype and device by default."""
-    return full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+    chosen = self.dtype if dtype is None else dt.as_dtype(dtype)
+    if device is None or Device(device) is self.device:
+        return _finish(full_at(self, _shape((size,), "new_full"), fill_value, chosen), requires_grad)
+    return full(size, fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
 
 
 def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:

@@ -19,7 +19,7 @@ from flambeau.core.autograd.graph import edge_of, make_view
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError
-from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, VIEW, Op
+from flambeau.core.record import CREATE, ELEMENTWISE, OPS, SPECIAL, VIEW, Op
 from flambeau.core.state import State, current, put
 
 Tensor: Any = None  # set by core.tensor, which imports this module
@@ -226,6 +226,8 @@ def run(op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> An
         return draw(op, list(args), params, state)
     args, key = normalise(op, list(args), params)
     level = key.level
+    if state.levels and op.family is CREATE and state.levels[-1].adopts:
+        return state.levels[-1].lift(execute(op, args, params, key, state))
     if level is not None:
         if not level.alive:
             raise LevelError(

@@ -100,7 +100,7 @@ def source(op: Op) -> str:
         return f"{head}\n    return {_slow_call(op)}\n"
     body = "\n".join(_fast_lines(op, op.schema.operands, "        "))
     return (
-        f"{head}\n    try:\n        if kw: return {_slow_call(op)}\n{body}\n"
+        f"{head}\n    if kw: return {_slow_call(op)}\n    try:\n{body}\n"
         f"    except Exception: pass\n    return {_slow_call(op)}\n"
     )
 

@@ -130,7 +130,7 @@ def _compare(rows: Any, columns: Any, i: int, j: int, x: Any, out: Any, atol: fl
 
 def _check_batched(func: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
     """The gradient under vmap equals the gradients one by one."""
-    from flambeau.core.ops.shape import stack
+    from flambeau.core.ops.arrange import stack
 
     wanted = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
     for out in _outputs(func, inputs):

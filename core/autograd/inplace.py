@@ -84,7 +84,7 @@ def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
             f"{name}: a leaf Tensor that requires grad is being used in an in-place operation; "
             "do it under no_grad(), or on a clone"
         )
-    if wants and link.__class__ is View:
+    if state.grad and link.__class__ is View and (wants or edge_of(link.base) is not None):
         if not link.grad_mode:
             raise GradientError(
                 f"{name}: a view was created in no_grad mode and is being modified inplace with grad mode enabled; "

@@ -44,11 +44,6 @@ def to_device(x: Any, *, device: Any) -> Any:
     return x if device is x._key.device else move(x, device)
 
 
-copy = op("copy(x: Tensor, src: Tensor) -> Tensor", infer=lambda x, src, **p: _copied(x, src), dtype=anything, kinds={"src": "any"},
-          vjp=dict(x=lambda g: like(g), src=lambda g: g), linear=["x", "src"], inplace=True, method=False,
-          doc="``x`` with the values of ``src``, broadcast and cast.")  # fmt: skip
-
-
 def _copied(x: Any, src: Any) -> Any:
     try:
         fits = tuple(layout.broadcast_shapes(x, src)) == tuple(x)
@@ -57,6 +52,13 @@ def _copied(x: Any, src: Any) -> Any:
     if not fits:
         raise ShapeError(f"copy: src of shape {tuple(src)} does not broadcast to the shape {tuple(x)} of the tensor")
     return x
+
+
+@composite("copy(x: Tensor, src: Tensor) -> Tensor", infer=_copied, dtype=anything, kinds={"src": "any"}, linear=["x", "src"],
+           vjp=dict(x=lambda g: like(g), src=lambda g: g), inplace=True, method=False, upcast=False)  # fmt: skip
+def copy(x: Any, src: Any) -> Any:
+    """``x`` with the values of ``src``, broadcast and cast."""
+    return clone(expand(cast(src, dtype=x.dtype), shape=tuple(x.shape)), order="C")
 
 
 full = op("full(*, shape: Ints, value: Any, dtype: DType, device: Device) -> Tensor", CREATE,
@@ -122,11 +124,9 @@ def _view(shape_rule: Any) -> Any:
 
 def _scattered(g: Any, x_shape: Any, write: Any) -> Any:
     """Zeros of the input's shape with ``g`` written where ``write`` finds its place."""
-    from flambeau.core.creation import full
+    from flambeau.core.creation import zeros_at
 
-    zeros = full(tuple(x_shape), 0, dtype=g.dtype, device=g.device)
-    if g._key.level is not None:
-        zeros = g._key.level.zeros(g, x_shape)
+    zeros = zeros_at(g, tuple(x_shape))
     write(zeros).copy_(g)
     return zeros
 

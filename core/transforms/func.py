@@ -247,7 +247,7 @@ def vmap(
             part = [x if d is None else x.movedim(d, 0).narrow(0, start, n) for x, d in zip(flat, dims, strict=True)]
             parts.append(flatten(_run(part, structure, dims, n, kwargs)))
         where = broadcast_prefix(out_dims, parts[0][1], "vmap out_dims")
-        from flambeau.core.ops.shape import cat
+        from flambeau.core.ops.arrange import cat
 
         return unflatten([cat(list(ts), d) for ts, d in zip(zip(*(p[0] for p in parts), strict=True), where, strict=True)], parts[0][1])
 

@@ -22,6 +22,7 @@ class Level:
 
     kind = "transform"
     payload: type
+    adopts = False  # whether a tensor made inside is of this level, so that it can be written to
 
     def __init__(self) -> None:
         self.depth = len(current().levels) + 1
@@ -39,6 +40,8 @@ class Level:
     def __exit__(self, *exc: object) -> None:
         self.alive = False
         put(self._outer)
+        self._keys.clear()  # keys and kernels know their level: without this they would be a cycle
+        self._kernels.clear()
 
     def key(self, d: device, dtype: DType) -> Key:
         """The dispatch key of this level for a device and dtype; it lives as long as the level."""
@@ -68,8 +71,8 @@ class Level:
         """Write the payload ``value`` into ``target``, in place."""
         raise NotImplementedError
 
-    def zeros(self, like: Any, shape: Any) -> Any:
-        """Zeros at this level with memory of its own for each element of the batch."""
+    def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
+        """A full tensor at this level with memory of its own for each element of the batch of ``like``."""
         raise NotImplementedError
 
     def describe(self, payload: Any) -> str:
@@ -191,10 +194,11 @@ class VmapLevel(Level):
             )
         target.value.copy_(value.value)
 
-    def zeros(self, like: Any, shape: Any) -> Any:
-        from flambeau.core.creation import zeros_at
+    def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
+        from flambeau.core.creation import full_at
 
-        return self.wrap(Batched(zeros_at(like._array.value, (self.size, *shape)), True), like)
+        below, batched = like._array.value, like._array.batched
+        return tensor_of(Batched(full_at(below, (self.size, *shape) if batched else shape, value, dtype), batched), self.key(like.device, dtype))
 
     def describe(self, payload: Batched) -> str:
         return f"batch={self.size if payload.batched else None}, value={payload.value!r}"
@@ -249,15 +253,15 @@ class Dual:
                 self.tangent = self.replay(above)
         return self.tangent
 
-    def materialise(self) -> Any:
-        """A tangent with memory, shared with the base's where this is a view."""
+    def materialise(self, like: Any) -> Any:
+        """A tangent with memory at the level of ``like``, shared with the base's where this is a view."""
         if self.direction() is None:
             if self.base is not None and self.replay is not None:
-                self.tangent = self.replay(self.base.materialise())
+                self.tangent = self.replay(self.base.materialise(like))
             else:
                 from flambeau.core.creation import zeros_at
 
-                self.tangent = zeros_at(self.primal, tuple(self.shape))
+                self.tangent = zeros_at(like, tuple(self.shape))
         return self.tangent
 
 
@@ -266,6 +270,7 @@ class JvpLevel(Level):
 
     kind = "jvp"
     payload = Dual
+    adopts = True
 
     def find(self, op: Op) -> Callable[..., Any] | None:
         from flambeau.core.transforms import forward
@@ -279,14 +284,14 @@ class JvpLevel(Level):
         tangent = value.direction()
         target.primal.copy_(value.primal)
         if tangent is not None:
-            target.materialise().copy_(tangent)
+            target.materialise(tangent).copy_(tangent)
         elif target.direction() is not None:
             target.tangent.zero_()
 
-    def zeros(self, like: Any, shape: Any) -> Any:
-        from flambeau.core.creation import zeros_at
+    def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
+        from flambeau.core.creation import full_at
 
-        return self.wrap(Dual(zeros_at(like._array.primal, shape)), like)
+        return tensor_of(Dual(full_at(like._array.primal, shape, value, dtype)), self.key(like.device, dtype))
 
     def describe(self, payload: Dual) -> str:
         return f"primal={payload.primal!r}, tangent={payload.direction()!r}"
