@@ -72,7 +72,8 @@ def main(device: Any = None, epochs: int = 15, seed: int = 0, folder: str | Path
     start = time.perf_counter()
     losses = _train(model, train, where, epochs)
     accuracy, predicted = _test(model, test, where)
-    print(f"result   accuracy {accuracy:.4f} on held-out scans, {time.perf_counter() - start:.1f} s, final loss {losses[-1]!r}")
+    seconds = time.perf_counter() - start
+    print(f"result   accuracy {accuracy:.4f} on held-out scans, {seconds:.1f} s, final loss {losses[-1]!r}")
 
     path = folder / "digits.safetensors"
     fb.save(model.state_dict(), path)
