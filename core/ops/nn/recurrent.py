@@ -1,0 +1,217 @@
+"""One layer of a recurrent network over a whole sequence, and its gradient.
+
+The input's part of the gates, (T, N, gates * H), is computed before, for all steps in one matmul. The gradients
+compute the gates again for all steps at once, walk the steps backwards, and sum the weight's gradient in one
+matmul too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import sigmoid, tanh, where
+from flambeau.core.ops.nn.rules import through_body
+from flambeau.core.ops.shape import stack
+from flambeau.core.ops.storage import cat
+from flambeau.core.record import composite, real_floating
+
+
+def _infer(name: str, blocks: int) -> Any:
+    def infer(gates: Any, h0: Any, *others: Any, **p: Any) -> Any:
+        hidden, weight = h0[-1], others[-1] if blocks == 4 else others[0]
+        if len(gates) != 3 or tuple(h0) != (gates[1], hidden) or gates[2] != blocks * hidden or tuple(weight) != (gates[2], hidden):
+            raise ShapeError(
+                f"{name}: gates (T, N, {blocks} H), h0 (N, H) and weight ({blocks} H, H) must agree, "
+                f"got {tuple(gates)}, {tuple(h0)} and {tuple(weight)}"
+            )
+        out = (gates[0], gates[1], hidden)
+        return (out, out) if blocks == 4 else out
+
+    return infer
+
+
+def _before(h0: Any, out: Any) -> Any:
+    """The hidden state (T, N, H) before each step."""
+    return cat([h0.unsqueeze(0), out[:-1]], 0)
+
+
+def _rows(x: Any) -> Any:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _weight_gradient(of_gates: Any, before: Any) -> Any:
+    return _rows(of_gates).transpose(0, 1) @ _rows(before)
+
+
+def _four(x: Any, hidden: int, count: int = 4) -> list[Any]:
+    """The blocks of the last axis."""
+    return [x[..., i * hidden : (i + 1) * hidden] for i in range(count)]
+
+
+# -- LSTM --------------------------------------------------------------------------------------------
+def _lstm_gates(gates: Any, hidden: int) -> tuple[Any, Any, Any, Any]:
+    """Input gate, forget gate, candidate, output gate."""
+    i, f, g, o = _four(gates, hidden)
+    return sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+
+
+@composite(
+    "lstm_layer(gates: Tensor, h0: Tensor, c0: Tensor, weight: Tensor) -> (out: Tensor, cells: Tensor)",
+    infer=_infer("lstm_layer", 4),
+    dtype=real_floating,
+    check=True,
+    method=False,
+    vjp=lambda g, needs, gates, h0, c0, weight, out, cells: lstm_layer_grad(g[0], g[1], gates, h0, c0, weight, out, cells),
+)
+def lstm_layer(gates: Any, h0: Any, c0: Any, weight: Any) -> Any:
+    """Hidden states and cells (T, N, H) of every step. Hochreiter and Schmidhuber, Neural Computation 9 (1997)."""
+    hidden, turned = h0.shape[-1], weight.transpose(0, 1)
+    outs, cells = [], []
+    for step in gates.unbind(0):
+        i, f, g, o = _lstm_gates(step + h0 @ turned, hidden)
+        c0 = f * c0 + i * g
+        h0 = o * tanh(c0)
+        outs.append(h0)
+        cells.append(c0)
+    return stack(outs, 0), stack(cells, 0)
+
+
+def _lstm_layer_grad(of_out: Any, of_cells: Any, gates: Any, h0: Any, c0: Any, weight: Any, result: Any, states: Any) -> Any:
+    hidden, steps = h0.shape[-1], gates.shape[0]
+    before, cell_before = _before(h0, result), _before(c0, states)
+    i, f, g, o = _lstm_gates(gates + before @ weight.transpose(0, 1), hidden)
+    squashed = tanh(states)
+    # What a step's gradients are multiplied by, for all steps at once.
+    to_cell, to_o = o * (1 - squashed * squashed), squashed * o * (1 - o)
+    to_i, to_f, to_g = g * i * (1 - i), cell_before * f * (1 - f), i * (1 - g * g)
+    of_h, of_c = of_out[steps - 1], of_cells[steps - 1]
+    of_gates: list[Any] = [None] * steps
+    for t in range(steps - 1, -1, -1):
+        of_c = of_c + of_h * to_cell[t]
+        of_gates[t] = cat([of_c * to_i[t], of_c * to_f[t], of_c * to_g[t], of_h * to_o[t]], -1)
+        of_h, of_c = of_gates[t] @ weight, of_c * f[t]
+        if t:
+            of_h, of_c = of_h + of_out[t - 1], of_c + of_cells[t - 1]
+    whole = stack(of_gates, 0)
+    return whole, of_h, of_c, _weight_gradient(whole, before)
+
+
+_LSTM = ("of_out", "of_cells", "gates", "h0", "c0", "weight", "result", "states")
+lstm_layer_grad = composite(
+    f"lstm_layer_grad({', '.join(f'{n}: Tensor' for n in _LSTM)})"
+    " -> (of_gates: Tensor, of_h0: Tensor, of_c0: Tensor, of_weight: Tensor)",
+    infer=lambda of_out, of_cells, gates, h0, c0, weight, *p: (gates, h0, c0, weight),
+    dtype=real_floating,
+    method=False,
+    doc="The gradients of lstm_layer for its operands; ``result`` and ``states`` are what it returned.",
+    vjp=through_body(_lstm_layer_grad, _LSTM),
+)(_lstm_layer_grad)
+
+
+# -- GRU ---------------------------------------------------------------------------------------------
+def _recurrent(h: Any, weight: Any, bias: Any) -> Any:
+    out = h @ weight.transpose(0, 1)
+    return out if bias is None else out + bias
+
+
+def _gru_gates(gates: Any, recurrent: Any, hidden: int) -> tuple[Any, Any, Any]:
+    """Reset gate, update gate, candidate."""
+    (r, z, n), (hr, hz, hn) = _four(gates, hidden, 3), _four(recurrent, hidden, 3)
+    r = sigmoid(r + hr)
+    return r, sigmoid(z + hz), tanh(n + r * hn)
+
+
+@composite(
+    "gru_layer(gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor?) -> Tensor",
+    infer=_infer("gru_layer", 3),
+    dtype=real_floating,
+    check=True,
+    method=False,
+    vjp=lambda g, needs, gates, h0, weight, bias, out: gru_layer_grad(g, gates, h0, weight, bias, out),
+)
+def gru_layer(gates: Any, h0: Any, weight: Any, bias: Any) -> Any:
+    """Hidden states (T, N, H) of every step; ``bias`` belongs to the hidden state's part. Cho et al., arXiv:1406.1078."""
+    outs = []
+    for step in gates.unbind(0):
+        _, z, n = _gru_gates(step, _recurrent(h0, weight, bias), h0.shape[-1])
+        h0 = n + z * (h0 - n)
+        outs.append(h0)
+    return stack(outs, 0)
+
+
+def _gru_layer_grad(of_out: Any, gates: Any, h0: Any, weight: Any, bias: Any, result: Any) -> Any:
+    hidden, steps = h0.shape[-1], gates.shape[0]
+    before = _before(h0, result)
+    recurrent = _recurrent(before, weight, bias)
+    r, z, n = _gru_gates(gates, recurrent, hidden)
+    to_n, to_z = (1 - z) * (1 - n * n), (before - n) * z * (1 - z)
+    to_r = to_n * recurrent[..., 2 * hidden :] * r * (1 - r)
+    of_h = of_out[steps - 1]
+    of_gates: list[Any] = [None] * steps
+    of_recurrent: list[Any] = [None] * steps
+    for t in range(steps - 1, -1, -1):
+        of_r, of_z, of_n = of_h * to_r[t], of_h * to_z[t], of_h * to_n[t]
+        of_gates[t] = cat([of_r, of_z, of_n], -1)
+        of_recurrent[t] = cat([of_r, of_z, of_n * r[t]], -1)
+        of_h = of_h * z[t] + of_recurrent[t] @ weight
+        if t:
+            of_h = of_h + of_out[t - 1]
+    whole = stack(of_recurrent, 0)
+    return stack(of_gates, 0), of_h, _weight_gradient(whole, before), _rows(whole).sum(dim=0)
+
+
+_GRU = ("of_out", "gates", "h0", "weight", "bias", "result")
+gru_layer_grad = composite(
+    "gru_layer_grad(of_out: Tensor, gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor?, result: Tensor)"
+    " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor, of_bias: Tensor)",
+    infer=lambda of_out, gates, h0, weight, *p: (gates, h0, weight, weight[:1]),
+    dtype=real_floating,
+    method=False,
+    doc="The gradients of gru_layer for its operands; ``result`` is what it returned.",
+    vjp=through_body(_gru_layer_grad, _GRU),
+)(_gru_layer_grad)
+
+
+# -- plain -------------------------------------------------------------------------------------------
+@composite(
+    "rnn_layer(gates: Tensor, h0: Tensor, weight: Tensor, *, nonlinearity: str) -> Tensor",
+    infer=_infer("rnn_layer", 1),
+    dtype=real_floating,
+    check=True,
+    method=False,
+    vjp=lambda g, needs, h0, weight, out, nonlinearity: rnn_layer_grad(g, h0, weight, out, nonlinearity),
+)
+def rnn_layer(gates: Any, h0: Any, weight: Any, *, nonlinearity: str) -> Any:
+    """Hidden states (T, N, H) of every step: tanh or relu of the gates. Elman, Cognitive Science 14 (1990)."""
+    turned, outs = weight.transpose(0, 1), []
+    for step in gates.unbind(0):
+        h0 = step + h0 @ turned
+        h0 = tanh(h0) if nonlinearity == "tanh" else h0.relu()
+        outs.append(h0)
+    return stack(outs, 0)
+
+
+def _rnn_layer_grad(of_out: Any, h0: Any, weight: Any, result: Any, *, nonlinearity: str) -> Any:
+    steps = result.shape[0]
+    slope = 1 - result * result if nonlinearity == "tanh" else where(result > 0, 1.0, result * 0)
+    of_h = of_out[steps - 1]
+    of_gates: list[Any] = [None] * steps
+    for t in range(steps - 1, -1, -1):
+        of_gates[t] = of_h * slope[t]
+        of_h = of_gates[t] @ weight
+        if t:
+            of_h = of_h + of_out[t - 1]
+    whole = stack(of_gates, 0)
+    return whole, of_h, _weight_gradient(whole, _before(h0, result))
+
+
+rnn_layer_grad = composite(
+    "rnn_layer_grad(of_out: Tensor, h0: Tensor, weight: Tensor, result: Tensor, *, nonlinearity: str)"
+    " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor)",
+    infer=lambda of_out, h0, weight, result, **p: (result, h0, weight),
+    dtype=real_floating,
+    method=False,
+    doc="The gradients of rnn_layer for its operands; ``result`` is what it returned.",
+    vjp=through_body(_rnn_layer_grad, ("of_out", "h0", "weight", "result"), ("nonlinearity",)),
+)(_rnn_layer_grad)
