@@ -1,4 +1,4 @@
-"""The minimum kernels of a backend against the CPU's, kernel by kernel, and a backend that has no others."""
+"""The minimum kernels of a backend against another's, kernel by kernel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.backends.base import MINIMUM, Backend, KernelTable, Shape
-from flambeau.backends.cpu.backend import CpuBackend
-from flambeau.backends.generic import generic_table
+from flambeau.backends.base import Backend
 from flambeau.core import dtype as dt
 
 _UNARY = frozenset({"neg", "abs", "exp", "log", "sqrt", "sin", "cos", "floor"})
@@ -20,41 +18,16 @@ DTYPES = (*dt.BOOLS, *dt.INTS, dt.float32, dt.float64)
 Case = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class MinimumBackend(CpuBackend):
-    """Exactly the minimum kernels over numpy, for every dtype: no other, none generated, no array of another's."""
-
-    device_type = "minimum"
-    api_version = 1
-    capabilities = frozenset({"has_fp64", "has_fp16"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        whole, self.kernels = self.kernels, KernelTable("minimum", generic_table(self))
-        for name in MINIMUM:
-            for dtype in dt.ALL:
-                fn = whole.find(name, dtype)
-                if fn is not None:
-                    self.kernels.register(name, fn, (dtype,))
-
-    def elementwise(self, name: str, expr: Any, dtypes: tuple[dt.DType, ...], out: dt.DType) -> None:
-        return None
-
-    def to_host(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return array.copy()
-
-    def empty(self, shape: Shape, dtype: dt.DType, index: int = 0) -> np.ndarray[Any, Any]:
-        return np.full(shape, True if dtype is dt.bool_ else 113, dtype.numpy)  # what is not written shows
-
-
 def check_minimum(name: str, backend: Backend, judge: Backend) -> None:
     """Run one kernel of ``backend`` on all its dtypes and compare with the judge's, dtype and shape included."""
     for dtype in filter(backend.supports, DTYPES):
         reference = judge.kernels.find(name, dtype)
-        if reference is None:
+        cases = list(_cases(name, dtype))
+        if reference is None or not cases:
             continue
         kernel = backend.kernels.find(name, dtype)
         assert kernel is not None, f"{name} of {dtype}"
-        for operands, params in _cases(name, dtype):
+        for operands, params in cases:
             arrays = [
                 backend.from_host(a, dt.from_numpy(a.dtype)) if isinstance(a, np.ndarray) else a for a in operands
             ]
@@ -93,6 +66,8 @@ def _numbers(dtype: dt.DType, *shape: int) -> np.ndarray[Any, Any]:
 
 
 def _reductions(name: str, dtype: dt.DType) -> Iterator[Case]:
+    if name == "sum" and not dtype.category:
+        return
     for axis in (None, (0,), (1, 2), (0, 2)):
         for keepdims in (False, True):
             yield (_numbers(dtype, 3, 4, 5),), {"axis": axis, "keepdims": keepdims}
