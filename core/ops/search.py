@@ -12,7 +12,7 @@ from flambeau.core.arguments import normal_axis
 from flambeau.core.dispatch import Tensor
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import logical_not, where
+from flambeau.core.ops.elementwise import logical_not, minimum, where
 from flambeau.core.ops.index import add_along, gather_along, scatter_along, select_along
 from flambeau.core.ops.mask import true_places
 from flambeau.core.ops.scan import cumsum, cut, deliver
@@ -142,7 +142,7 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0, *, out: A
         raise ValueError(f"histc: needs finite bounds with min <= max, got {low} and {high}")
     inside = (x >= low) & (x <= high)
     position = (where(inside, x, low) - low) * (bins / (high - low))
-    place = storage.cast(position, dtype=dt.int64).clamp(max=bins - 1)
+    place = minimum(storage.cast(position, dtype=dt.int64), bins - 1)
     counts = add_along(
         creation.zeros(bins, dtype=dt.int64, device=x.device), place, storage.cast(inside, dtype=dt.int64), 0
     )

@@ -14,7 +14,7 @@ from flambeau.core.arguments import normal_axis
 from flambeau.core.dispatch import Tensor, call
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
-from flambeau.core.ops.elementwise import ceil, floor, lerp, where
+from flambeau.core.ops.elementwise import ceil, floor, lerp, maximum, where
 from flambeau.core.ops.scan import ValuesIndices, along, cummax, cut, deliver, positions, put_back, shifted
 from flambeau.core.record import OPS, composite, op, ordered, to_index
 
@@ -150,7 +150,7 @@ def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
             return (n - 1) // 2
         numbers = reduce.sum(x == x, axis, True)
         if skip_nan:
-            return ((numbers - 1).clamp(min=0)).floor_divide(2)
+            return maximum(numbers - 1, 0) >> 1
         return where(numbers == n, (n - 1) // 2, numbers)
 
     return rank
@@ -253,7 +253,7 @@ def _between(x: Any, levels: Any, interpolation: str, skip_nan: bool) -> Any:
     ordered_values = take(x, argsort(x, axis), axis)
     numbers = reduce.sum(x == x, axis, True)
     if skip_nan:
-        rank = levels * (numbers - 1).clamp(min=0)
+        rank = levels * maximum(numbers - 1, 0)
     else:
         rank = where(numbers == n, levels * (n - 1), n - 1)
     if interpolation in _ROUNDED:
