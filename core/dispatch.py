@@ -299,7 +299,9 @@ def _invoke(op: Op, kernel: Kernel, args: list[Any], params: dict[str, Any], key
     if "device" in params and key.level is None:
         params = {k: v for k, v in params.items() if k != "device"} | {"index": key.device.index}
     try:
-        if state.watchers and key.level is None:
+        if key.level is not None:
+            raw = key.level.below(kernel, arrays, params)
+        elif state.watchers:
             raw = _watched(op, kernel, arrays, params, key, state)
         else:
             raw = kernel(*arrays, **params)

@@ -236,8 +236,9 @@ def fit(grad: Any, shape: Any, key: Any) -> Any:
             grad = dispatch.call(OPS["cast"], (grad,), {"dtype": key.dtype})
     if grad._key.device is not key.device:
         grad = dispatch.call(OPS["to_device"], (grad,), {"device": key.device})
-    if grad._key is not key and key.level is not None and grad._key.level is not key.level:
-        grad = key.level.lift(grad)
+    level, own = key.level, grad._key.level
+    if level is not None and (own is None or own.depth < level.depth):  # a deeper one maps over this graph
+        grad = level.lift(grad)
     return grad
 
 

@@ -165,7 +165,7 @@ def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any
         first = dispatch.call(OPS["cast"], (first,), {"dtype": key.dtype})
     result = dispatch.execute(op, [first, *plain], params, key, state)
     if level is not None:
-        level.assign(x._array, dispatch._lift(result, level)._array)
+        level.below(level.assign, [x._array, dispatch._lift(result, level)._array], {})
     else:
         x._key.backend.copy_into(x._array, result._array)
 

@@ -194,9 +194,9 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool 
         out, aux = result if has_aux else (result, None)
         outs, out_structure = flatten(out)
         payloads = [to_level(o, level)._array for o in outs]
-        values = unflatten([d.primal for d in payloads], out_structure)
-        moved = unflatten([_zeros(d.primal) if d.direction() is None else d.direction() for d in payloads], out_structure)
         aux = _lower(aux, level)
+    values = unflatten([d.primal for d in payloads], out_structure)
+    moved = unflatten([_zeros(d.primal) if d.direction() is None else d.direction() for d in payloads], out_structure)
     return (values, moved, aux) if has_aux else (values, moved)
 
 

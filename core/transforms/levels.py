@@ -29,6 +29,7 @@ class Level:
         self.alive = False
         self._keys: dict[tuple[device, DType], Key] = {}
         self._kernels: dict[str, Callable[..., Any] | None] = {}
+        self._lowered: tuple[Any, Any] | None = None
 
     def __enter__(self) -> Any:
         state = current()
@@ -42,6 +43,19 @@ class Level:
         put(self._outer)
         self._keys.clear()  # keys and kernels know their level: without this they would be a cycle
         self._kernels.clear()
+        self._lowered = None
+
+    def below(self, kernel: Callable[..., Any], arrays: list[Any], params: dict[str, Any]) -> Any:
+        """Run a kernel of this level: what it calls, and what it makes, is one level down."""
+        state = current()
+        if self._lowered is None or self._lowered[0] is not state:
+            outer = state.levels[: state.levels.index(self)]
+            self._lowered = (state, state.replace(levels=outer))
+        put(self._lowered[1])
+        try:
+            return kernel(*arrays, **params)
+        finally:
+            put(state)
 
     def key(self, d: device, dtype: DType) -> Key:
         """The dispatch key of this level for a device and dtype; it lives as long as the level."""
