@@ -1,0 +1,234 @@
+"""Samples, references and error inputs of indexing, gather and scatter, masks and searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from flambeau.core.opdb import Failure, Maker, Sample, errors, reference, samples
+
+Array = np.ndarray[Any, Any]
+
+
+def _different(m: Maker, rows: int, columns: int, high: int) -> Array:
+    """Indices (rows, columns) no two of which are equal in one row."""
+    return np.stack([m.permutation(high)[:columns] for _ in range(rows)])
+
+
+# -- samples -----------------------------------------------------------------------------------------
+@samples("gather")
+def _gathers(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4), m.index(3, 2, high=4), 1)
+    yield Sample(m(3, 4), m.index(5, 4, high=3), 0)
+    yield Sample(m(3, 4), m.index(2, 3, high=4), -1)
+    yield Sample(m(3), m.index(0, high=3), 0)
+
+
+@samples("scatter")
+def _scatters(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 5), _different(m, 2, 3, 5), m(2, 3), 1)
+    yield Sample(m(3, 4), m.index(2, 4, high=3), m(2, 5), 0, "add")
+    yield Sample(m(3, 4), m.index(3, 6, high=4), m(3, 6), 1, "add")
+    yield Sample(m(5), m.index(0, high=5), m(2), 0, "add")
+
+
+@samples("scatter_reduce")
+def _combinations(m: Maker) -> Iterator[Sample]:
+    for reduce in ("sum", "prod", "mean", "amax", "amin"):
+        if m.is_complex and reduce in ("amax", "amin"):
+            continue
+        if m.is_bool and reduce != "amax":
+            continue
+        whole = m.distinct(2, 3 + 7) if not m.is_complex else m(2, 10)
+        yield Sample(whole[:, :3].copy(), m.index(2, 7, high=3), whole[:, 3:].copy(), 1, reduce)
+        yield Sample(whole[:, :3].copy(), m.index(2, 5, high=3), whole[:, 3:].copy(), 1, reduce, False)
+
+
+@samples("index_select")
+def _selections(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4), m.index(5, high=4), 1)
+    yield Sample(m(3, 2, 2), m.index(2, high=3), 0)
+    yield Sample(m(4), m.index(0, high=4), 0)
+
+
+@samples("index_add")
+def _additions(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4), m.index(5, high=4), m(3, 5), 1)
+    yield Sample(m(3), m.index(2, high=3), m(2), 0)
+
+
+@samples("masked_fill")
+def _fills(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4), m.bools(3, 4), 1)
+    yield Sample(m(3, 4), m.bools(4), m())
+    yield Sample(m(2, 1), m.bools(2, 3), 0)
+
+
+@samples("nonzero")
+def _nonzeros(m: Maker) -> Iterator[Sample]:
+    x = m(3, 4)
+    x[m.bools(3, 4)] = 0
+    yield Sample(x)
+    yield Sample(m(2, 2, 2))
+    yield Sample(m())
+    yield Sample(m(0, 2))
+
+
+@samples("index_get")
+def _reads(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4), [m.index(5, high=3, low=-3)])
+    yield Sample(m(3, 4, 2), [m.index(2, 1, high=4), m.index(3, high=2)], 1)
+    yield Sample(m(3, 4), [m.index(2, high=3), m.index(2, high=4, low=-4)])
+    yield Sample(m(3, 2), [m.index(0, high=3)])
+
+
+@samples("index_put")
+def _writes(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(5, 2), m(3, 2), [m.permutation(5)[:3]])
+    yield Sample(m(3, 4), m(), [m.permutation(3), m.index(3, high=4)])
+    yield Sample(m(3, 4), m(6), [m.index(6, high=4, low=-4)], 1, True)
+    yield Sample(m(2, 3, 2), m(2, 4), [m.index(4, high=3), m.index(4, high=2)], 1, True)
+
+
+@samples("searchsorted")
+def _searches(m: Maker) -> Iterator[Sample]:
+    yield Sample(np.sort(m(7)), m(3, 4))
+    yield Sample(np.sort(m(7)), m(5), True)
+    yield Sample(np.sort(m(2, 6)), m(2, 3), True)
+    yield Sample(m(0), m(3))
+
+
+# -- references --------------------------------------------------------------------------------------
+def _gather(x: Array, index: Array, dim: int) -> Array:
+    out = np.empty(index.shape, x.dtype)
+    for place in np.ndindex(*index.shape):
+        source = list(place)
+        source[dim] = index[place]
+        out[place] = x[tuple(source)]
+    return out
+
+
+_BY_NAME: dict[str, Callable[[Any, Any], Any]] = {
+    "set": lambda old, new: new,
+    "add": lambda old, new: old | new if isinstance(old, np.bool_) else old + new,
+    "sum": lambda old, new: old | new if isinstance(old, np.bool_) else old + new,
+    "prod": lambda old, new: old * new,
+    "amax": max,
+    "amin": min,
+}
+
+
+def _scatter(x: Array, index: Array, src: Array, dim: int, reduce: str = "set") -> Array:
+    out = x.copy()
+    for place in np.ndindex(*index.shape):
+        target = list(place)
+        target[dim] = index[place]
+        out[tuple(target)] = _BY_NAME[reduce](out[tuple(target)], src[place])
+    return out
+
+
+def _scatter_reduce(x: Array, index: Array, src: Array, dim: int, reduce: str, include_self: bool = True) -> Array:
+    """All values that meet at one place, listed, then combined."""
+    lists: dict[tuple[int, ...], list[Any]] = {}
+    for place in np.ndindex(*index.shape):
+        target = list(place)
+        target[dim] = int(index[place])
+        lists.setdefault(tuple(target), []).append(src[place])
+    out = x.copy()
+    fns = {"sum": np.sum, "prod": np.prod, "amax": np.max, "amin": np.min, "mean": np.mean}
+    for target, values in lists.items():
+        found = fns[reduce]([x[target], *values] if include_self else values)
+        out[target] = np.floor(found) if x.dtype.kind in "iu" and reduce == "mean" else found
+    return out
+
+
+def _index_get(x: Array, indices: list[Array], axis: int = 0) -> Array:
+    return x[(slice(None),) * axis + tuple(indices)]
+
+
+def _index_put(x: Array, values: Array, indices: list[Array], axis: int = 0, accumulate: bool = False) -> Array:
+    out = x.copy()
+    where = (slice(None),) * axis + tuple(indices)
+    if not accumulate:
+        out[where] = values
+    elif x.dtype == bool:
+        np.logical_or.at(out, where, values)
+    else:
+        np.add.at(out, where, values)
+    return out
+
+
+def _index_add(x: Array, index: Array, src: Array, dim: int) -> Array:
+    return _index_put(x, src, [index], dim, True)
+
+
+def _searchsorted(x: Array, values: Array, right: bool = False) -> Array:
+    side: Any = "right" if right else "left"
+    if x.ndim == 1:
+        return np.searchsorted(x, values, side)
+    return np.stack([np.searchsorted(row, v, side) for row, v in zip(x, values, strict=True)])
+
+
+reference("gather", _gather)
+reference("scatter", _scatter)
+reference("scatter_reduce", _scatter_reduce)
+reference("index_select", lambda x, index, dim: np.take(x, index, dim))
+reference("index_add", _index_add)
+reference("masked_fill", lambda x, mask, value: np.where(mask, np.asarray(value).astype(x.dtype), x))
+reference("nonzero", lambda x: np.argwhere(x) if x.ndim else np.zeros((int(x != 0), 0), np.int64))
+reference("index_get", _index_get)
+reference("index_put", _index_put)
+reference("searchsorted", _searchsorted)
+
+
+# -- errors ------------------------------------------------------------------------------------------
+@errors("gather")
+def _bad_gathers(m: Maker) -> Iterator[Failure]:
+    yield Failure(IndexError, ("index 4", "dimension 1", "size 4"), m(3, 4), np.array([[0, 4]]), 1)
+    yield Failure(IndexError, ("index -1", "size 4"), m(3, 4), np.array([[0, -1]]), 1)
+    yield Failure(RuntimeError, ("gather", "same number of dimensions", "(2,)", "(3, 4)"), m(3, 4), np.array([0, 1]), 1)
+    yield Failure(RuntimeError, ("gather", "dimension 0", "(4, 1)", "(3, 4)"), m(3, 4), m.index(4, 1, high=1), 1)
+    yield Failure(TypeError, ("gather", "index", "integer", "float"), m(3, 4), np.ones((3, 4), "f4"), 1)
+
+
+@errors("scatter")
+def _bad_scatters(m: Maker) -> Iterator[Failure]:
+    yield Failure(IndexError, ("index 9", "dimension 0", "size 3"), m(3), np.array([9]), m(1), 0)
+    yield Failure(RuntimeError, ("scatter", "src", "(2,)", "(1,)"), m(3), np.array([0, 1]), m(1), 0)
+    yield Failure(RuntimeError, ("scatter", "dimension 1"), m(3, 2), m.index(1, 3, high=2), m(1, 3), 0)
+
+
+@errors("index_select")
+def _bad_selections(m: Maker) -> Iterator[Failure]:
+    yield Failure(IndexError, ("index 3", "size 3"), m(3), np.array([3]), 0)
+    yield Failure(RuntimeError, ("index_select", "vector", "(1, 1)"), m(3), np.array([[0]]), 0)
+
+
+@errors("index_add")
+def _bad_additions(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("index_add", "src (4,)", "index (2,)"), m(3), np.array([0, 1]), m(4), 0)
+
+
+@errors("index_get")
+def _bad_reads(m: Maker) -> Iterator[Failure]:
+    yield Failure(IndexError, ("out of bounds", "size"), m(3, 2), [np.array([3])])
+    yield Failure(IndexError, ("shape mismatch", "[2]", "[3]"), m(3, 2), [np.array([0, 1]), np.array([0, 1, 1])])
+
+
+@errors("index_put")
+def _bad_writes(m: Maker) -> Iterator[Failure]:
+    yield Failure(IndexError, ("out of bounds", "size"), m(3, 2), m(2), [np.array([-4])])
+    yield Failure(RuntimeError, ("index_put", "[3]", "[1, 2]"), m(3, 2), m(3), [np.array([0])])
+
+
+@errors("masked_fill")
+def _bad_fills(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("masked_fill", "0-d", "(2,)"), m(3, 2), m.bools(3, 2), m(2))
+    yield Failure(RuntimeError, ("masked_fill", "1j"), m(3), m.bools(3), 1j)
+
+
+@errors("searchsorted")
+def _bad_searches(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("searchsorted", "(2, 3)", "(3, 3)"), m(2, 3), m(3, 3))
