@@ -18,10 +18,15 @@ def _place(module: Any, name: str) -> tuple[Any, str]:
 @contextmanager
 def _replaced(module: Any, tensors: dict[str, Any], strict: bool) -> Iterator[None]:
     """The module with other tensors in its places; the old ones come back whatever happens."""
-    known = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+    known = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
     unexpected = [n for n in tensors if n not in known]
     if unexpected:
-        raise RuntimeError(f"functional_call: {type(module).__name__} has no parameter or buffer {', '.join(unexpected)}")
+        raise RuntimeError(
+            f"functional_call: {type(module).__name__} has no parameter or buffer {', '.join(unexpected)}"
+        )
     if strict and len(known) > len(tensors):
         raise RuntimeError(f"functional_call: missing {', '.join(n for n in known if n not in tensors)} (strict=True)")
     by_identity = {id(known[n]): t for n, t in tensors.items()}
@@ -55,7 +60,11 @@ def functional_call(
     >>> fb.func.functional_call(layer, {"weight": fb.tensor([[1.0, 2.0]])}, (fb.tensor([3.0, 4.0]),))
     tensor([11.])
     """
-    dicts = parameter_and_buffer_dicts if isinstance(parameter_and_buffer_dicts, (tuple, list)) else (parameter_and_buffer_dicts,)
+    dicts = (
+        parameter_and_buffer_dicts
+        if isinstance(parameter_and_buffer_dicts, (tuple, list))
+        else (parameter_and_buffer_dicts,)
+    )
     tensors = {name: t for d in dicts for name, t in d.items()}
     values = () if args is None else args if isinstance(args, tuple) else (args,)
     with _replaced(module, tensors, strict):
@@ -67,8 +76,13 @@ def stack_module_state(models: Sequence[Any]) -> tuple[dict[str, Any], dict[str,
     if not models:
         raise RuntimeError("stack_module_state: expected at least one model, got none")
     if len({type(m) for m in models}) > 1:
-        raise RuntimeError(f"stack_module_state: the models must be of one class, got {sorted({type(m).__name__ for m in models})}")
+        raise RuntimeError(
+            f"stack_module_state: the models must be of one class, got {sorted({type(m).__name__ for m in models})}"
+        )
     parameters = [dict(m.named_parameters()) for m in models]
     buffers = [dict(m.named_buffers()) for m in models]
-    stacked = {n: stack([p[n].detach() for p in parameters]).requires_grad_(parameters[0][n].requires_grad) for n in parameters[0]}
+    stacked = {
+        n: stack([p[n].detach() for p in parameters]).requires_grad_(parameters[0][n].requires_grad)
+        for n in parameters[0]
+    }
     return stacked, {n: stack([b[n] for b in buffers]) for n in buffers[0]}

@@ -1,0 +1,85 @@
+"""Gradients cut to a length or to a range, and parameters as one vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from flambeau.core.creation import tensor
+from flambeau.core.ops.arrange import cat, stack
+from flambeau.core.state import no_grad
+from flambeau.core.tensor import Tensor
+
+
+def _with_gradients(parameters: Any) -> list[Tensor]:
+    """The gradients of one tensor or of several."""
+    found = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [p.grad for p in found if p.grad is not None]
+
+
+def get_total_norm(tensors: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None) -> Tensor:
+    """The norm of the norms of tensors, as if they were one vector."""
+    rows = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    norm_type = float(norm_type)
+    if not rows:
+        return tensor(0.0)
+    first = rows[0].device
+    with no_grad():
+        norms = stack([t.detach().norm(norm_type).to(first) for t in rows])
+        total: Tensor = norms.max() if norm_type == math.inf else norms.norm(norm_type)
+    if error_if_nonfinite and not math.isfinite(total.item()):
+        raise RuntimeError(
+            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be clipped. "
+            "To disable this error and scale the gradients by the non-finite norm anyway, set `error_if_nonfinite=False`"
+        )
+    return total
+
+
+def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None) -> None:
+    """Scale the gradients, in place, by max_norm / total_norm where that is below 1."""
+    grads = _with_gradients(parameters)
+    if not grads:
+        return
+    with no_grad():
+        factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+        for g in grads:
+            g.mul_(factor.to(g.device))
+
+
+def clip_grad_norm_(
+    parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
+) -> Tensor:
+    """Scale the gradients, in place, so that their norm together is at most ``max_norm``; the norm before.
+
+    Pascanu, Mikolov and Bengio, arXiv:1211.5063.
+    """
+    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    total = get_total_norm(_with_gradients(given), norm_type, error_if_nonfinite)
+    clip_grads_with_norm_(given, max_norm, total)
+    return total
+
+
+def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
+    """Cut every element of the gradients, in place, to ±clip_value."""
+    limit = float(clip_value)
+    with no_grad():
+        for g in _with_gradients(parameters):
+            g.clamp_(min=-limit, max=limit)
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """The elements of all parameters as one vector."""
+    found: Tensor = cat([p.reshape(-1) for p in parameters])
+    return found
+
+
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Set the parameters, in order, to the elements of a vector."""
+    if not isinstance(vec, Tensor):
+        raise TypeError(f"expected a Tensor, got {type(vec).__name__}")
+    at = 0
+    for p in parameters:
+        n = p.numel()
+        p.data = vec[at : at + n].reshape(tuple(p.shape)).detach().clone()
+        at += n
