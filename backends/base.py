@@ -27,7 +27,18 @@ MINIMUM_ELEMENTWISE = (
     "add", "sub", "mul", "div", "idiv", "fmod", "pow", "maximum", "lt", "eq",
     "bitwise_and", "bitwise_or", "bitwise_xor", "shl", "shr", "where",
 )  # fmt: skip
-MINIMUM = (*MINIMUM_ELEMENTWISE, "sum", "max", "argmax", "argsort", "matmul", "gather", "scatter", "arange", "random_bits")
+MINIMUM = (
+    *MINIMUM_ELEMENTWISE,
+    "sum",
+    "max",
+    "argmax",
+    "argsort",
+    "matmul",
+    "gather",
+    "scatter",
+    "arange",
+    "random_bits",
+)
 
 
 class Layout(NamedTuple):
@@ -133,6 +144,10 @@ class DeviceLostError(RuntimeError):
     """A device stopped answering, or belongs to the process before a fork."""
 
 
+class LinAlgError(RuntimeError, ValueError):
+    """A matrix that has not what was asked for: an inverse, a Cholesky factor, converging singular values."""
+
+
 class Backend:
     """One device type. Subclass it, set ``device_type``, ``array`` and ``kernels``, write the storage calls.
 
@@ -209,7 +224,9 @@ class Backend:
         """A contiguous copy of ``array`` on another device of this backend; None goes through host memory."""
         return None
 
-    def as_strided(self, array: Any, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None) -> Any:
+    def as_strided(
+        self, array: Any, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None
+    ) -> Any:
         """A view of the same storage; strides (any sign) and absolute offset in elements of the result's dtype."""
         raise NotImplementedError
 

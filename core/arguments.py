@@ -122,7 +122,9 @@ def _index(value: Any, op: Op, name: str) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{op.name}: argument {name!r} must be an int, got {value!r} ({type(value).__name__})") from None
+        raise TypeError(
+            f"{op.name}: argument {name!r} must be an int, got {value!r} ({type(value).__name__})"
+        ) from None
 
 
 def bind(

@@ -14,10 +14,10 @@ from flambeau.core import dtype as dt
 from flambeau.core.autograd.graph import box_of
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, key_for, tensor_of
-from flambeau.core.tensor import Tensor
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
 from flambeau.core.record import OPS
+from flambeau.core.tensor import Tensor
 
 
 def _device(device: Any) -> Device:
@@ -93,7 +93,9 @@ def _plain(data: Any) -> Any:
     return [_plain(v) for v in data] if isinstance(data, (list, tuple)) else data
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Any:
     """A new tensor with a copy of ``data`` (numbers, nested sequences, a numpy array, a tensor).
 
     Without ``dtype`` Python floats become the default dtype and ints int64; arrays keep theirs.
@@ -131,10 +133,17 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     return tensor(data, dtype=dtype, device=device)
 
 
-def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Any:
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Any:
     """The array API's constructor: ``copy`` None shares where it can, False must share or raise."""
     t = as_tensor(obj, dtype, device)
-    shares = isinstance(obj, Tensor) and t._array is obj._array or isinstance(obj, np.ndarray) and np.shares_memory(t._host(), obj)
+    shares = (
+        isinstance(obj, Tensor)
+        and t._array is obj._array
+        or isinstance(obj, np.ndarray)
+        and np.shares_memory(t._host(), obj)
+    )
     if copy and shares:
         t = t.clone()
     if copy is False and not shares:
@@ -147,7 +156,9 @@ def from_numpy(array: Any) -> Any:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a numpy array, got {type(array).__name__}")
     if not array.dtype.isnative:
-        raise ValueError("from_numpy: the array has a foreign byte order; use array.astype(array.dtype.newbyteorder('='))")
+        raise ValueError(
+            "from_numpy: the array has a foreign byte order; use array.astype(array.dtype.newbyteorder('='))"
+        )
     key = key_for(host_device(), dt.from_numpy(array.dtype))
     t = tensor_of(array if array.flags.writeable else array.copy(), key)
     box_of(t)
@@ -159,11 +170,17 @@ def host_device() -> Device:
     return Device("cpu")
 
 
-def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Any:
+def full(
+    size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None
+) -> Any:
     """A tensor of a shape with every element ``fill_value``, whose type gives the dtype."""
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.scalar_dtype(fill_value)
-    params = {"shape": _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full"),
-              "value": fill_value, "dtype": chosen, "device": _device(device)}  # fmt: skip
+    params = {
+        "shape": _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full"),
+        "value": fill_value,
+        "dtype": chosen,
+        "device": _device(device),
+    }
     return _into(out, _finish(call(OPS["full"], (), params), requires_grad))
 
 
@@ -191,7 +208,9 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     return _filled("ones", 1, size, dtype, device, requires_grad, out)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+def empty(
+    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Any:
     """A tensor of undefined values."""
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     params = {"shape": _shape(size, "empty"), "dtype": chosen, "device": _device(device)}
@@ -207,7 +226,9 @@ def full_at(like: Any, shape: Sequence[int], value: Any, dtype: DType | None = N
     return call(OPS["full"], (), {"shape": tuple(shape), "value": value, "dtype": chosen, "device": like.device})
 
 
-def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def full_like(
+    input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """A full tensor of the shape, dtype and device of ``input``."""
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
     if device is None or Device(device) is input.device:
@@ -236,7 +257,9 @@ def zeros_at(like: Any, shape: Sequence[int]) -> Any:
     return full_at(like, shape, 0)
 
 
-def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """Numbers from ``start`` (0 when only one is given) up to but not including ``end``."""
     if end is None:
         start, end = 0, start
@@ -244,17 +267,25 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     if step == 0:
         raise ValueError("arange: step must be nonzero")
     if (end - start) * step < 0:
-        raise ValueError(f"arange: upper bound {end} and lower bound {start} are inconsistent with the sign of step {step}")
+        raise ValueError(
+            f"arange: upper bound {end} and lower bound {start} are inconsistent with the sign of step {step}"
+        )
     if dtype is not None:
         chosen = dt.as_dtype(dtype)
     else:
         chosen = dt.int64 if all(isinstance(v, int) for v in (start, end, step)) else dt.get_default_dtype()
-    length = -((start - end) // step) if all(isinstance(v, int) for v in (start, end, step)) else math.ceil((end - start) / step)
+    length = (
+        -((start - end) // step)
+        if all(isinstance(v, int) for v in (start, end, step))
+        else math.ceil((end - start) / step)
+    )
     params = {"length": int(length), "dtype": chosen, "device": _device(device)}
     return _finish(call(OPS["arange"], (start, step), params), requires_grad)
 
 
-def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def linspace(
+    start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """``steps`` numbers evenly from ``start`` to ``end``, both included."""
     if steps < 0:
         raise ValueError(f"linspace: number of steps must be non-negative, got {steps}")
@@ -265,10 +296,21 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     step = (end - start) / max(steps - 1, 1)
     # From both ends, so that the last element is exactly `end`.
     low, high = i * step + start, (i - (steps - 1)) * step + end
-    return _finish((i < (steps + 1) // 2).where(low, high).to(chosen) if steps > 1 else (i + start).to(chosen), requires_grad)
+    return _finish(
+        (i < (steps + 1) // 2).where(low, high).to(chosen) if steps > 1 else (i + start).to(chosen), requires_grad
+    )
 
 
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Any:
     """``base`` to the powers of :func:`linspace`."""
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
@@ -333,7 +375,9 @@ def new_like(method: str) -> Any:
     return new
 
 
-def new_full(self: Any, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def new_full(
+    self: Any, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """``full(...)`` with this tensor's dtype and device by default."""
     chosen = self.dtype if dtype is None else dt.as_dtype(dtype)
     if device is None or Device(device) is self.device:

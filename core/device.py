@@ -40,7 +40,9 @@ class device:
             )
         match = _PATTERN.fullmatch(type)
         if match is None:
-            raise ValueError(f"device: invalid device string {type!r}; expected 'type' or 'type:index', as in 'opencl:0'")
+            raise ValueError(
+                f"device: invalid device string {type!r}; expected 'type' or 'type:index', as in 'opencl:0'"
+            )
         name, tail = match.groups()
         if tail is not None and index is not None:
             raise ValueError(f"device: {type!r} already has an index, so index={index} is one too many")
@@ -67,5 +69,7 @@ class device:
         device.push(self)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         device.pop(self)

@@ -7,7 +7,7 @@ numpy's (int32 with float32 is float32, not float64).
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final
 
 import ml_dtypes
@@ -112,9 +112,7 @@ def from_numpy(dtype: Any) -> DType:
         normal = np.dtype(dtype)
         found = _BY_NUMPY.get(normal.newbyteorder("="))
         if found is None:
-            raise TypeError(
-                f"numpy dtype {normal} has no flambeau dtype; supported: {', '.join(d.name for d in ALL)}"
-            )
+            raise TypeError(f"numpy dtype {normal} has no flambeau dtype; supported: {', '.join(d.name for d in ALL)}")
     return found
 
 
@@ -175,7 +173,7 @@ def _promote_floats(a: DType, b: DType) -> DType:
     return a if a.itemsize > b.itemsize else b
 
 
-@lru_cache(maxsize=None)
+@cache
 def promote_types(a: DType, b: DType) -> DType:
     """The smallest dtype that both promote to.
 

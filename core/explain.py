@@ -29,10 +29,17 @@ def serves(key: Key, op: Op) -> tuple[str, str]:
     if op.expr is not None and op.family is ELEMENTWISE and native_kernel(key, op) is not None:
         return "native", "generated from the expression"
     if parent is not None:
-        return "native", f"kernel `{getattr(parent.fn, '__name__', type(parent.fn).__name__)}` of the parent table {parent.source}"
+        return (
+            "native",
+            f"kernel `{getattr(parent.fn, '__name__', type(parent.fn).__name__)}` of the parent table {parent.source}",
+        )
     if op.decomposes:
-        return "composite", "no kernel registered; " + ("its body" if op.body is not None else "its expression") + " runs as other ops"
-    return ("missing" if key.backend.has("shares_host") else "fallback"), "no kernel and no body: the fallback policy decides"
+        return "composite", "no kernel registered; " + (
+            "its body" if op.body is not None else "its expression"
+        ) + " runs as other ops"
+    return (
+        "missing" if key.backend.has("shares_host") else "fallback"
+    ), "no kernel and no body: the fallback policy decides"
 
 
 def explain(name: str, device_name: str | None = None) -> str:

@@ -38,7 +38,10 @@ def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]
 
 # -- sources -----------------------------------------------------------------------------------------
 def _signature(op: Op) -> str:
-    parts = [a.public + ("" if a.default is REQUIRED else f"={a.default!r}") for a in (*op.schema.operands, *op.schema.params)]
+    parts = [
+        a.public + ("" if a.default is REQUIRED else f"={a.default!r}")
+        for a in (*op.schema.operands, *op.schema.params)
+    ]
     seen_default = False
     for i, a in enumerate((*op.schema.operands, *op.schema.params)):
         if a.default is not REQUIRED:
@@ -93,7 +96,11 @@ def view_source(op: Op) -> str:
 
 def source(op: Op) -> str:
     """The text of the op's public function."""
-    if op.family is VIEW and op.dtype.results == ("same",) and all(p.type in ("Ints", "Index") for p in op.schema.params):
+    if (
+        op.family is VIEW
+        and op.dtype.results == ("same",)
+        and all(p.type in ("Ints", "Index") for p in op.schema.params)
+    ):
         return view_source(op)
     head = f"def {op.name}({_signature(op)}, **kw):"
     if not has_fast_path(op):
@@ -118,7 +125,10 @@ def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
         conditions.append(f"({a.public} is None or {match})" if a.type == "Tensor?" else match)
     binary = op.family is ELEMENTWISE and len(operands) == 2 and not op.kinds and not op.schema.params
     if not binary:
-        return [pad + s for s in (*lines, f"if {' and '.join(conditions)}:", *("    " + s for s in _call_lines(op, operands)))]
+        return [
+            pad + s
+            for s in (*lines, f"if {' and '.join(conditions)}:", *("    " + s for s in _call_lines(op, operands)))
+        ]
     x, y = (a.public for a in operands)
     return [
         pad + s
@@ -127,7 +137,10 @@ def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
             "if state.plain and key.level is None:",
             f"    if {y}.__class__ is float or {y}.__class__ is int:",
             f"        c = key.floats[{y}] if {y}.__class__ is float else key.ints[{y}]",
-            *("        " + s for s in _result_lines(op, f"key.{op.name}({x}._array, c)", [x], f"record_checked({x}, {y}, {{}}, out)")),
+            *(
+                "        " + s
+                for s in _result_lines(op, f"key.{op.name}({x}._array, c)", [x], f"record_checked({x}, {y}, {{}}, out)")
+            ),
             f"    if {y}._key is key:",
             *("        " + s for s in _call_lines(op, operands)),
         )
@@ -166,17 +179,23 @@ def _result_lines(op: Op, call: str, names: list[str], record: str, optional: Se
     if result != "key":
         lines.append(f"okey = {result}")
         result = "okey"
-    lines += [f"out._array = r if r.__class__ is {result}.array else {result}.wrap(r)", f"out._key = {result}", "out._box = None"]
+    lines += [
+        f"out._array = r if r.__class__ is {result}.array else {result}.wrap(r)",
+        f"out._key = {result}",
+        "out._box = None",
+    ]
     if not op.differentiable:
         return [*lines, "out._node = None", "return out"]
-    links = " and ".join(f"({n} is None or {n}._node is None)" if n in optional else f"{n}._node is None" for n in names)
+    links = " and ".join(
+        f"({n} is None or {n}._node is None)" if n in optional else f"{n}._node is None" for n in names
+    )
     return [*lines, f"if {links} or not state.grad:", "    out._node = None", "    return out", f"return {record}"]
 
 
 def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
     """The text of an operator method: the same fast path without keywords; NotImplemented for strangers."""
     x, y = op.schema.operands
-    first, second = ((y, x) if reflected else (x, y))
+    first, second = (y, x) if reflected else (x, y)
     swap = {x.public: first.public, y.public: second.public} if reflected else {}
     head = f"def {name}({first.public}, {second.public}):"
     slow_call = f"slow(OP, ({x.public}, {y.public}), {{}}, None)"
@@ -205,19 +224,31 @@ def inplace_source(op: Op) -> str:
     """The text of ``add_``: a written-to tensor without history, the same shape or a number beside it."""
     names = [a.public for a in op.schema.operands]
     params = "".join(f", {p.public}" + ("" if p.default is REQUIRED else f"={p.default!r}") for p in op.schema.params)
-    defaults = [n if a.default is REQUIRED else f"{n}={a.default!r}" for n, a in zip(names, op.schema.operands, strict=True)]
+    defaults = [
+        n if a.default is REQUIRED else f"{n}={a.default!r}" for n, a in zip(names, op.schema.operands, strict=True)
+    ]
     head = f"def {op.name}_({', '.join(defaults)}{params}, **kw):"
     bound = ", ".join(f"{p.name!r}: {p.public}" for p in op.schema.params)
     tail = f"    return in_place(OP, ({''.join(n + ', ' for n in names)}), {{{bound}}}, kw)\n"
-    fast = op.family is ELEMENTWISE and len(names) <= 2 and not op.kinds and not op.schema.params and op.dtype.results == ("same",)
+    fast = (
+        op.family is ELEMENTWISE
+        and len(names) <= 2
+        and not op.kinds
+        and not op.schema.params
+        and op.dtype.results == ("same",)
+    )
     if not fast:
         return f"{head}\n{tail}"
     x = names[0]
-    other = [
-        f"            a1 = {names[1]}._array if {names[1]}.__class__ is not float else key.floats[{names[1]}]",
-        f"            if {names[1]}.__class__ is float or {names[1]}._key is key and a1.shape == a.shape "
-        f"and ({names[1]}._node is None or not state.grad):",
-    ] if len(names) == 2 else ["            if True:"]  # fmt: skip
+    other = (
+        [
+            f"            a1 = {names[1]}._array if {names[1]}.__class__ is not float else key.floats[{names[1]}]",
+            f"            if {names[1]}.__class__ is float or {names[1]}._key is key and a1.shape == a.shape "
+            f"and ({names[1]}._node is None or not state.grad):",
+        ]
+        if len(names) == 2
+        else ["            if True:"]
+    )
     lines = [
         head,
         "    kernel = None",
@@ -242,9 +273,19 @@ def _namespace(op: Op) -> dict[str, Any]:
     from flambeau.core.autograd.inplace import in_place
 
     scope: dict[str, Any] = dict(
-        OP=op, get=state.get, slow=slow, Tensor=dispatch.Tensor, AXES=AXES, AXIS=AXIS, REQUIRED=REQUIRED, View=View, make_view=make_view,
-        infer=op.infer, in_place=in_place, operand_types=(dispatch.Tensor, bool, int, float, complex),
-    )  # fmt: skip
+        OP=op,
+        get=state.get,
+        slow=slow,
+        Tensor=dispatch.Tensor,
+        AXES=AXES,
+        AXIS=AXIS,
+        REQUIRED=REQUIRED,
+        View=View,
+        make_view=make_view,
+        infer=op.infer,
+        in_place=in_place,
+        operand_types=(dispatch.Tensor, bool, int, float, complex),
+    )
 
     def record(*args: Any) -> Any:
         scope["record"] = compiled(op).record

@@ -36,7 +36,13 @@ def register_kernel(
 
 
 def custom_op(
-    name: str, fn: Callable[..., Any] | None = None, /, *, mutates_args: Sequence[str] = (), device_types: Any = None, schema: Any = None
+    name: str,
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    mutates_args: Sequence[str] = (),
+    device_types: Any = None,
+    schema: Any = None,
 ) -> Any:
     """Make a function of tensors one op that autograd, vmap and the backends treat as a unit.
 
@@ -59,7 +65,13 @@ def custom_op(
     return decorate if fn is None else decorate(fn)
 
 
-_KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", list[Tensor]: "Tensor[]", Sequence[Tensor]: "Tensor[]", typing.List[Tensor]: "Tensor[]"}  # noqa: UP006
+_KINDS = {
+    Tensor: "Tensor",
+    Tensor | None: "Tensor?",
+    list[Tensor]: "Tensor[]",
+    Sequence[Tensor]: "Tensor[]",
+    list[Tensor]: "Tensor[]",
+}
 
 
 class CustomOp:
@@ -72,26 +84,40 @@ class CustomOp:
         self.name, self._default = name, fn
         self._signature = inspect.signature(fn)
         self._hints = typing.get_type_hints(fn)
-        self._only = None if device_types is None else {device_types} if isinstance(device_types, str) else set(device_types)
+        self._only = (
+            None if device_types is None else {device_types} if isinstance(device_types, str) else set(device_types)
+        )
         self._kernels: dict[str, Callable[..., Any]] = {}
         self._function: type[Function] | None = None
         self._operands, self._params = self._split()
-        self.record = Op(self._schema(f"{namespace}__{short}"), body=self._run, batch="loop", method=False, upcast=False,
-                         kinds={n: "any" for n in self._operands}, doc=inspect.getdoc(fn) or "")  # fmt: skip
+        self.record = Op(
+            self._schema(f"{namespace}__{short}"),
+            body=self._run,
+            batch="loop",
+            method=False,
+            upcast=False,
+            kinds=dict.fromkeys(self._operands, "any"),
+            doc=inspect.getdoc(fn) or "",
+        )
         declare(self.record)
 
     def _split(self) -> tuple[list[str], list[str]]:
         operands, params = [], []
         for n in self._signature.parameters:
             if n not in self._hints:
-                raise TypeError(f"custom_op {self.name!r}: argument {n!r} needs an annotation (Tensor, Tensor | None, list[Tensor], int, ...)")
+                raise TypeError(
+                    f"custom_op {self.name!r}: argument {n!r} needs an annotation (Tensor, Tensor | None, list[Tensor], int, ...)"
+                )
             (operands if self._hints[n] in _KINDS else params).append(n)
         return operands, params
 
     def _schema(self, name: str) -> str:
         result = self._hints.get("return")
         count = len(typing.get_args(result)) if typing.get_origin(result) is tuple else 1
-        operands = [f"{n}: {_KINDS[self._hints[n]]}" + (" = None" if _KINDS[self._hints[n]] == "Tensor?" else "") for n in self._operands]
+        operands = [
+            f"{n}: {_KINDS[self._hints[n]]}" + (" = None" if _KINDS[self._hints[n]] == "Tensor?" else "")
+            for n in self._operands
+        ]
         params = [f"{n}: Any" for n in self._params]
         outputs = "Tensor" if count == 1 else "(" + ", ".join(["Tensor"] * count) + ")"
         return f"{name}({', '.join([*operands, *(['*'] if params else []), *params])}) -> {outputs}"
@@ -102,7 +128,9 @@ class CustomOp:
         fn = self._kernels.get(where or "")
         if fn is None:
             if self._only is not None and where not in self._only:
-                raise NotImplementedError(f"{self.name}: no kernel for device type {where!r}; it has {', '.join(sorted(self._only))}")
+                raise NotImplementedError(
+                    f"{self.name}: no kernel for device type {where!r}; it has {', '.join(sorted(self._only))}"
+                )
             fn = self._default
         return fn(**values)
 
@@ -135,7 +163,9 @@ class CustomOp:
         self._kernels["meta"] = fn
         return fn
 
-    def register_autograd(self, backward: Callable[..., Any], /, *, setup_context: Callable[..., Any] | None = None) -> None:
+    def register_autograd(
+        self, backward: Callable[..., Any], /, *, setup_context: Callable[..., Any] | None = None
+    ) -> None:
         """The gradient: ``backward(ctx, *grads)``, and ``setup_context(ctx, inputs, output)`` to save what it reads."""
         run = self._call
 
@@ -157,7 +187,9 @@ class CustomOp:
         return f"<custom op {self.name}>"
 
 
-def opcheck(custom: CustomOp, args: Sequence[Any], kwargs: dict[str, Any] | None = None, *, raise_exception: bool = True) -> dict[str, str]:
+def opcheck(
+    custom: CustomOp, args: Sequence[Any], kwargs: dict[str, Any] | None = None, *, raise_exception: bool = True
+) -> dict[str, str]:
     """Check a custom op on sample arguments: inputs unchanged, fake shapes true, gradient right.
 
     Returns the outcome by test; AssertionError at the first failure unless ``raise_exception`` is False.
@@ -188,7 +220,9 @@ def _fake(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> None:
         return
     real = custom(*args, **kwargs)
     fake = custom(*[a.detach().to("meta") if isinstance(a, Tensor) else a for a in args], **kwargs)
-    for r, f in zip(real if isinstance(real, tuple) else (real,), fake if isinstance(fake, tuple) else (fake,), strict=True):
+    for r, f in zip(
+        real if isinstance(real, tuple) else (real,), fake if isinstance(fake, tuple) else (fake,), strict=True
+    ):
         if tuple(r.shape) != tuple(f.shape) or r.dtype is not f.dtype:
             raise AssertionError(f"register_fake gives {f.dtype} {tuple(f.shape)}, the op {r.dtype} {tuple(r.shape)}")
 
@@ -197,7 +231,10 @@ def _gradient(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> None
     wanted = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
     if not wanted:
         return
-    precise = [a.detach().to(float64).requires_grad_(a.requires_grad) if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
+    precise = [
+        a.detach().to(float64).requires_grad_(a.requires_grad) if isinstance(a, Tensor) and a.is_floating_point() else a
+        for a in args
+    ]
     gradcheck(lambda *xs: custom(*xs, **kwargs), precise)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core import state
 from flambeau.core import dtype as dt
+from flambeau.core import state
 from flambeau.core.autograd.modes import module_path
 from flambeau.core.device import device
 from flambeau.core.dispatch import _detached, call
@@ -119,7 +119,9 @@ def _run(fn: Any, args: Sequence[Any], d: device) -> list[Step]:
         outs = [t for t in flatten(result)[0] if isinstance(t, Tensor)]
         ins = [t for t in flatten(tuple(operands))[0] if isinstance(t, Tensor)]
         hosts = tuple(np.array(_detached(t)._host()) for t in outs)
-        steps.append(Step(op.name, str(module_path), tuple(tuple(t.shape) for t in ins), hosts, tuple(t.dtype for t in outs)))
+        steps.append(
+            Step(op.name, str(module_path), tuple(tuple(t.shape) for t in ins), hosts, tuple(t.dtype for t in outs))
+        )
         return result
 
     flat, structure = flatten(tuple(args))
@@ -134,13 +136,19 @@ def _run(fn: Any, args: Sequence[Any], d: device) -> list[Step]:
     return steps
 
 
-def _first_difference(expected: list[Step], found: list[Step], names: tuple[str, str], widths: Mapping[Any, Any]) -> Difference | None:
+def _first_difference(
+    expected: list[Step], found: list[Step], names: tuple[str, str], widths: Mapping[Any, Any]
+) -> Difference | None:
     for i, (a, b) in enumerate(zip(expected, found, strict=False)):
         if a.op != b.op:
-            return Difference(i, a.op, a.module, a.shapes, names, float("nan"), float("nan"), f"the other device ran `{b.op}` here")
+            return Difference(
+                i, a.op, a.module, a.shapes, names, float("nan"), float("nan"), f"the other device ran `{b.op}` here"
+            )
         for x, y, dtype in zip(a.results, b.results, a.dtypes, strict=True):
             if x.shape != y.shape:
-                return Difference(i, a.op, a.module, a.shapes, names, float("nan"), float("nan"), f"shapes {x.shape} and {y.shape}")
+                return Difference(
+                    i, a.op, a.module, a.shapes, names, float("nan"), float("nan"), f"shapes {x.shape} and {y.shape}"
+                )
             size = _distance(x, y, *widths.get(dtype, (0.0, 0.0)))
             if size is not None:
                 return Difference(i, a.op, a.module, a.shapes, names, *size, "values differ")
@@ -148,7 +156,9 @@ def _first_difference(expected: list[Step], found: list[Step], names: tuple[str,
         i = min(len(expected), len(found))
         longer = expected if len(expected) > i else found
         step = longer[i]
-        return Difference(i, step.op, step.module, step.shapes, names, float("nan"), float("nan"), "only one device ran this op")
+        return Difference(
+            i, step.op, step.module, step.shapes, names, float("nan"), float("nan"), "only one device ran this op"
+        )
     return None
 
 

@@ -73,4 +73,3 @@ def _operators() -> None:
     for name, dunder in _UNARY.items():
         setattr(Tensor, dunder, FUNCTIONS[name])
     Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
-

@@ -79,11 +79,17 @@ class profile(state.watch):
         results = [r for r in (result if isinstance(result, (tuple, list)) else (result,)) if hasattr(r, "shape")]
         self.events.append(
             Event(
-                op.name, str(key.device), key.dtype.name, str(module_path), (start - self._began) * 1e6, (end - start) * 1e6,
+                op.name,
+                str(key.device),
+                key.dtype.name,
+                str(module_path),
+                (start - self._began) * 1e6,
+                (end - start) * 1e6,
                 sum(_count(a.shape) for a in (*operands, *results)) * key.dtype.itemsize,
-                tuple(tuple(a.shape) for a in operands), threading.get_ident(),
+                tuple(tuple(a.shape) for a in operands),
+                threading.get_ident(),
             )
-        )  # fmt: skip
+        )
         return result
 
     def rows(self, by: str = "op") -> list[Row]:
@@ -117,10 +123,18 @@ class profile(state.watch):
             {"ph": "M", "name": "process_name", "pid": i, "args": {"name": d}} for d, i in devices.items()
         ]
         events += [
-            {"ph": "X", "name": e.op, "cat": e.dtype, "pid": devices[e.device], "tid": e.thread, "ts": e.start, "dur": e.duration,
-             "args": {"module": e.module, "shapes": [list(s) for s in e.shapes], "bytes": e.bytes}}
+            {
+                "ph": "X",
+                "name": e.op,
+                "cat": e.dtype,
+                "pid": devices[e.device],
+                "tid": e.thread,
+                "ts": e.start,
+                "dur": e.duration,
+                "args": {"module": e.module, "shapes": [list(s) for s in e.shapes], "bytes": e.bytes},
+            }
             for e in self.events
-        ]  # fmt: skip
+        ]
         Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}), encoding="utf-8")
 
 

@@ -181,7 +181,9 @@ def _gradients(op: Op, vjp: Any) -> tuple[Gradient, ...]:
     if vjp is None:
         return ()
     if callable(vjp):  # joint: its parameter `needs` says which of the operands want a gradient
-        names = tuple(a.name for a in op.schema.operands if a.type != "Scalar" and op.kind_of(a) not in ("bool", "index"))
+        names = tuple(
+            a.name for a in op.schema.operands if a.type != "Scalar" and op.kind_of(a) not in ("bool", "index")
+        )
         return (Gradient(vjp, names, True),)
     known = {a.name for a in op.schema.operands}
     unknown = set(vjp) - known

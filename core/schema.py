@@ -86,7 +86,9 @@ def _argument(part: str, allowed: frozenset[str], text: str) -> Argument:
     declared, _, default = (s.strip() for s in part.partition("="))
     name, _, kind = (s.strip() for s in declared.partition(":"))
     if kind not in allowed:
-        raise ValueError(f"schema {text!r}: argument {name!r} has type {kind!r}; allowed here: {', '.join(sorted(allowed))}")
+        raise ValueError(
+            f"schema {text!r}: argument {name!r} has type {kind!r}; allowed here: {', '.join(sorted(allowed))}"
+        )
     value = ast.literal_eval(default) if default else REQUIRED
     return Argument(name, PUBLIC_NAMES.get(name, name), kind, value)
 

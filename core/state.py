@@ -21,7 +21,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 class State:
     """One thread's modes. ``plain`` is True when nothing watches: no layer, level, watcher or saved-value hook."""
 
-    __slots__ = ("anomaly", "devices", "grad", "inference", "layers", "levels", "plain", "saved_hooks", "twin", "watchers")
+    __slots__ = (
+        "anomaly",
+        "devices",
+        "grad",
+        "inference",
+        "layers",
+        "levels",
+        "plain",
+        "saved_hooks",
+        "twin",
+        "watchers",
+    )
     grad: bool
     twin: State | None  # the same with the other grad mode, once somebody asked
     inference: bool
@@ -89,7 +100,9 @@ class _Scope:
         put(self._next(before))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         put(self._saved.pop())
 
     def __call__(self, fn: F) -> F:
@@ -102,8 +115,6 @@ class _Scope:
 
     def _copy(self) -> _Scope:
         return _Scope(**self._changes)
-
-
 
 
 def with_grad(state: State, grad: bool) -> State:

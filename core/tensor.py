@@ -175,14 +175,18 @@ class Tensor:
         """Ask for (or give up) the gradient of a leaf; in place."""
         if requires_grad:
             if self._key.dtype.category < dt.FLOATING:
-                raise GradientError(f"only Tensors of floating point and complex dtype can require gradients, got {self.dtype}")
+                raise GradientError(
+                    f"only Tensors of floating point and complex dtype can require gradients, got {self.dtype}"
+                )
             if edge_of(self) is None:
                 self._node = Leaf(self)
         elif self._node.__class__ is Leaf or edge_of(self) is None:
             if self._node.__class__ is Leaf:
                 self._node = None
         else:
-            raise GradientError("you can only change requires_grad flags of leaf variables; use detach() on a computed tensor")
+            raise GradientError(
+                "you can only change requires_grad flags of leaf variables; use detach() on a computed tensor"
+            )
         return self
 
     @property
@@ -219,7 +223,9 @@ class Tensor:
             if not isinstance(value, Tensor):
                 raise TypeError(f"grad must be a Tensor or None, got {type(value).__name__}")
             if value._array.shape != self._array.shape:
-                raise GradientError(f"assigned grad has shape {tuple(value.shape)}, but the tensor has {tuple(self.shape)}")
+                raise GradientError(
+                    f"assigned grad has shape {tuple(value.shape)}, but the tensor has {tuple(self.shape)}"
+                )
             if value._key.device is not self._key.device:
                 raise GradientError(f"assigned grad is on {value.device}, but the tensor on {self.device}")
             box_of(value)
@@ -337,8 +343,12 @@ class Tensor:
     def item(self) -> Any:
         """The one element as a Python number."""
         if self.numel() != 1:
-            raise ConversionError(f"a Tensor with {self.numel()} elements (shape {tuple(self.shape)}) cannot be converted to Scalar")
-        return self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else float(self._host().reshape(()))
+            raise ConversionError(
+                f"a Tensor with {self.numel()} elements (shape {tuple(self.shape)}) cannot be converted to Scalar"
+            )
+        return (
+            self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else float(self._host().reshape(()))
+        )
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
@@ -352,7 +362,9 @@ class Tensor:
         if self.requires_grad:
             raise ConversionError("can't call numpy() on a Tensor that requires grad; use tensor.detach().numpy()")
         if not self._key.backend.has("shares_host"):
-            raise ConversionError(f"can't convert a {self.device} tensor to numpy; use tensor.cpu() to copy it to host memory first")
+            raise ConversionError(
+                f"can't convert a {self.device} tensor to numpy; use tensor.cpu() to copy it to host memory first"
+            )
         box_of(self)
         return self._host()
 
@@ -364,7 +376,9 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self.numel() != 1:
-            raise ConversionError(f"Boolean value of Tensor with {self.numel()} values is ambiguous; use any() or all()")
+            raise ConversionError(
+                f"Boolean value of Tensor with {self.numel()} values is ambiguous; use any() or all()"
+            )
         return bool(self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else self.item())
 
     def __int__(self) -> int:

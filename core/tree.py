@@ -15,7 +15,11 @@ class Structure:
         self.kind, self.meta, self.children = kind, meta, children
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Structure) and (self.kind, self.meta, self.children) == (other.kind, other.meta, other.children)
+        return isinstance(other, Structure) and (self.kind, self.meta, self.children) == (
+            other.kind,
+            other.meta,
+            other.children,
+        )
 
     def __hash__(self) -> int:
         return hash((self.kind, self.meta, self.children))
@@ -80,5 +84,7 @@ def broadcast_prefix(prefix: Any, structure: Structure, name: str) -> list[Any]:
         return [prefix] * structure.leaves
     parts = list(prefix.values()) if isinstance(prefix, dict) else list(prefix)
     if len(parts) != len(structure.children):
-        raise ValueError(f"{name}: got {len(parts)} entries for a structure of {len(structure.children)}; they must match")
+        raise ValueError(
+            f"{name}: got {len(parts)} entries for a structure of {len(structure.children)}; they must match"
+        )
     return [v for p, c in zip(parts, structure.children, strict=True) for v in broadcast_prefix(p, c, name)]

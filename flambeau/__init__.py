@@ -28,29 +28,76 @@ from flambeau._discovery import install as _install_discovery  # noqa: E402
 from flambeau.core import methods as _methods  # noqa: E402
 from flambeau.core.autograd.modes import set_detect_anomaly  # noqa: E402
 from flambeau.core.creation import (  # noqa: E402
-    arange, as_tensor, asarray, complex, empty, empty_like, eye, from_dlpack, from_numpy, full, full_like, linspace,
-    logspace, ones, ones_like, polar, tensor, tril_indices, triu_indices, zeros, zeros_like,
+    arange,
+    as_tensor,
+    asarray,
+    complex,
+    empty,
+    empty_like,
+    eye,
+    from_dlpack,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    logspace,
+    ones,
+    ones_like,
+    polar,
+    tensor,
+    tril_indices,
+    triu_indices,
+    zeros,
+    zeros_like,
 )  # fmt: skip
 from flambeau.core.device import device  # noqa: E402
 from flambeau.core.dispatch import get_default_device, set_default_device  # noqa: E402
 from flambeau.core.dtype import DType as dtype  # noqa: E402
 from flambeau.core.dtype import (  # noqa: E402
-    bfloat16, can_cast, complex64, complex128, finfo, float16, float32, float64, get_default_dtype, iinfo, int8, int16,
-    int32, int64, promote_types, set_default_dtype, uint8, uint16, uint32, uint64,
+    bfloat16,
+    can_cast,
+    complex64,
+    complex128,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    set_default_dtype,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
 )  # fmt: skip
-from flambeau.core.dtype import bool_ as bool  # noqa: E402, A004
+from flambeau.core.dtype import bool_ as bool  # noqa: E402
 from flambeau.core.formatting import set_printoptions  # noqa: E402
 from flambeau.core.random import (  # noqa: E402
-    Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
+    Generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
 )  # fmt: skip
 from flambeau.core.state import (  # noqa: E402
-    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
 )  # fmt: skip
 from flambeau.core.tensor import Size, Tensor  # noqa: E402
 from flambeau.core.threads import get_num_threads, set_num_threads  # noqa: E402
 
-float, double, half = float32, float64, float16  # noqa: A001
-int, long, short, cfloat, cdouble = int32, int64, int16, complex64, complex128  # noqa: A001
+float, double, half = float32, float64, float16
+int, long, short, cfloat, cdouble = int32, int64, int16, complex64, complex128
 
 _install_discovery()
 _methods.install()
@@ -60,7 +107,11 @@ _LAZY = frozenset({
     "accelerator", "amp", "autograd", "backends", "core", "debug", "fft", "func", "library", "linalg", "nn", "optim", "plugins",
     "profiler", "special", "utils",
 })  # fmt: skip
-_ELSEWHERE = {"save": "flambeau.utils.serialization", "load": "flambeau.utils.serialization", "vmap": "flambeau.core.transforms.func"}
+_ELSEWHERE = {
+    "save": "flambeau.utils.serialization",
+    "load": "flambeau.utils.serialization",
+    "vmap": "flambeau.core.transforms.func",
+}
 
 if TYPE_CHECKING:
     from flambeau import autograd, func, library, nn, optim, utils  # noqa: F401

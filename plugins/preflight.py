@@ -49,10 +49,12 @@ class Report:
     def __str__(self) -> str:
         if self.ok:
             return f"{self.device} can do all {self.ops} ops of the model"
-        return "\n".join([f"{self.device} cannot do {len(self.gaps)} of {self.ops} ops:", *(f"  {g}" for g in self.gaps)])
+        return "\n".join(
+            [f"{self.device} cannot do {len(self.gaps)} of {self.ops} ops:", *(f"  {g}" for g in self.gaps)]
+        )
 
 
-def preflight(model: Callable[..., Any], *inputs: Any, device: Any, backward: bool = True) -> Report:  # noqa: A002
+def preflight(model: Callable[..., Any], *inputs: Any, device: Any, backward: bool = True) -> Report:
     """Run ``model(*inputs)``, and the gradient of its outputs, on meta tensors; list what ``device`` cannot do.
 
     A model whose control flow reads values cannot be run without them: the error says which op read one.

@@ -187,7 +187,7 @@ def test_the_table_is_long_enough():
         (b"", ["model.fb", "empty"]),
         (b"\x80\x04K\x01.", ["model.fb", "pickle"]),
         (b"\xff" * 64, ["model.fb"]),
-        (b"\x10\x00\x00\x00\x00\x00\x00\x00{\"a\": 1", ["model.fb"]),
+        (b'\x10\x00\x00\x00\x00\x00\x00\x00{"a": 1', ["model.fb"]),
     ],
     ids=["empty", "pickle", "header length", "truncated"],
 )

@@ -8,9 +8,9 @@ from typing import Any
 from flambeau.core.autograd.engine import run_backward
 from flambeau.core.autograd.graph import edge_of
 from flambeau.core.dispatch import tensor_of
-from flambeau.core.tensor import Tensor
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, ShapeError
+from flambeau.core.tensor import Tensor
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

@@ -153,9 +153,17 @@ class _Plan:
             lines += self._edge_lines(a, checked)
         edges = [f"e_{a.name}" for a in self.tensors]
         none = "out._node = None" if self.op.schema.single else "for t in out: t._node = None"
-        lines += [f"    if {' and '.join(f'{e} is None' for e in edges) or 'True'}:", f"        {none}", "        return out"]
+        lines += [
+            f"    if {' and '.join(f'{e} is None' for e in edges) or 'True'}:",
+            f"        {none}",
+            "        return out",
+        ]
         if not self.op.gradients or not self.op.differentiable:
-            lines += [f"        {none}", "    raise undifferentiable(OP.name)"] if self.op.differentiable else [f"    {none}"]
+            lines += (
+                [f"        {none}", "    raise undifferentiable(OP.name)"]
+                if self.op.differentiable
+                else [f"    {none}"]
+            )
             return "\n".join([*lines, "    return out"]) + "\n"
         for e in self.entries:
             condition = self._wanted(e)
@@ -175,7 +183,10 @@ class _Plan:
     def _edge_lines(self, a: Argument, checked: bool) -> list[str]:
         e = f"e_{a.name}"
         if a.is_list:
-            return [f"    {e} = [edge_of(t) for t in {a.name}]", f"    if not any(t is not None for t in {e}): {e} = None"]
+            return [
+                f"    {e} = [edge_of(t) for t in {a.name}]",
+                f"    if not any(t is not None for t in {e}): {e} = None",
+            ]
         if checked or a.type == "Tensor?":
             return [f"    {e} = edge_of({a.name}) if isinstance({a.name}, Tensor) else None"]
         return [f"    {e} = {a.name}._node", f"    if {e}.__class__ is View: {e} = {e}.resolve()"]
@@ -196,7 +207,11 @@ class _Plan:
 
     def backward_source(self) -> str:
         """``backward(node, g, keep)``: the gradients, one per edge."""
-        lines = [f"def backward_{self.op.name}(n, g, keep):", "    s = n.saved", "    if s is None: raise freed(OP.name)"]
+        lines = [
+            f"def backward_{self.op.name}(n, g, keep):",
+            "    s = n.saved",
+            "    if s is None: raise freed(OP.name)",
+        ]
         lines += ["    e = n.edges"]
         if any(p in g.reads for g in self.op.gradients for p in self.params):
             lines.append("    p = n.params")
@@ -219,9 +234,13 @@ class _Plan:
             else:
                 i = position[gradient.inputs[0]]
                 results[gradient.inputs[0]] = f"{self._call(k, gradient)} if e[{i}] is not None else None"
-        missing = [a.name for a in self.tensors if results[a.name] == "None" and self.op.kind_of(a) not in ("bool", "index")]
+        missing = [
+            a.name for a in self.tensors if results[a.name] == "None" and self.op.kind_of(a) not in ("bool", "index")
+        ]
         for name in missing:
-            lines.append(f"    if e[{position[name]}] is not None: raise undifferentiable({self.op.name + ' (operand ' + name + ')'!r})")
+            lines.append(
+                f"    if e[{position[name]}] is not None: raise undifferentiable({self.op.name + ' (operand ' + name + ')'!r})"
+            )
         return "\n".join([*lines, f"    return ({''.join(results[a.name] + ', ' for a in self.tensors)})"]) + "\n"
 
     def _list_lines(self) -> list[str]:
@@ -232,7 +251,9 @@ class _Plan:
             gradient = self.op.gradient_of(a.name)
             call = self._call(self.op.gradients.index(gradient), gradient) if gradient else "None"
             if a.is_list:
-                lines.append(f"    grads.extend({call if gradient else f'(None,) * (len(e) - {len(self.tensors) - 1})'})")
+                lines.append(
+                    f"    grads.extend({call if gradient else f'(None,) * (len(e) - {len(self.tensors) - 1})'})"
+                )
             else:
                 edge = f"e[{i if i < first_list else i - len(self.tensors)}]"
                 lines.append(f"    grads.append({call} if {edge} is not None else None)")
@@ -254,4 +275,3 @@ class _Plan:
         name = source[4 : source.index("(")]
         function: Callable[..., Any] = scope[name]
         return function
-

@@ -158,7 +158,10 @@ class _Run:
             inputs = node.backward(grad, self.create)
         except Exception as error:
             if not getattr(error, "__notes__", None):
-                error.add_note(f"while computing the gradient of {node.op.name}" + (f", called at\n{node.trace}" if node.trace else ""))
+                error.add_note(
+                    f"while computing the gradient of {node.op.name}"
+                    + (f", called at\n{node.trace}" if node.trace else "")
+                )
             raise
         if self.anomaly:
             _look_for_nan(node, inputs)

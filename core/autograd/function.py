@@ -80,7 +80,9 @@ class FunctionNode(Node):
             )
         for i, (g, edge) in enumerate(zip(found, self.edges, strict=False)):
             if g is not None and not isinstance(g, Tensor):
-                raise TypeError(f"function {self.cls.__name__}Backward returned a {type(g).__name__} for gradient {i}; expected a Tensor or None")
+                raise TypeError(
+                    f"function {self.cls.__name__}Backward returned a {type(g).__name__} for gradient {i}; expected a Tensor or None"
+                )
             if g is not None and edge is not None:
                 box_of(g)  # the user may hold it
         return found[: len(self.edges)]
@@ -166,7 +168,9 @@ def _alias(o: Any) -> Any:
     return t
 
 
-def _link(cls: Any, ctx: Context, args: Any, edges: Any, outs: Sequence[Any], results: list[Any], back: dict[int, Any]) -> None:
+def _link(
+    cls: Any, ctx: Context, args: Any, edges: Any, outs: Sequence[Any], results: list[Any], back: dict[int, Any]
+) -> None:
     tensors = [r for r in results if isinstance(r, Tensor)]
     node = FunctionNode()
     node.cls, node.context, node.keep, node.single = cls, ctx, False, len(tensors) == 1
@@ -230,7 +234,14 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _refuse(o: Any, ctx: Context) -> Any:
     node = RefusingNode()
-    node.op, node.params, node.saved, node.hooks, node.pre_hooks, node.trace = _Custom("once_differentiable", 1), {}, (), None, None, None
+    node.op, node.params, node.saved, node.hooks, node.pre_hooks, node.trace = (
+        _Custom("once_differentiable", 1),
+        {},
+        (),
+        None,
+        None,
+        None,
+    )
     assert ctx._node is not None
     node.edges, node.shape, node.key = ctx._node.edges, o._array.shape, o._key
     o._node = node
@@ -244,5 +255,3 @@ class RefusingNode(Node):
 
     def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
         raise GradientError("trying to differentiate twice a function that was marked with @once_differentiable")
-
-

@@ -64,7 +64,9 @@ def _check(func: Callable[..., Any], inputs: tuple[Any, ...], eps: float, atol: 
         raise ValueError("gradcheck: none of the inputs requires grad")
     for i in wanted:
         if inputs[i].dtype.to_real() is not float64:
-            raise ValueError(f"gradcheck: input {i} has dtype {inputs[i].dtype}; central differences need float64 or complex128")
+            raise ValueError(
+                f"gradcheck: input {i} has dtype {inputs[i].dtype}; central differences need float64 or complex128"
+            )
     with state.enable_grad():
         outs = _outputs(func, inputs)
     for j, out in enumerate(outs):
@@ -90,7 +92,9 @@ def _analytical(out: Any, inputs: Sequence[Any]) -> list[list[list[float]]]:
         for k in range(out.numel()):
             u = out.detach().clone() * 0
             u.reshape(-1)[k] = 1j if part else 1
-            for x, g, into in zip(inputs, grad(out, inputs, u, retain_graph=True, allow_unused=True), rows, strict=True):
+            for x, g, into in zip(
+                inputs, grad(out, inputs, u, retain_graph=True, allow_unused=True), rows, strict=True
+            ):
                 into.append(_parts(g) if g is not None else [0.0] * len(_parts(x)))
     return rows
 
@@ -136,10 +140,14 @@ def _check_batched(func: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
     for out in _outputs(func, inputs):
         us = stack([out.detach() * 0 + k for k in (1.0, 2.0)])
         batched = grad(out, wanted, us, retain_graph=True, allow_unused=True, is_grads_batched=True)
-        singles = [grad(out, wanted, u, retain_graph=True, allow_unused=True, materialize_grads=True) for u in us.unbind(0)]
+        singles = [
+            grad(out, wanted, u, retain_graph=True, allow_unused=True, materialize_grads=True) for u in us.unbind(0)
+        ]
         for k, pair in enumerate(zip(*singles, strict=True)):
             if _parts(stack(list(pair)) - batched[k]) and max(map(abs, _parts(stack(list(pair)) - batched[k]))) > 1e-8:
-                raise GradcheckError(f"gradcheck: the gradient of input {k} under vmap differs from the gradients one by one")
+                raise GradcheckError(
+                    f"gradcheck: the gradient of input {k} under vmap differs from the gradients one by one"
+                )
 
 
 def gradgradcheck(

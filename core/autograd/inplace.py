@@ -91,7 +91,9 @@ def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
                 "make the view outside of no_grad(), or write under no_grad()"
             )
         if link.base._node.__class__ is Leaf:
-            raise GradientError(f"{name}: a view of a leaf Tensor that requires grad is being used in an in-place operation")
+            raise GradientError(
+                f"{name}: a view of a leaf Tensor that requires grad is being used in an in-place operation"
+            )
     if x._key.level is None and overlaps_itself(x):
         raise ShapeError(
             f"{name}: unsupported operation: more than one element of the written-to tensor of shape {tuple(x.shape)} "
@@ -127,7 +129,9 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Any]:
 def _check_result(op: Op, x: Any, operands: list[Any], params: Mapping[str, Any], key: Any) -> None:
     result = op.dtype.out(0, key.dtype, params)
     if not can_cast(result, x._key.dtype):
-        raise DTypeError(f"{op.name}_: result type {result.name} can't be cast to the desired output type {x._key.dtype.name}")
+        raise DTypeError(
+            f"{op.name}_: result type {result.name} can't be cast to the desired output type {x._key.dtype.name}"
+        )
     shape = dispatch.infer_shapes(op, operands, params)
     if shape is not None and tuple(shape) != tuple(x._array.shape):
         raise ShapeError(
@@ -247,8 +251,10 @@ def write_out(op: Op, out: Any, result: Any) -> Any:
         raise dispatch.DeviceError(f"{op.name}: out is on {out._key.device}, the result on {result._key.device}")
     if out._array.shape != result._array.shape:
         if out._node.__class__ is View or out._array.size:
-            raise ShapeError(f"{op.name}: out has shape {tuple(out.shape)}, the result {tuple(result.shape)}; "
-                             "give an out of that shape, or an empty tensor, which is resized")  # fmt: skip
+            raise ShapeError(
+                f"{op.name}: out has shape {tuple(out.shape)}, the result {tuple(result.shape)}; "
+                "give an out of that shape, or an empty tensor, which is resized"
+            )
         out._array = out._key.backend.empty(result._array.shape, out._key.dtype, out._key.device.index)
     out._key.backend.copy_into(out._array, result._array)
     mark_written(out, op.name)

@@ -13,12 +13,10 @@ from typing import Any
 from flambeau.backends import layout
 from flambeau.backends.base import MINIMUM_ELEMENTWISE
 from flambeau.core import dtype as dt
-from flambeau.core.tensor import Tensor
 from flambeau.core.errors import ShapeError
 from flambeau.core.record import (
     ELEMENTWISE,
     SPECIAL,
-
     comparison,
     composite,
     floating,
@@ -28,8 +26,8 @@ from flambeau.core.record import (
     ordered,
     ordering,
     real_floating,
-
 )
+from flambeau.core.tensor import Tensor
 
 
 def broadcast(*shapes: Any, **params: Any) -> tuple[int, ...]:
@@ -103,9 +101,20 @@ cos = unary("cos", lambda g, x: -g * cj(sin(x)), "cos(x)")
 floor = unary("floor", zero, "floor(x)", dtype=numeric.but(accepts=dt.REALS))
 
 add = binary("add", lambda g: g, lambda g: g, "x + y", keywords={"alpha": _scaled}, linear=["x", "y"])
-sub = binary("sub", lambda g: g, lambda g: -g, "x - y", dtype=numeric, keywords={"alpha": _scaled}, linear=["x", "y"], names=["subtract"])
+sub = binary(
+    "sub",
+    lambda g: g,
+    lambda g: -g,
+    "x - y",
+    dtype=numeric,
+    keywords={"alpha": _scaled},
+    linear=["x", "y"],
+    names=["subtract"],
+)
 mul = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", names=["multiply"])
-true_div = binary("div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y), "x / y", dtype=floating, method=False)
+true_div = binary(
+    "div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y), "x / y", dtype=floating, method=False
+)
 idiv = binary("idiv", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS), method=False)
 fmod = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc(x / y), "fmod(x, y)", dtype=numeric.but(accepts=dt.REALS))
 
@@ -118,7 +127,9 @@ def _pow_x(g: Any, x: Any, y: Any) -> Any:
 
 def _pow_y(g: Any, x: Any, y: Any, out: Any) -> Any:
     if not isinstance(x, Tensor):
-        return g * cj(out * (math.log(x) if not isinstance(x, complex) and x > 0 else 0.0 if x == 0 else log(_like(x, out))))
+        return g * cj(
+            out * (math.log(x) if not isinstance(x, complex) and x > 0 else 0.0 if x == 0 else log(_like(x, out)))
+        )
     safe = where(x == 0, 1.0, x)
     return g * cj(where(x == 0, 0.0, out * log(safe)))
 
@@ -130,7 +141,13 @@ def _like(x: Any, t: Any) -> Any:
 
 
 pow = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric)
-maximum = binary("maximum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y), "maximum(x, y)", dtype=ordered)
+maximum = binary(
+    "maximum",
+    lambda g, x, y: _tied(g, x > y, x == y),
+    lambda g, x, y: _tied(g, y > x, x == y),
+    "maximum(x, y)",
+    dtype=ordered,
+)
 
 
 def _tied(g: Any, more: Any, equal: Any) -> Any:
@@ -143,8 +160,22 @@ eq = binary("eq", expr="x == y", dtype=comparison, differentiable=False)
 bitwise_and = binary("bitwise_and", expr="x & y", dtype=integral, differentiable=False)
 bitwise_or = binary("bitwise_or", expr="x | y", dtype=integral, differentiable=False)
 bitwise_xor = binary("bitwise_xor", expr="x ^ y", dtype=integral, differentiable=False)
-shl = binary("shl", expr="x << y", dtype=integral.but(accepts=dt.INTS), differentiable=False, method=False, names=["bitwise_left_shift"])
-shr = binary("shr", expr="x >> y", dtype=integral.but(accepts=dt.INTS), differentiable=False, method=False, names=["bitwise_right_shift"])
+shl = binary(
+    "shl",
+    expr="x << y",
+    dtype=integral.but(accepts=dt.INTS),
+    differentiable=False,
+    method=False,
+    names=["bitwise_left_shift"],
+)
+shr = binary(
+    "shr",
+    expr="x >> y",
+    dtype=integral.but(accepts=dt.INTS),
+    differentiable=False,
+    method=False,
+    names=["bitwise_right_shift"],
+)
 select = elementwise(
     "where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor", "where(condition, x, y)", kinds={"condition": "bool"}, method=False,
     inplace=False, linear=["x", "y"],
@@ -170,16 +201,35 @@ sign = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, x * 0))", dtype=ord
 reciprocal = unary("reciprocal", lambda g, out: -g * cj(out * out), "1 / x")
 rsqrt = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)")
 square = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric)
-remainder = binary("remainder", lambda g: g, lambda g, x, y: -g * floor(x / y), "x - (x // y) * y", dtype=numeric.but(accepts=dt.REALS))
-floor_divide = binary("floor_divide", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS))
+remainder = binary(
+    "remainder", lambda g: g, lambda g, x, y: -g * floor(x / y), "x - (x // y) * y", dtype=numeric.but(accepts=dt.REALS)
+)
+floor_divide = binary(
+    "floor_divide", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS)
+)
 minimum = binary("minimum", lambda g, x, y: _tied(g, x < y, x == y), lambda g, x, y: _tied(g, y < x, x == y),
                  "where(x != x, x, where(y != y, y, where(x < y, x, y)))", dtype=ordered)  # fmt: skip
-fmax = binary("fmax", lambda g, x, y: where((x >= y) | isnan(y), g, 0.0), lambda g, x, y: where((x >= y) | isnan(y), 0.0, g),
-              "where(x != x, y, where(y != y, x, maximum(x, y)))", dtype=ordered)  # fmt: skip
-fmin = binary("fmin", lambda g, x, y: where((x <= y) | isnan(y), g, 0.0), lambda g, x, y: where((x <= y) | isnan(y), 0.0, g),
-              "where(x != x, y, where(y != y, x, where(x < y, x, y)))", dtype=ordered)  # fmt: skip
+fmax = binary(
+    "fmax",
+    lambda g, x, y: where((x >= y) | isnan(y), g, 0.0),
+    lambda g, x, y: where((x >= y) | isnan(y), 0.0, g),
+    "where(x != x, y, where(y != y, x, maximum(x, y)))",
+    dtype=ordered,
+)
+fmin = binary(
+    "fmin",
+    lambda g, x, y: where((x <= y) | isnan(y), g, 0.0),
+    lambda g, x, y: where((x <= y) | isnan(y), 0.0, g),
+    "where(x != x, y, where(y != y, x, where(x < y, x, y)))",
+    dtype=ordered,
+)
 hypot = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=real_floating)
-copysign = binary("copysign", lambda g, x, y: where(x == 0, 0.0, g * sign(x) * copysign(_one(g), y)), lambda g: zero(g), dtype=real_floating)
+copysign = binary(
+    "copysign",
+    lambda g, x, y: where(x == 0, 0.0, g * sign(x) * copysign(_one(g), y)),
+    lambda g: zero(g),
+    dtype=real_floating,
+)
 lerp = elementwise(
     "lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
     "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=floating,
@@ -198,13 +248,23 @@ expm1 = unary("expm1", lambda g, out: g * cj(out + 1), dtype=real_floating)
 log2 = unary("log2", lambda g, x: g / (cj(x) * _LN2), dtype=real_floating)
 log10 = unary("log10", lambda g, x: g / (cj(x) * _LN10), dtype=real_floating)
 log1p = unary("log1p", lambda g, x: g / cj(1 + x), dtype=real_floating)
-logaddexp = binary("logaddexp", lambda g, x, out: g * exp(x - out), lambda g, y, out: g * exp(y - out), dtype=real_floating)
-logaddexp2 = binary("logaddexp2", lambda g, x, out: g * exp2(x - out), lambda g, y, out: g * exp2(y - out), dtype=real_floating)
+logaddexp = binary(
+    "logaddexp", lambda g, x, out: g * exp(x - out), lambda g, y, out: g * exp(y - out), dtype=real_floating
+)
+logaddexp2 = binary(
+    "logaddexp2", lambda g, x, out: g * exp2(x - out), lambda g, y, out: g * exp2(y - out), dtype=real_floating
+)
 tan = unary("tan", lambda g, out: g * cj(1 + out * out))
 asin = unary("asin", lambda g, x: g * rsqrt(1 - x * x), dtype=real_floating, names=["arcsin"])
 acos = unary("acos", lambda g, x: -g * rsqrt(1 - x * x), dtype=real_floating, names=["arccos"])
 atan = unary("atan", lambda g, x: g / (1 + x * x), dtype=real_floating, names=["arctan"])
-atan2 = binary("atan2", lambda g, x, y: g * y / (x * x + y * y), lambda g, x, y: -g * x / (x * x + y * y), dtype=real_floating, names=["arctan2"])
+atan2 = binary(
+    "atan2",
+    lambda g, x, y: g * y / (x * x + y * y),
+    lambda g, x, y: -g * x / (x * x + y * y),
+    dtype=real_floating,
+    names=["arctan2"],
+)
 sinh = unary("sinh", lambda g, x: g * cj(cosh(x)))
 cosh = unary("cosh", lambda g, x: g * cj(sinh(x)))
 tanh = unary("tanh", lambda g, out: g * cj(1 - out * out))
@@ -243,12 +303,26 @@ def _polygamma2(x: Any) -> Any:
 
 
 i0 = unary("i0", lambda g, x: g * i1(x), dtype=real_floating)
-i1 = unary("i1", lambda g, x, out: g * (i0(x) - where(x == 0, 0.5, out / where(x == 0, 1.0, x))), dtype=real_floating, method=False, inplace=False)
+i1 = unary(
+    "i1",
+    lambda g, x, out: g * (i0(x) - where(x == 0, 0.5, out / where(x == 0, 1.0, x))),
+    dtype=real_floating,
+    method=False,
+    inplace=False,
+)
 sigmoid = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + exp(-x))", names=["expit"])
-logit_ = unary("logit_of", lambda g, x: g / (x * (1 - x)), "log(x / (1 - x))", dtype=real_floating, method=False, inplace=False)
+logit_ = unary(
+    "logit_of", lambda g, x: g / (x * (1 - x)), "log(x / (1 - x))", dtype=real_floating, method=False, inplace=False
+)
 xlogy = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * log(y)), lambda g, x, y: g * x / y,
                "where(y != y, y, where(x == 0, 0, x * log(y)))", dtype=real_floating)  # fmt: skip
-heaviside = binary("heaviside", lambda g: zero(g), lambda g, x: where(x == 0, g, 0.0), "where(x == 0, y, where(x < 0, 0, where(x != x, x, 1)))", dtype=ordered)
+heaviside = binary(
+    "heaviside",
+    lambda g: zero(g),
+    lambda g, x: where(x == 0, g, 0.0),
+    "where(x == 0, y, where(x < 0, 0, where(x != x, x, 1)))",
+    dtype=ordered,
+)
 deg2rad = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating)
 rad2deg = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dtype=real_floating)
 
@@ -287,7 +361,9 @@ def stack_last(a: Any, b: Any) -> Any:
     return stack([a, b], -1)
 
 
-@composite("sgn(x: Tensor) -> Tensor", infer=_named("sgn"), vjp=dict(x=lambda g, x, out: _sgn_vjp(g, x, out)), inplace=True)
+@composite(
+    "sgn(x: Tensor) -> Tensor", infer=_named("sgn"), vjp=dict(x=lambda g, x, out: _sgn_vjp(g, x, out)), inplace=True
+)
 def sgn(x: Any) -> Any:
     """The sign; of a complex number its direction x / abs(x), and 0 at 0."""
     if x._key.dtype.category != dt.COMPLEX:
@@ -304,8 +380,6 @@ def _sgn_vjp(g: Any, x: Any, out: Any) -> Any:
     return where(size == 0, 0.0, (g - out * along) / where(size == 0, 1.0, size))
 
 
-
-
 def expression_functions() -> Mapping[str, Callable[..., Any]]:
     """The minimum ops by the names that expressions use."""
     from flambeau.core.expr import bits_dtype  # at first need, as expressions are parsed
@@ -320,5 +394,3 @@ def expression_functions() -> Mapping[str, Callable[..., Any]]:
         "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
     }
     return {n: names.get(n) or scope[n] for n in MINIMUM_ELEMENTWISE} | bits
-
-

@@ -7,9 +7,8 @@ from typing import Any
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
-from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule, composite, op
+from flambeau.core.record import CREATE, VIEW, DTypeRule, composite, op
 
 anything = DTypeRule("anything", promotes=False)
 to_param = DTypeRule("to_param", result=lambda compute, params: params["dtype"], promotes=False)
@@ -31,12 +30,25 @@ def like(x: Any, value: float = 0) -> Any:
 cast = op("cast(x: Tensor, *, dtype: DType) -> Tensor", infer=unchanged, dtype=to_param, vjp=dict(x=lambda g: g),
           linear=["x"], method=False, doc="The values in another dtype.")  # fmt: skip
 
-clone = op("clone(x: Tensor, *, order: str = 'K') -> Tensor", infer=unchanged, dtype=anything, vjp=dict(x=lambda g: g),
-           linear=["x"], doc="A copy in memory of its own, with the same strides ('K') or contiguous ('C').")  # fmt: skip
+clone = op(
+    "clone(x: Tensor, *, order: str = 'K') -> Tensor",
+    infer=unchanged,
+    dtype=anything,
+    vjp=dict(x=lambda g: g),
+    linear=["x"],
+    doc="A copy in memory of its own, with the same strides ('K') or contiguous ('C').",
+)
 
 
-@composite("to_device(x: Tensor, *, device: Device) -> Tensor", infer=unchanged, dtype=anything, vjp=dict(x=lambda g: g),
-           linear=["x"], method=False, upcast=False)  # fmt: skip
+@composite(
+    "to_device(x: Tensor, *, device: Device) -> Tensor",
+    infer=unchanged,
+    dtype=anything,
+    vjp=dict(x=lambda g: g),
+    linear=["x"],
+    method=False,
+    upcast=False,
+)
 def to_device(x: Any, *, device: Any) -> Any:
     """The values on another device; the gradient goes back by itself."""
     from flambeau.core.transfer import move
@@ -54,8 +66,17 @@ def _copied(x: Any, src: Any) -> Any:
     return x
 
 
-@composite("copy(x: Tensor, src: Tensor) -> Tensor", infer=_copied, dtype=anything, kinds={"src": "any"}, linear=["x", "src"],
-           vjp=dict(x=lambda g: like(g), src=lambda g: g), inplace=True, method=False, upcast=False)  # fmt: skip
+@composite(
+    "copy(x: Tensor, src: Tensor) -> Tensor",
+    infer=_copied,
+    dtype=anything,
+    kinds={"src": "any"},
+    linear=["x", "src"],
+    vjp=dict(x=lambda g: like(g), src=lambda g: g),
+    inplace=True,
+    method=False,
+    upcast=False,
+)
 def copy(x: Any, src: Any) -> Any:
     """``x`` with the values of ``src``, broadcast and cast."""
     return clone(expand(cast(src, dtype=x.dtype), shape=tuple(x.shape)), order="C")
@@ -77,7 +98,9 @@ def _cat_shape(xs: Sequence[tuple[int, ...]], *, axis: int) -> tuple[int, ...]:
         if tuple(s) == (0,):
             continue
         if len(s) != len(first) or any(a != b for j, (a, b) in enumerate(zip(s, first, strict=True)) if j != axis):
-            raise ShapeError(f"cat: sizes must match except in dimension {axis}: tensor 0 has shape {tuple(first)}, tensor {i} {tuple(s)}")
+            raise ShapeError(
+                f"cat: sizes must match except in dimension {axis}: tensor 0 has shape {tuple(first)}, tensor {i} {tuple(s)}"
+            )
     return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
 
 
@@ -92,8 +115,16 @@ def _cat_vjp(g: Any, xs_shape: Any, axis: int) -> list[Any]:
     return grads
 
 
-cat = op("cat(xs: Tensor[], *, axis: Axis = 0) -> Tensor", infer=_cat_shape, vjp=dict(xs=_cat_vjp), linear=["xs"], check=True,
-         method=False, names=["concat", "concatenate"], doc="Tensors joined along an axis that they have.")  # fmt: skip
+cat = op(
+    "cat(xs: Tensor[], *, axis: Axis = 0) -> Tensor",
+    infer=_cat_shape,
+    vjp=dict(xs=_cat_vjp),
+    linear=["xs"],
+    check=True,
+    method=False,
+    names=["concat", "concatenate"],
+    doc="Tensors joined along an axis that they have.",
+)
 
 
 def _padded(x: Any, *, widths: Any, value: Any) -> tuple[int, ...]:
@@ -112,8 +143,15 @@ def pad_back(g: Any, widths: Any) -> Any:
     return pad(g, widths=tuple((-a, -b) for a, b in widths), value=0)
 
 
-flip = op("flip(x: Tensor, *, axes: Axes) -> Tensor", infer=unchanged, dtype=anything, linear=["x"], method=False,
-          vjp=dict(x=lambda g, axes: flip(g, axes=axes)), doc="The order of elements reversed along axes; a copy.")  # fmt: skip
+flip = op(
+    "flip(x: Tensor, *, axes: Axes) -> Tensor",
+    infer=unchanged,
+    dtype=anything,
+    linear=["x"],
+    method=False,
+    vjp=dict(x=lambda g, axes: flip(g, axes=axes)),
+    doc="The order of elements reversed along axes; a copy.",
+)
 
 
 # -- views -------------------------------------------------------------------------------------------
@@ -133,7 +171,16 @@ def _scattered(g: Any, x_shape: Any, write: Any) -> Any:
 
 def view_op(schema: str, shape: Any, vjp: Any, **fields: Any) -> Any:
     """A view: shares storage with its operand; every backend has it through as_strided."""
-    return op(schema, VIEW, infer=_view(shape), dtype=fields.pop("dtype", anything), vjp=dict(x=vjp), linear=["x"], method=False, **fields)
+    return op(
+        schema,
+        VIEW,
+        infer=_view(shape),
+        dtype=fields.pop("dtype", anything),
+        vjp=dict(x=vjp),
+        linear=["x"],
+        method=False,
+        **fields,
+    )
 
 
 basic_index = view_op(
@@ -198,9 +245,7 @@ view_as_complex = view_op(
     "view_as_complex(x: Tensor) -> Tensor",
     lambda x: layout.complex_shape(x),
     lambda g: view_as_real(g),
-    dtype=DTypeRule(
-        "as_complex", result=lambda d, p: d.to_complex(), accepts=(dt.float32, dt.float64), promotes=False
-    ),
+    dtype=DTypeRule("as_complex", result=lambda d, p: d.to_complex(), accepts=(dt.float32, dt.float64), promotes=False),
     doc="A last axis of (real, imaginary) as complex numbers.",
 )
 
@@ -213,8 +258,13 @@ def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(inverse)
 
 
-@composite("index_back(g: Tensor, *, x_shape: Ints, index: Index) -> Tensor", infer=lambda g, *, x_shape, index: x_shape,
-           vjp=dict(g=lambda g, index: basic_index(g, index=index)), linear=["g"], method=False)  # fmt: skip
+@composite(
+    "index_back(g: Tensor, *, x_shape: Ints, index: Index) -> Tensor",
+    infer=lambda g, *, x_shape, index: x_shape,
+    vjp=dict(g=lambda g, index: basic_index(g, index=index)),
+    linear=["g"],
+    method=False,
+)
 def index_back(g: Any, *, x_shape: tuple[int, ...], index: Any) -> Any:
     """Zeros with ``g`` where ``index`` points: the gradient of basic indexing."""
     return _scattered(g, x_shape, lambda z: basic_index(z, index=index))

@@ -167,7 +167,9 @@ _RULES: dict[str, Rule] = {
     "flip": _viewed(lambda n, axes: {"axes": tuple(a + 1 for a in (axes or ()))}),
     "pad": _viewed(lambda n, widths, value: {"widths": ((0, 0), *widths), "value": value}),
     "index_back": lambda level, op, args, p: call(
-        op, (batched_value(level, args[0]),), {"x_shape": (level.size, *p["x_shape"]), "index": (_all(level.size), *p["index"])}
+        op,
+        (batched_value(level, args[0]),),
+        {"x_shape": (level.size, *p["x_shape"]), "index": (_all(level.size), *p["index"])},
     ),
     "view": _view_shape,
     "expand": _expanded,
@@ -180,4 +182,10 @@ for _name in ("cast", "clone", "to_device", "view_as_real", "view_as_complex", "
 for _name in ("gather", "scatter", "argsort"):
     _RULES[_name] = along_axis
 
-NAMED: dict[str, Rule] = {"aligned": aligned, "along_axis": along_axis, "reduced": reduced, "same": same_op, "loop": looped}
+NAMED: dict[str, Rule] = {
+    "aligned": aligned,
+    "along_axis": along_axis,
+    "reduced": reduced,
+    "same": same_op,
+    "loop": looped,
+}

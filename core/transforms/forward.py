@@ -13,9 +13,9 @@ from typing import Any
 
 from flambeau.core import state
 from flambeau.core.dispatch import call
-from flambeau.core.tensor import Tensor
 from flambeau.core.dtype import COMPLEX, FLOATING
 from flambeau.core.record import ELEMENTWISE, OPS, VIEW, Op
+from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.levels import Dual
 
 
@@ -188,7 +188,16 @@ def transposed(op: Op, operands: list[Any], primals: list[Any], out: Any, params
         pairs = [(g, t) for g, t in zip(gs, tangents, strict=True) if g is not None and g.requires_grad]
         found = iter(())
         if pairs:
-            found = iter(grad([g for g, _ in pairs], us, [t for _, t in pairs], create_graph=True, allow_unused=True, materialize_grads=True))
+            found = iter(
+                grad(
+                    [g for g, _ in pairs],
+                    us,
+                    [t for _, t in pairs],
+                    create_graph=True,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+            )
         by_out = {id(o): t for o, t in zip(outs, found, strict=False)}
     ordered = tuple(by_out.get(id(o)) for o in (results if several else [results]))
     return ordered if several else ordered[0]

@@ -15,9 +15,9 @@ from flambeau.core.autograd.graph import Leaf, Slot, edge_of
 from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.autograd.inplace import CopySlices
 from flambeau.core.dispatch import _detached, call, tensor_of
-from flambeau.core.tensor import Tensor
 from flambeau.core.errors import GradientError, LevelError
 from flambeau.core.record import OPS
+from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.levels import Batched, Dual, JvpLevel, VmapLevel, innermost, to_level
 from flambeau.core.tree import broadcast_prefix, flatten, unflatten
 
@@ -48,7 +48,9 @@ def _inputs(args: Sequence[Any], argnums: Any, name: str) -> tuple[list[Any], An
             if not isinstance(x, Tensor):
                 raise TypeError(f"{name}: argument {n} must hold tensors only, got {type(x).__name__}")
             if x._key.dtype.category < 2:
-                raise GradientError(f"{name}: argument {n} has dtype {x.dtype}; only floating point and complex tensors have gradients")
+                raise GradientError(
+                    f"{name}: argument {n} has dtype {x.dtype}; only floating point and complex tensors have gradients"
+                )
             flat[i] = alias(to_level(x, innermost()))
         leaves += flat
         structures.append(structure)
@@ -81,7 +83,9 @@ def _scalar(out: Any, name: str) -> Any:
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}: the function must return a tensor, got {type(out).__name__}")
     if out.shape != ():
-        raise GradientError(f"{name}: the function must return a scalar (0-d tensor), got shape {tuple(out.shape)}; use vjp or jacrev")
+        raise GradientError(
+            f"{name}: the function must return a scalar (0-d tensor), got shape {tuple(out.shape)}; use vjp or jacrev"
+        )
     return out
 
 
@@ -116,7 +120,11 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
 def _gradients(outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Any, keep: bool) -> list[Any]:
     if not any(o.requires_grad for o in outputs):
         return [_zeros(x) for x in leaves]
-    live = [(o, None if cotangents is None else c) for o, c in zip(outputs, cotangents or outputs, strict=True) if o.requires_grad]
+    live = [
+        (o, None if cotangents is None else c)
+        for o, c in zip(outputs, cotangents or outputs, strict=True)
+        if o.requires_grad
+    ]
     outs, cots = [o for o, _ in live], [c for _, c in live]
     return list(engine_grad(outs, leaves, cots, True, keep, allow_unused=True, materialize_grads=True))
 
@@ -202,11 +210,18 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool 
 
 def _lower(aux: Any, level: Any) -> Any:
     flat, structure = flatten(aux)
-    return unflatten([a._array.primal if isinstance(a, Tensor) and a._key.level is level else a for a in flat], structure)
+    return unflatten(
+        [a._array.primal if isinstance(a, Tensor) and a._key.level is level else a for a in flat], structure
+    )
 
 
 def vmap(
-    func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None
+    func: Callable[..., Any],
+    in_dims: Any = 0,
+    out_dims: Any = 0,
+    randomness: str = "error",
+    *,
+    chunk_size: int | None = None,
 ) -> Callable[..., Any]:
     """``func`` mapped over an axis of its arguments, as one computation.
 
@@ -235,7 +250,9 @@ def vmap(
             inside = [x if d is None else level.wrap(Batched(x, True), x) for x, d in zip(fronted, dims, strict=True)]
             result = func(*unflatten(inside, structure), **kwargs)
             outs, out_structure = flatten(result)
-            where = broadcast_prefix(out_dims if not isinstance(out_dims, list) else tuple(out_dims), out_structure, "vmap out_dims")
+            where = broadcast_prefix(
+                out_dims if not isinstance(out_dims, list) else tuple(out_dims), out_structure, "vmap out_dims"
+            )
             done = [_unbatch(o, d, level) for o, d in zip(outs, where, strict=True)]
         return unflatten(done, out_structure)
 
@@ -249,7 +266,10 @@ def vmap(
         where = broadcast_prefix(out_dims, parts[0][1], "vmap out_dims")
         from flambeau.core.ops.arrange import cat
 
-        return unflatten([cat(list(ts), d) for ts, d in zip(zip(*(p[0] for p in parts), strict=True), where, strict=True)], parts[0][1])
+        return unflatten(
+            [cat(list(ts), d) for ts, d in zip(zip(*(p[0] for p in parts), strict=True), where, strict=True)],
+            parts[0][1],
+        )
 
     return wrapped
 
@@ -260,14 +280,18 @@ def _batch_size(flat: Sequence[Any], dims: Sequence[Any]) -> int:
         if d is None:
             continue
         if not isinstance(x, Tensor):
-            raise TypeError(f"vmap: argument {i} is mapped over dim {d}, but it is a {type(x).__name__}, not a tensor; give None for it")
+            raise TypeError(
+                f"vmap: argument {i} is mapped over dim {d}, but it is a {type(x).__name__}, not a tensor; give None for it"
+            )
         if not -len(x.shape) <= d < len(x.shape):
             raise IndexError(f"vmap: in_dim {d} is out of range for argument {i} of shape {tuple(x.shape)}")
         sizes[i] = x.shape[d]
     if not sizes:
         raise ValueError("vmap: at least one argument must be mapped over (in_dims are all None)")
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"vmap: the mapped sizes differ: {', '.join(f'argument {i} has {n}' for i, n in sizes.items())}")
+        raise ValueError(
+            f"vmap: the mapped sizes differ: {', '.join(f'argument {i} has {n}' for i, n in sizes.items())}"
+        )
     return next(iter(sizes.values()))
 
 
@@ -293,7 +317,9 @@ def _basis(x: Any) -> Any:
     return eye(n, dtype=x.dtype, device=x.device).reshape((n, *x.shape))
 
 
-def jacrev(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, chunk_size: int | None = None) -> Callable[..., Any]:
+def jacrev(
+    func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, chunk_size: int | None = None
+) -> Callable[..., Any]:
     """The Jacobian by reverse mode, one row of the output at a time: shape (*output, *input)."""
 
     @wraps(func)
@@ -326,7 +352,9 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *,
     return wrapped
 
 
-def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error") -> Callable[..., Any]:
+def jacfwd(
+    func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error"
+) -> Callable[..., Any]:
     """The Jacobian by forward mode, one column of the input at a time: shape (*output, *input)."""
 
     @wraps(func)

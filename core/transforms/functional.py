@@ -16,7 +16,13 @@ def _nums(inputs: Any) -> Any:
     return tuple(range(len(inputs))) if isinstance(inputs, tuple) else 0
 
 
-def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, vectorize: bool = True, strategy: str = "reverse-mode") -> Any:
+def jacobian(
+    func: Callable[..., Any],
+    inputs: Any,
+    create_graph: bool = False,
+    vectorize: bool = True,
+    strategy: str = "reverse-mode",
+) -> Any:
     """The Jacobian of ``func`` at ``inputs``: shape (*output, *input), nested tuples for several of either."""
     transform = transforms.jacfwd if strategy == "forward-mode" else transforms.jacrev
     return transform(func, argnums=_nums(inputs))(*_tuple(inputs))

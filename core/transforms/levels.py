@@ -212,7 +212,10 @@ class VmapLevel(Level):
         from flambeau.core.creation import full_at
 
         below, batched = like._array.value, like._array.batched
-        return tensor_of(Batched(full_at(below, (self.size, *shape) if batched else shape, value, dtype), batched), self.key(like.device, dtype))
+        return tensor_of(
+            Batched(full_at(below, (self.size, *shape) if batched else shape, value, dtype), batched),
+            self.key(like.device, dtype),
+        )
 
     def describe(self, payload: Batched) -> str:
         return f"batch={self.size if payload.batched else None}, value={payload.value!r}"
@@ -246,7 +249,9 @@ class Dual:
 
     __slots__ = ("base", "primal", "replay", "shape", "tangent")
 
-    def __init__(self, primal: Any, tangent: Any = None, base: Dual | None = None, replay: Callable[[Any], Any] | None = None):
+    def __init__(
+        self, primal: Any, tangent: Any = None, base: Dual | None = None, replay: Callable[[Any], Any] | None = None
+    ):
         self.primal, self.tangent, self.base, self.replay = primal, tangent, base, replay
         self.shape = primal._array.shape
 
@@ -309,5 +314,3 @@ class JvpLevel(Level):
 
     def describe(self, payload: Dual) -> str:
         return f"primal={payload.primal!r}, tangent={payload.direction()!r}"
-
-

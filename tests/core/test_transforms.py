@@ -48,7 +48,9 @@ def test_grad_and_value_argnums_aux_and_structures():
     g, v = grad_and_value(lambda p, x: (p["w"] * x).sum())({"w": t(1, 2)}, t(3, 4))
     close(g["w"], t(3, 4))
     assert v.item() == 11
-    (ga, gb), (value, aux) = grad_and_value(lambda a, b: ((a * b).sum(), "aux"), argnums=(0, 1), has_aux=True)(t(2), t(5))
+    (ga, gb), (value, aux) = grad_and_value(lambda a, b: ((a * b).sum(), "aux"), argnums=(0, 1), has_aux=True)(
+        t(2), t(5)
+    )
     assert (ga.item(), gb.item(), value.item(), aux) == (5, 2, 10, "aux")
 
 
@@ -63,7 +65,10 @@ def test_vmap_equals_the_loop_for_unbatched_and_batched_operands():
 
 
 def test_nested_vmap():
-    close(vmap(vmap(lambda a, b: a * b, in_dims=(0, None)), in_dims=(None, 0))(X[:, 0], X[:, 1]), fb.outer(X[:, 1], X[:, 0]))
+    close(
+        vmap(vmap(lambda a, b: a * b, in_dims=(0, None)), in_dims=(None, 0))(X[:, 0], X[:, 1]),
+        fb.outer(X[:, 1], X[:, 0]),
+    )
     close(vmap(vmap(lambda x: x.exp()))(X), X.exp())
 
 
