@@ -1,0 +1,169 @@
+"""Samples, references and error inputs of the elementwise ops.
+
+Their samples are made by rule (:func:`automatic`) from the number of operands and where each is defined;
+the tables below say what differs from -2 to 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.core.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.core.record import ELEMENTWISE, OPS, Op
+
+Array = np.ndarray[Any, Any]
+Domain = tuple[float, float] | Callable[[Maker, tuple[int, ...]], Array]
+
+
+# -- where operands are defined ----------------------------------------------------------------------
+def nonzero(m: Maker, shape: tuple[int, ...]) -> Array:
+    """Values of both signs away from zero."""
+    size = m(*shape, low=0.5, high=2) if m.is_float else m(*shape, low=1, high=5)
+    size = np.maximum(size, 1).astype(size.dtype) if m.is_integer else size
+    return size if m.is_bool or not m.dtype.is_signed else (size * np.where(m.bools(*shape), 1, -1)).astype(size.dtype)
+
+
+def exponents(m: Maker, shape: tuple[int, ...]) -> Array:
+    """Exponents: of either sign for floating bases, whole and not negative for integers."""
+    return m(*shape, low=0, high=3) if m.is_integer else m(*shape)
+
+
+_UNIT, _POSITIVE, _ANY = (-0.9, 0.9), (0.2, 3.0), (-2.0, 2.0)
+
+#: By op: the domain of every operand, or a list of one for each.
+DOMAINS: Final[dict[str, Any]] = {
+    "log": _POSITIVE, "log2": _POSITIVE, "log10": _POSITIVE, "sqrt": _POSITIVE, "rsqrt": _POSITIVE,
+    "log1p": (-0.8, 3.0), "asin": _UNIT, "acos": _UNIT, "atanh": _UNIT, "erfinv": _UNIT, "acosh": (1.2, 4.0),
+    "lgamma": _POSITIVE, "digamma": _POSITIVE, "trigamma": _POSITIVE, "logit_of": (0.1, 0.9), "tan": (-1.2, 1.2),
+    "reciprocal": nonzero, "div": [_ANY, nonzero], "idiv": [(-6.0, 6.0), nonzero], "fmod": [(-6.0, 6.0), nonzero],
+    "remainder": [(-6.0, 6.0), nonzero], "floor_divide": [(-6.0, 6.0), nonzero],
+    "pow": [(0.3, 3.0), exponents], "shl": [_ANY, (0.0, 4.0)], "shr": [(-60.0, 60.0), (0.0, 4.0)],
+    "hypot": [nonzero, _ANY], "atan2": [nonzero, nonzero], "xlogy": [_ANY, _POSITIVE], "copysign": [nonzero, nonzero],
+    "heaviside": [nonzero, _ANY],
+}  # fmt: skip
+
+
+def operand(m: Maker, domain: Any, shape: tuple[int, ...]) -> Array:
+    """An array of a shape inside a domain."""
+    if callable(domain):
+        made: Array = domain(m, shape)
+        return made
+    return m(*shape) if domain is _ANY else m(*shape, low=domain[0], high=domain[1])
+
+
+def automatic(op: Op) -> Callable[[Maker], Iterator[Sample]]:
+    """The samples of an elementwise op without params: plain, broadcast, with a number, 0-d, empty, special values."""
+    operands = op.schema.operands
+    given = DOMAINS.get(op.name, _ANY)
+    domains = given if isinstance(given, list) else [given] * len(operands)
+
+    def arrays(m: Maker, *shapes: tuple[int, ...]) -> list[Array]:
+        return [
+            m.bools(*shape) if op.kind_of(a) == "bool" else operand(m, d, shape)
+            for a, d, shape in zip(operands, domains, shapes, strict=True)
+        ]
+
+    def generate(m: Maker) -> Iterator[Sample]:
+        n = len(operands)
+        yield Sample(*arrays(m, *[(3, 4)] * n))
+        yield Sample(*arrays(m, *[()] * n))
+        yield Sample(*arrays(m, *[(2, 0)] * n))
+        if n > 1:
+            yield Sample(*arrays(m, (2, 1, 3), *[(4, 1)] * (n - 1)))
+            yield Sample(*arrays(m, (3,), *[(3,)] * (n - 2), ())[:-1], 2)
+        elif given is _ANY:
+            yield Sample.rough(m.special(9))
+
+    return generate
+
+
+for _op in list(OPS.values()):
+    if _op.family is ELEMENTWISE and not _op.schema.params and _op.samples is None:
+        _op.samples = automatic(_op)
+
+
+@samples("conj", "sgn")
+def _complex(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4))
+    yield Sample(nonzero(m, (4,)) if not m.is_complex else m(4))
+    yield Sample(m())
+
+
+# -- references --------------------------------------------------------------------------------------
+def scipy_special(name: str) -> Callable[..., Any]:
+    """A function of scipy.special, imported when it is called."""
+
+    def run(*args: Any) -> Any:
+        from scipy import special
+
+        return getattr(special, name)(*args)
+
+    return run
+
+
+def _shift(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, y: fn(x, np.asarray(y).astype(x.dtype))
+
+
+def _polygamma(n: int) -> Callable[..., Any]:
+    return lambda x: scipy_special("polygamma")(n, x)
+
+
+def _sgn(x: Array) -> Array:
+    size = np.abs(x)
+    return np.where(size == 0, 0, x / np.where(size == 0, 1, size))
+
+
+REFERENCES: Final[dict[str, Callable[..., Any]]] = {
+    "neg": np.negative, "abs": np.abs, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos,
+    "floor": np.floor, "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide,
+    "idiv": np.floor_divide, "fmod": np.fmod, "pow": np.power, "maximum": np.maximum, "lt": np.less, "eq": np.equal,
+    "bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor,
+    "shl": _shift(np.left_shift), "shr": _shift(np.right_shift), "where": np.where,
+    "positive": lambda x: x, "sign": np.sign, "reciprocal": lambda x: 1 / x, "rsqrt": lambda x: 1 / np.sqrt(x),
+    "square": lambda x: x * x, "remainder": np.remainder, "floor_divide": np.floor_divide, "minimum": np.minimum,
+    "fmax": np.fmax, "fmin": np.fmin, "hypot": np.hypot, "copysign": np.copysign,
+    "lerp": lambda x, end, weight: (1 - weight) * x + weight * end,
+    "exp2": np.exp2, "expm1": np.expm1, "log2": np.log2, "log10": np.log10, "log1p": np.log1p,
+    "logaddexp": np.logaddexp, "logaddexp2": np.logaddexp2, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,
+    "atan": np.arctan, "atan2": np.arctan2, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "asinh": np.arcsinh,
+    "acosh": np.arccosh, "atanh": np.arctanh, "sinc": np.sinc, "ceil": np.ceil, "round_half_even": np.round,
+    "trunc": np.trunc, "frac": lambda x: x - np.trunc(x),
+    "erf": scipy_special("erf"), "erfc": scipy_special("erfc"), "erfinv": scipy_special("erfinv"),
+    "digamma": scipy_special("digamma"), "lgamma": scipy_special("gammaln"), "trigamma": _polygamma(1),
+    "i0": scipy_special("i0"), "i1": scipy_special("i1"), "sigmoid": lambda x: 1 / (1 + np.exp(-1.0 * x)),
+    "logit_of": scipy_special("logit"), "xlogy": scipy_special("xlogy"), "heaviside": np.heaviside,
+    "deg2rad": np.deg2rad, "rad2deg": np.rad2deg, "ne": np.not_equal, "le": np.less_equal, "gt": np.greater,
+    "ge": np.greater_equal, "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "signbit": np.signbit,
+    "logical_not": np.logical_not, "logical_and": np.logical_and, "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor, "bitwise_not": np.invert, "relu": lambda x: np.where(x != x, x, np.maximum(x, 0)),
+    "conj": np.conj, "sgn": _sgn,
+}  # fmt: skip
+
+for _name, _fn in REFERENCES.items():
+    reference(_name, _fn)
+
+
+# -- errors ------------------------------------------------------------------------------------------
+@errors("add", "sub", "mul", "div", "maximum", "minimum", "pow", "atan2", "lt", "eq", "fmod", "remainder")
+def _shapes(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("(2, 3)", "(4,)", "broadcast"), m(2, 3), m(4))
+    yield Failure(TypeError, ("tensor or a number", "str"), m(2), "a")
+
+
+@errors("bitwise_and", "bitwise_or", "bitwise_xor", "shl", "shr")
+def _floating_bits(m: Maker) -> Iterator[Failure]:
+    yield Failure(TypeError, ("not implemented for float32", "int64"), np.ones(2, "f4"), np.ones(2, "f4"))
+
+
+@errors("floor", "ceil", "trunc", "erf", "lgamma", "sign", "relu")
+def _complex_operand(m: Maker) -> Iterator[Failure]:
+    yield Failure(TypeError, "not implemented for complex64", np.ones(2, "c8"))
+
+
+@errors("logaddexp", "hypot", "heaviside")
+def _complex_operands(m: Maker) -> Iterator[Failure]:
+    yield Failure(TypeError, "not implemented for complex64", np.ones(2, "c8"), np.ones(2, "c8"))
