@@ -1,30 +1,110 @@
-"""Products of matrices on numpy's BLAS: ``dot`` for two matrices, which is faster than ``matmul``."""
+"""Products of matrices on numpy's BLAS, and the shared decompositions and Fourier transforms.
+
+Two matrices go through ``dot``, which costs a small product half of what ``matmul`` does. Of a batch of small
+matrices each thread multiplies some, since BLAS would not split one.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from math import prod
+from typing import Any, Final
 
 import numpy as np
 
 from flambeau.backends.base import KernelTable
+from flambeau.backends.cpu import threads
+from flambeau.backends.xp import fft as xp_fft
 from flambeau.backends.xp import linalg as xp_linalg
 from flambeau.core import dtype as dt
 
 Array = np.ndarray[Any, Any]
 
+_BLAS: Final = (dt.float32, dt.float64, dt.complex64, dt.complex128)
+_EXACT: Final = 2**53  # up to which float64 holds every integer
+_SMALL: Final = 1 << 16  # multiplications up to which integers need no detour
+_WORTH_A_THREAD: Final = 10_000_000  # multiplications
+_BLAS_SPLITS: Final = 100**3  # multiplications in one product from which BLAS itself uses several threads
+
 
 def bind(table: KernelTable) -> None:
     xp_linalg.bind(table, np)
-    table.register("matmul", matmul, (dt.float32, dt.float64, dt.complex64, dt.complex128))
+    xp_fft.bind(table, np)
+    table.register("matmul", matmul, _BLAS)
     table.register("matmul", low_matmul, dt.LOW_PRECISION)
+    table.register("matmul", integer_matmul, dt.INTS)
+    table.register("linear", linear, _BLAS)
+    table.register("linear", low_linear, dt.LOW_PRECISION)
 
 
+# -- products --------------------------------------------------------------------------------------
 def matmul(x: Array, y: Array) -> Array:
+    """(..., n, k) times (..., k, m); the batches broadcast."""
     if x.ndim == 2 and y.ndim == 2:
         return x.dot(y)
-    return np.matmul(x, y)
+    if y.ndim == 2 and x.size:
+        return x.reshape(-1, x.shape[-1]).dot(y).reshape(*x.shape[:-1], y.shape[1])
+    return _batched(_for_blas(x), _for_blas(y))
+
+
+def _for_blas(x: Array) -> Array:
+    """``x``, copied where BLAS could not read its matrices and numpy would multiply element by element."""
+    rows, columns = x.shape[-2:]
+    over_rows, over_columns = x.strides[-2:]
+    by_rows = over_columns == x.itemsize and over_rows >= columns * x.itemsize
+    by_columns = over_rows == x.itemsize and over_columns >= rows * x.itemsize
+    return x if by_rows or by_columns else np.ascontiguousarray(x)
+
+
+def _batched(x: Array, y: Array) -> Array:
+    n, k, m = x.shape[-2], x.shape[-1], y.shape[-1]
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    one, count = n * k * m, threads.num_threads()
+    cut = next((i for i, size in enumerate(batch) if size >= 2 * count), None)
+    if count < 2 or one >= _BLAS_SPLITS or one * prod(batch) < _WORTH_A_THREAD or cut is None:
+        return np.matmul(x, y)
+    out = np.empty((*batch, n, m), x.dtype)
+    wide = [np.broadcast_to(v, (*batch, *v.shape[-2:])) for v in (x, y)]
+
+    def some(part: slice) -> None:
+        here = (slice(None),) * cut + (part,)
+        np.matmul(wide[0][here], wide[1][here], out=out[here])
+
+    with threads.single_threaded_blas():
+        threads.run([partial(some, part) for part in threads.ranges(batch[cut], count)])
+    return out
 
 
 def low_matmul(x: Array, y: Array) -> Array:
     """In float32, rounded once."""
     return matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
+
+
+def integer_matmul(x: Array, y: Array) -> Array:
+    """Modulo 2**bits; through float64, for which there is BLAS, wherever that is exact."""
+    k = x.shape[-1]
+    if x.size * y.shape[-1] <= _SMALL or k * _largest(x) * _largest(y) >= _EXACT:
+        return np.matmul(x, y)
+    return matmul(x.astype(np.float64), y.astype(np.float64)).astype(np.int64).astype(x.dtype, copy=False)
+
+
+def _largest(x: Array) -> int:
+    """A bound on the absolute values."""
+    if x.itemsize == 1:
+        return 255
+    return max(abs(int(x.max())), abs(int(x.min())))
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """``x`` (..., k) times the transposed weight (n, k), plus bias (n,)."""
+    if x.ndim <= 2:
+        out = x.dot(weight.T)
+    else:
+        out = x.reshape(prod(x.shape[:-1]), x.shape[-1]).dot(weight.T).reshape(*x.shape[:-1], weight.shape[0])
+    return out if bias is None else np.add(out, bias, out)  # type: ignore[no-any-return]
+
+
+def low_linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """In float32, rounded once."""
+    wide = [None if v is None else v.astype(np.float32) for v in (x, weight, bias)]
+    return linear(*wide).astype(x.dtype)  # type: ignore[arg-type]

@@ -1,12 +1,33 @@
-"""Random bits on numpy: the shared body, block by block through the cache and over the threads."""
+"""Random bits on numpy: the shared body, some blocks at a time in the cache, over the threads."""
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 import numpy as np
 
 from flambeau.backends.base import KernelTable
+from flambeau.backends.cpu.pieces import in_pieces
 from flambeau.backends.xp import random as xp_random
+
+Array = np.ndarray[Any, Any]
+
+_BLOCKS: Final = 16384  # that are made at a time
+_MASK64: Final = 0xFFFFFFFFFFFFFFFF
 
 
 def bind(table: KernelTable) -> None:
-    xp_random.bind(table, np)
+    table.register("random_bits", random_bits)
+
+
+def random_bits(seed: int, offset: int, *, length: int, index: int = 0) -> Array:
+    """``length`` words (uint32) of the stream of ``seed``, from block ``offset`` on."""
+    if length <= 8 * _BLOCKS:
+        return xp_random.random_bits(np, seed, offset, length=length)
+    words = np.empty((-(-length // 4), 4), np.uint32)
+
+    def work(part: slice) -> None:
+        xp_random.fill(np, words[part], int(seed) & _MASK64, (int(offset) + part.start) & _MASK64)
+
+    in_pieces(work, len(words), 1, _BLOCKS)
+    return words.reshape(-1)[:length]

@@ -6,10 +6,8 @@ from typing import Any, Final
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array, Bodies
+from flambeau.core.random import KEY_STEPS, MULTIPLIERS, ROUNDS, WORDS_PER_BLOCK
 
-ROUNDS: Final = 10
-_MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)
-_KEY_STEPS: Final = (0x9E3779B9, 0xBB67AE85)
 _MASK32: Final = 0xFFFFFFFF
 _MASK64: Final = 0xFFFFFFFFFFFFFFFF
 
@@ -23,25 +21,35 @@ def bind(table: KernelTable, xp: Any) -> None:
 @bodies.kernel("random_bits")
 def random_bits(xp: Any, seed: int, offset: int, *, length: int, index: int = 0) -> Array:
     """``length`` words (uint32) of the stream of ``seed``, from block ``offset`` on."""
-    blocks = -(-length // 4)
-    counter = xp.arange(blocks, dtype="u8")
-    counter += xp.uint64(int(offset) & _MASK64)
-    return philox(xp, counter, int(seed) & _MASK64).reshape(-1)[:length]
+    words = xp.empty((-(-length // WORDS_PER_BLOCK), WORDS_PER_BLOCK), "u4")
+    fill(xp, words, int(seed) & _MASK64, int(offset) & _MASK64)
+    return words.reshape(-1)[:length]
 
 
-def philox(xp: Any, counter: Array, seed: int) -> Array:
-    """The blocks (n, 4) of uint32 for 64-bit counters (n,) whose upper 64 bits are zero."""
+def fill(xp: Any, words: Array, seed: int, offset: int) -> None:
+    """Write to ``words`` (n, 4), uint32, the n blocks from the 64-bit counter ``offset`` on.
+
+    The 32-bit values stand in 64-bit elements, where their products fit: words 0 and 2 in one array, which the
+    rounds multiply, words 1 and 3 in another.
+    """
+    even, odd, products = (xp.zeros((2, len(words)), "u8") for _ in range(3))
+    counter = xp.arange(len(words), dtype="u8")
+    counter += xp.uint64(offset)
     mask, half = xp.uint64(_MASK32), xp.uint64(32)
-    c0, c1 = counter & mask, counter >> half
-    c2 = c3 = xp.zeros_like(counter)
-    k0, k1 = seed & _MASK32, seed >> 32
-    m0, m1 = (xp.uint64(m) for m in _MULTIPLIERS)
-    for _ in range(ROUNDS):
-        p0, p1 = c0 * m0, c2 * m1
-        c0, c1 = (p1 >> half) ^ c1 ^ xp.uint64(k0), p1 & mask
-        c2, c3 = (p0 >> half) ^ c3 ^ xp.uint64(k1), p0 & mask
-        k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK32, (k1 + _KEY_STEPS[1]) & _MASK32
-    out = xp.empty((counter.size, 4), "u4")
-    for i, word in enumerate((c0, c1, c2, c3)):
-        out[:, i] = word
-    return out
+    xp.bitwise_and(counter, mask, even[0])
+    xp.right_shift(counter, half, odd[0])
+    factors, crossed = xp.array(MULTIPLIERS, "u8")[:, None], products[::-1]
+    for keys in xp.array(_round_keys(seed), "u8"):
+        xp.multiply(even, factors, products)
+        xp.right_shift(crossed, half, even)
+        even ^= odd
+        even ^= keys
+        xp.bitwise_and(crossed, mask, odd)
+    for i in range(WORDS_PER_BLOCK):
+        words[:, i] = (odd if i % 2 else even)[i // 2]
+
+
+def _round_keys(seed: int) -> list[list[list[int]]]:
+    """For each round the two key words, as a column."""
+    low, high = seed & _MASK32, seed >> 32
+    return [[[(low + r * KEY_STEPS[0]) & _MASK32], [(high + r * KEY_STEPS[1]) & _MASK32]] for r in range(ROUNDS)]
