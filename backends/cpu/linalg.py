@@ -20,6 +20,8 @@ from flambeau.core import dtype as dt
 
 Array = np.ndarray[Any, Any]
 
+_SMALL = 4096  # elements
+
 _BLAS: Final = (dt.float32, dt.float64, dt.complex64, dt.complex128)
 _EXACT: Final = 2**53  # up to which float64 holds every integer
 _SMALL: Final = 1 << 16  # multiplications up to which integers need no detour
@@ -95,13 +97,17 @@ def _largest(x: Array) -> int:
     return max(abs(int(x.max())), abs(int(x.min())))
 
 
-def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """``x`` (..., k) times the transposed weight (n, k), plus bias (n,)."""
-    if x.ndim <= 2:
-        out = x.dot(weight.T)
-    else:
-        out = x.reshape(prod(x.shape[:-1]), x.shape[-1]).dot(weight.T).reshape(*x.shape[:-1], weight.shape[0])
-    return out if bias is None else np.add(out, bias, out)  # type: ignore[no-any-return]
+def linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    """``x @ weight.T + bias``; the bias is added in place."""
+    out = x.dot(weight.T) if x.ndim == 2 else matmul(np.atleast_2d(x), weight.T).reshape(*x.shape[:-1], weight.shape[0])
+    if bias is None:
+        return out
+    if out.size > _SMALL:
+        out += bias
+        return out
+    spread = np.empty(out.shape, out.dtype)  # numpy's addition takes 0.6 us more to set up where it broadcasts
+    spread[...] = bias
+    return np.add(out, spread, out)
 
 
 def low_linear(x: Array, weight: Array, bias: Array | None = None) -> Array:

@@ -1,0 +1,340 @@
+"""Products with an addition (addmm and its relatives), and what is made of products: kron, cross, powers, chains, distances."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from flambeau.core import creation
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.arrange import stack
+from flambeau.core.ops.elementwise import abs as magnitude
+from flambeau.core.ops.elementwise import cj, where
+from flambeau.core.ops.linalg import check_inner, check_ranks, matmul, outer, product
+from flambeau.core.ops.moments import vector_norm
+from flambeau.core.ops.parts import diagonal, select
+from flambeau.core.ops.shape import adjoint, axis_of, reshape, unsqueeze
+from flambeau.core.record import composite, numeric, real_floating
+from flambeau.core.tensor import Tensor
+
+
+# -- products with an addition -----------------------------------------------------------------------
+def _scaled(value: Any, by: Any) -> Any:
+    return value if by.__class__ in (int, float) and by == 1 else value * by
+
+
+def _input_vjp(g: Any, beta: Any) -> Any:
+    return _scaled(g, cj(beta))
+
+
+def _plus_shape(name: str, result: Callable[..., tuple[int, ...]], **ranks: int) -> Callable[..., tuple[int, ...]]:
+    """The shape rule of ``name``: ranks and sizes of the factors, and that x broadcasts to their product."""
+
+    def infer(x: Any, a: Any, b: Any, beta: Any = (), alpha: Any = ()) -> tuple[int, ...]:
+        for (label, ndim), shape in zip(ranks.items(), (a, b), strict=True):
+            if len(shape) != ndim:
+                raise ShapeError(f"{name}: {label} must be {ndim}-d, got shape {tuple(shape)}")
+        try:
+            out = result(tuple(a), tuple(b))
+        except ValueError:
+            names = " and ".join(f"{n} {tuple(v)}" for n, v in zip(ranks, (a, b), strict=True))
+            raise ShapeError(f"{name}: the sizes of {names} do not fit; those summed over (and of the batches) must be equal") from None
+        if len(x) > len(out) or any(n not in (1, m) for n, m in zip(reversed(x), reversed(out), strict=False)):
+            raise ShapeError(f"{name}: input of shape {tuple(x)} does not broadcast to the product's shape {out}")
+        return out
+
+    return infer
+
+
+def _fit(*pairs: tuple[int, int]) -> None:
+    if any(a != b for a, b in pairs):
+        raise ValueError("sizes differ")
+
+
+def _matrix_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    _fit((a[-1], b[-2]), *zip(a[:-2], b[:-2], strict=True))
+    return (*a[:-1], b[-1])
+
+
+def _vector_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    _fit((a[1], b[0]))
+    return (a[0],)
+
+
+def _plus(name: str, shape: Callable[..., tuple[int, ...]], factors: tuple[str, str], ranks: tuple[int, int], **vjp: Callable[..., Any]) -> Any:
+    """The decorator of ``beta * x + alpha * body(a, b)``; with beta 0, x does not count even where it is nan."""
+    a, b = factors
+
+    def decorate(multiply: Callable[[Any, Any], Any]) -> Any:
+        infer = _plus_shape(name, shape, **dict(zip(factors, ranks, strict=True)))
+
+        def body(x: Any, first: Any, second: Any, beta: Any, alpha: Any) -> Any:
+            infer(x._array.shape, first._array.shape, second._array.shape)
+            found = _scaled(multiply(first, second), alpha)
+            return found if not isinstance(beta, Tensor) and beta == 0 else _scaled(x, beta) + found
+
+        schema = f"{name}(x: Tensor, {a}: Tensor, {b}: Tensor, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor"
+        return composite(schema, infer=infer, dtype=numeric, inplace=True, doc=multiply.__doc__, vjp={"x": _input_vjp, **vjp})(body)
+
+    return decorate
+
+
+@_plus(
+    "addmm", _matrix_shape, ("mat1", "mat2"), (2, 2),
+    mat1=lambda g, mat2, alpha: _scaled(product(g, adjoint(mat2)), cj(alpha)),
+    mat2=lambda g, mat1, alpha: _scaled(product(adjoint(mat1), g), cj(alpha)),
+)  # fmt: skip
+def addmm(mat1: Any, mat2: Any) -> Any:
+    """``beta * input + alpha * (mat1 @ mat2)`` for two matrices."""
+    return product(mat1, mat2)
+
+
+@_plus(
+    "baddbmm", _matrix_shape, ("batch1", "batch2"), (3, 3),
+    batch1=lambda g, batch2, alpha: _scaled(product(g, adjoint(batch2)), cj(alpha)),
+    batch2=lambda g, batch1, alpha: _scaled(product(adjoint(batch1), g), cj(alpha)),
+)  # fmt: skip
+def baddbmm(batch1: Any, batch2: Any) -> Any:
+    """``beta * input + alpha * (batch1 @ batch2)`` for two batches of matrices."""
+    return product(batch1, batch2)
+
+
+@_plus(
+    "addbmm", lambda a, b: _matrix_shape(a, b)[1:], ("batch1", "batch2"), (3, 3),
+    batch1=lambda g, batch2, alpha: _scaled(product(g, adjoint(batch2)), cj(alpha)),
+    batch2=lambda g, batch1, alpha: _scaled(product(adjoint(batch1), g), cj(alpha)),
+)  # fmt: skip
+def addbmm(batch1: Any, batch2: Any) -> Any:
+    """``beta * input + alpha * (batch1 @ batch2).sum(0)`` for two batches of matrices."""
+    return product(batch1, batch2).sum(0)
+
+
+@_plus(
+    "addmv", _vector_shape, ("mat", "vec"), (2, 1),
+    mat=lambda g, vec, alpha: _scaled(outer(g, cj(vec)), cj(alpha)),
+    vec=lambda g, mat, alpha: _scaled(matmul(adjoint(mat), g), cj(alpha)),
+)  # fmt: skip
+def addmv(mat: Any, vec: Any) -> Any:
+    """``beta * input + alpha * (mat @ vec)`` for a matrix and a vector."""
+    return matmul(mat, vec)
+
+
+@_plus(
+    "addr", lambda a, b: (*a, *b), ("vec1", "vec2"), (1, 1),
+    vec1=lambda g, vec2, alpha: _scaled(matmul(g, cj(vec2)), cj(alpha)),
+    vec2=lambda g, vec1, alpha: _scaled(matmul(cj(vec1), g), cj(alpha)),
+)  # fmt: skip
+def addr(vec1: Any, vec2: Any) -> Any:
+    """``beta * input + alpha * outer(vec1, vec2)`` for two vectors."""
+    return outer(vec1, vec2)
+
+
+# -- what products make ------------------------------------------------------------------------------
+def trace(input: Tensor) -> Tensor:
+    """The sum of the diagonal of a matrix."""
+    check_ranks("trace", input=(input, 2))
+    return diagonal(input).sum()  # type: ignore[attr-defined,no-any-return]
+
+
+def kron(input: Tensor, other: Tensor) -> Tensor:
+    """The Kronecker product: each element of ``input`` times the whole of ``other``, as blocks.
+
+    >>> import flambeau as fb
+    >>> fb.kron(fb.tensor([1, 10]), fb.tensor([1, 2]))
+    tensor([ 1,  2, 10, 20])
+    """
+    ndim = max(input.ndim, other.ndim)
+    a = (1,) * (ndim - input.ndim) + tuple(input._array.shape)
+    b = (1,) * (ndim - other.ndim) + tuple(other._array.shape)
+    left = reshape(input, tuple([k for n in a for k in (n, 1)]))
+    right = reshape(other, tuple([k for n in b for k in (1, n)]))
+    spread: Tensor = left * right  # type: ignore[operator]
+    return reshape(spread, tuple([n * m for n, m in zip(a, b, strict=True)]))
+
+
+def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
+    """The cross product of vectors of size 3 along ``dim``; the other dimensions broadcast."""
+    if input.ndim != other.ndim:
+        raise ShapeError(f"cross: input and other must have the same number of dimensions, got {tuple(input.shape)} and {tuple(other.shape)}")
+    axis = axis_of("cross", input, dim)
+    if not input.ndim or input._array.shape[axis] != 3 or other._array.shape[axis] != 3:
+        raise ShapeError(f"cross: dimension {dim} must have size 3 in both, got shapes {tuple(input.shape)} and {tuple(other.shape)}")
+    x, y = ([select(t, axis, i) for i in range(3)] for t in (input, other))
+    parts = [x[j] * y[k] - x[k] * y[j] for j, k in ((1, 2), (2, 0), (0, 1))]  # type: ignore[operator]
+    return stack(parts, axis)
+
+
+def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
+    """:func:`linalg_cross` along ``dim``, by default the first dimension of size 3."""
+    if dim is None:
+        dim = next((i for i, n in enumerate(input._array.shape) if n == 3), None)
+        if dim is None:
+            raise ShapeError(f"cross: no dimension of size 3 in input of shape {tuple(input.shape)}")
+    return linalg_cross(input, other, dim=dim)
+
+
+def matrix_power(input: Tensor, n: int) -> Tensor:
+    """The product of ``n`` copies of square matrices, by repeated squaring; of their inverses for negative n."""
+    shape = tuple(input._array.shape)
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ShapeError(f"matrix_power: expects square matrices, got shape {shape}")
+    n = operator.index(n)
+    if n < 0:
+        from flambeau.core.ops.decompositions import inv
+
+        return matrix_power(inv(input), -n)
+    if n == 0:
+        whole: Tensor = creation.eye(shape[-1], dtype=input.dtype, device=input.device).expand(shape).clone()
+        return whole
+    result, square = None, input
+    while True:
+        if n & 1:
+            result = square if result is None else product(result, square)
+        n >>= 1
+        if not n:
+            return result  # type: ignore[return-value]
+        square = product(square, square)
+
+
+def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
+    """The product of several matrices in the order that takes the fewest multiplications.
+
+    The first and the last may be vectors. The order is found by dynamic programming (Cormen et al.,
+    Introduction to Algorithms, 15.2).
+    """
+    items = list(tensors)
+    if len(items) < 2:
+        raise ShapeError(f"multi_dot: expects at least 2 tensors, got {len(items)}")
+    if any(t.ndim != 2 for t in items[1:-1]) or any(t.ndim not in (1, 2) for t in (items[0], items[-1])):
+        raise ShapeError(f"multi_dot: expects matrices, at the ends matrices or vectors, got shapes {[tuple(t.shape) for t in items]}")
+    first, last = items[0].ndim == 1, items[-1].ndim == 1
+    if first:
+        items[0] = unsqueeze(items[0], 0)
+    if last:
+        items[-1] = unsqueeze(items[-1], 1)
+    for a, b in zip(items, items[1:], strict=False):
+        check_inner("multi_dot", "tensor", a, 1, "the next", b, 0)
+    found = _chain(items, _best_splits([t.shape[0] for t in items] + [items[-1].shape[1]]), 0, len(items) - 1)
+    shape = [n for n, gone in zip(found._array.shape, (first, last), strict=True) if not gone]
+    return reshape(found, tuple(shape))
+
+
+def _best_splits(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
+    """Where to split each run of matrices; matrix i has sizes[i] rows and sizes[i + 1] columns."""
+    count = len(sizes) - 1
+    cost = {(i, i): 0 for i in range(count)}
+    splits: dict[tuple[int, int], int] = {}
+    for length in range(1, count):
+        for i in range(count - length):
+            j = i + length
+            options = [(cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)]
+            cost[i, j], splits[i, j] = min(options)
+    return splits
+
+
+def _chain(items: Sequence[Tensor], splits: dict[tuple[int, int], int], i: int, j: int) -> Tensor:
+    if i == j:
+        return items[i]
+    k = splits[i, j]
+    return product(_chain(items, splits, i, k), _chain(items, splits, k + 1, j))
+
+
+def chain_matmul(*matrices: Tensor) -> Tensor:
+    """:func:`multi_dot` of the arguments."""
+    items = matrices[0] if len(matrices) == 1 and isinstance(matrices[0], (tuple, list)) else matrices
+    return items[0] if len(items) == 1 else multi_dot(items)
+
+
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """The powers of a vector's elements as columns, from the highest (from 0 if ``increasing``)."""
+    check_ranks("vander", x=(x, 1))
+    found = linalg_vander(x, N=N)
+    return found if increasing else found.flip(-1)  # type: ignore[attr-defined,no-any-return]
+
+
+def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
+    """The powers 0 to N - 1 of the elements along a new last dimension."""
+    if not x.ndim:
+        raise ShapeError("vander: expects at least a 1-d tensor, got a 0-d one")
+    count = x.shape[-1] if N is None else N
+    if count < 0:
+        raise ShapeError(f"vander: N must not be negative, got {N}")
+    columns, power = [], creation.ones_like(x)
+    for i in range(count):
+        columns.append(power)
+        if i + 1 < count:
+            power = power * x
+    return stack(columns, -1) if columns else x.new_zeros((*x.shape, 0))  # type: ignore[attr-defined,no-any-return]
+
+
+# -- distances ---------------------------------------------------------------------------------------
+def _distances_shape(x: Any, y: Any, *, p: float, mode: str) -> tuple[int, ...]:
+    if len(x) < 2 or len(y) < 2 or x[-1] != y[-1]:
+        raise ShapeError(f"cdist: x1 and x2 must be at least 2-d with an equal last size, got shapes {tuple(x)} and {tuple(y)}")
+    from flambeau.core.ops.shape import broadcast_shapes
+
+    return (*broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-2])
+
+
+def _by_products(x: Any, y: Any, mode: str) -> bool:
+    large = x._array.shape[-2] > 25 or y._array.shape[-2] > 25
+    return mode == "use_mm_for_euclid_dist" or mode == "use_mm_for_euclid_dist_if_necessary" and large
+
+
+def _distances_vjp(g: Any, needs: Any, x: Any, y: Any, out: Any, p: float, mode: str) -> tuple[Any, Any]:
+    """Where a distance is 0 its gradient is taken to be 0, as in torch."""
+    apart = out != 0
+    safe = where(apart, out, 1.0)
+    if p == 2:
+        w = where(apart, g / safe, 0.0)
+        gx = x * unsqueeze(w.sum(-1), -1) - product(w, y) if needs[0] else None
+        gy = y * unsqueeze(w.sum(-2), -1) - product(w.mT, x) if needs[1] else None
+        return gx, gy
+    difference = unsqueeze(x, -2) - unsqueeze(y, -3)
+    g, safe, apart = unsqueeze(g, -1), unsqueeze(safe, -1), unsqueeze(apart, -1)
+    if p == 0:
+        part = difference * 0
+    elif p == 1:
+        part = g * difference.sign()
+    elif p == float("inf"):
+        part = g * difference.sign() * (magnitude(difference) == safe)
+    else:
+        size = magnitude(difference)
+        there = size != 0
+        part = where(there, g * difference.sign() * (where(there, size, 1.0) / safe) ** (p - 1), 0.0)
+    part = where(apart, part, 0.0)
+    return (part.sum(-2) if needs[0] else None), (-part.sum(-3) if needs[1] else None)
+
+
+@composite("distances(x: Tensor, y: Tensor, *, p: float, mode: str) -> Tensor", infer=_distances_shape, dtype=real_floating, method=False,
+           vjp=_distances_vjp)  # fmt: skip
+def distances(x: Any, y: Any, *, p: float, mode: str) -> Any:
+    """The p-norm distance of every row of x to every row of y."""
+    _distances_shape(x._array.shape, y._array.shape, p=p, mode=mode)
+    if p == 2 and _by_products(x, y, mode):
+        squares = unsqueeze((x * x).sum(-1), -1) + unsqueeze((y * y).sum(-1), -2) - 2 * product(x, y.mT)
+        return squares.clamp(min=0).sqrt()
+    difference = unsqueeze(x, -2) - unsqueeze(y, -3)
+    return vector_norm(difference, p, (-1,))
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
+    """The p-norm distance of every row of ``x1`` (..., n, d) to every row of ``x2`` (..., m, d), (..., n, m).
+
+    ``compute_mode`` says whether Euclidean distances may come from a matrix product, which is faster and
+    less exact: "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist", or by default for over 25 rows.
+    """
+    if p < 0:
+        raise ValueError(f"cdist: p must not be negative, got {p}")
+    modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
+    if compute_mode not in modes:
+        raise ValueError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
+    return distances(x1, x2, p=float(p), mode=compute_mode)  # type: ignore[no-any-return]
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "trace": trace, "kron": kron, "cross": cross, "matrix_power": matrix_power, "chain_matmul": chain_matmul, "vander": vander,
+    "cdist": cdist,
+}  # fmt: skip
+METHODS: Final[dict[str, Any]] = {"trace": trace, "kron": kron, "cross": cross, "matrix_power": matrix_power}
