@@ -150,6 +150,7 @@ class Op:
         self.samples: Callable[..., Any] | None = None
         self.reference: Callable[..., Any] | None = None
         self.error_samples: Callable[..., Any] | None = None
+        self.function: Any = None  # the public function, set by `declare`
         self.compiled: Any = None  # the saver and backward of core.autograd, at first need
         if fields:
             raise TypeError(f"op {self.name!r}: unknown fields {', '.join(fields)}")
@@ -228,7 +229,7 @@ def declare(record: Op) -> FunctionType:
     if record.name in OPS:
         raise ValueError(f"op {record.name!r} is already declared")
     OPS[record.name] = record
-    function = fastpath.public_function(record)
+    function = record.function = fastpath.public_function(record)
     for notify in on_declare:
         notify(record)
     return function
