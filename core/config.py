@@ -144,7 +144,8 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
                 "A list: the first that is available. `auto` or an empty text: the best accelerator, else the cpu."),
         Setting("plugins", _plugin_modules, MappingProxyType({}), "none",
                 "a comma-separated list of name=module, such as 'npu=my_package.backend'",
-                "Plugin modules to use beside the installed ones, each with the device type that it offers."),
+                "Plugin modules to use beside the installed ones, or in place of one of the same name. The name is the "
+                "device type that the module offers."),
         Setting("disable_plugins", _names, (), "none",
                 "a comma-separated list of plugin names, or 'all' for every plugin that is not built in",
                 "Plugins that are never imported, by the name of their entry point."),

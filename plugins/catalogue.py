@@ -70,7 +70,9 @@ BUILTIN = (
 @cache
 def catalogue() -> tuple[Plugin, ...]:
     """Every plugin, disabled ones included; read once, until :func:`clear_catalogue`."""
-    return tuple(_with_settings(p) for p in (*BUILTIN, *_installed(), *_named()))
+    named = list(_named())
+    installed = [p for p in _installed() if p.name not in {n.name for n in named}]  # the setting goes before
+    return tuple(_with_settings(p) for p in (*BUILTIN, *installed, *named))
 
 
 def owners(device_type: str) -> list[Plugin]:

@@ -90,6 +90,14 @@ def test_a_plugin_named_by_a_setting(site: Site) -> None:
     assert registry.sources["npu"] == "FLAMBEAU_PLUGINS (acme)"
 
 
+def test_a_setting_goes_before_an_installed_plugin_of_the_same_name(site: Site) -> None:
+    site.package("npu", "raise OSError('the installed one')")
+    site.package("acme", GOOD.format("npu"))
+    config.set(plugins="npu=acme")
+    manager.rescan()
+    assert registry.get_backend("npu").device_type == "npu"
+
+
 @pytest.mark.parametrize("off", ["acme", "acme-backend", "all"])
 def test_a_disabled_plugin_is_never_imported(site: Site, off: str) -> None:
     site.package("acme-backend", GOOD.format("acme"), {"acme": "acme_backend"})

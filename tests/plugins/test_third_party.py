@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def installed(distributions: tuple[Path, Path], new_environment: NewEnvironment)
     environment = new_environment("third-party")
     environment.pip("install", str(distributions[0]))
     wheels = environment.folder / "wheels"
-    sources = [str(folder) for folder in sorted(PACKAGES.iterdir()) if (folder / "pyproject.toml").exists()]
+    copies = shutil.copytree(PACKAGES, environment.folder / "packages")  # building leaves files beside the sources
+    sources = [str(project.parent) for project in copies.glob("*/pyproject.toml")]
     environment.pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), *sources)
     environment.pip("install", "--no-deps", *map(str, wheels.glob("*.whl")))
     return environment
