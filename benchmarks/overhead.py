@@ -94,7 +94,8 @@ def main() -> int:
         ratios.append(ratio)
         failed |= ratio > limit
         print(
-            f"{name:28}{found['ours']:8.2f}us{found['theirs']:8.2f}us{ratio:8.2f}{limit:8.2f}{'  over' if ratio > limit else ''}"
+            f"{name:28}{found['ours']:8.2f}us{found['theirs']:8.2f}us{ratio:8.2f}{limit:8.2f}"
+            + ("  over" if ratio > limit else "")
         )
     mean = math.exp(statistics.fmean(map(math.log, ratios)))
     print(f"{'geometric mean':28}{'':20}{mean:8.2f}{MEAN_LIMIT:8.2f}{'  over' if mean > MEAN_LIMIT else ''}")

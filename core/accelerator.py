@@ -1,4 +1,4 @@
-"""The accelerator of this process, whichever backend it belongs to: there is no module per vendor above the backends."""
+"""The accelerator of this process, whichever backend it belongs to; no vendor has a module of its own."""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ class CustomOp:
         for n in self._signature.parameters:
             if n not in self._hints:
                 raise TypeError(
-                    f"custom_op {self.name!r}: argument {n!r} needs an annotation (Tensor, Tensor | None, list[Tensor], int, ...)"
+                    f"custom_op {self.name!r}: argument {n!r} needs an annotation "
+                    "(Tensor, Tensor | None, list[Tensor], int, ...)"
                 )
             (operands if self._hints[n] in _KINDS else params).append(n)
         return operands, params

@@ -51,8 +51,8 @@ class Difference:
         where = f" in module {self.module}" if self.module else ""
         shapes = ", ".join(str(s) for s in self.shapes)
         return (
-            f"op {self.index} `{self.op}`{where} on operands {shapes} differs between {self.devices[0]} and {self.devices[1]}: "
-            f"{self.reason} (max abs {self.max_abs:.3g}, max rel {self.max_rel:.3g})"
+            f"op {self.index} `{self.op}`{where} on operands {shapes} differs between {self.devices[0]} and "
+            f"{self.devices[1]}: {self.reason} (max abs {self.max_abs:.3g}, max rel {self.max_rel:.3g})"
         )
 
 

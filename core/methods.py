@@ -11,7 +11,8 @@ from flambeau.core.record import CREATE, OPS
 from flambeau.core.tensor import Tensor
 
 _OPERATORS = {
-    "add": "add", "sub": "sub", "mul": "mul", "div": "truediv", "floor_divide": "floordiv", "remainder": "mod", "pow": "pow",
+    "add": "add", "sub": "sub", "mul": "mul", "div": "truediv", "floor_divide": "floordiv", "remainder": "mod",
+    "pow": "pow",
     "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor", "shl": "lshift", "shr": "rshift",
 }  # fmt: skip
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")

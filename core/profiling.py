@@ -111,7 +111,8 @@ class profile(state.watch):
         total = sum(r.microseconds for r in rows) or 1.0
         lines = [f"{by:{width}}  {'calls':>8}  {'time/us':>12}  {'share':>6}  {'mean/us':>10}  {'bytes':>14}"]
         lines += [
-            f"{r.name:{width}}  {r.calls:8}  {r.microseconds:12.1f}  {r.microseconds / total:6.1%}  {r.microseconds / r.calls:10.2f}  {r.bytes:14}"
+            f"{r.name:{width}}  {r.calls:8}  {r.microseconds:12.1f}  {r.microseconds / total:6.1%}  "
+            f"{r.microseconds / r.calls:10.2f}  {r.bytes:14}"
             for r in rows
         ]
         return "\n".join(lines)

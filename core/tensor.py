@@ -333,8 +333,8 @@ class Tensor:
         key = self._key
         if key.level is not None:
             raise ConversionError(
-                f"a tensor inside {key.level.kind} has no single value to read: it stands for a whole batch or a tangent; "
-                "compute with ops (where, masked ops) instead of .item(), bool() or numpy()"
+                f"a tensor inside {key.level.kind} has no single value to read: it stands for a whole batch or a "
+                "tangent; compute with ops (where, masked ops) instead of .item(), bool() or numpy()"
             )
         host = key.backend.to_host(self._array)
         key.backend.check(key.device.index)

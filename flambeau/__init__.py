@@ -104,7 +104,8 @@ _methods.install()
 globals().update(_methods.FUNCTIONS)
 
 _LAZY = frozenset({
-    "accelerator", "amp", "autograd", "backends", "core", "debug", "fft", "func", "library", "linalg", "nn", "optim", "plugins",
+    "accelerator", "amp", "autograd", "backends", "core", "debug", "fft", "func", "library", "linalg", "nn", "optim",
+    "plugins",
     "profiler", "special", "utils",
 })  # fmt: skip
 _ELSEWHERE = {

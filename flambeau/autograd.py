@@ -9,6 +9,7 @@ from flambeau.core.state import enable_grad, inference_mode, no_grad, set_grad_e
 from flambeau.core.transforms import functional
 
 __all__ = [
-    "Function", "GradcheckError", "backward", "detect_anomaly", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck",
+    "Function", "GradcheckError", "backward", "detect_anomaly", "enable_grad", "functional", "grad", "gradcheck",
+    "gradgradcheck",
     "graph", "inference_mode", "no_grad", "saved_tensors_hooks", "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip

@@ -31,15 +31,16 @@ def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[
         if grad is None:
             if out.numel() != 1:
                 raise GradientError(
-                    f"grad can be implicitly created only for scalar outputs, but output {i} has shape {tuple(out.shape)}; "
-                    "give a gradient, or reduce with sum() or mean()"
+                    f"grad can be implicitly created only for scalar outputs, but output {i} has shape "
+                    f"{tuple(out.shape)}; give a gradient, or reduce with sum() or mean()"
                 )
             if out._key.dtype.category > FLOATING:
                 raise GradientError(f"grad can be implicitly created only for real scalar outputs, but got {out.dtype}")
             grad = _one(out)
         elif grad._array.shape != out._array.shape:
             raise ShapeError(
-                f"Mismatch in shape: grad_output[{i}] has a shape of {tuple(grad.shape)} and output[{i}] has a shape of {tuple(out.shape)}"
+                f"Mismatch in shape: grad_output[{i}] has a shape of {tuple(grad.shape)} "
+                f"and output[{i}] has a shape of {tuple(out.shape)}"
             )
         roots.append((edge, grad))
     return roots

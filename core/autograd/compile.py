@@ -239,7 +239,8 @@ class _Plan:
         ]
         for name in missing:
             lines.append(
-                f"    if e[{position[name]}] is not None: raise undifferentiable({self.op.name + ' (operand ' + name + ')'!r})"
+                f"    if e[{position[name]}] is not None: "
+                f"raise undifferentiable({self.op.name + ' (operand ' + name + ')'!r})"
             )
         return "\n".join([*lines, f"    return ({''.join(results[a.name] + ', ' for a in self.tensors)})"]) + "\n"
 

@@ -76,12 +76,14 @@ class FunctionNode(Node):
         extra = found[len(self.edges) :]
         if len(found) < len(self.edges) or any(g is not None for g in extra):
             raise GradientError(
-                f"function {self.cls.__name__}Backward returned an incorrect number of gradients: expected {len(self.edges)}, got {len(found)}"
+                f"function {self.cls.__name__}Backward returned an incorrect number of gradients: "
+                f"expected {len(self.edges)}, got {len(found)}"
             )
         for i, (g, edge) in enumerate(zip(found, self.edges, strict=False)):
             if g is not None and not isinstance(g, Tensor):
                 raise TypeError(
-                    f"function {self.cls.__name__}Backward returned a {type(g).__name__} for gradient {i}; expected a Tensor or None"
+                    f"function {self.cls.__name__}Backward returned a {type(g).__name__} for gradient {i}; "
+                    "expected a Tensor or None"
                 )
             if g is not None and edge is not None:
                 box_of(g)  # the user may hold it

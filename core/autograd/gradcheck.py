@@ -127,8 +127,9 @@ def _compare(rows: Any, columns: Any, i: int, j: int, x: Any, out: Any, atol: fl
     if worst > 0 or worst != worst:
         r, c = where
         raise GradcheckError(
-            f"gradcheck: output {j} of shape {tuple(out.shape)} with respect to input {i} of shape {tuple(x.shape)}: at output element "
-            f"{r}, input element {c} the gradient is {rows[r][c]:.8g}, the central difference {columns[c][r]:.8g} (atol={atol}, rtol={rtol})"
+            f"gradcheck: output {j} of shape {tuple(out.shape)} with respect to input {i} of shape {tuple(x.shape)}: "
+            f"at output element {r}, input element {c} the gradient is {rows[r][c]:.8g}, "
+            f"the central difference {columns[c][r]:.8g} (atol={atol}, rtol={rtol})"
         )
 
 

@@ -117,8 +117,8 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Any]:
     own = -1 if x._key.level is None else x._key.level.depth
     if deepest > own:
         raise LevelError(
-            f"{op.name}_: an unbatched tensor of shape {tuple(x.shape)} is written to with a tensor that a transform maps over; "
-            "each element would need its own result: use the out-of-place op"
+            f"{op.name}_: an unbatched tensor of shape {tuple(x.shape)} is written to with a tensor that a transform "
+            "maps over; each element would need its own result: use the out-of-place op"
         )
     converted, key = dispatch.normalise(op, operands, {})
     if key.level is not None:
@@ -198,7 +198,7 @@ def _link(op: Op, x: Any, old: Any, others: list[Any], params: dict[str, Any]) -
 
 
 class CopySlices(Node):
-    """The history of a base after a write to a view: the gradient outside the view passes, inside it goes through the op."""
+    """The history of a base after a write to a view: outside it the gradient passes, inside it goes through the op."""
 
     __slots__ = ("chain", "inner")
 
@@ -245,7 +245,8 @@ def write_out(op: Op, out: Any, result: Any) -> Any:
                             "but one of the arguments requires grad; use the result instead, or no_grad()")  # fmt: skip
     if not can_cast(result._key.dtype, out._key.dtype):
         raise DTypeError(
-            f"{op.name}: result type {result._key.dtype.name} can't be cast to the desired output type {out._key.dtype.name}"
+            f"{op.name}: result type {result._key.dtype.name} can't be cast to the desired output type "
+            f"{out._key.dtype.name}"
         )
     if out._key.device is not result._key.device:
         raise dispatch.DeviceError(f"{op.name}: out is on {out._key.device}, the result on {result._key.device}")

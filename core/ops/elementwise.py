@@ -177,7 +177,8 @@ shr = binary(
     names=["bitwise_right_shift"],
 )
 select = elementwise(
-    "where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor", "where(condition, x, y)", kinds={"condition": "bool"}, method=False,
+    "where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor", "where(condition, x, y)",
+    kinds={"condition": "bool"}, method=False,
     inplace=False, linear=["x", "y"],
     vjp=dict(x=lambda g, condition: where(condition, g, 0.0), y=lambda g, condition: where(condition, 0.0, g)),
 )  # fmt: skip
@@ -233,7 +234,8 @@ copysign = binary(
 lerp = elementwise(
     "lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
     "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=floating,
-    vjp=dict(x=lambda g, weight: g * cj(1 - weight), end=lambda g, weight: g * cj(weight), weight=lambda g, x, end: g * cj(end - x)),
+    vjp=dict(x=lambda g, weight: g * cj(1 - weight), end=lambda g, weight: g * cj(weight),
+             weight=lambda g, x, end: g * cj(end - x)),
 )  # fmt: skip
 
 

@@ -99,7 +99,8 @@ def _cat_shape(xs: Sequence[tuple[int, ...]], *, axis: int) -> tuple[int, ...]:
             continue
         if len(s) != len(first) or any(a != b for j, (a, b) in enumerate(zip(s, first, strict=True)) if j != axis):
             raise ShapeError(
-                f"cat: sizes must match except in dimension {axis}: tensor 0 has shape {tuple(first)}, tensor {i} {tuple(s)}"
+                f"cat: sizes must match except in dimension {axis}: tensor 0 has shape {tuple(first)}, "
+                f"tensor {i} {tuple(s)}"
             )
     return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
 

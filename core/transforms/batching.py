@@ -77,8 +77,7 @@ def reduced(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> Any:
     value = batched_value(level, x)
     if not x.shape:  # 0-d elements: a batch of one-element vectors
         value = call(OPS["view"], (value,), {"shape": (level.size, 1)})
-        out = call(op, (value, *others), params | {"axis": 1 if isinstance(axis, int) else (1,), "keepdims": False})
-        return out
+        return call(op, (value, *others), params | {"axis": 1 if isinstance(axis, int) else (1,), "keepdims": False})
     if axis is None:
         moved: Any = tuple(range(1, len(x.shape) + 1))
     else:

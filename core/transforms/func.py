@@ -98,7 +98,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
     @wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with state.enable_grad():
-            replaced, structures, leaves, nums = _inputs(args, argnums, "grad")
+            replaced, structures, leaves, _ = _inputs(args, argnums, "grad")
             result = func(*replaced, **kwargs)
             if has_aux and not (isinstance(result, tuple) and len(result) == 2):
                 raise TypeError("grad: with has_aux=True the function must return (value, aux)")
@@ -281,7 +281,8 @@ def _batch_size(flat: Sequence[Any], dims: Sequence[Any]) -> int:
             continue
         if not isinstance(x, Tensor):
             raise TypeError(
-                f"vmap: argument {i} is mapped over dim {d}, but it is a {type(x).__name__}, not a tensor; give None for it"
+                f"vmap: argument {i} is mapped over dim {d}, but it is a {type(x).__name__}, not a tensor; "
+                "give None for it"
             )
         if not -len(x.shape) <= d < len(x.shape):
             raise IndexError(f"vmap: in_dim {d} is out of range for argument {i} of shape {tuple(x.shape)}")

@@ -216,7 +216,7 @@ def test_custom_function_with_two_outputs_and_context():
 
         @staticmethod
         def backward(ctx, gp, gs):
-            x, y = ctx.saved_tensors
+            _, y = ctx.saved_tensors
             assert ctx.needs_input_grad == (True, False)
             return gp * y + gs, None
 

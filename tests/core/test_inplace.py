@@ -69,7 +69,7 @@ def test_write_to_a_view_then_read_another_view():
 def test_in_place_on_unbind_outputs():
     x = leaf(1, 2)
     y = (x * 1).reshape(2, 1)
-    first, second = y.unbind(0)
+    first, _ = y.unbind(0)
     first.mul_(4)
     y.sum().backward()
     assert x.grad.tolist() == [4, 1]

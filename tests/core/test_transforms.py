@@ -132,7 +132,7 @@ def test_hessian_and_mixed_modes():
     close(h, jacrev(jacfwd(f))(x))
     close(h, h.T)
     assert fb.autograd.functional.hessian(f, x).allclose(h)
-    value, product = fb.autograd.functional.hvp(f, x, t(1, 2))
+    _, product = fb.autograd.functional.hvp(f, x, t(1, 2))
     close(product, h @ t(1, 2))
 
 
