@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
+from flambeau.backends.xp import Array
 from flambeau.backends.xp import fft as xp_fft
 from flambeau.backends.xp import linalg as xp_linalg
 from flambeau.core import dtype as dt
-
-Array = np.ndarray[Any, Any]
-
-_SMALL = 4096  # elements
 
 _BLAS: Final = (dt.float32, dt.float64, dt.complex64, dt.complex128)
 _EXACT: Final = 2**53  # up to which float64 holds every integer
@@ -98,19 +95,25 @@ def _largest(x: Array) -> int:
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
-    """``x @ weight.T + bias``; the bias is added in place."""
-    out = x.dot(weight.T) if x.ndim == 2 else matmul(np.atleast_2d(x), weight.T).reshape(*x.shape[:-1], weight.shape[0])
+    """``x @ weight.T + bias``."""
+    if x.ndim != 2:
+        return linear(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight, bias).reshape(
+            *x.shape[:-1], weight.shape[0]
+        )
+    out = x.dot(weight.T)
     if bias is None:
         return out
-    if out.size > _SMALL:
-        out += bias
-        return out
-    spread = np.empty(out.shape, out.dtype)  # numpy's addition takes 0.6 us more to set up where it broadcasts
+    if out.size > 4096:
+        return _add(out, bias, out)
+    spread = _empty(out.shape, out.dtype)  # numpy's addition takes 0.6 us more to set up where it broadcasts
     spread[...] = bias
-    return np.add(out, spread, out)
+    return _add(out, spread, out)
+
+
+_add, _empty = np.add, np.empty
 
 
 def low_linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """In float32, rounded once."""
     wide = [None if v is None else v.astype(np.float32) for v in (x, weight, bias)]
-    return linear(*wide).astype(x.dtype)  # type: ignore[arg-type]
+    return linear(*wide).astype(x.dtype)
