@@ -7,43 +7,13 @@ from typing import Any
 from flambeau.core.creation import full
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
+from flambeau.nn.factory import module_of
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
 
 
 def _module(name: str, function: str, doc: str, **options: Any) -> Any:
-    """A Module class that calls ``nn.functional.<function>`` with its constructor's arguments.
-
-    ``options`` are the names of the arguments and their defaults; a default of ``...`` makes one required.
-    """
-    names = tuple(options)
-    call = getattr(F, function)
-
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        Module.__init__(self)
-        if len(args) > len(names):
-            raise TypeError(f"{name} takes at most {len(names)} argument(s) ({', '.join(names)}), got {len(args)}")
-        unknown = set(kwargs) - set(names[len(args) :])
-        if unknown:
-            raise TypeError(f"{name}: unexpected argument {sorted(unknown)[0]!r}; it takes {', '.join(names) or 'none'}")
-        given = dict(zip(names, args, strict=False)) | kwargs
-        for n, default in options.items():
-            value = given.get(n, default)
-            if value is ...:
-                raise TypeError(f"{name}: missing argument {n!r}")
-            setattr(self, n, value)
-
-    def forward(self: Any, input: Tensor) -> Tensor:
-        result: Tensor = call(input, **{n: getattr(self, n) for n in names})
-        return result
-
-    def extra_repr(self: Any) -> str:
-        shown = [(n, getattr(self, n)) for n in names if n != "inplace" or self.inplace]
-        return ", ".join(f"{n}={v!r}" for n, v in shown)
-
-    forward.__doc__ = f"``nn.functional.{function}`` of the input; the same shape."
-    body = {"__init__": __init__, "forward": forward, "extra_repr": extra_repr, "__doc__": doc, "__module__": __name__}
-    return type(name, (Module,), body)
+    return module_of(name, function, doc, module=__name__, **options)
 
 
 ReLU = _module("ReLU", "relu", "max(x, 0).", inplace=False)

@@ -1,0 +1,91 @@
+"""Connectionist temporal classification: the loss of all alignments of a label sequence."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau.core.creation import arange, tensor
+from flambeau.core.dtype import int64
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.arrange import cat, stack
+from flambeau.core.ops.elementwise import where
+from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.loss import reduction_of
+
+_NEVER = -1e30  # stands for log(0): with a true infinity the gradients of impossible paths would be nan
+
+
+def _lengths(value: Any, device: Any) -> Tensor:
+    found = value if isinstance(value, Tensor) else tensor(list(value) if isinstance(value, (tuple, list)) else [value])
+    return found.reshape(-1).to(device=device, dtype=int64)
+
+
+def _padded_targets(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
+    """Label sequences (N, S): concatenated ones are taken apart."""
+    if targets.ndim == 2:
+        return targets.to(int64)
+    longest = max(int(lengths.max().item()), 1)
+    starts = lengths.cumsum(0) - lengths
+    at = starts.unsqueeze(1) + arange(longest, device=targets.device)
+    return targets.to(int64)[at.clamp(max=max(targets.numel() - 1, 0))].reshape(batch, longest)
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """Minus the log probability of the label sequences under log probabilities (T, N, C) or (T, C).
+
+    ``targets`` is (N, S), or all sequences in one vector; "mean" divides each loss by its target's length first.
+    ``zero_infinity`` makes the loss of a target that is too long 0. Graves et al., ICML 2006.
+    """
+    how = reduction_of(reduction)
+    single = log_probs.ndim == 2
+    if single:
+        log_probs = log_probs.unsqueeze(1)
+        targets = targets.unsqueeze(0) if targets.ndim == 1 else targets
+    if log_probs.ndim != 3 or not 0 <= blank < log_probs.shape[2]:
+        raise ShapeError(f"ctc_loss: log_probs must be (T, N, C) with blank={blank} among the classes, got {tuple(log_probs.shape)}")
+    steps, batch, _ = log_probs.shape
+    seen, wanted = _lengths(input_lengths, log_probs.device), _lengths(target_lengths, log_probs.device)
+    if seen.numel() != batch or wanted.numel() != batch:
+        raise ShapeError(f"ctc_loss: input_lengths and target_lengths must have {batch} elements, one per sequence")
+    if int(seen.max().item()) > steps:
+        raise ValueError(f"ctc_loss: input_lengths must be at most {steps}, got {seen.tolist()}")
+    labels = _padded_targets(targets, wanted, batch)
+    losses = -_log_likelihood(log_probs, labels, seen, wanted, blank)
+    impossible = losses > -_NEVER / 2
+    losses = where(impossible, 0.0 if zero_infinity else math.inf, losses)
+    if how == "mean":
+        return (losses / wanted.clamp(min=1).to(losses.dtype)).mean()
+    if how == "sum":
+        return losses.sum()
+    return losses.squeeze(0) if single else losses
+
+
+def _log_likelihood(log_probs: Tensor, labels: Tensor, seen: Tensor, wanted: Tensor, blank: int) -> Tensor:
+    """The forward recursion over the labels with a blank before, between and after them."""
+    batch, longest = labels.shape
+    gaps = labels.new_full((batch, longest), blank)
+    extended = cat([stack([gaps, labels], -1).reshape(batch, 2 * longest), gaps[:, :1]], 1)
+    before = cat([labels.new_full((batch, 2), -1), extended[:, :-2]], 1)
+    may_skip = (extended != blank) & (extended != before)
+    places = arange(extended.shape[1], device=labels.device)
+    emitted = log_probs.gather(2, extended.unsqueeze(0).expand(log_probs.shape[0], *extended.shape))
+    alpha = where(places < 2, emitted[0], _NEVER)
+    never = alpha.detach().new_full((batch, 2), _NEVER)
+    for t in range(1, log_probs.shape[0]):
+        stepped = cat([never[:, :1], alpha[:, :-1]], 1)
+        skipped = where(may_skip, cat([never, alpha[:, :-2]], 1), _NEVER)
+        following = stack([alpha, stepped, skipped], 0).logsumexp(0) + emitted[t]
+        alpha = where((t < seen).unsqueeze(1), following.clamp(min=_NEVER), alpha)
+    last = (2 * wanted).unsqueeze(1)
+    at_blank = alpha.gather(1, last)
+    at_label = where(last == 0, _NEVER, alpha.gather(1, (last - 1).clamp(min=0)))
+    return cat([at_blank, at_label], 1).logsumexp(1)

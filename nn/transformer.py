@@ -1,0 +1,196 @@
+"""The transformer of Vaswani et al., arXiv:1706.03762: encoder, decoder and both together."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core.creation import full
+from flambeau.core.tensor import Tensor
+from flambeau.nn import functional as F
+from flambeau.nn import init
+from flambeau.nn.attention import MultiheadAttention
+from flambeau.nn.container import ModuleList
+from flambeau.nn.dropout import Dropout
+from flambeau.nn.linear import Linear
+from flambeau.nn.module import Module
+from flambeau.nn.norm import LayerNorm
+
+
+def _activation(which: Any) -> Callable[[Tensor], Tensor]:
+    if not isinstance(which, str):
+        found: Callable[[Tensor], Tensor] = which
+        return found
+    known = {"relu": F.relu, "gelu": F.gelu}
+    if which not in known:
+        raise RuntimeError(f"activation should be 'relu', 'gelu' or a function, got {which!r}")
+    return known[which]
+
+
+class _Layer(Module):
+    """The feed-forward part that both kinds of layer have."""
+
+    linear1: Linear
+    linear2: Linear
+    dropout: Dropout
+
+    def _feed_forward(self, d_model: int, width: int, dropout: float, activation: Any, bias: bool, options: dict[str, Any]) -> None:
+        self.linear1 = Linear(d_model, width, bias, **options)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(width, d_model, bias, **options)
+        self.activation = _activation(activation)
+
+    def _fed(self, x: Tensor) -> Tensor:
+        result: Tensor = self.linear2(self.dropout(self.activation(self.linear1(x))))
+        return result
+
+
+class TransformerEncoderLayer(_Layer):
+    """Self-attention and a feed-forward part, each with a residual and a LayerNorm (before it with ``norm_first``)."""
+
+    def __init__(
+        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = "relu",
+        layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True, device: Any = None,
+        dtype: Any = None,
+    ):  # fmt: skip
+        super().__init__()
+        options = {"device": device, "dtype": dtype}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options)
+        self._feed_forward(d_model, dim_feedforward, dropout, activation, bias, options)
+        self.norm_first = norm_first
+        self.norm1, self.norm2 = (LayerNorm(d_model, layer_norm_eps, bias=bias, **options) for _ in range(2))
+        self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
+
+    def forward(
+        self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        """The same shape as ``src``."""
+        x = src
+        if self.norm_first:
+            x = x + self._attend(self.norm1(x), src_mask, src_key_padding_mask)
+            return x + self.dropout2(self._fed(self.norm2(x)))
+        x = self.norm1(x + self._attend(x, src_mask, src_key_padding_mask))
+        result: Tensor = self.norm2(x + self.dropout2(self._fed(x)))
+        return result
+
+    def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
+        result: Tensor = self.dropout1(self.self_attn(x, x, x, padding, False, mask)[0])
+        return result
+
+
+class TransformerDecoderLayer(_Layer):
+    """Self-attention, attention to the encoder's ``memory``, and a feed-forward part."""
+
+    def __init__(
+        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = "relu",
+        layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True, device: Any = None,
+        dtype: Any = None,
+    ):  # fmt: skip
+        super().__init__()
+        options = {"device": device, "dtype": dtype}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options)
+        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options)
+        self._feed_forward(d_model, dim_feedforward, dropout, activation, bias, options)
+        self.norm_first = norm_first
+        self.norm1, self.norm2, self.norm3 = (LayerNorm(d_model, layer_norm_eps, bias=bias, **options) for _ in range(3))
+        self.dropout1, self.dropout2, self.dropout3 = Dropout(dropout), Dropout(dropout), Dropout(dropout)
+
+    def forward(
+        self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None, memory_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None, memory_key_padding_mask: Tensor | None = None, tgt_is_causal: bool = False,
+        memory_is_causal: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """The same shape as ``tgt``."""
+        x, own, other = tgt, (tgt_key_padding_mask, False, tgt_mask), (memory_key_padding_mask, False, memory_mask)
+        if self.norm_first:
+            y = self.norm1(x)
+            x = x + self.dropout1(self.self_attn(y, y, y, *own)[0])
+            x = x + self.dropout2(self.multihead_attn(self.norm2(x), memory, memory, *other)[0])
+            return x + self.dropout3(self._fed(self.norm3(x)))
+        x = self.norm1(x + self.dropout1(self.self_attn(x, x, x, *own)[0]))
+        x = self.norm2(x + self.dropout2(self.multihead_attn(x, memory, memory, *other)[0]))
+        result: Tensor = self.norm3(x + self.dropout3(self._fed(x)))
+        return result
+
+
+class TransformerEncoder(Module):
+    """``num_layers`` copies of an encoder layer, one after another."""
+
+    def __init__(
+        self, encoder_layer: Module, num_layers: int, norm: Module | None = None, enable_nested_tensor: bool = True,
+        mask_check: bool = True,
+    ):  # fmt: skip
+        super().__init__()
+        self.layers = ModuleList(copy.deepcopy(encoder_layer) for _ in range(num_layers))
+        self.num_layers, self.norm = num_layers, norm
+
+    def forward(
+        self, src: Tensor, mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None, is_causal: bool | None = None
+    ) -> Tensor:
+        """The same shape as ``src``."""
+        for layer in self.layers:
+            src = layer(src, mask, src_key_padding_mask)
+        return src if self.norm is None else self.norm(src)
+
+
+class TransformerDecoder(Module):
+    """``num_layers`` copies of a decoder layer, one after another."""
+
+    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None):
+        super().__init__()
+        self.layers = ModuleList(copy.deepcopy(decoder_layer) for _ in range(num_layers))
+        self.num_layers, self.norm = num_layers, norm
+
+    def forward(
+        self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None, memory_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None, memory_key_padding_mask: Tensor | None = None,
+        tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """The same shape as ``tgt``."""
+        for layer in self.layers:
+            tgt = layer(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
+        return tgt if self.norm is None else self.norm(tgt)
+
+
+class Transformer(Module):
+    """Encoder and decoder: source (S, N, E) and target (T, N, E) to (T, N, E); batch first if asked for."""
+
+    def __init__(
+        self, d_model: int = 512, nhead: int = 8, num_encoder_layers: int = 6, num_decoder_layers: int = 6,
+        dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = "relu", custom_encoder: Module | None = None,
+        custom_decoder: Module | None = None, layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False,
+        bias: bool = True, device: Any = None, dtype: Any = None,
+    ):  # fmt: skip
+        super().__init__()
+        shared = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, device, dtype)
+
+        def norm() -> LayerNorm:
+            return LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
+
+        self.encoder = custom_encoder or TransformerEncoder(TransformerEncoderLayer(*shared), num_encoder_layers, norm())
+        self.decoder = custom_decoder or TransformerDecoder(TransformerDecoderLayer(*shared), num_decoder_layers, norm())
+        self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
+        for p in self.parameters():
+            if p.ndim > 1:
+                init.xavier_uniform_(p)
+
+    def forward(
+        self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None, tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None, memory_key_padding_mask: Tensor | None = None,
+        src_is_causal: bool | None = None, tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """The decoder's output, the shape of ``tgt``."""
+        if src.shape[-1] != self.d_model or tgt.shape[-1] != self.d_model:
+            raise RuntimeError(f"Transformer: src {tuple(src.shape)} and tgt {tuple(tgt.shape)} must have d_model={self.d_model} last")
+        memory = self.encoder(src, src_mask, src_key_padding_mask)
+        result: Tensor = self.decoder(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
+        return result
+
+    @staticmethod
+    def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:
+        """(sz, sz): 0 up to the diagonal and -inf above, so that a step sees those before it and itself."""
+        result: Tensor = full((sz, sz), -math.inf, device=device, dtype=dtype).triu(1)
+        return result
