@@ -59,14 +59,14 @@ class Key:
     backend: Backend
     array: type
     floats: Constants | None  # cached 0-d constants, for floating dtypes
-    ints: Constants | None  # None inside levels
+    ints: Constants | None  # None for bools, which numbers promote, and inside levels
 
     def __init__(self, level: Any, device: device, dtype: DType, backend: Backend):
         self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
         self.array = backend.array if level is None else level.payload
         plain = level is None
         self.floats = Constants(self) if plain and dtype.category >= dt.FLOATING else None
-        self.ints = Constants(self) if plain else None
+        self.ints = Constants(self) if plain and dtype.category >= dt.INTEGER else None
 
     def __getattr__(self, name: str) -> Any:
         if name in ("boolean", "index", "real"):
