@@ -49,8 +49,7 @@ DOMAINS: Final[dict[str, Any]] = {
 def operand(m: Maker, domain: Any, shape: tuple[int, ...]) -> Array:
     """An array of a shape inside a domain."""
     if callable(domain):
-        made: Array = domain(m, shape)
-        return made
+        return np.asarray(domain(m, shape))
     return m(*shape) if domain is _ANY else m(*shape, low=domain[0], high=domain[1])
 
 
@@ -112,6 +111,11 @@ def _polygamma(n: int) -> Callable[..., Any]:
     return lambda x: scipy_special("polygamma")(n, x)
 
 
+def _bessel(name: str) -> Callable[..., Any]:
+    """With the limits at the infinities, where scipy gives nan."""
+    return lambda x: np.where(np.isinf(x), x if name == "i1" else np.inf, scipy_special(name)(x))
+
+
 def _sgn(x: Array) -> Array:
     size = np.abs(x)
     return np.where(size == 0, 0, x / np.where(size == 0, 1, size))
@@ -123,7 +127,7 @@ REFERENCES: Final[dict[str, Callable[..., Any]]] = {
     "idiv": np.floor_divide, "fmod": np.fmod, "pow": np.power, "maximum": np.maximum, "lt": np.less, "eq": np.equal,
     "bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor,
     "shl": _shift(np.left_shift), "shr": _shift(np.right_shift), "where": np.where,
-    "positive": lambda x: x, "sign": np.sign, "reciprocal": lambda x: 1 / x, "rsqrt": lambda x: 1 / np.sqrt(x),
+    "positive": lambda x: x, "sign": lambda x: x if x.dtype == bool else np.sign(x), "reciprocal": lambda x: 1 / x, "rsqrt": lambda x: 1 / np.sqrt(x),
     "square": lambda x: x * x, "remainder": np.remainder, "floor_divide": np.floor_divide, "minimum": np.minimum,
     "fmax": np.fmax, "fmin": np.fmin, "hypot": np.hypot, "copysign": np.copysign,
     "lerp": lambda x, end, weight: (1 - weight) * x + weight * end,
@@ -134,7 +138,7 @@ REFERENCES: Final[dict[str, Callable[..., Any]]] = {
     "trunc": np.trunc, "frac": lambda x: x - np.trunc(x),
     "erf": scipy_special("erf"), "erfc": scipy_special("erfc"), "erfinv": scipy_special("erfinv"),
     "digamma": scipy_special("digamma"), "lgamma": scipy_special("gammaln"), "trigamma": _polygamma(1),
-    "i0": scipy_special("i0"), "i1": scipy_special("i1"), "sigmoid": lambda x: 1 / (1 + np.exp(-1.0 * x)),
+    "i0": _bessel("i0"), "i1": _bessel("i1"), "sigmoid": lambda x: 1 / (1 + np.exp(-1.0 * x)),
     "logit_of": scipy_special("logit"), "xlogy": scipy_special("xlogy"), "heaviside": np.heaviside,
     "deg2rad": np.deg2rad, "rad2deg": np.rad2deg, "ne": np.not_equal, "le": np.less_equal, "gt": np.greater,
     "ge": np.greater_equal, "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "signbit": np.signbit,

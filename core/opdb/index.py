@@ -137,10 +137,14 @@ def _scatter_reduce(x: Array, index: Array, src: Array, dim: int, reduce: str, i
         target[dim] = int(index[place])
         lists.setdefault(tuple(target), []).append(src[place])
     out = x.copy()
-    fns = {"sum": np.sum, "prod": np.prod, "amax": np.max, "amin": np.min, "mean": np.mean}
+    fns: dict[str, Callable[..., Any]] = {"sum": np.sum, "prod": np.prod, "amax": np.max, "amin": np.min}
     for target, values in lists.items():
-        found = fns[reduce]([x[target], *values] if include_self else values)
-        out[target] = np.floor(found) if x.dtype.kind in "iu" and reduce == "mean" else found
+        met = np.array([x[target], *values] if include_self else values)
+        if reduce == "mean":
+            found = np.mean(met) if x.dtype.kind not in "iu" else np.floor_divide(met.sum(dtype=x.dtype), len(met))
+        else:
+            found = fns[reduce](met) if reduce in ("amax", "amin") else fns[reduce](met, dtype=x.dtype)
+        out[target] = found
     return out
 
 

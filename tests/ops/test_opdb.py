@@ -1,0 +1,309 @@
+"""Every op of the database on the CPU: values, dtypes, shapes, layouts, gradients, both paths, transforms, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as fb
+from flambeau.core import dtype as dt
+from flambeau.core import opdb, state
+from flambeau.core.opdb import Sample
+from flambeau.core.opdb.run import (
+    as_tuple,
+    assert_close,
+    declared,
+    dtypes_of,
+    expected,
+    run,
+    samples_of,
+    to_host,
+    to_tensors,
+)
+from flambeau.core.record import Op
+
+OPS = opdb.load()
+
+#: Ops without a reference, and why.
+NO_REFERENCE = {
+    "to_device": "it changes where values are, not what they are",
+    "empty": "its values are not defined",
+}
+#: Ops whose result has a shape that depends on the values: no batching rule can serve them.
+SHAPE_BY_VALUE = {"nonzero"}
+
+
+def with_samples(**needs: Any) -> list[str]:
+    """The names of the ops that have samples and these attributes."""
+    return [n for n, op in OPS.items() if op.samples is not None and all(getattr(op, k) == v for k, v in needs.items())]
+
+
+def each(names: list[str]) -> Callable[[Any], Any]:
+    return pytest.mark.parametrize("name", names)
+
+
+def a_dtype(op: Op) -> dt.DType:
+    """The dtype for tests that take one."""
+    served = dtypes_of(op)
+    return next((d for d in (dt.float32, dt.int64) if d in served), served[0])
+
+
+def tensor_places(op: Op, sample: Sample) -> list[int]:
+    """Which operands are given as arrays."""
+    return [i for i, a in enumerate(sample.args[: len(op.schema.operands)]) if isinstance(a, np.ndarray)]
+
+
+def differentiable_places(op: Op, sample: Sample) -> list[int]:
+    kinds = [op.kind_of(a) for a in op.schema.operands]
+    return [
+        i for i in tensor_places(op, sample) if kinds[i] not in ("index", "bool") and sample.args[i].dtype.kind in "fc"
+    ]
+
+
+# -- the database itself -----------------------------------------------------------------------------
+def test_every_op_has_samples() -> None:
+    assert [n for n, op in OPS.items() if op.samples is None] == []
+
+
+def test_every_op_has_a_reference() -> None:
+    assert {n for n, op in OPS.items() if op.reference is None} == set(NO_REFERENCE)
+
+
+# -- values ------------------------------------------------------------------------------------------
+@each(with_samples())
+def test_forward(name: str) -> None:
+    """Against the reference, for every dtype; dtype and shape by the op's rules; inputs left as they were."""
+    op = OPS[name]
+    for dtype in dtypes_of(op):
+        for sample in samples_of(op, dtype):
+            text = f"{name} of {sample} ({dtype.name})"
+            inputs = [to_tensors(a) for a in sample.args]
+            results = as_tuple(op.function(*inputs, **to_tensors(sample.kwargs)))
+            for before, after in zip(sample.args, inputs, strict=True):
+                _assert_same(before, after, text)
+            dtypes, shapes = declared(op, sample)
+            if op.schema.returns_list:
+                dtypes, shapes = dtypes * len(results), shapes
+            assert [r.dtype for r in results] == dtypes, text
+            if shapes is not None:
+                wanted_shapes = [shapes] if op.schema.single else list(shapes)
+                assert [tuple(r.shape) for r in results] == [tuple(s) for s in wanted_shapes], text
+            if op.reference is None:
+                continue
+            wanted = expected(op, sample)
+            assert len(wanted) == len(results), text
+            for found, value in zip(results, wanted, strict=True):
+                assert tuple(found.shape) == value.shape, text
+                assert_close(op, to_host(found), value, found.dtype, text)
+
+
+def _assert_same(before: Any, after: Any, text: str) -> None:
+    if isinstance(before, list):
+        for b, a in zip(before, after, strict=True):
+            _assert_same(b, a, text)
+    elif isinstance(before, np.ndarray):
+        assert after.numpy().tobytes() == before.tobytes(), f"{text} changed an input"
+
+
+# -- layouts -----------------------------------------------------------------------------------------
+def _transposed(x: Any) -> Any:
+    return fb.from_numpy(np.ascontiguousarray(x.T)).permute(tuple(reversed(range(x.ndim))))
+
+
+def _strided(x: Any) -> Any:
+    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1] + 1), x.dtype)
+    wide[..., 1::2] = x
+    return fb.from_numpy(wide)[..., 1::2]
+
+
+def _reversed(x: Any) -> Any:
+    return fb.from_numpy(np.ascontiguousarray(x[::-1])[::-1])
+
+
+LAYOUTS = {"transposed": _transposed, "strided": _strided, "negative step": _reversed}
+
+
+@each(with_samples())
+def test_layouts(name: str) -> None:
+    """The same values with other strides give the same result, and so does an expanded tensor as its copy."""
+    op = OPS[name]
+    if op.name in ("as_strided", "view", "view_dtype", "view_as_complex", "empty"):
+        pytest.skip("what these may do depends on the strides")
+    for sample in samples_of(op, a_dtype(op)):
+        whole = [to_host(r) for r in run(op, sample)]
+        for i in tensor_places(op, sample):
+            x = sample.args[i]
+            if not x.ndim:
+                continue
+            for layout, make in LAYOUTS.items():
+                args = [make(x) if j == i else to_tensors(a) for j, a in enumerate(sample.args)]
+                _compare(op, args, sample, whole, f"{name} of {sample}, operand {i} {layout}")
+            if x.shape[0] > 1:
+                repeated = np.ascontiguousarray(np.broadcast_to(x[:1], x.shape))
+                args = [to_tensors(repeated if j == i else a) for j, a in enumerate(sample.args)]
+                copied = [to_host(r) for r in as_tuple(op.function(*args, **to_tensors(sample.kwargs)))]
+                args[i] = to_tensors(x[:1]).expand(x.shape)
+                _compare(op, args, sample, copied, f"{name} of {sample}, operand {i} expanded")
+
+
+def _compare(op: Op, args: list[Any], sample: Sample, wanted: list[Any], text: str) -> None:
+    results = as_tuple(op.function(*args, **to_tensors(sample.kwargs)))
+    for found, value in zip(results, wanted, strict=True):
+        assert tuple(found.shape) == value.shape, text
+        assert_close(op, to_host(found), value, found.dtype, text)
+
+
+# -- the fast path and the definition ----------------------------------------------------------------
+@each(with_samples())
+def test_fast_path_equals_the_uniform_one(name: str) -> None:
+    """To the bit, gradients too."""
+    op = OPS[name]
+    if name == "empty":
+        pytest.skip("its values are not defined")
+    for sample in samples_of(op, a_dtype(op)):
+        fast = _with_gradients(op, sample)
+        state.use_slow_path(True)
+        try:
+            slow = _with_gradients(op, sample)
+        finally:
+            state.use_slow_path(False)
+        for a, b in zip(fast, slow, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=f"{name} of {sample}")
+
+
+def _with_gradients(op: Op, sample: Sample) -> list[Any]:
+    args = [to_tensors(a) for a in sample.args]
+    leaves = [args[i].requires_grad_() for i in differentiable_places(op, sample)] if op.differentiable else []
+    results = as_tuple(op.function(*args, **to_tensors(sample.kwargs)))
+    found = [to_host(r) for r in results]
+    outs = [r for r in results if r.requires_grad]
+    if outs and leaves:
+        grads = fb.autograd.grad(outs, leaves, [fb.ones_like(o) for o in outs], allow_unused=True)
+        found += [to_host(g) for g in grads if g is not None]
+    return found
+
+
+# -- gradients ---------------------------------------------------------------------------------------
+def gradient_samples(op: Op, dtype: dt.DType) -> Iterator[tuple[Sample, list[int]]]:
+    """The samples at which the op has a derivative, and the operands to differentiate by."""
+    if not op.differentiable or dtype not in dtypes_of(op):
+        return
+    for sample in samples_of(op, dtype):
+        places = differentiable_places(op, sample)
+        if sample.smooth and places and all(sample.args[i].size for i in places):
+            yield sample, places
+
+
+def as_function(op: Op, sample: Sample, places: list[int]) -> tuple[Callable[..., Any], list[Any]]:
+    """The op as a function of some operands, the others held fixed, and those operands."""
+    args, kwargs = [to_tensors(a) for a in sample.args], to_tensors(sample.kwargs)
+
+    def fn(*tensors: Any) -> Any:
+        given = list(args)
+        for i, t in zip(places, tensors, strict=True):
+            given[i] = t
+        results = as_tuple(op.function(*given, **kwargs))
+        floating = tuple(r for r in results if r.dtype.category >= dt.FLOATING)
+        return floating[0] if len(floating) == 1 else floating
+
+    return fn, [args[i] for i in places]
+
+
+@each(with_samples(differentiable=True))
+def test_gradients(name: str) -> None:
+    """Against central differences; the gradient of the gradient too, at the first two samples of each dtype."""
+    op = OPS[name]
+    for dtype in (dt.float64, dt.complex128):
+        for number, (sample, places) in enumerate(gradient_samples(op, dtype)):
+            fn, inputs = as_function(op, sample, places)
+            leaves = tuple(x.requires_grad_() for x in inputs)
+            try:
+                assert fb.autograd.gradcheck(fn, leaves)
+                if number < 2:
+                    assert fb.autograd.gradgradcheck(fn, leaves)
+            except Exception as error:
+                error.add_note(f"{name} of {sample}")
+                raise
+
+
+@each(with_samples(differentiable=True))
+def test_forward_mode(name: str) -> None:
+    """A directional derivative is the gradient's product with the direction."""
+    op = OPS[name]
+    for sample, places in gradient_samples(op, dt.float64):
+        fn, inputs = as_function(op, sample, places)
+        tangents = tuple(fb.tensor(np.random.default_rng(i).standard_normal(x.shape)) for i, x in enumerate(inputs))
+        values, moved = fb.func.jvp(fn, tuple(inputs), tangents)
+        leaves = [x.clone().requires_grad_() for x in inputs]
+        outs = as_tuple(fn(*leaves))
+        weights = [fb.tensor(np.random.default_rng(9 + i).standard_normal(o.shape)) for i, o in enumerate(outs)]
+        live = [(o, w) for o, w in zip(outs, weights, strict=True) if o.requires_grad]
+        grads = fb.autograd.grad([o for o, _ in live], leaves, [w for _, w in live], allow_unused=True)
+        along = sum(float((g * t).sum()) for g, t in zip(grads, tangents, strict=True) if g is not None)
+        found = sum(float((d * w).sum()) for d, w in zip(as_tuple(moved), weights, strict=True))
+        np.testing.assert_allclose(found, along, 1e-9, 1e-10, err_msg=f"{name} of {sample}")
+        for a, b in zip(as_tuple(values), outs, strict=True):
+            np.testing.assert_allclose(to_host(a), to_host(b), 1e-12, 1e-14, err_msg=f"{name} of {sample}")
+
+
+# -- vmap --------------------------------------------------------------------------------------------
+BATCH = 3
+
+
+@each([n for n in with_samples() if n not in SHAPE_BY_VALUE])
+def test_vmap(name: str) -> None:
+    """Against a loop: all operands mapped over, then the first alone."""
+    op = OPS[name]
+    variants = [list(samples_of(op, a_dtype(op), variant)) for variant in range(BATCH)]
+    for several in zip(*variants, strict=True):
+        sample = several[0]
+        places = tensor_places(op, sample)
+        if not places:
+            continue
+        for mapped in {tuple(places), (places[0],)}:
+            stacked = [fb.tensor(np.stack([s.args[i] for s in several])) for i in mapped]
+            fn, _ = as_any_function(op, sample, mapped)
+            out = as_tuple(fb.func.vmap(fn)(*stacked))
+            loop = [as_tuple(fn(*[t[b] for t in stacked])) for b in range(BATCH)]
+            for i, found in enumerate(out):
+                wanted = np.stack([to_host(one[i]) for one in loop])
+                text = f"vmap of {name} of {sample} over operands {mapped}"
+                assert tuple(found.shape) == wanted.shape, text
+                assert found.dtype is loop[0][i].dtype, text
+                assert_close(op, to_host(found), wanted, found.dtype, text)
+
+
+def as_any_function(op: Op, sample: Sample, places: Any) -> tuple[Callable[..., Any], list[Any]]:
+    """Like :func:`as_function`, with every result."""
+    args, kwargs = [to_tensors(a) for a in sample.args], to_tensors(sample.kwargs)
+
+    def fn(*tensors: Any) -> Any:
+        given = list(args)
+        for i, t in zip(places, tensors, strict=True):
+            given[i] = t
+        out = op.function(*given, **kwargs)
+        return tuple(out) if isinstance(out, list) else out
+
+    return fn, [args[i] for i in places]
+
+
+# -- errors ------------------------------------------------------------------------------------------
+@each([n for n, op in OPS.items() if op.error_samples is not None])
+def test_errors(name: str) -> None:
+    """Wrong arguments raise the stated error, whose text has the stated words; on the uniform path too."""
+    op = OPS[name]
+    assert op.error_samples is not None
+    for failure in op.error_samples(opdb.Maker(a_dtype(op))):
+        args, kwargs = [to_tensors(a) for a in failure.args], to_tensors(failure.kwargs)
+        for slow in (False, True):
+            state.use_slow_path(slow)
+            try:
+                with pytest.raises(failure.error) as caught:
+                    op.function(*args, **kwargs)
+            finally:
+                state.use_slow_path(False)
+            missing = [w for w in failure.words if w not in str(caught.value)]
+            assert not missing, f"{failure}: {missing} not in the text {str(caught.value)!r}"
