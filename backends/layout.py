@@ -163,11 +163,11 @@ def basic_index(shape: Shape, strides: tuple[int, ...], offset: int, index: Sequ
     """``x[index]`` for one int or slice per axis of ``x``, and None for each new axis.
 
     IndexError names the axis whose integer is out of range. A new axis gets the stride that torch's
-    ``unsqueeze`` gives it.
+    ``unsqueeze`` gives it. An empty result does not move: its offset might lie outside of the storage.
     """
     out_shape: list[int] = []
     out_strides: list[int] = []
-    axis = 0
+    start_offset, axis = offset, 0
     for entry in index:
         if entry is None:
             out_shape.append(1)
@@ -179,7 +179,7 @@ def basic_index(shape: Shape, strides: tuple[int, ...], offset: int, index: Sequ
         if entry.__class__ is slice:
             start, stop, step = entry.indices(n)
             length = len(range(start, stop, step))
-            offset += start * s if length else 0
+            offset += start * s
             out_shape.append(length)
             out_strides.append(s * step)
         else:
@@ -190,7 +190,7 @@ def basic_index(shape: Shape, strides: tuple[int, ...], offset: int, index: Sequ
         axis += 1
     if axis != len(shape):
         raise IndexError(f"basic_index: {axis} indices for an array of {len(shape)} dimension(s); give one per axis")
-    return tuple(out_shape), tuple(out_strides), offset
+    return tuple(out_shape), tuple(out_strides), start_offset if 0 in out_shape else offset
 
 
 def permute(shape: Shape, strides: tuple[int, ...], offset: int, axes: Sequence[int]) -> Triple:
@@ -266,11 +266,11 @@ def diagonal(shape: Shape, strides: tuple[int, ...], offset: int, k: int, axis1:
         raise LayoutError(f"diagonal: the two axes must differ, got {axis1} twice")
     n, m = shape[axis1], shape[axis2]
     length = max(min(n, m - k) if k >= 0 else min(n + k, m), 0)
-    if length:
+    if length and 0 not in shape:
         offset += k * strides[axis2] if k >= 0 else -k * strides[axis1]
     kept = [a for a in range(len(shape)) if a not in (axis1, axis2)]
     return (
-        (*(shape[a] for a in kept), length),
+        (*[shape[a] for a in kept], length),
         (*(strides[a] for a in kept), strides[axis1] + strides[axis2]),
         offset,
     )
@@ -335,7 +335,7 @@ def flip(shape: Shape, strides: tuple[int, ...], offset: int, axes: Sequence[int
     """``axes`` backwards, by negative strides."""
     out = list(strides)
     for a in set(axes):
-        offset += max(shape[a] - 1, 0) * strides[a]
+        offset += 0 if 0 in shape else (shape[a] - 1) * strides[a]
         out[a] = -strides[a]
     return shape, tuple(out), offset
 

@@ -21,6 +21,7 @@ def seen(layout: lay.Triple) -> np.ndarray:
     """The storage through a layout; each element of STORAGE is its own position."""
     shape, strides, offset = layout
     lay.check_bounds(shape, strides, offset, SIZE)
+    assert 0 <= offset < SIZE
     if 0 in shape:
         return np.empty(shape, STORAGE.dtype)
     return np.lib.stride_tricks.as_strided(STORAGE[offset:], shape, [s * ITEM for s in strides])
@@ -69,6 +70,14 @@ def test_basic_index(data: st.DataObject, layout: lay.Triple) -> None:
 def test_index_out_of_range(index: tuple[int, ...]) -> None:
     with pytest.raises(IndexError, match="basic_index"):
         lay.basic_index((4, 3), (3, 1), 0, index)
+
+
+def test_empty_views_stay_inside_an_empty_storage() -> None:
+    assert lay.basic_index((0, 2), (2, 1), 0, (slice(None), slice(1, 2)))[2] == 0
+    assert lay.basic_index((4, 0), (1, 1), 0, (3, slice(None)))[2] == 0
+    assert lay.basic_index((4,), (1,), 0, (slice(4, 4),))[2] == 0
+    assert lay.diagonal((0, 3, 3), (9, 3, 1), 0, 1, 1, 2)[2] == 0
+    assert lay.flip((0, 3), (3, 1), 0, (1,))[2] == 0
 
 
 def test_new_axis_has_the_stride_of_unsqueeze() -> None:
