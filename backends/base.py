@@ -121,6 +121,21 @@ class DeviceProperties:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Limitation:
+    """What a backend cannot do, declared: the conformance kit then expects the op to fail, and only then.
+
+    ``dtypes`` None means every dtype; ``reason`` is shown in the support matrix.
+    """
+
+    op: str
+    reason: str
+    dtypes: frozenset[DType] | None = None
+
+    def covers(self, op_name: str, dtype: DType) -> bool:
+        return self.op == op_name and (self.dtypes is None or dtype in self.dtypes)
+
+
 @dataclass
 class MemoryStats:
     """Bytes and counts of one device's allocations."""
@@ -161,6 +176,7 @@ class Backend:
     kernels: KernelTable
     #: has_fp64, has_fp16, has_streams, can_pin, shares_host, compiler, collectives, distinct_memory, ...
     capabilities: frozenset[str] = frozenset()
+    limitations: tuple[Limitation, ...] = ()
     index_dtype: DType = dt.int64
 
     # -- what is there -------------------------------------------------------------------------

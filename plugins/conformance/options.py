@@ -1,0 +1,17 @@
+"""The kit's command line. A pytest plugin by entry point, since options must be known before collection."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("flambeau", "flambeau's conformance kit")
+    group.addoption("--flambeau-device", metavar="TYPE[:N]", help="the device that the conformance kit checks")
+    group.addoption(
+        "--flambeau-dtypes",
+        choices=("all", "few"),
+        default="all",
+        help="every dtype that the device supports, or float32, int64, bool and float64 alone",
+    )
+    group.addoption("--flambeau-report", metavar="FOLDER", help="write the support matrix there (markdown and JSON)")
