@@ -1,0 +1,75 @@
+"""Gradients and double gradients of every differentiable op against the CPU's in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flambeau.core import dtype as dt
+from flambeau.core import opdb
+from flambeau.core.autograd.api import grad
+from flambeau.core.dtype import DType
+from flambeau.core.opdb import Sample
+from flambeau.core.opdb.run import as_tuple, to_tensors
+from flambeau.core.record import CREATE, Op
+from flambeau.core.tensor import Tensor
+from flambeau.plugins.conformance import kit
+
+OPS = opdb.load()
+
+
+def covers(op: Op, dtype: DType) -> bool:
+    return op.differentiable and op.family is not CREATE and dtype in (dt.float32, dt.float64)
+
+
+def _gradients(op: Op, sample: Sample, target: str, order: int) -> list[Any]:
+    """The gradients (or, in second order, the gradients of a function of them) of the sample's floating operands."""
+    kinds = [op.kind_of(a) for a in op.schema.operands]
+    args: list[Any] = [to_tensors(a, target) for a in sample.args]
+    leaves = []
+    for i, a in enumerate(args[: len(kinds)]):
+        for t in a if isinstance(a, list) else [a]:
+            if isinstance(t, Tensor) and t.is_floating_point() and kinds[i] not in ("index", "bool"):
+                leaves.append(t.requires_grad_())
+    with kit.Device(target):
+        outs = [o for o in as_tuple(op.function(*args, **{k: to_tensors(v, target) for k, v in sample.kwargs.items()}))]
+    outs = [o for o in outs if o.requires_grad]
+    if not outs or not leaves:
+        return []
+    weights = [_weights(o, target) for o in outs]
+    found = grad(outs, leaves, weights, create_graph=order > 1, allow_unused=True)
+    if order == 1:
+        return list(found)
+    firsts = [g for g in found if g is not None and g.requires_grad]
+    if not firsts:
+        return []
+    return list(grad(firsts, leaves, [_weights(g, target) for g in firsts], allow_unused=True))
+
+
+def _weights(t: Any, target: str) -> Any:
+    values = np.cos(np.arange(t.numel(), dtype=np.float64)).reshape(tuple(t.shape)).astype(t.dtype.numpy)
+    return to_tensors(np.asarray(values), target)
+
+
+def _check(name: str, dtype: DType, target: str, order: int) -> None:
+    op = OPS[name]
+    for sample in kit.samples(op, dtype, limit=4):
+        if not sample.smooth:
+            continue
+        exact = Sample(*[kit.wide(a) for a in sample.args], **{k: kit.wide(v) for k, v in sample.kwargs.items()})
+        found, wanted = _gradients(op, sample, target, order), _gradients(op, exact, "cpu", order)
+        assert len(found) == len(wanted), f"{name} of {sample}"
+        for i, (f, w) in enumerate(zip(found, wanted, strict=True)):
+            assert (f is None) == (w is None), f"{name} of {sample}, gradient {i}"
+            if f is not None:
+                text = f"{name} of {sample}, gradient {i} of order {order}"
+                kit.assert_close(kit.host(f), kit.host(w), f.dtype, text, 10**order * kit.slack_of(op))
+
+
+def test_gradients(name: str, dtype: DType, target: str) -> None:
+    _check(name, dtype, target, 1)
+
+
+def test_double_gradients(name: str, dtype: DType, target: str) -> None:
+    _check(name, dtype, target, 2)
