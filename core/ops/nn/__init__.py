@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.core.ops.nn import activation, conv, loss, norm, pool, recurrent, softmax, sparse
+from flambeau.core.ops.nn import activation, conv, loss, norm, pool, recurrent, softmax, sparse, step
 from flambeau.core.ops.nn.softmax import log_softmax as _log_softmax
 from flambeau.core.ops.nn.softmax import softmax as _softmax
 from flambeau.core.tensor import Tensor
@@ -33,4 +33,4 @@ def log_softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 FUNCTIONS = {"softmax": softmax_of, "log_softmax": log_softmax_of}
 METHODS = {"softmax": softmax_of, "log_softmax": log_softmax_of}
 
-__all__ = ["FUNCTIONS", "METHODS", "activation", "conv", "loss", "norm", "pool", "recurrent", "softmax", "sparse"]
+__all__ = ["FUNCTIONS", "METHODS", "activation", "conv", "loss", "norm", "pool", "recurrent", "softmax", "sparse", "step"]

@@ -12,7 +12,7 @@ from typing import Any
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import sigmoid, tanh, where
 from flambeau.core.ops.nn.rules import through_body
-from flambeau.core.ops.shape import stack
+from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.storage import cat
 from flambeau.core.record import composite, real_floating
 

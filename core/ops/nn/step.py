@@ -1,0 +1,114 @@
+"""Optimizer steps over lists of parameters: one record each, which writes to its first lists.
+
+A backend may have one kernel for a whole step. Numbers that change from step to step (learning rate, bias
+corrections) are Scalar operands. The bodies do the same with in-place ops, for every other backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau.core import dispatch
+from flambeau.core.record import DTypeRule, composite
+from flambeau.core.state import get
+
+Tensors = Sequence[Any]
+_by_first = DTypeRule("step", promotes=False)
+
+
+def _step(schema: str) -> Callable[[Callable[..., Any]], Any]:
+    """A record that writes to its operands and returns nothing: an empty list."""
+    return composite(f"{schema} -> Tensor[]", dtype=_by_first, differentiable=False, upcast=False, method=False)
+
+
+def run(function: Any, written: Sequence[Tensors], read: Sequence[Tensors], scalars: Sequence[Any], **params: Any) -> None:
+    """Run a step on lists of plain tensors of one dispatch key; the lists in ``written`` come first and are written to."""
+    if not written[0]:
+        return
+    op, key, state = function.op, written[0][0]._key, get()
+    kernel = getattr(key, op.name) if key.level is None else None
+    if kernel is not None and state is not None and state.plain:
+        kernel(*([t._array for t in tensors] for tensors in (*written, *read)), *scalars, **params)
+    else:
+        dispatch.call(op, [*written, *read, *scalars], params)
+        if kernel is None:
+            return  # the body's in-place ops have counted their writes
+    name = op.name
+    for tensors in written:
+        for t in tensors:
+            box = t._box
+            if box is not None:
+                box.version += 1
+                box.writer = name
+
+
+def by_key(parameters: Sequence[Any]) -> list[tuple[list[Any], list[Any]]]:
+    """Parameters that have a gradient, and the gradients, in lists of one dispatch key each."""
+    groups: dict[Any, tuple[list[Any], list[Any]]] = {}
+    last, ps, gs = None, [], []  # type: Any, list[Any], list[Any]
+    for p in parameters:
+        g = p.grad
+        if g is None:
+            continue
+        key = p._key
+        if key is not last:
+            if key not in groups:
+                groups[key] = ([], [])
+            (ps, gs), last = groups[key], key
+        ps.append(p)
+        gs.append(g if g._key is key else g.to(p))
+    return list(groups.values())
+
+
+# -- SGD ---------------------------------------------------------------------------------------------
+@_step(
+    "sgd_step(params: Tensor[], buffers: Tensor[], grads: Tensor[], lr: Scalar, momentum: Scalar, dampening: Scalar, "
+    "weight_decay: Scalar, *, nesterov: bool, maximize: bool)"
+)
+def sgd_step(
+    params: Tensors, buffers: Tensors, grads: Tensors, lr: Any, momentum: Any, dampening: Any, weight_decay: Any, *,
+    nesterov: bool, maximize: bool,
+) -> list[Any]:  # fmt: skip
+    """params -= lr * d for the gradient d, or with momentum for buffers = momentum * buffers + (1 - dampening) * d.
+
+    ``buffers`` is empty without momentum. Nesterov: d + momentum * buffers. Sutskever et al., ICML 2013.
+    """
+    for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+        d = -g if maximize else g
+        if weight_decay:
+            d = d + p * weight_decay
+        if buffers:
+            b = buffers[i].mul_(momentum).add_(d, alpha=1 - dampening)
+            d = d + b * momentum if nesterov else b
+        p.add_(d, alpha=-lr)
+    return []
+
+
+# -- Adam --------------------------------------------------------------------------------------------
+@_step(
+    "adam_step(params: Tensor[], first: Tensor[], second: Tensor[], greatest: Tensor[], grads: Tensor[], lr: Scalar, "
+    "beta1: Scalar, beta2: Scalar, eps: Scalar, weight_decay: Scalar, size: Scalar, root: Scalar, *, decoupled: bool, "
+    "maximize: bool)"
+)
+def adam_step(
+    params: Tensors, first: Tensors, second: Tensors, greatest: Tensors, grads: Tensors, lr: Any, beta1: Any, beta2: Any,
+    eps: Any, weight_decay: Any, size: Any, root: Any, *, decoupled: bool, maximize: bool,
+) -> list[Any]:  # fmt: skip
+    """params -= size * first / (sqrt(second) / root + eps), after both moments took in the gradient.
+
+    ``size`` is lr / (1 - beta1**t), ``root`` sqrt(1 - beta2**t); ``greatest`` is empty unless amsgrad. Kingma and
+    Ba, arXiv:1412.6980; decoupled decay: Loshchilov and Hutter, arXiv:1711.05101.
+    """
+    for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+        d = -g if maximize else g
+        if weight_decay and decoupled:
+            p.mul_(1 - lr * weight_decay)
+        elif weight_decay:
+            d = d + p * weight_decay
+        m = first[i].lerp_(d, 1 - beta1)
+        v = second[i].mul_(beta2).add_(d * d, alpha=1 - beta2)
+        if greatest:
+            v = greatest[i].copy_(greatest[i].maximum(v))
+        p.add_(m / (v.sqrt() / root + eps), alpha=-size)
+    return []

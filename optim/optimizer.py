@@ -1,0 +1,252 @@
+"""The base of optimizers: parameter groups, state, and its way in and out of files."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, Final
+
+from flambeau.core import dtype as dt
+from flambeau.core.autograd.graph import Handle
+from flambeau.core.creation import tensor
+from flambeau.core.state import enable_grad, no_grad
+from flambeau.core.tensor import Tensor
+
+Group = dict[str, Any]
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required: Final = _Required()
+
+
+def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step method that counts its calls and runs the hooks around them."""
+
+    @wraps(step)
+    def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._step_pre_hooks:
+            for hook in list(self._step_pre_hooks.values()):
+                replaced = hook(self, args, kwargs)
+                if replaced is not None:
+                    args, kwargs = replaced
+        result = step(self, *args, **kwargs)
+        self._steps_taken += 1
+        if self._step_post_hooks:
+            for hook in list(self._step_post_hooks.values()):
+                hook(self, args, kwargs)
+        return result
+
+    hooked._is_hooked = True  # type: ignore[attr-defined]
+    return hooked
+
+
+class Optimizer:
+    """Changes parameters by their gradients.
+
+    ``params`` is an iterable of tensors, of (name, tensor) pairs, or of dicts with "params" and options of their
+    own. A subclass overrides :meth:`update` (or, as in torch, :meth:`step`).
+    """
+
+    _step_pre_hooks: dict[int, Callable[..., Any]]
+    _step_post_hooks: dict[int, Callable[..., Any]]
+    _state_dict_pre_hooks: dict[int, Callable[..., Any]]
+    _state_dict_post_hooks: dict[int, Callable[..., Any]]
+    _load_pre_hooks: dict[int, Callable[..., Any]]
+    _load_post_hooks: dict[int, Callable[..., Any]]
+    _steps_taken: int
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__.get("step")
+        if own is not None and not getattr(own, "_is_hooked", False):
+            cls.step = _with_hooks(own)  # type: ignore[method-assign]
+
+    def __init__(self, params: Any, defaults: dict[str, Any]):
+        self.defaults = defaults
+        self._make_hooks()
+        if isinstance(params, Tensor):
+            raise TypeError(f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got one Tensor; put it in a list")
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[Group] = []
+        groups = list(params)
+        if not groups:
+            raise ValueError(f"{type(self).__name__}: got an empty parameter list")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def _make_hooks(self) -> None:
+        self._steps_taken = 0
+        for name in ("_step_pre_hooks", "_step_post_hooks", "_state_dict_pre_hooks", "_state_dict_post_hooks",
+                     "_load_pre_hooks", "_load_post_hooks"):  # fmt: skip
+            setattr(self, name, {})
+
+    # -- groups ----------------------------------------------------------------------------------
+    def add_param_group(self, param_group: Group) -> None:
+        """Add parameters with options of their own; options that are not given take the defaults."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group).__name__}")
+        group = dict(param_group)
+        given = group["params"]
+        if isinstance(given, (set, frozenset)):
+            raise TypeError("optimizer parameters need to be organized in ordered collections, but a set's order changes; use a list")
+        members = [given] if isinstance(given, Tensor) else list(given)
+        if members and all(isinstance(m, tuple) for m in members):
+            group["param_names"] = [name for name, _ in members]
+            members = [p for _, p in members]
+        for p in members:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
+            if not p.is_leaf:
+                raise ValueError("can't optimize a non-leaf Tensor: it is computed from others; optimize those")
+        group["params"] = members
+        for name, default in self.defaults.items():
+            if default is required and name not in group:
+                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
+            group.setdefault(name, default)
+        seen = {id(p) for g in self.param_groups for p in g["params"]}
+        if len({id(p) for p in members}) != len(members) or any(id(p) in seen for p in members):
+            raise ValueError("some parameters appear in more than one parameter group, or twice in one")
+        self.param_groups.append(group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or set them to zero."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad = p.grad.detach().zero_()
+
+    # -- steps -----------------------------------------------------------------------------------
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; ``closure`` computes the loss again with gradients, and its result is returned."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        with no_grad():
+            for group in self.param_groups:
+                self.update(group)
+        return loss
+
+    def update(self, group: Group) -> None:
+        """Change the parameters of one group by their gradients; runs without recording."""
+        raise NotImplementedError(f"{type(self).__name__} must define update(group) or step(closure)")
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(optimizer, args, kwargs)`` before each step; it may return other (args, kwargs)."""
+        return Handle.into(self._step_pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(optimizer, args, kwargs)`` after each step."""
+        return Handle.into(self._step_post_hooks, hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Call ``hook(optimizer)`` before state_dict."""
+        return Handle.into(self._state_dict_pre_hooks, hook)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Call ``hook(optimizer, state_dict)`` after it; it may return another."""
+        return Handle.into(self._state_dict_post_hooks, hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Call ``hook(optimizer, state_dict)`` before loading; it may return another."""
+        return Handle.into(self._load_pre_hooks, hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Call ``hook(optimizer)`` after loading."""
+        return Handle.into(self._load_post_hooks, hook)
+
+    # -- saving ----------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """In torch's form: state by the parameter's number, and the groups with numbers for parameters."""
+        for hook in list(self._state_dict_pre_hooks.values()):
+            hook(self)
+        numbers = {id(p): i for i, p in enumerate(self._all())}
+        state = {numbers[id(p)]: _packed(s) for p, s in self.state.items() if id(p) in numbers}
+        groups = [{**g, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
+        found: dict[str, Any] = {"state": state, "param_groups": groups}
+        for hook in list(self._state_dict_post_hooks.values()):
+            found = hook(self, found) or found
+        return found
+
+    def _all(self) -> Iterable[Tensor]:
+        return (p for g in self.param_groups for p in g["params"])
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over state and options; state tensors move to their parameter's dtype and device."""
+        loaded = dict(state_dict)
+        for hook in list(self._load_pre_hooks.values()):
+            loaded = hook(self, loaded) or loaded
+        saved, own = copy.deepcopy(loaded["param_groups"]), self.param_groups
+        if len(saved) != len(own):
+            raise ValueError(f"loaded state dict has {len(saved)} parameter groups, the optimizer {len(own)}")
+        for i, (s, g) in enumerate(zip(saved, own, strict=True)):
+            if len(s["params"]) != len(g["params"]):
+                raise ValueError(
+                    f"loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
+                    f"group {i} has {len(s['params'])} parameters there and {len(g['params'])} here"
+                )
+        by_number = {n: p for s, g in zip(saved, own, strict=True) for n, p in zip(s["params"], g["params"], strict=True)}
+        state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+        for n, values in loaded["state"].items():
+            n = n if n in by_number else int(n) if isinstance(n, str) and n.isdigit() else n
+            state[by_number.get(n, n)] = {k: _unpacked(k, v, by_number.get(n)) for k, v in values.items()}
+        self.state = state
+        for s, g in zip(saved, own, strict=True):
+            g.update({k: v for k, v in s.items() if k not in ("params", "param_names")})
+        for hook in list(self._load_post_hooks.values()):
+            hook(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._make_hooks()
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines += [f"Parameter Group {i}", *(f"    {k}: {group[k]}" for k in sorted(group) if k != "params")]
+        return "\n".join([*lines, ")"])
+
+
+def _packed(state: dict[str, Any]) -> dict[str, Any]:
+    """State as torch writes it: the number of steps is a tensor."""
+    return {k: tensor(float(v)) if k == "step" and not isinstance(v, Tensor) else v for k, v in state.items()}
+
+
+def _unpacked(name: str, value: Any, param: Any) -> Any:
+    if name == "step":
+        return float(value)
+    if isinstance(value, Tensor) and param is not None:
+        wanted = param.dtype if param.dtype.category >= dt.FLOATING and value.dtype.category >= dt.FLOATING else value.dtype
+        return value.detach().to(device=param.device, dtype=wanted, copy=True)
+    return copy.deepcopy(value)
+
+
+# The base's own step runs hooks too; __init_subclass__ sees subclasses only.
+Optimizer.step = _with_hooks(Optimizer.step)  # type: ignore[method-assign]
+
+
+def number(value: Any) -> float:
+    """An option as a Python number: learning rates may be tensors."""
+    return float(value.item()) if isinstance(value, Tensor) else value
+
+
+def check_options(name: str, **options: Any) -> None:
+    """Each option must not be negative; ``beta...`` must be below 1 as well."""
+    for option, value in options.items():
+        v = number(value)
+        if not v >= 0 or (option.startswith("beta") and not v < 1):
+            what = "in [0, 1)" if option.startswith("beta") else "at least 0"
+            raise ValueError(f"{name}: invalid {option}: {value}; it must be {what}")

@@ -1,0 +1,65 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.core.creation import zeros_like
+from flambeau.core.ops.nn import step
+from flambeau.core.tensor import Tensor
+from flambeau.optim.optimizer import Group, Optimizer, check_options, number
+
+
+class SGD(Optimizer):
+    """p -= lr * d for the gradient d, or for its running sum with ``momentum``.
+
+    buffer = momentum * buffer + (1 - dampening) * d, the first time d itself; ``nesterov`` steps along
+    d + momentum * buffer. ``weight_decay`` adds weight_decay * p to d. Sutskever et al., ICML 2013.
+
+    >>> import flambeau as fb
+    >>> p = fb.nn.Parameter(fb.tensor([1.0]))
+    >>> p.grad = fb.tensor([0.5])
+    >>> SGD([p], lr=0.1).step()
+    >>> p
+    Parameter containing:
+    tensor([0.9500], requires_grad=True)
+    """
+
+    def __init__(
+        self, params: Any, lr: float | Tensor = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
+        nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None, differentiable: bool = False,
+        fused: bool | None = None,
+    ):  # fmt: skip
+        check_options("SGD", lr=lr, momentum=momentum, weight_decay=weight_decay)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("SGD: Nesterov momentum requires a momentum and zero dampening")
+        defaults = dict(
+            lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov, maximize=maximize,
+            foreach=foreach, differentiable=differentiable, fused=fused,
+        )  # fmt: skip
+        super().__init__(params, defaults)
+
+    def update(self, group: Group) -> None:
+        """One step of a group."""
+        lr, momentum, decay = number(group["lr"]), group["momentum"], group["weight_decay"]
+        nesterov, maximize = group["nesterov"], group["maximize"]
+        for params, grads in step.by_key(group["params"]):
+            if not momentum:
+                step.run(step.sgd_step, (params, []), (grads,), (lr, 0.0, 0.0, decay), nesterov=False, maximize=maximize)
+                continue
+            first, later = [], []
+            for pair in zip(params, grads, strict=True):
+                (later if self.state[pair[0]].get("momentum_buffer") is not None else first).append(pair)
+            for pairs, dampening in ((first, 0.0), (later, group["dampening"])):
+                ps, gs = [p for p, _ in pairs], [g for _, g in pairs]
+                buffers = [self._buffer(p) for p in ps]
+                step.run(
+                    step.sgd_step, (ps, buffers), (gs,), (lr, momentum, dampening, decay), nesterov=nesterov, maximize=maximize
+                )
+
+    def _buffer(self, p: Tensor) -> Tensor:
+        state = self.state[p]
+        found: Tensor | None = state.get("momentum_buffer")
+        if found is None:  # from zero, the first step with no dampening makes it the gradient
+            found = state["momentum_buffer"] = zeros_like(p)
+        return found
