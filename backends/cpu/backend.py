@@ -65,7 +65,9 @@ class CpuBackend(Backend):
             src = src.real  # numpy warns about the imaginary part, through another channel than seterr's
         np.copyto(dst, src, casting="unsafe")
 
-    def as_strided(self, array: Array, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None) -> Array:
+    def as_strided(
+        self, array: Array, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None
+    ) -> Array:
         return storage.as_strided(array, shape, strides, offset, array.dtype if dtype is None else dtype.numpy)
 
     # -- what an array is ----------------------------------------------------------------------
@@ -94,6 +96,6 @@ class CpuBackend(Backend):
         return made
 
     def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
-        from flambeau.core.expr import to_numpy
+        from flambeau.core.expr.arrays import to_numpy
 
         return split.nary(to_numpy(expr, name, dtypes, out), out.numpy)

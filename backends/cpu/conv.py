@@ -18,9 +18,9 @@ import numpy as np
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
+from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 
-Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
 _COLUMNS: Final = 2048  # that a product should have at least
@@ -114,7 +114,7 @@ class Columns:
     def __init__(self, x: Array, g: Geometry):
         self.x, self.g = x, g
         self.trivial = prod(g.kernel) == 1 and not any(g.padding) and prod(g.stride) == 1
-        self.frame = np.zeros((g.chunk(x.itemsize), g.channels, *g.padded), x.dtype) if any(g.padding) else None
+        self.frame: Array = np.zeros((g.chunk(x.itemsize), g.channels, *g.padded), x.dtype) if any(g.padding) else None
         self.made = np.empty(0, x.dtype)
 
     def of(self, part: slice) -> Iterator[tuple[slice, slice, Array]]:
@@ -228,7 +228,7 @@ def _turned(weight: Array, g: Geometry) -> Array:
 def _grad_input_part(grad: Array, across: Array, out: Array, g: Geometry, part: slice) -> None:
     tiles = g.tiles(grad.itemsize)
     for images in g.images(part, grad.itemsize):
-        frame = np.zeros((g.channels, images.stop - images.start, *g.padded), grad.dtype)
+        frame: Array = np.zeros((g.channels, images.stop - images.start, *g.padded), grad.dtype)
         for tile in tiles:
             columns = _product(across, _rows_of(grad, images, tile), g.groups)
             _add_windows(frame, columns, g, tile)

@@ -6,30 +6,28 @@ call a quarter more, and large ones wait for memory, not for cores.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any, Final
 
 import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import split
+from flambeau.backends.xp import Array
 from flambeau.backends.xp import elementwise as xp_elementwise
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
-Array = np.ndarray[Any, Any]
-
-#: Functions that cost several nanoseconds an element in every floating dtype.
-_COSTLY: Final = frozenset((
-    "exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
-    "sigmoid pow idiv floor_divide fmod remainder atan2 hypot nextafter logaddexp logaddexp2 gcd lcm"
-).split())  # fmt: skip
-_BOOL_RESULT: Final = frozenset(
-    "lt le gt ge eq ne isnan isinf isfinite signbit logical_not logical_and logical_or logical_xor".split()
-)
-#: bfloat16 functions that ml_dtypes computes one by one through the C library.
-_THROUGH_FLOAT32: Final = frozenset((
-    "exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh pow atan2 logaddexp logaddexp2"
-).split())  # fmt: skip
+#: Functions that ml_dtypes computes for bfloat16 one by one through the C library, and all of which take long.
+_TRANSCENDENTAL: Final = frozenset({
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
+    "cosh", "tanh", "asinh", "acosh", "atanh", "pow", "atan2", "logaddexp", "logaddexp2",
+})  # fmt: skip
+#: Functions that cost several nanoseconds an element in every dtype.
+_COSTLY: Final = _TRANSCENDENTAL | {
+    "sqrt", "rsqrt", "reciprocal", "sigmoid", "idiv", "floor_divide", "fmod", "remainder", "hypot", "nextafter",
+    "gcd", "lcm",
+}  # fmt: skip
 #: Elements in a piece of a kernel that makes temporaries: they stay in the second-level cache.
 BLOCK: Final = 32768
 #: From here on a bitwise choice beats numpy's, which mispredicts a branch at every other element.
@@ -46,19 +44,31 @@ def bind(table: KernelTable) -> None:
 
 def _bind_large(table: KernelTable, dtype: DType) -> None:
     """Replace, for one dtype, the kernels that are worth several threads."""
-    costly = set(table.names()) & (set(xp_elementwise.names()) if dtype in dt.LOW_PRECISION else _COSTLY)
-    for name in costly - {"where"}:
+    names = xp_elementwise.names() - {"where"}
+    for name in names if dtype in dt.LOW_PRECISION else names & _COSTLY:
         entry = table.own(name, dtype)
         if entry is None:
             continue
-        result = np.dtype(bool) if name in _BOOL_RESULT else dtype.to_real().numpy if name == "abs" else dtype.numpy
-        if dtype is dt.bfloat16 and name in _THROUGH_FLOAT32:
+        if dtype is dt.bfloat16 and name in _TRANSCENDENTAL:
             wide = table.own(name, dt.float32)
             assert wide is not None
-            table.register(name, _blocked(xp_elementwise.in_float32(np, wide.fn, dtype), result), (dtype,))
+            made = _blocked(xp_elementwise.in_float32(np, wide.fn, dtype), dtype.numpy)
         else:
-            wrap = split.binary if name in xp_elementwise.BINARY else split.unary
-            table.register(name, wrap(entry.fn, result), (dtype,))
+            wrap = split.binary if _arity(entry.fn) == 2 else split.unary
+            made = wrap(entry.fn, _result(entry.fn, dtype))
+        table.register(name, made, (dtype,))
+
+
+def _arity(native: Kernel) -> int:
+    return native.nin if isinstance(native, np.ufunc) else len(signature(native).parameters) - 1  # less `out`
+
+
+def _result(native: Kernel, dtype: DType) -> np.dtype[Any]:
+    """The dtype of a kernel's result: numpy's own functions may give bools, or the real part's."""
+    if not isinstance(native, np.ufunc):
+        return dtype.numpy
+    found: np.dtype[Any] = native.resolve_dtypes((*(dtype.numpy,) * native.nin, None))[-1]
+    return found
 
 
 def _blocked(native: Kernel, result: np.dtype[Any]) -> Kernel:

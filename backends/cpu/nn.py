@@ -1,4 +1,4 @@
-"""The fused kernels of neural networks on numpy: the shared bodies, on pieces that stay in the cache, over the threads."""
+"""The fused kernels of neural networks on numpy: the shared bodies, a piece at a time, over the threads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu.pieces import LARGE, along_axis, in_pieces
+from flambeau.backends.xp import Array
 from flambeau.backends.xp import nn as xp_nn
 from flambeau.core import dtype as dt
 
-Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
+
 
 def bind(table: KernelTable) -> None:
     xp_nn.bind(table, np)
@@ -44,7 +45,13 @@ def _over_rows(body: Callable[..., Array], x: Array, *rest: Array | None, normal
 
 
 def _over_rows_with_sums(
-    body: Callable[..., tuple[Array, ...]], grad: Array, x: Array, weight: Array | None, *, normalized_shape: Ints, eps: float
+    body: Callable[..., tuple[Array, ...]],
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    *,
+    normalized_shape: Ints,
+    eps: float,
 ) -> tuple[Array, ...]:
     """The gradient of such a normalisation: the first result by pieces, the others added up over them."""
     options: dict[str, Any] = dict(normalized_shape=normalized_shape, eps=eps)
@@ -63,12 +70,11 @@ def _over_rows_with_sums(
     return out.reshape(x.shape), *(np.add.reduce(np.stack(v)) for v in zip(*ordered, strict=True))
 
 
-def batch_norm(
-    x: Array, weight: Array | None, bias: Array | None, *, eps: float
-) -> tuple[Array, Array, Array]:
+def batch_norm(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> tuple[Array, Array, Array]:
     """The shared body on some channels at a time, which have nothing to do with each other."""
     if x.size < LARGE:
-        return xp_nn.batch_norm(np, x, weight, bias, eps=eps)
+        small: tuple[Array, Array, Array] = xp_nn.batch_norm(np, x, weight, bias, eps=eps)
+        return small
     out, mean, var = np.empty(x.shape, x.dtype), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
 
     def work(part: slice) -> None:
@@ -82,7 +88,8 @@ def batch_norm(
 def batch_norm_sums(grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     """The shared body on some channels at a time."""
     if x.size < LARGE:
-        return xp_nn.batch_norm_sums(np, grad, x, mean)
+        small: tuple[Array, Array] = xp_nn.batch_norm_sums(np, grad, x, mean)
+        return small
     total, dot = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
 
     def work(part: slice) -> None:

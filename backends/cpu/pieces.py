@@ -9,8 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.cpu import threads
-
-Array = np.ndarray[Any, Any]
+from flambeau.backends.xp import Array
 
 #: Elements that are treated at a time, so that the temporaries of a kernel stay in the cache.
 PIECE: Final = 1 << 16

@@ -13,10 +13,10 @@ import numpy as np
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
+from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
-Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
 _PIECE: Final = 1 << 17  # elements of input that are treated at a time
@@ -57,7 +57,9 @@ class Windows:
     def __init__(self, inside: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool):
         self.inside, self.kernel, self.stride, self.padding, self.dilation = inside, kernel, stride, padding, dilation
         self.outside = tuple([pool_size(*v, ceil) for v in zip(inside, kernel, stride, padding, dilation, strict=True)])
-        reach = [(o - 1) * s + d * (k - 1) + 1 for o, s, d, k in zip(self.outside, stride, dilation, kernel, strict=True)]
+        reach = [
+            (o - 1) * s + d * (k - 1) + 1 for o, s, d, k in zip(self.outside, stride, dilation, kernel, strict=True)
+        ]
         self.frame = tuple([max(r, p + n) for r, p, n in zip(reach, padding, inside, strict=True)])
         self.interior = (..., *[slice(p, p + n) for p, n in zip(padding, inside, strict=True)])
         self.places = tuple(product(*map(range, kernel)))
@@ -66,7 +68,7 @@ class Windows:
         """``x`` with ``value`` around it, wherever a window reaches."""
         if self.frame == self.inside:
             return x
-        frame = np.full((*x.shape[: x.ndim - len(self.inside)], *self.frame), value, x.dtype)
+        frame: Array = np.full((*x.shape[: x.ndim - len(self.inside)], *self.frame), value, x.dtype)
         frame[self.interior] = x
         return frame
 
@@ -81,7 +83,8 @@ class Windows:
     def counts(self, include_pad: bool) -> Array | float:
         """How many elements each window counts: (*L), or one number."""
         total: Any = 1.0
-        for i, (n, o, k, s, p) in enumerate(zip(self.inside, self.outside, self.kernel, self.stride, self.padding, strict=True)):
+        axes = zip(self.inside, self.outside, self.kernel, self.stride, self.padding, strict=True)
+        for i, (n, o, k, s, p) in enumerate(axes):
             start = np.arange(o) * s - p
             stop = np.minimum(start + k, n + p)
             if not include_pad:
@@ -161,7 +164,7 @@ def max_pool_grad(grad: Array, indices: Array, *, shape: Ints) -> Array:
     size = prod(shape[2:])
     if indices.size and indices.view(np.uint64).max() >= size:
         bad = int(indices[(indices < 0) | (indices >= size)].flat[0])
-        raise IndexError(f"max_pool_grad: index {bad} is out of bounds for sizes {tuple(shape[2:])} with {size} elements")
+        raise IndexError(f"max_pool_grad: index {bad} is out of bounds for sizes {tuple(shape[2:])}, {size} elements")
     out = np.zeros(shape, grad.dtype)
     rows = np.arange(shape[0] * shape[1]).reshape(-1, 1) * size
     np.add.at(out.reshape(-1), (indices.reshape(len(rows), -1) + rows).reshape(-1), grad.reshape(-1))
@@ -206,7 +209,7 @@ def avg_pool_grad(
 
     def work(part: slice) -> None:
         share = rows[part] / counts
-        frame = np.zeros((share.shape[0], *w.frame), share.dtype)
+        frame: Array = np.zeros((share.shape[0], *w.frame), share.dtype)
         for view in w.views(frame):
             view += share
         np.copyto(out[part], frame[w.interior])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu.pieces import in_pieces
+from flambeau.backends.xp import Array
 from flambeau.backends.xp import random as xp_random
-
-Array = np.ndarray[Any, Any]
 
 _BLOCKS: Final = 16384  # that are made at a time
 _MASK64: Final = 0xFFFFFFFFFFFFFFFF

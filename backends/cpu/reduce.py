@@ -13,13 +13,13 @@ import numpy as np
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.pieces import along_axis
+from flambeau.backends.xp import Array
 from flambeau.backends.xp import reduce as xp_reduce
 from flambeau.backends.xp import scan as xp_scan
 from flambeau.backends.xp import sort as xp_sort
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
-Array = np.ndarray[Any, Any]
 Axes = tuple[int, ...] | None
 
 _LARGE: Final = 1 << 20  # elements
@@ -32,10 +32,10 @@ def bind(table: KernelTable) -> None:
     for dtype in dt.ALL:
         table.register("sum", _reduction(np.add, dtype), (dtype,))
         table.register("prod", _reduction(np.multiply, dtype), (dtype,))
-    for name, ufunc in (("max", np.maximum), ("min", np.minimum)):
-        table.register(name, _bare(ufunc), dt.BOOLS + dt.REALS)
-    for name, ufunc in (("any", np.logical_or), ("all", np.logical_and)):
-        table.register(name, _bare(ufunc), dt.ALL)
+    table.register("max", _bare(np.maximum), dt.BOOLS + dt.REALS)
+    table.register("min", _bare(np.minimum), dt.BOOLS + dt.REALS)
+    table.register("any", _bare(np.logical_or), dt.ALL)
+    table.register("all", _bare(np.logical_and), dt.ALL)
     for name in ("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "affine_scan"):
         _cut(table, name, getattr(xp_scan, name))
     for name in ("argsort", "sort", "topk"):
@@ -62,11 +62,11 @@ def _bare(ufunc: np.ufunc, dtype: np.dtype[Any] | None = None) -> Kernel:
 
     def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
         if x.size < _LARGE:
-            return native(x, axis=axis, keepdims=keepdims, out=...)  # type: ignore[no-any-return]
+            return native(x, axis=axis, keepdims=keepdims, out=...)
         return _large(partial(native, dtype=dtype), x, axis, keepdims)
 
     def typed(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-        return native(x, axis=axis, dtype=dtype, keepdims=keepdims, out=...)  # type: ignore[no-any-return]
+        return native(x, axis=axis, dtype=dtype, keepdims=keepdims, out=...)
 
     return kernel if dtype is None else typed
 
@@ -76,7 +76,9 @@ def _through_float32(ufunc: np.ufunc) -> Kernel:
     native = partial(ufunc.reduce, dtype=np.float32)
 
     def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-        found = native(x, axis=axis, keepdims=keepdims, out=...) if x.size < _LARGE else _large(native, x, axis, keepdims)
+        found = (
+            native(x, axis=axis, keepdims=keepdims, out=...) if x.size < _LARGE else _large(native, x, axis, keepdims)
+        )
         return found.astype(x.dtype)
 
     return kernel
@@ -88,7 +90,7 @@ def _large(native: Kernel, x: Array, axis: Axes, keepdims: bool) -> Array:
     if stays:
         return _cut_along(native, x, axis, keepdims, max(stays, key=lambda i: (x.shape[i] >= 8, -i)))
     if not x.flags.forc:
-        return native(x, axis=axis, keepdims=keepdims, out=...)  # type: ignore[no-any-return]
+        return native(x, axis=axis, keepdims=keepdims, out=...)
     flat = x.reshape(-1, order="A")
     blocks = [flat[i : i + _BLOCK] for i in range(0, flat.size, _BLOCK)]
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import storage
+from flambeau.backends.xp import Array
 from flambeau.backends.xp import shape as xp_shape
-
-Array = np.ndarray[Any, Any]
 
 
 def bind(table: KernelTable) -> None:
@@ -26,7 +23,9 @@ def view(x: Array, *, shape: tuple[int, ...]) -> Array:
     base = out.base
     if base is x or base is x.base:  # half the price of asking for the flags or for copy=False
         return out
-    raise ValueError(f"view: shape {x.shape} with strides {x.strides} (bytes) cannot be viewed as {shape} without a copy")
+    raise ValueError(
+        f"view: shape {x.shape} with strides {x.strides} (bytes) cannot be viewed as {shape} without a copy"
+    )
 
 
 def expand(x: Array, *, shape: tuple[int, ...]) -> Array:

@@ -9,8 +9,7 @@ import numpy as np
 
 from flambeau.backends.base import Kernel
 from flambeau.backends.cpu import threads
-
-Array = np.ndarray[Any, Any]
+from flambeau.backends.xp import Array
 
 #: Elements from which waking a second thread pays for work of some nanoseconds an element.
 LARGE: Final = 150_000
@@ -58,7 +57,9 @@ def spread(native: Kernel, ins: tuple[Array, ...], out: Array | None, result: np
     count = threads.num_threads()
     if out is None:
         out = _like(ins, shape, result)
-    elif count < 2 and not block or any(x is not out and np.may_share_memory(x, out) and not _same(x, out) for x in ins):
+    elif (
+        count < 2 and not block or any(x is not out and np.may_share_memory(x, out) and not _same(x, out) for x in ins)
+    ):
         return native(*ins, out=out)  # numpy sees to operands that overlap partly
     views = _in_memory_order((*ins, out))
     target = views[-1]
@@ -72,7 +73,7 @@ def spread(native: Kernel, ins: tuple[Array, ...], out: Array | None, result: np
 
 def _same(x: Array, out: Array) -> bool:
     """Whether two arrays are the same elements in the same order."""
-    return (
+    return bool(
         x.shape == out.shape
         and x.strides == out.strides
         and x.__array_interface__["data"][0] == out.__array_interface__["data"][0]

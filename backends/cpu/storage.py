@@ -82,7 +82,9 @@ def _window(root: Array, start: int, shape: tuple[int, ...], steps: tuple[int, .
     if 0 not in shape and (
         start + sum(s for s in spans if s < 0) < low or start + sum(s for s in spans if s > 0) + dtype.itemsize > high
     ):
-        raise ValueError(f"as_strided: shape {shape} with strides {steps} (bytes) leaves the storage of {high - low} bytes")
+        raise ValueError(
+            f"as_strided: shape {shape} with strides {steps} (bytes) leaves the storage of {high - low} bytes"
+        )
     return np.asarray(_Window(root, start, shape, steps, dtype.itemsize)).view(dtype)
 
 

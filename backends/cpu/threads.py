@@ -104,7 +104,12 @@ def _openblas() -> tuple[Any, Any] | None:
             library = ctypes.CDLL(str(path))
         except OSError:
             continue
-        for prefix, suffix in (("scipy_openblas", "64_"), ("scipy_openblas", ""), ("openblas", "64_"), ("openblas", "")):
+        for prefix, suffix in (
+            ("scipy_openblas", "64_"),
+            ("scipy_openblas", ""),
+            ("openblas", "64_"),
+            ("openblas", ""),
+        ):
             put = getattr(library, f"{prefix}_set_num_threads{suffix}", None)
             get = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
             if put is not None and get is not None:

@@ -26,7 +26,8 @@ UFUNCS: Final = (
     ("asin", "arcsin", _INEXACT), ("acos", "arccos", _INEXACT), ("atan", "arctan", _INEXACT),
     ("sinh", "sinh", _INEXACT), ("cosh", "cosh", _INEXACT), ("tanh", "tanh", _INEXACT),
     ("asinh", "arcsinh", _INEXACT), ("acosh", "arccosh", _INEXACT), ("atanh", "arctanh", _INEXACT),
-    ("floor", "floor", dt.REALS), ("ceil", "ceil", dt.REALS), ("trunc", "trunc", dt.REALS), ("round_half_even", "rint", dt.FLOATS),
+    ("floor", "floor", dt.REALS), ("ceil", "ceil", dt.REALS), ("trunc", "trunc", dt.REALS),
+    ("round_half_even", "rint", dt.FLOATS),
     ("round_half_even", "positive", dt.INTS),
     ("reciprocal", "reciprocal", _INEXACT), ("sign", "sign", dt.INTS), ("sgn", "sign", dt.COMPLEXES),
     ("conj", "conjugate", dt.COMPLEXES),
@@ -36,10 +37,12 @@ UFUNCS: Final = (
     ("sub", "bitwise_xor", dt.BOOLS),
     ("idiv", "floor_divide", dt.REALS), ("floor_divide", "floor_divide", dt.REALS),
     ("fmod", "fmod", dt.REALS), ("remainder", "remainder", dt.REALS),
-    ("lt", "less", _ORDERED), ("le", "less_equal", _ORDERED), ("gt", "greater", _ORDERED), ("ge", "greater_equal", _ORDERED),
+    ("lt", "less", _ORDERED), ("le", "less_equal", _ORDERED), ("gt", "greater", _ORDERED),
+    ("ge", "greater_equal", _ORDERED),
     ("eq", "equal", dt.ALL), ("ne", "not_equal", dt.ALL),
     ("fmax", "fmax", _ORDERED), ("fmin", "fmin", _ORDERED),
-    ("bitwise_and", "bitwise_and", _LOGICAL), ("bitwise_or", "bitwise_or", _LOGICAL), ("bitwise_xor", "bitwise_xor", _LOGICAL),
+    ("bitwise_and", "bitwise_and", _LOGICAL), ("bitwise_or", "bitwise_or", _LOGICAL),
+    ("bitwise_xor", "bitwise_xor", _LOGICAL),
     ("bitwise_not", "invert", _LOGICAL), ("shl", "left_shift", dt.INTS), ("shr", "right_shift", dt.INTS),
     ("logical_not", "logical_not", dt.ALL), ("logical_and", "logical_and", dt.ALL),
     ("logical_or", "logical_or", dt.ALL), ("logical_xor", "logical_xor", dt.ALL),
@@ -48,13 +51,6 @@ UFUNCS: Final = (
     ("logaddexp", "logaddexp", dt.FLOATS), ("logaddexp2", "logaddexp2", dt.FLOATS),
     ("gcd", "gcd", dt.INTS), ("lcm", "lcm", dt.INTS),
 )  # fmt: skip
-
-
-#: The names above, and below, of two operands.
-BINARY: Final = frozenset((
-    "add sub mul div idiv floor_divide fmod remainder pow maximum minimum fmax fmin lt le gt ge eq ne bitwise_and bitwise_or "
-    "bitwise_xor shl shr logical_and logical_or logical_xor atan2 hypot copysign nextafter heaviside logaddexp logaddexp2 gcd lcm"
-).split())  # fmt: skip
 
 
 def names() -> set[str]:

@@ -28,7 +28,7 @@ def check_index(op: str, index: Array, size: int, axis: int) -> None:
 
 
 def positions(xp: Any, shape: Ints, index: Array, axis: int, region: Ints) -> Array:
-    """Where ``index``, broadcast to ``region``, points along ``axis`` of an array of ``shape``: places in flat memory."""
+    """The places in the flat memory of ``shape`` to which ``index``, broadcast to ``region``, points along ``axis``."""
     found, step = index, 1
     for i in range(len(shape) - 1, -1, -1):
         along = index if i == axis else xp.arange(region[i]).reshape((-1,) + (1,) * (len(shape) - 1 - i))
@@ -68,7 +68,7 @@ def index_select(xp: Any, x: Array, index: Array, *, axis: int) -> Array:
 
 
 @bodies.kernel("index_get")
-def index_get(xp: Any, x: Array, indices: Sequence[Array], *, axis: int) -> Array:
+def index_get(xp: Any, x: Array, *indices: Array, axis: int) -> Array:
     """``x`` read at integer arrays, one per axis from ``axis`` on; they broadcast; negative ones count back."""
     if len(indices) == 1:
         return xp.take(x, _counted_back("index", indices[0], x.shape[axis], axis), axis)
@@ -140,7 +140,7 @@ def index_add(xp: Any, x: Array, index: Array, src: Array, *, axis: int) -> Arra
 
 
 @bodies.kernel("index_put")
-def index_put(xp: Any, x: Array, values: Array, indices: Sequence[Array], *, axis: int, accumulate: bool) -> Array:
+def index_put(xp: Any, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> Array:
     """``x`` with ``values``, broadcast, set or added at integer arrays, one per axis from ``axis`` on."""
     where = _wrapped("index_put", x.shape, indices, axis)
     if not accumulate:
@@ -237,7 +237,15 @@ def nll_loss(
 
 @bodies.kernel("nll_loss_grad", dt.FLOATS)
 def nll_loss_grad(
-    xp: Any, grad: Array, target: Array, weight: Array | None, total: Array, *, shape: Ints, ignore_index: int, reduction: str
+    xp: Any,
+    grad: Array,
+    target: Array,
+    weight: Array | None,
+    total: Array,
+    *,
+    shape: Ints,
+    ignore_index: int,
+    reduction: str,
 ) -> Array:
     """The gradient of nll_loss for an input of ``shape``."""
     axis = 1 if len(shape) > 1 else 0

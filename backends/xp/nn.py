@@ -140,7 +140,11 @@ def layer_norm_grad(
     standard *= along
     of_x -= standard
     of_x *= rstd
-    return back(of_x, x).reshape(x.shape), _like_weight(of_weight, x, normalized_shape), _like_weight(of_bias, x, normalized_shape)
+    return (
+        back(of_x, x).reshape(x.shape),
+        _like_weight(of_weight, x, normalized_shape),
+        _like_weight(of_bias, x, normalized_shape),
+    )
 
 
 def _like_weight(v: Array, x: Array, normalized_shape: Ints) -> Array:
