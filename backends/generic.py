@@ -33,7 +33,7 @@ def generic_table(backend: Backend) -> KernelTable:
     """The parent table for ``backend``: every layout and movement op, for every dtype.
 
     Views: basic_index, permute, view, expand, as_strided, diagonal, unfold, view_dtype, view_as_real,
-    view_as_complex. Copies: cast, clone, empty, full, cat, pad, flip, and setitem, which writes in place.
+    view_as_complex. Copies: cast, clone, full, cat, pad, flip, and setitem, which writes in place.
     """
     table = KernelTable("generic")
     for name, place in _VIEWS.items():
@@ -132,11 +132,6 @@ def host_scalar(value: complex, dtype: DType) -> np.ndarray[Any, Any]:
         return np.array(value).astype(dtype.numpy)
 
 
-def empty(backend: Backend, *, shape: Shape, dtype: DType, index: int = 0) -> Any:
-    """A new array, its values undefined."""
-    return backend.empty(shape, dtype, index)
-
-
 def full(backend: Backend, *, shape: Shape, value: complex, dtype: DType, index: int = 0) -> Any:
     """A new array with every element ``value``."""
     out = backend.empty(shape, dtype, index)
@@ -199,5 +194,5 @@ def setitem(backend: Backend, dst: Any, src: Any, *, index: Sequence[int | slice
 
 _KERNELS: tuple[Callable[..., Any], ...] = (
     as_strided, diagonal, view_dtype, view_as_real, view_as_complex,
-    cast, clone, empty, full, cat, pad, flip, setitem,
+    cast, clone, full, cat, pad, flip, setitem,
 )  # fmt: skip

@@ -159,7 +159,7 @@ def native_kernel(key: Key, op: Op) -> Kernel | None:
     if op.expr is not None and op.family is ELEMENTWISE:
         kinds = {"bool": dt.bool_, "index": dt.int64}
         operands = tuple(kinds.get(op.kind_of(a), dtype) for a in op.schema.operands)
-        kernel = backend.elementwise(op.name, expression(op), operands, op.dtype.out(0, dtype, {}))
+        kernel = backend.elementwise(op.name, expression(op, dtype), operands, op.dtype.out(0, dtype, {}))
         if kernel is not None:
             return kernel
     if op.name == "empty":  # a storage call, so every backend has it
@@ -171,24 +171,27 @@ def native_kernel(key: Key, op: Op) -> Kernel | None:
 _defined: set[str] = set()
 
 
-def expression(op: Op) -> Any:
-    """The parsed scalar expression of an op."""
+def expression(op: Op, dtype: DType | None = None) -> Any:
+    """The parsed scalar expression of an op, for complex numbers where ``dtype`` is complex."""
     from flambeau.core import expr  # parsed at first need
 
     for name, record in OPS.items():  # expressions may call each other by name
         if name not in _defined and record.expr is not None:
             _defined.add(name)
             expr.define(name, _expression_source(record), tuple(a.name for a in record.schema.operands))
-    return expr.parse(_expression_source(op), tuple(a.name for a in op.schema.operands))
+    return expr.parse(_expression_source(op, dtype), tuple(a.name for a in op.schema.operands))
 
 
-def _expression_source(op: Op) -> str:
+def _expression_source(op: Op, dtype: DType | None = None) -> str:
     source = op.expr or ""
-    if source.startswith(SPECIAL):
-        from flambeau.core import special
+    if not source.startswith(SPECIAL):
+        return source
+    from flambeau.core import special
 
-        source = special.EXPRESSIONS[source.removeprefix(SPECIAL)]
-    return source
+    name = source.removeprefix(SPECIAL)
+    if dtype is not None and dtype.is_complex and name in special.COMPLEX:
+        return special.COMPLEX[name]
+    return special.EXPRESSIONS[name]
 
 
 # -- calls -------------------------------------------------------------------------------------------
@@ -282,11 +285,10 @@ def _expression_body(op: Op) -> Callable[..., Any]:
     from flambeau.core.ops import expression_functions
 
     names = [a.name for a in op.schema.operands]
-    parsed = expression(op)
 
     def body(*args: Any, **params: Any) -> Any:
         dtype = expr.compute_dtype(tuple(a._key.dtype for a in args if isinstance(a, Tensor)))
-        out = expr.evaluate(parsed, dict(zip(names, args, strict=True)), expression_functions(), dtype)
+        out = expr.evaluate(expression(op, dtype), dict(zip(names, args, strict=True)), expression_functions(), dtype)
         result = op.dtype.out(0, compute_dtype(op, args), params)
         return out if out._key.dtype is result else call(OPS["cast"], (out,), {"dtype": result})
 

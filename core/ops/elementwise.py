@@ -394,5 +394,6 @@ def expression_functions() -> Mapping[str, Callable[..., Any]]:
         "to_int": lambda x: cast(x, dtype=bits_dtype(x.dtype)),
         "bitcast_int": lambda x: view_dtype(x, dtype=bits_dtype(x.dtype)),
         "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
+        "bitwise_not": lambda x: bitwise_xor(x, True if x.dtype is dt.bool_ else -1),
     }
     return {n: names.get(n) or scope[n] for n in MINIMUM_ELEMENTWISE} | bits
