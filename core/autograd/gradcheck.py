@@ -90,8 +90,9 @@ def _analytical(out: Any, inputs: Sequence[Any]) -> list[list[list[float]]]:
     rows: list[list[list[float]]] = [[] for _ in inputs]
     for part in range(components):
         for k in range(out.numel()):
-            u = out.detach().clone() * 0
-            u.reshape(-1)[k] = 1j if part else 1
+            u = out.new_zeros(out.numel())
+            u[k] = 1j if part else 1
+            u = u.reshape(tuple(out.shape))
             for x, g, into in zip(
                 inputs, grad(out, inputs, u, retain_graph=True, allow_unused=True), rows, strict=True
             ):
@@ -109,8 +110,9 @@ def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], i: int, j: int
             for k in range(x.numel()):
                 values = []
                 for sign in (1, -1):
-                    moved = x.detach().clone()
-                    moved.reshape(-1)[k] += sign * eps * step
+                    moved = x.detach().reshape((-1,)).clone()
+                    moved[k] += sign * eps * step
+                    moved = moved.reshape(tuple(x.shape))
                     values.append(_parts(_outputs(func, [*inputs[:i], moved, *inputs[i + 1 :]])[j]))
                 columns.append([(p - m) / (2 * eps) for p, m in zip(*values, strict=True)])
     return columns

@@ -16,7 +16,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dispatch import Tensor
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import broadcast, maximum, minimum, where
+from flambeau.core.ops.elementwise import broadcast, cj, maximum, minimum, where
 from flambeau.core.ops.scan import cut, deliver, positions, put_back, shifted
 from flambeau.core.ops.sort import argsort
 from flambeau.core.record import OPS, composite, op, same
@@ -193,8 +193,8 @@ def _combined_vjp(
         to_x = to_src = g if reduce == "sum" else g / _counts(g, index, axis, include_self)
         to_src = gather_along(to_src, index, axis)
     elif reduce == "prod":
-        to_x = g * scatter_reduce_along(creation.ones_like(x), index, src, axis, "prod", True)
-        to_src = gather_along(g, index, axis) * _others(x, index, part, axis, include_self)
+        to_x = g * cj(scatter_reduce_along(creation.ones_like(x), index, src, axis, "prod", True))
+        to_src = gather_along(g, index, axis) * cj(_others(x, index, part, axis, include_self))
     else:
         own, theirs = (x == out).to(g.dtype), (part == gather_along(out, index, axis)).to(g.dtype)
         if not include_self:

@@ -211,11 +211,9 @@ class VmapLevel(Level):
     def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
         from flambeau.core.creation import full_at
 
-        below, batched = like._array.value, like._array.batched
-        return tensor_of(
-            Batched(full_at(below, (self.size, *shape) if batched else shape, value, dtype), batched),
-            self.key(like.device, dtype),
-        )
+        model, batched = like._array.value, like._array.batched
+        made = self.below(full_at, [model, (self.size, *shape) if batched else shape, value, dtype], {})
+        return tensor_of(Batched(made, batched), self.key(like.device, dtype))
 
     def describe(self, payload: Batched) -> str:
         return f"batch={self.size if payload.batched else None}, value={payload.value!r}"
@@ -310,7 +308,8 @@ class JvpLevel(Level):
     def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
         from flambeau.core.creation import full_at
 
-        return tensor_of(Dual(full_at(like._array.primal, shape, value, dtype)), self.key(like.device, dtype))
+        made = self.below(full_at, [like._array.primal, shape, value, dtype], {})
+        return tensor_of(Dual(made), self.key(like.device, dtype))
 
     def describe(self, payload: Dual) -> str:
         return f"primal={payload.primal!r}, tangent={payload.direction()!r}"
