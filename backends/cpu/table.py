@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from flambeau.backends.base import Backend, KernelTable
-from flambeau.backends.cpu import conv, elementwise, index, linalg, nn, pool, random, reduce, shape
+from flambeau.backends.cpu import conv, elementwise, index, linalg, nn, optim, pool, random, reduce, shape
 from flambeau.backends.generic import generic_table
 
 
 def build_table(backend: Backend) -> KernelTable:
     """A new table; what stands later replaces what stands before."""
     table = KernelTable("cpu", generic_table(backend))
-    for module in (elementwise, reduce, linalg, shape, index, nn, conv, pool, random):
+    for module in (elementwise, reduce, linalg, shape, index, nn, conv, pool, optim, random):
         module.bind(table)
     return table
