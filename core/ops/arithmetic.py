@@ -1,0 +1,237 @@
+"""Elementwise ops with forms of their own: clamp with open ends, division by rounding mode, fused additions, gcd, frexp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from flambeau.core import dtype as dt
+from flambeau.core.autograd.inplace import in_place
+from flambeau.core.dispatch import call, compute_dtype
+from flambeau.core.errors import DTypeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import (
+    abs, binary, broadcast, cj, elementwise, exp2, floor_divide, fmod, pow, round_half_even, true_div, trunc, where, zero,
+)  # fmt: skip
+from flambeau.core.record import ELEMENTWISE, OPS, DTypeRule, composite, floating, integral, numeric, ordered, real_floating
+from flambeau.core.tensor import Tensor
+
+
+def delivered(name: str, out: Tensor | None, result: Any) -> Any:
+    """``result``, or ``out`` with the result written to it."""
+    if out is None:
+        return result
+    from flambeau.core.autograd.inplace import write_out
+
+    return write_out(OPS[name], out, result)
+
+
+def writing(name: str, *args: Any) -> Any:
+    """The in-place form of op ``name``."""
+    return in_place(OPS[name], args, {}, None)
+
+
+# -- bounds ------------------------------------------------------------------------------------------
+clamp_min = binary("clamp_min", lambda g, x, y: where(x >= y, g, 0.0), lambda g, x, y: where(x < y, g, 0.0), "maximum(x, y)", dtype=ordered)
+clamp_max = binary("clamp_max", lambda g, x, y: where(x <= y, g, 0.0), lambda g, x, y: where(x > y, g, 0.0),
+                   "where(x != x, x, where(y != y, y, where(x < y, x, y)))", dtype=ordered)  # fmt: skip
+clamp_both = elementwise(
+    "clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
+    "let m = maximum(x, low); where(m != m, m, where(high != high, high, where(m < high, m, high)))",
+    dtype=ordered, method=False, inplace=False,
+    vjp=dict(
+        x=lambda g, x, low, high: where((x >= low) & (x <= high), g, 0.0),
+        low=lambda g, x, low, high: where((x < low) & (low < high), g, 0.0),
+        high=lambda g, x, low, high: where((x > high) | (high < low), g, 0.0),
+    ),
+)  # fmt: skip
+
+
+def _bounds(name: str, x: Any, low: Any, high: Any) -> tuple[str, tuple[Any, ...]]:
+    """Which record serves, and its operands."""
+    if low is None and high is None:
+        raise ValueError(f"{name}: at least one of 'min' or 'max' must not be None")
+    if high is None:
+        return "clamp_min", (x, low)
+    return ("clamp_max", (x, high)) if low is None else ("clamp", (x, low, high))
+
+
+def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None = None) -> Tensor:
+    """The elements, those below ``min`` raised to it and those above ``max`` lowered to it; either may be None.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([-1.0, 0.5, 2.0]).clamp(0, 1)
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    name, operands = _bounds("clamp", input, min, max)
+    function = {"clamp_min": clamp_min, "clamp_max": clamp_max, "clamp": clamp_both}[name]
+    return delivered("clamp", out, function(*operands))  # type: ignore[no-any-return]
+
+
+def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """:func:`clamp` in place."""
+    name, operands = _bounds("clamp_", self, min, max)
+    return writing(name, *operands)  # type: ignore[no-any-return]
+
+
+# -- fused additions ---------------------------------------------------------------------------------
+addcmul = elementwise(
+    "addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor", "x + value * tensor1 * tensor2", dtype=numeric,
+    vjp=dict(
+        x=lambda g: g,
+        tensor1=lambda g, tensor2, value: g * cj(tensor2 * value),
+        tensor2=lambda g, tensor1, value: g * cj(tensor1 * value),
+        value=lambda g, tensor1, tensor2: g * cj(tensor1 * tensor2),
+    ),
+    doc="``input + value * tensor1 * tensor2``.",
+)  # fmt: skip
+addcdiv = elementwise(
+    "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor", "x + value * (tensor1 / tensor2)", dtype=floating,
+    vjp=dict(
+        x=lambda g: g,
+        tensor1=lambda g, tensor2, value: g * cj(value / tensor2),
+        tensor2=lambda g, tensor1, tensor2, value: -g * cj(value * tensor1 / (tensor2 * tensor2)),
+        value=lambda g, tensor1, tensor2: g * cj(tensor1 / tensor2),
+    ),
+    doc="``input + value * tensor1 / tensor2``.",
+)  # fmt: skip
+
+
+# -- division and powers -----------------------------------------------------------------------------
+@composite("div_trunc(x: Tensor, y: Tensor) -> Tensor", ELEMENTWISE, infer=lambda x, y: broadcast(x, y), method=False, batch="aligned",
+           dtype=numeric.but(accepts=dt.REALS), vjp=dict(x=lambda g: zero(g), y=lambda g: zero(g)))  # fmt: skip
+def div_trunc(x: Any, y: Any) -> Any:
+    """The quotient rounded towards zero."""
+    like = x if isinstance(x, Tensor) else y
+    return trunc(true_div(x, y)) if like.is_floating_point() else floor_divide(x - fmod(x, y), y)
+
+
+_ROUNDED: Final = {"trunc": div_trunc, "floor": floor_divide}
+
+
+def _rounded(mode: Any) -> Callable[..., Any]:
+    if mode not in _ROUNDED:
+        raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
+    return _ROUNDED[mode]
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
+    """The quotient: exact (integers give floats), or rounded towards zero ("trunc") or down ("floor").
+
+    >>> import flambeau as fb
+    >>> fb.div(fb.tensor([-7, 7]), 2), fb.div(fb.tensor([-7, 7]), 2, rounding_mode="trunc")
+    (tensor([-3.5000,  3.5000]), tensor([-3,  3]))
+    """
+    if rounding_mode is None:
+        found = true_div(input, other)
+    else:
+        found = _rounded(rounding_mode)(input, other)
+    return delivered("div", out, found)  # type: ignore[no-any-return]
+
+
+def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """:func:`div` in place."""
+    record = OPS["div"] if rounding_mode is None else _rounded(rounding_mode).op  # type: ignore[attr-defined]
+    return in_place(record, (self, other), {}, None)  # type: ignore[no-any-return]
+
+
+def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
+    """``input ** exponent`` in float64 (complex128 for complex operands)."""
+    complex_ = compute_dtype(OPS["add"], (input, exponent)).category == dt.COMPLEX
+    wide = dt.complex128 if complex_ else dt.float64
+    x, y = (call(OPS["cast"], (v,), {"dtype": wide}) if isinstance(v, Tensor) else (complex if complex_ else float)(v) for v in (input, exponent))
+    return delivered("pow", out, pow(x, y))  # type: ignore[no-any-return]
+
+
+def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``other - alpha * input``."""
+    return other - (input if alpha == 1 else input * alpha)  # type: ignore[operator,no-any-return]
+
+
+# -- rounding, the parts of a float ------------------------------------------------------------------
+def _round(x: Any, decimals: int) -> Any:
+    if not decimals:
+        return round_half_even(x)
+    if x.dtype.category != dt.FLOATING:
+        raise DTypeError(f"round: decimals={decimals} needs a floating tensor, got {x.dtype}")
+    ten = 10.0 ** -decimals if decimals < 0 else 10.0**decimals
+    return round_half_even(x / ten) * ten if decimals < 0 else round_half_even(x * ten) / ten
+
+
+def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
+    """The nearest whole number, of two equally near ones the even one; to ``decimals`` places of the decimal fraction."""
+    return delivered("round_half_even", out, _round(input, decimals))  # type: ignore[no-any-return]
+
+
+def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
+    """:func:`round` in place."""
+    return self.copy_(_round(self, decimals)) if decimals else writing("round_half_even", self)  # type: ignore[no-any-return]
+
+
+nextafter = binary("nextafter", dtype=real_floating, differentiable=False)
+
+
+@composite("ldexp(x: Tensor, y: Tensor) -> Tensor", infer=lambda x, y: broadcast(x, y), dtype=floating, kinds={"y": "any"}, batch="aligned",
+           vjp=dict(x=lambda g, y: ldexp(g, y), y=lambda g, out: _exponent_vjp(g, out)), inplace=True)  # fmt: skip
+def ldexp(x: Any, y: Any) -> Any:
+    """``input * 2**other``."""
+    if not isinstance(y, Tensor):
+        return x * 2.0**y
+    return x * exp2(y if y.is_floating_point() else storage.cast(y, dtype=x.dtype))
+
+
+def _exponent_vjp(g: Any, out: Any) -> Any:
+    return g * cj(out) * 0.6931471805599453
+
+
+_PARTS: Final = {dt.float32: (dt.int32, 23, 8), dt.float64: (dt.int64, 52, 11)}  # bits of the fraction and of the exponent
+
+
+@composite("frexp(x: Tensor) -> (mantissa: Tensor, exponent: Tensor)", infer=lambda x: (x, x),
+           dtype=DTypeRule("parts", result=("same", dt.int32), accepts=dt.FLOATS),
+           vjp=dict(x=lambda g, exponent: ldexp(g[0], -exponent)),
+           jvp=lambda tangents, primals, out: (ldexp(tangents[0], -out[1]), None))  # fmt: skip
+def frexp(x: Any) -> Any:
+    """Mantissas in [0.5, 1) by size and int32 exponents, so that ``input == mantissa * 2**exponent``."""
+    integer, fraction, width = _PARTS[x.dtype]
+    normal = abs(x) >= dt.finfo(x.dtype).tiny
+    bits = call(OPS["view_dtype"], (where(normal, x, x * 2.0 ** (fraction + 1)),), {"dtype": integer})
+    mask = ((1 << width) - 1) << fraction
+    bias = (1 << (width - 1)) - 2
+    has = (x != 0) & (abs(x) < float("inf"))
+    exponent = ((bits & mask) >> fraction) - bias - where(normal, 0, fraction + 1)
+    mantissa = call(OPS["view_dtype"], ((bits & ~mask) | (bias << fraction),), {"dtype": x.dtype})
+    return where(has, mantissa, x), storage.cast(where(has, exponent, 0), dtype=dt.int32)
+
+
+# -- whole numbers -----------------------------------------------------------------------------------
+_WHOLE: Final = integral.but(accepts=dt.INTS)
+
+
+@composite("gcd(x: Tensor, y: Tensor) -> Tensor", ELEMENTWISE, infer=lambda x, y: broadcast(x, y), dtype=_WHOLE, differentiable=False,
+           batch="aligned")  # fmt: skip
+def gcd(x: Any, y: Any) -> Any:
+    """The greatest common divisor, not negative; of 0 and n, n. (Euclid; the number of steps is bounded by Lame's theorem.)"""
+    a, b = abs(x), abs(y)
+    for _ in range(a.dtype.bits * 3 // 2):
+        done = b == 0
+        a, b = where(done, a, b), where(done, b, fmod(a, where(done, 1, b)))
+    return a
+
+
+@composite("lcm(x: Tensor, y: Tensor) -> Tensor", ELEMENTWISE, infer=lambda x, y: broadcast(x, y), dtype=_WHOLE, differentiable=False,
+           batch="aligned")  # fmt: skip
+def lcm(x: Any, y: Any) -> Any:
+    """The least common multiple, not negative; 0 where an operand is 0."""
+    divisor = gcd(x, y)
+    return abs(floor_divide(x, where(divisor == 0, 1, divisor)) * y)
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "clamp": clamp, "clip": clamp, "div": div, "divide": div, "true_divide": true_div, "float_power": float_power, "rsub": rsub,
+    "round": round,
+}  # fmt: skip
+METHODS: Final[dict[str, Any]] = {
+    "clamp": clamp, "clip": clamp, "clamp_": clamp_, "clip_": clamp_, "div": div, "divide": div, "div_": div_, "divide_": div_,
+    "true_divide": true_div, "float_power": float_power, "round": round, "round_": round_,
+}  # fmt: skip

@@ -1,0 +1,226 @@
+"""Special functions, comparisons within a tolerance, and repairs of values: polygamma, logit, isclose, nan_to_num, isin."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, Final
+
+from flambeau.core import dtype as dt
+from flambeau.core.dispatch import call
+from flambeau.core.ops.arithmetic import clamp, delivered
+from flambeau.core.ops.elementwise import (
+    abs, atan2, binary, conj, cos, digamma, floor, isfinite, isinf, isnan, logit_, sgn, sin, trigamma, unary, where,
+)  # fmt: skip
+from flambeau.core.ops.parts import imag, real
+from flambeau.core.ops.shape import reshape, unsqueeze
+from flambeau.core.record import OPS, composite, real_floating
+from flambeau.core.tensor import Tensor
+
+# -- gamma and zeta functions ------------------------------------------------------------------------
+zeta = binary("zeta", None, dtype=real_floating, method=False, inplace=False)
+zeta.op.doc = "Hurwitz's zeta function: the sum of ``(other + k) ** -input`` over k from 0."
+
+
+def _cotangent_derivative(n: int) -> list[float]:
+    """The coefficients of the polynomial in c = cot(t) that is the n-th derivative of cot(t): cot' = -(1 + cot**2)."""
+    poly = [0.0, 1.0]
+    for _ in range(n):
+        slope = [k * c for k, c in enumerate(poly)][1:]
+        poly = [0.0] * (len(slope) + 2)
+        for k, c in enumerate(slope):
+            poly[k] -= c
+            poly[k + 2] -= c
+    return poly
+
+
+@composite("polygamma(x: Tensor, *, n: int) -> Tensor", infer=lambda x, *, n: x, dtype=real_floating, method=False,
+           vjp=dict(x=lambda g, x, n: g * polygamma(n + 1, x)))  # fmt: skip
+def polygamma_of(x: Any, *, n: int) -> Any:
+    """By Hurwitz's zeta function for positive x, by the reflection formula elsewhere (DLMF 5.15.1 and 5.15.6)."""
+    if n < 2:
+        return trigamma(x) if n else digamma(x)
+    negative = x <= 0
+    size = math.factorial(n) * (1 if n % 2 else -1)
+    safe = where(negative, 1 - x, x)
+    direct = size * zeta(float(n + 1), safe)
+    angle_ = math.pi * (x - floor(x))  # cot has period pi; at the poles it is infinite
+    cot = cos(angle_) / sin(angle_)
+    total: Any = 0.0
+    for c in reversed(_cotangent_derivative(n)):
+        total = total * cot + c
+    reflected = (-1) ** n * direct - math.pi ** (n + 1) * total
+    pole = negative & (x == floor(x))
+    return where(pole, math.inf if n % 2 else -math.inf, where(negative, reflected, direct))
+
+
+def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """The n-th derivative of the digamma function.
+
+    >>> import flambeau as fb
+    >>> fb.polygamma(1, fb.tensor([1.0]))
+    tensor([1.6449])
+    """
+    n = operator.index(n)
+    if n < 0:
+        raise ValueError(f"polygamma: n must not be negative, got {n}")
+    return delivered("polygamma", out, polygamma_of(input, n=n))  # type: ignore[no-any-return]
+
+
+def _polygamma_method(self: Tensor, n: int) -> Tensor:
+    """The n-th derivative of the digamma function."""
+    return polygamma(n, self)
+
+
+i0e = unary("i0e", lambda g, x, out: g * (i1e(x) - sgn(x) * out), dtype=real_floating, method=False, inplace=False)
+i1e = unary("i1e", lambda g, x, out: g * (i0e(x) - out * (sgn(x) + _reciprocal(x)) - where(x == 0, 0.5, 0.0)),
+            dtype=real_floating, method=False, inplace=False)  # fmt: skip
+
+
+def _reciprocal(x: Any) -> Any:
+    return where(x == 0, 0.0, 1 / where(x == 0, 1.0, x))
+
+
+def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None) -> Tensor:
+    """``log(input / (1 - input))``, of the input clamped to [eps, 1 - eps] where ``eps`` is given."""
+    x = input if eps is None else clamp(input, eps, 1 - eps)
+    return delivered("logit_of", out, logit_(x))  # type: ignore[no-any-return]
+
+
+# -- repairs -----------------------------------------------------------------------------------------
+def nan_to_num(
+    input: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None, *, out: Tensor | None = None
+) -> Tensor:
+    """nan replaced by ``nan``, infinities by ``posinf`` and ``neginf`` (None: the dtype's largest and smallest)."""
+    if input.is_complex():
+        parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
+        from flambeau.core.creation import complex as joined
+
+        return delivered("add", out, joined(*parts))  # type: ignore[no-any-return]
+    if not input.is_floating_point():
+        return delivered("clone", out, call(OPS["clone"], (input,), {"order": "K"}))  # type: ignore[no-any-return]
+    limits = dt.finfo(input.dtype)
+    high, low = (limits.max if posinf is None else posinf), (limits.min if neginf is None else neginf)
+    inf = isinf(input)
+    found = where(isnan(input), 0.0 if nan is None else nan, where(inf & (input > 0), high, where(inf, low, input)))  # type: ignore[operator]
+    return delivered("add", out, found)  # type: ignore[no-any-return]
+
+
+def nan_to_num_(self: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """:func:`nan_to_num` in place."""
+    return self.copy_(nan_to_num(self, nan, posinf, neginf))  # type: ignore[attr-defined,no-any-return]
+
+
+# -- complex numbers ---------------------------------------------------------------------------------
+def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """The angle of a complex number in radians; of a real one 0 or pi."""
+    if input.is_complex():
+        found = atan2(imag(input), real(input))
+    else:
+        x = input if input.is_floating_point() else call(OPS["cast"], (input,), {"dtype": dt.get_default_dtype()})
+        found = where(x < 0, math.pi, where(isnan(x), x, 0.0))  # type: ignore[operator]
+    return delivered("atan2", out, found)  # type: ignore[no-any-return]
+
+
+def isreal(input: Tensor) -> Tensor:
+    """Where the imaginary part is 0; everywhere for a real tensor."""
+    if input.is_complex():
+        return imag(input) == 0  # type: ignore[return-value]
+    from flambeau.core.creation import ones_like
+
+    return ones_like(input, dtype=dt.bool_)  # type: ignore[no-any-return]
+
+
+# -- comparisons -------------------------------------------------------------------------------------
+def isposinf(input: Tensor) -> Tensor:
+    """Where an element is positive infinity."""
+    return input == math.inf  # type: ignore[return-value]
+
+
+def isneginf(input: Tensor) -> Tensor:
+    """Where an element is negative infinity."""
+    return input == -math.inf  # type: ignore[return-value]
+
+
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """Where ``abs(input - other) <= atol + rtol * abs(other)``, infinities equal, nan only if ``equal_nan``."""
+    if rtol < 0 or atol < 0:
+        raise ValueError(f"isclose: rtol and atol must not be negative, got rtol={rtol} and atol={atol}")
+    close: Any = input == other
+    if equal_nan:
+        close = close | (isnan(input) & isnan(other))
+    if not rtol and not atol:
+        return close  # type: ignore[no-any-return]
+    if input.dtype is dt.bool_ and other.dtype is dt.bool_:
+        return close  # type: ignore[no-any-return]
+    error = abs(input - other)  # type: ignore[operator]
+    return close | (isfinite(error) & (error <= atol + abs(rtol * other)))  # type: ignore[no-any-return,operator]
+
+
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether :func:`isclose` holds everywhere.
+
+    >>> import flambeau as fb
+    >>> fb.allclose(fb.tensor([1.0]), fb.tensor([1.0 + 1e-7]))
+    True
+    """
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())  # type: ignore[attr-defined]
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and the same elements."""
+    if tuple(input._array.shape) != tuple(other._array.shape):
+        return False
+    return bool((input == other).all())  # type: ignore[attr-defined]
+
+
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Where an element of ``elements`` is one of ``test_elements``; where it is not, if ``invert``.
+
+    >>> import flambeau as fb
+    >>> fb.isin(fb.tensor([1, 2, 3]), fb.tensor([2, 5]))
+    tensor([False,  True, False])
+    """
+    like = elements if isinstance(elements, Tensor) else test_elements
+    if not isinstance(like, Tensor):
+        raise TypeError(f"isin: elements or test_elements must be a tensor, got {type(elements).__name__} and {type(test_elements).__name__}")
+    from flambeau.core.creation import as_tensor
+
+    x, among = (v if isinstance(v, Tensor) else as_tensor(v, device=like.device) for v in (elements, test_elements))
+    among = reshape(among, (among.numel(),))
+    if among.numel() <= 16:
+        found = (unsqueeze(x, x.ndim) == among).any(-1)  # type: ignore[attr-defined]
+    else:
+        ordered = among.sort().values  # type: ignore[attr-defined]
+        place = clamp(ordered_place(ordered, x), max=among.numel() - 1)
+        found = ordered[place] == x  # type: ignore[index]
+    return ~found if invert else found  # type: ignore[no-any-return,operator]
+
+
+def ordered_place(ordered: Tensor, x: Tensor) -> Any:
+    """Where each element of ``x`` would be inserted."""
+    from flambeau.core.ops.search import searchsorted
+
+    common = dt.promote_types(ordered.dtype, x.dtype)
+    return searchsorted(ordered.to(common), x.to(common))  # type: ignore[attr-defined]
+
+
+def same(input: Tensor) -> Tensor:
+    """The tensor itself: conjugates are computed at once here, never left to be done."""
+    return input
+
+
+def _never(input: Tensor) -> bool:
+    """False: no tensor is conjugated lazily."""
+    return False
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "polygamma": polygamma, "logit": logit, "nan_to_num": nan_to_num, "angle": angle, "isreal": isreal, "isposinf": isposinf,
+    "isneginf": isneginf, "isclose": isclose, "allclose": allclose, "equal": equal, "isin": isin, "resolve_conj": same,
+    "resolve_neg": same, "is_conj": _never, "conj_physical": conj,
+}  # fmt: skip
+METHODS: Final[dict[str, Any]] = {
+    **{n: f for n, f in FUNCTIONS.items() if n != "isin"}, "polygamma": _polygamma_method, "nan_to_num_": nan_to_num_,
+}  # fmt: skip
