@@ -55,7 +55,10 @@ def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> 
     check_writable(op, x, wants, state)
     others, key = _prepare(op, operands)
     _check_result(op, x, [x, *others], params, key)
-    old = _snapshot(op, x, edge) if wants else x
+    old = x
+    if wants:
+        old = _snapshot(op, x, edge)
+        others = [_own_copy(a, x) for a in others]
     _compute(op, x, others, params, key, state)
     mark_written(x, op.name + "_")
     if wants and op.differentiable:
@@ -149,6 +152,17 @@ def _snapshot(op: Op, x: Any, edge: Any) -> Any:
         with_values = dispatch.tensor_of(x._array, x._key)
     with_values._node = edge
     return with_values
+
+
+def _own_copy(a: Any, x: Any) -> Any:
+    """An operand in memory of its own: one that shares the storage being written must be saved as it was."""
+    if isinstance(a, list):
+        return [_own_copy(t, x) for t in a]
+    if not isinstance(a, dispatch.Tensor) or (a is not x and (a._box is None or a._box is not x._box)):
+        return a
+    copy = dispatch.call(OPS["clone"], (dispatch._detached(a),), {"order": "K"})
+    copy._node = edge_of(a)
+    return copy
 
 
 def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any, state: State) -> None:
