@@ -46,7 +46,7 @@ class StrictBackend(StridedBackend):
     """See :mod:`flambeau.backends.strict`. There is one in a process: :func:`instance`."""
 
     device_type: ClassVar[str] = "strict"
-    capabilities = frozenset({"has_fp16", "distinct_memory"})
+    capabilities = frozenset({"has_fp16", "distinct_memory", "pretend"})
 
     def __init__(self) -> None:
         super().__init__()
