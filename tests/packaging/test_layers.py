@@ -17,7 +17,7 @@ CONTRACTS = {
     ("contract", "house", "allowed"),
     [
         ("backends", "core", {"config", "device", "dtype", "expr", "random"}),
-        ("core", "backends", {"base"}),
+        ("core", "backends", {"base", "layout"}),
     ],
 )
 def test_each_module_is_allowed_or_forbidden(contract: str, house: str, allowed: set[str]) -> None:
