@@ -413,7 +413,8 @@ def normalise(op: Op, args: list[Any], params: dict[str, Any]) -> tuple[list[Any
     if not tensors:
         return _normalise_without(op, args, params)
     first = tensors[0]._key
-    if all(t._key is first for t in tensors) and op.accepts(first.dtype) and not any(_is_number(a) for a in args):
+    plain = not op.kinds and op.accepts(first.dtype) and all(map(_is_operand, args))
+    if plain and all(t._key is first for t in tensors):
         return args, first
     target = _common_device(op, tensors)
     dtype = compute_dtype(op, args)
@@ -421,6 +422,11 @@ def normalise(op: Op, args: list[Any], params: dict[str, Any]) -> tuple[list[Any
     level = max((t._key.level for t in tensors if t._key.level is not None), key=lambda v: v.depth, default=None)
     key = key_for(target, dtype)
     return out, key if level is None else level.key(target, dtype)
+
+
+def _is_operand(a: Any) -> bool:
+    """Whether an operand needs no conversion once its tensors have the right dtype and device."""
+    return a is None or isinstance(a, (Tensor, list, tuple))
 
 
 def _is_number(a: Any) -> bool:

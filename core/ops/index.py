@@ -90,12 +90,14 @@ def spread(index: Any, shape: Sequence[int], axis: int) -> Any:
 def _selected(x: Any, index: Any, *, axis: int) -> Any:
     if len(index) != 1:
         raise ShapeError(f"index_select: index must be a vector, got shape {tuple(index)}")
+    axis %= len(x) or 1  # the fast path checks with the axis as the user gave it
     return (*x[:axis], index[0], *x[axis + 1 :])
 
 
 @composite(
     "index_select(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor",
     infer=_selected,
+    check=True,
     dtype=storage.anything,
     kinds={"index": "index"},
     upcast=False,
@@ -109,6 +111,7 @@ def select_along(x: Any, index: Any, *, axis: int) -> Any:
 
 
 def _added(x: Any, index: Any, src: Any, *, axis: int) -> Any:
+    axis %= len(x) or 1
     wanted = (*x[:axis], *index, *x[axis + 1 :])
     if len(index) != 1 or tuple(src) != wanted:
         raise ShapeError(

@@ -32,6 +32,18 @@ NO_REFERENCE = {
     "to_device": "it changes where values are, not what they are",
     "empty": "its values are not defined",
 }
+#: Operands that are settings, whose gradient asks for an error and not for a number.
+NO_GRADIENT = {
+    "softplus": ("beta", "threshold"),
+    "leaky_relu": ("slope",),
+    "elu": ("alpha", "scale", "rate"),
+    "hardtanh": ("low", "high"),
+    "softshrink": ("edge",),
+    "hardshrink": ("edge",),
+    "threshold": ("edge", "value"),
+    "huber_error": ("delta",),
+    "masked_scale": ("scale",),
+}
 #: Ops whose result has a shape that depends on the values: no batching rule can serve them.
 SHAPE_BY_VALUE = {"nonzero"}
 
@@ -57,9 +69,14 @@ def tensor_places(op: Op, sample: Sample) -> list[int]:
 
 
 def differentiable_places(op: Op, sample: Sample) -> list[int]:
-    kinds = [op.kind_of(a) for a in op.schema.operands]
+    """The operands to differentiate by."""
+    fixed = NO_GRADIENT.get(op.name, ())
     return [
-        i for i in tensor_places(op, sample) if kinds[i] not in ("index", "bool") and sample.args[i].dtype.kind in "fc"
+        i
+        for i in tensor_places(op, sample)
+        if op.kind_of(op.schema.operands[i]) not in ("index", "bool")
+        and op.schema.operands[i].name not in fixed
+        and sample.args[i].dtype.kind in "fc"
     ]
 
 
