@@ -351,11 +351,11 @@ def polar(abs: Any, angle: Any) -> Any:
     return complex(abs * angle.cos(), abs * angle.sin())
 
 
-def from_dlpack(x: Any) -> Any:
-    """A tensor over another library's memory, by the DLPack protocol; shared where the devices are the same."""
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Any:
+    """A tensor over another library's memory, by the DLPack protocol; see :func:`flambeau.core.exchange.from_dlpack`."""
     from flambeau.core.exchange import from_dlpack as take
 
-    return take(x)
+    return take(ext_tensor, device=device, copy=copy)
 
 
 def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requires_grad: bool) -> Any:

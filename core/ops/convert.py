@@ -9,6 +9,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
+from flambeau.core.exchange import dlpack_device, to_dlpack
 from flambeau.core.ops.arrange import contiguous
 from flambeau.core.record import OPS
 from flambeau.core.registry import resolve
@@ -167,6 +168,6 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "is_floating_point": is_floating_point, "is_complex": is_complex, "numel": numel, "result_type": result_type, "clone": clone,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
-    "to": to, "type": type_, "type_as": type_as, "cpu": cpu, "clone": clone,
+    "to": to, "type": type_, "type_as": type_as, "cpu": cpu, "clone": clone, "__dlpack__": to_dlpack, "__dlpack_device__": dlpack_device,
     **{name: _converter(name, dtype) for name, dtype in _BY_NAME.items()},
 }  # fmt: skip
