@@ -38,6 +38,8 @@ def generic_table(backend: Backend) -> KernelTable:
     table = KernelTable("generic")
     for name, place in _VIEWS.items():
         table.register(name, _view_kernel(backend, place))
+    indexed = _view_kernel(backend, _VIEWS["basic_index"])
+    table.register("slices", lambda x, index: indexed(x, index=index))  # an index of slices alone, the hot case
     for kernel in _KERNELS:
         table.register(kernel.__name__, partial(kernel, backend))
     return table

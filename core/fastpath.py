@@ -268,11 +268,12 @@ def inplace_source(op: Op) -> str:
 
 
 # -- functions ---------------------------------------------------------------------------------------
-def _namespace(op: Op) -> dict[str, Any]:
+def _fill(scope: dict[str, Any], op: Op) -> None:
+    """The globals of a generated function."""
     from flambeau.core.autograd.graph import View, make_view
     from flambeau.core.autograd.inplace import in_place
 
-    scope: dict[str, Any] = dict(
+    scope.update(
         OP=op,
         get=state.get,
         slow=slow,
@@ -296,7 +297,6 @@ def _namespace(op: Op) -> dict[str, Any]:
         return scope["record_checked"](*args)
 
     scope["record"], scope["record_checked"] = record, record_checked
-    return scope
 
 
 def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
@@ -306,7 +306,7 @@ def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
     def compile_now() -> FunctionType:
         if "OP" in scope:
             return function
-        scope.update(_namespace(op))
+        _fill(scope, op)
         filename = f"<flambeau {name}>"
         made = text()
         local: dict[str, Any] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from flambeau.backends.base import Backend, KernelTable
 from flambeau.backends.cpu import conv, elementwise, index, linalg, nn, optim, pool, random, reduce, shape
 from flambeau.backends.generic import generic_table
@@ -12,4 +14,5 @@ def build_table(backend: Backend) -> KernelTable:
     table = KernelTable("cpu", generic_table(backend))
     for module in (elementwise, reduce, linalg, shape, index, nn, conv, pool, optim, random):
         module.bind(table)
+    table.register("slices", operator.getitem)  # numpy copies only where an index is all ints
     return table

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dispatch
-from flambeau.core.autograd.graph import Box, Leaf, Slot
+from flambeau.core.autograd.graph import Box, Leaf, Slot, box_of
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
 from flambeau.core.record import OPS
@@ -250,15 +250,25 @@ def sum_to(x: Any, shape: Any) -> Any:
     have = x._array.shape
     extra = len(have) - len(shape)
     if extra < 0:
-        return dispatch.call(OPS["expand"], (x,), {"shape": tuple(shape)})
+        return _expand(x, tuple(shape))
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and have[i + extra] != 1)
     if axes:
         x = dispatch.call(OPS["sum"], (x,), {"axis": axes, "keepdims": True})
     if extra:
         x = x.reshape(tuple(shape))
     elif x._array.shape != shape:  # a gradient smaller than its input, as from sum: it stands for all elements
-        x = dispatch.call(OPS["expand"], (x,), {"shape": tuple(shape)})
+        x = _expand(x, tuple(shape))
     return x
+
+
+def _expand(x: Any, shape: tuple[int, ...]) -> Any:
+    """``x.expand(shape)``; without a View where nothing is recorded and nobody else sees the result."""
+    key = x._key
+    if x._node is not None or key.level is not None:
+        return OPS["expand"].function(x, shape)
+    t = dispatch.tensor_of(key.expand(x._array, shape=shape), key)
+    t._box = box_of(x)  # its memory is shared: a leaf must not take it over
+    return t
 
 
 def _pre_hooks(node: Any, grad: Any) -> Any:

@@ -236,8 +236,7 @@ class View:
             if view.grad_mode and edge is not None and view.op.differentiable:
                 if view.op.compiled is None:
                     _compile(view.op)
-                n = node(view.op, (edge,), (view.in_shape,), view.params, view.shape, view.key)
-                view.node = n
+                view.node = node(view.op, (edge,), (view.in_shape,), view.params, view.shape, view.key)
             else:
                 view.node = None
             view.generation = generation

@@ -17,6 +17,7 @@ import numpy as np
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import _Cache
+from flambeau.core.autograd.graph import Box, View, make_view
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dispatch import Tensor
 from flambeau.core.errors import DTypeError, ShapeError
@@ -25,6 +26,7 @@ from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.index import add_along, scatter_along, select_along, spread
 from flambeau.core.ops.mask import nonzero, true_places
 from flambeau.core.record import OPS, composite, same
+from flambeau.core.state import get
 
 #: Whole slices of every axis, by shape.
 _WHOLE = _Cache(lambda *shape: tuple(slice(0, n, 1) for n in shape))
@@ -271,6 +273,11 @@ def _fronted(v: Any, axes: Sequence[int]) -> tuple[Any, int, tuple[int, ...] | N
     return storage.permute(v, order), 0, order
 
 
+#: The full index of ``x[start:stop]``, by its ends and the shape.
+_FIRST = _Cache(lambda start, stop, shape: (_slice(slice(start, stop), shape[0]), *_WHOLE[shape[1:]]))
+_VIEW = OPS["basic_index"]
+
+
 # -- public functions --------------------------------------------------------------------------------
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where a mask or integer tensor takes part.
@@ -279,6 +286,28 @@ def getitem(x: Any, index: Any) -> Any:
     """
     shape = x._array.shape
     kind = index.__class__
+    if kind is slice and index.step is None:
+        try:  # the hot case written out: what storage.basic_index and make_view do
+            key = x._key
+            state = get()
+            if state.plain and key.level is None:  # type: ignore[union-attr]
+                full = _FIRST[index.start, index.stop, shape]
+                out = Tensor()
+                a = out._array = key.slices(x._array, full)
+                out._key = key
+                link = x._node
+                if link is not None:
+                    return make_view(x, out, _VIEW, full, state.grad)  # type: ignore[union-attr]
+                box = x._box
+                if box is None:
+                    box = x._box = Box()
+                out._box = box
+                out._node = view = View()
+                view.node, view.generation = None, box.generation
+                view.made = (x, None, _VIEW, full, box, x._array, a, key, state.grad)  # type: ignore[union-attr]
+                return out
+        except Exception:  # the uniform path finds out what is wrong
+            pass
     if kind is slice and shape:
         return storage.basic_index(x, (_slice(index, shape[0]), *_WHOLE[shape[1:]]))
     if kind is int and shape:
