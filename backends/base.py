@@ -270,8 +270,9 @@ class Backend:
         return self.from_host(np.asarray(value, dtype.numpy), dtype, index)
 
     def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> Any:
-        """The form in which elementwise kernels of this backend like a scalar operand."""
-        return self.from_host(np.asarray(value, dtype.numpy), dtype, index)
+        """The form in which elementwise kernels of this backend like a scalar operand; integers wrap around."""
+        with np.errstate(all="ignore"):
+            return self.from_host(np.asarray(value).astype(dtype.numpy), dtype, index)
 
     # -- kernels -------------------------------------------------------------------------------
     def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
