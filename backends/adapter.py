@@ -218,10 +218,9 @@ def _turned(x: StridedArray, axes: Iterable[int]) -> StridedArray:
     return x.viewed(*lay.permute(*x.layout, [*order, *last]))
 
 
-def _rows(plain: _Plain, x: StridedArray, width: int) -> StridedArray:
-    """``x`` as contiguous rows of ``width`` elements."""
+def _rows(plain: _Plain, x: StridedArray, height: int, width: int) -> StridedArray:
+    """``x`` as contiguous rows."""
     x = plain.contiguous(x)
-    height = x.size // width if width else prod(x.shape[:-1])
     return x.viewed((height, width), (width, 1), x.offset)
 
 
@@ -243,7 +242,7 @@ def _reduction(plain: _Plain) -> Kernel:
         axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         width = prod(x.shape[a] for a in axes if a < x.ndim)
         if out.size:
-            plain.fn(out.viewed((out.size,), (1,), 0), _rows(plain, _turned(x, axes), width), **params)
+            plain.fn(out.viewed((out.size,), (1,), 0), _rows(plain, _turned(x, axes), out.size, width), **params)
         return out
 
     return kernel
@@ -257,8 +256,8 @@ def _along(plain: _Plain) -> Kernel:
         turned = _turned(x, (axis,))
         out = plain.backend.empty(turned.shape, dtype, x.index)
         if out.size:
-            width = turned.shape[-1]
-            plain.fn(_rows(plain, out, width), _rows(plain, turned, width), **params)
+            size = (out.size // turned.shape[-1], turned.shape[-1])
+            plain.fn(_rows(plain, out, *size), _rows(plain, turned, *size), **params)
         return _back(plain, out, axis, x.shape)
 
     return kernel
@@ -277,8 +276,10 @@ def _gather(plain: _Plain) -> Kernel:
         turned, places = _turned(_within(x, index.shape, axis), (axis,)), _turned(index, (axis,))
         out = plain.backend.empty(places.shape, x.dtype, x.index)
         if out.size:
-            width = places.shape[-1]
-            plain.fn(_rows(plain, out, width), _rows(plain, turned, turned.shape[-1]), _rows(plain, places, width))
+            size = (out.size // places.shape[-1], places.shape[-1])
+            plain.fn(
+                _rows(plain, out, *size), _rows(plain, turned, size[0], turned.shape[-1]), _rows(plain, places, *size)
+            )
         return _back(plain, out, axis, index.shape)
 
     return kernel
@@ -294,10 +295,10 @@ def _scatter(plain: _Plain) -> Kernel:
         plain.backend.copy_into(result, x)
         if index.size:
             part = _turned(_within(result, index.shape, axis), (axis,))
-            rows = _rows(plain, part, part.shape[-1])
             places, values = _turned(index, (axis,)), _turned(_within(src, index.shape), (axis,))
-            width = places.shape[-1]
-            plain.fn(rows, _rows(plain, places, width), _rows(plain, values, width), reduce=reduce)
+            size = (places.size // places.shape[-1], places.shape[-1])
+            rows = _rows(plain, part, size[0], part.shape[-1])
+            plain.fn(rows, _rows(plain, places, *size), _rows(plain, values, *size), reduce=reduce)
             if rows.buffer is not result.buffer:
                 plain.backend.copy_into(part, rows.viewed(part.shape, lay.contiguous_strides(part.shape), 0))
         return result

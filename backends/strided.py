@@ -15,6 +15,7 @@ import numpy as np
 
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Backend, Layout, MemoryStats, OutOfMemoryError, Shape
+from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
@@ -224,6 +225,9 @@ class StridedBackend(Backend):
         if host.size:
             self.write(array.buffer.memory, 0, _bytes_of(host))
         return array
+
+    def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> StridedArray:
+        return self.from_host(host_scalar(value, dtype), dtype, index)
 
     def to_host(self, array: StridedArray) -> HostArray:
         self.synchronize(array.index)

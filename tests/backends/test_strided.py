@@ -127,6 +127,12 @@ def test_arrays_do_not_pass_for_numpys(backend: FlatBackend) -> None:
     assert "shape=(2,)" in repr(x)
 
 
+def test_constants_wrap_around(backend: FlatBackend) -> None:
+    """An expression's -1 stands for all ones, whatever the integer."""
+    assert backend.to_host(backend.constant(-1, dt.uint8)).item() == 255
+    assert backend.to_host(backend.constant(2.5, dt.bfloat16)).item() == 2.5
+
+
 # -- memory ------------------------------------------------------------------------------------------
 def test_memory_is_counted_and_given_back(backend: FlatBackend) -> None:
     x = put(backend, floats(10), 1)
@@ -327,7 +333,9 @@ def test_the_decorator(backend: FlatBackend) -> None:
 SHAPES_AND_AXES = [((), None), ((), 0), ((5,), 0), ((2, 3), None), ((2, 3), (0,)), ((2, 3, 4), (0, 2)), ((2, 3, 4), 1)]
 
 
-@pytest.mark.parametrize("shape, axis", [*SHAPES_AND_AXES, ((0, 3), 0), ((0, 3), (1,))])
+@pytest.mark.parametrize(
+    "shape, axis", [*SHAPES_AND_AXES, ((0, 3), 0), ((0, 3), (1,)), ((2, 0), None), ((2, 0, 3), (0, 1))]
+)
 @pytest.mark.parametrize("keepdims", [False, True])
 @pytest.mark.parametrize("turned", [False, True])
 def test_reductions_over_rows(backend: FlatBackend, shape: Any, axis: Any, keepdims: bool, turned: bool) -> None:

@@ -21,7 +21,7 @@ from flambeau.core.record import OPS, Op
 from tests.plugins.frozen_api_1 import FrozenBackend
 from tests.plugins.minimum import check_minimum
 
-DTYPES = (dt.float32, dt.int64, dt.bool_, dt.complex64)
+DTYPES = (dt.float32, dt.int64, dt.bool_, dt.complex64, dt.uint8)
 
 
 @pytest.fixture(scope="module", autouse=True)
