@@ -292,7 +292,7 @@ def _expression_body(op: Op) -> Callable[..., Any]:
 
     def body(*args: Any, **params: Any) -> Any:
         dtype = expr.compute_dtype(tuple(a._key.dtype for a in args if isinstance(a, Tensor)))
-        out = expr.evaluate(expression(op, dtype), dict(zip(names, args, strict=True)), expression_functions(), dtype)
+        out = expr.evaluate(expression(op, dtype), dict(zip(names, args, strict=True)), expression_functions(dtype), dtype)
         result = op.dtype.out(0, compute_dtype(op, args), params)
         return out if out._key.dtype is result else call(OPS["cast"], (out,), {"dtype": result})
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from flambeau.core.dtype import DType
 from flambeau.core.ops import storage  # noqa: F401  # first: the others use its ops
 from flambeau.core.ops import elementwise
 import importlib, importlib.util
@@ -14,7 +15,7 @@ for _n in ("reduce", "moments", "scan", "sort", "shape", "parts", "arrange", "co
         importlib.import_module(f"flambeau.core.ops.{_n}")
 
 
-@lru_cache(maxsize=1)
-def expression_functions() -> Mapping[str, Callable[..., Any]]:
-    """The functions that an expression is made of, on tensors: how it becomes an op's body."""
-    return elementwise.expression_functions()
+@lru_cache(maxsize=None)
+def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
+    """The functions that an expression of a compute type is made of, on tensors: how it becomes an op's body."""
+    return elementwise.expression_functions(dtype)

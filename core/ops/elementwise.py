@@ -382,8 +382,8 @@ def _sgn_vjp(g: Any, x: Any, out: Any) -> Any:
     return where(size == 0, 0.0, (g - out * along) / where(size == 0, 1.0, size))
 
 
-def expression_functions() -> Mapping[str, Callable[..., Any]]:
-    """The minimum ops by the names that expressions use."""
+def expression_functions(dtype: dt.DType) -> Mapping[str, Callable[..., Any]]:
+    """The minimum ops by the names that expressions use, and the casts between ``dtype`` and its bits."""
     from flambeau.core.expr import bits_dtype  # at first need, as expressions are parsed
     from flambeau.core.ops.storage import cast, view_dtype
 
@@ -391,7 +391,7 @@ def expression_functions() -> Mapping[str, Callable[..., Any]]:
     names = {"div": true_div, "where": select}
     real = {dt.int32: dt.float32, dt.int64: dt.float64}
     bits = {
-        "to_int": lambda x: cast(x, dtype=bits_dtype(x.dtype)),
+        "to_int": lambda x: cast(x, dtype=bits_dtype(dtype)),
         "bitcast_int": lambda x: view_dtype(x, dtype=bits_dtype(x.dtype)),
         "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
         "bitwise_not": lambda x: bitwise_xor(x, True if x.dtype is dt.bool_ else -1),
