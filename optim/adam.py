@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from flambeau.core.creation import zeros_like
@@ -40,11 +39,9 @@ class Adam(Optimizer):
         for params, grads in step.by_key(group["params"]):
             for t, rows in self._by_step(params, grads, group["amsgrad"]).items():
                 ps, gs, first, second, greatest = (list(column) for column in zip(*rows, strict=True))
-                scalars = (lr, beta1, beta2, eps, decay, lr / (1 - beta1**t), math.sqrt(1 - beta2**t))
-                written = (ps, first, second, greatest if group["amsgrad"] else [])
-                step.run(
-                    step.adam_step, written, (gs,), scalars, decoupled=group["decoupled_weight_decay"], maximize=group["maximize"]
-                )
+                lists = (ps, gs, first, second, greatest if group["amsgrad"] else [])
+                options = dict(decoupled=group["decoupled_weight_decay"], maximize=group["maximize"])
+                step.run(step.adam_step, lists, lr, beta1, beta2, eps, decay, t, **options)
 
     def _by_step(self, params: list[Tensor], grads: list[Tensor], amsgrad: bool) -> dict[float, list[tuple[Any, ...]]]:
         """(parameter, gradient, moments) by the number of this step."""

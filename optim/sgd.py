@@ -45,17 +45,15 @@ class SGD(Optimizer):
         nesterov, maximize = group["nesterov"], group["maximize"]
         for params, grads in step.by_key(group["params"]):
             if not momentum:
-                step.run(step.sgd_step, (params, []), (grads,), (lr, 0.0, 0.0, decay), nesterov=False, maximize=maximize)
+                step.run(step.sgd_step, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
                 continue
             first, later = [], []
             for pair in zip(params, grads, strict=True):
                 (later if self.state[pair[0]].get("momentum_buffer") is not None else first).append(pair)
             for pairs, dampening in ((first, 0.0), (later, group["dampening"])):
                 ps, gs = [p for p, _ in pairs], [g for _, g in pairs]
-                buffers = [self._buffer(p) for p in ps]
-                step.run(
-                    step.sgd_step, (ps, buffers), (gs,), (lr, momentum, dampening, decay), nesterov=nesterov, maximize=maximize
-                )
+                lists = (ps, gs, [self._buffer(p) for p in ps])
+                step.run(step.sgd_step, lists, lr, decay, momentum, dampening, nesterov=nesterov, maximize=maximize)
 
     def _buffer(self, p: Tensor) -> Tensor:
         state = self.state[p]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from flambeau.backends.base import Kernel, KernelTable
+from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu.pieces import LARGE, in_pieces
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import optim as xp_optim
@@ -15,20 +16,21 @@ from flambeau.core import dtype as dt
 
 
 def bind(table: KernelTable) -> None:
-    for body in (xp_optim.sgd_step, xp_optim.adam_step):
-        table.register(body.__name__, partial(_step, body), dt.FLOATS)
+    for name, make in (("sgd_step", xp_optim.sgd), ("adam_step", xp_optim.adam)):
+        # An array without axes is the form of a constant that numpy's functions take fastest.
+        table.register(name, partial(xp_optim.kernel, make, np, np.array, _call), dt.FLOATS)
 
 
-def _step(body: Kernel, param: Array, *operands: Array | float | None, **options: Any) -> Array:
+def _call(step: Callable[..., Any], row: Sequence[Array | None]) -> None:
     """A step, whose temporaries stay in the cache where all arrays have the same dense order of elements."""
-    arrays = [v for v in (param, *operands) if isinstance(v, np.ndarray)]
-    if param.size < LARGE or not all(v.flags.c_contiguous and v.shape == param.shape for v in arrays):
-        body(np, param, *operands, **options)
-        return param
-    flat = [v.reshape(-1) if isinstance(v, np.ndarray) else v for v in (param, *operands)]
+    param = row[0]
+    assert param is not None
+    if param.size < LARGE or not all(v is None or (v.flags.c_contiguous and v.shape == param.shape) for v in row):
+        step(*row)
+        return
+    flat = [None if v is None else v.reshape(-1) for v in row]
 
     def work(part: slice) -> None:
-        body(np, *[v[part] if isinstance(v, np.ndarray) else v for v in flat], **options)
+        step(*[None if v is None else v[part] for v in flat])
 
     in_pieces(work, param.size, 1)
-    return param

@@ -1,4 +1,4 @@
-"""Optimizer steps over lists of parameters: one record each, which writes to its first lists.
+"""Optimizer steps over lists of parameters: one record each, which writes to all its lists but the gradients.
 
 A backend may have one kernel for a whole step. Numbers that change from step to step (learning rate, bias
 corrections) are Scalar operands. The bodies do the same with in-place ops, for every other backend.
@@ -22,20 +22,20 @@ def _step(schema: str) -> Callable[[Callable[..., Any]], Any]:
     return composite(f"{schema} -> Tensor[]", dtype=_by_first, differentiable=False, upcast=False, method=False)
 
 
-def run(function: Any, written: Sequence[Tensors], read: Sequence[Tensors], scalars: Sequence[Any], **params: Any) -> None:
-    """Run a step on lists of plain tensors of one dispatch key; the lists in ``written`` come first and are written to."""
-    if not written[0]:
+def run(function: Any, lists: Sequence[Tensors], *scalars: Any, **params: Any) -> None:
+    """Run a step on lists of plain tensors of one dispatch key: parameters, gradients, and then lists of state."""
+    if not lists[0]:
         return
-    op, key, state = function.op, written[0][0]._key, get()
+    op, key, state = function.op, lists[0][0]._key, get()
     kernel = getattr(key, op.name) if key.level is None else None
     if kernel is not None and state is not None and state.plain:
-        kernel(*([t._array for t in tensors] for tensors in (*written, *read)), *scalars, **params)
+        kernel(*[[t._array for t in tensors] for tensors in lists], *scalars, **params)
     else:
-        dispatch.call(op, [*written, *read, *scalars], params)
-        if kernel is None:
-            return  # the body's in-place ops have counted their writes
+        dispatch.call(op, [*lists, *scalars], params)
+    if kernel is None:
+        return  # the body's in-place ops have counted their writes
     name = op.name
-    for tensors in written:
+    for tensors in (lists[0], *lists[2:]):
         for t in tensors:
             box = t._box
             if box is not None:
@@ -63,11 +63,11 @@ def by_key(parameters: Sequence[Any]) -> list[tuple[list[Any], list[Any]]]:
 
 # -- SGD ---------------------------------------------------------------------------------------------
 @_step(
-    "sgd_step(params: Tensor[], buffers: Tensor[], grads: Tensor[], lr: Scalar, momentum: Scalar, dampening: Scalar, "
-    "weight_decay: Scalar, *, nesterov: bool, maximize: bool)"
+    "sgd_step(params: Tensor[], grads: Tensor[], buffers: Tensor[], lr: Scalar, weight_decay: Scalar, momentum: Scalar, "
+    "dampening: Scalar, *, nesterov: bool, maximize: bool)"
 )
 def sgd_step(
-    params: Tensors, buffers: Tensors, grads: Tensors, lr: Any, momentum: Any, dampening: Any, weight_decay: Any, *,
+    params: Tensors, grads: Tensors, buffers: Tensors, lr: Any, weight_decay: Any, momentum: Any, dampening: Any, *,
     nesterov: bool, maximize: bool,
 ) -> list[Any]:  # fmt: skip
     """params -= lr * d for the gradient d, or with momentum for buffers = momentum * buffers + (1 - dampening) * d.
@@ -87,19 +87,19 @@ def sgd_step(
 
 # -- Adam --------------------------------------------------------------------------------------------
 @_step(
-    "adam_step(params: Tensor[], first: Tensor[], second: Tensor[], greatest: Tensor[], grads: Tensor[], lr: Scalar, "
-    "beta1: Scalar, beta2: Scalar, eps: Scalar, weight_decay: Scalar, size: Scalar, root: Scalar, *, decoupled: bool, "
-    "maximize: bool)"
+    "adam_step(params: Tensor[], grads: Tensor[], first: Tensor[], second: Tensor[], largest: Tensor[], lr: Scalar, "
+    "beta1: Scalar, beta2: Scalar, eps: Scalar, weight_decay: Scalar, count: Scalar, *, decoupled: bool, maximize: bool)"
 )
 def adam_step(
-    params: Tensors, first: Tensors, second: Tensors, greatest: Tensors, grads: Tensors, lr: Any, beta1: Any, beta2: Any,
-    eps: Any, weight_decay: Any, size: Any, root: Any, *, decoupled: bool, maximize: bool,
+    params: Tensors, grads: Tensors, first: Tensors, second: Tensors, largest: Tensors, lr: Any, beta1: Any, beta2: Any,
+    eps: Any, weight_decay: Any, count: Any, *, decoupled: bool, maximize: bool,
 ) -> list[Any]:  # fmt: skip
-    """params -= size * first / (sqrt(second) / root + eps), after both moments took in the gradient.
+    """params -= lr / (1 - beta1^n) * first / (sqrt(second) / sqrt(1 - beta2^n) + eps), after both took in the gradient.
 
-    ``size`` is lr / (1 - beta1**t), ``root`` sqrt(1 - beta2**t); ``greatest`` is empty unless amsgrad. Kingma and
-    Ba, arXiv:1412.6980; decoupled decay: Loshchilov and Hutter, arXiv:1711.05101.
+    n is ``count``, from 1; ``largest`` is empty unless amsgrad. Kingma and Ba, arXiv:1412.6980; decoupled decay:
+    Loshchilov and Hutter, arXiv:1711.05101.
     """
+    size, root = lr / (1 - beta1**count), (1 - beta2**count) ** 0.5
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         d = -g if maximize else g
         if weight_decay and decoupled:
@@ -108,7 +108,7 @@ def adam_step(
             d = d + p * weight_decay
         m = first[i].lerp_(d, 1 - beta1)
         v = second[i].mul_(beta2).add_(d * d, alpha=1 - beta2)
-        if greatest:
-            v = greatest[i].copy_(greatest[i].maximum(v))
+        if largest:
+            v = largest[i].copy_(largest[i].maximum(v))
         p.add_(m / (v.sqrt() / root + eps), alpha=-size)
     return []
