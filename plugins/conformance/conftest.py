@@ -63,7 +63,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
-    if call.when == "call" and hasattr(item, "callspec") and "name" in item.callspec.params:
+    if call.when == "call" and hasattr(item, "callspec") and {"name", "dtype"} <= item.callspec.params.keys():
         kinds = item.config.stash.setdefault(report.OUTCOMES, {})
         key = (item.callspec.params["name"], item.callspec.params["dtype"].name)
         xfail = item.get_closest_marker("xfail") is not None
