@@ -207,7 +207,7 @@ def _bad_scatters(m: Maker) -> Iterator[Failure]:
 @errors("index_select")
 def _bad_selections(m: Maker) -> Iterator[Failure]:
     yield Failure(IndexError, ("index 3", "size 3"), m(3), np.array([3]), 0)
-    yield Failure(RuntimeError, ("index_select", "vector", "(1, 1)"), m(3), np.array([[0]]), 0)
+    yield Failure(IndexError, ("index_select", "vector", "(1, 1)"), m(3), np.array([[0]]), 0)
 
 
 @errors("index_add")

@@ -89,7 +89,7 @@ def spread(index: Any, shape: Sequence[int], axis: int) -> Any:
 
 def _selected(x: Any, index: Any, *, axis: int) -> Any:
     if len(index) != 1:
-        raise ShapeError(f"index_select: index must be a vector, got shape {tuple(index)}")
+        raise IndexError(f"index_select: index must be a vector, got shape {tuple(index)}")
     axis %= len(x) or 1  # the fast path checks with the axis as the user gave it
     return (*x[:axis], index[0], *x[axis + 1 :])
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import abs, cj, sgn, sqrt, where
-from flambeau.core.ops.reduce import INEXACT, Axes, max, mean, min, reduction, restore, size_of, sum
+from flambeau.core.ops.reduce import INEXACT, Axes, max, mean, min, reduced, reduction, restore, size_of, sum
 from flambeau.core.ops.scan import deliver, in_dtype
 
 _MOMENT = INEXACT.but("moment", result="real")
@@ -70,8 +71,16 @@ def _vector_norm_vjp(g: Any, x: Any, out: Any, ord: float, axis: Axes, keepdims:
     return where(x == 0, 0.0, sgn(x) * size ** (ord - 1)) * slope
 
 
+def _normed(x: Sequence[int], *, ord: float, axis: Any, keepdims: bool) -> tuple[int, ...]:
+    if math.isinf(ord) and size_of(x, axis) == 0:
+        raise ShapeError(f"vector_norm: the {ord} norm of no elements is not defined; input has shape {tuple(x)}")
+    return reduced(x, axis=axis, keepdims=keepdims)
+
+
 @reduction(
     "vector_norm(x: Tensor, *, ord: float = 2, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    infer=_normed,
+    check=True,
     dtype=_MOMENT,
     vjp=dict(x=_vector_norm_vjp),
 )
@@ -79,7 +88,7 @@ def vector_norm(x: Any, *, ord: float, axis: Axes, keepdims: bool) -> Any:
     """(sum of abs(x)**ord)**(1/ord), with the limits at 0 (how many are not zero) and at both infinities."""
     size = abs(x)
     if ord == math.inf:
-        return max(size, axis, keepdims) if size_of(x.shape, axis) else sum(size, axis, keepdims)
+        return max(size, axis, keepdims)
     if ord == -math.inf:
         return min(size, axis, keepdims)
     if ord == 0:

@@ -15,6 +15,7 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.dispatch import Tensor, call
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import scan, storage
 from flambeau.core.ops.elementwise import (
     bitwise_not,
@@ -63,12 +64,16 @@ def _nonempty(name: str) -> Callable[..., tuple[int, ...]]:
     """The shape rule of what has no value over no elements."""
 
     def infer(x: Sequence[int], *, axis: Any, keepdims: bool = False, **params: Any) -> tuple[int, ...]:
-        axes = range(len(x)) if axis is None else (axis,) if isinstance(axis, int) else axis
-        for a in axes:
+        what = name.removeprefix("arg")
+        if axis is None and 0 in x:
+            raise ShapeError(
+                f"{name}: input of shape {tuple(x)} has no elements, and so no {what}; give a dim to reduce"
+            )
+        for a in () if axis is None else (axis,) if isinstance(axis, int) else axis:
             if len(x) and x[a] == 0:
                 raise IndexError(
                     f"{name}: input of shape {tuple(x)} has size 0 along dim {a}, which is reduced, and no elements "
-                    f"have no {name.removeprefix('arg')}; give a dim whose size is not 0"
+                    f"have no {what}; give a dim whose size is not 0"
                 )
         return reduced_shape(tuple(x), axis, keepdims)
 
@@ -111,7 +116,8 @@ sum = op("sum(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor
 
 def shared(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
     """The gradient of an extreme, divided evenly among the elements that have it (nan: among the nans)."""
-    chosen = (x == restore(out, x.shape, axis, keepdims)) | (x != x)
+    whole = restore(out, x.shape, axis, keepdims)
+    chosen = (x == whole) | ((x != x) & (whole != whole))
     return where(chosen, restore(g, x.shape, axis, keepdims) / sum(chosen, axis, True), 0.0)
 
 
@@ -278,6 +284,8 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
     """The mean over ``dim`` of the elements that are not nan; nan where there are none."""
     x = in_dtype(input, dtype)
+    if x.dtype.category < dt.FLOATING:
+        raise DTypeError(f"nanmean: not implemented for {x.dtype.name}; give a floating dtype")
     return nansum(x, dim, keepdim, **kw) / sum(x == x, dim, keepdim, **kw)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -162,6 +163,8 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
     @composite(f"{name}_of_all(x: Tensor) -> Tensor", infer=lambda x: (), dtype=ordered, upcast=False, method=False,
                vjp=dict(x=lambda g, x, out: reduce.shared(g, x, out, None, False)))  # fmt: skip
     def of_all(x: Any) -> Any:
+        if not x.numel() and x.dtype.category == dt.FLOATING:
+            return creation.full((), math.nan, dtype=x.dtype, device=x.device)
         return _at_rank(x.reshape((x.numel(),)), 0, False, rank)[0]
 
     def median(input: Any, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
