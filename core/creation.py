@@ -297,7 +297,7 @@ def linspace(
     # From both ends, so that the last element is exactly `end`.
     low, high = i * step + start, (i - (steps - 1)) * step + end
     return _finish(
-        (i < (steps + 1) // 2).where(low, high).to(chosen) if steps > 1 else (i + start).to(chosen), requires_grad
+        low.where(i < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen), requires_grad
     )
 
 

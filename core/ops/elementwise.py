@@ -397,3 +397,12 @@ def expression_functions(dtype: dt.DType) -> Mapping[str, Callable[..., Any]]:
         "bitwise_not": lambda x: bitwise_xor(x, True if x.dtype is dt.bool_ else -1),
     }
     return {n: names.get(n) or scope[n] for n in MINIMUM_ELEMENTWISE} | bits
+
+
+def _where_method(self: Any, condition: Any, other: Any) -> Any:
+    """``self`` where ``condition`` holds, ``other`` elsewhere."""
+    return where(condition, self, other)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {"where": where}
+METHODS: dict[str, Callable[..., Any]] = {"where": _where_method}
