@@ -264,6 +264,8 @@ def execute(op: Op, args: list[Any], params: dict[str, Any], key: Key, state: St
 
 def decompose(op: Op, args: list[Any], params: dict[str, Any], key: Key) -> Any:
     """An op by its body, in float32 where the operands are of low precision."""
+    if op.check:
+        infer_shapes(op, args, params)
     low = op.upcast and key.dtype in dt.LOW_PRECISION
     body = op.body or _expression_body(op)
     if low:
@@ -426,7 +428,7 @@ def normalise(op: Op, args: list[Any], params: dict[str, Any]) -> tuple[list[Any
 
 def _is_operand(a: Any) -> bool:
     """Whether an operand needs no conversion once its tensors have the right dtype and device."""
-    return a is None or isinstance(a, (Tensor, list, tuple))
+    return a is None or isinstance(a, Tensor) or (isinstance(a, (list, tuple)) and all(isinstance(t, Tensor) for t in a))
 
 
 def _is_number(a: Any) -> bool:
@@ -537,7 +539,7 @@ def _combine(ranks: Sequence[DType | None]) -> DType:
 
 def _convert(op: Op, a: Any, argument: Any, target: device, dtype: DType) -> Any:
     """Bring one operand to the device and, unless it has a dtype of its own, to the compute dtype."""
-    if isinstance(a, (list, tuple)):
+    if isinstance(a, (list, tuple)) and argument.is_list:
         return [_convert(op, t, argument, target, dtype) for t in a]
     if not isinstance(a, Tensor):
         if argument.type == "Tensor" and a is not None and not _is_number(a):
