@@ -341,9 +341,9 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         aligned = (mask if mask.dtype is dt.bool_ else mask != 0).reshape((*mask.shape, *(1,) * after))
         target.masked_fill_(aligned, value)
         return
-    source = _stripped(_as_source(x, value), 0 if advanced else target.ndim)
+    source = _as_source(x, value)
     if not advanced:
-        target.copy_(source)
+        target.copy_(_stripped(source, target.ndim))
         return
     axes, tensors = _integers(advanced)
     v, axis, _ = _fronted(target, axes)
@@ -370,7 +370,7 @@ def _as_source(x: Any, value: Any) -> Any:
 def _stripped(value: Any, ndim: int) -> Any:
     """``value`` without leading axes of size 1 beyond ``ndim``, which torch allows in an assignment."""
     extra = value.ndim - ndim
-    if ndim and extra > 0 and tuple(value.shape[:extra]) == (1,) * extra:
+    if extra > 0 and tuple(value.shape[:extra]) == (1,) * extra:
         return value.reshape(tuple(value.shape[extra:]))
     return value
 
