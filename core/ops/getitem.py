@@ -273,8 +273,20 @@ def _fronted(v: Any, axes: Sequence[int]) -> tuple[Any, int, tuple[int, ...] | N
     return storage.permute(v, order), 0, order
 
 
-#: The full index of ``x[start:stop]``, by its ends and the shape.
-_FIRST = _Cache(lambda start, stop, shape: (_slice(slice(start, stop), shape[0]), *_WHOLE[shape[1:]]))
+class _Ends(dict[Any, Any]):
+    """The full index of ``x[start:stop]``, by its ends and the shape. Only ints are kept: a tensor's value may change."""
+
+    def __missing__(self, key: tuple[Any, Any, tuple[int, ...]]) -> tuple[Any, ...]:
+        start, stop, shape = key
+        full = (_slice(slice(start, stop), shape[0]), *_WHOLE[shape[1:]])
+        if all(end is None or end.__class__ is int for end in (start, stop)):
+            if len(self) >= 10_000:
+                self.clear()
+            self[key] = full
+        return full
+
+
+_FIRST = _Ends()
 _VIEW = OPS["basic_index"]
 
 
