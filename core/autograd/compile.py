@@ -208,38 +208,38 @@ class _Plan:
     def backward_source(self) -> str:
         """``backward(node, g, keep)``: the gradients, one per edge."""
         lines = [
-            f"def backward_{self.op.name}(n, g, keep):",
-            "    s = n.saved",
-            "    if s is None: raise freed(OP.name)",
+            f"def backward_{self.op.name}(_n, g, keep):",
+            "    _saved = _n.saved",
+            "    if _saved is None: raise freed(OP.name)",
         ]
-        lines += ["    e = n.edges"]
+        lines += ["    _edges = _n.edges"]
         if any(p in g.reads for g in self.op.gradients for p in self.params):
-            lines.append("    p = n.params")
+            lines.append("    _params = _n.params")
         for i, e in enumerate(self.entries):
             if i not in self.saved_tensors:
-                lines.append(f"    {e} = s[{i}]")
+                lines.append(f"    {e} = _saved[{i}]")
             elif (a := self._argument(e)) is not None and a.is_list:
-                lines.append(f"    {e} = [unpack(n, v, keep) for v in s[{i}]]")
+                lines.append(f"    {e} = [unpack(_n, v, keep) for v in _saved[{i}]]")
             else:
-                lines.append(f"    {e} = unpack(n, s[{i}], keep)")
+                lines.append(f"    {e} = unpack(_n, _saved[{i}], keep)")
         if any(a.is_list for a in self.tensors):
             return "\n".join([*lines, *self._list_lines()]) + "\n"
         results = {a.name: "None" for a in self.tensors}
         position = {a.name: i for i, a in enumerate(self.tensors)}
         for k, gradient in enumerate(self.op.gradients):
             if gradient.joint:
-                lines.append(f"    needs = tuple(e[i] is not None for i in {[position[n] for n in gradient.inputs]})")
+                lines.append(f"    needs = tuple(_edges[i] is not None for i in {[position[n] for n in gradient.inputs]})")
                 lines.append(f"    joint = {self._call(k, gradient)}")
                 results |= {name: f"joint[{j}]" for j, name in enumerate(gradient.inputs)}
             else:
                 i = position[gradient.inputs[0]]
-                results[gradient.inputs[0]] = f"{self._call(k, gradient)} if e[{i}] is not None else None"
+                results[gradient.inputs[0]] = f"{self._call(k, gradient)} if _edges[{i}] is not None else None"
         missing = [
             a.name for a in self.tensors if results[a.name] == "None" and self.op.kind_of(a) not in ("bool", "index")
         ]
         for name in missing:
             lines.append(
-                f"    if e[{position[name]}] is not None: "
+                f"    if _edges[{position[name]}] is not None: "
                 f"raise undifferentiable({self.op.name + ' (operand ' + name + ')'!r})"
             )
         return "\n".join([*lines, f"    return ({''.join(results[a.name] + ', ' for a in self.tensors)})"]) + "\n"
@@ -253,15 +253,15 @@ class _Plan:
             call = self._call(self.op.gradients.index(gradient), gradient) if gradient else "None"
             if a.is_list:
                 lines.append(
-                    f"    grads.extend({call if gradient else f'(None,) * (len(e) - {len(self.tensors) - 1})'})"
+                    f"    grads.extend({call if gradient else f'(None,) * (len(_edges) - {len(self.tensors) - 1})'})"
                 )
             else:
-                edge = f"e[{i if i < first_list else i - len(self.tensors)}]"
+                edge = f"_edges[{i if i < first_list else i - len(self.tensors)}]"
                 lines.append(f"    grads.append({call} if {edge} is not None else None)")
         return [*lines, "    return tuple(grads)"]
 
     def _call(self, k: int, gradient: Gradient) -> str:
-        arguments = [f"p[{r!r}]" if r in self.params else r for r in gradient.reads]
+        arguments = [f"_params[{r!r}]" if r in self.params else r for r in gradient.reads]
         return f"vjp_{k}({', '.join(arguments)})"
 
     def build(self, kind: str, source: str) -> Callable[..., Any]:

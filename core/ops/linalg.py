@@ -2,7 +2,7 @@
 
 The primitive takes operands of at least two dimensions; :func:`matmul` raises vectors to matrices. What
 else products make stands in :mod:`flambeau.core.ops.products` and :mod:`flambeau.core.ops.einsum`,
-norms and decompositions in :mod:`flambeau.core.ops.decompositions`.
+decompositions in :mod:`flambeau.core.ops.decompose`, norms in :mod:`flambeau.core.ops.norms`.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         raise ShapeError(f"matrix_power: expects square matrices, got shape {shape}")
     n = operator.index(n)
     if n < 0:
-        from flambeau.core.ops.decompositions import inv
+        from flambeau.core.ops.solve import inv
 
         return matrix_power(inv(input), -n)
     if n == 0:

@@ -1,0 +1,284 @@
+"""Decompositions of the matrices in the last two dimensions: cholesky, qr, eigh, eig, svd, lu, determinants.
+
+Their kernels are an optional group of a backend. The gradients are those of M. Giles, "An extended
+collection of matrix derivative results" (2008), with the conjugates that complex matrices need, and of
+S. Walter and L. Lehmann, "Algorithmic differentiation of linear algebra functions" (2018) for qr. Where
+eigenvalues or singular values repeat, the gradient of the vectors does not exist and comes out infinite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from flambeau.backends.base import LinAlgError
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.errors import GradientError, ShapeError
+from flambeau.core.ops.arrange import cat, diag_embed, tril, triu
+from flambeau.core.ops.elementwise import cj
+from flambeau.core.ops.linalg import product
+from flambeau.core.ops.parts import diagonal, imag, narrow
+from flambeau.core.ops.shape import adjoint, unsqueeze
+from flambeau.core.record import DTypeRule, op
+from flambeau.core.tensor import Tensor
+
+Shape = tuple[int, ...]
+
+_ACCEPTED: Final = (dt.float32, dt.float64, *dt.COMPLEXES)
+matrices = DTypeRule("matrices", accepts=_ACCEPTED)
+
+
+def square(name: str, result: Callable[[Shape], Any] = lambda x: x) -> Callable[..., Any]:
+    """The shape rule of an op on square matrices."""
+
+    def infer(x: Any, **params: Any) -> Any:
+        if len(x) < 2 or x[-1] != x[-2]:
+            raise ShapeError(f"{name}: input must be square matrices in the last two dimensions, got shape {tuple(x)}")
+        return result(tuple(x))
+
+    return infer
+
+
+def rectangular(name: str, result: Callable[..., Any]) -> Callable[..., Any]:
+    """The shape rule of an op on matrices."""
+
+    def infer(x: Any, **params: Any) -> Any:
+        if len(x) < 2:
+            raise ShapeError(f"{name}: input must have at least 2 dimensions, got shape {tuple(x)}")
+        return result(tuple(x), **params)
+
+    return infer
+
+
+def _record(schema: str, infer: Any, result: Any = "same", **fields: Any) -> Any:
+    rule = matrices if result == "same" else matrices.but(result=result)
+    return op(schema, infer=infer, dtype=rule, batch="same", method=False, **fields)
+
+
+def identity_like(x: Any) -> Any:
+    """The identity matrix of the size, dtype and device of ``x``."""
+    return creation.eye(x._array.shape[-1], dtype=x.dtype, device=x.device)
+
+
+def off_diagonal(differences: Any) -> Any:
+    """Differences of eigenvalues with 1 on the diagonal, so that they can divide."""
+    return differences + creation.eye(differences._array.shape[-1], dtype=differences.dtype, device=differences.device)
+
+
+def left_of_inverse(a: Any, b: Any, *, upper: bool) -> Any:
+    """``b @ a**-1`` for triangular ``a``."""
+    from flambeau.core.ops.solve import triangular
+
+    return adjoint(triangular(adjoint(a), adjoint(b), upper=not upper, unitriangular=False))
+
+
+# -- cholesky ----------------------------------------------------------------------------------------
+def _half(x: Any) -> Any:
+    """The lower triangle, its diagonal halved."""
+    return tril(x) - diag_embed(diagonal(x, 0, -2, -1)) / 2
+
+
+def _cholesky_vjp(g: Any, out: Any, upper: bool) -> Any:
+    from flambeau.core.ops.solve import triangular
+
+    low, g = (adjoint(out), adjoint(g)) if upper else (out, g)
+    middle = _half(product(adjoint(low), g))
+    inside = left_of_inverse(low, triangular(adjoint(low), middle, upper=True, unitriangular=False), upper=False)
+    return (inside + adjoint(inside)) / 2
+
+
+cholesky_of = _record("cholesky(x: Tensor, *, upper: bool = False) -> Tensor", square("cholesky"), vjp=dict(x=_cholesky_vjp))
+
+
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+    """The lower triangular L with L @ L.mH == A, for Hermitian positive definite A; its mH if ``upper``.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.cholesky(fb.tensor([[4.0, 2.0], [2.0, 2.0]]))
+    tensor([[2., 0.],
+            [1., 1.]])
+    """
+    return cholesky_of(A, upper)  # type: ignore[no-any-return]
+
+
+# -- qr ----------------------------------------------------------------------------------------------
+def _qr_shape(x: Shape, *, mode: str) -> tuple[Shape, Shape]:
+    m, n = x[-2:]
+    k = m if mode == "complete" else min(m, n)
+    return (*x[:-2], m, k), (*x[:-2], k, n)
+
+
+def _qr_vjp(g: Sequence[Any], x: Any, q: Any, r: Any, mode: str) -> Any:
+    gq, gr = g
+    m, n = x._array.shape[-2:]
+    if mode == "complete" and m > n:
+        raise GradientError("qr: with mode='complete' there is no gradient for more rows than columns; use mode='reduced'")
+    if m >= n:
+        return _tall_qr_vjp(gq, gr, q, r)
+    gu, gv = narrow(gr, -1, 0, m), narrow(gr, -1, m, n - m)
+    gq = gq + product(narrow(x, -1, m, n - m), adjoint(gv))
+    return cat([_tall_qr_vjp(gq, gu, q, narrow(r, -1, 0, m)), product(q, gv)], -1)
+
+
+def _tall_qr_vjp(gq: Any, gr: Any, q: Any, r: Any) -> Any:
+    m = product(r, adjoint(gr)) - product(adjoint(gq), q)
+    hermitian = tril(m, -1) + adjoint(tril(m, -1)) + diag_embed(_real_part(diagonal(m, 0, -2, -1)))
+    return left_of_inverse(adjoint(r), gq + product(q, hermitian), upper=False)
+
+
+def _real_part(x: Any) -> Any:
+    return (x + cj(x)) / 2
+
+
+qr_of = _record("qr(x: Tensor, *, mode: str = 'reduced') -> (q: Tensor, r: Tensor)", rectangular("qr", _qr_shape), vjp=dict(x=_qr_vjp))
+
+
+# -- eigenvalues -------------------------------------------------------------------------------------
+def _eigh_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
+    gw, gv = g
+    differences = off_diagonal(unsqueeze(values, -2) - unsqueeze(values, -1))
+    mixed = product(adjoint(vectors), gv)
+    inside = (mixed - diag_embed(diagonal(mixed, 0, -2, -1))) / differences + diag_embed(gw)
+    return product(product(vectors, inside), adjoint(vectors))
+
+
+eigh_of = _record(
+    "eigh(x: Tensor, *, upper: bool = False) -> (values: Tensor, vectors: Tensor)", square("eigh", lambda x: (x[:-1], x)),
+    result=("real", "same"), vjp=dict(x=_eigh_vjp),
+)  # fmt: skip
+
+
+def _eig_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
+    """Eigenvectors of norm 1: what would change their length does not count."""
+    from flambeau.core.ops.solve import solve_matrices
+
+    gw, gv = g
+    differences = cj(off_diagonal(unsqueeze(values, -2) - unsqueeze(values, -1)))
+    mixed = product(adjoint(vectors), gv)
+    lengths = product(adjoint(vectors), vectors) * unsqueeze(_real_part(diagonal(mixed, 0, -2, -1)), -2)
+    inside = (mixed - lengths) / differences
+    inside = inside - diag_embed(diagonal(inside, 0, -2, -1)) + diag_embed(gw)
+    return solve_matrices(adjoint(vectors), product(inside, adjoint(vectors)))
+
+
+eig_of = _record(
+    "eig(x: Tensor) -> (values: Tensor, vectors: Tensor)", square("eig", lambda x: (x[:-1], x)),
+    result=lambda d, params: d.to_complex(), vjp=dict(x=_eig_vjp),
+)  # fmt: skip
+
+
+# -- singular values ---------------------------------------------------------------------------------
+def _svd_shape(x: Shape, *, full: bool) -> tuple[Shape, Shape, Shape]:
+    (m, n), k = x[-2:], min(x[-2:])
+    return (*x[:-2], m, m if full else k), (*x[:-2], k), (*x[:-2], n if full else k, n)
+
+
+def _skew(x: Any) -> Any:
+    return x - adjoint(x)
+
+
+def _svd_vjp(g: Sequence[Any], u: Any, s: Any, vh: Any, full: bool) -> Any:
+    gu, gs, gvh = g
+    m, n, k = u._array.shape[-2], vh._array.shape[-1], s._array.shape[-1]
+    if full and m != n:
+        raise GradientError("svd: with full_matrices=True there is no gradient for a matrix that is not square; use full_matrices=False")
+    squares = s * s
+    differences = off_diagonal(unsqueeze(squares, -2) - unsqueeze(squares, -1))
+    left, right = _skew(product(adjoint(u), gu)), _skew(product(vh, adjoint(gvh)))
+    inside = (left * unsqueeze(s, -2) + unsqueeze(s, -1) * right) / differences
+    inside = inside - diag_embed(diagonal(inside, 0, -2, -1)) + diag_embed(gs)
+    if u.is_complex():  # the phase that u and vh share
+        inside = inside + diag_embed(diagonal(left, 0, -2, -1) / (2 * s))
+    whole = product(product(u, inside), vh)
+    if m > k:
+        beyond = gu / unsqueeze(s, -2)
+        whole = whole + product(beyond - product(u, product(adjoint(u), beyond)), vh)
+    if n > k:
+        beyond = gvh / unsqueeze(s, -1)
+        whole = whole + product(u, beyond - product(product(beyond, adjoint(vh)), vh))
+    return whole
+
+
+svd_of = _record(
+    "svd(x: Tensor, *, full: bool = False) -> (u: Tensor, s: Tensor, vh: Tensor)", rectangular("svd", _svd_shape),
+    result=("same", "real", "same"), vjp=dict(x=_svd_vjp),
+)  # fmt: skip
+
+
+def _svdvals_vjp(g: Any, x: Any) -> Any:
+    u, _, vh = svd_of(x, False)
+    return product(u * unsqueeze(g, -2), vh)
+
+
+svdvals = _record("svdvals(x: Tensor) -> Tensor", rectangular("svdvals", lambda x: (*x[:-2], min(x[-2:]))), result="real",
+                  vjp=dict(x=_svdvals_vjp), doc="The singular values of each matrix, from the largest down.")  # fmt: skip
+
+
+# -- lu ----------------------------------------------------------------------------------------------
+def permutation_of(pivots: Any, rows: int) -> Any:
+    """The order (..., rows) in which lu takes the rows, from the exchanges (..., k) counted from 0."""
+    places = creation.arange(rows, device=pivots.device).expand((*pivots.shape[:-1], rows))
+    for i in range(pivots._array.shape[-1]):
+        j = narrow(pivots, -1, i, 1)
+        at_i, at_j = narrow(places, -1, i, 1), places.gather(-1, j)
+        places = places.scatter(-1, j, at_i)
+        places = cat([narrow(places, -1, 0, i), at_j, narrow(places, -1, i + 1, rows - i - 1)], -1)
+    return places
+
+
+def rows_in_order(x: Any, order: Any) -> Any:
+    """The rows of each matrix in another order."""
+    return x.take_along_dim(unsqueeze(order, -1), -2)
+
+
+def _lu_vjp(g: Sequence[Any], lu: Any, pivots: Any) -> Any:
+    from flambeau.core.ops.solve import triangular
+
+    m, n = lu._array.shape[-2:]
+    if m != n:
+        raise GradientError(f"lu_factor: the gradient is defined here for square matrices, got shape {tuple(lu.shape)}")
+    low, up = tril(lu, -1) + identity_like(lu), triu(lu)
+    inside = tril(product(adjoint(low), tril(g[0], -1)), -1) + triu(product(triu(g[0]), adjoint(up)))
+    inside = triangular(adjoint(low), left_of_inverse(adjoint(up), inside, upper=False), upper=True, unitriangular=True)
+    return rows_in_order(inside, permutation_of(pivots, n).argsort(-1))
+
+
+lu_of = _record(
+    "lu_factor(x: Tensor) -> (lu: Tensor, pivots: Tensor)", rectangular("lu_factor", lambda x: (x, (*x[:-2], min(x[-2:])))),
+    result=("same", "index"), vjp=dict(x=_lu_vjp),
+)  # fmt: skip
+
+
+# -- determinants ------------------------------------------------------------------------------------
+def _as_matrix(x: Any) -> Any:
+    return unsqueeze(unsqueeze(x, -1), -1)
+
+
+def _det_vjp(g: Any, x: Any, out: Any) -> Any:
+    from flambeau.core.ops.solve import inv
+
+    try:
+        return _as_matrix(g * cj(out)) * adjoint(inv(x))
+    except LinAlgError:  # the cofactors exist where the inverse does not: products of all singular values but one
+        u, s, vh = svd_of(x, False)
+        n = s._array.shape[-1]
+        parts = [cat([narrow(s, -1, 0, i), narrow(s, -1, i + 1, n - i - 1)], -1).prod(-1, keepdim=True) for i in range(n)]
+        return _as_matrix(g * cj(det(u) * det(vh))) * product(u * unsqueeze(cat(parts, -1), -2), vh)
+
+
+det = _record("det(x: Tensor) -> Tensor", square("det", lambda x: x[:-2]), vjp=dict(x=_det_vjp),
+              doc="The determinant of each matrix.")  # fmt: skip
+
+
+def _slogdet_vjp(g: Sequence[Any], x: Any, sign: Any) -> Any:
+    from flambeau.core.ops.solve import inv
+
+    scale = g[1]
+    if x.is_complex():
+        scale = creation.complex(scale, imag(g[0] * cj(sign)))
+    return _as_matrix(scale) * adjoint(inv(x))
+
+
+slogdet_of = _record("slogdet(x: Tensor) -> (sign: Tensor, logabsdet: Tensor)", square("slogdet", lambda x: (x[:-2], x[:-2])),
+                     result=("same", "real"), vjp=dict(x=_slogdet_vjp))  # fmt: skip

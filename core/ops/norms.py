@@ -1,0 +1,208 @@
+"""The public forms of the decompositions, and what follows from them: norms, rank, condition, eigenvalues."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from flambeau.core import dtype as dt
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops import moments
+from flambeau.core.ops.arithmetic import delivered
+from flambeau.core.ops.decompose import cholesky, det, eig_of, eigh_of, qr_of, slogdet_of, svd_of, svdvals
+from flambeau.core.ops.elementwise import abs
+from flambeau.core.ops.shape import axis_of, matrix_transpose, permuted, reshape
+from flambeau.core.ops.solve import _AUTO, cholesky_inverse, cholesky_solve, inv, matrix_exp, pinv, tolerances
+from flambeau.core.tensor import Tensor
+
+
+# -- decompositions ----------------------------------------------------------------------------------
+class QR(NamedTuple):
+    Q: Tensor
+    R: Tensor
+
+
+def qr(A: Tensor, mode: str = "reduced") -> QR:
+    """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" leaves it empty."""
+    if mode not in ("reduced", "complete", "r"):
+        raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
+    q, r = qr_of(A, "reduced" if mode == "r" else mode)
+    return QR(q.new_empty((0,)) if mode == "r" else q, r)
+
+
+class Eigen(NamedTuple):
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
+    """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read."""
+    if UPLO.upper() not in ("L", "U"):
+        raise ValueError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
+    return Eigen(*eigh_of(A, UPLO.upper() == "U"))
+
+
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
+    """The eigenvalues of :func:`eigh`."""
+    return eigh(A, UPLO).eigenvalues
+
+
+def eig(A: Tensor) -> Eigen:
+    """Complex eigenvalues and eigenvectors (columns of norm 1), in no particular order."""
+    return Eigen(*eig_of(A))
+
+
+def eigvals(A: Tensor) -> Tensor:
+    """The eigenvalues of :func:`eig`."""
+    return eig(A).eigenvalues
+
+
+class SVD(NamedTuple):
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+def svd(A: Tensor, full_matrices: bool = True) -> SVD:
+    """U, descending S and Vh with U @ diag(S) @ Vh == A; ``full_matrices`` makes U and Vh square."""
+    return SVD(*svd_of(A, full_matrices))
+
+
+class SignedLog(NamedTuple):
+    sign: Tensor
+    logabsdet: Tensor
+
+
+def slogdet(A: Tensor) -> SignedLog:
+    """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size."""
+    return SignedLog(*slogdet_of(A))
+
+
+def logdet(input: Tensor) -> Tensor:
+    """The logarithm of the determinant; nan where that is negative."""
+    sign, size = slogdet_of(input)
+    from flambeau.core.ops.elementwise import where
+
+    return where(sign < 0, math.nan, size)  # type: ignore[no-any-return]
+
+
+# -- norms -------------------------------------------------------------------------------------------
+def _in(x: Tensor, dtype: Any) -> Tensor:
+    return x if dtype is None else x.to(dtype)  # type: ignore[attr-defined,no-any-return]
+
+
+def vector_norm(
+    x: Tensor, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None
+) -> Tensor:
+    """``sum(abs(x)**ord)**(1/ord)`` over ``dim`` (None: all elements), with the limits at 0 and at both infinities."""
+    return delivered("vector_norm", out, moments.vector_norm(_in(x, dtype), float(ord), dim, keepdim))  # type: ignore[no-any-return]
+
+
+def matrix_norm(
+    A: Tensor, ord: float | str = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """A norm of matrices: "fro", "nuc", inf, -inf, 1, -1 (largest or smallest sums of rows or columns), 2, -2 (singular values).
+
+    >>> import flambeau as fb
+    >>> fb.linalg.matrix_norm(fb.tensor([[1.0, -2.0], [3.0, 4.0]]), 1)
+    tensor(6.)
+    """
+    A = _in(A, dtype)
+    if len(dim) != 2:
+        raise ShapeError(f"matrix_norm: dim must be two dimensions, got {tuple(dim)}")
+    if A.ndim < 2:
+        raise ShapeError(f"matrix_norm: A must have at least 2 dimensions, got shape {tuple(A.shape)}")
+    rows, columns = axis_of("matrix_norm", A, dim[0]), axis_of("matrix_norm", A, dim[1])
+    if rows == columns:
+        raise ShapeError(f"matrix_norm: dim must be two different dimensions, got {tuple(dim)} for shape {tuple(A.shape)}")
+    if ord == "fro":
+        return moments.vector_norm(A, 2.0, (rows, columns), keepdim)  # type: ignore[no-any-return]
+    if ord in ("nuc", 2, -2):
+        return _spectral(A, ord, rows, columns, keepdim)
+    if ord not in (1, -1, math.inf, -math.inf):
+        raise ValueError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
+    summed, compared = (rows, columns) if ord in (1, -1) else (columns, rows)
+    sums = abs(A).sum(summed, keepdim=True)
+    found = sums.amax(compared, keepdim=True) if ord > 0 else sums.amin(compared, keepdim=True)  # type: ignore[operator]
+    return found if keepdim else found.squeeze((rows, columns))  # type: ignore[no-any-return]
+
+
+def _spectral(A: Tensor, ord: Any, rows: int, columns: int, keepdim: bool) -> Tensor:
+    others = [i for i in range(A.ndim) if i not in (rows, columns)]
+    values = svdvals(permuted(A, (*others, rows, columns)))
+    found: Tensor = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+    if not keepdim:
+        return found
+    return reshape(found, tuple([1 if i in (rows, columns) else n for i, n in enumerate(A._array.shape)]))
+
+
+def norm(
+    A: Tensor, ord: float | str | None = None, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """The vector norm, or the matrix norm where ``dim`` names two dimensions (or A is a matrix) and ``ord`` is given."""
+    dims = (dim,) if isinstance(dim, int) else dim
+    if ord is None:
+        return vector_norm(A, 2, dims, keepdim, dtype=dtype)
+    if dims is not None and len(dims) == 1 or dims is None and A.ndim == 1:
+        return vector_norm(A, ord, dims, keepdim, dtype=dtype)  # type: ignore[arg-type]
+    if dims is None and A.ndim != 2:
+        raise ShapeError(f"norm: with ord={ord!r} and no dim, A must be 1-d or 2-d, got shape {tuple(A.shape)}")
+    return matrix_norm(A, ord, (0, 1) if dims is None else dims, keepdim, dtype=dtype)
+
+
+def cond(A: Tensor, p: float | str | None = None) -> Tensor:
+    """The condition number in the norm ``p``: by singular values for None, 2 and -2, else norm(A) * norm(inv(A))."""
+    if p in (None, 2, -2):
+        values = svdvals(A)
+        largest, smallest = values.amax(-1), values.amin(-1)
+        return smallest / largest if p == -2 else largest / smallest  # type: ignore[no-any-return]
+    return matrix_norm(A, p) * matrix_norm(inv(A), p)  # type: ignore[arg-type,operator,no-any-return]
+
+
+def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
+    """How many singular values are above max(atol, rtol * the largest); the default rtol is the epsilon times the size."""
+    plain = A.detach()
+    values = abs(eigh_of(plain, False)[0]) if hermitian else svdvals(plain)
+    if not values._array.shape[-1]:
+        return values.sum(-1).to(dt.int64)  # type: ignore[no-any-return]
+    rtol, atol = (0.0, tol) if tol is not None else (_AUTO if rtol is None else rtol, 0.0 if atol is None else atol)
+    return (values > tolerances(A, values.amax(-1, keepdim=True), rtol, atol)).sum(-1)  # type: ignore[no-any-return]
+
+
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
+    """The sum of products of the conjugate of x with y along ``dim``; the other dimensions broadcast."""
+    from flambeau.core.ops.elementwise import cj
+
+    return (cj(x) * y).sum(dim)  # type: ignore[no-any-return]
+
+
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """:func:`flambeau.diagonal` of the last two dimensions by default; a view."""
+    from flambeau.core.ops.parts import diagonal as of_any
+
+    return of_any(A, offset, dim1, dim2)
+
+
+# -- the older names ---------------------------------------------------------------------------------
+def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form."""
+    u, s, vh = svd_of(input, not some)
+    return u, s, matrix_transpose(vh).conj() if vh.is_complex() else matrix_transpose(vh)
+
+
+def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
+    """:func:`flambeau.linalg.cholesky`."""
+    return cholesky(input, upper=upper)
+
+
+def _old_qr(input: Tensor, some: bool = True) -> QR:
+    """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete."""
+    return qr(input, "reduced" if some else "complete")
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "det": det, "slogdet": slogdet, "logdet": logdet, "inverse": inv, "pinverse": pinv, "svd": _old_svd, "qr": _old_qr,
+    "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve, "cholesky_inverse": cholesky_inverse, "matrix_exp": matrix_exp,
+}  # fmt: skip
+METHODS: Final[dict[str, Any]] = FUNCTIONS

@@ -1,0 +1,245 @@
+"""Systems of equations and inverses: solve, triangular solve, inv, pinv, lstsq, cholesky_solve, and the exponential."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from flambeau.backends import layout
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.arrange import cat, tril, triu
+from flambeau.core.ops.decompose import cholesky_of, eigh_of, identity_like, lu_of, matrices, permutation_of, rows_in_order, square, svd_of
+from flambeau.core.ops.elementwise import abs, where
+from flambeau.core.ops.linalg import matmul, product
+from flambeau.core.ops.parts import narrow
+from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
+from flambeau.core.record import composite, op
+from flambeau.core.tensor import Tensor
+
+_AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
+
+
+def _system(name: str) -> Callable[..., tuple[int, ...]]:
+    def infer(a: Any, b: Any, **params: Any) -> tuple[int, ...]:
+        square(name)(a)
+        if len(b) < 2 or b[-2] != a[-1]:
+            raise ShapeError(f"{name}: B of shape {tuple(b)} must have as many rows as A of shape {tuple(a)}")
+        try:
+            batch = layout.broadcast_shapes(tuple(a[:-2]), tuple(b[:-2]))
+        except ValueError:
+            raise ShapeError(f"{name}: the batches of A {tuple(a)} and B {tuple(b)} do not broadcast") from None
+        return (*batch, *b[-2:])
+
+    return infer
+
+
+# -- the records -------------------------------------------------------------------------------------
+def _solve_vjp(g: Any, needs: Any, a: Any, out: Any) -> tuple[Any, Any]:
+    gb = solve_matrices(adjoint(a), g)
+    return (-product(gb, adjoint(out)) if needs[0] else None), gb
+
+
+solve_matrices = op("solve(a: Tensor, b: Tensor) -> Tensor", infer=_system("solve"), dtype=matrices, batch="aligned", check=True,
+                    vjp=_solve_vjp, method=False)  # fmt: skip
+
+
+def _triangular_vjp(g: Any, needs: Any, a: Any, out: Any, upper: bool, unitriangular: bool) -> tuple[Any, Any]:
+    gb = triangular(adjoint(a), g, upper=not upper, unitriangular=unitriangular)
+    if not needs[0]:
+        return None, gb
+    return (triu if upper else tril)(-product(gb, adjoint(out)), (1 if upper else -1) if unitriangular else 0), gb
+
+
+triangular = op("solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unitriangular: bool = False) -> Tensor",
+                infer=_system("solve_triangular"), dtype=matrices, batch="aligned", check=True, vjp=_triangular_vjp, method=False)  # fmt: skip
+
+inv = op("inv(x: Tensor) -> Tensor", infer=square("inv"), dtype=matrices, batch="same", names=["inverse"],
+         vjp=dict(x=lambda g, out: -product(product(adjoint(out), g), adjoint(out))), method=False,
+         doc="The inverse of each matrix; LinAlgError where one is singular.")  # fmt: skip
+
+
+# -- systems -----------------------------------------------------------------------------------------
+def _is_vector(a: Tensor, b: Tensor) -> bool:
+    return b.ndim == 1 or (a.ndim - 1 == b.ndim and tuple(b._array.shape) == tuple(a._array.shape[:-1]))
+
+
+def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
+    """X with A @ X == B (X @ A == B if not ``left``) for square A; B may be vectors. LinAlgError where A is singular.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.solve(fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([2.0, 2.0]))
+    tensor([1.0000, 0.5000])
+    """
+    if _is_vector(A, B) and left:
+        return solve_matrices(A, unsqueeze(B, -1)).squeeze(-1)  # type: ignore[no-any-return]
+    if left:
+        return solve_matrices(A, B)  # type: ignore[no-any-return]
+    return matrix_transpose(solve_matrices(matrix_transpose(A), matrix_transpose(B)))
+
+
+def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
+    """X with A @ X == B (X @ A == B if not ``left``), where only the upper or the lower triangle of A counts."""
+    if left:
+        return triangular(A, B, upper, unitriangular)  # type: ignore[no-any-return]
+    turned = triangular(matrix_transpose(A), matrix_transpose(B), not upper, unitriangular)
+    return matrix_transpose(turned)
+
+
+def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
+    """X with A @ X == B, from the Cholesky factor L of A (``upper``: from the one with A == L.mH @ L)."""
+    low = adjoint(L) if upper else L
+    return triangular(adjoint(low), triangular(low, B, False, False), True, False)  # type: ignore[no-any-return]
+
+
+def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
+    """The inverse of A from its Cholesky factor."""
+    return cholesky_solve(identity_like(L), L, upper)
+
+
+class LU(NamedTuple):
+    """Both factors in one matrix, and the exchanges of rows, counted from 1 as LAPACK does."""
+
+    LU: Tensor
+    pivots: Tensor
+
+
+def lu_factor(A: Tensor, *, pivot: bool = True) -> LU:
+    """P @ L @ U == A with partial pivoting: L below the diagonal (its own is 1) and U from it up, in one matrix."""
+    if not pivot:
+        raise NotImplementedError("lu_factor: pivot=False is not supported; without pivots the factors may not exist")
+    lu, pivots = lu_of(A)
+    return LU(lu, (pivots + 1).to(dt.int32))
+
+
+def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """(P, L, U) with P @ L @ U == A."""
+    compact, pivots = lu_factor(A, pivot=pivot)
+    m, n = A._array.shape[-2:]
+    k = min(m, n)
+    order = permutation_of(pivots.to(dt.int64) - 1, m)  # type: ignore[attr-defined,operator]
+    p = (unsqueeze(creation.arange(m, device=A.device), -1) == unsqueeze(order, -2)).to(A.dtype)
+    low = tril(narrow(compact, -1, 0, k), -1) + creation.eye(m, k, dtype=A.dtype, device=A.device)
+    return p, low, triu(narrow(compact, -2, 0, k))
+
+
+def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
+    """X with A @ X == B from :func:`lu_factor` of A."""
+    if not left or adjoint:
+        raise NotImplementedError("lu_solve: only left=True and adjoint=False are supported; use solve")
+    order = permutation_of(pivots.to(dt.int64) - 1, LU._array.shape[-1])  # type: ignore[attr-defined,operator]
+    return triangular(LU, triangular(LU, rows_in_order(B, order), False, True), True, False)  # type: ignore[no-any-return]
+
+
+# -- the pseudo-inverse ------------------------------------------------------------------------------
+def _pinv_vjp(g: Any, x: Any, out: Any) -> Any:
+    """Golub and Pereyra, "The differentiation of pseudo-inverses" (1973), transposed; for a constant rank."""
+    ph, gh = adjoint(out), adjoint(g)
+    first = product(gh, product(out, ph))
+    last = product(product(ph, out), gh)
+    return -product(product(ph, g), ph) + first - product(x, product(out, first)) + last - product(product(last, out), x)
+
+
+def tolerances(x: Any, largest: Any, rtol: Any, atol: Any) -> Any:
+    """The size below which a singular value counts as 0: torch's default depends on whether ``atol`` is given."""
+    if rtol == _AUTO:
+        rtol = 0.0 if not isinstance(atol, (int, float)) or atol > 0 else dt.finfo(x.dtype).eps * max(x._array.shape[-2:])
+    relative = largest * rtol
+    return where(relative > atol, relative, atol)
+
+
+@composite("pinv(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor", dtype=matrices, method=False, vjp=dict(x=_pinv_vjp),
+           infer=lambda x, **p: (*x[:-2], x[-1], x[-2]))  # fmt: skip
+def pinv_of(x: Any, *, rtol: float, atol: float, hermitian: bool) -> Any:
+    """From the singular values (hermitian: the eigenvalues), of which the smallest count as 0."""
+    if hermitian:
+        values, u = eigh_of(x, False)
+        vh = adjoint(u)
+    else:
+        u, values, vh = svd_of(x, False)
+    size = abs(values)
+    if not size.numel():
+        return x.new_zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]))
+    keep = size > tolerances(x, size.amax(-1, keepdim=True), rtol, atol)
+    inverse = where(keep, 1 / where(keep, values, 1.0), 0.0)
+    return product(adjoint(vh) * unsqueeze(inverse, -2), adjoint(u))
+
+
+def pinv(A: Tensor, rcond: float | None = None, *, atol: float | None = None, rtol: float | None = None, hermitian: bool = False) -> Tensor:
+    """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0."""
+    rtol = rcond if rtol is None else rtol
+    return pinv_of(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)  # type: ignore[no-any-return]
+
+
+class LeastSquares(NamedTuple):
+    """What :func:`lstsq` finds; residuals only for more rows than columns and full rank."""
+
+    solution: Tensor
+    residuals: Tensor
+    rank: Tensor
+    singular_values: Tensor
+
+
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares:
+    """The X of least norm that minimises the norm of A @ X - B, by the singular values of A.
+
+    The gradient is that of a constant rank. ``driver`` is accepted and does not change the method.
+    """
+    if A.ndim < 2 or B.ndim < 1:
+        raise ShapeError(f"lstsq: A must be matrices and B vectors or matrices, got shapes {tuple(A.shape)} and {tuple(B.shape)}")
+    vector = A.ndim - 1 == B.ndim and tuple(B._array.shape) == tuple(A._array.shape[:-1])
+    right = unsqueeze(B, -1) if vector else B
+    m, n = A._array.shape[-2:]
+    if right._array.shape[-2] != m:
+        raise ShapeError(f"lstsq: B of shape {tuple(B.shape)} must have as many rows as A of shape {tuple(A.shape)}")
+    rtol = dt.finfo(A.dtype).eps * max(m, n) if rcond is None else rcond
+    found = matmul(pinv(A, rtol=rtol), right)
+    values = svd_of(A.detach(), False)[1]
+    rank = (values > values.amax(-1, keepdim=True) * rtol).sum(-1)
+    residuals = A.new_zeros((0,))  # type: ignore[attr-defined]
+    if m > n and bool((rank == n).all()):
+        residuals = (abs(matmul(A, found) - right) ** 2).sum(-2)  # type: ignore[operator]
+    return LeastSquares(found.squeeze(-1) if vector else found, residuals, rank, values)  # type: ignore[attr-defined]
+
+
+# -- the exponential ---------------------------------------------------------------------------------
+def _exponential_vjp(g: Any, x: Any) -> Any:
+    """The upper right block of the exponential of [[A.mH, g], [0, A.mH]] (Mathias 1996)."""
+    n, xh = x._array.shape[-1], adjoint(x)
+    whole = cat([cat([xh, g], -1), cat([creation.zeros_like(xh), xh], -1)], -2)
+    return narrow(narrow(matrix_exp(whole), -2, 0, n), -1, n, n)
+
+
+#: The coefficients of the Padé approximant of degree 13, and the norm up to which it is exact in float64.
+_PADE: Final = (64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0, 10559470521600.0,
+                670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0)  # fmt: skip
+_PADE_NORM: Final = 5.37
+_DOUBLINGS: Final = 32
+
+
+@composite("matrix_exp(x: Tensor) -> Tensor", infer=square("matrix_exp"), dtype=matrices, vjp=dict(x=_exponential_vjp))
+def matrix_exp(x: Any) -> Any:
+    """The exponential of each matrix, by scaling and squaring (N. Higham, SIAM J. Matrix Anal. Appl. 26, 2005)."""
+    square("matrix_exp")(tuple(x._array.shape))
+    norm = abs(x).sum(-2).amax(-1) if x.numel() else abs(x).sum((-2, -1))
+    halvings = (norm / _PADE_NORM).log2().ceil().clamp(0, _DOUBLINGS)
+    halvings = where(halvings == halvings, halvings, 0.0)
+    scale = unsqueeze(unsqueeze((-halvings).exp2(), -1), -1)
+    result = _pade(x * scale)
+    rounds = _DOUBLINGS if x._key.level is not None else int(halvings.amax()) if halvings.numel() else 0
+    for i in range(rounds):
+        result = where(unsqueeze(unsqueeze(halvings > i, -1), -1), product(result, result), result)
+    return result
+
+
+def _pade(a: Any) -> Any:
+    one, c = identity_like(a), _PADE
+    a2 = product(a, a)
+    a4 = product(a2, a2)
+    a6 = product(a4, a2)
+    odd = product(a6, c[13] * a6 + c[11] * a4 + c[9] * a2) + c[7] * a6 + c[5] * a4 + c[3] * a2 + c[1] * one
+    even = product(a6, c[12] * a6 + c[10] * a4 + c[8] * a2) + c[6] * a6 + c[4] * a4 + c[2] * a2 + c[0] * one
+    odd = product(a, odd)
+    return solve_matrices(even - odd, even + odd)
