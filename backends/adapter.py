@@ -269,6 +269,14 @@ def _within(x: StridedArray, shape: Shape, axis: int | None = None) -> StridedAr
     return x.viewed(*lay.basic_index(*x.layout, cut))
 
 
+def _indexed(plain: _Plain, axis: int, size: int, arrays: Sequence[StridedArray], params: dict[str, Any]) -> None:
+    """Run a kernel that reads indices; its IndexError knows rows only, and learns here what they stand for."""
+    try:
+        plain.fn(*arrays, **params)
+    except IndexError as error:
+        raise IndexError(f"{plain.name}: {error} for dimension {axis} with size {size}") from error
+
+
 def _gather(plain: _Plain) -> Kernel:
     """``fn(out (rows, m), x (rows, n), index (rows, m))``."""
 
@@ -277,9 +285,8 @@ def _gather(plain: _Plain) -> Kernel:
         out = plain.backend.empty(places.shape, x.dtype, x.index)
         if out.size:
             size = (out.size // places.shape[-1], places.shape[-1])
-            plain.fn(
-                _rows(plain, out, *size), _rows(plain, turned, size[0], turned.shape[-1]), _rows(plain, places, *size)
-            )
+            source = _rows(plain, turned, size[0], turned.shape[-1])
+            _indexed(plain, axis, source.shape[1], (_rows(plain, out, *size), source, _rows(plain, places, *size)), {})
         return _back(plain, out, axis, index.shape)
 
     return kernel
@@ -298,7 +305,8 @@ def _scatter(plain: _Plain) -> Kernel:
             places, values = _turned(index, (axis,)), _turned(_within(src, index.shape), (axis,))
             size = (places.size // places.shape[-1], places.shape[-1])
             rows = _rows(plain, part, size[0], part.shape[-1])
-            plain.fn(rows, _rows(plain, places, *size), _rows(plain, values, *size), reduce=reduce)
+            arrays = (rows, _rows(plain, places, *size), _rows(plain, values, *size))
+            _indexed(plain, axis, rows.shape[1], arrays, {"reduce": reduce})
             if rows.buffer is not result.buffer:
                 plain.backend.copy_into(part, rows.viewed(part.shape, lay.contiguous_strides(part.shape), 0))
         return result

@@ -1,6 +1,5 @@
 """A flambeau backend to copy from: flat memory that is a memoryview, and the 33 kernels as plain Python loops."""
 
-import ctypes
 import ctypes.util
 import math
 import operator
@@ -47,8 +46,7 @@ class PylistBackend(StridedBackend):
         memory[start : start + len(data)] = data
 
 
-def flambeau_backends() -> PylistBackend:
-    """The hook: flambeau calls it when somebody first asks for the device "pylist"."""
+def flambeau_backends() -> PylistBackend:  # the hook: called when somebody first asks for the device
     return PylistBackend()
 
 
@@ -101,8 +99,7 @@ SCALAR: tuple[tuple[str, Callable[..., Any], Iterable[dt.DType]], ...] = (
     ("shr", lambda x, y: x >> y if 0 <= y < 64 else -(x < 0), INTS),
 )
 
-#: The adapter has turned the axis to the last place, and makes three axes of the operands of matmul.
-ALONG: dict[str, Callable[..., Iterable[Any]]] = {
+ALONG: dict[str, Callable[..., Iterable[Any]]] = {  # over rows: the adapter has turned the axis to the last place
     "sum": lambda x: map(sum, x),
     "max": lambda x: (row[max(range(len(row)), key=order(row))] for row in x),
     "argmax": lambda x: (max(range(len(row)), key=order(row)) for row in x),
@@ -120,7 +117,7 @@ ALONG: dict[str, Callable[..., Iterable[Any]]] = {
 def at(index: int, row: list[Any]) -> int:
     if 0 <= index < len(row):
         return index
-    raise IndexError(f"index {index} is out of bounds for an axis of size {len(row)}")
+    raise IndexError(f"index {index} is out of bounds")  # the adapter adds the op and the axis
 
 
 def scatter(out: StridedArray, index: StridedArray, src: StridedArray, reduce: str) -> None:

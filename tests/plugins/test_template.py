@@ -48,5 +48,5 @@ def test_its_kernels_are_right(backend: Any, name: str) -> None:
 def test_bad_indices(backend: Any, bad: int) -> None:
     x, index = backend.from_host(np.ones(4, np.float32), dt.float32), backend.from_host(np.array([bad]), dt.int64)
     for name, operands in (("gather", (x, index)), ("scatter", (x, index, x))):
-        with pytest.raises(IndexError, match=f"index {bad} is out of bounds for an axis of size 4"):
+        with pytest.raises(IndexError, match=f"{name}: index {bad} is out of bounds for dimension 0 with size 4"):
             backend.kernels.find(name, dt.float32)(*operands, axis=0)
