@@ -274,7 +274,7 @@ def _fronted(v: Any, axes: Sequence[int]) -> tuple[Any, int, tuple[int, ...] | N
 
 
 class _Ends(dict[Any, Any]):
-    """The full index of ``x[start:stop]``, by its ends and the shape. Only ints are kept: a tensor's value may change."""
+    """The full index of ``x[start:stop]``, by its ends and the shape; a tensor, which may change, is not kept."""
 
     def __missing__(self, key: tuple[Any, Any, tuple[int, ...]]) -> tuple[Any, ...]:
         start, stop, shape = key

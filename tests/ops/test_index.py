@@ -197,7 +197,11 @@ def test_a_written_view_of_a_view_reaches_the_base() -> None:
         (lambda x: x.__setitem__([0, 1], fb.ones(3)), RuntimeError, ("index_put", "[3]", "[2, 4]")),
         (lambda x: x.__setitem__(0, 1j), RuntimeError, ("1j", "float32")),
         (lambda x: x.__setitem__(0, "a"), TypeError, ("str", "float32")),
-        (lambda x: x.expand(2, 3, 4).__setitem__((slice(None), 0), 1), RuntimeError, ("single memory location", "clone")),
+        (
+            lambda x: x.expand(2, 3, 4).__setitem__((slice(None), 0), 1),
+            RuntimeError,
+            ("single memory location", "clone"),
+        ),
         (lambda x: x.requires_grad_().__setitem__(0, 1), RuntimeError, ("leaf",)),
     ],
 )
