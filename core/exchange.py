@@ -34,14 +34,18 @@ def dlpack_device(self: Tensor) -> tuple[int, int]:
     return HOST
 
 
-def to_dlpack(self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
-    """A DLPack capsule of the elements, sharing memory unless ``copy``; called by the other library's ``from_dlpack``."""
+def to_dlpack(
+    self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+) -> Any:
+    """A DLPack capsule of the elements, shared unless ``copy``; the other library's ``from_dlpack`` calls it."""
     if self.requires_grad:
         raise BufferError("__dlpack__: a tensor that requires grad cannot be exported; use x.detach()")
     if dl_device not in (None, HOST):
         raise BufferError(f"__dlpack__: cannot export to the DLPack device {dl_device}; host memory is {HOST}")
     if stream is not None:
-        raise BufferError(f"__dlpack__: device {str(self.device)!r} has no streams, so stream must be None, got {stream!r}")
+        raise BufferError(
+            f"__dlpack__: device {str(self.device)!r} has no streams, so stream must be None, got {stream!r}"
+        )
     if self._key.backend.has("shares_host"):
         host = self._host()
         box_of(self)  # other names for this memory exist from now on
@@ -98,21 +102,26 @@ def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tens
     """
     is_capsule = type(x).__name__ == "PyCapsule"
     if not is_capsule and not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
-        raise TypeError(f"from_dlpack: expected an object with __dlpack__ and __dlpack_device__, or a capsule, got {type(x).__name__}")
+        raise TypeError(
+            "from_dlpack: expected an object with __dlpack__ and __dlpack_device__, or a capsule, "
+            f"got {type(x).__name__}"
+        )
     kind, index = HOST if is_capsule else x.__dlpack_device__()
     options: dict[str, Any] = {}
     if int(kind) not in _HOST_TYPES:
         if not copy:
             raise BufferError(
-                f"from_dlpack: the {type(x).__name__} is on the DLPack device ({int(kind)}, {index}), whose memory no backend here "
-                "shares; copy=True copies it to the host"
+                f"from_dlpack: the {type(x).__name__} is on the DLPack device ({int(kind)}, {index}), whose memory no "
+                "backend here shares; copy=True copies it to the host"
             )
         options = {"device": "cpu", "copy": True}
     watched = _Watched(x, HOST if int(kind) in _HOST_TYPES else (int(kind), index))
     try:
         array = np.from_dlpack(watched, **options)
     except (RuntimeError, BufferError) as error:
-        raise BufferError(f"from_dlpack: {error} (a {type(x).__name__} of dtype {getattr(x, 'dtype', 'unknown')})") from None
+        raise BufferError(
+            f"from_dlpack: {error} (a {type(x).__name__} of dtype {getattr(x, 'dtype', 'unknown')})"
+        ) from None
     if not array.flags.writeable and not watched.versioned:
         array = np.asarray(_Writable(array))
     if copy is False and not array.flags.writeable:

@@ -1,4 +1,4 @@
-"""Elementwise ops with forms of their own: clamp with open ends, division by rounding mode, fused additions, gcd, frexp."""
+"""Elementwise ops with forms of their own: clamp, rounding division, fused additions, gcd, frexp."""
 
 from __future__ import annotations
 
@@ -11,9 +11,32 @@ from flambeau.core.dispatch import call, compute_dtype
 from flambeau.core.errors import DTypeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import (
-    abs, binary, broadcast, cj, elementwise, exp2, floor_divide, fmod, pow, round_half_even, true_div, trunc, where, zero,
-)  # fmt: skip
-from flambeau.core.record import ELEMENTWISE, OPS, DTypeRule, composite, floating, integral, numeric, ordered, real_floating
+    abs,
+    binary,
+    broadcast,
+    cj,
+    elementwise,
+    exp2,
+    floor_divide,
+    fmod,
+    pow,
+    round_half_even,
+    true_div,
+    trunc,
+    where,
+    zero,
+)
+from flambeau.core.record import (
+    ELEMENTWISE,
+    OPS,
+    DTypeRule,
+    composite,
+    floating,
+    integral,
+    numeric,
+    ordered,
+    real_floating,
+)
 from flambeau.core.tensor import Tensor
 
 
@@ -32,9 +55,20 @@ def writing(name: str, *args: Any) -> Any:
 
 
 # -- bounds ------------------------------------------------------------------------------------------
-clamp_min = binary("clamp_min", lambda g, x, y: where(x >= y, g, 0.0), lambda g, x, y: where(x < y, g, 0.0), "maximum(x, y)", dtype=ordered)
-clamp_max = binary("clamp_max", lambda g, x, y: where(x <= y, g, 0.0), lambda g, x, y: where(x > y, g, 0.0),
-                   "where(x != x, x, where(y != y, y, where(x < y, x, y)))", dtype=ordered)  # fmt: skip
+clamp_min = binary(
+    "clamp_min",
+    lambda g, x, y: where(x >= y, g, 0.0),
+    lambda g, x, y: where(x < y, g, 0.0),
+    "maximum(x, y)",
+    dtype=ordered,
+)
+clamp_max = binary(
+    "clamp_max",
+    lambda g, x, y: where(x <= y, g, 0.0),
+    lambda g, x, y: where(x > y, g, 0.0),
+    "where(x != x, x, where(y != y, y, where(x < y, x, y)))",
+    dtype=ordered,
+)
 clamp_both = elementwise(
     "clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "let m = maximum(x, low); where(m != m, m, where(high != high, high, where(m < high, m, high)))",
@@ -76,7 +110,9 @@ def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 # -- fused additions ---------------------------------------------------------------------------------
 addcmul = elementwise(
-    "addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor", "x + value * tensor1 * tensor2", dtype=numeric,
+    "addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
+    "x + value * tensor1 * tensor2",
+    dtype=numeric,
     vjp=dict(
         x=lambda g: g,
         tensor1=lambda g, tensor2, value: g * cj(tensor2 * value),
@@ -86,7 +122,9 @@ addcmul = elementwise(
     doc="``input + value * tensor1 * tensor2``.",
 )  # fmt: skip
 addcdiv = elementwise(
-    "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor", "x + value * (tensor1 / tensor2)", dtype=floating,
+    "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
+    "x + value * (tensor1 / tensor2)",
+    dtype=floating,
     vjp=dict(
         x=lambda g: g,
         tensor1=lambda g, tensor2, value: g * cj(value / tensor2),
@@ -98,8 +136,15 @@ addcdiv = elementwise(
 
 
 # -- division and powers -----------------------------------------------------------------------------
-@composite("div_trunc(x: Tensor, y: Tensor) -> Tensor", ELEMENTWISE, infer=lambda x, y: broadcast(x, y), method=False, batch="aligned",
-           dtype=numeric.but(accepts=dt.REALS), vjp=dict(x=lambda g: zero(g), y=lambda g: zero(g)))  # fmt: skip
+@composite(
+    "div_trunc(x: Tensor, y: Tensor) -> Tensor",
+    ELEMENTWISE,
+    infer=lambda x, y: broadcast(x, y),
+    method=False,
+    batch="aligned",
+    dtype=numeric.but(accepts=dt.REALS),
+    vjp=dict(x=lambda g: zero(g), y=lambda g: zero(g)),
+)
 def div_trunc(x: Any, y: Any) -> Any:
     """The quotient rounded towards zero."""
     like = x if isinstance(x, Tensor) else y
@@ -139,7 +184,10 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tens
     """``input ** exponent`` in float64 (complex128 for complex operands)."""
     complex_ = compute_dtype(OPS["add"], (input, exponent)).category == dt.COMPLEX
     wide = dt.complex128 if complex_ else dt.float64
-    x, y = (call(OPS["cast"], (v,), {"dtype": wide}) if isinstance(v, Tensor) else (complex if complex_ else float)(v) for v in (input, exponent))
+    x, y = (
+        call(OPS["cast"], (v,), {"dtype": wide}) if isinstance(v, Tensor) else (complex if complex_ else float)(v)
+        for v in (input, exponent)
+    )
     return delivered("pow", out, pow(x, y))  # type: ignore[no-any-return]
 
 
@@ -154,12 +202,12 @@ def _round(x: Any, decimals: int) -> Any:
         return round_half_even(x)
     if x.dtype.category != dt.FLOATING:
         raise DTypeError(f"round: decimals={decimals} needs a floating tensor, got {x.dtype}")
-    ten = 10.0 ** -decimals if decimals < 0 else 10.0**decimals
+    ten = 10.0**-decimals if decimals < 0 else 10.0**decimals
     return round_half_even(x / ten) * ten if decimals < 0 else round_half_even(x * ten) / ten
 
 
 def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
-    """The nearest whole number, of two equally near ones the even one; to ``decimals`` places of the decimal fraction."""
+    """The nearest whole number, of two equally near ones the even one; to ``decimals`` decimal places."""
     return delivered("round_half_even", out, _round(input, decimals))  # type: ignore[no-any-return]
 
 
@@ -171,8 +219,15 @@ def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
 nextafter = binary("nextafter", dtype=real_floating, differentiable=False)
 
 
-@composite("ldexp(x: Tensor, y: Tensor) -> Tensor", infer=lambda x, y: broadcast(x, y), dtype=floating, kinds={"y": "any"}, batch="aligned",
-           vjp=dict(x=lambda g, y: ldexp(g, y), y=lambda g, out: _exponent_vjp(g, out)), inplace=True)  # fmt: skip
+@composite(
+    "ldexp(x: Tensor, y: Tensor) -> Tensor",
+    infer=lambda x, y: broadcast(x, y),
+    dtype=floating,
+    kinds={"y": "any"},
+    batch="aligned",
+    vjp=dict(x=lambda g, y: ldexp(g, y), y=lambda g, out: _exponent_vjp(g, out)),
+    inplace=True,
+)
 def ldexp(x: Any, y: Any) -> Any:
     """``input * 2**other``."""
     if not isinstance(y, Tensor):
@@ -184,13 +239,19 @@ def _exponent_vjp(g: Any, out: Any) -> Any:
     return g * cj(out) * 0.6931471805599453
 
 
-_PARTS: Final = {dt.float32: (dt.int32, 23, 8), dt.float64: (dt.int64, 52, 11)}  # bits of the fraction and of the exponent
+_PARTS: Final = {
+    dt.float32: (dt.int32, 23, 8),
+    dt.float64: (dt.int64, 52, 11),
+}  # bits of the fraction and of the exponent
 
 
-@composite("frexp(x: Tensor) -> (mantissa: Tensor, exponent: Tensor)", infer=lambda x: (x, x),
-           dtype=DTypeRule("parts", result=("same", dt.int32), accepts=dt.FLOATS),
-           vjp=dict(x=lambda g, exponent: ldexp(g[0], -exponent)),
-           jvp=lambda tangents, primals, out: (ldexp(tangents[0], -out[1]), None))  # fmt: skip
+@composite(
+    "frexp(x: Tensor) -> (mantissa: Tensor, exponent: Tensor)",
+    infer=lambda x: (x, x),
+    dtype=DTypeRule("parts", result=("same", dt.int32), accepts=dt.FLOATS),
+    vjp=dict(x=lambda g, exponent: ldexp(g[0], -exponent)),
+    jvp=lambda tangents, primals, out: (ldexp(tangents[0], -out[1]), None),
+)
 def frexp(x: Any) -> Any:
     """Mantissas in [0.5, 1) by size and int32 exponents, so that ``input == mantissa * 2**exponent``."""
     integer, fraction, width = _PARTS[x.dtype]
@@ -208,10 +269,16 @@ def frexp(x: Any) -> Any:
 _WHOLE: Final = integral.but(accepts=dt.INTS)
 
 
-@composite("gcd(x: Tensor, y: Tensor) -> Tensor", ELEMENTWISE, infer=lambda x, y: broadcast(x, y), dtype=_WHOLE, differentiable=False,
-           batch="aligned")  # fmt: skip
+@composite(
+    "gcd(x: Tensor, y: Tensor) -> Tensor",
+    ELEMENTWISE,
+    infer=lambda x, y: broadcast(x, y),
+    dtype=_WHOLE,
+    differentiable=False,
+    batch="aligned",
+)
 def gcd(x: Any, y: Any) -> Any:
-    """The greatest common divisor, not negative; of 0 and n, n. (Euclid; the number of steps is bounded by Lame's theorem.)"""
+    """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps."""
     a, b = abs(x), abs(y)
     for _ in range(a.dtype.bits * 3 // 2):
         done = b == 0
@@ -219,8 +286,14 @@ def gcd(x: Any, y: Any) -> Any:
     return a
 
 
-@composite("lcm(x: Tensor, y: Tensor) -> Tensor", ELEMENTWISE, infer=lambda x, y: broadcast(x, y), dtype=_WHOLE, differentiable=False,
-           batch="aligned")  # fmt: skip
+@composite(
+    "lcm(x: Tensor, y: Tensor) -> Tensor",
+    ELEMENTWISE,
+    infer=lambda x, y: broadcast(x, y),
+    dtype=_WHOLE,
+    differentiable=False,
+    batch="aligned",
+)
 def lcm(x: Any, y: Any) -> Any:
     """The least common multiple, not negative; 0 where an operand is 0."""
     divisor = gcd(x, y)
@@ -228,10 +301,10 @@ def lcm(x: Any, y: Any) -> Any:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "clamp": clamp, "clip": clamp, "div": div, "divide": div, "true_divide": true_div, "float_power": float_power, "rsub": rsub,
-    "round": round,
+    "clamp": clamp, "clip": clamp, "div": div, "divide": div, "true_divide": true_div, "float_power": float_power,
+    "rsub": rsub, "round": round,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
-    "clamp": clamp, "clip": clamp, "clamp_": clamp_, "clip_": clamp_, "div": div, "divide": div, "div_": div_, "divide_": div_,
-    "true_divide": true_div, "float_power": float_power, "round": round, "round_": round_,
+    "clamp": clamp, "clip": clamp, "clamp_": clamp_, "clip_": clamp_, "div": div, "divide": div, "div_": div_,
+    "divide_": div_, "true_divide": true_div, "float_power": float_power, "round": round, "round_": round_,
 }  # fmt: skip

@@ -84,7 +84,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None)
     first = tuple(items[0]._array.shape)
     for i, t in enumerate(items):
         if tuple(t._array.shape) != first:
-            raise ShapeError(f"stack: expects tensors of equal shape, but tensor 0 has {first} and tensor {i} {tuple(t.shape)}")
+            raise ShapeError(
+                f"stack: expects tensors of equal shape, but tensor 0 has {first} and tensor {i} {tuple(t.shape)}"
+            )
     axis = axis_of("stack", items[0], dim, extra=1)
     return cat([unsqueeze(t, axis) for t in items], axis, out=out)
 
@@ -198,7 +200,9 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return _repeated("tile", input, (1,) * (len(input._array.shape) - len(times)) + times)
 
 
-def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Each element along ``dim`` (of the flattened tensor without it) ``repeats`` times in a row.
 
     ``repeats`` is a number or an integer tensor with one per element; alone, it gives the indices.
@@ -211,8 +215,10 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     size = x._array.shape[axis]
     if isinstance(repeats, Tensor) and repeats.numel() != 1:
         if repeats.ndim != 1 or repeats.shape[0] != size:
-            raise ShapeError(f"repeat_interleave: repeats of shape {tuple(repeats.shape)} must have one number for each of the "
-                             f"{size} elements along dimension {axis}")  # fmt: skip
+            raise ShapeError(
+                f"repeat_interleave: repeats of shape {tuple(repeats.shape)} must have one number for each of the "
+                f"{size} elements along dimension {axis}"
+            )
         return x.index_select(axis, _interleaved_places(repeats, size, output_size))
     count = operator.index(repeats.reshape(()) if isinstance(repeats, Tensor) else repeats)
     if count < 0:
@@ -299,9 +305,15 @@ def _embedded(x: Any, *, offset: int, axis1: int, axis2: int) -> tuple[int, ...]
     return tuple(shape)
 
 
-@composite("embed_diagonal(x: Tensor, *, offset: int, axis1: int, axis2: int) -> Tensor", infer=_embedded, dtype=storage.anything,
-           upcast=False, method=False, linear=["x"],
-           vjp=dict(x=lambda g, offset, axis1, axis2: diagonal(g, offset, axis1, axis2)))  # fmt: skip
+@composite(
+    "embed_diagonal(x: Tensor, *, offset: int, axis1: int, axis2: int) -> Tensor",
+    infer=_embedded,
+    dtype=storage.anything,
+    upcast=False,
+    method=False,
+    linear=["x"],
+    vjp=dict(x=lambda g, offset, axis1, axis2: diagonal(g, offset, axis1, axis2)),
+)
 def embed_diagonal(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
     """The last axis as the diagonal of two new axes, zeros elsewhere."""
     whole = creation.zeros_at(x, _embedded(tuple(x._array.shape), offset=offset, axis1=axis1, axis2=axis2))
@@ -317,9 +329,15 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     tensor([[1, 0],
             [0, 2]])
     """
-    a, b = axis_of("diag_embed", input, dim1, extra=1, label="dim1"), axis_of("diag_embed", input, dim2, extra=1, label="dim2")
+    a, b = (
+        axis_of("diag_embed", input, dim1, extra=1, label="dim1"),
+        axis_of("diag_embed", input, dim2, extra=1, label="dim2"),
+    )
     if a == b or not input._array.shape:
-        raise ShapeError(f"diag_embed: dim1={dim1} and dim2={dim2} must differ, and the tensor of shape {tuple(input.shape)} not be 0-d")
+        raise ShapeError(
+            f"diag_embed: dim1={dim1} and dim2={dim2} must differ, "
+            f"and the tensor of shape {tuple(input.shape)} not be 0-d"
+        )
     found: Tensor = call(OPS["embed_diagonal"], (input,), {"offset": operator.index(offset), "axis1": a, "axis2": b})
     return found
 
@@ -357,15 +375,31 @@ def _keep_where(name: str, x: Any, keep: Callable[[Any, Any], Any]) -> Any:
     return where(keep(creation.arange(m, device=x.device), rows), x, creation.zeros((), dtype=x.dtype, device=x.device))
 
 
-@composite("tril(x: Tensor, *, diagonal: int = 0) -> Tensor", infer=_matrices("tril"), dtype=storage.anything, upcast=False, check=True,
-           inplace=True, linear=["x"], vjp=dict(x=lambda g, diagonal: tril(g, diagonal)))  # fmt: skip
+@composite(
+    "tril(x: Tensor, *, diagonal: int = 0) -> Tensor",
+    infer=_matrices("tril"),
+    dtype=storage.anything,
+    upcast=False,
+    check=True,
+    inplace=True,
+    linear=["x"],
+    vjp=dict(x=lambda g, diagonal: tril(g, diagonal)),
+)
 def tril(x: Any, *, diagonal: int = 0) -> Any:
     """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere."""
     return _keep_where("tril", x, lambda column, row: column <= row + diagonal)
 
 
-@composite("triu(x: Tensor, *, diagonal: int = 0) -> Tensor", infer=_matrices("triu"), dtype=storage.anything, upcast=False, check=True,
-           inplace=True, linear=["x"], vjp=dict(x=lambda g, diagonal: triu(g, diagonal)))  # fmt: skip
+@composite(
+    "triu(x: Tensor, *, diagonal: int = 0) -> Tensor",
+    infer=_matrices("triu"),
+    dtype=storage.anything,
+    upcast=False,
+    check=True,
+    inplace=True,
+    linear=["x"],
+    vjp=dict(x=lambda g, diagonal: triu(g, diagonal)),
+)
 def triu(x: Any, *, diagonal: int = 0) -> Any:
     """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere."""
     return _keep_where("triu", x, lambda column, row: column >= row + diagonal)
@@ -385,11 +419,14 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     widths = sizes_of("pad", (tuple(pad),), "pad")
     ndim = len(input._array.shape)
     if len(widths) % 2 or len(widths) // 2 > ndim:
-        raise ShapeError(f"pad: pad {widths} must be pairs, at most one for each of the {ndim} dimension(s) of shape {tuple(input.shape)}")
+        raise ShapeError(
+            f"pad: pad {widths} must be pairs, at most one for each of the {ndim} dimension(s) "
+            f"of shape {tuple(input.shape)}"
+        )
     pairs = [(widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)][::-1]
     first = ndim - len(pairs)
     if mode == "constant":
-        every = tuple([*[(0, 0)] * first, *pairs])
+        every = (*[(0, 0)] * first, *pairs)
         found: Tensor = call(OPS["pad"], (input,), {"widths": every, "value": 0 if value is None else value})
         return found
     if mode not in _BORDERS:
@@ -413,8 +450,10 @@ def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tenso
     before, after = max(before, 0), max(after, 0)
     most = {"reflect": size - 1, "circular": size}.get(mode)
     if most is not None and max(before, after) > most or (not size and before + after):
-        raise ShapeError(f"pad: {mode} padding ({before}, {after}) must be at most {most} for dimension {axis} of size {size} "
-                         f"in shape {tuple(x.shape)}")  # fmt: skip
+        raise ShapeError(
+            f"pad: {mode} padding ({before}, {after}) must be at most {most} for dimension {axis} of size {size} "
+            f"in shape {tuple(x.shape)}"
+        )
     front, back = _BORDERS[mode](x, axis, size, before, after)
     parts = [*([front] if before else []), x, *([back] if after else [])]
     return cat(parts, axis) if len(parts) > 1 else x
@@ -440,13 +479,14 @@ def _around(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[T
 _BORDERS: Final = {"reflect": _mirror, "replicate": _edges, "circular": _around}
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "cat": cat, "concat": cat, "concatenate": cat, "stack": stack, "hstack": hstack, "vstack": vstack, "row_stack": vstack,
-    "dstack": dstack, "column_stack": column_stack, "block_diag": block_diag, "meshgrid": meshgrid,
-    "cartesian_prod": cartesian_prod, "combinations": combinations, "tile": tile, "repeat_interleave": repeat_interleave,
-    "flip": flip, "fliplr": fliplr, "flipud": flipud, "roll": roll, "rot90": rot90, "diag": diag, "diag_embed": diag_embed,
-    "diagflat": diagflat,
+    "cat": cat, "concat": cat, "concatenate": cat, "stack": stack, "hstack": hstack, "vstack": vstack,
+    "row_stack": vstack, "dstack": dstack, "column_stack": column_stack, "block_diag": block_diag, "meshgrid": meshgrid,
+    "cartesian_prod": cartesian_prod, "combinations": combinations, "tile": tile,
+    "repeat_interleave": repeat_interleave, "flip": flip, "fliplr": fliplr, "flipud": flipud, "roll": roll,
+    "rot90": rot90, "diag": diag, "diag_embed": diag_embed, "diagflat": diagflat,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     "contiguous": contiguous, "repeat": repeat, "tile": tile, "repeat_interleave": repeat_interleave, "flip": flip,
-    "fliplr": fliplr, "flipud": flipud, "roll": roll, "rot90": rot90, "diag": diag, "diag_embed": diag_embed, "diagflat": diagflat,
+    "fliplr": fliplr, "flipud": flipud, "roll": roll, "rot90": rot90, "diag": diag, "diag_embed": diag_embed,
+    "diagflat": diagflat,
 }  # fmt: skip

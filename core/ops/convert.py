@@ -25,7 +25,9 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
     dtype = dtype or x.dtype
     if where is not x.device:
         # Cast first what becomes smaller, or what the other device could not hold.
-        if dtype is not x.dtype and (dtype.itemsize <= x.dtype.itemsize or not resolve(where).supports(x.dtype, where.index)):
+        if dtype is not x.dtype and (
+            dtype.itemsize <= x.dtype.itemsize or not resolve(where).supports(x.dtype, where.index)
+        ):
             out = call(OPS["cast"], (out,), {"dtype": dtype})
         out = call(OPS["to_device"], (out,), {"device": where})
     if dtype is not out.dtype:
@@ -75,7 +77,11 @@ def parse_to(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
             f"{name}: expects a dtype, a device and a dtype, or a tensor, and the flags non_blocking and copy; "
             f"got {', '.join([*map(repr, args), *(f'{k}={v!r}' for k, v in kwargs.items())])}"
         )
-    return None if where is None else Device(where), None if dtype is None else as_dtype(dtype), flags.get("copy", False)
+    return (
+        None if where is None else Device(where),
+        None if dtype is None else as_dtype(dtype),
+        flags.get("copy", False),
+    )
 
 
 def _names_device(value: Any) -> bool:
@@ -94,15 +100,17 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
         stem = dtype.rpartition(".")[2].removesuffix("Tensor")
         found = next((d for d, n in _TYPE_NAMES.items() if n == stem), None)
         if found is None:
-            raise TypeError(f"type: unknown type {dtype!r}; known: {', '.join(n + 'Tensor' for n in _TYPE_NAMES.values())}")
+            raise TypeError(
+                f"type: unknown type {dtype!r}; known: {', '.join(n + 'Tensor' for n in _TYPE_NAMES.values())}"
+            )
         return convert(self, None, found)
     return convert(self, None, as_dtype(dtype))
 
 
 _TYPE_NAMES: Final = {
-    dt.float32: "Float", dt.float64: "Double", dt.float16: "Half", dt.bfloat16: "BFloat16", dt.int64: "Long", dt.int32: "Int",
-    dt.int16: "Short", dt.int8: "Char", dt.uint8: "Byte", dt.uint16: "UInt16", dt.uint32: "UInt32", dt.uint64: "UInt64",
-    dt.bool_: "Bool", dt.complex64: "ComplexFloat", dt.complex128: "ComplexDouble",
+    dt.float32: "Float", dt.float64: "Double", dt.float16: "Half", dt.bfloat16: "BFloat16", dt.int64: "Long",
+    dt.int32: "Int", dt.int16: "Short", dt.int8: "Char", dt.uint8: "Byte", dt.uint16: "UInt16", dt.uint32: "UInt32",
+    dt.uint64: "UInt64", dt.bool_: "Bool", dt.complex64: "ComplexFloat", dt.complex128: "ComplexDouble",
 }  # fmt: skip
 
 
@@ -126,8 +134,9 @@ def _converter(name: str, dtype: DType) -> Callable[..., Tensor]:
 
 
 _BY_NAME: Final = {
-    "float": dt.float32, "double": dt.float64, "half": dt.float16, "bfloat16": dt.bfloat16, "int": dt.int32, "long": dt.int64,
-    "short": dt.int16, "char": dt.int8, "byte": dt.uint8, "bool": dt.bool_, "cfloat": dt.complex64, "cdouble": dt.complex128,
+    "float": dt.float32, "double": dt.float64, "half": dt.float16, "bfloat16": dt.bfloat16, "int": dt.int32,
+    "long": dt.int64, "short": dt.int16, "char": dt.int8, "byte": dt.uint8, "bool": dt.bool_, "cfloat": dt.complex64,
+    "cdouble": dt.complex128,
 }  # fmt: skip
 
 
@@ -165,9 +174,10 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "is_floating_point": is_floating_point, "is_complex": is_complex, "numel": numel, "result_type": result_type, "clone": clone,
+    "is_floating_point": is_floating_point, "is_complex": is_complex, "numel": numel, "result_type": result_type,
+    "clone": clone,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
-    "to": to, "type": type_, "type_as": type_as, "cpu": cpu, "clone": clone, "__dlpack__": to_dlpack, "__dlpack_device__": dlpack_device,
-    **{name: _converter(name, dtype) for name, dtype in _BY_NAME.items()},
+    "to": to, "type": type_, "type_as": type_as, "cpu": cpu, "clone": clone, "__dlpack__": to_dlpack,
+    "__dlpack_device__": dlpack_device, **{name: _converter(name, dtype) for name, dtype in _BY_NAME.items()},
 }  # fmt: skip

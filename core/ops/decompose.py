@@ -88,7 +88,9 @@ def _cholesky_vjp(g: Any, out: Any, upper: bool) -> Any:
     return (inside + adjoint(inside)) / 2
 
 
-cholesky_of = _record("cholesky(x: Tensor, *, upper: bool = False) -> Tensor", square("cholesky"), vjp=dict(x=_cholesky_vjp))
+cholesky_of = _record(
+    "cholesky(x: Tensor, *, upper: bool = False) -> Tensor", square("cholesky"), vjp=dict(x=_cholesky_vjp)
+)
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
@@ -113,7 +115,9 @@ def _qr_vjp(g: Sequence[Any], x: Any, q: Any, r: Any, mode: str) -> Any:
     gq, gr = g
     m, n = x._array.shape[-2:]
     if mode == "complete" and m > n:
-        raise GradientError("qr: with mode='complete' there is no gradient for more rows than columns; use mode='reduced'")
+        raise GradientError(
+            "qr: with mode='complete' there is no gradient for more rows than columns; use mode='reduced'"
+        )
     if m >= n:
         return _tall_qr_vjp(gq, gr, q, r)
     gu, gv = narrow(gr, -1, 0, m), narrow(gr, -1, m, n - m)
@@ -131,7 +135,11 @@ def _real_part(x: Any) -> Any:
     return (x + cj(x)) / 2
 
 
-qr_of = _record("qr(x: Tensor, *, mode: str = 'reduced') -> (q: Tensor, r: Tensor)", rectangular("qr", _qr_shape), vjp=dict(x=_qr_vjp))
+qr_of = _record(
+    "qr(x: Tensor, *, mode: str = 'reduced') -> (q: Tensor, r: Tensor)",
+    rectangular("qr", _qr_shape),
+    vjp=dict(x=_qr_vjp),
+)
 
 
 # -- eigenvalues -------------------------------------------------------------------------------------
@@ -144,7 +152,8 @@ def _eigh_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
 
 
 eigh_of = _record(
-    "eigh(x: Tensor, *, upper: bool = False) -> (values: Tensor, vectors: Tensor)", square("eigh", lambda x: (x[:-1], x)),
+    "eigh(x: Tensor, *, upper: bool = False) -> (values: Tensor, vectors: Tensor)",
+    square("eigh", lambda x: (x[:-1], x)),
     result=("real", "same"), vjp=dict(x=_eigh_vjp),
 )  # fmt: skip
 
@@ -182,7 +191,9 @@ def _svd_vjp(g: Sequence[Any], u: Any, s: Any, vh: Any, full: bool) -> Any:
     gu, gs, gvh = g
     m, n, k = u._array.shape[-2], vh._array.shape[-1], s._array.shape[-1]
     if full and m != n:
-        raise GradientError("svd: with full_matrices=True there is no gradient for a matrix that is not square; use full_matrices=False")
+        raise GradientError(
+            "svd: with full_matrices=True there is no gradient for a matrix that is not square; use full_matrices=False"
+        )
     squares = s * s
     differences = off_diagonal(unsqueeze(squares, -2) - unsqueeze(squares, -1))
     left, right = _skew(product(adjoint(u), gu)), _skew(product(vh, adjoint(gvh)))
@@ -211,8 +222,13 @@ def _svdvals_vjp(g: Any, x: Any) -> Any:
     return product(u * unsqueeze(g, -2), vh)
 
 
-svdvals = _record("svdvals(x: Tensor) -> Tensor", rectangular("svdvals", lambda x: (*x[:-2], min(x[-2:]))), result="real",
-                  vjp=dict(x=_svdvals_vjp), doc="The singular values of each matrix, from the largest down.")  # fmt: skip
+svdvals = _record(
+    "svdvals(x: Tensor) -> Tensor",
+    rectangular("svdvals", lambda x: (*x[:-2], min(x[-2:]))),
+    result="real",
+    vjp=dict(x=_svdvals_vjp),
+    doc="The singular values of each matrix, from the largest down.",
+)
 
 
 # -- lu ----------------------------------------------------------------------------------------------
@@ -245,7 +261,8 @@ def _lu_vjp(g: Sequence[Any], lu: Any, pivots: Any) -> Any:
 
 
 lu_of = _record(
-    "lu_factor(x: Tensor) -> (lu: Tensor, pivots: Tensor)", rectangular("lu_factor", lambda x: (x, (*x[:-2], min(x[-2:])))),
+    "lu_factor(x: Tensor) -> (lu: Tensor, pivots: Tensor)",
+    rectangular("lu_factor", lambda x: (x, (*x[:-2], min(x[-2:])))),
     result=("same", "index"), vjp=dict(x=_lu_vjp),
 )  # fmt: skip
 
@@ -263,12 +280,18 @@ def _det_vjp(g: Any, x: Any, out: Any) -> Any:
     except LinAlgError:  # the cofactors exist where the inverse does not: products of all singular values but one
         u, s, vh = svd_of(x, False)
         n = s._array.shape[-1]
-        parts = [cat([narrow(s, -1, 0, i), narrow(s, -1, i + 1, n - i - 1)], -1).prod(-1, keepdim=True) for i in range(n)]
+        parts = [
+            cat([narrow(s, -1, 0, i), narrow(s, -1, i + 1, n - i - 1)], -1).prod(-1, keepdim=True) for i in range(n)
+        ]
         return _as_matrix(g * cj(det(u) * det(vh))) * product(u * unsqueeze(cat(parts, -1), -2), vh)
 
 
-det = _record("det(x: Tensor) -> Tensor", square("det", lambda x: x[:-2]), vjp=dict(x=_det_vjp),
-              doc="The determinant of each matrix.")  # fmt: skip
+det = _record(
+    "det(x: Tensor) -> Tensor",
+    square("det", lambda x: x[:-2]),
+    vjp=dict(x=_det_vjp),
+    doc="The determinant of each matrix.",
+)
 
 
 def _slogdet_vjp(g: Sequence[Any], x: Any, sign: Any) -> Any:
@@ -280,5 +303,9 @@ def _slogdet_vjp(g: Sequence[Any], x: Any, sign: Any) -> Any:
     return _as_matrix(scale) * adjoint(inv(x))
 
 
-slogdet_of = _record("slogdet(x: Tensor) -> (sign: Tensor, logabsdet: Tensor)", square("slogdet", lambda x: (x[:-2], x[:-2])),
-                     result=("same", "real"), vjp=dict(x=_slogdet_vjp))  # fmt: skip
+slogdet_of = _record(
+    "slogdet(x: Tensor) -> (sign: Tensor, logabsdet: Tensor)",
+    square("slogdet", lambda x: (x[:-2], x[:-2])),
+    result=("same", "real"),
+    vjp=dict(x=_slogdet_vjp),
+)

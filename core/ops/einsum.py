@@ -41,7 +41,9 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     else:
         items, terms, result = _sublists((equation, *operands))
     if len(terms) != len(items):
-        raise ShapeError(f"einsum: the equation {equation!r} names {len(terms)} operand(s), but {len(items)} were given")
+        raise ShapeError(
+            f"einsum: the equation {equation!r} names {len(terms)} operand(s), but {len(items)} were given"
+        )
     labelled = [_label(i, x, term) for i, (x, term) in enumerate(zip(items, terms, strict=True))]
     sizes = _sizes(labelled)
     wanted = _result_labels(result, terms, labelled, sizes)
@@ -69,7 +71,9 @@ def _term(equation: str, text: str) -> list[Any]:
             out.append(ord(text[i]))
             i += 1
         else:
-            raise ValueError(f"einsum: invalid character {text[i]!r} in {equation!r}; labels are the letters a to z and A to Z")
+            raise ValueError(
+                f"einsum: invalid character {text[i]!r} in {equation!r}; labels are the letters a to z and A to Z"
+            )
     return out
 
 
@@ -88,7 +92,9 @@ def _label(i: int, x: Any, term: Sequence[Any]) -> tuple[Tensor, Labels]:
         raise TypeError(f"einsum: operand {i} must be a tensor, got {type(x).__name__}")
     named, ndim = sum(t is not _ELLIPSIS for t in term), x.ndim
     if named > ndim or (named < ndim and _ELLIPSIS not in term):
-        raise ShapeError(f"einsum: operand {i} of shape {tuple(x.shape)} has {ndim} dimension(s), but its term names {named}")
+        raise ShapeError(
+            f"einsum: operand {i} of shape {tuple(x.shape)} has {ndim} dimension(s), but its term names {named}"
+        )
     out: list[int] = []
     for t in term:
         out += range(named - ndim, 0) if t is _ELLIPSIS else (t,)
@@ -102,7 +108,8 @@ def _sizes(labelled: Sequence[tuple[Tensor, Labels]]) -> dict[int, int]:
             have = sizes.get(label, 1)
             if n != 1 and have not in (1, n):
                 raise ShapeError(
-                    f"einsum: label {_name(label)} has size {n} in operand {i} of shape {tuple(x.shape)}, but size {have} before"
+                    f"einsum: label {_name(label)} has size {n} in operand {i} of shape {tuple(x.shape)}, "
+                    f"but size {have} before"
                 )
             sizes[label] = n if have == 1 else have
     return sizes
@@ -112,7 +119,9 @@ def _name(label: int) -> str:
     return "of the ellipsis" if label < 0 else repr(chr(label)) if label < 1000 else str(label - 1000)
 
 
-def _result_labels(result: list[Any] | None, terms: Sequence[Sequence[Any]], labelled: Any, sizes: dict[int, int]) -> Labels:
+def _result_labels(
+    result: list[Any] | None, terms: Sequence[Sequence[Any]], labelled: Any, sizes: dict[int, int]
+) -> Labels:
     broad = sorted(label for label in sizes if label < 0)
     if result is None:
         every = [t for term in terms for t in term if t is not _ELLIPSIS]
@@ -134,7 +143,9 @@ def _diagonals(x: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
         twice = next(t for t in labels if labels.count(t) > 1)
         a, b = [i for i, t in enumerate(labels) if t == twice][:2]
         if x._array.shape[a] != x._array.shape[b]:
-            raise ShapeError(f"einsum: label {_name(twice)} stands for sizes {x.shape[a]} and {x.shape[b]} of one operand")
+            raise ShapeError(
+                f"einsum: label {_name(twice)} stands for sizes {x.shape[a]} and {x.shape[b]} of one operand"
+            )
         x = diagonal(x, 0, a, b)
         labels = (*(t for i, t in enumerate(labels) if i not in (a, b)), twice)
     return x, labels
@@ -219,18 +230,26 @@ def _ordered(x: Tensor, labels: Labels, wanted: Labels, sizes: dict[int, int]) -
 
 
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None) -> Tensor:
-    """Sums of products over ``dims``: that many last dimensions of a and first of b, or a pair of lists of dimensions."""
+    """Sums of products over ``dims``: the last so many of a and first of b, or a pair of lists."""
     if isinstance(dims, Tensor):
         dims = dims.tolist()
     if isinstance(dims, int):
         if not 0 <= dims <= min(a.ndim, b.ndim):
-            raise ShapeError(f"tensordot: dims={dims} must be between 0 and the dimensions of a {tuple(a.shape)} and b {tuple(b.shape)}")
+            raise ShapeError(
+                f"tensordot: dims={dims} must be between 0 and the dimensions of "
+                f"a {tuple(a.shape)} and b {tuple(b.shape)}"
+            )
         first, second = tuple(range(a.ndim - dims, a.ndim)), tuple(range(dims))
     else:
         first = tuple([axis_of("tensordot", a, d, label="dims") for d in sizes_of("tensordot", (dims[0],), "dims")])
         second = tuple([axis_of("tensordot", b, d, label="dims") for d in sizes_of("tensordot", (dims[1],), "dims")])
-    if len(first) != len(second) or any(a._array.shape[i] != b._array.shape[j] for i, j in zip(first, second, strict=False)):
-        raise ShapeError(f"tensordot: dimensions {first} of a {tuple(a.shape)} and {second} of b {tuple(b.shape)} must have equal sizes")
+    if len(first) != len(second) or any(
+        a._array.shape[i] != b._array.shape[j] for i, j in zip(first, second, strict=False)
+    ):
+        raise ShapeError(
+            f"tensordot: dimensions {first} of a {tuple(a.shape)} and {second} of b {tuple(b.shape)} "
+            "must have equal sizes"
+        )
     rows = tuple([i for i in range(a.ndim) if i not in first])
     columns = tuple([j for j in range(b.ndim) if j not in second])
     left = _grouped(a, tuple(range(a.ndim)), rows, first)

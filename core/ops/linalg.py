@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flambeau.backends import layout
-from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, viewed
@@ -22,7 +21,9 @@ from flambeau.core.tensor import Tensor
 # -- the primitive -----------------------------------------------------------------------------------
 def _product_shape(x: Any, y: Any) -> tuple[int, ...]:
     if len(x) < 2 or len(y) < 2:
-        raise ShapeError(f"matmul: input and other must have at least 2 dimensions here, got shapes {tuple(x)} and {tuple(y)}")
+        raise ShapeError(
+            f"matmul: input and other must have at least 2 dimensions here, got shapes {tuple(x)} and {tuple(y)}"
+        )
     if x[-1] != y[-2]:
         raise ShapeError(
             f"matmul: the last size of input and the second last of other must be equal, got {x[-1]} and {y[-2]} "
@@ -77,8 +78,8 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
         return product(input, other)
     if not left or not right:
         raise ShapeError(
-            f"matmul: both arguments need to be at least 1-d, got shapes {tuple(input.shape)} and {tuple(other.shape)}; "
-            "use * to scale by a number"
+            f"matmul: both arguments need to be at least 1-d, got shapes {tuple(input.shape)} "
+            f"and {tuple(other.shape)}; use * to scale by a number"
         )
     inner = input._array.shape[-1], other._array.shape[-2 if right > 1 else 0]
     if inner[0] != inner[1]:
@@ -138,7 +139,8 @@ def _linear_vjp_weight(g: Any, x: Any) -> Any:
 
 
 @composite(
-    "linear(x: Tensor, weight: Tensor, bias: Tensor? = None) -> Tensor", infer=_linear_shape, check=True, dtype=numeric, method=False,
+    "linear(x: Tensor, weight: Tensor, bias: Tensor? = None) -> Tensor",
+    infer=_linear_shape, check=True, dtype=numeric, method=False,
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
 def linear(x: Any, weight: Any, bias: Any) -> Any:
@@ -162,12 +164,17 @@ def check_inner(name: str, a: str, x: Tensor, i: int, b: str, y: Tensor, j: int)
     """ShapeError unless dimension ``i`` of x and ``j`` of y have equal sizes."""
     m, n = x._array.shape[i], y._array.shape[j]
     if m != n:
-        raise ShapeError(f"{name}: sizes {m} of {a} {tuple(x.shape)} and {n} of {b} {tuple(y.shape)}, which are summed over, must be equal")
+        raise ShapeError(
+            f"{name}: sizes {m} of {a} {tuple(x.shape)} and {n} of {b} {tuple(y.shape)}, "
+            "which are summed over, must be equal"
+        )
 
 
 def _same_dtype(name: str, x: Tensor, y: Tensor) -> None:
     if x._key.dtype is not y._key.dtype:
-        raise DTypeError(f"{name}: expected both operands in the same dtype, got {x.dtype} and {y.dtype}; cast one with .to(dtype)")
+        raise DTypeError(
+            f"{name}: expected both operands in the same dtype, got {x.dtype} and {y.dtype}; cast one with .to(dtype)"
+        )
 
 
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -183,8 +190,10 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The products of two equally long batches of matrices, (b, n, k) and (b, k, m)."""
     check_ranks("bmm", input=(input, 3), mat2=(mat2, 3))
     if input._array.shape[0] != mat2._array.shape[0]:
-        raise ShapeError(f"bmm: batches must be of equal size, got {input.shape[0]} in input {tuple(input.shape)} "
-                         f"and {mat2.shape[0]} in mat2 {tuple(mat2.shape)}")  # fmt: skip
+        raise ShapeError(
+            f"bmm: batches must be of equal size, got {input.shape[0]} in input {tuple(input.shape)} "
+            f"and {mat2.shape[0]} in mat2 {tuple(mat2.shape)}"
+        )
     check_inner("bmm", "input", input, 2, "mat2", mat2, 1)
     _same_dtype("bmm", input, mat2)
     found = product(input, mat2)
@@ -240,6 +249,7 @@ def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "matmul": matmul, "mm": mm, "bmm": bmm, "mv": mv, "dot": dot, "vdot": vdot, "inner": inner, "outer": outer, "ger": outer,
+    "matmul": matmul, "mm": mm, "bmm": bmm, "mv": mv, "dot": dot, "vdot": vdot, "inner": inner, "outer": outer,
+    "ger": outer,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {**FUNCTIONS, "__matmul__": _dunder_matmul, "__rmatmul__": _dunder_rmatmul}

@@ -24,7 +24,7 @@ class QR(NamedTuple):
 
 
 def qr(A: Tensor, mode: str = "reduced") -> QR:
-    """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" leaves it empty."""
+    """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" empty."""
     if mode not in ("reduced", "complete", "r"):
         raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
     q, r = qr_of(A, "reduced" if mode == "r" else mode)
@@ -93,7 +93,13 @@ def _in(x: Tensor, dtype: Any) -> Tensor:
 
 
 def vector_norm(
-    x: Tensor, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None
+    x: Tensor,
+    ord: float = 2,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """``sum(abs(x)**ord)**(1/ord)`` over ``dim`` (None: all elements), with the limits at 0 and at both infinities."""
     return delivered("vector_norm", out, moments.vector_norm(_in(x, dtype), float(ord), dim, keepdim))  # type: ignore[no-any-return]
@@ -102,7 +108,7 @@ def vector_norm(
 def matrix_norm(
     A: Tensor, ord: float | str = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
-    """A norm of matrices: "fro", "nuc", inf, -inf, 1, -1 (largest or smallest sums of rows or columns), 2, -2 (singular values).
+    """A norm of matrices: "fro", "nuc", inf, -inf, 1, -1 (sums of rows or columns), 2, -2 (singular values).
 
     >>> import flambeau as fb
     >>> fb.linalg.matrix_norm(fb.tensor([[1.0, -2.0], [3.0, 4.0]]), 1)
@@ -115,7 +121,9 @@ def matrix_norm(
         raise ShapeError(f"matrix_norm: A must have at least 2 dimensions, got shape {tuple(A.shape)}")
     rows, columns = axis_of("matrix_norm", A, dim[0]), axis_of("matrix_norm", A, dim[1])
     if rows == columns:
-        raise ShapeError(f"matrix_norm: dim must be two different dimensions, got {tuple(dim)} for shape {tuple(A.shape)}")
+        raise ShapeError(
+            f"matrix_norm: dim must be two different dimensions, got {tuple(dim)} for shape {tuple(A.shape)}"
+        )
     if ord == "fro":
         return moments.vector_norm(A, 2.0, (rows, columns), keepdim)  # type: ignore[no-any-return]
     if ord in ("nuc", 2, -2):
@@ -138,9 +146,14 @@ def _spectral(A: Tensor, ord: Any, rows: int, columns: int, keepdim: bool) -> Te
 
 
 def norm(
-    A: Tensor, ord: float | str | None = None, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None
+    A: Tensor,
+    ord: float | str | None = None,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
 ) -> Tensor:
-    """The vector norm, or the matrix norm where ``dim`` names two dimensions (or A is a matrix) and ``ord`` is given."""
+    """The vector norm, or the matrix norm where ``ord`` is given and ``dim`` names two dimensions (or A is 2-d)."""
     dims = (dim,) if isinstance(dim, int) else dim
     if ord is None:
         return vector_norm(A, 2, dims, keepdim, dtype=dtype)
@@ -161,7 +174,7 @@ def cond(A: Tensor, p: float | str | None = None) -> Tensor:
 
 
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
-    """How many singular values are above max(atol, rtol * the largest); the default rtol is the epsilon times the size."""
+    """How many singular values are above max(atol, rtol * the largest); by default rtol is epsilon times the size."""
     plain = A.detach()
     values = abs(eigh_of(plain, False)[0]) if hermitian else svdvals(plain)
     if not values._array.shape[-1]:
@@ -203,6 +216,7 @@ def _old_qr(input: Tensor, some: bool = True) -> QR:
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "det": det, "slogdet": slogdet, "logdet": logdet, "inverse": inv, "pinverse": pinv, "svd": _old_svd, "qr": _old_qr,
-    "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve, "cholesky_inverse": cholesky_inverse, "matrix_exp": matrix_exp,
+    "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve, "cholesky_inverse": cholesky_inverse,
+    "matrix_exp": matrix_exp,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = FUNCTIONS

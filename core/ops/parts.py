@@ -18,6 +18,7 @@ def whole(shape: Sequence[int]) -> list[Any]:
     """The index that takes everything, to be changed at one axis."""
     return [slice(0, n, 1) for n in shape]
 
+
 # -- parts -------------------------------------------------------------------------------------------
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """``length`` places of dimension ``dim`` from ``start`` on; a view."""
@@ -44,7 +45,9 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
     axis = axis_of("select", input, dim)
     size, i = shape[axis], operator.index(index)
     if not -size <= i < size:
-        raise IndexError(f"select: index {i} is out of range for dimension {axis} of size {size} in shape {tuple(shape)}")
+        raise IndexError(
+            f"select: index {i} is out of range for dimension {axis} of size {size} in shape {tuple(shape)}"
+        )
     entries = whole(shape)
     entries[axis] = i + size if i < 0 else i
     return indexed(input, tuple(entries))
@@ -98,7 +101,9 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
     sizes = sizes_of("split_with_sizes", (tuple(split_sizes),), "split_sizes")
     have = input._array.shape[axis] if input._array.shape else 1
     if any(n < 0 for n in sizes) or sum(sizes) != have:
-        raise ShapeError(f"split_with_sizes: sizes {sizes} must not be negative and must add up to the size {have} of dim {dim}")
+        raise ShapeError(
+            f"split_with_sizes: sizes {sizes} must not be negative and must add up to the size {have} of dim {dim}"
+        )
     pieces, start = [], 0
     for n in sizes:
         pieces.append(narrow(input, axis, start, n))
@@ -128,7 +133,10 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
     if isinstance(indices_or_sections, Tensor):
         indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, (tuple, list)):
-        places = [slice(a, b).indices(size) for a, b in zip((None, *indices_or_sections), (*indices_or_sections, None), strict=True)]
+        places = [
+            slice(a, b).indices(size)
+            for a, b in zip((None, *indices_or_sections), (*indices_or_sections, None), strict=True)
+        ]
         return tuple([narrow(input, axis, a, max(b - a, 0)) for a, b, _ in places])
     count = operator.index(indices_or_sections)
     if count <= 0:
@@ -171,7 +179,9 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     """
     a, b = axis_of("diagonal", input, dim1, label="dim1"), axis_of("diagonal", input, dim2, label="dim2")
     if a == b or len(input._array.shape) < 2:
-        raise ShapeError(f"diagonal: dim1={dim1} and dim2={dim2} must be two different dimensions of shape {tuple(input.shape)}")
+        raise ShapeError(
+            f"diagonal: dim1={dim1} and dim2={dim2} must be two different dimensions of shape {tuple(input.shape)}"
+        )
     found: Tensor = call(OPS["diagonal"], (input,), {"offset": operator.index(offset), "axis1": a, "axis2": b})
     return found
 
@@ -205,7 +215,9 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
     try:
         found: Tensor = call(OPS["as_strided"], (input,), {"shape": shape, "strides": strides, "offset": offset})
     except ValueError as error:
-        raise ShapeError(f"as_strided: size {shape}, stride {strides}, storage_offset {offset} leave the storage: {error}") from None
+        raise ShapeError(
+            f"as_strided: size {shape}, stride {strides}, storage_offset {offset} leave the storage: {error}"
+        ) from None
     return found
 
 
@@ -281,12 +293,13 @@ def atleast_3d(*tensors: Any) -> Any:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "narrow": narrow, "select": select, "slice": slice_, "unbind": unbind, "split": split, "split_with_sizes": split_with_sizes,
-    "chunk": chunk, "tensor_split": tensor_split, "hsplit": hsplit, "vsplit": vsplit, "dsplit": dsplit, "diagonal": diagonal,
-    "as_strided": as_strided, "view_as_real": view_as_real, "view_as_complex": view_as_complex, "real": real, "imag": imag,
-    "atleast_1d": atleast_1d, "atleast_2d": atleast_2d, "atleast_3d": atleast_3d,
+    "narrow": narrow, "select": select, "slice": slice_, "unbind": unbind, "split": split,
+    "split_with_sizes": split_with_sizes, "chunk": chunk, "tensor_split": tensor_split, "hsplit": hsplit,
+    "vsplit": vsplit, "dsplit": dsplit, "diagonal": diagonal, "as_strided": as_strided, "view_as_real": view_as_real,
+    "view_as_complex": view_as_complex, "real": real, "imag": imag, "atleast_1d": atleast_1d, "atleast_2d": atleast_2d,
+    "atleast_3d": atleast_3d,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
-    **{n: f for n, f in FUNCTIONS.items() if not n.startswith(("atleast", "slice", "real", "imag"))},
-    "unfold": unfold, "real": property(real, _set_part(0)), "imag": property(imag, _set_part(1)),
+    **{n: f for n, f in FUNCTIONS.items() if not n.startswith(("atleast", "slice", "real", "imag"))}, "unfold": unfold,
+    "real": property(real, _set_part(0)), "imag": property(imag, _set_part(1)),
 }  # fmt: skip

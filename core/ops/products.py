@@ -1,7 +1,8 @@
-"""Products with an addition (addmm and its relatives), and what is made of products: kron, cross, powers, chains, distances."""
+"""Products with an addition (addmm and its relatives); kron, cross, powers, chains, distances."""
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -39,7 +40,9 @@ def _plus_shape(name: str, result: Callable[..., tuple[int, ...]], **ranks: int)
             out = result(tuple(a), tuple(b))
         except ValueError:
             names = " and ".join(f"{n} {tuple(v)}" for n, v in zip(ranks, (a, b), strict=True))
-            raise ShapeError(f"{name}: the sizes of {names} do not fit; those summed over (and of the batches) must be equal") from None
+            raise ShapeError(
+                f"{name}: the sizes of {names} do not fit; those summed over (and of the batches) must be equal"
+            ) from None
         if len(x) > len(out) or any(n not in (1, m) for n, m in zip(reversed(x), reversed(out), strict=False)):
             raise ShapeError(f"{name}: input of shape {tuple(x)} does not broadcast to the product's shape {out}")
         return out
@@ -62,7 +65,13 @@ def _vector_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     return (a[0],)
 
 
-def _plus(name: str, shape: Callable[..., tuple[int, ...]], factors: tuple[str, str], ranks: tuple[int, int], **vjp: Callable[..., Any]) -> Any:
+def _plus(
+    name: str,
+    shape: Callable[..., tuple[int, ...]],
+    factors: tuple[str, str],
+    ranks: tuple[int, int],
+    **vjp: Callable[..., Any],
+) -> Any:
     """The decorator of ``beta * x + alpha * body(a, b)``; with beta 0, x does not count even where it is nan."""
     a, b = factors
 
@@ -75,7 +84,9 @@ def _plus(name: str, shape: Callable[..., tuple[int, ...]], factors: tuple[str, 
             return found if not isinstance(beta, Tensor) and beta == 0 else _scaled(x, beta) + found
 
         schema = f"{name}(x: Tensor, {a}: Tensor, {b}: Tensor, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor"
-        return composite(schema, infer=infer, dtype=numeric, inplace=True, doc=multiply.__doc__, vjp={"x": _input_vjp, **vjp})(body)
+        return composite(
+            schema, infer=infer, dtype=numeric, inplace=True, doc=multiply.__doc__, vjp={"x": _input_vjp, **vjp}
+        )(body)
 
     return decorate
 
@@ -156,10 +167,15 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The cross product of vectors of size 3 along ``dim``; the other dimensions broadcast."""
     if input.ndim != other.ndim:
-        raise ShapeError(f"cross: input and other must have the same number of dimensions, got {tuple(input.shape)} and {tuple(other.shape)}")
+        raise ShapeError(
+            f"cross: input and other must have the same number of dimensions, "
+            f"got {tuple(input.shape)} and {tuple(other.shape)}"
+        )
     axis = axis_of("cross", input, dim)
     if not input.ndim or input._array.shape[axis] != 3 or other._array.shape[axis] != 3:
-        raise ShapeError(f"cross: dimension {dim} must have size 3 in both, got shapes {tuple(input.shape)} and {tuple(other.shape)}")
+        raise ShapeError(
+            f"cross: dimension {dim} must have size 3 in both, got shapes {tuple(input.shape)} and {tuple(other.shape)}"
+        )
     x, y = ([select(t, axis, i) for i in range(3)] for t in (input, other))
     parts = [x[j] * y[k] - x[k] * y[j] for j, k in ((1, 2), (2, 0), (0, 1))]  # type: ignore[operator]
     return stack(parts, axis)
@@ -207,13 +223,16 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     if len(items) < 2:
         raise ShapeError(f"multi_dot: expects at least 2 tensors, got {len(items)}")
     if any(t.ndim != 2 for t in items[1:-1]) or any(t.ndim not in (1, 2) for t in (items[0], items[-1])):
-        raise ShapeError(f"multi_dot: expects matrices, at the ends matrices or vectors, got shapes {[tuple(t.shape) for t in items]}")
+        raise ShapeError(
+            f"multi_dot: expects matrices, at the ends matrices or vectors, "
+            f"got shapes {[tuple(t.shape) for t in items]}"
+        )
     first, last = items[0].ndim == 1, items[-1].ndim == 1
     if first:
         items[0] = unsqueeze(items[0], 0)
     if last:
         items[-1] = unsqueeze(items[-1], 1)
-    for a, b in zip(items, items[1:], strict=False):
+    for a, b in itertools.pairwise(items):
         check_inner("multi_dot", "tensor", a, 1, "the next", b, 0)
     found = _chain(items, _best_splits([t.shape[0] for t in items] + [items[-1].shape[1]]), 0, len(items) - 1)
     shape = [n for n, gone in zip(found._array.shape, (first, last), strict=True) if not gone]
@@ -271,7 +290,9 @@ def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
 # -- distances ---------------------------------------------------------------------------------------
 def _distances_shape(x: Any, y: Any, *, p: float, mode: str) -> tuple[int, ...]:
     if len(x) < 2 or len(y) < 2 or x[-1] != y[-1]:
-        raise ShapeError(f"cdist: x1 and x2 must be at least 2-d with an equal last size, got shapes {tuple(x)} and {tuple(y)}")
+        raise ShapeError(
+            f"cdist: x1 and x2 must be at least 2-d with an equal last size, got shapes {tuple(x)} and {tuple(y)}"
+        )
     from flambeau.core.ops.shape import broadcast_shapes
 
     return (*broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-2])
@@ -307,8 +328,13 @@ def _distances_vjp(g: Any, needs: Any, x: Any, y: Any, out: Any, p: float, mode:
     return (part.sum(-2) if needs[0] else None), (-part.sum(-3) if needs[1] else None)
 
 
-@composite("distances(x: Tensor, y: Tensor, *, p: float, mode: str) -> Tensor", infer=_distances_shape, dtype=real_floating, method=False,
-           vjp=_distances_vjp)  # fmt: skip
+@composite(
+    "distances(x: Tensor, y: Tensor, *, p: float, mode: str) -> Tensor",
+    infer=_distances_shape,
+    dtype=real_floating,
+    method=False,
+    vjp=_distances_vjp,
+)
 def distances(x: Any, y: Any, *, p: float, mode: str) -> Any:
     """The p-norm distance of every row of x to every row of y."""
     _distances_shape(x._array.shape, y._array.shape, p=p, mode=mode)
@@ -334,7 +360,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "trace": trace, "kron": kron, "cross": cross, "matrix_power": matrix_power, "chain_matmul": chain_matmul, "vander": vander,
-    "cdist": cdist,
+    "trace": trace, "kron": kron, "cross": cross, "matrix_power": matrix_power, "chain_matmul": chain_matmul,
+    "vander": vander, "cdist": cdist,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {"trace": trace, "kron": kron, "cross": cross, "matrix_power": matrix_power}

@@ -40,7 +40,9 @@ def axis_of(name: str, x: Tensor, dim: Any, *, extra: int = 0, label: str = "dim
         found: int = AXIS[dim, len(x._array.shape) + extra]
         return found
     except (IndexError, TypeError) as error:
-        raise type(error)(f"{name}: {str(error).replace('dim=', label + '=').replace('dim must', label + ' must')}") from None
+        raise type(error)(
+            f"{name}: {str(error).replace('dim=', label + '=').replace('dim must', label + ' must')}"
+        ) from None
 
 
 def sizes_of(name: str, size: Sequence[Any], label: str = "size") -> Shape:
@@ -134,7 +136,8 @@ def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
         found: Tensor = viewed(self, new)
     except ValueError:
         raise ShapeError(
-            f"view: shape {old} with strides {self.stride()} cannot be viewed as {new} without a copy; use reshape instead"
+            f"view: shape {old} with strides {self.stride()} cannot be viewed as {new} without a copy; "
+            "use reshape instead"
         ) from None
     return found
 
@@ -196,7 +199,9 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     try:
         parts = NEW_SHAPE[(shape[axis],), wanted]
     except ShapeError:
-        raise ShapeError(f"unflatten: sizes {wanted} do not multiply to the size {shape[axis]} of dim {dim} in shape {shape}") from None
+        raise ShapeError(
+            f"unflatten: sizes {wanted} do not multiply to the size {shape[axis]} of dim {dim} in shape {shape}"
+        ) from None
     return reshape(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
 
 
@@ -316,7 +321,9 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
     start = normal_axes(source, ndim, "source") or ()
     end = normal_axes(destination, ndim, "destination") or ()
     if len(start) != len(end):
-        raise ShapeError(f"movedim: source {source} and destination {destination} must have the same number of dimensions")
+        raise ShapeError(
+            f"movedim: source {source} and destination {destination} must have the same number of dimensions"
+        )
     rest = iter([a for a in range(ndim) if a not in start])
     placed = dict(zip(end, start, strict=True))
     return permuted(input, tuple([placed[i] if i in placed else next(rest) for i in range(ndim)]))
@@ -326,7 +333,9 @@ def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; tensors of fewer dimensions as they are."""
     ndim = len(input._array.shape)
     if ndim > 2:
-        raise ShapeError(f"t: expects a tensor with at most 2 dimensions, got shape {tuple(input.shape)}; use mT or transpose")
+        raise ShapeError(
+            f"t: expects a tensor with at most 2 dimensions, got shape {tuple(input.shape)}; use mT or transpose"
+        )
     return permuted(input, (1, 0) if ndim == 2 else tuple(range(ndim)))
 
 
@@ -356,16 +365,15 @@ def _hermitian(input: Tensor) -> Tensor:
     return adjoint(input) if input._array.shape else input.conj()
 
 
-
 #: By name in the flambeau namespace, and as methods.
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "reshape": reshape, "flatten": flatten, "ravel": ravel, "unflatten": unflatten, "squeeze": squeeze, "unsqueeze": unsqueeze,
-    "broadcast_to": broadcast_to, "broadcast_shapes": broadcast_shapes, "broadcast_tensors": broadcast_tensors,
-    "permute": permute, "transpose": transpose, "swapaxes": transpose, "swapdims": transpose, "movedim": movedim,
-    "moveaxis": movedim, "t": t, "adjoint": adjoint,
+    "reshape": reshape, "flatten": flatten, "ravel": ravel, "unflatten": unflatten, "squeeze": squeeze,
+    "unsqueeze": unsqueeze, "broadcast_to": broadcast_to, "broadcast_shapes": broadcast_shapes,
+    "broadcast_tensors": broadcast_tensors, "permute": permute, "transpose": transpose, "swapaxes": transpose,
+    "swapdims": transpose, "movedim": movedim, "moveaxis": movedim, "t": t, "adjoint": adjoint,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
-    **{n: f for n, f in FUNCTIONS.items() if n not in ("broadcast_shapes", "broadcast_tensors")},
-    "view": view, "view_as": view_as, "reshape_as": reshape_as, "expand": expand, "expand_as": expand_as,
-    "T": property(_reversed), "mT": property(matrix_transpose), "H": property(_hermitian), "mH": property(adjoint),
+    **{n: f for n, f in FUNCTIONS.items() if n not in ("broadcast_shapes", "broadcast_tensors")}, "view": view,
+    "view_as": view_as, "reshape_as": reshape_as, "expand": expand, "expand_as": expand_as, "T": property(_reversed),
+    "mT": property(matrix_transpose), "H": property(_hermitian), "mH": property(adjoint),
 }  # fmt: skip

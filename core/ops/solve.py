@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +10,16 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.arrange import cat, tril, triu
-from flambeau.core.ops.decompose import cholesky_of, eigh_of, identity_like, lu_of, matrices, permutation_of, rows_in_order, square, svd_of
+from flambeau.core.ops.decompose import (
+    eigh_of,
+    identity_like,
+    lu_of,
+    matrices,
+    permutation_of,
+    rows_in_order,
+    square,
+    svd_of,
+)
 from flambeau.core.ops.elementwise import abs, where
 from flambeau.core.ops.linalg import matmul, product
 from flambeau.core.ops.parts import narrow
@@ -42,8 +50,15 @@ def _solve_vjp(g: Any, needs: Any, a: Any, out: Any) -> tuple[Any, Any]:
     return (-product(gb, adjoint(out)) if needs[0] else None), gb
 
 
-solve_matrices = op("solve(a: Tensor, b: Tensor) -> Tensor", infer=_system("solve"), dtype=matrices, batch="aligned", check=True,
-                    vjp=_solve_vjp, method=False)  # fmt: skip
+solve_matrices = op(
+    "solve(a: Tensor, b: Tensor) -> Tensor",
+    infer=_system("solve"),
+    dtype=matrices,
+    batch="aligned",
+    check=True,
+    vjp=_solve_vjp,
+    method=False,
+)
 
 
 def _triangular_vjp(g: Any, needs: Any, a: Any, out: Any, upper: bool, unitriangular: bool) -> tuple[Any, Any]:
@@ -53,12 +68,26 @@ def _triangular_vjp(g: Any, needs: Any, a: Any, out: Any, upper: bool, unitriang
     return (triu if upper else tril)(-product(gb, adjoint(out)), (1 if upper else -1) if unitriangular else 0), gb
 
 
-triangular = op("solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unitriangular: bool = False) -> Tensor",
-                infer=_system("solve_triangular"), dtype=matrices, batch="aligned", check=True, vjp=_triangular_vjp, method=False)  # fmt: skip
+triangular = op(
+    "solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unitriangular: bool = False) -> Tensor",
+    infer=_system("solve_triangular"),
+    dtype=matrices,
+    batch="aligned",
+    check=True,
+    vjp=_triangular_vjp,
+    method=False,
+)
 
-inv = op("inv(x: Tensor) -> Tensor", infer=square("inv"), dtype=matrices, batch="same", names=["inverse"],
-         vjp=dict(x=lambda g, out: -product(product(adjoint(out), g), adjoint(out))), method=False,
-         doc="The inverse of each matrix; LinAlgError where one is singular.")  # fmt: skip
+inv = op(
+    "inv(x: Tensor) -> Tensor",
+    infer=square("inv"),
+    dtype=matrices,
+    batch="same",
+    names=["inverse"],
+    vjp=dict(x=lambda g, out: -product(product(adjoint(out), g), adjoint(out))),
+    method=False,
+    doc="The inverse of each matrix; LinAlgError where one is singular.",
+)
 
 
 # -- systems -----------------------------------------------------------------------------------------
@@ -139,19 +168,28 @@ def _pinv_vjp(g: Any, x: Any, out: Any) -> Any:
     ph, gh = adjoint(out), adjoint(g)
     first = product(gh, product(out, ph))
     last = product(product(ph, out), gh)
-    return -product(product(ph, g), ph) + first - product(x, product(out, first)) + last - product(product(last, out), x)
+    return (
+        -product(product(ph, g), ph) + first - product(x, product(out, first)) + last - product(product(last, out), x)
+    )
 
 
 def tolerances(x: Any, largest: Any, rtol: Any, atol: Any) -> Any:
     """The size below which a singular value counts as 0: torch's default depends on whether ``atol`` is given."""
     if rtol == _AUTO:
-        rtol = 0.0 if not isinstance(atol, (int, float)) or atol > 0 else dt.finfo(x.dtype).eps * max(x._array.shape[-2:])
+        rtol = (
+            0.0 if not isinstance(atol, (int, float)) or atol > 0 else dt.finfo(x.dtype).eps * max(x._array.shape[-2:])
+        )
     relative = largest * rtol
     return where(relative > atol, relative, atol)
 
 
-@composite("pinv(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor", dtype=matrices, method=False, vjp=dict(x=_pinv_vjp),
-           infer=lambda x, **p: (*x[:-2], x[-1], x[-2]))  # fmt: skip
+@composite(
+    "pinv(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor",
+    dtype=matrices,
+    method=False,
+    vjp=dict(x=_pinv_vjp),
+    infer=lambda x, **p: (*x[:-2], x[-1], x[-2]),
+)
 def pinv_of(x: Any, *, rtol: float, atol: float, hermitian: bool) -> Any:
     """From the singular values (hermitian: the eigenvalues), of which the smallest count as 0."""
     if hermitian:
@@ -167,7 +205,14 @@ def pinv_of(x: Any, *, rtol: float, atol: float, hermitian: bool) -> Any:
     return product(adjoint(vh) * unsqueeze(inverse, -2), adjoint(u))
 
 
-def pinv(A: Tensor, rcond: float | None = None, *, atol: float | None = None, rtol: float | None = None, hermitian: bool = False) -> Tensor:
+def pinv(
+    A: Tensor,
+    rcond: float | None = None,
+    *,
+    atol: float | None = None,
+    rtol: float | None = None,
+    hermitian: bool = False,
+) -> Tensor:
     """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0."""
     rtol = rcond if rtol is None else rtol
     return pinv_of(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)  # type: ignore[no-any-return]
@@ -188,7 +233,9 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     The gradient is that of a constant rank. ``driver`` is accepted and does not change the method.
     """
     if A.ndim < 2 or B.ndim < 1:
-        raise ShapeError(f"lstsq: A must be matrices and B vectors or matrices, got shapes {tuple(A.shape)} and {tuple(B.shape)}")
+        raise ShapeError(
+            f"lstsq: A must be matrices and B vectors or matrices, got shapes {tuple(A.shape)} and {tuple(B.shape)}"
+        )
     vector = A.ndim - 1 == B.ndim and tuple(B._array.shape) == tuple(A._array.shape[:-1])
     right = unsqueeze(B, -1) if vector else B
     m, n = A._array.shape[-2:]
@@ -213,8 +260,22 @@ def _exponential_vjp(g: Any, x: Any) -> Any:
 
 
 #: The coefficients of the Padé approximant of degree 13, and the norm up to which it is exact in float64.
-_PADE: Final = (64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0, 10559470521600.0,
-                670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0)  # fmt: skip
+_PADE: Final = (
+    64764752532480000.0,
+    32382376266240000.0,
+    7771770303897600.0,
+    1187353796428800.0,
+    129060195264000.0,
+    10559470521600.0,
+    670442572800.0,
+    33522128640.0,
+    1323241920.0,
+    40840800.0,
+    960960.0,
+    16380.0,
+    182.0,
+    1.0,
+)
 _PADE_NORM: Final = 5.37
 _DOUBLINGS: Final = 32
 

@@ -1,4 +1,4 @@
-"""Special functions, comparisons within a tolerance, and repairs of values: polygamma, logit, isclose, nan_to_num, isin."""
+"""Special functions, comparisons within a tolerance, repairs: polygamma, logit, isclose, nan_to_num, isin."""
 
 from __future__ import annotations
 
@@ -11,8 +11,23 @@ from flambeau.core import dtype as dt
 from flambeau.core.dispatch import call
 from flambeau.core.ops.arithmetic import clamp, delivered
 from flambeau.core.ops.elementwise import (
-    abs, atan2, binary, conj, cos, digamma, floor, isfinite, isinf, isnan, logit_, sgn, sin, trigamma, unary, where,
-)  # fmt: skip
+    abs,
+    atan2,
+    binary,
+    conj,
+    cos,
+    digamma,
+    floor,
+    isfinite,
+    isinf,
+    isnan,
+    logit_,
+    sgn,
+    sin,
+    trigamma,
+    unary,
+    where,
+)
 from flambeau.core.ops.parts import imag, real
 from flambeau.core.ops.shape import reshape, unsqueeze
 from flambeau.core.record import OPS, composite, real_floating
@@ -35,8 +50,13 @@ def _cotangent_derivative(n: int) -> list[float]:
     return poly
 
 
-@composite("polygamma(x: Tensor, *, n: int) -> Tensor", infer=lambda x, *, n: x, dtype=real_floating, method=False,
-           vjp=dict(x=lambda g, x, n: g * polygamma(n + 1, x)))  # fmt: skip
+@composite(
+    "polygamma(x: Tensor, *, n: int) -> Tensor",
+    infer=lambda x, *, n: x,
+    dtype=real_floating,
+    method=False,
+    vjp=dict(x=lambda g, x, n: g * polygamma(n + 1, x)),
+)
 def polygamma_of(x: Any, *, n: int) -> Any:
     """By Hurwitz's zeta function for positive x, by the reflection formula elsewhere (DLMF 5.15.1 and 5.15.6)."""
     if n < 2:
@@ -74,8 +94,13 @@ def _polygamma_method(self: Tensor, n: int) -> Tensor:
 
 
 i0e = unary("i0e", lambda g, x, out: g * (i1e(x) - sgn(x) * out), dtype=real_floating, method=False, inplace=False)
-i1e = unary("i1e", lambda g, x, out: g * (i0e(x) - out * (sgn(x) + _reciprocal(x)) - where(x == 0, 0.5, 0.0)),
-            dtype=real_floating, method=False, inplace=False)  # fmt: skip
+i1e = unary(
+    "i1e",
+    lambda g, x, out: g * (i0e(x) - out * (sgn(x) + _reciprocal(x)) - where(x == 0, 0.5, 0.0)),
+    dtype=real_floating,
+    method=False,
+    inplace=False,
+)
 
 
 def _reciprocal(x: Any) -> Any:
@@ -90,7 +115,12 @@ def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None)
 
 # -- repairs -----------------------------------------------------------------------------------------
 def nan_to_num(
-    input: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None, *, out: Tensor | None = None
+    input: Tensor,
+    nan: float | None = 0.0,
+    posinf: float | None = None,
+    neginf: float | None = None,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
     """nan replaced by ``nan``, infinities by ``posinf`` and ``neginf`` (None: the dtype's largest and smallest)."""
     if input.is_complex():
@@ -107,7 +137,9 @@ def nan_to_num(
     return delivered("add", out, found)  # type: ignore[no-any-return]
 
 
-def nan_to_num_(self: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+def nan_to_num_(
+    self: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
     """:func:`nan_to_num` in place."""
     return self.copy_(nan_to_num(self, nan, posinf, neginf))  # type: ignore[attr-defined,no-any-return]
 
@@ -184,7 +216,10 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     """
     like = elements if isinstance(elements, Tensor) else test_elements
     if not isinstance(like, Tensor):
-        raise TypeError(f"isin: elements or test_elements must be a tensor, got {type(elements).__name__} and {type(test_elements).__name__}")
+        raise TypeError(
+            f"isin: elements or test_elements must be a tensor, "
+            f"got {type(elements).__name__} and {type(test_elements).__name__}"
+        )
     from flambeau.core.creation import as_tensor
 
     x, among = (v if isinstance(v, Tensor) else as_tensor(v, device=like.device) for v in (elements, test_elements))
@@ -217,9 +252,9 @@ def _never(input: Tensor) -> bool:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "polygamma": polygamma, "logit": logit, "nan_to_num": nan_to_num, "angle": angle, "isreal": isreal, "isposinf": isposinf,
-    "isneginf": isneginf, "isclose": isclose, "allclose": allclose, "equal": equal, "isin": isin, "resolve_conj": same,
-    "resolve_neg": same, "is_conj": _never, "conj_physical": conj,
+    "polygamma": polygamma, "logit": logit, "nan_to_num": nan_to_num, "angle": angle, "isreal": isreal,
+    "isposinf": isposinf, "isneginf": isneginf, "isclose": isclose, "allclose": allclose, "equal": equal, "isin": isin,
+    "resolve_conj": same, "resolve_neg": same, "is_conj": _never, "conj_physical": conj,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     **{n: f for n, f in FUNCTIONS.items() if n != "isin"}, "polygamma": _polygamma_method, "nan_to_num_": nan_to_num_,

@@ -128,7 +128,7 @@ def test_what_cannot_be_exported(export, words):
 
 
 def test_what_is_no_producer():
-    with pytest.raises(TypeError, match="__dlpack__.*got list"):
+    with pytest.raises(TypeError, match=r"__dlpack__.*got list"):
         fb.from_dlpack([1, 2])
 
 
