@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from flambeau.backends.base import MINIMUM
+from flambeau.backends.base import MINIMUM, Backend
 from flambeau.backends.cpu.backend import CpuBackend
+from flambeau.core import dtype as dt
 from tests.docs.guide import blocks, write_files
 from tests.plugins.minimum import check_minimum
 
@@ -41,6 +42,15 @@ def test_it_has_the_minimum_and_nothing_else(backend: Any) -> None:
 @pytest.mark.parametrize("name", MINIMUM)
 def test_its_kernels_are_right(backend: Any, name: str) -> None:
     check_minimum(name, backend, CpuBackend())
+
+
+def test_its_limitations_are_what_the_kit_reads() -> None:
+    scope: dict[str, Any] = {}
+    ((_, snippet),) = blocks(PAGE, "snippet")
+    exec(snippet, scope)
+    (limitation,) = scope["limitations"]
+    assert limitation.covers("argsort", dt.int64) and not limitation.covers("argsort", dt.float32)
+    assert isinstance(Backend.limitations, tuple)
 
 
 def test_its_example_prints_what_the_page_says(package: Path, run_python: Callable[..., Any]) -> None:
