@@ -178,7 +178,8 @@ def _refuse_other_formats(head: bytes, file: BinaryIO, where: str) -> None:
 
 _PICKLE_HELP: Final = (
     "flambeau loads no pickles, since loading one can run any program. Convert it where PyTorch is installed: "
-    "safetensors.torch.save_file(torch.load(path, weights_only=True), 'new.safetensors'), then flambeau.load_file"
+    "safetensors.torch.save_file(torch.load(path, weights_only=True), 'new.safetensors'), and read that with "
+    "flambeau.utils.serialization.load_file"
 )
 
 

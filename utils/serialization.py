@@ -161,7 +161,10 @@ def _fingerprint(header: Mapping[str, Any]) -> str:
 def _checked_structure(header: Header, where: str) -> dict[str, Any]:
     version = header.metadata.get(_VERSION)
     if version is None or _STRUCTURE not in header.metadata:
-        raise CheckpointError(f"{where}: a safetensors file, but not written by flambeau.save: read it with load_file")
+        raise CheckpointError(
+            f"{where}: a safetensors file, but not written by flambeau.save: read it with "
+            "flambeau.utils.serialization.load_file"
+        )
     if version != str(_FORMAT):
         raise CheckpointError(
             f"{where}: has format {version!r}, this flambeau reads {_FORMAT}: a newer one may have written it"

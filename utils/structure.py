@@ -21,6 +21,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.creation import from_numpy
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
+from flambeau.core.registry import resolve
 from flambeau.core.tensor import Size, Tensor
 from flambeau.utils import safetensors
 from flambeau.utils.safetensors import CheckpointError, Header, HostArray
@@ -130,8 +131,8 @@ def _remedy(value: Any) -> str:
 
 def _check_array(obj: Any, path: Path) -> None:
     if isinstance(obj, Tensor):
-        if obj.device.type == "meta":
-            raise TypeError(f"save: {_place(path)} is a tensor on the meta device, which has no values to save")
+        if resolve(obj.device).has("no_data"):
+            raise TypeError(f"save: {_place(path)} is a tensor on the {obj.device} device, which has no values to save")
         return
     try:
         dt.from_numpy(obj.dtype)

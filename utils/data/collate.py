@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.core import dtype as dt
-from flambeau.core.creation import as_tensor, tensor
+from flambeau.core.creation import as_tensor, host_device, tensor
 from flambeau.core.dispatch import get_default_device
 from flambeau.core.ops.arrange import stack
 from flambeau.core.registry import resolve
@@ -21,7 +21,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
     Tensors, arrays and numpy scalars are stacked along a new first dimension; Python ints become int64,
     floats float64, bools bool tensors; strings and bytes stay a list. Of dicts, named tuples, lists and
-    tuples, each member is collated (a tuple becomes a list).
+    tuples, each member is collated (a tuple becomes a list). What is not a tensor yet becomes one on the
+    host, whatever the default device.
 
     >>> default_collate([(1, "a"), (2, "b")])
     [tensor([1, 2]), ['a', 'b']]
@@ -30,13 +31,15 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, Tensor):
         return _stack(batch)
     if isinstance(first, np.ndarray):
-        return _stack([as_tensor(a) for a in batch])
+        return _stack([as_tensor(a, device=host_device()) for a in batch])
     if isinstance(first, np.generic):
-        return as_tensor(np.array(batch)) if np.dtype(first.dtype).kind not in "US" else list(batch)
+        return (
+            as_tensor(np.array(batch), device=host_device()) if np.dtype(first.dtype).kind not in "US" else list(batch)
+        )
     if isinstance(first, float):
-        return tensor(batch, dtype=dt.float64)
+        return tensor(batch, dtype=dt.float64, device=host_device())
     if isinstance(first, (bool, int, complex)):
-        return tensor(batch)
+        return tensor(batch, device=host_device())
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
@@ -77,7 +80,7 @@ def default_convert(data: Any) -> Any:
 
     def convert(value: Any) -> Any:
         numeric = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind not in "OSUMm"
-        return as_tensor(value) if numeric else value
+        return as_tensor(value, device=host_device()) if numeric else value
 
     return map_leaves(convert, data)
 
@@ -97,11 +100,15 @@ def pinner() -> Callable[[Any], Any] | None:
     """What pins a batch's tensors in host memory for the default device; None, with a warning, if nothing does."""
     device = get_default_device()
     if resolve(device).has("can_pin"):
-        return lambda batch: map_leaves(lambda v: v.pin_memory() if isinstance(v, Tensor) else v, batch)
+        return lambda batch: map_leaves(_pinned, batch)
     warnings.warn(
         f"DataLoader: pin_memory=True has no effect, the device {str(device)!r} knows no pinned memory", stacklevel=4
     )
     return None
+
+
+def _pinned(value: Any) -> Any:
+    return value.pin_memory() if hasattr(value, "pin_memory") else value
 
 
 def _like(original: Any, members: Any) -> Any:

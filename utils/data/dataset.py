@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from flambeau.core.creation import host_device
 from flambeau.core.ops.random import randperm
 from flambeau.core.random import Generator
 from flambeau.core.tensor import Tensor
@@ -162,7 +163,7 @@ def random_split(
     """
     total = len(dataset)  # type: ignore[arg-type]
     sizes = _split_sizes(total, lengths)
-    order = randperm(total, generator=generator).tolist()
+    order = randperm(total, generator=generator, device=host_device()).tolist()
     ends = itertools.accumulate(sizes)
     return [Subset(dataset, order[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
 

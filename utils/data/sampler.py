@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from flambeau.core import dtype as dt
 from flambeau.core import random
-from flambeau.core.creation import as_tensor
+from flambeau.core.creation import as_tensor, host_device
 from flambeau.core.ops.random import randint, randperm
 from flambeau.core.ops.sampling import multinomial
 from flambeau.core.random import Generator
@@ -28,6 +28,11 @@ def draw_seed(generator: Generator | None) -> int:
     source = random.default_generator if generator is None else generator
     low, high = random.random_words(*source.draw(2), 2)
     return low | high << 32
+
+
+def _permutation(count: int, source: Generator) -> list[int]:
+    order: list[int] = randperm(count, generator=source, device=host_device()).tolist()
+    return order
 
 
 class Sampler(Generic[T_co]):
@@ -87,11 +92,11 @@ class RandomSampler(Sampler[int]):
 
     def _permutations(self, source: Generator) -> Iterator[int]:
         while len(self.data_source):
-            yield from randperm(len(self.data_source), generator=source).tolist()
+            yield from _permutation(len(self.data_source), source)
 
     def _independent(self, source: Generator) -> Iterator[int]:
         while len(self.data_source):
-            yield from randint(0, len(self.data_source), (_DRAW,), generator=source).tolist()
+            yield from randint(0, len(self.data_source), (_DRAW,), generator=source, device=host_device()).tolist()
 
     def __len__(self) -> int:
         return self.num_samples
@@ -105,7 +110,7 @@ class SubsetRandomSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         source = Generator().manual_seed(draw_seed(self.generator))
-        return (self.indices[i] for i in randperm(len(self.indices), generator=source).tolist())
+        return (self.indices[i] for i in _permutation(len(self.indices), source))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -123,7 +128,7 @@ class WeightedRandomSampler(Sampler[int]):
     ):
         if type(num_samples) is not int or num_samples <= 0:
             raise ValueError(f"WeightedRandomSampler: num_samples must be a positive int, got {num_samples!r}")
-        self.weights = as_tensor(weights, dtype=dt.float64)
+        self.weights = as_tensor(weights, dtype=dt.float64, device=host_device())
         if self.weights.ndim != 1:
             raise ValueError(f"WeightedRandomSampler: weights must be 1-d, got shape {tuple(self.weights.shape)}")
         self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
@@ -205,7 +210,7 @@ class DistributedSampler(Sampler[int]):
         count = len(self.dataset)
         if self.shuffle:
             source = Generator().manual_seed(self.seed + self.epoch)
-            order: Any = randperm(count, generator=source).tolist()
+            order: Any = _permutation(count, source)
         else:
             order = range(count)
         places = range(self.rank, self.total_size, self.num_replicas)

@@ -23,8 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flambeau.core import random
+from flambeau.core.creation import host_device
+from flambeau.core.dispatch import set_default_device
 from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
+from flambeau.core.threads import set_num_threads
 from flambeau.utils.data.fetch import Exhausted, Recipe
 from flambeau.utils.structure import host_array, tensor_from_host
 
@@ -192,12 +195,11 @@ def _fetch(fetch: Callable[[Any], Any], epoch: Epoch, task: Task) -> Any:
 
 def _prepare(worker: int, count: int, base_seed: int, recipe: Recipe, init: Callable[[int], None] | None) -> None:
     """Set this process up for an epoch; ``init`` is called in the first one only."""
-    from flambeau.core.threads import set_num_threads
-
     global _info
     seed = (base_seed + worker) % 2**64
     if _info is None:
         set_num_threads(1)
+        set_default_device(host_device())
     _info = WorkerInfo(worker, count, seed, recipe.dataset)
     seed_everything(seed)
     if init is not None:

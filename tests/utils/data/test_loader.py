@@ -397,3 +397,20 @@ def test_pin_memory(monkeypatch):
         warnings.simplefilter("error")
         batches = list(DataLoader(TensorDataset(fb.arange(4)), 2, pin_memory=True))
     assert [b[0].tolist() for b in batches] == [[100, 101], [102, 103]]
+
+
+# -- devices -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_on_the_host_whatever_the_default_device(workers):
+    with fb.device("meta"):
+        batches = list(DataLoader([(1, 0.5), (2, 1.5)], 2, shuffle=True, num_workers=workers, generator=seeded()))
+    assert sorted(batches[0][0].tolist()) == [1, 2]
+    assert batches[0][1].device is fb.device("cpu")
+
+
+def test_tensors_made_in_a_worker_are_on_the_host(monkeypatch):
+    monkeypatch.setenv("FLAMBEAU_DEVICE", "meta")
+    loader = DataLoader(Squares(2), 2, num_workers=1, multiprocessing_context="spawn")
+    assert [b[0].tolist() for b in loader] == [[[0], [1]]]
