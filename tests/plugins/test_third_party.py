@@ -57,7 +57,11 @@ import vanish
 kept = fb.ones(3, device="vanish")
 before = train("vanish")
 vanish.unplug()
-for name, use in {"new": lambda: fb.ones(2, device="vanish"), "old": lambda: (kept + 1).tolist()}.items():
+uses = {
+    "new": lambda: fb.ones(2, device="vanish"), "old": lambda: kept + 1, "read": lambda: kept.tolist(),
+    "another": lambda: fb.ones(2, device="vanish:1"),
+}
+for name, use in uses.items():
     try:
         use()
     except RuntimeError as error:
@@ -89,7 +93,7 @@ def test_a_model_trains_on_two_third_party_backends_and_the_cpu_in_one_process(i
 import sys
 assert "acme" not in sys.modules and "bolt" not in sys.modules and "pluggy" not in sys.modules
 reference = train("cpu")
-assert reference[-1] < reference[0] / 2, reference
+assert reference[-1] < 0.8 * reference[0], reference
 assert "acme" not in sys.modules and "bolt" not in sys.modules
 for device in ("acme", "bolt", "acme:1"):
     assert same(train(device), reference), (device, train(device), reference)
@@ -124,8 +128,9 @@ def test_broken_plugins_are_reported_and_hurt_nothing_else(installed: Environmen
     assert kind == "BackendUnavailableError" and "flambeau-newer 9.0.0" in text
     assert "plugin API 99" in text and "plugin API 1" in text and "upgrade flambeau" in text
     assert "known: acme, bolt, cpu, crash" in said["nosuch"][1]
-    assert said["old"][0] == "DeviceLostError" and "vanish:0 stopped answering" in said["old"][1]
-    assert "unplugged" in said["new"][1]
+    for use in ("new", "old", "read"):
+        assert said[use][0] == "DeviceLostError" and "vanish:0 stopped answering" in said[use][1]
+    assert "plug it in again" in said["another"][1]
 
 
 def test_doctor_reports_them_from_outside(installed: Environment) -> None:

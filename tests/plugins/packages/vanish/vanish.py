@@ -1,11 +1,10 @@
-"""A device that works until somebody calls ``vanish.unplug()``."""
+"""A device that works until somebody calls ``vanish.unplug()``; its memory and kernels are acme's."""
 
 from __future__ import annotations
 
-from typing import Any
+from acme import AcmeBackend
 
 from flambeau.backends.base import DeviceLostError
-from flambeau.backends.cpu.backend import CpuBackend
 
 plugged = True
 
@@ -15,25 +14,19 @@ def unplug() -> None:
     plugged = False
 
 
-class VanishBackend(CpuBackend):
+class VanishBackend(AcmeBackend):
     device_type = "vanish"
     api_version = 1
-    capabilities = CpuBackend.capabilities - {"shares_host"}
+
+    def device_count(self) -> int:
+        return 1 if plugged else 0
 
     def unavailable_reason(self) -> str | None:
         return None if plugged else "the device was unplugged; plug it in again"
 
-    def empty(self, *args: Any, **kwargs: Any) -> Any:
-        self.check()
-        return super().empty(*args, **kwargs)
-
-    def from_host(self, *args: Any, **kwargs: Any) -> Any:
-        self.check()
-        return super().from_host(*args, **kwargs)
-
-    def to_host(self, array: Any) -> Any:
-        self.check()
-        return super().to_host(array)
+    def allocate(self, nbytes: int, index: int) -> bytearray:
+        self.check(index)
+        return super().allocate(nbytes, index)
 
     def check(self, index: int = 0) -> None:
         if not plugged:
