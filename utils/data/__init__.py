@@ -11,7 +11,6 @@ from flambeau.utils.data.dataset import (
     TensorDataset,
     random_split,
 )
-from flambeau.utils.data.digits import digits
 from flambeau.utils.data.loader import DataLoader
 from flambeau.utils.data.sampler import (
     BatchSampler,
@@ -22,6 +21,7 @@ from flambeau.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from flambeau.utils.data.shipped import digits
 from flambeau.utils.data.worker import WorkerInfo, get_worker_info
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The small data set of real scans that comes with flambeau."""
+"""The data that comes with flambeau: a small set of real scans."""
 
 from __future__ import annotations
 
