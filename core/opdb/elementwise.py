@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from flambeau.core import dtype as dt
 from flambeau.core.opdb import Failure, Maker, Sample, errors, reference, samples
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 
@@ -42,7 +43,8 @@ DOMAINS: Final[dict[str, Any]] = {
     "remainder": [(-6.0, 6.0), nonzero], "floor_divide": [(-6.0, 6.0), nonzero],
     "pow": [(0.3, 3.0), exponents], "shl": [_ANY, (0.0, 4.0)], "shr": [(-60.0, 60.0), (0.0, 4.0)],
     "hypot": [nonzero, _ANY], "atan2": [nonzero, nonzero], "xlogy": [_ANY, _POSITIVE], "copysign": [nonzero, nonzero],
-    "heaviside": [nonzero, _ANY],
+    "heaviside": [nonzero, _ANY], "addcdiv": [_ANY, _ANY, nonzero, _ANY], "div_trunc": [(-9.0, 9.0), nonzero],
+    "zeta": [(1.5, 4.0), _POSITIVE],
 }  # fmt: skip
 
 
@@ -91,6 +93,26 @@ def _complex(m: Maker) -> Iterator[Sample]:
     yield Sample(m())
 
 
+@samples("ldexp")
+def _scaled(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4), m(3, 4, low=-2, high=2, dtype=dt.int32))
+    yield Sample(m(3, 1), m(4, low=-2, high=2, dtype=m.dtype.to_real()))
+    yield Sample(m(3), 2)
+
+
+@samples("frexp")
+def _parted(m: Maker) -> Iterator[Sample]:
+    yield Sample(nonzero(m, (3, 4)))
+    yield Sample.rough(m.special(9))
+    yield Sample(m())
+
+
+@samples("polygamma")
+def _polygammas(m: Maker) -> Iterator[Sample]:
+    for n in (0, 1, 2, 4):
+        yield Sample(m(3, 2, low=0.5, high=4), n)
+
+
 # -- references --------------------------------------------------------------------------------------
 def scipy_special(name: str) -> Callable[..., Any]:
     """A function of scipy.special, imported when it is called."""
@@ -116,6 +138,11 @@ def _bessel(name: str) -> Callable[..., Any]:
     return lambda x: np.where(np.isinf(x), x if name == "i1" else np.inf, scipy_special(name)(x))
 
 
+def _scaled_bessel(name: str) -> Callable[..., Any]:
+    """The same for the scaled ones, whose limit is 0."""
+    return lambda x: np.where(np.isinf(x), 0.0, scipy_special(name)(x))
+
+
 def _sgn(x: Array) -> Array:
     size = np.abs(x)
     return np.where(size == 0, 0, x / np.where(size == 0, 1, size))
@@ -127,8 +154,9 @@ REFERENCES: Final[dict[str, Callable[..., Any]]] = {
     "idiv": np.floor_divide, "fmod": np.fmod, "pow": np.power, "maximum": np.maximum, "lt": np.less, "eq": np.equal,
     "bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor,
     "shl": _shift(np.left_shift), "shr": _shift(np.right_shift), "where": np.where,
-    "positive": lambda x: x, "sign": lambda x: x if x.dtype == bool else np.sign(x), "reciprocal": lambda x: 1 / x, "rsqrt": lambda x: 1 / np.sqrt(x),
-    "square": lambda x: x * x, "remainder": np.remainder, "floor_divide": np.floor_divide, "minimum": np.minimum,
+    "positive": lambda x: x, "sign": lambda x: x if x.dtype == bool else np.sign(x),
+    "reciprocal": lambda x: 1 / x, "rsqrt": lambda x: 1 / np.sqrt(x), "square": lambda x: x * x,
+    "remainder": np.remainder, "floor_divide": np.floor_divide, "minimum": np.minimum,
     "fmax": np.fmax, "fmin": np.fmin, "hypot": np.hypot, "copysign": np.copysign,
     "lerp": lambda x, end, weight: (1 - weight) * x + weight * end,
     "exp2": np.exp2, "expm1": np.expm1, "log2": np.log2, "log10": np.log10, "log1p": np.log1p,
@@ -144,7 +172,13 @@ REFERENCES: Final[dict[str, Callable[..., Any]]] = {
     "ge": np.greater_equal, "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "signbit": np.signbit,
     "logical_not": np.logical_not, "logical_and": np.logical_and, "logical_or": np.logical_or,
     "logical_xor": np.logical_xor, "bitwise_not": np.invert, "relu": lambda x: np.where(x != x, x, np.maximum(x, 0)),
-    "conj": np.conj, "sgn": _sgn,
+    "conj": np.conj, "sgn": _sgn, "clamp_min": np.maximum, "clamp_max": np.minimum,
+    "clamp": lambda x, low, high: np.minimum(np.maximum(x, low), high),
+    "addcmul": lambda x, a, b, value=1: x + value * a * b, "addcdiv": lambda x, a, b, value=1: x + value * (a / b),
+    "div_trunc": lambda x, y: np.trunc(x / y) if x.dtype.kind == "f" else (x - np.fmod(x, y)) // y,
+    "nextafter": np.nextafter, "gcd": np.gcd, "lcm": np.lcm, "frexp": np.frexp,
+    "ldexp": lambda x, y: x * 2.0 ** np.asarray(y, np.float64), "polygamma": lambda x, n: scipy_special("polygamma")(n, x),
+    "zeta": scipy_special("zeta"), "i0e": _scaled_bessel("i0e"), "i1e": _scaled_bessel("i1e"),
 }  # fmt: skip
 
 for _name, _fn in REFERENCES.items():

@@ -232,7 +232,7 @@ def ldexp(x: Any, y: Any) -> Any:
     """``input * 2**other``."""
     if not isinstance(y, Tensor):
         return x * 2.0**y
-    return x * exp2(y if y.is_floating_point() else storage.cast(y, dtype=x.dtype))
+    return x * exp2(y if y.is_floating_point() else storage.cast(y, dtype=x.dtype.to_real()))
 
 
 def _exponent_vjp(g: Any, out: Any) -> Any:
