@@ -156,7 +156,7 @@ def _bessel(near: str, far: str, odd: bool, scaled: bool) -> str:
     near = f"{near} * exp(-a)" if scaled else near
     far = f"{far} / sqrt(b)" if scaled else f"(h * ({far} / sqrt(b))) * h"
     half = "" if scaled else "let h = exp(0.5 * b); "
-    sign = "where(x < 0, -r, r)" if odd else "r"
+    sign = "copysign(r, x)" if odd else "r"
     return (
         "let a = abs(x); let n = minimum(a, 8); let t = 0.25 * n * n; let b = maximum(a, 8); let y = 16 / b - 1; "
         f"{half}let r = a if a == inf and {not scaled} else ({near} if a <= 8 else {far}); {sign}"
@@ -195,26 +195,21 @@ def _digamma() -> str:
 
 
 def _zeta() -> str:
-    """Hurwitz's zeta function of x and y > 0 by the Euler-Maclaurin formula after ten terms."""
+    """Hurwitz's zeta function of x and y > 0 by the Euler-Maclaurin formula after ten terms.
+
+    For x beyond 4 (y + 10) the correction is nothing beside the first term, so there x is held back in it.
+    """
     terms = " + ".join(f"pow(y + {i}, -x)" if i else "pow(y, -x)" for i in range(10))
-    tail, factor = "", "x"
-    for k in range(1, len(_EULER_MACLAURIN) + 1):
-        tail += f"let f{k} = {factor}; "
-        factor = f"f{k} * (x + {2 * k - 1}) * (x + {2 * k}) * w"
-    total = " + ".join(f"{c!r} * f{k}" for k, c in enumerate(_EULER_MACLAURIN, 1))
+    factors = "let f1 = c / n; "
+    for k in range(1, len(_EULER_MACLAURIN)):
+        factors += f"let f{k + 1} = f{k} * ((c + {2 * k - 1}) / n) * ((c + {2 * k}) / n); "
+    correction = " + ".join(f"{c!r} * f{k}" for k, c in enumerate(_EULER_MACLAURIN, 1))
     return (
-        f"let n = y + 10; let w = 1 / (n * n); {tail}let b = pow(n, -x); "
-        f"let sum = {terms} + b * (n / (x - 1) + 0.5 + ({total}) / n); "
+        f"let n = y + 10; let c = minimum(x, 4 * n); {factors}"
+        f"let sum = {terms} + pow(n, 1 - x) / (x - 1) + pow(n, -x) * (0.5 + {correction}); "
         "inf if x == 1 else (nan if x < 1 or y < 0 else (inf if y == 0 else (0 if y == inf else sum)))"
     )
 
-
-#: Where complex numbers need a formula of their own: the ones below compare, or count signs.
-COMPLEX: Final[dict[str, str]] = {
-    "sinh": "0.5 * (exp(x) - exp(-x))",
-    "cosh": "0.5 * (exp(x) + exp(-x))",
-    "tanh": "1 - 2 / (exp(2 * x) + 1)",
-}
 
 EXPRESSIONS: Final[dict[str, str]] = {
     # rounding and signs

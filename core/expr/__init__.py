@@ -28,8 +28,8 @@ from flambeau.core.expr.syntax import (
 
 __all__ = [
     "CONDITIONS", "DERIVED", "PRIMITIVES", "Call", "Expr", "ExprError", "Limit", "Name", "Node", "Number", "Program",
-    "Step", "bits_dtype", "compute_dtype", "define", "definition", "definitions", "evaluate", "lower", "parse", "to_numpy",
-    "to_scalar",
+    "Step", "bits_dtype", "compute_dtype", "define", "definition", "definitions", "evaluate", "lower", "parse",
+    "to_numpy", "to_scalar",
 ]  # fmt: skip
 
 

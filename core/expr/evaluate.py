@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flambeau.core.dtype import DType
-from flambeau.core.expr.fold import fold, limit, power_steps
+from flambeau.core.expr.fold import bitcast, fold, limit, power_steps
 from flambeau.core.expr.syntax import CONDITIONS, Call, Expr, ExprError, Limit, Name, Node, Number, definition
 
 _BOOLEAN = {"logical_and": "bitwise_and", "logical_or": "bitwise_or", "logical_xor": "bitwise_xor"}
@@ -21,8 +21,9 @@ def evaluate(
     """The value of ``expr`` with its operands taken from ``env``.
 
     ``fns`` has the primitives (at least those that come up), and any other function that shall not be inlined.
-    Literals reach the functions as Python numbers. ``dtype`` is the compute type, needed where the expression
-    uses ``eps tiny max mantissa bias``.
+    Literals reach the functions as Python numbers; where two of them are all that a ``where`` has to choose from,
+    one goes through ``fns["constant"](value, dtype, condition)`` first, if there is one. ``dtype`` is the compute
+    type, needed where the expression uses ``eps tiny max mantissa bias``.
 
     >>> import math, operator
     >>> from flambeau.core.expr import parse
@@ -59,7 +60,7 @@ class _Evaluator:
                 if isinstance(decided, bool):
                     return self.value(yes if decided else no, env, conditions, inside)
                 branches = [self.value(branch, env, conditions, inside) for branch in (yes, no)]
-                return self.fns["where"](decided, *branches)
+                return self.fns["where"](decided, *self.typed(branches, decided))
             case Call("logical_and" | "logical_or" | "logical_xor" | "logical_not" as fn, nodes):
                 return self.boolean(fn, [self.truth(a, env, conditions, inside) for a in nodes])
             case Call("bitwise_not", (inner,)) if "bitwise_not" not in self.fns:
@@ -68,6 +69,12 @@ class _Evaluator:
             case Call(fn, nodes):
                 return self.call(fn, [self.value(a, env, conditions, inside) for a in nodes], inside)
         raise TypeError(f"not a node: {node!r}")
+
+    def typed(self, branches: list[Any], like: Any) -> list[Any]:
+        """Two literals meet no value that would give them their type: they get the compute type here."""
+        if "constant" not in self.fns or any(type(b) not in (int, float) for b in branches):
+            return branches
+        return [self.fns["constant"](branches[0], self.dtype, like), branches[1]]
 
     def truth(self, node: Node, env: Mapping[str, Any], conditions: set[str], inside: tuple[str, ...]) -> Any:
         """The value of a node where a condition stands: what is none yet is compared with 0."""
@@ -88,6 +95,8 @@ class _Evaluator:
             folded = fold(fn, tuple(args))
             if folded is not None:
                 return folded
+            if fn.startswith("bitcast_"):
+                return bitcast(fn, args[0], self.dtype)
         if fn == "pow" and (count := power_steps(args[1])):
             square = self.fns["mul"](args[0], args[0])
             return square if count == 2 else self.fns["mul"](square, args[0] if count == 3 else square)

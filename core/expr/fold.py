@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import struct
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -61,3 +62,13 @@ def limit(name: str, dtype: DType | None) -> Literal:
 def power_steps(exponent: Any) -> int | None:
     """The exponent when ``x ** exponent`` is best written as products: 2, 3 or 4."""
     return int(exponent) if type(exponent) in (int, float) and exponent in (2, 3, 4) else None
+
+
+def bitcast(fn: str, value: Literal, dtype: DType | None) -> Literal:
+    """``bitcast_int`` or ``bitcast_float`` of a literal of the compute type ``dtype``."""
+    if dtype is None or dtype.to_real() not in (dt.float32, dt.float64):
+        raise ExprError(f"{fn} of a literal needs a compute type of float32 or float64, got {dtype}")
+    integer, real = ("<i", "<f") if dtype.to_real() is dt.float32 else ("<q", "<d")
+    from_, to = (integer, real) if fn == "bitcast_float" else (real, integer)
+    result: Literal = struct.unpack(to, struct.pack(from_, value))[0]
+    return result

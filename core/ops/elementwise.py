@@ -384,6 +384,7 @@ def _sgn_vjp(g: Any, x: Any, out: Any) -> Any:
 
 def expression_functions(dtype: dt.DType) -> Mapping[str, Callable[..., Any]]:
     """The minimum ops by the names that expressions use, and the casts between ``dtype`` and its bits."""
+    from flambeau.core.creation import full
     from flambeau.core.expr import bits_dtype  # at first need, as expressions are parsed
     from flambeau.core.ops.storage import cast, view_dtype
 
@@ -394,6 +395,7 @@ def expression_functions(dtype: dt.DType) -> Mapping[str, Callable[..., Any]]:
         "to_int": lambda x: cast(x, dtype=bits_dtype(dtype)),
         "bitcast_int": lambda x: view_dtype(x, dtype=bits_dtype(x.dtype)),
         "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
+        "constant": lambda value, dtype, like: full((), value, dtype=dtype, device=like.device),
         "bitwise_not": lambda x: bitwise_xor(x, True if x.dtype is dt.bool_ else -1),
     }
     return {n: names.get(n) or scope[n] for n in MINIMUM_ELEMENTWISE} | bits
