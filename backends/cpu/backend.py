@@ -98,4 +98,4 @@ class CpuBackend(Backend):
     def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
         from flambeau.core.expr.arrays import to_numpy
 
-        return split.nary(to_numpy(expr, name, dtypes, out), out.numpy)
+        return split.nary(to_numpy(expr, name, dtypes, out), out.numpy, len(dtypes))

@@ -49,12 +49,14 @@ def _bind_large(table: KernelTable, dtype: DType) -> None:
         entry = table.own(name, dtype)
         if entry is None:
             continue
+        arity = _arity(entry.fn)
         if dtype is dt.bfloat16 and name in _TRANSCENDENTAL:
             wide = table.own(name, dt.float32)
             assert wide is not None
-            made = _blocked(xp_elementwise.in_float32(np, wide.fn, dtype), dtype.numpy)
+            rounded = xp_elementwise.in_float32(np, wide.fn, dtype, arity)
+            made = split.nary(rounded, dtype.numpy, arity, BLOCK)
         else:
-            wrap = split.binary if _arity(entry.fn) == 2 else split.unary
+            wrap = split.binary if arity == 2 else split.unary
             made = wrap(entry.fn, _result(entry.fn, dtype))
         table.register(name, made, (dtype,))
 
@@ -69,18 +71,6 @@ def _result(native: Kernel, dtype: DType) -> np.dtype[Any]:
         return dtype.numpy
     found: np.dtype[Any] = native.resolve_dtypes((*(dtype.numpy,) * native.nin, None))[-1]
     return found
-
-
-def _blocked(native: Kernel, result: np.dtype[Any]) -> Kernel:
-    """A kernel with temporaries: large operands go through it in pieces that stay in the cache."""
-
-    def kernel(*ins: Array, out: Array | None = None) -> Array:
-        if max([x.size for x in ins]) <= BLOCK:
-            made: Array = native(*ins, out=out)
-            return made
-        return split.spread(native, ins, out, result, BLOCK)
-
-    return kernel
 
 
 def _select(dtype: DType) -> Kernel:

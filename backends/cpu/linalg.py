@@ -97,9 +97,7 @@ def _largest(x: Array) -> int:
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x @ weight.T + bias``."""
     if x.ndim != 2:
-        return linear(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight, bias).reshape(
-            *x.shape[:-1], weight.shape[0]
-        )
+        return linear(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight, bias).reshape(*x.shape[:-1], weight.shape[0])
     out = x.dot(weight.T)
     if bias is None:
         return out

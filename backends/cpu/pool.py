@@ -80,6 +80,15 @@ class Windows:
                 slice(f, f + (n - 1) * s + 1, s) for f, n, s in zip(first, self.outside, self.stride, strict=True)
             ])]  # fmt: skip
 
+    def real(self) -> Iterator[Array]:
+        """For each place in the window, whether it lies in the image and not in what stands around: (*L)."""
+        starts = [np.arange(n) * s - p for n, s, p in zip(self.outside, self.stride, self.padding, strict=True)]
+        for place in self.places:
+            found: Array = np.ones((), bool)
+            for start, k, d, n in zip(starts, place, self.dilation, self.inside, strict=True):
+                found = found[..., None] & (start + k * d >= 0) & (start + k * d < n)
+            yield found
+
     def counts(self, include_pad: bool) -> Array | float:
         """How many elements each window counts: (*L), or one number."""
         total: Any = 1.0
@@ -135,18 +144,29 @@ def _largest(w: Windows, frame: Array, out: Array) -> Array:
     views = w.views(frame)
     np.copyto(out, next(views))
     which = np.zeros(out.shape, np.int8 if len(w.places) < 128 else np.int32)
-    nan_possible = out.dtype.kind in "fV"
+    real = w.real() if w.frame != w.inside else None
+    held = None if real is None else next(real)
     for k, view in enumerate(views, 1):
-        if nan_possible:
-            better = np.less_equal(view, out)
-            np.logical_not(better, better)  # larger, or a nan on either side
-            better &= np.equal(out, out)
-        else:
-            better = np.greater(view, out)
+        better = _better(view, out)
+        if real is not None:  # what stands around may be as small as what is inside, but is never chosen
+            here = next(real)
+            better |= here & ~held
+            better &= here
+            held = held | here
         np.maximum(out, view, out=out)
         mask = np.negative(better.view(np.int8))
         which ^= (which ^ which.dtype.type(k)) & mask  # k where better, without a branch for each element
     return which
+
+
+def _better(new: Array, old: Array) -> Array:
+    """Whether ``new`` is larger, or the first nan."""
+    if new.dtype.kind not in "fV":
+        return np.greater(new, old)
+    better = np.less_equal(new, old)
+    np.logical_not(better, better)  # larger, or a nan on either side
+    better &= np.equal(old, old)
+    return better
 
 
 def _places(w: Windows) -> tuple[Array, Array]:

@@ -39,14 +39,17 @@ def binary(native: Kernel, result: np.dtype[Any]) -> Kernel:
     return kernel
 
 
-def nary(native: Kernel, result: np.dtype[Any]) -> Kernel:
-    """The same for any number of operands."""
+def nary(native: Kernel, result: np.dtype[Any], arity: int, block: int = 0) -> Kernel:
+    """The same for ``arity`` operands; with a ``block``, pieces of so many elements, which stay in the cache."""
+    limit = block or LARGE
 
     def kernel(*ins: Array, out: Array | None = None) -> Array:
-        if max([x.size for x in ins], default=0) < LARGE:
+        if len(ins) > arity:  # `out` by position
+            *ins, out = ins  # type: ignore[assignment]
+        if max([x.size for x in ins], default=0) < limit:
             made: Array = native(*ins, out=out)
             return made
-        return spread(native, ins, out, result)
+        return spread(native, ins, out, result, block)
 
     return kernel
 

@@ -120,11 +120,13 @@ def array_result(xp: Any) -> Any:
     return ... if xp.__name__ == "numpy" else None
 
 
-def in_float32(xp: Any, kernel: Kernel, dtype: DType) -> Kernel:
-    """``kernel`` on operands widened to float32, its result rounded once."""
+def in_float32(xp: Any, kernel: Kernel, dtype: DType, arity: int = 1) -> Kernel:
+    """``kernel`` of ``arity`` operands on these widened to float32, its result rounded once."""
     low = dtype.numpy
 
     def rounded(*ins: Array, out: Array | None = None) -> Array:
+        if len(ins) > arity:
+            *ins, out = ins  # type: ignore[assignment]
         result = kernel(*[x.astype("f4") for x in ins])
         return write(out, result.astype(low) if result.dtype == "f4" else result)
 

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from flambeau.backends.base import Kernel, KernelTable
+from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array
 from flambeau.backends.xp.reduce import is_low, wide
 from flambeau.core import dtype as dt
@@ -74,7 +74,15 @@ def _decaying(xp: Any, number: Number, weight_decay: float, maximize: bool) -> C
 
 
 def sgd(
-    xp: Any, number: Number, lr: float, weight_decay: float, momentum: float, dampening: float, *, nesterov: bool, maximize: bool
+    xp: Any,
+    number: Number,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    dampening: float,
+    *,
+    nesterov: bool,
+    maximize: bool,
 ) -> Step:
     """param -= lr * (gradient, or with a ``buffer`` of momentum what it has gathered).
 
