@@ -75,8 +75,8 @@ def trusted(name, ins):
             return np.abs(REFERENCES[name][0](*(v.astype(float) for v in ins))) > 1e-2
         if name == "erfc":
             return x < 2
-        if name in ("i0", "i1"):  # SciPy's infinities are nan
-            return ~np.isinf(x)
+        if name in ("i0", "i1", "i1e"):  # SciPy's infinities are nan, and it loses the sign of zero
+            return ~np.isinf(x) & (x != 0)
         if name == "zeta":
             return np.isfinite(x) & (ins[1] > 0)
         if name == "erfinv":
