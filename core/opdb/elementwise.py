@@ -177,7 +177,8 @@ REFERENCES: Final[dict[str, Callable[..., Any]]] = {
     "addcmul": lambda x, a, b, value=1: x + value * a * b, "addcdiv": lambda x, a, b, value=1: x + value * (a / b),
     "div_trunc": lambda x, y: np.trunc(x / y) if x.dtype.kind == "f" else (x - np.fmod(x, y)) // y,
     "nextafter": np.nextafter, "gcd": np.gcd, "lcm": np.lcm, "frexp": np.frexp,
-    "ldexp": lambda x, y: x * 2.0 ** np.asarray(y, np.float64), "polygamma": lambda x, n: scipy_special("polygamma")(n, x),
+    "ldexp": lambda x, y: x * 2.0 ** np.asarray(y, np.float64),
+    "polygamma": lambda x, n: scipy_special("polygamma")(n, x),
     "zeta": scipy_special("zeta"), "i0e": _scaled_bessel("i0e"), "i1e": _scaled_bessel("i1e"),
 }  # fmt: skip
 

@@ -133,9 +133,8 @@ def _scatter_reduce(x: Array, index: Array, src: Array, dim: int, reduce: str, i
     """All values that meet at one place, listed, then combined."""
     lists: dict[tuple[int, ...], list[Any]] = {}
     for place in np.ndindex(*index.shape):
-        target = list(place)
-        target[dim] = int(index[place])
-        lists.setdefault(tuple(target), []).append(src[place])
+        slot = (*place[:dim], int(index[place]), *place[dim + 1 :])
+        lists.setdefault(slot, []).append(src[place])
     out = x.copy()
     fns: dict[str, Callable[..., Any]] = {"sum": np.sum, "prod": np.prod, "amax": np.max, "amin": np.min}
     for target, values in lists.items():
@@ -154,7 +153,7 @@ def _index_get(x: Array, indices: list[Array], axis: int = 0) -> Array:
 
 def _index_put(x: Array, values: Array, indices: list[Array], axis: int = 0, accumulate: bool = False) -> Array:
     out = x.copy()
-    where = (slice(None),) * axis + tuple(indices)
+    where: Any = (slice(None),) * axis + tuple(indices)
     if not accumulate:
         out[where] = values
     elif x.dtype == bool:

@@ -222,7 +222,8 @@ def _argsort(x: Array, dim: int = -1, descending: bool = False) -> Array:
     if not descending:
         return np.argsort(x, axis=dim, kind="stable")
     n = x.shape[dim]
-    return n - 1 - np.flip(np.argsort(np.flip(x, dim), axis=dim, kind="stable"), dim)
+    order: Array = n - 1 - np.flip(np.argsort(np.flip(x, dim), axis=dim, kind="stable"), dim)
+    return order
 
 
 def _sort(x: Array, dim: int = -1, descending: bool = False) -> tuple[Array, Array]:

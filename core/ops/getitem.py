@@ -67,6 +67,10 @@ def _flattened(x: Any, indices: Sequence[Any], axis: int) -> tuple[Any, Any, tup
     return merged, storage.expand(places, shape).reshape((math.prod(shape),)), shape
 
 
+def _read_vjp(g: Any, x_shape: Sequence[int], indices: Sequence[Any], axis: int) -> Any:
+    return write_at(creation.zeros_at(g, tuple(x_shape)), g, indices, axis, True)
+
+
 @composite(
     "index_get(x: Tensor, indices: Tensor[], *, axis: int = 0) -> Tensor",
     infer=_indexed,
@@ -75,9 +79,7 @@ def _flattened(x: Any, indices: Sequence[Any], axis: int) -> tuple[Any, Any, tup
     upcast=False,
     method=False,
     linear=["x"],
-    vjp=dict(
-        x=lambda g, x_shape, indices, axis: write_at(creation.zeros_at(g, tuple(x_shape)), g, indices, axis, True)
-    ),
+    vjp=dict(x=_read_vjp),
 )
 def read_at(x: Any, indices: Sequence[Any], *, axis: int) -> Any:
     """``x`` read at integer tensors, one per axis from ``axis`` on; they broadcast; negative ones count back."""
@@ -99,8 +101,9 @@ def _put(x: Any, values: Any, indices: Sequence[Any], *, axis: int, accumulate: 
     return x
 
 
-def _cleared(g: Any, indices: Sequence[Any], axis: int) -> Any:
-    return write_at(g, creation.zeros_at(g, ()), indices, axis)
+def _written_vjp(g: Any, indices: Sequence[Any], axis: int, accumulate: bool) -> Any:
+    """What was set over has no part in the result."""
+    return g if accumulate else write_at(g, creation.zeros_at(g, ()), indices, axis)
 
 
 @composite(
@@ -112,9 +115,7 @@ def _cleared(g: Any, indices: Sequence[Any], axis: int) -> Any:
     method=False,
     linear=["x", "values"],
     vjp=dict(
-        x=lambda g, indices, axis, accumulate: (
-            g if accumulate else write_at(g, creation.zeros_at(g, ()), indices, axis)
-        ),
+        x=_written_vjp,
         values=lambda g, indices, axis: read_at(g, indices, axis),
     ),
 )
@@ -335,11 +336,11 @@ def getitem(x: Any, index: Any) -> Any:
                 break
         else:
             return storage.basic_index(x, (*entries, *_WHOLE[shape[len(entries) :]]))
-    view, advanced = _parse(x, index)
+    basic, advanced = _parse(x, index)
     if not advanced:
-        return storage.basic_index(x, view)
+        return storage.basic_index(x, basic)
     axes, tensors = _integers(advanced)
-    v, axis, _ = _fronted(_viewed(x, view), axes)
+    v, axis, _ = _fronted(_viewed(x, basic), axes)
     return read_at(v, tensors, axis)
 
 

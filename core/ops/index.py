@@ -94,6 +94,10 @@ def _selected(x: Any, index: Any, *, axis: int) -> Any:
     return (*x[:axis], index[0], *x[axis + 1 :])
 
 
+def _selected_vjp(g: Any, x_shape: Sequence[int], index: Any, axis: int) -> Any:
+    return add_along(creation.zeros_at(g, tuple(x_shape)), index, g, axis)
+
+
 @composite(
     "index_select(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor",
     infer=_selected,
@@ -103,7 +107,7 @@ def _selected(x: Any, index: Any, *, axis: int) -> Any:
     upcast=False,
     method=False,
     linear=["x"],
-    vjp=dict(x=lambda g, x_shape, index, axis: add_along(creation.zeros_at(g, tuple(x_shape)), index, g, axis)),
+    vjp=dict(x=_selected_vjp),
 )
 def select_along(x: Any, index: Any, *, axis: int) -> Any:
     """The slices of ``x`` at the places of a vector of indices."""

@@ -146,11 +146,9 @@ def norm(
     """
     x = in_dtype(input, dtype)
     if p == "nuc":
-        from flambeau.core.ops import linalg
+        from flambeau.core.ops.norms import matrix_norm
 
-        return deliver(
-            "vector_norm", linalg.matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim), None, out
-        )
+        return deliver("vector_norm", matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim), None, out)
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)

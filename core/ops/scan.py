@@ -115,11 +115,15 @@ def affine_back(a: Any, g: Any, axis: int) -> Any:
     return backwards(affine_scan(backwards(a, axis), backwards(g, axis), axis), axis)
 
 
+def _cumsum_vjp(g: Any, axis: int) -> Any:
+    return backwards(cumsum(backwards(g, axis), axis), axis)
+
+
 @_scan(
     "cumsum(x: Tensor, *, axis: Axis) -> Tensor",
     dtype=accumulating,
     linear=["x"],
-    vjp=dict(x=lambda g, axis: backwards(cumsum(backwards(g, axis), axis), axis)),
+    vjp=dict(x=_cumsum_vjp),
 )
 def cumsum(x: Any, *, axis: int) -> Any:
     """The sum of the elements so far along an axis."""
