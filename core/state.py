@@ -13,6 +13,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, TypeVar
 
+from flambeau.core import config
 from flambeau.core.device import device
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +57,7 @@ class State:
         return State(**(values | changes))
 
 
-_slow = False  # the debugging setting that turns every fast path off
+_slow: bool | None = None  # the setting `debug_slow_path`, which turns every fast path off, once it is read
 _state: ContextVar[State | None] = ContextVar("flambeau_state", default=None)
 get = _state.get
 put = _state.set
@@ -72,9 +73,16 @@ def current() -> State:
         for prepare in prepare_thread:
             prepare()
     if state is None:
-        state = State()
+        state = _first_state()
         put(state)
     return state
+
+
+def _first_state() -> State:
+    global _slow
+    if _slow is None:
+        _slow = config.get("debug_slow_path")
+    return State()
 
 
 def use_slow_path(on: bool) -> None:

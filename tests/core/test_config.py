@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flambeau.core import config
+from tests.conftest import RunPython
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 
@@ -132,6 +133,18 @@ def test_misspelt_variables_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_cache_dir_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert config.get("cache_dir") == tmp_path / "flambeau"
+
+
+@pytest.mark.parametrize(("text", "plain"), [("1", False), ("0", True)])
+def test_the_slow_path_by_the_environment(run_python: RunPython, text: str, plain: bool) -> None:
+    code = "import flambeau as fb; from flambeau.core import state; fb.ones(2) + 1; print(state.current().plain)"
+    assert run_python("-c", code, FLAMBEAU_DEBUG_SLOW_PATH=text).stdout.strip() == str(plain)
+
+
+def test_a_wrong_value_reaches_the_user_at_first_use(run_python: RunPython) -> None:
+    done = run_python("-c", "import flambeau as fb; print('imported'); fb.ones(2)", FLAMBEAU_NUM_THREADS="many")
+    assert done.stdout.strip() == "imported"
+    assert "ConfigError: FLAMBEAU_NUM_THREADS='many' is not a valid setting; expected a number" in done.stderr
 
 
 def test_the_documented_table_is_current() -> None:
