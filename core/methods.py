@@ -10,13 +10,13 @@ from flambeau.core import creation, fastpath, ops
 from flambeau.core.record import CREATE, OPS
 from flambeau.core.tensor import Tensor
 
-_OPERATORS = {
+OPERATORS = {
     "add": "add", "sub": "sub", "mul": "mul", "div": "truediv", "floor_divide": "floordiv", "remainder": "mod",
     "pow": "pow",
     "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor", "shl": "lshift", "shr": "rshift",
 }  # fmt: skip
-_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
-_UNARY = {"neg": "__neg__", "positive": "__pos__", "abs": "__abs__", "bitwise_not": "__invert__"}
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+UNARY = {"neg": "__neg__", "positive": "__pos__", "abs": "__abs__", "bitwise_not": "__invert__"}
 
 #: What `from flambeau import *` would give of ops: name -> function.
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
@@ -62,15 +62,15 @@ def _put(name: str, function: Any) -> None:
 
 
 def _operators() -> None:
-    for name, stem in _OPERATORS.items():
+    for name, stem in OPERATORS.items():
         if name not in OPS:
             continue
         record = OPS[name]
         setattr(Tensor, f"__{stem}__", fastpath.method(record, f"__{stem}__"))
         setattr(Tensor, f"__r{stem}__", fastpath.method(record, f"__r{stem}__", reflected=True))
         setattr(Tensor, f"__i{stem}__", fastpath.inplace_function(record))
-    for name in _COMPARISONS:
+    for name in COMPARISONS:
         setattr(Tensor, f"__{name}__", fastpath.method(OPS[name], f"__{name}__"))
-    for name, dunder in _UNARY.items():
+    for name, dunder in UNARY.items():
         setattr(Tensor, dunder, FUNCTIONS[name])
     Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]

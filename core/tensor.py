@@ -18,6 +18,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
 from flambeau.core.record import OPS
+from flambeau.core.tensor_methods import TensorMethods
 
 
 class Size(tuple[int, ...]):
@@ -46,7 +47,7 @@ class Size(tuple[int, ...]):
         return f"flambeau.Size({list(self)})"
 
 
-class Tensor:
+class Tensor(TensorMethods):
     """A multi-dimensional array on a device that can record how it was computed.
 
     Make one with :func:`flambeau.tensor`, :func:`flambeau.zeros` and their relatives, not by calling the class.

@@ -115,6 +115,7 @@ _ELSEWHERE = {
 }
 
 if TYPE_CHECKING:
+    from flambeau._functions import *  # noqa: F403
     from flambeau import autograd, func, library, nn, optim, utils  # noqa: F401
     from flambeau.core.transforms.func import vmap  # noqa: F401
     from flambeau.utils.serialization import load, save  # noqa: F401

@@ -1,0 +1,46 @@
+"""The type stubs say what the package has at run time."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import flambeau as fb
+from flambeau.core import methods, stubs
+
+CORE = Path(stubs.__file__).parent
+
+
+def test_the_checked_in_stubs_are_current():
+    result = subprocess.run([sys.executable, "-m", "flambeau.core.stubs", "--check"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_function_and_method_is_listed():
+    functions = {n.name for n in ast.parse(stubs.functions_stub()).body if isinstance(n, ast.FunctionDef)}
+    assert functions == set(methods.FUNCTIONS)
+    body = next(n for n in ast.parse(stubs.methods_stub()).body if isinstance(n, ast.ClassDef)).body
+    listed = {n.name for n in body if isinstance(n, ast.FunctionDef)}
+    assert {"reshape", "add_", "__radd__", "sum", "to", "mT", "addmm"} <= listed
+    assert all(hasattr(fb.Tensor, name) for name in listed)
+
+
+def test_signatures_come_from_the_schemas():
+    text = stubs.methods_stub()
+    assert "def tril(self, diagonal: builtins.int = ..., *, out: Any = ...) -> Tensor: ..." in text
+    assert "def add(self, other: Tensor | _Number, *, alpha: Any = ..., out: Any = ...) -> Tensor: ..." in text
+    assert (
+        "def split(self, split_size_or_sections: builtins.int | Sequence[builtins.int], dim: builtins.int = ...)"
+        in text
+    )
+
+
+def test_a_stale_stub_is_named(tmp_path, monkeypatch, capsys):
+    target = tmp_path / "some.pyi"
+    monkeypatch.setattr(stubs, "stubs", lambda: {target: "text\n"})
+    assert stubs.main(["--check"]) == 1
+    assert "some.pyi is out of date" in capsys.readouterr().out
+    assert stubs.main([]) == 0 and target.read_text() == "text\n"
+    assert stubs.main(["--check"]) == 0
