@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from flambeau.optim import lr_scheduler, swa_utils
 from flambeau.optim.adam import Adam, AdamW
+from flambeau.optim.lbfgs import LBFGS
+from flambeau.optim.moments import ASGD, Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop, Rprop
 from flambeau.optim.optimizer import Optimizer
 from flambeau.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = [
+    "ASGD", "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
+    "lr_scheduler", "swa_utils",
+]  # fmt: skip

@@ -1,0 +1,226 @@
+"""Limited-memory BFGS, for losses that a closure can compute again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core.ops.arrange import cat
+from flambeau.core.state import enable_grad, no_grad
+from flambeau.core.tensor import Tensor
+from flambeau.optim.optimizer import Optimizer, check_options, number
+
+Evaluate = Callable[[float], tuple[float, Tensor]]
+
+
+class LBFGS(Optimizer):
+    """Steps along an estimate of the inverse Hessian times the gradient, from the last ``history_size`` steps.
+
+    ``step(closure)`` runs up to ``max_iter`` iterations; ``line_search_fn`` is None (steps of ``lr``) or
+    "strong_wolfe". One parameter group only. Nocedal and Wright, Numerical Optimization, chapters 3 and 7.
+    """
+
+    def __init__(
+        self, params: Any, lr: float | Tensor = 1, max_iter: int = 20, max_eval: int | None = None,
+        tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100, line_search_fn: str | None = None,
+    ):  # fmt: skip
+        check_options("LBFGS", lr=lr)
+        if line_search_fn not in (None, "strong_wolfe"):
+            raise RuntimeError(f"LBFGS: line_search_fn must be None or 'strong_wolfe', got {line_search_fn!r}")
+        defaults = dict(
+            lr=lr, max_iter=max_iter, max_eval=max_iter * 5 // 4 if max_eval is None else max_eval, tolerance_grad=tolerance_grad,
+            tolerance_change=tolerance_change, history_size=history_size, line_search_fn=line_search_fn,
+        )  # fmt: skip
+        super().__init__(params, defaults)
+        if len(self.param_groups) != 1:
+            raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
+
+    @property
+    def _params(self) -> list[Tensor]:
+        found: list[Tensor] = self.param_groups[0]["params"]
+        return found
+
+    def _gradient(self) -> Tensor:
+        found: Tensor = cat([(p.detach() * 0 if p.grad is None else p.grad.detach()).reshape(-1) for p in self._params])
+        return found
+
+    def _move(self, direction: Tensor, size: float) -> None:
+        at = 0
+        for p in self._params:
+            p.add_(direction[at : at + p.numel()].reshape(tuple(p.shape)), alpha=size)
+            at += p.numel()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Up to ``max_iter`` iterations; returns the first loss."""
+        if closure is None:
+            raise TypeError("LBFGS.step needs a closure that computes the loss and its gradients")
+        with no_grad():
+            return _Run(self, closure).all()
+
+
+class _Run:
+    """One call of step."""
+
+    def __init__(self, optimizer: LBFGS, closure: Callable[[], Any]):
+        self.optimizer, self.group, self.closure = optimizer, optimizer.param_groups[0], closure
+        self.state = optimizer.state[optimizer._params[0]]
+        for name, value in dict(func_evals=0, n_iter=0, old_dirs=[], old_stps=[], ro=[], H_diag=1.0).items():
+            self.state.setdefault(name, value)
+        self.evaluations = 0
+
+    def evaluate(self) -> tuple[Any, Tensor]:
+        """The loss and the gradient where the parameters are now."""
+        with enable_grad():
+            loss = self.closure()
+        self.evaluations += 1
+        self.state["func_evals"] += 1
+        return loss, self.optimizer._gradient()
+
+    def all(self) -> Any:
+        group, state = self.group, self.state
+        first, g = self.evaluate()
+        loss = float(first)
+        if float(g.abs().max()) <= group["tolerance_grad"]:
+            return first
+        for iteration in range(1, group["max_iter"] + 1):
+            state["n_iter"] += 1
+            d = self._direction(g)
+            state["prev_flat_grad"], previous = g, loss
+            slope = float((g * d).sum())
+            if slope > -group["tolerance_change"]:
+                break
+            t = number(group["lr"])
+            t = min(1.0, 1.0 / float(g.abs().sum())) * t if state["n_iter"] == 1 else t
+            loss, g, t = self._take(d, t, loss, g, slope, iteration)
+            state["d"], state["t"] = d, t
+            if self._done(loss, previous, g, d, t):
+                break
+        return first
+
+    def _done(self, loss: float, previous: float, g: Tensor, d: Tensor, t: float) -> bool:
+        group = self.group
+        return (
+            self.evaluations >= group["max_eval"]
+            or float(g.abs().max()) <= group["tolerance_grad"]
+            or float((d * t).abs().max()) <= group["tolerance_change"]
+            or abs(loss - previous) < group["tolerance_change"]
+        )
+
+    def _direction(self, g: Tensor) -> Tensor:
+        """Minus the estimated inverse Hessian times the gradient, by the two-loop recursion."""
+        state = self.state
+        if state["n_iter"] == 1:
+            return -g
+        y, s = g - state["prev_flat_grad"], state["d"] * state["t"]
+        ys = float((y * s).sum())
+        if ys > 1e-10:
+            if len(state["old_dirs"]) == self.group["history_size"]:
+                for kept in ("old_dirs", "old_stps", "ro"):
+                    state[kept].pop(0)
+            state["old_dirs"].append(y)
+            state["old_stps"].append(s)
+            state["ro"].append(1.0 / ys)
+            state["H_diag"] = ys / float((y * y).sum())
+        history = list(zip(state["old_dirs"], state["old_stps"], state["ro"], strict=True))
+        q, shares = -g, []
+        for y, s, rho in reversed(history):
+            share = float((s * q).sum()) * rho
+            shares.append(share)
+            q = q - y * share
+        r = q * state["H_diag"]
+        for (y, s, rho), share in zip(history, reversed(shares), strict=True):
+            r = r + s * (share - float((y * r).sum()) * rho)
+        return r
+
+    def _take(self, d: Tensor, t: float, loss: float, g: Tensor, slope: float, iteration: int) -> tuple[float, Tensor, float]:
+        """Move along ``d``; the loss and gradient there, and how far."""
+        optimizer, group = self.optimizer, self.group
+        if group["line_search_fn"] is None:
+            optimizer._move(d, t)
+            if iteration == group["max_iter"]:
+                return loss, g, t
+            found, g = self.evaluate()
+            return float(found), g, t
+        start = [p.detach().clone() for p in optimizer._params]
+
+        def at(size: float) -> tuple[float, Tensor]:
+            optimizer._move(d, size)
+            found, gradient = self.evaluate()
+            for p, kept in zip(optimizer._params, start, strict=True):
+                p.copy_(kept)
+            return float(found), gradient
+
+        loss, g, t = strong_wolfe(at, d, t, loss, g, slope, group["tolerance_change"])
+        optimizer._move(d, t)
+        return loss, g, t
+
+
+def _cubic(a: Any, b: Any, low: float, high: float) -> float:
+    """The minimum within bounds of the cubic through two points (place, value, slope)."""
+    (x1, f1, g1), (x2, f2, g2) = sorted((a, b))
+    if x1 == x2:
+        return (low + high) / 2
+    d1 = g1 + g2 - 3 * (f1 - f2) / (x1 - x2)
+    square = d1 * d1 - g1 * g2
+    if not square >= 0:
+        return (low + high) / 2
+    d2 = square**0.5
+    place = x2 - (x2 - x1) * ((g2 + d2 - d1) / (g2 - g1 + 2 * d2)) if g2 - g1 + 2 * d2 else (low + high) / 2
+    return min(max(place, low), high)
+
+
+def strong_wolfe(
+    at: Evaluate, d: Tensor, t: float, f0: float, g0: Tensor, slope0: float, tolerance: float, c1: float = 1e-4, c2: float = 0.9,
+    most: int = 25,
+) -> tuple[float, Tensor, float]:  # fmt: skip
+    """A step size whose loss is low and slope flat enough: bracket, then zoom by cubic interpolation."""
+    scale = float(d.abs().max())
+
+    def point(size: float) -> tuple[float, float, float, Tensor]:
+        f, g = at(size)
+        return size, f, float((g * d).sum()), g
+
+    before = (0.0, f0, slope0, g0)
+    now = point(t)
+    count = 1
+    bracket = None
+    while count < most:
+        if now[1] > f0 + c1 * now[0] * slope0 or (count > 1 and now[1] >= before[1]):
+            bracket = [before, now]
+        elif abs(now[2]) <= -c2 * slope0:
+            return now[1], now[3], now[0]
+        elif now[2] >= 0:
+            bracket = [before, now]
+        if bracket:
+            break
+        low, high = now[0] + 0.01 * (now[0] - before[0]), now[0] * 10
+        following = _cubic(before[:3], now[:3], low, high)
+        before, now = now, point(following)
+        count += 1
+    bracket = bracket or [(0.0, f0, slope0, g0), now]
+    stuck = False
+    while count < most:
+        bracket.sort(key=lambda p: p[1])  # the lower loss first
+        best, other = bracket
+        low, high = sorted((best[0], other[0]))
+        if abs(high - low) * scale < tolerance:
+            break
+        t = _cubic(best[:3], other[:3], low, high)
+        margin = 0.1 * (high - low)
+        if min(high - t, t - low) < margin:  # too near an end: once may pass, twice is moved inside
+            if stuck or t >= high or t <= low:
+                t, stuck = (high - margin if abs(t - high) < abs(t - low) else low + margin), False
+            else:
+                stuck = True
+        else:
+            stuck = False
+        now = point(t)
+        count += 1
+        if now[1] > f0 + c1 * t * slope0 or now[1] >= best[1]:
+            bracket = [best, now]
+        elif abs(now[2]) <= -c2 * slope0:
+            return now[1], now[3], now[0]
+        else:
+            bracket = [now, other if now[2] * (other[0] - best[0]) < 0 else best]
+    f, g, t = min(((p[1], p[3], p[0]) for p in bracket), key=lambda p: p[0])
+    return f, g, t

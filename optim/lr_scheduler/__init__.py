@@ -1,0 +1,17 @@
+"""Learning rate schedules, as in torch.optim.lr_scheduler."""
+
+from __future__ import annotations
+
+from flambeau.optim.lr_scheduler.base import LRScheduler
+from flambeau.optim.lr_scheduler.combined import ChainedScheduler, ReduceLROnPlateau, SequentialLR
+from flambeau.optim.lr_scheduler.cyclic import CyclicLR, OneCycleLR
+from flambeau.optim.lr_scheduler.simple import (
+    ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, ExponentialLR, LambdaLR, LinearLR, MultiplicativeLR,
+    MultiStepLR, PolynomialLR, StepLR,
+)  # fmt: skip
+
+__all__ = [
+    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR",
+    "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "OneCycleLR", "PolynomialLR",
+    "ReduceLROnPlateau", "SequentialLR", "StepLR",
+]  # fmt: skip

@@ -1,0 +1,168 @@
+"""Schedules that go up and down within a training, with the momentum the other way round."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.optim.lr_scheduler.base import LRScheduler, per_group, set_option
+from flambeau.optim.optimizer import Optimizer
+
+
+class _WithMomentum(LRScheduler):
+    """Sets the momentum, or Adam's first beta, together with the rate."""
+
+    cycle_momentum: bool
+
+    def _use_momentum(self, name: str) -> None:
+        """Find out what the optimizer calls its momentum; ValueError when it has none."""
+        defaults = self.optimizer.defaults
+        if self.cycle_momentum and "momentum" not in defaults and "betas" not in defaults:
+            raise ValueError(f"{name}: optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
+        self.use_beta1 = "betas" in defaults
+
+    def _set_momentum(self, group: dict[str, Any], value: float) -> None:
+        if self.use_beta1:
+            group["betas"] = (value, *group["betas"][1:])
+        else:
+            set_option(group, "momentum", value)
+
+
+class CyclicLR(_WithMomentum):
+    """Up from ``base_lr`` to ``max_lr`` and down again, over and over; step after each batch.
+
+    Modes: "triangular", "triangular2" (half the height each cycle), "exp_range" (times gamma ** step), or a
+    ``scale_fn`` of the cycle or the iteration. Smith, arXiv:1506.01186.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, base_lr: Any, max_lr: Any, step_size_up: int = 2000, step_size_down: int | None = None,
+        mode: str = "triangular", gamma: float = 1.0, scale_fn: Callable[[float], float] | None = None, scale_mode: str = "cycle",
+        cycle_momentum: bool = True, base_momentum: Any = 0.8, max_momentum: Any = 0.9, last_epoch: int = -1,
+    ):  # fmt: skip
+        if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
+            raise ValueError(f"CyclicLR: mode is invalid and scale_fn is None: {mode!r}")
+        self.optimizer, self.mode, self.gamma, self.scale_fn = optimizer, mode, gamma, scale_fn
+        self.scale_mode = scale_mode if scale_fn is not None else "iterations" if mode == "exp_range" else "cycle"
+        lows = per_group(optimizer, "base_lr", base_lr)
+        if last_epoch == -1:
+            for group, lr in zip(optimizer.param_groups, lows, strict=True):
+                set_option(group, "lr", lr)
+        self.max_lrs: list[float] = per_group(optimizer, "max_lr", max_lr)
+        up = float(step_size_up)
+        down = up if step_size_down is None else float(step_size_down)
+        self.total_size, self.step_ratio, self.cycle_momentum = up + down, up / (up + down), cycle_momentum
+        self._use_momentum("CyclicLR")
+        self.base_momentums: list[float] = per_group(optimizer, "base_momentum", base_momentum)
+        self.max_momentums: list[float] = per_group(optimizer, "max_momentum", max_momentum)
+        if cycle_momentum and last_epoch == -1:
+            for group, value in zip(optimizer.param_groups, self.max_momentums, strict=True):
+                self._set_momentum(group, value)
+        super().__init__(optimizer, last_epoch)
+        self.base_lrs = [float(v) for v in lows]
+
+    def _scale(self, x: float) -> float:
+        if self.scale_fn is not None:
+            return self.scale_fn(x)
+        return {"triangular": lambda: 1.0, "triangular2": lambda: 1 / 2.0 ** (x - 1), "exp_range": lambda: self.gamma**x}[self.mode]()
+
+    def get_lr(self) -> list[float]:
+        """The rates at this batch; the momentum is set on the way."""
+        cycle = math.floor(1 + self.last_epoch / self.total_size)
+        x = 1.0 + self.last_epoch / self.total_size - cycle
+        height = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
+        height *= self._scale(cycle if self.scale_mode == "cycle" else self.last_epoch)
+        if self.cycle_momentum:
+            bounds = zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True)
+            for group, low, high in bounds:
+                self._set_momentum(group, high - (high - low) * height)
+        return [low + (high - low) * height for low, high in zip(self.base_lrs, self.max_lrs, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer and the function."""
+        return {k: v for k, v in super().state_dict().items() if k != "scale_fn"}
+
+
+class OneCycleLR(_WithMomentum):
+    """From max_lr / div_factor up to ``max_lr`` and down to nearly 0, once; step after each batch.
+
+    Give ``total_steps``, or ``epochs`` and ``steps_per_epoch``. Smith and Topin, arXiv:1708.07120.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, max_lr: Any, total_steps: int | None = None, epochs: int | None = None,
+        steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos", cycle_momentum: bool = True,
+        base_momentum: Any = 0.85, max_momentum: Any = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
+        three_phase: bool = False, last_epoch: int = -1,
+    ):  # fmt: skip
+        self.optimizer, self.cycle_momentum = optimizer, cycle_momentum
+        self.total_steps = self._count(total_steps, epochs, steps_per_epoch)
+        if not 0 <= pct_start <= 1 or not isinstance(pct_start, float):
+            raise ValueError(f"OneCycleLR: expected float between 0 and 1 pct_start, but got {pct_start}")
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(f"OneCycleLR: anneal_strategy must be one of 'cos' or 'linear', got {anneal_strategy!r}")
+        self._anneal_func_type = anneal_strategy
+        peak = float(pct_start * self.total_steps) - 1
+        last = self.total_steps - 1
+        self._schedule_phases = [(peak, "initial_lr", "max_lr", "max_momentum", "base_momentum")]
+        if three_phase:
+            self._schedule_phases += [
+                (2 * pct_start * self.total_steps - 2, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
+                (last, "initial_lr", "min_lr", "max_momentum", "max_momentum"),
+            ]
+        else:
+            self._schedule_phases.append((last, "max_lr", "min_lr", "base_momentum", "max_momentum"))
+        self._use_momentum("OneCycleLR")
+        if last_epoch == -1:
+            self._prepare(max_lr, div_factor, final_div_factor, base_momentum, max_momentum)
+        super().__init__(optimizer, last_epoch)
+
+    @staticmethod
+    def _count(total: int | None, epochs: int | None, each: int | None) -> int:
+        found = total if total is not None else None if epochs is None or each is None else epochs * each
+        if found is None:
+            raise ValueError("OneCycleLR: you must define either total_steps OR (epochs AND steps_per_epoch)")
+        if found <= 0 or not isinstance(found, int):
+            raise ValueError(f"OneCycleLR: expected a positive integer number of steps, but got {found}")
+        return found
+
+    def _prepare(self, max_lr: Any, div: float, final_div: float, base_momentum: Any, max_momentum: Any) -> None:
+        for group, high in zip(self.optimizer.param_groups, per_group(self.optimizer, "max_lr", max_lr), strict=True):
+            set_option(group, "lr", high / div)
+            group["initial_lr"], group["max_lr"], group["min_lr"] = high / div, high, high / div / final_div
+        if not self.cycle_momentum:
+            return
+        lows, highs = (per_group(self.optimizer, "momentum", m) for m in (base_momentum, max_momentum))
+        for group, low, high in zip(self.optimizer.param_groups, lows, highs, strict=True):
+            self._set_momentum(group, high)
+            group["base_momentum"], group["max_momentum"] = low, high
+
+    def _anneal(self, start: float, end: float, share: float) -> float:
+        if self._anneal_func_type == "linear":
+            return (end - start) * share + start
+        return end + (start - end) / 2.0 * (math.cos(math.pi * share) + 1)
+
+    def _initial_step(self) -> None:
+        initial = [g["initial_lr"] for g in self.optimizer.param_groups]
+        super()._initial_step()
+        self.base_lrs = initial
+
+    def get_lr(self) -> list[float]:
+        """The rates at this batch; the momentum is set on the way."""
+        if self.last_epoch > self.total_steps:
+            raise ValueError(f"OneCycleLR: tried to step {self.last_epoch} times. The specified number of total steps is {self.total_steps}")
+        start = 0.0
+        phases = self._schedule_phases
+        for i, (end, *_) in enumerate(phases):
+            if self.last_epoch <= end or i == len(phases) - 1:
+                break
+            start = end
+        end, lr_from, lr_to, momentum_from, momentum_to = phases[i]
+        share = (self.last_epoch - start) / (end - start)
+        lrs = []
+        for group in self.optimizer.param_groups:
+            lrs.append(self._anneal(group[lr_from], group[lr_to], share))
+            if self.cycle_momentum:
+                self._set_momentum(group, self._anneal(group[momentum_from], group[momentum_to], share))
+        return lrs

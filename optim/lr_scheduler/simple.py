@@ -1,0 +1,234 @@
+"""Schedules by a formula of the epoch."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flambeau.optim.lr_scheduler.base import LRScheduler, load_functions, per_group, saved_functions
+from flambeau.optim.optimizer import Optimizer
+
+
+class _ByFunction(LRScheduler):
+    """A schedule by a function of the epoch for each group."""
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1):
+        self.optimizer = optimizer
+        self.lr_lambdas: list[Callable[[int], float]] = per_group(optimizer, "lr_lambda", lr_lambda)
+        super().__init__(optimizer, last_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer; functions only where they are objects."""
+        return saved_functions(super().state_dict(), "lr_lambdas")
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        rest = dict(state_dict)
+        load_functions(self.lr_lambdas, rest.pop("lr_lambdas"))
+        super().load_state_dict(rest)
+
+
+class LambdaLR(_ByFunction):
+    """The first rate times ``lr_lambda(epoch)``.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.nn.Parameter(fb.zeros(1))], lr=0.5)
+    >>> schedule = LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch))
+    >>> optimizer.step(), schedule.step()
+    (None, None)
+    >>> schedule.get_last_lr()
+    [0.25]
+    """
+
+    def get_lr(self) -> list[float]:
+        return [base * f(self.last_epoch) for base, f in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+
+
+class MultiplicativeLR(_ByFunction):
+    """The rate before times ``lr_lambda(epoch)``."""
+
+    def get_lr(self) -> list[float]:
+        if self.last_epoch <= 0:
+            return self._lrs
+        return [lr * f(self.last_epoch) for lr, f in zip(self._lrs, self.lr_lambdas, strict=True)]
+
+
+class StepLR(LRScheduler):
+    """The rate times ``gamma`` every ``step_size`` epochs."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1):
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        if self.last_epoch == 0 or self.last_epoch % self.step_size:
+            return self._lrs
+        return [lr * self.gamma for lr in self._lrs]
+
+    def _closed_form(self) -> list[float]:
+        return [base * self.gamma ** (self.last_epoch // self.step_size) for base in self.base_lrs]
+
+
+class MultiStepLR(LRScheduler):
+    """The rate times ``gamma`` at each of ``milestones``."""
+
+    def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1):
+        self.milestones, self.gamma = Counter(milestones), gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        times = self.milestones[self.last_epoch] if self.last_epoch in self.milestones else 0
+        return [lr * self.gamma**times for lr in self._lrs] if times else self._lrs
+
+    def _closed_form(self) -> list[float]:
+        passed = sum(n for m, n in self.milestones.items() if m <= self.last_epoch)
+        return [base * self.gamma**passed for base in self.base_lrs]
+
+
+class ConstantLR(LRScheduler):
+    """The rate times ``factor`` until ``total_iters`` epochs have passed."""
+
+    def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1):
+        if not 0 <= factor <= 1:
+            raise ValueError(f"ConstantLR: the factor must be between 0 and 1, got {factor}")
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        if self.last_epoch == 0:
+            return [lr * self.factor for lr in self._lrs]
+        return [lr * (1.0 / self.factor) for lr in self._lrs] if self.last_epoch == self.total_iters else self._lrs
+
+    def _closed_form(self) -> list[float]:
+        return [base * (1 if self.last_epoch >= self.total_iters else self.factor) for base in self.base_lrs]
+
+
+class LinearLR(LRScheduler):
+    """The rate times a factor that goes from ``start_factor`` to ``end_factor`` in ``total_iters`` epochs."""
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5, last_epoch: int = -1
+    ):
+        if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
+            raise ValueError(f"LinearLR: the factors must be between 0 and 1, the first not 0, got {start_factor} and {end_factor}")
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        if self.last_epoch == 0:
+            return [lr * self.start_factor for lr in self._lrs]
+        if self.last_epoch > self.total_iters:
+            return self._lrs
+        rise = self.end_factor - self.start_factor
+        factor = 1 + rise / (self.total_iters * self.start_factor + (self.last_epoch - 1) * rise)
+        return [lr * factor for lr in self._lrs]
+
+    def _closed_form(self) -> list[float]:
+        passed = min(self.total_iters, self.last_epoch) / self.total_iters
+        factor = self.start_factor + (self.end_factor - self.start_factor) * passed
+        return [base * factor for base in self.base_lrs]
+
+
+class ExponentialLR(LRScheduler):
+    """The rate times ``gamma`` every epoch."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        return self._lrs if self.last_epoch == 0 else [lr * self.gamma for lr in self._lrs]
+
+    def _closed_form(self) -> list[float]:
+        return [base * self.gamma**self.last_epoch for base in self.base_lrs]
+
+
+class PolynomialLR(LRScheduler):
+    """The first rate times (1 - epoch / total_iters) ** power, 0 at the end."""
+
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1):
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        n, total = self.last_epoch, self.total_iters
+        if n == 0 or n > total:
+            return self._lrs
+        factor = ((1.0 - n / total) / (1.0 - (n - 1) / total)) ** self.power
+        return [lr * factor for lr in self._lrs]
+
+    def _closed_form(self) -> list[float]:
+        left = 1.0 - min(self.total_iters, self.last_epoch) / self.total_iters
+        return [base * left**self.power for base in self.base_lrs]
+
+
+class CosineAnnealingLR(LRScheduler):
+    """From the first rate down to ``eta_min`` in ``T_max`` epochs along half a cosine, and back.
+
+    Loshchilov and Hutter, arXiv:1608.03983.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: float, eta_min: float = 0.0, last_epoch: int = -1):
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        n, length, least = self.last_epoch, self.T_max, self.eta_min
+        if n == 0:
+            return self._lrs
+        if self._step_count == 1 and n > 0:
+            return self._closed_form()
+        if (n - 1 - length) % (2 * length) == 0:  # the turn: the recursion would divide by zero
+            rise = (1 - math.cos(math.pi / length)) / 2
+            return [lr + (base - least) * rise for base, lr in zip(self.base_lrs, self._lrs, strict=True)]
+        ratio = (1 + math.cos(math.pi * n / length)) / (1 + math.cos(math.pi * (n - 1) / length))
+        return [ratio * (lr - least) + least for lr in self._lrs]
+
+    def _closed_form(self) -> list[float]:
+        share = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
+        return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """Half a cosine of ``T_0`` epochs, then again from the start, each time ``T_mult`` times as long."""
+
+    def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1):
+        if T_0 <= 0 or not isinstance(T_0, int):
+            raise ValueError(f"Expected positive integer T_0, but got {T_0}")
+        if T_mult < 1 or not isinstance(T_mult, int):
+            raise ValueError(f"Expected integer T_mult >= 1, but got {T_mult}")
+        self.T_0, self.T_i, self.T_mult, self.eta_min, self.T_cur = T_0, T_0, T_mult, eta_min, float(last_epoch)
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        share = (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
+        return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
+
+    def step(self, epoch: float | None = None) -> None:
+        """Go to the next epoch, or to any point in time, fractions of epochs too."""
+        self._step_count += 1
+        if epoch is None:
+            epoch = self.last_epoch + 1 if self.last_epoch >= 0 else 0
+            self.T_cur += 1
+            if self.T_cur >= self.T_i:
+                self.T_cur -= self.T_i
+                self.T_i *= self.T_mult
+        elif epoch < 0:
+            raise ValueError(f"Expected non-negative epoch, but got {epoch}")
+        else:
+            self._place(epoch)
+        self.last_epoch = math.floor(epoch)
+        self._set(self.get_lr())
+
+    def _place(self, epoch: float) -> None:
+        """Which period ``epoch`` is in, and where."""
+        if epoch < self.T_0:
+            self.T_i, self.T_cur = self.T_0, epoch
+        elif self.T_mult == 1:
+            self.T_i, self.T_cur = self.T_0, epoch % self.T_0
+        else:
+            n = int(math.log(epoch / self.T_0 * (self.T_mult - 1) + 1, self.T_mult))
+            self.T_cur = epoch - self.T_0 * (self.T_mult**n - 1) / (self.T_mult - 1)
+            self.T_i = self.T_0 * self.T_mult**n
