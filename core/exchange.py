@@ -127,4 +127,4 @@ def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tens
     if copy is False and not array.flags.writeable:
         raise BufferError("from_dlpack: copy=False, but the memory is read-only and would have to be copied")
     t: Tensor = from_numpy(array.copy() if copy and not options else array)
-    return t if device is None else t.to(Device(device))  # type: ignore[attr-defined,no-any-return]
+    return t if device is None else t.to(Device(device))

@@ -107,16 +107,17 @@ class Printer:
         """What to write for a name of a signature."""
         if name in ("None", "Tensor", "Any"):
             return name
-        found: Any = scope.get(name, getattr(builtins, name, None))
+        found: object = scope.get(name, getattr(builtins, name, None))
         if found in (collections.abc.Callable, collections.abc.Sequence):
             return name
         if not isinstance(found, type):
             raise LookupError(name)
         if found.__module__ == "builtins":
             return f"builtins.{found.__name__}"
-        if getattr(sys.modules.get(found.__module__), found.__name__, None) is found:
-            self.imports.add((found.__module__, found.__name__))
-            return str(found.__name__)
+        home, title = found.__module__, found.__name__
+        if getattr(sys.modules.get(home), title, None) is found:
+            self.imports.add((home, title))
+            return title
         raise LookupError(name)
 
     # -- files -------------------------------------------------------------------------------------

@@ -405,10 +405,10 @@ class Tensor(TensorMethods):
     def __iter__(self) -> Iterator[Any]:
         if not self._array.shape:
             raise TypeError("iteration over a 0-d tensor")
-        return iter(self.unbind(0))  # type: ignore[attr-defined]
+        return iter(self.unbind(0))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())  # type: ignore[attr-defined]
+        return bool((self == value).any())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and not self._array.shape else repr(self)
@@ -442,7 +442,7 @@ class Tensor(TensorMethods):
 
         if not self.is_leaf:
             raise GradientError("pickle: only leaf tensors can be pickled; detach() first")
-        host = self.detach().cpu()._host()  # type: ignore[attr-defined]
+        host = self.detach().cpu()._host()
         return rebuild, (host.tobytes(), self.dtype, tuple(self.shape), str(self.device), self.requires_grad)
 
 

@@ -151,7 +151,7 @@ def div_trunc(x: Any, y: Any) -> Any:
     return trunc(true_div(x, y)) if like.is_floating_point() else floor_divide(x - fmod(x, y), y)
 
 
-_ROUNDED: Final = {"trunc": div_trunc, "floor": floor_divide}
+_ROUNDED: Final[dict[Any, Callable[..., Any]]] = {"trunc": div_trunc, "floor": floor_divide}
 
 
 def _rounded(mode: Any) -> Callable[..., Any]:
@@ -193,7 +193,7 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tens
 
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """``other - alpha * input``."""
-    return other - (input if alpha == 1 else input * alpha)  # type: ignore[operator,no-any-return]
+    return other - (input if alpha == 1 else input * alpha)  # type: ignore[no-any-return]
 
 
 # -- rounding, the parts of a float ------------------------------------------------------------------
@@ -213,10 +213,14 @@ def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Ten
 
 def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
     """:func:`round` in place."""
-    return self.copy_(_round(self, decimals)) if decimals else writing("round_half_even", self)  # type: ignore[no-any-return]
+    return self.copy_(_round(self, decimals)) if decimals else writing("round_half_even", self)
 
 
 nextafter = binary("nextafter", dtype=real_floating, differentiable=False)
+
+
+def _ldexp_vjp(g: Any, y: Any) -> Any:
+    return ldexp(g, y)
 
 
 @composite(
@@ -225,7 +229,7 @@ nextafter = binary("nextafter", dtype=real_floating, differentiable=False)
     dtype=floating,
     kinds={"y": "any"},
     batch="aligned",
-    vjp=dict(x=lambda g, y: ldexp(g, y), y=lambda g, out: _exponent_vjp(g, out)),
+    vjp=dict(x=_ldexp_vjp, y=lambda g, out: _exponent_vjp(g, out)),
     inplace=True,
 )
 def ldexp(x: Any, y: Any) -> Any:

@@ -219,7 +219,8 @@ def repeat_interleave(
                 f"repeat_interleave: repeats of shape {tuple(repeats.shape)} must have one number for each of the "
                 f"{size} elements along dimension {axis}"
             )
-        return x.index_select(axis, _interleaved_places(repeats, size, output_size))
+        chosen: Tensor = x.index_select(axis, _interleaved_places(repeats, size, output_size))
+        return chosen
     count = operator.index(repeats.reshape(()) if isinstance(repeats, Tensor) else repeats)
     if count < 0:
         raise ShapeError(f"repeat_interleave: repeats must not be negative, got {count}")
@@ -229,10 +230,12 @@ def repeat_interleave(
 
 
 def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor:
+    from flambeau.core.ops.search import searchsorted
+
     ends = repeats.cumsum(0)
     if total is None:
         total = int(ends[-1]) if size else 0
-    found: Tensor = (creation.arange(total, device=repeats.device).unsqueeze(1) >= ends).sum(1)
+    found: Tensor = searchsorted(ends, creation.arange(total, device=repeats.device), right=True)
     return found
 
 
@@ -369,6 +372,14 @@ def _matrices(name: str) -> Callable[..., Any]:
     return infer
 
 
+def _tril_vjp(g: Any, diagonal: int) -> Any:
+    return tril(g, diagonal)
+
+
+def _triu_vjp(g: Any, diagonal: int) -> Any:
+    return triu(g, diagonal)
+
+
 def _keep_where(name: str, x: Any, keep: Callable[[Any, Any], Any]) -> Any:
     n, m = _matrices(name)(tuple(x._array.shape))[-2:]
     rows = unsqueeze(creation.arange(n, device=x.device), 1)
@@ -383,7 +394,7 @@ def _keep_where(name: str, x: Any, keep: Callable[[Any, Any], Any]) -> Any:
     check=True,
     inplace=True,
     linear=["x"],
-    vjp=dict(x=lambda g, diagonal: tril(g, diagonal)),
+    vjp=dict(x=_tril_vjp),
 )
 def tril(x: Any, *, diagonal: int = 0) -> Any:
     """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere."""
@@ -398,7 +409,7 @@ def tril(x: Any, *, diagonal: int = 0) -> Any:
     check=True,
     inplace=True,
     linear=["x"],
-    vjp=dict(x=lambda g, diagonal: triu(g, diagonal)),
+    vjp=dict(x=_triu_vjp),
 )
 def triu(x: Any, *, diagonal: int = 0) -> Any:
     """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere."""

@@ -26,7 +26,7 @@ from flambeau.core.tensor import Tensor
 Shape = tuple[int, ...]
 
 _ACCEPTED: Final = (dt.float32, dt.float64, *dt.COMPLEXES)
-matrices = DTypeRule("matrices", accepts=_ACCEPTED)
+matrices: DTypeRule = DTypeRule("matrices", accepts=_ACCEPTED)
 
 
 def square(name: str, result: Callable[[Shape], Any] = lambda x: x) -> Callable[..., Any]:
@@ -286,7 +286,7 @@ def _det_vjp(g: Any, x: Any, out: Any) -> Any:
         return _as_matrix(g * cj(det(u) * det(vh))) * product(u * unsqueeze(cat(parts, -1), -2), vh)
 
 
-det = _record(
+det: Any = _record(
     "det(x: Tensor) -> Tensor",
     square("det", lambda x: x[:-2]),
     vjp=dict(x=_det_vjp),

@@ -181,7 +181,7 @@ def _summed(x: Tensor, labels: Labels, needed: Any) -> tuple[Tensor, Labels]:
     gone = tuple([i for i, t in enumerate(labels) if t not in needed])
     if not gone:
         return x, labels
-    return x.sum(gone), tuple([t for t in labels if t in needed])  # type: ignore[attr-defined]
+    return x.sum(gone), tuple([t for t in labels if t in needed])
 
 
 def _pair(x: Tensor, a: Labels, y: Tensor, b: Labels, needed: set[int]) -> tuple[Tensor, Labels]:
@@ -201,7 +201,7 @@ def _pair(x: Tensor, a: Labels, y: Tensor, b: Labels, needed: set[int]) -> tuple
     columns = tuple([t for t in b if t not in a])
     lead = (batch,) if batch else ()
     left, right = _grouped(x, a, *lead, rows, inner), _grouped(y, b, *lead, inner, columns)
-    out = product(left, right) if inner else left * right  # type: ignore[operator]
+    out = product(left, right) if inner else left * right
     labels = (*batch, *rows, *columns)
     sizes = dict(zip((*a, *b), (*x._array.shape, *y._array.shape), strict=True))
     return reshape(out, tuple([sizes[t] for t in labels])), labels

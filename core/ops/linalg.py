@@ -225,8 +225,8 @@ def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over the last dimensions of both; the other dimensions of each follow one another."""
     a, b = tuple(input._array.shape), tuple(other._array.shape)
     if not a or not b:
-        result = input * other  # type: ignore[operator]
-        return result if out is None else _into(out, result)  # type: ignore[no-any-return]
+        result = input * other
+        return result if out is None else _into(out, result)
     if a[-1] != b[-1]:
         raise ShapeError(f"inner: the last sizes must be equal, got {a[-1]} of input {a} and {b[-1]} of other {b}")
     flat = product(reshape(input, (_count(a[:-1]), a[-1])), matrix_transpose(reshape(other, (_count(b[:-1]), b[-1]))))
@@ -244,7 +244,7 @@ def _count(shape: Sequence[int]) -> int:
 def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Every element of one vector times every element of another, (n, m)."""
     check_ranks("outer", input=(input, 1), vec2=(vec2, 1))
-    found: Tensor = unsqueeze(input, 1) * unsqueeze(vec2, 0)  # type: ignore[operator]
+    found: Tensor = unsqueeze(input, 1) * unsqueeze(vec2, 0)
     return found if out is None else _into(out, found)
 
 

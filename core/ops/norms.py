@@ -89,7 +89,7 @@ def logdet(input: Tensor) -> Tensor:
 
 # -- norms -------------------------------------------------------------------------------------------
 def _in(x: Tensor, dtype: Any) -> Tensor:
-    return x if dtype is None else x.to(dtype)  # type: ignore[attr-defined,no-any-return]
+    return x if dtype is None else x.to(dtype)
 
 
 def vector_norm(
@@ -132,7 +132,7 @@ def matrix_norm(
         raise ValueError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
     summed, compared = (rows, columns) if ord in (1, -1) else (columns, rows)
     sums = abs(A).sum(summed, keepdim=True)
-    found = sums.amax(compared, keepdim=True) if ord > 0 else sums.amin(compared, keepdim=True)  # type: ignore[operator]
+    found = sums.amax(compared, keepdim=True) if ord > 0 else sums.amin(compared, keepdim=True)
     return found if keepdim else found.squeeze((rows, columns))  # type: ignore[no-any-return]
 
 
@@ -170,7 +170,7 @@ def cond(A: Tensor, p: float | str | None = None) -> Tensor:
         values = svdvals(A)
         largest, smallest = values.amax(-1), values.amin(-1)
         return smallest / largest if p == -2 else largest / smallest  # type: ignore[no-any-return]
-    return matrix_norm(A, p) * matrix_norm(inv(A), p)  # type: ignore[arg-type,operator,no-any-return]
+    return matrix_norm(A, p) * matrix_norm(inv(A), p)
 
 
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:

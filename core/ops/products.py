@@ -71,11 +71,11 @@ def _plus(
     factors: tuple[str, str],
     ranks: tuple[int, int],
     **vjp: Callable[..., Any],
-) -> Any:
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The decorator of ``beta * x + alpha * body(a, b)``; with beta 0, x does not count even where it is nan."""
     a, b = factors
 
-    def decorate(multiply: Callable[[Any, Any], Any]) -> Any:
+    def decorate(multiply: Callable[[Any, Any], Any]) -> Callable[..., Any]:
         infer = _plus_shape(name, shape, **dict(zip(factors, ranks, strict=True)))
 
         def body(x: Any, first: Any, second: Any, beta: Any, alpha: Any) -> Any:
@@ -84,9 +84,11 @@ def _plus(
             return found if not isinstance(beta, Tensor) and beta == 0 else _scaled(x, beta) + found
 
         schema = f"{name}(x: Tensor, {a}: Tensor, {b}: Tensor, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor"
-        return composite(
-            schema, infer=infer, dtype=numeric, inplace=True, doc=multiply.__doc__, vjp={"x": _input_vjp, **vjp}
+        rules = {"x": _input_vjp, **vjp}
+        made: Callable[..., Any] = composite(
+            schema, infer=infer, dtype=numeric, inplace=True, doc=multiply.__doc__, vjp=rules
         )(body)
+        return made
 
     return decorate
 
@@ -145,7 +147,7 @@ def addr(vec1: Any, vec2: Any) -> Any:
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix."""
     check_ranks("trace", input=(input, 2))
-    return diagonal(input).sum()  # type: ignore[attr-defined,no-any-return]
+    return diagonal(input).sum()  # type: ignore[no-any-return]
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
@@ -160,7 +162,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     b = (1,) * (ndim - other.ndim) + tuple(other._array.shape)
     left = reshape(input, tuple([k for n in a for k in (n, 1)]))
     right = reshape(other, tuple([k for n in b for k in (1, n)]))
-    spread: Tensor = left * right  # type: ignore[operator]
+    spread: Tensor = left * right
     return reshape(spread, tuple([n * m for n, m in zip(a, b, strict=True)]))
 
 
@@ -177,7 +179,7 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
             f"cross: dimension {dim} must have size 3 in both, got shapes {tuple(input.shape)} and {tuple(other.shape)}"
         )
     x, y = ([select(t, axis, i) for i in range(3)] for t in (input, other))
-    parts = [x[j] * y[k] - x[k] * y[j] for j, k in ((1, 2), (2, 0), (0, 1))]  # type: ignore[operator]
+    parts = [x[j] * y[k] - x[k] * y[j] for j, k in ((1, 2), (2, 0), (0, 1))]
     return stack(parts, axis)
 
 
@@ -259,7 +261,7 @@ def _chain(items: Sequence[Tensor], splits: dict[tuple[int, int], int], i: int, 
     return product(_chain(items, splits, i, k), _chain(items, splits, k + 1, j))
 
 
-def chain_matmul(*matrices: Tensor) -> Tensor:
+def chain_matmul(*matrices: Any) -> Tensor:
     """:func:`multi_dot` of the arguments."""
     items = matrices[0] if len(matrices) == 1 and isinstance(matrices[0], (tuple, list)) else matrices
     return items[0] if len(items) == 1 else multi_dot(items)
@@ -269,7 +271,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector's elements as columns, from the highest (from 0 if ``increasing``)."""
     check_ranks("vander", x=(x, 1))
     found = linalg_vander(x, N=N)
-    return found if increasing else found.flip(-1)  # type: ignore[attr-defined,no-any-return]
+    return found if increasing else found.flip(-1)
 
 
 def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
@@ -284,7 +286,7 @@ def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
         columns.append(power)
         if i + 1 < count:
             power = power * x
-    return stack(columns, -1) if columns else x.new_zeros((*x.shape, 0))  # type: ignore[attr-defined,no-any-return]
+    return stack(columns, -1) if columns else x.new_zeros((*x.shape, 0))
 
 
 # -- distances ---------------------------------------------------------------------------------------

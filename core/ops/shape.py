@@ -243,11 +243,11 @@ def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
         raise ShapeError(f"{name}: {len(sizes)} sizes {sizes} are too few for a tensor of shape {old}")
     new = list(sizes)
     for i, n in enumerate(sizes):
-        have = old[i - front] if i >= front else None
+        have: Any = old[i - front] if i >= front else None
         if n == -1 and have is None:
             raise ShapeError(f"{name}: size -1 at dimension {i} of {sizes} has no size to keep in shape {old}")
         if n == -1:
-            new[i] = have  # type: ignore[call-overload]
+            new[i] = have
         elif n < 0:
             raise ShapeError(f"{name}: sizes must not be negative, got {sizes}")
         elif have is not None and have not in (1, n):
@@ -277,7 +277,7 @@ def broadcast_shapes(*shapes: Any) -> Any:
         raise ShapeError(f"broadcast_shapes: {error}") from None
 
 
-def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """All tensors expanded to their common shape."""
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tuple(tensors[0])

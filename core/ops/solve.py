@@ -148,7 +148,7 @@ def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     compact, pivots = lu_factor(A, pivot=pivot)
     m, n = A._array.shape[-2:]
     k = min(m, n)
-    order = permutation_of(pivots.to(dt.int64) - 1, m)  # type: ignore[attr-defined,operator]
+    order = permutation_of(pivots.to(dt.int64) - 1, m)
     p = (unsqueeze(creation.arange(m, device=A.device), -1) == unsqueeze(order, -2)).to(A.dtype)
     low = tril(narrow(compact, -1, 0, k), -1) + creation.eye(m, k, dtype=A.dtype, device=A.device)
     return p, low, triu(narrow(compact, -2, 0, k))
@@ -158,7 +158,7 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
     """X with A @ X == B from :func:`lu_factor` of A."""
     if not left or adjoint:
         raise NotImplementedError("lu_solve: only left=True and adjoint=False are supported; use solve")
-    order = permutation_of(pivots.to(dt.int64) - 1, LU._array.shape[-1])  # type: ignore[attr-defined,operator]
+    order = permutation_of(pivots.to(dt.int64) - 1, LU._array.shape[-1])
     return triangular(LU, triangular(LU, rows_in_order(B, order), False, True), True, False)  # type: ignore[no-any-return]
 
 
@@ -245,10 +245,10 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     found = matmul(pinv(A, rtol=rtol), right)
     values = svd_of(A.detach(), False)[1]
     rank = (values > values.amax(-1, keepdim=True) * rtol).sum(-1)
-    residuals = A.new_zeros((0,))  # type: ignore[attr-defined]
+    residuals = A.new_zeros((0,))
     if m > n and bool((rank == n).all()):
-        residuals = (abs(matmul(A, found) - right) ** 2).sum(-2)  # type: ignore[operator]
-    return LeastSquares(found.squeeze(-1) if vector else found, residuals, rank, values)  # type: ignore[attr-defined]
+        residuals = (abs(matmul(A, found) - right) ** 2).sum(-2)
+    return LeastSquares(found.squeeze(-1) if vector else found, residuals, rank, values)
 
 
 # -- the exponential ---------------------------------------------------------------------------------

@@ -93,8 +93,8 @@ def _polygamma_method(self: Tensor, n: int) -> Tensor:
     return polygamma(n, self)
 
 
-i0e = unary("i0e", lambda g, x, out: g * (i1e(x) - sgn(x) * out), dtype=real_floating, method=False, inplace=False)
-i1e = unary(
+i0e: Any = unary("i0e", lambda g, x, out: g * (i1e(x) - sgn(x) * out), dtype=real_floating, method=False, inplace=False)
+i1e: Any = unary(
     "i1e",
     lambda g, x, out: g * (i0e(x) - out * (sgn(x) + _reciprocal(x)) - where(x == 0, 0.5, 0.0)),
     dtype=real_floating,
@@ -133,7 +133,7 @@ def nan_to_num(
     limits = dt.finfo(input.dtype)
     high, low = (limits.max if posinf is None else posinf), (limits.min if neginf is None else neginf)
     inf = isinf(input)
-    found = where(isnan(input), 0.0 if nan is None else nan, where(inf & (input > 0), high, where(inf, low, input)))  # type: ignore[operator]
+    found = where(isnan(input), 0.0 if nan is None else nan, where(inf & (input > 0), high, where(inf, low, input)))
     return delivered("add", out, found)  # type: ignore[no-any-return]
 
 
@@ -141,7 +141,7 @@ def nan_to_num_(
     self: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
     """:func:`nan_to_num` in place."""
-    return self.copy_(nan_to_num(self, nan, posinf, neginf))  # type: ignore[attr-defined,no-any-return]
+    return self.copy_(nan_to_num(self, nan, posinf, neginf))
 
 
 # -- complex numbers ---------------------------------------------------------------------------------
@@ -151,14 +151,14 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
         found = atan2(imag(input), real(input))
     else:
         x = input if input.is_floating_point() else call(OPS["cast"], (input,), {"dtype": dt.get_default_dtype()})
-        found = where(x < 0, math.pi, where(isnan(x), x, 0.0))  # type: ignore[operator]
+        found = where(x < 0, math.pi, where(isnan(x), x, 0.0))
     return delivered("atan2", out, found)  # type: ignore[no-any-return]
 
 
 def isreal(input: Tensor) -> Tensor:
     """Where the imaginary part is 0; everywhere for a real tensor."""
     if input.is_complex():
-        return imag(input) == 0  # type: ignore[return-value]
+        return imag(input) == 0
     from flambeau.core.creation import ones_like
 
     return ones_like(input, dtype=dt.bool_)  # type: ignore[no-any-return]
@@ -167,12 +167,12 @@ def isreal(input: Tensor) -> Tensor:
 # -- comparisons -------------------------------------------------------------------------------------
 def isposinf(input: Tensor) -> Tensor:
     """Where an element is positive infinity."""
-    return input == math.inf  # type: ignore[return-value]
+    return input == math.inf
 
 
 def isneginf(input: Tensor) -> Tensor:
     """Where an element is negative infinity."""
-    return input == -math.inf  # type: ignore[return-value]
+    return input == -math.inf
 
 
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
@@ -186,8 +186,8 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
         return close  # type: ignore[no-any-return]
     if input.dtype is dt.bool_ and other.dtype is dt.bool_:
         return close  # type: ignore[no-any-return]
-    error = abs(input - other)  # type: ignore[operator]
-    return close | (isfinite(error) & (error <= atol + abs(rtol * other)))  # type: ignore[no-any-return,operator]
+    error = abs(input - other)
+    return close | (isfinite(error) & (error <= atol + abs(rtol * other)))  # type: ignore[no-any-return]
 
 
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
@@ -197,14 +197,14 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e
     >>> fb.allclose(fb.tensor([1.0]), fb.tensor([1.0 + 1e-7]))
     True
     """
-    return bool(isclose(input, other, rtol, atol, equal_nan).all())  # type: ignore[attr-defined]
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and the same elements."""
     if tuple(input._array.shape) != tuple(other._array.shape):
         return False
-    return bool((input == other).all())  # type: ignore[attr-defined]
+    return bool((input == other).all())
 
 
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
@@ -225,12 +225,12 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     x, among = (v if isinstance(v, Tensor) else as_tensor(v, device=like.device) for v in (elements, test_elements))
     among = reshape(among, (among.numel(),))
     if among.numel() <= 16:
-        found = (unsqueeze(x, x.ndim) == among).any(-1)  # type: ignore[attr-defined]
+        found = (unsqueeze(x, x.ndim) == among).any(-1)
     else:
-        ordered = among.sort().values  # type: ignore[attr-defined]
+        ordered = among.sort().values
         place = clamp(ordered_place(ordered, x), max=among.numel() - 1)
-        found = ordered[place] == x  # type: ignore[index]
-    return ~found if invert else found  # type: ignore[no-any-return,operator]
+        found = ordered[place] == x
+    return ~found if invert else found
 
 
 def ordered_place(ordered: Tensor, x: Tensor) -> Any:
@@ -238,7 +238,7 @@ def ordered_place(ordered: Tensor, x: Tensor) -> Any:
     from flambeau.core.ops.search import searchsorted
 
     common = dt.promote_types(ordered.dtype, x.dtype)
-    return searchsorted(ordered.to(common), x.to(common))  # type: ignore[attr-defined]
+    return searchsorted(ordered.to(common), x.to(common))
 
 
 def same(input: Tensor) -> Tensor:
