@@ -321,27 +321,55 @@ def getitem(x: Any, index: Any) -> Any:
                 return out
         except Exception:  # the uniform path finds out what is wrong
             pass
-    if kind is slice and shape:
-        return storage.basic_index(x, (_slice(index, shape[0]), *_WHOLE[shape[1:]]))
-    if kind is int and shape:
-        return storage.basic_index(x, (_position(index, shape[0], 0), *_WHOLE[shape[1:]]))
-    if kind is tuple and len(index) <= len(shape):
-        entries: list[Any] = []
-        for item, n in zip(index, shape, strict=False):
-            if item.__class__ is slice:
-                entries.append(_slice(item, n))
-            elif item.__class__ is int:
-                entries.append(_position(item, n, len(entries)))
-            else:
-                break
-        else:
-            return storage.basic_index(x, (*entries, *_WHOLE[shape[len(entries) :]]))
+    if isinstance(index, Tensor):
+        found = _by_tensor(x, index)
+        if found is not None:
+            return found
+    full = _basic(index if kind is tuple else (index,), shape)
+    if full is not None:
+        return storage.basic_index(x, full)
     basic, advanced = _parse(x, index)
     if not advanced:
         return storage.basic_index(x, basic)
     axes, tensors = _integers(advanced)
     v, axis, _ = _fronted(_viewed(x, basic), axes)
     return read_at(v, tensors, axis)
+
+
+def _by_tensor(x: Any, index: Tensor) -> Any:
+    """``x[index]`` for one tensor along the first axes, or None where the general way must see to it."""
+    lead = index._array.shape
+    if not lead or index.dtype is dt.uint8 or index.dtype.category > dt.INTEGER:
+        return None
+    if index.dtype is not dt.bool_:
+        return read_at(x, [index], 0) if x.ndim else None
+    shape = tuple(x._array.shape)
+    if shape[: len(lead)] != tuple(lead):
+        return None
+    return select_along(x.reshape((math.prod(lead), *shape[len(lead) :])), true_places(index), 0)
+
+
+def _basic(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...] | None:
+    """The full index of ints, slices, None and one Ellipsis; None where there is anything else, or too much."""
+    entries: list[Any] = []
+    axis, ndim = 0, len(shape)
+    for number, item in enumerate(index):
+        kind = item.__class__
+        if item is None:
+            entries.append(None)
+        elif item is Ellipsis:
+            after = index[number + 1 :]
+            rest = ndim - axis - sum(v is not None for v in after)
+            if rest < 0 or any(v is Ellipsis for v in after):
+                return None
+            entries += _WHOLE[shape[axis : axis + rest]]
+            axis += rest
+        elif axis == ndim or (kind is not slice and kind is not int):
+            return None
+        else:
+            entries.append(_slice(item, shape[axis]) if kind is slice else _position(item, shape[axis], axis))
+            axis += 1
+    return (*entries, *_WHOLE[shape[axis:]])
 
 
 def setitem(x: Any, index: Any, value: Any) -> None:

@@ -244,6 +244,23 @@ def cumprod_(input: Any, dim: Any, *, dtype: Any = None, out: Any = None) -> Any
     return deliver("cumprod", along(cumprod, in_dtype(input, dtype), dim), dtype, out)
 
 
+def _in_place(name: str, x: Any, dim: Any) -> Any:
+    from flambeau.core.autograd.inplace import in_place
+
+    in_place(OPS[name], (x if x.ndim else x.reshape((1,)),), {"axis": dim}, None)
+    return x
+
+
+def cumsum_in_place(input: Any, dim: Any) -> Any:
+    """:func:`cumsum` in place."""
+    return _in_place("cumsum", input, dim)
+
+
+def cumprod_in_place(input: Any, dim: Any) -> Any:
+    """:func:`cumprod` in place."""
+    return _in_place("cumprod", input, dim)
+
+
 def logcumsumexp_(input: Any, dim: Any, *, out: Any = None) -> Any:
     """log(cumsum(exp(input))) along ``dim`` without overflow; floating dtypes."""
     return deliver("logcumsumexp", along(logcumsumexp, input, dim), None, out)
@@ -317,5 +334,11 @@ METHODS: dict[str, Callable[..., Any]] = {
     "cummax": cummax,
     "cummin": cummin,
     "diff": diff,
+    "cumsum_": cumsum_in_place,
+    "cumprod_": cumprod_in_place,
 }
-FUNCTIONS = METHODS | {"trapezoid": trapezoid, "trapz": trapezoid, "cumulative_trapezoid": cumulative_trapezoid}
+FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")} | {
+    "trapezoid": trapezoid,
+    "trapz": trapezoid,
+    "cumulative_trapezoid": cumulative_trapezoid,
+}

@@ -79,6 +79,16 @@ def test_scans_have_the_gradients_of_zeros_and_infinities() -> None:
     np.testing.assert_allclose(found, [0.0, 1.5, 0.5])
 
 
+def test_scans_in_place() -> None:
+    x = fb.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = x * 1
+    assert y.cumsum_(0) is y and y.tolist() == [1, 3, 6]
+    y.cumprod_(0)
+    assert y.tolist() == [1, 3, 18]
+    y.sum().backward()
+    assert x.grad.tolist() == [31, 10, 3]
+
+
 def test_mean_of_integers_says_what_it_takes() -> None:
     with pytest.raises(RuntimeError, match=r"mean.*int64.*float32"):
         fb.arange(3).mean()
