@@ -260,7 +260,7 @@ def inplace_source(op: Op) -> str:
         f"                kernel = key.{op.name}",
         "    except Exception: kernel = None",
         "    if kernel is not None:",
-        f"        kernel(a{', a1' if len(names) == 2 else ''}, a)",
+        f"        kernel(a{', a1' if len(names) == 2 else ''}, out=a)",
         f"        if box is not None: box.version += 1; box.writer = '{op.name}_'",
         f"        return {x}",
     ]
