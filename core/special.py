@@ -211,6 +211,13 @@ def _zeta() -> str:
     )
 
 
+#: Where complex numbers need a formula of their own: the ones below compare, or count signs.
+COMPLEX: Final[dict[str, str]] = {
+    "sinh": "0.5 * (exp(x) - exp(-x))",
+    "cosh": "0.5 * (exp(x) + exp(-x))",
+    "tanh": "1 - 2 / (exp(2 * x) + 1)",
+}
+
 EXPRESSIONS: Final[dict[str, str]] = {
     # rounding and signs
     "ceil": "-floor(-x)",
