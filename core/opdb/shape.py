@@ -1,1 +1,293 @@
-"""Samples, references and error inputs of the shape ops."""
+"""Samples, references and error inputs of the storage ops: copies, casts, views, constructors, triangles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.core import dtype as dt
+from flambeau.core.device import device
+from flambeau.core.opdb import Failure, Maker, Sample, errors, reference, samples
+
+Array = np.ndarray[Any, Any]
+
+
+# -- copies ------------------------------------------------------------------------------------------
+@samples("cast")
+def _casts(m: Maker) -> Iterator[Sample]:
+    for target in (dt.float32, dt.float16, dt.int64, dt.uint8, dt.bool_, dt.complex64):
+        yield Sample.rough(m(2, 3, low=0, high=2), target)  # too coarse for differences
+    yield Sample(m(2, 3), dt.complex128 if m.is_complex else dt.float64)
+    yield Sample(m(), m.dtype)
+    yield Sample(m(0, 2), dt.float64)
+
+
+@samples("clone")
+def _clones(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3))
+    yield Sample(m(2, 3), "C")
+    yield Sample(m())
+    yield Sample(m(2, 0))
+
+
+@samples("to_device")
+def _moves(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3), device("cpu"))
+
+
+@samples("copy")
+def _writes(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3), m(2, 3))
+    yield Sample(m(2, 3), m(3))
+    yield Sample(m(2, 3), m(1, 1))
+    yield Sample(m(0, 3), m(3))
+    if not m.is_complex:
+        yield Sample.rough(m(2), m(2, dtype=dt.int16))
+
+
+@samples("cat")
+def _joins(m: Maker) -> Iterator[Sample]:
+    yield Sample([m(2, 3), m(1, 3)])
+    yield Sample([m(2, 3), m(2, 1), m(2, 2)], 1)
+    yield Sample([m(2, 2), m(2, 2)], -1)
+    yield Sample([m(3)])
+    yield Sample([m(0, 2), m(1, 2)], 0)
+
+
+@samples("pad")
+def _pads(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3), ((1, 2), (0, 1)), 0)
+    yield Sample(m(2, 3), ((0, 0), (2, 0)), 1)
+    yield Sample(m(3, 4), ((-1, 1), (0, -2)), 0)
+    yield Sample(m(2), ((0, 0),), 0)
+
+
+@samples("flip")
+def _flips(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3), (0,))
+    yield Sample(m(2, 3, 2), (0, -1))
+    yield Sample(m(0, 2), (1,))
+
+
+# -- views -------------------------------------------------------------------------------------------
+@samples("basic_index")
+def _indices(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4), (1, slice(0, 4, 1)))
+    yield Sample(m(3, 4), (slice(2, 3, 1), slice(0, 4, 2)))
+    yield Sample(m(3, 4), (None, 0, None, slice(1, 4, 1)))
+    yield Sample(m(3), (2,))
+    yield Sample(m(), (None,))
+    yield Sample(m(3, 2), (slice(0, 0, 1), slice(0, 2, 1)))
+
+
+@samples("index_back")
+def _index_gradients(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(4), (3, 4), (1, slice(0, 4, 1)))
+    yield Sample(m(1, 2), (3, 4), (slice(2, 3, 1), slice(0, 4, 2)))
+    yield Sample(m(), (3,), (2,))
+
+
+@samples("permute")
+def _orders(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3, 4), (2, 0, 1))
+    yield Sample(m(2, 3), (1, 0))
+    yield Sample(m(), ())
+    yield Sample(m(0, 3), (1, 0))
+
+
+@samples("view")
+def _shapes(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3, 4), (6, 4))
+    yield Sample(m(2, 3), (3, 1, 2))
+    yield Sample(m(1), ())
+    yield Sample(m(2, 0), (0, 5))
+
+
+@samples("expand")
+def _expansions(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 1), (3, 4))
+    yield Sample(m(2, 1, 3), (4, 2, 2, 3))
+    yield Sample(m(), (2, 2))
+    yield Sample(m(1, 3), (0, 3))
+
+
+@samples("as_strided")
+def _strides(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4), (2, 3), (4, 1), 1)
+    yield Sample(m(12), (3, 3), (2, 3), 0)
+    yield Sample(m(5), (3, 3), (1, 1), 0)
+
+
+@samples("diagonal")
+def _diagonals(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 4), 0, 0, 1)
+    yield Sample(m(3, 4), 1, 0, 1)
+    yield Sample(m(2, 3, 3), -1, 1, 2)
+    yield Sample(m(3, 2, 4), 2, -1, 0)
+    yield Sample(m(2, 2), 5, 0, 1)
+
+
+@samples("unfold")
+def _windows(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(7), 0, 3, 2)
+    yield Sample(m(2, 5), 1, 2, 1)
+    yield Sample(m(5, 2), -2, 4, 3)
+    yield Sample(m(3), 0, 3, 1)
+
+
+@samples("view_dtype")
+def _reinterpretations(m: Maker) -> Iterator[Sample]:
+    if m.dtype.category >= dt.FLOATING and m.dtype not in (dt.float64, dt.complex128):
+        return  # references get floating values in float64, whose bits are others
+    same_size = {1: dt.int8, 2: dt.int16, 4: dt.int32, 8: dt.float64}.get(m.dtype.itemsize)
+    if same_size is not None:
+        yield Sample(m(2, 4), same_size)
+        yield Sample(m(), same_size)
+    yield Sample(m(2, 4), dt.uint8)
+    yield Sample(m(2, 16 // m.dtype.itemsize * 2), dt.complex128)
+
+
+@samples("view_as_real")
+def _pairs(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3))
+    yield Sample(m())
+
+
+@samples("view_as_complex")
+def _complexes(m: Maker) -> Iterator[Sample]:
+    yield Sample.rough(m(3, 2))  # forward mode is compared for real results; see tests/ops/test_shape.py
+    yield Sample.rough(m(2))
+
+
+# -- new tensors -------------------------------------------------------------------------------------
+@samples("full")
+def _fills(m: Maker) -> Iterator[Sample]:
+    yield Sample((2, 3), 1.5, dt.float32, device("cpu"))
+    yield Sample((), -3, dt.int64, device("cpu"))
+    yield Sample((0, 2), 1, dt.bool_, device("cpu"))
+    yield Sample((2,), 1 - 2j, dt.complex64, device("cpu"))
+    yield Sample((2,), -1, dt.uint8, device("cpu"))
+
+
+@samples("empty")
+def _unfilled(m: Maker) -> Iterator[Sample]:
+    yield Sample((2, 3), dt.float32, device("cpu"))
+    yield Sample((), dt.int64, device("cpu"))
+
+
+@samples("arange")
+def _ranges(m: Maker) -> Iterator[Sample]:
+    yield Sample(0, 1, 5, dt.int64, device("cpu"))
+    yield Sample(-3, 2, 4, dt.int16, device("cpu"))
+    yield Sample(0.5, 0.25, 6, dt.float64, device("cpu"))
+    yield Sample(1, 1, 0, dt.float32, device("cpu"))
+
+
+# -- diagonals and triangles -------------------------------------------------------------------------
+@samples("embed_diagonal")
+def _embeddings(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3), 0, 0, 1)
+    yield Sample(m(2, 3), 1, 1, 2)
+    yield Sample(m(2, 3), -2, 0, 2)
+
+
+@samples("tril", "triu")
+def _triangles(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(3, 3))
+    yield Sample(m(3, 4), 1)
+    yield Sample(m(2, 4, 3), -1)
+    yield Sample(m(0, 2))
+
+
+# -- references --------------------------------------------------------------------------------------
+def _padded(x: Array, widths: Any, value: float) -> Array:
+    for axis, (before, after) in enumerate(widths):
+        x = np.delete(x, np.r_[0 : max(-before, 0), x.shape[axis] - max(-after, 0) : x.shape[axis]], axis)
+    return np.pad(x, [(max(b, 0), max(a, 0)) for b, a in widths], constant_values=value)
+
+
+def _index_back(g: Array, x_shape: Any, index: Any) -> Array:
+    out = np.zeros(x_shape, g.dtype)
+    out[index] = g
+    return out
+
+
+def _strided(x: Array, shape: Any, strides: Any, offset: int) -> Array:
+    places = offset + sum(
+        np.arange(n).reshape((-1,) + (1,) * (len(shape) - 1 - i)) * s
+        for i, (n, s) in enumerate(zip(shape, strides, strict=True))
+    )
+    return x.reshape(-1)[places]
+
+
+def _embedded(x: Array, offset: int, axis1: int, axis2: int) -> Array:
+    size = x.shape[-1] + abs(offset)
+    out = np.zeros((*x.shape[:-1], size, size), x.dtype)
+    for i in range(x.shape[-1]):
+        out[..., i + max(-offset, 0), i + max(offset, 0)] = x[..., i]
+    return np.moveaxis(out, (-2, -1), (axis1, axis2))
+
+
+def _cast(x: Array, dtype: dt.DType) -> Array:
+    return (x.real if x.dtype.kind == "c" and dtype.category < dt.COMPLEX and dtype is not dt.bool_ else x).astype(
+        dtype.numpy
+    )
+
+
+REFERENCES: Final[dict[str, Callable[..., Any]]] = {
+    "cast": _cast,
+    "clone": lambda x, order="K": x,
+    "copy": lambda x, src: np.broadcast_to(src, x.shape).astype(x.dtype),
+    "cat": lambda xs, axis=0: np.concatenate(xs, axis),
+    "pad": _padded,
+    "flip": np.flip,
+    "basic_index": lambda x, index: x[index],
+    "index_back": _index_back,
+    "permute": np.transpose,
+    "view": np.reshape,
+    "expand": np.broadcast_to,
+    "as_strided": _strided,
+    "diagonal": np.diagonal,
+    "unfold": lambda x, axis, size, step: np.moveaxis(
+        np.stack([np.take(x, np.arange(size) + i, axis) for i in range(0, x.shape[axis] - size + 1, step)]),
+        [0, 1 + axis % x.ndim],
+        [axis % x.ndim, -1],
+    ),
+    "view_dtype": lambda x, dtype: x.view(dtype.numpy),
+    "view_as_real": lambda x: np.stack([x.real, x.imag], -1),
+    "view_as_complex": lambda x: x[..., 0] + 1j * x[..., 1],
+    "full": lambda shape, value, dtype, device: np.full(
+        shape, value % 256 if dtype is dt.uint8 else value, dtype.numpy
+    ),
+    "arange": lambda start, step, length, dtype, device: (start + np.arange(length) * step).astype(dtype.numpy),
+    "embed_diagonal": _embedded,
+    "tril": lambda x, diagonal=0: np.tril(x, diagonal),
+    "triu": lambda x, diagonal=0: np.triu(x, diagonal),
+}
+
+for _name, _fn in REFERENCES.items():
+    reference(_name, _fn)
+
+
+# -- errors ------------------------------------------------------------------------------------------
+@errors("copy")
+def _unfit(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("copy", "(3,)", "(2,)", "broadcast"), m(2), m(3))
+
+
+@errors("cat")
+def _unequal(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("cat", "tensor 1", "(2, 4)", "(2, 3)"), [m(2, 3), m(2, 4)], 0)
+    yield Failure(IndexError, ("cat", "dim=2"), [m(2, 3), m(2, 3)], 2)
+
+
+@errors("pad")
+def _overcut(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("pad", "(2,)"), m(2), ((-3, 0),), 0)
+
+
+@errors("tril", "triu")
+def _vectors(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("2 dimensions", "(3,)"), m(3))

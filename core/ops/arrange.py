@@ -380,8 +380,8 @@ def _triu_vjp(g: Any, diagonal: int) -> Any:
     return triu(g, diagonal)
 
 
-def _keep_where(name: str, x: Any, keep: Callable[[Any, Any], Any]) -> Any:
-    n, m = _matrices(name)(tuple(x._array.shape))[-2:]
+def _keep_where(x: Any, keep: Callable[[Any, Any], Any]) -> Any:
+    n, m = x._array.shape[-2:]
     rows = unsqueeze(creation.arange(n, device=x.device), 1)
     return where(keep(creation.arange(m, device=x.device), rows), x, creation.zeros((), dtype=x.dtype, device=x.device))
 
@@ -398,7 +398,7 @@ def _keep_where(name: str, x: Any, keep: Callable[[Any, Any], Any]) -> Any:
 )
 def tril(x: Any, *, diagonal: int = 0) -> Any:
     """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere."""
-    return _keep_where("tril", x, lambda column, row: column <= row + diagonal)
+    return _keep_where(x, lambda column, row: column <= row + diagonal)
 
 
 @composite(
@@ -413,7 +413,7 @@ def tril(x: Any, *, diagonal: int = 0) -> Any:
 )
 def triu(x: Any, *, diagonal: int = 0) -> Any:
     """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere."""
-    return _keep_where("triu", x, lambda column, row: column >= row + diagonal)
+    return _keep_where(x, lambda column, row: column >= row + diagonal)
 
 
 # -- padding -----------------------------------------------------------------------------------------

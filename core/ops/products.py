@@ -79,14 +79,13 @@ def _plus(
         infer = _plus_shape(name, shape, **dict(zip(factors, ranks, strict=True)))
 
         def body(x: Any, first: Any, second: Any, beta: Any, alpha: Any) -> Any:
-            infer(x._array.shape, first._array.shape, second._array.shape)
             found = _scaled(multiply(first, second), alpha)
             return found if not isinstance(beta, Tensor) and beta == 0 else _scaled(x, beta) + found
 
         schema = f"{name}(x: Tensor, {a}: Tensor, {b}: Tensor, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor"
         rules = {"x": _input_vjp, **vjp}
         made: Callable[..., Any] = composite(
-            schema, infer=infer, dtype=numeric, inplace=True, doc=multiply.__doc__, vjp=rules
+            schema, infer=infer, check=True, dtype=numeric, inplace=True, doc=multiply.__doc__, vjp=rules
         )(body)
         return made
 
@@ -333,13 +332,13 @@ def _distances_vjp(g: Any, needs: Any, x: Any, y: Any, out: Any, p: float, mode:
 @composite(
     "distances(x: Tensor, y: Tensor, *, p: float, mode: str) -> Tensor",
     infer=_distances_shape,
+    check=True,
     dtype=real_floating,
     method=False,
     vjp=_distances_vjp,
 )
 def distances(x: Any, y: Any, *, p: float, mode: str) -> Any:
     """The p-norm distance of every row of x to every row of y."""
-    _distances_shape(x._array.shape, y._array.shape, p=p, mode=mode)
     if p == 2 and _by_products(x, y, mode):
         squares = unsqueeze((x * x).sum(-1), -1) + unsqueeze((y * y).sum(-1), -2) - 2 * product(x, y.mT)
         return squares.clamp(min=0).sqrt()

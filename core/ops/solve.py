@@ -280,10 +280,15 @@ _PADE_NORM: Final = 5.37
 _DOUBLINGS: Final = 32
 
 
-@composite("matrix_exp(x: Tensor) -> Tensor", infer=square("matrix_exp"), dtype=matrices, vjp=dict(x=_exponential_vjp))
+@composite(
+    "matrix_exp(x: Tensor) -> Tensor",
+    infer=square("matrix_exp"),
+    check=True,
+    dtype=matrices,
+    vjp=dict(x=_exponential_vjp),
+)
 def matrix_exp(x: Any) -> Any:
     """The exponential of each matrix, by scaling and squaring (N. Higham, SIAM J. Matrix Anal. Appl. 26, 2005)."""
-    square("matrix_exp")(tuple(x._array.shape))
     norm = abs(x).sum(-2).amax(-1) if x.numel() else abs(x).sum((-2, -1))
     halvings = (norm / _PADE_NORM).log2().ceil().clamp(0, _DOUBLINGS)
     halvings = where(halvings == halvings, halvings, 0.0)

@@ -69,6 +69,7 @@ def _copied(x: Any, src: Any) -> Any:
 @composite(
     "copy(x: Tensor, src: Tensor) -> Tensor",
     infer=_copied,
+    check=True,
     dtype=anything,
     kinds={"src": "any"},
     linear=["x", "src"],
@@ -228,12 +229,13 @@ unfold = view_op(
     lambda g, x_shape, axis, size, step: unfold_back(g, tuple(x_shape), axis, size, step),
     doc="Windows of ``size`` every ``step`` along an axis, as a new last axis.",
 )
-view_dtype = view_op(
+view_dtype = op(
     "view_dtype(x: Tensor, *, dtype: DType) -> Tensor",
-    lambda x, dtype: x,
-    lambda g: g,
+    VIEW,
     dtype=to_param,
-    doc="The bits as another dtype of the same size.",
+    differentiable=False,
+    method=False,
+    doc="The bits as another dtype; the last axis takes up a change of width.",
 )
 view_as_real = view_op(
     "view_as_real(x: Tensor) -> Tensor",
