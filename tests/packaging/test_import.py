@@ -35,5 +35,7 @@ def test_what_is_imported_at_first_need_only(run_python: RunPython) -> None:
 
 
 def test_it_takes_at_most_a_quarter_of_a_second(run_python: RunPython) -> None:
-    seconds = [json.loads(run_python("-c", MEASURE).stdout)["seconds"] for _ in range(5)]
+    seconds: list[float] = []
+    while len(seconds) < 15 and min(seconds, default=1.0) > 0.25:  # a busy machine slows the computing down, too
+        seconds.append(json.loads(run_python("-c", MEASURE).stdout)["seconds"])
     assert min(seconds) <= 0.25, seconds
