@@ -110,7 +110,7 @@ def lu_factor(xp: Any, x: Array) -> tuple[Array, Array]:
     batch = xp.arange(len(lu))
     pivots = xp.empty((len(lu), min(rows, columns)), "i8")
     for i in range(min(rows, columns)):
-        pivot = i + xp.argmax(xp.absolute(lu[:, i:, i]), axis=1)
+        pivot = i + xp.argmax(_size(lu[:, i:, i]), axis=1)
         pivots[:, i] = pivot
         upper, lower = lu[batch, pivot], lu[:, i].copy()
         lu[batch, pivot], lu[:, i] = lower, upper
@@ -119,6 +119,11 @@ def lu_factor(xp: Any, x: Array) -> tuple[Array, Array]:
         below /= xp.where(divisor == 0, xp.ones_like(divisor), divisor)  # a zero column stays zero
         lu[:, i + 1 :, i + 1 :] -= below[:, :, None] * lu[:, i, None, i + 1 :]
     return lu.reshape(x.shape), pivots.reshape(*x.shape[:-2], -1)
+
+
+def _size(x: Array) -> Array:
+    """The size that LAPACK compares pivots by: of complex numbers the sum of the sizes of both parts."""
+    return abs(x.real) + abs(x.imag) if x.dtype.kind == "c" else abs(x)
 
 
 # -- systems ---------------------------------------------------------------------------------------

@@ -1,1 +1,268 @@
-"""Samples, references and error inputs of the linalg ops."""
+"""Samples, references and error inputs of products, decompositions and systems of equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.core.opdb import Failure, Maker, Sample, errors, reference, samples
+
+Array = np.ndarray[Any, Any]
+
+
+# -- products ----------------------------------------------------------------------------------------
+@samples("matmul")
+def _products(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3), m(3, 4))
+    yield Sample(m(5, 2, 3), m(3, 4))
+    yield Sample(m(2, 3), m(5, 3, 1))
+    yield Sample(m(2, 1, 2, 3), m(4, 3, 2))
+    yield Sample(m(1, 1), m(1, 1))
+    yield Sample.rough(m(2, 0), m(0, 3))
+    yield Sample.rough(m(0, 2, 3), m(3, 1))
+
+
+@samples("linear")
+def _layers(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3), m(4, 3), m(4))
+    yield Sample(m(2, 3), m(4, 3))
+    yield Sample(m(3), m(2, 3), m(2))
+    yield Sample(m(2, 1, 3), m(2, 3), m(2))
+    yield Sample.rough(m(0, 3), m(2, 3), m(2))
+
+
+@samples("addmm")
+def _sums_of_matrices(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 4), m(2, 3), m(3, 4))
+    yield Sample(m(4), m(2, 3), m(3, 4), 2, 3)
+    yield Sample(m(2, 1), m(2, 3), m(3, 4), 0, 2)
+
+
+@samples("baddbmm")
+def _sums_of_batches(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 2, 4), m(2, 2, 3), m(2, 3, 4))
+    yield Sample(m(2, 1), m(2, 2, 3), m(2, 3, 4), 2, 3)
+
+
+@samples("addbmm")
+def _sums_over_batches(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 4), m(2, 2, 3), m(2, 3, 4))
+    yield Sample(m(4), m(2, 2, 3), m(2, 3, 4), 2, 3)
+
+
+@samples("addmv")
+def _sums_of_vectors(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2), m(2, 3), m(3))
+    yield Sample(m(), m(2, 3), m(3), 2, 3)
+
+
+@samples("addr")
+def _sums_of_outer(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3), m(2), m(3))
+    yield Sample(m(3), m(2), m(3), 2, 3)
+
+
+@samples("distances")
+def _distances(m: Maker) -> Iterator[Sample]:
+    x, y = m(3, 3), m(2, 3)
+    for p in (2.0, 1.0, 3.0, float("inf"), 0.5):
+        yield Sample(x, y, p, "donot_use_mm_for_euclid_dist")
+    yield Sample(x, y, 2.0, "use_mm_for_euclid_dist")
+    yield Sample(m(2, 3, 2), m(4, 2), 2.0, "donot_use_mm_for_euclid_dist")
+    yield Sample.rough(x, y, 0.0, "donot_use_mm_for_euclid_dist")
+
+
+# -- decompositions: in batches of two, so that the layout tests may repeat the first matrix ----------
+def _definite(m: Maker, n: int = 3) -> Array:
+    x = m(2, n, n, low=-1, high=1)
+    return (x @ x.conj().swapaxes(-1, -2) + 2 * np.eye(n)).astype(x.dtype)
+
+
+def _regular(m: Maker, n: int = 3) -> Array:
+    x = m(2, n, n, low=-1, high=1)
+    return (x + 3 * np.eye(n)).astype(x.dtype)
+
+
+@samples("cholesky")
+def _definites(m: Maker) -> Iterator[Sample]:
+    yield Sample.rough(_definite(m))  # gradients are those of symmetric matrices: see tests/ops/test_linalg.py
+    yield Sample.rough(_definite(m), True)
+
+
+@samples("eigh")
+def _symmetric(m: Maker) -> Iterator[Sample]:
+    yield Sample.rough(_definite(m))
+    yield Sample.rough(_definite(m), True)
+
+
+@samples("qr")
+def _orthogonal(m: Maker) -> Iterator[Sample]:
+    yield Sample(_regular(m))
+    yield Sample(m(2, 4, 2))
+    yield Sample(m(2, 2, 3))
+    yield Sample(_regular(m), "complete")
+
+
+@samples("svd")
+def _singular(m: Maker) -> Iterator[Sample]:
+    yield Sample.rough(_spread(m, 3, 3))
+    yield Sample.rough(_spread(m, 4, 2))
+    yield Sample.rough(_spread(m, 3, 3), True)
+
+
+def _spread(m: Maker, rows: int, columns: int) -> Array:
+    """Matrices whose singular values are far from equal, so that their vectors are the same in every precision."""
+    x = m(2, rows, columns, low=-0.2, high=0.2)
+    for i in range(min(rows, columns)):
+        x[..., i, i] += 3 - i
+    return x
+
+
+@samples("svdvals")
+def _singular_values(m: Maker) -> Iterator[Sample]:
+    yield Sample(_spread(m, 3, 3))
+    yield Sample(_spread(m, 2, 4))
+
+
+@samples("eig")
+def _eigenvectors(m: Maker) -> Iterator[Sample]:
+    yield Sample.rough(_spread(m, 3, 3))
+
+
+@samples("lu_factor")
+def _factors(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3, 3))
+    yield Sample(m(2, 2, 2))
+
+
+@samples("det", "slogdet", "inv")
+def _squares(m: Maker) -> Iterator[Sample]:
+    yield Sample(_regular(m))
+    yield Sample(_regular(m, 1))
+
+
+@samples("solve")
+def _systems(m: Maker) -> Iterator[Sample]:
+    yield Sample(_regular(m), m(2, 3, 2))
+    yield Sample(_regular(m), m(3, 1))
+    yield Sample(_regular(m), m(2, 3, 1))
+
+
+@samples("solve_triangular")
+def _triangular_systems(m: Maker) -> Iterator[Sample]:
+    yield Sample(_regular(m), m(2, 3, 2), True)
+    yield Sample(_regular(m), m(3, 1), False)
+    yield Sample(_regular(m), m(2, 3, 2), False, True)
+    yield Sample(_regular(m), m(2, 3, 2), True, True)
+
+
+@samples("pinv")
+def _pseudo_inverses(m: Maker) -> Iterator[Sample]:
+    yield Sample(_spread(m, 3, 2), -1.0, 0.0, False)
+    yield Sample(_spread(m, 2, 3), 1e-3, 0.0, False)
+    yield Sample.rough(_definite(m), -1.0, 0.0, True)
+
+
+@samples("matrix_exp")
+def _exponentials(m: Maker) -> Iterator[Sample]:
+    yield Sample(m(2, 3, 3))
+    yield Sample(m(2, 1, 1))
+    yield Sample(m(2, 2, 2, low=-20, high=2))
+
+
+# -- references --------------------------------------------------------------------------------------
+def _distance(x: Array, y: Array, p: float, mode: str) -> Array:
+    return np.linalg.norm(x[..., :, None, :] - y[..., None, :, :], p, -1)
+
+
+def _h(x: Array) -> Array:
+    return x.conj().swapaxes(-1, -2)
+
+
+def _lu(x: Array) -> tuple[Array, Array]:
+    from scipy.linalg import lu_factor
+
+    found = [lu_factor(one) for one in x]
+    return np.stack([lu for lu, _ in found]), np.stack([pivots for _, pivots in found])
+
+
+def _triangular(a: Array, b: Array, upper: bool, unitriangular: bool = False) -> Array:
+    a = np.triu(a) if upper else np.tril(a)
+    if unitriangular:
+        a = a - a * np.eye(a.shape[-1]) + np.eye(a.shape[-1])
+    return np.linalg.solve(a, b)
+
+
+def _expm(x: Array) -> Array:
+    from scipy.linalg import expm
+
+    return np.asarray(expm(x))
+
+
+REFERENCES: Final[dict[str, Callable[..., Any]]] = {
+    "matmul": np.matmul,
+    "linear": lambda x, weight, bias=None: np.einsum("...i,oi->...o", x, weight) + (0 if bias is None else bias),
+    "addmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("ij,jk->ik", a, b),
+    "baddbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("nij,njk->nik", a, b),
+    "addbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("nij,njk->ik", a, b),
+    "addmv": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("ij,j->i", a, b),
+    "addr": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.multiply.outer(a, b),
+    "distances": _distance,
+    "cholesky": lambda x, upper=False: _h(np.linalg.cholesky(_h(x))) if upper else np.linalg.cholesky(x),
+    "eigh": lambda x, upper=False: np.linalg.eigh(x, "U" if upper else "L"),
+    "qr": np.linalg.qr,
+    "svd": lambda x, full=False: np.linalg.svd(x, full),
+    "svdvals": lambda x: np.sqrt(np.linalg.eigvalsh(x @ _h(x) if x.shape[-2] <= x.shape[-1] else _h(x) @ x))[..., ::-1],
+    "eig": lambda x: tuple(v.astype(np.complex128) for v in np.linalg.eig(x)),
+    "lu_factor": _lu,
+    "det": np.linalg.det,
+    "slogdet": np.linalg.slogdet,
+    "inv": np.linalg.inv,
+    "solve": lambda a, b: np.einsum("...ij,...jk->...ik", np.linalg.inv(a), b),
+    "solve_triangular": _triangular,
+    "pinv": lambda x, rtol, atol, hermitian: np.linalg.pinv(x),
+    "matrix_exp": _expm,
+}
+
+for _name, _fn in REFERENCES.items():
+    reference(_name, _fn, tolerance=20.0 if _name not in ("matmul", "linear") else 4.0)
+
+
+# -- errors ------------------------------------------------------------------------------------------
+@errors("matmul")
+def _unfit(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("matmul", "3 and 4", "(2, 3)", "(4, 5)"), m(2, 3), m(4, 5))
+    yield Failure(RuntimeError, ("matmul", "batch", "(2,)", "(3,)"), m(2, 1, 1), m(3, 1, 1))
+
+
+@errors("linear")
+def _wrong_layers(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("linear", "in_features", "(2, 4)", "(5, 3)"), m(2, 4), m(5, 3), m(5))
+    yield Failure(RuntimeError, ("linear", "bias", "(5,)", "(1, 5)"), m(2, 3), m(5, 3), m(1, 5))
+    yield Failure(RuntimeError, ("linear", "bias", "(5,)", "(4,)"), m(2, 3), m(5, 3), m(4))
+    yield Failure(RuntimeError, ("linear", "weight", "(3,)"), m(2, 3), m(3))
+
+
+@errors("addmm")
+def _wrong_sums(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("addmm", "mat1", "2-d", "(3,)"), m(2, 2), m(3), m(3, 2))
+    yield Failure(RuntimeError, ("addmm", "mat1 (2, 3)", "mat2 (2, 3)"), m(2, 2), m(2, 3), m(2, 3))
+    yield Failure(RuntimeError, ("addmm", "input", "(3, 2)", "(2, 2)"), m(3, 2), m(2, 3), m(3, 2))
+
+
+@errors("inv", "det", "slogdet", "cholesky", "eigh", "eig", "matrix_exp")
+def _not_square(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("square", "(2, 3)"), m(2, 3))
+    yield Failure(TypeError, ("not implemented for int64", "float64"), np.eye(2, dtype="i8"))
+
+
+@errors("solve")
+def _wrong_systems(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("solve", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1))
+
+
+@errors("solve_triangular")
+def _wrong_triangles(m: Maker) -> Iterator[Failure]:
+    yield Failure(RuntimeError, ("solve_triangular", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1), True)

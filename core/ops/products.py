@@ -15,7 +15,7 @@ from flambeau.core.ops.elementwise import cj, where
 from flambeau.core.ops.linalg import check_inner, check_ranks, matmul, outer, product
 from flambeau.core.ops.moments import vector_norm
 from flambeau.core.ops.parts import diagonal, select
-from flambeau.core.ops.shape import adjoint, axis_of, reshape, unsqueeze
+from flambeau.core.ops.shape import adjoint, axis_of, permuted, reshape, unsqueeze
 from flambeau.core.record import composite, numeric, real_floating
 from flambeau.core.tensor import Tensor
 
@@ -119,7 +119,9 @@ def baddbmm(batch1: Any, batch2: Any) -> Any:
 )  # fmt: skip
 def addbmm(batch1: Any, batch2: Any) -> Any:
     """``beta * input + alpha * (batch1 @ batch2).sum(0)`` for two batches of matrices."""
-    return product(batch1, batch2).sum(0)
+    b, n, k = batch1._array.shape
+    rows = reshape(permuted(batch1, (1, 0, 2)), (n, b * k))
+    return product(rows, reshape(batch2, (b * k, batch2._array.shape[2])))
 
 
 @_plus(
