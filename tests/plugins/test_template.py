@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from flambeau.backends.base import MINIMUM
 from flambeau.backends.cpu.backend import CpuBackend
 from flambeau.core import dtype as dt
+from tests.environments import NewEnvironment
 from tests.plugins.minimum import check_minimum
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "plugins" / "template"
@@ -50,3 +52,16 @@ def test_bad_indices(backend: Any, bad: int) -> None:
     for name, operands in (("gather", (x, index)), ("scatter", (x, index, x))):
         with pytest.raises(IndexError, match=f"{name}: index {bad} is out of bounds for dimension 0 with size 4"):
             backend.kernels.find(name, dt.float32)(*operands, axis=0)
+
+
+@pytest.mark.slow
+def test_its_conformance_run_passes_in_an_environment_of_its_own(
+    distributions: tuple[Path, Path], new_environment: NewEnvironment
+) -> None:
+    environment = new_environment("template")
+    environment.pip("install", str(distributions[0]), "pytest>=8.4")
+    copy = shutil.copytree(
+        TEMPLATE, environment.folder / "flambeau-pylist", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    environment.pip("install", "--no-deps", "--no-build-isolation", str(copy))
+    environment.run("-m", "pytest", "-q", str(copy / "test_conformance.py"), timeout=1200)
