@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from flambeau.backends.base import Backend, DeviceProperties, Kernel, Layout, Shape
-from flambeau.backends.cpu import split, storage, threads
+from flambeau.backends.cpu import storage, threads
 from flambeau.backends.cpu.table import build_table
 from flambeau.backends.generic import host_scalar
 from flambeau.core import config
@@ -96,6 +96,6 @@ class CpuBackend(Backend):
         return made
 
     def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
-        from flambeau.core.expr.arrays import to_numpy
+        from flambeau.backends.cpu import generated  # expressions are compiled at first need
 
-        return split.nary(to_numpy(expr, name, dtypes, out), out.numpy, len(dtypes))
+        return generated.kernel(name, expr, dtypes, out)

@@ -75,7 +75,7 @@ def _result(native: Kernel, dtype: DType) -> np.dtype[Any]:
 
 def _select(dtype: DType) -> Kernel:
     """``where`` as a choice of bits: all ones or all zeros from the condition, then and and xor."""
-    bits = np.dtype(f"i{dtype.itemsize}")
+    bits, native = np.dtype(f"i{dtype.itemsize}"), np.where
 
     def choose(condition: Array, x: Array, y: Array, out: Array) -> Array:
         mask = np.negative(condition.view(np.int8)).astype(bits)
@@ -87,7 +87,7 @@ def _select(dtype: DType) -> Kernel:
 
     def kernel(condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
         if condition.size < SELECT:
-            return xp_elementwise.where(np, condition, x, y, out)
+            return native(condition, x, y) if out is None else xp_elementwise.where(np, condition, x, y, out)
         return split.spread(choose, (condition, x, y), out, dtype.numpy, BLOCK)
 
     return kernel

@@ -145,7 +145,7 @@ def _largest(w: Windows, frame: Array, out: Array) -> Array:
     np.copyto(out, next(views))
     which = np.zeros(out.shape, np.int8 if len(w.places) < 128 else np.int32)
     real = w.real() if w.frame != w.inside else None
-    held = None if real is None else next(real)
+    held: Array = None if real is None else next(real)
     for k, view in enumerate(views, 1):
         better = _better(view, out)
         if real is not None:  # what stands around may be as small as what is inside, but is never chosen

@@ -36,6 +36,7 @@ def bind(table: KernelTable) -> None:
     table.register("min", _bare(np.minimum), dt.BOOLS + dt.REALS)
     table.register("any", _bare(np.logical_or), dt.ALL)
     table.register("all", _bare(np.logical_and), dt.ALL)
+    table.register("mean", _mean(), (dt.float32, dt.float64, *dt.COMPLEXES))
     for name in ("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "affine_scan"):
         _cut(table, name, getattr(xp_scan, name))
     for name in ("argsort", "sort", "topk"):
@@ -69,6 +70,17 @@ def _bare(ufunc: np.ufunc, dtype: np.dtype[Any] | None = None) -> Kernel:
         return native(x, axis=axis, dtype=dtype, keepdims=keepdims, out=...)
 
     return kernel if dtype is None else typed
+
+
+def _mean() -> Kernel:
+    """The sum over the number of elements."""
+    total, divide = _bare(np.add), np.true_divide
+
+    def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+        out = total(x, axis=axis, keepdims=keepdims)
+        return divide(out, x.size / out.size, out) if out.size else out
+
+    return kernel
 
 
 def _through_float32(ufunc: np.ufunc) -> Kernel:

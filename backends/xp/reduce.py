@@ -102,16 +102,9 @@ def logsumexp(xp: Any, x: Array, *, axis: Axes, keepdims: bool) -> Array:
 
 @bodies.kernel("argmax", _ORDERED)
 def argmax(xp: Any, x: Array, *, axis: int, keepdims: bool) -> Array:
-    return _first(xp, xp.argmax, x, axis, keepdims)
+    return wide(xp, x).argmax(axis, keepdims=keepdims) if x.ndim else xp.zeros((), "i8")
 
 
 @bodies.kernel("argmin", _ORDERED)
 def argmin(xp: Any, x: Array, *, axis: int, keepdims: bool) -> Array:
-    return _first(xp, xp.argmin, x, axis, keepdims)
-
-
-def _first(xp: Any, find: Any, x: Array, axis: int, keepdims: bool) -> Array:
-    if x.ndim == 0:
-        return xp.zeros((), "i8")
-    out = find(wide(xp, x), axis=axis)
-    return xp.expand_dims(out, axis) if keepdims else out
+    return wide(xp, x).argmin(axis, keepdims=keepdims) if x.ndim else xp.zeros((), "i8")

@@ -92,7 +92,7 @@ class _Compiled:
         writer = _Writer(program)
         self.source = writer.source(name)
         self.buffers = [d.numpy for d in writer.buffers]
-        namespace = dict(writer.constants, np=np, pow_int=_pow_int)
+        namespace = dict(writer.constants, np=np, pow_int=_pow_int, select=_select)
         exec(compile(self.source, f"<expr {name}>", "exec"), namespace)
         self.block: Any = namespace["block"]
 
@@ -173,7 +173,8 @@ class _Writer:
             self.names.append(f"x{step.value}")
             return self.finish(i)
         if step.op == "constant":
-            self.constants[f"c{i}"] = step.dtype.numpy.type(step.value)
+            # An array without axes: numpy's functions take it at half the price of a scalar.
+            self.constants[f"c{i}"] = np.asarray(step.dtype.numpy.type(step.value))
             self.names.append(f"c{i}")
             return self.finish(i)
         args = [self.names[a] for a in step.args]
@@ -195,7 +196,7 @@ class _Writer:
 
     def call(self, step: Step, args: list[str], target: str) -> list[str]:
         if step.op == "where":
-            return [f"np.copyto({target}, {args[2]})", f"np.copyto({target}, {args[1]}, where={args[0]})"]
+            return [f"select({target}, {', '.join(args)})"]
         if step.op == "cast":
             return [f"np.copyto({target}, {args[0]}, casting='unsafe')"]
         if step.op == "pow" and step.dtype.category == dt.INTEGER:
@@ -216,6 +217,25 @@ class _Writer:
         for root in {self.roots[a] for a in step.args}:
             if self.last[root] == i and root in self.held:
                 self.free.append(self.held.pop(root))
+
+
+#: From so many elements on a choice by bits is faster than numpy's, which mispredicts a branch at every other one.
+_BY_BITS: Final = 1024
+
+
+def _select(out: Array, condition: Array, x: Array, y: Array) -> None:
+    """Write ``x`` where the condition holds and ``y`` elsewhere to ``out``, which is none of them."""
+    width = out.dtype.itemsize
+    if out.size < _BY_BITS or width > 8 or np.ndim(condition) == 0:
+        np.copyto(out, y)
+        np.copyto(out, x, where=condition)
+        return
+    bits = f"i{width}"
+    mask = np.negative(condition.view(np.int8)).astype(bits)
+    target, other = out.view(bits), y.view(bits)
+    np.bitwise_xor(x.view(bits), other, out=target)
+    target &= mask
+    target ^= other
 
 
 def _pow_int(base: Array, exponent: Array, out: Array) -> None:

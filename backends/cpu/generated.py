@@ -1,0 +1,47 @@
+"""Kernels generated from scalar expressions: numpy calls on blocks, large operands over the threads."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.backends.base import Kernel
+from flambeau.backends.cpu import split
+from flambeau.backends.xp import Array
+from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
+from flambeau.core.expr.arrays import to_numpy
+
+#: Elements up to which the temporaries of an expression are arrays of the result's size.
+_SMALL: Final = 8192
+
+
+def kernel(name: str, expr: Any, dtypes: tuple[DType, ...], result: DType) -> Kernel:
+    """A kernel for ``expr``; dtypes of the operands and of the result."""
+    compiled: Any = to_numpy(expr, name, dtypes, result)
+    arity, dtype = len(dtypes), result.numpy
+    large = split.nary(compiled, dtype, arity)
+    if any(d in dt.LOW_PRECISION for d in (*dtypes, result)):
+        return large
+    block, buffers, empty = compiled.block, compiled.buffers, np.empty
+
+    def small(*ins: Array, out: Array | None = None) -> Array:
+        """Without what the compiled function does for dtypes, for blocks and for numpy's warnings."""
+        if len(ins) > arity:  # `out` by position
+            *ins, out = ins  # type: ignore[assignment]
+        if out is None:
+            shape = ins[0].shape
+            for x in ins:
+                if x.shape != shape:
+                    shape = np.broadcast_shapes(*[v.shape for v in ins])
+                    break
+        else:
+            shape = out.shape
+        target = empty(shape, dtype) if out is None else out
+        if target.size > _SMALL:
+            return large(*ins, out=out)
+        block(*ins, target, *[empty(shape, b) for b in buffers])
+        return target
+
+    return small
