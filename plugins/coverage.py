@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from flambeau.core import config, creation, fastpath, opdb, registry
+from flambeau.core import config, opdb, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
+from flambeau.core.opdb.run import run, samples_of
 from flambeau.core.record import OPS, VIEW, Op
 from flambeau.core.state import no_grad
 from flambeau.plugins.needs import STORAGE_OPS, Needs, has_kernel
@@ -35,43 +36,41 @@ def coverage(target: device) -> dict[str, dict[str, Cover]]:
     """For each op by name, and each dtype by name that the op takes and the device has: how it is served."""
     backend = registry.resolve(target)
     dtypes = [d for d in dt.ALL if backend.supports(d, target.index)]
-    return {name: {d.name: cover(op, d, target) for d in dtypes if _takes(op, d)} for name, op in opdb.load().items()}
+    return {
+        name: {d.name: found for d in dtypes if (found := cover(op, d, target)) is not None}
+        for name, op in opdb.load().items()
+    }
 
 
-def _takes(op: Op, dtype: DType) -> bool:
-    """Whether the op computes on operands of a dtype, or of the one that it casts them to."""
-    return op.dtype.compute(dtype) in op.dtype.accepts
-
-
-def cover(op: Op, dtype: DType, target: device) -> Cover:
-    """How ``target`` serves ``op`` on operands of ``dtype``."""
+def cover(op: Op, dtype: DType, target: device) -> Cover | None:
+    """How ``target`` serves ``op`` on operands of ``dtype``; None where the op does not take them."""
     computed = op.dtype.compute(dtype)
+    if computed not in op.dtype.accepts:
+        return None
     if op.name in STORAGE_OPS or has_kernel(op, computed, target):
         return Cover(NATIVE)
     lacks = _lacking(op, dtype, computed, target)
     if not lacks:
-        return Cover(COMPOSITE)
+        return None if lacks is None else Cover(COMPOSITE)
     moves = config.get("fallback") != "error" and not any(OPS[name].family is VIEW for name, _ in lacks)
     return Cover(FALLBACK if moves else MISSING, tuple(lacks))
 
 
-def _lacking(op: Op, dtype: DType, computed: DType, target: device) -> list[tuple[str, str]]:
+def _lacking(op: Op, dtype: DType, computed: DType, target: device) -> list[tuple[str, str]] | None:
+    """The (op, dtype) names that the body comes down to and the device lacks; None if the body refuses the dtype."""
     if not op.decomposes or not registry.resolve(target).supports(computed, target.index):
         return [(op.name, computed.name)]
-    needs = Needs(target)
-    function = fastpath.public_function(op)
-    for sample in op.samples(opdb.Maker(dtype)) if op.samples is not None else ():
-        args, kwargs = _tensors(sample.args), {k: _tensors(v) for k, v in sample.kwargs.items()}
-        with no_grad():
-            needs.of(function, *args, **kwargs)
+    needs, refused = Needs(target), []
+    for sample in samples_of(op, dtype) if op.samples is not None else ():
+        try:
+            with no_grad():
+                needs.of(run, op, sample)
+            refused.append(False)
+        except (RuntimeError, TypeError, ValueError):  # as it would on the cpu
+            refused.append(True)
+    if refused and all(refused):
+        return None
     return sorted((name, d.name) for name, d in needs.missing)
-
-
-def _tensors(value: Any) -> Any:
-    """A sample's host arrays as tensors on the cpu."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_tensors, value))
-    return creation.tensor(value, device="cpu") if hasattr(value, "__array__") and hasattr(value, "shape") else value
 
 
 # -- for people and programs -----------------------------------------------------------------------------------
