@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flambeau.core.creation import full_like, zeros_like
+from flambeau.core.ops.elementwise import where
 from flambeau.core.tensor import Tensor
 from flambeau.optim.adam import Betas
 from flambeau.optim.optimizer import Group, Optimizer, check_options, number
@@ -263,7 +264,7 @@ class Rprop(ElementwiseOptimizer):
         same = (g * state["prev"]).sign()
         factor = (same > 0).to(g.dtype) * (longer - 1) + (same < 0).to(g.dtype) * (shorter - 1) + 1
         size = state["step_size"].mul_(factor).clamp_(min=least, max=most)
-        g = (same < 0).where(zeros_like(g), g)
+        g = where(same < 0, 0.0, g)
         p.sub_(g.sign() * size)
         state["prev"].copy_(g)
 

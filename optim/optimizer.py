@@ -220,13 +220,17 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
+#: State that is numbers here and tensors of one element in torch's files.
+_NUMBERS: Final = frozenset({"step", "mu_product", "eta", "mu"})
+
+
 def _packed(state: dict[str, Any]) -> dict[str, Any]:
-    """State as torch writes it: the number of steps is a tensor."""
-    return {k: tensor(float(v)) if k == "step" and not isinstance(v, Tensor) else v for k, v in state.items()}
+    """State as torch writes it."""
+    return {k: tensor(float(v)) if k in _NUMBERS and not isinstance(v, Tensor) else v for k, v in state.items()}
 
 
 def _unpacked(name: str, value: Any, param: Any) -> Any:
-    if name == "step":
+    if name in _NUMBERS:
         return float(value)
     if isinstance(value, Tensor) and param is not None:
         wanted = param.dtype if param.dtype.category >= dt.FLOATING and value.dtype.category >= dt.FLOATING else value.dtype

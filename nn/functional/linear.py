@@ -6,6 +6,7 @@ from __future__ import annotations
 from flambeau.core.creation import arange
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.linalg import linear
 from flambeau.core.ops.nn import sparse as ops
 from flambeau.core.state import no_grad
@@ -60,7 +61,7 @@ def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: floa
         used = input.reshape(-1).unique()
         rows = weight.detach()[used]
         size = rows.norm(norm_type, 1, keepdim=True)
-        factor = (max_norm / (size + 1e-7)).where(size > max_norm, size * 0 + 1)
+        factor = where(size > max_norm, max_norm / (size + 1e-7), 1.0)
         weight.index_copy_(0, used, rows * factor)
 
 

@@ -40,7 +40,7 @@ class LRScheduler:
         self.optimizer = optimizer
         if last_epoch == -1:
             for group in optimizer.param_groups:
-                group["initial_lr"] = number(group["lr"])
+                group.setdefault("initial_lr", number(group["lr"]))
         for i, group in enumerate(optimizer.param_groups):
             if "initial_lr" not in group:
                 raise KeyError(
@@ -49,12 +49,13 @@ class LRScheduler:
                 )
         self.base_lrs: list[float] = [number(g["initial_lr"]) for g in optimizer.param_groups]
         self.last_epoch = last_epoch
-        self._step_count = 0
         self._last_lr: list[float] = [number(g["lr"]) for g in optimizer.param_groups]
         self._steps_at_start = optimizer._steps_taken
         self._initial_step()
 
     def _initial_step(self) -> None:
+        """The step that sets the first rates."""
+        self._step_count = 0
         self.step()
 
     @property
