@@ -10,7 +10,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.ops import storage  # noqa: F401  # first: the others use its ops
 from flambeau.core.ops import elementwise
 import importlib, importlib.util
-for _n in ("reduce", "moments", "scan", "sort", "shape", "parts", "arrange", "convert", "index", "mask", "getitem", "search", "linalg", "products", "einsum", "arithmetic", "decompose", "solve", "norms", "special", "random", "sampling", "nn"):
+for _n in ("reduce", "moments", "scan", "sort", "shape", "parts", "arrange", "convert", "index", "scatter", "mask", "getitem", "search", "linalg", "products", "einsum", "arithmetic", "decompose", "solve", "norms", "special", "random", "sampling", "nn"):
     if importlib.util.find_spec(f"flambeau.core.ops.{_n}") and (_n != "nn" or importlib.util.find_spec("flambeau.core.ops.random")):
         importlib.import_module(f"flambeau.core.ops.{_n}")
 

@@ -5,6 +5,9 @@ elements, and integer tensors, lists and arrays index together, broadcast: the o
 Their axes come out where they stood when they are neighbours, else in front.
 """
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import math
@@ -19,7 +22,6 @@ from flambeau.core import dtype as dt
 from flambeau.core.arguments import _Cache
 from flambeau.core.autograd.graph import Box, View, make_view
 from flambeau.core.autograd.inplace import in_place
-from flambeau.core.dispatch import Tensor
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
@@ -27,6 +29,7 @@ from flambeau.core.ops.index import add_along, scatter_along, select_along, spre
 from flambeau.core.ops.mask import nonzero, true_places
 from flambeau.core.record import OPS, composite, same
 from flambeau.core.state import get
+from flambeau.core.tensor import Tensor
 
 #: Whole slices of every axis, by shape.
 _WHOLE = _Cache(lambda *shape: tuple(slice(0, n, 1) for n in shape))
@@ -425,7 +428,7 @@ def _put_plan(input: Any, indices: Any, values: Any) -> tuple[Any, Any, list[Any
     return v, _as_source(input, values), tensors, axis, order
 
 
-def index_put(input: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
+def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """A copy of ``input`` with ``values`` set, or added, at ``indices``, a tuple of integer or bool tensors.
 
     None in ``indices`` stands for a whole dimension. With ``accumulate`` equal places add up.
@@ -435,7 +438,7 @@ def index_put(input: Any, indices: Sequence[Any], values: Any, accumulate: bool 
     return done if order is None else storage.permute(done, storage.inverse_permutation(order))
 
 
-def index_put_(input: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
+def index_put_(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """:func:`index_put` in place."""
     v, source, tensors, axis, _ = _put_plan(input, indices, values)
     in_place(OPS["index_put"], (v, source, tensors), {"axis": axis, "accumulate": accumulate}, None)

@@ -4,6 +4,9 @@
 gradient.
 """
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -12,14 +15,13 @@ from typing import Any
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.autograd.inplace import in_place
-from flambeau.core.dispatch import Tensor
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, cj, maximum, minimum, where
 from flambeau.core.ops.scan import cut, deliver, positions, put_back, shifted
 from flambeau.core.ops.sort import argsort
-from flambeau.core.record import OPS, composite, op, same
+from flambeau.core.record import composite, op, same
+from flambeau.core.tensor import Tensor
 
 
 # -- shapes ------------------------------------------------------------------------------------------
@@ -250,17 +252,18 @@ def scatter_reduce_along(x: Any, index: Any, src: Any, *, axis: int, reduce: str
 
 
 # -- public functions along a dim --------------------------------------------------------------------
-def _aligned(input: Any, dim: Any, *others: Any) -> tuple[Any, ...]:
+def aligned(input: Any, dim: Any, *others: Any) -> tuple[Any, ...]:
     """(axis, tensors): 0-d ones as vectors of one element, as torch lets them take part."""
     axis = normal_axis(dim, input.ndim)
     return axis, *(t.reshape((1,)) if isinstance(t, Tensor) and not t.ndim else t for t in (input, *others))
 
 
-def _shaped_as(input: Any, result: Any) -> Any:
+def shaped_as(input: Any, result: Any) -> Any:
+    """``result`` as a 0-d tensor where ``input`` is one."""
     return result.reshape(()) if not input.ndim else result
 
 
-def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: Any = None) -> Any:
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False, out: Tensor | None = None) -> Tensor:
     """The elements of ``input`` that ``index`` (int64, of the same rank) names along ``dim``.
 
     ``out[i][j] = input[index[i][j]][j]`` for dim 0. The index may be smaller along the other dimensions.
@@ -271,12 +274,12 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: 
     tensor([[1],
             [4]])
     """
-    axis, x, at = _aligned(input, dim, index)
+    axis, x, at = aligned(input, dim, index)
     found = gather_along(x, at, axis)
     return deliver("gather", found.reshape(()) if not index.ndim else found, None, out)
 
 
-def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any = None) -> Any:
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None) -> Tensor:
     """The elements at ``indices`` along ``dim``, the other dimensions broadcast; without ``dim``, of the flat tensor.
 
     The indices are those that argmax and argsort return.
@@ -306,25 +309,25 @@ def wrapped(index: Any, size: int) -> Any:
     return where(index < 0, index + size, index)
 
 
-def take(input: Any, index: Any) -> Any:
+def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at ``index`` of the flattened tensor, in its shape; negative ones count from the end."""
     flat = input.reshape((input.numel(),))
     return gather_along(flat, wrapped(index.reshape((-1,)), input.numel()), 0).reshape(tuple(index.shape))
 
 
-def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """``input`` with the elements of ``source`` set, or added, at ``index`` of the flattened tensor."""
     flat, at = input.reshape((input.numel(),)), wrapped(index.reshape((-1,)), input.numel())
     done = scatter_along(flat, at, source.reshape((-1,)), 0, "add" if accumulate else "set")
     return done.reshape(tuple(input.shape))
 
 
-def put_(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+def put_(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """:func:`put` in place."""
     return input.copy_(put(input, index, source, accumulate))
 
 
-def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
+def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The slices of ``input`` along ``dim`` at the places in ``index``, a vector of ints (or a 0-d one).
 
     >>> import flambeau as fb
@@ -332,163 +335,10 @@ def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     tensor([[2],
             [4]])
     """
-    axis, x, at = _aligned(input, dim, index)
-    return deliver("index_select", _shaped_as(input, select_along(x, at, axis)), None, out)
+    axis, x, at = aligned(input, dim, index)
+    return deliver("index_select", shaped_as(input, select_along(x, at, axis)), None, out)
 
 
-def _source(name: str, input: Any, index: Any, src: Any, value: Any) -> Any:
-    """``src`` as a tensor: of one value where a number was given."""
-    given = src if value is None else value
-    if isinstance(given, (bool, int, float, complex)):
-        return creation.full(tuple(index.shape), given, dtype=input.dtype, device=input.device)
-    if not isinstance(given, Tensor):
-        raise TypeError(f"{name}: argument 'src' must be a tensor or a number, got {type(given).__name__}")
-    if given.dtype is not input.dtype:
-        raise DTypeError(f"{name}: expected src to have the dtype of input, got {given.dtype} and {input.dtype}")
-    return given
-
-
-def _scatter_call(
-    name: str, input: Any, dim: Any, index: Any, src: Any, value: Any, reduce: str | None, **params: Any
-) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    """The record that serves a scatter, its operands and params."""
-    src = _source(name, input, index, src, value)
-    axis, x, at, source = _aligned(input, dim, index, src)
-    kinds = {None: "set", "set": "set", "add": "add", "sum": "add"}
-    if reduce in kinds and params.get("include_self", True):
-        return "scatter", (x, at, source), {"axis": axis, "reduce": kinds[reduce]}
-    kind = {"multiply": "prod"}.get(reduce or "", reduce)
-    if kind not in ("sum", "mean", "prod", "amax", "amin"):
-        raise ValueError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
-    return "scatter_reduce", (x, at, source), {"axis": axis, "reduce": kind, "include_self": True} | params
-
-
-def _functional(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any, out: Any = None) -> Any:
-    name, operands, params = plan
-    found = {"scatter": scatter_along, "scatter_reduce": scatter_reduce_along}[name](*operands, **params)
-    return deliver(name, _shaped_as(input, found), None, out)
-
-
-def _in_place(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any) -> Any:
-    name, operands, params = plan
-    in_place(OPS[name], operands, params, None)
-    return input
-
-
-def scatter(
-    input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None, out: Any = None
-) -> Any:
-    """A copy of ``input`` with ``src`` (a tensor or a number) written where ``index`` points along ``dim``.
-
-    ``out[index[i][j]][j] = src[i][j]`` for dim 0; ``reduce`` "add" or "multiply" combines instead. Where
-    several meet, which one stays is not defined.
-
-    >>> import flambeau as fb
-    >>> fb.scatter(fb.zeros(3), 0, fb.tensor([2, 0]), fb.tensor([1.0, 5.0]))
-    tensor([5., 0., 1.])
-    """
-    return _functional(_scatter_call("scatter", input, dim, index, src, value, reduce), input, out)
-
-
-def scatter_(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
-    """:func:`scatter` in place."""
-    return _in_place(_scatter_call("scatter_", input, dim, index, src, value, reduce), input)
-
-
-def scatter_add(input: Any, dim: int, index: Any, src: Any, *, out: Any = None) -> Any:
-    """A copy of ``input`` with ``src`` added where ``index`` points along ``dim``."""
-    return _functional(_scatter_call("scatter_add", input, dim, index, src, None, "add"), input, out)
-
-
-def scatter_add_(input: Any, dim: int, index: Any, src: Any) -> Any:
-    """:func:`scatter_add` in place."""
-    return _in_place(_scatter_call("scatter_add_", input, dim, index, src, None, "add"), input)
-
-
-def scatter_reduce(
-    input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True, out: Any = None
-) -> Any:
-    """A copy of ``input`` with the values of ``src`` that ``index`` sends to one place along ``dim`` combined there.
-
-    ``reduce``: "sum", "prod", "mean", "amax" or "amin". With ``include_self`` what stood there takes part.
-    """
-    plan = _scatter_call("scatter_reduce", input, dim, index, src, None, reduce, include_self=include_self)
-    return _functional(plan, input, out)
-
-
-def scatter_reduce_(input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
-    """:func:`scatter_reduce` in place."""
-    return _in_place(
-        _scatter_call("scatter_reduce_", input, dim, index, src, None, reduce, include_self=include_self), input
-    )
-
-
-# -- along a dim by a vector of indices --------------------------------------------------------------
-def _added_call(
-    input: Any, dim: Any, index: Any, source: Any, alpha: Any
-) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    source = _source("index_add", input, index, source, None)
-    axis, x, at, src = _aligned(input, dim, index, source)
-    return "index_add", (x, at, src if alpha == 1 else src * alpha), {"axis": axis}
-
-
-def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1, out: Any = None) -> Any:
-    """A copy of ``input`` with ``alpha`` times the slices of ``source`` along ``dim`` added at the places in ``index``.
-
-    Equal places add up. ShapeError unless ``source`` has the shape of ``input`` but for ``dim``.
-    """
-    _, operands, params = _added_call(input, dim, index, source, alpha)
-    return deliver("index_add", _shaped_as(input, add_along(*operands, **params)), None, out)
-
-
-def index_add_(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
-    """:func:`index_add` in place."""
-    return _in_place(_added_call(input, dim, index, source, alpha), input)
-
-
-def _copied_call(
-    name: str, input: Any, dim: Any, index: Any, source: Any
-) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    """A scatter of whole slices; a number or 0-d tensor is written everywhere."""
-    axis, x, at = _aligned(input, dim, index)
-    places = spread(at, x.shape, axis)
-    if not isinstance(source, Tensor):
-        source = creation.full(tuple(places.shape), source, dtype=input.dtype, device=input.device)
-    elif name.startswith("index_fill"):
-        if source.ndim:
-            raise ShapeError(f"{name}: value must be a number or a 0-d tensor, got shape {tuple(source.shape)}")
-        source = storage.expand(source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape))
-    elif tuple(source.shape) != tuple(places.shape) and input.ndim:
-        raise ShapeError(
-            f"{name}: source must have the shape of input with dimension {axis} as long as index: "
-            f"input {tuple(input.shape)}, index {tuple(index.shape)}, source {tuple(source.shape)}"
-        )
-    return _scatter_call(name, x, axis, places, source, None, None)
-
-
-def index_copy(input: Any, dim: int, index: Any, source: Any, *, out: Any = None) -> Any:
-    """A copy of ``input`` with the slices of ``source`` along ``dim`` written at the places in ``index``."""
-    return _functional(_copied_call("index_copy", input, dim, index, source), input, out)
-
-
-def index_copy_(input: Any, dim: int, index: Any, source: Any) -> Any:
-    """:func:`index_copy` in place."""
-    return _in_place(_copied_call("index_copy_", input, dim, index, source), input)
-
-
-def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
-    """A copy of ``input`` with ``value``, a number or a 0-d tensor, along ``dim`` at the places in ``index``."""
-    return _functional(_copied_call("index_fill", input, dim, index, value), input)
-
-
-def index_fill_(input: Any, dim: int, index: Any, value: Any) -> Any:
-    """:func:`index_fill` in place."""
-    return _in_place(_copied_call("index_fill_", input, dim, index, value), input)
-
-
-_PUBLIC = (
-    gather, take_along_dim, take, put, put_, index_select, scatter, scatter_, scatter_add, scatter_add_, scatter_reduce,
-    scatter_reduce_, index_add, index_add_, index_copy, index_copy_, index_fill, index_fill_,
-)  # fmt: skip
+_PUBLIC = (gather, take_along_dim, take, put, put_, index_select)
 METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in _PUBLIC}
 FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}

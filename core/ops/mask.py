@@ -1,5 +1,8 @@
 """Masks: filling, selecting and writing where they are True, and the places where they are."""
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import math
@@ -8,7 +11,6 @@ from typing import Any
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
-from flambeau.core.dispatch import Tensor
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
@@ -17,6 +19,7 @@ from flambeau.core.ops.reduce import sum as total
 from flambeau.core.ops.scan import cumsum, cut, deliver
 from flambeau.core.ops.sort import argsort
 from flambeau.core.record import composite, to_index
+from flambeau.core.tensor import Tensor
 
 
 @composite(
@@ -55,7 +58,7 @@ def indices_of_nonzero(x: Any) -> Any:
     return storage.cat(columns[::-1], 1)
 
 
-def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
+def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None) -> Any:
     """The indices (n, ndim) of the elements that are not zero; ``as_tuple`` one vector per dimension instead.
 
     Its shape depends on the values, so it reads from the device, and does not work inside transforms.
@@ -71,7 +74,7 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     return tuple(found.select(1, i) for i in range(found.shape[1]))
 
 
-def argwhere(input: Any) -> Any:
+def argwhere(input: Tensor) -> Tensor:
     """The indices (n, ndim) of the elements that are not zero."""
     return indices_of_nonzero(input)
 
@@ -81,7 +84,7 @@ def true_places(mask: Any) -> Any:
     return indices_of_nonzero(mask.reshape((mask.numel(),))).reshape((-1,))
 
 
-def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
+def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements of ``input`` where ``mask`` is True (the two broadcast), as a vector.
 
     >>> import flambeau as fb
@@ -100,7 +103,7 @@ def _is_mask(name: str, mask: Any) -> None:
         raise DTypeError(f"{name}: mask must be a bool tensor, got {got}")
 
 
-def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``input`` with the elements of ``source``, in order, where ``mask`` is True.
 
     ``mask`` broadcasts with ``input``; ``source`` must have as many elements as the mask has True ones, or more.
@@ -117,7 +120,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     return where(flat_mask.reshape(shape), values.reshape(shape), input)
 
 
-def masked_scatter_(input: Any, mask: Any, source: Any) -> Any:
+def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """:func:`masked_scatter` in place."""
     return input.copy_(masked_scatter(input, mask, source))
 

@@ -1,5 +1,8 @@
 """Moments and norms: variance, standard deviation, vector norms. Each has a body; a backend may have a kernel."""
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import math
@@ -12,6 +15,7 @@ from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import abs, cj, sgn, sqrt, where
 from flambeau.core.ops.reduce import INEXACT, Axes, max, mean, min, reduced, reduction, restore, size_of, sum
 from flambeau.core.ops.scan import deliver, in_dtype
+from flambeau.core.tensor import Tensor
 
 _MOMENT = INEXACT.but("moment", result="real")
 
@@ -114,7 +118,13 @@ def _arguments_of_var(name: str, dim: Any, unbiased: Any, correction: Any) -> tu
 
 def _moments(name: str, record: Callable[..., Any], with_mean: bool) -> Callable[..., Any]:
     def moments(
-        input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, **kw: Any
+        input: Tensor,
+        dim: int | Sequence[int] | None = None,
+        unbiased: Any = None,
+        keepdim: bool = False,
+        *,
+        correction: Any = None,
+        **kw: Any,
     ) -> Any:
         keep = kw.pop("keepdims", keepdim)
         axes, less = _arguments_of_var(name, kw.pop("axis", dim), unbiased, correction)
@@ -136,8 +146,14 @@ var_mean, std_mean = _moments("var_mean", var, True), _moments("std_mean", std, 
 
 
 def norm(
-    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
-) -> Any:
+    input: Tensor,
+    p: Any = "fro",
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Tensor | None = None,
+) -> Tensor:
     """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
 
     >>> import flambeau as fb
@@ -148,7 +164,8 @@ def norm(
     if p == "nuc":
         from flambeau.core.ops.norms import matrix_norm
 
-        return deliver("vector_norm", matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim), None, out)
+        axes: Any = (-2, -1) if dim is None else dim
+        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), None, out)
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)

@@ -5,6 +5,9 @@ bits, uniform numbers, integers and permutations are equal on every backend. Ins
 says whether elements share their draws; :func:`words` reserves as many counters as that needs.
 """
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import math
@@ -20,6 +23,7 @@ from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos, log, sin, sqrt
 from flambeau.core.random import UNIFORM_BITS, Generator, default_generator
 from flambeau.core.record import CREATE, DTypeRule, op
+from flambeau.core.tensor import Tensor
 
 random_bits = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
                  infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, method=False,
@@ -118,8 +122,8 @@ def written(result: Any, out: Any) -> Any:
     return write_out(random_bits.op, out, result)
 
 
-def rand(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
-         requires_grad: bool = False, pin_memory: bool = False) -> Any:  # fmt: skip
+def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+         device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
 
     >>> import flambeau as fb
@@ -131,15 +135,15 @@ def rand(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, 
     return _finish(written(found, out), requires_grad)
 
 
-def randn(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
-          requires_grad: bool = False, pin_memory: bool = False) -> Any:  # fmt: skip
+def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+          device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part)."""
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
     return _finish(written(found, out), requires_grad)
 
 
-def randint(*args: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
-            requires_grad: bool = False, **kw: Any) -> Any:  # fmt: skip
+def randint(*args: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+            device: Any = None, requires_grad: bool = False, **kw: Any) -> Tensor:  # fmt: skip
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default."""
     low, high, size = _bounds(args, kw)
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
@@ -166,8 +170,8 @@ def check_span(name: str, low: Any, high: Any) -> None:
         raise ValueError(f"{name}: high - low must be at most 2**64, got {high - low}")
 
 
-def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None,
-             requires_grad: bool = False, pin_memory: bool = False) -> Any:  # fmt: skip
+def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+             device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys."""
     if n < 0:
         raise ValueError(f"randperm: n must not be negative, got {n}")
@@ -185,20 +189,20 @@ def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bo
     )
 
 
-def rand_like(input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
-              requires_grad: bool = False) -> Any:  # fmt: skip
+def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+              requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`rand` with the shape, dtype and device of ``input``."""
     return rand(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
-def randn_like(input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
-               requires_grad: bool = False) -> Any:  # fmt: skip
+def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randn` with the shape, dtype and device of ``input``."""
     return randn(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
-def randint_like(input: Any, low: int, high: int | None = None, *, generator: Any = None, dtype: Any = None,
-                 device: Any = None, requires_grad: bool = False) -> Any:  # fmt: skip
+def randint_like(input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None,
+                 dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``."""
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))

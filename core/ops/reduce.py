@@ -4,6 +4,9 @@
 kernel for each. A gradient that is smaller than its operand stands for all elements: the engine expands it.
 """
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import math
@@ -14,7 +17,7 @@ from flambeau.backends.layout import reduced_shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.dispatch import Tensor, call
+from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import scan, storage
 from flambeau.core.ops.elementwise import (
@@ -41,6 +44,7 @@ from flambeau.core.record import (
     real_floating,
     to_index,
 )
+from flambeau.core.tensor import Tensor
 
 INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
 _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
@@ -249,7 +253,9 @@ def logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
 
 
 # -- public functions --------------------------------------------------------------------------------
-def sum_(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+def sum_(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
+) -> Tensor:
     """The sum over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
 
     >>> import flambeau as fb
@@ -261,7 +267,9 @@ def sum_(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     return in_dtype(sum(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
 
 
-def mean_(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+def mean_(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
+) -> Tensor:
     """The mean over ``dim`` (an int, a tuple, or None for all), of a floating tensor or in a floating ``dtype``.
 
     >>> import flambeau as fb
@@ -271,17 +279,23 @@ def mean_(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = No
     return mean(in_dtype(input, dtype), dim, keepdim, **kw)
 
 
-def prod_(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+def prod_(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
+) -> Tensor:
     """The product over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64."""
     return in_dtype(prod(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
 
 
-def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+def nansum(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
+) -> Tensor:
     """The sum over ``dim`` with nan counted as zero."""
     return sum_(where(input != input, 0, input), dim, keepdim, dtype=dtype, **kw)
 
 
-def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any) -> Any:
+def nanmean(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
+) -> Tensor:
     """The mean over ``dim`` of the elements that are not nan; nan where there are none."""
     x = in_dtype(input, dtype)
     if x.dtype.category < dt.FLOATING:
@@ -289,14 +303,20 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     return nansum(x, dim, keepdim, **kw) / sum(x == x, dim, keepdim, **kw)
 
 
-def count_nonzero(input: Any, dim: Any = None) -> Any:
+def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """How many elements over ``dim`` (an int, a tuple, or None for all) are not zero, int64."""
     return sum(input != 0, dim)
 
 
 def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pairwise: Callable[..., Any]) -> Any:
     def extreme(
-        input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None, **kw: Any
+        input: Tensor,
+        dim: int | Sequence[int] | None = None,
+        keepdim: bool = False,
+        *,
+        other: Any = None,
+        out: Any = None,
+        **kw: Any,
     ) -> Any:
         dim, keepdim = kw.pop("axis", dim), kw.pop("keepdims", keepdim)
         if kw:
@@ -341,7 +361,14 @@ def argument_of(place: Callable[..., Any], x: Any, dim: Any, keepdim: bool) -> A
     return place(x, dim, keepdim)
 
 
-def argmax_(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, **kw: Any) -> Any:
+def argmax_(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    out: Tensor | None = None,
+    **kw: Any,
+) -> Tensor:
     """Where the largest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals.
 
     >>> import flambeau as fb
@@ -352,18 +379,25 @@ def argmax_(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = No
     return deliver("argmax", found, None, out)
 
 
-def argmin_(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, **kw: Any) -> Any:
+def argmin_(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    out: Tensor | None = None,
+    **kw: Any,
+) -> Tensor:
     """Where the smallest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals."""
     found = argument_of(argmin, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
     return deliver("argmin", found, None, out)
 
 
-def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any:
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
     """(min, max): the smallest and the largest element, along ``dim`` or of all."""
     return MinMax(min(input, dim, keepdim), max(input, dim, keepdim))
 
 
-def logsumexp_(input: Any, dim: Any, keepdim: bool = False, **kw: Any) -> Any:
+def logsumexp_(input: Tensor, dim: int | Sequence[int], keepdim: bool = False, **kw: Any) -> Tensor:
     """log(sum(exp(input))) over ``dim`` (an int or a tuple) without overflow."""
     return logsumexp(input, dim, keepdim, **kw)
 

@@ -3,6 +3,9 @@
 None has a gradient with respect to its parameters. What is drawn comes from :mod:`flambeau.core.ops.random`.
 """
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import math
@@ -11,11 +14,12 @@ from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core import state
-from flambeau.core.dispatch import Tensor
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import random, storage
 from flambeau.core.ops.elementwise import abs, ceil, exp, floor, lgamma, log, maximum, sqrt, tan, where
+from flambeau.core.random import Generator
+from flambeau.core.tensor import Tensor
 
 
 def _compute_dtype(x: Any) -> DType:
@@ -34,7 +38,9 @@ def _valid_probability(p: Any) -> Any:
 
 
 # -- new tensors -------------------------------------------------------------------------------------
-def bernoulli(input: Any, p: float | None = None, *, generator: Any = None, out: Any = None) -> Any:
+def bernoulli(
+    input: Tensor, p: float | None = None, *, generator: Generator | None = None, out: Tensor | None = None
+) -> Tensor:
     """Ones with the probability that each element of ``input`` says (or with ``p`` for all), else zeros.
 
     >>> import flambeau as fb
@@ -60,9 +66,9 @@ def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
 
 
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None, dtype: Any = None,
-    device: Any = None,
-) -> Any:  # fmt: skip
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, out: Tensor | None = None,
+    dtype: Any = None, device: Any = None,
+) -> Tensor:  # fmt: skip
     """Normal numbers with means and standard deviations from tensors or numbers; two numbers need a ``size``.
 
     >>> import flambeau as fb
@@ -84,8 +90,13 @@ def normal(
 
 
 def multinomial(
-    input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Any = None
-) -> Any:
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
     """Indices (n,) or (rows, n) of categories drawn with the weights in ``input``, a vector or rows of them.
 
     Without ``replacement`` no category comes twice, so there must be as many with a positive weight.
@@ -129,7 +140,7 @@ def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
     return (weights / waits).topk(count, -1).indices
 
 
-def poisson(input: Any, generator: Any = None) -> Any:
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Poisson numbers with the rates in ``input``, a floating tensor, whose dtype they have."""
     if input.dtype.category != dt.FLOATING:
         raise DTypeError(f"poisson: rates must be floating point, got {input.dtype}")
@@ -193,7 +204,9 @@ def _uniform(x: Any, dtype: DType, generator: Any) -> Any:
     return random.uniform(tuple(x.shape), dtype, x.device, generator)
 
 
-def uniform_(self: Any, low: float = 0.0, high: float = 1.0, *, generator: Any = None, **kw: Any) -> Any:
+def uniform_(
+    self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None, **kw: Any
+) -> Tensor:
     """Fill with uniform numbers in [low, high); torch's names ``from`` and ``to`` work as keywords."""
     low, high = kw.pop("from", low), kw.pop("to", high)
     if kw or low > high:
@@ -201,7 +214,7 @@ def uniform_(self: Any, low: float = 0.0, high: float = 1.0, *, generator: Any =
     return _fill("uniform_", self, lambda d: _uniform(self, d, generator) * (high - low) + low)
 
 
-def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers."""
     if std < 0:
         raise ValueError(f"normal_: expects std to be at least 0, got {std}")
@@ -211,7 +224,7 @@ def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = 
     return _fill("normal_", self, lambda d: random.standard_normal(shape, d, self.device, generator) * std + mean)
 
 
-def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
+def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponentials of normal numbers of this mean and standard deviation."""
     if std <= 0:
         raise ValueError(f"log_normal_: expects std to be above 0, got {std}")
@@ -221,14 +234,14 @@ def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: An
     )
 
 
-def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponential numbers of rate ``lambd``."""
     if lambd <= 0:
         raise ValueError(f"exponential_: expects lambd to be above 0, got {lambd}")
     return _fill("exponential_", self, lambda d: log(1.0 - _uniform(self, d, generator)) / -lambd)
 
 
-def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
+def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Fill with the number of trials, at least 1, up to the first success of probability ``p``; ints too."""
     if not 0 < p < 1:
         raise ValueError(f"geometric_: expects p to be in (0, 1), got {p}")
@@ -238,21 +251,23 @@ def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
     return self.copy_(found)
 
 
-def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
+def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with Cauchy numbers."""
     if sigma <= 0:
         raise ValueError(f"cauchy_: expects sigma to be above 0, got {sigma}")
     return _fill("cauchy_", self, lambda d: tan((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
 
 
-def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with ones of probability ``p``, a number or a tensor, else zeros."""
     with state.no_grad():
         mask = _bernoulli_mask(self, p, generator)
     return self.copy_(mask)
 
 
-def random_(self: Any, low: int | None = None, high: int | None = None, *, generator: Any = None, **kw: Any) -> Any:
+def random_(
+    self: Tensor, low: int | None = None, high: int | None = None, *, generator: Generator | None = None, **kw: Any
+) -> Tensor:
     """Fill with whole numbers in [low, high): ``random_()``, ``random_(high)``, ``random_(low, high)``.
 
     Without bounds: from 0 to the largest of the dtype, for floating dtypes to the largest exact whole number.

@@ -6,6 +6,9 @@ gradient here is again a scan: products and logarithms of sums through :func:`af
 divides, so that zeros and infinities cost nothing.
 """
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -14,11 +17,12 @@ from typing import Any, NamedTuple
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.dispatch import Tensor, call
+from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cj, exp, isnan, logaddexp, logical_not, where
 from flambeau.core.record import OPS, accumulating, composite, ordered, real_floating
+from flambeau.core.tensor import Tensor
 
 
 class ValuesIndices(NamedTuple):
@@ -224,7 +228,7 @@ def deliver(name: str, result: Any, dtype: Any = None, out: Any = None) -> Any:
     return write_out(OPS[name], out, result)
 
 
-def cumsum_(input: Any, dim: Any, *, dtype: Any = None, out: Any = None) -> Any:
+def cumsum_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The sum of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
     >>> import flambeau as fb
@@ -234,7 +238,7 @@ def cumsum_(input: Any, dim: Any, *, dtype: Any = None, out: Any = None) -> Any:
     return deliver("cumsum", along(cumsum, in_dtype(input, dtype), dim), dtype, out)
 
 
-def cumprod_(input: Any, dim: Any, *, dtype: Any = None, out: Any = None) -> Any:
+def cumprod_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The product of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
     >>> import flambeau as fb
@@ -251,22 +255,22 @@ def _in_place(name: str, x: Any, dim: Any) -> Any:
     return x
 
 
-def cumsum_in_place(input: Any, dim: Any) -> Any:
+def cumsum_in_place(input: Tensor, dim: int) -> Tensor:
     """:func:`cumsum` in place."""
     return _in_place("cumsum", input, dim)
 
 
-def cumprod_in_place(input: Any, dim: Any) -> Any:
+def cumprod_in_place(input: Tensor, dim: int) -> Tensor:
     """:func:`cumprod` in place."""
     return _in_place("cumprod", input, dim)
 
 
-def logcumsumexp_(input: Any, dim: Any, *, out: Any = None) -> Any:
+def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
     """log(cumsum(exp(input))) along ``dim`` without overflow; floating dtypes."""
     return deliver("logcumsumexp", along(logcumsumexp, input, dim), None, out)
 
 
-def cummax(input: Any, dim: Any, *, out: Any = None) -> Any:
+def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
     """(values, indices): the largest element up to each along ``dim``, and the index of its last occurrence.
 
     >>> import flambeau as fb
@@ -276,12 +280,14 @@ def cummax(input: Any, dim: Any, *, out: Any = None) -> Any:
     return deliver("cummax", ValuesIndices(*along(running_max, input, dim)), None, out)
 
 
-def cummin(input: Any, dim: Any, *, out: Any = None) -> Any:
+def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
     """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence."""
     return deliver("cummin", ValuesIndices(*along(running_min, input, dim)), None, out)
 
 
-def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
     """The ``n``-th differences of neighbours along ``dim``, after joining ``prepend`` and ``append``.
 
     >>> import flambeau as fb
@@ -301,12 +307,12 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     return x if n else x.clone()
 
 
-def trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
+def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral along ``dim`` by the trapezoidal rule, over the places ``x`` or the even step ``dx`` (1)."""
     return _areas("trapezoid", y, x, dx, dim).sum(normal_axis(dim, y.ndim))
 
 
-def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
+def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral up to each element but the first along ``dim`` by the trapezoidal rule."""
     return cumsum_(_areas("cumulative_trapezoid", y, x, dx, dim), dim)
 

@@ -1,5 +1,8 @@
 """Places and counts of values: searchsorted, bincount, histc, unique."""
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import math
@@ -9,7 +12,6 @@ from typing import Any
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.dispatch import Tensor
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import logical_not, minimum, where
@@ -18,6 +20,7 @@ from flambeau.core.ops.mask import true_places
 from flambeau.core.ops.scan import cumsum, cut, deliver
 from flambeau.core.ops.sort import argsort
 from flambeau.core.record import DTypeRule, composite
+from flambeau.core.tensor import Tensor
 
 _PLACES = DTypeRule("places", result="index", accepts=dt.BOOLS + dt.REALS)
 
@@ -62,9 +65,9 @@ def places_in(x: Any, values: Any, *, right: bool) -> Any:
 
 
 def searchsorted(
-    sorted_sequence: Any, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
-    sorter: Any = None, out: Any = None,
-) -> Any:  # fmt: skip
+    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
+    sorter: Tensor | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The places at which to insert ``input`` into ``sorted_sequence`` (sorted along its last dimension), int64.
 
     Before equal elements, or after them with ``right`` or ``side="right"``. ``sorter`` sorts the sequence.
@@ -85,7 +88,9 @@ def searchsorted(
     return deliver("searchsorted", found, dt.int32 if out_int32 else None, out)
 
 
-def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False, out: Any = None) -> Any:
+def bucketize(
+    input: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False, out: Tensor | None = None
+) -> Tensor:
     """The bucket between ``boundaries``, a sorted vector, that each element falls into, int64.
 
     ``boundaries[i - 1] < x <= boundaries[i]`` gives i; with ``right``, ``boundaries[i - 1] <= x < boundaries[i]``.
@@ -96,7 +101,7 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
 
 
 # -- counts ------------------------------------------------------------------------------------------
-def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each number occurs in a vector of whole numbers, or the sum of its ``weights``.
 
     The result has ``max(input) + 1`` elements, at least ``minlength``. It reads from the device.
@@ -125,7 +130,7 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     return add_along(creation.zeros(length, dtype=src.dtype, device=input.device), input.to(dt.int64), src, 0)
 
 
-def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0, *, out: Any = None) -> Any:
+def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out: Tensor | None = None) -> Tensor:
     """How many elements fall into each of ``bins`` equal parts of [min, max]; outside ones and nan are left out.
 
     Equal bounds mean the smallest and the largest element. The counts have the dtype of ``input``.
@@ -206,7 +211,11 @@ def _runs_of_equal(
 
 
 def unique(
-    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
 ) -> Any:
     """The different elements in ascending order, or the different slices along ``dim``.
 
@@ -223,7 +232,7 @@ def unique(
 
 
 def unique_consecutive(
-    input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
     """The elements, or the slices along ``dim``, without those that equal the one before; else as :func:`unique`."""
     rows, axis = _rows("unique_consecutive", input, dim)

@@ -3,6 +3,9 @@
 ``argsort`` is the primitive: stable, nan as the largest. Gradients go to where the values stood.
 """
 
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import math
@@ -12,12 +15,13 @@ from typing import Any
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.dispatch import Tensor, call
+from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
 from flambeau.core.ops.elementwise import ceil, floor, lerp, maximum, where
 from flambeau.core.ops.scan import ValuesIndices, along, cummax, cut, deliver, positions, put_back, shifted
 from flambeau.core.record import OPS, composite, op, ordered, to_index
+from flambeau.core.tensor import Tensor
 
 _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 _SELECTION = ordered.but("selection", result=("same", "index"))
@@ -76,8 +80,8 @@ def top_along(x: Any, *, k: int, axis: int, largest: bool) -> Any:
 
 # -- public functions --------------------------------------------------------------------------------
 def sort(
-    input: Any, dim: int = -1, descending: bool = False, stable: bool = True, *, out: Any = None, axis: Any = None
-) -> Any:
+    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, out: Any = None, axis: Any = None
+) -> ValuesIndices:
     """(values, indices): the elements in order along ``dim``, and where they stood; equal ones keep their order.
 
     >>> import flambeau as fb
@@ -88,19 +92,28 @@ def sort(
     return deliver("sort", ValuesIndices(*found), None, out)
 
 
-def argsort_(input: Any, dim: int = -1, descending: bool = False, stable: bool = True, *, axis: Any = None) -> Any:
+def argsort_(
+    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, axis: Any = None
+) -> Tensor:
     """The indices that sort ``input`` along ``dim``; equal elements keep their order."""
     return along(argsort, input, dim if axis is None else axis, descending=descending)
 
 
-def msort(input: Any, *, out: Any = None) -> Any:
+def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements in ascending order along the first dimension."""
     return deliver("sort", along(sort_along, input, 0)[0], None, out)
 
 
 def topk(
-    input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, out: Any = None, axis: Any = None
-) -> Any:
+    input: Tensor,
+    k: int,
+    dim: int = -1,
+    largest: bool = True,
+    sorted: bool = True,
+    *,
+    out: Any = None,
+    axis: Any = None,
+) -> ValuesIndices:
     """(values, indices) of the ``k`` largest (or smallest) elements along ``dim``, in order.
 
     ShapeError when ``dim`` has fewer than ``k``.
@@ -132,7 +145,7 @@ def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -
     return ValuesIndices(values.reshape(shape), indices.reshape(shape))
 
 
-def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> Any:
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1."""
     size = input.shape[normal_axis(dim, input.ndim)] if input.ndim else 1
     if not 1 <= k <= size:
@@ -167,7 +180,7 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
             return creation.full((), math.nan, dtype=x.dtype, device=x.device)
         return _at_rank(x.reshape((x.numel(),)), 0, False, rank)[0]
 
-    def median(input: Any, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
+    def median(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
         if dim is None:
             return deliver("sort", of_all(input), None, out)
         return deliver("sort", _at_rank(input, dim, keepdim, rank), None, out)
@@ -184,7 +197,7 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
 median, nanmedian = _medians("median", False), _medians("nanmedian", True)
 
 
-def mode(input: Any, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> Any:
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
     """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place."""
 
     def rank(x: Any, axis: int) -> Any:
@@ -202,7 +215,7 @@ _ROUNDED = {"lower": floor, "higher": ceil, "nearest": lambda r: r.round()}
 
 def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
     def quantile(
-        input: Any,
+        input: Tensor,
         q: Any,
         dim: int | None = None,
         keepdim: bool = False,

@@ -1,0 +1,196 @@
+"""Writing along a dim: scatter in its forms, index_add, index_copy, index_fill, each also in place."""
+
+# What the functions of records return is generated, and Any to mypy.
+# mypy: disable-error-code="no-any-return"
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.core import creation
+from flambeau.core.autograd.inplace import in_place
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.index import add_along, aligned, scatter_along, scatter_reduce_along, shaped_as, spread
+from flambeau.core.ops.scan import deliver
+from flambeau.core.record import OPS
+from flambeau.core.tensor import Tensor
+
+
+def _source(name: str, input: Any, index: Any, src: Any, value: Any) -> Any:
+    """``src`` as a tensor: of one value where a number was given."""
+    given = src if value is None else value
+    if isinstance(given, (bool, int, float, complex)):
+        return creation.full(tuple(index.shape), given, dtype=input.dtype, device=input.device)
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{name}: argument 'src' must be a tensor or a number, got {type(given).__name__}")
+    if given.dtype is not input.dtype:
+        raise DTypeError(f"{name}: expected src to have the dtype of input, got {given.dtype} and {input.dtype}")
+    return given
+
+
+def _scatter_call(
+    name: str, input: Any, dim: Any, index: Any, src: Any, value: Any, reduce: str | None, **params: Any
+) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """The record that serves a scatter, its operands and params."""
+    src = _source(name, input, index, src, value)
+    axis, x, at, source = aligned(input, dim, index, src)
+    kinds = {None: "set", "set": "set", "add": "add", "sum": "add"}
+    if reduce in kinds and params.get("include_self", True):
+        return "scatter", (x, at, source), {"axis": axis, "reduce": kinds[reduce]}
+    kind = {"multiply": "prod"}.get(reduce or "", reduce)
+    if kind not in ("sum", "mean", "prod", "amax", "amin"):
+        raise ValueError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
+    return "scatter_reduce", (x, at, source), {"axis": axis, "reduce": kind, "include_self": True} | params
+
+
+def _functional(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any, out: Any = None) -> Any:
+    name, operands, params = plan
+    found = {"scatter": scatter_along, "scatter_reduce": scatter_reduce_along}[name](*operands, **params)
+    return deliver(name, shaped_as(input, found), None, out)
+
+
+def _in_place(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any) -> Any:
+    name, operands, params = plan
+    in_place(OPS[name], operands, params, None)
+    return input
+
+
+def scatter(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: str | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """A copy of ``input`` with ``src`` (a tensor or a number) written where ``index`` points along ``dim``.
+
+    ``out[index[i][j]][j] = src[i][j]`` for dim 0; ``reduce`` "add" or "multiply" combines instead. Where
+    several meet, which one stays is not defined.
+
+    >>> import flambeau as fb
+    >>> fb.scatter(fb.zeros(3), 0, fb.tensor([2, 0]), fb.tensor([1.0, 5.0]))
+    tensor([5., 0., 1.])
+    """
+    return _functional(_scatter_call("scatter", input, dim, index, src, value, reduce), input, out)
+
+
+def scatter_(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
+) -> Tensor:
+    """:func:`scatter` in place."""
+    return _in_place(_scatter_call("scatter_", input, dim, index, src, value, reduce), input)
+
+
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Any, *, out: Tensor | None = None) -> Tensor:
+    """A copy of ``input`` with ``src`` added where ``index`` points along ``dim``."""
+    return _functional(_scatter_call("scatter_add", input, dim, index, src, None, "add"), input, out)
+
+
+def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
+    """:func:`scatter_add` in place."""
+    return _in_place(_scatter_call("scatter_add_", input, dim, index, src, None, "add"), input)
+
+
+def scatter_reduce(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any,
+    reduce: str,
+    *,
+    include_self: bool = True,
+    out: Tensor | None = None,
+) -> Tensor:
+    """A copy of ``input`` with the values of ``src`` that ``index`` sends to one place along ``dim`` combined there.
+
+    ``reduce``: "sum", "prod", "mean", "amax" or "amin". With ``include_self`` what stood there takes part.
+    """
+    plan = _scatter_call("scatter_reduce", input, dim, index, src, None, reduce, include_self=include_self)
+    return _functional(plan, input, out)
+
+
+def scatter_reduce_(
+    input: Tensor, dim: int, index: Tensor, src: Any, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """:func:`scatter_reduce` in place."""
+    return _in_place(
+        _scatter_call("scatter_reduce_", input, dim, index, src, None, reduce, include_self=include_self), input
+    )
+
+
+# -- along a dim by a vector of indices --------------------------------------------------------------
+def _added_call(
+    input: Any, dim: Any, index: Any, source: Any, alpha: Any
+) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    source = _source("index_add", input, index, source, None)
+    axis, x, at, src = aligned(input, dim, index, source)
+    return "index_add", (x, at, src if alpha == 1 else src * alpha), {"axis": axis}
+
+
+def index_add(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1, out: Tensor | None = None
+) -> Tensor:
+    """A copy of ``input`` with ``alpha`` times the slices of ``source`` along ``dim`` added at the places in ``index``.
+
+    Equal places add up. ShapeError unless ``source`` has the shape of ``input`` but for ``dim``.
+    """
+    _, operands, params = _added_call(input, dim, index, source, alpha)
+    return deliver("index_add", shaped_as(input, add_along(*operands, **params)), None, out)
+
+
+def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+    """:func:`index_add` in place."""
+    return _in_place(_added_call(input, dim, index, source, alpha), input)
+
+
+def _copied_call(
+    name: str, input: Any, dim: Any, index: Any, source: Any
+) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """A scatter of whole slices; a number or 0-d tensor is written everywhere."""
+    axis, x, at = aligned(input, dim, index)
+    places = spread(at, x.shape, axis)
+    if not isinstance(source, Tensor):
+        source = creation.full(tuple(places.shape), source, dtype=input.dtype, device=input.device)
+    elif name.startswith("index_fill"):
+        if source.ndim:
+            raise ShapeError(f"{name}: value must be a number or a 0-d tensor, got shape {tuple(source.shape)}")
+        source = storage.expand(source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape))
+    elif tuple(source.shape) != tuple(places.shape) and input.ndim:
+        raise ShapeError(
+            f"{name}: source must have the shape of input with dimension {axis} as long as index: "
+            f"input {tuple(input.shape)}, index {tuple(index.shape)}, source {tuple(source.shape)}"
+        )
+    return _scatter_call(name, x, axis, places, source, None, None)
+
+
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """A copy of ``input`` with the slices of ``source`` along ``dim`` written at the places in ``index``."""
+    return _functional(_copied_call("index_copy", input, dim, index, source), input, out)
+
+
+def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """:func:`index_copy` in place."""
+    return _in_place(_copied_call("index_copy_", input, dim, index, source), input)
+
+
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """A copy of ``input`` with ``value``, a number or a 0-d tensor, along ``dim`` at the places in ``index``."""
+    return _functional(_copied_call("index_fill", input, dim, index, value), input)
+
+
+def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """:func:`index_fill` in place."""
+    return _in_place(_copied_call("index_fill_", input, dim, index, value), input)
+
+
+_PUBLIC = (
+    scatter, scatter_, scatter_add, scatter_add_, scatter_reduce, scatter_reduce_, index_add, index_add_, index_copy,
+    index_copy_, index_fill, index_fill_,
+)  # fmt: skip
+METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in _PUBLIC}
+FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}
