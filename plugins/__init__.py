@@ -6,15 +6,17 @@ value is a module with a hook (:mod:`flambeau.plugins.hookspecs`). ``docs/writin
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flambeau.plugins.gaps import preflight as preflight
     from flambeau.plugins.hookspecs import hookimpl as hookimpl
+
+_HOMES = {"hookimpl": "hookspecs", "preflight": "gaps"}  # imported when asked for: the marker needs pluggy
 
 
 def __getattr__(name: str) -> Any:
-    if name == "hookimpl":  # the marker needs pluggy, which `import flambeau` leaves alone
-        from flambeau.plugins.hookspecs import hookimpl
-
-        return hookimpl
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 An op is native (a kernel of the device serves it), composite (its body does, whose ops the device has),
 fallback (it would run on the cpu, as the setting `fallback` allows) or missing. Whether a body's ops are
-there is found out by running the op's samples (:mod:`flambeau.plugins.needs`).
+there is found out by running the op's samples (:mod:`flambeau.plugins.gaps`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.opdb.run import run, samples_of
-from flambeau.core.record import OPS, VIEW, Op
-from flambeau.core.state import no_grad
-from flambeau.plugins.needs import STORAGE_OPS, Needs, has_kernel
+from flambeau.core.record import Op
+from flambeau.core.state import layer, no_grad
+from flambeau.plugins.gaps import Gap, Watch, gap, has_kernel
 
 NATIVE, COMPOSITE, FALLBACK, MISSING = "native", "composite", "fallback", "missing"
 _LETTERS = {NATIVE: "N", COMPOSITE: "c", FALLBACK: "F", MISSING: "-"}
@@ -47,30 +47,28 @@ def cover(op: Op, dtype: DType, target: device) -> Cover | None:
     computed = op.dtype.compute(dtype)
     if computed not in op.dtype.accepts:
         return None
-    if op.name in STORAGE_OPS or has_kernel(op, computed, target):
+    if has_kernel(op, computed, target):
         return Cover(NATIVE)
-    lacks = _lacking(op, dtype, computed, target)
-    if not lacks:
-        return None if lacks is None else Cover(COMPOSITE)
-    moves = config.get("fallback") != "error" and not any(OPS[name].family is VIEW for name, _ in lacks)
-    return Cover(FALLBACK if moves else MISSING, tuple(lacks))
+    gaps = _gaps(op, dtype, computed, target)
+    if not gaps:
+        return None if gaps is None else Cover(COMPOSITE)
+    state = FALLBACK if all(g.kind == FALLBACK for g in gaps) else MISSING
+    return Cover(state, tuple(sorted((g.op, g.dtype) for g in gaps)))
 
 
-def _lacking(op: Op, dtype: DType, computed: DType, target: device) -> list[tuple[str, str]] | None:
-    """The (op, dtype) names that the body comes down to and the device lacks; None if the body refuses the dtype."""
+def _gaps(op: Op, dtype: DType, computed: DType, target: device) -> list[Gap] | None:
+    """What the body comes down to and the device lacks; None if the body refuses the dtype."""
     if not op.decomposes or not registry.resolve(target).supports(computed, target.index):
-        return [(op.name, computed.name)]
-    needs, refused = Needs(target), []
+        return [gap(op, computed, target)]
+    watch, refused = Watch(target), []
     for sample in samples_of(op, dtype) if op.samples is not None else ():
         try:
-            with no_grad():
-                needs.of(run, op, sample)
+            with no_grad(), layer(watch):
+                run(op, sample)
             refused.append(False)
         except (RuntimeError, TypeError, ValueError):  # as it would on the cpu
             refused.append(True)
-    if refused and all(refused):
-        return None
-    return sorted((name, d.name) for name, d in needs.missing)
+    return None if refused and all(refused) else list(watch.gaps.values())
 
 
 # -- for people and programs -----------------------------------------------------------------------------------

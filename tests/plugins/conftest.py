@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flambeau.core import registry
+from flambeau.backends.base import Kernel
+from flambeau.core import dispatch, registry
+from flambeau.core.dtype import DType
+from flambeau.core.record import Op
 from flambeau.plugins import catalogue, manager
 from tests.plugins.fakes import Site
 
@@ -51,3 +54,23 @@ def _swap_hooks(plugins: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     for name, plugin in plugins:
         hooks.register(plugin, name)
     return present
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, DType], None]]:
+    """Take a kernel of the pretend accelerator away for one dtype."""
+    find = dispatch.native_kernel
+    taken: set[tuple[str, DType]] = set()
+
+    def hiding(key: dispatch.Key, op: Op) -> Kernel | None:
+        hidden = key.device.type == "strict" and (op.name, key.dtype) in taken
+        return None if hidden else find(key, op)
+
+    def take(name: str, dtype: DType) -> None:
+        taken.add((name, dtype))
+        registry.changed()  # keys have cached kernels
+
+    monkeypatch.setattr(dispatch, "native_kernel", hiding)
+    yield take
+    monkeypatch.undo()
+    registry.changed()

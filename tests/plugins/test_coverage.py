@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from flambeau.__main__ import main
-from flambeau.backends.base import Kernel
 from flambeau.backends.strict import MISSING
-from flambeau.core import config, dispatch, opdb, registry
+from flambeau.core import config, dispatch, opdb
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
-from flambeau.core.record import OPS, VIEW, Op
-from flambeau.plugins import coverage, needs
+from flambeau.core.record import OPS, VIEW
+from flambeau.plugins import coverage, gaps
 
 Take = Callable[[str, dt.DType], None]
 CPU, STRICT = device("cpu"), device("strict")
@@ -46,28 +45,8 @@ def test_native_is_what_the_dispatcher_finds(strict: dict[str, dict[str, coverag
     for name, row in strict.items():
         for d, cover in row.items():
             computed = OPS[name].dtype.compute(dt.dtype_named(d))
-            has = name in needs.STORAGE_OPS or getattr(dispatch.key_for(STRICT, computed), name) is not None
+            has = name in gaps.STORAGE_OPS or getattr(dispatch.key_for(STRICT, computed), name) is not None
             assert has == (cover.state == "native"), (name, d)
-
-
-@pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Take]:
-    """Take a kernel of the pretend accelerator away for one dtype."""
-    find = dispatch.native_kernel
-    taken: set[tuple[str, dt.DType]] = set()
-
-    def hiding(key: dispatch.Key, op: Op) -> Kernel | None:
-        hidden = key.device.type == STRICT.type and (op.name, key.dtype) in taken
-        return None if hidden else find(key, op)
-
-    def take(name: str, dtype: dt.DType) -> None:
-        taken.add((name, dtype))
-        registry.changed()  # keys have cached kernels
-
-    monkeypatch.setattr(dispatch, "native_kernel", hiding)
-    yield take
-    monkeypatch.undo()
-    registry.changed()
 
 
 def test_a_composite_whose_ops_are_missing_is_missing(without: Take, settings: pytest.MonkeyPatch) -> None:
