@@ -15,7 +15,7 @@ from flambeau.core import dtype as dt
 from tests.backends.flat import FlatBackend
 
 VIEWS = {"basic_index", "permute", "view", "expand", "as_strided", "diagonal", "unfold", "view_dtype", "view_as_real",
-         "view_as_complex"}  # fmt: skip
+         "view_as_complex", "slices"}  # fmt: skip
 COPIES = {"cast", "clone", "full", "cat", "pad", "flip", "setitem"}
 
 
@@ -79,6 +79,13 @@ def test_views_alias(device: Device, name: str, params: dict[str, Any], referenc
     np.testing.assert_array_equal(device.get(view), reference(host))
     device.backend.copy_into(x, device.put(-host))
     np.testing.assert_array_equal(device.get(view), reference(-host))
+
+
+def test_slices_alone_take_the_index_by_position(device: Device) -> None:
+    x = device.put(floats(3, 4))
+    view = device.slices(x, (slice(1, 3), slice(None)))
+    assert device.backend.storage_id(view) == device.backend.storage_id(x)
+    np.testing.assert_array_equal(device.get(view), floats(3, 4)[1:3])
 
 
 def test_views_of_views(device: Device) -> None:
