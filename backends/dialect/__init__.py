@@ -1,0 +1,1 @@
+"""The C dialect that OpenCL and CUDA share: printers of scalar expressions, and the preamble of each target."""

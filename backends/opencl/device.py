@@ -1,0 +1,219 @@
+"""One OpenCL device: its context, queues, memory and programs, and how work reaches it.
+
+Every thread has one of a few in-order queues. A block remembers which queues used it; before another queue
+touches what one wrote (or writes what some read), it waits for a marker in theirs. Setting a kernel's arguments
+and enqueueing it hold one lock, since kernels are shared between threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from flambeau.backends.base import DeviceLostError
+from flambeau.backends.dialect.prelude import Target
+from flambeau.backends.opencl.memory import Block, Pool
+from flambeau.core import config
+
+QUEUES: Final = 4
+#: What share of a device's memory is used unless somebody sets a limit.
+_SHARE: Final = 0.9
+_BIT: Final = tuple(1 << i for i in range(QUEUES))
+
+
+class Kernel:
+    """A compiled kernel, ready for launching; its integer parameters are one struct, the last argument."""
+
+    __slots__ = ("cl", "last", "name")
+
+    def __init__(self, kernel: Any, name: str):
+        self.cl, self.name = kernel, name
+        self.last = kernel.num_args - 1
+
+
+class Device:
+    """A device and everything that belongs to it. ``number`` is N of ``opencl:N``."""
+
+    def __init__(self, cl_device: Any, context: Any, number: int, cpu: bool | None = None):
+        import pyopencl as cl
+        from pyopencl import _cl
+
+        self._cl: Any = cl
+        self._launch = _cl.enqueue_nd_range_kernel
+        self.raw, self.context, self.number = cl_device, context, number
+        self.label = f"opencl:{number} ({cl_device.name.strip()})"
+        self.lock = threading.RLock()
+        self.queues = [cl.CommandQueue(context, cl_device) for _ in range(QUEUES)]
+        self.units = int(cl_device.max_compute_units)
+        extensions = cl_device.extensions.split()
+        is_cpu = bool(cl_device.type & cl.device_type.CPU) if cpu is None else cpu
+        self.target = Target("opencl", is_cpu, "cl_khr_fp64" in extensions, "cl_khr_int64_base_atomics" in extensions)
+        self.largest_block = int(cl_device.max_mem_alloc_size)
+        self.group = min(int(cl_device.max_work_group_size), 256)
+        limit = config.get("memory_limit")
+        self.pool = Pool(self, int(cl_device.global_mem_size * _SHARE) if limit is None else limit)
+        self.dead = False
+        self._threads: dict[int, int] = {}
+        self._programs: dict[Any, Kernel] = {}
+        self._flag: Block | None = None
+        self.flagged = False
+
+    # -- queues --------------------------------------------------------------------------------
+    def queue(self) -> int:
+        """The number of this thread's queue."""
+        found = self._threads.get(threading.get_ident())
+        return self._assign() if found is None else found
+
+    def _assign(self) -> int:
+        if self.dead:
+            self.lost()
+        with self.lock:
+            return self._threads.setdefault(threading.get_ident(), len(self._threads) % QUEUES)
+
+    def lost(self) -> NoReturn:
+        """Raise the error of a device that a fork cut off."""
+        raise DeviceLostError(
+            f"{self.label} was in use before this process was forked, and OpenCL does not survive a fork; start "
+            "workers with the 'spawn' or 'forkserver' method, or use the device only after the fork"
+        )
+
+    def bury(self) -> None:
+        """In a forked child: refuse all further use; what is freed touches no driver."""
+        self.dead = True
+        self.lock = self.pool._lock = threading.RLock()  # another thread may have held it at the fork
+        self._threads = {}
+
+    def reading(self, block: Block, queue: int) -> None:
+        """Before ``queue`` reads a block: wait for the queue that wrote it. Called under the lock."""
+        if not block.users & _BIT[queue]:
+            if block.users:
+                self._wait(queue, block.writer)
+            block.users |= _BIT[queue]
+
+    def writing(self, block: Block, queue: int) -> None:
+        """Before ``queue`` writes a block: wait for every other queue that used it. Called under the lock."""
+        others = block.users & ~_BIT[queue]
+        for other in range(QUEUES):
+            if others & _BIT[other]:
+                self._wait(queue, other)
+        block.users, block.writer = _BIT[queue], queue
+
+    def _wait(self, queue: int, other: int) -> None:
+        if queue != other:
+            marker = self._cl.enqueue_marker(self.queues[other])
+            self.queues[other].flush()
+            self._cl.enqueue_barrier(self.queues[queue], wait_for=[marker])
+
+    def synchronize(self) -> None:
+        """Wait for all queues."""
+        if self.dead:
+            self.lost()
+        for queue in self.queues:
+            queue.finish()
+
+    # -- work ----------------------------------------------------------------------------------
+    def launch(
+        self, kernel: Kernel, ins: Sequence[Block], outs: Sequence[Block], params: bytes, size: int, group: int | None = 1
+    ) -> None:
+        """Enqueue ``kernel(ins..., outs..., params)`` on this thread's queue, ``size`` items in groups of ``group``."""
+        queue = self.queue()
+        bit = _BIT[queue]
+        raw = kernel.cl
+        arguments: list[Any] = []
+        with self.lock:
+            at = 0
+            for block in ins:
+                if block.users != bit:
+                    self.reading(block, queue)
+                arguments += (at, block.memory)
+                at += 1
+            for block in outs:
+                if block.users != bit:
+                    self.writing(block, queue)
+                block.writer = queue
+                arguments += (at, block.memory)
+                at += 1
+            raw._set_arg_multi(arguments)
+            raw._set_arg_buf_multi((at, params))
+            self._launch(self.queues[queue], raw, (size,), None if group is None else (group,), None, None, False)
+
+    def kernel(self, key: Any, name: str, source: Any) -> Kernel:
+        """The kernel ``name`` of the program ``key``; ``source()`` is its text at the first use."""
+        found = self._programs.get(key)
+        if found is None:
+            if self.dead:
+                self.lost()
+            with self.lock:
+                found = self._programs.get(key)
+                if found is None:
+                    found = self._programs[key] = self._build(name, source())
+        return found
+
+    def _build(self, name: str, text: str) -> Kernel:
+        options = ["-cl-std=CL1.2"]
+        if self.raw.single_fp_config & self._cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
+            options.append("-cl-fp32-correctly-rounded-divide-sqrt")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyOpenCL repeats what the compiler says of a program that it took
+            program = self._cl.Program(self.context, text).build(options=options, devices=[self.raw])
+        return Kernel(self._cl.Kernel(program, name), name)
+
+    # -- memory --------------------------------------------------------------------------------
+    def allocate(self, nbytes: int) -> Block:
+        return self.pool.take(nbytes, self.queue())
+
+    def new_buffer(self, nbytes: int) -> Any:
+        """Memory from the driver; MemoryError when there is none."""
+        try:
+            return self._cl.Buffer(self.context, self._cl.mem_flags.READ_WRITE, nbytes)
+        except self._cl.MemoryError as error:
+            raise MemoryError(str(error)) from error
+
+    def write(self, block: Block, start: int, host: np.ndarray[Any, Any]) -> None:
+        """Copy a contiguous host array to byte ``start`` on; it may change after."""
+        queue = self.queue()
+        with self.lock:
+            self.writing(block, queue)
+            self._cl.enqueue_copy(self.queues[queue], block.memory, host, dst_offset=start, is_blocking=True)
+
+    def read(self, block: Block, start: int, host: np.ndarray[Any, Any]) -> None:
+        """Copy from byte ``start`` on into a contiguous host array."""
+        queue = self.queue()
+        with self.lock:
+            self.reading(block, queue)
+            event = self._cl.enqueue_copy(self.queues[queue], host, block.memory, src_offset=start, is_blocking=False)
+        event.wait()
+
+    # -- late errors ---------------------------------------------------------------------------
+    def flag(self) -> Block:
+        """The cell in which a kernel leaves an index that is out of range: [count, index, size, op]."""
+        self.flagged = True
+        if self._flag is None:
+            cell = self.allocate(32)
+            self.write(cell, 0, np.zeros(4, np.int64))
+            self._flag = cell
+        return self._flag
+
+    def check(self) -> None:
+        """Raise for an index that was out of range since the last check."""
+        if self.dead:
+            self.lost()
+        if not self.flagged or self._flag is None:
+            return
+        self.flagged = False
+        cell = np.zeros(4, np.int64)
+        self.read(self._flag, 0, cell)
+        if cell[0]:
+            self.write(self._flag, 0, np.zeros(4, np.int64))
+            names = ("gather", "scatter", "index_select", "index_get", "index_put")
+            op = names[int(cell[3])] if 0 <= cell[3] < len(names) else "index"
+            raise IndexError(f"{op}: index {int(cell[1])} is out of bounds for size {int(cell[2])} (on {self.label})")
+
+
+def blocks(arrays: Iterable[Any]) -> list[Block]:
+    """The storages of some arrays."""
+    return [a.buffer for a in arrays]
