@@ -129,7 +129,9 @@ def preflight(model: Callable[..., Any], *inputs: Any, device: Any, backward: bo
     watch = Watch(Device(device))
     flat, structure = flatten(tuple(inputs))
     moved = unflatten([_on_meta(v) for v in flat], structure)
-    twin: Any = copy.deepcopy(model).to("meta") if hasattr(model, "named_parameters") else model
+    twin: Any = model
+    if hasattr(model, "named_parameters"):
+        twin = copy.deepcopy(twin).to("meta")
     with state.layer(watch):
         out = twin(*moved)
         losses = [t.sum() for t in flatten(out)[0] if isinstance(t, Tensor) and t.requires_grad]
