@@ -199,6 +199,10 @@ class Backend:
         """
         return ()
 
+    def notes(self) -> list[str]:
+        """What `doctor` should tell besides: devices that do not count, each with the reason and the remedy."""
+        return []
+
     def properties(self, index: int = 0) -> DeviceProperties:
         return DeviceProperties(self.device_type)
 

@@ -15,9 +15,8 @@ import flambeau
 from flambeau.backends.base import API_VERSION
 from flambeau.core import config
 from flambeau.plugins.catalogue import Plugin, catalogue
-from flambeau.plugins.probe import DEFAULT_DEVICE, probe_all
+from flambeau.plugins.probe import DEFAULT_DEVICE, DEPENDENCIES, probe_all
 
-_DEPENDENCIES = ("numpy", "ml_dtypes", "numba", "safetensors", "pluggy", "tqdm")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _BROKEN = ("failed", "crashed", "timed out")
 
@@ -32,7 +31,7 @@ def report() -> dict[str, Any]:
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
-        "libraries": {name: _version(name) for name in _DEPENDENCIES},
+        "libraries": {name: _version(name) for name in DEPENDENCIES},
         "threads": _threads(),
         "default_device": default,
         "plugins": plugins,
@@ -132,6 +131,8 @@ def _plugin_lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield pad + p["reason"].replace("\n", "\n" + pad)
         for d in p.get("devices", ()):
             yield pad + _device_line(d)
+        for note in p.get("notes", ()):
+            yield pad + note
         if p.get("kernels"):
             yield f"{pad}kernels: {', '.join(p['kernels'])}"
         if p.get("libraries"):

@@ -26,6 +26,9 @@ from flambeau.core.device import device
 from flambeau.plugins import manager
 from flambeau.plugins.catalogue import Plugin, catalogue
 
+#: What flambeau itself needs.
+DEPENDENCIES = ("numpy", "ml_dtypes", "numba", "safetensors", "pluggy", "tqdm")
+
 #: In place of a plugin's key: which device the setting `device` picks.
 DEFAULT_DEVICE = "the default device"
 
@@ -106,9 +109,10 @@ def probe(key: str) -> dict[str, Any]:
 def _backend(backend: Backend) -> dict[str, Any]:
     reason = backend.unavailable_reason()
     if reason is not None:
-        return {"state": "unavailable", "reason": reason}
+        return {"state": "unavailable", "reason": reason, "notes": backend.notes()}
     return {
         "state": "available",
+        "notes": backend.notes(),
         "api_version": backend.api_version,
         "capabilities": sorted(backend.capabilities),
         "devices": [_device(backend, i) for i in range(backend.device_count())],
@@ -137,7 +141,7 @@ def _overlays(plugin: Plugin) -> dict[str, Any]:
 
 def _libraries(modules: Iterable[str]) -> dict[str, str]:
     """The versions of the libraries that loading a plugin brought in."""
-    top = {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - {"flambeau"}
+    top = {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - {"flambeau", *DEPENDENCIES}
     versions = {name: getattr(sys.modules.get(name), "__version__", None) for name in sorted(top)}
     return {name: version for name, version in versions.items() if isinstance(version, str)}
 

@@ -57,6 +57,13 @@ class OpenCLBackend(StridedBackend):
     def device_count(self) -> int:
         return sum(f.reason is None for f in self.devices())
 
+    def accelerators(self) -> tuple[int, ...]:
+        usable = [f for f in self.devices() if f.reason is None]
+        return tuple(i for i, f in enumerate(usable) if f.is_accelerator)
+
+    def notes(self) -> list[str]:
+        return [f"{f.label} does not count: {f.reason}" for f in self.devices() if f.reason is not None]
+
     def device(self, index: int) -> Device:
         """The device ``opencl:index``, opened at first use; one context serves a platform."""
         found = self._devices.get(index)

@@ -32,6 +32,13 @@ class Found:
     def label(self) -> str:
         return f"{self.device.name.strip()} ({self.device.platform.name.strip()})"
 
+    @property
+    def is_accelerator(self) -> bool:
+        """Whether it is hardware of its own, and not a driver that runs on the processor."""
+        import pyopencl as cl
+
+        return not self.device.type & cl.device_type.CPU
+
 
 def discover() -> tuple[list[Found], str | None]:
     """Every device, the usable ones first in the order of their numbers; and the reason when none is usable."""

@@ -32,6 +32,8 @@ class Acme(Toy):
         return [0.0] * 4
     def supports(self, dtype, index=0):
         return dtype.itemsize <= 4
+    def notes(self):
+        return ["an old Acme does not count: update its firmware"]
 
 def flambeau_backends():
     return Acme("acme")
@@ -88,6 +90,7 @@ def test_each_kind_of_trouble_is_told_apart(site: Site) -> None:
     assert row_of(found, "cpu")["state"] == row_of(found, "meta")["state"] == "available"
 
     text = doctor.text(found)
+    assert "  an old Acme does not count: update its firmware\n" in text
     assert re.search(r"acme +available  \[acme 1\.0\]\n +acme:0: Acme 0, 3\.0 GiB, revision B\n", text)
     listed = text.partition("Problems\n")[2]
     for words in (
