@@ -333,6 +333,14 @@ def test_auto_takes_an_accelerator_before_the_cpu(site: Site, text: str) -> None
     assert choose(text) is device("zorg:1")
 
 
+@pytest.mark.device("opencl")
+def test_auto_passes_over_opencl_drivers_that_run_on_the_processor() -> None:
+    backend = registry.get_backend("opencl")
+    platforms = [backend.properties(i).details["platform"] for i in range(backend.device_count())]
+    on_processor = {i for i, name in enumerate(platforms) if "Portable Computing Language" in name}
+    assert not on_processor & set(backend.accelerators())
+
+
 # -- the built-in plugins --------------------------------------------------------------------------------------
 def test_a_built_in_plugin_names_the_extra_that_it_needs(site: Site) -> None:
     plugin = catalogue.Plugin("opencl", "a_driver_binding.backend", builtin=True, extra="opencl")
