@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ from flambeau.backends.dialect import elementwise as texts
 from flambeau.backends.dialect.functions import program_for
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.dialect.printer import print_program
+from flambeau.backends.dialect.walk import walked
 from flambeau.backends.generic import host_scalar
 from flambeau.backends.opencl.device import Device
 from flambeau.backends.strided import StridedArray, partly_overlaps
@@ -135,22 +135,6 @@ def spread(device: Device, n: int) -> tuple[int, int, int]:
         return chunk, -(-n // chunk), 1
     group = device.group
     return 1, min(-(-n // group), device.units * 32) * group, group
-
-
-@lru_cache(4096)
-def _walked(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[tuple[int, ...], Layouts]:
-    """The axes in an order in which the output, and then the operands, are read along memory; then merged."""
-    def weight(axis: int) -> tuple[int, ...]:
-        return (*(-abs(s[axis]) for s in reversed(strides)), axis)
-
-    order = sorted(range(len(shape)), key=weight)
-    turned = [tuple(s[a] for a in order) for s in strides]
-    return lay.coalesce(tuple(shape[a] for a in order), *turned)
-
-
-def walked(shape: tuple[int, ...], strides: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], Layouts]:
-    """Fewest axes that walk all elements of several arrays of one shape, the output (last) in memory order."""
-    return _walked(shape, *strides)
 
 
 def generated(
