@@ -48,7 +48,7 @@ class CpuBackend(Backend):
         threads.set_blas_threads(count)
 
     def after_fork(self) -> None:
-        threads.reset_pool()
+        threads.after_fork()
 
     # -- storage -------------------------------------------------------------------------------
     def empty(self, shape: Shape, dtype: DType, index: int = 0) -> Array:

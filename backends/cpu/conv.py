@@ -18,6 +18,7 @@ import numpy as np
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
+from flambeau.backends.cpu.linalg import gemm
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 
@@ -169,7 +170,7 @@ def _by_group(x: Array, groups: int) -> Array:
 def _product(weight: Array, columns: Array, groups: int) -> Array:
     """Weight (groups, R, Q) times columns (groups * Q, M), as (groups * R, M)."""
     if groups == 1:
-        return weight[0].dot(columns)
+        return gemm(weight[0], columns)
     found = np.matmul(weight, columns.reshape(groups, weight.shape[2], columns.shape[1]))
     return found.reshape(weight.shape[0] * weight.shape[1], columns.shape[1])
 
@@ -263,7 +264,7 @@ def _grad_weight_part(grad: Array, x: Array, g: Geometry, part: slice) -> Array:
     for images, tile, columns in Columns(x, g).of(part):
         rows = _rows_of(grad, images, tile)
         if g.groups == 1:
-            total[0] += rows.dot(columns.T)
+            total[0] += gemm(rows, columns.T)
         else:
             total += np.matmul(_by_group(rows, g.groups), _by_group(columns, g.groups).swapaxes(1, 2))
     return total

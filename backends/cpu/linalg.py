@@ -23,7 +23,8 @@ _BLAS: Final = (dt.float32, dt.float64, dt.complex64, dt.complex128)
 _EXACT: Final = 2**53  # up to which float64 holds every integer
 _SMALL: Final = 1 << 16  # multiplications up to which integers need no detour
 _WORTH_A_THREAD: Final = 10_000_000  # multiplications
-_BLAS_SPLITS: Final = 100**3  # multiplications in one product from which BLAS itself uses several threads
+_BLAS_ALONE: Final = 64**3  # multiplications in one product up to which BLAS takes one thread of itself
+_ALONE: Final = 64**2  # elements of both operands that mean so
 
 
 def bind(table: KernelTable) -> None:
@@ -40,10 +41,34 @@ def bind(table: KernelTable) -> None:
 def matmul(x: Array, y: Array) -> Array:
     """(..., n, k) times (..., k, m); the batches broadcast."""
     if x.ndim == 2 and y.ndim == 2:
-        return x.dot(y)
+        if x.size <= _ALONE and y.size <= _ALONE:
+            return x.dot(y)
+        return gemm(x, y)
     if y.ndim == 2 and x.size:
-        return x.reshape(-1, x.shape[-1]).dot(y).reshape(*x.shape[:-1], y.shape[1])
+        return gemm(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
     return _batched(_for_blas(x), _for_blas(y))
+
+
+def gemm(x: Array, y: Array) -> Array:
+    """(n, k) times (k, m), a large one in pieces over the threads; BLAS itself uses one thread."""
+    (n, k), m = x.shape, y.shape[1]
+    work = n * k * m
+    if work <= _BLAS_ALONE or threads.blas_threads() is None:
+        return x.dot(y)
+    count = threads.num_threads() if work >= _WORTH_A_THREAD else 1
+    with threads.single_threaded_blas():
+        if count < 2:
+            return x.dot(y)
+        out = np.empty((n, m), x.dtype)
+        threads.run([partial(_piece, x, y, out, n >= m, s) for s in threads.ranges(max(n, m), count)])
+    return out
+
+
+def _piece(x: Array, y: Array, out: Array, by_rows: bool, part: slice) -> None:
+    if by_rows:
+        np.dot(x[part], y, out[part])
+    else:
+        out[:, part] = x.dot(y[:, part])
 
 
 def _for_blas(x: Array) -> Array:
@@ -60,9 +85,11 @@ def _batched(x: Array, y: Array) -> Array:
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     one, count = n * k * m, threads.num_threads()
     cut = next((i for i, size in enumerate(batch) if size >= 2 * count), None)
-    if count < 2 or one >= _BLAS_SPLITS or one * prod(batch) < _WORTH_A_THREAD or cut is None:
+    if one <= _BLAS_ALONE and (count < 2 or one * prod(batch) < _WORTH_A_THREAD or cut is None):
         return np.matmul(x, y)
     out = np.empty((*batch, n, m), x.dtype)
+    if cut is None or count < 2 or one * prod(batch) < _WORTH_A_THREAD or threads.blas_threads() is None:
+        return _one_by_one(x, y, out)
     wide = [np.broadcast_to(v, (*batch, *v.shape[-2:])) for v in (x, y)]
 
     def some(part: slice) -> None:
@@ -71,6 +98,15 @@ def _batched(x: Array, y: Array) -> Array:
 
     with threads.single_threaded_blas():
         threads.run([partial(some, part) for part in threads.ranges(batch[cut], count)])
+    return out
+
+
+def _one_by_one(x: Array, y: Array, out: Array) -> Array:
+    """A batch of few large matrices: each product over the threads."""
+    for at in np.ndindex(out.shape[:-2]):
+        left, right = (v[tuple([0 if n == 1 else i for i, n in zip(at[out.ndim - v.ndim :], v.shape, strict=False)])]
+                       for v in (x, y))  # fmt: skip
+        out[at] = gemm(left, right)
     return out
 
 
@@ -98,7 +134,7 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x @ weight.T + bias``."""
     if x.ndim != 2:
         return linear(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight, bias).reshape(*x.shape[:-1], weight.shape[0])
-    out = x.dot(weight.T)
+    out = x.dot(weight.T) if x.size <= _ALONE and weight.size <= _ALONE else gemm(x, weight.T)
     if bias is None:
         return out
     if out.size > 4096:

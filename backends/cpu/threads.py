@@ -8,8 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +42,7 @@ def num_threads() -> int:
 
 
 def reset_pool() -> None:
-    """Forget the pool: the number of threads changed, or a fork left its threads with the parent."""
+    """Forget the pool, since the number of threads changed; whoever uses it now still holds it."""
     global _lock, _pool
     _lock, _pool = threading.Lock(), None
 
@@ -113,6 +112,7 @@ def _openblas() -> tuple[Any, Any] | None:
             put = getattr(library, f"{prefix}_set_num_threads{suffix}", None)
             get = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
             if put is not None and get is not None:
+                put.argtypes, put.restype, get.restype = (ctypes.c_int,), None, ctypes.c_int
                 return put, get
     return None
 
@@ -122,7 +122,7 @@ def set_blas_threads(count: int) -> bool:
     found = _openblas()
     if found is None:
         return False
-    found[0](ctypes.c_int(count))
+    found[0](count)
     return True
 
 
@@ -132,23 +132,42 @@ def blas_threads() -> int | None:
     return None if found is None else int(found[1]())
 
 
-_single = 0  # how many callers want single-threaded BLAS now
-_several = 1  # what they found
+class _SingleThreadedBlas:
+    """Inside, each BLAS call runs in its caller's thread alone; may be entered again, and by several threads.
 
+    BLAS's own threads wait for each other by spinning. Where something else wants the cores too, a product of a
+    tenth of a millisecond then takes twenty; the pool's threads sleep instead.
+    """
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Inside, each BLAS call runs in its caller's thread alone: for calls that are themselves spread over threads."""
-    global _single, _several
-    with _lock:
-        if _single == 0:
-            _several = blas_threads() or 1
-            set_blas_threads(1)
-        _single += 1
-    try:
-        yield
-    finally:
+    def __init__(self) -> None:
+        self.inside = 0  # how often it was entered and not left
+        self.before = 1
+
+    def __enter__(self) -> None:
         with _lock:
-            _single -= 1
-            if _single == 0:
-                set_blas_threads(_several)
+            if self.inside == 0:
+                self.before = blas_threads() or 1
+                set_blas_threads(1)
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with _lock:
+            self.inside -= 1
+            if self.inside == 0:
+                set_blas_threads(self.before)
+
+
+_alone = _SingleThreadedBlas()
+
+
+def single_threaded_blas() -> _SingleThreadedBlas:
+    """The context in which each BLAS call runs in its caller's thread alone."""
+    return _alone
+
+
+def after_fork() -> None:
+    """In a child: the pool's threads, and whoever held a lock or had BLAS to itself, stayed with the parent."""
+    reset_pool()
+    if _alone.inside:
+        _alone.inside = 0
+        set_blas_threads(_alone.before)

@@ -126,7 +126,7 @@ def test_lu_factor(dtype: DType, shape: tuple[int, ...]) -> None:
         lu, pivots = kernel("lu_factor", dtype)(x)
         k = min(shape[-2:])
         low, up = np.tril(lu[..., :k], -1) + np.eye(shape[-2], k), np.triu(lu[..., :k, :])
-        assert np.abs(low).max(initial=0) <= 1 + 1e-12
+        assert np.abs(low).max(initial=0) <= 2**0.5 + 1e-12  # complex pivots are compared by the sum of their parts
         expected = x.copy()
         for at in np.ndindex(shape[:-2]):
             for i, j in enumerate(pivots[at]):
