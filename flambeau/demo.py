@@ -14,7 +14,7 @@ from flambeau.nn import functional as F
 from flambeau.utils.data import DataLoader, Subset, digits, random_split
 
 BATCH = 32
-LEARNING_RATE = 5e-3
+LEARNING_RATE = 3e-3
 TRAINING_SHARE = 0.75
 
 
@@ -47,7 +47,7 @@ class DigitsNet(nn.Module):
         return scores
 
 
-def main(device: Any = None, epochs: int = 15, seed: int = 0, folder: str | Path = "flambeau-demo") -> Result:
+def main(device: Any = None, epochs: int = 20, seed: int = 0, folder: str | Path = "flambeau-demo") -> Result:
     """Train, test, save, load again and compare; prints what it does.
 
     Args:
@@ -145,8 +145,8 @@ def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float
 
 def _draw(losses: Sequence[float], path: Path) -> Path | None:
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         print("curve    not drawn: matplotlib is not installed (pip install 'flambeau[plot]')")
         return None
@@ -154,8 +154,8 @@ def _draw(losses: Sequence[float], path: Path) -> Path | None:
     axes = figure.add_subplot()
     axes.plot(range(1, len(losses) + 1), losses, marker="o")
     axes.set(xlabel="epoch", ylabel="mean training loss", yscale="log", title="flambeau learns to read digits")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    FigureCanvasAgg(figure).print_png(path)
+    figure.savefig(path)
     print(f"curve    {path}")
     return path
