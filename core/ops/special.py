@@ -165,6 +165,30 @@ def isreal(input: Tensor) -> Tensor:
 
 
 # -- comparisons -------------------------------------------------------------------------------------
+def _classified(record: Callable[..., Any], whole: bool, combine: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """A test of floats for every dtype: complex numbers by their parts, ``whole`` for whole numbers."""
+
+    def test(input: Tensor) -> Tensor:
+        if input.is_floating_point():
+            found = record(input)
+        elif input.is_complex():
+            found = combine(record(real(input)), record(imag(input)))
+        else:
+            from flambeau.core.creation import full_like
+
+            found = full_like(input, whole, dtype=dt.bool_)
+        return found  # type: ignore[no-any-return]
+
+    test.__name__ = test.__qualname__ = record.op.name  # type: ignore[attr-defined]
+    return test
+
+
+is_infinite = _classified(isinf, False, lambda a, b: a | b)
+is_infinite.__doc__ = "Where an element, or a part of it, is positive or negative infinity."
+is_finite = _classified(isfinite, True, lambda a, b: a & b)
+is_finite.__doc__ = "Where an element is neither infinite nor nan."
+
+
 def isposinf(input: Tensor) -> Tensor:
     """Where an element is positive infinity."""
     return input == math.inf
@@ -187,7 +211,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     if input.dtype is dt.bool_ and other.dtype is dt.bool_:
         return close  # type: ignore[no-any-return]
     error = abs(input - other)
-    return close | (isfinite(error) & (error <= atol + abs(rtol * other)))  # type: ignore[no-any-return]
+    return close | (is_finite(error) & (error <= atol + abs(rtol * other)))  # type: ignore[no-any-return]
 
 
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
@@ -253,8 +277,9 @@ def _never(input: Tensor) -> bool:
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "polygamma": polygamma, "logit": logit, "nan_to_num": nan_to_num, "angle": angle, "isreal": isreal,
-    "isposinf": isposinf, "isneginf": isneginf, "isclose": isclose, "allclose": allclose, "equal": equal, "isin": isin,
-    "resolve_conj": same, "resolve_neg": same, "is_conj": _never, "conj_physical": conj,
+    "isinf": is_infinite, "isfinite": is_finite, "isposinf": isposinf, "isneginf": isneginf, "isclose": isclose,
+    "allclose": allclose, "equal": equal, "isin": isin, "resolve_conj": same, "resolve_neg": same, "is_conj": _never,
+    "conj_physical": conj,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     **{n: f for n, f in FUNCTIONS.items() if n != "isin"}, "polygamma": _polygamma_method, "nan_to_num_": nan_to_num_,
