@@ -21,6 +21,8 @@ from flambeau.core.ops.elementwise import (
     fmod,
     pow,
     round_half_even,
+    shl,
+    shr,
     true_div,
     trunc,
     where,
@@ -304,11 +306,27 @@ def lcm(x: Any, y: Any) -> Any:
     return abs(floor_divide(x, where(divisor == 0, 1, divisor)) * y)
 
 
+def _in_place_of(name: str, title: str) -> Callable[..., Tensor]:
+    """An in-place method whose record has none of its own name."""
+
+    def method(self: Tensor, *others: Any) -> Tensor:
+        return writing(name, self, *others)  # type: ignore[no-any-return]
+
+    method.__name__ = method.__qualname__ = title
+    method.__doc__ = f":func:`{title[:-1]}` in place."
+    return method
+
+
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "clamp": clamp, "clip": clamp, "div": div, "divide": div, "true_divide": true_div, "float_power": float_power,
     "rsub": rsub, "round": round,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
-    "clamp": clamp, "clip": clamp, "clamp_": clamp_, "clip_": clamp_, "div": div, "divide": div, "div_": div_,
-    "divide_": div_, "true_divide": true_div, "float_power": float_power, "round": round, "round_": round_,
+    "bitwise_left_shift": shl, "bitwise_right_shift": shr,
+    "bitwise_left_shift_": _in_place_of("shl", "bitwise_left_shift_"),
+    "bitwise_right_shift_": _in_place_of("shr", "bitwise_right_shift_"),
+    "logical_not_": _in_place_of("logical_not", "logical_not_"), "true_divide_": _in_place_of("div", "true_divide_"),
+    "logit_": _in_place_of("logit_of", "logit_"), "clamp": clamp, "clip": clamp, "clamp_": clamp_, "clip_": clamp_,
+    "div": div, "divide": div, "div_": div_, "divide_": div_, "true_divide": true_div, "float_power": float_power,
+    "round": round, "round_": round_,
 }  # fmt: skip

@@ -197,6 +197,11 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     return of_any(A, offset, dim1, dim2)
 
 
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of the difference."""
+    return vector_norm(input - other, p)
+
+
 # -- the older names ---------------------------------------------------------------------------------
 def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form."""
@@ -215,8 +220,8 @@ def _old_qr(input: Tensor, some: bool = True) -> QR:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "det": det, "slogdet": slogdet, "logdet": logdet, "inverse": inv, "pinverse": pinv, "svd": _old_svd, "qr": _old_qr,
-    "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve, "cholesky_inverse": cholesky_inverse,
+    "dist": dist, "det": det, "slogdet": slogdet, "logdet": logdet, "inverse": inv, "pinverse": pinv, "svd": _old_svd,
+    "qr": _old_qr, "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve, "cholesky_inverse": cholesky_inverse,
     "matrix_exp": matrix_exp,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = FUNCTIONS

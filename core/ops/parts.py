@@ -169,6 +169,49 @@ def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     return _split_along("dsplit", input, indices_or_sections, 2, 3)
 
 
+# -- a copy with a part written ---------------------------------------------------------------------
+def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
+    whole: Tensor = call(OPS["clone"], (input,), {"order": "K"})
+    where = part(whole)
+    if where._array.shape != src._array.shape:
+        raise ShapeError(
+            f"src of shape {tuple(src.shape)} must have the shape {tuple(where.shape)} of the part it replaces"
+        )
+    where.copy_(src)
+    return whole
+
+
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
+    """A copy of ``input`` with ``src`` at place ``index`` of dimension ``dim``."""
+    return _written(input, src, lambda x: select(x, dim, index))
+
+
+def slice_scatter(
+    input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
+    """A copy of ``input`` with ``src`` at the places that :func:`slice_` takes."""
+    return _written(input, src, lambda x: slice_(x, dim, start, end, step))
+
+
+def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """A copy of ``input`` with ``src`` on a diagonal."""
+    return _written(input, src, lambda x: diagonal(x, offset, dim1, dim2))
+
+
+def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tensor:
+    """Write a number to the main diagonal, in place; ``wrap`` starts it again below in a tall matrix."""
+    shape = tuple(self._array.shape)
+    if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) > 1):
+        raise ShapeError(f"fill_diagonal_: expects a matrix, or equal sizes in more dimensions, got shape {shape}")
+    count, rest = min(shape), shape[1] + 1
+    places = as_strided(self, (count,), (sum(self.stride()),))
+    places.fill_(fill_value)
+    if wrap and len(shape) == 2 and shape[0] > rest:
+        for start in range(rest, shape[0], rest):
+            diagonal(narrow(self, 0, start, min(rest - 1, shape[0] - start))).fill_(fill_value)
+    return self
+
+
 # -- diagonals, windows, any strides -----------------------------------------------------------------
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The elements whose places along ``dim1`` and ``dim2`` differ by ``offset``, as a new last dimension; a view.
@@ -293,6 +336,7 @@ def atleast_3d(*tensors: Any) -> Any:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "select_scatter": select_scatter, "slice_scatter": slice_scatter, "diagonal_scatter": diagonal_scatter,
     "narrow": narrow, "select": select, "slice": slice_, "unbind": unbind, "split": split,
     "split_with_sizes": split_with_sizes, "chunk": chunk, "tensor_split": tensor_split, "hsplit": hsplit,
     "vsplit": vsplit, "dsplit": dsplit, "diagonal": diagonal, "as_strided": as_strided, "view_as_real": view_as_real,
@@ -300,6 +344,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "atleast_3d": atleast_3d,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
-    **{n: f for n, f in FUNCTIONS.items() if not n.startswith(("atleast", "slice", "real", "imag"))}, "unfold": unfold,
-    "real": property(real, _set_part(0)), "imag": property(imag, _set_part(1)),
+    **{n: f for n, f in FUNCTIONS.items() if n != "slice" and not n.startswith(("atleast", "real", "imag"))},
+    "unfold": unfold, "fill_diagonal_": fill_diagonal_, "real": property(real, _set_part(0)),
+    "imag": property(imag, _set_part(1)),
 }  # fmt: skip

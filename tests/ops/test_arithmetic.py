@@ -113,6 +113,15 @@ def test_gradients_of_the_parts():
 
 
 # -- whole numbers -----------------------------------------------------------------------------------
+def test_in_place_forms_under_other_names():
+    x = t([1, 2])
+    assert x.bitwise_left_shift_(3).tolist() == [8, 16] and x.bitwise_right_shift_(2).tolist() == [2, 4]
+    assert x.bitwise_left_shift(1).tolist() == [4, 8] and x.logical_not_().tolist() == [0, 0] and x.dtype is fb.int64
+    y = t([0.5, 0.75])
+    assert y.true_divide_(2).tolist() == [0.25, 0.375]
+    np.testing.assert_allclose(y.logit_().numpy(), special.logit([0.25, 0.375]), 1e-6)
+
+
 def test_divisors_and_multiples_by_kernel_and_by_body():
     x, y = t([12, 0, -18, 3 << 40, 7, 0]), t([18, 5, 0, 9 << 20, 13, 0])
     for gcd in (fb.gcd, fb.gcd.op.body):

@@ -250,6 +250,22 @@ def test_writes_through_chains_of_views():
     assert w.grad.item() == 6 + 10
 
 
+def test_copies_with_a_part_written():
+    x, row = t(M), t([7.0, 8.0, 9.0])
+    assert x.select_scatter(row, 0, 1).tolist() == [[0, 1, 2], [7, 8, 9]]
+    assert fb.slice_scatter(x, row[:2].unsqueeze(1), 1, 0, None, 3).tolist() == [[7, 1, 2], [8, 4, 5]]
+    assert fb.diagonal_scatter(x, row[:2], 1).tolist() == [[0, 7, 2], [3, 4, 8]]
+    assert x.tolist() == M.tolist()
+    leaves = (t(M).requires_grad_(), t(V[:3]).requires_grad_())
+    assert fb.autograd.gradcheck(lambda a, b: a.select_scatter(b, 0, 1), leaves)
+    with pytest.raises(RuntimeError, match=r"src of shape \(2,\) must have the shape \(3,\)"):
+        x.select_scatter(row[:2], 0, 1)
+    tall = np.zeros((7, 2))
+    np.fill_diagonal(tall, 5, wrap=True)
+    assert fb.zeros(7, 2).fill_diagonal_(5, wrap=True).tolist() == tall.tolist()
+    assert fb.zeros(2, 2, 2).fill_diagonal_(1).nonzero().tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
 def test_in_place_triangles():
     x = fb.ones(3, 3)
     x.tril_().triu_()
