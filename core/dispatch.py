@@ -251,6 +251,7 @@ def execute(op: Op, args: list[Any], params: dict[str, Any], key: Key, state: St
     wants = state.grad and op.differentiable and any(_edge(a) is not None for a in args)
     if kernel is None:
         if not op.decomposes:
+            infer_shapes(op, args, params)  # bad shapes are the user's first concern
             return _fall_back(op, args, params, key, state, wants)
         if wants and op.has_vjp:
             out = decompose(op, [_detached(a) for a in args], params, key)

@@ -123,6 +123,8 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Any]:
             f"{op.name}_: an unbatched tensor of shape {tuple(x.shape)} is written to with a tensor that a transform "
             "maps over; each element would need its own result: use the out-of-place op"
         )
+    if op.name == "copy" and isinstance(operands[1], dispatch.Tensor) and operands[1]._key.device is not x._key.device:
+        operands = [x, dispatch.call(OPS["to_device"], (operands[1],), {"device": x._key.device})]
     converted, key = dispatch.normalise(op, operands, {})
     if key.level is not None:
         converted = [dispatch._lift(a, key.level) for a in converted]
