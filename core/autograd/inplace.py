@@ -50,6 +50,8 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
 def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> Any:
     """The write itself: check, compute into the storage, and record."""
     x = operands[0]
+    if op.name == "copy":  # the one op that takes an operand of another device
+        operands = [x, _on_device_of(x, operands[1])]
     edge = edge_of(x)  # resolved before the write
     wants = state.grad and (edge is not None or any(dispatch._edge(a) is not None for a in operands[1:]))
     check_writable(op, x, wants, state)
@@ -178,7 +180,7 @@ def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any
             kernel(x._array, *arrays, **params, out=x._array)
             return
     if level is None and op.name == "copy" and isinstance(plain[0], dispatch.Tensor):
-        _copy_plain(x, plain[0])
+        x._key.backend.copy_into(x._array, plain[0]._array)
         return
     first = dispatch._detached(x)
     if key.dtype is not x._key.dtype:
@@ -190,10 +192,10 @@ def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any
         x._key.backend.copy_into(x._array, result._array)
 
 
-def _copy_plain(x: Any, source: Any) -> None:
-    if source._key.device is not x._key.device:
-        source = dispatch.call(OPS["to_device"], (source,), {"device": x._key.device})
-    x._key.backend.copy_into(x._array, source._array)
+def _on_device_of(x: Any, source: Any) -> Any:
+    if isinstance(source, dispatch.Tensor) and source._key.device is not x._key.device:
+        return dispatch.call(OPS["to_device"], (source,), {"device": x._key.device})
+    return source
 
 
 def _link(op: Op, x: Any, old: Any, others: list[Any], params: dict[str, Any]) -> None:
