@@ -11,6 +11,7 @@ from typing import Any
 
 from flambeau.core import state
 from flambeau.core.autograd.api import grad as engine_grad
+from flambeau.core.autograd.compile import compiled
 from flambeau.core.autograd.graph import Leaf, Slot, edge_of
 from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.autograd.inplace import CopySlices
@@ -29,6 +30,7 @@ def alias(x: Any) -> Any:
     edge = edge_of(x)
     if edge is None:
         return t.requires_grad_()
+    compiled(OPS["cast"])
     t._node = new_node(OPS["cast"], (edge,), (), {"dtype": x._key.dtype}, x._array.shape, x._key)
     return t
 

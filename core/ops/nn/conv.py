@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.nn.rules import all_but_channel
 from flambeau.core.ops.storage import pad
 from flambeau.core.record import DTypeRule, composite, floating
@@ -92,10 +93,10 @@ _OPTIONS = "stride: Ints, padding: Ints, dilation: Ints, groups: int"
     method=False,
     vjp=dict(
         x=lambda g, weight, x_shape, stride, padding, dilation, groups: conv_grad_input(
-            g, weight, tuple(x_shape), stride, padding, dilation, groups
+            g, cj(weight), tuple(x_shape), stride, padding, dilation, groups
         ),
         weight=lambda g, x, weight_shape, stride, padding, dilation, groups: conv_grad_weight(
-            g, x, tuple(weight_shape), stride, padding, dilation, groups
+            g, cj(x), tuple(weight_shape), stride, padding, dilation, groups
         ),
         bias=lambda g: g.sum(dim=all_but_channel(g.ndim)),
     ),
@@ -106,7 +107,7 @@ def conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation:
     n, rows = len(kernel), per_group * math.prod(kernel)
     w = grouped_windows(x, kernel, stride, padding, dilation, groups)
     sizes = w.shape[3 : 3 + n]
-    columns = w.permute(0, 1, 2, *range(3 + n, 3 + 2 * n), *range(3, 3 + n)).reshape(x.shape[0], groups, rows, -1)
+    columns = w.permute(0, 1, 2, *range(3 + n, 3 + 2 * n), *range(3, 3 + n)).reshape(x.shape[0], groups, rows, math.prod(sizes))
     out = (weight.reshape(groups, out_channels // groups, rows) @ columns).reshape(x.shape[0], out_channels, *sizes)
     return out if bias is None else out + bias.reshape(-1, *[1] * n)
 
@@ -117,9 +118,9 @@ def conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation:
     dtype=_FLOATS,
     method=False,
     vjp=dict(
-        grad=lambda g, weight, stride, padding, dilation, groups: conv(g, weight, None, stride, padding, dilation, groups),
+        grad=lambda g, weight, stride, padding, dilation, groups: conv(g, cj(weight), None, stride, padding, dilation, groups),
         weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: conv_grad_weight(
-            grad, g, tuple(weight_shape), stride, padding, dilation, groups
+            cj(grad), g, tuple(weight_shape), stride, padding, dilation, groups
         ),
     ),
 )
@@ -145,17 +146,17 @@ def conv_grad_input(
     dtype=_FLOATS,
     method=False,
     vjp=dict(
-        grad=lambda g, x, stride, padding, dilation, groups: conv(x, g, None, stride, padding, dilation, groups),
+        grad=lambda g, x, stride, padding, dilation, groups: conv(cj(x), g, None, stride, padding, dilation, groups),
         x=lambda g, grad, x_shape, stride, padding, dilation, groups: conv_grad_input(
-            grad, g, tuple(x_shape), stride, padding, dilation, groups
+            cj(grad), g, tuple(x_shape), stride, padding, dilation, groups
         ),
     ),
 )
 def conv_grad_weight(grad: Any, x: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """The gradient of conv for a weight of ``shape``: the gradient times the windows of the input."""
     batch, out_channels = grad.shape[:2]
-    n, rows = len(shape) - 2, math.prod(shape[1:])
+    n, rows, places = len(shape) - 2, math.prod(shape[1:]), math.prod(grad.shape[2:])
     w = grouped_windows(x, shape[2:], stride, padding, dilation, groups)
-    w = w.permute(1, *range(3, 3 + n), 0, 2, *range(3 + n, 3 + 2 * n)).reshape(groups, -1, rows)
-    g = grad.reshape(batch, groups, out_channels // groups, -1).permute(1, 2, 3, 0)
-    return (g.reshape(groups, out_channels // groups, -1) @ w).reshape(tuple(shape))
+    w = w.permute(1, *range(3, 3 + n), 0, 2, *range(3 + n, 3 + 2 * n)).reshape(groups, places * batch, rows)
+    g = grad.reshape(batch, groups, out_channels // groups, places).permute(1, 2, 3, 0)
+    return (g.reshape(groups, out_channels // groups, places * batch) @ w).reshape(tuple(shape))

@@ -6,6 +6,7 @@ from typing import Any
 
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs, elementwise, log, maximum, sigmoid, sign, where
+from flambeau.core.ops.nn.rules import floats
 from flambeau.core.record import composite, real_floating
 
 
@@ -97,14 +98,17 @@ def _weights(x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, 
 @composite(
     f"nll_loss(x: Tensor, target: Tensor, weight: Tensor?, *, {_NLL}) -> (out: Tensor, total: Tensor)",
     infer=_nll_infer,
-    dtype=real_floating,
+    dtype=floats,
     kinds={"target": "index"},
     check=True,
     method=False,
     vjp=dict(
         x=lambda g, x_shape, target, weight, total, ignore_index, reduction: nll_loss_grad(
             g[0], target, weight, total, tuple(x_shape), ignore_index, reduction
-        )
+        ),
+        weight=lambda g, x, target, weight, out, total, ignore_index, reduction: _nll_of_weight(
+            g, x, target, weight, out, total, ignore_index, reduction
+        ),
     ),
 )
 def nll_loss(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
@@ -125,13 +129,17 @@ def nll_loss(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: 
 @composite(
     f"nll_loss_grad(grad: Tensor, target: Tensor, weight: Tensor?, total: Tensor, *, shape: Ints, {_NLL}) -> Tensor",
     infer=lambda grad, target, weight, total, *, shape, **p: shape,
-    dtype=real_floating,
+    dtype=floats,
     kinds={"target": "index"},
     method=False,
     vjp=dict(
         grad=lambda g, target, weight, total, ignore_index, reduction: _nll_grad_back(
             g, target, weight, total, ignore_index, reduction
-        )
+        ),
+        weight=lambda g, grad, target, weight, total, ignore_index, reduction: _per_class(
+            -_picked(g, target, ignore_index) * (grad / total if reduction == "mean" else grad), target, weight, ignore_index
+        ),
+        total=lambda g, out, total, reduction: -(g * out).sum() / total if reduction == "mean" else total * 0,
     ),
 )
 def nll_loss_grad(
@@ -144,10 +152,31 @@ def nll_loss_grad(
     return grad.new_zeros(shape).scatter_add(axis, safe.unsqueeze(axis), scaled.unsqueeze(axis))
 
 
+def _picked(x: Any, target: Any, ignore_index: int) -> Any:
+    """The element of each target's class (of an ignored one, of class 0)."""
+    axis = _class_axis(x.ndim)
+    return x.gather(axis, where(target == ignore_index, 0, target).unsqueeze(axis)).squeeze(axis)
+
+
+def _per_class(values: Any, target: Any, weight: Any, ignore_index: int) -> Any:
+    """The sum of the values of each class, without the ignored ones."""
+    kept = target != ignore_index
+    index = where(kept, target, 0).reshape(-1)
+    return weight.new_zeros(tuple(weight.shape)).index_add(0, index, where(kept, values, 0.0).reshape(-1))
+
+
+def _nll_of_weight(
+    g: Any, x: Any, target: Any, weight: Any, out: Any, total: Any, ignore_index: int, reduction: str
+) -> Any:
+    of_out, of_total = g
+    each = -_picked(x, target, ignore_index)
+    if reduction == "mean":
+        of_out, each = of_out / total, each - out
+    return _per_class(of_out * each + of_total, target, weight, ignore_index)
+
+
 def _nll_grad_back(g: Any, target: Any, weight: Any, total: Any, ignore_index: int, reduction: str) -> Any:
-    axis = _class_axis(g.ndim)
-    safe, weights = _weights(g, target, weight, ignore_index)
-    back = -g.gather(axis, safe.unsqueeze(axis)).squeeze(axis) * weights
+    back = -_picked(g, target, ignore_index) * _weights(g, target, weight, ignore_index)[1]
     return back if reduction == "none" else back.sum() / total if reduction == "mean" else back.sum()
 
 

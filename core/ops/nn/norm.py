@@ -11,7 +11,7 @@ from typing import Any
 
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import elementwise, rsqrt
-from flambeau.core.ops.nn.rules import all_but_channel, per_channel, through_body
+from flambeau.core.ops.nn.rules import all_but_channel, floats, per_channel, through_body
 from flambeau.core.record import composite, real_floating
 
 
@@ -58,7 +58,7 @@ def _standard(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
 @composite(
     "layer_norm(x: Tensor, weight: Tensor?, bias: Tensor?, *, normalized_shape: Ints, eps: float) -> Tensor",
     infer=_normalised_infer("layer_norm"),
-    dtype=real_floating,
+    dtype=floats,
     check=True,
     method=False,
     vjp=lambda g, needs, x, weight, normalized_shape, eps: layer_norm_grad(g, x, weight, normalized_shape, eps),
@@ -81,7 +81,7 @@ layer_norm_grad = composite(
     "layer_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
     " -> (of_x: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=_gradient_infer,
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     doc="The gradients of layer_norm for its input, weight and bias.",
     vjp=through_body(_layer_norm_grad, ("grad", "x", "weight"), ("normalized_shape", "eps")),
@@ -97,7 +97,7 @@ def _by_rms(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
 @composite(
     "rms_norm(x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float) -> Tensor",
     infer=_normalised_infer("rms_norm"),
-    dtype=real_floating,
+    dtype=floats,
     check=True,
     method=False,
     vjp=lambda g, needs, x, weight, normalized_shape, eps: rms_norm_grad(g, x, weight, normalized_shape, eps),
@@ -119,7 +119,7 @@ rms_norm_grad = composite(
     "rms_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
     " -> (of_x: Tensor, of_weight: Tensor)",
     infer=lambda *shapes, **p: _gradient_infer(*shapes, **p)[:2],
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     doc="The gradients of rms_norm for its input and weight.",
     vjp=through_body(_rms_norm_grad, ("grad", "x", "weight"), ("normalized_shape", "eps")),
@@ -130,7 +130,7 @@ rms_norm_grad = composite(
 scale_shift = elementwise(
     "scale_shift(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor",
     "(x - mean) * scale + shift",
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     inplace=False,
     vjp=dict(
@@ -144,7 +144,7 @@ scale_shift = elementwise(
 scale_shift_grad = elementwise(
     "scale_shift_grad(grad: Tensor, scale: Tensor, x: Tensor, mean: Tensor, slope: Tensor, shift: Tensor) -> Tensor",
     "grad * scale + (x - mean) * slope + shift",
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     inplace=False,
     vjp=dict(
@@ -184,7 +184,7 @@ def _batch_norm_vjp(g: Any, needs: Any, x: Any, weight: Any, mean: Any, var: Any
 @composite(
     "batch_norm(x: Tensor, weight: Tensor?, bias: Tensor?, *, eps: float) -> (out: Tensor, mean: Tensor, var: Tensor)",
     infer=_batch_norm_infer,
-    dtype=real_floating,
+    dtype=floats,
     check=True,
     method=False,
     vjp=_batch_norm_vjp,
@@ -212,7 +212,7 @@ def _sums(grad: Any, x: Any, mean: Any) -> Any:
 batch_norm_sums = composite(
     "batch_norm_sums(grad: Tensor, x: Tensor, mean: Tensor) -> (total: Tensor, dot: Tensor)",
     infer=lambda grad, x, mean: ((x[1],), (x[1],)),
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     doc="Per channel of (N, C, ...): the sum of ``grad``, and of ``grad * (x - mean)``.",
     vjp=through_body(_sums, ("grad", "x", "mean")),

@@ -10,6 +10,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.nn.conv import padded, spread, windows
+from flambeau.core.ops.nn.rules import floats
 from flambeau.core.record import DTypeRule, composite, ordered, real_floating
 
 Ints = tuple[int, ...]
@@ -155,7 +156,7 @@ def _over_counts(x: Any, sizes: Any, out: Ints, kernel: Any, stride: Any, paddin
 @composite(
     f"avg_pool(x: Tensor, *, {_AVG}) -> Tensor",
     infer=_avg_infer,
-    dtype=real_floating,
+    dtype=floats,
     check=True,
     linear=["x"],
     method=False,
@@ -184,7 +185,7 @@ def _last(n: int) -> tuple[int, ...]:
 @composite(
     f"avg_pool_grad(grad: Tensor, *, shape: Ints, {_AVG}) -> Tensor",
     infer=lambda grad, *, shape, **p: shape,
-    dtype=real_floating,
+    dtype=floats,
     linear=["grad"],
     method=False,
     vjp=dict(

@@ -11,10 +11,10 @@ from typing import Any
 
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import sigmoid, tanh, where
-from flambeau.core.ops.nn.rules import through_body
+from flambeau.core.ops.nn.rules import floats, through_body
 from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.storage import cat
-from flambeau.core.record import composite, real_floating
+from flambeau.core.record import composite
 
 
 def _infer(name: str, blocks: int) -> Any:
@@ -59,7 +59,7 @@ def _lstm_gates(gates: Any, hidden: int) -> tuple[Any, Any, Any, Any]:
 @composite(
     "lstm_layer(gates: Tensor, h0: Tensor, c0: Tensor, weight: Tensor) -> (out: Tensor, cells: Tensor)",
     infer=_infer("lstm_layer", 4),
-    dtype=real_floating,
+    dtype=floats,
     check=True,
     method=False,
     vjp=lambda g, needs, gates, h0, c0, weight, out, cells: lstm_layer_grad(g[0], g[1], gates, h0, c0, weight, out, cells),
@@ -102,7 +102,7 @@ lstm_layer_grad = composite(
     f"lstm_layer_grad({', '.join(f'{n}: Tensor' for n in _LSTM)})"
     " -> (of_gates: Tensor, of_h0: Tensor, of_c0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, of_cells, gates, h0, c0, weight, *p: (gates, h0, c0, weight),
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     doc="The gradients of lstm_layer for its operands; ``result`` and ``states`` are what it returned.",
     vjp=through_body(_lstm_layer_grad, _LSTM),
@@ -125,7 +125,7 @@ def _gru_gates(gates: Any, recurrent: Any, hidden: int) -> tuple[Any, Any, Any]:
 @composite(
     "gru_layer(gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor?) -> Tensor",
     infer=_infer("gru_layer", 3),
-    dtype=real_floating,
+    dtype=floats,
     check=True,
     method=False,
     vjp=lambda g, needs, gates, h0, weight, bias, out: gru_layer_grad(g, gates, h0, weight, bias, out),
@@ -166,7 +166,7 @@ gru_layer_grad = composite(
     "gru_layer_grad(of_out: Tensor, gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor?, result: Tensor)"
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=lambda of_out, gates, h0, weight, *p: (gates, h0, weight, weight[:1]),
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     doc="The gradients of gru_layer for its operands; ``result`` is what it returned.",
     vjp=through_body(_gru_layer_grad, _GRU),
@@ -177,7 +177,7 @@ gru_layer_grad = composite(
 @composite(
     "rnn_layer(gates: Tensor, h0: Tensor, weight: Tensor, *, nonlinearity: str) -> Tensor",
     infer=_infer("rnn_layer", 1),
-    dtype=real_floating,
+    dtype=floats,
     check=True,
     method=False,
     vjp=lambda g, needs, h0, weight, out, nonlinearity: rnn_layer_grad(g, h0, weight, out, nonlinearity),
@@ -210,7 +210,7 @@ rnn_layer_grad = composite(
     "rnn_layer_grad(of_out: Tensor, h0: Tensor, weight: Tensor, result: Tensor, *, nonlinearity: str)"
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, h0, weight, result, **p: (result, h0, weight),
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     doc="The gradients of rnn_layer for its operands; ``result`` is what it returned.",
     vjp=through_body(_rnn_layer_grad, ("of_out", "h0", "weight", "result"), ("nonlinearity",)),

@@ -6,7 +6,12 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flambeau.core import dtype as dt
+from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
+
+#: Real floating tensors only; integers do not become floating.
+floats = DTypeRule("floats", accepts=dt.FLOATS)
 
 
 def through_body(body: Callable[..., Any], operands: Sequence[str], params: Sequence[str] = ()) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.core.ops.elementwise import exp, log
+from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.storage import unchanged
 from flambeau.core.record import composite, real_floating
 
@@ -37,7 +38,7 @@ def _softmax_grad_result(g: Any, grad: Any, result: Any, axis: int) -> Any:
 @composite(
     "softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     vjp=dict(grad=lambda g, result, axis: softmax_grad(g, result, axis), result=_softmax_grad_result),
 )
@@ -63,7 +64,7 @@ def log_softmax(x: Any, *, axis: int) -> Any:
 @composite(
     "log_softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
-    dtype=real_floating,
+    dtype=floats,
     method=False,
     vjp=dict(
         grad=lambda g, result, axis: g - _total(g * exp(result), axis),

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import elementwise, exp, log, where
+from flambeau.core.ops.elementwise import cj, elementwise, exp, log, where
 from flambeau.core.ops.random import random_bits
 from flambeau.core.random import default_generator
+from flambeau.core.ops.nn.rules import floats
 from flambeau.core.record import CREATE, DTypeRule, composite, floating, real_floating
 
 
@@ -84,7 +85,7 @@ masked_scale = elementwise(
     linear=["x"],
     method=False,
     inplace=False,
-    vjp=dict(x=lambda g, mask, scale: masked_scale(g, mask, scale)),
+    vjp=dict(x=lambda g, mask, scale: masked_scale(g, mask, cj(scale))),
 )
 
 
@@ -140,7 +141,7 @@ def _attention_vjp(
     "attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor?, *, causal: bool, scale: float)"
     " -> (out: Tensor, lse: Tensor)",
     infer=_attention_infer,
-    dtype=real_floating,
+    dtype=floats,
     check=True,
     method=False,
     vjp=_attention_vjp,
