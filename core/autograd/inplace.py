@@ -50,8 +50,6 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
 def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> Any:
     """The write itself: check, compute into the storage, and record."""
     x = operands[0]
-    if op.name == "copy":  # the one op that takes an operand of another device
-        operands = [x, _on_device_of(x, operands[1])]
     edge = edge_of(x)  # resolved before the write
     wants = state.grad and (edge is not None or any(dispatch._edge(a) is not None for a in operands[1:]))
     check_writable(op, x, wants, state)
@@ -190,12 +188,6 @@ def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any
         level.below(level.assign, [x._array, dispatch._lift(result, level)._array], {})
     else:
         x._key.backend.copy_into(x._array, result._array)
-
-
-def _on_device_of(x: Any, source: Any) -> Any:
-    if isinstance(source, dispatch.Tensor) and source._key.device is not x._key.device:
-        return dispatch.call(OPS["to_device"], (source,), {"device": x._key.device})
-    return source
 
 
 def _link(op: Op, x: Any, old: Any, others: list[Any], params: dict[str, Any]) -> None:

@@ -174,7 +174,7 @@ def _exponentials(m: Maker) -> Iterator[Sample]:
 
 # -- references --------------------------------------------------------------------------------------
 def _distance(x: Array, y: Array, p: float, mode: str) -> Array:
-    return np.linalg.norm(x[..., :, None, :] - y[..., None, :, :], p, -1)
+    return np.asarray(np.linalg.norm(x[..., :, None, :] - y[..., None, :, :], p, -1))
 
 
 def _h(x: Array) -> Array:

@@ -219,7 +219,7 @@ def _strided(x: Array, shape: Any, strides: Any, offset: int) -> Array:
         np.arange(n).reshape((-1,) + (1,) * (len(shape) - 1 - i)) * s
         for i, (n, s) in enumerate(zip(shape, strides, strict=True))
     )
-    return x.reshape(-1)[places]
+    return np.asarray(x.reshape(-1)[places])
 
 
 def _embedded(x: Array, offset: int, axis1: int, axis2: int) -> Array:

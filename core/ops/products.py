@@ -148,7 +148,8 @@ def addr(vec1: Any, vec2: Any) -> Any:
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix."""
     check_ranks("trace", input=(input, 2))
-    return diagonal(input).sum()  # type: ignore[no-any-return]
+    found: Tensor = diagonal(input).sum()
+    return found
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
