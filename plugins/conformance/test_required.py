@@ -1,0 +1,45 @@
+"""The minimum of the contract is there, for every dtype in which each kernel has a meaning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flambeau.backends.base import API_VERSION, MINIMUM, MINIMUM_ELEMENTWISE, Backend
+from flambeau.core import dtype as dt
+from flambeau.core.device import device as Device
+from flambeau.core.dispatch import key_for
+from flambeau.core.opdb import Sample
+from flambeau.core.record import OPS
+from flambeau.plugins.conformance import kit
+
+
+def test_api_version(backend: Backend) -> None:
+    assert 1 <= backend.api_version <= API_VERSION
+
+
+@pytest.mark.parametrize("kernel", MINIMUM)
+def test_required(kernel: str, target: str, backend: Backend) -> None:
+    """A kernel for float32 or, where it is for integers or booleans alone, for int64 or bool."""
+    op = OPS[kernel]
+    dtype = next(d for d in (dt.float32, dt.int64, dt.bool_, dt.uint32) if op.accepts(d) or d is dt.uint32)
+    if kit.limitation(kernel, dtype, backend) is not None:
+        pytest.skip("declared")
+    found = getattr(key_for(Device(target), dtype), kernel)
+    assert found is not None, f"{kernel} is in the minimum, but {target} has no kernel for {dtype.name}"
+
+
+SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.5, -2.5, float("inf"), float("-inf"), float("nan"))
+FLOATING = [n for n in MINIMUM_ELEMENTWISE if OPS[n].accepts(dt.float32) and n != "where"]
+
+
+@pytest.mark.parametrize("kernel", FLOATING)
+def test_special_values(kernel: str, target: str, backend: Backend) -> None:
+    """Zeros, infinities and nan, in all pairs, give what the CPU gives; nan is never lost."""
+    if kit.limitation(kernel, dt.float32, backend) is not None:
+        pytest.skip("declared")
+    op = OPS[kernel]
+    x, y = (a.reshape(-1).astype(np.float32) for a in np.meshgrid(SPECIAL, SPECIAL))
+    sample = Sample(*(x, y)[: len(op.schema.operands)])
+    for found, wanted in zip(kit.call(op, sample, target), kit.call(op, sample, "cpu"), strict=True):
+        kit.assert_close(kit.host(found), kit.host(wanted), found.dtype, f"{kernel} of {sample}")

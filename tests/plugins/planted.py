@@ -1,0 +1,78 @@
+"""Backends with one fault each, for the conformance kit to find. FLAMBEAU_PLANTED names the fault."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from frozen_api_1 import FrozenBackend  # noqa: E402  # stands beside this file
+
+from flambeau.backends.base import Limitation, MemoryStats  # noqa: E402
+from flambeau.core import dtype as dt  # noqa: E402
+
+FAULT = os.environ.get("FLAMBEAU_PLANTED", "none")
+
+
+class PlantedBackend(FrozenBackend):
+    """The frozen backend, and what FAULT says."""
+
+    device_type = "planted"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._leaked: list[Any] = []
+        self._bytes = 0
+        plant = getattr(self, f"plant_{FAULT}", None)
+        if plant is not None:
+            plant()
+
+    def plant_wrong_kernel(self) -> None:
+        self.kernels.register("maximum", lambda x, y, out=None: np.where(x > y, x, y).astype(x.dtype), dt.FLOATS)  # nan
+
+    def plant_layout(self) -> None:
+        """A kernel that reads memory in order, whatever the strides say."""
+        self.kernels.register("neg", lambda x, out=None: -x.ravel(order="K").reshape(x.shape), (dt.float32,))
+
+    def plant_missing_kernel(self) -> None:
+        self.kernels._entries.pop("floor")
+
+    def plant_wrong_claim(self) -> None:
+        """It claims int64 for a kernel that computes in float32."""
+        def rounded(x: Any, y: Any, out: Any = None) -> Any:
+            return (x.astype(np.float32) * y.astype(np.float32)).astype(np.int64)
+
+        self.kernels.register("mul", rounded, (dt.int64,))
+
+    def plant_undeclared_pass(self) -> None:
+        self.limitations = (Limitation("exp", "declared, but it works", frozenset({dt.float32})),)
+
+    def plant_writes_input(self) -> None:
+        def careless(x: Any, out: Any = None) -> Any:
+            result = np.exp(x)
+            if x.flags.writeable and x.size:
+                x[(0,) * x.ndim] = 0
+            return result
+
+        self.kernels.register("exp", careless, (dt.float32,))
+
+    def plant_leak(self) -> None:
+        def keep(x: Any, out: Any = None) -> Any:
+            result = np.exp(x, out=out)
+            self._leaked.append(result)
+            self._bytes += result.nbytes
+            return result
+
+        self.kernels.register("exp", keep, (dt.float32,))
+
+    def memory_stats(self, index: int = 0) -> MemoryStats:
+        return MemoryStats(allocated=self._bytes, allocations=1)
+
+
+def flambeau_backends() -> PlantedBackend:
+    return PlantedBackend()
