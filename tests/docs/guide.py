@@ -1,12 +1,17 @@
-"""The code of a page: files in pieces, and programs with what they print."""
+"""The code of a page: files in pieces, programs with what they print, and pages that are one program."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _BLOCK = re.compile(r"<!-- (\w+)(?:: (\S+))? -->\n```\w*\n(.*?)```", re.S)
+_STEP = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", re.S | re.M)
 
 
 def blocks(page: str, kind: str) -> list[tuple[str, str]]:
@@ -22,3 +27,21 @@ def write_files(page: str, folder: Path) -> None:
         pieces.setdefault(name, []).append(text)
     for name, parts in pieces.items():
         (folder / name).write_text("\n\n".join(parts))
+
+
+def steps(page: str) -> Iterator[tuple[int, str, str]]:
+    """The python blocks of a page: (the line of the first statement, program, the text block right after it or "")."""
+    text = (DOCS / page).read_text()
+    for m in _STEP.finditer(text):
+        yield text.count("\n", 0, m.start(1)) + 1, m[1], m[2] or ""
+
+
+def run_page(page: str) -> None:
+    """Run a page's python blocks in order, in one namespace; AssertionError where one prints something else."""
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    for line, program, expected in steps(page):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile("\n" * (line - 1) + program, str(DOCS / page), "exec"), scope)
+        if printed.getvalue() != expected:
+            raise AssertionError(f"{page}, line {line} prints\n{printed.getvalue()}but the page says\n{expected}")

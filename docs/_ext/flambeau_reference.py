@@ -1,0 +1,189 @@
+"""The reference's directives, and the facts of a record in the text of its op.
+
+``.. ops:: STEM...``: the functions of the flambeau namespace that the modules ``core/ops/STEM`` define.
+``.. names:: MODULE``: what a module lists in ``__all__``; ``:except:`` leaves names out.
+
+Ops are made from records when flambeau is imported. Their signatures come from the stubs, which are printed
+from the same records; what a docstring does not say (formula, gradient) is added from the record.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+import flambeau
+from flambeau.core import methods, tensor_methods
+from flambeau.core.record import SPECIAL
+
+STUBS = {
+    "flambeau": Path(flambeau.__file__).with_name("_functions.pyi"),
+    "flambeau.Tensor": Path(tensor_methods.__file__).with_suffix(".pyi"),
+}
+
+
+#: What the rules for dtypes mean.
+TAKES = {
+    "same": "every dtype",
+    "floating": "every dtype; integers and bool become the default dtype",
+    "floats": "every dtype but complex; integers and bool become the default dtype",
+    "real_floating": "every dtype but complex; integers and bool become the default dtype",
+    "numeric": "every dtype but bool",
+    "ordered": "every dtype but complex",
+    "integral": "bool and integers",
+    "comparison": "every dtype; the result is bool",
+    "ordering": "every dtype but complex; the result is bool",
+    "inexact": "every dtype; integers and bool become the default dtype",
+}
+
+
+def stem(module: ModuleType) -> str:
+    """The module's name below core/ops: "elementwise", "nn"."""
+    return module.__name__.removeprefix("flambeau.core.ops.").partition(".")[0]
+
+
+def modules() -> Iterator[ModuleType]:
+    """The modules of ops, those inside packages included."""
+    for module in methods.modules():
+        yield module
+        yield from (m for m in vars(module).values() if inspect.ismodule(m) and m.__name__.startswith(module.__name__))
+
+
+@cache
+def homes() -> dict[str, str]:
+    """For each function that flambeau has from the ops, the stem of the module that defines it."""
+    made: dict[int, str] = {}
+    for module in modules():
+        tree = ast.parse(inspect.getsource(module))
+        for statement in tree.body:
+            if isinstance(statement, ast.Assign | ast.AnnAssign):
+                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+                names = [t.id for t in targets if isinstance(t, ast.Name) and hasattr(module, t.id)]
+            else:
+                names = [statement.name] if isinstance(statement, ast.FunctionDef) else []
+            made |= {id(getattr(module, n)): stem(module) for n in names}
+    return {name: made.get(id(f)) or _stated(f) for name, f in methods.FUNCTIONS.items()}
+
+
+def _stated(function: Callable[..., Any]) -> str:
+    return stem(importlib.import_module(function.__module__))
+
+
+@cache
+def signatures(owner: str) -> dict[str, tuple[str, str]]:
+    """(arguments, result) by name, from a stub."""
+    tree = ast.parse(STUBS[owner].read_text())
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    return {f.name: (f"({_plain(f.args)})", _plain(f.returns) if f.returns else "") for f in found}
+
+
+def _plain(node: ast.AST) -> str:
+    return re.sub(r"\bbuiltins\.|\btyping\.|\bself, |\bself\b", "", ast.unparse(node)).replace("_Number", "Number")
+
+
+def stub_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, result: str | None
+) -> tuple[str, str] | None:
+    """autodoc-process-signature: the stub's, where there is one."""
+    owner, _, short = name.rpartition(".")
+    return signatures(owner).get(short) if owner in STUBS and what in ("function", "method") else None
+
+
+def record_facts(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """autodoc-process-docstring: aliases and methods point to their function; ops without a text get the record's."""
+    owner, _, short = name.rpartition(".")
+    function = methods.FUNCTIONS.get(short)
+    record = getattr(obj, "op", None)
+    if owner == "flambeau.Tensor" and what == "method" and (record is not None or obj is function):
+        inplace = record is not None and short == f"{record.name}_"
+        target = record.name if record is not None and record.name in methods.FUNCTIONS else short
+        if target in methods.FUNCTIONS:
+            lines[:] = [f"{'In place: see' if inplace else 'See'} :func:`flambeau.{target}`."]
+    elif owner == "flambeau" and record is not None:
+        if short != record.name and record.name in methods.FUNCTIONS:
+            lines[:] = [f"Another name of :func:`flambeau.{record.name}`."]
+        elif not "".join(lines).strip():
+            lines[:] = list(_facts(record))
+    # Shapes are written as in (N, *S, 2); to reStructuredText that star would begin an emphasis.
+    lines[:] = [line if ">>>" in line else re.sub(r"(?<=[(\s])\*(?=\w+[,)\s])", r"\\*", line) for line in lines]
+
+
+def _facts(record: Any) -> Iterator[str]:
+    shown = record.expr and len(record.expr) < 90 and not record.expr.startswith(SPECIAL)
+    yield f"``{record.expr}``, elementwise." if shown else f"Elementwise; ``{record.text}``."
+    yield ""
+    yield f"Takes {TAKES.get(record.dtype.name, 'every dtype')}. Gradient: " + (
+        "no." if not record.differentiable else "yes." if record.gradients or record.decomposes else "none defined."
+    )
+
+
+class _Lines(SphinxDirective):
+    """A directive that stands for lines of reStructuredText."""
+
+    has_content = False
+
+    def lines(self) -> Iterator[str]:
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        box = nodes.section()
+        box.document = self.state.document
+        self.state.nested_parse(StringList(list(self.lines()), source="flambeau_reference"), self.content_offset, box)
+        return box.children
+
+
+class Ops(_Lines):
+    """The functions of the ops' modules with the stems given."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def lines(self) -> Iterator[str]:
+        wanted = self.arguments[0].split()
+        unknown = set(wanted) - set(homes().values())
+        if unknown:
+            raise self.error(f"ops: no public function comes from {', '.join(sorted(unknown))}")
+        for name in sorted(n for n, home in homes().items() if home in wanted):
+            yield from (f".. autofunction:: flambeau.{name}", "")
+
+
+class Names(_Lines):
+    """What a module offers: classes with their documented methods, functions, and data."""
+
+    required_arguments = 1
+    option_spec: ClassVar[dict[str, Callable[[str], Any]]] = {"except": str.split, "brief": directives.flag}
+
+    def lines(self) -> Iterator[str]:
+        module = importlib.import_module(self.arguments[0])
+        for name in sorted(set(module.__all__) - set(self.options.get("except", ())), key=str.lower):
+            value = getattr(module, name)
+            if inspect.ismodule(value):
+                continue
+            kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
+            if kind == "class" and issubclass(value, BaseException):
+                kind = "exception"
+            yield f".. auto{kind}:: {self.arguments[0]}.{name}"
+            if kind == "class":
+                yield from ("   :show-inheritance:", *(() if "brief" in self.options else ("   :members:",)))
+            yield ""
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("ops", Ops)
+    app.add_directive("names", Names)
+    app.connect("autodoc-process-signature", stub_signature)
+    app.connect("autodoc-process-docstring", record_facts, priority=400)  # before napoleon
+    return {"version": flambeau.__version__, "parallel_read_safe": True}

@@ -1,0 +1,33 @@
+"""Sphinx: `sphinx-build -W --keep-going -b html docs /tmp/html`, from a checkout or an installed flambeau; no network."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]  # flambeau from this checkout, and the extension beside it
+
+import flambeau  # noqa: E402
+
+project = "flambeau"
+author = copyright = "The flambeau developers"
+version = release = flambeau.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "flambeau_reference"]
+exclude_patterns = ["_build", "_ext"]
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"flambeau {release}"
+html_copy_source = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+# Pages link to folders and files of the checkout, as on the repository's own site; those are no documents here.
+suppress_warnings = ["config.cache"]
+
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 100
+python_use_unqualified_type_names = True
