@@ -125,12 +125,12 @@ def _run(fn: Any, args: Sequence[Any], d: device) -> list[Step]:
         return result
 
     flat, structure = flatten(tuple(args))
-    moved = unflatten([_on(v, d) for v in flat], structure)
+    moved, there = unflatten([_on(v, d) for v in flat], structure), _on(fn, d)
     seeded = get_rng_state()
     manual_seed(0)
     try:
         with d, state.layer(see):
-            _on(fn, d)(*moved)
+            there(*moved)
     finally:
         set_rng_state(seeded)
     return steps
