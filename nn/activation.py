@@ -18,7 +18,9 @@ def _module(name: str, function: str, doc: str, **options: Any) -> Any:
 
 ReLU = _module("ReLU", "relu", "max(x, 0).", inplace=False)
 ReLU6 = _module("ReLU6", "relu6", "min(max(x, 0), 6).", inplace=False)
-LeakyReLU = _module("LeakyReLU", "leaky_relu", "x above 0, x * negative_slope below.", negative_slope=0.01, inplace=False)
+LeakyReLU = _module(
+    "LeakyReLU", "leaky_relu", "x above 0, x * negative_slope below.", negative_slope=0.01, inplace=False
+)
 ELU = _module("ELU", "elu", "x above 0, alpha (exp(x) - 1) below.", alpha=1.0, inplace=False)
 SELU = _module("SELU", "selu", "ELU with the constants that keep mean and variance.", inplace=False)
 CELU = _module("CELU", "celu", "x above 0, alpha (exp(x / alpha) - 1) below.", alpha=1.0, inplace=False)
@@ -33,7 +35,9 @@ Tanhshrink = _module("Tanhshrink", "tanhshrink", "x - tanh(x).")
 Hardtanh = _module("Hardtanh", "hardtanh", "x cut to min_val ... max_val.", min_val=-1.0, max_val=1.0, inplace=False)
 Hardsigmoid = _module("Hardsigmoid", "hardsigmoid", "x / 6 + 1/2 cut to 0 ... 1.", inplace=False)
 Hardswish = _module("Hardswish", "hardswish", "x hardsigmoid(x).", inplace=False)
-Threshold = _module("Threshold", "threshold", "x where it is above threshold, value elsewhere.", threshold=..., value=..., inplace=False)
+Threshold = _module(
+    "Threshold", "threshold", "x where it is above threshold, value elsewhere.", threshold=..., value=..., inplace=False
+)
 Sigmoid = _module("Sigmoid", "sigmoid", "1 / (1 + exp(-x)).")
 LogSigmoid = _module("LogSigmoid", "logsigmoid", "log(sigmoid(x)).")
 Tanh = _module("Tanh", "tanh", "The hyperbolic tangent.")

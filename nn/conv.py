@@ -26,13 +26,16 @@ class _Conv(Module):
     bias: Parameter | None
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, output_padding: Any,
-        groups: int, bias: bool, padding_mode: str, device: Any, dtype: Any,
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+        output_padding: Any, groups: int, bias: bool, padding_mode: str, device: Any, dtype: Any,
     ):  # fmt: skip
         super().__init__()
         name, n = type(self).__name__, self.dims
         if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(f"{name}: in_channels={in_channels} and out_channels={out_channels} must be divisible by groups={groups}")
+            raise ValueError(
+                f"{name}: in_channels={in_channels} and out_channels={out_channels} must be divisible by "
+                f"groups={groups}"
+            )
         if padding_mode not in _MODES:
             raise ValueError(f"{name}: padding_mode must be one of {', '.join(_MODES)}, got {padding_mode!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -54,7 +57,9 @@ class _Conv(Module):
         if padding not in ("same", "valid"):
             raise ValueError(f"{name}: padding must be ints, 'same' or 'valid', got {padding!r}")
         if padding == "same" and any(s != 1 for s in self.stride):
-            raise ValueError(f"{name}: padding='same' is not supported for strided convolutions, got stride={self.stride}")
+            raise ValueError(
+                f"{name}: padding='same' is not supported for strided convolutions, got stride={self.stride}"
+            )
         return padding
 
     def reset_parameters(self) -> None:
@@ -83,9 +88,13 @@ class _Conv(Module):
 
     def _forward_transposed(self, function: Any, input: Tensor, output_size: Sequence[int] | None) -> Tensor:
         if self.padding_mode != "zeros":
-            raise ValueError(f"Only `zeros` padding mode is supported for {type(self).__name__}, got {self.padding_mode!r}")
+            raise ValueError(
+                f"Only `zeros` padding mode is supported for {type(self).__name__}, got {self.padding_mode!r}"
+            )
         extra = self.output_padding if output_size is None else self._output_padding(input, tuple(output_size))
-        result: Tensor = function(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
+        result: Tensor = function(
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+        )
         return result
 
     def _output_padding(self, input: Tensor, output_size: tuple[int, ...]) -> tuple[int, ...]:
@@ -97,7 +106,10 @@ class _Conv(Module):
         extra = tuple(w - low for w, low in zip(wanted, least, strict=True))
         if any(not 0 <= e < s for e, s in zip(extra, self.stride, strict=True)):
             most = [low + s - 1 for low, s in zip(least, self.stride, strict=True)]
-            raise ValueError(f"requested an output size of {wanted}, but valid sizes range from {least} to {most} for input {tuple(input.shape)}")
+            raise ValueError(
+                f"requested an output size of {wanted}, but valid sizes range from {least} to {most} for input "
+                f"{tuple(input.shape)}"
+            )
         return extra
 
     def extra_repr(self) -> str:
@@ -114,11 +126,23 @@ class _Conv(Module):
 
 class _Plain(_Conv):
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-        groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+        dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None,
+        dtype: Any = None,
     ):  # fmt: skip
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, device, dtype
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            0,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
         )
 
 
@@ -164,13 +188,25 @@ class _Transposed(_Conv):
     transposed = True
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-        groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+        output_padding: Any = 0, groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros",
+        device: Any = None, dtype: Any = None,
     ):  # fmt: skip
         if padding_mode != "zeros":
             raise ValueError(f"Only `zeros` padding mode is supported for {type(self).__name__}, got {padding_mode!r}")
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias, padding_mode, device, dtype
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            output_padding,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
         )
 
 

@@ -10,7 +10,14 @@ from flambeau.nn.module import Module
 
 
 def module_of(
-    name: str, function: str, doc: str, *, module: str, buffers: tuple[str, ...] = (), keyword_only: bool = False, **options: Any
+    name: str,
+    function: str,
+    doc: str,
+    *,
+    module: str,
+    buffers: tuple[str, ...] = (),
+    keyword_only: bool = False,
+    **options: Any,
 ) -> Any:
     """A Module class whose forward calls ``nn.functional.<function>`` on its arguments with the constructor's options.
 
@@ -20,7 +27,10 @@ def module_of(
     call = getattr(F, function)
     positional = inspect.Parameter.KEYWORD_ONLY if keyword_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature(
-        [inspect.Parameter(n, positional, default=inspect.Parameter.empty if d is ... else d) for n, d in options.items()]
+        [
+            inspect.Parameter(n, positional, default=inspect.Parameter.empty if d is ... else d)
+            for n, d in options.items()
+        ]
     )
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -44,6 +54,8 @@ def module_of(
         return ", ".join(f"{n}={v!r}" for n, v in shown if n != "inplace" or v)
 
     forward.__doc__ = f"``nn.functional.{function}`` of the arguments."
-    made = type(name, (Module,), dict(__init__=__init__, forward=forward, extra_repr=extra_repr, __doc__=doc, __module__=module))
+    made = type(
+        name, (Module,), dict(__init__=__init__, forward=forward, extra_repr=extra_repr, __doc__=doc, __module__=module)
+    )
     made.__signature__ = signature  # type: ignore[attr-defined]
     return made

@@ -124,14 +124,18 @@ def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any
     return result if around is None else around.at_outputs(result)
 
 
-def _before(module: Module, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _before(
+    module: Module, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     replaced = hook(module, args, kwargs)
     if replaced is None:
         return args, kwargs
     if not hook.with_kwargs:
         return replaced if isinstance(replaced, tuple) else (replaced,), kwargs
     if not (isinstance(replaced, tuple) and len(replaced) == 2):
-        raise RuntimeError(f"forward pre-hook with kwargs must return None or (args, kwargs), got {type(replaced).__name__}")
+        raise RuntimeError(
+            f"forward pre-hook with kwargs must return None or (args, kwargs), got {type(replaced).__name__}"
+        )
     return replaced
 
 

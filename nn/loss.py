@@ -10,9 +10,10 @@ from typing import Any
 from flambeau.nn.factory import module_of
 
 
-
-def _averaged(name: str, function: str, doc: str, buffers: tuple[str, ...] = (), first: Any = None, **options: Any) -> Any:
-    """A loss with torch's older arguments size_average and reduce before reduction; ``options`` follow those of ``first``."""
+def _averaged(
+    name: str, function: str, doc: str, buffers: tuple[str, ...] = (), first: Any = None, **options: Any
+) -> Any:
+    """A loss with torch's older arguments around its ``options``, which come after those of ``first``."""
     middle = {"size_average": None, **options, "reduce": None, "reduction": "mean"}
     return module_of(name, function, doc, module=__name__, buffers=buffers, **(first or {}), **middle)
 
@@ -20,7 +21,8 @@ def _averaged(name: str, function: str, doc: str, buffers: tuple[str, ...] = (),
 MSELoss = _averaged("MSELoss", "mse_loss", "(input - target)², averaged.")
 L1Loss = _averaged("L1Loss", "l1_loss", "abs(input - target), averaged.")
 SmoothL1Loss = module_of(
-    "SmoothL1Loss", "smooth_l1_loss", "0.5 d² / beta where d = abs(input - target) is below beta, d - 0.5 beta elsewhere.",
+    "SmoothL1Loss", "smooth_l1_loss", "0.5 d² / beta where d = abs(input - target) is below beta, d - 0.5 beta "
+    "elsewhere.",
     module=__name__, size_average=None, reduce=None, reduction="mean", beta=1.0,
 )  # fmt: skip
 HuberLoss = module_of(
@@ -30,15 +32,19 @@ HuberLoss = module_of(
 CrossEntropyLoss = module_of(
     "CrossEntropyLoss", "cross_entropy",
     "The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores.",
-    module=__name__, buffers=("weight",), weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",
-    label_smoothing=0.0,
+    module=__name__, buffers=("weight",), weight=None, size_average=None, ignore_index=-100, reduce=None,
+    reduction="mean", label_smoothing=0.0,
 )  # fmt: skip
 NLLLoss = _averaged(
     "NLLLoss", "nll_loss", "Minus the log probabilities (N, C, ...) of the target classes (N, ...).", ("weight",),
     dict(weight=None), ignore_index=-100,
 )  # fmt: skip
 BCELoss = _averaged(
-    "BCELoss", "binary_cross_entropy", "-(target log(input) + (1 - target) log(1 - input)), averaged.", ("weight",), dict(weight=None)
+    "BCELoss",
+    "binary_cross_entropy",
+    "-(target log(input) + (1 - target) log(1 - input)), averaged.",
+    ("weight",),
+    dict(weight=None),
 )
 BCEWithLogitsLoss = module_of(
     "BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss of sigmoid(input), without overflow.",
@@ -66,18 +72,23 @@ MarginRankingLoss = _averaged(
 )
 SoftMarginLoss = _averaged("SoftMarginLoss", "soft_margin_loss", "log(1 + exp(-target input)).")
 MultiMarginLoss = _averaged(
-    "MultiMarginLoss", "multi_margin_loss", "Mean over the other classes of max(0, margin - input[target] + input[class]) ** p.",
+    "MultiMarginLoss", "multi_margin_loss", "Mean over the other classes of max(0, margin - input[target] + "
+    "input[class]) ** p.",
     ("weight",), dict(p=1, margin=1.0, weight=None),
 )  # fmt: skip
 MultiLabelMarginLoss = _averaged(
-    "MultiLabelMarginLoss", "multilabel_margin_loss", "Sum over labels and other classes of max(0, 1 - input[label] + input[class])."
+    "MultiLabelMarginLoss",
+    "multilabel_margin_loss",
+    "Sum over labels and other classes of max(0, 1 - input[label] + input[class]).",
 )
 MultiLabelSoftMarginLoss = _averaged(
-    "MultiLabelSoftMarginLoss", "multilabel_soft_margin_loss", "Mean over classes of the binary cross entropy of logits.",
+    "MultiLabelSoftMarginLoss", "multilabel_soft_margin_loss", "Mean over classes of the binary cross entropy of "
+    "logits.",
     ("weight",), dict(weight=None),
 )  # fmt: skip
 CosineEmbeddingLoss = _averaged(
-    "CosineEmbeddingLoss", "cosine_embedding_loss", "1 - cosine where target is 1, max(0, cosine - margin) where it is -1.",
+    "CosineEmbeddingLoss", "cosine_embedding_loss", "1 - cosine where target is 1, max(0, cosine - margin) where it is "
+    "-1.",
     first=dict(margin=0.0),
 )  # fmt: skip
 TripletMarginLoss = _averaged(
@@ -85,7 +96,8 @@ TripletMarginLoss = _averaged(
     first=dict(margin=1.0, p=2.0, eps=1e-6, swap=False),
 )  # fmt: skip
 TripletMarginWithDistanceLoss = module_of(
-    "TripletMarginWithDistanceLoss", "triplet_margin_with_distance_loss", "TripletMarginLoss with a distance of one's own.",
+    "TripletMarginWithDistanceLoss", "triplet_margin_with_distance_loss", "TripletMarginLoss with a distance of one's "
+    "own.",
     module=__name__, keyword_only=True, distance_function=None, margin=1.0, swap=False, reduction="mean",
 )  # fmt: skip
 CTCLoss = module_of(

@@ -16,6 +16,16 @@ from flambeau.nn.parameter import Buffer, Parameter
 
 M = TypeVar("M", bound="Module")
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
+_HOOKS = (
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_pre_hooks",
+    "_load_post_hooks",
+)
 
 
 class Module:
@@ -55,8 +65,7 @@ class Module:
         for name in _REGISTRIES:
             put(name, {})
         put("_transient", set())
-        for name in ("_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks", "_state_dict_hooks",
-                     "_state_dict_pre_hooks", "_load_pre_hooks", "_load_post_hooks"):  # fmt: skip
+        for name in _HOOKS:
             put(name, {})
         put("_hooked", False)
 
@@ -108,7 +117,9 @@ class Module:
             d["_parameters"][name] = None
         elif "_modules" in d and name in d["_modules"]:
             if value is not None:
-                raise TypeError(f"cannot assign {type(value).__name__} as child module {name!r} (Module or None expected)")
+                raise TypeError(
+                    f"cannot assign {type(value).__name__} as child module {name!r} (Module or None expected)"
+                )
             d["_modules"][name] = None
         elif "_buffers" in d and name in d["_buffers"]:
             if value is not None and not isinstance(value, Tensor):
@@ -146,7 +157,9 @@ class Module:
 
     def _may_register(self, kind: str, name: str, registry: str) -> None:
         if registry not in self.__dict__:
-            raise AttributeError(f"cannot register {kind} {name!r} before {type(self).__name__} called super().__init__()")
+            raise AttributeError(
+                f"cannot register {kind} {name!r} before {type(self).__name__} called super().__init__()"
+            )
         if not isinstance(name, str):
             raise TypeError(f"{kind} name must be a string, got {type(name).__name__}")
         if not name or "." in name:
@@ -158,13 +171,15 @@ class Module:
         """Add a parameter (or a place for one) under ``name``."""
         self._may_register("parameter", name, "_parameters")
         if param is not None and not isinstance(param, Parameter):
-            raise TypeError(f"cannot assign {type(param).__name__} as parameter {name!r} (flambeau.nn.Parameter or None expected)")
+            raise TypeError(
+                f"cannot assign {type(param).__name__} as parameter {name!r} (flambeau.nn.Parameter or None expected)"
+            )
         if param is not None and not param.is_leaf:
             raise ValueError(f"cannot register parameter {name!r}: it is computed from other tensors; make it a leaf")
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that moves with the module and is saved with it unless ``persistent`` is False, but is not trained."""
+        """Add a tensor that moves with the module, and is saved with it if ``persistent``, but is not trained."""
         self._may_register("buffer", name, "_buffers")
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"cannot assign {type(tensor).__name__} as buffer {name!r} (Tensor or None expected)")
@@ -251,7 +266,10 @@ class Module:
             found = module._modules.get(name)
             if found is None:
                 at = ".".join(target.split(".")[:i]) or type(self).__name__
-                raise AttributeError(f"get_submodule({target!r}): {at} has no submodule {name!r}; it has {', '.join(module._modules) or 'none'}")
+                raise AttributeError(
+                    f"get_submodule({target!r}): {at} has no submodule {name!r}; it has "
+                    f"{', '.join(module._modules) or 'none'}"
+                )
             module = found
         return module
 
@@ -269,7 +287,9 @@ class Module:
         parent, _, name = target.rpartition(".")
         found = self.get_submodule(parent)._parameters.get(name)
         if found is None:
-            raise AttributeError(f"get_parameter({target!r}): {parent or type(self).__name__} has no parameter {name!r}")
+            raise AttributeError(
+                f"get_parameter({target!r}): {parent or type(self).__name__} has no parameter {name!r}"
+            )
         return found
 
     def get_buffer(self, target: str) -> Tensor:
@@ -386,7 +406,9 @@ class Module:
         self.__dict__["_hooked"] = True
         return hooks.add(registry, hook, prepend)
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False) -> Handle:
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
         """Call ``hook(module, args[, kwargs])`` before forward; what it returns replaces the arguments."""
         return self._hook(self._forward_pre_hooks, hooks.ForwardHook(hook, with_kwargs), prepend)
 
@@ -401,7 +423,7 @@ class Module:
         return self._hook(self._backward_pre_hooks, hook, prepend)
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
-        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are there; it may return others."""
+        """Call ``hook(module, grad_input, grad_output)`` when the inputs' gradients are there; it may return others."""
         return self._hook(self._backward_hooks, hook, prepend)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
@@ -429,7 +451,9 @@ class Module:
         """Take back what get_extra_state gave."""
         raise RuntimeError("set_extra_state: override it together with get_extra_state")
 
-    def state_dict(self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:
+    def state_dict(
+        self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
         """Parameters and persistent buffers by path; detached, and sharing memory with the module."""
         return saving.state_dict(self, {} if destination is None else destination, prefix, keep_vars)
 

@@ -28,13 +28,22 @@ class _ChannelNorm(Module):
     num_batches_tracked: Tensor | None
 
     def __init__(
-        self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, device: Any, dtype: Any
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        device: Any,
+        dtype: Any,
     ):
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         for name in ("weight", "bias"):
-            self.register_parameter(name, Parameter(empty(num_features, device=device, dtype=dtype)) if affine else None)
+            self.register_parameter(
+                name, Parameter(empty(num_features, device=device, dtype=dtype)) if affine else None
+            )
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros(num_features, device=device, dtype=dtype) if tracked else None)
         self.register_buffer("running_var", ones(num_features, device=device, dtype=dtype) if tracked else None)
@@ -58,7 +67,9 @@ class _ChannelNorm(Module):
     def _check_input(self, input: Tensor) -> None:
         if input.ndim not in self.ndims:
             wanted = " or ".join(f"{n}D" for n in self.ndims)
-            raise ValueError(f"{type(self).__name__}: expected {wanted} input, got {input.ndim}D input of shape {tuple(input.shape)}")
+            raise ValueError(
+                f"{type(self).__name__}: expected {wanted} input, got {input.ndim}D input of shape {tuple(input.shape)}"
+            )
 
     def extra_repr(self) -> str:
         return (
@@ -122,7 +133,9 @@ class _InstanceNorm(_ChannelNorm):
         self._check_input(input)
         unbatched = input.ndim == min(self.ndims)
         if input.shape[0 if unbatched else 1] != self.num_features:
-            raise ShapeError(f"{type(self).__name__}: expected {self.num_features} channels, got input of shape {tuple(input.shape)}")
+            raise ShapeError(
+                f"{type(self).__name__}: expected {self.num_features} channels, got input of shape {tuple(input.shape)}"
+            )
         out = F.instance_norm(
             input.unsqueeze(0) if unbatched else input, self.running_mean, self.running_var, self.weight, self.bias,
             self.training or not self.track_running_stats, self.momentum or 0.0, self.eps,
@@ -164,14 +177,18 @@ class LayerNorm(Module):
     bias: Parameter | None
 
     def __init__(
-        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True, device: Any = None,
-        dtype: Any = None,
+        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
+        device: Any = None, dtype: Any = None,
     ):  # fmt: skip
         super().__init__()
         self.normalized_shape, self.eps, self.elementwise_affine = _shape(normalized_shape), eps, elementwise_affine
         made = Parameter(empty(*self.normalized_shape, device=device, dtype=dtype)) if elementwise_affine else None
         self.register_parameter("weight", made)
-        made = Parameter(empty(*self.normalized_shape, device=device, dtype=dtype)) if elementwise_affine and bias else None
+        made = (
+            Parameter(empty(*self.normalized_shape, device=device, dtype=dtype))
+            if elementwise_affine and bias
+            else None
+        )
         self.register_parameter("bias", made)
         self.reset_parameters()
 
@@ -196,7 +213,12 @@ class RMSNorm(Module):
     weight: Parameter | None
 
     def __init__(
-        self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True, device: Any = None, dtype: Any = None
+        self,
+        normalized_shape: Any,
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ):
         super().__init__()
         self.normalized_shape, self.eps, self.elementwise_affine = _shape(normalized_shape), eps, elementwise_affine
@@ -224,14 +246,22 @@ class GroupNorm(Module):
     bias: Parameter | None
 
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: Any = None, dtype: Any = None
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ):
         super().__init__()
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_channels={num_channels} must be divisible by num_groups={num_groups}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         for name in ("weight", "bias"):
-            self.register_parameter(name, Parameter(empty(num_channels, device=device, dtype=dtype)) if affine else None)
+            self.register_parameter(
+                name, Parameter(empty(num_channels, device=device, dtype=dtype)) if affine else None
+            )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -27,7 +27,9 @@ class Parameter(Tensor):
         if data is None:
             data = empty(0)
         if not isinstance(data, Tensor):
-            raise TypeError(f"Parameter: data must be a Tensor, got {type(data).__name__}; make one with flambeau.tensor(...)")
+            raise TypeError(
+                f"Parameter: data must be a Tensor, got {type(data).__name__}; make one with flambeau.tensor(...)"
+            )
         made: Parameter = Tensor.__new__(cls)
         made._array, made._key, made._box, made._node = data._array, data._key, box_of(data), None
         made.requires_grad_(requires_grad)

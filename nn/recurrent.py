@@ -36,13 +36,17 @@ class RNNBase(Module):
         super().__init__()
         name = type(self).__name__
         if hidden_size <= 0 or num_layers <= 0:
-            raise ValueError(f"{name}: hidden_size and num_layers must be greater than zero, got {hidden_size} and {num_layers}")
+            raise ValueError(
+                f"{name}: hidden_size and num_layers must be greater than zero, got {hidden_size} and {num_layers}"
+            )
         if isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(f"{name}: dropout should be a number in range [0, 1], got {dropout}")
         if dropout > 0 and num_layers == 1:
             warnings.warn(f"{name}: dropout={dropout} acts between layers, and num_layers is 1", stacklevel=3)
         if proj_size < 0 or proj_size >= hidden_size or (proj_size and self.mode != "LSTM"):
-            raise ValueError(f"{name}: proj_size must be at least 0, smaller than hidden_size, and 0 unless LSTM, got {proj_size}")
+            raise ValueError(
+                f"{name}: proj_size must be at least 0, smaller than hidden_size, and 0 unless LSTM, got {proj_size}"
+            )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
@@ -62,7 +66,10 @@ class RNNBase(Module):
         for layer in range(self.num_layers):
             inputs = self.input_size if layer == 0 else self._out_size * self._directions
             for suffix in ("", "_reverse")[: self._directions]:
-                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, inputs), "weight_hh": (gates, self._out_size)}
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih": (gates, inputs),
+                    "weight_hh": (gates, self._out_size),
+                }
                 shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)} if self.bias else {}
                 shapes |= {"weight_hr": (self.proj_size, self.hidden_size)} if self.proj_size else {}
                 for stem, shape in shapes.items():
@@ -93,7 +100,9 @@ class RNNBase(Module):
     # -- states ----------------------------------------------------------------------------------
     def _check_input(self, input: Tensor, batched: bool) -> None:
         if input.ndim not in (2, 3):
-            raise ValueError(f"{type(self).__name__}: expected input to be 2D or 3D, got {input.ndim}D of shape {tuple(input.shape)}")
+            raise ValueError(
+                f"{type(self).__name__}: expected input to be 2D or 3D, got {input.ndim}D of shape {tuple(input.shape)}"
+            )
         if input.shape[-1] != self.input_size:
             raise ShapeError(
                 f"{type(self).__name__}: input.size(-1) must be equal to input_size. Expected {self.input_size}, "
@@ -115,9 +124,14 @@ class RNNBase(Module):
             return tuple(input.new_zeros(lead, batch, s) for s in sizes)
         given = hx if self.mode == "LSTM" else (hx,)
         if not isinstance(given, tuple) or len(given) != len(sizes):
-            raise TypeError(f"{type(self).__name__}: hx must be {'a pair (h_0, c_0)' if len(sizes) == 2 else 'a tensor'}, got {type(hx).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}: hx must be {'a pair (h_0, c_0)' if len(sizes) == 2 else 'a tensor'}, got "
+                f"{type(hx).__name__}"
+            )
         names = ("h_0", "c_0")
-        return tuple(self._checked_state(n, s, batch, size, batched) for n, s, size in zip(names, given, sizes, strict=False))
+        return tuple(
+            self._checked_state(n, s, batch, size, batched) for n, s, size in zip(names, given, sizes, strict=False)
+        )
 
     # -- the computation ---------------------------------------------------------------------------
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -150,7 +164,9 @@ class RNNBase(Module):
             outs = []
             for d in range(self._directions):
                 at = layer * self._directions + d
-                out, last = self._direction(x, [s[at] for s in states], self._of(layer, "_reverse" if d else ""), bool(d), lengths)
+                out, last = self._direction(
+                    x, [s[at] for s in states], self._of(layer, "_reverse" if d else ""), bool(d), lengths
+                )
                 outs.append(out)
                 for kept, s in zip(finals, last, strict=True):
                     kept.append(s)
@@ -203,7 +219,15 @@ class RNN(RNNBase):
 
     mode, blocks = "RNN", 1
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", *args: Any, **options: Any):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        *args: Any,
+        **options: Any,
+    ):
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
         self.__dict__["nonlinearity"] = nonlinearity
@@ -286,7 +310,9 @@ class RNNCellBase(Module):
     def _state(self, input: Tensor, state: Tensor | None) -> Tensor:
         name = type(self).__name__
         if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
-            raise ShapeError(f"{name}: expected input (N, {self.input_size}) or ({self.input_size},), got {tuple(input.shape)}")
+            raise ShapeError(
+                f"{name}: expected input (N, {self.input_size}) or ({self.input_size},), got {tuple(input.shape)}"
+            )
         wanted = (*input.shape[:-1], self.hidden_size)
         if state is None:
             return input.new_zeros(*wanted)
@@ -307,7 +333,13 @@ class RNNCell(RNNCellBase):
     blocks = 1
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device: Any = None, dtype: Any = None
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: Any = None,
     ):
         super().__init__(input_size, hidden_size, bias, device, dtype)
         if nonlinearity not in ("tanh", "relu"):

@@ -140,7 +140,9 @@ def _advice(missing: list[str], unexpected: list[str]) -> list[str]:
         return []
     head = unexpected[0].split(".")[0] + "."
     if all(k.startswith(head) for k in unexpected) and {k.removeprefix(head) for k in unexpected} >= set(missing):
-        return [f'Every key of the dict starts with "{head}": nn.utils.consume_prefix_in_state_dict_if_present removes it.']
+        return [
+            f'Every key of the dict starts with "{head}": nn.utils.consume_prefix_in_state_dict_if_present removes it.'
+        ]
     pairs = [(m, difflib.get_close_matches(m, unexpected, 1)) for m in missing]
     close = [f'"{found[0]}" for "{m}"' for m, found in pairs if found]
     return ["Similar: the dict has " + ", ".join(close[:5]) + "."] if close else []

@@ -17,8 +17,9 @@ class _Table(Module):
     weight: Parameter
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None, max_norm: float | None, norm_type: float,
-        scale_grad_by_freq: bool, sparse: bool, weight: Tensor | None, device: Any, dtype: Any, freeze: bool,
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None, max_norm: float | None,
+        norm_type: float, scale_grad_by_freq: bool, sparse: bool, weight: Tensor | None, device: Any, dtype: Any,
+        freeze: bool,
     ):  # fmt: skip
         super().__init__()
         name = type(self).__name__
@@ -30,10 +31,14 @@ class _Table(Module):
         self.padding_idx, self.max_norm, self.norm_type = padding_idx, max_norm, norm_type
         self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
         if weight is None:
-            self.weight = Parameter(empty(num_embeddings, embedding_dim, device=device, dtype=dtype), requires_grad=not freeze)
+            self.weight = Parameter(
+                empty(num_embeddings, embedding_dim, device=device, dtype=dtype), requires_grad=not freeze
+            )
             self.reset_parameters()
         elif tuple(weight.shape) != (num_embeddings, embedding_dim):
-            raise ValueError(f"{name}: weight of shape {tuple(weight.shape)} must be ({num_embeddings}, {embedding_dim})")
+            raise ValueError(
+                f"{name}: weight of shape {tuple(weight.shape)} must be ({num_embeddings}, {embedding_dim})"
+            )
         else:
             self.weight = Parameter(weight, requires_grad=not freeze)
 
@@ -66,7 +71,17 @@ class Embedding(_Table):
         _freeze: bool = False, device: Any = None, dtype: Any = None,
     ):  # fmt: skip
         super().__init__(
-            num_embeddings, embedding_dim, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, _weight, device, dtype, _freeze
+            num_embeddings,
+            embedding_dim,
+            padding_idx,
+            max_norm,
+            norm_type,
+            scale_grad_by_freq,
+            sparse,
+            _weight,
+            device,
+            dtype,
+            _freeze,
         )
 
     @classmethod
@@ -91,7 +106,17 @@ class EmbeddingBag(_Table):
         include_last_offset: bool = False, padding_idx: int | None = None, device: Any = None, dtype: Any = None,
     ):  # fmt: skip
         super().__init__(
-            num_embeddings, embedding_dim, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, _weight, device, dtype, False
+            num_embeddings,
+            embedding_dim,
+            padding_idx,
+            max_norm,
+            norm_type,
+            scale_grad_by_freq,
+            sparse,
+            _weight,
+            device,
+            dtype,
+            False,
         )
         self.mode, self.include_last_offset = mode, include_last_offset
 

@@ -53,7 +53,8 @@ ReflectionPad1d, ReflectionPad2d, ReflectionPad3d = (
     _pad(f"ReflectionPad{n}d", n, "reflect", f"The input mirrored at its edges, around {_AXES[n]}.") for n in (1, 2, 3)
 )
 ReplicationPad1d, ReplicationPad2d, ReplicationPad3d = (
-    _pad(f"ReplicationPad{n}d", n, "replicate", f"The outermost elements repeated, around {_AXES[n]}.") for n in (1, 2, 3)
+    _pad(f"ReplicationPad{n}d", n, "replicate", f"The outermost elements repeated, around {_AXES[n]}.")
+    for n in (1, 2, 3)
 )
 CircularPad1d, CircularPad2d, CircularPad3d = (
     _pad(f"CircularPad{n}d", n, "circular", f"The input as if it went on, around {_AXES[n]}.") for n in (1, 2, 3)
@@ -101,10 +102,18 @@ def _module(name: str, function: str, doc: str, **options: Any) -> Any:
     return module_of(name, function, doc, module=__name__, **options)
 
 
-PixelShuffle = _module("PixelShuffle", "pixel_shuffle", "Channels to pixels: (*, C r², H, W) to (*, C, H r, W r).", upscale_factor=...)
-PixelUnshuffle = _module("PixelUnshuffle", "pixel_unshuffle", "Pixels to channels: the inverse of PixelShuffle.", downscale_factor=...)
-ChannelShuffle = _module("ChannelShuffle", "channel_shuffle", "The channels of (N, C, *) dealt out over groups.", groups=...)
-CosineSimilarity = _module("CosineSimilarity", "cosine_similarity", "The cosine of two tensors along dim.", dim=1, eps=1e-8)
+PixelShuffle = _module(
+    "PixelShuffle", "pixel_shuffle", "Channels to pixels: (*, C r², H, W) to (*, C, H r, W r).", upscale_factor=...
+)
+PixelUnshuffle = _module(
+    "PixelUnshuffle", "pixel_unshuffle", "Pixels to channels: the inverse of PixelShuffle.", downscale_factor=...
+)
+ChannelShuffle = _module(
+    "ChannelShuffle", "channel_shuffle", "The channels of (N, C, *) dealt out over groups.", groups=...
+)
+CosineSimilarity = _module(
+    "CosineSimilarity", "cosine_similarity", "The cosine of two tensors along dim.", dim=1, eps=1e-8
+)
 PairwiseDistance = _module(
     "PairwiseDistance", "pairwise_distance", "The p-norm of the difference of two tensors along the last axis.",
     p=2.0, eps=1e-6, keepdim=False,

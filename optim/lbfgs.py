@@ -22,14 +22,16 @@ class LBFGS(Optimizer):
 
     def __init__(
         self, params: Any, lr: float | Tensor = 1, max_iter: int = 20, max_eval: int | None = None,
-        tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100, line_search_fn: str | None = None,
+        tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
+        line_search_fn: str | None = None,
     ):  # fmt: skip
         check_options("LBFGS", lr=lr)
         if line_search_fn not in (None, "strong_wolfe"):
             raise RuntimeError(f"LBFGS: line_search_fn must be None or 'strong_wolfe', got {line_search_fn!r}")
         defaults = dict(
-            lr=lr, max_iter=max_iter, max_eval=max_iter * 5 // 4 if max_eval is None else max_eval, tolerance_grad=tolerance_grad,
-            tolerance_change=tolerance_change, history_size=history_size, line_search_fn=line_search_fn,
+            lr=lr, max_iter=max_iter, max_eval=max_iter * 5 // 4 if max_eval is None else max_eval,
+            tolerance_grad=tolerance_grad, tolerance_change=tolerance_change, history_size=history_size,
+            line_search_fn=line_search_fn,
         )  # fmt: skip
         super().__init__(params, defaults)
         if len(self.param_groups) != 1:
@@ -132,7 +134,9 @@ class _Run:
             r = r + s * (share - float((y * r).sum()) * rho)
         return r
 
-    def _take(self, d: Tensor, t: float, loss: float, g: Tensor, slope: float, iteration: int) -> tuple[float, Tensor, float]:
+    def _take(
+        self, d: Tensor, t: float, loss: float, g: Tensor, slope: float, iteration: int
+    ) -> tuple[float, Tensor, float]:
         """Move along ``d``; the loss and gradient there, and how far."""
         optimizer, group = self.optimizer, self.group
         if group["line_search_fn"] is None:
@@ -170,8 +174,8 @@ def _cubic(a: Any, b: Any, low: float, high: float) -> float:
 
 
 def strong_wolfe(
-    at: Evaluate, d: Tensor, t: float, f0: float, g0: Tensor, slope0: float, tolerance: float, c1: float = 1e-4, c2: float = 0.9,
-    most: int = 25,
+    at: Evaluate, d: Tensor, t: float, f0: float, g0: Tensor, slope0: float, tolerance: float, c1: float = 1e-4,
+    c2: float = 0.9, most: int = 25,
 ) -> tuple[float, Tensor, float]:  # fmt: skip
     """A step size whose loss is low and slope flat enough: bracket, then zoom by cubic interpolation."""
     scale = float(d.abs().max())

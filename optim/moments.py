@@ -67,12 +67,18 @@ class NAdam(ElementwiseOptimizer):
     """Adam that looks ahead along its momentum. Dozat, ICLR workshop 2016."""
 
     def __init__(
-        self, params: Any, lr: float | Tensor = 2e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
-        momentum_decay: float = 4e-3, decoupled_weight_decay: bool = False, *, foreach: bool | None = None, maximize: bool = False,
-        capturable: bool = False, differentiable: bool = False,
+        self, params: Any, lr: float | Tensor = 2e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, momentum_decay: float = 4e-3, decoupled_weight_decay: bool = False, *,
+        foreach: bool | None = None, maximize: bool = False, capturable: bool = False, differentiable: bool = False,
     ):  # fmt: skip
         check_options(
-            "NAdam", lr=lr, eps=eps, beta1=betas[0], beta2=betas[1], weight_decay=weight_decay, momentum_decay=momentum_decay
+            "NAdam",
+            lr=lr,
+            eps=eps,
+            beta1=betas[0],
+            beta2=betas[1],
+            weight_decay=weight_decay,
+            momentum_decay=momentum_decay,
         )
         defaults = dict(
             lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, momentum_decay=momentum_decay,
@@ -98,14 +104,14 @@ class RAdam(ElementwiseOptimizer):
     """Adam without its adaptive size until the variance is known. Liu et al., arXiv:1908.03265."""
 
     def __init__(
-        self, params: Any, lr: float | Tensor = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
-        decoupled_weight_decay: bool = False, *, foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
-        differentiable: bool = False,
+        self, params: Any, lr: float | Tensor = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, decoupled_weight_decay: bool = False, *, foreach: bool | None = None,
+        maximize: bool = False, capturable: bool = False, differentiable: bool = False,
     ):  # fmt: skip
         check_options("RAdam", lr=lr, eps=eps, beta1=betas[0], beta2=betas[1], weight_decay=weight_decay)
         defaults = dict(
-            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize, foreach=foreach, capturable=capturable,
-            decoupled_weight_decay=decoupled_weight_decay, differentiable=differentiable,
+            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize, foreach=foreach,
+            capturable=capturable, decoupled_weight_decay=decoupled_weight_decay, differentiable=differentiable,
         )  # fmt: skip
         super().__init__(params, defaults)
 
@@ -128,8 +134,9 @@ class Adamax(ElementwiseOptimizer):
     """Adam by the largest gradient in place of the mean square. Kingma and Ba, arXiv:1412.6980."""
 
     def __init__(
-        self, params: Any, lr: float | Tensor = 2e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
-        foreach: bool | None = None, *, maximize: bool = False, differentiable: bool = False, capturable: bool = False,
+        self, params: Any, lr: float | Tensor = 2e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, foreach: bool | None = None, *, maximize: bool = False, differentiable: bool = False,
+        capturable: bool = False,
     ):  # fmt: skip
         check_options("Adamax", lr=lr, eps=eps, beta1=betas[0], beta2=betas[1], weight_decay=weight_decay)
         defaults = dict(
@@ -157,13 +164,13 @@ class RMSprop(ElementwiseOptimizer):
 
     def __init__(
         self, params: Any, lr: float | Tensor = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
-        momentum: float = 0, centered: bool = False, capturable: bool = False, foreach: bool | None = None, maximize: bool = False,
-        differentiable: bool = False,
+        momentum: float = 0, centered: bool = False, capturable: bool = False, foreach: bool | None = None,
+        maximize: bool = False, differentiable: bool = False,
     ):  # fmt: skip
         check_options("RMSprop", lr=lr, eps=eps, momentum=momentum, weight_decay=weight_decay, alpha=alpha)
         defaults = dict(
-            lr=lr, momentum=momentum, alpha=alpha, eps=eps, centered=centered, weight_decay=weight_decay, capturable=capturable,
-            foreach=foreach, maximize=maximize, differentiable=differentiable,
+            lr=lr, momentum=momentum, alpha=alpha, eps=eps, centered=centered, weight_decay=weight_decay,
+            capturable=capturable, foreach=foreach, maximize=maximize, differentiable=differentiable,
         )  # fmt: skip
         super().__init__(params, defaults)
 
@@ -190,16 +197,17 @@ class Adagrad(ElementwiseOptimizer):
 
     def __init__(
         self, params: Any, lr: float | Tensor = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
-        initial_accumulator_value: float = 0, eps: float = 1e-10, foreach: bool | None = None, *, maximize: bool = False,
-        differentiable: bool = False, fused: bool | None = None,
+        initial_accumulator_value: float = 0, eps: float = 1e-10, foreach: bool | None = None, *,
+        maximize: bool = False, differentiable: bool = False, fused: bool | None = None,
     ):  # fmt: skip
         check_options(
             "Adagrad", lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, eps=eps,
             initial_accumulator_value=initial_accumulator_value,
         )  # fmt: skip
         defaults = dict(
-            lr=lr, lr_decay=lr_decay, eps=eps, weight_decay=weight_decay, initial_accumulator_value=initial_accumulator_value,
-            foreach=foreach, maximize=maximize, differentiable=differentiable, fused=fused,
+            lr=lr, lr_decay=lr_decay, eps=eps, weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value, foreach=foreach, maximize=maximize,
+            differentiable=differentiable, fused=fused,
         )  # fmt: skip
         super().__init__(params, defaults)
 
@@ -223,8 +231,8 @@ class Adadelta(ElementwiseOptimizer):
         if rho > 1:
             raise ValueError(f"Adadelta: invalid rho: {rho}; it must be between 0 and 1")
         defaults = dict(
-            lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize, capturable=capturable, foreach=foreach,
-            differentiable=differentiable,
+            lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize, capturable=capturable,
+            foreach=foreach, differentiable=differentiable,
         )  # fmt: skip
         super().__init__(params, defaults)
 

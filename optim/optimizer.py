@@ -71,7 +71,10 @@ class Optimizer:
         self.defaults = defaults
         self._make_hooks()
         if isinstance(params, Tensor):
-            raise TypeError(f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got one Tensor; put it in a list")
+            raise TypeError(
+                f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got one Tensor; put it in a "
+                "list"
+            )
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
         groups = list(params)
@@ -96,7 +99,10 @@ class Optimizer:
         group = dict(param_group)
         given = group["params"]
         if isinstance(given, (set, frozenset)):
-            raise TypeError("optimizer parameters need to be organized in ordered collections, but a set's order changes; use a list")
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but a set's order changes; use a "
+                "list"
+            )
         members = [given] if isinstance(given, Tensor) else list(given)
         if members and all(isinstance(m, tuple) for m in members):
             group["param_names"] = [name for name, _ in members]
@@ -195,7 +201,9 @@ class Optimizer:
                     f"loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
                     f"group {i} has {len(s['params'])} parameters there and {len(g['params'])} here"
                 )
-        by_number = {n: p for s, g in zip(saved, own, strict=True) for n, p in zip(s["params"], g["params"], strict=True)}
+        by_number = {
+            n: p for s, g in zip(saved, own, strict=True) for n, p in zip(s["params"], g["params"], strict=True)
+        }
         state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         for n, values in loaded["state"].items():
             n = n if n in by_number else int(n) if isinstance(n, str) and n.isdigit() else n
@@ -233,7 +241,9 @@ def _unpacked(name: str, value: Any, param: Any) -> Any:
     if name in _NUMBERS:
         return float(value)
     if isinstance(value, Tensor) and param is not None:
-        wanted = param.dtype if param.dtype.category >= dt.FLOATING and value.dtype.category >= dt.FLOATING else value.dtype
+        wanted = (
+            param.dtype if param.dtype.category >= dt.FLOATING and value.dtype.category >= dt.FLOATING else value.dtype
+        )
         return value.detach().to(device=param.device, dtype=wanted, copy=True)
     return copy.deepcopy(value)
 

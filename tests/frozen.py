@@ -77,7 +77,12 @@ def summary(value: Any) -> list[Any]:
     v = host(value)
     k = np.arange(v.size)
     values = v.astype(float).reshape(-1)
-    return [list(v.shape), float(np.abs(values).sum()), float(values @ np.cos(0.7 * k + 0.3)), float(values @ np.sin(1.3 * k * k + 0.1))]
+    return [
+        list(v.shape),
+        float(np.abs(values).sum()),
+        float(values @ np.cos(0.7 * k + 0.3)),
+        float(values @ np.sin(1.3 * k * k + 0.1)),
+    ]
 
 
 def run(T: Any, name: str, case: Case) -> list[list[Any]]:
@@ -116,7 +121,9 @@ def check(T: Any, name: str, case: Case, frozen: Any, relative: float = 1e-9) ->
     found = run(T, name, case)
     assert [f[0] for f in found] == [w[0] for w in frozen], f"{name}: shapes of results and gradients"
     for i, (f, w) in enumerate(zip(found, frozen, strict=True)):
-        np.testing.assert_allclose(f[1:], w[1:], rtol=relative, atol=relative * (1 + w[1]), err_msg=f"{name}: result or gradient {i}")
+        np.testing.assert_allclose(
+            f[1:], w[1:], rtol=relative, atol=relative * (1 + w[1]), err_msg=f"{name}: result or gradient {i}"
+        )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ reference("huber_error", ref.huber, tolerance=4)
 reference("cross_entropy_of_probability", ref.binary_entropy, tolerance=4)
 reference("cross_entropy_of_logit", ref.logit_entropy, tolerance=4)
 reference("scale_shift", lambda x, mean, scale, shift: (x - mean) * scale + shift, tolerance=4)
-reference("scale_shift_grad", lambda g, scale, x, mean, slope, shift: g * scale + (x - mean) * slope + shift, tolerance=4)
+reference(
+    "scale_shift_grad", lambda g, scale, x, mean, slope, shift: g * scale + (x - mean) * slope + shift, tolerance=4
+)
 reference("masked_scale", lambda x, mask, scale: np.where(mask, x * scale, 0))
 
 
@@ -136,8 +138,18 @@ reference("batch_norm_sums", ref.batch_norm_sums, tolerance=20)
 
 @errors("layer_norm")
 def wrong_norm(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("layer_norm", "normalized_shape (3,)", "(2, 4)"), m(2, 4), None, None, normalized_shape=(3,), eps=0.1)
-    yield Failure(RuntimeError, ("layer_norm", "weight", "(5,)", "(4,)"), m(2, 4), m(5), None, normalized_shape=(4,), eps=0.1)
+    yield Failure(
+        RuntimeError,
+        ("layer_norm", "normalized_shape (3,)", "(2, 4)"),
+        m(2, 4),
+        None,
+        None,
+        normalized_shape=(3,),
+        eps=0.1,
+    )
+    yield Failure(
+        RuntimeError, ("layer_norm", "weight", "(5,)", "(4,)"), m(2, 4), m(5), None, normalized_shape=(4,), eps=0.1
+    )
 
 
 @errors("batch_norm")
@@ -185,10 +197,21 @@ reference("conv_grad_weight", ref.conv_grad_weight, tolerance=20)
 
 @errors("conv")
 def wrong_conv(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("conv2d", "4 channels", "takes 3", "groups=1"), m(1, 4, 5, 5), m(2, 3, 3, 3), None, **_PLAIN)
+    yield Failure(
+        RuntimeError, ("conv2d", "4 channels", "takes 3", "groups=1"), m(1, 4, 5, 5), m(2, 3, 3, 3), None, **_PLAIN
+    )
     yield Failure(RuntimeError, ("conv2d", "bias", "(3,)", "(2,)"), m(1, 3, 5, 5), m(2, 3, 3, 3), m(3), **_PLAIN)
-    yield Failure(RuntimeError, ("conv2d", "kernel does not fit", "(1, 3, 2, 5)"), m(1, 3, 2, 5), m(2, 3, 3, 3), None, **_PLAIN)
-    yield Failure(RuntimeError, ("conv2d", "stride", "(0, 1)"), m(1, 3, 5, 5), m(2, 3, 3, 3), None, **_options((0, 1), (0, 0), (1, 1)))
+    yield Failure(
+        RuntimeError, ("conv2d", "kernel does not fit", "(1, 3, 2, 5)"), m(1, 3, 2, 5), m(2, 3, 3, 3), None, **_PLAIN
+    )
+    yield Failure(
+        RuntimeError,
+        ("conv2d", "stride", "(0, 1)"),
+        m(1, 3, 5, 5),
+        m(2, 3, 3, 3),
+        None,
+        **_options((0, 1), (0, 0), (1, 1)),
+    )
     yield Failure(RuntimeError, ("conv", "(N, C, *sizes)", "(3, 5, 5)"), m(3, 5, 5), m(2, 3, 3, 3), None, **_PLAIN)
 
 
@@ -228,7 +251,9 @@ def avg_pool(m: Maker) -> Samples:
 def avg_pool_grad(m: Maker) -> Samples:
     yield Sample(m(2, 1, 4), shape=(2, 1, 7), kernel=(3,), stride=(2,), padding=(1,), **_averages(True, False))
     yield Sample(m(1, 2, 2, 2), shape=(1, 2, 5, 4), kernel=(2, 2), stride=(2, 2), padding=(0, 0), **_averages())
-    yield Sample(m(1, 1, 4, 3), shape=(1, 1, 6, 6), kernel=(3, 2), stride=(2, 3), padding=(1, 1), **_averages(True, True))
+    yield Sample(
+        m(1, 1, 4, 3), shape=(1, 1, 6, 6), kernel=(3, 2), stride=(2, 3), padding=(1, 1), **_averages(True, True)
+    )
 
 
 reference("max_pool", ref.max_pool)
@@ -239,9 +264,23 @@ reference("avg_pool_grad", ref.avg_pool_grad, tolerance=4)
 
 @errors("max_pool")
 def wrong_max_pool(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("max_pool2d", "4 dimensions", "(3, 5)"), m(3, 5), **_pool((2, 2), (2, 2), (0, 0)), dilation=(1, 1))
-    yield Failure(RuntimeError, ("max_pool2d", "padding", "half", "(2, 2)"), m(1, 1, 5, 5), **_pool((3, 3), (1, 1), (2, 2)), dilation=(1, 1))
-    yield Failure(RuntimeError, ("max_pool1d", "smaller than", "(1, 1, 2)"), m(1, 1, 2), **_pool((3,), (1,), (0,)), dilation=(1,))
+    yield Failure(
+        RuntimeError,
+        ("max_pool2d", "4 dimensions", "(3, 5)"),
+        m(3, 5),
+        **_pool((2, 2), (2, 2), (0, 0)),
+        dilation=(1, 1),
+    )
+    yield Failure(
+        RuntimeError,
+        ("max_pool2d", "padding", "half", "(2, 2)"),
+        m(1, 1, 5, 5),
+        **_pool((3, 3), (1, 1), (2, 2)),
+        dilation=(1, 1),
+    )
+    yield Failure(
+        RuntimeError, ("max_pool1d", "smaller than", "(1, 1, 2)"), m(1, 1, 2), **_pool((3,), (1,), (0,)), dilation=(1,)
+    )
 
 
 # -- classes -----------------------------------------------------------------------------------------
@@ -272,7 +311,9 @@ reference("nll_loss_grad", ref.nll_loss_grad, tolerance=4)
 @errors("nll_loss")
 def wrong_nll_loss(m: Maker) -> Iterator[Failure]:
     yield Failure(RuntimeError, ("nll_loss", "(5, 3)", "(4,)"), m(5, 3), m.index(4, high=3), None, **_nll("mean"))
-    yield Failure(RuntimeError, ("nll_loss", "weight", "(2,)", "(3,)"), m(5, 3), m.index(5, high=3), m(2), **_nll("mean"))
+    yield Failure(
+        RuntimeError, ("nll_loss", "weight", "(2,)", "(3,)"), m(5, 3), m.index(5, high=3), m(2), **_nll("mean")
+    )
 
 
 # -- tables, masks, attention ------------------------------------------------------------------------
@@ -321,7 +362,16 @@ reference("attention", ref.attention, tolerance=20)
 
 @errors("attention")
 def wrong_attention(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("scaled_dot_product_attention", "(4, 3)", "(5, 2)"), m(4, 3), m(5, 2), m(5, 2), None, causal=False, scale=1.0)
+    yield Failure(
+        RuntimeError,
+        ("scaled_dot_product_attention", "(4, 3)", "(5, 2)"),
+        m(4, 3),
+        m(5, 2),
+        m(5, 2),
+        None,
+        causal=False,
+        scale=1.0,
+    )
 
 
 # -- recurrent ---------------------------------------------------------------------------------------
@@ -379,7 +429,9 @@ reference(
 )
 reference(
     "gru_layer_grad",
-    lambda of_out, gates, h0, weight, bias, result: ref.by_differences(ref.gru_layer, (gates, h0, weight, bias), (of_out,)),
+    lambda of_out, gates, h0, weight, bias, result: ref.by_differences(
+        ref.gru_layer, (gates, h0, weight, bias), (of_out,)
+    ),
     tolerance=1000,
 )
 reference("rnn_layer_grad", ref.rnn_layer_grad, tolerance=20)

@@ -128,7 +128,9 @@ def rms_norm(x: Array, weight: Array | None, normalized_shape: Ints, eps: float)
     return x / np.sqrt((x**2).mean(axes, keepdims=True) + eps) * (1 if weight is None else weight)
 
 
-def norm_grad(norm: Callable[[Array], Array], grad: Array, x: Array, weight: Array | None, normalized_shape: Ints) -> tuple[Array, Array, Array]:
+def norm_grad(
+    norm: Callable[[Array], Array], grad: Array, x: Array, weight: Array | None, normalized_shape: Ints
+) -> tuple[Array, Array, Array]:
     """The gradients of a norm of rows, that of its input row by row with central differences."""
     size = math.prod(normalized_shape)
     rows, g = x.reshape(-1, size), grad.reshape(-1, size)
@@ -161,7 +163,9 @@ def batch_norm_sums(grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
 
 
 # -- convolution and pooling -------------------------------------------------------------------------
-def taps(size: Sequence[int], kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> Iterator[tuple[Ints, Ints, Ints]]:
+def taps(
+    size: Sequence[int], kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints
+) -> Iterator[tuple[Ints, Ints, Ints]]:
     """(place in the result, place in the kernel, place in the input) of every product inside the input."""
     for o in np.ndindex(*out):
         for k in np.ndindex(*kernel):
@@ -170,11 +174,18 @@ def taps(size: Sequence[int], kernel: Ints, stride: Ints, padding: Ints, dilatio
                 yield o, k, i
 
 
-def conv(x: Array, weight: Array, bias: Array | None, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Array:
+def conv(
+    x: Array, weight: Array, bias: Array | None, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Array:
     kernel = weight.shape[2:]
     rows = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
-    out = np.zeros((x.shape[0], weight.shape[0], *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in rows)), np.result_type(x, weight))
-    for (o, k, i), g in itertools.product(list(taps(x.shape[2:], kernel, stride, padding, dilation, out.shape[2:])), range(groups)):
+    out = np.zeros(
+        (x.shape[0], weight.shape[0], *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in rows)),
+        np.result_type(x, weight),
+    )
+    for (o, k, i), g in itertools.product(
+        list(taps(x.shape[2:], kernel, stride, padding, dilation, out.shape[2:])), range(groups)
+    ):
         ins, outs = _group(g, x.shape[1], groups), _group(g, weight.shape[0], groups)
         out[(slice(None), outs, *o)] += x[(slice(None), ins, *i)] @ weight[(outs, slice(None), *k)].T
     return out if bias is None else out + bias.reshape(-1, *[1] * len(kernel))
@@ -185,24 +196,32 @@ def _group(g: int, channels: int, groups: int) -> slice:
     return slice(g * size, (g + 1) * size)
 
 
-def conv_grad_input(grad: Array, weight: Array, shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Array:
+def conv_grad_input(
+    grad: Array, weight: Array, shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Array:
     out = np.zeros(shape, np.result_type(grad, weight))
-    for (o, k, i), g in itertools.product(list(taps(shape[2:], weight.shape[2:], stride, padding, dilation, grad.shape[2:])), range(groups)):
+    for (o, k, i), g in itertools.product(
+        list(taps(shape[2:], weight.shape[2:], stride, padding, dilation, grad.shape[2:])), range(groups)
+    ):
         ins, outs = _group(g, shape[1], groups), _group(g, weight.shape[0], groups)
         out[(slice(None), ins, *i)] += grad[(slice(None), outs, *o)] @ weight[(outs, slice(None), *k)]
     return out
 
 
-def conv_grad_weight(grad: Array, x: Array, shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Array:
+def conv_grad_weight(
+    grad: Array, x: Array, shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Array:
     out = np.zeros(shape, np.result_type(grad, x))
-    for (o, k, i), g in itertools.product(list(taps(x.shape[2:], shape[2:], stride, padding, dilation, grad.shape[2:])), range(groups)):
+    for (o, k, i), g in itertools.product(
+        list(taps(x.shape[2:], shape[2:], stride, padding, dilation, grad.shape[2:])), range(groups)
+    ):
         ins, outs = _group(g, x.shape[1], groups), _group(g, shape[0], groups)
         out[(outs, slice(None), *k)] += grad[(slice(None), outs, *o)].T @ x[(slice(None), ins, *i)]
     return out
 
 
 def pooled_sizes(x: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool) -> Ints:
-    """As many windows as start inside the input (or its padding before) and, without ``ceil``, end inside the padding after."""
+    """As many windows as start inside the input or its first padding and, without ``ceil``, end inside the last."""
     found = []
     for n, k, s, p, d in zip(x, kernel, stride, padding, dilation, strict=True):
         starts = range(-p, n + p, s)
@@ -235,7 +254,9 @@ def max_pool_grad(grad: Array, indices: Array, shape: Ints) -> Array:
     return out
 
 
-def _averaging(sizes: Ints, out: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divisor: int | None) -> Iterator[tuple[Ints, Ints, float]]:
+def _averaging(
+    sizes: Ints, out: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divisor: int | None
+) -> Iterator[tuple[Ints, Ints, float]]:
     """(place in the result, place in the input, weight)."""
     for o in np.ndindex(*out):
         first = [a * s - p for a, s, p in zip(o, stride, padding, strict=True)]
@@ -246,7 +267,9 @@ def _averaging(sizes: Ints, out: Ints, kernel: Ints, stride: Ints, padding: Ints
             yield o, i, 1 / count
 
 
-def avg_pool(x: Array, kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad: bool, divisor: int | None) -> Array:
+def avg_pool(
+    x: Array, kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad: bool, divisor: int | None
+) -> Array:
     sizes = pooled_sizes(x.shape[2:], kernel, stride, padding, (1,) * len(kernel), ceil)
     out = np.zeros((*x.shape[:2], *sizes))
     for o, i, w in _averaging(x.shape[2:], sizes, kernel, stride, padding, count_include_pad, divisor):
@@ -255,7 +278,14 @@ def avg_pool(x: Array, kernel: Ints, stride: Ints, padding: Ints, ceil: bool, co
 
 
 def avg_pool_grad(
-    grad: Array, shape: Ints, kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad: bool, divisor: int | None
+    grad: Array,
+    shape: Ints,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    ceil: bool,
+    count_include_pad: bool,
+    divisor: int | None,
 ) -> Array:
     out = np.zeros(shape)
     for o, i, w in _averaging(shape[2:], grad.shape[2:], kernel, stride, padding, count_include_pad, divisor):
@@ -277,7 +307,9 @@ def nll_loss(x: Array, target: Array, weight: Array | None, ignore_index: int, r
     return np.asarray(reduced), np.asarray(total)
 
 
-def nll_loss_grad(grad: Array, target: Array, weight: Array | None, total: Array, shape: Ints, ignore_index: int, reduction: str) -> Array:
+def nll_loss_grad(
+    grad: Array, target: Array, weight: Array | None, total: Array, shape: Ints, ignore_index: int, reduction: str
+) -> Array:
     out = np.zeros(shape)
     for at in np.ndindex(*target.shape):
         c = int(target[at])
@@ -295,7 +327,9 @@ def embedding_grad(grad: Array, index: Array, rows: int, padding_idx: int) -> Ar
     return out
 
 
-def attention(query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float) -> tuple[Array, Array]:
+def attention(
+    query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
+) -> tuple[Array, Array]:
     scores = np.einsum("...le,...se->...ls", query, key) * scale + (0 if mask is None else mask)
     if causal:
         later = np.arange(scores.shape[-1]) > np.arange(scores.shape[-2])[:, None]
@@ -346,7 +380,9 @@ def rnn_layer(gates: Array, h0: Array, weight: Array, nonlinearity: str) -> Arra
     return np.stack(out)
 
 
-def by_differences(fn: Callable[..., Any], operands: Sequence[Array | None], cotangents: Sequence[Array]) -> tuple[Array, ...]:
+def by_differences(
+    fn: Callable[..., Any], operands: Sequence[Array | None], cotangents: Sequence[Array]
+) -> tuple[Array, ...]:
     """The gradients of ``fn`` for its operands by central differences of fourth order."""
     grads = []
     for j, x in enumerate(operands):
@@ -362,7 +398,9 @@ def by_differences(fn: Callable[..., Any], operands: Sequence[Array | None], cot
     return tuple(grads)
 
 
-def rnn_layer_grad(of_out: Array, h0: Array, weight: Array, result: Array, nonlinearity: str) -> tuple[Array, Array, Array]:
+def rnn_layer_grad(
+    of_out: Array, h0: Array, weight: Array, result: Array, nonlinearity: str
+) -> tuple[Array, Array, Array]:
     """Backwards through the steps, one example at a time."""
     of_gates, of_h0, of_weight = np.zeros_like(result), np.zeros_like(h0), np.zeros_like(weight)
     for n in range(h0.shape[0]):

@@ -20,7 +20,9 @@ _in_place: dict[Op, Any] = {}
 def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
     """An op, or its in-place form."""
     if inplace:
-        function = _in_place.get(function.op) or _in_place.setdefault(function.op, fastpath.inplace_function(function.op))
+        function = _in_place.get(function.op) or _in_place.setdefault(
+            function.op, fastpath.inplace_function(function.op)
+        )
     result: Tensor = function(*args)
     return result
 
@@ -70,7 +72,9 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return ops.leaky_relu(input, weight)
 
 
-def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Tensor:
+def rrelu(
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
     """leaky_relu with a slope drawn for each element in training, and the mean slope otherwise."""
     if lower > upper:
         raise ValueError(f"rrelu: lower bound {lower} must not be greater than upper bound {upper}")

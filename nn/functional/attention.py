@@ -115,7 +115,9 @@ def multi_head_attention_forward(
 ) -> tuple[Tensor, Tensor | None]:
     """The computation of :class:`~flambeau.nn.MultiheadAttention` on (L, N, E) or (L, E): output and weights."""
     if query.shape[-1] != embed_dim_to_check:
-        raise ShapeError(f"multi_head_attention: query of shape {tuple(query.shape)} must have embed_dim={embed_dim_to_check} last")
+        raise ShapeError(
+            f"multi_head_attention: query of shape {tuple(query.shape)} must have embed_dim={embed_dim_to_check} last"
+        )
     if is_causal and attn_mask is None:
         raise RuntimeError("multi_head_attention: is_causal=True is a hint about attn_mask, which must be given too")
     batched = query.ndim == 3

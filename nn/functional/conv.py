@@ -34,7 +34,8 @@ def batched(input: Tensor, n: int, name: str) -> tuple[Tensor, bool]:
     """The input with a batch axis, and whether one had to be added."""
     if input.ndim not in (n + 1, n + 2):
         raise ShapeError(
-            f"{name}: expected input of {n + 1} dimensions (unbatched) or {n + 2} (batched), got shape {tuple(input.shape)}"
+            f"{name}: expected input of {n + 1} dimensions (unbatched) or {n + 2} (batched), got shape "
+            f"{tuple(input.shape)}"
         )
     return (input.unsqueeze(0), True) if input.ndim == n + 1 else (input, False)
 
@@ -46,7 +47,9 @@ def _same_padding(kernel: Sequence[int], stride: tuple[int, ...], dilation: tupl
     return [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
 
 
-def _conv(n: int, input: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
+def _conv(
+    n: int, input: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
     name = f"conv{n}d"
     input, added = batched(input, n, name)
     stride, dilation = sizes(stride, n, f"{name}: stride"), sizes(dilation, n, f"{name}: dilation")
@@ -93,7 +96,15 @@ def conv3d(
 
 
 def _conv_transpose(
-    n: int, input: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any
+    n: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
 ) -> Tensor:
     name = f"conv_transpose{n}d"
     input, added = batched(input, n, name)
@@ -105,7 +116,9 @@ def _conv_transpose(
     stride, padding = sizes(stride, n, f"{name}: stride"), sizes(padding, n, f"{name}: padding")
     dilation, extra = sizes(dilation, n, f"{name}: dilation"), sizes(output_padding, n, f"{name}: output_padding")
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
-        raise RuntimeError(f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
+        raise RuntimeError(
+            f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}"
+        )
     rows = zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, extra, strict=True)
     spatial = tuple((length - 1) * s - 2 * p + d * (k - 1) + e + 1 for length, k, s, p, d, e in rows)
     if any(size < 1 for size in spatial):
@@ -165,7 +178,8 @@ def fold(
     places = [ops.conv_size(*v) for v in zip(size, kernel, stride, padding, dilation, strict=True)]
     if input.shape[1] % taps or input.shape[2] != places[0] * places[1]:
         raise ShapeError(
-            f"fold: input must be (N, C * {taps}, {places[0] * places[1]}) for output_size={size}, kernel_size={kernel}, "
+            f"fold: input must be (N, C * {taps}, {places[0] * places[1]}) for output_size={size}, "
+            f"kernel_size={kernel}, "
             f"stride={stride}, padding={padding}, dilation={dilation}; got {tuple(input.shape)}"
         )
     channels = input.shape[1] // taps

@@ -51,7 +51,9 @@ def ctc_loss(
         log_probs = log_probs.unsqueeze(1)
         targets = targets.unsqueeze(0) if targets.ndim == 1 else targets
     if log_probs.ndim != 3 or not 0 <= blank < log_probs.shape[2]:
-        raise ShapeError(f"ctc_loss: log_probs must be (T, N, C) with blank={blank} among the classes, got {tuple(log_probs.shape)}")
+        raise ShapeError(
+            f"ctc_loss: log_probs must be (T, N, C) with blank={blank} among the classes, got {tuple(log_probs.shape)}"
+        )
     steps, batch, _ = log_probs.shape
     seen, wanted = _lengths(input_lengths, log_probs.device), _lengths(target_lengths, log_probs.device)
     if seen.numel() != batch or wanted.numel() != batch:

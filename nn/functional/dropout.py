@@ -75,4 +75,6 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """alpha_dropout of whole channels of (N, C, ...)."""
     lead = min(2, input.ndim)
-    return _alpha("feature_alpha_dropout", input, p, (*input.shape[:lead], *[1] * (input.ndim - lead)), training, inplace)
+    return _alpha(
+        "feature_alpha_dropout", input, p, (*input.shape[:lead], *[1] * (input.ndim - lead)), training, inplace
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from flambeau.core.creation import arange
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
@@ -141,7 +140,11 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if tensor.numel() == 0:
             raise RuntimeError("one_hot: cannot infer num_classes from an empty tensor; give num_classes")
         num_classes = int(tensor.max().item()) + 1
-    if tensor._key.level is None and tensor.numel() and not 0 <= int(tensor.min().item()) <= int(tensor.max().item()) < num_classes:
+    if (
+        tensor._key.level is None
+        and tensor.numel()
+        and not 0 <= int(tensor.min().item()) <= int(tensor.max().item()) < num_classes
+    ):
         raise RuntimeError(
             f"one_hot: class values must be at least 0 and smaller than num_classes={num_classes}, "
             f"got {tensor.min().item()} to {tensor.max().item()}"

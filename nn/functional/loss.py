@@ -18,7 +18,9 @@ from flambeau.core.ops.nn import loss as ops
 from flambeau.core.tensor import Tensor
 
 
-def reduction_of(reduction: str, size_average: bool | None = None, reduce: bool | None = None, also: tuple[str, ...] = ()) -> str:
+def reduction_of(
+    reduction: str, size_average: bool | None = None, reduce: bool | None = None, also: tuple[str, ...] = ()
+) -> str:
     """The reduction that the arguments ask for; ValueError for another word."""
     if size_average is not None or reduce is not None:
         warnings.warn("size_average and reduce are deprecated, use reduction instead", UserWarning, stacklevel=4)
@@ -40,7 +42,8 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 def _warn_broadcast(name: str, input: Tensor, target: Tensor) -> None:
     if input.shape != target.shape:
         warnings.warn(
-            f"{name}: using a target size {tuple(target.shape)} that is different to the input size {tuple(input.shape)}. "
+            f"{name}: using a target size {tuple(target.shape)} that is different to the input size "
+            f"{tuple(input.shape)}. "
             "This will likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             UserWarning,
             stacklevel=3,
@@ -56,8 +59,8 @@ def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
 
 
 def mse_loss(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
-    weight: Tensor | None = None,
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """(input - target)², averaged.
 
@@ -71,8 +74,8 @@ def mse_loss(
 
 
 def l1_loss(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
-    weight: Tensor | None = None,
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """abs(input - target), averaged."""
     how = reduction_of(reduction, size_average, reduce)
@@ -81,8 +84,8 @@ def l1_loss(
 
 
 def smooth_l1_loss(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
-    beta: float = 1.0,
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", beta: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """0.5 d² / beta where d = abs(input - target) is below ``beta``, d - 0.5 beta elsewhere."""
     how = reduction_of(reduction, size_average, reduce)
@@ -106,8 +109,8 @@ def huber_loss(
 
 # -- classes -----------------------------------------------------------------------------------------
 def nll_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
-    reduce: bool | None = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """Minus the log probabilities (N, C, ...) of the target classes (N, ...), weighted per class."""
     out, _ = ops.nll_loss(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
@@ -116,8 +119,8 @@ def nll_loss(
 
 
 def cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
-    reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores."""
     how = reduction_of(reduction, size_average, reduce)
@@ -153,11 +156,19 @@ def _of_probabilities(
 
 
 def _smoothed(
-    log_probabilities: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, smoothing: float, axis: int
+    log_probabilities: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    how: str,
+    smoothing: float,
+    axis: int,
 ) -> Tensor:
-    """The target takes 1 - smoothing of the probability, all classes share the rest. Szegedy et al., arXiv:1512.00567."""
+    """The target gets 1 - smoothing of the probability, all classes the rest. Szegedy et al., arXiv:1512.00567."""
     losses, total = ops.nll_loss(log_probabilities, target, weight, ignore_index, "none")
-    weighted = log_probabilities if weight is None else log_probabilities * _class_weights(weight, log_probabilities.ndim)
+    weighted = (
+        log_probabilities if weight is None else log_probabilities * _class_weights(weight, log_probabilities.ndim)
+    )
     spread = where(target == ignore_index, 0.0, -weighted.sum(axis))
     share = smoothing / log_probabilities.shape[axis]
     if how == "mean":
@@ -197,8 +208,8 @@ def binary_cross_entropy_with_logits(
 
 # -- distributions -----------------------------------------------------------------------------------
 def kl_div(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
-    log_target: bool = False,
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", log_target: bool = False,
 ) -> Tensor:  # fmt: skip
     """target (log(target) - input), where ``input`` holds log probabilities; "batchmean" divides by the batch only."""
     how = reduction_of(reduction, size_average, reduce, ("batchmean",))
@@ -234,7 +245,9 @@ def gaussian_nll_loss(
         if tuple(input.shape[:-1]) == tuple(var.shape):
             var = var.unsqueeze(-1)
         elif tuple(input.shape[:-1]) != tuple(var.shape[:-1]) or var.shape[-1] != 1:
-            raise ValueError(f"gaussian_nll_loss: var of shape {tuple(var.shape)} does not fit input of shape {tuple(input.shape)}")
+            raise ValueError(
+                f"gaussian_nll_loss: var of shape {tuple(var.shape)} does not fit input of shape {tuple(input.shape)}"
+            )
     var = var + (var.clamp(min=eps) - var).detach()  # its gradient passes where it is below eps too
     losses = 0.5 * (log(var) + (input - target).square() / var)
     return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, how)

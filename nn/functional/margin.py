@@ -55,7 +55,9 @@ def multi_margin_loss(
         raise ValueError(f"multi_margin_loss: only p == 1 and p == 2 are supported, got {p}")
     rows, classes = input.reshape(-1, input.shape[-1]), target.reshape(-1, 1)
     if classes.shape[0] != rows.shape[0]:
-        raise ShapeError(f"multi_margin_loss: target of shape {tuple(target.shape)} does not fit input {tuple(input.shape)}")
+        raise ShapeError(
+            f"multi_margin_loss: target of shape {tuple(target.shape)} does not fit input {tuple(input.shape)}"
+        )
     short = (margin - rows.gather(1, classes) + rows).relu()
     short = short if p == 1 else short.square()
     if weight is not None:
@@ -74,7 +76,9 @@ def multilabel_margin_loss(
     """
     how = reduction_of(reduction, size_average, reduce)
     if tuple(target.shape) != tuple(input.shape):
-        raise ShapeError(f"multilabel_margin_loss: target {tuple(target.shape)} must have the shape of input {tuple(input.shape)}")
+        raise ShapeError(
+            f"multilabel_margin_loss: target {tuple(target.shape)} must have the shape of input {tuple(input.shape)}"
+        )
     rows, labels = input.reshape(-1, input.shape[-1]), target.reshape(-1, input.shape[-1])
     listed = (labels < 0).cumsum(1) == 0
     safe = where(listed, labels, 0)
@@ -141,7 +145,13 @@ def triplet_margin_with_distance_loss(
 
 
 def _triplet(
-    distance: Callable[[Any, Any], Any], anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, swap: bool, how: str
+    distance: Callable[[Any, Any], Any],
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    margin: float,
+    swap: bool,
+    how: str,
 ) -> Tensor:
     if margin <= 0:
         raise ValueError(f"triplet_margin_loss: margin must be greater than 0, got {margin}")

@@ -14,22 +14,32 @@ from flambeau.core.tensor import Tensor
 
 
 def layer_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are ``normalized_shape``."""
     out: Tensor = ops.layer_norm(input, weight, bias, tuple(normalized_shape), eps)
     return out
 
 
-def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
     """x / sqrt(mean(x²) + eps) * weight over the last axes; ``eps`` defaults to the machine epsilon of the dtype."""
-    out: Tensor = ops.rms_norm(input, weight, tuple(normalized_shape), dt.finfo(input.dtype).eps if eps is None else eps)
+    out: Tensor = ops.rms_norm(
+        input, weight, tuple(normalized_shape), dt.finfo(input.dtype).eps if eps is None else eps
+    )
     return out
 
 
 def _check_counts(name: str, input: Tensor, per: str, count: int) -> None:
     if count <= 1:
-        raise ValueError(f"{name}: expected more than 1 value per {per} when training, got input of shape {tuple(input.shape)}")
+        raise ValueError(
+            f"{name}: expected more than 1 value per {per} when training, got input of shape {tuple(input.shape)}"
+        )
 
 
 def batch_norm(
@@ -106,11 +116,14 @@ def group_norm(
     """The input (N, C, ...) normalised over each of ``num_groups`` groups of channels. Wu and He, arXiv:1803.08494."""
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ShapeError(
-            f"group_norm: the channels of input (N, C, ...) of shape {tuple(input.shape)} must divide by num_groups={num_groups}"
+            f"group_norm: the channels of input (N, C, ...) of shape {tuple(input.shape)} must divide by "
+            f"num_groups={num_groups}"
         )
     for name, t in (("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != (input.shape[1],):
-            raise ShapeError(f"group_norm: {name} of shape {tuple(t.shape)} must be ({input.shape[1]},), one per channel")
+            raise ShapeError(
+                f"group_norm: {name} of shape {tuple(t.shape)} must be ({input.shape[1]},), one per channel"
+            )
     rows = input.reshape(input.shape[0], num_groups, -1)
     out: Tensor = ops.layer_norm(rows, None, None, (rows.shape[-1],), eps).reshape(tuple(input.shape))
     out = out if weight is None else out * per_channel(weight, input.ndim)
@@ -120,7 +133,9 @@ def group_norm(
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """x / (k + alpha * mean of the squares of ``size`` neighbouring channels) ** beta."""
     if input.ndim < 3:
-        raise ValueError(f"local_response_norm: expected 3D or higher dimensionality input, got shape {tuple(input.shape)}")
+        raise ValueError(
+            f"local_response_norm: expected 3D or higher dimensionality input, got shape {tuple(input.shape)}"
+        )
     if input.numel() == 0:
         return input
     from flambeau.nn.functional.pooling import avg_pool1d

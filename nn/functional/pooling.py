@@ -15,7 +15,14 @@ Pair = tuple[Tensor, Tensor]
 
 
 def _max_pool(
-    n: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, return_indices: bool
+    n: int,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    return_indices: bool,
 ) -> Any:
     name = f"max_pool{n}d"
     input, added = batched(input, n, name)
@@ -55,7 +62,14 @@ max_pool3d, max_pool3d_with_indices = _define_max_pool(3)
 
 
 def _avg_pool(
-    n: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool, divisor: int | None
+    n: int,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None,
 ) -> Tensor:
     name = f"avg_pool{n}d"
     if divisor == 0:
@@ -157,28 +171,42 @@ def _lp_pool(n: int, input: Tensor, norm_type: float, kernel_size: Any, stride: 
     return (mean.sign() * mean.abs().relu() * math.prod(kernel)).pow(1.0 / norm_type)
 
 
-def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool1d(
+    input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False
+) -> Tensor:
     """The ``norm_type``-norm of each window of (N, C, S)."""
     return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool2d(
+    input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False
+) -> Tensor:
     """The ``norm_type``-norm of each window of (N, C, H, W)."""
     return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool3d(
+    input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False
+) -> Tensor:
     """The ``norm_type``-norm of each window of (N, C, D, H, W)."""
     return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 # -- unpooling ---------------------------------------------------------------------------------------
 def _max_unpool(
-    n: int, input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Sequence[int] | None
+    n: int,
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    output_size: Sequence[int] | None,
 ) -> Tensor:
     name = f"max_unpool{n}d"
     if tuple(input.shape) != tuple(indices.shape):
-        raise ShapeError(f"{name}: input of shape {tuple(input.shape)} and indices of shape {tuple(indices.shape)} must agree")
+        raise ShapeError(
+            f"{name}: input of shape {tuple(input.shape)} and indices of shape {tuple(indices.shape)} must agree"
+        )
     input, added = batched(input, n, name)
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
     stride = kernel if stride is None else sizes(stride, n, f"{name}: stride")
@@ -186,7 +214,9 @@ def _max_unpool(
     usual = [(o - 1) * s - 2 * p + k for o, s, p, k in zip(input.shape[2:], stride, padding, kernel, strict=True)]
     spatial = tuple(usual if output_size is None else tuple(output_size)[-n:])
     if len(spatial) != n or any(abs(a - b) >= s for a, b, s in zip(spatial, usual, stride, strict=True)):
-        raise ShapeError(f"{name}: output_size {output_size} must be near {tuple(usual)} (less than stride {stride} away)")
+        raise ShapeError(
+            f"{name}: output_size {output_size} must be near {tuple(usual)} (less than stride {stride} away)"
+        )
     lead, size = tuple(input.shape[:2]), math.prod(spatial)
     places = indices.reshape(*lead, -1)
     out: Tensor = input.new_zeros(*lead, size).scatter(-1, places, input.reshape(*lead, -1)).reshape(*lead, *spatial)
@@ -194,21 +224,36 @@ def _max_unpool(
 
 
 def max_unpool1d(
-    input: Tensor, indices: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Zeros with each maximum of max_pool1d back in its place."""
     return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
 
 
 def max_unpool2d(
-    input: Tensor, indices: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Zeros with each maximum of max_pool2d back in its place."""
     return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
 
 
 def max_unpool3d(
-    input: Tensor, indices: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Zeros with each maximum of max_pool3d back in its place."""
     return _max_unpool(3, input, indices, kernel_size, stride, padding, output_size)

@@ -19,7 +19,9 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """Channels to pixels: (..., C r², H, W) to (..., C, H r, W r). Shi et al., arXiv:1609.05158."""
     r = upscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-3] % (r * r):
-        raise ShapeError(f"pixel_shuffle: the channels of input {tuple(input.shape)} must divide by upscale_factor²={r * r}")
+        raise ShapeError(
+            f"pixel_shuffle: the channels of input {tuple(input.shape)} must divide by upscale_factor²={r * r}"
+        )
     *lead, c, h, w = input.shape
     n = len(lead)
     x = input.reshape(*lead, c // (r * r), r, r, h, w)
@@ -30,7 +32,9 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """Pixels to channels: (..., C, H r, W r) to (..., C r², H, W)."""
     r = downscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-2] % r or input.shape[-1] % r:
-        raise ShapeError(f"pixel_unshuffle: height and width of input {tuple(input.shape)} must divide by downscale_factor={r}")
+        raise ShapeError(
+            f"pixel_unshuffle: height and width of input {tuple(input.shape)} must divide by downscale_factor={r}"
+        )
     *lead, c, h, w = input.shape
     n = len(lead)
     x = input.reshape(*lead, c, h // r, r, w // r, r)
@@ -66,7 +70,9 @@ def interpolate(
     """
     n = input.ndim - 2
     if n not in _MODES.get(mode, ()):
-        raise NotImplementedError(f"interpolate: mode {mode!r} does not take input of shape {tuple(input.shape)}; modes: {', '.join(_MODES)}")
+        raise NotImplementedError(
+            f"interpolate: mode {mode!r} does not take input of shape {tuple(input.shape)}; modes: {', '.join(_MODES)}"
+        )
     if align_corners is not None and mode in ("nearest", "nearest-exact", "area"):
         raise ValueError("interpolate: align_corners can only be set with the linear and cubic modes")
     if antialias:
@@ -82,7 +88,9 @@ def interpolate(
     return input
 
 
-def _resampled_sizes(input: Tensor, n: int, size: Any, factor: Any, again: bool) -> tuple[tuple[int, ...], list[float | None]]:
+def _resampled_sizes(
+    input: Tensor, n: int, size: Any, factor: Any, again: bool
+) -> tuple[tuple[int, ...], list[float | None]]:
     """The result's sizes, and the factors to compute positions with (None: from the sizes)."""
     if (size is None) == (factor is None):
         raise ValueError("interpolate: give one of size and scale_factor")
@@ -94,7 +102,9 @@ def _resampled_sizes(input: Tensor, n: int, size: Any, factor: Any, again: bool)
         out = tuple(math.floor(s * f) for s, f in zip(input.shape[2:], given, strict=True))
         factors = [None] * n if again else list(given)
     if len(out) != n or any(s < 1 for s in out):
-        raise ValueError(f"interpolate: input and output sizes should be greater than 0 and have {n} dimensions, got {out}")
+        raise ValueError(
+            f"interpolate: input and output sizes should be greater than 0 and have {n} dimensions, got {out}"
+        )
     return out, factors
 
 
@@ -106,7 +116,7 @@ def _resample(x: Tensor, axis: int, out: int, factor: float | None, mode: str, a
         if size == out and factor is None:
             return x
         half = 0.5 if mode == "nearest-exact" else 0.0
-        places = [min(int(math.floor((i + half) * step)), size - 1) for i in range(out)]
+        places = [min(math.floor((i + half) * step), size - 1) for i in range(out)]
         return x.index_select(axis, x.new_tensor(places, dtype=int64))
     if align:
         step = (size - 1) / (out - 1) if out > 1 else 0.0
@@ -146,10 +156,16 @@ def _cubic(positions: list[float], a: float = -0.75) -> list[list[tuple[int, flo
 
 # -- grids -------------------------------------------------------------------------------------------
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
-    """Sampling positions in [-1, 1] of affine maps: theta (N, 2, 3) or (N, 3, 4), size (N, C, *S), result (N, *S, 2 or 3)."""
+    """Sampling positions in [-1, 1] of affine maps.
+
+    theta is (N, 2, 3) or (N, 3, 4), size (N, C, *S), the result (N, *S, 2 or 3).
+    """
     n = len(size) - 2
     if n not in (2, 3) or tuple(theta.shape[1:]) != (n, n + 1):
-        raise ShapeError(f"affine_grid: theta (N, 2, 3) goes with size (N, C, H, W), (N, 3, 4) with (N, C, D, H, W); got {tuple(theta.shape)} and {tuple(size)}")
+        raise ShapeError(
+            "affine_grid: theta (N, 2, 3) goes with size (N, C, H, W), (N, 3, 4) with (N, C, D, H, W); got "
+            f"{tuple(theta.shape)} and {tuple(size)}"
+        )
     axes = []
     for i, s in enumerate(size[2:]):
         span = linspace(-1, 1, s, dtype=theta.dtype, device=theta.device) if s > 1 else theta.new_zeros(1)
@@ -169,9 +185,15 @@ def grid_sample(
     """
     n = input.ndim - 2
     if n not in (2, 3) or grid.ndim != n + 2 or grid.shape[-1] != n or grid.shape[0] != input.shape[0]:
-        raise ShapeError(f"grid_sample: input (N, C, H, W) takes grid (N, h, w, 2), (N, C, D, H, W) takes (N, d, h, w, 3); got {tuple(input.shape)} and {tuple(grid.shape)}")
+        raise ShapeError(
+            "grid_sample: input (N, C, H, W) takes grid (N, h, w, 2), (N, C, D, H, W) takes (N, d, h, w, 3); got "
+            f"{tuple(input.shape)} and {tuple(grid.shape)}"
+        )
     if mode not in ("bilinear", "nearest") or padding_mode not in ("zeros", "border", "reflection"):
-        raise ValueError(f"grid_sample: mode must be 'bilinear' or 'nearest' and padding_mode 'zeros', 'border' or 'reflection', got {mode!r} and {padding_mode!r}")
+        raise ValueError(
+            "grid_sample: mode must be 'bilinear' or 'nearest' and padding_mode 'zeros', 'border' or 'reflection', "
+            f"got {mode!r} and {padding_mode!r}"
+        )
     corner = bool(align_corners)
     sizes = input.shape[2:]
     places = [_place(grid[..., n - 1 - i], sizes[i], padding_mode, corner) for i in range(n)]

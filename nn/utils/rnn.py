@@ -55,7 +55,9 @@ def _places(lengths: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
     return sizes, [t for t, s in enumerate(sizes) for _ in range(s)], [i for s in sizes for i in range(s)]
 
 
-def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> PackedSequence:
+def pack_padded_sequence(
+    input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
+) -> PackedSequence:
     """Pack padded sequences (T, N, *), or (N, T, *) with ``batch_first``, of the given lengths.
 
     The longest must come first unless ``enforce_sorted`` is False.
@@ -69,7 +71,8 @@ def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False,
         x, found = x.index_select(1, order), [found[i] for i in by_length]
     elif found != sorted(found, reverse=True):
         raise RuntimeError(
-            f"pack_padded_sequence: with enforce_sorted=True lengths must go down, got {found}; pass enforce_sorted=False"
+            f"pack_padded_sequence: with enforce_sorted=True lengths must go down, got {found}; pass "
+            "enforce_sorted=False"
         )
     sizes, steps, sequences = _places(found)
     data = x[tensor(steps, dtype=int64, device=x.device), tensor(sequences, dtype=int64, device=x.device)]
@@ -88,7 +91,9 @@ def pad_packed_sequence(
     lengths = _packed_lengths(sequence)
     length = total_length or max(lengths)
     if length < max(lengths):
-        raise ValueError(f"pad_packed_sequence: total_length={total_length} is shorter than the longest sequence, {max(lengths)}")
+        raise ValueError(
+            f"pad_packed_sequence: total_length={total_length} is shorter than the longest sequence, {max(lengths)}"
+        )
     _, steps, sequences = _places(lengths)
     data, batch = sequence.data, len(lengths)
     flat = tensor([t * batch + i for t, i in zip(steps, sequences, strict=True)], dtype=int64, device=data.device)
@@ -117,7 +122,9 @@ def reverse_padded(x: Tensor, lengths: Tensor) -> Tensor:
     return x.gather(0, index.unsqueeze(-1).expand(x.shape[0], x.shape[1], x.shape[2]))
 
 
-def pad_sequence(sequences: Any, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right") -> Tensor:
+def pad_sequence(
+    sequences: Any, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
+) -> Tensor:
     """Tensors (L_i, *) as one (T, N, *), or (N, T, *) with ``batch_first``, T the greatest length.
 
     >>> import flambeau as fb

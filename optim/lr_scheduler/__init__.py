@@ -6,8 +6,16 @@ from flambeau.optim.lr_scheduler.base import LRScheduler
 from flambeau.optim.lr_scheduler.combined import ChainedScheduler, ReduceLROnPlateau, SequentialLR
 from flambeau.optim.lr_scheduler.cyclic import CyclicLR, OneCycleLR
 from flambeau.optim.lr_scheduler.simple import (
-    ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, ExponentialLR, LambdaLR, LinearLR, MultiplicativeLR,
-    MultiStepLR, PolynomialLR, StepLR,
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiplicativeLR,
+    MultiStepLR,
+    PolynomialLR,
+    StepLR,
 )  # fmt: skip
 
 __all__ = [

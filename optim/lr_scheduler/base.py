@@ -23,7 +23,9 @@ def per_group(optimizer: Optimizer, name: str, value: Any) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         return [value] * count
     if len(value) != count:
-        raise ValueError(f"{name} must have the same length as optimizer.param_groups: expected {count}, got {len(value)}")
+        raise ValueError(
+            f"{name} must have the same length as optimizer.param_groups: expected {count}, got {len(value)}"
+        )
     return list(value)
 
 
@@ -44,7 +46,8 @@ class LRScheduler:
         for i, group in enumerate(optimizer.param_groups):
             if "initial_lr" not in group:
                 raise KeyError(
-                    f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with last_epoch >= 0; "
+                    f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with last_epoch "
+                    ">= 0; "
                     "load the optimizer's state first"
                 )
         self.base_lrs: list[float] = [number(g["initial_lr"]) for g in optimizer.param_groups]
@@ -110,7 +113,10 @@ class LRScheduler:
 def saved_functions(state: dict[str, Any], name: str) -> dict[str, Any]:
     """State whose functions are kept only where they are objects with state of their own."""
     functions = state.pop(name)
-    state[name] = [None if callable(f) and not hasattr(f, "__dict__") or type(f).__name__ == "function" else dict(f.__dict__) for f in functions]
+    state[name] = [
+        None if callable(f) and not hasattr(f, "__dict__") or type(f).__name__ == "function" else dict(f.__dict__)
+        for f in functions
+    ]
     return state
 
 

@@ -37,9 +37,10 @@ class CyclicLR(_WithMomentum):
     """
 
     def __init__(
-        self, optimizer: Optimizer, base_lr: Any, max_lr: Any, step_size_up: int = 2000, step_size_down: int | None = None,
-        mode: str = "triangular", gamma: float = 1.0, scale_fn: Callable[[float], float] | None = None, scale_mode: str = "cycle",
-        cycle_momentum: bool = True, base_momentum: Any = 0.8, max_momentum: Any = 0.9, last_epoch: int = -1,
+        self, optimizer: Optimizer, base_lr: Any, max_lr: Any, step_size_up: int = 2000,
+        step_size_down: int | None = None, mode: str = "triangular", gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None, scale_mode: str = "cycle", cycle_momentum: bool = True,
+        base_momentum: Any = 0.8, max_momentum: Any = 0.9, last_epoch: int = -1,
     ):  # fmt: skip
         if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
             raise ValueError(f"CyclicLR: mode is invalid and scale_fn is None: {mode!r}")
@@ -65,7 +66,11 @@ class CyclicLR(_WithMomentum):
     def _scale(self, x: float) -> float:
         if self.scale_fn is not None:
             return self.scale_fn(x)
-        return {"triangular": lambda: 1.0, "triangular2": lambda: 1 / 2.0 ** (x - 1), "exp_range": lambda: self.gamma**x}[self.mode]()
+        return {
+            "triangular": lambda: 1.0,
+            "triangular2": lambda: 1 / 2.0 ** (x - 1),
+            "exp_range": lambda: self.gamma**x,
+        }[self.mode]()
 
     def get_lr(self) -> list[float]:
         """The rates at this batch; the momentum is set on the way."""
@@ -92,9 +97,9 @@ class OneCycleLR(_WithMomentum):
 
     def __init__(
         self, optimizer: Optimizer, max_lr: Any, total_steps: int | None = None, epochs: int | None = None,
-        steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos", cycle_momentum: bool = True,
-        base_momentum: Any = 0.85, max_momentum: Any = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
-        three_phase: bool = False, last_epoch: int = -1,
+        steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos",
+        cycle_momentum: bool = True, base_momentum: Any = 0.85, max_momentum: Any = 0.95, div_factor: float = 25.0,
+        final_div_factor: float = 1e4, three_phase: bool = False, last_epoch: int = -1,
     ):  # fmt: skip
         self.optimizer, self.cycle_momentum = optimizer, cycle_momentum
         self.total_steps = self._count(total_steps, epochs, steps_per_epoch)
@@ -151,7 +156,10 @@ class OneCycleLR(_WithMomentum):
     def get_lr(self) -> list[float]:
         """The rates at this batch; the momentum is set on the way."""
         if self.last_epoch > self.total_steps:
-            raise ValueError(f"OneCycleLR: tried to step {self.last_epoch} times. The specified number of total steps is {self.total_steps}")
+            raise ValueError(
+                f"OneCycleLR: tried to step {self.last_epoch} times. The specified number of total steps is "
+                f"{self.total_steps}"
+            )
         start = 0.0
         phases = self._schedule_phases
         for i, (end, *_) in enumerate(phases):

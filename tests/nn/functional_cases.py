@@ -21,8 +21,10 @@ def simple(name: str, *shape: int, **options: Any) -> None:
 
 
 # -- activations ---------------------------------------------------------------------------------------
-for _name in ("relu", "relu6", "elu", "selu", "celu", "silu", "mish", "softplus", "softsign", "tanhshrink", "softshrink",
-              "hardshrink", "hardtanh", "hardsigmoid", "hardswish", "sigmoid", "logsigmoid", "tanh", "gelu", "leaky_relu"):  # fmt: skip
+for _name in (
+    "relu", "relu6", "elu", "selu", "celu", "silu", "mish", "softplus", "softsign", "tanhshrink", "softshrink",
+    "hardshrink", "hardtanh", "hardsigmoid", "hardswish", "sigmoid", "logsigmoid", "tanh", "gelu", "leaky_relu",
+):  # fmt: skip
     simple(_name)
 simple("gelu", approximate="tanh")
 simple("leaky_relu", negative_slope=0.3)
@@ -59,7 +61,10 @@ case("embedding", lambda T, a: T.nn.functional.embedding(a.ints(7, 3, 4), a.x(7,
 case("embedding padding", lambda T, a: T.nn.functional.embedding(a.ints(4, 9), a.x(4, 5), padding_idx=-2))
 case("embedding by frequency", lambda T, a: T.nn.functional.embedding(a.ints(4, 9), a.x(4, 5), scale_grad_by_freq=True))
 for _mode in ("sum", "mean", "max"):
-    case(f"embedding_bag {_mode}", lambda T, a, m=_mode: T.nn.functional.embedding_bag(a.ints(6, 3, 4), a.x(6, 5), mode=m))
+    case(
+        f"embedding_bag {_mode}",
+        lambda T, a, m=_mode: T.nn.functional.embedding_bag(a.ints(6, 3, 4), a.x(6, 5), mode=m),
+    )
     case(
         f"embedding_bag {_mode} offsets",
         lambda T, a, m=_mode: T.nn.functional.embedding_bag(a.ints(6, 9), a.x(6, 5), T.tensor([0, 4, 4]), mode=m),
@@ -78,22 +83,35 @@ case("conv2d", lambda T, a: T.nn.functional.conv2d(a.x(2, 3, 7, 6), a.x(4, 3, 3,
 case("conv2d padding", lambda T, a: T.nn.functional.conv2d(a.x(2, 3, 7, 6), a.x(4, 3, 3, 3), a.x(4), padding=1))
 case("conv2d stride", lambda T, a: T.nn.functional.conv2d(a.x(2, 3, 8, 9), a.x(4, 3, 3, 3), None, (2, 3), (1, 2)))
 case("conv2d dilation", lambda T, a: T.nn.functional.conv2d(a.x(1, 2, 9, 9), a.x(3, 2, 3, 2), None, (2, 1), 1, (2, 3)))
-case("conv2d depthwise", lambda T, a: T.nn.functional.conv2d(a.x(2, 4, 6, 6), a.x(8, 1, 3, 3), a.x(8), padding=1, groups=4))
+case(
+    "conv2d depthwise",
+    lambda T, a: T.nn.functional.conv2d(a.x(2, 4, 6, 6), a.x(8, 1, 3, 3), a.x(8), padding=1, groups=4),
+)
 case("conv2d left over", lambda T, a: T.nn.functional.conv2d(a.x(1, 2, 8, 8), a.x(3, 2, 3, 3), None, 3))
 case("conv2d same", lambda T, a: T.nn.functional.conv2d(a.x(2, 2, 5, 6), a.x(3, 2, 3, 5), padding="same"))
-case("conv2d same even", lambda T, a: T.nn.functional.conv2d(a.x(2, 2, 5, 6), a.x(3, 2, 2, 4), padding="same", dilation=(1, 2)))
+case(
+    "conv2d same even",
+    lambda T, a: T.nn.functional.conv2d(a.x(2, 2, 5, 6), a.x(3, 2, 2, 4), padding="same", dilation=(1, 2)),
+)
 case("conv2d valid", lambda T, a: T.nn.functional.conv2d(a.x(2, 2, 5, 6), a.x(3, 2, 3, 3), padding="valid"))
 case("conv2d pointwise", lambda T, a: T.nn.functional.conv2d(a.x(2, 6, 5, 5), a.x(4, 6, 1, 1), a.x(4)))
 case("conv2d pointwise stride", lambda T, a: T.nn.functional.conv2d(a.x(2, 6, 5, 5), a.x(4, 6, 1, 1), None, 2))
 case("conv3d", lambda T, a: T.nn.functional.conv3d(a.x(1, 2, 4, 5, 6), a.x(3, 2, 2, 3, 2), a.x(3), 1, (1, 0, 1)))
-case("conv3d options", lambda T, a: T.nn.functional.conv3d(a.x(1, 2, 5, 6, 6), a.x(4, 1, 2, 2, 3), a.x(4), (2, 1, 2), 1, (1, 2, 1), 2))
+case(
+    "conv3d options",
+    lambda T, a: T.nn.functional.conv3d(a.x(1, 2, 5, 6, 6), a.x(4, 1, 2, 2, 3), a.x(4), (2, 1, 2), 1, (1, 2, 1), 2),
+)
 case("conv_transpose1d", lambda T, a: T.nn.functional.conv_transpose1d(a.x(2, 3, 5), a.x(3, 4, 3), a.x(4), 2, 1, 1))
 case("conv_transpose2d", lambda T, a: T.nn.functional.conv_transpose2d(a.x(2, 3, 4, 5), a.x(3, 2, 3, 3), a.x(2)))
 case(
     "conv_transpose2d options",
-    lambda T, a: T.nn.functional.conv_transpose2d(a.x(1, 4, 4, 5), a.x(4, 3, 3, 2), a.x(6), (2, 3), (1, 0), (1, 2), 2, (2, 1)),
+    lambda T, a: T.nn.functional.conv_transpose2d(
+        a.x(1, 4, 4, 5), a.x(4, 3, 3, 2), a.x(6), (2, 3), (1, 0), (1, 2), 2, (2, 1)
+    ),
 )
-case("conv_transpose3d", lambda T, a: T.nn.functional.conv_transpose3d(a.x(1, 2, 3, 2, 3), a.x(2, 2, 2, 2, 2), a.x(2), 2))
+case(
+    "conv_transpose3d", lambda T, a: T.nn.functional.conv_transpose3d(a.x(1, 2, 3, 2, 3), a.x(2, 2, 2, 2, 2), a.x(2), 2)
+)
 case("unfold", lambda T, a: T.nn.functional.unfold(a.x(2, 3, 6, 7), (2, 3), dilation=(2, 1), padding=1, stride=2))
 case("fold", lambda T, a: T.nn.functional.fold(a.x(2, 18, 12), (6, 7), (2, 3), dilation=(2, 1), padding=1, stride=2))
 
@@ -102,7 +120,9 @@ for _n, _shape in ((1, (2, 3, 10)), (2, (2, 3, 7, 8)), (3, (1, 2, 5, 6, 5))):
     case(f"max_pool{_n}d", lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"max_pool{n}d")(a.distinct(*s), 2))
     case(
         f"max_pool{_n}d options",
-        lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"max_pool{n}d")(a.distinct(*s), 3, 2, 1, 1, ceil_mode=True, return_indices=True),
+        lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"max_pool{n}d")(
+            a.distinct(*s), 3, 2, 1, 1, ceil_mode=True, return_indices=True
+        ),
     )
     case(f"avg_pool{_n}d", lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"avg_pool{n}d")(a.x(*s), 2))
     case(
@@ -113,14 +133,27 @@ for _n, _shape in ((1, (2, 3, 10)), (2, (2, 3, 7, 8)), (3, (1, 2, 5, 6, 5))):
         f"avg_pool{_n}d counting padding",
         lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"avg_pool{n}d")(a.x(*s), 3, 2, 1, True, True),
     )
-    case(f"adaptive_avg_pool{_n}d", lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"adaptive_avg_pool{n}d")(a.x(*s), 3))
-    case(f"adaptive_avg_pool{_n}d one", lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"adaptive_avg_pool{n}d")(a.x(*s), 1))
+    case(
+        f"adaptive_avg_pool{_n}d",
+        lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"adaptive_avg_pool{n}d")(a.x(*s), 3),
+    )
+    case(
+        f"adaptive_avg_pool{_n}d one",
+        lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"adaptive_avg_pool{n}d")(a.x(*s), 1),
+    )
     case(
         f"adaptive_max_pool{_n}d",
-        lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"adaptive_max_pool{n}d")(a.distinct(*s), 3, return_indices=True),
+        lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"adaptive_max_pool{n}d")(
+            a.distinct(*s), 3, return_indices=True
+        ),
     )
-    case(f"lp_pool{_n}d", lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"lp_pool{n}d")(a.x(*s, low=0.1), 3.0, 2))
-case("max_pool2d dilated", lambda T, a: T.nn.functional.max_pool2d(a.distinct(1, 2, 9, 9), (2, 3), (2, 1), 1, (2, 3), return_indices=True))
+    case(
+        f"lp_pool{_n}d", lambda T, a, n=_n, s=_shape: getattr(T.nn.functional, f"lp_pool{n}d")(a.x(*s, low=0.1), 3.0, 2)
+    )
+case(
+    "max_pool2d dilated",
+    lambda T, a: T.nn.functional.max_pool2d(a.distinct(1, 2, 9, 9), (2, 3), (2, 1), 1, (2, 3), return_indices=True),
+)
 case("max_pool2d unbatched", lambda T, a: T.nn.functional.max_pool2d(a.distinct(3, 6, 6), 3, 1))
 case("avg_pool2d divisor", lambda T, a: T.nn.functional.avg_pool2d(a.x(1, 2, 6, 6), 3, divisor_override=5))
 case("adaptive_avg_pool2d none", lambda T, a: T.nn.functional.adaptive_avg_pool2d(a.x(2, 3, 7, 5), (None, 2)))

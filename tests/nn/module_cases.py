@@ -24,7 +24,10 @@ layer("Conv1d circular", lambda nn: nn.Conv1d(2, 3, 3, padding=2, padding_mode="
 layer("Conv2d reflect", lambda nn: nn.Conv2d(2, 4, 3, padding=(1, 2), padding_mode="reflect", groups=2), 2, 2, 5, 6)
 layer("Conv2d replicate same", lambda nn: nn.Conv2d(2, 3, (2, 4), padding="same", padding_mode="replicate"), 2, 2, 5, 6)
 layer("Conv3d", lambda nn: nn.Conv3d(2, 3, 2, bias=False), 1, 2, 3, 4, 3)
-case("ConvTranspose2d size", lambda T, a: a.module(T.nn.ConvTranspose2d(2, 3, 3, 2, 1))(a.x(1, 2, 4, 5), output_size=(8, 9)))
+case(
+    "ConvTranspose2d size",
+    lambda T, a: a.module(T.nn.ConvTranspose2d(2, 3, 3, 2, 1))(a.x(1, 2, 4, 5), output_size=(8, 9)),
+)
 layer("BatchNorm2d", lambda nn: nn.BatchNorm2d(3), 4, 3, 2, 2)
 layer("BatchNorm1d eval", lambda nn: nn.BatchNorm1d(3).eval(), 4, 3)
 layer("InstanceNorm2d", lambda nn: nn.InstanceNorm2d(3, affine=True), 2, 3, 4, 4)
@@ -123,10 +126,17 @@ case("MultiheadAttention other sizes", _heads({}, k=3, v=2))
 case("MultiheadAttention no bias", _heads({"bias": False}))
 case("MultiheadAttention extra keys", _heads({"add_bias_kv": True, "add_zero_attn": True}))
 case("MultiheadAttention mask", _heads({}, lambda T, a: {"attn_mask": _causal(T)}))
-case("MultiheadAttention added mask", _heads({}, lambda T, a: {"attn_mask": a.x(6, 4, 4), "average_attn_weights": False}))
+case(
+    "MultiheadAttention added mask", _heads({}, lambda T, a: {"attn_mask": a.x(6, 4, 4), "average_attn_weights": False})
+)
 case(
     "MultiheadAttention padding",
-    _heads({}, lambda T, a: {"key_padding_mask": T.tensor([[False, False, True, True], [False] * 4, [False, True, False, False]])}),
+    _heads(
+        {},
+        lambda T, a: {
+            "key_padding_mask": T.tensor([[False, False, True, True], [False] * 4, [False, True, False, False]])
+        },
+    ),
 )
 case(
     "MultiheadAttention unbatched",
@@ -138,7 +148,9 @@ def _encoder(**options: Any) -> Case:
     def fn(T: Any, a: Any) -> Any:
         nn = T.nn
         inner = nn.TransformerEncoderLayer(6, 2, 8, 0.0, **options)
-        return a.module(nn.TransformerEncoder(inner, 2, enable_nested_tensor=False), 0.5)(a.x(4, 3, 6), mask=_causal(T) if not options.get("batch_first") else None)
+        return a.module(nn.TransformerEncoder(inner, 2, enable_nested_tensor=False), 0.5)(
+            a.x(4, 3, 6), mask=_causal(T) if not options.get("batch_first") else None
+        )
 
     return fn
 
@@ -158,9 +170,10 @@ case(
 
 # -- the rest of the layers --------------------------------------------------------------------------------
 for _name, _n, _arguments in (
-    ("ZeroPad1d", 1, (2,)), ("ZeroPad2d", 2, ((1, 2, 0, 1),)), ("ConstantPad1d", 1, ((1, 2), 0.5)), ("ConstantPad3d", 3, (1, -0.5)),
-    ("ReflectionPad1d", 1, ((2, 1),)), ("ReflectionPad2d", 2, (1,)), ("ReflectionPad3d", 3, (1,)), ("ReplicationPad2d", 2, ((1, 2, 3, 0),)),
-    ("CircularPad2d", 2, ((1, 2, 2, 1),)), ("MaxPool2d", 2, (2,)), ("AvgPool3d", 3, (2,)), ("AdaptiveAvgPool2d", 2, ((2, None),)),
+    ("ZeroPad1d", 1, (2,)), ("ZeroPad2d", 2, ((1, 2, 0, 1),)), ("ConstantPad1d", 1, ((1, 2), 0.5)),
+    ("ConstantPad3d", 3, (1, -0.5)), ("ReflectionPad1d", 1, ((2, 1),)), ("ReflectionPad2d", 2, (1,)),
+    ("ReflectionPad3d", 3, (1,)), ("ReplicationPad2d", 2, ((1, 2, 3, 0),)), ("CircularPad2d", 2, ((1, 2, 2, 1),)),
+    ("MaxPool2d", 2, (2,)), ("AvgPool3d", 3, (2,)), ("AdaptiveAvgPool2d", 2, ((2, None),)),
     ("AdaptiveMaxPool1d", 1, (3,)), ("LPPool2d", 2, (2, 2)), ("PixelShuffle", 2, (2,)), ("ChannelShuffle", 2, (2,)),
     ("UpsamplingNearest2d", 2, (None, 2)), ("UpsamplingBilinear2d", 2, (None, 2)), ("Unfold", 2, (2,)),
 ):  # fmt: skip

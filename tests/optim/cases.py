@@ -106,7 +106,9 @@ SCHEDULES: dict[str, Any] = {
     "CyclicLR triangular2": lambda s, o: s.CyclicLR(o, 0.01, 0.5, 2, mode="triangular2"),
     "CyclicLR exp_range": lambda s, o: s.CyclicLR(o, 0.01, 0.5, 2, mode="exp_range", gamma=0.9),
     "OneCycleLR": lambda s, o: s.OneCycleLR(o, [1.0, 0.4], 15),
-    "OneCycleLR linear": lambda s, o: s.OneCycleLR(o, 1.0, epochs=5, steps_per_epoch=3, anneal_strategy="linear", three_phase=True),
+    "OneCycleLR linear": lambda s, o: s.OneCycleLR(
+        o, 1.0, epochs=5, steps_per_epoch=3, anneal_strategy="linear", three_phase=True
+    ),
     "SequentialLR": lambda s, o: s.SequentialLR(o, [s.ConstantLR(o, 0.1, 3), s.ExponentialLR(o, 0.9)], [4]),
     "ChainedScheduler": lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.1, 3), s.ExponentialLR(o, 0.9)]),
 }
@@ -114,7 +116,8 @@ for _name, _make in SCHEDULES.items():
     CASES[_name] = _schedule(_make)
 CASES["OneCycleLR adam"] = _schedule(SCHEDULES["OneCycleLR"], optimizer="Adam")
 CASES["ReduceLROnPlateau"] = _schedule(
-    lambda s, o: s.ReduceLROnPlateau(o, factor=0.5, patience=1, cooldown=1, min_lr=0.05), measure=lambda i: 1.0 if i < 3 else 0.9999
+    lambda s, o: s.ReduceLROnPlateau(o, factor=0.5, patience=1, cooldown=1, min_lr=0.05),
+    measure=lambda i: 1.0 if i < 3 else 0.9999,
 )
 CASES["ReduceLROnPlateau max"] = _schedule(
     lambda s, o: s.ReduceLROnPlateau(o, "max", patience=0, threshold=0.1, threshold_mode="abs", min_lr=[0.01, 0.1]),

@@ -33,4 +33,16 @@ def log_softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 FUNCTIONS = {"softmax": softmax_of, "log_softmax": log_softmax_of}
 METHODS = {"softmax": softmax_of, "log_softmax": log_softmax_of}
 
-__all__ = ["FUNCTIONS", "METHODS", "activation", "conv", "loss", "norm", "pool", "recurrent", "softmax", "sparse", "step"]
+__all__ = [
+    "FUNCTIONS",
+    "METHODS",
+    "activation",
+    "conv",
+    "loss",
+    "norm",
+    "pool",
+    "recurrent",
+    "softmax",
+    "sparse",
+    "step",
+]

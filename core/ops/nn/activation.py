@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.core.tensor import Tensor
 from flambeau.core.ops.elementwise import abs, elementwise, exp, minimum, sigmoid, tanh, where
 from flambeau.core.record import DTypeRule, ordered, real_floating
+from flambeau.core.tensor import Tensor
 
 Record = Callable[..., Tensor]  # the public function of an op
 _DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
@@ -103,7 +103,11 @@ leaky_relu = _record(
 elu = _record(
     "elu(x: Tensor, alpha: Tensor, scale: Tensor, rate: Tensor) -> Tensor",
     "where(x > 0, scale * x, scale * alpha * expm1(minimum(x, 0) * rate))",
-    dict(x=lambda g, x, alpha, scale, rate: where(x > 0, g * scale, g * (alpha * scale * rate) * exp(minimum(x, 0.0) * rate))),
+    dict(
+        x=lambda g, x, alpha, scale, rate: where(
+            x > 0, g * scale, g * (alpha * scale * rate) * exp(minimum(x, 0.0) * rate)
+        )
+    ),
 )
 hardtanh = _record(
     "hardtanh(x: Tensor, low: Tensor, high: Tensor) -> Tensor",

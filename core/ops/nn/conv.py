@@ -36,7 +36,10 @@ def _conv_infer(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, di
             f"the weight takes {weight[1] * groups}, and its {weight[0]} output channels must divide by groups"
         )
     if bias is not None and tuple(bias) != (weight[0],):
-        raise ShapeError(f"{name}: bias of shape {tuple(bias)} must be ({weight[0]},), one per output channel of weight {tuple(weight)}")
+        raise ShapeError(
+            f"{name}: bias of shape {tuple(bias)} must be ({weight[0]},), one per output channel of weight "
+            f"{tuple(weight)}"
+        )
     for option, value, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
         if len(value) != n or any(v < least for v in value):
             raise ShapeError(f"{name}: {option} must be {n} numbers of at least {least}, got {tuple(value)}")
@@ -107,7 +110,9 @@ def conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation:
     n, rows = len(kernel), per_group * math.prod(kernel)
     w = grouped_windows(x, kernel, stride, padding, dilation, groups)
     sizes = w.shape[3 : 3 + n]
-    columns = w.permute(0, 1, 2, *range(3 + n, 3 + 2 * n), *range(3, 3 + n)).reshape(x.shape[0], groups, rows, math.prod(sizes))
+    columns = w.permute(0, 1, 2, *range(3 + n, 3 + 2 * n), *range(3, 3 + n)).reshape(
+        x.shape[0], groups, rows, math.prod(sizes)
+    )
     out = (weight.reshape(groups, out_channels // groups, rows) @ columns).reshape(x.shape[0], out_channels, *sizes)
     return out if bias is None else out + bias.reshape(-1, *[1] * n)
 
@@ -118,7 +123,9 @@ def conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation:
     dtype=_FLOATS,
     method=False,
     vjp=dict(
-        grad=lambda g, weight, stride, padding, dilation, groups: conv(g, cj(weight), None, stride, padding, dilation, groups),
+        grad=lambda g, weight, stride, padding, dilation, groups: conv(
+            g, cj(weight), None, stride, padding, dilation, groups
+        ),
         weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: conv_grad_weight(
             cj(grad), g, tuple(weight_shape), stride, padding, dilation, groups
         ),

@@ -78,7 +78,9 @@ def _nll_infer(x: Any, target: Any, weight: Any, *, reduction: str, **p: Any) ->
         )
     classes = x[1] if len(x) > 1 else x[0]
     if weight is not None and tuple(weight) != (classes,):
-        raise ShapeError(f"nll_loss: weight of shape {tuple(weight)} must be ({classes},), one per class of input {tuple(x)}")
+        raise ShapeError(
+            f"nll_loss: weight of shape {tuple(weight)} must be ({classes},), one per class of input {tuple(x)}"
+        )
     return (tuple(target) if reduction == "none" else ()), ()
 
 
@@ -137,7 +139,10 @@ def nll_loss(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: 
             g, target, weight, total, ignore_index, reduction
         ),
         weight=lambda g, grad, target, weight, total, ignore_index, reduction: _per_class(
-            -_picked(g, target, ignore_index) * (grad / total if reduction == "mean" else grad), target, weight, ignore_index
+            -_picked(g, target, ignore_index) * (grad / total if reduction == "mean" else grad),
+            target,
+            weight,
+            ignore_index,
         ),
         total=lambda g, out, total, reduction: -(g * out).sum() / total if reduction == "mean" else total * 0,
     ),
@@ -178,5 +183,3 @@ def _nll_of_weight(
 def _nll_grad_back(g: Any, target: Any, weight: Any, total: Any, ignore_index: int, reduction: str) -> Any:
     back = -_picked(g, target, ignore_index) * _weights(g, target, weight, ignore_index)[1]
     return back if reduction == "none" else back.sum() / total if reduction == "mean" else back.sum()
-
-

@@ -12,7 +12,7 @@ from typing import Any
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import elementwise, rsqrt
 from flambeau.core.ops.nn.rules import all_but_channel, floats, per_channel, through_body
-from flambeau.core.record import composite, real_floating
+from flambeau.core.record import composite
 
 
 def _normalised_infer(name: str) -> Any:
@@ -177,7 +177,9 @@ def _batch_norm_vjp(g: Any, needs: Any, x: Any, weight: Any, mean: Any, var: Any
         scale = rstd if weight is None else weight * rstd
         slope = (2 * g[2] - scale * rstd * rstd * dot) / count
         shift = (g[1] - scale * total) / count
-        of_x = scale_shift_grad(g[0], *(per_channel(v, x.ndim) if v is not x else v for v in (scale, x, mean, slope, shift)))
+        of_x = scale_shift_grad(
+            g[0], *(per_channel(v, x.ndim) if v is not x else v for v in (scale, x, mean, slope, shift))
+        )
     return of_x, dot * rstd, total
 
 
@@ -201,7 +203,9 @@ def normalised_by(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: floa
     """The input (N, C, ...) normalised by given values per channel."""
     rstd = rsqrt(var + eps)
     scale = rstd if weight is None else weight * rstd
-    return scale_shift(x, *(per_channel(v, x.ndim) for v in (mean, scale)), 0.0 if bias is None else per_channel(bias, x.ndim))
+    return scale_shift(
+        x, *(per_channel(v, x.ndim) for v in (mean, scale)), 0.0 if bias is None else per_channel(bias, x.ndim)
+    )
 
 
 def _sums(grad: Any, x: Any, mean: Any) -> Any:

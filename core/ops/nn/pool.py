@@ -11,7 +11,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.nn.conv import padded, spread, windows
 from flambeau.core.ops.nn.rules import floats
-from flambeau.core.record import DTypeRule, composite, ordered, real_floating
+from flambeau.core.record import DTypeRule, composite, ordered
 
 Ints = tuple[int, ...]
 
@@ -30,7 +30,12 @@ def _sizes(name: str, x: Ints, kernel: Ints, stride: Ints, padding: Ints, dilati
     name = f"{name}{n}d"
     if len(x) != n + 2:
         raise ShapeError(f"{name}: input must have {n + 2} dimensions (N, C, and {n} sizes), got shape {tuple(x)}")
-    for option, value, least in (("kernel_size", kernel, 1), ("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
+    for option, value, least in (
+        ("kernel_size", kernel, 1),
+        ("stride", stride, 1),
+        ("padding", padding, 0),
+        ("dilation", dilation, 1),
+    ):
         if len(value) != n or any(v < least for v in value):
             raise ShapeError(f"{name}: {option} must be {n} numbers of at least {least}, got {tuple(value)}")
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
@@ -38,7 +43,8 @@ def _sizes(name: str, x: Ints, kernel: Ints, stride: Ints, padding: Ints, dilati
     sizes = tuple(pool_size(*v, ceil) for v in zip(x[2:], kernel, stride, padding, dilation, strict=True))
     if any(s < 1 for s in sizes):
         raise ShapeError(
-            f"{name}: input of shape {tuple(x)} is smaller than kernel_size {tuple(kernel)} with padding={tuple(padding)} "
+            f"{name}: input of shape {tuple(x)} is smaller than kernel_size {tuple(kernel)} with "
+            f"padding={tuple(padding)} "
             f"and dilation={tuple(dilation)}: the result would have sizes {sizes}"
         )
     return sizes
@@ -84,7 +90,9 @@ def max_pool(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, c
     wide = padded(x, padding, _after(out, sizes, kernel, stride, padding, dilation), lowest(x.dtype))
     w = windows(wide, kernel, stride, dilation).reshape(*x.shape[:2], *out, math.prod(kernel))
     best = w.argmax(dim=-1, keepdim=True)
-    return w.gather(-1, best).squeeze(-1), _flat_place(best.squeeze(-1), sizes, out, n, kernel, stride, padding, dilation)
+    return w.gather(-1, best).squeeze(-1), _flat_place(
+        best.squeeze(-1), sizes, out, n, kernel, stride, padding, dilation
+    )
 
 
 def _flat_place(best: Any, sizes: Any, out: Any, n: int, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
@@ -141,7 +149,9 @@ def _counts(like: Any, size: int, out: int, kernel: int, stride: int, padding: i
     return counts[0] if len(set(counts)) == 1 else like.new_tensor(counts)
 
 
-def _over_counts(x: Any, sizes: Any, out: Ints, kernel: Any, stride: Any, padding: Any, include: bool, divisor: Any) -> Any:
+def _over_counts(
+    x: Any, sizes: Any, out: Ints, kernel: Any, stride: Any, padding: Any, include: bool, divisor: Any
+) -> Any:
     """``x`` (N, C, *out) over the number of elements that each window counts."""
     if divisor is not None:
         return x / divisor
@@ -197,13 +207,15 @@ def _last(n: int) -> tuple[int, ...]:
 def avg_pool_grad(
     grad: Any, *, shape: Any, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool, divisor: Any
 ) -> Any:
-    """Each element of ``grad`` spread evenly over its window of ``shape``: the sum of a window of the spread gradient."""
+    """Each element of ``grad`` shared evenly by its window of ``shape``: window sums of the spread gradient."""
     n, out = len(kernel), tuple(grad.shape[2:])
     ones = (1,) * n
     grad = _over_counts(grad, shape[2:], out, kernel, stride, padding, count_include_pad, divisor)
     wide = spread(grad, stride)
     before = [k - 1 - p for k, p in zip(kernel, padding, strict=True)]
-    after = [size + k - 1 - b - have for size, k, b, have in zip(shape[2:], kernel, before, wide.shape[2:], strict=True)]
+    after = [
+        size + k - 1 - b - have for size, k, b, have in zip(shape[2:], kernel, before, wide.shape[2:], strict=True)
+    ]
     return windows(padded(wide, before, after), kernel, ones, ones).sum(dim=_last(n))
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.core.errors import ShapeError
+from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.elementwise import sigmoid, tanh, where
 from flambeau.core.ops.nn.rules import floats, through_body
-from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.storage import cat
 from flambeau.core.record import composite
 
@@ -20,7 +20,12 @@ from flambeau.core.record import composite
 def _infer(name: str, blocks: int) -> Any:
     def infer(gates: Any, h0: Any, *others: Any, **p: Any) -> Any:
         hidden, weight = h0[-1], others[-1] if blocks == 4 else others[0]
-        if len(gates) != 3 or tuple(h0) != (gates[1], hidden) or gates[2] != blocks * hidden or tuple(weight) != (gates[2], hidden):
+        if (
+            len(gates) != 3
+            or tuple(h0) != (gates[1], hidden)
+            or gates[2] != blocks * hidden
+            or tuple(weight) != (gates[2], hidden)
+        ):
             raise ShapeError(
                 f"{name}: gates (T, N, {blocks} H), h0 (N, H) and weight ({blocks} H, H) must agree, "
                 f"got {tuple(gates)}, {tuple(h0)} and {tuple(weight)}"
@@ -62,7 +67,9 @@ def _lstm_gates(gates: Any, hidden: int) -> tuple[Any, Any, Any, Any]:
     dtype=floats,
     check=True,
     method=False,
-    vjp=lambda g, needs, gates, h0, c0, weight, out, cells: lstm_layer_grad(g[0], g[1], gates, h0, c0, weight, out, cells),
+    vjp=lambda g, needs, gates, h0, c0, weight, out, cells: lstm_layer_grad(
+        g[0], g[1], gates, h0, c0, weight, out, cells
+    ),
 )
 def lstm_layer(gates: Any, h0: Any, c0: Any, weight: Any) -> Any:
     """Hidden states and cells (T, N, H) of every step. Hochreiter and Schmidhuber, Neural Computation 9 (1997)."""
@@ -77,7 +84,9 @@ def lstm_layer(gates: Any, h0: Any, c0: Any, weight: Any) -> Any:
     return stack(outs, 0), stack(cells, 0)
 
 
-def _lstm_layer_grad(of_out: Any, of_cells: Any, gates: Any, h0: Any, c0: Any, weight: Any, result: Any, states: Any) -> Any:
+def _lstm_layer_grad(
+    of_out: Any, of_cells: Any, gates: Any, h0: Any, c0: Any, weight: Any, result: Any, states: Any
+) -> Any:
     hidden, steps = h0.shape[-1], gates.shape[0]
     before, cell_before = _before(h0, result), _before(c0, states)
     i, f, g, o = _lstm_gates(gates + before @ weight.transpose(0, 1), hidden)
@@ -131,7 +140,7 @@ def _gru_gates(gates: Any, recurrent: Any, hidden: int) -> tuple[Any, Any, Any]:
     vjp=lambda g, needs, gates, h0, weight, bias, out: gru_layer_grad(g, gates, h0, weight, bias, out),
 )
 def gru_layer(gates: Any, h0: Any, weight: Any, bias: Any) -> Any:
-    """Hidden states (T, N, H) of every step; ``bias`` belongs to the hidden state's part. Cho et al., arXiv:1406.1078."""
+    """Hidden states (T, N, H) of every step; ``bias`` is of the hidden state's part. Cho et al., arXiv:1406.1078."""
     outs = []
     for step in gates.unbind(0):
         _, z, n = _gru_gates(step, _recurrent(h0, weight, bias), h0.shape[-1])

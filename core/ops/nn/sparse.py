@@ -7,10 +7,10 @@ from typing import Any
 
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import cj, elementwise, exp, log, where
+from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.random import random_bits
 from flambeau.core.random import default_generator
-from flambeau.core.ops.nn.rules import floats
-from flambeau.core.record import CREATE, DTypeRule, composite, floating, real_floating
+from flambeau.core.record import CREATE, DTypeRule, composite, floating
 
 
 # -- embedding ---------------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ def by_key(parameters: Sequence[Any]) -> list[tuple[list[Any], list[Any]]]:
 
 # -- SGD ---------------------------------------------------------------------------------------------
 @_step(
-    "sgd_step(params: Tensor[], grads: Tensor[], buffers: Tensor[], lr: Scalar, weight_decay: Scalar, momentum: Scalar, "
+    "sgd_step(params: Tensor[], grads: Tensor[], buffers: Tensor[], lr: Scalar, weight_decay: Scalar, momentum: "
+    "Scalar, "
     "dampening: Scalar, *, nesterov: bool, maximize: bool)"
 )
 def sgd_step(
@@ -88,7 +89,8 @@ def sgd_step(
 # -- Adam --------------------------------------------------------------------------------------------
 @_step(
     "adam_step(params: Tensor[], grads: Tensor[], first: Tensor[], second: Tensor[], largest: Tensor[], lr: Scalar, "
-    "beta1: Scalar, beta2: Scalar, eps: Scalar, weight_decay: Scalar, count: Scalar, *, decoupled: bool, maximize: bool)"
+    "beta1: Scalar, beta2: Scalar, eps: Scalar, weight_decay: Scalar, count: Scalar, *, decoupled: bool, maximize: "
+    "bool)"
 )
 def adam_step(
     params: Tensors, grads: Tensors, first: Tensors, second: Tensors, largest: Tensors, lr: Any, beta1: Any, beta2: Any,
