@@ -137,7 +137,7 @@ class Device:
                 block.writer = queue
                 arguments += (at, block.memory)
                 at += 1
-            raw._set_arg_multi(arguments)
+            raw._set_arg_multi(tuple(arguments))
             raw._set_arg_buf_multi((at, params))
             self._launch(self.queues[queue], raw, (size,), None if group is None else (group,), None, None, False)
 
@@ -154,7 +154,7 @@ class Device:
         return found
 
     def _build(self, name: str, text: str) -> Kernel:
-        options = ["-cl-std=CL1.2"]
+        options = ["-cl-std=CL1.2", "-w"]
         if self.raw.single_fp_config & self._cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
             options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         with warnings.catch_warnings():
