@@ -173,17 +173,29 @@ def native_kernel(key: Key, op: Op) -> Kernel | None:
 
 
 _defined: set[str] = set()
+_records_seen = 0
 
 
 def expression(op: Op, dtype: DType | None = None) -> Any:
     """The parsed scalar expression of an op, for complex numbers where ``dtype`` is complex."""
     from flambeau.core import expr  # parsed at first need
 
-    for name, record in OPS.items():  # expressions may call each other by name
-        if name not in _defined and record.expr is not None:
-            _defined.add(name)
-            expr.define(name, _expression_source(record), tuple(a.name for a in record.schema.operands))
+    if len(OPS) != _records_seen:
+        _define_expressions()
     return expr.parse(_expression_source(op, dtype), tuple(a.name for a in op.schema.operands))
+
+
+def _define_expressions() -> None:
+    """Make the expressions of new records known by name: they may call each other."""
+    global _records_seen
+    from flambeau.core import expr
+
+    with _lock:
+        for name, record in list(OPS.items()):
+            if name not in _defined and record.expr is not None:
+                expr.define(name, _expression_source(record), tuple(a.name for a in record.schema.operands))
+                _defined.add(name)
+        _records_seen = len(OPS)
 
 
 def _expression_source(op: Op, dtype: DType | None = None) -> str:
@@ -295,7 +307,8 @@ def _expression_body(op: Op) -> Callable[..., Any]:
 
     def body(*args: Any, **params: Any) -> Any:
         dtype = expr.compute_dtype(tuple(a._key.dtype for a in args if isinstance(a, Tensor)))
-        out = expr.evaluate(expression(op, dtype), dict(zip(names, args, strict=True)), expression_functions(dtype), dtype)
+        values = dict(zip(names, args, strict=True))
+        out = expr.evaluate(expression(op, dtype), values, expression_functions(dtype), dtype)
         result = op.dtype.out(0, compute_dtype(op, args), params)
         return out if out._key.dtype is result else call(OPS["cast"], (out,), {"dtype": result})
 
@@ -429,7 +442,9 @@ def normalise(op: Op, args: list[Any], params: dict[str, Any]) -> tuple[list[Any
 
 def _is_operand(a: Any) -> bool:
     """Whether an operand needs no conversion once its tensors have the right dtype and device."""
-    return a is None or isinstance(a, Tensor) or (isinstance(a, (list, tuple)) and all(isinstance(t, Tensor) for t in a))
+    if isinstance(a, (list, tuple)):
+        return all(isinstance(t, Tensor) for t in a)
+    return a is None or isinstance(a, Tensor)
 
 
 def _is_number(a: Any) -> bool:

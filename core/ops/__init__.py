@@ -1,21 +1,26 @@
 """The op records, by family. Importing this package declares every op."""
 
+# ruff: noqa: F401  # a module declares its ops when it is imported
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from flambeau.core.dtype import DType
-from flambeau.core.ops import storage  # noqa: F401  # first: the others use its ops
-from flambeau.core.ops import elementwise
-import importlib, importlib.util
-for _n in ("reduce", "moments", "scan", "sort", "shape", "parts", "arrange", "convert", "index", "scatter", "mask", "getitem", "search", "linalg", "products", "einsum", "arithmetic", "decompose", "solve", "norms", "special", "random", "sampling", "nn"):
-    if importlib.util.find_spec(f"flambeau.core.ops.{_n}") and (_n != "nn" or importlib.util.find_spec("flambeau.core.ops.random")):
-        importlib.import_module(f"flambeau.core.ops.{_n}")
+
+# Each stands after those whose ops its own are made of.
+# isort: off
+from flambeau.core.ops import storage, elementwise
+from flambeau.core.ops import scan, reduce, moments, sort
+from flambeau.core.ops import shape, parts, arrange, convert
+from flambeau.core.ops import index, scatter, mask, getitem, search
+from flambeau.core.ops import linalg, products, einsum, arithmetic, decompose, solve, norms
+from flambeau.core.ops import special, random, sampling, nn
+# isort: on
 
 
-@lru_cache(maxsize=None)
+@cache
 def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
     """The functions that an expression of a compute type is made of, on tensors: how it becomes an op's body."""
     return elementwise.expression_functions(dtype)
