@@ -61,7 +61,7 @@ class Elementwise:
 
     def run(self, out: StridedArray, ins: Sequence[StridedArray]) -> None:
         """Compute into ``out``; operands broadcast to its shape."""
-        device = self.backend._devices[out.index]
+        device = self.backend.device(out.index)
         key = (out.index, out.shape, out.strides, out.offset, *[v for x in ins for v in (x.shape, x.strides, x.offset)])
         plan = self._plans.get(key)
         if plan is None:
@@ -145,10 +145,15 @@ def generated(
     return Elementwise(backend, name, expr, dtypes, out)
 
 
+def named(backend: OpenCLBackend, source: str, dtype: DType) -> Elementwise:
+    """The kernel of an expression over ``x`` and ``y`` of one dtype, made once."""
+    made: dict[Any, Elementwise] = backend.__dict__.setdefault("_named", {})
+    if (source, dtype) not in made:
+        made[source, dtype] = Elementwise(backend, source, parse(source, ("x", "y")), (dtype, dtype), dtype)
+    return made[source, dtype]
+
+
 # -- copies and fills --------------------------------------------------------------------------------
-_copies: dict[tuple[int, DType, DType], Elementwise] = {}
-
-
 def copy(backend: OpenCLBackend, dst: StridedArray, src: StridedArray) -> None:
     """Write ``src`` to ``dst``: one shape, any strides and dtypes, no partial overlap."""
     by_pair: dict[Any, Elementwise] = backend.__dict__.setdefault("_copies", {})

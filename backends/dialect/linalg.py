@@ -1,0 +1,185 @@
+"""Matrix products: packed register blocks for processors, local-memory tiles elsewhere, a plain form for small ones.
+
+The packed form follows K. Goto and R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS
+34 (2008): both operands are first copied to panels in the order in which the inner kernel reads them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flambeau.backends.dialect.prelude import REGISTER, STORED, Target, load, prelude, store
+from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
+
+MAX_AXES: Final = 6
+#: Rows and columns of the block that one inner loop of a processor keeps in registers.
+ROWS: Final = 8
+COLUMNS: Final = 32
+#: Columns that an item of the plain form computes together.
+STRIP: Final = 64
+#: Side of the tile that a group computes elsewhere, of 16 x 16 items with 4 x 4 elements each.
+TILE: Final = 64
+
+_PARAMS: Final = f"""
+typedef struct {{ i64 m, n, k, batches, axes, size[{MAX_AXES}], sx[{MAX_AXES}], sy[{MAX_AXES}], xm, xk, yk, yn,
+                 ox, oy, target, chunk; }} Params;
+DEVICE i64 base_of(i64 b, const i64 *size, const i64 *stride, int axes, i64 at) {{
+  for (int d = axes - 1; d >= 0; d--) {{ at += b % size[d] * stride[d]; b /= size[d]; }}
+  return at;
+}}
+"""
+_VECTORS: Final = {"f32": "float16", "f64": "double16", "i32": "int16", "u32": "uint16", "i64": "long16",
+                   "u64": "ulong16"}  # fmt: skip
+
+
+def computed(dtype: DType) -> DType:
+    """The type in which products of ``dtype`` are summed."""
+    if dtype in dt.LOW_PRECISION:
+        return dt.float32
+    if dtype.category == dt.INTEGER and dtype.bits < 32:
+        return dt.int32 if dtype.is_signed else dt.uint32
+    return dtype
+
+
+def _head(dtype: DType, target: Target) -> str:
+    t = REGISTER[computed(dtype)]
+    own = REGISTER[dtype]
+    value = f"({own})(v)" if dtype.category == dt.INTEGER else "(v)"
+    fused = "fma((a), (b), (c))" if dtype.is_floating_point else "((a) * (b) + (c))"
+    text = prelude(target) + _PARAMS + f"typedef {t} T;\ntypedef {STORED[dtype]} S;\n"
+    text += f"#define READ(p, i) ((T){load(dtype, '(p)', '(i)')})\n#define WRITE(i, v) {store(dtype, 'q', '(i)', value)}\n"
+    text += f"#define MULADD(a, b, c) {fused}\n"
+    return text + (f"typedef {_VECTORS[t]} V;\n" if target.cpu else "")
+
+
+def pack_source(dtype: DType, target: Target) -> str:
+    """``pack``: one operand, (lines, depth) of strides (xm, xk), to panels of ``sx[0]`` lines; the rest is zero.
+
+    ``m`` counts the lines, ``k`` the depth, ``n`` the lines of a panel.
+    """
+    return _head(dtype, target) + """
+KERNEL pack(GLOBAL const S *x, GLOBAL T *q, const Params a) {
+  i64 panels = (a.m + a.n - 1) / a.n, batch = GID / panels, panel = GID % panels;
+  GLOBAL const S *p = x + base_of(batch, a.size, a.sx, (int)a.axes, a.ox) + panel * a.n * a.xm;
+  GLOBAL T *r = q + (batch * panels + panel) * a.k * a.n;
+  i64 w = a.m - panel * a.n < a.n ? a.m - panel * a.n : a.n;
+  if (w == a.n && a.xm == 1) {
+    for (i64 k = 0; k < a.k; k++) for (i64 j = 0; j < w; j++) r[k * a.n + j] = READ(p, k * a.xk + j);
+  } else {
+    for (i64 j = 0; j < w; j++) for (i64 k = 0; k < a.k; k++) r[k * a.n + j] = READ(p, j * a.xm + k * a.xk);
+    for (i64 j = w; j < a.n; j++) for (i64 k = 0; k < a.k; k++) r[k * a.n + j] = 0;
+  }
+}
+"""
+
+
+def packed_source(dtype: DType, target: Target) -> str:
+    """``product`` of packed operands: an item takes one panel of columns and ``chunk`` panels of rows.
+
+    ``sx[0]`` and ``sy[0]`` are the elements between the batches of the packed operands (0: one for all).
+    """
+    rows = range(ROWS)
+    accumulators = "\n".join(f"    V c{i}0 = (V)(0), c{i}1 = (V)(0);" for i in rows)
+    steps = "\n".join(f"      {{ V s = (V)(u[{i}]); c{i}0 = MULADD(s, b0, c{i}0); c{i}1 = MULADD(s, b1, c{i}1); }}" for i in rows)
+    stores = "\n".join(f"    vstore16(c{i}0, 0, tile + {COLUMNS * i}); vstore16(c{i}1, 0, tile + {COLUMNS * i + 16});" for i in rows)
+    return _head(dtype, target) + f"""
+KERNEL product(GLOBAL const T *x, GLOBAL const T *y, GLOBAL S *q, const Params a) {{
+  i64 across = (a.n + {COLUMNS - 1}) / {COLUMNS}, panels = (a.m + {ROWS - 1}) / {ROWS};
+  i64 down = (panels + a.chunk - 1) / a.chunk;
+  i64 batch = GID / (across * down), rest = GID % (across * down), column = rest % across, first = rest / across * a.chunk;
+  i64 last = first + a.chunk < panels ? first + a.chunk : panels;
+  GLOBAL const T *right = y + batch * a.sy[0] + column * a.k * {COLUMNS};
+  for (i64 panel = first; panel < last; panel++) {{
+    GLOBAL const T *u = x + batch * a.sx[0] + panel * a.k * {ROWS};
+    GLOBAL const T *w = right;
+{accumulators}
+    for (i64 k = 0; k < a.k; k++) {{
+      V b0 = vload16(0, w), b1 = vload16(0, w + 16);
+{steps}
+      u += {ROWS}; w += {COLUMNS};
+    }}
+    T tile[{ROWS * COLUMNS}];
+{stores}
+    int height = (int)(a.m - panel * {ROWS} < {ROWS} ? a.m - panel * {ROWS} : {ROWS});
+    int width = (int)(a.n - column * {COLUMNS} < {COLUMNS} ? a.n - column * {COLUMNS} : {COLUMNS});
+    i64 at = a.target + (batch * a.m + panel * {ROWS}) * a.n + column * {COLUMNS};
+    for (int i = 0; i < height; i++)
+      for (int j = 0; j < width; j++) WRITE(at + i * a.n + j, tile[i * {COLUMNS} + j]);
+  }}
+}}
+"""
+
+
+def plain_source(dtype: DType, target: Target) -> str:
+    """``product``: an item computes up to ``STRIP`` columns of one row, from operands of any strides."""
+    return _head(dtype, target) + f"""
+KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a) {{
+  i64 strips = (a.n + {STRIP - 1}) / {STRIP}, total = a.batches * a.m * strips;
+  i64 first = GID * a.chunk, last = first + a.chunk < total ? first + a.chunk : total;
+  for (i64 at = first; at < last; at++) {{
+    i64 strip = at % strips, line = at / strips, row = line % a.m, batch = line / a.m;
+    GLOBAL const S *u = x + base_of(batch, a.size, a.sx, (int)a.axes, a.ox) + row * a.xm;
+    GLOBAL const S *w = y + base_of(batch, a.size, a.sy, (int)a.axes, a.oy) + strip * {STRIP} * a.yn;
+    int width = (int)(a.n - strip * {STRIP} < {STRIP} ? a.n - strip * {STRIP} : {STRIP});
+    T sums[{STRIP}];
+    for (int j = 0; j < width; j++) sums[j] = 0;
+    if (a.yn == 1) {{
+      for (i64 k = 0; k < a.k; k++) {{
+        T v = READ(u, k * a.xk);
+        GLOBAL const S *r = w + k * a.yk;
+        INDEPENDENT
+        for (int j = 0; j < width; j++) sums[j] = MULADD(v, READ(r, j), sums[j]);
+      }}
+    }} else {{
+      for (int j = 0; j < width; j++) {{
+        GLOBAL const S *r = w + j * a.yn;
+        T parts[16];
+        for (int l = 0; l < 16; l++) parts[l] = 0;
+        i64 k = 0;
+        for (; k + 16 <= a.k; k += 16)
+          for (int l = 0; l < 16; l++) parts[l] = MULADD(READ(u, (k + l) * a.xk), READ(r, (k + l) * a.yk), parts[l]);
+        T total_ = 0;
+        for (int l = 0; l < 16; l++) total_ += parts[l];
+        for (; k < a.k; k++) total_ = MULADD(READ(u, k * a.xk), READ(r, k * a.yk), total_);
+        sums[j] = total_;
+      }}
+    }}
+    for (int j = 0; j < width; j++) WRITE(a.target + line * a.n + strip * {STRIP} + j, sums[j]);
+  }}
+}}
+"""
+
+
+def tiled_source(dtype: DType, target: Target) -> str:
+    """``product``: groups of 256 items, each group a tile of the result through local memory."""
+    return _head(dtype, target) + f"""
+KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a) {{
+  LOCAL T left[16][{TILE}], right[16][{TILE}];
+  i64 across = (a.n + {TILE - 1}) / {TILE}, down = (a.m + {TILE - 1}) / {TILE};
+  i64 batch = GROUP / (across * down), rest = GROUP % (across * down), top = rest / across * {TILE}, side = rest % across * {TILE};
+  GLOBAL const S *u = x + base_of(batch, a.size, a.sx, (int)a.axes, a.ox);
+  GLOBAL const S *w = y + base_of(batch, a.size, a.sy, (int)a.axes, a.oy);
+  int tx = LID % 16, ty = LID / 16;
+  T sums[4][4];
+  for (int i = 0; i < 4; i++) for (int j = 0; j < 4; j++) sums[i][j] = 0;
+  for (i64 k0 = 0; k0 < a.k; k0 += 16) {{
+    for (int t = LID; t < 16 * {TILE}; t += 256) {{
+      int i = a.xk == 1 ? t / 16 : t % {TILE}, d = a.xk == 1 ? t % 16 : t / {TILE};
+      left[d][i] = top + i < a.m && k0 + d < a.k ? READ(u, (top + i) * a.xm + (k0 + d) * a.xk) : (T)0;
+      int j = a.yk == 1 ? t / 16 : t % {TILE}, e = a.yk == 1 ? t % 16 : t / {TILE};
+      right[e][j] = side + j < a.n && k0 + e < a.k ? READ(w, (k0 + e) * a.yk + (side + j) * a.yn) : (T)0;
+    }}
+    BARRIER;
+    for (int d = 0; d < 16; d++)
+      for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) sums[i][j] = MULADD(left[d][ty + 16 * i], right[d][tx + 16 * j], sums[i][j]);
+    BARRIER;
+  }}
+  for (int i = 0; i < 4; i++)
+    for (int j = 0; j < 4; j++) {{
+      i64 row = top + ty + 16 * i, column = side + tx + 16 * j;
+      if (row < a.m && column < a.n) WRITE(a.target + (batch * a.m + row) * a.n + column, sums[i][j]);
+    }}
+}}
+"""
