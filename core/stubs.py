@@ -2,7 +2,7 @@
 
 Functions and methods that exist only at run time are printed from the schemas, plain ones from their
 signatures, into two files: the methods of :class:`flambeau.core.tensor_methods.TensorMethods`, which
-Tensor inherits from, and the functions of the flambeau namespace. Editors and mypy read them.
+Tensor inherits from, and the names of the flambeau namespace. Editors and mypy read them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import collections.abc
 import inspect
 import sys
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from flambeau.core import methods
+from flambeau.core.dtype import DType
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.schema import REQUIRED, Argument
 from flambeau.core.tensor import Tensor
@@ -203,18 +205,39 @@ def _property(printer: Printer, name: str, value: property) -> Iterable[str]:
         yield f"def {name}(self, value: Any) -> None: ..."
 
 
-def functions_stub() -> str:
-    """The text of ``flambeau/_functions.pyi``."""
-    printer, lines = Printer(), []
+def namespace_stub() -> str:
+    """The text of ``flambeau/__init__.pyi``: what it imports, what it imports at first use, and the ops."""
+    import flambeau
+
+    printer = Printer()
+    source = ast.parse(inspect.getsource(flambeau))
+    lines = [
+        f"from {node.module} import {alias.name} as {alias.asname or alias.name}"
+        for node in source.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flambeau.")
+        for alias in node.names
+        if not (alias.asname or alias.name).startswith("_")
+    ]
+    lines += [f"from {module} import {name} as {name}" for name, module in sorted(flambeau._ELSEWHERE.items())]
+    present = sorted(name for name in flambeau._LAZY if find_spec(f"flambeau.{name}") is not None)
+    lines += [f"from flambeau import {name} as {name}" for name in present]
+    dtypes = {name for name, value in vars(flambeau).items() if isinstance(value, DType)}
+    lines += ["", "__version__: builtins.str"]
+    lines += [f"{name}: DType" for name in sorted(dtypes & _assigned(source))]
     for name, value in sorted(methods.FUNCTIONS.items()):
         record = _record_of(value)
         if record is not None:
             lines.append(printer.record(name, record, method=False))
         else:
             lines.append(printer.plain(name, value, method=False))
-    return printer.file(
-        "The functions that the flambeau namespace has from the records.", "\n" + "".join(f"{line}\n" for line in lines)
-    )
+    printer.imports.add((DType.__module__, DType.__name__))
+    return printer.file("The names of the flambeau namespace.", "\n" + "".join(f"{line}\n" for line in lines))
+
+
+def _assigned(source: ast.Module) -> frozenset[str]:
+    """The names that a module's own assignments bind."""
+    targets = [t for node in source.body if isinstance(node, ast.Assign) for t in node.targets]
+    return frozenset(n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name))
 
 
 def stubs() -> dict[Path, str]:
@@ -224,7 +247,7 @@ def stubs() -> dict[Path, str]:
     core = Path(__file__).resolve().parent
     return {
         core / "tensor_methods.pyi": methods_stub(),
-        Path(flambeau.__file__).resolve().parent / "_functions.pyi": functions_stub(),
+        Path(flambeau.__file__).resolve().parent / "__init__.pyi": namespace_stub(),
     }
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib as _importlib
 from pathlib import Path as _Path
-from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 __version__ = "0.1.0"
@@ -24,10 +23,10 @@ _root = _Path(__file__).resolve().parent.parent
 if not (_Path(__file__).parent / "core").is_dir() and (_root / "core" / "dtype.py").is_file():
     __path__.append(str(_root))
 
-from flambeau._discovery import install as _install_discovery  # noqa: E402
-from flambeau.core import methods as _methods  # noqa: E402
-from flambeau.core.autograd.modes import set_detect_anomaly  # noqa: E402
-from flambeau.core.creation import (  # noqa: E402
+from flambeau._discovery import install as _install_discovery
+from flambeau.core import methods as _methods
+from flambeau.core.autograd.modes import set_detect_anomaly
+from flambeau.core.creation import (
     arange,
     as_tensor,
     asarray,
@@ -50,10 +49,10 @@ from flambeau.core.creation import (  # noqa: E402
     zeros,
     zeros_like,
 )  # fmt: skip
-from flambeau.core.device import device  # noqa: E402
-from flambeau.core.dispatch import get_default_device, set_default_device  # noqa: E402
-from flambeau.core.dtype import DType as dtype  # noqa: E402
-from flambeau.core.dtype import (  # noqa: E402
+from flambeau.core.device import device
+from flambeau.core.dispatch import get_default_device, set_default_device
+from flambeau.core.dtype import DType as dtype
+from flambeau.core.dtype import (
     bfloat16,
     can_cast,
     complex64,
@@ -75,9 +74,9 @@ from flambeau.core.dtype import (  # noqa: E402
     uint32,
     uint64,
 )  # fmt: skip
-from flambeau.core.dtype import bool_ as bool  # noqa: E402
-from flambeau.core.formatting import set_printoptions  # noqa: E402
-from flambeau.core.random import (  # noqa: E402
+from flambeau.core.dtype import bool_ as bool
+from flambeau.core.formatting import set_printoptions
+from flambeau.core.random import (
     Generator,
     get_rng_state,
     initial_seed,
@@ -85,7 +84,7 @@ from flambeau.core.random import (  # noqa: E402
     seed,
     set_rng_state,
 )  # fmt: skip
-from flambeau.core.state import (  # noqa: E402
+from flambeau.core.state import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
@@ -93,8 +92,8 @@ from flambeau.core.state import (  # noqa: E402
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from flambeau.core.tensor import Size, Tensor  # noqa: E402
-from flambeau.core.threads import get_num_threads, set_num_threads  # noqa: E402
+from flambeau.core.tensor import Size, Tensor
+from flambeau.core.threads import get_num_threads, set_num_threads
 
 float, double, half = float32, float64, float16
 int, long, short, cfloat, cdouble = int32, int64, int16, complex64, complex128
@@ -113,12 +112,6 @@ _ELSEWHERE = {
     "load": "flambeau.utils.serialization",
     "vmap": "flambeau.core.transforms.func",
 }
-
-if TYPE_CHECKING:
-    from flambeau._functions import *  # noqa: F403
-    from flambeau import autograd, func, library, nn, optim, utils  # noqa: F401
-    from flambeau.core.transforms.func import vmap  # noqa: F401
-    from flambeau.utils.serialization import load, save  # noqa: F401
 
 
 def __getattr__(name: str) -> _Any:

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import flambeau as fb
 from flambeau.core import methods, stubs
@@ -19,12 +20,27 @@ def test_the_checked_in_stubs_are_current():
 
 
 def test_every_function_and_method_is_listed():
-    functions = {n.name for n in ast.parse(stubs.functions_stub()).body if isinstance(n, ast.FunctionDef)}
+    functions = {n.name for n in ast.parse(stubs.namespace_stub()).body if isinstance(n, ast.FunctionDef)}
     assert functions == set(methods.FUNCTIONS)
     body = next(n for n in ast.parse(stubs.methods_stub()).body if isinstance(n, ast.ClassDef)).body
     listed = {n.name for n in body if isinstance(n, ast.FunctionDef)}
     assert {"reshape", "add_", "__radd__", "sum", "to", "mT", "addmm"} <= listed
     assert all(hasattr(fb.Tensor, name) for name in listed)
+
+
+def test_the_namespace_stub_lists_every_public_name():
+    bound = set()
+    for node in ast.parse(stubs.namespace_stub()).body:
+        if isinstance(node, ast.ImportFrom):
+            bound |= {a.asname for a in node.names if a.asname}
+        elif isinstance(node, ast.FunctionDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.AnnAssign):
+            bound.add(node.target.id)
+    modules = {n for n, v in vars(fb).items() if isinstance(v, ModuleType)}
+    public = {n for n in vars(fb) if not n.startswith("_") and n != "annotations"} - modules
+    assert public <= bound
+    assert all(hasattr(fb, name) for name in bound - {"_Number"})
 
 
 def test_signatures_come_from_the_schemas():
