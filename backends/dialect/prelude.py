@@ -50,7 +50,7 @@ typedef long i64; typedef ulong u64; typedef float f32; typedef half f16; typede
 #define MAKE_c64(a, b) ((float2)((a), (b)))
 #define MULHI(a, b) mul_hi((u32)(a), (u32)(b))
 #define CAS(p, old, new) atomic_cmpxchg((volatile global u32 *)(p), (old), (new))
-#define ATOMIC_ADD(p, v) atomic_add((volatile global u32 *)(p), (v))
+#define CAS64(p, old, new) atom_cmpxchg((volatile global u64 *)(p), (old), (new))
 #define LOAD_f16(p, i) vload_half((i), (p))
 #define STORE_f16(p, i, v) vstore_half_rte((v), (i), (p))
 #if defined(__clang__) && FLAMBEAU_CPU
@@ -92,7 +92,7 @@ typedef double f64; typedef unsigned short f16; typedef float2 c64; typedef doub
 #define MAKE_c128(a, b) make_double2((a), (b))
 #define MULHI(a, b) __umulhi((u32)(a), (u32)(b))
 #define CAS(p, old, new) atomicCAS((u32 *)(p), (old), (new))
-#define ATOMIC_ADD(p, v) atomicAdd((u32 *)(p), (v))
+#define CAS64(p, old, new) atomicCAS((u64 *)(p), (old), (new))
 #define INDEPENDENT
 #define UNROLL _Pragma("unroll")
 DEVICE f32 half_load(u16 h) { f32 x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h)); return x; }
@@ -118,6 +118,8 @@ def prelude(target: Target) -> str:
     if target.language == "cuda":
         return _CUDA + _COMMON
     style = f"#define FLAMBEAU_CPU {int(target.cpu)}\n"
+    if target.int64_atomics:
+        style += "#pragma OPENCL EXTENSION cl_khr_int64_base_atomics : enable\n"
     return style + _OPENCL + (_OPENCL_FP64 if target.fp64 else "") + _COMMON
 
 
