@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 
 from flambeau.core.creation import eye
+from flambeau.core.ops.norms import qr
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 
@@ -93,19 +94,22 @@ def trunc_normal_(
 @_unrecorded
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Every element ``val``."""
-    return tensor.fill_(val)
+    result: Tensor = tensor.fill_(val)
+    return result
 
 
 @_unrecorded
 def ones_(tensor: Tensor) -> Tensor:
     """Every element 1."""
-    return tensor.fill_(1.0)
+    result: Tensor = tensor.fill_(1.0)
+    return result
 
 
 @_unrecorded
 def zeros_(tensor: Tensor) -> Tensor:
     """Every element 0."""
-    return tensor.zero_()
+    result: Tensor = tensor.zero_()
+    return result
 
 
 @_unrecorded
@@ -200,8 +204,6 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     columns = tensor.numel() // rows
     flat = tensor.new_empty(rows, columns).normal_(0, 1, generator=generator)
     flat = flat.t() if rows < columns else flat
-    from flambeau.core.ops.linalg import qr
-
     q, r = qr(flat)
     q = q * r.diagonal().sign()
     q = q.t() if rows < columns else q

@@ -23,7 +23,7 @@ def _activation(which: Any) -> Callable[[Tensor], Tensor]:
     if not isinstance(which, str):
         found: Callable[[Tensor], Tensor] = which
         return found
-    known = {"relu": F.relu, "gelu": F.gelu}
+    known: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
     if which not in known:
         raise RuntimeError(f"activation should be 'relu', 'gelu' or a function, got {which!r}")
     return known[which]
@@ -73,13 +73,14 @@ class TransformerEncoderLayer(_Layer):
         is_causal: bool = False,
     ) -> Tensor:
         """The same shape as ``src``."""
-        x = src
+        x: Tensor = src
         if self.norm_first:
             x = x + self._attend(self.norm1(x), src_mask, src_key_padding_mask)
-            return x + self.dropout2(self._fed(self.norm2(x)))
-        x = self.norm1(x + self._attend(x, src_mask, src_key_padding_mask))
-        result: Tensor = self.norm2(x + self.dropout2(self._fed(x)))
-        return result
+            x = x + self.dropout2(self._fed(self.norm2(x)))
+        else:
+            x = self.norm1(x + self._attend(x, src_mask, src_key_padding_mask))
+            x = self.norm2(x + self.dropout2(self._fed(x)))
+        return x
 
     def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
         result: Tensor = self.dropout1(self.self_attn(x, x, x, padding, False, mask)[0])
@@ -111,16 +112,18 @@ class TransformerDecoderLayer(_Layer):
         tgt_is_causal: bool = False, memory_is_causal: bool = False,
     ) -> Tensor:  # fmt: skip
         """The same shape as ``tgt``."""
-        x, own, other = tgt, (tgt_key_padding_mask, False, tgt_mask), (memory_key_padding_mask, False, memory_mask)
+        x: Tensor = tgt
+        own, other = (tgt_key_padding_mask, False, tgt_mask), (memory_key_padding_mask, False, memory_mask)
         if self.norm_first:
             y = self.norm1(x)
             x = x + self.dropout1(self.self_attn(y, y, y, *own)[0])
             x = x + self.dropout2(self.multihead_attn(self.norm2(x), memory, memory, *other)[0])
-            return x + self.dropout3(self._fed(self.norm3(x)))
-        x = self.norm1(x + self.dropout1(self.self_attn(x, x, x, *own)[0]))
-        x = self.norm2(x + self.dropout2(self.multihead_attn(x, memory, memory, *other)[0]))
-        result: Tensor = self.norm3(x + self.dropout3(self._fed(x)))
-        return result
+            x = x + self.dropout3(self._fed(self.norm3(x)))
+        else:
+            x = self.norm1(x + self.dropout1(self.self_attn(x, x, x, *own)[0]))
+            x = self.norm2(x + self.dropout2(self.multihead_attn(x, memory, memory, *other)[0]))
+            x = self.norm3(x + self.dropout3(self._fed(x)))
+        return x
 
 
 class TransformerEncoder(Module):

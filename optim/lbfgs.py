@@ -101,14 +101,14 @@ class _Run:
 
     def _done(self, loss: float, previous: float, g: Tensor, d: Tensor, t: float) -> bool:
         group = self.group
-        return (
+        return bool(
             self.evaluations >= group["max_eval"]
             or float(g.abs().max()) <= group["tolerance_grad"]
             or float((d * t).abs().max()) <= group["tolerance_change"]
             or abs(loss - previous) < group["tolerance_change"]
         )
 
-    def _direction(self, g: Tensor) -> Tensor:
+    def _direction(self, g: Tensor) -> Any:
         """Minus the estimated inverse Hessian times the gradient, by the two-loop recursion."""
         state = self.state
         if state["n_iter"] == 1:

@@ -47,7 +47,8 @@ class SGD(Optimizer):
             if not momentum:
                 step.run(step.sgd_step, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
                 continue
-            first, later = [], []
+            first: list[tuple[Tensor, Tensor]] = []
+            later: list[tuple[Tensor, Tensor]] = []
             for pair in zip(params, grads, strict=True):
                 (later if self.state[pair[0]].get("momentum_buffer") is not None else first).append(pair)
             for pairs, dampening in ((first, 0.0), (later, group["dampening"])):

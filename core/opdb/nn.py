@@ -411,7 +411,7 @@ def gru_layer_grad(m: Maker) -> Samples:
 def rnn_layer_grad(m: Maker) -> Samples:
     gates, h0, weight = m(3, 2, 2), m(2, 2), m(2, 2)
     for how in ("tanh", "relu"):
-        result = ref.rnn_layer(*(v.astype(float) for v in (gates, h0, weight)), how)
+        result = ref.rnn_layer(gates.astype(float), h0.astype(float), weight.astype(float), how)
         sample = Sample(m(3, 2, 2), h0, weight, _as(m, result), nonlinearity=how)
         sample.smooth = how == "tanh"
         yield sample

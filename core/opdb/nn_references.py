@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+Array = Any  # numpy's; float64 and complex128 alike
 Ints = tuple[int, ...]
 
 
@@ -179,7 +179,7 @@ def conv(
 ) -> Array:
     kernel = weight.shape[2:]
     rows = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
-    out = np.zeros(
+    out: Array = np.zeros(
         (x.shape[0], weight.shape[0], *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in rows)),
         np.result_type(x, weight),
     )
@@ -199,7 +199,7 @@ def _group(g: int, channels: int, groups: int) -> slice:
 def conv_grad_input(
     grad: Array, weight: Array, shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ) -> Array:
-    out = np.zeros(shape, np.result_type(grad, weight))
+    out: Array = np.zeros(shape, np.result_type(grad, weight))
     for (o, k, i), g in itertools.product(
         list(taps(shape[2:], weight.shape[2:], stride, padding, dilation, grad.shape[2:])), range(groups)
     ):
@@ -211,7 +211,7 @@ def conv_grad_input(
 def conv_grad_weight(
     grad: Array, x: Array, shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ) -> Array:
-    out = np.zeros(shape, np.result_type(grad, x))
+    out: Array = np.zeros(shape, np.result_type(grad, x))
     for (o, k, i), g in itertools.product(
         list(taps(x.shape[2:], shape[2:], stride, padding, dilation, grad.shape[2:])), range(groups)
     ):
@@ -236,9 +236,11 @@ def pooled_sizes(x: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: I
 
 def max_pool(x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool) -> tuple[Array, Array]:
     sizes = pooled_sizes(x.shape[2:], kernel, stride, padding, dilation, ceil)
-    out, index = np.zeros((*x.shape[:2], *sizes), x.dtype), np.full((*x.shape[:2], *sizes), -1, np.int64)
+    out: Array = np.zeros((*x.shape[:2], *sizes), x.dtype)
+    index: Array = np.full(out.shape, -1, np.int64)
     for o, _, i in taps(x.shape[2:], kernel, stride, padding, dilation, sizes):
-        here, place = x[(..., *i)], np.ravel_multi_index(i, x.shape[2:])
+        here: Array = x[(..., *i)]
+        place: Any = np.ravel_multi_index(i, x.shape[2:])
         best, at = out[(..., *o)], index[(..., *o)]
         with np.errstate(invalid="ignore"):
             better = (at < 0) | (here > best) | ((here != here) & (best == best))
@@ -247,7 +249,7 @@ def max_pool(x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 
 
 def max_pool_grad(grad: Array, indices: Array, shape: Ints) -> Array:
-    out = np.zeros(shape, grad.dtype)
+    out: Array = np.zeros(shape, grad.dtype)
     flat = out.reshape(*shape[:2], -1)
     for n, c, *o in np.ndindex(*grad.shape):
         flat[n, c, indices[(n, c, *o)]] += grad[(n, c, *o)]
@@ -271,7 +273,7 @@ def avg_pool(
     x: Array, kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad: bool, divisor: int | None
 ) -> Array:
     sizes = pooled_sizes(x.shape[2:], kernel, stride, padding, (1,) * len(kernel), ceil)
-    out = np.zeros((*x.shape[:2], *sizes))
+    out: Array = np.zeros((*x.shape[:2], *sizes))
     for o, i, w in _averaging(x.shape[2:], sizes, kernel, stride, padding, count_include_pad, divisor):
         out[(..., *o)] += w * x[(..., *i)]
     return out
@@ -287,7 +289,7 @@ def avg_pool_grad(
     count_include_pad: bool,
     divisor: int | None,
 ) -> Array:
-    out = np.zeros(shape)
+    out: Array = np.zeros(shape)
     for o, i, w in _averaging(shape[2:], grad.shape[2:], kernel, stride, padding, count_include_pad, divisor):
         out[(..., *i)] += w * grad[(..., *o)]
     return out
@@ -310,7 +312,7 @@ def nll_loss(x: Array, target: Array, weight: Array | None, ignore_index: int, r
 def nll_loss_grad(
     grad: Array, target: Array, weight: Array | None, total: Array, shape: Ints, ignore_index: int, reduction: str
 ) -> Array:
-    out = np.zeros(shape)
+    out: Array = np.zeros(shape)
     for at in np.ndindex(*target.shape):
         c = int(target[at])
         if c != ignore_index:
@@ -320,7 +322,7 @@ def nll_loss_grad(
 
 
 def embedding_grad(grad: Array, index: Array, rows: int, padding_idx: int) -> Array:
-    out = np.zeros((rows, grad.shape[-1]), grad.dtype)
+    out: Array = np.zeros((rows, grad.shape[-1]), grad.dtype)
     for at in np.ndindex(*index.shape):
         if index[at] != padding_idx:
             out[index[at]] += grad[at]

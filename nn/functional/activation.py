@@ -160,7 +160,8 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x))."""
-    return elementwise.sigmoid(input)
+    result: Tensor = elementwise.sigmoid(input)
+    return result
 
 
 def logsigmoid(input: Tensor) -> Tensor:
@@ -170,7 +171,8 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent."""
-    return elementwise.tanh(input)
+    result: Tensor = elementwise.tanh(input)
+    return result
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
@@ -179,7 +181,8 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     if size % 2:
         raise ShapeError(f"glu: the size along dim {dim} must be even, got input of shape {tuple(input.shape)}")
     a, b = input.chunk(2, dim)
-    return a * elementwise.sigmoid(b)
+    result: Tensor = a * elementwise.sigmoid(b)
+    return result
 
 
 # -- along an axis -----------------------------------------------------------------------------------
@@ -215,7 +218,8 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
         return soft
     index = soft.argmax(dim, keepdim=True)
     one_hot = soft.detach().new_zeros(tuple(soft.shape)).scatter(dim, index, 1.0)
-    return one_hot - soft.detach() + soft
+    result: Tensor = one_hot - soft.detach() + soft
+    return result
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:

@@ -68,7 +68,8 @@ def scores_of(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool, fac
     """Masked and scaled products of queries and keys."""
     scores = (query * factor) @ key.transpose(-2, -1)
     scores = scores if mask is None else scores + mask
-    return where(later(scores), -math.inf, scores) if causal else scores
+    result: Tensor = where(later(scores), -math.inf, scores) if causal else scores
+    return result
 
 
 def weights_of(scores: Tensor, masked: bool) -> Tensor:
@@ -76,14 +77,16 @@ def weights_of(scores: Tensor, masked: bool) -> Tensor:
     weights = softmax_of(scores, -1)
     if not masked:
         return weights
-    return where((scores == -math.inf).all(-1, keepdim=True), 0.0, weights)
+    result: Tensor = where((scores == -math.inf).all(-1, keepdim=True), 0.0, weights)
+    return result
 
 
 def _with_dropout(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, causal: bool, factor: float
 ) -> Tensor:
     weights = weights_of(scores_of(query, key, mask, causal, factor), mask is not None)
-    return dropout(weights, p) @ value
+    result: Tensor = dropout(weights, p) @ value
+    return result
 
 
 def multi_head_attention_forward(

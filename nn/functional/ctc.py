@@ -11,7 +11,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops.arrange import cat, stack
 from flambeau.core.ops.elementwise import where
 from flambeau.core.tensor import Tensor
-from flambeau.nn.functional.loss import reduction_of
+from flambeau.nn.functional.loss import reduced, reduction_of
 
 _NEVER = -1e30  # stands for log(0): with a true infinity the gradients of impossible paths would be nan
 
@@ -28,7 +28,8 @@ def _padded_targets(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
     longest = max(int(lengths.max().item()), 1)
     starts = lengths.cumsum(0) - lengths
     at = starts.unsqueeze(1) + arange(longest, device=targets.device)
-    return targets.to(int64)[at.clamp(max=max(targets.numel() - 1, 0))].reshape(batch, longest)
+    result: Tensor = targets.to(int64)[at.clamp(max=max(targets.numel() - 1, 0))].reshape(batch, longest)
+    return result
 
 
 def ctc_loss(
@@ -65,10 +66,8 @@ def ctc_loss(
     impossible = losses > -_NEVER / 2
     losses = where(impossible, 0.0 if zero_infinity else math.inf, losses)
     if how == "mean":
-        return (losses / wanted.clamp(min=1).to(losses.dtype)).mean()
-    if how == "sum":
-        return losses.sum()
-    return losses.squeeze(0) if single else losses
+        losses = losses / wanted.clamp(min=1).to(losses.dtype)
+    return reduced(losses.squeeze(0) if single and how == "none" else losses, how)
 
 
 def _log_likelihood(log_probs: Tensor, labels: Tensor, seen: Tensor, wanted: Tensor, blank: int) -> Tensor:

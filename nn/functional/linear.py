@@ -22,7 +22,8 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     left = input1 @ weight.movedim(0, -1).reshape(weight.shape[1], -1)  # (..., B * O)
     left = left.reshape(*input1.shape[:-1], weight.shape[2], weight.shape[0])
     out = (input2.unsqueeze(-2) @ left).squeeze(-2)
-    return out if bias is None else out + bias
+    result: Tensor = out if bias is None else out + bias
+    return result
 
 
 def embedding(
@@ -118,7 +119,8 @@ def _reduce_bags(rows: Tensor, owner: Tensor, bags: int, mode: str) -> Tensor:
     width = rows.shape[1]
     if mode == "max":
         index = owner.unsqueeze(-1).expand(-1, width)
-        return rows.new_zeros(bags, width).scatter_reduce(0, index, rows, "amax", include_self=False)
+        result: Tensor = rows.new_zeros(bags, width).scatter_reduce(0, index, rows, "amax", include_self=False)
+        return result
     total: Tensor = rows.new_zeros(bags, width).index_add(0, owner, rows)
     if mode == "sum":
         return total
@@ -149,7 +151,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             f"one_hot: class values must be at least 0 and smaller than num_classes={num_classes}, "
             f"got {tensor.min().item()} to {tensor.max().item()}"
         )
-    return (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).to(int64)
+    result: Tensor = (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).to(int64)
+    return result
 
 
 __all__ = ["bilinear", "embedding", "embedding_bag", "linear", "one_hot"]

@@ -172,7 +172,8 @@ def _smoothed(
     spread = where(target == ignore_index, 0.0, -weighted.sum(axis))
     share = smoothing / log_probabilities.shape[axis]
     if how == "mean":
-        return (losses.sum() * (1 - smoothing) + spread.sum() * share) / total
+        result: Tensor = (losses.sum() * (1 - smoothing) + spread.sum() * share) / total
+        return result
     return reduced(losses * (1 - smoothing) + spread * share, how)
 
 
@@ -215,7 +216,8 @@ def kl_div(
     how = reduction_of(reduction, size_average, reduce, ("batchmean",))
     losses = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
     if how == "batchmean":
-        return losses.sum() / input.shape[0]
+        result: Tensor = losses.sum() / input.shape[0]
+        return result
     return reduced(losses, how)
 
 

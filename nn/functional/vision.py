@@ -239,4 +239,5 @@ def _at(x: Tensor, index: list[Tensor], weight: Any) -> Tensor:
     batch, channels, places = x.shape[0], x.shape[1], tuple(index[0].shape[1:])
     taken = x.reshape(batch, channels, -1).gather(2, flat.reshape(batch, 1, -1).expand(batch, channels, -1))
     taken = where(inside.unsqueeze(1), taken.reshape(batch, channels, *places), 0.0)
-    return taken if weight is None else taken * weight.unsqueeze(1)
+    result: Tensor = taken if weight is None else taken * weight.unsqueeze(1)
+    return result

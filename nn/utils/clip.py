@@ -25,7 +25,8 @@ def get_total_norm(
     rows = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     norm_type = float(norm_type)
     if not rows:
-        return tensor(0.0)
+        result: Tensor = tensor(0.0)
+        return result
     first = rows[0].device
     with no_grad():
         norms = stack([t.detach().norm(norm_type).to(first) for t in rows])

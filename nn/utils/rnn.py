@@ -37,7 +37,8 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     if permutation is None:
         return None
     order = arange(permutation.numel(), device=permutation.device)
-    return order.new_zeros(permutation.numel()).scatter(0, permutation, order)
+    result: Tensor = order.new_zeros(permutation.numel()).scatter(0, permutation, order)
+    return result
 
 
 def _lengths(lengths: Any, batch: int, longest: int) -> list[int]:

@@ -66,11 +66,9 @@ class CyclicLR(_WithMomentum):
     def _scale(self, x: float) -> float:
         if self.scale_fn is not None:
             return self.scale_fn(x)
-        return {
-            "triangular": lambda: 1.0,
-            "triangular2": lambda: 1 / 2.0 ** (x - 1),
-            "exp_range": lambda: self.gamma**x,
-        }[self.mode]()
+        if self.mode == "exp_range":
+            return float(self.gamma**x)
+        return 1 / 2.0 ** (x - 1) if self.mode == "triangular2" else 1.0
 
     def get_lr(self) -> list[float]:
         """The rates at this batch; the momentum is set on the way."""

@@ -20,7 +20,8 @@ _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
 def _record(schema: str, expr: str, vjp: Any, dtype: DTypeRule = real_floating) -> Record:
-    return elementwise(schema, expr, vjp=vjp, dtype=dtype, method=False, inplace=False)
+    result: Record = elementwise(schema, expr, vjp=vjp, dtype=dtype, method=False, inplace=False)
+    return result
 
 
 def activation(name: str, expr: str, slope: str, bend: Callable[[Any], Any]) -> Record:
@@ -29,7 +30,7 @@ def activation(name: str, expr: str, slope: str, bend: Callable[[Any], Any]) -> 
     ``slope`` is the derivative as an expression, ``bend`` the second derivative in ops.
     """
     lets, semicolon, result = slope.rpartition(";")
-    gradient = _record(
+    gradient: Record = _record(
         f"{name}_grad(grad: Tensor, x: Tensor) -> Tensor",
         f"{lets}{semicolon} grad * ({result.strip()})",
         dict(grad=lambda g, x: gradient(g, x), x=lambda g, grad, x: g * grad * bend(x)),

@@ -117,21 +117,7 @@ def conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation:
     return out if bias is None else out + bias.reshape(-1, *[1] * n)
 
 
-@composite(
-    f"conv_grad_input(grad: Tensor, weight: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
-    infer=lambda grad, weight, *, shape, **p: shape,
-    dtype=_FLOATS,
-    method=False,
-    vjp=dict(
-        grad=lambda g, weight, stride, padding, dilation, groups: conv(
-            g, cj(weight), None, stride, padding, dilation, groups
-        ),
-        weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: conv_grad_weight(
-            cj(grad), g, tuple(weight_shape), stride, padding, dilation, groups
-        ),
-    ),
-)
-def conv_grad_input(
+def _conv_grad_input(
     grad: Any, weight: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
     """The gradient of conv for an input of ``shape``: a convolution of the spread gradient with the turned weight."""
@@ -147,7 +133,33 @@ def conv_grad_input(
     return conv(padded(wide, before, after), turned, None, ones, zeros, tuple(dilation), groups)
 
 
-@composite(
+conv_grad_input: Any = composite(
+    f"conv_grad_input(grad: Tensor, weight: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
+    infer=lambda grad, weight, *, shape, **p: shape,
+    dtype=_FLOATS,
+    method=False,
+    vjp=dict(
+        grad=lambda g, weight, stride, padding, dilation, groups: conv(
+            g, cj(weight), None, stride, padding, dilation, groups
+        ),
+        weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: conv_grad_weight(
+            cj(grad), g, tuple(weight_shape), stride, padding, dilation, groups
+        ),
+    ),
+)(_conv_grad_input)
+
+
+def _conv_grad_weight(grad: Any, x: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """The gradient of conv for a weight of ``shape``: the gradient times the windows of the input."""
+    batch, out_channels = grad.shape[:2]
+    n, rows, places = len(shape) - 2, math.prod(shape[1:]), math.prod(grad.shape[2:])
+    w = grouped_windows(x, shape[2:], stride, padding, dilation, groups)
+    w = w.permute(1, *range(3, 3 + n), 0, 2, *range(3 + n, 3 + 2 * n)).reshape(groups, places * batch, rows)
+    g = grad.reshape(batch, groups, out_channels // groups, places).permute(1, 2, 3, 0)
+    return (g.reshape(groups, out_channels // groups, places * batch) @ w).reshape(tuple(shape))
+
+
+conv_grad_weight: Any = composite(
     f"conv_grad_weight(grad: Tensor, x: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
     infer=lambda grad, x, *, shape, **p: shape,
     dtype=_FLOATS,
@@ -158,12 +170,4 @@ def conv_grad_input(
             cj(grad), g, tuple(x_shape), stride, padding, dilation, groups
         ),
     ),
-)
-def conv_grad_weight(grad: Any, x: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    """The gradient of conv for a weight of ``shape``: the gradient times the windows of the input."""
-    batch, out_channels = grad.shape[:2]
-    n, rows, places = len(shape) - 2, math.prod(shape[1:]), math.prod(grad.shape[2:])
-    w = grouped_windows(x, shape[2:], stride, padding, dilation, groups)
-    w = w.permute(1, *range(3, 3 + n), 0, 2, *range(3 + n, 3 + 2 * n)).reshape(groups, places * batch, rows)
-    g = grad.reshape(batch, groups, out_channels // groups, places).permute(1, 2, 3, 0)
-    return (g.reshape(groups, out_channels // groups, places * batch) @ w).reshape(tuple(shape))
+)(_conv_grad_weight)

@@ -128,7 +128,17 @@ def nll_loss(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: 
     return (losses.sum() / total if reduction == "mean" else losses.sum()), total
 
 
-@composite(
+def _nll_loss_grad(
+    grad: Any, target: Any, weight: Any, total: Any, *, shape: Any, ignore_index: int, reduction: str
+) -> Any:
+    """The gradient of nll_loss for an input of ``shape``."""
+    axis = _class_axis(len(shape))
+    safe, weights = _weights(grad, target, weight, ignore_index)
+    scaled = -(grad / total if reduction == "mean" else grad) * weights
+    return grad.new_zeros(shape).scatter_add(axis, safe.unsqueeze(axis), scaled.unsqueeze(axis))
+
+
+nll_loss_grad: Any = composite(
     f"nll_loss_grad(grad: Tensor, target: Tensor, weight: Tensor?, total: Tensor, *, shape: Ints, {_NLL}) -> Tensor",
     infer=lambda grad, target, weight, total, *, shape, **p: shape,
     dtype=floats,
@@ -146,15 +156,7 @@ def nll_loss(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: 
         ),
         total=lambda g, out, total, reduction: -(g * out).sum() / total if reduction == "mean" else total * 0,
     ),
-)
-def nll_loss_grad(
-    grad: Any, target: Any, weight: Any, total: Any, *, shape: Any, ignore_index: int, reduction: str
-) -> Any:
-    """The gradient of nll_loss for an input of ``shape``."""
-    axis = _class_axis(len(shape))
-    safe, weights = _weights(grad, target, weight, ignore_index)
-    scaled = -(grad / total if reduction == "mean" else grad) * weights
-    return grad.new_zeros(shape).scatter_add(axis, safe.unsqueeze(axis), scaled.unsqueeze(axis))
+)(_nll_loss_grad)
 
 
 def _picked(x: Any, target: Any, ignore_index: int) -> Any:

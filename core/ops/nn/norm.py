@@ -77,7 +77,7 @@ def _layer_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, e
     return of_x, _over_rows(grad * standard, len(axes)), _over_rows(grad, len(axes))
 
 
-layer_norm_grad = composite(
+layer_norm_grad: Any = composite(
     "layer_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
     " -> (of_x: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=_gradient_infer,
@@ -115,7 +115,7 @@ def _rms_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, eps
     return of_x, _over_rows(grad * standard, len(axes))
 
 
-rms_norm_grad = composite(
+rms_norm_grad: Any = composite(
     "rms_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
     " -> (of_x: Tensor, of_weight: Tensor)",
     infer=lambda *shapes, **p: _gradient_infer(*shapes, **p)[:2],

@@ -110,19 +110,21 @@ def _flat_place(best: Any, sizes: Any, out: Any, n: int, kernel: Any, stride: An
     return place
 
 
-@composite(
+def _max_pool_grad(grad: Any, indices: Any, *, shape: Any) -> Any:
+    """Zeros of ``shape`` (N, C, *S) with the elements of ``grad`` added where ``indices`` say."""
+    lead = tuple(shape[:2])
+    flat = grad.new_zeros(*lead, math.prod(shape[2:]))
+    return flat.scatter_add(-1, indices.reshape(*lead, -1), grad.reshape(*lead, -1)).reshape(tuple(shape))
+
+
+max_pool_grad: Any = composite(
     "max_pool_grad(grad: Tensor, indices: Tensor, *, shape: Ints) -> Tensor",
     infer=lambda grad, indices, *, shape: shape,
     dtype=ordered,
     kinds={"indices": "index"},
     method=False,
     vjp=dict(grad=lambda g, indices: taken(g, indices)),
-)
-def max_pool_grad(grad: Any, indices: Any, *, shape: Any) -> Any:
-    """Zeros of ``shape`` (N, C, *S) with the elements of ``grad`` added where ``indices`` say."""
-    lead = tuple(shape[:2])
-    flat = grad.new_zeros(*lead, math.prod(shape[2:]))
-    return flat.scatter_add(-1, indices.reshape(*lead, -1), grad.reshape(*lead, -1)).reshape(tuple(shape))
+)(_max_pool_grad)
 
 
 def taken(x: Any, indices: Any) -> Any:
@@ -192,19 +194,7 @@ def _last(n: int) -> tuple[int, ...]:
     return tuple(range(-n, 0))
 
 
-@composite(
-    f"avg_pool_grad(grad: Tensor, *, shape: Ints, {_AVG}) -> Tensor",
-    infer=lambda grad, *, shape, **p: shape,
-    dtype=floats,
-    linear=["grad"],
-    method=False,
-    vjp=dict(
-        grad=lambda g, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool(
-            g, kernel, stride, padding, ceil, count_include_pad, divisor
-        )
-    ),
-)
-def avg_pool_grad(
+def _avg_pool_grad(
     grad: Any, *, shape: Any, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool, divisor: Any
 ) -> Any:
     """Each element of ``grad`` shared evenly by its window of ``shape``: window sums of the spread gradient."""
@@ -217,6 +207,20 @@ def avg_pool_grad(
         size + k - 1 - b - have for size, k, b, have in zip(shape[2:], kernel, before, wide.shape[2:], strict=True)
     ]
     return windows(padded(wide, before, after), kernel, ones, ones).sum(dim=_last(n))
+
+
+avg_pool_grad: Any = composite(
+    f"avg_pool_grad(grad: Tensor, *, shape: Ints, {_AVG}) -> Tensor",
+    infer=lambda grad, *, shape, **p: shape,
+    dtype=floats,
+    linear=["grad"],
+    method=False,
+    vjp=dict(
+        grad=lambda g, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool(
+            g, kernel, stride, padding, ceil, count_include_pad, divisor
+        )
+    ),
+)(_avg_pool_grad)
 
 
 # -- adaptive ----------------------------------------------------------------------------------------
@@ -259,7 +263,8 @@ def adaptive_max_pool(x: Any, out: Sequence[int]) -> tuple[Any, Any]:
         kernel = tuple(s // o for s, o in zip(sizes, out, strict=True))
         found: tuple[Any, Any] = max_pool(x, kernel, kernel, (0,) * n, (1,) * n, False)
         return found
-    w, place = x, 0
+    w: Any = x
+    place: Any = 0
     for i, o in enumerate(out):
         w, index, _ = adaptive_windows(w, 2 + i, o, lowest(x.dtype))
         ones = [1] * (2 * n)

@@ -107,7 +107,7 @@ def _lstm_layer_grad(
 
 
 _LSTM = ("of_out", "of_cells", "gates", "h0", "c0", "weight", "result", "states")
-lstm_layer_grad = composite(
+lstm_layer_grad: Any = composite(
     f"lstm_layer_grad({', '.join(f'{n}: Tensor' for n in _LSTM)})"
     " -> (of_gates: Tensor, of_h0: Tensor, of_c0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, of_cells, gates, h0, c0, weight, *p: (gates, h0, c0, weight),
@@ -171,7 +171,7 @@ def _gru_layer_grad(of_out: Any, gates: Any, h0: Any, weight: Any, bias: Any, re
 
 
 _GRU = ("of_out", "gates", "h0", "weight", "bias", "result")
-gru_layer_grad = composite(
+gru_layer_grad: Any = composite(
     "gru_layer_grad(of_out: Tensor, gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor?, result: Tensor)"
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=lambda of_out, gates, h0, weight, *p: (gates, h0, weight, weight[:1]),
@@ -215,7 +215,7 @@ def _rnn_layer_grad(of_out: Any, h0: Any, weight: Any, result: Any, *, nonlinear
     return whole, of_h, _weight_gradient(whole, _before(h0, result))
 
 
-rnn_layer_grad = composite(
+rnn_layer_grad: Any = composite(
     "rnn_layer_grad(of_out: Tensor, h0: Tensor, weight: Tensor, result: Tensor, *, nonlinearity: str)"
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, h0, weight, result, **p: (result, h0, weight),

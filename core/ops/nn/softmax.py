@@ -35,17 +35,19 @@ def _softmax_grad_result(g: Any, grad: Any, result: Any, axis: int) -> Any:
     return g * (grad - _total(grad * result, axis)) - grad * _total(g * result, axis)
 
 
-@composite(
+def _softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
+    """The gradient of softmax from its ``result``."""
+    weighted = grad * result
+    return weighted - result * _total(weighted, axis)
+
+
+softmax_grad: Any = composite(
     "softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
     dtype=floats,
     method=False,
     vjp=dict(grad=lambda g, result, axis: softmax_grad(g, result, axis), result=_softmax_grad_result),
-)
-def softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
-    """The gradient of softmax from its ``result``."""
-    weighted = grad * result
-    return weighted - result * _total(weighted, axis)
+)(_softmax_grad)
 
 
 @composite(
@@ -61,7 +63,12 @@ def log_softmax(x: Any, *, axis: int) -> Any:
     return shifted - log(_total(exp(shifted), axis))
 
 
-@composite(
+def _log_softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
+    """The gradient of log_softmax from its ``result``."""
+    return grad - exp(result) * _total(grad, axis)
+
+
+log_softmax_grad: Any = composite(
     "log_softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
     dtype=floats,
@@ -70,7 +77,4 @@ def log_softmax(x: Any, *, axis: int) -> Any:
         grad=lambda g, result, axis: g - _total(g * exp(result), axis),
         result=lambda g, grad, result, axis: -g * exp(result) * _total(grad, axis),
     ),
-)
-def log_softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
-    """The gradient of log_softmax from its ``result``."""
-    return grad - exp(result) * _total(grad, axis)
+)(_log_softmax_grad)

@@ -35,20 +35,22 @@ def embedding(weight: Any, index: Any, *, padding_idx: int) -> Any:
     return weight.index_select(0, index.reshape(-1)).reshape(*index.shape, weight.shape[1])
 
 
-@composite(
+def _embedding_grad(grad: Any, index: Any, *, rows: int, padding_idx: int) -> Any:
+    """The elements of ``grad`` (..., width) added to the rows that ``index`` (...) says."""
+    if padding_idx >= 0:
+        grad = where((index == padding_idx).unsqueeze(-1), 0.0, grad)
+    width = grad.shape[-1]
+    return grad.new_zeros(rows, width).index_add(0, index.reshape(-1), grad.reshape(-1, width))
+
+
+embedding_grad: Any = composite(
     "embedding_grad(grad: Tensor, index: Tensor, *, rows: int, padding_idx: int) -> Tensor",
     infer=lambda grad, index, *, rows, **p: (rows, grad[-1]),
     dtype=floating,
     kinds={"index": "index"},
     method=False,
     vjp=dict(grad=lambda g, index, padding_idx: _embedding_grad_back(g, index, padding_idx)),
-)
-def embedding_grad(grad: Any, index: Any, *, rows: int, padding_idx: int) -> Any:
-    """The elements of ``grad`` (..., width) added to the rows that ``index`` (...) says."""
-    if padding_idx >= 0:
-        grad = where((index == padding_idx).unsqueeze(-1), 0.0, grad)
-    width = grad.shape[-1]
-    return grad.new_zeros(rows, width).index_add(0, index.reshape(-1), grad.reshape(-1, width))
+)(_embedding_grad)
 
 
 def _embedding_grad_back(g: Any, index: Any, padding_idx: int) -> Any:
@@ -77,7 +79,7 @@ def random_mask(like: Any, shape: tuple[int, ...], keep: float) -> Any:
 
 
 #: x * scale where the mask holds, 0 elsewhere.
-masked_scale = elementwise(
+masked_scale: Any = elementwise(
     "masked_scale(x: Tensor, mask: Tensor, scale: Tensor) -> Tensor",
     "where(mask, x * scale, 0)",
     dtype=floating,
