@@ -1,0 +1,104 @@
+"""OpenCL kernels against numpy in one run, taking turns: medians, ratios, and the limits the project holds itself to.
+
+    python -m benchmarks.opencl [--device opencl:0] [--rounds 9]
+
+A ratio is the time of OpenCL over that of the same expression in numpy, allocating its results; for the matrix product
+it is the speed of OpenCL over that of numpy's BLAS. The exit status is 1 when a limit is exceeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import flambeau as fb
+from flambeau.core import accelerator
+
+#: name -> (limit, whether the ratio must be at least it)
+LIMITS = {
+    "add, 10 M": (0.7, False), "exp, 10 M": (0.4, False), "gelu, 10 M": (0.5, False), "matmul 1024^3, speed": (0.7, True),
+    "sum over axis 0 of 4096^2": (1.0, False), "sum over axis 1 of 4096^2": (1.0, False),
+}  # fmt: skip
+SMALL_ADD_LIMIT = 6.0  # microseconds through the dispatcher
+
+
+def numpy_gelu(x: Any) -> Any:
+    """The tanh form as one would write it in numpy."""
+    return 0.5 * x * (1 + np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)))
+
+
+def cases(device: str) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """(OpenCL, numpy) for each name."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(10_000_000, dtype=np.float32) for _ in range(2))
+    m, s = rng.standard_normal((1024, 1024), dtype=np.float32), rng.standard_normal((4096, 4096), dtype=np.float32)
+    x, y, p, q = (fb.tensor(v, device=device) for v in (a, b, m, s))
+    gelu = fb.nn.functional.gelu
+    return {
+        "add, 10 M": (lambda: x + y, lambda: a + b),
+        "exp, 10 M": (lambda: x.exp(), lambda: np.exp(a)),
+        "gelu, 10 M": (lambda: gelu(x, approximate="tanh"), lambda: numpy_gelu(a)),
+        "matmul 1024^3, speed": (lambda: p @ p, lambda: m @ m),
+        "sum over axis 0 of 4096^2": (lambda: q.sum(0), lambda: s.sum(0)),
+        "sum over axis 1 of 4096^2": (lambda: q.sum(1), lambda: s.sum(1)),
+    }
+
+
+def timed(fn: Callable[[], Any], finish: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    result = fn()
+    finish()
+    seconds = time.perf_counter() - start
+    del result
+    return seconds
+
+
+def small_add(device: str, rounds: int) -> float:
+    """Median microseconds of an add of 8 elements, in bursts short enough that the queue does not fill."""
+    x = fb.ones(8, device=device)
+    found = []
+    for _ in range(rounds * 4):
+        accelerator.synchronize(device)
+        start = time.perf_counter()
+        for _ in range(200):
+            x + x
+        found.append((time.perf_counter() - start) / 200 * 1e6)
+    return statistics.median(found)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="OpenCL against numpy")
+    parser.add_argument("--device", default="opencl:0")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    name = fb.core.registry.get_backend("opencl").properties(fb.device(options.device).index).name
+    print(f"{options.device}: {name}")
+    print(f"{'':28}{'opencl':>11}{'numpy':>11}{'ratio':>8}{'limit':>8}")
+    failed = False
+    for label, (ours, theirs) in cases(options.device).items():
+        finish = lambda: accelerator.synchronize(options.device)  # noqa: E731
+        for fn in (ours, theirs):
+            timed(fn, finish)
+        pairs = [(timed(ours, finish), timed(theirs, finish)) for _ in range(options.rounds)]
+        mine, other = (statistics.median(v) * 1e3 for v in zip(*pairs, strict=True))
+        limit, at_least = LIMITS[label]
+        ratio = other / mine if at_least else mine / other
+        over = ratio < limit if at_least else ratio > limit
+        failed |= over
+        print(f"{label:28}{mine:9.2f}ms{other:9.2f}ms{ratio:8.2f}{limit:8.2f}{'  missed' if over else ''}")
+    mine = small_add(options.device, options.rounds)
+    failed |= mine > SMALL_ADD_LIMIT
+    print(
+        f"{'add of 8 elements':28}{mine:9.2f}us{'':19}{SMALL_ADD_LIMIT:6.1f}us{'  missed' if mine > SMALL_ADD_LIMIT else ''}"
+    )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
