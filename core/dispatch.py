@@ -17,6 +17,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.autograd.compile import _namespace, compiled
 from flambeau.core.autograd.graph import edge_of, make_view
 from flambeau.core.device import device
+from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError
 from flambeau.core.record import CREATE, ELEMENTWISE, OPS, SPECIAL, VIEW, Op
@@ -54,14 +55,14 @@ class Key:
     """
 
     level: Any
-    device: device
+    device: Device
     dtype: DType
     backend: Backend
     array: type
     floats: Constants | None  # cached 0-d constants, for floating dtypes
     ints: Constants | None  # None for bools, which numbers promote, and inside levels
 
-    def __init__(self, level: Any, device: device, dtype: DType, backend: Backend):
+    def __init__(self, level: Any, device: Device, dtype: DType, backend: Backend):
         self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
         self.array = backend.array if level is None else level.payload
         plain = level is None
@@ -505,11 +506,12 @@ def _common_device(op: Op, tensors: list[Any]) -> device:
         raise DeviceError(
             f"{op.name}: expected all tensors to be on the same device, got {listing}; move one with .to(device)"
         )
-    return devices.pop()
+    found: device = devices.pop()
+    return found
 
 
 def _travels(t: Any) -> bool:
-    return t._array.shape == () and t._key.backend.has("shares_host")
+    return bool(t._array.shape == () and t._key.backend.has("shares_host"))
 
 
 def compute_dtype(op: Op, args: Sequence[Any]) -> DType:
@@ -600,14 +602,19 @@ def _fall_back(op: Op, args: list[Any], params: dict[str, Any], key: Key, state:
     policy = config.get("fallback")
     host = device("cpu")
     if policy == "error" or key.level is not None or key.device is host:
-        raise MissingKernelError(
-            f"{op.name}: no kernel for device {str(key.device)!r} and dtype {key.dtype.name}, and the op has no "
-            f"decomposition. Move the operands with .to('cpu'), or set FLAMBEAU_FALLBACK=warn to let flambeau do it"
-        )
+        raise missing_kernel(op, key, "or set FLAMBEAU_FALLBACK=warn to let flambeau do it")
     from flambeau.core.fallback import run_on_host
 
     out = run_on_host(op, [_detached(a) for a in args], params, key, host, warn=policy == "warn")
     return _record(op, args, params, out, state) if wants else out
+
+
+def missing_kernel(op: Op, key: Key, remedy: str) -> MissingKernelError:
+    """The error of an op that nothing serves, with what would help beside moving the operands."""
+    return MissingKernelError(
+        f"{op.name}: no kernel for device {str(key.device)!r} and dtype {key.dtype.name}, and the op has no "
+        f"decomposition. Move the operands with .to('cpu'), {remedy}"
+    )
 
 
 def set_tensor_class(cls: Any) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import Any
+
 from flambeau.core import dtype as dt
 from flambeau.core import fastpath, registry
 from flambeau.core.autograd.compile import sources
@@ -13,33 +16,44 @@ from flambeau.core.transforms import batching, forward
 
 def serves(key: Key, op: Op) -> tuple[str, str]:
     """Who serves ``op`` for a key: ("native" | "composite" | "fallback" | "missing", why)."""
-    stack = [o for o in registry.overlays.get((key.device.type, op.name), ()) if o.serves(key.dtype)]
     if not op.accepts(key.dtype):
         compute = op.dtype.compute(key.dtype)
         if compute in op.dtype.accepts and compute is not key.dtype:
             return serves(key.sibling(compute), op)[0], f"after a cast to {compute.name}"
         return "missing", f"the op does not take {key.dtype.name}"
+    kernel = _kernel(key, op)
+    if kernel is not None:
+        return "native", kernel
+    if op.decomposes:
+        stands_in = "body" if op.body is not None else "expression"
+        return "composite", f"no kernel registered; its {stands_in} runs as other ops"
+    kind = "missing" if key.backend.has("shares_host") else "fallback"
+    return kind, "no kernel and no body: the fallback policy decides"
+
+
+def _kernel(key: Key, op: Op) -> str | None:
+    """Where the kernel of an op comes from, in the order of :func:`flambeau.core.dispatch.find_kernel`."""
+    stack = [o for o in registry.overlays.get((key.device.type, op.name), ()) if o.serves(key.dtype)]
+    if stack:
+        return f"overlay of {stack[-1].source}, priority {stack[-1].priority}"
     table = key.backend.kernels
     own = table.own(op.name, key.dtype)
-    parent = table.parent.lookup(op.name, key.dtype) if table.parent is not None else None
-    if stack:
-        return "native", f"overlay of {stack[-1].source}, priority {stack[-1].priority}"
     if own is not None:
-        return "native", f"kernel `{getattr(own.fn, '__name__', type(own.fn).__name__)}` registered by {own.source}"
-    if op.expr is not None and op.family is ELEMENTWISE and native_kernel(key, op) is not None:
-        return "native", "generated from the expression"
+        return f"kernel `{_name(own.fn)}` registered by {own.source}"
+    if native_kernel(key, op) is None:
+        return None
+    parent = table.parent.lookup(op.name, key.dtype) if table.parent is not None else None
+    if op.expr is not None and op.family is ELEMENTWISE and (parent is None or native_kernel(key, op) is not parent.fn):
+        return "generated from the expression"
+    if op.name == "empty":
+        return "the backend's storage call"
     if parent is not None:
-        return (
-            "native",
-            f"kernel `{getattr(parent.fn, '__name__', type(parent.fn).__name__)}` of the parent table {parent.source}",
-        )
-    if op.decomposes:
-        return "composite", "no kernel registered; " + (
-            "its body" if op.body is not None else "its expression"
-        ) + " runs as other ops"
-    return (
-        "missing" if key.backend.has("shares_host") else "fallback"
-    ), "no kernel and no body: the fallback policy decides"
+        return f"kernel `{_name(parent.fn)}` of the parent table {parent.source}"
+    return "shapes by the op's rule"
+
+
+def _name(fn: Any) -> str:
+    return getattr(fn, "__name__", type(fn).__name__)
 
 
 def explain(name: str, device_name: str | None = None) -> str:
@@ -48,12 +62,10 @@ def explain(name: str, device_name: str | None = None) -> str:
     KeyError names close matches for an unknown op.
     """
     if name not in OPS:
-        import difflib
-
         close = ", ".join(difflib.get_close_matches(name, OPS)) or "none"
         raise KeyError(f"there is no op {name!r}; close names: {close}")
     op = OPS[name]
-    lines = [f"{op.text}", f"  {op.doc}" if op.doc else "", f"  family: {op.family.name}; dtypes: {op.dtype.name}"]
+    lines = [op.text, *(f"  {line}" for line in op.doc.splitlines()), f"  family: {op.family}; dtypes: {op.dtype.name}"]
     if op.expr:
         lines.append(f"  expression: {op.expr if not op.expr.startswith(SPECIAL) else 'in core.special'}")
     lines.append(f"  gradient: {_gradient(op)}")
@@ -64,7 +76,7 @@ def explain(name: str, device_name: str | None = None) -> str:
     lines.append("devices:")
     for d in [device_name] if device_name else sorted(registry.backends) or ["cpu"]:
         lines += _device_lines(device(d), op)
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)
 
 
 def _gradient(op: Op) -> str:

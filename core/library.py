@@ -41,8 +41,7 @@ def custom_op(
     /,
     *,
     mutates_args: Sequence[str] = (),
-    device_types: Any = None,
-    schema: Any = None,
+    device_types: str | Iterable[str] | None = None,
 ) -> Any:
     """Make a function of tensors one op that autograd, vmap and the backends treat as a unit.
 
@@ -70,7 +69,6 @@ _KINDS = {
     Tensor | None: "Tensor?",
     list[Tensor]: "Tensor[]",
     Sequence[Tensor]: "Tensor[]",
-    list[Tensor]: "Tensor[]",
 }
 
 
@@ -102,7 +100,8 @@ class CustomOp:
         declare(self.record)
 
     def _split(self) -> tuple[list[str], list[str]]:
-        operands, params = [], []
+        operands: list[str] = []
+        params: list[str] = []
         for n in self._signature.parameters:
             if n not in self._hints:
                 raise TypeError(

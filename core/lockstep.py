@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,10 +101,10 @@ def compare(
 
 
 def _on(value: Any, d: device) -> Any:
-    """A copy on the device of a tensor or of anything with parameters."""
+    """A copy on the device of a tensor or of anything with parameters: what ``fn`` writes to stays in its run."""
     if isinstance(value, Tensor):
-        moved = _detached(value).to(d)  # type: ignore[attr-defined]
-        return moved.requires_grad_(value.requires_grad)
+        there = _detached(value).to(d)
+        return (there if there.device is not value.device else there.clone()).requires_grad_(value.requires_grad)
     if hasattr(value, "named_parameters"):
         return copy.deepcopy(value).to(d)
     return value
@@ -137,39 +138,42 @@ def _run(fn: Any, args: Sequence[Any], d: device) -> list[Step]:
 
 
 def _first_difference(
-    expected: list[Step], found: list[Step], names: tuple[str, str], widths: Mapping[Any, Any]
+    expected: list[Step], found: list[Step], names: tuple[str, str], widths: Mapping[dt.DType, tuple[float, float]]
 ) -> Difference | None:
+    def at(i: int, step: Step, reason: str, size: tuple[float, float] = (math.nan, math.nan)) -> Difference:
+        return Difference(i, step.op, step.module, step.shapes, names, *size, reason)
+
     for i, (a, b) in enumerate(zip(expected, found, strict=False)):
         if a.op != b.op:
-            return Difference(
-                i, a.op, a.module, a.shapes, names, float("nan"), float("nan"), f"the other device ran `{b.op}` here"
-            )
+            return at(i, a, f"the other device ran `{b.op}` here")
+        if a.dtypes != b.dtypes:
+            return at(i, a, f"dtypes {_names(a.dtypes)} and {_names(b.dtypes)}")
         for x, y, dtype in zip(a.results, b.results, a.dtypes, strict=True):
             if x.shape != y.shape:
-                return Difference(
-                    i, a.op, a.module, a.shapes, names, float("nan"), float("nan"), f"shapes {x.shape} and {y.shape}"
-                )
+                return at(i, a, f"shapes {x.shape} and {y.shape}")
             size = _distance(x, y, *widths.get(dtype, (0.0, 0.0)))
             if size is not None:
-                return Difference(i, a.op, a.module, a.shapes, names, *size, "values differ")
+                return at(i, a, "values differ", size)
     if len(expected) != len(found):
         i = min(len(expected), len(found))
-        longer = expected if len(expected) > i else found
-        step = longer[i]
-        return Difference(
-            i, step.op, step.module, step.shapes, names, float("nan"), float("nan"), "only one device ran this op"
-        )
+        return at(i, (expected if len(expected) > i else found)[i], "only one device ran this op")
     return None
 
 
+def _names(dtypes: Sequence[dt.DType]) -> str:
+    return ", ".join(d.name for d in dtypes)
+
+
 def _distance(x: Any, y: Any, rtol: float, atol: float) -> tuple[float, float] | None:
-    """(max abs, max rel) when the arrays differ by more than the tolerances."""
+    """(max abs, max rel) when the arrays differ by more than the tolerances; relative to the larger of the two."""
+    same = (x == y) | ((x != x) & (y != y))  # in their own dtype: wide integers would round as floats
     wide = np.complex128 if x.dtype.kind == "c" else np.float64
     x, y = x.astype(wide), y.astype(wide)
-    same = (x == y) | ((x != x) & (y != y))
     with np.errstate(all="ignore"):
         off = np.where(same, 0.0, np.abs(x - y))
-        bad = ~same & ~(off <= atol + rtol * np.abs(x))
-        if not bad.any():
+        off = np.where(np.isfinite(off), off, np.inf)
+        if (same | (np.isfinite(off) & (off <= atol + rtol * np.abs(x)) & (rtol + atol > 0))).all():
             return None
-        return float(np.nanmax(off)) if off.size else 0.0, float(np.nanmax(off / np.maximum(np.abs(x), 1e-300)))
+        largest = np.maximum(np.abs(x), np.abs(y))
+        relative = np.where(off > 0, np.where(np.isfinite(off), off / largest, np.inf), 0.0)
+        return float(off.max()), float(relative.max())

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from flambeau.core import state
 from flambeau.core.autograd.modes import module_path
 from flambeau.core.dispatch import Key
-from flambeau.core.record import Op
+from flambeau.core.record import VIEW, Op
 
 
 @dataclass(frozen=True)
 class Event:
-    """One kernel call. Times in microseconds, ``start`` since the profile began; ``bytes`` read and written."""
+    """One kernel call. Times in microseconds, ``start`` since the profile began; ``bytes`` read and written.
+
+    ``dtype`` is the one that the kernel computes in; a view reads and writes nothing.
+    """
 
     op: str
     device: str
@@ -43,10 +48,12 @@ class Row:
 
 
 class profile(state.watch):
-    """Watch the kernels inside the block.
+    """Watch the kernels that this thread runs inside the block; a context manager and a decorator.
 
     With ``synchronize`` (the default) each call waits for its device, so that its time is the kernel's;
-    without it, what is measured on an accelerator is the launch.
+    without it, what is measured on an accelerator is the launch. Other threads are watched where they
+    enter the same profile: it may be entered by several threads, and again inside itself (a kernel then
+    counts once), and goes on adding events each time.
 
     >>> import flambeau as fb
     >>> with fb.profiler.profile() as p:
@@ -59,14 +66,31 @@ class profile(state.watch):
         super().__init__(self._see)
         self.synchronize = synchronize
         self.events: list[Event] = []
-        self._began = time.perf_counter()
+        self._began: float | None = None
+        self._threads = threading.local()  # the states to go back to belong to the threads that had them
 
     def __enter__(self) -> profile:
-        self._began = time.perf_counter()
-        super().__enter__()
+        if self._began is None:
+            self._began = time.perf_counter()
+        before = state.current()
+        self._entered.append(before)
+        if self._fn not in before.watchers:
+            state.put(self._next(before))
         return self
 
-    def _copy(self) -> Any:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        state.put(self._entered.pop())
+
+    @property
+    def _entered(self) -> list[state.State]:
+        if not hasattr(self._threads, "entered"):
+            self._threads.entered = []
+        entered: list[state.State] = self._threads.entered
+        return entered
+
+    def _copy(self) -> profile:
         return self
 
     def _see(self, op: Op, key: Key, arrays: Sequence[Any], params: dict[str, Any], kernel: Any) -> Any:
@@ -75,17 +99,16 @@ class profile(state.watch):
         if self.synchronize:
             key.backend.synchronize(key.device.index)
         end = time.perf_counter()
-        operands = [a for a in arrays if hasattr(a, "shape")]
-        results = [r for r in (result if isinstance(result, (tuple, list)) else (result,)) if hasattr(r, "shape")]
+        operands = _arrays(arrays)
         self.events.append(
             Event(
                 op.name,
                 str(key.device),
                 key.dtype.name,
                 str(module_path),
-                (start - self._began) * 1e6,
+                (start - (self._began or start)) * 1e6,
                 (end - start) * 1e6,
-                sum(_count(a.shape) for a in (*operands, *results)) * key.dtype.itemsize,
+                0 if op.family is VIEW else sum(_bytes(a, key) for a in (*operands, *_arrays(result))),
                 tuple(tuple(a.shape) for a in operands),
                 threading.get_ident(),
             )
@@ -105,10 +128,10 @@ class profile(state.watch):
         return [Row(name or "(top)", int(c), t, int(b)) for name, (c, t, b) in sums.items()]
 
     def table(self, by: str = "op", limit: int = 30) -> str:
-        """The sums as text, the longest time first."""
+        """The sums as text, the longest time first; shares are of the time of all events."""
         rows = sorted(self.rows(by), key=lambda r: -r.microseconds)[:limit]
         width = max([len(by), *(len(r.name) for r in rows)])
-        total = sum(r.microseconds for r in rows) or 1.0
+        total = sum(e.duration for e in self.events) or 1.0
         lines = [f"{by:{width}}  {'calls':>8}  {'time/us':>12}  {'share':>6}  {'mean/us':>10}  {'bytes':>14}"]
         lines += [
             f"{r.name:{width}}  {r.calls:8}  {r.microseconds:12.1f}  {r.microseconds / total:6.1%}  "
@@ -139,8 +162,14 @@ class profile(state.watch):
         Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}), encoding="utf-8")
 
 
-def _count(shape: Sequence[int]) -> int:
-    n = 1
-    for s in shape:
-        n *= s
-    return n
+def _arrays(value: Any) -> list[Any]:
+    """The arrays among what a kernel got or gave."""
+    if isinstance(value, (tuple, list)):
+        return [a for v in value for a in _arrays(v)]
+    return [value] if hasattr(value, "shape") else []
+
+
+def _bytes(array: Any, key: Key) -> int:
+    """The bytes of an array's elements; of an array that does not tell its dtype, as the kernel's."""
+    itemsize: int = getattr(getattr(array, "dtype", None), "itemsize", key.dtype.itemsize)
+    return math.prod(array.shape) * itemsize

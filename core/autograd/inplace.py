@@ -14,7 +14,7 @@ from flambeau.core.arguments import bind
 from flambeau.core.autograd.compile import compiled
 from flambeau.core.autograd.graph import Leaf, Node, View, box_of, edge_of
 from flambeau.core.dtype import can_cast
-from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError
+from flambeau.core.errors import DeviceError, DTypeError, GradientError, LevelError, ShapeError
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.state import State, current, put
 
@@ -180,6 +180,8 @@ def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any
     if level is None and op.name == "copy" and isinstance(plain[0], dispatch.Tensor):
         x._key.backend.copy_into(x._array, plain[0]._array)
         return
+    if getattr(key, op.name) is None and not op.decomposes:
+        raise dispatch.missing_kernel(op, key, "or use the op that is not in place: writes never fall back to the host")
     first = dispatch._detached(x)
     if key.dtype is not x._key.dtype:
         first = dispatch.call(OPS["cast"], (first,), {"dtype": key.dtype})
@@ -211,6 +213,9 @@ class CopySlices(Node):
     """The history of a base after a write to a view: outside it the gradient passes, inside it goes through the op."""
 
     __slots__ = ("chain", "inner")
+
+    chain: list[tuple[Op, dict[str, Any]]]
+    inner: Node
 
     def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
         whole = grad.clone()
@@ -259,7 +264,7 @@ def write_out(op: Op, out: Any, result: Any) -> Any:
             f"{out._key.dtype.name}"
         )
     if out._key.device is not result._key.device:
-        raise dispatch.DeviceError(f"{op.name}: out is on {out._key.device}, the result on {result._key.device}")
+        raise DeviceError(f"{op.name}: out is on {out._key.device}, the result on {result._key.device}")
     if out._array.shape != result._array.shape:
         if out._node.__class__ is View or out._array.size:
             raise ShapeError(
