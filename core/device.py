@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 _SINGLE = ("cpu", "meta")  # printed without an index, since there is only ever one
 _PATTERN = re.compile(r"([a-z_][a-z0-9_]*?)(?::(\d+))?")
@@ -65,11 +66,11 @@ class device:
     def __reduce__(self) -> tuple[Any, ...]:
         return device, (self.type, self.index)
 
-    def __enter__(self) -> device:
+    def __enter__(self) -> Self:
         device.push(self)
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self, kind: builtins.type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         device.pop(self)

@@ -230,7 +230,7 @@ class finfo:
         if chosen.category < FLOATING:
             raise TypeError(f"finfo: {chosen} is not floating point; use iinfo")
         real = chosen.to_real()
-        info: Any = ml_dtypes.finfo(real.numpy)
+        info: Any = ml_dtypes.finfo(real.numpy)  # type: ignore[no-untyped-call]
         self.bits: int = real.bits
         self.dtype: str = real.name
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)

@@ -8,13 +8,14 @@ from typing import Any
 
 from flambeau.core import dispatch, state
 from flambeau.core.device import device
+from flambeau.core.errors import MissingKernelError
 from flambeau.core.record import OPS, VIEW, Op
 
 
 def run_on_host(op: Op, args: list[Any], params: Mapping[str, Any], key: Any, host: device, *, warn: bool) -> Any:
     """Move the operands to the host, run the op there, move the results back."""
     if op.family is VIEW:
-        raise dispatch.MissingKernelError(f"{op.name}: views never fall back to the host; device {str(key.device)!r}")
+        raise MissingKernelError(f"{op.name}: views never fall back to the host; device {str(key.device)!r}")
     moved = 0
 
     def move(a: Any, to: device) -> Any:

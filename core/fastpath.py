@@ -305,7 +305,7 @@ def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
 
     def compile_now() -> FunctionType:
         if "OP" in scope:
-            return function
+            return lazy
         _fill(scope, op)
         filename = f"<flambeau {name}>"
         made = text()
@@ -313,18 +313,18 @@ def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
         exec(compile(made, filename, "exec"), scope, local)
         linecache.cache[filename] = (len(made), None, made.splitlines(True), filename)
         real = local[name]
-        function.__defaults__, function.__kwdefaults__ = real.__defaults__, real.__kwdefaults__
-        function.__code__ = real.__code__
-        return function
+        lazy.__defaults__, lazy.__kwdefaults__ = real.__defaults__, real.__kwdefaults__
+        lazy.__code__ = real.__code__
+        return lazy
 
     scope["compile_now"] = compile_now
-    function = FunctionType(_PLACEHOLDER, scope, name)
-    function.__qualname__ = name
-    function.__module__ = op.module
-    function.__doc__ = op.doc
-    function.op = op  # type: ignore[attr-defined]
-    function.compile_now = compile_now  # type: ignore[attr-defined]
-    return function
+    lazy = FunctionType(_PLACEHOLDER, scope, name)
+    lazy.__qualname__ = name
+    lazy.__module__ = op.module
+    lazy.__doc__ = op.doc
+    lazy.op = op  # type: ignore[attr-defined]
+    lazy.compile_now = compile_now  # type: ignore[attr-defined]
+    return lazy
 
 
 def _placeholder(*args: Any, **kw: Any) -> Any:

@@ -51,9 +51,10 @@ def install() -> None:
         FUNCTIONS.update(getattr(m, "FUNCTIONS", {}))
         for name, function in getattr(m, "METHODS", {}).items():
             setattr(Tensor, name, function)
-    for name in ("new_zeros", "new_ones", "new_empty"):
-        setattr(Tensor, name, creation.new_like(name))
-    Tensor.new_full, Tensor.new_tensor = creation.new_full, creation.new_tensor  # type: ignore[attr-defined]
+    constructors = {name: creation.new_like(name) for name in ("new_zeros", "new_ones", "new_empty")}
+    constructors |= {"new_full": creation.new_full, "new_tensor": creation.new_tensor}
+    for name, function in constructors.items():
+        setattr(Tensor, name, function)
 
 
 def _put(name: str, function: Any) -> None:
@@ -73,4 +74,4 @@ def _operators() -> None:
         setattr(Tensor, f"__{name}__", fastpath.method(OPS[name], f"__{name}__"))
     for name, dunder in UNARY.items():
         setattr(Tensor, dunder, FUNCTIONS[name])
-    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
+    Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]  # which __eq__ took away

@@ -123,10 +123,10 @@ class Printer:
         raise LookupError(name)
 
     # -- files -------------------------------------------------------------------------------------
-    def file(self, title: str, body: str) -> str:
-        lines = [
-            f"from {module} import {name}" for module, name in sorted({(Tensor.__module__, "Tensor"), *self.imports})
-        ]
+    def file(self, title: str, body: str, imported: frozenset[str] = frozenset()) -> str:
+        """A stub's text; ``imported`` names what its body imports itself."""
+        needed = sorted({(Tensor.__module__, "Tensor"), *self.imports})
+        lines = [f"from {module} import {name}" for module, name in needed if name not in imported]
         return _HEAD.format(title=title, imports="\n".join(lines), number=_NUMBER) + body
 
 
@@ -209,6 +209,7 @@ def namespace_stub() -> str:
     """The text of ``flambeau/__init__.pyi``: what it imports, what it imports at first use, and the ops."""
     import flambeau
 
+    face: Any = flambeau
     printer = Printer()
     source = ast.parse(inspect.getsource(flambeau))
     lines = [
@@ -218,8 +219,8 @@ def namespace_stub() -> str:
         for alias in node.names
         if not (alias.asname or alias.name).startswith("_")
     ]
-    lines += [f"from {module} import {name} as {name}" for name, module in sorted(flambeau._ELSEWHERE.items())]
-    present = sorted(name for name in flambeau._LAZY if find_spec(f"flambeau.{name}") is not None)
+    lines += [f"from {module} import {name} as {name}" for name, module in sorted(face._ELSEWHERE.items())]
+    present = sorted(name for name in face._LAZY if find_spec(f"flambeau.{name}") is not None)
     lines += [f"from flambeau import {name} as {name}" for name in present]
     dtypes = {name for name, value in vars(flambeau).items() if isinstance(value, DType)}
     lines += ["", "__version__: builtins.str"]
@@ -231,7 +232,8 @@ def namespace_stub() -> str:
         else:
             lines.append(printer.plain(name, value, method=False))
     printer.imports.add((DType.__module__, DType.__name__))
-    return printer.file("The names of the flambeau namespace.", "\n" + "".join(f"{line}\n" for line in lines))
+    imported = frozenset(line.rpartition(" ")[2] for line in lines if line.startswith("from "))
+    return printer.file("The names of the flambeau namespace.", "\n" + "".join(f"{x}\n" for x in lines), imported)
 
 
 def _assigned(source: ast.Module) -> frozenset[str]:

@@ -13,8 +13,6 @@ from flambeau.core.ops.norms import QR
 from flambeau.core.ops.norms import SignedLog
 from flambeau.core.ops.reduce import MinMax
 from flambeau.core.ops.scan import ValuesIndices
-from flambeau.core.random import Generator
-from flambeau.core.tensor import Tensor
 
 _Number: TypeAlias = builtins.int | builtins.float | builtins.complex
 

@@ -53,7 +53,8 @@ def guarded(backend: CudaBackend, fn: Kernel) -> Kernel:
 
     @wraps(fn)
     def kernel(*args: Any, **params: Any) -> Any:
-        index = next((a.device.id for a in args if isinstance(a, backend.array)), params.get("index", 0))
+        first: Array = next((a for a in args if isinstance(a, backend.array)), None)
+        index = params.get("index", 0) if first is None else first.device.id
         with backend.on(index):
             return backend.allocating(lambda: fn(*args, **params), index)
 

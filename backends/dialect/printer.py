@@ -46,10 +46,10 @@ def literal(value: bool | int | float, dtype: DType) -> str:
     if dtype is dt.bool_:
         return "1" if value else "0"
     if dtype.category == dt.INTEGER:
-        number = int(value)
-        if dtype is dt.int64 and number == -(2**63):
+        whole = int(value)
+        if dtype is dt.int64 and whole == -(2**63):
             return "((i64)(-9223372036854775807L - 1))"
-        return f"(({t}){number}{'UL' if dtype is dt.uint64 else 'L' if dtype is dt.int64 else ''})"
+        return f"(({t}){whole}{'UL' if dtype is dt.uint64 else 'L' if dtype is dt.int64 else ''})"
     if dtype.category == dt.COMPLEX:
         return f"MAKE_{t}({literal(value, dtype.to_real())}, 0)"
     number = float(value)

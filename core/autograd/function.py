@@ -65,6 +65,11 @@ class FunctionNode(Node):
 
     __slots__ = ("cls", "context", "keep", "single")
 
+    cls: Any
+    context: Context
+    keep: bool
+    single: bool
+
     def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
         if self.saved is None:
             raise freed(self.name())
@@ -181,7 +186,7 @@ def _link(
     node.edges = edges
     shapes, keys = [t._array.shape for t in tensors], [t._key for t in tensors]
     node.shape, node.key = (shapes[0], keys[0]) if node.single else (shapes, keys)
-    saved = []
+    saved: list[Any] = []
     for t in ctx._to_save:
         if t is None:
             saved.append(None)

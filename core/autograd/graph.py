@@ -144,7 +144,7 @@ class Handle:
     def into(cls, hooks: dict[int, Callable[..., Any]], fn: Callable[..., Any]) -> Handle:
         key = next(_sequence)
         hooks[key] = fn
-        return cls(lambda: hooks.pop(key, None))  # type: ignore[arg-type,return-value]
+        return cls(lambda: hooks.pop(key, None))  # type: ignore[arg-type]
 
     def remove(self) -> None:
         if self._remove is not None:

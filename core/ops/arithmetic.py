@@ -101,13 +101,13 @@ def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None
     """
     name, operands = _bounds("clamp", input, min, max)
     function = {"clamp_min": clamp_min, "clamp_max": clamp_max, "clamp": clamp_both}[name]
-    return delivered("clamp", out, function(*operands))  # type: ignore[no-any-return]
+    return delivered("clamp", out, function(*operands))
 
 
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """:func:`clamp` in place."""
     name, operands = _bounds("clamp_", self, min, max)
-    return writing(name, *operands)  # type: ignore[no-any-return]
+    return writing(name, *operands)
 
 
 # -- fused additions ---------------------------------------------------------------------------------
@@ -173,13 +173,13 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor
         found = true_div(input, other)
     else:
         found = _rounded(rounding_mode)(input, other)
-    return delivered("div", out, found)  # type: ignore[no-any-return]
+    return delivered("div", out, found)
 
 
 def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """:func:`div` in place."""
     record = OPS["div"] if rounding_mode is None else _rounded(rounding_mode).op  # type: ignore[attr-defined]
-    return in_place(record, (self, other), {}, None)  # type: ignore[no-any-return]
+    return in_place(record, (self, other), {}, None)
 
 
 def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
@@ -190,12 +190,12 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tens
         call(OPS["cast"], (v,), {"dtype": wide}) if isinstance(v, Tensor) else (complex if complex_ else float)(v)
         for v in (input, exponent)
     )
-    return delivered("pow", out, pow(x, y))  # type: ignore[no-any-return]
+    return delivered("pow", out, pow(x, y))
 
 
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """``other - alpha * input``."""
-    return other - (input if alpha == 1 else input * alpha)  # type: ignore[no-any-return]
+    return other - (input if alpha == 1 else input * alpha)
 
 
 # -- rounding, the parts of a float ------------------------------------------------------------------
@@ -210,7 +210,7 @@ def _round(x: Any, decimals: int) -> Any:
 
 def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
     """The nearest whole number, of two equally near ones the even one; to ``decimals`` decimal places."""
-    return delivered("round_half_even", out, _round(input, decimals))  # type: ignore[no-any-return]
+    return delivered("round_half_even", out, _round(input, decimals))
 
 
 def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
@@ -310,7 +310,7 @@ def _in_place_of(name: str, title: str) -> Callable[..., Tensor]:
     """An in-place method whose record has none of its own name."""
 
     def method(self: Tensor, *others: Any) -> Tensor:
-        return writing(name, self, *others)  # type: ignore[no-any-return]
+        return writing(name, self, *others)
 
     method.__name__ = method.__qualname__ = title
     method.__doc__ = f":func:`{title[:-1]}` in place."

@@ -101,7 +101,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     tensor([[2., 0.],
             [1., 1.]])
     """
-    return cholesky_of(A, upper)  # type: ignore[no-any-return]
+    return cholesky_of(A, upper)
 
 
 # -- qr ----------------------------------------------------------------------------------------------

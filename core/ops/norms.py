@@ -84,7 +84,7 @@ def logdet(input: Tensor) -> Tensor:
     sign, size = slogdet_of(input)
     from flambeau.core.ops.elementwise import where
 
-    return where(sign < 0, math.nan, size)  # type: ignore[no-any-return]
+    return where(sign < 0, math.nan, size)
 
 
 # -- norms -------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def vector_norm(
     out: Tensor | None = None,
 ) -> Tensor:
     """``sum(abs(x)**ord)**(1/ord)`` over ``dim`` (None: all elements), with the limits at 0 and at both infinities."""
-    return delivered("vector_norm", out, moments.vector_norm(_in(x, dtype), float(ord), dim, keepdim))  # type: ignore[no-any-return]
+    return delivered("vector_norm", out, moments.vector_norm(_in(x, dtype), float(ord), dim, keepdim))
 
 
 def matrix_norm(
@@ -125,7 +125,7 @@ def matrix_norm(
             f"matrix_norm: dim must be two different dimensions, got {tuple(dim)} for shape {tuple(A.shape)}"
         )
     if ord == "fro":
-        return moments.vector_norm(A, 2.0, (rows, columns), keepdim)  # type: ignore[no-any-return]
+        return moments.vector_norm(A, 2.0, (rows, columns), keepdim)
     if ord in ("nuc", 2, -2):
         return _spectral(A, ord, rows, columns, keepdim)
     if ord not in (1, -1, math.inf, -math.inf):
@@ -133,7 +133,7 @@ def matrix_norm(
     summed, compared = (rows, columns) if ord in (1, -1) else (columns, rows)
     sums = abs(A).sum(summed, keepdim=True)
     found = sums.amax(compared, keepdim=True) if ord > 0 else sums.amin(compared, keepdim=True)
-    return found if keepdim else found.squeeze((rows, columns))  # type: ignore[no-any-return]
+    return found if keepdim else found.squeeze((rows, columns))
 
 
 def _spectral(A: Tensor, ord: Any, rows: int, columns: int, keepdim: bool) -> Tensor:
@@ -169,7 +169,7 @@ def cond(A: Tensor, p: float | str | None = None) -> Tensor:
     if p in (None, 2, -2):
         values = svdvals(A)
         largest, smallest = values.amax(-1), values.amin(-1)
-        return smallest / largest if p == -2 else largest / smallest  # type: ignore[no-any-return]
+        return smallest / largest if p == -2 else largest / smallest
     return matrix_norm(A, p) * matrix_norm(inv(A), p)
 
 
@@ -178,16 +178,16 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     plain = A.detach()
     values = abs(eigh_of(plain, False)[0]) if hermitian else svdvals(plain)
     if not values._array.shape[-1]:
-        return values.sum(-1).to(dt.int64)  # type: ignore[no-any-return]
+        return values.sum(-1).to(dt.int64)
     rtol, atol = (0.0, tol) if tol is not None else (_AUTO if rtol is None else rtol, 0.0 if atol is None else atol)
-    return (values > tolerances(A, values.amax(-1, keepdim=True), rtol, atol)).sum(-1)  # type: ignore[no-any-return]
+    return (values > tolerances(A, values.amax(-1, keepdim=True), rtol, atol)).sum(-1)
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The sum of products of the conjugate of x with y along ``dim``; the other dimensions broadcast."""
     from flambeau.core.ops.elementwise import cj
 
-    return (cj(x) * y).sum(dim)  # type: ignore[no-any-return]
+    return (cj(x) * y).sum(dim)
 
 
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:

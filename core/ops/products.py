@@ -360,7 +360,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
     if compute_mode not in modes:
         raise ValueError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
-    return distances(x1, x2, p=float(p), mode=compute_mode)  # type: ignore[no-any-return]
+    return distances(x1, x2, p=float(p), mode=compute_mode)
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {

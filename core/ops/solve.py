@@ -103,16 +103,16 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     tensor([1.0000, 0.5000])
     """
     if _is_vector(A, B) and left:
-        return solve_matrices(A, unsqueeze(B, -1)).squeeze(-1)  # type: ignore[no-any-return]
+        return solve_matrices(A, unsqueeze(B, -1)).squeeze(-1)
     if left:
-        return solve_matrices(A, B)  # type: ignore[no-any-return]
+        return solve_matrices(A, B)
     return matrix_transpose(solve_matrices(matrix_transpose(A), matrix_transpose(B)))
 
 
 def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
     """X with A @ X == B (X @ A == B if not ``left``), where only the upper or the lower triangle of A counts."""
     if left:
-        return triangular(A, B, upper, unitriangular)  # type: ignore[no-any-return]
+        return triangular(A, B, upper, unitriangular)
     turned = triangular(matrix_transpose(A), matrix_transpose(B), not upper, unitriangular)
     return matrix_transpose(turned)
 
@@ -120,7 +120,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A @ X == B, from the Cholesky factor L of A (``upper``: from the one with A == L.mH @ L)."""
     low = adjoint(L) if upper else L
-    return triangular(adjoint(low), triangular(low, B, False, False), True, False)  # type: ignore[no-any-return]
+    return triangular(adjoint(low), triangular(low, B, False, False), True, False)
 
 
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
@@ -159,7 +159,7 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
     if not left or adjoint:
         raise NotImplementedError("lu_solve: only left=True and adjoint=False are supported; use solve")
     order = permutation_of(pivots.to(dt.int64) - 1, LU._array.shape[-1])
-    return triangular(LU, triangular(LU, rows_in_order(B, order), False, True), True, False)  # type: ignore[no-any-return]
+    return triangular(LU, triangular(LU, rows_in_order(B, order), False, True), True, False)
 
 
 # -- the pseudo-inverse ------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def pinv(
 ) -> Tensor:
     """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0."""
     rtol = rcond if rtol is None else rtol
-    return pinv_of(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)  # type: ignore[no-any-return]
+    return pinv_of(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
 
 
 class LeastSquares(NamedTuple):

@@ -85,7 +85,7 @@ def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     n = operator.index(n)
     if n < 0:
         raise ValueError(f"polygamma: n must not be negative, got {n}")
-    return delivered("polygamma", out, polygamma_of(input, n=n))  # type: ignore[no-any-return]
+    return delivered("polygamma", out, polygamma_of(input, n=n))
 
 
 def _polygamma_method(self: Tensor, n: int) -> Tensor:
@@ -110,7 +110,7 @@ def _reciprocal(x: Any) -> Any:
 def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None) -> Tensor:
     """``log(input / (1 - input))``, of the input clamped to [eps, 1 - eps] where ``eps`` is given."""
     x = input if eps is None else clamp(input, eps, 1 - eps)
-    return delivered("logit_of", out, logit_(x))  # type: ignore[no-any-return]
+    return delivered("logit_of", out, logit_(x))
 
 
 # -- repairs -----------------------------------------------------------------------------------------
@@ -127,14 +127,14 @@ def nan_to_num(
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
         from flambeau.core.creation import complex as joined
 
-        return delivered("add", out, joined(*parts))  # type: ignore[no-any-return]
+        return delivered("add", out, joined(*parts))
     if not input.is_floating_point():
-        return delivered("clone", out, call(OPS["clone"], (input,), {"order": "K"}))  # type: ignore[no-any-return]
+        return delivered("clone", out, call(OPS["clone"], (input,), {"order": "K"}))
     limits = dt.finfo(input.dtype)
     high, low = (limits.max if posinf is None else posinf), (limits.min if neginf is None else neginf)
     inf = isinf(input)
     found = where(isnan(input), 0.0 if nan is None else nan, where(inf & (input > 0), high, where(inf, low, input)))
-    return delivered("add", out, found)  # type: ignore[no-any-return]
+    return delivered("add", out, found)
 
 
 def nan_to_num_(
@@ -152,7 +152,7 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     else:
         x = input if input.is_floating_point() else call(OPS["cast"], (input,), {"dtype": dt.get_default_dtype()})
         found = where(x < 0, math.pi, where(isnan(x), x, 0.0))
-    return delivered("atan2", out, found)  # type: ignore[no-any-return]
+    return delivered("atan2", out, found)
 
 
 def isreal(input: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ def isreal(input: Tensor) -> Tensor:
         return imag(input) == 0
     from flambeau.core.creation import ones_like
 
-    return ones_like(input, dtype=dt.bool_)  # type: ignore[no-any-return]
+    return ones_like(input, dtype=dt.bool_)
 
 
 # -- comparisons -------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def _classified(record: Callable[..., Any], whole: bool, combine: Callable[[Any,
             from flambeau.core.creation import full_like
 
             found = full_like(input, whole, dtype=dt.bool_)
-        return found  # type: ignore[no-any-return]
+        return found
 
     test.__name__ = test.__qualname__ = record.op.name  # type: ignore[attr-defined]
     return test
@@ -207,11 +207,11 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     if equal_nan:
         close = close | (isnan(input) & isnan(other))
     if not rtol and not atol:
-        return close  # type: ignore[no-any-return]
+        return close
     if input.dtype is dt.bool_ and other.dtype is dt.bool_:
-        return close  # type: ignore[no-any-return]
+        return close
     error = abs(input - other)
-    return close | (is_finite(error) & (error <= atol + abs(rtol * other)))  # type: ignore[no-any-return]
+    return close | (is_finite(error) & (error <= atol + abs(rtol * other)))
 
 
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:

@@ -107,7 +107,8 @@ def _cat_shape(xs: Sequence[tuple[int, ...]], *, axis: int) -> tuple[int, ...]:
 
 
 def _cat_vjp(g: Any, xs_shape: Any, axis: int) -> list[Any]:
-    grads, start = [], 0
+    grads: list[Any] = []
+    start = 0
     for s in xs_shape:
         if tuple(s) == (0,):
             grads.append(None)

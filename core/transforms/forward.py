@@ -198,6 +198,6 @@ def transposed(op: Op, operands: list[Any], primals: list[Any], out: Any, params
                     materialize_grads=True,
                 )
             )
-        by_out = {id(o): t for o, t in zip(outs, found, strict=False)}
+        by_out: dict[int, Any] = dict(zip(map(id, outs), found, strict=False))
     ordered = tuple(by_out.get(id(o)) for o in (results if several else [results]))
     return ordered if several else ordered[0]

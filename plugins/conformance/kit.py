@@ -1,23 +1,26 @@
-"""What the kit's tests share: the device under test, the oracle, and the comparison."""
+"""What the kit's tests share: the device under test, what it claims, the oracle, and the comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+import flambeau as fb
 from flambeau.backends.base import Backend, Limitation
 from flambeau.core import dtype as dt
 from flambeau.core import opdb, registry
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.explain import serves
-from flambeau.core.dispatch import key_for
-from flambeau.core.opdb import Sample
-from flambeau.core.opdb.run import as_tuple, dtypes_of, samples_of, to_tensors
+from flambeau.core.errors import DTypeError
+from flambeau.core.opdb import Failure, Sample
+from flambeau.core.opdb.run import as_tuple, bound, declared, dtypes_of, samples_of, to_tensors
 from flambeau.core.record import Op
+from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.plugins.coverage import COMPOSITE, NATIVE, Cover, cover
 
 FEW = (dt.float32, dt.int64, dt.bool_, dt.float64)
 
@@ -31,24 +34,73 @@ def backend_of(target: str) -> Backend:
     return registry.resolve(Device(target))
 
 
+# -- what the device claims ----------------------------------------------------------------------------
+@cache
+def served(name: str, dtype: DType, target: str) -> Cover | None:
+    """How the device serves an op, its body looked into with the op's samples; None where it has not the dtype."""
+    device, op = Device(target), opdb.load()[name]
+    backend = backend_of(target)
+    if not all(backend.supports(d, device.index) for d in (dtype, op.dtype.compute(dtype))):
+        return None
+    return cover(op, dtype, device)
+
+
 def claimed(op: Op, target: str, few: bool) -> list[DType]:
-    """The dtypes for which the device says that it can run the op: native or composite."""
-    backend, index = backend_of(target), Device(target).index
-    found = []
-    for d in dtypes_of(op, target):
-        if few and d not in FEW:
-            continue
-        compute = op.dtype.compute(d)
-        if not backend.supports(d, index) or not backend.supports(compute, index):
-            continue
-        if serves(key_for(Device(target), d), op)[0] in ("native", "composite"):
-            found.append(d)
-    return found
+    """The dtypes for which the device says that it can run the op: native, or a composite of what it has."""
+    chosen = [d for d in dtypes_of(op, target) if not few or d in FEW]
+    covers = ((d, served(op.name, d, target)) for d in chosen)
+    return [d for d, c in covers if c is not None and c.state in (NATIVE, COMPOSITE)]
 
 
 def limitation(op_name: str, dtype: DType, backend: Backend) -> Limitation | None:
     """What the backend declares that it cannot do."""
     return next((x for x in backend.limitations if x.covers(op_name, dtype)), None)
+
+
+# -- samples -------------------------------------------------------------------------------------------
+def samples(op: Op, dtype: DType, target: str, limit: int | None = None) -> Iterator[Sample]:
+    """The op's samples in one dtype of which the device has every dtype, that of the result too."""
+    found = 0
+    for sample in samples_of(op, dtype):
+        if found != limit and fits(sample, target) and _has_results(op, sample, target):
+            found += 1
+            yield sample
+
+
+def fits(sample: Sample | Failure, target: str) -> bool:
+    """Whether the device has the dtypes that the arguments have or name."""
+    backend, index = backend_of(target), Device(target).index
+    return all(backend.supports(d, index) for d in _dtypes([*sample.args, *sample.kwargs.values()]))
+
+
+def _dtypes(values: list[Any]) -> Iterator[DType]:
+    for v in values:
+        if isinstance(v, DType):
+            yield v
+        elif isinstance(v, np.ndarray):
+            yield dt.from_numpy(v.dtype)
+        elif isinstance(v, (list, tuple)):
+            yield from _dtypes(list(v))
+
+
+def _has_results(op: Op, sample: Sample, target: str) -> bool:
+    backend, index = backend_of(target), Device(target).index
+    try:
+        dtypes, _ = declared(op, there(op, sample, target), target)
+    except DTypeError as error:
+        if "does not support" in str(error):
+            return False
+        raise
+    return all(backend.supports(d, index) for d in dtypes)
+
+
+def there(op: Op, sample: Sample, target: str) -> Sample:
+    """The sample with the device under test where it names a device, or where nothing else says so."""
+    arguments = (*op.schema.operands, *op.schema.params)
+    named = {n for a in arguments if a.type == "Device" for n in (a.name, a.public)}
+    args = [Device(target) if a.type == "Device" else v for a, v in zip(arguments, sample.args, strict=False)]
+    kwargs = {k: Device(target) if k in named else v for k, v in sample.kwargs.items()}
+    return Sample(*args, *sample.args[len(args) :], **kwargs)
 
 
 def wide(value: Any) -> Any:
@@ -61,14 +113,19 @@ def wide(value: Any) -> Any:
     return value.astype({dt.FLOATING: np.float64, dt.COMPLEX: np.complex128}.get(d.category, value.dtype))
 
 
+def exact(sample: Sample) -> Sample:
+    """The sample in float64."""
+    return Sample(*[wide(a) for a in sample.args], **{k: wide(v) for k, v in sample.kwargs.items()})
+
+
+# -- calls ---------------------------------------------------------------------------------------------
 def call(op: Op, sample: Sample, target: str, arrange: Callable[[Any], Any] = lambda x: x) -> tuple[Any, ...]:
     """The op's results on a device; ``arrange`` changes the strides of each tensor operand."""
-    args = [_placed(a, target, arrange) for a in sample.args]
-    kwargs = {k: _placed(v, target, arrange) for k, v in sample.kwargs.items()}
-    if "device" in [p.name for p in op.schema.params] and op.schema.params and not _has_tensor(args):
-        kwargs["device"] = target
-    with Device(target):
-        return as_tuple(op.function(*args, **kwargs))
+    placed = there(op, sample, target)
+    fb.manual_seed(3)
+    with Device(target), no_grad():
+        args = [_placed(a, target, arrange) for a in placed.args]
+        return as_tuple(op.function(*args, **{k: _placed(v, target, arrange) for k, v in placed.kwargs.items()}))
 
 
 def _placed(value: Any, target: str, arrange: Callable[[Any], Any]) -> Any:
@@ -78,16 +135,9 @@ def _placed(value: Any, target: str, arrange: Callable[[Any], Any]) -> Any:
     return arrange(tensor) if isinstance(tensor, Tensor) else tensor
 
 
-def _has_tensor(args: list[Any]) -> bool:
-    return any(isinstance(a, Tensor) or (isinstance(a, list) and _has_tensor(a)) for a in args)
-
-
 def oracle(op: Op, sample: Sample) -> tuple[Any, ...]:
     """The CPU's results on the same values in float64."""
-    exact = Sample(*[wide(a) for a in sample.args], **{k: wide(v) for k, v in sample.kwargs.items()})
-    if "dtype" in exact.kwargs:
-        exact.kwargs["dtype"] = sample.kwargs["dtype"]
-    return call(op, exact, "cpu")
+    return call(op, exact(sample), "cpu")
 
 
 def host(t: Any) -> Any:
@@ -95,14 +145,7 @@ def host(t: Any) -> Any:
     return wide(np.asarray(t.detach().cpu().numpy()))
 
 
-def samples(op: Op, dtype: DType, limit: int | None = None) -> Iterator[Sample]:
-    """The op's samples in one dtype."""
-    for i, sample in enumerate(samples_of(op, dtype)):
-        if limit is not None and i >= limit:
-            return
-        yield sample
-
-
+# -- comparison ----------------------------------------------------------------------------------------
 def assert_close(found: Any, wanted: Any, dtype: DType, text: str, slack: float = 1.0) -> None:
     """AssertionError unless the values agree as far as ``dtype`` can tell them apart."""
     real = dtype.to_real()

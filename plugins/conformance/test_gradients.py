@@ -9,6 +9,7 @@ import numpy as np
 from flambeau.core import dtype as dt
 from flambeau.core import opdb
 from flambeau.core.autograd.api import grad
+from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.opdb import Sample
 from flambeau.core.opdb.run import as_tuple, to_tensors
@@ -32,7 +33,7 @@ def _gradients(op: Op, sample: Sample, target: str, order: int) -> list[Any]:
         for t in a if isinstance(a, list) else [a]:
             if isinstance(t, Tensor) and t.is_floating_point() and kinds[i] not in ("index", "bool"):
                 leaves.append(t.requires_grad_())
-    with kit.Device(target):
+    with Device(target):
         outs = [o for o in as_tuple(op.function(*args, **{k: to_tensors(v, target) for k, v in sample.kwargs.items()}))]
     outs = [o for o in outs if o.requires_grad]
     if not outs or not leaves:

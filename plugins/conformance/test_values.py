@@ -11,6 +11,7 @@ import pytest
 from flambeau.core import dtype as dt
 from flambeau.core import opdb
 from flambeau.core.dispatch import decompose, normalise
+from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.opdb import Sample
 from flambeau.core.opdb.run import as_tuple, bound, declared
@@ -36,7 +37,7 @@ def test_values(name: str, dtype: DType, target: str) -> None:
             assert [t.dtype for t in found] == dtypes, text
             if shapes is not None:
                 assert [tuple(t.shape) for t in found] == [tuple(s) for s in ([shapes] if op.schema.single else shapes)], text
-        assert all(str(t.device) == str(kit.Device(target)) for t in found) or name == "to_device", text
+        assert all(str(t.device) == str(Device(target)) for t in found) or name == "to_device", text
         if name in UNDEFINED:
             continue
         for f, w in zip(found, kit.oracle(op, sample), strict=True):
