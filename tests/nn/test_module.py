@@ -1,0 +1,296 @@
+"""Module: registration, the tree, moves, modes, hooks, errors."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as fb
+from flambeau import nn
+
+
+class Inner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(fb.tensor([1.0, 2.0]))
+        self.register_buffer("count", fb.tensor([3]))
+        self.register_buffer("scratch", fb.zeros(2), persistent=False)
+
+    def forward(self, x: Any) -> Any:
+        return x * self.weight
+
+
+class Outer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = Inner()
+        self.second = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+        self.tied = self.first
+        self.missing = None
+
+    def forward(self, x: Any) -> Any:
+        return self.second(self.first(x))
+
+
+# -- registration --------------------------------------------------------------------------------------
+def test_what_is_registered() -> None:
+    m = Outer()
+    assert [n for n, _ in m.named_parameters()] == ["first.weight", "second.0.weight", "second.0.bias"]
+    assert [n for n, _ in m.named_parameters("m", remove_duplicate=False)] == [
+        "m.first.weight", "m.second.0.weight", "m.second.0.bias", "m.tied.weight",
+    ]  # fmt: skip
+    assert [n for n, _ in m.named_buffers()] == ["first.count", "first.scratch"]
+    assert [n for n, _ in m.named_modules()] == ["", "first", "second", "second.0", "second.1"]
+    assert [n for n, _ in m.named_children()] == ["first", "second"]
+    assert list(m.first.parameters(recurse=False))[0] is m.first.weight
+    assert len(list(m.modules())) == 5
+
+
+def test_setattr_moves_between_registries() -> None:
+    m = Inner()
+    p = nn.Parameter(fb.zeros(1))
+    m.other = 5
+    m.other = p
+    assert m._parameters["other"] is p
+    assert "other" not in m.__dict__
+    m.other = None
+    assert m.other is None
+    m.other = p
+    m.count = fb.tensor([4])
+    assert m._buffers["count"].item() == 4
+    m.weight = nn.Linear(1, 1)
+    assert "weight" not in m._parameters
+    assert isinstance(m.weight, nn.Linear)
+    del m.weight
+    assert not hasattr(m, "weight")
+    del m.other
+    assert "other" not in m._parameters
+    assert {"count", "scratch", "training"} <= set(dir(m))
+
+
+def test_buffers_by_class() -> None:
+    m = nn.Module()
+    m.kept = nn.Buffer(fb.ones(1))
+    m.passing = nn.Buffer(fb.ones(1), persistent=False)
+    assert list(m.state_dict()) == ["kept"]
+    assert [n for n, _ in m.named_buffers()] == ["kept", "passing"]
+
+
+def _early() -> None:
+    class Early(nn.Module):
+        def __init__(self) -> None:
+            self.p = nn.Parameter(fb.zeros(1))
+
+    Early()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (lambda m: setattr(m, "weight", 3), TypeError, ["'weight'", "int", "Parameter"]),
+        (lambda m: setattr(m, "count", 3), TypeError, ["buffer 'count'", "int"]),
+        (lambda m: m.register_parameter("a.b", None), KeyError, ['"."']),
+        (lambda m: m.register_parameter("", None), KeyError, ["empty"]),
+        (lambda m: m.register_parameter("count", None), KeyError, ["'count'", "exists"]),
+        (lambda m: m.register_parameter("w", fb.zeros(1)), TypeError, ["'w'", "Tensor"]),
+        (lambda m: m.register_buffer("b", 3), TypeError, ["'b'", "int"]),
+        (lambda m: m.add_module("c", 3), TypeError, ["int", "Module"]),
+        (lambda m: m.nothing, AttributeError, ["Inner", "'nothing'"]),
+        (lambda m: nn.Module()(1), NotImplementedError, ["Module", "forward"]),
+        (lambda m: m.train("yes"), ValueError, ["boolean", "'yes'"]),
+        (lambda m: m.to(fb.int64), TypeError, ["floating point", "int64"]),
+        (lambda m: m.to(3), TypeError, ["device", "dtype", "3"]),
+        (lambda m: nn.Parameter(3), TypeError, ["Parameter", "int"]),
+        (lambda m: m.get_submodule("x.y"), AttributeError, ["'x.y'", "Inner", "'x'"]),
+        (lambda m: m.get_parameter("x"), AttributeError, ["'x'", "Inner"]),
+        (lambda m: m.get_buffer("x"), AttributeError, ["'x'", "Inner"]),
+        (lambda m: _early(), AttributeError, ["super().__init__()", "'p'"]),
+    ],
+)
+def test_errors_say_what_is_wrong(wrong: Any, error: type[Exception], words: list[str]) -> None:
+    with pytest.raises(error) as caught:
+        wrong(Inner())
+    assert [w for w in words if w not in str(caught.value)] == []
+
+
+# -- the tree ------------------------------------------------------------------------------------------
+def test_paths() -> None:
+    m = Outer()
+    assert m.get_submodule("second.0") is m.second[0]
+    assert m.get_submodule("") is m
+    assert m.get_parameter("second.0.bias") is m.second[0].bias
+    assert m.get_buffer("first.count") is m.first.count
+    m.set_submodule("second.1", nn.Tanh())
+    assert isinstance(m.second[1], nn.Tanh)
+
+
+def test_repr() -> None:
+    assert repr(Outer()) == (
+        "Outer(\n  (first): Inner()\n  (second): Sequential(\n"
+        "    (0): Linear(in_features=2, out_features=2, bias=True)\n    (1): ReLU()\n  )\n  (tied): Inner()\n)"
+    )
+    assert repr(nn.Conv2d(1, 2, 3, padding=1, bias=False)) == (
+        "Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)"
+    )
+    assert repr(nn.Parameter(fb.zeros(1))) == "Parameter containing:\ntensor([0.], requires_grad=True)"
+
+
+# -- change in place -----------------------------------------------------------------------------------
+def test_dtypes_move_parameters_in_place() -> None:
+    m = Outer()
+    p, count = m.first.weight, m.first.count
+    assert m.double() is m
+    assert m.first.weight is p
+    assert (p.dtype, m.first.scratch.dtype, m.first.count.dtype) == (fb.float64, fb.float64, fb.int64)
+    assert m.first.count is count
+    for wanted, method in ((fb.float16, m.half), (fb.bfloat16, m.bfloat16), (fb.float32, m.float)):
+        method()
+        assert {q.dtype for q in m.parameters()} == {wanted}
+    assert m.to("cpu", fb.float64).first.weight.dtype is fb.float64
+    assert m.to(fb.zeros(1)).first.weight.dtype is fb.float32
+    assert all(q.requires_grad and q.is_leaf for q in m.parameters())
+
+
+def test_gradients_move_too() -> None:
+    m = nn.Linear(2, 1)
+    m(fb.ones(1, 2)).sum().backward()
+    m.double()
+    assert m.weight.grad is not None
+    assert m.weight.grad.dtype is fb.float64
+    m(fb.ones(1, 2, dtype=fb.float64)).sum().backward()
+    np.testing.assert_array_equal(m.weight.grad.numpy(), [[2.0, 2.0]])
+
+
+def test_meta_module_becomes_real() -> None:
+    m = nn.Linear(3, 2, device="meta")
+    assert str(m.weight.device) == "meta"
+    m.to_empty(device="cpu")
+    m.reset_parameters()
+    assert m(fb.ones(1, 3)).shape == (1, 2)
+
+
+def test_apply_visits_children_first() -> None:
+    seen: list[str] = []
+    Outer().apply(lambda m: seen.append(type(m).__name__))
+    assert seen == ["Inner", "Linear", "ReLU", "Sequential", "Outer"]
+
+
+def test_modes_and_gradients() -> None:
+    m = Outer()
+    assert m.eval() is m
+    assert not any(c.training for c in m.modules())
+    assert m.train().second[0].training
+    m.requires_grad_(False)
+    assert not m(fb.ones(1, 2)).requires_grad
+    m.requires_grad_()
+    m(fb.ones(1, 2)).sum().backward()
+    m.zero_grad(set_to_none=False)
+    assert m.first.weight.grad is not None
+    assert m.first.weight.grad.tolist() == [0.0, 0.0]
+    m.zero_grad()
+    assert m.first.weight.grad is None
+
+
+def test_copies_are_independent_and_equal() -> None:
+    m = Outer()
+    for made in (copy.deepcopy(m), pickle.loads(pickle.dumps(m))):
+        assert isinstance(made.first.weight, nn.Parameter)
+        assert made.tied is made.first
+        np.testing.assert_array_equal(made(fb.ones(1, 2)).detach().numpy(), m(fb.ones(1, 2)).detach().numpy())
+        with fb.no_grad():
+            made.first.weight.add_(1)
+        assert m.first.weight.tolist() == [1.0, 2.0]
+
+
+def test_a_module_is_freed_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        m = Outer()
+        m(fb.ones(1, 2)).sum().backward()
+        alive = weakref.ref(m)
+        del m
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+# -- hooks ---------------------------------------------------------------------------------------------
+def test_forward_hooks() -> None:
+    m, seen = nn.Linear(2, 2), []
+    handles = [
+        m.register_forward_pre_hook(lambda mod, args: (args[0] * 0,)),
+        m.register_forward_pre_hook(lambda mod, args, kwargs: seen.append(("pre", len(args), kwargs)), with_kwargs=True),
+        m.register_forward_hook(lambda mod, args, out: out + 1),
+        m.register_forward_hook(lambda mod, args, out: seen.append("last first"), prepend=True),
+    ]
+    out = m(fb.ones(1, 2))
+    np.testing.assert_allclose(out.detach().numpy(), m.bias.detach().numpy()[None] + 1, rtol=1e-6)
+    assert seen == [("pre", 1, {}), "last first"]
+    for handle in handles:
+        handle.remove()
+    np.testing.assert_array_equal(m(fb.zeros(1, 2)).detach().numpy(), m.bias.detach().numpy()[None])
+
+
+def test_forward_hook_that_is_always_called() -> None:
+    class Failing(nn.Module):
+        def forward(self, x: Any) -> Any:
+            raise RuntimeError("no")
+
+    seen: list[Any] = []
+    m = Failing()
+    m.register_forward_hook(lambda mod, args, out: seen.append(out), always_call=True)
+    with pytest.raises(RuntimeError, match="no"):
+        m(1)
+    assert seen == [None]
+
+
+def test_full_backward_hooks() -> None:
+    m, seen = nn.Linear(2, 2, bias=False), []
+    m.register_full_backward_pre_hook(lambda mod, grads: (grads[0] * 2,))
+    m.register_full_backward_hook(lambda mod, gin, gout: seen.append((gin[0].clone(), gout[0].clone())))
+    x = fb.ones(1, 2, requires_grad=True)
+    m(x).sum().backward()
+    (gin, gout) = seen[0]
+    np.testing.assert_array_equal(gout.numpy(), [[2.0, 2.0]])
+    np.testing.assert_allclose(gin.numpy(), 2 * m.weight.detach().numpy().sum(0)[None], rtol=1e-6)
+    np.testing.assert_array_equal(x.grad.numpy(), gin.numpy())
+    m.register_full_backward_hook(lambda mod, gin, gout: (gin[0] * 0,))
+    x.grad = None
+    m(x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [[0.0, 0.0]])
+
+
+def test_full_backward_hook_without_input_gradients() -> None:
+    m, seen = nn.Linear(2, 2), []
+    m.register_full_backward_hook(lambda mod, gin, gout: seen.append((gin, tuple(gout[0].shape))))
+    m(fb.ones(3, 2)).sum().backward()
+    assert seen == [((None,), (3, 2))]
+
+
+# -- where an error was --------------------------------------------------------------------------------
+def test_errors_name_the_module() -> None:
+    m = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Identity(), nn.Linear(3, 1)))
+    with pytest.raises(RuntimeError) as caught:
+        m(fb.ones(1, 2))
+    assert caught.value.__notes__ == [
+        "in Sequential, module '1.1': Linear(in_features=3, out_features=1, bias=True)"
+    ]
+
+
+def test_anomaly_mode_names_the_module() -> None:
+    class Root(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x.sqrt()
+
+    m = nn.Sequential(nn.Identity(), Root())
+    with fb.autograd.detect_anomaly():
+        out = m(fb.tensor([-1.0], requires_grad=True) * 1.0)
+        with pytest.raises(RuntimeError, match=r"Sequential\.1"):
+            out.sum().backward()
