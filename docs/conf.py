@@ -1,4 +1,4 @@
-"""Sphinx: `sphinx-build -W --keep-going -b html docs /tmp/html`, from a checkout or an installed flambeau; no network."""
+"""Sphinx, from a checkout, without a network: `sphinx-build -W --keep-going -b html docs /tmp/html`."""
 
 import sys
 from pathlib import Path

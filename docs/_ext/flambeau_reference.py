@@ -16,12 +16,12 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
+from ops_by_module import homes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -30,7 +30,7 @@ from flambeau.core import methods, tensor_methods
 from flambeau.core.record import SPECIAL
 
 STUBS = {
-    "flambeau": Path(flambeau.__file__).with_name("_functions.pyi"),
+    "flambeau": Path(flambeau.__file__).with_suffix(".pyi"),
     "flambeau.Tensor": Path(tensor_methods.__file__).with_suffix(".pyi"),
 }
 
@@ -49,37 +49,50 @@ TAKES = {
     "inexact": "every dtype; integers and bool become the default dtype",
 }
 
-
-def stem(module: ModuleType) -> str:
-    """The module's name below core/ops: "elementwise", "nn"."""
-    return module.__name__.removeprefix("flambeau.core.ops.").partition(".")[0]
-
-
-def modules() -> Iterator[ModuleType]:
-    """The modules of ops, those inside packages included."""
-    for module in methods.modules():
-        yield module
-        yield from (m for m in vars(module).values() if inspect.ismodule(m) and m.__name__.startswith(module.__name__))
-
-
-@cache
-def homes() -> dict[str, str]:
-    """For each function that flambeau has from the ops, the stem of the module that defines it."""
-    made: dict[int, str] = {}
-    for module in modules():
-        tree = ast.parse(inspect.getsource(module))
-        for statement in tree.body:
-            if isinstance(statement, ast.Assign | ast.AnnAssign):
-                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-                names = [t.id for t in targets if isinstance(t, ast.Name) and hasattr(module, t.id)]
-            else:
-                names = [statement.name] if isinstance(statement, ast.FunctionDef) else []
-            made |= {id(getattr(module, n)): stem(module) for n in names}
-    return {name: made.get(id(f)) or _stated(f) for name, f in methods.FUNCTIONS.items()}
-
-
-def _stated(function: Callable[..., Any]) -> str:
-    return stem(importlib.import_module(function.__module__))
+#: Ops whose expression is longer than what it means.
+WORDS = {
+    "acos": "the angle in [0, π] with this cosine",
+    "acosh": "the inverse of cosh, at least 0",
+    "asin": "the angle in [-π/2, π/2] with this sine",
+    "asinh": "the inverse of sinh",
+    "atan": "the angle in (-π/2, π/2) with this tangent",
+    "atan2": "the angle of the point (other, input), in [-π, π]",
+    "atanh": "the inverse of tanh",
+    "ceil": "the next integer upwards",
+    "clamp_max": "the smaller of input and the bound; nan stays",
+    "copysign": "the size of input with the sign of other",
+    "cosh": "hyperbolic cosine",
+    "digamma": "the derivative of lgamma",
+    "erf": "the error function",
+    "erfc": "1 - erf(input), accurate where that is small",
+    "erfinv": "the inverse of erf, on (-1, 1)",
+    "exp2": "2 to the power of input",
+    "expm1": "exp(input) - 1, accurate near 0",
+    "fmax": "the larger of the two; a nan gives way to a number",
+    "fmin": "the smaller of the two; a nan gives way to a number",
+    "heaviside": "0 below zero, other at zero, 1 above",
+    "hypot": "sqrt(input² + other²) without overflow on the way",
+    "i0": "the modified Bessel function of the first kind, of order 0",
+    "lgamma": "the logarithm of the absolute value of the gamma function",
+    "log10": "logarithm to base 10",
+    "log1p": "log(1 + input), accurate near 0",
+    "log2": "logarithm to base 2",
+    "logaddexp": "log(exp(input) + exp(other)) without overflow on the way",
+    "logaddexp2": "log2(2**input + 2**other) without overflow on the way",
+    "minimum": "the smaller of the two; nan if either is",
+    "maximum": "the larger of the two; nan if either is",
+    "nextafter": "the next number after input in the direction of other",
+    "relu": "input above zero, else 0; nan stays",
+    "remainder": "what floor division leaves, with the sign of other",
+    "sign": "-1, 0 or 1",
+    "signbit": "whether the sign bit is set, that of -0.0 included",
+    "sinc": "sin(π input) / (π input), 1 at zero",
+    "sinh": "hyperbolic sine",
+    "tan": "tangent",
+    "tanh": "hyperbolic tangent",
+    "trunc": "the integer part",
+    "xlogy": "input * log(other), 0 where input is 0",
+}
 
 
 @cache
@@ -118,16 +131,25 @@ def record_facts(app: Sphinx, what: str, name: str, obj: Any, options: Any, line
         elif not "".join(lines).strip():
             lines[:] = list(_facts(record))
     # Shapes are written as in (N, *S, 2); to reStructuredText that star would begin an emphasis.
-    lines[:] = [line if ">>>" in line else re.sub(r"(?<=[(\s])\*(?=\w+[,)\s])", r"\\*", line) for line in lines]
+    lines[:] = [line if ">>>" in line else re.sub(r"(?<=[(\s])\*(?=\w+[,)\s]|[,)])", r"\\*", line) for line in lines]
 
 
 def _facts(record: Any) -> Iterator[str]:
-    shown = record.expr and len(record.expr) < 90 and not record.expr.startswith(SPECIAL)
-    yield f"``{record.expr}``, elementwise." if shown else f"Elementwise; ``{record.text}``."
+    yield _formula(record)
     yield ""
     yield f"Takes {TAKES.get(record.dtype.name, 'every dtype')}. Gradient: " + (
         "no." if not record.differentiable else "yes." if record.gradients or record.decomposes else "none defined."
     )
+
+
+def _formula(record: Any) -> str:
+    if record.name in WORDS:
+        return f"Elementwise: {WORDS[record.name]}."
+    public = dict(
+        zip((a.name for a in record.schema.operands), (a.public for a in record.schema.operands), strict=True)
+    )
+    shown = re.sub(r"\b[a-z]\w*\b", lambda m: public.get(m[0], m[0]), record.expr)
+    return f"Elementwise: ``{shown}``."
 
 
 class _Lines(SphinxDirective):
