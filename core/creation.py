@@ -352,7 +352,7 @@ def polar(abs: Any, angle: Any) -> Any:
 
 
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Any:
-    """A tensor over another library's memory, by the DLPack protocol; see :func:`flambeau.core.exchange.from_dlpack`."""
+    """A tensor over another library's memory by the DLPack protocol: :func:`flambeau.core.exchange.from_dlpack`."""
     from flambeau.core.exchange import from_dlpack as take
 
     return take(ext_tensor, device=device, copy=copy)

@@ -49,7 +49,10 @@ class DTypeRule:
 
     def but(self, name: str | None = None, **changes: Any) -> DTypeRule:
         """This rule with some of its parts changed."""
-        values: dict[str, Any] = dict(compute=self.compute, result=self.results, accepts=tuple(self.accepts), promotes=self.promotes)
+        accepts = tuple(self.accepts)
+        values: dict[str, Any] = dict(
+            compute=self.compute, result=self.results, accepts=accepts, promotes=self.promotes
+        )
         return DTypeRule(name or self.name, **(values | changes))
 
     def out(self, i: int, compute: DType, params: Mapping[str, Any]) -> DType:

@@ -77,7 +77,9 @@ class CudaBackend(Backend):
     def xp(self) -> Any:
         """The cupy module."""
         if self._dead:
-            raise DeviceLostError("cuda: this process was forked after CUDA was used; start workers with spawn or forkserver")
+            raise DeviceLostError(
+                "cuda: this process was forked after CUDA was used; start workers with spawn or forkserver"
+            )
         if self._xp is None:
             import cupy
 
@@ -195,7 +197,8 @@ class CudaBackend(Backend):
     # -- what an array is ----------------------------------------------------------------------
     def layout(self, array: Array) -> Layout:
         size = array.dtype.itemsize
-        return Layout(array.shape, tuple(s // size for s in array.strides), (array.data.ptr - array.data.mem.ptr) // size)
+        offset = (array.data.ptr - array.data.mem.ptr) // size
+        return Layout(array.shape, tuple(s // size for s in array.strides), offset)
 
     def dtype_of(self, array: Array) -> DType:
         return dt.from_numpy(array.dtype)

@@ -228,7 +228,8 @@ class _Plan:
         position = {a.name: i for i, a in enumerate(self.tensors)}
         for k, gradient in enumerate(self.op.gradients):
             if gradient.joint:
-                lines.append(f"    needs = tuple(_edges[i] is not None for i in {[position[n] for n in gradient.inputs]})")
+                places = [position[n] for n in gradient.inputs]
+                lines.append(f"    needs = tuple(_edges[i] is not None for i in {places})")
                 lines.append(f"    joint = {self._call(k, gradient)}")
                 results |= {name: f"joint[{j}]" for j, name in enumerate(gradient.inputs)}
             else:

@@ -75,5 +75,3 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     folder = session.config.getoption("--flambeau-report", default=None)
     if folder and session.config.getoption("--flambeau-device"):
         report.write(Path(folder), _target(session.config), session.config.stash.get(report.OUTCOMES, {}))
-
-

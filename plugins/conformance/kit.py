@@ -16,7 +16,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.opdb import Failure, Sample
-from flambeau.core.opdb.run import as_tuple, bound, declared, dtypes_of, samples_of, to_tensors
+from flambeau.core.opdb.run import as_tuple, declared, dtypes_of, samples_of, to_tensors
 from flambeau.core.record import Op
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor

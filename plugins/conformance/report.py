@@ -18,7 +18,9 @@ from flambeau.plugins.conformance import kit
 #: (op, dtype) -> whether each test of the kit went as declared.
 OUTCOMES: pytest.StashKey[dict[tuple[str, str], list[bool]]] = pytest.StashKey()
 
-SIGNS = {"native": "●", "composite": "○", "fallback": "–", "missing": "", "limited": "△", "failed": "✗", "unsupported": ""}
+SIGNS = {
+    "native": "●", "composite": "○", "fallback": "–", "missing": "", "limited": "△", "failed": "✗", "unsupported": "",
+}  # fmt: skip
 
 
 def matrix(target: str, outcomes: dict[tuple[str, str], list[bool]]) -> dict[str, dict[str, str]]:

@@ -34,7 +34,7 @@ def _gradients(op: Op, sample: Sample, target: str, order: int) -> list[Any]:
             if isinstance(t, Tensor) and t.is_floating_point() and kinds[i] not in ("index", "bool"):
                 leaves.append(t.requires_grad_())
     with Device(target):
-        outs = [o for o in as_tuple(op.function(*args, **{k: to_tensors(v, target) for k, v in sample.kwargs.items()}))]
+        outs = as_tuple(op.function(*args, **{k: to_tensors(v, target) for k, v in sample.kwargs.items()}))
     outs = [o for o in outs if o.requires_grad]
     if not outs or not leaves:
         return []

@@ -136,7 +136,8 @@ def numpy_functions():
         "div": np.true_divide, "idiv": np.floor_divide, "fmod": np.fmod, "pow": np.power,
         "maximum": np.maximum, "lt": np.less, "eq": np.equal, "bitwise_and": np.bitwise_and,
         "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor, "shl": np.left_shift, "shr": np.right_shift,
-        "where": np.where, "bitwise_not": np.invert, "constant": lambda value, dtype, like: dtype.numpy.type(value), "to_int": lambda x: x.astype(bits[x.dtype]),
+        "where": np.where, "bitwise_not": np.invert, "to_int": lambda x: x.astype(bits[x.dtype]),
+        "constant": lambda value, dtype, like: dtype.numpy.type(value),
         "bitcast_int": lambda x: x.view(bits[x.dtype]), "bitcast_float": lambda x: x.view(reals[x.dtype]),
     }  # fmt: skip
 

@@ -11,10 +11,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from frozen_api_1 import FrozenBackend  # noqa: E402  # stands beside this file
+from frozen_api_1 import FrozenBackend  # stands beside this file
 
-from flambeau.backends.base import Limitation, MemoryStats  # noqa: E402
-from flambeau.core import dtype as dt  # noqa: E402
+from flambeau.backends.base import Limitation, MemoryStats
+from flambeau.core import dtype as dt
 
 FAULT = os.environ.get("FLAMBEAU_PLANTED", "none")
 
@@ -44,6 +44,7 @@ class PlantedBackend(FrozenBackend):
 
     def plant_wrong_claim(self) -> None:
         """It claims int64 for a kernel that computes in float32."""
+
         def rounded(x: Any, y: Any, out: Any = None) -> Any:
             return (x.astype(np.float32) * y.astype(np.float32)).astype(np.int64)
 
