@@ -17,6 +17,7 @@ from flambeau.core.device import device
 from flambeau.core.dispatch import _detached, call
 from flambeau.core.record import Op
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import Batched, Dual
 from flambeau.core.tree import flatten, unflatten
 
 #: (rtol, atol) by dtype, as wide as differently ordered sums of that precision need.
@@ -117,9 +118,9 @@ def _run(fn: Any, args: Sequence[Any], d: device) -> list[Step]:
 
     def see(op: Op, operands: Any, params: dict[str, Any]) -> Any:
         result = call(op, operands, params)
-        outs = [t for t in flatten(result)[0] if isinstance(t, Tensor)]
+        outs = [t for out in flatten(result)[0] for t in _plain(out)]
         ins = [t for t in flatten(tuple(operands))[0] if isinstance(t, Tensor)]
-        hosts = tuple(np.array(_detached(t)._host()) for t in outs)
+        hosts = tuple(np.array(t._host()) for t in outs)
         steps.append(
             Step(op.name, str(module_path), tuple(tuple(t.shape) for t in ins), hosts, tuple(t.dtype for t in outs))
         )
@@ -135,6 +136,18 @@ def _run(fn: Any, args: Sequence[Any], d: device) -> list[Step]:
     finally:
         set_rng_state(seeded)
     return steps
+
+
+def _plain(value: Any) -> list[Any]:
+    """The tensors with values of their own that a result stands for: inside vmap the batch, in forward mode both."""
+    if not isinstance(value, Tensor):
+        return []
+    payload = value._array
+    if isinstance(payload, Batched):
+        return _plain(payload.value)
+    if isinstance(payload, Dual):
+        return _plain(payload.primal) + _plain(payload.direction())
+    return [_detached(value)]
 
 
 def _first_difference(
