@@ -31,6 +31,12 @@ def backend(target: str) -> Any:
     return kit.backend_of(target)
 
 
+@pytest.fixture(scope="session")
+def small(request: pytest.FixtureRequest) -> bool:
+    """Whether to keep to small tensors and the first samples."""
+    return bool(request.config.getoption("--flambeau-sizes") == "small")
+
+
 @pytest.fixture(autouse=True)
 def settled(target: str) -> Iterator[None]:
     """Late errors belong to the test that caused them."""
@@ -42,33 +48,36 @@ def settled(target: str) -> Iterator[None]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with arguments (name, dtype) runs for each op and each dtype that the backend claims."""
+    """A test with arguments (name, dtype) runs for each op and each dtype that the backend claims.
+
+    Of what a backend declares that it cannot do, `test_values` must fail, and no other test runs.
+    """
     if not {"name", "dtype"} <= set(metafunc.fixturenames):
         return
     target = _target(metafunc.config)
     found = kit.backend_of(target)
     few = metafunc.config.getoption("--flambeau-dtypes") == "few"
-    wanted = getattr(metafunc.module, "covers", lambda op, dtype: True)
+    wanted = getattr(metafunc.function, "covers", lambda op, dtype: True)
     cases = []
     for name, op in opdb.load().items():
-        if op.samples is None:
-            continue
-        for dtype in kit.claimed(op, target, few):
-            if not wanted(op, dtype):
-                continue
+        for dtype in kit.claimed(op, target, few) if op.samples is not None else ():
             declared = kit.limitation(name, dtype, found)
+            if not wanted(op, dtype) or declared and metafunc.function.__name__ != "test_values":
+                continue
             marks = [pytest.mark.xfail(strict=True, reason=declared.reason)] if declared else []
             cases.append(pytest.param(name, dtype, marks=marks, id=f"{name}-{dtype.name}"))
     metafunc.parametrize(("name", "dtype"), cases)
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
-    if call.when == "call" and hasattr(item, "callspec") and {"name", "dtype"} <= item.callspec.params.keys():
-        kinds = item.config.stash.setdefault(report.OUTCOMES, {})
-        key = (item.callspec.params["name"], item.callspec.params["dtype"].name)
-        xfail = item.get_closest_marker("xfail") is not None
-        ok = call.excinfo is None
-        kinds.setdefault(key, []).append(ok != xfail)
+    if call.when != "call" or not hasattr(item, "callspec") or not {"name", "dtype"} <= item.callspec.params.keys():
+        return
+    if call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception):
+        return
+    outcomes = item.config.stash.setdefault(report.OUTCOMES, {})
+    key = (item.callspec.params["name"], item.callspec.params["dtype"].name)
+    must_fail = item.get_closest_marker("xfail") is not None
+    outcomes.setdefault(key, []).append((call.excinfo is None) != must_fail)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

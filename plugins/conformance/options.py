@@ -14,4 +14,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="all",
         help="every dtype that the device supports, or float32, int64, bool and float64 alone",
     )
+    group.addoption(
+        "--flambeau-sizes",
+        choices=("all", "small"),
+        default="all",
+        help="tensors larger than a work-group and every sample, or small ones and the first samples alone, "
+        "for a backend whose kernels are slow",
+    )
     group.addoption("--flambeau-report", metavar="FOLDER", help="write the support matrix there (markdown and JSON)")

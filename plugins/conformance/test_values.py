@@ -15,7 +15,7 @@ from flambeau.core.dispatch import decompose, normalise
 from flambeau.core.dtype import DType
 from flambeau.core.opdb import Sample
 from flambeau.core.opdb.run import as_tuple, bound, declared
-from flambeau.core.record import CREATE, ELEMENTWISE, REDUCE, VIEW
+from flambeau.core.record import CREATE, ELEMENTWISE, REDUCE, VIEW, Op
 from flambeau.core.tensor import Tensor
 from flambeau.plugins.conformance import kit
 
@@ -26,13 +26,17 @@ UNDEFINED = ("empty",)
 BY_STRIDES = ("as_strided", "view", "view_dtype", "view_as_complex", "empty")
 
 
-def test_values(name: str, dtype: DType, target: str) -> None:
+#: With --flambeau-sizes=small: how many samples of each op.
+SAMPLES = 4
+
+
+def test_values(name: str, dtype: DType, target: str, small: bool) -> None:
     """Results equal the oracle's, have the declared shape and dtype, and leave the inputs as they were."""
     op = OPS[name]
-    for sample in kit.samples(op, dtype):
+    for sample in kit.samples(op, dtype, target, SAMPLES if small else None):
         text = f"{name} of {sample} ({dtype.name})"
         found = kit.call(op, sample, target)
-        dtypes, shapes = declared(op, sample, target)
+        dtypes, shapes = declared(op, kit.there(op, sample, target), target)
         if not op.schema.returns_list:
             assert [t.dtype for t in found] == dtypes, text
             if shapes is not None:
@@ -47,7 +51,7 @@ def test_values(name: str, dtype: DType, target: str) -> None:
 
 def test_inputs_are_left_alone(name: str, dtype: DType, target: str) -> None:
     op = OPS[name]
-    for sample in kit.samples(op, dtype, limit=2):
+    for sample in kit.samples(op, dtype, target, limit=2):
         kept: list[tuple[Any, Any]] = []
 
         def watch(t: Tensor, kept: list[tuple[Any, Any]] = kept) -> Tensor:
@@ -83,30 +87,33 @@ def _stepped(x: Any) -> Any:
 LAYOUTS: dict[str, Callable[[Any], Any]] = {"transposed": _transposed, "offset": _offset, "stepped": _stepped}
 
 
+@kit.covers(lambda op, dtype: op.name not in BY_STRIDES and op.family is not CREATE and dtype in kit.FEW)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(name: str, dtype: DType, target: str, layout: str) -> None:
     """The same values with other strides give the same result."""
     op = OPS[name]
-    if name in BY_STRIDES or op.family is CREATE or dtype not in kit.FEW:
-        pytest.skip("layouts do not apply, or are covered by the few dtypes")
-    for sample in kit.samples(op, dtype, limit=3):
+    for sample in kit.samples(op, dtype, target, limit=3):
         text = f"{name} of {sample}, {layout}"
         for f, w in zip(kit.call(op, sample, target, LAYOUTS[layout]), kit.call(op, sample, target), strict=True):
             kit.assert_close(kit.host(f), kit.host(w), f.dtype, text, kit.slack_of(op))
 
 
 SIZES = ((0,), (1,), (3, 0, 2), (257,), (1031, 3), (65537,), (7, 1, 1031))
+SMALL_SIZES = ((0,), (1,), (3, 0, 2), (257,), (7, 1, 31))
 
 
-def test_sizes(name: str, dtype: DType, target: str) -> None:
+def _takes_any_shape(op: Op, dtype: DType) -> bool:
+    plain = op.family is REDUCE or (op.family is ELEMENTWISE and not op.schema.params)
+    return plain and dtype in (dt.float32, dt.int64)
+
+
+@kit.covers(_takes_any_shape)
+def test_sizes(name: str, dtype: DType, target: str, small: bool) -> None:
     """Elementwise ops and reductions on empty, odd and larger-than-a-work-group tensors."""
     op = OPS[name]
-    plain = op.family is REDUCE or (op.family is ELEMENTWISE and not op.schema.params)
-    if not plain or dtype not in (dt.float32, dt.int64):
-        pytest.skip("by family")
-    first = next(iter(kit.samples(op, dtype)))
+    first = next(kit.samples(op, dtype, target))
     rng = np.random.default_rng(0)
-    for shape in SIZES:
+    for shape in SMALL_SIZES if small else SIZES:
         args = [_resized(a, shape, rng) for a in first.args]
         kwargs = {} if op.family is ELEMENTWISE else dict(first.kwargs)
         if op.family is REDUCE and ("axis" in kwargs or "dim" in kwargs or len(first.args) > 1 or 0 in shape):
@@ -123,13 +130,16 @@ def _resized(value: Any, shape: tuple[int, ...], rng: Any) -> Any:
     return rng.choice(value.reshape(-1), shape).astype(value.dtype) if value.size else np.zeros(shape, value.dtype)
 
 
+def _may_be_fused(op: Op, dtype: DType) -> bool:
+    return op.body is not None and op.family is not VIEW and not op.random and dtype in kit.FEW
+
+
+@kit.covers(_may_be_fused)
 def test_fused_equals_decomposition(name: str, dtype: DType, target: str) -> None:
     """A kernel of a composite gives what the composite's body gives on the same device."""
     op = OPS[name]
-    if op.body is None or op.family is VIEW or op.random or dtype not in kit.FEW:
-        pytest.skip("not a composite")
-    for sample in kit.samples(op, dtype, limit=3):
-        operands, params = bound(op, sample, target)
+    for sample in kit.samples(op, dtype, target, limit=3):
+        operands, params = bound(op, kit.there(op, sample, target), target)
         args, key = normalise(op, operands, params)
         if getattr(key, name) is None:
             pytest.skip("no fused kernel")
