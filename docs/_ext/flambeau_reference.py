@@ -121,7 +121,7 @@ def record_facts(app: Sphinx, what: str, name: str, obj: Any, options: Any, line
     function = methods.FUNCTIONS.get(short)
     record = getattr(obj, "op", None)
     if owner == "flambeau.Tensor" and what == "method" and (record is not None or obj is function):
-        inplace = record is not None and short == f"{record.name}_"
+        inplace = record is not None and short.endswith("_") and not short.startswith("__")
         target = record.name if record is not None and record.name in methods.FUNCTIONS else short
         if target in methods.FUNCTIONS:
             lines[:] = [f"{'In place: see' if inplace else 'See'} :func:`flambeau.{target}`."]
@@ -145,9 +145,9 @@ def _facts(record: Any) -> Iterator[str]:
 def _formula(record: Any) -> str:
     if record.name in WORDS:
         return f"Elementwise: {WORDS[record.name]}."
-    public = dict(
-        zip((a.name for a in record.schema.operands), (a.public for a in record.schema.operands), strict=True)
-    )
+    if record.expr.startswith(SPECIAL):
+        return f"Elementwise: `{record.name}`."
+    public = {a.name: a.public for a in record.schema.operands}
     shown = re.sub(r"\b[a-z]\w*\b", lambda m: public.get(m[0], m[0]), record.expr)
     return f"Elementwise: ``{shown}``."
 
