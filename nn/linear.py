@@ -79,7 +79,7 @@ class LazyLinear(Linear):
     def __call__(self, input: Tensor, *args: Any, **kwargs: Any) -> Any:
         if is_lazy(self.weight):
             self._materialise(input.shape[-1])
-        return super().__call__(input, *args, **kwargs)
+        return Linear.__call__(self, input, *args, **kwargs)  # it may be a Linear by now: super() would not do
 
     def _materialise(self, in_features: int) -> None:
         self.in_features = in_features

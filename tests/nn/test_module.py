@@ -48,7 +48,7 @@ def test_what_is_registered() -> None:
     assert [n for n, _ in m.named_buffers()] == ["first.count", "first.scratch"]
     assert [n for n, _ in m.named_modules()] == ["", "first", "second", "second.0", "second.1"]
     assert [n for n, _ in m.named_children()] == ["first", "second"]
-    assert list(m.first.parameters(recurse=False))[0] is m.first.weight
+    assert next(m.first.parameters(recurse=False)) is m.first.weight
     assert len(list(m.modules())) == 5
 
 
@@ -226,7 +226,9 @@ def test_forward_hooks() -> None:
     m, seen = nn.Linear(2, 2), []
     handles = [
         m.register_forward_pre_hook(lambda mod, args: (args[0] * 0,)),
-        m.register_forward_pre_hook(lambda mod, args, kwargs: seen.append(("pre", len(args), kwargs)), with_kwargs=True),
+        m.register_forward_pre_hook(
+            lambda mod, args, kwargs: seen.append(("pre", len(args), kwargs)), with_kwargs=True
+        ),
         m.register_forward_hook(lambda mod, args, out: out + 1),
         m.register_forward_hook(lambda mod, args, out: seen.append("last first"), prepend=True),
     ]
@@ -279,9 +281,7 @@ def test_errors_name_the_module() -> None:
     m = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Identity(), nn.Linear(3, 1)))
     with pytest.raises(RuntimeError) as caught:
         m(fb.ones(1, 2))
-    assert caught.value.__notes__ == [
-        "in Sequential, module '1.1': Linear(in_features=3, out_features=1, bias=True)"
-    ]
+    assert caught.value.__notes__ == ["in Sequential, module '1.1': Linear(in_features=3, out_features=1, bias=True)"]
 
 
 def test_anomaly_mode_names_the_module() -> None:
