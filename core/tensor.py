@@ -88,17 +88,21 @@ class Tensor(TensorMethods):
 
     @property
     def dtype(self) -> DType:
+        """The type of the elements."""
         return self._key.dtype
 
     @property
     def device(self) -> device:
+        """Where the tensor lives."""
         return self._key.device
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self._array.shape)
 
     def dim(self) -> int:
+        """The number of axes."""
         return len(self._array.shape)
 
     ndimension = dim
@@ -111,17 +115,21 @@ class Tensor(TensorMethods):
 
     @property
     def itemsize(self) -> int:
+        """Bytes of one element."""
         return self._key.dtype.itemsize
 
     def element_size(self) -> int:
+        """Bytes of one element."""
         return self._key.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all elements, those that share memory counted each."""
         return self.numel() * self._key.dtype.itemsize
 
     @property
     def is_cpu(self) -> bool:
+        """Whether the device's memory is the host's."""
         return self._key.backend.has("shares_host")
 
     @property
@@ -137,6 +145,7 @@ class Tensor(TensorMethods):
         return strides if dim is None else strides[dim]
 
     def storage_offset(self) -> int:
+        """The place of the first element in its memory, in elements."""
         offset: int = self.layout_.offset
         return offset
 
@@ -154,17 +163,21 @@ class Tensor(TensorMethods):
         return self._key.backend.storage_id(self._array) + self.storage_offset() * self.itemsize
 
     def is_floating_point(self) -> bool:
+        """Whether the elements are real floating-point numbers."""
         return self._key.dtype.category == dt.FLOATING
 
     def is_complex(self) -> bool:
+        """Whether the elements are complex numbers."""
         return self._key.dtype.category == dt.COMPLEX
 
     def is_signed(self) -> bool:
+        """Whether the dtype has negative numbers."""
         return self._key.dtype.is_signed
 
     # -- autograd --------------------------------------------------------------------------------
     @property
     def requires_grad(self) -> bool:
+        """Whether backward reaches this tensor."""
         link = self._node
         return link is not None and (link.__class__ is not View or link.resolve() is not None)
 
@@ -192,6 +205,7 @@ class Tensor(TensorMethods):
 
     @property
     def is_leaf(self) -> bool:
+        """Whether no op that autograd recorded made this tensor."""
         edge = edge_of(self)
         return edge is None or edge.__class__ is Leaf
 
@@ -206,6 +220,7 @@ class Tensor(TensorMethods):
 
     @property
     def output_nr(self) -> int:
+        """Which output of its op this tensor is."""
         edge = edge_of(self)
         return edge.index if edge.__class__ is Slot else 0
 

@@ -73,6 +73,9 @@ WORDS = {
     "heaviside": "0 below zero, other at zero, 1 above",
     "hypot": "sqrt(input² + other²) without overflow on the way",
     "i0": "the modified Bessel function of the first kind, of order 0",
+    "i0e": "i0(input) * exp(-abs(input))",
+    "i1": "the modified Bessel function of the first kind, of order 1",
+    "i1e": "i1(input) * exp(-abs(input))",
     "lgamma": "the logarithm of the absolute value of the gamma function",
     "log10": "logarithm to base 10",
     "log1p": "log(1 + input), accurate near 0",
@@ -92,12 +95,15 @@ WORDS = {
     "tanh": "hyperbolic tangent",
     "trunc": "the integer part",
     "xlogy": "input * log(other), 0 where input is 0",
+    "zeta": "the Hurwitz zeta function",
 }
 
 
 @cache
 def signatures(owner: str) -> dict[str, tuple[str, str]]:
     """(arguments, result) by name, from a stub."""
+    if owner not in STUBS:
+        return {}
     tree = ast.parse(STUBS[owner].read_text())
     found = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
     return {f.name: (f"({_plain(f.args)})", _plain(f.returns) if f.returns else "") for f in found}
@@ -110,26 +116,28 @@ def _plain(node: ast.AST) -> str:
 def stub_signature(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, result: str | None
 ) -> tuple[str, str] | None:
-    """autodoc-process-signature: the stub's, where there is one."""
+    """autodoc-process-signature: the stub's, where there is one, else the record's."""
     owner, _, short = name.rpartition(".")
-    return signatures(owner).get(short) if owner in STUBS and what in ("function", "method") else None
+    record = getattr(obj, "op", None)
+    if what not in ("function", "method"):
+        return None
+    if short in signatures(owner):
+        return signatures(owner)[short]
+    return None if record is None else (f"({', '.join(a.public for a in record.schema.operands)})", "")
 
 
 def record_facts(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """autodoc-process-docstring: aliases and methods point to their function; ops without a text get the record's."""
     owner, _, short = name.rpartition(".")
-    function = methods.FUNCTIONS.get(short)
     record = getattr(obj, "op", None)
-    if owner == "flambeau.Tensor" and what == "method" and (record is not None or obj is function):
-        inplace = record is not None and short.endswith("_") and not short.startswith("__")
-        target = record.name if record is not None and record.name in methods.FUNCTIONS else short
-        if target in methods.FUNCTIONS:
-            lines[:] = [f"{'In place: see' if inplace else 'See'} :func:`flambeau.{target}`."]
-    elif owner == "flambeau" and record is not None:
-        if short != record.name and record.name in methods.FUNCTIONS:
-            lines[:] = [f"Another name of :func:`flambeau.{record.name}`."]
-        elif not "".join(lines).strip():
-            lines[:] = list(_facts(record))
+    home = short if record is None or record.name not in methods.FUNCTIONS else record.name
+    if owner == "flambeau.Tensor" and home in methods.FUNCTIONS and (record or obj is methods.FUNCTIONS[home]):
+        inplace = record is not None and short.endswith("_")
+        lines[:] = [f"{'In place: see' if inplace else 'See'} :func:`flambeau.{home}`."]
+    elif record is not None and home in methods.FUNCTIONS and name != f"flambeau.{home}":
+        lines[:] = [f"Another name of :func:`flambeau.{home}`."]
+    elif record is not None and not "".join(lines).strip():
+        lines[:] = list(_facts(record))
     # Shapes are written as in (N, *S, 2); to reStructuredText that star would begin an emphasis.
     lines[:] = [line if ">>>" in line else re.sub(r"(?<=[(\s])\*(?=\w+[,)\s]|[,)])", r"\\*", line) for line in lines]
 
