@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from flambeau.core import dispatch
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import Handle, Leaf, Node, Slot, View, add_output_hook, box_of, edge_of
+from flambeau.core.autograd.graph import Handle, Keeper, Leaf, Node, Slot, View, add_output_hook, box_of, edge_of
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
@@ -330,18 +330,9 @@ class Tensor(TensorMethods):
             raise GradientError("retain_grad: can't retain_grad on a tensor that has requires_grad=False")
         if edge.__class__ is Leaf:
             return
-        import weakref
-
-        ref = weakref.ref(self)
-
-        def keep(grad: Tensor) -> None:
-            t = ref()
-            if t is not None:
-                have = t.grad
-                box_of(grad)
-                t._grad = grad if have is None else have + grad
-
-        add_output_hook(*((edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)), keep)
+        node, index = (edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)
+        if not any(f.__class__ is Keeper and f.tensor() is self for _, f in node.pre_hooks or ()):
+            add_output_hook(node, index, Keeper(self))
 
     # -- to Python and numpy ---------------------------------------------------------------------
     def _host(self) -> Any:

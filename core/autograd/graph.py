@@ -158,13 +158,27 @@ class Handle:
         self.remove()
 
 
+class Keeper:
+    """Puts a computed tensor's gradient in its ``grad``; runs after the other hooks on it, and sees what they made."""
+
+    def __init__(self, tensor: Any):
+        self.tensor = weakref.ref(tensor)
+
+    def __call__(self, grad: Any) -> None:
+        t = self.tensor()
+        if t is not None:
+            box_of(grad)
+            t._grad = grad if t.grad is None else t.grad + grad
+
+
 def add_output_hook(n: Any, index: int, fn: Callable[..., Any]) -> Handle:
     """Call ``fn(grad)`` on the gradient of output ``index`` (-1: ``fn(all gradients)``) before the node runs."""
     if n.pre_hooks is None:
         n.pre_hooks = []
     entry = (index, fn)
     hooks = n.pre_hooks
-    hooks.append(entry)
+    keeper = next((i for i, (_, f) in enumerate(hooks) if f.__class__ is Keeper), len(hooks))
+    hooks.insert(len(hooks) if fn.__class__ is Keeper else keeper, entry)
     return Handle(lambda: hooks.remove(entry) if entry in hooks else None)
 
 

@@ -100,6 +100,17 @@ def test_hooks_on_leaf_node_and_retained():
     assert x.grad.tolist() == [3, 3]
 
 
+def test_a_retained_gradient_is_that_after_the_hooks_and_kept_once():
+    x = leaf(1, 1)
+    y = x * 2
+    y.retain_grad()
+    y.register_hook(lambda g: g * 10)
+    y.register_hook(lambda g: g + 1)
+    y.retain_grad()
+    y.sum().backward()
+    assert y.grad.tolist() == [11.0, 11.0] and x.grad.tolist() == [22.0, 22.0]
+
+
 def test_post_accumulate_hook_sees_the_gradient():
     x, seen = leaf(1), []
     x.register_post_accumulate_grad_hook(lambda t: seen.append(t.grad.tolist()))
