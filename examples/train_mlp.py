@@ -29,8 +29,9 @@ def main(device: str = "cpu", steps: int = 600) -> float:
     with fb.no_grad():
         at = fb.tensor([[math.pi / 2]], device=device)
         print(f"sin(π/2) ≈ {model(at).item():.3f} on {device}")
-        return (model(x) - y).abs().max().item()
+        largest: float = (model(x) - y).abs().max().item()
+    return largest
 
 
 if __name__ == "__main__":
-    print(f"largest error {main(*sys.argv[1:2]):.4f}")
+    print(f"largest error {main(sys.argv[1] if len(sys.argv) > 1 else 'cpu'):.4f}")
