@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import fastpath
@@ -15,6 +16,7 @@ from flambeau.core.tensor import Tensor
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 _in_place: dict[Op, Any] = {}
+_relu: Callable[[Tensor], Tensor] = elementwise.relu  # bound once: relu is called often
 
 
 def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
@@ -34,7 +36,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.relu(fb.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return input.relu_() if inplace else elementwise.relu(input)
+    return input.relu_() if inplace else _relu(input)
 
 
 def relu_(input: Tensor) -> Tensor:
