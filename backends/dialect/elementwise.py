@@ -34,14 +34,17 @@ KERNEL flat({_pointers(program.inputs, program.out)}, const Flat a) {{
 {_bases(program)}
 {chr(10).join(singles)}
 {_loop(target)}{{
-    {chr(10).join([*loads, *body.statements, store(program.out, "q", "i", body.result) + ";"]).replace(chr(10), chr(10) + "    ")}
+    {_lines([*loads, *body.statements, store(program.out, "q", "i", body.result) + ";"], 4)}
   }}
 }}
 """
 
 
 def rows_source(program: Program, target: Target, pattern: str) -> str:
-    """``rows``: parameters are (rows, row chunk, columns, column chunk, axes, sizes, strides, inner strides, offsets)."""
+    """``rows``: parameters are (rows, row chunk, columns, column chunk, axes, sizes, strides, inner strides, offsets).
+
+    Of each array, the output's last, come the strides of the outer axes, the inner stride and the offset.
+    """
     body = _body(program, target)
     count = len(program.inputs)
     every = range(count + 1)
@@ -49,12 +52,10 @@ def rows_source(program: Program, target: Target, pattern: str) -> str:
         f"const {_register(dtype)} x{k} = {load(dtype, f'p{k}', _place(pattern[k], k))};"
         for k, dtype in enumerate(program.inputs)
     ]
-    work = chr(10).join([*loads, *body.statements, store(program.out, "q", _place(pattern[count], count), body.result) + ";"])
-    work = work.replace(chr(10), chr(10) + "      ")
+    result = store(program.out, "q", _place(pattern[count], count), body.result) + ";"
+    work = _lines([*loads, *body.statements, result], 6)
     steps = " ".join(f"o{k} += c * a.stride[{k}][d];" for k in every)
-    pointers = " ".join(
-        f"GLOBAL const {STORED[d]} *p{k} = b{k} + o{k};" for k, d in enumerate(program.inputs)
-    )
+    pointers = " ".join(f"GLOBAL const {STORED[d]} *p{k} = b{k} + o{k};" for k, d in enumerate(program.inputs))
     return f"""{prelude(target)}{body.functions}
 typedef struct {{ i64 rows, height, columns, width, axes, size[{MAX_AXES}], stride[{count + 1}][{MAX_AXES}],
                  inner[{count + 1}], offset[{count + 1}]; }} Rows;
@@ -73,6 +74,10 @@ KERNEL rows({_pointers(program.inputs, program.out)}, const Rows a) {{
   }}
 }}
 """
+
+
+def _lines(statements: list[str], indent: int) -> str:
+    return ("\n" + " " * indent).join(statements)
 
 
 def _body(program: Program, target: Target) -> Body:
@@ -122,7 +127,7 @@ def _place(inner: str, k: int) -> str:
 
 
 def fill_source(target: Target, size: int) -> str:
-    """``fill``: every element of ``size`` bytes gets the value; parameters are (n, chunk, offset, the value in 16 bytes)."""
+    """``fill``: every element of ``size`` bytes gets the value; parameters are (n, chunk, offset, value in 16 bytes)."""
     name = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}.get(size)
     pointer = f"GLOBAL {name or 'u64'} *q"
     if name:

@@ -66,7 +66,7 @@ def _walk(target: Target, body: str, ordered: bool) -> str:
     i64 row = line / a.m, left = 0, low = line % a.m, high = low + (last - line) < a.m ? low + (last - line) : a.m;
     line += high - low;"""
     return f"""{tasks}
-    i64 right = {'left + a.width < a.inner ? left + a.width : a.inner' if ordered else 'a.inner'};
+    i64 right = {"left + a.width < a.inner ? left + a.width : a.inner" if ordered else "a.inner"};
     i64 o0 = base_of(row, &a, 0), o1 = base_of(row, &a, 1), o2 = base_of(row, &a, 2);
     for (i64 i = low; i < high; i++)
       for (i64 c = left; c < right; c++) {{
@@ -125,7 +125,9 @@ def _atomic(dtype: DType) -> str:
     """``update(q, at, v)``: join an element with a value by compare-and-swap on the word that holds it."""
     size = dtype.itemsize
     if size >= 8:
-        cast = {dt.float64: ("AS_f64", "AS_i64"), dt.int64: ("(i64)", "(u64)"), dt.uint64: ("(u64)", "(u64)")}.get(dtype)
+        cast = {dt.float64: ("AS_f64", "AS_i64"), dt.int64: ("(i64)", "(u64)"), dt.uint64: ("(u64)", "(u64)")}.get(
+            dtype
+        )
         if cast is None:
             raise KeyError(f"no atomic update of {dtype}")
         return f"""

@@ -48,7 +48,9 @@ def _head(dtype: DType, target: Target) -> str:
     value = f"({own})(v)" if dtype.category == dt.INTEGER else "(v)"
     fused = "fma((a), (b), (c))" if dtype.is_floating_point else "((a) * (b) + (c))"
     text = prelude(target) + _PARAMS + f"typedef {t} T;\ntypedef {STORED[dtype]} S;\n"
-    text += f"#define READ(p, i) ((T){load(dtype, '(p)', '(i)')})\n#define WRITE(i, v) {store(dtype, 'q', '(i)', value)}\n"
+    text += (
+        f"#define READ(p, i) ((T){load(dtype, '(p)', '(i)')})\n#define WRITE(i, v) {store(dtype, 'q', '(i)', value)}\n"
+    )
     text += f"#define MULADD(a, b, c) {fused}\n"
     return text + (f"typedef {_VECTORS[t]} V;\n" if target.cpu else "")
 
@@ -58,7 +60,9 @@ def pack_source(dtype: DType, target: Target) -> str:
 
     ``m`` counts the lines, ``k`` the depth, ``n`` the lines of a panel.
     """
-    return _head(dtype, target) + """
+    return (
+        _head(dtype, target)
+        + """
 KERNEL pack(GLOBAL const S *x, GLOBAL T *q, const Params a) {
   i64 panels = (a.m + a.n - 1) / a.n, batch = GID / panels, panel = GID % panels;
   GLOBAL const S *p = x + base_of(batch, a.size, a.sx, (int)a.axes, a.ox) + panel * a.n * a.xm;
@@ -72,6 +76,7 @@ KERNEL pack(GLOBAL const S *x, GLOBAL T *q, const Params a) {
   }
 }
 """
+    )
 
 
 def packed_source(dtype: DType, target: Target) -> str:
@@ -81,13 +86,20 @@ def packed_source(dtype: DType, target: Target) -> str:
     """
     rows = range(ROWS)
     accumulators = "\n".join(f"    V c{i}0 = (V)(0), c{i}1 = (V)(0);" for i in rows)
-    steps = "\n".join(f"      {{ V s = (V)(u[{i}]); c{i}0 = MULADD(s, b0, c{i}0); c{i}1 = MULADD(s, b1, c{i}1); }}" for i in rows)
-    stores = "\n".join(f"    vstore16(c{i}0, 0, tile + {COLUMNS * i}); vstore16(c{i}1, 0, tile + {COLUMNS * i + 16});" for i in rows)
-    return _head(dtype, target) + f"""
+    steps = "\n".join(
+        f"      {{ V s = (V)(u[{i}]); c{i}0 = MULADD(s, b0, c{i}0); c{i}1 = MULADD(s, b1, c{i}1); }}" for i in rows
+    )
+    stores = "\n".join(
+        f"    vstore16(c{i}0, 0, tile + {COLUMNS * i}); vstore16(c{i}1, 0, tile + {COLUMNS * i + 16});" for i in rows
+    )
+    return (
+        _head(dtype, target)
+        + f"""
 KERNEL product(GLOBAL const T *x, GLOBAL const T *y, GLOBAL S *q, const Params a) {{
   i64 across = (a.n + {COLUMNS - 1}) / {COLUMNS}, panels = (a.m + {ROWS - 1}) / {ROWS};
   i64 down = (panels + a.chunk - 1) / a.chunk;
-  i64 batch = GID / (across * down), rest = GID % (across * down), column = rest % across, first = rest / across * a.chunk;
+  i64 batch = GID / (across * down), rest = GID % (across * down);
+  i64 column = rest % across, first = rest / across * a.chunk;
   i64 last = first + a.chunk < panels ? first + a.chunk : panels;
   GLOBAL const T *right = y + batch * a.sy[0] + column * a.k * {COLUMNS};
   for (i64 panel = first; panel < last; panel++) {{
@@ -109,11 +121,14 @@ KERNEL product(GLOBAL const T *x, GLOBAL const T *y, GLOBAL S *q, const Params a
   }}
 }}
 """
+    )
 
 
 def plain_source(dtype: DType, target: Target) -> str:
     """``product``: an item computes up to ``STRIP`` columns of one row, from operands of any strides."""
-    return _head(dtype, target) + f"""
+    return (
+        _head(dtype, target)
+        + f"""
 KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a) {{
   i64 strips = (a.n + {STRIP - 1}) / {STRIP}, total = a.batches * a.m * strips;
   i64 first = GID * a.chunk, last = first + a.chunk < total ? first + a.chunk : total;
@@ -149,15 +164,19 @@ KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a
   }}
 }}
 """
+    )
 
 
 def tiled_source(dtype: DType, target: Target) -> str:
     """``product``: groups of 256 items, each group a tile of the result through local memory."""
-    return _head(dtype, target) + f"""
+    return (
+        _head(dtype, target)
+        + f"""
 KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a) {{
   LOCAL T left[16][{TILE}], right[16][{TILE}];
   i64 across = (a.n + {TILE - 1}) / {TILE}, down = (a.m + {TILE - 1}) / {TILE};
-  i64 batch = GROUP / (across * down), rest = GROUP % (across * down), top = rest / across * {TILE}, side = rest % across * {TILE};
+  i64 batch = GROUP / (across * down), rest = GROUP % (across * down);
+  i64 top = rest / across * {TILE}, side = rest % across * {TILE};
   GLOBAL const S *u = x + base_of(batch, a.size, a.sx, (int)a.axes, a.ox);
   GLOBAL const S *w = y + base_of(batch, a.size, a.sy, (int)a.axes, a.oy);
   int tx = LID % 16, ty = LID / 16;
@@ -183,3 +202,4 @@ KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a
     }}
 }}
 """
+    )

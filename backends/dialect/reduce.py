@@ -61,14 +61,20 @@ def _access(dtype: DType, vector: str) -> str:
     """Macros READ(p, i) and READ16(p, i): elements in the type that is computed in."""
     kind = STORED[dtype]
     if dtype in dt.LOW_PRECISION:
-        wide = "vload_half16(0, (p) + (i))" if dtype is dt.float16 else "as_float16(convert_uint16(vload16(0, (p) + (i))) << 16)"
+        wide = (
+            "vload_half16(0, (p) + (i))"
+            if dtype is dt.float16
+            else "as_float16(convert_uint16(vload16(0, (p) + (i))) << 16)"
+        )
     else:
         wide = f"convert_{vector}(vload16(0, (p) + (i)))" if dtype is dt.bool_ else "vload16(0, (p) + (i))"
     return f"#define READ(p, i) {load(dtype, '(p)', '(i)')}\n#define READ16(p, i) {wide}\ntypedef {kind} S;\n"
 
 
-_VECTORS: Final = {"f32": "float16", "f64": "double16", "i8": "char16", "u8": "uchar16", "i16": "short16", "u16": "ushort16",
-                   "i32": "int16", "u32": "uint16", "i64": "long16", "u64": "ulong16"}  # fmt: skip
+_VECTORS: Final = {
+    "f32": "float16", "f64": "double16", "i8": "char16", "u8": "uchar16", "i16": "short16", "u16": "ushort16",
+    "i32": "int16", "u32": "uint16", "i64": "long16", "u64": "ulong16",
+}  # fmt: skip
 
 
 def _head(op: str, dtype: DType, out: DType, target: Target) -> str:
@@ -178,7 +184,8 @@ KERNEL reduce(GLOBAL const S *x, GLOBAL D *q, const Params a) {
     GLOBAL const S *r = p + i * s;
     INDEPENDENT
     for (int j = 0; j < w; j++)
-      acc[j] = combine(acc[j], combine(combine(READ(r, j), READ(r, j + s)), combine(READ(r, j + 2 * s), READ(r, j + 3 * s))));
+      acc[j] = combine(acc[j], combine(combine(READ(r, j), READ(r, j + s)),
+                                       combine(READ(r, j + 2 * s), READ(r, j + 3 * s))));
   }
   for (; i < hi; i++) {
     GLOBAL const S *r = p + i * s;
@@ -203,7 +210,7 @@ KERNEL reduce(GLOBAL const S *x, GLOBAL D *q, const Params a) {
 
 
 def position_source(op: str, dtype: DType, target: Target) -> str:
-    """``reduce``: where the largest (argmax) or smallest element of each row is, the first of equals; nan counts most."""
+    """``reduce``: the place of each row's largest (argmax) or smallest element, the first of equals; nan wins."""
     sign = ">" if op == "argmax" else "<"
     better = f"(x {sign} y || (x != x && !(y != y)))" if dtype.is_floating_point else f"(x {sign} y)"
     head = (

@@ -13,7 +13,7 @@ _JOINS: Final = {"cumsum": "o + v", "cumprod": "o * v"}
 
 
 def source(op: str, dtype: DType, target: Target) -> str:
-    """``totals`` then ``scan`` over (outer, n, inner) contiguous elements; parameters (outer, n, inner, chunk, offset)."""
+    """``totals`` then ``scan`` of contiguous (outer, n, inner); parameters (outer, n, inner, chunk, offset)."""
     wide = dt.float32 if dtype in dt.LOW_PRECISION else dtype
     t = REGISTER[wide]
     begin = start("sum" if op == "cumsum" else "prod", dtype)
@@ -27,7 +27,7 @@ KERNEL totals(GLOBAL const {STORED[dtype]} *x, GLOBAL T *sums, const Params a) {
     i64 high = (k + 1) * a.chunk < a.n ? (k + 1) * a.chunk : a.n;
     T o = {begin};
     for (i64 i = k * a.chunk; i < high; i++) {{
-      T v = {load(dtype, 'x', 'a.offset + (row * a.n + i) * a.inner + c')};
+      T v = {load(dtype, "x", "a.offset + (row * a.n + i) * a.inner + c")};
       o = (T)({_JOINS[op]});
     }}
     sums[at] = o;
@@ -42,9 +42,9 @@ KERNEL scan(GLOBAL const {STORED[dtype]} *x, GLOBAL const T *sums, GLOBAL {STORE
     for (i64 i = 0; i < k; i++) {{ T v = sums[(row * chunks + i) * a.inner + c]; o = (T)({_JOINS[op]}); }}
     for (i64 i = k * a.chunk; i < high; i++) {{
       i64 here = (row * a.n + i) * a.inner + c;
-      T v = {load(dtype, 'x', 'a.offset + here')};
+      T v = {load(dtype, "x", "a.offset + here")};
       o = (T)({_JOINS[op]});
-      {store(dtype, 'q', 'here', 'o')};
+      {store(dtype, "q", "here", "o")};
     }}
   }}
 }}

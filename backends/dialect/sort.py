@@ -39,9 +39,9 @@ KERNEL keys(GLOBAL const {STORED[dtype]} *x, GLOBAL {key} *q, GLOBAL i64 *places
   i64 last = first + height < total ? first + height : total;
   for (i64 at = first; at < last; at++) {{
     i64 i = at % a.n;
-    const {REGISTER[dtype]} v = {load(dtype, 'x', 'a.offset + at / a.n * a.row + i * a.step')};
+    const {REGISTER[dtype]} v = {load(dtype, "x", "a.offset + at / a.n * a.row + i * a.step")};
     {code}
-    q[at] = {'~b' if descending else 'b'};
+    q[at] = {"~b" if descending else "b"};
     places[at] = i;
   }}
 }}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterable, Sequence
+from threading import get_ident
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -33,6 +34,19 @@ class Kernel:
     def __init__(self, kernel: Any, name: str):
         self.cl, self.name = kernel, name
         self.last = kernel.num_args - 1
+
+
+class Plan:
+    """A launch that is ready but for its buffers: of elementwise kernels, kept by the operands' layouts."""
+
+    __slots__ = ("group", "kernel", "nbytes", "params", "room", "shape", "size", "strides")
+
+    def __init__(self, kernel: Kernel, params: bytes, size: int, group: int):
+        self.kernel, self.params = kernel, params
+        self.size, self.group = (size,), (group,)
+        self.nbytes = self.room = 0
+        self.shape: tuple[int, ...] = ()
+        self.strides: tuple[int, ...] = ()
 
 
 class Device:
@@ -65,14 +79,14 @@ class Device:
     # -- queues --------------------------------------------------------------------------------
     def queue(self) -> int:
         """The number of this thread's queue."""
-        found = self._threads.get(threading.get_ident())
+        found = self._threads.get(get_ident())
         return self._assign() if found is None else found
 
     def _assign(self) -> int:
         if self.dead:
             self.lost()
         with self.lock:
-            return self._threads.setdefault(threading.get_ident(), len(self._threads) % QUEUES)
+            return self._threads.setdefault(get_ident(), len(self._threads) % QUEUES)
 
     def lost(self) -> NoReturn:
         """Raise the error of a device that a fork cut off."""
@@ -117,29 +131,58 @@ class Device:
 
     # -- work ----------------------------------------------------------------------------------
     def launch(
-        self, kernel: Kernel, ins: Sequence[Block], outs: Sequence[Block], params: bytes, size: int, group: int | None = 1
+        self,
+        kernel: Kernel,
+        ins: Sequence[Block],
+        outs: Sequence[Block],
+        params: bytes,
+        size: int,
+        group: int | None = 1,
     ) -> None:
         """Enqueue ``kernel(ins..., outs..., params)`` on this thread's queue, ``size`` items in groups of ``group``."""
         queue = self.queue()
         bit = _BIT[queue]
-        raw = kernel.cl
         arguments: list[Any] = []
         with self.lock:
-            at = 0
             for block in ins:
                 if block.users != bit:
                     self.reading(block, queue)
-                arguments += (at, block.memory)
-                at += 1
+                arguments += (len(arguments) >> 1, block.memory)
             for block in outs:
                 if block.users != bit:
                     self.writing(block, queue)
                 block.writer = queue
-                arguments += (at, block.memory)
-                at += 1
-            raw._set_arg_multi(tuple(arguments))
-            raw._set_arg_buf_multi((at, params))
-            self._launch(self.queues[queue], raw, (size,), None if group is None else (group,), None, None, False)
+                arguments += (len(arguments) >> 1, block.memory)
+            self._enqueue(
+                kernel.cl, arguments, params, self.queues[queue], (size,), None if group is None else (group,)
+            )
+
+    def compute(self, plan: Plan, ins: Sequence[Any]) -> Block:
+        """Launch a plan on the storages of arrays, into a new block: :meth:`launch` with one turn of the lock."""
+        queue = self._threads.get(get_ident())
+        if queue is None:
+            queue = self._assign()
+        bit = _BIT[queue]
+        arguments: list[Any] = []
+        with self.lock:
+            for array in ins:
+                block = array.buffer
+                if block.users != bit:
+                    self.reading(block, queue)
+                arguments += (len(arguments) >> 1, block.memory)
+            result = self.pool.block(plan.nbytes, plan.room, queue)
+            if result.users != bit:
+                self.writing(result, queue)
+            arguments += (len(arguments) >> 1, result.memory)
+            self._enqueue(plan.kernel.cl, arguments, plan.params, self.queues[queue], plan.size, plan.group)
+        return result
+
+    def _enqueue(
+        self, raw: Any, arguments: list[Any], params: bytes, queue: Any, size: tuple[int], group: tuple[int] | None
+    ) -> None:
+        raw._set_arg_multi(tuple(arguments))
+        raw._set_arg_buf_multi((len(arguments) >> 1, params))
+        self._launch(queue, raw, size, group, None, None, False)
 
     def kernel(self, key: Any, name: str, source: Any) -> Kernel:
         """The kernel ``name`` of the program ``key``; ``source()`` is its text at the first use."""

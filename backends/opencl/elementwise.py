@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +15,9 @@ from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.dialect.printer import print_program
 from flambeau.backends.dialect.walk import walked
 from flambeau.backends.generic import host_scalar
-from flambeau.backends.opencl.device import Device
+from flambeau.backends.opencl.device import Device, Plan
+from flambeau.backends.opencl.memory import rounded
 from flambeau.backends.strided import StridedArray, partly_overlaps
-from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, parse
 
@@ -36,19 +36,22 @@ class Elementwise:
     def __init__(self, backend: OpenCLBackend, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType):
         self.__name__ = name
         self.backend, self.expr, self.dtypes, self.out = backend, expr, dtypes, out
-        self._plans: dict[Any, tuple[Any, bytes, int, int | None]] = {}
+        self._plans: dict[Any, Plan] = {}  # by every array's layout
+        self._ready: dict[Any, tuple[Device, Plan]] = {}  # by the operands' layouts, for new results
 
     def __call__(self, *ins: StridedArray, out: StridedArray | None = None) -> StridedArray:
-        first = ins[0]
-        shape = first.shape
-        for x in ins:
-            if x.shape != shape:
-                shape = lay.broadcast_shapes(*[a.shape for a in ins])
-                break
         if out is None:
-            result = self.backend.empty(shape, self.out, first.index)
-            self.run(result, ins)
-            return result
+            if len(ins) == 2:
+                x, y = ins
+                key: Any = (x.index, x.shape, x.strides, x.offset, y.shape, y.strides, y.offset)
+            else:
+                key = (ins[0].index, *[(x.shape, x.strides, x.offset) for x in ins])
+            found = self._ready.get(key)
+            if found is None:
+                return self.first(key, ins)
+            device, plan = found
+            return StridedArray(device.compute(plan, ins), 0, plan.shape, plan.strides, self.out, device.number)
+        shape = lay.broadcast_shapes(*[a.shape for a in ins])
         if out.shape != shape:
             raise lay.LayoutError(f"{self.__name__}: out has shape {out.shape}, the result {shape}")
         if out.dtype is not self.out or any(
@@ -59,10 +62,25 @@ class Elementwise:
         self.run(out, ins)
         return out
 
+    def first(self, key: Any, ins: Sequence[StridedArray]) -> StridedArray:
+        """Compute for layouts that have not come before, and keep the plan."""
+        shape = lay.broadcast_shapes(*[a.shape for a in ins])
+        result = self.backend.empty(shape, self.out, ins[0].index)
+        self.run(result, ins)
+        plan = self._plans.get(_layouts(result, ins))
+        if plan is not None:
+            if len(self._ready) > 4096:
+                self._ready.clear()
+            plan.shape, plan.strides = shape, result.strides
+            plan.nbytes = result.buffer.nbytes
+            plan.room = rounded(plan.nbytes)
+            self._ready[key] = (self.backend.device(result.index), plan)
+        return result
+
     def run(self, out: StridedArray, ins: Sequence[StridedArray]) -> None:
         """Compute into ``out``; operands broadcast to its shape."""
         device = self.backend.device(out.index)
-        key = (out.index, out.shape, out.strides, out.offset, *[v for x in ins for v in (x.shape, x.strides, x.offset)])
+        key = _layouts(out, ins)
         plan = self._plans.get(key)
         if plan is None:
             if not out.size:
@@ -75,12 +93,9 @@ class Elementwise:
             if len(self._plans) > 4096:
                 self._plans.clear()
             self._plans[key] = plan
-        kernel, params, size, group = plan
-        device.launch(kernel, [x.buffer for x in ins], (out.buffer,), params, size, group)
+        device.launch(plan.kernel, [x.buffer for x in ins], (out.buffer,), plan.params, plan.size[0], plan.group[0])
 
-    def _plan(
-        self, device: Device, out: StridedArray, ins: Sequence[StridedArray]
-    ) -> tuple[Any, bytes, int, int | None] | None:
+    def _plan(self, device: Device, out: StridedArray, ins: Sequence[StridedArray]) -> Plan | None:
         arrays = [*(x.expanded(out.shape) for x in ins), out]
         offsets = [a.offset for a in arrays]
         shape, strides = walked(out.shape, [a.strides for a in arrays])
@@ -91,15 +106,13 @@ class Elementwise:
             return None
         return self._rows(device, shape, strides, offsets)
 
-    def _flat(self, device: Device, pattern: str, n: int, offsets: list[int]) -> tuple[Any, bytes, int, int | None]:
+    def _flat(self, device: Device, pattern: str, n: int, offsets: list[int]) -> Plan:
         key = ("flat", self.__name__, self.expr, self.dtypes, self.out, pattern)
         kernel = device.kernel(key, "flat", lambda: texts.flat_source(self._program(device), device.target, pattern))
         chunk, size, group = spread(device, n)
-        return kernel, struct.pack(f"{2 + len(offsets)}q", n, chunk, *offsets), size, group
+        return Plan(kernel, struct.pack(f"{2 + len(offsets)}q", n, chunk, *offsets), size, group)
 
-    def _rows(
-        self, device: Device, shape: tuple[int, ...], strides: Layouts, offsets: list[int]
-    ) -> tuple[Any, bytes, int, int | None]:
+    def _rows(self, device: Device, shape: tuple[int, ...], strides: Layouts, offsets: list[int]) -> Plan:
         pattern = "".join(str(s[-1]) if s[-1] in (0, 1) else "n" for s in strides)
         key = ("rows", self.__name__, self.expr, self.dtypes, self.out, pattern)
         kernel = device.kernel(key, "rows", lambda: texts.rows_source(self._program(device), device.target, pattern))
@@ -117,10 +130,14 @@ class Elementwise:
             width, height = columns, 1
             _, size, group = spread(device, rows * columns)
         packed = struct.pack(f"{4 + len(numbers)}q", rows, height, columns, width, *numbers)
-        return kernel, packed, size, group
+        return Plan(kernel, packed, size, group)
 
     def _program(self, device: Device) -> Any:
         return program_for(self.expr, self.dtypes, self.out, device.target)
+
+
+def _layouts(out: StridedArray, ins: Sequence[StridedArray]) -> tuple[Any, ...]:
+    return (out.index, out.shape, out.strides, out.offset, *[v for x in ins for v in (x.shape, x.strides, x.offset)])
 
 
 def _part(x: StridedArray, i: int) -> StridedArray:
@@ -137,9 +154,7 @@ def spread(device: Device, n: int) -> tuple[int, int, int]:
     return 1, min(-(-n // group), device.units * 32) * group, group
 
 
-def generated(
-    backend: OpenCLBackend, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType
-) -> BackendKernel:
+def generated(backend: OpenCLBackend, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> BackendKernel:
     """The kernel of an expression; ExprError or KeyError where it has no meaning for the dtypes."""
     print_program(program_for(expr, dtypes, out, Target()), Target(), tuple(f"x{i}" for i in range(len(dtypes))))
     return Elementwise(backend, name, expr, dtypes, out)

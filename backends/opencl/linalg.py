@@ -98,7 +98,9 @@ class _Product:
 
     def tiled(self) -> None:
         groups = self.batches * -(-self.m // texts.TILE) * -(-self.n // texts.TILE)
-        self.launch("tiled", partial(texts.tiled_source, self.x.dtype, self.device.target), self.params(1), groups * 256, 256)
+        self.launch(
+            "tiled", partial(texts.tiled_source, self.x.dtype, self.device.target), self.params(1), groups * 256, 256
+        )
 
     def packed(self) -> None:
         x, y, m, n, k = self.x, self.y, self.m, self.n, self.k

@@ -15,10 +15,10 @@ _SMALLEST: Final = 256
 class Block:
     """Device memory of one storage. ``users`` has a bit for each queue that used it since ``writer`` last wrote it."""
 
-    __slots__ = ("_pool", "memory", "nbytes", "users", "writer")
+    __slots__ = ("_pool", "_size", "memory", "nbytes", "users", "writer")
 
-    def __init__(self, memory: Any, nbytes: int, pool: Pool, users: int, writer: int):
-        self.memory, self.nbytes, self._pool = memory, nbytes, pool
+    def __init__(self, memory: Any, nbytes: int, size: int, pool: Pool, users: int, writer: int):
+        self.memory, self.nbytes, self._size, self._pool = memory, nbytes, size, pool
         self.users, self.writer = users, writer
 
     def __del__(self) -> None:
@@ -48,29 +48,31 @@ class Pool:
 
     def take(self, nbytes: int, queue: int) -> Block:
         """A block of at least ``nbytes`` for work on ``queue``; OutOfMemoryError past the limit."""
-        size = rounded(nbytes)
         with self._lock:
-            self._allocated += nbytes
-            found = self._free.get((size, queue))
-            if found:
-                memory, users = found.pop()
-            else:
-                try:
-                    memory, users = self._other(size, queue) or (self._new(size), 0)
-                except BaseException:
-                    self._allocated -= nbytes
-                    raise
-            self._count += 1
-            if self._allocated > self._peak:
-                self._peak = self._allocated
-            return Block(memory, nbytes, self, users, queue)
+            return self.block(nbytes, rounded(nbytes), queue)
+
+    def block(self, nbytes: int, size: int, queue: int) -> Block:
+        """:meth:`take` for a caller that holds the lock and knows the size class."""
+        found = self._free.get((size, queue))
+        if found:
+            memory, users = found.pop()
+        else:
+            memory, users = self._other(size, queue) or (self._new(size), 0)
+        self._count += 1
+        self._allocated += nbytes
+        if self._allocated > self._peak:
+            self._peak = self._allocated
+        return Block(memory, nbytes, size, self, users, queue)
 
     def give(self, block: Block) -> None:
         """Take back a block; its next user on another queue waits for the queues that still use it."""
         with self._lock:
             self._allocated -= block.nbytes
-            key = (rounded(block.nbytes), block.writer)
-            self._free.setdefault(key, []).append((block.memory, block.users))
+            key = (block._size, block.writer)
+            found = self._free.get(key)
+            if found is None:
+                found = self._free[key] = []
+            found.append((block.memory, block.users))
 
     def _other(self, size: int, queue: int) -> tuple[Any, int] | None:
         """A free block that other queues used."""

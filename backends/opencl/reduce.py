@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from flambeau.backends import layout as lay
-from flambeau.backends.base import Kernel as BackendKernel
 from flambeau.backends.dialect import reduce as texts
 from flambeau.backends.opencl import elementwise
 from flambeau.backends.opencl.device import Device
@@ -158,7 +156,9 @@ def _position(backend: OpenCLBackend, op: str, x: StridedArray, *, axis: int, ke
         return out
     device = backend.device(x.index)
     kept, (n, step) = _split(backend, x, axes)
-    kernel = device.kernel(("position", op, x.dtype), "reduce", lambda: texts.position_source(op, x.dtype, device.target))
+    kernel = device.kernel(
+        ("position", op, x.dtype), "reduce", lambda: texts.position_source(op, x.dtype, device.target)
+    )
     shape, strides = kept[0] or (1,), kept[1] or (0,)
     rows = prod(shape)
     params = packed(rows, n, 1, n, step, shape, strides, kept[2].offset, out.offset)
