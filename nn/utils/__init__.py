@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.nn.utils import rnn
+from flambeau.nn.module import Module
+from flambeau.nn.utils import parametrizations, parametrize, rnn
 from flambeau.nn.utils.clip import (
     clip_grad_norm_,
     clip_grad_value_,
@@ -13,6 +14,7 @@ from flambeau.nn.utils.clip import (
     parameters_to_vector,
     vector_to_parameters,
 )
+from flambeau.nn.utils.parametrizations import spectral_norm, weight_norm
 
 
 def consume_prefix_in_state_dict_if_present(state_dict: dict[str, Any], prefix: str) -> None:
@@ -28,7 +30,13 @@ def consume_prefix_in_state_dict_if_present(state_dict: dict[str, Any], prefix: 
             state_dict[key.removeprefix(prefix)] = state_dict.pop(key)
 
 
+def remove_weight_norm(module: Module, name: str = "weight") -> Module:
+    """Make a weight under :func:`weight_norm` an ordinary parameter with its present value."""
+    return parametrize.remove_parametrizations(module, name)
+
+
 __all__ = [
     "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "consume_prefix_in_state_dict_if_present",
-    "get_total_norm", "parameters_to_vector", "rnn", "vector_to_parameters",
+    "get_total_norm", "parameters_to_vector", "parametrizations", "parametrize", "remove_weight_norm", "rnn",
+    "spectral_norm", "vector_to_parameters", "weight_norm",
 ]  # fmt: skip

@@ -51,6 +51,27 @@ def _running(T: Any, a: Any) -> Any:
 
 case("BatchNorm1d running", _running)
 
+case(
+    "weight_norm",
+    lambda T, a: a.module(T.nn.utils.parametrizations.weight_norm(T.nn.Conv1d(2, 3, 2)))(a.x(2, 2, 5)),
+)
+case(
+    "weight_norm of all",
+    lambda T, a: a.module(T.nn.utils.parametrizations.weight_norm(T.nn.Linear(4, 3), dim=None))(a.x(2, 4)),
+)
+
+
+def _spectral(T: Any, a: Any) -> Any:
+    """Two steps of power iteration from given vectors."""
+    module = a.module(T.nn.utils.parametrizations.spectral_norm(T.nn.ConvTranspose1d(2, 3, 2)))
+    made = module.parametrizations.weight[0]
+    made._u.copy_(a.x(3, grad=False))
+    made._v.copy_(a.x(4, grad=False))
+    return module(a.x(2, 2, 5)), module(a.x(2, 2, 5)), made._u, made._v
+
+
+case("spectral_norm", _spectral)
+
 # -- recurrent -----------------------------------------------------------------------------------------
 _OPTIONS: dict[str, dict[str, Any]] = {
     "": {},
