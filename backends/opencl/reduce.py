@@ -29,7 +29,7 @@ def register(backend: OpenCLBackend) -> None:
     table = backend.kernels
     for name, dtypes in (
         ("sum", dt.REALS), ("prod", dt.REALS), ("max", (dt.bool_, *dt.REALS)), ("min", (dt.bool_, *dt.REALS)),
-        ("mean", dt.FLOATS), ("any", (dt.bool_,)), ("all", (dt.bool_,)),
+        ("mean", (*dt.LOW_PRECISION, dt.float32)), ("any", (dt.bool_,)), ("all", (dt.bool_,)),
     ):  # fmt: skip
         table.register(name, partial(_reduce, backend, name), dtypes)
     table.register("sum", partial(_sum_complex, backend), dt.COMPLEXES)
@@ -50,6 +50,8 @@ def _reduce(
     if not out.size:
         return out
     if not n:
+        if op in ("max", "min"):
+            raise ValueError(f"{op}: no elements to choose from along axes {axes} of shape {x.shape}")
         elementwise.fill(backend, out, {"sum": 0, "any": 0, "prod": 1, "all": 1, "mean": float("nan")}[op])
         return out
     device = backend.device(x.index)
@@ -57,19 +59,18 @@ def _reduce(
     down = len(kept[0]) > 0 and kept[1][-1] == 1 and reduced[1] != 1 and kept[0][-1] > 1
     rows = out.size
     parts = _parts(device, rows, n, down, kept[0][-1] if down else 1)
-    scale = 1.0 / n
     if parts == 1:
-        _run(device, op, kept, reduced, kept[2], out, x.dtype, 1, down, scale)
+        _run(device, op, kept, reduced, kept[2], out, x.dtype, 1, down, n)
         return out
     wide = dt.float32 if x.dtype in dt.LOW_PRECISION else x.dtype
     partial_ = backend.empty((parts * rows,), wide, x.index)
     first = "sum" if op == "mean" else op
-    _run(device, first, kept, reduced, kept[2], partial_, x.dtype, parts, down, scale)
+    _run(device, first, kept, reduced, kept[2], partial_, x.dtype, parts, down, n)
     if down:
         again: _Kept = ((rows,), (1,), partial_)
-        _run(device, op, again, (parts, rows), partial_, out, wide, 1, rows > 1, scale)
+        _run(device, op, again, (parts, rows), partial_, out, wide, 1, rows > 1, n)
     else:
-        _run(device, op, ((rows,), (parts,), partial_), (parts, 1), partial_, out, wide, 1, False, scale)
+        _run(device, op, ((rows,), (parts,), partial_), (parts, 1), partial_, out, wide, 1, False, n)
     return out
 
 
@@ -105,7 +106,7 @@ def _parts(device: Device, rows: int, n: int, down: bool, inner: int) -> int:
 
 def _run(
     device: Device, op: str, kept: _Kept, reduced: tuple[int, int], x: StridedArray, out: StridedArray,
-    dtype: DType, parts: int, down: bool, scale: float,
+    dtype: DType, parts: int, down: bool, divisor: int,
 ) -> None:  # fmt: skip
     n, step = reduced
     shape, strides = kept[0] or (1,), kept[1] or (0,)
@@ -117,19 +118,19 @@ def _run(
         kernel = device.kernel(key, "reduce", lambda: texts.columns_source(op, dtype, out.dtype, target))
     else:
         kernel = device.kernel(key, "reduce", lambda: texts.rows_source(op, dtype, out.dtype, target, step == 1))
-    params = packed(rows, n, parts, length, step, shape, strides, x.offset, out.offset, scale)
+    params = packed(rows, n, parts, length, step, shape, strides, x.offset, out.offset, divisor)
     size, group = _size(device, rows, parts, down, shape[-1], length)
     device.launch(kernel, (x.buffer,), (out.buffer,), params, size, group)
 
 
 def packed(
     rows: int, n: int, parts: int, length: int, step: int, shape: tuple[int, ...], strides: tuple[int, ...],
-    offset: int, target: int, scale: float = 1.0,
+    offset: int, target: int, divisor: int = 1,
 ) -> bytes:  # fmt: skip
     """The kernels' Params."""
     fill = (0,) * (texts.MAX_AXES - len(shape))
-    numbers = (rows, n, parts, length, step, len(shape), *shape, *fill, *strides, *fill, offset, target)
-    return struct.pack(f"{len(numbers)}qfi", *numbers, scale, 0)
+    numbers = (rows, n, parts, length, step, len(shape), *shape, *fill, *strides, *fill, offset, target, divisor)
+    return struct.pack(f"{len(numbers)}q", *numbers)
 
 
 def _size(device: Device, rows: int, parts: int, down: bool, inner: int, length: int) -> tuple[int, int]:
@@ -151,6 +152,8 @@ def _sum_complex(backend: OpenCLBackend, x: StridedArray, *, axis: Axes = None, 
 
 def _position(backend: OpenCLBackend, op: str, x: StridedArray, *, axis: int, keepdims: bool = False) -> StridedArray:
     axes = _normal(x, axis) if x.ndim else ()
+    if any(x.shape[a] == 0 for a in axes):
+        raise ValueError(f"{op}: no elements to choose from along axes {axes} of shape {x.shape}")
     out = backend.empty(lay.reduced_shape(x.shape, axes, keepdims), dt.int64, x.index)
     if not out.size:
         return out

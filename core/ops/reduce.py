@@ -128,7 +128,7 @@ def shared(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
 max = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("max"),
          dtype=ordered, method=False, vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
 argmax = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
-            dtype=_TO_INDEX, differentiable=False, method=False,
+            dtype=_TO_INDEX, differentiable=False, method=False, check=True,
             doc="Where the largest element along an axis stands, the first of equal ones; nan wins.")  # fmt: skip
 
 
