@@ -90,9 +90,10 @@ class ParametrizationList(Module):
         made: Any = value
         with no_grad():
             for m in reversed(list(self._modules.values())):
-                if not hasattr(m, "right_inverse"):
+                inverse = getattr(m, "right_inverse", None)
+                if inverse is None:
                     raise RuntimeError(f"{type(m).__name__} has no right_inverse: the tensor cannot be assigned to")
-                made = m.right_inverse(made)  # type: ignore[operator]
+                made = inverse(made)
             for own, new in zip(self.originals(), _originals(made), strict=True):
                 own.copy_(new)
 
