@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import flambeau as fb
 from flambeau.core import dtype as dt
 from flambeau.core import opdb
 from flambeau.core.autograd.api import grad
@@ -29,16 +30,17 @@ def _has_gradient(op: Op, dtype: DType) -> bool:
 
 def _gradients(op: Op, sample: Sample, target: str, order: int) -> list[Any]:
     """The gradients (of order 2: of a function of them) of the floating operands for which the op has a rule."""
-    kinds = [op.kind_of(a) for a in op.schema.operands]
-    args: list[Any] = [to_tensors(a, target) for a in sample.args]
+    placed = kit.there(op, sample, target)
+    args: list[Any] = [to_tensors(a, target) for a in placed.args]
     leaves = []
-    for i, a in enumerate(args[: len(kinds)]):
-        for t in a if isinstance(a, list) else [a]:
-            if isinstance(t, Tensor) and t.is_floating_point() and kinds[i] not in ("index", "bool"):
-                leaves.append(t.requires_grad_())
+    for argument, a in zip(op.schema.operands, args, strict=False):
+        if (op.gradients and op.gradient_of(argument.name) is None) or op.kind_of(argument) in ("index", "bool"):
+            continue
+        floating = [t for t in (a if isinstance(a, list) else [a]) if isinstance(t, Tensor) and t.is_floating_point()]
+        leaves += [t.requires_grad_() for t in floating]
+    fb.manual_seed(3)
     with Device(target):
-        outs = as_tuple(op.function(*args, **{k: to_tensors(v, target) for k, v in sample.kwargs.items()}))
-    outs = [o for o in outs if o.requires_grad]
+        outs = [o for o in as_tuple(op.function(*args, **to_tensors(placed.kwargs, target))) if o.requires_grad]
     if not outs or not leaves:
         return []
     weights = [_weights(o, target) for o in outs]
