@@ -6,7 +6,7 @@ pool; a device guard around each kernel makes several devices work in one proces
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from flambeau.backends.base import (
     Layout,
     MemoryStats,
     OutOfMemoryError,
+    Registered,
     Shape,
 )
 from flambeau.backends.cuda.elementwise import Generated
@@ -42,6 +43,25 @@ class GuardedTable(KernelTable):
     def __init__(self, source: str, parent: KernelTable, backend: CudaBackend):
         super().__init__(source, parent)
         self._backend = backend
+        self._filled = False
+
+    def own(self, name: str, dtype: DType) -> Registered | None:
+        if not self._filled:
+            self._fill()
+        return super().own(name, dtype)
+
+    def names(self) -> Iterator[str]:
+        if not self._filled:
+            self._fill()
+        yield from super().names()
+
+    def _fill(self) -> None:
+        """Enter the shared bodies over CuPy: at the first look, since that imports it."""
+        from flambeau.backends.xp import elementwise, index, linalg, nn, optim, random, reduce, scan, shape, sort
+
+        self._filled = True
+        for module in (elementwise, reduce, scan, sort, linalg, shape, index, nn, optim, random):
+            module.bind(self, self._backend.xp)
 
     def register(self, name: str, fn: Kernel, dtypes: Any = None) -> Kernel:
         super().register(name, guarded(self._backend, fn), dtypes)
@@ -69,8 +89,8 @@ class CudaBackend(Backend):
 
     def __init__(self) -> None:
         self._xp: Any = None
-        self._table: KernelTable | None = None
         self._dead = False
+        self.kernels = GuardedTable("cuda", generic_table(self), self)
 
     # -- CuPy, at first need -------------------------------------------------------------------
     @property
@@ -90,12 +110,6 @@ class CudaBackend(Backend):
     def array(self) -> type:  # type: ignore[override]
         found: type = self.xp.ndarray
         return found
-
-    @property
-    def kernels(self) -> KernelTable:  # type: ignore[override]
-        if self._table is None:
-            self._table = _build_table(self)
-        return self._table
 
     def unavailable_reason(self) -> str | None:
         if self._dead:
@@ -248,13 +262,3 @@ def overlaps(dst: Array, src: Array) -> bool:
 
 def _bytes(x: Array) -> lay.Triple:
     return (*x.shape, x.dtype.itemsize), (*x.strides, 1), x.data.ptr - x.data.mem.ptr
-
-
-def _build_table(backend: CudaBackend) -> KernelTable:
-    """The shared bodies over CuPy; the views and copies of the generic table stand behind them."""
-    from flambeau.backends.xp import elementwise, index, linalg, nn, optim, random, reduce, scan, shape, sort
-
-    table = GuardedTable("cuda", generic_table(backend), backend)
-    for module in (elementwise, reduce, scan, sort, linalg, shape, index, nn, optim, random):
-        module.bind(table, backend.xp)
-    return table

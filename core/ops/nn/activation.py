@@ -123,7 +123,7 @@ hardsigmoid = _record(
 )
 hardswish = _record(
     "hardswish(x: Tensor) -> Tensor",
-    "where(x < -3, 0, where(x > 3, x, x * (x / 6 + 0.5)))",
+    "x * where(x < -3, 0, where(x > 3, 6, x + 3)) / 6",
     dict(x=lambda g, x: where(x > 3, g, where(x < -3, 0.0, g * (x / 3 + 0.5)))),
 )
 softshrink = _record(
