@@ -1,0 +1,241 @@
+"""Choosing devices and moving between them: constructors, models split over several, checkpoints, exchange."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as fb
+from flambeau import nn
+from tests.conftest import RunPython
+
+OPENCL = pytest.mark.device("opencl")
+OTHERS = ["strict", pytest.param("opencl", marks=OPENCL)]
+
+
+# -- choosing --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_form_of_to(name: str) -> None:
+    x, d = fb.arange(6).reshape(2, 3), fb.device(name)
+    for there in (x.to(name), x.to(d), x.to(f"{name}:0"), x.to(device=d), x.to(fb.ones(1, device=d).long())):
+        assert there.device is d and there.dtype is fb.int64 and there.cpu().tolist() == x.tolist()
+    y = x.to(d, fb.float32)
+    assert y.device is d and y.dtype is fb.float32
+    assert x.to(fb.ones(1, device=d)).dtype is fb.float32, "like another tensor: its device and dtype"
+    assert y.to(d) is y and y.to(d, copy=True) is not y
+    assert y.to("cpu", non_blocking=True).tolist() == x.tolist()
+    assert x.to(d, non_blocking=True).cpu().tolist() == x.tolist()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_with_a_device_constructors_put_tensors_there(name: str) -> None:
+    d = fb.device(name)
+    with d:
+        made = [fb.ones(2), fb.tensor([1.0]), fb.arange(3), fb.rand(2), fb.full((2,), 1.0), fb.eye(2), fb.zeros(1)]
+        layer = nn.Linear(2, 2)
+        with fb.device("cpu"):
+            assert fb.ones(1).device.type == "cpu"
+        assert fb.ones(1, device="cpu").device.type == "cpu", "the argument beats the context"
+        assert fb.ones_like(fb.ones(1, device="cpu")).device.type == "cpu"
+    assert all(t.device is d for t in made) and all(p.device is d for p in layer.parameters())
+    assert fb.ones(1).device is fb.get_default_device()
+
+
+def test_set_default_device() -> None:
+    before = fb.get_default_device()
+    try:
+        fb.set_default_device("strict:1")
+        assert str(fb.ones(1).device) == "strict:1" == str(fb.get_default_device())
+        with fb.device("cpu"):
+            assert fb.ones(1).device.type == "cpu"
+        with pytest.raises(RuntimeError, match="device 'strict:9' does not exist: strict has 2"):
+            fb.set_default_device("strict:9")
+        assert str(fb.get_default_device()) == "strict:1"
+    finally:
+        fb.set_default_device(before)
+
+
+SHOW = "import flambeau as fb; print(fb.ones(1).device, fb.nn.Linear(1, 1).weight.device)"
+
+
+@pytest.mark.parametrize(
+    ("choice", "found"), [("cpu", "cpu"), ("strict", "strict:0"), ("strict:1", "strict:1"), ("strict:7,cpu", "cpu")]
+)
+def test_the_environment_chooses(run_python: RunPython, choice: str, found: str) -> None:
+    done = run_python("-c", SHOW, FLAMBEAU_DEVICE=choice)
+    assert done.stdout.split() == [found, found], done.stderr
+
+
+def test_an_explicit_device_that_is_not_there_is_an_error(run_python: RunPython) -> None:
+    done = run_python("-c", SHOW, FLAMBEAU_DEVICE="strict:7")
+    assert done.returncode != 0 and "strict:7" in done.stderr.splitlines()[-1]
+
+
+@OPENCL
+def test_the_environment_chooses_opencl(run_python: RunPython) -> None:
+    assert run_python("-c", SHOW, FLAMBEAU_DEVICE="opencl,cpu").stdout.split() == ["opencl:0"] * 2
+
+
+# -- training --------------------------------------------------------------------------------------------
+class Split(nn.Module):
+    """Layers, each on a device of its own; activations move between them."""
+
+    def __init__(self, devices: list[str]) -> None:
+        super().__init__()
+        sizes = [(6, 16), (16, 12), (12, 3)]
+        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in sizes])
+        for layer, d in zip(self.layers, devices, strict=True):
+            layer.to(d)
+
+    def forward(self, x: fb.Tensor) -> fb.Tensor:
+        for i, layer in enumerate(self.layers):
+            x = layer(x.to(layer.weight.device))
+            x = x.tanh() if i < len(self.layers) - 1 else x
+        return x
+
+
+def losses(devices: list[str], steps: int = 6) -> list[float]:
+    fb.manual_seed(3)
+    with fb.device("cpu"):
+        x, target = fb.randn(32, 6), fb.randint(0, 3, (32,))
+        model = Split(devices)
+    optimizer = fb.optim.Adam(model.parameters(), lr=0.05)
+    found = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        out = model(x)
+        loss = nn.functional.cross_entropy(out, target.to(out.device))
+        loss.backward()
+        for p in model.parameters():
+            assert p.grad is not None and p.grad.device is p.device
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        ["strict", "cpu", "strict:1"],
+        pytest.param(["opencl", "opencl", "opencl"], marks=OPENCL),
+        pytest.param(["cpu", "strict", "opencl"], marks=OPENCL),
+        pytest.param(["opencl", "cpu", "strict:1"], marks=OPENCL),
+    ],
+    ids="-".join,
+)
+def test_a_model_over_several_devices_trains_as_on_the_cpu(devices: list[str]) -> None:
+    expected = losses(["cpu"] * 3)
+    assert expected[-1] < expected[0] - 0.1
+    assert losses(devices) == pytest.approx(expected, abs=1e-4)
+
+
+@OPENCL
+def test_a_convolution_trains_on_opencl_as_on_the_cpu() -> None:
+    def run(d: str) -> list[float]:
+        fb.manual_seed(1)
+        with fb.device("cpu"):
+            x, target = fb.randn(8, 1, 8, 8), fb.randint(0, 4, (8,))
+            model = nn.Sequential(
+                nn.Conv2d(1, 4, 3, padding=1),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Flatten(),
+                nn.LayerNorm(64),
+                nn.Linear(64, 4),
+            )
+        model.to(d)
+        optimizer = fb.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        found = []
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x.to(d)), target.to(d))
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    expected = run("cpu")
+    assert expected[-1] < expected[0]
+    assert run("opencl") == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_gradients_cross_devices_and_come_back(name: str) -> None:
+    x = fb.tensor([1.0, 2.0], requires_grad=True)
+    w = fb.tensor([3.0, 4.0], device=name, requires_grad=True)
+    ((x.to(name) * w).sum().cpu() * x.sum()).backward()
+    assert x.grad is not None and x.grad.device.type == "cpu" and x.grad.tolist() == [20.0, 23.0]
+    assert w.grad is not None and w.grad.device is w.device and w.grad.cpu().tolist() == [3.0, 6.0]
+
+
+def test_a_gradient_of_another_device_cannot_be_set() -> None:
+    w = fb.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="strict"):
+        w.grad = fb.ones(2, device="strict")
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_state_dict_loads_into_a_model_of_another_device(name: str) -> None:
+    there, here = nn.Linear(3, 2, device=name), nn.Linear(3, 2, device="cpu")
+    state = there.state_dict()
+    assert {v.device for v in state.values()} == {fb.device(name)}
+    here.load_state_dict(state)
+    assert here.weight.device.type == "cpu" and here.weight.tolist() == there.weight.detach().cpu().tolist()
+    with fb.no_grad():
+        here.weight.mul_(2)
+    there.load_state_dict(here.state_dict())
+    assert there.weight.device is fb.device(name)
+    assert there.weight.detach().cpu().tolist() == here.weight.tolist()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_saved_tensors_return_to_their_device_or_where_map_location_says(name: str, tmp_path: Path) -> None:
+    path, x = tmp_path / "x.fb", fb.tensor([[1.0, 2.0], [3.0, 4.0]], device=name)
+    fb.save({"x": x, "step": 3}, path)
+    back = fb.load(path)
+    assert back["step"] == 3 and back["x"].device is x.device and back["x"].cpu().tolist() == x.cpu().tolist()
+    places: list[tuple[Any, str]] = [("cpu", "cpu"), (fb.device("strict:1"), "strict:1"), ({f"{name}:0": "cpu"}, "cpu")]
+    for where, expected in places:
+        moved = fb.load(path, map_location=where)["x"]
+        assert str(moved.device) == expected and moved.cpu().tolist() == x.cpu().tolist()
+
+
+def test_an_optimizer_goes_on_elsewhere(tmp_path: Path) -> None:
+    def step(model: nn.Module, optimizer: Any) -> None:
+        optimizer.zero_grad()
+        model(fb.ones(4, 3, device=next(model.parameters()).device)).square().sum().backward()
+        optimizer.step()
+
+    first = nn.Linear(3, 2)
+    adam = fb.optim.Adam(first.parameters(), lr=0.1)
+    step(first, adam)
+    fb.save({"model": first.state_dict(), "optimizer": adam.state_dict()}, tmp_path / "c.fb")
+    saved = fb.load(tmp_path / "c.fb", map_location="strict")
+    second = nn.Linear(3, 2, device="strict")
+    second.load_state_dict(saved["model"])
+    other = fb.optim.Adam(second.parameters(), lr=0.1)
+    other.load_state_dict(saved["optimizer"])
+    step(first, adam)
+    step(second, other)
+    assert second.weight.device.type == "strict"
+    assert np.allclose(second.weight.detach().cpu().numpy(), first.weight.detach().numpy(), atol=1e-6)
+
+
+# -- exchange --------------------------------------------------------------------------------------------
+def test_dlpack_shares_memory_with_numpy() -> None:
+    a = np.arange(4, dtype=np.float32)
+    x = fb.from_dlpack(a)
+    x[0] = 9
+    assert a[0] == 9
+    shared = np.from_dlpack(fb.arange(3))
+    assert shared.tolist() == [0, 1, 2]
+
+
+def test_dlpack_does_not_pretend_to_share_what_it_cannot() -> None:
+    x = fb.ones(2, device="strict")
+    with pytest.raises((BufferError, TypeError, RuntimeError), match="strict"):
+        np.from_dlpack(x)
