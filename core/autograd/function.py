@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -26,7 +27,7 @@ class Context:
         self._to_save: tuple[Any, ...] = ()
         self._dirty: tuple[Any, ...] = ()
         self._fixed: tuple[Any, ...] = ()
-        self._node: FunctionNode | None = None
+        self._node: weakref.ref[FunctionNode] | None = None  # the node holds the context
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep inputs or outputs (tensors or None) for backward, checked against later writes."""
@@ -40,9 +41,11 @@ class Context:
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What save_for_backward kept; raises when backward has freed it or a value was modified."""
-        node = self._node
-        if node is None:
+        if self._node is None:
             return self._to_save
+        node = self._node()
+        if node is None:
+            raise freed("Function")
         if node.saved is None:
             raise freed(node.name())
         return tuple(unpack(node, s, node.keep) for s in node.saved)
@@ -103,7 +106,11 @@ class _Custom:
 
     def __init__(self, name: str, outputs: int):
         self.name = name
-        self.schema = type("S", (), {"single": outputs == 1})
+        self.single = outputs == 1
+
+    @property
+    def schema(self) -> _Custom:
+        return self
 
 
 class Function:
@@ -197,7 +204,7 @@ def _link(
             original = back.get(id(t), t)
             saved.append(save(original, edge_of(original)))
     node.saved = tuple(saved)
-    ctx._node, ctx._to_save = node, ()
+    ctx._node, ctx._to_save = weakref.ref(node), ()
     fixed = {id(t) for t in ctx._fixed}
     originals = [o for o in outs if isinstance(o, Tensor)]
     for i, (t, o) in enumerate(zip(tensors, originals, strict=True)):
@@ -230,16 +237,17 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(ctx: Context, *grads: Any) -> Any:
         with state.no_grad():
             found = fn(ctx, *[None if g is None else _detached(g) for g in grads])
-        if ctx._node is None or not ctx._node.keep:
+        node = ctx._node() if ctx._node is not None else None
+        if node is None or not node.keep:
             return found
         outs = found if isinstance(found, tuple) else (found,)
-        refused = tuple(_refuse(o, ctx) if isinstance(o, Tensor) else o for o in outs)
+        refused = tuple(_refuse(o, node) if isinstance(o, Tensor) else o for o in outs)
         return refused if isinstance(found, tuple) else refused[0]
 
     return wrapped
 
 
-def _refuse(o: Any, ctx: Context) -> Any:
+def _refuse(o: Any, called: FunctionNode) -> Any:
     node = RefusingNode()
     node.op, node.params, node.saved, node.hooks, node.pre_hooks, node.trace = (
         _Custom("once_differentiable", 1),
@@ -249,8 +257,7 @@ def _refuse(o: Any, ctx: Context) -> Any:
         None,
         None,
     )
-    assert ctx._node is not None
-    node.edges, node.shape, node.key = ctx._node.edges, o._array.shape, o._key
+    node.edges, node.shape, node.key = called.edges, o._array.shape, o._key
     o._node = node
     return o
 

@@ -276,6 +276,36 @@ def test_full_backward_hook_without_input_gradients() -> None:
     assert seen == [((None,), (3, 2))]
 
 
+def test_training_leaves_nothing_behind() -> None:
+    """With hooks, and with the garbage collector off."""
+    net = nn.Sequential(
+        nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.GELU(), nn.Dropout(0.1), nn.Flatten(), nn.LayerNorm(8)
+    )
+    rnn = nn.GRU(1, 2, batch_first=True)
+    net.register_full_backward_hook(lambda mod, gin, gout: None)
+    optimizer = fb.optim.Adam([*net.parameters(), *rnn.parameters()])
+
+    def train() -> None:
+        optimizer.zero_grad()
+        x = fb.randn(4, 6, 1)
+        loss = nn.functional.cross_entropy(net(x.mT), fb.tensor([0, 1, 2, 3])) + rnn(x)[0].square().mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+
+    for _ in range(3):
+        train()
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _ in range(10):
+            train()
+        assert len(gc.get_objects()) - before < 10
+    finally:
+        gc.enable()
+
+
 # -- where an error was --------------------------------------------------------------------------------
 def test_errors_name_the_module() -> None:
     m = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Identity(), nn.Linear(3, 1)))
