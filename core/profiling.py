@@ -172,4 +172,5 @@ def _arrays(value: Any) -> list[Any]:
 def _bytes(array: Any, key: Key) -> int:
     """The bytes of an array's elements; of an array that does not tell its dtype, as the kernel's."""
     itemsize: int = getattr(getattr(array, "dtype", None), "itemsize", key.dtype.itemsize)
-    return math.prod(array.shape) * itemsize
+    shape: tuple[int, ...] = array.shape
+    return math.prod(shape) * itemsize

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
+
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.xp import Array, Bodies, write
 from flambeau.core import dtype as dt
@@ -86,13 +88,13 @@ def where(xp: Any, condition: Array, x: Array, y: Array, out: Array | None = Non
 
 @bodies.maker("relu", _ORDERED)
 def relu(xp: Any, dtype: DType) -> Kernel:
-    native, zero = xp.maximum, xp.zeros((), dtype.numpy)
+    native, zero = xp.maximum, scalar(xp, 0, dtype)
     return lambda x, out=None: native(x, zero, out=out)
 
 
 @bodies.maker("sigmoid", _INEXACT)
 def sigmoid(xp: Any, dtype: DType) -> Kernel:
-    negative, exp, add, reciprocal, one = xp.negative, xp.exp, xp.add, xp.reciprocal, xp.ones((), dtype.numpy)
+    negative, exp, add, reciprocal, one = xp.negative, xp.exp, xp.add, xp.reciprocal, scalar(xp, 1, dtype)
     fresh = array_result(xp)
 
     def kernel(x: Array, out: Array | None = None) -> Array:
@@ -113,6 +115,11 @@ def rsqrt(xp: Any, dtype: DType) -> Kernel:
         return reciprocal(r, r)
 
     return in_float32(xp, kernel, dtype) if dtype in dt.LOW_PRECISION else kernel
+
+
+def scalar(xp: Any, value: int, dtype: DType) -> Any:
+    """A constant operand: an array where that costs less per call, else a host scalar, which needs no device."""
+    return xp.full((), value, dtype.numpy) if xp.__name__ == "numpy" else dtype.numpy.type(value)
 
 
 def array_result(xp: Any) -> Any:
