@@ -43,3 +43,19 @@ def test_special_values(kernel: str, target: str, backend: Backend) -> None:
     sample = Sample(*(x, y)[: len(op.schema.operands)])
     for found, wanted in zip(kit.call(op, sample, target), kit.call(op, sample, "cpu"), strict=True):
         kit.assert_close(kit.host(found), kit.host(wanted), found.dtype, f"{kernel} of {sample}")
+
+
+WHOLE = ("neg", "abs", "add", "sub", "mul", "idiv", "fmod", "maximum", "lt", "eq", "where", "sum", "max")
+
+
+@pytest.mark.parametrize("kernel", WHOLE)
+def test_integers_are_exact(kernel: str, target: str, backend: Backend) -> None:
+    """int64 past what floating-point numbers hold exactly: neither float32 nor float64 stands in for it."""
+    if kit.limitation(kernel, dt.int64, backend) is not None:
+        pytest.skip("declared")
+    op = OPS[kernel]
+    x = np.array([2**24 + 1, 2**31 + 3, 2**53 + 1, -(2**53) - 1, 2**61 + 5, -(2**61) - 7], np.int64)
+    operands = (x > 0, x, x[::-1] + 1) if kernel == "where" else (x, np.array([1, 3, 1, 2, 1, 1], np.int64))
+    sample = Sample(*operands[: len(op.schema.operands)])
+    for found, wanted in zip(kit.call(op, sample, target), kit.call(op, sample, "cpu"), strict=True):
+        np.testing.assert_array_equal(kit.host(found), kit.host(wanted), err_msg=f"{kernel} of {sample}")

@@ -11,7 +11,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from frozen_api_1 import FrozenBackend  # stands beside this file
+from frozen_api_1 import FrozenBackend, root  # stands beside this file
 
 from flambeau.backends.base import Limitation, MemoryStats
 from flambeau.core import dtype as dt
@@ -31,6 +31,14 @@ class PlantedBackend(FrozenBackend):
         plant = getattr(self, f"plant_{FAULT}", None)
         if plant is not None:
             plant()
+
+    def as_strided(self, array: Any, shape: Any, strides: Any, offset: int, dtype: dt.DType | None = None) -> Any:
+        """A view of memory in Fortran order too, which the frozen backend copies: the kit found that."""
+        flat = root(array).ravel(order="K").view(np.uint8)
+        wanted = (dtype or self.dtype_of(array)).numpy
+        if 0 in shape:
+            return flat[:0].view(wanted).reshape(shape)
+        return np.ndarray(shape, wanted, flat, offset * wanted.itemsize, [s * wanted.itemsize for s in strides])
 
     def plant_wrong_kernel(self) -> None:
         self.kernels.register("maximum", lambda x, y, out=None: np.where(x > y, x, y).astype(x.dtype), dt.FLOATS)  # nan
