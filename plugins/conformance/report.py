@@ -11,8 +11,6 @@ import flambeau
 from flambeau.core import dtype as dt
 from flambeau.core import opdb
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import key_for
-from flambeau.core.explain import serves
 from flambeau.plugins.conformance import kit
 
 #: (op, dtype) -> whether each test of the kit went as declared.
@@ -27,13 +25,14 @@ def matrix(target: str, outcomes: dict[tuple[str, str], list[bool]]) -> dict[str
     """For each op and dtype: native, composite, fallback, missing, limited (declared), or failed."""
     device, backend = Device(target), kit.backend_of(target)
     rows: dict[str, dict[str, str]] = {}
-    for name, op in opdb.load().items():
+    for name in opdb.load():
         row = {}
         for dtype in dt.ALL:
             if not backend.supports(dtype, device.index):
                 row[dtype.name] = "unsupported"
                 continue
-            kind, _ = serves(key_for(device, dtype), op)
+            served = kit.served(name, dtype, target)
+            kind = "missing" if served is None else served.state
             if kit.limitation(name, dtype, backend):
                 kind = "limited"
             if not all(outcomes.get((name, dtype.name), [True])):
@@ -69,6 +68,10 @@ def write(folder: Path, target: str, outcomes: dict[tuple[str, str], list[bool]]
 def _markdown(facts: dict[str, object], rows: dict[str, dict[str, str]]) -> str:
     names = [d.name for d in dt.ALL]
     lines = [
+        "---",
+        "orphan: true",
+        "---",
+        "",
         f"# Support matrix: {facts['device']}",
         "",
         f"{facts['name']}; flambeau {facts['flambeau']}; {facts['as_declared']} of {facts['tests']} tests as declared.",
