@@ -127,7 +127,7 @@ def _place(inner: str, k: int) -> str:
 
 
 def fill_source(target: Target, size: int) -> str:
-    """``fill``: every element of ``size`` bytes gets the value; parameters are (n, chunk, offset, value in 16 bytes)."""
+    """``fill``: every element of ``size`` bytes gets the value; parameters: (n, chunk, offset, value in 16 bytes)."""
     name = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}.get(size)
     pointer = f"GLOBAL {name or 'u64'} *q"
     if name:

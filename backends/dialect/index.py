@@ -18,16 +18,15 @@ GATHER, SCATTER = 0, 1
 # Operand 0 is what is indexed (its stride along the axis is `step`), 1 the indices, 2 the other one.
 _PARAMS: Final = f"""
 typedef struct {{ i64 outer, m, inner, n, step, axes, size[{MAX_AXES}], stride[3][{MAX_AXES}], along[3], within[3],
-                 offset[3], width; }} Params;
-typedef struct {{ i64 count, index, size, op; }} Note;
+                 offset[3], width, dimension; }} Params;
 DEVICE i64 base_of(i64 row, const Params *a, int k) {{
   i64 at = a->offset[k];
   for (int d = (int)a->axes - 1; d >= 0; d--) {{ at += row % a->size[d] * a->stride[k][d]; row /= a->size[d]; }}
   return at;
 }}
-DEVICE int inside(i64 index, i64 n, GLOBAL i64 *note, i64 op) {{
-  if (index >= 0 && index < n) return 1;
-  note[0] = 1; note[1] = index; note[2] = n; note[3] = op;
+DEVICE int inside(i64 index, const Params *a, GLOBAL i64 *note, i64 op) {{
+  if (index >= 0 && index < a->n) return 1;
+  note[0] = 1; note[1] = index; note[2] = a->n; note[3] = op; note[4] = a->dimension;
   return 0;
 }}
 """
@@ -83,7 +82,7 @@ def gather_source(dtype: DType, target: Target) -> str:
     """``gather``: out[here] = x[there]."""
     body = f"""{_PLACES}
         T v = (T)0;
-        if (inside(j, a.n, note, {GATHER})) v = READ(x, there);
+        if (inside(j, &a, note, {GATHER})) v = READ(x, there);
         WRITE(here, v);"""
     head = _head(dtype, target)
     if dtype.category == dt.COMPLEX:
@@ -113,7 +112,7 @@ def scatter_source(dtype: DType, reduce: str, target: Target) -> str:
         head += _atomic(dtype)
         update = "update(q, there, v);"
     body = f"""{_PLACES}
-        if (inside(j, a.n, note, {SCATTER})) {{ T v = READ(src, here); {update} }}"""
+        if (inside(j, &a, note, {SCATTER})) {{ T v = READ(src, here); {update} }}"""
     return f"""{head}
 KERNEL scatter(GLOBAL const i64 *index, GLOBAL const S *src, GLOBAL S *q, GLOBAL i64 *note, const Params a) {{
 {_walk(target, body, True)}

@@ -20,8 +20,8 @@ MAX_AXES: Final = 8
 STRIP: Final = 512
 
 _PARAMS: Final = f"""
-typedef struct {{ i64 rows, n, parts, length, step, axes, size[{MAX_AXES}], stride[{MAX_AXES}], offset, target;
-                 f32 scale; i32 spare; }} Params;
+typedef struct {{ i64 rows, n, parts, length, step, axes, size[{MAX_AXES}], stride[{MAX_AXES}];
+                 i64 offset, target, divisor; }} Params;
 DEVICE i64 base_of(i64 row, const Params *a) {{
   i64 at = a->offset;
   for (int d = (int)a->axes - 1; d >= 0; d--) {{ at += row % a->size[d] * a->stride[d]; row /= a->size[d]; }}
@@ -87,7 +87,7 @@ def _head(op: str, dtype: DType, out: DType, target: Target) -> str:
         macros += f"DEVICE V combine16(V a, V b) {{ return {_combine(op, dtype.is_floating_point, True)}; }}\n"
     else:
         macros += f"#define READ(p, i) {load(dtype, '(p)', '(i)')}\ntypedef {STORED[dtype]} S;\n"
-    value = "((v) * a.scale)" if op == "mean" else "(v)"
+    value = "((v) / (T)a.divisor)" if op == "mean" else "(v)"
     return prelude(target) + _PARAMS + macros + f"#define WRITE(i, v) {store(out, 'q', '(i)', value)}\n"
 
 

@@ -57,7 +57,7 @@ class Device:
         from pyopencl import _cl
 
         self._cl: Any = cl
-        self._launch = _cl.enqueue_nd_range_kernel
+        self._launch: Any = _cl.enqueue_nd_range_kernel
         self.raw, self.context, self.number = cl_device, context, number
         self.label = f"opencl:{number} ({cl_device.name.strip()})"
         self.lock = threading.RLock()
@@ -221,7 +221,8 @@ class Device:
         queue = self.queue()
         with self.lock:
             self.writing(block, queue)
-            self._cl.enqueue_copy(self.queues[queue], block.memory, host, dst_offset=start, is_blocking=True)
+            event = self._cl.enqueue_copy(self.queues[queue], block.memory, host, dst_offset=start, is_blocking=False)
+        event.wait()
 
     def read(self, block: Block, start: int, host: np.ndarray[Any, Any]) -> None:
         """Copy from byte ``start`` on into a contiguous host array."""
@@ -233,12 +234,14 @@ class Device:
 
     # -- late errors ---------------------------------------------------------------------------
     def flag(self) -> Block:
-        """The cell in which a kernel leaves an index that is out of range: [count, index, size, op]."""
+        """The cell in which a kernel leaves an index that is out of range: [any, index, size, op, dimension]."""
         self.flagged = True
         if self._flag is None:
-            cell = self.allocate(32)
-            self.write(cell, 0, np.zeros(4, np.int64))
-            self._flag = cell
+            with self.lock:
+                if self._flag is None:
+                    cell = self.allocate(40)
+                    self.write(cell, 0, np.zeros(5, np.int64))
+                    self._flag = cell
         return self._flag
 
     def check(self) -> None:
@@ -248,13 +251,15 @@ class Device:
         if not self.flagged or self._flag is None:
             return
         self.flagged = False
-        cell = np.zeros(4, np.int64)
+        cell = np.zeros(5, np.int64)
         self.read(self._flag, 0, cell)
         if cell[0]:
-            self.write(self._flag, 0, np.zeros(4, np.int64))
-            names = ("gather", "scatter", "index_select", "index_get", "index_put")
-            op = names[int(cell[3])] if 0 <= cell[3] < len(names) else "index"
-            raise IndexError(f"{op}: index {int(cell[1])} is out of bounds for size {int(cell[2])} (on {self.label})")
+            self.write(self._flag, 0, np.zeros(5, np.int64))
+            op = ("gather", "scatter")[int(cell[3])]
+            raise IndexError(
+                f"{op}: index {int(cell[1])} is out of bounds for dimension {int(cell[4])} with size {int(cell[2])} "
+                f"(found late, on {self.label})"
+            )
 
 
 def blocks(arrays: Iterable[Any]) -> list[Block]:

@@ -55,7 +55,7 @@ def _launch(
     for s in strides:
         numbers += [*s[:-1], *fill]
     numbers += [a.strides[axis] for a in (indexed, index, other)] + [s[-1] for s in strides]
-    numbers += [indexed.offset, index.offset, other.offset, width]
+    numbers += [indexed.offset, index.offset, other.offset, width, axis]
     if device.target.cpu:
         tasks = outer * -(-inner // width) if ordered else outer * m
         size, group = max(1, min(tasks, max(device.units, outer * m * inner // 8192))), 1

@@ -29,7 +29,7 @@ def register(backend: OpenCLBackend) -> None:
     table = backend.kernels
     for name, dtypes in (
         ("sum", dt.REALS), ("prod", dt.REALS), ("max", (dt.bool_, *dt.REALS)), ("min", (dt.bool_, *dt.REALS)),
-        ("mean", (*dt.LOW_PRECISION, dt.float32)), ("any", (dt.bool_,)), ("all", (dt.bool_,)),
+        ("mean", dt.FLOATS), ("any", (dt.bool_,)), ("all", (dt.bool_,)),
     ):  # fmt: skip
         table.register(name, partial(_reduce, backend, name), dtypes)
     table.register("sum", partial(_sum_complex, backend), dt.COMPLEXES)

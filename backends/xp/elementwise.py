@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
-
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.xp import Array, Bodies, write
 from flambeau.core import dtype as dt

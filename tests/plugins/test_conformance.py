@@ -52,7 +52,9 @@ def test_planted_faults_are_found(fault: str) -> None:
 
 
 def test_the_same_tests_pass_on_a_sound_backend(tmp_path: Path) -> None:
-    chosen = "test_required or maximum or neg-float32 or floor or exp-float32 or mul-int64 or test_storage or test_random"
+    chosen = (
+        "test_required or maximum or neg-float32 or floor or exp-float32 or mul-int64 or test_storage or test_random"
+    )
     status, output = run_kit("none", "-k", chosen, f"--flambeau-report={tmp_path}")
     assert status == 0, output[-3000:]
     facts = json.loads((tmp_path / "support-planted.json").read_text())
