@@ -18,12 +18,12 @@ from flambeau.backends.opencl.backend import OpenCLBackend
 from flambeau.backends.opencl.memory import rounded
 from flambeau.core import config
 from flambeau.core import dtype as dt
+from flambeau.core.expr import parse
 from tests.environments import ROOT
 
 
 def test_without_pyopencl_the_reason_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyopencl", None)  # what an import of it then raises has no name
-    monkeypatch.delitem(sys.modules, "pyopencl")
+    monkeypatch.delitem(sys.modules, "pyopencl", raising=False)
     monkeypatch.setattr(sys, "meta_path", [_NoPyOpenCL(), *sys.meta_path])
     backend = OpenCLBackend()
     assert not backend.is_available()
@@ -120,11 +120,8 @@ class TestMemory:
 
 
 @pytest.mark.device("opencl")
-def test_threads_hand_arrays_to_each_other(opencl, rng=None):
+def test_threads_hand_arrays_to_each_other(opencl):
     """Many threads on few queues read, write and free each other's arrays: no stale read, no block handed out twice."""
-    rng = np.random.default_rng(0)
-    from flambeau.core.expr import parse
-
     step = opencl.elementwise("threads", parse("x * 2 + y", ("x", "y")), (dt.int64, dt.int64), dt.int64)
     shared = [opencl.from_host(np.full(3000, i), dt.int64) for i in range(6)]
     failures: list[str] = []
@@ -154,7 +151,6 @@ def test_threads_hand_arrays_to_each_other(opencl, rng=None):
     for t in threads:
         t.join()
     assert not failures, failures[0]
-    assert rng.random() >= 0
 
 
 @pytest.mark.device("opencl")

@@ -79,11 +79,14 @@ def test_integer_edges(bench, dtype):
         )
 
 
-EXACT = ("maximum(x, y)", "minimum(x, y)", "floor(x)", "trunc(x)", "ceil(x)", "round(x)", "copysign(x, y)", "x % y",
-         "x // y", "fmod(x, y)", "sqrt(x)", "x / y", "abs(x)", "nextafter(x, y)", "frac(x)", "x * (x < y)")  # fmt: skip
-CLOSE = ("exp(x)", "log(x)", "sin(x)", "cos(x)", "tanh(x)", "erf(x)", "log1p(x)", "expm1(x)", "pow(abs(x), y)",
-         "lgamma(x)", "digamma(x)",
-         "sinh(x)", "atan2(x, y)", "log2(x)", "erfinv(x)", "i0(x)", "hypot(x, y)", "asin(x)")  # fmt: skip
+EXACT = (
+    "maximum(x, y)", "minimum(x, y)", "floor(x)", "trunc(x)", "ceil(x)", "round(x)", "copysign(x, y)", "x % y",
+    "x // y", "fmod(x, y)", "sqrt(x)", "x / y", "abs(x)", "nextafter(x, y)", "frac(x)", "x * (x < y)",
+)  # fmt: skip
+CLOSE = (
+    "exp(x)", "log(x)", "sin(x)", "cos(x)", "tanh(x)", "erf(x)", "log1p(x)", "expm1(x)", "pow(abs(x), y)",
+    "lgamma(x)", "digamma(x)", "sinh(x)", "atan2(x, y)", "log2(x)", "erfinv(x)", "i0(x)", "hypot(x, y)", "asin(x)",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float64], ids=lambda d: d.name)
