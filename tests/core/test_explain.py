@@ -122,7 +122,7 @@ def test_memory_is_counted_and_limited() -> None:
     stats = acc.memory_stats(where)
     assert stats.allocated <= stats.peak == acc.max_memory_allocated(where)
     assert acc.memory_reserved(where) >= stats.allocated
-    acc.set_memory_limit(acc.memory_allocated(where) + (1 << 16), where)
+    acc.set_memory_limit(acc.memory_allocated(where) + (1 << 18), where)
     try:
         with pytest.raises(OutOfMemoryError, match="strict:1: out of memory: 4194304 bytes asked for"):
             fb.ones(1 << 20, device=where)
