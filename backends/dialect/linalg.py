@@ -71,7 +71,10 @@ KERNEL pack(GLOBAL const S *x, GLOBAL T *q, const Params a) {
   if (w == a.n && a.xm == 1) {
     for (i64 k = 0; k < a.k; k++) for (i64 j = 0; j < w; j++) r[k * a.n + j] = READ(p, k * a.xk + j);
   } else {
-    for (i64 j = 0; j < w; j++) for (i64 k = 0; k < a.k; k++) r[k * a.n + j] = READ(p, j * a.xm + k * a.xk);
+    for (i64 top = 0; top < a.k; top += 64) {  // blocks that stay in the first cache
+      i64 stop = top + 64 < a.k ? top + 64 : a.k;
+      for (i64 j = 0; j < w; j++) for (i64 k = top; k < stop; k++) r[k * a.n + j] = READ(p, j * a.xm + k * a.xk);
+    }
     for (i64 j = w; j < a.n; j++) for (i64 k = 0; k < a.k; k++) r[k * a.n + j] = 0;
   }
 }

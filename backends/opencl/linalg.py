@@ -30,15 +30,22 @@ def register(backend: OpenCLBackend) -> None:
 def matmul(backend: OpenCLBackend, x: StridedArray, y: StridedArray) -> StridedArray:
     """``x @ y`` for arrays of at least two axes; the axes before the last two broadcast."""
     batch = lay.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    out = backend.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype, x.index)
+    matmul_into(backend, out, x, y)
+    return out
+
+
+def matmul_into(backend: OpenCLBackend, out: StridedArray, x: StridedArray, y: StridedArray) -> None:
+    """Write ``x @ y`` to ``out``: contiguous, of the result's shape, in memory of its own."""
+    batch = out.shape[:-2]
     (m, k), (k2, n) = x.shape[-2:], y.shape[-2:]
     if k != k2:
         raise lay.LayoutError(f"matmul: shapes {x.shape} and {y.shape} cannot be multiplied")
-    out = backend.empty((*batch, m, n), x.dtype, x.index)
     if not out.size:
-        return out
+        return
     if not k:
         elementwise.fill(backend, out, 0)
-        return out
+        return
     x, y = x.expanded((*batch, m, k)), y.expanded((*batch, k, n))
     folded = _folded(x, y)
     if folded is not None:  # one right operand for all: a single tall product
@@ -56,7 +63,6 @@ def matmul(backend: OpenCLBackend, x: StridedArray, y: StridedArray) -> StridedA
         work.packed()
     else:
         work.plain()
-    return out
 
 
 def _folded(x: StridedArray, y: StridedArray) -> StridedArray | None:
