@@ -7,8 +7,10 @@ and enqueueing it hold one lock, since kernels are shared between threads.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import warnings
+import weakref
 from collections.abc import Iterable, Sequence
 from threading import get_ident
 from typing import Any, Final, NoReturn
@@ -17,7 +19,8 @@ import numpy as np
 
 from flambeau.backends.base import DeviceLostError
 from flambeau.backends.dialect.prelude import Target
-from flambeau.backends.opencl.memory import Block, Pool
+from flambeau.backends.opencl.memory import Block, Pool, Shelf
+from flambeau.backends.opencl.queue import Queue
 from flambeau.core import config
 
 QUEUES: Final = 4
@@ -29,22 +32,24 @@ _BIT: Final = tuple(1 << i for i in range(QUEUES))
 class Kernel:
     """A compiled kernel, ready for launching; its integer parameters are one struct, the last argument."""
 
-    __slots__ = ("cl", "last", "name")
+    __slots__ = ("cl", "last", "name", "params")
 
     def __init__(self, kernel: Any, name: str):
         self.cl, self.name = kernel, name
-        self.last = kernel.num_args - 1
+        self.last: int = kernel.num_args - 1
+        self.params: bytes | None = None  # what the last argument was set to
 
 
 class Plan:
     """A launch that is ready but for its buffers: of elementwise kernels, kept by the operands' layouts."""
 
-    __slots__ = ("group", "kernel", "nbytes", "params", "room", "shape", "size", "strides")
+    __slots__ = ("group", "kernel", "nbytes", "params", "shape", "shelf", "size", "strides")
 
     def __init__(self, kernel: Kernel, params: bytes, size: int, group: int):
         self.kernel, self.params = kernel, params
         self.size, self.group = (size,), (group,)
-        self.nbytes = self.room = 0
+        self.nbytes = 0
+        self.shelf: Shelf
         self.shape: tuple[int, ...] = ()
         self.strides: tuple[int, ...] = ()
 
@@ -54,14 +59,13 @@ class Device:
 
     def __init__(self, cl_device: Any, context: Any, number: int, cpu: bool | None = None):
         import pyopencl as cl
-        from pyopencl import _cl
 
         self._cl: Any = cl
-        self._launch: Any = _cl.enqueue_nd_range_kernel
         self.raw, self.context, self.number = cl_device, context, number
         self.label = f"opencl:{number} ({cl_device.name.strip()})"
         self.lock = threading.RLock()
-        self.queues = [cl.CommandQueue(context, cl_device) for _ in range(QUEUES)]
+        bursts = cl_device.platform.name.strip() == "Portable Computing Language"
+        self.queues = [Queue(context, cl_device, bursts) for _ in range(QUEUES)]
         self.units = int(cl_device.max_compute_units)
         extensions = cl_device.extensions.split()
         is_cpu = bool(cl_device.type & cl.device_type.CPU) if cpu is None else cpu
@@ -75,6 +79,7 @@ class Device:
         self._programs: dict[Any, Kernel] = {}
         self._flag: Block | None = None
         self.flagged = False
+        _open.add(self)
 
     # -- queues --------------------------------------------------------------------------------
     def queue(self) -> int:
@@ -118,16 +123,19 @@ class Device:
 
     def _wait(self, queue: int, other: int) -> None:
         if queue != other:
-            marker = self._cl.enqueue_marker(self.queues[other])
+            marker = self._cl.enqueue_marker(self.queues[other].raw)
             self.queues[other].flush()
-            self._cl.enqueue_barrier(self.queues[queue], wait_for=[marker])
+            self._cl.enqueue_barrier(self.queues[queue].raw, wait_for=[marker])
 
     def synchronize(self) -> None:
         """Wait for all queues."""
         if self.dead:
             self.lost()
+        with self.lock:
+            for queue in self.queues:
+                queue.flush()
         for queue in self.queues:
-            queue.finish()
+            queue.raw.finish()
 
     # -- work ----------------------------------------------------------------------------------
     def launch(
@@ -143,19 +151,25 @@ class Device:
         queue = self.queue()
         bit = _BIT[queue]
         arguments: list[Any] = []
+        place = 0
         with self.lock:
             for block in ins:
                 if block.users != bit:
                     self.reading(block, queue)
-                arguments += (len(arguments) >> 1, block.memory)
+                arguments += (place, block.memory)
+                place += 1
             for block in outs:
                 if block.users != bit:
                     self.writing(block, queue)
                 block.writer = queue
-                arguments += (len(arguments) >> 1, block.memory)
-            self._enqueue(
-                kernel.cl, arguments, params, self.queues[queue], (size,), None if group is None else (group,)
-            )
+                arguments += (place, block.memory)
+                place += 1
+            raw = kernel.cl
+            raw._set_arg_multi(tuple(arguments))
+            if kernel.params is not params:
+                raw._set_arg_buf_multi((place, params))
+                kernel.params = params
+            self.queues[queue].launch(raw, (size,), None if group is None else (group,))
 
     def compute(self, plan: Plan, ins: Sequence[Any]) -> Block:
         """Launch a plan on the storages of arrays, into a new block: :meth:`launch` with one turn of the lock."""
@@ -163,26 +177,26 @@ class Device:
         if queue is None:
             queue = self._assign()
         bit = _BIT[queue]
-        arguments: list[Any] = []
+        kernel = plan.kernel
+        raw = kernel.cl
         with self.lock:
+            result = self.pool.block(plan.nbytes, plan.shelf, queue)
+            if result.users != bit:
+                self.writing(result, queue)
+            arguments = [kernel.last - 1, result.memory]
+            place = 0
             for array in ins:
                 block = array.buffer
                 if block.users != bit:
                     self.reading(block, queue)
-                arguments += (len(arguments) >> 1, block.memory)
-            result = self.pool.block(plan.nbytes, plan.room, queue)
-            if result.users != bit:
-                self.writing(result, queue)
-            arguments += (len(arguments) >> 1, result.memory)
-            self._enqueue(plan.kernel.cl, arguments, plan.params, self.queues[queue], plan.size, plan.group)
+                arguments += (place, block.memory)
+                place += 1
+            raw._set_arg_multi(tuple(arguments))
+            if kernel.params is not plan.params:
+                raw._set_arg_buf_multi((place + 1, plan.params))
+                kernel.params = plan.params
+            self.queues[queue].launch(raw, plan.size, plan.group)
         return result
-
-    def _enqueue(
-        self, raw: Any, arguments: list[Any], params: bytes, queue: Any, size: tuple[int], group: tuple[int] | None
-    ) -> None:
-        raw._set_arg_multi(tuple(arguments))
-        raw._set_arg_buf_multi((len(arguments) >> 1, params))
-        self._launch(queue, raw, size, group, None, None, False)
 
     def kernel(self, key: Any, name: str, source: Any) -> Kernel:
         """The kernel ``name`` of the program ``key``; ``source()`` is its text at the first use."""
@@ -221,7 +235,9 @@ class Device:
         queue = self.queue()
         with self.lock:
             self.writing(block, queue)
-            event = self._cl.enqueue_copy(self.queues[queue], block.memory, host, dst_offset=start, is_blocking=False)
+            lane = self.queues[queue]
+            event = self._cl.enqueue_copy(lane.raw, block.memory, host, dst_offset=start, is_blocking=False)
+            lane.flush()
         event.wait()
 
     def read(self, block: Block, start: int, host: np.ndarray[Any, Any]) -> None:
@@ -229,7 +245,9 @@ class Device:
         queue = self.queue()
         with self.lock:
             self.reading(block, queue)
-            event = self._cl.enqueue_copy(self.queues[queue], host, block.memory, src_offset=start, is_blocking=False)
+            lane = self.queues[queue]
+            event = self._cl.enqueue_copy(lane.raw, host, block.memory, src_offset=start, is_blocking=False)
+            lane.flush()
         event.wait()
 
     # -- late errors ---------------------------------------------------------------------------
@@ -265,3 +283,14 @@ class Device:
 def blocks(arrays: Iterable[Any]) -> list[Block]:
     """The storages of some arrays."""
     return [a.buffer for a in arrays]
+
+
+_open: weakref.WeakSet[Device] = weakref.WeakSet()
+
+
+@atexit.register
+def _settle() -> None:
+    """Finish what is under way: drivers do not survive the end of the interpreter with work in hand."""
+    for device in list(_open):
+        if not device.dead:
+            device.synchronize()

@@ -16,7 +16,6 @@ from flambeau.backends.dialect.printer import print_program
 from flambeau.backends.dialect.walk import walked
 from flambeau.backends.generic import host_scalar
 from flambeau.backends.opencl.device import Device, Plan
-from flambeau.backends.opencl.memory import rounded
 from flambeau.backends.strided import StridedArray, partly_overlaps
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, parse
@@ -73,7 +72,7 @@ class Elementwise:
                 self._ready.clear()
             plan.shape, plan.strides = shape, result.strides
             plan.nbytes = result.buffer.nbytes
-            plan.room = rounded(plan.nbytes)
+            plan.shelf = self.backend.device(result.index).pool.shelf(plan.nbytes)
             self._ready[key] = (self.backend.device(result.index), plan)
         return result
 

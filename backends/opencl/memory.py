@@ -15,14 +15,28 @@ _SMALLEST: Final = 256
 class Block:
     """Device memory of one storage. ``users`` has a bit for each queue that used it since ``writer`` last wrote it."""
 
-    __slots__ = ("_pool", "_size", "memory", "nbytes", "users", "writer")
+    __slots__ = ("_pool", "_shelf", "memory", "nbytes", "users", "writer")
 
-    def __init__(self, memory: Any, nbytes: int, size: int, pool: Pool, users: int, writer: int):
-        self.memory, self.nbytes, self._size, self._pool = memory, nbytes, size, pool
+    def __init__(self, memory: Any, nbytes: int, shelf: Shelf, pool: Pool, users: int, writer: int):
+        self.memory, self.nbytes, self._shelf, self._pool = memory, nbytes, shelf, pool
         self.users, self.writer = users, writer
 
     def __del__(self) -> None:
-        self._pool.give(self)
+        """Back to the pool; the next user on another queue waits for the queues that still use the memory."""
+        pool = self._pool
+        with pool._lock:
+            pool._allocated -= self.nbytes
+            self._shelf.free[self.writer].append((self.memory, self.users))
+
+
+class Shelf:
+    """The free memory of one size: for each queue what it wrote last, as (buffer, users)."""
+
+    __slots__ = ("free", "size")
+
+    def __init__(self, size: int, queues: int):
+        self.size = size
+        self.free: list[list[tuple[Any, int]]] = [[] for _ in range(queues)]
 
 
 def rounded(nbytes: int) -> int:
@@ -43,44 +57,36 @@ class Pool:
     def __init__(self, device: Device, limit: int):
         self.device, self.limit = device, limit
         self._lock = device.lock
-        self._free: dict[tuple[int, int], list[tuple[Any, int]]] = {}  # (size, queue): (buffer, users)
+        self._shelves: dict[int, Shelf] = {}
         self._allocated = self._peak = self._reserved = self._count = 0
+
+    def shelf(self, nbytes: int) -> Shelf:
+        """Where blocks of at least ``nbytes`` come from."""
+        size = rounded(nbytes)
+        found = self._shelves.get(size)
+        return self._shelves.setdefault(size, Shelf(size, len(self.device.queues))) if found is None else found
 
     def take(self, nbytes: int, queue: int) -> Block:
         """A block of at least ``nbytes`` for work on ``queue``; OutOfMemoryError past the limit."""
         with self._lock:
-            return self.block(nbytes, rounded(nbytes), queue)
+            return self.block(nbytes, self.shelf(nbytes), queue)
 
-    def block(self, nbytes: int, size: int, queue: int) -> Block:
-        """:meth:`take` for a caller that holds the lock and knows the size class."""
-        found = self._free.get((size, queue))
-        if found:
-            memory, users = found.pop()
-        else:
-            memory, users = self._other(size, queue) or (self._new(size), 0)
+    def block(self, nbytes: int, shelf: Shelf, queue: int) -> Block:
+        """:meth:`take` for a caller that holds the lock and knows the shelf."""
+        own = shelf.free[queue]
+        memory, users = own.pop() if own else self._other(shelf)
         self._count += 1
         self._allocated += nbytes
         if self._allocated > self._peak:
             self._peak = self._allocated
-        return Block(memory, nbytes, size, self, users, queue)
+        return Block(memory, nbytes, shelf, self, users, queue)
 
-    def give(self, block: Block) -> None:
-        """Take back a block; its next user on another queue waits for the queues that still use it."""
-        with self._lock:
-            self._allocated -= block.nbytes
-            key = (block._size, block.writer)
-            found = self._free.get(key)
-            if found is None:
-                found = self._free[key] = []
-            found.append((block.memory, block.users))
-
-    def _other(self, size: int, queue: int) -> tuple[Any, int] | None:
-        """A free block that other queues used."""
-        for other in range(len(self.device.queues)):
-            found = self._free.get((size, other))
-            if found and other != queue:
-                return found.pop()
-        return None
+    def _other(self, shelf: Shelf) -> tuple[Any, int]:
+        """Memory that other queues used, or new memory."""
+        for free in shelf.free:
+            if free:
+                return free.pop()
+        return self._new(shelf.size), 0
 
     def _new(self, size: int) -> Any:
         if size > self.device.largest_block:
@@ -107,11 +113,11 @@ class Pool:
         )
 
     def _trim(self) -> None:
-        for (size, _), found in self._free.items():
-            for memory, _users in found:
-                memory.release()
-                self._reserved -= size
-            found.clear()
+        for shelf in self._shelves.values():
+            for free in shelf.free:
+                while free:
+                    free.pop()[0].release()
+                    self._reserved -= shelf.size
 
     def trim(self) -> None:
         """Give free blocks back to the driver."""

@@ -16,6 +16,7 @@ from flambeau.backends.base import BackendUnavailableError, OutOfMemoryError
 from flambeau.backends.opencl import discovery
 from flambeau.backends.opencl.backend import OpenCLBackend
 from flambeau.backends.opencl.memory import rounded
+from flambeau.backends.opencl.queue import BURST
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.expr import parse
@@ -151,6 +152,63 @@ def test_threads_hand_arrays_to_each_other(opencl):
     for t in threads:
         t.join()
     assert not failures, failures[0]
+
+
+@pytest.mark.device("opencl")
+class TestBursts:
+    """Short launches wait for company, and nobody waits for them in vain."""
+
+    @pytest.fixture
+    def device(self, opencl):
+        device = opencl.device(0)
+        if not device.queues[0].bursts:
+            pytest.skip("this driver is not made to wait")
+        return device
+
+    def test_results_are_there_when_asked_for(self, opencl, device):
+        step = opencl.elementwise("bursts", parse("x + y", ("x", "y")), (dt.int64, dt.int64), dt.int64)
+        one = opencl.from_host(np.ones(3), dt.int64)
+        for launches in (1, 2, BURST - 1, BURST, BURST + 1, 3 * BURST):
+            array = one
+            for _ in range(launches):
+                array = step(array, one)
+            assert opencl.to_host(array).tolist() == [launches + 1] * 3
+
+    def test_another_thread_may_ask(self, opencl, device):
+        step = opencl.elementwise("bursts", parse("x + y", ("x", "y")), (dt.int64, dt.int64), dt.int64)
+        one = opencl.from_host(np.ones(3), dt.int64)
+        array, found = step(one, one), []
+        asking = threading.Thread(target=lambda: found.append(opencl.to_host(step(array, one)).tolist()))
+        asking.start()
+        asking.join(30)
+        assert found == [[3, 3, 3]]
+
+    def test_a_long_launch_lets_short_ones_go(self, opencl, device):
+        step = opencl.elementwise("bursts", parse("x + y", ("x", "y")), (dt.int64, dt.int64), dt.int64)
+        queue = device.queues[device.queue()]
+        short = opencl.from_host(np.ones(3), dt.int64)
+        long = opencl.from_host(np.ones(100_000), dt.int64)
+        step(short, short)
+        assert queue.is_holding
+        step(long, long)
+        assert not queue.is_holding
+
+    def test_a_process_ends_with_work_held_back(self, opencl):
+        script = textwrap.dedent("""
+            import warnings
+            import numpy as np
+            warnings.simplefilter("ignore")
+            from flambeau.backends.opencl import flambeau_backends
+            from flambeau.core import dtype as dt
+            from flambeau.core.expr import parse
+            backend = flambeau_backends()
+            step = backend.elementwise("end", parse("x + x", ("x",)), (dt.float32,), dt.float32)
+            array = step(step(backend.from_host(np.ones(3), dt.float32)))
+        """)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, timeout=60, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.device("opencl")
