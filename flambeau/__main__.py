@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flambeau import __version__
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return number
+
+
+def _device_name(text: str) -> str:
+    from flambeau.core.device import device
+
+    try:
+        return str(device(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _demo(given: argparse.Namespace) -> int:
@@ -31,9 +43,10 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _coverage(given: argparse.Namespace) -> int:
+    from flambeau import get_default_device
     from flambeau.plugins import coverage
 
-    return coverage.main(given.device, as_json_text=given.json)
+    return coverage.main(given.device or str(get_default_device()), as_json_text=given.json)
 
 
 def _explain(given: argparse.Namespace) -> int:
@@ -47,32 +60,65 @@ def _explain(given: argparse.Namespace) -> int:
     return 0
 
 
+_EXAMPLES = """\
+examples:
+  python -m flambeau demo
+  python -m flambeau doctor
+  python -m flambeau coverage --device opencl
+  python -m flambeau explain softmax --device opencl
+"""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flambeau", description="flambeau's commands")
+    parser = argparse.ArgumentParser(
+        prog="python -m flambeau",
+        description="PyTorch's way of working on hardware of your own choice.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"flambeau {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="train a small convolutional network on scanned digits")
-    demo.add_argument("--device", help="where to train (default: what FLAMBEAU_DEVICE picks)")
-    demo.add_argument("--epochs", type=_positive, help="how many times to go through the data")
-    demo.add_argument("--seed", type=int, help="the same seed gives the same losses, to the bit")
-    demo.set_defaults(run=_demo)
+    def command(name: str, run: Callable[[argparse.Namespace], int], help: str, more: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}. {more}")
+        added.set_defaults(run=run)
+        return added
 
-    doctor = commands.add_parser(
-        "doctor", help="plugins, devices, versions, settings", description="Exit status 1 when something is broken."
+    demo = command(
+        "demo",
+        _demo,
+        "train a small convolutional network on scanned digits",
+        "Takes seconds; writes the model and, with matplotlib, its learning curve into ./flambeau-demo/.",
+    )
+    demo.add_argument("--device", type=_device_name, help="where to train (default: what FLAMBEAU_DEVICE picks)")
+    demo.add_argument("--epochs", type=_positive, help="how many times to go through the data (default: 20)")
+    demo.add_argument("--seed", type=int, help="the same seed gives the same losses, to the bit (default: 0)")
+
+    doctor = command(
+        "doctor",
+        _doctor,
+        "list plugins, devices, settings, and what is wrong",
+        "Exit status 1 when something is broken.",
     )
     doctor.add_argument("--json", action="store_true", help="for programs")
-    doctor.set_defaults(run=_doctor)
 
-    coverage = commands.add_parser("coverage", help="how a device serves each op, by dtype")
-    coverage.add_argument("--device", required=True, help="for example opencl:0")
+    coverage = command(
+        "coverage",
+        _coverage,
+        "show how a device serves each op, by dtype",
+        "Native kernels, ops made of other ops, what falls back to the cpu, and what is missing.",
+    )
+    coverage.add_argument("--device", type=_device_name, help="such as opencl:0 (default: what FLAMBEAU_DEVICE picks)")
     coverage.add_argument("--json", action="store_true", help="for programs")
-    coverage.set_defaults(run=_coverage)
 
-    explain = commands.add_parser("explain", help="an op's record, its generated code, and which kernel serves it")
+    explain = command(
+        "explain",
+        _explain,
+        "show an op's record, generated code and kernels",
+        "For the devices in use, or for the one that --device names.",
+    )
     explain.add_argument("op", metavar="OP", help="for example add")
-    explain.add_argument("--device", help="only this device")
-    explain.set_defaults(run=_explain)
+    explain.add_argument("--device", type=_device_name, help="this device, for example opencl:0")
     return parser
 
 
@@ -87,9 +133,15 @@ def _is_for_users(error: Exception) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 2 when it could not run."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if "run" not in given:
+        parser.print_help(sys.stderr)
+        return 2
     try:
         status: int = given.run(given)
+    except KeyboardInterrupt:
+        return 130
     except Exception as error:
         if not _is_for_users(error):
             raise

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import flambeau as fb
 from flambeau import nn, optim
+from flambeau.core.errors import DeviceError
+from flambeau.core.registry import resolve
 from flambeau.nn import functional as F
 from flambeau.utils.data import DataLoader, Subset, digits, random_split
 
@@ -60,6 +62,8 @@ def main(device: Any = None, epochs: int = 20, seed: int = 0, folder: str | Path
     if epochs < 1:
         raise ValueError(f"demo: epochs must be at least 1, got {epochs}")
     where = fb.get_default_device() if device is None else fb.device(device)
+    if resolve(where).has("no_data"):
+        raise DeviceError(f"demo: device '{where}' has shapes and no data, so nothing can be learnt on it")
     fb.manual_seed(seed)
     train, test = random_split(digits(), [TRAINING_SHARE, 1 - TRAINING_SHARE])
     model = DigitsNet().to(where)
@@ -101,7 +105,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _backend(device: fb.device) -> str:
-    backend = device.backend
+    backend = resolve(device)
     return f"{backend.device_type} backend, {backend.properties(device.index).name}"
 
 
@@ -112,7 +116,7 @@ def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) 
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
     losses: list[float] = []
-    with tqdm(total=epochs * len(loader), unit="batch", desc="training") as bar:
+    with tqdm(total=epochs * len(loader), unit="batch", desc="training", disable=None) as bar:
         for epoch in range(epochs):
             model.train()
             total = 0.0
@@ -125,7 +129,6 @@ def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) 
                 bar.update()
             schedule.step()
             losses.append(total / len(data))
-            bar.set_postfix(loss=f"{losses[-1]:.4f}")
             bar.write(f"epoch {epoch + 1:2d} loss {losses[-1]:.4f}")
     return losses
 
@@ -155,6 +158,8 @@ def _draw(losses: Sequence[float], path: Path) -> Path | None:
     axes.plot(range(1, len(losses) + 1), losses, marker="o")
     axes.set(xlabel="epoch", ylabel="mean training loss", yscale="log", title="flambeau learns to read digits")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(alpha=0.3)
     figure.savefig(path)
     print(f"curve    {path}")

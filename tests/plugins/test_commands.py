@@ -18,10 +18,10 @@ def test_version(run_python: RunPython) -> None:
 
 def test_no_command_shows_the_commands(run_python: RunPython) -> None:
     done = run_python("-m", "flambeau")
-    assert done.returncode == 2
-    done = run_python("-m", "flambeau", "--help")
+    assert done.returncode == 2 and done.stdout == ""
     for command in ("demo", "doctor", "coverage", "explain"):
-        assert command in done.stdout
+        assert f"\n    {command} " in done.stderr
+    assert run_python("-m", "flambeau", "--help").stdout == done.stderr
 
 
 def test_doctor_as_text_and_as_json(run_python: RunPython) -> None:
@@ -44,7 +44,7 @@ def test_a_device_that_is_not_there_is_told_without_a_traceback(run_python: RunP
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["demo", "--epochs", "0"])
-    assert "must be at least 1, got 0" in capsys.readouterr().err
+    assert "must be a whole number of at least 1, got '0'" in capsys.readouterr().err
 
 
 def test_explain_names_the_kernel_and_the_generated_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,3 +58,30 @@ def test_explain_of_an_unknown_op_gives_close_names(capsys: pytest.CaptureFixtur
     assert main(["explain", "ad"]) == 2
     said = capsys.readouterr()
     assert said.out == "" and "there is no op 'ad'" in said.err and "add" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["demo", "--epochs", "x"], "must be a whole number of at least 1, got 'x'"),
+        (["demo", "--device", "cpu:x"], "argument --device: device: invalid device string 'cpu:x'"),
+    ],
+)
+def test_arguments_that_are_no_values(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["demo", "--device", "meta"], "demo: device 'meta' has shapes and no data"),
+        (["coverage", "--device", "cpu:4"], "device 'cpu:4' does not exist: cpu has 1 device(s)"),
+        (["explain", "add", "--device", "quantum"], "unknown device type 'quantum'"),
+    ],
+)
+def test_a_device_that_cannot_serve(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("flambeau: ") and words in said.err
