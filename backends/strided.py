@@ -138,6 +138,11 @@ class Ledger:
         with self._lock:
             self._stats.limit = limit
 
+    def reset_peak(self) -> None:
+        """Count the peak anew, from what is allocated now."""
+        with self._lock:
+            self._stats.peak = self._stats.allocated
+
     def stats(self) -> MemoryStats:
         """A copy of the account."""
         with self._lock:
@@ -201,6 +206,9 @@ class StridedBackend(Backend):
 
     def set_memory_limit(self, limit: int | None, index: int = 0) -> None:
         self.ledger(index).set_limit(limit)
+
+    def reset_peak(self, index: int = 0) -> None:
+        self.ledger(index).reset_peak()
 
     def empty(self, shape: Shape, dtype: DType, index: int = 0) -> StridedArray:
         nbytes = prod(shape) * dtype.itemsize

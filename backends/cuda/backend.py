@@ -1,264 +1,277 @@
-"""The CUDA backend's class: storage calls over CuPy, streams, memory, and the table of kernels.
+"""The CUDA backend's class: storage calls over :class:`Device`, streams, and the table of kernels.
 
-CuPy is imported when somebody asks for a CUDA device, never before. Its allocations come from CuPy's
-pool; a device guard around each kernel makes several devices work in one process.
+CuPy is imported when somebody asks for a CUDA device, never before: it gives memory, streams, the compiler, and
+the libraries cuBLAS, cuSOLVER and cuFFT. Arrays are :class:`~flambeau.backends.strided.StridedArray`, as OpenCL's
+are, and the kernels of the C dialect are launched by the same code for both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import wraps
-from typing import Any, ClassVar
+import os
+import threading
+import weakref
+from math import prod
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from flambeau.backends import layout as lay
-from flambeau.backends.base import (
-    Backend,
-    DeviceLostError,
-    DeviceProperties,
-    Kernel,
-    KernelTable,
-    Layout,
-    MemoryStats,
-    OutOfMemoryError,
-    Registered,
-    Shape,
-)
-from flambeau.backends.cuda.elementwise import Generated
+from flambeau.backends.base import BackendUnavailableError, DeviceProperties, Kernel, KernelTable, MemoryStats, Shape
+from flambeau.backends.cuda import discovery, tables
+from flambeau.backends.cuda.device import Device
+from flambeau.backends.cuda.memory import Pinned
 from flambeau.backends.generic import generic_table
-from flambeau.core import dtype as dt
+from flambeau.backends.opencl import elementwise
+from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, ExprError
 
-Array = Any  # cupy.ndarray
 HostArray = np.ndarray[Any, Any]
 
-_INSTALL = 'install CuPy: pip install "flambeau[cuda12]" or "flambeau[cuda13]", by the CUDA version of the driver'
+_FORKED: Final = "this process was forked after CUDA was used; start workers with spawn or forkserver"
 
 
-class GuardedTable(KernelTable):
-    """A table whose kernels run on the device of their first array, and retry once when memory runs out."""
-
-    def __init__(self, source: str, parent: KernelTable, backend: CudaBackend):
-        super().__init__(source, parent)
-        self._backend = backend
-        self._filled = False
-
-    def own(self, name: str, dtype: DType) -> Registered | None:
-        if not self._filled:
-            self._fill()
-        return super().own(name, dtype)
-
-    def names(self) -> Iterator[str]:
-        if not self._filled:
-            self._fill()
-        yield from super().names()
-
-    def _fill(self) -> None:
-        """Enter the shared bodies over CuPy: at the first look, since that imports it."""
-        from flambeau.backends.xp import elementwise, index, linalg, nn, optim, random, reduce, scan, shape, sort
-
-        self._filled = True
-        for module in (elementwise, reduce, scan, sort, linalg, shape, index, nn, optim, random):
-            module.bind(self, self._backend.xp)
-
-    def register(self, name: str, fn: Kernel, dtypes: Any = None) -> Kernel:
-        super().register(name, guarded(self._backend, fn), dtypes)
-        return fn
-
-
-def guarded(backend: CudaBackend, fn: Kernel) -> Kernel:
-    """``fn`` on the device of its first array; out of memory frees the pool's blocks and tries once more."""
-
-    @wraps(fn)
-    def kernel(*args: Any, **params: Any) -> Any:
-        first: Array = next((a for a in args if isinstance(a, backend.array)), None)
-        index = params.get("index", 0) if first is None else first.device.id
-        with backend.on(index):
-            return backend.allocating(lambda: fn(*args, **params), index)
-
-    return kernel
-
-
-class CudaBackend(Backend):
+class CudaBackend(StridedBackend):
     """NVIDIA GPUs through CuPy."""
 
     device_type: ClassVar[str] = "cuda"
     capabilities = frozenset({"has_fp64", "has_fp16", "has_streams", "can_pin", "distinct_memory", "linalg", "fft"})
 
-    def __init__(self) -> None:
-        self._xp: Any = None
+    def __init__(self, cupy: Any = None) -> None:
+        super().__init__()
+        self._cupy: Any = cupy
+        self._reason: str | None = None
+        self._looked = False
         self._dead = False
-        self.kernels = GuardedTable("cuda", generic_table(self), self)
+        self._devices: dict[int, Device] = {}
+        self._pinned: Pinned | None = None
+        self._lock = threading.RLock()
+        self.kernels = KernelTable("cuda", generic_table(self))
+        tables.register(self)
+        _alive.add(self)
 
     # -- CuPy, at first need -------------------------------------------------------------------
-    @property
-    def xp(self) -> Any:
-        """The cupy module."""
-        if self._dead:
-            raise DeviceLostError(
-                "cuda: this process was forked after CUDA was used; start workers with spawn or forkserver"
-            )
-        if self._xp is None:
-            import cupy
-
-            self._xp = cupy
-        return self._xp
+    def _look(self) -> None:
+        """Find CuPy and the driver, once."""
+        with self._lock:
+            if not self._looked:
+                if self._cupy is None:
+                    self._cupy, self._reason = discovery.load()
+                else:
+                    self._reason = discovery.unusable(self._cupy)
+                self._looked = True
 
     @property
-    def array(self) -> type:  # type: ignore[override]
-        found: type = self.xp.ndarray
-        return found
+    def cupy(self) -> Any:
+        """The cupy module; BackendUnavailableError where it cannot be used."""
+        reason = self.unavailable_reason()
+        if reason is not None:
+            raise BackendUnavailableError(f"cuda: {reason}")
+        return self._cupy
 
     def unavailable_reason(self) -> str | None:
         if self._dead:
-            return "this process was forked after CUDA was used; start workers with spawn or forkserver"
-        try:
-            cupy = self.xp
-        except ImportError as error:
-            return f"CuPy cannot be imported ({error}); {_INSTALL}"
-        try:
-            if cupy.is_available():
-                return None
-            return "CuPy finds no CUDA device; check the driver with nvidia-smi, and CUDA_VISIBLE_DEVICES"
-        except Exception as error:
-            return f"CUDA does not start: {error}"
+            return _FORKED
+        if not self._looked:
+            self._look()
+        return self._reason
 
     def device_count(self) -> int:
-        return int(self.xp.cuda.runtime.getDeviceCount()) if self.is_available() else 0
+        return int(self._cupy.cuda.runtime.getDeviceCount()) if self.is_available() else 0
+
+    def accelerators(self) -> tuple[int, ...]:
+        return tuple(range(self.device_count()))  # CUDA_DEVICE_ORDER puts the fastest first
+
+    def notes(self) -> list[str]:
+        return discovery.notes(self._cupy) if self.is_available() else []
 
     def properties(self, index: int = 0) -> DeviceProperties:
-        facts = self.xp.cuda.runtime.getDeviceProperties(index)
+        runtime = self.cupy.cuda.runtime
+        facts = runtime.getDeviceProperties(index)
         details = {
             "compute_capability": f"{facts['major']}.{facts['minor']}",
             "multiprocessors": facts["multiProcessorCount"],
-            "cupy": self.xp.__version__,
+            "driver": runtime.driverGetVersion(),
+            "runtime": runtime.runtimeGetVersion(),
+            "cupy": self.cupy.__version__,
         }
         return DeviceProperties(facts["name"].decode(), int(facts["totalGlobalMem"]), details)
 
-    def on(self, index: int) -> Any:
-        """A context in which device ``index`` is current."""
-        return self.xp.cuda.Device(index)
+    def device(self, index: int) -> Device:
+        """The device ``cuda:index``, opened at first use."""
+        found = self._devices.get(index)
+        if found is None:
+            with self._lock:
+                found = self._devices.get(index) or self._open(index)
+        return found
+
+    def _open(self, index: int) -> Device:
+        if not 0 <= index < self.device_count():
+            raise BackendUnavailableError(
+                f"cuda:{index} does not exist: {self.unavailable_reason() or f'there are {self.device_count()} device(s)'}"
+            )
+        made = self._devices[index] = Device(self.cupy, index)
+        return made
 
     # -- memory --------------------------------------------------------------------------------
-    def allocating(self, make: Callable[[], Any], index: int) -> Any:
-        """Call ``make``; when memory runs out, give the pool's free blocks back and try once more."""
-        try:
-            return make()
-        except MemoryError:
-            self.empty_cache()
-        try:
-            return make()
-        except MemoryError as error:
-            stats = self.memory_stats(index)
-            raise OutOfMemoryError(
-                f"cuda:{index}: out of memory: {stats.allocated} bytes in use, {stats.reserved} in the pool, limit "
-                f"{stats.limit}; free tensors, use smaller batches, or raise the memory limit"
-            ) from error
-
-    def _pool(self) -> Any:
-        return self.xp.get_default_memory_pool()
-
     def memory_stats(self, index: int = 0) -> MemoryStats:
-        with self.on(index):
-            pool = self._pool()
-            used, limit = int(pool.used_bytes()), int(pool.get_limit()) or None
-            return MemoryStats(used, used, int(pool.total_bytes()), limit, int(pool.n_free_blocks()) + 1)
+        return self.device(index).pool.stats()
 
     def set_memory_limit(self, limit: int | None, index: int = 0) -> None:
-        with self.on(index):
-            self._pool().set_limit(size=limit or 0)
+        self.device(index).pool.set_limit(limit)
+
+    def reset_peak(self, index: int = 0) -> None:
+        self.device(index).pool.ledger.reset_peak()
 
     def empty_cache(self) -> None:
-        self._pool().free_all_blocks()
+        if self._devices:
+            self.cupy.get_default_memory_pool().free_all_blocks()
+            self.cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+    @property
+    def pinning(self) -> Pinned:
+        """The pinned memory of the host."""
+        if self._pinned is None:
+            self._pinned = Pinned(self.cupy)
+        return self._pinned
 
     def pinned(self, shape: Shape, dtype: DType) -> HostArray:
-        """A host array in page-locked memory, from which copies to the device can be asynchronous."""
-        count = int(np.prod(shape, dtype=np.int64))
-        memory = self.xp.cuda.alloc_pinned_memory(max(count * dtype.itemsize, 1))
-        return np.frombuffer(memory, dtype.numpy, count).reshape(shape)
+        return self.pinning.empty(shape, dtype.numpy)
+
+    def is_pinned(self, host: HostArray) -> bool:
+        return self._pinned is not None and self._pinned.holds(host)
 
     # -- storage -------------------------------------------------------------------------------
-    def empty(self, shape: Shape, dtype: DType, index: int = 0) -> Array:
-        with self.on(index):
-            return self.allocating(lambda: self.xp.empty(shape, dtype.numpy), index)
+    def empty(self, shape: Shape, dtype: DType, index: int = 0) -> StridedArray:
+        device = self._devices.get(index) or self.device(index)
+        block = device.pool.take(prod(shape) * dtype.itemsize)
+        return StridedArray(block, 0, shape, lay.contiguous_strides(shape), dtype, index)
 
-    def from_host(self, host: HostArray, dtype: DType, index: int = 0) -> Array:
-        with self.on(index):
-            return self.allocating(lambda: self.xp.array(np.ascontiguousarray(host, dtype.numpy), copy=True), index)
+    def from_host(self, host: HostArray, dtype: DType, index: int = 0) -> StridedArray:
+        return self.send(host, dtype, index, later=False)
 
-    def to_host(self, array: Array) -> HostArray:
-        with self.on(array.device.id):
-            host: HostArray = self.xp.asnumpy(array)
-            return host
+    def send(self, host: HostArray, dtype: DType, index: int, later: bool) -> StridedArray:
+        """A copy of a host array; ``later``, from pinned memory, does not wait until it has been read."""
+        array = self.empty(host.shape, dtype, index)
+        if host.size:
+            values = np.ascontiguousarray(host, dtype.numpy)
+            later = later and self.is_pinned(values)
+            event = self.device(index).write(array.buffer, 0, values.reshape(-1).view(np.uint8), later)
+            if later:
+                self.pinning.keep(values, event)
+        return array
 
-    def copy_into(self, dst: Array, src: Array) -> None:
-        with self.on(dst.device.id):
-            if src.dtype.kind == "c" and dst.dtype.kind not in "cb":
-                src = src.real
-            if overlaps(dst, src):
-                src = src.copy()
-            self.xp.copyto(dst, src, casting="unsafe")
+    def to_host(self, array: StridedArray) -> HostArray:
+        device = self.device(array.index)
+        dense = self.dense(array)
+        host = np.empty(array.shape, array.dtype.numpy)
+        if host.size:
+            raw = host.reshape(-1).view(np.uint8)
+            device.read(dense.buffer, dense.offset * array.dtype.itemsize, raw)
+        device.check()
+        return host
 
-    def as_strided(
-        self, array: Array, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None
-    ) -> Array:
-        kind = array.dtype if dtype is None else dtype.numpy
-        pointer = self.xp.cuda.MemoryPointer(array.data.mem, offset * kind.itemsize)
-        return self.xp.ndarray(shape, kind, pointer, tuple(s * kind.itemsize for s in strides))
+    def move(self, array: StridedArray, index: int) -> StridedArray:
+        """A copy on another device, from memory to memory: CUDA goes by way of the host where it must."""
+        out = self.empty(array.shape, array.dtype, index)
+        if array.index == index:
+            elementwise.copy(self._launcher, out, array)
+        elif array.size:
+            dense = self.whole(array)
+            self.device(index).receive(out.buffer, self.device(array.index), dense.buffer)
+        return out
 
-    # -- what an array is ----------------------------------------------------------------------
-    def layout(self, array: Array) -> Layout:
-        size = array.dtype.itemsize
-        offset = (array.data.ptr - array.data.mem.ptr) // size
-        return Layout(array.shape, tuple(s // size for s in array.strides), offset)
+    def whole(self, array: StridedArray) -> StridedArray:
+        """A contiguous array that fills its storage: the array itself or a copy."""
+        if array.is_contiguous and not array.offset and array.buffer.nbytes == array.size * array.dtype.itemsize:
+            return array
+        out = self.empty(array.shape, array.dtype, array.index)
+        elementwise.copy(self._launcher, out, array)
+        return out
 
-    def dtype_of(self, array: Array) -> DType:
-        return dt.from_numpy(array.dtype)
+    def dense(self, array: StridedArray) -> StridedArray:
+        """The array itself if it is contiguous, else a contiguous copy."""
+        if array.is_contiguous:
+            return array
+        out = self.empty(array.shape, array.dtype, array.index)
+        elementwise.copy(self._launcher, out, array)
+        return out
 
-    def index_of(self, array: Array) -> int:
-        return int(array.device.id)
+    def copy(self, dst: StridedArray, src: StridedArray) -> None:
+        elementwise.copy(self._launcher, dst, src)
 
-    def storage_id(self, array: Array) -> int:
-        return int(array.data.mem.ptr)
+    def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> StridedArray:
+        array = self.empty((), dtype, index)
+        elementwise.fill(self._launcher, array, value)
+        return array
 
-    def storage_nbytes(self, array: Array) -> int:
-        return int(array.data.mem.size)
+    @property
+    def _launcher(self) -> Any:
+        return self  # what the launching code asks of OpenCL's backend, this one has too
 
     # -- kernels -------------------------------------------------------------------------------
-    def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
-        """A generated kernel, compiled by NVRTC at its first call."""
-        assert isinstance(expr, Expr)
+    def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
         try:
-            return guarded(self, Generated(self, name, expr, dtypes, out))
-        except (ExprError, KeyError):
-            return None  # the expression has no meaning for these dtypes
+            return elementwise.generated(self._launcher, name, expr, dtypes, out)
+        except (ExprError, KeyError):  # an expression that has no meaning for these dtypes
+            return None
+
+    def linalg_errors(self) -> Any:
+        """A context in which CuPy looks at cuSOLVER's verdicts and raises LinAlgError."""
+        import cupyx
+
+        return cupyx.errstate(linalg="raise")
 
     # -- time ----------------------------------------------------------------------------------
-    def stream(self, index: int = 0) -> Any:
-        """A new stream of device ``index``, a context manager inside which kernels are enqueued on it."""
-        with self.on(index):
-            return self.xp.cuda.Stream(non_blocking=True)
+    def stream(self, index: int = 0, priority: int = 0) -> Any:
+        device = self.device(index)
+        with device.current():
+            device.has_streams = True
+            return device.cupy.cuda.Stream(non_blocking=True, priority=priority or None)
 
-    def event(self, index: int = 0) -> Any:
-        """A new event: ``record()`` it on a stream, let another ``wait_event`` for it."""
-        with self.on(index):
-            return self.xp.cuda.Event()
+    def current_stream(self, index: int = 0) -> Any:
+        device = self.device(index)
+        with device.current():
+            return device.stream()
+
+    def set_stream(self, stream: Any, index: int = 0) -> None:
+        with self.device(index).current():
+            stream.use()
+
+    def event(self, index: int = 0, timing: bool = False) -> Any:
+        device = self.device(index)
+        with device.current():
+            return device.cupy.cuda.Event(disable_timing=not timing)
+
+    def elapsed(self, start: Any, end: Any) -> float:
+        return float(self.cupy.cuda.get_elapsed_time(start, end))
 
     def synchronize(self, index: int = 0) -> None:
-        self.xp.cuda.Device(index).synchronize()
+        self.device(index).synchronize()
+        if self._pinned is not None:
+            self._pinned.sweep()
+
+    def check(self, index: int = 0) -> None:
+        found = self._devices.get(index)
+        if found is not None:
+            found.check()
 
     def after_fork(self) -> None:
-        self._dead = self._xp is not None
+        """CUDA does not survive a fork: refuse at once, where it had been started."""
+        self._lock = threading.RLock()
+        if self._looked and self._reason is None:
+            self._dead = True
+        for device in self._devices.values():
+            device.dead = True
 
 
-def overlaps(dst: Array, src: Array) -> bool:
-    """Whether two different views of one allocation may touch a common byte."""
-    if dst.data.mem is not src.data.mem or (dst.data.ptr == src.data.ptr and dst.strides == src.strides):
-        return False
-    return lay.may_share(_bytes(dst), _bytes(src))
+_alive: weakref.WeakSet[CudaBackend] = weakref.WeakSet()
 
 
-def _bytes(x: Array) -> lay.Triple:
-    return (*x.shape, x.dtype.itemsize), (*x.strides, 1), x.data.ptr - x.data.mem.ptr
+def _bury_all() -> None:
+    for backend in list(_alive):
+        backend.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_bury_all)

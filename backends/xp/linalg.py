@@ -131,6 +131,8 @@ def _size(x: Array) -> Array:
 def solve(xp: Any, a: Array, b: Array) -> Array:
     """x with a x = b, ``b`` of shape (..., n, k)."""
     _square("solve", a)
+    batch = xp.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # CuPy wants equal ones
+    a, b = (xp.broadcast_to(v, (*batch, *v.shape[-2:])) for v in (a, b))
     try:
         return xp.linalg.solve(a, b)
     except xp.linalg.LinAlgError:

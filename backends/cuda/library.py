@@ -1,0 +1,114 @@
+"""Kernels that CUDA's libraries do best, by way of CuPy: products, decompositions, transforms, sorting.
+
+The bodies are those over an array namespace that the CPU shares. Our arrays become CuPy's for the call, over the
+same memory, and its results ours.
+"""
+
+from __future__ import annotations
+
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Final
+
+from flambeau.backends.base import Kernel, KernelTable
+from flambeau.backends.cuda.memory import Block
+from flambeau.backends.strided import StridedArray
+from flambeau.backends.xp import Array, Bodies, fft, linalg, sort
+from flambeau.core import dtype as dt
+
+if TYPE_CHECKING:
+    from flambeau.backends.cuda.backend import CudaBackend
+
+#: CuPy's support of bfloat16 is partial, so it never sees one.
+_KNOWN: Final = tuple(d for d in dt.ALL if d is not dt.bfloat16)
+
+bodies = Bodies()
+
+
+class Namespace:
+    """The cupy module, imported when a kernel first asks for a function of it."""
+
+    def __init__(self, backend: CudaBackend):
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend.cupy, name)
+
+
+class _Bound(KernelTable):
+    """A table in which bodies are entered, each as a kernel on our arrays."""
+
+    def __init__(self, backend: CudaBackend):
+        super().__init__("cuda")
+        self._backend = backend
+
+    def register(self, name: str, fn: Kernel, dtypes: Any = None) -> Kernel:
+        return self._backend.kernels.register(name, through_cupy(self._backend, fn), dtypes)
+
+
+def register(backend: CudaBackend) -> None:
+    """Enter the kernels that go through CuPy."""
+    table, xp = _Bound(backend), Namespace(backend)
+    integer_matmul = backend.kernels.find("matmul", dt.int64)  # of the dialect; cuBLAS has none
+    for module in (linalg, sort, fft):
+        module.bodies.bind(table, xp, _KNOWN)
+    bodies.bind(table, xp, _KNOWN)
+    assert integer_matmul is not None
+    backend.kernels.register("matmul", integer_matmul, dt.INTS)
+    backend.kernels.register("matmul", partial(_wide_matmul, backend), (dt.bfloat16,))
+
+
+# -- arrays ------------------------------------------------------------------------------------------
+def through_cupy(backend: CudaBackend, fn: Kernel) -> Kernel:
+    """``fn`` on our arrays: on their device, errors of cuSOLVER raised, memory tried for twice."""
+
+    @wraps(fn)
+    def kernel(*args: Any, **params: Any) -> Any:
+        index = next(a.index for a in args if isinstance(a, StridedArray))
+        device = backend.device(index)
+        blocks: dict[int, Block] = {}
+        inputs = [_to_cupy(backend, a, blocks) if isinstance(a, StridedArray) else a for a in args]
+        with device.current(), backend.linalg_errors():
+            found = device.pool.retried(lambda: fn(*inputs, **params))
+            if isinstance(found, tuple):
+                return tuple([_from_cupy(backend, a, index, blocks) for a in found])
+            return _from_cupy(backend, found, index, blocks)
+
+    return kernel
+
+
+def _to_cupy(backend: CudaBackend, x: StridedArray, blocks: dict[int, Block]) -> Array:
+    """CuPy's array over the memory of ours."""
+    size = x.dtype.itemsize
+    memory = x.buffer.memory
+    blocks[memory.mem.ptr] = x.buffer
+    if backend.device(x.index).has_streams:
+        with backend.device(x.index).current():
+            backend.device(x.index).note((x.buffer,))
+    strides = tuple([s * size for s in x.strides])
+    return backend.cupy.ndarray(x.shape, x.dtype.numpy, memory + x.offset * size, strides)
+
+
+def _from_cupy(backend: CudaBackend, a: Array, index: int, blocks: dict[int, Block]) -> StridedArray:
+    """Our array over the memory of CuPy's, which may be that of an operand."""
+    size, start = a.dtype.itemsize, a.data.mem.ptr
+    block = blocks.get(start)
+    if block is None:
+        block = blocks[start] = backend.device(index).pool.adopt(a.data)
+    strides = tuple([s // size for s in a.strides])
+    return StridedArray(block, (a.data.ptr - start) // size, tuple(a.shape), strides, dt.from_numpy(a.dtype), index)
+
+
+# -- bodies of CUDA's own ----------------------------------------------------------------------------
+@bodies.kernel("nonzero")
+def nonzero(xp: Any, x: Array) -> Array:
+    """The indices (n, ndim) of the elements that are not zero, in row-major order."""
+    return xp.argwhere(x)
+
+
+def _wide_matmul(backend: CudaBackend, x: StridedArray, y: StridedArray) -> StridedArray:
+    """bfloat16: multiplied and added up in float32, rounded once."""
+    cast, matmul = backend.kernels.find("cast", dt.bfloat16), backend.kernels.find("matmul", dt.float32)
+    assert cast is not None and matmul is not None
+    found = matmul(cast(x, dtype=dt.float32), cast(y, dtype=dt.float32))
+    result: StridedArray = cast(found, dtype=dt.bfloat16)
+    return result

@@ -1,0 +1,161 @@
+"""Memory of a CUDA device: blocks of CuPy's pool with an account of them, and pinned memory of the host."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flambeau.backends.base import MemoryStats, OutOfMemoryError
+from flambeau.backends.strided import Ledger
+from flambeau.core import config
+
+if TYPE_CHECKING:
+    from flambeau.backends.cuda.device import Device
+
+HostArray = np.ndarray[Any, Any]
+
+
+class Block:
+    """One storage: ``memory`` is CuPy's pointer to its first byte.
+
+    CuPy's pool gives a freed block to the next taker on the stream that it was allocated on. ``others`` are the
+    further streams that used it: that stream then first waits for them.
+    """
+
+    __slots__ = ("memory", "nbytes", "others", "owner", "stream")
+
+    def __init__(self, memory: Any, nbytes: int, owner: Memory, stream: Any):
+        self.memory, self.nbytes, self.owner, self.stream = memory, nbytes, owner, stream
+        self.others: list[Any] | None = None
+
+    def used_on(self, stream: Any) -> None:
+        """Note that work on ``stream`` reads or writes the block."""
+        if stream != self.stream:
+            others = self.others = self.others or []
+            if stream not in others:
+                others.append(stream)
+
+    def __del__(self) -> None:
+        self.owner.ledger.give(self.nbytes)
+        if self.others:
+            with contextlib.suppress(Exception), self.owner.device.current():  # at exit the driver may be gone
+                for stream in self.others:
+                    self.stream.wait_event(stream.record())
+
+
+class Memory:
+    """One device's allocations."""
+
+    def __init__(self, device: Device):
+        self.device = device
+        limit: int | None = config.get("memory_limit")
+        self.ledger = Ledger(device.label, limit)
+        if limit is not None:
+            self.set_limit(limit)
+
+    def shelf(self, nbytes: int) -> None:
+        """Where blocks of a size wait to be used again: CuPy's pool knows by itself."""
+
+    @property
+    def cupys(self) -> Any:
+        """CuPy's pool."""
+        return self.device.cupy.get_default_memory_pool()
+
+    def take(self, nbytes: int) -> Block:
+        """A block of ``nbytes``; OutOfMemoryError, with the figures, when there is no room."""
+        self.ledger.take(nbytes)
+        try:
+            with self.device.current():
+                memory = self.retried(lambda: self.device.cupy.cuda.alloc(max(nbytes, 1)), nbytes)
+                stream = self.device.stream()
+        except BaseException:
+            self.ledger.give(nbytes)
+            raise
+        return Block(memory, nbytes, self, stream)
+
+    def adopt(self, memory: Any) -> Block:
+        """The block of an array that CuPy allocated: ``memory`` is the pointer of its data."""
+        nbytes = int(memory.mem.size)
+        self.ledger.take(nbytes)
+        start = self.device.cupy.cuda.MemoryPointer(memory.mem, 0)
+        return Block(start, nbytes, self, self.device.stream())
+
+    def retried(self, make: Callable[[], Any], nbytes: int | None = None) -> Any:
+        """Call ``make``; when memory runs out, give the pool's free blocks back and try once more."""
+        try:
+            return make()
+        except MemoryError:
+            self.cupys.free_all_blocks()
+        try:
+            return make()
+        except MemoryError as error:
+            raise self._full(nbytes) from error
+
+    def _full(self, nbytes: int | None) -> OutOfMemoryError:
+        stats = self.stats()
+        free, total = self.device.cupy.cuda.runtime.memGetInfo()
+        asked = "" if nbytes is None else f"{nbytes} bytes asked for, "
+        limit = "" if stats.limit is None else f", the limit is {stats.limit}"
+        return OutOfMemoryError(
+            f"{self.device.label}: out of memory: {asked}{stats.allocated} in use by tensors, {stats.reserved} in the "
+            f"pool, {free} of the device's {total} bytes free{limit}; free tensors, use smaller batches, or raise "
+            "the memory limit"
+        )
+
+    def set_limit(self, limit: int | None) -> None:
+        self.ledger.set_limit(limit)
+        with self.device.current():
+            self.cupys.set_limit(size=limit or 0)  # 0 is none; the account refuses at a limit of 0
+
+    def stats(self) -> MemoryStats:
+        found = self.ledger.stats()
+        with self.device.current():
+            found.reserved = int(self.cupys.total_bytes())
+        return found
+
+
+class Pinned:
+    """Page-locked memory of the host, and the copies from it that are still under way."""
+
+    def __init__(self, cupy: Any):
+        self._cupy = cupy
+        self._going: deque[tuple[Any, HostArray]] = deque()
+        self._lock = threading.Lock()
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostArray:
+        """A host array from which copies to a device need not wait."""
+        count = int(np.prod(shape, dtype=np.int64))
+        memory = self._cupy.cuda.alloc_pinned_memory(max(count * dtype.itemsize, 1))
+        raw = np.frombuffer(memory, np.uint8, count * dtype.itemsize)
+        found: HostArray = raw.view(dtype).reshape(shape)
+        return found
+
+    def holds(self, array: HostArray) -> bool:
+        """Whether an array is (a view of) one made here."""
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, memoryview):
+            base = base.obj
+        return isinstance(base, self._cupy.cuda.PinnedMemoryPointer)
+
+    def keep(self, host: HostArray, event: Any) -> None:
+        """Keep ``host`` alive, and its memory from being used again, until ``event`` is over."""
+        with self._lock:
+            self._going.append((event, host))
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Let go of what has been copied."""
+        with self._lock:
+            self._going = deque((event, host) for event, host in self._going if not event.done)
+
+    def under_way(self) -> int:
+        """How many copies are."""
+        self.sweep()
+        return len(self._going)
