@@ -182,7 +182,9 @@ def _places(w: Windows) -> tuple[Array, Array]:
 def max_pool_grad(grad: Array, indices: Array, *, shape: Ints) -> Array:
     """Zeros of ``shape`` (N, C, *S) with ``grad`` added where ``indices`` into the flattened sizes say."""
     size = prod(shape[2:])
-    if indices.size and indices.view(np.uint64).max() >= size:
+    if not indices.size:
+        return np.zeros(shape, grad.dtype)
+    if indices.view(np.uint64).max() >= size:
         bad = int(indices[(indices < 0) | (indices >= size)].flat[0])
         raise IndexError(f"max_pool_grad: index {bad} is out of bounds for sizes {tuple(shape[2:])}, {size} elements")
     out = np.zeros(shape, grad.dtype)

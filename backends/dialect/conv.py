@@ -11,16 +11,13 @@ from __future__ import annotations
 import struct
 from functools import partial
 from math import prod
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from flambeau.backends.dialect import windows as win
 from flambeau.backends.dialect.launch import Launch, Machine, each_row, each_task, head, over_groups, over_items
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.dialect.windows import Ints, Windows
 from flambeau.core.dtype import DType
-
-#: Elements of a line that an item of a processor works on together.
-STRIP: Final = 64
 
 
 class Geometry(NamedTuple):
@@ -172,71 +169,15 @@ def images(machine: Machine, dtype: DType, g: Geometry, q: Columns, offset: int)
 
 def _images_source(dtype: DType, n: int, target: Target) -> str:
     row, place = win.flat("k", "a.extent", range(n - 1)), win.flat("l", "a.outside", range(n - 1))
-    source = f"""GLOBAL const T *r = q + a.offset + (channel * {_product("a.extent", n)} + {row} * a.extent[{n - 1}])
+    source = f"""GLOBAL const T *r = q + a.offset + (channel * {win.product("a.extent", n)} + {row} * a.extent[{n - 1}])
         * a.row_step + image * a.image_step + {place} * a.outside[{n - 1}];"""
-    body = _covered(n, target, source, "r + k * a.row_step", "v", "T")
+    body = win.covered(n, target, source, "r + k * a.row_step", "v", "T")
     return f"""{head(target, dtype)}
 typedef struct {{ i64 images, channels, row_step, image_step, offset, target; {win.fields(n)} }} Params;{win.BOUNDS}
 KERNEL images(GLOBAL const T *q, GLOBAL S *out, const Params a) {{
 {body}
 }}
 """
-
-
-def _product(sizes: str, n: int) -> str:
-    return "(" + " * ".join(f"{sizes}[{i}]" for i in range(n)) + ")"
-
-
-def _covered(n: int, target: Target, source: str, line: str, term: str, kind: str, around: str = "$LOOPS") -> str:
-    """An input's elements, each the sum over the windows that hold it, in the loop ``around``.
-
-    ``source`` declares what the sum needs for given outer k and l; ``line`` is the line of ``kind`` elements for an
-    inner k, and ``term`` the summand for an element ``v`` of it.
-    """
-    last = n - 1
-    read = "READ(line, l)" if kind == "S" else "line[l]"
-    if not target.cpu:
-        inner = f"""{source}
-      for (i64 k = 0; k < a.extent[{last}]; k++) {{
-        i64 u = s{last} + a.padding[{last}] - k * a.dilation[{last}], l = u / a.stride[{last}];
-        if (u < 0 || l * a.stride[{last}] != u || l >= a.outside[{last}]) continue;
-        GLOBAL const {kind} *line = {line};
-        T v = {read};
-        sum += {term};
-      }}"""
-        return f"""  i64 total = a.images * a.channels * {_product("a.inside", n)};
-  {each_task(target, "total")} {{
-    i64 rest = at; {win.decode("rest", "s", "a.inside", range(n))}
-    i64 channel = rest % a.channels, image = rest / a.channels;
-    T sum = 0;
-    {around.replace("$LOOPS", win.covering_loops(n, inner))}
-    WRITE(out, a.target + at, sum);
-  }}"""
-    inner = f"""{source}
-      for (i64 k = 0; k < a.extent[{last}]; k++) {{
-        i64 f = k * a.dilation[{last}] - a.padding[{last}] - left, t = a.stride[{last}];
-        i64 low = first_in(f, t, a.outside[{last}]), high = last_in(f, t, w, a.outside[{last}]);
-        GLOBAL const {kind} *line = {line};
-        if (t == 1) {{
-          INDEPENDENT
-          for (i64 l = low; l < high; l++) {{ T v = {read}; sums[l + f] += {term}; }}
-        }} else {{
-          INDEPENDENT
-          for (i64 l = low; l < high; l++) {{ T v = {read}; sums[l * t + f] += {term}; }}
-        }}
-      }}"""
-    return f"""  i64 total = a.images * a.channels{"".join(f" * a.inside[{i}]" for i in range(last))};
-  {each_task(target, "total")} {{
-    i64 rest = at; {win.decode("rest", "s", "a.inside", range(last))}
-    i64 channel = rest % a.channels, image = rest / a.channels;
-    for (i64 left = 0; left < a.inside[{last}]; left += {STRIP}) {{
-    i64 w = a.inside[{last}] - left < {STRIP} ? a.inside[{last}] - left : {STRIP};
-    T sums[{STRIP}];
-    for (i64 j = 0; j < w; j++) sums[j] = 0;
-    {around.replace("$LOOPS", win.covering_loops(n, inner))}
-    for (i64 j = 0; j < w; j++) WRITE(out, a.target + at * a.inside[{last}] + left + j, sums[j]);
-    }}
-  }}"""
 
 
 # -- direct forms --------------------------------------------------------------------------------------
@@ -270,9 +211,9 @@ def direct(machine: Machine, dtype: DType, g: Geometry, offsets: Ints, biased: b
 def _direct_source(dtype: DType, n: int, target: Target, biased: bool) -> str:
     last = n - 1
     start = "READ(bias, a.bias + filter)" if biased else "(T)0"
-    image = f"x + a.x + ((image * a.channels + channel) * {_product('a.inside', n)}"
+    image = f"x + a.x + ((image * a.channels + channel) * {win.product('a.inside', n)}"
     line = f"{image} + {win.flat('s', 'a.inside', range(last))} * a.inside[{last}])"
-    element = f"weight + a.weight + ((filter * a.per_group + c) * {_product('a.extent', n)}"
+    element = f"weight + a.weight + ((filter * a.per_group + c) * {win.product('a.extent', n)}"
     row = f"{element} + {win.flat('k', 'a.extent', range(last))} * a.extent[{last}])"
     if target.cpu:
         inner = f"""GLOBAL const S *p = {line};
@@ -289,9 +230,9 @@ def _direct_source(dtype: DType, n: int, target: Target, biased: bool) -> str:
           for (i64 l = low; l < high; l++) sums[l] = fma(v, READ(p, l * t + f), sums[l]);
         }}
       }}"""
-        body = f"""for (i64 left = 0; left < a.outside[{last}]; left += {STRIP}) {{
-    i64 w = a.outside[{last}] - left < {STRIP} ? a.outside[{last}] - left : {STRIP};
-    T sums[{STRIP}];
+        body = f"""for (i64 left = 0; left < a.outside[{last}]; left += {win.STRIP}) {{
+    i64 w = a.outside[{last}] - left < {win.STRIP} ? a.outside[{last}] - left : {win.STRIP};
+    T sums[{win.STRIP}];
     for (i64 j = 0; j < w; j++) sums[j] = start;
     for (i64 c = 0; c < a.per_group; c++) {{
       i64 channel = first + c;
@@ -342,11 +283,11 @@ def spread(machine: Machine, dtype: DType, g: Geometry, offsets: Ints) -> Launch
 def _spread_source(dtype: DType, n: int, target: Target, flag: bool) -> str:
     last = n - 1
     source = f"""i64 own = channel % a.per_group, filter = channel / a.per_group * a.filters + which;
-      GLOBAL const S *r = grad + a.x + ((image * a.groups * a.filters + filter) * {_product("a.outside", n)}
+      GLOBAL const S *r = grad + a.x + ((image * a.groups * a.filters + filter) * {win.product("a.outside", n)}
         + {win.flat("l", "a.outside", range(last))} * a.outside[{last}]);
-      GLOBAL const S *w_ = weight + a.weight + ((filter * a.per_group + own) * {_product("a.extent", n)}
+      GLOBAL const S *w_ = weight + a.weight + ((filter * a.per_group + own) * {win.product("a.extent", n)}
         + {win.flat("k", "a.extent", range(last))} * a.extent[{last}]);"""
-    body = _covered(
+    body = win.covered(
         n, target, source, "r", "READ(w_, k) * v", "S", "for (i64 which = 0; which < a.filters; which++) {$LOOPS}"
     )
     return f"""{head(target, dtype)}{_direct_params(n)}
@@ -366,13 +307,13 @@ def weigh(machine: Machine, dtype: DType, g: Geometry, offsets: Ints) -> Launch:
 def _weigh_source(dtype: DType, n: int, target: Target, flag: bool) -> str:
     last = n - 1
     lines = f"""i64 result = image * a.groups * a.filters + filter;
-      GLOBAL const S *u = grad + a.weight + result * {_product("a.outside", n)};
-      GLOBAL const S *p = x + a.x + (image * a.channels + channel) * {_product("a.inside", n)};"""
+      GLOBAL const S *u = grad + a.weight + result * {win.product("a.outside", n)};
+      GLOBAL const S *p = x + a.x + (image * a.channels + channel) * {win.product("a.inside", n)};"""
     if target.cpu:
         body = f"""GLOBAL const S *v = u + {win.flat("l", "a.outside", range(last))} * a.outside[{last}];
       GLOBAL const S *r = p + {win.flat("s", "a.inside", range(last))} * a.inside[{last}] + f{last};
-      for (i64 left = low; left < high; left += {STRIP}) {{
-        i64 w = high - left < {STRIP} ? high - left : {STRIP};
+      for (i64 left = low; left < high; left += {win.STRIP}) {{
+        i64 w = high - left < {win.STRIP} ? high - left : {win.STRIP};
         INDEPENDENT
         for (i64 j = 0; j < w; j++) sums[j] = fma(READ(v, left + j), READ(r, (left + j) * t), sums[j]);
       }}"""
@@ -384,17 +325,17 @@ def _weigh_source(dtype: DType, n: int, target: Target, flag: bool) -> str:
     }}"""
         body = f"""i64 t = a.stride[{last}], low = first_in(f{last}, t, a.outside[{last}]);
     i64 high = last_in(f{last}, t, a.inside[{last}], a.outside[{last}]);
-    T sums[{STRIP}], sum = 0;
-    for (int j = 0; j < {STRIP}; j++) sums[j] = 0;
+    T sums[{win.STRIP}], sum = 0;
+    for (int j = 0; j < {win.STRIP}; j++) sums[j] = 0;
     for (i64 image = 0; image < a.images; image++) {{
       {lines}
       {body}
     }}
-    for (int j = 0; j < {STRIP}; j++) sum += sums[j];
+    for (int j = 0; j < {win.STRIP}; j++) sum += sums[j];
     WRITE(out, a.target + at, sum);"""
     else:
         inside = " && ".join(f"s{i} >= 0 && s{i} < a.inside[{i}]" for i in range(n))
-        body = f"""i64 places = {_product("a.outside", n)};
+        body = f"""i64 places = {win.product("a.outside", n)};
     T sum = 0;
     for (i64 each = LID; each < a.images * places; each += LSIZE) {{
       i64 image = each / places, place = each % places;
@@ -414,7 +355,7 @@ def _weigh_source(dtype: DType, n: int, target: Target, flag: bool) -> str:
     return f"""{head(target, dtype)}{_direct_params(n)}
 KERNEL weigh(GLOBAL const S *grad, GLOBAL const S *x, GLOBAL S *out, const Params a) {{
   {"" if target.cpu else "LOCAL T lanes[256];"}
-  i64 total = a.groups * a.filters * a.per_group * {_product("a.extent", n)};
+  i64 total = a.groups * a.filters * a.per_group * {win.product("a.extent", n)};
   {each_row(target, "total")} {{
     i64 rest = at; {win.decode("rest", "k", "a.extent", range(n))}
     i64 filter = rest / a.per_group, channel = filter / a.filters * a.per_group + rest % a.per_group;

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from math import prod
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from flambeau.backends.dialect.launch import each_task
+from flambeau.backends.dialect.prelude import Target
 
 Ints = tuple[int, ...]
+
+#: Elements of a line that an item of a processor works on together.
+STRIP: Final = 64
 
 
 class Windows(NamedTuple):
@@ -54,7 +60,7 @@ def fields(axes: int) -> str:
 
 
 #: Bounds of the places along an axis whose element ``l * t + f`` lies in [0, n), within [0, count].
-BOUNDS = """
+BOUNDS: Final = """
 DEVICE i64 first_in(i64 f, i64 t, i64 count) {
   i64 l = f >= 0 ? 0 : (t - 1 - f) / t;
   return l < count ? l : count;
@@ -99,3 +105,60 @@ def flat(names: str, sizes: str, axes: range) -> str:
     for i in axes:
         total = f"{names}{i}" if total == "0" else f"({total} * {sizes}[{i}] + {names}{i})"
     return total
+
+
+def product(sizes: str, n: int) -> str:
+    """The number of elements of ``n`` axes."""
+    return "(" + " * ".join(f"{sizes}[{i}]" for i in range(n)) + ")"
+
+
+def covered(n: int, target: Target, source: str, line: str, term: str, kind: str, around: str = "$LOOPS") -> str:
+    """An input's elements, each the sum over the windows that hold it, in the loop ``around``.
+
+    ``source`` declares what the sum needs for given outer k and l; ``line`` is the line of ``kind`` elements for an
+    inner k, and ``term`` the summand for an element ``v`` of it.
+    """
+    last = n - 1
+    read = "READ(line, l)" if kind == "S" else "line[l]"
+    if not target.cpu:
+        inner = f"""{source}
+      for (i64 k = 0; k < a.extent[{last}]; k++) {{
+        i64 u = s{last} + a.padding[{last}] - k * a.dilation[{last}], l = u / a.stride[{last}];
+        if (u < 0 || l * a.stride[{last}] != u || l >= a.outside[{last}]) continue;
+        GLOBAL const {kind} *line = {line};
+        T v = {read};
+        sum += {term};
+      }}"""
+        return f"""  i64 total = a.images * a.channels * {product("a.inside", n)};
+  {each_task(target, "total")} {{
+    i64 rest = at; {decode("rest", "s", "a.inside", range(n))}
+    i64 channel = rest % a.channels, image = rest / a.channels;
+    T sum = 0;
+    {around.replace("$LOOPS", covering_loops(n, inner))}
+    WRITE(out, a.target + at, sum);
+  }}"""
+    inner = f"""{source}
+      for (i64 k = 0; k < a.extent[{last}]; k++) {{
+        i64 f = k * a.dilation[{last}] - a.padding[{last}] - left, t = a.stride[{last}];
+        i64 low = first_in(f, t, a.outside[{last}]), high = last_in(f, t, w, a.outside[{last}]);
+        GLOBAL const {kind} *line = {line};
+        if (t == 1) {{
+          INDEPENDENT
+          for (i64 l = low; l < high; l++) {{ T v = {read}; sums[l + f] += {term}; }}
+        }} else {{
+          INDEPENDENT
+          for (i64 l = low; l < high; l++) {{ T v = {read}; sums[l * t + f] += {term}; }}
+        }}
+      }}"""
+    return f"""  i64 total = a.images * a.channels{"".join(f" * a.inside[{i}]" for i in range(last))};
+  {each_task(target, "total")} {{
+    i64 rest = at; {decode("rest", "s", "a.inside", range(last))}
+    i64 channel = rest % a.channels, image = rest / a.channels;
+    for (i64 left = 0; left < a.inside[{last}]; left += {STRIP}) {{
+    i64 w = a.inside[{last}] - left < {STRIP} ? a.inside[{last}] - left : {STRIP};
+    T sums[{STRIP}];
+    for (i64 j = 0; j < w; j++) sums[j] = 0;
+    {around.replace("$LOOPS", covering_loops(n, inner))}
+    for (i64 j = 0; j < w; j++) WRITE(out, a.target + at * a.inside[{last}] + left + j, sums[j]);
+    }}
+  }}"""
