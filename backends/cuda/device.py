@@ -207,5 +207,3 @@ class Device:
                 f"{op}: index {int(cell[1])} is out of bounds for dimension {int(cell[4])} with size {int(cell[2])} "
                 f"(found late, on {self.label})"
             )
-
-

@@ -73,7 +73,7 @@ def notes(cupy: Any) -> list[str]:
             __import__(f"cupy_backends.cuda.libs.{name}" if name != "cufft" else "cupy.cuda.cufft")
         except Exception as error:
             found.append(
-                f"{name} does not load ({error}); pip install \"cupy-cuda12x[ctk]\" (or 13x) brings CUDA's libraries"
+                f'{name} does not load ({error}); pip install "cupy-cuda12x[ctk]" (or 13x) brings CUDA\'s libraries'
             )
     for number in range(cupy.cuda.runtime.getDeviceCount()):
         facts = cupy.cuda.runtime.getDeviceProperties(number)

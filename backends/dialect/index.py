@@ -109,7 +109,8 @@ def scatter_source(dtype: DType, reduce: str, target: Target) -> str:
     if target.cpu or reduce == "set":
         update = "WRITE(there, v);" if reduce == "set" else "T o = READ(q, there), r = JOIN(o, v); WRITE(there, r);"
     else:
-        head += _atomic(dtype)
+        head += _native_add(dtype) if target.language == "cuda" and reduce == "add" else ""
+        head = head if "update(" in head else head + _atomic(dtype)
         update = "update(q, there, v);"
     body = f"""{_PLACES}
         if (inside(j, &a, note, {SCATTER})) {{ T v = READ(src, here); {update} }}"""
@@ -120,8 +121,38 @@ KERNEL scatter(GLOBAL const i64 *index, GLOBAL const S *src, GLOBAL S *q, GLOBAL
 """
 
 
+_NATIVE: Final = {
+    dt.int32: "i32", dt.uint32: "u32", dt.int64: "u64", dt.uint64: "u64", dt.float32: "f32", dt.float64: "f64",
+}  # fmt: skip
+
+
+def _native_add(dtype: DType) -> str:
+    """``update`` by an instruction of CUDA's, for the dtypes that have one; complex numbers part by part."""
+    word = _NATIVE.get(dtype.to_real())
+    if word is None:
+        return ""
+    parts = [("at", "v")] if dtype.category != dt.COMPLEX else [("2 * at", "v.x"), ("2 * at + 1", "v.y")]
+    adds = " ".join(f"atomicAdd(({word} *)q + {place}, ({word}){value});" for place, value in parts)
+    return f"DEVICE void update(GLOBAL S *q, i64 at, T v) {{ {adds} }}\n"
+
+
+def _complex_add(dtype: DType) -> str:
+    """``update`` for complex numbers, whose parts are added one after the other."""
+    real = dtype.to_real()
+    part = _atomic(real).replace("update(", "update_part(").replace("JOIN(o, v)", "(o + v)")
+    part = part.replace("GLOBAL S *q", f"GLOBAL {STORED[real]} *q").replace("T v", f"{REGISTER[real]} v")
+    part = part.replace("T o", f"{REGISTER[real]} o")
+    return f"""{part}
+DEVICE void update(GLOBAL S *q, i64 at, T v) {{
+  update_part((GLOBAL {STORED[real]} *)q, 2 * at, v.x); update_part((GLOBAL {STORED[real]} *)q, 2 * at + 1, v.y);
+}}
+"""
+
+
 def _atomic(dtype: DType) -> str:
     """``update(q, at, v)``: join an element with a value by compare-and-swap on the word that holds it."""
+    if dtype.category == dt.COMPLEX:
+        return _complex_add(dtype)
     size = dtype.itemsize
     if size >= 8:
         cast = {dt.float64: ("AS_f64", "AS_i64"), dt.int64: ("(i64)", "(u64)"), dt.uint64: ("(u64)", "(u64)")}.get(

@@ -252,5 +252,3 @@ def _wrapped(fake: Any, found: Any, args: Any) -> Any:
     fresh = fake.ndarray(array.shape, array.dtype)
     fresh._a[...] = array
     return fresh
-
-

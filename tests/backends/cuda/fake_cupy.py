@@ -50,6 +50,7 @@ class Fake:
         self.lazy = False
         self.capacity = TOTAL  # bytes that a device has
         self.launches: list[str] = []
+        self.texts: set[str] = set()
         self.broken: Exception | None = None  # raised by the next launch
         self._local = threading.local()
         self._pointers = iter(range(1, 1 << 30))
@@ -240,6 +241,7 @@ class RawModule:
     def get_function(self, name: str) -> RawKernel:
         if f"{name}(" not in self.code:
             raise CUDADriverError(500, "CUDA_ERROR_NOT_FOUND: named symbol not found")
+        self.fake.texts.add(self.code)
         return RawKernel(self.fake, self.code, name)
 
 

@@ -1,0 +1,114 @@
+"""The op database on ``cuda:0`` of the pretend machine: the backend's own Python, its kernels' own texts.
+
+What is compared is the CPU backend, which has tests of its own against independent references. Every text that a
+run compiles goes through NVRTC too.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as fb
+from flambeau.backends.cuda.device import OPTIONS
+from flambeau.core import dtype as dt
+from flambeau.core import opdb
+from flambeau.core.opdb.run import assert_close, dtypes_of, samples_of, to_host
+from tests.backends.cuda import nvrtc
+from tests.backends.elsewhere import run_on
+
+OPS = opdb.load()
+ALL = sorted(name for name, op in OPS.items() if op.samples is not None)
+#: Ops of each family, and those that go through CuPy, with the dtypes of the default run.
+SAMPLE = {
+    "add": (dt.float32, dt.bfloat16), "gelu": (dt.float32,), "where": (dt.float32,), "idiv": (dt.int64,),
+    "sum": (dt.float32, dt.bfloat16), "argmax": (dt.float32,), "cumsum": (dt.float32,), "softmax": (dt.float16,),
+    "matmul": (dt.float32, dt.bfloat16, dt.int32), "gather": (dt.float32,), "scatter": (dt.float32, dt.float16),
+    "argsort": (dt.float32, dt.bfloat16), "topk": (dt.float32,), "random_bits": (dt.uint32,), "cholesky": (dt.float32,),
+    "solve": (dt.complex64,), "svd": (dt.float32,), "fft_c2c": (dt.complex64,), "nonzero": (dt.float32,),
+    "cat": (dt.float32,), "pad": (dt.int64,), "conv": (dt.float32,), "embedding": (dt.float32,),
+}  # fmt: skip
+#: Ops whose values are not fixed.
+UNDEFINED = {"empty"}
+
+
+def compare(machine: Any, name: str, dtype: dt.DType) -> None:
+    op = OPS[name]
+    ran = 0
+    for sample in samples_of(op, dtype):
+        wanted, found = run_on(op, sample, "cpu"), run_on(op, sample, "cuda")
+        for w, f in zip(wanted, found, strict=True):
+            if isinstance(w, fb.Tensor):
+                ran += 1
+                assert f.device.type == ("cuda" if w.device.type == "cpu" else w.device.type)
+                assert (f.shape, f.dtype) == (w.shape, w.dtype)
+                if name not in UNDEFINED:
+                    assert_close(op, to_host(f.cpu()), to_host(w), w.dtype, f"{name} {dtype} {sample}")
+    assert ran or name in ("sgd_step", "adam_step")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [(n, d) for n, ds in SAMPLE.items() for d in ds if n in OPS], ids=str)
+def test_a_sample(shared: Any, name: str, dtype: dt.DType) -> None:
+    compare(shared, name, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_every_op(shared: Any, name: str) -> None:
+    for dtype in dtypes_of(OPS[name]):
+        compare(shared, name, dtype)
+
+
+@pytest.fixture(scope="module")
+def texts(shared: Any) -> Iterator[set[str]]:
+    yield shared.fake.texts
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason="the wheel nvidia-cuda-nvrtc-cu12 is not installed")
+def test_what_ran_compiles_for_a_gpu(shared: Any, texts: set[str]) -> None:
+    """After the tests above in this module: what they ran is what a GPU would get."""
+    compare(shared, "add", dt.float64)
+    for text in sorted(texts)[:: max(1, len(texts) // 40)]:
+        nvrtc.compile_ptx(text, "90", OPTIONS)
+
+
+# -- training ------------------------------------------------------------------------------------------
+def train(device: str) -> tuple[list[float], dict[str, Any]]:
+    """A few steps of a small convolutional network on fixed data."""
+    fb.manual_seed(1)
+    model = fb.nn.Sequential(
+        fb.nn.Conv2d(1, 4, 3, padding=1), fb.nn.BatchNorm2d(4), fb.nn.ReLU(), fb.nn.MaxPool2d(2), fb.nn.Flatten(),
+        fb.nn.Linear(64, 16), fb.nn.GELU(), fb.nn.LayerNorm(16), fb.nn.Linear(16, 3),
+    ).to(device)  # fmt: skip
+    x, y = fb.randn(12, 1, 8, 8).to(device), fb.randint(0, 3, (12,)).to(device)
+    optimizer = fb.optim.AdamW(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = fb.nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, {k: v.cpu() for k, v in model.state_dict().items()}
+
+
+def test_training_is_that_of_the_cpu(shared: Any) -> None:
+    wanted, here = train("cpu")
+    found, there = train("cuda")
+    assert found == pytest.approx(wanted, rel=1e-4)
+    assert found[-1] < found[0]
+    for name, value in here.items():
+        np.testing.assert_allclose(there[name].numpy(), value.numpy(), rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_nothing_of_the_training_stays_in_memory(machine: Any) -> None:
+    train("cuda")
+    gc.collect()
+    kept = machine.backend.memory_stats(0).allocated
+    train("cuda")
+    gc.collect()
+    assert machine.backend.memory_stats(0).allocated <= kept + 4096
