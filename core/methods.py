@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from flambeau.core import creation, fastpath, ops
+from flambeau.core.keywords import extended
 from flambeau.core.record import CREATE, OPS
 from flambeau.core.tensor import Tensor
 
@@ -47,10 +48,12 @@ def install() -> None:
             for name in (record.name, *(record.names if record.method else ())):
                 _put(name + "_", made)
     _operators()
+    made: dict[tuple[str, int], Any] = {}  # one wrapper for the function and the method
     for m in modules():
-        FUNCTIONS.update(getattr(m, "FUNCTIONS", {}))
+        for name, function in getattr(m, "FUNCTIONS", {}).items():
+            FUNCTIONS[name] = made[name, id(function)] = extended(name, function)
         for name, function in getattr(m, "METHODS", {}).items():
-            setattr(Tensor, name, function)
+            setattr(Tensor, name, made.get((name, id(function))) or extended(name, function))
     constructors = {name: creation.new_like(name) for name in ("new_zeros", "new_ones", "new_empty")}
     constructors |= {"new_full": creation.new_full, "new_tensor": creation.new_tensor}
     for name, function in constructors.items():

@@ -211,8 +211,21 @@ def _zeta() -> str:
     )
 
 
+_I: Final = "let i = sqrt(where(x == 0, -1, -1)); "  # the imaginary unit
+
 #: Where complex numbers need a formula of their own: the ones below compare, or count signs.
 COMPLEX: Final[dict[str, str]] = {
+    "exp2": "exp(0.6931471805599453 * x)",
+    "expm1": "let u = exp(x); x if u == 1 else u - 1",
+    "log1p": "let u = 1 + x; x if u == 1 else log(u)",
+    "log2": "log(x) * 1.4426950408889634",
+    "log10": "log(x) * 0.4342944819032518",
+    "asin": f"{_I}-i * log(i * x + sqrt(1 - x) * sqrt(1 + x))",
+    "acos": f"{_I}0.5 * pi + i * log(i * x + sqrt(1 - x) * sqrt(1 + x))",
+    "atan": f"{_I}0.5 * i * (log(1 - i * x) - log(1 + i * x))",
+    "asinh": "log(x + sqrt(x * x + 1))",
+    "acosh": "log(x + sqrt(x + 1) * sqrt(x - 1))",
+    "atanh": "0.5 * (log(1 + x) - log(1 - x))",
     "sinh": "0.5 * (exp(x) - exp(-x))",
     "cosh": "0.5 * (exp(x) + exp(-x))",
     "tanh": "1 - 2 / (exp(2 * x) + 1)",

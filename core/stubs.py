@@ -83,6 +83,7 @@ class Printer:
         signature = inspect.signature(fn)
         scope = getattr(inspect.unwrap(fn), "__globals__", {})
         parts, seen_star = [], False
+        more: tuple[str, ...] = getattr(fn, "more_keywords", ())
         for i, p in enumerate(signature.parameters.values()):
             if i == 0 and method and p.kind is not p.VAR_POSITIONAL:
                 parts.append("self")
@@ -92,7 +93,11 @@ class Printer:
             seen_star = seen_star or p.kind in (p.KEYWORD_ONLY, p.VAR_POSITIONAL)
             prefix = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
             default = "" if p.default is p.empty else " = ..."
-            parts.append(f"{prefix}{p.name}: {self.annotation(p.annotation, scope)}{default}")
+            title = f"{p.name}_" if p.kind is p.VAR_POSITIONAL and p.name in more else p.name
+            parts.append(f"{prefix}{title}: {self.annotation(p.annotation, scope)}{default}")
+        if more and not seen_star:
+            parts.append("*")
+        parts += [f"{k}: Any = ..." for k in more]
         return f"def {name}({', '.join(parts)}) -> {self.annotation(signature.return_annotation, scope)}: ..."
 
     def annotation(self, text: Any, scope: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ _COSTLY: Final = _TRANSCENDENTAL | {
     "sqrt", "rsqrt", "reciprocal", "sigmoid", "idiv", "floor_divide", "fmod", "remainder", "hypot", "nextafter",
     "gcd", "lcm",
 }  # fmt: skip
+_DIVISIONS: Final = frozenset({"idiv", "floor_divide", "fmod", "remainder"})
 #: Elements in a piece of a kernel that makes temporaries: they stay in the second-level cache.
 BLOCK: Final = 32768
 #: From here on a bitwise choice beats numpy's, which mispredicts a branch at every other element.
@@ -40,6 +41,21 @@ def bind(table: KernelTable) -> None:
         _bind_large(table, dtype)
         if dtype.itemsize <= 8:
             table.register("where", _select(dtype), (dtype,))
+
+
+class DivisionByZeroError(ZeroDivisionError, RuntimeError):
+    """A division of integers by 0, which has no value; other backends, which cannot look, give 0."""
+
+
+def _checked(name: str, native: Kernel) -> Kernel:
+    """A division of integers that looks at its divisors first."""
+
+    def kernel(x: Array, y: Array, out: Array | None = None) -> Array:
+        if not y.all():
+            raise DivisionByZeroError(f"{name}: ZeroDivisionError: integers of {x.dtype} cannot be divided by 0")
+        return native(x, y, out=out)
+
+    return kernel
 
 
 def _bind_large(table: KernelTable, dtype: DType) -> None:
@@ -58,6 +74,8 @@ def _bind_large(table: KernelTable, dtype: DType) -> None:
         else:
             wrap = split.binary if arity == 2 else split.unary
             made = wrap(entry.fn, _result(entry.fn, dtype))
+        if name in _DIVISIONS and dtype.category == dt.INTEGER:
+            made = _checked(name, made)
         table.register(name, made, (dtype,))
 
 

@@ -95,8 +95,9 @@ def _complex(m: Maker) -> Iterator[Sample]:
 
 @samples("ldexp")
 def _scaled(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), m(3, 4, low=-2, high=2, dtype=dt.int32))
-    yield Sample(m(3, 1), m(4, low=-2, high=2, dtype=m.dtype.to_real()))
+    real = m.dtype.to_real() if m.dtype.category >= dt.FLOATING else dt.float32
+    yield Sample(m(3, 4), m(3, 4, low=-2, high=2, dtype=real))
+    yield Sample(m(3, 1), m(4, low=-2, high=2, dtype=real))
     yield Sample(m(3), 2)
 
 
@@ -145,7 +146,7 @@ def _scaled_bessel(name: str) -> Callable[..., Any]:
 
 def _sgn(x: Array) -> Array:
     size = np.abs(x)
-    return np.where(size == 0, 0, x / np.where(size == 0, 1, size))
+    return np.where((size == 0) | (size != size) & (x.dtype.kind == "f"), 0, x / np.where(size == 0, 1, size))
 
 
 REFERENCES: Final[dict[str, Callable[..., Any]]] = {
@@ -154,7 +155,7 @@ REFERENCES: Final[dict[str, Callable[..., Any]]] = {
     "idiv": np.floor_divide, "fmod": np.fmod, "pow": np.power, "maximum": np.maximum, "lt": np.less, "eq": np.equal,
     "bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor,
     "shl": _shift(np.left_shift), "shr": _shift(np.right_shift), "where": np.where,
-    "positive": lambda x: x, "sign": lambda x: x if x.dtype == bool else np.sign(x),
+    "positive": lambda x: x, "sign": lambda x: x if x.dtype == bool else np.nan_to_num(np.sign(x)),
     "reciprocal": lambda x: 1 / x, "rsqrt": lambda x: 1 / np.sqrt(x), "square": lambda x: x * x,
     "remainder": np.remainder, "floor_divide": np.floor_divide, "minimum": np.minimum,
     "fmax": np.fmax, "fmin": np.fmin, "hypot": np.hypot, "copysign": np.copysign,
@@ -167,7 +168,7 @@ REFERENCES: Final[dict[str, Callable[..., Any]]] = {
     "erf": scipy_special("erf"), "erfc": scipy_special("erfc"), "erfinv": scipy_special("erfinv"),
     "digamma": scipy_special("digamma"), "lgamma": scipy_special("gammaln"), "trigamma": _polygamma(1),
     "i0": _bessel("i0"), "i1": _bessel("i1"), "sigmoid": lambda x: 1 / (1 + np.exp(-1.0 * x)),
-    "logit_of": scipy_special("logit"), "xlogy": scipy_special("xlogy"), "heaviside": np.heaviside,
+    "logit_of": scipy_special("logit"), "xlogy": scipy_special("xlogy"), "heaviside": lambda x, y: np.where(x == 0, y, x > 0),
     "deg2rad": np.deg2rad, "rad2deg": np.rad2deg, "ne": np.not_equal, "le": np.less_equal, "gt": np.greater,
     "ge": np.greater_equal, "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "signbit": np.signbit,
     "logical_not": np.logical_not, "logical_and": np.logical_and, "logical_or": np.logical_or,
@@ -193,9 +194,33 @@ def _shapes(m: Maker) -> Iterator[Failure]:
     yield Failure(TypeError, ("tensor or a number", "str"), m(2), "a")
 
 
+@errors("idiv", "floor_divide")
+def _divided_by_zero(m: Maker) -> Iterator[Failure]:
+    yield Failure(ZeroDivisionError, ("divided by 0", "int32"), np.ones(3, "i4"), np.array([1, 0, 2], "i4"))
+    yield Failure(ZeroDivisionError, ("divided by 0", "uint8"), np.ones(3, "u1"), 0)
+
+
+@errors("fmod", "remainder")
+def _remainders_of_zero(m: Maker) -> Iterator[Failure]:
+    yield from _shapes(m)
+    yield from _divided_by_zero(m)
+
+
+@errors("pow")
+def _negative_powers(m: Maker) -> Iterator[Failure]:
+    yield from _shapes(m)
+    yield Failure(RuntimeError, "negative integer powers", np.ones(3, "i4"), -2)
+
+
 @errors("bitwise_and", "bitwise_or", "bitwise_xor", "shl", "shr")
 def _floating_bits(m: Maker) -> Iterator[Failure]:
     yield Failure(TypeError, ("not implemented for float32", "int64"), np.ones(2, "f4"), np.ones(2, "f4"))
+
+
+@errors("add", "sub")
+def _fractions(m: Maker) -> Iterator[Failure]:
+    yield from _shapes(m)
+    yield Failure(TypeError, "alpha=2.5", np.ones(2, "i4"), np.ones(2, "i4"), alpha=2.5)
 
 
 @errors("floor", "ceil", "trunc", "erf", "lgamma", "sign", "relu")

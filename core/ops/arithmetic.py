@@ -193,6 +193,14 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tens
     return delivered("pow", out, pow(x, y))
 
 
+def float_power_(self: Tensor, exponent: Any) -> Tensor:
+    """:func:`float_power` in place, on a float64 or complex128 tensor."""
+    found = float_power(self, exponent)
+    if found.dtype is not self.dtype:
+        raise DTypeError(f"float_power_: the result has dtype {found.dtype}, which the tensor's {self.dtype} is not")
+    return writing("pow", self, exponent) if not isinstance(exponent, Tensor) else self.copy_(found)
+
+
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """``other - alpha * input``."""
     return other - (input if alpha == 1 else input * alpha)
@@ -204,6 +212,9 @@ def _round(x: Any, decimals: int) -> Any:
         return round_half_even(x)
     if x.dtype.category != dt.FLOATING:
         raise DTypeError(f"round: decimals={decimals} needs a floating tensor, got {x.dtype}")
+    if x.dtype in dt.LOW_PRECISION:  # the scaled value may not fit
+        wide = call(OPS["cast"], (x,), {"dtype": dt.float32})
+        return call(OPS["cast"], (_round(wide, decimals),), {"dtype": x.dtype})
     ten = 10.0**-decimals if decimals < 0 else 10.0**decimals
     return round_half_even(x / ten) * ten if decimals < 0 else round_half_even(x * ten) / ten
 
@@ -221,24 +232,38 @@ def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
 nextafter = binary("nextafter", dtype=real_floating, differentiable=False)
 
 
-def _ldexp_vjp(g: Any, y: Any) -> Any:
-    return ldexp(g, y)
-
-
 @composite(
     "ldexp(x: Tensor, y: Tensor) -> Tensor",
     infer=lambda x, y: broadcast(x, y),
     dtype=floating,
-    kinds={"y": "any"},
     batch="aligned",
-    vjp=dict(x=_ldexp_vjp, y=lambda g, out: _exponent_vjp(g, out)),
+    vjp=dict(x=lambda g, y: scaled_by_power(g, y), y=lambda g, out: _exponent_vjp(g, out)),
     inplace=True,
 )
-def ldexp(x: Any, y: Any) -> Any:
-    """``input * 2**other``."""
-    if not isinstance(y, Tensor):
-        return x * 2.0**y
-    return x * exp2(y if y.is_floating_point() else storage.cast(y, dtype=x.dtype.to_real()))
+def scaled_by_power(x: Any, y: Any) -> Any:
+    """``input * 2**other`` in the dtype that the two promote to."""
+    return x * exp2(y) if isinstance(y, Tensor) else x * 2.0**y
+
+
+def _power(y: Any) -> Any:
+    """Whole exponents count as floats of the default dtype, as in torch."""
+    whole = isinstance(y, Tensor) and y.dtype.category < dt.FLOATING
+    return call(OPS["cast"], (y,), {"dtype": dt.get_default_dtype()}) if whole else y
+
+
+def ldexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
+    """``input * 2**other``.
+
+    >>> import flambeau as fb
+    >>> fb.ldexp(fb.tensor([1.0, 3.0]), fb.tensor([2, -1]))
+    tensor([4.0000, 1.5000])
+    """
+    return delivered("ldexp", out, scaled_by_power(input, _power(other)))
+
+
+def ldexp_(self: Tensor, other: Any) -> Tensor:
+    """:func:`ldexp` in place."""
+    return writing("ldexp", self, _power(other))
 
 
 def _exponent_vjp(g: Any, out: Any) -> Any:
@@ -255,8 +280,8 @@ _PARTS: Final = {
     "frexp(x: Tensor) -> (mantissa: Tensor, exponent: Tensor)",
     infer=lambda x: (x, x),
     dtype=DTypeRule("parts", result=("same", dt.int32), accepts=dt.FLOATS),
-    vjp=dict(x=lambda g, exponent: ldexp(g[0], -exponent)),
-    jvp=lambda tangents, primals, out: (ldexp(tangents[0], -out[1]), None),
+    vjp=dict(x=lambda g, exponent: ldexp(g[0], -exponent).to(g[0].dtype)),
+    jvp=lambda tangents, primals, out: (ldexp(tangents[0], -out[1]).to(tangents[0].dtype), None),
 )
 def frexp(x: Any) -> Any:
     """Mantissas in [0.5, 1) by size and int32 exponents, so that ``input == mantissa * 2**exponent``."""
@@ -319,7 +344,7 @@ def _in_place_of(name: str, title: str) -> Callable[..., Tensor]:
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "clamp": clamp, "clip": clamp, "div": div, "divide": div, "true_divide": true_div, "float_power": float_power,
-    "rsub": rsub, "round": round,
+    "rsub": rsub, "round": round, "ldexp": ldexp,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     "bitwise_left_shift": shl, "bitwise_right_shift": shr,
@@ -328,5 +353,5 @@ METHODS: Final[dict[str, Any]] = {
     "logical_not_": _in_place_of("logical_not", "logical_not_"), "true_divide_": _in_place_of("div", "true_divide_"),
     "logit_": _in_place_of("logit_of", "logit_"), "clamp": clamp, "clip": clamp, "clamp_": clamp_, "clip_": clamp_,
     "div": div, "divide": div, "div_": div_, "divide_": div_, "true_divide": true_div, "float_power": float_power,
-    "round": round, "round_": round_,
+    "round": round, "round_": round_, "float_power_": float_power_, "ldexp": ldexp, "ldexp_": ldexp_,
 }  # fmt: skip

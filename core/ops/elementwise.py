@@ -13,7 +13,7 @@ from typing import Any
 from flambeau.backends import layout
 from flambeau.backends.base import MINIMUM_ELEMENTWISE
 from flambeau.core import dtype as dt
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.record import (
     ELEMENTWISE,
     SPECIAL,
@@ -87,7 +87,18 @@ def zero(g: Any) -> Any:
 
 
 def _scaled(operands: list[Any], alpha: Any) -> None:
+    if isinstance(alpha, float) and all(_is_whole(v) for v in operands):
+        raise DTypeError(f"alpha={alpha}: for integral tensors alpha must not be a floating-point number")
     operands[1] = operands[1] * alpha
+
+
+def _is_whole(v: Any) -> bool:
+    return v._key.dtype.category < dt.FLOATING if isinstance(v, Tensor) else isinstance(v, int)
+
+
+def _renamed(operands: list[Any], value: Any) -> None:
+    """A second operand that torch calls something else than ``other``."""
+    operands[1] = value
 
 
 # -- the minimum -------------------------------------------------------------------------------------
@@ -140,7 +151,7 @@ def _like(x: Any, t: Any) -> Any:
     return full_like(t, x)
 
 
-pow = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric)
+pow = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric, keywords={"exponent": _renamed})
 maximum = binary(
     "maximum",
     lambda g, x, y: _tied(g, x > y, x == y),
@@ -196,12 +207,16 @@ def where(condition: Any, input: Any = None, other: Any = None, **kw: Any) -> An
     return select(condition, input, other, **kw)
 
 
+def _bool_to_int(d: dt.DType) -> dt.DType:
+    return dt.int64 if d is dt.bool_ else d
+
+
 # -- arithmetic --------------------------------------------------------------------------------------
 positive = unary("positive", lambda g: g, "x", dtype=numeric, linear=["x"])
-sign = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, x * 0))", dtype=ordered)
+sign = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, 0))", dtype=ordered)
 reciprocal = unary("reciprocal", lambda g, out: -g * cj(out * out), "1 / x")
 rsqrt = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)")
-square = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric)
+square = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric.but(compute=_bool_to_int))
 remainder = binary(
     "remainder", lambda g: g, lambda g, x, y: -g * floor(x / y), "x - (x // y) * y", dtype=numeric.but(accepts=dt.REALS)
 )
@@ -245,11 +260,11 @@ def _one(g: Any) -> Any:
 
 # -- exponentials, logarithms, trigonometry ----------------------------------------------------------
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
-exp2 = unary("exp2", lambda g, out: g * cj(out) * _LN2, dtype=real_floating)
-expm1 = unary("expm1", lambda g, out: g * cj(out + 1), dtype=real_floating)
-log2 = unary("log2", lambda g, x: g / (cj(x) * _LN2), dtype=real_floating)
-log10 = unary("log10", lambda g, x: g / (cj(x) * _LN10), dtype=real_floating)
-log1p = unary("log1p", lambda g, x: g / cj(1 + x), dtype=real_floating)
+exp2 = unary("exp2", lambda g, out: g * cj(out) * _LN2)
+expm1 = unary("expm1", lambda g, out: g * cj(out + 1))
+log2 = unary("log2", lambda g, x: g / (cj(x) * _LN2))
+log10 = unary("log10", lambda g, x: g / (cj(x) * _LN10))
+log1p = unary("log1p", lambda g, x: g / cj(1 + x))
 logaddexp = binary(
     "logaddexp", lambda g, x, out: g * exp(x - out), lambda g, y, out: g * exp(y - out), dtype=real_floating
 )
@@ -257,9 +272,9 @@ logaddexp2 = binary(
     "logaddexp2", lambda g, x, out: g * exp2(x - out), lambda g, y, out: g * exp2(y - out), dtype=real_floating
 )
 tan = unary("tan", lambda g, out: g * cj(1 + out * out))
-asin = unary("asin", lambda g, x: g * rsqrt(1 - x * x), dtype=real_floating, names=["arcsin"])
-acos = unary("acos", lambda g, x: -g * rsqrt(1 - x * x), dtype=real_floating, names=["arccos"])
-atan = unary("atan", lambda g, x: g / (1 + x * x), dtype=real_floating, names=["arctan"])
+asin = unary("asin", lambda g, x: g * cj(rsqrt(1 - x * x)), names=["arcsin"])
+acos = unary("acos", lambda g, x: -g * cj(rsqrt(1 - x * x)), names=["arccos"])
+atan = unary("atan", lambda g, x: g / cj(1 + x * x), names=["arctan"])
 atan2 = binary(
     "atan2",
     lambda g, x, y: g * y / (x * x + y * y),
@@ -270,10 +285,10 @@ atan2 = binary(
 sinh = unary("sinh", lambda g, x: g * cj(cosh(x)))
 cosh = unary("cosh", lambda g, x: g * cj(sinh(x)))
 tanh = unary("tanh", lambda g, out: g * cj(1 - out * out))
-asinh = unary("asinh", lambda g, x: g * rsqrt(x * x + 1), dtype=real_floating, names=["arcsinh"])
-acosh = unary("acosh", lambda g, x: g * rsqrt(x * x - 1), dtype=real_floating, names=["arccosh"])
-atanh = unary("atanh", lambda g, x: g / (1 - x * x), dtype=real_floating, names=["arctanh"])
-sinc = unary("sinc", lambda g, x: g * _sinc_slope(x), "where(x == 0, 1, sin(pi * x) / (pi * x))", dtype=real_floating)
+asinh = unary("asinh", lambda g, x: g * cj(rsqrt(x * x + 1)), names=["arcsinh"])
+acosh = unary("acosh", lambda g, x: g * cj(rsqrt(x - 1) * rsqrt(x + 1)), names=["arccosh"])
+atanh = unary("atanh", lambda g, x: g / cj(1 - x * x), names=["arctanh"])
+sinc = unary("sinc", lambda g, x: g * cj(_sinc_slope(x)), "where(x == 0, 1, sin(pi * x) / (pi * x))")
 
 
 def _sinc_slope(x: Any) -> Any:
@@ -322,8 +337,9 @@ heaviside = binary(
     "heaviside",
     lambda g: zero(g),
     lambda g, x: where(x == 0, g, 0.0),
-    "where(x == 0, y, where(x < 0, 0, where(x != x, x, 1)))",
+    "where(x == 0, y, where(x > 0, 1, 0))",
     dtype=ordered,
+    keywords={"values": _renamed},
 )
 deg2rad = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating)
 rad2deg = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dtype=real_floating)
@@ -344,7 +360,7 @@ logical_xor = binary("logical_xor", expr="(x != 0) ^ (y != 0)", dtype=comparison
 bitwise_not = unary("bitwise_not", None, "~x", dtype=integral, differentiable=False)
 
 # -- activations with a kernel of their own ----------------------------------------------------------
-relu = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, maximum(x, 0))", dtype=ordered)
+relu = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, maximum(x, 0))", dtype=_REAL)
 
 
 # -- complex -----------------------------------------------------------------------------------------

@@ -391,6 +391,8 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         return
     axes, tensors = _integers(advanced)
     v, axis, _ = _fronted(target, axes)
+    ndim = v.ndim - len(tensors) + len(_common("index_put", [t.shape for t in tensors]))
+    source = _stripped(source, ndim)
     in_place(OPS["index_put"], (v, source, tensors), {"axis": axis, "accumulate": False}, None)
 
 
@@ -419,8 +421,15 @@ def _stripped(value: Any, ndim: int) -> Any:
     return value
 
 
+def _at_least_1d(item: Any, ndim: int) -> Any:
+    whole = isinstance(item, Tensor) and not item.ndim and dt.BOOL < item.dtype.category <= dt.INTEGER
+    return item.reshape((1,)) if whole and item.dtype is not dt.uint8 else item
+
+
 def _put_plan(input: Any, indices: Any, values: Any) -> tuple[Any, Any, list[Any], int, tuple[int, ...] | None]:
-    view, advanced = _parse(input, tuple(slice(None) if i is None else i for i in indices))
+    # A 0-d integer tensor would be read as an int, which makes a view: an index of one element reads the same.
+    entries = tuple(slice(None) if i is None else _at_least_1d(i, input.ndim) for i in indices)
+    view, advanced = _parse(input, entries)
     if not advanced:
         raise IndexError("index_put: indices must hold at least one integer or bool tensor")
     axes, tensors = _integers(advanced)

@@ -37,7 +37,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
         if value.ndim:
             raise ShapeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
         value = storage.cast(value, dtype=x.dtype)
-    elif dt.scalar_dtype(value).category > max(x.dtype.category, dt.INTEGER):
+    elif isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
         raise DTypeError(f"masked_fill: value {value!r} cannot be converted to {x.dtype} without loss")
     else:
         value = creation.scalar_tensor(value, x.dtype, x.device)
@@ -51,8 +51,8 @@ def indices_of_nonzero(x: Any) -> Any:
     flat = cut(argsort(full_mask, 0, True), 0, 0, int(total(full_mask)))
     columns = []
     for n in reversed(x.shape):
-        columns.append(flat.remainder(n).reshape((-1, 1)))
-        flat = flat.floor_divide(n)
+        columns.append(flat.remainder(n or 1).reshape((flat.shape[0], 1)))
+        flat = flat.floor_divide(n or 1)
     if not columns:
         return creation.full((flat.shape[0], 0), 0, dtype=dt.int64, device=x.device)
     return storage.cat(columns[::-1], 1)
@@ -81,7 +81,8 @@ def argwhere(input: Tensor) -> Tensor:
 
 def true_places(mask: Any) -> Any:
     """Where a flattened mask is True."""
-    return indices_of_nonzero(mask.reshape((mask.numel(),))).reshape((-1,))
+    found = indices_of_nonzero(mask.reshape((mask.numel(),)))
+    return found.reshape((found.shape[0],))
 
 
 def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flambeau.core import creation
+from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.elementwise import abs as magnitude
@@ -283,6 +284,8 @@ def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
     count = x.shape[-1] if N is None else N
     if count < 0:
         raise ShapeError(f"vander: N must not be negative, got {N}")
+    if x.dtype.category < dt.FLOATING:
+        x = x.to(dt.int64)
     columns, power = [], creation.ones_like(x)
     for i in range(count):
         columns.append(power)

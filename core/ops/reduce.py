@@ -38,10 +38,10 @@ from flambeau.core.record import (
     accumulating,
     comparison,
     composite,
+    floating,
     numeric,
     op,
     ordered,
-    real_floating,
     to_index,
 )
 from flambeau.core.tensor import Tensor
@@ -233,12 +233,12 @@ def _logsumexp_vjp(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
     whole = restore(out, x.shape, axis, keepdims)
     nothing = whole == -math.inf
     share = where(nothing, 0.0, exp(where(nothing, 0.0, x) - where(nothing, 0.0, whole)))
-    return restore(g, x.shape, axis, keepdims) * share
+    return restore(g, x.shape, axis, keepdims) * cj(share)
 
 
 @reduction(
     "logsumexp(x: Tensor, *, axis: Axes, keepdims: bool = False) -> Tensor",
-    dtype=real_floating,
+    dtype=floating,
     vjp=dict(x=_logsumexp_vjp),
 )
 def logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
@@ -246,7 +246,7 @@ def logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     if size_of(x.shape, axis) == 0:
         shape = reduced(x.shape, axis=axis, keepdims=keepdims)
         return creation.full(shape, -math.inf, dtype=x.dtype, device=x.device)
-    largest = max(x, axis, True)
+    largest = max(x.real, axis, True)
     largest = where(isfinite(largest), largest, 0.0)
     total = log(sum(exp(x - largest), axis, True)) + largest
     return total.reshape(reduced(x.shape, axis=axis, keepdims=keepdims))
@@ -300,12 +300,13 @@ def nanmean(
     x = in_dtype(input, dtype)
     if x.dtype.category < dt.FLOATING:
         raise DTypeError(f"nanmean: not implemented for {x.dtype.name}; give a floating dtype")
-    return nansum(x, dim, keepdim, **kw) / sum(x == x, dim, keepdim, **kw)
+    out = kw.pop("out", None)
+    return deliver("mean", nansum(x, dim, keepdim, **kw) / sum(x == x, dim, keepdim, **kw), None, out)
 
 
-def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
     """How many elements over ``dim`` (an int, a tuple, or None for all) are not zero, int64."""
-    return sum(input != 0, dim)
+    return sum(input != 0, dim, keepdim)
 
 
 def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pairwise: Callable[..., Any]) -> Any:
@@ -397,11 +398,30 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
     return MinMax(min(input, dim, keepdim), max(input, dim, keepdim))
 
 
-def logsumexp_(input: Tensor, dim: int | Sequence[int], keepdim: bool = False, **kw: Any) -> Tensor:
-    """log(sum(exp(input))) over ``dim`` (an int or a tuple) without overflow."""
+def logsumexp_(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
+    """log(sum(exp(input))) over ``dim`` (an int, a tuple, or None for all) without overflow."""
     return logsumexp(input, dim, keepdim, **kw)
 
 
+def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., Any]:
+    def test(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
+        if input._key.dtype is dt.uint8:  # the masks of old, whose results are such masks too
+            out = kw.pop("out", None)
+            return deliver(name, in_dtype(record(input, dim, keepdim, **kw), dt.uint8), None, out)
+        if dim.__class__ in (tuple, list) and not dim:
+            return deliver(name, input != 0, None, kw.get("out"))
+        return record(input, dim, keepdim, **kw) if kw else record(input, dim, keepdim)
+
+    test.__name__ = test.__qualname__ = name
+    test.__doc__ = f"""Whether {what} over ``dim`` (an int, a tuple, or None for all; an empty tuple reduces nothing).
+
+    The result is bool; of a uint8 tensor it is uint8, as in PyTorch.
+    """
+    return test
+
+
+any_: Any = _truth("any", any, "some element is not zero")
+all_: Any = _truth("all", all, "no element is zero")
 max_, min_ = _extreme("max", max, argmax, maximum), _extreme("min", min, argmin, minimum)
 
 METHODS: dict[str, Callable[..., Any]] = {
@@ -418,8 +438,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "argmax": argmax_,
     "argmin": argmin_,
     "aminmax": aminmax,
-    "any": any,
-    "all": all,
+    "any": any_,
+    "all": all_,
     "logsumexp": logsumexp_,
 }
 FUNCTIONS = METHODS

@@ -20,8 +20,8 @@ from flambeau.core.arguments import normal_axis
 from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import cj, exp, isnan, logaddexp, logical_not, where
-from flambeau.core.record import OPS, accumulating, composite, ordered, real_floating
+from flambeau.core.ops.elementwise import cj, exp, isnan, log1p, logaddexp, logical_not, where
+from flambeau.core.record import OPS, accumulating, composite, floating, ordered
 from flambeau.core.tensor import Tensor
 
 
@@ -149,14 +149,24 @@ def _cumprod_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
     return cj(shifted(out, axis, 1, 1)) * affine_back(cj(shifted(x, axis, -1, 0)), g, axis)
 
 
+def _log_of_sum(x: Any, y: Any) -> Any:
+    """log(exp(x) + exp(y)); of complex numbers the one with the larger real part is taken out."""
+    if x.dtype.category < dt.COMPLEX:
+        return logaddexp(x, y)
+    first = x.real >= y.real
+    larger, smaller = where(first, x, y), where(first, y, x)
+    nothing = larger == -float("inf")
+    return larger + log1p(exp(where(nothing, -1.0, smaller) - where(nothing, 0.0, larger)) * logical_not(nothing))
+
+
 @_scan(
     "logcumsumexp(x: Tensor, *, axis: Axis) -> Tensor",
-    dtype=real_floating,
+    dtype=floating,
     vjp=dict(x=lambda g, x, out, axis: _logcumsumexp_vjp(g, x, out, axis)),
 )
 def logcumsumexp(x: Any, *, axis: int) -> Any:
     """The logarithm of the sum of exponentials so far along an axis, without overflow."""
-    return doubling(x, axis, lambda x, by: logaddexp(x, shifted(x, axis, by, -float("inf"))))
+    return doubling(x, axis, lambda x, by: _log_of_sum(x, shifted(x, axis, by, -float("inf"))))
 
 
 def _logcumsumexp_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
@@ -168,7 +178,7 @@ def _logcumsumexp_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
 def _share(part: Any, whole: Any) -> Any:
     """exp(part - whole), and 0 where both are -inf."""
     nothing = part == -float("inf")
-    return where(nothing, 0.0, exp(where(nothing, 0.0, part) - where(nothing, 0.0, whole)))
+    return where(nothing, 0.0, cj(exp(where(nothing, 0.0, part) - where(nothing, 0.0, whole))))
 
 
 def _extremes(x: Any, axis: int, keeps: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
@@ -266,7 +276,7 @@ def cumprod_in_place(input: Tensor, dim: int) -> Tensor:
 
 
 def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
-    """log(cumsum(exp(input))) along ``dim`` without overflow; floating dtypes."""
+    """log(cumsum(exp(input))) along ``dim`` without overflow; floating and complex dtypes."""
     return deliver("logcumsumexp", along(logcumsumexp, input, dim), None, out)
 
 

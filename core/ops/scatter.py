@@ -160,6 +160,8 @@ def _copied_call(
         if source.ndim:
             raise ShapeError(f"{name}: value must be a number or a 0-d tensor, got shape {tuple(source.shape)}")
         source = storage.expand(source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape))
+    elif not source.ndim and places.numel() == index.numel() == 1:
+        source = source.reshape(tuple(places.shape))
     elif tuple(source.shape) != tuple(places.shape) and input.ndim:
         raise ShapeError(
             f"{name}: source must have the shape of input with dimension {axis} as long as index: "

@@ -56,7 +56,7 @@ def sizes_of(name: str, size: Sequence[Any], label: str = "size") -> Shape:
 
 
 # -- one shape for another ---------------------------------------------------------------------------
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in order under another shape: a view where strides allow it, else a copy.
 
     One size may be -1: it follows from the others. ShapeError when the numbers of elements differ.
@@ -69,8 +69,8 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
         key = input._key
         state = get()
         if state.plain and key.level is None:  # type: ignore[union-attr]
-            if shape[0].__class__ is not int and len(shape) == 1:
-                shape = shape[0]
+            if shape is None:
+                shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]
             a = input._array
             if -1 in shape:
                 shape = NEW_SHAPE[a.shape, shape]
@@ -79,7 +79,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
                 r = key.view(a, shape=shape)
             else:  # an array's own method: a view exactly when it has the same base
                 r = native(a, shape)
-                if r.base is not a and r.base is not a.base:
+                if r.shape != shape or r.base is not a and r.base is not a.base:
                     return _reshape(input, shape)
             link = input._node
             box = input._box
@@ -102,7 +102,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
             return out
     except Exception:  # the uniform path finds out what is wrong
         pass
-    return _reshape(input, shape)
+    return _reshape(input, sizes if shape is None else shape)
 
 
 def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
@@ -120,7 +120,7 @@ def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
     return found
 
 
-def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
     """The same memory under another shape, or as another dtype: ``x.view(2, -1)``, ``x.view(flambeau.int32)``.
 
     ShapeError where it would need a copy; :func:`reshape` makes one.
@@ -129,7 +129,7 @@ def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
         return _view_dtype(self, as_dtype(shape[0] if dtype is None else dtype))
     old = tuple(self._array.shape)
     try:
-        new = NEW_SHAPE[old, sizes_of("view", shape)]
+        new = NEW_SHAPE[old, sizes_of("view", shape if size is None else (tuple(size),))]
     except ShapeError as error:
         raise ShapeError(str(error).replace("reshape: ", "view: ", 1)) from None
     try:
@@ -205,9 +205,10 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
 
 
-def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any = None) -> Tensor:
     """Without the dimensions of size 1: all of them, or those of ``dim`` that have size 1; a view."""
     shape = tuple(input._array.shape)
+    dim = dim if axis is None else axis
     if dim is None:
         return viewed(input, tuple([n for n in shape if n != 1]))
     if isinstance(dim, (tuple, list)):
@@ -217,15 +218,18 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     return viewed(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
 
 
-def unsqueeze(input: Tensor, dim: int) -> Tensor:
+def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Tensor:
     """With a new dimension of size 1 at ``dim``; a view."""
-    axis = axis_of("unsqueeze", input, dim, extra=1)
     shape = input._array.shape
-    return viewed(input, (*shape[:axis], 1, *shape[axis:]))
+    try:
+        place = AXIS[dim if axis is None else axis, len(shape) + 1]
+    except (IndexError, TypeError):
+        place = axis_of("unsqueeze", input, dim, extra=1)
+    return viewed(input, (*shape[:place], 1, *shape[place:]))
 
 
 # -- repetition without memory -----------------------------------------------------------------------
-def expand(self: Tensor, *sizes: Any) -> Tensor:
+def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
 
     >>> import flambeau as fb
@@ -233,7 +237,7 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
     tensor([[1, 1],
             [2, 2]])
     """
-    return _expand("expand", self, sizes_of("expand", sizes, "sizes"))
+    return _expand("expand", self, sizes_of("expand", sizes if size is None else (tuple(size),), "sizes"))
 
 
 def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
@@ -289,14 +293,14 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
 
 
 # -- the order of dimensions -------------------------------------------------------------------------
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
 
     >>> import flambeau as fb
     >>> fb.zeros(2, 3, 4).permute(2, 0, 1).shape
     flambeau.Size([4, 2, 3])
     """
-    order = sizes_of("permute", dims, "dims")
+    order = sizes_of("permute", order if dims is None else (tuple(dims),), "dims")
     shape = tuple(input._array.shape)
     if len(order) != len(shape):
         raise ShapeError(f"permute: dims {order} must name each of the {len(shape)} dimension(s) of shape {shape} once")

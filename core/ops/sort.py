@@ -230,6 +230,8 @@ def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
         if input.dtype not in (dt.float32, dt.float64):
             raise DTypeError(f"{name}: input must be a float32 or float64 tensor, got {input.dtype}")
         levels = _levels(name, input, q)
+        if dim is not None:
+            normal_axis(dim, input.ndim)
         x = input.reshape((input.numel(),)) if dim is None or input.ndim == 0 else input
         axis = 0 if dim is None or input.ndim == 0 else normal_axis(dim, input.ndim)
         if x.shape[axis] == 0:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.dispatch import call
+from flambeau.core.errors import DTypeError
 from flambeau.core.ops.arithmetic import clamp, delivered
 from flambeau.core.ops.elementwise import (
     abs,
@@ -21,6 +22,7 @@ from flambeau.core.ops.elementwise import (
     isfinite,
     isinf,
     isnan,
+    lgamma,
     logit_,
     sgn,
     sin,
@@ -107,6 +109,34 @@ def _reciprocal(x: Any) -> Any:
     return where(x == 0, 0.0, 1 / where(x == 0, 1.0, x))
 
 
+def polygamma_in_place(self: Tensor, n: int) -> Tensor:
+    """:func:`polygamma` in place."""
+    return self.copy_(polygamma(n, self))
+
+
+def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
+    """The logarithm of the multivariate gamma function of dimension ``p``, for input > (p - 1) / 2.
+
+    >>> import flambeau as fb
+    >>> fb.mvlgamma(fb.tensor([3.0]), 1)
+    tensor([0.6931])
+    """
+    if p < 1:
+        raise ValueError(f"mvlgamma: p must be at least 1, got {p}")
+    found = sum((lgamma(input - 0.5 * j) for j in range(1, p)), lgamma(input))
+    return delivered("lgamma", out, found + 0.25 * p * (p - 1) * math.log(math.pi))
+
+
+def mvlgamma_(self: Tensor, p: int) -> Tensor:
+    """:func:`mvlgamma` in place."""
+    return self.copy_(mvlgamma(self, p))
+
+
+def conj_physical_(self: Tensor) -> Tensor:
+    """The complex conjugate, in place."""
+    return self.copy_(conj(self)) if self.is_complex() else self
+
+
 def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None) -> Tensor:
     """``log(input / (1 - input))``, of the input clamped to [eps, 1 - eps] where ``eps`` is given."""
     x = input if eps is None else clamp(input, eps, 1 - eps)
@@ -189,14 +219,19 @@ is_finite = _classified(isfinite, True, lambda a, b: a & b)
 is_finite.__doc__ = "Where an element is neither infinite nor nan."
 
 
-def isposinf(input: Tensor) -> Tensor:
-    """Where an element is positive infinity."""
-    return input == math.inf
+def _infinite(name: str, value: float, sign: str) -> Callable[..., Tensor]:
+    def test(input: Tensor) -> Tensor:
+        if input.is_complex():
+            raise DTypeError(f"{name}: not implemented for {input.dtype.name}, whose infinities have no sign")
+        return input == value
+
+    test.__name__ = test.__qualname__ = name
+    test.__doc__ = f"Where an element is {sign} infinity."
+    return test
 
 
-def isneginf(input: Tensor) -> Tensor:
-    """Where an element is negative infinity."""
-    return input == -math.inf
+isposinf = _infinite("isposinf", math.inf, "positive")
+isneginf = _infinite("isneginf", -math.inf, "negative")
 
 
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
@@ -279,8 +314,9 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "polygamma": polygamma, "logit": logit, "nan_to_num": nan_to_num, "angle": angle, "isreal": isreal,
     "isinf": is_infinite, "isfinite": is_finite, "isposinf": isposinf, "isneginf": isneginf, "isclose": isclose,
     "allclose": allclose, "equal": equal, "isin": isin, "resolve_conj": same, "resolve_neg": same, "is_conj": _never,
-    "conj_physical": conj,
+    "conj_physical": conj, "mvlgamma": mvlgamma,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     **{n: f for n, f in FUNCTIONS.items() if n != "isin"}, "polygamma": _polygamma_method, "nan_to_num_": nan_to_num_,
+    "polygamma_": polygamma_in_place, "mvlgamma_": mvlgamma_, "conj_physical_": conj_physical_,
 }  # fmt: skip
