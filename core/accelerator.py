@@ -7,7 +7,7 @@ from typing import Any
 from flambeau.backends.base import MemoryStats
 from flambeau.core import registry
 from flambeau.core.device import device
-from flambeau.core.dispatch import get_default_device
+from flambeau.core.keys import get_default_device
 
 
 def _is_accelerator(name: str) -> bool:

@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core import dispatch
 from flambeau.core import dtype as dt
+from flambeau.core import keys
 from flambeau.core.autograd.graph import box_of
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import call, key_for, tensor_of
+from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.keys import key_for
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
 
 def _device(device: Any) -> Device:
-    return dispatch.default_device() if device is None else Device(device)
+    return keys.default_device() if device is None else Device(device)
 
 
 def _finish(t: Any, requires_grad: bool) -> Any:
@@ -72,6 +73,8 @@ def _from_nested(data: Any) -> tuple[Any, DType]:
         host = np.asarray(data)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"tensor: {error}") from None
+    if host.dtype == object and isinstance(data, int):
+        raise ValueError(f"tensor: {data} does not fit in int64, nor in any other dtype of integers")
     if host.dtype == object or host.dtype.kind in "USOV" and host.dtype not in _NUMPY_OK:
         raise TypeError(f"tensor: cannot make a tensor of {type(data).__name__} data {str(data)[:60]!r}; "
                         "it must be numbers in nested lists of equal lengths")  # fmt: skip
@@ -111,8 +114,20 @@ def tensor(
         host, found = np.asarray(data), dt.from_numpy(data.dtype)
     else:
         host, found = _from_nested(data)
+        _check_range(host, wanted or found)
     chosen = wanted or found
     return _finish(from_host(_cast_host(host, chosen), chosen, _device(device)), requires_grad)
+
+
+def _check_range(host: Any, dtype: DType) -> None:
+    """Python ints must fit; a negative one may stand for an unsigned number, as in torch."""
+    if dtype.category != dt.INTEGER or host.dtype.kind not in "iu" or host.dtype == dtype.numpy or not host.size:
+        return
+    limits = dt.iinfo(dtype)
+    low, high = int(host.min()), int(host.max())
+    if high > limits.max or low < min(limits.min, -limits.max - 1):
+        wrong = high if high > limits.max else low
+        raise DTypeError(f"tensor: {wrong} does not fit in {dtype.name}, which holds {limits.min} to {limits.max}")
 
 
 def _cast_host(host: Any, dtype: DType) -> Any:

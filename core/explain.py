@@ -9,7 +9,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import fastpath, registry
 from flambeau.core.autograd.compile import sources
 from flambeau.core.device import device
-from flambeau.core.dispatch import Key, key_for, native_kernel
+from flambeau.core.keys import Key, key_for, native_kernel
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 from flambeau.core.transforms import batching, forward
 
@@ -32,7 +32,7 @@ def serves(key: Key, op: Op) -> tuple[str, str]:
 
 
 def _kernel(key: Key, op: Op) -> str | None:
-    """Where the kernel of an op comes from, in the order of :func:`flambeau.core.dispatch.find_kernel`."""
+    """Where the kernel of an op comes from, in the order of :func:`flambeau.core.keys.find_kernel`."""
     stack = [o for o in registry.overlays.get((key.device.type, op.name), ()) if o.serves(key.dtype)]
     if stack:
         return f"overlay of {stack[-1].source}, priority {stack[-1].priority}"
@@ -74,6 +74,8 @@ def explain(name: str, device_name: str | None = None) -> str:
     if op.gradients:
         lines += ["recording and backward:", _indent(sources(op))]
     lines.append("devices:")
+    if device_name:
+        registry.resolve(device(device_name))  # an error here, rather than one for each dtype
     for d in [device_name] if device_name else sorted(registry.backends) or ["cpu"]:
         lines += _device_lines(device(d), op)
     return "\n".join(lines)

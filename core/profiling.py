@@ -15,7 +15,7 @@ from typing import Any
 
 from flambeau.core import state
 from flambeau.core.autograd.modes import module_path
-from flambeau.core.dispatch import Key
+from flambeau.core.keys import Key
 from flambeau.core.record import VIEW, Op
 
 

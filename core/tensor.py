@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-from flambeau.core import dispatch
+from flambeau.core import dispatch, keys
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.graph import Handle, Keeper, Leaf, Node, Slot, View, add_output_hook, box_of, edge_of
 from flambeau.core.device import device
@@ -66,7 +66,7 @@ class Tensor(TensorMethods):
     _is_parameter: ClassVar[bool] = False
 
     _array: Any
-    _key: dispatch.Key
+    _key: keys.Key
     _node: Any
     _box: Any
     _grad: Any

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.core.device import device
-from flambeau.core.dispatch import key_for, tensor_of
+from flambeau.core.dispatch import tensor_of
+from flambeau.core.keys import key_for
 
 
 def move(x: Any, target: device) -> Any:

@@ -50,7 +50,6 @@ from flambeau.core.creation import (
     zeros_like,
 )  # fmt: skip
 from flambeau.core.device import device
-from flambeau.core.dispatch import get_default_device, set_default_device
 from flambeau.core.dtype import DType as dtype
 from flambeau.core.dtype import (
     bfloat16,
@@ -76,6 +75,7 @@ from flambeau.core.dtype import (
 )  # fmt: skip
 from flambeau.core.dtype import bool_ as bool
 from flambeau.core.formatting import set_printoptions
+from flambeau.core.keys import get_default_device, set_default_device
 from flambeau.core.random import (
     Generator,
     get_rng_state,

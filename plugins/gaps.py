@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flambeau.core import config, dispatch, registry, state
+from flambeau.core import config, dispatch, keys, registry, state
 from flambeau.core.autograd.modes import module_path
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
@@ -47,14 +47,14 @@ def has_kernel(op: Op, dtype: DType, target: Device) -> bool:
     """Whether the device has a kernel for an op on operands of ``dtype``: its own, generated, or an overlay."""
     if not registry.resolve(target).supports(dtype, target.index):
         return False
-    return op.name in STORAGE_OPS or getattr(dispatch.key_for(target, dtype), op.name) is not None
+    return op.name in STORAGE_OPS or getattr(keys.key_for(target, dtype), op.name) is not None
 
 
 def gap(op: Op, dtype: DType, target: Device) -> Gap:
     """The gap that an op without kernel and body is."""
     kind, reason = "missing", "no kernel, and no body of other ops"
     try:
-        dispatch.key_for(target, dtype)
+        keys.key_for(target, dtype)
     except DTypeError as error:
         kind, reason = "dtype", str(error)
     else:
@@ -84,7 +84,7 @@ class Watch:
             return dispatch.execute(op, operands, params, key, state.current())
         return out
 
-    def _note(self, op: Op, operands: list[Any], params: dict[str, Any], key: dispatch.Key) -> Any:
+    def _note(self, op: Op, operands: list[Any], params: dict[str, Any], key: keys.Key) -> Any:
         """Note how the device serves an op; the result where its body had to run for that."""
         met = (op.name, key.dtype.name)
         self.seen.add(met)

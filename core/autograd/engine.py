@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.core import dispatch
+from flambeau.core import dispatch, keys
 from flambeau.core.autograd.graph import Box, Leaf, Slot, box_of
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
@@ -220,7 +220,7 @@ def _place(edge: Any) -> tuple[Any, int]:
 
 
 def _zeros(shape: Any, key: Any) -> Any:
-    plain = dispatch.key_for(key.device, key.dtype)
+    plain = keys.key_for(key.device, key.dtype)
     params = {"shape": tuple(shape), "value": 0, "dtype": key.dtype, "device": key.device}
     return fit(dispatch.call(OPS["full"], (), params), shape, plain if key.level is None else key)
 

@@ -13,8 +13,9 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import bind
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import Tensor, compute_dtype, infer_shapes, key_for, normalise
+from flambeau.core.dispatch import Tensor, compute_dtype, infer_shapes, normalise
 from flambeau.core.dtype import DType
+from flambeau.core.keys import key_for
 from flambeau.core.opdb import Maker, Sample, slack
 from flambeau.core.record import Op
 

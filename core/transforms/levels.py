@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.core.device import device
-from flambeau.core.dispatch import Key, call, key_for, tensor_of
+from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType
 from flambeau.core.errors import LevelError
+from flambeau.core.keys import Key, key_for
 from flambeau.core.record import OPS, Op
 from flambeau.core.state import current, put
 

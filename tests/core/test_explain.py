@@ -9,8 +9,8 @@ import pytest
 import flambeau as fb
 from flambeau.backends.base import OutOfMemoryError
 from flambeau.core import registry
-from flambeau.core.dispatch import find_kernel, key_for
 from flambeau.core.explain import explain, serves
+from flambeau.core.keys import find_kernel, key_for
 from flambeau.core.record import OPS
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flambeau.backends.base import Kernel
-from flambeau.core import dispatch, registry
+from flambeau.core import keys, registry
 from flambeau.core.dtype import DType
 from flambeau.core.record import Op
 from flambeau.plugins import catalogue, manager
@@ -59,10 +59,10 @@ def _swap_hooks(plugins: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, DType], None]]:
     """Take a kernel of the pretend accelerator away for one dtype."""
-    find = dispatch.native_kernel
+    find = keys.native_kernel
     taken: set[tuple[str, DType]] = set()
 
-    def hiding(key: dispatch.Key, op: Op) -> Kernel | None:
+    def hiding(key: keys.Key, op: Op) -> Kernel | None:
         hidden = key.device.type == "strict" and (op.name, key.dtype) in taken
         return None if hidden else find(key, op)
 
@@ -70,7 +70,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, DType], 
         taken.add((name, dtype))
         registry.changed()  # keys have cached kernels
 
-    monkeypatch.setattr(dispatch, "native_kernel", hiding)
+    monkeypatch.setattr(keys, "native_kernel", hiding)
     yield take
     monkeypatch.undo()
     registry.changed()

@@ -9,7 +9,7 @@ import pytest
 
 from flambeau.__main__ import main
 from flambeau.backends.strict import MISSING
-from flambeau.core import config, dispatch, opdb
+from flambeau.core import config, keys, opdb
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.record import OPS, VIEW
@@ -45,7 +45,7 @@ def test_native_is_what_the_dispatcher_finds(strict: dict[str, dict[str, coverag
     for name, row in strict.items():
         for d, cover in row.items():
             computed = OPS[name].dtype.compute(dt.dtype_named(d))
-            has = name in gaps.STORAGE_OPS or getattr(dispatch.key_for(STRICT, computed), name) is not None
+            has = name in gaps.STORAGE_OPS or getattr(keys.key_for(STRICT, computed), name) is not None
             assert has == (cover.state == "native"), (name, d)
 
 

@@ -24,8 +24,8 @@ import numpy as np
 
 from flambeau.core import random
 from flambeau.core.creation import host_device
-from flambeau.core.dispatch import set_default_device
 from flambeau.core.dtype import DType
+from flambeau.core.keys import set_default_device
 from flambeau.core.tensor import Tensor
 from flambeau.core.threads import set_num_threads
 from flambeau.utils.data.fetch import Exhausted, Recipe

@@ -1,0 +1,235 @@
+"""Dispatch keys: one object for (level, device, dtype), which knows the kernel that serves each op there.
+
+Here is decided which kernel that is: overlays, the backend's own table, a kernel generated from the record's
+expression, the parent tables. And which device new tensors go to.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from flambeau.backends.base import Backend, Kernel
+from flambeau.core import dtype as dt
+from flambeau.core import registry
+from flambeau.core.device import device
+from flambeau.core.device import device as Device
+from flambeau.core.dtype import DType
+from flambeau.core.errors import DTypeError
+from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
+from flambeau.core.state import current
+
+_keys: dict[tuple[device, DType], Key] = {}
+_lock = threading.RLock()
+
+
+class Constants(dict[Any, Any]):
+    """0-d constants of a key by value. Signed zeros and nan are made each time: as keys they would mix up."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Key):
+        super().__init__()
+        self.key = key
+
+    def __missing__(self, value: Any) -> Any:
+        made = self.key.constant(value)
+        if value != value or value == 0:
+            return made
+        if len(self) > 1000:  # a loop over many numbers must not fill the memory
+            self.clear()
+        self[value] = made
+        return made
+
+
+class Key:
+    """The dispatch key of a tensor: one object for (level, device, dtype), interned.
+
+    ``key.add`` is the kernel that serves ``add`` for it, or None: looked up once, then an attribute.
+    ``boolean``, ``index`` and ``real`` are the keys of the results of comparisons, of argmax, of abs.
+    """
+
+    level: Any
+    device: Device
+    dtype: DType
+    backend: Backend
+    array: type
+    floats: Constants | None  # cached 0-d constants, for floating dtypes
+    ints: Constants | None  # None for bools, which numbers promote, and inside levels
+
+    def __init__(self, level: Any, device: Device, dtype: DType, backend: Backend):
+        self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
+        self.array = backend.array if level is None else level.payload
+        plain = level is None
+        self.floats = Constants(self) if plain and dtype.category >= dt.FLOATING else None
+        self.ints = Constants(self) if plain and dtype.category >= dt.INTEGER else None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("boolean", "index", "real"):
+            kind = {"boolean": dt.bool_, "index": dt.int64, "real": self.dtype.to_real()}[name]
+            found: Any = self if kind is self.dtype else self.sibling(kind)
+        elif name in OPS:
+            found = find_kernel(self, OPS[name])
+        elif not name.startswith("_") and self.level is None:
+            found = self.backend.kernels.find(name, self.dtype)
+        else:
+            raise AttributeError(name)
+        self.__dict__[name] = found
+        return found
+
+    def sibling(self, dtype: DType) -> Key:
+        """The key of the same level and device with another dtype."""
+        if dtype is self.dtype:
+            return self
+        if self.level is not None:
+            key: Key = self.level.key(self.device, dtype)
+            return key
+        return key_for(self.device, dtype)
+
+    def wrap(self, value: Any) -> Any:
+        """A kernel's result of another class than the backend's arrays, as an array."""
+        return self.backend.wrap(value, self.dtype, self.device.index) if self.level is None else value
+
+    def constant(self, value: Any) -> Any:
+        """The operand that kernels get for a Python number."""
+        if self.level is not None:
+            return value
+        return self.backend.constant(value, self.dtype, self.device.index)
+
+    def forget(self) -> None:
+        """Drop the cached kernels; they are looked up anew."""
+        for name in [n for n in self.__dict__ if n not in _FIXED]:
+            del self.__dict__[name]
+
+    def __repr__(self) -> str:
+        return f"<key {self.device}, {self.dtype.name}, level {self.level}>"
+
+
+_FIXED = frozenset({"level", "device", "dtype", "backend", "array", "floats", "ints", "boolean", "index", "real"})
+
+
+def key_for(d: device, dtype: DType) -> Key:
+    """The key of plain tensors of a device and dtype; errors when the device cannot be used."""
+    key = _keys.get((d, dtype))
+    if key is None:
+        backend = registry.resolve(d)
+        if not backend.supports(dtype, d.index):
+            raise DTypeError(f"device {str(d)!r} does not support {dtype}; use another dtype, for example float32")
+        with _lock:
+            key = _keys.setdefault((d, dtype), Key(None, d, dtype, backend))
+    return key
+
+
+def forget_kernels() -> None:
+    """Something registered: every key looks its kernels up anew."""
+    with _lock:
+        for pair, key in list(_keys.items()):
+            if registry.backends.get(pair[0].type) is not key.backend:
+                del _keys[pair]
+            key.forget()
+
+
+registry.on_change.append(forget_kernels)
+
+
+def find_kernel(key: Key, op: Op) -> Kernel | None:
+    """Overlays, then the backend's table, generated from the expression, and the parent tables; or None."""
+    if key.level is not None:
+        found: Kernel | None = key.level.kernel(op, key)
+        return found
+    if not op.accepts(key.dtype):
+        return None
+    kernel = native_kernel(key, op)
+    for overlay in registry.overlays.get((key.device.type, op.name), ()):
+        if overlay.serves(key.dtype):
+            kernel = overlay.make(kernel)
+    return kernel
+
+
+def native_kernel(key: Key, op: Op) -> Kernel | None:
+    """The backend's own kernel for an op, overlays aside."""
+    backend, dtype = key.backend, key.dtype
+    entry = backend.kernels.own(op.name, dtype)
+    if entry is not None:
+        return entry.fn
+    if op.expr is not None and op.family is ELEMENTWISE:
+        kinds = {"bool": dt.bool_, "index": dt.int64}
+        operands = tuple(kinds.get(op.kind_of(a), dtype) for a in op.schema.operands)
+        kernel = backend.elementwise(op.name, expression(op, dtype), operands, op.dtype.out(0, dtype, {}))
+        if kernel is not None:
+            return kernel
+    if op.name == "empty":  # a storage call, so every backend has it
+        return lambda *, shape, dtype, index: backend.empty(shape, dtype, index)
+    parent = backend.kernels.parent
+    found = parent.find(op.name, dtype) if parent is not None else None
+    if found is None and op.body is None and op.infer is not None and backend.has("no_data"):
+        without_data: Any = backend
+        found = without_data.kernel_from_infer(op.infer, lambda i, params: op.dtype.out(i, dtype, params))
+    return found
+
+
+_defined: set[str] = set()
+_records_seen = 0
+
+
+def expression(op: Op, dtype: DType | None = None) -> Any:
+    """The parsed scalar expression of an op, for complex numbers where ``dtype`` is complex."""
+    from flambeau.core import expr  # parsed at first need
+
+    if len(OPS) != _records_seen:
+        _define_expressions()
+    return expr.parse(_expression_source(op, dtype), tuple(a.name for a in op.schema.operands))
+
+
+def _define_expressions() -> None:
+    """Make the expressions of new records known by name: they may call each other."""
+    global _records_seen
+    from flambeau.core import expr
+
+    with _lock:
+        for name, record in list(OPS.items()):
+            if name not in _defined and record.expr is not None:
+                expr.define(name, _expression_source(record), tuple(a.name for a in record.schema.operands))
+                _defined.add(name)
+        _records_seen = len(OPS)
+
+
+def _expression_source(op: Op, dtype: DType | None = None) -> str:
+    source = op.expr or ""
+    if not source.startswith(SPECIAL):
+        return source
+    from flambeau.core import special
+
+    name = source.removeprefix(SPECIAL)
+    if dtype is not None and dtype.is_complex and name in special.COMPLEX:
+        return special.COMPLEX[name]
+    return special.EXPRESSIONS[name]
+
+
+# -- the default device -----------------------------------------------------------------------------
+def default_device() -> device:
+    """Where constructors put tensors: the innermost ``with device``, the set default, or the environment's."""
+    stack = current().devices
+    if stack:
+        return stack[-1]
+    global _default
+    if _default is None:
+        _default = registry.choose_default()
+    return _default
+
+
+_default: device | None = None
+
+
+def set_default_device(d: Any) -> None:
+    """Set where constructors put tensors; None goes back to the environment's choice."""
+    global _default
+    chosen = None if d is None else device(d)
+    if chosen is not None:
+        registry.resolve(chosen)
+    _default = chosen
+
+
+def get_default_device() -> device:
+    """The device of new tensors."""
+    return default_device()
