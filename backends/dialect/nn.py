@@ -1,11 +1,23 @@
-"""Softmax and its logarithm along contiguous rows, each row by one work-item or by one group."""
+"""Softmax, its logarithm and their gradients along contiguous rows, each row by one work-item or by one group."""
 
 from __future__ import annotations
 
+import struct
+from functools import partial
+
 from flambeau.backends.dialect.functions import Library
+from flambeau.backends.dialect.launch import Launch, Machine, computed, each_row, head, over_groups
 from flambeau.backends.dialect.prelude import REGISTER, STORED, Target, load, prelude, store
+from flambeau.backends.dialect.rows import along_row, lanes, row_sums
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+
+
+def softmax(machine: Machine, dtype: DType, logarithm: bool, rows: int, n: int, offset: int) -> Launch:
+    """``softmax(x, out)`` of rows of ``n`` elements."""
+    text = partial(softmax_source, dtype, logarithm, machine.target)
+    size, group = over_groups(machine, rows, 16 * n)
+    return Launch(("softmax", dtype, logarithm), "softmax", text, struct.pack("3q", rows, n, offset), size, group)
 
 
 def softmax_source(dtype: DType, logarithm: bool, target: Target) -> str:
@@ -82,4 +94,35 @@ KERNEL softmax(GLOBAL const $S *x, GLOBAL $S *q, const Params a) {
     for (i64 i = LID; i < a.n; i += LSIZE) { T v = READ(i); WRITE(i, $VALUE); }
   }
 }
+"""
+
+
+def softmax_grad(
+    machine: Machine, dtype: DType, logarithm: bool, rows: int, n: int, offsets: tuple[int, int]
+) -> Launch:
+    """``softmax_grad(grad, result, out)``; ``offsets`` are of the first two."""
+    text = partial(softmax_grad_source, dtype, logarithm, machine.target)
+    size, group = over_groups(machine, rows, 8 * n)
+    params = struct.pack("4q", rows, n, *offsets)
+    return Launch(("softmax_grad", dtype, logarithm), "softmax_grad", text, params, size, group)
+
+
+def softmax_grad_source(dtype: DType, logarithm: bool, target: Target) -> str:
+    """The gradient g * r - r * sum(g * r) of softmax, or g - exp(r) * sum(g) of its logarithm, from its result r."""
+    used = Library(target)
+    exp = used.require("exp", computed(dtype)) if logarithm else ""
+    term, value = ("g", f"g - {exp}(r) * total") if logarithm else ("g * r", "g * r - r * total")
+    ready = "T g = READ(u, i), r = READ(p, i);"
+    return f"""{head(target, dtype)}{used.text()}
+typedef struct {{ i64 rows, n, grad, result; }} Params;
+KERNEL softmax_grad(GLOBAL const S *grad, GLOBAL const S *result, GLOBAL S *q, const Params a) {{
+  {lanes(target)}
+  {each_row(target, "a.rows")} {{
+    GLOBAL const S *u = grad + a.grad + at * a.n;
+    GLOBAL const S *p = result + a.result + at * a.n;
+    GLOBAL S *out = q + at * a.n;
+    {row_sums(target, {"total": term}, "a.n", ready)}
+    {along_row(target, "a.n", f"{ready} T v = {value}; WRITE(out, i, v);")}
+  }}
+}}
 """

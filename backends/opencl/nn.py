@@ -1,13 +1,13 @@
-"""Fused softmax."""
+"""Fused softmax and its gradient."""
 
 from __future__ import annotations
 
-import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import nn as texts
+from flambeau.backends.opencl.launch import enqueue
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 
@@ -17,27 +17,50 @@ if TYPE_CHECKING:
 
 def register(backend: OpenCLBackend) -> None:
     """Enter the fused kernels."""
-    backend.kernels.register("softmax", partial(softmax, backend, logarithm=False), dt.FLOATS)
-    backend.kernels.register("log_softmax", partial(softmax, backend, logarithm=True), dt.FLOATS)
+    for name, logarithm in (("softmax", False), ("log_softmax", True)):
+        backend.kernels.register(name, partial(softmax, backend, logarithm=logarithm), dt.FLOATS)
+        backend.kernels.register(f"{name}_grad", partial(softmax_grad, backend, logarithm=logarithm), dt.FLOATS)
+
+
+def _turned(backend: OpenCLBackend, x: StridedArray, axis: int) -> StridedArray:
+    """Contiguous, with ``axis`` last; of at least one axis."""
+    if not x.ndim:
+        return x.viewed((1,), (1,), x.offset)
+    return backend.dense(x.viewed(*lay.permute(*x.layout, _order(x.ndim, axis))))
+
+
+def _order(ndim: int, axis: int) -> list[int]:
+    place = axis % ndim
+    return [*(a for a in range(ndim) if a != place), place]
+
+
+def _back(backend: OpenCLBackend, out: StridedArray, ndim: int, axis: int) -> StridedArray:
+    """``_turned`` undone."""
+    if not ndim:
+        return out.viewed((), (), out.offset)
+    order = _order(ndim, axis)
+    return backend.dense(out.viewed(*lay.permute(*out.layout, sorted(range(ndim), key=order.__getitem__))))
 
 
 def softmax(backend: OpenCLBackend, x: StridedArray, *, axis: int, logarithm: bool) -> StridedArray:
     """Softmax, or its logarithm, along ``axis``: any other axis than the last is turned there and back."""
     if not x.size:
         return backend.empty(x.shape, x.dtype, x.index)
-    place = axis % x.ndim if x.ndim else 0
-    order = [*(a for a in range(x.ndim) if a != place), *([place] if x.ndim else [])]
-    rows = backend.dense(x.viewed(*lay.permute(*x.layout, order)))
+    rows, device = _turned(backend, x, axis), backend.device(x.index)
     out = backend.empty(rows.shape, x.dtype, x.index)
-    n = rows.shape[-1] if rows.shape else 1
-    device = backend.device(x.index)
-    text = partial(texts.softmax_source, x.dtype, logarithm, device.target)
-    kernel = device.kernel(("softmax", x.dtype, logarithm), "softmax", text)
-    count = rows.size // n
-    if device.target.cpu:
-        size, group = max(1, min(count, max(device.units, rows.size // 8192))), 1
-    else:
-        size, group = min(count, device.units * 32) * device.group, device.group
-    device.launch(kernel, (rows.buffer,), (out.buffer,), struct.pack("3q", count, n, rows.offset), size, group)
-    back = sorted(range(x.ndim), key=order.__getitem__)
-    return backend.dense(out.viewed(*lay.permute(*out.layout, back)))
+    n = rows.shape[-1]
+    enqueue(device, texts.softmax(device, x.dtype, logarithm, rows.size // n, n, rows.offset), (rows,), (out,))
+    return _back(backend, out, x.ndim, axis)
+
+
+def softmax_grad(
+    backend: OpenCLBackend, grad: StridedArray, result: StridedArray, *, axis: int, logarithm: bool
+) -> StridedArray:
+    """The gradient of either from its ``result``."""
+    if not result.size:
+        return backend.empty(result.shape, result.dtype, result.index)
+    g, r, device = _turned(backend, grad, axis), _turned(backend, result, axis), backend.device(grad.index)
+    out = backend.empty(r.shape, r.dtype, r.index)
+    n, offsets = r.shape[-1], (g.offset, r.offset)
+    enqueue(device, texts.softmax_grad(device, r.dtype, logarithm, r.size // n, n, offsets), (g, r), (out,))
+    return _back(backend, out, result.ndim, axis)
