@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from functools import partial
 from math import prod
 from typing import Any, ClassVar, Final
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from flambeau.backends import layout as lay
 from flambeau.backends.base import BackendUnavailableError, DeviceProperties, Kernel, KernelTable, MemoryStats, Shape
-from flambeau.backends.cuda import discovery, tables
+from flambeau.backends.cuda import discovery, library, tables
 from flambeau.backends.cuda.device import Device
 from flambeau.backends.cuda.memory import Pinned
 from flambeau.backends.generic import generic_table
@@ -107,10 +108,10 @@ class CudaBackend(StridedBackend):
 
     def _open(self, index: int) -> Device:
         if not 0 <= index < self.device_count():
-            raise BackendUnavailableError(
-                f"cuda:{index} does not exist: {self.unavailable_reason() or f'there are {self.device_count()} device(s)'}"
-            )
+            why = self.unavailable_reason() or f"there are {self.device_count()} device(s)"
+            raise BackendUnavailableError(f"cuda:{index} does not exist: {why}")
         made = self._devices[index] = Device(self.cupy, index)
+        made.product = partial(library.product, self)
         return made
 
     # -- memory --------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ class Device:
         self.dead = False
         self.has_streams = False  # whether somebody made a stream beside the default one
         self._getdevice: Callable[[], int] = cupy.cuda.runtime.getDevice
+        self.product: Callable[..., bool] | None = None  # of matrices, by a library
         self._programs: dict[Any, Kernel] = {}
         self._flag: Block | None = None
         self.flagged = False

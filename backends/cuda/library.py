@@ -6,7 +6,7 @@ same memory, and its results ours.
 
 from __future__ import annotations
 
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from flambeau.backends.base import Kernel, KernelTable
@@ -48,13 +48,13 @@ class _Bound(KernelTable):
 def register(backend: CudaBackend) -> None:
     """Enter the kernels that go through CuPy."""
     table, xp = _Bound(backend), Namespace(backend)
-    integer_matmul = backend.kernels.find("matmul", dt.int64)  # of the dialect; cuBLAS has none
+    launched = {d: backend.kernels.find("matmul", d) for d in dt.REALS}  # they call :func:`product`
     for module in (linalg, sort, fft):
         module.bodies.bind(table, xp, _KNOWN)
     bodies.bind(table, xp, _KNOWN)
-    assert integer_matmul is not None
-    backend.kernels.register("matmul", integer_matmul, dt.INTS)
-    backend.kernels.register("matmul", partial(_wide_matmul, backend), (dt.bfloat16,))
+    for dtype, kernel in launched.items():
+        assert kernel is not None
+        backend.kernels.register("matmul", kernel, (dtype,))
 
 
 # -- arrays ------------------------------------------------------------------------------------------
@@ -105,10 +105,23 @@ def nonzero(xp: Any, x: Array) -> Array:
     return xp.argwhere(x)
 
 
-def _wide_matmul(backend: CudaBackend, x: StridedArray, y: StridedArray) -> StridedArray:
-    """bfloat16: multiplied and added up in float32, rounded once."""
-    cast, matmul = backend.kernels.find("cast", dt.bfloat16), backend.kernels.find("matmul", dt.float32)
-    assert cast is not None and matmul is not None
-    found = matmul(cast(x, dtype=dt.float32), cast(y, dtype=dt.float32))
-    result: StridedArray = cast(found, dtype=dt.bfloat16)
-    return result
+def product(backend: CudaBackend, out: StridedArray, x: StridedArray, y: StridedArray) -> bool:
+    """Write ``x @ y``, of equal batches, to ``out`` by cuBLAS; False for integers, which it does not multiply.
+
+    bfloat16 is multiplied and added up in float32 and rounded once.
+    """
+    if not out.dtype.is_floating_point:
+        return False
+    if out.dtype is dt.bfloat16:
+        wide = [backend.empty(a.shape, dt.float32, a.index) for a in (out, x, y)]
+        for to, source in zip(wide[1:], (x, y), strict=True):
+            backend.copy(to, source)
+        product(backend, *wide)
+        backend.copy(out, wide[0])
+        return True
+    device = backend.device(out.index)
+    blocks: dict[int, Block] = {}
+    target, *factors = [_to_cupy(backend, a, blocks) for a in (out, x, y)]
+    with device.current():
+        device.pool.retried(lambda: backend.cupy.matmul(*factors, out=target))
+    return True

@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flambeau.backends.cuda import library
-from flambeau.backends.opencl import elementwise, index, linalg, nn, random, reduce, shape
+from flambeau.backends.opencl import conv, elementwise, index, linalg, nn, pool, random, reduce, shape
 
 if TYPE_CHECKING:
     from flambeau.backends.cuda.backend import CudaBackend
 
-_FAMILIES = (elementwise, reduce, linalg, index, shape, nn, random)
+_FAMILIES = (elementwise, reduce, linalg, index, shape, nn, random, conv, pool)
 
 
 def register(backend: CudaBackend) -> None:

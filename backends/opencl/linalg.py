@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import linalg as texts
@@ -58,11 +58,18 @@ def matmul_into(backend: OpenCLBackend, out: StridedArray, x: StridedArray, y: S
     device = backend.device(x.index)
     work = _Product(backend, device, x, y, out, (m, n, k), shape, strides)
     if not device.target.cpu:
-        work.tiled()
+        library: Any = getattr(device, "product", None)  # of a device whose maker has a better one
+        if library is None or not library(_shaped(out, (*batch, m, n)), x, y):
+            work.tiled()
     elif m * n * k >= _WORTH_PACKING and min(m, n) >= 8:
         work.packed()
     else:
         work.plain()
+
+
+def _shaped(x: StridedArray, shape: tuple[int, ...]) -> StridedArray:
+    """A contiguous array in another shape."""
+    return x.viewed(shape, lay.contiguous_strides(shape), x.offset)
 
 
 def _folded(x: StridedArray, y: StridedArray) -> StridedArray | None:

@@ -45,7 +45,11 @@ static inline float __uint_as_float(unsigned v) { return bits_as<float>(v); }
 static inline long long __double_as_longlong(double v) { return bits_as<long long>(v); }
 static inline double __longlong_as_double(long long v) { return bits_as<double>(v); }
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((unsigned long long)a * b) >> 32); }
-template <class T> static inline T atomicCAS(T *p, T old, T next) { T seen = *p; if (seen == old) *p = next; return seen; }
+template <class T> static inline T atomicCAS(T *p, T old, T next) {
+  T seen = *p;
+  if (seen == old) *p = next;
+  return seen;
+}
 template <class T> static inline T atomicAdd(T *p, T v) { T seen = *p; *p = seen + v; return seen; }
 #define __global__
 #define __device__
@@ -88,7 +92,9 @@ static void take_turns(int threads) {
 template <class F> struct Kernel;
 template <class... A> struct Kernel<void (*)(A...)> {
   static void (*fn)(A...);
-  template <size_t... I> static void with(void **v, std::index_sequence<I...>) { fn(*(typename std::remove_cv<A>::type *)v[I]...); }
+  template <size_t... I> static void with(void **v, std::index_sequence<I...>) {
+    fn(*(typename std::remove_cv<A>::type *)v[I]...);
+  }
   static void call(void **v) { with(v, std::index_sequence_for<A...>()); }
 };
 template <class... A> void (*Kernel<void (*)(A...)>::fn)(A...);

@@ -81,7 +81,7 @@ def train(device: str) -> tuple[list[float], dict[str, Any]]:
     """A few steps of a small convolutional network on fixed data."""
     fb.manual_seed(1)
     model = fb.nn.Sequential(
-        fb.nn.Conv2d(1, 4, 3, padding=1), fb.nn.BatchNorm2d(4), fb.nn.ReLU(), fb.nn.MaxPool2d(2), fb.nn.Flatten(),
+        fb.nn.Conv2d(1, 4, 3, padding=1, bias=False), fb.nn.BatchNorm2d(4), fb.nn.ReLU(), fb.nn.MaxPool2d(2), fb.nn.Flatten(),
         fb.nn.Linear(64, 16), fb.nn.GELU(), fb.nn.LayerNorm(16), fb.nn.Linear(16, 3),
     ).to(device)  # fmt: skip
     x, y = fb.randn(12, 1, 8, 8).to(device), fb.randint(0, 3, (12,)).to(device)
