@@ -13,7 +13,21 @@ import numpy as np
 from flambeau.backends import layout as lay
 from flambeau.backends.base import BackendUnavailableError, DeviceProperties, Kernel, KernelTable, MemoryStats, Shape
 from flambeau.backends.generic import generic_table
-from flambeau.backends.opencl import conv, discovery, elementwise, index, linalg, nn, norm, pool, random, reduce, shape
+from flambeau.backends.opencl import (
+    conv,
+    discovery,
+    elementwise,
+    index,
+    linalg,
+    nn,
+    norm,
+    optim,
+    parts,
+    pool,
+    random,
+    reduce,
+    shape,
+)
 from flambeau.backends.opencl.device import Device
 from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
@@ -182,7 +196,7 @@ class OpenCLBackend(StridedBackend):
 
 
 def _register(backend: OpenCLBackend) -> None:
-    for family in (elementwise, reduce, linalg, index, shape, nn, random, conv, pool, norm):
+    for family in (elementwise, reduce, linalg, index, shape, nn, random, conv, pool, norm, optim, parts):
         family.register(backend)
 
 
