@@ -6,6 +6,8 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from flambeau.core.device import device
 from flambeau.core.dtype import as_dtype
 from flambeau.core.errors import ShapeError
@@ -149,6 +151,8 @@ def bind(
     for i, a in enumerate(schema.operands):
         if operands[i] is REQUIRED or (operands[i] is None and a.type != "Tensor?"):
             raise TypeError(f"{op.name}: argument {a.public!r} must be a {a.type}, got {operands[i]!r}")
+        if isinstance(operands[i], np.generic):  # a number of numpy's is a number
+            operands[i] = operands[i].item()
     first = next((v for v in operands if hasattr(v, "_array")), None)
     ndim = len(first._array.shape) if first is not None else _first_ndim(operands)
     for p in schema.params:

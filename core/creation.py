@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -189,7 +190,12 @@ def full(
     size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None
 ) -> Any:
     """A tensor of a shape with every element ``fill_value``, whose type gives the dtype."""
-    chosen = dt.as_dtype(dtype) if dtype is not None else dt.scalar_dtype(fill_value)
+    if isinstance(fill_value, np.generic):
+        fill_value = fill_value.item()
+    if not isinstance(fill_value, (numbers.Number, Tensor)):
+        raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
+    found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
+    chosen = found if dtype is None else dt.as_dtype(dtype)
     params = {
         "shape": _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full"),
         "value": fill_value,

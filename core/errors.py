@@ -37,3 +37,16 @@ class LevelError(RuntimeError):
 
 class ConversionError(TypeError, RuntimeError):
     """A tensor cannot become the Python or numpy object asked for."""
+
+
+_MAKERS = {"ndarray": "flambeau.from_numpy", "list": "flambeau.tensor", "tuple": "flambeau.tensor"}
+
+
+def not_a_tensor(name: str, argument: str, got: object, wanted: str = "a tensor or a number") -> TypeError:
+    """The error for an argument of another type; it says how to make a tensor of what came."""
+    kind = type(got)
+    foreign = kind.__name__ == "Tensor"  # another library's
+    shown = f"a {kind.__module__}.Tensor" if foreign else kind.__name__
+    maker = "flambeau.from_dlpack" if foreign else _MAKERS.get(kind.__name__)
+    hint = f"; {maker}(x) makes a tensor of it" if maker else ""
+    return TypeError(f"{name}: argument {argument!r} must be {wanted}, got {shown}{hint}")

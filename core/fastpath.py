@@ -12,9 +12,12 @@ from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
+import numpy as np
+
 from flambeau.core import dispatch, state
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.compile import compiled
+from flambeau.core.errors import not_a_tensor
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
 
@@ -161,7 +164,12 @@ def _call_lines(op: Op, operands: tuple[Argument, ...]) -> list[str]:
         else:
             arrays.append(f"{a.public}._array")
     if op.check:
-        shapes = [f"None if {a.public} is None else {a.public}._array.shape" for a in operands]
+        shapes = [
+            f"None if {a.public} is None else {a.public}._array.shape"
+            if a.type == "Tensor?"
+            else f"{a.public}._array.shape"
+            for a in operands
+        ]
         lines.append(f"infer({', '.join([*shapes, *(f'{p.name}={p.public}' for p in op.schema.params)])})")
     if op.schema.params:
         values = ", ".join(f"{p.name!r}: {_NORMALISED.get(p.type, '{p}').format(p=p.public)}" for p in op.schema.params)
@@ -201,7 +209,7 @@ def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
     slow_call = f"slow(OP, ({x.public}, {y.public}), {{}}, None)"
     tail = [
         "    except Exception: pass",
-        f"    if not isinstance({second.public}, operand_types): return NotImplemented",
+        f"    if not isinstance({second.public}, operand_types): return stranger(OP, {second.public})",
         f"    return {slow_call}",
     ]
     if reflected:
@@ -218,6 +226,13 @@ def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
     else:
         lines = _fast_lines(op, op.schema.operands, "        ")
     return "\n".join([head, "    try:", *lines, *tail]) + "\n"
+
+
+def _stranger(op: Op, other: Any) -> Any:
+    """What an operator gives for an object that is no operand: its own type may know better."""
+    if type(other).__name__ == "ndarray":
+        raise not_a_tensor(op.name, "other", other)
+    return NotImplemented
 
 
 def inplace_source(op: Op) -> str:
@@ -257,10 +272,10 @@ def inplace_source(op: Op) -> str:
         f"        if not kw and state.plain and key.level is None and ({x}._node is None or not state.grad "
         f"and {x}._node.__class__ is not View) and (box is None or a.flags.c_contiguous):",
         *other,
-        f"                kernel = key.{op.name}",
+        f"                kernel = key.{op.name}_",
         "    except Exception: kernel = None",
         "    if kernel is not None:",
-        f"        kernel(a{', a1' if len(names) == 2 else ''}, out=a)",
+        f"        kernel(a{', a1' if len(names) == 2 else ''}, a)",
         f"        if box is not None: box.version += 1; box.writer = '{op.name}_'",
         f"        return {x}",
     ]
@@ -285,7 +300,8 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         make_view=make_view,
         infer=op.infer,
         in_place=in_place,
-        operand_types=(dispatch.Tensor, bool, int, float, complex),
+        operand_types=(dispatch.Tensor, bool, int, float, complex, np.generic),
+        stranger=_stranger,
     )
 
     def record(*args: Any) -> Any:

@@ -40,6 +40,8 @@ class _Conv(Module):
             raise ValueError(f"{name}: padding_mode must be one of {', '.join(_MODES)}, got {padding_mode!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = sizes(kernel_size, n, f"{name}: kernel_size")
+        if min(self.kernel_size) < 1:
+            raise ValueError(f"{name}: kernel_size must be at least 1 in each dimension, got {kernel_size!r}")
         self.stride = sizes(stride, n, f"{name}: stride")
         self.dilation = sizes(dilation, n, f"{name}: dilation")
         self.output_padding = sizes(output_padding, n, f"{name}: output_padding")

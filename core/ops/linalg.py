@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flambeau.backends import layout
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, viewed
 from flambeau.core.record import composite, numeric, op
@@ -104,11 +104,17 @@ def _into(out: Tensor, result: Tensor) -> Tensor:
 
 
 def _dunder_matmul(self: Tensor, other: Any) -> Any:
-    return matmul(self, other) if isinstance(other, Tensor) else NotImplemented
+    return matmul(self, other) if isinstance(other, Tensor) else _stranger(other)
 
 
 def _dunder_rmatmul(self: Tensor, other: Any) -> Any:
-    return matmul(other, self) if isinstance(other, Tensor) else NotImplemented
+    return matmul(other, self) if isinstance(other, Tensor) else _stranger(other)
+
+
+def _stranger(other: Any) -> Any:
+    if type(other).__name__ == "ndarray":
+        raise not_a_tensor("matmul", "other", other, "a tensor")
+    return NotImplemented
 
 
 # -- linear ------------------------------------------------------------------------------------------

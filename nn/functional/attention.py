@@ -50,11 +50,23 @@ def scaled_dot_product_attention(
     if enable_gqa:
         key, value = _repeat_heads(query, key), _repeat_heads(query, value)
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
+    if attn_mask is not None:
+        _check_mask(attn_mask, query, key)
     mask = None if attn_mask is None else additive(attn_mask, query)
     if dropout_p > 0:
         return _with_dropout(query, key, value, mask, dropout_p, is_causal, factor)
     out: Tensor = attention(query, key, value, mask, is_causal, factor)[0]
     return out
+
+
+def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
+    scores = (*query.shape[:-1], key.shape[-2])
+    given = tuple(mask.shape)
+    if any(m not in (1, s) for m, s in zip(given[::-1], scores[::-1], strict=False)):
+        raise ShapeError(
+            f"scaled_dot_product_attention: attn_mask of shape {given} does not broadcast to the scores (..., L, S), "
+            f"here {scores}"
+        )
 
 
 def _repeat_heads(query: Tensor, x: Tensor) -> Tensor:

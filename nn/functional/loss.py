@@ -11,7 +11,7 @@ import warnings
 from typing import Any
 
 from flambeau.core import dtype as dt
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import exp, log, where, xlogy
 from flambeau.core.ops.nn import log_softmax_of
 from flambeau.core.ops.nn import loss as ops
@@ -32,6 +32,12 @@ def reduction_of(
     return reduction
 
 
+def _check_tensors(name: str, input: Any, target: Any) -> None:
+    for argument, value in (("input", input), ("target", target)):
+        if not isinstance(value, Tensor):
+            raise not_a_tensor(name, argument, value, "a tensor")
+
+
 def reduced(losses: Tensor, reduction: str) -> Tensor:
     """The losses by themselves, their mean or their sum."""
     if reduction == "mean":
@@ -40,6 +46,7 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def _warn_broadcast(name: str, input: Tensor, target: Tensor) -> None:
+    _check_tensors(name, input, target)
     if input.shape != target.shape:
         warnings.warn(
             f"{name}: using a target size {tuple(target.shape)} that is different to the input size "
@@ -124,6 +131,7 @@ def cross_entropy(
 ) -> Tensor:  # fmt: skip
     """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores."""
     how = reduction_of(reduction, size_average, reduce)
+    _check_tensors("cross_entropy", input, target)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
     if input.ndim == 0:
@@ -132,11 +140,25 @@ def cross_entropy(
     log_probabilities = log_softmax_of(input, axis)
     if tuple(target.shape) == tuple(input.shape) and target.dtype.category >= dt.FLOATING:
         return _of_probabilities(log_probabilities, target, weight, how, label_smoothing, axis)
+    _check_classes(input, target)
     if label_smoothing == 0:
         out, _ = ops.nll_loss(log_probabilities, target, weight, ignore_index, how)
         result: Tensor = out
         return result
     return _smoothed(log_probabilities, target, weight, ignore_index, how, label_smoothing, axis)
+
+
+def _check_classes(input: Tensor, target: Tensor) -> None:
+    shape, given = tuple(input.shape), tuple(target.shape)
+    wanted = shape[:1] + shape[2:] if len(shape) > 1 else ()
+    either = f"class numbers, an integer tensor of shape {wanted}, or probabilities, a floating one of shape {shape}"
+    if target.dtype.category != dt.INTEGER:
+        hint = "; target.long() makes integers" if given == wanted else ""
+        raise DTypeError(f"cross_entropy: target of dtype {target.dtype.name} and shape {given} must be {either}{hint}")
+    if given != wanted:
+        hint = "; target.squeeze(1) fits" if given == (*wanted[:1], 1, *wanted[1:]) else ""
+        hint = "; target.float() makes probabilities of a one-hot target" if given == shape else hint
+        raise ShapeError(f"cross_entropy: target of shape {given} must be {either}{hint}")
 
 
 def _class_weights(weight: Tensor, ndim: int) -> Tensor:
