@@ -220,8 +220,28 @@ class Backend:
         """Refuse allocations beyond ``limit`` bytes in all (None: no limit)."""
         raise NotImplementedError(f"{self.device_type}: this backend has no memory limit")
 
+    def reset_peak(self, index: int = 0) -> None:
+        """Count the peak of :meth:`memory_stats` anew, from what is allocated now."""
+        raise NotImplementedError(f"{self.device_type}: this backend keeps no peak of its memory")
+
     def empty_cache(self) -> None:
         """Give pooled memory back to the driver."""
+
+    # -- pinned memory, of a backend with "can_pin" --------------------------------------------
+    def pinned(self, shape: Shape, dtype: DType) -> np.ndarray[Any, Any]:
+        """A host array in page-locked memory, its values undefined: copies from it need not wait."""
+        raise NotImplementedError(f"{self.device_type}: this backend has no pinned memory")
+
+    def is_pinned(self, host: np.ndarray[Any, Any]) -> bool:
+        """Whether a host array is (a view of) one that :meth:`pinned` made."""
+        return False
+
+    def send(self, host: np.ndarray[Any, Any], dtype: DType, index: int, later: bool) -> Any:
+        """:meth:`from_host` that with ``later``, from pinned memory, may return before ``host`` was read.
+
+        The memory is kept until then; changing the values before is the caller's mistake.
+        """
+        return self.from_host(host, dtype, index)
 
     # -- storage -------------------------------------------------------------------------------
     def empty(self, shape: Shape, dtype: DType, index: int = 0) -> Any:
@@ -289,6 +309,27 @@ class Backend:
     # -- time ----------------------------------------------------------------------------------
     def synchronize(self, index: int = 0) -> None:
         """Wait until everything enqueued is done."""
+
+    # of a backend with "has_streams"; core.streams has the meaning of each
+    def stream(self, index: int = 0, priority: int = 0) -> Any:
+        """A new stream: an object with ``synchronize()``, ``done`` and ``wait_event(event)``, compared by ``==``."""
+        raise NotImplementedError(f"{self.device_type}: this backend has no streams")
+
+    def current_stream(self, index: int = 0) -> Any:
+        """The stream on which this thread's work goes."""
+        raise NotImplementedError(f"{self.device_type}: this backend has no streams")
+
+    def set_stream(self, stream: Any, index: int = 0) -> None:
+        """Put this thread's work on ``stream`` from now on."""
+        raise NotImplementedError(f"{self.device_type}: this backend has no streams")
+
+    def event(self, index: int = 0, timing: bool = False) -> Any:
+        """A new event: an object with ``record(stream)``, ``synchronize()`` and ``done``."""
+        raise NotImplementedError(f"{self.device_type}: this backend has no streams")
+
+    def elapsed(self, start: Any, end: Any) -> float:
+        """Milliseconds between two events that were made for it."""
+        raise NotImplementedError(f"{self.device_type}: this backend has no streams")
 
     def check(self, index: int = 0) -> None:
         """Raise what went wrong late (a bad index, a lost device); called at each host read."""

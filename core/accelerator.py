@@ -8,6 +8,13 @@ from flambeau.backends.base import MemoryStats
 from flambeau.core import registry
 from flambeau.core.device import device
 from flambeau.core.keys import get_default_device
+from flambeau.core.streams import Event, Stream, current_stream, set_stream
+
+__all__ = [
+    "Event", "Stream", "current_accelerator", "current_stream", "device_count", "empty_cache", "is_available",
+    "max_memory_allocated", "memory_allocated", "memory_reserved", "memory_stats", "reset_peak_memory_stats",
+    "set_memory_limit", "set_stream", "synchronize",
+]  # fmt: skip
 
 
 def _is_accelerator(name: str) -> bool:
@@ -28,6 +35,22 @@ def current_accelerator(check_available: bool = True) -> device | None:
     return next((device(n) for n in registry.known_types() if _is_accelerator(n)), None)
 
 
+def pinning_device() -> device | None:
+    """The default device if its backend pins host memory, else the first available one that does; None without any."""
+    chosen = get_default_device()
+    if registry.resolve(chosen).has("can_pin"):
+        return chosen
+    return next((device(n) for n in registry.known_types() if _pins(n)), None)
+
+
+def _pins(name: str) -> bool:
+    try:
+        backend = registry.get_backend(name)
+    except Exception:
+        return False
+    return backend.has("can_pin") and backend.is_available()
+
+
 def is_available() -> bool:
     """Whether any accelerator can be used."""
     return current_accelerator() is not None
@@ -39,14 +62,15 @@ def device_count() -> int:
     return 0 if found is None else registry.get_backend(found.type).device_count()
 
 
-def _resolve(where: Any) -> device:
+def resolved(where: Any) -> device:
+    """The device that is meant: by default the current accelerator, or the default device without any."""
     found = current_accelerator() if where is None else device(where)
     return get_default_device() if found is None else found
 
 
 def synchronize(where: Any = None) -> None:
     """Wait until everything enqueued on the device is done, and raise what went wrong late."""
-    d = _resolve(where)
+    d = resolved(where)
     backend = registry.resolve(d)
     backend.synchronize(d.index)
     backend.check(d.index)
@@ -54,7 +78,7 @@ def synchronize(where: Any = None) -> None:
 
 def memory_stats(where: Any = None) -> MemoryStats:
     """Bytes allocated, reserved and at peak, and the limit, of a device."""
-    d = _resolve(where)
+    d = resolved(where)
     return registry.resolve(d).memory_stats(d.index)
 
 
@@ -73,12 +97,18 @@ def memory_reserved(where: Any = None) -> int:
     return memory_stats(where).reserved
 
 
+def reset_peak_memory_stats(where: Any = None) -> None:
+    """Count the peak of a device's memory anew, from what is allocated now."""
+    d = resolved(where)
+    registry.resolve(d).reset_peak(d.index)
+
+
 def set_memory_limit(limit: int | None, where: Any = None) -> None:
     """Refuse allocations beyond ``limit`` bytes in all on a device (None: no limit)."""
-    d = _resolve(where)
+    d = resolved(where)
     registry.resolve(d).set_memory_limit(limit, d.index)
 
 
 def empty_cache(where: Any = None) -> None:
     """Give the pool's unused memory back to the driver."""
-    registry.resolve(_resolve(where)).empty_cache()
+    registry.resolve(resolved(where)).empty_cache()

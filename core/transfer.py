@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
 
 from flambeau.core.device import device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.keys import key_for
+
+_waiting: Final = ContextVar("flambeau_waiting", default=True)
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Inside, a copy from pinned memory to a device returns before it is done: ``non_blocking=True``."""
+    token = _waiting.set(False)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
 
 
 def move(x: Any, target: device) -> Any:
@@ -24,4 +39,4 @@ def move(x: Any, target: device) -> Any:
             return tensor_of(moved, goal)
     host = source.backend.to_host(x._array)
     source.backend.check(source.device.index)
-    return tensor_of(goal.backend.from_host(host, goal.dtype, target.index), goal)
+    return tensor_of(goal.backend.send(host, goal.dtype, target.index, later=not _waiting.get()), goal)

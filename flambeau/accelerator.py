@@ -1,7 +1,10 @@
 """The accelerator of this process, device-generic."""
 
 from flambeau.core.accelerator import (
+    Event,
+    Stream,
     current_accelerator,
+    current_stream,
     device_count,
     empty_cache,
     is_available,
@@ -9,11 +12,14 @@ from flambeau.core.accelerator import (
     memory_allocated,
     memory_reserved,
     memory_stats,
+    reset_peak_memory_stats,
     set_memory_limit,
+    set_stream,
     synchronize,
 )
 
 __all__ = [
-    "current_accelerator", "device_count", "empty_cache", "is_available", "max_memory_allocated", "memory_allocated",
-    "memory_reserved", "memory_stats", "set_memory_limit", "synchronize",
+    "Event", "Stream", "current_accelerator", "current_stream", "device_count", "empty_cache", "is_available",
+    "max_memory_allocated", "memory_allocated", "memory_reserved", "memory_stats", "reset_peak_memory_stats",
+    "set_memory_limit", "set_stream", "synchronize",
 ]  # fmt: skip

@@ -98,11 +98,12 @@ class Memory:
 
     def _full(self, nbytes: int | None) -> OutOfMemoryError:
         stats = self.stats()
+        used = stats.allocated - (nbytes or 0)  # which counts what is asked for
         free, total = self.device.cupy.cuda.runtime.memGetInfo()
         asked = "" if nbytes is None else f"{nbytes} bytes asked for, "
         limit = "" if stats.limit is None else f", the limit is {stats.limit}"
         return OutOfMemoryError(
-            f"{self.device.label}: out of memory: {asked}{stats.allocated} in use by tensors, {stats.reserved} in the "
+            f"{self.device.label}: out of memory: {asked}{used} in use by tensors, {stats.reserved} in the "
             f"pool, {free} of the device's {total} bytes free{limit}; free tensors, use smaller batches, or raise "
             "the memory limit"
         )

@@ -127,6 +127,9 @@ class OpenCLBackend(StridedBackend):
         device = self.device(index)
         device.pool.limit = int(device.raw.global_mem_size * 0.9) if limit is None else limit
 
+    def reset_peak(self, index: int = 0) -> None:
+        self.device(index).pool.reset_peak()
+
     def empty_cache(self) -> None:
         for device in self._devices.values():
             device.pool.trim()

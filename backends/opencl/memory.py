@@ -124,6 +124,11 @@ class Pool:
         with self._lock:
             self._trim()
 
+    def reset_peak(self) -> None:
+        """Count the peak anew, from what is allocated now."""
+        with self._lock:
+            self._peak = self._allocated
+
     def stats(self) -> MemoryStats:
         with self._lock:
             return MemoryStats(self._allocated, self._peak, self._reserved, self.limit, self._count)

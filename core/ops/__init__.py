@@ -16,7 +16,7 @@ from flambeau.core.ops import scan, reduce, moments, sort
 from flambeau.core.ops import shape, parts, arrange, convert
 from flambeau.core.ops import index, scatter, mask, getitem, search
 from flambeau.core.ops import linalg, products, einsum, arithmetic, decompose, solve, norms
-from flambeau.core.ops import special, random, sampling, nn
+from flambeau.core.ops import special, random, sampling, nn, pinning
 # isort: on
 
 

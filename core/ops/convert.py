@@ -14,6 +14,7 @@ from flambeau.core.ops.arrange import contiguous
 from flambeau.core.record import OPS
 from flambeau.core.registry import resolve
 from flambeau.core.tensor import Tensor
+from flambeau.core.transfer import without_waiting
 
 _PYTHON_TYPES: Final = (float, int, bool, complex)
 
@@ -41,12 +42,16 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The tensor in another dtype, on another device, or like another tensor; itself when nothing changes.
 
     ``x.to(dtype)``, ``x.to(device, dtype=None)``, ``x.to(other)``, each also with ``non_blocking`` and ``copy``.
+    A copy from pinned memory to a device does not wait with ``non_blocking``; the memory stays until it is done.
 
     >>> import flambeau as fb
     >>> fb.tensor([1.7]).to(fb.int64)
     tensor([1])
     """
     where, dtype, copy = parse_to("to", args, kwargs)
+    if next((a for a in args if isinstance(a, bool)), kwargs.get("non_blocking", False)):
+        with without_waiting():
+            return convert(self, where, dtype, copy)
     return convert(self, where, dtype, copy)
 
 

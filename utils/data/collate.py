@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from flambeau.core import dtype as dt
+from flambeau.core.accelerator import pinning_device
 from flambeau.core.creation import as_tensor, host_device, tensor
 from flambeau.core.keys import get_default_device
 from flambeau.core.ops.arrange import stack
-from flambeau.core.registry import resolve
 from flambeau.core.tensor import Tensor
 
 
@@ -97,17 +97,20 @@ def map_leaves(fn: Callable[[Any], Any], data: Any) -> Any:
 
 
 def pinner() -> Callable[[Any], Any] | None:
-    """What pins a batch's tensors in host memory for the default device; None, with a warning, if nothing does."""
-    device = get_default_device()
-    if resolve(device).has("can_pin"):
+    """What pins a batch's tensors in host memory for the accelerator; None, with a warning, if nothing does."""
+    if pinning_device() is not None:
         return lambda batch: map_leaves(_pinned, batch)
     warnings.warn(
-        f"DataLoader: pin_memory=True has no effect, the device {str(device)!r} knows no pinned memory", stacklevel=4
+        f"DataLoader: pin_memory=True has no effect, the device {str(get_default_device())!r} knows no pinned memory",
+        stacklevel=4,
     )
     return None
 
 
 def _pinned(value: Any) -> Any:
+    """A tensor of the host, or an object that knows how, pinned; anything else as it is."""
+    if isinstance(value, Tensor) and not value.is_cpu:
+        return value
     return value.pin_memory() if hasattr(value, "pin_memory") else value
 
 

@@ -51,7 +51,7 @@ class Fake:
         self.capacity = TOTAL  # bytes that a device has
         self.launches: list[str] = []
         self.texts: set[str] = set()
-        self.broken: Exception | None = None  # raised by the next launch
+        self.broken: Exception | None = None  # raised by every launch
         self._local = threading.local()
         self._pointers = iter(range(1, 1 << 30))
         self.pools = [Pool(self, n) for n in range(devices)]
@@ -221,8 +221,7 @@ class RawKernel:
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
         if self.fake.broken is not None:
-            error, self.fake.broken = self.fake.broken, None
-            raise error
+            raise self.fake.broken
         if not all(type(n) is int for n in (*grid, *block)) or not 0 < block[0] <= 1024 or not 0 < grid[0] < 1 << 31:
             raise CUDADriverError(1, f"CUDA_ERROR_INVALID_VALUE: grid {grid}, block {block}")
         held = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
