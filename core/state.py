@@ -6,12 +6,13 @@ path, which prepares the thread (:func:`current`). The fast paths read ``get()``
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from flambeau.core import config
 from flambeau.core.device import device
@@ -41,8 +42,8 @@ class State:
     layers: tuple[Callable[..., Any], ...]  # innermost last
     levels: tuple[Any, ...]  # innermost last
     watchers: tuple[Callable[..., Any], ...]
-    saved_hooks: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...]
-    anomaly: bool
+    saved_hooks: tuple[Any, ...]  # innermost last: a pair (pack, unpack), or the text of the error where they are off
+    anomaly: bool | Literal["places"]  # "places": remember where ops were called, do not look for nan
     devices: tuple[device, ...]
 
     def __init__(self, **values: Any):
@@ -114,6 +115,9 @@ class _Scope:
         put(self._saved.pop())
 
     def __call__(self, fn: F) -> F:
+        if inspect.isgeneratorfunction(fn):
+            return self._stepwise(fn)
+
         @wraps(fn)
         def inside(*args: Any, **kwargs: Any) -> Any:
             with self._copy():
@@ -121,13 +125,39 @@ class _Scope:
 
         return inside  # type: ignore[return-value]
 
+    def _stepwise(self, fn: F) -> F:
+        """A generator function each of whose steps runs inside; what iterates it does not."""
+
+        @wraps(fn)
+        def steps(*args: Any, **kwargs: Any) -> Any:
+            generator = fn(*args, **kwargs)
+            resume: Callable[[], Any] = lambda: next(generator)  # noqa: E731
+            while True:
+                try:
+                    with self._copy():
+                        value = resume()
+                except StopIteration as stop:
+                    return stop.value
+                try:
+                    sent = yield value
+                except GeneratorExit:
+                    with self._copy():
+                        generator.close()
+                    raise
+                except BaseException as error:
+                    resume = lambda e=error: generator.throw(e)  # type: ignore[misc]  # noqa: E731
+                else:
+                    resume = lambda s=sent: generator.send(s)  # type: ignore[misc]  # noqa: E731
+
+        return steps  # type: ignore[return-value]
+
     def _copy(self) -> _Scope:
         return _Scope(**self._changes)
 
 
 def with_grad(state: State, grad: bool) -> State:
-    """``state`` with grad mode ``grad``."""
-    if state.grad is grad:
+    """``state`` with grad mode ``grad``; inference mode keeps it off."""
+    if state.grad is grad or state.inference:
         return state
     twin = state.twin
     if twin is None:
@@ -171,7 +201,8 @@ class set_grad_enabled(_Scope):
     """Set grad mode at once; as a context manager, until its end."""
 
     def __init__(self, mode: bool):
-        super().__init__(grad=bool(mode))
+        super().__init__()
+        self._grad = bool(mode)
         self._outer = current()
         put(with_grad(self._outer, bool(mode)))
 
@@ -180,16 +211,28 @@ class set_grad_enabled(_Scope):
         put(self._next(current()))
         return self
 
+    def _next(self, state: State) -> State:
+        return with_grad(state, self._grad)
+
+    def _copy(self) -> _Scope:
+        return enable_grad() if self._grad else no_grad()
+
     def __call__(self, fn: F) -> F:
         put(self._outer)
         return super().__call__(fn)
 
 
 class inference_mode(_Scope):
-    """No gradients are recorded inside. Tensors made inside are ordinary ones without history."""
+    """No gradients are recorded inside, whatever :class:`enable_grad` says there; ``inference_mode(False)`` ends it.
+
+    Tensors made inside are ordinary ones without history.
+    """
+
+    def __new__(cls, mode: Any = True) -> Any:
+        return cls()(mode) if callable(mode) else super().__new__(cls)
 
     def __init__(self, mode: bool = True):
-        super().__init__(grad=not mode, inference=mode) if mode else super().__init__()
+        super().__init__(grad=not mode, inference=bool(mode))
 
 
 def is_grad_enabled() -> bool:

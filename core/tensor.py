@@ -242,6 +242,8 @@ class Tensor(TensorMethods):
                 raise GradientError(
                     f"assigned grad has shape {tuple(value.shape)}, but the tensor has {tuple(self.shape)}"
                 )
+            if value._key.dtype is not self._key.dtype:
+                raise GradientError(f"assigned grad is {value.dtype}, but the tensor {self.dtype}; cast it with .to()")
             if value._key.device is not self._key.device:
                 raise GradientError(f"assigned grad is on {value.device}, but the tensor on {self.device}")
             box_of(value)
@@ -333,6 +335,12 @@ class Tensor(TensorMethods):
         node, index = (edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)
         if not any(f.__class__ is Keeper and f.tensor() is self for _, f in node.pre_hooks or ()):
             add_output_hook(node, index, Keeper(self))
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether :meth:`retain_grad` keeps the gradient of this computed tensor."""
+        node = self.grad_fn
+        return node is not None and any(f.__class__ is Keeper and f.tensor() is self for _, f in node.pre_hooks or ())
 
     # -- to Python and numpy ---------------------------------------------------------------------
     def _host(self) -> Any:

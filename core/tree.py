@@ -79,6 +79,8 @@ def tree_map(fn: Callable[..., Any], tree: Any, *others: Any) -> Any:
 def broadcast_prefix(prefix: Any, structure: Structure, name: str) -> list[Any]:
     """One value per leaf from a nesting that may stop early: ``0`` or ``(0, None)`` for in_dims."""
     if structure.kind is None:
+        if isinstance(prefix, (tuple, list, dict)):
+            raise ValueError(f"{name}: got {prefix!r} for what is a single tensor; it must match the structure")
         return [prefix]
     if not isinstance(prefix, (tuple, list, dict)):
         return [prefix] * structure.leaves

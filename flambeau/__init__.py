@@ -25,7 +25,7 @@ if not (_Path(__file__).parent / "core").is_dir() and (_root / "core" / "dtype.p
 
 from flambeau._discovery import install as _install_discovery
 from flambeau.core import methods as _methods
-from flambeau.core.autograd.modes import set_detect_anomaly
+from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from flambeau.core.creation import (
     arange,
     as_tensor,

@@ -16,6 +16,8 @@ from flambeau.core.ops.scan import ValuesIndices
 
 _Number: TypeAlias = builtins.int | builtins.float | builtins.complex
 
+from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
+from flambeau.core.autograd.modes import is_anomaly_enabled as is_anomaly_enabled
 from flambeau.core.autograd.modes import set_detect_anomaly as set_detect_anomaly
 from flambeau.core.creation import arange as arange
 from flambeau.core.creation import as_tensor as as_tensor

@@ -16,20 +16,21 @@ def _place(module: Any, name: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _replaced(module: Any, tensors: dict[str, Any], strict: bool) -> Iterator[None]:
+def _replaced(module: Any, tensors: dict[str, Any], tie: bool, strict: bool) -> Iterator[None]:
     """The module with other tensors in its places; the old ones come back whatever happens."""
     known = {
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
     unexpected = [n for n in tensors if n not in known]
-    if unexpected:
+    if unexpected and strict:
         raise RuntimeError(
-            f"functional_call: {type(module).__name__} has no parameter or buffer {', '.join(unexpected)}"
+            f"functional_call: {type(module).__name__} has no parameter or buffer {', '.join(unexpected)} (strict=True)"
         )
-    if strict and len(known) > len(tensors):
-        raise RuntimeError(f"functional_call: missing {', '.join(n for n in known if n not in tensors)} (strict=True)")
-    by_identity = {id(known[n]): t for n, t in tensors.items()}
+    by_identity = {id(known[n]): t for n, t in tensors.items() if n in known} if tie else {}
+    missing = [n for n, old in known.items() if n not in tensors and id(old) not in by_identity]
+    if strict and missing:
+        raise RuntimeError(f"functional_call: missing {', '.join(missing)} (strict=True)")
     saved: list[tuple[dict[str, Any], str, Any]] = []
     try:
         for name, old in known.items():  # tied tensors are replaced in all their places
@@ -55,6 +56,9 @@ def functional_call(
 ) -> Any:
     """Call ``module`` with other tensors in place of its parameters and buffers.
 
+    A tensor given for one place of a tied parameter takes them all (``tie_weights``). Names that the module lacks
+    are passed over, and what is not given stays as it is; with ``strict`` both raise RuntimeError.
+
     >>> import flambeau as fb
     >>> layer = fb.nn.Linear(2, 1, bias=False)
     >>> fb.func.functional_call(layer, {"weight": fb.tensor([[1.0, 2.0]])}, (fb.tensor([3.0, 4.0]),))
@@ -67,7 +71,7 @@ def functional_call(
     )
     tensors = {name: t for d in dicts for name, t in d.items()}
     values = () if args is None else args if isinstance(args, tuple) else (args,)
-    with _replaced(module, tensors, strict):
+    with _replaced(module, tensors, tie_weights, strict):
         return module(*values, **(kwargs or {}))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_MODULES = frozenset({"data", "serialization"})
+_MODULES = frozenset({"checkpoint", "data", "serialization"})
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.core.autograd.engine import run_backward
-from flambeau.core.autograd.graph import edge_of
+from flambeau.core.autograd.engine import accumulate, run_backward
+from flambeau.core.autograd.graph import GradientEdge, Leaf, edge_of
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, ShapeError
@@ -14,7 +14,9 @@ from flambeau.core.tensor import Tensor
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if value.__class__ is tuple:
+        return value  # type: ignore[no-any-return]
+    return tuple(value) if isinstance(value, (tuple, list)) and not isinstance(value, GradientEdge) else (value,)
 
 
 def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -24,6 +26,11 @@ def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[
     roots = []
     for i, (out, grad) in enumerate(zip(outputs, grads, strict=True)):
         if not isinstance(out, Tensor):
+            if isinstance(out, GradientEdge):
+                if grad is None:
+                    raise GradientError(f"backward: element {i} of tensors is a GradientEdge; give its gradient")
+                roots.append((out.edge, grad))
+                continue
             raise TypeError(f"backward: element {i} of tensors must be a Tensor, got {type(out).__name__}")
         edge = edge_of(out)
         if edge is None:
@@ -65,6 +72,8 @@ def backward(
 ) -> None:
     """Add the gradients of ``tensors`` to the ``grad`` of the leaves they came from.
 
+    With ``inputs`` to the ``grad`` of those alone, computed tensors among them.
+
     >>> import flambeau as fb
     >>> x = fb.tensor(3.0, requires_grad=True)
     >>> fb.autograd.backward(x * x)
@@ -73,21 +82,26 @@ def backward(
     """
     outputs = _as_tuple(tensors)
     grads = (None,) * len(outputs) if grad_tensors is None else _as_tuple(grad_tensors)
-    targets = None
+    targets, chosen = None, ()
     if inputs is not None:
         chosen = _as_tuple(inputs)
         if not chosen:
             raise GradientError("backward: inputs must not be empty")
         targets = [_target(t, i, "backward") for i, t in enumerate(chosen)]
-    run_backward(
+    found = run_backward(
         _root_gradients(outputs, grads),
         keep_graph=create_graph if retain_graph is None else retain_graph,
         create_graph=create_graph,
         targets=targets,
     )
+    for t, g in dict(zip(chosen, found, strict=True)).items() if chosen else ():
+        if g is not None and edge_of(t).__class__ is not Leaf and not t.retains_grad:
+            accumulate(t, g, create_graph)
 
 
 def _target(t: Any, i: int, where: str) -> Any:
+    if isinstance(t, GradientEdge):
+        return t.edge
     edge = edge_of(t) if isinstance(t, Tensor) else None
     if edge is None:
         raise GradientError(f"{where}: input {i} does not require grad; call requires_grad_() on it before computing")
@@ -115,6 +129,10 @@ def grad(
     >>> fb.autograd.grad(g, x)
     (tensor(12.),)
     """
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "grad: materialize_grads=True gives zeros for unused inputs, so allow_unused must not be False"
+        )
     outs, ins = _as_tuple(outputs), _as_tuple(inputs)
     if is_grads_batched:
         from flambeau.core.transforms.func import vmap

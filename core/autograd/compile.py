@@ -25,16 +25,35 @@ _namespace: dict[str, Any] = {}  # Tensor is added by core.tensor
 class Packed:
     """A saved value in the hands of saved_tensors_hooks."""
 
-    __slots__ = ("key", "unpack", "value")
+    __slots__ = ("edge", "unpack", "value")
 
-    def __init__(self, value: Any, unpack: Callable[[Any], Any], key: Any):
-        self.value, self.unpack, self.key = value, unpack, key
+    def __init__(self, value: Any, unpack: Callable[[Any], Any], edge: Any):
+        self.value, self.unpack, self.edge = value, unpack, edge
+
+    def open(self, n: Node, keep: bool) -> Any:
+        """The tensor again; it takes the place of the saved one in the graph."""
+        found = self.unpack(self.value)
+        if not isinstance(found, _namespace["Tensor"]):
+            raise TypeError(
+                f"saved_tensors_hooks: unpack_hook must return a tensor, got {type(found).__name__} (of {n.op.name})"
+            )
+        t = _namespace["Tensor"]()
+        t._array, t._key, t._box = found._array, found._key, found._box
+        t._node = _edge_of_saved(n, self.edge) if keep else None
+        return t
+
+
+def _edge_of_saved(n: Node, edge: Any) -> Any:
+    """Where the gradient of a saved value goes; a saved output is the node's own."""
+    if edge.__class__ is tuple:  # (SELF, index)
+        return n if n.op.schema.single else Slot(n, edge[1])
+    return edge
 
 
 def unpack(n: Node, saved: Any, keep: bool) -> Any:
     """The value that was saved: a tensor, with its edge only where the gradient must be differentiable."""
     if saved.__class__ is Packed:
-        return saved.unpack(saved.value)
+        return saved.open(n, keep)
     if saved.__class__ is not tuple:
         return saved
     array, key, box, version, edge = saved
@@ -42,12 +61,7 @@ def unpack(n: Node, saved: Any, keep: bool) -> Any:
         raise modified(n.op.name, box, version, array.shape)
     t = _namespace["Tensor"]()
     t._array, t._key, t._box = array, key, box
-    if not keep:
-        t._node = None
-    elif edge.__class__ is tuple:  # a saved output: (SELF, index)
-        t._node = n if n.op.schema.single else Slot(n, edge[1])
-    else:
-        t._node = edge
+    t._node = _edge_of_saved(n, edge) if keep else None
     return t
 
 
@@ -174,11 +188,16 @@ class _Plan:
             "    n = Node()",
             "    n.op = OP",
             f"    n.edges = ({', '.join(parts)},)",
-            f"    n.saved = ({''.join(f's_{e}, ' for e in self.entries)})",
+            f"    n.saved = {self._saved_source()}",
             "    n.params = params",
             "    n.hooks = n.pre_hooks = n.trace = None",
         ]
         return "\n".join([*lines, *self._link_lines(), "    return out"]) + "\n"
+
+    def _saved_source(self) -> str:
+        """A tuple, which backward frees; a list where nothing in it is worth freeing."""
+        values = "".join(f"s_{e}, " for e in self.entries)
+        return f"[{values}]" if self.entries and not self.saved_tensors else f"({values})"
 
     def _edge_lines(self, a: Argument, checked: bool) -> list[str]:
         e = f"e_{a.name}"

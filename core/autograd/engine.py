@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dispatch, keys
-from flambeau.core.autograd.graph import Box, Leaf, Slot, box_of
+from flambeau.core.autograd.graph import Box, Leaf, Slot, WalkHook, box_of
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
 from flambeau.core.record import OPS
@@ -50,17 +50,18 @@ def run_backward(
 class _Run:
     """One walk."""
 
-    def __init__(self, keep_graph: bool, create: bool, targets: Sequence[Any] | None, accumulate: bool, anomaly: bool):
+    def __init__(self, keep_graph: bool, create: bool, targets: Sequence[Any] | None, accumulate: bool, anomaly: Any):
         self.keep_graph, self.create, self.accumulate, self.anomaly = keep_graph, create, accumulate, anomaly
         self.grads: dict[Any, Any] = {}  # node -> gradient, or a list of them for several outputs
         self.waiting: dict[Any, int] = {}
+        self.roots: list[Any] = []
         self.captured: dict[tuple[Any, int], Any] = {}
         self.targets = None if targets is None else [_place(t) for t in targets]
         self.wanted: set[Any] | None = None
         self.stops: set[tuple[Any, int]] = set(self.targets or ())
 
     def all(self, roots: Sequence[tuple[Any, Any]]) -> list[Any]:
-        nodes = [_place(edge)[0] for edge, _ in roots]
+        nodes = self.roots = [_place(edge)[0] for edge, _ in roots]
         self._count(nodes)
         if self.targets is not None:
             self._select(nodes)
@@ -87,6 +88,12 @@ class _Run:
                 if left == 0:
                     ready.append(target)
         return [self.captured.get(t) for t in self.targets or ()]
+
+    def reaches(self, node: Any) -> bool:
+        """Whether a gradient is computed for ``node``."""
+        if self.wanted is not None and node not in self.wanted and not any(n is node for n, _ in self.stops):
+            return False
+        return node in self.waiting or node in self.roots
 
     def _count(self, nodes: list[Any]) -> None:
         """How many edges lead to each node."""
@@ -143,7 +150,7 @@ class _Run:
     def _node(self, node: Any, grad: Any) -> Any:
         """Run one node: the gradients of its inputs, or None when nothing arrived or nobody wants it."""
         if grad is not None and node.pre_hooks is not None:
-            grad = _pre_hooks(node, grad)
+            grad = _pre_hooks(self, node, grad)
         if self.stops and grad is not None:
             for i, g in enumerate(grad) if grad.__class__ is list else ((0, grad),):
                 if (node, i) in self.stops and g is not None:
@@ -151,7 +158,7 @@ class _Run:
         if grad is None or (self.wanted is not None and node not in self.wanted):
             return None
         several = grad.__class__ is list
-        if several:
+        if several and node.fills:
             grad = [_zeros(s, k) if g is None and k.dtype.category > 1 else g
                     for g, s, k in zip(grad, node.shape, node.key, strict=True)]  # fmt: skip
         try:
@@ -163,7 +170,7 @@ class _Run:
                     + (f", called at\n{node.trace}" if node.trace else "")
                 )
             raise
-        if self.anomaly:
+        if self.anomaly is True:
             _look_for_nan(node, inputs)
         if node.hooks is not None:
             for hook in list(node.hooks.values()):
@@ -184,9 +191,12 @@ class _Run:
             return
         if leaf.hooks:
             for hook in list(leaf.hooks.values()):
-                replaced = hook(grad)
+                box_of(grad)  # the hook may keep it
+                replaced = hook(grad) if hook.__class__ is not WalkHook else hook.on_walk(self, grad)
                 if replaced is not None:
+                    _check_hook(replaced, grad)
                     grad = replaced
+                    box_of(grad)
         if (leaf, 0) in self.stops:
             self.captured[leaf, 0] = grad
         if self.targets is not None and not (self.accumulate and (leaf, 0) in self.stops):
@@ -194,25 +204,25 @@ class _Run:
         tensor = leaf.ref()
         if tensor is None:
             return
-        with _accumulating:
-            _accumulate(tensor, grad, self.create)
+        accumulate(tensor, grad, self.create)
         if leaf.post_hooks:
             for hook in list(leaf.post_hooks.values()):
                 hook(tensor)
 
 
-def _accumulate(tensor: Any, grad: Any, create: bool) -> None:
-    """Take the gradient over when nobody else has it; add to what is there."""
-    have = tensor.grad
-    if have is None:
-        if grad._box is not None or (grad._node is not None and not create):
-            fresh = dispatch._detached(grad) if not create else grad
-            grad = dispatch.call(OPS["clone"], (fresh,), {"order": "K"})
-        tensor._grad = grad
-    elif create:
-        tensor._grad = have + grad
-    else:
-        have.add_(dispatch._detached(grad))
+def accumulate(tensor: Any, grad: Any, create: bool) -> None:
+    """Take the gradient over when nobody else has it; add to what is there. One thread at a time."""
+    with _accumulating:
+        have = tensor.grad
+        if have is None:
+            if grad._box is not None or (grad._node is not None and not create):
+                fresh = dispatch._detached(grad) if not create else grad
+                grad = dispatch.call(OPS["clone"], (fresh,), {"order": "K"})
+            tensor._grad = grad
+        elif create:
+            tensor._grad = have + grad
+        else:
+            have.add_(dispatch._detached(grad))
 
 
 def _place(edge: Any) -> tuple[Any, int]:
@@ -271,20 +281,41 @@ def _expand(x: Any, shape: tuple[int, ...]) -> Any:
     return t
 
 
-def _pre_hooks(node: Any, grad: Any) -> Any:
+def _pre_hooks(walk: _Run, node: Any, grad: Any) -> Any:
     for index, hook in list(node.pre_hooks):
         several = grad.__class__ is list
         if index < 0:
             replaced = hook(tuple(grad) if several else (grad,))
             if replaced is not None:
-                grad = list(replaced) if several else replaced[0]
+                given = tuple(replaced) if isinstance(replaced, (tuple, list)) else (replaced,)
+                grad = list(given) if several else given[0]
         else:
-            replaced = hook(grad[index] if several else grad) if not several or grad[index] is not None else None
-            if replaced is not None and several:
-                grad[index] = replaced
-            elif replaced is not None:
-                grad = replaced
+            mine = grad[index] if several else grad
+            if mine is None:
+                continue
+            box_of(mine)  # the hook may keep it
+            replaced = hook(mine) if hook.__class__ is not WalkHook else hook.on_walk(walk, mine)
+            if replaced is not None:
+                _check_hook(replaced, mine)
+                box_of(replaced)
+                if several:
+                    grad[index] = replaced
+                else:
+                    grad = replaced
     return grad
+
+
+def _check_hook(replaced: Any, grad: Any) -> None:
+    """A hook may change a gradient's values, and nothing else about it."""
+    if not isinstance(replaced, dispatch.Tensor):
+        raise TypeError(f"a hook on a tensor must return a tensor or None, got {type(replaced).__name__}")
+    if replaced._array.shape != grad._array.shape or replaced._key.dtype is not grad._key.dtype:
+        raise GradientError(
+            f"a hook has changed the shape or dtype of a gradient: got {tuple(replaced.shape)} of {replaced.dtype}, "
+            f"for {tuple(grad.shape)} of {grad.dtype}"
+        )
+    if replaced._key.device is not grad._key.device:
+        raise GradientError(f"a hook has moved a gradient from {grad.device} to {replaced.device}")
 
 
 def _look_for_nan(node: Any, inputs: Sequence[Any]) -> None:

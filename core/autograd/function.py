@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
@@ -25,24 +27,24 @@ class Context:
         self.needs_input_grad = needs
         self.materialize_grads = True
         self._to_save: tuple[Any, ...] = ()
+        self._for_forward: tuple[Any, ...] = ()
         self._dirty: tuple[Any, ...] = ()
         self._fixed: tuple[Any, ...] = ()
         self._node: weakref.ref[FunctionNode] | None = None  # the node holds the context
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep inputs or outputs (tensors or None) for backward, checked against later writes."""
-        for t in tensors:
-            if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward can only save tensors or None, got {type(t).__name__}")
-        self._to_save = tensors
+        self._to_save = _tensors("save_for_backward", tensors)
 
-    save_for_forward = save_for_backward
+    def save_for_forward(self, *tensors: Any) -> None:
+        """Keep tensors or None for ``jvp``."""
+        self._for_forward = _tensors("save_for_forward", tensors)
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """What save_for_backward kept; raises when backward has freed it or a value was modified."""
+        """What was kept for backward (in jvp: for forward mode); raises when it was freed or modified."""
         if self._node is None:
-            return self._to_save
+            return self._for_forward or self._to_save
         node = self._node()
         if node is None:
             raise freed("Function")
@@ -63,22 +65,45 @@ class Context:
         self.materialize_grads = value
 
 
-class FunctionNode(Node):
-    """The node of one call of a custom function."""
+def _tensors(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for t in values:
+        if t is not None and not isinstance(t, Tensor):
+            raise TypeError(f"{name} can only save tensors or None, got {type(t).__name__}")
+    return values
 
-    __slots__ = ("cls", "context", "keep", "single")
+
+class FunctionNode(Node):
+    """The node of one call of a custom function; the attributes of its context can be read from it."""
+
+    __slots__ = ("aliases", "cls", "context", "keep", "single")
 
     cls: Any
     context: Context
     keep: bool
     single: bool
+    aliases: bool
+
+    @property
+    def fills(self) -> bool:  # type: ignore[override]
+        return self.context.materialize_grads
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "context":
+            raise AttributeError(name)
+        return getattr(self.context, name)
+
+    def release(self) -> None:
+        if self.saved:
+            self.saved = None
 
     def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
         if self.saved is None:
             raise freed(self.name())
         self.keep = keep
         grads = grad if grad.__class__ is list else [grad]
-        with state.enable_grad() if keep else state.no_grad():
+        # Inside a transform the mode stays: off, it would blind the outer levels.
+        mode = state.enable_grad() if keep else nullcontext() if state.current().levels else state.no_grad()
+        with mode:
             found = self.cls.backward(self.context, *grads)
         found = found if isinstance(found, tuple) else (found,)
         extra = found[len(self.edges) :]
@@ -94,11 +119,34 @@ class FunctionNode(Node):
                     "expected a Tensor or None"
                 )
             if g is not None and edge is not None:
+                self._check_shape(g, edge, i)
                 box_of(g)  # the user may hold it
         return found[: len(self.edges)]
 
+    def _check_shape(self, g: Any, edge: Any, i: int) -> None:
+        """The gradient may be broadcast of its input's shape, and nothing else."""
+        wanted = edge.node.shape[edge.index] if edge.__class__ is Slot else edge.shape
+        have = g._array.shape
+        fits = len(have) >= len(wanted) and all(
+            w in (1, h) for w, h in zip(reversed(wanted), reversed(have), strict=False)
+        )
+        if not fits:
+            raise GradientError(
+                f"function {self.name()} returned an invalid gradient at index {i}: got shape {tuple(have)}, "
+                f"expected a shape compatible with {tuple(wanted)}"
+            )
+
     def name(self) -> str:
         return f"{self.cls.__name__}Backward"
+
+
+def _node_class(cls: Any) -> Any:
+    """The class of a function's nodes, which has its name."""
+    found = cls.__dict__.get("_node_class")
+    if found is None:
+        found = type(f"{cls.__name__}Backward", (FunctionNode,), {"__slots__": ()})
+        cls._node_class = found
+    return found
 
 
 class _Custom:
@@ -114,7 +162,11 @@ class _Custom:
 
 
 class Function:
-    """A differentiable function of your own.
+    """A differentiable function of your own: ``forward`` and ``backward``, called by :meth:`apply`.
+
+    Either ``forward(ctx, *args)``, or ``forward(*args)`` beside ``setup_context(ctx, inputs, output)``. ``vmap(info,
+    in_dims, *args) -> (output, out_dims)`` and ``jvp(ctx, *tangents)`` may give rules for the transforms; without
+    them forward and backward are mapped over, and forward mode is made of backward.
 
     >>> import flambeau as fb
     >>> class Square(fb.autograd.Function):
@@ -144,25 +196,83 @@ class Function:
     def backward(ctx: Context, *grads: Any) -> Any:
         raise NotImplementedError("a Function needs a backward(ctx, *grad_outputs) to be differentiated")
 
+    @staticmethod
+    def jvp(ctx: Context, *tangents: Any) -> Any:
+        raise NotImplementedError
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+        raise NotImplementedError
+
+    generate_vmap_rule = False  # accepted for PyTorch's sake: a rule is made wherever none is given
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "vjp" in cls.__dict__ and "backward" not in cls.__dict__:
+            cls.backward = cls.vjp  # type: ignore[attr-defined]
+
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run forward without recording, and link the outputs to backward."""
+        if cls.setup_context is not Function.setup_context:
+            args, kwargs = _with_defaults(cls, args, kwargs), {}
         edges = tuple(edge_of(a) if isinstance(a, Tensor) else None for a in args)
         before = state.current()
         wants = before.grad and any(e is not None for e in edges)
         ctx = Context(tuple(e is not None and wants for e in edges))
         inputs = tuple(_detached(a) if isinstance(a, Tensor) else a for a in args)
         back = {id(i): a for i, a in zip(inputs, args, strict=True)}
-        with state.no_grad():
-            separate = cls.setup_context is not Function.setup_context
-            out = cls.forward(*inputs, **kwargs) if separate else cls.forward(ctx, *inputs, **kwargs)
-            if separate:
-                cls.setup_context(ctx, inputs, out)
-        outs = out if isinstance(out, tuple) else (out,)
-        results = [_result(o, ctx, back, inputs) for o in outs]
+        level = _level(args) if before.levels else None
+        if level is None:
+            with state.no_grad():
+                out = run_forward(cls, ctx, inputs, kwargs)
+            kept = out
+        else:
+            from flambeau.core.transforms import custom
+
+            out = custom.call(level, cls, inputs, kwargs)
+            kept = custom.fill(cls, ctx, inputs, kwargs, out) if wants else out
+        outs = kept if isinstance(kept, tuple) else (kept,)
+        _check_dirty(cls, ctx, outs)
+        results = [_result(o, ctx, back, inputs) for o in (out if isinstance(out, tuple) else (out,))]
         if wants:
-            _link(cls, ctx, args, edges, outs, results, back)
+            _link(cls, ctx, inputs, edges, outs, results, back)
         return tuple(results) if isinstance(out, tuple) else results[0]
+
+
+def run_forward(cls: Any, ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The output of forward, the context filled."""
+    if cls.setup_context is Function.setup_context:
+        return cls.forward(ctx, *inputs, **kwargs)
+    out = cls.forward(*inputs, **kwargs)
+    cls.setup_context(ctx, inputs, out)
+    return out
+
+
+def _with_defaults(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The arguments by position, those left out too: setup_context sees them all."""
+    signature = cls.__dict__.get("_signature")
+    if signature is None:
+        signature = cls._signature = inspect.signature(cls.forward)
+    if not kwargs and len(args) == len(signature.parameters):
+        return args
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.args
+
+
+def _level(args: tuple[Any, ...]) -> Any:
+    """The innermost transform among the arguments."""
+    levels = [a._key.level for a in args if isinstance(a, Tensor) and a._key.level is not None]
+    return max(levels, key=lambda v: v.depth, default=None)
+
+
+def _check_dirty(cls: Any, ctx: Context, outs: tuple[Any, ...]) -> None:
+    if not all(any(d is o for o in outs) for d in ctx._dirty):
+        raise GradientError(
+            f"{cls.__name__}: some inputs that mark_dirty named were not returned; every input that forward writes to "
+            "must be among its outputs"
+        )
 
 
 def _result(o: Any, ctx: Context, back: dict[int, Any], inputs: tuple[Any, ...]) -> Any:
@@ -183,10 +293,13 @@ def _alias(o: Any) -> Any:
 
 
 def _link(
-    cls: Any, ctx: Context, args: Any, edges: Any, outs: Sequence[Any], results: list[Any], back: dict[int, Any]
+    cls: Any, ctx: Context, inputs: Any, edges: Any, outs: Sequence[Any], results: list[Any], back: dict[int, Any]
 ) -> None:
     tensors = [r for r in results if isinstance(r, Tensor)]
-    node = FunctionNode()
+    node = _node_class(cls)()
+    dirty = {id(d) for d in ctx._dirty}
+    boxes = {id(i._box) for i in inputs if isinstance(i, Tensor) and i._box is not None and id(i) not in dirty}
+    node.aliases = any(id(t._box) in boxes for t in tensors if t._box is not None)
     node.cls, node.context, node.keep, node.single = cls, ctx, False, len(tensors) == 1
     node.op = _Custom(cls.__name__, len(tensors))
     node.params, node.hooks, node.pre_hooks, node.trace = {}, None, None, None
@@ -204,7 +317,12 @@ def _link(
             original = back.get(id(t), t)
             saved.append(save(original, edge_of(original)))
     node.saved = tuple(saved)
-    ctx._node, ctx._to_save = weakref.ref(node), ()
+    ctx._node, ctx._to_save, ctx._for_forward = weakref.ref(node), (), ()
+    now = state.current()
+    if not now.plain and (now.saved_hooks or now.anomaly):
+        from flambeau.core.autograd.modes import watch_node
+
+        watch_node(node, range(len(saved)), now)
     fixed = {id(t) for t in ctx._fixed}
     originals = [o for o in outs if isinstance(o, Tensor)]
     for i, (t, o) in enumerate(zip(tensors, originals, strict=True)):

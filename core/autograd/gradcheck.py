@@ -33,24 +33,45 @@ def gradcheck(
     rtol: float = 1e-3,
     raise_exception: bool = True,
     nondet_tol: float = 0.0,
-    check_undefined_grad: bool = False,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
     check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False,
+    check_backward_ad: bool = True,
     fast_mode: bool = False,
+    masked: bool | None = None,
 ) -> bool:
     """Compare the gradients of ``func`` with central differences, element by element.
 
-    ``inputs`` are float64 tensors; those with requires_grad are checked. GradcheckError names the input,
-    the output and the largest difference.
+    ``inputs`` are float64 or complex128 tensors; those with requires_grad are checked. GradcheckError names the
+    input, the output and the largest difference. Also checked: that backward gives the same twice (up to
+    ``nondet_tol``), that outputs without a gradient count as zero (``check_undefined_grad``), and on demand
+    forward mode and both modes under vmap. ``fast_mode`` and ``masked`` are accepted for PyTorch's sake.
 
     >>> import flambeau as fb
     >>> fb.autograd.gradcheck(fb.sin, (fb.tensor([0.5], dtype=fb.float64, requires_grad=True),))
     True
     """
     inputs = _tuple(inputs)
+    places = _differentiable(inputs)
     try:
-        _check(func, inputs, eps, atol, rtol)
+        with state.enable_grad():
+            outs = _outputs(func, inputs)
+        live = [(j, o) for j, o in enumerate(outs) if o.requires_grad]
+        jacobians = [[_numerical(func, inputs, i, j, eps) for i in places] for j, _ in live]
+        if check_backward_ad:
+            _check_backward(live, jacobians, inputs, places, atol, rtol, nondet_tol)
+        if check_undefined_grad and check_backward_ad:
+            _check_undefined([o for _, o in live], [inputs[i] for i in places])
+        if check_grad_dtypes:
+            _check_dtypes([o for _, o in live], [inputs[i] for i in places])
+        if check_forward_ad:
+            _check_forward(func, inputs, places, live, jacobians, atol, rtol)
         if check_batched_grad:
-            _check_batched(func, inputs)
+            _check_batched([o for _, o in live], [inputs[i] for i in places])
+        if check_batched_forward_grad:
+            _check_batched_forward(func, inputs, places)
     except GradcheckError:
         if raise_exception:
             raise
@@ -58,24 +79,119 @@ def gradcheck(
     return True
 
 
-def _check(func: Callable[..., Any], inputs: tuple[Any, ...], eps: float, atol: float, rtol: float) -> None:
-    wanted = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
-    if not wanted:
+def _differentiable(inputs: tuple[Any, ...]) -> list[int]:
+    """Which inputs to check."""
+    places = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    if not places:
         raise ValueError("gradcheck: none of the inputs requires grad")
-    for i in wanted:
+    for i in places:
         if inputs[i].dtype.to_real() is not float64:
             raise ValueError(
                 f"gradcheck: input {i} has dtype {inputs[i].dtype}; central differences need float64 or complex128"
             )
-    with state.enable_grad():
-        outs = _outputs(func, inputs)
+    return places
+
+
+def _check_backward(
+    live: Any, jacobians: Any, inputs: Any, places: list[int], atol: float, rtol: float, nondet_tol: float
+) -> None:
+    wanted = [inputs[i] for i in places]
+    for (j, out), numerical in zip(live, jacobians, strict=True):
+        for i, rows, columns in zip(places, _analytical(out, wanted), numerical, strict=True):
+            _compare(rows, columns, i, j, inputs[i], out, atol, rtol)
+        first, again = (grad(out, wanted, out.detach() * 0 + 1, retain_graph=True, allow_unused=True) for _ in range(2))
+        for i, one, other in zip(places, first, again, strict=True):
+            if one is not None and _far([_parts(one)], [_parts(other)], nondet_tol):
+                raise GradcheckError(
+                    f"gradcheck: backward is not deterministic: the gradient of output {j} with respect to input {i} "
+                    f"differs between two runs by more than nondet_tol={nondet_tol}"
+                )
+
+
+def _far(rows: Any, others: Any, tolerance: float) -> bool:
+    return any(abs(a - b) > tolerance for r, s in zip(rows, others, strict=True) for a, b in zip(r, s, strict=True))
+
+
+def _check_undefined(outs: list[Any], wanted: list[Any]) -> None:
+    """An output whose gradient never comes counts as one whose gradient is zero."""
+    if len(outs) < 2:
+        return
     for j, out in enumerate(outs):
-        if not out.requires_grad:
+        u = out.detach() * 0 + 1
+        alone = grad(out, wanted, u, retain_graph=True, allow_unused=True)
+        us = [u if k == j else o.detach() * 0 for k, o in enumerate(outs)]
+        beside = grad(outs, wanted, us, retain_graph=True, allow_unused=True)
+        for i, (a, b) in enumerate(zip(alone, beside, strict=True)):
+            first, second = ([0.0] * len(_parts(wanted[i])) if g is None else _parts(g) for g in (a, b))
+            if _far([first], [second], 1e-10):
+                raise GradcheckError(
+                    f"gradcheck: the gradient of output {j} with respect to input {i} depends on whether the other "
+                    "outputs get no gradient or zeros"
+                )
+
+
+def _check_dtypes(outs: list[Any], wanted: list[Any]) -> None:
+    for j, out in enumerate(outs):
+        found = grad(out, wanted, out.detach() * 0 + 1, retain_graph=True, allow_unused=True)
+        for i, (g, x) in enumerate(zip(found, wanted, strict=True)):
+            if g is not None and (g.dtype is not x.dtype or g.shape != x.shape):
+                raise GradcheckError(
+                    f"gradcheck: the gradient of output {j} with respect to input {i} is {g.dtype}, the input {x.dtype}"
+                )
+
+
+def _along(func: Callable[..., Any], inputs: tuple[Any, ...], i: int) -> Callable[[Any], list[Any]]:
+    """The tangents of the outputs, as a function of the tangent of input ``i``."""
+    from flambeau.core.transforms.func import jvp
+
+    def moved(t: Any) -> list[Any]:
+        def of(x: Any) -> tuple[Any, ...]:
+            return tuple(_outputs(func, [*inputs[:i], x, *inputs[i + 1 :]]))
+
+        return list(jvp(of, (inputs[i].detach(),), (t,))[1])
+
+    return moved
+
+
+def _units(x: Any) -> list[Any]:
+    """The unit vectors of an input, the imaginary ones after the real ones."""
+    units = []
+    for step in (1.0, 1j) if x.dtype.category == COMPLEX else (1.0,):
+        for k in range(x.numel()):
+            u = x.detach().new_zeros(x.numel())
+            u[k] = step
+            units.append(u.reshape(tuple(x.shape)))
+    return units
+
+
+def _check_forward(
+    func: Any, inputs: tuple[Any, ...], places: list[int], live: Any, jacobians: Any, atol: float, rtol: float
+) -> None:
+    detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in inputs)
+    for position, i in enumerate(places):
+        tangents = [_along(func, detached, i)(u) for u in _units(inputs[i])]
+        for (j, out), numerical in zip(live, jacobians, strict=True):
+            rows = [list(r) for r in zip(*(_parts(ts[j]) for ts in tangents), strict=True)]
+            _compare(rows, numerical[position], i, j, inputs[i], out, atol, rtol, "forward-mode derivative")
+
+
+def _check_batched_forward(func: Any, inputs: tuple[Any, ...], places: list[int]) -> None:
+    from flambeau.core.ops.arrange import stack
+    from flambeau.core.transforms.func import vmap
+
+    detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in inputs)
+    for i in places:
+        units = _units(inputs[i])
+        if not units:
             continue
-        analytical = _analytical(out, [inputs[i] for i in wanted])
-        for i, rows in zip(wanted, analytical, strict=True):
-            numerical = _numerical(func, inputs, i, j, eps)
-            _compare(rows, numerical, i, j, inputs[i], out, atol, rtol)
+        along = _along(func, detached, i)
+        batched = vmap(lambda t, along=along: tuple(along(t)))(stack(units))
+        for k, u in enumerate(units):
+            for j, (one, mapped) in enumerate(zip(along(u), batched, strict=True)):
+                if _far([_parts(one)], [_parts(mapped[k])], 1e-8):
+                    raise GradcheckError(
+                        f"gradcheck: the forward-mode derivative of output {j} along input {i} under vmap differs"
+                    )
 
 
 def _parts(t: Any) -> list[float]:
@@ -118,7 +234,9 @@ def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], i: int, j: int
     return columns
 
 
-def _compare(rows: Any, columns: Any, i: int, j: int, x: Any, out: Any, atol: float, rtol: float) -> None:
+def _compare(
+    rows: Any, columns: Any, i: int, j: int, x: Any, out: Any, atol: float, rtol: float, what: str = "gradient"
+) -> None:
     worst, where = 0.0, (0, 0)
     for r, row in enumerate(rows):
         for c, a in enumerate(row):
@@ -130,24 +248,23 @@ def _compare(rows: Any, columns: Any, i: int, j: int, x: Any, out: Any, atol: fl
         r, c = where
         raise GradcheckError(
             f"gradcheck: output {j} of shape {tuple(out.shape)} with respect to input {i} of shape {tuple(x.shape)}: "
-            f"at output element {r}, input element {c} the gradient is {rows[r][c]:.8g}, "
+            f"at output element {r}, input element {c} the {what} is {rows[r][c]:.8g}, "
             f"the central difference {columns[c][r]:.8g} (atol={atol}, rtol={rtol})"
         )
 
 
-def _check_batched(func: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
+def _check_batched(outs: list[Any], wanted: list[Any]) -> None:
     """The gradient under vmap equals the gradients one by one."""
     from flambeau.core.ops.arrange import stack
 
-    wanted = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
-    for out in _outputs(func, inputs):
+    for out in outs:
         us = stack([out.detach() * 0 + k for k in (1.0, 2.0)])
         batched = grad(out, wanted, us, retain_graph=True, allow_unused=True, is_grads_batched=True)
         singles = [
             grad(out, wanted, u, retain_graph=True, allow_unused=True, materialize_grads=True) for u in us.unbind(0)
         ]
         for k, pair in enumerate(zip(*singles, strict=True)):
-            if _parts(stack(list(pair)) - batched[k]) and max(map(abs, _parts(stack(list(pair)) - batched[k]))) > 1e-8:
+            if _far([_parts(stack(list(pair)))], [_parts(batched[k])], 1e-8):
                 raise GradcheckError(
                     f"gradcheck: the gradient of input {k} under vmap differs from the gradients one by one"
                 )
@@ -161,10 +278,21 @@ def gradgradcheck(
     eps: float = 1e-6,
     atol: float = 1e-5,
     rtol: float = 1e-3,
+    gen_non_contig_grad_outputs: bool = False,
     raise_exception: bool = True,
-    **ignored: Any,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
+    fast_mode: bool = False,
+    masked: bool = False,
 ) -> bool:
-    """:func:`gradcheck` of the gradient of ``func``: its double backward against central differences."""
+    """:func:`gradcheck` of the gradient of ``func``: its double backward against central differences.
+
+    ``check_fwd_over_rev`` also checks the forward-mode derivative of the gradient.
+    """
     inputs = _tuple(inputs)
     outs = _outputs(func, inputs)
     if grad_outputs is None:
@@ -184,4 +312,17 @@ def gradgradcheck(
             found = grad([o for o, _ in results], chosen, [v for _, v in results], create_graph=True, allow_unused=True)
             return tuple(x * 0 if g is None else g for x, g in zip(chosen, found, strict=True))
 
-    return gradcheck(first, (*inputs, *us), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
+    return gradcheck(
+        first,
+        (*inputs, *us),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
+        check_undefined_grad=check_undefined_grad,
+        check_grad_dtypes=check_grad_dtypes,
+        check_batched_grad=check_batched_grad,
+        check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev,
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from flambeau.core.errors import GradientError, ModifiedError
 
@@ -63,6 +63,7 @@ class Leaf:
 
 
 _sequence = itertools.count()
+_metadata: weakref.WeakKeyDictionary[Node, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
 
 class Node:
@@ -83,6 +84,8 @@ class Node:
     hooks: dict[int, Callable[..., Any]] | None  # on the gradients of the inputs
     pre_hooks: list[tuple[int, Callable[..., Any]]] | None  # on the gradient of output i
     trace: Any  # anomaly mode: where the op was called
+    fills = True  # whether outputs that no gradient reached get zeros
+    aliases = False  # whether an output shares memory with an input behind the graph's back
 
     def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
         """The gradients of the inputs, one per edge; ``keep`` makes them differentiable again."""
@@ -92,7 +95,18 @@ class Node:
         return grads
 
     def release(self) -> None:
-        self.saved = None
+        """Free what was saved; a node that keeps no tensor can run again."""
+        saved = self.saved
+        if saved and saved.__class__ is tuple:  # a list where there is no tensor among it
+            self.saved = None
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """A dict of your own that lives as long as the node."""
+        found = _metadata.get(self)
+        if found is None:
+            found = _metadata[self] = {}
+        return found
 
     def name(self) -> str:
         """How torch would call it: ``MulBackward0``."""
@@ -134,6 +148,19 @@ class Slot:
         self.node, self.index = node, index
 
 
+class GradientEdge(NamedTuple):
+    """A place in the graph that gradients can be asked for or start from, without keeping the tensor."""
+
+    node: Any
+    output_nr: int
+
+    @property
+    def edge(self) -> Any:
+        """The same as the link of a tensor."""
+        several = self.node.__class__ is not Leaf and isinstance(self.node.shape, list)
+        return Slot(self.node, self.output_nr) if several else self.node
+
+
 class Handle:
     """Removes a hook: ``handle.remove()``, also as a context manager."""
 
@@ -158,6 +185,16 @@ class Handle:
         self.remove()
 
 
+class WalkHook:
+    """A hook on a gradient that is told which backward it runs in: ``arrived(walk, grad)``."""
+
+    def __init__(self, arrived: Callable[[Any, Any], None]):
+        self.on_walk = arrived
+
+    def __call__(self, grad: Any) -> None:
+        raise TypeError("a WalkHook is called by the engine")
+
+
 class Keeper:
     """Puts a computed tensor's gradient in its ``grad``; runs after the other hooks on it, and sees what they made."""
 
@@ -167,8 +204,7 @@ class Keeper:
     def __call__(self, grad: Any) -> None:
         t = self.tensor()
         if t is not None:
-            box_of(grad)
-            t._grad = grad if t.grad is None else t.grad + grad
+            t._grad = grad.clone() if t.grad is None else t.grad + grad
 
 
 def add_output_hook(n: Any, index: int, fn: Callable[..., Any]) -> Handle:
@@ -250,7 +286,7 @@ class View:
             if view.grad_mode and edge is not None and view.op.differentiable:
                 if view.op.compiled is None:
                     _compile(view.op)
-                view.node = node(view.op, (edge,), (view.in_shape,), view.params, view.shape, view.key)
+                view.node = node(view.op, (edge,), [view.in_shape], view.params, view.shape, view.key)
             else:
                 view.node = None
             view.generation = generation

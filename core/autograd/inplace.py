@@ -12,7 +12,7 @@ from typing import Any
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Leaf, Node, View, box_of, edge_of
+from flambeau.core.autograd.graph import Leaf, Node, Slot, View, box_of, edge_of
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, LevelError, ShapeError
 from flambeau.core.record import ELEMENTWISE, OPS, Op
@@ -97,6 +97,11 @@ def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
             raise GradientError(
                 f"{name}: a view of a leaf Tensor that requires grad is being used in an in-place operation"
             )
+    if wants and isinstance(link, (Node, Slot)) and (link.node if link.__class__ is Slot else link).aliases:
+        raise GradientError(
+            f"{name}: an output of the custom function {link.name() if isinstance(link, Node) else link.node.name()} "
+            "that shares memory with an input is being modified in place; return a clone, or use mark_dirty"
+        )
     if x._key.level is None and overlaps_itself(x):
         raise ShapeError(
             f"{name}: unsupported operation: more than one element of the written-to tensor of shape {tuple(x.shape)} "
@@ -200,6 +205,11 @@ def _link(op: Op, x: Any, old: Any, others: list[Any], params: dict[str, Any]) -
     node = result._node
     if node is None:
         return
+    state = current()
+    if not state.plain and (state.saved_hooks or state.anomaly):
+        from flambeau.core.autograd.modes import after_record
+
+        after_record(op, result, state)
     link = x._node
     if link.__class__ is View:
         base = link.base

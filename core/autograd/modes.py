@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from flambeau.core import dispatch
 from flambeau.core.autograd.compile import Packed, compiled
-from flambeau.core.autograd.graph import SELF, Node, Slot, View
+from flambeau.core.autograd.graph import Node, Slot, View
+from flambeau.core.errors import GradientError
 from flambeau.core.record import Op
 from flambeau.core.state import State, _Scope, current, put
 
@@ -46,11 +47,16 @@ def after_record(op: Op, out: Any, state: State) -> None:
     node = link.node if link.__class__ is Slot else link
     if not isinstance(node, Node) or link.__class__ is View:
         return
+    watch_node(node, compiled(op).saved_tensors, state)
+
+
+def watch_node(node: Node, places: Iterable[int], state: State) -> None:
+    """Note where a new node was made, and hand what it saved at ``places`` to the hooks, as far as asked for."""
     if state.anomaly:
         where = f"  in module {module_path}\n" if module_path else ""
         node.trace = where + "".join(traceback.format_list(_user_frames()))
-    if state.saved_hooks:
-        _pack(op, node, state)
+    if state.saved_hooks and state.saved_hooks[-1].__class__ is tuple:
+        _pack(node, places, state)
 
 
 def _user_frames() -> list[traceback.FrameSummary]:
@@ -60,19 +66,25 @@ def _user_frames() -> list[traceback.FrameSummary]:
     return outside[-8:] or frames[-8:]
 
 
-def _pack(op: Op, node: Node, state: State) -> None:
+def _pack(node: Node, places: Iterable[int], state: State) -> None:
     """Hand what the node saved to the innermost pair of hooks."""
     pack, unpack = state.saved_hooks[-1]
+
+    def packed(kept: Any) -> Any:
+        if kept.__class__ is list:
+            return [packed(k) for k in kept]
+        if kept.__class__ is not tuple:
+            return kept
+        array, key, box, _, edge = kept
+        t = dispatch.Tensor()
+        t._array, t._key, t._box, t._node = array, key, box, None
+        return Packed(pack(t), unpack, edge)
+
     saved = list(node.saved)
     put(state.replace(saved_hooks=()))
     try:
-        for i in compiled(op).saved_tensors:
-            if saved[i].__class__ is tuple:
-                array, key, box, _, edge = saved[i]
-                t = dispatch.Tensor()
-                t._array, t._key, t._box = array, key, box
-                t._node = None if edge.__class__ is tuple and edge[0] is SELF else edge
-                saved[i] = Packed(pack(t), unpack, key)
+        for i in places:
+            saved[i] = packed(saved[i])
     finally:
         put(state)
     node.saved = tuple(saved)
@@ -82,7 +94,8 @@ class saved_tensors_hooks(_Scope):
     """Pack what nodes save for backward, and unpack it when backward reads it.
 
     ``pack(tensor) -> anything`` and ``unpack(anything) -> tensor``, for example to keep saved values on
-    the host or on disk.
+    the host or on disk. Pack gets the value without its history; what unpack returns takes its place in the
+    graph, so that higher derivatives go through it.
     """
 
     def __init__(self, pack_hook: Callable[[Any], Any], unpack_hook: Callable[[Any], Any]):
@@ -90,6 +103,8 @@ class saved_tensors_hooks(_Scope):
         self._pair = (pack_hook, unpack_hook)
 
     def _next(self, state: State) -> State:
+        if state.saved_hooks and state.saved_hooks[-1].__class__ is str:
+            raise GradientError(state.saved_hooks[-1])
         return state.replace(saved_hooks=(*state.saved_hooks, self._pair))
 
     def _copy(self) -> _Scope:
@@ -100,18 +115,29 @@ class detect_anomaly(_Scope):
     """Remember where each op was called, and raise when backward makes a nan, naming that place."""
 
     def __init__(self, check_nan: bool = True):
-        super().__init__(anomaly=True)
+        super().__init__(anomaly=True if check_nan else "places")
 
 
 class set_detect_anomaly(_Scope):
     """Turn anomaly mode on or off at once; as a context manager, until its end."""
 
     def __init__(self, mode: bool, check_nan: bool = True):
-        super().__init__(anomaly=mode)
+        level: Any = bool(mode) if check_nan or not mode else "places"
+        super().__init__(anomaly=level)
         self._outer = current()
-        put(self._outer.replace(anomaly=mode))
+        put(self._outer.replace(anomaly=level))
 
     def __enter__(self) -> Any:
         self._saved.append(self._outer)
         put(self._next(current()))
         return self
+
+
+def is_anomaly_enabled() -> bool:
+    """Whether anomaly mode is on."""
+    return bool(current().anomaly)
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Whether backward looks for nan."""
+    return current().anomaly is True

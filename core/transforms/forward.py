@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import state
-from flambeau.core.dispatch import call
+from flambeau.core.autograd.graph import edge_of
+from flambeau.core.dispatch import _detached, call
 from flambeau.core.dtype import COMPLEX, FLOATING
 from flambeau.core.record import ELEMENTWISE, OPS, VIEW, Op
 from flambeau.core.tensor import Tensor
@@ -164,11 +165,18 @@ def _read(name: str, values: dict[str, Any], t: Any) -> Any:
 
 def transposed(op: Op, operands: list[Any], primals: list[Any], out: Any, params: dict[str, Any]) -> Any:
     """The gradient, transposed: it is linear in the output's gradient u, so d/du <vjp(u), t> is the tangent."""
+    return pushed(lambda lead: call(op, [lead(a, p) for a, p in zip(operands, primals, strict=True)], params))
+
+
+def pushed(run: Callable[[Callable[[Any, Any], Any]], Any]) -> Any:
+    """The tangents of what ``run(lead)`` gives; it calls ``lead(payload, primal)`` for each of its operands."""
     from flambeau.core.autograd.api import grad
     from flambeau.core.transforms.func import alias
 
     with state.enable_grad():
-        inputs, tangents = [], []
+        inputs: list[Any] = []
+        tangents: list[Any] = []
+        history = False
 
         def lead(a: Any, p: Any) -> Any:
             if isinstance(a, (list, tuple)):
@@ -176,13 +184,15 @@ def transposed(op: Op, operands: list[Any], primals: list[Any], out: Any, params
             t = _direction(a)
             if t is None or not isinstance(p, Tensor):
                 return p
+            nonlocal history
+            history = history or edge_of(p) is not None or edge_of(t) is not None
             inputs.append(alias(p))
             tangents.append(t)
             return inputs[-1]
 
-        results = call(op, [lead(a, p) for a, p in zip(operands, primals, strict=True)], params)
+        results = run(lead)
         several = isinstance(results, (tuple, list))
-        outs = [o for o in (results if several else [results]) if o._key.dtype.category >= FLOATING and o.requires_grad]
+        outs = [o for o in (results if several else [results]) if isinstance(o, Tensor) and o.requires_grad]
         us = [_zeros_like(o).requires_grad_() for o in outs]
         gs = grad(outs, inputs, us, create_graph=True, allow_unused=True)
         pairs = [(g, t) for g, t in zip(gs, tangents, strict=True) if g is not None and g.requires_grad]
@@ -200,4 +210,6 @@ def transposed(op: Op, operands: list[Any], primals: list[Any], out: Any, params
             )
         by_out: dict[int, Any] = dict(zip(map(id, outs), found, strict=False))
     ordered = tuple(by_out.get(id(o)) for o in (results if several else [results]))
+    if not history:  # what is recorded leads to the aliases alone
+        ordered = tuple(None if t is None else _detached(t) for t in ordered)
     return ordered if several else ordered[0]

@@ -81,9 +81,18 @@ def _reaches_beyond(outputs: Sequence[Any], leaves: Sequence[Any]) -> bool:
     return False
 
 
+def _settled(aux: Any, leaves: Sequence[Any]) -> Any:
+    """Auxiliary results, without the history that leads to ``leaves`` alone."""
+    flat, structure = flatten(aux)
+    tensors = [a for a in flat if isinstance(a, Tensor)]
+    if _reaches_beyond(tensors, leaves):
+        return aux
+    return unflatten([_detached(a) if isinstance(a, Tensor) else a for a in flat], structure)
+
+
 def _scalar(out: Any, name: str) -> Any:
     if not isinstance(out, Tensor):
-        raise TypeError(f"{name}: the function must return a tensor, got {type(out).__name__}")
+        raise GradientError(f"{name}: the function must return a tensor, got {type(out).__name__}")
     if out.shape != ():
         raise GradientError(
             f"{name}: the function must return a scalar (0-d tensor), got shape {tuple(out.shape)}; use vjp or jacrev"
@@ -108,6 +117,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
             _scalar(value, "grad")
             keep = _reaches_beyond([value], leaves)
             grads = _gradients([value], leaves, None, keep)
+            aux = _settled(aux, leaves)
         done, i = [], 0
         for s in structures:
             done.append(unflatten(grads[i : i + s.leaves], s))
@@ -169,7 +179,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         given, _ = flatten(cotangents[0] if len(cotangents) == 1 and out_structure.kind is None else
                            cotangents if len(cotangents) != 1 else cotangents[0])  # fmt: skip
         if len(given) != len(outs):
-            raise ValueError(f"vjp: the function has {len(outs)} output(s), but {len(given)} cotangent(s) were given")
+            raise GradientError(f"vjp: the function has {len(outs)} output(s), but got {len(given)} cotangent(s)")
         differentiable = keep or any(c.requires_grad for c in given)
         grads = _gradients(outs, leaves, given, differentiable)
         done, i = [], 0
@@ -178,6 +188,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
             i += s.leaves
         return tuple(done)
 
+    aux = _settled(aux, leaves)
     shown = out if keep else unflatten([_detached(o) for o in outs], out_structure)
     return (shown, vjp_fn, aux) if has_aux else (shown, vjp_fn)
 
@@ -194,10 +205,10 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool 
     flat, structure = flatten(primals)
     directions, other = flatten(tangents)
     if other != structure:
-        raise ValueError("jvp: primals and tangents must have the same structure")
+        raise GradientError("jvp: primals and tangents must have the same structure")
     for i, (p, t) in enumerate(zip(flat, directions, strict=True)):
         if p.shape != t.shape:
-            raise ValueError(f"jvp: primal {i} has shape {tuple(p.shape)}, its tangent {tuple(t.shape)}")
+            raise GradientError(f"jvp: primal {i} has shape {tuple(p.shape)}, its tangent {tuple(t.shape)}")
     with JvpLevel() as level:
         duals = [level.wrap(Dual(p, t), p) for p, t in zip(flat, directions, strict=True)]
         result = func(*unflatten(duals, structure))
@@ -287,7 +298,7 @@ def _batch_size(flat: Sequence[Any], dims: Sequence[Any]) -> int:
                 "give None for it"
             )
         if not -len(x.shape) <= d < len(x.shape):
-            raise IndexError(f"vmap: in_dim {d} is out of range for argument {i} of shape {tuple(x.shape)}")
+            raise ValueError(f"vmap: in_dim {d} is out of range for argument {i} of shape {tuple(x.shape)}")
         sizes[i] = x.shape[d]
     if not sizes:
         raise ValueError("vmap: at least one argument must be mapped over (in_dims are all None)")
@@ -300,7 +311,7 @@ def _batch_size(flat: Sequence[Any], dims: Sequence[Any]) -> int:
 
 def _unbatch(o: Any, d: Any, level: VmapLevel) -> Any:
     if not isinstance(o, Tensor):
-        raise TypeError(f"vmap: the function must return tensors only, got {type(o).__name__}")
+        raise ValueError(f"vmap: the function must return tensors only, got {type(o).__name__}")
     payload = to_level(o, level)._array
     if d is None:
         if payload.batched:
@@ -363,31 +374,41 @@ def jacfwd(
     @wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        columns = []
-        aux = None
+        per_input = []  # for each argument, its Jacobians by output
+        aux = structure = None
         for n in nums:
-            x = args[n]
-
-            def along(t: Any, n: int = n, x: Any = x) -> Any:
-                def of(v: Any) -> Any:
-                    return func(*args[:n], v, *args[n + 1 :], **kwargs)
-
-                return jvp(of, (x,), (t,), has_aux=has_aux)
-
-            got = vmap(along, randomness=randomness)(_basis(x))
-            aux = got[2] if has_aux else None
-            flat, structure = flatten(got[1])
-            columns.append(unflatten([t.movedim(0, -1).reshape((*t.shape[1:], *x.shape)) for t in flat], structure))
-        found = columns[0] if isinstance(argnums, int) else _transpose(columns)
+            leaves, inner = flatten(args[n])
+            columns = []
+            for k in range(len(leaves)):
+                column, structure, aux = _columns(func, args, kwargs, n, k, has_aux, randomness)
+                columns.append(column)
+            per_input.append([unflatten(per, inner) for per in zip(*columns, strict=True)])
+        rows = per_input[0] if isinstance(argnums, int) else list(zip(*per_input, strict=True))
+        assert structure is not None
+        found = unflatten(rows, structure)
         return (found, aux) if has_aux else found
 
     return wrapped
 
 
-def _transpose(columns: list[Any]) -> Any:
-    """From one structure of outputs per input to one tuple of inputs per output."""
-    flats = [flatten(c) for c in columns]
-    return unflatten([tuple(per) for per in zip(*(f for f, _ in flats), strict=True)], flats[0][1])
+def _columns(
+    func: Callable[..., Any], args: Any, kwargs: Any, n: int, k: int, has_aux: bool, randomness: str
+) -> tuple[list[Any], Any, Any]:
+    """The Jacobians of each output by leaf ``k`` of argument ``n``, the outputs' structure, and aux."""
+    leaves, inner = flatten(args[n])
+    x = leaves[k]
+
+    def along(t: Any) -> Any:
+        def of(v: Any) -> Any:
+            chosen = unflatten([*leaves[:k], v, *leaves[k + 1 :]], inner)
+            return func(*args[:n], chosen, *args[n + 1 :], **kwargs)
+
+        return jvp(of, (x,), (t,), has_aux=has_aux)[1:]
+
+    got = vmap(along, randomness=randomness, out_dims=(0, None) if has_aux else (0,))(_basis(x))
+    flat, structure = flatten(got[0])
+    shaped = [t.movedim(0, -1).reshape((*t.shape[1:], *x.shape)) for t in flat]
+    return shaped, structure, got[1] if has_aux else None
 
 
 def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
@@ -402,12 +423,44 @@ def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
 
 
 def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """``(output, jvp_fn)``: jvp_fn maps tangents to the output's tangent at ``primals``."""
+    """``(output, jvp_fn)``: jvp_fn maps tangents to the output's tangent at ``primals``; func runs once.
+
+    The tangent is the gradient of the gradient: vjp(u) is linear in u, and its derivative along the tangents is
+    what is asked for.
+
+    >>> import flambeau as fb
+    >>> value, along = fb.func.linearize(fb.sin, fb.tensor(0.0))
+    >>> along(fb.tensor(2.0))
+    tensor(2.)
+    """
+    with state.enable_grad():
+        replaced, structures, leaves, _ = _inputs(primals, tuple(range(len(primals))), "linearize")
+        out = func(*replaced)
+        outs, structure = flatten(out)
+        if not all(isinstance(o, Tensor) for o in outs):
+            raise TypeError("linearize: the function must return tensors only")
+        live = [o for o in outs if o.requires_grad]
+        us = [_zeros(o).requires_grad_() for o in live]
+        pulled: Sequence[Any] = (None,) * len(leaves)
+        if live:
+            pulled = engine_grad(live, leaves, us, create_graph=True, allow_unused=True)
+    keep = _reaches_beyond(outs, leaves)
 
     def jvp_fn(*tangents: Any) -> Any:
-        return jvp(func, primals, tangents)[1]
+        given, shape = flatten(tangents)
+        if shape.children != tuple(structures) or any(t.shape != x.shape for t, x in zip(given, leaves, strict=True)):
+            raise GradientError("linearize: the tangents must have the structure and shapes of the primals")
+        pairs = [(g, t) for g, t in zip(pulled, given, strict=True) if g is not None and g.requires_grad]
+        moved = [_zeros(u) for u in us]
+        if pairs:
+            gs, ts = [g for g, _ in pairs], [t for _, t in pairs]
+            beyond = keep or any(t.requires_grad for t in ts)
+            moved = list(engine_grad(gs, us, ts, True, beyond, allow_unused=True, materialize_grads=True))
+        by_out = dict(zip(map(id, live), moved, strict=True))
+        return unflatten([by_out[id(o)] if id(o) in by_out else _zeros(o) for o in outs], structure)
 
-    return func(*primals), jvp_fn
+    shown = out if keep else unflatten([_detached(o) for o in outs], structure)
+    return shown, jvp_fn
 
 
 __all__ = ["alias", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "vjp", "vmap"]

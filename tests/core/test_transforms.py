@@ -176,7 +176,7 @@ def test_wrong_uses_are_named():
         vmap(lambda a, b: a + b)(fb.zeros(2), fb.zeros(3))
     with pytest.raises(ValueError, match="at least one"):
         vmap(lambda a: a, in_dims=None)(fb.zeros(2))
-    with pytest.raises(IndexError, match="in_dim 3"):
+    with pytest.raises(ValueError, match="in_dim 3"):
         vmap(lambda a: a, in_dims=3)(fb.zeros(2))
     with pytest.raises(TypeError, match="tuples"):
         jvp(lambda x: x, t(1), t(1))

@@ -1,0 +1,128 @@
+"""torch.autograd.graph: edges of the graph, hooks on several gradients, and what happens to saved values."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from flambeau.core.autograd.graph import GradientEdge, Handle, Leaf, Node, Slot, WalkHook, box_of, edge_of
+from flambeau.core.autograd.modes import saved_tensors_hooks
+from flambeau.core.errors import GradientError
+from flambeau.core.state import State, _Scope
+from flambeau.core.tensor import Tensor
+
+__all__ = [
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
+    "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+]  # fmt: skip
+
+
+def get_gradient_edge(tensor: Tensor) -> GradientEdge:
+    """Where the gradient of ``tensor`` goes: ``grad`` takes it in the tensor's place, which may be gone by then.
+
+    >>> import flambeau as fb
+    >>> x = fb.tensor(3.0, requires_grad=True)
+    >>> edge = get_gradient_edge(x)
+    >>> fb.autograd.grad(x * x, edge)
+    (tensor(6.),)
+    """
+    edge = edge_of(tensor)
+    if edge is None:
+        raise GradientError("get_gradient_edge: the tensor does not require grad")
+    return GradientEdge(edge.node, edge.index) if edge.__class__ is Slot else GradientEdge(edge, 0)
+
+
+def register_multi_grad_hook(tensors: Sequence[Tensor], fn: Callable[..., Any], *, mode: str = "all") -> Handle:
+    """Call ``fn`` once in each backward for several tensors.
+
+    ``mode="all"``: ``fn(gradients)`` when the last of those that this backward reaches is there, None for the
+    others. ``mode="any"``: ``fn(gradient)`` with the first.
+    """
+    if mode not in ("all", "any"):
+        raise ValueError(f"register_multi_grad_hook: mode must be 'all' or 'any', got {mode!r}")
+    gathered = _Gathering(tuple(tensors), fn, mode == "any")
+    handles = [t.register_hook(WalkHook(partial(gathered.arrived, i))) for i, t in enumerate(tensors)]
+
+    def remove() -> None:
+        for handle in handles:
+            handle.remove()
+
+    return Handle(remove)
+
+
+class _Gathering:
+    """What arrived for a multi-gradient hook, for each running backward."""
+
+    def __init__(self, tensors: tuple[Tensor, ...], fn: Callable[..., Any], first: bool):
+        self.edges = [get_gradient_edge(t) for t in tensors]
+        self.fn, self.first = fn, first
+        self.lock = threading.Lock()
+        # By walk: who is still awaited, and what is there.
+        self.walks: weakref.WeakKeyDictionary[Any, tuple[set[int], list[Any]]] = weakref.WeakKeyDictionary()
+
+    def arrived(self, i: int, walk: Any, grad: Any) -> None:
+        with self.lock:
+            opens = walk not in self.walks
+            if opens:
+                reached = {j for j, e in enumerate(self.edges) if walk.reaches(e.node)}
+                self.walks[walk] = (reached, [None] * len(self.edges))
+            awaited, got = self.walks[walk]
+            got[i] = grad
+            awaited.discard(i)
+            complete = not awaited
+        if self.first and opens:
+            self.fn(grad)
+        elif complete and not self.first:
+            self.fn(got)
+
+
+class save_on_cpu(saved_tensors_hooks):
+    """What nodes save inside is kept in the host's memory, and moved back when backward reads it."""
+
+    def __init__(self, pin_memory: bool = False, device_type: str | None = None):
+        def pack(t: Tensor) -> tuple[Any, Tensor]:
+            host = t.detach().to("cpu", copy=True)
+            return t.device, host.pin_memory() if pin_memory else host
+
+        def unpack(packed: tuple[Any, Tensor]) -> Tensor:
+            device, host = packed
+            return host.to(device)
+
+        super().__init__(pack, unpack)
+
+
+class disable_saved_tensors_hooks(_Scope):
+    """Entering :class:`saved_tensors_hooks` inside raises with this text."""
+
+    def __init__(self, error_message: str):
+        super().__init__()
+        self._text = error_message
+
+    def _next(self, state: State) -> State:
+        return state.replace(saved_hooks=(*state.saved_hooks, self._text))
+
+    def _copy(self) -> _Scope:
+        return disable_saved_tensors_hooks(self._text)
+
+
+class allow_mutation_on_saved_tensors(saved_tensors_hooks):
+    """What is saved inside may be written to afterwards: backward reads a copy made when it was saved."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda t: t.clone(), lambda t: t)
+
+    def _copy(self) -> _Scope:
+        return allow_mutation_on_saved_tensors()
+
+
+def increment_version(tensor: Tensor | Sequence[Tensor]) -> None:
+    """Count a write that autograd did not see: gradients that need the old value then raise."""
+    for t in (tensor,) if isinstance(tensor, Tensor) else tensor:
+        if edge_of(t).__class__ is Leaf and t.dtype.category < 2:
+            continue
+        box = box_of(t)
+        box.version += 1
+        box.writer = "increment_version"

@@ -1,0 +1,175 @@
+"""Custom functions inside transforms.
+
+A function runs one level down, where it is recorded with its own backward: under vmap by its ``vmap`` rule, or
+as a function whose forward and backward are mapped over; in forward mode by its ``jvp``, or by its backward
+transposed. So the gradient that its author gave holds at every level, and never that of the ops in forward.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+from flambeau.core import state
+from flambeau.core.autograd.function import Context, Function, run_forward
+from flambeau.core.creation import zeros_like
+from flambeau.core.dispatch import _detached
+from flambeau.core.errors import LevelError
+from flambeau.core.tensor import Tensor
+from flambeau.core.transforms import forward
+from flambeau.core.transforms.batching import batched_value
+from flambeau.core.transforms.levels import Batched, Dual, VmapLevel, to_level
+from flambeau.core.tree import broadcast_prefix, flatten
+
+
+class VmapInfo(NamedTuple):
+    """What a ``vmap`` staticmethod is told beside the axes."""
+
+    batch_size: int
+    randomness: str
+
+
+def call(level: Any, cls: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The output of a custom function at ``level``, without history there."""
+    payloads = [to_level(x, level)._array if isinstance(x, Tensor) else x for x in inputs]
+    run = _mapped if isinstance(level, VmapLevel) else _moved
+    outs, several = level.below(run, [level, cls, payloads, kwargs], {})
+    results = tuple(level.wrap(o, _value(o)) if isinstance(o, (Batched, Dual)) else o for o in outs)
+    return results if several else results[0]
+
+
+def fill(cls: Any, ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+    """Fill the context at the level of ``inputs``; returns the outputs that it knows."""
+    if cls.setup_context is Function.setup_context:  # forward fills it, so it runs here too, for that alone
+        return run_forward(cls, ctx, inputs, kwargs)
+    cls.setup_context(ctx, inputs, out)
+    return out
+
+
+def _value(payload: Any) -> Any:
+    return payload.value if isinstance(payload, Batched) else payload.primal
+
+
+def _as_tuple(out: Any) -> tuple[tuple[Any, ...], bool]:
+    return (out, True) if isinstance(out, tuple) else ((out,), False)
+
+
+# -- vmap --------------------------------------------------------------------------------------------
+def _mapped(level: VmapLevel, cls: Any, payloads: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+    values = [p.value if isinstance(p, Batched) else p for p in payloads]
+    dims = tuple(0 if isinstance(p, Batched) and p.batched else None for p in payloads)
+    if all(d is None for d in dims):
+        outs, several = _as_tuple(cls.apply(*values, **kwargs))
+        return [Batched(o, False) if isinstance(o, Tensor) else o for o in outs], several
+    if cls.vmap is not Function.vmap:
+        return _by_rule(level, cls, values, dims, kwargs)
+    outs, several = _as_tuple(_generated(cls, level, dims, kwargs).apply(*values))
+    return [Batched(o, True) if isinstance(o, Tensor) else o for o in outs], several
+
+
+def _by_rule(
+    level: VmapLevel, cls: Any, values: list[Any], dims: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[Any], bool]:
+    """By the function's own rule."""
+    found = cls.vmap(VmapInfo(level.size, level.randomness), dims, *values, **kwargs)
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise TypeError(f"{cls.__name__}.vmap must return (output, out_dims), got {type(found).__name__}")
+    outs, several = _as_tuple(found[0])
+    where = broadcast_prefix(found[1], flatten(outs if several else outs[0])[1], f"{cls.__name__}.vmap out_dims")
+    done = []
+    for o, d in zip(outs, where, strict=True):
+        if isinstance(o, Tensor):
+            done.append(Batched(o, False) if d is None else Batched(o.movedim(d, 0), True))
+        else:
+            done.append(o)
+    return done, several
+
+
+def _generated(cls: Any, outer: VmapLevel, dims: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The function one level down whose forward and backward map those of ``cls``."""
+
+    def level() -> VmapLevel:
+        return VmapLevel(outer.size, outer.randomness)
+
+    class Mapped(Function):
+        @staticmethod
+        def forward(ctx: Any, *values: Any) -> Any:
+            inner = Context(ctx.needs_input_grad)
+            with level() as here:
+                wrapped = tuple(
+                    here.wrap(Batched(v, d is not None), v) if isinstance(v, Tensor) else v
+                    for v, d in zip(values, dims, strict=True)
+                )
+                outs, several = _as_tuple(run_forward(cls, inner, wrapped, kwargs))
+                if inner._dirty:
+                    raise LevelError(f"{cls.__name__}: mark_dirty is not supported inside vmap; give it a vmap rule")
+                payloads = [to_level(o, here)._array if isinstance(o, Tensor) else o for o in outs]
+                kept = [None if t is None else to_level(t, here)._array for t in inner._to_save]
+            fixed = [id(t) for t in inner._fixed]
+            inner._to_save, inner._fixed, inner._for_forward = (), (), ()
+            results = tuple(batched_value(here, p) for p in payloads)
+            ctx.inner, ctx.kept = inner, [k is not None and k.batched for k in kept]
+            ctx.set_materialize_grads(inner.materialize_grads)
+            same = {id(p.value): r for p, r in zip(payloads, results, strict=True) if isinstance(p, Batched)}
+            ctx.save_for_backward(*[None if k is None else same.get(id(k.value), k.value) for k in kept])
+            ctx.mark_non_differentiable(*[r for o, r in zip(outs, results, strict=True) if id(o) in fixed])
+            return results if several else results[0]
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            inner = copy.copy(ctx.inner)
+            with level() as here:
+                inner._to_save = tuple(
+                    None if t is None else here.wrap(Batched(t, b), t)
+                    for t, b in zip(ctx.saved_tensors, ctx.kept, strict=True)
+                )
+                found = cls.backward(inner, *[None if g is None else here.wrap(Batched(g, True), g) for g in grads])
+                found = found if isinstance(found, tuple) else (found,)
+                payloads = [to_level(f, here)._array if isinstance(f, Tensor) else f for f in found]
+            return tuple(_collected(p, i < len(dims) and dims[i] is not None, here) for i, p in enumerate(payloads))
+
+    Mapped.__name__ = cls.__name__
+    return Mapped
+
+
+def _collected(payload: Any, mapped: bool, level: VmapLevel) -> Any:
+    """The gradient of an input: of each element of the batch, or their sum where the input was the same for all."""
+    if not isinstance(payload, Batched):
+        return payload
+    if mapped:
+        return batched_value(level, payload)
+    return payload.value.sum(0) if payload.batched else payload.value * level.size
+
+
+# -- forward mode ------------------------------------------------------------------------------------
+def _moved(level: Any, cls: Any, payloads: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+    primals = tuple(p.primal if isinstance(p, Dual) else p for p in payloads)
+    tangents = [p.direction() if isinstance(p, Dual) else None for p in payloads]
+    out = cls.apply(*primals, **kwargs)
+    outs, several = _as_tuple(out)
+    if all(t is None for t in tangents):
+        moved: tuple[Any, ...] = (None,) * len(outs)
+    elif cls.jvp is not Function.jvp:
+        moved = _by_jvp(cls, primals, tangents, kwargs, out)
+    else:
+        found = forward.pushed(
+            lambda lead: cls.apply(*[lead(a, p) for a, p in zip(payloads, primals, strict=True)], **kwargs)
+        )
+        moved = found if several else (found,)
+    return [Dual(o, t) if isinstance(o, Tensor) else o for o, t in zip(outs, moved, strict=True)], several
+
+
+def _by_jvp(cls: Any, primals: tuple[Any, ...], tangents: list[Any], kwargs: dict[str, Any], out: Any) -> Any:
+    """By the function's own rule; inputs without a tangent have zeros, those that are no tensors None."""
+    ctx = Context(tuple(t is not None for t in tangents))
+    if cls.setup_context is Function.setup_context:
+        with state.no_grad():
+            cls.forward(ctx, *(_detached(p) if isinstance(p, Tensor) else p for p in primals), **kwargs)
+    else:
+        cls.setup_context(ctx, primals, out)
+    given = [
+        zeros_like(p) if t is None and isinstance(p, Tensor) and ctx.materialize_grads else t
+        for p, t in zip(primals, tangents, strict=True)
+    ]
+    found = cls.jvp(ctx, *given)
+    return found if isinstance(found, tuple) else (found,)

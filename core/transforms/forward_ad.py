@@ -1,0 +1,105 @@
+"""torch.autograd.forward_ad: forward mode by tensors that carry their tangent, inside a ``dual_level``.
+
+The transform :func:`flambeau.func.jvp` does the same for a function.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from flambeau.core.dtype import FLOATING
+from flambeau.core.errors import GradientError, LevelError, ShapeError
+from flambeau.core.state import current
+from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import Dual, JvpLevel, to_level
+
+__all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
+
+
+class UnpackedDualTensor(NamedTuple):
+    """What :func:`unpack_dual` gives; ``tangent`` is None where none arrived."""
+
+    primal: Tensor
+    tangent: Tensor | None
+
+
+class dual_level:
+    """Inside, dual tensors carry their tangents through every op; afterwards they can no longer be used.
+
+    >>> import flambeau as fb
+    >>> with dual_level():
+    ...     x = make_dual(fb.tensor(3.0), fb.tensor(1.0))
+    ...     unpack_dual(x * x)
+    UnpackedDualTensor(primal=tensor(9.), tangent=tensor(6.))
+    """
+
+    def __init__(self) -> None:
+        self._level: JvpLevel | None = None
+
+    def __enter__(self) -> JvpLevel:
+        if any(isinstance(v, _DualLevel) for v in current().levels):
+            raise LevelError("dual_level: nested forward mode is not supported here; nest flambeau.func.jvp")
+        self._level = _DualLevel()
+        level: JvpLevel = self._level.__enter__()
+        return level
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._level is not None
+        self._level.__exit__(kind, value, trace)
+        self._level = None
+
+
+class _DualLevel(JvpLevel):
+    """The level of :class:`dual_level`: tensors made inside are ordinary ones, which lift when they meet a dual."""
+
+    adopts = False
+
+
+_entered: list[dual_level] = []
+
+
+def enter_dual_level() -> JvpLevel:
+    """Begin a :class:`dual_level`; :func:`exit_dual_level` ends it."""
+    _entered.append(dual_level())
+    return _entered[-1].__enter__()
+
+
+def exit_dual_level(*, level: Any = None) -> None:
+    """End what :func:`enter_dual_level` began."""
+    if not _entered:
+        raise LevelError("exit_dual_level: no level was entered")
+    _entered.pop().__exit__(None, None, None)
+
+
+def _level(level: Any) -> JvpLevel | None:
+    if level is not None:
+        found: JvpLevel = level
+        return found
+    return next((v for v in reversed(current().levels) if isinstance(v, _DualLevel)), None)
+
+
+def make_dual(tensor: Tensor, tangent: Tensor, *, level: Any = None) -> Tensor:
+    """``tensor`` with ``tangent``, of the same shape, as its derivative."""
+    here = _level(level)
+    if here is None:
+        raise LevelError("make_dual: there is no level; use it inside `with dual_level():`")
+    if tensor.dtype.category < FLOATING:
+        raise GradientError(f"make_dual: expected a floating point or complex tensor, got {tensor.dtype}")
+    if tensor.shape != tangent.shape:
+        raise ShapeError(f"make_dual: the tensor has shape {tuple(tensor.shape)}, the tangent {tuple(tangent.shape)}")
+    dual: Tensor = here.wrap(Dual(tensor, tangent), tensor)
+    return dual
+
+
+def unpack_dual(tensor: Tensor, *, level: Any = None) -> UnpackedDualTensor:
+    """The value and the tangent of a tensor."""
+    here = _level(level)
+    if here is None or tensor._key.level is not here:
+        if tensor._key.level is not None and not tensor._key.level.alive:
+            to_level(tensor, here)  # which raises
+        return UnpackedDualTensor(tensor, None)
+    payload = tensor._array
+    return UnpackedDualTensor(payload.primal, payload.direction())
