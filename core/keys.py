@@ -46,6 +46,7 @@ class Key:
     """The dispatch key of a tensor: one object for (level, device, dtype), interned.
 
     ``key.add`` is the kernel that serves ``add`` for it, or None: looked up once, then an attribute.
+    ``key.add_`` is the same kernel with ``out`` as its last positional argument.
     ``boolean``, ``index`` and ``real`` are the keys of the results of comparisons, of argmax, of abs.
     """
 
@@ -70,6 +71,8 @@ class Key:
             found: Any = self if kind is self.dtype else self.sibling(kind)
         elif name in OPS:
             found = find_kernel(self, OPS[name])
+        elif name.endswith("_") and name[:-1] in OPS:
+            found = _writing(getattr(self, name[:-1]))
         elif not name.startswith("_") and self.level is None:
             found = self.backend.kernels.find(name, self.dtype)
         else:
@@ -103,6 +106,13 @@ class Key:
 
     def __repr__(self) -> str:
         return f"<key {self.device}, {self.dtype.name}, level {self.level}>"
+
+
+def _writing(kernel: Kernel | None) -> Kernel | None:
+    """A kernel as ``fn(*ins, out)``. NumPy's and CuPy's ufuncs are so by themselves, quicker than by keyword."""
+    if kernel is None or hasattr(kernel, "nout"):
+        return kernel
+    return lambda *arrays: kernel(*arrays[:-1], out=arrays[-1])
 
 
 _FIXED = frozenset({"level", "device", "dtype", "backend", "array", "floats", "ints", "boolean", "index", "real"})

@@ -118,7 +118,15 @@ class Gradient:
 
     def __init__(self, fn: Callable[..., Any], inputs: tuple[str, ...], joint: bool):
         self.fn, self.inputs, self.joint = fn, inputs, joint
-        self.reads = tuple(inspect.signature(fn).parameters)
+        self.reads = _parameters(fn)
+
+
+def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters' names; hundreds are asked for at import, and inspect takes long."""
+    code = getattr(fn, "__code__", None)
+    if code is None or hasattr(fn, "__wrapped__") or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return tuple(inspect.signature(fn).parameters)
+    return tuple(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
 class Op:

@@ -71,6 +71,8 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
         if state.plain and key.level is None:  # type: ignore[union-attr]
             if shape is None:
                 shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]
+            if shape.__class__ is not tuple:
+                shape = tuple(shape)
             a = input._array
             if -1 in shape:
                 shape = NEW_SHAPE[a.shape, shape]
@@ -79,7 +81,7 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
                 r = key.view(a, shape=shape)
             else:  # an array's own method: a view exactly when it has the same base
                 r = native(a, shape)
-                if r.shape != shape or r.base is not a and r.base is not a.base:
+                if r.base is not a and r.base is not a.base:
                     return _reshape(input, shape)
             link = input._node
             box = input._box
@@ -292,6 +294,17 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     return tuple(_expand("broadcast_tensors", t, shape) for t in tensors)
 
 
+def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """The sums over what broadcasting ``size`` to the shape of the tensor repeated: the reverse of expand."""
+    new = sizes_of("sum_to_size", size)
+    old = tuple(self._array.shape)
+    front = len(old) - len(new)
+    if front < 0 or any(n not in (1, have) for n, have in zip(new, old[front:], strict=True)):
+        raise ShapeError(f"sum_to_size: size {new} does not expand to the shape {old} of the tensor")
+    axes = tuple(i for i, n in enumerate(old) if i < front or n != new[i - front])
+    return reshape(self.sum(axes, keepdim=True), new) if axes else self
+
+
 # -- the order of dimensions -------------------------------------------------------------------------
 def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
@@ -378,6 +391,6 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     **{n: f for n, f in FUNCTIONS.items() if n not in ("broadcast_shapes", "broadcast_tensors")}, "view": view,
-    "view_as": view_as, "reshape_as": reshape_as, "expand": expand, "expand_as": expand_as, "T": property(_reversed),
+    "view_as": view_as, "sum_to_size": sum_to_size, "reshape_as": reshape_as, "expand": expand, "expand_as": expand_as, "T": property(_reversed),
     "mT": property(matrix_transpose), "H": property(_hermitian), "mH": property(adjoint),
 }  # fmt: skip

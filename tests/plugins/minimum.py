@@ -54,7 +54,8 @@ def _elementwise(name: str, dtype: dt.DType) -> Iterator[Case]:
     elif name in _UNARY:
         yield (values,), {}
     else:
-        yield (values[:, None].copy(), values), {}
+        whole = name in ("idiv", "fmod") and not dtype.is_floating_point
+        yield (values[:, None].copy(), values[values != 0] if whole else values), {}
 
 
 def _numbers(dtype: dt.DType, *shape: int) -> np.ndarray[Any, Any]:

@@ -54,6 +54,16 @@ def test_its_kernels_are_right(frozen: FrozenBackend, name: str) -> None:
     check_minimum(name, frozen, CpuBackend())
 
 
+@pytest.mark.parametrize("name", ["idiv", "fmod"])
+def test_integers_by_zero_do_not_trap(frozen: FrozenBackend, name: str) -> None:
+    """A device cannot raise from inside a kernel; the CPU, which can look first, does."""
+    zeros = frozen.from_host(np.zeros(3, np.int32), dt.int32)
+    ones = frozen.from_host(np.ones(3, np.int32), dt.int32)
+    assert (frozen.to_host(frozen.kernels.find(name, dt.int32)(ones, zeros)) == 0).all()
+    with pytest.raises(ZeroDivisionError, match=f"{name}.*int32 cannot be divided by 0"):
+        CpuBackend().kernels.find(name, dt.int32)(np.ones(3, np.int32), np.zeros(3, np.int32))
+
+
 @pytest.mark.parametrize("name", [n for n in MINIMUM if n in OPS])
 def test_a_kernel_of_the_minimum_is_an_op(name: str) -> None:
     kinds = [a.type for a in OPS[name].schema.operands]
