@@ -1,7 +1,8 @@
-"""Matrix products: packed register blocks for processors, local-memory tiles elsewhere, a plain form for small ones.
+"""Matrix products: register blocks for processors, local-memory tiles elsewhere, a plain form for few rows.
 
-The packed form follows K. Goto and R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS
-34 (2008): both operands are first copied to panels in the order in which the inner kernel reads them.
+The register blocks follow K. Goto and R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS
+34 (2008). In the direct form an item copies a panel of the right operand for itself and reads the left one where it
+is; in the packed form, for large products, both are first copied to panels in the order in which they are read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ MAX_AXES: Final = 6
 #: Rows and columns of the block that one inner loop of a processor keeps in registers.
 ROWS: Final = 8
 COLUMNS: Final = 32
+#: Rows of the right operand that an item of the direct form copies at a time.
+DEPTH: Final = 128
 #: Columns that an item of the plain form computes together.
 STRIP: Final = 64
 #: Side of the tile that a group computes elsewhere, of 16 x 16 items with 4 x 4 elements each.
@@ -23,7 +26,7 @@ TILE: Final = 64
 
 _PARAMS: Final = f"""
 typedef struct {{ i64 m, n, k, batches, axes, size[{MAX_AXES}], sx[{MAX_AXES}], sy[{MAX_AXES}], xm, xk, yk, yn,
-                 ox, oy, target, chunk; }} Params;
+                 ox, oy, target, chunk, height; }} Params;
 DEVICE i64 base_of(i64 b, const i64 *size, const i64 *stride, int axes, i64 at) {{
   for (int d = axes - 1; d >= 0; d--) {{ at += b % size[d] * stride[d]; b /= size[d]; }}
   return at;
@@ -127,12 +130,107 @@ KERNEL product(GLOBAL const T *x, GLOBAL const T *y, GLOBAL S *q, const Params a
     )
 
 
+def direct_source(dtype: DType, target: Target, vectors: int) -> str:
+    """``product`` of operands of any strides: an item takes ``chunk`` tasks, each a panel of columns and some rows.
+
+    ``yk`` and ``yn`` are those of ``y``; the task copies ``DEPTH`` rows of its columns into memory of its own, and
+    reads ``x`` where it is. ``size`` has the batch axes, ``height`` is the panels of rows of a task. The type that
+    is summed in has to be the one that is stored.
+    """
+    width = 16 * vectors
+    lanes = range(vectors)
+    tile = [(i, v) for i in range(ROWS) for v in lanes]
+    zero = " ".join(f"c{i}{v} = (V)(0);" for i, v in tile)
+    again = " ".join(f"c{i}{v} = vload16(0, tile + {width * i + 16 * v});" for i, v in tile)
+    steps = "\n".join(
+        f"        {{ V s = (V)(u{i}[k * a.xk]); {' '.join(f'c{i}{v} = MULADD(s, b{v}, c{i}{v});' for v in lanes)} }}"
+        for i in range(ROWS)
+    )
+    return (
+        _head(dtype, target)
+        + f"""
+DEVICE void copy_panel(GLOBAL const S *w, T *r, int depth, int width, i64 yk, i64 yn) {{
+  if (width < {width}) for (int t = 0; t < depth * {width}; t++) r[t] = 0;
+  if (yn == 1 && width == {width}) {{
+    for (int k = 0; k < depth; k++) for (int j = 0; j < {width}; j++) r[k * {width} + j] = READ(w, k * yk + j);
+  }} else {{
+    for (int top = 0; top < depth; top += 16)
+      for (int j = 0; j < width; j++)
+        for (int k = top; k < (top + 16 < depth ? top + 16 : depth); k++) r[k * {width} + j] = READ(w, k * yk + j * yn);
+  }}
+}}
+KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a) {{
+  T right[{DEPTH * width}], tile[{ROWS * width}];
+  i64 across = (a.n + {width - 1}) / {width}, panels = (a.m + {ROWS - 1}) / {ROWS};
+  i64 down = (panels + a.height - 1) / a.height;
+  i64 total = a.batches * across * down, end = (GID + 1) * a.chunk < total ? (GID + 1) * a.chunk : total;
+  for (i64 at = GID * a.chunk; at < end; at++) {{
+    i64 batch = at / (across * down), column = at % across, first = at / across % down * a.height;
+    i64 last = first + a.height < panels ? first + a.height : panels;
+    GLOBAL const S *left = x + base_of(batch, a.size, a.sx, (int)a.axes, a.ox);
+    GLOBAL const S *w = y + base_of(batch, a.size, a.sy, (int)a.axes, a.oy) + column * {width} * a.yn;
+    int wide = (int)(a.n - column * {width} < {width} ? a.n - column * {width} : {width});
+    for (i64 k0 = 0; k0 < a.k; k0 += {DEPTH}) {{
+      int depth = (int)(a.k - k0 < {DEPTH} ? a.k - k0 : {DEPTH});
+      copy_panel(w + k0 * a.yk, right, depth, wide, a.yk, a.yn);
+      for (i64 panel = first; panel < last; panel++) {{
+        int high = (int)(a.m - panel * {ROWS} < {ROWS} ? a.m - panel * {ROWS} : {ROWS});
+        GLOBAL const S *u0 = left + panel * {ROWS} * a.xm + k0 * a.xk;
+        GLOBAL const S {", ".join(f"*u{i} = u0 + ({i} < high ? {i} : 0) * a.xm" for i in range(1, ROWS))};
+        GLOBAL S *o = q + a.target + (batch * a.m + panel * {ROWS}) * a.n + column * {width};
+        V {", ".join(f"c{i}{v}" for i, v in tile)};
+        if (k0 == 0) {{ {zero} }}
+        else {{
+          for (int i = 0; i < high; i++) for (int j = 0; j < wide; j++) tile[i * {width} + j] = o[i * a.n + j];
+          {again}
+        }}
+        T *r = right;
+        for (i64 k = 0; k < depth; k++, r += {width}) {{
+        V {", ".join(f"b{v} = vload16(0, r + {16 * v})" for v in lanes)};
+{steps}
+        }}
+        {" ".join(f"vstore16(c{i}{v}, 0, tile + {width * i + 16 * v});" for i, v in tile)}
+        for (int i = 0; i < high; i++) for (int j = 0; j < wide; j++) o[i * a.n + j] = tile[i * {width} + j];
+      }}
+    }}
+  }}
+}}
+"""
+    )
+
+
+def _dot(dtype: DType) -> str:
+    """The sum of products of two lines, in vectors where both lie as they are summed."""
+    vectors = """
+  if (xk == 1 && yk == 1) {
+    V c0 = (V)(0), c1 = c0, c2 = c0, c3 = c0;
+    for (; k + 64 <= n; k += 64) {
+      c0 = MULADD(vload16(0, u + k), vload16(0, r + k), c0);
+      c1 = MULADD(vload16(0, u + k + 16), vload16(0, r + k + 16), c1);
+      c2 = MULADD(vload16(0, u + k + 32), vload16(0, r + k + 32), c2);
+      c3 = MULADD(vload16(0, u + k + 48), vload16(0, r + k + 48), c3);
+    }
+    vstore16((c0 + c1) + (c2 + c3), 0, parts);
+  }"""
+    return f"""
+DEVICE T dot(GLOBAL const S *u, GLOBAL const S *r, i64 n, i64 xk, i64 yk) {{
+  T parts[16];
+  for (int l = 0; l < 16; l++) parts[l] = 0;
+  i64 k = 0;{vectors if computed(dtype) is dtype else ""}
+  for (; k + 16 <= n; k += 16)
+    for (int l = 0; l < 16; l++) parts[l] = MULADD(READ(u, (k + l) * xk), READ(r, (k + l) * yk), parts[l]);
+  for (; k < n; k++) parts[k % 16] = MULADD(READ(u, k * xk), READ(r, k * yk), parts[k % 16]);
+  for (int w = 8; w > 0; w >>= 1) for (int l = 0; l < w; l++) parts[l] += parts[l + w];
+  return parts[0];
+}}"""
+
+
 def plain_source(dtype: DType, target: Target) -> str:
     """``product``: an item computes up to ``STRIP`` columns of one row, from operands of any strides."""
     return (
         _head(dtype, target)
         + f"""
-KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a) {{
+{_dot(dtype)}KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a) {{
   i64 strips = (a.n + {STRIP - 1}) / {STRIP}, total = a.batches * a.m * strips;
   i64 first = GID * a.chunk, last = first + a.chunk < total ? first + a.chunk : total;
   for (i64 at = first; at < last; at++) {{
@@ -152,15 +250,7 @@ KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a
     }} else {{
       for (int j = 0; j < width; j++) {{
         GLOBAL const S *r = w + j * a.yn;
-        T parts[16];
-        for (int l = 0; l < 16; l++) parts[l] = 0;
-        i64 k = 0;
-        for (; k + 16 <= a.k; k += 16)
-          for (int l = 0; l < 16; l++) parts[l] = MULADD(READ(u, (k + l) * a.xk), READ(r, (k + l) * a.yk), parts[l]);
-        T total_ = 0;
-        for (int l = 0; l < 16; l++) total_ += parts[l];
-        for (; k < a.k; k++) total_ = MULADD(READ(u, k * a.xk), READ(r, k * a.yk), total_);
-        sums[j] = total_;
+        sums[j] = dot(u, r, a.k, a.xk, a.yk);
       }}
     }}
     for (int j = 0; j < width; j++) WRITE(a.target + line * a.n + strip * {STRIP} + j, sums[j]);

@@ -17,8 +17,12 @@ from flambeau.core import dtype as dt
 if TYPE_CHECKING:
     from flambeau.backends.opencl.backend import OpenCLBackend
 
-#: Multiplications from which on copying the operands to panels pays.
-_WORTH_PACKING: Final = 48**3
+#: Multiplications up to which the operands are used where they are; above, copying them to panels pays.
+_DIRECT: Final = 1 << 27
+#: Multiplications from which on it pays where the direct form cannot serve.
+_PACKED: Final = 48**3
+#: Multiplications that an item does at least.
+_SHARE: Final = 1 << 15
 
 
 def register(backend: OpenCLBackend) -> None:
@@ -51,6 +55,8 @@ def matmul_into(backend: OpenCLBackend, out: StridedArray, x: StridedArray, y: S
     if folded is not None:  # one right operand for all: a single tall product
         x, y, m = folded, y.viewed((k, n), y.strides[-2:], y.offset), folded.shape[0]
         batch = ()
+    if n == 1:  # a column: as a row, which lies in memory just so
+        x, y, m, n = _turned(y), _turned(x), n, m
     shape, strides = lay.coalesce(tuple(batch), x.strides[:-2], y.strides[:-2])
     if len(shape) > texts.MAX_AXES:
         x, y = backend.dense(x), backend.dense(y)
@@ -61,7 +67,9 @@ def matmul_into(backend: OpenCLBackend, out: StridedArray, x: StridedArray, y: S
         library: Any = getattr(device, "product", None)  # of a device whose maker has a better one
         if library is None or not library(_shaped(out, (*batch, m, n)), x, y):
             work.tiled()
-    elif m * n * k >= _WORTH_PACKING and min(m, n) >= 8:
+    elif m >= texts.ROWS and m * n * k <= _DIRECT and texts.computed(x.dtype) is x.dtype:
+        work.direct()
+    elif m * n * k >= _PACKED and min(m, n) >= texts.ROWS:
         work.packed()
     else:
         work.plain()
@@ -81,6 +89,13 @@ def _folded(x: StridedArray, y: StridedArray) -> StridedArray | None:
     return None if strides is None else x.viewed(shape, strides, x.offset)
 
 
+def _turned(x: StridedArray) -> StridedArray:
+    """The matrices transposed."""
+    *batch, m, n = x.shape
+    *steps, down, along = x.strides
+    return x.viewed((*batch, n, m), (*steps, along, down), x.offset)
+
+
 class _Product:
     """One product of m x k by k x n matrices, over merged batch axes."""
 
@@ -93,11 +108,11 @@ class _Product:
         self.shape, (self.sx, self.sy) = shape, strides if strides else ((), ())
         self.batches = prod(shape)
 
-    def params(self, chunk: int) -> bytes:
+    def params(self, chunk: int, height: int = 0) -> bytes:
         x, y = self.x, self.y
         sides = (*x.strides[-2:], *y.strides[-2:])
         return _packed((self.m, self.n, self.k, self.batches), self.shape, self.sx, self.sy, sides,
-                       (x.offset, y.offset, self.out.offset, chunk))  # fmt: skip
+                       (x.offset, y.offset, self.out.offset, chunk, height))  # fmt: skip
 
     def launch(self, form: str, text: object, params: bytes, size: int, group: int) -> None:
         kernel = self.device.kernel((form, self.x.dtype), "product", text)
@@ -108,6 +123,18 @@ class _Product:
         chunk = max(1, min(65536 // (self.k * min(self.n, texts.STRIP)), -(-total // self.device.units)))
         text = partial(texts.plain_source, self.x.dtype, self.device.target)
         self.launch("plain", text, self.params(chunk), -(-total // chunk), 1)
+
+    def direct(self) -> None:
+        vectors = 1 if self.n <= 16 else 2
+        panels, across = -(-self.m // texts.ROWS), -(-self.n // (16 * vectors))
+        split = max(1, min(panels // 4, 8 * self.device.units // (across * self.batches)))
+        height = -(-panels // split)
+        tasks = self.batches * across * -(-panels // height)
+        chunk = max(1, min(_SHARE // (height * texts.ROWS * 16 * vectors * self.k), tasks))
+        params = self.params(chunk, height)
+        text = partial(texts.direct_source, self.x.dtype, self.device.target, vectors)
+        kernel = self.device.kernel(("direct", self.x.dtype, vectors), "product", text)
+        self.device.launch(kernel, (self.x.buffer, self.y.buffer), (self.out.buffer,), params, -(-tasks // chunk), 1)
 
     def tiled(self) -> None:
         groups = self.batches * -(-self.m // texts.TILE) * -(-self.n // texts.TILE)
@@ -122,7 +149,7 @@ class _Product:
         panels, across = -(-m // texts.ROWS), -(-n // texts.COLUMNS)
         split = max(1, min(panels, -(-4 * self.device.units // (across * self.batches))))
         chunk = -(-panels // split)
-        params = _packed((m, n, k, self.batches), (1,), (a,), (b,), (0, 0, 0, 0), (0, 0, self.out.offset, chunk))
+        params = _packed((m, n, k, self.batches), (1,), (a,), (b,), (0, 0, 0, 0), (0, 0, self.out.offset, chunk, 0))
         text = partial(texts.packed_source, x.dtype, self.device.target)
         kernel = self.device.kernel(("packed", x.dtype), "product", text)
         size = self.batches * across * -(-panels // chunk)
@@ -138,7 +165,7 @@ class _Product:
         q = self.backend.empty((batches * each,), texts.computed(x.dtype), x.index)
         kernel = self.device.kernel(("pack", x.dtype), "pack", partial(texts.pack_source, x.dtype, self.device.target))
         params = _packed((lines, width, self.k, batches), self.shape, strides, strides, (line, depth, 0, 0),
-                         (x.offset, 0, 0, 0))  # fmt: skip
+                         (x.offset, 0, 0, 0, 0))  # fmt: skip
         self.device.launch(kernel, (x.buffer,), (q.buffer,), params, batches * -(-lines // width), 1)
         return q, 0 if shared else each
 
