@@ -289,9 +289,9 @@ def _common_device(op: Op, tensors: list[Any]) -> device:
         devices = {t._key.device for t in tensors if not _travels(t)} or {tensors[0]._key.device}
     if len(devices) > 1:
         names = [a.public for a in op.schema.operands]
-        listing = ", ".join(
-            f"{n} {str(t._key.device)!r}" for n, t in zip(names + ["tensor"] * 99, tensors, strict=False)
-        )
+        many = f"{names.pop()}[{{}}]" if op.schema.operands[-1].is_list else "tensor"
+        names += [many.format(i) for i in range(len(tensors))]
+        listing = ", ".join(f"{n} {str(t._key.device)!r}" for n, t in zip(names, tensors, strict=False))
         raise DeviceError(
             f"{op.name}: expected all tensors to be on the same device, got {listing}; move one with .to(device)"
         )

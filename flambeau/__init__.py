@@ -103,8 +103,7 @@ _methods.install()
 globals().update(_methods.FUNCTIONS)
 
 _LAZY = frozenset({
-    "accelerator", "amp", "autograd", "backends", "core", "debug", "fft", "func", "library", "linalg", "nn", "optim",
-    "plugins",
+    "accelerator", "autograd", "backends", "core", "debug", "func", "library", "linalg", "nn", "optim", "plugins",
     "profiler", "special", "utils",
 })  # fmt: skip
 _ELSEWHERE = {
@@ -122,7 +121,10 @@ def __getattr__(name: str) -> _Any:
         found = getattr(_importlib.import_module(_ELSEWHERE[name]), name)
         globals()[name] = found
         return found
-    raise AttributeError(f"module 'flambeau' has no attribute {name!r}")
+    hint = ""
+    if name in ("cuda", "mps", "xpu"):
+        hint = ": no vendor has a module of its own; flambeau.accelerator has is_available, synchronize and the like"
+    raise AttributeError(f"module 'flambeau' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

@@ -62,7 +62,7 @@ class _Numbered(Module):
     def insert(self: S, index: int, module: Module) -> S:
         """Add a module before ``index``."""
         if not isinstance(module, Module):
-            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+            raise TypeError(f"insert: {type(module).__name__} is not a Module subclass")
         modules = list(self._modules.values())
         modules.insert(index, module)
         self._renumber(modules)

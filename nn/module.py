@@ -28,6 +28,18 @@ _HOOKS = (
 )
 
 
+def _no_module(value: Any) -> str:
+    """Why an object cannot be a child module, and what would help."""
+    hint = ""
+    if isinstance(value, (list, tuple)):
+        hint = "; unpack it with *, or make a ModuleList"
+    elif callable(value) and not isinstance(value, type):
+        hint = "; call functions in forward, or take the layer of this name"
+    elif isinstance(value, type):
+        hint = f"; make one with {value.__name__}(...)"
+    return f"{getattr(value, '__name__', type(value).__name__)} is not a Module{hint}"
+
+
 class Module:
     """The base of everything that has parameters.
 
@@ -95,7 +107,8 @@ class Module:
                 return found[name]
         if "_modules" not in d and name != "__setstate__":
             raise AttributeError(f"{type(self).__name__}: call super().__init__() before using {name!r}")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        hint = '; use .to("cuda")' if name == "cuda" else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         d = self.__dict__
@@ -190,7 +203,7 @@ class Module:
         """Add a child module under ``name``."""
         self._may_register("module", name, "_modules")
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+            raise TypeError(f"{type(self).__name__}: {_no_module(module)}")
         self._modules[name] = module
 
     register_module = add_module

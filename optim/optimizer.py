@@ -75,6 +75,12 @@ class Optimizer:
                 f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got one Tensor; put it in a "
                 "list"
             )
+        if not isinstance(params, Iterable):
+            hint = "; give its parameters()" if hasattr(params, "parameters") else ""
+            raise TypeError(
+                f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got {type(params).__name__}"
+                f"{hint}"
+            )
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
         groups = list(params)

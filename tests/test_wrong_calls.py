@@ -5,9 +5,6 @@ One table. A text names the op, the argument, the shapes, dtypes or devices, and
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +13,7 @@ import pytest
 import flambeau as fb
 from flambeau import nn
 from flambeau.nn import functional as F
+from tests.conftest import RunPython
 
 
 def f(*shape: int) -> fb.Tensor:
@@ -37,6 +35,12 @@ def modified():
     z = y.exp()
     z.mul_(2)
     z.sum().backward()
+
+
+def backward_under_no_grad():
+    with fb.no_grad():
+        y = leaf(2).sum()
+    y.backward()
 
 
 def view_without_grad():
@@ -109,6 +113,28 @@ TABLE: list[Row] = [
     ("finfo of int", lambda: fb.finfo(fb.int32), TypeError, ["finfo", "iinfo"]),
     ("add a string", lambda: f(2) + "a", TypeError, ["+"]),
     ("add a list", lambda: fb.add(f(2), [1, 2]), TypeError, ["add", "other", "list"]),
+    ("cross_entropy float classes", lambda: F.cross_entropy(f(3, 5), f(3)), RuntimeError,
+     ["cross_entropy", "target", "float32", "(3, 5)", "target.long()"]),
+    ("cross_entropy column", lambda: F.cross_entropy(f(3, 5), fb.zeros(3, 1, dtype=fb.int64)), RuntimeError,
+     ["cross_entropy", "(3, 1)", "(3,)", "squeeze(1)"]),
+    ("cross_entropy one-hot integers", lambda: F.cross_entropy(f(3, 5), fb.zeros(3, 5, dtype=fb.int64)), RuntimeError,
+     ["cross_entropy", "target.float()"]),
+    ("too large for uint8", lambda: fb.tensor([300], dtype=fb.uint8), RuntimeError, ["tensor", "300", "uint8", "255"]),
+    ("too large for int64", lambda: fb.tensor(2**70), ValueError, ["tensor", "int64"]),
+    ("full of nothing", lambda: fb.full((2,), None), TypeError, ["full", "fill_value", "NoneType"]),
+    ("mean of integers", lambda: fb.arange(3).mean(), RuntimeError, ["mean", "int64", "float32"]),
+    ("numpy operand", lambda: fb.exp(np.ones(2)), TypeError, ["exp", "input", "ndarray", "from_numpy"]),
+    ("numpy at the right", lambda: f(2) + np.ones(2), TypeError, ["add", "other", "ndarray", "from_numpy"]),
+    ("numpy at the left", lambda: np.ones(2) * f(2), TypeError, ["mul", "ndarray", "from_numpy"]),
+    ("numpy in a product", lambda: f(2, 2) @ np.ones((2, 2)), TypeError, ["matmul", "ndarray", "from_numpy"]),
+    ("numpy into a layer", lambda: nn.Linear(2, 1)(np.ones((1, 2))), TypeError,
+     ["linear", "ndarray", "in module Linear"]),
+    ("list operand", lambda: fb.sum([1.0, 2.0]), TypeError, ["sum", "input", "list", "flambeau.tensor"]),
+    ("list as a target", lambda: F.mse_loss(f(2), [1.0, 2.0]), TypeError, ["mse_loss", "target", "list"]),
+    ("tensor for a list", lambda: fb.cat(f(2, 2)), TypeError, ["cat", "tensors", "list of tensors"]),
+    ("integer division by 0", lambda: fb.arange(3) // 0, (ZeroDivisionError, RuntimeError),
+     ["floor_divide", "int64", "0"]),
+    ("integer to a negative power", lambda: fb.arange(3) ** -1, RuntimeError, ["pow", "negative", "-1"]),
     # indices
     ("index too large", lambda: f(3)[3], IndexError, ["3", "size 3"]),
     ("index negative", lambda: f(2, 3)[0, -4], IndexError, ["-4", "size 3"]),
@@ -129,7 +155,28 @@ TABLE: list[Row] = [
     ("mixed devices", lambda: f(2) + fb.zeros(2, device="meta"), RuntimeError, ["add", "same device", "cpu", "meta"]),
     ("meta has no data", lambda: fb.zeros(2, device="meta").tolist(), RuntimeError, ["meta"]),
     ("threads", lambda: fb.set_num_threads(0), ValueError, ["set_num_threads", "0"]),
+    ("model elsewhere", lambda: nn.Linear(2, 3).to("strict")(f(1, 2)), RuntimeError,
+     ["linear", "input 'cpu'", "weight 'strict:0'", ".to(device)", "in module Linear"]),
+    ("labels elsewhere", lambda: F.cross_entropy(f(1, 3).to("strict"), fb.tensor([0])), RuntimeError,
+     ["target 'cpu'", "strict:0"]),
+    ("list of two devices", lambda: fb.cat([f(2), fb.zeros(2, device="strict")]), RuntimeError,
+     ["cat", "'cpu'", "[1] 'strict:0'"]),
+    ("numpy of a device", lambda: f(2).to("strict").numpy(), TypeError, ["strict:0", "cpu()"]),
+    ("float64 where there is none", lambda: fb.zeros(2, dtype=fb.float64, device="strict"), RuntimeError,
+     ["strict:0", "float64", "float32"]),
+    ("cuda namespace", lambda: fb.cuda, AttributeError, ["cuda", "flambeau.accelerator"]),
+    ("cuda method", lambda: f(2).cuda(), AttributeError, ["cuda", '.to("cuda")']),
     # autograd
+    ("backward under no_grad", backward_under_no_grad, RuntimeError, ["does not require grad", "()", "no_grad()"]),
+    ("item of a leaf", lambda: leaf(2).__setitem__(0, 1.0), RuntimeError, ["leaf", "in-place", "no_grad()", "clone"]),
+    ("out with grad", lambda: fb.add(f(2), f(2), out=leaf(2)), RuntimeError, ["add", "out=", "no_grad()"]),
+    ("overlapping windows", lambda: f(4).unfold(0, 2, 1).add_(1), RuntimeError,
+     ["add_", "(3, 2)", "single memory location", "clone"]),
+    ("grad of a vector", lambda: fb.func.grad(lambda x: x * 2)(f(2)), RuntimeError,
+     ["grad", "scalar", "(2,)", "jacrev"]),
+    ("vmap of two sizes", lambda: fb.vmap(lambda x, y: x + y)(f(2), f(3)), ValueError, ["vmap", "2", "3"]),
+    ("vmap of random numbers", lambda: fb.vmap(lambda x: x + fb.randn(1))(f(2)), RuntimeError, ["vmap", "randomness"]),
+    ("tangent shape", lambda: fb.func.jvp(fb.sin, (f(2),), (f(3),)), RuntimeError, ["jvp", "(2,)", "(3,)"]),
     ("backward twice", backward_twice, RuntimeError, ["second time", "retain_graph"]),
     ("modified", modified, RuntimeError, ["exp", "modified by an inplace operation", "mul_"]),
     ("no grad_fn", lambda: f(1).backward(), RuntimeError, ["does not require grad"]),
@@ -164,7 +211,55 @@ TABLE: list[Row] = [
     ("dropout p", lambda: nn.Dropout(1.5), ValueError, ["1.5"]),
     ("module path", lambda: nn.Sequential(nn.Linear(2, 3), nn.Linear(4, 5))(f(1, 2)), RuntimeError,
      ["linear", "(1, 3)", "(5, 4)"]),
+    ("parameters of a module", lambda: fb.optim.SGD(nn.Linear(2, 1), lr=1), TypeError,
+     ["SGD", "Linear", "parameters()"]),
+    ("one parameter", lambda: fb.optim.SGD(leaf(2), lr=1), TypeError, ["SGD", "one Tensor", "list"]),
+    ("computed parameter", lambda: fb.optim.SGD([leaf(2) * 2], lr=1), ValueError, ["non-leaf"]),
+    ("schedule of a module", lambda: fb.optim.lr_scheduler.StepLR(nn.Linear(1, 1), 1), TypeError,
+     ["StepLR", "Linear", "Optimizer"]),
+    ("betas", lambda: fb.optim.Adam([leaf(2)], betas=(1.5, 0.9)), ValueError, ["Adam", "beta1", "1.5"]),
+    ("list in Sequential", lambda: nn.Sequential([nn.ReLU()]), TypeError, ["Sequential", "list", "*", "ModuleList"]),
+    ("function in Sequential", lambda: nn.Sequential(F.relu), TypeError, ["Sequential", "relu", "forward"]),
+    ("class in Sequential", lambda: nn.Sequential(nn.ReLU), TypeError, ["Sequential", "ReLU(...)"]),
+    ("no forward", lambda: type("M", (nn.Module,), {})()(f(1)), NotImplementedError, ["M", "forward"]),
+    ("Parameter of a list", lambda: nn.Parameter([1.0]), TypeError, ["Parameter", "list", "flambeau.tensor"]),
+    ("tensor for a parameter", lambda: setattr(nn.Linear(2, 1), "weight", f(1, 2)), TypeError,
+     ["weight", "Linear", "Parameter"]),
+    ("path for a state", lambda: nn.Linear(1, 1).load_state_dict("model.fb"), TypeError, ["load_state_dict", "str"]),
+    ("linear size", lambda: nn.Linear(-2, 3), ValueError, ["Linear", "in_features", "-2"]),
+    ("kernel size", lambda: nn.Conv2d(1, 4, 0), ValueError, ["Conv2d", "kernel_size", "0"]),
+    ("kernel of another rank", lambda: nn.Conv2d(1, 4, (3, 3, 3)), RuntimeError, ["Conv2d", "kernel_size", "2 ints"]),
+    ("float kernel", lambda: nn.Conv2d(1, 4, 3.0), TypeError, ["Conv2d", "kernel_size", "3.0"]),
+    ("stride 0", lambda: F.conv2d(f(1, 1, 4, 4), f(1, 1, 3, 3), stride=0), RuntimeError, ["conv2d", "stride", "0"]),
+    ("groups", lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, ["Conv2d", "in_channels=3", "groups=2"]),
+    ("padding word", lambda: nn.Conv2d(1, 1, 3, padding="full"), ValueError, ["padding", "'same'", "'full'"]),
+    ("image without channels", lambda: nn.Conv2d(1, 4, 3)(f(8, 8)), RuntimeError,
+     ["conv2d", "(8, 8)", "3 dimensions", "in module Conv2d"]),
+    ("channels last", lambda: nn.Conv2d(3, 4, 3)(f(1, 8, 8, 3)), RuntimeError, ["8 channels", "takes 3"]),
+    ("window too big", lambda: nn.MaxPool2d(5)(f(1, 1, 3, 3)), RuntimeError, ["max_pool2d", "(5, 5)", "(1, 1, 3, 3)"]),
+    ("batch norm rank", lambda: nn.BatchNorm2d(3)(f(2, 3)), ValueError, ["BatchNorm2d", "4D", "(2, 3)"]),
+    ("batch norm of one", lambda: nn.BatchNorm1d(3)(f(1, 3)), ValueError,
+     ["batch_norm", "more than 1 value", "(1, 3)"]),
+    ("embedding padding", lambda: nn.Embedding(3, 4, padding_idx=5), ValueError, ["padding_idx=5", "num_embeddings=3"]),
+    ("lstm input", lambda: nn.LSTM(3, 4)(f(5, 1, 2)), RuntimeError, ["LSTM", "Expected 3", "got 2"]),
+    ("lstm state", lambda: nn.LSTM(3, 4)(f(5, 1, 3), f(1, 1, 4)), TypeError, ["LSTM", "(h_0, c_0)"]),
+    ("attention mask", lambda: F.scaled_dot_product_attention(f(1, 2, 4), f(1, 2, 4), f(1, 2, 4), f(3, 3)),
+     RuntimeError,
+     ["scaled_dot_product_attention", "attn_mask", "(3, 3)", "(1, 2, 2)"]),
+    ("softmax without dim", lambda: F.softmax(f(2, 2)), TypeError, ["softmax", "dim=1"]),
+    ("reduction", lambda: F.mse_loss(f(2), f(2), reduction="avg"), ValueError, ["'avg'", "'mean'"]),
+    ("cuda module", lambda: nn.Linear(1, 1).cuda(), AttributeError, ["Linear", '.to("cuda")']),
     # data
+    ("no dataset", lambda: fb.utils.data.DataLoader(5), TypeError, ["DataLoader", "dataset", "int"]),
+    ("samples of two shapes", lambda: list(fb.utils.data.DataLoader([f(2), f(3)], batch_size=2)), RuntimeError,
+     ["(2,)", "(3,)", "collate_fn"]),
+    ("lengths of a split", lambda: fb.utils.data.random_split(range(10), [5, 6]), ValueError,
+     ["random_split", "10", "11"]),
+    ("no folder", lambda: fb.save({"a": f(1)}, "/no/such/folder/x.fb"), FileNotFoundError,
+     ["/no/such/folder/x.fb", "folder"]),
+    ("no file", lambda: fb.load("/no/such/file.fb"), FileNotFoundError, ["/no/such/file.fb"]),
+    ("save a module", lambda: fb.save(nn.Linear(1, 1), "x.fb"), TypeError, ["save", "Linear", "state_dict()"]),
+    ("save an object", lambda: fb.save({"a": object()}, "x.fb"), TypeError, ["obj['a']", "object"]),
     ("batch_size", lambda: fb.utils.data.DataLoader([1], batch_size=0), ValueError, ["batch_size", "0"]),
     ("TensorDataset", lambda: fb.utils.data.TensorDataset(f(2), f(3)), (ValueError, AssertionError), ["2", "3"]),
 ]  # fmt: skip
@@ -183,7 +278,7 @@ def test_wrong_call(call, kind, words):
 
 
 def test_the_table_is_long_enough():
-    assert len(TABLE) >= 60 and len({row[0] for row in TABLE}) == len(TABLE)
+    assert len(TABLE) >= 140 and len({row[0] for row in TABLE}) == len(TABLE)
 
 
 @pytest.mark.parametrize(
@@ -205,15 +300,37 @@ def test_damaged_file(tmp_path, data, words):
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("FLAMBEAU_DEVICE", "quantum", ["quantum", "FLAMBEAU_DEVICE"]),
+        ("FLAMBEAU_DEVICE", "quantum", ["quantum", "FLAMBEAU_DEVICE", "cpu"]),
+        ("FLAMBEAU_DEVICE", "cpu:9", ["cpu:9", "1 device"]),
+        ("FLAMBEAU_DEVICE", "quantum,warp", ["quantum", "warp"]),
         ("FLAMBEAU_FALLBACK", "maybe", ["FLAMBEAU_FALLBACK", "maybe", "error"]),
         ("FLAMBEAU_NUM_THREADS", "many", ["FLAMBEAU_NUM_THREADS", "many"]),
+        ("FLAMBEAU_NUM_THREADS", "0", ["FLAMBEAU_NUM_THREADS", "0", "at least 1"]),
+        ("FLAMBEAU_MEMORY_LIMIT", "plenty", ["FLAMBEAU_MEMORY_LIMIT", "plenty", "2G"]),
     ],
 )
-def test_wrong_environment(variable, value, words):
-    program = "import flambeau as fb; fb.get_num_threads(); fb.core.config.get('fallback'); print(fb.zeros(2))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | {variable: value}, capture_output=True, text=True, check=False
+def test_wrong_environment(variable: str, value: str, words: list[str], run_python: RunPython) -> None:
+    program = (
+        "import flambeau as fb; fb.get_num_threads()\n"
+        "for name in ('fallback', 'memory_limit'): fb.core.config.get(name)\n"
+        "fb.zeros(2)"
     )
+    done = run_python("-c", program, **{variable: value})
     assert done.returncode != 0
     assert not [w for w in words if w not in done.stderr], done.stderr[-600:]
+
+
+@pytest.mark.parametrize(
+    ("missing", "device", "words"),
+    [
+        ("pyopencl", "opencl", ["opencl:0", "PyOpenCL", "flambeau[opencl]"]),
+        ("cupy", "cuda", ["cuda:0", "CuPy", "flambeau[cuda12]"]),
+    ],
+)
+def test_missing_extra(missing: str, device: str, words: list[str], run_python: RunPython) -> None:
+    done = run_python(
+        "-c", f"import sys; sys.modules[{missing!r}] = None\nimport flambeau as fb\nfb.zeros(1, device={device!r})"
+    )
+    assert done.returncode != 0
+    text = done.stderr.splitlines()[-1]
+    assert not [w for w in words if w not in text], text

@@ -34,7 +34,11 @@ def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[
             raise TypeError(f"backward: element {i} of tensors must be a Tensor, got {type(out).__name__}")
         edge = edge_of(out)
         if edge is None:
-            raise GradientError(f"element {i} of tensors does not require grad and does not have a grad_fn")
+            raise GradientError(
+                f"element {i} of tensors does not require grad and does not have a grad_fn: its shape is "
+                f"{tuple(out.shape)}, and it was made under no_grad(), from detached tensors, or from none that has "
+                "requires_grad=True"
+            )
         if grad is None:
             if out.numel() != 1:
                 raise GradientError(

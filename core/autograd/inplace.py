@@ -95,7 +95,8 @@ def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
             )
         if link.base._node.__class__ is Leaf:
             raise GradientError(
-                f"{name}: a view of a leaf Tensor that requires grad is being used in an in-place operation"
+                f"{name}: a view of a leaf Tensor that requires grad is being used in an in-place operation; "
+                "do it under no_grad(), or on a clone"
             )
     if wants and isinstance(link, (Node, Slot)) and (link.node if link.__class__ is Slot else link).aliases:
         raise GradientError(

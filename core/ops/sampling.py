@@ -209,8 +209,10 @@ def uniform_(
 ) -> Tensor:
     """Fill with uniform numbers in [low, high); torch's names ``from`` and ``to`` work as keywords."""
     low, high = kw.pop("from", low), kw.pop("to", high)
-    if kw or low > high:
-        raise ValueError(f"uniform_: expects from <= to and nothing else, got {low}, {high}, {sorted(kw)}")
+    if kw:
+        raise TypeError(f"uniform_: unexpected arguments {sorted(kw)}; it takes from, to and generator")
+    if low > high:
+        raise ValueError(f"uniform_: from must be at most to, got {low} and {high}")
     return _fill("uniform_", self, lambda d: _uniform(self, d, generator) * (high - low) + low)
 
 

@@ -70,6 +70,11 @@ class DataLoader(Generic[T]):
         persistent_workers: bool = False,
     ):
         iterable = isinstance(dataset, IterableDataset)
+        if not iterable and not hasattr(dataset, "__getitem__"):
+            raise TypeError(
+                f"DataLoader: dataset must have __getitem__ and __len__, or be an IterableDataset; got "
+                f"{type(dataset).__name__}"
+            )
         _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
         _check_order(iterable, batch_size, shuffle, sampler, batch_sampler, drop_last)
         self.dataset: Any = dataset
