@@ -48,6 +48,7 @@ class Device:
         self.pool = Memory(self)
         self.dead = False
         self.has_streams = False  # whether somebody made a stream beside the default one
+        self._errors = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
         self._getdevice: Callable[[], int] = cupy.cuda.runtime.getDevice
         self.product: Callable[..., bool] | None = None  # of matrices, by a library
         self._programs: dict[Any, Kernel] = {}
@@ -66,9 +67,7 @@ class Device:
             else:
                 with self.cupy.cuda.Device(self.number):
                     yield
-        except self.cupy.cuda.runtime.CUDARuntimeError as error:
-            raise self._explained(error) from error
-        except self.cupy.cuda.driver.CUDADriverError as error:
+        except self._errors as error:
             raise self._explained(error) from error
 
     def _explained(self, error: Exception) -> Exception:
@@ -110,10 +109,15 @@ class Device:
         arguments = [b.memory.ptr for b in ins]
         arguments += [b.memory.ptr for b in outs]
         arguments.append(np.frombuffer(params, np.uint8))  # CuPy passes a host array as a struct by value
-        with self.current():
-            kernel.raw((-(-size // width),), (width,), tuple(arguments))
-            if self.has_streams:
+        if self.dead or self.has_streams or self._getdevice() != self.number:
+            with self.current():
+                kernel.raw((-(-size // width),), (width,), tuple(arguments))
                 self.note((*ins, *outs))
+            return
+        try:  # the common case, without the cost of a context
+            kernel.raw((-(-size // width),), (width,), tuple(arguments))
+        except self._errors as error:
+            raise self._explained(error) from error
 
     def note(self, blocks: Sequence[Block]) -> None:
         """Note that the current stream uses some blocks."""

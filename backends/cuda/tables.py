@@ -6,17 +6,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flambeau.backends.cuda import library
-from flambeau.backends.opencl import conv, elementwise, index, linalg, nn, pool, random, reduce, shape
+from flambeau.backends.opencl.backend import FAMILIES
 
 if TYPE_CHECKING:
     from flambeau.backends.cuda.backend import CudaBackend
-
-_FAMILIES = (elementwise, reduce, linalg, index, shape, nn, random, conv, pool)
 
 
 def register(backend: CudaBackend) -> None:
     """Enter every kernel; what stands later replaces what stands before."""
     launcher: Any = backend  # has what the launching code asks of OpenCL's backend
-    for family in _FAMILIES:
+    for family in FAMILIES:
         family.register(launcher)
     library.register(backend)

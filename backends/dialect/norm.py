@@ -57,11 +57,11 @@ def _standard(target: Target, centred: bool) -> str:
 
 # -- over the last axes --------------------------------------------------------------------------------
 def norm(machine: Machine, dtype: DType, r: Rows, offsets: tuple[int, int, int], affine: tuple[bool, bool]) -> Launch:
-    """``norm(x[, weight][, bias], out)``; ``offsets`` are of x, weight and bias."""
+    """``normalised(x[, weight][, bias], out)``; ``offsets`` are of x, weight, bias. CUDA has a ``norm`` of its own."""
     size, group = over_groups(machine, r.rows, 8 * r.n)
     params = struct.pack("5q", r.rows, r.n, *offsets) + _real(r.eps, dtype)
     text = partial(_norm_source, dtype, r.centred, affine, machine.target)
-    return Launch(("norm", dtype, r.centred, affine), "norm", text, params, size, group)
+    return Launch(("norm", dtype, r.centred, affine), "normalised", text, params, size, group)
 
 
 def _norm_source(dtype: DType, centred: bool, affine: tuple[bool, bool], target: Target) -> str:
@@ -70,7 +70,7 @@ def _norm_source(dtype: DType, centred: bool, affine: tuple[bool, bool], target:
     body = f"T v = (READ(p, i) - mean) * scale{weighted}{shifted}; WRITE(r, i, v);"
     return f"""{head(target, dtype)}
 typedef struct {{ i64 rows, n, x, weight, bias; T eps; }} Params;
-KERNEL norm(GLOBAL const S *x, {_flagged("weight", affine[0])}{_flagged("bias", affine[1])}GLOBAL S *q,
+KERNEL normalised(GLOBAL const S *x, {_flagged("weight", affine[0])}{_flagged("bias", affine[1])}GLOBAL S *q,
             const Params a) {{
   {lanes(target)}
   {each_row(target, "a.rows")} {{

@@ -36,6 +36,8 @@ from flambeau.core.expr import Expr, ExprError
 
 HostArray = np.ndarray[Any, Any]
 _WIDE = (dt.float64, dt.complex128)
+#: The kernels of the C dialect by family, which CUDA launches too.
+FAMILIES = (elementwise, reduce, linalg, index, shape, nn, random, conv, pool, norm, optim, parts)
 
 
 class OpenCLBackend(StridedBackend):
@@ -52,7 +54,8 @@ class OpenCLBackend(StridedBackend):
         self._contexts: dict[int, Any] = {}
         self._lock = threading.RLock()
         self.kernels = KernelTable("opencl", generic_table(self))
-        _register(self)
+        for family in FAMILIES:
+            family.register(self)
         _alive.add(self)
 
     # -- devices -------------------------------------------------------------------------------
@@ -196,11 +199,6 @@ class OpenCLBackend(StridedBackend):
         self._lock = threading.RLock()
         for device in self._devices.values():
             device.bury()
-
-
-def _register(backend: OpenCLBackend) -> None:
-    for family in (elementwise, reduce, linalg, index, shape, nn, random, conv, pool, norm, optim, parts):
-        family.register(backend)
 
 
 _alive: weakref.WeakSet[OpenCLBackend] = weakref.WeakSet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -33,6 +34,8 @@ def pretend(devices: int = 2) -> Iterator[Any]:
     finally:
         registry.unregister_backend("cuda")
         registry.register_backend(real, source)
+    gc.collect()
+    assert not fake.overruns, f"kernels wrote out of range of allocations of these sizes: {fake.overruns}"
 
 
 @pytest.fixture

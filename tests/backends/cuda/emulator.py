@@ -65,7 +65,9 @@ static ucontext_t fresh, origin;
 static char *stacks;
 static void (*call_)(void **);
 static void **arguments_;
-static void __syncthreads() { int me = running; if (!_setjmp(turns[me])) _longjmp(caller, 1); }
+static int stopped[MOST], diverged;  // the line of the barrier that each thread waits at
+static void wait_(int line) { int me = running; stopped[me] = line; if (!_setjmp(turns[me])) _longjmp(caller, 1); }
+#define __syncthreads() wait_(__LINE__)
 static void enter() { call_(arguments_); finished[running] = 1; _longjmp(caller, 1); }
 static void take_turns(int threads) {
   if (!stacks) stacks = (char *)malloc((size_t)MOST * STACK);
@@ -85,6 +87,8 @@ static void take_turns(int threads) {
       }
       if (!finished[t]) left = 1;
     }
+    for (int t = 1; t < threads; t++)
+      if (finished[t] != finished[0] || (!finished[t] && stopped[t] != stopped[0])) diverged = 1;
   }
 }
 
@@ -98,15 +102,16 @@ template <class... A> struct Kernel<void (*)(A...)> {
   static void call(void **v) { with(v, std::index_sequence_for<A...>()); }
 };
 template <class... A> void (*Kernel<void (*)(A...)>::fn)(A...);
-template <class... A> static void launch_(void (*fn)(A...), void **v, unsigned blocks, unsigned threads, int barriers) {
+template <class... A> static int launch_(void (*fn)(A...), void **v, unsigned blocks, unsigned threads, int barriers) {
   typedef Kernel<void (*)(A...)> K;
-  K::fn = fn; call_ = K::call; arguments_ = v;
+  K::fn = fn; call_ = K::call; arguments_ = v; diverged = 0;
   gridDim = {blocks, 1, 1}; blockDim = {threads, 1, 1};
   for (unsigned b = 0; b < blocks; b++) {
     blockIdx = {b, 0, 0};
     if (barriers) { take_turns(threads); continue; }
     for (unsigned t = 0; t < threads; t++) { threadIdx = {t, 0, 0}; K::call(v); }
   }
+  return diverged;
 }
 """
 #: PTX that the texts contain, and C++ for it.
@@ -148,8 +153,8 @@ def translated(text: str) -> str:
     barriers = int("BARRIER" in body or "__syncthreads" in body)
     names = [a or b for a, b in _KERNEL.findall(body or text)]
     entries = "".join(
-        f'extern "C" void run_{n}(void **v_, unsigned blocks_, unsigned threads_) '
-        f"{{ launch_(&{n}, v_, blocks_, threads_, {barriers}); }}\n"
+        f'extern "C" int run_{n}(void **v_, unsigned blocks_, unsigned threads_) '
+        f"{{ return launch_(&{n}, v_, blocks_, threads_, {barriers}); }}\n"
         for n in names
     )
     return text + "\n" + entries
@@ -176,4 +181,5 @@ def run(text: str, name: str, blocks: int, threads: int, arguments: Sequence[Any
     """Run a kernel: arguments are pointers as ints, numpy scalars, or host arrays that stand for structs."""
     held = [np.asarray([a], np.uint64) if isinstance(a, int) else np.ascontiguousarray(a) for a in arguments]
     pointers = (ctypes.c_void_p * len(held))(*[a.ctypes.data for a in held])
-    getattr(library(text), f"run_{name}")(pointers, ctypes.c_uint(blocks), ctypes.c_uint(threads))
+    if getattr(library(text), f"run_{name}")(pointers, ctypes.c_uint(blocks), ctypes.c_uint(threads)):
+        raise RuntimeError(f"{name}: the threads of a block wait at different barriers")

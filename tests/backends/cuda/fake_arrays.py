@@ -133,8 +133,7 @@ class NDArray:
         if memptr is None:
             memptr = self.fake.alloc(max(int(np.prod(shape, dtype=np.int64)) * kind.itemsize, 1))
         self.data = memptr
-        whole = memptr.mem.raw[: memptr.mem.size]
-        self._a = np.ndarray(shape, kind, whole, memptr.ptr - memptr.mem.ptr, strides)
+        self._a = np.ndarray(shape, kind, memptr.mem.raw, memptr.ptr - memptr.mem.ptr, strides)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")

@@ -22,6 +22,8 @@ from tests.backends.cuda import emulator
 from tests.backends.cuda.fake_arrays import Namespace, bind_arrays
 
 TOTAL = 1 << 32
+#: Bytes before and behind each allocation, and what stands there unless a kernel writes out of range.
+_EDGE, _FENCE = 256, 0xC3
 
 
 class CUDARuntimeError(RuntimeError):
@@ -51,6 +53,8 @@ class Fake:
         self.capacity = TOTAL  # bytes that a device has
         self.launches: list[str] = []
         self.texts: set[str] = set()
+        self.compiled: set[str] = set()  # those of them that a test had compiled for a GPU
+        self.overruns: list[int] = []  # sizes of allocations behind or before which somebody wrote
         self.broken: Exception | None = None  # raised by every launch
         self._local = threading.local()
         self._pointers = iter(range(1, 1 << 30))
@@ -91,13 +95,21 @@ class Fake:
 class Memory:
     """An allocation, which goes back to its pool, for the stream that it was made on, when it is dropped."""
 
-    def __init__(self, pool: Pool, raw: np.ndarray[Any, Any], size: int, stream: Stream):
-        self.raw, self.size, self.device_id = raw, size, pool.number
-        self.ptr = int(raw.ctypes.data)
-        self._pool, self._stream = pool, stream
+    def __init__(self, pool: Pool, raw: np.ndarray[Any, Any], nbytes: int, stream: Stream):
+        self.raw, self.size, self.device_id = raw[_EDGE:-_EDGE], raw.nbytes - 2 * _EDGE, pool.number
+        self.ptr = int(self.raw.ctypes.data)
+        self._pool, self._stream, self._whole, self._end = pool, stream, raw, _EDGE + nbytes
+        raw[:_EDGE] = raw[self._end :] = _FENCE
 
     def __del__(self) -> None:
-        self._pool.free[self._stream].append(self.raw)
+        if not self._pool.fake.lazy and not ((self._whole[:_EDGE] == _FENCE).all() and self.fenced):
+            self._pool.fake.overruns.append(self._end - _EDGE)
+        self._pool.free[self._stream].append(self._whole)
+
+    @property
+    def fenced(self) -> bool:
+        """Whether nobody wrote behind the bytes that were asked for."""
+        return bool((self._whole[self._end :] == _FENCE).all())
 
 
 class Pool:
@@ -113,18 +125,17 @@ class Pool:
         stream = self.fake.stream(self.number)
         free = self.free[stream]
         for i, raw in enumerate(free):
-            if raw.nbytes == size:
-                return MemoryPointer(Memory(self, free.pop(i), size, stream), 0)
+            if raw.nbytes == size + 2 * _EDGE:
+                return MemoryPointer(Memory(self, free.pop(i), nbytes, stream), 0)
         if self.total + size > min(self.fake.capacity, self.limit or self.fake.capacity):
             raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
         self.total += size
-        raw = np.empty(size, np.uint8)
-        raw[:] = 0xA5  # nobody may count on zeros
-        return MemoryPointer(Memory(self, raw, size, stream), 0)
+        raw = np.full(size + 2 * _EDGE, 0xA5, np.uint8)  # nobody may count on zeros
+        return MemoryPointer(Memory(self, raw, nbytes, stream), 0)
 
     def free_all_blocks(self) -> None:
         for free in self.free.values():
-            self.total -= sum(raw.nbytes for raw in free)
+            self.total -= sum(raw.nbytes - 2 * _EDGE for raw in free)
             free.clear()
 
 

@@ -256,7 +256,7 @@ def test_failures_of_the_libraries_are_told(machine: Any) -> None:
     singular = fb.tensor([[1.0, 2.0], [2.0, 4.0]], device="cuda")
     with pytest.raises(RuntimeError, match=r"inv.*singular"):
         fb.linalg.inv(singular)
-    with pytest.raises(RuntimeError, match="cholesky.*positive"):
+    with pytest.raises(RuntimeError, match=r"cholesky.*positive"):
         fb.linalg.cholesky(-fb.eye(2, device="cuda").expand(3, 2, 2))
 
 
@@ -277,7 +277,7 @@ def test_a_lost_device_says_so(machine: Any) -> None:
 def test_a_forked_child_is_refused(machine: Any) -> None:
     x = fb.ones(3, device="cuda")
     machine.backend.after_fork()
-    with pytest.raises(DeviceLostError, match="forked.*spawn"):
+    with pytest.raises(DeviceLostError, match=r"forked.*spawn"):
         x + 1
     assert "forked" in machine.backend.unavailable_reason()
     machine.backend._dead = False
