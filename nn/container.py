@@ -138,6 +138,20 @@ class ModuleList(_Numbered):
         super().__init__()
         self.extend(modules or ())
 
+    def _children_text(self) -> list[str]:
+        """Equal neighbours on one line: ``(0-2): 3 x Linear(...)``."""
+        lines: list[tuple[str, str, int]] = []  # the first name, the text, how many
+        for name, module in self._modules.items():
+            text = repr(module).replace("\n", "\n  ")
+            if lines and lines[-1][1] == text:
+                lines[-1] = (lines[-1][0], text, lines[-1][2] + 1)
+            else:
+                lines.append((name, text, 1))
+        return [
+            f"({name}): {text}" if count == 1 else f"({name}-{int(name) + count - 1}): {count} x {text}"
+            for name, text, count in lines
+        ]
+
     def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
         return self.extend(modules)
 
@@ -249,7 +263,7 @@ class ParameterList(Module):
         return self.extend(values)
 
     def extra_repr(self) -> str:
-        return "\n".join(f"({i}): {_described(v)}" for i, v in enumerate(self))
+        return "\n".join(f"  ({i}): {_described(v)}" for i, v in enumerate(self))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterList should not be called.")
@@ -295,6 +309,42 @@ class ParameterDict(Module):
     def items(self) -> Iterable[tuple[str, Any]]:
         return [(k, self[k]) for k in self._names]
 
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._names)
+
+    def __or__(self, other: Any) -> ParameterDict:
+        both = self.copy()
+        both.update(other)
+        return both
+
+    def __ior__(self, other: Any) -> ParameterDict:
+        self.update(other)
+        return self
+
+    def copy(self) -> ParameterDict:
+        """A ParameterDict of the same parameters."""
+        return ParameterDict(self.items())
+
+    def clear(self) -> None:
+        """Remove every value."""
+        for key in list(self._names):
+            del self[key]
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value under ``key``, which is ``default`` from now on if there was none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A ParameterDict with ``default`` under each of ``keys``."""
+        return ParameterDict((k, default) for k in keys)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the value that was added last and return it with its name."""
+        key = next(reversed(self._names))
+        return key, self.pop(key)
+
     def get(self, key: str, default: Any = None) -> Any:
         """The value under ``key``, or ``default``."""
         return self[key] if key in self._names else default
@@ -311,7 +361,7 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(f"({k}): {_described(v)}" for k, v in self.items())
+        return "\n".join(f"  ({k}): {_described(v)}" for k, v in self.items())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")

@@ -286,14 +286,17 @@ class Module:
             module = found
         return module
 
-    def set_submodule(self, target: str, module: Module) -> None:
-        """Put ``module`` at a path whose parent exists."""
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put ``module`` at a path whose parent exists; with ``strict`` there must be a module already."""
         parent, _, name = target.rpartition(".")
         if not name:
             raise ValueError("set_submodule: the target must name a submodule")
         if not isinstance(module, Module):
             raise TypeError(f"set_submodule: {type(module).__name__} is not a Module subclass")
-        setattr(self.get_submodule(parent), name, module)
+        owner = self.get_submodule(parent)
+        if strict and name not in owner._modules:
+            raise AttributeError(f"set_submodule({target!r}): {type(owner).__name__} has no submodule {name!r}")
+        setattr(owner, name, module)
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a path."""
@@ -489,9 +492,12 @@ class Module:
         """The module on one line, without its children."""
         return f"{self._get_name()}({self.extra_repr()})"
 
+    def _children_text(self) -> list[str]:
+        return [f"({name}): " + repr(m).replace("\n", "\n  ") for name, m in self._modules.items()]
+
     def __repr__(self) -> str:
         extra = self.extra_repr().split("\n") if self.extra_repr() else []
-        children = [f"({name}): " + repr(m).replace("\n", "\n  ") for name, m in self._modules.items()]
+        children = self._children_text()
         if not children and len(extra) <= 1:
             return f"{self._get_name()}({''.join(extra)})"
         return f"{self._get_name()}(\n  " + "\n  ".join([*extra, *children]) + "\n)"

@@ -97,6 +97,8 @@ class _Loading:
             return
         if is_lazy(own):
             own.materialize(tuple(value.shape))  # type: ignore[attr-defined]
+        if not own.shape and tuple(value.shape) == (1,):
+            value = value[0]  # files of old had no numbers
         if tuple(value.shape) != tuple(own.shape):
             self.errors.append(
                 f"size mismatch for {key}: copying a param with shape {tuple(value.shape)} from checkpoint, "

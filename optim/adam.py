@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.core.creation import zeros_like
+from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.nn import step
+from flambeau.core.ops.storage import view_as_real
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer, check_options, number
 
@@ -55,7 +57,15 @@ class Adam(Optimizer):
                 for name in ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if amsgrad else ())):
                     state[name] = zeros_like(p)
             t = state["step"] = state["step"] + 1
-            row = (p, g, state["exp_avg"], state["exp_avg_sq"], state["max_exp_avg_sq"] if amsgrad else None)
+            row: tuple[Any, ...] = (
+                p,
+                g,
+                state["exp_avg"],
+                state["exp_avg_sq"],
+                state["max_exp_avg_sq"] if amsgrad else None,
+            )
+            if p.dtype.category == COMPLEX:  # its parts are parameters by themselves
+                row = tuple(None if v is None else view_as_real(v) for v in row)
             rows.setdefault(t, []).append(row)
         return rows
 

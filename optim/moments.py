@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from flambeau.core.creation import full_like, zeros_like
+from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.storage import view_as_complex, view_as_real
 from flambeau.core.tensor import Tensor
 from flambeau.optim.adam import Betas
 from flambeau.optim.optimizer import Group, Optimizer, check_options, number
@@ -20,9 +22,14 @@ class ElementwiseOptimizer(Optimizer):
     """
 
     def update(self, group: Group) -> None:
-        """One step of a group."""
+        """One step of a group; the parts of a complex parameter are parameters by themselves."""
         for p, g, state in self._rows(group):
-            self.one(p, g, state, group)
+            if p.dtype.category == COMPLEX:
+                parts = {k: view_as_real(v) if _is_complex(v) else v for k, v in state.items()}
+                self.one(view_as_real(p), view_as_real(g), parts, group)
+                state |= {k: v for k, v in parts.items() if not isinstance(v, Tensor)}
+            else:
+                self.one(p, g, state, group)
 
     def _rows(self, group: Group) -> Iterator[tuple[Tensor, Tensor, dict[str, Any]]]:
         """Each parameter that has a gradient, the gradient to go down, and its state."""
@@ -34,7 +41,7 @@ class ElementwiseOptimizer(Optimizer):
             state = self.state[p]
             if not state:
                 state["step"] = 0.0
-                state |= self.initial(p, group)
+                state |= self._initial(p, group)
             state["step"] += 1
             g = -g if group.get("maximize") else g
             if decay and decoupled:
@@ -43,6 +50,12 @@ class ElementwiseOptimizer(Optimizer):
                 g = g + p * decay
             yield p, g, state
 
+    def _initial(self, p: Tensor, group: Group) -> dict[str, Any]:
+        if p.dtype.category != COMPLEX:
+            return self.initial(p, group)
+        parts = self.initial(view_as_real(p), group)
+        return {k: view_as_complex(v) if isinstance(v, Tensor) else v for k, v in parts.items()}
+
     def initial(self, p: Tensor, group: Group) -> dict[str, Any]:
         """The state of a parameter before its first step."""
         raise NotImplementedError
@@ -50,6 +63,10 @@ class ElementwiseOptimizer(Optimizer):
     def one(self, p: Tensor, g: Tensor, state: dict[str, Any], group: Group) -> None:
         """Change ``p`` by the gradient ``g``, in place; ``state["step"]`` counts this step."""
         raise NotImplementedError
+
+
+def _is_complex(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype.category == COMPLEX
 
 
 def _moments(state: dict[str, Any], g: Tensor, betas: Betas) -> tuple[Tensor, Tensor]:

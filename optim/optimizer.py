@@ -230,7 +230,11 @@ class Optimizer:
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
         for i, group in enumerate(self.param_groups):
-            lines += [f"Parameter Group {i}", *(f"    {k}: {group[k]}" for k in sorted(group) if k != "params")]
+            lines += [
+                *([""] if i else []),
+                f"Parameter Group {i}",
+                *(f"    {k}: {group[k]}" for k in sorted(group) if k != "params"),
+            ]
         return "\n".join([*lines, ")"])
 
 
@@ -239,8 +243,11 @@ _NUMBERS: Final = frozenset({"step", "mu_product", "eta", "mu"})
 
 
 def _packed(state: dict[str, Any]) -> dict[str, Any]:
-    """State as torch writes it."""
-    return {k: tensor(float(v)) if k in _NUMBERS and not isinstance(v, Tensor) else v for k, v in state.items()}
+    """State as torch writes it; products and rates keep all their digits, so that what is loaded goes on the same."""
+    kinds = {k: dt.float32 if k == "step" else dt.float64 for k in _NUMBERS}
+    return {
+        k: tensor(float(v), dtype=kinds[k]) if k in kinds and not isinstance(v, Tensor) else v for k, v in state.items()
+    }
 
 
 def _unpacked(name: str, value: Any, param: Any) -> Any:

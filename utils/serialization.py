@@ -66,7 +66,8 @@ def load(f: PathOrFile, map_location: MapLocation = None, *, mmap: bool = False)
     Args:
         f: a path, or a file open for reading bytes (it is read from its beginning).
         map_location: the device for the tensors: None for the one each was saved from, a device or its
-            name for all, a dict from saved to wanted names, or a function from the saved name to a device.
+            name for all, a dict from saved to wanted names ("cuda" stands for all of "cuda:0", "cuda:1" that are
+            not named themselves), or a function from the saved name to a device.
         mmap: leave the arrays in the file until they are read; needs a path, is for the CPU, and skips
             the check of the arrays' sums. The file must not be changed in place meanwhile (``save``
             never does that).
@@ -186,7 +187,12 @@ def _locator(map_location: MapLocation, where: str) -> Callable[[str], Any]:
         return lambda saved: saved
     if isinstance(map_location, Mapping):
         wanted = {str(k): v for k, v in map_location.items()}
-        return lambda saved: wanted.get(saved, saved)
+
+        def chosen_for(saved: str) -> Any:
+            kind = saved.partition(":")[0]
+            return next((wanted[n] for n in (saved, f"{kind}:0" if saved == kind else kind) if n in wanted), saved)
+
+        return chosen_for
     if callable(map_location) and not isinstance(map_location, type):
         return lambda saved: map_location(saved) or saved
     from flambeau.core.device import device

@@ -181,6 +181,16 @@ def test_map_location_moves():
     assert round_trip(fb.ones(2), map_location={"cpu": "meta"}).device.type == "meta"
 
 
+def test_map_location_by_names():
+    """A bare type stands for all its devices that are not named themselves."""
+    where = serialization._locator({"opencl": "cpu", "opencl:1": "meta", "cuda:0": "cpu"}, "file")
+    assert [where(f"opencl:{i}") for i in range(3)] == ["cpu", "meta", "cpu"]
+    assert where("cuda:0") == "cpu" and where("cuda:1") == "cuda:1"
+    assert round_trip(fb.ones(2), map_location={"cpu:0": "meta"}).device.type == "meta"
+    assert round_trip(fb.ones(2), map_location={fb.device("cpu"): fb.device("meta")}).device.type == "meta"
+    assert round_trip(fb.ones(2), map_location=lambda name: {"cpu": "meta"}[name]).device.type == "meta"
+
+
 def test_map_location_of_a_device_that_is_not_there():
     with pytest.raises(CheckpointError, match=r"<BytesIO>: .*device 'nowhere:0'.*map_location='cpu'"):
         round_trip(fb.ones(2), map_location="nowhere")

@@ -15,6 +15,8 @@ from flambeau.utils.data.pool import Pool, start_context
 from flambeau.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
 
 T = TypeVar("T")
+#: What samplers and workers have been made from.
+_FIXED = frozenset({"batch_sampler", "batch_size", "dataset", "drop_last", "persistent_workers", "sampler"})
 
 
 class DataLoader(Generic[T]):
@@ -95,6 +97,11 @@ class DataLoader(Generic[T]):
         self._pool: Pool | None = None
         self._progress: _Progress | None = None
         self._resume: Mapping[str, Any] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and "_recipe" in self.__dict__:
+            raise ValueError(f"DataLoader: {name} cannot be changed after the loader was made; make another")
+        super().__setattr__(name, value)
 
     @property
     def _order(self) -> Iterable[Any] | None:
