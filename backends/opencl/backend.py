@@ -26,7 +26,7 @@ from flambeau.backends.opencl import (
     pool,
     random,
     reduce,
-    shape,
+    scan,
 )
 from flambeau.backends.opencl.device import Device
 from flambeau.backends.strided import StridedArray, StridedBackend
@@ -37,7 +37,7 @@ from flambeau.core.expr import Expr, ExprError
 HostArray = np.ndarray[Any, Any]
 _WIDE = (dt.float64, dt.complex128)
 #: The kernels of the C dialect by family, which CUDA launches too.
-FAMILIES = (elementwise, reduce, linalg, index, shape, nn, random, conv, pool, norm, optim, parts)
+FAMILIES = (elementwise, reduce, linalg, index, scan, nn, random, conv, pool, norm, optim, parts)
 
 
 class OpenCLBackend(StridedBackend):
