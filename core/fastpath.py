@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core import dispatch, state
+from flambeau.core import dispatch, state, texts
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.compile import compiled
 from flambeau.core.errors import not_a_tensor
@@ -337,7 +337,6 @@ def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
     lazy = FunctionType(_PLACEHOLDER, scope, name)
     lazy.__qualname__ = name
     lazy.__module__ = op.module
-    lazy.__doc__ = op.doc
     lazy.op = op  # type: ignore[attr-defined]
     lazy.compile_now = compile_now  # type: ignore[attr-defined]
     return lazy
@@ -352,14 +351,22 @@ _PLACEHOLDER = _placeholder.__code__
 
 def public_function(op: Op) -> FunctionType:
     """The public function of an op."""
-    return lazy_function(op, op.name, lambda: source(op))
+    function = lazy_function(op, op.name, lambda: source(op))
+    function.__doc__ = texts.describe(op)
+    function.__signature__ = texts.signature(op)  # type: ignore[attr-defined]
+    return function
 
 
 def method(op: Op, name: str, reflected: bool = False) -> FunctionType:
     """An operator method such as ``__add__``."""
-    return lazy_function(op, name, lambda: dunder_source(op, name, reflected))
+    function = lazy_function(op, name, lambda: dunder_source(op, name, reflected))
+    function.__doc__ = f"See :func:`flambeau.{op.name}`."
+    return function
 
 
 def inplace_function(op: Op) -> FunctionType:
     """The in-place method of an op, ``add_`` of ``add``."""
-    return lazy_function(op, f"{op.name}_", lambda: inplace_source(op))
+    function = lazy_function(op, f"{op.name}_", lambda: inplace_source(op))
+    function.__doc__ = f"In place: :func:`flambeau.{op.name}`, written to the tensor, which is returned."
+    function.__signature__ = texts.signature(op, inplace=True)  # type: ignore[attr-defined]
+    return function

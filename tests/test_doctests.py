@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from flambeau.core.record import OPS
+
 ROOT = Path(__file__).resolve().parents[1]
 HOUSES = ("flambeau", "core", "backends", "plugins", "nn", "optim", "utils")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -39,3 +41,12 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     results = [runner.run(test, out=said.append) for test in tests]
     assert sum(r.attempted for r in results), "the examples were not found"
     assert not sum(r.failed for r in results), "".join(said)
+
+
+@pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.function.__doc__ and not op.doc])
+def test_examples_of_generated_functions(name: str) -> None:
+    text = OPS[name].function.__doc__
+    test = doctest.DocTestParser().get_doctest(text, {}, name, None, None)
+    said: list[str] = []
+    result = doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=said.append)
+    assert result.attempted == 2 and not result.failed, "".join(said)
