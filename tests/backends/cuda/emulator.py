@@ -149,9 +149,9 @@ def translated(text: str) -> str:
         text = text.replace(instruction, meaning)
     if "asm(" in text:
         raise RuntimeError("a kernel has PTX instructions that the emulator does not know")
-    body = text.partition("#define STORE(p, i, v)")[2]  # behind the prelude, where BARRIER is only defined
+    body = text.partition("#define STORE(p, i, v)")[2] or text  # behind the prelude, where BARRIER is only defined
     barriers = int("BARRIER" in body or "__syncthreads" in body)
-    names = [a or b for a, b in _KERNEL.findall(body or text)]
+    names = [a or b for a, b in _KERNEL.findall(body)]
     entries = "".join(
         f'extern "C" int run_{n}(void **v_, unsigned blocks_, unsigned threads_) '
         f"{{ return launch_(&{n}, v_, blocks_, threads_, {barriers}); }}\n"
