@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from flambeau.backends import layout as lay
@@ -105,6 +104,16 @@ class _Product:
         shape = (g.groups, g.filters, count * self.places)
         found = self.widened(view) if count > 1 or view.dtype is not self.wide else view
         return found.viewed(shape, lay.contiguous_strides(shape), found.offset)
+
+    def by_place(self, grad: StridedArray, part: slice) -> StridedArray:
+        """Some images of a result (N, O, *L), contiguous, as (groups, images * places, filters), filters innermost."""
+        g, count = self.g, part.stop - part.start
+        step = g.out_channels * self.places
+        view = grad.viewed((count, self.places, g.out_channels), (step, 1, self.places),
+                           grad.offset + part.start * step)  # fmt: skip
+        found = self.widened(view)
+        shape = (g.groups, count * self.places, g.filters)
+        return found.viewed(shape, (g.filters, g.out_channels, 1), found.offset)
 
     def each(self, grad: StridedArray, part: slice, channels: int, places: int) -> StridedArray:
         """Some images of (N, channels, places), contiguous, as (images, groups, channels of a group, places)."""
@@ -230,16 +239,24 @@ def conv_grad_weight(
         return out
     work, total = _Product(backend, g, grad), None
     for part in work.chunks():
-        columns = work.columns(x, part, False)
-        columns = columns.viewed(*lay.permute(*columns.layout, (0, 2, 1)))
-        found = matmul(backend, work.together(grad, part), columns)
+        found = _weight_part(work, grad, x, part)
         if total is None:
             total = found
         else:
             _adding(backend, total.dtype, total.dtype).run(total, (total, found))
-    assert total is not None and total.size == prod(shape)
-    total = total.viewed(out.shape, out.strides, total.offset)
-    if total.dtype is out.dtype:
-        return total
-    backend.copy(out, total)
+    assert total is not None
+    backend.copy(out.viewed(total.shape, lay.contiguous_strides(total.shape), out.offset), total)
     return out
+
+
+def _weight_part(work: _Product, grad: StridedArray, x: StridedArray, part: slice) -> StridedArray:
+    """The gradient from some images: (groups, filters, rows of a group).
+
+    The inner loop of a product runs along its right operand: the smaller of gradient and result is turned for it.
+    """
+    columns = work.columns(x, part, False)
+    if columns.shape[1] > columns.shape[2]:
+        turned = columns.viewed(*lay.permute(*columns.layout, (0, 2, 1)))
+        return matmul(work.backend, work.together(grad, part), turned)
+    found = matmul(work.backend, columns, work.by_place(grad, part))
+    return found.viewed(*lay.permute(*found.layout, (0, 2, 1)))
