@@ -26,7 +26,9 @@ def _device(device: Any) -> Device:
     return keys.default_device() if device is None else Device(device)
 
 
-def _finish(t: Any, requires_grad: bool) -> Any:
+def _finish(t: Any, requires_grad: bool, pin_memory: bool = False) -> Any:
+    if pin_memory:
+        t = t.pin_memory()
     return t.requires_grad_() if requires_grad else t
 
 
@@ -110,14 +112,15 @@ def tensor(
     wanted = None if dtype is None else dt.as_dtype(dtype)
     if isinstance(data, Tensor):
         where = data.device if device is None else Device(device)
-        return _finish(data.detach().to(device=where, dtype=wanted or data.dtype, copy=True), requires_grad)
+        found = data.detach().to(device=where, dtype=wanted or data.dtype, copy=True)
+        return _finish(found, requires_grad, pin_memory)
     if isinstance(data, (np.ndarray, np.generic)):
         host, found = np.asarray(data), dt.from_numpy(data.dtype)
     else:
         host, found = _from_nested(data)
         _check_range(host, wanted or found)
     chosen = wanted or found
-    return _finish(from_host(_cast_host(host, chosen), chosen, _device(device)), requires_grad)
+    return _finish(from_host(_cast_host(host, chosen), chosen, _device(device)), requires_grad, pin_memory)
 
 
 def _check_range(host: Any, dtype: DType) -> None:
@@ -235,7 +238,7 @@ def empty(
     """A tensor of undefined values."""
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     params = {"shape": _shape(size, "empty"), "dtype": chosen, "device": _device(device)}
-    return _finish(call(OPS["empty"], (), params), requires_grad)
+    return _finish(call(OPS["empty"], (), params), requires_grad, pin_memory)
 
 
 def full_at(like: Any, shape: Sequence[int], value: Any, dtype: DType | None = None) -> Any:

@@ -132,14 +132,14 @@ def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = No
     tensor([0.3990, 0.8805])
     """
     found = _filled(uniform, "rand", _shape(size, "rand"), dtype, device, generator)
-    return _finish(written(found, out), requires_grad)
+    return _finish(written(found, out), requires_grad, pin_memory)
 
 
 def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
           device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part)."""
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
-    return _finish(written(found, out), requires_grad)
+    return _finish(written(found, out), requires_grad, pin_memory)
 
 
 def randint(*args: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
@@ -179,7 +179,7 @@ def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None =
     found = (first << 32 | second).argsort(0, stable=True)
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast(found, dtype=dt.as_dtype(dtype))
-    return _finish(written(found, out), requires_grad)
+    return _finish(written(found, out), requires_grad, pin_memory)
 
 
 def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bool) -> dict[str, Any]:

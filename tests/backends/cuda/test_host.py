@@ -207,6 +207,15 @@ def test_a_part_of_a_pinned_tensor(machine: Any) -> None:
     assert values(x[1].to("cuda", fb.float32, non_blocking=True)) == [4.0, 5.0, 6.0, 7.0]
 
 
+def test_constructors_pin(machine: Any) -> None:
+    for made in (
+        fb.tensor([1.0, 2.0], pin_memory=True), fb.tensor(fb.ones(2), pin_memory=True), fb.empty(3, pin_memory=True),
+        fb.rand(2, pin_memory=True), fb.randn(2, pin_memory=True), fb.randperm(4, pin_memory=True),
+    ):  # fmt: skip
+        assert made.is_pinned() and made.is_leaf
+    assert fb.rand(2, pin_memory=True, requires_grad=True).requires_grad
+
+
 def test_what_cannot_be_pinned(machine: Any) -> None:
     with pytest.raises(RuntimeError, match=r"pin_memory: only tensors in host memory .*'cuda:0'"):
         fb.ones(2, device="cuda").pin_memory()
