@@ -112,8 +112,8 @@ def tensor(
     wanted = None if dtype is None else dt.as_dtype(dtype)
     if isinstance(data, Tensor):
         where = data.device if device is None else Device(device)
-        found = data.detach().to(device=where, dtype=wanted or data.dtype, copy=True)
-        return _finish(found, requires_grad, pin_memory)
+        copied = data.detach().to(device=where, dtype=wanted or data.dtype, copy=True)
+        return _finish(copied, requires_grad, pin_memory)
     if isinstance(data, (np.ndarray, np.generic)):
         host, found = np.asarray(data), dt.from_numpy(data.dtype)
     else:
