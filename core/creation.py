@@ -142,7 +142,12 @@ def _cast_host(host: Any, dtype: DType) -> Any:
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
-    """``data`` as a tensor, sharing memory where dtype and device allow it."""
+    """``data`` as a tensor, sharing memory where dtype and device allow it.
+
+    >>> import flambeau as fb
+    >>> fb.as_tensor([1, 2])
+    tensor([1, 2])
+    """
     if isinstance(data, Tensor):
         return data.to(device=device or data.device, dtype=dt.as_dtype(dtype) if dtype is not None else data.dtype)
     where = _device(device)
@@ -155,7 +160,12 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
 def asarray(
     obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
 ) -> Any:
-    """The array API's constructor: ``copy`` None shares where it can, False must share or raise."""
+    """The array API's constructor: ``copy`` None shares where it can, False must share or raise.
+
+    >>> import flambeau as fb
+    >>> fb.asarray([1.0, 2.0])
+    tensor([1., 2.])
+    """
     t = as_tensor(obj, dtype, device)
     shares = (
         isinstance(obj, Tensor)
@@ -171,7 +181,13 @@ def asarray(
 
 
 def from_numpy(array: Any) -> Any:
-    """A CPU tensor that shares memory with a numpy array."""
+    """A CPU tensor that shares memory with a numpy array.
+
+    >>> import flambeau as fb
+    >>> import numpy as np
+    >>> fb.from_numpy(np.arange(3.0))
+    tensor([0., 1., 2.], dtype=flambeau.float64)
+    """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a numpy array, got {type(array).__name__}")
     if not array.dtype.isnative:
@@ -192,7 +208,12 @@ def host_device() -> Device:
 def full(
     size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None
 ) -> Any:
-    """A tensor of a shape with every element ``fill_value``, whose type gives the dtype."""
+    """A tensor of a shape with every element ``fill_value``, whose type gives the dtype.
+
+    >>> import flambeau as fb
+    >>> fb.full((2,), 7)
+    tensor([7, 7])
+    """
     if isinstance(fill_value, np.generic):
         fill_value = fill_value.item()
     if not isinstance(fill_value, (numbers.Number, Tensor)):
@@ -351,13 +372,25 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
 
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:
-    """Indices (2, n) of the lower triangle of a (row, col) matrix."""
+    """Indices (2, n) of the lower triangle of a (row, col) matrix.
+
+    >>> import flambeau as fb
+    >>> fb.tril_indices(2, 2)
+    tensor([[0, 1, 1],
+            [0, 0, 1]])
+    """
     r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
     return (c <= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
 
 
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:
-    """Indices (2, n) of the upper triangle of a (row, col) matrix."""
+    """Indices (2, n) of the upper triangle of a (row, col) matrix.
+
+    >>> import flambeau as fb
+    >>> fb.triu_indices(2, 2)
+    tensor([[0, 0, 1],
+            [0, 1, 1]])
+    """
     r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
     return (c >= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
 
@@ -376,7 +409,13 @@ def polar(abs: Any, angle: Any) -> Any:
 
 
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Any:
-    """A tensor over another library's memory by the DLPack protocol: :func:`flambeau.core.exchange.from_dlpack`."""
+    """A tensor over another library's memory by the DLPack protocol: :func:`flambeau.core.exchange.from_dlpack`.
+
+    >>> import flambeau as fb
+    >>> import numpy as np
+    >>> fb.from_dlpack(np.ones(2, np.float32))
+    tensor([1., 1.])
+    """
     from flambeau.core.exchange import from_dlpack as take
 
     return take(ext_tensor, device=device, copy=copy)

@@ -18,6 +18,10 @@ class DType:
     """An element type. Attributes: ``name``, ``itemsize`` (bytes), ``category``, ``numpy``.
 
     ``category`` orders the promotion: 0 bool, 1 integer, 2 floating point, 3 complex.
+
+    >>> import flambeau as fb
+    >>> fb.float32.itemsize, fb.float32.is_floating_point
+    (4, True)
     """
 
     __slots__ = ("bits", "category", "is_signed", "itemsize", "name", "numpy")
@@ -135,12 +139,23 @@ def as_dtype(value: Any) -> DType:
 
 
 def get_default_dtype() -> DType:
-    """The floating dtype that Python floats become."""
+    """The floating dtype that Python floats become.
+
+    >>> import flambeau as fb
+    >>> fb.get_default_dtype()
+    flambeau.float32
+    """
     return _default
 
 
 def set_default_dtype(dtype: Any) -> None:
-    """Set the dtype of tensors made from Python floats; TypeError unless it is floating point."""
+    """Set the dtype of tensors made from Python floats; TypeError unless it is floating point.
+
+    >>> import flambeau as fb
+    >>> fb.set_default_dtype(fb.float32)
+    >>> fb.ones(1).dtype
+    flambeau.float32
+    """
     global _default
     chosen = as_dtype(dtype)
     if not chosen.is_floating_point:
@@ -223,7 +238,12 @@ def scalar_dtype(value: bool | int | float | complex) -> DType:
 
 
 class finfo:
-    """Limits of a floating dtype: ``bits eps max min tiny smallest_normal resolution dtype``."""
+    """Limits of a floating dtype: ``bits eps max min tiny smallest_normal resolution dtype``.
+
+    >>> import flambeau as fb
+    >>> fb.finfo(fb.float16).max
+    65504.0
+    """
 
     def __init__(self, dtype: Any = None):
         chosen = _default if dtype is None else as_dtype(dtype)
@@ -245,7 +265,12 @@ class finfo:
 
 
 class iinfo:
-    """Limits of an integer dtype: ``bits max min dtype``."""
+    """Limits of an integer dtype: ``bits max min dtype``.
+
+    >>> import flambeau as fb
+    >>> fb.iinfo(fb.int8).min
+    -128
+    """
 
     def __init__(self, dtype: Any):
         chosen = as_dtype(dtype)

@@ -60,6 +60,12 @@ def set_printoptions(
         linewidth: characters in a line (80).
         profile: "default", "short" or "full": sets the first four, before those that are given.
         sci_mode: True or False forces scientific notation on or off.
+
+    >>> import flambeau as fb
+    >>> fb.set_printoptions(precision=2)
+    >>> fb.tensor([1 / 3])
+    tensor([0.33])
+    >>> fb.set_printoptions(profile="default")
     """
     global _options
     base = _options
@@ -73,6 +79,9 @@ def set_printoptions(
         "edgeitems": edgeitems,
         "linewidth": linewidth,
     }
+    for name, value in given.items():
+        if value is not None and not isinstance(value, (int, float)):
+            raise TypeError(f"set_printoptions: {name} must be a number, got {value!r}")
     _options = replace(base, sci_mode=sci_mode, **{name: value for name, value in given.items() if value is not None})
 
 

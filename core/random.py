@@ -248,27 +248,62 @@ default_generator.seed()
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generator, for every device; returns it. ``seed``: an int in [-2**63, 2**64)."""
+    """Seed the default generator, for every device; returns it. ``seed``: an int in [-2**63, 2**64).
+
+    >>> import flambeau as fb
+    >>> _ = fb.manual_seed(0)
+    >>> a = fb.rand(2)
+    >>> _ = fb.manual_seed(0)
+    >>> fb.equal(a, fb.rand(2))
+    True
+    """
     return default_generator.manual_seed(seed)
 
 
 def seed() -> int:
-    """Seed the default generator from the operating system; returns the seed."""
+    """Seed the default generator from the operating system; returns the seed.
+
+    >>> import flambeau as fb
+    >>> isinstance(fb.seed(), int)
+    True
+    """
     return default_generator.seed()
 
 
 def initial_seed() -> int:
-    """The seed that the default generator was last given."""
+    """The seed that the default generator was last given.
+
+    >>> import flambeau as fb
+    >>> _ = fb.manual_seed(7)
+    >>> fb.initial_seed()
+    7
+    """
     return default_generator.initial_seed()
 
 
 def get_rng_state() -> Any:
-    """The default generator's state, a uint8 Tensor of 16 elements."""
+    """The default generator's state, a uint8 Tensor of 16 elements.
+
+    >>> import flambeau as fb
+    >>> state = fb.get_rng_state()
+    >>> a = fb.rand(2)
+    >>> fb.set_rng_state(state)
+    >>> fb.equal(a, fb.rand(2))
+    True
+    """
     return default_generator.get_state()
 
 
 def set_rng_state(new_state: Any) -> None:
-    """Set the default generator's state to what :func:`get_rng_state` returned."""
+    """Set the default generator's state to what :func:`get_rng_state` returned.
+
+    >>> import flambeau as fb
+    >>> state = fb.get_rng_state()
+    >>> a = fb.rand(2)
+    >>> fb.set_rng_state(state)
+    >>> fb.equal(a, fb.rand(2))
+    True
+    """
     default_generator.set_state(new_state)
 
 

@@ -192,13 +192,28 @@ class no_grad(_Scope):
 
 
 class enable_grad(no_grad):
-    """Operations inside record gradients again, also under :class:`no_grad`."""
+    """Operations inside record gradients again, also under :class:`no_grad`.
+
+    >>> import flambeau as fb
+    >>> x = fb.ones(1, requires_grad=True)
+    >>> with fb.no_grad(), fb.enable_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    True
+    """
 
     _grad = True
 
 
 class set_grad_enabled(_Scope):
-    """Set grad mode at once; as a context manager, until its end."""
+    """Set grad mode at once; as a context manager, until its end.
+
+    >>> import flambeau as fb
+    >>> with fb.set_grad_enabled(False):
+    ...     y = fb.ones(1, requires_grad=True) * 2
+    >>> y.requires_grad
+    False
+    """
 
     def __init__(self, mode: bool):
         super().__init__()
@@ -226,6 +241,12 @@ class inference_mode(_Scope):
     """No gradients are recorded inside, whatever :class:`enable_grad` says there; ``inference_mode(False)`` ends it.
 
     Tensors made inside are ordinary ones without history.
+
+    >>> import flambeau as fb
+    >>> with fb.inference_mode():
+    ...     y = fb.ones(1, requires_grad=True) * 2
+    >>> y.requires_grad
+    False
     """
 
     def __new__(cls, mode: Any = True) -> Any:
@@ -236,12 +257,22 @@ class inference_mode(_Scope):
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations record gradients now."""
+    """Whether operations record gradients now.
+
+    >>> import flambeau as fb
+    >>> fb.is_grad_enabled()
+    True
+    """
     return current().grad
 
 
 def is_inference_mode_enabled() -> bool:
-    """Whether this runs inside :class:`inference_mode`."""
+    """Whether this runs inside :class:`inference_mode`.
+
+    >>> import flambeau as fb
+    >>> fb.is_inference_mode_enabled()
+    False
+    """
     return current().inference
 
 

@@ -6,13 +6,26 @@ from flambeau.core import config, registry, state
 
 
 def get_num_threads() -> int:
-    """The number of host threads that kernels may use."""
+    """The number of host threads that kernels may use.
+
+    >>> import flambeau as fb
+    >>> fb.get_num_threads() >= 1
+    True
+    """
     count: int = config.get("num_threads")
     return count
 
 
 def set_num_threads(count: int) -> None:
-    """Use at most ``count`` host threads from now on; ValueError unless it is positive."""
+    """Use at most ``count`` host threads from now on; ValueError unless it is positive.
+
+    >>> import flambeau as fb
+    >>> before = fb.get_num_threads()
+    >>> fb.set_num_threads(1)
+    >>> fb.get_num_threads()
+    1
+    >>> fb.set_num_threads(before)
+    """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"set_num_threads: expected a positive int, got {count!r}")
     config.set(num_threads=count)

@@ -119,7 +119,12 @@ class detect_anomaly(_Scope):
 
 
 class set_detect_anomaly(_Scope):
-    """Turn anomaly mode on or off at once; as a context manager, until its end."""
+    """Turn anomaly mode on or off at once; as a context manager, until its end.
+
+    >>> import flambeau as fb
+    >>> with fb.set_detect_anomaly(False):
+    ...     y = fb.ones(1)
+    """
 
     def __init__(self, mode: bool, check_nan: bool = True):
         level: Any = bool(mode) if check_nan or not mode else "places"

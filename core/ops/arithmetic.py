@@ -183,7 +183,12 @@ def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
 
 
 def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
-    """``input ** exponent`` in float64 (complex128 for complex operands)."""
+    """``input ** exponent`` in float64 (complex128 for complex operands).
+
+    >>> import flambeau as fb
+    >>> fb.float_power(fb.tensor([2]), 3)
+    tensor([8.], dtype=flambeau.float64)
+    """
     complex_ = compute_dtype(OPS["add"], (input, exponent)).category == dt.COMPLEX
     wide = dt.complex128 if complex_ else dt.float64
     x, y = (
@@ -202,7 +207,12 @@ def float_power_(self: Tensor, exponent: Any) -> Tensor:
 
 
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
-    """``other - alpha * input``."""
+    """``other - alpha * input``.
+
+    >>> import flambeau as fb
+    >>> fb.rsub(fb.tensor([1.0]), 5)
+    tensor([4.])
+    """
     return other - (input if alpha == 1 else input * alpha)
 
 
@@ -220,7 +230,12 @@ def _round(x: Any, decimals: int) -> Any:
 
 
 def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
-    """The nearest whole number, of two equally near ones the even one; to ``decimals`` decimal places."""
+    """The nearest whole number, of two equally near ones the even one; to ``decimals`` decimal places.
+
+    >>> import flambeau as fb
+    >>> fb.round(fb.tensor([0.5, 1.5, 2.345]), decimals=0)
+    tensor([0., 2., 2.])
+    """
     return delivered("round_half_even", out, _round(input, decimals))
 
 
@@ -284,7 +299,12 @@ _PARTS: Final = {
     jvp=lambda tangents, primals, out: (ldexp(tangents[0], -out[1]).to(tangents[0].dtype), None),
 )
 def frexp(x: Any) -> Any:
-    """Mantissas in [0.5, 1) by size and int32 exponents, so that ``input == mantissa * 2**exponent``."""
+    """Mantissas in [0.5, 1) by size and int32 exponents, so that ``input == mantissa * 2**exponent``.
+
+    >>> import flambeau as fb
+    >>> fb.frexp(fb.tensor([8.0]))
+    (tensor([0.5000]), tensor([4], dtype=flambeau.int32))
+    """
     integer, fraction, width = _PARTS[x.dtype]
     normal = abs(x) >= dt.finfo(x.dtype).tiny
     bits = call(OPS["view_dtype"], (where(normal, x, x * 2.0 ** (fraction + 1)),), {"dtype": integer})
@@ -309,7 +329,12 @@ _WHOLE: Final = integral.but(accepts=dt.INTS)
     batch="aligned",
 )
 def gcd(x: Any, y: Any) -> Any:
-    """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps."""
+    """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps.
+
+    >>> import flambeau as fb
+    >>> fb.gcd(fb.tensor([12, 18]), 8)
+    tensor([4, 2])
+    """
     a, b = abs(x), abs(y)
     for _ in range(a.dtype.bits * 3 // 2):
         done = b == 0
@@ -326,7 +351,12 @@ def gcd(x: Any, y: Any) -> Any:
     batch="aligned",
 )
 def lcm(x: Any, y: Any) -> Any:
-    """The least common multiple, not negative; 0 where an operand is 0."""
+    """The least common multiple, not negative; 0 where an operand is 0.
+
+    >>> import flambeau as fb
+    >>> fb.lcm(fb.tensor([4, 6]), 10)
+    tensor([20, 30])
+    """
     divisor = gcd(x, y)
     return abs(floor_divide(x, where(divisor == 0, 1, divisor)) * y)
 

@@ -92,29 +92,57 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None)
 
 
 def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
-    """Tensors joined along dimension 1 (0 where they are 1-d)."""
+    """Tensors joined along dimension 1 (0 where they are 1-d).
+
+    >>> import flambeau as fb
+    >>> fb.hstack((fb.tensor([1]), fb.tensor([2, 3])))
+    tensor([1, 2, 3])
+    """
     items = [atleast_1d(t) for t in _tensors("hstack", tensors)]
     return cat(items, 0 if len(items[0]._array.shape) == 1 else 1, out=out)
 
 
 def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
-    """Tensors joined as rows, along dimension 0."""
+    """Tensors joined as rows, along dimension 0.
+
+    >>> import flambeau as fb
+    >>> fb.row_stack((fb.tensor([1, 2]), fb.tensor([3, 4])))
+    tensor([[1, 2],
+            [3, 4]])
+    """
     return cat([atleast_2d(t) for t in _tensors("vstack", tensors)], 0, out=out)
 
 
 def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
-    """Tensors joined along dimension 2."""
+    """Tensors joined along dimension 2.
+
+    >>> import flambeau as fb
+    >>> fb.dstack((fb.tensor([1, 2]), fb.tensor([3, 4]))).shape
+    flambeau.Size([1, 2, 2])
+    """
     return cat([atleast_3d(t) for t in _tensors("dstack", tensors)], 2, out=out)
 
 
 def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
-    """1-d tensors as columns, matrices joined along dimension 1."""
+    """1-d tensors as columns, matrices joined along dimension 1.
+
+    >>> import flambeau as fb
+    >>> fb.column_stack((fb.tensor([1, 2]), fb.tensor([3, 4])))
+    tensor([[1, 3],
+            [2, 4]])
+    """
     items = _tensors("column_stack", tensors)
     return cat([reshape(t, (t.numel(), 1)) if len(t._array.shape) < 2 else t for t in items], 1, out=out)
 
 
 def block_diag(*tensors: Tensor) -> Tensor:
-    """The matrices along the diagonal of a larger one, zeros elsewhere; vectors count as one row."""
+    """The matrices along the diagonal of a larger one, zeros elsewhere; vectors count as one row.
+
+    >>> import flambeau as fb
+    >>> fb.block_diag(fb.ones(1, 2), fb.full((1, 1), 2.0))
+    tensor([[1., 1., 0.],
+            [0., 0., 2.]])
+    """
     items = [atleast_2d(t) for t in _tensors("block_diag", tensors)]
     if any(len(t._array.shape) > 2 for t in items):
         raise ShapeError(f"block_diag: expects at most 2-d tensors, got shapes {[tuple(t.shape) for t in items]}")
@@ -127,7 +155,12 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """For each 1-d tensor, its values over the grid that all of them span; "xy" exchanges the first two dimensions."""
+    """For each 1-d tensor, its values over the grid that all of them span; "xy" exchanges the first two dimensions.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.meshgrid(fb.arange(2), fb.arange(3), indexing="ij")]
+    [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
+    """
     items = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else list(tensors)
     if indexing not in ("ij", "xy"):
         raise ValueError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
@@ -140,7 +173,15 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:
-    """Every combination of one element of each 1-d tensor, as rows."""
+    """Every combination of one element of each 1-d tensor, as rows.
+
+    >>> import flambeau as fb
+    >>> fb.cartesian_prod(fb.tensor([1, 2]), fb.tensor([3, 4]))
+    tensor([[1, 3],
+            [1, 4],
+            [2, 3],
+            [2, 4]])
+    """
     items = _tensors("cartesian_prod", tensors)
     if any(len(t._array.shape) != 1 for t in items):
         raise ShapeError(f"cartesian_prod: expects 1-d tensors, got shapes {[tuple(t.shape) for t in items]}")
@@ -195,7 +236,12 @@ def _repeated(name: str, x: Tensor, times: tuple[int, ...]) -> Tensor:
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:
-    """:func:`repeat` whose ``dims`` may be fewer than the dimensions of ``input``."""
+    """:func:`repeat` whose ``dims`` may be fewer than the dimensions of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.tile(fb.tensor([1, 2]), (2,))
+    tensor([1, 2, 1, 2])
+    """
     times = sizes_of("tile", dims, "dims")
     return _repeated("tile", input, (1,) * (len(input._array.shape) - len(times)) + times)
 
@@ -206,6 +252,10 @@ def repeat_interleave(
     """Each element along ``dim`` (of the flattened tensor without it) ``repeats`` times in a row.
 
     ``repeats`` is a number or an integer tensor with one per element; alone, it gives the indices.
+
+    >>> import flambeau as fb
+    >>> fb.repeat_interleave(fb.tensor([1, 2]), 2)
+    tensor([1, 1, 2, 2])
     """
     if repeats is None:
         return _interleaved_places(input, input.shape[0], output_size)
@@ -241,7 +291,12 @@ def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor
 
 # -- another order -----------------------------------------------------------------------------------
 def flip(input: Tensor, *dims: Any) -> Tensor:
-    """A copy with the order of the elements along ``dims`` reversed."""
+    """A copy with the order of the elements along ``dims`` reversed.
+
+    >>> import flambeau as fb
+    >>> fb.flip(fb.arange(3), (0,))
+    tensor([2, 1, 0])
+    """
     wanted = sizes_of("flip", dims, "dims")
     axes = tuple([axis_of("flip", input, d, label="dims") for d in wanted])
     if len(set(axes)) != len(axes):
@@ -251,14 +306,24 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
 
 
 def fliplr(input: Tensor) -> Tensor:
-    """A copy with the columns (dimension 1) reversed."""
+    """A copy with the columns (dimension 1) reversed.
+
+    >>> import flambeau as fb
+    >>> fb.fliplr(fb.tensor([[1, 2]]))
+    tensor([[2, 1]])
+    """
     if len(input._array.shape) < 2:
         raise ShapeError(f"fliplr: expects a tensor with at least 2 dimensions, got shape {tuple(input.shape)}")
     return flip(input, 1)
 
 
 def flipud(input: Tensor) -> Tensor:
-    """A copy with the rows (dimension 0) reversed."""
+    """A copy with the rows (dimension 0) reversed.
+
+    >>> import flambeau as fb
+    >>> fb.flipud(fb.tensor([1, 2]))
+    tensor([2, 1])
+    """
     if not input._array.shape:
         raise ShapeError("flipud: expects a tensor with at least 1 dimension, got a 0-d one")
     return flip(input, 0)
@@ -268,6 +333,10 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     """A copy whose elements moved ``shifts`` places along ``dims`` and came in again at the other end.
 
     Without ``dims`` the tensor is rolled flattened and gets its shape back.
+
+    >>> import flambeau as fb
+    >>> fb.roll(fb.arange(4), 1)
+    tensor([3, 0, 1, 2])
     """
     if dims is None:
         return reshape(roll(reshape(input, (input.numel(),)), shifts, 0), tuple(input._array.shape))
@@ -285,7 +354,13 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
 
 
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
-    """Turned by 90 degrees ``k`` times in the plane of ``dims``, from the first towards the second; a copy."""
+    """Turned by 90 degrees ``k`` times in the plane of ``dims``, from the first towards the second; a copy.
+
+    >>> import flambeau as fb
+    >>> fb.rot90(fb.tensor([[1, 2], [3, 4]]))
+    tensor([[2, 4],
+            [1, 3]])
+    """
     if len(dims) != 2:
         raise ShapeError(f"rot90: dims must be two dimensions, got {tuple(dims)}")
     a, b = (axis_of("rot90", input, d, label="dims") for d in dims)

@@ -146,17 +146,32 @@ _BY_NAME: Final = {
 
 
 def is_floating_point(input: Tensor) -> bool:
-    """Whether the dtype is a real floating one."""
+    """Whether the dtype is a real floating one.
+
+    >>> import flambeau as fb
+    >>> fb.is_floating_point(fb.ones(1))
+    True
+    """
     return input.is_floating_point()
 
 
 def is_complex(input: Tensor) -> bool:
-    """Whether the dtype is complex."""
+    """Whether the dtype is complex.
+
+    >>> import flambeau as fb
+    >>> fb.is_complex(fb.tensor([1j]))
+    True
+    """
     return input.is_complex()
 
 
 def numel(input: Tensor) -> int:
-    """The number of elements."""
+    """The number of elements.
+
+    >>> import flambeau as fb
+    >>> fb.numel(fb.ones(2, 3))
+    6
+    """
     return input.numel()
 
 
@@ -173,7 +188,12 @@ def result_type(tensor1: Any, tensor2: Any) -> DType:
 
 
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    """A copy in memory of its own, with the same strides where they are dense; differentiable."""
+    """A copy in memory of its own, with the same strides where they are dense; differentiable.
+
+    >>> import flambeau as fb
+    >>> fb.clone(fb.tensor([1.0]))
+    tensor([1.])
+    """
     found: Tensor = call(OPS["clone"], (input,), {"order": "K"})
     return contiguous(found) if memory_format is not None and "contiguous" in str(memory_format) else found
 

@@ -230,7 +230,12 @@ def _ordered(x: Tensor, labels: Labels, wanted: Labels, sizes: dict[int, int]) -
 
 
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None) -> Tensor:
-    """Sums of products over ``dims``: the last so many of a and first of b, or a pair of lists."""
+    """Sums of products over ``dims``: the last so many of a and first of b, or a pair of lists.
+
+    >>> import flambeau as fb
+    >>> fb.tensordot(fb.ones(2, 3), fb.ones(3, 4), dims=1).shape
+    flambeau.Size([2, 4])
+    """
     if isinstance(dims, Tensor):
         dims = dims.tolist()
     if isinstance(dims, int):

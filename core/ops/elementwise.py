@@ -366,7 +366,12 @@ relu = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, ma
 # -- complex -----------------------------------------------------------------------------------------
 @composite("conj(x: Tensor) -> Tensor", infer=_named("conj"), vjp=dict(x=lambda g: cj(g)))
 def conj(x: Any) -> Any:
-    """The complex conjugate; a real tensor as it is."""
+    """The complex conjugate; a real tensor as it is.
+
+    >>> import flambeau as fb
+    >>> fb.conj(fb.tensor([1 + 2j]))
+    tensor([1.-2.j])
+    """
     if x._key.dtype.category != dt.COMPLEX:
         return x
     parts = x.view_as_real()
@@ -383,7 +388,12 @@ def stack_last(a: Any, b: Any) -> Any:
     "sgn(x: Tensor) -> Tensor", infer=_named("sgn"), vjp=dict(x=lambda g, x, out: _sgn_vjp(g, x, out)), inplace=True
 )
 def sgn(x: Any) -> Any:
-    """The sign; of a complex number its direction x / abs(x), and 0 at 0."""
+    """The sign; of a complex number its direction x / abs(x), and 0 at 0.
+
+    >>> import flambeau as fb
+    >>> fb.sgn(fb.tensor([3 + 4j]))
+    tensor([0.6000+0.8000j])
+    """
     if x._key.dtype.category != dt.COMPLEX:
         return sign(x)
     size = abs(x)

@@ -441,6 +441,10 @@ def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bo
     """A copy of ``input`` with ``values`` set, or added, at ``indices``, a tuple of integer or bool tensors.
 
     None in ``indices`` stands for a whole dimension. With ``accumulate`` equal places add up.
+
+    >>> import flambeau as fb
+    >>> fb.index_put(fb.zeros(3), (fb.tensor([0, 2]),), fb.ones(2))
+    tensor([1., 0., 1.])
     """
     v, source, tensors, axis, order = _put_plan(input, indices, values)
     done = write_at(v, source, tensors, axis, accumulate)

@@ -283,6 +283,10 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     """The elements at ``indices`` along ``dim``, the other dimensions broadcast; without ``dim``, of the flat tensor.
 
     The indices are those that argmax and argsort return.
+
+    >>> import flambeau as fb
+    >>> fb.take_along_dim(fb.tensor([[3.0, 1.0]]), fb.tensor([[1, 0]]), dim=1)
+    tensor([[1., 3.]])
     """
     if dim is None:
         return deliver("gather", gather_along(input.reshape((-1,)), indices.reshape((-1,)), 0), None, out)
@@ -310,13 +314,23 @@ def wrapped(index: Any, size: int) -> Any:
 
 
 def take(input: Tensor, index: Tensor) -> Tensor:
-    """The elements at ``index`` of the flattened tensor, in its shape; negative ones count from the end."""
+    """The elements at ``index`` of the flattened tensor, in its shape; negative ones count from the end.
+
+    >>> import flambeau as fb
+    >>> fb.take(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([0, 3]))
+    tensor([1., 4.])
+    """
     flat = input.reshape((input.numel(),))
     return gather_along(flat, wrapped(index.reshape((-1,)), input.numel()), 0).reshape(tuple(index.shape))
 
 
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
-    """``input`` with the elements of ``source`` set, or added, at ``index`` of the flattened tensor."""
+    """``input`` with the elements of ``source`` set, or added, at ``index`` of the flattened tensor.
+
+    >>> import flambeau as fb
+    >>> fb.put(fb.zeros(3), fb.tensor([1]), fb.tensor([5.0]))
+    tensor([0., 5., 0.])
+    """
     flat, at = input.reshape((input.numel(),)), wrapped(index.reshape((-1,)), input.numel())
     done = scatter_along(flat, at, source.reshape((-1,)), 0, "add" if accumulate else "set")
     return done.reshape(tuple(input.shape))

@@ -183,7 +183,13 @@ def _same_dtype(name: str, x: Tensor, y: Tensor) -> None:
 
 
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The product of two matrices, (n, k) and (k, m)."""
+    """The product of two matrices, (n, k) and (k, m).
+
+    >>> import flambeau as fb
+    >>> fb.mm(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[ 7., 10.],
+            [15., 22.]])
+    """
     check_ranks("mm", input=(input, 2), mat2=(mat2, 2))
     check_inner("mm", "input", input, 1, "mat2", mat2, 0)
     _same_dtype("mm", input, mat2)
@@ -192,7 +198,12 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The products of two equally long batches of matrices, (b, n, k) and (b, k, m)."""
+    """The products of two equally long batches of matrices, (b, n, k) and (b, k, m).
+
+    >>> import flambeau as fb
+    >>> fb.bmm(fb.ones(2, 1, 3), fb.ones(2, 3, 1)).shape
+    flambeau.Size([2, 1, 1])
+    """
     check_ranks("bmm", input=(input, 3), mat2=(mat2, 3))
     if input._array.shape[0] != mat2._array.shape[0]:
         raise ShapeError(
@@ -206,7 +217,12 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The product of a matrix (n, k) and a vector (k,)."""
+    """The product of a matrix (n, k) and a vector (k,).
+
+    >>> import flambeau as fb
+    >>> fb.mv(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([1.0, 1.0]))
+    tensor([3., 7.])
+    """
     check_ranks("mv", input=(input, 2), vec=(vec, 1))
     check_inner("mv", "input", input, 1, "vec", vec, 0)
     _same_dtype("mv", input, vec)
@@ -214,7 +230,12 @@ def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The sum of the products of the elements of two vectors."""
+    """The sum of the products of the elements of two vectors.
+
+    >>> import flambeau as fb
+    >>> fb.dot(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
+    tensor(14.)
+    """
     check_ranks("dot", input=(input, 1), tensor=(tensor, 1))
     check_inner("dot", "input", input, 0, "tensor", tensor, 0)
     _same_dtype("dot", input, tensor)
@@ -222,12 +243,22 @@ def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """:func:`dot` with the conjugate of ``input``."""
+    """:func:`dot` with the conjugate of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.vdot(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
+    tensor(14.)
+    """
     return dot(cj(input), other, out=out)
 
 
 def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Sums of products over the last dimensions of both; the other dimensions of each follow one another."""
+    """Sums of products over the last dimensions of both; the other dimensions of each follow one another.
+
+    >>> import flambeau as fb
+    >>> fb.inner(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
+    tensor(14.)
+    """
     a, b = tuple(input._array.shape), tuple(other._array.shape)
     if not a or not b:
         result = input * other
@@ -247,7 +278,13 @@ def _count(shape: Sequence[int]) -> int:
 
 
 def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Every element of one vector times every element of another, (n, m)."""
+    """Every element of one vector times every element of another, (n, m).
+
+    >>> import flambeau as fb
+    >>> fb.ger(fb.tensor([1, 2]), fb.tensor([3, 4]))
+    tensor([[3, 4],
+            [6, 8]])
+    """
     check_ranks("outer", input=(input, 1), vec2=(vec2, 1))
     found: Tensor = unsqueeze(input, 1) * unsqueeze(vec2, 0)
     return found if out is None else _into(out, found)

@@ -32,7 +32,12 @@ from flambeau.core.tensor import Tensor
     vjp=dict(x=lambda g, mask: where(mask, 0, g), value=lambda g, mask: where(mask, g, 0)),
 )
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
-    """``x`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast."""
+    """``x`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast.
+
+    >>> import flambeau as fb
+    >>> fb.masked_fill(fb.tensor([1.0, -1.0]), fb.tensor([False, True]), 0.0)
+    tensor([1., 0.])
+    """
     if isinstance(value, Tensor):
         if value.ndim:
             raise ShapeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
@@ -75,7 +80,13 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
 
 
 def argwhere(input: Tensor) -> Tensor:
-    """The indices (n, ndim) of the elements that are not zero."""
+    """The indices (n, ndim) of the elements that are not zero.
+
+    >>> import flambeau as fb
+    >>> fb.argwhere(fb.tensor([0, 7, 0, 7]))
+    tensor([[1],
+            [3]])
+    """
     return indices_of_nonzero(input)
 
 
@@ -108,6 +119,10 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``input`` with the elements of ``source``, in order, where ``mask`` is True.
 
     ``mask`` broadcasts with ``input``; ``source`` must have as many elements as the mask has True ones, or more.
+
+    >>> import flambeau as fb
+    >>> fb.masked_scatter(fb.zeros(3), fb.tensor([True, False, True]), fb.tensor([1.0, 2.0]))
+    tensor([1., 0., 2.])
     """
     _is_mask("masked_scatter", mask)
     if source.dtype is not input.dtype:

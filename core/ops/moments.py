@@ -37,7 +37,12 @@ def _var_vjp(g: Any, x: Any, axis: Axes, correction: float, keepdims: bool) -> A
     vjp=dict(x=_var_vjp),
 )
 def var(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
-    """The mean squared distance from the mean, with ``correction`` fewer elements counted."""
+    """The mean squared distance from the mean, with ``correction`` fewer elements counted.
+
+    >>> import flambeau as fb
+    >>> fb.var(fb.tensor([1.0, 3.0]))
+    tensor(2.)
+    """
     from_mean, count = _deviations(x, axis, correction)
     squared = from_mean * from_mean if x.dtype.category == dt.FLOATING else (from_mean * cj(from_mean)).real
     return sum(squared, axis, keepdims) / count
@@ -54,7 +59,12 @@ def _std_vjp(g: Any, x: Any, out: Any, axis: Axes, correction: float, keepdims: 
     vjp=dict(x=_std_vjp),
 )
 def std(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
-    """The square root of the variance."""
+    """The square root of the variance.
+
+    >>> import flambeau as fb
+    >>> fb.std(fb.tensor([1.0, 3.0]))
+    tensor(1.4142)
+    """
     return sqrt(var(x, axis, correction, keepdims))
 
 

@@ -75,12 +75,22 @@ class SignedLog(NamedTuple):
 
 
 def slogdet(A: Tensor) -> SignedLog:
-    """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size."""
+    """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size.
+
+    >>> import flambeau as fb
+    >>> fb.slogdet(fb.eye(2))
+    SignedLog(sign=tensor(1.), logabsdet=tensor(0.))
+    """
     return SignedLog(*slogdet_of(A))
 
 
 def logdet(input: Tensor) -> Tensor:
-    """The logarithm of the determinant; nan where that is negative."""
+    """The logarithm of the determinant; nan where that is negative.
+
+    >>> import flambeau as fb
+    >>> fb.logdet(fb.eye(2))
+    tensor(0.)
+    """
     sign, size = slogdet_of(input)
     from flambeau.core.ops.elementwise import where
 
@@ -198,24 +208,45 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 
 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    """The p-norm of the difference."""
+    """The p-norm of the difference.
+
+    >>> import flambeau as fb
+    >>> fb.dist(fb.tensor([3.0]), fb.tensor([7.0]))
+    tensor(4.)
+    """
     return vector_norm(input - other, p)
 
 
 # -- the older names ---------------------------------------------------------------------------------
 def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-    """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form."""
+    """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.svd(fb.ones(3, 2))]
+    [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
+    """
     u, s, vh = svd_of(input, not some)
     return u, s, matrix_transpose(vh).conj() if vh.is_complex() else matrix_transpose(vh)
 
 
 def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
-    """:func:`flambeau.linalg.cholesky`."""
+    """:func:`flambeau.linalg.cholesky`.
+
+    >>> import flambeau as fb
+    >>> fb.cholesky(fb.tensor([[4.0, 2.0], [2.0, 5.0]]))
+    tensor([[2., 0.],
+            [1., 2.]])
+    """
     return cholesky(input, upper=upper)
 
 
 def _old_qr(input: Tensor, some: bool = True) -> QR:
-    """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete."""
+    """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.qr(fb.ones(3, 2))]
+    [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
+    """
     return qr(input, "reduced" if some else "complete")
 
 

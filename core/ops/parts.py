@@ -21,7 +21,12 @@ def whole(shape: Sequence[int]) -> list[Any]:
 
 # -- parts -------------------------------------------------------------------------------------------
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
-    """``length`` places of dimension ``dim`` from ``start`` on; a view."""
+    """``length`` places of dimension ``dim`` from ``start`` on; a view.
+
+    >>> import flambeau as fb
+    >>> fb.narrow(fb.arange(5), 0, 1, 3)
+    tensor([1, 2, 3])
+    """
     axis = axis_of("narrow", input, dim)
     shape = input._array.shape
     if not shape:
@@ -38,7 +43,12 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 
 
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
-    """Place ``index`` of dimension ``dim``, which goes; a view."""
+    """Place ``index`` of dimension ``dim``, which goes; a view.
+
+    >>> import flambeau as fb
+    >>> fb.select(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), 0, 1)
+    tensor([3., 4.])
+    """
     shape = input._array.shape
     if not shape:
         raise IndexError("select: cannot be applied to a 0-d tensor")
@@ -67,7 +77,12 @@ def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | Non
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """Every place of dimension ``dim`` as a tensor without it; views."""
+    """Every place of dimension ``dim`` as a tensor without it; views.
+
+    >>> import flambeau as fb
+    >>> fb.unbind(fb.tensor([[1, 2], [3, 4]]))
+    (tensor([1, 2]), tensor([3, 4]))
+    """
     if not input._array.shape:
         raise IndexError("unbind: cannot be applied to a 0-d tensor")
     axis = axis_of("unbind", input, dim)
@@ -96,7 +111,12 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
 
 
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces of the sizes listed, which must add up, along ``dim``; views."""
+    """Pieces of the sizes listed, which must add up, along ``dim``; views.
+
+    >>> import flambeau as fb
+    >>> fb.split_with_sizes(fb.arange(3), [1, 2])
+    (tensor([0]), tensor([1, 2]))
+    """
     axis = axis_of("split_with_sizes", input, dim)
     sizes = sizes_of("split_with_sizes", (tuple(split_sizes),), "split_sizes")
     have = input._array.shape[axis] if input._array.shape else 1
@@ -112,7 +132,12 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most ``chunks`` pieces of equal size (the last may be smaller) along ``dim``; views."""
+    """At most ``chunks`` pieces of equal size (the last may be smaller) along ``dim``; views.
+
+    >>> import flambeau as fb
+    >>> fb.chunk(fb.arange(4), 2)
+    (tensor([0, 1]), tensor([2, 3]))
+    """
     if not input._array.shape:
         raise ShapeError("chunk: expects at least a 1-d tensor")
     if chunks <= 0:
@@ -125,7 +150,12 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """``n`` pieces of nearly equal size, or pieces that end at the indices listed; views."""
+    """``n`` pieces of nearly equal size, or pieces that end at the indices listed; views.
+
+    >>> import flambeau as fb
+    >>> fb.tensor_split(fb.arange(3), 2)
+    (tensor([0, 1]), tensor([2]))
+    """
     if not input._array.shape:
         raise ShapeError("tensor_split: expects at least a 1-d tensor")
     axis = axis_of("tensor_split", input, dim)
@@ -155,17 +185,32 @@ def _split_along(name: str, input: Tensor, where: Any, dim: int, least: int) -> 
 
 
 def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """:func:`tensor_split` along dimension 1 (0 of a 1-d tensor), in equal sections."""
+    """:func:`tensor_split` along dimension 1 (0 of a 1-d tensor), in equal sections.
+
+    >>> import flambeau as fb
+    >>> fb.hsplit(fb.arange(4), 2)
+    (tensor([0, 1]), tensor([2, 3]))
+    """
     return _split_along("hsplit", input, indices_or_sections, 0 if len(input._array.shape) == 1 else 1, 1)
 
 
 def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """:func:`tensor_split` along dimension 0, in equal sections."""
+    """:func:`tensor_split` along dimension 0, in equal sections.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.vsplit(fb.ones(4, 1), 2)]
+    [flambeau.Size([2, 1]), flambeau.Size([2, 1])]
+    """
     return _split_along("vsplit", input, indices_or_sections, 0, 2)
 
 
 def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """:func:`tensor_split` along dimension 2, in equal sections."""
+    """:func:`tensor_split` along dimension 2, in equal sections.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.dsplit(fb.ones(1, 1, 4), 2)]
+    [flambeau.Size([1, 1, 2]), flambeau.Size([1, 1, 2])]
+    """
     return _split_along("dsplit", input, indices_or_sections, 2, 3)
 
 
@@ -182,19 +227,36 @@ def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Te
 
 
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
-    """A copy of ``input`` with ``src`` at place ``index`` of dimension ``dim``."""
+    """A copy of ``input`` with ``src`` at place ``index`` of dimension ``dim``.
+
+    >>> import flambeau as fb
+    >>> fb.select_scatter(fb.zeros(2, 2), fb.ones(2), 0, 1)
+    tensor([[0., 0.],
+            [1., 1.]])
+    """
     return _written(input, src, lambda x: select(x, dim, index))
 
 
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
-    """A copy of ``input`` with ``src`` at the places that :func:`slice_` takes."""
+    """A copy of ``input`` with ``src`` at the places that :func:`slice_` takes.
+
+    >>> import flambeau as fb
+    >>> fb.slice_scatter(fb.zeros(4), fb.ones(2), 0, 1, 3)
+    tensor([0., 1., 1., 0.])
+    """
     return _written(input, src, lambda x: slice_(x, dim, start, end, step))
 
 
 def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """A copy of ``input`` with ``src`` on a diagonal."""
+    """A copy of ``input`` with ``src`` on a diagonal.
+
+    >>> import flambeau as fb
+    >>> fb.diagonal_scatter(fb.zeros(2, 2), fb.ones(2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     return _written(input, src, lambda x: diagonal(x, offset, dim1, dim2))
 
 
@@ -248,7 +310,13 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
 
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
-    """A view of the storage under any shape, strides and offset, all counted in elements."""
+    """A view of the storage under any shape, strides and offset, all counted in elements.
+
+    >>> import flambeau as fb
+    >>> fb.as_strided(fb.arange(6), (2, 2), (3, 1))
+    tensor([[0, 1],
+            [3, 4]])
+    """
     shape, strides = sizes_of("as_strided", (tuple(size),)), sizes_of("as_strided", (tuple(stride),), "stride")
     if len(shape) != len(strides):
         raise ShapeError(f"as_strided: size {shape} and stride {strides} must have the same length")
@@ -266,7 +334,12 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
 
 # -- complex numbers ---------------------------------------------------------------------------------
 def view_as_real(input: Tensor) -> Tensor:
-    """A complex tensor as real pairs (real, imaginary) along a new last dimension; a view."""
+    """A complex tensor as real pairs (real, imaginary) along a new last dimension; a view.
+
+    >>> import flambeau as fb
+    >>> fb.view_as_real(fb.tensor([1 + 2j]))
+    tensor([[1., 2.]])
+    """
     if input._key.dtype.category != dt.COMPLEX:
         raise DTypeError(f"view_as_real: expects a complex tensor, got {input.dtype}")
     found: Tensor = call(OPS["view_as_real"], (input,), {})
@@ -274,7 +347,12 @@ def view_as_real(input: Tensor) -> Tensor:
 
 
 def view_as_complex(input: Tensor) -> Tensor:
-    """Pairs (real, imaginary) along the last dimension as complex numbers; a view."""
+    """Pairs (real, imaginary) along the last dimension as complex numbers; a view.
+
+    >>> import flambeau as fb
+    >>> fb.view_as_complex(fb.tensor([[1.0, 2.0]]))
+    tensor([1.+2.j])
+    """
     if input._key.dtype not in (dt.float32, dt.float64):
         raise DTypeError(f"view_as_complex: expects a float32 or float64 tensor, got {input.dtype}")
     if tuple(input._array.shape[-1:]) != (2,):
@@ -287,12 +365,22 @@ def view_as_complex(input: Tensor) -> Tensor:
 
 
 def real(input: Tensor) -> Tensor:
-    """The real part, a view; a real tensor as it is."""
+    """The real part, a view; a real tensor as it is.
+
+    >>> import flambeau as fb
+    >>> fb.real(fb.tensor([1 + 2j]))
+    tensor([1.])
+    """
     return select(view_as_real(input), -1, 0) if input._key.dtype.category == dt.COMPLEX else input
 
 
 def imag(input: Tensor) -> Tensor:
-    """The imaginary part of a complex tensor; a view."""
+    """The imaginary part of a complex tensor; a view.
+
+    >>> import flambeau as fb
+    >>> fb.imag(fb.tensor([1 + 2j]))
+    tensor([2.])
+    """
     if input._key.dtype.category != dt.COMPLEX:
         raise DTypeError(f"imag: expects a complex tensor, got {input.dtype}, which has no imaginary part")
     return select(view_as_real(input), -1, 1)
@@ -314,17 +402,32 @@ def _each(raised: Callable[[Tensor], Tensor], tensors: tuple[Any, ...]) -> Any:
 
 
 def atleast_1d(*tensors: Any) -> Any:
-    """0-d tensors as 1-d, others as they are; a tuple for several."""
+    """0-d tensors as 1-d, others as they are; a tuple for several.
+
+    >>> import flambeau as fb
+    >>> fb.atleast_1d(fb.tensor(1.0))
+    tensor([1.])
+    """
     return _each(lambda x: x if x._array.shape else reshape(x, (1,)), tensors)
 
 
 def atleast_2d(*tensors: Any) -> Any:
-    """Tensors of fewer dimensions with new ones in front."""
+    """Tensors of fewer dimensions with new ones in front.
+
+    >>> import flambeau as fb
+    >>> fb.atleast_2d(fb.tensor([1.0, 2.0]))
+    tensor([[1., 2.]])
+    """
     return _each(lambda x: x if len(x._array.shape) >= 2 else reshape(x, (1, x.numel())), tensors)
 
 
 def atleast_3d(*tensors: Any) -> Any:
-    """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1)."""
+    """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1).
+
+    >>> import flambeau as fb
+    >>> fb.atleast_3d(fb.tensor([1.0, 2.0])).shape
+    flambeau.Size([1, 2, 1])
+    """
 
     def raised(x: Tensor) -> Tensor:
         ndim = len(x._array.shape)

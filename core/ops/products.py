@@ -147,7 +147,12 @@ def addr(vec1: Any, vec2: Any) -> Any:
 
 # -- what products make ------------------------------------------------------------------------------
 def trace(input: Tensor) -> Tensor:
-    """The sum of the diagonal of a matrix."""
+    """The sum of the diagonal of a matrix.
+
+    >>> import flambeau as fb
+    >>> fb.trace(fb.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor(5.)
+    """
     check_ranks("trace", input=(input, 2))
     found: Tensor = diagonal(input).sum()
     return found
@@ -187,7 +192,12 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 
 
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
-    """:func:`linalg_cross` along ``dim``, by default the first dimension of size 3."""
+    """:func:`linalg_cross` along ``dim``, by default the first dimension of size 3.
+
+    >>> import flambeau as fb
+    >>> fb.cross(fb.tensor([1.0, 0.0, 0.0]), fb.tensor([0.0, 1.0, 0.0]))
+    tensor([0., 0., 1.])
+    """
     if dim is None:
         dim = next((i for i, n in enumerate(input._array.shape) if n == 3), None)
         if dim is None:
@@ -196,7 +206,13 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
 
 
 def matrix_power(input: Tensor, n: int) -> Tensor:
-    """The product of ``n`` copies of square matrices, by repeated squaring; of their inverses for negative n."""
+    """The product of ``n`` copies of square matrices, by repeated squaring; of their inverses for negative n.
+
+    >>> import flambeau as fb
+    >>> fb.matrix_power(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), 2)
+    tensor([[ 7., 10.],
+            [15., 22.]])
+    """
     shape = tuple(input._array.shape)
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ShapeError(f"matrix_power: expects square matrices, got shape {shape}")
@@ -265,13 +281,25 @@ def _chain(items: Sequence[Tensor], splits: dict[tuple[int, int], int], i: int, 
 
 
 def chain_matmul(*matrices: Any) -> Tensor:
-    """:func:`multi_dot` of the arguments."""
+    """:func:`multi_dot` of the arguments.
+
+    >>> import flambeau as fb
+    >>> fb.chain_matmul(fb.ones(2, 3), fb.ones(3, 4), fb.ones(4, 1)).shape
+    flambeau.Size([2, 1])
+    """
     items = matrices[0] if len(matrices) == 1 and isinstance(matrices[0], (tuple, list)) else matrices
     return items[0] if len(items) == 1 else multi_dot(items)
 
 
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
-    """The powers of a vector's elements as columns, from the highest (from 0 if ``increasing``)."""
+    """The powers of a vector's elements as columns, from the highest (from 0 if ``increasing``).
+
+    >>> import flambeau as fb
+    >>> fb.vander(fb.tensor([1, 2, 3]), 3)
+    tensor([[1, 1, 1],
+            [4, 2, 1],
+            [9, 3, 1]])
+    """
     check_ranks("vander", x=(x, 1))
     found = linalg_vander(x, N=N)
     return found if increasing else found.flip(-1)
@@ -357,6 +385,10 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
 
     ``compute_mode`` says whether Euclidean distances may come from a matrix product, which is faster and
     less exact: "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist", or by default for over 25 rows.
+
+    >>> import flambeau as fb
+    >>> fb.cdist(fb.tensor([[0.0, 0.0]]), fb.tensor([[3.0, 4.0]]))
+    tensor([[5.]])
     """
     if p < 0:
         raise ValueError(f"cdist: p must not be negative, got {p}")

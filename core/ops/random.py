@@ -137,14 +137,24 @@ def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = No
 
 def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
           device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
-    """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part)."""
+    """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part).
+
+    >>> import flambeau as fb
+    >>> fb.randn(2, 3).shape
+    flambeau.Size([2, 3])
+    """
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
     return _finish(written(found, out), requires_grad, pin_memory)
 
 
 def randint(*args: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
             device: Any = None, requires_grad: bool = False, **kw: Any) -> Tensor:  # fmt: skip
-    """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default."""
+    """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default.
+
+    >>> import flambeau as fb
+    >>> fb.randint(0, 1, (3,))
+    tensor([0, 0, 0])
+    """
     low, high, size = _bounds(args, kw)
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
     check_span("randint", low, high)
@@ -172,7 +182,12 @@ def check_span(name: str, low: Any, high: Any) -> None:
 
 def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
              device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
-    """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys."""
+    """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys.
+
+    >>> import flambeau as fb
+    >>> fb.randperm(4).sort().values
+    tensor([0, 1, 2, 3])
+    """
     if n < 0:
         raise ValueError(f"randperm: n must not be negative, got {n}")
     first, second = (storage.cast(w, dtype=dt.int64) for w in _columns(words(2 * n, _device(device), generator), n))
@@ -191,19 +206,34 @@ def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bo
 
 def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """:func:`rand` with the shape, dtype and device of ``input``."""
+    """:func:`rand` with the shape, dtype and device of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.rand_like(fb.ones(2, 3)).shape
+    flambeau.Size([2, 3])
+    """
     return rand(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
 def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
                requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """:func:`randn` with the shape, dtype and device of ``input``."""
+    """:func:`randn` with the shape, dtype and device of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.randn_like(fb.ones(2, 3)).shape
+    flambeau.Size([2, 3])
+    """
     return randn(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
 def randint_like(input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None,
                  dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """:func:`randint` with the shape, dtype and device of ``input``."""
+    """:func:`randint` with the shape, dtype and device of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.randint_like(fb.ones(2, 3), 10).shape
+    flambeau.Size([2, 3])
+    """
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 

@@ -151,7 +151,12 @@ def reverse_order(x: Any) -> Any:
     vjp=dict(x=shared),
 )
 def min(x: Any, *, axis: Axes, keepdims: bool) -> Any:
-    """The smallest element; nan wins."""
+    """The smallest element; nan wins.
+
+    >>> import flambeau as fb
+    >>> fb.amin(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
+    tensor([1., 3.])
+    """
     return reverse_order(max(reverse_order(x), axis, keepdims))
 
 
@@ -174,7 +179,12 @@ def argmin(x: Any, *, axis: int, keepdims: bool) -> Any:
     differentiable=False,
 )
 def any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
-    """Whether some element is not zero; False for no elements."""
+    """Whether some element is not zero; False for no elements.
+
+    >>> import flambeau as fb
+    >>> fb.any(fb.tensor([True, False]))
+    tensor(True)
+    """
     if size_of(x.shape, axis) == 0:
         return creation.full(reduced(x.shape, axis=axis, keepdims=keepdims), False, dtype=dt.bool_, device=x.device)
     return max(x != 0, axis, keepdims)
@@ -187,7 +197,12 @@ def any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     differentiable=False,
 )
 def all(x: Any, *, axis: Axes, keepdims: bool) -> Any:
-    """Whether no element is zero; True for no elements."""
+    """Whether no element is zero; True for no elements.
+
+    >>> import flambeau as fb
+    >>> fb.all(fb.tensor([True, False]))
+    tensor(False)
+    """
     return bitwise_not(any(x == 0, axis, keepdims))
 
 
@@ -282,21 +297,36 @@ def mean_(
 def prod_(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
-    """The product over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64."""
+    """The product over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
+
+    >>> import flambeau as fb
+    >>> fb.prod(fb.tensor([2.0, 3.0]))
+    tensor(6.)
+    """
     return in_dtype(prod(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
 
 
 def nansum(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
-    """The sum over ``dim`` with nan counted as zero."""
+    """The sum over ``dim`` with nan counted as zero.
+
+    >>> import flambeau as fb
+    >>> fb.nansum(fb.tensor([float("nan"), 1.0, 3.0]))
+    tensor(4.)
+    """
     return sum_(where(input != input, 0, input), dim, keepdim, dtype=dtype, **kw)
 
 
 def nanmean(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
-    """The mean over ``dim`` of the elements that are not nan; nan where there are none."""
+    """The mean over ``dim`` of the elements that are not nan; nan where there are none.
+
+    >>> import flambeau as fb
+    >>> fb.nanmean(fb.tensor([float("nan"), 1.0, 3.0]))
+    tensor(2.)
+    """
     x = in_dtype(input, dtype)
     if x.dtype.category < dt.FLOATING:
         raise DTypeError(f"nanmean: not implemented for {x.dtype.name}; give a floating dtype")
@@ -305,7 +335,12 @@ def nanmean(
 
 
 def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    """How many elements over ``dim`` (an int, a tuple, or None for all) are not zero, int64."""
+    """How many elements over ``dim`` (an int, a tuple, or None for all) are not zero, int64.
+
+    >>> import flambeau as fb
+    >>> fb.count_nonzero(fb.tensor([0, 3, 0]))
+    tensor(1)
+    """
     return sum(input != 0, dim, keepdim)
 
 
@@ -388,18 +423,33 @@ def argmin_(
     out: Tensor | None = None,
     **kw: Any,
 ) -> Tensor:
-    """Where the smallest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals."""
+    """Where the smallest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals.
+
+    >>> import flambeau as fb
+    >>> fb.argmin(fb.tensor([3.0, 1.0, 2.0]))
+    tensor(1)
+    """
     found = argument_of(argmin, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
     return deliver("argmin", found, None, out)
 
 
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
-    """(min, max): the smallest and the largest element, along ``dim`` or of all."""
+    """(min, max): the smallest and the largest element, along ``dim`` or of all.
+
+    >>> import flambeau as fb
+    >>> fb.aminmax(fb.tensor([1.0, 2.0, 3.0]))
+    MinMax(min=tensor(1.), max=tensor(3.))
+    """
     return MinMax(min(input, dim, keepdim), max(input, dim, keepdim))
 
 
 def logsumexp_(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
-    """log(sum(exp(input))) over ``dim`` (an int, a tuple, or None for all) without overflow."""
+    """log(sum(exp(input))) over ``dim`` (an int, a tuple, or None for all) without overflow.
+
+    >>> import flambeau as fb
+    >>> fb.logsumexp(fb.zeros(2), 0)
+    tensor(0.6931)
+    """
     return logsumexp(input, dim, keepdim, **kw)
 
 

@@ -100,6 +100,10 @@ def multinomial(
     """Indices (n,) or (rows, n) of categories drawn with the weights in ``input``, a vector or rows of them.
 
     Without ``replacement`` no category comes twice, so there must be as many with a positive weight.
+
+    >>> import flambeau as fb
+    >>> fb.multinomial(fb.tensor([0.0, 1.0]), 3, replacement=True)
+    tensor([1, 1, 1])
     """
     if input.ndim not in (1, 2):
         raise ShapeError(f"multinomial: input must be a vector or a matrix of weights, got shape {tuple(input.shape)}")
@@ -141,7 +145,12 @@ def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
 
 
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
-    """Poisson numbers with the rates in ``input``, a floating tensor, whose dtype they have."""
+    """Poisson numbers with the rates in ``input``, a floating tensor, whose dtype they have.
+
+    >>> import flambeau as fb
+    >>> fb.poisson(fb.zeros(2))
+    tensor([0., 0.])
+    """
     if input.dtype.category != dt.FLOATING:
         raise DTypeError(f"poisson: rates must be floating point, got {input.dtype}")
     with state.no_grad():

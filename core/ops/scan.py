@@ -276,7 +276,12 @@ def cumprod_in_place(input: Tensor, dim: int) -> Tensor:
 
 
 def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
-    """log(cumsum(exp(input))) along ``dim`` without overflow; floating and complex dtypes."""
+    """log(cumsum(exp(input))) along ``dim`` without overflow; floating and complex dtypes.
+
+    >>> import flambeau as fb
+    >>> fb.logcumsumexp(fb.zeros(2), 0)
+    tensor([0.0000, 0.6931])
+    """
     return deliver("logcumsumexp", along(logcumsumexp, input, dim), None, out)
 
 
@@ -291,7 +296,12 @@ def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
 
 
 def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
-    """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence."""
+    """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence.
+
+    >>> import flambeau as fb
+    >>> fb.cummin(fb.tensor([3.0, 1.0, 2.0]), 0).values
+    tensor([3., 1., 1.])
+    """
     return deliver("cummin", ValuesIndices(*along(running_min, input, dim)), None, out)
 
 
@@ -318,12 +328,22 @@ def diff(
 
 
 def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
-    """The integral along ``dim`` by the trapezoidal rule, over the places ``x`` or the even step ``dx`` (1)."""
+    """The integral along ``dim`` by the trapezoidal rule, over the places ``x`` or the even step ``dx`` (1).
+
+    >>> import flambeau as fb
+    >>> fb.trapezoid(fb.tensor([1.0, 2.0, 3.0]))
+    tensor(4.)
+    """
     return _areas("trapezoid", y, x, dx, dim).sum(normal_axis(dim, y.ndim))
 
 
 def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
-    """The integral up to each element but the first along ``dim`` by the trapezoidal rule."""
+    """The integral up to each element but the first along ``dim`` by the trapezoidal rule.
+
+    >>> import flambeau as fb
+    >>> fb.cumulative_trapezoid(fb.tensor([1.0, 2.0, 3.0]))
+    tensor([1.5000, 4.0000])
+    """
     return cumsum_(_areas("cumulative_trapezoid", y, x, dx, dim), dim)
 
 

@@ -87,7 +87,12 @@ def scatter_(
 
 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Any, *, out: Tensor | None = None) -> Tensor:
-    """A copy of ``input`` with ``src`` added where ``index`` points along ``dim``."""
+    """A copy of ``input`` with ``src`` added where ``index`` points along ``dim``.
+
+    >>> import flambeau as fb
+    >>> fb.scatter_add(fb.zeros(3), 0, fb.tensor([0, 0, 2]), fb.ones(3))
+    tensor([2., 0., 1.])
+    """
     return _functional(_scatter_call("scatter_add", input, dim, index, src, None, "add"), input, out)
 
 
@@ -109,6 +114,10 @@ def scatter_reduce(
     """A copy of ``input`` with the values of ``src`` that ``index`` sends to one place along ``dim`` combined there.
 
     ``reduce``: "sum", "prod", "mean", "amax" or "amin". With ``include_self`` what stood there takes part.
+
+    >>> import flambeau as fb
+    >>> fb.scatter_reduce(fb.zeros(2), 0, fb.tensor([0, 0]), fb.tensor([3.0, 5.0]), "amax")
+    tensor([5., 0.])
     """
     plan = _scatter_call("scatter_reduce", input, dim, index, src, None, reduce, include_self=include_self)
     return _functional(plan, input, out)
@@ -138,6 +147,10 @@ def index_add(
     """A copy of ``input`` with ``alpha`` times the slices of ``source`` along ``dim`` added at the places in ``index``.
 
     Equal places add up. ShapeError unless ``source`` has the shape of ``input`` but for ``dim``.
+
+    >>> import flambeau as fb
+    >>> fb.index_add(fb.zeros(3), 0, fb.tensor([0, 0, 2]), fb.ones(3))
+    tensor([2., 0., 1.])
     """
     _, operands, params = _added_call(input, dim, index, source, alpha)
     return deliver("index_add", shaped_as(input, add_along(*operands, **params)), None, out)
@@ -171,7 +184,12 @@ def _copied_call(
 
 
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """A copy of ``input`` with the slices of ``source`` along ``dim`` written at the places in ``index``."""
+    """A copy of ``input`` with the slices of ``source`` along ``dim`` written at the places in ``index``.
+
+    >>> import flambeau as fb
+    >>> fb.index_copy(fb.zeros(3), 0, fb.tensor([2]), fb.ones(1))
+    tensor([0., 0., 1.])
+    """
     return _functional(_copied_call("index_copy", input, dim, index, source), input, out)
 
 
@@ -181,7 +199,12 @@ def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tenso
 
 
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-    """A copy of ``input`` with ``value``, a number or a 0-d tensor, along ``dim`` at the places in ``index``."""
+    """A copy of ``input`` with ``value``, a number or a 0-d tensor, along ``dim`` at the places in ``index``.
+
+    >>> import flambeau as fb
+    >>> fb.index_fill(fb.zeros(3), 0, fb.tensor([1]), 5.0)
+    tensor([0., 5., 0.])
+    """
     return _functional(_copied_call("index_fill", input, dim, index, value), input)
 
 

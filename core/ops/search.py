@@ -94,6 +94,10 @@ def bucketize(
     """The bucket between ``boundaries``, a sorted vector, that each element falls into, int64.
 
     ``boundaries[i - 1] < x <= boundaries[i]`` gives i; with ``right``, ``boundaries[i - 1] <= x < boundaries[i]``.
+
+    >>> import flambeau as fb
+    >>> fb.bucketize(fb.tensor([0.5, 2.5]), fb.tensor([1.0, 2.0]))
+    tensor([0, 2])
     """
     if boundaries.ndim != 1:
         raise ShapeError(f"bucketize: boundaries must be a vector, got shape {tuple(boundaries.shape)}")
@@ -134,6 +138,10 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
     """How many elements fall into each of ``bins`` equal parts of [min, max]; outside ones and nan are left out.
 
     Equal bounds mean the smallest and the largest element. The counts have the dtype of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.histc(fb.tensor([0.0, 1.0, 1.0, 2.0]), bins=3)
+    tensor([1., 2., 1.])
     """
     if bins <= 0:
         raise ValueError(f"histc: bins must be positive, got {bins}")
@@ -234,7 +242,12 @@ def unique(
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
-    """The elements, or the slices along ``dim``, without those that equal the one before; else as :func:`unique`."""
+    """The elements, or the slices along ``dim``, without those that equal the one before; else as :func:`unique`.
+
+    >>> import flambeau as fb
+    >>> fb.unique_consecutive(fb.tensor([1, 1, 2, 1]))
+    tensor([1, 2, 1])
+    """
     rows, axis = _rows("unique_consecutive", input, dim)
     return _runs_of_equal(input, rows, None, axis, return_inverse, return_counts)
 

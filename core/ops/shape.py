@@ -187,12 +187,22 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def ravel(input: Tensor) -> Tensor:
-    """All elements in row-major order, 1-d; a copy only where needed."""
+    """All elements in row-major order, 1-d; a copy only where needed.
+
+    >>> import flambeau as fb
+    >>> fb.ravel(fb.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([1., 2., 3., 4.])
+    """
     return reshape(input, (input.numel(),))
 
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """Dimension ``dim`` as several of ``sizes``, one of which may be -1."""
+    """Dimension ``dim`` as several of ``sizes``, one of which may be -1.
+
+    >>> import flambeau as fb
+    >>> fb.unflatten(fb.arange(4), 0, (2, 2)).shape
+    flambeau.Size([2, 2])
+    """
     axis = axis_of("unflatten", input, dim)
     shape = tuple(input._array.shape)
     wanted = sizes_of("unflatten", (tuple(sizes),), "sizes")
@@ -208,7 +218,12 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any = None) -> Tensor:
-    """Without the dimensions of size 1: all of them, or those of ``dim`` that have size 1; a view."""
+    """Without the dimensions of size 1: all of them, or those of ``dim`` that have size 1; a view.
+
+    >>> import flambeau as fb
+    >>> fb.squeeze(fb.ones(1, 3, 1)).shape
+    flambeau.Size([3])
+    """
     shape = tuple(input._array.shape)
     dim = dim if axis is None else axis
     if dim is None:
@@ -221,7 +236,12 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any 
 
 
 def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Tensor:
-    """With a new dimension of size 1 at ``dim``; a view."""
+    """With a new dimension of size 1 at ``dim``; a view.
+
+    >>> import flambeau as fb
+    >>> fb.unsqueeze(fb.ones(3), 0).shape
+    flambeau.Size([1, 3])
+    """
     shape = input._array.shape
     try:
         place = AXIS[dim if axis is None else axis, len(shape) + 1]
@@ -269,12 +289,23 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
-    """``input`` expanded to ``size``."""
+    """``input`` expanded to ``size``.
+
+    >>> import flambeau as fb
+    >>> fb.broadcast_to(fb.tensor([1, 2]), (2, 2))
+    tensor([[1, 2],
+            [1, 2]])
+    """
     return _expand("broadcast_to", input, sizes_of("broadcast_to", (tuple(size),)))
 
 
 def broadcast_shapes(*shapes: Any) -> Any:
-    """The shape that tensors of ``shapes`` broadcast to; ShapeError when they do not."""
+    """The shape that tensors of ``shapes`` broadcast to; ShapeError when they do not.
+
+    >>> import flambeau as fb
+    >>> fb.broadcast_shapes((2, 1), (3,))
+    flambeau.Size([2, 3])
+    """
     from flambeau.core.tensor import Size
 
     try:
@@ -284,7 +315,12 @@ def broadcast_shapes(*shapes: Any) -> Any:
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
-    """All tensors expanded to their common shape."""
+    """All tensors expanded to their common shape.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.broadcast_tensors(fb.ones(2, 1), fb.ones(3))]
+    [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
+    """
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tuple(tensors[0])
     try:
@@ -324,7 +360,12 @@ def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """With dimensions ``dim0`` and ``dim1`` exchanged; a view."""
+    """With dimensions ``dim0`` and ``dim1`` exchanged; a view.
+
+    >>> import flambeau as fb
+    >>> fb.swapaxes(fb.ones(2, 3), 0, 1).shape
+    flambeau.Size([3, 2])
+    """
     a, b = axis_of("transpose", input, dim0, label="dim0"), axis_of("transpose", input, dim1, label="dim1")
     axes = list(range(len(input._array.shape)))
     if axes:
@@ -333,7 +374,12 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """Dimensions ``source`` at the places ``destination``, the others in order; a view."""
+    """Dimensions ``source`` at the places ``destination``, the others in order; a view.
+
+    >>> import flambeau as fb
+    >>> fb.moveaxis(fb.ones(2, 3, 4), 0, -1).shape
+    flambeau.Size([3, 4, 2])
+    """
     ndim = len(input._array.shape)
     start = normal_axes(source, ndim, "source") or ()
     end = normal_axes(destination, ndim, "destination") or ()
@@ -347,7 +393,12 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
 
 
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix; tensors of fewer dimensions as they are."""
+    """The transpose of a matrix; tensors of fewer dimensions as they are.
+
+    >>> import flambeau as fb
+    >>> fb.t(fb.ones(2, 3)).shape
+    flambeau.Size([3, 2])
+    """
     ndim = len(input._array.shape)
     if ndim > 2:
         raise ShapeError(
@@ -365,7 +416,12 @@ def matrix_transpose(input: Tensor) -> Tensor:
 
 
 def adjoint(input: Tensor) -> Tensor:
-    """The conjugate of the transposed matrices in the last two dimensions."""
+    """The conjugate of the transposed matrices in the last two dimensions.
+
+    >>> import flambeau as fb
+    >>> fb.adjoint(fb.tensor([[1.0, 2.0]])).shape
+    flambeau.Size([2, 1])
+    """
     turned = matrix_transpose(input)
     return turned.conj() if turned._key.dtype.category == dt.COMPLEX else turned
 

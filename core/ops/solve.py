@@ -118,13 +118,23 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 
 
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
-    """X with A @ X == B, from the Cholesky factor L of A (``upper``: from the one with A == L.mH @ L)."""
+    """X with A @ X == B, from the Cholesky factor L of A (``upper``: from the one with A == L.mH @ L).
+
+    >>> import flambeau as fb
+    >>> fb.cholesky_solve(fb.tensor([[8.0]]), fb.tensor([[2.0]]))
+    tensor([[2.]])
+    """
     low = adjoint(L) if upper else L
     return triangular(adjoint(low), triangular(low, B, False, False), True, False)
 
 
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
-    """The inverse of A from its Cholesky factor."""
+    """The inverse of A from its Cholesky factor.
+
+    >>> import flambeau as fb
+    >>> fb.cholesky_inverse(fb.tensor([[2.0]]))
+    tensor([[0.2500]])
+    """
     return cholesky_solve(identity_like(L), L, upper)
 
 
@@ -213,7 +223,12 @@ def pinv(
     rtol: float | None = None,
     hermitian: bool = False,
 ) -> Tensor:
-    """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0."""
+    """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0.
+
+    >>> import flambeau as fb
+    >>> fb.pinverse(fb.tensor([[2.0], [0.0]]))
+    tensor([[0.5000, 0.0000]])
+    """
     rtol = rcond if rtol is None else rtol
     return pinv_of(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
 
@@ -288,7 +303,13 @@ _DOUBLINGS: Final = 32
     vjp=dict(x=_exponential_vjp),
 )
 def matrix_exp(x: Any) -> Any:
-    """The exponential of each matrix, by scaling and squaring (N. Higham, SIAM J. Matrix Anal. Appl. 26, 2005)."""
+    """The exponential of each matrix, by scaling and squaring (N. Higham, SIAM J. Matrix Anal. Appl. 26, 2005).
+
+    >>> import flambeau as fb
+    >>> fb.matrix_exp(fb.zeros(2, 2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     norm = abs(x).sum(-2).amax(-1) if x.numel() else abs(x).sum((-2, -1))
     halvings = (norm / _PADE_NORM).log2().ceil().clamp(0, _DOUBLINGS)
     halvings = where(halvings == halvings, halvings, 0.0)

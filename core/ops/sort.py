@@ -95,12 +95,22 @@ def sort(
 def argsort_(
     input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, axis: Any = None
 ) -> Tensor:
-    """The indices that sort ``input`` along ``dim``; equal elements keep their order."""
+    """The indices that sort ``input`` along ``dim``; equal elements keep their order.
+
+    >>> import flambeau as fb
+    >>> fb.argsort(fb.tensor([3.0, 1.0, 2.0]))
+    tensor([1, 2, 0])
+    """
     return along(argsort, input, dim if axis is None else axis, descending=descending)
 
 
 def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The elements in ascending order along the first dimension."""
+    """The elements in ascending order along the first dimension.
+
+    >>> import flambeau as fb
+    >>> fb.msort(fb.tensor([3.0, 1.0]))
+    tensor([1., 3.])
+    """
     return deliver("sort", along(sort_along, input, 0)[0], None, out)
 
 
@@ -146,7 +156,12 @@ def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -
 
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
-    """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1."""
+    """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1.
+
+    >>> import flambeau as fb
+    >>> fb.kthvalue(fb.tensor([3.0, 1.0, 2.0]), 2).values
+    tensor(2.)
+    """
     size = input.shape[normal_axis(dim, input.ndim)] if input.ndim else 1
     if not 1 <= k <= size:
         raise ShapeError(f"kthvalue: selected number k out of range: k={k}, but dim {dim} has size {size}")
@@ -198,7 +213,12 @@ median, nanmedian = _medians("median", False), _medians("nanmedian", True)
 
 
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
-    """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place."""
+    """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place.
+
+    >>> import flambeau as fb
+    >>> fb.mode(fb.tensor([1, 2, 2])).values
+    tensor(2)
+    """
 
     def rank(x: Any, axis: int) -> Any:
         ordered_values = take(x, argsort(x, axis), axis)

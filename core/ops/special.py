@@ -138,7 +138,12 @@ def conj_physical_(self: Tensor) -> Tensor:
 
 
 def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None) -> Tensor:
-    """``log(input / (1 - input))``, of the input clamped to [eps, 1 - eps] where ``eps`` is given."""
+    """``log(input / (1 - input))``, of the input clamped to [eps, 1 - eps] where ``eps`` is given.
+
+    >>> import flambeau as fb
+    >>> fb.logit(fb.tensor([0.5]))
+    tensor([0.])
+    """
     x = input if eps is None else clamp(input, eps, 1 - eps)
     return delivered("logit_of", out, logit_(x))
 
@@ -152,7 +157,12 @@ def nan_to_num(
     *,
     out: Tensor | None = None,
 ) -> Tensor:
-    """nan replaced by ``nan``, infinities by ``posinf`` and ``neginf`` (None: the dtype's largest and smallest)."""
+    """nan replaced by ``nan``, infinities by ``posinf`` and ``neginf`` (None: the dtype's largest and smallest).
+
+    >>> import flambeau as fb
+    >>> fb.nan_to_num(fb.tensor([float("nan"), 1.0]))
+    tensor([0., 1.])
+    """
     if input.is_complex():
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
         from flambeau.core.creation import complex as joined
@@ -176,7 +186,12 @@ def nan_to_num_(
 
 # -- complex numbers ---------------------------------------------------------------------------------
 def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The angle of a complex number in radians; of a real one 0 or pi."""
+    """The angle of a complex number in radians; of a real one 0 or pi.
+
+    >>> import flambeau as fb
+    >>> fb.angle(fb.tensor([1.0, -1.0]))
+    tensor([0.0000, 3.1416])
+    """
     if input.is_complex():
         found = atan2(imag(input), real(input))
     else:
@@ -186,7 +201,12 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 def isreal(input: Tensor) -> Tensor:
-    """Where the imaginary part is 0; everywhere for a real tensor."""
+    """Where the imaginary part is 0; everywhere for a real tensor.
+
+    >>> import flambeau as fb
+    >>> fb.isreal(fb.tensor([1 + 0j, 1j]))
+    tensor([ True, False])
+    """
     if input.is_complex():
         return imag(input) == 0
     from flambeau.core.creation import ones_like
@@ -235,7 +255,12 @@ isneginf = _infinite("isneginf", -math.inf, "negative")
 
 
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
-    """Where ``abs(input - other) <= atol + rtol * abs(other)``, infinities equal, nan only if ``equal_nan``."""
+    """Where ``abs(input - other) <= atol + rtol * abs(other)``, infinities equal, nan only if ``equal_nan``.
+
+    >>> import flambeau as fb
+    >>> fb.isclose(fb.tensor([1.0]), fb.tensor([1.1]))
+    tensor([False])
+    """
     if rtol < 0 or atol < 0:
         raise ValueError(f"isclose: rtol and atol must not be negative, got rtol={rtol} and atol={atol}")
     close: Any = input == other
@@ -260,7 +285,12 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have the same shape and the same elements."""
+    """Whether two tensors have the same shape and the same elements.
+
+    >>> import flambeau as fb
+    >>> fb.equal(fb.ones(2), fb.ones(2))
+    True
+    """
     if tuple(input._array.shape) != tuple(other._array.shape):
         return False
     return bool((input == other).all())
@@ -301,7 +331,12 @@ def ordered_place(ordered: Tensor, x: Tensor) -> Any:
 
 
 def same(input: Tensor) -> Tensor:
-    """The tensor itself: conjugates are computed at once here, never left to be done."""
+    """The tensor itself: conjugates are computed at once here, never left to be done.
+
+    >>> import flambeau as fb
+    >>> fb.resolve_conj(fb.tensor([1j]))
+    tensor([0.+1.j])
+    """
     return input
 
 

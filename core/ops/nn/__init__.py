@@ -25,7 +25,12 @@ def softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 def log_softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """The logarithm of softmax along ``dim``, computed in ``dtype`` if given."""
+    """The logarithm of softmax along ``dim``, computed in ``dtype`` if given.
+
+    >>> import flambeau as fb
+    >>> fb.log_softmax(fb.tensor([0.0, 0.0]), 0)
+    tensor([-0.6931, -0.6931])
+    """
     result: Tensor = _log_softmax(input if dtype is None else input.to(dtype), dim)
     return result
 
