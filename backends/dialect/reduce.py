@@ -17,7 +17,7 @@ from flambeau.core.dtype import DType
 #: How many kept axes a kernel walks.
 MAX_AXES: Final = 8
 #: Columns that a work-item of a processor reduces together.
-STRIP: Final = 512
+STRIP: Final = 1024
 
 _PARAMS: Final = f"""
 typedef struct {{ i64 rows, n, parts, length, step, axes, size[{MAX_AXES}], stride[{MAX_AXES}];

@@ -113,6 +113,7 @@ class Pool:
         )
 
     def _trim(self) -> None:
+        self.device.synchronize()  # what is released may be the host's own memory, with work on it under way
         for shelf in self._shelves.values():
             for free in shelf.free:
                 while free:

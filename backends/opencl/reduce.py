@@ -137,7 +137,7 @@ def _size(device: Device, rows: int, parts: int, down: bool, inner: int, length:
     if device.target.cpu:
         if down:
             return parts * (rows // inner) * -(-inner // texts.STRIP), 1
-        return max(1, min(rows * parts, max(device.units, rows * parts * length // 16384))), 1
+        return max(1, min(rows * parts, max(device.units, rows * parts * length // 131072))), 1
     if down:
         return min(-(-rows * parts // device.group), device.units * 32) * device.group, device.group
     return min(rows * parts, device.units * 32) * device.group, device.group
