@@ -125,8 +125,11 @@ class CudaBackend(StridedBackend):
         self.device(index).pool.ledger.reset_peak()
 
     def empty_cache(self) -> None:
-        if self._devices:
-            self.cupy.get_default_memory_pool().free_all_blocks()
+        for device in self._devices.values():
+            with device.current():
+                device.pool.cupys.free_all_blocks()
+        if self._pinned is not None:
+            self._pinned.sweep()
             self.cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     @property

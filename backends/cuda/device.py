@@ -47,6 +47,7 @@ class Device:
         self.lock = threading.RLock()
         self.pool = Memory(self)
         self.dead = False
+        self.null = cupy.cuda.Stream.null
         self.has_streams = False  # whether somebody made a stream beside the default one
         self._errors = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
         self._getdevice: Callable[[], int] = cupy.cuda.runtime.getDevice
@@ -85,6 +86,11 @@ class Device:
             "workers with the 'spawn' or 'forkserver' method, or use the device only after the fork"
         )
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the thread can work on the device without more ado."""
+        return not self.dead and self._getdevice() == self.number
+
     def stream(self) -> Any:
         """The stream on which this thread's work goes; call it inside :meth:`current`."""
         return self.cupy.cuda.get_current_stream()
@@ -109,7 +115,7 @@ class Device:
         arguments = [b.memory.ptr for b in ins]
         arguments += [b.memory.ptr for b in outs]
         arguments.append(np.frombuffer(params, np.uint8))  # CuPy passes a host array as a struct by value
-        if self.dead or self.has_streams or self._getdevice() != self.number:
+        if self.has_streams or not self.is_current:
             with self.current():
                 kernel.raw((-(-size // width),), (width,), tuple(arguments))
                 self.note((*ins, *outs))
@@ -158,10 +164,10 @@ class Device:
             (block.memory + start).copy_from_host_async(host.ctypes.data, host.nbytes, stream)
             if self.has_streams:
                 block.used_on(stream)
-            event = stream.record()
-            if not later:
-                event.synchronize()
-            return event
+            if later:
+                return stream.record(self.cupy.cuda.Event(disable_timing=True))
+            stream.synchronize()
+            return None
 
     def read(self, block: Block, start: int, host: np.ndarray[Any, Any]) -> None:
         """Copy from byte ``start`` on into a contiguous host array, after the current stream's work so far."""
@@ -176,13 +182,13 @@ class Device:
         """Enqueue a copy of a block of another device: after the work so far on both, before what follows on both."""
         with self.current():
             here = self.stream()
-            ready = here.record()
+            ready = here.record(self.cupy.cuda.Event(disable_timing=True))
         with source.current():
             there = source.stream()
             there.wait_event(ready)  # the new block may still be in use by what was freed
             pointers = (block.memory.ptr, self.number, other.memory.ptr, source.number)
             self.cupy.cuda.runtime.memcpyPeerAsync(*pointers, block.nbytes, there.ptr)
-            done = there.record()
+            done = there.record(self.cupy.cuda.Event(disable_timing=True))
         with self.current():
             here.wait_event(done)
 

@@ -44,8 +44,9 @@ class Block:
         self.owner.ledger.give(self.nbytes)
         if self.others:
             with contextlib.suppress(Exception), self.owner.device.current():  # at exit the driver may be gone
+                event = self.owner.device.cupy.cuda.Event
                 for stream in self.others:
-                    self.stream.wait_event(stream.record())
+                    self.stream.wait_event(stream.record(event(disable_timing=True)))
 
 
 class Memory:
@@ -70,20 +71,32 @@ class Memory:
         """A block of ``nbytes``; OutOfMemoryError, with the figures, when there is no room."""
         self.ledger.take(nbytes)
         try:
+            if self.device.is_current:
+                return self._made(nbytes)
             with self.device.current():
-                memory = self.retried(lambda: self.device.cupy.cuda.alloc(max(nbytes, 1)), nbytes)
-                stream = self.device.stream()
+                return self._made(nbytes)
         except BaseException:
             self.ledger.give(nbytes)
             raise
-        return Block(memory, nbytes, self, stream)
+
+    def _made(self, nbytes: int) -> Block:
+        alloc = self.device.cupy.cuda.alloc
+        try:
+            memory = alloc(nbytes or 1)
+        except MemoryError:
+            memory = self.retried(lambda: alloc(nbytes or 1), nbytes)
+        return Block(memory, nbytes, self, self._stream())
+
+    def _stream(self) -> Any:
+        """The stream that new memory belongs to."""
+        return self.device.stream() if self.device.has_streams else self.device.null
 
     def adopt(self, memory: Any) -> Block:
         """The block of an array that CuPy allocated: ``memory`` is the pointer of its data."""
         nbytes = int(memory.mem.size)
         self.ledger.take(nbytes)
         start = self.device.cupy.cuda.MemoryPointer(memory.mem, 0)
-        return Block(start, nbytes, self, self.device.stream())
+        return Block(start, nbytes, self, self._stream())
 
     def retried(self, make: Callable[[], Any], nbytes: int | None = None) -> Any:
         """Call ``make``; when memory runs out, give the pool's free blocks back and try once more."""

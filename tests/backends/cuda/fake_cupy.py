@@ -11,8 +11,7 @@ import ctypes
 import inspect
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -172,7 +171,7 @@ class Stream:
         self._todo: deque[Callable[[], Any]] = deque()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stream) and (self.ptr, self.device) == (other.ptr, other.device)
+        return isinstance(other, (Stream, _Null)) and (self.ptr, self.device) == (other.ptr, other.device)
 
     def __hash__(self) -> int:
         return hash((self.ptr, self.device))
@@ -203,6 +202,22 @@ class Stream:
         return self
 
 
+class _Null:
+    """``Stream.null``: the default stream of whichever device is current when it is used."""
+
+    def __init__(self, fake: Fake):
+        self._fake = fake
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fake.null[self._fake.device], name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (Stream, _Null)) and other.ptr == 0
+
+    def __hash__(self) -> int:
+        return 0
+
+
 class Event:
     def __init__(self, fake: Fake, device: int, disable_timing: bool = False):
         self.fake, self.device, self.timed = fake, device, not disable_timing
@@ -210,7 +225,7 @@ class Event:
         self._stream: Stream | None = None
 
     def record(self, stream: Stream | None = None) -> None:
-        stream = self.fake.stream() if stream is None else stream
+        stream = self.fake.null[self.fake.device] if stream is None else stream
         if stream.device != self.device:
             raise CUDARuntimeError(400, "cudaErrorInvalidResourceHandle: invalid resource handle")
         self.done, self._stream = False, stream
@@ -304,15 +319,15 @@ def cuda(fake: Fake) -> Any:
         pinned[ctypes.addressof(memory)] = size
         return memory
 
-    @contextmanager
-    def unused() -> Iterator[None]:
-        yield
+    class NewStream(Stream):
+        null = _Null(fake)
+
+        def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: Any = None):
+            super().__init__(fake, fake.device, priority=priority)
 
     return SimpleNamespace(
         Device=Device, runtime=runtime(fake), driver=SimpleNamespace(CUDADriverError=CUDADriverError),
-        Stream=lambda null=False, non_blocking=False, ptds=False, priority=None: Stream(
-            fake, fake.device, priority=priority
-        ),
+        Stream=NewStream,
         Event=lambda block=False, disable_timing=False, interprocess=False: Event(fake, fake.device, disable_timing),
         get_elapsed_time=lambda start, end: 1.5, get_current_stream=lambda device_id=-1: fake.stream(),
         alloc=fake.alloc, MemoryPointer=MemoryPointer, alloc_pinned_memory=alloc_pinned,
@@ -327,8 +342,7 @@ def memory_pool(fake: Fake) -> Any:
         fake.pools[fake.device].limit = size or 0
 
     def free() -> None:
-        for pool in fake.pools:
-            pool.free_all_blocks()
+        fake.pools[fake.device].free_all_blocks()
 
     return SimpleNamespace(
         total_bytes=lambda: fake.pools[fake.device].total, set_limit=set_limit,
