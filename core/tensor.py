@@ -265,9 +265,11 @@ class Tensor(TensorMethods):
         backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
-        """The same memory without history."""
+        """The same memory without history: of every transform around, and in forward mode without its tangent."""
         t = Tensor()
         t._array, t._key, t._box, t._node = self._array, self._key, box_of(self), None
+        if self._key.level is not None:
+            t._array = self._key.level.detached(self._array)
         return t
 
     def detach_(self) -> Tensor:

@@ -297,6 +297,7 @@ _PARTS: Final = {
     dtype=DTypeRule("parts", result=("same", dt.int32), accepts=dt.FLOATS),
     vjp=dict(x=lambda g, exponent: ldexp(g[0], -exponent).to(g[0].dtype)),
     jvp=lambda tangents, primals, out: (ldexp(tangents[0], -out[1]).to(tangents[0].dtype), None),
+    batch="same",
 )
 def frexp(x: Any) -> Any:
     """Mantissas in [0.5, 1) by size and int32 exponents, so that ``input == mantissa * 2**exponent``.

@@ -322,7 +322,10 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
         raise ShapeError(f"as_strided: size {shape} and stride {strides} must have the same length")
     if any(n < 0 for n in (*shape, *strides)):
         raise ShapeError(f"as_strided: size {shape} and stride {strides} must not be negative")
-    offset = input.storage_offset() if storage_offset is None else operator.index(storage_offset)
+    if storage_offset is not None:
+        offset = operator.index(storage_offset)
+    else:
+        offset = input.storage_offset() if input._key.level is None else 0
     try:
         found: Tensor = call(OPS["as_strided"], (input,), {"shape": shape, "strides": strides, "offset": offset})
     except ValueError as error:

@@ -58,6 +58,7 @@ def _cotangent_derivative(n: int) -> list[float]:
     dtype=real_floating,
     method=False,
     vjp=dict(x=lambda g, x, n: g * polygamma(n + 1, x)),
+    batch="same",
 )
 def polygamma_of(x: Any, *, n: int) -> Any:
     """By Hurwitz's zeta function for positive x, by the reflection formula elsewhere (DLMF 5.15.1 and 5.15.6)."""

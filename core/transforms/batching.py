@@ -23,7 +23,7 @@ def rule_for(op: Op) -> Rule | None:
         return NAMED[op.batch] if isinstance(op.batch, str) else op.batch
     if op.name in _RULES:
         return _RULES[op.name]
-    if op.family is ELEMENTWISE and not op.schema.params and op.body is None:
+    if op.family is ELEMENTWISE:
         return aligned
     if op.body is not None:
         return None
@@ -148,6 +148,17 @@ def _expanded(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> An
     return call(op, (value,), {"shape": (level.size, *shape)})
 
 
+def _strided(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> Any:
+    """Strides and offset count in an element of the batch as if it stood alone, contiguous at the storage's start."""
+    x = args[0]
+    value, start = batched_value(level, x), 0
+    if value._key.level is None:
+        value = value.contiguous()
+        start = value.storage_offset()
+    moved = {"shape": (level.size, *params["shape"]), "strides": (x.size, *params["strides"])}
+    return call(op, (value,), moved | {"offset": params["offset"] + start})
+
+
 def _joined(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> Any:
     return call(op, (batched_value(level, args[0]),), {"axis": params["axis"] + 1})
 
@@ -171,6 +182,7 @@ _RULES: dict[str, Rule] = {
         {"x_shape": (level.size, *p["x_shape"]), "index": (_all(level.size), *p["index"])},
     ),
     "view": _view_shape,
+    "as_strided": _strided,
     "expand": _expanded,
     "cat": _joined,
     "copy": _copied,

@@ -86,6 +86,10 @@ class Level:
         """Write the payload ``value`` into ``target``, in place."""
         raise NotImplementedError
 
+    def detached(self, payload: Any) -> Any:
+        """The payload of ``detach()``: the same memory without the history of the outer levels."""
+        raise NotImplementedError
+
     def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
         """A full tensor at this level with memory of its own for each element of the batch of ``like``."""
         raise NotImplementedError
@@ -209,6 +213,9 @@ class VmapLevel(Level):
             )
         target.value.copy_(value.value)
 
+    def detached(self, payload: Batched) -> Batched:
+        return Batched(payload.value.detach(), payload.batched)
+
     def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
         from flambeau.core.creation import full_at
 
@@ -305,6 +312,9 @@ class JvpLevel(Level):
             target.materialise(tangent).copy_(tangent)
         elif target.direction() is not None:
             target.tangent.zero_()
+
+    def detached(self, payload: Dual) -> Dual:
+        return Dual(payload.primal.detach())
 
     def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
         from flambeau.core.creation import full_at

@@ -208,3 +208,24 @@ def test_custom_function_under_grad_of_grad():
             return g * 3 * x**2
 
     close(grad(lambda x: grad(lambda y: Cube.apply(y).sum())(x).sum())(t(2)), t(12))
+
+
+def test_dropout_in_a_batch():
+    """A mask for each element, which no later draw repeats."""
+    ones = fb.ones(4, 64)
+    fb.manual_seed(0)
+    different = vmap(fb.nn.functional.dropout, randomness="different")(ones)
+    assert len({tuple(row) for row in different.tolist()}) == 4
+    assert fb.nn.functional.dropout(ones[0]).tolist() not in different.tolist()
+    same = vmap(fb.nn.functional.dropout, randomness="same")(ones)
+    assert (same == same[0]).all()
+    with pytest.raises(RuntimeError, match="randomness='error'"):
+        vmap(fb.nn.functional.dropout)(ones)
+
+
+def test_detach_stops_the_gradients_of_every_level():
+    x = t(1, 2)
+    close(grad(lambda v: vmap(lambda a: a * a.detach())(v).sum())(x), x)
+    close(vmap(grad(lambda a: a * a.detach()))(x), x)
+    close(jvp(lambda v: vmap(lambda a: a * a.detach())(v), (x,), (t(1, 1),))[1], x)
+    close(grad(lambda v: jvp(lambda a: a * a.detach(), (v,), (t(1, 1),))[1].sum())(x), t(0, 0))

@@ -8,9 +8,10 @@ from typing import Any
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import cj, elementwise, exp, log, where
 from flambeau.core.ops.nn.rules import floats
-from flambeau.core.ops.random import random_bits
+from flambeau.core.ops.random import random_bits, words
 from flambeau.core.random import default_generator
 from flambeau.core.record import CREATE, DTypeRule, composite, floating
+from flambeau.core.state import current
 
 
 # -- embedding ---------------------------------------------------------------------------------------
@@ -74,8 +75,11 @@ def dropout_mask(seed: Any, offset: Any, limit: Any, *, shape: Any, device: Any)
 
 def random_mask(like: Any, shape: tuple[int, ...], keep: float) -> Any:
     """True with probability ``keep`` for each element of ``shape``, drawn from the default generator."""
-    seed, offset = default_generator.draw(math.prod(shape))
-    return dropout_mask(seed, offset, min(round(keep * 2**32), 2**32 - 1), shape, like.device)
+    count, limit = math.prod(shape), min(round(keep * 2**32), 2**32 - 1)
+    if current().levels:  # vmap has a say in what is drawn
+        return (words(count, like.device) < limit).reshape(shape)
+    seed, offset = default_generator.draw(count)
+    return dropout_mask(seed, offset, limit, shape, like.device)
 
 
 #: x * scale where the mask holds, 0 elsewhere.
