@@ -14,6 +14,7 @@ from flambeau.backends.opencl import elementwise
 from flambeau.backends.opencl.device import Device
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
 
 if TYPE_CHECKING:
     from flambeau.backends.opencl.backend import OpenCLBackend
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _WIDTH: Final = 256
 #: Results that one item merges, on processors and elsewhere.
 _SHARE: Final = {True: 4096, False: 16}
+#: Elements of a row up to which merging is faster than going through its digits.
+_FEW: Final = 128
 
 
 def register(backend: OpenCLBackend) -> None:
@@ -119,14 +122,30 @@ def argsort(backend: OpenCLBackend, x: StridedArray, *, axis: int = -1, descendi
 
 def _sorted(backend: OpenCLBackend, x: StridedArray, descending: bool) -> StridedArray:
     """The places that sort the rows of a contiguous array."""
+    if not backend.device(x.index).target.cpu or x.shape[-1] <= _FEW:
+        return _merged(backend, x, *_keys(backend, x, descending, dt.int64))
+    place = dt.int32 if x.shape[-1] < 2**31 else dt.int64
+    places = _by_digits(backend, x, *_keys(backend, x, descending, place))
+    out = backend.empty(x.shape, dt.int64, x.index)
+    elementwise.copy(backend, out, places)
+    return out
+
+
+def _keys(backend: OpenCLBackend, x: StridedArray, descending: bool, place: DType) -> tuple[StridedArray, StridedArray]:
+    """The elements of rows as integers in order, and their places."""
     device, n = backend.device(x.index), x.shape[-1]
-    rows, target, key = x.size // n, device.target, sorting.key_type(x.dtype)
-    keys, places = (backend.empty(x.shape, d, x.index) for d in (key, dt.int64))
-    code = device.kernel(("keys", x.dtype, descending), "keys",
-                         partial(sorting.keys_source, x.dtype, descending, target))  # fmt: skip
-    size, group = _items(device, x.size, 8192)
-    params = struct.pack("5q", rows, n, x.offset, n, 1)
-    device.launch(code, (x.buffer,), (keys.buffer, places.buffer), params, size, group)
+    keys, places = (backend.empty(x.shape, d, x.index) for d in (sorting.key_type(x.dtype), place))
+    text = partial(sorting.keys_source, x.dtype, descending, device.target, place)
+    code = device.kernel(("keys", x.dtype, descending, place), "keys", text)
+    params = struct.pack("5q", x.size // n, n, x.offset, n, 1)
+    device.launch(code, (x.buffer,), (keys.buffer, places.buffer), params, *_items(device, x.size, 8192))
+    return keys, places
+
+
+def _merged(backend: OpenCLBackend, x: StridedArray, keys: StridedArray, places: StridedArray) -> StridedArray:
+    """Places in the order of the keys, by merging."""
+    device, n, key = backend.device(x.index), x.shape[-1], keys.dtype
+    rows, target = x.size // n, device.target
     code = device.kernel(("blocks", key), "blocks", partial(sorting.blocks_source, key, target))
     size, group = _items(device, rows * -(-n // sorting.BLOCK), 64)
     device.launch(code, (), (keys.buffer, places.buffer), struct.pack("2q", rows, n), size, group)
@@ -138,6 +157,32 @@ def _sorted(backend: OpenCLBackend, x: StridedArray, descending: bool) -> Stride
         params = struct.pack("4q", rows, n, run, share)
         device.launch(code, (keys.buffer, places.buffer), (keys2.buffer, places2.buffer), params, size, group)
         keys, places, run = keys2, places2, 2 * run
+    return places
+
+
+def _by_digits(backend: OpenCLBackend, x: StridedArray, keys: StridedArray, places: StridedArray) -> StridedArray:
+    """Places in the order of the keys, digit after digit: a row by one item, or its chunks by several."""
+    device, n = backend.device(x.index), x.shape[-1]
+    rows, digits = x.size // n, keys.dtype.itemsize
+    keys2, places2 = (backend.empty(x.shape, v.dtype, x.index) for v in (keys, places))
+    kinds = (keys.dtype, places.dtype)
+    if rows >= 2 * device.units:
+        code = device.kernel(("digits of rows", *kinds), "order", partial(sorting.rows_source, *kinds, device.target))
+        outs = [v.buffer for v in (keys, places, keys2, places2)]
+        items = _items(device, rows, max(1, 4096 // n))
+        device.launch(code, (), outs, struct.pack("3q", rows, n, digits), *items)
+        return places
+    chunks = 2 * device.units
+    text = partial(sorting.digits_source, *kinds, device.target)
+    count, starts, order = (device.kernel((name, *kinds), name, text) for name in ("count", "starts", "order"))
+    counts = backend.empty((rows * sorting.DIGITS * chunks,), dt.int64, x.index)
+    for digit in range(digits):
+        params = struct.pack("4q", rows, n, -(-n // chunks), 8 * digit)
+        device.launch(count, (keys.buffer,), (counts.buffer,), params, rows * chunks, 1)
+        device.launch(starts, (), (counts.buffer,), params, rows, 1)
+        ins = (keys.buffer, places.buffer, counts.buffer)
+        device.launch(order, ins, (keys2.buffer, places2.buffer), params, rows * chunks, 1)
+        keys, places, keys2, places2 = keys2, places2, keys, places
     return places
 
 

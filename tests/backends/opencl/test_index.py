@@ -84,6 +84,18 @@ def test_argsort_is_stable(bench, rng, dtype, descending):
         np.testing.assert_array_equal(got, np.argsort(key, axis=axis, kind="stable"))
 
 
+@pytest.mark.parametrize("dtype", [dt.float32, dt.int64, dt.uint8], ids=lambda d: d.name)
+@pytest.mark.parametrize("shape", [(2, 3001), (40, 300), (1, 129)])
+def test_argsort_of_long_rows(bench, rng, shape, dtype):
+    x = rng.integers(0, 200, shape).astype(dtype.numpy)
+    if dtype is not dt.uint8:
+        x -= 100
+    for descending in (False, True):
+        got = bench.get(bench.op("argsort", dtype)(bench.put(x), axis=1, descending=descending))
+        key = -x.astype(np.int64) if descending else x
+        np.testing.assert_array_equal(got, np.argsort(key, axis=1, kind="stable"))
+
+
 def test_argsort_of_extremes(bench):
     x = np.array([0, -1, 2**63 - 1, -(2**63), 5], np.int64)
     assert bench.get(bench.op("argsort", dt.int64)(bench.put(x), axis=0, descending=False)).tolist() == [3, 1, 0, 4, 2]
