@@ -51,9 +51,10 @@ def from_host(host: Any, dtype: DType, device: Device) -> Any:
     return tensor_of(key.backend.from_host(host, dtype, device.index), key)
 
 
-def scalar_tensor(value: Any, dtype: DType, device: Device) -> Any:
-    """A 0-d tensor of a Python number."""
-    return from_host(np.asarray(value).astype(dtype.numpy), dtype, device)
+def scalar_tensor(value: Any, dtype: Any = None, device: Any = None, *, requires_grad: bool = False) -> Any:
+    """A 0-d tensor of a Python number, by default of the default dtype."""
+    chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
+    return _finish(from_host(np.asarray(value).astype(chosen.numpy), chosen, _device(device)), requires_grad)
 
 
 def _infer_dtype(host: Any) -> DType:
@@ -243,22 +244,49 @@ def _filled(name: str, value: Any, size: Any, dtype: Any, device: Any, requires_
     return _into(out, _finish(call(OPS["full"], (), params), requires_grad))
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Any:
-    """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return _filled("zeros", 0, size, dtype, device, requires_grad, out)
+def zeros(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None,
+    layout: Any = None,
+) -> Any:  # fmt: skip
+    """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.
+
+    >>> import flambeau as fb
+    >>> fb.zeros(2, 3)
+    tensor([[0., 0., 0.],
+            [0., 0., 0.]])
+    """
+    return _filled("zeros", 0, sizes if size is None else (size,), dtype, device, requires_grad, out)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Any:
-    """A tensor of ones."""
-    return _filled("ones", 1, size, dtype, device, requires_grad, out)
+def ones(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None,
+    layout: Any = None,
+) -> Any:  # fmt: skip
+    """A tensor of ones.
+
+    >>> import flambeau as fb
+    >>> fb.ones(2, 3)
+    tensor([[1., 1., 1.],
+            [1., 1., 1.]])
+    """
+    return _filled("ones", 1, sizes if size is None else (size,), dtype, device, requires_grad, out)
 
 
 def empty(
-    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
-) -> Any:
-    """A tensor of undefined values."""
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None,
+    layout: Any = None, pin_memory: bool = False, memory_format: Any = None,
+) -> Any:  # fmt: skip
+    """A tensor of undefined values.
+
+    >>> import flambeau as fb
+    >>> fb.empty(2, 3).shape
+    flambeau.Size([2, 3])
+    """
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
-    params = {"shape": _shape(size, "empty"), "dtype": chosen, "device": _device(device)}
+    shape = _shape(sizes if size is None else (size,), "empty")
+    if out is not None:
+        return _into(out, full(shape, 0, dtype=out.dtype, device=out.device))
+    params = {"shape": shape, "dtype": chosen, "device": _device(device)}
     return _finish(call(OPS["empty"], (), params), requires_grad, pin_memory)
 
 
@@ -272,28 +300,57 @@ def full_at(like: Any, shape: Sequence[int], value: Any, dtype: DType | None = N
 
 
 def full_like(
-    input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
-    """A full tensor of the shape, dtype and device of ``input``."""
+    input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    layout: Any = None, memory_format: Any = None,
+) -> Any:  # fmt: skip
+    """A full tensor of the shape, dtype and device of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.full_like(fb.ones(2), 7)
+    tensor([7., 7.])
+    """
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
     if device is None or Device(device) is input.device:
         return _finish(full_at(input, input._array.shape, fill_value, chosen), requires_grad)
     return full(tuple(input.shape), fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
 
 
-def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-    """Zeros of the shape, dtype and device of ``input``."""
+def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    layout: Any = None, memory_format: Any = None,
+) -> Any:  # fmt: skip
+    """Zeros of the shape, dtype and device of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.zeros_like(fb.ones(2))
+    tensor([0., 0.])
+    """
     return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-    """Ones of the shape, dtype and device of ``input``."""
+def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    layout: Any = None, memory_format: Any = None,
+) -> Any:  # fmt: skip
+    """Ones of the shape, dtype and device of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.ones_like(fb.zeros(2))
+    tensor([1., 1.])
+    """
     return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-    """Undefined values of the shape, dtype and device of ``input``."""
-    chosen = input.dtype if dtype is None else dtype
+def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    layout: Any = None, memory_format: Any = None,
+) -> Any:  # fmt: skip
+    """Undefined values of the shape, dtype and device of ``input``.
+
+    >>> import flambeau as fb
+    >>> fb.empty_like(fb.ones(2, 3)).shape
+    flambeau.Size([2, 3])
+    """
+    chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
+    if input._key.level is not None and device is None:  # to be written to, perhaps by a value for each of a batch
+        return _finish(full_at(input, input._array.shape, 0, chosen), requires_grad)
     return empty(tuple(input.shape), dtype=chosen, device=device or input.device, requires_grad=requires_grad)
 
 
@@ -303,9 +360,17 @@ def zeros_at(like: Any, shape: Sequence[int]) -> Any:
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
-    """Numbers from ``start`` (0 when only one is given) up to but not including ``end``."""
+    start: Any = 0, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None,
+) -> Any:  # fmt: skip
+    """Numbers from ``start`` (0 when only one is given) up to but not including ``end``.
+
+    >>> import flambeau as fb
+    >>> fb.arange(3)
+    tensor([0, 1, 2])
+    >>> fb.arange(0, 1, 0.25)
+    tensor([0.0000, 0.2500, 0.5000, 0.7500])
+    """
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
@@ -325,13 +390,19 @@ def arange(
         else math.ceil((end - start) / step)
     )
     params = {"length": int(length), "dtype": chosen, "device": _device(device)}
-    return _finish(call(OPS["arange"], (start, step), params), requires_grad)
+    return _into(out, _finish(call(OPS["arange"], (start, step), params), requires_grad))
 
 
 def linspace(
-    start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
-    """``steps`` numbers evenly from ``start`` to ``end``, both included."""
+    start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None,
+) -> Any:  # fmt: skip
+    """``steps`` numbers evenly from ``start`` to ``end``, both included.
+
+    >>> import flambeau as fb
+    >>> fb.linspace(0, 1, 5)
+    tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
+    """
     if steps < 0:
         raise ValueError(f"linspace: number of steps must be non-negative, got {steps}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
@@ -341,9 +412,8 @@ def linspace(
     step = (end - start) / max(steps - 1, 1)
     # From both ends, so that the last element is exactly `end`.
     low, high = i * step + start, (i - (steps - 1)) * step + end
-    return _finish(
-        low.where(i < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen), requires_grad
-    )
+    found = low.where(i < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen)
+    return _into(out, _finish(found, requires_grad))
 
 
 def logspace(
@@ -352,23 +422,40 @@ def logspace(
     steps: int,
     base: float = 10.0,
     *,
+    out: Any = None,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    layout: Any = None,
 ) -> Any:
-    """``base`` to the powers of :func:`linspace`."""
+    """``base`` to the powers of :func:`linspace`.
+
+    >>> import flambeau as fb
+    >>> fb.logspace(0, 2, 3)
+    tensor([  1.,  10., 100.])
+    """
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
-    return _finish((base**exponents).to(chosen), requires_grad)
+    return _into(out, _finish((base**exponents).to(chosen), requires_grad))
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-    """Ones on the diagonal, zeros elsewhere; shape (n, m or n)."""
+def eye(
+    n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None,
+) -> Any:  # fmt: skip
+    """Ones on the diagonal, zeros elsewhere; shape (n, m or n).
+
+    >>> import flambeau as fb
+    >>> fb.eye(2)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     m = n if m is None else m
     if n < 0 or m < 0:
         raise ValueError(f"eye: n and m must not be negative, got {n} and {m}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
-    return _finish((arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen), requires_grad)
+    found = (arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen)
+    return _into(out, _finish(found, requires_grad))
 
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:
@@ -395,17 +482,32 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, 
     return (c >= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
 
 
-def complex(real: Any, imag: Any) -> Any:
-    """A complex tensor from its real and imaginary parts."""
+def complex(real: Any, imag: Any, *, out: Any = None) -> Any:
+    """A complex tensor from its real and imaginary parts, floating tensors of one dtype that broadcast.
+
+    >>> import flambeau as fb
+    >>> fb.complex(fb.tensor([1.0]), fb.tensor([2.0]))
+    tensor([1.+2.j])
+    """
     from flambeau.core.ops.arrange import stack
+    from flambeau.core.ops.shape import broadcast_tensors
 
-    real, imag = real.broadcast_to(imag.shape) if real.ndim < imag.ndim else real, imag
-    return stack([real, imag.expand_as(real)], -1).view_as_complex()
+    if real.dtype is not imag.dtype or not real.is_floating_point():
+        raise DTypeError(
+            f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
+        )
+    wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in broadcast_tensors(real, imag)]
+    return _into(out, stack(wide, -1).view_as_complex())
 
 
-def polar(abs: Any, angle: Any) -> Any:
-    """A complex tensor from absolute values and angles in radians."""
-    return complex(abs * angle.cos(), abs * angle.sin())
+def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:
+    """A complex tensor from absolute values and angles in radians.
+
+    >>> import flambeau as fb
+    >>> fb.polar(fb.tensor([2.0]), fb.tensor([0.0]))
+    tensor([2.+0.j])
+    """
+    return complex(abs * angle.cos(), abs * angle.sin(), out=out)
 
 
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Any:
@@ -431,8 +533,12 @@ def new_like(method: str) -> Any:
     """The ``new_zeros`` family: the dtype and device of ``self`` are the defaults."""
     value = 1 if method == "new_ones" else 0
 
-    def new(self: Any, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-        return new_full(self, _shape(size, method), value, dtype=dtype, device=device, requires_grad=requires_grad)
+    def new(
+        self: Any, *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+        layout: Any = None, pin_memory: bool = False,
+    ) -> Any:  # fmt: skip
+        shape = _shape(sizes if size is None else (size,), method)
+        return new_full(self, shape, value, dtype=dtype, device=device, requires_grad=requires_grad)
 
     new.__name__, new.__doc__ = method, f"``{method[4:]}(...)`` with this tensor's dtype and device by default."
     return new

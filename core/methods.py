@@ -19,6 +19,15 @@ OPERATORS = {
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 UNARY = {"neg": "__neg__", "positive": "__pos__", "abs": "__abs__", "bitwise_not": "__invert__"}
 
+#: In-place methods that torch has as functions too.
+IN_PLACE_FUNCTIONS = (
+    "abs", "acos", "acosh", "addmv", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "asin", "asinh",
+    "atan", "atanh", "ceil", "clamp", "clamp_max", "clamp_min", "clip", "conj_physical", "cos", "cosh", "deg2rad",
+    "detach", "erf", "erfc", "exp", "exp2", "expm1", "fill", "fix", "floor", "frac", "gcd", "i0", "index_put", "lcm",
+    "ldexp", "log", "log10", "log1p", "log2", "logit", "nan_to_num", "neg", "negative", "rad2deg", "reciprocal", "relu",
+    "round", "rsqrt", "sigmoid", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh", "trunc", "xlogy", "zero",
+)  # fmt: skip
+
 #: What `from flambeau import *` would give of ops: name -> function.
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
@@ -54,6 +63,8 @@ def install() -> None:
             FUNCTIONS[name] = made[name, id(function)] = extended(name, function)
         for name, function in getattr(m, "METHODS", {}).items():
             setattr(Tensor, name, made.get((name, id(function))) or extended(name, function))
+    FUNCTIONS.update({f"{name}_": getattr(Tensor, f"{name}_") for name in IN_PLACE_FUNCTIONS})
+    FUNCTIONS["detach"] = Tensor.detach
     constructors = {name: creation.new_like(name) for name in ("new_zeros", "new_ones", "new_empty")}
     constructors |= {"new_full": creation.new_full, "new_tensor": creation.new_tensor}
     for name, function in constructors.items():

@@ -17,6 +17,7 @@ from flambeau.core.autograd.graph import Handle, Keeper, Leaf, Node, Slot, View,
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
+from flambeau.core.formats import Layout, strided
 from flambeau.core.record import OPS
 from flambeau.core.tensor_methods import TensorMethods
 
@@ -149,7 +150,7 @@ class Tensor(TensorMethods):
         offset: int = self.layout_.offset
         return offset
 
-    def is_contiguous(self) -> bool:
+    def is_contiguous(self, memory_format: Any = None) -> bool:
         """Whether the elements stand in row-major order without gaps."""
         if self._key.level is not None:
             return True
@@ -157,6 +158,16 @@ class Tensor(TensorMethods):
 
         layout = self.layout_
         return is_contiguous(layout.shape, layout.strides)
+
+    @property
+    def layout(self) -> Layout:
+        """``flambeau.strided``: every tensor has strides."""
+        return strided
+
+    @property
+    def is_meta(self) -> bool:
+        """Whether the tensor has a shape and no data."""
+        return self._key.backend.has("no_data")
 
     def data_ptr(self) -> int:
         """An integer that tells where the first element is: equal for aliases, different otherwise."""

@@ -74,6 +74,7 @@ from flambeau.core.dtype import (
     uint64,
 )  # fmt: skip
 from flambeau.core.dtype import bool_ as bool
+from flambeau.core.formats import contiguous_format, preserve_format, strided
 from flambeau.core.formatting import set_printoptions
 from flambeau.core.keys import get_default_device, set_default_device
 from flambeau.core.random import (

@@ -152,7 +152,7 @@ def index_put(xp: Any, x: Array, values: Array, *indices: Array, axis: int, accu
     for index, n in zip(where[axis:], sizes, strict=True):
         place = place * n + index
     before, after = x.shape[:axis], x.shape[axis + len(indices) :]
-    rows = xp.broadcast_to(values, (*before, *place.shape, *after)).reshape((*before, -1, *after))
+    rows = xp.broadcast_to(values, (*before, *place.shape, *after)).reshape((*before, place.size, *after))
     merged = x.reshape((*before, prod(sizes), *after))
     return index_add(xp, merged, place.reshape(-1), rows, axis=axis).reshape(x.shape)
 

@@ -1,4 +1,4 @@
-"""What joins, repeats and rearranges by copying: cat and stack, repeat, roll, flip, diagonal matrices, triangles."""
+"""What joins, repeats and rearranges by copying: cat and stack, repeat, roll, flip."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.parts import atleast_1d, atleast_2d, atleast_3d, diagonal, narrow
+from flambeau.core.ops.parts import atleast_1d, atleast_2d, atleast_3d, narrow
 from flambeau.core.ops.shape import axis_of, broadcast_tensors, expanded, reshape, sizes_of, transpose, unsqueeze
-from flambeau.core.record import OPS, composite
+from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
 
@@ -374,205 +372,14 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     return transpose(flip(input, b if turns == 1 else a), a, b)
 
 
-# -- diagonals and triangles -------------------------------------------------------------------------
-def _embedded(x: Any, *, offset: int, axis1: int, axis2: int) -> tuple[int, ...]:
-    size = x[-1] + abs(offset)
-    shape = list(x[:-1])
-    for a in sorted((axis1, axis2)):
-        shape.insert(a, size)
-    return tuple(shape)
-
-
-@composite(
-    "embed_diagonal(x: Tensor, *, offset: int, axis1: int, axis2: int) -> Tensor",
-    infer=_embedded,
-    dtype=storage.anything,
-    upcast=False,
-    method=False,
-    linear=["x"],
-    vjp=dict(x=lambda g, offset, axis1, axis2: diagonal(g, offset, axis1, axis2)),
-)
-def embed_diagonal(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
-    """The last axis as the diagonal of two new axes, zeros elsewhere."""
-    whole = creation.zeros_at(x, _embedded(tuple(x._array.shape), offset=offset, axis1=axis1, axis2=axis2))
-    diagonal(whole, offset, axis1, axis2).copy_(x)
-    return whole
-
-
-def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """The last dimension as the diagonal of matrices in dimensions ``dim1`` and ``dim2`` of the result.
-
-    >>> import flambeau as fb
-    >>> fb.tensor([1, 2]).diag_embed()
-    tensor([[1, 0],
-            [0, 2]])
-    """
-    a, b = (
-        axis_of("diag_embed", input, dim1, extra=1, label="dim1"),
-        axis_of("diag_embed", input, dim2, extra=1, label="dim2"),
-    )
-    if a == b or not input._array.shape:
-        raise ShapeError(
-            f"diag_embed: dim1={dim1} and dim2={dim2} must differ, "
-            f"and the tensor of shape {tuple(input.shape)} not be 0-d"
-        )
-    found: Tensor = call(OPS["embed_diagonal"], (input,), {"offset": operator.index(offset), "axis1": a, "axis2": b})
-    return found
-
-
-_diagonal = diagonal  # `diag` has a parameter of that name
-
-
-def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """A matrix with a vector on its ``diagonal``, or a copy of that diagonal of a matrix."""
-    ndim = len(input._array.shape)
-    if ndim == 1:
-        return diag_embed(input, diagonal)
-    if ndim != 2:
-        raise ShapeError(f"diag: expects a 1-d or 2-d tensor, got shape {tuple(input.shape)}")
-    return _copied(_diagonal(input, diagonal))
-
-
-def diagflat(input: Tensor, offset: int = 0) -> Tensor:
-    """A matrix with all elements of ``input`` on its diagonal."""
-    return diag_embed(reshape(input, (input.numel(),)), offset)
-
-
-def _matrices(name: str) -> Callable[..., Any]:
-    def infer(x: Any, **params: Any) -> Any:
-        if len(x) < 2:
-            raise ShapeError(f"{name}: input must have at least 2 dimensions, got shape {tuple(x)}")
-        return x
-
-    return infer
-
-
-def _tril_vjp(g: Any, diagonal: int) -> Any:
-    return tril(g, diagonal)
-
-
-def _triu_vjp(g: Any, diagonal: int) -> Any:
-    return triu(g, diagonal)
-
-
-def _keep_where(x: Any, keep: Callable[[Any, Any], Any]) -> Any:
-    n, m = x._array.shape[-2:]
-    rows = unsqueeze(creation.arange(n, device=x.device), 1)
-    return where(keep(creation.arange(m, device=x.device), rows), x, creation.zeros((), dtype=x.dtype, device=x.device))
-
-
-@composite(
-    "tril(x: Tensor, *, diagonal: int = 0) -> Tensor",
-    infer=_matrices("tril"),
-    dtype=storage.anything,
-    upcast=False,
-    check=True,
-    inplace=True,
-    linear=["x"],
-    vjp=dict(x=_tril_vjp),
-)
-def tril(x: Any, *, diagonal: int = 0) -> Any:
-    """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere."""
-    return _keep_where(x, lambda column, row: column <= row + diagonal)
-
-
-@composite(
-    "triu(x: Tensor, *, diagonal: int = 0) -> Tensor",
-    infer=_matrices("triu"),
-    dtype=storage.anything,
-    upcast=False,
-    check=True,
-    inplace=True,
-    linear=["x"],
-    vjp=dict(x=_triu_vjp),
-)
-def triu(x: Any, *, diagonal: int = 0) -> Any:
-    """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere."""
-    return _keep_where(x, lambda column, row: column >= row + diagonal)
-
-
-# -- padding -----------------------------------------------------------------------------------------
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """Space around the last dimensions: ``pad`` is (before, after) of the last one, then of the one before, and so on.
-
-    ``mode``: "constant" fills with ``value`` (0); "reflect" mirrors at the border element, "replicate" repeats
-    it, "circular" goes on at the other end. Negative widths cut.
-
-    >>> import flambeau as fb
-    >>> fb.nn.functional.pad(fb.tensor([1, 2, 3]), (2, 1), mode="reflect")
-    tensor([3, 2, 1, 2, 3, 2])
-    """
-    widths = sizes_of("pad", (tuple(pad),), "pad")
-    ndim = len(input._array.shape)
-    if len(widths) % 2 or len(widths) // 2 > ndim:
-        raise ShapeError(
-            f"pad: pad {widths} must be pairs, at most one for each of the {ndim} dimension(s) "
-            f"of shape {tuple(input.shape)}"
-        )
-    pairs = [(widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)][::-1]
-    first = ndim - len(pairs)
-    if mode == "constant":
-        every = (*[(0, 0)] * first, *pairs)
-        found: Tensor = call(OPS["pad"], (input,), {"widths": every, "value": 0 if value is None else value})
-        return found
-    if mode not in _BORDERS:
-        raise ValueError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
-    if value is not None:
-        raise ValueError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
-    out = input
-    for axis, (before, after) in enumerate(pairs, first):
-        out = _bordered(out, axis, before, after, mode)
-    return _copied(out) if out is input else out
-
-
-def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """One dimension with borders made of its own elements."""
-    size = x._array.shape[axis]
-    cut_front, cut_back = max(-before, 0), max(-after, 0)
-    if cut_front or cut_back:
-        if cut_front + cut_back > size:
-            raise ShapeError(f"pad: widths ({before}, {after}) take more than the {size} elements of dimension {axis}")
-        x, size = narrow(x, axis, cut_front, size - cut_front - cut_back), size - cut_front - cut_back
-    before, after = max(before, 0), max(after, 0)
-    most = {"reflect": size - 1, "circular": size}.get(mode)
-    if most is not None and max(before, after) > most or (not size and before + after):
-        raise ShapeError(
-            f"pad: {mode} padding ({before}, {after}) must be at most {most} for dimension {axis} of size {size} "
-            f"in shape {tuple(x.shape)}"
-        )
-    front, back = _BORDERS[mode](x, axis, size, before, after)
-    parts = [*([front] if before else []), x, *([back] if after else [])]
-    return cat(parts, axis) if len(parts) > 1 else x
-
-
-def _mirror(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
-    front = flip(narrow(x, axis, 1, before), axis) if before else x
-    return front, flip(narrow(x, axis, size - 1 - after, after), axis) if after else x
-
-
-def _edges(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
-    def many(start: int, count: int) -> Tensor:
-        shape = tuple(x._array.shape)
-        return expanded(narrow(x, axis, start, 1), (*shape[:axis], count, *shape[axis + 1 :]))
-
-    return many(0, before) if before else x, many(size - 1, after) if after else x
-
-
-def _around(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
-    return narrow(x, axis, size - before, before), narrow(x, axis, 0, after)
-
-
-_BORDERS: Final = {"reflect": _mirror, "replicate": _edges, "circular": _around}
-
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "cat": cat, "concat": cat, "concatenate": cat, "stack": stack, "hstack": hstack, "vstack": vstack,
     "row_stack": vstack, "dstack": dstack, "column_stack": column_stack, "block_diag": block_diag, "meshgrid": meshgrid,
     "cartesian_prod": cartesian_prod, "combinations": combinations, "tile": tile,
     "repeat_interleave": repeat_interleave, "flip": flip, "fliplr": fliplr, "flipud": flipud, "roll": roll,
-    "rot90": rot90, "diag": diag, "diag_embed": diag_embed, "diagflat": diagflat,
+    "rot90": rot90,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     "contiguous": contiguous, "repeat": repeat, "tile": tile, "repeat_interleave": repeat_interleave, "flip": flip,
-    "fliplr": fliplr, "flipud": flipud, "roll": roll, "rot90": rot90, "diag": diag, "diag_embed": diag_embed,
-    "diagflat": diagflat,
+    "fliplr": fliplr, "flipud": flipud, "roll": roll, "rot90": rot90,
 }  # fmt: skip

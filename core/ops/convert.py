@@ -9,6 +9,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
+from flambeau.core.errors import ConversionError
 from flambeau.core.exchange import dlpack_device, to_dlpack
 from flambeau.core.ops.arrange import contiguous
 from flambeau.core.record import OPS
@@ -124,13 +125,13 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return convert(self, None, other.dtype)
 
 
-def cpu(self: Tensor) -> Tensor:
+def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor in host memory; itself when it is there."""
     return convert(self, Device("cpu"), None)
 
 
 def _converter(name: str, dtype: DType) -> Callable[..., Tensor]:
-    def method(self: Tensor) -> Tensor:
+    def method(self: Tensor, memory_format: Any = None) -> Tensor:
         return convert(self, None, dtype)
 
     method.__name__ = method.__qualname__ = name
@@ -163,6 +164,47 @@ def is_complex(input: Tensor) -> bool:
     True
     """
     return input.is_complex()
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether an object is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_signed(input: Tensor) -> bool:
+    """Whether the dtype has negative numbers."""
+    return input.is_signed()
+
+
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the one element is not zero."""
+    if input.numel() != 1:
+        raise ConversionError(f"is_nonzero: expects one element, got shape {tuple(input.shape)}")
+    return bool(input)
+
+
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape."""
+    return bool(input._array.shape == other._array.shape)
+
+
+def apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
+    """Replace every element by what ``callable`` makes of it, one by one in Python, in place; for the host alone."""
+    values = self.detach().reshape((self.numel(),)).tolist()
+    return self.copy_(self.new_tensor([callable(v) for v in values]).reshape(tuple(self._array.shape)))
+
+
+def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
+    """Replace every element by ``callable(element, the other's)``, one by one in Python, in place."""
+    others = tensor.detach().expand(tuple(self._array.shape)).reshape((self.numel(),)).tolist()
+    values = self.detach().reshape((self.numel(),)).tolist()
+    made = [callable(a, b) for a, b in zip(values, others, strict=True)]
+    return self.copy_(self.new_tensor(made).reshape(tuple(self._array.shape)))
+
+
+def get_device(input: Tensor) -> int:
+    """The index of the tensor's device, -1 for the host."""
+    return -1 if input.is_cpu else input.device.index
 
 
 def numel(input: Tensor) -> int:
@@ -200,9 +242,11 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "is_floating_point": is_floating_point, "is_complex": is_complex, "numel": numel, "result_type": result_type,
-    "clone": clone,
+    "clone": clone, "is_tensor": is_tensor, "is_signed": is_signed, "is_nonzero": is_nonzero,
+    "is_same_size": is_same_size, "get_device": get_device,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
-    "to": to, "type": type_, "type_as": type_as, "cpu": cpu, "clone": clone, "__dlpack__": to_dlpack,
+    "to": to, "type": type_, "type_as": type_as, "cpu": cpu, "clone": clone, "is_nonzero": is_nonzero,
+    "is_same_size": is_same_size, "get_device": get_device, "apply_": apply_, "map_": map_, "__dlpack__": to_dlpack,
     "__dlpack_device__": dlpack_device, **{name: _converter(name, dtype) for name, dtype in _BY_NAME.items()},
 }  # fmt: skip

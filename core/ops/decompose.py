@@ -15,11 +15,12 @@ from flambeau.backends.base import LinAlgError
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.errors import GradientError, ShapeError
-from flambeau.core.ops.arrange import cat, diag_embed, tril, triu
+from flambeau.core.ops.arrange import cat
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.linalg import product
 from flambeau.core.ops.parts import diagonal, imag, narrow
 from flambeau.core.ops.shape import adjoint, unsqueeze
+from flambeau.core.ops.triangle import diag_embed, tril, triu
 from flambeau.core.record import DTypeRule, op
 from flambeau.core.tensor import Tensor
 

@@ -79,6 +79,12 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
     return tuple(found.select(1, i) for i in range(found.shape[1]))
 
 
+def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """The first ``size`` rows of :func:`nonzero`, with rows of ``fill_value`` where there are fewer."""
+    found = cut(indices_of_nonzero(input), 0, 0, min(size, input.numel()))
+    return storage.pad(found, widths=((0, size - found.shape[0]), (0, 0)), value=fill_value)
+
+
 def argwhere(input: Tensor) -> Tensor:
     """The indices (n, ndim) of the elements that are not zero.
 
@@ -144,6 +150,7 @@ def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 METHODS: dict[str, Callable[..., Any]] = {
     "nonzero": nonzero,
     "argwhere": argwhere,
+    "nonzero_static": nonzero_static,
     "masked_select": masked_select,
     "masked_scatter": masked_scatter,
     "masked_scatter_": masked_scatter_,

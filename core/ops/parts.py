@@ -42,6 +42,12 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     return indexed(input, tuple(index))
 
 
+def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    """:func:`narrow` as a copy."""
+    found: Tensor = call(OPS["clone"], (narrow(input, dim, start, length),), {"order": "C"})
+    return found
+
+
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """Place ``index`` of dimension ``dim``, which goes; a view.
 
@@ -260,6 +266,13 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
     return _written(input, src, lambda x: diagonal(x, offset, dim1, dim2))
 
 
+def as_strided_scatter(
+    input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Tensor:
+    """A copy of ``input`` with ``src`` at the places that :func:`as_strided` takes."""
+    return _written(input, src, lambda x: as_strided(x, size, stride, storage_offset))
+
+
 def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tensor:
     """Write a number to the main diagonal, in place; ``wrap`` starts it again below in a tall matrix."""
     shape = tuple(self._array.shape)
@@ -442,12 +455,13 @@ def atleast_3d(*tensors: Any) -> Any:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "select_scatter": select_scatter, "slice_scatter": slice_scatter, "diagonal_scatter": diagonal_scatter,
-    "narrow": narrow, "select": select, "slice": slice_, "unbind": unbind, "split": split,
-    "split_with_sizes": split_with_sizes, "chunk": chunk, "tensor_split": tensor_split, "hsplit": hsplit,
-    "vsplit": vsplit, "dsplit": dsplit, "diagonal": diagonal, "as_strided": as_strided, "view_as_real": view_as_real,
-    "view_as_complex": view_as_complex, "real": real, "imag": imag, "atleast_1d": atleast_1d, "atleast_2d": atleast_2d,
-    "atleast_3d": atleast_3d,
+    "narrow_copy": narrow_copy, "as_strided_scatter": as_strided_scatter, "unsafe_chunk": chunk,
+    "unsafe_split": split, "unsafe_split_with_sizes": split_with_sizes, "select_scatter": select_scatter,
+    "slice_scatter": slice_scatter, "diagonal_scatter": diagonal_scatter, "narrow": narrow, "select": select,
+    "slice": slice_, "unbind": unbind, "split": split, "split_with_sizes": split_with_sizes, "chunk": chunk,
+    "tensor_split": tensor_split, "hsplit": hsplit, "vsplit": vsplit, "dsplit": dsplit, "diagonal": diagonal,
+    "as_strided": as_strided, "view_as_real": view_as_real, "view_as_complex": view_as_complex, "real": real,
+    "imag": imag, "atleast_1d": atleast_1d, "atleast_2d": atleast_2d, "atleast_3d": atleast_3d,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     **{n: f for n, f in FUNCTIONS.items() if n != "slice" and not n.startswith(("atleast", "real", "imag"))},

@@ -213,9 +213,46 @@ def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     return _in_place(_copied_call("index_fill_", input, dim, index, value), input)
 
 
+def _reduced_call(
+    name: str, input: Any, dim: Any, index: Any, source: Any, reduce: str, include_self: bool
+) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    axis, x, at, src = aligned(input, dim, index, source)
+    places = spread(at, x.shape, axis)
+    if tuple(src.shape) != tuple(places.shape):
+        raise ShapeError(
+            f"{name}: source must have the shape of input with dimension {axis} as long as index: "
+            f"input {tuple(input.shape)}, index {tuple(index.shape)}, source {tuple(source.shape)}"
+        )
+    return _scatter_call(name, x, axis, places, src, None, reduce, include_self=include_self)
+
+
+def index_reduce(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
+    out: Tensor | None = None,
+) -> Tensor:
+    """A copy of ``input`` with the slices of ``source`` that ``index`` sends to one place along ``dim`` combined there.
+
+    ``reduce``: "prod", "mean", "amax" or "amin". With ``include_self`` what stood there takes part.
+    """
+    return _functional(_reduced_call("index_reduce", input, dim, index, source, reduce, include_self), input, out)
+
+
+def index_reduce_(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """:func:`index_reduce` in place."""
+    return _in_place(_reduced_call("index_reduce_", input, dim, index, source, reduce, include_self), input)
+
+
 _PUBLIC = (
     scatter, scatter_, scatter_add, scatter_add_, scatter_reduce, scatter_reduce_, index_add, index_add_, index_copy,
-    index_copy_, index_fill, index_fill_,
+    index_copy_, index_fill, index_fill_, index_reduce, index_reduce_,
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in _PUBLIC}
 FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}

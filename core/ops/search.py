@@ -12,7 +12,7 @@ from typing import Any
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import logical_not, minimum, where
 from flambeau.core.ops.index import add_along, gather_along, scatter_along, select_along
@@ -252,5 +252,27 @@ def unique_consecutive(
     return _runs_of_equal(input, rows, None, axis, return_inverse, return_counts)
 
 
+def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
+    """For places in the flattened tensor of ``shape`` the index along each of its dimensions.
+
+    >>> import flambeau as fb
+    >>> fb.unravel_index(fb.tensor([1, 5]), (2, 3))
+    (tensor([0, 1]), tensor([1, 2]))
+    """
+    sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if indices.dtype.category != dt.INTEGER:
+        raise DTypeError(f"unravel_index: indices must be integers, got {indices.dtype}")
+    if indices._key.level is None and indices.numel():
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= math.prod(sizes):
+            raise ValueError(f"unravel_index: indices must lie in [0, {math.prod(sizes)}) for shape {sizes}, "
+                             f"got {low} to {high}")  # fmt: skip
+    found = []
+    for n in reversed(sizes):
+        found.append(indices.remainder(n or 1))
+        indices = indices.floor_divide(n or 1)
+    return tuple(found[::-1])
+
+
 METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in (bincount, histc, unique, unique_consecutive)}
-FUNCTIONS = METHODS | {"searchsorted": searchsorted, "bucketize": bucketize}
+FUNCTIONS = METHODS | {"searchsorted": searchsorted, "bucketize": bucketize, "unravel_index": unravel_index}

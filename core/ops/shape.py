@@ -81,7 +81,7 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
                 r = key.view(a, shape=shape)
             else:  # an array's own method: a view exactly when it has the same base
                 r = native(a, shape)
-                if r.base is not a and r.base is not a.base:
+                if r.shape != shape or r.base is not a and r.base is not a.base:  # numpy takes any negative size
                     return _reshape(input, shape)
             link = input._node
             box = input._box
@@ -447,6 +447,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     **{n: f for n, f in FUNCTIONS.items() if n not in ("broadcast_shapes", "broadcast_tensors")}, "view": view,
-    "view_as": view_as, "sum_to_size": sum_to_size, "reshape_as": reshape_as, "expand": expand, "expand_as": expand_as, "T": property(_reversed),
-    "mT": property(matrix_transpose), "H": property(_hermitian), "mH": property(adjoint),
+    "view_as": view_as, "sum_to_size": sum_to_size, "reshape_as": reshape_as, "expand": expand,
+    "expand_as": expand_as, "T": property(_reversed), "mT": property(matrix_transpose),
+    "H": property(_hermitian), "mH": property(adjoint),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from flambeau.backends import layout
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.arrange import cat, tril, triu
+from flambeau.core.ops.arrange import cat
 from flambeau.core.ops.decompose import (
     eigh_of,
     identity_like,
@@ -24,6 +24,7 @@ from flambeau.core.ops.elementwise import abs, where
 from flambeau.core.ops.linalg import matmul, product
 from flambeau.core.ops.parts import narrow
 from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
+from flambeau.core.ops.triangle import tril, triu
 from flambeau.core.record import composite, op
 from flambeau.core.tensor import Tensor
 

@@ -342,7 +342,12 @@ def same(input: Tensor) -> Tensor:
 
 
 def _never(input: Tensor) -> bool:
-    """False: no tensor is conjugated lazily."""
+    """False: no tensor is conjugated or negated lazily, and none is marked by inference mode.
+
+    >>> import flambeau as fb
+    >>> fb.is_conj(fb.tensor([1j]))
+    False
+    """
     return False
 
 
@@ -350,6 +355,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "polygamma": polygamma, "logit": logit, "nan_to_num": nan_to_num, "angle": angle, "isreal": isreal,
     "isinf": is_infinite, "isfinite": is_finite, "isposinf": isposinf, "isneginf": isneginf, "isclose": isclose,
     "allclose": allclose, "equal": equal, "isin": isin, "resolve_conj": same, "resolve_neg": same, "is_conj": _never,
+    "is_neg": _never, "is_inference": _never,
     "conj_physical": conj, "mvlgamma": mvlgamma,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {

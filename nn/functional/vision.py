@@ -9,14 +9,19 @@ from typing import Any
 from flambeau.core.creation import linspace, zeros_like
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.arrange import pad as pad
 from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.padding import pad as pad
 from flambeau.core.tensor import Tensor
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """Channels to pixels: (..., C r², H, W) to (..., C, H r, W r). Shi et al., arXiv:1609.05158."""
+    """Channels to pixels: (..., C r², H, W) to (..., C, H r, W r). Shi et al., arXiv:1609.05158.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.pixel_shuffle(fb.ones(1, 4, 2, 2), 2).shape
+    flambeau.Size([1, 1, 4, 4])
+    """
     r = upscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-3] % (r * r):
         raise ShapeError(
@@ -29,7 +34,12 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """Pixels to channels: (..., C, H r, W r) to (..., C r², H, W)."""
+    """Pixels to channels: (..., C, H r, W r) to (..., C r², H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.pixel_unshuffle(fb.ones(1, 1, 4, 4), 2).shape
+    flambeau.Size([1, 4, 2, 2])
+    """
     r = downscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-2] % r or input.shape[-1] % r:
         raise ShapeError(
@@ -42,7 +52,12 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
-    """The channels of (N, C, ...) dealt out over ``groups``."""
+    """The channels of (N, C, ...) dealt out over ``groups``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.channel_shuffle(fb.ones(1, 4, 2, 2), 2).shape
+    flambeau.Size([1, 4, 2, 2])
+    """
     if input.ndim < 3 or groups < 1 or input.shape[1] % groups:
         raise ShapeError(f"channel_shuffle: the channels of input {tuple(input.shape)} must divide by groups={groups}")
     n, c, *rest = input.shape
@@ -67,6 +82,10 @@ def interpolate(
 
     Modes: nearest, nearest-exact, linear, bilinear, trilinear, bicubic, area. ``align_corners`` puts the centres
     of the corner elements, not their edges, in the same places.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.interpolate(fb.ones(1, 1, 4, 4), scale_factor=2).shape
+    flambeau.Size([1, 1, 8, 8])
     """
     n = input.ndim - 2
     if n not in _MODES.get(mode, ()):
@@ -159,6 +178,10 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     """Sampling positions in [-1, 1] of affine maps.
 
     theta is (N, 2, 3) or (N, 3, 4), size (N, C, *S), the result (N, *S, 2 or 3).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.affine_grid(fb.eye(2, 3).unsqueeze(0), (1, 1, 4, 4)).shape
+    flambeau.Size([1, 4, 4, 2])
     """
     n = len(size) - 2
     if n not in (2, 3) or tuple(theta.shape[1:]) != (n, n + 1):
@@ -182,6 +205,10 @@ def grid_sample(
     """The input (N, C, *S) at positions ``grid`` (N, *L, 2 or 3) in [-1, 1], x first: (N, C, *L).
 
     ``mode`` is "bilinear" or "nearest", ``padding_mode`` "zeros", "border" or "reflection".
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.grid_sample(fb.ones(1, 1, 4, 4), fb.zeros(1, 2, 2, 2), align_corners=False).shape
+    flambeau.Size([1, 1, 2, 2])
     """
     n = input.ndim - 2
     if n not in (2, 3) or grid.ndim != n + 2 or grid.shape[-1] != n or grid.shape[0] != input.shape[0]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flambeau as fb
-from flambeau.core.ops.arrange import pad
+from flambeau.core.ops.padding import pad
 
 X = np.arange(24.0).reshape(2, 3, 4)
 M = np.arange(6.0).reshape(2, 3)

@@ -1,0 +1,31 @@
+"""Names for memory layouts that torch code mentions. Tensors here are strided, and new ones in row-major order."""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+class MemoryFormat:
+    """An order of elements in memory: ``contiguous_format`` or ``preserve_format``."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"flambeau.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+class Layout(MemoryFormat):
+    """How elements are laid out; always ``strided``."""
+
+    __slots__ = ()
+
+
+contiguous_format: Final = MemoryFormat("contiguous_format")
+preserve_format: Final = MemoryFormat("preserve_format")
+strided: Final = Layout("strided")

@@ -1,0 +1,102 @@
+"""Constructors that torch has beside the common ones: given strides, bytes of a buffer, inclusive ranges."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops import parts, shape
+from flambeau.core.tensor import Tensor
+
+
+def empty_strided(
+    size: Sequence[int], stride: Sequence[int], *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of undefined values of a shape with the strides given, in elements.
+
+    >>> import flambeau as fb
+    >>> fb.empty_strided((2, 3), (1, 2)).stride()
+    (1, 2)
+    """
+    sizes, strides = shape.sizes_of("empty_strided", (tuple(size),)), tuple(operator.index(n) for n in stride)
+    if len(sizes) != len(strides):
+        raise ShapeError(f"empty_strided: size {sizes} and stride {strides} must have the same length")
+    reach = 1 + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) if 0 not in sizes else 0
+    flat = creation.empty(reach, dtype=dtype, device=device)
+    made = parts.as_strided(flat, sizes, strides, 0)
+    out = Tensor()  # not a view: nobody else has the memory
+    out._array, out._key, out._box, out._node = made._array, made._key, None, None
+    return out.requires_grad_() if requires_grad else out
+
+
+def empty_permuted(
+    size: Sequence[int],
+    physical_layout: Sequence[int],
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of undefined values whose dimensions stand in memory in the order ``physical_layout``."""
+    sizes, order = tuple(size), tuple(physical_layout)
+    if sorted(order) != list(range(len(sizes))):
+        raise ShapeError(f"empty_permuted: physical_layout {order} must name each dimension of size {sizes} once")
+    strides, step = [0] * len(sizes), 1
+    for d in reversed(order):
+        strides[d] = step
+        step *= max(sizes[d], 1)
+    return empty_strided(sizes, strides, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def new_empty_strided(
+    self: Tensor,
+    size: Sequence[int],
+    stride: Sequence[int],
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """:func:`empty_strided` with this tensor's dtype and device by default."""
+    chosen = self.dtype if dtype is None else dtype
+    return empty_strided(size, stride, dtype=chosen, device=device or self.device, requires_grad=requires_grad)
+
+
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A 1-d tensor over the bytes of ``buffer`` (a bytearray, memoryview, mmap, ...), shared where it can be written.
+
+    ``count`` elements from byte ``offset`` on; -1 takes all that is left.
+
+    >>> import flambeau as fb
+    >>> fb.frombuffer(bytearray([1, 0, 2, 0]), dtype=fb.int16)
+    tensor([1, 2], dtype=flambeau.int16)
+    """
+    found: Tensor = creation.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
+    return found.requires_grad_() if requires_grad else found
+
+
+def range_(
+    start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: Any = None,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Numbers from ``start`` to ``end``, which takes part; torch's older form of :func:`arange`."""
+    if end is None:
+        start, end = 0, start
+    count = int((end - start) / step) + 1
+    whole = creation.arange(count, dtype=dt.float64, device=device) * step + start
+    made = whole.to(dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype))
+    if out is not None:
+        return creation._into(out, made)  # type: ignore[no-any-return]
+    return made.requires_grad_() if requires_grad else made  # type: ignore[no-any-return]
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "empty_strided": empty_strided, "empty_permuted": empty_permuted, "frombuffer": frombuffer, "range": range_,
+    "scalar_tensor": creation.scalar_tensor,
+}  # fmt: skip
+METHODS: Final[dict[str, Callable[..., Any]]] = {"new_empty_strided": new_empty_strided}

@@ -1,0 +1,87 @@
+"""Padding of tensors by a constant or by their own elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from flambeau.core.dispatch import call
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.arrange import cat, flip
+from flambeau.core.ops.parts import narrow
+from flambeau.core.ops.shape import expanded, sizes_of
+from flambeau.core.record import OPS
+from flambeau.core.tensor import Tensor
+
+
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Space around the last dimensions: ``pad`` is (before, after) of the last one, then of the one before, and so on.
+
+    ``mode``: "constant" fills with ``value`` (0); "reflect" mirrors at the border element, "replicate" repeats
+    it, "circular" goes on at the other end. Negative widths cut.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.pad(fb.tensor([1, 2, 3]), (2, 1), mode="reflect")
+    tensor([3, 2, 1, 2, 3, 2])
+    """
+    widths = sizes_of("pad", (tuple(pad),), "pad")
+    ndim = len(input._array.shape)
+    if len(widths) % 2 or len(widths) // 2 > ndim:
+        raise ShapeError(
+            f"pad: pad {widths} must be pairs, at most one for each of the {ndim} dimension(s) "
+            f"of shape {tuple(input.shape)}"
+        )
+    pairs = [(widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)][::-1]
+    first = ndim - len(pairs)
+    if mode == "constant":
+        every = (*[(0, 0)] * first, *pairs)
+        found: Tensor = call(OPS["pad"], (input,), {"widths": every, "value": 0 if value is None else value})
+        return found
+    if mode not in _BORDERS:
+        raise ValueError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
+    if value is not None:
+        raise ValueError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
+    out = input
+    for axis, (before, after) in enumerate(pairs, first):
+        out = _bordered(out, axis, before, after, mode)
+    return call(OPS["clone"], (out,), {"order": "C"}) if out is input else out  # type: ignore[no-any-return]
+
+
+def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+    """One dimension with borders made of its own elements."""
+    size = x._array.shape[axis]
+    cut_front, cut_back = max(-before, 0), max(-after, 0)
+    if cut_front or cut_back:
+        if cut_front + cut_back > size:
+            raise ShapeError(f"pad: widths ({before}, {after}) take more than the {size} elements of dimension {axis}")
+        x, size = narrow(x, axis, cut_front, size - cut_front - cut_back), size - cut_front - cut_back
+    before, after = max(before, 0), max(after, 0)
+    most = {"reflect": size - 1, "circular": size}.get(mode)
+    if most is not None and max(before, after) > most or (not size and before + after):
+        raise ShapeError(
+            f"pad: {mode} padding ({before}, {after}) must be at most {most} for dimension {axis} of size {size} "
+            f"in shape {tuple(x.shape)}"
+        )
+    front, back = _BORDERS[mode](x, axis, size, before, after)
+    parts = [*([front] if before else []), x, *([back] if after else [])]
+    return cat(parts, axis) if len(parts) > 1 else x
+
+
+def _mirror(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
+    front = flip(narrow(x, axis, 1, before), axis) if before else x
+    return front, flip(narrow(x, axis, size - 1 - after, after), axis) if after else x
+
+
+def _edges(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
+    def many(start: int, count: int) -> Tensor:
+        shape = tuple(x._array.shape)
+        return expanded(narrow(x, axis, start, 1), (*shape[:axis], count, *shape[axis + 1 :]))
+
+    return many(0, before) if before else x, many(size - 1, after) if after else x
+
+
+def _around(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
+    return narrow(x, axis, size - before, before), narrow(x, axis, 0, after)
+
+
+_BORDERS: Final = {"reflect": _mirror, "replicate": _edges, "circular": _around}

@@ -1,0 +1,129 @@
+"""Views in place (``t_``, ``unsqueeze_``, ...) and new sizes for a tensor's memory (``resize_``, ``set_``).
+
+Nothing is copied or written: the tensor itself gets the strides and the history that the view would have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from flambeau.core.autograd.graph import Leaf, View, box_of
+from flambeau.core.dispatch import call
+from flambeau.core.errors import GradientError, ShapeError
+from flambeau.core.ops import parts, shape
+from flambeau.core.record import OPS
+from flambeau.core.state import current
+from flambeau.core.tensor import Tensor
+
+
+def _becomes(name: str, self: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
+    """``self`` made the view that ``view`` takes of it."""
+    if self._node.__class__ is Leaf and current().grad:
+        raise GradientError(
+            f"{name}: a leaf Tensor that requires grad is being used in an in-place operation; use "
+            f"{name.rstrip('_')}, or do it under no_grad()"
+        )
+    before = Tensor()  # what the tensor is now: a view's history must not refer to the tensor that it is
+    before._array, before._key, before._node, before._box = self._array, self._key, self._node, box_of(self)
+    after = view(before)
+    if self._node.__class__ is View:
+        self._node = after._node
+    elif self._node is not None and not isinstance(self._node, Leaf):
+        self._node = after._node.resolve()
+    self._array = after._array
+    return self
+
+
+def squeeze_(self: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """:func:`squeeze` in place: the tensor itself loses the dimensions."""
+    return _becomes("squeeze_", self, lambda x: shape.squeeze(x, dim))
+
+
+def unsqueeze_(self: Tensor, dim: int) -> Tensor:
+    """:func:`unsqueeze` in place.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([1, 2]).unsqueeze_(0)
+    tensor([[1, 2]])
+    """
+    return _becomes("unsqueeze_", self, lambda x: shape.unsqueeze(x, dim))
+
+
+def t_(self: Tensor) -> Tensor:
+    """The transpose of a matrix, in place: only the strides change."""
+    return _becomes("t_", self, shape.t)
+
+
+def transpose_(self: Tensor, dim0: int, dim1: int) -> Tensor:
+    """:func:`transpose` in place: only the strides change."""
+    return _becomes("transpose_", self, lambda x: shape.transpose(x, dim0, dim1))
+
+
+def as_strided_(self: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
+    """:func:`as_strided` in place."""
+    return _becomes("as_strided_", self, lambda x: parts.as_strided(x, size, stride, storage_offset))
+
+
+# -- memory ------------------------------------------------------------------------------------------
+def _plain(name: str, self: Tensor) -> None:
+    if self.requires_grad:
+        raise GradientError(f"{name}: cannot resize a tensor that requires grad; use detach() or no history")
+    if self._key.level is not None:
+        raise ShapeError(f"{name}: a tensor inside a transform has no memory of its own to resize")
+
+
+def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+    """Another shape, in place: the elements in memory stay in their order, new ones are not defined.
+
+    Memory is kept where it is large enough, and then still shared with other views of it.
+
+    >>> import flambeau as fb
+    >>> fb.arange(6).resize_(2, 2)
+    tensor([[0, 1],
+            [2, 3]])
+    """
+    _plain("resize_", self)
+    new = shape.sizes_of("resize_", sizes)
+    if any(n < 0 for n in new):
+        raise ShapeError(f"resize_: sizes must not be negative, got {new}")
+    if new == tuple(self._array.shape):
+        return self
+    count, have = math.prod(new), self.numel()
+    whole = self.detach() if self.is_contiguous() else call(OPS["clone"], (self.detach(),), {"order": "C"})
+    flat = shape.reshape(whole, (have,))
+    if count <= have:
+        self._array = shape.reshape(parts.narrow(flat, 0, 0, count), new)._array
+        return self
+    grown = call(OPS["empty"], (), {"shape": (count,), "dtype": self.dtype, "device": self.device})
+    parts.narrow(grown, 0, 0, have).copy_(flat)
+    self._array, self._box = shape.reshape(grown, new)._array, None
+    self._node = None
+    return self
+
+
+def resize_as_(self: Tensor, other: Tensor, *, memory_format: Any = None) -> Tensor:
+    """:func:`resize_` to the shape of ``other``."""
+    return resize_(self, tuple(other._array.shape))
+
+
+def set_(self: Tensor, source: Tensor | None = None) -> Tensor:
+    """Share the memory, shape and strides of ``source``, of the same dtype; without it, become empty."""
+    _plain("set_", self)
+    if source is None:
+        source = self.new_empty((0,))
+    if source._key is not self._key:
+        raise ShapeError(
+            f"set_: source must have the dtype and device of the tensor, got {source.dtype} on {source.device} "
+            f"and {self.dtype} on {self.device}"
+        )
+    self._array, self._box, self._node = source._array, box_of(source), None
+    return self
+
+
+METHODS: Final[dict[str, Callable[..., Any]]] = {
+    "squeeze_": squeeze_, "unsqueeze_": unsqueeze_, "t_": t_, "transpose_": transpose_, "swapaxes_": transpose_,
+    "swapdims_": transpose_, "as_strided_": as_strided_, "resize_": resize_, "resize_as_": resize_as_, "set_": set_,
+}  # fmt: skip
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"as_strided_": as_strided_, "resize_as_": resize_as_}

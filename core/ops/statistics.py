@@ -1,0 +1,237 @@
+"""Statistics and finite differences: covariances, histograms, numerical gradients, pairwise distances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import moments
+from flambeau.core.ops.arithmetic import clamp
+from flambeau.core.ops.arrange import cat
+from flambeau.core.ops.elementwise import cj, where
+from flambeau.core.ops.index import add_along
+from flambeau.core.ops.linalg import product
+from flambeau.core.ops.parts import diagonal, narrow
+from flambeau.core.ops.search import searchsorted
+from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
+from flambeau.core.tensor import Tensor
+
+
+# -- covariances -------------------------------------------------------------------------------------
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
+    """The covariances of the rows of a matrix (the variance of a vector), one column an observation.
+
+    ``fweights`` counts each observation so often, ``aweights`` weighs them; the sum is divided by their
+    total less ``correction``.
+
+    >>> import flambeau as fb
+    >>> fb.cov(fb.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
+    """
+    if input.ndim > 2:
+        raise ShapeError(f"cov: expects at most 2 dimensions, got shape {tuple(input.shape)}")
+    if input.dtype is dt.bool_:
+        raise DTypeError("cov: not implemented for bool")
+    x = input if input.ndim == 2 else reshape(input, (1, input.numel()))
+    x = x if x.dtype.category >= dt.FLOATING else x.to(dt.get_default_dtype())
+    count = x._array.shape[1]
+    weights = _weights(x, fweights, aweights)
+    if weights is None:
+        mean, total, divisor = x.mean(1, keepdim=True), None, count - correction
+    else:
+        total = weights.sum()
+        mean = unsqueeze((x * weights).sum(1) / total, 1)
+        spent = total if aweights is None else (weights * aweights).sum() / total
+        divisor = total - correction * (spent if aweights is not None else 1)
+    apart = x - mean
+    right = cj(apart) if weights is None else cj(apart) * weights
+    found = product(apart, matrix_transpose(right)) / (max(divisor, 0) if total is None else clamp(divisor, min=0))
+    return found if input.ndim == 2 else reshape(found, ())
+
+
+def _weights(x: Tensor, counts: Tensor | None, weights: Tensor | None) -> Any:
+    both: Any = None
+    for name, given in (("fweights", counts), ("aweights", weights)):
+        if given is None:
+            continue
+        if tuple(given.shape) != (x.shape[1],):
+            raise ShapeError(
+                f"cov: {name} must be a vector with one number for each of the {x.shape[1]} observations, "
+                f"got shape {tuple(given.shape)}"
+            )
+        both = given.to(x.dtype.to_real()) if both is None else both * given
+    return both
+
+
+def corrcoef(input: Tensor) -> Tensor:
+    """The correlation coefficients of the rows of a matrix: covariances over standard deviations, in [-1, 1]."""
+    c = cov(input)
+    if not c.ndim:
+        return c / c
+    spread = diagonal(c).real.sqrt()
+    found = c / unsqueeze(spread, 1) / unsqueeze(spread, 0)
+    if found.is_complex():
+        return creation.complex(clamp(found.real, -1, 1), clamp(found.imag, -1, 1))
+    return clamp(found, -1, 1)
+
+
+# -- histograms --------------------------------------------------------------------------------------
+class Histogram(NamedTuple):
+    """What histogram returns."""
+
+    hist: Tensor
+    bin_edges: Tensor
+
+
+def histogram(
+    input: Tensor,
+    bins: Any,
+    *,
+    range: tuple[float, float] | None = None,
+    weight: Tensor | None = None,
+    density: bool = False,
+) -> Histogram:
+    """(hist, bin_edges): how many elements, or how much of ``weight``, fall into each of ``bins``.
+
+    ``bins``: how many of equal width from the smallest to the largest element (or over ``range``), or the
+    edges. The last bin holds its upper edge too. ``density`` makes the sum over all bins times width 1.
+
+    >>> import flambeau as fb
+    >>> fb.histogram(fb.tensor([1.0, 2.0, 1.0]), bins=2, range=(0.0, 4.0)).hist
+    tensor([2., 1.])
+    """
+    if not input.is_floating_point():
+        raise DTypeError(f"histogram: input must be a floating tensor, got {input.dtype}")
+    if weight is not None and (weight.shape != input.shape or weight.dtype is not input.dtype):
+        raise ShapeError(
+            f"histogram: weight must have the shape and dtype of input, got {weight.dtype} {tuple(weight.shape)} "
+            f"and {input.dtype} {tuple(input.shape)}"
+        )
+    x = input.detach().reshape((input.numel(),))
+    edges = bins if isinstance(bins, Tensor) else _even_edges(x, bins, range)
+    count = edges.numel() - 1
+    place = searchsorted(edges, x, right=True) - 1
+    place = where(x == edges[count], count - 1, place)
+    inside = (place >= 0) & (place < count)
+    amount = inside.to(x.dtype) if weight is None else where(inside, weight.detach().reshape((x.numel(),)), 0.0)
+    hist = add_along(creation.zeros_at(x, (count,)), clamp(place, 0, count - 1), amount, 0)
+    if density:
+        hist = hist / hist.sum() / edges.diff()
+    return Histogram(hist, edges)
+
+
+def _even_edges(x: Tensor, bins: int, span: tuple[float, float] | None) -> Tensor:
+    if bins < 1:
+        raise ValueError(f"histogram: bins must be at least 1, got {bins}")
+    low, high = span if span is not None else (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"histogram: needs finite bounds in ascending order, got {low} and {high}")
+    edges: Tensor = creation.linspace(low, high, bins + 1, dtype=x.dtype, device=x.device)
+    return edges
+
+
+# -- finite differences ------------------------------------------------------------------------------
+def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> tuple[Tensor, ...]:
+    """Estimates of the derivative along each of ``dim`` (None: every dimension) by central differences.
+
+    ``spacing``: the distance of neighbours, one for each of ``dim``, or tensors of their places. At the
+    edges the differences are one-sided, of order ``edge_order`` (1 or 2).
+
+    >>> import flambeau as fb
+    >>> fb.gradient(fb.tensor([1.0, 4.0, 9.0]))
+    (tensor([3., 4., 5.]),)
+    """
+    if edge_order not in (1, 2):
+        raise ValueError(f"gradient: edge_order must be 1 or 2, got {edge_order}")
+    dims = range(input.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
+    axes = [axis_of("gradient", input, d) for d in dims]
+    steps = list(spacing) if isinstance(spacing, (tuple, list)) else [spacing] * len(axes)
+    if len(steps) != len(axes):
+        raise ShapeError(f"gradient: spacing has {len(steps)} entries for {len(axes)} dimension(s)")
+    return tuple(_slope(input, a, s, edge_order) for a, s in zip(axes, steps, strict=True))
+
+
+def _slope(f: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
+    n = f._array.shape[axis] if f.ndim else 0
+    if n <= edge_order:
+        raise ShapeError(
+            f"gradient: dimension {axis} of shape {tuple(f.shape)} needs at least {edge_order + 1} elements"
+        )
+    if isinstance(step, Tensor):
+        shape = tuple(n - 1 if i == axis else 1 for i in range(f.ndim))
+        gaps = reshape(step.diff(), shape)
+    else:
+        gaps = None
+
+    def at(i: int, length: int = 1) -> Tensor:
+        return narrow(f, axis, i, length)
+
+    def gap(i: int, length: int = 1) -> Any:
+        return step if gaps is None else narrow(gaps, axis, i, length)
+
+    edges = []
+    for i, j, k, sign in ((0, 1, 2, 1), (n - 1, n - 2, n - 3, -1)):
+        a = gap(min(i, j))
+        if edge_order == 1:
+            edges.append((at(j) - at(i)) / a * sign)
+            continue
+        b = gap(min(j, k))
+        slope = -(2 * a + b) / (a * (a + b)) * at(i) + (a + b) / (a * b) * at(j) - a / (b * (a + b)) * at(k)
+        edges.append(slope * sign)
+    if n == 2:
+        return cat(edges, axis)
+    before, after = gap(0, n - 2), gap(1, n - 2)
+    left, here, right = at(0, n - 2), at(1, n - 2), at(2, n - 2)
+    if gaps is None:
+        middle = (right - left) / (2 * step)
+    else:
+        middle = (
+            right * (before / (after * (before + after)))
+            + here * ((after - before) / (before * after))
+            - left * (after / (before * (before + after)))
+        )
+    return cat([edges[0], middle, edges[1]], axis)
+
+
+# -- norms and distances -----------------------------------------------------------------------------
+def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """``input`` whose slices along ``dim`` are scaled down to the p-norm ``maxnorm`` where theirs is larger."""
+    if input.ndim < 2:
+        raise ShapeError(f"renorm: expects at least 2 dimensions, got shape {tuple(input.shape)}")
+    if p <= 0 or maxnorm < 0:
+        raise ValueError(f"renorm: p must be positive and maxnorm not negative, got p={p}, maxnorm={maxnorm}")
+    axis = axis_of("renorm", input, dim)
+    others = tuple(i for i in range(input.ndim) if i != axis)
+    size = moments.vector_norm(input, float(p), others, True)
+    return input * where(size > maxnorm, maxnorm / (size + 1e-7), 1.0)
+
+
+def renorm_(self: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """:func:`renorm` in place."""
+    return self.copy_(renorm(self, p, dim, maxnorm))
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norm distances of all pairs of rows of a matrix, those of the first row first."""
+    if input.ndim != 2:
+        raise ShapeError(f"pdist: expects a matrix, got shape {tuple(input.shape)}")
+    n = input.shape[0]
+    rows, columns = creation.triu_indices(n, n, 1, device=input.device)
+    return moments.vector_norm(input[rows] - input[columns], float(p), (1,), False)
+
+
+METHODS: Final[dict[str, Callable[..., Any]]] = {
+    "cov": cov, "corrcoef": corrcoef, "histogram": histogram, "renorm": renorm, "renorm_": renorm_,
+}  # fmt: skip
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "cov": cov, "corrcoef": corrcoef, "histogram": histogram, "renorm": renorm, "gradient": gradient, "pdist": pdist,
+}  # fmt: skip

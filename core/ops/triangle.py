@@ -1,0 +1,162 @@
+"""Diagonal matrices and triangles."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, Final
+
+from flambeau.core import creation
+from flambeau.core.dispatch import call
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops import storage
+from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.parts import diagonal
+from flambeau.core.ops.shape import axis_of, reshape, unsqueeze
+from flambeau.core.record import OPS, composite
+from flambeau.core.tensor import Tensor
+
+
+def _embedded(x: Any, *, offset: int, axis1: int, axis2: int) -> tuple[int, ...]:
+    size = x[-1] + abs(offset)
+    shape = list(x[:-1])
+    for a in sorted((axis1, axis2)):
+        shape.insert(a, size)
+    return tuple(shape)
+
+
+@composite(
+    "embed_diagonal(x: Tensor, *, offset: int, axis1: int, axis2: int) -> Tensor",
+    infer=_embedded,
+    dtype=storage.anything,
+    upcast=False,
+    method=False,
+    linear=["x"],
+    vjp=dict(x=lambda g, offset, axis1, axis2: diagonal(g, offset, axis1, axis2)),
+)
+def embed_diagonal(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
+    """The last axis as the diagonal of two new axes, zeros elsewhere."""
+    whole = creation.zeros_at(x, _embedded(tuple(x._array.shape), offset=offset, axis1=axis1, axis2=axis2))
+    diagonal(whole, offset, axis1, axis2).copy_(x)
+    return whole
+
+
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The last dimension as the diagonal of matrices in dimensions ``dim1`` and ``dim2`` of the result.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([1, 2]).diag_embed()
+    tensor([[1, 0],
+            [0, 2]])
+    """
+    a, b = (
+        axis_of("diag_embed", input, dim1, extra=1, label="dim1"),
+        axis_of("diag_embed", input, dim2, extra=1, label="dim2"),
+    )
+    if a == b or not input._array.shape:
+        raise ShapeError(
+            f"diag_embed: dim1={dim1} and dim2={dim2} must differ, "
+            f"and the tensor of shape {tuple(input.shape)} not be 0-d"
+        )
+    found: Tensor = call(OPS["embed_diagonal"], (input,), {"offset": operator.index(offset), "axis1": a, "axis2": b})
+    return found
+
+
+_diagonal = diagonal  # `diag` has a parameter of that name
+
+
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """A matrix with a vector on its ``diagonal``, or a copy of that diagonal of a matrix.
+
+    >>> import flambeau as fb
+    >>> fb.diag(fb.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
+    ndim = len(input._array.shape)
+    if ndim == 1:
+        return diag_embed(input, diagonal)
+    if ndim != 2:
+        raise ShapeError(f"diag: expects a 1-d or 2-d tensor, got shape {tuple(input.shape)}")
+    found: Tensor = call(OPS["clone"], (_diagonal(input, diagonal),), {"order": "C"})
+    return found
+
+
+def diagflat(input: Tensor, offset: int = 0) -> Tensor:
+    """A matrix with all elements of ``input`` on its diagonal.
+
+    >>> import flambeau as fb
+    >>> fb.diagflat(fb.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
+    return diag_embed(reshape(input, (input.numel(),)), offset)
+
+
+def _matrices(name: str) -> Callable[..., Any]:
+    def infer(x: Any, **params: Any) -> Any:
+        if len(x) < 2:
+            raise ShapeError(f"{name}: input must have at least 2 dimensions, got shape {tuple(x)}")
+        return x
+
+    return infer
+
+
+def _tril_vjp(g: Any, diagonal: int) -> Any:
+    return tril(g, diagonal)
+
+
+def _triu_vjp(g: Any, diagonal: int) -> Any:
+    return triu(g, diagonal)
+
+
+def _keep_where(x: Any, keep: Callable[[Any, Any], Any]) -> Any:
+    n, m = x._array.shape[-2:]
+    rows = unsqueeze(creation.arange(n, device=x.device), 1)
+    return where(keep(creation.arange(m, device=x.device), rows), x, creation.zeros((), dtype=x.dtype, device=x.device))
+
+
+@composite(
+    "tril(x: Tensor, *, diagonal: int = 0) -> Tensor",
+    infer=_matrices("tril"),
+    dtype=storage.anything,
+    upcast=False,
+    check=True,
+    inplace=True,
+    linear=["x"],
+    vjp=dict(x=_tril_vjp),
+)
+def tril(x: Any, *, diagonal: int = 0) -> Any:
+    """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere.
+
+    >>> import flambeau as fb
+    >>> fb.tril(fb.ones(2, 2))
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
+    return _keep_where(x, lambda column, row: column <= row + diagonal)
+
+
+@composite(
+    "triu(x: Tensor, *, diagonal: int = 0) -> Tensor",
+    infer=_matrices("triu"),
+    dtype=storage.anything,
+    upcast=False,
+    check=True,
+    inplace=True,
+    linear=["x"],
+    vjp=dict(x=_triu_vjp),
+)
+def triu(x: Any, *, diagonal: int = 0) -> Any:
+    """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere.
+
+    >>> import flambeau as fb
+    >>> fb.triu(fb.ones(2, 2))
+    tensor([[1., 1.],
+            [0., 1.]])
+    """
+    return _keep_where(x, lambda column, row: column >= row + diagonal)
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"diag": diag, "diag_embed": diag_embed, "diagflat": diagflat}
+METHODS: Final[dict[str, Any]] = FUNCTIONS
