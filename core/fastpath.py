@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
@@ -17,13 +19,29 @@ import numpy as np
 from flambeau.core import dispatch, state, texts
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.compile import compiled
+from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
 
-#: How a param of a type reaches the kernel in the fast path; other types pass as they are.
-_NORMALISED = {"Axes": "AXES[{p}, a0.ndim]", "Axis": "AXIS[{p}, a0.ndim]"}
-_FAST_PARAMS = frozenset({"Axes", "Axis", "bool"})
+#: By type of a param: when the fast path takes a value, and what the kernel gets for it.
+_PARAMS = {
+    "Axes": ("", "AXES[{p}, a0.ndim]"),
+    "Axis": ("", "AXIS[{p}, a0.ndim]"),
+    "Ints": ("{p}.__class__ is tuple and {p}[0].__class__ is int", "{p}"),
+    "int": ("{p}.__class__ is int", "{p}"),
+    "int?": ("({p} is None or {p}.__class__ is int)", "{p}"),
+    "float": ("({p}.__class__ is float or {p}.__class__ is int)", "float({p})"),
+    "float?": ("({p} is None or {p}.__class__ is float)", "{p}"),
+    "bool": ("", "{p}"),
+    "str": ("{p}.__class__ is str", "{p}"),
+    "DType": ("{p}.__class__ is DType", "{p}"),
+    "Any": ("", "{p}"),
+}
+#: Variables and globals of the generated code.
+_OWN_NAMES = frozenset(
+    {"key", "state", "out", "okey", "params", "arrays", "infer", "record", "get", "kernel", "box", "kw"}
+)
 _RESULT_KEY = {"same": "key", "bool": "key.boolean", "index": "key.index", "real": "key.real"}
 
 
@@ -62,18 +80,28 @@ def _slow_call(op: Op, kw: str = "kw") -> str:
 
 
 def has_fast_path(op: Op) -> bool:
-    """Whether the op's common case can be written out: plain tensors, one kernel, one plain result."""
+    """Whether the op's common case can be written out: plain tensors of one device, one kernel, plain results."""
     operands = op.schema.operands
     return (
         op.family is not CREATE
+        and not op.random
         and bool(operands)
-        and operands[0].type == "Tensor"
-        and op.kind_of(operands[0]) in ("same", "bool")
+        and not op.schema.returns_list
+        and all(p.type in _PARAMS for p in op.schema.params)
+        and (_is_one_list(operands) or _has_lead(op, operands))
+    )
+
+
+def _is_one_list(operands: tuple[Argument, ...]) -> bool:
+    return len(operands) == 1 and operands[0].is_list
+
+
+def _has_lead(op: Op, operands: tuple[Argument, ...]) -> bool:
+    """Whether an operand must be a tensor of the compute dtype, and all others go by it."""
+    return (
+        operands[0].type == "Tensor"
         and any(op.kind_of(a) == "same" and a.type == "Tensor" for a in operands)
-        and all(a.type in ("Tensor", "Tensor?") and op.kind_of(a) in ("same", "bool", "index") for a in operands)
-        and all(p.type in _FAST_PARAMS for p in op.schema.params)
-        and op.schema.single
-        and op.dtype.results[0] in _RESULT_KEY
+        and all(a.type in ("Tensor", "Tensor?") for a in operands)
     )
 
 
@@ -108,96 +136,182 @@ def source(op: Op) -> str:
     head = f"def {op.name}({_signature(op)}, **kw):"
     if not has_fast_path(op):
         return f"{head}\n    return {_slow_call(op)}\n"
+    op, aliases = _without_collisions(op)
     body = "\n".join(_fast_lines(op, op.schema.operands, "        "))
     return (
-        f"{head}\n    if kw: return {_slow_call(op)}\n    try:\n{body}\n"
+        f"{head}\n{aliases}    if kw: return {_slow_call(op)}\n    try:\n{body}\n"
         f"    except Exception: pass\n    return {_slow_call(op)}\n"
     )
 
 
+def _without_collisions(op: Op) -> tuple[Op, str]:
+    """The op with other public names for arguments that are called as the generated code's own variables are."""
+    renamed = copy(op)
+    aliases = ""
+
+    def free(a: Argument) -> Argument:
+        nonlocal aliases
+        if a.public not in _OWN_NAMES:
+            return a
+        aliases += f"    {a.public}_ = {a.public}\n"
+        return replace(a, public=f"{a.public}_")
+
+    operands, params = (tuple(map(free, arguments)) for arguments in (op.schema.operands, op.schema.params))
+    renamed.schema = replace(op.schema, operands=operands, params=params)
+    return renamed, aliases
+
+
+def _number(name: str) -> str:
+    """The condition that an operand is a Python number."""
+    return f"{name}.__class__ is float or {name}.__class__ is int"
+
+
+def _takes_numbers(op: Op, operands: tuple[Argument, ...]) -> bool:
+    """Whether numbers beside tensors reach the kernel as constants: where operands broadcast."""
+    return op.family is ELEMENTWISE and len(operands) > 2
+
+
+def _operand_condition(op: Op, a: Argument, numbers: bool) -> str:
+    """When an operand goes with the leading one."""
+    kind = op.kind_of(a)
+    if kind == "any":
+        match = f"{a.public}._key.level is None and {a.public}._key.device is key.device"
+    else:
+        match = f"{a.public}._key is { ({'same': 'key', 'bool': 'key.boolean', 'index': 'key.index'}[kind]) }"
+    if a.type == "Tensor?":
+        return f"({a.public} is None or {match})"
+    return f"({_number(a.public)} or {match})" if numbers and kind == "same" else match
+
+
 def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
     """The tensor-tensor case, and for binary elementwise ops the tensor-number case."""
+    if _is_one_list(operands):
+        return [pad + s for s in _list_lines(op, operands[0])]
     lead = next(a for a in operands if op.kind_of(a) == "same" and a.type == "Tensor")
+    numbers = _takes_numbers(op, operands)
     lines = [f"key = {lead.public}._key", "state = get()"]
     conditions = ["state.plain", "key.level is None"]
-    for a in operands:
-        if a is lead:
-            continue
-        key = {"same": "key", "bool": "key.boolean", "index": "key.index"}[op.kind_of(a)]
-        match = f"{a.public}._key is {key}"
-        conditions.append(f"({a.public} is None or {match})" if a.type == "Tensor?" else match)
+    conditions += [_operand_condition(op, a, numbers) for a in operands if a is not lead]
     binary = op.family is ELEMENTWISE and len(operands) == 2 and not op.kinds and not op.schema.params
     if not binary:
-        return [
-            pad + s
-            for s in (*lines, f"if {' and '.join(conditions)}:", *("    " + s for s in _call_lines(op, operands)))
-        ]
+        call = _call_lines(op, operands, lead if numbers else None)
+        return [pad + s for s in (*lines, _if([*conditions, *_param_conditions(op)]), *("    " + s for s in call))]
     x, y = (a.public for a in operands)
+    number = _result_lines(
+        op, f"key.{op.name}({x}._array, c)", f"{x}._node is None", f"record_checked({x}, {y}, {{}}, out)"
+    )
     return [
         pad + s
         for s in (
             *lines,
             "if state.plain and key.level is None:",
-            f"    if {y}.__class__ is float or {y}.__class__ is int:",
+            f"    if {_number(y)}:",
             f"        c = key.floats[{y}] if {y}.__class__ is float else key.ints[{y}]",
-            *(
-                "        " + s
-                for s in _result_lines(op, f"key.{op.name}({x}._array, c)", [x], f"record_checked({x}, {y}, {{}}, out)")
-            ),
+            *("        " + s for s in number),
             f"    if {y}._key is key:",
             *("        " + s for s in _call_lines(op, operands)),
         )
     ]
 
 
-def _call_lines(op: Op, operands: tuple[Argument, ...]) -> list[str]:
-    names = [a.public for a in operands]
-    lines = []
-    arrays = []
-    needs_first = any(p.type in _NORMALISED for p in op.schema.params)
+def _if(conditions: Sequence[str]) -> str:
+    return f"if {' and '.join(conditions)}:"
+
+
+def _param_conditions(op: Op) -> list[str]:
+    return [c.format(p=p.public) for p in op.schema.params if (c := _PARAMS[p.type][0])]
+
+
+def _param_lines(op: Op) -> tuple[list[str], list[str]]:
+    """The line that makes ``params``, and the keywords that the kernel gets."""
+    params = op.schema.params
+    if not params:
+        return [], []
+    values = ", ".join(f"{p.name!r}: {_PARAMS[p.type][1].format(p=p.public)}" for p in params)
+    return [f"params = {{{values}}}"], [f"{p.name}=params[{p.name!r}]" for p in params]
+
+
+def _list_lines(op: Op, operand: Argument) -> list[str]:
+    """An op of one list of tensors, all of one device and dtype."""
+    xs = operand.public
+    made, keywords = _param_lines(op)
+    body = [f"a0 = {xs}[0]._array", *made]
+    if op.check:
+        body.append(f"infer({', '.join(['[a.shape for a in arrays]', *keywords])})")
+    params = "params" if made else "{}"
+    untracked = f"not [t for t in {xs} if t._node is not None]"
+    call, record = f"key.{op.name}({', '.join(['*arrays', *keywords])})", f"record_checked({xs}, {params}, out)"
+    body += _result_lines(op, call, untracked, record)
+    return [
+        f"key = {xs}[0]._key",
+        "state = get()",
+        _if(["state.plain", "key.level is None", f"{xs}.__class__ in (list, tuple)", *_param_conditions(op)]),
+        f"    arrays = [t._array for t in {xs} if t._key is key]",
+        f"    if len(arrays) == len({xs}):",
+        *("        " + s for s in body),
+    ]
+
+
+def _call_lines(op: Op, operands: tuple[Argument, ...], lead: Argument | None = None) -> list[str]:
+    """The kernel call; where a ``lead`` is given, the operands beside it may be numbers."""
+    lines, arrays, links = [], [], []
+    needs_first = any("a0" in _PARAMS[p.type][1] for p in op.schema.params)
     for i, a in enumerate(operands):
+        n = a.public
         if i == 0 and needs_first:
-            lines.append(f"a0 = {a.public}._array")
+            lines.append(f"a0 = {n}._array")
             arrays.append("a0")
         elif a.type == "Tensor?":
-            arrays.append(f"None if {a.public} is None else {a.public}._array")
+            arrays.append(f"None if {n} is None else {n}._array")
+        elif lead is not None and a is not lead and op.kind_of(a) == "same":
+            constant = f"key.floats[{n}] if {n}.__class__ is float else key.ints[{n}] if {n}.__class__ is int"
+            lines.append(f"c{i} = {constant} else {n}._array")
+            arrays.append(f"c{i}")
+            links.append(f"({_number(n)} or {n}._node is None)")
+            continue
         else:
-            arrays.append(f"{a.public}._array")
+            arrays.append(f"{n}._array")
+        links.append(f"({n} is None or {n}._node is None)" if a.type == "Tensor?" else f"{n}._node is None")
+    made, keywords = _param_lines(op)
+    lines += made
     if op.check:
-        shapes = [
-            f"None if {a.public} is None else {a.public}._array.shape"
-            if a.type == "Tensor?"
-            else f"{a.public}._array.shape"
-            for a in operands
+        shapes = [f"None if {a.public} is None else {a.public}._array.shape" if a.type == "Tensor?"
+                  else f"{v}.shape" for a, v in zip(operands, arrays, strict=True)]  # fmt: skip
+        lines.append(f"infer({', '.join([*shapes, *keywords])})")
+    saver = "record" if lead is None else "record_checked"
+    record = f"{saver}({', '.join([*(a.public for a in operands), 'params' if made else '{}'])}, out)"
+    return lines + _result_lines(op, f"key.{op.name}({', '.join([*arrays, *keywords])})", " and ".join(links), record)
+
+
+def _result_lines(op: Op, call: str, untracked: str, record: str) -> list[str]:
+    """Call the kernel, make the tensors, record where somebody wants a gradient."""
+    keys = [_result_key(op, i) for i in range(len(op.schema.outputs))]
+    if op.schema.single:
+        lines = ["out = Tensor()", f"r = {call}"]
+        result = keys[0]
+        if result != "key":
+            lines.append(f"okey = {result}")
+            result = "okey"
+        lines += [
+            f"out._array = r if r.__class__ is {result}.array else {result}.wrap(r)",
+            f"out._key = {result}",
+            "out._box = None",
+            "out._node = None",
         ]
-        lines.append(f"infer({', '.join([*shapes, *(f'{p.name}={p.public}' for p in op.schema.params)])})")
-    if op.schema.params:
-        values = ", ".join(f"{p.name!r}: {_NORMALISED.get(p.type, '{p}').format(p=p.public)}" for p in op.schema.params)
-        lines.append(f"params = {{{values}}}")
-        arrays += [f"{p.name}=params[{p.name!r}]" for p in op.schema.params]
-    record = f"record({', '.join(names)}, {'params' if op.schema.params else '{}'}, out)"
-    optional = [a.public for a in operands if a.type == "Tensor?"]
-    return lines + _result_lines(op, f"key.{op.name}({', '.join(arrays)})", names, record, optional)
-
-
-def _result_lines(op: Op, call: str, names: list[str], record: str, optional: Sequence[str] = ()) -> list[str]:
-    """Call the kernel, make the tensor, record where somebody wants a gradient."""
-    result = _RESULT_KEY[op.dtype.results[0]]
-    lines = ["out = Tensor()", f"r = {call}"]
-    if result != "key":
-        lines.append(f"okey = {result}")
-        result = "okey"
-    lines += [
-        f"out._array = r if r.__class__ is {result}.array else {result}.wrap(r)",
-        f"out._key = {result}",
-        "out._box = None",
-    ]
+    else:
+        names = [f"r{i}" for i in range(len(keys))]
+        made = ", ".join(f"tensor_of({n}, {k})" for n, k in zip(names, keys, strict=True))
+        lines = [f"{', '.join(names)} = {call}", f"out = ({made})"]
     if not op.differentiable:
-        return [*lines, "out._node = None", "return out"]
-    links = " and ".join(
-        f"({n} is None or {n}._node is None)" if n in optional else f"{n}._node is None" for n in names
-    )
-    return [*lines, f"if {links} or not state.grad:", "    out._node = None", "    return out", f"return {record}"]
+        return [*lines, "return out"]
+    return [*lines, f"if {untracked} or not state.grad: return out", f"return {record}"]
+
+
+def _result_key(op: Op, i: int) -> str:
+    kind = op.dtype.results[min(i, len(op.dtype.results) - 1)]
+    if isinstance(kind, str):
+        return _RESULT_KEY[kind]
+    return f"key.sibling(result_dtype({i}, key.dtype, {'params' if op.schema.params else '{}'}))"
 
 
 def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
@@ -213,14 +327,15 @@ def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
         f"    return {slow_call}",
     ]
     if reflected:
+        call, record = f"key.{op.name}(c, {y.public}._array)", f"record_checked({x.public}, {y.public}, {{}}, out)"
+        made = _result_lines(op, call, f"{y.public}._node is None", record)
         lines = [
             f"key = {swap[x.public]}._key",
             "state = get()",
             "if state.plain and key.level is None:",
             f"    c = key.floats[{x.public}] if {x.public}.__class__ is float else key.ints[{x.public}]",
             f"    if {x.public}.__class__ is float or {x.public}.__class__ is int:",
-            *("        " + s for s in _result_lines(op, f"key.{op.name}(c, {y.public}._array)", [y.public],
-                                                     f"record_checked({x.public}, {y.public}, {{}}, out)")),
+            *("        " + s for s in made),
         ]  # fmt: skip
         lines = ["        " + s for s in lines]
     else:
@@ -299,6 +414,9 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         View=View,
         make_view=make_view,
         infer=op.infer,
+        DType=DType,
+        tensor_of=dispatch.tensor_of,
+        result_dtype=op.dtype.out,
         in_place=in_place,
         operand_types=(dispatch.Tensor, bool, int, float, complex, np.generic),
         stranger=_stranger,
