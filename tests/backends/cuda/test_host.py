@@ -150,6 +150,28 @@ def test_memory_in_use_on_another_stream_is_not_given_away(machine: Any) -> None
         assert values(y[:2]) == [7.0, 7.0]
 
 
+def test_copies_beside_the_work(machine: Any) -> None:
+    """As docs/tutorials/devices.md does it: the next batch is copied while the last is worked on."""
+    batches = [fb.full((300,), float(i)).pin_memory() for i in range(5)]
+    copies = fb.accelerator.Stream("cuda")
+    fb.zeros(1, device="cuda")
+    machine.fake.lazy = True
+    results, current = [], None
+    for batch in [*batches, None]:
+        with copies:
+            following = None if batch is None else batch.to("cuda", non_blocking=True)
+            ready = copies.record_event()
+        if current is not None:
+            results.append((current * 2).sum() / 600)
+        ready.wait()
+        current = following
+    del batches, following, current
+    gc.collect()
+    assert [r.item() for r in results] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    copies.synchronize()
+    assert machine.backend.pinning.under_way() == 0
+
+
 def test_events_measure_time_if_they_were_made_for_it(machine: Any) -> None:
     start, end = (fb.accelerator.Event("cuda", enable_timing=True) for _ in range(2))
     start.record()
