@@ -28,7 +28,12 @@ def _is_accelerator(name: str) -> bool:
 
 
 def current_accelerator(check_available: bool = True) -> device | None:
-    """The default device if it is an accelerator, else the first available one; None without any."""
+    """The default device if it is an accelerator, else the first available one; None without any.
+
+    >>> import flambeau as fb
+    >>> fb.accelerator.current_accelerator() is None or fb.accelerator.is_available()
+    True
+    """
     chosen = get_default_device()
     if _is_accelerator(chosen.type):
         return chosen
@@ -52,12 +57,22 @@ def _pins(name: str) -> bool:
 
 
 def is_available() -> bool:
-    """Whether any accelerator can be used."""
+    """Whether any accelerator can be used.
+
+    >>> import flambeau as fb
+    >>> isinstance(fb.accelerator.is_available(), bool)
+    True
+    """
     return current_accelerator() is not None
 
 
 def device_count() -> int:
-    """How many devices of the current accelerator's type there are; 0 without one."""
+    """How many devices of the current accelerator's type there are; 0 without one.
+
+    >>> import flambeau as fb
+    >>> fb.accelerator.device_count() >= 0
+    True
+    """
     found = current_accelerator()
     return 0 if found is None else registry.get_backend(found.type).device_count()
 
@@ -69,7 +84,11 @@ def resolved(where: Any) -> device:
 
 
 def synchronize(where: Any = None) -> None:
-    """Wait until everything enqueued on the device is done, and raise what went wrong late."""
+    """Wait until everything enqueued on the device is done, and raise what went wrong late.
+
+    >>> import flambeau as fb
+    >>> fb.accelerator.synchronize("strict")
+    """
     d = resolved(where)
     backend = registry.resolve(d)
     backend.synchronize(d.index)
@@ -83,12 +102,24 @@ def memory_stats(where: Any = None) -> MemoryStats:
 
 
 def memory_allocated(where: Any = None) -> int:
-    """Bytes in live tensors of a device."""
+    """Bytes in live tensors of a device.
+
+    >>> import flambeau as fb
+    >>> x = fb.zeros(1000, device="strict")
+    >>> fb.accelerator.memory_allocated("strict") >= 4000
+    True
+    """
     return memory_stats(where).allocated
 
 
 def max_memory_allocated(where: Any = None) -> int:
-    """The largest number of bytes in live tensors so far."""
+    """The largest number of bytes in live tensors so far.
+
+    >>> import flambeau as fb
+    >>> x = fb.zeros(1000, device="strict")
+    >>> fb.accelerator.max_memory_allocated("strict") >= 4000
+    True
+    """
     return memory_stats(where).peak
 
 

@@ -547,7 +547,12 @@ def new_like(method: str) -> Any:
 def new_full(
     self: Any, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Any:
-    """``full(...)`` with this tensor's dtype and device by default."""
+    """``full(...)`` with this tensor's dtype and device by default.
+
+    >>> import flambeau as fb
+    >>> fb.ones(1).new_full((2,), 3)
+    tensor([3., 3.])
+    """
     chosen = self.dtype if dtype is None else dt.as_dtype(dtype)
     if device is None or Device(device) is self.device:
         return _finish(full_at(self, _shape((size,), "new_full"), fill_value, chosen), requires_grad)
@@ -555,5 +560,10 @@ def new_full(
 
 
 def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-    """``tensor(...)`` with this tensor's dtype and device by default."""
+    """``tensor(...)`` with this tensor's dtype and device by default.
+
+    >>> import flambeau as fb
+    >>> fb.ones(1).new_tensor([1, 2])
+    tensor([1., 2.])
+    """
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)

@@ -79,7 +79,12 @@ class Tensor(TensorMethods):
         return Size(self._array.shape)
 
     def size(self, dim: int | None = None) -> Any:
-        """The shape, or one of its sizes."""
+        """The shape, or one of its sizes.
+
+        >>> import flambeau as fb
+        >>> fb.ones(2, 3).size(1)
+        3
+        """
         if dim is None:
             return Size(self._array.shape)
         shape = self._array.shape
@@ -103,7 +108,12 @@ class Tensor(TensorMethods):
         return len(self._array.shape)
 
     def dim(self) -> int:
-        """The number of axes."""
+        """The number of axes.
+
+        >>> import flambeau as fb
+        >>> fb.ones(2, 3).dim()
+        2
+        """
         return len(self._array.shape)
 
     ndimension = dim
@@ -120,7 +130,12 @@ class Tensor(TensorMethods):
         return self._key.dtype.itemsize
 
     def element_size(self) -> int:
-        """Bytes of one element."""
+        """Bytes of one element.
+
+        >>> import flambeau as fb
+        >>> fb.ones(2).element_size()
+        4
+        """
         return self._key.dtype.itemsize
 
     @property
@@ -141,17 +156,32 @@ class Tensor(TensorMethods):
         return self._key.backend.layout(self._array)
 
     def stride(self, dim: int | None = None) -> Any:
-        """The steps between neighbours along each dimension, in elements."""
+        """The steps between neighbours along each dimension, in elements.
+
+        >>> import flambeau as fb
+        >>> fb.ones(2, 3).stride()
+        (3, 1)
+        """
         strides = tuple(self.layout_.strides)
         return strides if dim is None else strides[dim]
 
     def storage_offset(self) -> int:
-        """The place of the first element in its memory, in elements."""
+        """The place of the first element in its memory, in elements.
+
+        >>> import flambeau as fb
+        >>> fb.arange(3)[1:].storage_offset()
+        1
+        """
         offset: int = self.layout_.offset
         return offset
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
-        """Whether the elements stand in row-major order without gaps."""
+        """Whether the elements stand in row-major order without gaps.
+
+        >>> import flambeau as fb
+        >>> fb.ones(2, 3).T.is_contiguous()
+        False
+        """
         if self._key.level is not None:
             return True
         from flambeau.backends.layout import is_contiguous
@@ -197,7 +227,12 @@ class Tensor(TensorMethods):
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Ask for (or give up) the gradient of a leaf; in place."""
+        """Ask for (or give up) the gradient of a leaf; in place.
+
+        >>> import flambeau as fb
+        >>> fb.ones(1).requires_grad_().requires_grad
+        True
+        """
         if requires_grad:
             if self._key.dtype.category < dt.FLOATING:
                 raise GradientError(
@@ -270,13 +305,24 @@ class Tensor(TensorMethods):
         """Add the gradients of this tensor to the ``grad`` of the leaves it came from.
 
         ``gradient`` weighs the elements; a scalar needs none. The graph is freed unless ``retain_graph``.
+
+        >>> import flambeau as fb
+        >>> x = fb.tensor(3.0, requires_grad=True)
+        >>> (x * x).backward()
+        >>> x.grad
+        tensor(6.)
         """
         from flambeau.core.autograd.api import backward
 
         backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
-        """The same memory without history: of every transform around, and in forward mode without its tangent."""
+        """The same memory without history: of every transform around, and in forward mode without its tangent.
+
+        >>> import flambeau as fb
+        >>> (fb.ones(1, requires_grad=True) * 2).detach().requires_grad
+        False
+        """
         t = Tensor()
         t._array, t._key, t._box, t._node = self._array, self._key, box_of(self), None
         if self._key.level is not None:
@@ -320,7 +366,15 @@ class Tensor(TensorMethods):
         return self._node.base if self._node.__class__ is View else None
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
-        """Call ``hook(grad)`` when this tensor's gradient is complete; what it returns replaces it."""
+        """Call ``hook(grad)`` when this tensor's gradient is complete; what it returns replaces it.
+
+        >>> import flambeau as fb
+        >>> x = fb.ones(1, requires_grad=True)
+        >>> handle = x.register_hook(lambda g: g * 10)
+        >>> (x * 2).sum().backward()
+        >>> x.grad
+        tensor([20.])
+        """
         edge = edge_of(self)
         if edge is None:
             raise GradientError("register_hook: cannot register a hook on a tensor that doesn't require gradient")
@@ -331,7 +385,14 @@ class Tensor(TensorMethods):
         return add_output_hook(*((edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)), hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Handle:
-        """Call ``hook(tensor)`` after a gradient was added to this leaf."""
+        """Call ``hook(tensor)`` after a gradient was added to this leaf.
+
+        >>> import flambeau as fb
+        >>> x = fb.ones(1, requires_grad=True)
+        >>> handle = x.register_post_accumulate_grad_hook(lambda t: print(t.grad))
+        >>> x.sum().backward()
+        tensor([1.])
+        """
         if self._node.__class__ is not Leaf:
             raise GradientError("register_post_accumulate_grad_hook: only leaf tensors that require grad accumulate")
         if self._node.post_hooks is None:
@@ -339,7 +400,16 @@ class Tensor(TensorMethods):
         return Handle.into(self._node.post_hooks, hook)
 
     def retain_grad(self) -> None:
-        """Keep the gradient of a computed tensor in its ``grad`` too."""
+        """Keep the gradient of a computed tensor in its ``grad`` too.
+
+        >>> import flambeau as fb
+        >>> x = fb.ones(1, requires_grad=True)
+        >>> y = x * 2
+        >>> y.retain_grad()
+        >>> y.sum().backward()
+        >>> y.grad
+        tensor([1.])
+        """
         edge = edge_of(self)
         if edge is None:
             raise GradientError("retain_grad: can't retain_grad on a tensor that has requires_grad=False")
@@ -369,7 +439,12 @@ class Tensor(TensorMethods):
         return host
 
     def item(self) -> Any:
-        """The one element as a Python number."""
+        """The one element as a Python number.
+
+        >>> import flambeau as fb
+        >>> fb.tensor([2.5]).item()
+        2.5
+        """
         if self.numel() != 1:
             raise ConversionError(
                 f"a Tensor with {self.numel()} elements (shape {tuple(self.shape)}) cannot be converted to Scalar"
@@ -379,12 +454,22 @@ class Tensor(TensorMethods):
         )
 
     def tolist(self) -> Any:
-        """Nested lists of Python numbers."""
+        """Nested lists of Python numbers.
+
+        >>> import flambeau as fb
+        >>> fb.tensor([[1, 2]]).tolist()
+        [[1, 2]]
+        """
         host = self._host()
         return host.astype("float64").tolist() if self._key.dtype is dt.bfloat16 else host.tolist()
 
     def numpy(self, *, force: bool = False) -> Any:
-        """The values as a numpy array, sharing memory on the CPU; ``force`` detaches and copies to the host first."""
+        """The values as a numpy array, sharing memory on the CPU; ``force`` detaches and copies to the host first.
+
+        >>> import flambeau as fb
+        >>> fb.tensor([1, 2]).numpy()
+        array([1, 2])
+        """
         if force:
             return self.detach().cpu()._host()
         if self.requires_grad:

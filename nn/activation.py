@@ -48,7 +48,12 @@ GLU = _module("GLU", "glu", "The first half along dim times the sigmoid of the s
 
 
 class RReLU(Module):
-    """LeakyReLU with a slope drawn between ``lower`` and ``upper`` for each element in training."""
+    """LeakyReLU with a slope drawn between ``lower`` and ``upper`` for each element in training.
+
+    >>> import flambeau as fb
+    >>> fb.nn.RReLU()(fb.tensor([-2.0, 0.5, 3.0])).shape
+    flambeau.Size([3])
+    """
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False):
         super().__init__()
@@ -63,7 +68,12 @@ class RReLU(Module):
 
 
 class PReLU(Module):
-    """LeakyReLU with a slope that is learnt: one, or one per channel (axis 1). He et al., arXiv:1502.01852."""
+    """LeakyReLU with a slope that is learnt: one, or one per channel (axis 1). He et al., arXiv:1502.01852.
+
+    >>> import flambeau as fb
+    >>> fb.nn.PReLU()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.5000,  0.5000,  3.0000], grad_fn=<LeakyReluBackward0>)
+    """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None):
         super().__init__()
@@ -79,7 +89,12 @@ class PReLU(Module):
 
 
 class Softmax2d(Module):
-    """Softmax over the channels of (N, C, H, W) or (C, H, W)."""
+    """Softmax over the channels of (N, C, H, W) or (C, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.Softmax2d()(fb.zeros(1, 2, 1, 1)).shape
+    flambeau.Size([1, 2, 1, 1])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """The same shape."""

@@ -132,7 +132,13 @@ class Sequential(_Numbered):
 
 
 class ModuleList(_Numbered):
-    """A list of modules, all of which are registered."""
+    """A list of modules, all of which are registered.
+
+    >>> import flambeau as fb
+    >>> layers = fb.nn.ModuleList([fb.nn.Linear(2, 2), fb.nn.ReLU()])
+    >>> len(layers), layers[1]
+    (2, ReLU())
+    """
 
     def __init__(self, modules: Iterable[Module] | None = None):
         super().__init__()
@@ -160,7 +166,13 @@ class ModuleList(_Numbered):
 
 
 class ModuleDict(Module):
-    """A dict of modules, all of which are registered."""
+    """A dict of modules, all of which are registered.
+
+    >>> import flambeau as fb
+    >>> layers = fb.nn.ModuleDict({"act": fb.nn.ReLU()})
+    >>> layers["act"]
+    ReLU()
+    """
 
     def __init__(self, modules: Any = None):
         super().__init__()
@@ -220,7 +232,13 @@ def _as_parameter(value: Any) -> Any:
 
 
 class ParameterList(Module):
-    """A list of parameters, all of which are registered; other values are kept as they are."""
+    """A list of parameters, all of which are registered; other values are kept as they are.
+
+    >>> import flambeau as fb
+    >>> weights = fb.nn.ParameterList([fb.ones(2), fb.ones(3)])
+    >>> [p.shape for p in weights.parameters()]
+    [flambeau.Size([2]), flambeau.Size([3])]
+    """
 
     def __init__(self, values: Iterable[Any] | None = None):
         super().__init__()
@@ -270,7 +288,13 @@ class ParameterList(Module):
 
 
 class ParameterDict(Module):
-    """A dict of parameters, all of which are registered; other values are kept as they are."""
+    """A dict of parameters, all of which are registered; other values are kept as they are.
+
+    >>> import flambeau as fb
+    >>> weights = fb.nn.ParameterDict({"a": fb.ones(2)})
+    >>> [name for name, _ in weights.named_parameters()]
+    ['a']
+    """
 
     def __init__(self, parameters: Any = None):
         super().__init__()

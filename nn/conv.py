@@ -152,6 +152,10 @@ class Conv1d(_Plain):
     """Cross-correlation of (N, C, S) or (C, S) with ``out_channels`` kernels of ``kernel_size``.
 
     ``weight`` is (out_channels, in_channels / groups, K); parameters start even in ±1 / sqrt(fan in).
+
+    >>> import flambeau as fb
+    >>> fb.nn.Conv1d(3, 4, 3)(fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 4, 6])
     """
 
     dims = 1
@@ -177,7 +181,12 @@ class Conv2d(_Plain):
 
 
 class Conv3d(_Plain):
-    """Cross-correlation of (N, C, D, H, W) or (C, D, H, W) with ``out_channels`` kernels of ``kernel_size``."""
+    """Cross-correlation of (N, C, D, H, W) or (C, D, H, W) with ``out_channels`` kernels of ``kernel_size``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.Conv3d(3, 4, 3)(fb.ones(1, 3, 8, 8, 8)).shape
+    flambeau.Size([1, 4, 6, 6, 6])
+    """
 
     dims = 3
 
@@ -213,7 +222,12 @@ class _Transposed(_Conv):
 
 
 class ConvTranspose1d(_Transposed):
-    """The transpose of Conv1d; ``weight`` is (in_channels, out_channels / groups, K)."""
+    """The transpose of Conv1d; ``weight`` is (in_channels, out_channels / groups, K).
+
+    >>> import flambeau as fb
+    >>> fb.nn.ConvTranspose1d(3, 4, 2, stride=2)(fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 4, 16])
+    """
 
     dims = 1
 
@@ -223,7 +237,12 @@ class ConvTranspose1d(_Transposed):
 
 
 class ConvTranspose2d(_Transposed):
-    """The transpose of Conv2d; ``weight`` is (in_channels, out_channels / groups, KH, KW)."""
+    """The transpose of Conv2d; ``weight`` is (in_channels, out_channels / groups, KH, KW).
+
+    >>> import flambeau as fb
+    >>> fb.nn.ConvTranspose2d(3, 4, 2, stride=2)(fb.ones(1, 3, 8, 8)).shape
+    flambeau.Size([1, 4, 16, 16])
+    """
 
     dims = 2
 
@@ -233,7 +252,12 @@ class ConvTranspose2d(_Transposed):
 
 
 class ConvTranspose3d(_Transposed):
-    """The transpose of Conv3d; ``weight`` is (in_channels, out_channels / groups, KD, KH, KW)."""
+    """The transpose of Conv3d; ``weight`` is (in_channels, out_channels / groups, KD, KH, KW).
+
+    >>> import flambeau as fb
+    >>> fb.nn.ConvTranspose3d(3, 4, 2, stride=2)(fb.ones(1, 3, 8, 8, 8)).shape
+    flambeau.Size([1, 4, 16, 16, 16])
+    """
 
     dims = 3
 
@@ -243,7 +267,12 @@ class ConvTranspose3d(_Transposed):
 
 
 class Unfold(Module):
-    """Every window of (N, C, H, W) as a column: (N, C * KH * KW, L)."""
+    """Every window of (N, C, H, W) as a column: (N, C * KH * KW, L).
+
+    >>> import flambeau as fb
+    >>> fb.nn.Unfold(2)(fb.ones(1, 3, 4, 4)).shape
+    flambeau.Size([1, 12, 9])
+    """
 
     def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1):
         super().__init__()
@@ -258,7 +287,12 @@ class Unfold(Module):
 
 
 class Fold(Module):
-    """Columns added back to where :class:`Unfold` took them from."""
+    """Columns added back to where :class:`Unfold` took them from.
+
+    >>> import flambeau as fb
+    >>> fb.nn.Fold((4, 4), 2)(fb.ones(1, 12, 9)).shape
+    flambeau.Size([1, 3, 4, 4])
+    """
 
     def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1):
         super().__init__()

@@ -28,36 +28,67 @@ class _Dropout(Module):
 
 
 class Dropout(_Dropout):
-    """In training each element is 0 with probability ``p`` and divided by 1 - p otherwise."""
+    """In training each element is 0 with probability ``p`` and divided by 1 - p otherwise.
+
+    >>> import flambeau as fb
+    >>> layer = fb.nn.Dropout(0.5).eval()
+    >>> layer(fb.ones(3))
+    tensor([1., 1., 1.])
+    """
 
     function = staticmethod(F.dropout)
 
 
 class Dropout1d(_Dropout):
-    """Dropout of whole channels of (N, C, L)."""
+    """Dropout of whole channels of (N, C, L).
+
+    >>> import flambeau as fb
+    >>> fb.nn.Dropout1d(0.5)(fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 3, 8])
+    """
 
     function = staticmethod(F.dropout1d)
 
 
 class Dropout2d(_Dropout):
-    """Dropout of whole channels of (N, C, H, W)."""
+    """Dropout of whole channels of (N, C, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.Dropout2d(0.5)(fb.ones(1, 3, 8, 8)).shape
+    flambeau.Size([1, 3, 8, 8])
+    """
 
     function = staticmethod(F.dropout2d)
 
 
 class Dropout3d(_Dropout):
-    """Dropout of whole channels of (N, C, D, H, W)."""
+    """Dropout of whole channels of (N, C, D, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.Dropout3d(0.5)(fb.ones(1, 3, 8, 8, 8)).shape
+    flambeau.Size([1, 3, 8, 8, 8])
+    """
 
     function = staticmethod(F.dropout3d)
 
 
 class AlphaDropout(_Dropout):
-    """Dropout for selu networks: mean and variance stay."""
+    """Dropout for selu networks: mean and variance stay.
+
+    >>> import flambeau as fb
+    >>> fb.nn.AlphaDropout(0.1)(fb.ones(3)).shape
+    flambeau.Size([3])
+    """
 
     function = staticmethod(F.alpha_dropout)
 
 
 class FeatureAlphaDropout(_Dropout):
-    """AlphaDropout of whole channels."""
+    """AlphaDropout of whole channels.
+
+    >>> import flambeau as fb
+    >>> fb.nn.FeatureAlphaDropout(0.1)(fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 3, 8])
+    """
 
     function = staticmethod(F.feature_alpha_dropout)

@@ -76,7 +76,14 @@ def functional_call(
 
 
 def stack_module_state(models: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The parameters and the buffers of models of one structure, each stacked along a new first axis for vmap."""
+    """The parameters and the buffers of models of one structure, each stacked along a new first axis for vmap.
+
+    >>> import flambeau as fb
+    >>> models = [fb.nn.Linear(2, 3), fb.nn.Linear(2, 3)]
+    >>> parameters, buffers = fb.func.stack_module_state(models)
+    >>> parameters["weight"].shape
+    flambeau.Size([2, 3, 2])
+    """
     if not models:
         raise RuntimeError("stack_module_state: expected at least one model, got none")
     if len({type(m) for m in models}) > 1:

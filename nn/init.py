@@ -59,13 +59,23 @@ def _unrecorded(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 @_unrecorded
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
-    """Numbers evenly from [a, b)."""
+    """Numbers evenly from [a, b).
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.uniform_(fb.empty(3, 5)).shape
+    flambeau.Size([3, 5])
+    """
     return tensor.uniform_(a, b, generator=generator)
 
 
 @_unrecorded
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
-    """Numbers of the normal distribution."""
+    """Numbers of the normal distribution.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.normal_(fb.empty(3, 5)).shape
+    flambeau.Size([3, 5])
+    """
     return tensor.normal_(mean, std, generator=generator)
 
 
@@ -73,7 +83,12 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
 ) -> Tensor:
-    """Numbers of the normal distribution between ``a`` and ``b``, by its inverse distribution function."""
+    """Numbers of the normal distribution between ``a`` and ``b``, by its inverse distribution function.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.trunc_normal_(fb.empty(3, 5)).shape
+    flambeau.Size([3, 5])
+    """
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be "
@@ -93,28 +108,52 @@ def trunc_normal_(
 
 @_unrecorded
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Every element ``val``."""
+    """Every element ``val``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.constant_(fb.empty(2, 2), 0.5)
+    tensor([[0.5000, 0.5000],
+            [0.5000, 0.5000]])
+    """
     result: Tensor = tensor.fill_(val)
     return result
 
 
 @_unrecorded
 def ones_(tensor: Tensor) -> Tensor:
-    """Every element 1."""
+    """Every element 1.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.ones_(fb.empty(2, 2))
+    tensor([[1., 1.],
+            [1., 1.]])
+    """
     result: Tensor = tensor.fill_(1.0)
     return result
 
 
 @_unrecorded
 def zeros_(tensor: Tensor) -> Tensor:
-    """Every element 0."""
+    """Every element 0.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.zeros_(fb.empty(2, 2))
+    tensor([[0., 0.],
+            [0., 0.]])
+    """
     result: Tensor = tensor.zero_()
     return result
 
 
 @_unrecorded
 def eye_(tensor: Tensor) -> Tensor:
-    """The identity matrix."""
+    """The identity matrix.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.eye_(fb.empty(2, 2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     if tensor.ndim != 2:
         raise ValueError(f"Only tensors with 2 dimensions are supported, got shape {tuple(tensor.shape)}")
     return tensor.copy_(eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
@@ -122,7 +161,12 @@ def eye_(tensor: Tensor) -> Tensor:
 
 @_unrecorded
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """A convolution weight that keeps as many channels as it can, in each of ``groups``."""
+    """A convolution weight that keeps as many channels as it can, in each of ``groups``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.dirac_(fb.empty(1, 1, 3))
+    tensor([[[0., 1., 0.]]])
+    """
     if tensor.ndim not in (3, 4, 5):
         raise ValueError(f"Only tensors with 3, 4, or 5 dimensions are supported, got shape {tuple(tensor.shape)}")
     if tensor.shape[0] % groups:
@@ -156,14 +200,24 @@ def _fan(tensor: Tensor, mode: str) -> int:
 
 @_unrecorded
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
-    """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), even."""
+    """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), even.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.xavier_uniform_(fb.empty(3, 5)).shape
+    flambeau.Size([3, 5])
+    """
     bound = math.sqrt(3.0) * gain * math.sqrt(2.0 / sum(_calculate_fan_in_and_fan_out(tensor)))
     return tensor.uniform_(-bound, bound, generator=generator)
 
 
 @_unrecorded
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
-    """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), normal."""
+    """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), normal.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.xavier_normal_(fb.empty(3, 5)).shape
+    flambeau.Size([3, 5])
+    """
     return tensor.normal_(0.0, gain * math.sqrt(2.0 / sum(_calculate_fan_in_and_fan_out(tensor))), generator=generator)
 
 
@@ -171,7 +225,12 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> 
 def kaiming_uniform_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
 ) -> Tensor:
-    """He et al., arXiv:1502.01852: variance gain² / fan, even."""
+    """He et al., arXiv:1502.01852: variance gain² / fan, even.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.kaiming_uniform_(fb.empty(3, 5)).shape
+    flambeau.Size([3, 5])
+    """
     if 0 in tensor.shape:
         return _nothing_to_do(tensor)
     bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
@@ -182,7 +241,12 @@ def kaiming_uniform_(
 def kaiming_normal_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
 ) -> Tensor:
-    """He et al., arXiv:1502.01852: variance gain² / fan, normal."""
+    """He et al., arXiv:1502.01852: variance gain² / fan, normal.
+
+    >>> import flambeau as fb
+    >>> fb.nn.init.kaiming_normal_(fb.empty(3, 5)).shape
+    flambeau.Size([3, 5])
+    """
     if 0 in tensor.shape:
         return _nothing_to_do(tensor)
     return tensor.normal_(0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator=generator)
@@ -195,7 +259,13 @@ def _nothing_to_do(tensor: Tensor) -> Tensor:
 
 @_unrecorded
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
-    """Rows (or columns, of which there are fewer) that are orthogonal. Saxe et al., arXiv:1312.6120."""
+    """Rows (or columns, of which there are fewer) that are orthogonal. Saxe et al., arXiv:1312.6120.
+
+    >>> import flambeau as fb
+    >>> w = fb.nn.init.orthogonal_(fb.empty(2, 3))
+    >>> fb.allclose(w @ w.T, fb.eye(2), atol=1e-5)
+    True
+    """
     if tensor.ndim < 2:
         raise ValueError(f"Only tensors with 2 or more dimensions are supported, got shape {tuple(tensor.shape)}")
     if tensor.numel() == 0:
@@ -212,7 +282,12 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
 
 @_unrecorded
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
-    """Normal numbers, with a share ``sparsity`` of each column 0. Martens, ICML 2010."""
+    """Normal numbers, with a share ``sparsity`` of each column 0. Martens, ICML 2010.
+
+    >>> import flambeau as fb
+    >>> (fb.nn.init.sparse_(fb.empty(4, 2), 0.5) == 0).sum()
+    tensor(4)
+    """
     if tensor.ndim != 2:
         raise ValueError(f"Only tensors with 2 dimensions are supported, got shape {tuple(tensor.shape)}")
     rows, columns = tensor.shape

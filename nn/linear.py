@@ -14,7 +14,12 @@ from flambeau.nn.parameter import Parameter, UninitializedParameter, is_lazy
 
 
 class Identity(Module):
-    """The input as it is; takes and ignores any arguments."""
+    """The input as it is; takes and ignores any arguments.
+
+    >>> import flambeau as fb
+    >>> fb.nn.Identity()(fb.ones(2))
+    tensor([1., 1.])
+    """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__()
@@ -64,7 +69,12 @@ class Linear(Module):
 
 
 class LazyLinear(Linear):
-    """Linear whose in_features are those of its first input; then it becomes a Linear."""
+    """Linear whose in_features are those of its first input; then it becomes a Linear.
+
+    >>> import flambeau as fb
+    >>> fb.nn.LazyLinear(2)(fb.ones(1, 5)).shape
+    flambeau.Size([1, 2])
+    """
 
     def __init__(self, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
         super().__init__(0, 0, False)
@@ -94,7 +104,12 @@ class LazyLinear(Linear):
 
 
 class Bilinear(Module):
-    """input1ᵀ weight[o] input2 + bias[o]: (..., in1_features) and (..., in2_features) to (..., out_features)."""
+    """input1ᵀ weight[o] input2 + bias[o]: (..., in1_features) and (..., in2_features) to (..., out_features).
+
+    >>> import flambeau as fb
+    >>> fb.nn.Bilinear(2, 3, 4)(fb.ones(5, 2), fb.ones(5, 3)).shape
+    flambeau.Size([5, 4])
+    """
 
     weight: Parameter
     bias: Parameter | None
@@ -132,7 +147,12 @@ class Bilinear(Module):
 
 
 class Flatten(Module):
-    """The axes from ``start_dim`` to ``end_dim`` made one."""
+    """The axes from ``start_dim`` to ``end_dim`` made one.
+
+    >>> import flambeau as fb
+    >>> fb.nn.Flatten()(fb.ones(2, 3, 4)).shape
+    flambeau.Size([2, 12])
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
         super().__init__()
@@ -147,7 +167,12 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """One axis made several."""
+    """One axis made several.
+
+    >>> import flambeau as fb
+    >>> fb.nn.Unflatten(1, (3, 4))(fb.ones(2, 12)).shape
+    flambeau.Size([2, 3, 4])
+    """
 
     def __init__(self, dim: int, unflattened_size: Any):
         super().__init__()

@@ -106,19 +106,33 @@ class BatchNorm1d(_BatchNorm):
     """Each channel of (N, C) or (N, C, L) with mean 0 and variance 1 over the batch, then scaled and shifted.
 
     Evaluation uses running statistics, which training moves by ``momentum``. Ioffe and Szegedy, arXiv:1502.03167.
+
+    >>> import flambeau as fb
+    >>> fb.nn.BatchNorm1d(3)(fb.ones(2, 3, 8)).shape
+    flambeau.Size([2, 3, 8])
     """
 
     ndims = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    """Each channel of (N, C, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted."""
+    """Each channel of (N, C, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted.
+
+    >>> import flambeau as fb
+    >>> fb.nn.BatchNorm2d(3)(fb.ones(2, 3, 8, 8)).shape
+    flambeau.Size([2, 3, 8, 8])
+    """
 
     ndims = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
-    """Each channel of (N, C, D, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted."""
+    """Each channel of (N, C, D, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted.
+
+    >>> import flambeau as fb
+    >>> fb.nn.BatchNorm3d(3)(fb.ones(2, 3, 8, 8, 8)).shape
+    flambeau.Size([2, 3, 8, 8, 8])
+    """
 
     ndims = (5,)
 
@@ -146,19 +160,34 @@ class _InstanceNorm(_ChannelNorm):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Each channel of each example of (N, C, L) with mean 0 and variance 1. Ulyanov et al., arXiv:1607.08022."""
+    """Each channel of each example of (N, C, L) with mean 0 and variance 1. Ulyanov et al., arXiv:1607.08022.
+
+    >>> import flambeau as fb
+    >>> fb.nn.InstanceNorm1d(3)(fb.ones(2, 3, 8)).shape
+    flambeau.Size([2, 3, 8])
+    """
 
     ndims = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Each channel of each example of (N, C, H, W) with mean 0 and variance 1."""
+    """Each channel of each example of (N, C, H, W) with mean 0 and variance 1.
+
+    >>> import flambeau as fb
+    >>> fb.nn.InstanceNorm2d(3)(fb.ones(2, 3, 8, 8)).shape
+    flambeau.Size([2, 3, 8, 8])
+    """
 
     ndims = (3, 4)
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Each channel of each example of (N, C, D, H, W) with mean 0 and variance 1."""
+    """Each channel of each example of (N, C, D, H, W) with mean 0 and variance 1.
+
+    >>> import flambeau as fb
+    >>> fb.nn.InstanceNorm3d(3)(fb.ones(2, 3, 8, 8, 8)).shape
+    flambeau.Size([2, 3, 8, 8, 8])
+    """
 
     ndims = (4, 5)
 
@@ -211,7 +240,13 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """The last axes divided by the root of their mean square, then scaled. Zhang and Sennrich, arXiv:1910.07467."""
+    """The last axes divided by the root of their mean square, then scaled. Zhang and Sennrich, arXiv:1910.07467.
+
+    >>> import flambeau as fb
+    >>> fb.nn.RMSNorm(3)(fb.ones(2, 3))
+    tensor([[1., 1., 1.],
+            [1., 1., 1.]], grad_fn=<RmsNormBackward0>)
+    """
 
     weight: Parameter | None
 
@@ -243,7 +278,12 @@ class RMSNorm(Module):
 
 
 class GroupNorm(Module):
-    """Groups of channels of (N, C, ...) with mean 0 and variance 1, then scaled and shifted per channel."""
+    """Groups of channels of (N, C, ...) with mean 0 and variance 1, then scaled and shifted per channel.
+
+    >>> import flambeau as fb
+    >>> fb.nn.GroupNorm(2, 4)(fb.ones(1, 4, 8)).shape
+    flambeau.Size([1, 4, 8])
+    """
 
     weight: Parameter | None
     bias: Parameter | None
@@ -286,7 +326,12 @@ class GroupNorm(Module):
 
 
 class LocalResponseNorm(Module):
-    """Each element over a power of the mean square of its neighbouring channels."""
+    """Each element over a power of the mean square of its neighbouring channels.
+
+    >>> import flambeau as fb
+    >>> fb.nn.LocalResponseNorm(2)(fb.ones(1, 4, 8)).shape
+    flambeau.Size([1, 4, 8])
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
         super().__init__()

@@ -46,7 +46,14 @@ class Parameter(Tensor):
 
 
 class Buffer(Tensor):
-    """A tensor that a Module registers as a buffer when it becomes its attribute."""
+    """A tensor that a Module registers as a buffer when it becomes its attribute.
+
+    >>> import flambeau as fb
+    >>> module = fb.nn.Module()
+    >>> module.mean = fb.nn.Buffer(fb.zeros(2))
+    >>> [name for name, _ in module.named_buffers()]
+    ['mean']
+    """
 
     __slots__ = ()
     persistent: ClassVar[bool] = True
@@ -87,7 +94,13 @@ def is_lazy(parameter: Any) -> bool:
 
 
 class UninitializedParameter(Parameter):
-    """A parameter of a lazy module: its shape is known at the first call."""
+    """A parameter of a lazy module: its shape is known at the first call.
+
+    >>> import flambeau as fb
+    >>> layer = fb.nn.LazyLinear(2)
+    >>> type(layer.weight).__name__
+    'UninitializedParameter'
+    """
 
     __slots__ = ()
 

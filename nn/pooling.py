@@ -37,19 +37,34 @@ class _MaxPool(Module):
 
 
 class MaxPool1d(_MaxPool):
-    """The largest of each window of (N, C, S)."""
+    """The largest of each window of (N, C, S).
+
+    >>> import flambeau as fb
+    >>> fb.nn.MaxPool1d(2)(fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 3, 4])
+    """
 
     function = staticmethod(F.max_pool1d)
 
 
 class MaxPool2d(_MaxPool):
-    """The largest of each window of (N, C, H, W)."""
+    """The largest of each window of (N, C, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.MaxPool2d(2)(fb.ones(1, 3, 8, 8)).shape
+    flambeau.Size([1, 3, 4, 4])
+    """
 
     function = staticmethod(F.max_pool2d)
 
 
 class MaxPool3d(_MaxPool):
-    """The largest of each window of (N, C, D, H, W)."""
+    """The largest of each window of (N, C, D, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.MaxPool3d(2)(fb.ones(1, 3, 8, 8, 8)).shape
+    flambeau.Size([1, 3, 4, 4, 4])
+    """
 
     function = staticmethod(F.max_pool3d)
 
@@ -70,25 +85,48 @@ class _MaxUnpool(Module):
 
 
 class MaxUnpool1d(_MaxUnpool):
-    """Zeros with each maximum of MaxPool1d back in its place."""
+    """Zeros with each maximum of MaxPool1d back in its place.
+
+    >>> import flambeau as fb
+    >>> pool = fb.nn.MaxPool1d(2, return_indices=True)
+    >>> fb.nn.MaxUnpool1d(2)(*pool(fb.ones(1, 3, 8))).shape
+    flambeau.Size([1, 3, 8])
+    """
 
     function = staticmethod(F.max_unpool1d)
 
 
 class MaxUnpool2d(_MaxUnpool):
-    """Zeros with each maximum of MaxPool2d back in its place."""
+    """Zeros with each maximum of MaxPool2d back in its place.
+
+    >>> import flambeau as fb
+    >>> pool = fb.nn.MaxPool2d(2, return_indices=True)
+    >>> fb.nn.MaxUnpool2d(2)(*pool(fb.ones(1, 3, 8, 8))).shape
+    flambeau.Size([1, 3, 8, 8])
+    """
 
     function = staticmethod(F.max_unpool2d)
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """Zeros with each maximum of MaxPool3d back in its place."""
+    """Zeros with each maximum of MaxPool3d back in its place.
+
+    >>> import flambeau as fb
+    >>> pool = fb.nn.MaxPool3d(2, return_indices=True)
+    >>> fb.nn.MaxUnpool3d(2)(*pool(fb.ones(1, 3, 8, 8, 8))).shape
+    flambeau.Size([1, 3, 8, 8, 8])
+    """
 
     function = staticmethod(F.max_unpool3d)
 
 
 class AvgPool1d(Module):
-    """The mean of each window of (N, C, S)."""
+    """The mean of each window of (N, C, S).
+
+    >>> import flambeau as fb
+    >>> fb.nn.AvgPool1d(2)(fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 3, 4])
+    """
 
     def __init__(
         self,
@@ -140,13 +178,23 @@ class _AvgPool(Module):
 
 
 class AvgPool2d(_AvgPool):
-    """The mean of each window of (N, C, H, W)."""
+    """The mean of each window of (N, C, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.AvgPool2d(2)(fb.ones(1, 3, 8, 8)).shape
+    flambeau.Size([1, 3, 4, 4])
+    """
 
     function = staticmethod(F.avg_pool2d)
 
 
 class AvgPool3d(_AvgPool):
-    """The mean of each window of (N, C, D, H, W)."""
+    """The mean of each window of (N, C, D, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.AvgPool3d(2)(fb.ones(1, 3, 8, 8, 8)).shape
+    flambeau.Size([1, 3, 4, 4, 4])
+    """
 
     function = staticmethod(F.avg_pool3d)
 
@@ -167,19 +215,34 @@ class _AdaptivePool(Module):
 
 
 class AdaptiveAvgPool1d(_AdaptivePool):
-    """Means of ``output_size`` windows that cover (N, C, S) evenly."""
+    """Means of ``output_size`` windows that cover (N, C, S) evenly.
+
+    >>> import flambeau as fb
+    >>> fb.nn.AdaptiveAvgPool1d(2)(fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 3, 2])
+    """
 
     function = staticmethod(F.adaptive_avg_pool1d)
 
 
 class AdaptiveAvgPool2d(_AdaptivePool):
-    """Means of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size."""
+    """Means of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size.
+
+    >>> import flambeau as fb
+    >>> fb.nn.AdaptiveAvgPool2d(2)(fb.ones(1, 3, 8, 8)).shape
+    flambeau.Size([1, 3, 2, 2])
+    """
 
     function = staticmethod(F.adaptive_avg_pool2d)
 
 
 class AdaptiveAvgPool3d(_AdaptivePool):
-    """Means of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size."""
+    """Means of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size.
+
+    >>> import flambeau as fb
+    >>> fb.nn.AdaptiveAvgPool3d(2)(fb.ones(1, 3, 8, 8, 8)).shape
+    flambeau.Size([1, 3, 2, 2, 2])
+    """
 
     function = staticmethod(F.adaptive_avg_pool3d)
 
@@ -195,19 +258,34 @@ class _AdaptiveMaxPool(_AdaptivePool):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """Maxima of ``output_size`` windows that cover (N, C, S) evenly."""
+    """Maxima of ``output_size`` windows that cover (N, C, S) evenly.
+
+    >>> import flambeau as fb
+    >>> fb.nn.AdaptiveMaxPool1d(2)(fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 3, 2])
+    """
 
     function = staticmethod(F.adaptive_max_pool1d)
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """Maxima of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size."""
+    """Maxima of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size.
+
+    >>> import flambeau as fb
+    >>> fb.nn.AdaptiveMaxPool2d(2)(fb.ones(1, 3, 8, 8)).shape
+    flambeau.Size([1, 3, 2, 2])
+    """
 
     function = staticmethod(F.adaptive_max_pool2d)
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """Maxima of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size."""
+    """Maxima of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size.
+
+    >>> import flambeau as fb
+    >>> fb.nn.AdaptiveMaxPool3d(2)(fb.ones(1, 3, 8, 8, 8)).shape
+    flambeau.Size([1, 3, 2, 2, 2])
+    """
 
     function = staticmethod(F.adaptive_max_pool3d)
 
@@ -229,18 +307,33 @@ class _LPPool(Module):
 
 
 class LPPool1d(_LPPool):
-    """The ``norm_type``-norm of each window of (N, C, S)."""
+    """The ``norm_type``-norm of each window of (N, C, S).
+
+    >>> import flambeau as fb
+    >>> fb.nn.LPPool1d(2, 2)(fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 3, 4])
+    """
 
     function = staticmethod(F.lp_pool1d)
 
 
 class LPPool2d(_LPPool):
-    """The ``norm_type``-norm of each window of (N, C, H, W)."""
+    """The ``norm_type``-norm of each window of (N, C, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.LPPool2d(2, 2)(fb.ones(1, 3, 8, 8)).shape
+    flambeau.Size([1, 3, 4, 4])
+    """
 
     function = staticmethod(F.lp_pool2d)
 
 
 class LPPool3d(_LPPool):
-    """The ``norm_type``-norm of each window of (N, C, D, H, W)."""
+    """The ``norm_type``-norm of each window of (N, C, D, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.LPPool3d(2, 2)(fb.ones(1, 3, 8, 8, 8)).shape
+    flambeau.Size([1, 3, 4, 4, 4])
+    """
 
     function = staticmethod(F.lp_pool3d)

@@ -215,6 +215,11 @@ class RNN(RNNBase):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu of it.
 
     Input (T, N, input_size), or (N, T, input_size) with ``batch_first``, or (T, input_size).
+
+    >>> import flambeau as fb
+    >>> output, h = fb.nn.RNN(3, 4)(fb.ones(5, 1, 3))
+    >>> output.shape, h.shape
+    (flambeau.Size([5, 1, 4]), flambeau.Size([1, 1, 4]))
     """
 
     mode, blocks = "RNN", 1
@@ -266,7 +271,13 @@ class LSTM(RNNBase):
 
 
 class GRU(RNNBase):
-    """Gated recurrent units: reset, update and candidate gates, in this order in the parameters."""
+    """Gated recurrent units: reset, update and candidate gates, in this order in the parameters.
+
+    >>> import flambeau as fb
+    >>> output, h = fb.nn.GRU(3, 4)(fb.ones(5, 1, 3))
+    >>> output.shape, h.shape
+    (flambeau.Size([5, 1, 4]), flambeau.Size([1, 1, 4]))
+    """
 
     mode, blocks = "GRU", 3
 
@@ -330,7 +341,12 @@ class RNNCellBase(Module):
 
 
 class RNNCell(RNNCellBase):
-    """One step of :class:`RNN`: input (N, input_size) or (input_size,), state (N, hidden_size)."""
+    """One step of :class:`RNN`: input (N, input_size) or (input_size,), state (N, hidden_size).
+
+    >>> import flambeau as fb
+    >>> fb.nn.RNNCell(3, 4)(fb.ones(1, 3)).shape
+    flambeau.Size([1, 4])
+    """
 
     blocks = 1
 
@@ -355,7 +371,13 @@ class RNNCell(RNNCellBase):
 
 
 class LSTMCell(RNNCellBase):
-    """One step of :class:`LSTM`: input (N, input_size) or (input_size,), states (h, c)."""
+    """One step of :class:`LSTM`: input (N, input_size) or (input_size,), states (h, c).
+
+    >>> import flambeau as fb
+    >>> h, c = fb.nn.LSTMCell(3, 4)(fb.ones(1, 3))
+    >>> h.shape, c.shape
+    (flambeau.Size([1, 4]), flambeau.Size([1, 4]))
+    """
 
     blocks = 4
 
@@ -366,7 +388,12 @@ class LSTMCell(RNNCellBase):
 
 
 class GRUCell(RNNCellBase):
-    """One step of :class:`GRU`: input (N, input_size) or (input_size,), state (N, hidden_size)."""
+    """One step of :class:`GRU`: input (N, input_size) or (input_size,), state (N, hidden_size).
+
+    >>> import flambeau as fb
+    >>> fb.nn.GRUCell(3, 4)(fb.ones(1, 3)).shape
+    flambeau.Size([1, 4])
+    """
 
     blocks = 3
 

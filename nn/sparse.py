@@ -98,7 +98,12 @@ class Embedding(_Table):
 
 
 class EmbeddingBag(_Table):
-    """The sum, mean or max of the vectors of each bag of integers."""
+    """The sum, mean or max of the vectors of each bag of integers.
+
+    >>> import flambeau as fb
+    >>> fb.nn.EmbeddingBag(10, 3)(fb.tensor([[1, 2], [4, 5]])).shape
+    flambeau.Size([2, 3])
+    """
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None, norm_type: float = 2.0,

@@ -50,7 +50,12 @@ class _Layer(Module):
 
 
 class TransformerEncoderLayer(_Layer):
-    """Self-attention and a feed-forward part, each with a residual and a LayerNorm (before it with ``norm_first``)."""
+    """Self-attention and a feed-forward part, each with a residual and a LayerNorm (before it with ``norm_first``).
+
+    >>> import flambeau as fb
+    >>> fb.nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()(fb.ones(1, 5, 8)).shape
+    flambeau.Size([1, 5, 8])
+    """
 
     def __init__(
         self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = "relu",
@@ -88,7 +93,12 @@ class TransformerEncoderLayer(_Layer):
 
 
 class TransformerDecoderLayer(_Layer):
-    """Self-attention, attention to the encoder's ``memory``, and a feed-forward part."""
+    """Self-attention, attention to the encoder's ``memory``, and a feed-forward part.
+
+    >>> import flambeau as fb
+    >>> fb.nn.TransformerDecoderLayer(8, 2, batch_first=True).eval()(fb.ones(1, 3, 8), fb.ones(1, 5, 8)).shape
+    flambeau.Size([1, 3, 8])
+    """
 
     def __init__(
         self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = "relu",
@@ -127,7 +137,13 @@ class TransformerDecoderLayer(_Layer):
 
 
 class TransformerEncoder(Module):
-    """``num_layers`` copies of an encoder layer, one after another."""
+    """``num_layers`` copies of an encoder layer, one after another.
+
+    >>> import flambeau as fb
+    >>> layer = fb.nn.TransformerEncoderLayer(8, 2, batch_first=True)
+    >>> fb.nn.TransformerEncoder(layer, 2).eval()(fb.ones(1, 5, 8)).shape
+    flambeau.Size([1, 5, 8])
+    """
 
     def __init__(
         self, encoder_layer: Module, num_layers: int, norm: Module | None = None, enable_nested_tensor: bool = True,
@@ -151,7 +167,13 @@ class TransformerEncoder(Module):
 
 
 class TransformerDecoder(Module):
-    """``num_layers`` copies of a decoder layer, one after another."""
+    """``num_layers`` copies of a decoder layer, one after another.
+
+    >>> import flambeau as fb
+    >>> layer = fb.nn.TransformerDecoderLayer(8, 2, batch_first=True)
+    >>> fb.nn.TransformerDecoder(layer, 2).eval()(fb.ones(1, 3, 8), fb.ones(1, 5, 8)).shape
+    flambeau.Size([1, 3, 8])
+    """
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None):
         super().__init__()
@@ -170,7 +192,13 @@ class TransformerDecoder(Module):
 
 
 class Transformer(Module):
-    """Encoder and decoder: source (S, N, E) and target (T, N, E) to (T, N, E); batch first if asked for."""
+    """Encoder and decoder: source (S, N, E) and target (T, N, E) to (T, N, E); batch first if asked for.
+
+    >>> import flambeau as fb
+    >>> model = fb.nn.Transformer(8, 2, 1, 1, 16, batch_first=True).eval()
+    >>> model(fb.ones(1, 5, 8), fb.ones(1, 3, 8)).shape
+    flambeau.Size([1, 3, 8])
+    """
 
     def __init__(
         self, d_model: int = 512, nhead: int = 8, num_encoder_layers: int = 6, num_decoder_layers: int = 6,

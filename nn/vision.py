@@ -63,7 +63,12 @@ CircularPad1d, CircularPad2d, CircularPad3d = (
 
 # -- resampling ----------------------------------------------------------------------------------------
 class Upsample(Module):
-    """(N, C, *S) resampled to ``size``, or to its sizes times ``scale_factor``."""
+    """(N, C, *S) resampled to ``size``, or to its sizes times ``scale_factor``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.Upsample(scale_factor=2)(fb.ones(1, 1, 4, 4)).shape
+    flambeau.Size([1, 1, 8, 8])
+    """
 
     def __init__(
         self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
@@ -85,14 +90,24 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """Upsample to the nearest element, of (N, C, H, W)."""
+    """Upsample to the nearest element, of (N, C, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.UpsamplingNearest2d(scale_factor=2)(fb.ones(1, 1, 4, 4)).shape
+    flambeau.Size([1, 1, 8, 8])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None):
         super().__init__(size, scale_factor, "nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """Upsample with bilinear weights and aligned corners, of (N, C, H, W)."""
+    """Upsample with bilinear weights and aligned corners, of (N, C, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.UpsamplingBilinear2d(scale_factor=2)(fb.ones(1, 1, 4, 4)).shape
+    flambeau.Size([1, 1, 8, 8])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None):
         super().__init__(size, scale_factor, "bilinear", True)

@@ -20,6 +20,14 @@ class Adam(Optimizer):
     Both means are divided by what they have seen so far. ``weight_decay`` adds weight_decay * p to the gradient,
     or shrinks p by lr * weight_decay with ``decoupled_weight_decay``; ``amsgrad`` keeps the greatest mean square.
     Kingma and Ba, arXiv:1412.6980; Reddi et al., arXiv:1904.09237.
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.Adam([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
     """
 
     def __init__(
@@ -71,7 +79,16 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam whose weight decay shrinks the parameters by lr * weight_decay. Loshchilov and Hutter, arXiv:1711.05101."""
+    """Adam whose weight decay shrinks the parameters by lr * weight_decay. Loshchilov and Hutter, arXiv:1711.05101.
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.AdamW([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
+    """
 
     def __init__(
         self, params: Any, lr: float | Tensor = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,

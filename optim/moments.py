@@ -81,7 +81,16 @@ def _two(p: Tensor, *names: str) -> dict[str, Any]:
 
 
 class NAdam(ElementwiseOptimizer):
-    """Adam that looks ahead along its momentum. Dozat, ICLR workshop 2016."""
+    """Adam that looks ahead along its momentum. Dozat, ICLR workshop 2016.
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.NAdam([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
+    """
 
     def __init__(
         self, params: Any, lr: float | Tensor = 2e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
@@ -118,7 +127,16 @@ class NAdam(ElementwiseOptimizer):
 
 
 class RAdam(ElementwiseOptimizer):
-    """Adam without its adaptive size until the variance is known. Liu et al., arXiv:1908.03265."""
+    """Adam without its adaptive size until the variance is known. Liu et al., arXiv:1908.03265.
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.RAdam([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
+    """
 
     def __init__(
         self, params: Any, lr: float | Tensor = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
@@ -148,7 +166,16 @@ class RAdam(ElementwiseOptimizer):
 
 
 class Adamax(ElementwiseOptimizer):
-    """Adam by the largest gradient in place of the mean square. Kingma and Ba, arXiv:1412.6980."""
+    """Adam by the largest gradient in place of the mean square. Kingma and Ba, arXiv:1412.6980.
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.Adamax([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
+    """
 
     def __init__(
         self, params: Any, lr: float | Tensor = 2e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
@@ -177,6 +204,14 @@ class RMSprop(ElementwiseOptimizer):
     """Steps over the root of the running mean of squared gradients. Tieleman and Hinton, 2012.
 
     ``centered`` takes the variance in place of the mean square; ``momentum`` gathers the steps.
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.RMSprop([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
     """
 
     def __init__(
@@ -210,7 +245,16 @@ class RMSprop(ElementwiseOptimizer):
 
 
 class Adagrad(ElementwiseOptimizer):
-    """Steps over the root of the sum of squared gradients. Duchi, Hazan and Singer, JMLR 12 (2011)."""
+    """Steps over the root of the sum of squared gradients. Duchi, Hazan and Singer, JMLR 12 (2011).
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.Adagrad([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
+    """
 
     def __init__(
         self, params: Any, lr: float | Tensor = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
@@ -238,7 +282,16 @@ class Adagrad(ElementwiseOptimizer):
 
 
 class Adadelta(ElementwiseOptimizer):
-    """Steps by the ratio of the running mean squares of steps and gradients. Zeiler, arXiv:1212.5701."""
+    """Steps by the ratio of the running mean squares of steps and gradients. Zeiler, arXiv:1212.5701.
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.Adadelta([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
+    """
 
     def __init__(
         self, params: Any, lr: float | Tensor = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0,
@@ -265,7 +318,16 @@ class Adadelta(ElementwiseOptimizer):
 
 
 class Rprop(ElementwiseOptimizer):
-    """Steps by the gradient's sign, longer while it stays the same. Riedmiller and Braun, ICNN 1993."""
+    """Steps by the gradient's sign, longer while it stays the same. Riedmiller and Braun, ICNN 1993.
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.Rprop([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
+    """
 
     def __init__(
         self, params: Any, lr: float | Tensor = 1e-2, etas: tuple[float, float] = (0.5, 1.2),
@@ -295,7 +357,16 @@ class Rprop(ElementwiseOptimizer):
 
 
 class ASGD(ElementwiseOptimizer):
-    """Gradient descent and the average of its parameters (``ax``). Polyak and Juditsky, SIAM J. Control 30 (1992)."""
+    """Gradient descent and the average of its parameters (``ax``). Polyak and Juditsky, SIAM J. Control 30 (1992).
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> optimizer = fb.optim.ASGD([w])
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> bool((w < 1).all())
+    True
+    """
 
     def __init__(
         self, params: Any, lr: float | Tensor = 1e-2, lambd: float = 1e-4, alpha: float = 0.75, t0: float = 1e6,

@@ -292,6 +292,10 @@ def gradgradcheck(
     """:func:`gradcheck` of the gradient of ``func``: its double backward against central differences.
 
     ``check_fwd_over_rev`` also checks the forward-mode derivative of the gradient.
+
+    >>> import flambeau as fb
+    >>> fb.autograd.gradgradcheck(fb.sin, fb.zeros(2, dtype=fb.float64, requires_grad=True))
+    True
     """
     inputs = _tuple(inputs)
     outs = _outputs(func, inputs)

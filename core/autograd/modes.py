@@ -96,6 +96,13 @@ class saved_tensors_hooks(_Scope):
     ``pack(tensor) -> anything`` and ``unpack(anything) -> tensor``, for example to keep saved values on
     the host or on disk. Pack gets the value without its history; what unpack returns takes its place in the
     graph, so that higher derivatives go through it.
+
+    >>> import flambeau as fb
+    >>> kept = []
+    >>> with fb.autograd.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+    ...     y = fb.ones(2, requires_grad=True).exp()
+    >>> kept
+    [flambeau.Size([2])]
     """
 
     def __init__(self, pack_hook: Callable[[Any], Any], unpack_hook: Callable[[Any], Any]):
@@ -112,7 +119,12 @@ class saved_tensors_hooks(_Scope):
 
 
 class detect_anomaly(_Scope):
-    """Remember where each op was called, and raise when backward makes a nan, naming that place."""
+    """Remember where each op was called, and raise when backward makes a nan, naming that place.
+
+    >>> import flambeau as fb
+    >>> with fb.autograd.detect_anomaly():
+    ...     (fb.ones(1, requires_grad=True) * 2).sum().backward()
+    """
 
     def __init__(self, check_nan: bool = True):
         super().__init__(anomaly=True if check_nan else "places")

@@ -24,7 +24,12 @@ def _copied(x: Tensor) -> Tensor:
 
 
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself when its elements stand in row-major order without gaps, else a copy that does."""
+    """The tensor itself when its elements stand in row-major order without gaps, else a copy that does.
+
+    >>> import flambeau as fb
+    >>> fb.ones(2, 3).T.contiguous().stride()
+    (2, 1)
+    """
     return self if self.is_contiguous() else _copied(self)
 
 

@@ -99,7 +99,12 @@ def _names_dtype(value: Any) -> bool:
 
 
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """The name of the tensor's type, as ``"flambeau.FloatTensor"``; with ``dtype``, the tensor in that dtype."""
+    """The name of the tensor's type, as ``"flambeau.FloatTensor"``; with ``dtype``, the tensor in that dtype.
+
+    >>> import flambeau as fb
+    >>> fb.ones(1).type()
+    'flambeau.FloatTensor'
+    """
     if dtype is None:
         return f"flambeau.{_TYPE_NAMES[self.dtype]}Tensor"
     if isinstance(dtype, str) and dtype.endswith("Tensor"):
@@ -121,12 +126,22 @@ _TYPE_NAMES: Final = {
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """The tensor in the dtype of ``other``."""
+    """The tensor in the dtype of ``other``.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([1]).type_as(fb.ones(1)).dtype
+    flambeau.float32
+    """
     return convert(self, None, other.dtype)
 
 
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor in host memory; itself when it is there."""
+    """The tensor in host memory; itself when it is there.
+
+    >>> import flambeau as fb
+    >>> fb.ones(1, device="strict").cpu().device
+    device(type='cpu', index=0)
+    """
     return convert(self, Device("cpu"), None)
 
 

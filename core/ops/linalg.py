@@ -150,7 +150,12 @@ def _linear_vjp_weight(g: Any, x: Any) -> Any:
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
 def linear(x: Any, weight: Any, bias: Any) -> Any:
-    """``x @ weight.T + bias``, for x of shape (..., in_features) and weight (out_features, in_features)."""
+    """``x @ weight.T + bias``, for x of shape (..., in_features) and weight (out_features, in_features).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.linear(fb.ones(2, 3), fb.ones(4, 3), fb.zeros(4)).shape
+    flambeau.Size([2, 4])
+    """
     out = matmul(x, matrix_transpose(weight))
     return out if bias is None else out + bias
 

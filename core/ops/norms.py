@@ -24,7 +24,12 @@ class QR(NamedTuple):
 
 
 def qr(A: Tensor, mode: str = "reduced") -> QR:
-    """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" empty."""
+    """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" empty.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.linalg.qr(fb.ones(3, 2))]
+    [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
+    """
     if mode not in ("reduced", "complete", "r"):
         raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
     q, r = qr_of(A, "reduced" if mode == "r" else mode)
@@ -37,24 +42,44 @@ class Eigen(NamedTuple):
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
-    """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read."""
+    """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.eigh(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
+    tensor([2., 4.])
+    """
     if UPLO.upper() not in ("L", "U"):
         raise ValueError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
     return Eigen(*eigh_of(A, UPLO.upper() == "U"))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
-    """The eigenvalues of :func:`eigh`."""
+    """The eigenvalues of :func:`eigh`.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.eigvalsh(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([2., 4.])
+    """
     return eigh(A, UPLO).eigenvalues
 
 
 def eig(A: Tensor) -> Eigen:
-    """Complex eigenvalues and eigenvectors (columns of norm 1), in no particular order."""
+    """Complex eigenvalues and eigenvectors (columns of norm 1), in no particular order.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.eig(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
+    tensor([2.+0.j, 4.+0.j])
+    """
     return Eigen(*eig_of(A))
 
 
 def eigvals(A: Tensor) -> Tensor:
-    """The eigenvalues of :func:`eig`."""
+    """The eigenvalues of :func:`eig`.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.eigvals(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([2.+0.j, 4.+0.j])
+    """
     return eig(A).eigenvalues
 
 
@@ -65,7 +90,12 @@ class SVD(NamedTuple):
 
 
 def svd(A: Tensor, full_matrices: bool = True) -> SVD:
-    """U, descending S and Vh with U @ diag(S) @ Vh == A; ``full_matrices`` makes U and Vh square."""
+    """U, descending S and Vh with U @ diag(S) @ Vh == A; ``full_matrices`` makes U and Vh square.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.linalg.svd(fb.ones(3, 2), full_matrices=False)]
+    [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
+    """
     return SVD(*svd_of(A, full_matrices))
 
 
@@ -111,7 +141,12 @@ def vector_norm(
     dtype: Any = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """``sum(abs(x)**ord)**(1/ord)`` over ``dim`` (None: all elements), with the limits at 0 and at both infinities."""
+    """``sum(abs(x)**ord)**(1/ord)`` over ``dim`` (None: all elements), with the limits at 0 and at both infinities.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.vector_norm(fb.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
     return delivered("vector_norm", out, moments.vector_norm(_in(x, dtype), float(ord), dim, keepdim))
 
 
@@ -163,7 +198,12 @@ def norm(
     *,
     dtype: Any = None,
 ) -> Tensor:
-    """The vector norm, or the matrix norm where ``ord`` is given and ``dim`` names two dimensions (or A is 2-d)."""
+    """The vector norm, or the matrix norm where ``ord`` is given and ``dim`` names two dimensions (or A is 2-d).
+
+    >>> import flambeau as fb
+    >>> fb.linalg.norm(fb.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
     dims = (dim,) if isinstance(dim, int) else dim
     if ord is None:
         return vector_norm(A, 2, dims, keepdim, dtype=dtype)
@@ -175,7 +215,12 @@ def norm(
 
 
 def cond(A: Tensor, p: float | str | None = None) -> Tensor:
-    """The condition number in the norm ``p``: by singular values for None, 2 and -2, else norm(A) * norm(inv(A))."""
+    """The condition number in the norm ``p``: by singular values for None, 2 and -2, else norm(A) * norm(inv(A)).
+
+    >>> import flambeau as fb
+    >>> fb.linalg.cond(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor(2.)
+    """
     if p in (None, 2, -2):
         values = svdvals(A)
         largest, smallest = values.amax(-1), values.amin(-1)
@@ -184,7 +229,12 @@ def cond(A: Tensor, p: float | str | None = None) -> Tensor:
 
 
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
-    """How many singular values are above max(atol, rtol * the largest); by default rtol is epsilon times the size."""
+    """How many singular values are above max(atol, rtol * the largest); by default rtol is epsilon times the size.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.matrix_rank(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor(2)
+    """
     plain = A.detach()
     values = abs(eigh_of(plain, False)[0]) if hermitian else svdvals(plain)
     if not values._array.shape[-1]:
@@ -194,14 +244,24 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
-    """The sum of products of the conjugate of x with y along ``dim``; the other dimensions broadcast."""
+    """The sum of products of the conjugate of x with y along ``dim``; the other dimensions broadcast.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.vecdot(fb.ones(2, 3), fb.ones(2, 3))
+    tensor([3., 3.])
+    """
     from flambeau.core.ops.elementwise import cj
 
     return (cj(x) * y).sum(dim)
 
 
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """:func:`flambeau.diagonal` of the last two dimensions by default; a view."""
+    """:func:`flambeau.diagonal` of the last two dimensions by default; a view.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.diagonal(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([2., 4.])
+    """
     from flambeau.core.ops.parts import diagonal as of_any
 
     return of_any(A, offset, dim1, dim2)

@@ -274,7 +274,13 @@ def as_strided_scatter(
 
 
 def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tensor:
-    """Write a number to the main diagonal, in place; ``wrap`` starts it again below in a tall matrix."""
+    """Write a number to the main diagonal, in place; ``wrap`` starts it again below in a tall matrix.
+
+    >>> import flambeau as fb
+    >>> fb.zeros(2, 2).fill_diagonal_(1)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     shape = tuple(self._array.shape)
     if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) > 1):
         raise ShapeError(f"fill_diagonal_: expects a matrix, or equal sizes in more dimensions, got shape {shape}")

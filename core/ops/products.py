@@ -175,7 +175,12 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 
 
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
-    """The cross product of vectors of size 3 along ``dim``; the other dimensions broadcast."""
+    """The cross product of vectors of size 3 along ``dim``; the other dimensions broadcast.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.cross(fb.tensor([1.0, 0.0, 0.0]), fb.tensor([0.0, 1.0, 0.0]))
+    tensor([0., 0., 1.])
+    """
     if input.ndim != other.ndim:
         raise ShapeError(
             f"cross: input and other must have the same number of dimensions, "
@@ -239,6 +244,11 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
 
     The first and the last may be vectors. The order is found by dynamic programming (Cormen et al.,
     Introduction to Algorithms, 15.2).
+
+    >>> import flambeau as fb
+    >>> fb.linalg.multi_dot([fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([[2.0, 0.0], [0.0, 4.0]])])
+    tensor([[ 4.,  0.],
+            [ 0., 16.]])
     """
     items = list(tensors)
     if len(items) < 2:
@@ -306,7 +316,14 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 
 
 def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
-    """The powers 0 to N - 1 of the elements along a new last dimension."""
+    """The powers 0 to N - 1 of the elements along a new last dimension.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.vander(fb.tensor([1, 2, 3]))
+    tensor([[1, 1, 1],
+            [1, 2, 4],
+            [1, 3, 9]])
+    """
     if not x.ndim:
         raise ShapeError("vander: expects at least a 1-d tensor, got a 0-d one")
     count = x.shape[-1] if N is None else N

@@ -216,7 +216,12 @@ def _uniform(x: Any, dtype: DType, generator: Any) -> Any:
 def uniform_(
     self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None, **kw: Any
 ) -> Tensor:
-    """Fill with uniform numbers in [low, high); torch's names ``from`` and ``to`` work as keywords."""
+    """Fill with uniform numbers in [low, high); torch's names ``from`` and ``to`` work as keywords.
+
+    >>> import flambeau as fb
+    >>> fb.empty(2).uniform_().shape
+    flambeau.Size([2])
+    """
     low, high = kw.pop("from", low), kw.pop("to", high)
     if kw:
         raise TypeError(f"uniform_: unexpected arguments {sorted(kw)}; it takes from, to and generator")
@@ -226,7 +231,12 @@ def uniform_(
 
 
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
-    """Fill with normal numbers."""
+    """Fill with normal numbers.
+
+    >>> import flambeau as fb
+    >>> fb.empty(2).normal_().shape
+    flambeau.Size([2])
+    """
     if std < 0:
         raise ValueError(f"normal_: expects std to be at least 0, got {std}")
     if self.dtype.category == dt.COMPLEX:
@@ -270,7 +280,12 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
 
 
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
-    """Fill with ones of probability ``p``, a number or a tensor, else zeros."""
+    """Fill with ones of probability ``p``, a number or a tensor, else zeros.
+
+    >>> import flambeau as fb
+    >>> fb.empty(2).bernoulli_(1.0)
+    tensor([1., 1.])
+    """
     with state.no_grad():
         mask = _bernoulli_mask(self, p, generator)
     return self.copy_(mask)
@@ -282,6 +297,10 @@ def random_(
     """Fill with whole numbers in [low, high): ``random_()``, ``random_(high)``, ``random_(low, high)``.
 
     Without bounds: from 0 to the largest of the dtype, for floating dtypes to the largest exact whole number.
+
+    >>> import flambeau as fb
+    >>> fb.empty(2).random_(1)
+    tensor([0., 0.])
     """
     low, high = kw.pop("from", low), kw.pop("to", high)
     if kw:

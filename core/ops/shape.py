@@ -126,6 +126,11 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
     """The same memory under another shape, or as another dtype: ``x.view(2, -1)``, ``x.view(flambeau.int32)``.
 
     ShapeError where it would need a copy; :func:`reshape` makes one.
+
+    >>> import flambeau as fb
+    >>> fb.arange(4).view(2, 2)
+    tensor([[0, 1],
+            [2, 3]])
     """
     if dtype is not None or len(shape) == 1 and isinstance(shape[0], DType):
         return _view_dtype(self, as_dtype(shape[0] if dtype is None else dtype))
@@ -157,12 +162,23 @@ def _view_dtype(x: Tensor, dtype: DType) -> Tensor:
 
 
 def view_as(self: Tensor, other: Tensor) -> Tensor:
-    """``self.view(other.shape)``."""
+    """``self.view(other.shape)``.
+
+    >>> import flambeau as fb
+    >>> fb.arange(4).view_as(fb.ones(2, 2)).shape
+    flambeau.Size([2, 2])
+    """
     return view(self, tuple(other._array.shape))
 
 
 def reshape_as(self: Tensor, other: Tensor) -> Tensor:
-    """``self.reshape(other.shape)``."""
+    """``self.reshape(other.shape)``.
+
+    >>> import flambeau as fb
+    >>> fb.arange(4).reshape_as(fb.ones(2, 2))
+    tensor([[0, 1],
+            [2, 3]])
+    """
     return reshape(self, tuple(other._array.shape))
 
 
@@ -284,7 +300,12 @@ def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
 
 
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
-    """``self.expand(other.shape)``."""
+    """``self.expand(other.shape)``.
+
+    >>> import flambeau as fb
+    >>> fb.ones(1).expand_as(fb.zeros(2))
+    tensor([1., 1.])
+    """
     return _expand("expand_as", self, tuple(other._array.shape))
 
 

@@ -111,7 +111,13 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 
 
 def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
-    """X with A @ X == B (X @ A == B if not ``left``), where only the upper or the lower triangle of A counts."""
+    """X with A @ X == B (X @ A == B if not ``left``), where only the upper or the lower triangle of A counts.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.solve_triangular(fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([[2.0], [4.0]]), upper=True)
+    tensor([[1.],
+            [1.]])
+    """
     if left:
         return triangular(A, B, upper, unitriangular)
     turned = triangular(matrix_transpose(A), matrix_transpose(B), not upper, unitriangular)
@@ -147,7 +153,13 @@ class LU(NamedTuple):
 
 
 def lu_factor(A: Tensor, *, pivot: bool = True) -> LU:
-    """P @ L @ U == A with partial pivoting: L below the diagonal (its own is 1) and U from it up, in one matrix."""
+    """P @ L @ U == A with partial pivoting: L below the diagonal (its own is 1) and U from it up, in one matrix.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.lu_factor(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))[0]
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
     if not pivot:
         raise NotImplementedError("lu_factor: pivot=False is not supported; without pivots the factors may not exist")
     lu, pivots = lu_of(A)
@@ -155,7 +167,12 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> LU:
 
 
 def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-    """(P, L, U) with P @ L @ U == A."""
+    """(P, L, U) with P @ L @ U == A.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.linalg.lu(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))]
+    [flambeau.Size([2, 2]), flambeau.Size([2, 2]), flambeau.Size([2, 2])]
+    """
     compact, pivots = lu_factor(A, pivot=pivot)
     m, n = A._array.shape[-2:]
     k = min(m, n)
@@ -166,7 +183,14 @@ def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
-    """X with A @ X == B from :func:`lu_factor` of A."""
+    """X with A @ X == B from :func:`lu_factor` of A.
+
+    >>> import flambeau as fb
+    >>> LU, pivots = fb.linalg.lu_factor(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    >>> fb.linalg.lu_solve(LU, pivots, fb.tensor([[2.0], [4.0]]))
+    tensor([[1.],
+            [1.]])
+    """
     if not left or adjoint:
         raise NotImplementedError("lu_solve: only left=True and adjoint=False are supported; use solve")
     order = permutation_of(pivots.to(dt.int64) - 1, LU._array.shape[-1])
@@ -247,6 +271,11 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     """The X of least norm that minimises the norm of A @ X - B, by the singular values of A.
 
     The gradient is that of a constant rank. ``driver`` is accepted and does not change the method.
+
+    >>> import flambeau as fb
+    >>> fb.linalg.lstsq(fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([[2.0], [4.0]])).solution
+    tensor([[1.],
+            [1.]])
     """
     if A.ndim < 2 or B.ndim < 1:
         raise ShapeError(

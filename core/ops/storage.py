@@ -79,7 +79,12 @@ def _copied(x: Any, src: Any) -> Any:
     upcast=False,
 )
 def copy(x: Any, src: Any) -> Any:
-    """``x`` with the values of ``src``, broadcast and cast."""
+    """``x`` with the values of ``src``, broadcast and cast.
+
+    >>> import flambeau as fb
+    >>> fb.zeros(2).copy_(fb.tensor([1, 2]))
+    tensor([1., 2.])
+    """
     return clone(expand(cast(src, dtype=x.dtype), shape=tuple(x.shape)), order="C")
 
 
@@ -309,7 +314,12 @@ arange = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType, d
 
 # -- in-place methods --------------------------------------------------------------------------------
 def fill_(self: Any, value: Any) -> Any:
-    """Write ``value`` (a number or a 0-d tensor) to every element, in place."""
+    """Write ``value`` (a number or a 0-d tensor) to every element, in place.
+
+    >>> import flambeau as fb
+    >>> fb.zeros(2).fill_(7)
+    tensor([7., 7.])
+    """
     from flambeau.core.creation import scalar_tensor
 
     if not hasattr(value, "_array"):
@@ -320,7 +330,12 @@ def fill_(self: Any, value: Any) -> Any:
 
 
 def zero_(self: Any) -> Any:
-    """Write 0 to every element, in place."""
+    """Write 0 to every element, in place.
+
+    >>> import flambeau as fb
+    >>> fb.ones(2).zero_()
+    tensor([0., 0.])
+    """
     return fill_(self, 0)
 
 

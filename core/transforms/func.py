@@ -104,6 +104,10 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
     """A function that returns (gradient, value) of ``func``, which must return a scalar tensor.
 
     With ``has_aux`` func returns (value, aux) and the result is (gradient, (value, aux)).
+
+    >>> import flambeau as fb
+    >>> fb.func.grad_and_value(lambda x: x**2)(fb.tensor(3.0))
+    (tensor(6.), tensor(9.))
     """
 
     @wraps(func)
@@ -165,7 +169,13 @@ def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> C
 
 
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
-    """``(output, vjp_fn)``: vjp_fn maps the gradient of the output to those of ``primals``."""
+    """``(output, vjp_fn)``: vjp_fn maps the gradient of the output to those of ``primals``.
+
+    >>> import flambeau as fb
+    >>> value, pull = fb.func.vjp(fb.sin, fb.zeros(2))
+    >>> pull(fb.ones(2))
+    (tensor([1., 1.]),)
+    """
     with state.enable_grad():
         replaced, structures, leaves, _ = _inputs(primals, tuple(range(len(primals))), "vjp")
         result = func(*replaced)
@@ -334,7 +344,13 @@ def _basis(x: Any) -> Any:
 def jacrev(
     func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, chunk_size: int | None = None
 ) -> Callable[..., Any]:
-    """The Jacobian by reverse mode, one row of the output at a time: shape (*output, *input)."""
+    """The Jacobian by reverse mode, one row of the output at a time: shape (*output, *input).
+
+    >>> import flambeau as fb
+    >>> fb.func.jacrev(fb.sin)(fb.zeros(2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
 
     @wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -369,7 +385,13 @@ def jacrev(
 def jacfwd(
     func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error"
 ) -> Callable[..., Any]:
-    """The Jacobian by forward mode, one column of the input at a time: shape (*output, *input)."""
+    """The Jacobian by forward mode, one column of the input at a time: shape (*output, *input).
+
+    >>> import flambeau as fb
+    >>> fb.func.jacfwd(fb.sin)(fb.zeros(2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
 
     @wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

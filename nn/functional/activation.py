@@ -40,29 +40,54 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def relu_(input: Tensor) -> Tensor:
-    """:func:`relu` in place."""
+    """:func:`relu` in place.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.relu_(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.0000, 0.5000, 3.0000])
+    """
     return relu(input, True)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """min(max(x, 0), 6)."""
+    """min(max(x, 0), 6).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.relu6(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.0000, 0.5000, 3.0000])
+    """
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """x cut to ``min_val`` ... ``max_val``."""
+    """x cut to ``min_val`` ... ``max_val``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.hardtanh(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-1.0000,  0.5000,  1.0000])
+    """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not be greater than max_val {max_val}")
     return _apply(ops.hardtanh, inplace, input, min_val, max_val)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x above 0, x * negative_slope below."""
+    """x above 0, x * negative_slope below.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.leaky_relu(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.0200,  0.5000,  3.0000])
+    """
     return _apply(ops.leaky_relu, inplace, input, negative_slope)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """leaky_relu with a slope that is learnt: one, or one per channel (axis 1)."""
+    """leaky_relu with a slope that is learnt: one, or one per channel (axis 1).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.prelu(fb.tensor([-2.0, 0.5, 3.0]), fb.tensor([0.25]))
+    tensor([-0.5000,  0.5000,  3.0000])
+    """
     if weight.numel() != 1:
         channels = input.shape[1] if input.ndim > 1 else input.numel()
         if weight.ndim != 1 or weight.numel() != channels:
@@ -77,7 +102,12 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 def rrelu(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """leaky_relu with a slope drawn for each element in training, and the mean slope otherwise."""
+    """leaky_relu with a slope drawn for each element in training, and the mean slope otherwise.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.rrelu(fb.tensor([-2.0, 0.5, 3.0])).shape
+    flambeau.Size([3])
+    """
     if lower > upper:
         raise ValueError(f"rrelu: lower bound {lower} must not be greater than upper bound {upper}")
     slope = empty_like(input).uniform_(lower, upper) if training else (lower + upper) / 2
@@ -85,100 +115,190 @@ def rrelu(
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x above 0, alpha * (exp(x) - 1) below."""
+    """x above 0, alpha * (exp(x) - 1) below.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.elu(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.8647,  0.5000,  3.0000])
+    """
     return _apply(ops.elu, inplace, input, alpha, 1.0, 1.0)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
-    """elu with the constants that keep mean and variance. Klambauer et al., arXiv:1706.02515."""
+    """elu with the constants that keep mean and variance. Klambauer et al., arXiv:1706.02515.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.selu(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-1.5202,  0.5254,  3.1521])
+    """
     return _apply(ops.elu, inplace, input, _SELU_ALPHA, _SELU_SCALE, 1.0)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x above 0, alpha * (exp(x / alpha) - 1) below."""
+    """x above 0, alpha * (exp(x / alpha) - 1) below.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.celu(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.8647,  0.5000,  3.0000])
+    """
     if alpha == 0:
         raise ZeroDivisionError("celu: alpha must not be 0")
     return _apply(ops.elu, inplace, input, alpha, 1.0, 1.0 / alpha)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """x Φ(x) with the normal distribution's Φ, by erf or by its ``"tanh"`` approximation."""
+    """x Φ(x) with the normal distribution's Φ, by erf or by its ``"tanh"`` approximation.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.gelu(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.0455,  0.3457,  2.9960])
+    """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     return ops.gelu(input) if approximate == "none" else ops.gelu_tanh(input)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """x sigmoid(x)."""
+    """x sigmoid(x).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.silu(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.2384,  0.3112,  2.8577])
+    """
     return _apply(ops.silu, inplace, input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x tanh(softplus(x))."""
+    """x tanh(softplus(x)).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.mish(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.2525,  0.3752,  2.9865])
+    """
     return _apply(ops.mish, inplace, input)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta x)) / beta; x itself where beta x is above ``threshold``."""
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above ``threshold``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.softplus(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.1269, 0.9741, 3.0486])
+    """
     return ops.softplus(input, beta, threshold)
 
 
 def softsign(input: Tensor) -> Tensor:
-    """x / (1 + abs(x))."""
+    """x / (1 + abs(x)).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.softsign(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.6667,  0.3333,  0.7500])
+    """
     return ops.softsign(input)
 
 
 def tanhshrink(input: Tensor) -> Tensor:
-    """x - tanh(x)."""
+    """x - tanh(x).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.tanhshrink(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-1.0360,  0.0379,  2.0049])
+    """
     return ops.tanhshrink(input)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x moved towards 0 by ``lambd``; 0 where it is nearer than that."""
+    """x moved towards 0 by ``lambd``; 0 where it is nearer than that.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.softshrink(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-1.5000,  0.0000,  2.5000])
+    """
     if lambd < 0:
         raise RuntimeError(f"softshrink: lambd must not be negative, got {lambd}")
     return ops.softshrink(input, lambd)
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """0 where abs(x) <= lambd, x elsewhere."""
+    """0 where abs(x) <= lambd, x elsewhere.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.hardshrink(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-2.,  0.,  3.])
+    """
     return ops.hardshrink(input, lambd)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """x where it is above ``threshold``, ``value`` elsewhere."""
+    """x where it is above ``threshold``, ``value`` elsewhere.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.threshold(fb.tensor([-2.0, 0.5, 3.0]), 0.1, 20.0)
+    tensor([20.0000,  0.5000,  3.0000])
+    """
     return _apply(ops.threshold, inplace, input, threshold, value)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """x / 6 + 1/2 cut to 0 ... 1."""
+    """x / 6 + 1/2 cut to 0 ... 1.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.hardsigmoid(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.1667, 0.5833, 1.0000])
+    """
     return _apply(ops.hardsigmoid, inplace, input)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x hardsigmoid(x)."""
+    """x hardsigmoid(x).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.hardswish(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.3333,  0.2917,  3.0000])
+    """
     return _apply(ops.hardswish, inplace, input)
 
 
 def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.sigmoid(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.1192, 0.6225, 0.9526])
+    """
     result: Tensor = elementwise.sigmoid(input)
     return result
 
 
 def logsigmoid(input: Tensor) -> Tensor:
-    """log(sigmoid(x))."""
+    """log(sigmoid(x)).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.logsigmoid(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-2.1269, -0.4741, -0.0486])
+    """
     return ops.logsigmoid(input)
 
 
 def tanh(input: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.tanh(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.9640,  0.4621,  0.9951])
+    """
     result: Tensor = elementwise.tanh(input)
     return result
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """The first half along ``dim`` times the sigmoid of the second."""
+    """The first half along ``dim`` times the sigmoid of the second.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.glu(fb.ones(2, 4)).shape
+    flambeau.Size([2, 2])
+    """
     size = input.size(dim)
     if size % 2:
         raise ShapeError(f"glu: the size along dim {dim} must be even, got input of shape {tuple(input.shape)}")
@@ -195,17 +315,32 @@ def _softmax_dim(name: str, dim: int | None) -> int:
 
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """exp(x) over its sum along ``dim``."""
+    """exp(x) over its sum along ``dim``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.softmax(fb.zeros(1, 2), dim=1)
+    tensor([[0.5000, 0.5000]])
+    """
     return softmax_of(input, _softmax_dim("softmax", dim), dtype)
 
 
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """softmax of -x."""
+    """softmax of -x.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.softmin(fb.zeros(1, 2), dim=1)
+    tensor([[0.5000, 0.5000]])
+    """
     return softmax_of(-input, _softmax_dim("softmin", dim), dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """log(softmax(x)) along ``dim``, without overflow."""
+    """log(softmax(x)) along ``dim``, without overflow.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.log_softmax(fb.zeros(1, 2), dim=1)
+    tensor([[-0.6931, -0.6931]])
+    """
     return log_softmax_of(input, _softmax_dim("log_softmax", dim), dtype)
 
 
@@ -213,6 +348,10 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     """A sample of the Gumbel-softmax distribution; ``hard``: one-hot, with the gradient of the soft one.
 
     Source: Jang, Gu and Poole, arXiv:1611.01144.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.gumbel_softmax(fb.zeros(1, 2), hard=True).sum()
+    tensor(1.)
     """
     noise = -(empty_like(logits).exponential_().log())
     soft: Tensor = softmax_of((logits + noise) / tau, dim)
@@ -225,6 +364,11 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:
-    """x over its p-norm along ``dim``, which counts as at least ``eps``."""
+    """x over its p-norm along ``dim``, which counts as at least ``eps``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.normalize(fb.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
+    """
     size = input.norm(p, dim, keepdim=True)
     return input / size.clamp(min=eps)

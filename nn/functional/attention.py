@@ -39,6 +39,10 @@ def scaled_dot_product_attention(
     Shapes: query (..., L, E), key (..., S, E), value (..., S, V); the result is (..., L, V). ``attn_mask``
     broadcasts to (..., L, S): added, or True where a query may look. ``scale`` defaults to 1 / sqrt(E).
     With ``enable_gqa`` several query heads (axis -3) share a key head. A query that may look nowhere gives 0.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.scaled_dot_product_attention(fb.ones(1, 2, 4), fb.ones(1, 3, 4), fb.ones(1, 3, 5)).shape
+    flambeau.Size([1, 2, 5])
     """
     if is_causal and attn_mask is not None:
         raise RuntimeError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")

@@ -83,7 +83,12 @@ def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0,
     dilation: Sizes = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Cross-correlation of (N, C, H, W) with weight (O, C / groups, KH, KW)."""
+    """Cross-correlation of (N, C, H, W) with weight (O, C / groups, KH, KW).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.conv2d(fb.ones(1, 3, 8, 8), fb.ones(4, 3, 3, 3)).shape
+    flambeau.Size([1, 4, 6, 6])
+    """
     return _conv(2, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -91,7 +96,12 @@ def conv3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0,
     dilation: Sizes = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Cross-correlation of (N, C, D, H, W) with weight (O, C / groups, KD, KH, KW)."""
+    """Cross-correlation of (N, C, D, H, W) with weight (O, C / groups, KD, KH, KW).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.conv3d(fb.ones(1, 3, 8, 8, 8), fb.ones(4, 3, 3, 3, 3)).shape
+    flambeau.Size([1, 4, 6, 6, 6])
+    """
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -136,7 +146,12 @@ def conv_transpose1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
     output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
 ) -> Tensor:  # fmt: skip
-    """The gradient of conv1d for its input, as a layer: weight (C, O / groups, K)."""
+    """The gradient of conv1d for its input, as a layer: weight (C, O / groups, K).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.conv_transpose1d(fb.ones(1, 3, 8), fb.ones(3, 4, 2), stride=2).shape
+    flambeau.Size([1, 4, 16])
+    """
     return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
@@ -144,7 +159,12 @@ def conv_transpose2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
     output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
 ) -> Tensor:  # fmt: skip
-    """The gradient of conv2d for its input, as a layer: weight (C, O / groups, KH, KW)."""
+    """The gradient of conv2d for its input, as a layer: weight (C, O / groups, KH, KW).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.conv_transpose2d(fb.ones(1, 3, 8, 8), fb.ones(3, 4, 2, 2), stride=2).shape
+    flambeau.Size([1, 4, 16, 16])
+    """
     return _conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
@@ -152,13 +172,23 @@ def conv_transpose3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
     output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
 ) -> Tensor:  # fmt: skip
-    """The gradient of conv3d for its input, as a layer: weight (C, O / groups, KD, KH, KW)."""
+    """The gradient of conv3d for its input, as a layer: weight (C, O / groups, KD, KH, KW).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.conv_transpose3d(fb.ones(1, 3, 8, 8, 8), fb.ones(3, 4, 2, 2, 2), stride=2).shape
+    flambeau.Size([1, 4, 16, 16, 16])
+    """
     return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 # -- windows as columns ------------------------------------------------------------------------------
 def unfold(input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> Tensor:
-    """Every window of (N, C, H, W) as a column: (N, C * KH * KW, L)."""
+    """Every window of (N, C, H, W) as a column: (N, C * KH * KW, L).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.unfold(fb.ones(1, 3, 4, 4), 2).shape
+    flambeau.Size([1, 12, 9])
+    """
     input, added = batched(input, 2, "unfold")
     kernel, dilation, padding, stride = _four(kernel_size, dilation, padding, stride, "unfold")
     windows = ops.windows(ops.padded(input, padding, padding), kernel, stride, dilation)
@@ -170,7 +200,12 @@ def unfold(input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Size
 def fold(
     input: Tensor, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
 ) -> Tensor:
-    """Columns (N, C * KH * KW, L) added back to where :func:`unfold` took them from: (N, C, *output_size)."""
+    """Columns (N, C * KH * KW, L) added back to where :func:`unfold` took them from: (N, C, *output_size).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.fold(fb.ones(1, 12, 9), (4, 4), 2).shape
+    flambeau.Size([1, 3, 4, 4])
+    """
     input, added = batched(input, 1, "fold")
     kernel, dilation, padding, stride = _four(kernel_size, dilation, padding, stride, "fold")
     size = sizes(output_size, 2, "fold: output_size")

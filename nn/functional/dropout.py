@@ -22,6 +22,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     """In training each element is 0 with probability ``p`` and divided by 1 - p otherwise.
 
     Source: Srivastava et al., JMLR 15 (2014).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.dropout(fb.ones(3), training=False)
+    tensor([1., 1., 1.])
     """
     _check("dropout", p)
     return _drop(input, p, tuple(input.shape), inplace) if training and p > 0 else input
@@ -36,19 +40,34 @@ def _drop_channels(name: str, input: Tensor, p: float, training: bool, inplace: 
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout of whole channels of (N, C, L) or (C, L)."""
+    """Dropout of whole channels of (N, C, L) or (C, L).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.dropout1d(fb.ones(1, 3, 8), 0.5).shape
+    flambeau.Size([1, 3, 8])
+    """
     if input.ndim not in (2, 3):
         raise RuntimeError(f"dropout1d: expected 2D or 3D input, got shape {tuple(input.shape)}")
     return _drop_channels("dropout1d", input, p, training, inplace, input.ndim - 1)
 
 
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout of whole channels of (N, C, H, W)."""
+    """Dropout of whole channels of (N, C, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.dropout2d(fb.ones(1, 3, 8, 8), 0.5).shape
+    flambeau.Size([1, 3, 8, 8])
+    """
     return _drop_channels("dropout2d", input, p, training, inplace, min(2, input.ndim))
 
 
 def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout of whole channels of (N, C, D, H, W)."""
+    """Dropout of whole channels of (N, C, D, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.dropout3d(fb.ones(1, 3, 8, 8, 8), 0.5).shape
+    flambeau.Size([1, 3, 8, 8, 8])
+    """
     return _drop_channels("dropout3d", input, p, training, inplace, min(2, input.ndim))
 
 
@@ -68,12 +87,22 @@ def _alpha(name: str, input: Tensor, p: float, shape: tuple[int, ...], training:
 
 
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """Dropout for selu networks. Klambauer et al., arXiv:1706.02515."""
+    """Dropout for selu networks. Klambauer et al., arXiv:1706.02515.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.alpha_dropout(fb.ones(3), training=False)
+    tensor([1., 1., 1.])
+    """
     return _alpha("alpha_dropout", input, p, tuple(input.shape), training, inplace)
 
 
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """alpha_dropout of whole channels of (N, C, ...)."""
+    """alpha_dropout of whole channels of (N, C, ...).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.feature_alpha_dropout(fb.ones(3), training=False)
+    tensor([1., 1., 1.])
+    """
     lead = min(2, input.ndim)
     return _alpha(
         "feature_alpha_dropout", input, p, (*input.shape[:lead], *[1] * (input.ndim - lead)), training, inplace

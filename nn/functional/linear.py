@@ -13,7 +13,12 @@ from flambeau.core.tensor import Tensor
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input1ᵀ weight[o] input2 + bias[o] for each o: (..., A), (..., B), (O, A, B) to (..., O)."""
+    """input1ᵀ weight[o] input2 + bias[o] for each o: (..., A), (..., B), (O, A, B) to (..., O).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.bilinear(fb.ones(5, 2), fb.ones(5, 3), fb.ones(4, 2, 3)).shape
+    flambeau.Size([5, 4])
+    """
     if weight.ndim != 3 or input1.shape[-1] != weight.shape[1] or input2.shape[-1] != weight.shape[2]:
         raise ShapeError(
             f"bilinear: input1 of shape {tuple(input1.shape)} and input2 of shape {tuple(input2.shape)} do not fit "
@@ -38,6 +43,11 @@ def embedding(
     """The rows of ``weight`` (rows, width) that ``input`` (any shape, integers) says.
 
     Row ``padding_idx`` gets no gradient; rows longer than ``max_norm`` are shortened in place first.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.embedding(fb.tensor([2, 0]), fb.eye(3))
+    tensor([[0., 0., 1.],
+            [1., 0., 0.]])
     """
     rows = weight.shape[0]
     padding = -1
@@ -88,6 +98,10 @@ def embedding_bag(
     """The sum, mean or max of the rows of each bag.
 
     ``input`` is (bags, size), or (n,) with ``offsets`` where each bag starts. Returns (bags, width).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.embedding_bag(fb.tensor([[0, 2]]), fb.eye(3))
+    tensor([[0.5000, 0.0000, 0.5000]])
     """
     if mode not in ("sum", "mean", "max"):
         raise ValueError(f"embedding_bag: mode must be 'sum', 'mean' or 'max', got {mode!r}")

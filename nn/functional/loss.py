@@ -84,7 +84,12 @@ def l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """abs(input - target), averaged."""
+    """abs(input - target), averaged.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.l1_loss(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
+    tensor(0.7500)
+    """
     how = reduction_of(reduction, size_average, reduce)
     _warn_broadcast("l1_loss", input, target)
     return _weighted(ops.absolute_error(input, target), weight, how)
@@ -94,7 +99,12 @@ def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
 ) -> Tensor:  # fmt: skip
-    """0.5 d² / beta where d = abs(input - target) is below ``beta``, d - 0.5 beta elsewhere."""
+    """0.5 d² / beta where d = abs(input - target) is below ``beta``, d - 0.5 beta elsewhere.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.smooth_l1_loss(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
+    tensor(0.3125)
+    """
     how = reduction_of(reduction, size_average, reduce)
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss: beta must not be negative, got {beta}")
@@ -106,7 +116,12 @@ def smooth_l1_loss(
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
-    """0.5 d² where d = abs(input - target) is below ``delta``, delta (d - 0.5 delta) elsewhere."""
+    """0.5 d² where d = abs(input - target) is below ``delta``, delta (d - 0.5 delta) elsewhere.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.huber_loss(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
+    tensor(0.3125)
+    """
     how = reduction_of(reduction)
     if delta <= 0:
         raise RuntimeError(f"huber_loss: delta must be positive, got {delta}")
@@ -119,7 +134,12 @@ def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """Minus the log probabilities (N, C, ...) of the target classes (N, ...), weighted per class."""
+    """Minus the log probabilities (N, C, ...) of the target classes (N, ...), weighted per class.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.nll_loss(fb.zeros(2, 4), fb.tensor([0, 3]))
+    tensor(0.)
+    """
     out, _ = ops.nll_loss(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
     result: Tensor = out
     return result
@@ -129,7 +149,12 @@ def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
-    """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores."""
+    """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.cross_entropy(fb.zeros(2, 4), fb.tensor([0, 3]))
+    tensor(1.3863)
+    """
     how = reduction_of(reduction, size_average, reduce)
     _check_tensors("cross_entropy", input, target)
     if not 0 <= label_smoothing <= 1:
@@ -211,7 +236,12 @@ def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """-(target log(input) + (1 - target) log(1 - input)), logarithms at least -100."""
+    """-(target log(input) + (1 - target) log(1 - input)), logarithms at least -100.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.binary_cross_entropy(fb.tensor([0.5]), fb.tensor([1.0]))
+    tensor(0.6931)
+    """
     how = reduction_of(reduction, size_average, reduce)
     _check_same("binary_cross_entropy", input, target)
     losses = ops.cross_entropy_of_probability(input, target)
@@ -222,7 +252,12 @@ def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """binary_cross_entropy of sigmoid(input), without overflow; ``pos_weight`` weighs the positive targets."""
+    """binary_cross_entropy of sigmoid(input), without overflow; ``pos_weight`` weighs the positive targets.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.binary_cross_entropy_with_logits(fb.tensor([0.0]), fb.tensor([1.0]))
+    tensor(0.6931)
+    """
     how = reduction_of(reduction, size_average, reduce)
     _check_same("binary_cross_entropy_with_logits", input, target)
     losses = ops.cross_entropy_of_logit(input, target, 1.0 if pos_weight is None else pos_weight)
@@ -234,7 +269,12 @@ def kl_div(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", log_target: bool = False,
 ) -> Tensor:  # fmt: skip
-    """target (log(target) - input), where ``input`` holds log probabilities; "batchmean" divides by the batch only."""
+    """target (log(target) - input), where ``input`` holds log probabilities; "batchmean" divides by the batch only.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.kl_div(fb.zeros(1, 2), fb.ones(1, 2), reduction="batchmean")
+    tensor(0.)
+    """
     how = reduction_of(reduction, size_average, reduce, ("batchmean",))
     losses = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
     if how == "batchmean":
@@ -247,7 +287,12 @@ def poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
     eps: float = 1e-8, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """exp(input) - target input (or of rates, with ``log_input=False``); ``full`` adds Stirling's term."""
+    """exp(input) - target input (or of rates, with ``log_input=False``); ``full`` adds Stirling's term.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.poisson_nll_loss(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
+    tensor(3.2689)
+    """
     how = reduction_of(reduction, size_average, reduce)
     losses = exp(input) - target * input if log_input else input - target * log(input + eps)
     if full:
@@ -259,7 +304,12 @@ def poisson_nll_loss(
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
-    """0.5 (log(var) + (input - target)² / var); ``full`` adds the constant."""
+    """0.5 (log(var) + (input - target)² / var); ``full`` adds the constant.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.gaussian_nll_loss(fb.zeros(2), fb.ones(2), fb.ones(2))
+    tensor(0.5000)
+    """
     how = reduction_of(reduction)
     if isinstance(var, (int, float)):
         if var < 0:

@@ -17,7 +17,12 @@ def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """input where target is 1, max(0, margin - input) where it is -1."""
+    """input where target is 1, max(0, margin - input) where it is -1.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.hinge_embedding_loss(fb.tensor([0.5]), fb.tensor([1.0]))
+    tensor(0.5000)
+    """
     how = reduction_of(reduction, size_average, reduce)
     apart = where(target == 1, 0.0, (margin - input).relu())
     return reduced(where(target == -1, 0.0, input) + apart, how)
@@ -27,7 +32,12 @@ def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """max(0, -target (input1 - input2) + margin)."""
+    """max(0, -target (input1 - input2) + margin).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.margin_ranking_loss(fb.zeros(1), fb.ones(1), fb.ones(1))
+    tensor(1.)
+    """
     how = reduction_of(reduction, size_average, reduce)
     if not input1.ndim == input2.ndim == target.ndim:
         raise ShapeError(
@@ -40,7 +50,12 @@ def margin_ranking_loss(
 def soft_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:
-    """log(1 + exp(-target input))."""
+    """log(1 + exp(-target input)).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.soft_margin_loss(fb.tensor([0.0]), fb.tensor([1.0]))
+    tensor(0.6931)
+    """
     how = reduction_of(reduction, size_average, reduce)
     return reduced(softplus(-target * input), how)
 
@@ -49,7 +64,12 @@ def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
     size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """The mean over the other classes of max(0, margin - input[target] + input[class]) ** p."""
+    """The mean over the other classes of max(0, margin - input[target] + input[class]) ** p.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.multi_margin_loss(fb.zeros(1, 4), fb.tensor([3]))
+    tensor(0.7500)
+    """
     how = reduction_of(reduction, size_average, reduce)
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: only p == 1 and p == 2 are supported, got {p}")
@@ -73,6 +93,10 @@ def multilabel_margin_loss(
     """The sum over labels and other classes of max(0, 1 - input[label] + input[class]), over the number of classes.
 
     ``target`` lists the labels of each row and ends at the first -1.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.multilabel_margin_loss(fb.zeros(1, 3), fb.tensor([[2, -1, 0]]))
+    tensor(0.6667)
     """
     how = reduction_of(reduction, size_average, reduce)
     if tuple(target.shape) != tuple(input.shape):
@@ -93,7 +117,12 @@ def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """The mean over classes of the binary cross entropy of logits."""
+    """The mean over classes of the binary cross entropy of logits.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.multilabel_soft_margin_loss(fb.zeros(1, 3), fb.ones(1, 3))
+    tensor(0.6931)
+    """
     how = reduction_of(reduction, size_average, reduce)
     losses = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     losses = losses if weight is None else losses * weight
@@ -102,13 +131,23 @@ def multilabel_soft_margin_loss(
 
 # -- distances ---------------------------------------------------------------------------------------
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """The scalar product along ``dim`` over the lengths, each of which counts as at least ``eps``."""
+    """The scalar product along ``dim`` over the lengths, each of which counts as at least ``eps``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.cosine_similarity(fb.ones(2, 3), fb.ones(2, 3))
+    tensor([1.0000, 1.0000])
+    """
     lengths = [x.norm(2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
     return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
 
 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
-    """The p-norm of x1 - x2 + eps along the last axis."""
+    """The p-norm of x1 - x2 + eps along the last axis.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.pairwise_distance(fb.zeros(1, 2), fb.tensor([[3.0, 4.0]]))
+    tensor([5.0000])
+    """
     return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
 
 
@@ -116,7 +155,12 @@ def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
+    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.cosine_embedding_loss(fb.ones(1, 2), fb.ones(1, 2), fb.ones(1))
+    tensor(0.)
+    """
     how = reduction_of(reduction, size_average, reduce)
     axis = input1.ndim - 1
     product = (input1 * input2).sum(axis)
@@ -130,7 +174,12 @@ def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
     swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """max(0, d(anchor, positive) - d(anchor, negative) + margin); ``swap`` takes the nearer negative distance."""
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin); ``swap`` takes the nearer negative distance.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.triplet_margin_loss(fb.zeros(1, 2), fb.zeros(1, 2), fb.ones(1, 2))
+    tensor(0.)
+    """
     how = reduction_of(reduction, size_average, reduce)
     return _triplet(lambda a, b: pairwise_distance(a, b, p, eps), anchor, positive, negative, margin, swap, how)
 
@@ -139,7 +188,12 @@ def triplet_margin_with_distance_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, *, distance_function: Callable[[Any, Any], Any] | None = None,
     margin: float = 1.0, swap: bool = False, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """triplet_margin_loss with a distance of one's own."""
+    """triplet_margin_loss with a distance of one's own.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.triplet_margin_with_distance_loss(fb.zeros(1, 2), fb.zeros(1, 2), fb.ones(1, 2))
+    tensor(0.)
+    """
     how = reduction_of(reduction)
     return _triplet(distance_function or pairwise_distance, anchor, positive, negative, margin, swap, how)
 

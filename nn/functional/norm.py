@@ -20,7 +20,12 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are ``normalized_shape``."""
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are ``normalized_shape``.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.layer_norm(fb.tensor([[1.0, 3.0]]), (2,))
+    tensor([[-1.0000,  1.0000]])
+    """
     out: Tensor = ops.layer_norm(input, weight, bias, tuple(normalized_shape), eps)
     return out
 
@@ -28,7 +33,12 @@ def layer_norm(
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """x / sqrt(mean(x²) + eps) * weight over the last axes; ``eps`` defaults to the machine epsilon of the dtype."""
+    """x / sqrt(mean(x²) + eps) * weight over the last axes; ``eps`` defaults to the machine epsilon of the dtype.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.rms_norm(fb.tensor([[1.0, 7.0]]), (2,))
+    tensor([[0.2000, 1.4000]])
+    """
     out: Tensor = ops.rms_norm(
         input, weight, tuple(normalized_shape), dt.finfo(input.dtype).eps if eps is None else eps
     )
@@ -55,6 +65,10 @@ def batch_norm(
     """The input (N, C, ...) normalised per channel: by its own statistics in training, by the running ones else.
 
     Training moves the running statistics, in place, by ``momentum`` towards the batch's mean and unbiased variance.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.batch_norm(fb.ones(2, 3), fb.zeros(3), fb.ones(3)).shape
+    flambeau.Size([2, 3])
     """
     if input.ndim < 2:
         raise ShapeError(f"batch_norm: input must be (N, C, ...), got shape {tuple(input.shape)}")
@@ -92,7 +106,12 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """The input (N, C, ...) normalised per channel and example; running statistics average over the batch."""
+    """The input (N, C, ...) normalised per channel and example; running statistics average over the batch.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.instance_norm(fb.ones(2, 3, 8)).shape
+    flambeau.Size([2, 3, 8])
+    """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     if input.ndim < 3:
@@ -113,7 +132,12 @@ def instance_norm(
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """The input (N, C, ...) normalised over each of ``num_groups`` groups of channels. Wu and He, arXiv:1803.08494."""
+    """The input (N, C, ...) normalised over each of ``num_groups`` groups of channels. Wu and He, arXiv:1803.08494.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.group_norm(fb.ones(1, 4, 8), 2).shape
+    flambeau.Size([1, 4, 8])
+    """
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ShapeError(
             f"group_norm: the channels of input (N, C, ...) of shape {tuple(input.shape)} must divide by "
@@ -131,7 +155,12 @@ def group_norm(
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """x / (k + alpha * mean of the squares of ``size`` neighbouring channels) ** beta."""
+    """x / (k + alpha * mean of the squares of ``size`` neighbouring channels) ** beta.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.local_response_norm(fb.ones(1, 4, 8), 2).shape
+    flambeau.Size([1, 4, 8])
+    """
     if input.ndim < 3:
         raise ValueError(
             f"local_response_norm: expected 3D or higher dimensionality input, got shape {tuple(input.shape)}"

@@ -50,9 +50,17 @@ def _define_max_pool(n: int) -> tuple[Callable[..., Any], Callable[..., Pair]]:
         return found
 
     max_pool.__name__ = max_pool.__qualname__ = f"max_pool{n}d"
-    max_pool.__doc__ = f"The largest of each window over {n} dimension(s); nan counts as the largest."
+    call = f">>> import flambeau as fb\n>>> fb.nn.functional.max_pool{n}d"
+    x, result = f"fb.ones(1, 3{', 8' * n})", f"flambeau.Size([1, 3{', 4' * n}])"
+    max_pool.__doc__ = (
+        f"The largest of each window over {n} dimension(s); nan counts as the largest.\n\n"
+        f"{call}({x}, 2).shape\n{result}\n"
+    )
     with_indices.__name__ = with_indices.__qualname__ = f"max_pool{n}d_with_indices"
-    with_indices.__doc__ = f"max_pool{n}d, and where each maximum is in the flattened sizes."
+    with_indices.__doc__ = (
+        f"max_pool{n}d, and where each maximum is in the flattened sizes.\n\n"
+        f"{call}_with_indices({x}, 2)[1].shape\n{result}\n"
+    )
     return max_pool, with_indices
 
 
@@ -86,7 +94,12 @@ def avg_pool1d(
     input: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:  # fmt: skip
-    """The mean of each window of (N, C, S)."""
+    """The mean of each window of (N, C, S).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.avg_pool1d(fb.ones(1, 3, 8), 2).shape
+    flambeau.Size([1, 3, 4])
+    """
     return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
@@ -94,7 +107,12 @@ def avg_pool2d(
     input: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """The mean of each window of (N, C, H, W); ``divisor_override`` divides the sums instead of the counts."""
+    """The mean of each window of (N, C, H, W); ``divisor_override`` divides the sums instead of the counts.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.avg_pool2d(fb.ones(1, 3, 8, 8), 2).shape
+    flambeau.Size([1, 3, 4, 4])
+    """
     return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
@@ -102,7 +120,12 @@ def avg_pool3d(
     input: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """The mean of each window of (N, C, D, H, W)."""
+    """The mean of each window of (N, C, D, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.avg_pool3d(fb.ones(1, 3, 8, 8, 8), 2).shape
+    flambeau.Size([1, 3, 4, 4, 4])
+    """
     return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
@@ -135,32 +158,62 @@ def _adaptive_max(n: int, input: Tensor, output_size: Any, return_indices: bool)
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    """Means of ``output_size`` windows that cover (N, C, S) evenly."""
+    """Means of ``output_size`` windows that cover (N, C, S) evenly.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.adaptive_avg_pool1d(fb.ones(1, 3, 8), 2).shape
+    flambeau.Size([1, 3, 2])
+    """
     return _adaptive_avg(1, input, output_size)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Means of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size."""
+    """Means of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.adaptive_avg_pool2d(fb.ones(1, 3, 8, 8), 2).shape
+    flambeau.Size([1, 3, 2, 2])
+    """
     return _adaptive_avg(2, input, output_size)
 
 
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
-    """Means of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size."""
+    """Means of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.adaptive_avg_pool3d(fb.ones(1, 3, 8, 8, 8), 2).shape
+    flambeau.Size([1, 3, 2, 2, 2])
+    """
     return _adaptive_avg(3, input, output_size)
 
 
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """Maxima of ``output_size`` windows that cover (N, C, S) evenly."""
+    """Maxima of ``output_size`` windows that cover (N, C, S) evenly.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.adaptive_max_pool1d(fb.ones(1, 3, 8), 2).shape
+    flambeau.Size([1, 3, 2])
+    """
     return _adaptive_max(1, input, output_size, return_indices)
 
 
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """Maxima of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size."""
+    """Maxima of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.adaptive_max_pool2d(fb.ones(1, 3, 8, 8), 2).shape
+    flambeau.Size([1, 3, 2, 2])
+    """
     return _adaptive_max(2, input, output_size, return_indices)
 
 
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """Maxima of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size."""
+    """Maxima of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size.
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.adaptive_max_pool3d(fb.ones(1, 3, 8, 8, 8), 2).shape
+    flambeau.Size([1, 3, 2, 2, 2])
+    """
     return _adaptive_max(3, input, output_size, return_indices)
 
 
@@ -174,21 +227,36 @@ def _lp_pool(n: int, input: Tensor, norm_type: float, kernel_size: Any, stride: 
 def lp_pool1d(
     input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False
 ) -> Tensor:
-    """The ``norm_type``-norm of each window of (N, C, S)."""
+    """The ``norm_type``-norm of each window of (N, C, S).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.lp_pool1d(fb.ones(1, 3, 8), 2, 2).shape
+    flambeau.Size([1, 3, 4])
+    """
     return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 def lp_pool2d(
     input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False
 ) -> Tensor:
-    """The ``norm_type``-norm of each window of (N, C, H, W)."""
+    """The ``norm_type``-norm of each window of (N, C, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.lp_pool2d(fb.ones(1, 3, 8, 8), 2, 2).shape
+    flambeau.Size([1, 3, 4, 4])
+    """
     return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 def lp_pool3d(
     input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False
 ) -> Tensor:
-    """The ``norm_type``-norm of each window of (N, C, D, H, W)."""
+    """The ``norm_type``-norm of each window of (N, C, D, H, W).
+
+    >>> import flambeau as fb
+    >>> fb.nn.functional.lp_pool3d(fb.ones(1, 3, 8, 8, 8), 2, 2).shape
+    flambeau.Size([1, 3, 4, 4, 4])
+    """
     return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
 
 
@@ -231,7 +299,13 @@ def max_unpool1d(
     padding: Sizes = 0,
     output_size: Any = None,
 ) -> Tensor:
-    """Zeros with each maximum of max_pool1d back in its place."""
+    """Zeros with each maximum of max_pool1d back in its place.
+
+    >>> import flambeau as fb
+    >>> out, indices = fb.nn.functional.max_pool1d(fb.ones(1, 3, 8), 2, return_indices=True)
+    >>> fb.nn.functional.max_unpool1d(out, indices, 2).shape
+    flambeau.Size([1, 3, 8])
+    """
     return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
 
 
@@ -243,7 +317,13 @@ def max_unpool2d(
     padding: Sizes = 0,
     output_size: Any = None,
 ) -> Tensor:
-    """Zeros with each maximum of max_pool2d back in its place."""
+    """Zeros with each maximum of max_pool2d back in its place.
+
+    >>> import flambeau as fb
+    >>> out, indices = fb.nn.functional.max_pool2d(fb.ones(1, 3, 8, 8), 2, return_indices=True)
+    >>> fb.nn.functional.max_unpool2d(out, indices, 2).shape
+    flambeau.Size([1, 3, 8, 8])
+    """
     return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
 
 
@@ -255,5 +335,11 @@ def max_unpool3d(
     padding: Sizes = 0,
     output_size: Any = None,
 ) -> Tensor:
-    """Zeros with each maximum of max_pool3d back in its place."""
+    """Zeros with each maximum of max_pool3d back in its place.
+
+    >>> import flambeau as fb
+    >>> out, indices = fb.nn.functional.max_pool3d(fb.ones(1, 3, 8, 8, 8), 2, return_indices=True)
+    >>> fb.nn.functional.max_unpool3d(out, indices, 2).shape
+    flambeau.Size([1, 3, 8, 8, 8])
+    """
     return _max_unpool(3, input, indices, kernel_size, stride, padding, output_size)

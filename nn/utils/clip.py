@@ -21,7 +21,12 @@ def _with_gradients(parameters: Any) -> list[Tensor]:
 def get_total_norm(
     tensors: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:
-    """The norm of the norms of tensors, as if they were one vector."""
+    """The norm of the norms of tensors, as if they were one vector.
+
+    >>> import flambeau as fb
+    >>> fb.nn.utils.get_total_norm([fb.tensor([3.0]), fb.tensor([4.0])])
+    tensor(5.)
+    """
     rows = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     norm_type = float(norm_type)
     if not rows:
@@ -42,7 +47,15 @@ def get_total_norm(
 
 
 def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None) -> None:
-    """Scale the gradients, in place, by max_norm / total_norm where that is below 1."""
+    """Scale the gradients, in place, by max_norm / total_norm where that is below 1.
+
+    >>> import flambeau as fb
+    >>> w = fb.ones(1, requires_grad=True)
+    >>> (w * 4).sum().backward()
+    >>> fb.nn.utils.clip_grads_with_norm_([w], 1.0, fb.tensor(4.0))
+    >>> w.grad
+    tensor([1.0000])
+    """
     grads = _with_gradients(parameters)
     if not grads:
         return
@@ -62,6 +75,14 @@ def clip_grad_norm_(
     """Scale the gradients, in place, so that their norm together is at most ``max_norm``; the norm before.
 
     Pascanu, Mikolov and Bengio, arXiv:1211.5063.
+
+    >>> import flambeau as fb
+    >>> w = fb.ones(2, requires_grad=True)
+    >>> (w * fb.tensor([3.0, 4.0])).sum().backward()
+    >>> fb.nn.utils.clip_grad_norm_([w], 1.0)
+    tensor(5.)
+    >>> w.grad
+    tensor([0.6000, 0.8000])
     """
     given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     total = get_total_norm(_with_gradients(given), norm_type, error_if_nonfinite)
@@ -70,7 +91,15 @@ def clip_grad_norm_(
 
 
 def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
-    """Cut every element of the gradients, in place, to ±clip_value."""
+    """Cut every element of the gradients, in place, to ±clip_value.
+
+    >>> import flambeau as fb
+    >>> w = fb.ones(2, requires_grad=True)
+    >>> (w * fb.tensor([3.0, 0.5])).sum().backward()
+    >>> fb.nn.utils.clip_grad_value_([w], 1.0)
+    >>> w.grad
+    tensor([1.0000, 0.5000])
+    """
     limit = float(clip_value)
     with no_grad():
         for g in _with_gradients(parameters):
@@ -78,13 +107,26 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """The elements of all parameters as one vector."""
+    """The elements of all parameters as one vector.
+
+    >>> import flambeau as fb
+    >>> fb.nn.utils.parameters_to_vector([fb.ones(1), fb.zeros(2)])
+    tensor([1., 0., 0.])
+    """
     found: Tensor = cat([p.reshape(-1) for p in parameters])
     return found
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
-    """Set the parameters, in order, to the elements of a vector."""
+    """Set the parameters, in order, to the elements of a vector.
+
+    >>> import flambeau as fb
+    >>> w = fb.nn.Parameter(fb.zeros(2))
+    >>> fb.nn.utils.vector_to_parameters(fb.ones(2), [w])
+    >>> w
+    Parameter containing:
+    tensor([1., 1.], requires_grad=True)
+    """
     if not isinstance(vec, Tensor):
         raise TypeError(f"expected a Tensor, got {type(vec).__name__}")
     at = 0

@@ -35,6 +35,11 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
 
     The lengths, one for each index of axis ``dim``, are ``parametrizations.<name>.original0``, the directions
     ``original1``.
+
+    >>> import flambeau as fb
+    >>> layer = fb.nn.utils.weight_norm(fb.nn.Linear(2, 3))
+    >>> layer(fb.ones(1, 2)).shape
+    flambeau.Size([1, 3])
     """
     return register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
 
@@ -91,7 +96,13 @@ class _SpectralNorm(Module):
 def spectral_norm(
     module: Module, name: str = "weight", n_power_iterations: int = 1, eps: float = 1e-12, dim: int | None = None
 ) -> Module:
-    """Divide a weight by its largest singular value, estimated by power iteration. Miyato et al., arXiv:1802.05957."""
+    """Divide a weight by its largest singular value, estimated by power iteration. Miyato et al., arXiv:1802.05957.
+
+    >>> import flambeau as fb
+    >>> layer = fb.nn.utils.spectral_norm(fb.nn.Linear(2, 3))
+    >>> layer(fb.ones(1, 2)).shape
+    flambeau.Size([1, 3])
+    """
     weight = getattr(module, name, None)
     if not isinstance(weight, Tensor):
         raise ValueError(f"module {type(module).__name__} has no parameter or buffer with name {name!r}")

@@ -15,6 +15,14 @@ class ReduceLROnPlateau(LRScheduler):
     """The rate times ``factor`` when a measure has not improved for more than ``patience`` epochs.
 
     Call ``step(measure)`` after each epoch; ``mode`` says whether "min" or "max" is better.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+    >>> for loss in (1.0, 1.0):
+    ...     schedule.step(loss)
+    >>> optimizer.param_groups[0]["lr"]
+    0.1
     """
 
     def __init__(

@@ -34,6 +34,14 @@ class CyclicLR(_WithMomentum):
 
     Modes: "triangular", "triangular2" (half the height each cycle), "exp_range" (times gamma ** step), or a
     ``scale_fn`` of the cycle or the iteration. Smith, arXiv:1506.01186.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.CyclicLR(optimizer, 0.1, 1.0, step_size_up=4)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.325]
     """
 
     def __init__(
@@ -91,6 +99,14 @@ class OneCycleLR(_WithMomentum):
     """From max_lr / div_factor up to ``max_lr`` and down to nearly 0, once; step after each batch.
 
     Give ``total_steps``, or ``epochs`` and ``steps_per_epoch``. Smith and Topin, arXiv:1708.07120.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=10)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.52]
     """
 
     def __init__(

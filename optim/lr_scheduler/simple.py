@@ -47,7 +47,16 @@ class LambdaLR(_ByFunction):
 
 
 class MultiplicativeLR(_ByFunction):
-    """The rate before times ``lr_lambda(epoch)``."""
+    """The rate before times ``lr_lambda(epoch)``.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.MultiplicativeLR(optimizer, lambda epoch: 0.9)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.9]
+    """
 
     def get_lr(self) -> list[float]:
         if self.last_epoch <= 0:
@@ -56,7 +65,16 @@ class MultiplicativeLR(_ByFunction):
 
 
 class StepLR(LRScheduler):
-    """The rate times ``gamma`` every ``step_size`` epochs."""
+    """The rate times ``gamma`` every ``step_size`` epochs.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.StepLR(optimizer, step_size=1)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.1]
+    """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1):
         self.step_size, self.gamma = step_size, gamma
@@ -72,7 +90,16 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """The rate times ``gamma`` at each of ``milestones``."""
+    """The rate times ``gamma`` at each of ``milestones``.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[1, 3])
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.1]
+    """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1):
         self.milestones, self.gamma = Counter(milestones), gamma
@@ -88,7 +115,16 @@ class MultiStepLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """The rate times ``factor`` until ``total_iters`` epochs have passed."""
+    """The rate times ``factor`` until ``total_iters`` epochs have passed.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5, total_iters=1)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [1.0]
+    """
 
     def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1):
         if not 0 <= factor <= 1:
@@ -106,7 +142,16 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """The rate times a factor that goes from ``start_factor`` to ``end_factor`` in ``total_iters`` epochs."""
+    """The rate times a factor that goes from ``start_factor`` to ``end_factor`` in ``total_iters`` epochs.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=4)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.625]
+    """
 
     def __init__(
         self,
@@ -139,7 +184,16 @@ class LinearLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """The rate times ``gamma`` every epoch."""
+    """The rate times ``gamma`` every epoch.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.9]
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
         self.gamma = gamma
@@ -153,7 +207,16 @@ class ExponentialLR(LRScheduler):
 
 
 class PolynomialLR(LRScheduler):
-    """The first rate times (1 - epoch / total_iters) ** power, 0 at the end."""
+    """The first rate times (1 - epoch / total_iters) ** power, 0 at the end.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=4)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.75]
+    """
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1):
         self.total_iters, self.power = total_iters, power
@@ -175,6 +238,14 @@ class CosineAnnealingLR(LRScheduler):
     """From the first rate down to ``eta_min`` in ``T_max`` epochs along half a cosine, and back.
 
     Loshchilov and Hutter, arXiv:1608.03983.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.8536]
     """
 
     def __init__(self, optimizer: Optimizer, T_max: float, eta_min: float = 0.0, last_epoch: int = -1):
@@ -199,7 +270,16 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Half a cosine of ``T_0`` epochs, then again from the start, each time ``T_mult`` times as long."""
+    """Half a cosine of ``T_0`` epochs, then again from the start, each time ``T_mult`` times as long.
+
+    >>> import flambeau as fb
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=4)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(lr, 4) for lr in schedule.get_last_lr()]
+    [0.8536]
+    """
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1):
         if T_0 <= 0 or not isinstance(T_0, int):

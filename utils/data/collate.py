@@ -76,7 +76,12 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def default_convert(data: Any) -> Any:
-    """One sample with its arrays and numpy scalars as tensors; what a DataLoader without batches does."""
+    """One sample with its arrays and numpy scalars as tensors; what a DataLoader without batches does.
+
+    >>> import flambeau as fb
+    >>> fb.utils.data.default_convert([1.0, "a"])
+    [1.0, 'a']
+    """
 
     def convert(value: Any) -> Any:
         numeric = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind not in "OSUMm"

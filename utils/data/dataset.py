@@ -21,6 +21,15 @@ class Dataset(Generic[T_co]):
     """Samples by index. Subclasses write ``__getitem__``, and ``__len__`` for samplers that need it.
 
     A subclass may also write ``__getitems__(indices) -> list of samples`` to fetch a batch at once.
+
+    >>> import flambeau as fb
+    >>> class Squares(fb.utils.data.Dataset):
+    ...     def __len__(self):
+    ...         return 3
+    ...     def __getitem__(self, i):
+    ...         return i * i
+    >>> list(fb.utils.data.DataLoader(Squares(), batch_size=3))
+    [tensor([0, 1, 4])]
     """
 
     def __getitem__(self, index: Any) -> T_co:
@@ -35,6 +44,13 @@ class IterableDataset(Dataset[T_co], Iterable[T_co]):
 
     With several workers each iterates a copy of its own: use :func:`get_worker_info` in ``__iter__`` to
     give each a part.
+
+    >>> import flambeau as fb
+    >>> class Count(fb.utils.data.IterableDataset):
+    ...     def __iter__(self):
+    ...         return iter(range(3))
+    >>> list(fb.utils.data.DataLoader(Count(), batch_size=3))
+    [tensor([0, 1, 2])]
     """
 
     def __add__(self, other: Dataset[T_co]) -> ChainDataset[T_co]:  # type: ignore[override]
@@ -64,7 +80,12 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
 
 class StackDataset(Dataset[Any]):
-    """Sample i is the tuple (or, by keywords, the dict) of the i-th samples of several datasets."""
+    """Sample i is the tuple (or, by keywords, the dict) of the i-th samples of several datasets.
+
+    >>> import flambeau as fb
+    >>> fb.utils.data.StackDataset([1, 2], ["a", "b"])[1]
+    (2, 'b')
+    """
 
     def __init__(self, *args: Dataset[Any], **kwargs: Dataset[Any]):
         if bool(args) == bool(kwargs):
@@ -85,7 +106,12 @@ class StackDataset(Dataset[Any]):
 
 
 class ConcatDataset(Dataset[T_co]):
-    """Several datasets one after another, as one."""
+    """Several datasets one after another, as one.
+
+    >>> import flambeau as fb
+    >>> len(fb.utils.data.ConcatDataset([[1, 2], [3]]))
+    3
+    """
 
     def __init__(self, datasets: Iterable[Dataset[T_co]]):
         self.datasets = list(datasets)
@@ -108,7 +134,15 @@ class ConcatDataset(Dataset[T_co]):
 
 
 class ChainDataset(IterableDataset[T_co]):
-    """Several iterable datasets one after another, as one."""
+    """Several iterable datasets one after another, as one.
+
+    >>> import flambeau as fb
+    >>> class Count(fb.utils.data.IterableDataset):
+    ...     def __iter__(self):
+    ...         return iter(range(2))
+    >>> list(fb.utils.data.ChainDataset([Count(), Count()]))
+    [0, 1, 0, 1]
+    """
 
     def __init__(self, datasets: Iterable[Dataset[T_co]]):
         self.datasets = datasets
@@ -124,7 +158,12 @@ class ChainDataset(IterableDataset[T_co]):
 
 
 class Subset(Dataset[T_co]):
-    """The samples of ``dataset`` at ``indices``, in that order."""
+    """The samples of ``dataset`` at ``indices``, in that order.
+
+    >>> import flambeau as fb
+    >>> fb.utils.data.Subset([10, 20, 30], [2, 0])[0]
+    30
+    """
 
     def __init__(self, dataset: Dataset[T_co], indices: Sequence[int]):
         self.dataset = dataset

@@ -43,7 +43,12 @@ class Sampler(Generic[T_co]):
 
 
 class SequentialSampler(Sampler[int]):
-    """0, 1, 2, ... in order."""
+    """0, 1, 2, ... in order.
+
+    >>> import flambeau as fb
+    >>> list(fb.utils.data.SequentialSampler([10, 20, 30]))
+    [0, 1, 2]
+    """
 
     def __init__(self, data_source: Any):
         self.data_source = data_source
@@ -103,7 +108,12 @@ class RandomSampler(Sampler[int]):
 
 
 class SubsetRandomSampler(Sampler[int]):
-    """The given indices, each once, in random order."""
+    """The given indices, each once, in random order.
+
+    >>> import flambeau as fb
+    >>> sorted(fb.utils.data.SubsetRandomSampler([3, 1]))
+    [1, 3]
+    """
 
     def __init__(self, indices: Sequence[int], generator: Generator | None = None):
         self.indices, self.generator = indices, generator
@@ -117,7 +127,12 @@ class SubsetRandomSampler(Sampler[int]):
 
 
 class WeightedRandomSampler(Sampler[int]):
-    """``num_samples`` indices in [0, len(weights)), each with a probability proportional to its weight."""
+    """``num_samples`` indices in [0, len(weights)), each with a probability proportional to its weight.
+
+    >>> import flambeau as fb
+    >>> list(fb.utils.data.WeightedRandomSampler([0.0, 1.0], 3))
+    [1, 1, 1]
+    """
 
     def __init__(
         self,

@@ -49,6 +49,10 @@ def get_worker_info() -> WorkerInfo | None:
     """In a DataLoader's worker process, what it is; elsewhere None.
 
     An IterableDataset takes its part by it: ``for i in range(info.id, n, info.num_workers)``.
+
+    >>> import flambeau as fb
+    >>> fb.utils.data.get_worker_info() is None
+    True
     """
     return _info
 
