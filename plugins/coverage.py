@@ -1,8 +1,9 @@
 """``python -m flambeau coverage --device D``: how a device serves each op, by dtype.
 
 An op is native (a kernel of the device serves it), composite (its body does, whose ops the device has),
-fallback (it would run on the cpu, as the setting `fallback` allows) or missing. Whether a body's ops are
-there is found out by running the op's samples (:mod:`flambeau.plugins.gaps`).
+partial (its body does for some arguments, and for others it lacks an op), fallback (it would run on the cpu,
+as the setting `fallback` allows) or missing. Whether a body's ops are there is found out by running the op's
+samples (:mod:`flambeau.plugins.gaps`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from flambeau.core import config, opdb, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
+from flambeau.core.opdb import Sample
 from flambeau.core.opdb.run import run, samples_of
 from flambeau.core.record import Op
 from flambeau.core.state import layer, no_grad
 from flambeau.plugins.gaps import Gap, Watch, gap, has_kernel
 
-NATIVE, COMPOSITE, FALLBACK, MISSING = "native", "composite", "fallback", "missing"
-_LETTERS = {NATIVE: "N", COMPOSITE: "c", FALLBACK: "F", MISSING: "-"}
+NATIVE, COMPOSITE, PARTIAL, FALLBACK, MISSING = "native", "composite", "partial", "fallback", "missing"
+_LETTERS = {NATIVE: "N", COMPOSITE: "c", PARTIAL: "p", FALLBACK: "F", MISSING: "-"}
 
 
 class Cover(NamedTuple):
@@ -49,26 +51,31 @@ def cover(op: Op, dtype: DType, target: device) -> Cover | None:
         return None
     if has_kernel(op, computed, target):
         return Cover(NATIVE)
-    gaps = _gaps(op, dtype, computed, target)
-    if not gaps:
-        return None if gaps is None else Cover(COMPOSITE)
-    state = FALLBACK if all(g.kind == FALLBACK for g in gaps) else MISSING
-    return Cover(state, tuple(sorted((g.op, g.dtype) for g in gaps)))
-
-
-def _gaps(op: Op, dtype: DType, computed: DType, target: device) -> list[Gap] | None:
-    """What the body comes down to and the device lacks; None if the body refuses the dtype."""
     if not op.decomposes or not registry.resolve(target).supports(computed, target.index):
-        return [gap(op, computed, target)]
-    watch, refused = Watch(target), []
-    for sample in samples_of(op, dtype) if op.samples is not None else ():
-        try:
-            with no_grad(), layer(watch):
-                run(op, sample)
-            refused.append(False)
-        except (RuntimeError, TypeError, ValueError):  # as it would on the cpu
-            refused.append(True)
-    return None if refused and all(refused) else list(watch.gaps.values())
+        return _cover([[gap(op, computed, target)]])
+    cases = [lacking(op, s, target) for s in samples_of(op, dtype)] if op.samples is not None else [[]]
+    taken = [gaps for gaps in cases if gaps is not None]
+    return _cover(taken) if taken else None
+
+
+def _cover(cases: list[list[Gap]]) -> Cover:
+    """What the gaps of each case come to."""
+    gaps = {(g.op, g.dtype): g for case in cases for g in case}
+    if not gaps:
+        return Cover(COMPOSITE)
+    state = FALLBACK if all(g.kind == FALLBACK for g in gaps.values()) else MISSING
+    return Cover(PARTIAL if state == MISSING and not all(cases) else state, tuple(sorted(gaps)))
+
+
+def lacking(op: Op, sample: Sample, target: device) -> list[Gap] | None:
+    """What the device lacks for one call of an op; None where the body refuses the arguments."""
+    watch = Watch(target)
+    try:
+        with no_grad(), layer(watch):
+            run(op, sample)
+    except (RuntimeError, TypeError, ValueError):  # as it would on the cpu
+        return None
+    return list(watch.gaps.values())
 
 
 # -- for people and programs -----------------------------------------------------------------------------------
@@ -86,6 +93,17 @@ def _counts(found: Mapping[str, Mapping[str, Cover]]) -> Counter[str]:
     return Counter(c.state for row in found.values() for c in row.values())
 
 
+def short(dtype: str) -> str:
+    """A dtype's name as the head of a column.
+
+    >>> short("uint8"), short("bfloat16"), short("complex64")
+    ('u8', 'bf16', 'c64')
+    """
+    for word, letter in (("complex", "c"), ("bfloat", "bf"), ("float", "f"), ("uint", "u"), ("int", "i")):
+        dtype = dtype.replace(word, letter)
+    return dtype
+
+
 def table(target: device, found: Mapping[str, Mapping[str, Cover]]) -> str:
     """A line for each op and a column for each dtype."""
     return "\n".join(_lines(target, found))
@@ -93,13 +111,10 @@ def table(target: device, found: Mapping[str, Mapping[str, Cover]]) -> str:
 
 def _lines(target: device, found: Mapping[str, Mapping[str, Cover]]) -> Iterator[str]:
     dtypes = [d.name for d in dt.ALL if any(d.name in row for row in found.values())]
-    short = [
-        d.replace("complex", "c").replace("bfloat", "bf").replace("float", "f").replace("int", "i") for d in dtypes
-    ]
     width = max(map(len, found))
     legend = ", ".join(f"{letter} {state}" for state, letter in _LETTERS.items())
     yield f"{target}: {legend}; a dot where an op does not take the dtype"
-    yield f"{'':{width}}  {' '.join(f'{s:>4}' for s in short)}"
+    yield f"{'':{width}}  {' '.join(f'{short(d):>4}' for d in dtypes)}"
     for name, row in found.items():
         cells = (_LETTERS[row[d].state] if d in row else "." for d in dtypes)
         lacks = sorted({f"{op} ({d})" for c in row.values() for op, d in c.lacks if op != name})

@@ -95,11 +95,12 @@ def problems(found: Mapping[str, Any]) -> list[str]:
     """What is broken, as against merely not there."""
     broken = [f"plugin {p['name']}: {p['reason']}" for p in found["plugins"] if p["state"] in _BROKEN]
     ill = [f"{d['device']}: {d['error']}" for p in found["plugins"] for d in p.get("devices", ()) if "error" in d]
+    short = [f"plugin {p['name']}: {_lack(p['lacks'])}" for p in found["plugins"] if p.get("lacks")]
     default = found["default_device"]
     unset = [f"default device: {default['reason']}"] if default["state"] in _BROKEN else []
     wrong = [s["error"] for s in found["settings"] if "error" in s]
     unknown = [f"{name} is not a setting of flambeau; it has no effect" for name in found["unknown_variables"]]
-    return broken + ill + unset + wrong + unknown
+    return broken + ill + short + unset + wrong + unknown
 
 
 # -- text ------------------------------------------------------------------------------------------------------
@@ -131,12 +132,18 @@ def _plugin_lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield pad + p["reason"].replace("\n", "\n" + pad)
         for d in p.get("devices", ()):
             yield pad + _device_line(d)
+        if p.get("lacks"):
+            yield pad + _lack(p["lacks"])
         for note in p.get("notes", ()):
             yield pad + note
         if p.get("kernels"):
             yield f"{pad}kernels: {', '.join(p['kernels'])}"
         if p.get("libraries"):
             yield pad + ", ".join(f"{name} {version}" for name, version in p["libraries"].items())
+
+
+def _lack(names: list[str]) -> str:
+    return f"no kernel for {', '.join(names)}, which every backend must have: what decomposes to it fails"
 
 
 def _device_line(d: Mapping[str, Any]) -> str:

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from flambeau.backends.base import MINIMUM
+from flambeau.backends.meta.backend import NoDataError
 from flambeau.core import config, dispatch, keys, registry, state
+from flambeau.core import dtype as dt
 from flambeau.core.autograd.modes import module_path
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
-from flambeau.core.record import VIEW, Op
+from flambeau.core.record import OPS, VIEW, Op
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
 
@@ -50,6 +53,16 @@ def has_kernel(op: Op, dtype: DType, target: Device) -> bool:
     return op.name in STORAGE_OPS or getattr(keys.key_for(target, dtype), op.name) is not None
 
 
+def dtype_of(kernel: str) -> DType:
+    """The dtype that stands for a kernel of the minimum: float32, or int64, bool, uint32 where it takes no floats."""
+    return next((d for d in (dt.float32, dt.int64, dt.bool_) if OPS[kernel].accepts(d)), dt.uint32)
+
+
+def lacks_of_minimum(target: Device) -> list[str]:
+    """The kernels that every backend must have and this one has not."""
+    return [name for name in MINIMUM if not has_kernel(OPS[name], dtype_of(name), target)]
+
+
 def gap(op: Op, dtype: DType, target: Device) -> Gap:
     """The gap that an op without kernel and body is."""
     kind, reason = "missing", "no kernel, and no body of other ops"
@@ -70,8 +83,10 @@ class Watch:
         self.target = target
         self.seen: set[tuple[str, str]] = set()
         self.gaps: dict[tuple[str, str], Gap] = {}
+        self.last = ""  # the op that ran last, for people
 
     def __call__(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        self.last = f"`{op.name}`" + (f" in module {module_path}" if str(module_path) else "")
         functional = op.functional or op
         operands, key = dispatch.normalise(functional, list(args), params)
         if key.level is not None:
@@ -119,7 +134,7 @@ class Report:
 def preflight(model: Callable[..., Any], *inputs: Any, device: Any, backward: bool = True) -> Report:
     """Run ``model(*inputs)``, and the gradient of its outputs, on meta tensors; list what ``device`` cannot do.
 
-    A model whose control flow reads values cannot be run without them: the error says which op read one.
+    A model whose control flow reads values cannot be run without them: NoDataError names the op that gave one.
 
     >>> import flambeau as fb
     >>> model = fb.nn.Linear(4, 2)
@@ -132,11 +147,17 @@ def preflight(model: Callable[..., Any], *inputs: Any, device: Any, backward: bo
     twin: Any = model
     if hasattr(model, "named_parameters"):
         twin = copy.deepcopy(twin).to("meta")
-    with state.layer(watch):
-        out = twin(*moved)
-        losses = [t.sum() for t in flatten(out)[0] if isinstance(t, Tensor) and t.requires_grad]
-        if backward and losses:
-            sum(losses[1:], losses[0]).backward()
+    try:
+        with state.layer(watch):
+            out = twin(*moved)
+            losses = [t.sum() for t in flatten(out)[0] if isinstance(t, Tensor) and t.requires_grad]
+            if backward and losses:
+                sum(losses[1:], losses[0]).backward()
+    except NoDataError as error:
+        raise NoDataError(
+            f"preflight: the model needs a value that {watch.last} gave, but preflight runs it on tensors without "
+            "data; choose with where() in place of an `if`, or run the model on the device itself"
+        ) from error
     return Report(str(watch.target), len(watch.seen), tuple(watch.gaps.values()))
 
 

@@ -25,6 +25,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.plugins import manager
 from flambeau.plugins.catalogue import Plugin, catalogue
+from flambeau.plugins.gaps import lacks_of_minimum
 
 #: What flambeau itself needs.
 DEPENDENCIES = ("numpy", "ml_dtypes", "numba", "safetensors", "pluggy", "tqdm")
@@ -115,8 +116,14 @@ def _backend(backend: Backend) -> dict[str, Any]:
         "notes": backend.notes(),
         "api_version": backend.api_version,
         "capabilities": sorted(backend.capabilities),
+        "lacks": _lacks(backend),
         "devices": [_device(backend, i) for i in range(backend.device_count())],
     }
+
+
+def _lacks(backend: Backend) -> list[str]:
+    """The kernels of the minimum that its first device has not."""
+    return lacks_of_minimum(device(backend.device_type)) if backend.device_count() else []
 
 
 def _device(backend: Backend, index: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flambeau.backends import layout as lay
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import storage
 from flambeau.backends.xp import Array
@@ -44,5 +45,4 @@ def diagonal(x: Array, *, offset: int, axis1: int, axis2: int) -> Array:
 
 def unfold(x: Array, *, axis: int, size: int, step: int) -> Array:
     """Windows of ``size`` every ``step`` elements along ``axis``; each window becomes a last axis."""
-    windows = np.lib.stride_tricks.sliding_window_view(x, size, axis, writeable=x.flags.writeable)
-    return windows[(slice(None),) * axis + (slice(None, None, step),)]
+    return storage.as_strided(x, *lay.unfold(*storage.layout(x), axis, size, step), x.dtype)

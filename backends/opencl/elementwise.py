@@ -17,6 +17,7 @@ from flambeau.backends.dialect.walk import walked
 from flambeau.backends.generic import host_scalar
 from flambeau.backends.opencl.device import Device, Plan
 from flambeau.backends.strided import StridedArray, partly_overlaps
+from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, parse
 
@@ -27,6 +28,8 @@ Layouts = tuple[tuple[int, ...], ...]
 #: Elements that a work-item of a processor handles at least: below, a launch costs more than the work.
 _CHUNK: Final = 4096
 _COPY: Final = parse("x", ("x",))
+#: By size: the dtype as which elements are moved that keep their dtype.
+_RAW: Final = {1: dt.uint8, 2: dt.uint16, 4: dt.uint32, 8: dt.uint64}
 
 
 class Elementwise:
@@ -170,11 +173,13 @@ def named(backend: OpenCLBackend, source: str, dtype: DType) -> Elementwise:
 # -- copies and fills --------------------------------------------------------------------------------
 def copy(backend: OpenCLBackend, dst: StridedArray, src: StridedArray) -> None:
     """Write ``src`` to ``dst``: one shape, any strides and dtypes, no partial overlap."""
+    pair = (src.dtype, dst.dtype)
+    if src.dtype is dst.dtype:  # moved as they are: a nan keeps its bits
+        pair = (_RAW.get(src.dtype.itemsize, src.dtype),) * 2
     by_pair: dict[Any, Elementwise] = backend.__dict__.setdefault("_copies", {})
-    found = by_pair.get((src.dtype, dst.dtype))
+    found = by_pair.get(pair)
     if found is None:
-        found = Elementwise(backend, "copy", _COPY, (src.dtype,), dst.dtype)
-        by_pair[src.dtype, dst.dtype] = found
+        found = by_pair[pair] = Elementwise(backend, "copy", _COPY, pair[:1], pair[1])
     if dst.size:
         found.run(dst, (src,))
 

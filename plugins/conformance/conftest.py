@@ -1,16 +1,21 @@
-"""Parametrises the kit's tests over (op, dtype), applies declared limitations, and writes the support matrix."""
+"""Parametrises the kit's tests over (op, dtype) and applies declared limitations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flambeau.backends.base import Backend
+from flambeau.core import dtype as dt
 from flambeau.core import opdb
 from flambeau.core.device import device as Device
+from flambeau.core.dtype import DType
+from flambeau.core.opdb.run import dtypes_of
+from flambeau.core.record import Op
 from flambeau.plugins.conformance import kit, report
+from flambeau.plugins.gaps import dtype_of
 
 
 def _target(config: pytest.Config) -> str:
@@ -27,7 +32,7 @@ def target(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def backend(target: str) -> Any:
+def backend(target: str) -> Backend:
     return kit.backend_of(target)
 
 
@@ -52,35 +57,45 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     Of what a backend declares that it cannot do, `test_values` must fail, and no other test runs.
     """
-    if not {"name", "dtype"} <= set(metafunc.fixturenames):
+    if {"name", "dtype"} <= set(metafunc.fixturenames):
+        target = _target(metafunc.config)
+        few = metafunc.config.getoption("--flambeau-dtypes") == "few"
+        cases = [case for op in opdb.load().values() for case in _cases(metafunc.function, op, target, few)]
+        metafunc.parametrize(("name", "dtype"), cases)
+    elif "failing" in metafunc.fixturenames:
+        metafunc.parametrize("failing", kit.with_errors(_target(metafunc.config)))
+
+
+def _cases(test: Any, op: Op, target: str, few: bool) -> Iterator[Any]:
+    """The parameters of one test for one op."""
+    if op.samples is None:
         return
-    target = _target(metafunc.config)
-    found = kit.backend_of(target)
-    few = metafunc.config.getoption("--flambeau-dtypes") == "few"
-    wanted = getattr(metafunc.function, "covers", lambda op, dtype: True)
-    cases = []
-    for name, op in opdb.load().items():
-        for dtype in kit.claimed(op, target, few) if op.samples is not None else ():
-            declared = kit.limitation(name, dtype, found)
-            if not wanted(op, dtype) or declared and metafunc.function.__name__ != "test_values":
-                continue
-            marks = [pytest.mark.xfail(strict=True, reason=declared.reason)] if declared else []
-            cases.append(pytest.param(name, dtype, marks=marks, id=f"{name}-{dtype.name}"))
-    metafunc.parametrize(("name", "dtype"), cases)
+    wanted = getattr(test, "covers", lambda op, dtype, target: True)
+    quick = getattr(test, "few", kit.FEW)
+    found, index = kit.backend_of(target), Device(target).index
+    every = [d for d in dt.ALL if found.supports(d, index)] if hasattr(test, "every_dtype") else dtypes_of(op, target)
+    for dtype in kit.chosen(every, few):
+        declared = kit.limitation(op.name, dtype, found)
+        if declared is not None:
+            if test.__name__ == "test_values":
+                marks = [pytest.mark.xfail(strict=True, reason=declared.reason)]
+                yield pytest.param(op.name, dtype, marks=marks, id=f"{op.name}-{dtype.name}")
+        elif (not few or dtype in quick) and kit.is_claimed(op, dtype, target) and wanted(op, dtype, target):
+            yield pytest.param(op.name, dtype, id=f"{op.name}-{dtype.name}")
 
 
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
-    if call.when != "call" or not hasattr(item, "callspec") or not {"name", "dtype"} <= item.callspec.params.keys():
-        return
-    if call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception):
-        return
-    outcomes = item.config.stash.setdefault(report.OUTCOMES, {})
-    key = (item.callspec.params["name"], item.callspec.params["dtype"].name)
-    must_fail = item.get_closest_marker("xfail") is not None
-    outcomes.setdefault(key, []).append((call.excinfo is None) != must_fail)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tell the recorder what the test is about."""
+    subject = _subject(item)
+    if subject is not None:
+        item.user_properties.append((report.SUBJECT, [subject[0], subject[1].name]))
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    folder = session.config.getoption("--flambeau-report", default=None)
-    if folder and session.config.getoption("--flambeau-device"):
-        report.write(Path(folder), _target(session.config), session.config.stash.get(report.OUTCOMES, {}))
+def _subject(item: pytest.Item) -> tuple[str, DType] | None:
+    """The op and the dtype that a test checks; None for a test of something else."""
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if {"name", "dtype"} <= params.keys():
+        return params["name"], params["dtype"]
+    if "kernel" in params:
+        return params["kernel"], getattr(item.function, "about", None) or dtype_of(params["kernel"])
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -16,14 +16,16 @@ from flambeau.core import dtype as dt
 from flambeau.core import opdb, registry
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.opdb import Failure, Sample
-from flambeau.core.opdb.run import as_tuple, declared, dtypes_of, samples_of, to_tensors
+from flambeau.core.opdb import Failure, Maker, Sample
+from flambeau.core.opdb.run import as_tuple, declared, samples_of, to_tensors
 from flambeau.core.record import Op
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
-from flambeau.plugins.coverage import COMPOSITE, NATIVE, Cover, cover
+from flambeau.plugins.coverage import COMPOSITE, NATIVE, PARTIAL, Cover, cover, lacking
 
+#: The dtypes of the quick round, and of those of its tests that take longest.
 FEW = (dt.float32, dt.int64, dt.bool_, dt.float64)
+FEWER = (dt.float32, dt.int64)
 
 #: (relative, absolute) by the dtype in which the device computed, against float64 on the CPU. Kernels of a
 #: GPU may be a few units in the last place off, and sum in another order.
@@ -46,11 +48,22 @@ def served(name: str, dtype: DType, target: str) -> Cover | None:
     return cover(op, dtype, device)
 
 
-def claimed(op: Op, target: str, few: bool) -> list[DType]:
-    """The dtypes for which the device says that it can run the op: native, or a composite of what it has."""
-    chosen = [d for d in dtypes_of(op, target) if not few or d in FEW]
-    covers = ((d, served(op.name, d, target)) for d in chosen)
-    return [d for d, c in covers if c is not None and c.state in (NATIVE, COMPOSITE)]
+def chosen(dtypes: Iterable[DType], few: bool) -> list[DType]:
+    """Those of the dtypes that a run is about."""
+    return [d for d in dtypes if not few or d in FEW]
+
+
+def is_claimed(op: Op, dtype: DType, target: str) -> bool:
+    """Whether the device says that it can run the op, or some of its samples."""
+    found = served(op.name, dtype, target)
+    return found is not None and found.state in (NATIVE, COMPOSITE, PARTIAL)
+
+
+def counts_allocations(target: str) -> bool:
+    """Whether the device knows how much memory it has given out."""
+    backend, index = backend_of(target), Device(target).index
+    kept = fb.ones(1, device=target)
+    return backend.memory_stats(index).allocations > 0 and kept.numel() == 1
 
 
 def limitation(op_name: str, dtype: DType, backend: Backend) -> Limitation | None:
@@ -58,23 +71,69 @@ def limitation(op_name: str, dtype: DType, backend: Backend) -> Limitation | Non
     return next((x for x in backend.limitations if x.covers(op_name, dtype)), None)
 
 
-def covers(choose: Callable[[Op, DType], bool]) -> Callable[[Any], Any]:
-    """The decorated test is for the ops and dtypes that ``choose`` says yes to."""
+def covers(choose: Callable[[Op, DType, str], bool], few: Iterable[DType] = FEW) -> Callable[[Any], Any]:
+    """The decorated test is for the ops and dtypes to which ``choose(op, dtype, target)`` says yes.
+
+    ``few`` are the dtypes of the quick round.
+    """
 
     def mark(test: Any) -> Any:
-        test.covers = choose
+        test.covers, test.few = choose, tuple(few)
         return test
 
     return mark
+
+
+def every_dtype(test: Any) -> Any:
+    """The decorated test is for every dtype that the device has, of ops that take no tensors."""
+    test.every_dtype = True
+    return test
+
+
+def about(dtype: DType) -> Callable[[Any], Any]:
+    """The decorated test, which has the name of a kernel as its parameter, checks it for this dtype."""
+
+    def mark(test: Any) -> Any:
+        test.about = dtype
+        return test
+
+    return mark
+
+
+def with_errors(target: str) -> list[str]:
+    """The ops some of whose error inputs the device can hold."""
+    found = []
+    for name, op in opdb.load().items():
+        if failures(op, target):
+            found.append(name)
+    return found
+
+
+#: Errors that depend on integers' values: the CPU looks at these. Elsewhere a kernel cannot stop for them, and has
+#: the value that the contract says.
+OF_VALUES = ("divided by 0", "negative integer powers")
+
+
+def failures(op: Op, target: str) -> list[Failure]:
+    """The error inputs that the device can hold."""
+    made = op.error_samples(Maker(dt.float32)) if op.error_samples is not None else ()
+    on_cpu = Device(target).type == "cpu"
+    return [f for f in made if fits(f, target) and (on_cpu or not set(f.words) & set(OF_VALUES))]
 
 
 # -- samples -------------------------------------------------------------------------------------------
 def samples(op: Op, dtype: DType, target: str, limit: int | None = None) -> Iterator[Sample]:
     """The op's samples in one dtype of which the device has every dtype, that of the result too.
 
-    The test is skipped where there is none.
+    Of an op that the device serves in part, those that it serves. The test is skipped where there is none.
     """
-    fitting = (s for s in samples_of(op, dtype) if fits(s, target) and _has_results(op, s, target))
+    found = served(op.name, dtype, target)
+    partial = found is not None and found.state == PARTIAL
+    fitting = (
+        s
+        for s in samples_of(op, dtype)
+        if fits(s, target) and _has_results(op, s, target) and not (partial and lacking(op, s, Device(target)))
+    )
     empty = True
     for sample in islice(fitting, limit):
         empty = False

@@ -22,3 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "for a backend whose kernels are slow",
     )
     group.addoption("--flambeau-report", metavar="FOLDER", help="write the support matrix there (markdown and JSON)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the kit's results where pytest-xdist brings them together: in the process that prints them."""
+    if config.getoption("--flambeau-device") and not hasattr(config, "workerinput"):
+        from flambeau.plugins.conformance.report import Recorder
+
+        config.pluginmanager.register(Recorder(config), "flambeau-conformance")

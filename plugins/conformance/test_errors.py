@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import pytest
 
-from flambeau.core import dtype as dt
+import flambeau as fb
 from flambeau.core import opdb
 from flambeau.core.device import device as Device
-from flambeau.core.opdb import Maker, Sample
+from flambeau.core.opdb import Failure, Sample
 from flambeau.core.opdb.run import to_tensors
+from flambeau.core.record import Op
 from flambeau.plugins.conformance import kit
 
-WITH_ERRORS = [name for name, op in opdb.load().items() if op.error_samples is not None]
 
-
-@pytest.mark.parametrize("name", WITH_ERRORS)
-def test_errors(name: str, target: str) -> None:
-    op = opdb.load()[name]
-    assert op.error_samples is not None
-    backend, index = kit.backend_of(target), Device(target).index
-    for failure in op.error_samples(Maker(dt.float32)):
-        if not kit.fits(failure, target):
-            continue
-        placed = kit.there(op, Sample(*failure.args, **failure.kwargs), target)
+def test_errors(failing: str, target: str) -> None:
+    """Each error input of an op that the device can hold."""
+    op = opdb.load()[failing]
+    for failure in kit.failures(op, target):
         with pytest.raises(failure.error) as caught, Device(target):
-            args = [to_tensors(a, target) for a in placed.args]
-            result = op.function(*args, **to_tensors(placed.kwargs, target))
-            for t in result if isinstance(result, (tuple, list)) else (result,):
-                t.cpu()  # errors on the device are raised at the next read
-            backend.synchronize(index)
-            backend.check(index)
+            _call(op, failure, target)
         assert all(w in str(caught.value) for w in failure.words), f"{failure}: {caught.value}"
+    assert (fb.ones(3, device=target) + 1).tolist() == [2, 2, 2], "the device works after the errors"
+
+
+def _call(op: Op, failure: Failure, target: str) -> None:
+    """Run the op and wait: errors on the device are raised at the next read."""
+    backend, index = kit.backend_of(target), Device(target).index
+    placed = kit.there(op, Sample(*failure.args, **failure.kwargs), target)
+    args = [to_tensors(a, target) for a in placed.args]
+    result = op.function(*args, **to_tensors(placed.kwargs, target))
+    for t in result if isinstance(result, (tuple, list)) else (result,):
+        t.cpu()
+    backend.synchronize(index)
+    backend.check(index)

@@ -8,21 +8,30 @@ import pytest
 from flambeau.backends.base import API_VERSION, MINIMUM, MINIMUM_ELEMENTWISE, Backend
 from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import key_for
+from flambeau.core.keys import key_for
 from flambeau.core.opdb import Sample
 from flambeau.core.record import OPS
 from flambeau.plugins.conformance import kit
+from flambeau.plugins.gaps import dtype_of
 
 
 def test_api_version(backend: Backend) -> None:
     assert 1 <= backend.api_version <= API_VERSION
 
 
+def test_limitations_name_ops(target: str, backend: Backend) -> None:
+    """A limitation of an op, or for a dtype, that does not exist would never be looked at."""
+    for x in backend.limitations:
+        assert x.op in OPS, f"a limitation of {target} names {x.op!r}, which is no op"
+        assert x.reason, f"the limitation of {x.op} gives no reason"
+        taken = [d for d in x.dtypes or dt.ALL if OPS[x.op].dtype.compute(d) in OPS[x.op].dtype.accepts]
+        assert any(backend.supports(d, Device(target).index) for d in taken), f"{x.op} takes none of {x.dtypes}"
+
+
 @pytest.mark.parametrize("kernel", MINIMUM)
 def test_required(kernel: str, target: str, backend: Backend) -> None:
     """A kernel for float32 or, where it is for integers or booleans alone, for int64 or bool."""
-    op = OPS[kernel]
-    dtype = next(d for d in (dt.float32, dt.int64, dt.bool_, dt.uint32) if op.accepts(d) or d is dt.uint32)
+    dtype = dtype_of(kernel)
     if kit.limitation(kernel, dtype, backend) is not None:
         pytest.skip("declared")
     found = getattr(key_for(Device(target), dtype), kernel)
@@ -33,6 +42,7 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.5, -2.5, float("inf"), float("-inf"), float("
 FLOATING = [n for n in MINIMUM_ELEMENTWISE if OPS[n].accepts(dt.float32) and n != "where"]
 
 
+@kit.about(dt.float32)
 @pytest.mark.parametrize("kernel", FLOATING)
 def test_special_values(kernel: str, target: str, backend: Backend) -> None:
     """Zeros, infinities and nan, in all pairs, give what the CPU gives; nan is never lost."""
@@ -48,6 +58,7 @@ def test_special_values(kernel: str, target: str, backend: Backend) -> None:
 WHOLE = ("neg", "abs", "add", "sub", "mul", "idiv", "fmod", "maximum", "lt", "eq", "where", "sum", "max")
 
 
+@kit.about(dt.int64)
 @pytest.mark.parametrize("kernel", WHOLE)
 def test_integers_are_exact(kernel: str, target: str, backend: Backend) -> None:
     """int64 past what floating-point numbers hold exactly: neither float32 nor float64 stands in for it."""

@@ -7,12 +7,15 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import flambeau as fb
 from flambeau.backends.base import Backend, OutOfMemoryError
+from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
 from flambeau.plugins.conformance import kit
 
@@ -77,6 +80,22 @@ def test_copies_cast_and_broadcast(target: str, backend: Backend) -> None:
     np.testing.assert_array_equal(kit.host(x), [[1, -2, 3]] * 2)
 
 
+@pytest.mark.parametrize(
+    ("floating", "whole"), [("float32", "int32"), ("float16", "int16"), ("float64", "int64"), ("bfloat16", "int16")]
+)
+def test_bits_are_kept(target: str, backend: Backend, floating: str, whole: str) -> None:
+    """A view in another dtype has the same bits, as have nan and the zeros after a copy."""
+    dtypes = dt.dtype_named(floating), dt.dtype_named(whole)
+    if not all(backend.supports(d, Device(target).index) for d in dtypes):
+        pytest.skip(f"{target} has no {floating}")
+    host = np.array([0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 1e-40], np.float64).astype(dtypes[0].numpy)
+    bits = host.view(dtypes[1].numpy)
+    x = fb.tensor(host, device=target)
+    np.testing.assert_array_equal(kit.host(x.view(dtypes[1])), bits)
+    np.testing.assert_array_equal(kit.host(x[::2].clone().view(dtypes[1])), bits[::2])
+    np.testing.assert_array_equal(kit.host(fb.tensor(bits, device=target).view(dtypes[0]).view(dtypes[1])), bits)
+
+
 def test_gradients_cross_devices(target: str) -> None:
     x = fb.ones(3, requires_grad=True)
     y = (x * 2).to(target) * 3
@@ -93,24 +112,39 @@ def _work(target: str) -> None:
 
 def test_memory_returns_to_where_it_was(target: str, backend: Backend) -> None:
     """With the garbage collector off: nothing waits for it to be freed."""
-    index = Device(target).index
-    if backend.memory_stats(index).allocations == 0:
-        fb.ones(1, device=target)
-        if backend.memory_stats(index).allocations == 0:
-            pytest.skip(f"{target} does not count its allocations")
-    _work(target)
-    gc.collect()
-    gc.disable()
+    allocated = _meter(target, backend)
     try:
-        backend.synchronize(index)
-        before = backend.memory_stats(index).allocated
+        _work(target)
+        gc.collect()
+        gc.disable()
+        before = allocated()
         for _ in range(5):
             _work(target)
-        backend.synchronize(index)
-        after = backend.memory_stats(index).allocated
+        after = allocated()
     finally:
         gc.enable()
-    assert after <= before, f"{after - before} bytes were not given back"
+        tracemalloc.stop()
+    assert after <= before + SLACK, f"{after - before} bytes were not given back"
+
+
+#: Python's own small objects, where the meter is Python's: far less than one of the tensors at work.
+SLACK = 1 << 16
+
+
+def _meter(target: str, backend: Backend) -> Callable[[], int]:
+    """What tells how many bytes are allocated: the device, or for host memory Python."""
+    index = Device(target).index
+    if kit.counts_allocations(target):
+
+        def asked() -> int:
+            backend.synchronize(index)
+            return backend.memory_stats(index).allocated
+
+        return asked
+    if not backend.has("shares_host"):
+        pytest.skip(f"{target} does not count its allocations")
+    tracemalloc.start()
+    return lambda: tracemalloc.get_traced_memory()[0]
 
 
 def test_out_of_memory_leaves_the_device_usable(target: str, backend: Backend) -> None:
@@ -122,17 +156,11 @@ def test_out_of_memory_leaves_the_device_usable(target: str, backend: Backend) -
     try:
         with pytest.raises(OutOfMemoryError) as caught:
             fb.ones(1 << 22, device=target)
-        assert target.split(":")[0] in str(caught.value) or "bytes" in str(caught.value)
+        text = str(caught.value)
+        assert Device(target).type in text and any(c.isdigit() for c in text), f"it names no device or no size: {text}"
         assert (fb.ones(8, device=target) * 2).sum().item() == 16
     finally:
         backend.set_memory_limit(None, index)
-
-
-def test_indexing_reaches_past_two_to_the_31(target: str) -> None:
-    """Offsets are 64 bits wide: a view of stride 0 has many elements in no memory."""
-    x = fb.arange(4, device=target, dtype=fb.float32).reshape(4, 1).expand(4, 1 << 30)
-    assert x[3, (1 << 30) - 1].item() == 3
-    assert x[2, 5:8].tolist() == [2, 2, 2]
 
 
 def test_threads(target: str) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from flambeau.core import dtype as dt
 from flambeau.core import opdb
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import decompose, normalise
 from flambeau.core.dtype import DType
-from flambeau.core.opdb import Sample
+from flambeau.core.opdb import Maker, Sample
 from flambeau.core.opdb.run import as_tuple, bound, declared
 from flambeau.core.record import CREATE, ELEMENTWISE, REDUCE, VIEW, Op
 from flambeau.core.tensor import Tensor
 from flambeau.plugins.conformance import kit
+from flambeau.plugins.conformance.large import LARGE
+from flambeau.plugins.conformance.layouts import LAYOUTS, broadcast
+from flambeau.plugins.coverage import NATIVE
+from flambeau.plugins.gaps import STORAGE_OPS
 
 OPS = opdb.load()
 
@@ -25,9 +27,17 @@ OPS = opdb.load()
 UNDEFINED = ("empty",)
 BY_STRIDES = ("as_strided", "view", "view_dtype", "view_as_complex", "empty")
 
+#: Ops of matrices that must be regular, and whose eigenvalues must differ.
+OF_MATRICES = (
+    "cholesky", "qr", "eigh", "eig", "svd", "lu_factor", "det", "slogdet", "solve", "solve_triangular", "inv", "pinv",
+)  # fmt: skip
+
 
 #: With --flambeau-sizes=small: how many samples of each op.
 SAMPLES = 4
+
+#: How many samples of each op are laid out differently.
+LAID_OUT = 3
 
 
 def test_values(name: str, dtype: DType, target: str, small: bool) -> None:
@@ -63,51 +73,55 @@ def test_inputs_are_left_alone(name: str, dtype: DType, target: str) -> None:
             np.testing.assert_array_equal(kit.host(t), before, err_msg=f"{name} of {sample} changed an input")
 
 
-def _transposed(x: Any) -> Any:
-    axes = tuple(reversed(range(x.ndim)))
-    return x.permute(axes).contiguous().permute(axes)
-
-
-def _offset(x: Any) -> Any:
-    """A slice in the middle of a larger tensor: an offset, and gaps between rows."""
-    if not x.ndim:
-        return x
-    wide = x.new_zeros([n + 3 for n in x.shape])
-    inside = wide[tuple(slice(2, 2 + n) for n in x.shape)]
-    return inside.copy_(x)
-
-
-def _stepped(x: Any) -> Any:
-    if not x.ndim:
-        return x
-    wide = x.new_zeros((*x.shape[:-1], 2 * x.shape[-1] + 1))
-    return wide[..., 1::2].copy_(x)
-
-
-LAYOUTS: dict[str, Callable[[Any], Any]] = {"transposed": _transposed, "offset": _offset, "stepped": _stepped}
-
-
-@kit.covers(lambda op, dtype: op.name not in BY_STRIDES and op.family is not CREATE and dtype in kit.FEW)
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(name: str, dtype: DType, target: str, layout: str) -> None:
+@kit.covers(lambda op, dtype, target: op.name not in BY_STRIDES and op.family is not CREATE, few=kit.FEWER)
+def test_layouts(name: str, dtype: DType, target: str) -> None:
     """The same values with other strides give the same result."""
     op = OPS[name]
-    for sample in kit.samples(op, dtype, target, limit=3):
-        text = f"{name} of {sample}, {layout}"
-        for f, w in zip(kit.call(op, sample, target, LAYOUTS[layout]), kit.call(op, sample, target), strict=True):
-            kit.assert_close(kit.host(f), kit.host(w), f.dtype, text, kit.slack_of(op))
+    for sample in kit.samples(op, dtype, target, limit=LAID_OUT):
+        wanted = [kit.host(w) for w in kit.oracle(op, sample)]
+        for layout, arrange in LAYOUTS.items():
+            for f, w in zip(kit.call(op, sample, target, arrange), wanted, strict=True):
+                kit.assert_close(kit.host(f), w, f.dtype, f"{name} of {sample}, {layout}", kit.slack_of(op))
+
+
+def _may_be_broadcast(op: Op, dtype: DType, target: str) -> bool:
+    """Not indices, which would be equal, nor matrices, which would be singular."""
+    indexed = any(op.kind_of(a) == "index" for a in op.schema.operands) and not dtype.is_floating_point
+    return op.name not in (*BY_STRIDES, *OF_MATRICES) and op.family is not CREATE and not indexed
+
+
+@kit.covers(_may_be_broadcast, few=kit.FEWER)
+def test_broadcast(name: str, dtype: DType, target: str) -> None:
+    """An operand with strides of 0 gives what its copy gives."""
+    op = OPS[name]
+
+    def repeated(x: Tensor) -> Tensor:
+        return broadcast(x) if x.dtype is dtype else x
+
+    for sample in kit.samples(op, dtype, target, limit=2):
+        same = Sample(*[_rows(a, dtype) for a in sample.args], **{k: _rows(v, dtype) for k, v in sample.kwargs.items()})
+        for f, w in zip(kit.call(op, same, target, repeated), kit.oracle(op, same), strict=True):
+            kit.assert_close(kit.host(f), kit.host(w), f.dtype, f"{name} of {sample}, broadcast", kit.slack_of(op))
+
+
+def _rows(value: Any, dtype: DType) -> Any:
+    """Host data of one dtype with the first row everywhere, as a copy."""
+    if isinstance(value, list):
+        return [_rows(v, dtype) for v in value]
+    if not isinstance(value, np.ndarray) or value.dtype != dtype.numpy or not value.ndim:
+        return value
+    return np.repeat(value[:1], len(value), axis=0)
 
 
 SIZES = ((0,), (1,), (3, 0, 2), (257,), (1031, 3), (65537,), (7, 1, 1031))
 SMALL_SIZES = ((0,), (1,), (3, 0, 2), (257,), (7, 1, 31))
 
 
-def _takes_any_shape(op: Op, dtype: DType) -> bool:
-    plain = op.family is REDUCE or (op.family is ELEMENTWISE and not op.schema.params)
-    return plain and dtype in (dt.float32, dt.int64)
+def _takes_any_shape(op: Op, dtype: DType, target: str) -> bool:
+    return op.family is REDUCE or (op.family is ELEMENTWISE and not op.schema.params)
 
 
-@kit.covers(_takes_any_shape)
+@kit.covers(_takes_any_shape, few=kit.FEWER)
 def test_sizes(name: str, dtype: DType, target: str, small: bool) -> None:
     """Elementwise ops and reductions on empty, odd and larger-than-a-work-group tensors."""
     op = OPS[name]
@@ -115,12 +129,31 @@ def test_sizes(name: str, dtype: DType, target: str, small: bool) -> None:
     rng = np.random.default_rng(0)
     for shape in SMALL_SIZES if small else SIZES:
         args = [_resized(a, shape, rng) for a in first.args]
-        kwargs = {} if op.family is ELEMENTWISE else dict(first.kwargs)
-        if op.family is REDUCE and ("axis" in kwargs or "dim" in kwargs or len(first.args) > 1 or 0 in shape):
-            continue
-        sample = Sample(*args, **kwargs)
+        for kwargs in _along(op, shape) if op.family is REDUCE else [first.kwargs]:
+            sample = Sample(*args, **kwargs)
+            for f, w in zip(kit.call(op, sample, target), kit.oracle(op, sample), strict=True):
+                text = f"{name} of {dtype.name} on {shape}, {kwargs}"
+                kit.assert_close(kit.host(f), kit.host(w), f.dtype, text, 8 * kit.slack_of(op))
+
+
+def _along(op: Op, shape: tuple[int, ...]) -> list[dict[str, Any]]:
+    """The params with which a reduction is to be run: along each axis, and along all where it can be."""
+    if 0 in shape:
+        return []  # the samples have those reductions of nothing that have a value
+    axes: list[Any] = [*range(len(shape)), None]
+    default = next(p for p in op.schema.params if p.name == "axis").default
+    return [{"axis": a} for a in axes if a is not None or default is None]
+
+
+@kit.covers(lambda op, dtype, target: op.name in LARGE)
+def test_large(name: str, dtype: DType, target: str, small: bool) -> None:
+    """Ops of other families on tensors of odd sizes, larger than a work-group."""
+    if small:
+        pytest.skip("small tensors were asked for")
+    op = OPS[name]
+    for sample in LARGE[name](Maker(dtype, 5)):
         for f, w in zip(kit.call(op, sample, target), kit.oracle(op, sample), strict=True):
-            kit.assert_close(kit.host(f), kit.host(w), f.dtype, f"{name} on {shape}", 8 * kit.slack_of(op))
+            kit.assert_close(kit.host(f), kit.host(w), f.dtype, f"{name} of {sample}", 8 * kit.slack_of(op))
 
 
 def _resized(value: Any, shape: tuple[int, ...], rng: Any) -> Any:
@@ -130,19 +163,21 @@ def _resized(value: Any, shape: tuple[int, ...], rng: Any) -> Any:
     return rng.choice(value.reshape(-1), shape).astype(value.dtype) if value.size else np.zeros(shape, value.dtype)
 
 
-def _may_be_fused(op: Op, dtype: DType) -> bool:
-    return op.body is not None and op.family is not VIEW and not op.random and dtype in kit.FEW
+def _is_fused(op: Op, dtype: DType, target: str) -> bool:
+    """Whether the device has a kernel of its own for what has a body too."""
+    found = kit.served(op.name, dtype, target)
+    composed = op.body is not None and op.family is not VIEW and not op.random and op.name not in STORAGE_OPS
+    return composed and found is not None and found.state == NATIVE
 
 
-@kit.covers(_may_be_fused)
+@kit.covers(_is_fused)
 def test_fused_equals_decomposition(name: str, dtype: DType, target: str) -> None:
     """A kernel of a composite gives what the composite's body gives on the same device."""
     op = OPS[name]
     for sample in kit.samples(op, dtype, target, limit=3):
         operands, params = bound(op, kit.there(op, sample, target), target)
         args, key = normalise(op, operands, params)
-        if getattr(key, name) is None:
-            pytest.skip("no fused kernel")
+        assert getattr(key, name) is not None, f"{name}: {target} claims a kernel that it has not"
         fused = kit.call(op, sample, target)
         for f, w in zip(fused, as_tuple(decompose(op, args, params, key)), strict=True):
             text = f"{name} of {sample}: fused kernel and body differ"

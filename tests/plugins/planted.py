@@ -1,4 +1,4 @@
-"""Backends with one fault each, for the conformance kit to find. FLAMBEAU_PLANTED names the fault."""
+"""A backend with faults, for the conformance kit to find. FLAMBEAU_PLANTED names them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from frozen_api_1 import FrozenBackend, root  # stands beside this file
 from flambeau.backends.base import Limitation, MemoryStats
 from flambeau.core import dtype as dt
 
-FAULT = os.environ.get("FLAMBEAU_PLANTED", "none")
+FAULTS = os.environ.get("FLAMBEAU_PLANTED", "").split()
 
 
 class PlantedBackend(FrozenBackend):
-    """The frozen backend, and what FAULT says."""
+    """The frozen backend, and what FAULTS say."""
 
     device_type = "planted"
 
@@ -28,9 +28,8 @@ class PlantedBackend(FrozenBackend):
         super().__init__()
         self._leaked: list[Any] = []
         self._bytes = 0
-        plant = getattr(self, f"plant_{FAULT}", None)
-        if plant is not None:
-            plant()
+        for fault in FAULTS:
+            getattr(self, f"plant_{fault}")()
 
     def as_strided(self, array: Any, shape: Any, strides: Any, offset: int, dtype: dt.DType | None = None) -> Any:
         """A view of memory in Fortran order too, which the frozen backend copies: the kit found that."""
@@ -59,16 +58,39 @@ class PlantedBackend(FrozenBackend):
         self.kernels.register("mul", rounded, (dt.int64,))
 
     def plant_undeclared_pass(self) -> None:
-        self.limitations = (Limitation("exp", "declared, but it works", frozenset({dt.float32})),)
+        self.limitations = (
+            Limitation("sin", "declared, but it works", frozenset({dt.float32})),
+            Limitation("sine", "no such op"),
+        )
 
     def plant_writes_input(self) -> None:
         def careless(x: Any, out: Any = None) -> Any:
-            result = np.exp(x)
+            result = np.cos(x)
             if x.flags.writeable and x.size:
                 x[(0,) * x.ndim] = 0
             return result
 
-        self.kernels.register("exp", careless, (dt.float32,))
+        self.kernels.register("cos", careless, (dt.float32,))
+
+    def plant_writes_beside(self) -> None:
+        def careless(x: Any, out: Any = None) -> Any:
+            result = np.abs(x)
+            if root(x).size > x.size:
+                root(x).reshape(-1)[:1] = 7
+            return result
+
+        self.kernels.register("abs", careless, (dt.float32,))
+
+    def plant_unchecked_index(self) -> None:
+        """A bad index finds something else, and nobody hears of it."""
+
+        def clipped(x: Any, index: Any, axis: int) -> Any:
+            return np.take_along_axis(_cut(x, index, axis), np.clip(index, 0, x.shape[axis] - 1), axis)
+
+        self.kernels.register("gather", clipped, (dt.float32,))
+
+    def plant_copied_view(self) -> None:
+        self.kernels.register("diagonal", lambda x, **where: x.diagonal(*where.values()).copy())
 
     def plant_leak(self) -> None:
         def keep(x: Any, out: Any = None) -> Any:
@@ -81,6 +103,11 @@ class PlantedBackend(FrozenBackend):
 
     def memory_stats(self, index: int = 0) -> MemoryStats:
         return MemoryStats(allocated=self._bytes, allocations=1)
+
+
+def _cut(x: Any, index: Any, axis: int) -> Any:
+    """``x`` as large as the index beside the axis."""
+    return x[tuple(slice(None) if i == axis else slice(0, n) for i, n in enumerate(index.shape))]
 
 
 def flambeau_backends() -> PlantedBackend:

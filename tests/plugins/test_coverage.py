@@ -12,6 +12,7 @@ from flambeau.backends.strict import MISSING
 from flambeau.core import config, keys, opdb
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
+from flambeau.core.opdb.run import samples_of
 from flambeau.core.record import OPS, VIEW
 from flambeau.plugins import coverage, gaps
 
@@ -61,6 +62,16 @@ def test_a_composite_whose_ops_are_missing_is_missing(without: Take, settings: p
         assert coverage.cover(OPS["hypot"], dt.float32, STRICT).state == "fallback"
 
 
+def test_a_composite_that_lacks_an_op_for_some_arguments_is_partial(without: Take) -> None:
+    """`norm`-like ops take another way for each param: what one way lacks says nothing of the others."""
+    for name in ("vector_norm", "pow"):
+        without(name, dt.float32)
+    found = coverage.cover(OPS["vector_norm"], dt.float32, STRICT)
+    assert found is not None and found.state == "partial" and ("pow", "float32") in found.lacks
+    states = {bool(coverage.lacking(OPS["vector_norm"], s, STRICT)) for s in samples_of(OPS["vector_norm"], dt.float32)}
+    assert states == {True, False}
+
+
 def test_a_missing_view_never_falls_back(without: Take, settings: pytest.MonkeyPatch) -> None:
     assert OPS["permute"].family is VIEW
     without("permute", dt.float32)
@@ -71,7 +82,7 @@ def test_a_missing_view_never_falls_back(without: Take, settings: pytest.MonkeyP
 def test_the_command_as_a_table_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["coverage", "--device", "cpu"]) == 0
     table = capsys.readouterr().out
-    assert table.startswith("cpu: N native, c composite, F fallback, - missing")
+    assert table.startswith("cpu: N native, c composite, p partial, F fallback, - missing")
     (row,) = [line for line in table.splitlines() if line.startswith("add ")]
     assert set(row.split()[1:]) == {"N"}
     assert main(["coverage", "--device", "cpu", "--json"]) == 0

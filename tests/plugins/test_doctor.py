@@ -73,6 +73,7 @@ def test_each_kind_of_trouble_is_told_apart(site: Site) -> None:
     assert "float32" in first["dtypes"] and "float64" not in first["dtypes"]
     assert second["error"] == "RuntimeError: the card does not answer"
     assert acme["libraries"]["acme"] == "4.5"  # type: ignore[index]
+    assert "add" in acme["lacks"] and row_of(found, "cpu")["lacks"] == row_of(found, "strict")["lacks"] == []
     assert row_of(found, "acme.fast")["kernels"] == ["exp"]
 
     expected = {
@@ -98,6 +99,7 @@ def test_each_kind_of_trouble_is_told_apart(site: Site) -> None:
         "segfault",
         "newer",
         "acme:1: RuntimeError",
+        "plugin acme: no kernel for neg, abs,",
         "FLAMBEAU_DEVICES is not a setting",
     ):
         assert words in listed

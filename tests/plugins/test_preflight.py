@@ -8,6 +8,7 @@ import pytest
 
 import flambeau as fb
 from flambeau import nn
+from flambeau.backends.meta.backend import NoDataError
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
@@ -60,6 +61,19 @@ def test_the_policy_says_whether_an_op_falls_back(without: Take, settings: pytes
     with config.override(fallback="warn"):
         (found,) = preflight(lambda x: x.sqrt(), fb.ones(2), device="strict").gaps
     assert found.kind == "fallback"
+
+
+def test_a_model_that_reads_values_is_told_which() -> None:
+    class Chooses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+
+        def forward(self, x: fb.Tensor) -> fb.Tensor:
+            return x if self.first(x).sum() > 0 else -x
+
+    with pytest.raises(NoDataError, match=r"needs a value that `gt` in module Chooses gave.*where"):
+        preflight(Chooses(), fb.ones(3, 4), device="strict")
 
 
 def test_in_place_ops_still_write(without: Take) -> None:
