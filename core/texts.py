@@ -28,7 +28,7 @@ _TYPES: Final = {
     "Axes": "int | Sequence[int] | None", "Axis": "int", "Ints": "Sequence[int]", "int?": "int | None",
     "float?": "float | None", "DType": "dtype", "DType?": "dtype | None", "Device": "device", "Index": "Any",
 }  # fmt: skip
-#: By op: what an element of the result is; an example, and what it gives.
+#: By op: what an element of the result is, where the record does not say; an example, and what it gives.
 _TEXTS: Final[dict[str, tuple[str, str, str]]] = {
     "neg": ("-input", "fb.neg(fb.tensor([1.0, -2.0]))", "tensor([-1.,  2.])"),
     "abs": (
@@ -281,6 +281,51 @@ _TEXTS: Final[dict[str, tuple[str, str, str]]] = {
         "fb.nextafter(fb.tensor([1.0]), fb.tensor([2.0])) > 1",
         "tensor([True])",
     ),
+    "addmm": (
+        "",
+        "fb.addmm(fb.ones(2), fb.ones(2, 3), fb.ones(3, 2))",
+        "tensor([[4., 4.],\n        [4., 4.]])",
+    ),
+    "addmv": (
+        "",
+        "fb.addmv(fb.ones(2), fb.ones(2, 3), fb.ones(3))",
+        "tensor([4., 4.])",
+    ),
+    "addr": (
+        "",
+        "fb.addr(fb.zeros(2, 2), fb.tensor([1.0, 2.0]), fb.tensor([3.0, 4.0]))",
+        "tensor([[3., 4.],\n        [6., 8.]])",
+    ),
+    "addcmul": (
+        "",
+        "fb.addcmul(fb.ones(2), fb.tensor([1.0, 2.0]), fb.tensor([3.0, 4.0]))",
+        "tensor([4., 9.])",
+    ),
+    "addcdiv": (
+        "",
+        "fb.addcdiv(fb.ones(2), fb.tensor([1.0, 2.0]), fb.tensor([4.0, 4.0]))",
+        "tensor([1.2500, 1.5000])",
+    ),
+    "baddbmm": (
+        "",
+        "fb.baddbmm(fb.ones(1, 1, 1), fb.ones(1, 1, 2), fb.ones(1, 2, 1))",
+        "tensor([[[3.]]])",
+    ),
+    "addbmm": (
+        "",
+        "fb.addbmm(fb.ones(1, 1), fb.ones(2, 1, 2), fb.ones(2, 2, 1))",
+        "tensor([[5.]])",
+    ),
+    "det": (
+        "",
+        "fb.linalg.det(fb.tensor([[2.0, 0.0], [0.0, 3.0]]))",
+        "tensor(6.)",
+    ),
+    "inv": (
+        "",
+        "fb.linalg.inv(fb.tensor([[2.0]]))",
+        "tensor([[0.5000]])",
+    ),
 }
 
 
@@ -291,16 +336,16 @@ def describe(op: Op) -> str:
     >>> describe(OPS["square"]).splitlines()[:3]
     ['Elementwise: input * input.', '', 'Takes every dtype but bool; differentiable.']
     """
-    if op.doc or op.name not in _TEXTS:
+    if op.name not in _TEXTS:
         return op.doc
     meaning, call, result = _TEXTS[op.name]
+    example = f"\n\n>>> import flambeau as fb\n>>> {call}\n{result}\n"
+    if op.doc:
+        return op.doc if ">>>" in op.doc else op.doc + example
     takes = _TAKES.get(op.dtype.name, "every dtype")
     gradient = "differentiable" if op.differentiable and (op.gradients or op.decomposes) else "not differentiable"
     broadcast = " The operands are broadcast and promoted." if len(op.schema.operands) > 1 else ""
-    return (
-        f"Elementwise: {meaning}.{broadcast}\n\n"
-        f"Takes {takes}; {gradient}.\n\n>>> import flambeau as fb\n>>> {call}\n{result}\n"
-    )
+    return f"Elementwise: {meaning}.{broadcast}\n\nTakes {takes}; {gradient}.{example}"
 
 
 def signature(op: Op, *, inplace: bool = False) -> Signature:

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from flambeau.nn import functional as F
+from flambeau.nn.examples import example
 from flambeau.nn.module import Module
 
 
@@ -54,9 +55,11 @@ def module_of(
         return ", ".join(f"{n}={v!r}" for n, v in shown if n != "inplace" or v)
 
     forward.__doc__ = f"``nn.functional.{function}`` of the arguments."
-    text = f"{doc}\n\nAs a function, with an example: :func:`flambeau.nn.functional.{function}`."
+    text = f"{doc}\n\nAs a function: :func:`flambeau.nn.functional.{function}`.{example(name)}"
     made = type(
-        name, (Module,), dict(__init__=__init__, forward=forward, extra_repr=extra_repr, __doc__=text, __module__=module)
+        name,
+        (Module,),
+        dict(__init__=__init__, forward=forward, extra_repr=extra_repr, __doc__=text, __module__=module),
     )
     made.__signature__ = signature  # type: ignore[attr-defined]
     return made
