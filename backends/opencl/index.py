@@ -32,7 +32,8 @@ def register(backend: OpenCLBackend) -> None:
     table = backend.kernels
     table.register("gather", partial(gather, backend))
     table.register("scatter", partial(scatter, backend))
-    table.register("argsort", partial(argsort, backend), (dt.bool_, *dt.REALS))
+    for fn in (argsort, sort, topk):
+        table.register(fn.__name__, partial(fn, backend), (dt.bool_, *dt.REALS))
 
 
 def _axes(
@@ -118,6 +119,27 @@ def argsort(backend: OpenCLBackend, x: StridedArray, *, axis: int = -1, descendi
     places = _sorted(backend, backend.dense(turned), descending)
     back = sorted(range(x.ndim), key=order.__getitem__)
     return backend.dense(places.viewed(*lay.permute(*places.layout, back)))
+
+
+def sort(
+    backend: OpenCLBackend, x: StridedArray, *, axis: int = -1, descending: bool = False
+) -> tuple[StridedArray, StridedArray]:
+    """The elements in order along an axis, and where they stood."""
+    places = argsort(backend, x, axis=axis, descending=descending)
+    return gather(backend, x, places, axis=axis % max(x.ndim, 1)), places
+
+
+def topk(
+    backend: OpenCLBackend, x: StridedArray, *, k: int, axis: int = -1, largest: bool = True
+) -> tuple[StridedArray, StridedArray]:
+    """The first ``k`` in descending (or ascending) order along an axis, and where they stood."""
+    places = argsort(backend, x, axis=axis, descending=largest)
+    place = axis % max(x.ndim, 1)
+    if x.ndim:
+        places = backend.dense(
+            places.viewed((*x.shape[:place], k, *x.shape[place + 1 :]), places.strides, places.offset)
+        )
+    return gather(backend, x, places, axis=place), places
 
 
 def _sorted(backend: OpenCLBackend, x: StridedArray, descending: bool) -> StridedArray:
