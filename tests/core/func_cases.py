@@ -1,0 +1,210 @@
+"""torch.func: grad, vjp and jvp."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tests.behaviour import Case, collected
+
+CASES: dict[str, Case] = {}
+case = collected(CASES)
+
+
+def numbers(T: Any, *shape: int) -> Any:
+    return T.arange(float(math.prod(shape)), dtype=T.float64).reshape(shape) * 0.1 + 0.3
+
+
+@case
+def grad_1(T: Any) -> Any:
+    return T.func.grad(lambda x, y: (x * y).sum(), argnums=(0, 1))(numbers(T, 2), numbers(T, 2) + 1)
+
+
+@case
+def grad_kw(T: Any) -> Any:
+    return T.func.grad(lambda x, k: (x * k).sum())(numbers(T, 2), k=3.0)
+
+
+@case
+def grad_aux(T: Any) -> Any:
+    return T.func.grad(lambda x: ((x * 2).sum(), x * 3), has_aux=True)(numbers(T, 2))
+
+
+@case
+def grad_and_value_aux(T: Any) -> Any:
+    return T.func.grad_and_value(lambda x: ((x**2).sum(), {"a": x * 3}), has_aux=True)(numbers(T, 2))
+
+
+@case
+def grad_tree(T: Any) -> Any:
+    return T.func.grad(lambda p: (p["w"] * 2 + p["b"][0]).sum())({"w": numbers(T, 2), "b": [numbers(T, 1)]})
+
+
+@case
+def grad_neg(T: Any) -> Any:
+    return T.func.grad(lambda x, y: (x * y * y).sum(), argnums=-1)(numbers(T, 2), numbers(T, 2))
+
+
+@case
+def grad_nonscalar(T: Any) -> Any:
+    T.func.grad(lambda x: x)(numbers(T, 2))
+
+
+@case
+def grad_int(T: Any) -> Any:
+    T.func.grad(lambda x: x.sum())(T.arange(3))
+
+
+@case
+def grad_nontensor(T: Any) -> Any:
+    T.func.grad(lambda x: 3.0)(numbers(T, 2))
+
+
+@case
+def grad_unused(T: Any) -> Any:
+    return T.func.grad(lambda x, y: x.sum(), argnums=(0, 1))(numbers(T, 2), numbers(T, 2))
+
+
+@case
+def grad_g(T: Any) -> Any:
+    return T.func.grad(lambda x: T.func.grad(lambda y: (y**3 * x).sum())(x).sum())(numbers(T, 2))
+
+
+@case
+def grad_detach(T: Any) -> Any:
+    return T.func.grad(lambda x: (x.detach() * x).sum())(numbers(T, 2))
+
+
+@case
+def grad_nograd_in(T: Any) -> Any:
+
+    def f(x):
+        with T.no_grad():
+            y = x * 2
+        return (x - y).sum()
+
+    return T.func.grad(f)(numbers(T, 2))
+
+
+@case
+def grad_nograd_out(T: Any) -> Any:
+    with T.no_grad():
+        return T.func.grad(lambda x: (x**2).sum())(numbers(T, 2))
+
+
+@case
+def grad_reqout(T: Any) -> Any:
+    x = numbers(T, 2).requires_grad_()
+    g = T.func.grad(lambda x: (x**2).sum())(x)
+    g.sum().backward()
+    return [g, x.grad]
+
+
+@case
+def grad_inplace(T: Any) -> Any:
+
+    def f(x):
+        y = x.clone()
+        y.mul_(x)
+        return y.sum()
+
+    return T.func.grad(f)(numbers(T, 2))
+
+
+@case
+def grad_inplace_arg(T: Any) -> Any:
+
+    def f(x):
+        x.mul_(2)
+        return (x**2).sum()
+
+    a = numbers(T, 2)
+    return [T.func.grad(f)(a), a]
+
+
+@case
+def vjp1(T: Any) -> Any:
+    o, f = T.func.vjp(lambda x, y: (x * y, x + y), numbers(T, 2), numbers(T, 2) + 1)
+    return [o, f((numbers(T, 2), numbers(T, 2)))]
+
+
+@case
+def vjp_single(T: Any) -> Any:
+    o, f = T.func.vjp(lambda x: x.sin(), numbers(T, 2))
+    r = f(numbers(T, 2))
+    return [o, type(r).__name__, r]
+
+
+@case
+def vjp_dict(T: Any) -> Any:
+    _, f = T.func.vjp(lambda x: {"a": x * 2, "b": x * 3}, numbers(T, 2))
+    return f({"a": numbers(T, 2), "b": numbers(T, 2)})
+
+
+@case
+def vjp_aux(T: Any) -> Any:
+    o, f, a = T.func.vjp(lambda x: (x.sin(), x), numbers(T, 2), has_aux=True)
+    return [o, a, f(numbers(T, 2))]
+
+
+@case
+def vjp_twice(T: Any) -> Any:
+    _, f = T.func.vjp(lambda x: x.sin(), numbers(T, 2))
+    return [f(numbers(T, 2)), f(numbers(T, 2) * 2)]
+
+
+@case
+def vjp_wrong(T: Any) -> Any:
+    _, f = T.func.vjp(lambda x: (x, x), numbers(T, 2))
+    f(numbers(T, 2))
+
+
+@case
+def vjp_vmap(T: Any) -> Any:
+    _, f = T.func.vjp(lambda x: x.sin(), numbers(T, 2))
+    return T.func.vmap(f)(T.eye(2, dtype=T.float64))
+
+
+@case
+def jvp1(T: Any) -> Any:
+    return T.func.jvp(lambda x, y: (x * y, x.sum()), (numbers(T, 2), numbers(T, 2) + 1), (numbers(T, 2), numbers(T, 2)))
+
+
+@case
+def jvp_aux(T: Any) -> Any:
+    return T.func.jvp(lambda x: (x.sin(), x * 2), (numbers(T, 2),), (numbers(T, 2),), has_aux=True)
+
+
+@case
+def jvp_jvp(T: Any) -> Any:
+    return T.func.jvp(lambda x: T.func.jvp(T.sin, (x,), (x,))[1], (numbers(T, 2),), (numbers(T, 2),))
+
+
+@case
+def jvp_grad(T: Any) -> Any:
+    return T.func.jvp(T.func.grad(lambda x: (x**3).sum()), (numbers(T, 2),), (numbers(T, 2),))
+
+
+@case
+def grad_jvp(T: Any) -> Any:
+    return T.func.grad(lambda x: T.func.jvp(lambda y: (y**3).sum(), (x,), (T.ones_like(x),))[1])(numbers(T, 2))
+
+
+@case
+def jvp_shape(T: Any) -> Any:
+    T.func.jvp(T.sin, (numbers(T, 2),), (numbers(T, 3),))
+
+
+@case
+def jvp_len(T: Any) -> Any:
+    T.func.jvp(T.sin, (numbers(T, 2),), (numbers(T, 2), numbers(T, 2)))
+
+
+@case
+def jvp_const(T: Any) -> Any:
+    return T.func.jvp(lambda x: T.ones(2), (numbers(T, 2),), (numbers(T, 2),))
+
+
+@case
+def jvp_tree(T: Any) -> Any:
+    return T.func.jvp(lambda d: d["a"] * 2, ({"a": numbers(T, 2)},), ({"a": numbers(T, 2)},))

@@ -1,0 +1,295 @@
+"""Custom functions in the torch API: what they save, and their rules for the transforms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.behaviour import Case, collected
+
+CASES: dict[str, Case] = {}
+case = collected(CASES)
+
+
+def leaf(T: Any, *values: float) -> Any:
+    return T.tensor(list(values), dtype=T.float64, requires_grad=True)
+
+
+def function(T: Any, **members: Any) -> Any:
+    """A custom function of these static methods."""
+    made = {k: staticmethod(v) if callable(v) else v for k, v in members.items()}
+    return type("F", (T.autograd.Function,), made)
+
+
+@case
+def saved_modified(T: Any) -> Any:
+
+    def f(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    F = function(T, forward=f, backward=lambda ctx, g: g * 2 * ctx.saved_tensors[0])
+    x = leaf(T, 1, 2)
+    y = x * 1
+    z = F.apply(y)
+    y.add_(1)
+    z.sum().backward()
+
+
+@case
+def saved_twice(T: Any) -> Any:
+
+    def f(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    F = function(T, forward=f, backward=lambda ctx, g: g * 2 * ctx.saved_tensors[0])
+    x = leaf(T, 1, 2)
+    z = F.apply(x).sum()
+    z.backward()
+    z.backward()
+
+
+@case
+def saved_twice_retain(T: Any) -> Any:
+
+    def f(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    F = function(T, forward=f, backward=lambda ctx, g: g * 2 * ctx.saved_tensors[0])
+    x = leaf(T, 1, 2)
+    z = F.apply(x).sum()
+    z.backward(retain_graph=True)
+    z.backward()
+    return x.grad
+
+
+@case
+def save_nontensor(T: Any) -> Any:
+
+    def f(ctx, x):
+        ctx.save_for_backward(x, 3)
+        return x * x
+
+    F = function(T, forward=f, backward=lambda ctx, g: g)
+    F.apply(leaf(T, 1))
+
+
+@case
+def once_differentiable(T: Any) -> Any:
+    od = T.autograd.function.once_differentiable
+    F = function(T, forward=lambda ctx, x: x * 3, backward=od(lambda ctx, g: g * 3))
+    x = leaf(T, 1, 2)
+    (g,) = T.autograd.grad(F.apply(x).sum(), x, create_graph=True)
+    g.sum().backward()
+
+
+@case
+def once_differentiable_ok(T: Any) -> Any:
+    od = T.autograd.function.once_differentiable
+    F = function(T, forward=lambda ctx, x: x * 3, backward=od(lambda ctx, g: g * 3))
+    x = leaf(T, 1, 2)
+    F.apply(x).sum().backward()
+    return x.grad
+
+
+@case
+def enable_inside(T: Any) -> Any:
+
+    def f(ctx, x):
+        with T.enable_grad():
+            y = x.detach().requires_grad_()
+            z = y * y
+            ctx.y, ctx.z = (y, z)
+        return z.detach()
+
+    def b(ctx, g):
+        return T.autograd.grad(ctx.z, ctx.y, g)[0]
+
+    F = function(T, forward=f, backward=b)
+    x = leaf(T, 2.0)
+    F.apply(x).sum().backward()
+    return x.grad
+
+
+@case
+def missing_backward(T: Any) -> Any:
+    F = function(T, forward=lambda ctx, x: x * 1)
+    F.apply(leaf(T, 1)).sum().backward()
+
+
+@case
+def missing_forward(T: Any) -> Any:
+
+    class F(T.autograd.Function):
+        pass
+
+    F.apply(leaf(T, 1))
+
+
+@case
+def vjp_alias(T: Any) -> Any:
+    F = function(T, forward=lambda ctx, x: x * 1, vjp=lambda ctx, g: g * 2)
+    x = leaf(T, 1)
+    F.apply(x).sum().backward()
+    return x.grad
+
+
+@case
+def custom_jvp(T: Any) -> Any:
+
+    def f(x):
+        return x**2
+
+    def s(ctx, i, o):
+        ctx.save_for_backward(*i)
+        ctx.save_for_forward(*i)
+
+    def j(ctx, t):
+        (x,) = ctx.saved_tensors
+        return 2 * x * t
+
+    F = function(T, forward=f, setup_context=s, jvp=j, backward=lambda ctx, g: 2 * ctx.saved_tensors[0] * g)
+    return T.func.jvp(F.apply, (T.tensor([3.0]),), (T.tensor([1.0]),))
+
+
+@case
+def custom_vmap_grad(T: Any) -> Any:
+
+    def f(x, w):
+        return (x**2 * w).sum()
+
+    def s(ctx, i, o):
+        ctx.save_for_backward(*i)
+
+    def v(info, in_dims, x, w):
+        if in_dims[0] is not None:
+            x = x.movedim(in_dims[0], 0)
+        return ((x**2 * w).sum(-1), 0)
+
+    def b(ctx, g):
+        x, w = ctx.saved_tensors
+        return (2 * x * w * g, x**2 * g)
+
+    F = function(T, forward=f, setup_context=s, vmap=v, backward=b)
+    return T.func.vmap(T.func.grad(F.apply, argnums=(0, 1)), in_dims=(0, None))(T.arange(6.0).view(2, 3), T.ones(3))
+
+
+@case
+def generate_vmap(T: Any) -> Any:
+
+    def f(x):
+        return x**2
+
+    def s(ctx, i, o):
+        ctx.save_for_backward(*i)
+
+    F = function(
+        T, forward=f, setup_context=s, generate_vmap_rule=True, backward=lambda ctx, g: 2 * ctx.saved_tensors[0] * g
+    )
+    return [
+        T.func.vmap(F.apply)(T.arange(6.0).view(2, 3)),
+        T.func.vmap(T.func.grad(lambda x: F.apply(x).sum()))(T.arange(6.0).view(2, 3)),
+        T.func.grad(lambda x: T.func.vmap(F.apply)(x).sum())(T.arange(6.0).view(2, 3)),
+    ]
+
+
+@case
+def hessian_custom(T: Any) -> Any:
+
+    def s(ctx, i, o):
+        ctx.save_for_backward(*i)
+
+    F = function(
+        T,
+        forward=lambda x: x**3,
+        setup_context=s,
+        generate_vmap_rule=True,
+        backward=lambda ctx, g: 3 * ctx.saved_tensors[0] ** 2 * g,
+    )
+    return T.func.jacrev(T.func.jacrev(lambda x: F.apply(x).sum()))(T.tensor([1.0, 2.0]))
+
+
+@case
+def nested_fn(T: Any) -> Any:
+    G = function(T, forward=lambda ctx, x: x * 2, backward=lambda ctx, g: g * 2)
+    F = function(T, forward=lambda ctx, x: G.apply(x) * 3, backward=lambda ctx, g: G.apply(g) * 3)
+    x = leaf(T, 1)
+    (g,) = T.autograd.grad(F.apply(x).sum(), x, create_graph=True)
+    return g
+
+
+@case
+def keyword_argument(T: Any) -> Any:
+    F = function(T, forward=lambda ctx, x, n=1: x * n, backward=lambda ctx, g: (g, None))
+    return F.apply(leaf(T, 1), n=3)
+
+
+@case
+def hooks_saved(T: Any) -> Any:
+    log = []
+
+    def f(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    F = function(T, forward=f, backward=lambda ctx, g: g * 2 * ctx.saved_tensors[0])
+    x = leaf(T, 1, 2)
+    with T.autograd.graph.saved_tensors_hooks(lambda t: log.append("p") or t, lambda t: log.append("u") or t):
+        y = F.apply(x)
+    y.sum().backward()
+    return [log, x.grad]
+
+
+@case
+def int_input(T: Any) -> Any:
+    F = function(T, forward=lambda ctx, x, i: x[i], backward=lambda ctx, g: (T.ones(2, dtype=T.float64), None))
+    x = leaf(T, 1, 2)
+    F.apply(x, T.tensor([0])).sum().backward()
+    return x.grad
+
+
+@case
+def int_output(T: Any) -> Any:
+    F = function(T, forward=lambda ctx, x: (x * 1, x.argmax()), backward=lambda ctx, g, gi: g)
+    x = leaf(T, 1, 2)
+    a, b = F.apply(x)
+    return [a.requires_grad, b.requires_grad]
+
+
+@case
+def ctx_attr_dict(T: Any) -> Any:
+
+    def f(ctx, x):
+        ctx.d = {"a": 1}
+        return x * 1
+
+    def b(ctx, g):
+        return g * ctx.d["a"]
+
+    F = function(T, forward=f, backward=b)
+    x = leaf(T, 1)
+    y = F.apply(x)
+    return [y.grad_fn.d]
+
+
+@case
+def other_dtype(T: Any) -> Any:
+    F = function(T, forward=lambda ctx, x: x.float(), backward=lambda ctx, g: g * 2)
+    x = leaf(T, 1, 2)
+    F.apply(x).sum().backward()
+    return x.grad
+
+
+@case
+def nested_in_tuple(T: Any) -> Any:
+    F = function(T, forward=lambda ctx, t: t[0] * 1, backward=lambda ctx, g: g)
+    return F.apply((leaf(T, 1),)).requires_grad
+
+
+@case
+def grad_fn_next(T: Any) -> Any:
+    F = function(T, forward=lambda ctx, x, y: x * y, backward=lambda ctx, g: (g, g))
+    x = leaf(T, 1)
+    y = F.apply(x, T.ones(1))
+    return [len(y.grad_fn.next_functions), y.grad_fn.next_functions[1][0] is None]

@@ -1,0 +1,170 @@
+"""Containers and parameters in the torch API."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from tests.behaviour import Case, collected
+
+CASES: dict[str, Case] = {}
+case = collected(CASES)
+
+
+@case
+def sequential(T: Any) -> Any:
+    n = T.nn
+    s = n.Sequential(n.Linear(2, 2), n.ReLU())
+    s.append(n.Tanh())
+    s.insert(0, n.Identity())
+    s.extend([n.Sigmoid()])
+    t = s + n.Sequential(n.GELU())
+    u = s * 2
+    del s[0]
+    return [
+        len(s),
+        repr(s),
+        repr(s[1:]),
+        len(t),
+        len(u),
+        [type(x).__name__ for x in s],
+        type(s[-1]).__name__,
+        type(s.pop(0)).__name__,
+    ]
+
+
+@case
+def sequential_iadd(T: Any) -> Any:
+    n = T.nn
+    s = n.Sequential(n.ReLU())
+    s += n.Sequential(n.Tanh())
+    s *= 2
+    return repr(s)
+
+
+@case
+def sequential_od(T: Any) -> Any:
+    from collections import OrderedDict
+
+    s = T.nn.Sequential(OrderedDict([("a", T.nn.ReLU()), ("b", T.nn.Tanh())]))
+    return [repr(s), type(s.a).__name__]
+
+
+@case
+def sequential_set(T: Any) -> Any:
+    s = T.nn.Sequential(T.nn.ReLU(), T.nn.Tanh())
+    s[0] = T.nn.GELU()
+    return repr(s)
+
+
+@case
+def sequential_idx(T: Any) -> Any:
+    T.nn.Sequential(T.nn.ReLU())[3]
+
+
+@case
+def sequential_bad(T: Any) -> Any:
+    T.nn.Sequential(3)
+
+
+@case
+def module_list(T: Any) -> Any:
+    n = T.nn
+    ms = n.ModuleList([n.ReLU(), n.Tanh()])
+    ms.append(n.GELU())
+    ms.insert(1, n.Sigmoid())
+    ms.extend([n.ReLU()])
+    ms[0] = n.Tanh()
+    del ms[1]
+    more = ms + n.ModuleList([n.ELU()])
+    ms += [n.CELU()]
+    return [repr(ms), len(more), repr(ms[1:3]), repr(ms.pop(-1)), n.ReLU in ms]
+
+
+@case
+def module_list_neg(T: Any) -> Any:
+    return repr(T.nn.ModuleList([T.nn.ReLU(), T.nn.Tanh()])[-1])
+
+
+@case
+def module_list_oob(T: Any) -> Any:
+    T.nn.ModuleList([T.nn.ReLU()])[1]
+
+
+@case
+def module_list_fwd(T: Any) -> Any:
+    T.nn.ModuleList([T.nn.ReLU()])(T.ones(1))
+
+
+@case
+def module_dict(T: Any) -> Any:
+    n = T.nn
+    d = n.ModuleDict({"a": n.ReLU()})
+    d["b"] = n.Tanh()
+    d.update({"c": n.GELU()})
+    d.pop("a")
+    return [
+        list(d),
+        list(d.keys()),
+        [type(v).__name__ for v in d.values()],
+        "b" in d,
+        len(d),
+        repr(d),
+        [k for k, _ in d.items()],
+    ]
+
+
+@case
+def module_dict_clear(T: Any) -> Any:
+    d = T.nn.ModuleDict({"a": T.nn.ReLU()})
+    d.clear()
+    return len(d)
+
+
+@case
+def module_dict_upd(T: Any) -> Any:
+    T.nn.ModuleDict([("a", T.nn.ReLU()), ("b",)])
+
+
+@case
+def module_dict_key(T: Any) -> Any:
+    T.nn.ModuleDict()[1] = T.nn.ReLU()
+
+
+@case
+def parameter_list_any(T: Any) -> Any:
+    return [repr(T.nn.ParameterList([1, "a"]))]
+
+
+@case
+def param(T: Any) -> Any:
+    p = T.nn.Parameter(T.ones(2))
+    q = T.nn.Parameter(T.ones(2), requires_grad=False)
+    return [
+        p.requires_grad,
+        q.requires_grad,
+        repr(p),
+        isinstance(p, T.Tensor),
+        type(p * 2).__name__,
+        type(p.data).__name__,
+        type(p.detach()).__name__,
+        type(copy.deepcopy(p)).__name__,
+    ]
+
+
+@case
+def param_int(T: Any) -> Any:
+    T.nn.Parameter(T.ones(2, dtype=T.int64))
+
+
+@case
+def param_int_ok(T: Any) -> Any:
+    return T.nn.Parameter(T.ones(2, dtype=T.int64), requires_grad=False)
+
+
+@case
+def buffer_(T: Any) -> Any:
+    m = T.nn.Module()
+    m.b = T.nn.Buffer(T.ones(2))
+    m.c = T.nn.Buffer(T.ones(2), persistent=False)
+    return [list(m.state_dict()), [n for n, _ in m.named_buffers()]]

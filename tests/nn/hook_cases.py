@@ -1,0 +1,308 @@
+"""Modules in the torch API: hooks, attributes, moving and copying."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from typing import Any
+
+from tests.behaviour import Case, collected
+
+CASES: dict[str, Case] = {}
+case = collected(CASES)
+
+
+def numbers(T: Any, *shape: int) -> Any:
+    return T.arange(float(math.prod(shape)), dtype=T.float64).reshape(shape) * 0.1 - 0.3
+
+
+def filled(T: Any, module: Any) -> Any:
+    """The module in float64 with parameters that are the same everywhere."""
+    module = module.double()
+    with T.no_grad():
+        for i, (_, p) in enumerate(sorted(module.named_parameters())):
+            p.copy_((T.arange(float(p.numel()), dtype=T.float64).reshape(p.shape) * 0.37 + i).sin() * 0.4)
+    return module
+
+
+def model(T: Any) -> Any:
+    class Model(T.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = T.nn.Linear(2, 3)
+            self.bn = T.nn.BatchNorm1d(3)
+            self.l = T.nn.ModuleList([T.nn.Linear(3, 3), T.nn.ReLU()])
+            self.register_buffer("tmp", T.ones(2), persistent=False)
+            self.w = T.nn.Parameter(T.ones(1))
+
+        def forward(self, x: Any) -> Any:
+            return self.l[1](self.l[0](self.bn(self.a(x)))) * self.w
+
+    return Model()
+
+
+@case
+def forward_hooks(T: Any) -> Any:
+    m = T.nn.Linear(2, 2)
+    log = []
+    with T.no_grad():
+        m.weight.fill_(1)
+        m.bias.fill_(0)
+    m.register_forward_pre_hook(lambda mod, a: log.append("pre") or (a[0] * 2,))
+    m.register_forward_hook(lambda mod, a, o: log.append("post") or o * 10)
+    m.register_forward_pre_hook(lambda mod, a: log.append("pre0"), prepend=True)
+    return [m(T.ones(1, 2)), log]
+
+
+@case
+def hooks_kw(T: Any) -> Any:
+
+    class M(T.nn.Module):
+        def forward(s, x, k=1):
+            return x * k
+
+    m = M()
+    m.register_forward_pre_hook(lambda mod, a, k: (a, {"k": 5}), with_kwargs=True)
+    m.register_forward_hook(lambda mod, a, k, o: o + k["k"], with_kwargs=True)
+    return m(T.ones(1), k=2)
+
+
+@case
+def hooks_always(T: Any) -> Any:
+
+    class M(T.nn.Module):
+        def forward(s, x):
+            raise ValueError("a")
+
+    m = M()
+    log = []
+    m.register_forward_hook(lambda mod, a, o: log.append(o), always_call=True)
+    with contextlib.suppress(ValueError):
+        m(T.ones(1))
+    return log
+
+
+@case
+def backward_hooks(T: Any) -> Any:
+    m = filled(T, T.nn.Linear(2, 2))
+    log = []
+    m.register_full_backward_hook(lambda mod, gi, go: log.append([len(gi), len(go), go[0].tolist()]) or (gi[0] * 100,))
+    m.register_full_backward_pre_hook(lambda mod, go: log.append("pre") or (go[0] * 2,))
+    x = numbers(T, 1, 2).requires_grad_()
+    m(x).sum().backward()
+    return [log, x.grad, m.weight.grad]
+
+
+@case
+def backward_hooks_noinput(T: Any) -> Any:
+    m = filled(T, T.nn.Linear(2, 2))
+    log = []
+    m.register_full_backward_hook(lambda mod, gi, go: log.append([gi[0] is None, go[0].tolist()]))
+    m(numbers(T, 1, 2)).sum().backward()
+    return log
+
+
+@case
+def setattr_param(T: Any) -> Any:
+    m = T.nn.Linear(2, 2)
+    m.weight = T.ones(2, 2)
+
+
+@case
+def setattr_none(T: Any) -> Any:
+    m = T.nn.Linear(2, 2)
+    m.bias = None
+    return [list(m.state_dict()), m.bias is None]
+
+
+@case
+def setattr_buf(T: Any) -> Any:
+    m = T.nn.BatchNorm1d(2)
+    m.running_mean = T.ones(2)
+    return m.state_dict()["running_mean"]
+
+
+@case
+def setattr_buf2(T: Any) -> Any:
+    m = T.nn.BatchNorm1d(2)
+    m.running_mean = 3
+
+
+@case
+def delattr_(T: Any) -> Any:
+    m = model(T)
+    del m.a
+    return [n for n, _ in m.named_parameters()]
+
+
+@case
+def without_init(T: Any) -> Any:
+
+    class M(T.nn.Module):
+        def __init__(s):
+            s.l = T.nn.Linear(1, 1)
+
+    M()
+
+
+@case
+def without_init2(T: Any) -> Any:
+
+    class M(T.nn.Module):
+        def __init__(s):
+            s.l = T.nn.Parameter(T.ones(1))
+
+    M()
+
+
+@case
+def missattr(T: Any) -> Any:
+    return T.nn.Linear(1, 1).foo
+
+
+@case
+def register_dup(T: Any) -> Any:
+    T.nn.Linear(1, 1).register_buffer("weight", T.ones(1))
+
+
+@case
+def register_dot(T: Any) -> Any:
+    T.nn.Linear(1, 1).register_buffer("a.b", T.ones(1))
+
+
+@case
+def register_empty(T: Any) -> Any:
+    T.nn.Linear(1, 1).add_module("", None)
+
+
+@case
+def register_nonleaf(T: Any) -> Any:
+    T.nn.Module().register_parameter("a", T.ones(1, requires_grad=True) * 2)
+
+
+@case
+def without_forward(T: Any) -> Any:
+    T.nn.Module()(1)
+
+
+@case
+def to_dtype(T: Any) -> Any:
+    m = model(T).to(T.float64)
+    return [
+        m.a.weight.dtype,
+        m.bn.num_batches_tracked.dtype,
+        m.tmp.dtype,
+        m.half().w.dtype,
+        m.float().w.dtype,
+        m.bfloat16().w.dtype,
+    ]
+
+
+@case
+def to_int(T: Any) -> Any:
+    T.nn.Linear(1, 1).to(T.int32)
+
+
+@case
+def to_keep(T: Any) -> Any:
+    m = T.nn.Linear(1, 1)
+    w = m.weight
+    m.double()
+    return [m.weight is w, w.dtype]
+
+
+@case
+def to_grad(T: Any) -> Any:
+    m = T.nn.Linear(1, 1)
+    m(T.ones(1, 1)).sum().backward()
+    m.double()
+    return m.weight.grad.dtype
+
+
+@case
+def type_(T: Any) -> Any:
+    return T.nn.Linear(1, 1).type(T.float64).weight.dtype
+
+
+@case
+def apply_(T: Any) -> Any:
+    log = []
+    model(T).apply(lambda m: log.append(type(m).__name__))
+    return log
+
+
+@case
+def traineval(T: Any) -> Any:
+    m = model(T)
+    m.eval()
+    a = [x.training for x in m.modules()]
+    m.train()
+    return a + [x.training for x in m.modules()]
+
+
+@case
+def train_bad(T: Any) -> Any:
+    T.nn.Linear(1, 1).train(1)
+
+
+@case
+def zero_grad(T: Any) -> Any:
+    m = T.nn.Linear(1, 1)
+    m(T.ones(1, 1)).sum().backward()
+    m.zero_grad(set_to_none=False)
+    a = m.weight.grad
+    m.zero_grad()
+    return [a, m.weight.grad is None]
+
+
+@case
+def requires_grad(T: Any) -> Any:
+    return [p.requires_grad for p in T.nn.Linear(1, 1).requires_grad_(False).parameters()]
+
+
+@case
+def get_submodule(T: Any) -> Any:
+    m = model(T)
+    return [
+        type(m.get_submodule("l.0")).__name__,
+        m.get_parameter("l.0.weight") is m.l[0].weight,
+        m.get_buffer("bn.running_mean") is m.bn.running_mean,
+        m.get_submodule("") is m,
+    ]
+
+
+@case
+def get_submodule_err(T: Any) -> Any:
+    model(T).get_submodule("q.z")
+
+
+@case
+def set_submodule(T: Any) -> Any:
+    m = model(T)
+    m.set_submodule("l.0", T.nn.ReLU())
+    return repr(m.l)
+
+
+@case
+def set_submodule_err(T: Any) -> Any:
+    m = model(T)
+    m.set_submodule("l.7", T.nn.ReLU(), strict=True)
+
+
+@case
+def deepcopy(T: Any) -> Any:
+    m = model(T)
+    n = copy.deepcopy(m)
+    return [n.a.weight is m.a.weight, [a for a, _ in n.named_parameters()], bool((n.a.weight == m.a.weight).all())]
+
+
+@case
+def dir_(T: Any) -> Any:
+    return [x in dir(model(T)) for x in ("a", "w", "tmp", "forward")]
+
+
+@case
+def callable_attr(T: Any) -> Any:
+    m = T.nn.Linear(1, 1)
+    return [m.in_features, m.out_features, type(m).__name__, m.training]

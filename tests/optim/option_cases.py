@@ -1,0 +1,434 @@
+"""Optimizers and schedules in the torch API: groups, state dicts, hooks, options that are rejected."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+from tests.behaviour import Case, collected
+
+CASES: dict[str, Case] = {}
+case = collected(CASES)
+
+
+def parameter(T: Any, *shape: int) -> Any:
+    return T.nn.Parameter((T.arange(float(math.prod(shape)), dtype=T.float64).reshape(shape) * 0.7).sin())
+
+
+_OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "RAdam", "Adamax", "Adagrad", "Adadelta", "Rprop", "ASGD")
+_SCHEDULES: dict[str, dict[str, Any]] = {
+    "StepLR": {"step_size": 7, "gamma": 0.5},
+    "MultiStepLR": {"milestones": [5, 20, 20], "gamma": 0.3},
+    "ExponentialLR": {"gamma": 0.9},
+    "CosineAnnealingLR": {"T_max": 17, "eta_min": 1e-4},
+    "LinearLR": {"start_factor": 0.1, "total_iters": 9},
+    "CosineAnnealingWarmRestarts": {"T_0": 6, "T_mult": 2},
+    "OneCycleLR": {"max_lr": 0.05, "total_steps": 60},
+}
+
+
+@case
+def schedule_state(T: Any) -> Any:
+    o = T.optim.SGD([parameter(T, 2)], lr=0.1)
+    s = T.optim.lr_scheduler.StepLR(o, 3)
+    o.step()
+    s.step()
+    d = s.state_dict()
+    return sorted(k for k in d if not k.startswith("_"))
+
+
+@case
+def schedule_resume(T: Any) -> Any:
+    r = []
+    for n, kw in _SCHEDULES.items():
+        o = T.optim.SGD([parameter(T, 2)], lr=0.1)
+        s = getattr(T.optim.lr_scheduler, n)(o, **kw)
+        for _ in range(5):
+            o.step()
+            s.step()
+        o2 = T.optim.SGD([parameter(T, 2)], lr=0.1)
+        s2 = getattr(T.optim.lr_scheduler, n)(o2, **kw)
+        s2.load_state_dict(s.state_dict())
+        o2.load_state_dict(o.state_dict())
+        for _ in range(5):
+            o.step()
+            s.step()
+            o2.step()
+            s2.step()
+        r.append([n, o.param_groups[0]["lr"], o2.param_groups[0]["lr"], s.get_last_lr() == s2.get_last_lr()])
+    return r
+
+
+@case
+def schedule_last_epoch(T: Any) -> Any:
+    o = T.optim.SGD([parameter(T, 2)], lr=0.1)
+    T.optim.lr_scheduler.StepLR(o, 3, last_epoch=4)
+
+
+@case
+def schedule_last_epoch2(T: Any) -> Any:
+    p = parameter(T, 2)
+    o = T.optim.SGD([{"params": [p], "initial_lr": 0.1}], lr=0.1)
+    s = T.optim.lr_scheduler.StepLR(o, 3, last_epoch=4)
+    return [s.get_last_lr(), s.last_epoch]
+
+
+@case
+def schedule_baselrs(T: Any) -> Any:
+    o = T.optim.SGD([parameter(T, 2)], lr=0.1)
+    s = T.optim.lr_scheduler.StepLR(o, 3)
+    return [s.base_lrs, s.last_epoch, o.param_groups[0]["initial_lr"], s._step_count]
+
+
+@case
+def schedule_badopt(T: Any) -> Any:
+    T.optim.lr_scheduler.StepLR(3, 3)
+
+
+@case
+def schedule_len(T: Any) -> Any:
+    T.optim.lr_scheduler.LambdaLR(T.optim.SGD([parameter(T, 2)], lr=0.1), [lambda e: 1.0, lambda e: 1.0])
+
+
+@case
+def groups(T: Any) -> Any:
+    a, b = (parameter(T, 2), parameter(T, 3))
+    o = T.optim.SGD([{"params": [a], "momentum": 0.9}, {"params": b, "lr": 0.5}], lr=0.1, weight_decay=0.2)
+    return [
+        [
+            {k: v for k, v in g.items() if k in ("lr", "momentum", "weight_decay", "nesterov", "maximize", "dampening")}
+            for g in o.param_groups
+        ],
+        len(o.param_groups[1]["params"]),
+        sorted(o.param_groups[0]),
+        sorted(o.defaults),
+    ]
+
+
+@case
+def groupkeys(T: Any) -> Any:
+    return [sorted(getattr(T.optim, n)([parameter(T, 2)]).param_groups[0]) for n in _OPTIMIZERS]
+
+
+@case
+def addgroup(T: Any) -> Any:
+    a, b = (parameter(T, 2), parameter(T, 3))
+    o = T.optim.Adam([a], lr=0.1)
+    o.add_param_group({"params": b, "lr": 0.5})
+    return [g["lr"] for g in o.param_groups]
+
+
+@case
+def dupgroup(T: Any) -> Any:
+    a = parameter(T, 2)
+    o = T.optim.Adam([a], lr=0.1)
+    o.add_param_group({"params": a})
+
+
+@case
+def empty(T: Any) -> Any:
+    T.optim.SGD([], lr=0.1)
+
+
+@case
+def tensorparam(T: Any) -> Any:
+    T.optim.SGD(parameter(T, 2), lr=0.1)
+
+
+@case
+def nonleaf(T: Any) -> Any:
+    T.optim.SGD([parameter(T, 2) * 2], lr=0.1)
+
+
+@case
+def nontensor(T: Any) -> Any:
+    T.optim.SGD([3], lr=0.1)
+
+
+@case
+def setparam(T: Any) -> Any:
+    T.optim.SGD([{"params": {parameter(T, 2)}}], lr=0.1)
+
+
+@case
+def rejected_lr(T: Any) -> Any:
+    T.optim.SGD([parameter(T, 2)], lr=-1.0)
+
+
+@case
+def rejected_mom(T: Any) -> Any:
+    T.optim.SGD([parameter(T, 2)], lr=0.1, momentum=-1)
+
+
+@case
+def rejected_nest(T: Any) -> Any:
+    T.optim.SGD([parameter(T, 2)], lr=0.1, nesterov=True)
+
+
+@case
+def rejected_beta(T: Any) -> Any:
+    T.optim.Adam([parameter(T, 2)], betas=(1.0, 0.9))
+
+
+@case
+def rejected_eps(T: Any) -> Any:
+    T.optim.Adam([parameter(T, 2)], eps=-1.0)
+
+
+@case
+def rejected_wd(T: Any) -> Any:
+    T.optim.Adam([parameter(T, 2)], weight_decay=-1.0)
+
+
+@case
+def named(T: Any) -> Any:
+    m = T.nn.Linear(2, 2)
+    o = T.optim.SGD(m.named_parameters(), lr=0.1)
+    return o.state_dict()["param_groups"][0].get("param_names")
+
+
+@case
+def closure(T: Any) -> Any:
+    p = parameter(T, 2)
+    o = T.optim.SGD([p], lr=0.1)
+    n = []
+
+    def c():
+        o.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        n.append(T.is_grad_enabled())
+        return loss
+
+    return [o.step(c), n, p]
+
+
+@case
+def state_dict(T: Any) -> Any:
+    p = parameter(T, 2)
+    o = T.optim.Adam([p], lr=0.1)
+    (p * p).sum().backward()
+    o.step()
+    s = o.state_dict()
+    return [
+        sorted(s),
+        list(s["state"]),
+        sorted(s["state"][0]),
+        s["param_groups"][0]["params"],
+        s["state"][0]["step"],
+        sorted(s["param_groups"][0]),
+    ]
+
+
+@case
+def state_dict_sgd(T: Any) -> Any:
+    p = parameter(T, 2)
+    o = T.optim.SGD([p], lr=0.1, momentum=0.9)
+    (p * p).sum().backward()
+    o.step()
+    s = o.state_dict()
+    return [s["state"][0]]
+
+
+@case
+def state_dict_load(T: Any) -> Any:
+    r = []
+    for n in _OPTIMIZERS:
+        a = parameter(T, 3, 4)
+        b = parameter(T, 3, 4)
+        oa = getattr(T.optim, n)([a], lr=0.01)
+        ob = getattr(T.optim, n)([b], lr=0.5)
+        for _ in range(3):
+            oa.zero_grad()
+            (a * a * a).sum().backward()
+            oa.step()
+        ob.load_state_dict(copy.deepcopy(oa.state_dict()))
+        with T.no_grad():
+            b.copy_(a)
+        for _ in range(3):
+            for o, p in ((oa, a), (ob, b)):
+                o.zero_grad()
+                (p * p * p).sum().backward()
+                o.step()
+        r.append([n, bool((a == b).all()), ob.param_groups[0]["lr"]])
+    return r
+
+
+@case
+def state_dict_load_mismatch(T: Any) -> Any:
+    a = parameter(T, 2)
+    o = T.optim.Adam([a, parameter(T, 3)], lr=0.1)
+    o2 = T.optim.Adam([a])
+    o2.load_state_dict(o.state_dict())
+
+
+@case
+def state_dict_load_mismatch2(T: Any) -> Any:
+    a = parameter(T, 2)
+    o = T.optim.Adam([{"params": [a]}, {"params": [parameter(T, 3)]}], lr=0.1)
+    o2 = T.optim.Adam([a])
+    o2.load_state_dict(o.state_dict())
+
+
+@case
+def hooks(T: Any) -> Any:
+    p = parameter(T, 2)
+    o = T.optim.SGD([p], lr=0.1)
+    log = []
+    o.register_step_pre_hook(lambda o, a, k: log.append("pre"))
+    o.register_step_post_hook(lambda o, a, k: log.append("post"))
+    o.register_state_dict_pre_hook(lambda o: log.append("sdpre"))
+    o.register_state_dict_post_hook(lambda o, s: log.append("sdpost"))
+    o.register_load_state_dict_pre_hook(lambda o, s: log.append("lpre"))
+    o.register_load_state_dict_post_hook(lambda o: log.append("lpost"))
+    p.grad = T.ones_like(p)
+    o.step()
+    o.load_state_dict(o.state_dict())
+    return log
+
+
+@case
+def ghooks(T: Any) -> Any:
+    log = []
+    m = T.optim.optimizer
+    h = m.register_optimizer_step_pre_hook(lambda o, a, k: log.append("g"))
+    p = parameter(T, 2)
+    o = T.optim.SGD([p], lr=0.1)
+    p.grad = T.ones_like(p)
+    o.step()
+    h.remove()
+    o.step()
+    return log
+
+
+@case
+def zero(T: Any) -> Any:
+    p = parameter(T, 2)
+    o = T.optim.SGD([p], lr=0.1)
+    p.grad = T.ones_like(p)
+    o.zero_grad(set_to_none=False)
+    a = p.grad
+    o.zero_grad()
+    return [a, p.grad is None]
+
+
+@case
+def repr(T: Any) -> Any:
+    return repr(T.optim.SGD([parameter(T, 2)], lr=0.1))
+
+
+@case
+def repr2(T: Any) -> Any:
+    return repr(T.optim.Adam([{"params": [parameter(T, 2)]}, {"params": [parameter(T, 2)], "lr": 0.5}]))
+
+
+@case
+def tensorlr(T: Any) -> Any:
+    p = parameter(T, 2)
+    o = T.optim.Adam([p], lr=T.tensor(0.1))
+    p.grad = T.ones_like(p)
+    o.step()
+    return p
+
+
+@case
+def nograd_param(T: Any) -> Any:
+    p = parameter(T, 2)
+    q = parameter(T, 2)
+    o = T.optim.SGD([p, q], lr=0.1)
+    p.grad = T.ones_like(p)
+    o.step()
+    return [p, q]
+
+
+@case
+def float32_parameters(T: Any) -> Any:
+    r = []
+    for n in ("SGD", "Adam", "AdamW", "RMSprop"):
+        p = T.nn.Parameter(T.arange(6.0).reshape(2, 3) / 7)
+        o = getattr(T.optim, n)([p], lr=0.01)
+        for _ in range(50):
+            o.zero_grad()
+            (p**3).sum().backward()
+            o.step()
+        r.append(p)
+    return r
+
+
+@case
+def bfloat16_parameters(T: Any) -> Any:
+    r = []
+    for n in ("SGD", "Adam"):
+        p = T.nn.Parameter((T.arange(6.0).reshape(2, 3) / 7).bfloat16())
+        o = getattr(T.optim, n)([p], lr=0.01)
+        for _ in range(3):
+            o.zero_grad()
+            (p * p).sum().backward()
+            o.step()
+        r.append([p.dtype, p.float()])
+    return r
+
+
+@case
+def complex(T: Any) -> Any:
+    p = T.nn.Parameter(T.tensor([1 + 2j, 2 - 1j], dtype=T.complex128))
+    o = T.optim.Adam([p], lr=0.1)
+    for _ in range(5):
+        o.zero_grad()
+        (p * p.conj()).real.sum().backward()
+        o.step()
+    return p
+
+
+@case
+def complex_sgd(T: Any) -> Any:
+    p = T.nn.Parameter(T.tensor([1 + 2j, 2 - 1j], dtype=T.complex128))
+    o = T.optim.SGD([p], lr=0.1, momentum=0.9)
+    for _ in range(5):
+        o.zero_grad()
+        (p * p.conj()).real.sum().backward()
+        o.step()
+    return p
+
+
+@case
+def noncontig(T: Any) -> Any:
+    p = T.nn.Parameter((T.arange(6.0, dtype=T.float64).reshape(2, 3) / 7).T)
+    o = T.optim.Adam([p], lr=0.1)
+    for _ in range(5):
+        o.zero_grad()
+        (p**2).sum().backward()
+        o.step()
+    return p
+
+
+@case
+def deepcopy_opt(T: Any) -> Any:
+    p = parameter(T, 2)
+    o = T.optim.Adam([p])
+    q = copy.deepcopy(o)
+    return q.param_groups[0]["params"][0] is p
+
+
+@case
+def custom_opt(T: Any) -> Any:
+
+    class Plain(T.optim.Optimizer):
+        def __init__(s, ps, lr):
+            super().__init__(ps, dict(lr=lr))
+
+        def step(s, closure=None):
+            with T.no_grad():
+                for g in s.param_groups:
+                    for p in g["params"]:
+                        s.state[p]["n"] = 1
+                        p.add_(p.grad, alpha=-g["lr"])
+
+    p = parameter(T, 2)
+    o = Plain([p], 0.1)
+    p.grad = T.ones_like(p)
+    log = []
+    o.register_step_post_hook(lambda *a: log.append(1))
+    o.step()
+    return [p, o.state_dict()["state"], log]
