@@ -1,4 +1,4 @@
-"""Kernels written once over an array namespace ``xp``: numpy for the CPU, cupy for CUDA.
+"""Kernels written once over an array namespace ``xp``: numpy for the CPU; of some modules cupy for CUDA.
 
 A body is ``fn(xp, *arrays, **params)``; :meth:`Bodies.bind` enters a module's bodies in a backend's
 table with its namespace. Elementwise ones are made per dtype instead (``make(xp, dtype) -> kernel``),

@@ -174,7 +174,7 @@ def library(text: str) -> Any:
             _gcc(["-shared", "-include", str(header), str(file)], target)
         finally:
             file.unlink()
-    return ctypes.CDLL(str(target))
+    return ctypes.PyDLL(str(target))  # under the interpreter's lock: a program's threads share static memory
 
 
 def run(text: str, name: str, blocks: int, threads: int, arguments: Sequence[Any]) -> None:

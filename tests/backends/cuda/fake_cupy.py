@@ -56,6 +56,7 @@ class Fake:
         self.overruns: list[int] = []  # sizes of allocations behind or before which somebody wrote
         self.broken: Exception | None = None  # raised by every launch
         self._local = threading.local()
+        self.lock = threading.RLock()
         self._pointers = iter(range(1, 1 << 30))
         self.pools = [Pool(self, n) for n in range(devices)]
         self.null = [Stream(self, device=n, null=True) for n in range(devices)]
@@ -122,10 +123,11 @@ class Pool:
     def malloc(self, nbytes: int) -> MemoryPointer:
         size = -(-nbytes // 512) * 512
         stream = self.fake.stream(self.number)
-        free = self.free[stream]
-        for i, raw in enumerate(free):
-            if raw.nbytes == size + 2 * _EDGE:
-                return MemoryPointer(Memory(self, free.pop(i), nbytes, stream), 0)
+        with self.fake.lock:
+            free = self.free[stream]
+            found = next((i for i, raw in enumerate(free) if raw.nbytes == size + 2 * _EDGE), None)
+            if found is not None:
+                return MemoryPointer(Memory(self, free.pop(found), nbytes, stream), 0)
         if self.total + size > min(self.fake.capacity, self.limit or self.fake.capacity):
             raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
         self.total += size
@@ -177,13 +179,15 @@ class Stream:
         return hash((self.ptr, self.device))
 
     def do(self, work: Callable[[], Any]) -> None:
-        self._todo.append(work)
-        if not self.fake.lazy:
-            self.synchronize()
+        with self.fake.lock:
+            self._todo.append(work)
+            if not self.fake.lazy:
+                self.synchronize()
 
     def synchronize(self) -> None:
-        while self._todo:
-            self._todo.popleft()()
+        with self.fake.lock:
+            while self._todo:
+                self._todo.popleft()()
 
     @property
     def done(self) -> bool:
@@ -235,9 +239,10 @@ class Event:
         self.done = True
 
     def synchronize(self) -> None:
-        while not self.done:
-            assert self._stream is not None
-            self._stream._todo.popleft()()
+        with self.fake.lock:
+            while not self.done:
+                assert self._stream is not None
+                self._stream._todo.popleft()()
 
 
 # -- kernels -----------------------------------------------------------------------------------------
