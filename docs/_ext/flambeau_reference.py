@@ -70,7 +70,7 @@ def record_facts(app: Sphinx, what: str, name: str, obj: Any, options: Any, line
         inplace = record is not None and short.endswith("_")
         lines[:] = [f"{'In place: see' if inplace else 'See'} :func:`flambeau.{home}`."]
     elif record is not None and home in methods.FUNCTIONS and name != f"flambeau.{home}":
-        lines[:] = [f"Another name of :func:`flambeau.{home}`."]
+        lines[:] = [f"{'In place: see' if short == f'{home}_' else 'Another name of'} :func:`flambeau.{home}`."]
     # Shapes are written as in (N, *S, 2); to reStructuredText that star would begin an emphasis.
     lines[:] = [line if ">>>" in line else re.sub(r"(?<=[(\s])\*(?=\w+[,)\s]|[,)])", r"\\*", line) for line in lines]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from flambeau.core import methods
 
@@ -37,6 +38,13 @@ def homes() -> dict[str, str]:
             else:
                 names = [statement.name] if isinstance(statement, ast.FunctionDef) else []
             made |= {id(getattr(module, n)): stem(module) for n in names}
+    inside = {n: f for n, f in methods.FUNCTIONS.items() if f.__module__.startswith("flambeau.core.ops")}
     return {
-        name: made.get(id(f)) or stem(importlib.import_module(f.__module__)) for name, f in methods.FUNCTIONS.items()
+        name: made.get(id(_functional(f))) or stem(importlib.import_module(f.__module__)) for name, f in inside.items()
     }
+
+
+def _functional(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself; of an in-place form, that of its op."""
+    record = getattr(function, "op", None)
+    return record.function if record is not None and function.__name__ == f"{record.name}_" else function
