@@ -25,6 +25,7 @@ from flambeau.backends.opencl import (
     parts,
     pool,
     random,
+    recurrent,
     reduce,
     scan,
 )
@@ -37,7 +38,7 @@ from flambeau.core.expr import Expr, ExprError
 HostArray = np.ndarray[Any, Any]
 _WIDE = (dt.float64, dt.complex128)
 #: The kernels of the C dialect by family, which CUDA launches too.
-FAMILIES = (elementwise, reduce, linalg, index, scan, nn, random, conv, pool, norm, optim, parts)
+FAMILIES = (elementwise, reduce, linalg, index, scan, nn, random, conv, pool, norm, optim, recurrent, parts)
 
 
 class OpenCLBackend(StridedBackend):
