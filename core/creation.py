@@ -19,6 +19,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.keys import key_for
 from flambeau.core.record import OPS
+from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
 
@@ -230,6 +231,18 @@ def full(
     return _into(out, _finish(call(OPS["full"], (), params), requires_grad))
 
 
+def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: Device) -> Any:
+    """A tensor from the constructor ``name``, "full" or "empty": the common case written out."""
+    params = {"shape": shape, "dtype": dtype} if name == "empty" else {"shape": shape, "value": value, "dtype": dtype}
+    state = get()
+    if state is not None and state.plain:
+        key = key_for(device, dtype)
+        kernel = getattr(key, name)
+        if kernel is not None:
+            return tensor_of(kernel(**params, index=device.index), key)
+    return call(OPS[name], (), params | {"device": device})
+
+
 def _into(out: Any, result: Any) -> Any:
     if out is None:
         return result
@@ -240,8 +253,8 @@ def _into(out: Any, result: Any) -> Any:
 
 def _filled(name: str, value: Any, size: Any, dtype: Any, device: Any, requires_grad: bool, out: Any) -> Any:
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
-    params = {"shape": _shape(size, name), "value": value, "dtype": chosen, "device": _device(device)}
-    return _into(out, _finish(call(OPS["full"], (), params), requires_grad))
+    found = _made("full", value, _shape(size, name), chosen, _device(device))
+    return found if out is None and not requires_grad else _into(out, _finish(found, requires_grad))
 
 
 def zeros(
@@ -286,8 +299,7 @@ def empty(
     shape = _shape(sizes if size is None else (size,), "empty")
     if out is not None:
         return _into(out, full(shape, 0, dtype=out.dtype, device=out.device))
-    params = {"shape": shape, "dtype": chosen, "device": _device(device)}
-    return _finish(call(OPS["empty"], (), params), requires_grad, pin_memory)
+    return _finish(_made("empty", None, shape, chosen, _device(device)), requires_grad, pin_memory)
 
 
 def full_at(like: Any, shape: Sequence[int], value: Any, dtype: DType | None = None) -> Any:
@@ -296,7 +308,7 @@ def full_at(like: Any, shape: Sequence[int], value: Any, dtype: DType | None = N
     level = like._key.level
     if level is not None:
         return level.full(like, tuple(shape), value, chosen)
-    return call(OPS["full"], (), {"shape": tuple(shape), "value": value, "dtype": chosen, "device": like.device})
+    return _made("full", value, tuple(shape), chosen, like.device)
 
 
 def full_like(

@@ -192,7 +192,7 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tens
     complex_ = compute_dtype(OPS["add"], (input, exponent)).category == dt.COMPLEX
     wide = dt.complex128 if complex_ else dt.float64
     x, y = (
-        call(OPS["cast"], (v,), {"dtype": wide}) if isinstance(v, Tensor) else (complex if complex_ else float)(v)
+        storage.cast(v, wide) if isinstance(v, Tensor) else (complex if complex_ else float)(v)
         for v in (input, exponent)
     )
     return delivered("pow", out, pow(x, y))
@@ -223,8 +223,8 @@ def _round(x: Any, decimals: int) -> Any:
     if x.dtype.category != dt.FLOATING:
         raise DTypeError(f"round: decimals={decimals} needs a floating tensor, got {x.dtype}")
     if x.dtype in dt.LOW_PRECISION:  # the scaled value may not fit
-        wide = call(OPS["cast"], (x,), {"dtype": dt.float32})
-        return call(OPS["cast"], (_round(wide, decimals),), {"dtype": x.dtype})
+        wide = storage.cast(x, dt.float32)
+        return storage.cast(_round(wide, decimals), x.dtype)
     ten = 10.0**-decimals if decimals < 0 else 10.0**decimals
     return round_half_even(x / ten) * ten if decimals < 0 else round_half_even(x * ten) / ten
 
@@ -263,7 +263,7 @@ def scaled_by_power(x: Any, y: Any) -> Any:
 def _power(y: Any) -> Any:
     """Whole exponents count as floats of the default dtype, as in torch."""
     whole = isinstance(y, Tensor) and y.dtype.category < dt.FLOATING
-    return call(OPS["cast"], (y,), {"dtype": dt.get_default_dtype()}) if whole else y
+    return storage.cast(y, dt.get_default_dtype()) if whole else y
 
 
 def ldexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:

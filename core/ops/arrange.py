@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
-from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
+from flambeau.core.ops import storage
 from flambeau.core.ops.parts import atleast_1d, atleast_2d, atleast_3d, narrow
 from flambeau.core.ops.shape import axis_of, broadcast_tensors, expanded, reshape, sizes_of, transpose, unsqueeze
 from flambeau.core.record import OPS
@@ -19,8 +19,7 @@ from flambeau.core.tensor import Tensor
 
 def _copied(x: Tensor) -> Tensor:
     """A contiguous copy."""
-    found: Tensor = call(OPS["clone"], (x,), {"order": "C"})
-    return found
+    return storage.clone(x, "C")
 
 
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
@@ -53,16 +52,16 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
     tensor([1, 2, 3])
     """
     items = _tensors("cat", tensors)
-    for i, t in enumerate(items):
-        if not t._array.shape:
-            raise ShapeError(f"cat: tensor {i} is 0-d and cannot be concatenated; use stack, or reshape(1)")
+    if any(not t._array.shape for t in items):
+        i = next(i for i, t in enumerate(items) if not t._array.shape)
+        raise ShapeError(f"cat: tensor {i} is 0-d and cannot be concatenated; use stack, or reshape(1)")
     kept = [t for t in items if tuple(t._array.shape) != (0,)] or items[:1]  # torch lets shape (0,) join anything
-    result: Tensor = call(OPS["cat"], (kept,), {"axis": axis_of("cat", kept[0], dim)})
+    result: Tensor = storage.cat(kept, axis_of("cat", kept[0], dim))
     if len(kept) != len(items):
         wanted = result.dtype
         for t in items:
             wanted = dt.promote_types(wanted, t.dtype)
-        result = call(OPS["cast"], (result,), {"dtype": wanted}) if wanted is not result.dtype else result
+        result = storage.cast(result, wanted) if wanted is not result.dtype else result
     return _into("cat", out, result)
 
 
@@ -152,7 +151,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
     total, before, rows = sum(t.shape[1] for t in items), 0, []
     for t in items:
         width = t.shape[1]
-        rows.append(call(OPS["pad"], (t,), {"widths": ((0, 0), (before, total - before - width)), "value": 0}))
+        rows.append(storage.pad(t, ((0, 0), (before, total - before - width)), 0))
         before += width
     return cat(rows, 0)
 
@@ -304,8 +303,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     axes = tuple([axis_of("flip", input, d, label="dims") for d in wanted])
     if len(set(axes)) != len(axes):
         raise ShapeError(f"flip: dims {wanted} name a dimension of shape {tuple(input.shape)} twice")
-    found: Tensor = call(OPS["flip"], (input,), {"axes": axes if input._array.shape else ()})
-    return found
+    return storage.flip(input, axes) if axes and input._array.shape else _copied(input)
 
 
 def fliplr(input: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ConversionError
 from flambeau.core.exchange import dlpack_device, to_dlpack
+from flambeau.core.ops import storage
 from flambeau.core.ops.arrange import contiguous
 from flambeau.core.record import OPS
 from flambeau.core.registry import resolve
@@ -30,12 +31,12 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
         if dtype is not x.dtype and (
             dtype.itemsize <= x.dtype.itemsize or not resolve(where).supports(x.dtype, where.index)
         ):
-            out = call(OPS["cast"], (out,), {"dtype": dtype})
+            out = storage.cast(out, dtype)
         out = call(OPS["to_device"], (out,), {"device": where})
     if dtype is not out.dtype:
-        out = call(OPS["cast"], (out,), {"dtype": dtype})
+        out = storage.cast(out, dtype)
     if copy and out is x:
-        out = call(OPS["clone"], (x,), {"order": "K"})
+        out = storage.clone(x, "K")
     return out
 
 
@@ -251,7 +252,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     >>> fb.clone(fb.tensor([1.0]))
     tensor([1.])
     """
-    found: Tensor = call(OPS["clone"], (input,), {"order": "K"})
+    found: Tensor = storage.clone(input, "K")
     return contiguous(found) if memory_format is not None and "contiguous" in str(memory_format) else found
 
 

@@ -20,8 +20,10 @@ import numpy as np
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import _Cache
+from flambeau.core.autograd.compile import compiled
 from flambeau.core.autograd.graph import Box, View, make_view
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
@@ -290,7 +292,20 @@ class _Ends(dict[Any, Any]):
         return full
 
 
+class _Places(dict[Any, Any]):
+    """The full index of ``x[i]``, by the place and the shape."""
+
+    def __missing__(self, key: tuple[int, tuple[int, ...]]) -> tuple[Any, ...]:
+        place, shape = key
+        full = (_position(place, shape[0], 0), *_WHOLE[shape[1:]])
+        if len(self) >= 10_000:
+            self.clear()
+        self[key] = full
+        return full
+
+
 _FIRST = _Ends()
+_PLACE = _Places()
 _VIEW = OPS["basic_index"]
 
 
@@ -302,11 +317,13 @@ def getitem(x: Any, index: Any) -> Any:
     """
     shape = x._array.shape
     kind = index.__class__
-    if kind is slice and index.step is None:
+    if kind is int or kind is slice and index.step is None:
         try:  # the hot case written out: what storage.basic_index and make_view do
             key = x._key
             state = get()
             if state.plain and key.level is None:  # type: ignore[union-attr]
+                if kind is int:
+                    return storage.basic_index(x, _PLACE[index, shape])
                 full = _FIRST[index.start, index.stop, shape]
                 out = Tensor()
                 a = out._array = key.slices(x._array, full)
@@ -336,7 +353,21 @@ def getitem(x: Any, index: Any) -> Any:
         return storage.basic_index(x, basic)
     axes, tensors = _integers(advanced)
     v, axis, _ = _fronted(_viewed(x, basic), axes)
-    return read_at(v, tensors, axis)
+    return _read(v, tensors, axis)
+
+
+def _read(x: Any, indices: list[Any], axis: int) -> Any:
+    """:func:`read_at`, its common case written out: plain tensors, int64 indices."""
+    try:
+        key, state = x._key, get()
+        if state.plain and key.level is None and all(i._key is key.index for i in indices):  # type: ignore[union-attr]
+            out = tensor_of(key.index_get(x._array, *[i._array for i in indices], axis=axis), key)
+            if x._node is None or not state.grad:  # type: ignore[union-attr]
+                return out
+            return compiled(OPS["index_get"]).record_checked(x, indices, {"axis": axis}, out)
+    except Exception:  # the uniform path finds out what is wrong
+        pass
+    return read_at(x, indices, axis)
 
 
 def _by_tensor(x: Any, index: Tensor) -> Any:
@@ -345,7 +376,7 @@ def _by_tensor(x: Any, index: Tensor) -> Any:
     if not lead or index.dtype is dt.uint8 or index.dtype.category > dt.INTEGER:
         return None
     if index.dtype is not dt.bool_:
-        return read_at(x, [index], 0) if x.ndim else None
+        return _read(x, [index], 0) if x.ndim else None
     shape = tuple(x._array.shape)
     if shape[: len(lead)] != tuple(lead):
         return None
@@ -377,6 +408,13 @@ def _basic(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...] | 
 
 def setitem(x: Any, index: Any, value: Any) -> None:
     """``x[index] = value`` in place: ``value``, a tensor, number, array or nested list, is broadcast and cast."""
+    kind = value.__class__
+    if kind is float or kind is int or isinstance(value, Tensor):
+        full = _basic(index if index.__class__ is tuple else (index,), x._array.shape)
+        if full is not None:
+            target = _viewed(x, full)
+            target.copy_(_stripped(value, target.ndim)) if isinstance(value, Tensor) else target.fill_(value)
+            return
     view, advanced = _parse(x, index)
     target = _viewed(x, view)
     if len(advanced) == 1 and _is_mask(advanced[0][1]) and _is_scalar(value):

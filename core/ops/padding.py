@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
+from flambeau.core.ops import storage
 from flambeau.core.ops.arrange import cat, flip
 from flambeau.core.ops.parts import narrow
 from flambeau.core.ops.shape import expanded, sizes_of
-from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
 
@@ -35,7 +34,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     first = ndim - len(pairs)
     if mode == "constant":
         every = (*[(0, 0)] * first, *pairs)
-        found: Tensor = call(OPS["pad"], (input,), {"widths": every, "value": 0 if value is None else value})
+        found: Tensor = storage.pad(input, every, 0 if value is None else value)
         return found
     if mode not in _BORDERS:
         raise ValueError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
@@ -44,7 +43,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     out = input
     for axis, (before, after) in enumerate(pairs, first):
         out = _bordered(out, axis, before, after, mode)
-    return call(OPS["clone"], (out,), {"order": "C"}) if out is input else out  # type: ignore[no-any-return]
+    return storage.clone(out, "C") if out is input else out  # type: ignore[no-any-return]
 
 
 def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from flambeau.core import dtype as dt
 from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import storage
 from flambeau.core.ops.shape import axis_of, indexed, reshape, sizes_of, unsqueeze
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
@@ -44,7 +45,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 
 def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """:func:`narrow` as a copy."""
-    found: Tensor = call(OPS["clone"], (narrow(input, dim, start, length),), {"order": "C"})
+    found: Tensor = storage.clone(narrow(input, dim, start, length), "C")
     return found
 
 
@@ -222,7 +223,7 @@ def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 # -- a copy with a part written ---------------------------------------------------------------------
 def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
-    whole: Tensor = call(OPS["clone"], (input,), {"order": "K"})
+    whole: Tensor = storage.clone(input, "K")
     where = part(whole)
     if where._array.shape != src._array.shape:
         raise ShapeError(
@@ -306,7 +307,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         raise ShapeError(
             f"diagonal: dim1={dim1} and dim2={dim2} must be two different dimensions of shape {tuple(input.shape)}"
         )
-    found: Tensor = call(OPS["diagonal"], (input,), {"offset": operator.index(offset), "axis1": a, "axis2": b})
+    found: Tensor = storage.diagonal(input, operator.index(offset), a, b)
     return found
 
 
@@ -364,7 +365,7 @@ def view_as_real(input: Tensor) -> Tensor:
     """
     if input._key.dtype.category != dt.COMPLEX:
         raise DTypeError(f"view_as_real: expects a complex tensor, got {input.dtype}")
-    found: Tensor = call(OPS["view_as_real"], (input,), {})
+    found: Tensor = storage.view_as_real(input)
     return found
 
 

@@ -17,7 +17,6 @@ from flambeau.backends.layout import reduced_shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import scan, storage
 from flambeau.core.ops.elementwise import (
@@ -380,7 +379,7 @@ def _extreme_along(place: Callable[..., Any], x: Any, dim: Any, keepdim: bool) -
         return x.clone(), argument_of(place, x, dim, keepdim)
     axis = normal_axis(dim, x.ndim)
     where_ = place(x, axis, True)
-    values = call(OPS["gather"], (x, where_), {"axis": axis})
+    values = OPS["gather"].function(x, where_, axis)
     if keepdim:
         return values, where_
     shape = reduced_shape(tuple(x.shape), axis, False)
@@ -455,11 +454,12 @@ def logsumexp_(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: b
 
 def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., Any]:
     def test(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
-        if input._key.dtype is dt.uint8:  # the masks of old, whose results are such masks too
+        nothing = dim.__class__ in (tuple, list) and not dim
+        if nothing or input._key.dtype is dt.uint8:
             out = kw.pop("out", None)
-            return deliver(name, in_dtype(record(input, dim, keepdim, **kw), dt.uint8), None, out)
-        if dim.__class__ in (tuple, list) and not dim:
-            return deliver(name, input != 0, None, kw.get("out"))
+            found = input != 0 if nothing else record(input, dim, keepdim, **kw)
+            # The masks of old have results that are such masks too.
+            return deliver(name, found, dt.uint8 if input._key.dtype is dt.uint8 else None, out)
         return record(input, dim, keepdim, **kw) if kw else record(input, dim, keepdim)
 
     test.__name__ = test.__qualname__ = name

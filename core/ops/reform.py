@@ -12,7 +12,7 @@ from typing import Any, Final
 from flambeau.core.autograd.graph import Leaf, View, box_of
 from flambeau.core.dispatch import call
 from flambeau.core.errors import GradientError, ShapeError
-from flambeau.core.ops import parts, shape
+from flambeau.core.ops import parts, shape, storage
 from flambeau.core.record import OPS
 from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
@@ -91,7 +91,7 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     if new == tuple(self._array.shape):
         return self
     count, have = math.prod(new), self.numel()
-    whole = self.detach() if self.is_contiguous() else call(OPS["clone"], (self.detach(),), {"order": "C"})
+    whole = self.detach() if self.is_contiguous() else storage.clone(self.detach(), "C")
     flat = shape.reshape(whole, (have,))
     if count <= have:
         self._array = shape.reshape(parts.narrow(flat, 0, 0, count), new)._array

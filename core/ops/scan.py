@@ -33,11 +33,11 @@ class ValuesIndices(NamedTuple):
 
 
 def along(record: Callable[..., Any], x: Any, dim: Any, *others: Any, **params: Any) -> Any:
-    """Run an op along ``dim``; a 0-d tensor takes part as a vector of one element, as in torch."""
+    """Run an op along ``dim``, its other params in order; a 0-d tensor is taken as one of one element, as in torch."""
     if x.ndim:
-        return record(x, *others, dim=dim, **params)
+        return record(x, *others, dim, *params.values())
     normal_axis(dim, 0)
-    out = record(x.reshape((1,)), *[o.reshape((1,)) for o in others], dim=0, **params)
+    out = record(x.reshape((1,)), *[o.reshape((1,)) for o in others], 0, *params.values())
     return tuple(o.reshape(()) for o in out) if isinstance(out, tuple) else out.reshape(())
 
 

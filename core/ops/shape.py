@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes
+from flambeau.core.arguments import AXIS, NEW_SHAPE, _Cache, normal_axes, normal_axis
 from flambeau.core.autograd.graph import Box, View
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
@@ -114,11 +114,11 @@ def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
     try:
         found: Tensor = call(_VIEW, (input,), {"shape": new})
     except layout.CopyNeededError:
-        found = call(_VIEW, (call(OPS["clone"], (input,), {"order": "C"}),), {"shape": new})
+        found = call(_VIEW, (storage.clone(input, "C"),), {"shape": new})
     except ValueError:
         if input._key.level is None and input.is_contiguous():  # a level does not know the layouts below it
             raise
-        found = call(_VIEW, (call(OPS["clone"], (input,), {"order": "C"}),), {"shape": new})
+        found = call(_VIEW, (storage.clone(input, "C"),), {"shape": new})
     return found
 
 
@@ -279,7 +279,10 @@ def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
 
 
 def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
-    old = tuple(x._array.shape)
+    return expanded(x, _EXPANDED[name, tuple(x._array.shape), sizes])
+
+
+def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
     front = len(sizes) - len(old)
     if front < 0:
         raise ShapeError(f"{name}: {len(sizes)} sizes {sizes} are too few for a tensor of shape {old}")
@@ -296,7 +299,10 @@ def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
             raise ShapeError(
                 f"{name}: shape {old} does not expand to {sizes}: dimension {i - front} has size {have}, not 1 or {n}"
             )
-    return expanded(x, tuple(new))
+    return tuple(new)
+
+
+_EXPANDED: Final = _Cache(_expanded_shape)
 
 
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
@@ -362,6 +368,9 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     return reshape(self.sum(axes, keepdim=True), new) if axes else self
 
 
+_REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dimensions than any backend has
+
+
 # -- the order of dimensions -------------------------------------------------------------------------
 def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
@@ -371,13 +380,23 @@ def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     flambeau.Size([4, 2, 3])
     """
     order = sizes_of("permute", order if dims is None else (tuple(dims),), "dims")
-    shape = tuple(input._array.shape)
+    return permuted(input, _ORDER[order, input._array.shape])
+
+
+def _ordered(order: Shape, shape: Shape) -> Shape:
+    """Each dimension once, counted from the front."""
     if len(order) != len(shape):
         raise ShapeError(f"permute: dims {order} must name each of the {len(shape)} dimension(s) of shape {shape} once")
-    axes = tuple([axis_of("permute", input, d) for d in order])
+    try:
+        axes = tuple([normal_axis(d, len(shape)) for d in order])
+    except IndexError as error:
+        raise IndexError(f"permute: {error}") from None
     if len(set(axes)) != len(axes):
         raise ShapeError(f"permute: dims {order} name a dimension of shape {shape} twice")
-    return permuted(input, axes)
+    return axes
+
+
+_ORDER: Final = _Cache(_ordered)
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -449,7 +468,7 @@ def adjoint(input: Tensor) -> Tensor:
 
 def _reversed(input: Tensor) -> Tensor:
     """All dimensions in reverse order; a view."""
-    return permuted(input, tuple(range(len(input._array.shape) - 1, -1, -1)))
+    return permuted(input, _REVERSED[len(input._array.shape)])
 
 
 def _hermitian(input: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from typing import Any
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
 from flambeau.core.ops.elementwise import ceil, floor, lerp, maximum, where
@@ -33,7 +32,7 @@ argsort = op("argsort(x: Tensor, *, axis: Axis = -1, descending: bool = False) -
 
 def take(x: Any, indices: Any, axis: int) -> Any:
     """The elements of ``x`` at ``indices`` along an axis."""
-    return call(OPS["gather"], (x, indices), {"axis": axis})
+    return OPS["gather"].function(x, indices, axis)
 
 
 @composite(

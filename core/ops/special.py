@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flambeau.core import dtype as dt
-from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError
+from flambeau.core.ops import storage
 from flambeau.core.ops.arithmetic import clamp, delivered
 from flambeau.core.ops.elementwise import (
     abs,
@@ -32,7 +32,7 @@ from flambeau.core.ops.elementwise import (
 )
 from flambeau.core.ops.parts import imag, real
 from flambeau.core.ops.shape import reshape, unsqueeze
-from flambeau.core.record import OPS, composite, real_floating
+from flambeau.core.record import composite, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def nan_to_num(
 
         return delivered("add", out, joined(*parts))
     if not input.is_floating_point():
-        return delivered("clone", out, call(OPS["clone"], (input,), {"order": "K"}))
+        return delivered("clone", out, storage.clone(input, "K"))
     limits = dt.finfo(input.dtype)
     high, low = (limits.max if posinf is None else posinf), (limits.min if neginf is None else neginf)
     inf = isinf(input)
@@ -196,7 +196,7 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     if input.is_complex():
         found = atan2(imag(input), real(input))
     else:
-        x = input if input.is_floating_point() else call(OPS["cast"], (input,), {"dtype": dt.get_default_dtype()})
+        x = input if input.is_floating_point() else storage.cast(input, dt.get_default_dtype())
         found = where(x < 0, math.pi, where(isnan(x), x, 0.0))
     return delivered("atan2", out, found)
 

@@ -7,8 +7,11 @@ from typing import Any
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
+from flambeau.core.autograd.graph import edge_of
+from flambeau.core.autograd.inplace import in_place
 from flambeau.core.errors import ShapeError
-from flambeau.core.record import CREATE, VIEW, DTypeRule, composite, op
+from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule, composite, op
+from flambeau.core.state import get
 
 anything = DTypeRule("anything", promotes=False)
 to_param = DTypeRule("to_param", result=lambda compute, params: params["dtype"], promotes=False)
@@ -312,6 +315,43 @@ arange = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType, d
             doc="``start + i * step`` for i from 0 to ``length`` - 1.")  # fmt: skip
 
 
+# -- writes ------------------------------------------------------------------------------------------
+def written(x: Any, source: Any) -> bool:
+    """Write an array of the shape of ``x``, or of one element, where nothing but the memory is concerned by it.
+
+    False, and nothing done, where autograd, a transform or a watcher has a say, or elements share memory.
+    """
+    key, state = x._key, get()
+    if state is None or not state.plain or key.level is not None:
+        return False
+    link = x._node
+    if link is not None and state.grad and (edge_of(x) is not None or edge_of(link.base) is not None):
+        return False
+    array = x._array
+    if source.shape != array.shape and source.shape != ():
+        return False
+    layout_ = key.backend.layout(array)
+    if layout.has_internal_overlap(layout_.shape, layout_.strides):
+        return False
+    key.backend.copy_into(array, source)
+    if x._box is not None:
+        x._box.version += 1
+        x._box.writer = "copy_"
+    return True
+
+
+def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
+    """Write the values of ``src``, broadcast, cast and brought to the device, in place."""
+    try:
+        key, state = src._key, get()
+        plain = key.level is None and key.device is self._key.device and (src._node is None or not state.grad)  # type: ignore[union-attr]
+        if plain and written(self, src._array):
+            return self
+    except AttributeError:  # no tensor, or a thread's first op
+        pass
+    return in_place(OPS["copy"], (self, src), {}, None)
+
+
 # -- in-place methods --------------------------------------------------------------------------------
 def fill_(self: Any, value: Any) -> Any:
     """Write ``value`` (a number or a 0-d tensor) to every element, in place.
@@ -322,6 +362,10 @@ def fill_(self: Any, value: Any) -> Any:
     """
     from flambeau.core.creation import scalar_tensor
 
+    key, kind = self._key, value.__class__
+    known = key.floats if kind is float else key.ints if kind is int else None
+    if known is not None and written(self, known[value]):
+        return self
     if not hasattr(value, "_array"):
         value = scalar_tensor(value, self.dtype, self.device)
     elif value.ndim:
@@ -339,4 +383,4 @@ def zero_(self: Any) -> Any:
     return fill_(self, 0)
 
 
-METHODS = {"fill_": fill_, "zero_": zero_}
+METHODS = {"copy_": copy_, "fill_": fill_, "zero_": zero_}

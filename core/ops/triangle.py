@@ -78,7 +78,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
         return diag_embed(input, diagonal)
     if ndim != 2:
         raise ShapeError(f"diag: expects a 1-d or 2-d tensor, got shape {tuple(input.shape)}")
-    found: Tensor = call(OPS["clone"], (_diagonal(input, diagonal),), {"order": "C"})
+    found: Tensor = storage.clone(_diagonal(input, diagonal), "C")
     return found
 
 
