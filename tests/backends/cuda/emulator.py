@@ -1,8 +1,9 @@
 """Running CUDA C on a processor: a kernel's text compiled by g++ behind a header that gives CUDA's names a meaning.
 
-The threads of a block take turns: one runs until it reaches ``__syncthreads`` or its end, then the next. So shared
-memory and barriers mean what they do on a GPU, and atomics need no care. What differs: PTX instructions (two, for
-float16) are replaced, and mathematical functions are those of the C library.
+The threads of a block take turns, from the first or from the last: one runs until it reaches ``__syncthreads`` or its
+end, then the next. So shared memory (undefined when a block begins) and barriers mean what they do on a GPU; a barrier
+that not all threads reach is an error; and atomics need no care. What differs: PTX instructions (two, for float16) are
+replaced, and mathematical functions are those of the C library.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ template <class T> static inline T atomicAdd(T *p, T v) { T seen = *p; *p = seen
 #define __global__
 #define __device__
 #define __forceinline__ inline
-#define __shared__ static
+#define __shared__ static __attribute__((section("cuda_shared")))
+extern char __start_cuda_shared[] __attribute__((weak, visibility("hidden")));
+extern char __stop_cuda_shared[] __attribute__((weak, visibility("hidden")));
 
 // -- the threads of a block
 enum { STACK = 1 << 16, MOST = 1024 };
@@ -69,12 +72,13 @@ static int stopped[MOST], diverged;  // the line of the barrier that each thread
 static void wait_(int line) { int me = running; stopped[me] = line; if (!_setjmp(turns[me])) _longjmp(caller, 1); }
 #define __syncthreads() wait_(__LINE__)
 static void enter() { call_(arguments_); finished[running] = 1; _longjmp(caller, 1); }
-static void take_turns(int threads) {
+static void take_turns(int threads, int backwards) {
   if (!stacks) stacks = (char *)malloc((size_t)MOST * STACK);
   memset(finished, 0, sizeof finished); memset(started, 0, sizeof started);
   for (volatile int left = 1; left;) {
     left = 0;
-    for (volatile int t = 0; t < threads; t++) {
+    for (volatile int turn = 0; turn < threads; turn++) {
+      volatile int t = backwards ? threads - 1 - turn : turn;
       if (finished[t]) continue;
       running = t; threadIdx.x = t;
       if (!_setjmp(caller)) {
@@ -102,14 +106,16 @@ template <class... A> struct Kernel<void (*)(A...)> {
   static void call(void **v) { with(v, std::index_sequence_for<A...>()); }
 };
 template <class... A> void (*Kernel<void (*)(A...)>::fn)(A...);
-template <class... A> static int launch_(void (*fn)(A...), void **v, unsigned blocks, unsigned threads, int barriers) {
+template <class... A> static int launch_(void (*fn)(A...), void **v, unsigned blocks, unsigned threads, int barriers,
+                                          int backwards) {
   typedef Kernel<void (*)(A...)> K;
   K::fn = fn; call_ = K::call; arguments_ = v; diverged = 0;
   gridDim = {blocks, 1, 1}; blockDim = {threads, 1, 1};
   for (unsigned b = 0; b < blocks; b++) {
-    blockIdx = {b, 0, 0};
-    if (barriers) { take_turns(threads); continue; }
-    for (unsigned t = 0; t < threads; t++) { threadIdx = {t, 0, 0}; K::call(v); }
+    blockIdx = {backwards ? blocks - 1 - b : b, 0, 0};
+    if (__start_cuda_shared) memset(__start_cuda_shared, 0xA5, __stop_cuda_shared - __start_cuda_shared);
+    if (barriers) { take_turns(threads, backwards); continue; }
+    for (unsigned t = 0; t < threads; t++) { threadIdx = {backwards ? threads - 1 - t : t, 0, 0}; K::call(v); }
   }
   return diverged;
 }
@@ -153,8 +159,8 @@ def translated(text: str) -> str:
     barriers = int("BARRIER" in body or "__syncthreads" in body)
     names = [a or b for a, b in _KERNEL.findall(body)]
     entries = "".join(
-        f'extern "C" int run_{n}(void **v_, unsigned blocks_, unsigned threads_) '
-        f"{{ return launch_(&{n}, v_, blocks_, threads_, {barriers}); }}\n"
+        f'extern "C" int run_{n}(void **v_, unsigned blocks_, unsigned threads_, int backwards_) '
+        f"{{ return launch_(&{n}, v_, blocks_, threads_, {barriers}, backwards_); }}\n"
         for n in names
     )
     return text + "\n" + entries
@@ -177,9 +183,12 @@ def library(text: str) -> Any:
     return ctypes.PyDLL(str(target))  # under the interpreter's lock: a program's threads share static memory
 
 
-def run(text: str, name: str, blocks: int, threads: int, arguments: Sequence[Any]) -> None:
-    """Run a kernel: arguments are pointers as ints, numpy scalars, or host arrays that stand for structs."""
+def run(text: str, name: str, blocks: int, threads: int, arguments: Sequence[Any], backwards: bool = False) -> None:
+    """Run a kernel: arguments are pointers as ints, numpy scalars, or host arrays that stand for structs.
+
+    ``backwards`` takes blocks and threads in the other order, on which nothing may depend.
+    """
     held = [np.asarray([a], np.uint64) if isinstance(a, int) else np.ascontiguousarray(a) for a in arguments]
     pointers = (ctypes.c_void_p * len(held))(*[a.ctypes.data for a in held])
-    if getattr(library(text), f"run_{name}")(pointers, ctypes.c_uint(blocks), ctypes.c_uint(threads)):
+    if getattr(library(text), f"run_{name}")(pointers, ctypes.c_uint(blocks), ctypes.c_uint(threads), int(backwards)):
         raise RuntimeError(f"{name}: the threads of a block wait at different barriers")

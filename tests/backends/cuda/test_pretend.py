@@ -95,9 +95,27 @@ extern "C" __global__ void turned(const float *x, float *q) {
   q[blockIdx.x * blockDim.x + threadIdx.x] = all[blockDim.x - 1 - threadIdx.x];
 }
 """
-    x, q = np.arange(128, dtype=np.float32), np.zeros(128, np.float32)
-    emulator.run(text, "turned", 2, 64, [x.ctypes.data, q.ctypes.data])
-    np.testing.assert_array_equal(q, x.reshape(2, 64)[:, ::-1].reshape(-1))
+    for backwards in (False, True):
+        x, q = np.arange(128, dtype=np.float32), np.zeros(128, np.float32)
+        emulator.run(text, "turned", 2, 64, [x.ctypes.data, q.ctypes.data], backwards)
+        np.testing.assert_array_equal(q, x.reshape(2, 64)[:, ::-1].reshape(-1))
+
+
+@needs_compiler
+def test_what_depends_on_the_order_of_threads_shows() -> None:
+    text = """
+extern "C" __global__ void shifted(float *q) {
+  __shared__ float all[64];
+  all[threadIdx.x] = threadIdx.x;
+  q[threadIdx.x] = threadIdx.x ? all[threadIdx.x - 1] : 0;  // without a barrier
+}
+"""
+    found = []
+    for backwards in (False, True):
+        q = np.zeros(64, np.float32)
+        emulator.run(text, "shifted", 1, 64, [q.ctypes.data], backwards)
+        found.append(q)
+    assert (found[0] != found[1]).any()
 
 
 @needs_compiler
