@@ -183,6 +183,8 @@ class Backend:
     capabilities: frozenset[str] = frozenset()
     limitations: tuple[Limitation, ...] = ()
     index_dtype: DType = dt.int64
+    #: The type of device by which DLPack knows the memory (2: CUDA); None where other libraries cannot share it.
+    dlpack_kind: ClassVar[int | None] = None
 
     # -- what is there -------------------------------------------------------------------------
     def is_available(self) -> bool:
@@ -231,6 +233,15 @@ class Backend:
 
     def empty_cache(self) -> None:
         """Give pooled memory back to the driver."""
+
+    # -- sharing memory with other libraries, of a backend with a ``dlpack_kind`` -----------------
+    def to_dlpack(self, array: Any, *, stream: Any, max_version: Any, copy: bool | None) -> Any:
+        """A DLPack capsule of an array, which keeps its memory; the options are those of ``__dlpack__``."""
+        raise BufferError(f"{self.device_type}: this backend does not share its memory by DLPack")
+
+    def from_dlpack(self, x: Any, index: int, copy: bool | None) -> Any:
+        """An array over the memory of ``x``, which has ``__dlpack__``, on device ``index``; with ``copy`` a copy."""
+        raise BufferError(f"{self.device_type}: this backend does not share memory by DLPack")
 
     # -- pinned memory, of a backend with "can_pin" --------------------------------------------
     def pinned(self, shape: Shape, dtype: DType) -> np.ndarray[Any, Any]:

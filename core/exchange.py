@@ -1,7 +1,8 @@
 """Sharing memory with other libraries by DLPack.
 
-Host memory goes through numpy, which speaks the protocol. A device that cannot share is copied where
-the caller asks for a copy, and is an error where not: nothing is copied silently.
+Host memory goes through numpy, which speaks the protocol, and a device's memory through its backend, if that shares
+it. A device that cannot share is copied where the caller asks for a copy, and is an error where not: nothing is
+copied silently.
 The protocol: https://dmlc.github.io/dlpack/latest/python_spec.html
 """
 
@@ -11,9 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from flambeau.core import registry
 from flambeau.core.autograd.graph import box_of
 from flambeau.core.creation import from_numpy
 from flambeau.core.device import device as Device
+from flambeau.core.dispatch import tensor_of
+from flambeau.core.keys import key_for
 from flambeau.core.tensor import Tensor
 
 HOST: Final = (1, 0)  # kDLCPU
@@ -29,6 +33,9 @@ def _cannot_share(x: Tensor) -> BufferError:
 
 def dlpack_device(self: Tensor) -> tuple[int, int]:
     """The DLPack device that holds the elements: (1, 0) is host memory; BufferError when it is none."""
+    kind = self._key.backend.dlpack_kind
+    if kind is not None:
+        return kind, self.device.index
     if not self._key.backend.has("shares_host"):
         raise _cannot_share(self)
     return HOST
@@ -40,8 +47,13 @@ def to_dlpack(
     """A DLPack capsule of the elements, shared unless ``copy``; the other library's ``from_dlpack`` calls it."""
     if self.requires_grad:
         raise BufferError("__dlpack__: a tensor that requires grad cannot be exported; use x.detach()")
-    if dl_device not in (None, HOST):
+    backend = self._key.backend
+    own = None if backend.dlpack_kind is None or self._key.level is not None else dlpack_device(self)
+    if dl_device not in (None, HOST, own):
         raise BufferError(f"__dlpack__: cannot export to the DLPack device {dl_device}; host memory is {HOST}")
+    if own is not None and dl_device != HOST:
+        box_of(self)  # other names for this memory exist from now on
+        return backend.to_dlpack(self._array, stream=stream, max_version=max_version, copy=copy)
     if stream is not None:
         raise BufferError(
             f"__dlpack__: device {str(self.device)!r} has no streams, so stream must be None, got {stream!r}"
@@ -108,6 +120,9 @@ def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tens
         )
     kind, index = HOST if is_capsule else x.__dlpack_device__()
     options: dict[str, Any] = {}
+    sharing = None if int(kind) in _HOST_TYPES else _sharing(int(kind))
+    if sharing is not None:
+        return _imported(x, Device(sharing, int(index)), device, copy)
     if int(kind) not in _HOST_TYPES:
         if not copy:
             raise BufferError(
@@ -127,4 +142,26 @@ def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tens
     if copy is False and not array.flags.writeable:
         raise BufferError("from_dlpack: copy=False, but the memory is read-only and would have to be copied")
     t: Tensor = from_numpy(array.copy() if copy and not options else array)
+    return t if device is None else t.to(Device(device))
+
+
+def _sharing(kind: int) -> str | None:
+    """The device type whose memory DLPack knows by ``kind``; None where there is none that can be used."""
+    for name in registry.known_types():
+        try:
+            backend = registry.get_backend(name)
+        except Exception:  # a plugin that is broken shares nothing
+            continue
+        if backend.dlpack_kind == kind and backend.is_available():
+            return name
+    return None
+
+
+def _imported(x: Any, where: Device, device: Any, copy: bool | None) -> Tensor:
+    """A tensor over the memory of ``x`` on ``where``, or a copy; then on ``device``."""
+    backend = registry.resolve(where)
+    array = backend.from_dlpack(x, where.index, copy)
+    t: Tensor = tensor_of(array, key_for(where, backend.dtype_of(array)))
+    if not copy:
+        box_of(t)  # the other library has a name for this memory
     return t if device is None else t.to(Device(device))

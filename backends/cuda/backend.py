@@ -36,6 +36,7 @@ class CudaBackend(StridedBackend):
     """NVIDIA GPUs through CuPy."""
 
     device_type: ClassVar[str] = "cuda"
+    dlpack_kind = 2
     capabilities = frozenset({"has_fp64", "has_fp16", "has_streams", "can_pin", "distinct_memory", "linalg", "fft"})
 
     def __init__(self, cupy: Any = None) -> None:
@@ -174,6 +175,18 @@ class CudaBackend(StridedBackend):
             device.read(dense.buffer, dense.offset * array.dtype.itemsize, raw)
         device.check()
         return host
+
+    def to_dlpack(self, array: StridedArray, *, stream: Any, max_version: Any, copy: bool | None) -> Any:
+        with self.device(array.index).current():
+            found = library.exported(self, array)
+            try:  # CuPy lets the consumer's stream wait for the current one
+                return found.__dlpack__(stream=stream, max_version=max_version, copy=copy)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise BufferError(f"__dlpack__: {array.dtype.name} cannot be exported ({error})") from error
+
+    def from_dlpack(self, x: Any, index: int, copy: bool | None) -> StridedArray:
+        with self.device(index).current():
+            return library.imported(self, self.cupy.from_dlpack(x, copy=copy), index)
 
     def move(self, array: StridedArray, index: int) -> StridedArray:
         """A copy on another device, from memory to memory: CUDA goes by way of the host where it must."""

@@ -98,6 +98,21 @@ def _from_cupy(backend: CudaBackend, a: Array, index: int, blocks: dict[int, Blo
     return StridedArray(block, (a.data.ptr - start) // size, tuple(a.shape), strides, dt.from_numpy(a.dtype), index)
 
 
+# -- other libraries -----------------------------------------------------------------------------------
+def exported(backend: CudaBackend, x: StridedArray) -> Array:
+    """CuPy's array over the memory of ours, which it keeps alive by itself."""
+    cuda, size = backend.cupy.cuda, x.dtype.itemsize
+    memory = cuda.UnownedMemory(x.buffer.memory.ptr, max(x.buffer.nbytes, 1), x.buffer, x.index)
+    strides = tuple([s * size for s in x.strides])
+    return backend.cupy.ndarray(x.shape, x.dtype.numpy, cuda.MemoryPointer(memory, x.offset * size), strides)
+
+
+def imported(backend: CudaBackend, a: Array, index: int) -> StridedArray:
+    """Our array over the memory of another library's, which CuPy made its own."""
+    block = backend.device(index).pool.adopt(a.data, foreign=True)
+    return _from_cupy(backend, a, index, {a.data.mem.ptr: block})
+
+
 # -- bodies of CUDA's own ----------------------------------------------------------------------------
 @bodies.kernel("nonzero")
 def nonzero(xp: Any, x: Array) -> Array:

@@ -27,11 +27,12 @@ class Block:
     further streams that used it: that stream then first waits for them.
     """
 
-    __slots__ = ("memory", "nbytes", "others", "owner", "stream")
+    __slots__ = ("foreign", "memory", "nbytes", "others", "owner", "stream")
 
     def __init__(self, memory: Any, nbytes: int, owner: Memory, stream: Any):
         self.memory, self.nbytes, self.owner, self.stream = memory, nbytes, owner, stream
         self.others: list[Any] | None = None
+        self.foreign = False  # another library's memory, which does not count
 
     def used_on(self, stream: Any) -> None:
         """Note that work on ``stream`` reads or writes the block."""
@@ -41,7 +42,8 @@ class Block:
                 others.append(stream)
 
     def __del__(self) -> None:
-        self.owner.ledger.give(self.nbytes)
+        if not self.foreign:
+            self.owner.ledger.give(self.nbytes)
         if self.others:
             with contextlib.suppress(Exception), self.owner.device.current():  # at exit the driver may be gone
                 event = self.owner.device.cupy.cuda.Event
@@ -91,12 +93,14 @@ class Memory:
         """The stream that new memory belongs to."""
         return self.device.stream() if self.device.has_streams else self.device.null
 
-    def adopt(self, memory: Any) -> Block:
-        """The block of an array that CuPy allocated: ``memory`` is the pointer of its data."""
+    def adopt(self, memory: Any, foreign: bool = False) -> Block:
+        """The block of an array that CuPy allocated, or has of another library: ``memory`` is its data's pointer."""
         nbytes = int(memory.mem.size)
-        self.ledger.take(nbytes)
-        start = self.device.cupy.cuda.MemoryPointer(memory.mem, 0)
-        return Block(start, nbytes, self, self._stream())
+        if not foreign:
+            self.ledger.take(nbytes)
+        block = Block(self.device.cupy.cuda.MemoryPointer(memory.mem, 0), nbytes, self, self._stream())
+        block.foreign = foreign
+        return block
 
     def retried(self, make: Callable[[], Any], nbytes: int | None = None) -> Any:
         """Call ``make``; when memory runs out, give the pool's free blocks back and try once more."""

@@ -31,13 +31,42 @@ class Namespace:
         self.get_default_pinned_memory_pool = lambda: pinned
         self.RawModule = lambda *, code, options=(), backend="nvrtc": parts.RawModule(fake, code, options)
         self.is_available = lambda: True
+        self.from_dlpack = self._from_dlpack
         for name in _MODULES:
             setattr(self, name, _Part(fake, getattr(real, name), getattr(np, name)))
+
+    def _from_dlpack(self, array: Any, *, device: Any = None, copy: Any = None) -> Any:
+        """Over the memory of an object that says to be on a device; here all memory is the host's."""
+        assert array.__dlpack_device__()[0] == 2
+        found = np.from_dlpack(_OnHost(array), copy=copy)
+        memory = _foreign(found, self._fake.device)
+        return self._fake.ndarray(found.shape, found.dtype, memory, found.strides)
 
     def __getattr__(self, name: str) -> Any:
         found = _Part(self._fake, real, np).__getattr__(name)
         self.__dict__[name] = found
         return found
+
+
+class _OnHost:
+    """A producer of host memory."""
+
+    def __init__(self, array: Any):
+        self._array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._array.__dlpack__(stream=0, max_version=options.get("max_version"), copy=options.get("copy"))
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+def _foreign(array: Any, device: int) -> Any:
+    """A pointer to the memory of a host array, as of an allocation that is not CuPy's."""
+    from tests.backends.cuda.fake_cupy import MemoryPointer, UnownedMemory
+
+    low, high = np.lib.array_utils.byte_bounds(array)
+    return MemoryPointer(UnownedMemory(low, high - low, array, device), array.ctypes.data - low)
 
 
 class _Part:
@@ -159,6 +188,16 @@ class NDArray:
     def get(self) -> Any:
         self.fake.drain()
         return self._a.copy()
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
+        self.fake.exports.append(stream)
+        self.fake.drain()
+        return self._a.__dlpack__(max_version=max_version, copy=copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.data.device_id
 
     def __len__(self) -> int:
         return len(self._a)

@@ -51,6 +51,7 @@ class Fake:
         self.lazy = False
         self.capacity = TOTAL  # bytes that a device has
         self.launches: list[str] = []
+        self.exports: list[Any] = []  # the streams that DLPack's consumers named
         self.texts: set[str] = set()
         self.compiled: set[str] = set()  # those of them that a test had compiled for a GPU
         self.overruns: list[int] = []  # sizes of allocations behind or before which somebody wrote
@@ -110,6 +111,16 @@ class Memory:
     def fenced(self) -> bool:
         """Whether nobody wrote behind the bytes that were asked for."""
         return bool((self._whole[self._end :] == _FENCE).all())
+
+
+class UnownedMemory:
+    """Memory that is somebody else's."""
+
+    def __init__(self, ptr: int, size: int, owner: Any, device_id: int = -1):
+        self.ptr, self.size, self.device_id = ptr, size, device_id
+        window: Any = (ctypes.c_ubyte * size).from_address(ptr)
+        window.owner = owner  # whoever has the bytes keeps it
+        self.raw = np.frombuffer(window, np.uint8)
 
 
 class Pool:
@@ -336,7 +347,7 @@ def cuda(fake: Fake) -> Any:
         Stream=NewStream,
         Event=lambda block=False, disable_timing=False, interprocess=False: Event(fake, fake.device, disable_timing),
         get_elapsed_time=lambda start, end: 1.5, get_current_stream=lambda device_id=-1: fake.stream(),
-        alloc=fake.alloc, MemoryPointer=MemoryPointer, alloc_pinned_memory=alloc_pinned,
+        alloc=fake.alloc, MemoryPointer=MemoryPointer, UnownedMemory=UnownedMemory, alloc_pinned_memory=alloc_pinned,
         PinnedMemoryPointer=ctypes.Array, pinned_at=lambda at: any(s <= at < s + n for s, n in pinned.items()),
     )  # fmt: skip
 

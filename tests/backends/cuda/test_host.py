@@ -252,6 +252,55 @@ def test_a_loader_pins_its_batches(machine: Any) -> None:
         assert values(x.to("cuda", non_blocking=True)) == values(y)
 
 
+# -- other libraries -----------------------------------------------------------------------------------
+class Producer:
+    """Another library's array on ``cuda:0``, which notes the stream that it is asked for."""
+
+    def __init__(self, array: Any):
+        self.array = array
+
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, copy: Any = None) -> Any:
+        return self.array.__dlpack__(max_version=max_version, copy=copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+
+def test_memory_of_another_library(machine: Any) -> None:
+    fb.zeros(1, device="cuda")
+    before = fb.accelerator.memory_allocated("cuda")
+    a = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    t = fb.from_dlpack(Producer(a[1:, ::2]))
+    assert t.device == fb.device("cuda:0") and values(t) == a[1:, ::2].tolist()
+    a[1, 0] = 50
+    assert values(t)[0][0] == 50
+    t.mul_(2)
+    assert a[1, 0] == 100
+    assert fb.accelerator.memory_allocated("cuda") - before < 48  # constants alone
+    copied = fb.from_dlpack(Producer(a), copy=True)
+    a[:] = 0
+    assert values(copied)[1][0] == 100
+    assert fb.from_dlpack(Producer(a), device="cpu").device == fb.device("cpu")
+
+
+def test_our_memory_for_another_library(machine: Any) -> None:
+    t = fb.arange(6.0, device="cuda:1").reshape(2, 3)
+    assert t.__dlpack_device__() == (2, 1)
+    seen = machine.backend.cupy.from_dlpack(t.T)
+    assert machine.fake.exports == [0]
+    held = machine.backend.memory_stats(1).allocated
+    assert seen.get().tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+    del t
+    gc.collect()
+    assert machine.backend.memory_stats(1).allocated == held  # the capsule keeps it
+    x = fb.ones(2, device="cuda")
+    assert np.from_dlpack(x, device="cpu", copy=True).tolist() == [1.0, 1.0]
+    with pytest.raises(BufferError, match=r"cannot export to the DLPack device \(2, 1\)"):
+        x.__dlpack__(dl_device=(2, 1))
+    with pytest.raises(BufferError, match="requires grad"):
+        fb.ones(2, device="cuda", requires_grad=True).__dlpack__()
+
+
 # -- dtypes --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", dt.ALL, ids=str)
 def test_every_dtype_goes_there_and_back(machine: Any, dtype: dt.DType) -> None:
