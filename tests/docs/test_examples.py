@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import flambeau
 from tests.docs.guide import DOCS
 
 EXAMPLES = DOCS.parent / "examples"
@@ -36,5 +37,16 @@ def test_a_custom_op(run_python: Any) -> None:
     assert "2.7727, 2.7727" in batched and "[4, 5]" in meta and checks.count("SUCCESS") == 3
 
 
+@pytest.mark.parametrize("example", ["either_framework"], indirect=True)
+def test_one_program_on_either_framework(example: dict[str, Any]) -> None:
+    losses = example["main"](flambeau)
+    assert losses[0] == pytest.approx(0.9329, abs=1e-4) and losses[-1] == pytest.approx(0.1832, abs=1e-4)  # PyTorch's
+
+
 def test_no_example_is_left_out() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"custom_op", "per_sample_gradients", "train_mlp"}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {
+        "custom_op",
+        "either_framework",
+        "per_sample_gradients",
+        "train_mlp",
+    }
