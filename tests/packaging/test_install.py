@@ -64,9 +64,13 @@ def test_the_wheel_has_every_module_and_nothing_at_the_top_level(
     assert {n for n in names if n.endswith(".py")} == python_files(checkout)
     for needed in (
         "flambeau/py.typed",
+        "flambeau/__init__.pyi",
+        "flambeau/core/tensor_methods.pyi",
+        "flambeau/plugins/conformance/kit.py",
         "flambeau/data/digits.npz",
         "flambeau/data/SOURCE.txt",
         f"{info}/licenses/LICENSE",
+        f"{info}/licenses/flambeau/data/SOURCE.txt",
     ):
         assert needed in names
     assert not [n for n in names if "__pycache__" in n or "tests/" in n]
@@ -83,6 +87,11 @@ def test_the_sdist_has_the_tests_and_the_documentation(distributions: tuple[Path
         "core/dtype.py",
         "tests/conftest.py",
         "docs/configuration.md",
+        "docs/_static/flambeau.css",
+        "examples/train_mlp.py",
+        "benchmarks/overhead.py",
+        "plugins/template/pyproject.toml",
+        "flambeau/__init__.pyi",
     ):
         assert needed in names
 
