@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
@@ -24,12 +25,14 @@ class State:
     """One thread's modes. ``plain`` is True when nothing watches: no layer, level, watcher or saved-value hook."""
 
     __slots__ = (
+        "__weakref__",
         "anomaly",
         "devices",
         "grad",
         "inference",
         "layers",
         "levels",
+        "origin",
         "plain",
         "saved_hooks",
         "twin",
@@ -37,6 +40,7 @@ class State:
     )
     grad: bool
     twin: State | None  # the same with the other grad mode, once somebody asked
+    origin: weakref.ref[State] | None  # whose twin this is: weakly, or the two would be a cycle
     inference: bool
     plain: bool
     layers: tuple[Callable[..., Any], ...]  # innermost last
@@ -47,17 +51,18 @@ class State:
     devices: tuple[device, ...]
 
     def __init__(self, **values: Any):
-        self.grad, self.inference, self.anomaly, self.twin = True, False, False, None
+        self.grad, self.inference, self.anomaly, self.twin, self.origin = True, False, False, None, None
         self.layers = self.levels = self.watchers = self.saved_hooks = self.devices = ()
         for name, value in values.items():
             setattr(self, name, value)
         self.plain = not (self.layers or self.levels or self.watchers or self.saved_hooks or self.anomaly or _slow)
 
     def replace(self, **changes: Any) -> State:
-        values = {n: getattr(self, n) for n in State.__slots__ if n not in ("plain", "twin")}
+        values = {n: getattr(self, n) for n in State.__slots__ if n not in _OWN}
         return State(**(values | changes))
 
 
+_OWN = frozenset({"__weakref__", "origin", "plain", "twin"})  # what a state has for itself
 _slow: bool | None = None  # the setting `debug_slow_path`, which turns every fast path off, once it is read
 _state: ContextVar[State | None] = ContextVar("flambeau_state", default=None)
 get = _state.get
@@ -161,8 +166,11 @@ def with_grad(state: State, grad: bool) -> State:
         return state
     twin = state.twin
     if twin is None:
+        origin = None if state.origin is None else state.origin()
+        if origin is not None:
+            return origin
         twin = state.twin = state.replace(grad=grad)
-        twin.twin = state
+        twin.origin = weakref.ref(state)
     return twin
 
 

@@ -69,25 +69,25 @@ def _user_frames() -> list[traceback.FrameSummary]:
 def _pack(node: Node, places: Iterable[int], state: State) -> None:
     """Hand what the node saved to the innermost pair of hooks."""
     pack, unpack = state.saved_hooks[-1]
-
-    def packed(kept: Any) -> Any:
-        if kept.__class__ is list:
-            return [packed(k) for k in kept]
-        if kept.__class__ is not tuple:
-            return kept
-        array, key, box, _, edge = kept
-        t = dispatch.Tensor()
-        t._array, t._key, t._box, t._node = array, key, box, None
-        return Packed(pack(t), unpack, edge)
-
     saved = list(node.saved)
     put(state.replace(saved_hooks=()))
     try:
         for i in places:
-            saved[i] = packed(saved[i])
+            saved[i] = _packed(saved[i], pack, unpack)
     finally:
         put(state)
     node.saved = tuple(saved)
+
+
+def _packed(kept: Any, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> Any:
+    if kept.__class__ is list:
+        return [_packed(k, pack, unpack) for k in kept]
+    if kept.__class__ is not tuple:
+        return kept
+    array, key, box, _, edge = kept
+    t = dispatch.Tensor()
+    t._array, t._key, t._box, t._node = array, key, box, None
+    return Packed(pack(t), unpack, edge)
 
 
 class saved_tensors_hooks(_Scope):

@@ -63,7 +63,8 @@ def _mapped(level: VmapLevel, cls: Any, payloads: list[Any], kwargs: dict[str, A
         return [Batched(o, False) if isinstance(o, Tensor) else o for o in outs], several
     if cls.vmap is not Function.vmap:
         return _by_rule(level, cls, values, dims, kwargs)
-    outs, several = _as_tuple(_generated(cls, level, dims, kwargs).apply(*values))
+    spec = _Spec(cls, level.size, level.randomness, dims, kwargs)
+    outs, several = _as_tuple(_Mapped.apply(spec, *values))
     return [Batched(o, True) if isinstance(o, Tensor) else o for o in outs], several
 
 
@@ -85,51 +86,57 @@ def _by_rule(
     return done, several
 
 
-def _generated(cls: Any, outer: VmapLevel, dims: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The function one level down whose forward and backward map those of ``cls``."""
+class _Spec:
+    """Which function is mapped, and over what."""
 
-    def level() -> VmapLevel:
-        return VmapLevel(outer.size, outer.randomness)
+    __slots__ = ("cls", "dims", "kwargs", "randomness", "size")
 
-    class Mapped(Function):
-        @staticmethod
-        def forward(ctx: Any, *values: Any) -> Any:
-            inner = Context(ctx.needs_input_grad)
-            with level() as here:
-                wrapped = tuple(
-                    here.wrap(Batched(v, d is not None), v) if isinstance(v, Tensor) else v
-                    for v, d in zip(values, dims, strict=True)
-                )
-                outs, several = _as_tuple(run_forward(cls, inner, wrapped, kwargs))
-                if inner._dirty:
-                    raise LevelError(f"{cls.__name__}: mark_dirty is not supported inside vmap; give it a vmap rule")
-                payloads = [to_level(o, here)._array if isinstance(o, Tensor) else o for o in outs]
-                kept = [None if t is None else to_level(t, here)._array for t in inner._to_save]
-            fixed = [id(t) for t in inner._fixed]
-            inner._to_save, inner._fixed, inner._for_forward = (), (), ()
-            results = tuple(batched_value(here, p) for p in payloads)
-            ctx.inner, ctx.kept = inner, [k is not None and k.batched for k in kept]
-            ctx.set_materialize_grads(inner.materialize_grads)
-            same = {id(p.value): r for p, r in zip(payloads, results, strict=True) if isinstance(p, Batched)}
-            ctx.save_for_backward(*[None if k is None else same.get(id(k.value), k.value) for k in kept])
-            ctx.mark_non_differentiable(*[r for o, r in zip(outs, results, strict=True) if id(o) in fixed])
-            return results if several else results[0]
+    def __init__(self, cls: Any, size: int, randomness: str, dims: tuple[Any, ...], kwargs: dict[str, Any]):
+        self.cls, self.size, self.randomness, self.dims, self.kwargs = cls, size, randomness, dims, kwargs
 
-        @staticmethod
-        def backward(ctx: Any, *grads: Any) -> Any:
-            inner = copy.copy(ctx.inner)
-            with level() as here:
-                inner._to_save = tuple(
-                    None if t is None else here.wrap(Batched(t, b), t)
-                    for t, b in zip(ctx.saved_tensors, ctx.kept, strict=True)
-                )
-                found = cls.backward(inner, *[None if g is None else here.wrap(Batched(g, True), g) for g in grads])
-                found = found if isinstance(found, tuple) else (found,)
-                payloads = [to_level(f, here)._array if isinstance(f, Tensor) else f for f in found]
-            return tuple(_collected(p, i < len(dims) and dims[i] is not None, here) for i, p in enumerate(payloads))
+    def level(self) -> VmapLevel:
+        return VmapLevel(self.size, self.randomness)
 
-    Mapped.__name__ = cls.__name__
-    return Mapped
+
+class _Mapped(Function):
+    """A custom function one level down whose forward and backward map those of another."""
+
+    @staticmethod
+    def forward(ctx: Any, spec: _Spec, *values: Any) -> Any:
+        inner = Context(ctx.needs_input_grad[1:])
+        with spec.level() as here:
+            wrapped = tuple(
+                here.wrap(Batched(v, d is not None), v) if isinstance(v, Tensor) else v
+                for v, d in zip(values, spec.dims, strict=True)
+            )
+            outs, several = _as_tuple(run_forward(spec.cls, inner, wrapped, spec.kwargs))
+            if inner._dirty:
+                raise LevelError(f"{spec.cls.__name__}: mark_dirty is not supported inside vmap; give it a vmap rule")
+            payloads = [to_level(o, here)._array if isinstance(o, Tensor) else o for o in outs]
+            kept = [None if t is None else to_level(t, here)._array for t in inner._to_save]
+        fixed = [id(t) for t in inner._fixed]
+        inner._to_save, inner._fixed, inner._for_forward = (), (), ()
+        results = tuple(batched_value(here, p) for p in payloads)
+        ctx.spec, ctx.inner, ctx.kept = spec, inner, [k is not None and k.batched for k in kept]
+        ctx.set_materialize_grads(inner.materialize_grads)
+        same = {id(p.value): r for p, r in zip(payloads, results, strict=True) if isinstance(p, Batched)}
+        ctx.save_for_backward(*[None if k is None else same.get(id(k.value), k.value) for k in kept])
+        ctx.mark_non_differentiable(*[r for o, r in zip(outs, results, strict=True) if id(o) in fixed])
+        return results if several else results[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        inner, spec = copy.copy(ctx.inner), ctx.spec
+        with spec.level() as here:
+            inner._to_save = tuple(
+                None if t is None else here.wrap(Batched(t, b), t)
+                for t, b in zip(ctx.saved_tensors, ctx.kept, strict=True)
+            )
+            found = spec.cls.backward(inner, *[None if g is None else here.wrap(Batched(g, True), g) for g in grads])
+            found = found if isinstance(found, tuple) else (found,)
+            payloads = [to_level(f, here)._array if isinstance(f, Tensor) else f for f in found]
+        mapped = [d is not None for d in spec.dims] + [False] * len(payloads)
+        return None, *(_collected(p, m, here) for p, m in zip(payloads, mapped, strict=False))
 
 
 def _collected(payload: Any, mapped: bool, level: VmapLevel) -> Any:

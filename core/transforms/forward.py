@@ -168,48 +168,47 @@ def transposed(op: Op, operands: list[Any], primals: list[Any], out: Any, params
     return pushed(lambda lead: call(op, [lead(a, p) for a, p in zip(operands, primals, strict=True)], params))
 
 
+class _Leading:
+    """Takes the place of each operand that has a tangent by an alias to differentiate by."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Any] = []
+        self.tangents: list[Any] = []
+        self.history = False  # whether anything but the aliases wants a gradient
+
+    def __call__(self, a: Any, primal: Any) -> Any:
+        from flambeau.core.transforms.func import alias
+
+        if isinstance(a, (list, tuple)):
+            return [self(v, q) for v, q in zip(a, primal, strict=True)]
+        t = _direction(a)
+        if t is None or not isinstance(primal, Tensor):
+            return primal
+        self.history = self.history or edge_of(primal) is not None or edge_of(t) is not None
+        self.inputs.append(alias(primal))
+        self.tangents.append(t)
+        return self.inputs[-1]
+
+
 def pushed(run: Callable[[Callable[[Any, Any], Any]], Any]) -> Any:
     """The tangents of what ``run(lead)`` gives; it calls ``lead(payload, primal)`` for each of its operands."""
     from flambeau.core.autograd.api import grad
-    from flambeau.core.transforms.func import alias
 
+    lead = _Leading()
     with state.enable_grad():
-        inputs: list[Any] = []
-        tangents: list[Any] = []
-        history = False
-
-        def lead(a: Any, p: Any) -> Any:
-            if isinstance(a, (list, tuple)):
-                return [lead(v, q) for v, q in zip(a, p, strict=True)]
-            t = _direction(a)
-            if t is None or not isinstance(p, Tensor):
-                return p
-            nonlocal history
-            history = history or edge_of(p) is not None or edge_of(t) is not None
-            inputs.append(alias(p))
-            tangents.append(t)
-            return inputs[-1]
-
         results = run(lead)
         several = isinstance(results, (tuple, list))
-        outs = [o for o in (results if several else [results]) if isinstance(o, Tensor) and o.requires_grad]
+        ordered = results if several else [results]
+        outs = [o for o in ordered if isinstance(o, Tensor) and o.requires_grad]
         us = [_zeros_like(o).requires_grad_() for o in outs]
-        gs = grad(outs, inputs, us, create_graph=True, allow_unused=True)
-        pairs = [(g, t) for g, t in zip(gs, tangents, strict=True) if g is not None and g.requires_grad]
-        found = iter(())
+        gs = grad(outs, lead.inputs, us, create_graph=True, allow_unused=True)
+        pairs = [(g, t) for g, t in zip(gs, lead.tangents, strict=True) if g is not None and g.requires_grad]
+        moved: Any = ()
         if pairs:
-            found = iter(
-                grad(
-                    [g for g, _ in pairs],
-                    us,
-                    [t for _, t in pairs],
-                    create_graph=True,
-                    allow_unused=True,
-                    materialize_grads=True,
-                )
-            )
-        by_out: dict[int, Any] = dict(zip(map(id, outs), found, strict=False))
-    ordered = tuple(by_out.get(id(o)) for o in (results if several else [results]))
-    if not history:  # what is recorded leads to the aliases alone
-        ordered = tuple(None if t is None else _detached(t) for t in ordered)
-    return ordered if several else ordered[0]
+            back, along = [g for g, _ in pairs], [t for _, t in pairs]
+            moved = grad(back, us, along, create_graph=True, allow_unused=True, materialize_grads=True)
+        if not lead.history:  # what is recorded leads to the aliases alone
+            moved = [_detached(t) for t in moved]
+    by_out: dict[int, Any] = dict(zip(map(id, outs), moved, strict=False))
+    found = tuple(by_out.get(id(o)) for o in ordered)
+    return found if several else found[0]

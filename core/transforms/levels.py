@@ -272,22 +272,30 @@ class Dual:
 
     def direction(self) -> Any:
         """The tangent now: that of a view follows its base's."""
-        if self.tangent is None and self.base is not None and self.replay is not None:
-            above = self.base.direction()
-            if above is not None:
-                self.tangent = self.replay(above)
+        if self.tangent is None and self.base is not None:
+            owner, views = self._owner()
+            if owner.tangent is not None:
+                for view in views:
+                    assert view.base is not None and view.replay is not None
+                    view.tangent = view.replay(view.base.tangent)
         return self.tangent
+
+    def _owner(self) -> tuple[Dual, list[Dual]]:
+        """The nearest payload that has a tangent or is no view, and the views from there to this one."""
+        owner, views = self, []
+        while owner.tangent is None and owner.base is not None:
+            views.append(owner)
+            owner = owner.base
+        return owner, views[::-1]
 
     def materialise(self, like: Any) -> Any:
         """A tangent with memory at the level of ``like``, shared with the base's where this is a view."""
         if self.direction() is None:
-            if self.base is not None and self.replay is not None:
-                self.tangent = self.replay(self.base.materialise(like))
-            else:
-                from flambeau.core.creation import zeros_at
+            from flambeau.core.creation import zeros_at
 
-                self.tangent = zeros_at(like, tuple(self.shape))
-        return self.tangent
+            owner, _ = self._owner()
+            owner.tangent = zeros_at(like, tuple(owner.shape))
+        return self.direction()
 
 
 class JvpLevel(Level):

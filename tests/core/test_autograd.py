@@ -338,3 +338,135 @@ def test_gradcheck_catches_a_wrong_gradient():
     assert not autograd.gradcheck(Off.apply, (leaf(1, 2),), raise_exception=False)
     assert autograd.gradcheck(lambda x: x.exp(), (leaf(1, 2),))
     assert autograd.gradgradcheck(lambda x: x.exp() * x, (leaf(1, 2),))
+
+
+class Through(autograd.Function):
+    """A step whose gradient is that of the identity: not what its ops would give."""
+
+    @staticmethod
+    def forward(x):
+        return (x > 0) * 1.0
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+
+class OldThrough(autograd.Function):
+    """The same with one forward that gets the context."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return (x > 0) * 1.0
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g + 0 * x
+
+
+@pytest.mark.parametrize("fn", [Through.apply, OldThrough.apply])
+def test_the_gradient_of_a_custom_function_holds_at_every_level(fn):
+    vmap, grad, jvp = fb.func.vmap, fb.func.grad, fb.func.jvp
+    x = fb.tensor([[1.0, -2.0], [3.0, 4.0]], dtype=fb.float64)
+    ones = fb.ones_like(x)
+    assert vmap(fn)(x).tolist() == [[1, 0], [1, 1]]
+    assert grad(lambda v: vmap(fn)(v).sum())(x).equal(ones)
+    assert grad(lambda v: vmap(vmap(fn))(v).sum())(x).equal(ones)
+    assert vmap(grad(lambda v: fn(v).sum()))(x).equal(ones)
+    assert jvp(fn, (x,), (3 * ones,))[1].equal(3 * ones)
+    assert vmap(lambda v, t: jvp(fn, (v,), (t,))[1])(x, x).equal(x)
+    assert jvp(vmap(fn), (x,), (x,))[1].equal(x)
+    w = fb.ones(2, dtype=fb.float64)  # the same for all: its gradient is the sum
+    assert grad(lambda v: vmap(lambda r: fn(v) * r)(x).sum())(w).equal(x.sum(0))
+    assert grad(lambda v: vmap(lambda r: fn(v * r))(x).sum())(w).equal(x.sum(0))
+    assert grad(lambda v: (vmap(grad(lambda r: fn(r * v).sum()))(x) * x).sum())(w).equal(x.sum(0))
+
+
+def test_custom_vmap_rule_is_told_the_axes():
+    seen = []
+
+    class Scaled(autograd.Function):
+        @staticmethod
+        def forward(x, k):
+            return x * k
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.k = inputs[1]
+
+        @staticmethod
+        def vmap(info, in_dims, x, k):
+            seen.append((info.batch_size, info.randomness, in_dims))
+            return Scaled.apply(x, k), in_dims[0]
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.k, None
+
+    x = fb.arange(6.0).reshape(2, 3)
+    assert fb.func.vmap(lambda v: Scaled.apply(v, 2), in_dims=1, out_dims=1)(x).equal(x * 2)
+    assert seen == [(3, "error", (0, None))]
+    assert fb.func.grad(lambda v: fb.func.vmap(lambda r: Scaled.apply(r, 2))(v).sum())(x).equal(fb.full((2, 3), 2.0))
+
+
+def test_an_output_that_shares_memory_with_an_input_is_not_written_to():
+    class Turned(autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.view(2, 1)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g.view(2)
+
+    y = Turned.apply(leaf(1, 2) * 1)
+    with pytest.raises(RuntimeError, match="TurnedBackward that shares memory with an input"):
+        y.mul_(2)
+
+
+def test_saved_tensor_hooks_keep_higher_derivatives():
+    x = leaf(2, 3)
+    with autograd.saved_tensors_hooks(lambda t: t.numpy().copy(), fb.from_numpy):
+        y = (x**3).sum()
+        z = x * 1
+        z.mul_(x)  # in-place ops save too
+    (g,) = autograd.grad(y, x, create_graph=True)
+    (h,) = autograd.grad(g.sum(), x)
+    assert h.tolist() == [12, 18]
+    assert autograd.grad(z.sum(), x)[0].tolist() == [4, 6]
+
+
+def test_checkpoint_repeats_random_numbers_and_refuses_other_functions():
+    from flambeau.utils.checkpoint import checkpoint
+
+    x = fb.ones(50, dtype=fb.float64).requires_grad_()
+    y = checkpoint(lambda t: fb.nn.functional.dropout(t).square(), x)
+    (g,) = autograd.grad(y.sum(), x)
+    assert g.equal(2 * y.detach())  # the mask of the second run is that of the first
+    calls = []
+
+    def changing(t):
+        calls.append(1)
+        return t.sin() if len(calls) == 1 else t[:2].sin()
+
+    with pytest.raises(RuntimeError, match="computed something else when it ran again"):
+        checkpoint(changing, x).sum().backward()
+
+
+def test_linearize_runs_the_function_once():
+    calls = []
+
+    def fn(x):
+        calls.append(1)
+        return x.sin()
+
+    x = leaf(0, 1).detach()
+    value, along = fb.func.linearize(fn, x)
+    assert along(x).allclose(x.cos() * x) and along(2 * x).allclose(2 * x.cos() * x)
+    assert value.equal(x.sin()) and len(calls) == 1
