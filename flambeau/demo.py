@@ -149,7 +149,7 @@ def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float
 def _draw(losses: Sequence[float], path: Path) -> Path | None:
     try:
         from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
+        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
     except ImportError:
         print("curve    not drawn: matplotlib is not installed (pip install 'flambeau[plot]')")
         return None
@@ -158,8 +158,9 @@ def _draw(losses: Sequence[float], path: Path) -> Path | None:
     axes.plot(range(1, len(losses) + 1), losses, marker="o")
     axes.set(xlabel="epoch", ylabel="mean training loss", yscale="log", title="flambeau learns to read digits")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     figure.savefig(path)
     print(f"curve    {path}")
