@@ -156,7 +156,8 @@ def eye_(tensor: Tensor) -> Tensor:
     """
     if tensor.ndim != 2:
         raise ValueError(f"Only tensors with 2 dimensions are supported, got shape {tuple(tensor.shape)}")
-    return tensor.copy_(eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
+    written: Tensor = tensor.copy_(eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
+    return written
 
 
 @_unrecorded
@@ -277,7 +278,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     q, r = qr(flat)
     q = q * r.diagonal().sign()
     q = q.t() if rows < columns else q
-    return tensor.copy_(q.reshape(tuple(tensor.shape))).mul_(gain)
+    written: Tensor = tensor.copy_(q.reshape(tuple(tensor.shape))).mul_(gain)
+    return written
 
 
 @_unrecorded

@@ -15,7 +15,7 @@ from flambeau.core.tensor import Tensor
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:
     if value.__class__ is tuple:
-        return value  # type: ignore[no-any-return]
+        return value
     return tuple(value) if isinstance(value, (tuple, list)) and not isinstance(value, GradientEdge) else (value,)
 
 
@@ -86,7 +86,8 @@ def backward(
     """
     outputs = _as_tuple(tensors)
     grads = (None,) * len(outputs) if grad_tensors is None else _as_tuple(grad_tensors)
-    targets, chosen = None, ()
+    targets: list[Any] | None = None
+    chosen: tuple[Any, ...] = ()
     if inputs is not None:
         chosen = _as_tuple(inputs)
         if not chosen:

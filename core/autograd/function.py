@@ -209,7 +209,7 @@ class Function:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "vjp" in cls.__dict__ and "backward" not in cls.__dict__:
-            cls.backward = cls.vjp  # type: ignore[attr-defined]
+            cls.backward = cls.vjp  # type: ignore[attr-defined, method-assign]
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
@@ -256,7 +256,7 @@ def _with_defaults(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
         signature = cls._signature = inspect.signature(cls.forward)
     if not kwargs and len(args) == len(signature.parameters):
         return args
-    bound = signature.bind(*args, **kwargs)
+    bound: inspect.BoundArguments = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.args
 

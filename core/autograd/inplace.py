@@ -98,9 +98,10 @@ def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
                 f"{name}: a view of a leaf Tensor that requires grad is being used in an in-place operation; "
                 "do it under no_grad(), or on a clone"
             )
-    if wants and isinstance(link, (Node, Slot)) and (link.node if link.__class__ is Slot else link).aliases:
+    made_by = link.node if isinstance(link, Slot) else link
+    if wants and isinstance(made_by, Node) and made_by.aliases:
         raise GradientError(
-            f"{name}: an output of the custom function {link.name() if isinstance(link, Node) else link.node.name()} "
+            f"{name}: an output of the custom function {made_by.name()} "
             "that shares memory with an input is being modified in place; return a clone, or use mark_dirty"
         )
     if x._key.level is None and overlaps_itself(x):

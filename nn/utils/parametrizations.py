@@ -86,7 +86,8 @@ class _SpectralNorm(Module):
         if self.training:
             self._iterate(matrix.detach(), self.n_power_iterations)
         u, v = self._u.clone(), self._v.clone()
-        return weight / (u * (matrix @ v)).sum()
+        largest: Tensor = (u * (matrix @ v)).sum()
+        return weight / largest
 
     def right_inverse(self, value: Tensor) -> Tensor:
         """The weight itself: its estimate of the singular value follows."""
