@@ -89,6 +89,7 @@ def _from_nested(data: Any) -> tuple[Any, DType]:
 
 
 _NUMPY_OK = frozenset(d.numpy for d in dt.ALL)
+_NUMBER: Any = numbers.Number
 
 
 def _holds_tensors(data: Any) -> bool:
@@ -218,9 +219,9 @@ def full(
     """
     if isinstance(fill_value, np.generic):
         fill_value = fill_value.item()
-    if not isinstance(fill_value, (numbers.Number, Tensor)):
+    if not (isinstance(fill_value, Tensor) or isinstance(fill_value, _NUMBER)):
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
-    found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
+    found: DType = fill_value.dtype if hasattr(fill_value, "dtype") else dt.scalar_dtype(fill_value)
     chosen = found if dtype is None else dt.as_dtype(dtype)
     params = {
         "shape": _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full"),

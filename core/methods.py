@@ -57,12 +57,12 @@ def install() -> None:
             for name in (record.name, *(record.names if record.method else ())):
                 _put(name + "_", made)
     _operators()
-    made: dict[tuple[str, int], Any] = {}  # one wrapper for the function and the method
+    wrapped: dict[tuple[str, int], Any] = {}  # one wrapper for the function and the method
     for m in modules():
         for name, function in getattr(m, "FUNCTIONS", {}).items():
-            FUNCTIONS[name] = made[name, id(function)] = extended(name, function)
+            FUNCTIONS[name] = wrapped[name, id(function)] = extended(name, function)
         for name, function in getattr(m, "METHODS", {}).items():
-            setattr(Tensor, name, made.get((name, id(function))) or extended(name, function))
+            setattr(Tensor, name, wrapped.get((name, id(function))) or extended(name, function))
     FUNCTIONS.update({f"{name}_": getattr(Tensor, f"{name}_") for name in IN_PLACE_FUNCTIONS})
     FUNCTIONS["detach"] = Tensor.detach
     constructors = {name: creation.new_like(name) for name in ("new_zeros", "new_ones", "new_empty")}
