@@ -140,6 +140,8 @@ def _check_range(host: Any, dtype: DType) -> None:
 def _cast_host(host: Any, dtype: DType) -> Any:
     if host.dtype == dtype.numpy:
         return host
+    if host.dtype.kind == "c" and dtype.category < dt.COMPLEX:
+        raise TypeError(f"tensor: complex numbers cannot be made {dtype.name}; take their real part first")
     with np.errstate(all="ignore"):
         return host.astype(dtype.numpy)
 
@@ -397,6 +399,8 @@ def arange(
         chosen = dt.as_dtype(dtype)
     else:
         chosen = dt.int64 if all(isinstance(v, int) for v in (start, end, step)) else dt.get_default_dtype()
+    if not all(math.isfinite(v) for v in (start, end, step)):
+        raise ValueError(f"arange: start, end and step must be finite, got {start}, {end}, {step}")
     length = (
         -((start - end) // step)
         if all(isinstance(v, int) for v in (start, end, step))
@@ -420,12 +424,15 @@ def linspace(
         raise ValueError(f"linspace: number of steps must be non-negative, got {steps}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    if dtype is None and any(type(v).__name__ == "complex" for v in (start, end)):
+        chosen = chosen.to_complex()
     compute = chosen if chosen.category >= dt.FLOATING else dt.float64
-    i = arange(steps, device=device).to(compute)
+    place = arange(steps, device=device)
+    i = place.to(compute)
     step = (end - start) / max(steps - 1, 1)
     # From both ends, so that the last element is exactly `end`.
     low, high = i * step + start, (i - (steps - 1)) * step + end
-    found = low.where(i < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen)
+    found = low.where(place < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen)
     return _into(out, _finish(found, requires_grad))
 
 

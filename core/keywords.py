@@ -24,6 +24,9 @@ NAMES: Final[dict[str, dict[str, str]]] = {
     "swapaxes": {"axis0": "dim0", "axis1": "dim1"},
     "broadcast_to": {"shape": "size"},
     "take": {"indices": "index"},
+    "flip": {"axis": "dims"},
+    "roll": {"shift": "shifts", "axis": "dims"},
+    "tensordot": {"axes": "dims"},
 }
 #: Functions of several ops that write to ``out`` when they are done.
 WITH_OUT: Final = frozenset({

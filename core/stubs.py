@@ -230,6 +230,9 @@ def namespace_stub() -> str:
     dtypes = {name for name, value in vars(flambeau).items() if isinstance(value, DType)}
     lines += ["", "__version__: builtins.str"]
     lines += [f"{name}: DType" for name in sorted(dtypes & _assigned(source))]
+    constants = {name: vars(flambeau)[name] for name in _assigned(source) if not name.startswith("_")}
+    lines += [f"{name}: builtins.float" for name, value in sorted(constants.items()) if isinstance(value, float)]
+    lines += [f"{name}: None" for name, value in sorted(constants.items()) if value is None]
     for name, value in sorted(methods.FUNCTIONS.items()):
         record = _record_of(value)
         if record is not None:

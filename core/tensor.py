@@ -7,6 +7,7 @@ the graph.
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NoReturn
@@ -43,6 +44,9 @@ class Size(tuple[int, ...]):
 
     def __add__(self, other: Any) -> Size:
         return Size(tuple.__add__(self, tuple(other)))
+
+    def __mul__(self, times: Any) -> Size:
+        return Size(tuple.__mul__(self, times))
 
     def __repr__(self) -> str:
         return f"flambeau.Size({list(self)})"
@@ -525,10 +529,19 @@ class Tensor(TensorMethods):
         return iter(self.unbind(0))
 
     def __contains__(self, value: Any) -> bool:
+        if not isinstance(value, (Tensor, numbers.Number)):
+            raise ConversionError(f"in: a tensor contains tensors and numbers, got {type(value).__name__}")
         return bool((self == value).any())
 
+    def __reversed__(self) -> Tensor:
+        return self.flip(0) if self._array.shape else self
+
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self._array.shape else repr(self)
+        if not self._array.shape and self._key.level is None and not self._key.backend.has("no_data"):
+            return format(self.item(), spec)
+        if spec:
+            raise TypeError(f"unsupported format string {spec!r} for a tensor of shape {tuple(self.shape)}")
+        return repr(self)
 
     def __repr__(self) -> str:
         from flambeau.core.represent import represent

@@ -13,6 +13,7 @@ tensor([2., 4., 6.])
 from __future__ import annotations
 
 import importlib as _importlib
+import math as _math
 from pathlib import Path as _Path
 from typing import Any as _Any
 
@@ -98,6 +99,7 @@ from flambeau.core.threads import get_num_threads, set_num_threads
 
 float, double, half = float32, float64, float16
 int, long, short, cfloat, cdouble = int32, int64, int16, complex64, complex128
+e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
 
 _install_discovery()
 _methods.install()

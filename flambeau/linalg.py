@@ -2,7 +2,8 @@
 
 from flambeau.backends.base import LinAlgError
 from flambeau.core.ops.decompose import cholesky, det, svdvals
-from flambeau.core.ops.linalg import matmul
+from flambeau.core.ops.einsum import tensordot
+from flambeau.core.ops.linalg import matmul, outer
 from flambeau.core.ops.norms import (
     cond,
     diagonal,
@@ -21,11 +22,13 @@ from flambeau.core.ops.norms import (
 )
 from flambeau.core.ops.products import linalg_cross as cross
 from flambeau.core.ops.products import linalg_vander as vander
-from flambeau.core.ops.products import matrix_power, multi_dot
+from flambeau.core.ops.products import matrix_power, multi_dot, trace
+from flambeau.core.ops.shape import matrix_transpose
 from flambeau.core.ops.solve import inv, lstsq, lu, lu_factor, lu_solve, matrix_exp, pinv, solve, solve_triangular
 
 __all__ = [
     "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "lstsq",
-    "lu", "lu_factor", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot",
-    "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd", "svdvals", "vander", "vecdot", "vector_norm",
+    "lu", "lu_factor", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank",
+    "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
+    "svdvals", "tensordot", "trace", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip

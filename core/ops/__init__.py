@@ -16,7 +16,7 @@ from flambeau.core.ops import scan, reduce, moments, sort
 from flambeau.core.ops import shape, parts, arrange, triangle, padding, convert, reform, construct
 from flambeau.core.ops import index, scatter, mask, getitem, search
 from flambeau.core.ops import linalg, products, einsum, arithmetic, decompose, solve, norms
-from flambeau.core.ops import special, statistics, random, sampling, nn, pinning
+from flambeau.core.ops import special, statistics, standard, random, sampling, nn, pinning
 # isort: on
 
 

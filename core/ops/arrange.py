@@ -293,13 +293,13 @@ def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor
 
 # -- another order -----------------------------------------------------------------------------------
 def flip(input: Tensor, *dims: Any) -> Tensor:
-    """A copy with the order of the elements along ``dims`` reversed.
+    """A copy with the order of the elements along ``dims`` (without any: along all) reversed.
 
     >>> import flambeau as fb
     >>> fb.flip(fb.arange(3), (0,))
     tensor([2, 1, 0])
     """
-    wanted = sizes_of("flip", dims, "dims")
+    wanted = sizes_of("flip", dims, "dims") if dims else tuple(range(len(input._array.shape)))
     axes = tuple([axis_of("flip", input, d, label="dims") for d in wanted])
     if len(set(axes)) != len(axes):
         raise ShapeError(f"flip: dims {wanted} name a dimension of shape {tuple(input.shape)} twice")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call
@@ -233,8 +234,8 @@ def numel(input: Tensor) -> int:
     return input.numel()
 
 
-def result_type(tensor1: Any, tensor2: Any) -> DType:
-    """The dtype that an arithmetic op on two tensors or numbers computes in.
+def result_type(*operands: Any) -> DType:
+    """The dtype that an arithmetic op on tensors and numbers computes in; a dtype counts as a tensor of it.
 
     >>> import flambeau as fb
     >>> fb.result_type(fb.tensor([1], dtype=fb.int32), 1.5)
@@ -242,7 +243,15 @@ def result_type(tensor1: Any, tensor2: Any) -> DType:
     """
     from flambeau.core.dispatch import compute_dtype
 
-    return compute_dtype(OPS["add"], (tensor1, tensor2))
+    if not operands:
+        raise TypeError("result_type: expects at least one tensor, number or dtype")
+    as_tensors = [o if isinstance(o, (Tensor, *_PYTHON_TYPES)) else _of_dtype(as_dtype(o)) for o in operands]
+    return compute_dtype(OPS["cat"], (as_tensors,))
+
+
+def _of_dtype(dtype: DType) -> Tensor:
+    made: Tensor = creation.empty(1, dtype=dtype, device="cpu")
+    return made
 
 
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:

@@ -311,8 +311,8 @@ def _old_qr(input: Tensor, some: bool = True) -> QR:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "dist": dist, "det": det, "slogdet": slogdet, "logdet": logdet, "inverse": inv, "pinverse": pinv, "svd": _old_svd,
-    "qr": _old_qr, "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve, "cholesky_inverse": cholesky_inverse,
-    "matrix_exp": matrix_exp,
+    "vecdot": vecdot, "dist": dist, "det": det, "slogdet": slogdet, "logdet": logdet, "inverse": inv,
+    "pinverse": pinv, "svd": _old_svd, "qr": _old_qr, "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve,
+    "cholesky_inverse": cholesky_inverse, "matrix_exp": matrix_exp,
 }  # fmt: skip
-METHODS: Final[dict[str, Any]] = FUNCTIONS
+METHODS: Final[dict[str, Any]] = {n: f for n, f in FUNCTIONS.items() if n != "vecdot"}

@@ -1,0 +1,249 @@
+"""Names of the Python array API standard (2024.12) that torch has not, with the standard's meaning.
+
+Where torch has the name with another meaning (``equal``, ``sort``, ``max`` along an axis, ``nonzero``, ``meshgrid``,
+``size``), torch's stays. https://data-apis.org/array-api/2024.12/
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from flambeau.core import creation, registry
+from flambeau.core import dtype as dt
+from flambeau.core.device import device as Device
+from flambeau.core.dtype import DType, as_dtype
+from flambeau.core.errors import ShapeError
+from flambeau.core.keys import default_device, key_for
+from flambeau.core.ops import arrange, convert, parts, scan, scatter, search, shape
+from flambeau.core.ops import index as places
+from flambeau.core.ops.elementwise import bitwise_not
+from flambeau.core.tensor import Tensor
+
+VERSIONS: Final = ("2021.12", "2022.12", "2023.12", "2024.12")
+
+
+# -- data types --------------------------------------------------------------------------------------
+def astype(x: Tensor, dtype: DType, /, *, copy: bool = True, device: Any = None) -> Tensor:
+    """``x`` in another dtype, a copy unless ``copy`` is False and nothing changes.
+
+    >>> import flambeau as fb
+    >>> fb.astype(fb.tensor([1.5]), fb.int32)
+    tensor([1], dtype=flambeau.int32)
+    """
+    return convert.convert(x, None if device is None else Device(device), as_dtype(dtype), copy)
+
+
+_KINDS: Final[dict[str, tuple[DType, ...]]] = {
+    "bool": dt.BOOLS,
+    "signed integer": tuple(d for d in dt.INTS if d.is_signed),
+    "unsigned integer": tuple(d for d in dt.INTS if not d.is_signed),
+    "integral": dt.INTS,
+    "real floating": dt.FLOATS,
+    "complex floating": dt.COMPLEXES,
+    "numeric": dt.INTS + dt.FLOATS + dt.COMPLEXES,
+}
+
+
+def isdtype(dtype: DType, kind: Any) -> bool:
+    """Whether a dtype is of a kind: a dtype, one of the standard's names, or a tuple of either.
+
+    The names: "bool", "signed integer", "unsigned integer", "integral", "real floating", "complex floating",
+    "numeric".
+    """
+    if isinstance(kind, tuple):
+        return any(isdtype(dtype, k) for k in kind)
+    if not isinstance(kind, str):
+        return as_dtype(dtype) is as_dtype(kind)
+    if kind not in _KINDS:
+        raise ValueError(f"isdtype: kind must be a dtype or one of {', '.join(map(repr, _KINDS))}, got {kind!r}")
+    return as_dtype(dtype) in _KINDS[kind]
+
+
+# -- shapes ------------------------------------------------------------------------------------------
+def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
+    """All tensors expanded to their common shape."""
+    return list(shape.broadcast_tensors(*arrays))
+
+
+def expand_dims(x: Tensor, /, *, axis: int = 0) -> Tensor:
+    """With a new dimension of size 1 at ``axis``; a view."""
+    return shape.unsqueeze(x, axis)
+
+
+def permute_dims(x: Tensor, /, axes: Sequence[int]) -> Tensor:
+    """The dimensions in the order ``axes``; a view."""
+    return shape.permute(x, tuple(axes))
+
+
+def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
+    """Every place of dimension ``axis`` as a tensor without it; views."""
+    return parts.unbind(x, axis)
+
+
+def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
+    """Each element ``repeats`` times in a row along ``axis``; :meth:`Tensor.repeat` repeats the whole instead.
+
+    >>> import flambeau as fb
+    >>> fb.repeat(fb.tensor([1, 2]), 2)
+    tensor([1, 1, 2, 2])
+    """
+    return arrange.repeat_interleave(x, repeats, axis)
+
+
+def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
+    """The elements at ``index`` of the flattened tensor, in its shape; with ``axis`` the slices along it.
+
+    Negative places count from the end.
+    """
+    if axis is None:
+        return places.take(input, index)
+    size = input._array.shape[shape.axis_of("take", input, axis, label="axis")]
+    return places.index_select(input, axis, places.wrapped(index, size))
+
+
+def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
+    """The elements at ``indices`` along ``axis``, as argsort returns them; the other dimensions broadcast."""
+    return places.take_along_dim(x, indices, axis)
+
+
+# -- sums --------------------------------------------------------------------------------------------
+def _cumulative(name: str, along: Callable[..., Tensor], start: int) -> Callable[..., Tensor]:
+    def cumulative(
+        x: Tensor, /, *, axis: int | None = None, dtype: DType | None = None, include_initial: bool = False
+    ) -> Tensor:
+        if axis is None:
+            if x.ndim != 1:
+                raise ShapeError(f"{name}: give the axis of a tensor with {x.ndim} dimensions")
+            axis = 0
+        found = along(x, axis, dtype=dtype)
+        if not include_initial:
+            return found
+        place = shape.axis_of(name, x, axis, label="axis")
+        first = found.new_full((*found.shape[:place], 1, *found.shape[place + 1 :]), start)
+        return arrange.cat([first, found], place)
+
+    cumulative.__name__ = cumulative.__qualname__ = name
+    cumulative.__doc__ = f"""The {"sum" if start == 0 else "product"} of the elements up to each along ``axis``.
+
+    With ``include_initial`` the empty one stands before them.
+    """
+    return cumulative
+
+
+cumulative_sum = _cumulative("cumulative_sum", scan.cumsum_, 0)
+cumulative_prod = _cumulative("cumulative_prod", scan.cumprod_, 1)
+
+
+# -- sets --------------------------------------------------------------------------------------------
+class UniqueAll(NamedTuple):
+    """What unique_all returns."""
+
+    values: Tensor
+    indices: Tensor
+    inverse_indices: Tensor
+    counts: Tensor
+
+
+class UniqueCounts(NamedTuple):
+    """What unique_counts returns."""
+
+    values: Tensor
+    counts: Tensor
+
+
+class UniqueInverse(NamedTuple):
+    """What unique_inverse returns."""
+
+    values: Tensor
+    inverse_indices: Tensor
+
+
+def unique_all(x: Tensor, /) -> UniqueAll:
+    """The different elements, where each comes first in the flattened tensor, where each element went, and counts."""
+    values, inverse, counts = search.unique(x, return_inverse=True, return_counts=True)
+    numbers = creation.arange(x.numel(), device=x.device)
+    none = creation.zeros(values.numel(), dtype=dt.int64, device=x.device)
+    first = scatter.scatter_reduce(none, 0, shape.ravel(inverse), numbers, "amin", include_self=False)
+    return UniqueAll(values, first, inverse, counts)
+
+
+def unique_counts(x: Tensor, /) -> UniqueCounts:
+    """The different elements and how often each occurs."""
+    return UniqueCounts(*search.unique(x, return_counts=True))
+
+
+def unique_inverse(x: Tensor, /) -> UniqueInverse:
+    """The different elements and where each element of ``x`` is among them."""
+    return UniqueInverse(*search.unique(x, return_inverse=True))
+
+
+def unique_values(x: Tensor, /) -> Tensor:
+    """The different elements in ascending order."""
+    found: Tensor = search.unique(x)
+    return found
+
+
+# -- the namespace -----------------------------------------------------------------------------------
+def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
+    """The module with the standard's functions: flambeau."""
+    if api_version is not None and api_version not in VERSIONS:
+        raise ValueError(f"__array_namespace__: versions {', '.join(VERSIONS)} are known, got {api_version!r}")
+    return importlib.import_module("flambeau")
+
+
+def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """The tensor on a device; itself where it is there."""
+    return convert.convert(self, Device(device), None)
+
+
+class Info:
+    """What :func:`__array_namespace_info__` returns."""
+
+    def capabilities(self) -> dict[str, Any]:
+        """What of the standard's optional behaviour there is."""
+        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
+
+    def default_device(self) -> Device:
+        """The device of new tensors."""
+        return default_device()
+
+    def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
+        """The dtypes that numbers get."""
+        real = dt.get_default_dtype()
+        return {
+            "real floating": real, "complex floating": real.to_complex(), "integral": dt.int64, "indexing": dt.int64
+        }  # fmt: skip
+
+    def devices(self) -> list[Device]:
+        """The devices that can be used now."""
+        found = []
+        for kind, backend in sorted(registry.backends.items()):
+            found += [Device(kind, i) for i in range(backend.device_count())]
+        return found
+
+    def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
+        """The dtypes of the standard, by name: those of a ``kind`` that a device supports."""
+        where = default_device() if device is None else Device(device)
+        backend = key_for(where, dt.bool_).backend
+        names = [d for d in dt.ALL if d not in dt.LOW_PRECISION]
+        return {
+            d.name: d for d in names if backend.supports(d, where.index) and (kind is None or isdtype(d, kind))
+        }  # fmt: skip
+
+
+def __array_namespace_info__() -> Info:
+    """What there is: capabilities, devices and dtypes."""
+    return Info()
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "astype": astype, "isdtype": isdtype, "broadcast_arrays": broadcast_arrays, "expand_dims": expand_dims,
+    "permute_dims": permute_dims, "unstack": unstack, "repeat": repeat, "take": take,
+    "take_along_axis": take_along_axis, "cumulative_sum": cumulative_sum, "cumulative_prod": cumulative_prod,
+    "unique_all": unique_all, "unique_counts": unique_counts, "unique_inverse": unique_inverse,
+    "unique_values": unique_values, "bitwise_invert": bitwise_not, "matrix_transpose": shape.matrix_transpose,
+    "__array_namespace_info__": __array_namespace_info__,
+}  # fmt: skip
+METHODS: Final[dict[str, Callable[..., Any]]] = {"__array_namespace__": array_namespace, "to_device": to_device}
