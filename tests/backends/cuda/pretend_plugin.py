@@ -1,4 +1,4 @@
-"""A pytest plugin that makes ``cuda`` the pretend machine for a whole run: ``pytest -p`` this, for the conformance kit."""
+"""A pytest plugin that makes ``cuda`` the pretend machine for a whole run, as for the conformance kit."""
 
 from __future__ import annotations
 
