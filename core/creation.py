@@ -223,7 +223,7 @@ def full(
         fill_value = fill_value.item()
     if not (isinstance(fill_value, Tensor) or isinstance(fill_value, _NUMBER)):
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
-    found: DType = fill_value.dtype if hasattr(fill_value, "dtype") else dt.scalar_dtype(fill_value)
+    found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
     chosen = found if dtype is None else dt.as_dtype(dtype)
     params = {
         "shape": _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full"),
