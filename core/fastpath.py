@@ -83,7 +83,7 @@ def has_fast_path(op: Op) -> bool:
     """Whether the op's common case can be written out: plain tensors of one device, one kernel, plain results."""
     operands = op.schema.operands
     return (
-        op.family is not CREATE
+        op.family not in (CREATE, VIEW)
         and not op.random
         and bool(operands)
         and not op.schema.returns_list
