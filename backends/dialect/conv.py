@@ -75,11 +75,11 @@ class Images(NamedTuple):
 def columns(machine: Machine, dtype: DType, g: Geometry, x: Images, q: Columns) -> Launch:
     """``columns(x, q)``: the windows of images as columns in the computed type."""
     w, n = g.windows, len(g.windows.inside)
-    lines = prod(w.outside[:-1]) // w.outside[0] * q.height if n > 1 else 1
+    places = prod(w.outside) // w.outside[0] * q.height
     if machine.target.cpu:
-        size, group = over_items(machine, g.rows * q.images, lines * (w.outside[-1] + 8))
+        size, group = over_items(machine, g.rows * q.images, places + 8 * places // w.outside[-1])
     else:
-        size, group = over_items(machine, g.rows * q.images * lines * w.outside[-1], 1)
+        size, group = over_items(machine, g.rows * q.images * places, 1)
     numbers = (g.rows, *q, *x.strides, x.offset, *w.numbers())
     text = partial(_columns_source, dtype, n, machine.target)
     return Launch(("columns", dtype, n), "columns", text, struct.pack(f"{len(numbers)}q", *numbers), size, group)
@@ -133,7 +133,8 @@ def _columns_lines(n: int) -> str:
     {" ".join(f"i64 f{i} = k{i} * a.dilation[{i}] - a.padding[{i}];" for i in range(n))}
     GLOBAL const S *p = x + a.offset + image * a.over_image + rest * a.over_channel;
     GLOBAL T *r = q + a.target + row * a.row_step + image * a.image_step;
-    i64 count = a.outside[{last}], step = a.stride[{last}] * a.over[{last}];
+    {"" if last else "f0 += a.top * a.stride[0];"}
+    i64 count = {f"a.outside[{last}]" if last else "a.height"}, step = a.stride[{last}] * a.over[{last}];
     i64 low = first_in(f{last}, a.stride[{last}], count);
     i64 high = last_in(f{last}, a.stride[{last}], a.inside[{last}], count);
     {body}"""

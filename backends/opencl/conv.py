@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import conv as texts
@@ -34,30 +34,46 @@ def register(backend: OpenCLBackend) -> None:
         backend.kernels.register(fn.__name__, partial(fn, backend), dt.FLOATS)
 
 
+class _Part(NamedTuple):
+    """Some images, and ``height`` places of the first axis of L from ``top`` on: what has columns at a time."""
+
+    first: int
+    count: int
+    top: int
+    height: int
+
+
 class _Product:
-    """What the three have in common: the geometry, chunks of the batch, and their columns."""
+    """What the three have in common: the geometry, parts of the batch, and their columns."""
 
     def __init__(self, backend: OpenCLBackend, g: Geometry, like: StridedArray):
         self.backend, self.g, self.dtype, self.index = backend, g, like.dtype, like.index
         self.wide = computed(like.dtype)
         self.device = backend.device(like.index)
         self.places = g.windows.places
-
-    @property
-    def alone(self) -> bool:
-        """Whether each image has a product of its own, in the result's dtype."""
-        fits = self.places >= _MANY or self.places % 32 == 0 or self.g.batch == 1
-        return fits and self.wide is self.dtype
+        self.line = self.places // g.windows.outside[0]
+        fits = self.places >= _MANY or self.places % 32 == 0 or g.batch == 1
+        self.bytes = max(g.rows * self.places * self.wide.itemsize, 1)  # of the columns of one image
+        self.room = _BYTES[self.device.target.cpu]
+        plain = g.windows.is_plain and self.wide is self.dtype
+        #: Whether one image has too many columns (those that are not made cost nothing).
+        self.is_cut = self.bytes > 2 * self.room and g.windows.outside[0] > 1 and not plain
+        #: Whether each image has a product of its own, in the result's dtype.
+        self.alone = fits and self.wide is self.dtype and not self.is_cut
 
     def empty(self, *shape: int) -> StridedArray:
         return self.backend.empty(shape, self.wide, self.index)
 
-    def chunks(self) -> Iterator[slice]:
-        """The batch, as many images at a time as have columns of bounded size."""
-        one = max(self.g.rows * self.places * self.wide.itemsize, 1)
-        step = max(1, _BYTES[self.device.target.cpu] // one)
-        step = -(-self.g.batch // -(-self.g.batch // step))  # of one size
-        yield from (slice(i, min(i + step, self.g.batch)) for i in range(0, self.g.batch, step))
+    def parts(self) -> Iterator[_Part]:
+        """As many images at a time as have columns of bounded size, or a part of one image."""
+        batch, length = self.g.batch, self.g.windows.outside[0]
+        step, height = max(1, self.room // self.bytes), length
+        if self.is_cut:
+            height = max(1, length * self.room // self.bytes)
+        step = -(-batch // -(-batch // step))  # of one size
+        for first in range(0, batch, step):
+            for top in range(0, length, height):
+                yield _Part(first, min(step, batch - first), top, min(height, length - top))
 
     def by_group(self, weight: StridedArray) -> StridedArray:
         """A weight as matrices (groups, filters, rows of a group), in the computed type."""
@@ -73,52 +89,46 @@ class _Product:
         self.backend.copy(out, x)
         return out
 
-    def shaped(self, images: int, alone: bool) -> tuple[Ints, Columns]:
+    def shaped(self, part: _Part, alone: bool) -> tuple[Ints, Columns]:
         """The shape of columns and where they stand: an image after the other, or all together."""
-        rows, g = self.g.rows, self.g
-        height = g.windows.outside[0]
+        rows, groups, places = self.g.rows, self.g.groups, part.height * self.line
         if alone:
-            shape = (images, g.groups, rows // g.groups, self.places)
-            return shape, Columns(images, 0, height, self.places, rows * self.places)
-        shape = (g.groups, rows // g.groups, images * self.places)
-        return shape, Columns(images, 0, height, images * self.places, self.places)
+            shape: Ints = (part.count, groups, rows // groups, places)
+            return shape, Columns(part.count, part.top, part.height, places, rows * places)
+        shape = (groups, rows // groups, part.count * places)
+        return shape, Columns(part.count, part.top, part.height, part.count * places, places)
 
-    def columns(self, x: StridedArray, part: slice, alone: bool) -> StridedArray:
-        """The columns of some images: (images, groups, rows, places), or (groups, rows, images * places)."""
-        shape, q = self.shaped(part.stop - part.start, alone)
+    def columns(self, x: StridedArray, part: _Part, alone: bool) -> StridedArray:
+        """The columns of a part: (images, groups, rows, places), or (groups, rows, images * places)."""
+        shape, q = self.shaped(part, alone)
+        images = Images(x.strides, x.offset + part.first * x.strides[0])
         if alone and self.g.windows.is_plain and x.is_contiguous:
-            return x.viewed(shape, lay.contiguous_strides(shape), x.offset + part.start * x.strides[0])
+            return x.viewed(shape, lay.contiguous_strides(shape), images.offset)
         out = self.empty(*shape)
         if out.size:
-            images = Images(x.strides, x.offset + part.start * x.strides[0])
-            launch = texts.columns(self.device, self.dtype, self.g, images, q)
-            enqueue(self.device, launch, (x,), (out,))
+            enqueue(self.device, texts.columns(self.device, self.dtype, self.g, images, q), (x,), (out,))
         return out
 
-    def together(self, grad: StridedArray, part: slice) -> StridedArray:
-        """Some images of a result (N, O, *L), contiguous, as (groups, filters, images * places)."""
-        g, count = self.g, part.stop - part.start
-        step = g.out_channels * self.places
-        view = grad.viewed((g.out_channels, count, self.places), (self.places, step, 1),
-                           grad.offset + part.start * step)  # fmt: skip
-        shape = (g.groups, g.filters, count * self.places)
-        found = self.widened(view) if count > 1 or view.dtype is not self.wide else view
+    def each(self, result: StridedArray, part: _Part, channels: int) -> StridedArray:
+        """A part of (N, channels, *L), contiguous, as (images, groups, channels of a group, places)."""
+        step, groups = channels * self.places, self.g.groups
+        shape = (part.count, groups, channels // groups, part.height * self.line)
+        strides = (step, channels // groups * self.places, self.places, 1)
+        return result.viewed(shape, strides, result.offset + part.first * step + part.top * self.line)
+
+    def together(self, grad: StridedArray, part: _Part) -> StridedArray:
+        """A part of a result as (groups, filters, images * places)."""
+        view = self.each(grad, part, self.g.out_channels)
+        found = self.widened(view.viewed(*lay.permute(*view.layout, (1, 2, 0, 3))))
+        shape = (*found.shape[:2], found.shape[2] * found.shape[3])
         return found.viewed(shape, lay.contiguous_strides(shape), found.offset)
 
-    def by_place(self, grad: StridedArray, part: slice) -> StridedArray:
-        """Some images of a result (N, O, *L), contiguous, as (groups, images * places, filters), filters innermost."""
-        g, count = self.g, part.stop - part.start
-        step = g.out_channels * self.places
-        view = grad.viewed((count, self.places, g.out_channels), (step, 1, self.places),
-                           grad.offset + part.start * step)  # fmt: skip
-        found = self.widened(view)
-        shape = (g.groups, count * self.places, g.filters)
-        return found.viewed(shape, (g.filters, g.out_channels, 1), found.offset)
-
-    def each(self, grad: StridedArray, part: slice, channels: int, places: int) -> StridedArray:
-        """Some images of (N, channels, places), contiguous, as (images, groups, channels of a group, places)."""
-        shape = (part.stop - part.start, self.g.groups, channels // self.g.groups, places)
-        return grad.viewed(shape, lay.contiguous_strides(shape), grad.offset + part.start * channels * places)
+    def by_place(self, grad: StridedArray, part: _Part) -> StridedArray:
+        """A part of a result as (groups, images * places, filters), filters innermost."""
+        view = self.each(grad, part, self.g.out_channels)
+        found = self.widened(view.viewed(*lay.permute(*view.layout, (0, 3, 1, 2))))
+        shape = (self.g.groups, found.shape[0] * found.shape[1], self.g.filters)
+        return found.viewed(shape, (self.g.filters, self.g.out_channels, 1), found.offset)
 
 
 def conv(
@@ -134,18 +144,17 @@ def conv(
         return _direct(backend, out, x, weight, bias, g)
     work = _Product(backend, g, x)
     matrices, wide = work.by_group(weight), None if bias is None else work.widened(bias)
-    for part in work.chunks():
+    for part in work.parts():
         columns = work.columns(x, part, work.alone)
-        target = work.each(out, part, g.out_channels, work.places)
+        target = work.each(out, part, g.out_channels)
         if work.alone:
             matmul_into(backend, target, matrices, columns)
             if wide is not None:
                 _finish(backend, target, target, wide)
         else:
             found = matmul(backend, matrices, columns)  # (groups, filters, images * places)
-            count, line = part.stop - part.start, found.shape[-1]
-            view = found.viewed(target.shape, (work.places, g.filters * line, line, 1), found.offset)
-            assert count == target.shape[0]
+            line = found.shape[-1]
+            view = found.viewed(target.shape, (target.shape[-1], g.filters * line, line, 1), found.offset)
             _finish(backend, target, view, wide)
     return out
 
@@ -155,9 +164,7 @@ def _finish(backend: OpenCLBackend, out: StridedArray, found: StridedArray, bias
     if bias is None:
         backend.copy(out, found)
         return
-    _, groups, filters, _ = out.shape
-    each = bias.viewed(out.shape, (0, filters, 1, 0), bias.offset)
-    assert groups * filters == bias.size
+    each = bias.viewed(out.shape, (0, out.shape[2], 1, 0), bias.offset)
     _adding(backend, found.dtype, out.dtype).run(out, (found, each))
 
 
@@ -187,7 +194,11 @@ def conv_grad_input(
     dilation: Ints, groups: int,
 ) -> StridedArray:  # fmt: skip
     """The gradient for an input of ``shape``."""
-    g = texts.geometry(tuple(shape), weight.shape, stride, padding, dilation, groups)
+    options: dict[str, Any] = dict(stride=stride, dilation=dilation, groups=groups)
+    g = texts.geometry(tuple(shape), weight.shape, padding=padding, **options)
+    reach = tuple([d * (k - 1) - p for k, d, p in zip(weight.shape[2:], dilation, padding, strict=True)])
+    if not g.narrower(4) and set(stride) == {1} and min(reach) >= 0 and _Product(backend, g, grad).is_cut:
+        return conv(backend, grad, _reversed(backend, weight, groups), None, padding=reach, **options)
     out = backend.empty(tuple(shape), grad.dtype, grad.index)
     if not grad.size or not out.size:
         elementwise.fill(backend, out, 0)
@@ -201,23 +212,34 @@ def conv_grad_input(
     work = _Product(backend, g, grad)
     matrices = work.by_group(weight)
     turned = matrices.viewed(*lay.permute(*matrices.layout, (0, 2, 1)))
-    for part in work.chunks():
-        _input_part(work, out, grad, turned, part)
+    for part in work.parts():
+        if part.top == 0:  # all places of these images
+            _input_part(work, out, grad, turned, part._replace(height=g.windows.outside[0]))
     return out
 
 
-def _input_part(work: _Product, out: StridedArray, grad: StridedArray, turned: StridedArray, part: slice) -> None:
+def _reversed(backend: OpenCLBackend, weight: StridedArray, groups: int) -> StridedArray:
+    """The weight (O, C / groups, *K) with channels exchanged and the kernel backwards: (C, O / groups, *K)."""
+    filters, per_group = weight.shape[0] // groups, weight.shape[1]
+    axes = range(3, weight.ndim + 1)
+    split = (groups, filters, *weight.shape[1:]), (filters * weight.strides[0], *weight.strides), weight.offset
+    turned = lay.permute(*lay.flip(*split, tuple(axes)), (0, 2, 1, *axes))
+    dense = backend.dense(weight.viewed(*turned))
+    shape = (groups * per_group, filters, *weight.shape[2:])
+    return dense.viewed(shape, lay.contiguous_strides(shape), dense.offset)
+
+
+def _input_part(work: _Product, out: StridedArray, grad: StridedArray, turned: StridedArray, part: _Part) -> None:
     """The gradient for some images."""
     g, backend = work.g, work.backend
     if work.alone and g.windows.is_plain:
-        matmul_into(backend, work.each(out, part, g.channels, work.places), turned,
-                    work.each(grad, part, g.out_channels, work.places))  # fmt: skip
+        matmul_into(backend, work.each(out, part, g.channels), turned, work.each(grad, part, g.out_channels))
         return
-    shape, q = work.shaped(part.stop - part.start, work.alone)
+    shape, q = work.shaped(part, work.alone)
     columns = work.empty(*shape)
-    source = work.each(grad, part, g.out_channels, work.places) if work.alone else work.together(grad, part)
+    source = work.each(grad, part, g.out_channels) if work.alone else work.together(grad, part)
     matmul_into(backend, columns, turned, source)
-    offset = out.offset + part.start * out.strides[0]
+    offset = out.offset + part.first * out.strides[0]
     enqueue(work.device, texts.images(work.device, out.dtype, g, q, offset), (columns,), (out,))
 
 
@@ -238,7 +260,7 @@ def conv_grad_weight(
         enqueue(device, launch, (grad, x), (out,))
         return out
     work, total = _Product(backend, g, grad), None
-    for part in work.chunks():
+    for part in work.parts():
         found = _weight_part(work, grad, x, part)
         if total is None:
             total = found
@@ -249,8 +271,8 @@ def conv_grad_weight(
     return out
 
 
-def _weight_part(work: _Product, grad: StridedArray, x: StridedArray, part: slice) -> StridedArray:
-    """The gradient from some images: (groups, filters, rows of a group).
+def _weight_part(work: _Product, grad: StridedArray, x: StridedArray, part: _Part) -> StridedArray:
+    """The gradient from a part: (groups, filters, rows of a group).
 
     The inner loop of a product runs along its right operand: the smaller of gradient and result is turned for it.
     """

@@ -90,7 +90,9 @@ def norm_grad(
         enqueue(device, texts.norm_grad(device, x.dtype, rows, (a, b, c), there[2]), ins, (out, left))
         if not target.cpu:
             enqueue(device, texts.norm_sums(device, x.dtype, rows, (a, b)), (*ins[:2], left), (parts,))
-        sums = backend.kernels.find("sum", wide)(parts, axis=(1,), keepdims=False)
+        add_up = backend.kernels.find("sum", wide)
+        assert add_up is not None  # every backend has sums
+        sums = add_up(parts, axis=(1,), keepdims=False)
     return out, *[_row(backend, sums, i, x, normalized_shape) for i in range(count)]
 
 

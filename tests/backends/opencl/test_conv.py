@@ -104,11 +104,36 @@ def test_operands_of_any_strides(bench: Any, rng: Any, name: str) -> None:
     _check(bench.get(found), _reference("conv_grad_input", expected, weight, shape=case[0], **options), dt.float32)
 
 
-@pytest.mark.parametrize("name", ["2d", "many places", "1d strided"])
-def test_chunks_of_the_batch(bench: Any, rng: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Columns of one image at a time."""
-    monkeypatch.setattr(conv, "_BYTES", {True: 1, False: 1})
-    _all_three(bench, rng, CASES[name], dt.float32)
+@pytest.mark.parametrize("name", ["2d", "many places", "1d", "1d strided", "groups", "3d"])
+def test_parts_of_the_batch(bench: Any, rng: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns of one image at a time, and of a few places at a time."""
+    case = CASES[name]
+    *_, places = (
+        _reference("conv", np.zeros(case[0]), np.zeros(case[1]), None, **_options(case)).reshape(1, 1, -1).shape
+    )
+    one = 4 * case[0][1] * int(np.prod(case[1][2:])) * places // (case[0][0] * case[1][0])
+    for room in (one, one // 3):
+        monkeypatch.setattr(conv, "_BYTES", {True: room, False: room})
+        _all_three(bench, rng, case, dt.float32)
+
+
+def test_columns_take_bounded_memory(opencl: Any, rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine times the input, if they all stood there at once."""
+    monkeypatch.setattr(conv, "_BYTES", {True: 1 << 16, False: 1 << 16})
+    x = opencl.from_host(rng.normal(size=(8, 8, 32, 32)).astype(np.float32), dt.float32)
+    weight = opencl.from_host(rng.normal(size=(8, 8, 3, 3)).astype(np.float32), dt.float32)
+    opencl.synchronize()
+    before = opencl.memory_stats().allocated
+    limit = opencl.device(0).pool.limit
+    options: dict[str, Any] = dict(stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)
+    try:
+        opencl.set_memory_limit(before + (1 << 20))
+        out = opencl.kernels.find("conv", dt.float32)(x, weight, None, **options)
+        opencl.kernels.find("conv_grad_input", dt.float32)(out, weight, shape=x.shape, **options)
+        opencl.kernels.find("conv_grad_weight", dt.float32)(out, x, shape=weight.shape, **options)
+        opencl.synchronize()
+    finally:
+        opencl.set_memory_limit(limit)
 
 
 @pytest.mark.parametrize(
