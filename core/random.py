@@ -247,6 +247,15 @@ default_generator = Generator()
 default_generator.seed()
 
 
+def _renew_lock() -> None:
+    """In a forked child: another thread of the parent may have held the lock, and will never give it back."""
+    default_generator._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 def manual_seed(seed: int) -> Generator:
     """Seed the default generator, for every device; returns it. ``seed``: an int in [-2**63, 2**64).
 

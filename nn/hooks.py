@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flambeau.core.autograd.function import Function
 from flambeau.core.autograd.graph import Handle
 from flambeau.core.autograd.modes import module_path
-from flambeau.core.state import is_grad_enabled
+from flambeau.core.state import current, is_grad_enabled
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
 
@@ -177,15 +177,15 @@ def name_in_parent(module: Module, running: list[Module]) -> str:
     return type(module).__name__
 
 
-_running: list[Any] = []
-
-
 def call_watched(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Forward in anomaly mode: the recorded nodes get to know the module."""
-    module_path.append(name_in_parent(module, _running))
-    _running.append(module)
+    """Forward where something watches: the recorded nodes, the profiler and the like get to know the module."""
+    state = current()
+    if not (state.anomaly or state.watchers or state.layers):  # a transform, or hooks on saved values
+        return call_with_hooks(module, args, kwargs) if module._hooked else module.forward(*args, **kwargs)
+    module_path.append(name_in_parent(module, module_path.modules))
+    module_path.modules.append(module)
     try:
         return call_with_hooks(module, args, kwargs)
     finally:
-        _running.pop()
+        module_path.modules.pop()
         module_path.pop()

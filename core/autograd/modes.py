@@ -23,6 +23,7 @@ class ModulePath(threading.local):
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.modules: list[Any] = []
 
     def append(self, name: str) -> None:
         self.names.append(name)

@@ -2,9 +2,11 @@
 
 import copy
 import math
+import os
 import pickle
 import statistics
 import threading
+import warnings
 
 import pytest
 
@@ -182,3 +184,15 @@ def test_fork_rng_puts_the_state_back():
         fr.manual_seed(99)
         raise KeyError
     assert fr.default_generator.state == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_a_forked_child_can_draw_while_the_parent_was_drawing():
+    """It goes on from the parent's state, as in PyTorch; the lock of a thread that is not there does not stop it."""
+    generator = fr.default_generator
+    with fr.fork_rng(), generator._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if generator.reserve(4) >= 0 else 1)
+    assert os.waitpid(child, 0)[1] == 0

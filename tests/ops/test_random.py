@@ -230,3 +230,24 @@ def test_samples_have_no_gradient_and_samplers_forget_it() -> None:
     y.uniform_()
     (y * 3).sum().backward()
     assert x.grad.tolist() == [0, 0, 0]
+
+
+def test_numbers_do_not_depend_on_the_number_of_threads() -> None:
+    """Draws long enough to be split among threads."""
+
+    def draws() -> list[fb.Tensor]:
+        fb.manual_seed(3)
+        return [
+            fb.rand(300_001), fb.randn(300_001), fb.rand(100_000, dtype=fb.float64), fb.randint(0, 100, (300_000,)),
+            fb.randperm(100_000), fb.nn.functional.dropout(fb.ones(300_000)), fb.empty(200_000).exponential_(),
+        ]  # fmt: skip
+
+    before, found = fb.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            fb.set_num_threads(count)
+            found.append(draws())
+    finally:
+        fb.set_num_threads(before)
+    for other in found[1:]:
+        assert all(a.equal(b) for a, b in zip(found[0], other, strict=True))

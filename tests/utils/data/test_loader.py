@@ -3,6 +3,8 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -414,3 +416,29 @@ def test_tensors_made_in_a_worker_are_on_the_host(monkeypatch):
     monkeypatch.setenv("FLAMBEAU_DEVICE", "meta")
     loader = DataLoader(Squares(2), 2, num_workers=1, multiprocessing_context="spawn")
     assert [b[0].tolist() for b in loader] == [[[0], [1]]]
+
+
+@pytest.mark.parametrize("everyone", [False, True])
+def test_an_interrupt_ends_the_program(tmp_path, everyone):
+    """Ctrl-C, which reaches the workers too, in the middle of an epoch."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time\nimport flambeau as fb\n"
+        "class Slow:\n"
+        "    def __len__(self): return 1000\n"
+        "    def __getitem__(self, i): time.sleep(0.2); return i\n"
+        "if __name__ == '__main__':\n"
+        "    for batch in fb.utils.data.DataLoader(Slow(), num_workers=2): print('batch', flush=True)\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.getcwd(),
+        env={**os.environ, "PYTHONPATH": os.getcwd()}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert program.stdout.readline() == "batch\n"
+        (os.killpg if everyone else os.kill)(program.pid, signal.SIGINT)
+        errors = program.communicate(timeout=30)[1]
+    finally:
+        program.kill()
+        program.communicate()
+    assert program.returncode != 0 and errors.rstrip().endswith("KeyboardInterrupt")
