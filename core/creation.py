@@ -119,11 +119,31 @@ def tensor(
         return _finish(copied, requires_grad, pin_memory)
     if isinstance(data, (np.ndarray, np.generic)):
         host, found = np.asarray(data), dt.from_numpy(data.dtype)
+    elif _is_array(data):
+        host = _foreign(data)
+        found = dt.from_numpy(host.dtype)
     else:
         host, found = _from_nested(data)
         _check_range(host, wanted or found)
     chosen = wanted or found
     return _finish(from_host(_cast_host(host, chosen), chosen, _device(device)), requires_grad, pin_memory)
+
+
+def _is_array(data: Any) -> bool:
+    """Whether an object is another library's array, which has a dtype of its own."""
+    return not isinstance(data, (list, tuple, int, float)) and any(
+        hasattr(data, name) for name in ("__dlpack__", "__array_interface__", "__array__")
+    )
+
+
+def _foreign(data: Any) -> Any:
+    """Another library's array as numpy's, sharing memory where it can."""
+    try:
+        return np.asarray(data)
+    except TypeError:
+        if not hasattr(data, "__dlpack__"):
+            raise
+        return from_dlpack(data)._host()  # bfloat16, say
 
 
 def _check_range(host: Any, dtype: DType) -> None:
@@ -156,7 +176,10 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     if isinstance(data, Tensor):
         return data.to(device=device or data.device, dtype=dt.as_dtype(dtype) if dtype is not None else data.dtype)
     where = _device(device)
-    if isinstance(data, np.ndarray) and (dtype is None or dt.as_dtype(dtype).numpy == data.dtype):
+    if _is_array(data) and not isinstance(data, (np.ndarray, np.generic)):
+        data = _foreign(data)
+    same = isinstance(data, np.ndarray) and (dtype is None or dt.as_dtype(dtype).numpy == data.dtype)
+    if same and data.dtype.isnative:
         t = from_numpy(data)
         return t if t.device is where else t.to(where)
     return tensor(data, dtype=dtype, device=device)

@@ -8,10 +8,12 @@ The protocol: https://dmlc.github.io/dlpack/latest/python_spec.html
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Final
 
 import numpy as np
 
+from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.autograd.graph import box_of
 from flambeau.core.creation import from_numpy
@@ -22,6 +24,29 @@ from flambeau.core.tensor import Tensor
 
 HOST: Final = (1, 0)  # kDLCPU
 _HOST_TYPES: Final = (1, 3)  # kDLCPU, kDLCUDAHost: memory that the host reads
+
+
+# -- bfloat16, which numpy has no name for in the protocol ------------------------------------------
+_UNSIGNED, _BFLOAT = 1, 4  # kDLUInt, kDLBfloat
+#: Where the code of the dtype stands in the struct of a capsule, by the capsule's name.
+_DTYPE_CODE: Final = {b"dltensor": 20, b"dltensor_versioned": 52}
+_pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer_of.restype, _pointer_of.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+_name_of = ctypes.pythonapi.PyCapsule_GetName
+_name_of.restype, _name_of.argtypes = ctypes.c_char_p, (ctypes.py_object,)
+
+
+def _renamed(capsule: Any, from_: int, to: int) -> bool:
+    """Change what kind of 16-bit numbers a capsule says it holds; False where it holds others."""
+    name = _name_of(capsule)
+    place = _DTYPE_CODE.get(name)
+    if place is None:  # used up already
+        return False
+    code = ctypes.cast(_pointer_of(capsule, name) + place, ctypes.POINTER(ctypes.c_uint8))
+    if (code[0], code[1]) != (from_, 16):
+        return False
+    code[0] = to
+    return True
 
 
 def _cannot_share(x: Tensor) -> BufferError:
@@ -65,6 +90,14 @@ def to_dlpack(
         host, copy = self._host(), None
     else:
         raise _cannot_share(self)
+    if any(s < 0 for s in host.strides) and not copy:
+        if copy is False:
+            raise BufferError("__dlpack__: copy=False, but others cannot read negative strides; use x.contiguous()")
+        host = np.ascontiguousarray(host)
+    if self.dtype is dt.bfloat16:
+        capsule = host.view(np.uint16).__dlpack__(max_version=max_version, copy=copy)
+        _renamed(capsule, _UNSIGNED, _BFLOAT)
+        return capsule
     try:
         return host.__dlpack__(max_version=max_version, copy=copy)
     except BufferError as error:
@@ -79,11 +112,12 @@ class _Watched:
 
     def __init__(self, producer: Any, device: tuple[int, int]):
         self._producer, self._device = producer, device
-        self.versioned = False
+        self.versioned = self.is_bfloat16 = False
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         capsule = self._producer.__dlpack__(**kwargs) if hasattr(self._producer, "__dlpack__") else self._producer
         self.versioned = "versioned" in repr(capsule)
+        self.is_bfloat16 = _renamed(capsule, _BFLOAT, _UNSIGNED)
         return capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -139,6 +173,8 @@ def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tens
         ) from None
     if not array.flags.writeable and not watched.versioned:
         array = np.asarray(_Writable(array))
+    if watched.is_bfloat16:
+        array = array.view(dt.bfloat16.numpy)
     if copy is False and not array.flags.writeable:
         raise BufferError("from_dlpack: copy=False, but the memory is read-only and would have to be copied")
     t: Tensor = from_numpy(array.copy() if copy and not options else array)

@@ -204,7 +204,10 @@ class Tensor(TensorMethods):
         return self._key.backend.has("no_data")
 
     def data_ptr(self) -> int:
-        """An integer that tells where the first element is: equal for aliases, different otherwise."""
+        """The address of the first element; of memory that is not the host's, a number equal for aliases alone."""
+        if self._key.level is None and self._key.backend.has("shares_host"):
+            address: int = self._array.__array_interface__["data"][0]
+            return address
         return self._key.backend.storage_id(self._array) + self.storage_offset() * self.itemsize
 
     def is_floating_point(self) -> bool:
@@ -488,6 +491,8 @@ class Tensor(TensorMethods):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         host = self.numpy()
         if dtype is not None and host.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"__array__: copy=False, but {self.dtype} elements become {dtype} only in a copy")
             return host.astype(dtype)
         return host.copy() if copy else host
 

@@ -91,8 +91,8 @@ def range_(
     whole = creation.arange(count, dtype=dt.float64, device=device) * step + start
     made = whole.to(dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype))
     if out is not None:
-        return creation._into(out, made)  # type: ignore[no-any-return]
-    return made.requires_grad_() if requires_grad else made  # type: ignore[no-any-return]
+        return creation._into(out, made)
+    return made.requires_grad_() if requires_grad else made
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {

@@ -43,7 +43,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     out = input
     for axis, (before, after) in enumerate(pairs, first):
         out = _bordered(out, axis, before, after, mode)
-    return storage.clone(out, "C") if out is input else out  # type: ignore[no-any-return]
+    return storage.clone(out, "C") if out is input else out
 
 
 def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:

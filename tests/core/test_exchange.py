@@ -117,7 +117,7 @@ def test_an_unshared_tensor_is_refused_with_the_remedy():
     ("export", "words"),
     [
         (lambda: fb.zeros(2, requires_grad=True).__dlpack__(), "detach"),
-        (lambda: fb.zeros(2, dtype=fb.bfloat16).__dlpack__(), "bfloat16.*integers of 2 bytes"),
+        (lambda: fb.from_numpy(np.arange(3.0)[::-1]).__dlpack__(copy=False), "negative strides.*contiguous"),
         (lambda: fb.zeros(2).__dlpack__(dl_device=(2, 0)), r"\(2, 0\)"),
         (lambda: fb.zeros(2).__dlpack__(stream=1), "no streams"),
     ],
@@ -141,3 +141,71 @@ def test_torch_and_back():
     back = torch.from_dlpack(f.reshape(2, 2))
     back[1, 1] = -1
     assert f[3].item() == -1
+
+
+@pytest.mark.parametrize("max_version", [None, (1, 0)])
+def test_bfloat16_in_both_directions(max_version):
+    torch = pytest.importorskip("torch")
+    t = fb.tensor([1.5, -2.0], dtype=fb.bfloat16)
+    other = torch.from_dlpack(t.__dlpack__(max_version=max_version))
+    assert other.dtype is torch.bfloat16
+    other[0] = 3
+    assert t.tolist() == [3, -2]
+    back = fb.from_dlpack(other)
+    assert back.dtype is fb.bfloat16
+    back[1] = 7
+    assert t.tolist() == [3, 7]
+    assert fb.from_dlpack(t).data_ptr() == t.data_ptr()
+    assert fb.tensor(other).dtype is fb.bfloat16
+
+
+def test_negative_strides_leave_as_a_copy():
+    """torch ends the process when it meets them."""
+    torch = pytest.importorskip("torch")
+    assert torch.from_dlpack(fb.from_numpy(np.arange(3.0)[::-1])).tolist() == [2, 1, 0]
+
+
+def test_arrays_of_other_libraries_keep_their_dtype():
+    class Interface:
+        held = np.arange(3.0)
+        __array_interface__ = held.__array_interface__
+
+    class Converts:
+        def __array__(self, dtype=None, copy=None):
+            return np.arange(3, dtype=np.int16)
+
+    assert fb.tensor(Interface()).dtype is fb.float64
+    shared = fb.as_tensor(Interface())
+    shared[0] = 9
+    assert Interface.held[0] == 9
+    assert fb.tensor(Converts()).dtype is fb.int16
+    torch = pytest.importorskip("torch")
+    assert fb.tensor(torch.ones(2, dtype=torch.float64)).dtype is fb.float64
+    t = torch.zeros(2)
+    fb.as_tensor(t)[0] = 4
+    assert t.tolist() == [4, 0]
+
+
+def test_numpy_asks_for_no_copy():
+    x = fb.ones(2)
+    assert np.shares_memory(np.asarray(x, copy=False), x.numpy())
+    with pytest.raises(ValueError, match="copy=False"):
+        np.asarray(x, dtype=np.float64, copy=False)
+
+
+def test_foreign_bytes_and_dtypes():
+    swapped = np.arange(3, dtype=">i4")
+    assert fb.tensor(swapped).tolist() == [0, 1, 2]
+    assert fb.as_tensor(swapped).dtype is fb.int32
+    with pytest.raises(ValueError, match="byte order"):
+        fb.from_numpy(swapped)
+    for dtype in ([("a", "i4")], "M8[D]", "U1", object):
+        with pytest.raises(TypeError, match="no flambeau dtype"):
+            fb.tensor(np.zeros(2, dtype=dtype))
+
+
+def test_data_ptr_is_the_address():
+    a = np.arange(4.0)
+    t = fb.from_numpy(a)
+    assert t.data_ptr() == a.ctypes.data
+    assert t[1:].data_ptr() == a.ctypes.data + 8
