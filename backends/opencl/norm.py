@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from flambeau.backends import layout as lay
 from flambeau.backends.dialect import norm as texts
 from flambeau.backends.dialect.launch import computed
 from flambeau.backends.dialect.windows import Ints
@@ -105,24 +106,35 @@ def _row(backend: OpenCLBackend, sums: StridedArray, i: int, like: StridedArray,
 
 
 # -- per channel ---------------------------------------------------------------------------------------
-def _channels(x: StridedArray) -> texts.Channels:
-    return texts.Channels(x.shape[0], x.shape[1], prod(x.shape[2:]))
+#: Elements of a channel in one image below which channels are first put one after the other.
+_FEW: Final = 16
+
+
+def _by_channel(backend: OpenCLBackend, x: StridedArray) -> tuple[texts.Channels, StridedArray]:
+    """The sizes in which a channel's elements stand in long pieces, and ``x`` so, contiguous."""
+    images, channels, n = x.shape[0], x.shape[1], prod(x.shape[2:])
+    if n >= _FEW or images == 1:
+        return texts.Channels(images, channels, n), backend.dense(x)
+    turned = x.viewed(*lay.permute(*x.layout, (1, 0, *range(2, x.ndim))))
+    return texts.Channels(1, channels, images * n), backend.dense(turned)
 
 
 def batch_norm(
     backend: OpenCLBackend, x: StridedArray, weight: Optional, bias: Optional, *, eps: float
 ) -> tuple[StridedArray, StridedArray, StridedArray]:
     """The input normalised by each channel's mean and biased variance, and those two."""
-    out = backend.empty(x.shape, x.dtype, x.index)
     mean, var = (backend.empty((x.shape[1],), x.dtype, x.index) for _ in range(2))
-    if not out.size:  # the mean of nothing
+    if not x.size:  # the mean of nothing
         for v in (mean, var):
             elementwise.fill(backend, v, float("nan"))
-        return out, mean, var
-    ins, (a, b, c), there = _present(backend, x, weight, bias)
-    device = backend.device(x.index)
-    launch = texts.batch_norm(device, x.dtype, _channels(x), eps, (a, b, c), (there[1], there[2]))
+        return backend.empty(x.shape, x.dtype, x.index), mean, var
+    sizes, dense = _by_channel(backend, x)
+    ins, (a, b, c), there = _present(backend, dense, weight, bias)
+    out, device = backend.empty(dense.shape, x.dtype, x.index), backend.device(x.index)
+    launch = texts.batch_norm(device, x.dtype, sizes, eps, (a, b, c), (there[1], there[2]))
     enqueue(device, launch, ins, (out, mean, var))
+    if sizes.images != x.shape[0]:
+        out = backend.dense(out.viewed(*lay.permute(*out.layout, (1, 0, *range(2, x.ndim)))))
     return out, mean, var
 
 
@@ -135,7 +147,8 @@ def batch_norm_sums(
         for v in sums:
             elementwise.fill(backend, v, 0)
     else:
-        ins, (a, b, c), _ = _present(backend, grad, x, mean)
+        sizes, dense = _by_channel(backend, x)
+        ins, (a, b, c), _ = _present(backend, _by_channel(backend, grad)[1], dense, mean)
         device = backend.device(x.index)
-        enqueue(device, texts.batch_norm_sums(device, x.dtype, _channels(x), (a, b, c)), ins, sums)
+        enqueue(device, texts.batch_norm_sums(device, x.dtype, sizes, (a, b, c)), ins, sums)
     return sums[0], sums[1]
