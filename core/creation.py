@@ -244,7 +244,7 @@ def full(
     """
     if isinstance(fill_value, np.generic):
         fill_value = fill_value.item()
-    if not (isinstance(fill_value, Tensor) or isinstance(fill_value, _NUMBER)):
+    if not isinstance(fill_value, (Tensor, _NUMBER)):
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
     found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
     chosen = found if dtype is None else dt.as_dtype(dtype)

@@ -30,6 +30,9 @@ class _Pad(Module):
 
 
 def _pad(name: str, dims: int, mode: str, doc: str) -> Any:
+    value, sizes = ", 0.5" if name.startswith("Constant") else "", ", 4" * dims
+    example = f">>> import flambeau as fb\n>>> fb.nn.{name}(1{value})(fb.ones(1, 3{sizes})).shape"
+    doc = f"{doc}\n\n{example}\nflambeau.Size([1, 3{', 6' * dims}])\n"
     body: dict[str, Any] = {"dims": dims, "mode": mode, "__doc__": doc, "__module__": __name__}
     if name.startswith("Constant"):
 

@@ -141,12 +141,17 @@ def _moments(name: str, record: Callable[..., Any], with_mean: bool) -> Callable
         spread = record(input, axes, less, keep, **kw)
         return (spread, mean(input, axes, keep)) if with_mean else spread
 
+    value = "tensor(2.)" if name.startswith("var") else "tensor(1.4142)"
     what = {"var": "variance", "std": "standard deviation"}[name.removesuffix("_mean")]
     moments.__name__ = moments.__qualname__ = name
     moments.__doc__ = f"""The {what}{" and the mean, as a pair," if with_mean else ""} over ``dim`` (all by default).
 
     The sum of squared distances from the mean is divided by the number of elements less ``correction``
     (1 by default; ``unbiased=False`` means 0).
+
+    >>> import flambeau as fb
+    >>> fb.{name}(fb.tensor([1.0, 3.0]))
+    {f"({value}, tensor(2.))" if with_mean else value}
     """
     return moments
 

@@ -369,6 +369,10 @@ def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pa
     extreme.__doc__ = f"""The {word} element; with ``dim`` (values, indices) along it; with a tensor elementwise.
 
     nan wins. The gradient of the {word} of all is shared by equal ones; along ``dim`` it goes to the index.
+
+    >>> import flambeau as fb
+    >>> fb.{name}(fb.tensor([[1.0, 5.0]]), 1).indices
+    tensor([{int(name == "max")}])
     """
     return extreme
 
@@ -466,6 +470,10 @@ def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., An
     test.__doc__ = f"""Whether {what} over ``dim`` (an int, a tuple, or None for all; an empty tuple reduces nothing).
 
     The result is bool; of a uint8 tensor it is uint8, as in PyTorch.
+
+    >>> import flambeau as fb
+    >>> fb.{name}(fb.tensor([True, False]))
+    tensor({name == "any"})
     """
     return test
 

@@ -204,6 +204,10 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
 
     With ``dim`` the pair (values, indices) along it. Of an even number of elements it is the lower of the
     two in the middle.
+
+    >>> import flambeau as fb
+    >>> fb.{name}(fb.tensor([3.0, 1.0, 2.0]))
+    tensor(2.)
     """
     return median
 
@@ -266,6 +270,10 @@ def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
 
     ``q``: a number or a 1-d tensor of numbers in [0, 1], of the dtype of ``input``; the results stand along
     a new first dimension. Between two elements ``interpolation`` decides: linear, lower, higher, midpoint, nearest.
+
+    >>> import flambeau as fb
+    >>> fb.{name}(fb.tensor([0.0, 1.0, 2.0]), 0.25)
+    tensor(0.5000)
     """
     return quantile
 

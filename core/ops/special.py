@@ -235,9 +235,19 @@ def _classified(record: Callable[..., Any], whole: bool, combine: Callable[[Any,
 
 
 is_infinite = _classified(isinf, False, lambda a, b: a | b)
-is_infinite.__doc__ = "Where an element, or a part of it, is positive or negative infinity."
+is_infinite.__doc__ = """Where an element, or a part of it, is positive or negative infinity.
+
+>>> import flambeau as fb
+>>> fb.isinf(fb.tensor([1.0, float("inf")]))
+tensor([False,  True])
+"""
 is_finite = _classified(isfinite, True, lambda a, b: a & b)
-is_finite.__doc__ = "Where an element is neither infinite nor nan."
+is_finite.__doc__ = """Where an element is neither infinite nor nan.
+
+>>> import flambeau as fb
+>>> fb.isfinite(fb.tensor([1.0, float("nan")]))
+tensor([ True, False])
+"""
 
 
 def _infinite(name: str, value: float, sign: str) -> Callable[..., Tensor]:
@@ -247,7 +257,12 @@ def _infinite(name: str, value: float, sign: str) -> Callable[..., Tensor]:
         return input == value
 
     test.__name__ = test.__qualname__ = name
-    test.__doc__ = f"Where an element is {sign} infinity."
+    test.__doc__ = f"""Where an element is {sign} infinity.
+
+    >>> import flambeau as fb
+    >>> fb.{name}(fb.tensor([1.0, float("{value}")]))
+    tensor([False,  True])
+    """
     return test
 
 
