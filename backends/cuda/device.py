@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import numpy as np
 
 from flambeau.backends.base import DeviceLostError
+from flambeau.backends.cuda.build import Compiler
 from flambeau.backends.cuda.memory import Block, Memory
 from flambeau.backends.dialect.prelude import Target
+from flambeau.core import config
 
 TARGET: Final = Target("cuda", cpu=False, fp64=True, int64_atomics=True)
-#: Results do not depend on how a compiler contracts products and sums.
-OPTIONS: Final = ("--fmad=false", "--std=c++14")
 GROUP: Final = 256
 #: Codes of the runtime after which a context answers nothing any more: cudaErrorEccUncorrectable, IllegalAddress,
 #: LaunchTimeout, HardwareStackError, IllegalInstruction, MisalignedAddress, InvalidAddressSpace, InvalidPc,
@@ -45,6 +46,8 @@ class Device:
         self.label = f"cuda:{number} ({self.name})"
         self.units = int(facts["multiProcessorCount"])
         self.lock = threading.RLock()
+        capability = 10 * int(facts["major"]) + int(facts["minor"])
+        self.compiler = Compiler(cupy.cuda.nvrtc, capability, Path(config.get("cache_dir")) / "cuda")
         self.pool = Memory(self)
         self.dead = False
         self.null = cupy.cuda.Stream.null
@@ -149,7 +152,8 @@ class Device:
 
     def _build(self, name: str, text: str) -> Kernel:
         with self.current():
-            module = self.cupy.RawModule(code=text, options=OPTIONS, backend="nvrtc")
+            module = self.cupy.cuda.function.Module()
+            module.load(self.compiler.binary(text))
             return Kernel(module.get_function(name), name)
 
     # -- copies --------------------------------------------------------------------------------

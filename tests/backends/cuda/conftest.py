@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flambeau.backends.cuda.backend import CudaBackend
-from flambeau.core import registry
+from flambeau.core import config, registry
 from tests.backends.cuda import emulator
 
 
@@ -30,7 +30,8 @@ def pretend(devices: int = 2) -> Iterator[Any]:
     backend = CudaBackend(fake.module)
     registry.register_backend(backend, "tests")
     try:
-        yield SimpleNamespace(fake=fake, backend=backend)
+        with config.override(cache_dir=str(emulator.FOLDER)):
+            yield SimpleNamespace(fake=fake, backend=backend)
     finally:
         registry.unregister_backend("cuda")
         registry.register_backend(real, source)

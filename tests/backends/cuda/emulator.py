@@ -24,7 +24,7 @@ import numpy as np
 
 COMPILER = shutil.which("g++")
 _FLAGS = ("-std=c++14", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv")
-_FOLDER = Path(tempfile.gettempdir()) / f"flambeau-emulated-cuda-{os.getuid() if hasattr(os, 'getuid') else 0}"
+FOLDER = Path(tempfile.gettempdir()) / f"flambeau-emulated-cuda-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 _HEADER = r"""
 #include <math.h>
@@ -132,10 +132,10 @@ _KERNEL = re.compile(r'KERNEL (\w+)\(|extern "C" __global__ void (\w+)\(')
 def _header() -> Path:
     """The header, precompiled."""
     text = _HEADER.encode()
-    path = _FOLDER / f"cuda-{hashlib.sha256(text).hexdigest()[:16]}.h"
+    path = FOLDER / f"cuda-{hashlib.sha256(text).hexdigest()[:16]}.h"
     done = path.with_suffix(".h.gch")
     if not done.exists():
-        _FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
+        FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_bytes(text)
         _gcc(["-x", "c++-header", str(path)], done)
     return path
@@ -172,9 +172,9 @@ def library(text: str) -> Any:
     header = _header()
     source = translated(text)
     key = hashlib.sha256(f"{header}{_FLAGS}{source}".encode()).hexdigest()[:32]
-    target = _FOLDER / f"{key}.so"
+    target = FOLDER / f"{key}.so"
     if not target.exists():
-        file = _FOLDER / f"{key}-{os.getpid()}.cpp"
+        file = FOLDER / f"{key}-{os.getpid()}.cpp"
         file.write_text(source)
         try:
             _gcc(["-shared", "-include", str(header), str(file)], target)

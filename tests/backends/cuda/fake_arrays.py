@@ -29,7 +29,6 @@ class Namespace:
         pool, pinned = parts.memory_pool(fake), SimpleNamespace(free_all_blocks=lambda: None)
         self.get_default_memory_pool = lambda: pool
         self.get_default_pinned_memory_pool = lambda: pinned
-        self.RawModule = lambda *, code, options=(), backend="nvrtc": parts.RawModule(fake, code, options)
         self.is_available = lambda: True
         self.from_dlpack = self._from_dlpack
         for name in _MODULES:

@@ -257,7 +257,31 @@ class Event:
 
 
 # -- kernels -----------------------------------------------------------------------------------------
-class RawKernel:
+class NVRTCError(RuntimeError):
+    """As CuPy's."""
+
+
+def nvrtc() -> Any:
+    """``cupy.cuda.nvrtc``, whose machine code is the text."""
+    programs: dict[int, str] = {}
+
+    def create(text: str, name: str, headers: tuple[str, ...], include_names: tuple[str, ...]) -> int:
+        programs[len(programs) + 1] = text
+        return len(programs)
+
+    def compile_(program: int, options: tuple[str, ...]) -> None:
+        if not isinstance(options, tuple) or "-arch=sm_90" not in options:
+            raise NVRTCError("NVRTC_ERROR_INVALID_OPTION (5)")
+
+    return SimpleNamespace(
+        NVRTCError=NVRTCError, getVersion=lambda: (0, 0), getSupportedArchs=lambda: (80, 90), createProgram=create,
+        compileProgram=compile_, getCUBIN=lambda program: programs[program].encode(),
+        getPTX=lambda program: programs[program].encode(), getProgramLog=lambda program: "",
+        destroyProgram=lambda program: None,
+    )  # fmt: skip
+
+
+class Function:
     def __init__(self, fake: Fake, code: str, name: str):
         self.fake, self.code, self.name = fake, code, name
 
@@ -274,17 +298,22 @@ class RawKernel:
         self.fake.stream().do(lambda: emulator.run(self.code, self.name, grid[0], block[0], held, backwards))
 
 
-class RawModule:
-    def __init__(self, fake: Fake, code: str, options: tuple[str, ...]):
-        self.fake, self.code = fake, code
-        if not isinstance(options, tuple):
-            raise TypeError("options must be a tuple of str")
+class Module:
+    """``cupy.cuda.function.Module`` of one machine."""
 
-    def get_function(self, name: str) -> RawKernel:
+    fake: Fake
+
+    def __init__(self) -> None:
+        self.code = ""
+
+    def load(self, cubin: bytes) -> None:
+        self.code = cubin.decode()
+
+    def get_function(self, name: str) -> Function:
         if f"{name}(" not in self.code:
             raise CUDADriverError(500, "CUDA_ERROR_NOT_FOUND: named symbol not found")
         self.fake.texts.add(self.code)
-        return RawKernel(self.fake, self.code, name)
+        return Function(self.fake, self.code, name)
 
 
 # -- cupy.cuda ---------------------------------------------------------------------------------------
@@ -343,6 +372,7 @@ def cuda(fake: Fake) -> Any:
             super().__init__(fake, fake.device, priority=priority)
 
     return SimpleNamespace(
+        nvrtc=nvrtc(), function=SimpleNamespace(Module=type("Module", (Module,), {"fake": fake})),
         Device=Device, runtime=runtime(fake), driver=SimpleNamespace(CUDADriverError=CUDADriverError),
         Stream=NewStream,
         Event=lambda block=False, disable_timing=False, interprocess=False: Event(fake, fake.device, disable_timing),

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from flambeau.backends.cuda.device import OPTIONS, TARGET
+from flambeau.backends.cuda.build import OPTIONS
+from flambeau.backends.cuda.device import TARGET
 from flambeau.backends.dialect import elementwise
 from flambeau.backends.dialect.functions import program_for
 from flambeau.core import dtype as dt

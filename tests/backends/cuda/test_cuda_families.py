@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from flambeau.backends.cuda.device import OPTIONS, TARGET
+from flambeau.backends.cuda.build import OPTIONS
+from flambeau.backends.cuda.device import TARGET
 from flambeau.backends.dialect import conv, nn, norm, parts, pool, scan, windows
 from flambeau.backends.dialect.launch import Launch
 from flambeau.backends.dialect.prelude import Target

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import flambeau as fb
-from flambeau.backends.cuda.device import OPTIONS
+from flambeau.backends.cuda.build import OPTIONS
 from flambeau.core import dtype as dt
 from flambeau.core import opdb
 from flambeau.core.opdb.run import assert_close, dtypes_of, samples_of, to_host

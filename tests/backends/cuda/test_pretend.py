@@ -20,6 +20,8 @@ def test_every_name_is_one_of_cupys(machine: Any) -> None:
         (machine.fake.module.cuda, cupy.cuda),
         (machine.fake.module.cuda.runtime, cupy.cuda.runtime),
         (machine.fake.module.cuda.driver, cupy.cuda.driver),
+        (machine.fake.module.cuda.nvrtc, cupy.cuda.nvrtc),
+        (machine.fake.module.cuda.function, cupy.cuda.function),
         (machine.fake.module.get_default_memory_pool(), cupy.cuda.MemoryPool),
         (machine.fake.module.get_default_pinned_memory_pool(), cupy.cuda.PinnedMemoryPool),
     ]
@@ -33,9 +35,9 @@ def test_methods_are_those_of_cupys_classes(machine: Any) -> None:
 
     for pretend, real in (
         (fake_cupy.Stream, cupy.cuda.Stream), (fake_cupy.Event, cupy.cuda.Event),
-        (fake_cupy.MemoryPointer, cupy.cuda.MemoryPointer),
+        (fake_cupy.MemoryPointer, cupy.cuda.MemoryPointer), (fake_cupy.Module, cupy.cuda.function.Module),
     ):  # fmt: skip
-        names = {n for n in vars(pretend) if not n.startswith("_")} - {"do"}
+        names = {n for n in vars(pretend) if not n.startswith("_")} - {"do", "fake"}
         assert names <= set(dir(real)), (real, names - set(dir(real)))
 
 
@@ -74,8 +76,6 @@ def test_cupy_passes_a_host_array_as_a_struct() -> None:
 
 
 def test_calls_of_the_backend_fit_cupys_signatures() -> None:
-    module = cupy.RawModule(code='extern "C" __global__ void f() {}', options=("--std=c++14",), backend="nvrtc")
-    assert module.code.startswith("extern")
     pointer = cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(4096, 64, None, 0), 0)
     array = cupy.ndarray((2, 3), np.dtype("f4"), pointer + 8, (12, 4))
     assert (array.data.ptr, array.data.mem.ptr, array.data.mem.size, array.strides) == (4104, 4096, 64, (12, 4))
@@ -134,7 +134,9 @@ def test_unknown_instructions_are_refused() -> None:
 
 def test_writing_out_of_range_shows(machine: Any) -> None:
     text = 'extern "C" __global__ void f(float *q) { q[threadIdx.x] = 1; }'
-    kernel = machine.fake.module.RawModule(code=text).get_function("f")
+    module = machine.fake.module.cuda.function.Module()
+    module.load(text.encode())
+    kernel = module.get_function("f")
     memory = machine.fake.alloc(12)
     kernel((1,), (3,), (memory.ptr,))
     del memory
