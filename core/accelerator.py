@@ -96,7 +96,11 @@ def synchronize(where: Any = None) -> None:
 
 
 def memory_stats(where: Any = None) -> MemoryStats:
-    """Bytes allocated, reserved and at peak, and the limit, of a device."""
+    """Bytes allocated, reserved and at peak, and the limit, of a device.
+
+    >>> import flambeau as fb
+    >>> fb.accelerator.memory_stats("strict").limit
+    """
     d = resolved(where)
     return registry.resolve(d).memory_stats(d.index)
 
@@ -124,7 +128,12 @@ def max_memory_allocated(where: Any = None) -> int:
 
 
 def memory_reserved(where: Any = None) -> int:
-    """Bytes that the device's pool holds, in use or not."""
+    """Bytes that the device's pool holds, in use or not.
+
+    >>> import flambeau as fb
+    >>> fb.accelerator.memory_reserved("strict") >= 0
+    True
+    """
     return memory_stats(where).reserved
 
 
@@ -141,5 +150,9 @@ def set_memory_limit(limit: int | None, where: Any = None) -> None:
 
 
 def empty_cache(where: Any = None) -> None:
-    """Give the pool's unused memory back to the driver."""
+    """Give the pool's unused memory back to the driver.
+
+    >>> import flambeau as fb
+    >>> fb.accelerator.empty_cache()
+    """
     registry.resolve(resolved(where)).empty_cache()

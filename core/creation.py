@@ -53,7 +53,12 @@ def from_host(host: Any, dtype: DType, device: Device) -> Any:
 
 
 def scalar_tensor(value: Any, dtype: Any = None, device: Any = None, *, requires_grad: bool = False) -> Any:
-    """A 0-d tensor of a Python number, by default of the default dtype."""
+    """A 0-d tensor of a Python number, by default of the default dtype.
+
+    >>> import flambeau as fb
+    >>> fb.scalar_tensor(2.5)
+    tensor(2.5000)
+    """
     chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
     return _finish(from_host(np.asarray(value).astype(chosen.numpy), chosen, _device(device)), requires_grad)
 

@@ -51,6 +51,22 @@ class Optimizer:
 
     ``params`` is an iterable of tensors, of (name, tensor) pairs, or of dicts with "params" and options of their
     own. A subclass overrides :meth:`update` (or, as in torch, :meth:`step`).
+
+    >>> import flambeau as fb
+    >>> w = fb.tensor([1.0], requires_grad=True)
+    >>> class Plain(fb.optim.Optimizer):
+    ...     def __init__(self, params, lr):
+    ...         super().__init__(params, dict(lr=lr))
+    ...     def step(self, closure=None):
+    ...         with fb.no_grad():
+    ...             for group in self.param_groups:
+    ...                 for p in group["params"]:
+    ...                     p.sub_(p.grad, alpha=group["lr"])
+    >>> optimizer = Plain([w], lr=0.1)
+    >>> (w * 2).sum().backward()
+    >>> optimizer.step()
+    >>> w.item()
+    0.800000011920929
     """
 
     _step_pre_hooks: dict[int, Callable[..., Any]]

@@ -75,6 +75,11 @@ def load(f: PathOrFile, map_location: MapLocation = None, *, mmap: bool = False)
     Raises:
         CheckpointError: the file is not one of ours, or is damaged; nothing else comes of a bad file.
         OSError: the file cannot be opened.
+
+    >>> import flambeau as fb
+    >>> fb.save([fb.ones(2), {"lr": 0.1}], "run.safetensors")
+    >>> fb.load("run.safetensors")
+    [tensor([1., 1.]), {'lr': 0.1}]
     """
     file, where = _open(f, "load", mmap)
     with file:
@@ -91,6 +96,11 @@ def save_file(tensors: Mapping[str, Tensor], filename: PathOrFile, metadata: Map
         tensors: names and tensors, of any dtype but complex128. Shared storage is written once for each.
         filename: a path, which is replaced in one step, or a file open for writing bytes.
         metadata: strings by name that are stored beside them.
+
+    >>> import flambeau as fb
+    >>> fb.utils.serialization.save_file({"a": fb.ones(2)}, "a.safetensors")
+    >>> fb.utils.serialization.load_file("a.safetensors")
+    {'a': tensor([1., 1.])}
     """
     arrays = {}
     for name, tensor in tensors.items():
@@ -116,6 +126,11 @@ def load_file(filename: PathOrFile, device: Any = "cpu", *, mmap: bool = False) 
 
     Raises:
         CheckpointError: the file is damaged, or of another format.
+
+    >>> import flambeau as fb
+    >>> fb.utils.serialization.save_file({"a": fb.ones(2)}, "a.safetensors")
+    >>> fb.utils.serialization.load_file("a.safetensors")["a"]
+    tensor([1., 1.])
     """
     file, where = _open(filename, "load_file", mmap)
     with file:

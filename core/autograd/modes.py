@@ -152,7 +152,12 @@ class set_detect_anomaly(_Scope):
 
 
 def is_anomaly_enabled() -> bool:
-    """Whether anomaly mode is on."""
+    """Whether anomaly mode is on.
+
+    >>> import flambeau as fb
+    >>> fb.is_anomaly_enabled()
+    False
+    """
     return bool(current().anomaly)
 
 

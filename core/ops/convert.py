@@ -184,29 +184,54 @@ def is_complex(input: Tensor) -> bool:
 
 
 def is_tensor(obj: Any) -> bool:
-    """Whether an object is a Tensor."""
+    """Whether an object is a Tensor.
+
+    >>> import flambeau as fb
+    >>> fb.is_tensor(fb.ones(1))
+    True
+    """
     return isinstance(obj, Tensor)
 
 
 def is_signed(input: Tensor) -> bool:
-    """Whether the dtype has negative numbers."""
+    """Whether the dtype has negative numbers.
+
+    >>> import flambeau as fb
+    >>> fb.is_signed(fb.ones(1))
+    True
+    """
     return input.is_signed()
 
 
 def is_nonzero(input: Tensor) -> bool:
-    """Whether the one element is not zero."""
+    """Whether the one element is not zero.
+
+    >>> import flambeau as fb
+    >>> fb.is_nonzero(fb.tensor(2.0))
+    True
+    """
     if input.numel() != 1:
         raise ConversionError(f"is_nonzero: expects one element, got shape {tuple(input.shape)}")
     return bool(input)
 
 
 def is_same_size(input: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have the same shape."""
+    """Whether two tensors have the same shape.
+
+    >>> import flambeau as fb
+    >>> fb.is_same_size(fb.ones(2), fb.zeros(2))
+    True
+    """
     return bool(input._array.shape == other._array.shape)
 
 
 def apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
-    """Replace every element by what ``callable`` makes of it, one by one in Python, in place; for the host alone."""
+    """Replace every element by what ``callable`` makes of it, one by one in Python, in place; for the host alone.
+
+    >>> import flambeau as fb
+    >>> fb.tensor([1.0, 2.0]).apply_(lambda v: v + 1)
+    tensor([2., 3.])
+    """
     values = self.detach().reshape((self.numel(),)).tolist()
     return self.copy_(self.new_tensor([callable(v) for v in values]).reshape(tuple(self._array.shape)))
 
@@ -220,7 +245,12 @@ def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
 
 
 def get_device(input: Tensor) -> int:
-    """The index of the tensor's device, -1 for the host."""
+    """The index of the tensor's device, -1 for the host.
+
+    >>> import flambeau as fb
+    >>> fb.get_device(fb.ones(1))
+    -1
+    """
     return -1 if input.is_cpu else input.device.index
 
 

@@ -80,7 +80,13 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
 
 
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
-    """The first ``size`` rows of :func:`nonzero`, with rows of ``fill_value`` where there are fewer."""
+    """The first ``size`` rows of :func:`nonzero`, with rows of ``fill_value`` where there are fewer.
+
+    >>> import flambeau as fb
+    >>> fb.nonzero_static(fb.tensor([0, 7]), size=2)
+    tensor([[ 1],
+            [-1]])
+    """
     found = cut(indices_of_nonzero(input), 0, 0, min(size, input.numel()))
     return storage.pad(found, widths=((0, size - found.shape[0]), (0, 0)), value=fill_value)
 

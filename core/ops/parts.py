@@ -44,7 +44,12 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 
 
 def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
-    """:func:`narrow` as a copy."""
+    """:func:`narrow` as a copy.
+
+    >>> import flambeau as fb
+    >>> fb.narrow_copy(fb.arange(5), 0, 1, 3)
+    tensor([1, 2, 3])
+    """
     found: Tensor = storage.clone(narrow(input, dim, start, length), "C")
     return found
 

@@ -239,6 +239,10 @@ def index_reduce(
     """A copy of ``input`` with the slices of ``source`` that ``index`` sends to one place along ``dim`` combined there.
 
     ``reduce``: "prod", "mean", "amax" or "amin". With ``include_self`` what stood there takes part.
+
+    >>> import flambeau as fb
+    >>> fb.index_reduce(fb.zeros(2), 0, fb.tensor([0, 0]), fb.tensor([3.0, 5.0]), "amax")
+    tensor([5., 0.])
     """
     return _functional(_reduced_call("index_reduce", input, dim, index, source, reduce, include_self), input, out)
 

@@ -358,7 +358,12 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
 
 
 def sum_to_size(self: Tensor, *size: Any) -> Tensor:
-    """The sums over what broadcasting ``size`` to the shape of the tensor repeated: the reverse of expand."""
+    """The sums over what broadcasting ``size`` to the shape of the tensor repeated: the reverse of expand.
+
+    >>> import flambeau as fb
+    >>> fb.ones(3, 2).sum_to_size(1, 2)
+    tensor([[3., 3.]])
+    """
     new = sizes_of("sum_to_size", size)
     old = tuple(self._array.shape)
     front = len(old) - len(new)
@@ -448,7 +453,12 @@ def t(input: Tensor) -> Tensor:
 
 
 def matrix_transpose(input: Tensor) -> Tensor:
-    """With the last two dimensions exchanged (the property ``mT``); a view."""
+    """With the last two dimensions exchanged (the property ``mT``); a view.
+
+    >>> import flambeau as fb
+    >>> fb.matrix_transpose(fb.ones(2, 3)).shape
+    flambeau.Size([3, 2])
+    """
     ndim = len(input._array.shape)
     if ndim < 2:
         raise ShapeError(f"mT: expects a tensor with at least 2 dimensions, got shape {tuple(input.shape)}")

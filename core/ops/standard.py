@@ -51,6 +51,10 @@ def isdtype(dtype: DType, kind: Any) -> bool:
 
     The names: "bool", "signed integer", "unsigned integer", "integral", "real floating", "complex floating",
     "numeric".
+
+    >>> import flambeau as fb
+    >>> fb.isdtype(fb.float32, "real floating")
+    True
     """
     if isinstance(kind, tuple):
         return any(isdtype(dtype, k) for k in kind)
@@ -63,7 +67,12 @@ def isdtype(dtype: DType, kind: Any) -> bool:
 
 # -- shapes ------------------------------------------------------------------------------------------
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
-    """All tensors expanded to their common shape."""
+    """All tensors expanded to their common shape.
+
+    >>> import flambeau as fb
+    >>> [t.shape for t in fb.broadcast_arrays(fb.ones(2, 1), fb.ones(3))]
+    [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
+    """
     return list(shape.broadcast_tensors(*arrays))
 
 
@@ -73,12 +82,22 @@ def expand_dims(x: Tensor, /, *, axis: int = 0) -> Tensor:
 
 
 def permute_dims(x: Tensor, /, axes: Sequence[int]) -> Tensor:
-    """The dimensions in the order ``axes``; a view."""
+    """The dimensions in the order ``axes``; a view.
+
+    >>> import flambeau as fb
+    >>> fb.permute_dims(fb.ones(2, 3), (1, 0)).shape
+    flambeau.Size([3, 2])
+    """
     return shape.permute(x, tuple(axes))
 
 
 def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
-    """Every place of dimension ``axis`` as a tensor without it; views."""
+    """Every place of dimension ``axis`` as a tensor without it; views.
+
+    >>> import flambeau as fb
+    >>> fb.unstack(fb.tensor([[1, 2], [3, 4]]))
+    (tensor([1, 2]), tensor([3, 4]))
+    """
     return parts.unbind(x, axis)
 
 
@@ -96,6 +115,10 @@ def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
     """The elements at ``index`` of the flattened tensor, in its shape; with ``axis`` the slices along it.
 
     Negative places count from the end.
+
+    >>> import flambeau as fb
+    >>> fb.take(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([0, 3]))
+    tensor([1., 4.])
     """
     if axis is None:
         return places.take(input, index)
@@ -104,7 +127,12 @@ def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
-    """The elements at ``indices`` along ``axis``, as argsort returns them; the other dimensions broadcast."""
+    """The elements at ``indices`` along ``axis``, as argsort returns them; the other dimensions broadcast.
+
+    >>> import flambeau as fb
+    >>> fb.take_along_axis(fb.tensor([[3.0, 1.0]]), fb.tensor([[1, 0]]), axis=1)
+    tensor([[1., 3.]])
+    """
     return places.take_along_dim(x, indices, axis)
 
 
@@ -161,7 +189,12 @@ class UniqueInverse(NamedTuple):
 
 
 def unique_all(x: Tensor, /) -> UniqueAll:
-    """The different elements, where each comes first in the flattened tensor, where each element went, and counts."""
+    """The different elements, where each comes first in the flattened tensor, where each element went, and counts.
+
+    >>> import flambeau as fb
+    >>> fb.unique_all(fb.tensor([2, 1, 2])).indices
+    tensor([1, 0])
+    """
     values, inverse, counts = search.unique(x, return_inverse=True, return_counts=True)
     numbers = creation.arange(x.numel(), device=x.device)
     none = creation.zeros(values.numel(), dtype=dt.int64, device=x.device)
@@ -170,17 +203,32 @@ def unique_all(x: Tensor, /) -> UniqueAll:
 
 
 def unique_counts(x: Tensor, /) -> UniqueCounts:
-    """The different elements and how often each occurs."""
+    """The different elements and how often each occurs.
+
+    >>> import flambeau as fb
+    >>> fb.unique_counts(fb.tensor([2, 1, 2]))
+    UniqueCounts(values=tensor([1, 2]), counts=tensor([1, 2]))
+    """
     return UniqueCounts(*search.unique(x, return_counts=True))
 
 
 def unique_inverse(x: Tensor, /) -> UniqueInverse:
-    """The different elements and where each element of ``x`` is among them."""
+    """The different elements and where each element of ``x`` is among them.
+
+    >>> import flambeau as fb
+    >>> fb.unique_inverse(fb.tensor([2, 1, 2]))
+    UniqueInverse(values=tensor([1, 2]), inverse_indices=tensor([1, 0, 1]))
+    """
     return UniqueInverse(*search.unique(x, return_inverse=True))
 
 
 def unique_values(x: Tensor, /) -> Tensor:
-    """The different elements in ascending order."""
+    """The different elements in ascending order.
+
+    >>> import flambeau as fb
+    >>> fb.unique_values(fb.tensor([2, 1, 2]))
+    tensor([1, 2])
+    """
     found: Tensor = search.unique(x)
     return found
 
@@ -194,7 +242,12 @@ def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
 
 
 def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
-    """The tensor on a device; itself where it is there."""
+    """The tensor on a device; itself where it is there.
+
+    >>> import flambeau as fb
+    >>> fb.ones(1).to_device("strict").device
+    device(type='strict', index=0)
+    """
     return convert.convert(self, Device(device), None)
 
 

@@ -71,7 +71,13 @@ def _weights(x: Tensor, counts: Tensor | None, weights: Tensor | None) -> Any:
 
 
 def corrcoef(input: Tensor) -> Tensor:
-    """The correlation coefficients of the rows of a matrix: covariances over standard deviations, in [-1, 1]."""
+    """The correlation coefficients of the rows of a matrix: covariances over standard deviations, in [-1, 1].
+
+    >>> import flambeau as fb
+    >>> fb.corrcoef(fb.tensor([[1.0, 2.0], [2.0, 4.0]]))
+    tensor([[1., 1.],
+            [1., 1.]])
+    """
     c = cov(input)
     if not c.ndim:
         return c / c
@@ -204,7 +210,12 @@ def _slope(f: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
 
 # -- norms and distances -----------------------------------------------------------------------------
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
-    """``input`` whose slices along ``dim`` are scaled down to the p-norm ``maxnorm`` where theirs is larger."""
+    """``input`` whose slices along ``dim`` are scaled down to the p-norm ``maxnorm`` where theirs is larger.
+
+    >>> import flambeau as fb
+    >>> fb.renorm(fb.tensor([[3.0, 4.0]]), 2, 0, 1.0)
+    tensor([[0.6000, 0.8000]])
+    """
     if input.ndim < 2:
         raise ShapeError(f"renorm: expects at least 2 dimensions, got shape {tuple(input.shape)}")
     if p <= 0 or maxnorm < 0:
@@ -221,7 +232,12 @@ def renorm_(self: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
-    """The p-norm distances of all pairs of rows of a matrix, those of the first row first."""
+    """The p-norm distances of all pairs of rows of a matrix, those of the first row first.
+
+    >>> import flambeau as fb
+    >>> fb.pdist(fb.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    tensor([5.])
+    """
     if input.ndim != 2:
         raise ShapeError(f"pdist: expects a matrix, got shape {tuple(input.shape)}")
     n = input.shape[0]
