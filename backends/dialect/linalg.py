@@ -241,7 +241,18 @@ def plain_source(dtype: DType, target: Target) -> str:
     T sums[{STRIP}];
     for (int j = 0; j < width; j++) sums[j] = 0;
     if (a.yn == 1) {{
-      for (i64 k = 0; k < a.k; k++) {{
+      i64 k = 0;
+      for (; k + 4 <= a.k; k += 4) {{
+        T v0 = READ(u, k * a.xk), v1 = READ(u, (k + 1) * a.xk);
+        T v2 = READ(u, (k + 2) * a.xk), v3 = READ(u, (k + 3) * a.xk);
+        GLOBAL const S *r = w + k * a.yk;
+        INDEPENDENT
+        for (int j = 0; j < width; j++) {{
+          T some = MULADD(v1, READ(r, j + a.yk), MULADD(v0, READ(r, j), sums[j]));
+          sums[j] = MULADD(v3, READ(r, j + 3 * a.yk), MULADD(v2, READ(r, j + 2 * a.yk), some));
+        }}
+      }}
+      for (; k < a.k; k++) {{
         T v = READ(u, k * a.xk);
         GLOBAL const S *r = w + k * a.yk;
         INDEPENDENT
