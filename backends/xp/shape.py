@@ -82,7 +82,7 @@ def arange(xp: Any, start: Any, step: Any, *, length: int, dtype: DType, index: 
 def cat(xp: Any, *xs: Array, axis: int) -> Array:
     if len(xs) == 1 and isinstance(xs[0], (list, tuple)):
         xs = tuple(xs[0])
-    return xp.concatenate(xs, axis)
+    return xp.ascontiguousarray(xp.concatenate(xs, axis))  # numpy keeps the order of permuted arrays
 
 
 @bodies.kernel("pad")

@@ -13,6 +13,7 @@ from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.autograd.compile import compiled
 from flambeau.core.autograd.graph import Leaf, Node, Slot, View, box_of, edge_of
+from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, LevelError, ShapeError
 from flambeau.core.record import ELEMENTWISE, OPS, Op
@@ -224,28 +225,53 @@ def _link(op: Op, x: Any, old: Any, others: list[Any], params: dict[str, Any]) -
 class CopySlices(Node):
     """The history of a base after a write to a view: outside it the gradient passes, inside it goes through the op."""
 
-    __slots__ = ("chain", "inner")
+    __slots__ = ("chain", "inner", "order")
 
     chain: list[tuple[Op, dict[str, Any]]]
     inner: Node
+    order: tuple[int, ...] | None  # the base's axes by stride, where they are not in order: views must be possible
 
     def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
-        whole = grad.clone()
-        part = whole
+        part = whole = self._copy(grad)
         for step_op, step_params in self.chain:
             part = dispatch.call(step_op, (part,), step_params)
-        inputs = self.inner.backward(part.clone(), keep)
+        inner = _twin(self.inner) if keep and self.inner.__class__ is Node else self.inner
+        inputs = inner.backward(part.clone(), keep)
         if inputs[0] is None:
             part.zero_()
         else:
             part.copy_(inputs[0])
         return (whole, *inputs[1:])
 
+    def _copy(self, grad: Any) -> Any:
+        """The gradient in memory of its own that is laid out like the base's."""
+        order = self.order
+        if order is None:
+            return dispatch.call(OPS["clone"], (grad,), {"order": "C"})
+        back = tuple(order.index(i) for i in range(len(order)))
+        return dispatch.call(OPS["clone"], (grad.permute(order),), {"order": "C"}).permute(back)
+
     def release(self) -> None:
         self.inner.release()
 
     def name(self) -> str:
         return "CopySlices"
+
+
+def _twin(n: Node) -> Node:
+    """A node of its own with the same content: what was saved of its output leads to it, and it is freed by itself."""
+    twin = new_node(n.op, n.edges, n.saved, n.params, n.shape, n.key)
+    twin.trace = n.trace
+    return twin
+
+
+def _axis_order(x: Any) -> tuple[int, ...] | None:
+    """The axes from the greatest stride to the least; None where that is their order."""
+    if x._key.level is not None:
+        return None
+    strides = x._key.backend.layout(x._array).strides
+    order = tuple(sorted(range(len(strides)), key=lambda i: -strides[i]))
+    return None if order == tuple(range(len(strides))) else order
 
 
 def copy_slices(base_edge: Any, inner: Node, chain: list[View], base: Any) -> CopySlices:
@@ -255,7 +281,7 @@ def copy_slices(base_edge: Any, inner: Node, chain: list[View], base: Any) -> Co
     n.edges = (base_edge, *inner.edges[1:])
     n.shape, n.key = base._array.shape, base._key
     n.hooks = n.pre_hooks = n.trace = None
-    n.inner, n.chain = inner, [(v.op, v.params) for v in chain]
+    n.inner, n.chain, n.order = inner, [(v.op, v.params) for v in chain], _axis_order(base)
     return n
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flambeau.core import dtype as dt
+from flambeau.core.autograd.graph import View, edge_of
 from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
@@ -334,6 +335,20 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return found
 
 
+def _storage_of(x: Tensor) -> tuple[Tensor, int]:
+    """A tensor with the elements of the storage in their order, and where it starts: the gradient counts in them."""
+    if x._key.level is not None or edge_of(x) is None:
+        return x, 0
+    link = x._node
+    source = link.base if isinstance(link, View) and link.base._key is x._key else x
+    strides = source.stride()
+    order = sorted(range(source.ndim), key=lambda i: -strides[i])
+    if order != list(range(source.ndim)):
+        source = source.permute(order)
+    start = source.storage_offset()
+    return (source.clone(), start) if start else (source, 0)
+
+
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """A view of the storage under any shape, strides and offset, all counted in elements.
 
@@ -351,8 +366,11 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
         offset = operator.index(storage_offset)
     else:
         offset = input.storage_offset() if input._key.level is None else 0
+    source, start = _storage_of(input)
     try:
-        found: Tensor = call(OPS["as_strided"], (input,), {"shape": shape, "strides": strides, "offset": offset})
+        found: Tensor = call(
+            OPS["as_strided"], (source,), {"shape": shape, "strides": strides, "offset": offset - start}
+        )
     except ValueError as error:
         raise ShapeError(
             f"as_strided: size {shape}, stride {strides}, storage_offset {offset} leave the storage: {error}"

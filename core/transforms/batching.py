@@ -151,12 +151,12 @@ def _expanded(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> An
 def _strided(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> Any:
     """Strides and offset count in an element of the batch as if it stood alone, contiguous at the storage's start."""
     x = args[0]
-    value, start = batched_value(level, x), 0
-    if value._key.level is None:
-        value = value.contiguous()
-        start = value.storage_offset()
-    moved = {"shape": (level.size, *params["shape"]), "strides": (x.size, *params["strides"])}
-    return call(op, (value,), moved | {"offset": params["offset"] + start})
+    value = batched_value(level, x)
+    if value._key.level is None and not (value.is_contiguous() and value.storage_offset() == 0):
+        value = call(OPS["clone"], (value,), {"order": "C"})
+    return call(
+        op, (value,), params | {"shape": (level.size, *params["shape"]), "strides": (x.size, *params["strides"])}
+    )
 
 
 def _joined(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> Any:

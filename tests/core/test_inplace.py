@@ -195,3 +195,53 @@ def test_out_argument():
     grown = fb.empty(0)
     fb.add(fb.ones(2, 2), 1, out=grown)
     assert grown.shape == (2, 2)
+
+
+def test_higher_derivatives_through_writes_to_views():
+    """Once the graph of a gradient is freed too: what a write saved of its own result is not freed twice."""
+    x = fb.tensor([[0.1, 0.2], [0.3, 0.4]], dtype=fb.float64, requires_grad=True)
+
+    def written(t):
+        y = t * 1
+        y.T[0].exp_()
+        return y.sum()
+
+    assert fb.autograd.gradgradcheck(written, (x,))
+    (g,) = fb.autograd.grad(written(x), x, create_graph=True)
+    (g * g).sum().backward()
+    assert x.grad is not None
+
+
+def test_writes_to_views_of_a_base_in_another_order():
+    """The gradient is laid out like the base, so that its views can be taken of it."""
+    x = fb.arange(12.0, dtype=fb.float64).reshape(3, 4).requires_grad_()
+    base = (x * 1).permute(1, 0).clone()  # the axes in the order of their strides
+    base.permute(1, 0).view(12).mul_(3)
+    (base.sum() + (base.T * 1).sum()).backward()
+    assert x.grad.equal(fb.full((3, 4), 6.0, dtype=fb.float64))
+
+
+def test_cat_is_contiguous_whatever_its_operands():
+    t = fb.arange(6.0).reshape(2, 3).T
+    assert fb.cat([t, t]).is_contiguous() and fb.cat([t, t]).view(12).tolist() == [0, 3, 1, 4, 2, 5] * 2
+
+
+def test_gradients_of_as_strided_follow_the_storage():
+    """Of views with an offset, of permuted memory, and of what is written through it."""
+    weights = fb.tensor([1.0, 10.0], dtype=fb.float64)
+
+    def gradient(make):
+        x = fb.arange(12.0, dtype=fb.float64).reshape(3, 4).requires_grad_()
+        (make(x * 1) * weights).sum().backward()
+        return x.grad.flatten().nonzero().flatten().tolist(), sorted(set(x.grad.flatten().tolist()))
+
+    assert gradient(lambda t: t.as_strided((2,), (4,), 1)) == ([1, 5], [0, 1, 10])
+    assert gradient(lambda t: t[1:].as_strided((2,), (1,))) == ([4, 5], [0, 1, 10])
+    assert gradient(lambda t: t[1:, 2:].as_strided((2,), (4,))) == ([6, 10], [0, 1, 10])
+    assert gradient(lambda t: t.T.clone().as_strided((2,), (1,), 3)) == ([3, 4], [0, 1, 10])
+
+    def written(t):
+        t[1:].as_strided((2,), (1,)).mul_(5)
+        return t.view(12)[4:6]
+
+    assert gradient(written) == ([4, 5], [0, 5, 50])
