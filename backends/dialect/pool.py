@@ -44,9 +44,7 @@ def _launch(
         size, group = over_items(machine, lines * sizes[-1], w.reach)
     text = partial({"max_pool": _max_source, "avg_pool": _avg_source, "avg_pool_grad": _avg_grad_source}[name],
                    dtype, n, machine.target)  # fmt: skip
-    return Launch(
-        (name, dtype, n, w.places < 2**31), name, text, struct.pack(f"{len(numbers)}q", *numbers), size, group
-    )
+    return Launch((name, dtype, n), name, text, struct.pack(f"{len(numbers)}q", *numbers), size, group)
 
 
 def max_pool(machine: Machine, dtype: DType, planes: tuple[int, int], w: Windows, offset: int) -> Launch:
