@@ -227,6 +227,7 @@ def test_a_part_of_a_pinned_tensor(machine: Any) -> None:
     x = fb.arange(12).reshape(3, 4).pin_memory()
     assert values(x[:, 1:3].to("cuda", non_blocking=True)) == values(x[:, 1:3])
     assert values(x[1].to("cuda", fb.float32, non_blocking=True)) == [4.0, 5.0, 6.0, 7.0]
+    assert fb.zeros(0, 3).pin_memory().to("cuda", non_blocking=True).shape == (0, 3)
 
 
 def test_constructors_pin(machine: Any) -> None:
