@@ -20,7 +20,7 @@ from flambeau.backends.dialect.reduce import start
 from flambeau.core.dtype import DType
 
 #: Columns next to each other that an item of a processor scans together.
-STRIP: Final = 32
+STRIP: Final = 8
 #: Chunks of one line at most: each looks at the totals of all before it.
 CHUNKS: Final = 1024
 
@@ -64,6 +64,12 @@ class _Scan(NamedTuple):
     places: bool = False
 
 
+#: log(1 + e) with the rounding of 1 + e made good (W. Kahan), since a driver's own log1p is slow.
+_LOG1P: Final = """
+DEVICE T log_of_one_more(T e) { T u = 1 + e; return u == 1 ? e : $LOG(u) * (e / (u - 1)); }
+"""
+
+
 def _scan_of(op: str, dtype: DType, target: Target) -> _Scan:
     read, write = "READ(x, a.offset + i)", "WRITE(q, i, o);"
     if op in ("cumsum", "cumprod"):
@@ -71,10 +77,12 @@ def _scan_of(op: str, dtype: DType, target: Target) -> _Scan:
         return _Scan("typedef T V;", start(name, dtype), read, f"(T)(o {sign} v)", write)
     if op == "logcumsumexp":
         library = Library(target)
-        exp = library.require("exp", computed(dtype))
-        apart = f"(o > v ? o : v) + log1p({exp}(o > v ? v - o : o - v))"
+        exp, log = (library.require(name, computed(dtype)) for name in ("exp", "log"))
+        apart = f"(o > v ? o : v) + log_of_one_more({exp}(o > v ? v - o : o - v))"
         joined = f"(o == v ? o + {literal(math.log(2), computed(dtype))} : {apart})"  # equal ones may be infinite
-        return _Scan("typedef T V;", start("max", dtype), read, joined, write, library.text())
+        return _Scan(
+            "typedef T V;", start("max", dtype), read, joined, write, library.text() + _LOG1P.replace("$LOG", log)
+        )
     if op == "affine_scan":
         element = "make(READ(x, a.offset + i), READ(y, a.second + i))"
         state = "typedef struct { T f, b; } V; DEVICE V make(T f, T b) { V v; v.f = f; v.b = b; return v; }"
