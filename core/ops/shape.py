@@ -69,20 +69,16 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
         key = input._key
         state = get()
         if state.plain and key.level is None:  # type: ignore[union-attr]
-            if shape is None:
-                shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]
-            if shape.__class__ is not tuple:
-                shape = tuple(shape)
             a = input._array
-            if -1 in shape:
-                shape = NEW_SHAPE[a.shape, shape]
+            if sizes not in _WHOLE:
+                sizes = _whole(a.shape, sizes, shape)
             native = key.reshape
             if native is None:
-                r = key.view(a, shape=shape)
+                r = key.view(a, shape=sizes)
             else:  # an array's own method: a view exactly when it has the same base
-                r = native(a, shape)
-                if r.shape != shape or r.base is not a and r.base is not a.base:  # numpy takes any negative size
-                    return _reshape(input, shape)
+                r = native(a, sizes)
+                if r.base is not a and r.base is not a.base:
+                    return _reshape(input, sizes)
             link = input._node
             box = input._box
             if box is None:
@@ -91,11 +87,11 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
             v.node = None
             if link is None:
                 v.generation = box.generation
-                v.made = (input, None, _VIEW, shape, box, a, r, key, state.grad)  # type: ignore[union-attr]
+                v.made = (input, None, _VIEW, sizes, box, a, r, key, state.grad)  # type: ignore[union-attr]
             else:
                 base, parent = (link.made[0], link) if link.__class__ is View else (input, None)
                 v.generation = -1
-                v.made = (base, parent, _VIEW, shape, box, a, r, key, state.grad)  # type: ignore[union-attr]
+                v.made = (base, parent, _VIEW, sizes, box, a, r, key, state.grad)  # type: ignore[union-attr]
             out = Tensor()
             out._array = r
             out._key = key
@@ -105,6 +101,24 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     except Exception:  # the uniform path finds out what is wrong
         pass
     return _reshape(input, sizes if shape is None else shape)
+
+
+_WHOLE: set[Any] = set()  # sizes that need no further look: several, none of them negative
+
+
+def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
+    """The sizes as they were given, by position, as one sequence or by name, with -1 filled in."""
+    if shape is None:
+        shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]
+    shape = tuple(shape)
+    if min(shape, default=0) < 0:
+        shape = NEW_SHAPE[old, shape]
+    elif shape is sizes and shape:  # none at all may come with a shape by name
+        if len(_WHOLE) > 10_000:
+            _WHOLE.clear()
+        _WHOLE.add(shape)
+    found: Shape = shape
+    return found
 
 
 def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
@@ -411,11 +425,24 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     >>> fb.swapaxes(fb.ones(2, 3), 0, 1).shape
     flambeau.Size([3, 2])
     """
-    a, b = axis_of("transpose", input, dim0, label="dim0"), axis_of("transpose", input, dim1, label="dim1")
-    axes = list(range(len(input._array.shape)))
+    try:
+        axes = _EXCHANGED[dim0, dim1, len(input._array.shape)]
+    except (IndexError, TypeError):
+        axis_of("transpose", input, dim0, label="dim0")
+        axis_of("transpose", input, dim1, label="dim1")
+        raise
+    return permuted(input, axes)
+
+
+def _exchanged(dim0: int, dim1: int, ndim: int) -> Shape:
+    a, b = normal_axis(dim0, ndim), normal_axis(dim1, ndim)
+    axes = list(range(ndim))
     if axes:
         axes[a], axes[b] = b, a
-    return permuted(input, tuple(axes))
+    return tuple(axes)
+
+
+_EXCHANGED: Final = _Cache(_exchanged)
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
@@ -462,7 +489,7 @@ def matrix_transpose(input: Tensor) -> Tensor:
     ndim = len(input._array.shape)
     if ndim < 2:
         raise ShapeError(f"mT: expects a tensor with at least 2 dimensions, got shape {tuple(input.shape)}")
-    return permuted(input, (*range(ndim - 2), ndim - 1, ndim - 2))
+    return permuted(input, _EXCHANGED[-2, -1, ndim])
 
 
 def adjoint(input: Tensor) -> Tensor:
