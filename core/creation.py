@@ -435,7 +435,12 @@ def arange(
         else math.ceil((end - start) / step)
     )
     params = {"length": int(length), "dtype": chosen, "device": _device(device)}
-    return _into(out, _finish(call(OPS["arange"], (start, step), params), requires_grad))
+    key, state = key_for(params["device"], chosen), get()
+    if state is not None and state.plain and key.arange is not None:
+        found = tensor_of(key.arange(start, step, length=params["length"], dtype=chosen, index=key.device.index), key)
+    else:
+        found = call(OPS["arange"], (start, step), params)
+    return _into(out, _finish(found, requires_grad))
 
 
 def linspace(

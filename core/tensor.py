@@ -188,6 +188,10 @@ class Tensor(TensorMethods):
         """
         if self._key.level is not None:
             return True
+        flags = getattr(self._array, "flags", None)
+        if flags is not None:
+            contiguous: bool = flags.c_contiguous
+            return contiguous
         from flambeau.backends.layout import is_contiguous
 
         layout = self.layout_

@@ -157,6 +157,18 @@ def index_put(xp: Any, x: Array, values: Array, *indices: Array, axis: int, accu
     return index_add(xp, merged, place.reshape(-1), rows, axis=axis).reshape(x.shape)
 
 
+@bodies.kernel("put_at")
+def put_at(xp: Any, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> None:
+    """:func:`index_put` in the memory of ``x``; nothing is written where it raises."""
+    where = _wrapped("index_put", x.shape, indices, axis)
+    if not accumulate:
+        x[where] = values
+    elif is_low(x):
+        x[...] = index_put(xp, x, values, *indices, axis=axis, accumulate=True)
+    else:
+        xp.add.at(x, where, values)
+
+
 _IDENTITY = {"sum": 0, "mean": 0, "prod": 1}
 
 

@@ -100,3 +100,15 @@ def pad(xp: Any, x: Array, *, widths: tuple[tuple[int, int], ...], value: Any) -
 @bodies.kernel("flip")
 def flip(xp: Any, x: Array, *, axes: tuple[int, ...]) -> Array:
     return x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])].copy()
+
+
+@bodies.kernel("tril")
+def tril(xp: Any, x: Array, *, diagonal: int = 0) -> Array:
+    """The lower triangle of each matrix."""
+    return xp.tril(x, diagonal)
+
+
+@bodies.kernel("triu")
+def triu(xp: Any, x: Array, *, diagonal: int = 0) -> Array:
+    """The upper triangle of each matrix."""
+    return xp.triu(x, diagonal)

@@ -195,24 +195,6 @@ def _shapes(m: Maker) -> Iterator[Failure]:
     yield Failure(TypeError, ("tensor or a number", "str"), m(2), "a")
 
 
-@errors("idiv", "floor_divide")
-def _divided_by_zero(m: Maker) -> Iterator[Failure]:
-    yield Failure(ZeroDivisionError, ("divided by 0", "int32"), np.ones(3, "i4"), np.array([1, 0, 2], "i4"))
-    yield Failure(ZeroDivisionError, ("divided by 0", "uint8"), np.ones(3, "u1"), 0)
-
-
-@errors("fmod", "remainder")
-def _remainders_of_zero(m: Maker) -> Iterator[Failure]:
-    yield from _shapes(m)
-    yield from _divided_by_zero(m)
-
-
-@errors("pow")
-def _negative_powers(m: Maker) -> Iterator[Failure]:
-    yield from _shapes(m)
-    yield Failure(RuntimeError, "negative integer powers", np.ones(3, "i4"), -2)
-
-
 @errors("bitwise_and", "bitwise_or", "bitwise_xor", "shl", "shr")
 def _floating_bits(m: Maker) -> Iterator[Failure]:
     yield Failure(TypeError, ("not implemented for float32", "int64"), np.ones(2, "f4"), np.ones(2, "f4"))

@@ -22,7 +22,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.arguments import _Cache
 from flambeau.core.autograd.compile import compiled
 from flambeau.core.autograd.graph import Box, View, make_view
-from flambeau.core.autograd.inplace import in_place
+from flambeau.core.autograd.inplace import in_place, mark_written
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
@@ -430,8 +430,23 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     axes, tensors = _integers(advanced)
     v, axis, _ = _fronted(target, axes)
     ndim = v.ndim - len(tensors) + len(_common("index_put", [t.shape for t in tensors]))
-    source = _stripped(source, ndim)
-    in_place(OPS["index_put"], (v, source, tensors), {"axis": axis, "accumulate": False}, None)
+    _put_at(v, _stripped(source, ndim), tensors, axis, False)
+
+
+def _put_at(v: Any, source: Any, indices: list[Any], axis: int, accumulate: bool) -> None:
+    """``index_put`` in place: where only memory is concerned and the backend can, at the places alone."""
+    key, state = v._key, get()
+    plain = source._key is key and all(i._key is key.index for i in indices) and storage.unwatched(v)
+    kernel = key.put_at if plain and (source._node is None or not state.grad) else None  # type: ignore[union-attr]
+    if kernel is not None:
+        try:
+            kernel(v._array, source._array, *[i._array for i in indices], axis=axis, accumulate=accumulate)
+        except (IndexError, ValueError, TypeError):  # nothing is written then; the uniform path says what is wrong
+            pass
+        else:
+            mark_written(v, "index_put_")
+            return
+    in_place(OPS["index_put"], (v, source, indices), {"axis": axis, "accumulate": accumulate}, None)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -492,7 +507,7 @@ def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bo
 def index_put_(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """:func:`index_put` in place."""
     v, source, tensors, axis, _ = _put_plan(input, indices, values)
-    in_place(OPS["index_put"], (v, source, tensors), {"axis": axis, "accumulate": accumulate}, None)
+    _put_at(v, source, tensors, axis, accumulate)
     return input
 
 

@@ -362,7 +362,7 @@ def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pa
             return pairwise(input, other) if out is None else pairwise(input, other, out=out)
         if dim is None:
             return deliver(name, whole(input), None, out)
-        return deliver(name, ValuesIndices(*_extreme_along(place, input, dim, keepdim)), None, out)
+        return deliver(name, ValuesIndices(*_extreme_along(place, whole, input, dim, keepdim)), None, out)
 
     word = {"max": "largest", "min": "smallest"}[name]
     extreme.__name__ = extreme.__qualname__ = name
@@ -377,11 +377,15 @@ def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pa
     return extreme
 
 
-def _extreme_along(place: Callable[..., Any], x: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
+def _extreme_along(
+    place: Callable[..., Any], whole: Callable[..., Any], x: Any, dim: Any, keepdim: bool
+) -> tuple[Any, Any]:
     """The extreme elements along an axis and where they stand, the first of equal ones."""
     if x.ndim == 0:
         return x.clone(), argument_of(place, x, dim, keepdim)
     axis = normal_axis(dim, x.ndim)
+    if x._node is None and x._key.level is None:  # no gradient has to find its way back to one of equal elements
+        return whole(x, axis, keepdim), place(x, axis, keepdim)
     where_ = place(x, axis, True)
     values = OPS["gather"].function(x, where_, axis)
     if keepdim:

@@ -8,7 +8,7 @@ from typing import Any
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.graph import edge_of
-from flambeau.core.autograd.inplace import in_place
+from flambeau.core.autograd.inplace import in_place, mark_written
 from flambeau.core.errors import ShapeError
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule, composite, op
 from flambeau.core.state import get
@@ -316,10 +316,10 @@ arange = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType, d
 
 
 # -- writes ------------------------------------------------------------------------------------------
-def written(x: Any, source: Any) -> bool:
-    """Write an array of the shape of ``x``, or of one element, where nothing but the memory is concerned by it.
+def unwatched(x: Any) -> bool:
+    """Whether a write to ``x`` concerns nothing but its memory.
 
-    False, and nothing done, where autograd, a transform or a watcher has a say, or elements share memory.
+    False where autograd, a transform or a watcher has a say, or elements share memory.
     """
     key, state = x._key, get()
     if state is None or not state.plain or key.level is not None:
@@ -327,16 +327,19 @@ def written(x: Any, source: Any) -> bool:
     link = x._node
     if link is not None and state.grad and (edge_of(x) is not None or edge_of(link.base) is not None):
         return False
-    array = x._array
-    if source.shape != array.shape and source.shape != ():
+    flags = getattr(x._array, "flags", None)
+    if flags is not None and flags.c_contiguous:
+        return True
+    found = key.backend.layout(x._array)
+    return not layout.has_internal_overlap(found.shape, found.strides)
+
+
+def written(x: Any, source: Any) -> bool:
+    """Write an array of the shape of ``x``, or of one element, where that is all there is to do; else False."""
+    if source.shape != x._array.shape and source.shape != () or not unwatched(x):
         return False
-    layout_ = key.backend.layout(array)
-    if layout.has_internal_overlap(layout_.shape, layout_.strides):
-        return False
-    key.backend.copy_into(array, source)
-    if x._box is not None:
-        x._box.version += 1
-        x._box.writer = "copy_"
+    x._key.backend.copy_into(x._array, source)
+    mark_written(x, "copy_")
     return True
 
 

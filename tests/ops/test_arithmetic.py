@@ -232,3 +232,23 @@ def test_fused_additions_in_place():
     x.addcmul_(t([1.0, 2.0, 3.0]), t([2.0, 2.0, 2.0]), value=0.5).addcdiv_(fb.ones(3), t([1.0, 2.0, 4.0]))
     assert x.tolist() == [3, 3.5, 4.25]
     assert fb.lerp(t([0.0, 10.0]), t([10.0, 20.0]), 0.25).tolist() == [2.5, 12.5]
+
+
+@pytest.mark.parametrize("name", ["floor_divide", "remainder", "fmod"])
+@pytest.mark.parametrize("dtype", [fb.uint8, fb.int32, fb.int64])
+def test_integers_are_not_divided_by_zero(name, dtype):
+    """As in torch on the host; floats give infinities and nan."""
+    x = fb.ones(3, dtype=dtype)
+    for divisor in (0, fb.tensor([1, 0, 2], dtype=dtype)):
+        with pytest.raises(ZeroDivisionError, match="divided by 0"):
+            getattr(fb, name)(x, divisor)
+        with pytest.raises(RuntimeError, match="divided by 0"):
+            getattr(x, f"{name}_")(divisor)
+    assert x.tolist() == [1, 1, 1]
+    assert not fb.floor_divide(fb.ones(1), 0.0).isfinite()
+
+
+def test_integers_have_no_negative_powers():
+    with pytest.raises(RuntimeError, match="negative integer powers"):
+        fb.tensor([1, 2]) ** -1
+    assert (fb.tensor([1, 2]) ** fb.tensor([-1, -1])).tolist() == [1, 0]
