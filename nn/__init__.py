@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flambeau.nn import functional, init, utils
+from flambeau.nn import functional, init, modules, utils
 from flambeau.nn.activation import (
     CELU,
     ELU,
@@ -161,5 +161,5 @@ __all__ = [
     "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
     "TripletMarginLoss", "TripletMarginWithDistanceLoss", "Unflatten", "Unfold", "UninitializedParameter",
     "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "functional",
-    "init", "utils",
+    "init", "modules", "utils",
 ]  # fmt: skip

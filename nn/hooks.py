@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from flambeau.nn.module import Module
 
 Hooks = dict[int, Callable[..., Any]]
+#: Hooks on every module: (kind, hook).
+EVERYWHERE: dict[int, Any] = {}
 
 
 def add(hooks: Hooks, hook: Callable[..., Any], prepend: bool = False) -> Handle:
@@ -27,6 +29,44 @@ def add(hooks: Hooks, hook: Callable[..., Any], prepend: bool = False) -> Handle
         hooks.clear()
         hooks.update({key: hook, **others})
     return handle
+
+
+def _everywhere(kind: str) -> list[Callable[..., Any]]:
+    return [hook for k, hook in EVERYWHERE.values() if k == kind]
+
+
+def _register(kind: str, hook: Callable[..., Any]) -> Handle:
+    return Handle.into(EVERYWHERE, (kind, hook))  # type: ignore[arg-type]
+
+
+def register_module_forward_pre_hook(hook: Callable[..., Any]) -> Handle:
+    """Call ``hook(module, args)`` before every module's forward; what it returns replaces the arguments."""
+    return _register("forward_pre", ForwardHook(hook, False))
+
+
+def register_module_forward_hook(
+    hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
+) -> Handle:
+    """Call ``hook(module, args[, kwargs], output)`` after every module's forward; what it returns replaces the output.
+
+    >>> import flambeau as fb
+    >>> seen = []
+    >>> with fb.nn.hooks.register_module_forward_hook(lambda m, args, out: seen.append(type(m).__name__)):
+    ...     _ = fb.nn.Sequential(fb.nn.ReLU())(fb.ones(1))
+    >>> seen
+    ['ReLU', 'Sequential']
+    """
+    return _register("forward", ForwardHook(hook, with_kwargs, always_call))
+
+
+def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> Handle:
+    """Call ``hook(module, grad_output)`` when the gradients of any module's outputs are there."""
+    return _register("backward_pre", hook)
+
+
+def register_module_full_backward_hook(hook: Callable[..., Any]) -> Handle:
+    """Call ``hook(module, grad_input, grad_output)`` when the gradients of any module's inputs are there."""
+    return _register("backward", hook)
 
 
 class _Boundary(Function):
@@ -83,7 +123,7 @@ class BackwardHooks:
         return _cross(result, self._outputs_seen)[0]
 
     def _outputs_seen(self, grads: tuple[Any, ...]) -> Any:
-        for hook in list(self.module._backward_pre_hooks.values()):
+        for hook in [*_everywhere("backward_pre"), *self.module._backward_pre_hooks.values()]:
             replaced = hook(self.module, grads)
             if replaced is not None:
                 grads = replaced if isinstance(replaced, tuple) else (replaced,)
@@ -97,7 +137,7 @@ class BackwardHooks:
 
     def _call(self, grads: tuple[Any, ...]) -> Any:
         changed = False
-        for hook in list(self.module._backward_hooks.values()):
+        for hook in [*_everywhere("backward"), *self.module._backward_hooks.values()]:
             replaced = hook(self.module, grads, self.outputs)
             if replaced is not None:
                 grads, changed = replaced if isinstance(replaced, tuple) else (replaced,), True
@@ -106,19 +146,20 @@ class BackwardHooks:
 
 def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Forward with every kind of hook around it."""
-    for hook in list(module._forward_pre_hooks.values()):
+    for hook in [*_everywhere("forward_pre"), *module._forward_pre_hooks.values()]:
         args, kwargs = _before(module, hook, args, kwargs)
-    around = BackwardHooks(module) if module._backward_hooks or module._backward_pre_hooks else None
+    own = module._backward_hooks or module._backward_pre_hooks
+    around = BackwardHooks(module) if own or _everywhere("backward") or _everywhere("backward_pre") else None
     if around is not None:
         args = around.at_inputs(args)
     try:
         result = module.forward(*args, **kwargs)
     except Exception:
-        for hook in list(module._forward_hooks.values()):
+        for hook in [*_everywhere("forward"), *module._forward_hooks.values()]:
             if getattr(hook, "always", False):
                 hook(module, args, kwargs, None)
         raise
-    for hook in list(module._forward_hooks.values()):
+    for hook in [*_everywhere("forward"), *module._forward_hooks.values()]:
         replaced = hook(module, args, kwargs, result)
         result = result if replaced is None else replaced
     return result if around is None else around.at_outputs(result)
@@ -181,7 +222,8 @@ def call_watched(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     """Forward where something watches: the recorded nodes, the profiler and the like get to know the module."""
     state = current()
     if not (state.anomaly or state.watchers or state.layers):  # a transform, or hooks on saved values
-        return call_with_hooks(module, args, kwargs) if module._hooked else module.forward(*args, **kwargs)
+        hooked = module._hooked or EVERYWHERE
+        return call_with_hooks(module, args, kwargs) if hooked else module.forward(*args, **kwargs)
     module_path.append(name_in_parent(module, module_path.modules))
     module_path.modules.append(module)
     try:

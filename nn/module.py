@@ -12,6 +12,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.state import get, no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn import hooks, saving
+from flambeau.nn.hooks import EVERYWHERE
 from flambeau.nn.parameter import Buffer, Parameter
 
 M = TypeVar("M", bound="Module")
@@ -91,7 +92,7 @@ class Module:
             state = get()
             if state is not None and not state.plain:
                 return hooks.call_watched(self, args, kwargs)
-            if self._hooked:
+            if self._hooked or EVERYWHERE:
                 return hooks.call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:

@@ -37,15 +37,14 @@ def scaled_dot_product_attention(
     """softmax(query keyᵀ scale + attn_mask) value. Vaswani et al., arXiv:1706.03762.
 
     Shapes: query (..., L, E), key (..., S, E), value (..., S, V); the result is (..., L, V). ``attn_mask``
-    broadcasts to (..., L, S): added, or True where a query may look. ``scale`` defaults to 1 / sqrt(E).
+    broadcasts to (..., L, S): added, or True where a query may look; with ``is_causal`` no query looks at later
+    keys either. ``scale`` defaults to 1 / sqrt(E).
     With ``enable_gqa`` several query heads (axis -3) share a key head. A query that may look nowhere gives 0.
 
     >>> import flambeau as fb
     >>> fb.nn.functional.scaled_dot_product_attention(fb.ones(1, 2, 4), fb.ones(1, 3, 4), fb.ones(1, 3, 5)).shape
     flambeau.Size([1, 2, 5])
     """
-    if is_causal and attn_mask is not None:
-        raise RuntimeError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
     if min(query.ndim, key.ndim, value.ndim) < 2:
         raise ShapeError(
             "scaled_dot_product_attention: query, key and value must have at least 2 dimensions, "

@@ -306,3 +306,21 @@ def dir_(T: Any) -> Any:
 def callable_attr(T: Any) -> Any:
     m = T.nn.Linear(1, 1)
     return [m.in_features, m.out_features, type(m).__name__, m.training]
+
+
+@case
+def hooks_on_every_module(T: Any) -> Any:
+    log: list[Any] = []
+    everywhere = T.nn.modules.module
+    handles = [
+        everywhere.register_module_forward_pre_hook(lambda m, args: log.append(("before", type(m).__name__))),
+        everywhere.register_module_forward_hook(lambda m, args, out: log.append(("after", type(m).__name__))),
+        everywhere.register_module_full_backward_hook(lambda m, gi, go: log.append(("back", type(m).__name__))),
+    ]
+    net = T.nn.Sequential(T.nn.ReLU())
+    x = T.ones(2, requires_grad=True)
+    net(x).sum().backward()
+    for handle in handles:
+        handle.remove()
+    net(x).sum().backward()
+    return [log, x.grad]

@@ -222,3 +222,11 @@ def sdpa_allmasked(T: Any) -> Any:
     f = T.nn.functional.scaled_dot_product_attention
     q = numbers(T, 1, 1, 2, 4)
     return f(q, q, q, attn_mask=T.zeros(2, 2).bool())
+
+
+@case
+def attention_with_a_mask_that_is_causal_too(T: Any) -> Any:
+    attend = T.nn.functional.scaled_dot_product_attention
+    q = numbers(T, 1, 2, 3, 4)
+    mask = T.tensor([[True, True, False], [True, True, True], [False, True, True]])
+    return [attend(q, q, q, attn_mask=mask, is_causal=True), attend(q, q, q, numbers(T, 3, 3), is_causal=True)]
