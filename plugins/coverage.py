@@ -45,9 +45,12 @@ def coverage(target: device) -> dict[str, dict[str, Cover]]:
 
 
 def cover(op: Op, dtype: DType, target: device) -> Cover | None:
-    """How ``target`` serves ``op`` on operands of ``dtype``; None where the op does not take them."""
+    """How ``target`` serves ``op`` on operands of ``dtype``.
+
+    None where the op does not take them, or gives a dtype that the device does not have.
+    """
     computed = op.dtype.compute(dtype)
-    if computed not in op.dtype.accepts:
+    if computed not in op.dtype.accepts or not _has_results(op, computed, target):
         return None
     if has_kernel(op, computed, target):
         return Cover(NATIVE)
@@ -56,6 +59,19 @@ def cover(op: Op, dtype: DType, target: device) -> Cover | None:
     cases = [lacking(op, s, target) for s in samples_of(op, dtype)] if op.samples is not None else [[]]
     taken = [gaps for gaps in cases if gaps is not None]
     return _cover(taken) if taken else None
+
+
+def _has_results(op: Op, computed: DType, target: device) -> bool:
+    """Whether the device has the dtypes of the results, as far as params do not choose them."""
+    backend = registry.resolve(target)
+    for i in range(len(op.schema.outputs)):
+        try:
+            result = op.dtype.out(i, computed, {})
+        except KeyError:
+            continue
+        if result is not computed and not backend.supports(result, target.index):
+            return False
+    return True
 
 
 def _cover(cases: list[list[Gap]]) -> Cover:

@@ -123,6 +123,6 @@ def at(index: int, row: list[Any]) -> int:
 def scatter(out: StridedArray, index: StridedArray, src: StridedArray, reduce: str) -> None:
     result = rows(out)  # the values of the array that is scattered into
     for row, places, values in zip(result, rows(index), rows(src), strict=True):
-        for i, v in zip(places, values, strict=True):
-            row[at(i, row)] = v + (row[i] if reduce == "add" else 0)
+        for i, v in zip((at(i, row) for i in places), values, strict=True):
+            row[i] = v + (row[i] if reduce == "add" else 0)
     fill(out, (v for row in result for v in row))

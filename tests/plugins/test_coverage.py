@@ -9,7 +9,7 @@ import pytest
 
 from flambeau.__main__ import main
 from flambeau.backends.strict import MISSING
-from flambeau.core import config, keys, opdb
+from flambeau.core import config, keys, opdb, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.opdb.run import samples_of
@@ -70,6 +70,13 @@ def test_a_composite_that_lacks_an_op_for_some_arguments_is_partial(without: Tak
     assert found is not None and found.state == "partial" and ("pow", "float32") in found.lacks
     states = {bool(coverage.lacking(OPS["vector_norm"], s, STRICT)) for s in samples_of(OPS["vector_norm"], dt.float32)}
     assert states == {True, False}
+
+
+def test_an_op_whose_result_the_device_cannot_hold_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert coverage.cover(OPS["view_as_complex"], dt.float32, STRICT) is not None
+    monkeypatch.setattr(registry.resolve(STRICT), "supports", lambda d, index=0: d is not dt.complex64)
+    assert coverage.cover(OPS["view_as_complex"], dt.float32, STRICT) is None
+    assert coverage.cover(OPS["add"], dt.float32, STRICT) is not None
 
 
 def test_a_missing_view_never_falls_back(without: Take, settings: pytest.MonkeyPatch) -> None:
