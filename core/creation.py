@@ -253,20 +253,15 @@ def full(
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
     found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
     chosen = found if dtype is None else dt.as_dtype(dtype)
-    params = {
-        "shape": _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full"),
-        "value": fill_value,
-        "dtype": chosen,
-        "device": _device(device),
-    }
-    return _into(out, _finish(call(OPS["full"], (), params), requires_grad))
+    shape = _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full")
+    return _into(out, _finish(_made("full", fill_value, shape, chosen, _device(device)), requires_grad))
 
 
 def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: Device) -> Any:
     """A tensor from the constructor ``name``, "full" or "empty": the common case written out."""
     params = {"shape": shape, "dtype": dtype} if name == "empty" else {"shape": shape, "value": value, "dtype": dtype}
     state = get()
-    if state is not None and state.plain:
+    if state is not None and state.plain and not isinstance(value, Tensor):
         key = key_for(device, dtype)
         kernel = getattr(key, name)
         if kernel is not None:

@@ -19,6 +19,7 @@ from flambeau.core.ops.reduce import sum as total
 from flambeau.core.ops.scan import cumsum, cut, deliver
 from flambeau.core.ops.sort import argsort
 from flambeau.core.record import composite, to_index
+from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
 
@@ -47,6 +48,20 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     else:
         value = creation.scalar_tensor(value, x.dtype, x.device)
     return where(mask, value, x)
+
+
+def filled(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """``input`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast.
+
+    >>> import flambeau as fb
+    >>> fb.masked_fill(fb.tensor([1.0, 2.0]), fb.tensor([True, False]), 0.0)
+    tensor([0., 2.])
+    """
+    if value.__class__ in (float, int) and isinstance(mask, Tensor) and mask._key.dtype is dt.bool_:
+        key, state = input._key, get()
+        if key.dtype.category == dt.FLOATING and key.level is None and state is not None and state.plain:
+            return where(mask, value, input)  # which has a way of its own for numbers
+    return masked_fill(input, mask, value)
 
 
 @composite("nonzero(x: Tensor) -> Tensor", dtype=to_index, upcast=False, differentiable=False, method=False)
@@ -154,6 +169,7 @@ def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 
 
 METHODS: dict[str, Callable[..., Any]] = {
+    "masked_fill": filled,
     "nonzero": nonzero,
     "argwhere": argwhere,
     "nonzero_static": nonzero_static,

@@ -149,7 +149,7 @@ def _cumprod_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
     return cj(shifted(out, axis, 1, 1)) * affine_back(cj(shifted(x, axis, -1, 0)), g, axis)
 
 
-def _log_of_sum(x: Any, y: Any) -> Any:
+def log_of_sum(x: Any, y: Any) -> Any:
     """log(exp(x) + exp(y)); of complex numbers the one with the larger real part is taken out."""
     if x.dtype.category < dt.COMPLEX:
         return logaddexp(x, y)
@@ -166,7 +166,7 @@ def _log_of_sum(x: Any, y: Any) -> Any:
 )
 def logcumsumexp(x: Any, *, axis: int) -> Any:
     """The logarithm of the sum of exponentials so far along an axis, without overflow."""
-    return doubling(x, axis, lambda x, by: _log_of_sum(x, shifted(x, axis, by, -float("inf"))))
+    return doubling(x, axis, lambda x, by: log_of_sum(x, shifted(x, axis, by, -float("inf"))))
 
 
 def _logcumsumexp_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:

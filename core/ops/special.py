@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flambeau.core import dtype as dt
+from flambeau.core.dispatch import compute_dtype
 from flambeau.core.errors import DTypeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.arithmetic import clamp, delivered
@@ -30,9 +31,13 @@ from flambeau.core.ops.elementwise import (
     unary,
     where,
 )
+from flambeau.core.ops.elementwise import (
+    logaddexp as real_logaddexp,
+)
 from flambeau.core.ops.parts import imag, real
-from flambeau.core.ops.shape import reshape, unsqueeze
-from flambeau.core.record import composite, real_floating
+from flambeau.core.ops.scan import log_of_sum
+from flambeau.core.ops.shape import broadcast_tensors, reshape, unsqueeze
+from flambeau.core.record import OPS, composite, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
@@ -147,6 +152,22 @@ def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None)
     """
     x = input if eps is None else clamp(input, eps, 1 - eps)
     return delivered("logit_of", out, logit_(x))
+
+
+def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
+    """``log(exp(input) + exp(other))`` without overflow, of real or complex numbers.
+
+    >>> import flambeau as fb
+    >>> fb.logaddexp(fb.tensor([0.0]), fb.tensor([0.0]))
+    tensor([0.6931])
+    """
+    pair = (input, other)
+    if not any(v._key.dtype.category == dt.COMPLEX if isinstance(v, Tensor) else isinstance(v, complex) for v in pair):
+        return real_logaddexp(input, other) if out is None else real_logaddexp(input, other, out=out)
+    wanted = compute_dtype(OPS["add"], pair)
+    like = input if isinstance(input, Tensor) else other
+    x, y = (storage.cast(v, wanted) if isinstance(v, Tensor) else like.new_tensor(v, dtype=wanted) for v in pair)
+    return delivered("logaddexp", out, log_of_sum(*broadcast_tensors(x, y)))
 
 
 # -- repairs -----------------------------------------------------------------------------------------
@@ -367,11 +388,10 @@ def _never(input: Tensor) -> bool:
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "polygamma": polygamma, "logit": logit, "nan_to_num": nan_to_num, "angle": angle, "isreal": isreal,
-    "isinf": is_infinite, "isfinite": is_finite, "isposinf": isposinf, "isneginf": isneginf, "isclose": isclose,
-    "allclose": allclose, "equal": equal, "isin": isin, "resolve_conj": same, "resolve_neg": same, "is_conj": _never,
-    "is_neg": _never, "is_inference": _never,
-    "conj_physical": conj, "mvlgamma": mvlgamma,
+    "polygamma": polygamma, "logaddexp": logaddexp, "logit": logit, "nan_to_num": nan_to_num, "angle": angle,
+    "isreal": isreal, "isinf": is_infinite, "isfinite": is_finite, "isposinf": isposinf, "isneginf": isneginf,
+    "isclose": isclose, "allclose": allclose, "equal": equal, "isin": isin, "resolve_conj": same, "resolve_neg": same,
+    "is_conj": _never, "is_neg": _never, "is_inference": _never, "conj_physical": conj, "mvlgamma": mvlgamma,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {
     **{n: f for n, f in FUNCTIONS.items() if n != "isin"}, "polygamma": _polygamma_method, "nan_to_num_": nan_to_num_,
