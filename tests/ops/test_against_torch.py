@@ -331,3 +331,45 @@ def test_functions(fn: Any) -> None:
 def test_wrong_calls(call: Any, words: str) -> None:
     with pytest.raises((RuntimeError, ValueError), match=words):
         call(fb.ones(3, 4))
+
+
+COMPLEX = np.array([0, 1, -1, 1j, 0.5 + 0.25j, -2 + 3j, 40 - 0.7j])
+
+
+@pytest.mark.parametrize("name", ["exp2", "expm1", "log2", "log10", "log1p", "asin", "acos", "atan", "asinh", "acosh",
+                                  "atanh", "sinc", "tan", "sgn", "square"])  # fmt: skip
+def test_complex_functions(name: str) -> None:
+    """On every side of the branch cuts, with torch's convention for the gradient."""
+    x = np.concatenate([COMPLEX, -COMPLEX.conj()]) * 0.7 + 0.1
+    compare(lambda m: getattr(m, name), x)
+
+    def gradient(m: Any) -> Any:
+        def run(t: Any) -> Any:
+            out = getattr(m, name)(t.requires_grad_())
+            (out.real.sum() + 2 * out.imag.sum()).backward()
+            return t.grad
+
+        return run
+
+    x = x[abs(x) < 5]
+    compare(gradient, x)
+
+
+def test_logarithms_of_complex_sums() -> None:
+    compare(lambda m: lambda a, b: m.logaddexp(a, b), COMPLEX[:, None], COMPLEX)
+    compare(lambda m: lambda a, b: m.logaddexp(a, b), COMPLEX[:, None], np.array([1.0, -300.0]))
+    compare(lambda m: lambda a: m.logsumexp(a, 0), COMPLEX)
+
+
+SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 2.5, -0.5])
+
+
+@pytest.mark.parametrize("name", ["sign", "sgn", "nan_to_num", "frac", "trunc", "round", "relu", "isposinf", "signbit"])
+def test_special_values(name: str) -> None:
+    compare(lambda m: getattr(m, name), SPECIAL)
+
+
+@pytest.mark.parametrize("name", ["heaviside", "maximum", "minimum", "fmax", "fmin", "copysign", "remainder", "fmod",
+                                  "floor_divide", "atan2", "hypot", "xlogy", "logaddexp", "nextafter"])  # fmt: skip
+def test_pairs_of_special_values(name: str) -> None:
+    compare(lambda m: getattr(m, name), SPECIAL[:, None], SPECIAL)
