@@ -24,6 +24,7 @@ Case = Callable[[Any], Any]
 SETS = (
     "tests.core.autograd_cases",
     "tests.core.mode_cases",
+    "tests.core.write_cases",
     "tests.core.function_cases",
     "tests.core.function_rule_cases",
     "tests.core.func_cases",

@@ -11,7 +11,7 @@ from typing import Any
 
 from flambeau.core import state
 from flambeau.core.autograd.compile import unpack
-from flambeau.core.autograd.graph import SELF, Node, Slot, View, box_of, edge_of, freed, save
+from flambeau.core.autograd.graph import SELF, Node, Slot, View, box_of, carry_keepers, edge_of, freed, save
 from flambeau.core.autograd.inplace import check_writable, copy_slices
 from flambeau.core.dispatch import _detached
 from flambeau.core.dtype import FLOATING
@@ -342,8 +342,11 @@ def _attach(t: Any, link: Any, dirty: bool, name: str) -> None:
     box.writer = name
     view = t._node
     if view.__class__ is View:
-        view.base._node = copy_slices(edge_of(view.base), link, view.chain(), view.base)
+        before = edge_of(view.base)
+        view.base._node = copy_slices(before, link, view.chain(), view.base)
+        carry_keepers(before, view.base._node)
     else:
+        carry_keepers(view, link)
         t._node = link
     box.generation += 1
 

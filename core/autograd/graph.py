@@ -218,6 +218,17 @@ def add_output_hook(n: Any, index: int, fn: Callable[..., Any]) -> Handle:
     return Handle(lambda: hooks.remove(entry) if entry in hooks else None)
 
 
+def carry_keepers(before: Any, after: Any) -> None:
+    """After a write a tensor's kept gradient is that of its new value: the keepers go to its new edge."""
+    node, index = (before.node, before.index) if before.__class__ is Slot else (before, 0)
+    if not isinstance(node, Node) or not node.pre_hooks or after is None:
+        return
+    target, place = (after.node, after.index) if after.__class__ is Slot else (after, 0)
+    for entry in [e for e in node.pre_hooks if e[0] == index and e[1].__class__ is Keeper]:
+        node.pre_hooks.remove(entry)
+        add_output_hook(target, place, entry[1])
+
+
 class View:
     """The link of a view: whose it is and by which op. Its node is built when an edge is asked for.
 
@@ -283,10 +294,13 @@ class View:
             stale.append(stale[-1].parent)
         for view in reversed(stale):
             edge = view.parent.node if view.parent is not None else view.base._node
+            before = view.node
             if view.grad_mode and edge is not None and view.op.differentiable:
                 if view.op.compiled is None:
                     _compile(view.op)
                 view.node = node(view.op, (edge,), [view.in_shape], view.params, view.shape, view.key)
+                if before is not None:
+                    carry_keepers(before, view.node)
             else:
                 view.node = None
             view.generation = generation

@@ -12,7 +12,7 @@ from typing import Any
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Leaf, Node, Slot, View, box_of, edge_of
+from flambeau.core.autograd.graph import Leaf, Node, Slot, View, box_of, carry_keepers, edge_of
 from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, LevelError, ShapeError
@@ -215,9 +215,11 @@ def _link(op: Op, x: Any, old: Any, others: list[Any], params: dict[str, Any]) -
         after_record(op, result, state)
     link = x._node
     if link.__class__ is View:
-        base = link.base
-        base._node = copy_slices(edge_of(base), node, link.chain(), base)
+        base, before = link.base, edge_of(link.base)
+        base._node = copy_slices(before, node, link.chain(), base)
+        carry_keepers(before, base._node)
     else:
+        carry_keepers(old._node, node)
         x._node = node
     box.generation += 1  # every view resolves anew
 
