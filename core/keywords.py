@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, SimpleNamespace
 from typing import Any, Final
+
+from flambeau.core.errors import not_a_tensor
 
 #: torch's name of an argument -> the array API's, which numpy users type.
 _AXES: Final = {"dim": "axis", "keepdim": "keepdims"}
@@ -67,7 +69,11 @@ def _wrapped(
     @functools.wraps(fn)
     def call(*args: Any, **kw: Any) -> Any:
         if not kw:
-            return fn(*args)
+            try:
+                return fn(*args)
+            except Exception:
+                require_tensors(name, fn, args)
+                raise
         out = kw.pop("out", None) if writes else None
         for other, given in pairs:
             if other in kw:
@@ -78,7 +84,11 @@ def _wrapped(
                     raise TypeError(f"{name}: {other} and {given} are one argument; give it once")
                 else:
                     kw[given] = value
-        found = fn(*args, **kw)
+        try:
+            found = fn(*args, **kw)
+        except Exception:
+            require_tensors(name, fn, args)
+            raise
         if out is None:
             return found
         from flambeau.core.autograd.inplace import write_out
@@ -88,3 +98,46 @@ def _wrapped(
     extra: Any = call
     extra.more_keywords = (*aliases, *(("out",) if writes else ()))  # for the stubs
     return call
+
+
+def guarded(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn``, which blames an argument that is no tensor where it would fail on the tensor's insides.
+
+    The functions that :func:`extended` wraps do so already; the check costs nothing where nothing fails.
+
+    >>> def double(input: Tensor):
+    ...     return input._array * 2
+    >>> guarded("double", double)([1])
+    Traceback (most recent call last):
+    TypeError: double: argument 'input' must be a tensor, got list; flambeau.tensor(x) makes a tensor of it
+    """
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kw: Any) -> Any:
+        try:
+            return fn(*args, **kw)
+        except Exception:
+            require_tensors(name, fn, args)
+            raise
+
+    return call
+
+
+def require_tensors(name: str, fn: Callable[..., Any], args: Sequence[Any]) -> None:
+    """TypeError names the first positional argument that should have been a tensor, by ``fn``'s annotations."""
+    code, wanted = fn.__code__, fn.__annotations__
+    names = list(code.co_varnames[: code.co_argcount])
+    if code.co_flags & inspect.CO_VARARGS:
+        rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
+        names += [rest] * (len(args) - len(names))
+    for argument, value in zip(names, args, strict=False):
+        wants = argument == "tensors" or wanted.get(argument) in ("Tensor", "Tensor | None")
+        if wants and _is_foreign(value):
+            raise not_a_tensor(name, argument, value, "a tensor") from None
+
+
+def _is_foreign(value: Any) -> bool:
+    """Whether a value is neither a tensor, nor None, nor a number, nor a list of tensors."""
+    if isinstance(value, (list, tuple)):
+        return not any(hasattr(v, "_key") for v in value)
+    return not hasattr(value, "_key") and not isinstance(value, (bool, int, float, complex, type(None)))

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from flambeau.core import creation, fastpath, ops
-from flambeau.core.keywords import extended
+from flambeau.core.keywords import extended, guarded
 from flambeau.core.record import CREATE, OPS
 from flambeau.core.tensor import Tensor
 
@@ -28,6 +28,10 @@ IN_PLACE_FUNCTIONS = (
     "round", "rsqrt", "sigmoid", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh", "trunc", "xlogy", "zero",
 )  # fmt: skip
 
+#: Functions whose ops blame an argument that is no tensor themselves: a call more would cost their users time.
+QUICK = frozenset({
+    "bmm", "clamp", "clip", "div", "divide", "dot", "matmul", "mean", "mm", "mv", "sum", "where",
+})  # fmt: skip
 #: What `from flambeau import *` would give of ops: name -> function.
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
@@ -61,6 +65,8 @@ def install() -> None:
     for m in modules():
         for name, function in getattr(m, "FUNCTIONS", {}).items():
             FUNCTIONS[name] = wrapped[name, id(function)] = extended(name, function)
+            if FUNCTIONS[name] is function and name not in QUICK and not hasattr(function, "op"):
+                FUNCTIONS[name] = guarded(name, function)
         for name, function in getattr(m, "METHODS", {}).items():
             setattr(Tensor, name, wrapped.get((name, id(function))) or extended(name, function))
     FUNCTIONS.update({f"{name}_": getattr(Tensor, f"{name}_") for name in IN_PLACE_FUNCTIONS})

@@ -277,6 +277,36 @@ def test_wrong_call(call, kind, words):
     assert not [w for w in words if w not in text], f"the text is: {text}"
 
 
+NUMPY = np.ones((2, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fb.max(NUMPY),
+        lambda: fb.argmax(NUMPY, dim=1),
+        lambda: fb.all(NUMPY),
+        lambda: fb.unsqueeze(NUMPY, 0),
+        lambda: fb.squeeze(NUMPY, dim=0),
+        lambda: fb.flip(NUMPY, (0,)),
+        lambda: fb.roll(NUMPY, 1),
+        lambda: fb.chunk(NUMPY, 2),
+        lambda: fb.diag(NUMPY),
+        lambda: fb.take_along_dim(f(2, 2), NUMPY, dim=0),
+        lambda: fb.unique(NUMPY),
+        lambda: fb.kron(f(2, 2), NUMPY),
+        lambda: fb.tensordot(NUMPY, f(2, 2), dims=1),
+        lambda: fb.equal(f(2, 2), NUMPY),
+        lambda: fb.isfinite(NUMPY),
+        lambda: fb.meshgrid(NUMPY, f(2)),
+        lambda: fb.broadcast_tensors(f(2), NUMPY),
+    ],
+)
+def test_an_array_is_named_by_the_argument_that_got_it(call):
+    with pytest.raises(TypeError, match=r"argument '\w+' must be a tensor.* got ndarray; flambeau.from_numpy\(x\)"):
+        call()
+
+
 def test_the_table_is_long_enough():
     assert len(TABLE) >= 140 and len({row[0] for row in TABLE}) == len(TABLE)
 
