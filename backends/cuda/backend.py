@@ -214,6 +214,10 @@ class CudaBackend(StridedBackend):
         elementwise.copy(self._launcher, out, array)
         return out
 
+    def storage_id(self, array: StridedArray) -> int:
+        address: int = array.buffer.memory.ptr
+        return address
+
     def copy(self, dst: StridedArray, src: StridedArray) -> None:
         elementwise.copy(self._launcher, dst, src)
 

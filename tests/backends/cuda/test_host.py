@@ -284,6 +284,12 @@ def test_memory_of_another_library(machine: Any) -> None:
     assert fb.from_dlpack(Producer(a), device="cpu").device == fb.device("cpu")
 
 
+def test_data_ptr_is_the_address_on_the_device(machine: Any) -> None:
+    x = fb.arange(6.0, device="cuda").reshape(2, 3)
+    seen = machine.backend.cupy.from_dlpack(x[1:, 1:])
+    assert seen.data.ptr == x[1:, 1:].data_ptr() == x.data_ptr() + 16
+
+
 def test_our_memory_for_another_library(machine: Any) -> None:
     t = fb.arange(6.0, device="cuda:1").reshape(2, 3)
     assert t.__dlpack_device__() == (2, 1)
