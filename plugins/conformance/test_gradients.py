@@ -43,13 +43,14 @@ def _gradients(op: Op, sample: Sample, target: str, order: int) -> list[Any]:
         outs = [o for o in as_tuple(op.function(*args, **to_tensors(placed.kwargs, target))) if o.requires_grad]
     if not outs or not leaves:
         return []
-    weights = [_weights(o, target) for o in outs]
+    weights = [_weights(o, target).requires_grad_(order > 1) for o in outs]
     found = grad(outs, leaves, weights, create_graph=order > 1, allow_unused=True)
     if order == 1:
         return list(found)
     firsts = [g for g in found if g is not None and g.requires_grad]
     if not firsts:
         return []
+    leaves += weights  # of an op that is linear, the gradient depends on these alone
     return list(grad(firsts, leaves, [_weights(g, target) for g in firsts], allow_unused=True))
 
 

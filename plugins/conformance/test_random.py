@@ -6,16 +6,31 @@ import numpy as np
 import pytest
 
 import flambeau as fb
+from flambeau.backends.base import Backend
+from flambeau.core import dtype as dt
+from flambeau.core.device import device as Device
+from flambeau.core.keys import key_for
 from flambeau.core.random import random_words
 from flambeau.plugins.conformance import kit
 
+WORDS = ((1234, 0, 1001), (2**63 + 5, 2**33, 7), (0, 3, 1), (2**64 - 1, 2**40 + 1, 70001))
 
-def test_bits_are_philox(target: str) -> None:
-    fb.manual_seed(1234)
-    found = kit.host(fb.randint(0, 1 << 16, (1001,), device=target))
-    fb.manual_seed(1234)
-    np.testing.assert_array_equal(found, kit.host(fb.randint(0, 1 << 16, (1001,))))
-    assert len(random_words(1234, 0, 10)) == 10
+
+@pytest.mark.parametrize(("seed", "offset", "length"), WORDS)
+def test_bits_are_philox(target: str, backend: Backend, small: bool, seed: int, offset: int, length: int) -> None:
+    """The kernel gives the words that flambeau.core.random defines, seeds and offsets of 64 bits included."""
+    length = min(length, 101) if small else length
+    kernel = key_for(Device(target), dt.uint32).random_bits
+    found = backend.to_host(kernel(seed, offset, length=length, index=Device(target).index))
+    np.testing.assert_array_equal(found, random_words(seed, offset, length))
+
+
+def test_integers_equal_the_cpus(target: str) -> None:
+    values = []
+    for where in (target, "cpu"):
+        fb.manual_seed(1234)
+        values.append(kit.host(fb.randint(-5, 1 << 16, (1001,), device=where)))
+    np.testing.assert_array_equal(*values)
 
 
 @pytest.mark.parametrize("shape", [(1,), (5,), (1027,), (33, 65)])
