@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flambeau.core.keywords import guarded
 from flambeau.nn.functional.activation import (
     celu,
     elu,
@@ -136,3 +137,12 @@ __all__ = [
     "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
     "threshold", "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold", "upsample",
 ]  # fmt: skip
+
+#: Functions that blame an argument that is no tensor themselves, most of one op: a call more would cost time, and
+#: hide from warnings whose line they are about.
+_QUICK = frozenset({
+    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "l1_loss", "layer_norm",
+    "leaky_relu", "linear", "logsigmoid", "mish", "mse_loss", "relu", "relu6", "selu", "sigmoid", "silu", "smooth_l1_loss", "softplus",
+    "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+})  # fmt: skip
+globals().update({name: guarded(name, globals()[name]) for name in __all__ if name not in _QUICK})
