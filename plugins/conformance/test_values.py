@@ -16,7 +16,7 @@ from flambeau.core.opdb.run import as_tuple, bound, declared
 from flambeau.core.record import CREATE, ELEMENTWISE, REDUCE, VIEW, Op
 from flambeau.core.tensor import Tensor
 from flambeau.plugins.conformance import kit
-from flambeau.plugins.conformance.large import LARGE
+from flambeau.plugins.conformance.large import LARGE, unit
 from flambeau.plugins.conformance.layouts import LAYOUTS, broadcast
 from flambeau.plugins.coverage import NATIVE
 from flambeau.plugins.gaps import STORAGE_OPS
@@ -129,6 +129,8 @@ def test_sizes(name: str, dtype: DType, target: str, small: bool) -> None:
     rng = np.random.default_rng(0)
     for shape in SMALL_SIZES if small else SIZES:
         args = [_resized(a, shape, rng) for a in first.args]
+        if name == "prod":
+            args[0] = unit(args[0])
         for kwargs in _along(op, shape) if op.family is REDUCE else [first.kwargs]:
             sample = Sample(*args, **kwargs)
             for f, w in zip(kit.call(op, sample, target), kit.oracle(op, sample), strict=True):
