@@ -142,7 +142,7 @@ __all__ = [
 #: hide from warnings whose line they are about.
 _QUICK = frozenset({
     "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "l1_loss", "layer_norm",
-    "leaky_relu", "linear", "logsigmoid", "mish", "mse_loss", "relu", "relu6", "selu", "sigmoid", "silu", "smooth_l1_loss",
-    "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+    "leaky_relu", "linear", "logsigmoid", "mish", "mse_loss", "relu", "relu6", "selu", "sigmoid", "silu",
+    "smooth_l1_loss", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
 })  # fmt: skip
 globals().update({name: guarded(name, globals()[name]) for name in __all__ if name not in _QUICK})
