@@ -178,6 +178,10 @@ def _own_copy(a: Any, x: Any) -> Any:
 def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any, state: State) -> None:
     """Put the result into the storage of ``x``, directly where the kernel can."""
     level = x._key.level
+    first = dispatch._detached(x)
+    if level is not None and op.name != "copy" and level.tracked(x._array):  # a graph below must not save what changes
+        first = dispatch.call(OPS["clone"], (first,), {"order": "K"})
+        others = [_own_copy(a, x) for a in others]
     plain = [dispatch._detached(a) for a in others]
     if level is None and key is x._key and op.family is ELEMENTWISE and op.dtype.results == ("same",):
         kernel = getattr(key, op.name)
@@ -190,7 +194,6 @@ def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any
         return
     if getattr(key, op.name) is None and not op.decomposes:
         raise dispatch.missing_kernel(op, key, "or use the op that is not in place: writes never fall back to the host")
-    first = dispatch._detached(x)
     if key.dtype is not x._key.dtype:
         first = dispatch.call(OPS["cast"], (first,), {"dtype": key.dtype})
     result = dispatch.execute(op, [first, *plain], params, key, state)

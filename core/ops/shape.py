@@ -156,6 +156,8 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
     try:
         found: Tensor = viewed(self, new)
     except ValueError:
+        if self._key.level is not None:  # the elements of a batch may lie apart where one alone would not
+            return _reshape(self, new)
         raise ShapeError(
             f"view: shape {old} with strides {self.stride()} cannot be viewed as {new} without a copy; "
             "use reshape instead"

@@ -138,8 +138,8 @@ def _viewed(change: Callable[..., dict[str, Any]]) -> Rule:
 
 
 def _view_shape(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> Any:
-    value = batched_value(level, args[0])
-    return value.reshape((level.size, *params["shape"]))
+    """Raises where it would need a copy, as it must: a copy that counted as a view would follow later writes."""
+    return call(op, (batched_value(level, args[0]),), {"shape": (level.size, *params["shape"])})
 
 
 def _expanded(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> Any:

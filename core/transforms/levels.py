@@ -86,6 +86,10 @@ class Level:
         """Write the payload ``value`` into ``target``, in place."""
         raise NotImplementedError
 
+    def tracked(self, payload: Any) -> bool:
+        """Whether an outer level records what is computed from the payload."""
+        raise NotImplementedError
+
     def detached(self, payload: Any) -> Any:
         """The payload of ``detach()``: the same memory without the history of the outer levels."""
         raise NotImplementedError
@@ -99,6 +103,11 @@ class Level:
 
     def __repr__(self) -> str:
         return f"{self.kind} at depth {self.depth}{'' if self.alive else ', finished'}"
+
+
+def _tracked(t: Any) -> bool:
+    level = t._key.level
+    return t.requires_grad or (level is not None and level.tracked(t._array))
 
 
 def innermost() -> Level | None:
@@ -213,6 +222,9 @@ class VmapLevel(Level):
             )
         target.value.copy_(value.value)
 
+    def tracked(self, payload: Batched) -> bool:
+        return _tracked(payload.value)
+
     def detached(self, payload: Batched) -> Batched:
         return Batched(payload.value.detach(), payload.batched)
 
@@ -320,6 +332,9 @@ class JvpLevel(Level):
             target.materialise(tangent).copy_(tangent)
         elif target.direction() is not None:
             target.tangent.zero_()
+
+    def tracked(self, payload: Dual) -> bool:
+        return _tracked(payload.primal) or (payload.tangent is not None and _tracked(payload.tangent))
 
     def detached(self, payload: Dual) -> Dual:
         return Dual(payload.primal.detach())

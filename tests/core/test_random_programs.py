@@ -80,7 +80,7 @@ WRITES: dict[str, Callable[[Any, Any, Any, int], Any]] = {
     "rows": lambda T, t, u, k: _put(t, slice(1, None), u.sum() if k % 2 else 0.25) if _rows(t) else None,
     "one row": lambda T, t, u, k: _put(t, k % t.shape[0], u.mean()) if t.dim() and t.shape[0] else None,
     "masked": lambda T, t, u, k: _put(t, t > 0.2, 0.5 if k % 2 else u.sum()),
-    "listed": lambda T, t, u, k: _put(t, T.tensor([0, -1]), u.mean() * 2) if t.dim() else None,
+    "listed": lambda T, t, u, k: _put(t, T.tensor([0, -1]), u.mean() * 2) if _rows(t) else None,
     "column": lambda T, t, u, k: _put(t, (slice(None), 0), t[:, -1] * 2) if t.dim() > 1 else None,
     "scatter_": lambda T, t, u, k: t.scatter_(0, T.tensor([0]), u.sum().reshape(1)) if t.dim() == 1 else None,
     "index_add_": lambda T, t, u, k: t.index_add_(0, T.tensor([0]), t[:1].clone()) if t.dim() else None,
@@ -105,9 +105,8 @@ def program(seed: int) -> tuple[Program, list[Any]]:
     return steps, [numbers.uniform(-1, 1, (3, 4)) for _ in range(2)]
 
 
-def run(T: Any, steps: Program, inputs: list[Any]) -> tuple[float, list[Any]]:
-    """A number that depends on every tensor of the program, and its first and second derivatives."""
-    leaves = [T.tensor(v, requires_grad=True) for v in inputs]
+def loss_of(T: Any, steps: Program, *leaves: Any) -> Any:
+    """A number that depends on every tensor of the program."""
     pool = [x * 1 for x in leaves]
     for name, a, b, k in steps:
         t, u = pool[int(a * len(pool))], pool[int(b * len(pool))]
@@ -115,7 +114,13 @@ def run(T: Any, steps: Program, inputs: list[Any]) -> tuple[float, list[Any]]:
             WRITES[name](T, t, u, k)
         elif (made := (VIEWS.get(name) or COPIES[name])(T, t, u, k)) is not None:
             pool.append(made)
-    loss = sum((p.tanh() * (i + 1)).sum() for i, p in enumerate(pool))
+    return sum((p.tanh() * (i + 1)).sum() for i, p in enumerate(pool))
+
+
+def run(T: Any, steps: Program, inputs: list[Any]) -> tuple[float, list[Any]]:
+    """The number, and its first and second derivatives."""
+    leaves = [T.tensor(v, requires_grad=True) for v in inputs]
+    loss = loss_of(T, steps, *leaves)
     first = T.autograd.grad(loss, leaves, allow_unused=True, create_graph=True)
     found = [np.zeros((3, 4)) if g is None else g.detach().numpy().copy() for g in first]
     live = [g for g in first if g is not None and g.requires_grad]
@@ -160,3 +165,38 @@ def test_as_in_pytorch(part: int) -> None:
                 np.testing.assert_allclose(found, frozen, 1e-7, 1e-8, err_msg=f"{seed}: {steps}")
         elif not any(name in STOPS for name, *_ in steps):
             check_by_differences(steps, inputs, gradients)
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_under_transforms(part: int) -> None:
+    """What a batch gives is what its elements give, its gradients too; forward mode agrees with them."""
+    vmap, grad, jvp = fb.func.vmap, fb.func.grad, fb.func.jvp
+    for seed in range(part * 40, (part + 1) * 40):
+        steps, inputs = program(seed)
+        steps = [s for s in steps if s[0] != "mask"]  # whose shape depends on the values
+
+        def fn(x: Any, w: Any, steps: Program = steps) -> Any:
+            return loss_of(fb, steps, x, w)
+
+        gradient, batch = grad(fn, argnums=(0, 1)), [fb.tensor(np.stack([v, v / 2, -v])) for v in inputs]
+        elements = [[x[i].clone() for x in batch] for i in range(3)]
+        try:
+            alone = [gradient(*e) for e in elements]
+        except RuntimeError:
+            continue
+        wanted = [fb.stack([g[k] for g in alone]) for k in range(2)]
+        close(vmap(fn)(*batch), fb.stack([fn(*e) for e in elements]), seed)
+        for found in (vmap(gradient)(*batch), grad(lambda *b: vmap(fn)(*b).sum(), argnums=(0, 1))(*batch)):
+            close(found[0], wanted[0], seed)
+            close(found[1], wanted[1], seed)
+        if not any(name in STOPS for name, *_ in steps):
+            directions = [x.cos() for x in batch]
+            along = vmap(lambda a, b, c, d: jvp(fn, (a, b), (c, d))[1])(*batch, *directions)
+            products = sum((g * d).flatten(1).sum(1) for g, d in zip(wanted, directions, strict=True))
+            close(along, products, seed)
+
+
+def close(found: Any, wanted: Any, seed: int) -> None:
+    np.testing.assert_allclose(
+        found.detach().numpy(), wanted.detach().numpy(), 1e-8, 1e-9, err_msg=f"{seed}: {program(seed)[0]}"
+    )
