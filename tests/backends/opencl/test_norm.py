@@ -36,14 +36,19 @@ def _data(rng: Any, dtype: dt.DType, *shapes: Any) -> list[Any]:
     return [(rng.normal(size=s) + 0.5).astype(dtype.numpy) for s in shapes]
 
 
+def _affine(dtype: dt.DType, weight: Any, bias: Any) -> list[Any]:
+    """Each of weight and bias there or not; for other dtypes than the first both, since each is another program."""
+    return [(weight, bias), (None, bias), (weight, None), (None, None)][: 4 if dtype is dt.float32 else 1]
+
+
 @pytest.mark.parametrize(("shape", "last"), SHAPES)
 def test_over_the_last_axes(bench: Any, rng: Any, shape: Any, last: Any) -> None:
     for dtype in dt.FLOATS if (shape, last) in FEW else (dt.float32,):
         x, grad, weight, bias = _data(rng, dtype, shape, shape, last, last)
         params: dict[str, Any] = dict(normalized_shape=last, eps=1e-5)
-        for w, b in ((weight, bias), (None, bias), (weight, None), (None, None)):
+        for w, b in _affine(dtype, weight, bias):
             _check(bench, "layer_norm", dtype, x, w, b, **params)
-        for w in (weight, None):
+        for w in (weight, None) if dtype is dt.float32 else (weight,):
             _check(bench, "rms_norm", dtype, x, w, **params)
             _check(bench, "layer_norm_grad", dtype, grad, x, w, **params)
             _check(bench, "rms_norm_grad", dtype, grad, x, w, **params)
@@ -53,7 +58,7 @@ def test_over_the_last_axes(bench: Any, rng: Any, shape: Any, last: Any) -> None
 def test_batch_norm(bench: Any, rng: Any, shape: Any) -> None:
     for dtype in dt.FLOATS if len(shape) == 4 else (dt.float32,):
         x, grad, weight, bias = _data(rng, dtype, shape, shape, shape[1:2], shape[1:2])
-        for w, b in ((weight, bias), (None, bias), (weight, None), (None, None)):
+        for w, b in _affine(dtype, weight, bias):
             _check(bench, "batch_norm", dtype, x, w, b, eps=1e-5)
         _check(bench, "batch_norm_sums", dtype, grad, x, weight)
 
