@@ -429,12 +429,12 @@ def arange(
         if all(isinstance(v, int) for v in (start, end, step))
         else math.ceil((end - start) / step)
     )
-    params = {"length": int(length), "dtype": chosen, "device": _device(device)}
-    key, state = key_for(params["device"], chosen), get()
+    where, count = _device(device), int(length)
+    key, state = key_for(where, chosen), get()
     if state is not None and state.plain and key.arange is not None:
-        found = tensor_of(key.arange(start, step, length=params["length"], dtype=chosen, index=key.device.index), key)
+        found = tensor_of(key.arange(start, step, length=count, dtype=chosen, index=where.index), key)
     else:
-        found = call(OPS["arange"], (start, step), params)
+        found = call(OPS["arange"], (start, step), {"length": count, "dtype": chosen, "device": where})
     return _into(out, _finish(found, requires_grad))
 
 

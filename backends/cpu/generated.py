@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +24,7 @@ def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
 
 
 #: Expressions that a few of numpy's calls do quicker on small operands.
-_DIRECT: Final = {"clamp": _clamp}
+_DIRECT: Final[dict[str, Callable[..., None]]] = {"clamp": _clamp}
 
 
 def kernel(name: str, expr: Any, dtypes: tuple[DType, ...], result: DType) -> Kernel:
