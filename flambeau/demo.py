@@ -116,7 +116,7 @@ def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) 
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
     losses: list[float] = []
-    with tqdm(total=epochs * len(loader), unit="batch", desc="training", disable=None) as bar:
+    with tqdm(total=epochs * len(loader), unit="batch", desc="training", mininterval=1.0) as bar:
         for epoch in range(epochs):
             model.train()
             total = 0.0
