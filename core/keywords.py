@@ -139,5 +139,5 @@ def require_tensors(name: str, fn: Callable[..., Any], args: Sequence[Any]) -> N
 def _is_foreign(value: Any) -> bool:
     """Whether a value is neither a tensor, nor None, nor a number, nor a list of tensors."""
     if isinstance(value, (list, tuple)):
-        return not any(hasattr(v, "_key") for v in value)
+        return bool(value) and not any(hasattr(v, "_key") for v in value)
     return not hasattr(value, "_key") and not isinstance(value, (bool, int, float, complex, type(None)))
