@@ -109,7 +109,7 @@ def test_draws_follow_each_other_and_a_seed_repeats_them() -> None:
         (lambda: fb.randperm(-1), ValueError, ("randperm", "-1")),
         (lambda: fb.zeros(2, dtype=fb.int64).normal_(), RuntimeError, ("normal_", "int64")),
         (lambda: fb.zeros(2).normal_(0, -1), ValueError, ("normal_", "std", "-1")),
-        (lambda: fb.zeros(2).uniform_(2, 1), ValueError, ("uniform_", "from <= to")),
+        (lambda: fb.zeros(2).uniform_(2, 1), ValueError, ("uniform_", "from", "to")),
         (lambda: fb.zeros(2).exponential_(0), ValueError, ("exponential_", "lambd")),
         (lambda: fb.zeros(2).geometric_(1.0), ValueError, ("geometric_", "(0, 1)")),
         (lambda: fb.bernoulli(fb.tensor([1.5])), ValueError, ("bernoulli", "[0, 1]")),
