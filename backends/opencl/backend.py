@@ -148,8 +148,10 @@ class OpenCLBackend(StridedBackend):
 
     def from_host(self, host: HostArray, dtype: DType, index: int = 0) -> StridedArray:
         array = self.empty(host.shape, dtype, index)
-        if host.size:
-            values = np.ascontiguousarray(host, dtype.numpy).reshape(-1).view(np.uint8)
+        values = np.ascontiguousarray(host, dtype.numpy).reshape(-1).view(np.uint8)
+        if host.size == 1:  # as a kernel's parameter it needs no wait
+            elementwise.fill_bytes(self, array, values.tobytes())
+        elif host.size:
             self.device(index).write(array.buffer, 0, values)
         return array
 
@@ -159,8 +161,9 @@ class OpenCLBackend(StridedBackend):
         host = np.empty(array.shape, array.dtype.numpy)
         if host.size:
             raw = host.reshape(-1).view(np.uint8)
-            device.read(dense.buffer, dense.offset * array.dtype.itemsize, raw)
-        device.check()
+            device.check((dense.buffer, dense.offset * array.dtype.itemsize, raw))
+        else:
+            device.check()
         return host
 
     def dense(self, array: StridedArray) -> StridedArray:

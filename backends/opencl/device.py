@@ -246,19 +246,25 @@ class Device:
         with self.lock:
             self.writing(block, queue)
             lane = self.queues[queue]
+            lane.open()
             event = self._cl.enqueue_copy(lane.raw, block.memory, host, dst_offset=start, is_blocking=False)
             lane.flush()
         event.wait()
 
-    def read(self, block: Block, start: int, host: np.ndarray[Any, Any]) -> None:
-        """Copy from byte ``start`` on into a contiguous host array."""
+    def read(self, *pieces: tuple[Block, int, np.ndarray[Any, Any]]) -> None:
+        """Copy from blocks, byte ``start`` on, into contiguous host arrays."""
         queue = self.queue()
         with self.lock:
-            self.reading(block, queue)
             lane = self.queues[queue]
-            event = self._cl.enqueue_copy(lane.raw, host, block.memory, src_offset=start, is_blocking=False)
+            lane.open()  # first: PyOpenCL's event of a copy, when it goes, waits for the copy
+            events = []
+            for block, start, host in pieces:
+                self.reading(block, queue)
+                event = self._cl.enqueue_copy(lane.raw, host, block.memory, src_offset=start, is_blocking=False)
+                events.append(event)
             lane.flush()
-        event.wait()
+        for event in events:
+            event.wait()
 
     # -- late errors ---------------------------------------------------------------------------
     def flag(self) -> Block:
@@ -272,15 +278,17 @@ class Device:
                     self._flag = cell
         return self._flag
 
-    def check(self) -> None:
-        """Raise for an index that was out of range since the last check."""
+    def check(self, *pieces: tuple[Block, int, np.ndarray[Any, Any]]) -> None:
+        """:meth:`read`, and raise for an index that was out of range since the last check."""
         if self.dead:
             self.lost()
         if not self.flagged or self._flag is None:
+            if pieces:
+                self.read(*pieces)
             return
         self.flagged = False
         cell = np.zeros(5, np.int64)
-        self.read(self._flag, 0, cell)
+        self.read(*pieces, (self._flag, 0, cell))
         if cell[0]:
             self.write(self._flag, 0, np.zeros(5, np.int64))
             op = ("gather", "scatter")[int(cell[3])]

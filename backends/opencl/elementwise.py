@@ -186,14 +186,18 @@ def copy(backend: OpenCLBackend, dst: StridedArray, src: StridedArray) -> None:
 
 def fill(backend: OpenCLBackend, out: StridedArray, value: complex) -> None:
     """Set every element of a contiguous array."""
-    if not out.size:
-        return
+    if out.size:
+        fill_bytes(backend, out, host_scalar(value, out.dtype).tobytes())
+
+
+def fill_bytes(backend: OpenCLBackend, out: StridedArray, element: bytes) -> None:
+    """Set every element of a contiguous array to what these bytes are."""
     device = backend.device(out.index)
-    size = out.dtype.itemsize
+    size = len(element)
     kernel = device.kernel(("fill", size), "fill", lambda: texts.fill_source(device.target, size))
-    raw = host_scalar(value, out.dtype).tobytes().ljust(16, b"\0")
     chunk, items, group = spread(device, out.size)
-    device.launch(kernel, (), (out.buffer,), struct.pack("3q", out.size, chunk, out.offset) + raw, items, group)
+    params = struct.pack("3q", out.size, chunk, out.offset) + element.ljust(16, b"\0")
+    device.launch(kernel, (), (out.buffer,), params, items, group)
 
 
 def register(backend: OpenCLBackend) -> None:
