@@ -149,7 +149,9 @@ def bind(
         else:
             bound[a.name] = value
     for i, a in enumerate(schema.operands):
-        if operands[i] is REQUIRED or (operands[i] is None and a.type != "Tensor?"):
+        if operands[i] is REQUIRED:
+            raise TypeError(f"{op.name}: missing argument {a.public!r}")
+        if operands[i] is None and a.type != "Tensor?":
             raise TypeError(f"{op.name}: argument {a.public!r} must be a {a.type}, got {operands[i]!r}")
         if isinstance(operands[i], np.generic):  # a number of numpy's is a number
             operands[i] = operands[i].item()

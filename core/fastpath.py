@@ -355,7 +355,8 @@ def inplace_source(op: Op) -> str:
     names = [a.public for a in op.schema.operands]
     params = "".join(f", {p.public}" + ("" if p.default is REQUIRED else f"={p.default!r}") for p in op.schema.params)
     defaults = [
-        n if a.default is REQUIRED else f"{n}={a.default!r}" for n, a in zip(names, op.schema.operands, strict=True)
+        n if i == 0 else f"{n}={'REQUIRED' if a.default is REQUIRED else repr(a.default)}"
+        for i, (n, a) in enumerate(zip(names, op.schema.operands, strict=True))
     ]
     head = f"def {op.name}_({', '.join(defaults)}{params}, **kw):"
     bound = ", ".join(f"{p.name!r}: {p.public}" for p in op.schema.params)
