@@ -38,7 +38,7 @@ class _Part(NamedTuple):
     """Some images, and ``height`` places of the first axis of L from ``top`` on: what has columns at a time."""
 
     first: int
-    count: int
+    number: int
     top: int
     height: int
 
@@ -93,10 +93,10 @@ class _Product:
         """The shape of columns and where they stand: an image after the other, or all together."""
         rows, groups, places = self.g.rows, self.g.groups, part.height * self.line
         if alone:
-            shape: Ints = (part.count, groups, rows // groups, places)
-            return shape, Columns(part.count, part.top, part.height, places, rows * places)
-        shape = (groups, rows // groups, part.count * places)
-        return shape, Columns(part.count, part.top, part.height, part.count * places, places)
+            shape: Ints = (part.number, groups, rows // groups, places)
+            return shape, Columns(part.number, part.top, part.height, places, rows * places)
+        shape = (groups, rows // groups, part.number * places)
+        return shape, Columns(part.number, part.top, part.height, part.number * places, places)
 
     def columns(self, x: StridedArray, part: _Part, alone: bool) -> StridedArray:
         """The columns of a part: (images, groups, rows, places), or (groups, rows, images * places)."""
@@ -112,7 +112,7 @@ class _Product:
     def each(self, result: StridedArray, part: _Part, channels: int) -> StridedArray:
         """A part of (N, channels, *L), contiguous, as (images, groups, channels of a group, places)."""
         step, groups = channels * self.places, self.g.groups
-        shape = (part.count, groups, channels // groups, part.height * self.line)
+        shape = (part.number, groups, channels // groups, part.height * self.line)
         strides = (step, channels // groups * self.places, self.places, 1)
         return result.viewed(shape, strides, result.offset + part.first * step + part.top * self.line)
 
