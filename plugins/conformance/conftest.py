@@ -15,7 +15,6 @@ from flambeau.core.dtype import DType
 from flambeau.core.opdb.run import dtypes_of
 from flambeau.core.record import Op
 from flambeau.plugins.conformance import kit, report
-from flambeau.plugins.gaps import dtype_of
 
 
 def _target(config: pytest.Config) -> str:
@@ -93,9 +92,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _subject(item: pytest.Item) -> tuple[str, DType] | None:
     """The op and the dtype that a test checks; None for a test of something else."""
-    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    callspec: Any = getattr(item, "callspec", None)
+    params: dict[str, Any] = callspec.params if callspec is not None else {}
     if {"name", "dtype"} <= params.keys():
         return params["name"], params["dtype"]
-    if "kernel" in params:
-        return params["kernel"], getattr(item.function, "about", None) or dtype_of(params["kernel"])
-    return None
+    subject = getattr(getattr(item, "function", None), "subject", None)
+    found: tuple[str, DType] | None = None if subject is None else subject(params)
+    return found

@@ -90,11 +90,11 @@ def every_dtype(test: Any) -> Any:
     return test
 
 
-def about(dtype: DType) -> Callable[[Any], Any]:
-    """The decorated test, which has the name of a kernel as its parameter, checks it for this dtype."""
+def about(subject: Callable[[Any], tuple[str, DType]]) -> Callable[[Any], Any]:
+    """``subject(params)`` gives the op and the dtype that the decorated test checks, for the support matrix."""
 
     def mark(test: Any) -> Any:
-        test.about = dtype
+        test.subject = subject
         return test
 
     return mark

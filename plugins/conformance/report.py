@@ -55,10 +55,10 @@ class Recorder:
         self.written: list[Path] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        subject = next((tuple(v) for k, v in report.user_properties if k == SUBJECT), None)
+        subject: Any = next((v for k, v in report.user_properties if k == SUBJECT), None)
         expected = report.outcome == "passed" or hasattr(report, "wasxfail")
         if subject is not None and (report.failed or (report.when == "call" and expected)):
-            self.outcomes[subject].append(not report.failed)
+            self.outcomes[subject[0], subject[1]].append(not report.failed)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         folder = self.config.getoption("--flambeau-report")

@@ -16,6 +16,7 @@ from flambeau.plugins.conformance import kit
 WORDS = ((1234, 0, 1001), (2**63 + 5, 2**33, 7), (0, 3, 1), (2**64 - 1, 2**40 + 1, 70001))
 
 
+@kit.about(lambda params: ("random_bits", dt.uint32))
 @pytest.mark.parametrize(("seed", "offset", "length"), WORDS)
 def test_bits_are_philox(target: str, backend: Backend, small: bool, seed: int, offset: int, length: int) -> None:
     """The kernel gives the words that flambeau.core.random defines, seeds and offsets of 64 bits included."""

@@ -28,6 +28,7 @@ def test_limitations_name_ops(target: str, backend: Backend) -> None:
         assert any(backend.supports(d, Device(target).index) for d in taken), f"{x.op} takes none of {x.dtypes}"
 
 
+@kit.about(lambda params: (params["kernel"], dtype_of(params["kernel"])))
 @pytest.mark.parametrize("kernel", MINIMUM)
 def test_required(kernel: str, target: str, backend: Backend) -> None:
     """A kernel for float32 or, where it is for integers or booleans alone, for int64 or bool."""
@@ -42,7 +43,7 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.5, -2.5, float("inf"), float("-inf"), float("
 FLOATING = [n for n in MINIMUM_ELEMENTWISE if OPS[n].accepts(dt.float32) and n != "where"]
 
 
-@kit.about(dt.float32)
+@kit.about(lambda params: (params["kernel"], dt.float32))
 @pytest.mark.parametrize("kernel", FLOATING)
 def test_special_values(kernel: str, target: str, backend: Backend) -> None:
     """Zeros, infinities and nan, in all pairs, give what the CPU gives; nan is never lost."""
@@ -58,7 +59,7 @@ def test_special_values(kernel: str, target: str, backend: Backend) -> None:
 WHOLE = ("neg", "abs", "add", "sub", "mul", "idiv", "fmod", "maximum", "lt", "eq", "where", "sum", "max")
 
 
-@kit.about(dt.int64)
+@kit.about(lambda params: (params["kernel"], dt.int64))
 @pytest.mark.parametrize("kernel", WHOLE)
 def test_integers_are_exact(kernel: str, target: str, backend: Backend) -> None:
     """int64 past what floating-point numbers hold exactly: neither float32 nor float64 stands in for it."""

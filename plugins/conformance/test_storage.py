@@ -80,6 +80,7 @@ def test_copies_cast_and_broadcast(target: str, backend: Backend) -> None:
     np.testing.assert_array_equal(kit.host(x), [[1, -2, 3]] * 2)
 
 
+@kit.about(lambda params: ("view_dtype", dt.dtype_named(params["floating"])))
 @pytest.mark.parametrize(
     ("floating", "whole"), [("float32", "int32"), ("float16", "int16"), ("float64", "int64"), ("bfloat16", "int16")]
 )
