@@ -17,27 +17,29 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _is_accelerator(name: str) -> bool:
-    """A device type with memory of its own and values in it, for computing rather than for tests."""
+def _accelerators(name: str) -> tuple[int, ...]:
+    """The devices of a type that count without being asked for, the best first; a driver on the cpu does not."""
     try:
         backend = registry.get_backend(name)
+        return tuple(backend.accelerators()) if backend.is_available() else ()
     except Exception:
-        return False
-    hidden = backend.has("shares_host") or backend.has("no_data") or backend.has("pretend")
-    return not hidden and backend.is_available()
+        return ()
 
 
 def current_accelerator(check_available: bool = True) -> device | None:
-    """The default device if it is an accelerator, else the first available one; None without any.
+    """The default device unless it is the host's or a pretended one, else the best of the others; None without any.
+
+    Without being the default, a driver that computes on the cpu is not an accelerator, as for ``FLAMBEAU_DEVICE=auto``.
 
     >>> import flambeau as fb
     >>> fb.accelerator.current_accelerator() is None or fb.accelerator.is_available()
     True
     """
     chosen = get_default_device()
-    if _is_accelerator(chosen.type):
+    backend = registry.resolve(chosen)
+    if not any(map(backend.has, ("shares_host", "no_data", "pretend"))):
         return chosen
-    return next((device(n) for n in registry.known_types() if _is_accelerator(n)), None)
+    return next((device(n, found[0]) for n in registry.known_types() if (found := _accelerators(n))), None)
 
 
 def pinning_device() -> device | None:

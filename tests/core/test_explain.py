@@ -102,10 +102,17 @@ def test_devices_for_tests_are_no_accelerators() -> None:
         assert fb.accelerator.current_accelerator() is found
 
 
+@pytest.mark.device("opencl")
+def test_a_driver_on_the_cpu_counts_where_it_is_the_default() -> None:
+    with fb.device("opencl:0"):
+        assert fb.accelerator.current_accelerator() == fb.device("opencl:0")
+        assert fb.accelerator.is_available() and fb.accelerator.device_count() >= 1
+
+
 def test_without_an_accelerator_the_default_device_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     from flambeau.core import accelerator
 
-    monkeypatch.setattr(accelerator, "_is_accelerator", lambda name: False)
+    monkeypatch.setattr(accelerator, "_accelerators", lambda name: ())
     assert accelerator.current_accelerator() is None
     assert not accelerator.is_available() and accelerator.device_count() == 0
     with fb.device("strict:1"):
