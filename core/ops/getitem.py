@@ -55,10 +55,14 @@ def _indexed(x: Any, indices: Sequence[Any], *, axis: int, name: str = "index") 
 def _flattened(x: Any, indices: Sequence[Any], axis: int) -> tuple[Any, Any, tuple[int, ...]]:
     """(x with the indexed axes as one, a vector of places along it, the common shape of the indices).
 
-    A place that is out of range along its own axis becomes one out of range for all, which the kernel finds.
+    A place that is out of range along its own axis becomes one out of range for all, which the kernel finds; that of
+    a single index stays what it was, for the error to name it.
     """
     sizes = tuple(x.shape[axis : axis + len(indices)])
     shape = _common("index", [i.shape for i in indices])
+    if len(sizes) == 1:
+        (at,), (n,) = indices, sizes
+        return x, where((at < 0) & (at >= -n), at + n, at).reshape((math.prod(shape),)), shape
     count = math.prod(sizes)
     flat: Any = None
     fits: Any = None
