@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import Any
 
 from flambeau.core import dtype as dt
@@ -53,7 +54,11 @@ def _kernel(key: Key, op: Op) -> str | None:
 
 
 def _name(fn: Any) -> str:
-    return getattr(fn, "__name__", type(fn).__name__)
+    name: str = getattr(fn, "__name__", type(fn).__name__)
+    code = getattr(fn, "__code__", None)
+    if name != "<lambda>" or code is None:
+        return name
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}"  # a function without a name has a place
 
 
 def explain(name: str, device_name: str | None = None) -> str:
