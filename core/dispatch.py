@@ -271,7 +271,7 @@ def _normalise_without(op: Op, args: list[Any], params: dict[str, Any]) -> tuple
     where = params.get("device") or default_device()
     if "dtype" in params and isinstance(params["dtype"], DType):
         return args, key_for(where, params["dtype"])
-    from flambeau.core.creation import scalar_tensor
+    from flambeau.core.from_data import scalar_tensor
 
     for a, argument in zip(args, op.schema.operands, strict=True):
         if a is not None and argument.type == "Tensor" and not _is_number(a):

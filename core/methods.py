@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from flambeau.core import creation, fastpath, ops
+from flambeau.core import creation, fastpath, from_data, ops
 from flambeau.core.keywords import extended, guarded
 from flambeau.core.record import CREATE, OPS
 from flambeau.core.tensor import Tensor
@@ -72,7 +72,7 @@ def install() -> None:
     FUNCTIONS.update({f"{name}_": getattr(Tensor, f"{name}_") for name in IN_PLACE_FUNCTIONS})
     FUNCTIONS["detach"] = Tensor.detach
     constructors = {name: creation.new_like(name) for name in ("new_zeros", "new_ones", "new_empty")}
-    constructors |= {"new_full": creation.new_full, "new_tensor": creation.new_tensor}
+    constructors |= {"new_full": creation.new_full, "new_tensor": from_data.new_tensor}
     for name, function in constructors.items():
         setattr(Tensor, name, function)
 

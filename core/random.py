@@ -185,8 +185,8 @@ class Generator:
 
     def get_state(self) -> Any:
         """The state as a uint8 Tensor of 16 elements on the CPU: seed and offset, little end first."""
-        from flambeau.core.creation import tensor
         from flambeau.core.dtype import uint8
+        from flambeau.core.from_data import tensor
 
         return tensor(list(_pack(self.state)), dtype=uint8, device="cpu")
 

@@ -577,7 +577,7 @@ class Tensor(TensorMethods):
         return self._same_kind(self.detach())
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        from flambeau.core.creation import rebuild
+        from flambeau.core.from_data import rebuild
 
         if not self.is_leaf:
             raise GradientError("pickle: only leaf tensors can be pickled; detach() first")

@@ -29,14 +29,10 @@ from flambeau.core import methods as _methods
 from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from flambeau.core.creation import (
     arange,
-    as_tensor,
-    asarray,
     complex,
     empty,
     empty_like,
     eye,
-    from_dlpack,
-    from_numpy,
     full,
     full_like,
     linspace,
@@ -44,12 +40,11 @@ from flambeau.core.creation import (
     ones,
     ones_like,
     polar,
-    tensor,
     tril_indices,
     triu_indices,
     zeros,
     zeros_like,
-)  # fmt: skip
+)
 from flambeau.core.device import device
 from flambeau.core.dtype import DType as dtype
 from flambeau.core.dtype import (
@@ -77,6 +72,7 @@ from flambeau.core.dtype import (
 from flambeau.core.dtype import bool_ as bool
 from flambeau.core.formats import contiguous_format, preserve_format, strided
 from flambeau.core.formatting import set_printoptions
+from flambeau.core.from_data import as_tensor, asarray, from_dlpack, from_numpy, tensor  # fmt: skip
 from flambeau.core.keys import get_default_device, set_default_device
 from flambeau.core.random import (
     Generator,

@@ -25,14 +25,10 @@ from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled as is_anom
 from flambeau.core.autograd.modes import is_anomaly_enabled as is_anomaly_enabled
 from flambeau.core.autograd.modes import set_detect_anomaly as set_detect_anomaly
 from flambeau.core.creation import arange as arange
-from flambeau.core.creation import as_tensor as as_tensor
-from flambeau.core.creation import asarray as asarray
 from flambeau.core.creation import complex as complex
 from flambeau.core.creation import empty as empty
 from flambeau.core.creation import empty_like as empty_like
 from flambeau.core.creation import eye as eye
-from flambeau.core.creation import from_dlpack as from_dlpack
-from flambeau.core.creation import from_numpy as from_numpy
 from flambeau.core.creation import full as full
 from flambeau.core.creation import full_like as full_like
 from flambeau.core.creation import linspace as linspace
@@ -40,7 +36,6 @@ from flambeau.core.creation import logspace as logspace
 from flambeau.core.creation import ones as ones
 from flambeau.core.creation import ones_like as ones_like
 from flambeau.core.creation import polar as polar
-from flambeau.core.creation import tensor as tensor
 from flambeau.core.creation import tril_indices as tril_indices
 from flambeau.core.creation import triu_indices as triu_indices
 from flambeau.core.creation import zeros as zeros
@@ -72,6 +67,11 @@ from flambeau.core.formats import contiguous_format as contiguous_format
 from flambeau.core.formats import preserve_format as preserve_format
 from flambeau.core.formats import strided as strided
 from flambeau.core.formatting import set_printoptions as set_printoptions
+from flambeau.core.from_data import as_tensor as as_tensor
+from flambeau.core.from_data import asarray as asarray
+from flambeau.core.from_data import from_dlpack as from_dlpack
+from flambeau.core.from_data import from_numpy as from_numpy
+from flambeau.core.from_data import tensor as tensor
 from flambeau.core.keys import get_default_device as get_default_device
 from flambeau.core.keys import set_default_device as set_default_device
 from flambeau.core.random import Generator as Generator

@@ -6,9 +6,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from flambeau.core.creation import empty, ones, tensor, zeros
+from flambeau.core.creation import empty, ones, zeros
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
+from flambeau.core.from_data import tensor
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.graph import Handle
-from flambeau.core.creation import tensor
+from flambeau.core.from_data import tensor
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flambeau.core.creation import tensor
 from flambeau.core.dtype import int64
+from flambeau.core.from_data import tensor
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module

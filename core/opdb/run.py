@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core import from_data
 from flambeau.core.arguments import bind
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import Tensor, compute_dtype, infer_shapes, normalise
@@ -46,7 +46,7 @@ def samples_of(op: Op, dtype: DType, variant: int = 0) -> Iterator[Sample]:
 def to_tensors(value: Any, device: Any = "cpu") -> Any:
     """The sample's host arrays as tensors, in its lists too."""
     if isinstance(value, np.ndarray):
-        return creation.tensor(value, device=device)
+        return from_data.tensor(value, device=device)
     if isinstance(value, list):
         return [to_tensors(v, device) for v in value]
     if isinstance(value, Mapping):

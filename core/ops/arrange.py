@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from flambeau.core import creation
+from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import ShapeError
@@ -224,7 +224,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     places = list(itertools.chain.from_iterable(choose(range(input.shape[0]), r)))
     if r == 0 or not places:
         return reshape(narrow(input, 0, 0, 0), (0, r)) if r else reshape(narrow(input, 0, 0, 0), (0,))
-    index = creation.tensor(places, dtype=dt.int64, device=input.device)
+    index = from_data.tensor(places, dtype=dt.int64, device=input.device)
     return reshape(input.index_select(0, index), (len(places) // r, r))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.core import creation
+from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import parts, shape
@@ -76,7 +76,7 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     >>> fb.frombuffer(bytearray([1, 0, 2, 0]), dtype=fb.int16)
     tensor([1, 2], dtype=flambeau.int16)
     """
-    found: Tensor = creation.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
+    found: Tensor = from_data.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
     return found.requires_grad_() if requires_grad else found
 
 
@@ -97,6 +97,6 @@ def range_(
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "empty_strided": empty_strided, "empty_permuted": empty_permuted, "frombuffer": frombuffer, "range": range_,
-    "scalar_tensor": creation.scalar_tensor,
+    "scalar_tensor": from_data.scalar_tensor,
 }  # fmt: skip
 METHODS: Final[dict[str, Callable[..., Any]]] = {"new_empty_strided": new_empty_strided}

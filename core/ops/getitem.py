@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core import creation
+from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import _Cache
 from flambeau.core.autograd.compile import compiled
@@ -167,7 +167,7 @@ def _entry(item: Any, device: Any) -> Any:
     if isinstance(item, np.ndarray | np.generic | list | tuple | range):
         if isinstance(item, np.integer):
             return int(item)
-        made = creation.tensor(list(item) if isinstance(item, range) else item, device=device)
+        made = from_data.tensor(list(item) if isinstance(item, range) else item, device=device)
         if not made.numel() and made.dtype.category > dt.INTEGER and not isinstance(item, np.ndarray):
             made = storage.cast(made, dtype=dt.int64)  # an empty list
         return _entry(made, device)
@@ -464,9 +464,9 @@ def _as_source(x: Any, value: Any) -> Any:
     if isinstance(value, bool | int | float | complex):
         if isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
             raise DTypeError(f"value {value!r} cannot be converted to {x.dtype} without loss")
-        return creation.scalar_tensor(value, x.dtype, x.device)
+        return from_data.scalar_tensor(value, x.dtype, x.device)
     if isinstance(value, np.ndarray | np.generic | list | tuple):
-        return creation.tensor(value, dtype=x.dtype, device=x.device)
+        return from_data.tensor(value, dtype=x.dtype, device=x.device)
     raise TypeError(f"can't assign a {type(value).__name__} to a tensor of dtype {x.dtype}")
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.core import creation
+from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
@@ -46,7 +46,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     elif isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
         raise DTypeError(f"masked_fill: value {value!r} cannot be converted to {x.dtype} without loss")
     else:
-        value = creation.scalar_tensor(value, x.dtype, x.device)
+        value = from_data.scalar_tensor(value, x.dtype, x.device)
     return where(mask, value, x)
 
 

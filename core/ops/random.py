@@ -16,9 +16,10 @@ from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core import state
-from flambeau.core.creation import _device, _finish, _shape
+from flambeau.core.creation import _shape
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
+from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos, log, sin, sqrt
 from flambeau.core.random import UNIFORM_BITS, Generator, default_generator
@@ -108,8 +109,8 @@ def _filled(
     """A draw in any floating dtype; a complex one is made of two draws in one, times ``scale``."""
     chosen = _floating(name, dtype)
     if chosen.category == dt.FLOATING:
-        return draw(shape, chosen, _device(device), generator)
-    parts = draw((*shape, 2), chosen.to_real(), _device(device), generator)
+        return draw(shape, chosen, resolve_device(device), generator)
+    parts = draw((*shape, 2), chosen.to_real(), resolve_device(device), generator)
     return storage.view_as_complex(parts * scale if scale != 1.0 else parts)
 
 
@@ -132,7 +133,7 @@ def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = No
     tensor([0.3990, 0.8805])
     """
     found = _filled(uniform, "rand", _shape(size, "rand"), dtype, device, generator)
-    return _finish(written(found, out), requires_grad, pin_memory)
+    return finished(written(found, out), requires_grad, pin_memory)
 
 
 def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
@@ -144,7 +145,7 @@ def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = N
     flambeau.Size([2, 3])
     """
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
-    return _finish(written(found, out), requires_grad, pin_memory)
+    return finished(written(found, out), requires_grad, pin_memory)
 
 
 def randint(*args: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
@@ -158,8 +159,8 @@ def randint(*args: Any, generator: Generator | None = None, out: Tensor | None =
     low, high, size = _bounds(args, kw)
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
     check_span("randint", low, high)
-    found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, _device(device), generator)
-    return _finish(written(found, out), requires_grad)
+    found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, resolve_device(device), generator)
+    return finished(written(found, out), requires_grad)
 
 
 def _bounds(args: Sequence[Any], kw: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -190,11 +191,13 @@ def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None =
     """
     if n < 0:
         raise ValueError(f"randperm: n must not be negative, got {n}")
-    first, second = (storage.cast(w, dtype=dt.int64) for w in _columns(words(2 * n, _device(device), generator), n))
+    first, second = (
+        storage.cast(w, dtype=dt.int64) for w in _columns(words(2 * n, resolve_device(device), generator), n)
+    )
     found = (first << 32 | second).argsort(0, stable=True)
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast(found, dtype=dt.as_dtype(dtype))
-    return _finish(written(found, out), requires_grad, pin_memory)
+    return finished(written(found, out), requires_grad, pin_memory)
 
 
 def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bool) -> dict[str, Any]:

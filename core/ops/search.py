@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.core import creation
+from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.errors import DTypeError, ShapeError
@@ -82,7 +82,7 @@ def searchsorted(
         sorted_sequence = gather_along(sorted_sequence, sorter, sorted_sequence.ndim - 1)
     values = input
     if not isinstance(values, Tensor):
-        values = creation.scalar_tensor(values, dt.promote_types(dt.scalar_dtype(values), sorted_sequence.dtype),
+        values = from_data.scalar_tensor(values, dt.promote_types(dt.scalar_dtype(values), sorted_sequence.dtype),
                                         sorted_sequence.device)  # fmt: skip
     found = places_in(sorted_sequence, values, right or side == "right")
     return deliver("searchsorted", found, dt.int32 if out_int32 else None, out)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.core import creation
+from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.errors import DTypeError, ShapeError
@@ -282,7 +282,7 @@ def _levels(name: str, x: Any, q: Any) -> Any:
     if not isinstance(q, Tensor):
         if not 0 <= q <= 1:
             raise ValueError(f"{name}: q must be in the range [0, 1], got {q}")
-        return creation.scalar_tensor(float(q), x.dtype, x.device)
+        return from_data.scalar_tensor(float(q), x.dtype, x.device)
     if q.ndim > 1:
         raise ShapeError(f"{name}: q must be a scalar or 1-d tensor, got shape {tuple(q.shape)}")
     if q.dtype is not x.dtype:

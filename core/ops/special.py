@@ -346,7 +346,7 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
             f"isin: elements or test_elements must be a tensor, "
             f"got {type(elements).__name__} and {type(test_elements).__name__}"
         )
-    from flambeau.core.creation import as_tensor
+    from flambeau.core.from_data import as_tensor
 
     x, among = (v if isinstance(v, Tensor) else as_tensor(v, device=like.device) for v in (elements, test_elements))
     among = reshape(among, (among.numel(),))

@@ -363,7 +363,7 @@ def fill_(self: Any, value: Any) -> Any:
     >>> fb.zeros(2).fill_(7)
     tensor([7., 7.])
     """
-    from flambeau.core.creation import scalar_tensor
+    from flambeau.core.from_data import scalar_tensor
 
     key, kind = self._key, value.__class__
     known = key.floats if kind is float else key.ints if kind is int else None

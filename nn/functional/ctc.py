@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau.core.creation import arange, tensor
+from flambeau.core.creation import arange
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
+from flambeau.core.from_data import tensor
 from flambeau.core.ops.arrange import cat, stack
 from flambeau.core.ops.elementwise import where
 from flambeau.core.tensor import Tensor

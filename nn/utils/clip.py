@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from flambeau.core.creation import tensor
+from flambeau.core.from_data import tensor
 from flambeau.core.ops.arrange import cat, stack
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor

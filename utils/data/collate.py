@@ -10,7 +10,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.accelerator import pinning_device
-from flambeau.core.creation import as_tensor, host_device, tensor
+from flambeau.core.from_data import as_tensor, host_device, tensor
 from flambeau.core.keys import get_default_device
 from flambeau.core.ops.arrange import stack
 from flambeau.core.tensor import Tensor

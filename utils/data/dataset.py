@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from flambeau.core.creation import host_device
+from flambeau.core.from_data import host_device
 from flambeau.core.ops.random import randperm
 from flambeau.core.random import Generator
 from flambeau.core.tensor import Tensor

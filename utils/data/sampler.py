@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from flambeau.core import dtype as dt
 from flambeau.core import random
-from flambeau.core.creation import as_tensor, host_device
+from flambeau.core.from_data import as_tensor, host_device
 from flambeau.core.ops.random import randint, randperm
 from flambeau.core.ops.sampling import multinomial
 from flambeau.core.random import Generator

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flambeau.core import random
-from flambeau.core.creation import host_device
 from flambeau.core.dtype import DType
+from flambeau.core.from_data import host_device
 from flambeau.core.keys import set_default_device
 from flambeau.core.tensor import Tensor
 from flambeau.core.threads import set_num_threads

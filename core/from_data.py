@@ -1,0 +1,249 @@
+"""Tensors from data: numbers, nested sequences, arrays of numpy and of other libraries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flambeau.core import dtype as dt
+from flambeau.core import keys
+from flambeau.core.autograd.graph import box_of
+from flambeau.core.device import device as Device
+from flambeau.core.dispatch import tensor_of
+from flambeau.core.dtype import DType
+from flambeau.core.errors import DTypeError
+from flambeau.core.keys import key_for
+from flambeau.core.tensor import Tensor
+
+
+def resolve_device(device: Any) -> Device:
+    """Where a constructor puts its tensor: the device given, or the default."""
+    return keys.default_device() if device is None else Device(device)
+
+
+def finished(t: Any, requires_grad: bool, pin_memory: bool = False) -> Any:
+    """A new tensor as its constructor's last arguments ask."""
+    if pin_memory:
+        t = t.pin_memory()
+    return t.requires_grad_() if requires_grad else t
+
+
+def from_host(host: Any, dtype: DType, device: Device) -> Any:
+    """A tensor with a copy of a numpy array's values."""
+    key = key_for(device, dtype)
+    return tensor_of(key.backend.from_host(host, dtype, device.index), key)
+
+
+def scalar_tensor(value: Any, dtype: Any = None, device: Any = None, *, requires_grad: bool = False) -> Any:
+    """A 0-d tensor of a Python number, by default of the default dtype.
+
+    >>> import flambeau as fb
+    >>> fb.scalar_tensor(2.5)
+    tensor(2.5000)
+    """
+    chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
+    return finished(from_host(np.asarray(value).astype(chosen.numpy), chosen, resolve_device(device)), requires_grad)
+
+
+def _infer_dtype(host: Any) -> DType:
+    """What torch makes of data without a dtype: Python floats become the default dtype."""
+    kind = host.dtype.kind
+    if kind == "f":
+        return dt.get_default_dtype()
+    if kind == "c":
+        return dt.get_default_dtype().to_complex()
+    if kind == "b":
+        return dt.bool_
+    return dt.int64
+
+
+def _from_nested(data: Any) -> tuple[Any, DType]:
+    """A numpy array and dtype from nested sequences of numbers, tensors and arrays."""
+    if isinstance(data, (list, tuple)) and _holds_tensors(data):
+        data = _plain(data)
+    try:
+        host = np.asarray(data)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"tensor: {error}") from None
+    if host.dtype == object and isinstance(data, int):
+        raise ValueError(f"tensor: {data} does not fit in int64, nor in any other dtype of integers")
+    if host.dtype == object or host.dtype.kind in "USOV" and host.dtype not in _NUMPY_OK:
+        raise TypeError(f"tensor: cannot make a tensor of {type(data).__name__} data {str(data)[:60]!r}; "
+                        "it must be numbers in nested lists of equal lengths")  # fmt: skip
+    if host.size == 0 and host.dtype == np.float64 and not isinstance(data, np.ndarray):
+        return host, dt.get_default_dtype()
+    return host, _infer_dtype(host)
+
+
+_NUMPY_OK = frozenset(d.numpy for d in dt.ALL)
+
+
+def _holds_tensors(data: Any) -> bool:
+    return any(isinstance(v, Tensor) or (isinstance(v, (list, tuple)) and _holds_tensors(v)) for v in data[:1])
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Tensor):
+        return data.tolist()
+    return [_plain(v) for v in data] if isinstance(data, (list, tuple)) else data
+
+
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Any:
+    """A new tensor with a copy of ``data`` (numbers, nested sequences, a numpy array, a tensor).
+
+    Without ``dtype`` Python floats become the default dtype and ints int64; arrays keep theirs.
+
+    >>> tensor([[1, 2], [3, 4]]).dtype
+    flambeau.int64
+    """
+    wanted = None if dtype is None else dt.as_dtype(dtype)
+    if isinstance(data, Tensor):
+        where = data.device if device is None else Device(device)
+        copied = data.detach().to(device=where, dtype=wanted or data.dtype, copy=True)
+        return finished(copied, requires_grad, pin_memory)
+    if isinstance(data, (np.ndarray, np.generic)):
+        host, found = np.asarray(data), dt.from_numpy(data.dtype)
+    elif _is_array(data):
+        host = _foreign(data)
+        found = dt.from_numpy(host.dtype)
+    else:
+        host, found = _from_nested(data)
+        _check_range(host, wanted or found)
+    chosen = wanted or found
+    return finished(from_host(_cast_host(host, chosen), chosen, resolve_device(device)), requires_grad, pin_memory)
+
+
+def _is_array(data: Any) -> bool:
+    """Whether an object is another library's array, which has a dtype of its own."""
+    return not isinstance(data, (list, tuple, int, float)) and any(
+        hasattr(data, name) for name in ("__dlpack__", "__array_interface__", "__array__")
+    )
+
+
+def _foreign(data: Any) -> Any:
+    """Another library's array as numpy's, sharing memory where it can."""
+    try:
+        return np.asarray(data)
+    except TypeError:
+        if not hasattr(data, "__dlpack__"):
+            raise
+        return from_dlpack(data)._host()  # bfloat16, say
+
+
+def _check_range(host: Any, dtype: DType) -> None:
+    """Python ints must fit; a negative one may stand for an unsigned number, as in torch."""
+    if dtype.category != dt.INTEGER or host.dtype.kind not in "iu" or host.dtype == dtype.numpy or not host.size:
+        return
+    limits = dt.iinfo(dtype)
+    low, high = int(host.min()), int(host.max())
+    if high > limits.max or low < min(limits.min, -limits.max - 1):
+        wrong = high if high > limits.max else low
+        raise DTypeError(f"tensor: {wrong} does not fit in {dtype.name}, which holds {limits.min} to {limits.max}")
+
+
+def _cast_host(host: Any, dtype: DType) -> Any:
+    if host.dtype == dtype.numpy:
+        return host
+    if host.dtype.kind == "c" and dtype.category < dt.COMPLEX:
+        raise TypeError(f"tensor: complex numbers cannot be made {dtype.name}; take their real part first")
+    with np.errstate(all="ignore"):
+        return host.astype(dtype.numpy)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+    """``data`` as a tensor, sharing memory where dtype and device allow it.
+
+    >>> import flambeau as fb
+    >>> fb.as_tensor([1, 2])
+    tensor([1, 2])
+    """
+    if isinstance(data, Tensor):
+        return data.to(device=device or data.device, dtype=dt.as_dtype(dtype) if dtype is not None else data.dtype)
+    where = resolve_device(device)
+    if _is_array(data) and not isinstance(data, (np.ndarray, np.generic)):
+        data = _foreign(data)
+    same = isinstance(data, np.ndarray) and (dtype is None or dt.as_dtype(dtype).numpy == data.dtype)
+    if same and data.dtype.isnative:
+        t = from_numpy(data)
+        return t if t.device is where else t.to(where)
+    return tensor(data, dtype=dtype, device=device)
+
+
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Any:
+    """The array API's constructor: ``copy`` None shares where it can, False must share or raise.
+
+    >>> import flambeau as fb
+    >>> fb.asarray([1.0, 2.0])
+    tensor([1., 2.])
+    """
+    t = as_tensor(obj, dtype, device)
+    shares = (
+        isinstance(obj, Tensor)
+        and t._array is obj._array
+        or isinstance(obj, np.ndarray)
+        and np.shares_memory(t._host(), obj)
+    )
+    if copy and shares:
+        t = t.clone()
+    if copy is False and not shares:
+        raise ValueError("asarray: copy=False, but this data cannot be shared; leave copy out")
+    return finished(t, requires_grad)
+
+
+def from_numpy(array: Any) -> Any:
+    """A CPU tensor that shares memory with a numpy array.
+
+    >>> import flambeau as fb
+    >>> import numpy as np
+    >>> fb.from_numpy(np.arange(3.0))
+    tensor([0., 1., 2.], dtype=flambeau.float64)
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a numpy array, got {type(array).__name__}")
+    if not array.dtype.isnative:
+        raise ValueError(
+            "from_numpy: the array has a foreign byte order; use array.astype(array.dtype.newbyteorder('='))"
+        )
+    key = key_for(host_device(), dt.from_numpy(array.dtype))
+    t = tensor_of(array if array.flags.writeable else array.copy(), key)
+    box_of(t)
+    return t
+
+
+def host_device() -> Device:
+    """The device whose memory is numpy's."""
+    return Device("cpu")
+
+
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Any:
+    """A tensor over another library's memory by the DLPack protocol: :func:`flambeau.core.exchange.from_dlpack`.
+
+    >>> import flambeau as fb
+    >>> import numpy as np
+    >>> fb.from_dlpack(np.ones(2, np.float32))
+    tensor([1., 1.])
+    """
+    from flambeau.core.exchange import from_dlpack as take
+
+    return take(ext_tensor, device=device, copy=copy)
+
+
+def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requires_grad: bool) -> Any:
+    """A tensor from what :meth:`Tensor.__reduce_ex__` wrote."""
+    host = np.frombuffer(data, dtype.numpy).reshape(shape)
+    return finished(from_host(host, dtype, Device(where)), requires_grad)
+
+
+def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """``tensor(...)`` with this tensor's dtype and device by default.
+
+    >>> import flambeau as fb
+    >>> fb.ones(1).new_tensor([1, 2])
+    tensor([1., 2.])
+    """
+    return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
