@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def _kernel(key: Key, op: Op) -> str | None:
 
 
 def _name(fn: Any) -> str:
+    fn = fn.func if isinstance(fn, partial) else fn
     name: str = getattr(fn, "__name__", type(fn).__name__)
     code = getattr(fn, "__code__", None)
     if name != "<lambda>" or code is None:

@@ -40,7 +40,7 @@ _PARAMS = {
 }
 #: Variables and globals of the generated code.
 _OWN_NAMES = frozenset(
-    {"key", "state", "out", "okey", "params", "arrays", "infer", "record", "get", "kernel", "box", "kw"}
+    {"key", "state", "out", "okey", "params", "arrays", "infer", "record", "get", "kernel", "kind", "box", "kw"}
 )
 _RESULT_KEY = {"same": "key", "bool": "key.boolean", "index": "key.index", "real": "key.real"}
 
@@ -205,8 +205,9 @@ def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
         for s in (
             *lines,
             "if state.plain and key.level is None:",
-            f"    if {_number(y)}:",
-            f"        c = key.floats[{y}] if {y}.__class__ is float else key.ints[{y}]",
+            f"    kind = {y}.__class__",
+            "    if kind is float or kind is int:",
+            f"        c = key.floats[{y}] if kind is float else key.ints[{y}]",
             *("        " + s for s in number),
             f"    if {y}._key is key:",
             *("        " + s for s in _call_lines(op, operands)),

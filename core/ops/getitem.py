@@ -319,9 +319,10 @@ def getitem(x: Any, index: Any) -> Any:
 
     IndexError names the index, the dimension and its size. Slices must step forwards.
     """
-    shape = x._array.shape
+    array = x._array
+    shape = array.shape
     kind = index.__class__
-    if kind is int or kind is slice and index.step is None:
+    if kind is slice and index.step is None or kind is int:
         try:  # the hot case written out: what storage.basic_index and make_view do
             key = x._key
             state = get()
@@ -330,7 +331,7 @@ def getitem(x: Any, index: Any) -> Any:
                     return storage.basic_index(x, _PLACE[index, shape])
                 full = _FIRST[index.start, index.stop, shape]
                 out = Tensor()
-                a = out._array = key.slices(x._array, full)
+                a = out._array = key.slices(array, full)
                 out._key = key
                 link = x._node
                 if link is not None:
@@ -341,7 +342,7 @@ def getitem(x: Any, index: Any) -> Any:
                 out._box = box
                 out._node = view = View()
                 view.node, view.generation = None, box.generation
-                view.made = (x, None, _VIEW, full, box, x._array, a, key, state.grad)  # type: ignore[union-attr]
+                view.made = (x, None, _VIEW, full, box, array, a, key, state.grad)  # type: ignore[union-attr]
                 return out
         except Exception:  # the uniform path finds out what is wrong
             pass
