@@ -72,7 +72,7 @@ class Key:
         elif name in OPS:
             found = find_kernel(self, OPS[name])
         elif name.endswith("_") and name[:-1] in OPS:
-            found = _writing(getattr(self, name[:-1]))
+            found = writing(getattr(self, name[:-1]))
         elif not name.startswith("_") and self.level is None:
             found = self.backend.kernels.find(name, self.dtype)
         else:
@@ -108,8 +108,8 @@ class Key:
         return f"<key {self.device}, {self.dtype.name}, level {self.level}>"
 
 
-def _writing(kernel: Kernel | None) -> Kernel | None:
-    """A kernel as ``fn(*ins, out)``. NumPy's and CuPy's ufuncs are so by themselves, quicker than by keyword."""
+def writing(kernel: Kernel | None) -> Kernel | None:
+    """A kernel as ``fn(*ins, out)``: NumPy's and CuPy's ufuncs are so by themselves, quicker than by keyword."""
     if kernel is None or hasattr(kernel, "nout"):
         return kernel
     return lambda *arrays: kernel(*arrays[:-1], out=arrays[-1])
