@@ -140,6 +140,11 @@ def known_types() -> list[str]:
     return sorted({*backends, *failures, *(_names() if _names is not None else ())})
 
 
+def hint_of_device(name: str, hint: str) -> str:
+    """``hint`` for a missing attribute that is called as a device type is: none has names of its own; else ""."""
+    return hint if not name.startswith("_") and name in known_types() else ""
+
+
 def choose_default() -> device:
     """The device that the environment's priority list picks; cpu when nobody chooses."""
     return _choose() if _choose is not None else device("cpu")

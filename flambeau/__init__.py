@@ -26,6 +26,7 @@ if not (_Path(__file__).parent / "core").is_dir() and (_root / "core" / "dtype.p
 
 from flambeau._discovery import install as _install_discovery
 from flambeau.core import methods as _methods
+from flambeau.core import registry as _registry
 from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from flambeau.core.creation import (
     arange,
@@ -120,9 +121,8 @@ def __getattr__(name: str) -> _Any:
         found = getattr(_importlib.import_module(_ELSEWHERE[name]), name)
         globals()[name] = found
         return found
-    hint = ""
-    if name in ("cuda", "mps", "xpu"):
-        hint = ": no vendor has a module of its own; flambeau.accelerator has is_available, synchronize and the like"
+    more = ": no device has a module of its own; flambeau.accelerator has is_available, synchronize and the like"
+    hint = _registry.hint_of_device(name, more)
     raise AttributeError(f"module 'flambeau' has no attribute {name!r}{hint}")
 
 

@@ -9,6 +9,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.autograd.graph import Handle
 from flambeau.core.creation import empty_like
 from flambeau.core.device import device as Device
+from flambeau.core.registry import hint_of_device
 from flambeau.core.state import get, no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn import hooks, saving
@@ -108,7 +109,7 @@ class Module:
                 return found[name]
         if "_modules" not in d and name != "__setstate__":
             raise AttributeError(f"{type(self).__name__}: call super().__init__() before using {name!r}")
-        hint = '; use .to("cuda")' if name == "cuda" else ""
+        hint = hint_of_device(name, f'; use .to("{name}")')
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:

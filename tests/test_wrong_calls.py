@@ -249,6 +249,8 @@ TABLE: list[Row] = [
     ("softmax without dim", lambda: F.softmax(f(2, 2)), TypeError, ["softmax", "dim=1"]),
     ("reduction", lambda: F.mse_loss(f(2), f(2), reduction="avg"), ValueError, ["'avg'", "'mean'"]),
     ("cuda module", lambda: nn.Linear(1, 1).cuda(), AttributeError, ["Linear", '.to("cuda")']),
+    ("strict module", lambda: nn.Linear(1, 1).strict(), AttributeError, ["Linear", '.to("strict")']),
+    ("strict namespace", lambda: fb.strict, AttributeError, ["strict", "flambeau.accelerator"]),
     # data
     ("no dataset", lambda: fb.utils.data.DataLoader(5), TypeError, ["DataLoader", "dataset", "int"]),
     ("samples of two shapes", lambda: list(fb.utils.data.DataLoader([f(2), f(3)], batch_size=2)), RuntimeError,

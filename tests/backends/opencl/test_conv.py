@@ -123,6 +123,7 @@ def test_columns_take_bounded_memory(opencl: Any, rng: Any, monkeypatch: pytest.
     x = opencl.from_host(rng.normal(size=(8, 8, 32, 32)).astype(np.float32), dt.float32)
     weight = opencl.from_host(rng.normal(size=(8, 8, 3, 3)).astype(np.float32), dt.float32)
     opencl.synchronize()
+    opencl.reset_peak()
     before = opencl.memory_stats().allocated
     limit = opencl.device(0).pool.limit
     options: dict[str, Any] = dict(stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)
@@ -132,6 +133,7 @@ def test_columns_take_bounded_memory(opencl: Any, rng: Any, monkeypatch: pytest.
         opencl.kernels.find("conv_grad_input", dt.float32)(out, weight, shape=x.shape, **options)
         opencl.kernels.find("conv_grad_weight", dt.float32)(out, x, shape=weight.shape, **options)
         opencl.synchronize()
+        assert opencl.memory_stats().peak - before <= 1 << 20, "memory from the free lists counts too"
     finally:
         opencl.set_memory_limit(limit)
 
