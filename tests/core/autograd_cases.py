@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.behaviour import Case, collected
+from tests.core.parts import leaf
 
 CASES: dict[str, Case] = {}
 case = collected(CASES)
-
-
-def leaf(T: Any, *values: float) -> Any:
-    return T.tensor(list(values), dtype=T.float64, requires_grad=True)
 
 
 @case

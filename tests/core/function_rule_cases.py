@@ -5,19 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.behaviour import Case, collected
+from tests.core.parts import function, leaf
 
 CASES: dict[str, Case] = {}
 case = collected(CASES)
-
-
-def leaf(T: Any, *values: float) -> Any:
-    return T.tensor(list(values), dtype=T.float64, requires_grad=True)
-
-
-def function(T: Any, **members: Any) -> Any:
-    """A custom function of these static methods."""
-    made = {k: staticmethod(v) if callable(v) else v for k, v in members.items()}
-    return type("F", (T.autograd.Function,), made)
 
 
 @case

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tests.behaviour import Case, collected
+from tests.core.parts import numbers
 
 CASES: dict[str, Case] = {}
 case = collected(CASES)
-
-
-def numbers(T: Any, *shape: int) -> Any:
-    return T.arange(float(math.prod(shape)), dtype=T.float64).reshape(shape) * 0.1 + 0.3
 
 
 @case

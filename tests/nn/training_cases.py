@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
 from tests.behaviour import Case, collected
+from tests.nn.parts import filled, numbers
 
 CASES: dict[str, Case] = {}
 case = collected(CASES)
-
-
-def numbers(T: Any, *shape: int) -> Any:
-    return T.arange(float(math.prod(shape)), dtype=T.float64).reshape(shape) * 0.1 - 0.3
-
-
-def filled(T: Any, module: Any) -> Any:
-    """The module in float64 with parameters that are the same everywhere."""
-    module = module.double()
-    with T.no_grad():
-        for i, (_, p) in enumerate(sorted(module.named_parameters())):
-            p.copy_((T.arange(float(p.numel()), dtype=T.float64).reshape(p.shape) * 0.37 + i).sin() * 0.4)
-    return module
 
 
 @case

@@ -5,25 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.behaviour import Case, collected
+from tests.nn.parts import model
 
 CASES: dict[str, Case] = {}
 case = collected(CASES)
-
-
-def model(T: Any) -> Any:
-    class Model(T.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a = T.nn.Linear(2, 3)
-            self.bn = T.nn.BatchNorm1d(3)
-            self.l = T.nn.ModuleList([T.nn.Linear(3, 3), T.nn.ReLU()])
-            self.register_buffer("tmp", T.ones(2), persistent=False)
-            self.w = T.nn.Parameter(T.ones(1))
-
-        def forward(self, x: Any) -> Any:
-            return self.l[1](self.l[0](self.bn(self.a(x)))) * self.w
-
-    return Model()
 
 
 @case
