@@ -24,7 +24,7 @@ class CpuBackend(Backend):
 
     device_type: ClassVar[str] = "cpu"
     array = np.ndarray
-    capabilities = frozenset({"has_fp64", "has_fp16", "shares_host", "linalg", "fft"})
+    capabilities = frozenset({"has_fp64", "has_fp16", "shares_host", "linalg"})
 
     def __init__(self) -> None:
         self.kernels = build_table(self)

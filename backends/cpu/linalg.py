@@ -1,4 +1,4 @@
-"""Products of matrices on numpy's BLAS, and the shared decompositions and Fourier transforms.
+"""Products of matrices on numpy's BLAS, and the shared decompositions.
 
 Two matrices go through ``dot``, which costs a small product half of what ``matmul`` does. Of a batch of small
 matrices each thread multiplies some, since BLAS would not split one.
@@ -15,7 +15,6 @@ import numpy as np
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.xp import Array
-from flambeau.backends.xp import fft as xp_fft
 from flambeau.backends.xp import linalg as xp_linalg
 from flambeau.core import dtype as dt
 
@@ -29,7 +28,6 @@ _ALONE: Final = 64**2  # elements of both operands that mean so
 
 def bind(table: KernelTable) -> None:
     xp_linalg.bind(table, np)
-    xp_fft.bind(table, np)
     table.register("matmul", matmul, _BLAS)
     table.register("matmul", low_matmul, dt.LOW_PRECISION)
     table.register("matmul", integer_matmul, dt.INTS)

@@ -37,7 +37,7 @@ class CudaBackend(StridedBackend):
 
     device_type: ClassVar[str] = "cuda"
     dlpack_kind = 2
-    capabilities = frozenset({"has_fp64", "has_fp16", "has_streams", "can_pin", "distinct_memory", "linalg", "fft"})
+    capabilities = frozenset({"has_fp64", "has_fp16", "has_streams", "can_pin", "distinct_memory", "linalg"})
 
     def __init__(self, cupy: Any = None) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import sys
 from typing import Any, Final
 
 _INSTALL: Final = 'pip install "flambeau[cuda12]" or "flambeau[cuda13]", by the CUDA version that nvidia-smi shows'
-_LIBRARIES: Final = ("nvrtc", "cublas", "cusolver", "cufft")
+_LIBRARIES: Final = ("nvrtc", "cublas", "cusolver")
 #: The compute capability for which the kernels are compiled in CI; older devices are not tried.
 _OLDEST: Final = (7, 0)
 
@@ -70,7 +70,7 @@ def notes(cupy: Any) -> list[str]:
     found = []
     for name in _LIBRARIES:
         try:
-            __import__(f"cupy_backends.cuda.libs.{name}" if name != "cufft" else "cupy.cuda.cufft")
+            __import__(f"cupy_backends.cuda.libs.{name}")
         except Exception as error:
             found.append(
                 f'{name} does not load ({error}); pip install "cupy-cuda12x[ctk]" (or 13x) brings CUDA\'s libraries'

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cuda.memory import Block
 from flambeau.backends.strided import StridedArray
-from flambeau.backends.xp import Array, Bodies, fft, linalg, sort
+from flambeau.backends.xp import Array, Bodies, linalg, sort
 from flambeau.core import dtype as dt
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def register(backend: CudaBackend) -> None:
     """Enter the kernels that go through CuPy."""
     table, xp = _Bound(backend), Namespace(backend)
     launched = {d: backend.kernels.find("matmul", d) for d in dt.REALS}  # they call :func:`product`
-    for module in (linalg, sort, fft):
+    for module in (linalg, sort):
         module.bodies.bind(table, xp, _KNOWN)
     bodies.bind(table, xp, _KNOWN)
     for dtype, kernel in launched.items():

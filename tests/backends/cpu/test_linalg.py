@@ -185,28 +185,3 @@ FAILURES = [
 def test_failures_name_the_matrix(name: str, operands: Any, text: str) -> None:
     with pytest.raises(LinAlgError, match=text):
         kernel(name)(*operands)
-
-
-# -- Fourier transforms ----------------------------------------------------------------------------
-@pytest.mark.parametrize("dtype", dt.COMPLEXES, ids=lambda d: d.name)
-@pytest.mark.parametrize("axes", [(0,), (2,), (0, 1), (2, 0)])
-def test_fourier_transforms(dtype: DType, axes: tuple[int, ...]) -> None:
-    real, rtol = dtype.to_real(), 20 * tolerance(dtype)
-    x, r = values((3, 4, 6), dtype), values((3, 4, 6), real)
-    for view in layouts(x):
-        found = kernel("fft_c2c", dtype)(view, axes=axes, inverse=False, scale=0.5)
-        assert found.dtype == dtype.numpy
-        close(found, np.fft.fftn(x, axes=axes) / 2, rtol, rtol)
-        close(
-            kernel("fft_c2c", dtype)(view, axes=axes, inverse=True),
-            np.fft.ifftn(x, axes=axes, norm="forward"),
-            rtol,
-            rtol,
-        )
-    half = kernel("fft_r2c", real)(r, axes=axes)
-    assert half.dtype == dtype.numpy
-    close(half, np.fft.rfftn(r, axes=axes), rtol, rtol)
-    count = np.prod([r.shape[a] for a in axes])
-    back = kernel("fft_c2r", dtype)(half, axes=axes, size=r.shape[axes[-1]], scale=1 / count)
-    assert back.dtype == real.numpy
-    close(back, r, rtol, rtol)

@@ -29,7 +29,7 @@ SAMPLE = {
     "sum": (dt.float32, dt.bfloat16), "argmax": (dt.float32,), "cumsum": (dt.float32,), "softmax": (dt.float16,),
     "matmul": (dt.float32, dt.bfloat16, dt.int32), "gather": (dt.float32,), "scatter": (dt.float32, dt.float16),
     "argsort": (dt.float32, dt.bfloat16), "topk": (dt.float32,), "random_bits": (dt.uint32,), "cholesky": (dt.float32,),
-    "solve": (dt.complex64,), "svd": (dt.float32,), "fft_c2c": (dt.complex64,), "nonzero": (dt.float32,),
+    "solve": (dt.complex64,), "svd": (dt.float32,), "nonzero": (dt.float32,),
     "cat": (dt.float32,), "pad": (dt.int64,), "conv": (dt.float32,), "embedding": (dt.float32,),
 }  # fmt: skip
 EXPRESSION = re.compile(r"^KERNEL (flat|rows)\(", re.MULTILINE)
