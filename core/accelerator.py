@@ -8,12 +8,11 @@ from flambeau.backends.base import MemoryStats
 from flambeau.core import registry
 from flambeau.core.device import device
 from flambeau.core.keys import get_default_device
-from flambeau.core.streams import Event, Stream, current_stream, set_stream
 
 __all__ = [
-    "Event", "Stream", "current_accelerator", "current_stream", "device_count", "empty_cache", "is_available",
+    "current_accelerator", "device_count", "empty_cache", "is_available",
     "max_memory_allocated", "memory_allocated", "memory_reserved", "memory_stats", "reset_peak_memory_stats",
-    "set_memory_limit", "set_stream", "synchronize",
+    "set_memory_limit", "synchronize",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.keys import key_for
 from flambeau.core.record import OPS
@@ -328,34 +328,6 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, 
     """
     r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
     return (c >= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
-
-
-def complex(real: Any, imag: Any, *, out: Any = None) -> Any:
-    """A complex tensor from its real and imaginary parts, floating tensors of one dtype that broadcast.
-
-    >>> import flambeau as fb
-    >>> fb.complex(fb.tensor([1.0]), fb.tensor([2.0]))
-    tensor([1.+2.j])
-    """
-    from flambeau.core.ops.arrange import stack
-    from flambeau.core.ops.shape import broadcast_tensors
-
-    if real.dtype is not imag.dtype or not real.is_floating_point():
-        raise DTypeError(
-            f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
-        )
-    wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in broadcast_tensors(real, imag)]
-    return _into(out, stack(wide, -1).view_as_complex())
-
-
-def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:
-    """A complex tensor from absolute values and angles in radians.
-
-    >>> import flambeau as fb
-    >>> fb.polar(fb.tensor([2.0]), fb.tensor([0.0]))
-    tensor([2.+0.j])
-    """
-    return complex(abs * angle.cos(), abs * angle.sin(), out=out)
 
 
 def new_like(method: str) -> Any:

@@ -7,22 +7,26 @@ autograd, level by level → kernel, which the watchers see. The generated fast 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from flambeau.backends.base import Kernel
+import numpy as np
+
+from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
 from flambeau.core import config
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.compile import _namespace, compiled
+from flambeau.core.autograd.compile import compiled
 from flambeau.core.autograd.graph import edge_of, make_view
+from flambeau.core.autograd.modes import after_record
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, not_a_tensor
 from flambeau.core.keys import Key, default_device, expression, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
-from flambeau.core.state import State, current, put
-
-Tensor: Any = None  # set by core.tensor, which imports this module
+from flambeau.core.state import State, current, no_grad, put
+from flambeau.core.tensor import Tensor
 
 
 # -- calls -------------------------------------------------------------------------------------------
@@ -50,14 +54,10 @@ def _through_layers(op: Op, args: tuple[Any, ...], params: dict[str, Any], state
 
 def run(op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> Any:
     """Normalise, lift to the innermost level among the operands, and run kernel or body."""
-    if op.functional is not None:  # an in-place form, called on by a layer
-        from flambeau.core.autograd.inplace import write
-
-        return write(op.functional, list(args), params, state)
+    if op.perform is not None:  # an in-place form, called on by a layer
+        return op.perform(list(args), params, state)
     if op.random and state.levels:
-        from flambeau.core.transforms.levels import draw
-
-        return draw(op, list(args), params, state)
+        return state.levels[-1].draw(op, list(args), params, state)
     args, key = normalise(op, list(args), params)
     level = key.level
     if state.levels and op.family is CREATE and state.levels[-1].adopts:
@@ -115,8 +115,7 @@ def _cast_all(cast: Op, value: Any, from_: DType, to: DType) -> Any:
 
 def _expression_body(op: Op) -> Callable[..., Any]:
     """The body that an expression stands for: itself, on tensors, in the minimum ops."""
-    from flambeau.core import expr
-    from flambeau.core.ops import expression_functions
+    from flambeau.core import expr  # parsed at first need
 
     names = [a.name for a in op.schema.operands]
 
@@ -128,6 +127,25 @@ def _expression_body(op: Op) -> Callable[..., Any]:
         return out if out._key.dtype is result else call(OPS["cast"], (out,), {"dtype": result})
 
     return body
+
+
+@cache
+def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
+    """The minimum ops by the names that expressions use, and the casts between ``dtype`` and its bits."""
+    from flambeau.core.expr import bits_dtype
+
+    cast, view_dtype, xor = (OPS[n].function for n in ("cast", "view_dtype", "bitwise_xor"))
+    real = {dt.int32: dt.float32, dt.int64: dt.float64}
+    bits = {
+        "to_int": lambda x: cast(x, dtype=bits_dtype(dtype)),
+        "bitcast_int": lambda x: view_dtype(x, dtype=bits_dtype(x.dtype)),
+        "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
+        "constant": lambda value, dtype, like: call(
+            OPS["full"], (), {"shape": (), "value": value, "dtype": dtype, "device": like.device}
+        ),
+        "bitwise_not": lambda x: xor(x, True if x.dtype is dt.bool_ else -1),
+    }
+    return {n: OPS[n].function for n in MINIMUM_ELEMENTWISE} | bits
 
 
 def _invoke(op: Op, kernel: Kernel, args: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
@@ -199,11 +217,15 @@ def tensor_of(raw: Any, key: Key) -> Any:
     return t
 
 
+def from_host(host: Any, dtype: DType, device: device) -> Any:
+    """A tensor with a copy of a numpy array's values."""
+    key = key_for(device, dtype)
+    return tensor_of(key.backend.from_host(host, dtype, device.index), key)
+
+
 def _record(op: Op, args: list[Any], params: dict[str, Any], out: Any, state: State) -> Any:
     out = compiled(op).record_checked(*args, params, out)
     if not state.plain and (state.saved_hooks or state.anomaly):
-        from flambeau.core.autograd.modes import after_record
-
         after_record(op, out, state)
     return out
 
@@ -271,14 +293,14 @@ def _normalise_without(op: Op, args: list[Any], params: dict[str, Any]) -> tuple
     where = params.get("device") or default_device()
     if "dtype" in params and isinstance(params["dtype"], DType):
         return args, key_for(where, params["dtype"])
-    from flambeau.core.from_data import scalar_tensor
-
     for a, argument in zip(args, op.schema.operands, strict=True):
         if a is not None and argument.type == "Tensor" and not _is_number(a):
             raise not_a_tensor(op.name, argument.public, a)
     dtype = compute_dtype(op, args)
-    numbers = [scalar_tensor(a, dtype, where) if _is_number(a) and arg.type != "Scalar" else a
-               for a, arg in zip(args, op.schema.operands, strict=True)]  # fmt: skip
+    numbers = [
+        from_host(np.asarray(a).astype(dtype.numpy), dtype, where) if _is_number(a) and arg.type != "Scalar" else a
+        for a, arg in zip(args, op.schema.operands, strict=True)
+    ]
     return numbers, key_for(where, dtype)
 
 
@@ -390,8 +412,6 @@ def _fall_back(op: Op, args: list[Any], params: dict[str, Any], key: Key, state:
     host = device("cpu")
     if policy == "error" or key.level is not None or key.device is host:
         raise missing_kernel(op, key, "or set FLAMBEAU_FALLBACK=warn to let flambeau do it")
-    from flambeau.core.fallback import run_on_host
-
     out = run_on_host(op, [_detached(a) for a in args], params, key, host, warn=policy == "warn")
     return _record(op, args, params, out, state) if wants else out
 
@@ -404,8 +424,39 @@ def missing_kernel(op: Op, key: Key, remedy: str) -> MissingKernelError:
     )
 
 
-def set_tensor_class(cls: Any) -> None:
-    """Called once by core.tensor."""
-    global Tensor
-    Tensor = cls
-    _namespace["Tensor"] = cls
+def run_on_host(op: Op, args: list[Any], params: Mapping[str, Any], key: Any, host: device, *, warn: bool) -> Any:
+    """Move the operands to the host, run the op there, move the results back."""
+    if op.family is VIEW:
+        raise MissingKernelError(f"{op.name}: views never fall back to the host; device {str(key.device)!r}")
+    moved = 0
+
+    def move(a: Any, to: device) -> Any:
+        nonlocal moved
+        if isinstance(a, Tensor):
+            if a._key.device is to:
+                return a
+            moved += a.nbytes
+            return call(OPS["to_device"], (a,), {"device": to})
+        if isinstance(a, (list, tuple)):
+            return type(a)(move(t, to) for t in a)
+        return a
+
+    with no_grad():
+        there = dict(params) | ({"device": host} if "device" in params else {})
+        out = move(call(op, [move(a, host) for a in args], there), key.device)
+    counts = fallbacks.setdefault((str(key.device), op.name), [0, 0])
+    counts[0] += 1
+    counts[1] += moved
+    if warn and counts[0] == 1:
+        warnings.warn(
+            f"{op.name}: no kernel on {str(key.device)!r} for {key.dtype.name}; it runs on the cpu "
+            f"({moved} bytes moved in this call). FLAMBEAU_FALLBACK=allow silences this",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return out
+
+
+def fallback_counts() -> dict[tuple[str, str], tuple[int, int]]:
+    """For each (device, op) that fell back: how often, and how many bytes moved."""
+    return {k: (v[0], v[1]) for k, v in fallbacks.items()}

@@ -18,7 +18,6 @@ from flambeau.core import registry
 from flambeau.core.autograd.graph import box_of
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
-from flambeau.core.from_data import from_numpy
 from flambeau.core.keys import key_for
 from flambeau.core.tensor import Tensor
 
@@ -201,3 +200,29 @@ def _imported(x: Any, where: Device, device: Any, copy: bool | None) -> Tensor:
     if not copy:
         box_of(t)  # the other library has a name for this memory
     return t if device is None else t.to(Device(device))
+
+
+# -- numpy -------------------------------------------------------------------------------------------
+def from_numpy(array: Any) -> Any:
+    """A CPU tensor that shares memory with a numpy array.
+
+    >>> import flambeau as fb
+    >>> import numpy as np
+    >>> fb.from_numpy(np.arange(3.0))
+    tensor([0., 1., 2.], dtype=flambeau.float64)
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a numpy array, got {type(array).__name__}")
+    if not array.dtype.isnative:
+        raise ValueError(
+            "from_numpy: the array has a foreign byte order; use array.astype(array.dtype.newbyteorder('='))"
+        )
+    key = key_for(host_device(), dt.from_numpy(array.dtype))
+    t = tensor_of(array if array.flags.writeable else array.copy(), key)
+    box_of(t)
+    return t
+
+
+def host_device() -> Device:
+    """The device whose memory is numpy's."""
+    return Device("cpu")

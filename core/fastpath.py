@@ -23,6 +23,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
+from flambeau.core.tensor import Tensor
 
 #: By type of a param: when the fast path takes a value, and what the kernel gets for it.
 _PARAMS = {
@@ -409,7 +410,7 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         OP=op,
         get=state.get,
         slow=slow,
-        Tensor=dispatch.Tensor,
+        Tensor=Tensor,
         AXES=AXES,
         AXIS=AXIS,
         REQUIRED=REQUIRED,
@@ -420,7 +421,7 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         tensor_of=dispatch.tensor_of,
         result_dtype=op.dtype.out,
         in_place=in_place,
-        operand_types=(dispatch.Tensor, bool, int, float, complex, np.generic),
+        operand_types=(Tensor, bool, int, float, complex, np.generic),
         stranger=_stranger,
     )
 

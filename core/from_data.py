@@ -8,12 +8,11 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import keys
-from flambeau.core.autograd.graph import box_of
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import tensor_of
+from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
-from flambeau.core.keys import key_for
+from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.tensor import Tensor
 
 
@@ -27,12 +26,6 @@ def finished(t: Any, requires_grad: bool, pin_memory: bool = False) -> Any:
     if pin_memory:
         t = t.pin_memory()
     return t.requires_grad_() if requires_grad else t
-
-
-def from_host(host: Any, dtype: DType, device: Device) -> Any:
-    """A tensor with a copy of a numpy array's values."""
-    key = key_for(device, dtype)
-    return tensor_of(key.backend.from_host(host, dtype, device.index), key)
 
 
 def scalar_tensor(value: Any, dtype: Any = None, device: Any = None, *, requires_grad: bool = False) -> Any:
@@ -193,44 +186,6 @@ def asarray(
     if copy is False and not shares:
         raise ValueError("asarray: copy=False, but this data cannot be shared; leave copy out")
     return finished(t, requires_grad)
-
-
-def from_numpy(array: Any) -> Any:
-    """A CPU tensor that shares memory with a numpy array.
-
-    >>> import flambeau as fb
-    >>> import numpy as np
-    >>> fb.from_numpy(np.arange(3.0))
-    tensor([0., 1., 2.], dtype=flambeau.float64)
-    """
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy: expected a numpy array, got {type(array).__name__}")
-    if not array.dtype.isnative:
-        raise ValueError(
-            "from_numpy: the array has a foreign byte order; use array.astype(array.dtype.newbyteorder('='))"
-        )
-    key = key_for(host_device(), dt.from_numpy(array.dtype))
-    t = tensor_of(array if array.flags.writeable else array.copy(), key)
-    box_of(t)
-    return t
-
-
-def host_device() -> Device:
-    """The device whose memory is numpy's."""
-    return Device("cpu")
-
-
-def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Any:
-    """A tensor over another library's memory by the DLPack protocol: :func:`flambeau.core.exchange.from_dlpack`.
-
-    >>> import flambeau as fb
-    >>> import numpy as np
-    >>> fb.from_dlpack(np.ones(2, np.float32))
-    tensor([1., 1.])
-    """
-    from flambeau.core.exchange import from_dlpack as take
-
-    return take(ext_tensor, device=device, copy=copy)
 
 
 def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requires_grad: bool) -> Any:

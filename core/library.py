@@ -10,9 +10,10 @@ from typing import Any
 from flambeau.core import registry, state
 from flambeau.core.autograd.function import Function
 from flambeau.core.autograd.gradcheck import gradcheck
+from flambeau.core.declare import composite, declare, op
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, float64
-from flambeau.core.record import OPS, Op, composite, declare, op
+from flambeau.core.record import OPS, Op
 from flambeau.core.tensor import Tensor
 
 

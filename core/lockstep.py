@@ -17,7 +17,8 @@ from flambeau.core.device import device
 from flambeau.core.dispatch import _detached, call
 from flambeau.core.record import Op
 from flambeau.core.tensor import Tensor
-from flambeau.core.transforms.levels import Batched, Dual
+from flambeau.core.transforms.batching import Batched
+from flambeau.core.transforms.forward import Dual
 from flambeau.core.tree import flatten, unflatten
 
 #: (rtol, atol) by dtype, as wide as differently ordered sums of that precision need.

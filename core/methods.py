@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from flambeau.core import creation, fastpath, from_data, ops
+from flambeau.core import copying, creation, fastpath, from_data, ops, represent
+from flambeau.core.autograd import api
 from flambeau.core.keywords import extended, guarded
 from flambeau.core.record import CREATE, OPS
 from flambeau.core.tensor import Tensor
@@ -60,6 +61,9 @@ def install() -> None:
             made = fastpath.inplace_function(record)
             for name in (record.name, *(record.names if record.method else ())):
                 _put(name + "_", made)
+    for m in (api, copying, represent):
+        for name, function in m.METHODS.items():
+            setattr(Tensor, name, function)
     _operators()
     wrapped: dict[tuple[str, int], Any] = {}  # one wrapper for the function and the method
     for m in modules():

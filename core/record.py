@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from types import FunctionType
 from typing import Any
 
 from flambeau.backends.base import MINIMUM_ELEMENTWISE
@@ -133,6 +132,7 @@ class Op:
     """A record. Made by :func:`op` and :func:`composite`; see them for the fields."""
 
     functional: Op | None = None  # of an in-place form, the op that it is derived from
+    perform: Callable[..., Any] | None = None  # of an in-place form: how it runs
 
     def __init__(self, schema: str, family: Family = GENERAL, **fields: Any):
         self.schema: Schema = parse(schema)
@@ -204,46 +204,4 @@ def _gradients(op: Op, vjp: Any) -> tuple[Gradient, ...]:
     return tuple(Gradient(fn, (name,), False) for name, fn in vjp.items())
 
 
-def op(schema: str, family: Family = GENERAL, **fields: Any) -> Any:
-    """Declare a primitive and return its public function.
-
-    Fields: ``expr`` (scalar expression: also its body, and its generated kernels), ``infer`` (shapes of
-    the operands and params to the result's shape, raising ShapeError), ``dtype`` (a DTypeRule), ``vjp``
-    (one function per operand, or a joint one), ``jvp``, ``batch``, ``check`` (infer before the kernel),
-    ``differentiable=False``, ``linear`` (operands in which it is linear), ``names`` (more public names),
-    ``kinds`` (operands with a dtype of their own), ``keywords`` (more keyword arguments of the public function,
-    each a function that changes the list of operands), ``inplace``, ``method``, ``doc``.
-    """
-    return declare(Op(schema, family, **fields))
-
-
-def composite(schema: str, family: Family = GENERAL, **fields: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Declare an op whose body is the decorated function of other ops; a backend may register a fused kernel.
-
-    With such a kernel it needs a vjp of its own, or the bits of its result would depend on grad mode.
-    """
-
-    def decorate(body: Callable[..., Any]) -> Any:
-        fields.setdefault("doc", inspect.getdoc(body) or "")
-        return declare(Op(schema, family, body=body, **fields))
-
-    return decorate
-
-
-on_declare: list[Callable[[Op], None]] = []
-
-
-def declare(record: Op) -> FunctionType:
-    """Enter a record in OPS and make its public function."""
-    from flambeau.core import fastpath  # the generator needs the records' classes
-
-    if record.name in OPS:
-        raise ValueError(f"op {record.name!r} is already declared")
-    OPS[record.name] = record
-    function = record.function = fastpath.public_function(record)
-    for notify in on_declare:
-        notify(record)
-    return function
-
-
-__all__ = ["OPS", "REQUIRED", "DTypeRule", "Family", "Gradient", "Op", "composite", "declare", "op"]
+__all__ = ["OPS", "REQUIRED", "DTypeRule", "Family", "Gradient", "Op"]

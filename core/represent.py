@@ -28,3 +28,6 @@ def represent(t: Any) -> str:
         suffixes=suffixes,
     )
     return f"Parameter containing:\n{text}" if t._is_parameter else text
+
+
+METHODS = {"__repr__": represent}

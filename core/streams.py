@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from flambeau.core import registry
+from flambeau.core.accelerator import resolved
 from flambeau.core.device import device as Device
 
 _entered = threading.local()
@@ -139,8 +140,6 @@ class Event:
 
 
 def _resolved(where: Any) -> Device:
-    from flambeau.core.accelerator import resolved
-
     return resolved(where)
 
 

@@ -12,14 +12,13 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NoReturn
 
-from flambeau.core import dispatch, keys
 from flambeau.core import dtype as dt
+from flambeau.core import keys
 from flambeau.core.autograd.graph import Handle, Keeper, Leaf, Node, Slot, View, add_output_hook, box_of, edge_of
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
 from flambeau.core.formats import Layout, strided
-from flambeau.core.record import OPS
 from flambeau.core.tensor_methods import TensorMethods
 
 
@@ -306,27 +305,6 @@ class Tensor(TensorMethods):
             box_of(value)
         self._grad = value
 
-    def backward(
-        self,
-        gradient: Tensor | None = None,
-        retain_graph: bool | None = None,
-        create_graph: bool = False,
-        inputs: Any = None,
-    ) -> None:
-        """Add the gradients of this tensor to the ``grad`` of the leaves it came from.
-
-        ``gradient`` weighs the elements; a scalar needs none. The graph is freed unless ``retain_graph``.
-
-        >>> import flambeau as fb
-        >>> x = fb.tensor(3.0, requires_grad=True)
-        >>> (x * x).backward()
-        >>> x.grad
-        tensor(6.)
-        """
-        from flambeau.core.autograd.api import backward
-
-        backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
-
     def detach(self) -> Tensor:
         """The same memory without history: of every transform around, and in forward mode without its tangent.
 
@@ -552,37 +530,9 @@ class Tensor(TensorMethods):
             raise TypeError(f"unsupported format string {spec!r} for a tensor of shape {tuple(self.shape)}")
         return repr(self)
 
-    def __repr__(self) -> str:
-        from flambeau.core.represent import represent
-
-        return represent(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if not self.is_leaf:
-            raise GradientError("deepcopy: only leaf tensors can be copied; detach() or clone() first")
-        found: Tensor | None = memo.get(id(self))
-        if found is None:
-            found = dispatch.call(OPS["clone"], (self.detach(),), {"order": "K"})
-            found = self._same_kind(found)
-            memo[id(self)] = found
-            if self.grad is not None:
-                found._grad = self.grad.__deepcopy__(memo)
-        return found
-
     def _same_kind(self, t: Tensor) -> Tensor:
         """``t`` as a tensor of this class with this requires_grad."""
         return t.requires_grad_(self.requires_grad)
 
     def __copy__(self) -> Tensor:
         return self._same_kind(self.detach())
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        from flambeau.core.from_data import rebuild
-
-        if not self.is_leaf:
-            raise GradientError("pickle: only leaf tensors can be pickled; detach() first")
-        host = self.detach().cpu()._host()
-        return rebuild, (host.tobytes(), self.dtype, tuple(self.shape), str(self.device), self.requires_grad)
-
-
-dispatch.set_tensor_class(Tensor)

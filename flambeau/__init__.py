@@ -30,7 +30,6 @@ from flambeau.core import registry as _registry
 from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from flambeau.core.creation import (
     arange,
-    complex,
     empty,
     empty_like,
     eye,
@@ -40,7 +39,6 @@ from flambeau.core.creation import (
     logspace,
     ones,
     ones_like,
-    polar,
     tril_indices,
     triu_indices,
     zeros,
@@ -75,6 +73,7 @@ from flambeau.core.formats import contiguous_format, preserve_format, strided
 from flambeau.core.formatting import set_printoptions
 from flambeau.core.from_data import as_tensor, asarray, from_dlpack, from_numpy, tensor  # fmt: skip
 from flambeau.core.keys import get_default_device, set_default_device
+from flambeau.core.ops.construct import complex, polar
 from flambeau.core.random import (
     Generator,
     get_rng_state,

@@ -25,7 +25,6 @@ from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled as is_anom
 from flambeau.core.autograd.modes import is_anomaly_enabled as is_anomaly_enabled
 from flambeau.core.autograd.modes import set_detect_anomaly as set_detect_anomaly
 from flambeau.core.creation import arange as arange
-from flambeau.core.creation import complex as complex
 from flambeau.core.creation import empty as empty
 from flambeau.core.creation import empty_like as empty_like
 from flambeau.core.creation import eye as eye
@@ -35,7 +34,6 @@ from flambeau.core.creation import linspace as linspace
 from flambeau.core.creation import logspace as logspace
 from flambeau.core.creation import ones as ones
 from flambeau.core.creation import ones_like as ones_like
-from flambeau.core.creation import polar as polar
 from flambeau.core.creation import tril_indices as tril_indices
 from flambeau.core.creation import triu_indices as triu_indices
 from flambeau.core.creation import zeros as zeros
@@ -74,6 +72,8 @@ from flambeau.core.from_data import from_numpy as from_numpy
 from flambeau.core.from_data import tensor as tensor
 from flambeau.core.keys import get_default_device as get_default_device
 from flambeau.core.keys import set_default_device as set_default_device
+from flambeau.core.ops.construct import complex as complex
+from flambeau.core.ops.construct import polar as polar
 from flambeau.core.random import Generator as Generator
 from flambeau.core.random import get_rng_state as get_rng_state
 from flambeau.core.random import initial_seed as initial_seed

@@ -1,10 +1,7 @@
 """The accelerator of this process, device-generic."""
 
 from flambeau.core.accelerator import (
-    Event,
-    Stream,
     current_accelerator,
-    current_stream,
     device_count,
     empty_cache,
     is_available,
@@ -14,9 +11,9 @@ from flambeau.core.accelerator import (
     memory_stats,
     reset_peak_memory_stats,
     set_memory_limit,
-    set_stream,
     synchronize,
 )
+from flambeau.core.streams import Event, Stream, current_stream, set_stream
 
 __all__ = [
     "Event", "Stream", "current_accelerator", "current_stream", "device_count", "empty_cache", "is_available",

@@ -24,7 +24,8 @@ from flambeau.core.ops.products import linalg_cross as cross
 from flambeau.core.ops.products import linalg_vander as vander
 from flambeau.core.ops.products import matrix_power, multi_dot, trace
 from flambeau.core.ops.shape import matrix_transpose
-from flambeau.core.ops.solve import inv, lstsq, lu, lu_factor, lu_solve, matrix_exp, pinv, solve, solve_triangular
+from flambeau.core.ops.solve import lstsq, lu, lu_factor, lu_solve, matrix_exp, pinv, solve, solve_triangular
+from flambeau.core.ops.systems import inv
 
 __all__ = [
     "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "lstsq",

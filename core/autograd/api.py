@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau.core.autograd.engine import accumulate, run_backward
 from flambeau.core.autograd.graph import GradientEdge, Leaf, edge_of
+from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, ShapeError
@@ -62,8 +63,6 @@ def _one(out: Any) -> Any:
     key = out._key
     if key.level is None and out._array.shape == ():
         return tensor_of(key.wrap(1.0), key)
-    from flambeau.core.creation import full_like
-
     return full_like(out, 1)
 
 
@@ -120,13 +119,11 @@ def grad(
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool | None = None,
-    is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
     """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``grad``.
 
     An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
-    With ``is_grads_batched`` the first axis of each of ``grad_outputs`` is mapped over.
 
     >>> import flambeau as fb
     >>> x = fb.tensor(2.0, requires_grad=True)
@@ -139,14 +136,6 @@ def grad(
             "grad: materialize_grads=True gives zeros for unused inputs, so allow_unused must not be False"
         )
     outs, ins = _as_tuple(outputs), _as_tuple(inputs)
-    if is_grads_batched:
-        from flambeau.core.transforms.func import vmap
-
-        def one(*gs: Any) -> tuple[Any, ...]:
-            return grad(outs, ins, gs, True, create_graph, allow_unused, False, True)
-
-        batched: tuple[Any, ...] = vmap(one)(*_as_tuple(grad_outputs))
-        return batched
     grads = (None,) * len(outs) if grad_outputs is None else _as_tuple(grad_outputs)
     targets = [_target(t, i, "grad") for i, t in enumerate(ins)]
     found = run_backward(
@@ -160,8 +149,6 @@ def grad(
         if g is not None:
             continue
         if materialize_grads:
-            from flambeau.core.creation import zeros_like
-
             found[i] = zeros_like(ins[i])
         elif not allow_unused:
             raise GradientError(
@@ -169,3 +156,26 @@ def grad(
                 "used in the graph. Set allow_unused=True if this is the desired behavior"
             )
     return tuple(found)
+
+
+def backward_of(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradients of this tensor to the ``grad`` of the leaves it came from.
+
+    ``gradient`` weighs the elements; a scalar needs none. The graph is freed unless ``retain_graph``.
+
+    >>> import flambeau as fb
+    >>> x = fb.tensor(3.0, requires_grad=True)
+    >>> (x * x).backward()
+    >>> x.grad
+    tensor(6.)
+    """
+    backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
+
+
+METHODS = {"backward": backward_of}

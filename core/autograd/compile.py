@@ -17,9 +17,9 @@ from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
 from flambeau.core.record import VIEW, Gradient, Op
 from flambeau.core.schema import Argument
+from flambeau.core.tensor import Tensor
 
 _lock = threading.Lock()
-_namespace: dict[str, Any] = {}  # Tensor is added by core.tensor
 
 
 class Packed:
@@ -33,11 +33,11 @@ class Packed:
     def open(self, n: Node, keep: bool) -> Any:
         """The tensor again; it takes the place of the saved one in the graph."""
         found = self.unpack(self.value)
-        if not isinstance(found, _namespace["Tensor"]):
+        if not isinstance(found, Tensor):
             raise TypeError(
                 f"saved_tensors_hooks: unpack_hook must return a tensor, got {type(found).__name__} (of {n.op.name})"
             )
-        t = _namespace["Tensor"]()
+        t = Tensor()
         t._array, t._key, t._box = found._array, found._key, found._box
         t._node = _edge_of_saved(n, self.edge) if keep else None
         return t
@@ -59,7 +59,7 @@ def unpack(n: Node, saved: Any, keep: bool) -> Any:
     array, key, box, version, edge = saved
     if box.version != version:
         raise modified(n.op.name, box, version, array.shape)
-    t = _namespace["Tensor"]()
+    t = Tensor()
     t._array, t._key, t._box = array, key, box
     t._node = _edge_of_saved(n, edge) if keep else None
     return t
@@ -286,9 +286,9 @@ class _Plan:
 
     def build(self, kind: str, source: str) -> Callable[..., Any]:
         filename = f"<flambeau {kind} of {self.op.name}>"
-        scope = dict(_namespace) | dict(
-            OP=self.op, Node=Node, Slot=Slot, View=View, SELF=SELF, FLOATING=FLOATING, keep=save, unpack=unpack,
-            freed=freed, edge_of=edge_of, undifferentiable=undifferentiable,
+        scope: dict[str, Any] = dict(
+            OP=self.op, Tensor=Tensor, Node=Node, Slot=Slot, View=View, SELF=SELF, FLOATING=FLOATING, keep=save,
+            unpack=unpack, freed=freed, edge_of=edge_of, undifferentiable=undifferentiable,
         )  # fmt: skip
         scope |= {f"vjp_{k}": g.fn for k, g in enumerate(self.op.gradients)}
         exec(compile(source, filename, "exec"), scope)

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dispatch, keys
-from flambeau.core.autograd.graph import Box, Leaf, Slot, WalkHook, box_of
+from flambeau.core.autograd.compile import compiled
+from flambeau.core.autograd.graph import Box, Leaf, Node, Slot, WalkHook, box_of, edge_of
+from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
 from flambeau.core.record import OPS
 from flambeau.core.state import current, put, with_grad
+from flambeau.core.tensor import Tensor
 
 _accumulating = threading.Lock()  # two threads may add to one leaf
 
@@ -161,6 +164,8 @@ class _Run:
         if several and node.fills:
             grad = [_zeros(s, k) if g is None and k.dtype.category > 1 else g
                     for g, s, k in zip(grad, node.shape, node.key, strict=True)]  # fmt: skip
+        if node.__class__ is Node and node.op.compiled is None:  # a view's, built when it was asked for
+            compiled(node.op)
         try:
             inputs = node.backward(grad, self.create)
         except Exception as error:
@@ -307,7 +312,7 @@ def _pre_hooks(walk: _Run, node: Any, grad: Any) -> Any:
 
 def _check_hook(replaced: Any, grad: Any) -> None:
     """A hook may change a gradient's values, and nothing else about it."""
-    if not isinstance(replaced, dispatch.Tensor):
+    if not isinstance(replaced, Tensor):
         raise TypeError(f"a hook on a tensor must return a tensor or None, got {type(replaced).__name__}")
     if replaced._array.shape != grad._array.shape or replaced._key.dtype is not grad._key.dtype:
         raise GradientError(
@@ -326,3 +331,15 @@ def _look_for_nan(node: Any, inputs: Sequence[Any]) -> None:
                 f"{node.name()} returned nan values in its gradient {i} (op {node.op.name}, "
                 f"shape {tuple(g.shape)}){where}"
             )
+
+
+def alias(x: Any) -> Any:
+    """A tensor of the same values that the graph tells apart from ``x``: its gradient passes on to x."""
+    t = dispatch.tensor_of(x._array, x._key)
+    t._box = x._box
+    edge = edge_of(x)
+    if edge is None:
+        return t.requires_grad_()
+    compiled(OPS["cast"])
+    t._node = new_node(OPS["cast"], (edge,), (), {"dtype": x._key.dtype}, x._array.shape, x._key)
+    return t

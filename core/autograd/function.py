@@ -13,6 +13,7 @@ from flambeau.core import state
 from flambeau.core.autograd.compile import unpack
 from flambeau.core.autograd.graph import SELF, Node, Slot, View, box_of, carry_keepers, edge_of, freed, save
 from flambeau.core.autograd.inplace import check_writable, copy_slices
+from flambeau.core.autograd.modes import watch_node
 from flambeau.core.dispatch import _detached
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
@@ -228,10 +229,8 @@ class Function:
                 out = run_forward(cls, ctx, inputs, kwargs)
             kept = out
         else:
-            from flambeau.core.transforms import custom
-
-            out = custom.call(level, cls, inputs, kwargs)
-            kept = custom.fill(cls, ctx, inputs, kwargs, out) if wants else out
+            out = level.custom(cls, inputs, kwargs)
+            kept = fill(cls, ctx, inputs, kwargs, out) if wants else out
         outs = kept if isinstance(kept, tuple) else (kept,)
         _check_dirty(cls, ctx, outs)
         results = [_result(o, ctx, back, inputs) for o in (out if isinstance(out, tuple) else (out,))]
@@ -245,6 +244,14 @@ def run_forward(cls: Any, ctx: Context, inputs: tuple[Any, ...], kwargs: dict[st
     if cls.setup_context is Function.setup_context:
         return cls.forward(ctx, *inputs, **kwargs)
     out = cls.forward(*inputs, **kwargs)
+    cls.setup_context(ctx, inputs, out)
+    return out
+
+
+def fill(cls: Any, ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+    """Fill the context at the level of ``inputs``; returns the outputs that it knows."""
+    if cls.setup_context is Function.setup_context:  # forward fills it, so it runs here too, for that alone
+        return run_forward(cls, ctx, inputs, kwargs)
     cls.setup_context(ctx, inputs, out)
     return out
 
@@ -320,8 +327,6 @@ def _link(
     ctx._node, ctx._to_save, ctx._for_forward = weakref.ref(node), (), ()
     now = state.current()
     if not now.plain and (now.saved_hooks or now.anomaly):
-        from flambeau.core.autograd.modes import watch_node
-
         watch_node(node, range(len(saved)), now)
     fixed = {id(t) for t in ctx._fixed}
     originals = [o for o in outs if isinstance(o, Tensor)]

@@ -9,7 +9,9 @@ from flambeau.core import state
 from flambeau.core.autograd.api import grad
 from flambeau.core.dtype import COMPLEX, float64
 from flambeau.core.errors import GradientError
+from flambeau.core.ops.arrange import stack
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.func import jvp, vmap
 
 
 class GradcheckError(GradientError, AssertionError):
@@ -142,7 +144,6 @@ def _check_dtypes(outs: list[Any], wanted: list[Any]) -> None:
 
 def _along(func: Callable[..., Any], inputs: tuple[Any, ...], i: int) -> Callable[[Any], list[Any]]:
     """The tangents of the outputs, as a function of the tangent of input ``i``."""
-    from flambeau.core.transforms.func import jvp
 
     def moved(t: Any) -> list[Any]:
         def of(x: Any) -> tuple[Any, ...]:
@@ -176,8 +177,6 @@ def _check_forward(
 
 
 def _check_batched_forward(func: Any, inputs: tuple[Any, ...], places: list[int]) -> None:
-    from flambeau.core.ops.arrange import stack
-    from flambeau.core.transforms.func import vmap
 
     detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in inputs)
     for i in places:
@@ -255,7 +254,6 @@ def _compare(
 
 def _check_batched(outs: list[Any], wanted: list[Any]) -> None:
     """The gradient under vmap equals the gradients one by one."""
-    from flambeau.core.ops.arrange import stack
 
     for out in outs:
         us = stack([out.detach() * 0 + k for k in (1.0, 2.0)])

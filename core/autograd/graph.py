@@ -296,8 +296,6 @@ class View:
             edge = view.parent.node if view.parent is not None else view.base._node
             before = view.node
             if view.grad_mode and edge is not None and view.op.differentiable:
-                if view.op.compiled is None:
-                    _compile(view.op)
                 view.node = node(view.op, (edge,), [view.in_shape], view.params, view.shape, view.key)
                 if before is not None:
                     carry_keepers(before, view.node)
@@ -314,12 +312,6 @@ class View:
             steps.append(view)
             view = view.parent
         return steps[::-1]
-
-
-def _compile(op: Any) -> None:
-    from flambeau.core.autograd.compile import compiled  # which imports this module
-
-    compiled(op)
 
 
 def edge_of(x: Any) -> Any:

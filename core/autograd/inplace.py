@@ -7,6 +7,7 @@ storage resolve its edge anew. A write that a gradient could not follow raises.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from flambeau.core import dispatch
@@ -14,10 +15,12 @@ from flambeau.core.arguments import bind
 from flambeau.core.autograd.compile import compiled
 from flambeau.core.autograd.graph import Leaf, Node, Slot, View, box_of, carry_keepers, edge_of
 from flambeau.core.autograd.graph import node as new_node
+from flambeau.core.autograd.modes import after_record
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, LevelError, ShapeError
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.state import State, current, put
+from flambeau.core.tensor import Tensor
 
 _derived: dict[str, Op] = {}
 
@@ -30,6 +33,7 @@ def derived(op: Op) -> Op:
         found.__dict__.update(op.__dict__)
         found.name = op.name + "_"
         found.functional = op
+        found.perform = partial(write, op)
         _derived[op.name] = found
     return found
 
@@ -79,7 +83,7 @@ def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
     """Raise where torch would: leaves, views made under no_grad, memory that several elements share."""
     link = x._node
     name = op.name + "_"
-    if not isinstance(x, dispatch.Tensor):
+    if not isinstance(x, Tensor):
         raise TypeError(f"{name}: the first argument must be a tensor, got {type(x).__name__}")
     if x._key.level is not None and not x._key.level.alive:
         raise LevelError(f"{name}: a tensor of a finished {x._key.level.kind} is used outside of it")
@@ -124,14 +128,14 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Any]:
     """The other operands, converted, and the key in which the result is computed (at the level of x)."""
     x = operands[0]
     deepest = max((t._key.level.depth for a in operands[1:] for t in (a if isinstance(a, (list, tuple)) else (a,))
-                   if isinstance(t, dispatch.Tensor) and t._key.level is not None), default=-1)  # fmt: skip
+                   if isinstance(t, Tensor) and t._key.level is not None), default=-1)  # fmt: skip
     own = -1 if x._key.level is None else x._key.level.depth
     if deepest > own:
         raise LevelError(
             f"{op.name}_: an unbatched tensor of shape {tuple(x.shape)} is written to with a tensor that a transform "
             "maps over; each element would need its own result: use the out-of-place op"
         )
-    if op.name == "copy" and isinstance(operands[1], dispatch.Tensor) and operands[1]._key.device is not x._key.device:
+    if op.name == "copy" and isinstance(operands[1], Tensor) and operands[1]._key.device is not x._key.device:
         operands = [x, dispatch.call(OPS["to_device"], (operands[1],), {"device": x._key.device})]
     converted, key = dispatch.normalise(op, operands, {})
     if key.level is not None:
@@ -168,7 +172,7 @@ def _own_copy(a: Any, x: Any) -> Any:
     """An operand in memory of its own: one that shares the storage being written must be saved as it was."""
     if isinstance(a, list):
         return [_own_copy(t, x) for t in a]
-    if not isinstance(a, dispatch.Tensor) or (a is not x and (a._box is None or a._box is not x._box)):
+    if not isinstance(a, Tensor) or (a is not x and (a._box is None or a._box is not x._box)):
         return a
     copy = dispatch.call(OPS["clone"], (dispatch._detached(a),), {"order": "K"})
     copy._node = edge_of(a)
@@ -189,7 +193,7 @@ def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any
             arrays = [dispatch._array_of(op, a, arg, key) for a, arg in zip(plain, op.schema.operands[1:], strict=True)]
             kernel(x._array, *arrays, **params, out=x._array)
             return
-    if level is None and op.name == "copy" and isinstance(plain[0], dispatch.Tensor):
+    if level is None and op.name == "copy" and isinstance(plain[0], Tensor):
         x._key.backend.copy_into(x._array, plain[0]._array)
         return
     if getattr(key, op.name) is None and not op.decomposes:
@@ -213,8 +217,6 @@ def _link(op: Op, x: Any, old: Any, others: list[Any], params: dict[str, Any]) -
         return
     state = current()
     if not state.plain and (state.saved_hooks or state.anomaly):
-        from flambeau.core.autograd.modes import after_record
-
         after_record(op, result, state)
     link = x._node
     if link.__class__ is View:
@@ -296,7 +298,7 @@ def write_out(op: Op, out: Any, result: Any) -> Any:
         for o, r in zip(out, result, strict=True):
             write_out(op, o, r)
         return out
-    if not isinstance(out, dispatch.Tensor):
+    if not isinstance(out, Tensor):
         raise TypeError(f"{op.name}: argument 'out' must be a tensor, got {type(out).__name__}")
     if edge_of(result) is not None or edge_of(out) is not None:
         raise GradientError(f"{op.name}: functions with out=... don't support automatic differentiation, "

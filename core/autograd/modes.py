@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from flambeau.core import dispatch
 from flambeau.core.autograd.compile import Packed, compiled
 from flambeau.core.autograd.graph import Node, Slot, View
 from flambeau.core.errors import GradientError
 from flambeau.core.record import Op
 from flambeau.core.state import State, _Scope, current, put
+from flambeau.core.tensor import Tensor
 
 _CORE = str(Path(__file__).resolve().parents[1])  # frames of core are not the user's
 
@@ -43,7 +43,7 @@ module_path = ModulePath()
 
 def after_record(op: Op, out: Any, state: State) -> None:
     """Let the modes see the node that was just recorded."""
-    first = out if isinstance(out, dispatch.Tensor) else out[0]
+    first = out if isinstance(out, Tensor) else out[0]
     link = first._node
     node = link.node if link.__class__ is Slot else link
     if not isinstance(node, Node) or link.__class__ is View:
@@ -86,7 +86,7 @@ def _packed(kept: Any, pack: Callable[[Any], Any], unpack: Callable[[Any], Any])
     if kept.__class__ is not tuple:
         return kept
     array, key, box, _, edge = kept
-    t = dispatch.Tensor()
+    t = Tensor()
     t._array, t._key, t._box, t._node = array, key, box, None
     return Packed(pack(t), unpack, edge)
 

@@ -3,24 +3,12 @@
 # ruff: noqa: F401  # a module declares its ops when it is imported
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any
-
-from flambeau.core.dtype import DType
-
 # Each stands after those whose ops its own are made of.
 # isort: off
 from flambeau.core.ops import storage, elementwise
 from flambeau.core.ops import scan, reduce, moments, sort
 from flambeau.core.ops import shape, parts, arrange, triangle, padding, convert, reform, construct
 from flambeau.core.ops import index, scatter, mask, getitem, search
-from flambeau.core.ops import linalg, products, einsum, arithmetic, decompose, solve, norms
+from flambeau.core.ops import linalg, products, einsum, arithmetic, systems, decompose, solve, norms
 from flambeau.core.ops import special, statistics, standard, random, sampling, nn, pinning
 # isort: on
-
-
-@cache
-def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
-    """The functions that an expression of a compute type is made of, on tensors: how it becomes an op's body."""
-    return elementwise.expression_functions(dtype)

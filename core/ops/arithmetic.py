@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.declare import composite
 from flambeau.core.dispatch import call, compute_dtype
 from flambeau.core.errors import DTypeError
 from flambeau.core.ops import storage
@@ -32,7 +33,6 @@ from flambeau.core.record import (
     ELEMENTWISE,
     OPS,
     DTypeRule,
-    composite,
     floating,
     integral,
     numeric,

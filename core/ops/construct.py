@@ -10,9 +10,34 @@ import numpy as np
 
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
-from flambeau.core.errors import ShapeError
-from flambeau.core.ops import parts, shape
+from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import arrange, parts, shape
 from flambeau.core.tensor import Tensor
+
+
+def complex(real: Any, imag: Any, *, out: Any = None) -> Any:
+    """A complex tensor from its real and imaginary parts, floating tensors of one dtype that broadcast.
+
+    >>> import flambeau as fb
+    >>> fb.complex(fb.tensor([1.0]), fb.tensor([2.0]))
+    tensor([1.+2.j])
+    """
+    if real.dtype is not imag.dtype or not real.is_floating_point():
+        raise DTypeError(
+            f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
+        )
+    wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in shape.broadcast_tensors(real, imag)]
+    return creation._into(out, arrange.stack(wide, -1).view_as_complex())
+
+
+def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:
+    """A complex tensor from absolute values and angles in radians.
+
+    >>> import flambeau as fb
+    >>> fb.polar(fb.tensor([2.0]), fb.tensor([0.0]))
+    tensor([2.+0.j])
+    """
+    return complex(abs * angle.cos(), abs * angle.sin(), out=out)
 
 
 def empty_strided(

@@ -9,36 +9,23 @@ eigenvalues or singular values repeat, the gradient of the vectors does not exis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from flambeau.backends.base import LinAlgError
 from flambeau.core import creation
-from flambeau.core import dtype as dt
+from flambeau.core.declare import op
 from flambeau.core.errors import GradientError, ShapeError
+from flambeau.core.ops import construct
 from flambeau.core.ops.arrange import cat
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.linalg import product
 from flambeau.core.ops.parts import diagonal, imag, narrow
 from flambeau.core.ops.shape import adjoint, unsqueeze
+from flambeau.core.ops.systems import inv, matrices, solve_matrices, square, triangular
 from flambeau.core.ops.triangle import diag_embed, tril, triu
-from flambeau.core.record import DTypeRule, op
 from flambeau.core.tensor import Tensor
 
 Shape = tuple[int, ...]
-
-_ACCEPTED: Final = (dt.float32, dt.float64, *dt.COMPLEXES)
-matrices: DTypeRule = DTypeRule("matrices", accepts=_ACCEPTED)
-
-
-def square(name: str, result: Callable[[Shape], Any] = lambda x: x) -> Callable[..., Any]:
-    """The shape rule of an op on square matrices."""
-
-    def infer(x: Any, **params: Any) -> Any:
-        if len(x) < 2 or x[-1] != x[-2]:
-            raise ShapeError(f"{name}: input must be square matrices in the last two dimensions, got shape {tuple(x)}")
-        return result(tuple(x))
-
-    return infer
 
 
 def rectangular(name: str, result: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,8 +56,6 @@ def off_diagonal(differences: Any) -> Any:
 
 def left_of_inverse(a: Any, b: Any, *, upper: bool) -> Any:
     """``b @ a**-1`` for triangular ``a``."""
-    from flambeau.core.ops.solve import triangular
-
     return adjoint(triangular(adjoint(a), adjoint(b), upper=not upper, unitriangular=False))
 
 
@@ -81,8 +66,6 @@ def _half(x: Any) -> Any:
 
 
 def _cholesky_vjp(g: Any, out: Any, upper: bool) -> Any:
-    from flambeau.core.ops.solve import triangular
-
     low, g = (adjoint(out), adjoint(g)) if upper else (out, g)
     middle = _half(product(adjoint(low), g))
     inside = left_of_inverse(low, triangular(adjoint(low), middle, upper=True, unitriangular=False), upper=False)
@@ -161,8 +144,6 @@ eigh_of = _record(
 
 def _eig_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
     """Eigenvectors of norm 1: what would change their length does not count."""
-    from flambeau.core.ops.solve import solve_matrices
-
     gw, gv = g
     differences = cj(off_diagonal(unsqueeze(values, -2) - unsqueeze(values, -1)))
     mixed = product(adjoint(vectors), gv)
@@ -250,8 +231,6 @@ def rows_in_order(x: Any, order: Any) -> Any:
 
 
 def _lu_vjp(g: Sequence[Any], lu: Any, pivots: Any) -> Any:
-    from flambeau.core.ops.solve import triangular
-
     m, n = lu._array.shape[-2:]
     if m != n:
         raise GradientError(f"lu_factor: the gradient is defined here for square matrices, got shape {tuple(lu.shape)}")
@@ -274,8 +253,6 @@ def _as_matrix(x: Any) -> Any:
 
 
 def _det_vjp(g: Any, x: Any, out: Any) -> Any:
-    from flambeau.core.ops.solve import inv
-
     try:
         return _as_matrix(g * cj(out)) * adjoint(inv(x))
     except LinAlgError:  # the cofactors exist where the inverse does not: products of all singular values but one
@@ -296,11 +273,9 @@ det: Any = _record(
 
 
 def _slogdet_vjp(g: Sequence[Any], x: Any, sign: Any) -> Any:
-    from flambeau.core.ops.solve import inv
-
     scale = g[1]
     if x.is_complex():
-        scale = creation.complex(scale, imag(g[0] * cj(sign)))
+        scale = construct.complex(scale, imag(g[0] * cj(sign)))
     return _as_matrix(scale) * adjoint(inv(x))
 
 

@@ -7,22 +7,23 @@ PyTorch's convention for complex numbers: the conjugate of the derivative times 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from flambeau.backends import layout
-from flambeau.backends.base import MINIMUM_ELEMENTWISE
 from flambeau.core import dtype as dt
+from flambeau.core.creation import full_like
+from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.ops import storage
 from flambeau.core.record import (
     ELEMENTWISE,
+    OPS,
     SPECIAL,
     comparison,
-    composite,
     floating,
     integral,
     numeric,
-    op,
     ordered,
     ordering,
     real_floating,
@@ -146,8 +147,6 @@ def _pow_y(g: Any, x: Any, y: Any, out: Any) -> Any:
 
 
 def _like(x: Any, t: Any) -> Any:
-    from flambeau.core.creation import full_like
-
     return full_like(t, x)
 
 
@@ -314,9 +313,7 @@ trigamma = unary("trigamma", lambda g, x: g * _polygamma2(x), dtype=real_floatin
 
 
 def _polygamma2(x: Any) -> Any:
-    from flambeau.core.ops.special import polygamma
-
-    return polygamma(2, x)
+    return OPS["polygamma"].function(x, n=2)
 
 
 i0 = unary("i0", lambda g, x: g * i1(x), dtype=real_floating)
@@ -379,9 +376,8 @@ def conj(x: Any) -> Any:
 
 
 def stack_last(a: Any, b: Any) -> Any:
-    from flambeau.core.ops.arrange import stack
-
-    return stack([a, b], -1)
+    index = (*(slice(0, n, 1) for n in a.shape), None)
+    return storage.cat([storage.basic_index(v, index) for v in (a, b)], -1)
 
 
 @composite(
@@ -406,25 +402,6 @@ def _sgn_vjp(g: Any, x: Any, out: Any) -> Any:
     size = abs(x)
     along = (cj(g) * out).real
     return where(size == 0, 0.0, (g - out * along) / where(size == 0, 1.0, size))
-
-
-def expression_functions(dtype: dt.DType) -> Mapping[str, Callable[..., Any]]:
-    """The minimum ops by the names that expressions use, and the casts between ``dtype`` and its bits."""
-    from flambeau.core.creation import full
-    from flambeau.core.expr import bits_dtype  # at first need, as expressions are parsed
-    from flambeau.core.ops.storage import cast, view_dtype
-
-    scope = globals()
-    names = {"div": true_div, "where": select}
-    real = {dt.int32: dt.float32, dt.int64: dt.float64}
-    bits = {
-        "to_int": lambda x: cast(x, dtype=bits_dtype(dtype)),
-        "bitcast_int": lambda x: view_dtype(x, dtype=bits_dtype(x.dtype)),
-        "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
-        "constant": lambda value, dtype, like: full((), value, dtype=dtype, device=like.device),
-        "bitwise_not": lambda x: bitwise_xor(x, True if x.dtype is dt.bool_ else -1),
-    }
-    return {n: names.get(n) or scope[n] for n in MINIMUM_ELEMENTWISE} | bits
 
 
 def _where_method(self: Any, condition: Any, other: Any) -> Any:

@@ -23,13 +23,14 @@ from flambeau.core.arguments import _Cache
 from flambeau.core.autograd.compile import compiled
 from flambeau.core.autograd.graph import Box, View, make_view
 from flambeau.core.autograd.inplace import in_place, mark_written
+from flambeau.core.declare import composite
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.index import add_along, scatter_along, select_along, spread
 from flambeau.core.ops.mask import nonzero, true_places
-from flambeau.core.record import OPS, composite, same
+from flambeau.core.record import OPS, same
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 

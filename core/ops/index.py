@@ -15,12 +15,13 @@ from typing import Any
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
+from flambeau.core.declare import composite, op
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, cj, maximum, minimum, where
 from flambeau.core.ops.scan import cut, deliver, positions, put_back, shifted
 from flambeau.core.ops.sort import argsort
-from flambeau.core.record import composite, op, same
+from flambeau.core.record import same
 from flambeau.core.tensor import Tensor
 
 

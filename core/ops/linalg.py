@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flambeau.backends import layout
+from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, viewed
-from flambeau.core.record import composite, numeric, op
+from flambeau.core.record import numeric
 from flambeau.core.tensor import Tensor
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
+from flambeau.core.declare import composite
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
@@ -18,7 +19,7 @@ from flambeau.core.ops.index import gather_along, select_along
 from flambeau.core.ops.reduce import sum as total
 from flambeau.core.ops.scan import cumsum, cut, deliver
 from flambeau.core.ops.sort import argsort
-from flambeau.core.record import composite, to_index
+from flambeau.core.record import to_index
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 

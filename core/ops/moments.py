@@ -14,7 +14,6 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import abs, cj, sgn, sqrt, where
 from flambeau.core.ops.reduce import INEXACT, Axes, max, mean, min, reduced, reduction, restore, size_of, sum
-from flambeau.core.ops.scan import deliver, in_dtype
 from flambeau.core.tensor import Tensor
 
 _MOMENT = INEXACT.but("moment", result="real")
@@ -160,32 +159,5 @@ var_, std_ = _moments("var", var, False), _moments("std", std, False)
 var_mean, std_mean = _moments("var_mean", var, True), _moments("std_mean", std, True)
 
 
-def norm(
-    input: Tensor,
-    p: Any = "fro",
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
-    dtype: Any = None,
-    out: Tensor | None = None,
-) -> Tensor:
-    """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
-
-    >>> import flambeau as fb
-    >>> fb.norm(fb.tensor([3.0, 4.0]))
-    tensor(5.)
-    """
-    x = in_dtype(input, dtype)
-    if p == "nuc":
-        from flambeau.core.ops.norms import matrix_norm
-
-        axes: Any = (-2, -1) if dim is None else dim
-        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), None, out)
-    if isinstance(p, str) and p != "fro":
-        raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
-    order = 2.0 if p is None or p == "fro" else float(p)
-    return deliver("vector_norm", vector_norm(x, order, dim, keepdim), None, out)
-
-
-METHODS: dict[str, Callable[..., Any]] = {"var": var_, "std": std_, "norm": norm}
+METHODS: dict[str, Callable[..., Any]] = {"var": var_, "std": std_}
 FUNCTIONS = METHODS | {"var_mean": var_mean, "std_mean": std_mean}

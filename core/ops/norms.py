@@ -12,8 +12,10 @@ from flambeau.core.ops import moments
 from flambeau.core.ops.arithmetic import delivered
 from flambeau.core.ops.decompose import cholesky, det, eig_of, eigh_of, qr_of, slogdet_of, svd_of, svdvals
 from flambeau.core.ops.elementwise import abs
+from flambeau.core.ops.scan import deliver, in_dtype
 from flambeau.core.ops.shape import axis_of, matrix_transpose, permuted, reshape
-from flambeau.core.ops.solve import _AUTO, cholesky_inverse, cholesky_solve, inv, matrix_exp, pinv, tolerances
+from flambeau.core.ops.solve import _AUTO, cholesky_inverse, cholesky_solve, matrix_exp, pinv, tolerances
+from flambeau.core.ops.systems import inv
 from flambeau.core.tensor import Tensor
 
 
@@ -310,9 +312,34 @@ def _old_qr(input: Tensor, some: bool = True) -> QR:
     return qr(input, "reduced" if some else "complete")
 
 
+def _old_norm(
+    input: Tensor,
+    p: Any = "fro",
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
+
+    >>> import flambeau as fb
+    >>> fb.norm(fb.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    x = in_dtype(input, dtype)
+    if p == "nuc":
+        axes: Any = (-2, -1) if dim is None else dim
+        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), None, out)
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+    order = 2.0 if p is None or p == "fro" else float(p)
+    return deliver("vector_norm", moments.vector_norm(x, order, dim, keepdim), None, out)
+
+
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "vecdot": vecdot, "dist": dist, "det": det, "slogdet": slogdet, "logdet": logdet, "inverse": inv,
     "pinverse": pinv, "svd": _old_svd, "qr": _old_qr, "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve,
-    "cholesky_inverse": cholesky_inverse, "matrix_exp": matrix_exp,
+    "cholesky_inverse": cholesky_inverse, "matrix_exp": matrix_exp, "norm": _old_norm,
 }  # fmt: skip
 METHODS: Final[dict[str, Any]] = {n: f for n, f in FUNCTIONS.items() if n != "vecdot"}

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.elementwise import abs as magnitude
@@ -17,7 +18,7 @@ from flambeau.core.ops.linalg import check_inner, check_ranks, matmul, outer, pr
 from flambeau.core.ops.moments import vector_norm
 from flambeau.core.ops.parts import diagonal, select
 from flambeau.core.ops.shape import adjoint, axis_of, permuted, reshape, unsqueeze
-from flambeau.core.record import composite, numeric, real_floating
+from flambeau.core.record import numeric, real_floating
 from flambeau.core.tensor import Tensor
 
 
@@ -223,7 +224,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         raise ShapeError(f"matrix_power: expects square matrices, got shape {shape}")
     n = operator.index(n)
     if n < 0:
-        from flambeau.core.ops.solve import inv
+        from flambeau.core.ops.systems import inv
 
         return matrix_power(inv(input), -n)
     if n == 0:

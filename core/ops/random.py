@@ -17,13 +17,14 @@ from typing import Any
 from flambeau.core import dtype as dt
 from flambeau.core import state
 from flambeau.core.creation import _shape
+from flambeau.core.declare import op
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos, log, sin, sqrt
 from flambeau.core.random import UNIFORM_BITS, Generator, default_generator
-from flambeau.core.record import CREATE, DTypeRule, op
+from flambeau.core.record import CREATE, DTypeRule
 from flambeau.core.tensor import Tensor
 
 random_bits = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,

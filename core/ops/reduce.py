@@ -17,6 +17,7 @@ from flambeau.backends.layout import reduced_shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
+from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import scan, storage
 from flambeau.core.ops.elementwise import (
@@ -31,18 +32,7 @@ from flambeau.core.ops.elementwise import (
     where,
 )
 from flambeau.core.ops.scan import ValuesIndices, deliver, in_dtype
-from flambeau.core.record import (
-    OPS,
-    REDUCE,
-    accumulating,
-    comparison,
-    composite,
-    floating,
-    numeric,
-    op,
-    ordered,
-    to_index,
-)
+from flambeau.core.record import OPS, REDUCE, accumulating, comparison, floating, numeric, ordered, to_index
 from flambeau.core.tensor import Tensor
 
 INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
+from flambeau.core.declare import composite
 from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cj, exp, isnan, log1p, logaddexp, logical_not, where
-from flambeau.core.record import OPS, accumulating, composite, floating, ordered
+from flambeau.core.record import OPS, accumulating, floating, ordered
 from flambeau.core.tensor import Tensor
 
 

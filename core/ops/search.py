@@ -12,6 +12,7 @@ from typing import Any
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
+from flambeau.core.declare import composite
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import logical_not, minimum, where
@@ -19,7 +20,7 @@ from flambeau.core.ops.index import add_along, gather_along, scatter_along, sele
 from flambeau.core.ops.mask import true_places
 from flambeau.core.ops.scan import cumsum, cut, deliver
 from flambeau.core.ops.sort import argsort
-from flambeau.core.record import DTypeRule, composite
+from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
 
 _PLACES = DTypeRule("places", result="index", accepts=dt.BOOLS + dt.REALS)

@@ -2,93 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from flambeau.backends import layout
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.arrange import cat
 from flambeau.core.ops.decompose import (
     eigh_of,
     identity_like,
     lu_of,
-    matrices,
     permutation_of,
     rows_in_order,
-    square,
     svd_of,
 )
 from flambeau.core.ops.elementwise import abs, where
 from flambeau.core.ops.linalg import matmul, product
 from flambeau.core.ops.parts import narrow
 from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
+from flambeau.core.ops.systems import matrices, solve_matrices, square, triangular
 from flambeau.core.ops.triangle import tril, triu
-from flambeau.core.record import composite, op
 from flambeau.core.tensor import Tensor
 
 _AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
-
-
-def _system(name: str) -> Callable[..., tuple[int, ...]]:
-    def infer(a: Any, b: Any, **params: Any) -> tuple[int, ...]:
-        square(name)(a)
-        if len(b) < 2 or b[-2] != a[-1]:
-            raise ShapeError(f"{name}: B of shape {tuple(b)} must have as many rows as A of shape {tuple(a)}")
-        try:
-            batch = layout.broadcast_shapes(tuple(a[:-2]), tuple(b[:-2]))
-        except ValueError:
-            raise ShapeError(f"{name}: the batches of A {tuple(a)} and B {tuple(b)} do not broadcast") from None
-        return (*batch, *b[-2:])
-
-    return infer
-
-
-# -- the records -------------------------------------------------------------------------------------
-def _solve_vjp(g: Any, needs: Any, a: Any, out: Any) -> tuple[Any, Any]:
-    gb = solve_matrices(adjoint(a), g)
-    return (-product(gb, adjoint(out)) if needs[0] else None), gb
-
-
-solve_matrices = op(
-    "solve(a: Tensor, b: Tensor) -> Tensor",
-    infer=_system("solve"),
-    dtype=matrices,
-    batch="aligned",
-    check=True,
-    vjp=_solve_vjp,
-    method=False,
-)
-
-
-def _triangular_vjp(g: Any, needs: Any, a: Any, out: Any, upper: bool, unitriangular: bool) -> tuple[Any, Any]:
-    gb = triangular(adjoint(a), g, upper=not upper, unitriangular=unitriangular)
-    if not needs[0]:
-        return None, gb
-    return (triu if upper else tril)(-product(gb, adjoint(out)), (1 if upper else -1) if unitriangular else 0), gb
-
-
-triangular = op(
-    "solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unitriangular: bool = False) -> Tensor",
-    infer=_system("solve_triangular"),
-    dtype=matrices,
-    batch="aligned",
-    check=True,
-    vjp=_triangular_vjp,
-    method=False,
-)
-
-inv = op(
-    "inv(x: Tensor) -> Tensor",
-    infer=square("inv"),
-    dtype=matrices,
-    batch="same",
-    names=["inverse"],
-    vjp=dict(x=lambda g, out: -product(product(adjoint(out), g), adjoint(out))),
-    method=False,
-    doc="The inverse of each matrix; LinAlgError where one is singular.",
-)
 
 
 # -- systems -----------------------------------------------------------------------------------------

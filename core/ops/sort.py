@@ -15,11 +15,12 @@ from typing import Any
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
+from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
 from flambeau.core.ops.elementwise import ceil, floor, lerp, maximum, where
 from flambeau.core.ops.scan import ValuesIndices, along, cummax, cut, deliver, positions, put_back, shifted
-from flambeau.core.record import OPS, composite, op, ordered, to_index
+from flambeau.core.record import OPS, ordered, to_index
 from flambeau.core.tensor import Tensor
 
 _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)

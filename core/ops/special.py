@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flambeau.core import dtype as dt
+from flambeau.core.declare import composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.errors import DTypeError
 from flambeau.core.ops import storage
@@ -37,7 +38,7 @@ from flambeau.core.ops.elementwise import (
 from flambeau.core.ops.parts import imag, real
 from flambeau.core.ops.scan import log_of_sum
 from flambeau.core.ops.shape import broadcast_tensors, reshape, unsqueeze
-from flambeau.core.record import OPS, composite, real_floating
+from flambeau.core.record import OPS, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
@@ -187,7 +188,7 @@ def nan_to_num(
     """
     if input.is_complex():
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
-        from flambeau.core.creation import complex as joined
+        from flambeau.core.ops.construct import complex as joined
 
         return delivered("add", out, joined(*parts))
     if not input.is_floating_point():

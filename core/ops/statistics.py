@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.ops import moments
+from flambeau.core.ops import construct, moments
 from flambeau.core.ops.arithmetic import clamp
 from flambeau.core.ops.arrange import cat
 from flambeau.core.ops.elementwise import cj, where
@@ -84,7 +84,7 @@ def corrcoef(input: Tensor) -> Tensor:
     spread = diagonal(c).real.sqrt()
     found = c / unsqueeze(spread, 1) / unsqueeze(spread, 0)
     if found.is_complex():
-        return creation.complex(clamp(found.real, -1, 1), clamp(found.imag, -1, 1))
+        return construct.complex(clamp(found.real, -1, 1), clamp(found.imag, -1, 1))
     return clamp(found, -1, 1)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flambeau.core import creation
+from flambeau.core.declare import composite
 from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.parts import diagonal
 from flambeau.core.ops.shape import axis_of, reshape, unsqueeze
-from flambeau.core.record import OPS, composite
+from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
 

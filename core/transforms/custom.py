@@ -17,8 +17,9 @@ from flambeau.core.dispatch import _detached
 from flambeau.core.errors import LevelError
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms import forward
-from flambeau.core.transforms.batching import batched_value
-from flambeau.core.transforms.levels import Batched, Dual, VmapLevel, to_level
+from flambeau.core.transforms.batching import Batched, VmapLevel, batched_value
+from flambeau.core.transforms.forward import Dual
+from flambeau.core.transforms.levels import Level, to_level
 from flambeau.core.tree import broadcast_prefix, flatten
 
 
@@ -36,14 +37,6 @@ def call(level: Any, cls: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) 
     outs, several = level.below(run, [level, cls, payloads, kwargs], {})
     results = tuple(level.wrap(o, _value(o)) if isinstance(o, (Batched, Dual)) else o for o in outs)
     return results if several else results[0]
-
-
-def fill(cls: Any, ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
-    """Fill the context at the level of ``inputs``; returns the outputs that it knows."""
-    if cls.setup_context is Function.setup_context:  # forward fills it, so it runs here too, for that alone
-        return run_forward(cls, ctx, inputs, kwargs)
-    cls.setup_context(ctx, inputs, out)
-    return out
 
 
 def _value(payload: Any) -> Any:
@@ -180,3 +173,6 @@ def _by_jvp(cls: Any, primals: tuple[Any, ...], tangents: list[Any], kwargs: dic
     ]
     found = cls.jvp(ctx, *given)
     return found if isinstance(found, tuple) else (found,)
+
+
+Level.custom = call  # type: ignore[method-assign]

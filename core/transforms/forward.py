@@ -12,12 +12,101 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import state
+from flambeau.core.autograd.api import grad
+from flambeau.core.autograd.engine import alias
 from flambeau.core.autograd.graph import edge_of
-from flambeau.core.dispatch import _detached, call
-from flambeau.core.dtype import COMPLEX, FLOATING
+from flambeau.core.creation import full_at, zeros_at, zeros_like
+from flambeau.core.dispatch import _detached, call, tensor_of
+from flambeau.core.dtype import COMPLEX, FLOATING, DType
 from flambeau.core.record import ELEMENTWISE, OPS, VIEW, Op
 from flambeau.core.tensor import Tensor
-from flambeau.core.transforms.levels import Dual
+from flambeau.core.transforms.levels import Level, _tracked
+
+
+# -- jvp ---------------------------------------------------------------------------------------------
+class Dual:
+    """A payload of forward mode: a primal and its tangent (None: zero), one level down.
+
+    A view remembers the payload it was taken of and how, so that a tangent that a later write brings
+    to either of them reaches both.
+    """
+
+    __slots__ = ("base", "primal", "replay", "shape", "tangent")
+
+    def __init__(
+        self, primal: Any, tangent: Any = None, base: Dual | None = None, replay: Callable[[Any], Any] | None = None
+    ):
+        self.primal, self.tangent, self.base, self.replay = primal, tangent, base, replay
+        self.shape = primal._array.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        n: int = self.primal.numel()
+        return n
+
+    def direction(self) -> Any:
+        """The tangent now: that of a view follows its base's."""
+        if self.tangent is None and self.base is not None:
+            owner, views = self._owner()
+            if owner.tangent is not None:
+                for view in views:
+                    assert view.base is not None and view.replay is not None
+                    view.tangent = view.replay(view.base.tangent)
+        return self.tangent
+
+    def _owner(self) -> tuple[Dual, list[Dual]]:
+        """The nearest payload that has a tangent or is no view, and the views from there to this one."""
+        owner, views = self, []
+        while owner.tangent is None and owner.base is not None:
+            views.append(owner)
+            owner = owner.base
+        return owner, views[::-1]
+
+    def materialise(self, like: Any) -> Any:
+        """A tangent with memory at the level of ``like``, shared with the base's where this is a view."""
+        if self.direction() is None:
+            owner, _ = self._owner()
+            owner.tangent = zeros_at(like, tuple(owner.shape))
+        return self.direction()
+
+
+class JvpLevel(Level):
+    """Forward-mode differentiation: every op carries tangents beside its values."""
+
+    kind = "jvp"
+    payload = Dual
+    adopts = True
+
+    def find(self, op: Op) -> Callable[..., Any] | None:
+        return kernel_for(self, op)
+
+    def lift(self, t: Any) -> Any:
+        return self.wrap(Dual(t), t)
+
+    def assign(self, target: Dual, value: Dual) -> None:
+        tangent = value.direction()
+        target.primal.copy_(value.primal)
+        if tangent is not None:
+            target.materialise(tangent).copy_(tangent)
+        elif target.direction() is not None:
+            target.tangent.zero_()
+
+    def tracked(self, payload: Dual) -> bool:
+        return _tracked(payload.primal) or (payload.tangent is not None and _tracked(payload.tangent))
+
+    def detached(self, payload: Dual) -> Dual:
+        return Dual(payload.primal.detach())
+
+    def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
+        made = self.below(full_at, [like._array.primal, shape, value, dtype], {})
+        return tensor_of(Dual(made), self.key(like.device, dtype))
+
+    def describe(self, payload: Dual) -> str:
+        return f"primal={payload.primal!r}, tangent={payload.direction()!r}"
 
 
 def kernel_for(level: Any, op: Op) -> Callable[..., Any] | None:
@@ -119,8 +208,6 @@ def _or_zero(a: Any, primal: Any) -> Any:
 
 
 def _zeros_like(x: Any) -> Any:
-    from flambeau.core.creation import zeros_like
-
     return zeros_like(x)
 
 
@@ -177,8 +264,6 @@ class _Leading:
         self.history = False  # whether anything but the aliases wants a gradient
 
     def __call__(self, a: Any, primal: Any) -> Any:
-        from flambeau.core.transforms.func import alias
-
         if isinstance(a, (list, tuple)):
             return [self(v, q) for v, q in zip(a, primal, strict=True)]
         t = _direction(a)
@@ -192,8 +277,6 @@ class _Leading:
 
 def pushed(run: Callable[[Callable[[Any, Any], Any]], Any]) -> Any:
     """The tangents of what ``run(lead)`` gives; it calls ``lead(payload, primal)`` for each of its operands."""
-    from flambeau.core.autograd.api import grad
-
     lead = _Leading()
     with state.enable_grad():
         results = run(lead)

@@ -12,7 +12,8 @@ from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, LevelError, ShapeError
 from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
-from flambeau.core.transforms.levels import Dual, JvpLevel, to_level
+from flambeau.core.transforms.forward import Dual, JvpLevel
+from flambeau.core.transforms.levels import to_level
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
 

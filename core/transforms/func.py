@@ -11,28 +11,17 @@ from typing import Any
 
 from flambeau.core import state
 from flambeau.core.autograd.api import grad as engine_grad
-from flambeau.core.autograd.compile import compiled
+from flambeau.core.autograd.engine import alias
 from flambeau.core.autograd.graph import Leaf, Slot, edge_of
-from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.autograd.inplace import CopySlices
-from flambeau.core.dispatch import _detached, call, tensor_of
-from flambeau.core.errors import GradientError, LevelError
-from flambeau.core.record import OPS
+from flambeau.core.creation import eye, zeros_like
+from flambeau.core.dispatch import _detached
+from flambeau.core.errors import GradientError
 from flambeau.core.tensor import Tensor
-from flambeau.core.transforms.levels import Batched, Dual, JvpLevel, VmapLevel, innermost, to_level
-from flambeau.core.tree import broadcast_prefix, flatten, unflatten
-
-
-def alias(x: Any) -> Any:
-    """A tensor of the same values that the graph tells apart from ``x``: its gradient passes on to x."""
-    t = tensor_of(x._array, x._key)
-    t._box = x._box
-    edge = edge_of(x)
-    if edge is None:
-        return t.requires_grad_()
-    compiled(OPS["cast"])
-    t._node = new_node(OPS["cast"], (edge,), (), {"dtype": x._key.dtype}, x._array.shape, x._key)
-    return t
+from flambeau.core.transforms.forward import Dual, JvpLevel
+from flambeau.core.transforms.levels import innermost, to_level
+from flambeau.core.transforms.vmap import vmap
+from flambeau.core.tree import flatten, unflatten
 
 
 def _inputs(args: Sequence[Any], argnums: Any, name: str) -> tuple[list[Any], Any, list[Any], tuple[int, ...]]:
@@ -146,8 +135,6 @@ def _gradients(outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Any, k
 
 
 def _zeros(x: Any) -> Any:
-    from flambeau.core.creation import zeros_like
-
     return zeros_like(x)
 
 
@@ -238,105 +225,8 @@ def _lower(aux: Any, level: Any) -> Any:
     )
 
 
-def vmap(
-    func: Callable[..., Any],
-    in_dims: Any = 0,
-    out_dims: Any = 0,
-    randomness: str = "error",
-    *,
-    chunk_size: int | None = None,
-) -> Callable[..., Any]:
-    """``func`` mapped over an axis of its arguments, as one computation.
-
-    ``in_dims`` names the axis of each argument (None: the same for all elements), ``out_dims`` where it
-    goes in the results. ``randomness``: "error", "same" for all elements, or "different".
-
-    >>> import flambeau as fb
-    >>> fb.func.vmap(fb.dot)(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([[1.0, 1.0], [2.0, 0.0]]))
-    tensor([3., 6.])
-    """
-    if randomness not in ("error", "same", "different"):
-        raise ValueError(f"vmap: randomness must be 'error', 'same' or 'different', got {randomness!r}")
-
-    @wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        flat, structure = flatten(args)
-        dims = broadcast_prefix(in_dims if not isinstance(in_dims, list) else tuple(in_dims), structure, "vmap in_dims")
-        size = _batch_size(flat, dims)
-        if chunk_size is not None and chunk_size < size:
-            return _in_chunks(flat, structure, dims, size, kwargs)
-        fronted = [x if d is None else x.movedim(d, 0) for x, d in zip(flat, dims, strict=True)]
-        return _run(fronted, structure, dims, size, kwargs)
-
-    def _run(fronted: Sequence[Any], structure: Any, dims: Sequence[Any], size: int, kwargs: dict[str, Any]) -> Any:
-        with VmapLevel(size, randomness) as level:
-            inside = [x if d is None else level.wrap(Batched(x, True), x) for x, d in zip(fronted, dims, strict=True)]
-            result = func(*unflatten(inside, structure), **kwargs)
-            outs, out_structure = flatten(result)
-            where = broadcast_prefix(
-                out_dims if not isinstance(out_dims, list) else tuple(out_dims), out_structure, "vmap out_dims"
-            )
-            done = [_unbatch(o, d, level) for o, d in zip(outs, where, strict=True)]
-        return unflatten(done, out_structure)
-
-    def _in_chunks(flat: Any, structure: Any, dims: Any, size: int, kwargs: Any) -> Any:
-        assert chunk_size is not None
-        parts = []
-        for start in range(0, size, chunk_size):
-            n = min(chunk_size, size - start)
-            part = [x if d is None else x.movedim(d, 0).narrow(0, start, n) for x, d in zip(flat, dims, strict=True)]
-            parts.append(flatten(_run(part, structure, dims, n, kwargs)))
-        where = broadcast_prefix(out_dims, parts[0][1], "vmap out_dims")
-        from flambeau.core.ops.arrange import cat
-
-        return unflatten(
-            [cat(list(ts), d) for ts, d in zip(zip(*(p[0] for p in parts), strict=True), where, strict=True)],
-            parts[0][1],
-        )
-
-    return wrapped
-
-
-def _batch_size(flat: Sequence[Any], dims: Sequence[Any]) -> int:
-    sizes: dict[int, int] = {}
-    for i, (x, d) in enumerate(zip(flat, dims, strict=True)):
-        if d is None:
-            continue
-        if not isinstance(x, Tensor):
-            raise TypeError(
-                f"vmap: argument {i} is mapped over dim {d}, but it is a {type(x).__name__}, not a tensor; "
-                "give None for it"
-            )
-        if not -len(x.shape) <= d < len(x.shape):
-            raise ValueError(f"vmap: in_dim {d} is out of range for argument {i} of shape {tuple(x.shape)}")
-        sizes[i] = x.shape[d]
-    if not sizes:
-        raise ValueError("vmap: at least one argument must be mapped over (in_dims are all None)")
-    if len(set(sizes.values())) > 1:
-        raise ValueError(
-            f"vmap: the mapped sizes differ: {', '.join(f'argument {i} has {n}' for i, n in sizes.items())}"
-        )
-    return next(iter(sizes.values()))
-
-
-def _unbatch(o: Any, d: Any, level: VmapLevel) -> Any:
-    if not isinstance(o, Tensor):
-        raise ValueError(f"vmap: the function must return tensors only, got {type(o).__name__}")
-    payload = to_level(o, level)._array
-    if d is None:
-        if payload.batched:
-            raise LevelError("vmap: out_dims is None for an output that depends on the batch; give it a dim")
-        return payload.value
-    value = payload.value
-    if not payload.batched:
-        value = call(OPS["expand"], (value,), {"shape": (level.size, *payload.shape)}).clone()
-    return value if d == 0 else value.movedim(0, d)
-
-
 def _basis(x: Any) -> Any:
     """The standard basis of the elements of ``x``: shape (numel, *shape)."""
-    from flambeau.core.creation import eye
-
     n = x.numel()
     return eye(n, dtype=x.dtype, device=x.device).reshape((n, *x.shape))
 

@@ -22,6 +22,8 @@ class Level:
     """One running transform. ``depth`` counts from 1 at the outermost; it dies with the ``with`` block."""
 
     kind = "transform"
+    size = 1
+    randomness: str | None = None  # of a vmap: what its elements draw
     payload: type
     adopts = False  # whether a tensor made inside is of this level, so that it can be written to
 
@@ -98,6 +100,18 @@ class Level:
         """A full tensor at this level with memory of its own for each element of the batch of ``like``."""
         raise NotImplementedError
 
+    def batch(self, t: Any) -> Any:
+        """A tensor of the outer level with the batch in front, as one of this level."""
+        raise NotImplementedError
+
+    def draw(self, op: Op, args: list[Any], params: dict[str, Any], state: Any) -> Any:
+        """Run a random op inside the transforms that run now."""
+        return draw(op, args, params, state)
+
+    def custom(self, cls: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a custom function one level down; :mod:`flambeau.core.transforms.custom` says how."""
+        raise NotImplementedError
+
     def describe(self, payload: Any) -> str:
         raise NotImplementedError
 
@@ -129,7 +143,7 @@ def copies() -> int:
     """How many elements draw numbers of their own in the running vmaps: a generator reserves that many times."""
     n = 1
     for v in current().levels:
-        if isinstance(v, VmapLevel) and v.randomness == "different":
+        if v.randomness == "different":
             n *= v.size
     return n
 
@@ -139,7 +153,7 @@ def draw(op: Op, args: list[Any], params: dict[str, Any], state: Any) -> Any:
 
     The op draws ``length`` words; for "different" it draws as many for each element of the batch.
     """
-    maps = [v for v in state.levels if isinstance(v, VmapLevel)]
+    maps = state.levels
     if any(v.randomness == "error" for v in maps):
         raise LevelError(
             f"vmap: called random operation {op.name} while in randomness='error' mode; "
@@ -157,193 +171,5 @@ def draw(op: Op, args: list[Any], params: dict[str, Any], state: Any) -> Any:
     finally:
         put(state)
     for v in different:  # the outermost batch is the first axis
-        out = v.wrap(Batched(out, True), out)
+        out = v.batch(out)
     return out
-
-
-# -- vmap --------------------------------------------------------------------------------------------
-class Batched:
-    """A payload of vmap: ``value`` one level down, with the batch as its first axis if ``batched``."""
-
-    __slots__ = ("batched", "shape", "value")
-
-    def __init__(self, value: Any, batched: bool):
-        self.value, self.batched = value, batched
-        self.shape = value._array.shape[1:] if batched else value._array.shape
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        n = 1
-        for s in self.shape:
-            n *= s
-        return n
-
-
-class VmapLevel(Level):
-    """vmap over ``size`` elements; ``randomness`` is "error", "same" or "different"."""
-
-    kind = "vmap"
-    payload = Batched
-
-    def __init__(self, size: int, randomness: str):
-        super().__init__()
-        self.size, self.randomness = size, randomness
-
-    def find(self, op: Op) -> Callable[..., Any] | None:
-        from flambeau.core.transforms import batching
-
-        rule = batching.rule_for(op)
-        if rule is None:
-            return None
-
-        def kernel(*args: Any, **params: Any) -> Any:
-            if not any(_is_batched(a) for a in args):
-                out = call(op, [_plain(a) for a in args], params)
-                return _wrap_all(out, False)
-            return _wrap_all(rule(self, op, list(args), params), True)
-
-        if op.schema.operands and op.schema.operands[-1].is_list:
-            count = len(op.schema.operands) - 1
-            return lambda *args, **params: kernel(*args[:count], list(args[count:]), **params)
-        return kernel
-
-    def lift(self, t: Any) -> Any:
-        return self.wrap(Batched(t, False), t)
-
-    def assign(self, target: Batched, value: Batched) -> None:
-        if value.batched and not target.batched:
-            raise LevelError(
-                "vmap: an unbatched tensor is written to with batched values; each element would need its own copy. "
-                "Use the out-of-place op, or make the tensor inside with zeros_like of a batched one"
-            )
-        target.value.copy_(value.value)
-
-    def tracked(self, payload: Batched) -> bool:
-        return _tracked(payload.value)
-
-    def detached(self, payload: Batched) -> Batched:
-        return Batched(payload.value.detach(), payload.batched)
-
-    def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
-        from flambeau.core.creation import full_at
-
-        model, batched = like._array.value, like._array.batched
-        made = self.below(full_at, [model, (self.size, *shape) if batched else shape, value, dtype], {})
-        return tensor_of(Batched(made, batched), self.key(like.device, dtype))
-
-    def describe(self, payload: Batched) -> str:
-        return f"batch={self.size if payload.batched else None}, value={payload.value!r}"
-
-
-def _is_batched(a: Any) -> bool:
-    if isinstance(a, (list, tuple)):
-        return any(_is_batched(v) for v in a)
-    return isinstance(a, Batched) and a.batched
-
-
-def _plain(a: Any) -> Any:
-    if isinstance(a, (list, tuple)):
-        return [_plain(v) for v in a]
-    return a.value if isinstance(a, Batched) else a
-
-
-def _wrap_all(out: Any, batched: bool) -> Any:
-    if isinstance(out, (tuple, list)):
-        return tuple(_wrap_all(o, batched) for o in out)
-    return out if isinstance(out, Batched) else Batched(out, batched)
-
-
-# -- jvp ---------------------------------------------------------------------------------------------
-class Dual:
-    """A payload of forward mode: a primal and its tangent (None: zero), one level down.
-
-    A view remembers the payload it was taken of and how, so that a tangent that a later write brings
-    to either of them reaches both.
-    """
-
-    __slots__ = ("base", "primal", "replay", "shape", "tangent")
-
-    def __init__(
-        self, primal: Any, tangent: Any = None, base: Dual | None = None, replay: Callable[[Any], Any] | None = None
-    ):
-        self.primal, self.tangent, self.base, self.replay = primal, tangent, base, replay
-        self.shape = primal._array.shape
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        n: int = self.primal.numel()
-        return n
-
-    def direction(self) -> Any:
-        """The tangent now: that of a view follows its base's."""
-        if self.tangent is None and self.base is not None:
-            owner, views = self._owner()
-            if owner.tangent is not None:
-                for view in views:
-                    assert view.base is not None and view.replay is not None
-                    view.tangent = view.replay(view.base.tangent)
-        return self.tangent
-
-    def _owner(self) -> tuple[Dual, list[Dual]]:
-        """The nearest payload that has a tangent or is no view, and the views from there to this one."""
-        owner, views = self, []
-        while owner.tangent is None and owner.base is not None:
-            views.append(owner)
-            owner = owner.base
-        return owner, views[::-1]
-
-    def materialise(self, like: Any) -> Any:
-        """A tangent with memory at the level of ``like``, shared with the base's where this is a view."""
-        if self.direction() is None:
-            from flambeau.core.creation import zeros_at
-
-            owner, _ = self._owner()
-            owner.tangent = zeros_at(like, tuple(owner.shape))
-        return self.direction()
-
-
-class JvpLevel(Level):
-    """Forward-mode differentiation: every op carries tangents beside its values."""
-
-    kind = "jvp"
-    payload = Dual
-    adopts = True
-
-    def find(self, op: Op) -> Callable[..., Any] | None:
-        from flambeau.core.transforms import forward
-
-        return forward.kernel_for(self, op)
-
-    def lift(self, t: Any) -> Any:
-        return self.wrap(Dual(t), t)
-
-    def assign(self, target: Dual, value: Dual) -> None:
-        tangent = value.direction()
-        target.primal.copy_(value.primal)
-        if tangent is not None:
-            target.materialise(tangent).copy_(tangent)
-        elif target.direction() is not None:
-            target.tangent.zero_()
-
-    def tracked(self, payload: Dual) -> bool:
-        return _tracked(payload.primal) or (payload.tangent is not None and _tracked(payload.tangent))
-
-    def detached(self, payload: Dual) -> Dual:
-        return Dual(payload.primal.detach())
-
-    def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
-        from flambeau.core.creation import full_at
-
-        made = self.below(full_at, [like._array.primal, shape, value, dtype], {})
-        return tensor_of(Dual(made), self.key(like.device, dtype))
-
-    def describe(self, payload: Dual) -> str:
-        return f"primal={payload.primal!r}, tangent={payload.direction()!r}"

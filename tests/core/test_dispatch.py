@@ -12,7 +12,7 @@ import flambeau as fb
 from flambeau import nn
 from flambeau.core import config, dispatch, registry, state
 from flambeau.core.autograd.inplace import in_place
-from flambeau.core.fallback import fallback_counts
+from flambeau.core.dispatch import fallback_counts
 from flambeau.core.record import OPS, Op
 
 STRICT = fb.device("strict")

@@ -10,11 +10,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.nn.rules import all_but_channel
 from flambeau.core.ops.storage import pad
-from flambeau.core.record import DTypeRule, composite, floating
+from flambeau.core.record import DTypeRule, floating
 
 _FLOATS: DTypeRule = floating
 Ints = tuple[int, ...]

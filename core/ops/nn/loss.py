@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs, elementwise, log, maximum, sigmoid, sign, where
 from flambeau.core.ops.nn.rules import floats
-from flambeau.core.record import composite, real_floating
+from flambeau.core.record import real_floating
 
 
 def _pair(name: str, expr: str, vjp: Any, operands: str = "x: Tensor, target: Tensor") -> Any:

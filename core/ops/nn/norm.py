@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import elementwise, rsqrt
 from flambeau.core.ops.nn.rules import all_but_channel, floats, per_channel, through_body
-from flambeau.core.record import composite
 
 
 def _normalised_infer(name: str) -> Any:

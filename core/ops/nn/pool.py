@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.nn.conv import padded, spread, windows
 from flambeau.core.ops.nn.rules import floats
-from flambeau.core.record import DTypeRule, composite, ordered
+from flambeau.core.record import DTypeRule, ordered
 
 Ints = tuple[int, ...]
 

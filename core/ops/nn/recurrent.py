@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.elementwise import sigmoid, tanh, where
 from flambeau.core.ops.nn.rules import floats, through_body
 from flambeau.core.ops.storage import cat
-from flambeau.core.record import composite
 
 
 def _infer(name: str, blocks: int) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau.core.declare import composite
 from flambeau.core.ops.elementwise import exp, log
 from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.storage import unchanged
-from flambeau.core.record import composite, real_floating
+from flambeau.core.record import real_floating
 
 
 def _total(x: Any, axis: int) -> Any:

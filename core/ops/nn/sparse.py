@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import cj, elementwise, exp, log, where
 from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.random import random_bits, words
 from flambeau.core.random import default_generator
-from flambeau.core.record import CREATE, DTypeRule, composite, floating
+from flambeau.core.record import CREATE, DTypeRule, floating
 from flambeau.core.state import current
 
 

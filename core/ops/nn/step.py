@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau.core import dispatch
-from flambeau.core.record import DTypeRule, composite
+from flambeau.core.declare import composite
+from flambeau.core.record import DTypeRule
 from flambeau.core.state import get
 
 Tensors = Sequence[Any]

@@ -1,0 +1,92 @@
+"""Systems of equations and inverses: the records, on which decompositions and their gradients stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from flambeau.backends import layout
+from flambeau.core import dtype as dt
+from flambeau.core.declare import op
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops.linalg import product
+from flambeau.core.ops.shape import adjoint
+from flambeau.core.ops.triangle import tril, triu
+from flambeau.core.record import DTypeRule
+
+Shape = tuple[int, ...]
+
+_ACCEPTED: Final = (dt.float32, dt.float64, *dt.COMPLEXES)
+matrices: DTypeRule = DTypeRule("matrices", accepts=_ACCEPTED)
+
+
+def square(name: str, result: Callable[[Shape], Any] = lambda x: x) -> Callable[..., Any]:
+    """The shape rule of an op on square matrices."""
+
+    def infer(x: Any, **params: Any) -> Any:
+        if len(x) < 2 or x[-1] != x[-2]:
+            raise ShapeError(f"{name}: input must be square matrices in the last two dimensions, got shape {tuple(x)}")
+        return result(tuple(x))
+
+    return infer
+
+
+def _system(name: str) -> Callable[..., tuple[int, ...]]:
+    def infer(a: Any, b: Any, **params: Any) -> tuple[int, ...]:
+        square(name)(a)
+        if len(b) < 2 or b[-2] != a[-1]:
+            raise ShapeError(f"{name}: B of shape {tuple(b)} must have as many rows as A of shape {tuple(a)}")
+        try:
+            batch = layout.broadcast_shapes(tuple(a[:-2]), tuple(b[:-2]))
+        except ValueError:
+            raise ShapeError(f"{name}: the batches of A {tuple(a)} and B {tuple(b)} do not broadcast") from None
+        return (*batch, *b[-2:])
+
+    return infer
+
+
+# -- the records -------------------------------------------------------------------------------------
+def _solve_vjp(g: Any, needs: Any, a: Any, out: Any) -> tuple[Any, Any]:
+    gb = solve_matrices(adjoint(a), g)
+    return (-product(gb, adjoint(out)) if needs[0] else None), gb
+
+
+solve_matrices = op(
+    "solve(a: Tensor, b: Tensor) -> Tensor",
+    infer=_system("solve"),
+    dtype=matrices,
+    batch="aligned",
+    check=True,
+    vjp=_solve_vjp,
+    method=False,
+)
+
+
+def _triangular_vjp(g: Any, needs: Any, a: Any, out: Any, upper: bool, unitriangular: bool) -> tuple[Any, Any]:
+    gb = triangular(adjoint(a), g, upper=not upper, unitriangular=unitriangular)
+    if not needs[0]:
+        return None, gb
+    return (triu if upper else tril)(-product(gb, adjoint(out)), (1 if upper else -1) if unitriangular else 0), gb
+
+
+triangular = op(
+    "solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unitriangular: bool = False) -> Tensor",
+    infer=_system("solve_triangular"),
+    dtype=matrices,
+    batch="aligned",
+    check=True,
+    vjp=_triangular_vjp,
+    method=False,
+)
+
+
+inv = op(
+    "inv(x: Tensor) -> Tensor",
+    infer=square("inv"),
+    dtype=matrices,
+    batch="same",
+    names=["inverse"],
+    vjp=dict(x=lambda g, out: -product(product(adjoint(out), g), adjoint(out))),
+    method=False,
+    doc="The inverse of each matrix; LinAlgError where one is singular.",
+)

@@ -1,0 +1,39 @@
+"""``grad`` with all of torch's arguments: a batch of gradients is mapped over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.core.autograd import api
+from flambeau.core.transforms.vmap import vmap
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``grad``.
+
+    An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
+    With ``is_grads_batched`` the first axis of each of ``grad_outputs`` is mapped over.
+
+    >>> import flambeau as fb
+    >>> x = fb.tensor(2.0, requires_grad=True)
+    >>> (g,) = fb.autograd.grad(x**3, x, create_graph=True)
+    >>> fb.autograd.grad(g, x)
+    (tensor(12.),)
+    """
+    if not is_grads_batched:
+        return api.grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
+
+    def one(*gs: Any) -> tuple[Any, ...]:
+        return api.grad(outputs, inputs, gs, True, create_graph, allow_unused, True)
+
+    batched: tuple[Any, ...] = vmap(one)(*api._as_tuple(grad_outputs))
+    return batched

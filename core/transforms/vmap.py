@@ -1,0 +1,112 @@
+"""vmap: a function mapped over an axis of its arguments, as one computation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from flambeau.core.dispatch import call
+from flambeau.core.errors import LevelError
+from flambeau.core.record import OPS
+from flambeau.core.tensor import Tensor
+from flambeau.core.transforms import custom  # noqa: F401  # enters how custom functions are mapped
+from flambeau.core.transforms.batching import Batched, VmapLevel
+from flambeau.core.transforms.levels import to_level
+from flambeau.core.tree import broadcast_prefix, flatten, unflatten
+
+
+def vmap(
+    func: Callable[..., Any],
+    in_dims: Any = 0,
+    out_dims: Any = 0,
+    randomness: str = "error",
+    *,
+    chunk_size: int | None = None,
+) -> Callable[..., Any]:
+    """``func`` mapped over an axis of its arguments, as one computation.
+
+    ``in_dims`` names the axis of each argument (None: the same for all elements), ``out_dims`` where it
+    goes in the results. ``randomness``: "error", "same" for all elements, or "different".
+
+    >>> import flambeau as fb
+    >>> fb.func.vmap(fb.dot)(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([[1.0, 1.0], [2.0, 0.0]]))
+    tensor([3., 6.])
+    """
+    if randomness not in ("error", "same", "different"):
+        raise ValueError(f"vmap: randomness must be 'error', 'same' or 'different', got {randomness!r}")
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        flat, structure = flatten(args)
+        dims = broadcast_prefix(in_dims if not isinstance(in_dims, list) else tuple(in_dims), structure, "vmap in_dims")
+        size = _batch_size(flat, dims)
+        if chunk_size is not None and chunk_size < size:
+            return _in_chunks(flat, structure, dims, size, kwargs)
+        fronted = [x if d is None else x.movedim(d, 0) for x, d in zip(flat, dims, strict=True)]
+        return _run(fronted, structure, dims, size, kwargs)
+
+    def _run(fronted: Sequence[Any], structure: Any, dims: Sequence[Any], size: int, kwargs: dict[str, Any]) -> Any:
+        with VmapLevel(size, randomness) as level:
+            inside = [x if d is None else level.wrap(Batched(x, True), x) for x, d in zip(fronted, dims, strict=True)]
+            result = func(*unflatten(inside, structure), **kwargs)
+            outs, out_structure = flatten(result)
+            where = broadcast_prefix(
+                out_dims if not isinstance(out_dims, list) else tuple(out_dims), out_structure, "vmap out_dims"
+            )
+            done = [_unbatch(o, d, level) for o, d in zip(outs, where, strict=True)]
+        return unflatten(done, out_structure)
+
+    def _in_chunks(flat: Any, structure: Any, dims: Any, size: int, kwargs: Any) -> Any:
+        assert chunk_size is not None
+        parts = []
+        for start in range(0, size, chunk_size):
+            n = min(chunk_size, size - start)
+            part = [x if d is None else x.movedim(d, 0).narrow(0, start, n) for x, d in zip(flat, dims, strict=True)]
+            parts.append(flatten(_run(part, structure, dims, n, kwargs)))
+        where = broadcast_prefix(out_dims, parts[0][1], "vmap out_dims")
+        return unflatten(
+            [
+                OPS["cat"].function(list(ts), d)
+                for ts, d in zip(zip(*(p[0] for p in parts), strict=True), where, strict=True)
+            ],
+            parts[0][1],
+        )
+
+    return wrapped
+
+
+def _batch_size(flat: Sequence[Any], dims: Sequence[Any]) -> int:
+    sizes: dict[int, int] = {}
+    for i, (x, d) in enumerate(zip(flat, dims, strict=True)):
+        if d is None:
+            continue
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"vmap: argument {i} is mapped over dim {d}, but it is a {type(x).__name__}, not a tensor; "
+                "give None for it"
+            )
+        if not -len(x.shape) <= d < len(x.shape):
+            raise ValueError(f"vmap: in_dim {d} is out of range for argument {i} of shape {tuple(x.shape)}")
+        sizes[i] = x.shape[d]
+    if not sizes:
+        raise ValueError("vmap: at least one argument must be mapped over (in_dims are all None)")
+    if len(set(sizes.values())) > 1:
+        raise ValueError(
+            f"vmap: the mapped sizes differ: {', '.join(f'argument {i} has {n}' for i, n in sizes.items())}"
+        )
+    return next(iter(sizes.values()))
+
+
+def _unbatch(o: Any, d: Any, level: VmapLevel) -> Any:
+    if not isinstance(o, Tensor):
+        raise ValueError(f"vmap: the function must return tensors only, got {type(o).__name__}")
+    payload = to_level(o, level)._array
+    if d is None:
+        if payload.batched:
+            raise LevelError("vmap: out_dims is None for an output that depends on the batch; give it a dim")
+        return payload.value
+    value = payload.value
+    if not payload.batched:
+        value = call(OPS["expand"], (value,), {"shape": (level.size, *payload.shape)}).clone()
+    return value if d == 0 else value.movedim(0, d)
