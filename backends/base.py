@@ -162,7 +162,6 @@ class DeviceLostError(RuntimeError):
 class LinAlgError(RuntimeError, ValueError):
     """A matrix that has not what was asked for: an inverse, a Cholesky factor, converging singular values.
 
-    >>> import flambeau as fb
     >>> issubclass(fb.linalg.LinAlgError, RuntimeError)
     True
     """

@@ -30,7 +30,6 @@ def current_accelerator(check_available: bool = True) -> device | None:
 
     Without being the default, a driver that computes on the cpu is not an accelerator, as for ``FLAMBEAU_DEVICE=auto``.
 
-    >>> import flambeau as fb
     >>> fb.accelerator.current_accelerator() is None or fb.accelerator.is_available()
     True
     """
@@ -60,7 +59,6 @@ def _pins(name: str) -> bool:
 def is_available() -> bool:
     """Whether any accelerator can be used.
 
-    >>> import flambeau as fb
     >>> isinstance(fb.accelerator.is_available(), bool)
     True
     """
@@ -70,7 +68,6 @@ def is_available() -> bool:
 def device_count() -> int:
     """How many devices of the current accelerator's type there are; 0 without one.
 
-    >>> import flambeau as fb
     >>> fb.accelerator.device_count() >= 0
     True
     """
@@ -87,7 +84,6 @@ def resolved(where: Any) -> device:
 def synchronize(where: Any = None) -> None:
     """Wait until everything enqueued on the device is done, and raise what went wrong late.
 
-    >>> import flambeau as fb
     >>> fb.accelerator.synchronize("strict")
     """
     d = resolved(where)
@@ -99,7 +95,6 @@ def synchronize(where: Any = None) -> None:
 def memory_stats(where: Any = None) -> MemoryStats:
     """Bytes allocated, reserved and at peak, and the limit, of a device.
 
-    >>> import flambeau as fb
     >>> fb.accelerator.memory_stats("strict").limit
     """
     d = resolved(where)
@@ -109,7 +104,6 @@ def memory_stats(where: Any = None) -> MemoryStats:
 def memory_allocated(where: Any = None) -> int:
     """Bytes in live tensors of a device.
 
-    >>> import flambeau as fb
     >>> x = fb.zeros(1000, device="strict")
     >>> fb.accelerator.memory_allocated("strict") >= 4000
     True
@@ -120,7 +114,6 @@ def memory_allocated(where: Any = None) -> int:
 def max_memory_allocated(where: Any = None) -> int:
     """The largest number of bytes in live tensors so far.
 
-    >>> import flambeau as fb
     >>> x = fb.zeros(1000, device="strict")
     >>> fb.accelerator.max_memory_allocated("strict") >= 4000
     True
@@ -131,7 +124,6 @@ def max_memory_allocated(where: Any = None) -> int:
 def memory_reserved(where: Any = None) -> int:
     """Bytes that the device's pool holds, in use or not.
 
-    >>> import flambeau as fb
     >>> fb.accelerator.memory_reserved("strict") >= 0
     True
     """
@@ -153,7 +145,6 @@ def set_memory_limit(limit: int | None, where: Any = None) -> None:
 def empty_cache(where: Any = None) -> None:
     """Give the pool's unused memory back to the driver.
 
-    >>> import flambeau as fb
     >>> fb.accelerator.empty_cache()
     """
     registry.resolve(resolved(where)).empty_cache()

@@ -43,7 +43,6 @@ def full(
 ) -> Any:
     """A tensor of a shape with every element ``fill_value``, whose type gives the dtype.
 
-    >>> import flambeau as fb
     >>> fb.full((2,), 7)
     tensor([7, 7])
     """
@@ -89,7 +88,6 @@ def zeros(
 ) -> Any:  # fmt: skip
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.
 
-    >>> import flambeau as fb
     >>> fb.zeros(2, 3)
     tensor([[0., 0., 0.],
             [0., 0., 0.]])
@@ -103,7 +101,6 @@ def ones(
 ) -> Any:  # fmt: skip
     """A tensor of ones.
 
-    >>> import flambeau as fb
     >>> fb.ones(2, 3)
     tensor([[1., 1., 1.],
             [1., 1., 1.]])
@@ -117,7 +114,6 @@ def empty(
 ) -> Any:  # fmt: skip
     """A tensor of undefined values.
 
-    >>> import flambeau as fb
     >>> fb.empty(2, 3).shape
     flambeau.Size([2, 3])
     """
@@ -143,7 +139,6 @@ def full_like(
 ) -> Any:  # fmt: skip
     """A full tensor of the shape, dtype and device of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.full_like(fb.ones(2), 7)
     tensor([7., 7.])
     """
@@ -158,7 +153,6 @@ def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
 ) -> Any:  # fmt: skip
     """Zeros of the shape, dtype and device of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.zeros_like(fb.ones(2))
     tensor([0., 0.])
     """
@@ -170,7 +164,6 @@ def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gra
 ) -> Any:  # fmt: skip
     """Ones of the shape, dtype and device of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.ones_like(fb.zeros(2))
     tensor([1., 1.])
     """
@@ -182,7 +175,6 @@ def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
 ) -> Any:  # fmt: skip
     """Undefined values of the shape, dtype and device of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.empty_like(fb.ones(2, 3)).shape
     flambeau.Size([2, 3])
     """
@@ -203,7 +195,6 @@ def arange(
 ) -> Any:  # fmt: skip
     """Numbers from ``start`` (0 when only one is given) up to but not including ``end``.
 
-    >>> import flambeau as fb
     >>> fb.arange(3)
     tensor([0, 1, 2])
     >>> fb.arange(0, 1, 0.25)
@@ -244,7 +235,6 @@ def linspace(
 ) -> Any:  # fmt: skip
     """``steps`` numbers evenly from ``start`` to ``end``, both included.
 
-    >>> import flambeau as fb
     >>> fb.linspace(0, 1, 5)
     tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
     """
@@ -278,7 +268,6 @@ def logspace(
 ) -> Any:
     """``base`` to the powers of :func:`linspace`.
 
-    >>> import flambeau as fb
     >>> fb.logspace(0, 2, 3)
     tensor([  1.,  10., 100.])
     """
@@ -293,7 +282,6 @@ def eye(
 ) -> Any:  # fmt: skip
     """Ones on the diagonal, zeros elsewhere; shape (n, m or n).
 
-    >>> import flambeau as fb
     >>> fb.eye(2)
     tensor([[1., 0.],
             [0., 1.]])
@@ -309,7 +297,6 @@ def eye(
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:
     """Indices (2, n) of the lower triangle of a (row, col) matrix.
 
-    >>> import flambeau as fb
     >>> fb.tril_indices(2, 2)
     tensor([[0, 1, 1],
             [0, 0, 1]])
@@ -321,7 +308,6 @@ def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, 
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:
     """Indices (2, n) of the upper triangle of a (row, col) matrix.
 
-    >>> import flambeau as fb
     >>> fb.triu_indices(2, 2)
     tensor([[0, 0, 1],
             [0, 1, 1]])
@@ -350,7 +336,6 @@ def new_full(
 ) -> Any:
     """``full(...)`` with this tensor's dtype and device by default.
 
-    >>> import flambeau as fb
     >>> fb.ones(1).new_full((2,), 3)
     tensor([3., 3.])
     """

@@ -19,7 +19,6 @@ class DType:
 
     ``category`` orders the promotion: 0 bool, 1 integer, 2 floating point, 3 complex.
 
-    >>> import flambeau as fb
     >>> fb.float32.itemsize, fb.float32.is_floating_point
     (4, True)
     """
@@ -141,7 +140,6 @@ def as_dtype(value: Any) -> DType:
 def get_default_dtype() -> DType:
     """The floating dtype that Python floats become.
 
-    >>> import flambeau as fb
     >>> fb.get_default_dtype()
     flambeau.float32
     """
@@ -151,7 +149,6 @@ def get_default_dtype() -> DType:
 def set_default_dtype(dtype: Any) -> None:
     """Set the dtype of tensors made from Python floats; TypeError unless it is floating point.
 
-    >>> import flambeau as fb
     >>> fb.set_default_dtype(fb.float32)
     >>> fb.ones(1).dtype
     flambeau.float32
@@ -240,7 +237,6 @@ def scalar_dtype(value: bool | int | float | complex) -> DType:
 class finfo:
     """Limits of a floating dtype: ``bits eps max min tiny smallest_normal resolution dtype``.
 
-    >>> import flambeau as fb
     >>> fb.finfo(fb.float16).max
     65504.0
     """
@@ -267,7 +263,6 @@ class finfo:
 class iinfo:
     """Limits of an integer dtype: ``bits max min dtype``.
 
-    >>> import flambeau as fb
     >>> fb.iinfo(fb.int8).min
     -128
     """

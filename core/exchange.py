@@ -206,7 +206,6 @@ def _imported(x: Any, where: Device, device: Any, copy: bool | None) -> Tensor:
 def from_numpy(array: Any) -> Any:
     """A CPU tensor that shares memory with a numpy array.
 
-    >>> import flambeau as fb
     >>> import numpy as np
     >>> fb.from_numpy(np.arange(3.0))
     tensor([0., 1., 2.], dtype=flambeau.float64)

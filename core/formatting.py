@@ -61,7 +61,6 @@ def set_printoptions(
         profile: "default", "short" or "full": sets the first four, before those that are given.
         sci_mode: True or False forces scientific notation on or off.
 
-    >>> import flambeau as fb
     >>> fb.set_printoptions(precision=2)
     >>> fb.tensor([1 / 3])
     tensor([0.33])

@@ -31,7 +31,6 @@ def finished(t: Any, requires_grad: bool, pin_memory: bool = False) -> Any:
 def scalar_tensor(value: Any, dtype: Any = None, device: Any = None, *, requires_grad: bool = False) -> Any:
     """A 0-d tensor of a Python number, by default of the default dtype.
 
-    >>> import flambeau as fb
     >>> fb.scalar_tensor(2.5)
     tensor(2.5000)
     """
@@ -149,7 +148,6 @@ def _cast_host(host: Any, dtype: DType) -> Any:
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """``data`` as a tensor, sharing memory where dtype and device allow it.
 
-    >>> import flambeau as fb
     >>> fb.as_tensor([1, 2])
     tensor([1, 2])
     """
@@ -170,7 +168,6 @@ def asarray(
 ) -> Any:
     """The array API's constructor: ``copy`` None shares where it can, False must share or raise.
 
-    >>> import flambeau as fb
     >>> fb.asarray([1.0, 2.0])
     tensor([1., 2.])
     """
@@ -197,7 +194,6 @@ def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requi
 def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """``tensor(...)`` with this tensor's dtype and device by default.
 
-    >>> import flambeau as fb
     >>> fb.ones(1).new_tensor([1, 2])
     tensor([1., 2.])
     """

@@ -234,7 +234,6 @@ _default: device | None = None
 def set_default_device(d: Any) -> None:
     """Set where constructors put tensors; None goes back to the environment's choice.
 
-    >>> import flambeau as fb
     >>> fb.set_default_device("cpu")
     >>> fb.ones(1).device
     device(type='cpu', index=0)
@@ -249,7 +248,6 @@ def set_default_device(d: Any) -> None:
 def get_default_device() -> device:
     """The device of new tensors.
 
-    >>> import flambeau as fb
     >>> fb.get_default_device()
     device(type='cpu', index=0)
     """

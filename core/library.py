@@ -49,7 +49,6 @@ def custom_op(
     ``name`` is "namespace::name"; the annotations say which arguments are tensors. Register a gradient
     with ``register_autograd``, other devices with ``register_kernel``, shapes with ``register_fake``.
 
-    >>> import flambeau as fb
     >>> @fb.library.custom_op("doc::twice", mutates_args=())
     ... def twice(x: fb.Tensor) -> fb.Tensor:
     ...     return x * 2

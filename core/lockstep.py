@@ -85,7 +85,6 @@ def compare(
     ``fn`` and its arguments may be modules: each device gets a copy. Tensors made inside must be made on
     the device of the arguments. Random numbers are reset to one seed before each run.
 
-    >>> import flambeau as fb
     >>> str(fb.debug.compare(lambda x: (x * 2).sum(), fb.ones(3), devices=("cpu", "cpu")))
     '2 ops agree'
     """

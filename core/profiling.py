@@ -55,7 +55,6 @@ class profile(state.watch):
     enter the same profile: it may be entered by several threads, and again inside itself (a kernel then
     counts once), and goes on adding events each time.
 
-    >>> import flambeau as fb
     >>> with fb.profiler.profile() as p:
     ...     y = (fb.ones(4) * 2).sum()
     >>> [row.name for row in p.rows() if row.name in ("mul", "sum")]

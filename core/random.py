@@ -259,7 +259,6 @@ if hasattr(os, "register_at_fork"):
 def manual_seed(seed: int) -> Generator:
     """Seed the default generator, for every device; returns it. ``seed``: an int in [-2**63, 2**64).
 
-    >>> import flambeau as fb
     >>> _ = fb.manual_seed(0)
     >>> a = fb.rand(2)
     >>> _ = fb.manual_seed(0)
@@ -272,7 +271,6 @@ def manual_seed(seed: int) -> Generator:
 def seed() -> int:
     """Seed the default generator from the operating system; returns the seed.
 
-    >>> import flambeau as fb
     >>> isinstance(fb.seed(), int)
     True
     """
@@ -282,7 +280,6 @@ def seed() -> int:
 def initial_seed() -> int:
     """The seed that the default generator was last given.
 
-    >>> import flambeau as fb
     >>> _ = fb.manual_seed(7)
     >>> fb.initial_seed()
     7
@@ -293,7 +290,6 @@ def initial_seed() -> int:
 def get_rng_state() -> Any:
     """The default generator's state, a uint8 Tensor of 16 elements.
 
-    >>> import flambeau as fb
     >>> state = fb.get_rng_state()
     >>> a = fb.rand(2)
     >>> fb.set_rng_state(state)
@@ -306,7 +302,6 @@ def get_rng_state() -> Any:
 def set_rng_state(new_state: Any) -> None:
     """Set the default generator's state to what :func:`get_rng_state` returned.
 
-    >>> import flambeau as fb
     >>> state = fb.get_rng_state()
     >>> a = fb.rand(2)
     >>> fb.set_rng_state(state)

@@ -177,7 +177,6 @@ def with_grad(state: State, grad: bool) -> State:
 class no_grad(_Scope):
     """Operations inside record no gradients. A context manager and a decorator.
 
-    >>> import flambeau as fb
     >>> x = fb.ones(2, requires_grad=True)
     >>> with fb.no_grad():
     ...     print((x * 2).requires_grad)
@@ -202,7 +201,6 @@ class no_grad(_Scope):
 class enable_grad(no_grad):
     """Operations inside record gradients again, also under :class:`no_grad`.
 
-    >>> import flambeau as fb
     >>> x = fb.ones(1, requires_grad=True)
     >>> with fb.no_grad(), fb.enable_grad():
     ...     y = x * 2
@@ -216,7 +214,6 @@ class enable_grad(no_grad):
 class set_grad_enabled(_Scope):
     """Set grad mode at once; as a context manager, until its end.
 
-    >>> import flambeau as fb
     >>> with fb.set_grad_enabled(False):
     ...     y = fb.ones(1, requires_grad=True) * 2
     >>> y.requires_grad
@@ -250,7 +247,6 @@ class inference_mode(_Scope):
 
     Tensors made inside are ordinary ones without history.
 
-    >>> import flambeau as fb
     >>> with fb.inference_mode():
     ...     y = fb.ones(1, requires_grad=True) * 2
     >>> y.requires_grad
@@ -267,7 +263,6 @@ class inference_mode(_Scope):
 def is_grad_enabled() -> bool:
     """Whether operations record gradients now.
 
-    >>> import flambeau as fb
     >>> fb.is_grad_enabled()
     True
     """
@@ -277,7 +272,6 @@ def is_grad_enabled() -> bool:
 def is_inference_mode_enabled() -> bool:
     """Whether this runs inside :class:`inference_mode`.
 
-    >>> import flambeau as fb
     >>> fb.is_inference_mode_enabled()
     False
     """

@@ -56,7 +56,6 @@ class Tensor(TensorMethods):
 
     Make one with :func:`flambeau.tensor`, :func:`flambeau.zeros` and their relatives, not by calling the class.
 
-    >>> import flambeau as fb
     >>> x = fb.tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()
     >>> x.grad
@@ -84,7 +83,6 @@ class Tensor(TensorMethods):
     def size(self, dim: int | None = None) -> Any:
         """The shape, or one of its sizes.
 
-        >>> import flambeau as fb
         >>> fb.ones(2, 3).size(1)
         3
         """
@@ -113,7 +111,6 @@ class Tensor(TensorMethods):
     def dim(self) -> int:
         """The number of axes.
 
-        >>> import flambeau as fb
         >>> fb.ones(2, 3).dim()
         2
         """
@@ -135,7 +132,6 @@ class Tensor(TensorMethods):
     def element_size(self) -> int:
         """Bytes of one element.
 
-        >>> import flambeau as fb
         >>> fb.ones(2).element_size()
         4
         """
@@ -161,7 +157,6 @@ class Tensor(TensorMethods):
     def stride(self, dim: int | None = None) -> Any:
         """The steps between neighbours along each dimension, in elements.
 
-        >>> import flambeau as fb
         >>> fb.ones(2, 3).stride()
         (3, 1)
         """
@@ -171,7 +166,6 @@ class Tensor(TensorMethods):
     def storage_offset(self) -> int:
         """The place of the first element in its memory, in elements.
 
-        >>> import flambeau as fb
         >>> fb.arange(3)[1:].storage_offset()
         1
         """
@@ -181,7 +175,6 @@ class Tensor(TensorMethods):
     def is_contiguous(self, memory_format: Any = None) -> bool:
         """Whether the elements stand in row-major order without gaps.
 
-        >>> import flambeau as fb
         >>> fb.ones(2, 3).T.is_contiguous()
         False
         """
@@ -239,7 +232,6 @@ class Tensor(TensorMethods):
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for (or give up) the gradient of a leaf; in place.
 
-        >>> import flambeau as fb
         >>> fb.ones(1).requires_grad_().requires_grad
         True
         """
@@ -308,7 +300,6 @@ class Tensor(TensorMethods):
     def detach(self) -> Tensor:
         """The same memory without history: of every transform around, and in forward mode without its tangent.
 
-        >>> import flambeau as fb
         >>> (fb.ones(1, requires_grad=True) * 2).detach().requires_grad
         False
         """
@@ -357,7 +348,6 @@ class Tensor(TensorMethods):
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
         """Call ``hook(grad)`` when this tensor's gradient is complete; what it returns replaces it.
 
-        >>> import flambeau as fb
         >>> x = fb.ones(1, requires_grad=True)
         >>> handle = x.register_hook(lambda g: g * 10)
         >>> (x * 2).sum().backward()
@@ -376,7 +366,6 @@ class Tensor(TensorMethods):
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Handle:
         """Call ``hook(tensor)`` after a gradient was added to this leaf.
 
-        >>> import flambeau as fb
         >>> x = fb.ones(1, requires_grad=True)
         >>> handle = x.register_post_accumulate_grad_hook(lambda t: print(t.grad))
         >>> x.sum().backward()
@@ -391,7 +380,6 @@ class Tensor(TensorMethods):
     def retain_grad(self) -> None:
         """Keep the gradient of a computed tensor in its ``grad`` too.
 
-        >>> import flambeau as fb
         >>> x = fb.ones(1, requires_grad=True)
         >>> y = x * 2
         >>> y.retain_grad()
@@ -430,7 +418,6 @@ class Tensor(TensorMethods):
     def item(self) -> Any:
         """The one element as a Python number.
 
-        >>> import flambeau as fb
         >>> fb.tensor([2.5]).item()
         2.5
         """
@@ -445,7 +432,6 @@ class Tensor(TensorMethods):
     def tolist(self) -> Any:
         """Nested lists of Python numbers.
 
-        >>> import flambeau as fb
         >>> fb.tensor([[1, 2]]).tolist()
         [[1, 2]]
         """
@@ -455,7 +441,6 @@ class Tensor(TensorMethods):
     def numpy(self, *, force: bool = False) -> Any:
         """The values as a numpy array, sharing memory on the CPU; ``force`` detaches and copies to the host first.
 
-        >>> import flambeau as fb
         >>> fb.tensor([1, 2]).numpy()
         array([1, 2])
         """

@@ -339,7 +339,7 @@ def describe(op: Op) -> str:
     if op.name not in _TEXTS:
         return op.doc
     meaning, call, result = _TEXTS[op.name]
-    example = f"\n\n>>> import flambeau as fb\n>>> {call}\n{result}\n"
+    example = f"\n\n>>> {call}\n{result}\n"
     if op.doc:
         return op.doc if ">>>" in op.doc else op.doc + example
     takes = _TAKES.get(op.dtype.name, "every dtype")

@@ -8,7 +8,6 @@ from flambeau.core import config, registry, state
 def get_num_threads() -> int:
     """The number of host threads that kernels may use.
 
-    >>> import flambeau as fb
     >>> fb.get_num_threads() >= 1
     True
     """
@@ -19,7 +18,6 @@ def get_num_threads() -> int:
 def set_num_threads(count: int) -> None:
     """Use at most ``count`` host threads from now on; ValueError unless it is positive.
 
-    >>> import flambeau as fb
     >>> before = fb.get_num_threads()
     >>> fb.set_num_threads(1)
     >>> fb.get_num_threads()

@@ -3,7 +3,6 @@
 Every tensor op goes through one dispatcher to the backend plugin that owns the tensor's device;
 autograd, nn and optim stand above that dispatcher.
 
->>> import flambeau as fb
 >>> x = fb.tensor([1.0, 2.0, 3.0], requires_grad=True)
 >>> (x * x).sum().backward()
 >>> x.grad

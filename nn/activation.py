@@ -50,7 +50,6 @@ GLU = _module("GLU", "glu", "The first half along dim times the sigmoid of the s
 class RReLU(Module):
     """LeakyReLU with a slope drawn between ``lower`` and ``upper`` for each element in training.
 
-    >>> import flambeau as fb
     >>> fb.nn.RReLU()(fb.tensor([-2.0, 0.5, 3.0])).shape
     flambeau.Size([3])
     """
@@ -70,7 +69,6 @@ class RReLU(Module):
 class PReLU(Module):
     """LeakyReLU with a slope that is learnt: one, or one per channel (axis 1). He et al., arXiv:1502.01852.
 
-    >>> import flambeau as fb
     >>> fb.nn.PReLU()(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.5000,  0.5000,  3.0000], grad_fn=<LeakyReluBackward0>)
     """
@@ -91,7 +89,6 @@ class PReLU(Module):
 class Softmax2d(Module):
     """Softmax over the channels of (N, C, H, W) or (C, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.Softmax2d()(fb.zeros(1, 2, 1, 1)).shape
     flambeau.Size([1, 2, 1, 1])
     """

@@ -19,7 +19,6 @@ class MultiheadAttention(Module):
     Shapes: (L, N, E), or (N, L, E) with ``batch_first``, or (L, E). ``key_padding_mask`` (N, S) and ``attn_mask``
     (L, S) or (N * heads, L, S) are True where a query may *not* look, or are added to the scores.
 
-    >>> import flambeau as fb
     >>> x = fb.ones(2, 5, 8)
     >>> out, weights = fb.nn.MultiheadAttention(8, 2, batch_first=True)(x, x, x)
     >>> out.shape, weights.shape

@@ -84,7 +84,6 @@ class _Numbered(Module):
 class Sequential(_Numbered):
     """Modules that take one another's results, in order; from modules or from an ordered dict of them.
 
-    >>> import flambeau as fb
     >>> fb.nn.Sequential(fb.nn.Linear(2, 3), fb.nn.ReLU())
     Sequential(
       (0): Linear(in_features=2, out_features=3, bias=True)
@@ -134,7 +133,6 @@ class Sequential(_Numbered):
 class ModuleList(_Numbered):
     """A list of modules, all of which are registered.
 
-    >>> import flambeau as fb
     >>> layers = fb.nn.ModuleList([fb.nn.Linear(2, 2), fb.nn.ReLU()])
     >>> len(layers), layers[1]
     (2, ReLU())
@@ -168,7 +166,6 @@ class ModuleList(_Numbered):
 class ModuleDict(Module):
     """A dict of modules, all of which are registered.
 
-    >>> import flambeau as fb
     >>> layers = fb.nn.ModuleDict({"act": fb.nn.ReLU()})
     >>> layers["act"]
     ReLU()
@@ -234,7 +231,6 @@ def _as_parameter(value: Any) -> Any:
 class ParameterList(Module):
     """A list of parameters, all of which are registered; other values are kept as they are.
 
-    >>> import flambeau as fb
     >>> weights = fb.nn.ParameterList([fb.ones(2), fb.ones(3)])
     >>> [p.shape for p in weights.parameters()]
     [flambeau.Size([2]), flambeau.Size([3])]
@@ -290,7 +286,6 @@ class ParameterList(Module):
 class ParameterDict(Module):
     """A dict of parameters, all of which are registered; other values are kept as they are.
 
-    >>> import flambeau as fb
     >>> weights = fb.nn.ParameterDict({"a": fb.ones(2)})
     >>> [name for name, _ in weights.named_parameters()]
     ['a']

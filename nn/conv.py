@@ -153,7 +153,6 @@ class Conv1d(_Plain):
 
     ``weight`` is (out_channels, in_channels / groups, K); parameters start even in ±1 / sqrt(fan in).
 
-    >>> import flambeau as fb
     >>> fb.nn.Conv1d(3, 4, 3)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 4, 6])
     """
@@ -168,7 +167,6 @@ class Conv1d(_Plain):
 class Conv2d(_Plain):
     """Cross-correlation of (N, C, H, W) or (C, H, W) with ``out_channels`` kernels of ``kernel_size``.
 
-    >>> import flambeau as fb
     >>> fb.nn.Conv2d(3, 8, 3, padding=1)(fb.ones(2, 3, 5, 5)).shape
     flambeau.Size([2, 8, 5, 5])
     """
@@ -183,7 +181,6 @@ class Conv2d(_Plain):
 class Conv3d(_Plain):
     """Cross-correlation of (N, C, D, H, W) or (C, D, H, W) with ``out_channels`` kernels of ``kernel_size``.
 
-    >>> import flambeau as fb
     >>> fb.nn.Conv3d(3, 4, 3)(fb.ones(1, 3, 8, 8, 8)).shape
     flambeau.Size([1, 4, 6, 6, 6])
     """
@@ -224,7 +221,6 @@ class _Transposed(_Conv):
 class ConvTranspose1d(_Transposed):
     """The transpose of Conv1d; ``weight`` is (in_channels, out_channels / groups, K).
 
-    >>> import flambeau as fb
     >>> fb.nn.ConvTranspose1d(3, 4, 2, stride=2)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 4, 16])
     """
@@ -239,7 +235,6 @@ class ConvTranspose1d(_Transposed):
 class ConvTranspose2d(_Transposed):
     """The transpose of Conv2d; ``weight`` is (in_channels, out_channels / groups, KH, KW).
 
-    >>> import flambeau as fb
     >>> fb.nn.ConvTranspose2d(3, 4, 2, stride=2)(fb.ones(1, 3, 8, 8)).shape
     flambeau.Size([1, 4, 16, 16])
     """
@@ -254,7 +249,6 @@ class ConvTranspose2d(_Transposed):
 class ConvTranspose3d(_Transposed):
     """The transpose of Conv3d; ``weight`` is (in_channels, out_channels / groups, KD, KH, KW).
 
-    >>> import flambeau as fb
     >>> fb.nn.ConvTranspose3d(3, 4, 2, stride=2)(fb.ones(1, 3, 8, 8, 8)).shape
     flambeau.Size([1, 4, 16, 16, 16])
     """
@@ -269,7 +263,6 @@ class ConvTranspose3d(_Transposed):
 class Unfold(Module):
     """Every window of (N, C, H, W) as a column: (N, C * KH * KW, L).
 
-    >>> import flambeau as fb
     >>> fb.nn.Unfold(2)(fb.ones(1, 3, 4, 4)).shape
     flambeau.Size([1, 12, 9])
     """
@@ -289,7 +282,6 @@ class Unfold(Module):
 class Fold(Module):
     """Columns added back to where :class:`Unfold` took them from.
 
-    >>> import flambeau as fb
     >>> fb.nn.Fold((4, 4), 2)(fb.ones(1, 12, 9)).shape
     flambeau.Size([1, 3, 4, 4])
     """

@@ -30,7 +30,6 @@ class _Dropout(Module):
 class Dropout(_Dropout):
     """In training each element is 0 with probability ``p`` and divided by 1 - p otherwise.
 
-    >>> import flambeau as fb
     >>> layer = fb.nn.Dropout(0.5).eval()
     >>> layer(fb.ones(3))
     tensor([1., 1., 1.])
@@ -42,7 +41,6 @@ class Dropout(_Dropout):
 class Dropout1d(_Dropout):
     """Dropout of whole channels of (N, C, L).
 
-    >>> import flambeau as fb
     >>> fb.nn.Dropout1d(0.5)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 8])
     """
@@ -53,7 +51,6 @@ class Dropout1d(_Dropout):
 class Dropout2d(_Dropout):
     """Dropout of whole channels of (N, C, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.Dropout2d(0.5)(fb.ones(1, 3, 8, 8)).shape
     flambeau.Size([1, 3, 8, 8])
     """
@@ -64,7 +61,6 @@ class Dropout2d(_Dropout):
 class Dropout3d(_Dropout):
     """Dropout of whole channels of (N, C, D, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.Dropout3d(0.5)(fb.ones(1, 3, 8, 8, 8)).shape
     flambeau.Size([1, 3, 8, 8, 8])
     """
@@ -75,7 +71,6 @@ class Dropout3d(_Dropout):
 class AlphaDropout(_Dropout):
     """Dropout for selu networks: mean and variance stay.
 
-    >>> import flambeau as fb
     >>> fb.nn.AlphaDropout(0.1)(fb.ones(3)).shape
     flambeau.Size([3])
     """
@@ -86,7 +81,6 @@ class AlphaDropout(_Dropout):
 class FeatureAlphaDropout(_Dropout):
     """AlphaDropout of whole channels.
 
-    >>> import flambeau as fb
     >>> fb.nn.FeatureAlphaDropout(0.1)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 8])
     """

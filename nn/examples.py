@@ -71,4 +71,4 @@ def example(name: str) -> str:
     if name not in _CALLS:
         return ""
     call, result = _CALLS[name]
-    return f"\n\n>>> import flambeau as fb\n>>> fb.nn.{name}{call}\n{result}\n"
+    return f"\n\n>>> fb.nn.{name}{call}\n{result}\n"

@@ -59,7 +59,6 @@ def functional_call(
     A tensor given for one place of a tied parameter takes them all (``tie_weights``). Names that the module lacks
     are passed over, and what is not given stays as it is; with ``strict`` both raise RuntimeError.
 
-    >>> import flambeau as fb
     >>> layer = fb.nn.Linear(2, 1, bias=False)
     >>> fb.func.functional_call(layer, {"weight": fb.tensor([[1.0, 2.0]])}, (fb.tensor([3.0, 4.0]),))
     tensor([11.])
@@ -78,7 +77,6 @@ def functional_call(
 def stack_module_state(models: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parameters and the buffers of models of one structure, each stacked along a new first axis for vmap.
 
-    >>> import flambeau as fb
     >>> models = [fb.nn.Linear(2, 3), fb.nn.Linear(2, 3)]
     >>> parameters, buffers = fb.func.stack_module_state(models)
     >>> parameters["weight"].shape

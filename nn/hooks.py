@@ -49,7 +49,6 @@ def register_module_forward_hook(
 ) -> Handle:
     """Call ``hook(module, args[, kwargs], output)`` after every module's forward; what it returns replaces the output.
 
-    >>> import flambeau as fb
     >>> seen = []
     >>> with fb.nn.hooks.register_module_forward_hook(lambda m, args, out: seen.append(type(m).__name__)):
     ...     _ = fb.nn.Sequential(fb.nn.ReLU())(fb.ones(1))

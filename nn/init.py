@@ -61,7 +61,6 @@ def _unrecorded(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Numbers evenly from [a, b).
 
-    >>> import flambeau as fb
     >>> fb.nn.init.uniform_(fb.empty(3, 5)).shape
     flambeau.Size([3, 5])
     """
@@ -72,7 +71,6 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = No
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Numbers of the normal distribution.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.normal_(fb.empty(3, 5)).shape
     flambeau.Size([3, 5])
     """
@@ -85,7 +83,6 @@ def trunc_normal_(
 ) -> Tensor:
     """Numbers of the normal distribution between ``a`` and ``b``, by its inverse distribution function.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.trunc_normal_(fb.empty(3, 5)).shape
     flambeau.Size([3, 5])
     """
@@ -110,7 +107,6 @@ def trunc_normal_(
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Every element ``val``.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.constant_(fb.empty(2, 2), 0.5)
     tensor([[0.5000, 0.5000],
             [0.5000, 0.5000]])
@@ -123,7 +119,6 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
 def ones_(tensor: Tensor) -> Tensor:
     """Every element 1.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.ones_(fb.empty(2, 2))
     tensor([[1., 1.],
             [1., 1.]])
@@ -136,7 +131,6 @@ def ones_(tensor: Tensor) -> Tensor:
 def zeros_(tensor: Tensor) -> Tensor:
     """Every element 0.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.zeros_(fb.empty(2, 2))
     tensor([[0., 0.],
             [0., 0.]])
@@ -149,7 +143,6 @@ def zeros_(tensor: Tensor) -> Tensor:
 def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.eye_(fb.empty(2, 2))
     tensor([[1., 0.],
             [0., 1.]])
@@ -164,7 +157,6 @@ def eye_(tensor: Tensor) -> Tensor:
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """A convolution weight that keeps as many channels as it can, in each of ``groups``.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.dirac_(fb.empty(1, 1, 3))
     tensor([[[0., 1., 0.]]])
     """
@@ -203,7 +195,6 @@ def _fan(tensor: Tensor, mode: str) -> int:
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), even.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.xavier_uniform_(fb.empty(3, 5)).shape
     flambeau.Size([3, 5])
     """
@@ -215,7 +206,6 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) ->
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), normal.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.xavier_normal_(fb.empty(3, 5)).shape
     flambeau.Size([3, 5])
     """
@@ -228,7 +218,6 @@ def kaiming_uniform_(
 ) -> Tensor:
     """He et al., arXiv:1502.01852: variance gain² / fan, even.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.kaiming_uniform_(fb.empty(3, 5)).shape
     flambeau.Size([3, 5])
     """
@@ -244,7 +233,6 @@ def kaiming_normal_(
 ) -> Tensor:
     """He et al., arXiv:1502.01852: variance gain² / fan, normal.
 
-    >>> import flambeau as fb
     >>> fb.nn.init.kaiming_normal_(fb.empty(3, 5)).shape
     flambeau.Size([3, 5])
     """
@@ -262,7 +250,6 @@ def _nothing_to_do(tensor: Tensor) -> Tensor:
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
     """Rows (or columns, of which there are fewer) that are orthogonal. Saxe et al., arXiv:1312.6120.
 
-    >>> import flambeau as fb
     >>> w = fb.nn.init.orthogonal_(fb.empty(2, 3))
     >>> fb.allclose(w @ w.T, fb.eye(2), atol=1e-5)
     True
@@ -286,7 +273,6 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
     """Normal numbers, with a share ``sparsity`` of each column 0. Martens, ICML 2010.
 
-    >>> import flambeau as fb
     >>> (fb.nn.init.sparse_(fb.empty(4, 2), 0.5) == 0).sum()
     tensor(4)
     """

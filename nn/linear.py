@@ -16,7 +16,6 @@ from flambeau.nn.parameter import Parameter, UninitializedParameter, is_lazy
 class Identity(Module):
     """The input as it is; takes and ignores any arguments.
 
-    >>> import flambeau as fb
     >>> fb.nn.Identity()(fb.ones(2))
     tensor([1., 1.])
     """
@@ -34,7 +33,6 @@ class Linear(Module):
 
     ``weight`` is (out_features, in_features); both start even in ±1 / sqrt(in_features).
 
-    >>> import flambeau as fb
     >>> fb.nn.Linear(3, 2)(fb.ones(4, 3)).shape
     flambeau.Size([4, 2])
     """
@@ -71,7 +69,6 @@ class Linear(Module):
 class LazyLinear(Linear):
     """Linear whose in_features are those of its first input; then it becomes a Linear.
 
-    >>> import flambeau as fb
     >>> fb.nn.LazyLinear(2)(fb.ones(1, 5)).shape
     flambeau.Size([1, 2])
     """
@@ -106,7 +103,6 @@ class LazyLinear(Linear):
 class Bilinear(Module):
     """input1ᵀ weight[o] input2 + bias[o]: (..., in1_features) and (..., in2_features) to (..., out_features).
 
-    >>> import flambeau as fb
     >>> fb.nn.Bilinear(2, 3, 4)(fb.ones(5, 2), fb.ones(5, 3)).shape
     flambeau.Size([5, 4])
     """
@@ -149,7 +145,6 @@ class Bilinear(Module):
 class Flatten(Module):
     """The axes from ``start_dim`` to ``end_dim`` made one.
 
-    >>> import flambeau as fb
     >>> fb.nn.Flatten()(fb.ones(2, 3, 4)).shape
     flambeau.Size([2, 12])
     """
@@ -169,7 +164,6 @@ class Flatten(Module):
 class Unflatten(Module):
     """One axis made several.
 
-    >>> import flambeau as fb
     >>> fb.nn.Unflatten(1, (3, 4))(fb.ones(2, 12)).shape
     flambeau.Size([2, 3, 4])
     """

@@ -47,7 +47,6 @@ class Module:
 
     Assigning a Parameter, a Buffer or a Module to an attribute registers it.
 
-    >>> import flambeau as fb
     >>> class Doubling(fb.nn.Module):
     ...     def __init__(self):
     ...         super().__init__()

@@ -108,7 +108,6 @@ class BatchNorm1d(_BatchNorm):
 
     Evaluation uses running statistics, which training moves by ``momentum``. Ioffe and Szegedy, arXiv:1502.03167.
 
-    >>> import flambeau as fb
     >>> fb.nn.BatchNorm1d(3)(fb.ones(2, 3, 8)).shape
     flambeau.Size([2, 3, 8])
     """
@@ -119,7 +118,6 @@ class BatchNorm1d(_BatchNorm):
 class BatchNorm2d(_BatchNorm):
     """Each channel of (N, C, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted.
 
-    >>> import flambeau as fb
     >>> fb.nn.BatchNorm2d(3)(fb.ones(2, 3, 8, 8)).shape
     flambeau.Size([2, 3, 8, 8])
     """
@@ -130,7 +128,6 @@ class BatchNorm2d(_BatchNorm):
 class BatchNorm3d(_BatchNorm):
     """Each channel of (N, C, D, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted.
 
-    >>> import flambeau as fb
     >>> fb.nn.BatchNorm3d(3)(fb.ones(2, 3, 8, 8, 8)).shape
     flambeau.Size([2, 3, 8, 8, 8])
     """
@@ -163,7 +160,6 @@ class _InstanceNorm(_ChannelNorm):
 class InstanceNorm1d(_InstanceNorm):
     """Each channel of each example of (N, C, L) with mean 0 and variance 1. Ulyanov et al., arXiv:1607.08022.
 
-    >>> import flambeau as fb
     >>> fb.nn.InstanceNorm1d(3)(fb.ones(2, 3, 8)).shape
     flambeau.Size([2, 3, 8])
     """
@@ -174,7 +170,6 @@ class InstanceNorm1d(_InstanceNorm):
 class InstanceNorm2d(_InstanceNorm):
     """Each channel of each example of (N, C, H, W) with mean 0 and variance 1.
 
-    >>> import flambeau as fb
     >>> fb.nn.InstanceNorm2d(3)(fb.ones(2, 3, 8, 8)).shape
     flambeau.Size([2, 3, 8, 8])
     """
@@ -185,7 +180,6 @@ class InstanceNorm2d(_InstanceNorm):
 class InstanceNorm3d(_InstanceNorm):
     """Each channel of each example of (N, C, D, H, W) with mean 0 and variance 1.
 
-    >>> import flambeau as fb
     >>> fb.nn.InstanceNorm3d(3)(fb.ones(2, 3, 8, 8, 8)).shape
     flambeau.Size([2, 3, 8, 8, 8])
     """
@@ -200,7 +194,6 @@ def _shape(value: Any) -> tuple[int, ...]:
 class LayerNorm(Module):
     """The last axes, of sizes ``normalized_shape``, with mean 0 and variance 1, then scaled and shifted per element.
 
-    >>> import flambeau as fb
     >>> fb.nn.LayerNorm(2)(fb.tensor([[0.0, 2.0]])).detach().round(decimals=3)
     tensor([[-1.,  1.]])
     """
@@ -243,7 +236,6 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """The last axes divided by the root of their mean square, then scaled. Zhang and Sennrich, arXiv:1910.07467.
 
-    >>> import flambeau as fb
     >>> fb.nn.RMSNorm(3)(fb.ones(2, 3))
     tensor([[1., 1., 1.],
             [1., 1., 1.]], grad_fn=<RmsNormBackward0>)
@@ -281,7 +273,6 @@ class RMSNorm(Module):
 class GroupNorm(Module):
     """Groups of channels of (N, C, ...) with mean 0 and variance 1, then scaled and shifted per channel.
 
-    >>> import flambeau as fb
     >>> fb.nn.GroupNorm(2, 4)(fb.ones(1, 4, 8)).shape
     flambeau.Size([1, 4, 8])
     """
@@ -329,7 +320,6 @@ class GroupNorm(Module):
 class LocalResponseNorm(Module):
     """Each element over a power of the mean square of its neighbouring channels.
 
-    >>> import flambeau as fb
     >>> fb.nn.LocalResponseNorm(2)(fb.ones(1, 4, 8)).shape
     flambeau.Size([1, 4, 8])
     """

@@ -14,7 +14,6 @@ class Parameter(Tensor):
 
     Shares memory with ``data``, whose history it does not take over.
 
-    >>> import flambeau as fb
     >>> fb.nn.Parameter(fb.zeros(2))
     Parameter containing:
     tensor([0., 0.], requires_grad=True)
@@ -48,7 +47,6 @@ class Parameter(Tensor):
 class Buffer(Tensor):
     """A tensor that a Module registers as a buffer when it becomes its attribute.
 
-    >>> import flambeau as fb
     >>> module = fb.nn.Module()
     >>> module.mean = fb.nn.Buffer(fb.zeros(2))
     >>> [name for name, _ in module.named_buffers()]
@@ -96,7 +94,6 @@ def is_lazy(parameter: Any) -> bool:
 class UninitializedParameter(Parameter):
     """A parameter of a lazy module: its shape is known at the first call.
 
-    >>> import flambeau as fb
     >>> layer = fb.nn.LazyLinear(2)
     >>> type(layer.weight).__name__
     'UninitializedParameter'

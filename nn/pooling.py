@@ -39,7 +39,6 @@ class _MaxPool(Module):
 class MaxPool1d(_MaxPool):
     """The largest of each window of (N, C, S).
 
-    >>> import flambeau as fb
     >>> fb.nn.MaxPool1d(2)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 4])
     """
@@ -50,7 +49,6 @@ class MaxPool1d(_MaxPool):
 class MaxPool2d(_MaxPool):
     """The largest of each window of (N, C, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.MaxPool2d(2)(fb.ones(1, 3, 8, 8)).shape
     flambeau.Size([1, 3, 4, 4])
     """
@@ -61,7 +59,6 @@ class MaxPool2d(_MaxPool):
 class MaxPool3d(_MaxPool):
     """The largest of each window of (N, C, D, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.MaxPool3d(2)(fb.ones(1, 3, 8, 8, 8)).shape
     flambeau.Size([1, 3, 4, 4, 4])
     """
@@ -87,7 +84,6 @@ class _MaxUnpool(Module):
 class MaxUnpool1d(_MaxUnpool):
     """Zeros with each maximum of MaxPool1d back in its place.
 
-    >>> import flambeau as fb
     >>> pool = fb.nn.MaxPool1d(2, return_indices=True)
     >>> fb.nn.MaxUnpool1d(2)(*pool(fb.ones(1, 3, 8))).shape
     flambeau.Size([1, 3, 8])
@@ -99,7 +95,6 @@ class MaxUnpool1d(_MaxUnpool):
 class MaxUnpool2d(_MaxUnpool):
     """Zeros with each maximum of MaxPool2d back in its place.
 
-    >>> import flambeau as fb
     >>> pool = fb.nn.MaxPool2d(2, return_indices=True)
     >>> fb.nn.MaxUnpool2d(2)(*pool(fb.ones(1, 3, 8, 8))).shape
     flambeau.Size([1, 3, 8, 8])
@@ -111,7 +106,6 @@ class MaxUnpool2d(_MaxUnpool):
 class MaxUnpool3d(_MaxUnpool):
     """Zeros with each maximum of MaxPool3d back in its place.
 
-    >>> import flambeau as fb
     >>> pool = fb.nn.MaxPool3d(2, return_indices=True)
     >>> fb.nn.MaxUnpool3d(2)(*pool(fb.ones(1, 3, 8, 8, 8))).shape
     flambeau.Size([1, 3, 8, 8, 8])
@@ -123,7 +117,6 @@ class MaxUnpool3d(_MaxUnpool):
 class AvgPool1d(Module):
     """The mean of each window of (N, C, S).
 
-    >>> import flambeau as fb
     >>> fb.nn.AvgPool1d(2)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 4])
     """
@@ -180,7 +173,6 @@ class _AvgPool(Module):
 class AvgPool2d(_AvgPool):
     """The mean of each window of (N, C, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.AvgPool2d(2)(fb.ones(1, 3, 8, 8)).shape
     flambeau.Size([1, 3, 4, 4])
     """
@@ -191,7 +183,6 @@ class AvgPool2d(_AvgPool):
 class AvgPool3d(_AvgPool):
     """The mean of each window of (N, C, D, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.AvgPool3d(2)(fb.ones(1, 3, 8, 8, 8)).shape
     flambeau.Size([1, 3, 4, 4, 4])
     """
@@ -217,7 +208,6 @@ class _AdaptivePool(Module):
 class AdaptiveAvgPool1d(_AdaptivePool):
     """Means of ``output_size`` windows that cover (N, C, S) evenly.
 
-    >>> import flambeau as fb
     >>> fb.nn.AdaptiveAvgPool1d(2)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 2])
     """
@@ -228,7 +218,6 @@ class AdaptiveAvgPool1d(_AdaptivePool):
 class AdaptiveAvgPool2d(_AdaptivePool):
     """Means of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size.
 
-    >>> import flambeau as fb
     >>> fb.nn.AdaptiveAvgPool2d(2)(fb.ones(1, 3, 8, 8)).shape
     flambeau.Size([1, 3, 2, 2])
     """
@@ -239,7 +228,6 @@ class AdaptiveAvgPool2d(_AdaptivePool):
 class AdaptiveAvgPool3d(_AdaptivePool):
     """Means of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size.
 
-    >>> import flambeau as fb
     >>> fb.nn.AdaptiveAvgPool3d(2)(fb.ones(1, 3, 8, 8, 8)).shape
     flambeau.Size([1, 3, 2, 2, 2])
     """
@@ -260,7 +248,6 @@ class _AdaptiveMaxPool(_AdaptivePool):
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
     """Maxima of ``output_size`` windows that cover (N, C, S) evenly.
 
-    >>> import flambeau as fb
     >>> fb.nn.AdaptiveMaxPool1d(2)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 2])
     """
@@ -271,7 +258,6 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     """Maxima of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size.
 
-    >>> import flambeau as fb
     >>> fb.nn.AdaptiveMaxPool2d(2)(fb.ones(1, 3, 8, 8)).shape
     flambeau.Size([1, 3, 2, 2])
     """
@@ -282,7 +268,6 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     """Maxima of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size.
 
-    >>> import flambeau as fb
     >>> fb.nn.AdaptiveMaxPool3d(2)(fb.ones(1, 3, 8, 8, 8)).shape
     flambeau.Size([1, 3, 2, 2, 2])
     """
@@ -309,7 +294,6 @@ class _LPPool(Module):
 class LPPool1d(_LPPool):
     """The ``norm_type``-norm of each window of (N, C, S).
 
-    >>> import flambeau as fb
     >>> fb.nn.LPPool1d(2, 2)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 4])
     """
@@ -320,7 +304,6 @@ class LPPool1d(_LPPool):
 class LPPool2d(_LPPool):
     """The ``norm_type``-norm of each window of (N, C, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.LPPool2d(2, 2)(fb.ones(1, 3, 8, 8)).shape
     flambeau.Size([1, 3, 4, 4])
     """
@@ -331,7 +314,6 @@ class LPPool2d(_LPPool):
 class LPPool3d(_LPPool):
     """The ``norm_type``-norm of each window of (N, C, D, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.LPPool3d(2, 2)(fb.ones(1, 3, 8, 8, 8)).shape
     flambeau.Size([1, 3, 4, 4, 4])
     """

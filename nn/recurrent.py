@@ -216,7 +216,6 @@ class RNN(RNNBase):
 
     Input (T, N, input_size), or (N, T, input_size) with ``batch_first``, or (T, input_size).
 
-    >>> import flambeau as fb
     >>> output, h = fb.nn.RNN(3, 4)(fb.ones(5, 1, 3))
     >>> output.shape, h.shape
     (flambeau.Size([5, 1, 4]), flambeau.Size([1, 1, 4]))
@@ -248,7 +247,6 @@ class LSTM(RNNBase):
 
     Input (T, N, input_size), or (N, T, input_size) with ``batch_first``, or (T, input_size); states (h_0, c_0).
 
-    >>> import flambeau as fb
     >>> out, (h, c) = fb.nn.LSTM(4, 8, batch_first=True)(fb.ones(2, 5, 4))
     >>> out.shape, h.shape
     (flambeau.Size([2, 5, 8]), flambeau.Size([1, 2, 8]))
@@ -273,7 +271,6 @@ class LSTM(RNNBase):
 class GRU(RNNBase):
     """Gated recurrent units: reset, update and candidate gates, in this order in the parameters.
 
-    >>> import flambeau as fb
     >>> output, h = fb.nn.GRU(3, 4)(fb.ones(5, 1, 3))
     >>> output.shape, h.shape
     (flambeau.Size([5, 1, 4]), flambeau.Size([1, 1, 4]))
@@ -343,7 +340,6 @@ class RNNCellBase(Module):
 class RNNCell(RNNCellBase):
     """One step of :class:`RNN`: input (N, input_size) or (input_size,), state (N, hidden_size).
 
-    >>> import flambeau as fb
     >>> fb.nn.RNNCell(3, 4)(fb.ones(1, 3)).shape
     flambeau.Size([1, 4])
     """
@@ -373,7 +369,6 @@ class RNNCell(RNNCellBase):
 class LSTMCell(RNNCellBase):
     """One step of :class:`LSTM`: input (N, input_size) or (input_size,), states (h, c).
 
-    >>> import flambeau as fb
     >>> h, c = fb.nn.LSTMCell(3, 4)(fb.ones(1, 3))
     >>> h.shape, c.shape
     (flambeau.Size([1, 4]), flambeau.Size([1, 4]))
@@ -390,7 +385,6 @@ class LSTMCell(RNNCellBase):
 class GRUCell(RNNCellBase):
     """One step of :class:`GRU`: input (N, input_size) or (input_size,), state (N, hidden_size).
 
-    >>> import flambeau as fb
     >>> fb.nn.GRUCell(3, 4)(fb.ones(1, 3)).shape
     flambeau.Size([1, 4])
     """

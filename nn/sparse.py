@@ -60,7 +60,6 @@ class _Table(Module):
 class Embedding(_Table):
     """A vector of ``embedding_dim`` numbers for each integer below ``num_embeddings``.
 
-    >>> import flambeau as fb
     >>> fb.nn.Embedding(10, 3)(fb.tensor([[1, 2], [4, 5]])).shape
     flambeau.Size([2, 2, 3])
     """
@@ -100,7 +99,6 @@ class Embedding(_Table):
 class EmbeddingBag(_Table):
     """The sum, mean or max of the vectors of each bag of integers.
 
-    >>> import flambeau as fb
     >>> fb.nn.EmbeddingBag(10, 3)(fb.tensor([[1, 2], [4, 5]])).shape
     flambeau.Size([2, 3])
     """

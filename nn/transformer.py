@@ -52,7 +52,6 @@ class _Layer(Module):
 class TransformerEncoderLayer(_Layer):
     """Self-attention and a feed-forward part, each with a residual and a LayerNorm (before it with ``norm_first``).
 
-    >>> import flambeau as fb
     >>> fb.nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()(fb.ones(1, 5, 8)).shape
     flambeau.Size([1, 5, 8])
     """
@@ -95,7 +94,6 @@ class TransformerEncoderLayer(_Layer):
 class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to the encoder's ``memory``, and a feed-forward part.
 
-    >>> import flambeau as fb
     >>> fb.nn.TransformerDecoderLayer(8, 2, batch_first=True).eval()(fb.ones(1, 3, 8), fb.ones(1, 5, 8)).shape
     flambeau.Size([1, 3, 8])
     """
@@ -139,7 +137,6 @@ class TransformerDecoderLayer(_Layer):
 class TransformerEncoder(Module):
     """``num_layers`` copies of an encoder layer, one after another.
 
-    >>> import flambeau as fb
     >>> layer = fb.nn.TransformerEncoderLayer(8, 2, batch_first=True)
     >>> fb.nn.TransformerEncoder(layer, 2).eval()(fb.ones(1, 5, 8)).shape
     flambeau.Size([1, 5, 8])
@@ -169,7 +166,6 @@ class TransformerEncoder(Module):
 class TransformerDecoder(Module):
     """``num_layers`` copies of a decoder layer, one after another.
 
-    >>> import flambeau as fb
     >>> layer = fb.nn.TransformerDecoderLayer(8, 2, batch_first=True)
     >>> fb.nn.TransformerDecoder(layer, 2).eval()(fb.ones(1, 3, 8), fb.ones(1, 5, 8)).shape
     flambeau.Size([1, 3, 8])
@@ -194,7 +190,6 @@ class TransformerDecoder(Module):
 class Transformer(Module):
     """Encoder and decoder: source (S, N, E) and target (T, N, E) to (T, N, E); batch first if asked for.
 
-    >>> import flambeau as fb
     >>> model = fb.nn.Transformer(8, 2, 1, 1, 16, batch_first=True).eval()
     >>> model(fb.ones(1, 5, 8), fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 8])

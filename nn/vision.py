@@ -31,7 +31,7 @@ class _Pad(Module):
 
 def _pad(name: str, dims: int, mode: str, doc: str) -> Any:
     value, sizes = ", 0.5" if name.startswith("Constant") else "", ", 4" * dims
-    example = f">>> import flambeau as fb\n>>> fb.nn.{name}(1{value})(fb.ones(1, 3{sizes})).shape"
+    example = f">>> fb.nn.{name}(1{value})(fb.ones(1, 3{sizes})).shape"
     doc = f"{doc}\n\n{example}\nflambeau.Size([1, 3{', 6' * dims}])\n"
     body: dict[str, Any] = {"dims": dims, "mode": mode, "__doc__": doc, "__module__": __name__}
     if name.startswith("Constant"):
@@ -68,7 +68,6 @@ CircularPad1d, CircularPad2d, CircularPad3d = (
 class Upsample(Module):
     """(N, C, *S) resampled to ``size``, or to its sizes times ``scale_factor``.
 
-    >>> import flambeau as fb
     >>> fb.nn.Upsample(scale_factor=2)(fb.ones(1, 1, 4, 4)).shape
     flambeau.Size([1, 1, 8, 8])
     """
@@ -95,7 +94,6 @@ class Upsample(Module):
 class UpsamplingNearest2d(Upsample):
     """Upsample to the nearest element, of (N, C, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.UpsamplingNearest2d(scale_factor=2)(fb.ones(1, 1, 4, 4)).shape
     flambeau.Size([1, 1, 8, 8])
     """
@@ -107,7 +105,6 @@ class UpsamplingNearest2d(Upsample):
 class UpsamplingBilinear2d(Upsample):
     """Upsample with bilinear weights and aligned corners, of (N, C, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.UpsamplingBilinear2d(scale_factor=2)(fb.ones(1, 1, 4, 4)).shape
     flambeau.Size([1, 1, 8, 8])
     """

@@ -21,7 +21,6 @@ class Adam(Optimizer):
     or shrinks p by lr * weight_decay with ``decoupled_weight_decay``; ``amsgrad`` keeps the greatest mean square.
     Kingma and Ba, arXiv:1412.6980; Reddi et al., arXiv:1904.09237.
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.Adam([w])
     >>> (w * w).sum().backward()
@@ -81,7 +80,6 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam whose weight decay shrinks the parameters by lr * weight_decay. Loshchilov and Hutter, arXiv:1711.05101.
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.AdamW([w])
     >>> (w * w).sum().backward()

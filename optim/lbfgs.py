@@ -19,7 +19,6 @@ class LBFGS(Optimizer):
     ``step(closure)`` runs up to ``max_iter`` iterations; ``line_search_fn`` is None (steps of ``lr``) or
     "strong_wolfe". One parameter group only. Nocedal and Wright, Numerical Optimization, chapters 3 and 7.
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.LBFGS([w])
     >>> def closure():

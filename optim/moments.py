@@ -83,7 +83,6 @@ def _two(p: Tensor, *names: str) -> dict[str, Any]:
 class NAdam(ElementwiseOptimizer):
     """Adam that looks ahead along its momentum. Dozat, ICLR workshop 2016.
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.NAdam([w])
     >>> (w * w).sum().backward()
@@ -129,7 +128,6 @@ class NAdam(ElementwiseOptimizer):
 class RAdam(ElementwiseOptimizer):
     """Adam without its adaptive size until the variance is known. Liu et al., arXiv:1908.03265.
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.RAdam([w])
     >>> (w * w).sum().backward()
@@ -168,7 +166,6 @@ class RAdam(ElementwiseOptimizer):
 class Adamax(ElementwiseOptimizer):
     """Adam by the largest gradient in place of the mean square. Kingma and Ba, arXiv:1412.6980.
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.Adamax([w])
     >>> (w * w).sum().backward()
@@ -205,7 +202,6 @@ class RMSprop(ElementwiseOptimizer):
 
     ``centered`` takes the variance in place of the mean square; ``momentum`` gathers the steps.
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.RMSprop([w])
     >>> (w * w).sum().backward()
@@ -247,7 +243,6 @@ class RMSprop(ElementwiseOptimizer):
 class Adagrad(ElementwiseOptimizer):
     """Steps over the root of the sum of squared gradients. Duchi, Hazan and Singer, JMLR 12 (2011).
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.Adagrad([w])
     >>> (w * w).sum().backward()
@@ -284,7 +279,6 @@ class Adagrad(ElementwiseOptimizer):
 class Adadelta(ElementwiseOptimizer):
     """Steps by the ratio of the running mean squares of steps and gradients. Zeiler, arXiv:1212.5701.
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.Adadelta([w])
     >>> (w * w).sum().backward()
@@ -320,7 +314,6 @@ class Adadelta(ElementwiseOptimizer):
 class Rprop(ElementwiseOptimizer):
     """Steps by the gradient's sign, longer while it stays the same. Riedmiller and Braun, ICNN 1993.
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.Rprop([w])
     >>> (w * w).sum().backward()
@@ -359,7 +352,6 @@ class Rprop(ElementwiseOptimizer):
 class ASGD(ElementwiseOptimizer):
     """Gradient descent and the average of its parameters (``ax``). Polyak and Juditsky, SIAM J. Control 30 (1992).
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> optimizer = fb.optim.ASGD([w])
     >>> (w * w).sum().backward()

@@ -52,7 +52,6 @@ class Optimizer:
     ``params`` is an iterable of tensors, of (name, tensor) pairs, or of dicts with "params" and options of their
     own. A subclass overrides :meth:`update` (or, as in torch, :meth:`step`).
 
-    >>> import flambeau as fb
     >>> w = fb.tensor([1.0], requires_grad=True)
     >>> class Plain(fb.optim.Optimizer):
     ...     def __init__(self, params, lr):

@@ -16,7 +16,6 @@ class SGD(Optimizer):
     buffer = momentum * buffer + (1 - dampening) * d, the first time d itself; ``nesterov`` steps along
     d + momentum * buffer. ``weight_decay`` adds weight_decay * p to d. Sutskever et al., ICML 2013.
 
-    >>> import flambeau as fb
     >>> p = fb.nn.Parameter(fb.tensor([1.0]))
     >>> p.grad = fb.tensor([0.5])
     >>> SGD([p], lr=0.1).step()

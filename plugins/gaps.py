@@ -136,7 +136,6 @@ def preflight(model: Callable[..., Any], *inputs: Any, device: Any, backward: bo
 
     A model whose control flow reads values cannot be run without them: NoDataError names the op that gave one.
 
-    >>> import flambeau as fb
     >>> model = fb.nn.Linear(4, 2)
     >>> fb.plugins.preflight(model, fb.ones(1, 4), device="cpu").ok
     True

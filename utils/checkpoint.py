@@ -36,7 +36,6 @@ def checkpoint(
         preserve_rng_state: the second run draws the random numbers of the first, so that dropout is the same.
         determinism_check: "default" raises when the second run keeps values of other shapes or dtypes; "none".
 
-    >>> import flambeau as fb
     >>> x = fb.tensor(1.0, requires_grad=True)
     >>> checkpoint(lambda t: t.exp().square(), x).backward()
     >>> round(x.grad.item(), 3)

@@ -43,7 +43,7 @@ def save(obj: Any, f: PathOrFile) -> None:
         TypeError: for an object of another type; the text says where in ``obj`` it stands. Modules and
             optimizers are saved by their ``state_dict()``.
 
-    >>> import flambeau as fb, io
+    >>> import io
     >>> file = io.BytesIO()
     >>> fb.save({"weight": fb.ones(2), "epoch": 3}, file)
     >>> fb.load(file)
@@ -76,7 +76,6 @@ def load(f: PathOrFile, map_location: MapLocation = None, *, mmap: bool = False)
         CheckpointError: the file is not one of ours, or is damaged; nothing else comes of a bad file.
         OSError: the file cannot be opened.
 
-    >>> import flambeau as fb
     >>> fb.save([fb.ones(2), {"lr": 0.1}], "run.safetensors")
     >>> fb.load("run.safetensors")
     [tensor([1., 1.]), {'lr': 0.1}]
@@ -97,7 +96,6 @@ def save_file(tensors: Mapping[str, Tensor], filename: PathOrFile, metadata: Map
         filename: a path, which is replaced in one step, or a file open for writing bytes.
         metadata: strings by name that are stored beside them.
 
-    >>> import flambeau as fb
     >>> fb.utils.serialization.save_file({"a": fb.ones(2)}, "a.safetensors")
     >>> fb.utils.serialization.load_file("a.safetensors")
     {'a': tensor([1., 1.])}
@@ -127,7 +125,6 @@ def load_file(filename: PathOrFile, device: Any = "cpu", *, mmap: bool = False) 
     Raises:
         CheckpointError: the file is damaged, or of another format.
 
-    >>> import flambeau as fb
     >>> fb.utils.serialization.save_file({"a": fb.ones(2)}, "a.safetensors")
     >>> fb.utils.serialization.load_file("a.safetensors")["a"]
     tensor([1., 1.])

@@ -77,7 +77,6 @@ def backward(
 
     With ``inputs`` to the ``grad`` of those alone, computed tensors among them.
 
-    >>> import flambeau as fb
     >>> x = fb.tensor(3.0, requires_grad=True)
     >>> fb.autograd.backward(x * x)
     >>> x.grad
@@ -125,7 +124,6 @@ def grad(
 
     An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
 
-    >>> import flambeau as fb
     >>> x = fb.tensor(2.0, requires_grad=True)
     >>> (g,) = fb.autograd.grad(x**3, x, create_graph=True)
     >>> fb.autograd.grad(g, x)
@@ -169,7 +167,6 @@ def backward_of(
 
     ``gradient`` weighs the elements; a scalar needs none. The graph is freed unless ``retain_graph``.
 
-    >>> import flambeau as fb
     >>> x = fb.tensor(3.0, requires_grad=True)
     >>> (x * x).backward()
     >>> x.grad

@@ -169,7 +169,6 @@ class Function:
     in_dims, *args) -> (output, out_dims)`` and ``jvp(ctx, *tangents)`` may give rules for the transforms; without
     them forward and backward are mapped over, and forward mode is made of backward.
 
-    >>> import flambeau as fb
     >>> class Square(fb.autograd.Function):
     ...     @staticmethod
     ...     def forward(ctx, x):

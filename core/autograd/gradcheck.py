@@ -51,7 +51,6 @@ def gradcheck(
     ``nondet_tol``), that outputs without a gradient count as zero (``check_undefined_grad``), and on demand
     forward mode and both modes under vmap. ``fast_mode`` and ``masked`` are accepted for PyTorch's sake.
 
-    >>> import flambeau as fb
     >>> fb.autograd.gradcheck(fb.sin, (fb.tensor([0.5], dtype=fb.float64, requires_grad=True),))
     True
     """
@@ -291,7 +290,6 @@ def gradgradcheck(
 
     ``check_fwd_over_rev`` also checks the forward-mode derivative of the gradient.
 
-    >>> import flambeau as fb
     >>> fb.autograd.gradgradcheck(fb.sin, fb.zeros(2, dtype=fb.float64, requires_grad=True))
     True
     """

@@ -23,7 +23,6 @@ __all__ = [
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """Where the gradient of ``tensor`` goes: ``grad`` takes it in the tensor's place, which may be gone by then.
 
-    >>> import flambeau as fb
     >>> x = fb.tensor(3.0, requires_grad=True)
     >>> edge = get_gradient_edge(x)
     >>> fb.autograd.grad(x * x, edge)

@@ -98,7 +98,6 @@ class saved_tensors_hooks(_Scope):
     the host or on disk. Pack gets the value without its history; what unpack returns takes its place in the
     graph, so that higher derivatives go through it.
 
-    >>> import flambeau as fb
     >>> kept = []
     >>> with fb.autograd.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
     ...     y = fb.ones(2, requires_grad=True).exp()
@@ -122,7 +121,6 @@ class saved_tensors_hooks(_Scope):
 class detect_anomaly(_Scope):
     """Remember where each op was called, and raise when backward makes a nan, naming that place.
 
-    >>> import flambeau as fb
     >>> with fb.autograd.detect_anomaly():
     ...     (fb.ones(1, requires_grad=True) * 2).sum().backward()
     """
@@ -134,7 +132,6 @@ class detect_anomaly(_Scope):
 class set_detect_anomaly(_Scope):
     """Turn anomaly mode on or off at once; as a context manager, until its end.
 
-    >>> import flambeau as fb
     >>> with fb.set_detect_anomaly(False):
     ...     y = fb.ones(1)
     """
@@ -154,7 +151,6 @@ class set_detect_anomaly(_Scope):
 def is_anomaly_enabled() -> bool:
     """Whether anomaly mode is on.
 
-    >>> import flambeau as fb
     >>> fb.is_anomaly_enabled()
     False
     """

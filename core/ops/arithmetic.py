@@ -95,7 +95,6 @@ def _bounds(name: str, x: Any, low: Any, high: Any) -> tuple[str, tuple[Any, ...
 def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None = None) -> Tensor:
     """The elements, those below ``min`` raised to it and those above ``max`` lowered to it; either may be None.
 
-    >>> import flambeau as fb
     >>> fb.tensor([-1.0, 0.5, 2.0]).clamp(0, 1)
     tensor([0.0000, 0.5000, 1.0000])
     """
@@ -165,7 +164,6 @@ def _rounded(mode: Any) -> Callable[..., Any]:
 def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
     """The quotient: exact (integers give floats), or rounded towards zero ("trunc") or down ("floor").
 
-    >>> import flambeau as fb
     >>> fb.div(fb.tensor([-7, 7]), 2), fb.div(fb.tensor([-7, 7]), 2, rounding_mode="trunc")
     (tensor([-3.5000,  3.5000]), tensor([-3,  3]))
     """
@@ -185,7 +183,6 @@ def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
 def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
     """``input ** exponent`` in float64 (complex128 for complex operands).
 
-    >>> import flambeau as fb
     >>> fb.float_power(fb.tensor([2]), 3)
     tensor([8.], dtype=flambeau.float64)
     """
@@ -209,7 +206,6 @@ def float_power_(self: Tensor, exponent: Any) -> Tensor:
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """``other - alpha * input``.
 
-    >>> import flambeau as fb
     >>> fb.rsub(fb.tensor([1.0]), 5)
     tensor([4.])
     """
@@ -232,7 +228,6 @@ def _round(x: Any, decimals: int) -> Any:
 def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
     """The nearest whole number, of two equally near ones the even one; to ``decimals`` decimal places.
 
-    >>> import flambeau as fb
     >>> fb.round(fb.tensor([0.5, 1.5, 2.345]), decimals=0)
     tensor([0., 2., 2.])
     """
@@ -269,7 +264,6 @@ def _power(y: Any) -> Any:
 def ldexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """``input * 2**other``.
 
-    >>> import flambeau as fb
     >>> fb.ldexp(fb.tensor([1.0, 3.0]), fb.tensor([2, -1]))
     tensor([4.0000, 1.5000])
     """
@@ -302,7 +296,6 @@ _PARTS: Final = {
 def frexp(x: Any) -> Any:
     """Mantissas in [0.5, 1) by size and int32 exponents, so that ``input == mantissa * 2**exponent``.
 
-    >>> import flambeau as fb
     >>> fb.frexp(fb.tensor([8.0]))
     (tensor([0.5000]), tensor([4], dtype=flambeau.int32))
     """
@@ -332,7 +325,6 @@ _WHOLE: Final = integral.but(accepts=dt.INTS)
 def gcd(x: Any, y: Any) -> Any:
     """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps.
 
-    >>> import flambeau as fb
     >>> fb.gcd(fb.tensor([12, 18]), 8)
     tensor([4, 2])
     """
@@ -354,7 +346,6 @@ def gcd(x: Any, y: Any) -> Any:
 def lcm(x: Any, y: Any) -> Any:
     """The least common multiple, not negative; 0 where an operand is 0.
 
-    >>> import flambeau as fb
     >>> fb.lcm(fb.tensor([4, 6]), 10)
     tensor([20, 30])
     """

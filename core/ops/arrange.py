@@ -27,7 +27,6 @@ def _copied(x: Tensor) -> Tensor:
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself when its elements stand in row-major order without gaps, else a copy that does.
 
-    >>> import flambeau as fb
     >>> fb.ones(2, 3).T.contiguous().stride()
     (2, 1)
     """
@@ -49,7 +48,6 @@ def _tensors(name: str, tensors: Any) -> list[Tensor]:
 def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors one after the other along dimension ``dim``; all other sizes must agree.
 
-    >>> import flambeau as fb
     >>> fb.cat([fb.tensor([1, 2]), fb.tensor([3])])
     tensor([1, 2, 3])
     """
@@ -79,7 +77,6 @@ def _into(name: str, out: Tensor | None, result: Tensor) -> Tensor:
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors of one shape side by side along a new dimension ``dim``.
 
-    >>> import flambeau as fb
     >>> fb.stack([fb.tensor([1, 2]), fb.tensor([3, 4])], dim=1)
     tensor([[1, 3],
             [2, 4]])
@@ -111,7 +108,6 @@ def _stacked(items: Sequence[Tensor], key: Any, shape: tuple[int, ...], axis: in
 def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors joined along dimension 1 (0 where they are 1-d).
 
-    >>> import flambeau as fb
     >>> fb.hstack((fb.tensor([1]), fb.tensor([2, 3])))
     tensor([1, 2, 3])
     """
@@ -122,7 +118,6 @@ def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
 def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors joined as rows, along dimension 0.
 
-    >>> import flambeau as fb
     >>> fb.row_stack((fb.tensor([1, 2]), fb.tensor([3, 4])))
     tensor([[1, 2],
             [3, 4]])
@@ -133,7 +128,6 @@ def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
 def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors joined along dimension 2.
 
-    >>> import flambeau as fb
     >>> fb.dstack((fb.tensor([1, 2]), fb.tensor([3, 4]))).shape
     flambeau.Size([1, 2, 2])
     """
@@ -143,7 +137,6 @@ def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
 def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """1-d tensors as columns, matrices joined along dimension 1.
 
-    >>> import flambeau as fb
     >>> fb.column_stack((fb.tensor([1, 2]), fb.tensor([3, 4])))
     tensor([[1, 3],
             [2, 4]])
@@ -155,7 +148,6 @@ def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Ten
 def block_diag(*tensors: Tensor) -> Tensor:
     """The matrices along the diagonal of a larger one, zeros elsewhere; vectors count as one row.
 
-    >>> import flambeau as fb
     >>> fb.block_diag(fb.ones(1, 2), fb.full((1, 1), 2.0))
     tensor([[1., 1., 0.],
             [0., 0., 2.]])
@@ -174,7 +166,6 @@ def block_diag(*tensors: Tensor) -> Tensor:
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """For each 1-d tensor, its values over the grid that all of them span; "xy" exchanges the first two dimensions.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.meshgrid(fb.arange(2), fb.arange(3), indexing="ij")]
     [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
     """
@@ -192,7 +183,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """Every combination of one element of each 1-d tensor, as rows.
 
-    >>> import flambeau as fb
     >>> fb.cartesian_prod(fb.tensor([1, 2]), fb.tensor([3, 4]))
     tensor([[1, 3],
             [1, 4],
@@ -210,7 +200,6 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """Every choice of ``r`` elements of a 1-d tensor in order, as rows.
 
-    >>> import flambeau as fb
     >>> fb.combinations(fb.tensor([1, 2, 3]))
     tensor([[1, 2],
             [1, 3],
@@ -232,7 +221,6 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
 def repeat(self: Tensor, *repeats: Any) -> Tensor:
     """A copy repeated ``repeats[i]`` times along each dimension, counted from the last.
 
-    >>> import flambeau as fb
     >>> fb.tensor([1, 2]).repeat(2, 2)
     tensor([[1, 2, 1, 2],
             [1, 2, 1, 2]])
@@ -255,7 +243,6 @@ def _repeated(name: str, x: Tensor, times: tuple[int, ...]) -> Tensor:
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """:func:`repeat` whose ``dims`` may be fewer than the dimensions of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.tile(fb.tensor([1, 2]), (2,))
     tensor([1, 2, 1, 2])
     """
@@ -270,7 +257,6 @@ def repeat_interleave(
 
     ``repeats`` is a number or an integer tensor with one per element; alone, it gives the indices.
 
-    >>> import flambeau as fb
     >>> fb.repeat_interleave(fb.tensor([1, 2]), 2)
     tensor([1, 1, 2, 2])
     """
@@ -310,7 +296,6 @@ def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """A copy with the order of the elements along ``dims`` (without any: along all) reversed.
 
-    >>> import flambeau as fb
     >>> fb.flip(fb.arange(3), (0,))
     tensor([2, 1, 0])
     """
@@ -324,7 +309,6 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
 def fliplr(input: Tensor) -> Tensor:
     """A copy with the columns (dimension 1) reversed.
 
-    >>> import flambeau as fb
     >>> fb.fliplr(fb.tensor([[1, 2]]))
     tensor([[2, 1]])
     """
@@ -336,7 +320,6 @@ def fliplr(input: Tensor) -> Tensor:
 def flipud(input: Tensor) -> Tensor:
     """A copy with the rows (dimension 0) reversed.
 
-    >>> import flambeau as fb
     >>> fb.flipud(fb.tensor([1, 2]))
     tensor([2, 1])
     """
@@ -350,7 +333,6 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
 
     Without ``dims`` the tensor is rolled flattened and gets its shape back.
 
-    >>> import flambeau as fb
     >>> fb.roll(fb.arange(4), 1)
     tensor([3, 0, 1, 2])
     """
@@ -372,7 +354,6 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by 90 degrees ``k`` times in the plane of ``dims``, from the first towards the second; a copy.
 
-    >>> import flambeau as fb
     >>> fb.rot90(fb.tensor([[1, 2], [3, 4]]))
     tensor([[2, 4],
             [1, 3]])

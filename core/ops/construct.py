@@ -18,7 +18,6 @@ from flambeau.core.tensor import Tensor
 def complex(real: Any, imag: Any, *, out: Any = None) -> Any:
     """A complex tensor from its real and imaginary parts, floating tensors of one dtype that broadcast.
 
-    >>> import flambeau as fb
     >>> fb.complex(fb.tensor([1.0]), fb.tensor([2.0]))
     tensor([1.+2.j])
     """
@@ -33,7 +32,6 @@ def complex(real: Any, imag: Any, *, out: Any = None) -> Any:
 def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:
     """A complex tensor from absolute values and angles in radians.
 
-    >>> import flambeau as fb
     >>> fb.polar(fb.tensor([2.0]), fb.tensor([0.0]))
     tensor([2.+0.j])
     """
@@ -45,7 +43,6 @@ def empty_strided(
 ) -> Tensor:
     """A tensor of undefined values of a shape with the strides given, in elements.
 
-    >>> import flambeau as fb
     >>> fb.empty_strided((2, 3), (1, 2)).stride()
     (1, 2)
     """
@@ -97,7 +94,6 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
 
     ``count`` elements from byte ``offset`` on; -1 takes all that is left.
 
-    >>> import flambeau as fb
     >>> fb.frombuffer(bytearray([1, 0, 2, 0]), dtype=fb.int16)
     tensor([1, 2], dtype=flambeau.int16)
     """

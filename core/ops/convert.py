@@ -47,7 +47,6 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     ``x.to(dtype)``, ``x.to(device, dtype=None)``, ``x.to(other)``, each also with ``non_blocking`` and ``copy``.
     A copy from pinned memory to a device does not wait with ``non_blocking``; the memory stays until it is done.
 
-    >>> import flambeau as fb
     >>> fb.tensor([1.7]).to(fb.int64)
     tensor([1])
     """
@@ -103,7 +102,6 @@ def _names_dtype(value: Any) -> bool:
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of the tensor's type, as ``"flambeau.FloatTensor"``; with ``dtype``, the tensor in that dtype.
 
-    >>> import flambeau as fb
     >>> fb.ones(1).type()
     'flambeau.FloatTensor'
     """
@@ -130,7 +128,6 @@ _TYPE_NAMES: Final = {
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of ``other``.
 
-    >>> import flambeau as fb
     >>> fb.tensor([1]).type_as(fb.ones(1)).dtype
     flambeau.float32
     """
@@ -140,7 +137,6 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor in host memory; itself when it is there.
 
-    >>> import flambeau as fb
     >>> fb.ones(1, device="strict").cpu().device
     device(type='cpu', index=0)
     """
@@ -166,7 +162,6 @@ _BY_NAME: Final = {
 def is_floating_point(input: Tensor) -> bool:
     """Whether the dtype is a real floating one.
 
-    >>> import flambeau as fb
     >>> fb.is_floating_point(fb.ones(1))
     True
     """
@@ -176,7 +171,6 @@ def is_floating_point(input: Tensor) -> bool:
 def is_complex(input: Tensor) -> bool:
     """Whether the dtype is complex.
 
-    >>> import flambeau as fb
     >>> fb.is_complex(fb.tensor([1j]))
     True
     """
@@ -186,7 +180,6 @@ def is_complex(input: Tensor) -> bool:
 def is_tensor(obj: Any) -> bool:
     """Whether an object is a Tensor.
 
-    >>> import flambeau as fb
     >>> fb.is_tensor(fb.ones(1))
     True
     """
@@ -196,7 +189,6 @@ def is_tensor(obj: Any) -> bool:
 def is_signed(input: Tensor) -> bool:
     """Whether the dtype has negative numbers.
 
-    >>> import flambeau as fb
     >>> fb.is_signed(fb.ones(1))
     True
     """
@@ -206,7 +198,6 @@ def is_signed(input: Tensor) -> bool:
 def is_nonzero(input: Tensor) -> bool:
     """Whether the one element is not zero.
 
-    >>> import flambeau as fb
     >>> fb.is_nonzero(fb.tensor(2.0))
     True
     """
@@ -218,7 +209,6 @@ def is_nonzero(input: Tensor) -> bool:
 def is_same_size(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape.
 
-    >>> import flambeau as fb
     >>> fb.is_same_size(fb.ones(2), fb.zeros(2))
     True
     """
@@ -228,7 +218,6 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
 def apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
     """Replace every element by what ``callable`` makes of it, one by one in Python, in place; for the host alone.
 
-    >>> import flambeau as fb
     >>> fb.tensor([1.0, 2.0]).apply_(lambda v: v + 1)
     tensor([2., 3.])
     """
@@ -247,7 +236,6 @@ def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
 def get_device(input: Tensor) -> int:
     """The index of the tensor's device, -1 for the host.
 
-    >>> import flambeau as fb
     >>> fb.get_device(fb.ones(1))
     -1
     """
@@ -257,7 +245,6 @@ def get_device(input: Tensor) -> int:
 def numel(input: Tensor) -> int:
     """The number of elements.
 
-    >>> import flambeau as fb
     >>> fb.numel(fb.ones(2, 3))
     6
     """
@@ -267,7 +254,6 @@ def numel(input: Tensor) -> int:
 def result_type(*operands: Any) -> DType:
     """The dtype that an arithmetic op on tensors and numbers computes in; a dtype counts as a tensor of it.
 
-    >>> import flambeau as fb
     >>> fb.result_type(fb.tensor([1], dtype=fb.int32), 1.5)
     flambeau.float32
     """
@@ -287,7 +273,6 @@ def _of_dtype(dtype: DType) -> Tensor:
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy in memory of its own, with the same strides where they are dense; differentiable.
 
-    >>> import flambeau as fb
     >>> fb.clone(fb.tensor([1.0]))
     tensor([1.])
     """

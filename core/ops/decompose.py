@@ -80,7 +80,6 @@ cholesky_of = _record(
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """The lower triangular L with L @ L.mH == A, for Hermitian positive definite A; its mH if ``upper``.
 
-    >>> import flambeau as fb
     >>> fb.linalg.cholesky(fb.tensor([[4.0, 2.0], [2.0, 2.0]]))
     tensor([[2., 0.],
             [1., 1.]])

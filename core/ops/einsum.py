@@ -29,7 +29,6 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     Without "->" the result has the labels that occur once, in alphabetical order. The other form takes
     lists of label numbers: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
 
-    >>> import flambeau as fb
     >>> m = fb.arange(4).reshape(2, 2)
     >>> fb.einsum("ij,kj->ik", m, m)
     tensor([[ 1,  3],
@@ -232,7 +231,6 @@ def _ordered(x: Tensor, labels: Labels, wanted: Labels, sizes: dict[int, int]) -
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over ``dims``: the last so many of a and first of b, or a pair of lists.
 
-    >>> import flambeau as fb
     >>> fb.tensordot(fb.ones(2, 3), fb.ones(3, 4), dims=1).shape
     flambeau.Size([2, 4])
     """

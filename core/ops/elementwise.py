@@ -197,7 +197,6 @@ select = elementwise(
 def where(condition: Any, input: Any = None, other: Any = None, **kw: Any) -> Any:
     """``input`` where ``condition`` holds, ``other`` elsewhere; with the condition alone, its indices.
 
-    >>> import flambeau as fb
     >>> fb.where(fb.tensor([True, False]), 1.0, fb.tensor([5.0, 6.0]))
     tensor([1., 6.])
     """
@@ -365,7 +364,6 @@ relu = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, ma
 def conj(x: Any) -> Any:
     """The complex conjugate; a real tensor as it is.
 
-    >>> import flambeau as fb
     >>> fb.conj(fb.tensor([1 + 2j]))
     tensor([1.-2.j])
     """
@@ -386,7 +384,6 @@ def stack_last(a: Any, b: Any) -> Any:
 def sgn(x: Any) -> Any:
     """The sign; of a complex number its direction x / abs(x), and 0 at 0.
 
-    >>> import flambeau as fb
     >>> fb.sgn(fb.tensor([3 + 4j]))
     tensor([0.6000+0.8000j])
     """

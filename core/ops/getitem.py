@@ -501,7 +501,6 @@ def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bo
 
     None in ``indices`` stands for a whole dimension. With ``accumulate`` equal places add up.
 
-    >>> import flambeau as fb
     >>> fb.index_put(fb.zeros(3), (fb.tensor([0, 2]),), fb.ones(2))
     tensor([1., 0., 1.])
     """

@@ -270,7 +270,6 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False,
     ``out[i][j] = input[index[i][j]][j]`` for dim 0. The index may be smaller along the other dimensions.
     IndexError for a place outside, ShapeError for shapes that do not fit.
 
-    >>> import flambeau as fb
     >>> fb.gather(fb.tensor([[1, 2], [3, 4]]), 1, fb.tensor([[0], [1]]))
     tensor([[1],
             [4]])
@@ -285,7 +284,6 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
 
     The indices are those that argmax and argsort return.
 
-    >>> import flambeau as fb
     >>> fb.take_along_dim(fb.tensor([[3.0, 1.0]]), fb.tensor([[1, 0]]), dim=1)
     tensor([[1., 3.]])
     """
@@ -317,7 +315,6 @@ def wrapped(index: Any, size: int) -> Any:
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at ``index`` of the flattened tensor, in its shape; negative ones count from the end.
 
-    >>> import flambeau as fb
     >>> fb.take(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([0, 3]))
     tensor([1., 4.])
     """
@@ -328,7 +325,6 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """``input`` with the elements of ``source`` set, or added, at ``index`` of the flattened tensor.
 
-    >>> import flambeau as fb
     >>> fb.put(fb.zeros(3), fb.tensor([1]), fb.tensor([5.0]))
     tensor([0., 5., 0.])
     """
@@ -345,7 +341,6 @@ def put_(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False)
 def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The slices of ``input`` along ``dim`` at the places in ``index``, a vector of ints (or a 0-d one).
 
-    >>> import flambeau as fb
     >>> fb.index_select(fb.tensor([[1, 2], [3, 4]]), 1, fb.tensor([1]))
     tensor([[2],
             [4]])

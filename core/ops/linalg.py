@@ -64,7 +64,6 @@ product: Callable[..., Tensor] = op(
 def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The matrix product: (n, k) @ (k, m), batches of such, and vectors as a row on the left, a column on the right.
 
-    >>> import flambeau as fb
     >>> fb.matmul(fb.tensor([[1, 2], [3, 4]]), fb.tensor([1, 1]))
     tensor([3, 7])
     """
@@ -153,7 +152,6 @@ def _linear_vjp_weight(g: Any, x: Any) -> Any:
 def linear(x: Any, weight: Any, bias: Any) -> Any:
     """``x @ weight.T + bias``, for x of shape (..., in_features) and weight (out_features, in_features).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.linear(fb.ones(2, 3), fb.ones(4, 3), fb.zeros(4)).shape
     flambeau.Size([2, 4])
     """
@@ -191,7 +189,6 @@ def _same_dtype(name: str, x: Tensor, y: Tensor) -> None:
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of two matrices, (n, k) and (k, m).
 
-    >>> import flambeau as fb
     >>> fb.mm(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([[ 7., 10.],
             [15., 22.]])
@@ -206,7 +203,6 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The products of two equally long batches of matrices, (b, n, k) and (b, k, m).
 
-    >>> import flambeau as fb
     >>> fb.bmm(fb.ones(2, 1, 3), fb.ones(2, 3, 1)).shape
     flambeau.Size([2, 1, 1])
     """
@@ -225,7 +221,6 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of a matrix (n, k) and a vector (k,).
 
-    >>> import flambeau as fb
     >>> fb.mv(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([1.0, 1.0]))
     tensor([3., 7.])
     """
@@ -238,7 +233,6 @@ def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
 def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The sum of the products of the elements of two vectors.
 
-    >>> import flambeau as fb
     >>> fb.dot(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
     tensor(14.)
     """
@@ -251,7 +245,6 @@ def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
 def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """:func:`dot` with the conjugate of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.vdot(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
     tensor(14.)
     """
@@ -261,7 +254,6 @@ def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
 def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over the last dimensions of both; the other dimensions of each follow one another.
 
-    >>> import flambeau as fb
     >>> fb.inner(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
     tensor(14.)
     """
@@ -286,7 +278,6 @@ def _count(shape: Sequence[int]) -> int:
 def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Every element of one vector times every element of another, (n, m).
 
-    >>> import flambeau as fb
     >>> fb.ger(fb.tensor([1, 2]), fb.tensor([3, 4]))
     tensor([[3, 4],
             [6, 8]])

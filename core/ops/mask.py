@@ -36,7 +36,6 @@ from flambeau.core.tensor import Tensor
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     """``x`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast.
 
-    >>> import flambeau as fb
     >>> fb.masked_fill(fb.tensor([1.0, -1.0]), fb.tensor([False, True]), 0.0)
     tensor([1., 0.])
     """
@@ -54,7 +53,6 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
 def filled(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """``input`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast.
 
-    >>> import flambeau as fb
     >>> fb.masked_fill(fb.tensor([1.0, 2.0]), fb.tensor([True, False]), 0.0)
     tensor([0., 2.])
     """
@@ -84,7 +82,6 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
 
     Its shape depends on the values, so it reads from the device, and does not work inside transforms.
 
-    >>> import flambeau as fb
     >>> fb.nonzero(fb.tensor([0, 5, 7]))
     tensor([[1],
             [2]])
@@ -98,7 +95,6 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """The first ``size`` rows of :func:`nonzero`, with rows of ``fill_value`` where there are fewer.
 
-    >>> import flambeau as fb
     >>> fb.nonzero_static(fb.tensor([0, 7]), size=2)
     tensor([[ 1],
             [-1]])
@@ -110,7 +106,6 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
 def argwhere(input: Tensor) -> Tensor:
     """The indices (n, ndim) of the elements that are not zero.
 
-    >>> import flambeau as fb
     >>> fb.argwhere(fb.tensor([0, 7, 0, 7]))
     tensor([[1],
             [3]])
@@ -127,7 +122,6 @@ def true_places(mask: Any) -> Any:
 def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements of ``input`` where ``mask`` is True (the two broadcast), as a vector.
 
-    >>> import flambeau as fb
     >>> fb.masked_select(fb.tensor([1, 2, 3]), fb.tensor([True, False, True]))
     tensor([1, 3])
     """
@@ -148,7 +142,6 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 
     ``mask`` broadcasts with ``input``; ``source`` must have as many elements as the mask has True ones, or more.
 
-    >>> import flambeau as fb
     >>> fb.masked_scatter(fb.zeros(3), fb.tensor([True, False, True]), fb.tensor([1.0, 2.0]))
     tensor([1., 0., 2.])
     """

@@ -28,7 +28,6 @@ class QR(NamedTuple):
 def qr(A: Tensor, mode: str = "reduced") -> QR:
     """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" empty.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.linalg.qr(fb.ones(3, 2))]
     [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
     """
@@ -46,7 +45,6 @@ class Eigen(NamedTuple):
 def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
     """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read.
 
-    >>> import flambeau as fb
     >>> fb.linalg.eigh(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
     tensor([2., 4.])
     """
@@ -58,7 +56,6 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of :func:`eigh`.
 
-    >>> import flambeau as fb
     >>> fb.linalg.eigvalsh(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
     tensor([2., 4.])
     """
@@ -68,7 +65,6 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 def eig(A: Tensor) -> Eigen:
     """Complex eigenvalues and eigenvectors (columns of norm 1), in no particular order.
 
-    >>> import flambeau as fb
     >>> fb.linalg.eig(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
     tensor([2.+0.j, 4.+0.j])
     """
@@ -78,7 +74,6 @@ def eig(A: Tensor) -> Eigen:
 def eigvals(A: Tensor) -> Tensor:
     """The eigenvalues of :func:`eig`.
 
-    >>> import flambeau as fb
     >>> fb.linalg.eigvals(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
     tensor([2.+0.j, 4.+0.j])
     """
@@ -94,7 +89,6 @@ class SVD(NamedTuple):
 def svd(A: Tensor, full_matrices: bool = True) -> SVD:
     """U, descending S and Vh with U @ diag(S) @ Vh == A; ``full_matrices`` makes U and Vh square.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.linalg.svd(fb.ones(3, 2), full_matrices=False)]
     [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
     """
@@ -109,7 +103,6 @@ class SignedLog(NamedTuple):
 def slogdet(A: Tensor) -> SignedLog:
     """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size.
 
-    >>> import flambeau as fb
     >>> fb.slogdet(fb.eye(2))
     SignedLog(sign=tensor(1.), logabsdet=tensor(0.))
     """
@@ -119,7 +112,6 @@ def slogdet(A: Tensor) -> SignedLog:
 def logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; nan where that is negative.
 
-    >>> import flambeau as fb
     >>> fb.logdet(fb.eye(2))
     tensor(0.)
     """
@@ -145,7 +137,6 @@ def vector_norm(
 ) -> Tensor:
     """``sum(abs(x)**ord)**(1/ord)`` over ``dim`` (None: all elements), with the limits at 0 and at both infinities.
 
-    >>> import flambeau as fb
     >>> fb.linalg.vector_norm(fb.tensor([3.0, 4.0]))
     tensor(5.)
     """
@@ -157,7 +148,6 @@ def matrix_norm(
 ) -> Tensor:
     """A norm of matrices: "fro", "nuc", inf, -inf, 1, -1 (sums of rows or columns), 2, -2 (singular values).
 
-    >>> import flambeau as fb
     >>> fb.linalg.matrix_norm(fb.tensor([[1.0, -2.0], [3.0, 4.0]]), 1)
     tensor(6.)
     """
@@ -202,7 +192,6 @@ def norm(
 ) -> Tensor:
     """The vector norm, or the matrix norm where ``ord`` is given and ``dim`` names two dimensions (or A is 2-d).
 
-    >>> import flambeau as fb
     >>> fb.linalg.norm(fb.tensor([3.0, 4.0]))
     tensor(5.)
     """
@@ -219,7 +208,6 @@ def norm(
 def cond(A: Tensor, p: float | str | None = None) -> Tensor:
     """The condition number in the norm ``p``: by singular values for None, 2 and -2, else norm(A) * norm(inv(A)).
 
-    >>> import flambeau as fb
     >>> fb.linalg.cond(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
     tensor(2.)
     """
@@ -233,7 +221,6 @@ def cond(A: Tensor, p: float | str | None = None) -> Tensor:
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
     """How many singular values are above max(atol, rtol * the largest); by default rtol is epsilon times the size.
 
-    >>> import flambeau as fb
     >>> fb.linalg.matrix_rank(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
     tensor(2)
     """
@@ -248,7 +235,6 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The sum of products of the conjugate of x with y along ``dim``; the other dimensions broadcast.
 
-    >>> import flambeau as fb
     >>> fb.linalg.vecdot(fb.ones(2, 3), fb.ones(2, 3))
     tensor([3., 3.])
     """
@@ -260,7 +246,6 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """:func:`flambeau.diagonal` of the last two dimensions by default; a view.
 
-    >>> import flambeau as fb
     >>> fb.linalg.diagonal(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
     tensor([2., 4.])
     """
@@ -272,7 +257,6 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of the difference.
 
-    >>> import flambeau as fb
     >>> fb.dist(fb.tensor([3.0]), fb.tensor([7.0]))
     tensor(4.)
     """
@@ -283,7 +267,6 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.svd(fb.ones(3, 2))]
     [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
     """
@@ -294,7 +277,6 @@ def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple
 def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """:func:`flambeau.linalg.cholesky`.
 
-    >>> import flambeau as fb
     >>> fb.cholesky(fb.tensor([[4.0, 2.0], [2.0, 5.0]]))
     tensor([[2., 0.],
             [1., 2.]])
@@ -305,7 +287,6 @@ def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
 def _old_qr(input: Tensor, some: bool = True) -> QR:
     """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.qr(fb.ones(3, 2))]
     [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
     """
@@ -323,7 +304,6 @@ def _old_norm(
 ) -> Tensor:
     """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
 
-    >>> import flambeau as fb
     >>> fb.norm(fb.tensor([3.0, 4.0]))
     tensor(5.)
     """

@@ -19,7 +19,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     ``mode``: "constant" fills with ``value`` (0); "reflect" mirrors at the border element, "replicate" repeats
     it, "circular" goes on at the other end. Negative widths cut.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.pad(fb.tensor([1, 2, 3]), (2, 1), mode="reflect")
     tensor([3, 2, 1, 2, 3, 2])
     """

@@ -25,7 +25,6 @@ def whole(shape: Sequence[int]) -> list[Any]:
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """``length`` places of dimension ``dim`` from ``start`` on; a view.
 
-    >>> import flambeau as fb
     >>> fb.narrow(fb.arange(5), 0, 1, 3)
     tensor([1, 2, 3])
     """
@@ -47,7 +46,6 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """:func:`narrow` as a copy.
 
-    >>> import flambeau as fb
     >>> fb.narrow_copy(fb.arange(5), 0, 1, 3)
     tensor([1, 2, 3])
     """
@@ -58,7 +56,6 @@ def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """Place ``index`` of dimension ``dim``, which goes; a view.
 
-    >>> import flambeau as fb
     >>> fb.select(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), 0, 1)
     tensor([3., 4.])
     """
@@ -92,7 +89,6 @@ def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | Non
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every place of dimension ``dim`` as a tensor without it; views.
 
-    >>> import flambeau as fb
     >>> fb.unbind(fb.tensor([[1, 2], [3, 4]]))
     (tensor([1, 2]), tensor([3, 4]))
     """
@@ -105,7 +101,6 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size (the last may be smaller), or of the sizes listed, along ``dim``; views.
 
-    >>> import flambeau as fb
     >>> [p.tolist() for p in fb.arange(5).split(2)]
     [[0, 1], [2, 3], [4]]
     """
@@ -126,7 +121,6 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of the sizes listed, which must add up, along ``dim``; views.
 
-    >>> import flambeau as fb
     >>> fb.split_with_sizes(fb.arange(3), [1, 2])
     (tensor([0]), tensor([1, 2]))
     """
@@ -147,7 +141,6 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces of equal size (the last may be smaller) along ``dim``; views.
 
-    >>> import flambeau as fb
     >>> fb.chunk(fb.arange(4), 2)
     (tensor([0, 1]), tensor([2, 3]))
     """
@@ -165,7 +158,6 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """``n`` pieces of nearly equal size, or pieces that end at the indices listed; views.
 
-    >>> import flambeau as fb
     >>> fb.tensor_split(fb.arange(3), 2)
     (tensor([0, 1]), tensor([2]))
     """
@@ -200,7 +192,6 @@ def _split_along(name: str, input: Tensor, where: Any, dim: int, least: int) -> 
 def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 1 (0 of a 1-d tensor), in equal sections.
 
-    >>> import flambeau as fb
     >>> fb.hsplit(fb.arange(4), 2)
     (tensor([0, 1]), tensor([2, 3]))
     """
@@ -210,7 +201,6 @@ def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 0, in equal sections.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.vsplit(fb.ones(4, 1), 2)]
     [flambeau.Size([2, 1]), flambeau.Size([2, 1])]
     """
@@ -220,7 +210,6 @@ def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 2, in equal sections.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.dsplit(fb.ones(1, 1, 4), 2)]
     [flambeau.Size([1, 1, 2]), flambeau.Size([1, 1, 2])]
     """
@@ -242,7 +231,6 @@ def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Te
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy of ``input`` with ``src`` at place ``index`` of dimension ``dim``.
 
-    >>> import flambeau as fb
     >>> fb.select_scatter(fb.zeros(2, 2), fb.ones(2), 0, 1)
     tensor([[0., 0.],
             [1., 1.]])
@@ -255,7 +243,6 @@ def slice_scatter(
 ) -> Tensor:
     """A copy of ``input`` with ``src`` at the places that :func:`slice_` takes.
 
-    >>> import flambeau as fb
     >>> fb.slice_scatter(fb.zeros(4), fb.ones(2), 0, 1, 3)
     tensor([0., 1., 1., 0.])
     """
@@ -265,7 +252,6 @@ def slice_scatter(
 def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A copy of ``input`` with ``src`` on a diagonal.
 
-    >>> import flambeau as fb
     >>> fb.diagonal_scatter(fb.zeros(2, 2), fb.ones(2))
     tensor([[1., 0.],
             [0., 1.]])
@@ -283,7 +269,6 @@ def as_strided_scatter(
 def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tensor:
     """Write a number to the main diagonal, in place; ``wrap`` starts it again below in a tall matrix.
 
-    >>> import flambeau as fb
     >>> fb.zeros(2, 2).fill_diagonal_(1)
     tensor([[1., 0.],
             [0., 1.]])
@@ -304,7 +289,6 @@ def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tenso
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The elements whose places along ``dim1`` and ``dim2`` differ by ``offset``, as a new last dimension; a view.
 
-    >>> import flambeau as fb
     >>> fb.arange(9).reshape(3, 3).diagonal(1)
     tensor([1, 5])
     """
@@ -320,7 +304,6 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows of ``size`` every ``step`` along ``dimension``, each in a new last dimension; a view.
 
-    >>> import flambeau as fb
     >>> fb.arange(5).unfold(0, 3, 2)
     tensor([[0, 1, 2],
             [2, 3, 4]])
@@ -352,7 +335,6 @@ def _storage_of(x: Tensor) -> tuple[Tensor, int]:
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """A view of the storage under any shape, strides and offset, all counted in elements.
 
-    >>> import flambeau as fb
     >>> fb.as_strided(fb.arange(6), (2, 2), (3, 1))
     tensor([[0, 1],
             [3, 4]])
@@ -382,7 +364,6 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
 def view_as_real(input: Tensor) -> Tensor:
     """A complex tensor as real pairs (real, imaginary) along a new last dimension; a view.
 
-    >>> import flambeau as fb
     >>> fb.view_as_real(fb.tensor([1 + 2j]))
     tensor([[1., 2.]])
     """
@@ -395,7 +376,6 @@ def view_as_real(input: Tensor) -> Tensor:
 def view_as_complex(input: Tensor) -> Tensor:
     """Pairs (real, imaginary) along the last dimension as complex numbers; a view.
 
-    >>> import flambeau as fb
     >>> fb.view_as_complex(fb.tensor([[1.0, 2.0]]))
     tensor([1.+2.j])
     """
@@ -413,7 +393,6 @@ def view_as_complex(input: Tensor) -> Tensor:
 def real(input: Tensor) -> Tensor:
     """The real part, a view; a real tensor as it is.
 
-    >>> import flambeau as fb
     >>> fb.real(fb.tensor([1 + 2j]))
     tensor([1.])
     """
@@ -423,7 +402,6 @@ def real(input: Tensor) -> Tensor:
 def imag(input: Tensor) -> Tensor:
     """The imaginary part of a complex tensor; a view.
 
-    >>> import flambeau as fb
     >>> fb.imag(fb.tensor([1 + 2j]))
     tensor([2.])
     """
@@ -450,7 +428,6 @@ def _each(raised: Callable[[Tensor], Tensor], tensors: tuple[Any, ...]) -> Any:
 def atleast_1d(*tensors: Any) -> Any:
     """0-d tensors as 1-d, others as they are; a tuple for several.
 
-    >>> import flambeau as fb
     >>> fb.atleast_1d(fb.tensor(1.0))
     tensor([1.])
     """
@@ -460,7 +437,6 @@ def atleast_1d(*tensors: Any) -> Any:
 def atleast_2d(*tensors: Any) -> Any:
     """Tensors of fewer dimensions with new ones in front.
 
-    >>> import flambeau as fb
     >>> fb.atleast_2d(fb.tensor([1.0, 2.0]))
     tensor([[1., 2.]])
     """
@@ -470,7 +446,6 @@ def atleast_2d(*tensors: Any) -> Any:
 def atleast_3d(*tensors: Any) -> Any:
     """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1).
 
-    >>> import flambeau as fb
     >>> fb.atleast_3d(fb.tensor([1.0, 2.0])).shape
     flambeau.Size([1, 2, 1])
     """

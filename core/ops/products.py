@@ -150,7 +150,6 @@ def addr(vec1: Any, vec2: Any) -> Any:
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix.
 
-    >>> import flambeau as fb
     >>> fb.trace(fb.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor(5.)
     """
@@ -162,7 +161,6 @@ def trace(input: Tensor) -> Tensor:
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: each element of ``input`` times the whole of ``other``, as blocks.
 
-    >>> import flambeau as fb
     >>> fb.kron(fb.tensor([1, 10]), fb.tensor([1, 2]))
     tensor([ 1,  2, 10, 20])
     """
@@ -178,7 +176,6 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The cross product of vectors of size 3 along ``dim``; the other dimensions broadcast.
 
-    >>> import flambeau as fb
     >>> fb.linalg.cross(fb.tensor([1.0, 0.0, 0.0]), fb.tensor([0.0, 1.0, 0.0]))
     tensor([0., 0., 1.])
     """
@@ -200,7 +197,6 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """:func:`linalg_cross` along ``dim``, by default the first dimension of size 3.
 
-    >>> import flambeau as fb
     >>> fb.cross(fb.tensor([1.0, 0.0, 0.0]), fb.tensor([0.0, 1.0, 0.0]))
     tensor([0., 0., 1.])
     """
@@ -214,7 +210,6 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
 def matrix_power(input: Tensor, n: int) -> Tensor:
     """The product of ``n`` copies of square matrices, by repeated squaring; of their inverses for negative n.
 
-    >>> import flambeau as fb
     >>> fb.matrix_power(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), 2)
     tensor([[ 7., 10.],
             [15., 22.]])
@@ -246,7 +241,6 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     The first and the last may be vectors. The order is found by dynamic programming (Cormen et al.,
     Introduction to Algorithms, 15.2).
 
-    >>> import flambeau as fb
     >>> fb.linalg.multi_dot([fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([[2.0, 0.0], [0.0, 4.0]])])
     tensor([[ 4.,  0.],
             [ 0., 16.]])
@@ -294,7 +288,6 @@ def _chain(items: Sequence[Tensor], splits: dict[tuple[int, int], int], i: int, 
 def chain_matmul(*matrices: Any) -> Tensor:
     """:func:`multi_dot` of the arguments.
 
-    >>> import flambeau as fb
     >>> fb.chain_matmul(fb.ones(2, 3), fb.ones(3, 4), fb.ones(4, 1)).shape
     flambeau.Size([2, 1])
     """
@@ -305,7 +298,6 @@ def chain_matmul(*matrices: Any) -> Tensor:
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector's elements as columns, from the highest (from 0 if ``increasing``).
 
-    >>> import flambeau as fb
     >>> fb.vander(fb.tensor([1, 2, 3]), 3)
     tensor([[1, 1, 1],
             [4, 2, 1],
@@ -319,7 +311,6 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """The powers 0 to N - 1 of the elements along a new last dimension.
 
-    >>> import flambeau as fb
     >>> fb.linalg.vander(fb.tensor([1, 2, 3]))
     tensor([[1, 1, 1],
             [1, 2, 4],
@@ -404,7 +395,6 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     ``compute_mode`` says whether Euclidean distances may come from a matrix product, which is faster and
     less exact: "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist", or by default for over 25 rows.
 
-    >>> import flambeau as fb
     >>> fb.cdist(fb.tensor([[0.0, 0.0]]), fb.tensor([[3.0, 4.0]]))
     tensor([[5.]])
     """

@@ -128,7 +128,6 @@ def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = No
          device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
 
-    >>> import flambeau as fb
     >>> g = fb.Generator().manual_seed(0)
     >>> fb.rand(2, generator=g)
     tensor([0.3990, 0.8805])
@@ -141,7 +140,6 @@ def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = N
           device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part).
 
-    >>> import flambeau as fb
     >>> fb.randn(2, 3).shape
     flambeau.Size([2, 3])
     """
@@ -153,7 +151,6 @@ def randint(*args: Any, generator: Generator | None = None, out: Tensor | None =
             device: Any = None, requires_grad: bool = False, **kw: Any) -> Tensor:  # fmt: skip
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default.
 
-    >>> import flambeau as fb
     >>> fb.randint(0, 1, (3,))
     tensor([0, 0, 0])
     """
@@ -186,7 +183,6 @@ def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None =
              device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys.
 
-    >>> import flambeau as fb
     >>> fb.randperm(4).sort().values
     tensor([0, 1, 2, 3])
     """
@@ -212,7 +208,6 @@ def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any =
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`rand` with the shape, dtype and device of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.rand_like(fb.ones(2, 3)).shape
     flambeau.Size([2, 3])
     """
@@ -223,7 +218,6 @@ def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any 
                requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randn` with the shape, dtype and device of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.randn_like(fb.ones(2, 3)).shape
     flambeau.Size([2, 3])
     """
@@ -234,7 +228,6 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, generator:
                  dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.randint_like(fb.ones(2, 3), 10).shape
     flambeau.Size([2, 3])
     """

@@ -142,7 +142,6 @@ def reverse_order(x: Any) -> Any:
 def min(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """The smallest element; nan wins.
 
-    >>> import flambeau as fb
     >>> fb.amin(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
     tensor([1., 3.])
     """
@@ -170,7 +169,6 @@ def argmin(x: Any, *, axis: int, keepdims: bool) -> Any:
 def any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Whether some element is not zero; False for no elements.
 
-    >>> import flambeau as fb
     >>> fb.any(fb.tensor([True, False]))
     tensor(True)
     """
@@ -188,7 +186,6 @@ def any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
 def all(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Whether no element is zero; True for no elements.
 
-    >>> import flambeau as fb
     >>> fb.all(fb.tensor([True, False]))
     tensor(False)
     """
@@ -262,7 +259,6 @@ def sum_(
 ) -> Tensor:
     """The sum over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
 
-    >>> import flambeau as fb
     >>> fb.ones(2, 3).sum(dim=1)
     tensor([3., 3.])
     """
@@ -276,7 +272,6 @@ def mean_(
 ) -> Tensor:
     """The mean over ``dim`` (an int, a tuple, or None for all), of a floating tensor or in a floating ``dtype``.
 
-    >>> import flambeau as fb
     >>> fb.tensor([1.0, 3.0]).mean()
     tensor(2.)
     """
@@ -288,7 +283,6 @@ def prod_(
 ) -> Tensor:
     """The product over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
 
-    >>> import flambeau as fb
     >>> fb.prod(fb.tensor([2.0, 3.0]))
     tensor(6.)
     """
@@ -300,7 +294,6 @@ def nansum(
 ) -> Tensor:
     """The sum over ``dim`` with nan counted as zero.
 
-    >>> import flambeau as fb
     >>> fb.nansum(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(4.)
     """
@@ -312,7 +305,6 @@ def nanmean(
 ) -> Tensor:
     """The mean over ``dim`` of the elements that are not nan; nan where there are none.
 
-    >>> import flambeau as fb
     >>> fb.nanmean(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(2.)
     """
@@ -326,7 +318,6 @@ def nanmean(
 def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
     """How many elements over ``dim`` (an int, a tuple, or None for all) are not zero, int64.
 
-    >>> import flambeau as fb
     >>> fb.count_nonzero(fb.tensor([0, 3, 0]))
     tensor(1)
     """
@@ -360,7 +351,6 @@ def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pa
 
     nan wins. The gradient of the {word} of all is shared by equal ones; along ``dim`` it goes to the index.
 
-    >>> import flambeau as fb
     >>> fb.{name}(fb.tensor([[1.0, 5.0]]), 1).indices
     tensor([{int(name == "max")}])
     """
@@ -404,7 +394,6 @@ def argmax_(
 ) -> Tensor:
     """Where the largest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals.
 
-    >>> import flambeau as fb
     >>> fb.argmax(fb.tensor([[1, 5], [7, 2]]), dim=1)
     tensor([1, 0])
     """
@@ -422,7 +411,6 @@ def argmin_(
 ) -> Tensor:
     """Where the smallest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals.
 
-    >>> import flambeau as fb
     >>> fb.argmin(fb.tensor([3.0, 1.0, 2.0]))
     tensor(1)
     """
@@ -433,7 +421,6 @@ def argmin_(
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
     """(min, max): the smallest and the largest element, along ``dim`` or of all.
 
-    >>> import flambeau as fb
     >>> fb.aminmax(fb.tensor([1.0, 2.0, 3.0]))
     MinMax(min=tensor(1.), max=tensor(3.))
     """
@@ -443,7 +430,6 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
 def logsumexp_(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
     """log(sum(exp(input))) over ``dim`` (an int, a tuple, or None for all) without overflow.
 
-    >>> import flambeau as fb
     >>> fb.logsumexp(fb.zeros(2), 0)
     tensor(0.6931)
     """
@@ -465,7 +451,6 @@ def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., An
 
     The result is bool; of a uint8 tensor it is uint8, as in PyTorch.
 
-    >>> import flambeau as fb
     >>> fb.{name}(fb.tensor([True, False]))
     tensor({name == "any"})
     """

@@ -44,7 +44,6 @@ def squeeze_(self: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
 def unsqueeze_(self: Tensor, dim: int) -> Tensor:
     """:func:`unsqueeze` in place.
 
-    >>> import flambeau as fb
     >>> fb.tensor([1, 2]).unsqueeze_(0)
     tensor([[1, 2]])
     """
@@ -79,7 +78,6 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
 
     Memory is kept where it is large enough, and then still shared with other views of it.
 
-    >>> import flambeau as fb
     >>> fb.arange(6).resize_(2, 2)
     tensor([[0, 1],
             [2, 3]])

@@ -43,7 +43,6 @@ def bernoulli(
 ) -> Tensor:
     """Ones with the probability that each element of ``input`` says (or with ``p`` for all), else zeros.
 
-    >>> import flambeau as fb
     >>> fb.bernoulli(fb.tensor([0.0, 1.0]))
     tensor([0., 1.])
     """
@@ -71,7 +70,6 @@ def normal(
 ) -> Tensor:  # fmt: skip
     """Normal numbers with means and standard deviations from tensors or numbers; two numbers need a ``size``.
 
-    >>> import flambeau as fb
     >>> fb.normal(fb.tensor([1.0, 2.0]), 0.0)
     tensor([1., 2.])
     """
@@ -101,7 +99,6 @@ def multinomial(
 
     Without ``replacement`` no category comes twice, so there must be as many with a positive weight.
 
-    >>> import flambeau as fb
     >>> fb.multinomial(fb.tensor([0.0, 1.0]), 3, replacement=True)
     tensor([1, 1, 1])
     """
@@ -147,7 +144,6 @@ def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Poisson numbers with the rates in ``input``, a floating tensor, whose dtype they have.
 
-    >>> import flambeau as fb
     >>> fb.poisson(fb.zeros(2))
     tensor([0., 0.])
     """
@@ -218,7 +214,6 @@ def uniform_(
 ) -> Tensor:
     """Fill with uniform numbers in [low, high); torch's names ``from`` and ``to`` work as keywords.
 
-    >>> import flambeau as fb
     >>> fb.empty(2).uniform_().shape
     flambeau.Size([2])
     """
@@ -233,7 +228,6 @@ def uniform_(
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers.
 
-    >>> import flambeau as fb
     >>> fb.empty(2).normal_().shape
     flambeau.Size([2])
     """
@@ -282,7 +276,6 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with ones of probability ``p``, a number or a tensor, else zeros.
 
-    >>> import flambeau as fb
     >>> fb.empty(2).bernoulli_(1.0)
     tensor([1., 1.])
     """
@@ -298,7 +291,6 @@ def random_(
 
     Without bounds: from 0 to the largest of the dtype, for floating dtypes to the largest exact whole number.
 
-    >>> import flambeau as fb
     >>> fb.empty(2).random_(1)
     tensor([0., 0.])
     """

@@ -242,7 +242,6 @@ def deliver(name: str, result: Any, dtype: Any = None, out: Any = None) -> Any:
 def cumsum_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The sum of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
-    >>> import flambeau as fb
     >>> fb.cumsum(fb.tensor([1, 2, 3]), 0)
     tensor([1, 3, 6])
     """
@@ -252,7 +251,6 @@ def cumsum_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = 
 def cumprod_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The product of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
-    >>> import flambeau as fb
     >>> fb.cumprod(fb.tensor([1, 2, 3]), 0)
     tensor([1, 2, 6])
     """
@@ -279,7 +277,6 @@ def cumprod_in_place(input: Tensor, dim: int) -> Tensor:
 def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
     """log(cumsum(exp(input))) along ``dim`` without overflow; floating and complex dtypes.
 
-    >>> import flambeau as fb
     >>> fb.logcumsumexp(fb.zeros(2), 0)
     tensor([0.0000, 0.6931])
     """
@@ -289,7 +286,6 @@ def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tens
 def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
     """(values, indices): the largest element up to each along ``dim``, and the index of its last occurrence.
 
-    >>> import flambeau as fb
     >>> fb.cummax(fb.tensor([1, 3, 2]), 0).values
     tensor([1, 3, 3])
     """
@@ -299,7 +295,6 @@ def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
 def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
     """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence.
 
-    >>> import flambeau as fb
     >>> fb.cummin(fb.tensor([3.0, 1.0, 2.0]), 0).values
     tensor([3., 1., 1.])
     """
@@ -311,7 +306,6 @@ def diff(
 ) -> Tensor:
     """The ``n``-th differences of neighbours along ``dim``, after joining ``prepend`` and ``append``.
 
-    >>> import flambeau as fb
     >>> fb.diff(fb.tensor([1, 4, 9]))
     tensor([3, 5])
     """
@@ -331,7 +325,6 @@ def diff(
 def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral along ``dim`` by the trapezoidal rule, over the places ``x`` or the even step ``dx`` (1).
 
-    >>> import flambeau as fb
     >>> fb.trapezoid(fb.tensor([1.0, 2.0, 3.0]))
     tensor(4.)
     """
@@ -341,7 +334,6 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
 def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral up to each element but the first along ``dim`` by the trapezoidal rule.
 
-    >>> import flambeau as fb
     >>> fb.cumulative_trapezoid(fb.tensor([1.0, 2.0, 3.0]))
     tensor([1.5000, 4.0000])
     """

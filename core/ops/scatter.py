@@ -72,7 +72,6 @@ def scatter(
     ``out[index[i][j]][j] = src[i][j]`` for dim 0; ``reduce`` "add" or "multiply" combines instead. Where
     several meet, which one stays is not defined.
 
-    >>> import flambeau as fb
     >>> fb.scatter(fb.zeros(3), 0, fb.tensor([2, 0]), fb.tensor([1.0, 5.0]))
     tensor([5., 0., 1.])
     """
@@ -89,7 +88,6 @@ def scatter_(
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Any, *, out: Tensor | None = None) -> Tensor:
     """A copy of ``input`` with ``src`` added where ``index`` points along ``dim``.
 
-    >>> import flambeau as fb
     >>> fb.scatter_add(fb.zeros(3), 0, fb.tensor([0, 0, 2]), fb.ones(3))
     tensor([2., 0., 1.])
     """
@@ -115,7 +113,6 @@ def scatter_reduce(
 
     ``reduce``: "sum", "prod", "mean", "amax" or "amin". With ``include_self`` what stood there takes part.
 
-    >>> import flambeau as fb
     >>> fb.scatter_reduce(fb.zeros(2), 0, fb.tensor([0, 0]), fb.tensor([3.0, 5.0]), "amax")
     tensor([5., 0.])
     """
@@ -148,7 +145,6 @@ def index_add(
 
     Equal places add up. ShapeError unless ``source`` has the shape of ``input`` but for ``dim``.
 
-    >>> import flambeau as fb
     >>> fb.index_add(fb.zeros(3), 0, fb.tensor([0, 0, 2]), fb.ones(3))
     tensor([2., 0., 1.])
     """
@@ -186,7 +182,6 @@ def _copied_call(
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor:
     """A copy of ``input`` with the slices of ``source`` along ``dim`` written at the places in ``index``.
 
-    >>> import flambeau as fb
     >>> fb.index_copy(fb.zeros(3), 0, fb.tensor([2]), fb.ones(1))
     tensor([0., 0., 1.])
     """
@@ -201,7 +196,6 @@ def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tenso
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy of ``input`` with ``value``, a number or a 0-d tensor, along ``dim`` at the places in ``index``.
 
-    >>> import flambeau as fb
     >>> fb.index_fill(fb.zeros(3), 0, fb.tensor([1]), 5.0)
     tensor([0., 5., 0.])
     """
@@ -240,7 +234,6 @@ def index_reduce(
 
     ``reduce``: "prod", "mean", "amax" or "amin". With ``include_self`` what stood there takes part.
 
-    >>> import flambeau as fb
     >>> fb.index_reduce(fb.zeros(2), 0, fb.tensor([0, 0]), fb.tensor([3.0, 5.0]), "amax")
     tensor([5., 0.])
     """

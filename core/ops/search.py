@@ -73,7 +73,6 @@ def searchsorted(
 
     Before equal elements, or after them with ``right`` or ``side="right"``. ``sorter`` sorts the sequence.
 
-    >>> import flambeau as fb
     >>> fb.searchsorted(fb.tensor([1, 3, 5]), fb.tensor([3, 4]))
     tensor([1, 2])
     """
@@ -96,7 +95,6 @@ def bucketize(
 
     ``boundaries[i - 1] < x <= boundaries[i]`` gives i; with ``right``, ``boundaries[i - 1] <= x < boundaries[i]``.
 
-    >>> import flambeau as fb
     >>> fb.bucketize(fb.tensor([0.5, 2.5]), fb.tensor([1.0, 2.0]))
     tensor([0, 2])
     """
@@ -111,7 +109,6 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
     The result has ``max(input) + 1`` elements, at least ``minlength``. It reads from the device.
 
-    >>> import flambeau as fb
     >>> fb.bincount(fb.tensor([1, 3, 1]))
     tensor([0, 2, 0, 1])
     """
@@ -140,7 +137,6 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
 
     Equal bounds mean the smallest and the largest element. The counts have the dtype of ``input``.
 
-    >>> import flambeau as fb
     >>> fb.histc(fb.tensor([0.0, 1.0, 1.0, 2.0]), bins=3)
     tensor([1., 2., 1.])
     """
@@ -232,7 +228,6 @@ def unique(
     also how often each occurs: then a tuple. Each nan counts as different. Its shape depends on the
     values, so it reads from the device.
 
-    >>> import flambeau as fb
     >>> fb.unique(fb.tensor([3, 1, 3]), return_counts=True)
     (tensor([1, 3]), tensor([1, 2]))
     """
@@ -245,7 +240,6 @@ def unique_consecutive(
 ) -> Any:
     """The elements, or the slices along ``dim``, without those that equal the one before; else as :func:`unique`.
 
-    >>> import flambeau as fb
     >>> fb.unique_consecutive(fb.tensor([1, 1, 2, 1]))
     tensor([1, 2, 1])
     """
@@ -256,7 +250,6 @@ def unique_consecutive(
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """For places in the flattened tensor of ``shape`` the index along each of its dimensions.
 
-    >>> import flambeau as fb
     >>> fb.unravel_index(fb.tensor([1, 5]), (2, 3))
     (tensor([0, 1]), tensor([1, 2]))
     """

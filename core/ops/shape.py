@@ -61,7 +61,6 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
 
     One size may be -1: it follows from the others. ShapeError when the numbers of elements differ.
 
-    >>> import flambeau as fb
     >>> fb.arange(6).reshape(2, -1).shape
     flambeau.Size([2, 3])
     """
@@ -141,7 +140,6 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
 
     ShapeError where it would need a copy; :func:`reshape` makes one.
 
-    >>> import flambeau as fb
     >>> fb.arange(4).view(2, 2)
     tensor([[0, 1],
             [2, 3]])
@@ -180,7 +178,6 @@ def _view_dtype(x: Tensor, dtype: DType) -> Tensor:
 def view_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.view(other.shape)``.
 
-    >>> import flambeau as fb
     >>> fb.arange(4).view_as(fb.ones(2, 2)).shape
     flambeau.Size([2, 2])
     """
@@ -190,7 +187,6 @@ def view_as(self: Tensor, other: Tensor) -> Tensor:
 def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.reshape(other.shape)``.
 
-    >>> import flambeau as fb
     >>> fb.arange(4).reshape_as(fb.ones(2, 2))
     tensor([[0, 1],
             [2, 3]])
@@ -201,7 +197,6 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions ``start_dim`` to ``end_dim`` as one; a 0-d tensor becomes 1-d.
 
-    >>> import flambeau as fb
     >>> fb.zeros(2, 3, 4).flatten(1).shape
     flambeau.Size([2, 12])
     """
@@ -221,7 +216,6 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def ravel(input: Tensor) -> Tensor:
     """All elements in row-major order, 1-d; a copy only where needed.
 
-    >>> import flambeau as fb
     >>> fb.ravel(fb.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([1., 2., 3., 4.])
     """
@@ -231,7 +225,6 @@ def ravel(input: Tensor) -> Tensor:
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Dimension ``dim`` as several of ``sizes``, one of which may be -1.
 
-    >>> import flambeau as fb
     >>> fb.unflatten(fb.arange(4), 0, (2, 2)).shape
     flambeau.Size([2, 2])
     """
@@ -252,7 +245,6 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any = None) -> Tensor:
     """Without the dimensions of size 1: all of them, or those of ``dim`` that have size 1; a view.
 
-    >>> import flambeau as fb
     >>> fb.squeeze(fb.ones(1, 3, 1)).shape
     flambeau.Size([3])
     """
@@ -270,7 +262,6 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any 
 def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Tensor:
     """With a new dimension of size 1 at ``dim``; a view.
 
-    >>> import flambeau as fb
     >>> fb.unsqueeze(fb.ones(3), 0).shape
     flambeau.Size([1, 3])
     """
@@ -286,7 +277,6 @@ def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Ten
 def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
 
-    >>> import flambeau as fb
     >>> fb.tensor([[1], [2]]).expand(-1, 2)
     tensor([[1, 1],
             [2, 2]])
@@ -324,7 +314,6 @@ _EXPANDED: Final = _Cache(_expanded_shape)
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.expand(other.shape)``.
 
-    >>> import flambeau as fb
     >>> fb.ones(1).expand_as(fb.zeros(2))
     tensor([1., 1.])
     """
@@ -334,7 +323,6 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """``input`` expanded to ``size``.
 
-    >>> import flambeau as fb
     >>> fb.broadcast_to(fb.tensor([1, 2]), (2, 2))
     tensor([[1, 2],
             [1, 2]])
@@ -345,7 +333,6 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
 def broadcast_shapes(*shapes: Any) -> Any:
     """The shape that tensors of ``shapes`` broadcast to; ShapeError when they do not.
 
-    >>> import flambeau as fb
     >>> fb.broadcast_shapes((2, 1), (3,))
     flambeau.Size([2, 3])
     """
@@ -360,7 +347,6 @@ def broadcast_shapes(*shapes: Any) -> Any:
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """All tensors expanded to their common shape.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.broadcast_tensors(fb.ones(2, 1), fb.ones(3))]
     [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
     """
@@ -376,7 +362,6 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
 def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sums over what broadcasting ``size`` to the shape of the tensor repeated: the reverse of expand.
 
-    >>> import flambeau as fb
     >>> fb.ones(3, 2).sum_to_size(1, 2)
     tensor([[3., 3.]])
     """
@@ -396,7 +381,6 @@ _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dime
 def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
 
-    >>> import flambeau as fb
     >>> fb.zeros(2, 3, 4).permute(2, 0, 1).shape
     flambeau.Size([4, 2, 3])
     """
@@ -423,7 +407,6 @@ _ORDER: Final = _Cache(_ordered)
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """With dimensions ``dim0`` and ``dim1`` exchanged; a view.
 
-    >>> import flambeau as fb
     >>> fb.swapaxes(fb.ones(2, 3), 0, 1).shape
     flambeau.Size([3, 2])
     """
@@ -450,7 +433,6 @@ _EXCHANGED: Final = _Cache(_exchanged)
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Dimensions ``source`` at the places ``destination``, the others in order; a view.
 
-    >>> import flambeau as fb
     >>> fb.moveaxis(fb.ones(2, 3, 4), 0, -1).shape
     flambeau.Size([3, 4, 2])
     """
@@ -469,7 +451,6 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
 def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; tensors of fewer dimensions as they are.
 
-    >>> import flambeau as fb
     >>> fb.t(fb.ones(2, 3)).shape
     flambeau.Size([3, 2])
     """
@@ -484,7 +465,6 @@ def t(input: Tensor) -> Tensor:
 def matrix_transpose(input: Tensor) -> Tensor:
     """With the last two dimensions exchanged (the property ``mT``); a view.
 
-    >>> import flambeau as fb
     >>> fb.matrix_transpose(fb.ones(2, 3)).shape
     flambeau.Size([3, 2])
     """
@@ -497,7 +477,6 @@ def matrix_transpose(input: Tensor) -> Tensor:
 def adjoint(input: Tensor) -> Tensor:
     """The conjugate of the transposed matrices in the last two dimensions.
 
-    >>> import flambeau as fb
     >>> fb.adjoint(fb.tensor([[1.0, 2.0]])).shape
     flambeau.Size([2, 1])
     """

@@ -36,7 +36,6 @@ def _is_vector(a: Tensor, b: Tensor) -> bool:
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """X with A @ X == B (X @ A == B if not ``left``) for square A; B may be vectors. LinAlgError where A is singular.
 
-    >>> import flambeau as fb
     >>> fb.linalg.solve(fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([2.0, 2.0]))
     tensor([1.0000, 0.5000])
     """
@@ -50,7 +49,6 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
     """X with A @ X == B (X @ A == B if not ``left``), where only the upper or the lower triangle of A counts.
 
-    >>> import flambeau as fb
     >>> fb.linalg.solve_triangular(fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([[2.0], [4.0]]), upper=True)
     tensor([[1.],
             [1.]])
@@ -64,7 +62,6 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A @ X == B, from the Cholesky factor L of A (``upper``: from the one with A == L.mH @ L).
 
-    >>> import flambeau as fb
     >>> fb.cholesky_solve(fb.tensor([[8.0]]), fb.tensor([[2.0]]))
     tensor([[2.]])
     """
@@ -75,7 +72,6 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A from its Cholesky factor.
 
-    >>> import flambeau as fb
     >>> fb.cholesky_inverse(fb.tensor([[2.0]]))
     tensor([[0.2500]])
     """
@@ -92,7 +88,6 @@ class LU(NamedTuple):
 def lu_factor(A: Tensor, *, pivot: bool = True) -> LU:
     """P @ L @ U == A with partial pivoting: L below the diagonal (its own is 1) and U from it up, in one matrix.
 
-    >>> import flambeau as fb
     >>> fb.linalg.lu_factor(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))[0]
     tensor([[2., 0.],
             [0., 4.]])
@@ -106,7 +101,6 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> LU:
 def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """(P, L, U) with P @ L @ U == A.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.linalg.lu(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))]
     [flambeau.Size([2, 2]), flambeau.Size([2, 2]), flambeau.Size([2, 2])]
     """
@@ -122,7 +116,6 @@ def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
     """X with A @ X == B from :func:`lu_factor` of A.
 
-    >>> import flambeau as fb
     >>> LU, pivots = fb.linalg.lu_factor(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
     >>> fb.linalg.lu_solve(LU, pivots, fb.tensor([[2.0], [4.0]]))
     tensor([[1.],
@@ -187,7 +180,6 @@ def pinv(
 ) -> Tensor:
     """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0.
 
-    >>> import flambeau as fb
     >>> fb.pinverse(fb.tensor([[2.0], [0.0]]))
     tensor([[0.5000, 0.0000]])
     """
@@ -209,7 +201,6 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 
     The gradient is that of a constant rank. ``driver`` is accepted and does not change the method.
 
-    >>> import flambeau as fb
     >>> fb.linalg.lstsq(fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([[2.0], [4.0]])).solution
     tensor([[1.],
             [1.]])
@@ -272,7 +263,6 @@ _DOUBLINGS: Final = 32
 def matrix_exp(x: Any) -> Any:
     """The exponential of each matrix, by scaling and squaring (N. Higham, SIAM J. Matrix Anal. Appl. 26, 2005).
 
-    >>> import flambeau as fb
     >>> fb.matrix_exp(fb.zeros(2, 2))
     tensor([[1., 0.],
             [0., 1.]])

@@ -84,7 +84,6 @@ def sort(
 ) -> ValuesIndices:
     """(values, indices): the elements in order along ``dim``, and where they stood; equal ones keep their order.
 
-    >>> import flambeau as fb
     >>> fb.sort(fb.tensor([3, 1, 2])).indices
     tensor([1, 2, 0])
     """
@@ -97,7 +96,6 @@ def argsort_(
 ) -> Tensor:
     """The indices that sort ``input`` along ``dim``; equal elements keep their order.
 
-    >>> import flambeau as fb
     >>> fb.argsort(fb.tensor([3.0, 1.0, 2.0]))
     tensor([1, 2, 0])
     """
@@ -107,7 +105,6 @@ def argsort_(
 def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements in ascending order along the first dimension.
 
-    >>> import flambeau as fb
     >>> fb.msort(fb.tensor([3.0, 1.0]))
     tensor([1., 3.])
     """
@@ -128,7 +125,6 @@ def topk(
 
     ShapeError when ``dim`` has fewer than ``k``.
 
-    >>> import flambeau as fb
     >>> fb.topk(fb.tensor([1, 5, 3]), 2).values
     tensor([5, 3])
     """
@@ -158,7 +154,6 @@ def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1.
 
-    >>> import flambeau as fb
     >>> fb.kthvalue(fb.tensor([3.0, 1.0, 2.0]), 2).values
     tensor(2.)
     """
@@ -206,7 +201,6 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
     With ``dim`` the pair (values, indices) along it. Of an even number of elements it is the lower of the
     two in the middle.
 
-    >>> import flambeau as fb
     >>> fb.{name}(fb.tensor([3.0, 1.0, 2.0]))
     tensor(2.)
     """
@@ -219,7 +213,6 @@ median, nanmedian = _medians("median", False), _medians("nanmedian", True)
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
     """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place.
 
-    >>> import flambeau as fb
     >>> fb.mode(fb.tensor([1, 2, 2])).values
     tensor(2)
     """
@@ -272,7 +265,6 @@ def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
     ``q``: a number or a 1-d tensor of numbers in [0, 1], of the dtype of ``input``; the results stand along
     a new first dimension. Between two elements ``interpolation`` decides: linear, lower, higher, midpoint, nearest.
 
-    >>> import flambeau as fb
     >>> fb.{name}(fb.tensor([0.0, 1.0, 2.0]), 0.25)
     tensor(0.5000)
     """

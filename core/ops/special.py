@@ -87,7 +87,6 @@ def polygamma_of(x: Any, *, n: int) -> Any:
 def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The n-th derivative of the digamma function.
 
-    >>> import flambeau as fb
     >>> fb.polygamma(1, fb.tensor([1.0]))
     tensor([1.6449])
     """
@@ -124,7 +123,6 @@ def polygamma_in_place(self: Tensor, n: int) -> Tensor:
 def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension ``p``, for input > (p - 1) / 2.
 
-    >>> import flambeau as fb
     >>> fb.mvlgamma(fb.tensor([3.0]), 1)
     tensor([0.6931])
     """
@@ -147,7 +145,6 @@ def conj_physical_(self: Tensor) -> Tensor:
 def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None) -> Tensor:
     """``log(input / (1 - input))``, of the input clamped to [eps, 1 - eps] where ``eps`` is given.
 
-    >>> import flambeau as fb
     >>> fb.logit(fb.tensor([0.5]))
     tensor([0.])
     """
@@ -158,7 +155,6 @@ def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None)
 def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """``log(exp(input) + exp(other))`` without overflow, of real or complex numbers.
 
-    >>> import flambeau as fb
     >>> fb.logaddexp(fb.tensor([0.0]), fb.tensor([0.0]))
     tensor([0.6931])
     """
@@ -182,7 +178,6 @@ def nan_to_num(
 ) -> Tensor:
     """nan replaced by ``nan``, infinities by ``posinf`` and ``neginf`` (None: the dtype's largest and smallest).
 
-    >>> import flambeau as fb
     >>> fb.nan_to_num(fb.tensor([float("nan"), 1.0]))
     tensor([0., 1.])
     """
@@ -211,7 +206,6 @@ def nan_to_num_(
 def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The angle of a complex number in radians; of a real one 0 or pi.
 
-    >>> import flambeau as fb
     >>> fb.angle(fb.tensor([1.0, -1.0]))
     tensor([0.0000, 3.1416])
     """
@@ -226,7 +220,6 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def isreal(input: Tensor) -> Tensor:
     """Where the imaginary part is 0; everywhere for a real tensor.
 
-    >>> import flambeau as fb
     >>> fb.isreal(fb.tensor([1 + 0j, 1j]))
     tensor([ True, False])
     """
@@ -259,14 +252,12 @@ def _classified(record: Callable[..., Any], whole: bool, combine: Callable[[Any,
 is_infinite = _classified(isinf, False, lambda a, b: a | b)
 is_infinite.__doc__ = """Where an element, or a part of it, is positive or negative infinity.
 
->>> import flambeau as fb
 >>> fb.isinf(fb.tensor([1.0, float("inf")]))
 tensor([False,  True])
 """
 is_finite = _classified(isfinite, True, lambda a, b: a & b)
 is_finite.__doc__ = """Where an element is neither infinite nor nan.
 
->>> import flambeau as fb
 >>> fb.isfinite(fb.tensor([1.0, float("nan")]))
 tensor([ True, False])
 """
@@ -281,7 +272,6 @@ def _infinite(name: str, value: float, sign: str) -> Callable[..., Tensor]:
     test.__name__ = test.__qualname__ = name
     test.__doc__ = f"""Where an element is {sign} infinity.
 
-    >>> import flambeau as fb
     >>> fb.{name}(fb.tensor([1.0, float("{value}")]))
     tensor([False,  True])
     """
@@ -295,7 +285,6 @@ isneginf = _infinite("isneginf", -math.inf, "negative")
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where ``abs(input - other) <= atol + rtol * abs(other)``, infinities equal, nan only if ``equal_nan``.
 
-    >>> import flambeau as fb
     >>> fb.isclose(fb.tensor([1.0]), fb.tensor([1.1]))
     tensor([False])
     """
@@ -315,7 +304,6 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether :func:`isclose` holds everywhere.
 
-    >>> import flambeau as fb
     >>> fb.allclose(fb.tensor([1.0]), fb.tensor([1.0 + 1e-7]))
     True
     """
@@ -325,7 +313,6 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and the same elements.
 
-    >>> import flambeau as fb
     >>> fb.equal(fb.ones(2), fb.ones(2))
     True
     """
@@ -337,7 +324,6 @@ def equal(input: Tensor, other: Tensor) -> bool:
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Where an element of ``elements`` is one of ``test_elements``; where it is not, if ``invert``.
 
-    >>> import flambeau as fb
     >>> fb.isin(fb.tensor([1, 2, 3]), fb.tensor([2, 5]))
     tensor([False,  True, False])
     """
@@ -371,7 +357,6 @@ def ordered_place(ordered: Tensor, x: Tensor) -> Any:
 def same(input: Tensor) -> Tensor:
     """The tensor itself: conjugates are computed at once here, never left to be done.
 
-    >>> import flambeau as fb
     >>> fb.resolve_conj(fb.tensor([1j]))
     tensor([0.+1.j])
     """
@@ -381,7 +366,6 @@ def same(input: Tensor) -> Tensor:
 def _never(input: Tensor) -> bool:
     """False: no tensor is conjugated or negated lazily, and none is marked by inference mode.
 
-    >>> import flambeau as fb
     >>> fb.is_conj(fb.tensor([1j]))
     False
     """

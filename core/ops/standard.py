@@ -28,7 +28,6 @@ VERSIONS: Final = ("2021.12", "2022.12", "2023.12", "2024.12")
 def astype(x: Tensor, dtype: DType, /, *, copy: bool = True, device: Any = None) -> Tensor:
     """``x`` in another dtype, a copy unless ``copy`` is False and nothing changes.
 
-    >>> import flambeau as fb
     >>> fb.astype(fb.tensor([1.5]), fb.int32)
     tensor([1], dtype=flambeau.int32)
     """
@@ -52,7 +51,6 @@ def isdtype(dtype: DType, kind: Any) -> bool:
     The names: "bool", "signed integer", "unsigned integer", "integral", "real floating", "complex floating",
     "numeric".
 
-    >>> import flambeau as fb
     >>> fb.isdtype(fb.float32, "real floating")
     True
     """
@@ -69,7 +67,6 @@ def isdtype(dtype: DType, kind: Any) -> bool:
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     """All tensors expanded to their common shape.
 
-    >>> import flambeau as fb
     >>> [t.shape for t in fb.broadcast_arrays(fb.ones(2, 1), fb.ones(3))]
     [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
     """
@@ -84,7 +81,6 @@ def expand_dims(x: Tensor, /, *, axis: int = 0) -> Tensor:
 def permute_dims(x: Tensor, /, axes: Sequence[int]) -> Tensor:
     """The dimensions in the order ``axes``; a view.
 
-    >>> import flambeau as fb
     >>> fb.permute_dims(fb.ones(2, 3), (1, 0)).shape
     flambeau.Size([3, 2])
     """
@@ -94,7 +90,6 @@ def permute_dims(x: Tensor, /, axes: Sequence[int]) -> Tensor:
 def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """Every place of dimension ``axis`` as a tensor without it; views.
 
-    >>> import flambeau as fb
     >>> fb.unstack(fb.tensor([[1, 2], [3, 4]]))
     (tensor([1, 2]), tensor([3, 4]))
     """
@@ -104,7 +99,6 @@ def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
 def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     """Each element ``repeats`` times in a row along ``axis``; :meth:`Tensor.repeat` repeats the whole instead.
 
-    >>> import flambeau as fb
     >>> fb.repeat(fb.tensor([1, 2]), 2)
     tensor([1, 1, 2, 2])
     """
@@ -116,7 +110,6 @@ def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
 
     Negative places count from the end.
 
-    >>> import flambeau as fb
     >>> fb.take(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([0, 3]))
     tensor([1., 4.])
     """
@@ -129,7 +122,6 @@ def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
 def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
     """The elements at ``indices`` along ``axis``, as argsort returns them; the other dimensions broadcast.
 
-    >>> import flambeau as fb
     >>> fb.take_along_axis(fb.tensor([[3.0, 1.0]]), fb.tensor([[1, 0]]), axis=1)
     tensor([[1., 3.]])
     """
@@ -191,7 +183,6 @@ class UniqueInverse(NamedTuple):
 def unique_all(x: Tensor, /) -> UniqueAll:
     """The different elements, where each comes first in the flattened tensor, where each element went, and counts.
 
-    >>> import flambeau as fb
     >>> fb.unique_all(fb.tensor([2, 1, 2])).indices
     tensor([1, 0])
     """
@@ -205,7 +196,6 @@ def unique_all(x: Tensor, /) -> UniqueAll:
 def unique_counts(x: Tensor, /) -> UniqueCounts:
     """The different elements and how often each occurs.
 
-    >>> import flambeau as fb
     >>> fb.unique_counts(fb.tensor([2, 1, 2]))
     UniqueCounts(values=tensor([1, 2]), counts=tensor([1, 2]))
     """
@@ -215,7 +205,6 @@ def unique_counts(x: Tensor, /) -> UniqueCounts:
 def unique_inverse(x: Tensor, /) -> UniqueInverse:
     """The different elements and where each element of ``x`` is among them.
 
-    >>> import flambeau as fb
     >>> fb.unique_inverse(fb.tensor([2, 1, 2]))
     UniqueInverse(values=tensor([1, 2]), inverse_indices=tensor([1, 0, 1]))
     """
@@ -225,7 +214,6 @@ def unique_inverse(x: Tensor, /) -> UniqueInverse:
 def unique_values(x: Tensor, /) -> Tensor:
     """The different elements in ascending order.
 
-    >>> import flambeau as fb
     >>> fb.unique_values(fb.tensor([2, 1, 2]))
     tensor([1, 2])
     """
@@ -244,7 +232,6 @@ def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
 def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
     """The tensor on a device; itself where it is there.
 
-    >>> import flambeau as fb
     >>> fb.ones(1).to_device("strict").device
     device(type='strict', index=0)
     """

@@ -30,7 +30,6 @@ def cov(
     ``fweights`` counts each observation so often, ``aweights`` weighs them; the sum is divided by their
     total less ``correction``.
 
-    >>> import flambeau as fb
     >>> fb.cov(fb.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
     tensor([[ 1., -1.],
             [-1.,  1.]])
@@ -73,7 +72,6 @@ def _weights(x: Tensor, counts: Tensor | None, weights: Tensor | None) -> Any:
 def corrcoef(input: Tensor) -> Tensor:
     """The correlation coefficients of the rows of a matrix: covariances over standard deviations, in [-1, 1].
 
-    >>> import flambeau as fb
     >>> fb.corrcoef(fb.tensor([[1.0, 2.0], [2.0, 4.0]]))
     tensor([[1., 1.],
             [1., 1.]])
@@ -109,7 +107,6 @@ def histogram(
     ``bins``: how many of equal width from the smallest to the largest element (or over ``range``), or the
     edges. The last bin holds its upper edge too. ``density`` makes the sum over all bins times width 1.
 
-    >>> import flambeau as fb
     >>> fb.histogram(fb.tensor([1.0, 2.0, 1.0]), bins=2, range=(0.0, 4.0)).hist
     tensor([2., 1.])
     """
@@ -152,7 +149,6 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
     ``spacing``: the distance of neighbours, one for each of ``dim``, or tensors of their places. At the
     edges the differences are one-sided, of order ``edge_order`` (1 or 2).
 
-    >>> import flambeau as fb
     >>> fb.gradient(fb.tensor([1.0, 4.0, 9.0]))
     (tensor([3., 4., 5.]),)
     """
@@ -212,7 +208,6 @@ def _slope(f: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """``input`` whose slices along ``dim`` are scaled down to the p-norm ``maxnorm`` where theirs is larger.
 
-    >>> import flambeau as fb
     >>> fb.renorm(fb.tensor([[3.0, 4.0]]), 2, 0, 1.0)
     tensor([[0.6000, 0.8000]])
     """
@@ -234,7 +229,6 @@ def renorm_(self: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norm distances of all pairs of rows of a matrix, those of the first row first.
 
-    >>> import flambeau as fb
     >>> fb.pdist(fb.tensor([[0.0, 0.0], [3.0, 4.0]]))
     tensor([5.])
     """

@@ -85,7 +85,6 @@ def _copied(x: Any, src: Any) -> Any:
 def copy(x: Any, src: Any) -> Any:
     """``x`` with the values of ``src``, broadcast and cast.
 
-    >>> import flambeau as fb
     >>> fb.zeros(2).copy_(fb.tensor([1, 2]))
     tensor([1., 2.])
     """
@@ -360,7 +359,6 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
 def fill_(self: Any, value: Any) -> Any:
     """Write ``value`` (a number or a 0-d tensor) to every element, in place.
 
-    >>> import flambeau as fb
     >>> fb.zeros(2).fill_(7)
     tensor([7., 7.])
     """
@@ -380,7 +378,6 @@ def fill_(self: Any, value: Any) -> Any:
 def zero_(self: Any) -> Any:
     """Write 0 to every element, in place.
 
-    >>> import flambeau as fb
     >>> fb.ones(2).zero_()
     tensor([0., 0.])
     """

@@ -45,7 +45,6 @@ def embed_diagonal(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The last dimension as the diagonal of matrices in dimensions ``dim1`` and ``dim2`` of the result.
 
-    >>> import flambeau as fb
     >>> fb.tensor([1, 2]).diag_embed()
     tensor([[1, 0],
             [0, 2]])
@@ -69,7 +68,6 @@ _diagonal = diagonal  # `diag` has a parameter of that name
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """A matrix with a vector on its ``diagonal``, or a copy of that diagonal of a matrix.
 
-    >>> import flambeau as fb
     >>> fb.diag(fb.tensor([1, 2]))
     tensor([[1, 0],
             [0, 2]])
@@ -86,7 +84,6 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """A matrix with all elements of ``input`` on its diagonal.
 
-    >>> import flambeau as fb
     >>> fb.diagflat(fb.tensor([1, 2]))
     tensor([[1, 0],
             [0, 2]])
@@ -130,7 +127,6 @@ def _keep_where(x: Any, keep: Callable[[Any, Any], Any]) -> Any:
 def tril(x: Any, *, diagonal: int = 0) -> Any:
     """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere.
 
-    >>> import flambeau as fb
     >>> fb.tril(fb.ones(2, 2))
     tensor([[1., 0.],
             [1., 1.]])
@@ -151,7 +147,6 @@ def tril(x: Any, *, diagonal: int = 0) -> Any:
 def triu(x: Any, *, diagonal: int = 0) -> Any:
     """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere.
 
-    >>> import flambeau as fb
     >>> fb.triu(fb.ones(2, 2))
     tensor([[1., 1.],
             [0., 1.]])

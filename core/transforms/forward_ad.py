@@ -28,7 +28,6 @@ class UnpackedDualTensor(NamedTuple):
 class dual_level:
     """Inside, dual tensors carry their tangents through every op; afterwards they can no longer be used.
 
-    >>> import flambeau as fb
     >>> with dual_level():
     ...     x = make_dual(fb.tensor(3.0), fb.tensor(1.0))
     ...     unpack_dual(x * x)

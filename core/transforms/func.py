@@ -94,7 +94,6 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
 
     With ``has_aux`` func returns (value, aux) and the result is (gradient, (value, aux)).
 
-    >>> import flambeau as fb
     >>> fb.func.grad_and_value(lambda x: x**2)(fb.tensor(3.0))
     (tensor(6.), tensor(9.))
     """
@@ -141,7 +140,6 @@ def _zeros(x: Any) -> Any:
 def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The gradient of a scalar function, as a function of the same arguments.
 
-    >>> import flambeau as fb
     >>> fb.func.grad(lambda x: (x**2).sum())(fb.tensor([1.0, 3.0]))
     tensor([2., 6.])
     """
@@ -158,7 +156,6 @@ def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> C
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """``(output, vjp_fn)``: vjp_fn maps the gradient of the output to those of ``primals``.
 
-    >>> import flambeau as fb
     >>> value, pull = fb.func.vjp(fb.sin, fb.zeros(2))
     >>> pull(fb.ones(2))
     (tensor([1., 1.]),)
@@ -193,7 +190,6 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
 def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool = False) -> tuple[Any, ...]:
     """``(output, tangent)``: the derivative of ``func`` at ``primals`` in the direction ``tangents``.
 
-    >>> import flambeau as fb
     >>> fb.func.jvp(fb.sin, (fb.tensor(0.0),), (fb.tensor(2.0),))
     (tensor(0.), tensor(2.))
     """
@@ -236,7 +232,6 @@ def jacrev(
 ) -> Callable[..., Any]:
     """The Jacobian by reverse mode, one row of the output at a time: shape (*output, *input).
 
-    >>> import flambeau as fb
     >>> fb.func.jacrev(fb.sin)(fb.zeros(2))
     tensor([[1., 0.],
             [0., 1.]])
@@ -277,7 +272,6 @@ def jacfwd(
 ) -> Callable[..., Any]:
     """The Jacobian by forward mode, one column of the input at a time: shape (*output, *input).
 
-    >>> import flambeau as fb
     >>> fb.func.jacfwd(fb.sin)(fb.zeros(2))
     tensor([[1., 0.],
             [0., 1.]])
@@ -326,7 +320,6 @@ def _columns(
 def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
     """The matrix of second derivatives: forward over reverse.
 
-    >>> import flambeau as fb
     >>> fb.func.hessian(lambda x: (x**3).sum())(fb.tensor([1.0, 2.0]))
     tensor([[ 6.,  0.],
             [ 0., 12.]])
@@ -340,7 +333,6 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     The tangent is the gradient of the gradient: vjp(u) is linear in u, and its derivative along the tangents is
     what is asked for.
 
-    >>> import flambeau as fb
     >>> value, along = fb.func.linearize(fb.sin, fb.tensor(0.0))
     >>> along(fb.tensor(2.0))
     tensor(2.)

@@ -23,7 +23,6 @@ def grad(
     An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
     With ``is_grads_batched`` the first axis of each of ``grad_outputs`` is mapped over.
 
-    >>> import flambeau as fb
     >>> x = fb.tensor(2.0, requires_grad=True)
     >>> (g,) = fb.autograd.grad(x**3, x, create_graph=True)
     >>> fb.autograd.grad(g, x)

@@ -29,7 +29,6 @@ def vmap(
     ``in_dims`` names the axis of each argument (None: the same for all elements), ``out_dims`` where it
     goes in the results. ``randomness``: "error", "same" for all elements, or "different".
 
-    >>> import flambeau as fb
     >>> fb.func.vmap(fb.dot)(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([[1.0, 1.0], [2.0, 0.0]]))
     tensor([3., 6.])
     """

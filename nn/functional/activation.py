@@ -32,7 +32,6 @@ def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.relu(fb.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
@@ -42,7 +41,6 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 def relu_(input: Tensor) -> Tensor:
     """:func:`relu` in place.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.relu_(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.0000, 0.5000, 3.0000])
     """
@@ -52,7 +50,6 @@ def relu_(input: Tensor) -> Tensor:
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.relu6(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.0000, 0.5000, 3.0000])
     """
@@ -62,7 +59,6 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x cut to ``min_val`` ... ``max_val``.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.hardtanh(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-1.0000,  0.5000,  1.0000])
     """
@@ -74,7 +70,6 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x above 0, x * negative_slope below.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.leaky_relu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.0200,  0.5000,  3.0000])
     """
@@ -84,7 +79,6 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """leaky_relu with a slope that is learnt: one, or one per channel (axis 1).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.prelu(fb.tensor([-2.0, 0.5, 3.0]), fb.tensor([0.25]))
     tensor([-0.5000,  0.5000,  3.0000])
     """
@@ -104,7 +98,6 @@ def rrelu(
 ) -> Tensor:
     """leaky_relu with a slope drawn for each element in training, and the mean slope otherwise.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.rrelu(fb.tensor([-2.0, 0.5, 3.0])).shape
     flambeau.Size([3])
     """
@@ -117,7 +110,6 @@ def rrelu(
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x) - 1) below.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.elu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.8647,  0.5000,  3.0000])
     """
@@ -127,7 +119,6 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """elu with the constants that keep mean and variance. Klambauer et al., arXiv:1706.02515.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.selu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-1.5202,  0.5254,  3.1521])
     """
@@ -137,7 +128,6 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x / alpha) - 1) below.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.celu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.8647,  0.5000,  3.0000])
     """
@@ -149,7 +139,6 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x Φ(x) with the normal distribution's Φ, by erf or by its ``"tanh"`` approximation.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.gelu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.0455,  0.3457,  2.9960])
     """
@@ -161,7 +150,6 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x sigmoid(x).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.silu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.2384,  0.3112,  2.8577])
     """
@@ -171,7 +159,6 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x)).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.mish(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.2525,  0.3752,  2.9865])
     """
@@ -181,7 +168,6 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above ``threshold``.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.softplus(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.1269, 0.9741, 3.0486])
     """
@@ -191,7 +177,6 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + abs(x)).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.softsign(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.6667,  0.3333,  0.7500])
     """
@@ -201,7 +186,6 @@ def softsign(input: Tensor) -> Tensor:
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.tanhshrink(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-1.0360,  0.0379,  2.0049])
     """
@@ -211,7 +195,6 @@ def tanhshrink(input: Tensor) -> Tensor:
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by ``lambd``; 0 where it is nearer than that.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.softshrink(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-1.5000,  0.0000,  2.5000])
     """
@@ -223,7 +206,6 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 where abs(x) <= lambd, x elsewhere.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.hardshrink(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-2.,  0.,  3.])
     """
@@ -233,7 +215,6 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it is above ``threshold``, ``value`` elsewhere.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.threshold(fb.tensor([-2.0, 0.5, 3.0]), 0.1, 20.0)
     tensor([20.0000,  0.5000,  3.0000])
     """
@@ -243,7 +224,6 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x / 6 + 1/2 cut to 0 ... 1.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.hardsigmoid(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.1667, 0.5833, 1.0000])
     """
@@ -253,7 +233,6 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x hardsigmoid(x).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.hardswish(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.3333,  0.2917,  3.0000])
     """
@@ -263,7 +242,6 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x)).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.sigmoid(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.1192, 0.6225, 0.9526])
     """
@@ -274,7 +252,6 @@ def sigmoid(input: Tensor) -> Tensor:
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.logsigmoid(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-2.1269, -0.4741, -0.0486])
     """
@@ -284,7 +261,6 @@ def logsigmoid(input: Tensor) -> Tensor:
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.tanh(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.9640,  0.4621,  0.9951])
     """
@@ -295,7 +271,6 @@ def tanh(input: Tensor) -> Tensor:
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along ``dim`` times the sigmoid of the second.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.glu(fb.ones(2, 4)).shape
     flambeau.Size([2, 2])
     """
@@ -317,7 +292,6 @@ def _softmax_dim(name: str, dim: int | None) -> int:
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """exp(x) over its sum along ``dim``.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.softmax(fb.zeros(1, 2), dim=1)
     tensor([[0.5000, 0.5000]])
     """
@@ -327,7 +301,6 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """softmax of -x.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.softmin(fb.zeros(1, 2), dim=1)
     tensor([[0.5000, 0.5000]])
     """
@@ -337,7 +310,6 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """log(softmax(x)) along ``dim``, without overflow.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.log_softmax(fb.zeros(1, 2), dim=1)
     tensor([[-0.6931, -0.6931]])
     """
@@ -349,7 +321,6 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 
     Source: Jang, Gu and Poole, arXiv:1611.01144.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.gumbel_softmax(fb.zeros(1, 2), hard=True).sum()
     tensor(1.)
     """
@@ -366,7 +337,6 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:
     """x over its p-norm along ``dim``, which counts as at least ``eps``.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.normalize(fb.tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])
     """

@@ -41,7 +41,6 @@ def scaled_dot_product_attention(
     keys either. ``scale`` defaults to 1 / sqrt(E).
     With ``enable_gqa`` several query heads (axis -3) share a key head. A query that may look nowhere gives 0.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.scaled_dot_product_attention(fb.ones(1, 2, 4), fb.ones(1, 3, 4), fb.ones(1, 3, 5)).shape
     flambeau.Size([1, 2, 5])
     """

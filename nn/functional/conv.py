@@ -72,7 +72,6 @@ def conv1d(
 ) -> Tensor:  # fmt: skip
     """Cross-correlation of (N, C, S) with weight (O, C / groups, K): (N, O, L).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.conv1d(fb.tensor([[[1.0, 2.0, 4.0]]]), fb.tensor([[[1.0, -1.0]]]))
     tensor([[[-1., -2.]]])
     """
@@ -85,7 +84,6 @@ def conv2d(
 ) -> Tensor:  # fmt: skip
     """Cross-correlation of (N, C, H, W) with weight (O, C / groups, KH, KW).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.conv2d(fb.ones(1, 3, 8, 8), fb.ones(4, 3, 3, 3)).shape
     flambeau.Size([1, 4, 6, 6])
     """
@@ -98,7 +96,6 @@ def conv3d(
 ) -> Tensor:  # fmt: skip
     """Cross-correlation of (N, C, D, H, W) with weight (O, C / groups, KD, KH, KW).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.conv3d(fb.ones(1, 3, 8, 8, 8), fb.ones(4, 3, 3, 3, 3)).shape
     flambeau.Size([1, 4, 6, 6, 6])
     """
@@ -148,7 +145,6 @@ def conv_transpose1d(
 ) -> Tensor:  # fmt: skip
     """The gradient of conv1d for its input, as a layer: weight (C, O / groups, K).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.conv_transpose1d(fb.ones(1, 3, 8), fb.ones(3, 4, 2), stride=2).shape
     flambeau.Size([1, 4, 16])
     """
@@ -161,7 +157,6 @@ def conv_transpose2d(
 ) -> Tensor:  # fmt: skip
     """The gradient of conv2d for its input, as a layer: weight (C, O / groups, KH, KW).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.conv_transpose2d(fb.ones(1, 3, 8, 8), fb.ones(3, 4, 2, 2), stride=2).shape
     flambeau.Size([1, 4, 16, 16])
     """
@@ -174,7 +169,6 @@ def conv_transpose3d(
 ) -> Tensor:  # fmt: skip
     """The gradient of conv3d for its input, as a layer: weight (C, O / groups, KD, KH, KW).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.conv_transpose3d(fb.ones(1, 3, 8, 8, 8), fb.ones(3, 4, 2, 2, 2), stride=2).shape
     flambeau.Size([1, 4, 16, 16, 16])
     """
@@ -185,7 +179,6 @@ def conv_transpose3d(
 def unfold(input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> Tensor:
     """Every window of (N, C, H, W) as a column: (N, C * KH * KW, L).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.unfold(fb.ones(1, 3, 4, 4), 2).shape
     flambeau.Size([1, 12, 9])
     """
@@ -202,7 +195,6 @@ def fold(
 ) -> Tensor:
     """Columns (N, C * KH * KW, L) added back to where :func:`unfold` took them from: (N, C, *output_size).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.fold(fb.ones(1, 12, 9), (4, 4), 2).shape
     flambeau.Size([1, 3, 4, 4])
     """

@@ -47,7 +47,6 @@ def ctc_loss(
     ``targets`` is (N, S), or all sequences in one vector; "mean" divides each loss by its target's length first.
     ``zero_infinity`` makes the loss of a target that is too long 0. Graves et al., ICML 2006.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.ctc_loss(fb.zeros(4, 1, 3).log_softmax(2), fb.tensor([[1]]), fb.tensor([4]), fb.tensor([1]))
     tensor(2.0919)
     """

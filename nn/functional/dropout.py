@@ -23,7 +23,6 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
     Source: Srivastava et al., JMLR 15 (2014).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.dropout(fb.ones(3), training=False)
     tensor([1., 1., 1.])
     """
@@ -42,7 +41,6 @@ def _drop_channels(name: str, input: Tensor, p: float, training: bool, inplace: 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Dropout of whole channels of (N, C, L) or (C, L).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.dropout1d(fb.ones(1, 3, 8), 0.5).shape
     flambeau.Size([1, 3, 8])
     """
@@ -54,7 +52,6 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Dropout of whole channels of (N, C, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.dropout2d(fb.ones(1, 3, 8, 8), 0.5).shape
     flambeau.Size([1, 3, 8, 8])
     """
@@ -64,7 +61,6 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Dropout of whole channels of (N, C, D, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.dropout3d(fb.ones(1, 3, 8, 8, 8), 0.5).shape
     flambeau.Size([1, 3, 8, 8, 8])
     """
@@ -89,7 +85,6 @@ def _alpha(name: str, input: Tensor, p: float, shape: tuple[int, ...], training:
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """Dropout for selu networks. Klambauer et al., arXiv:1706.02515.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.alpha_dropout(fb.ones(3), training=False)
     tensor([1., 1., 1.])
     """
@@ -99,7 +94,6 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """alpha_dropout of whole channels of (N, C, ...).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.feature_alpha_dropout(fb.ones(3), training=False)
     tensor([1., 1., 1.])
     """

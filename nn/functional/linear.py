@@ -15,7 +15,6 @@ from flambeau.core.tensor import Tensor
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input1ᵀ weight[o] input2 + bias[o] for each o: (..., A), (..., B), (O, A, B) to (..., O).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.bilinear(fb.ones(5, 2), fb.ones(5, 3), fb.ones(4, 2, 3)).shape
     flambeau.Size([5, 4])
     """
@@ -44,7 +43,6 @@ def embedding(
 
     Row ``padding_idx`` gets no gradient; rows longer than ``max_norm`` are shortened in place first.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.embedding(fb.tensor([2, 0]), fb.eye(3))
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
@@ -99,7 +97,6 @@ def embedding_bag(
 
     ``input`` is (bags, size), or (n,) with ``offsets`` where each bag starts. Returns (bags, width).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.embedding_bag(fb.tensor([[0, 2]]), fb.eye(3))
     tensor([[0.5000, 0.0000, 0.5000]])
     """
@@ -145,7 +142,6 @@ def _reduce_bags(rows: Tensor, owner: Tensor, bags: int, mode: str) -> Tensor:
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """A new last axis of ``num_classes`` with 1 at each class and 0 elsewhere; int64.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.one_hot(fb.tensor([0, 2]), 3)
     tensor([[1, 0, 0],
             [0, 0, 1]])

@@ -71,7 +71,6 @@ def mse_loss(
 ) -> Tensor:  # fmt: skip
     """(input - target)², averaged.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.mse_loss(fb.tensor([1.0, 3.0]), fb.tensor([1.0, 1.0]))
     tensor(2.)
     """
@@ -86,7 +85,6 @@ def l1_loss(
 ) -> Tensor:  # fmt: skip
     """abs(input - target), averaged.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.l1_loss(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
     tensor(0.7500)
     """
@@ -101,7 +99,6 @@ def smooth_l1_loss(
 ) -> Tensor:  # fmt: skip
     """0.5 d² / beta where d = abs(input - target) is below ``beta``, d - 0.5 beta elsewhere.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.smooth_l1_loss(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
     tensor(0.3125)
     """
@@ -118,7 +115,6 @@ def huber_loss(
 ) -> Tensor:
     """0.5 d² where d = abs(input - target) is below ``delta``, delta (d - 0.5 delta) elsewhere.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.huber_loss(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
     tensor(0.3125)
     """
@@ -136,7 +132,6 @@ def nll_loss(
 ) -> Tensor:  # fmt: skip
     """Minus the log probabilities (N, C, ...) of the target classes (N, ...), weighted per class.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.nll_loss(fb.zeros(2, 4), fb.tensor([0, 3]))
     tensor(0.)
     """
@@ -151,7 +146,6 @@ def cross_entropy(
 ) -> Tensor:  # fmt: skip
     """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.cross_entropy(fb.zeros(2, 4), fb.tensor([0, 3]))
     tensor(1.3863)
     """
@@ -238,7 +232,6 @@ def binary_cross_entropy(
 ) -> Tensor:  # fmt: skip
     """-(target log(input) + (1 - target) log(1 - input)), logarithms at least -100.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.binary_cross_entropy(fb.tensor([0.5]), fb.tensor([1.0]))
     tensor(0.6931)
     """
@@ -254,7 +247,6 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:  # fmt: skip
     """binary_cross_entropy of sigmoid(input), without overflow; ``pos_weight`` weighs the positive targets.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.binary_cross_entropy_with_logits(fb.tensor([0.0]), fb.tensor([1.0]))
     tensor(0.6931)
     """
@@ -271,7 +263,6 @@ def kl_div(
 ) -> Tensor:  # fmt: skip
     """target (log(target) - input), where ``input`` holds log probabilities; "batchmean" divides by the batch only.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.kl_div(fb.zeros(1, 2), fb.ones(1, 2), reduction="batchmean")
     tensor(0.)
     """
@@ -289,7 +280,6 @@ def poisson_nll_loss(
 ) -> Tensor:  # fmt: skip
     """exp(input) - target input (or of rates, with ``log_input=False``); ``full`` adds Stirling's term.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.poisson_nll_loss(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
     tensor(3.2689)
     """
@@ -306,7 +296,6 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """0.5 (log(var) + (input - target)² / var); ``full`` adds the constant.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.gaussian_nll_loss(fb.zeros(2), fb.ones(2), fb.ones(2))
     tensor(0.5000)
     """

@@ -19,7 +19,6 @@ def hinge_embedding_loss(
 ) -> Tensor:  # fmt: skip
     """input where target is 1, max(0, margin - input) where it is -1.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.hinge_embedding_loss(fb.tensor([0.5]), fb.tensor([1.0]))
     tensor(0.5000)
     """
@@ -34,7 +33,6 @@ def margin_ranking_loss(
 ) -> Tensor:  # fmt: skip
     """max(0, -target (input1 - input2) + margin).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.margin_ranking_loss(fb.zeros(1), fb.ones(1), fb.ones(1))
     tensor(1.)
     """
@@ -52,7 +50,6 @@ def soft_margin_loss(
 ) -> Tensor:
     """log(1 + exp(-target input)).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.soft_margin_loss(fb.tensor([0.0]), fb.tensor([1.0]))
     tensor(0.6931)
     """
@@ -66,7 +63,6 @@ def multi_margin_loss(
 ) -> Tensor:  # fmt: skip
     """The mean over the other classes of max(0, margin - input[target] + input[class]) ** p.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.multi_margin_loss(fb.zeros(1, 4), fb.tensor([3]))
     tensor(0.7500)
     """
@@ -94,7 +90,6 @@ def multilabel_margin_loss(
 
     ``target`` lists the labels of each row and ends at the first -1.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.multilabel_margin_loss(fb.zeros(1, 3), fb.tensor([[2, -1, 0]]))
     tensor(0.6667)
     """
@@ -119,7 +114,6 @@ def multilabel_soft_margin_loss(
 ) -> Tensor:  # fmt: skip
     """The mean over classes of the binary cross entropy of logits.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.multilabel_soft_margin_loss(fb.zeros(1, 3), fb.ones(1, 3))
     tensor(0.6931)
     """
@@ -133,7 +127,6 @@ def multilabel_soft_margin_loss(
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The scalar product along ``dim`` over the lengths, each of which counts as at least ``eps``.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.cosine_similarity(fb.ones(2, 3), fb.ones(2, 3))
     tensor([1.0000, 1.0000])
     """
@@ -144,7 +137,6 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last axis.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.pairwise_distance(fb.zeros(1, 2), fb.tensor([[3.0, 4.0]]))
     tensor([5.0000])
     """
@@ -157,7 +149,6 @@ def cosine_embedding_loss(
 ) -> Tensor:  # fmt: skip
     """1 - cosine where target is 1, max(0, cosine - margin) where it is -1.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.cosine_embedding_loss(fb.ones(1, 2), fb.ones(1, 2), fb.ones(1))
     tensor(0.)
     """
@@ -176,7 +167,6 @@ def triplet_margin_loss(
 ) -> Tensor:  # fmt: skip
     """max(0, d(anchor, positive) - d(anchor, negative) + margin); ``swap`` takes the nearer negative distance.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.triplet_margin_loss(fb.zeros(1, 2), fb.zeros(1, 2), fb.ones(1, 2))
     tensor(0.)
     """
@@ -190,7 +180,6 @@ def triplet_margin_with_distance_loss(
 ) -> Tensor:  # fmt: skip
     """triplet_margin_loss with a distance of one's own.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.triplet_margin_with_distance_loss(fb.zeros(1, 2), fb.zeros(1, 2), fb.ones(1, 2))
     tensor(0.)
     """

@@ -22,7 +22,6 @@ def layer_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are ``normalized_shape``.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.layer_norm(fb.tensor([[1.0, 3.0]]), (2,))
     tensor([[-1.0000,  1.0000]])
     """
@@ -35,7 +34,6 @@ def rms_norm(
 ) -> Tensor:
     """x / sqrt(mean(x²) + eps) * weight over the last axes; ``eps`` defaults to the machine epsilon of the dtype.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.rms_norm(fb.tensor([[1.0, 7.0]]), (2,))
     tensor([[0.2000, 1.4000]])
     """
@@ -66,7 +64,6 @@ def batch_norm(
 
     Training moves the running statistics, in place, by ``momentum`` towards the batch's mean and unbiased variance.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.batch_norm(fb.ones(2, 3), fb.zeros(3), fb.ones(3)).shape
     flambeau.Size([2, 3])
     """
@@ -108,7 +105,6 @@ def instance_norm(
 ) -> Tensor:
     """The input (N, C, ...) normalised per channel and example; running statistics average over the batch.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.instance_norm(fb.ones(2, 3, 8)).shape
     flambeau.Size([2, 3, 8])
     """
@@ -134,7 +130,6 @@ def group_norm(
 ) -> Tensor:
     """The input (N, C, ...) normalised over each of ``num_groups`` groups of channels. Wu and He, arXiv:1803.08494.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.group_norm(fb.ones(1, 4, 8), 2).shape
     flambeau.Size([1, 4, 8])
     """
@@ -157,7 +152,6 @@ def group_norm(
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """x / (k + alpha * mean of the squares of ``size`` neighbouring channels) ** beta.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.local_response_norm(fb.ones(1, 4, 8), 2).shape
     flambeau.Size([1, 4, 8])
     """

@@ -50,7 +50,7 @@ def _define_max_pool(n: int) -> tuple[Callable[..., Any], Callable[..., Pair]]:
         return found
 
     max_pool.__name__ = max_pool.__qualname__ = f"max_pool{n}d"
-    call = f">>> import flambeau as fb\n>>> fb.nn.functional.max_pool{n}d"
+    call = f">>> fb.nn.functional.max_pool{n}d"
     x, result = f"fb.ones(1, 3{', 8' * n})", f"flambeau.Size([1, 3{', 4' * n}])"
     max_pool.__doc__ = (
         f"The largest of each window over {n} dimension(s); nan counts as the largest.\n\n"
@@ -96,7 +96,6 @@ def avg_pool1d(
 ) -> Tensor:  # fmt: skip
     """The mean of each window of (N, C, S).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.avg_pool1d(fb.ones(1, 3, 8), 2).shape
     flambeau.Size([1, 3, 4])
     """
@@ -109,7 +108,6 @@ def avg_pool2d(
 ) -> Tensor:  # fmt: skip
     """The mean of each window of (N, C, H, W); ``divisor_override`` divides the sums instead of the counts.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.avg_pool2d(fb.ones(1, 3, 8, 8), 2).shape
     flambeau.Size([1, 3, 4, 4])
     """
@@ -122,7 +120,6 @@ def avg_pool3d(
 ) -> Tensor:  # fmt: skip
     """The mean of each window of (N, C, D, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.avg_pool3d(fb.ones(1, 3, 8, 8, 8), 2).shape
     flambeau.Size([1, 3, 4, 4, 4])
     """
@@ -160,7 +157,6 @@ def _adaptive_max(n: int, input: Tensor, output_size: Any, return_indices: bool)
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """Means of ``output_size`` windows that cover (N, C, S) evenly.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.adaptive_avg_pool1d(fb.ones(1, 3, 8), 2).shape
     flambeau.Size([1, 3, 2])
     """
@@ -170,7 +166,6 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Means of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.adaptive_avg_pool2d(fb.ones(1, 3, 8, 8), 2).shape
     flambeau.Size([1, 3, 2, 2])
     """
@@ -180,7 +175,6 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Means of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.adaptive_avg_pool3d(fb.ones(1, 3, 8, 8, 8), 2).shape
     flambeau.Size([1, 3, 2, 2, 2])
     """
@@ -190,7 +184,6 @@ def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Maxima of ``output_size`` windows that cover (N, C, S) evenly.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.adaptive_max_pool1d(fb.ones(1, 3, 8), 2).shape
     flambeau.Size([1, 3, 2])
     """
@@ -200,7 +193,6 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Maxima of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.adaptive_max_pool2d(fb.ones(1, 3, 8, 8), 2).shape
     flambeau.Size([1, 3, 2, 2])
     """
@@ -210,7 +202,6 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Maxima of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.adaptive_max_pool3d(fb.ones(1, 3, 8, 8, 8), 2).shape
     flambeau.Size([1, 3, 2, 2, 2])
     """
@@ -229,7 +220,6 @@ def lp_pool1d(
 ) -> Tensor:
     """The ``norm_type``-norm of each window of (N, C, S).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.lp_pool1d(fb.ones(1, 3, 8), 2, 2).shape
     flambeau.Size([1, 3, 4])
     """
@@ -241,7 +231,6 @@ def lp_pool2d(
 ) -> Tensor:
     """The ``norm_type``-norm of each window of (N, C, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.lp_pool2d(fb.ones(1, 3, 8, 8), 2, 2).shape
     flambeau.Size([1, 3, 4, 4])
     """
@@ -253,7 +242,6 @@ def lp_pool3d(
 ) -> Tensor:
     """The ``norm_type``-norm of each window of (N, C, D, H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.lp_pool3d(fb.ones(1, 3, 8, 8, 8), 2, 2).shape
     flambeau.Size([1, 3, 4, 4, 4])
     """
@@ -301,7 +289,6 @@ def max_unpool1d(
 ) -> Tensor:
     """Zeros with each maximum of max_pool1d back in its place.
 
-    >>> import flambeau as fb
     >>> out, indices = fb.nn.functional.max_pool1d(fb.ones(1, 3, 8), 2, return_indices=True)
     >>> fb.nn.functional.max_unpool1d(out, indices, 2).shape
     flambeau.Size([1, 3, 8])
@@ -319,7 +306,6 @@ def max_unpool2d(
 ) -> Tensor:
     """Zeros with each maximum of max_pool2d back in its place.
 
-    >>> import flambeau as fb
     >>> out, indices = fb.nn.functional.max_pool2d(fb.ones(1, 3, 8, 8), 2, return_indices=True)
     >>> fb.nn.functional.max_unpool2d(out, indices, 2).shape
     flambeau.Size([1, 3, 8, 8])
@@ -337,7 +323,6 @@ def max_unpool3d(
 ) -> Tensor:
     """Zeros with each maximum of max_pool3d back in its place.
 
-    >>> import flambeau as fb
     >>> out, indices = fb.nn.functional.max_pool3d(fb.ones(1, 3, 8, 8, 8), 2, return_indices=True)
     >>> fb.nn.functional.max_unpool3d(out, indices, 2).shape
     flambeau.Size([1, 3, 8, 8, 8])

@@ -18,7 +18,6 @@ from flambeau.core.tensor import Tensor
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """Channels to pixels: (..., C r², H, W) to (..., C, H r, W r). Shi et al., arXiv:1609.05158.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.pixel_shuffle(fb.ones(1, 4, 2, 2), 2).shape
     flambeau.Size([1, 1, 4, 4])
     """
@@ -36,7 +35,6 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """Pixels to channels: (..., C, H r, W r) to (..., C r², H, W).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.pixel_unshuffle(fb.ones(1, 1, 4, 4), 2).shape
     flambeau.Size([1, 4, 2, 2])
     """
@@ -54,7 +52,6 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """The channels of (N, C, ...) dealt out over ``groups``.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.channel_shuffle(fb.ones(1, 4, 2, 2), 2).shape
     flambeau.Size([1, 4, 2, 2])
     """
@@ -83,7 +80,6 @@ def interpolate(
     Modes: nearest, nearest-exact, linear, bilinear, trilinear, bicubic, area. ``align_corners`` puts the centres
     of the corner elements, not their edges, in the same places.
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.interpolate(fb.ones(1, 1, 4, 4), scale_factor=2).shape
     flambeau.Size([1, 1, 8, 8])
     """
@@ -179,7 +175,6 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
 
     theta is (N, 2, 3) or (N, 3, 4), size (N, C, *S), the result (N, *S, 2 or 3).
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.affine_grid(fb.eye(2, 3).unsqueeze(0), (1, 1, 4, 4)).shape
     flambeau.Size([1, 4, 4, 2])
     """
@@ -206,7 +201,6 @@ def grid_sample(
 
     ``mode`` is "bilinear" or "nearest", ``padding_mode`` "zeros", "border" or "reflection".
 
-    >>> import flambeau as fb
     >>> fb.nn.functional.grid_sample(fb.ones(1, 1, 4, 4), fb.zeros(1, 2, 2, 2), align_corners=False).shape
     flambeau.Size([1, 1, 2, 2])
     """

@@ -33,7 +33,6 @@ def consume_prefix_in_state_dict_if_present(state_dict: dict[str, Any], prefix: 
 def remove_weight_norm(module: Module, name: str = "weight") -> Module:
     """Make a weight under :func:`weight_norm` an ordinary parameter with its present value.
 
-    >>> import flambeau as fb
     >>> layer = fb.nn.utils.remove_weight_norm(fb.nn.utils.weight_norm(fb.nn.Linear(2, 3)))
     >>> [name for name, _ in layer.named_parameters()]
     ['bias', 'weight']

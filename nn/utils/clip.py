@@ -23,7 +23,6 @@ def get_total_norm(
 ) -> Tensor:
     """The norm of the norms of tensors, as if they were one vector.
 
-    >>> import flambeau as fb
     >>> fb.nn.utils.get_total_norm([fb.tensor([3.0]), fb.tensor([4.0])])
     tensor(5.)
     """
@@ -49,7 +48,6 @@ def get_total_norm(
 def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None) -> None:
     """Scale the gradients, in place, by max_norm / total_norm where that is below 1.
 
-    >>> import flambeau as fb
     >>> w = fb.ones(1, requires_grad=True)
     >>> (w * 4).sum().backward()
     >>> fb.nn.utils.clip_grads_with_norm_([w], 1.0, fb.tensor(4.0))
@@ -76,7 +74,6 @@ def clip_grad_norm_(
 
     Pascanu, Mikolov and Bengio, arXiv:1211.5063.
 
-    >>> import flambeau as fb
     >>> w = fb.ones(2, requires_grad=True)
     >>> (w * fb.tensor([3.0, 4.0])).sum().backward()
     >>> fb.nn.utils.clip_grad_norm_([w], 1.0)
@@ -93,7 +90,6 @@ def clip_grad_norm_(
 def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
     """Cut every element of the gradients, in place, to ±clip_value.
 
-    >>> import flambeau as fb
     >>> w = fb.ones(2, requires_grad=True)
     >>> (w * fb.tensor([3.0, 0.5])).sum().backward()
     >>> fb.nn.utils.clip_grad_value_([w], 1.0)
@@ -109,7 +105,6 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """The elements of all parameters as one vector.
 
-    >>> import flambeau as fb
     >>> fb.nn.utils.parameters_to_vector([fb.ones(1), fb.zeros(2)])
     tensor([1., 0., 0.])
     """
@@ -120,7 +115,6 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     """Set the parameters, in order, to the elements of a vector.
 
-    >>> import flambeau as fb
     >>> w = fb.nn.Parameter(fb.zeros(2))
     >>> fb.nn.utils.vector_to_parameters(fb.ones(2), [w])
     >>> w

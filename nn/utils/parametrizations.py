@@ -36,7 +36,6 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
     The lengths, one for each index of axis ``dim``, are ``parametrizations.<name>.original0``, the directions
     ``original1``.
 
-    >>> import flambeau as fb
     >>> layer = fb.nn.utils.weight_norm(fb.nn.Linear(2, 3))
     >>> layer(fb.ones(1, 2)).shape
     flambeau.Size([1, 3])
@@ -99,7 +98,6 @@ def spectral_norm(
 ) -> Module:
     """Divide a weight by its largest singular value, estimated by power iteration. Miyato et al., arXiv:1802.05957.
 
-    >>> import flambeau as fb
     >>> layer = fb.nn.utils.spectral_norm(fb.nn.Linear(2, 3))
     >>> layer(fb.ones(1, 2)).shape
     flambeau.Size([1, 3])

@@ -155,7 +155,6 @@ def register_parametrization(
 
     ``parametrization.right_inverse``, where there is one, makes the first originals and allows assignment.
 
-    >>> import flambeau as fb
     >>> class Symmetric(fb.nn.Module):
     ...     def forward(self, x):
     ...         return x.triu() + x.triu(1).transpose(-1, -2)

@@ -129,7 +129,6 @@ def pad_sequence(
 ) -> Tensor:
     """Tensors (L_i, *) as one (T, N, *), or (N, T, *) with ``batch_first``, T the greatest length.
 
-    >>> import flambeau as fb
     >>> pad_sequence([fb.tensor([1, 2]), fb.tensor([3])], batch_first=True)
     tensor([[1, 2],
             [3, 0]])

@@ -16,7 +16,6 @@ class ReduceLROnPlateau(LRScheduler):
 
     Call ``step(measure)`` after each epoch; ``mode`` says whether "min" or "max" is better.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
     >>> for loss in (1.0, 1.0):

@@ -35,7 +35,6 @@ class CyclicLR(_WithMomentum):
     Modes: "triangular", "triangular2" (half the height each cycle), "exp_range" (times gamma ** step), or a
     ``scale_fn`` of the cycle or the iteration. Smith, arXiv:1506.01186.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.CyclicLR(optimizer, 0.1, 1.0, step_size_up=4)
     >>> optimizer.step()
@@ -100,7 +99,6 @@ class OneCycleLR(_WithMomentum):
 
     Give ``total_steps``, or ``epochs`` and ``steps_per_epoch``. Smith and Topin, arXiv:1708.07120.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=10)
     >>> optimizer.step()

@@ -33,7 +33,6 @@ class _ByFunction(LRScheduler):
 class LambdaLR(_ByFunction):
     """The first rate times ``lr_lambda(epoch)``.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.nn.Parameter(fb.zeros(1))], lr=0.5)
     >>> schedule = LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch))
     >>> optimizer.step(), schedule.step()
@@ -49,7 +48,6 @@ class LambdaLR(_ByFunction):
 class MultiplicativeLR(_ByFunction):
     """The rate before times ``lr_lambda(epoch)``.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.MultiplicativeLR(optimizer, lambda epoch: 0.9)
     >>> optimizer.step()
@@ -67,7 +65,6 @@ class MultiplicativeLR(_ByFunction):
 class StepLR(LRScheduler):
     """The rate times ``gamma`` every ``step_size`` epochs.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.StepLR(optimizer, step_size=1)
     >>> optimizer.step()
@@ -92,7 +89,6 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """The rate times ``gamma`` at each of ``milestones``.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[1, 3])
     >>> optimizer.step()
@@ -117,7 +113,6 @@ class MultiStepLR(LRScheduler):
 class ConstantLR(LRScheduler):
     """The rate times ``factor`` until ``total_iters`` epochs have passed.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5, total_iters=1)
     >>> optimizer.step()
@@ -144,7 +139,6 @@ class ConstantLR(LRScheduler):
 class LinearLR(LRScheduler):
     """The rate times a factor that goes from ``start_factor`` to ``end_factor`` in ``total_iters`` epochs.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=4)
     >>> optimizer.step()
@@ -186,7 +180,6 @@ class LinearLR(LRScheduler):
 class ExponentialLR(LRScheduler):
     """The rate times ``gamma`` every epoch.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
     >>> optimizer.step()
@@ -209,7 +202,6 @@ class ExponentialLR(LRScheduler):
 class PolynomialLR(LRScheduler):
     """The first rate times (1 - epoch / total_iters) ** power, 0 at the end.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=4)
     >>> optimizer.step()
@@ -239,7 +231,6 @@ class CosineAnnealingLR(LRScheduler):
 
     Loshchilov and Hutter, arXiv:1608.03983.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
     >>> optimizer.step()
@@ -272,7 +263,6 @@ class CosineAnnealingLR(LRScheduler):
 class CosineAnnealingWarmRestarts(LRScheduler):
     """Half a cosine of ``T_0`` epochs, then again from the start, each time ``T_mult`` times as long.
 
-    >>> import flambeau as fb
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = fb.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=4)
     >>> optimizer.step()

@@ -10,7 +10,8 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.accelerator import pinning_device
-from flambeau.core.from_data import as_tensor, host_device, tensor
+from flambeau.core.exchange import host_device
+from flambeau.core.from_data import as_tensor, tensor
 from flambeau.core.keys import get_default_device
 from flambeau.core.ops.arrange import stack
 from flambeau.core.tensor import Tensor
@@ -78,7 +79,6 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
 def default_convert(data: Any) -> Any:
     """One sample with its arrays and numpy scalars as tensors; what a DataLoader without batches does.
 
-    >>> import flambeau as fb
     >>> fb.utils.data.default_convert([1.0, "a"])
     [1.0, 'a']
     """

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from flambeau.core.from_data import host_device
+from flambeau.core.exchange import host_device
 from flambeau.core.ops.random import randperm
 from flambeau.core.random import Generator
 from flambeau.core.tensor import Tensor
@@ -22,7 +22,6 @@ class Dataset(Generic[T_co]):
 
     A subclass may also write ``__getitems__(indices) -> list of samples`` to fetch a batch at once.
 
-    >>> import flambeau as fb
     >>> class Squares(fb.utils.data.Dataset):
     ...     def __len__(self):
     ...         return 3
@@ -45,7 +44,6 @@ class IterableDataset(Dataset[T_co], Iterable[T_co]):
     With several workers each iterates a copy of its own: use :func:`get_worker_info` in ``__iter__`` to
     give each a part.
 
-    >>> import flambeau as fb
     >>> class Count(fb.utils.data.IterableDataset):
     ...     def __iter__(self):
     ...         return iter(range(3))
@@ -60,7 +58,6 @@ class IterableDataset(Dataset[T_co], Iterable[T_co]):
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
     """Sample i is the i-th row of each tensor; all have the same first size.
 
-    >>> import flambeau as fb
     >>> data = TensorDataset(fb.tensor([[1.0], [2.0]]), fb.tensor([0, 1]))
     >>> len(data), data[1]
     (2, (tensor([2.]), tensor(1)))
@@ -82,7 +79,6 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 class StackDataset(Dataset[Any]):
     """Sample i is the tuple (or, by keywords, the dict) of the i-th samples of several datasets.
 
-    >>> import flambeau as fb
     >>> fb.utils.data.StackDataset([1, 2], ["a", "b"])[1]
     (2, 'b')
     """
@@ -108,7 +104,6 @@ class StackDataset(Dataset[Any]):
 class ConcatDataset(Dataset[T_co]):
     """Several datasets one after another, as one.
 
-    >>> import flambeau as fb
     >>> len(fb.utils.data.ConcatDataset([[1, 2], [3]]))
     3
     """
@@ -136,7 +131,6 @@ class ConcatDataset(Dataset[T_co]):
 class ChainDataset(IterableDataset[T_co]):
     """Several iterable datasets one after another, as one.
 
-    >>> import flambeau as fb
     >>> class Count(fb.utils.data.IterableDataset):
     ...     def __iter__(self):
     ...         return iter(range(2))
@@ -160,7 +154,6 @@ class ChainDataset(IterableDataset[T_co]):
 class Subset(Dataset[T_co]):
     """The samples of ``dataset`` at ``indices``, in that order.
 
-    >>> import flambeau as fb
     >>> fb.utils.data.Subset([10, 20, 30], [2, 0])[0]
     30
     """
@@ -196,7 +189,6 @@ def random_split(
             parts are rounded down and what is left over goes to the first parts, one sample each.
         generator: draws the permutation; the default generator if None.
 
-    >>> import flambeau as fb
     >>> [len(part) for part in random_split(range(11), [0.5, 0.5], fb.Generator().manual_seed(0))]
     [6, 5]
     """

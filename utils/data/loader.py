@@ -46,7 +46,6 @@ class DataLoader(Generic[T]):
 
     An error in a worker is raised here as what it was, with notes that tell the index and the traceback there.
 
-    >>> import flambeau as fb
     >>> data = fb.utils.data.TensorDataset(fb.arange(5))
     >>> [batch.tolist() for batch, in DataLoader(data, batch_size=2)]
     [[0, 1], [2, 3], [4]]

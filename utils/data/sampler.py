@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from flambeau.core import dtype as dt
 from flambeau.core import random
-from flambeau.core.from_data import as_tensor, host_device
+from flambeau.core.exchange import host_device
+from flambeau.core.from_data import as_tensor
 from flambeau.core.ops.random import randint, randperm
 from flambeau.core.ops.sampling import multinomial
 from flambeau.core.random import Generator
@@ -45,7 +46,6 @@ class Sampler(Generic[T_co]):
 class SequentialSampler(Sampler[int]):
     """0, 1, 2, ... in order.
 
-    >>> import flambeau as fb
     >>> list(fb.utils.data.SequentialSampler([10, 20, 30]))
     [0, 1, 2]
     """
@@ -110,7 +110,6 @@ class RandomSampler(Sampler[int]):
 class SubsetRandomSampler(Sampler[int]):
     """The given indices, each once, in random order.
 
-    >>> import flambeau as fb
     >>> sorted(fb.utils.data.SubsetRandomSampler([3, 1]))
     [1, 3]
     """
@@ -129,7 +128,6 @@ class SubsetRandomSampler(Sampler[int]):
 class WeightedRandomSampler(Sampler[int]):
     """``num_samples`` indices in [0, len(weights)), each with a probability proportional to its weight.
 
-    >>> import flambeau as fb
     >>> list(fb.utils.data.WeightedRandomSampler([0.0, 1.0], 3))
     [1, 1, 1]
     """

@@ -24,7 +24,7 @@ import numpy as np
 
 from flambeau.core import random
 from flambeau.core.dtype import DType
-from flambeau.core.from_data import host_device
+from flambeau.core.exchange import host_device
 from flambeau.core.keys import set_default_device
 from flambeau.core.tensor import Tensor
 from flambeau.core.threads import set_num_threads
@@ -50,7 +50,6 @@ def get_worker_info() -> WorkerInfo | None:
 
     An IterableDataset takes its part by it: ``for i in range(info.id, n, info.num_workers)``.
 
-    >>> import flambeau as fb
     >>> fb.utils.data.get_worker_info() is None
     True
     """

@@ -16,7 +16,6 @@ from flambeau.core.tensor import Tensor
 def softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """exp(input) over its sum along ``dim``, computed in ``dtype`` if given; integers become floats.
 
-    >>> import flambeau as fb
     >>> fb.softmax(fb.tensor([0.0, 0.0]), 0)
     tensor([0.5000, 0.5000])
     """
@@ -27,7 +26,6 @@ def softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 def log_softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """The logarithm of softmax along ``dim``, computed in ``dtype`` if given.
 
-    >>> import flambeau as fb
     >>> fb.log_softmax(fb.tensor([0.0, 0.0]), 0)
     tensor([-0.6931, -0.6931])
     """
