@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core import dispatch, state, texts
+from flambeau.core import dispatch, help, state
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.compile import compiled
 from flambeau.core.dtype import DType
@@ -473,8 +473,8 @@ _PLACEHOLDER = _placeholder.__code__
 def public_function(op: Op) -> FunctionType:
     """The public function of an op."""
     function = lazy_function(op, op.name, lambda: source(op))
-    function.__doc__ = texts.describe(op)
-    function.__signature__ = texts.signature(op)  # type: ignore[attr-defined]
+    function.__doc__ = help.describe(op)
+    function.__signature__ = help.signature(op)  # type: ignore[attr-defined]
     return function
 
 
@@ -489,5 +489,5 @@ def inplace_function(op: Op) -> FunctionType:
     """The in-place method of an op, ``add_`` of ``add``."""
     function = lazy_function(op, f"{op.name}_", lambda: inplace_source(op))
     function.__doc__ = f"In place: :func:`flambeau.{op.name}`, written to the tensor, which is returned."
-    function.__signature__ = texts.signature(op, inplace=True)  # type: ignore[attr-defined]
+    function.__signature__ = help.signature(op, inplace=True)  # type: ignore[attr-defined]
     return function

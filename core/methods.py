@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from flambeau.core import copying, creation, fastpath, from_data, ops, represent
+from flambeau.core import copying, creation, fastpath, from_data, ops, printing
 from flambeau.core.autograd import api
 from flambeau.core.keywords import extended, guarded
 from flambeau.core.record import CREATE, OPS
@@ -61,7 +61,7 @@ def install() -> None:
             made = fastpath.inplace_function(record)
             for name in (record.name, *(record.names if record.method else ())):
                 _put(name + "_", made)
-    for m in (api, copying, represent):
+    for m in (api, copying, printing):
         for name, function in m.METHODS.items():
             setattr(Tensor, name, function)
     _operators()

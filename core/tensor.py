@@ -18,7 +18,7 @@ from flambeau.core.autograd.graph import Handle, Keeper, Leaf, Node, Slot, View,
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
-from flambeau.core.formats import Layout, strided
+from flambeau.core.memory_format import Layout, strided
 from flambeau.core.tensor_methods import TensorMethods
 
 

@@ -51,7 +51,7 @@ def _coverage(given: argparse.Namespace) -> int:
 
 
 def _explain(given: argparse.Namespace) -> int:
-    from flambeau.core.explain import explain
+    from flambeau.explain import explain
 
     try:
         print(explain(given.op, given.device))

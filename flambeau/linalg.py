@@ -3,8 +3,7 @@
 from flambeau.backends.base import LinAlgError
 from flambeau.core.ops.decompose import cholesky, det, svdvals
 from flambeau.core.ops.einsum import tensordot
-from flambeau.core.ops.linalg import matmul, outer
-from flambeau.core.ops.norms import (
+from flambeau.core.ops.linalg import (
     cond,
     diagonal,
     eig,
@@ -20,6 +19,7 @@ from flambeau.core.ops.norms import (
     vecdot,
     vector_norm,
 )
+from flambeau.core.ops.matmul import matmul, outer
 from flambeau.core.ops.products import linalg_cross as cross
 from flambeau.core.ops.products import linalg_vander as vander
 from flambeau.core.ops.products import matrix_power, multi_dot, trace

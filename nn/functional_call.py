@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from flambeau.core.ops.arrange import stack
+from flambeau.core.ops.joining import stack
 
 
 def _place(module: Any, name: str) -> tuple[Any, str]:

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any
 
 from flambeau.core.creation import eye
-from flambeau.core.ops.norms import qr
+from flambeau.core.ops.linalg import qr
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from flambeau.core.creation import empty
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.arrange import cat, stack
 from flambeau.core.ops.elementwise import sigmoid, tanh
+from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import recurrent as ops
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F

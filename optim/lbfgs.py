@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.core.ops.arrange import cat
+from flambeau.core.ops.joining import cat
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Optimizer, check_options, number

@@ -13,14 +13,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from flambeau.core import config, opdb, registry
+from flambeau.core import config, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
-from flambeau.core.opdb import Sample
-from flambeau.core.opdb.run import run, samples_of
 from flambeau.core.record import Op
 from flambeau.core.state import layer, no_grad
+from flambeau.plugins.conformance import opdb
+from flambeau.plugins.conformance.opdb import Sample
+from flambeau.plugins.conformance.opdb.run import run, samples_of
 from flambeau.plugins.gaps import Gap, Watch, gap, has_kernel
 
 NATIVE, COMPOSITE, PARTIAL, FALLBACK, MISSING = "native", "composite", "partial", "fallback", "missing"

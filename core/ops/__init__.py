@@ -6,9 +6,11 @@ from __future__ import annotations
 # Each stands after those whose ops its own are made of.
 # isort: off
 from flambeau.core.ops import storage, elementwise
-from flambeau.core.ops import scan, reduce, moments, sort
-from flambeau.core.ops import shape, parts, arrange, triangle, padding, convert, reform, construct
+from flambeau.core.ops import scan, reduce, sort, variance
+from flambeau.core.ops import shape, triangle, padding, convert, construct, joining
+from flambeau.core.ops import views, inplace_views
 from flambeau.core.ops import index, scatter, mask, getitem, search
-from flambeau.core.ops import linalg, products, einsum, arithmetic, systems, decompose, solve, norms
-from flambeau.core.ops import special, statistics, standard, random, sampling, nn, pinning
+from flambeau.core.ops import matmul, products, einsum, arithmetic, systems, decompose, solve, linalg
+from flambeau.core.ops import special, statistics, random, sampling, nn, pinning
+from flambeau.core.ops import array_api
 # isort: on

@@ -11,7 +11,7 @@ import numpy as np
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.ops import arrange, parts, shape
+from flambeau.core.ops import joining, shape, views
 from flambeau.core.tensor import Tensor
 
 
@@ -26,7 +26,7 @@ def complex(real: Any, imag: Any, *, out: Any = None) -> Any:
             f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
         )
     wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in shape.broadcast_tensors(real, imag)]
-    return creation._into(out, arrange.stack(wide, -1).view_as_complex())
+    return creation._into(out, joining.stack(wide, -1).view_as_complex())
 
 
 def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:
@@ -51,7 +51,7 @@ def empty_strided(
         raise ShapeError(f"empty_strided: size {sizes} and stride {strides} must have the same length")
     reach = 1 + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) if 0 not in sizes else 0
     flat = creation.empty(reach, dtype=dtype, device=device)
-    made = parts.as_strided(flat, sizes, strides, 0)
+    made = views.as_strided(flat, sizes, strides, 0)
     out = Tensor()  # not a view: nobody else has the memory
     out._array, out._key, out._box, out._node = made._array, made._key, None, None
     return out.requires_grad_() if requires_grad else out

@@ -13,7 +13,7 @@ from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ConversionError
 from flambeau.core.exchange import dlpack_device, to_dlpack
 from flambeau.core.ops import storage
-from flambeau.core.ops.arrange import contiguous
+from flambeau.core.ops.joining import contiguous
 from flambeau.core.record import OPS
 from flambeau.core.registry import resolve
 from flambeau.core.tensor import Tensor

@@ -16,13 +16,13 @@ from flambeau.core import creation
 from flambeau.core.declare import op
 from flambeau.core.errors import GradientError, ShapeError
 from flambeau.core.ops import construct
-from flambeau.core.ops.arrange import cat
 from flambeau.core.ops.elementwise import cj
-from flambeau.core.ops.linalg import product
-from flambeau.core.ops.parts import diagonal, imag, narrow
+from flambeau.core.ops.joining import cat
+from flambeau.core.ops.matmul import product
 from flambeau.core.ops.shape import adjoint, unsqueeze
 from flambeau.core.ops.systems import inv, matrices, solve_matrices, square, triangular
 from flambeau.core.ops.triangle import diag_embed, tril, triu
+from flambeau.core.ops.views import diagonal, imag, narrow
 from flambeau.core.tensor import Tensor
 
 Shape = tuple[int, ...]

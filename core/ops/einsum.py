@@ -12,9 +12,9 @@ from math import prod
 from typing import Any, Final
 
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.linalg import product
-from flambeau.core.ops.parts import diagonal
+from flambeau.core.ops.matmul import product
 from flambeau.core.ops.shape import axis_of, expanded, permuted, reshape, sizes_of
+from flambeau.core.ops.views import diagonal
 from flambeau.core.tensor import Tensor
 
 Labels = tuple[int, ...]
@@ -260,7 +260,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None)
     found = reshape(product(left, right), (*(a._array.shape[i] for i in rows), *(b._array.shape[j] for j in columns)))
     if out is None:
         return found
-    from flambeau.core.ops.linalg import _into
+    from flambeau.core.ops.matmul import _into
 
     return _into(out, found)
 

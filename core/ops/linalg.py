@@ -1,294 +1,325 @@
-"""Products: matmul (the primitive), linear, and torch's family of matrix and vector products over them.
-
-The primitive takes operands of at least two dimensions; :func:`matmul` raises vectors to matrices. What
-else products make stands in :mod:`flambeau.core.ops.products` and :mod:`flambeau.core.ops.einsum`,
-decompositions in :mod:`flambeau.core.ops.decompose`, norms in :mod:`flambeau.core.ops.norms`.
-"""
+"""The public forms of the decompositions, and what follows from them: norms, rank, condition, eigenvalues."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from flambeau.backends import layout
-from flambeau.core.declare import composite, op
-from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
-from flambeau.core.ops.elementwise import cj
-from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, viewed
-from flambeau.core.record import numeric
+from flambeau.core import dtype as dt
+from flambeau.core.errors import ShapeError
+from flambeau.core.ops import variance
+from flambeau.core.ops.arithmetic import delivered
+from flambeau.core.ops.decompose import cholesky, det, eig_of, eigh_of, qr_of, slogdet_of, svd_of, svdvals
+from flambeau.core.ops.elementwise import abs
+from flambeau.core.ops.scan import deliver, in_dtype
+from flambeau.core.ops.shape import axis_of, matrix_transpose, permuted, reshape
+from flambeau.core.ops.solve import _AUTO, cholesky_inverse, cholesky_solve, matrix_exp, pinv, tolerances
+from flambeau.core.ops.systems import inv
 from flambeau.core.tensor import Tensor
 
 
-# -- the primitive -----------------------------------------------------------------------------------
-def _product_shape(x: Any, y: Any) -> tuple[int, ...]:
-    if len(x) < 2 or len(y) < 2:
-        raise ShapeError(
-            f"matmul: input and other must have at least 2 dimensions here, got shapes {tuple(x)} and {tuple(y)}"
-        )
-    if x[-1] != y[-2]:
-        raise ShapeError(
-            f"matmul: the last size of input and the second last of other must be equal, got {x[-1]} and {y[-2]} "
-            f"in shapes {tuple(x)} and {tuple(y)}"
-        )
-    try:
-        batch = layout.broadcast_shapes(tuple(x[:-2]), tuple(y[:-2]))
-    except ValueError:
-        raise ShapeError(
-            f"matmul: batch dimensions {tuple(x[:-2])} of input and {tuple(y[:-2])} of other do not broadcast, "
-            f"in shapes {tuple(x)} and {tuple(y)}"
-        ) from None
-    return (*batch, x[-2], y[-1])
+# -- decompositions ----------------------------------------------------------------------------------
+class QR(NamedTuple):
+    Q: Tensor
+    R: Tensor
 
 
-def _product_vjp_y(g: Any, x: Any, y_shape: Any) -> Any:
-    if len(y_shape) == 2 and len(x._array.shape) > 2:  # one product over all the rows, not a sum over products
-        rows = _count(x._array.shape[:-1])
-        g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
-    return product(adjoint(x), g)
+def qr(A: Tensor, mode: str = "reduced") -> QR:
+    """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" empty.
 
-
-def _product_jvp(tangents: Sequence[Any], primals: Sequence[Any], out: Any) -> Any:
-    (tx, ty), (x, y) = tangents, primals
-    if tx is None or ty is None:
-        return product(x if tx is None else tx, y if ty is None else ty)
-    return product(tx, y) + product(x, ty)
-
-
-product: Callable[..., Tensor] = op(
-    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric, jvp=_product_jvp, method=False,
-    vjp=dict(x=lambda g, y: product(g, adjoint(y)), y=_product_vjp_y),
-    doc="Products of matrices in the last two dimensions, the others broadcast.",
-)  # fmt: skip
-
-
-def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The matrix product: (n, k) @ (k, m), batches of such, and vectors as a row on the left, a column on the right.
-
-    >>> fb.matmul(fb.tensor([[1, 2], [3, 4]]), fb.tensor([1, 1]))
-    tensor([3, 7])
+    >>> [t.shape for t in fb.linalg.qr(fb.ones(3, 2))]
+    [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
     """
-    if out is not None:
-        return _into(out, matmul(input, other))
-    try:
-        left, right = input._array.ndim, other._array.ndim
-    except AttributeError:
-        wrong = other if isinstance(input, Tensor) else input
-        raise TypeError(f"matmul: input and other must be tensors, got {type(wrong).__name__}") from None
-    if left > 1 and right > 1:
-        return product(input, other)
-    if not left or not right:
+    if mode not in ("reduced", "complete", "r"):
+        raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
+    q, r = qr_of(A, "reduced" if mode == "r" else mode)
+    return QR(q.new_empty((0,)) if mode == "r" else q, r)
+
+
+class Eigen(NamedTuple):
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
+    """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read.
+
+    >>> fb.linalg.eigh(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
+    tensor([2., 4.])
+    """
+    if UPLO.upper() not in ("L", "U"):
+        raise ValueError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
+    return Eigen(*eigh_of(A, UPLO.upper() == "U"))
+
+
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
+    """The eigenvalues of :func:`eigh`.
+
+    >>> fb.linalg.eigvalsh(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([2., 4.])
+    """
+    return eigh(A, UPLO).eigenvalues
+
+
+def eig(A: Tensor) -> Eigen:
+    """Complex eigenvalues and eigenvectors (columns of norm 1), in no particular order.
+
+    >>> fb.linalg.eig(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
+    tensor([2.+0.j, 4.+0.j])
+    """
+    return Eigen(*eig_of(A))
+
+
+def eigvals(A: Tensor) -> Tensor:
+    """The eigenvalues of :func:`eig`.
+
+    >>> fb.linalg.eigvals(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([2.+0.j, 4.+0.j])
+    """
+    return eig(A).eigenvalues
+
+
+class SVD(NamedTuple):
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+def svd(A: Tensor, full_matrices: bool = True) -> SVD:
+    """U, descending S and Vh with U @ diag(S) @ Vh == A; ``full_matrices`` makes U and Vh square.
+
+    >>> [t.shape for t in fb.linalg.svd(fb.ones(3, 2), full_matrices=False)]
+    [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
+    """
+    return SVD(*svd_of(A, full_matrices))
+
+
+class SignedLog(NamedTuple):
+    sign: Tensor
+    logabsdet: Tensor
+
+
+def slogdet(A: Tensor) -> SignedLog:
+    """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size.
+
+    >>> fb.slogdet(fb.eye(2))
+    SignedLog(sign=tensor(1.), logabsdet=tensor(0.))
+    """
+    return SignedLog(*slogdet_of(A))
+
+
+def logdet(input: Tensor) -> Tensor:
+    """The logarithm of the determinant; nan where that is negative.
+
+    >>> fb.logdet(fb.eye(2))
+    tensor(0.)
+    """
+    sign, size = slogdet_of(input)
+    from flambeau.core.ops.elementwise import where
+
+    return where(sign < 0, math.nan, size)
+
+
+# -- norms -------------------------------------------------------------------------------------------
+def _in(x: Tensor, dtype: Any) -> Tensor:
+    return x if dtype is None else x.to(dtype)
+
+
+def vector_norm(
+    x: Tensor,
+    ord: float = 2,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """``sum(abs(x)**ord)**(1/ord)`` over ``dim`` (None: all elements), with the limits at 0 and at both infinities.
+
+    >>> fb.linalg.vector_norm(fb.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    return delivered("vector_norm", out, variance.vector_norm(_in(x, dtype), float(ord), dim, keepdim))
+
+
+def matrix_norm(
+    A: Tensor, ord: float | str = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """A norm of matrices: "fro", "nuc", inf, -inf, 1, -1 (sums of rows or columns), 2, -2 (singular values).
+
+    >>> fb.linalg.matrix_norm(fb.tensor([[1.0, -2.0], [3.0, 4.0]]), 1)
+    tensor(6.)
+    """
+    A = _in(A, dtype)
+    if len(dim) != 2:
+        raise ShapeError(f"matrix_norm: dim must be two dimensions, got {tuple(dim)}")
+    if A.ndim < 2:
+        raise ShapeError(f"matrix_norm: A must have at least 2 dimensions, got shape {tuple(A.shape)}")
+    rows, columns = axis_of("matrix_norm", A, dim[0]), axis_of("matrix_norm", A, dim[1])
+    if rows == columns:
         raise ShapeError(
-            f"matmul: both arguments need to be at least 1-d, got shapes {tuple(input.shape)} "
-            f"and {tuple(other.shape)}; use * to scale by a number"
+            f"matrix_norm: dim must be two different dimensions, got {tuple(dim)} for shape {tuple(A.shape)}"
         )
-    inner = input._array.shape[-1], other._array.shape[-2 if right > 1 else 0]
-    if inner[0] != inner[1]:
-        raise ShapeError(
-            f"matmul: the sizes to be summed over must be equal, got {inner[0]} of input {tuple(input.shape)} "
-            f"and {inner[1]} of other {tuple(other.shape)}"
-        )
-    found = product(unsqueeze(input, 0) if left == 1 else input, unsqueeze(other, 1) if right == 1 else other)
-    shape = list(found._array.shape)
-    if right == 1:
-        del shape[-1]
-    if left == 1:
-        del shape[-1 if right == 1 else -2]
-    return viewed(found, tuple(shape))
+    if ord == "fro":
+        return variance.vector_norm(A, 2.0, (rows, columns), keepdim)
+    if ord in ("nuc", 2, -2):
+        return _spectral(A, ord, rows, columns, keepdim)
+    if ord not in (1, -1, math.inf, -math.inf):
+        raise ValueError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
+    summed, compared = (rows, columns) if ord in (1, -1) else (columns, rows)
+    sums = abs(A).sum(summed, keepdim=True)
+    found = sums.amax(compared, keepdim=True) if ord > 0 else sums.amin(compared, keepdim=True)
+    return found if keepdim else found.squeeze((rows, columns))
 
 
-def _into(out: Tensor, result: Tensor) -> Tensor:
-    from flambeau.core.autograd.inplace import write_out
-
-    written: Tensor = write_out(product.op, out, result)  # type: ignore[attr-defined]
-    return written
-
-
-def _dunder_matmul(self: Tensor, other: Any) -> Any:
-    return matmul(self, other) if isinstance(other, Tensor) else _stranger(other)
+def _spectral(A: Tensor, ord: Any, rows: int, columns: int, keepdim: bool) -> Tensor:
+    others = [i for i in range(A.ndim) if i not in (rows, columns)]
+    values = svdvals(permuted(A, (*others, rows, columns)))
+    found: Tensor = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+    if not keepdim:
+        return found
+    return reshape(found, tuple([1 if i in (rows, columns) else n for i, n in enumerate(A._array.shape)]))
 
 
-def _dunder_rmatmul(self: Tensor, other: Any) -> Any:
-    return matmul(other, self) if isinstance(other, Tensor) else _stranger(other)
+def norm(
+    A: Tensor,
+    ord: float | str | None = None,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+) -> Tensor:
+    """The vector norm, or the matrix norm where ``ord`` is given and ``dim`` names two dimensions (or A is 2-d).
 
-
-def _stranger(other: Any) -> Any:
-    if type(other).__name__ == "ndarray":
-        raise not_a_tensor("matmul", "other", other, "a tensor")
-    return NotImplemented
-
-
-# -- linear ------------------------------------------------------------------------------------------
-def _linear_shape(x: Any, weight: Any, bias: Any) -> tuple[int, ...]:
-    try:
-        n, k = weight
-        if x[-1] == k and (bias is None or bias[0] == n and len(bias) == 1):  # runs before every call
-            return (x[0], n) if len(x) == 2 else (*x[:-1], n)
-    except (ValueError, IndexError):
-        pass
-    if len(weight) != 2 or not x:
-        raise ShapeError(
-            f"linear: weight must have shape (out_features, in_features) and input at least 1 dimension, "
-            f"got weight {tuple(weight)} and input {tuple(x)}"
-        )
-    if x[-1] != weight[1]:
-        raise ShapeError(
-            f"linear: the last size of input must be in_features, got {x[-1]} in input {tuple(x)} "
-            f"and in_features {weight[1]} in weight {tuple(weight)}"
-        )
-    raise ShapeError(f"linear: bias must have shape ({weight[0]},) for weight {tuple(weight)}, got {tuple(bias)}")
-
-
-def _linear_vjp_weight(g: Any, x: Any) -> Any:
-    rows = _count(x._array.shape[:-1])
-    g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
-    return product(matrix_transpose(g), cj(x))
-
-
-@composite(
-    "linear(x: Tensor, weight: Tensor, bias: Tensor? = None) -> Tensor",
-    infer=_linear_shape, check=True, dtype=numeric, method=False,
-    vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
-)  # fmt: skip
-def linear(x: Any, weight: Any, bias: Any) -> Any:
-    """``x @ weight.T + bias``, for x of shape (..., in_features) and weight (out_features, in_features).
-
-    >>> fb.nn.functional.linear(fb.ones(2, 3), fb.ones(4, 3), fb.zeros(4)).shape
-    flambeau.Size([2, 4])
+    >>> fb.linalg.norm(fb.tensor([3.0, 4.0]))
+    tensor(5.)
     """
-    out = matmul(x, matrix_transpose(weight))
-    return out if bias is None else out + bias
+    dims = (dim,) if isinstance(dim, int) else dim
+    if ord is None:
+        return vector_norm(A, 2, dims, keepdim, dtype=dtype)
+    if dims is not None and len(dims) == 1 or dims is None and A.ndim == 1:
+        return vector_norm(A, ord, dims, keepdim, dtype=dtype)  # type: ignore[arg-type]
+    if dims is None and A.ndim != 2:
+        raise ShapeError(f"norm: with ord={ord!r} and no dim, A must be 1-d or 2-d, got shape {tuple(A.shape)}")
+    return matrix_norm(A, ord, (0, 1) if dims is None else dims, keepdim, dtype=dtype)
 
 
-# -- products of fixed rank --------------------------------------------------------------------------
-def check_ranks(name: str, **expected: tuple[Tensor, int]) -> None:
-    """ShapeError unless each tensor has its number of dimensions."""
-    for label, (t, ndim) in expected.items():
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{name}: argument {label!r} must be a tensor, got {type(t).__name__}")
-        if len(t._array.shape) != ndim:
-            raise ShapeError(f"{name}: {label} must be {ndim}-d, got shape {tuple(t.shape)}; matmul takes other ranks")
+def cond(A: Tensor, p: float | str | None = None) -> Tensor:
+    """The condition number in the norm ``p``: by singular values for None, 2 and -2, else norm(A) * norm(inv(A)).
 
-
-def check_inner(name: str, a: str, x: Tensor, i: int, b: str, y: Tensor, j: int) -> None:
-    """ShapeError unless dimension ``i`` of x and ``j`` of y have equal sizes."""
-    m, n = x._array.shape[i], y._array.shape[j]
-    if m != n:
-        raise ShapeError(
-            f"{name}: sizes {m} of {a} {tuple(x.shape)} and {n} of {b} {tuple(y.shape)}, "
-            "which are summed over, must be equal"
-        )
-
-
-def _same_dtype(name: str, x: Tensor, y: Tensor) -> None:
-    if x._key.dtype is not y._key.dtype:
-        raise DTypeError(
-            f"{name}: expected both operands in the same dtype, got {x.dtype} and {y.dtype}; cast one with .to(dtype)"
-        )
-
-
-def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The product of two matrices, (n, k) and (k, m).
-
-    >>> fb.mm(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    tensor([[ 7., 10.],
-            [15., 22.]])
+    >>> fb.linalg.cond(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor(2.)
     """
-    check_ranks("mm", input=(input, 2), mat2=(mat2, 2))
-    check_inner("mm", "input", input, 1, "mat2", mat2, 0)
-    _same_dtype("mm", input, mat2)
-    found = product(input, mat2)
-    return found if out is None else _into(out, found)
+    if p in (None, 2, -2):
+        values = svdvals(A)
+        largest, smallest = values.amax(-1), values.amin(-1)
+        return smallest / largest if p == -2 else largest / smallest
+    return matrix_norm(A, p) * matrix_norm(inv(A), p)
 
 
-def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The products of two equally long batches of matrices, (b, n, k) and (b, k, m).
+def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
+    """How many singular values are above max(atol, rtol * the largest); by default rtol is epsilon times the size.
 
-    >>> fb.bmm(fb.ones(2, 1, 3), fb.ones(2, 3, 1)).shape
-    flambeau.Size([2, 1, 1])
+    >>> fb.linalg.matrix_rank(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor(2)
     """
-    check_ranks("bmm", input=(input, 3), mat2=(mat2, 3))
-    if input._array.shape[0] != mat2._array.shape[0]:
-        raise ShapeError(
-            f"bmm: batches must be of equal size, got {input.shape[0]} in input {tuple(input.shape)} "
-            f"and {mat2.shape[0]} in mat2 {tuple(mat2.shape)}"
-        )
-    check_inner("bmm", "input", input, 2, "mat2", mat2, 1)
-    _same_dtype("bmm", input, mat2)
-    found = product(input, mat2)
-    return found if out is None else _into(out, found)
+    plain = A.detach()
+    values = abs(eigh_of(plain, False)[0]) if hermitian else svdvals(plain)
+    if not values._array.shape[-1]:
+        return values.sum(-1).to(dt.int64)
+    rtol, atol = (0.0, tol) if tol is not None else (_AUTO if rtol is None else rtol, 0.0 if atol is None else atol)
+    return (values > tolerances(A, values.amax(-1, keepdim=True), rtol, atol)).sum(-1)
 
 
-def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The product of a matrix (n, k) and a vector (k,).
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
+    """The sum of products of the conjugate of x with y along ``dim``; the other dimensions broadcast.
 
-    >>> fb.mv(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), fb.tensor([1.0, 1.0]))
-    tensor([3., 7.])
+    >>> fb.linalg.vecdot(fb.ones(2, 3), fb.ones(2, 3))
+    tensor([3., 3.])
     """
-    check_ranks("mv", input=(input, 2), vec=(vec, 1))
-    check_inner("mv", "input", input, 1, "vec", vec, 0)
-    _same_dtype("mv", input, vec)
-    return matmul(input, vec, out=out)
+    from flambeau.core.ops.elementwise import cj
+
+    return (cj(x) * y).sum(dim)
 
 
-def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The sum of the products of the elements of two vectors.
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """:func:`flambeau.diagonal` of the last two dimensions by default; a view.
 
-    >>> fb.dot(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
-    tensor(14.)
+    >>> fb.linalg.diagonal(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([2., 4.])
     """
-    check_ranks("dot", input=(input, 1), tensor=(tensor, 1))
-    check_inner("dot", "input", input, 0, "tensor", tensor, 0)
-    _same_dtype("dot", input, tensor)
-    return matmul(input, tensor, out=out)
+    from flambeau.core.ops.views import diagonal as of_any
+
+    return of_any(A, offset, dim1, dim2)
 
 
-def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """:func:`dot` with the conjugate of ``input``.
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of the difference.
 
-    >>> fb.vdot(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
-    tensor(14.)
+    >>> fb.dist(fb.tensor([3.0]), fb.tensor([7.0]))
+    tensor(4.)
     """
-    return dot(cj(input), other, out=out)
+    return vector_norm(input - other, p)
 
 
-def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Sums of products over the last dimensions of both; the other dimensions of each follow one another.
+# -- the older names ---------------------------------------------------------------------------------
+def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form.
 
-    >>> fb.inner(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
-    tensor(14.)
+    >>> [t.shape for t in fb.svd(fb.ones(3, 2))]
+    [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
     """
-    a, b = tuple(input._array.shape), tuple(other._array.shape)
-    if not a or not b:
-        result = input * other
-        return result if out is None else _into(out, result)
-    if a[-1] != b[-1]:
-        raise ShapeError(f"inner: the last sizes must be equal, got {a[-1]} of input {a} and {b[-1]} of other {b}")
-    flat = product(reshape(input, (_count(a[:-1]), a[-1])), matrix_transpose(reshape(other, (_count(b[:-1]), b[-1]))))
-    found = reshape(flat, (*a[:-1], *b[:-1]))
-    return found if out is None else _into(out, found)
+    u, s, vh = svd_of(input, not some)
+    return u, s, matrix_transpose(vh).conj() if vh.is_complex() else matrix_transpose(vh)
 
 
-def _count(shape: Sequence[int]) -> int:
-    n = 1
-    for s in shape:
-        n *= s
-    return n
+def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
+    """:func:`flambeau.linalg.cholesky`.
 
-
-def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Every element of one vector times every element of another, (n, m).
-
-    >>> fb.ger(fb.tensor([1, 2]), fb.tensor([3, 4]))
-    tensor([[3, 4],
-            [6, 8]])
+    >>> fb.cholesky(fb.tensor([[4.0, 2.0], [2.0, 5.0]]))
+    tensor([[2., 0.],
+            [1., 2.]])
     """
-    check_ranks("outer", input=(input, 1), vec2=(vec2, 1))
-    found: Tensor = unsqueeze(input, 1) * unsqueeze(vec2, 0)
-    return found if out is None else _into(out, found)
+    return cholesky(input, upper=upper)
+
+
+def _old_qr(input: Tensor, some: bool = True) -> QR:
+    """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete.
+
+    >>> [t.shape for t in fb.qr(fb.ones(3, 2))]
+    [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
+    """
+    return qr(input, "reduced" if some else "complete")
+
+
+def _old_norm(
+    input: Tensor,
+    p: Any = "fro",
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
+
+    >>> fb.norm(fb.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    x = in_dtype(input, dtype)
+    if p == "nuc":
+        axes: Any = (-2, -1) if dim is None else dim
+        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), None, out)
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+    order = 2.0 if p is None or p == "fro" else float(p)
+    return deliver("vector_norm", variance.vector_norm(x, order, dim, keepdim), None, out)
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "matmul": matmul, "mm": mm, "bmm": bmm, "mv": mv, "dot": dot, "vdot": vdot, "inner": inner, "outer": outer,
-    "ger": outer,
+    "vecdot": vecdot, "dist": dist, "det": det, "slogdet": slogdet, "logdet": logdet, "inverse": inv,
+    "pinverse": pinv, "svd": _old_svd, "qr": _old_qr, "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve,
+    "cholesky_inverse": cholesky_inverse, "matrix_exp": matrix_exp, "norm": _old_norm,
 }  # fmt: skip
-METHODS: Final[dict[str, Any]] = {**FUNCTIONS, "__matmul__": _dunder_matmul, "__rmatmul__": _dunder_rmatmul}
+METHODS: Final[dict[str, Any]] = {n: f for n, f in FUNCTIONS.items() if n != "vecdot"}

@@ -7,9 +7,9 @@ from typing import Final
 
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.arrange import cat, flip
-from flambeau.core.ops.parts import narrow
+from flambeau.core.ops.joining import cat, flip
 from flambeau.core.ops.shape import expanded, sizes_of
+from flambeau.core.ops.views import narrow
 from flambeau.core.tensor import Tensor
 
 

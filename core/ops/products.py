@@ -11,13 +11,13 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.elementwise import abs as magnitude
 from flambeau.core.ops.elementwise import cj, where
-from flambeau.core.ops.linalg import check_inner, check_ranks, matmul, outer, product
-from flambeau.core.ops.moments import vector_norm
-from flambeau.core.ops.parts import diagonal, select
+from flambeau.core.ops.joining import stack
+from flambeau.core.ops.matmul import check_inner, check_ranks, matmul, outer, product
 from flambeau.core.ops.shape import adjoint, axis_of, permuted, reshape, unsqueeze
+from flambeau.core.ops.variance import vector_norm
+from flambeau.core.ops.views import diagonal, select
 from flambeau.core.record import numeric, real_floating
 from flambeau.core.tensor import Tensor
 

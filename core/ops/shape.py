@@ -1,8 +1,8 @@
 """Views in torch's signatures: reshape, expand, permute and their relatives.
 
 Each is a plain function over the view ops of :mod:`flambeau.core.ops.storage`, so that a backend has
-them all through its layout rules. Views of parts stand in :mod:`flambeau.core.ops.parts`, what joins or
-rearranges by copying in :mod:`flambeau.core.ops.arrange`, conversions of dtype and device in
+them all through its layout rules. Views of parts stand in :mod:`flambeau.core.ops.views`, what joins or
+rearranges by copying in :mod:`flambeau.core.ops.joining`, conversions of dtype and device in
 :mod:`flambeau.core.ops.convert`.
 """
 

@@ -8,7 +8,6 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.arrange import cat
 from flambeau.core.ops.decompose import (
     eigh_of,
     identity_like,
@@ -18,11 +17,12 @@ from flambeau.core.ops.decompose import (
     svd_of,
 )
 from flambeau.core.ops.elementwise import abs, where
-from flambeau.core.ops.linalg import matmul, product
-from flambeau.core.ops.parts import narrow
+from flambeau.core.ops.joining import cat
+from flambeau.core.ops.matmul import matmul, product
 from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
 from flambeau.core.ops.systems import matrices, solve_matrices, square, triangular
 from flambeau.core.ops.triangle import tril, triu
+from flambeau.core.ops.views import narrow
 from flambeau.core.tensor import Tensor
 
 _AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size

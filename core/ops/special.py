@@ -35,9 +35,9 @@ from flambeau.core.ops.elementwise import (
 from flambeau.core.ops.elementwise import (
     logaddexp as real_logaddexp,
 )
-from flambeau.core.ops.parts import imag, real
 from flambeau.core.ops.scan import log_of_sum
 from flambeau.core.ops.shape import broadcast_tensors, reshape, unsqueeze
+from flambeau.core.ops.views import imag, real
 from flambeau.core.record import OPS, real_floating
 from flambeau.core.tensor import Tensor
 

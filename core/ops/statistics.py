@@ -9,15 +9,15 @@ from typing import Any, Final, NamedTuple
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.ops import construct, moments
+from flambeau.core.ops import construct, variance
 from flambeau.core.ops.arithmetic import clamp
-from flambeau.core.ops.arrange import cat
 from flambeau.core.ops.elementwise import cj, where
 from flambeau.core.ops.index import add_along
-from flambeau.core.ops.linalg import product
-from flambeau.core.ops.parts import diagonal, narrow
+from flambeau.core.ops.joining import cat
+from flambeau.core.ops.matmul import product
 from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
+from flambeau.core.ops.views import diagonal, narrow
 from flambeau.core.tensor import Tensor
 
 
@@ -217,7 +217,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
         raise ValueError(f"renorm: p must be positive and maxnorm not negative, got p={p}, maxnorm={maxnorm}")
     axis = axis_of("renorm", input, dim)
     others = tuple(i for i in range(input.ndim) if i != axis)
-    size = moments.vector_norm(input, float(p), others, True)
+    size = variance.vector_norm(input, float(p), others, True)
     return input * where(size > maxnorm, maxnorm / (size + 1e-7), 1.0)
 
 
@@ -236,7 +236,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         raise ShapeError(f"pdist: expects a matrix, got shape {tuple(input.shape)}")
     n = input.shape[0]
     rows, columns = creation.triu_indices(n, n, 1, device=input.device)
-    return moments.vector_norm(input[rows] - input[columns], float(p), (1,), False)
+    return variance.vector_norm(input[rows] - input[columns], float(p), (1,), False)
 
 
 METHODS: Final[dict[str, Callable[..., Any]]] = {

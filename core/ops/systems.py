@@ -9,7 +9,7 @@ from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.declare import op
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.linalg import product
+from flambeau.core.ops.matmul import product
 from flambeau.core.ops.shape import adjoint
 from flambeau.core.ops.triangle import tril, triu
 from flambeau.core.record import DTypeRule

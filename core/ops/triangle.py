@@ -12,8 +12,8 @@ from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.parts import diagonal
 from flambeau.core.ops.shape import axis_of, reshape, unsqueeze
+from flambeau.core.ops.views import diagonal
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 

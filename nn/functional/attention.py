@@ -8,7 +8,7 @@ from typing import Any
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.linalg import linear
+from flambeau.core.ops.matmul import linear
 from flambeau.core.ops.nn import softmax_of
 from flambeau.core.ops.nn.sparse import attention, later
 from flambeau.core.ops.storage import cat

@@ -6,7 +6,7 @@ from flambeau.core.creation import arange
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.linalg import linear
+from flambeau.core.ops.matmul import linear
 from flambeau.core.ops.nn import sparse as ops
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor

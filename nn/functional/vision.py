@@ -9,8 +9,8 @@ from typing import Any
 from flambeau.core.creation import linspace, zeros_like
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.joining import stack
 from flambeau.core.ops.padding import pad as pad
 from flambeau.core.tensor import Tensor
 

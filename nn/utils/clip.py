@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flambeau.core.from_data import tensor
-from flambeau.core.ops.arrange import cat, stack
+from flambeau.core.ops.joining import cat, stack
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 

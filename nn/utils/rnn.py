@@ -9,8 +9,8 @@ from flambeau.core.creation import arange
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import tensor
-from flambeau.core.ops.arrange import cat
 from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.joining import cat
 from flambeau.core.tensor import Tensor
 
 

@@ -9,12 +9,11 @@ import pytest
 
 from flambeau.backends.base import Backend
 from flambeau.core import dtype as dt
-from flambeau.core import opdb
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.opdb.run import dtypes_of
 from flambeau.core.record import Op
-from flambeau.plugins.conformance import kit, report
+from flambeau.plugins.conformance import kit, opdb, report
+from flambeau.plugins.conformance.opdb.run import dtypes_of
 
 
 def _target(config: pytest.Config) -> str:

@@ -13,14 +13,15 @@ import pytest
 import flambeau as fb
 from flambeau.backends.base import Backend, Limitation
 from flambeau.core import dtype as dt
-from flambeau.core import opdb, registry
+from flambeau.core import registry
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.opdb import Failure, Maker, Sample
-from flambeau.core.opdb.run import as_tuple, declared, samples_of, to_tensors
 from flambeau.core.record import Op
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.plugins.conformance import opdb
+from flambeau.plugins.conformance.opdb import Failure, Maker, Sample
+from flambeau.plugins.conformance.opdb.run import as_tuple, declared, samples_of, to_tensors
 from flambeau.plugins.coverage import COMPOSITE, NATIVE, PARTIAL, Cover, cover, lacking
 
 #: The dtypes of the quick round, and of those of its tests that take longest.

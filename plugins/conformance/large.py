@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core.opdb import Maker, Sample
+from flambeau.plugins.conformance.opdb import Maker, Sample
 
 Samples = Iterator[Sample]
 

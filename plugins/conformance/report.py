@@ -12,11 +12,10 @@ import pytest
 
 import flambeau
 from flambeau.core import dtype as dt
-from flambeau.core import opdb
 from flambeau.core.device import device as Device
-from flambeau.core.opdb.run import dtypes_of
 from flambeau.core.record import Op
-from flambeau.plugins.conformance import kit
+from flambeau.plugins.conformance import kit, opdb
+from flambeau.plugins.conformance.opdb.run import dtypes_of
 from flambeau.plugins.coverage import short
 
 #: The name of the property of a test that says which op and dtype it checks.

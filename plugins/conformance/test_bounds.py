@@ -11,9 +11,8 @@ import pytest
 import flambeau as fb
 from flambeau.backends.base import Backend, OutOfMemoryError
 from flambeau.core import dtype as dt
-from flambeau.core import opdb
 from flambeau.core.device import device as Device
-from flambeau.plugins.conformance import kit
+from flambeau.plugins.conformance import kit, opdb
 
 OPS = opdb.load()
 ROWS = 5

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 import flambeau as fb
-from flambeau.core import opdb
 from flambeau.core.device import device as Device
-from flambeau.core.opdb import Failure, Sample
-from flambeau.core.opdb.run import to_tensors
 from flambeau.core.record import Op
-from flambeau.plugins.conformance import kit
+from flambeau.plugins.conformance import kit, opdb
+from flambeau.plugins.conformance.opdb import Failure, Sample
+from flambeau.plugins.conformance.opdb.run import to_tensors
 
 
 def test_errors(failing: str, target: str) -> None:

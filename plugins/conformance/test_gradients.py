@@ -9,16 +9,15 @@ import pytest
 
 import flambeau as fb
 from flambeau.core import dtype as dt
-from flambeau.core import opdb
 from flambeau.core.autograd.api import grad
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import MissingKernelError
-from flambeau.core.opdb import Sample
-from flambeau.core.opdb.run import as_tuple, to_tensors
 from flambeau.core.record import CREATE, Op
 from flambeau.core.tensor import Tensor
-from flambeau.plugins.conformance import kit
+from flambeau.plugins.conformance import kit, opdb
+from flambeau.plugins.conformance.opdb import Sample
+from flambeau.plugins.conformance.opdb.run import as_tuple, to_tensors
 
 OPS = opdb.load()
 

@@ -9,9 +9,9 @@ from flambeau.backends.base import API_VERSION, MINIMUM, MINIMUM_ELEMENTWISE, Ba
 from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
 from flambeau.core.keys import key_for
-from flambeau.core.opdb import Sample
 from flambeau.core.record import OPS
 from flambeau.plugins.conformance import kit
+from flambeau.plugins.conformance.opdb import Sample
 from flambeau.plugins.gaps import dtype_of
 
 

@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flambeau.core import opdb
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import decompose, normalise
 from flambeau.core.dtype import DType
-from flambeau.core.opdb import Maker, Sample
-from flambeau.core.opdb.run import as_tuple, bound, declared
 from flambeau.core.record import CREATE, ELEMENTWISE, REDUCE, VIEW, Op
 from flambeau.core.tensor import Tensor
-from flambeau.plugins.conformance import kit
+from flambeau.plugins.conformance import kit, opdb
 from flambeau.plugins.conformance.large import LARGE, unit
 from flambeau.plugins.conformance.layouts import LAYOUTS, broadcast
+from flambeau.plugins.conformance.opdb import Maker, Sample
+from flambeau.plugins.conformance.opdb.run import as_tuple, bound, declared
 from flambeau.plugins.coverage import NATIVE
 from flambeau.plugins.gaps import STORAGE_OPS
 

@@ -11,15 +11,14 @@ import pytest
 import flambeau as fb
 from flambeau.backends.base import Backend
 from flambeau.core import dtype as dt
-from flambeau.core import opdb
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.opdb import Sample
-from flambeau.core.opdb.run import as_tuple, declared, to_tensors
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.tensor import Tensor
-from flambeau.plugins.conformance import kit
+from flambeau.plugins.conformance import kit, opdb
 from flambeau.plugins.conformance.layouts import reversed_, transposed
+from flambeau.plugins.conformance.opdb import Sample
+from flambeau.plugins.conformance.opdb.run import as_tuple, declared, to_tensors
 
 OPS = opdb.load()
 

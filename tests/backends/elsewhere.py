@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import flambeau as fb
-from flambeau.core import opdb
-from flambeau.core.opdb import run as database
 from flambeau.core.record import Op
+from flambeau.plugins.conformance import opdb
+from flambeau.plugins.conformance.opdb import run as database
 
 
 def run_on(op: Op, sample: opdb.Sample, device: str) -> tuple[Any, ...]:

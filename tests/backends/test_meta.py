@@ -11,8 +11,8 @@ from flambeau.backends import meta
 from flambeau.backends.base import OutOfMemoryError
 from flambeau.backends.meta import MetaBackend, NoDataError
 from flambeau.core import dtype as dt
-from flambeau.core import opdb
-from flambeau.core.opdb import run as database
+from flambeau.plugins.conformance import opdb
+from flambeau.plugins.conformance.opdb import run as database
 from tests.backends.elsewhere import run_on
 
 

@@ -9,9 +9,9 @@ import pytest
 import flambeau as fb
 from flambeau.backends.base import OutOfMemoryError
 from flambeau.core import registry
-from flambeau.core.explain import explain, serves
 from flambeau.core.keys import find_kernel, key_for
 from flambeau.core.record import OPS
+from flambeau.explain import explain, serves
 
 
 def line(name: str, device: str, dtype: str = "float32") -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import flambeau as fb
-from flambeau.core import methods, stubs
+from flambeau.core import methods
 
-CORE = Path(stubs.__file__).parent
+MAKER = Path(__file__).resolve().parents[2] / ".ci" / "stubs.py"
+spec = importlib.util.spec_from_file_location("stubs", MAKER)
+stubs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(stubs)
 
 
 def test_the_checked_in_stubs_are_current():
-    result = subprocess.run([sys.executable, "-m", "flambeau.core.stubs", "--check"], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, str(MAKER), "--check"], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import flambeau as fb
-from flambeau.core.explain import explain
-from flambeau.core.formats import MemoryFormat
+from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.methods import FUNCTIONS
+from flambeau.explain import explain
 from tests.docs.guide import DOCS
 
 REFERENCE = {path.stem: path.read_text() for path in (DOCS / "reference").glob("*.rst")}

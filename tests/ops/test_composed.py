@@ -11,9 +11,9 @@ import pytest
 
 import flambeau as fb
 from flambeau.core import dtype as dt
-from flambeau.core.opdb import Sample
-from flambeau.core.opdb.run import as_tuple, dtypes_of, samples_of
 from flambeau.core.record import Op
+from flambeau.plugins.conformance.opdb import Sample
+from flambeau.plugins.conformance.opdb.run import as_tuple, dtypes_of, samples_of
 from tests.ops.test_opdb import OPS, SHAPE_BY_VALUE, as_function, differentiable_places
 
 BATCH, SAMPLES = 3, 2

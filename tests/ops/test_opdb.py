@@ -10,9 +10,11 @@ import pytest
 
 import flambeau as fb
 from flambeau.core import dtype as dt
-from flambeau.core import opdb, state
-from flambeau.core.opdb import Sample
-from flambeau.core.opdb.run import (
+from flambeau.core import state
+from flambeau.core.record import Op
+from flambeau.plugins.conformance import opdb
+from flambeau.plugins.conformance.opdb import Sample
+from flambeau.plugins.conformance.opdb.run import (
     as_tuple,
     assert_close,
     declared,
@@ -23,7 +25,6 @@ from flambeau.core.opdb.run import (
     to_host,
     to_tensors,
 )
-from flambeau.core.record import Op
 
 OPS = opdb.load()
 

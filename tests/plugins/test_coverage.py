@@ -9,12 +9,13 @@ import pytest
 
 from flambeau.__main__ import main
 from flambeau.backends.strict import MISSING
-from flambeau.core import config, keys, opdb, registry
+from flambeau.core import config, keys, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
-from flambeau.core.opdb.run import samples_of
 from flambeau.core.record import OPS, VIEW
 from flambeau.plugins import coverage, gaps
+from flambeau.plugins.conformance import opdb
+from flambeau.plugins.conformance.opdb.run import samples_of
 
 Take = Callable[[str, dt.DType], None]
 CPU, STRICT = device("cpu"), device("strict")

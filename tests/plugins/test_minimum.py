@@ -13,10 +13,11 @@ from flambeau.backends.base import API_VERSION, MINIMUM, MINIMUM_ELEMENTWISE
 from flambeau.backends.cpu.backend import CpuBackend
 from flambeau.backends.generic import generic_table
 from flambeau.core import dtype as dt
-from flambeau.core import opdb, registry
+from flambeau.core import registry
 from flambeau.core.errors import MissingKernelError
-from flambeau.core.opdb import run as database
 from flambeau.core.record import OPS, Op
+from flambeau.plugins.conformance import opdb
+from flambeau.plugins.conformance.opdb import run as database
 from tests.backends.elsewhere import run_on
 from tests.plugins.frozen_api_1 import FrozenBackend
 from tests.plugins.minimum import check_minimum

@@ -13,7 +13,7 @@ from flambeau.core.accelerator import pinning_device
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import as_tensor, tensor
 from flambeau.core.keys import get_default_device
-from flambeau.core.ops.arrange import stack
+from flambeau.core.ops.joining import stack
 from flambeau.core.tensor import Tensor
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.arrange import stack
 from flambeau.core.ops.elementwise import sigmoid, tanh, where
+from flambeau.core.ops.joining import stack
 from flambeau.core.ops.nn.rules import floats, through_body
 from flambeau.core.ops.storage import cat
 

@@ -16,8 +16,8 @@ import pytest
 import flambeau as fb
 from flambeau.backends.cuda.build import OPTIONS
 from flambeau.core import dtype as dt
-from flambeau.core import opdb
-from flambeau.core.opdb.run import assert_close, dtypes_of, samples_of, to_host
+from flambeau.plugins.conformance import opdb
+from flambeau.plugins.conformance.opdb.run import assert_close, dtypes_of, samples_of, to_host
 from tests.backends.cuda import nvrtc
 from tests.backends.elsewhere import run_on
 

@@ -16,9 +16,9 @@ from flambeau.core.device import device as Device
 from flambeau.core.dispatch import compute_dtype, infer_shapes, normalise
 from flambeau.core.dtype import DType
 from flambeau.core.keys import key_for
-from flambeau.core.opdb import Maker, Sample, slack
 from flambeau.core.record import Op
 from flambeau.core.tensor import Tensor
+from flambeau.plugins.conformance.opdb import Maker, Sample, slack
 
 #: (relative, absolute) tolerance against a reference in float64, by the dtype of the result's parts.
 TOLERANCES = {

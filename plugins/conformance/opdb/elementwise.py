@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.core import dtype as dt
-from flambeau.core.opdb import Failure, Maker, Sample, errors, reference, samples
 from flambeau.core.record import ELEMENTWISE, OPS, Op
+from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
 
 Array = np.ndarray[Any, Any]
 Domain = tuple[float, float] | Callable[[Maker, tuple[int, ...]], Array]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from flambeau.core import dtype as dt
-from flambeau.core import formatting
-from flambeau.core.formatting import format_tensor, get_printoptions, printoptions, set_printoptions
+from flambeau.core import printing
+from flambeau.core.printing import format_tensor, get_printoptions, printoptions, set_printoptions
 
 # values, dtype, print options, text
 CASES: list[tuple[str, str, dict[str, Any], str]] = [
@@ -331,7 +331,7 @@ def test_options():
     set_printoptions(edgeitems=5)
     assert (get_printoptions().precision, get_printoptions().sci_mode) == (2, None)
     set_printoptions(profile="full", linewidth=100)
-    assert get_printoptions() == formatting.PrintOptions(4, math.inf, 3, 100)
+    assert get_printoptions() == printing.PrintOptions(4, math.inf, 3, 100)
     with pytest.raises(ValueError, match="profile must be one of default, short, full, got 'tiny'"):
         set_printoptions(profile="tiny")
 

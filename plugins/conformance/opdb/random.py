@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core.opdb import Maker, Sample, reference, samples
 from flambeau.core.random import random_words
+from flambeau.plugins.conformance.opdb import Maker, Sample, reference, samples
 
 
 @samples("random_bits")

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from flambeau.core import dispatch
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -259,3 +260,29 @@ def _row(values: list[Any], numbers: _Formatter, indent: int) -> str:
     parts = [" ..." if v is ... else numbers.format(v) for v in values]
     lines = [", ".join(parts[i : i + per_line]) for i in range(0, len(parts), per_line)]
     return "[" + (",\n" + " " * (indent + 1)).join(lines) + "]"
+
+
+def represent(t: Any) -> str:
+    """``repr(t)``: its values, its history, and its device where that is not the host."""
+    key = t._key
+    level = key.level
+    if level is not None:
+        return f"{level.kind} tensor(shape={tuple(t.shape)}, dtype={key.dtype}, {level.describe(t._array)})"
+    suffixes = []
+    grad_fn = t.grad_fn
+    if grad_fn is not None:
+        suffixes.append(f"grad_fn=<{grad_fn.name()}>")
+    elif t.requires_grad:
+        suffixes.append("requires_grad=True")
+    host = None if key.backend.has("no_data") else dispatch._detached(t)._host()
+    text = format_tensor(
+        host,
+        dtype=key.dtype,
+        shape=tuple(t.shape),
+        device=None if key.backend.has("shares_host") else str(key.device),
+        suffixes=suffixes,
+    )
+    return f"Parameter containing:\n{text}" if t._is_parameter else text
+
+
+METHODS = {"__repr__": represent}

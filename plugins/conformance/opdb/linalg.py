@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.core.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
 
 Array = np.ndarray[Any, Any]
 

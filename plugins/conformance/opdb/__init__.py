@@ -22,8 +22,8 @@ import importlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from flambeau.core.opdb.maker import Maker
 from flambeau.core.record import OPS, Op
+from flambeau.plugins.conformance.opdb.maker import Maker
 
 FAMILIES: Final = ("elementwise", "reduce", "linalg", "shape", "index", "nn", "random")
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from flambeau.core.autograd.graph import Leaf, View, box_of
 from flambeau.core.dispatch import call
 from flambeau.core.errors import GradientError, ShapeError
-from flambeau.core.ops import parts, shape, storage
+from flambeau.core.ops import shape, storage, views
 from flambeau.core.record import OPS
 from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
@@ -62,7 +62,7 @@ def transpose_(self: Tensor, dim0: int, dim1: int) -> Tensor:
 
 def as_strided_(self: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """:func:`as_strided` in place."""
-    return _becomes("as_strided_", self, lambda x: parts.as_strided(x, size, stride, storage_offset))
+    return _becomes("as_strided_", self, lambda x: views.as_strided(x, size, stride, storage_offset))
 
 
 # -- memory ------------------------------------------------------------------------------------------
@@ -92,10 +92,10 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     whole = self.detach() if self.is_contiguous() else storage.clone(self.detach(), "C")
     flat = shape.reshape(whole, (have,))
     if count <= have:
-        self._array = shape.reshape(parts.narrow(flat, 0, 0, count), new)._array
+        self._array = shape.reshape(views.narrow(flat, 0, 0, count), new)._array
         return self
     grown = call(OPS["empty"], (), {"shape": (count,), "dtype": self.dtype, "device": self.device})
-    parts.narrow(grown, 0, 0, have).copy_(flat)
+    views.narrow(grown, 0, 0, have).copy_(flat)
     self._array, self._box = shape.reshape(grown, new)._array, None
     self._node = None
     return self

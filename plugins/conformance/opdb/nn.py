@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core.opdb import Failure, Maker, Sample, errors, reference, samples
-from flambeau.core.opdb import nn_references as ref
+from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import nn_references as ref
 
 Samples = Iterator[Sample]
 

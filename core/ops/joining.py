@@ -12,8 +12,8 @@ from flambeau.core import dtype as dt
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.parts import atleast_1d, atleast_2d, atleast_3d, narrow
 from flambeau.core.ops.shape import axis_of, broadcast_tensors, expanded, reshape, sizes_of, transpose, unsqueeze
+from flambeau.core.ops.views import atleast_1d, atleast_2d, atleast_3d, narrow
 from flambeau.core.record import OPS
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor

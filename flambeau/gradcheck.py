@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau.core import state
-from flambeau.core.autograd.api import grad
 from flambeau.core.dtype import COMPLEX, float64
 from flambeau.core.errors import GradientError
-from flambeau.core.ops.arrange import stack
+from flambeau.core.ops.joining import stack
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.func import jvp, vmap
+from flambeau.core.transforms.gradients import grad
 
 
 class GradcheckError(GradientError, AssertionError):

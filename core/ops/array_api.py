@@ -16,7 +16,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ShapeError
 from flambeau.core.keys import default_device, key_for
-from flambeau.core.ops import arrange, convert, parts, scan, scatter, search, shape
+from flambeau.core.ops import convert, joining, scan, scatter, search, shape, views
 from flambeau.core.ops import index as places
 from flambeau.core.ops.elementwise import bitwise_not
 from flambeau.core.tensor import Tensor
@@ -93,7 +93,7 @@ def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     >>> fb.unstack(fb.tensor([[1, 2], [3, 4]]))
     (tensor([1, 2]), tensor([3, 4]))
     """
-    return parts.unbind(x, axis)
+    return views.unbind(x, axis)
 
 
 def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
@@ -102,7 +102,7 @@ def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     >>> fb.repeat(fb.tensor([1, 2]), 2)
     tensor([1, 1, 2, 2])
     """
-    return arrange.repeat_interleave(x, repeats, axis)
+    return joining.repeat_interleave(x, repeats, axis)
 
 
 def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
@@ -142,7 +142,7 @@ def _cumulative(name: str, along: Callable[..., Tensor], start: int) -> Callable
             return found
         place = shape.axis_of(name, x, axis, label="axis")
         first = found.new_full((*found.shape[:place], 1, *found.shape[place + 1 :]), start)
-        return arrange.cat([first, found], place)
+        return joining.cat([first, found], place)
 
     cumulative.__name__ = cumulative.__qualname__ = name
     cumulative.__doc__ = f"""The {"sum" if start == 0 else "product"} of the elements up to each along ``axis``.

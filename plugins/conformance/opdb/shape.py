@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
-from flambeau.core.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
 
 Array = np.ndarray[Any, Any]
 
