@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flambeau.backends.layout import reduced_shape
 from flambeau.core import creation
@@ -31,20 +31,14 @@ from flambeau.core.ops.elementwise import (
     neg,
     where,
 )
-from flambeau.core.ops.scan import ValuesIndices, deliver, in_dtype
+from flambeau.core.ops.scan import deliver, in_dtype
 from flambeau.core.record import OPS, REDUCE, accumulating, comparison, floating, numeric, ordered, to_index
+from flambeau.core.results import MinMax, ValuesIndices
 from flambeau.core.tensor import Tensor
 
 INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
 _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 Axes = tuple[int, ...] | None
-
-
-class MinMax(NamedTuple):
-    """What aminmax returns."""
-
-    min: Any
-    max: Any
 
 
 # -- shapes ------------------------------------------------------------------------------------------
@@ -418,7 +412,7 @@ def argmin_(
     return deliver("argmin", found, None, out)
 
 
-def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax[Tensor]:
     """(min, max): the smallest and the largest element, along ``dim`` or of all.
 
     >>> fb.aminmax(fb.tensor([1.0, 2.0, 3.0]))

@@ -12,7 +12,7 @@ divides, so that zeros and infinities cost nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
@@ -23,14 +23,8 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cj, exp, isnan, log1p, logaddexp, logical_not, where
 from flambeau.core.record import OPS, accumulating, floating, ordered
+from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
-
-
-class ValuesIndices(NamedTuple):
-    """What a selection along an axis returns: the values, and where they stood."""
-
-    values: Any
-    indices: Any
 
 
 def along(record: Callable[..., Any], x: Any, dim: Any, *others: Any, **params: Any) -> Any:
@@ -283,7 +277,7 @@ def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tens
     return deliver("logcumsumexp", along(logcumsumexp, input, dim), None, out)
 
 
-def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
+def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices): the largest element up to each along ``dim``, and the index of its last occurrence.
 
     >>> fb.cummax(fb.tensor([1, 3, 2]), 0).values
@@ -292,7 +286,7 @@ def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
     return deliver("cummax", ValuesIndices(*along(running_max, input, dim)), None, out)
 
 
-def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
+def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence.
 
     >>> fb.cummin(fb.tensor([3.0, 1.0, 2.0]), 0).values

@@ -19,8 +19,9 @@ from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
 from flambeau.core.ops.elementwise import ceil, floor, lerp, maximum, where
-from flambeau.core.ops.scan import ValuesIndices, along, cummax, cut, deliver, positions, put_back, shifted
+from flambeau.core.ops.scan import along, cummax, cut, deliver, positions, put_back, shifted
 from flambeau.core.record import OPS, ordered, to_index
+from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
 
 _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
@@ -81,7 +82,7 @@ def top_along(x: Any, *, k: int, axis: int, largest: bool) -> Any:
 # -- public functions --------------------------------------------------------------------------------
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, out: Any = None, axis: Any = None
-) -> ValuesIndices:
+) -> ValuesIndices[Tensor]:
     """(values, indices): the elements in order along ``dim``, and where they stood; equal ones keep their order.
 
     >>> fb.sort(fb.tensor([3, 1, 2])).indices
@@ -120,7 +121,7 @@ def topk(
     *,
     out: Any = None,
     axis: Any = None,
-) -> ValuesIndices:
+) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k`` largest (or smallest) elements along ``dim``, in order.
 
     ShapeError when ``dim`` has fewer than ``k``.
@@ -151,7 +152,7 @@ def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -
     return ValuesIndices(values.reshape(shape), indices.reshape(shape))
 
 
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1.
 
     >>> fb.kthvalue(fb.tensor([3.0, 1.0, 2.0]), 2).values
@@ -210,7 +211,7 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
 median, nanmedian = _medians("median", False), _medians("nanmedian", True)
 
 
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place.
 
     >>> fb.mode(fb.tensor([1, 2, 2])).values
