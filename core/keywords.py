@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import FunctionType, SimpleNamespace
+from types import FunctionType
 from typing import Any, Final
 
 from flambeau.core.errors import not_a_tensor
+from flambeau.core.out import deliver
 
 #: torch's name of an argument -> the array API's, which numpy users type.
 _AXES: Final = {"dim": "axis", "keepdim": "keepdims"}
@@ -64,7 +65,6 @@ def _wrapped(
     name: str, fn: Callable[..., Any], aliases: Mapping[str, str], rest: str | None, writes: bool
 ) -> Callable[..., Any]:
     pairs = tuple(aliases.items())
-    title: Any = SimpleNamespace(name=name)  # what an error of `out` is named after
 
     @functools.wraps(fn)
     def call(*args: Any, **kw: Any) -> Any:
@@ -89,11 +89,7 @@ def _wrapped(
         except Exception:
             require_tensors(name, fn, args)
             raise
-        if out is None:
-            return found
-        from flambeau.core.autograd.inplace import write_out
-
-        return write_out(title, out, found)
+        return deliver(name, found, out)
 
     extra: Any = call
     extra.more_keywords = (*aliases, *(("out",) if writes else ()))  # for the stubs

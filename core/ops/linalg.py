@@ -9,13 +9,12 @@ from typing import Any, Final
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import variance
-from flambeau.core.ops.arithmetic import delivered
 from flambeau.core.ops.decompose import cholesky, det, eig_of, eigh_of, qr_of, slogdet_of, svd_of, svdvals
 from flambeau.core.ops.elementwise import abs
-from flambeau.core.ops.scan import deliver, in_dtype
 from flambeau.core.ops.shape import axis_of, matrix_transpose, permuted, reshape
 from flambeau.core.ops.solve import _AUTO, cholesky_inverse, cholesky_solve, matrix_exp, pinv, tolerances
 from flambeau.core.ops.systems import inv
+from flambeau.core.out import deliver, in_dtype
 from flambeau.core.results import QR, SVD, Eigen, SignedLog
 from flambeau.core.tensor import Tensor
 
@@ -120,7 +119,7 @@ def vector_norm(
     >>> fb.linalg.vector_norm(fb.tensor([3.0, 4.0]))
     tensor(5.)
     """
-    return delivered("vector_norm", out, variance.vector_norm(_in(x, dtype), float(ord), dim, keepdim))
+    return deliver("vector_norm", variance.vector_norm(_in(x, dtype), float(ord), dim, keepdim), out)
 
 
 def matrix_norm(
@@ -290,11 +289,11 @@ def _old_norm(
     x = in_dtype(input, dtype)
     if p == "nuc":
         axes: Any = (-2, -1) if dim is None else dim
-        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), None, out)
+        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), out)
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)
-    return deliver("vector_norm", variance.vector_norm(x, order, dim, keepdim), None, out)
+    return deliver("vector_norm", variance.vector_norm(x, order, dim, keepdim), out)
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {

@@ -19,7 +19,8 @@ from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
 from flambeau.core.ops.elementwise import ceil, floor, lerp, maximum, where
-from flambeau.core.ops.scan import along, cummax, cut, deliver, positions, put_back, shifted
+from flambeau.core.ops.scan import along, cummax, cut, positions, put_back, shifted
+from flambeau.core.out import deliver
 from flambeau.core.record import OPS, ordered, to_index
 from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
@@ -89,7 +90,7 @@ def sort(
     tensor([1, 2, 0])
     """
     found = along(sort_along, input, dim if axis is None else axis, descending=descending)
-    return deliver("sort", ValuesIndices(*found), None, out)
+    return deliver("sort", ValuesIndices(*found), out)
 
 
 def argsort_(
@@ -109,7 +110,7 @@ def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     >>> fb.msort(fb.tensor([3.0, 1.0]))
     tensor([1., 3.])
     """
-    return deliver("sort", along(sort_along, input, 0)[0], None, out)
+    return deliver("sort", along(sort_along, input, 0)[0], out)
 
 
 def topk(
@@ -132,8 +133,8 @@ def topk(
     if input.ndim == 0:
         normal_axis(dim, 0)
         flat = top_along(input.reshape((1,)), k, 0, largest)
-        return deliver("topk", ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat)), None, out)
-    return deliver("topk", ValuesIndices(*top_along(input, k, dim if axis is None else axis, largest)), None, out)
+        return deliver("topk", ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat)), out)
+    return deliver("topk", ValuesIndices(*top_along(input, k, dim if axis is None else axis, largest)), out)
 
 
 def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -> Any:
@@ -161,7 +162,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out
     size = input.shape[normal_axis(dim, input.ndim)] if input.ndim else 1
     if not 1 <= k <= size:
         raise ShapeError(f"kthvalue: selected number k out of range: k={k}, but dim {dim} has size {size}")
-    return deliver("sort", _at_rank(input, dim, keepdim, lambda x, axis: k - 1), None, out)
+    return deliver("sort", _at_rank(input, dim, keepdim, lambda x, axis: k - 1), out)
 
 
 def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
@@ -193,8 +194,8 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
 
     def median(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
         if dim is None:
-            return deliver("sort", of_all(input), None, out)
-        return deliver("sort", _at_rank(input, dim, keepdim, rank), None, out)
+            return deliver("sort", of_all(input), out)
+        return deliver("sort", _at_rank(input, dim, keepdim, rank), out)
 
     median.__name__ = median.__qualname__ = name
     median.__doc__ = f"""The {"median of what is not nan" if skip_nan else "median; nan where there is one"}.
@@ -225,7 +226,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None
         run = place - cummax(where(starts, place, 0), axis).values
         return reduce.argmax(run, axis, True)
 
-    return deliver("sort", _at_rank(input, dim, keepdim, rank), None, out)
+    return deliver("sort", _at_rank(input, dim, keepdim, rank), out)
 
 
 _ROUNDED = {"lower": floor, "higher": ceil, "nearest": lambda r: r.round()}
@@ -258,7 +259,7 @@ def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
         if keepdim:
             kept = tuple(1 if dim is None or i == axis else n for i, n in enumerate(input.shape))
             found = found.reshape((levels.numel(), *kept))
-        return deliver("sort", found.reshape((*levels.shape, *found.shape[1:])), None, out)
+        return deliver("sort", found.reshape((*levels.shape, *found.shape[1:])), out)
 
     quantile.__name__ = quantile.__qualname__ = name
     quantile.__doc__ = f"""The ``q``-quantiles{" of what is not nan" if skip_nan else ""} of all or along ``dim``.
