@@ -17,6 +17,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.keys import key_for
+from flambeau.core.out import deliver
 from flambeau.core.record import OPS
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
@@ -53,7 +54,9 @@ def full(
     found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
     chosen = found if dtype is None else dt.as_dtype(dtype)
     shape = _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full")
-    return _into(out, finished(_made("full", fill_value, shape, chosen, resolve_device(device)), requires_grad))
+    return deliver(
+        "full", finished(_made("full", fill_value, shape, chosen, resolve_device(device)), requires_grad), out
+    )
 
 
 def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: Device) -> Any:
@@ -68,18 +71,10 @@ def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: D
     return call(OPS[name], (), params | {"device": device})
 
 
-def _into(out: Any, result: Any) -> Any:
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(OPS["full"], out, result)
-
-
 def _filled(name: str, value: Any, size: Any, dtype: Any, device: Any, requires_grad: bool, out: Any) -> Any:
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = _made("full", value, _shape(size, name), chosen, resolve_device(device))
-    return found if out is None and not requires_grad else _into(out, finished(found, requires_grad))
+    return found if out is None and not requires_grad else deliver("full", finished(found, requires_grad), out)
 
 
 def zeros(
@@ -120,7 +115,7 @@ def empty(
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     shape = _shape(sizes if size is None else (size,), "empty")
     if out is not None:
-        return _into(out, full(shape, 0, dtype=out.dtype, device=out.device))
+        return deliver("full", full(shape, 0, dtype=out.dtype, device=out.device), out)
     return finished(_made("empty", None, shape, chosen, resolve_device(device)), requires_grad, pin_memory)
 
 
@@ -226,7 +221,7 @@ def arange(
         found = tensor_of(key.arange(start, step, length=count, dtype=chosen, index=where.index), key)
     else:
         found = call(OPS["arange"], (start, step), {"length": count, "dtype": chosen, "device": where})
-    return _into(out, finished(found, requires_grad))
+    return deliver("full", finished(found, requires_grad), out)
 
 
 def linspace(
@@ -251,7 +246,7 @@ def linspace(
     # From both ends, so that the last element is exactly `end`.
     low, high = i * step + start, (i - (steps - 1)) * step + end
     found = low.where(place < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen)
-    return _into(out, finished(found, requires_grad))
+    return deliver("full", finished(found, requires_grad), out)
 
 
 def logspace(
@@ -273,7 +268,7 @@ def logspace(
     """
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
-    return _into(out, finished((base**exponents).to(chosen), requires_grad))
+    return deliver("full", finished((base**exponents).to(chosen), requires_grad), out)
 
 
 def eye(
@@ -291,7 +286,7 @@ def eye(
         raise ValueError(f"eye: n and m must not be negative, got {n} and {m}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = (arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen)
-    return _into(out, finished(found, requires_grad))
+    return deliver("full", finished(found, requires_grad), out)
 
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:

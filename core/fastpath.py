@@ -21,6 +21,7 @@ from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.compile import compiled
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
+from flambeau.core.out import deliver
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
 from flambeau.core.tensor import Tensor
@@ -51,11 +52,7 @@ def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]
     out = kw.pop("out", None) if kw else None
     operands, bound = bind(op, args, params, kw)
     result = dispatch.call(op, operands, bound)
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(op, out, result)
+    return deliver(op.name, result, out)
 
 
 # -- sources -----------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import FunctionType, ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from flambeau.core import fastpath, ops
-from flambeau.core.autograd.inplace import write_out
+from flambeau.core.out import deliver
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
@@ -114,7 +114,6 @@ def _wrapped(
     name: str, fn: FunctionType, aliases: Mapping[str, str], rest: str | None, writes: bool
 ) -> Callable[..., Any]:
     pairs = tuple(aliases.items())
-    title: Any = SimpleNamespace(name=name)  # what an error of `out` is named after
 
     @functools.wraps(fn)
     def call(*args: Any, **kw: Any) -> Any:
@@ -139,7 +138,7 @@ def _wrapped(
         except Exception:
             _require_tensors(name, fn, args)
             raise
-        return found if out is None else write_out(title, out, found)
+        return deliver(name, found, out)
 
     extra: Any = call
     extra.more_keywords = dict(aliases) | ({"out": "out"} if writes else {})  # for the stubs

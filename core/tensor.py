@@ -51,7 +51,7 @@ class Size(tuple[int, ...]):
         return f"flambeau.Size({list(self)})"
 
 
-class Tensor(TensorMethods):
+class Tensor(TensorMethods["Tensor"]):
     """A multi-dimensional array on a device that can record how it was computed.
 
     Make one with :func:`flambeau.tensor`, :func:`flambeau.zeros` and their relatives, not by calling the class.

@@ -37,6 +37,14 @@ def box_of(x: Any) -> Box:
     return box
 
 
+def mark_written(x: Any, writer: str) -> None:
+    """Count a write to the storage of ``x``."""
+    box = x._box
+    if box is not None:
+        box.version += 1
+        box.writer = writer
+
+
 class Leaf:
     """The end of the graph at a tensor that wants its gradient."""
 

@@ -13,11 +13,11 @@ from typing import Any
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Leaf, Node, Slot, View, box_of, carry_keepers, edge_of
+from flambeau.core.autograd.graph import Leaf, Node, Slot, View, box_of, carry_keepers, edge_of, mark_written
 from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.autograd.modes import after_record
 from flambeau.core.dtype import can_cast
-from flambeau.core.errors import DeviceError, DTypeError, GradientError, LevelError, ShapeError
+from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.state import State, current, put
 from flambeau.core.tensor import Tensor
@@ -69,14 +69,6 @@ def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> 
     if wants and op.differentiable:
         _link(op, x, old, others, params)
     return x
-
-
-def mark_written(x: Any, writer: str) -> None:
-    """Count a write to the storage of ``x``."""
-    box = x._box
-    if box is not None:
-        box.version += 1
-        box.writer = writer
 
 
 def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
@@ -290,33 +282,3 @@ def copy_slices(base_edge: Any, inner: Node, chain: list[View], base: Any) -> Co
     n.hooks = n.pre_hooks = n.trace = None
     n.inner, n.chain, n.order = inner, [(v.op, v.params) for v in chain], _axis_order(base)
     return n
-
-
-def write_out(op: Op, out: Any, result: Any) -> Any:
-    """The ``out=`` argument: write the result there, resizing a tensor that is no view."""
-    if isinstance(result, tuple):
-        for o, r in zip(out, result, strict=True):
-            write_out(op, o, r)
-        return out
-    if not isinstance(out, Tensor):
-        raise TypeError(f"{op.name}: argument 'out' must be a tensor, got {type(out).__name__}")
-    if edge_of(result) is not None or edge_of(out) is not None:
-        raise GradientError(f"{op.name}: functions with out=... don't support automatic differentiation, "
-                            "but one of the arguments requires grad; use the result instead, or no_grad()")  # fmt: skip
-    if not can_cast(result._key.dtype, out._key.dtype):
-        raise DTypeError(
-            f"{op.name}: result type {result._key.dtype.name} can't be cast to the desired output type "
-            f"{out._key.dtype.name}"
-        )
-    if out._key.device is not result._key.device:
-        raise DeviceError(f"{op.name}: out is on {out._key.device}, the result on {result._key.device}")
-    if out._array.shape != result._array.shape:
-        if out._node.__class__ is View or out._array.size:
-            raise ShapeError(
-                f"{op.name}: out has shape {tuple(out.shape)}, the result {tuple(result.shape)}; "
-                "give an out of that shape, or an empty tensor, which is resized"
-            )
-        out._array = out._key.backend.empty(result._array.shape, out._key.dtype, out._key.device.index)
-    out._key.backend.copy_into(out._array, result._array)
-    mark_written(out, op.name)
-    return out

@@ -29,6 +29,7 @@ from flambeau.core.ops.elementwise import (
     where,
     zero,
 )
+from flambeau.core.out import deliver
 from flambeau.core.record import (
     ELEMENTWISE,
     OPS,
@@ -40,15 +41,6 @@ from flambeau.core.record import (
     real_floating,
 )
 from flambeau.core.tensor import Tensor
-
-
-def delivered(name: str, out: Tensor | None, result: Any) -> Any:
-    """``result``, or ``out`` with the result written to it."""
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(OPS[name], out, result)
 
 
 def writing(name: str, *args: Any) -> Any:
@@ -100,7 +92,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None
     """
     name, operands = _bounds("clamp", input, min, max)
     function = {"clamp_min": clamp_min, "clamp_max": clamp_max, "clamp": clamp_both}[name]
-    return delivered("clamp", out, function(*operands))
+    return deliver("clamp", function(*operands), out)
 
 
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -171,7 +163,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor
         found = true_div(input, other)
     else:
         found = _rounded(rounding_mode)(input, other)
-    return delivered("div", out, found)
+    return deliver("div", found, out)
 
 
 def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -192,7 +184,7 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tens
         storage.cast(v, wide) if isinstance(v, Tensor) else (complex if complex_ else float)(v)
         for v in (input, exponent)
     )
-    return delivered("pow", out, pow(x, y))
+    return deliver("pow", pow(x, y), out)
 
 
 def float_power_(self: Tensor, exponent: Any) -> Tensor:
@@ -231,7 +223,7 @@ def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Ten
     >>> fb.round(fb.tensor([0.5, 1.5, 2.345]), decimals=0)
     tensor([0., 2., 2.])
     """
-    return delivered("round_half_even", out, _round(input, decimals))
+    return deliver("round_half_even", _round(input, decimals), out)
 
 
 def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
@@ -267,7 +259,7 @@ def ldexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     >>> fb.ldexp(fb.tensor([1.0, 3.0]), fb.tensor([2, -1]))
     tensor([4.0000, 1.5000])
     """
-    return delivered("ldexp", out, scaled_by_power(input, _power(other)))
+    return deliver("ldexp", scaled_by_power(input, _power(other)), out)
 
 
 def ldexp_(self: Tensor, other: Any) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flambeau.core import creation, registry
 from flambeau.core import dtype as dt
@@ -19,6 +19,7 @@ from flambeau.core.keys import default_device, key_for
 from flambeau.core.ops import convert, joining, scan, scatter, search, shape, views
 from flambeau.core.ops import index as places
 from flambeau.core.ops.elementwise import bitwise_not
+from flambeau.core.results import UniqueAll, UniqueCounts, UniqueInverse
 from flambeau.core.tensor import Tensor
 
 VERSIONS: Final = ("2021.12", "2022.12", "2023.12", "2024.12")
@@ -157,30 +158,7 @@ cumulative_prod = _cumulative("cumulative_prod", scan.cumprod_, 1)
 
 
 # -- sets --------------------------------------------------------------------------------------------
-class UniqueAll(NamedTuple):
-    """What unique_all returns."""
-
-    values: Tensor
-    indices: Tensor
-    inverse_indices: Tensor
-    counts: Tensor
-
-
-class UniqueCounts(NamedTuple):
-    """What unique_counts returns."""
-
-    values: Tensor
-    counts: Tensor
-
-
-class UniqueInverse(NamedTuple):
-    """What unique_inverse returns."""
-
-    values: Tensor
-    inverse_indices: Tensor
-
-
-def unique_all(x: Tensor, /) -> UniqueAll:
+def unique_all(x: Tensor, /) -> UniqueAll[Tensor]:
     """The different elements, where each comes first in the flattened tensor, where each element went, and counts.
 
     >>> fb.unique_all(fb.tensor([2, 1, 2])).indices
@@ -193,7 +171,7 @@ def unique_all(x: Tensor, /) -> UniqueAll:
     return UniqueAll(values, first, inverse, counts)
 
 
-def unique_counts(x: Tensor, /) -> UniqueCounts:
+def unique_counts(x: Tensor, /) -> UniqueCounts[Tensor]:
     """The different elements and how often each occurs.
 
     >>> fb.unique_counts(fb.tensor([2, 1, 2]))
@@ -202,7 +180,7 @@ def unique_counts(x: Tensor, /) -> UniqueCounts:
     return UniqueCounts(*search.unique(x, return_counts=True))
 
 
-def unique_inverse(x: Tensor, /) -> UniqueInverse:
+def unique_inverse(x: Tensor, /) -> UniqueInverse[Tensor]:
     """The different elements and where each element of ``x`` is among them.
 
     >>> fb.unique_inverse(fb.tensor([2, 1, 2]))

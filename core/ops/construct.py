@@ -12,6 +12,7 @@ from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import joining, shape, views
+from flambeau.core.out import deliver
 from flambeau.core.tensor import Tensor
 
 
@@ -26,7 +27,7 @@ def complex(real: Any, imag: Any, *, out: Any = None) -> Any:
             f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
         )
     wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in shape.broadcast_tensors(real, imag)]
-    return creation._into(out, joining.stack(wide, -1).view_as_complex())
+    return deliver("full", joining.stack(wide, -1).view_as_complex(), out)
 
 
 def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:
@@ -112,7 +113,7 @@ def range_(
     whole = creation.arange(count, dtype=dt.float64, device=device) * step + start
     made = whole.to(dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype))
     if out is not None:
-        return creation._into(out, made)
+        return deliver("full", made, out)
     return made.requires_grad_() if requires_grad else made
 
 

@@ -15,6 +15,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops.matmul import product
 from flambeau.core.ops.shape import axis_of, expanded, permuted, reshape, sizes_of
 from flambeau.core.ops.views import diagonal
+from flambeau.core.out import deliver
 from flambeau.core.tensor import Tensor
 
 Labels = tuple[int, ...]
@@ -258,11 +259,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None)
     left = _grouped(a, tuple(range(a.ndim)), rows, first)
     right = _grouped(b, tuple(range(b.ndim)), second, columns)
     found = reshape(product(left, right), (*(a._array.shape[i] for i in rows), *(b._array.shape[j] for j in columns)))
-    if out is None:
-        return found
-    from flambeau.core.ops.matmul import _into
-
-    return _into(out, found)
+    return deliver("matmul", found, out)
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"einsum": einsum, "tensordot": tensordot}

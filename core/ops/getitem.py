@@ -21,8 +21,8 @@ from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import _Cache
 from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Box, View, make_view
-from flambeau.core.autograd.inplace import in_place, mark_written
+from flambeau.core.autograd.graph import Box, View, make_view, mark_written
+from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import composite
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DTypeError, ShapeError

@@ -19,8 +19,9 @@ from flambeau.core.declare import composite, op
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, cj, maximum, minimum, where
-from flambeau.core.ops.scan import cut, deliver, positions, put_back, shifted
+from flambeau.core.ops.scan import cut, positions, put_back, shifted
 from flambeau.core.ops.sort import argsort
+from flambeau.core.out import deliver
 from flambeau.core.record import same
 from flambeau.core.tensor import Tensor
 
@@ -276,7 +277,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False,
     """
     axis, x, at = aligned(input, dim, index)
     found = gather_along(x, at, axis)
-    return deliver("gather", found.reshape(()) if not index.ndim else found, None, out)
+    return deliver("gather", found.reshape(()) if not index.ndim else found, out)
 
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None) -> Tensor:
@@ -288,7 +289,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     tensor([[1., 3.]])
     """
     if dim is None:
-        return deliver("gather", gather_along(input.reshape((-1,)), indices.reshape((-1,)), 0), None, out)
+        return deliver("gather", gather_along(input.reshape((-1,)), indices.reshape((-1,)), 0), out)
     if input.ndim != indices.ndim:
         raise ShapeError(
             f"take_along_dim: input and indices must have the same number of dimensions, "
@@ -300,7 +301,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     places = (*rest[:axis], indices.shape[axis], *rest[axis:])
     n = input.shape[axis]
     found = gather_along(input.expand(shape), wrapped(indices.expand(places), n), axis)
-    return deliver("gather", found, None, out)
+    return deliver("gather", found, out)
 
 
 def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
@@ -346,7 +347,7 @@ def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None =
             [4]])
     """
     axis, x, at = aligned(input, dim, index)
-    return deliver("index_select", shaped_as(input, select_along(x, at, axis)), None, out)
+    return deliver("index_select", shaped_as(input, select_along(x, at, axis)), out)
 
 
 _PUBLIC = (gather, take_along_dim, take, put, put_, index_select)

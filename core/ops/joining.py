@@ -14,7 +14,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.shape import axis_of, broadcast_tensors, expanded, reshape, sizes_of, transpose, unsqueeze
 from flambeau.core.ops.views import atleast_1d, atleast_2d, atleast_3d, narrow
-from flambeau.core.record import OPS
+from flambeau.core.out import deliver
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
@@ -62,16 +62,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
         for t in items:
             wanted = dt.promote_types(wanted, t.dtype)
         result = storage.cast(result, wanted) if wanted is not result.dtype else result
-    return _into("cat", out, result)
-
-
-def _into(name: str, out: Tensor | None, result: Tensor) -> Tensor:
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    written: Tensor = write_out(OPS[name], out, result)
-    return written
+    return deliver("cat", result, out)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import variance
-from flambeau.core.ops.arithmetic import delivered
 from flambeau.core.ops.decompose import cholesky, det, eig_of, eigh_of, qr_of, slogdet_of, svd_of, svdvals
 from flambeau.core.ops.elementwise import abs
-from flambeau.core.ops.scan import deliver, in_dtype
 from flambeau.core.ops.shape import axis_of, matrix_transpose, permuted, reshape
 from flambeau.core.ops.solve import _AUTO, cholesky_inverse, cholesky_solve, matrix_exp, pinv, tolerances
 from flambeau.core.ops.systems import inv
+from flambeau.core.out import deliver, in_dtype
+from flambeau.core.results import QR, SVD, Eigen, SignedLog
 from flambeau.core.tensor import Tensor
 
 
 # -- decompositions ----------------------------------------------------------------------------------
-class QR(NamedTuple):
-    Q: Tensor
-    R: Tensor
-
-
-def qr(A: Tensor, mode: str = "reduced") -> QR:
+def qr(A: Tensor, mode: str = "reduced") -> QR[Tensor]:
     """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" empty.
 
     >>> [t.shape for t in fb.linalg.qr(fb.ones(3, 2))]
@@ -37,12 +32,7 @@ def qr(A: Tensor, mode: str = "reduced") -> QR:
     return QR(q.new_empty((0,)) if mode == "r" else q, r)
 
 
-class Eigen(NamedTuple):
-    eigenvalues: Tensor
-    eigenvectors: Tensor
-
-
-def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
+def eigh(A: Tensor, UPLO: str = "L") -> Eigen[Tensor]:
     """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read.
 
     >>> fb.linalg.eigh(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
@@ -62,7 +52,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     return eigh(A, UPLO).eigenvalues
 
 
-def eig(A: Tensor) -> Eigen:
+def eig(A: Tensor) -> Eigen[Tensor]:
     """Complex eigenvalues and eigenvectors (columns of norm 1), in no particular order.
 
     >>> fb.linalg.eig(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
@@ -80,13 +70,7 @@ def eigvals(A: Tensor) -> Tensor:
     return eig(A).eigenvalues
 
 
-class SVD(NamedTuple):
-    U: Tensor
-    S: Tensor
-    Vh: Tensor
-
-
-def svd(A: Tensor, full_matrices: bool = True) -> SVD:
+def svd(A: Tensor, full_matrices: bool = True) -> SVD[Tensor]:
     """U, descending S and Vh with U @ diag(S) @ Vh == A; ``full_matrices`` makes U and Vh square.
 
     >>> [t.shape for t in fb.linalg.svd(fb.ones(3, 2), full_matrices=False)]
@@ -95,12 +79,7 @@ def svd(A: Tensor, full_matrices: bool = True) -> SVD:
     return SVD(*svd_of(A, full_matrices))
 
 
-class SignedLog(NamedTuple):
-    sign: Tensor
-    logabsdet: Tensor
-
-
-def slogdet(A: Tensor) -> SignedLog:
+def slogdet(A: Tensor) -> SignedLog[Tensor]:
     """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size.
 
     >>> fb.slogdet(fb.eye(2))
@@ -140,7 +119,7 @@ def vector_norm(
     >>> fb.linalg.vector_norm(fb.tensor([3.0, 4.0]))
     tensor(5.)
     """
-    return delivered("vector_norm", out, variance.vector_norm(_in(x, dtype), float(ord), dim, keepdim))
+    return deliver("vector_norm", variance.vector_norm(_in(x, dtype), float(ord), dim, keepdim), out)
 
 
 def matrix_norm(
@@ -284,7 +263,7 @@ def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return cholesky(input, upper=upper)
 
 
-def _old_qr(input: Tensor, some: bool = True) -> QR:
+def _old_qr(input: Tensor, some: bool = True) -> QR[Tensor]:
     """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete.
 
     >>> [t.shape for t in fb.qr(fb.ones(3, 2))]
@@ -310,11 +289,11 @@ def _old_norm(
     x = in_dtype(input, dtype)
     if p == "nuc":
         axes: Any = (-2, -1) if dim is None else dim
-        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), None, out)
+        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), out)
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)
-    return deliver("vector_norm", variance.vector_norm(x, order, dim, keepdim), None, out)
+    return deliver("vector_norm", variance.vector_norm(x, order, dim, keepdim), out)
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {

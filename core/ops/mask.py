@@ -17,8 +17,9 @@ from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.index import gather_along, select_along
 from flambeau.core.ops.reduce import sum as total
-from flambeau.core.ops.scan import cumsum, cut, deliver
+from flambeau.core.ops.scan import cumsum, cut
 from flambeau.core.ops.sort import argsort
+from flambeau.core.out import deliver
 from flambeau.core.record import to_index
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
@@ -87,7 +88,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
             [2]])
     """
     if not as_tuple:
-        return deliver("nonzero", indices_of_nonzero(input), None, out)
+        return deliver("nonzero", indices_of_nonzero(input), out)
     found = indices_of_nonzero(input if input.ndim else input.reshape((1,)))
     return tuple(found.select(1, i) for i in range(found.shape[1]))
 
@@ -128,7 +129,7 @@ def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> 
     _is_mask("masked_select", mask)
     shape = broadcast(input.shape, mask.shape)
     flat = input.expand(shape).reshape((math.prod(shape),))
-    return deliver("index_select", select_along(flat, true_places(mask.expand(shape)), 0), None, out)
+    return deliver("index_select", select_along(flat, true_places(mask.expand(shape)), 0), out)
 
 
 def _is_mask(name: str, mask: Any) -> None:

@@ -15,6 +15,7 @@ from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, viewed
+from flambeau.core.out import deliver
 from flambeau.core.record import numeric
 from flambeau.core.tensor import Tensor
 
@@ -68,7 +69,7 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     tensor([3, 7])
     """
     if out is not None:
-        return _into(out, matmul(input, other))
+        return deliver("matmul", matmul(input, other), out)
     try:
         left, right = input._array.ndim, other._array.ndim
     except AttributeError:
@@ -94,13 +95,6 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     if left == 1:
         del shape[-1 if right == 1 else -2]
     return viewed(found, tuple(shape))
-
-
-def _into(out: Tensor, result: Tensor) -> Tensor:
-    from flambeau.core.autograd.inplace import write_out
-
-    written: Tensor = write_out(product.op, out, result)  # type: ignore[attr-defined]
-    return written
 
 
 def _dunder_matmul(self: Tensor, other: Any) -> Any:
@@ -197,7 +191,7 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_inner("mm", "input", input, 1, "mat2", mat2, 0)
     _same_dtype("mm", input, mat2)
     found = product(input, mat2)
-    return found if out is None else _into(out, found)
+    return found if out is None else deliver("matmul", found, out)
 
 
 def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -215,7 +209,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_inner("bmm", "input", input, 2, "mat2", mat2, 1)
     _same_dtype("bmm", input, mat2)
     found = product(input, mat2)
-    return found if out is None else _into(out, found)
+    return found if out is None else deliver("matmul", found, out)
 
 
 def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -260,12 +254,12 @@ def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     a, b = tuple(input._array.shape), tuple(other._array.shape)
     if not a or not b:
         result = input * other
-        return result if out is None else _into(out, result)
+        return result if out is None else deliver("matmul", result, out)
     if a[-1] != b[-1]:
         raise ShapeError(f"inner: the last sizes must be equal, got {a[-1]} of input {a} and {b[-1]} of other {b}")
     flat = product(reshape(input, (_count(a[:-1]), a[-1])), matrix_transpose(reshape(other, (_count(b[:-1]), b[-1]))))
     found = reshape(flat, (*a[:-1], *b[:-1]))
-    return found if out is None else _into(out, found)
+    return found if out is None else deliver("matmul", found, out)
 
 
 def _count(shape: Sequence[int]) -> int:
@@ -284,7 +278,7 @@ def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """
     check_ranks("outer", input=(input, 1), vec2=(vec2, 1))
     found: Tensor = unsqueeze(input, 1) * unsqueeze(vec2, 0)
-    return found if out is None else _into(out, found)
+    return found if out is None else deliver("matmul", found, out)
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {

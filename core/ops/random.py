@@ -23,6 +23,7 @@ from flambeau.core.errors import DTypeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos, log, sin, sqrt
+from flambeau.core.out import deliver
 from flambeau.core.random import UNIFORM_BITS, Generator, default_generator
 from flambeau.core.record import CREATE, DTypeRule
 from flambeau.core.tensor import Tensor
@@ -115,15 +116,6 @@ def _filled(
     return storage.view_as_complex(parts * scale if scale != 1.0 else parts)
 
 
-def written(result: Any, out: Any) -> Any:
-    """The result, in ``out`` where there is one."""
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(random_bits.op, out, result)
-
-
 def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
          device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
@@ -133,7 +125,7 @@ def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = No
     tensor([0.3990, 0.8805])
     """
     found = _filled(uniform, "rand", _shape(size, "rand"), dtype, device, generator)
-    return finished(written(found, out), requires_grad, pin_memory)
+    return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
 def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
@@ -144,7 +136,7 @@ def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = N
     flambeau.Size([2, 3])
     """
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
-    return finished(written(found, out), requires_grad, pin_memory)
+    return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
 def randint(*args: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
@@ -158,7 +150,7 @@ def randint(*args: Any, generator: Generator | None = None, out: Tensor | None =
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
     check_span("randint", low, high)
     found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, resolve_device(device), generator)
-    return finished(written(found, out), requires_grad)
+    return finished(deliver("random_bits", found, out), requires_grad)
 
 
 def _bounds(args: Sequence[Any], kw: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -194,7 +186,7 @@ def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None =
     found = (first << 32 | second).argsort(0, stable=True)
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast(found, dtype=dt.as_dtype(dtype))
-    return finished(written(found, out), requires_grad, pin_memory)
+    return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
 def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bool) -> dict[str, Any]:

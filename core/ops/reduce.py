@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flambeau.backends.layout import reduced_shape
 from flambeau.core import creation
@@ -31,20 +31,14 @@ from flambeau.core.ops.elementwise import (
     neg,
     where,
 )
-from flambeau.core.ops.scan import ValuesIndices, deliver, in_dtype
+from flambeau.core.out import deliver, in_dtype
 from flambeau.core.record import OPS, REDUCE, accumulating, comparison, floating, numeric, ordered, to_index
+from flambeau.core.results import MinMax, ValuesIndices
 from flambeau.core.tensor import Tensor
 
 INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
 _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 Axes = tuple[int, ...] | None
-
-
-class MinMax(NamedTuple):
-    """What aminmax returns."""
-
-    min: Any
-    max: Any
 
 
 # -- shapes ------------------------------------------------------------------------------------------
@@ -312,7 +306,7 @@ def nanmean(
     if x.dtype.category < dt.FLOATING:
         raise DTypeError(f"nanmean: not implemented for {x.dtype.name}; give a floating dtype")
     out = kw.pop("out", None)
-    return deliver("mean", nansum(x, dim, keepdim, **kw) / sum(x == x, dim, keepdim, **kw), None, out)
+    return deliver("mean", nansum(x, dim, keepdim, **kw) / sum(x == x, dim, keepdim, **kw), out)
 
 
 def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
@@ -342,8 +336,8 @@ def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pa
         if other is not None:
             return pairwise(input, other) if out is None else pairwise(input, other, out=out)
         if dim is None:
-            return deliver(name, whole(input), None, out)
-        return deliver(name, ValuesIndices(*_extreme_along(place, whole, input, dim, keepdim)), None, out)
+            return deliver(name, whole(input), out)
+        return deliver(name, ValuesIndices(*_extreme_along(place, whole, input, dim, keepdim)), out)
 
     word = {"max": "largest", "min": "smallest"}[name]
     extreme.__name__ = extreme.__qualname__ = name
@@ -398,7 +392,7 @@ def argmax_(
     tensor([1, 0])
     """
     found = argument_of(argmax, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
-    return deliver("argmax", found, None, out)
+    return deliver("argmax", found, out)
 
 
 def argmin_(
@@ -415,10 +409,10 @@ def argmin_(
     tensor(1)
     """
     found = argument_of(argmin, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
-    return deliver("argmin", found, None, out)
+    return deliver("argmin", found, out)
 
 
-def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax[Tensor]:
     """(min, max): the smallest and the largest element, along ``dim`` or of all.
 
     >>> fb.aminmax(fb.tensor([1.0, 2.0, 3.0]))
@@ -443,7 +437,7 @@ def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., An
             out = kw.pop("out", None)
             found = input != 0 if nothing else record(input, dim, keepdim, **kw)
             # The masks of old have results that are such masks too.
-            return deliver(name, found, dt.uint8 if input._key.dtype is dt.uint8 else None, out)
+            return deliver(name, found, out, dt.uint8 if input._key.dtype is dt.uint8 else None)
         return record(input, dim, keepdim, **kw) if kw else record(input, dim, keepdim)
 
     test.__name__ = test.__qualname__ = name

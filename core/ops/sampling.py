@@ -18,6 +18,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import random, storage
 from flambeau.core.ops.elementwise import abs, ceil, exp, floor, lgamma, log, maximum, sqrt, tan, where
+from flambeau.core.out import deliver
 from flambeau.core.random import Generator
 from flambeau.core.tensor import Tensor
 
@@ -48,7 +49,7 @@ def bernoulli(
     """
     with state.no_grad():
         mask = _bernoulli_mask(input, input if p is None else p, generator)
-        return random.written(storage.cast(mask, dtype=input.dtype), out)
+        return deliver("random_bits", storage.cast(mask, dtype=input.dtype), out)
 
 
 def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
@@ -82,9 +83,11 @@ def normal(
         elif std < 0:
             raise ValueError(f"normal: expects std to be at least 0, got {std}")
         if not tensors:
-            return random.written(random.randn(size, generator=generator, dtype=dtype, device=device) * std + mean, out)
+            return deliver(
+                "random_bits", random.randn(size, generator=generator, dtype=dtype, device=device) * std + mean, out
+            )
         z = random.randn_like(mean * 0 + std if len(tensors) == 2 else tensors[0], generator=generator)
-        return random.written(z * std + mean, out)
+        return deliver("random_bits", z * std + mean, out)
 
 
 def multinomial(
@@ -119,7 +122,7 @@ def multinomial(
             "multinomial", (weights > 0).sum(-1), lambda n: n >= enough, f"needs {enough} positive weights in each row"
         )
         draw = _with_replacement if replacement else _without_replacement
-        return random.written(draw(weights, num_samples, generator), out)
+        return deliver("random_bits", draw(weights, num_samples, generator), out)
 
 
 def _with_replacement(weights: Any, count: int, generator: Any) -> Any:

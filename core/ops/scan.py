@@ -12,7 +12,7 @@ divides, so that zeros and infinities cost nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
@@ -22,15 +22,10 @@ from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cj, exp, isnan, log1p, logaddexp, logical_not, where
+from flambeau.core.out import deliver, in_dtype
 from flambeau.core.record import OPS, accumulating, floating, ordered
+from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
-
-
-class ValuesIndices(NamedTuple):
-    """What a selection along an axis returns: the values, and where they stood."""
-
-    values: Any
-    indices: Any
 
 
 def along(record: Callable[..., Any], x: Any, dim: Any, *others: Any, **params: Any) -> Any:
@@ -224,28 +219,13 @@ def running_min(x: Any, *, axis: int) -> Any:
 
 
 # -- public functions --------------------------------------------------------------------------------
-def in_dtype(x: Any, dtype: Any) -> Any:
-    """``x`` in the dtype that the result is to have."""
-    return x if dtype is None or x.dtype is dt.as_dtype(dtype) else storage.cast(x, dtype=dtype)
-
-
-def deliver(name: str, result: Any, dtype: Any = None, out: Any = None) -> Any:
-    """The result in ``dtype``, written to ``out`` where there is one."""
-    result = in_dtype(result, dtype)
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(OPS[name], out, result)
-
-
 def cumsum_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The sum of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
     >>> fb.cumsum(fb.tensor([1, 2, 3]), 0)
     tensor([1, 3, 6])
     """
-    return deliver("cumsum", along(cumsum, in_dtype(input, dtype), dim), dtype, out)
+    return deliver("cumsum", along(cumsum, in_dtype(input, dtype), dim), out, dtype)
 
 
 def cumprod_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
@@ -254,7 +234,7 @@ def cumprod_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None =
     >>> fb.cumprod(fb.tensor([1, 2, 3]), 0)
     tensor([1, 2, 6])
     """
-    return deliver("cumprod", along(cumprod, in_dtype(input, dtype), dim), dtype, out)
+    return deliver("cumprod", along(cumprod, in_dtype(input, dtype), dim), out, dtype)
 
 
 def _in_place(name: str, x: Any, dim: Any) -> Any:
@@ -280,25 +260,25 @@ def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tens
     >>> fb.logcumsumexp(fb.zeros(2), 0)
     tensor([0.0000, 0.6931])
     """
-    return deliver("logcumsumexp", along(logcumsumexp, input, dim), None, out)
+    return deliver("logcumsumexp", along(logcumsumexp, input, dim), out)
 
 
-def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
+def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices): the largest element up to each along ``dim``, and the index of its last occurrence.
 
     >>> fb.cummax(fb.tensor([1, 3, 2]), 0).values
     tensor([1, 3, 3])
     """
-    return deliver("cummax", ValuesIndices(*along(running_max, input, dim)), None, out)
+    return deliver("cummax", ValuesIndices(*along(running_max, input, dim)), out)
 
 
-def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
+def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence.
 
     >>> fb.cummin(fb.tensor([3.0, 1.0, 2.0]), 0).values
     tensor([3., 1., 1.])
     """
-    return deliver("cummin", ValuesIndices(*along(running_min, input, dim)), None, out)
+    return deliver("cummin", ValuesIndices(*along(running_min, input, dim)), out)
 
 
 def diff(

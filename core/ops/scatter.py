@@ -13,7 +13,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.index import add_along, aligned, scatter_along, scatter_reduce_along, shaped_as, spread
-from flambeau.core.ops.scan import deliver
+from flambeau.core.out import deliver
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
@@ -48,7 +48,7 @@ def _scatter_call(
 def _functional(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any, out: Any = None) -> Any:
     name, operands, params = plan
     found = {"scatter": scatter_along, "scatter_reduce": scatter_reduce_along}[name](*operands, **params)
-    return deliver(name, shaped_as(input, found), None, out)
+    return deliver(name, shaped_as(input, found), out)
 
 
 def _in_place(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any) -> Any:
@@ -149,7 +149,7 @@ def index_add(
     tensor([2., 0., 1.])
     """
     _, operands, params = _added_call(input, dim, index, source, alpha)
-    return deliver("index_add", shaped_as(input, add_along(*operands, **params)), None, out)
+    return deliver("index_add", shaped_as(input, add_along(*operands, **params)), out)
 
 
 def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:

@@ -18,8 +18,9 @@ from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import logical_not, minimum, where
 from flambeau.core.ops.index import add_along, gather_along, scatter_along, select_along
 from flambeau.core.ops.mask import true_places
-from flambeau.core.ops.scan import cumsum, cut, deliver
+from flambeau.core.ops.scan import cumsum, cut
 from flambeau.core.ops.sort import argsort
+from flambeau.core.out import deliver
 from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
 
@@ -85,7 +86,7 @@ def searchsorted(
         values = from_data.scalar_tensor(values, dt.promote_types(dt.scalar_dtype(values), sorted_sequence.dtype),
                                         sorted_sequence.device)  # fmt: skip
     found = places_in(sorted_sequence, values, right or side == "right")
-    return deliver("searchsorted", found, dt.int32 if out_int32 else None, out)
+    return deliver("searchsorted", found, out, dt.int32 if out_int32 else None)
 
 
 def bucketize(
@@ -156,7 +157,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
     counts = add_along(
         creation.zeros(bins, dtype=dt.int64, device=x.device), place, storage.cast(inside, dtype=dt.int64), 0
     )
-    return deliver("index_add", counts, input.dtype, out)
+    return deliver("index_add", counts, out, input.dtype)
 
 
 # -- different elements ------------------------------------------------------------------------------

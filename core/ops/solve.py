@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
@@ -23,6 +23,7 @@ from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
 from flambeau.core.ops.systems import matrices, solve_matrices, square, triangular
 from flambeau.core.ops.triangle import tril, triu
 from flambeau.core.ops.views import narrow
+from flambeau.core.results import LU, LeastSquares
 from flambeau.core.tensor import Tensor
 
 _AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
@@ -78,14 +79,7 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     return cholesky_solve(identity_like(L), L, upper)
 
 
-class LU(NamedTuple):
-    """Both factors in one matrix, and the exchanges of rows, counted from 1 as LAPACK does."""
-
-    LU: Tensor
-    pivots: Tensor
-
-
-def lu_factor(A: Tensor, *, pivot: bool = True) -> LU:
+def lu_factor(A: Tensor, *, pivot: bool = True) -> LU[Tensor]:
     """P @ L @ U == A with partial pivoting: L below the diagonal (its own is 1) and U from it up, in one matrix.
 
     >>> fb.linalg.lu_factor(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))[0]
@@ -187,16 +181,7 @@ def pinv(
     return pinv_of(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
 
 
-class LeastSquares(NamedTuple):
-    """What :func:`lstsq` finds; residuals only for more rows than columns and full rank."""
-
-    solution: Tensor
-    residuals: Tensor
-    rank: Tensor
-    singular_values: Tensor
-
-
-def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares:
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares[Tensor]:
     """The X of least norm that minimises the norm of A @ X - B, by the singular values of A.
 
     The gradient is that of a constant rank. ``driver`` is accepted and does not change the method.

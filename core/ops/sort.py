@@ -19,8 +19,10 @@ from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
 from flambeau.core.ops.elementwise import ceil, floor, lerp, maximum, where
-from flambeau.core.ops.scan import ValuesIndices, along, cummax, cut, deliver, positions, put_back, shifted
+from flambeau.core.ops.scan import along, cummax, cut, positions, put_back, shifted
+from flambeau.core.out import deliver
 from flambeau.core.record import OPS, ordered, to_index
+from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
 
 _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
@@ -81,14 +83,14 @@ def top_along(x: Any, *, k: int, axis: int, largest: bool) -> Any:
 # -- public functions --------------------------------------------------------------------------------
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, out: Any = None, axis: Any = None
-) -> ValuesIndices:
+) -> ValuesIndices[Tensor]:
     """(values, indices): the elements in order along ``dim``, and where they stood; equal ones keep their order.
 
     >>> fb.sort(fb.tensor([3, 1, 2])).indices
     tensor([1, 2, 0])
     """
     found = along(sort_along, input, dim if axis is None else axis, descending=descending)
-    return deliver("sort", ValuesIndices(*found), None, out)
+    return deliver("sort", ValuesIndices(*found), out)
 
 
 def argsort_(
@@ -108,7 +110,7 @@ def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     >>> fb.msort(fb.tensor([3.0, 1.0]))
     tensor([1., 3.])
     """
-    return deliver("sort", along(sort_along, input, 0)[0], None, out)
+    return deliver("sort", along(sort_along, input, 0)[0], out)
 
 
 def topk(
@@ -120,7 +122,7 @@ def topk(
     *,
     out: Any = None,
     axis: Any = None,
-) -> ValuesIndices:
+) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k`` largest (or smallest) elements along ``dim``, in order.
 
     ShapeError when ``dim`` has fewer than ``k``.
@@ -131,8 +133,8 @@ def topk(
     if input.ndim == 0:
         normal_axis(dim, 0)
         flat = top_along(input.reshape((1,)), k, 0, largest)
-        return deliver("topk", ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat)), None, out)
-    return deliver("topk", ValuesIndices(*top_along(input, k, dim if axis is None else axis, largest)), None, out)
+        return deliver("topk", ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat)), out)
+    return deliver("topk", ValuesIndices(*top_along(input, k, dim if axis is None else axis, largest)), out)
 
 
 def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -> Any:
@@ -151,7 +153,7 @@ def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -
     return ValuesIndices(values.reshape(shape), indices.reshape(shape))
 
 
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1.
 
     >>> fb.kthvalue(fb.tensor([3.0, 1.0, 2.0]), 2).values
@@ -160,7 +162,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out
     size = input.shape[normal_axis(dim, input.ndim)] if input.ndim else 1
     if not 1 <= k <= size:
         raise ShapeError(f"kthvalue: selected number k out of range: k={k}, but dim {dim} has size {size}")
-    return deliver("sort", _at_rank(input, dim, keepdim, lambda x, axis: k - 1), None, out)
+    return deliver("sort", _at_rank(input, dim, keepdim, lambda x, axis: k - 1), out)
 
 
 def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
@@ -192,8 +194,8 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
 
     def median(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
         if dim is None:
-            return deliver("sort", of_all(input), None, out)
-        return deliver("sort", _at_rank(input, dim, keepdim, rank), None, out)
+            return deliver("sort", of_all(input), out)
+        return deliver("sort", _at_rank(input, dim, keepdim, rank), out)
 
     median.__name__ = median.__qualname__ = name
     median.__doc__ = f"""The {"median of what is not nan" if skip_nan else "median; nan where there is one"}.
@@ -210,7 +212,7 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
 median, nanmedian = _medians("median", False), _medians("nanmedian", True)
 
 
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place.
 
     >>> fb.mode(fb.tensor([1, 2, 2])).values
@@ -224,7 +226,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None
         run = place - cummax(where(starts, place, 0), axis).values
         return reduce.argmax(run, axis, True)
 
-    return deliver("sort", _at_rank(input, dim, keepdim, rank), None, out)
+    return deliver("sort", _at_rank(input, dim, keepdim, rank), out)
 
 
 _ROUNDED = {"lower": floor, "higher": ceil, "nearest": lambda r: r.round()}
@@ -257,7 +259,7 @@ def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
         if keepdim:
             kept = tuple(1 if dim is None or i == axis else n for i, n in enumerate(input.shape))
             found = found.reshape((levels.numel(), *kept))
-        return deliver("sort", found.reshape((*levels.shape, *found.shape[1:])), None, out)
+        return deliver("sort", found.reshape((*levels.shape, *found.shape[1:])), out)
 
     quantile.__name__ = quantile.__qualname__ = name
     quantile.__doc__ = f"""The ``q``-quantiles{" of what is not nan" if skip_nan else ""} of all or along ``dim``.

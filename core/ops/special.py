@@ -12,7 +12,7 @@ from flambeau.core.declare import composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.errors import DTypeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.arithmetic import clamp, delivered
+from flambeau.core.ops.arithmetic import clamp
 from flambeau.core.ops.elementwise import (
     abs,
     atan2,
@@ -38,6 +38,7 @@ from flambeau.core.ops.elementwise import (
 from flambeau.core.ops.scan import log_of_sum
 from flambeau.core.ops.shape import broadcast_tensors, reshape, unsqueeze
 from flambeau.core.ops.views import imag, real
+from flambeau.core.out import deliver
 from flambeau.core.record import OPS, real_floating
 from flambeau.core.tensor import Tensor
 
@@ -93,7 +94,7 @@ def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     n = operator.index(n)
     if n < 0:
         raise ValueError(f"polygamma: n must not be negative, got {n}")
-    return delivered("polygamma", out, polygamma_of(input, n=n))
+    return deliver("polygamma", polygamma_of(input, n=n), out)
 
 
 def _polygamma_method(self: Tensor, n: int) -> Tensor:
@@ -129,7 +130,7 @@ def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     if p < 1:
         raise ValueError(f"mvlgamma: p must be at least 1, got {p}")
     found = sum((lgamma(input - 0.5 * j) for j in range(1, p)), lgamma(input))
-    return delivered("lgamma", out, found + 0.25 * p * (p - 1) * math.log(math.pi))
+    return deliver("lgamma", found + 0.25 * p * (p - 1) * math.log(math.pi), out)
 
 
 def mvlgamma_(self: Tensor, p: int) -> Tensor:
@@ -149,7 +150,7 @@ def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None)
     tensor([0.])
     """
     x = input if eps is None else clamp(input, eps, 1 - eps)
-    return delivered("logit_of", out, logit_(x))
+    return deliver("logit_of", logit_(x), out)
 
 
 def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
@@ -164,7 +165,7 @@ def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     wanted = compute_dtype(OPS["add"], pair)
     like = input if isinstance(input, Tensor) else other
     x, y = (storage.cast(v, wanted) if isinstance(v, Tensor) else like.new_tensor(v, dtype=wanted) for v in pair)
-    return delivered("logaddexp", out, log_of_sum(*broadcast_tensors(x, y)))
+    return deliver("logaddexp", log_of_sum(*broadcast_tensors(x, y)), out)
 
 
 # -- repairs -----------------------------------------------------------------------------------------
@@ -185,14 +186,14 @@ def nan_to_num(
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
         from flambeau.core.ops.construct import complex as joined
 
-        return delivered("add", out, joined(*parts))
+        return deliver("add", joined(*parts), out)
     if not input.is_floating_point():
-        return delivered("clone", out, storage.clone(input, "K"))
+        return deliver("clone", storage.clone(input, "K"), out)
     limits = dt.finfo(input.dtype)
     high, low = (limits.max if posinf is None else posinf), (limits.min if neginf is None else neginf)
     inf = isinf(input)
     found = where(isnan(input), 0.0 if nan is None else nan, where(inf & (input > 0), high, where(inf, low, input)))
-    return delivered("add", out, found)
+    return deliver("add", found, out)
 
 
 def nan_to_num_(
@@ -214,7 +215,7 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     else:
         x = input if input.is_floating_point() else storage.cast(input, dt.get_default_dtype())
         found = where(x < 0, math.pi, where(isnan(x), x, 0.0))
-    return delivered("atan2", out, found)
+    return deliver("atan2", found, out)
 
 
 def isreal(input: Tensor) -> Tensor:

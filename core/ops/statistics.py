@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
@@ -18,6 +18,7 @@ from flambeau.core.ops.matmul import product
 from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal, narrow
+from flambeau.core.results import Histogram
 from flambeau.core.tensor import Tensor
 
 
@@ -87,13 +88,6 @@ def corrcoef(input: Tensor) -> Tensor:
 
 
 # -- histograms --------------------------------------------------------------------------------------
-class Histogram(NamedTuple):
-    """What histogram returns."""
-
-    hist: Tensor
-    bin_edges: Tensor
-
-
 def histogram(
     input: Tensor,
     bins: Any,
@@ -101,7 +95,7 @@ def histogram(
     range: tuple[float, float] | None = None,
     weight: Tensor | None = None,
     density: bool = False,
-) -> Histogram:
+) -> Histogram[Tensor]:
     """(hist, bin_edges): how many elements, or how much of ``weight``, fall into each of ``bins``.
 
     ``bins``: how many of equal width from the smallest to the largest element (or over ``range``), or the

@@ -7,8 +7,8 @@ from typing import Any
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import edge_of
-from flambeau.core.autograd.inplace import in_place, mark_written
+from flambeau.core.autograd.graph import edge_of, mark_written
+from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import composite, op
 from flambeau.core.errors import ShapeError
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
