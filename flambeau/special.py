@@ -2,22 +2,22 @@
 
 from flambeau.core.ops.arithmetic import round
 from flambeau.core.ops.elementwise import (
-    digamma,
-    erf,
-    erfc,
-    erfinv,
-    exp2,
-    expm1,
-    i0,
-    i1,
-    lgamma,
-    log1p,
-    sigmoid,
-    sinc,
-    xlogy,
+    digamma_p as digamma,
+    erf_p as erf,
+    erfc_p as erfc,
+    erfinv_p as erfinv,
+    exp2_p as exp2,
+    expm1_p as expm1,
+    i0_p as i0,
+    i1_p as i1,
+    lgamma_p as lgamma,
+    log1p_p as log1p,
+    sigmoid_p as sigmoid,
+    sinc_p as sinc,
+    xlogy_p as xlogy,
 )
 from flambeau.core.ops.reduce import logsumexp_ as logsumexp
-from flambeau.core.ops.special import i0e, i1e, logit, polygamma, zeta
+from flambeau.core.ops.special import i0e_p as i0e, i1e_p as i1e, logit, polygamma, zeta_p as zeta
 
 psi, expit, gammaln = digamma, sigmoid, lgamma
 

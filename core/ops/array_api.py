@@ -18,7 +18,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.keys import default_device, key_for
 from flambeau.core.ops import convert, joining, scan, scatter, search, shape, views
 from flambeau.core.ops import index as places
-from flambeau.core.ops.elementwise import bitwise_not
+from flambeau.core.ops.elementwise import bitwise_not_p
 from flambeau.core.results import UniqueAll, UniqueCounts, UniqueInverse
 from flambeau.core.tensor import Tensor
 
@@ -261,7 +261,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "permute_dims": permute_dims, "unstack": unstack, "repeat": repeat, "take": take,
     "take_along_axis": take_along_axis, "cumulative_sum": cumulative_sum, "cumulative_prod": cumulative_prod,
     "unique_all": unique_all, "unique_counts": unique_counts, "unique_inverse": unique_inverse,
-    "unique_values": unique_values, "bitwise_invert": bitwise_not, "matrix_transpose": shape.matrix_transpose,
+    "unique_values": unique_values, "bitwise_invert": bitwise_not_p, "matrix_transpose": shape.matrix_transpose,
     "__array_namespace_info__": __array_namespace_info__,
 }  # fmt: skip
 METHODS: Final[dict[str, Callable[..., Any]]] = {"__array_namespace__": array_namespace, "to_device": to_device}

@@ -32,12 +32,12 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
         if dtype is not x.dtype and (
             dtype.itemsize <= x.dtype.itemsize or not resolve(where).supports(x.dtype, where.index)
         ):
-            out = storage.cast(out, dtype)
+            out = storage.cast_p(out, dtype)
         out = call(OPS["to_device"], (out,), {"device": where})
     if dtype is not out.dtype:
-        out = storage.cast(out, dtype)
+        out = storage.cast_p(out, dtype)
     if copy and out is x:
-        out = storage.clone(x, "K")
+        out = storage.clone_p(x, "K")
     return out
 
 
@@ -276,7 +276,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     >>> fb.clone(fb.tensor([1.0]))
     tensor([1.])
     """
-    found: Tensor = storage.clone(input, "K")
+    found: Tensor = storage.clone_p(input, "K")
     return contiguous(found) if memory_format is not None and "contiguous" in str(memory_format) else found
 
 

@@ -103,17 +103,17 @@ def _renamed(operands: list[Any], value: Any) -> None:
 
 
 # -- the minimum -------------------------------------------------------------------------------------
-neg = unary("neg", lambda g: -g, "-x", dtype=numeric, linear=["x"], names=["negative"])
-abs = unary("abs", lambda g, x: g * sgn(x), "abs(x)", dtype=numeric.but(result="real"), names=["absolute"])
-exp = unary("exp", lambda g, out: g * cj(out), "exp(x)")
-log = unary("log", lambda g, x: g / cj(x), "log(x)")
-sqrt = unary("sqrt", lambda g, out: g / (2 * cj(out)), "sqrt(x)")
-sin = unary("sin", lambda g, x: g * cj(cos(x)), "sin(x)")
-cos = unary("cos", lambda g, x: -g * cj(sin(x)), "cos(x)")
-floor = unary("floor", zero, "floor(x)", dtype=numeric.but(accepts=dt.REALS))
+neg_p = unary("neg", lambda g: -g, "-x", dtype=numeric, linear=["x"], names=["negative"])
+abs_p = unary("abs", lambda g, x: g * sgn_p(x), "abs(x)", dtype=numeric.but(result="real"), names=["absolute"])
+exp_p = unary("exp", lambda g, out: g * cj(out), "exp(x)")
+log_p = unary("log", lambda g, x: g / cj(x), "log(x)")
+sqrt_p = unary("sqrt", lambda g, out: g / (2 * cj(out)), "sqrt(x)")
+sin_p = unary("sin", lambda g, x: g * cj(cos_p(x)), "sin(x)")
+cos_p = unary("cos", lambda g, x: -g * cj(sin_p(x)), "cos(x)")
+floor_p = unary("floor", zero, "floor(x)", dtype=numeric.but(accepts=dt.REALS))
 
-add = binary("add", lambda g: g, lambda g: g, "x + y", keywords={"alpha": _scaled}, linear=["x", "y"])
-sub = binary(
+add_p = binary("add", lambda g: g, lambda g: g, "x + y", keywords={"alpha": _scaled}, linear=["x", "y"])
+sub_p = binary(
     "sub",
     lambda g: g,
     lambda g: -g,
@@ -123,12 +123,12 @@ sub = binary(
     linear=["x", "y"],
     names=["subtract"],
 )
-mul = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", names=["multiply"])
-true_div = binary(
+mul_p = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", names=["multiply"])
+div_p = binary(
     "div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y), "x / y", dtype=floating, method=False
 )
-idiv = binary("idiv", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS), method=False)
-fmod = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc(x / y), "fmod(x, y)", dtype=numeric.but(accepts=dt.REALS))
+idiv_p = binary("idiv", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS), method=False)
+fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(x, y)", dtype=numeric.but(accepts=dt.REALS))
 
 
 def _pow_x(g: Any, x: Any, y: Any) -> Any:
@@ -140,18 +140,18 @@ def _pow_x(g: Any, x: Any, y: Any) -> Any:
 def _pow_y(g: Any, x: Any, y: Any, out: Any) -> Any:
     if not isinstance(x, Tensor):
         return g * cj(
-            out * (math.log(x) if not isinstance(x, complex) and x > 0 else 0.0 if x == 0 else log(_like(x, out)))
+            out * (math.log(x) if not isinstance(x, complex) and x > 0 else 0.0 if x == 0 else log_p(_like(x, out)))
         )
     safe = where(x == 0, 1.0, x)
-    return g * cj(where(x == 0, 0.0, out * log(safe)))
+    return g * cj(where(x == 0, 0.0, out * log_p(safe)))
 
 
 def _like(x: Any, t: Any) -> Any:
     return full_like(t, x)
 
 
-pow = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric, keywords={"exponent": _renamed})
-maximum = binary(
+pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric, keywords={"exponent": _renamed})
+maximum_p = binary(
     "maximum",
     lambda g, x, y: _tied(g, x > y, x == y),
     lambda g, x, y: _tied(g, y > x, x == y),
@@ -165,12 +165,12 @@ def _tied(g: Any, more: Any, equal: Any) -> Any:
     return where(more, g, where(equal, g / 2, 0.0))
 
 
-lt = binary("lt", expr="x < y", dtype=ordering, differentiable=False, names=["less"])
-eq = binary("eq", expr="x == y", dtype=comparison, differentiable=False)
-bitwise_and = binary("bitwise_and", expr="x & y", dtype=integral, differentiable=False)
-bitwise_or = binary("bitwise_or", expr="x | y", dtype=integral, differentiable=False)
-bitwise_xor = binary("bitwise_xor", expr="x ^ y", dtype=integral, differentiable=False)
-shl = binary(
+lt_p = binary("lt", expr="x < y", dtype=ordering, differentiable=False, names=["less"])
+eq_p = binary("eq", expr="x == y", dtype=comparison, differentiable=False)
+bitwise_and_p = binary("bitwise_and", expr="x & y", dtype=integral, differentiable=False)
+bitwise_or_p = binary("bitwise_or", expr="x | y", dtype=integral, differentiable=False)
+bitwise_xor_p = binary("bitwise_xor", expr="x ^ y", dtype=integral, differentiable=False)
+shl_p = binary(
     "shl",
     expr="x << y",
     dtype=integral.but(accepts=dt.INTS),
@@ -178,7 +178,7 @@ shl = binary(
     method=False,
     names=["bitwise_left_shift"],
 )
-shr = binary(
+shr_p = binary(
     "shr",
     expr="x >> y",
     dtype=integral.but(accepts=dt.INTS),
@@ -186,7 +186,7 @@ shr = binary(
     method=False,
     names=["bitwise_right_shift"],
 )
-select = elementwise(
+where_p = elementwise(
     "where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor", "where(condition, x, y)",
     kinds={"condition": "bool"}, method=False,
     inplace=False, linear=["x", "y"],
@@ -202,7 +202,7 @@ def where(condition: Any, input: Any = None, other: Any = None, **kw: Any) -> An
     """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
-    return select(condition, input, other, **kw)
+    return where_p(condition, input, other, **kw)
 
 
 def _bool_to_int(d: dt.DType) -> dt.DType:
@@ -210,41 +210,41 @@ def _bool_to_int(d: dt.DType) -> dt.DType:
 
 
 # -- arithmetic --------------------------------------------------------------------------------------
-positive = unary("positive", lambda g: g, "x", dtype=numeric, linear=["x"])
-sign = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, 0))", dtype=ordered)
-reciprocal = unary("reciprocal", lambda g, out: -g * cj(out * out), "1 / x")
-rsqrt = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)")
-square = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric.but(compute=_bool_to_int))
-remainder = binary(
-    "remainder", lambda g: g, lambda g, x, y: -g * floor(x / y), "x - (x // y) * y", dtype=numeric.but(accepts=dt.REALS)
+positive_p = unary("positive", lambda g: g, "x", dtype=numeric, linear=["x"])
+sign_p = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, 0))", dtype=ordered)
+reciprocal_p = unary("reciprocal", lambda g, out: -g * cj(out * out), "1 / x")
+rsqrt_p = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)")
+square_p = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric.but(compute=_bool_to_int))
+remainder_p = binary(
+    "remainder", lambda g: g, lambda g, x, y: -g * floor_p(x / y), "x - (x // y) * y", dtype=numeric.but(accepts=dt.REALS)
 )
-floor_divide = binary(
+floor_divide_p = binary(
     "floor_divide", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS)
 )
-minimum = binary("minimum", lambda g, x, y: _tied(g, x < y, x == y), lambda g, x, y: _tied(g, y < x, x == y),
+minimum_p = binary("minimum", lambda g, x, y: _tied(g, x < y, x == y), lambda g, x, y: _tied(g, y < x, x == y),
                  "where(x != x, x, where(y != y, y, where(x < y, x, y)))", dtype=ordered)  # fmt: skip
-fmax = binary(
+fmax_p = binary(
     "fmax",
-    lambda g, x, y: where((x >= y) | isnan(y), g, 0.0),
-    lambda g, x, y: where((x >= y) | isnan(y), 0.0, g),
+    lambda g, x, y: where((x >= y) | isnan_p(y), g, 0.0),
+    lambda g, x, y: where((x >= y) | isnan_p(y), 0.0, g),
     "where(x != x, y, where(y != y, x, maximum(x, y)))",
     dtype=ordered,
 )
-fmin = binary(
+fmin_p = binary(
     "fmin",
-    lambda g, x, y: where((x <= y) | isnan(y), g, 0.0),
-    lambda g, x, y: where((x <= y) | isnan(y), 0.0, g),
+    lambda g, x, y: where((x <= y) | isnan_p(y), g, 0.0),
+    lambda g, x, y: where((x <= y) | isnan_p(y), 0.0, g),
     "where(x != x, y, where(y != y, x, where(x < y, x, y)))",
     dtype=ordered,
 )
-hypot = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=real_floating)
-copysign = binary(
+hypot_p = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=real_floating)
+copysign_p = binary(
     "copysign",
-    lambda g, x, y: where(x == 0, 0.0, g * sign(x) * copysign(_one(g), y)),
+    lambda g, x, y: where(x == 0, 0.0, g * sign_p(x) * copysign_p(_one(g), y)),
     lambda g: zero(g),
     dtype=real_floating,
 )
-lerp = elementwise(
+lerp_p = elementwise(
     "lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
     "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=floating,
     vjp=dict(x=lambda g, weight: g * cj(1 - weight), end=lambda g, weight: g * cj(weight),
@@ -258,78 +258,78 @@ def _one(g: Any) -> Any:
 
 # -- exponentials, logarithms, trigonometry ----------------------------------------------------------
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
-exp2 = unary("exp2", lambda g, out: g * cj(out) * _LN2)
-expm1 = unary("expm1", lambda g, out: g * cj(out + 1))
-log2 = unary("log2", lambda g, x: g / (cj(x) * _LN2))
-log10 = unary("log10", lambda g, x: g / (cj(x) * _LN10))
-log1p = unary("log1p", lambda g, x: g / cj(1 + x))
-logaddexp = binary(
-    "logaddexp", lambda g, x, out: g * exp(x - out), lambda g, y, out: g * exp(y - out), dtype=real_floating
+exp2_p = unary("exp2", lambda g, out: g * cj(out) * _LN2)
+expm1_p = unary("expm1", lambda g, out: g * cj(out + 1))
+log2_p = unary("log2", lambda g, x: g / (cj(x) * _LN2))
+log10_p = unary("log10", lambda g, x: g / (cj(x) * _LN10))
+log1p_p = unary("log1p", lambda g, x: g / cj(1 + x))
+logaddexp_p = binary(
+    "logaddexp", lambda g, x, out: g * exp_p(x - out), lambda g, y, out: g * exp_p(y - out), dtype=real_floating
 )
-logaddexp2 = binary(
-    "logaddexp2", lambda g, x, out: g * exp2(x - out), lambda g, y, out: g * exp2(y - out), dtype=real_floating
+logaddexp2_p = binary(
+    "logaddexp2", lambda g, x, out: g * exp2_p(x - out), lambda g, y, out: g * exp2_p(y - out), dtype=real_floating
 )
-tan = unary("tan", lambda g, out: g * cj(1 + out * out))
-asin = unary("asin", lambda g, x: g * cj(rsqrt(1 - x * x)), names=["arcsin"])
-acos = unary("acos", lambda g, x: -g * cj(rsqrt(1 - x * x)), names=["arccos"])
-atan = unary("atan", lambda g, x: g / cj(1 + x * x), names=["arctan"])
-atan2 = binary(
+tan_p = unary("tan", lambda g, out: g * cj(1 + out * out))
+asin_p = unary("asin", lambda g, x: g * cj(rsqrt_p(1 - x * x)), names=["arcsin"])
+acos_p = unary("acos", lambda g, x: -g * cj(rsqrt_p(1 - x * x)), names=["arccos"])
+atan_p = unary("atan", lambda g, x: g / cj(1 + x * x), names=["arctan"])
+atan2_p = binary(
     "atan2",
     lambda g, x, y: g * y / (x * x + y * y),
     lambda g, x, y: -g * x / (x * x + y * y),
     dtype=real_floating,
     names=["arctan2"],
 )
-sinh = unary("sinh", lambda g, x: g * cj(cosh(x)))
-cosh = unary("cosh", lambda g, x: g * cj(sinh(x)))
-tanh = unary("tanh", lambda g, out: g * cj(1 - out * out))
-asinh = unary("asinh", lambda g, x: g * cj(rsqrt(x * x + 1)), names=["arcsinh"])
-acosh = unary("acosh", lambda g, x: g * cj(rsqrt(x - 1) * rsqrt(x + 1)), names=["arccosh"])
-atanh = unary("atanh", lambda g, x: g / cj(1 - x * x), names=["arctanh"])
-sinc = unary("sinc", lambda g, x: g * cj(_sinc_slope(x)), "where(x == 0, 1, sin(pi * x) / (pi * x))")
+sinh_p = unary("sinh", lambda g, x: g * cj(cosh_p(x)))
+cosh_p = unary("cosh", lambda g, x: g * cj(sinh_p(x)))
+tanh_p = unary("tanh", lambda g, out: g * cj(1 - out * out))
+asinh_p = unary("asinh", lambda g, x: g * cj(rsqrt_p(x * x + 1)), names=["arcsinh"])
+acosh_p = unary("acosh", lambda g, x: g * cj(rsqrt_p(x - 1) * rsqrt_p(x + 1)), names=["arccosh"])
+atanh_p = unary("atanh", lambda g, x: g / cj(1 - x * x), names=["arctanh"])
+sinc_p = unary("sinc", lambda g, x: g * cj(_sinc_slope(x)), "where(x == 0, 1, sin(pi * x) / (pi * x))")
 
 
 def _sinc_slope(x: Any) -> Any:
     safe = where(x == 0, 1.0, x)
-    return where(x == 0, 0.0, (cos(math.pi * safe) - sinc(safe)) / safe)
+    return where(x == 0, 0.0, (cos_p(math.pi * safe) - sinc_p(safe)) / safe)
 
 
 # -- rounding ----------------------------------------------------------------------------------------
 _REAL = numeric.but(accepts=dt.REALS)
-ceil = unary("ceil", zero, dtype=_REAL)
-round_half_even = unary("round_half_even", zero, f"{SPECIAL}round", dtype=_REAL, method=False, inplace=False)
-trunc = unary("trunc", zero, dtype=_REAL, names=["fix"])
-frac = unary("frac", lambda g: g, "x - trunc(x)", dtype=real_floating)
+ceil_p = unary("ceil", zero, dtype=_REAL)
+round_half_even_p = unary("round_half_even", zero, f"{SPECIAL}round", dtype=_REAL, method=False, inplace=False)
+trunc_p = unary("trunc", zero, dtype=_REAL, names=["fix"])
+frac_p = unary("frac", lambda g: g, "x - trunc(x)", dtype=real_floating)
 
 # -- special functions -------------------------------------------------------------------------------
 _SQRT_PI = math.sqrt(math.pi)
-erf = unary("erf", lambda g, x: g * exp(-x * x) * (2 / _SQRT_PI), dtype=real_floating)
-erfc = unary("erfc", lambda g, x: g * exp(-x * x) * (-2 / _SQRT_PI), dtype=real_floating)
-erfinv = unary("erfinv", lambda g, out: g * exp(out * out) * (_SQRT_PI / 2), dtype=real_floating)
-digamma = unary("digamma", lambda g, x: g * trigamma(x), dtype=real_floating)
-lgamma = unary("lgamma", lambda g, x: g * digamma(x), dtype=real_floating, names=["gammaln"])
-trigamma = unary("trigamma", lambda g, x: g * _polygamma2(x), dtype=real_floating, method=False, inplace=False)
+erf_p = unary("erf", lambda g, x: g * exp_p(-x * x) * (2 / _SQRT_PI), dtype=real_floating)
+erfc_p = unary("erfc", lambda g, x: g * exp_p(-x * x) * (-2 / _SQRT_PI), dtype=real_floating)
+erfinv_p = unary("erfinv", lambda g, out: g * exp_p(out * out) * (_SQRT_PI / 2), dtype=real_floating)
+digamma_p = unary("digamma", lambda g, x: g * trigamma_p(x), dtype=real_floating)
+lgamma_p = unary("lgamma", lambda g, x: g * digamma_p(x), dtype=real_floating, names=["gammaln"])
+trigamma_p = unary("trigamma", lambda g, x: g * _polygamma2(x), dtype=real_floating, method=False, inplace=False)
 
 
 def _polygamma2(x: Any) -> Any:
     return OPS["polygamma"].function(x, n=2)
 
 
-i0 = unary("i0", lambda g, x: g * i1(x), dtype=real_floating)
-i1 = unary(
+i0_p = unary("i0", lambda g, x: g * i1_p(x), dtype=real_floating)
+i1_p = unary(
     "i1",
-    lambda g, x, out: g * (i0(x) - where(x == 0, 0.5, out / where(x == 0, 1.0, x))),
+    lambda g, x, out: g * (i0_p(x) - where(x == 0, 0.5, out / where(x == 0, 1.0, x))),
     dtype=real_floating,
     method=False,
     inplace=False,
 )
-sigmoid = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + exp(-x))", names=["expit"])
-logit_ = unary(
+sigmoid_p = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + exp(-x))", names=["expit"])
+logit_of_p = unary(
     "logit_of", lambda g, x: g / (x * (1 - x)), "log(x / (1 - x))", dtype=real_floating, method=False, inplace=False
 )
-xlogy = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * log(y)), lambda g, x, y: g * x / y,
+xlogy_p = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * log_p(y)), lambda g, x, y: g * x / y,
                "where(y != y, y, where(x == 0, 0, x * log(y)))", dtype=real_floating)  # fmt: skip
-heaviside = binary(
+heaviside_p = binary(
     "heaviside",
     lambda g: zero(g),
     lambda g, x: where(x == 0, g, 0.0),
@@ -337,31 +337,31 @@ heaviside = binary(
     dtype=ordered,
     keywords={"values": _renamed},
 )
-deg2rad = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating)
-rad2deg = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dtype=real_floating)
+deg2rad_p = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating)
+rad2deg_p = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dtype=real_floating)
 
 # -- comparison and logic ----------------------------------------------------------------------------
-ne = binary("ne", expr="x != y", dtype=comparison, differentiable=False, names=["not_equal"])
-le = binary("le", expr="x <= y", dtype=ordering, differentiable=False, names=["less_equal"])
-gt = binary("gt", expr="x > y", dtype=ordering, differentiable=False, names=["greater"])
-ge = binary("ge", expr="x >= y", dtype=ordering, differentiable=False, names=["greater_equal"])
-isnan = predicate("isnan", "x != x")
-isinf = predicate("isinf", "abs(x) == inf", dtype=comparison.but(accepts=dt.FLOATS))
-isfinite = predicate("isfinite", "abs(x) < inf", dtype=comparison.but(accepts=dt.FLOATS))
-signbit = predicate("signbit", dtype=ordering)
-logical_not = predicate("logical_not", "x == 0")
-logical_and = binary("logical_and", expr="(x != 0) & (y != 0)", dtype=comparison, differentiable=False)
-logical_or = binary("logical_or", expr="(x != 0) | (y != 0)", dtype=comparison, differentiable=False)
-logical_xor = binary("logical_xor", expr="(x != 0) ^ (y != 0)", dtype=comparison, differentiable=False)
-bitwise_not = unary("bitwise_not", None, "~x", dtype=integral, differentiable=False)
+ne_p = binary("ne", expr="x != y", dtype=comparison, differentiable=False, names=["not_equal"])
+le_p = binary("le", expr="x <= y", dtype=ordering, differentiable=False, names=["less_equal"])
+gt_p = binary("gt", expr="x > y", dtype=ordering, differentiable=False, names=["greater"])
+ge_p = binary("ge", expr="x >= y", dtype=ordering, differentiable=False, names=["greater_equal"])
+isnan_p = predicate("isnan", "x != x")
+isinf_p = predicate("isinf", "abs(x) == inf", dtype=comparison.but(accepts=dt.FLOATS))
+isfinite_p = predicate("isfinite", "abs(x) < inf", dtype=comparison.but(accepts=dt.FLOATS))
+signbit_p = predicate("signbit", dtype=ordering)
+logical_not_p = predicate("logical_not", "x == 0")
+logical_and_p = binary("logical_and", expr="(x != 0) & (y != 0)", dtype=comparison, differentiable=False)
+logical_or_p = binary("logical_or", expr="(x != 0) | (y != 0)", dtype=comparison, differentiable=False)
+logical_xor_p = binary("logical_xor", expr="(x != 0) ^ (y != 0)", dtype=comparison, differentiable=False)
+bitwise_not_p = unary("bitwise_not", None, "~x", dtype=integral, differentiable=False)
 
 # -- activations with a kernel of their own ----------------------------------------------------------
-relu = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, maximum(x, 0))", dtype=_REAL)
+relu_p = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, maximum(x, 0))", dtype=_REAL)
 
 
 # -- complex -----------------------------------------------------------------------------------------
 @composite("conj(x: Tensor) -> Tensor", infer=_named("conj"), vjp=dict(x=lambda g: cj(g)))
-def conj(x: Any) -> Any:
+def conj_p(x: Any) -> Any:
     """The complex conjugate; a real tensor as it is.
 
     >>> fb.conj(fb.tensor([1 + 2j]))
@@ -375,28 +375,28 @@ def conj(x: Any) -> Any:
 
 def stack_last(a: Any, b: Any) -> Any:
     index = (*(slice(0, n, 1) for n in a.shape), None)
-    return storage.cat([storage.basic_index(v, index) for v in (a, b)], -1)
+    return storage.cat_p([storage.basic_index_p(v, index) for v in (a, b)], -1)
 
 
 @composite(
     "sgn(x: Tensor) -> Tensor", infer=_named("sgn"), vjp=dict(x=lambda g, x, out: _sgn_vjp(g, x, out)), inplace=True
 )
-def sgn(x: Any) -> Any:
+def sgn_p(x: Any) -> Any:
     """The sign; of a complex number its direction x / abs(x), and 0 at 0.
 
     >>> fb.sgn(fb.tensor([3 + 4j]))
     tensor([0.6000+0.8000j])
     """
     if x._key.dtype.category != dt.COMPLEX:
-        return sign(x)
-    size = abs(x)
+        return sign_p(x)
+    size = abs_p(x)
     return x / where(size == 0, 1.0, size)
 
 
 def _sgn_vjp(g: Any, x: Any, out: Any) -> Any:
     if x._key.dtype.category != dt.COMPLEX:
         return zero(g)
-    size = abs(x)
+    size = abs_p(x)
     along = (cj(g) * out).real
     return where(size == 0, 0.0, (g - out * along) / where(size == 0, 1.0, size))
 

@@ -89,7 +89,7 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     if new == tuple(self._array.shape):
         return self
     count, have = math.prod(new), self.numel()
-    whole = self.detach() if self.is_contiguous() else storage.clone(self.detach(), "C")
+    whole = self.detach() if self.is_contiguous() else storage.clone_p(self.detach(), "C")
     flat = shape.reshape(whole, (have,))
     if count <= have:
         self._array = shape.reshape(views.narrow(flat, 0, 0, count), new)._array

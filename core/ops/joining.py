@@ -12,7 +12,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.shape import axis_of, broadcast_tensors, expanded, reshape, sizes_of, transpose, unsqueeze
+from flambeau.core.ops.shape import axis_of, broadcast_tensors, expand_p, reshape, sizes_of, transpose, unsqueeze
 from flambeau.core.ops.views import atleast_1d, atleast_2d, atleast_3d, narrow
 from flambeau.core.out import deliver
 from flambeau.core.state import get
@@ -21,7 +21,7 @@ from flambeau.core.tensor import Tensor
 
 def _copied(x: Tensor) -> Tensor:
     """A contiguous copy."""
-    return storage.clone(x, "C")
+    return storage.clone_p(x, "C")
 
 
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
@@ -56,12 +56,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
         i = next(i for i, t in enumerate(items) if not t._array.shape)
         raise ShapeError(f"cat: tensor {i} is 0-d and cannot be concatenated; use stack, or reshape(1)")
     kept = [t for t in items if tuple(t._array.shape) != (0,)] or items[:1]  # torch lets shape (0,) join anything
-    result: Tensor = storage.cat(kept, axis_of("cat", kept[0], dim))
+    result: Tensor = storage.cat_p(kept, axis_of("cat", kept[0], dim))
     if len(kept) != len(items):
         wanted = result.dtype
         for t in items:
             wanted = dt.promote_types(wanted, t.dtype)
-        result = storage.cast(result, wanted) if wanted is not result.dtype else result
+        result = storage.cast_p(result, wanted) if wanted is not result.dtype else result
     return deliver("cat", result, out)
 
 
@@ -149,7 +149,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
     total, before, rows = sum(t.shape[1] for t in items), 0, []
     for t in items:
         width = t.shape[1]
-        rows.append(storage.pad(t, ((0, 0), (before, total - before - width)), 0))
+        rows.append(storage.pad_p(t, ((0, 0), (before, total - before - width)), 0))
         before += width
     return cat(rows, 0)
 
@@ -227,7 +227,7 @@ def _repeated(name: str, x: Tensor, times: tuple[int, ...]) -> Tensor:
         raise ShapeError(f"{name}: repeats must not be negative, got {times}")
     shape = (1,) * (len(times) - len(old)) + old
     apart = reshape(x, tuple([k for n in shape for k in (1, n)]))
-    spread = expanded(apart, tuple([k for r, n in zip(times, shape, strict=True) for k in (r, n)]))
+    spread = expand_p(apart, tuple([k for r, n in zip(times, shape, strict=True) for k in (r, n)]))
     return reshape(_copied(spread), tuple([r * n for r, n in zip(times, shape, strict=True)]))
 
 
@@ -269,7 +269,7 @@ def repeat_interleave(
     if count < 0:
         raise ShapeError(f"repeat_interleave: repeats must not be negative, got {count}")
     shape = tuple(x._array.shape)
-    spread = expanded(unsqueeze(x, axis + 1), (*shape[: axis + 1], count, *shape[axis + 1 :]))
+    spread = expand_p(unsqueeze(x, axis + 1), (*shape[: axis + 1], count, *shape[axis + 1 :]))
     return reshape(_copied(spread), (*shape[:axis], size * count, *shape[axis + 1 :]))
 
 
@@ -294,7 +294,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     axes = tuple([axis_of("flip", input, d, label="dims") for d in wanted])
     if len(set(axes)) != len(axes):
         raise ShapeError(f"flip: dims {wanted} name a dimension of shape {tuple(input.shape)} twice")
-    return storage.flip(input, axes) if axes and input._array.shape else _copied(input)
+    return storage.flip_p(input, axes) if axes and input._array.shape else _copied(input)
 
 
 def fliplr(input: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from flambeau.backends import layout
 from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import cj
-from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, viewed
+from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, view_p
 from flambeau.core.out import deliver
 from flambeau.core.record import numeric
 from flambeau.core.tensor import Tensor
@@ -45,19 +45,19 @@ def _product_vjp_y(g: Any, x: Any, y_shape: Any) -> Any:
     if len(y_shape) == 2 and len(x._array.shape) > 2:  # one product over all the rows, not a sum over products
         rows = _count(x._array.shape[:-1])
         g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
-    return product(adjoint(x), g)
+    return matmul_p(adjoint(x), g)
 
 
 def _product_jvp(tangents: Sequence[Any], primals: Sequence[Any], out: Any) -> Any:
     (tx, ty), (x, y) = tangents, primals
     if tx is None or ty is None:
-        return product(x if tx is None else tx, y if ty is None else ty)
-    return product(tx, y) + product(x, ty)
+        return matmul_p(x if tx is None else tx, y if ty is None else ty)
+    return matmul_p(tx, y) + matmul_p(x, ty)
 
 
-product: Callable[..., Tensor] = op(
+matmul_p: Callable[..., Tensor] = op(
     "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric, jvp=_product_jvp, method=False,
-    vjp=dict(x=lambda g, y: product(g, adjoint(y)), y=_product_vjp_y),
+    vjp=dict(x=lambda g, y: matmul_p(g, adjoint(y)), y=_product_vjp_y),
     doc="Products of matrices in the last two dimensions, the others broadcast.",
 )  # fmt: skip
 
@@ -76,7 +76,7 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
         wrong = other if isinstance(input, Tensor) else input
         raise TypeError(f"matmul: input and other must be tensors, got {type(wrong).__name__}") from None
     if left > 1 and right > 1:
-        return product(input, other)
+        return matmul_p(input, other)
     if not left or not right:
         raise ShapeError(
             f"matmul: both arguments need to be at least 1-d, got shapes {tuple(input.shape)} "
@@ -88,13 +88,13 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
             f"matmul: the sizes to be summed over must be equal, got {inner[0]} of input {tuple(input.shape)} "
             f"and {inner[1]} of other {tuple(other.shape)}"
         )
-    found = product(unsqueeze(input, 0) if left == 1 else input, unsqueeze(other, 1) if right == 1 else other)
+    found = matmul_p(unsqueeze(input, 0) if left == 1 else input, unsqueeze(other, 1) if right == 1 else other)
     shape = list(found._array.shape)
     if right == 1:
         del shape[-1]
     if left == 1:
         del shape[-1 if right == 1 else -2]
-    return viewed(found, tuple(shape))
+    return view_p(found, tuple(shape))
 
 
 def _dunder_matmul(self: Tensor, other: Any) -> Any:
@@ -135,7 +135,7 @@ def _linear_shape(x: Any, weight: Any, bias: Any) -> tuple[int, ...]:
 def _linear_vjp_weight(g: Any, x: Any) -> Any:
     rows = _count(x._array.shape[:-1])
     g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
-    return product(matrix_transpose(g), cj(x))
+    return matmul_p(matrix_transpose(g), cj(x))
 
 
 @composite(
@@ -143,7 +143,7 @@ def _linear_vjp_weight(g: Any, x: Any) -> Any:
     infer=_linear_shape, check=True, dtype=numeric, method=False,
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
-def linear(x: Any, weight: Any, bias: Any) -> Any:
+def linear_p(x: Any, weight: Any, bias: Any) -> Any:
     """``x @ weight.T + bias``, for x of shape (..., in_features) and weight (out_features, in_features).
 
     >>> fb.nn.functional.linear(fb.ones(2, 3), fb.ones(4, 3), fb.zeros(4)).shape
@@ -190,7 +190,7 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_ranks("mm", input=(input, 2), mat2=(mat2, 2))
     check_inner("mm", "input", input, 1, "mat2", mat2, 0)
     _same_dtype("mm", input, mat2)
-    found = product(input, mat2)
+    found = matmul_p(input, mat2)
     return found if out is None else deliver("matmul", found, out)
 
 
@@ -208,7 +208,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
         )
     check_inner("bmm", "input", input, 2, "mat2", mat2, 1)
     _same_dtype("bmm", input, mat2)
-    found = product(input, mat2)
+    found = matmul_p(input, mat2)
     return found if out is None else deliver("matmul", found, out)
 
 
@@ -257,7 +257,7 @@ def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
         return result if out is None else deliver("matmul", result, out)
     if a[-1] != b[-1]:
         raise ShapeError(f"inner: the last sizes must be equal, got {a[-1]} of input {a} and {b[-1]} of other {b}")
-    flat = product(reshape(input, (_count(a[:-1]), a[-1])), matrix_transpose(reshape(other, (_count(b[:-1]), b[-1]))))
+    flat = matmul_p(reshape(input, (_count(a[:-1]), a[-1])), matrix_transpose(reshape(other, (_count(b[:-1]), b[-1]))))
     found = reshape(flat, (*a[:-1], *b[:-1]))
     return found if out is None else deliver("matmul", found, out)
 

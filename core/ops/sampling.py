@@ -17,7 +17,7 @@ from flambeau.core import state
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import random, storage
-from flambeau.core.ops.elementwise import abs, ceil, exp, floor, lgamma, log, maximum, sqrt, tan, where
+from flambeau.core.ops.elementwise import abs_p, ceil_p, exp_p, floor_p, lgamma_p, log_p, maximum_p, sqrt_p, tan_p, where
 from flambeau.core.out import deliver
 from flambeau.core.random import Generator
 from flambeau.core.tensor import Tensor
@@ -49,7 +49,7 @@ def bernoulli(
     """
     with state.no_grad():
         mask = _bernoulli_mask(input, input if p is None else p, generator)
-        return deliver("random_bits", storage.cast(mask, dtype=input.dtype), out)
+        return deliver("random_bits", storage.cast_p(mask, dtype=input.dtype), out)
 
 
 def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
@@ -140,7 +140,7 @@ def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
     2006)."""
     compute = dt.float64 if weights.dtype is dt.float64 else dt.float32
     u = random.uniform(tuple(weights.shape), compute, weights.device, generator)
-    waits = maximum(-log(1.0 - u), dt.finfo(compute).tiny)
+    waits = maximum_p(-log_p(1.0 - u), dt.finfo(compute).tiny)
     return (weights / waits).topk(count, -1).indices
 
 
@@ -156,15 +156,15 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
         rate = input.detach()
         _check("poisson", rate, lambda r: r >= 0, "rates must be at least 0")
         compute = dt.float64 if rate._key.backend.supports(dt.float64, rate.device.index) else dt.float32
-        rate = storage.cast(rate, dtype=compute)
+        rate = storage.cast_p(rate, dtype=compute)
         small = _small_poisson(where(rate < 10, rate, 0.0), generator)
-        return storage.cast(where(rate < 10, small, _large_poisson(maximum(rate, 10.0), generator)), dtype=input.dtype)
+        return storage.cast_p(where(rate < 10, small, _large_poisson(maximum_p(rate, 10.0), generator)), dtype=input.dtype)
 
 
 def _small_poisson(rate: Any, generator: Any) -> Any:
     """Rates below 10: how many of the summed probabilities stay under one uniform number."""
     u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
-    term = exp(-rate)
+    term = exp_p(-rate)
     total, count = term, storage.like(rate)
     for i in range(1, 60):
         count = count + (u >= total)
@@ -177,22 +177,22 @@ def _large_poisson(rate: Any, generator: Any) -> Any:
     """Rates from 10: transformed rejection (Hörmann, "The transformed rejection method for generating Poisson
     random variables", 1993), as many rounds as leave one in 10**12 without a number; that one gets the mode.
     """
-    root = sqrt(rate)
+    root = sqrt_p(rate)
     b = 0.931 + 2.53 * root
     a = -0.059 + 0.02483 * b
     inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
     bound = 0.9277 - 3.6224 / (b - 2)
-    found = floor(rate)
+    found = floor_p(rate)
     missing = rate == rate
     for _ in range(24):
         u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator) - 0.5
         v = 1.0 - random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
-        distance = 0.5 - abs(u)
-        k = floor((2 * a / distance + b) * u + rate + 0.43)
+        distance = 0.5 - abs_p(u)
+        k = floor_p((2 * a / distance + b) * u + rate + 0.43)
         sure = (distance >= 0.07) & (v <= bound)
         possible = (k >= 0) & ((distance >= 0.013) | (v <= distance))
-        density = k * log(rate) - rate - lgamma(where(k < 0, 0.0, k) + 1)
-        accepted = sure | (possible & (log(v * inverse_alpha / (a / (distance * distance) + b)) <= density))
+        density = k * log_p(rate) - rate - lgamma_p(where(k < 0, 0.0, k) + 1)
+        accepted = sure | (possible & (log_p(v * inverse_alpha / (a / (distance * distance) + b)) <= density))
         found = where(missing & accepted, k, found)
         missing = missing & ~accepted
     return found
@@ -248,7 +248,7 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator:
         raise ValueError(f"log_normal_: expects std to be above 0, got {std}")
     shape = tuple(self.shape)
     return _fill(
-        "log_normal_", self, lambda d: exp(random.standard_normal(shape, d, self.device, generator) * std + mean)
+        "log_normal_", self, lambda d: exp_p(random.standard_normal(shape, d, self.device, generator) * std + mean)
     )
 
 
@@ -256,7 +256,7 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | Non
     """Fill with exponential numbers of rate ``lambd``."""
     if lambd <= 0:
         raise ValueError(f"exponential_: expects lambd to be above 0, got {lambd}")
-    return _fill("exponential_", self, lambda d: log(1.0 - _uniform(self, d, generator)) / -lambd)
+    return _fill("exponential_", self, lambda d: log_p(1.0 - _uniform(self, d, generator)) / -lambd)
 
 
 def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
@@ -265,7 +265,7 @@ def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) ->
         raise ValueError(f"geometric_: expects p to be in (0, 1), got {p}")
     with state.no_grad():
         u = _uniform(self, _compute_dtype(self), generator)
-        found = maximum(ceil(log(1.0 - u) / math.log1p(-p)), 1.0)
+        found = maximum_p(ceil_p(log_p(1.0 - u) / math.log1p(-p)), 1.0)
     return self.copy_(found)
 
 
@@ -273,7 +273,7 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
     """Fill with Cauchy numbers."""
     if sigma <= 0:
         raise ValueError(f"cauchy_: expects sigma to be above 0, got {sigma}")
-    return _fill("cauchy_", self, lambda d: tan((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
+    return _fill("cauchy_", self, lambda d: tan_p((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
 
 
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:

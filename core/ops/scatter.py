@@ -12,7 +12,7 @@ from flambeau.core import creation
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.index import add_along, aligned, scatter_along, scatter_reduce_along, shaped_as, spread
+from flambeau.core.ops.index import index_add_p, aligned, scatter_p, scatter_reduce_p, shaped_as, spread
 from flambeau.core.out import deliver
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
@@ -47,7 +47,7 @@ def _scatter_call(
 
 def _functional(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any, out: Any = None) -> Any:
     name, operands, params = plan
-    found = {"scatter": scatter_along, "scatter_reduce": scatter_reduce_along}[name](*operands, **params)
+    found = {"scatter": scatter_p, "scatter_reduce": scatter_reduce_p}[name](*operands, **params)
     return deliver(name, shaped_as(input, found), out)
 
 
@@ -149,7 +149,7 @@ def index_add(
     tensor([2., 0., 1.])
     """
     _, operands, params = _added_call(input, dim, index, source, alpha)
-    return deliver("index_add", shaped_as(input, add_along(*operands, **params)), out)
+    return deliver("index_add", shaped_as(input, index_add_p(*operands, **params)), out)
 
 
 def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
@@ -168,7 +168,7 @@ def _copied_call(
     elif name.startswith("index_fill"):
         if source.ndim:
             raise ShapeError(f"{name}: value must be a number or a 0-d tensor, got shape {tuple(source.shape)}")
-        source = storage.expand(source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape))
+        source = storage.expand_p(source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape))
     elif not source.ndim and places.numel() == index.numel() == 1:
         source = source.reshape(tuple(places.shape))
     elif tuple(source.shape) != tuple(places.shape) and input.ndim:

@@ -27,10 +27,10 @@ from flambeau.core.tensor import Tensor
 Shape = tuple[int, ...]
 
 _VIEW: Final = OPS["view"]
-viewed: Callable[..., Tensor] = storage.view
-permuted: Callable[..., Tensor] = storage.permute
-expanded: Callable[..., Tensor] = storage.expand
-indexed: Callable[..., Tensor] = storage.basic_index
+view_p: Callable[..., Tensor] = storage.view_p
+permute_p: Callable[..., Tensor] = storage.permute_p
+expand_p: Callable[..., Tensor] = storage.expand_p
+basic_index_p: Callable[..., Tensor] = storage.basic_index_p
 
 
 # -- arguments ---------------------------------------------------------------------------------------
@@ -127,11 +127,11 @@ def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
     try:
         found: Tensor = call(_VIEW, (input,), {"shape": new})
     except layout.CopyNeededError:
-        found = call(_VIEW, (storage.clone(input, "C"),), {"shape": new})
+        found = call(_VIEW, (storage.clone_p(input, "C"),), {"shape": new})
     except ValueError:
         if input._key.level is None and input.is_contiguous():  # a level does not know the layouts below it
             raise
-        found = call(_VIEW, (storage.clone(input, "C"),), {"shape": new})
+        found = call(_VIEW, (storage.clone_p(input, "C"),), {"shape": new})
     return found
 
 
@@ -152,7 +152,7 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
     except ShapeError as error:
         raise ShapeError(str(error).replace("reshape: ", "view: ", 1)) from None
     try:
-        found: Tensor = viewed(self, new)
+        found: Tensor = view_p(self, new)
     except ValueError:
         if self._key.level is not None:  # the elements of a batch may lie apart where one alone would not
             return _reshape(self, new)
@@ -251,12 +251,12 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any 
     shape = tuple(input._array.shape)
     dim = dim if axis is None else axis
     if dim is None:
-        return viewed(input, tuple([n for n in shape if n != 1]))
+        return view_p(input, tuple([n for n in shape if n != 1]))
     if isinstance(dim, (tuple, list)):
         gone = [axis_of("squeeze", input, d) for d in dim]
     else:
         gone = [axis_of("squeeze", input, dim)]
-    return viewed(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
+    return view_p(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
 
 
 def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Tensor:
@@ -270,7 +270,7 @@ def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Ten
         place = AXIS[dim if axis is None else axis, len(shape) + 1]
     except (IndexError, TypeError):
         place = axis_of("unsqueeze", input, dim, extra=1)
-    return viewed(input, (*shape[:place], 1, *shape[place:]))
+    return view_p(input, (*shape[:place], 1, *shape[place:]))
 
 
 # -- repetition without memory -----------------------------------------------------------------------
@@ -285,7 +285,7 @@ def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
 
 
 def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
-    return expanded(x, _EXPANDED[name, tuple(x._array.shape), sizes])
+    return expand_p(x, _EXPANDED[name, tuple(x._array.shape), sizes])
 
 
 def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
@@ -385,7 +385,7 @@ def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     flambeau.Size([4, 2, 3])
     """
     order = sizes_of("permute", order if dims is None else (tuple(dims),), "dims")
-    return permuted(input, _ORDER[order, input._array.shape])
+    return permute_p(input, _ORDER[order, input._array.shape])
 
 
 def _ordered(order: Shape, shape: Shape) -> Shape:
@@ -416,7 +416,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
         axis_of("transpose", input, dim0, label="dim0")
         axis_of("transpose", input, dim1, label="dim1")
         raise
-    return permuted(input, axes)
+    return permute_p(input, axes)
 
 
 def _exchanged(dim0: int, dim1: int, ndim: int) -> Shape:
@@ -445,7 +445,7 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
         )
     rest = iter([a for a in range(ndim) if a not in start])
     placed = dict(zip(end, start, strict=True))
-    return permuted(input, tuple([placed[i] if i in placed else next(rest) for i in range(ndim)]))
+    return permute_p(input, tuple([placed[i] if i in placed else next(rest) for i in range(ndim)]))
 
 
 def t(input: Tensor) -> Tensor:
@@ -459,7 +459,7 @@ def t(input: Tensor) -> Tensor:
         raise ShapeError(
             f"t: expects a tensor with at most 2 dimensions, got shape {tuple(input.shape)}; use mT or transpose"
         )
-    return permuted(input, (1, 0) if ndim == 2 else tuple(range(ndim)))
+    return permute_p(input, (1, 0) if ndim == 2 else tuple(range(ndim)))
 
 
 def matrix_transpose(input: Tensor) -> Tensor:
@@ -471,7 +471,7 @@ def matrix_transpose(input: Tensor) -> Tensor:
     ndim = len(input._array.shape)
     if ndim < 2:
         raise ShapeError(f"mT: expects a tensor with at least 2 dimensions, got shape {tuple(input.shape)}")
-    return permuted(input, _EXCHANGED[-2, -1, ndim])
+    return permute_p(input, _EXCHANGED[-2, -1, ndim])
 
 
 def adjoint(input: Tensor) -> Tensor:
@@ -486,7 +486,7 @@ def adjoint(input: Tensor) -> Tensor:
 
 def _reversed(input: Tensor) -> Tensor:
     """All dimensions in reverse order; a view."""
-    return permuted(input, _REVERSED[len(input._array.shape)])
+    return permute_p(input, _REVERSED[len(input._array.shape)])
 
 
 def _hermitian(input: Tensor) -> Tensor:

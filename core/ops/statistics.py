@@ -12,9 +12,9 @@ from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import construct, variance
 from flambeau.core.ops.arithmetic import clamp
 from flambeau.core.ops.elementwise import cj, where
-from flambeau.core.ops.index import add_along
+from flambeau.core.ops.index import index_add_p
 from flambeau.core.ops.joining import cat
-from flambeau.core.ops.matmul import product
+from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal, narrow
@@ -52,7 +52,7 @@ def cov(
         divisor = total - correction * (spent if aweights is not None else 1)
     apart = x - mean
     right = cj(apart) if weights is None else cj(apart) * weights
-    found = product(apart, matrix_transpose(right)) / (max(divisor, 0) if total is None else clamp(divisor, min=0))
+    found = matmul_p(apart, matrix_transpose(right)) / (max(divisor, 0) if total is None else clamp(divisor, min=0))
     return found if input.ndim == 2 else reshape(found, ())
 
 
@@ -118,7 +118,7 @@ def histogram(
     place = where(x == edges[count], count - 1, place)
     inside = (place >= 0) & (place < count)
     amount = inside.to(x.dtype) if weight is None else where(inside, weight.detach().reshape((x.numel(),)), 0.0)
-    hist = add_along(creation.zeros_at(x, (count,)), clamp(place, 0, count - 1), amount, 0)
+    hist = index_add_p(creation.zeros_at(x, (count,)), clamp(place, 0, count - 1), amount, 0)
     if density:
         hist = hist / hist.sum() / edges.diff()
     return Histogram(hist, edges)
@@ -211,7 +211,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
         raise ValueError(f"renorm: p must be positive and maxnorm not negative, got p={p}, maxnorm={maxnorm}")
     axis = axis_of("renorm", input, dim)
     others = tuple(i for i in range(input.ndim) if i != axis)
-    size = variance.vector_norm(input, float(p), others, True)
+    size = variance.vector_norm_p(input, float(p), others, True)
     return input * where(size > maxnorm, maxnorm / (size + 1e-7), 1.0)
 
 
@@ -230,7 +230,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         raise ShapeError(f"pdist: expects a matrix, got shape {tuple(input.shape)}")
     n = input.shape[0]
     rows, columns = creation.triu_indices(n, n, 1, device=input.device)
-    return variance.vector_norm(input[rows] - input[columns], float(p), (1,), False)
+    return variance.vector_norm_p(input[rows] - input[columns], float(p), (1,), False)
 
 
 METHODS: Final[dict[str, Callable[..., Any]]] = {

@@ -35,7 +35,7 @@ def _embedded(x: Any, *, offset: int, axis1: int, axis2: int) -> tuple[int, ...]
     linear=["x"],
     vjp=dict(x=lambda g, offset, axis1, axis2: diagonal(g, offset, axis1, axis2)),
 )
-def embed_diagonal(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
+def embed_diagonal_p(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
     """The last axis as the diagonal of two new axes, zeros elsewhere."""
     whole = creation.zeros_at(x, _embedded(tuple(x._array.shape), offset=offset, axis1=axis1, axis2=axis2))
     diagonal(whole, offset, axis1, axis2).copy_(x)
@@ -77,7 +77,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
         return diag_embed(input, diagonal)
     if ndim != 2:
         raise ShapeError(f"diag: expects a 1-d or 2-d tensor, got shape {tuple(input.shape)}")
-    found: Tensor = storage.clone(_diagonal(input, diagonal), "C")
+    found: Tensor = storage.clone_p(_diagonal(input, diagonal), "C")
     return found
 
 
@@ -101,11 +101,11 @@ def _matrices(name: str) -> Callable[..., Any]:
 
 
 def _tril_vjp(g: Any, diagonal: int) -> Any:
-    return tril(g, diagonal)
+    return tril_p(g, diagonal)
 
 
 def _triu_vjp(g: Any, diagonal: int) -> Any:
-    return triu(g, diagonal)
+    return triu_p(g, diagonal)
 
 
 def _keep_where(x: Any, keep: Callable[[Any, Any], Any]) -> Any:
@@ -124,7 +124,7 @@ def _keep_where(x: Any, keep: Callable[[Any, Any], Any]) -> Any:
     linear=["x"],
     vjp=dict(x=_tril_vjp),
 )
-def tril(x: Any, *, diagonal: int = 0) -> Any:
+def tril_p(x: Any, *, diagonal: int = 0) -> Any:
     """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere.
 
     >>> fb.tril(fb.ones(2, 2))
@@ -144,7 +144,7 @@ def tril(x: Any, *, diagonal: int = 0) -> Any:
     linear=["x"],
     vjp=dict(x=_triu_vjp),
 )
-def triu(x: Any, *, diagonal: int = 0) -> Any:
+def triu_p(x: Any, *, diagonal: int = 0) -> Any:
     """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere.
 
     >>> fb.triu(fb.ones(2, 2))

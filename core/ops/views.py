@@ -11,7 +11,7 @@ from flambeau.core.autograd.graph import View, edge_of
 from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.shape import axis_of, indexed, reshape, sizes_of, unsqueeze
+from flambeau.core.ops.shape import axis_of, basic_index_p, reshape, sizes_of, unsqueeze
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
@@ -40,7 +40,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
         raise ShapeError(f"narrow: start {first} with length {count} exceeds dimension {axis} of size {size}")
     index = whole(shape)
     index[axis] = slice(first, first + count, 1)
-    return indexed(input, tuple(index))
+    return basic_index_p(input, tuple(index))
 
 
 def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
@@ -49,7 +49,7 @@ def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     >>> fb.narrow_copy(fb.arange(5), 0, 1, 3)
     tensor([1, 2, 3])
     """
-    found: Tensor = storage.clone(narrow(input, dim, start, length), "C")
+    found: Tensor = storage.clone_p(narrow(input, dim, start, length), "C")
     return found
 
 
@@ -70,7 +70,7 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
         )
     entries = whole(shape)
     entries[axis] = i + size if i < 0 else i
-    return indexed(input, tuple(entries))
+    return basic_index_p(input, tuple(entries))
 
 
 def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
@@ -83,7 +83,7 @@ def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | Non
         raise ValueError(f"slice: step must be positive, got {step}; use flip for the reverse order")
     index = whole(shape)
     index[axis] = slice(*slice(start, end, step).indices(shape[axis]))
-    return indexed(input, tuple(index))
+    return basic_index_p(input, tuple(index))
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
@@ -218,7 +218,7 @@ def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 # -- a copy with a part written ---------------------------------------------------------------------
 def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
-    whole: Tensor = storage.clone(input, "K")
+    whole: Tensor = storage.clone_p(input, "K")
     where = part(whole)
     if where._array.shape != src._array.shape:
         raise ShapeError(
@@ -297,7 +297,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         raise ShapeError(
             f"diagonal: dim1={dim1} and dim2={dim2} must be two different dimensions of shape {tuple(input.shape)}"
         )
-    found: Tensor = storage.diagonal(input, operator.index(offset), a, b)
+    found: Tensor = storage.diagonal_p(input, operator.index(offset), a, b)
     return found
 
 
@@ -369,7 +369,7 @@ def view_as_real(input: Tensor) -> Tensor:
     """
     if input._key.dtype.category != dt.COMPLEX:
         raise DTypeError(f"view_as_real: expects a complex tensor, got {input.dtype}")
-    found: Tensor = storage.view_as_real(input)
+    found: Tensor = storage.view_as_real_p(input)
     return found
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.core.ops.nn import activation, conv, loss, norm, pool, recurrent, softmax, sparse, step
-from flambeau.core.ops.nn.softmax import log_softmax as _log_softmax
-from flambeau.core.ops.nn.softmax import softmax as _softmax
+from flambeau.core.ops.nn.softmax import log_softmax_p
+from flambeau.core.ops.nn.softmax import softmax_p
 from flambeau.core.tensor import Tensor
 
 
@@ -19,7 +19,7 @@ def softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     >>> fb.softmax(fb.tensor([0.0, 0.0]), 0)
     tensor([0.5000, 0.5000])
     """
-    result: Tensor = _softmax(input if dtype is None else input.to(dtype), dim)
+    result: Tensor = softmax_p(input if dtype is None else input.to(dtype), dim)
     return result
 
 
@@ -29,7 +29,7 @@ def log_softmax_of(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     >>> fb.log_softmax(fb.tensor([0.0, 0.0]), 0)
     tensor([-0.6931, -0.6931])
     """
-    result: Tensor = _log_softmax(input if dtype is None else input.to(dtype), dim)
+    result: Tensor = log_softmax_p(input if dtype is None else input.to(dtype), dim)
     return result
 
 
