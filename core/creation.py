@@ -18,6 +18,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.keys import key_for
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
@@ -326,6 +327,7 @@ def new_like(method: str) -> Any:
     return new
 
 
+@public(function=False)
 def new_full(
     self: Any, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Any:
@@ -338,3 +340,7 @@ def new_full(
     if device is None or Device(device) is self.device:
         return finished(full_at(self, _shape((size,), "new_full"), fill_value, chosen), requires_grad)
     return full(size, fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
+
+
+for _name in ("new_zeros", "new_ones", "new_empty"):
+    public(function=False)(new_like(_name))

@@ -13,6 +13,7 @@ from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.exchange import from_dlpack, from_numpy
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 
@@ -28,6 +29,7 @@ def finished(t: Any, requires_grad: bool, pin_memory: bool = False) -> Any:
     return t.requires_grad_() if requires_grad else t
 
 
+@public(method=False)
 def scalar_tensor(value: Any, dtype: Any = None, device: Any = None, *, requires_grad: bool = False) -> Any:
     """A 0-d tensor of a Python number, by default of the default dtype.
 
@@ -191,6 +193,7 @@ def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requi
     return finished(from_host(host, dtype, Device(where)), requires_grad)
 
 
+@public(function=False)
 def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """``tensor(...)`` with this tensor's dtype and device by default.
 

@@ -91,7 +91,7 @@ class CustomOp:
             self._schema(f"{namespace}__{short}"),
             body=self._run,
             batch="loop",
-            method=False,
+            public=False,
             upcast=False,
             kinds=dict.fromkeys(self._operands, "any"),
             doc=inspect.getdoc(fn) or "",

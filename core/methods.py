@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from flambeau.core import fastpath, ops
-from flambeau.core.out import deliver
+from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing  # noqa: F401  # their public functions
+from flambeau.core.autograd import api  # noqa: F401
 from flambeau.core.errors import not_a_tensor
+from flambeau.core.out import deliver
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
 from flambeau.core.tensor import Tensor
@@ -43,9 +44,12 @@ def install() -> None:
             if face.as_function:
                 FUNCTIONS[name] = function
             if face.as_method:
-                setattr(Tensor, name, method)
+                setattr(Tensor, name, property(method, face.setter) if face.as_property else method)
             if face.inplace:
-                setattr(Tensor, f"{name}_", _in_place(name, face.function))
+                written = _in_place(name, face.function)
+                setattr(Tensor, f"{name}_", written)
+                if face.inplace == "function":
+                    FUNCTIONS[f"{name}_"] = written
     Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]  # which __eq__ took away
 
 
@@ -81,7 +85,7 @@ def _forms(face: Face, name: str) -> tuple[Callable[..., Any], Callable[..., Any
     if aliases or face.out:
         wrapped = _wrapped(name, fn, aliases, rest, face.out)
         return wrapped, wrapped
-    return _guarded(name, fn) if face.guard and face.as_function else fn, fn
+    return guarded(name, fn) if face.guard and face.as_function else fn, fn
 
 
 def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,12 +149,12 @@ def _wrapped(
     return call
 
 
-def _guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
+def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
     """``fn``, which blames an argument that is no tensor where it would fail on the tensor's insides.
 
     >>> def double(input: Tensor):
     ...     return input._array * 2
-    >>> _guarded("double", double)([1])
+    >>> guarded("double", double)([1])
     Traceback (most recent call last):
     TypeError: double: argument 'input' must be a tensor, got list; flambeau.tensor(x) makes a tensor of it
     """

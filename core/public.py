@@ -6,10 +6,11 @@ decorator. :mod:`flambeau.core.methods` puts both into the flambeau namespace an
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,9 +23,11 @@ class Face:
     names: tuple[str, ...]
     as_function: bool
     as_method: bool
+    as_property: bool
+    setter: Callable[[Any, Any], None] | None
+    inplace: bool | Literal["function"]
     out: bool
     guard: bool
-    inplace: bool
     more: Mapping[str, str]
 
 
@@ -38,26 +41,31 @@ def public(
     aliases: Sequence[str] = (),
     function: bool | None = None,
     method: bool = True,
-    inplace: bool = False,
+    property: bool = False,
+    setter: Callable[[Any, Any], None] | None = None,
+    inplace: bool | Literal["function"] = False,
     out: bool = False,
     more: Mapping[str, str] | None = None,
     guard: bool = True,
 ) -> Callable[[F], F]:
     """Make the decorated function public: in the flambeau namespace and as a method of Tensor.
 
-    ``name`` is for a function that cannot bear its public name where it is defined; ``aliases`` are more public
-    names. ``function`` and ``method`` say where it is public (a name that ends in ``_`` is a method alone, unless
-    ``function`` is True). With ``inplace`` its in-place form, ``<name>_``, is a method too. With ``out`` the public
-    function takes ``out=``. ``more`` has more names of arguments, to the ones they stand for. Without ``guard`` the
-    function itself blames an argument that is no tensor: a call more would cost its users time.
+    ``name`` is for a function that is defined under another one: a private one, or one that would hide a builtin,
+    gets it. ``aliases`` are more public names. ``function`` and ``method`` say where it is public: a name that ends in
+    ``_`` is a method alone, unless ``function`` is True; a ``property`` is one of Tensor, and with a ``setter`` a
+    function too. With ``inplace`` its in-place form, ``<name>_``, is a method, with "function" a function too. With
+    ``out`` the public function takes ``out=``. ``more`` has more names of arguments, to the ones they stand for.
+    Without ``guard`` the function itself blames an argument that is no tensor: a call more would cost users time.
     """
 
     def declare(fn: F) -> F:
         title = name or fn.__name__
-        if name is not None and isinstance(fn, FunctionType) and not hasattr(fn, "op"):
-            fn.__name__ = fn.__qualname__ = name
-        as_function = not title.endswith("_") if function is None else function
-        FACES.append(Face(fn, (title, *aliases), as_function, method, out, guard, inplace, more or {}))
+        if isinstance(fn, FunctionType) and (fn.__name__.startswith("_") or hasattr(builtins, title)):
+            fn.__name__ = fn.__qualname__ = title
+        as_function = not (property or title.endswith("_")) if function is None else function
+        as_property = property or setter is not None
+        names = (title, *aliases)
+        FACES.append(Face(fn, names, as_function, method, as_property, setter, inplace, out, guard, more or {}))
         return fn
 
     return declare

@@ -157,6 +157,7 @@ class Op:
     """A record. Made by :func:`flambeau.core.declare.op` and ``composite``; :class:`Fields` says what it holds."""
 
     functional: Op | None = None  # of an in-place form, the op that it is derived from
+    perform: Callable[..., Any] | None = None  # of an in-place form: how it runs
 
     def __init__(self, schema: str, family: Family = GENERAL, **fields: Unpack[Fields]):
         self.schema: Schema = parse(schema)

@@ -19,6 +19,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
 from flambeau.core.memory_format import Layout, strided
+from flambeau.core.public import public
 from flambeau.core.tensor_methods import TensorMethods
 
 
@@ -297,6 +298,7 @@ class Tensor(TensorMethods["Tensor"]):
             box_of(value)
         self._grad = value
 
+    @public(method=False)
     def detach(self) -> Tensor:
         """The same memory without history: of every transform around, and in forward mode without its tangent.
 
@@ -309,6 +311,7 @@ class Tensor(TensorMethods["Tensor"]):
             t._array = self._key.level.detached(self._array)
         return t
 
+    @public(method=False, function=True)
     def detach_(self) -> Tensor:
         """Forget the history, in place."""
         if self._node.__class__ is View:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from flambeau.core.creation import empty
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import sigmoid_p as sigmoid, tanh_p as tanh
+from flambeau.core.ops.elementwise import sigmoid_p as sigmoid
+from flambeau.core.ops.elementwise import tanh_p as tanh
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import recurrent as ops
 from flambeau.core.tensor import Tensor

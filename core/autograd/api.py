@@ -11,6 +11,7 @@ from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, ShapeError
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 
@@ -156,7 +157,8 @@ def grad(
     return tuple(found)
 
 
-def backward_of(
+@public("backward", function=False)
+def _backward(
     self: Tensor,
     gradient: Tensor | None = None,
     retain_graph: bool | None = None,
@@ -173,6 +175,3 @@ def backward_of(
     tensor(6.)
     """
     backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
-
-
-METHODS = {"backward": backward_of}

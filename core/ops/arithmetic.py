@@ -16,20 +16,19 @@ from flambeau.core.ops.elementwise import (
     binary,
     broadcast,
     cj,
+    div_p,
     elementwise,
     exp2_p,
     floor_divide_p,
     fmod_p,
     pow_p,
     round_half_even_p,
-    shl_p,
-    shr_p,
-    div_p,
     trunc_p,
     where,
     zero,
 )
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import (
     ELEMENTWISE,
     OPS,
@@ -55,6 +54,9 @@ clamp_min_p = binary(
     lambda g, x, y: where(x < y, g, 0.0),
     "maximum(x, y)",
     dtype=ordered,
+    inplace="function",
+    doc="the larger of input and the bound; nan stays",
+    example="fb.clamp_min(fb.tensor([-1.0, 2.0]), 0) -> tensor([0., 2.])",
 )
 clamp_max_p = binary(
     "clamp_max",
@@ -62,11 +64,14 @@ clamp_max_p = binary(
     lambda g, x, y: where(x > y, g, 0.0),
     "where(x != x, x, where(y != y, y, where(x < y, x, y)))",
     dtype=ordered,
+    inplace="function",
+    doc="the smaller of input and the bound; nan stays",
+    example="fb.clamp_max(fb.tensor([-1.0, 2.0]), 0) -> tensor([-1.,  0.])",
 )
 clamp_p = elementwise(
     "clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "let m = maximum(x, low); where(m != m, m, where(high != high, high, where(m < high, m, high)))",
-    dtype=ordered, method=False, inplace=False,
+    dtype=ordered, public=False, inplace=False,
     vjp=dict(
         x=lambda g, x, low, high: where((x >= low) & (x <= high), g, 0.0),
         low=lambda g, x, low, high: where((x < low) & (low < high), g, 0.0),
@@ -84,6 +89,7 @@ def _bounds(name: str, x: Any, low: Any, high: Any) -> tuple[str, tuple[Any, ...
     return ("clamp_max", (x, high)) if low is None else ("clamp", (x, low, high))
 
 
+@public(aliases=("clip",), guard=False)
 def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None = None) -> Tensor:
     """The elements, those below ``min`` raised to it and those above ``max`` lowered to it; either may be None.
 
@@ -95,6 +101,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None
     return deliver("clamp", function(*operands), out)
 
 
+@public(aliases=("clip_",), function=True)
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """:func:`clamp` in place."""
     name, operands = _bounds("clamp_", self, min, max)
@@ -113,6 +120,7 @@ addcmul_p = elementwise(
         value=lambda g, tensor1, tensor2: g * cj(tensor1 * tensor2),
     ),
     doc="``input + value * tensor1 * tensor2``.",
+    example="fb.addcmul(fb.ones(2), fb.tensor([1.0, 2.0]), fb.tensor([3.0, 4.0])) -> tensor([4., 9.])",
 )  # fmt: skip
 addcdiv_p = elementwise(
     "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
@@ -125,6 +133,7 @@ addcdiv_p = elementwise(
         value=lambda g, tensor1, tensor2: g * cj(tensor1 / tensor2),
     ),
     doc="``input + value * tensor1 / tensor2``.",
+    example="fb.addcdiv(fb.ones(2), fb.tensor([1.0, 2.0]), fb.tensor([4.0, 4.0])) -> tensor([1.2500, 1.5000])",
 )  # fmt: skip
 
 
@@ -133,7 +142,7 @@ addcdiv_p = elementwise(
     "div_trunc(x: Tensor, y: Tensor) -> Tensor",
     ELEMENTWISE,
     infer=lambda x, y: broadcast(x, y),
-    method=False,
+    public=False,
     batch="aligned",
     dtype=numeric.but(accepts=dt.REALS),
     vjp=dict(x=lambda g: zero(g), y=lambda g: zero(g)),
@@ -153,6 +162,7 @@ def _rounded(mode: Any) -> Callable[..., Any]:
     return _ROUNDED[mode]
 
 
+@public(aliases=("divide",), guard=False)
 def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
     """The quotient: exact (integers give floats), or rounded towards zero ("trunc") or down ("floor").
 
@@ -166,12 +176,14 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor
     return deliver("div", found, out)
 
 
+@public(aliases=("divide_",))
 def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """:func:`div` in place."""
     record = OPS["div"] if rounding_mode is None else _rounded(rounding_mode).op  # type: ignore[attr-defined]
     return in_place(record, (self, other), {}, None)
 
 
+@public()
 def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
     """``input ** exponent`` in float64 (complex128 for complex operands).
 
@@ -187,6 +199,7 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tens
     return deliver("pow", pow_p(x, y), out)
 
 
+@public()
 def float_power_(self: Tensor, exponent: Any) -> Tensor:
     """:func:`float_power` in place, on a float64 or complex128 tensor."""
     found = float_power(self, exponent)
@@ -195,6 +208,7 @@ def float_power_(self: Tensor, exponent: Any) -> Tensor:
     return writing("pow", self, exponent) if not isinstance(exponent, Tensor) else self.copy_(found)
 
 
+@public(method=False)
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """``other - alpha * input``.
 
@@ -205,33 +219,41 @@ def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
 
 
 # -- rounding, the parts of a float ------------------------------------------------------------------
-def _round(x: Any, decimals: int) -> Any:
+def _to_decimals(x: Any, decimals: int) -> Any:
     if not decimals:
         return round_half_even_p(x)
     if x.dtype.category != dt.FLOATING:
         raise DTypeError(f"round: decimals={decimals} needs a floating tensor, got {x.dtype}")
     if x.dtype in dt.LOW_PRECISION:  # the scaled value may not fit
         wide = storage.cast_p(x, dt.float32)
-        return storage.cast_p(_round(wide, decimals), x.dtype)
+        return storage.cast_p(_to_decimals(wide, decimals), x.dtype)
     ten = 10.0**-decimals if decimals < 0 else 10.0**decimals
     return round_half_even_p(x / ten) * ten if decimals < 0 else round_half_even_p(x * ten) / ten
 
 
-def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
+@public("round")
+def rounded(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
     """The nearest whole number, of two equally near ones the even one; to ``decimals`` decimal places.
 
     >>> fb.round(fb.tensor([0.5, 1.5, 2.345]), decimals=0)
     tensor([0., 2., 2.])
     """
-    return deliver("round_half_even", _round(input, decimals), out)
+    return deliver("round_half_even", _to_decimals(input, decimals), out)
 
 
+@public(function=True)
 def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
     """:func:`round` in place."""
-    return self.copy_(_round(self, decimals)) if decimals else writing("round_half_even", self)
+    return self.copy_(_to_decimals(self, decimals)) if decimals else writing("round_half_even", self)
 
 
-nextafter_p = binary("nextafter", dtype=real_floating, differentiable=False)
+nextafter_p = binary(
+    "nextafter",
+    dtype=real_floating,
+    differentiable=False,
+    doc="the next number after input in the direction of other",
+    example="fb.nextafter(fb.tensor([1.0]), fb.tensor([2.0])) > 1 -> tensor([True])",
+)
 
 
 @composite(
@@ -253,6 +275,7 @@ def _power(y: Any) -> Any:
     return storage.cast_p(y, dt.get_default_dtype()) if whole else y
 
 
+@public()
 def ldexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """``input * 2**other``.
 
@@ -262,6 +285,7 @@ def ldexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     return deliver("ldexp", ldexp_p(input, _power(other)), out)
 
 
+@public(function=True)
 def ldexp_(self: Tensor, other: Any) -> Tensor:
     """:func:`ldexp` in place."""
     return writing("ldexp", self, _power(other))
@@ -313,6 +337,7 @@ _WHOLE: Final = integral.but(accepts=dt.INTS)
     dtype=_WHOLE,
     differentiable=False,
     batch="aligned",
+    inplace="function",
 )
 def gcd_p(x: Any, y: Any) -> Any:
     """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps.
@@ -334,6 +359,7 @@ def gcd_p(x: Any, y: Any) -> Any:
     dtype=_WHOLE,
     differentiable=False,
     batch="aligned",
+    inplace="function",
 )
 def lcm_p(x: Any, y: Any) -> Any:
     """The least common multiple, not negative; 0 where an operand is 0.
@@ -343,29 +369,3 @@ def lcm_p(x: Any, y: Any) -> Any:
     """
     divisor = gcd_p(x, y)
     return abs_p(floor_divide_p(x, where(divisor == 0, 1, divisor)) * y)
-
-
-def _in_place_of(name: str, title: str) -> Callable[..., Tensor]:
-    """An in-place method whose record has none of its own name."""
-
-    def method(self: Tensor, *others: Any) -> Tensor:
-        return writing(name, self, *others)
-
-    method.__name__ = method.__qualname__ = title
-    method.__doc__ = f":func:`{title[:-1]}` in place."
-    return method
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "clamp": clamp, "clip": clamp, "div": div, "divide": div, "true_divide": div_p, "float_power": float_power,
-    "rsub": rsub, "round": round, "ldexp": ldexp,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    "bitwise_left_shift": shl_p, "bitwise_right_shift": shr_p,
-    "bitwise_left_shift_": _in_place_of("shl", "bitwise_left_shift_"),
-    "bitwise_right_shift_": _in_place_of("shr", "bitwise_right_shift_"),
-    "logical_not_": _in_place_of("logical_not", "logical_not_"), "true_divide_": _in_place_of("div", "true_divide_"),
-    "logit_": _in_place_of("logit_of", "logit_"), "clamp": clamp, "clip": clamp, "clamp_": clamp_, "clip_": clamp_,
-    "div": div, "divide": div, "div_": div_, "divide_": div_, "true_divide": div_p, "float_power": float_power,
-    "round": round, "round_": round_, "float_power_": float_power_, "ldexp": ldexp, "ldexp_": ldexp_,
-}  # fmt: skip

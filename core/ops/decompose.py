@@ -9,20 +9,21 @@ eigenvalues or singular values repeat, the gradient of the vectors does not exis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from flambeau.backends.base import LinAlgError
 from flambeau.core import creation
-from flambeau.core.declare import op
+from flambeau.core.declare import OpFunction, op
 from flambeau.core.errors import GradientError, ShapeError
 from flambeau.core.ops import construct
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.shape import adjoint, unsqueeze
-from flambeau.core.ops.systems import inv_p, matrices, solve_p, square, solve_triangular_p
+from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular_p, square
 from flambeau.core.ops.triangle import diag_embed, tril_p, triu_p
 from flambeau.core.ops.views import diagonal, imag, narrow
+from flambeau.core.record import Fields, Infer
 from flambeau.core.tensor import Tensor
 
 Shape = tuple[int, ...]
@@ -39,9 +40,10 @@ def rectangular(name: str, result: Callable[..., Any]) -> Callable[..., Any]:
     return infer
 
 
-def _record(schema: str, infer: Any, result: Any = "same", **fields: Any) -> Any:
+def _record(schema: str, infer: Infer, result: Any = "same", **fields: Unpack[Fields]) -> OpFunction[Any]:
     rule = matrices if result == "same" else matrices.but(result=result)
-    return op(schema, infer=infer, dtype=rule, batch="same", method=False, **fields)
+    given: Fields = {"infer": infer, "dtype": rule, "batch": "same", "public": False, **fields}
+    return op(schema, **given)
 
 
 def identity_like(x: Any) -> Any:
@@ -68,7 +70,9 @@ def _half(x: Any) -> Any:
 def _cholesky_vjp(g: Any, out: Any, upper: bool) -> Any:
     low, g = (adjoint(out), adjoint(g)) if upper else (out, g)
     middle = _half(matmul_p(adjoint(low), g))
-    inside = left_of_inverse(low, solve_triangular_p(adjoint(low), middle, upper=True, unitriangular=False), upper=False)
+    inside = left_of_inverse(
+        low, solve_triangular_p(adjoint(low), middle, upper=True, unitriangular=False), upper=False
+    )
     return (inside + adjoint(inside)) / 2
 
 
@@ -235,7 +239,9 @@ def _lu_vjp(g: Sequence[Any], lu: Any, pivots: Any) -> Any:
         raise GradientError(f"lu_factor: the gradient is defined here for square matrices, got shape {tuple(lu.shape)}")
     low, up = tril_p(lu, -1) + identity_like(lu), triu_p(lu)
     inside = tril_p(matmul_p(adjoint(low), tril_p(g[0], -1)), -1) + triu_p(matmul_p(triu_p(g[0]), adjoint(up)))
-    inside = solve_triangular_p(adjoint(low), left_of_inverse(adjoint(up), inside, upper=False), upper=True, unitriangular=True)
+    inside = solve_triangular_p(
+        adjoint(low), left_of_inverse(adjoint(up), inside, upper=False), upper=True, unitriangular=True
+    )
     return rows_in_order(inside, permutation_of(pivots, n).argsort(-1))
 
 
@@ -263,18 +269,20 @@ def _det_vjp(g: Any, x: Any, out: Any) -> Any:
         return _as_matrix(g * cj(det_p(u) * det_p(vh))) * matmul_p(u * unsqueeze(cat(parts, -1), -2), vh)
 
 
-det_p: Any = _record(
+det_p = _record(
     "det(x: Tensor) -> Tensor",
     square("det", lambda x: x[:-2]),
     vjp=dict(x=_det_vjp),
+    public=True,
     doc="The determinant of each matrix.",
+    example="fb.linalg.det(fb.tensor([[2.0, 0.0], [0.0, 3.0]])) -> tensor(6.)",
 )
 
 
 def _slogdet_vjp(g: Sequence[Any], x: Any, sign: Any) -> Any:
     scale = g[1]
     if x.is_complex():
-        scale = construct.complex(scale, imag(g[0] * cj(sign)))
+        scale = construct.from_parts(scale, imag(g[0] * cj(sign)))
     return _as_matrix(scale) * adjoint(inv_p(x))
 
 

@@ -7,7 +7,7 @@ are summed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.shape import axis_of, expand_p, permute_p, reshape, sizes_of
 from flambeau.core.ops.views import diagonal
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 Labels = tuple[int, ...]
@@ -24,6 +25,7 @@ Labels = tuple[int, ...]
 _ELLIPSIS: Final = object()
 
 
+@public(method=False)
 def einsum(equation: Any, *operands: Any) -> Tensor:
     """Sums of products by labels: "ij,jk->ik", with "..." for further dimensions that broadcast.
 
@@ -229,6 +231,7 @@ def _ordered(x: Tensor, labels: Labels, wanted: Labels, sizes: dict[int, int]) -
     return expand_p(out, full) if tuple(out._array.shape) != full else out
 
 
+@public(method=False, more={"axes": "dims"})
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over ``dims``: the last so many of a and first of b, or a pair of lists.
 
@@ -260,7 +263,3 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None)
     right = _grouped(b, tuple(range(b.ndim)), second, columns)
     found = reshape(matmul_p(left, right), (*(a._array.shape[i] for i in rows), *(b._array.shape[j] for j in columns)))
     return deliver("matmul", found, out)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"einsum": einsum, "tensordot": tensordot}
-METHODS: Final[dict[str, Any]] = {}

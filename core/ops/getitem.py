@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,9 @@ from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
-from flambeau.core.ops.index import index_add_p, scatter_p, index_select_p, spread
+from flambeau.core.ops.index import index_add_p, index_select_p, scatter_p, spread
 from flambeau.core.ops.mask import nonzero, true_places
+from flambeau.core.public import public
 from flambeau.core.record import OPS, same
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
@@ -87,7 +88,7 @@ def _read_vjp(g: Any, x_shape: Sequence[int], indices: Sequence[Any], axis: int)
     dtype=storage.anything,
     kinds={"indices": "index"},
     upcast=False,
-    method=False,
+    public=False,
     linear=["x"],
     vjp=dict(x=_read_vjp),
 )
@@ -122,7 +123,7 @@ def _written_vjp(g: Any, indices: Sequence[Any], axis: int, accumulate: bool) ->
     check=True,
     dtype=same,
     kinds={"indices": "index"},
-    method=False,
+    public=False,
     linear=["x", "values"],
     vjp=dict(
         x=_written_vjp,
@@ -315,6 +316,7 @@ _VIEW = OPS["basic_index"]
 
 
 # -- public functions --------------------------------------------------------------------------------
+@public("__getitem__")
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where a mask or integer tensor takes part.
 
@@ -412,6 +414,7 @@ def _basic(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...] | 
     return (*entries, *_WHOLE[shape[axis:]])
 
 
+@public("__setitem__")
 def setitem(x: Any, index: Any, value: Any) -> None:
     """``x[index] = value`` in place: ``value``, a tensor, number, array or nested list, is broadcast and cast."""
     kind = value.__class__
@@ -496,6 +499,7 @@ def _put_plan(input: Any, indices: Any, values: Any) -> tuple[Any, Any, list[Any
     return v, _as_source(input, values), tensors, axis, order
 
 
+@public()
 def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """A copy of ``input`` with ``values`` set, or added, at ``indices``, a tuple of integer or bool tensors.
 
@@ -509,17 +513,9 @@ def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bo
     return done if order is None else storage.permute_p(done, storage.inverse_permutation(order))
 
 
+@public(function=True)
 def index_put_(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """:func:`index_put` in place."""
     v, source, tensors, axis, _ = _put_plan(input, indices, values)
     _put_at(v, source, tensors, axis, accumulate)
     return input
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "__getitem__": getitem,
-    "__setitem__": setitem,
-    "index_put": index_put,
-    "index_put_": index_put_,
-}
-FUNCTIONS = {"index_put": index_put}

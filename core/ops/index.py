@@ -22,6 +22,7 @@ from flambeau.core.ops.elementwise import broadcast, cj, maximum_p, minimum_p, w
 from flambeau.core.ops.scan import cut, positions, put_back, shifted
 from flambeau.core.ops.sort import argsort_p
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import same
 from flambeau.core.tensor import Tensor
 
@@ -55,7 +56,7 @@ def _scattered(x: Any, index: Any, src: Any, *, axis: int, name: str = "scatter"
 
 # -- primitives --------------------------------------------------------------------------------------
 gather_p = op("gather(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor", infer=_gathered, dtype=storage.anything,
-                  kinds={"index": "index"}, check=True, method=False, linear=["x"], batch="along_axis",
+                  kinds={"index": "index"}, check=True, public=False, linear=["x"], batch="along_axis",
                   vjp=dict(x=lambda g, x_shape, index, axis: put_back(g, x_shape, index, axis)),
                   doc="out[.., j, ..] = x[.., index[.., j, ..], ..].")  # fmt: skip
 
@@ -78,7 +79,7 @@ def grown(g: Any, shape: Sequence[int]) -> Any:
 
 
 scatter_p = op("scatter(x: Tensor, index: Tensor, src: Tensor, *, axis: Axis, reduce: str = 'set') -> Tensor",
-                   infer=_scattered, dtype=same, kinds={"index": "index"}, check=True, method=False,
+                   infer=_scattered, dtype=same, kinds={"index": "index"}, check=True, public=False,
                    linear=["x", "src"], batch="along_axis", vjp=dict(x=_scatter_vjp_x, src=_scatter_vjp_src),
                    doc="A copy of x with src set, or added, where index points.")  # fmt: skip
 
@@ -109,7 +110,7 @@ def _selected_vjp(g: Any, x_shape: Sequence[int], index: Any, axis: int) -> Any:
     dtype=storage.anything,
     kinds={"index": "index"},
     upcast=False,
-    method=False,
+    public=False,
     linear=["x"],
     vjp=dict(x=_selected_vjp),
 )
@@ -135,7 +136,7 @@ def _added(x: Any, index: Any, src: Any, *, axis: int) -> Any:
     check=True,
     dtype=same,
     kinds={"index": "index"},
-    method=False,
+    public=False,
     linear=["x", "src"],
     vjp=dict(x=lambda g: g, src=lambda g, index, axis: index_select_p(g, index, axis)),
 )
@@ -234,7 +235,7 @@ def _others(x: Any, index: Any, src: Any, axis: int, include_self: bool) -> Any:
     check=True,
     dtype=same,
     kinds={"index": "index"},
-    method=False,
+    public=False,
     batch="along_axis",
     vjp=_combined_vjp,
 )
@@ -265,6 +266,7 @@ def shaped_as(input: Any, result: Any) -> Any:
     return result.reshape(()) if not input.ndim else result
 
 
+@public()
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False, out: Tensor | None = None) -> Tensor:
     """The elements of ``input`` that ``index`` (int64, of the same rank) names along ``dim``.
 
@@ -280,6 +282,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False,
     return deliver("gather", found.reshape(()) if not index.ndim else found, out)
 
 
+@public()
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None) -> Tensor:
     """The elements at ``indices`` along ``dim``, the other dimensions broadcast; without ``dim``, of the flat tensor.
 
@@ -313,6 +316,7 @@ def wrapped(index: Any, size: int) -> Any:
     return where(index < 0, index + size, index)
 
 
+@public(out=True, more={"indices": "index"})
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at ``index`` of the flattened tensor, in its shape; negative ones count from the end.
 
@@ -323,6 +327,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     return gather_p(flat, wrapped(index.reshape((-1,)), input.numel()), 0).reshape(tuple(index.shape))
 
 
+@public()
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """``input`` with the elements of ``source`` set, or added, at ``index`` of the flattened tensor.
 
@@ -334,11 +339,13 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     return done.reshape(tuple(input.shape))
 
 
+@public()
 def put_(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """:func:`put` in place."""
     return input.copy_(put(input, index, source, accumulate))
 
 
+@public()
 def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The slices of ``input`` along ``dim`` at the places in ``index``, a vector of ints (or a 0-d one).
 
@@ -348,8 +355,3 @@ def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None =
     """
     axis, x, at = aligned(input, dim, index)
     return deliver("index_select", shaped_as(input, index_select_p(x, at, axis)), out)
-
-
-_PUBLIC = (gather, take_along_dim, take, put, put_, index_select)
-METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in _PUBLIC}
-FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
@@ -15,6 +15,7 @@ from flambeau.core.ops import storage
 from flambeau.core.ops.shape import axis_of, broadcast_tensors, expand_p, reshape, sizes_of, transpose, unsqueeze
 from flambeau.core.ops.views import atleast_1d, atleast_2d, atleast_3d, narrow
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
@@ -24,6 +25,7 @@ def _copied(x: Tensor) -> Tensor:
     return storage.clone_p(x, "C")
 
 
+@public(function=False)
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself when its elements stand in row-major order without gaps, else a copy that does.
 
@@ -45,6 +47,7 @@ def _tensors(name: str, tensors: Any) -> list[Tensor]:
     return list(tensors)
 
 
+@public(aliases=("concat", "concatenate"), method=False)
 def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors one after the other along dimension ``dim``; all other sizes must agree.
 
@@ -65,6 +68,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
     return deliver("cat", result, out)
 
 
+@public(method=False)
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors of one shape side by side along a new dimension ``dim``.
 
@@ -96,6 +100,7 @@ def _stacked(items: Sequence[Tensor], key: Any, shape: tuple[int, ...], axis: in
     return found
 
 
+@public(method=False)
 def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors joined along dimension 1 (0 where they are 1-d).
 
@@ -106,6 +111,7 @@ def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     return cat(items, 0 if len(items[0]._array.shape) == 1 else 1, out=out)
 
 
+@public(aliases=("row_stack",), method=False)
 def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors joined as rows, along dimension 0.
 
@@ -116,6 +122,7 @@ def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     return cat([atleast_2d(t) for t in _tensors("vstack", tensors)], 0, out=out)
 
 
+@public(method=False)
 def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors joined along dimension 2.
 
@@ -125,6 +132,7 @@ def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     return cat([atleast_3d(t) for t in _tensors("dstack", tensors)], 2, out=out)
 
 
+@public(method=False)
 def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """1-d tensors as columns, matrices joined along dimension 1.
 
@@ -136,6 +144,7 @@ def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Ten
     return cat([reshape(t, (t.numel(), 1)) if len(t._array.shape) < 2 else t for t in items], 1, out=out)
 
 
+@public(method=False)
 def block_diag(*tensors: Tensor) -> Tensor:
     """The matrices along the diagonal of a larger one, zeros elsewhere; vectors count as one row.
 
@@ -154,6 +163,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
     return cat(rows, 0)
 
 
+@public(method=False)
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """For each 1-d tensor, its values over the grid that all of them span; "xy" exchanges the first two dimensions.
 
@@ -171,6 +181,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     return grids if indexing == "ij" or ndim < 2 else tuple([transpose(g, 0, 1) for g in grids])
 
 
+@public(method=False)
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """Every combination of one element of each 1-d tensor, as rows.
 
@@ -188,6 +199,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
     return stack([reshape(g, (g.numel(),)) for g in meshgrid(*items)], 1)
 
 
+@public(method=False)
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """Every choice of ``r`` elements of a 1-d tensor in order, as rows.
 
@@ -209,6 +221,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
 
 
 # -- repeating ---------------------------------------------------------------------------------------
+@public(function=False)
 def repeat(self: Tensor, *repeats: Any) -> Tensor:
     """A copy repeated ``repeats[i]`` times along each dimension, counted from the last.
 
@@ -231,6 +244,7 @@ def _repeated(name: str, x: Tensor, times: tuple[int, ...]) -> Tensor:
     return reshape(_copied(spread), tuple([r * n for r, n in zip(times, shape, strict=True)]))
 
 
+@public()
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """:func:`repeat` whose ``dims`` may be fewer than the dimensions of ``input``.
 
@@ -241,6 +255,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return _repeated("tile", input, (1,) * (len(input._array.shape) - len(times)) + times)
 
 
+@public()
 def repeat_interleave(
     input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
@@ -284,6 +299,7 @@ def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor
 
 
 # -- another order -----------------------------------------------------------------------------------
+@public(more={"axis": "dims"})
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """A copy with the order of the elements along ``dims`` (without any: along all) reversed.
 
@@ -297,6 +313,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     return storage.flip_p(input, axes) if axes and input._array.shape else _copied(input)
 
 
+@public()
 def fliplr(input: Tensor) -> Tensor:
     """A copy with the columns (dimension 1) reversed.
 
@@ -308,6 +325,7 @@ def fliplr(input: Tensor) -> Tensor:
     return flip(input, 1)
 
 
+@public()
 def flipud(input: Tensor) -> Tensor:
     """A copy with the rows (dimension 0) reversed.
 
@@ -319,6 +337,7 @@ def flipud(input: Tensor) -> Tensor:
     return flip(input, 0)
 
 
+@public(more={"shift": "shifts", "axis": "dims"})
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
     """A copy whose elements moved ``shifts`` places along ``dims`` and came in again at the other end.
 
@@ -342,6 +361,7 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     return _copied(out) if out is input else out
 
 
+@public()
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by 90 degrees ``k`` times in the plane of ``dims``, from the first towards the second; a copy.
 
@@ -360,16 +380,3 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     if turns == 2:
         return flip(input, a, b)
     return transpose(flip(input, b if turns == 1 else a), a, b)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "cat": cat, "concat": cat, "concatenate": cat, "stack": stack, "hstack": hstack, "vstack": vstack,
-    "row_stack": vstack, "dstack": dstack, "column_stack": column_stack, "block_diag": block_diag, "meshgrid": meshgrid,
-    "cartesian_prod": cartesian_prod, "combinations": combinations, "tile": tile,
-    "repeat_interleave": repeat_interleave, "flip": flip, "fliplr": fliplr, "flipud": flipud, "roll": roll,
-    "rot90": rot90,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    "contiguous": contiguous, "repeat": repeat, "tile": tile, "repeat_interleave": repeat_interleave, "flip": flip,
-    "fliplr": fliplr, "flipud": flipud, "roll": roll, "rot90": rot90,
-}  # fmt: skip

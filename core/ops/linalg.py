@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import variance
-from flambeau.core.ops.decompose import cholesky, det_p, eig_p, eigh_p, qr_p, slogdet_p, svd_p, svdvals_p
+from flambeau.core.ops.decompose import cholesky, eig_p, eigh_p, qr_p, slogdet_p, svd_p, svdvals_p
 from flambeau.core.ops.elementwise import abs_p
 from flambeau.core.ops.shape import axis_of, matrix_transpose, permute_p, reshape
-from flambeau.core.ops.solve import _AUTO, cholesky_inverse, cholesky_solve, matrix_exp_p, pinv, tolerances
+from flambeau.core.ops.solve import _AUTO, tolerances
 from flambeau.core.ops.systems import inv_p
 from flambeau.core.out import deliver, in_dtype
+from flambeau.core.public import public
 from flambeau.core.results import QR, SVD, Eigen, SignedLog
 from flambeau.core.tensor import Tensor
 
@@ -79,6 +80,7 @@ def svd(A: Tensor, full_matrices: bool = True) -> SVD[Tensor]:
     return SVD(*svd_p(A, full_matrices))
 
 
+@public()
 def slogdet(A: Tensor) -> SignedLog[Tensor]:
     """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size.
 
@@ -88,6 +90,7 @@ def slogdet(A: Tensor) -> SignedLog[Tensor]:
     return SignedLog(*slogdet_p(A))
 
 
+@public()
 def logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; nan where that is negative.
 
@@ -211,6 +214,7 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     return (values > tolerances(A, values.amax(-1, keepdim=True), rtol, atol)).sum(-1)
 
 
+@public(method=False, out=True)
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The sum of products of the conjugate of x with y along ``dim``; the other dimensions broadcast.
 
@@ -233,6 +237,7 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     return of_any(A, offset, dim1, dim2)
 
 
+@public()
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of the difference.
 
@@ -243,6 +248,7 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 
 
 # -- the older names ---------------------------------------------------------------------------------
+@public("svd")
 def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form.
 
@@ -253,6 +259,7 @@ def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple
     return u, s, matrix_transpose(vh).conj() if vh.is_complex() else matrix_transpose(vh)
 
 
+@public("cholesky")
 def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """:func:`flambeau.linalg.cholesky`.
 
@@ -263,6 +270,7 @@ def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return cholesky(input, upper=upper)
 
 
+@public("qr")
 def _old_qr(input: Tensor, some: bool = True) -> QR[Tensor]:
     """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete.
 
@@ -272,6 +280,7 @@ def _old_qr(input: Tensor, some: bool = True) -> QR[Tensor]:
     return qr(input, "reduced" if some else "complete")
 
 
+@public("norm")
 def _old_norm(
     input: Tensor,
     p: Any = "fro",
@@ -294,11 +303,3 @@ def _old_norm(
         raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)
     return deliver("vector_norm", variance.vector_norm_p(x, order, dim, keepdim), out)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "vecdot": vecdot, "dist": dist, "det": det_p, "slogdet": slogdet, "logdet": logdet, "inverse": inv_p,
-    "pinverse": pinv, "svd": _old_svd, "qr": _old_qr, "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve,
-    "cholesky_inverse": cholesky_inverse, "matrix_exp": matrix_exp_p, "norm": _old_norm,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {n: f for n, f in FUNCTIONS.items() if n != "vecdot"}

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import creation, from_data
@@ -20,6 +19,7 @@ from flambeau.core.ops.reduce import sum_p
 from flambeau.core.ops.scan import cumsum_p, cut
 from flambeau.core.ops.sort import argsort_p
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import to_index
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
@@ -51,7 +51,8 @@ def masked_fill_p(x: Any, mask: Any, value: Any) -> Any:
     return where(mask, value, x)
 
 
-def filled(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+@public()
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """``input`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast.
 
     >>> fb.masked_fill(fb.tensor([1.0, 2.0]), fb.tensor([True, False]), 0.0)
@@ -64,7 +65,7 @@ def filled(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     return masked_fill_p(input, mask, value)
 
 
-@composite("nonzero(x: Tensor) -> Tensor", dtype=to_index, upcast=False, differentiable=False, method=False)
+@composite("nonzero(x: Tensor) -> Tensor", dtype=to_index, upcast=False, differentiable=False, public=False)
 def nonzero_p(x: Any) -> Any:
     """The indices (n, ndim) of the elements that are not zero, in row-major order."""
     full_mask = (x != 0).reshape((x.numel(),))
@@ -78,6 +79,7 @@ def nonzero_p(x: Any) -> Any:
     return storage.cat_p(columns[::-1], 1)
 
 
+@public()
 def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None) -> Any:
     """The indices (n, ndim) of the elements that are not zero; ``as_tuple`` one vector per dimension instead.
 
@@ -93,6 +95,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
     return tuple(found.select(1, i) for i in range(found.shape[1]))
 
 
+@public()
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """The first ``size`` rows of :func:`nonzero`, with rows of ``fill_value`` where there are fewer.
 
@@ -104,6 +107,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     return storage.pad_p(found, widths=((0, size - found.shape[0]), (0, 0)), value=fill_value)
 
 
+@public()
 def argwhere(input: Tensor) -> Tensor:
     """The indices (n, ndim) of the elements that are not zero.
 
@@ -120,6 +124,7 @@ def true_places(mask: Any) -> Any:
     return found.reshape((found.shape[0],))
 
 
+@public()
 def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements of ``input`` where ``mask`` is True (the two broadcast), as a vector.
 
@@ -138,6 +143,7 @@ def _is_mask(name: str, mask: Any) -> None:
         raise DTypeError(f"{name}: mask must be a bool tensor, got {got}")
 
 
+@public()
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``input`` with the elements of ``source``, in order, where ``mask`` is True.
 
@@ -158,18 +164,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return where(flat_mask.reshape(shape), values.reshape(shape), input)
 
 
+@public()
 def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """:func:`masked_scatter` in place."""
     return input.copy_(masked_scatter(input, mask, source))
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "masked_fill": filled,
-    "nonzero": nonzero,
-    "argwhere": argwhere,
-    "nonzero_static": nonzero_static,
-    "masked_select": masked_select,
-    "masked_scatter": masked_scatter,
-    "masked_scatter_": masked_scatter_,
-}
-FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}

@@ -8,7 +8,7 @@ decompositions in :mod:`flambeau.core.ops.decompose`, norms in :mod:`flambeau.co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from flambeau.backends import layout
 from flambeau.core.declare import composite, op
@@ -16,6 +16,7 @@ from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, view_p
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import numeric
 from flambeau.core.tensor import Tensor
 
@@ -56,12 +57,13 @@ def _product_jvp(tangents: Sequence[Any], primals: Sequence[Any], out: Any) -> A
 
 
 matmul_p: Callable[..., Tensor] = op(
-    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric, jvp=_product_jvp, method=False,
+    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric, jvp=_product_jvp, public=False,
     vjp=dict(x=lambda g, y: matmul_p(g, adjoint(y)), y=_product_vjp_y),
     doc="Products of matrices in the last two dimensions, the others broadcast.",
 )  # fmt: skip
 
 
+@public(guard=False)
 def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The matrix product: (n, k) @ (k, m), batches of such, and vectors as a row on the left, a column on the right.
 
@@ -97,10 +99,12 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     return view_p(found, tuple(shape))
 
 
+@public("__matmul__")
 def _dunder_matmul(self: Tensor, other: Any) -> Any:
     return matmul(self, other) if isinstance(other, Tensor) else _stranger(other)
 
 
+@public("__rmatmul__")
 def _dunder_rmatmul(self: Tensor, other: Any) -> Any:
     return matmul(other, self) if isinstance(other, Tensor) else _stranger(other)
 
@@ -140,7 +144,7 @@ def _linear_vjp_weight(g: Any, x: Any) -> Any:
 
 @composite(
     "linear(x: Tensor, weight: Tensor, bias: Tensor? = None) -> Tensor",
-    infer=_linear_shape, check=True, dtype=numeric, method=False,
+    infer=_linear_shape, check=True, dtype=numeric, public=False,
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
 def linear_p(x: Any, weight: Any, bias: Any) -> Any:
@@ -180,6 +184,7 @@ def _same_dtype(name: str, x: Tensor, y: Tensor) -> None:
         )
 
 
+@public(guard=False)
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of two matrices, (n, k) and (k, m).
 
@@ -194,6 +199,7 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     return found if out is None else deliver("matmul", found, out)
 
 
+@public(guard=False)
 def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The products of two equally long batches of matrices, (b, n, k) and (b, k, m).
 
@@ -212,6 +218,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     return found if out is None else deliver("matmul", found, out)
 
 
+@public(guard=False)
 def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of a matrix (n, k) and a vector (k,).
 
@@ -224,6 +231,7 @@ def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     return matmul(input, vec, out=out)
 
 
+@public(guard=False)
 def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The sum of the products of the elements of two vectors.
 
@@ -236,6 +244,7 @@ def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
     return matmul(input, tensor, out=out)
 
 
+@public()
 def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """:func:`dot` with the conjugate of ``input``.
 
@@ -245,6 +254,7 @@ def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     return dot(cj(input), other, out=out)
 
 
+@public()
 def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over the last dimensions of both; the other dimensions of each follow one another.
 
@@ -269,6 +279,7 @@ def _count(shape: Sequence[int]) -> int:
     return n
 
 
+@public(aliases=("ger",))
 def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Every element of one vector times every element of another, (n, m).
 
@@ -279,10 +290,3 @@ def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_ranks("outer", input=(input, 1), vec2=(vec2, 1))
     found: Tensor = unsqueeze(input, 1) * unsqueeze(vec2, 0)
     return found if out is None else deliver("matmul", found, out)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "matmul": matmul, "mm": mm, "bmm": bmm, "mv": mv, "dot": dot, "vdot": vdot, "inner": inner, "outer": outer,
-    "ger": outer,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {**FUNCTIONS, "__matmul__": _dunder_matmul, "__rmatmul__": _dunder_rmatmul}

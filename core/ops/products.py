@@ -5,20 +5,20 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Literal
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import abs_p
-from flambeau.core.ops.elementwise import cj, where
+from flambeau.core.ops.elementwise import abs_p, cj, where
 from flambeau.core.ops.joining import stack
-from flambeau.core.ops.matmul import check_inner, check_ranks, matmul, outer, matmul_p
+from flambeau.core.ops.matmul import check_inner, check_ranks, matmul, matmul_p, outer
 from flambeau.core.ops.shape import adjoint, axis_of, permute_p, reshape, unsqueeze
 from flambeau.core.ops.variance import vector_norm_p
 from flambeau.core.ops.views import diagonal, select
-from flambeau.core.record import numeric, real_floating
+from flambeau.core.public import public
+from flambeau.core.record import Fields, numeric, real_floating
 from flambeau.core.tensor import Tensor
 
 
@@ -72,6 +72,8 @@ def _plus(
     shape: Callable[..., tuple[int, ...]],
     factors: tuple[str, str],
     ranks: tuple[int, int],
+    example: str,
+    inplace: bool | Literal["function"] = True,
     **vjp: Callable[..., Any],
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The decorator of ``beta * x + alpha * body(a, b)``; with beta 0, x does not count even where it is nan."""
@@ -86,16 +88,15 @@ def _plus(
 
         schema = f"{name}(x: Tensor, {a}: Tensor, {b}: Tensor, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor"
         rules = {"x": _input_vjp, **vjp}
-        made: Callable[..., Any] = composite(
-            schema, infer=infer, check=True, dtype=numeric, inplace=True, doc=multiply.__doc__, vjp=rules
-        )(body)
-        return made
+        given: Fields = {"infer": infer, "check": True, "dtype": numeric, "inplace": inplace, "vjp": rules}
+        return composite(schema, doc=multiply.__doc__ or "", example=example, **given)(body)
 
     return decorate
 
 
 @_plus(
     "addmm", _matrix_shape, ("mat1", "mat2"), (2, 2),
+    "fb.addmm(fb.ones(2), fb.ones(2, 3), fb.ones(3, 2)) -> tensor([[4., 4.],\n        [4., 4.]])",
     mat1=lambda g, mat2, alpha: _scaled(matmul_p(g, adjoint(mat2)), cj(alpha)),
     mat2=lambda g, mat1, alpha: _scaled(matmul_p(adjoint(mat1), g), cj(alpha)),
 )  # fmt: skip
@@ -106,6 +107,7 @@ def addmm_p(mat1: Any, mat2: Any) -> Any:
 
 @_plus(
     "baddbmm", _matrix_shape, ("batch1", "batch2"), (3, 3),
+    "fb.baddbmm(fb.ones(1, 1, 1), fb.ones(1, 1, 2), fb.ones(1, 2, 1)) -> tensor([[[3.]]])",
     batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
     batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
 )  # fmt: skip
@@ -116,6 +118,7 @@ def baddbmm_p(batch1: Any, batch2: Any) -> Any:
 
 @_plus(
     "addbmm", lambda a, b: _matrix_shape(a, b)[1:], ("batch1", "batch2"), (3, 3),
+    "fb.addbmm(fb.ones(1, 1), fb.ones(2, 1, 2), fb.ones(2, 2, 1)) -> tensor([[5.]])",
     batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
     batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
 )  # fmt: skip
@@ -128,6 +131,7 @@ def addbmm_p(batch1: Any, batch2: Any) -> Any:
 
 @_plus(
     "addmv", _vector_shape, ("mat", "vec"), (2, 1),
+    "fb.addmv(fb.ones(2), fb.ones(2, 3), fb.ones(3)) -> tensor([4., 4.])", inplace="function",
     mat=lambda g, vec, alpha: _scaled(outer(g, cj(vec)), cj(alpha)),
     vec=lambda g, mat, alpha: _scaled(matmul(adjoint(mat), g), cj(alpha)),
 )  # fmt: skip
@@ -138,6 +142,7 @@ def addmv_p(mat: Any, vec: Any) -> Any:
 
 @_plus(
     "addr", lambda a, b: (*a, *b), ("vec1", "vec2"), (1, 1),
+    "fb.addr(fb.zeros(2, 2), fb.tensor([1.0, 2.0]), fb.tensor([3.0, 4.0])) -> tensor([[3., 4.],\n        [6., 8.]])",
     vec1=lambda g, vec2, alpha: _scaled(matmul(g, cj(vec2)), cj(alpha)),
     vec2=lambda g, vec1, alpha: _scaled(matmul(cj(vec1), g), cj(alpha)),
 )  # fmt: skip
@@ -147,6 +152,7 @@ def addr_p(vec1: Any, vec2: Any) -> Any:
 
 
 # -- what products make ------------------------------------------------------------------------------
+@public()
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix.
 
@@ -158,6 +164,7 @@ def trace(input: Tensor) -> Tensor:
     return found
 
 
+@public(out=True)
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: each element of ``input`` times the whole of ``other``, as blocks.
 
@@ -194,6 +201,7 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     return stack(parts, axis)
 
 
+@public(out=True)
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """:func:`linalg_cross` along ``dim``, by default the first dimension of size 3.
 
@@ -207,6 +215,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return linalg_cross(input, other, dim=dim)
 
 
+@public(out=True)
 def matrix_power(input: Tensor, n: int) -> Tensor:
     """The product of ``n`` copies of square matrices, by repeated squaring; of their inverses for negative n.
 
@@ -285,6 +294,7 @@ def _chain(items: Sequence[Tensor], splits: dict[tuple[int, int], int], i: int, 
     return matmul_p(_chain(items, splits, i, k), _chain(items, splits, k + 1, j))
 
 
+@public(method=False, out=True)
 def chain_matmul(*matrices: Any) -> Tensor:
     """:func:`multi_dot` of the arguments.
 
@@ -295,6 +305,7 @@ def chain_matmul(*matrices: Any) -> Tensor:
     return items[0] if len(items) == 1 else multi_dot(items)
 
 
+@public(method=False)
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector's elements as columns, from the highest (from 0 if ``increasing``).
 
@@ -377,7 +388,7 @@ def _distances_vjp(g: Any, needs: Any, x: Any, y: Any, out: Any, p: float, mode:
     infer=_distances_shape,
     check=True,
     dtype=real_floating,
-    method=False,
+    public=False,
     vjp=_distances_vjp,
 )
 def distances_p(x: Any, y: Any, *, p: float, mode: str) -> Any:
@@ -389,6 +400,7 @@ def distances_p(x: Any, y: Any, *, p: float, mode: str) -> Any:
     return vector_norm_p(difference, p, (-1,))
 
 
+@public(method=False)
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
     """The p-norm distance of every row of ``x1`` (..., n, d) to every row of ``x2`` (..., m, d), (..., n, m).
 
@@ -404,10 +416,3 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     if compute_mode not in modes:
         raise ValueError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
     return distances_p(x1, x2, p=float(p), mode=compute_mode)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "trace": trace, "kron": kron, "cross": cross, "matrix_power": matrix_power, "chain_matmul": chain_matmul,
-    "vander": vander, "cdist": cdist,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {"trace": trace, "kron": kron, "cross": cross, "matrix_power": matrix_power}

@@ -24,12 +24,13 @@ from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos_p, log_p, sin_p, sqrt_p
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.random import UNIFORM_BITS, Generator, default_generator
 from flambeau.core.record import CREATE, DTypeRule
 from flambeau.core.tensor import Tensor
 
 random_bits_p = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
-                 infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, method=False,
+                 infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, public=False,
                  dtype=DTypeRule("words", lambda d: dt.uint32, accepts=(dt.uint32,), promotes=False),
                  doc="``length`` words (uint32) of the stream of ``seed``, from block ``offset`` on.")  # fmt: skip
 
@@ -116,6 +117,7 @@ def _filled(
     return storage.view_as_complex_p(parts * scale if scale != 1.0 else parts)
 
 
+@public(method=False)
 def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
          device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
@@ -128,6 +130,7 @@ def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = No
     return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
+@public(method=False)
 def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
           device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part).
@@ -139,6 +142,7 @@ def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = N
     return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
+@public(method=False)
 def randint(*args: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
             device: Any = None, requires_grad: bool = False, **kw: Any) -> Tensor:  # fmt: skip
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default.
@@ -171,6 +175,7 @@ def check_span(name: str, low: Any, high: Any) -> None:
         raise ValueError(f"{name}: high - low must be at most 2**64, got {high - low}")
 
 
+@public(method=False)
 def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
              device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys.
@@ -196,6 +201,7 @@ def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bo
     )
 
 
+@public(method=False)
 def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`rand` with the shape, dtype and device of ``input``.
@@ -206,6 +212,7 @@ def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any =
     return rand(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
+@public(method=False)
 def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
                requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randn` with the shape, dtype and device of ``input``.
@@ -216,6 +223,7 @@ def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any 
     return randn(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
+@public(method=False)
 def randint_like(input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None,
                  dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``.
@@ -225,6 +233,3 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, generator:
     """
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
-
-
-FUNCTIONS = {fn.__name__: fn for fn in (rand, randn, randint, randperm, rand_like, randn_like, randint_like)}

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar, Unpack
 
 from flambeau.backends.layout import reduced_shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.declare import composite, op
+from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import scan, storage
 from flambeau.core.ops.elementwise import (
@@ -32,7 +32,8 @@ from flambeau.core.ops.elementwise import (
     where,
 )
 from flambeau.core.out import deliver, in_dtype
-from flambeau.core.record import OPS, REDUCE, accumulating, comparison, floating, numeric, ordered, to_index
+from flambeau.core.public import public
+from flambeau.core.record import OPS, REDUCE, Fields, accumulating, comparison, floating, numeric, ordered, to_index
 from flambeau.core.results import MinMax, ValuesIndices
 from flambeau.core.tensor import Tensor
 
@@ -42,6 +43,9 @@ Axes = tuple[int, ...] | None
 
 
 # -- shapes ------------------------------------------------------------------------------------------
+R = TypeVar("R")
+
+
 def reduced(x: Sequence[int], *, axis: Any, keepdims: bool = False, **params: Any) -> tuple[int, ...]:
     """The shape without ``axis`` (None: without all), or with size 1 there."""
     return reduced_shape(tuple(x), axis, keepdims)
@@ -97,7 +101,7 @@ def as_rows(x: Any, axis: Axes) -> tuple[Any, Callable[[Any], Any]]:
 # -- primitives --------------------------------------------------------------------------------------
 REDUCE.infer = reduced
 sum_p = op("sum(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, dtype=accumulating,
-         method=False, vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims)), linear=["x"],
+         public=False, vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims)), linear=["x"],
          doc="The sum of elements; integers in int64.")  # fmt: skip
 
 
@@ -109,16 +113,17 @@ def shared(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
 
 
 max_p = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("max"),
-         dtype=ordered, method=False, vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
+         dtype=ordered, public=["amax"], vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
 argmax_p = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
-            dtype=_TO_INDEX, differentiable=False, method=False, check=True,
+            dtype=_TO_INDEX, differentiable=False, public=False, check=True,
             doc="Where the largest element along an axis stands, the first of equal ones; nan wins.")  # fmt: skip
 
 
 # -- composites --------------------------------------------------------------------------------------
-def reduction(schema: str, **fields: Any) -> Callable[[Callable[..., Any]], Any]:
+def reduction(schema: str, **fields: Unpack[Fields]) -> Callable[[Callable[..., R]], OpFunction[R]]:
     """A reduction with a body; vmap moves its axes, so that a fused kernel serves there too."""
-    return composite(schema, REDUCE, batch="reduced", method=False, **fields)
+    given: Fields = {"batch": "reduced", "public": False, **fields}
+    return composite(schema, REDUCE, **given)
 
 
 def reverse_order(x: Any) -> Any:
@@ -130,6 +135,7 @@ def reverse_order(x: Any) -> Any:
     "min(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
     infer=_nonempty("min"),
     dtype=ordered,
+    public=["amin"],
     upcast=False,
     vjp=dict(x=shared),
 )
@@ -248,7 +254,8 @@ def logsumexp_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
 
 
 # -- public functions --------------------------------------------------------------------------------
-def sum_(
+@public("sum", guard=False)
+def _sum(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
     """The sum over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
@@ -261,7 +268,8 @@ def sum_(
     return in_dtype(sum_p(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
 
 
-def mean_(
+@public(guard=False)
+def mean(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
     """The mean over ``dim`` (an int, a tuple, or None for all), of a floating tensor or in a floating ``dtype``.
@@ -272,7 +280,8 @@ def mean_(
     return mean_p(in_dtype(input, dtype), dim, keepdim, **kw)
 
 
-def prod_(
+@public()
+def prod(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
     """The product over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
@@ -283,6 +292,7 @@ def prod_(
     return in_dtype(prod_p(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
 
 
+@public()
 def nansum(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
@@ -291,9 +301,10 @@ def nansum(
     >>> fb.nansum(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(4.)
     """
-    return sum_(where(input != input, 0, input), dim, keepdim, dtype=dtype, **kw)
+    return _sum(where(input != input, 0, input), dim, keepdim, dtype=dtype, **kw)
 
 
+@public()
 def nanmean(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
@@ -309,6 +320,7 @@ def nanmean(
     return deliver("mean", nansum(x, dim, keepdim, **kw) / sum_p(x == x, dim, keepdim, **kw), out)
 
 
+@public()
 def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
     """How many elements over ``dim`` (an int, a tuple, or None for all) are not zero, int64.
 
@@ -378,7 +390,8 @@ def argument_of(place: Callable[..., Any], x: Any, dim: Any, keepdim: bool) -> A
     return place(x, dim, keepdim)
 
 
-def argmax_(
+@public()
+def argmax(
     input: Tensor,
     dim: int | Sequence[int] | None = None,
     keepdim: bool = False,
@@ -395,7 +408,8 @@ def argmax_(
     return deliver("argmax", found, out)
 
 
-def argmin_(
+@public()
+def argmin(
     input: Tensor,
     dim: int | Sequence[int] | None = None,
     keepdim: bool = False,
@@ -412,6 +426,7 @@ def argmin_(
     return deliver("argmin", found, out)
 
 
+@public(out=True)
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax[Tensor]:
     """(min, max): the smallest and the largest element, along ``dim`` or of all.
 
@@ -421,7 +436,8 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
     return MinMax(min_p(input, dim, keepdim), max_p(input, dim, keepdim))
 
 
-def logsumexp_(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
+@public()
+def logsumexp(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
     """log(sum(exp(input))) over ``dim`` (an int, a tuple, or None for all) without overflow.
 
     >>> fb.logsumexp(fb.zeros(2), 0)
@@ -451,26 +467,7 @@ def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., An
     return test
 
 
-any_: Any = _truth("any", any_p, "some element is not zero")
-all_: Any = _truth("all", all_p, "no element is zero")
-max_, min_ = _extreme("max", max_p, argmax_p, maximum_p), _extreme("min", min_p, argmin_p, minimum_p)
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "sum": sum_,
-    "mean": mean_,
-    "prod": prod_,
-    "nansum": nansum,
-    "nanmean": nanmean,
-    "count_nonzero": count_nonzero,
-    "max": max_,
-    "min": min_,
-    "amax": max_p,
-    "amin": min_p,
-    "argmax": argmax_,
-    "argmin": argmin_,
-    "aminmax": aminmax,
-    "any": any_,
-    "all": all_,
-    "logsumexp": logsumexp_,
-}
-FUNCTIONS = METHODS
+public()(_truth("any", any_p, "some element is not zero"))
+public()(_truth("all", all_p, "no element is zero"))
+public()(_extreme("max", max_p, argmax_p, maximum_p))
+public()(_extreme("min", min_p, argmin_p, minimum_p))

@@ -17,8 +17,20 @@ from flambeau.core import state
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import random, storage
-from flambeau.core.ops.elementwise import abs_p, ceil_p, exp_p, floor_p, lgamma_p, log_p, maximum_p, sqrt_p, tan_p, where
+from flambeau.core.ops.elementwise import (
+    abs_p,
+    ceil_p,
+    exp_p,
+    floor_p,
+    lgamma_p,
+    log_p,
+    maximum_p,
+    sqrt_p,
+    tan_p,
+    where,
+)
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.random import Generator
 from flambeau.core.tensor import Tensor
 
@@ -39,6 +51,7 @@ def _valid_probability(p: Any) -> Any:
 
 
 # -- new tensors -------------------------------------------------------------------------------------
+@public()
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None, out: Tensor | None = None
 ) -> Tensor:
@@ -65,6 +78,7 @@ def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
     return random.uniform(tuple(like.shape), compute, like.device, generator) < p.detach()
 
 
+@public(method=False)
 def normal(
     mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, out: Tensor | None = None,
     dtype: Any = None, device: Any = None,
@@ -90,6 +104,7 @@ def normal(
         return deliver("random_bits", z * std + mean, out)
 
 
+@public()
 def multinomial(
     input: Tensor,
     num_samples: int,
@@ -144,6 +159,7 @@ def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
     return (weights / waits).topk(count, -1).indices
 
 
+@public(method=False)
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Poisson numbers with the rates in ``input``, a floating tensor, whose dtype they have.
 
@@ -158,7 +174,9 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
         compute = dt.float64 if rate._key.backend.supports(dt.float64, rate.device.index) else dt.float32
         rate = storage.cast_p(rate, dtype=compute)
         small = _small_poisson(where(rate < 10, rate, 0.0), generator)
-        return storage.cast_p(where(rate < 10, small, _large_poisson(maximum_p(rate, 10.0), generator)), dtype=input.dtype)
+        return storage.cast_p(
+            where(rate < 10, small, _large_poisson(maximum_p(rate, 10.0), generator)), dtype=input.dtype
+        )
 
 
 def _small_poisson(rate: Any, generator: Any) -> Any:
@@ -212,6 +230,7 @@ def _uniform(x: Any, dtype: DType, generator: Any) -> Any:
     return random.uniform(tuple(x.shape), dtype, x.device, generator)
 
 
+@public()
 def uniform_(
     self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None, **kw: Any
 ) -> Tensor:
@@ -228,6 +247,7 @@ def uniform_(
     return _fill("uniform_", self, lambda d: _uniform(self, d, generator) * (high - low) + low)
 
 
+@public()
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers.
 
@@ -242,6 +262,7 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Gen
     return _fill("normal_", self, lambda d: random.standard_normal(shape, d, self.device, generator) * std + mean)
 
 
+@public()
 def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponentials of normal numbers of this mean and standard deviation."""
     if std <= 0:
@@ -252,6 +273,7 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator:
     )
 
 
+@public()
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponential numbers of rate ``lambd``."""
     if lambd <= 0:
@@ -259,6 +281,7 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | Non
     return _fill("exponential_", self, lambda d: log_p(1.0 - _uniform(self, d, generator)) / -lambd)
 
 
+@public()
 def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Fill with the number of trials, at least 1, up to the first success of probability ``p``; ints too."""
     if not 0 < p < 1:
@@ -269,6 +292,7 @@ def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) ->
     return self.copy_(found)
 
 
+@public()
 def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with Cauchy numbers."""
     if sigma <= 0:
@@ -276,6 +300,7 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
     return _fill("cauchy_", self, lambda d: tan_p((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
 
 
+@public()
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with ones of probability ``p``, a number or a tensor, else zeros.
 
@@ -287,6 +312,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     return self.copy_(mask)
 
 
+@public()
 def random_(
     self: Tensor, low: int | None = None, high: int | None = None, *, generator: Generator | None = None, **kw: Any
 ) -> Tensor:
@@ -314,12 +340,3 @@ def _largest(d: DType) -> int:
     if d.category == dt.INTEGER:
         return min(dt.iinfo(d).max, dt.iinfo(dt.int64).max)
     return int(2 / dt.finfo(d).eps)
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    fn.__name__: fn
-    for fn in (
-        bernoulli, multinomial, uniform_, normal_, log_normal_, exponential_, geometric_, cauchy_, bernoulli_, random_,
-    )
-}  # fmt: skip
-FUNCTIONS = {fn.__name__: fn for fn in (bernoulli, normal, multinomial, poisson)}

@@ -23,6 +23,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cj, exp_p, isnan_p, log1p_p, logaddexp_p, logical_not_p, where
 from flambeau.core.out import deliver, in_dtype
+from flambeau.core.public import public
 from flambeau.core.record import OPS, accumulating, floating, ordered
 from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
@@ -81,7 +82,7 @@ def doubling(x: Any, axis: int, step: Callable[[Any, int], Any]) -> Any:
 # -- records -----------------------------------------------------------------------------------------
 def _scan(schema: str, **fields: Any) -> Callable[[Callable[..., Any]], Any]:
     fields.setdefault("infer", storage.unchanged)
-    return composite(schema, batch="along_axis", method=False, **fields)
+    return composite(schema, batch="along_axis", public=False, **fields)
 
 
 def _pair(x: Any, **params: Any) -> tuple[Any, Any]:
@@ -219,7 +220,8 @@ def cummin_p(x: Any, *, axis: int) -> Any:
 
 
 # -- public functions --------------------------------------------------------------------------------
-def cumsum_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
+@public()
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The sum of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
     >>> fb.cumsum(fb.tensor([1, 2, 3]), 0)
@@ -228,7 +230,8 @@ def cumsum_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = 
     return deliver("cumsum", along(cumsum_p, in_dtype(input, dtype), dim), out, dtype)
 
 
-def cumprod_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
+@public()
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The product of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
     >>> fb.cumprod(fb.tensor([1, 2, 3]), 0)
@@ -244,17 +247,20 @@ def _in_place(name: str, x: Any, dim: Any) -> Any:
     return x
 
 
-def cumsum_in_place(input: Tensor, dim: int) -> Tensor:
+@public()
+def cumsum_(input: Tensor, dim: int) -> Tensor:
     """:func:`cumsum` in place."""
     return _in_place("cumsum", input, dim)
 
 
-def cumprod_in_place(input: Tensor, dim: int) -> Tensor:
+@public()
+def cumprod_(input: Tensor, dim: int) -> Tensor:
     """:func:`cumprod` in place."""
     return _in_place("cumprod", input, dim)
 
 
-def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
+@public()
+def logcumsumexp(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
     """log(cumsum(exp(input))) along ``dim`` without overflow; floating and complex dtypes.
 
     >>> fb.logcumsumexp(fb.zeros(2), 0)
@@ -263,6 +269,7 @@ def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tens
     return deliver("logcumsumexp", along(logcumsumexp_p, input, dim), out)
 
 
+@public()
 def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices): the largest element up to each along ``dim``, and the index of its last occurrence.
 
@@ -272,6 +279,7 @@ def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]
     return deliver("cummax", ValuesIndices(*along(cummax_p, input, dim)), out)
 
 
+@public()
 def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence.
 
@@ -281,6 +289,7 @@ def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]
     return deliver("cummin", ValuesIndices(*along(cummin_p, input, dim)), out)
 
 
+@public(out=True)
 def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
 ) -> Tensor:
@@ -302,6 +311,7 @@ def diff(
     return x if n else x.clone()
 
 
+@public(aliases=("trapz",), method=False)
 def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral along ``dim`` by the trapezoidal rule, over the places ``x`` or the even step ``dx`` (1).
 
@@ -311,13 +321,14 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
     return _areas("trapezoid", y, x, dx, dim).sum(normal_axis(dim, y.ndim))
 
 
+@public(method=False)
 def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral up to each element but the first along ``dim`` by the trapezoidal rule.
 
     >>> fb.cumulative_trapezoid(fb.tensor([1.0, 2.0, 3.0]))
     tensor([1.5000, 4.0000])
     """
-    return cumsum_(_areas("cumulative_trapezoid", y, x, dx, dim), dim)
+    return cumsum(_areas("cumulative_trapezoid", y, x, dx, dim), dim)
 
 
 def _areas(name: str, y: Any, x: Any, dx: Any, dim: int) -> Any:
@@ -334,20 +345,3 @@ def _areas(name: str, y: Any, x: Any, dx: Any, dim: int) -> Any:
     if x.ndim == 1 and y.ndim > 1:
         x = x.reshape(tuple(x.shape[0] if i == axis else 1 for i in range(y.ndim)))
     return middle * diff(x, dim=axis if x.ndim == y.ndim else dim)
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "cumsum": cumsum_,
-    "cumprod": cumprod_,
-    "logcumsumexp": logcumsumexp_,
-    "cummax": cummax,
-    "cummin": cummin,
-    "diff": diff,
-    "cumsum_": cumsum_in_place,
-    "cumprod_": cumprod_in_place,
-}
-FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")} | {
-    "trapezoid": trapezoid,
-    "trapz": trapezoid,
-    "cumulative_trapezoid": cumulative_trapezoid,
-}

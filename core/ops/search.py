@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import creation, from_data
@@ -16,11 +15,12 @@ from flambeau.core.declare import composite
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import logical_not_p, minimum_p, where
-from flambeau.core.ops.index import index_add_p, gather_p, scatter_p, index_select_p
+from flambeau.core.ops.index import gather_p, index_add_p, index_select_p, scatter_p
 from flambeau.core.ops.mask import true_places
 from flambeau.core.ops.scan import cumsum_p, cut
 from flambeau.core.ops.sort import argsort_p
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
 
@@ -46,7 +46,7 @@ def _searched(x: Any, values: Any, *, right: bool) -> Any:
     dtype=_PLACES,
     upcast=False,
     differentiable=False,
-    method=False,
+    public=False,
 )
 def searchsorted_p(x: Any, values: Any, *, right: bool) -> Any:
     """Where each value would be inserted into ``x``, sorted along its last axis: a bisection for all at once."""
@@ -66,6 +66,7 @@ def searchsorted_p(x: Any, values: Any, *, right: bool) -> Any:
     return low.reshape(shape)
 
 
+@public(method=False)
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
     sorter: Tensor | None = None, out: Tensor | None = None,
@@ -89,6 +90,7 @@ def searchsorted(
     return deliver("searchsorted", found, out, dt.int32 if out_int32 else None)
 
 
+@public(method=False)
 def bucketize(
     input: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False, out: Tensor | None = None
 ) -> Tensor:
@@ -105,6 +107,7 @@ def bucketize(
 
 
 # -- counts ------------------------------------------------------------------------------------------
+@public()
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each number occurs in a vector of whole numbers, or the sum of its ``weights``.
 
@@ -133,6 +136,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     return index_add_p(creation.zeros(length, dtype=src.dtype, device=input.device), input.to(dt.int64), src, 0)
 
 
+@public()
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out: Tensor | None = None) -> Tensor:
     """How many elements fall into each of ``bins`` equal parts of [min, max]; outside ones and nan are left out.
 
@@ -216,6 +220,7 @@ def _runs_of_equal(
     return results[0] if len(results) == 1 else tuple(results)
 
 
+@public()
 def unique(
     input: Tensor,
     sorted: bool = True,
@@ -236,6 +241,7 @@ def unique(
     return _runs_of_equal(input, rows, _order(rows), axis, return_inverse, return_counts)
 
 
+@public()
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
@@ -248,6 +254,7 @@ def unique_consecutive(
     return _runs_of_equal(input, rows, None, axis, return_inverse, return_counts)
 
 
+@public(method=False)
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """For places in the flattened tensor of ``shape`` the index along each of its dimensions.
 
@@ -267,7 +274,3 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
         found.append(indices.remainder(n or 1))
         indices = indices.floor_divide(n or 1)
     return tuple(found[::-1])
-
-
-METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in (bincount, histc, unique, unique_consecutive)}
-FUNCTIONS = METHODS | {"searchsorted": searchsorted, "bucketize": bucketize, "unravel_index": unravel_index}

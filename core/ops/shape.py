@@ -20,6 +20,7 @@ from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
@@ -56,6 +57,7 @@ def sizes_of(name: str, size: Sequence[Any], label: str = "size") -> Shape:
 
 
 # -- one shape for another ---------------------------------------------------------------------------
+@public()
 def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in order under another shape: a view where strides allow it, else a copy.
 
@@ -135,6 +137,7 @@ def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
     return found
 
 
+@public(function=False)
 def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
     """The same memory under another shape, or as another dtype: ``x.view(2, -1)``, ``x.view(flambeau.int32)``.
 
@@ -175,6 +178,7 @@ def _view_dtype(x: Tensor, dtype: DType) -> Tensor:
     return found
 
 
+@public(function=False)
 def view_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.view(other.shape)``.
 
@@ -184,6 +188,7 @@ def view_as(self: Tensor, other: Tensor) -> Tensor:
     return view(self, tuple(other._array.shape))
 
 
+@public(function=False)
 def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.reshape(other.shape)``.
 
@@ -194,6 +199,7 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     return reshape(self, tuple(other._array.shape))
 
 
+@public()
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions ``start_dim`` to ``end_dim`` as one; a 0-d tensor becomes 1-d.
 
@@ -213,6 +219,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, (*shape[:first], size, *shape[last + 1 :]))
 
 
+@public()
 def ravel(input: Tensor) -> Tensor:
     """All elements in row-major order, 1-d; a copy only where needed.
 
@@ -222,6 +229,7 @@ def ravel(input: Tensor) -> Tensor:
     return reshape(input, (input.numel(),))
 
 
+@public()
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Dimension ``dim`` as several of ``sizes``, one of which may be -1.
 
@@ -242,6 +250,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
 
 
+@public()
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any = None) -> Tensor:
     """Without the dimensions of size 1: all of them, or those of ``dim`` that have size 1; a view.
 
@@ -259,6 +268,7 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any 
     return view_p(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
 
 
+@public()
 def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Tensor:
     """With a new dimension of size 1 at ``dim``; a view.
 
@@ -274,6 +284,7 @@ def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Ten
 
 
 # -- repetition without memory -----------------------------------------------------------------------
+@public(function=False)
 def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
 
@@ -311,6 +322,7 @@ def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
 _EXPANDED: Final = _Cache(_expanded_shape)
 
 
+@public(function=False)
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.expand(other.shape)``.
 
@@ -320,6 +332,7 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
     return _expand("expand_as", self, tuple(other._array.shape))
 
 
+@public(more={"shape": "size"})
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """``input`` expanded to ``size``.
 
@@ -330,6 +343,7 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     return _expand("broadcast_to", input, sizes_of("broadcast_to", (tuple(size),)))
 
 
+@public(method=False)
 def broadcast_shapes(*shapes: Any) -> Any:
     """The shape that tensors of ``shapes`` broadcast to; ShapeError when they do not.
 
@@ -344,6 +358,7 @@ def broadcast_shapes(*shapes: Any) -> Any:
         raise ShapeError(f"broadcast_shapes: {error}") from None
 
 
+@public(method=False)
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """All tensors expanded to their common shape.
 
@@ -359,6 +374,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     return tuple(_expand("broadcast_tensors", t, shape) for t in tensors)
 
 
+@public(function=False)
 def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sums over what broadcasting ``size`` to the shape of the tensor repeated: the reverse of expand.
 
@@ -378,6 +394,7 @@ _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dime
 
 
 # -- the order of dimensions -------------------------------------------------------------------------
+@public()
 def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
 
@@ -404,6 +421,7 @@ def _ordered(order: Shape, shape: Shape) -> Shape:
 _ORDER: Final = _Cache(_ordered)
 
 
+@public(aliases=("swapaxes", "swapdims"), more={"axis0": "dim0", "axis1": "dim1"})
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """With dimensions ``dim0`` and ``dim1`` exchanged; a view.
 
@@ -430,6 +448,7 @@ def _exchanged(dim0: int, dim1: int, ndim: int) -> Shape:
 _EXCHANGED: Final = _Cache(_exchanged)
 
 
+@public(aliases=("moveaxis",))
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Dimensions ``source`` at the places ``destination``, the others in order; a view.
 
@@ -448,6 +467,7 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
     return permute_p(input, tuple([placed[i] if i in placed else next(rest) for i in range(ndim)]))
 
 
+@public()
 def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; tensors of fewer dimensions as they are.
 
@@ -462,6 +482,7 @@ def t(input: Tensor) -> Tensor:
     return permute_p(input, (1, 0) if ndim == 2 else tuple(range(ndim)))
 
 
+@public(method=False)
 def matrix_transpose(input: Tensor) -> Tensor:
     """With the last two dimensions exchanged (the property ``mT``); a view.
 
@@ -474,6 +495,7 @@ def matrix_transpose(input: Tensor) -> Tensor:
     return permute_p(input, _EXCHANGED[-2, -1, ndim])
 
 
+@public()
 def adjoint(input: Tensor) -> Tensor:
     """The conjugate of the transposed matrices in the last two dimensions.
 
@@ -484,28 +506,27 @@ def adjoint(input: Tensor) -> Tensor:
     return turned.conj() if turned._key.dtype.category == dt.COMPLEX else turned
 
 
-def _reversed(input: Tensor) -> Tensor:
+@public(property=True)
+def T(input: Tensor) -> Tensor:
     """All dimensions in reverse order; a view."""
     return permute_p(input, _REVERSED[len(input._array.shape)])
 
 
-def _hermitian(input: Tensor) -> Tensor:
+@public(property=True)
+def mT(input: Tensor) -> Tensor:
+    """With the last two dimensions exchanged; a view."""
+    return matrix_transpose(input)
+
+
+@public(property=True)
+def mH(input: Tensor) -> Tensor:
+    """The conjugate transpose of the matrices in the last two dimensions."""
+    return adjoint(input)
+
+
+@public(property=True)
+def H(input: Tensor) -> Tensor:
     """The conjugate transpose of a matrix (or of a 0-d tensor)."""
     if len(input._array.shape) not in (0, 2):
         raise ShapeError(f"H: expects a matrix or a 0-d tensor, got shape {tuple(input.shape)}; use mH for batches")
     return adjoint(input) if input._array.shape else input.conj()
-
-
-#: By name in the flambeau namespace, and as methods.
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "reshape": reshape, "flatten": flatten, "ravel": ravel, "unflatten": unflatten, "squeeze": squeeze,
-    "unsqueeze": unsqueeze, "broadcast_to": broadcast_to, "broadcast_shapes": broadcast_shapes,
-    "broadcast_tensors": broadcast_tensors, "permute": permute, "transpose": transpose, "swapaxes": transpose,
-    "swapdims": transpose, "movedim": movedim, "moveaxis": movedim, "t": t, "adjoint": adjoint,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    **{n: f for n, f in FUNCTIONS.items() if n not in ("broadcast_shapes", "broadcast_tensors")}, "view": view,
-    "view_as": view_as, "sum_to_size": sum_to_size, "reshape_as": reshape_as, "expand": expand,
-    "expand_as": expand_as, "T": property(_reversed), "mT": property(matrix_transpose),
-    "H": property(_hermitian), "mH": property(adjoint),
-}  # fmt: skip

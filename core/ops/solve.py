@@ -20,9 +20,10 @@ from flambeau.core.ops.elementwise import abs_p, where
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.matmul import matmul, matmul_p
 from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
-from flambeau.core.ops.systems import matrices, solve_p, square, solve_triangular_p
+from flambeau.core.ops.systems import matrices, solve_p, solve_triangular_p, square
 from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.ops.views import narrow
+from flambeau.core.public import public
 from flambeau.core.results import LU, LeastSquares
 from flambeau.core.tensor import Tensor
 
@@ -60,6 +61,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
     return matrix_transpose(turned)
 
 
+@public()
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A @ X == B, from the Cholesky factor L of A (``upper``: from the one with A == L.mH @ L).
 
@@ -70,6 +72,7 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     return solve_triangular_p(adjoint(low), solve_triangular_p(low, B, False, False), True, False)
 
 
+@public()
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A from its Cholesky factor.
 
@@ -128,7 +131,11 @@ def _pinv_vjp(g: Any, x: Any, out: Any) -> Any:
     first = matmul_p(gh, matmul_p(out, ph))
     last = matmul_p(matmul_p(ph, out), gh)
     return (
-        -matmul_p(matmul_p(ph, g), ph) + first - matmul_p(x, matmul_p(out, first)) + last - matmul_p(matmul_p(last, out), x)
+        -matmul_p(matmul_p(ph, g), ph)
+        + first
+        - matmul_p(x, matmul_p(out, first))
+        + last
+        - matmul_p(matmul_p(last, out), x)
     )
 
 
@@ -145,7 +152,7 @@ def tolerances(x: Any, largest: Any, rtol: Any, atol: Any) -> Any:
 @composite(
     "pinv(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor",
     dtype=matrices,
-    method=False,
+    public=False,
     vjp=dict(x=_pinv_vjp),
     infer=lambda x, **p: (*x[:-2], x[-1], x[-2]),
 )
@@ -164,6 +171,7 @@ def pinv_p(x: Any, *, rtol: float, atol: float, hermitian: bool) -> Any:
     return matmul_p(adjoint(vh) * unsqueeze(inverse, -2), adjoint(u))
 
 
+@public("pinverse")
 def pinv(
     A: Tensor,
     rcond: float | None = None,

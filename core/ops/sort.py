@@ -21,6 +21,7 @@ from flambeau.core.ops import reduce, storage
 from flambeau.core.ops.elementwise import ceil_p, floor_p, lerp_p, maximum_p, where
 from flambeau.core.ops.scan import along, cummax, cut, positions, put_back, shifted
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import OPS, ordered, to_index
 from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
@@ -29,7 +30,7 @@ _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 _SELECTION = ordered.but("selection", result=("same", "index"))
 
 argsort_p = op("argsort(x: Tensor, *, axis: Axis = -1, descending: bool = False) -> Tensor", infer=storage.unchanged,
-             dtype=_TO_INDEX, differentiable=False, batch="along_axis", method=False,
+             dtype=_TO_INDEX, differentiable=False, batch="along_axis", public=False,
              doc="The stable order of the elements along an axis.")  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def take(x: Any, indices: Any, axis: int) -> Any:
     dtype=_SELECTION,
     upcast=False,
     batch="along_axis",
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
 def sort_p(x: Any, *, axis: int, descending: bool) -> Any:
@@ -70,7 +71,7 @@ def _top_shape(x: Sequence[int], *, k: int, axis: int, largest: bool) -> Any:
     dtype=_SELECTION,
     upcast=False,
     batch="along_axis",
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
 def topk_p(x: Any, *, k: int, axis: int, largest: bool) -> Any:
@@ -81,6 +82,7 @@ def topk_p(x: Any, *, k: int, axis: int, largest: bool) -> Any:
 
 
 # -- public functions --------------------------------------------------------------------------------
+@public()
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, out: Any = None, axis: Any = None
 ) -> ValuesIndices[Tensor]:
@@ -93,9 +95,8 @@ def sort(
     return deliver("sort", ValuesIndices(*found), out)
 
 
-def argsort_(
-    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, axis: Any = None
-) -> Tensor:
+@public()
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, axis: Any = None) -> Tensor:
     """The indices that sort ``input`` along ``dim``; equal elements keep their order.
 
     >>> fb.argsort(fb.tensor([3.0, 1.0, 2.0]))
@@ -104,6 +105,7 @@ def argsort_(
     return along(argsort_p, input, dim if axis is None else axis, descending=descending)
 
 
+@public()
 def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements in ascending order along the first dimension.
 
@@ -113,6 +115,7 @@ def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     return deliver("sort", along(sort_p, input, 0)[0], out)
 
 
+@public()
 def topk(
     input: Tensor,
     k: int,
@@ -153,6 +156,7 @@ def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -
     return ValuesIndices(values.reshape(shape), indices.reshape(shape))
 
 
+@public()
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1.
 
@@ -185,7 +189,7 @@ def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
 def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
     rank = _middle(name, skip_nan)
 
-    @composite(f"{name}_of_all(x: Tensor) -> Tensor", infer=lambda x: (), dtype=ordered, upcast=False, method=False,
+    @composite(f"{name}(x: Tensor) -> Tensor", infer=lambda x: (), dtype=ordered, upcast=False, public=False,
                vjp=dict(x=lambda g, x, out: reduce.shared(g, x, out, None, False)))  # fmt: skip
     def of_all(x: Any) -> Any:
         if not x.numel() and x.dtype.category == dt.FLOATING:
@@ -210,8 +214,11 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
 
 
 median, nanmedian = _medians("median", False), _medians("nanmedian", True)
+public()(median)
+public()(nanmedian)
 
 
+@public()
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place.
 
@@ -305,17 +312,5 @@ def _between(x: Any, levels: Any, interpolation: str, skip_nan: bool) -> Any:
 
 
 quantile, nanquantile = _quantiles("quantile", False), _quantiles("nanquantile", True)
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "sort": sort,
-    "argsort": argsort_,
-    "msort": msort,
-    "topk": topk,
-    "kthvalue": kthvalue,
-    "median": median,
-    "nanmedian": nanmedian,
-    "mode": mode,
-    "quantile": quantile,
-    "nanquantile": nanquantile,
-}
-FUNCTIONS = METHODS
+public()(nanquantile)
+public()(quantile)

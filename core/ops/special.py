@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
@@ -25,26 +25,30 @@ from flambeau.core.ops.elementwise import (
     isinf_p,
     isnan_p,
     lgamma_p,
-    logit_of_p,
+    logaddexp_p,
+    logit_p,
     sgn_p,
     sin_p,
     trigamma_p,
     unary,
     where,
 )
-from flambeau.core.ops.elementwise import (
-    logaddexp_p,
-)
 from flambeau.core.ops.scan import log_of_sum
 from flambeau.core.ops.shape import broadcast_tensors, reshape, unsqueeze
 from flambeau.core.ops.views import imag, real
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import OPS, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
-zeta_p = binary("zeta", None, dtype=real_floating, method=False, inplace=False)
-zeta_p.op.doc = "Hurwitz's zeta function: the sum of ``(other + k) ** -input`` over k from 0."
+zeta_p = binary(
+    "zeta",
+    dtype=real_floating,
+    public=False,
+    doc="the Hurwitz zeta function: the sum over n from 0 of (n + other) to the power of -input",
+    example="fb.special.zeta(fb.tensor([2.0]), fb.tensor([1.0])) -> tensor([1.6449])",
+)
 
 
 def _cotangent_derivative(n: int) -> list[float]:
@@ -63,7 +67,7 @@ def _cotangent_derivative(n: int) -> list[float]:
     "polygamma(x: Tensor, *, n: int) -> Tensor",
     infer=lambda x, *, n: x,
     dtype=real_floating,
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, x, n: g * polygamma(n + 1, x)),
     batch="same",
 )
@@ -85,6 +89,7 @@ def polygamma_p(x: Any, *, n: int) -> Any:
     return where(pole, math.inf if n % 2 else -math.inf, where(negative, reflected, direct))
 
 
+@public(method=False)
 def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The n-th derivative of the digamma function.
 
@@ -97,18 +102,29 @@ def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     return deliver("polygamma", polygamma_p(input, n=n), out)
 
 
+@public("polygamma", function=False, inplace=True)
 def _polygamma_method(self: Tensor, n: int) -> Tensor:
     """The n-th derivative of the digamma function."""
     return polygamma(n, self)
 
 
-i0e_p: Any = unary("i0e", lambda g, x, out: g * (i1e_p(x) - sgn_p(x) * out), dtype=real_floating, method=False, inplace=False)
+i0e_p: Any = unary(
+    "i0e",
+    lambda g, x, out: g * (i1e_p(x) - sgn_p(x) * out),
+    dtype=real_floating,
+    public=False,
+    inplace=False,
+    doc="i0(input) * exp(-abs(input))",
+    example="fb.special.i0e(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 0.4658])",
+)
 i1e_p: Any = unary(
     "i1e",
     lambda g, x, out: g * (i0e_p(x) - out * (sgn_p(x) + _reciprocal(x)) - where(x == 0, 0.5, 0.0)),
     dtype=real_floating,
-    method=False,
+    public=False,
     inplace=False,
+    doc="i1(input) * exp(-abs(input))",
+    example="fb.special.i1e(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.2079])",
 )
 
 
@@ -116,11 +132,7 @@ def _reciprocal(x: Any) -> Any:
     return where(x == 0, 0.0, 1 / where(x == 0, 1.0, x))
 
 
-def polygamma_in_place(self: Tensor, n: int) -> Tensor:
-    """:func:`polygamma` in place."""
-    return self.copy_(polygamma(n, self))
-
-
+@public(inplace=True)
 def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension ``p``, for input > (p - 1) / 2.
 
@@ -133,16 +145,13 @@ def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     return deliver("lgamma", found + 0.25 * p * (p - 1) * math.log(math.pi), out)
 
 
-def mvlgamma_(self: Tensor, p: int) -> Tensor:
-    """:func:`mvlgamma` in place."""
-    return self.copy_(mvlgamma(self, p))
-
-
+@public(function=True)
 def conj_physical_(self: Tensor) -> Tensor:
     """The complex conjugate, in place."""
     return self.copy_(conj_p(self)) if self.is_complex() else self
 
 
+@public(inplace="function")
 def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None) -> Tensor:
     """``log(input / (1 - input))``, of the input clamped to [eps, 1 - eps] where ``eps`` is given.
 
@@ -150,9 +159,10 @@ def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None)
     tensor([0.])
     """
     x = input if eps is None else clamp(input, eps, 1 - eps)
-    return deliver("logit_of", logit_of_p(x), out)
+    return deliver("logit", logit_p(x), out)
 
 
+@public()
 def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """``log(exp(input) + exp(other))`` without overflow, of real or complex numbers.
 
@@ -169,6 +179,7 @@ def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
 
 
 # -- repairs -----------------------------------------------------------------------------------------
+@public(inplace="function")
 def nan_to_num(
     input: Tensor,
     nan: float | None = 0.0,
@@ -184,7 +195,7 @@ def nan_to_num(
     """
     if input.is_complex():
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
-        from flambeau.core.ops.construct import complex as joined
+        from flambeau.core.ops.construct import from_parts as joined
 
         return deliver("add", joined(*parts), out)
     if not input.is_floating_point():
@@ -196,14 +207,8 @@ def nan_to_num(
     return deliver("add", found, out)
 
 
-def nan_to_num_(
-    self: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None
-) -> Tensor:
-    """:func:`nan_to_num` in place."""
-    return self.copy_(nan_to_num(self, nan, posinf, neginf))
-
-
 # -- complex numbers ---------------------------------------------------------------------------------
+@public()
 def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The angle of a complex number in radians; of a real one 0 or pi.
 
@@ -218,6 +223,7 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     return deliver("atan2", found, out)
 
 
+@public()
 def isreal(input: Tensor) -> Tensor:
     """Where the imaginary part is 0; everywhere for a real tensor.
 
@@ -250,18 +256,20 @@ def _classified(record: Callable[..., Any], whole: bool, combine: Callable[[Any,
     return test
 
 
-is_infinite = _classified(isinf_p, False, lambda a, b: a | b)
-is_infinite.__doc__ = """Where an element, or a part of it, is positive or negative infinity.
+isinf = _classified(isinf_p, False, lambda a, b: a | b)
+isinf.__doc__ = """Where an element, or a part of it, is positive or negative infinity.
 
 >>> fb.isinf(fb.tensor([1.0, float("inf")]))
 tensor([False,  True])
 """
-is_finite = _classified(isfinite_p, True, lambda a, b: a & b)
-is_finite.__doc__ = """Where an element is neither infinite nor nan.
+public()(isinf)
+isfinite = _classified(isfinite_p, True, lambda a, b: a & b)
+isfinite.__doc__ = """Where an element is neither infinite nor nan.
 
 >>> fb.isfinite(fb.tensor([1.0, float("nan")]))
 tensor([ True, False])
 """
+public()(isfinite)
 
 
 def _infinite(name: str, value: float, sign: str) -> Callable[..., Tensor]:
@@ -280,9 +288,12 @@ def _infinite(name: str, value: float, sign: str) -> Callable[..., Tensor]:
 
 
 isposinf = _infinite("isposinf", math.inf, "positive")
+public(out=True)(isposinf)
 isneginf = _infinite("isneginf", -math.inf, "negative")
+public(out=True)(isneginf)
 
 
+@public()
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where ``abs(input - other) <= atol + rtol * abs(other)``, infinities equal, nan only if ``equal_nan``.
 
@@ -299,9 +310,10 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     if input.dtype is dt.bool_ and other.dtype is dt.bool_:
         return close
     error = abs_p(input - other)
-    return close | (is_finite(error) & (error <= atol + abs_p(rtol * other)))
+    return close | (isfinite(error) & (error <= atol + abs_p(rtol * other)))
 
 
+@public()
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether :func:`isclose` holds everywhere.
 
@@ -311,6 +323,7 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
+@public()
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and the same elements.
 
@@ -322,6 +335,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return bool((input == other).all())
 
 
+@public(method=False, out=True)
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Where an element of ``elements`` is one of ``test_elements``; where it is not, if ``invert``.
 
@@ -355,7 +369,8 @@ def ordered_place(ordered: Tensor, x: Tensor) -> Any:
     return searchsorted(ordered.to(common), x.to(common))
 
 
-def same(input: Tensor) -> Tensor:
+@public(aliases=("resolve_neg",))
+def resolve_conj(input: Tensor) -> Tensor:
     """The tensor itself: conjugates are computed at once here, never left to be done.
 
     >>> fb.resolve_conj(fb.tensor([1j]))
@@ -364,22 +379,11 @@ def same(input: Tensor) -> Tensor:
     return input
 
 
-def _never(input: Tensor) -> bool:
+@public(aliases=("is_neg", "is_inference"))
+def is_conj(input: Tensor) -> bool:
     """False: no tensor is conjugated or negated lazily, and none is marked by inference mode.
 
     >>> fb.is_conj(fb.tensor([1j]))
     False
     """
     return False
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "polygamma": polygamma, "logaddexp": logaddexp, "logit": logit, "nan_to_num": nan_to_num, "angle": angle,
-    "isreal": isreal, "isinf": is_infinite, "isfinite": is_finite, "isposinf": isposinf, "isneginf": isneginf,
-    "isclose": isclose, "allclose": allclose, "equal": equal, "isin": isin, "resolve_conj": same, "resolve_neg": same,
-    "is_conj": _never, "is_neg": _never, "is_inference": _never, "conj_physical": conj_p, "mvlgamma": mvlgamma,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    **{n: f for n, f in FUNCTIONS.items() if n != "isin"}, "polygamma": _polygamma_method, "nan_to_num_": nan_to_num_,
-    "polygamma_": polygamma_in_place, "mvlgamma_": mvlgamma_, "conj_physical_": conj_physical_,
-}  # fmt: skip

@@ -11,6 +11,7 @@ from flambeau.core.autograd.graph import edge_of, mark_written
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import composite, op
 from flambeau.core.errors import ShapeError
+from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
 from flambeau.core.state import get
 
@@ -32,7 +33,7 @@ def like(x: Any, value: float = 0) -> Any:
 
 # -- copies ------------------------------------------------------------------------------------------
 cast_p = op("cast(x: Tensor, *, dtype: DType) -> Tensor", infer=unchanged, dtype=to_param, vjp=dict(x=lambda g: g),
-          linear=["x"], method=False, doc="The values in another dtype.")  # fmt: skip
+          linear=["x"], public=False, doc="The values in another dtype.")  # fmt: skip
 
 clone_p = op(
     "clone(x: Tensor, *, order: str = 'K') -> Tensor",
@@ -50,7 +51,7 @@ clone_p = op(
     dtype=anything,
     vjp=dict(x=lambda g: g),
     linear=["x"],
-    method=False,
+    public=False,
     upcast=False,
 )
 def to_device_p(x: Any, *, device: Any) -> Any:
@@ -79,7 +80,7 @@ def _copied(x: Any, src: Any) -> Any:
     linear=["x", "src"],
     vjp=dict(x=lambda g: like(g), src=lambda g: g),
     inplace=True,
-    method=False,
+    public=False,
     upcast=False,
 )
 def copy_p(x: Any, src: Any) -> Any:
@@ -92,11 +93,11 @@ def copy_p(x: Any, src: Any) -> Any:
 
 
 full_p = op("full(*, shape: Ints, value: Any, dtype: DType, device: Device) -> Tensor", CREATE,
-          infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, method=False,
+          infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, public=False,
           doc="A new tensor with every element ``value``.")  # fmt: skip
 
 empty_p = op("empty(*, shape: Ints, dtype: DType, device: Device) -> Tensor", CREATE,
-           infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, method=False,
+           infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, public=False,
            doc="A new tensor of undefined values.")  # fmt: skip
 
 
@@ -132,8 +133,7 @@ cat_p = op(
     vjp=dict(xs=_cat_vjp),
     linear=["xs"],
     check=True,
-    method=False,
-    names=["concat", "concatenate"],
+    public=False,
     doc="Tensors joined along an axis that they have.",
 )
 
@@ -146,7 +146,7 @@ def _padded(x: Any, *, widths: Any, value: Any) -> tuple[int, ...]:
 
 
 pad_p = op("pad(x: Tensor, *, widths: Any, value: Any = 0) -> Tensor", infer=_padded, dtype=anything, check=True,
-         vjp=dict(x=lambda g, widths: pad_back(g, widths)), method=False,
+         vjp=dict(x=lambda g, widths: pad_back(g, widths)), public=False,
          doc="Space before and after along each axis, filled with ``value``; negative widths cut.")  # fmt: skip
 
 
@@ -159,7 +159,7 @@ flip_p = op(
     infer=unchanged,
     dtype=anything,
     linear=["x"],
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, axes: flip_p(g, axes=axes)),
     doc="The order of elements reversed along axes; a copy.",
 )
@@ -189,7 +189,7 @@ def view_op(schema: str, shape: Any, vjp: Any, **fields: Any) -> Any:
         dtype=fields.pop("dtype", anything),
         vjp=dict(x=vjp),
         linear=["x"],
-        method=False,
+        public=False,
         **fields,
     )
 
@@ -243,7 +243,7 @@ view_dtype_p = op(
     VIEW,
     dtype=to_param,
     differentiable=False,
-    method=False,
+    public=False,
     doc="The bits as another dtype; the last axis takes up a change of width.",
 )
 view_as_real_p = view_op(
@@ -275,7 +275,7 @@ def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
     infer=lambda g, *, x_shape, index: x_shape,
     vjp=dict(g=lambda g, index: basic_index_p(g, index=index)),
     linear=["g"],
-    method=False,
+    public=False,
 )
 def index_back_p(g: Any, *, x_shape: tuple[int, ...], index: Any) -> Any:
     """Zeros with ``g`` where ``index`` points: the gradient of basic indexing."""
@@ -311,7 +311,7 @@ def strided_back(g: Any, x_shape: Any, shape: Any, strides: Any, offset: int) ->
 
 
 arange_p = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType, device: Device) -> Tensor", CREATE,
-            infer=lambda start, step, *, length, **p: (length,), dtype=to_param, differentiable=False, method=False,
+            infer=lambda start, step, *, length, **p: (length,), dtype=to_param, differentiable=False, public=False,
             doc="``start + i * step`` for i from 0 to ``length`` - 1.")  # fmt: skip
 
 
@@ -343,6 +343,7 @@ def written(x: Any, source: Any) -> bool:
     return True
 
 
+@public()
 def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
     """Write the values of ``src``, broadcast, cast and brought to the device, in place."""
     try:
@@ -356,6 +357,7 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
 
 
 # -- in-place methods --------------------------------------------------------------------------------
+@public(function=True)
 def fill_(self: Any, value: Any) -> Any:
     """Write ``value`` (a number or a 0-d tensor) to every element, in place.
 
@@ -375,6 +377,7 @@ def fill_(self: Any, value: Any) -> Any:
     return self.copy_(value)
 
 
+@public(function=True)
 def zero_(self: Any) -> Any:
     """Write 0 to every element, in place.
 
@@ -382,6 +385,3 @@ def zero_(self: Any) -> Any:
     tensor([0., 0.])
     """
     return fill_(self, 0)
-
-
-METHODS = {"copy_": copy_, "fill_": fill_, "zero_": zero_}

@@ -58,7 +58,7 @@ solve_p = op(
     batch="aligned",
     check=True,
     vjp=_solve_vjp,
-    method=False,
+    public=False,
 )
 
 
@@ -76,7 +76,7 @@ solve_triangular_p = op(
     batch="aligned",
     check=True,
     vjp=_triangular_vjp,
-    method=False,
+    public=False,
 )
 
 
@@ -85,8 +85,8 @@ inv_p = op(
     infer=square("inv"),
     dtype=matrices,
     batch="same",
-    names=["inverse"],
+    public=["inverse"],
     vjp=dict(x=lambda g, out: -matmul_p(matmul_p(adjoint(out), g), adjoint(out))),
-    method=False,
     doc="The inverse of each matrix; LinAlgError where one is singular.",
+    example="fb.linalg.inv(fb.tensor([[2.0]])) -> tensor([[0.5000]])",
 )

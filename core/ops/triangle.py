@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from flambeau.core import creation
 from flambeau.core.declare import composite
@@ -14,6 +14,7 @@ from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.shape import axis_of, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
@@ -31,7 +32,7 @@ def _embedded(x: Any, *, offset: int, axis1: int, axis2: int) -> tuple[int, ...]
     infer=_embedded,
     dtype=storage.anything,
     upcast=False,
-    method=False,
+    public=False,
     linear=["x"],
     vjp=dict(x=lambda g, offset, axis1, axis2: diagonal(g, offset, axis1, axis2)),
 )
@@ -42,6 +43,7 @@ def embed_diagonal_p(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
     return whole
 
 
+@public()
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The last dimension as the diagonal of matrices in dimensions ``dim1`` and ``dim2`` of the result.
 
@@ -65,6 +67,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 _diagonal = diagonal  # `diag` has a parameter of that name
 
 
+@public(out=True)
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """A matrix with a vector on its ``diagonal``, or a copy of that diagonal of a matrix.
 
@@ -81,6 +84,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     return found
 
 
+@public()
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """A matrix with all elements of ``input`` on its diagonal.
 
@@ -152,7 +156,3 @@ def triu_p(x: Any, *, diagonal: int = 0) -> Any:
             [0., 1.]])
     """
     return _keep_where(x, lambda column, row: column >= row + diagonal)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"diag": diag, "diag_embed": diag_embed, "diagflat": diagflat}
-METHODS: Final[dict[str, Any]] = FUNCTIONS

@@ -14,6 +14,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import abs_p, cj, sgn_p, sqrt_p, where
 from flambeau.core.ops.reduce import INEXACT, Axes, max_p, mean_p, min_p, reduced, reduction, restore, size_of, sum_p
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 _MOMENT = INEXACT.but("moment", result="real")
@@ -152,9 +153,9 @@ def _moments(name: str, record: Callable[..., Any], with_mean: bool) -> Callable
     return moments
 
 
-var_, std_ = _moments("var", var_p, False), _moments("std", std_p, False)
+var, std = _moments("var", var_p, False), _moments("std", std_p, False)
+public()(std)
+public()(var)
 var_mean, std_mean = _moments("var_mean", var_p, True), _moments("std_mean", std_p, True)
-
-
-METHODS: dict[str, Callable[..., Any]] = {"var": var_, "std": std_}
-FUNCTIONS = METHODS | {"var_mean": var_mean, "std_mean": std_mean}
+public(method=False)(std_mean)
+public(method=False)(var_mean)

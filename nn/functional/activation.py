@@ -10,7 +10,8 @@ from flambeau.core.creation import empty_like
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops
-from flambeau.core.ops.nn import log_softmax_of, softmax_of
+from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
+from flambeau.core.ops.nn.softmax import softmax as softmax_of
 from flambeau.core.record import Op
 from flambeau.core.tensor import Tensor
 

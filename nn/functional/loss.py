@@ -12,9 +12,12 @@ from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
-from flambeau.core.ops.elementwise import exp_p as exp, log_p as log, where, xlogy_p as xlogy
-from flambeau.core.ops.nn import log_softmax_of
+from flambeau.core.ops.elementwise import exp_p as exp
+from flambeau.core.ops.elementwise import log_p as log
+from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.elementwise import xlogy_p as xlogy
 from flambeau.core.ops.nn import loss as ops
+from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
 from flambeau.core.tensor import Tensor
 
 

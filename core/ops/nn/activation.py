@@ -20,7 +20,7 @@ _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
 def _record(schema: str, expr: str, vjp: Any, dtype: DTypeRule = real_floating) -> Record:
-    result: Record = elementwise(schema, expr, vjp=vjp, dtype=dtype, method=False, inplace=False)
+    result: Record = elementwise(schema, expr, vjp=vjp, dtype=dtype, public=False, inplace=False)
     return result
 
 
@@ -91,7 +91,9 @@ logsigmoid_p = _record(
     "minimum(x, 0) - log1p(exp(-abs(x)))",
     dict(x=lambda g, x: g * sigmoid_p(-x)),
 )
-softsign_p = _record("softsign(x: Tensor) -> Tensor", "x / (1 + abs(x))", dict(x=lambda g, x: g / (1 + abs_p(x)).square()))
+softsign_p = _record(
+    "softsign(x: Tensor) -> Tensor", "x / (1 + abs(x))", dict(x=lambda g, x: g / (1 + abs_p(x)).square())
+)
 tanhshrink_p = _record("tanhshrink(x: Tensor) -> Tensor", "x - tanh(x)", dict(x=lambda g, x: g * tanh_p(x).square()))
 
 # -- with a corner -----------------------------------------------------------------------------------

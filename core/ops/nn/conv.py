@@ -94,7 +94,7 @@ _OPTIONS = "stride: Ints, padding: Ints, dilation: Ints, groups: int"
     infer=_conv_infer,
     dtype=_FLOATS,
     check=True,
-    method=False,
+    public=False,
     vjp=dict(
         x=lambda g, weight, x_shape, stride, padding, dilation, groups: conv_grad_input_p(
             g, cj(weight), tuple(x_shape), stride, padding, dilation, groups
@@ -138,7 +138,7 @@ conv_grad_input_p: Any = composite(
     f"conv_grad_input(grad: Tensor, weight: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
     infer=lambda grad, weight, *, shape, **p: shape,
     dtype=_FLOATS,
-    method=False,
+    public=False,
     vjp=dict(
         grad=lambda g, weight, stride, padding, dilation, groups: conv_p(
             g, cj(weight), None, stride, padding, dilation, groups
@@ -164,7 +164,7 @@ conv_grad_weight_p: Any = composite(
     f"conv_grad_weight(grad: Tensor, x: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
     infer=lambda grad, x, *, shape, **p: shape,
     dtype=_FLOATS,
-    method=False,
+    public=False,
     vjp=dict(
         grad=lambda g, x, stride, padding, dilation, groups: conv_p(cj(x), g, None, stride, padding, dilation, groups),
         x=lambda g, grad, x_shape, stride, padding, dilation, groups: conv_grad_input_p(

@@ -12,7 +12,7 @@ from flambeau.core.record import real_floating
 
 
 def _pair(name: str, expr: str, vjp: Any, operands: str = "x: Tensor, target: Tensor") -> Any:
-    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp=vjp, dtype=real_floating, method=False, inplace=False)
+    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp=vjp, dtype=real_floating, public=False, inplace=False)
 
 
 squared_error_p = _pair(
@@ -104,7 +104,7 @@ def _weights(x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, 
     dtype=floats,
     kinds={"target": "index"},
     check=True,
-    method=False,
+    public=False,
     vjp=dict(
         x=lambda g, x_shape, target, weight, total, ignore_index, reduction: nll_loss_grad_p(
             g[0], target, weight, total, tuple(x_shape), ignore_index, reduction
@@ -144,7 +144,7 @@ nll_loss_grad_p: Any = composite(
     infer=lambda grad, target, weight, total, *, shape, **p: shape,
     dtype=floats,
     kinds={"target": "index"},
-    method=False,
+    public=False,
     vjp=dict(
         grad=lambda g, target, weight, total, ignore_index, reduction: _nll_grad_back(
             g, target, weight, total, ignore_index, reduction

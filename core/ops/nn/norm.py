@@ -60,7 +60,7 @@ def _standard(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     infer=_normalised_infer("layer_norm"),
     dtype=floats,
     check=True,
-    method=False,
+    public=False,
     vjp=lambda g, needs, x, weight, normalized_shape, eps: layer_norm_grad_p(g, x, weight, normalized_shape, eps),
 )
 def layer_norm_p(x: Any, weight: Any, bias: Any, *, normalized_shape: Any, eps: float) -> Any:
@@ -82,7 +82,7 @@ layer_norm_grad_p: Any = composite(
     " -> (of_x: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=_gradient_infer,
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of layer_norm for its input, weight and bias.",
     vjp=through_body(_layer_norm_grad, ("grad", "x", "weight"), ("normalized_shape", "eps")),
 )(_layer_norm_grad)
@@ -99,7 +99,7 @@ def _by_rms(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     infer=_normalised_infer("rms_norm"),
     dtype=floats,
     check=True,
-    method=False,
+    public=False,
     vjp=lambda g, needs, x, weight, normalized_shape, eps: rms_norm_grad_p(g, x, weight, normalized_shape, eps),
 )
 def rms_norm_p(x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
@@ -120,7 +120,7 @@ rms_norm_grad_p: Any = composite(
     " -> (of_x: Tensor, of_weight: Tensor)",
     infer=lambda *shapes, **p: _gradient_infer(*shapes, **p)[:2],
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of rms_norm for its input and weight.",
     vjp=through_body(_rms_norm_grad, ("grad", "x", "weight"), ("normalized_shape", "eps")),
 )(_rms_norm_grad)
@@ -131,7 +131,7 @@ scale_shift_p = elementwise(
     "scale_shift(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor",
     "(x - mean) * scale + shift",
     dtype=floats,
-    method=False,
+    public=False,
     inplace=False,
     vjp=dict(
         x=lambda g, scale: g * scale,
@@ -145,7 +145,7 @@ scale_shift_grad_p = elementwise(
     "scale_shift_grad(grad: Tensor, scale: Tensor, x: Tensor, mean: Tensor, slope: Tensor, shift: Tensor) -> Tensor",
     "grad * scale + (x - mean) * slope + shift",
     dtype=floats,
-    method=False,
+    public=False,
     inplace=False,
     vjp=dict(
         grad=lambda g, scale: g * scale,
@@ -188,7 +188,7 @@ def _batch_norm_vjp(g: Any, needs: Any, x: Any, weight: Any, mean: Any, var: Any
     infer=_batch_norm_infer,
     dtype=floats,
     check=True,
-    method=False,
+    public=False,
     vjp=_batch_norm_vjp,
 )
 def batch_norm_p(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
@@ -217,7 +217,7 @@ batch_norm_sums_p = composite(
     "batch_norm_sums(grad: Tensor, x: Tensor, mean: Tensor) -> (total: Tensor, dot: Tensor)",
     infer=lambda grad, x, mean: ((x[1],), (x[1],)),
     dtype=floats,
-    method=False,
+    public=False,
     doc="Per channel of (N, C, ...): the sum of ``grad``, and of ``grad * (x - mean)``.",
     vjp=through_body(_sums, ("grad", "x", "mean")),
 )(_sums)

@@ -81,7 +81,7 @@ def lowest(d: dt.DType) -> Any:
     infer=_max_infer,
     dtype=_and_index,
     check=True,
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, indices, x_shape: max_pool_grad_p(g[0], indices, tuple(x_shape))),
 )
 def max_pool_p(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
@@ -123,7 +123,7 @@ max_pool_grad_p: Any = composite(
     infer=lambda grad, indices, *, shape: shape,
     dtype=ordered,
     kinds={"indices": "index"},
-    method=False,
+    public=False,
     vjp=dict(grad=lambda g, indices: taken(g, indices)),
 )(_max_pool_grad)
 
@@ -172,7 +172,7 @@ def _over_counts(
     dtype=floats,
     check=True,
     linear=["x"],
-    method=False,
+    public=False,
     vjp=dict(
         x=lambda g, x_shape, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool_grad_p(
             g, tuple(x_shape), kernel, stride, padding, ceil, count_include_pad, divisor
@@ -215,7 +215,7 @@ avg_pool_grad_p: Any = composite(
     infer=lambda grad, *, shape, **p: shape,
     dtype=floats,
     linear=["grad"],
-    method=False,
+    public=False,
     vjp=dict(
         grad=lambda g, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool_p(
             g, kernel, stride, padding, ceil, count_include_pad, divisor

@@ -66,7 +66,7 @@ def _lstm_gates(gates: Any, hidden: int) -> tuple[Any, Any, Any, Any]:
     infer=_infer("lstm_layer", 4),
     dtype=floats,
     check=True,
-    method=False,
+    public=False,
     vjp=lambda g, needs, gates, h0, c0, weight, out, cells: lstm_layer_grad_p(
         g[0], g[1], gates, h0, c0, weight, out, cells
     ),
@@ -112,7 +112,7 @@ lstm_layer_grad_p: Any = composite(
     " -> (of_gates: Tensor, of_h0: Tensor, of_c0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, of_cells, gates, h0, c0, weight, *p: (gates, h0, c0, weight),
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of lstm_layer for its operands; ``result`` and ``states`` are what it returned.",
     vjp=through_body(_lstm_layer_grad, _LSTM),
 )(_lstm_layer_grad)
@@ -136,7 +136,7 @@ def _gru_gates(gates: Any, recurrent: Any, hidden: int) -> tuple[Any, Any, Any]:
     infer=_infer("gru_layer", 3),
     dtype=floats,
     check=True,
-    method=False,
+    public=False,
     vjp=lambda g, needs, gates, h0, weight, bias, out: gru_layer_grad_p(g, gates, h0, weight, bias, out),
 )
 def gru_layer_p(gates: Any, h0: Any, weight: Any, bias: Any) -> Any:
@@ -176,7 +176,7 @@ gru_layer_grad_p: Any = composite(
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=lambda of_out, gates, h0, weight, *p: (gates, h0, weight, weight[:1]),
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of gru_layer for its operands; ``result`` is what it returned.",
     vjp=through_body(_gru_layer_grad, _GRU),
 )(_gru_layer_grad)
@@ -188,7 +188,7 @@ gru_layer_grad_p: Any = composite(
     infer=_infer("rnn_layer", 1),
     dtype=floats,
     check=True,
-    method=False,
+    public=False,
     vjp=lambda g, needs, h0, weight, out, nonlinearity: rnn_layer_grad_p(g, h0, weight, out, nonlinearity),
 )
 def rnn_layer_p(gates: Any, h0: Any, weight: Any, *, nonlinearity: str) -> Any:
@@ -220,7 +220,7 @@ rnn_layer_grad_p: Any = composite(
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, h0, weight, result, **p: (result, h0, weight),
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of rnn_layer for its operands; ``result`` is what it returned.",
     vjp=through_body(_rnn_layer_grad, ("of_out", "h0", "weight", "result"), ("nonlinearity",)),
 )(_rnn_layer_grad)

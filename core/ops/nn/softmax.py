@@ -8,7 +8,9 @@ from flambeau.core.declare import composite
 from flambeau.core.ops.elementwise import exp_p, log_p
 from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.storage import unchanged
+from flambeau.core.public import public
 from flambeau.core.record import real_floating
+from flambeau.core.tensor import Tensor
 
 
 def _total(x: Any, axis: int) -> Any:
@@ -23,7 +25,7 @@ def _shifted(x: Any, axis: int) -> Any:
     "softmax(x: Tensor, *, axis: Axis) -> Tensor",
     infer=unchanged,
     dtype=real_floating,
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, out, axis: softmax_grad_p(g, out, axis)),
 )
 def softmax_p(x: Any, *, axis: int) -> Any:
@@ -46,7 +48,7 @@ softmax_grad_p: Any = composite(
     "softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
     dtype=floats,
-    method=False,
+    public=False,
     vjp=dict(grad=lambda g, result, axis: softmax_grad_p(g, result, axis), result=_softmax_grad_result),
 )(_softmax_grad)
 
@@ -55,7 +57,7 @@ softmax_grad_p: Any = composite(
     "log_softmax(x: Tensor, *, axis: Axis) -> Tensor",
     infer=unchanged,
     dtype=real_floating,
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, out, axis: log_softmax_grad_p(g, out, axis)),
 )
 def log_softmax_p(x: Any, *, axis: int) -> Any:
@@ -73,9 +75,30 @@ log_softmax_grad_p: Any = composite(
     "log_softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
     dtype=floats,
-    method=False,
+    public=False,
     vjp=dict(
         grad=lambda g, result, axis: g - _total(g * exp_p(result), axis),
         result=lambda g, grad, result, axis: -g * exp_p(result) * _total(grad, axis),
     ),
 )(_log_softmax_grad)
+
+
+# -- public functions --------------------------------------------------------------------------------
+@public(out=True)
+def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    """exp(input) over its sum along ``dim``, computed in ``dtype`` if given; integers become floats.
+
+    >>> fb.softmax(fb.tensor([0.0, 0.0]), 0)
+    tensor([0.5000, 0.5000])
+    """
+    return softmax_p(input if dtype is None else input.to(dtype), dim)
+
+
+@public(out=True)
+def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    """The logarithm of softmax along ``dim``, computed in ``dtype`` if given.
+
+    >>> fb.log_softmax(fb.tensor([0.0, 0.0]), 0)
+    tensor([-0.6931, -0.6931])
+    """
+    return log_softmax_p(input if dtype is None else input.to(dtype), dim)

@@ -29,8 +29,10 @@ def _embedding_infer(weight: Any, index: Any, **p: Any) -> Any:
     kinds={"index": "index"},
     check=True,
     upcast=False,
-    method=False,
-    vjp=dict(weight=lambda g, index, weight_shape, padding_idx: embedding_grad_p(g, index, weight_shape[0], padding_idx)),
+    public=False,
+    vjp=dict(
+        weight=lambda g, index, weight_shape, padding_idx: embedding_grad_p(g, index, weight_shape[0], padding_idx)
+    ),
 )
 def embedding_p(weight: Any, index: Any, *, padding_idx: int) -> Any:
     """The rows of ``weight`` that ``index`` says; row ``padding_idx`` (-1: none) gets no gradient."""
@@ -50,7 +52,7 @@ embedding_grad_p: Any = composite(
     infer=lambda grad, index, *, rows, **p: (rows, grad[-1]),
     dtype=floating,
     kinds={"index": "index"},
-    method=False,
+    public=False,
     vjp=dict(grad=lambda g, index, padding_idx: _embedding_grad_back(g, index, padding_idx)),
 )(_embedding_grad)
 
@@ -67,7 +69,7 @@ def _embedding_grad_back(g: Any, index: Any, padding_idx: int) -> Any:
     infer=lambda *scalars, shape, device: shape,
     dtype=DTypeRule("mask", result="bool", promotes=False),
     differentiable=False,
-    method=False,
+    public=False,
 )
 def dropout_mask_p(seed: Any, offset: Any, limit: Any, *, shape: Any, device: Any) -> Any:
     """Which of the random words from ``offset`` on are below ``limit``."""
@@ -90,7 +92,7 @@ masked_scale_p: Any = elementwise(
     dtype=floating,
     kinds={"mask": "bool"},
     linear=["x"],
-    method=False,
+    public=False,
     inplace=False,
     vjp=dict(x=lambda g, mask, scale: masked_scale_p(g, mask, cj(scale))),
 )
@@ -150,7 +152,7 @@ def _attention_vjp(
     infer=_attention_infer,
     dtype=floats,
     check=True,
-    method=False,
+    public=False,
     vjp=_attention_vjp,
 )
 def attention_p(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scale: float) -> Any:

@@ -20,7 +20,7 @@ _by_first = DTypeRule("step", promotes=False)
 
 def _step(schema: str) -> Callable[[Callable[..., Any]], Any]:
     """A record that writes to its operands and returns nothing: an empty list."""
-    return composite(f"{schema} -> Tensor[]", dtype=_by_first, differentiable=False, upcast=False, method=False)
+    return composite(f"{schema} -> Tensor[]", dtype=_by_first, differentiable=False, upcast=False, public=False)
 
 
 def run(function: Any, lists: Sequence[Tensors], *scalars: Any, **params: Any) -> None:
