@@ -12,6 +12,7 @@ from typing import Any
 from flambeau.backends.base import Backend, Kernel
 from flambeau.core import dtype as dt
 from flambeau.core import registry
+from flambeau.core.cache import Cache
 from flambeau.core.device import device
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
@@ -23,23 +24,9 @@ _keys: dict[tuple[device, DType], Key] = {}
 _lock = threading.RLock()
 
 
-class Constants(dict[Any, Any]):
-    """0-d constants of a key by value. Signed zeros and nan are made each time: as keys they would mix up."""
-
-    __slots__ = ("key",)
-
-    def __init__(self, key: Key):
-        super().__init__()
-        self.key = key
-
-    def __missing__(self, value: Any) -> Any:
-        made = self.key.constant(value)
-        if value != value or value == 0:
-            return made
-        if len(self) > 1000:  # a loop over many numbers must not fill the memory
-            self.clear()
-        self[value] = made
-        return made
+def _is_safe(value: Any) -> bool:
+    """Whether a constant can be found by its value: as keys, signed zeros and nan would mix up."""
+    return bool(value == value and value != 0)
 
 
 class Key:
@@ -55,15 +42,15 @@ class Key:
     dtype: DType
     backend: Backend
     array: type
-    floats: Constants | None  # cached 0-d constants, for floating dtypes
-    ints: Constants | None  # None for bools, which numbers promote, and inside levels
+    floats: Cache[Any, Any] | None  # cached 0-d constants, for floating dtypes
+    ints: Cache[Any, Any] | None  # None for bools, which numbers promote, and inside levels
 
     def __init__(self, level: Any, device: Device, dtype: DType, backend: Backend):
         self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
         self.array = backend.array if level is None else level.payload
-        plain = level is None
-        self.floats = Constants(self) if plain and dtype.category >= dt.FLOATING else None
-        self.ints = Constants(self) if plain and dtype.category >= dt.INTEGER else None
+        numbers = Cache(self.constant, keep=_is_safe, limit=1000)
+        self.floats = numbers if level is None and dtype.category >= dt.FLOATING else None
+        self.ints = numbers if level is None and dtype.category >= dt.INTEGER else None
 
     def __getattr__(self, name: str) -> Any:
         if name in ("boolean", "index", "real"):

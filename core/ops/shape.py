@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.arguments import AXIS, NEW_SHAPE, _Cache, normal_axes, normal_axis
+from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes, normal_axis
 from flambeau.core.autograd.graph import Box, View
+from flambeau.core.cache import Cache
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ShapeError
@@ -102,7 +103,7 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     return _reshape(input, sizes if shape is None else shape)
 
 
-_WHOLE: set[Any] = set()  # sizes that need no further look: several, none of them negative
+_WHOLE: Final[Cache[Shape, None]] = Cache()  # sizes that need no further look: several, none of them negative
 
 
 def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
@@ -113,9 +114,7 @@ def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
     if min(shape, default=0) < 0:
         shape = NEW_SHAPE[old, shape]
     elif shape is sizes and shape:  # none at all may come with a shape by name
-        if len(_WHOLE) > 10_000:
-            _WHOLE.clear()
-        _WHOLE.add(shape)
+        _WHOLE.remember(shape, None)
     found: Shape = shape
     return found
 
@@ -308,7 +307,7 @@ def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
     return tuple(new)
 
 
-_EXPANDED: Final = _Cache(_expanded_shape)
+_EXPANDED: Final[Cache[tuple[str, Shape, Shape], Shape]] = Cache(lambda key: _expanded_shape(*key))
 
 
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
@@ -401,7 +400,7 @@ def _ordered(order: Shape, shape: Shape) -> Shape:
     return axes
 
 
-_ORDER: Final = _Cache(_ordered)
+_ORDER: Final[Cache[tuple[Shape, Shape], Shape]] = Cache(lambda key: _ordered(*key))
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -427,7 +426,7 @@ def _exchanged(dim0: int, dim1: int, ndim: int) -> Shape:
     return tuple(axes)
 
 
-_EXCHANGED: Final = _Cache(_exchanged)
+_EXCHANGED: Final[Cache[tuple[int, int, int], Shape]] = Cache(lambda key: _exchanged(*key))
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
