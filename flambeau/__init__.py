@@ -69,11 +69,7 @@ from flambeau.core.dtype import (
 )  # fmt: skip
 from flambeau.core.dtype import bool_ as bool
 from flambeau.core.from_data import as_tensor, asarray, from_dlpack, from_numpy, tensor  # fmt: skip
-from flambeau.core.keys import get_default_device, set_default_device
-from flambeau.core.memory_format import contiguous_format, preserve_format, strided
-from flambeau.core.ops.construct import complex, polar
-from flambeau.core.printing import set_printoptions
-from flambeau.core.random import (
+from flambeau.core.generator import (
     Generator,
     get_rng_state,
     initial_seed,
@@ -81,6 +77,10 @@ from flambeau.core.random import (
     seed,
     set_rng_state,
 )  # fmt: skip
+from flambeau.core.keys import get_default_device, set_default_device
+from flambeau.core.memory_format import contiguous_format, preserve_format, strided
+from flambeau.core.ops.construct import complex, polar
+from flambeau.core.printing import set_printoptions
 from flambeau.core.state import (
     enable_grad,
     inference_mode,

@@ -112,7 +112,7 @@ def _on(value: Any, d: device) -> Any:
 
 
 def _run(fn: Any, args: Sequence[Any], d: device) -> list[Step]:
-    from flambeau.core.random import get_rng_state, manual_seed, set_rng_state
+    from flambeau.core.generator import get_rng_state, manual_seed, set_rng_state
 
     steps: list[Step] = []
 

@@ -333,9 +333,9 @@ def getitem(x: Any, index: Any) -> Any:
         found = _by_tensor(x, index)
         if found is not None:
             return found
-    full = _basic(index if kind is tuple else (index,), shape)
-    if full is not None:
-        return storage.basic_index(x, full)
+    places = _basic(index if kind is tuple else (index,), shape)
+    if places is not None:
+        return storage.basic_index(x, places)
     basic, advanced = _parse(x, index)
     if not advanced:
         return storage.basic_index(x, basic)

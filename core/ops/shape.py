@@ -23,7 +23,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.record import OPS
 from flambeau.core.state import get
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Size, Tensor
 
 Shape = tuple[int, ...]
 
@@ -335,8 +335,6 @@ def broadcast_shapes(*shapes: Any) -> Any:
     >>> fb.broadcast_shapes((2, 1), (3,))
     flambeau.Size([2, 3])
     """
-    from flambeau.core.tensor import Size
-
     try:
         return Size(layout.broadcast_shapes(*(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes)))
     except ValueError as error:
