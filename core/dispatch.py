@@ -17,15 +17,15 @@ import numpy as np
 from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
 from flambeau.core import config
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import edge_of, make_view
-from flambeau.core.autograd.modes import after_record
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, not_a_tensor
+from flambeau.core.graph import edge_of, make_view
 from flambeau.core.keys import Key, default_device, expression, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.state import State, current, no_grad, put
+from flambeau.core.tape.compile import compiled
+from flambeau.core.tape.modes import after_record
 from flambeau.core.tensor import Tensor
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry
-from flambeau.core.autograd.graph import box_of
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
+from flambeau.core.graph import box_of
 from flambeau.core.keys import key_for
 from flambeau.core.tensor import Tensor
 

@@ -13,14 +13,13 @@ from flambeau.backends.base import Backend, Kernel
 from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.cache import Cache
-from flambeau.core.device import device
+from flambeau.core.device import DeviceLike, innermost
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
-from flambeau.core.state import current
 
-_keys: dict[tuple[device, DType], Key] = {}
+_keys: dict[tuple[Device, DType], Key] = {}
 _lock = threading.RLock()
 
 
@@ -105,7 +104,7 @@ def writing(kernel: Kernel | None) -> Kernel | None:
 _FIXED = frozenset({"level", "device", "dtype", "backend", "array", "floats", "ints", "boolean", "index", "real"})
 
 
-def key_for(d: device, dtype: DType) -> Key:
+def key_for(d: Device, dtype: DType) -> Key:
     """The key of plain tensors of a device and dtype; errors when the device cannot be used."""
     key = _keys.get((d, dtype))
     if key is None:
@@ -204,21 +203,19 @@ def _expression_source(op: Op, dtype: DType | None = None) -> str:
 
 
 # -- the default device -----------------------------------------------------------------------------
-def default_device() -> device:
+def default_device() -> Device:
     """Where constructors put tensors: the innermost ``with device``, the set default, or the environment's."""
-    stack = current().devices
-    if stack:
-        return stack[-1]
     global _default
-    if _default is None:
-        _default = registry.choose_default()
-    return _default
+    found = innermost() or _default
+    if found is None:
+        found = _default = registry.choose_default()
+    return found
 
 
-_default: device | None = None
+_default: Device | None = None
 
 
-def set_default_device(d: Any) -> None:
+def set_default_device(d: DeviceLike) -> None:
     """Set where constructors put tensors; None goes back to the environment's choice.
 
     >>> fb.set_default_device("cpu")
@@ -226,13 +223,13 @@ def set_default_device(d: Any) -> None:
     device(type='cpu', index=0)
     """
     global _default
-    chosen = None if d is None else device(d)
+    chosen = None if d is None else Device(d)
     if chosen is not None:
         registry.resolve(chosen)
     _default = chosen
 
 
-def get_default_device() -> device:
+def get_default_device() -> Device:
     """The device of new tensors.
 
     >>> fb.get_default_device()

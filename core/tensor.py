@@ -14,10 +14,10 @@ from typing import Any, ClassVar, NoReturn
 
 from flambeau.core import dtype as dt
 from flambeau.core import keys
-from flambeau.core.autograd.graph import Handle, Keeper, Leaf, Node, Slot, View, add_output_hook, box_of, edge_of
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
+from flambeau.core.graph import Handle, Keeper, Leaf, Node, Slot, View, add_output_hook, box_of, edge_of
 from flambeau.core.memory_format import Layout, strided
 from flambeau.core.tensor_methods import TensorMethods
 

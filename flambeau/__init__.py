@@ -26,7 +26,6 @@ if not (_Path(__file__).parent / "core").is_dir() and (_root / "core" / "dtype.p
 from flambeau._discovery import install as _install_discovery
 from flambeau.core import methods as _methods
 from flambeau.core import registry as _registry
-from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from flambeau.core.creation import (
     arange,
     empty,
@@ -89,6 +88,7 @@ from flambeau.core.state import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
+from flambeau.core.tape.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from flambeau.core.tensor import Size, Tensor
 from flambeau.core.threads import get_num_threads, set_num_threads
 

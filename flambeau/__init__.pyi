@@ -22,9 +22,6 @@ from flambeau.core.results import ValuesIndices
 
 _Number: TypeAlias = builtins.int | builtins.float | builtins.complex
 
-from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
-from flambeau.core.autograd.modes import is_anomaly_enabled as is_anomaly_enabled
-from flambeau.core.autograd.modes import set_detect_anomaly as set_detect_anomaly
 from flambeau.core.creation import arange as arange
 from flambeau.core.creation import empty as empty
 from flambeau.core.creation import empty_like as empty_like
@@ -87,6 +84,9 @@ from flambeau.core.state import is_grad_enabled as is_grad_enabled
 from flambeau.core.state import is_inference_mode_enabled as is_inference_mode_enabled
 from flambeau.core.state import no_grad as no_grad
 from flambeau.core.state import set_grad_enabled as set_grad_enabled
+from flambeau.core.tape.modes import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
+from flambeau.core.tape.modes import is_anomaly_enabled as is_anomaly_enabled
+from flambeau.core.tape.modes import set_detect_anomaly as set_detect_anomaly
 from flambeau.core.tensor import Size as Size
 from flambeau.core.tensor import Tensor as Tensor
 from flambeau.core.threads import get_num_threads as get_num_threads

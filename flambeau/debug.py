@@ -12,10 +12,10 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import state
-from flambeau.core.autograd.modes import module_path
 from flambeau.core.device import device
 from flambeau.core.dispatch import _detached, call
 from flambeau.core.record import Op
+from flambeau.core.tape.modes import module_path
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.batching import Batched
 from flambeau.core.transforms.forward import Dual

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from flambeau.core import state
-from flambeau.core.autograd.modes import module_path
 from flambeau.core.keys import Key
 from flambeau.core.record import VIEW, Op
+from flambeau.core.tape.modes import module_path
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from flambeau.core.autograd.modes import saved_tensors_hooks
 from flambeau.core.errors import GradientError
 from flambeau.core.generator import default_generator, fork_rng
 from flambeau.core.state import enable_grad
+from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
 
 __all__ = ["checkpoint", "checkpoint_sequential"]

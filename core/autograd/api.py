@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core.autograd.engine import accumulate, run_backward
-from flambeau.core.autograd.graph import GradientEdge, Leaf, edge_of
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, ShapeError
+from flambeau.core.graph import GradientEdge, Leaf, edge_of
 from flambeau.core.tensor import Tensor
 
 

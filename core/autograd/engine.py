@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dispatch, keys
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Box, Leaf, Node, Slot, WalkHook, box_of, edge_of
-from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import Box, Leaf, Node, Slot, WalkHook, box_of, edge_of
+from flambeau.core.graph import node as new_node
 from flambeau.core.record import OPS
 from flambeau.core.state import current, put, with_grad
+from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
 _accumulating = threading.Lock()  # two threads may add to one leaf

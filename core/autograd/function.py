@@ -10,14 +10,14 @@ from functools import wraps
 from typing import Any
 
 from flambeau.core import state
-from flambeau.core.autograd.compile import unpack
-from flambeau.core.autograd.graph import SELF, Node, Slot, View, box_of, carry_keepers, edge_of, freed, save
 from flambeau.core.autograd.inplace import check_writable, copy_slices
-from flambeau.core.autograd.modes import watch_node
 from flambeau.core.dispatch import _detached
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import SELF, Node, Slot, View, box_of, carry_keepers, edge_of, freed, save
 from flambeau.core.record import OPS
+from flambeau.core.tape.compile import unpack
+from flambeau.core.tape.modes import watch_node
 from flambeau.core.tensor import Tensor
 
 

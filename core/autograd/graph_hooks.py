@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from flambeau.core.autograd.graph import GradientEdge, Handle, Leaf, Node, Slot, WalkHook, box_of, edge_of
-from flambeau.core.autograd.modes import saved_tensors_hooks
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import GradientEdge, Handle, Leaf, Node, Slot, WalkHook, box_of, edge_of
 from flambeau.core.state import State, _Scope
+from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
 
 __all__ = [

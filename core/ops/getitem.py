@@ -19,19 +19,19 @@ import numpy as np
 
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Box, View, make_view, mark_written
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.graph import Box, View, make_view, mark_written
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.index import add_along, scatter_along, select_along, spread
 from flambeau.core.ops.mask import nonzero, true_places
 from flambeau.core.record import OPS, same
 from flambeau.core.state import get
+from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
 #: Whole slices of every axis, by shape.

@@ -15,11 +15,11 @@ from typing import Any, Final
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes, normal_axis
-from flambeau.core.autograd.graph import Box, View
 from flambeau.core.cache import Cache
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ShapeError
+from flambeau.core.graph import Box, View
 from flambeau.core.ops import storage
 from flambeau.core.record import OPS
 from flambeau.core.state import get

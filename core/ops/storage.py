@@ -7,13 +7,13 @@ from typing import Any
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import edge_of, mark_written
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.creation import arange as numbers
 from flambeau.core.creation import full_like, zeros_at
 from flambeau.core.declare import composite, op
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import scalar_tensor
+from flambeau.core.graph import edge_of, mark_written
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
 from flambeau.core.state import get
 from flambeau.core.transfer import move

@@ -12,11 +12,11 @@ from typing import Any
 from flambeau.core import state
 from flambeau.core.autograd.api import grad as engine_grad
 from flambeau.core.autograd.engine import alias
-from flambeau.core.autograd.graph import Leaf, Slot, edge_of
 from flambeau.core.autograd.inplace import CopySlices
 from flambeau.core.creation import eye, zeros_like
 from flambeau.core.dispatch import _detached
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import Leaf, Slot, edge_of
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.forward import Dual, JvpLevel
 from flambeau.core.transforms.levels import innermost, to_level
