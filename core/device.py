@@ -61,7 +61,7 @@ class device:
     def __str__(self) -> str:
         return self.type if self.index == 0 and self.type in _SINGLE else f"{self.type}:{self.index}"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[builtins.type[device], tuple[str, int]]:
         return device, (self.type, self.index)
 
     def __enter__(self) -> Self:

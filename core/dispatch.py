@@ -209,7 +209,7 @@ def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Any:
     return tuple(tensor_of(r, key.sibling(op.dtype.out(i, key.dtype, params))) for i, r in enumerate(raw))
 
 
-def tensor_of(raw: Any, key: Key) -> Any:
+def tensor_of(raw: Any, key: Key) -> Tensor:
     """A tensor without history from a backend's array."""
     t = Tensor()
     t._array = raw if raw.__class__ is key.array else key.wrap(raw)
@@ -217,7 +217,7 @@ def tensor_of(raw: Any, key: Key) -> Any:
     return t
 
 
-def from_host(host: Any, dtype: DType, device: device) -> Any:
+def from_host(host: np.ndarray[Any, Any], dtype: DType, device: device) -> Tensor:
     """A tensor with a copy of a numpy array's values."""
     key = key_for(device, dtype)
     return tensor_of(key.backend.from_host(host, dtype, device.index), key)

@@ -203,7 +203,7 @@ def _imported(x: Any, where: Device, device: Any, copy: bool | None) -> Tensor:
 
 
 # -- numpy -------------------------------------------------------------------------------------------
-def from_numpy(array: Any) -> Any:
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """A CPU tensor that shares memory with a numpy array.
 
     >>> import numpy as np

@@ -67,7 +67,8 @@ from flambeau.core.dtype import (
     uint64,
 )  # fmt: skip
 from flambeau.core.dtype import bool_ as bool
-from flambeau.core.from_data import as_tensor, asarray, from_dlpack, from_numpy, tensor  # fmt: skip
+from flambeau.core.exchange import from_dlpack, from_numpy
+from flambeau.core.from_data import as_tensor, asarray, tensor  # fmt: skip
 from flambeau.core.generator import (
     Generator,
     get_rng_state,
@@ -80,6 +81,7 @@ from flambeau.core.keys import get_default_device, set_default_device
 from flambeau.core.memory_format import contiguous_format, preserve_format, strided
 from flambeau.core.ops.construct import complex, polar
 from flambeau.core.printing import set_printoptions
+from flambeau.core.size import Size
 from flambeau.core.state import (
     enable_grad,
     inference_mode,
@@ -89,7 +91,7 @@ from flambeau.core.state import (
     set_grad_enabled,
 )  # fmt: skip
 from flambeau.core.tape.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
-from flambeau.core.tensor import Size, Tensor
+from flambeau.core.tensor import Tensor
 from flambeau.core.threads import get_num_threads, set_num_threads
 
 float, double, half = float32, float64, float16

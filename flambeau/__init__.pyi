@@ -59,10 +59,10 @@ from flambeau.core.dtype import uint16 as uint16
 from flambeau.core.dtype import uint32 as uint32
 from flambeau.core.dtype import uint64 as uint64
 from flambeau.core.dtype import bool_ as bool
+from flambeau.core.exchange import from_dlpack as from_dlpack
+from flambeau.core.exchange import from_numpy as from_numpy
 from flambeau.core.from_data import as_tensor as as_tensor
 from flambeau.core.from_data import asarray as asarray
-from flambeau.core.from_data import from_dlpack as from_dlpack
-from flambeau.core.from_data import from_numpy as from_numpy
 from flambeau.core.from_data import tensor as tensor
 from flambeau.core.generator import Generator as Generator
 from flambeau.core.generator import get_rng_state as get_rng_state
@@ -78,6 +78,7 @@ from flambeau.core.memory_format import strided as strided
 from flambeau.core.ops.construct import complex as complex
 from flambeau.core.ops.construct import polar as polar
 from flambeau.core.printing import set_printoptions as set_printoptions
+from flambeau.core.size import Size as Size
 from flambeau.core.state import enable_grad as enable_grad
 from flambeau.core.state import inference_mode as inference_mode
 from flambeau.core.state import is_grad_enabled as is_grad_enabled
@@ -87,7 +88,6 @@ from flambeau.core.state import set_grad_enabled as set_grad_enabled
 from flambeau.core.tape.modes import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
 from flambeau.core.tape.modes import is_anomaly_enabled as is_anomaly_enabled
 from flambeau.core.tape.modes import set_detect_anomaly as set_detect_anomaly
-from flambeau.core.tensor import Size as Size
 from flambeau.core.tensor import Tensor as Tensor
 from flambeau.core.threads import get_num_threads as get_num_threads
 from flambeau.core.threads import set_num_threads as set_num_threads
@@ -462,7 +462,7 @@ def row_stack(tensors: Sequence[Tensor], *, out: Tensor | None = ...) -> Tensor:
 def rsqrt(input: Tensor | _Number, *, out: Any = ...) -> Tensor: ...
 def rsqrt_(input: Tensor | _Number, *, out: Any = ...) -> Tensor: ...
 def rsub(input: Tensor, other: Any, *, alpha: Any = ...) -> Tensor: ...
-def scalar_tensor(value: Any, dtype: Any = ..., device: Any = ..., *, requires_grad: builtins.bool = ...) -> Any: ...
+def scalar_tensor(value: Any, dtype: Any = ..., device: Any = ..., *, requires_grad: builtins.bool = ...) -> Tensor: ...
 def scatter(input: Tensor, dim: builtins.int, index: Tensor, src: Any = ..., *, value: Any = ..., reduce: builtins.str | None = ..., out: Tensor | None = ..., axis: Any = ...) -> Tensor: ...
 def scatter_add(input: Tensor, dim: builtins.int, index: Tensor, src: Any, *, out: Tensor | None = ..., axis: Any = ...) -> Tensor: ...
 def scatter_reduce(input: Tensor, dim: builtins.int, index: Tensor, src: Any, reduce: builtins.str, *, include_self: builtins.bool = ..., out: Tensor | None = ..., axis: Any = ...) -> Tensor: ...

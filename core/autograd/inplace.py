@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from flambeau.backends.layout import has_internal_overlap
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.dtype import can_cast
@@ -110,8 +111,6 @@ def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
 
 def overlaps_itself(x: Any) -> bool:
     """Whether two elements may share memory (an expanded tensor)."""
-    from flambeau.backends.layout import has_internal_overlap
-
     layout = x._key.backend.layout(x._array)
     return has_internal_overlap(layout.shape, layout.strides)
 

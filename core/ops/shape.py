@@ -22,8 +22,9 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.graph import Box, View
 from flambeau.core.ops import storage
 from flambeau.core.record import OPS
+from flambeau.core.size import Size
 from flambeau.core.state import get
-from flambeau.core.tensor import Size, Tensor
+from flambeau.core.tensor import Tensor
 
 Shape = tuple[int, ...]
 

@@ -25,7 +25,7 @@ class VmapLevel(Level):
     kind = "vmap"
     payload = Batched
 
-    def __init__(self, size: int, randomness: str):
+    def __init__(self, size: int, randomness: str | None):
         super().__init__()
         self.size, self.randomness = size, randomness
 
