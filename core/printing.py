@@ -18,6 +18,7 @@ import numpy as np
 from flambeau.core import dispatch
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.tensor import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,7 @@ def _row(values: list[Any], numbers: _Formatter, indent: int) -> str:
     return "[" + (",\n" + " " * (indent + 1)).join(lines) + "]"
 
 
-def represent(t: Any) -> str:
+def represent(t: Tensor) -> str:
     """``repr(t)``: its values, its history, and its device where that is not the host."""
     key = t._key
     level = key.level

@@ -211,11 +211,7 @@ def linear(op: Op, operands: list[Any], primals: list[Any], out: Any, params: di
 
 def _or_zero(a: Any, primal: Any) -> Any:
     t = _direction(a)
-    return _zeros_like(primal) if t is None else t
-
-
-def _zeros_like(x: Any) -> Any:
-    return zeros_like(x)
+    return zeros_like(primal) if t is None else t
 
 
 def _fit(tangent: Any, out: Any) -> Any:
@@ -290,7 +286,7 @@ def pushed(run: Callable[[Callable[[Any, Any], Any]], Any]) -> Any:
         several = isinstance(results, (tuple, list))
         ordered = results if several else [results]
         outs = [o for o in ordered if isinstance(o, Tensor) and o.requires_grad]
-        us = [_zeros_like(o).requires_grad_() for o in outs]
+        us = [zeros_like(o).requires_grad_() for o in outs]
         gs = grad(outs, lead.inputs, us, create_graph=True, allow_unused=True)
         pairs = [(g, t) for g, t in zip(gs, lead.tangents, strict=True) if g is not None and g.requires_grad]
         moved: Any = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 from flambeau.core.autograd.function import Function
 from flambeau.core.creation import full_at
@@ -16,7 +16,14 @@ from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.batching import Batched, rule_for
 from flambeau.core.transforms.custom import mapped
 from flambeau.core.transforms.levels import Level, _tracked, to_level
-from flambeau.core.tree import broadcast_prefix, flatten, unflatten
+from flambeau.core.tree import Structure, broadcast_prefix, flatten, unflatten
+
+P = ParamSpec("P")
+R = TypeVar("R")
+#: An axis, None, or a nesting of them that may stop early: the rest is the same.
+Dims: TypeAlias = int | Sequence[Any] | dict[Any, Any] | None
+#: What random ops give inside: an error, the same for all elements of the batch, or different numbers.
+Randomness: TypeAlias = Literal["error", "same", "different"]
 
 
 class VmapLevel(Level):
@@ -102,13 +109,13 @@ def _wrap_all(out: Any, batched: bool) -> Any:
 
 
 def vmap(
-    func: Callable[..., Any],
-    in_dims: Any = 0,
-    out_dims: Any = 0,
-    randomness: str = "error",
+    func: Callable[P, R],
+    in_dims: Dims = 0,
+    out_dims: Dims = 0,
+    randomness: Randomness = "error",
     *,
     chunk_size: int | None = None,
-) -> Callable[..., Any]:
+) -> Callable[P, R]:
     """``func`` mapped over an axis of its arguments, as one computation.
 
     ``in_dims`` names the axis of each argument (None: the same for all elements), ``out_dims`` where it
@@ -121,16 +128,18 @@ def vmap(
         raise ValueError(f"vmap: randomness must be 'error', 'same' or 'different', got {randomness!r}")
 
     @wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         flat, structure = flatten(args)
         dims = broadcast_prefix(in_dims if not isinstance(in_dims, list) else tuple(in_dims), structure, "vmap in_dims")
         size = _batch_size(flat, dims)
         if chunk_size is not None and chunk_size < size:
-            return _in_chunks(flat, structure, dims, size, kwargs)
+            parts: R = _in_chunks(flat, structure, dims, size, kwargs)
+            return parts
         fronted = [x if d is None else x.movedim(d, 0) for x, d in zip(flat, dims, strict=True)]
-        return _run(fronted, structure, dims, size, kwargs)
+        found: R = _run(fronted, structure, dims, size, kwargs)
+        return found
 
-    def _run(fronted: Sequence[Any], structure: Any, dims: Sequence[Any], size: int, kwargs: dict[str, Any]) -> Any:
+    def _run(fronted: Sequence[Any], structure: Structure, dims: Sequence[Any], size: int, kwargs: Any) -> Any:
         with VmapLevel(size, randomness) as level:
             inside = [x if d is None else level.wrap(Batched(x, True), x) for x, d in zip(fronted, dims, strict=True)]
             result = func(*unflatten(inside, structure), **kwargs)
@@ -141,7 +150,7 @@ def vmap(
             done = [_unbatch(o, d, level) for o, d in zip(outs, where, strict=True)]
         return unflatten(done, out_structure)
 
-    def _in_chunks(flat: Any, structure: Any, dims: Any, size: int, kwargs: Any) -> Any:
+    def _in_chunks(flat: Sequence[Any], structure: Structure, dims: Sequence[Any], size: int, kwargs: Any) -> Any:
         assert chunk_size is not None
         parts = []
         for start in range(0, size, chunk_size):
