@@ -189,6 +189,7 @@ class Function:
     tensor(6.)
     """
 
+    # `*args: Any, **kwargs: Any` lets a subclass name its own arguments.
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("a Function needs a forward(ctx, *args), or forward(*args) beside setup_context")
@@ -198,15 +199,15 @@ class Function:
         raise NotImplementedError
 
     @staticmethod
-    def backward(ctx: Context, *grads: Any) -> Any:
+    def backward(ctx: Context, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("a Function needs a backward(ctx, *grad_outputs) to be differentiated")
 
     @staticmethod
-    def jvp(ctx: Context, *tangents: Any) -> Any:
+    def jvp(ctx: Context, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+    def vmap(info: Any, in_dims: Any, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     generate_vmap_rule = False  # accepted for PyTorch's sake: a rule is made wherever none is given
