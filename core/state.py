@@ -42,7 +42,7 @@ class State:
     inference: bool
     plain: bool
     layers: tuple[Callable[..., Any], ...]  # innermost last
-    levels: tuple[Any, ...]  # innermost last
+    levels: tuple[Any, ...]  # innermost last; their class stands above
     watchers: tuple[Callable[..., Any], ...]
     saved_hooks: tuple[Any, ...]  # innermost last: a pair (pack, unpack), or the text of the error where they are off
     anomaly: bool | Literal["places"]  # "places": remember where ops were called, do not look for nan
