@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, SupportsIndex
 
 from flambeau.core import dispatch
 from flambeau.core.errors import GradientError
@@ -27,7 +28,7 @@ def deep_copy(self: Tensor, memo: dict[int, Any]) -> Tensor:
 
 
 @public("__reduce_ex__", function=False)
-def reduce_ex(self: Tensor, protocol: Any) -> Any:
+def reduce_ex(self: Tensor, protocol: SupportsIndex) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
     if not self.is_leaf:
         raise GradientError("pickle: only leaf tensors can be pickled; detach() first")
     host = self.detach().cpu()._host()

@@ -17,15 +17,15 @@ import numpy as np
 from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
 from flambeau.core import config
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import edge_of, make_view
-from flambeau.core.autograd.modes import after_record
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, not_a_tensor
+from flambeau.core.graph import edge_of, make_view
 from flambeau.core.keys import Key, default_device, expression, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.state import State, current, no_grad, put
+from flambeau.core.tape.compile import compiled
+from flambeau.core.tape.modes import after_record
 from flambeau.core.tensor import Tensor
 
 
@@ -209,7 +209,7 @@ def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Any:
     return tuple(tensor_of(r, key.sibling(op.dtype.out(i, key.dtype, params))) for i, r in enumerate(raw))
 
 
-def tensor_of(raw: Any, key: Key) -> Any:
+def tensor_of(raw: Any, key: Key) -> Tensor:
     """A tensor without history from a backend's array."""
     t = Tensor()
     t._array = raw if raw.__class__ is key.array else key.wrap(raw)
@@ -217,7 +217,7 @@ def tensor_of(raw: Any, key: Key) -> Any:
     return t
 
 
-def from_host(host: Any, dtype: DType, device: device) -> Any:
+def from_host(host: np.ndarray[Any, Any], dtype: DType, device: device) -> Tensor:
     """A tensor with a copy of a numpy array's values."""
     key = key_for(device, dtype)
     return tensor_of(key.backend.from_host(host, dtype, device.index), key)

@@ -15,9 +15,10 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry
-from flambeau.core.autograd.graph import box_of
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
+from flambeau.core.graph import box_of
 from flambeau.core.keys import key_for
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -135,7 +136,7 @@ class _Writable:
         self.__array_interface__ = interface | {"data": (interface["data"][0], False), "strides": array.strides}
 
 
-def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+def from_dlpack(x: Any, *, device: DeviceLike = None, copy: bool | None = None) -> Tensor:
     """A tensor over another library's memory; ``copy`` True takes a copy instead, False must share.
 
     ``x`` is anything with ``__dlpack__`` and ``__dlpack_device__``, or a capsule. Memory on a device that
@@ -195,7 +196,7 @@ def _sharing(kind: int) -> str | None:
     return None
 
 
-def _imported(x: Any, where: Device, device: Any, copy: bool | None) -> Tensor:
+def _imported(x: Any, where: Device, device: DeviceLike, copy: bool | None) -> Tensor:
     """A tensor over the memory of ``x`` on ``where``, or a copy; then on ``device``."""
     backend = registry.resolve(where)
     array = backend.from_dlpack(x, where.index, copy)
@@ -206,7 +207,7 @@ def _imported(x: Any, where: Device, device: Any, copy: bool | None) -> Tensor:
 
 
 # -- numpy -------------------------------------------------------------------------------------------
-def from_numpy(array: Any) -> Any:
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """A CPU tensor that shares memory with a numpy array.
 
     >>> import numpy as np

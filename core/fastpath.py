@@ -18,12 +18,12 @@ import numpy as np
 
 from flambeau.core import dispatch, help, state
 from flambeau.core.arguments import AXES, AXIS, bind
-from flambeau.core.autograd.compile import compiled
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.out import deliver
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
+from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
 #: By type of a param: when the fast path takes a value, and what the kernel gets for it.
@@ -400,8 +400,8 @@ def inplace_source(op: Op) -> str:
 # -- functions ---------------------------------------------------------------------------------------
 def _fill(scope: dict[str, Any], op: Op) -> None:
     """The globals of a generated function."""
-    from flambeau.core.autograd.graph import View, make_view
     from flambeau.core.autograd.inplace import in_place
+    from flambeau.core.graph import View, make_view
 
     scope.update(
         OP=op,

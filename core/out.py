@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from flambeau.core import dispatch
-from flambeau.core.autograd.graph import View, edge_of, mark_written
 from flambeau.core.dtype import as_dtype, can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, ShapeError
+from flambeau.core.graph import View, edge_of, mark_written
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 

@@ -19,6 +19,7 @@ from flambeau.core import dispatch
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.public import public
+from flambeau.core.tensor import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +265,7 @@ def _row(values: list[Any], numbers: _Formatter, indent: int) -> str:
 
 
 @public("__repr__", function=False)
-def represent(t: Any) -> str:
+def represent(t: Tensor) -> str:
     """``repr(t)``: its values, its history, and its device where that is not the host."""
     key = t._key
     level = key.level

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from flambeau.core import state
 from flambeau.core.dtype import COMPLEX, float64
@@ -12,6 +12,8 @@ from flambeau.core.ops.joining import stack
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.func import jvp, vmap
 from flambeau.core.transforms.gradients import grad
+
+Matrix: TypeAlias = list[list[float]]  # a row for each component of one side, a column for each of the other
 
 
 class GradcheckError(GradientError, AssertionError):
@@ -22,13 +24,13 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def _outputs(fn: Callable[..., Any], inputs: Sequence[Any]) -> list[Any]:
+def _outputs(fn: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor]:
     return [o for o in _tuple(fn(*inputs)) if isinstance(o, Tensor) and (o.is_floating_point() or o.is_complex())]
 
 
 def gradcheck(
     func: Callable[..., Any],
-    inputs: Any,
+    inputs: Tensor | Sequence[Any],
     *,
     eps: float = 1e-6,
     atol: float = 1e-5,
@@ -94,7 +96,13 @@ def _differentiable(inputs: tuple[Any, ...]) -> list[int]:
 
 
 def _check_backward(
-    live: Any, jacobians: Any, inputs: Any, places: list[int], atol: float, rtol: float, nondet_tol: float
+    live: list[tuple[int, Tensor]],
+    jacobians: list[list[Matrix]],
+    inputs: tuple[Any, ...],
+    places: list[int],
+    atol: float,
+    rtol: float,
+    nondet_tol: float,
 ) -> None:
     wanted = [inputs[i] for i in places]
     for (j, out), numerical in zip(live, jacobians, strict=True):
@@ -102,18 +110,18 @@ def _check_backward(
             _compare(rows, columns, i, j, inputs[i], out, atol, rtol)
         first, again = (grad(out, wanted, out.detach() * 0 + 1, retain_graph=True, allow_unused=True) for _ in range(2))
         for i, one, other in zip(places, first, again, strict=True):
-            if one is not None and _far([_parts(one)], [_parts(other)], nondet_tol):
+            if one is not None and other is not None and _far([_parts(one)], [_parts(other)], nondet_tol):
                 raise GradcheckError(
                     f"gradcheck: backward is not deterministic: the gradient of output {j} with respect to input {i} "
                     f"differs between two runs by more than nondet_tol={nondet_tol}"
                 )
 
 
-def _far(rows: Any, others: Any, tolerance: float) -> bool:
+def _far(rows: Matrix, others: Matrix, tolerance: float) -> bool:
     return any(abs(a - b) > tolerance for r, s in zip(rows, others, strict=True) for a, b in zip(r, s, strict=True))
 
 
-def _check_undefined(outs: list[Any], wanted: list[Any]) -> None:
+def _check_undefined(outs: list[Tensor], wanted: list[Tensor]) -> None:
     """An output whose gradient never comes counts as one whose gradient is zero."""
     if len(outs) < 2:
         return
@@ -131,7 +139,7 @@ def _check_undefined(outs: list[Any], wanted: list[Any]) -> None:
                 )
 
 
-def _check_dtypes(outs: list[Any], wanted: list[Any]) -> None:
+def _check_dtypes(outs: list[Tensor], wanted: list[Tensor]) -> None:
     for j, out in enumerate(outs):
         found = grad(out, wanted, out.detach() * 0 + 1, retain_graph=True, allow_unused=True)
         for i, (g, x) in enumerate(zip(found, wanted, strict=True)):
@@ -141,11 +149,11 @@ def _check_dtypes(outs: list[Any], wanted: list[Any]) -> None:
                 )
 
 
-def _along(func: Callable[..., Any], inputs: tuple[Any, ...], i: int) -> Callable[[Any], list[Any]]:
+def _along(func: Callable[..., Any], inputs: tuple[Any, ...], i: int) -> Callable[[Tensor], list[Tensor]]:
     """The tangents of the outputs, as a function of the tangent of input ``i``."""
 
-    def moved(t: Any) -> list[Any]:
-        def of(x: Any) -> tuple[Any, ...]:
+    def moved(t: Tensor) -> list[Tensor]:
+        def of(x: Tensor) -> tuple[Tensor, ...]:
             return tuple(_outputs(func, [*inputs[:i], x, *inputs[i + 1 :]]))
 
         return list(jvp(of, (inputs[i].detach(),), (t,))[1])
@@ -153,7 +161,7 @@ def _along(func: Callable[..., Any], inputs: tuple[Any, ...], i: int) -> Callabl
     return moved
 
 
-def _units(x: Any) -> list[Any]:
+def _units(x: Tensor) -> list[Tensor]:
     """The unit vectors of an input, the imaginary ones after the real ones."""
     units = []
     for step in (1.0, 1j) if x.dtype.category == COMPLEX else (1.0,):
@@ -165,7 +173,13 @@ def _units(x: Any) -> list[Any]:
 
 
 def _check_forward(
-    func: Any, inputs: tuple[Any, ...], places: list[int], live: Any, jacobians: Any, atol: float, rtol: float
+    func: Callable[..., Any],
+    inputs: tuple[Any, ...],
+    places: list[int],
+    live: list[tuple[int, Tensor]],
+    jacobians: list[list[Matrix]],
+    atol: float,
+    rtol: float,
 ) -> None:
     detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in inputs)
     for position, i in enumerate(places):
@@ -175,8 +189,7 @@ def _check_forward(
             _compare(rows, numerical[position], i, j, inputs[i], out, atol, rtol, "forward-mode derivative")
 
 
-def _check_batched_forward(func: Any, inputs: tuple[Any, ...], places: list[int]) -> None:
-
+def _check_batched_forward(func: Callable[..., Any], inputs: tuple[Any, ...], places: list[int]) -> None:
     detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in inputs)
     for i in places:
         units = _units(inputs[i])
@@ -192,16 +205,16 @@ def _check_batched_forward(func: Any, inputs: tuple[Any, ...], places: list[int]
                     )
 
 
-def _parts(t: Any) -> list[float]:
+def _parts(t: Tensor) -> list[float]:
     """The elements as real numbers, the imaginary parts after the real ones."""
     host = t.detach().cpu().numpy().reshape(-1)
     return [*host.real.tolist(), *host.imag.tolist()] if t.dtype.category == COMPLEX else host.tolist()
 
 
-def _analytical(out: Any, inputs: Sequence[Any]) -> list[list[list[float]]]:
+def _analytical(out: Tensor, inputs: Sequence[Tensor]) -> list[Matrix]:
     """For each input: one row per real component of the output."""
     components = 2 if out.dtype.category == COMPLEX else 1
-    rows: list[list[list[float]]] = [[] for _ in inputs]
+    rows: list[Matrix] = [[] for _ in inputs]
     for part in range(components):
         for k in range(out.numel()):
             u = out.new_zeros(out.numel())
@@ -214,7 +227,7 @@ def _analytical(out: Any, inputs: Sequence[Any]) -> list[list[list[float]]]:
     return rows
 
 
-def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], i: int, j: int, eps: float) -> list[list[float]]:
+def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], i: int, j: int, eps: float) -> Matrix:
     """One row per real component of the input: the central difference of output ``j``."""
     x = inputs[i]
     steps = [1.0, 1j] if x.dtype.category == COMPLEX else [1.0]
@@ -233,7 +246,15 @@ def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], i: int, j: int
 
 
 def _compare(
-    rows: Any, columns: Any, i: int, j: int, x: Any, out: Any, atol: float, rtol: float, what: str = "gradient"
+    rows: Matrix,
+    columns: Matrix,
+    i: int,
+    j: int,
+    x: Tensor,
+    out: Tensor,
+    atol: float,
+    rtol: float,
+    what: str = "gradient",
 ) -> None:
     worst, where = 0.0, (0, 0)
     for r, row in enumerate(rows):
@@ -251,12 +272,11 @@ def _compare(
         )
 
 
-def _check_batched(outs: list[Any], wanted: list[Any]) -> None:
+def _check_batched(outs: list[Tensor], wanted: list[Tensor]) -> None:
     """The gradient under vmap equals the gradients one by one."""
-
     for out in outs:
         us = stack([out.detach() * 0 + k for k in (1.0, 2.0)])
-        batched = grad(out, wanted, us, retain_graph=True, allow_unused=True, is_grads_batched=True)
+        batched = grad(out, wanted, us, retain_graph=True, is_grads_batched=True)  # zeros for those unused
         singles = [
             grad(out, wanted, u, retain_graph=True, allow_unused=True, materialize_grads=True) for u in us.unbind(0)
         ]
@@ -269,8 +289,8 @@ def _check_batched(outs: list[Any], wanted: list[Any]) -> None:
 
 def gradgradcheck(
     func: Callable[..., Any],
-    inputs: Any,
-    grad_outputs: Any = None,
+    inputs: Tensor | Sequence[Any],
+    grad_outputs: Tensor | Sequence[Tensor] | None = None,
     *,
     eps: float = 1e-6,
     atol: float = 1e-5,

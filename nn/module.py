@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import Handle
 from flambeau.core.creation import empty_like
 from flambeau.core.device import device as Device
+from flambeau.core.graph import Handle
 from flambeau.core.registry import hint_of_device
 from flambeau.core.state import get, no_grad
 from flambeau.core.tensor import Tensor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from flambeau.core.autograd.graph import box_of
 from flambeau.core.creation import empty
+from flambeau.core.graph import box_of
 from flambeau.core.tensor import Tensor
 
 

@@ -9,8 +9,8 @@ from functools import wraps
 from typing import Any, Final
 
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import Handle
 from flambeau.core.from_data import tensor
+from flambeau.core.graph import Handle
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
 

@@ -15,11 +15,11 @@ from flambeau.backends.base import MINIMUM
 from flambeau.backends.meta.backend import NoDataError
 from flambeau.core import config, dispatch, keys, registry, state
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.modes import module_path
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.record import OPS, VIEW, Op
+from flambeau.core.tape.modes import module_path
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
 

@@ -9,10 +9,10 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from flambeau.core import random
-from flambeau.core.autograd.modes import saved_tensors_hooks
 from flambeau.core.errors import GradientError
+from flambeau.core.generator import default_generator, fork_rng
 from flambeau.core.state import enable_grad
+from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
 
 __all__ = ["checkpoint", "checkpoint_sequential"]
@@ -44,7 +44,7 @@ def checkpoint(
     if determinism_check not in ("default", "none"):
         raise ValueError(f"checkpoint: determinism_check must be 'default' or 'none', got {determinism_check!r}")
     first, again = context_fn() if context_fn is not None else (contextlib.nullcontext(), contextlib.nullcontext())
-    rng = random.default_generator.state if preserve_rng_state else None
+    rng = default_generator.state if preserve_rng_state else None
     frame = _Frame(lambda: function(*args, **kwargs), again, rng, determinism_check == "default")
     with first, saved_tensors_hooks(frame.pack, frame.unpack):
         return function(*args, **kwargs)
@@ -125,6 +125,6 @@ class _Frame:
         if self.rng is None:
             yield
             return
-        with random.fork_rng():
-            random.default_generator.state = self.rng
+        with fork_rng():
+            default_generator.state = self.rng
             yield

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dispatch, keys
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Box, Leaf, Node, Slot, WalkHook, box_of, edge_of
-from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import Box, Leaf, Node, Slot, WalkHook, box_of, edge_of, place_of
+from flambeau.core.graph import node as new_node
 from flambeau.core.record import OPS
 from flambeau.core.state import current, put, with_grad
+from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
 _accumulating = threading.Lock()  # two threads may add to one leaf
@@ -59,12 +59,12 @@ class _Run:
         self.waiting: dict[Any, int] = {}
         self.roots: list[Any] = []
         self.captured: dict[tuple[Any, int], Any] = {}
-        self.targets = None if targets is None else [_place(t) for t in targets]
+        self.targets = None if targets is None else [place_of(t) for t in targets]
         self.wanted: set[Any] | None = None
         self.stops: set[tuple[Any, int]] = set(self.targets or ())
 
     def all(self, roots: Sequence[tuple[Any, Any]]) -> list[Any]:
-        nodes = self.roots = [_place(edge)[0] for edge, _ in roots]
+        nodes = self.roots = [place_of(edge)[0] for edge, _ in roots]
         self._count(nodes)
         if self.targets is not None:
             self._select(nodes)
@@ -228,10 +228,6 @@ def accumulate(tensor: Any, grad: Any, create: bool) -> None:
             tensor._grad = have + grad
         else:
             have.add_(dispatch._detached(grad))
-
-
-def _place(edge: Any) -> tuple[Any, int]:
-    return (edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)
 
 
 def _zeros(shape: Any, key: Any) -> Any:

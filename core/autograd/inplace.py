@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from flambeau.backends.layout import has_internal_overlap
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Leaf, Node, Slot, View, box_of, carry_keepers, edge_of, mark_written
-from flambeau.core.autograd.graph import node as new_node
-from flambeau.core.autograd.modes import after_record
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError
+from flambeau.core.graph import Leaf, Node, Slot, View, box_of, carry_keepers, edge_of, mark_written
+from flambeau.core.graph import node as new_node
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.state import State, current, put
+from flambeau.core.tape.compile import compiled
+from flambeau.core.tape.modes import after_record
 from flambeau.core.tensor import Tensor
 
 _derived: dict[str, Op] = {}
@@ -110,8 +111,6 @@ def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
 
 def overlaps_itself(x: Any) -> bool:
     """Whether two elements may share memory (an expanded tensor)."""
-    from flambeau.backends.layout import has_internal_overlap
-
     layout = x._key.backend.layout(x._array)
     return has_internal_overlap(layout.shape, layout.strides)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.core import creation, from_data
+from flambeau.core import creation, exchange
 from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import joining, shape, views
@@ -105,7 +105,7 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     >>> fb.frombuffer(bytearray([1, 0, 2, 0]), dtype=fb.int16)
     tensor([1, 2], dtype=flambeau.int16)
     """
-    found: Tensor = from_data.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
+    found: Tensor = exchange.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
     return found.requires_grad_() if requires_grad else found
 
 

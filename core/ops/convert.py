@@ -8,7 +8,7 @@ from typing import Any, Final
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import call
+from flambeau.core.dispatch import call, compute_dtype
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ConversionError
 from flambeau.core.ops import storage
@@ -272,8 +272,6 @@ def result_type(*operands: Any) -> DType:
     >>> fb.result_type(fb.tensor([1], dtype=fb.int32), 1.5)
     flambeau.float32
     """
-    from flambeau.core.dispatch import compute_dtype
-
     if not operands:
         raise TypeError("result_type: expects at least one tensor, number or dtype")
     as_tensors = [o if isinstance(o, (Tensor, *_PYTHON_TYPES)) else _of_dtype(as_dtype(o)) for o in operands]

@@ -13,19 +13,18 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
-from flambeau.core.arguments import _Cache
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Box, View, make_view, mark_written
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.graph import Box, View, make_view, mark_written
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.index import index_add_p, index_select_p, scatter_p, spread
@@ -33,10 +32,11 @@ from flambeau.core.ops.mask import nonzero, true_places
 from flambeau.core.public import public
 from flambeau.core.record import OPS, same
 from flambeau.core.state import get
+from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
 #: Whole slices of every axis, by shape.
-_WHOLE = _Cache(lambda *shape: tuple(slice(0, n, 1) for n in shape))
+_WHOLE: Final[Cache[tuple[int, ...], tuple[slice, ...]]] = Cache(lambda shape: tuple(slice(0, n, 1) for n in shape))
 
 
 # -- the op behind advanced indexing -----------------------------------------------------------------
@@ -285,33 +285,15 @@ def _fronted(v: Any, axes: Sequence[int]) -> tuple[Any, int, tuple[int, ...] | N
     return storage.permute_p(v, order), 0, order
 
 
-class _Ends(dict[Any, Any]):
-    """The full index of ``x[start:stop]``, by its ends and the shape; a tensor, which may change, is not kept."""
-
-    def __missing__(self, key: tuple[Any, Any, tuple[int, ...]]) -> tuple[Any, ...]:
-        start, stop, shape = key
-        full = (_slice(slice(start, stop), shape[0]), *_WHOLE[shape[1:]])
-        if all(end is None or end.__class__ is int for end in (start, stop)):
-            if len(self) >= 10_000:
-                self.clear()
-            self[key] = full
-        return full
-
-
-class _Places(dict[Any, Any]):
-    """The full index of ``x[i]``, by the place and the shape."""
-
-    def __missing__(self, key: tuple[int, tuple[int, ...]]) -> tuple[Any, ...]:
-        place, shape = key
-        full = (_position(place, shape[0], 0), *_WHOLE[shape[1:]])
-        if len(self) >= 10_000:
-            self.clear()
-        self[key] = full
-        return full
-
-
-_FIRST = _Ends()
-_PLACE = _Places()
+#: The full index of ``x[start:stop]``, by its ends and the shape; a tensor, which may change, is not kept.
+_FIRST: Final[Cache[tuple[Any, Any, tuple[int, ...]], tuple[Any, ...]]] = Cache(
+    lambda key: (_slice(slice(key[0], key[1]), key[2][0]), *_WHOLE[key[2][1:]]),
+    keep=lambda key: all(end is None or end.__class__ is int for end in key[:2]),
+)
+#: The full index of ``x[i]``, by the place and the shape.
+_PLACE: Final[Cache[tuple[int, tuple[int, ...]], tuple[Any, ...]]] = Cache(
+    lambda key: (_position(key[0], key[1][0], 0), *_WHOLE[key[1][1:]])
+)
 _VIEW = OPS["basic_index"]
 
 
@@ -353,9 +335,9 @@ def getitem(x: Any, index: Any) -> Any:
         found = _by_tensor(x, index)
         if found is not None:
             return found
-    full = _basic(index if kind is tuple else (index,), shape)
-    if full is not None:
-        return storage.basic_index_p(x, full)
+    places = _basic(index if kind is tuple else (index,), shape)
+    if places is not None:
+        return storage.basic_index_p(x, places)
     basic, advanced = _parse(x, index)
     if not advanced:
         return storage.basic_index_p(x, basic)

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.core.autograd.graph import Leaf, View, box_of
 from flambeau.core.dispatch import call
 from flambeau.core.errors import GradientError, ShapeError
+from flambeau.core.graph import Leaf, View, box_of
 from flambeau.core.ops import shape, storage, views
 from flambeau.core.public import public
 from flambeau.core.record import OPS

@@ -12,6 +12,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
+from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import axis_of, broadcast_tensors, expand_p, reshape, sizes_of, transpose, unsqueeze
 from flambeau.core.ops.views import atleast_1d, atleast_2d, atleast_3d, narrow
 from flambeau.core.out import deliver
@@ -289,8 +290,6 @@ def repeat_interleave(
 
 
 def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor:
-    from flambeau.core.ops.search import searchsorted
-
     ends = repeats.cumsum(0)
     if total is None:
         total = int(ends[-1]) if size else 0

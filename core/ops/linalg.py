@@ -10,10 +10,11 @@ from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import variance
 from flambeau.core.ops.decompose import cholesky, eig_p, eigh_p, qr_p, slogdet_p, svd_p, svdvals_p
-from flambeau.core.ops.elementwise import abs_p
+from flambeau.core.ops.elementwise import abs_p, cj, where
 from flambeau.core.ops.shape import axis_of, matrix_transpose, permute_p, reshape
 from flambeau.core.ops.solve import _AUTO, tolerances
 from flambeau.core.ops.systems import inv_p
+from flambeau.core.ops.views import diagonal as of_any
 from flambeau.core.out import deliver, in_dtype
 from flambeau.core.public import public
 from flambeau.core.results import QR, SVD, Eigen, SignedLog
@@ -98,8 +99,6 @@ def logdet(input: Tensor) -> Tensor:
     tensor(0.)
     """
     sign, size = slogdet_p(input)
-    from flambeau.core.ops.elementwise import where
-
     return where(sign < 0, math.nan, size)
 
 
@@ -221,8 +220,6 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     >>> fb.linalg.vecdot(fb.ones(2, 3), fb.ones(2, 3))
     tensor([3., 3.])
     """
-    from flambeau.core.ops.elementwise import cj
-
     return (cj(x) * y).sum(dim)
 
 
@@ -232,8 +229,6 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     >>> fb.linalg.diagonal(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
     tensor([2., 4.])
     """
-    from flambeau.core.ops.views import diagonal as of_any
-
     return of_any(A, offset, dim1, dim2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau.core.accelerator import pinning_device
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DeviceError
@@ -14,8 +15,6 @@ from flambeau.core.tensor import Tensor
 
 def _pins(device: Any) -> Any:
     """The backend that pins memory for a device (by default the accelerator); None where there is none."""
-    from flambeau.core.accelerator import pinning_device
-
     where = pinning_device() if device is None else Device(device)
     backend = None if where is None else resolve(where)
     return backend if backend is not None and backend.has("can_pin") else None

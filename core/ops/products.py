@@ -14,7 +14,8 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs_p, cj, where
 from flambeau.core.ops.joining import stack
 from flambeau.core.ops.matmul import check_inner, check_ranks, matmul, matmul_p, outer
-from flambeau.core.ops.shape import adjoint, axis_of, permute_p, reshape, unsqueeze
+from flambeau.core.ops.shape import adjoint, axis_of, broadcast_shapes, permute_p, reshape, unsqueeze
+from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.variance import vector_norm_p
 from flambeau.core.ops.views import diagonal, select
 from flambeau.core.public import public
@@ -228,8 +229,6 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         raise ShapeError(f"matrix_power: expects square matrices, got shape {shape}")
     n = operator.index(n)
     if n < 0:
-        from flambeau.core.ops.systems import inv_p
-
         return matrix_power(inv_p(input), -n)
     if n == 0:
         whole: Tensor = creation.eye(shape[-1], dtype=input.dtype, device=input.device).expand(shape).clone()
@@ -348,8 +347,6 @@ def _distances_shape(x: Any, y: Any, *, p: float, mode: str) -> tuple[int, ...]:
         raise ShapeError(
             f"cdist: x1 and x2 must be at least 2-d with an equal last size, got shapes {tuple(x)} and {tuple(y)}"
         )
-    from flambeau.core.ops.shape import broadcast_shapes
-
     return (*broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-2])
 
 

@@ -21,13 +21,15 @@ from flambeau.core.declare import op
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.from_data import finished, resolve_device
+from flambeau.core.generator import default_generator
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos_p, log_p, sin_p, sqrt_p
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.random import UNIFORM_BITS, Generator, default_generator
+from flambeau.core.random import UNIFORM_BITS, Philox
 from flambeau.core.record import CREATE, DTypeRule
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import copies
 
 random_bits_p = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
                  infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, public=False,
@@ -36,13 +38,11 @@ random_bits_p = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, de
 
 
 # -- draws -------------------------------------------------------------------------------------------
-def words(count: int, device: Any, generator: Generator | None = None) -> Any:
+def words(count: int, device: Any, generator: Philox | None = None) -> Any:
     """``count`` random words (uint32) that no other draw from the generator gets."""
     source = default_generator if generator is None else generator
     reserved = count
     if state.current().levels:
-        from flambeau.core.transforms.levels import copies
-
         reserved *= copies()
     seed, offset = source.draw(reserved)
     return random_bits_p(seed, offset, count, device)
@@ -54,7 +54,7 @@ def _columns(bits: Any, n: int) -> tuple[Any, Any]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def uniform(shape: Sequence[int], dtype: DType, device: Any, generator: Generator | None = None) -> Any:
+def uniform(shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None) -> Any:
     """Numbers in [0, 1) of a floating dtype, with as many random bits as stay below 1 exactly."""
     n = math.prod(shape)
     if dtype is dt.float64:
@@ -65,7 +65,7 @@ def uniform(shape: Sequence[int], dtype: DType, device: Any, generator: Generato
     return (storage.cast_p(words(n, device, generator) >> (32 - bits), dtype=dtype) * 2.0**-bits).reshape(tuple(shape))
 
 
-def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: Generator | None = None) -> Any:
+def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None) -> Any:
     """Normal numbers by Box and Muller, two from each pair of uniform ones; float16 and bfloat16 from float32 ones."""
     n = math.prod(shape)
     compute = dtype if dtype is dt.float64 else dt.float32
@@ -76,7 +76,7 @@ def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: 
     return found if dtype is compute else storage.cast_p(found, dtype=dtype)
 
 
-def integers(low: int, high: int, shape: Sequence[int], dtype: DType, device: Any, generator: Generator | None) -> Any:
+def integers(low: int, high: int, shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None) -> Any:
     """Whole numbers in [low, high): the upper half of the 128-bit product of the span and 64 random bits."""
     n, span = math.prod(shape), high - low
     first, second = (storage.cast_p(w, dtype=dt.uint64) for w in _columns(words(2 * n, device, generator), n))
@@ -89,7 +89,7 @@ def integers(low: int, high: int, shape: Sequence[int], dtype: DType, device: An
     return storage.cast_p(shifted, dtype=dtype).reshape(tuple(shape))
 
 
-def below(probability: float, shape: Sequence[int], device: Any, generator: Generator | None = None) -> Any:
+def below(probability: float, shape: Sequence[int], device: Any, generator: Philox | None = None) -> Any:
     """A mask, True with ``probability`` (a Python number): integers are compared, so it is the same everywhere."""
     limit = math.floor(probability * 2.0**32)
     bits = words(math.prod(shape), device, generator)
@@ -118,7 +118,7 @@ def _filled(
 
 
 @public(method=False)
-def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+def rand(*size: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
          device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
 
@@ -131,7 +131,7 @@ def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = No
 
 
 @public(method=False)
-def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+def randn(*size: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
           device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part).
 
@@ -143,7 +143,7 @@ def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = N
 
 
 @public(method=False)
-def randint(*args: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+def randint(*args: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
             device: Any = None, requires_grad: bool = False, **kw: Any) -> Tensor:  # fmt: skip
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default.
 
@@ -176,7 +176,7 @@ def check_span(name: str, low: Any, high: Any) -> None:
 
 
 @public(method=False)
-def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
              device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys.
 
@@ -202,7 +202,7 @@ def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bo
 
 
 @public(method=False)
-def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+def rand_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`rand` with the shape, dtype and device of ``input``.
 
@@ -213,7 +213,7 @@ def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any =
 
 
 @public(method=False)
-def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+def randn_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = None, device: Any = None,
                requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randn` with the shape, dtype and device of ``input``.
 
@@ -224,7 +224,7 @@ def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any 
 
 
 @public(method=False)
-def randint_like(input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None,
+def randint_like(input: Tensor, low: int, high: int | None = None, *, generator: Philox | None = None,
                  dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``.
 

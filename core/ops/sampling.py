@@ -29,9 +29,10 @@ from flambeau.core.ops.elementwise import (
     tan_p,
     where,
 )
+from flambeau.core.ops.search import searchsorted
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.random import Generator
+from flambeau.core.random import Philox
 from flambeau.core.tensor import Tensor
 
 
@@ -53,7 +54,7 @@ def _valid_probability(p: Any) -> Any:
 # -- new tensors -------------------------------------------------------------------------------------
 @public()
 def bernoulli(
-    input: Tensor, p: float | None = None, *, generator: Generator | None = None, out: Tensor | None = None
+    input: Tensor, p: float | None = None, *, generator: Philox | None = None, out: Tensor | None = None
 ) -> Tensor:
     """Ones with the probability that each element of ``input`` says (or with ``p`` for all), else zeros.
 
@@ -80,7 +81,7 @@ def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
 
 @public(method=False)
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, out: Tensor | None = None,
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Philox | None = None, out: Tensor | None = None,
     dtype: Any = None, device: Any = None,
 ) -> Tensor:  # fmt: skip
     """Normal numbers with means and standard deviations from tensors or numbers; two numbers need a ``size``.
@@ -110,7 +111,7 @@ def multinomial(
     num_samples: int,
     replacement: bool = False,
     *,
-    generator: Generator | None = None,
+    generator: Philox | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """Indices (n,) or (rows, n) of categories drawn with the weights in ``input``, a vector or rows of them.
@@ -145,8 +146,6 @@ def _with_replacement(weights: Any, count: int, generator: Any) -> Any:
     shares = weights.to(dt.float64 if weights.dtype is dt.float64 else dt.float32).cumsum(-1)
     total = shares[..., -1:]
     u = random.uniform((*weights.shape[:-1], count), shares.dtype, weights.device, generator)
-    from flambeau.core.ops.search import searchsorted
-
     return searchsorted(shares, where(u * total < total, u * total, 0.0), right=True)
 
 
@@ -160,7 +159,7 @@ def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
 
 
 @public(method=False)
-def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
     """Poisson numbers with the rates in ``input``, a floating tensor, whose dtype they have.
 
     >>> fb.poisson(fb.zeros(2))
@@ -232,7 +231,7 @@ def _uniform(x: Any, dtype: DType, generator: Any) -> Any:
 
 @public()
 def uniform_(
-    self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None, **kw: Any
+    self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Philox | None = None, **kw: Any
 ) -> Tensor:
     """Fill with uniform numbers in [low, high); torch's names ``from`` and ``to`` work as keywords.
 
@@ -248,7 +247,7 @@ def uniform_(
 
 
 @public()
-def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with normal numbers.
 
     >>> fb.empty(2).normal_().shape
@@ -263,7 +262,7 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Gen
 
 
 @public()
-def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
+def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with exponentials of normal numbers of this mean and standard deviation."""
     if std <= 0:
         raise ValueError(f"log_normal_: expects std to be above 0, got {std}")
@@ -274,7 +273,7 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator:
 
 
 @public()
-def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with exponential numbers of rate ``lambd``."""
     if lambd <= 0:
         raise ValueError(f"exponential_: expects lambd to be above 0, got {lambd}")
@@ -282,7 +281,7 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | Non
 
 
 @public()
-def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
+def geometric_(self: Tensor, p: float, *, generator: Philox | None = None) -> Tensor:
     """Fill with the number of trials, at least 1, up to the first success of probability ``p``; ints too."""
     if not 0 < p < 1:
         raise ValueError(f"geometric_: expects p to be in (0, 1), got {p}")
@@ -293,7 +292,7 @@ def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) ->
 
 
 @public()
-def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with Cauchy numbers."""
     if sigma <= 0:
         raise ValueError(f"cauchy_: expects sigma to be above 0, got {sigma}")
@@ -301,7 +300,7 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
 
 
 @public()
-def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Philox | None = None) -> Tensor:
     """Fill with ones of probability ``p``, a number or a tensor, else zeros.
 
     >>> fb.empty(2).bernoulli_(1.0)
@@ -314,7 +313,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
 
 @public()
 def random_(
-    self: Tensor, low: int | None = None, high: int | None = None, *, generator: Generator | None = None, **kw: Any
+    self: Tensor, low: int | None = None, high: int | None = None, *, generator: Philox | None = None, **kw: Any
 ) -> Tensor:
     """Fill with whole numbers in [low, high): ``random_()``, ``random_(high)``, ``random_(low, high)``.
 

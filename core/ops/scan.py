@@ -17,6 +17,7 @@ from typing import Any
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
+from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import composite
 from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
@@ -241,8 +242,6 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = 
 
 
 def _in_place(name: str, x: Any, dim: Any) -> Any:
-    from flambeau.core.autograd.inplace import in_place
-
     in_place(OPS[name], (x if x.ndim else x.reshape((1,)),), {"axis": dim}, None)
     return x
 

@@ -14,14 +14,16 @@ from typing import Any, Final
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.arguments import AXIS, NEW_SHAPE, _Cache, normal_axes, normal_axis
-from flambeau.core.autograd.graph import Box, View
+from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes, normal_axis
+from flambeau.core.cache import Cache
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ShapeError
+from flambeau.core.graph import Box, View
 from flambeau.core.ops import storage
 from flambeau.core.public import public
 from flambeau.core.record import OPS
+from flambeau.core.size import Size
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
@@ -104,7 +106,7 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     return _reshape(input, sizes if shape is None else shape)
 
 
-_WHOLE: set[Any] = set()  # sizes that need no further look: several, none of them negative
+_WHOLE: Final[Cache[Shape, None]] = Cache()  # sizes that need no further look: several, none of them negative
 
 
 def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
@@ -115,9 +117,7 @@ def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
     if min(shape, default=0) < 0:
         shape = NEW_SHAPE[old, shape]
     elif shape is sizes and shape:  # none at all may come with a shape by name
-        if len(_WHOLE) > 10_000:
-            _WHOLE.clear()
-        _WHOLE.add(shape)
+        _WHOLE.remember(shape, None)
     found: Shape = shape
     return found
 
@@ -319,7 +319,7 @@ def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
     return tuple(new)
 
 
-_EXPANDED: Final = _Cache(_expanded_shape)
+_EXPANDED: Final[Cache[tuple[str, Shape, Shape], Shape]] = Cache(lambda key: _expanded_shape(*key))
 
 
 @public(function=False)
@@ -350,8 +350,6 @@ def broadcast_shapes(*shapes: Any) -> Any:
     >>> fb.broadcast_shapes((2, 1), (3,))
     flambeau.Size([2, 3])
     """
-    from flambeau.core.tensor import Size
-
     try:
         return Size(layout.broadcast_shapes(*(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes)))
     except ValueError as error:
@@ -418,7 +416,7 @@ def _ordered(order: Shape, shape: Shape) -> Shape:
     return axes
 
 
-_ORDER: Final = _Cache(_ordered)
+_ORDER: Final[Cache[tuple[Shape, Shape], Shape]] = Cache(lambda key: _ordered(*key))
 
 
 @public(aliases=("swapaxes", "swapdims"), more={"axis0": "dim0", "axis1": "dim1"})
@@ -445,7 +443,7 @@ def _exchanged(dim0: int, dim1: int, ndim: int) -> Shape:
     return tuple(axes)
 
 
-_EXCHANGED: Final = _Cache(_exchanged)
+_EXCHANGED: Final[Cache[tuple[int, int, int], Shape]] = Cache(lambda key: _exchanged(*key))
 
 
 @public(aliases=("moveaxis",))

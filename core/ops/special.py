@@ -8,11 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.creation import full_like, ones_like
 from flambeau.core.declare import composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.errors import DTypeError
+from flambeau.core.from_data import as_tensor
 from flambeau.core.ops import storage
 from flambeau.core.ops.arithmetic import clamp
+from flambeau.core.ops.construct import from_parts as joined
 from flambeau.core.ops.elementwise import (
     abs_p,
     atan2_p,
@@ -34,6 +37,7 @@ from flambeau.core.ops.elementwise import (
     where,
 )
 from flambeau.core.ops.scan import log_of_sum
+from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import broadcast_tensors, reshape, unsqueeze
 from flambeau.core.ops.views import imag, real
 from flambeau.core.out import deliver
@@ -195,8 +199,6 @@ def nan_to_num(
     """
     if input.is_complex():
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
-        from flambeau.core.ops.construct import from_parts as joined
-
         return deliver("add", joined(*parts), out)
     if not input.is_floating_point():
         return deliver("clone", storage.clone_p(input, "K"), out)
@@ -232,8 +234,6 @@ def isreal(input: Tensor) -> Tensor:
     """
     if input.is_complex():
         return imag(input) == 0
-    from flambeau.core.creation import ones_like
-
     return ones_like(input, dtype=dt.bool_)
 
 
@@ -247,8 +247,6 @@ def _classified(record: Callable[..., Any], whole: bool, combine: Callable[[Any,
         elif input.is_complex():
             found = combine(record(real(input)), record(imag(input)))
         else:
-            from flambeau.core.creation import full_like
-
             found = full_like(input, whole, dtype=dt.bool_)
         return found
 
@@ -348,8 +346,6 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
             f"isin: elements or test_elements must be a tensor, "
             f"got {type(elements).__name__} and {type(test_elements).__name__}"
         )
-    from flambeau.core.from_data import as_tensor
-
     x, among = (v if isinstance(v, Tensor) else as_tensor(v, device=like.device) for v in (elements, test_elements))
     among = reshape(among, (among.numel(),))
     if among.numel() <= 16:
@@ -363,8 +359,6 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 
 def ordered_place(ordered: Tensor, x: Tensor) -> Any:
     """Where each element of ``x`` would be inserted."""
-    from flambeau.core.ops.search import searchsorted
-
     common = dt.promote_types(ordered.dtype, x.dtype)
     return searchsorted(ordered.to(common), x.to(common))
 

@@ -7,13 +7,17 @@ from typing import Any
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import edge_of, mark_written
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.creation import arange as numbers
+from flambeau.core.creation import full_like, zeros_at
 from flambeau.core.declare import composite, op
 from flambeau.core.errors import ShapeError
+from flambeau.core.from_data import scalar_tensor
+from flambeau.core.graph import edge_of, mark_written
 from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
 from flambeau.core.state import get
+from flambeau.core.transfer import move
 
 anything = DTypeRule("anything", promotes=False)
 to_param = DTypeRule("to_param", result=lambda compute, params: params["dtype"], promotes=False)
@@ -26,8 +30,6 @@ def unchanged(x: Any, **params: Any) -> Any:
 
 def like(x: Any, value: float = 0) -> Any:
     """A full tensor of the shape, dtype, device and level of ``x``."""
-    from flambeau.core.creation import full_like
-
     return full_like(x, value)
 
 
@@ -56,8 +58,6 @@ clone_p = op(
 )
 def to_device_p(x: Any, *, device: Any) -> Any:
     """The values on another device; the gradient goes back by itself."""
-    from flambeau.core.transfer import move
-
     return x if device is x._key.device else move(x, device)
 
 
@@ -173,8 +173,6 @@ def _view(shape_rule: Any) -> Any:
 
 def _scattered(g: Any, x_shape: Any, write: Any) -> Any:
     """Zeros of the input's shape with ``g`` written where ``write`` finds its place."""
-    from flambeau.core.creation import zeros_at
-
     zeros = zeros_at(g, tuple(x_shape))
     write(zeros).copy_(g)
     return zeros
@@ -284,8 +282,6 @@ def index_back_p(g: Any, *, x_shape: tuple[int, ...], index: Any) -> Any:
 
 def unfold_back(g: Any, x_shape: tuple[int, ...], axis: int, size: int, step: int) -> Any:
     """Windows added back where they came from: one strided addition per element of the window."""
-    from flambeau.core.creation import zeros_at
-
     total = zeros_at(g, x_shape)
     count = g.shape[axis]
     for k in range(size):
@@ -297,9 +293,6 @@ def unfold_back(g: Any, x_shape: tuple[int, ...], axis: int, size: int, step: in
 
 def strided_back(g: Any, x_shape: Any, shape: Any, strides: Any, offset: int) -> Any:
     """The gradient of as_strided on a contiguous input: add each element where it was read."""
-    from flambeau.core.creation import arange as numbers
-    from flambeau.core.creation import zeros_at
-
     size = 1
     for n in x_shape:
         size *= n
@@ -364,8 +357,6 @@ def fill_(self: Any, value: Any) -> Any:
     >>> fb.zeros(2).fill_(7)
     tensor([7., 7.])
     """
-    from flambeau.core.from_data import scalar_tensor
-
     key, kind = self._key, value.__class__
     known = key.floats if kind is float else key.ints if kind is int else None
     if known is not None and written(self, known[value]):

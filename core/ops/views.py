@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import View, edge_of
 from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.graph import View, edge_of
 from flambeau.core.ops import storage
 from flambeau.core.ops.shape import axis_of, basic_index_p, reshape, sizes_of, unsqueeze
 from flambeau.core.public import public

@@ -1,6 +1,6 @@
 """A transform is a level: a kernel table over wrapped payloads, whose kernels call ops one level down.
 
-:class:`VmapLevel` wraps (tensor with the batch in front, or unbatched), :class:`JvpLevel` wraps
+``VmapLevel`` wraps (tensor with the batch in front, or unbatched), ``JvpLevel`` wraps
 (primal, tangent). Recording runs at every level; a tensor of a finished level raises when used.
 """
 
@@ -109,7 +109,11 @@ class Level:
         return draw(op, args, params, state)
 
     def custom(self, cls: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a custom function one level down; :mod:`flambeau.core.transforms.custom` says how."""
+        """The output of a custom function, run one level down, without history at this one."""
+        raise NotImplementedError
+
+    def again(self) -> Level:
+        """A new level of the same kind."""
         raise NotImplementedError
 
     def describe(self, payload: Any) -> str:

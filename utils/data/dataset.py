@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from flambeau.core.exchange import host_device
+from flambeau.core.generator import Generator
 from flambeau.core.ops.random import randperm
-from flambeau.core.random import Generator
 from flambeau.core.tensor import Tensor
 
 T_co = TypeVar("T_co", covariant=True)

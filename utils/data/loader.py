@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from flambeau.core import random
-from flambeau.core.random import Generator
+from flambeau.core.generator import Generator, default_generator
 from flambeau.utils.data.collate import default_collate, default_convert, pinner
 from flambeau.utils.data.dataset import Dataset, IterableDataset
 from flambeau.utils.data.fetch import Exhausted, Recipe, tasks
@@ -110,12 +109,12 @@ class DataLoader(Generic[T]):
         resume, self._resume = self._resume, None
         if resume is None:
             return self._start(_Progress(self._generator_states()))
-        default = random.default_generator.state
+        default = default_generator.state
         try:
             self._set_generator_states(resume["generators"])
             return self._start(_Progress(resume["generators"], resume["batches"]))
         finally:
-            random.default_generator.state = default  # the program's own to restore
+            default_generator.state = default  # the program's own to restore
 
     def _start(self, progress: _Progress) -> Iterator[Any]:
         """An iterator over the epoch, from ``progress`` on."""
@@ -169,13 +168,13 @@ class DataLoader(Generic[T]):
             )
         self._resume = dict(state_dict) if state_dict["batches"] is not None else None
         if self._resume is None:
-            default = random.default_generator.state
+            default = default_generator.state
             self._set_generator_states(state_dict["generators"])
-            random.default_generator.state = default
+            default_generator.state = default
 
     def _generators(self) -> list[Generator]:
         """The default generator, and others that the order may come from."""
-        found = [random.default_generator]
+        found = [default_generator]
         owners = (self, self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None))
         for owner in owners:
             generator = getattr(owner, "generator", None)

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
 from flambeau.core import dtype as dt
-from flambeau.core import random
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import as_tensor
+from flambeau.core.generator import Generator, default_generator
 from flambeau.core.ops.random import randint, randperm
 from flambeau.core.ops.sampling import multinomial
-from flambeau.core.random import Generator
+from flambeau.core.random import random_words
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -26,8 +26,8 @@ _DRAW = 1024  # how many indices a sampler with replacement draws at once
 
 def draw_seed(generator: Generator | None) -> int:
     """A 64-bit seed from ``generator``, or from the default one."""
-    source = random.default_generator if generator is None else generator
-    low, high = random.random_words(*source.draw(2), 2)
+    source = default_generator if generator is None else generator
+    low, high = random_words(*source.draw(2), 2)
     return low | high << 32
 
 

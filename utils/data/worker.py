@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flambeau.core import random
 from flambeau.core.dtype import DType
 from flambeau.core.exchange import host_device
+from flambeau.core.generator import manual_seed
 from flambeau.core.keys import set_default_device
+from flambeau.core.random import random_words
 from flambeau.core.tensor import Tensor
 from flambeau.core.threads import set_num_threads
 from flambeau.utils.data.fetch import Exhausted, Recipe
@@ -211,13 +212,13 @@ def _prepare(worker: int, count: int, base_seed: int, recipe: Recipe, init: Call
 
 def batch_seed(base_seed: int, batch: int) -> int:
     """The seed of one batch, whichever worker fetches it."""
-    low, high = random.random_words(base_seed, batch, 2)
+    low, high = random_words(base_seed, batch, 2)
     return low | high << 32
 
 
 def seed_everything(seed: int) -> None:
     """Seed flambeau's default generator, Python's and numpy's."""
-    random.manual_seed(seed)
+    manual_seed(seed)
     python_random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
 

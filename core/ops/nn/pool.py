@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.creation import arange
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
@@ -98,8 +99,6 @@ def max_pool_p(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any,
 
 def _flat_place(best: Any, sizes: Any, out: Any, n: int, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
     """The index in the flattened input of an index in the flattened window."""
-    from flambeau.core.creation import arange
-
     place = 0
     for i in range(n):
         inside = best // math.prod(kernel[i + 1 :]) % kernel[i]

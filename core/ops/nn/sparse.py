@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from flambeau.core.creation import arange
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
+from flambeau.core.generator import default_generator
 from flambeau.core.ops.elementwise import cj, elementwise, exp_p, log_p, where
 from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.random import random_bits_p, words
-from flambeau.core.random import default_generator
 from flambeau.core.record import CREATE, DTypeRule, floating
 from flambeau.core.state import current
 
@@ -120,8 +121,6 @@ def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
 
 def later(scores: Any) -> Any:
     """Which keys stand behind their query: (L, S)."""
-    from flambeau.core.creation import arange
-
     rows, columns = scores.shape[-2:]
     return arange(columns, device=scores.device) > arange(rows, device=scores.device).unsqueeze(-1)
 

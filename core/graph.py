@@ -123,7 +123,7 @@ class Node:
     @property
     def next_functions(self) -> tuple[Any, ...]:
         """Pairs (node, output index) of the inputs, as in torch."""
-        return tuple((e.node, e.index) if e.__class__ is Slot else (e, 0) for e in self.edges)
+        return tuple(place_of(e) for e in self.edges)
 
     def register_hook(self, fn: Callable[..., Any]) -> Handle:
         """Call ``fn(grad_inputs, grad_outputs)`` after this node; what it returns replaces grad_inputs."""
@@ -215,6 +215,20 @@ class Keeper:
             t._grad = grad.clone() if t.grad is None else t.grad + grad
 
 
+def place_of(edge: Any) -> tuple[Any, int]:
+    """The leaf or node that an edge leads to, and which of its outputs."""
+    return (edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)
+
+
+def add_hook(edge: Any, fn: Callable[..., Any]) -> Handle:
+    """Call ``fn(grad)`` on the gradient that flows along an edge."""
+    if edge.__class__ is not Leaf:
+        return add_output_hook(*place_of(edge), fn)
+    if edge.hooks is None:
+        edge.hooks = {}
+    return Handle.into(edge.hooks, fn)
+
+
 def add_output_hook(n: Any, index: int, fn: Callable[..., Any]) -> Handle:
     """Call ``fn(grad)`` on the gradient of output ``index`` (-1: ``fn(all gradients)``) before the node runs."""
     if n.pre_hooks is None:
@@ -228,10 +242,10 @@ def add_output_hook(n: Any, index: int, fn: Callable[..., Any]) -> Handle:
 
 def carry_keepers(before: Any, after: Any) -> None:
     """After a write a tensor's kept gradient is that of its new value: the keepers go to its new edge."""
-    node, index = (before.node, before.index) if before.__class__ is Slot else (before, 0)
+    node, index = place_of(before)
     if not isinstance(node, Node) or not node.pre_hooks or after is None:
         return
-    target, place = (after.node, after.index) if after.__class__ is Slot else (after, 0)
+    target, place = place_of(after)
     for entry in [e for e in node.pre_hooks if e[0] == index and e[1].__class__ is Keeper]:
         node.pre_hooks.remove(entry)
         add_output_hook(target, place, entry[1])

@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.core.autograd.graph import SELF, Node, Slot, View, edge_of, freed, modified, save
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import SELF, Node, Slot, View, edge_of, freed, modified, save
 from flambeau.core.record import VIEW, Gradient, Op
 from flambeau.core.schema import Argument
 from flambeau.core.tensor import Tensor

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from flambeau.core.autograd.compile import Packed, compiled
-from flambeau.core.autograd.graph import Node, Slot, View
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import Node, Slot, View
 from flambeau.core.record import Op
 from flambeau.core.state import State, _Scope, current, put
+from flambeau.core.tape.compile import Packed, compiled
 from flambeau.core.tensor import Tensor
 
 _CORE = str(Path(__file__).resolve().parents[1])  # frames of core are not the user's
