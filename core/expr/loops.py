@@ -1,4 +1,4 @@
-"""Print an expression as a scalar Python function: plain code, for an interpreter or a compiler.
+"""Print an expression as a scalar Python function: plain code that an interpreter runs and numba compiles.
 
 Typed constants and the functions of each step come in through the namespace, so that a compiler's own
 versions (a vectorised exp, an integer-to-float cast) can take their place.

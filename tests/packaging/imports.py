@@ -1,4 +1,4 @@
-"""Who imports whom in flambeau, read from the source: ``python -m tests.packaging.imports FOLDER`` counts.
+"""Who imports whom in flambeau, read from the source: ``python -m tests.packaging.imports [FOLDER]`` counts.
 
 Every import counts: at the top, in a function, and for types alone. ``from package import module`` is an import of the
 module.
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import ast
 import os
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Import(NamedTuple):
-    """That a module imports another, and where."""
+    """That a module imports another, of flambeau or not."""
 
     by: str
     of: str
     line: int
     lazy: bool  #: in a function
-    explained: bool  #: with a comment on its line or on the one above
+    explained: bool  #: a comment stands on its line, or above the imports that it is one of
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
@@ -39,53 +42,83 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 
 
 def imports(files: dict[str, Path]) -> Iterator[Import]:
-    """Every import of one of these modules by another of them."""
+    """Every import in these modules."""
     for by, path in files.items():
         text = path.read_text()
-        lines = text.splitlines()
         tree = ast.parse(text)
-        lazy = {
-            id(node) for function in ast.walk(tree)
-            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) for node in ast.walk(function)
-        }  # fmt: skip
+        functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        lazy = {node for function in functions for node in ast.walk(function)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
+                names = {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
-                assert not node.level and node.module, f"{path}:{node.lineno}: imports are absolute"
-                whole = [f"{node.module}.{alias.name}" for alias in node.names]
-                names = [name if name in files else node.module for name in whole]
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                names = {name if name in files else str(node.module) for name in whole}
             else:
                 continue
-            above = lines[node.lineno - 2].strip() if node.lineno > 1 else ""
-            explained = "#" in lines[node.lineno - 1] or above.startswith("#")
-            for name in sorted(set(names) & files.keys()):
-                yield Import(by, name, node.lineno, id(node) in lazy, explained)
+            for name in sorted(names):
+                yield Import(by, name, node.lineno, node in lazy, _explained(text.splitlines(), node.lineno - 1))
 
 
-def circles(edges: dict[str, set[str]]) -> list[set[str]]:
-    """The groups in which each module reaches each other (Tarjan, 1972)."""
-    number: dict[str, int] = {}
-    lowest: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[set[str]] = []
+def _explained(lines: list[str], at: int) -> bool:
+    if re.search(r"# (?!noqa|type:)", lines[at]):
+        return True
+    above = next((line.strip() for line in reversed(lines[:at]) if line.strip()), "")
+    return above.startswith("# ") or (above.startswith(("import ", "from ")) and _explained(lines, at - 1))
 
-    def visit(name: str) -> None:
-        number[name] = lowest[name] = len(number)
-        stack.append(name)
-        for other in edges.get(name, ()):
-            if other not in number:
-                visit(other)
-            if other in stack:
-                lowest[name] = min(lowest[name], lowest[other])
-        if lowest[name] == number[name]:
-            at = stack.index(name)
-            group = set(stack[at:])
-            del stack[at:]
-            if len(group) > 1 or name in edges.get(name, ()):
-                found.append(group)
 
-    for name in edges:
-        if name not in number:
-            visit(name)
+def edges(files: dict[str, Path]) -> dict[str, set[str]]:
+    """The modules of flambeau that each of them imports."""
+    found: dict[str, set[str]] = {name: set() for name in files}
+    for one in imports(files):
+        if one.of in found:
+            found[one.by].add(one.of)
     return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The groups in which each module reaches each other."""
+
+    def reach(start: str) -> set[str]:
+        seen: set[str] = set()
+        left = [start]
+        while left:
+            new = graph[left.pop()] - seen
+            seen |= new
+            left += new
+        return seen
+
+    reached = {name: reach(name) for name in graph}
+    groups = {frozenset(o for o in reached[name] if name in reached[o]) for name in graph}
+    return [set(group) for group in groups if group]
+
+
+def floors() -> dict[str, tuple[str, int]]:
+    """For each module that import-linter's contracts name: whose floor it has, and which, counted from the top."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return {
+        f"{package}.{name}": (package, number)
+        for contract in contracts if contract["type"] == "layers" for package in contract["containers"]
+        for number, layer in enumerate(contract["layers"]) for name in re.split(r"[ |:]+", layer)
+    }  # fmt: skip
+
+
+def upward(graph: dict[str, set[str]]) -> int:
+    """How many imports lead to a higher floor."""
+    on = floors()
+
+    def places(name: str) -> dict[str, int]:
+        parts = name.split(".")
+        return dict(on[part] for n in range(len(parts)) if (part := ".".join(parts[: n + 1])) in on)
+
+    return sum(
+        any(places(other).get(package, floor) < floor for package, floor in places(name).items())
+        for name, others in graph.items() for other in others
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    files = modules(Path(*sys.argv[1:2]))
+    graph, own = edges(files), [i for i in imports(files) if i.of in files]
+    print(f"{len(files)} modules, {len(own)} imports: {upward(graph)} upward, {sum(i.lazy for i in own)} in functions")
+    print("circles of", sorted(map(len, circles(graph)), reverse=True) or "no modules")
