@@ -44,8 +44,8 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 def imports(files: dict[str, Path]) -> Iterator[Import]:
     """Every import in these modules."""
     for by, path in files.items():
-        text = path.read_text()
-        tree = ast.parse(text)
+        lines = path.read_text().splitlines()
+        tree = ast.parse("\n".join(lines))
         functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
         lazy = {node for function in functions for node in ast.walk(function)}
         for node in ast.walk(tree):
@@ -57,7 +57,7 @@ def imports(files: dict[str, Path]) -> Iterator[Import]:
             else:
                 continue
             for name in sorted(names):
-                yield Import(by, name, node.lineno, node in lazy, _explained(text.splitlines(), node.lineno - 1))
+                yield Import(by, name, node.lineno, node in lazy, _explained(lines, node.lineno - 1))
 
 
 def _explained(lines: list[str], at: int) -> bool:
