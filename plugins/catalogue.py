@@ -86,7 +86,7 @@ def clear_catalogue() -> None:
 
 
 def _installed() -> Iterator[Plugin]:
-    from importlib.metadata import entry_points  # lazy for start-up
+    from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP):
         distribution = point.dist

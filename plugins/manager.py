@@ -123,7 +123,6 @@ def _import(plugin: Plugin) -> Any:
 @cache
 def _hooks() -> pluggy.PluginManager:
     """pluggy's manager, which checks hooks against their specifications and calls them."""
-    # Lazy for start-up: a process that names no device has no use for hooks.
     import inspect
 
     import pluggy
@@ -148,7 +147,7 @@ def _hooks() -> pluggy.PluginManager:
 
 def _add_hooks(plugin: Plugin, module: Any) -> None:
     """Register a plugin's hooks; PluginError names one that does not exist or has other arguments."""
-    from pluggy import PluginValidationError  # lazy for start-up
+    from pluggy import PluginValidationError
 
     manager = _hooks()
     try:
