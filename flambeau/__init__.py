@@ -13,15 +13,9 @@ from __future__ import annotations
 
 import importlib as _importlib
 import math as _math
-from pathlib import Path as _Path
 from typing import Any as _Any
 
 __version__ = "0.1.0"
-
-# In a checkout the subpackages stand beside this folder (core/, nn/, ...); an installed copy has them inside.
-_root = _Path(__file__).resolve().parent.parent
-if not (_Path(__file__).parent / "core").is_dir() and (_root / "core" / "dtype.py").is_file():
-    __path__.append(str(_root))
 
 from flambeau._discovery import install as _install_discovery
 from flambeau.core import methods as _methods

@@ -110,7 +110,7 @@ def _backend(device: fb.device) -> str:
 
 
 def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) -> list[float]:
-    from tqdm import tqdm
+    from tqdm import tqdm  # lazy for start-up
 
     loader = DataLoader(data, batch_size=BATCH, shuffle=True)
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
@@ -148,7 +148,7 @@ def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float
 
 def _draw(losses: Sequence[float], path: Path) -> Path | None:
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # an optional extra
         from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
     except ImportError:
         print("curve    not drawn: matplotlib is not installed (pip install 'flambeau[plot]')")

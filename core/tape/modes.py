@@ -15,7 +15,7 @@ from flambeau.core.state import State, _Scope, current, put
 from flambeau.core.tape.compile import Packed, compiled
 from flambeau.core.tensor import Tensor
 
-_CORE = str(Path(__file__).resolve().parents[1])  # frames of core are not the user's
+_CORE = str(Path(__file__).parents[1])  # frames of core are not the user's
 
 
 class ModulePath(threading.local):

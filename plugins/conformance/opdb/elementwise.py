@@ -119,7 +119,7 @@ def scipy_special(name: str) -> Callable[..., Any]:
     """A function of scipy.special, imported when it is called."""
 
     def run(*args: Any) -> Any:
-        from scipy import special
+        from scipy import special  # optional: the extra dev has it
 
         return getattr(special, name)(*args)
 

@@ -107,7 +107,7 @@ def _norm(x: Array, ord: float = 2, dim: Any = None, keepdim: bool = False) -> A
 
 
 def _logsumexp(x: Array, dim: Any, keepdim: bool = False) -> Any:
-    from scipy.special import logsumexp
+    from scipy.special import logsumexp  # optional: the extra dev has it
 
     if x.ndim == 0:
         return x.copy()
