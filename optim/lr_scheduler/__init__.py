@@ -5,7 +5,7 @@ from __future__ import annotations
 from flambeau.optim.lr_scheduler.base import LRScheduler
 from flambeau.optim.lr_scheduler.combined import ChainedScheduler, ReduceLROnPlateau, SequentialLR
 from flambeau.optim.lr_scheduler.cyclic import CyclicLR, OneCycleLR
-from flambeau.optim.lr_scheduler.simple import (
+from flambeau.optim.lr_scheduler.formula import (
     ConstantLR,
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,

@@ -6,7 +6,8 @@ import warnings
 from typing import Any
 
 from flambeau.core.tensor import Tensor
-from flambeau.optim.optimizer import Optimizer, number
+from flambeau.optim.optimizer import Optimizer
+from flambeau.optim.options import number
 
 
 def set_option(group: dict[str, Any], name: str, value: Any) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.optim.lr_scheduler.base import LRScheduler, per_group, set_option
-from flambeau.optim.optimizer import Optimizer, number
+from flambeau.optim.optimizer import Optimizer
+from flambeau.optim.options import number
 
 
 class ReduceLROnPlateau(LRScheduler):

@@ -1,0 +1,53 @@
+"""Options of optimizers: each stands once, in the signature of ``__init__``, and its type says what it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+from flambeau.core.tensor import Tensor
+
+#: What an optimizer changes: tensors, (name, tensor) pairs, or groups of either with options of their own.
+Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
+
+
+class Check(NamedTuple):
+    """What an option must be, in words and as a test; ``parts`` names the members of a pair, each of which is tested."""
+
+    words: str
+    holds: Callable[[float], bool]
+    parts: tuple[str, ...] = ()
+
+
+_AT_LEAST_0 = Check("at least 0", lambda v: v >= 0)
+Rate = Annotated[float | Tensor, _AT_LEAST_0]
+NonNegative = Annotated[float, _AT_LEAST_0]
+Share = Annotated[float, _AT_LEAST_0, Check("between 0 and 1", lambda v: v <= 1)]
+Betas = Annotated[tuple[float, float], Check("in [0, 1)", lambda v: 0 <= v < 1, ("beta1", "beta2"))]
+
+
+def number(value: float | Tensor) -> float:
+    """An option as a Python number: learning rates may be tensors."""
+    return float(value.item()) if isinstance(value, Tensor) else value
+
+
+def options(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of an optimizer: the ``locals()`` of its ``__init__``, checked as the annotations there say.
+
+    >>> class Plain(fb.optim.Optimizer):
+    ...     def __init__(self, params: Params, lr: Rate = 0.1, *, maximize: bool = False):
+    ...         super().__init__(params, options(locals()))
+    >>> Plain([fb.ones(1)]).defaults
+    {'lr': 0.1, 'maximize': False}
+    >>> Plain([fb.ones(1)], lr=-1)
+    Traceback (most recent call last):
+    ValueError: Plain: invalid lr: -1; it must be at least 0
+    """
+    types = get_type_hints(arguments["__class__"].__init__, include_extras=True)  # the class that calls super()
+    found = {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
+    for option, value in found.items():
+        for words, holds, parts in getattr(types[option], "__metadata__", ()):
+            for name, v in zip(parts, value, strict=True) if parts else [(option, value)]:
+                if not holds(number(v)):
+                    raise ValueError(f"{type(arguments['self']).__name__}: invalid {name}: {v}; it must be {words}")
+    return found
