@@ -10,7 +10,7 @@ from flambeau.core.ops.nn import step
 from flambeau.core.ops.storage import view_as_real
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer
-from flambeau.optim.options import Betas, NonNegative, Params, Rate, number, options
+from flambeau.optim.options import AtLeast0, Betas, Params, Rate, number, options
 
 
 class Adam(Optimizer):
@@ -28,8 +28,8 @@ class Adam(Optimizer):
     """
 
     def __init__(
-        self, params: Params, lr: Rate = 1e-3, betas: Betas = (0.9, 0.999), eps: NonNegative = 1e-8,
-        weight_decay: NonNegative = 0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
+        self, params: Params, lr: Rate = 1e-3, betas: Betas = (0.9, 0.999), eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
         capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ):  # fmt: skip
@@ -72,8 +72,8 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self, params: Params, lr: Rate = 1e-3, betas: Betas = (0.9, 0.999), eps: NonNegative = 1e-8,
-        weight_decay: NonNegative = 1e-2, amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        self, params: Params, lr: Rate = 1e-3, betas: Betas = (0.9, 0.999), eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 1e-2, amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
         capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
     ):  # fmt: skip
         super(Adam, self).__init__(params, options(locals()) | {"decoupled_weight_decay": True})

@@ -12,7 +12,7 @@ from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.storage import view_as_complex, view_as_real
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer, State
-from flambeau.optim.options import Betas, NonNegative, Params, Rate, Share, number, options
+from flambeau.optim.options import AtLeast0, Betas, Params, Rate, Share, number, options
 
 
 class ElementwiseOptimizer(Optimizer):
@@ -91,8 +91,8 @@ class NAdam(ElementwiseOptimizer):
     zeros = ("exp_avg", "exp_avg_sq")
 
     def __init__(
-        self, params: Params, lr: Rate = 2e-3, betas: Betas = (0.9, 0.999), eps: NonNegative = 1e-8,
-        weight_decay: NonNegative = 0, momentum_decay: NonNegative = 4e-3, decoupled_weight_decay: bool = False, *,
+        self, params: Params, lr: Rate = 2e-3, betas: Betas = (0.9, 0.999), eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 0, momentum_decay: AtLeast0 = 4e-3, decoupled_weight_decay: bool = False, *,
         foreach: bool | None = None, maximize: bool = False, capturable: bool = False, differentiable: bool = False,
     ):  # fmt: skip
         super().__init__(params, options(locals()))
@@ -123,8 +123,8 @@ class RAdam(ElementwiseOptimizer):
     zeros = ("exp_avg", "exp_avg_sq")
 
     def __init__(
-        self, params: Params, lr: Rate = 1e-3, betas: Betas = (0.9, 0.999), eps: NonNegative = 1e-8,
-        weight_decay: NonNegative = 0, decoupled_weight_decay: bool = False, *, foreach: bool | None = None,
+        self, params: Params, lr: Rate = 1e-3, betas: Betas = (0.9, 0.999), eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 0, decoupled_weight_decay: bool = False, *, foreach: bool | None = None,
         maximize: bool = False, capturable: bool = False, differentiable: bool = False,
     ):  # fmt: skip
         super().__init__(params, options(locals()))
@@ -154,9 +154,9 @@ class Adamax(ElementwiseOptimizer):
     zeros = ("exp_avg", "exp_inf")
 
     def __init__(
-        self, params: Params, lr: Rate = 2e-3, betas: Betas = (0.9, 0.999), eps: NonNegative = 1e-8,
-        weight_decay: NonNegative = 0, foreach: bool | None = None, *, maximize: bool = False, differentiable: bool = False,
-        capturable: bool = False,
+        self, params: Params, lr: Rate = 2e-3, betas: Betas = (0.9, 0.999), eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 0, foreach: bool | None = None, *, maximize: bool = False,
+        differentiable: bool = False, capturable: bool = False,
     ):  # fmt: skip
         super().__init__(params, options(locals()))
 
@@ -181,9 +181,9 @@ class RMSprop(ElementwiseOptimizer):
     """
 
     def __init__(
-        self, params: Params, lr: Rate = 1e-2, alpha: NonNegative = 0.99, eps: NonNegative = 1e-8, weight_decay: NonNegative = 0,
-        momentum: NonNegative = 0, centered: bool = False, capturable: bool = False, foreach: bool | None = None,
-        maximize: bool = False, differentiable: bool = False,
+        self, params: Params, lr: Rate = 1e-2, alpha: AtLeast0 = 0.99, eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 0, momentum: AtLeast0 = 0, centered: bool = False, capturable: bool = False,
+        foreach: bool | None = None, maximize: bool = False, differentiable: bool = False,
     ):  # fmt: skip
         super().__init__(params, options(locals()))
 
@@ -214,8 +214,8 @@ class Adagrad(ElementwiseOptimizer):
     """
 
     def __init__(
-        self, params: Params, lr: Rate = 1e-2, lr_decay: NonNegative = 0, weight_decay: NonNegative = 0,
-        initial_accumulator_value: NonNegative = 0, eps: NonNegative = 1e-10, foreach: bool | None = None, *,
+        self, params: Params, lr: Rate = 1e-2, lr_decay: AtLeast0 = 0, weight_decay: AtLeast0 = 0,
+        initial_accumulator_value: AtLeast0 = 0, eps: AtLeast0 = 1e-10, foreach: bool | None = None, *,
         maximize: bool = False, differentiable: bool = False, fused: bool | None = None,
     ):  # fmt: skip
         super().__init__(params, options(locals()))
@@ -242,7 +242,7 @@ class Adadelta(ElementwiseOptimizer):
     zeros = ("square_avg", "acc_delta")
 
     def __init__(
-        self, params: Params, lr: Rate = 1.0, rho: Share = 0.9, eps: NonNegative = 1e-6, weight_decay: NonNegative = 0,
+        self, params: Params, lr: Rate = 1.0, rho: Share = 0.9, eps: AtLeast0 = 1e-6, weight_decay: AtLeast0 = 0,
         foreach: bool | None = None, *, capturable: bool = False, maximize: bool = False, differentiable: bool = False,
     ):  # fmt: skip
         super().__init__(params, options(locals()))
@@ -299,8 +299,8 @@ class ASGD(ElementwiseOptimizer):
 
     def __init__(
         self, params: Params, lr: Rate = 1e-2, lambd: float = 1e-4, alpha: float = 0.75, t0: float = 1e6,
-        weight_decay: NonNegative = 0, foreach: bool | None = None, maximize: bool = False, differentiable: bool = False,
-        capturable: bool = False,
+        weight_decay: AtLeast0 = 0, foreach: bool | None = None, maximize: bool = False,
+        differentiable: bool = False, capturable: bool = False,
     ):  # fmt: skip
         super().__init__(params, options(locals()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, NamedTuple, SupportsFloat, TypeVar
+from typing import Generic, Literal, NamedTuple, SupportsFloat, TypeVar
 
 from flambeau.core.ops.joining import cat
 from flambeau.core.state import enable_grad, no_grad
@@ -131,13 +131,15 @@ class _Run(Generic[Loss]):
             state["old_stps"].append(s)
             state["ro"].append(1.0 / ys)
             state["H_diag"] = ys / float((y * y).sum())
-        history = list(zip(state["old_dirs"], state["old_stps"], state["ro"], strict=True))
+        history: list[tuple[Tensor, Tensor, float]] = list(
+            zip(state["old_dirs"], state["old_stps"], state["ro"], strict=True)
+        )
         q, shares = -g, []
         for y, s, rho in reversed(history):
             share = float((s * q).sum()) * rho
             shares.append(share)
             q = q - y * share
-        r = q * state["H_diag"]
+        r: Tensor = q * state["H_diag"]
         for (y, s, rho), share in zip(history, reversed(shares), strict=True):
             r = r + s * (share - float((y * r).sum()) * rho)
         return r

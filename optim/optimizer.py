@@ -96,17 +96,10 @@ class Optimizer:
     def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults = defaults
         self._make_hooks()
-        if isinstance(params, Tensor):
-            raise TypeError(
-                f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got one Tensor; put it in a "
-                "list"
-            )
-        if not isinstance(params, Iterable):
+        if isinstance(params, Tensor) or not isinstance(params, Iterable):
+            got = "one Tensor; put it in a list" if isinstance(params, Tensor) else type(params).__name__
             hint = "; give its parameters()" if hasattr(params, "parameters") else ""
-            raise TypeError(
-                f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got {type(params).__name__}"
-                f"{hint}"
-            )
+            raise TypeError(f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got {got}{hint}")
         self.state: defaultdict[Tensor, State] = defaultdict(dict)
         self.param_groups: list[Group] = []
         members = list(params)
@@ -212,8 +205,8 @@ class Optimizer:
     # -- saving ----------------------------------------------------------------------------------
     def state_dict(self) -> StateDict:
         """In torch's form: state by the parameter's number, and the groups with numbers for parameters."""
-        for hook in list(self._state_dict_pre_hooks.values()):
-            hook(self)
+        for prepare in list(self._state_dict_pre_hooks.values()):
+            prepare(self)
         numbers = {id(p): i for i, p in enumerate(self._all())}
         state = {numbers[id(p)]: _packed(s) for p, s in self.state.items() if id(p) in numbers}
         groups = [{**g, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
@@ -239,18 +232,17 @@ class Optimizer:
                     f"loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
                     f"group {i} has {len(s['params'])} parameters there and {len(g['params'])} here"
                 )
-        by_number = {
-            n: p for s, g in zip(saved, own, strict=True) for n, p in zip(s["params"], g["params"], strict=True)
-        }
+        by_number = dict(zip((n for s in saved for n in s["params"]), self._all(), strict=True))
         state: defaultdict[Any, State] = defaultdict(dict)
-        for n, values in loaded["state"].items():
-            n = n if n in by_number else int(n) if isinstance(n, str) and n.isdigit() else n
-            state[by_number.get(n, n)] = {k: _unpacked(k, v, by_number.get(n)) for k, v in values.items()}
+        for key, values in cast("dict[int | str, State]", loaded["state"]).items():  # text in a JSON file
+            n = int(key) if key not in by_number and isinstance(key, str) and key.isdigit() else key
+            p = by_number.get(n)
+            state[n if p is None else p] = {k: _unpacked(k, v, p) for k, v in values.items()}
         self.state = state
         for s, g in zip(saved, own, strict=True):
             g.update({k: v for k, v in s.items() if k not in ("params", "param_names")})
-        for hook in list(self._load_post_hooks.values()):
-            hook(self)
+        for finish in list(self._load_post_hooks.values()):
+            finish(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}

@@ -12,7 +12,7 @@ Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, An
 
 
 class Check(NamedTuple):
-    """What an option must be, in words and as a test; ``parts`` names the members of a pair, each of which is tested."""
+    """What an option must be, in words and as a test; ``parts`` names the members of a pair, tested one by one."""
 
     words: str
     holds: Callable[[float], bool]
@@ -21,7 +21,7 @@ class Check(NamedTuple):
 
 _AT_LEAST_0 = Check("at least 0", lambda v: v >= 0)
 Rate = Annotated[float | Tensor, _AT_LEAST_0]
-NonNegative = Annotated[float, _AT_LEAST_0]
+AtLeast0 = Annotated[float, _AT_LEAST_0]
 Share = Annotated[float, _AT_LEAST_0, Check("between 0 and 1", lambda v: v <= 1)]
 Betas = Annotated[tuple[float, float], Check("in [0, 1)", lambda v: 0 <= v < 1, ("beta1", "beta2"))]
 

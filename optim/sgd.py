@@ -6,7 +6,7 @@ from flambeau.core.creation import zeros_like
 from flambeau.core.ops.nn import step
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer
-from flambeau.optim.options import NonNegative, Params, Rate, number, options
+from flambeau.optim.options import AtLeast0, Params, Rate, number, options
 
 
 class SGD(Optimizer):
@@ -24,8 +24,8 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, params: Params, lr: Rate = 1e-3, momentum: NonNegative = 0, dampening: float = 0,
-        weight_decay: NonNegative = 0, nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        self, params: Params, lr: Rate = 1e-3, momentum: AtLeast0 = 0, dampening: float = 0,
+        weight_decay: AtLeast0 = 0, nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None,
         differentiable: bool = False, fused: bool | None = None,
     ):  # fmt: skip
         super().__init__(params, options(locals()))

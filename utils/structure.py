@@ -20,7 +20,7 @@ import numpy as np
 from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.from_data import from_numpy
+from flambeau.core.exchange import from_numpy
 from flambeau.core.registry import resolve
 from flambeau.core.tensor import Size, Tensor
 from flambeau.utils import safetensors

@@ -7,7 +7,7 @@ from importlib import resources
 import numpy as np
 
 from flambeau.core import dtype as dt
-from flambeau.core.from_data import from_numpy
+from flambeau.core.exchange import from_numpy
 from flambeau.utils.data.dataset import TensorDataset
 
 _LEVELS = 16  # the largest pixel value
