@@ -14,7 +14,7 @@ from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.nn.norm import _BatchNorm
-from flambeau.optim.lr_scheduler.base import LRScheduler, per_group
+from flambeau.optim.lr_scheduler.base import Anneal, LRScheduler, PerGroup, per_group
 from flambeau.optim.optimizer import Optimizer
 
 Average = Callable[[Tensor, Tensor, Any], Tensor]
@@ -119,13 +119,9 @@ class SWALR(LRScheduler):
     """From the rate as it is to ``swa_lr`` in ``anneal_epochs``, then constant."""
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        swa_lr: Any,
-        anneal_epochs: int = 10,
-        anneal_strategy: str = "cos",
+        self, optimizer: Optimizer, swa_lr: PerGroup[float], anneal_epochs: int = 10, anneal_strategy: Anneal = "cos",
         last_epoch: int = -1,
-    ):
+    ):  # fmt: skip
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"SWALR: anneal_strategy must be one of 'cos' or 'linear', got {anneal_strategy!r}")
         if not isinstance(anneal_epochs, int) or anneal_epochs < 0:
