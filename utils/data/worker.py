@@ -29,7 +29,7 @@ from flambeau.core.keys import set_default_device
 from flambeau.core.tensor import Tensor
 from flambeau.core.threads import set_num_threads
 from flambeau.utils.data.fetch import Exhausted, Recipe
-from flambeau.utils.structure import host_array, tensor_from_host
+from flambeau.utils.host import HostArray, host_array, tensor_from_host
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _unpack_tensor(raw: Any, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+def _unpack_tensor(raw: HostArray, dtype: DType, shape: tuple[int, ...]) -> Tensor:
     return tensor_from_host(raw.view(dtype.numpy).reshape(shape), "cpu")
 
 
