@@ -7,8 +7,8 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from flambeau.core.tensor import Tensor
 
-#: What an optimizer changes: tensors, (name, tensor) pairs, or groups of either with options of their own.
-Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
+#: What an optimizer changes, all of one kind: tensors, (name, tensor) pairs, or groups with options of their own.
+Params = Iterable[Tensor | tuple[str, Tensor] | dict[str, Any]]
 
 
 class Check(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from flambeau.core import dtype as dt
 from flambeau.core import random
@@ -50,7 +50,7 @@ class SequentialSampler(Sampler[int]):
     [0, 1, 2]
     """
 
-    def __init__(self, data_source: Any):
+    def __init__(self, data_source: Sized):
         self.data_source = data_source
 
     def __iter__(self) -> Iterator[int]:
@@ -76,7 +76,7 @@ class RandomSampler(Sampler[int]):
 
     def __init__(
         self,
-        data_source: Any,
+        data_source: Sized,
         replacement: bool = False,
         num_samples: int | None = None,
         generator: Generator | None = None,
@@ -221,9 +221,10 @@ class DistributedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         count = len(self.dataset)
+        order: Sequence[int]
         if self.shuffle:
             source = Generator().manual_seed(self.seed + self.epoch)
-            order: Any = _permutation(count, source)
+            order = _permutation(count, source)
         else:
             order = range(count)
         places = range(self.rank, self.total_size, self.num_replicas)
