@@ -6,10 +6,13 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from tqdm import tqdm
 
 import flambeau as fb
 from flambeau import nn, optim
+from flambeau.core.device import DeviceLike
 from flambeau.core.errors import DeviceError
 from flambeau.core.registry import resolve
 from flambeau.nn import functional as F
@@ -49,7 +52,7 @@ class DigitsNet(nn.Module):
         return scores
 
 
-def main(device: Any = None, epochs: int = 20, seed: int = 0, folder: str | Path = "flambeau-demo") -> Result:
+def main(device: DeviceLike = None, epochs: int = 20, seed: int = 0, folder: str | Path = "flambeau-demo") -> Result:
     """Train, test, save, load again and compare; prints what it does.
 
     Args:
@@ -109,9 +112,7 @@ def _backend(device: fb.device) -> str:
     return f"{backend.device_type} backend, {backend.properties(device.index).name}"
 
 
-def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) -> list[float]:
-    from tqdm import tqdm
-
+def _train(model: nn.Module, data: Subset[tuple[fb.Tensor, ...]], device: fb.device, epochs: int) -> list[float]:
     loader = DataLoader(data, batch_size=BATCH, shuffle=True)
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
@@ -133,7 +134,7 @@ def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) 
     return losses
 
 
-def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float, list[int]]:
+def _test(model: nn.Module, data: Subset[tuple[fb.Tensor, ...]], device: fb.device) -> tuple[float, list[int]]:
     """The share of right answers, and the answers."""
     model.eval()
     predicted: list[int] = []
@@ -148,7 +149,7 @@ def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float
 
 def _draw(losses: Sequence[float], path: Path) -> Path | None:
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # it need not be there
         from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
     except ImportError:
         print("curve    not drawn: matplotlib is not installed (pip install 'flambeau[plot]')")

@@ -48,13 +48,16 @@ class Adam(Optimizer):
     def _by_step(self, params: list[Tensor], grads: list[Tensor], amsgrad: bool) -> dict[float, list[list[Tensor]]]:
         """Rows of parameter, gradient and moments, by the number of this step."""
         rows: defaultdict[float, list[list[Tensor]]] = defaultdict(list)
-        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
         for p, g in zip(params, grads, strict=True):
             state = self.state[p]
             if not state:
-                state |= {"step": 0.0, **{name: zeros_like(p) for name in names}}
+                state |= {"step": 0.0, "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
+                if amsgrad:
+                    state["max_exp_avg_sq"] = zeros_like(p)
             t = state["step"] = state["step"] + 1
-            row = [p, g, *[state[name] for name in names]]
+            row = [p, g, state["exp_avg"], state["exp_avg_sq"]]
+            if amsgrad:
+                row.append(state["max_exp_avg_sq"])
             if p.dtype.category == COMPLEX:  # its parts are parameters by themselves
                 row = [view_as_real(v) for v in row]
             rows[t].append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from flambeau.core.tensor import Tensor
@@ -43,11 +44,17 @@ def options(arguments: dict[str, Any]) -> dict[str, Any]:
     Traceback (most recent call last):
     ValueError: Plain: invalid lr: -1; it must be at least 0
     """
-    types = get_type_hints(arguments["__class__"].__init__, include_extras=True)  # the class that calls super()
     found = {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
-    for option, value in found.items():
-        for words, holds, parts in getattr(types[option], "__metadata__", ()):
-            for name, v in zip(parts, value, strict=True) if parts else [(option, value)]:
-                if not holds(number(v)):
-                    raise ValueError(f"{type(arguments['self']).__name__}: invalid {name}: {v}; it must be {words}")
+    for option, check in _checks(arguments["__class__"]):  # the class that calls super()
+        value = found[option]
+        for name, v in zip(check.parts, value, strict=True) if check.parts else [(option, value)]:
+            if not check.holds(number(v)):
+                raise ValueError(f"{type(arguments['self']).__name__}: invalid {name}: {v}; it must be {check.words}")
     return found
+
+
+@lru_cache(64)
+def _checks(cls: type) -> list[tuple[str, Check]]:
+    """Options with what their annotations in ``__init__`` say of them."""
+    types = get_type_hints(vars(cls)["__init__"], include_extras=True)
+    return [(option, check) for option, type_ in types.items() for check in getattr(type_, "__metadata__", ())]
