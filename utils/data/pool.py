@@ -70,7 +70,7 @@ class Pool:
         self._answers.append(our_answers)
         process = context.Process(  # type: ignore[attr-defined]
             target=w.run,
-            args=(their_tasks, their_answers, number, self.count, recipe, init),
+            args=(their_tasks, their_answers, w.Job(number, self.count, recipe, init)),
             name=w.process_name(number),
             daemon=True,
         )
