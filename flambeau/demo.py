@@ -6,9 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-from tqdm import tqdm
+from typing import Any, NamedTuple
 
 import flambeau as fb
 from flambeau import nn, optim
@@ -112,7 +110,9 @@ def _backend(device: fb.device) -> str:
     return f"{backend.device_type} backend, {backend.properties(device.index).name}"
 
 
-def _train(model: nn.Module, data: Subset[tuple[fb.Tensor, ...]], device: fb.device, epochs: int) -> list[float]:
+def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) -> list[float]:
+    from tqdm import tqdm
+
     loader = DataLoader(data, batch_size=BATCH, shuffle=True)
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
@@ -134,7 +134,7 @@ def _train(model: nn.Module, data: Subset[tuple[fb.Tensor, ...]], device: fb.dev
     return losses
 
 
-def _test(model: nn.Module, data: Subset[tuple[fb.Tensor, ...]], device: fb.device) -> tuple[float, list[int]]:
+def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float, list[int]]:
     """The share of right answers, and the answers."""
     model.eval()
     predicted: list[int] = []
@@ -149,7 +149,7 @@ def _test(model: nn.Module, data: Subset[tuple[fb.Tensor, ...]], device: fb.devi
 
 def _draw(losses: Sequence[float], path: Path) -> Path | None:
     try:
-        from matplotlib.figure import Figure  # it need not be there
+        from matplotlib.figure import Figure
         from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
     except ImportError:
         print("curve    not drawn: matplotlib is not installed (pip install 'flambeau[plot]')")
