@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import flambeau as fb
 from flambeau import nn, optim
+from flambeau.core.device import DeviceLike
 from flambeau.core.errors import DeviceError
 from flambeau.core.registry import resolve
 from flambeau.nn import functional as F
@@ -49,7 +50,7 @@ class DigitsNet(nn.Module):
         return scores
 
 
-def main(device: Any = None, epochs: int = 20, seed: int = 0, folder: str | Path = "flambeau-demo") -> Result:
+def main(device: DeviceLike = None, epochs: int = 20, seed: int = 0, folder: str | Path = "flambeau-demo") -> Result:
     """Train, test, save, load again and compare; prints what it does.
 
     Args:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flambeau.core.creation import zeros_like
 from flambeau.core.ops.nn import step
 from flambeau.core.tensor import Tensor
-from flambeau.optim.optimizer import Group, Optimizer, check_options, number
+from flambeau.optim.optimizer import Group, Optimizer
+from flambeau.optim.options import AtLeast0, Params, Rate, number, options
 
 
 class SGD(Optimizer):
@@ -25,18 +24,13 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, params: Any, lr: float | Tensor = 1e-3, momentum: float = 0, dampening: float = 0,
-        weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        self, params: Params, lr: Rate = 1e-3, momentum: AtLeast0 = 0, dampening: float = 0,
+        weight_decay: AtLeast0 = 0, nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None,
         differentiable: bool = False, fused: bool | None = None,
     ):  # fmt: skip
-        check_options("SGD", lr=lr, momentum=momentum, weight_decay=weight_decay)
+        super().__init__(params, options(locals()))
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("SGD: Nesterov momentum requires a momentum and zero dampening")
-        defaults = dict(
-            lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
-            maximize=maximize, foreach=foreach, differentiable=differentiable, fused=fused,
-        )  # fmt: skip
-        super().__init__(params, defaults)
 
     def update(self, group: Group) -> None:
         """One step of a group."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flambeau.utils import checkpoint as checkpoint
+    from flambeau.utils import data as data
+    from flambeau.utils import serialization as serialization
 
 _MODULES = frozenset({"checkpoint", "data", "serialization"})
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> ModuleType:
     """Modules are imported when they are first named."""
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")

@@ -6,27 +6,28 @@ T. Chen, B. Xu, C. Zhang and C. Guestrin, "Training deep nets with sublinear mem
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, TypeVar
 
+from flambeau.core.dtype import DType
 from flambeau.core.errors import GradientError
 from flambeau.core.generator import default_generator, fork_rng
 from flambeau.core.state import enable_grad
 from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
+from flambeau.nn.module import Module
 
 __all__ = ["checkpoint", "checkpoint_sequential"]
 
+T = TypeVar("T")
+Context = contextlib.AbstractContextManager[object]
+
 
 def checkpoint(
-    function: Callable[..., Any],
-    *args: Any,
-    use_reentrant: bool | None = None,
-    context_fn: Callable[[], tuple[Any, Any]] | None = None,
-    preserve_rng_state: bool = True,
-    determinism_check: str = "default",
-    **kwargs: Any,
-) -> Any:
+    function: Callable[..., T], *args: object, use_reentrant: bool | None = None,
+    context_fn: Callable[[], tuple[Context, Context]] | None = None, preserve_rng_state: bool = True,
+    determinism_check: Literal["default", "none"] = "default", **kwargs: object,
+) -> T:  # fmt: skip
     """``function(*args, **kwargs)``, of which backward computes again what it needs.
 
     Args:
@@ -43,7 +44,7 @@ def checkpoint(
     """
     if determinism_check not in ("default", "none"):
         raise ValueError(f"checkpoint: determinism_check must be 'default' or 'none', got {determinism_check!r}")
-    first, again = context_fn() if context_fn is not None else (contextlib.nullcontext(), contextlib.nullcontext())
+    first, again = (contextlib.nullcontext(), contextlib.nullcontext()) if context_fn is None else context_fn()
     rng = default_generator.state if preserve_rng_state else None
     frame = _Frame(lambda: function(*args, **kwargs), again, rng, determinism_check == "default")
     with first, saved_tensors_hooks(frame.pack, frame.unpack):
@@ -51,16 +52,17 @@ def checkpoint(
 
 
 def checkpoint_sequential(
-    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, preserve_rng_state: bool = True
-) -> Any:
+    functions: Module | Iterable[Callable[[T], T]], segments: int, input: T, use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True,
+) -> T:  # fmt: skip
     """A Sequential, or a list of functions, in ``segments`` parts of which all but the last are checkpointed."""
-    steps: Sequence[Callable[..., Any]] = list(functions.children() if hasattr(functions, "children") else functions)
+    steps: list[Callable[[T], T]] = list(functions.children() if isinstance(functions, Module) else functions)
     if not 1 <= segments <= len(steps):
         raise ValueError(f"checkpoint_sequential: segments must be from 1 to {len(steps)}, got {segments}")
     size = len(steps) // segments
 
-    def run(start: int, stop: int) -> Callable[[Any], Any]:
-        def part(value: Any) -> Any:
+    def run(start: int, stop: int) -> Callable[[T], T]:
+        def part(value: T) -> T:
             for step in steps[start:stop]:
                 value = step(value)
             return value
@@ -79,9 +81,9 @@ class _Enough(Exception):
 class _Frame:
     """One checkpointed call: how many values its graph keeps, and those of the second run until they are read."""
 
-    def __init__(self, call: Callable[[], Any], again: Any, rng: tuple[int, int] | None, check: bool):
+    def __init__(self, call: Callable[[], object], again: Context, rng: tuple[int, int] | None, check: bool):
         self.call, self.again, self.rng, self.check = call, again, rng, check
-        self.kept: list[Any] = []  # shape and dtype of each
+        self.kept: list[tuple[tuple[int, ...], DType]] = []  # shape and dtype of each
         self.values: dict[int, Tensor] = {}
 
     def pack(self, t: Tensor) -> int:

@@ -15,12 +15,13 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
 import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.utils.host import HostArray
 
 HEADER_LIMIT: Final = 100_000_000  # bytes, as in the reference implementation
 MAX_DIMENSIONS: Final = 64  # numpy's
@@ -34,8 +35,6 @@ _NAMES: Final[dict[DType, str]] = {
     dt.float32: "F32", dt.float64: "F64", dt.complex64: "C64",
 }  # fmt: skip
 _DTYPES: Final = {name: dtype for dtype, name in _NAMES.items()}
-
-HostArray = np.ndarray[Any, Any]
 
 
 class CheckpointError(RuntimeError):
@@ -198,7 +197,7 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
     return header
 
 
-def strict_json(text: str) -> Any:
+def strict_json(text: str) -> object:
     """Parse JSON; ValueError also for a key that stands twice in an object, and for NaN and Infinity."""
     return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
 
@@ -212,7 +211,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
 
 
@@ -247,11 +246,11 @@ def _entries(header: Mapping[str, Any], data_start: int, where: str) -> Iterator
         yield Entry(name, dtype, tuple(shape), data_start + offsets[0], nbytes)
 
 
-def _are_sizes(values: Any) -> bool:
+def _are_sizes(values: object) -> bool:
     return isinstance(values, list) and all(type(v) is int and 0 <= v < 1 << 63 for v in values)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 

@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from flambeau.core.device import DeviceLike, device
 from flambeau.core.tensor import Tensor
 from flambeau.utils import safetensors
 from flambeau.utils.files import atomic_write
+from flambeau.utils.host import host_array, tensor_from_host
 from flambeau.utils.safetensors import CheckpointError, Header
-from flambeau.utils.structure import Decoder, Encoder, host_array, tensor_from_host
+from flambeau.utils.structure import Decoder, Encoder, Locate
 
 __all__ = ["CheckpointError", "load", "load_file", "save", "save_file"]
 
@@ -27,10 +29,10 @@ _FORMAT: Final = 1
 _STRUCTURE, _CHECKSUM, _VERSION = "flambeau.structure", "flambeau.crc32", "flambeau.format"
 
 PathOrFile = str | os.PathLike[str] | BinaryIO
-MapLocation = Any  # None, a device, its name, a dict of names, or a function from name to device
+MapLocation = DeviceLike | Mapping[Any, DeviceLike] | Callable[[str], DeviceLike]
 
 
-def save(obj: Any, f: PathOrFile) -> None:
+def save(obj: object, f: PathOrFile) -> None:
     """Write ``obj`` to a file that :func:`load` reads back.
 
     Args:
@@ -84,7 +86,7 @@ def load(f: PathOrFile, map_location: MapLocation = None, *, mmap: bool = False)
     with file:
         header = safetensors.read_header(file, where)
         structure = _checked_structure(header, where)
-        decoder = Decoder(file, header, where, _locator(map_location, where), mmap)
+        decoder = Decoder(file, header, where, _locator(map_location), mmap)
         return decoder.decode(structure)
 
 
@@ -119,7 +121,7 @@ def save_file(tensors: Mapping[str, Tensor], filename: PathOrFile, metadata: Map
     _write(filename, lambda file: safetensors.write(file, arrays, header))
 
 
-def load_file(filename: PathOrFile, device: Any = "cpu", *, mmap: bool = False) -> dict[str, Tensor]:
+def load_file(filename: PathOrFile, device: DeviceLike = "cpu", *, mmap: bool = False) -> dict[str, Tensor]:
     """Read all tensors of any ``.safetensors`` file, whoever wrote it, in the order of the file.
 
     Raises:
@@ -193,21 +195,19 @@ def _checked_structure(header: Header, where: str) -> dict[str, Any]:
     return structure
 
 
-def _locator(map_location: MapLocation, where: str) -> Callable[[str], Any]:
+def _locator(map_location: MapLocation) -> Locate:
     """From the name of the device a tensor was saved from to the device it goes to."""
     if map_location is None:
         return lambda saved: saved
     if isinstance(map_location, Mapping):
         wanted = {str(k): v for k, v in map_location.items()}
 
-        def chosen_for(saved: str) -> Any:
+        def chosen_for(saved: str) -> DeviceLike:
             kind = saved.partition(":")[0]
             return next((wanted[n] for n in (saved, f"{kind}:0" if saved == kind else kind) if n in wanted), saved)
 
         return chosen_for
     if callable(map_location) and not isinstance(map_location, type):
         return lambda saved: map_location(saved) or saved
-    from flambeau.core.device import device
-
-    chosen = device(map_location)
+    chosen = device(map_location)  # type: ignore[arg-type]  # a class is refused there
     return lambda saved: chosen

@@ -13,35 +13,28 @@ import math
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 
 from flambeau.core import dtype as dt
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.exchange import from_numpy
 from flambeau.core.registry import resolve
 from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
+from flambeau.nn.parameter import Parameter
 from flambeau.utils import safetensors
-from flambeau.utils.safetensors import CheckpointError, Header, HostArray
+from flambeau.utils.host import HostArray, host_array, tensor_from_host
+from flambeau.utils.safetensors import CheckpointError, Header
 
 MAX_DEPTH: Final = 100  # deeper nesting is a structure that contains itself
 
+#: The keys that lead to an object.
 Path = tuple[Any, ...]
-
-
-def host_array(tensor: Tensor) -> HostArray:
-    """A tensor's values on the host, without its history."""
-    host: HostArray = tensor.detach().cpu().numpy()
-    return host
-
-
-def tensor_from_host(array: HostArray, device: Any) -> Tensor:
-    """A tensor of an array's values; on the CPU it takes the array's memory over."""
-    tensor: Tensor = from_numpy(array).to(device)
-    return tensor
+Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+Locate = Callable[[str], DeviceLike]
 
 
 class Encoder:
@@ -56,10 +49,10 @@ class Encoder:
         self._names: list[str] = []
         self._used = {"__metadata__"}
 
-    def encode(self, value: Any, path: Path = ()) -> Any:
+    def encode(self, value: object, path: Path = ()) -> Json:
         """The JSON node of ``value``; ``path`` holds the keys that lead to it."""
         if value is None or type(value) in (bool, int, str):
-            return value
+            return cast(Json, value)
         if len(path) > MAX_DEPTH:
             raise ValueError(
                 f"save: {_place(path[:3])}... is nested more than {MAX_DEPTH} deep; does it contain itself?"
@@ -73,10 +66,10 @@ class Encoder:
             )
         return encode(self, value, path)
 
-    def items(self, values: Iterable[Any], path: Path) -> list[Any]:
+    def items(self, values: Iterable[object], path: Path) -> Json:
         return [self.encode(v, (*path, i)) for i, v in enumerate(values)]
 
-    def pairs(self, mapping: dict[Any, Any], path: Path) -> list[list[Any]]:
+    def pairs(self, mapping: dict[Any, Any], path: Path) -> Json:
         return [[self.encode(k, (*path, "key")), self.encode(v, (*path, k))] for k, v in mapping.items()]
 
     def finish(self) -> tuple[dict[str, HostArray], list[dict[str, Any]]]:
@@ -120,7 +113,7 @@ def _place(path: Path) -> str:
     return "obj" + "".join(f"[{key!r}]" for key in path)
 
 
-def _remedy(value: Any) -> str:
+def _remedy(value: object) -> str:
     if hasattr(value, "state_dict"):
         return "save its state_dict() instead"
     if isinstance(value, tuple):
@@ -141,11 +134,11 @@ def _check_array(obj: Any, path: Path) -> None:
         raise TypeError(f"save: {_place(path)} cannot be saved: {error}") from None
 
 
-def _encode_float(encoder: Encoder, value: float, path: Path) -> Any:
+def _encode_float(encoder: Encoder, value: float, path: Path) -> Json:
     return value if math.isfinite(value) else {"float": repr(value)}
 
 
-_ENCODERS: Final[dict[type, Callable[[Encoder, Any, Path], Any]]] = {
+_ENCODERS: Final[dict[type, Callable[[Encoder, Any, Path], Json]]] = {
     float: _encode_float,
     complex: lambda e, v, path: {"complex": e.items((v.real, v.imag), path)},
     bytes: lambda e, v, path: {"bytes": base64.b64encode(v).decode()},
@@ -164,8 +157,6 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any, Path], Any]]] = {
 
 
 def _describe(obj: Any) -> dict[str, Any]:
-    from flambeau.nn.parameter import Parameter
-
     if isinstance(obj, Tensor):
         kind = "parameter" if isinstance(obj, Parameter) else "tensor"
         return {"kind": kind, "dtype": obj.dtype.name, "device": str(obj.device), "requires_grad": obj.requires_grad}
@@ -225,14 +216,14 @@ def _shared_storage(objects: list[Any]) -> dict[int, _Base]:
 class Decoder:
     """Builds the objects of one open file. ``locate`` tells the device from the saved device's name."""
 
-    def __init__(self, file: BinaryIO, header: Header, where: str, locate: Callable[[str], Any], mmap: bool):
+    def __init__(self, file: BinaryIO, header: Header, where: str, locate: Locate, mmap: bool):
         self._file, self._header, self._where, self._mmap = file, header, where, mmap
         self._locate = locate
         self._descriptions: list[dict[str, Any]] = []
         self._made: dict[int, Any] = {}
         self._bases: dict[tuple[str, str], Tensor] = {}
 
-    def decode(self, structure: dict[str, Any]) -> Any:
+    def decode(self, structure: dict[str, Any]) -> object:
         """The object that the structure describes; CheckpointError when it makes no sense."""
         try:
             self._descriptions = structure["arrays"]
@@ -273,8 +264,6 @@ class Decoder:
         device = self._locate(description["device"])
         tensor = self._shared(description, device) if "view" in description else self._tensor(description, device)
         if kind == "parameter":
-            from flambeau.nn.parameter import Parameter
-
             return Parameter(tensor, requires_grad=description["requires_grad"])
         if kind != "tensor":
             raise ValueError(f"unknown kind {kind!r}")
@@ -292,7 +281,7 @@ class Decoder:
             raise ValueError(f"array {entry.name!r} is {entry.dtype}, not {dtype}")
         return host
 
-    def _tensor(self, description: dict[str, Any], device: Any) -> Tensor:
+    def _tensor(self, description: dict[str, Any], device: DeviceLike) -> Tensor:
         host = self._host(description)
         try:
             return tensor_from_host(host, device)
@@ -302,7 +291,7 @@ class Decoder:
                 "map_location='cpu' loads them elsewhere"
             ) from error
 
-    def _shared(self, description: dict[str, Any], device: Any) -> Tensor:
+    def _shared(self, description: dict[str, Any], device: DeviceLike) -> Tensor:
         key = (description["array"], str(device))
         base = self._bases.get(key)
         if base is None:

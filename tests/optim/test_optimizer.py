@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from typing import Any
 
@@ -94,6 +95,34 @@ def test_copies() -> None:
         own = made.param_groups[0]["params"]
         descend(made, own, 1)
     assert made.state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]
+
+
+# -- options -------------------------------------------------------------------------------------------
+#: What an optimizer has beyond its own signature.
+MORE: dict[str, dict[str, Any]] = {"AdamW": {"decoupled_weight_decay": True}, "LBFGS": {"max_eval": 25}}
+
+
+@pytest.mark.parametrize("name", [*NAMES, "LBFGS"])
+def test_the_signature_declares_the_options(name: str) -> None:
+    """Defaults and groups hold what stands there, and nothing else says it again."""
+    kind = getattr(optim, name)
+    _, *declared = inspect.signature(kind).parameters.values()
+    optimizer = kind(parameters())
+    expected = {p.name: p.default for p in declared} | MORE.get(name, {})
+    assert optimizer.defaults == expected
+    assert {k: v for k, v in optimizer.param_groups[0].items() if k != "params"} == expected
+
+
+@pytest.mark.parametrize("name", [*NAMES, "LBFGS"])
+def test_annotations_check_the_options(name: str) -> None:
+    kind = getattr(optim, name)
+    for option, note in inspect.get_annotations(kind.__init__).items():
+        if note in ("AtLeast0", "Rate", "Share"):
+            with pytest.raises(ValueError, match=f"{name}: invalid {option}: -1; it must be at least 0"):
+                kind(parameters(), **{option: -1})
+        elif note == "Betas":
+            with pytest.raises(ValueError, match=rf"{name}: invalid beta2: 1.0; it must be in \[0, 1\)"):
+                kind(parameters(), **{option: (0.9, 1.0)})
 
 
 # -- steps ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -15,8 +15,17 @@ from flambeau.core.from_data import as_tensor, tensor
 from flambeau.core.keys import get_default_device
 from flambeau.core.ops.joining import stack
 from flambeau.core.tensor import Tensor
+from flambeau.utils.host import HostArray
 
 
+@overload
+def default_collate(batch: Sequence[Tensor | HostArray | float]) -> Tensor: ...
+@overload
+def default_collate(batch: Sequence[str]) -> list[str]: ...
+@overload
+def default_collate(batch: Sequence[tuple[Tensor, ...]]) -> list[Tensor]: ...
+@overload  # the structure of the samples decides
+def default_collate(batch: Sequence[Any]) -> Any: ...
 def default_collate(batch: Sequence[Any]) -> Any:
     """A list of samples to one batch of the same structure.
 
@@ -76,26 +85,27 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
     return stack(tensors)
 
 
-def default_convert(data: Any) -> Any:
+def default_convert(data: object) -> Any:
     """One sample with its arrays and numpy scalars as tensors; what a DataLoader without batches does.
 
     >>> fb.utils.data.default_convert([1.0, "a"])
     [1.0, 'a']
     """
 
-    def convert(value: Any) -> Any:
+    def convert(value: object) -> object:
         numeric = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind not in "OSUMm"
         return as_tensor(value, device=host_device()) if numeric else value
 
     return map_leaves(convert, data)
 
 
-def map_leaves(fn: Callable[[Any], Any], data: Any) -> Any:
+def map_leaves(fn: Callable[[object], object], data: object) -> object:
     """``data`` with ``fn`` of each of its members that is not a dict, named tuple, list or tuple."""
     if isinstance(data, Mapping):
         return _like(data, {key: map_leaves(fn, value) for key, value in data.items()})
     if isinstance(data, tuple) and hasattr(data, "_fields"):
-        return type(data)(*(map_leaves(fn, value) for value in data))
+        fields: Any = type(data)
+        return fields(*(map_leaves(fn, value) for value in data))
     if isinstance(data, (list, tuple)):
         return _like(data, [map_leaves(fn, value) for value in data])
     return fn(data)
@@ -112,14 +122,14 @@ def pinner() -> Callable[[Any], Any] | None:
     return None
 
 
-def _pinned(value: Any) -> Any:
+def _pinned(value: object) -> object:
     """A tensor of the host, or an object that knows how, pinned; anything else as it is."""
     if isinstance(value, Tensor) and not value.is_cpu:
         return value
     return value.pin_memory() if hasattr(value, "pin_memory") else value
 
 
-def _like(original: Any, members: Any) -> Any:
+def _like(original: Any, members: object) -> object:
     """``members`` in a container of the original's class, where that class can be made of them."""
     try:
         return type(original)(members)

@@ -7,14 +7,22 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from flambeau.core.exchange import host_device
 from flambeau.core.generator import Generator
 from flambeau.core.ops.random import randperm
 from flambeau.core.tensor import Tensor
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+class Samples(Protocol[T_co]):
+    """What has samples by index and knows how many: a dataset with a length, a list, a range."""
+
+    def __getitem__(self, index: int, /) -> T_co: ...
+    def __len__(self) -> int: ...
 
 
 class Dataset(Generic[T_co]):
@@ -31,11 +39,11 @@ class Dataset(Generic[T_co]):
     [tensor([0, 1, 4])]
     """
 
-    def __getitem__(self, index: Any) -> T_co:
+    def __getitem__(self, index: int) -> T_co:
         raise NotImplementedError(f"{type(self).__name__} must define __getitem__")
 
     def __add__(self, other: Dataset[T_co]) -> ConcatDataset[T_co]:
-        return ConcatDataset([self, other])
+        return ConcatDataset([self, other])  # type: ignore[list-item]  # TypeError where a length is missing
 
 
 class IterableDataset(Dataset[T_co], Iterable[T_co]):
@@ -69,30 +77,30 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
             raise ValueError(f"TensorDataset: tensors must have the same first size, got shapes {sizes}")
         self.tensors = tensors
 
-    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+    def __getitem__(self, index: int | slice | list[int] | Tensor) -> tuple[Tensor, ...]:
         return tuple(t[index] for t in self.tensors)
 
     def __len__(self) -> int:
         return len(self.tensors[0])
 
 
-class StackDataset(Dataset[Any]):
+class StackDataset(Dataset[tuple[T, ...] | dict[str, T]]):
     """Sample i is the tuple (or, by keywords, the dict) of the i-th samples of several datasets.
 
     >>> fb.utils.data.StackDataset([1, 2], ["a", "b"])[1]
     (2, 'b')
     """
 
-    def __init__(self, *args: Dataset[Any], **kwargs: Dataset[Any]):
+    def __init__(self, *args: Samples[T], **kwargs: Samples[T]):
         if bool(args) == bool(kwargs):
             raise ValueError("StackDataset: give datasets either as positional or as keyword arguments")
-        self.datasets: Any = args or kwargs
-        sizes = [len(d) for d in (args or kwargs.values())]  # type: ignore[arg-type]
+        self.datasets: tuple[Samples[T], ...] | dict[str, Samples[T]] = args or kwargs
+        sizes = [len(d) for d in (args or kwargs.values())]
         if len(set(sizes)) != 1:
             raise ValueError(f"StackDataset: datasets must have the same length, got {sizes}")
         self._length = sizes[0]
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int) -> tuple[T, ...] | dict[str, T]:
         if isinstance(self.datasets, dict):
             return {name: d[index] for name, d in self.datasets.items()}
         return tuple(d[index] for d in self.datasets)
@@ -108,14 +116,14 @@ class ConcatDataset(Dataset[T_co]):
     3
     """
 
-    def __init__(self, datasets: Iterable[Dataset[T_co]]):
+    def __init__(self, datasets: Iterable[Samples[T_co]]):
         self.datasets = list(datasets)
         if not self.datasets:
             raise ValueError("ConcatDataset: datasets must not be empty")
         for d in self.datasets:
             if isinstance(d, IterableDataset):
                 raise TypeError("ConcatDataset: an IterableDataset has no indices; use ChainDataset")
-        self.cumulative_sizes = list(itertools.accumulate(len(d) for d in self.datasets))  # type: ignore[arg-type]
+        self.cumulative_sizes = list(itertools.accumulate(len(d) for d in self.datasets))
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
@@ -148,7 +156,7 @@ class ChainDataset(IterableDataset[T_co]):
             yield from d
 
     def __len__(self) -> int:
-        return sum(len(d) for d in self.datasets)  # type: ignore[arg-type, misc]
+        return sum(len(d) for d in self.datasets)  # type: ignore[arg-type, misc]  # TypeError where one has none
 
 
 class Subset(Dataset[T_co]):
@@ -158,13 +166,13 @@ class Subset(Dataset[T_co]):
     30
     """
 
-    def __init__(self, dataset: Dataset[T_co], indices: Sequence[int]):
+    def __init__(self, dataset: Samples[T_co], indices: Sequence[int]):
         self.dataset = dataset
         self.indices = indices
 
-    def __getitem__(self, index: Any) -> T_co:
-        if isinstance(index, list):
-            return self.dataset[[self.indices[i] for i in index]]
+    def __getitem__(self, index: int | list[int]) -> T_co:
+        if isinstance(index, list):  # for datasets that take lists
+            return self.dataset[[self.indices[i] for i in index]]  # type: ignore[index]
         return self.dataset[self.indices[index]]
 
     def __getitems__(self, indices: list[int]) -> list[T_co]:
@@ -178,9 +186,7 @@ class Subset(Dataset[T_co]):
         return len(self.indices)
 
 
-def random_split(
-    dataset: Dataset[T_co], lengths: Sequence[float], generator: Generator | None = None
-) -> list[Subset[T_co]]:
+def random_split(dataset: Samples[T], lengths: Sequence[float], generator: Generator | None = None) -> list[Subset[T]]:
     """Split a dataset at random into parts that do not overlap.
 
     Args:
@@ -192,7 +198,7 @@ def random_split(
     >>> [len(part) for part in random_split(range(11), [0.5, 0.5], fb.Generator().manual_seed(0))]
     [6, 5]
     """
-    total = len(dataset)  # type: ignore[arg-type]
+    total = len(dataset)
     sizes = _split_sizes(total, lengths)
     order = randperm(total, generator=generator, device=host_device()).tolist()
     ends = itertools.accumulate(sizes)

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from multiprocessing.context import BaseContext
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast, overload
 
 from flambeau.core.generator import Generator, default_generator
+from flambeau.core.tensor import Tensor
 from flambeau.utils.data.collate import default_collate, default_convert, pinner
-from flambeau.utils.data.dataset import Dataset, IterableDataset
+from flambeau.utils.data.dataset import Dataset, IterableDataset, Samples
 from flambeau.utils.data.fetch import Exhausted, Recipe, tasks
 from flambeau.utils.data.pool import Pool, start_context
 from flambeau.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
 
 T = TypeVar("T")
+B = TypeVar("B")
 #: What samplers and workers have been made from.
 _FIXED = frozenset({"batch_sampler", "batch_size", "dataset", "drop_last", "persistent_workers", "sampler"})
 
 
-class DataLoader(Generic[T]):
-    """Iterates a dataset in batches.
+class _Others(TypedDict, total=False):
+    """The arguments that change nothing in the type of a batch."""
+
+    sampler: Iterable[Any] | None
+    batch_sampler: Iterable[list[Any]] | None
+    num_workers: int
+    pin_memory: bool
+    drop_last: bool
+    timeout: float
+    worker_init_fn: Callable[[int], None] | None
+    multiprocessing_context: str | BaseContext | None
+    generator: Generator | None
+    prefetch_factor: int | None
+    persistent_workers: bool
+
+
+class DataLoader(Generic[B]):
+    """Iterates a dataset in batches, of type B.
 
     The order and the batches are the same for any number of workers. Workers are separate processes, started
     by forkserver or spawn: the dataset and the functions given here must be picklable, and the program's
@@ -50,25 +69,39 @@ class DataLoader(Generic[T]):
     [[0, 1], [2, 3], [4]]
     """
 
+    @overload
     def __init__(
-        self,
-        dataset: Dataset[T] | Sequence[T],
-        batch_size: int | None = 1,
-        shuffle: bool | None = None,
-        sampler: Iterable[Any] | None = None,
-        batch_sampler: Iterable[list[Any]] | None = None,
-        num_workers: int = 0,
-        collate_fn: Callable[[Any], Any] | None = None,
-        pin_memory: bool = False,
-        drop_last: bool = False,
-        timeout: float = 0,
-        worker_init_fn: Callable[[int], None] | None = None,
-        multiprocessing_context: Any = None,
-        generator: Generator | None = None,
-        *,
-        prefetch_factor: int | None = None,
-        persistent_workers: bool = False,
-    ):
+        self: DataLoader[list[Tensor]], dataset: Dataset[tuple[Tensor, ...]], batch_size: int = 1,
+        shuffle: bool | None = None, *, collate_fn: None = None, **others: Unpack[_Others],
+    ): ...  # fmt: skip
+    @overload
+    def __init__(
+        self: DataLoader[Tensor], dataset: Dataset[Tensor | float] | Sequence[Tensor | float], batch_size: int = 1,
+        shuffle: bool | None = None, *, collate_fn: None = None, **others: Unpack[_Others],
+    ): ...  # fmt: skip
+    @overload
+    def __init__(
+        self: DataLoader[B], dataset: Dataset[T] | Samples[T], batch_size: int = 1, shuffle: bool | None = None, *,
+        collate_fn: Callable[[list[T]], B], **others: Unpack[_Others],
+    ): ...  # fmt: skip
+    @overload
+    def __init__(
+        self: DataLoader[Any], dataset: Dataset[Any] | Samples[Any], batch_size: int | None = 1,
+        shuffle: bool | None = None, sampler: Iterable[Any] | None = None,
+        batch_sampler: Iterable[list[Any]] | None = None, num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] | None = None, pin_memory: bool = False, drop_last: bool = False,
+        timeout: float = 0, worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: str | BaseContext | None = None, generator: Generator | None = None, *,
+        prefetch_factor: int | None = None, persistent_workers: bool = False,
+    ): ...  # fmt: skip
+    def __init__(
+        self, dataset: Dataset[Any] | Samples[Any], batch_size: int | None = 1, shuffle: bool | None = None,
+        sampler: Iterable[Any] | None = None, batch_sampler: Iterable[list[Any]] | None = None, num_workers: int = 0,
+        collate_fn: Callable[[Any], B] | None = None, pin_memory: bool = False, drop_last: bool = False,
+        timeout: float = 0, worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: str | BaseContext | None = None, generator: Generator | None = None, *,
+        prefetch_factor: int | None = None, persistent_workers: bool = False,
+    ):  # fmt: skip
         iterable = isinstance(dataset, IterableDataset)
         if not iterable and not hasattr(dataset, "__getitem__"):
             raise TypeError(
@@ -86,7 +119,8 @@ class DataLoader(Generic[T]):
         self.batch_size, self.drop_last = (None, False) if batch_sampler is not None else (batch_size, drop_last)
         batched = batch_size is not None or batch_sampler is not None
         if sampler is None and not iterable:
-            sampler = RandomSampler(self.dataset, generator=generator) if shuffle else SequentialSampler(self.dataset)
+            source = cast(Sized, dataset)
+            sampler = RandomSampler(source, generator=generator) if shuffle else SequentialSampler(source)
         if batch_sampler is None and batch_size is not None and sampler is not None:
             batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         self.sampler, self.batch_sampler = sampler, batch_sampler
@@ -96,7 +130,7 @@ class DataLoader(Generic[T]):
         self._progress: _Progress | None = None
         self._resume: Mapping[str, Any] | None = None
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name in _FIXED and "_recipe" in self.__dict__:
             raise ValueError(f"DataLoader: {name} cannot be changed after the loader was made; make another")
         super().__setattr__(name, value)
@@ -105,7 +139,7 @@ class DataLoader(Generic[T]):
     def _order(self) -> Iterable[Any] | None:
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[B]:
         resume, self._resume = self._resume, None
         if resume is None:
             return self._start(_Progress(self._generator_states()))
@@ -116,7 +150,7 @@ class DataLoader(Generic[T]):
         finally:
             default_generator.state = default  # the program's own to restore
 
-    def _start(self, progress: _Progress) -> Iterator[Any]:
+    def _start(self, progress: _Progress) -> Iterator[B]:
         """An iterator over the epoch, from ``progress`` on."""
         self._progress = progress
         seed = draw_seed(self.generator)
@@ -210,13 +244,9 @@ class _Epoch(Iterator[Any]):
     """Hands out the batches of one epoch and keeps count."""
 
     def __init__(
-        self,
-        batches: Iterator[Any],
-        progress: _Progress,
-        pin: Callable[[Any], Any] | None,
-        pool: Pool | None,
+        self, batches: Iterator[Any], progress: _Progress, pin: Callable[[Any], Any] | None, pool: Pool | None,
         keep_pool: bool,
-    ):
+    ):  # fmt: skip
         self._batches, self._progress, self._pin = batches, progress, pin
         self._pool, self._keep_pool = pool, keep_pool  # a pool that nobody holds stops
 

@@ -21,28 +21,27 @@ _STOP_SECONDS = 1.0  # for workers that were told to stop and are still fetching
 _EXIT_SECONDS = 5.0  # for a process that has hung up to be gone
 
 
-def start_context(chosen: Any = None) -> BaseContext:
+def start_context(chosen: str | BaseContext | None = None) -> BaseContext:
     """The multiprocessing context for workers: forkserver where there is one, else spawn.
 
     A plain fork is refused: it copies threads' locks and a driver's state in the middle of their work.
     """
-    own = isinstance(chosen, BaseContext)
-    if own:
-        name = chosen.get_start_method()
+    if isinstance(chosen, BaseContext):
+        name, context = chosen.get_start_method(), chosen
     else:
         available = multiprocessing.get_all_start_methods()
         name = chosen or ("forkserver" if "forkserver" in available else "spawn")
         if name not in available:
             raise ValueError(f"DataLoader: multiprocessing_context must be one of {available}, got {chosen!r}")
-        chosen = multiprocessing.get_context(name)
+        context = multiprocessing.get_context(name)
     if name == "fork":
         raise ValueError(
             "DataLoader: multiprocessing_context='fork' hangs once a thread or a device driver runs; "
             "use 'forkserver' or 'spawn'"
         )
-    if name == "forkserver" and not own:  # saves each worker the import
-        chosen.set_forkserver_preload(["__main__", w.__name__])
-    return chosen  # type: ignore[no-any-return]
+    if name == "forkserver" and context is not chosen:  # saves each worker the import
+        context.set_forkserver_preload(["__main__", w.__name__])
+    return context
 
 
 class Pool:
@@ -71,7 +70,7 @@ class Pool:
         self._answers.append(our_answers)
         process = context.Process(  # type: ignore[attr-defined]
             target=w.run,
-            args=(their_tasks, their_answers, number, self.count, recipe, init),
+            args=(their_tasks, their_answers, w.Job(number, self.count, recipe, init)),
             name=w.process_name(number),
             daemon=True,
         )

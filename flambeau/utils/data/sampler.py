@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from flambeau.core import dtype as dt
 from flambeau.core.exchange import host_device
@@ -50,7 +50,7 @@ class SequentialSampler(Sampler[int]):
     [0, 1, 2]
     """
 
-    def __init__(self, data_source: Any):
+    def __init__(self, data_source: Sized):
         self.data_source = data_source
 
     def __iter__(self) -> Iterator[int]:
@@ -75,12 +75,9 @@ class RandomSampler(Sampler[int]):
     """
 
     def __init__(
-        self,
-        data_source: Any,
-        replacement: bool = False,
-        num_samples: int | None = None,
+        self, data_source: Sized, replacement: bool = False, num_samples: int | None = None,
         generator: Generator | None = None,
-    ):
+    ):  # fmt: skip
         if num_samples is not None and (type(num_samples) is not int or num_samples <= 0):
             raise ValueError(f"RandomSampler: num_samples must be a positive int, got {num_samples!r}")
         self.data_source, self.replacement, self.generator = data_source, replacement, generator
@@ -133,11 +130,7 @@ class WeightedRandomSampler(Sampler[int]):
     """
 
     def __init__(
-        self,
-        weights: Sequence[float],
-        num_samples: int,
-        replacement: bool = True,
-        generator: Generator | None = None,
+        self, weights: Sequence[float], num_samples: int, replacement: bool = True, generator: Generator | None = None
     ):
         if type(num_samples) is not int or num_samples <= 0:
             raise ValueError(f"WeightedRandomSampler: num_samples must be a positive int, got {num_samples!r}")
@@ -190,14 +183,9 @@ class DistributedSampler(Sampler[int]):
     """
 
     def __init__(
-        self,
-        dataset: Sized,
-        num_replicas: int | None = None,
-        rank: int | None = None,
-        shuffle: bool = True,
-        seed: int = 0,
-        drop_last: bool = False,
-    ):
+        self, dataset: Sized, num_replicas: int | None = None, rank: int | None = None, shuffle: bool = True,
+        seed: int = 0, drop_last: bool = False,
+    ):  # fmt: skip
         if num_replicas is None or rank is None:
             raise ValueError(
                 "DistributedSampler: num_replicas and rank must be given: this process belongs to no group"
@@ -221,9 +209,10 @@ class DistributedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         count = len(self.dataset)
+        order: Sequence[int]
         if self.shuffle:
             source = Generator().manual_seed(self.seed + self.epoch)
-            order: Any = _permutation(count, source)
+            order = _permutation(count, source)
         else:
             order = range(count)
         places = range(self.rank, self.total_size, self.num_replicas)

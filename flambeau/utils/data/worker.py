@@ -30,7 +30,7 @@ from flambeau.core.random import random_words
 from flambeau.core.tensor import Tensor
 from flambeau.core.threads import set_num_threads
 from flambeau.utils.data.fetch import Exhausted, Recipe
-from flambeau.utils.structure import host_array, tensor_from_host
+from flambeau.utils.host import HostArray, host_array, tensor_from_host
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ class Epoch(NamedTuple):
     seed: int
 
 
+class Job(NamedTuple):
+    """What a worker is started with; ``init`` is called in it once."""
+
+    worker: int
+    num_workers: int
+    recipe: Recipe
+    init: Callable[[int], None] | None
+
+
 class Task(NamedTuple):
     """To a worker: fetch this batch."""
 
@@ -100,7 +109,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _unpack_tensor(raw: Any, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+def _unpack_tensor(raw: HostArray, dtype: DType, shape: tuple[int, ...]) -> Tensor:
     return tensor_from_host(raw.view(dtype.numpy).reshape(shape), "cpu")
 
 
@@ -132,21 +141,14 @@ def receive(connection: Connection) -> Answer:
 # -- the process -------------------------------------------------------------------------------------
 
 
-def run(
-    tasks: Connection,
-    answers: Connection,
-    worker: int,
-    count: int,
-    recipe: Recipe,
-    init: Callable[[int], None] | None,
-) -> None:
-    """The main function of worker number ``worker`` of ``count``; returns when the loader hangs up."""
+def run(tasks: Connection, answers: Connection, job: Job) -> None:
+    """The main function of a worker; returns when the loader hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loader's process handles Ctrl-C and hangs up
     outbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
     sender = threading.Thread(target=_send_all, args=(answers, outbox), daemon=True)
     sender.start()
     with contextlib.suppress(EOFError, OSError):
-        _serve(tasks, outbox, worker, count, recipe, init)
+        _serve(tasks, outbox, job)
     outbox.put(None)
     sender.join()
 
@@ -161,14 +163,7 @@ def _send_all(answers: Connection, outbox: queue.SimpleQueue[Answer | None]) -> 
             send(answers, answer._replace(content=_failure(error)))
 
 
-def _serve(
-    tasks: Connection,
-    outbox: queue.SimpleQueue[Answer | None],
-    worker: int,
-    count: int,
-    recipe: Recipe,
-    init: Callable[[int], None] | None,
-) -> None:
+def _serve(tasks: Connection, outbox: queue.SimpleQueue[Answer | None], job: Job) -> None:
     epoch = Epoch(-1, 0)
     fetch: Callable[[Any], Any] | None = None
     problem: Failure | None = None
@@ -177,9 +172,9 @@ def _serve(
         if isinstance(message, Epoch):
             fetch, problem, epoch = None, None, message
             try:
-                _prepare(worker, count, epoch.seed, recipe, init)
-                init = None
-                fetch = recipe.fetcher()
+                _prepare(job, epoch.seed)
+                job = job._replace(init=None)
+                fetch = job.recipe.fetcher()
             except Exception as error:
                 problem = _failure(error)
         else:
@@ -197,17 +192,17 @@ def _fetch(fetch: Callable[[Any], Any], epoch: Epoch, task: Task) -> Any:
         return _failure(error)
 
 
-def _prepare(worker: int, count: int, base_seed: int, recipe: Recipe, init: Callable[[int], None] | None) -> None:
-    """Set this process up for an epoch; ``init`` is called in the first one only."""
+def _prepare(job: Job, base_seed: int) -> None:
+    """Set this process up for an epoch."""
     global _info
-    seed = (base_seed + worker) % 2**64
+    seed = (base_seed + job.worker) % 2**64
     if _info is None:
         set_num_threads(1)
         set_default_device(host_device())
-    _info = WorkerInfo(worker, count, seed, recipe.dataset)
+    _info = WorkerInfo(job.worker, job.num_workers, seed, job.recipe.dataset)
     seed_everything(seed)
-    if init is not None:
-        init(worker)
+    if job.init is not None:
+        job.init(job.worker)
 
 
 def batch_seed(base_seed: int, batch: int) -> int:

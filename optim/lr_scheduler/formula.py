@@ -5,38 +5,43 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any
 
-from flambeau.optim.lr_scheduler.base import LRScheduler, load_functions, per_group, saved_functions
+from flambeau.optim.lr_scheduler.base import LRScheduler, PerGroup, per_group
 from flambeau.optim.optimizer import Optimizer
 
 
 class _ByFunction(LRScheduler):
     """A schedule by a function of the epoch for each group."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1):
-        self.optimizer = optimizer
-        self.lr_lambdas: list[Callable[[int], float]] = per_group(optimizer, "lr_lambda", lr_lambda)
+    def __init__(self, optimizer: Optimizer, lr_lambda: PerGroup[Callable[[int], float]], last_epoch: int = -1):
+        self.lr_lambdas = per_group(optimizer, "lr_lambda", lr_lambda)
         super().__init__(optimizer, last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer; functions only where they are objects."""
-        return saved_functions(super().state_dict(), "lr_lambdas")
+        """Everything but the optimizer; functions only where they are objects with state of their own."""
+        return super().state_dict() | {"lr_lambdas": [_state_of(f) for f in self.lr_lambdas]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave."""
-        rest = dict(state_dict)
-        load_functions(self.lr_lambdas, rest.pop("lr_lambdas"))
-        super().load_state_dict(rest)
+        for f, state in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=True):
+            if state is not None:
+                vars(f).update(state)
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "lr_lambdas"})
+
+
+def _state_of(f: Callable[[int], float]) -> dict[str, Any] | None:
+    return None if isinstance(f, FunctionType) or not hasattr(f, "__dict__") else dict(vars(f))
 
 
 class LambdaLR(_ByFunction):
     """The first rate times ``lr_lambda(epoch)``.
 
-    >>> optimizer = fb.optim.SGD([fb.nn.Parameter(fb.zeros(1))], lr=0.5)
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=0.5)
     >>> schedule = LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch))
-    >>> optimizer.step(), schedule.step()
-    (None, None)
+    >>> optimizer.step()
+    >>> schedule.step()
     >>> schedule.get_last_lr()
     [0.25]
     """
@@ -62,7 +67,27 @@ class MultiplicativeLR(_ByFunction):
         return [lr * f(self.last_epoch) for lr, f in zip(self._lrs, self.lr_lambdas, strict=True)]
 
 
-class StepLR(LRScheduler):
+class _ByFactor(LRScheduler):
+    """A schedule of one factor for all groups: from the rate before, and from the first rate."""
+
+    def _step_factor(self, epoch: int) -> float:
+        """By what the rate of the epoch before is multiplied."""
+        raise NotImplementedError
+
+    def _factor(self, epoch: int) -> float:
+        """By what the first rate is multiplied."""
+        raise NotImplementedError
+
+    def get_lr(self) -> list[float]:
+        factor = self._step_factor(self.last_epoch)
+        return [lr * factor for lr in self._lrs]
+
+    def _closed_form(self) -> list[float]:
+        factor = self._factor(self.last_epoch)
+        return [base * factor for base in self.base_lrs]
+
+
+class StepLR(_ByFactor):
     """The rate times ``gamma`` every ``step_size`` epochs.
 
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
@@ -77,16 +102,14 @@ class StepLR(LRScheduler):
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        if self.last_epoch == 0 or self.last_epoch % self.step_size:
-            return self._lrs
-        return [lr * self.gamma for lr in self._lrs]
+    def _step_factor(self, epoch: int) -> float:
+        return 1 if epoch == 0 or epoch % self.step_size else self.gamma
 
-    def _closed_form(self) -> list[float]:
-        return [base * self.gamma ** (self.last_epoch // self.step_size) for base in self.base_lrs]
+    def _factor(self, epoch: int) -> float:
+        return float(self.gamma ** (epoch // self.step_size))
 
 
-class MultiStepLR(LRScheduler):
+class MultiStepLR(_ByFactor):
     """The rate times ``gamma`` at each of ``milestones``.
 
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
@@ -101,16 +124,15 @@ class MultiStepLR(LRScheduler):
         self.milestones, self.gamma = Counter(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        times = self.milestones.get(self.last_epoch, 0)
-        return [lr * self.gamma**times for lr in self._lrs] if times else self._lrs
+    def _step_factor(self, epoch: int) -> float:
+        times = self.milestones.get(epoch, 0)
+        return float(self.gamma**times) if times else 1
 
-    def _closed_form(self) -> list[float]:
-        passed = sum(n for m, n in self.milestones.items() if m <= self.last_epoch)
-        return [base * self.gamma**passed for base in self.base_lrs]
+    def _factor(self, epoch: int) -> float:
+        return float(self.gamma ** sum(n for m, n in self.milestones.items() if m <= epoch))
 
 
-class ConstantLR(LRScheduler):
+class ConstantLR(_ByFactor):
     """The rate times ``factor`` until ``total_iters`` epochs have passed.
 
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
@@ -127,16 +149,14 @@ class ConstantLR(LRScheduler):
         self.factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        if self.last_epoch == 0:
-            return [lr * self.factor for lr in self._lrs]
-        return [lr * (1.0 / self.factor) for lr in self._lrs] if self.last_epoch == self.total_iters else self._lrs
+    def _step_factor(self, epoch: int) -> float:
+        return self.factor if epoch == 0 else 1.0 / self.factor if epoch == self.total_iters else 1
 
-    def _closed_form(self) -> list[float]:
-        return [base * (1 if self.last_epoch >= self.total_iters else self.factor) for base in self.base_lrs]
+    def _factor(self, epoch: int) -> float:
+        return 1 if epoch >= self.total_iters else self.factor
 
 
-class LinearLR(LRScheduler):
+class LinearLR(_ByFactor):
     """The rate times a factor that goes from ``start_factor`` to ``end_factor`` in ``total_iters`` epochs.
 
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
@@ -148,13 +168,9 @@ class LinearLR(LRScheduler):
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        start_factor: float = 1.0 / 3,
-        end_factor: float = 1.0,
-        total_iters: int = 5,
+        self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5,
         last_epoch: int = -1,
-    ):
+    ):  # fmt: skip
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
             raise ValueError(
                 f"LinearLR: the factors must be between 0 and 1, the first not 0, got {start_factor} and {end_factor}"
@@ -162,22 +178,18 @@ class LinearLR(LRScheduler):
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        if self.last_epoch == 0:
-            return [lr * self.start_factor for lr in self._lrs]
-        if self.last_epoch > self.total_iters:
-            return self._lrs
+    def _step_factor(self, epoch: int) -> float:
+        if epoch == 0 or epoch > self.total_iters:
+            return 1 if epoch else self.start_factor
         rise = self.end_factor - self.start_factor
-        factor = 1 + rise / (self.total_iters * self.start_factor + (self.last_epoch - 1) * rise)
-        return [lr * factor for lr in self._lrs]
+        return 1 + rise / (self.total_iters * self.start_factor + (epoch - 1) * rise)
 
-    def _closed_form(self) -> list[float]:
-        passed = min(self.total_iters, self.last_epoch) / self.total_iters
-        factor = self.start_factor + (self.end_factor - self.start_factor) * passed
-        return [base * factor for base in self.base_lrs]
+    def _factor(self, epoch: int) -> float:
+        passed = min(self.total_iters, epoch) / self.total_iters
+        return self.start_factor + (self.end_factor - self.start_factor) * passed
 
 
-class ExponentialLR(LRScheduler):
+class ExponentialLR(_ByFactor):
     """The rate times ``gamma`` every epoch.
 
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
@@ -192,14 +204,14 @@ class ExponentialLR(LRScheduler):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        return self._lrs if self.last_epoch == 0 else [lr * self.gamma for lr in self._lrs]
+    def _step_factor(self, epoch: int) -> float:
+        return self.gamma if epoch else 1
 
-    def _closed_form(self) -> list[float]:
-        return [base * self.gamma**self.last_epoch for base in self.base_lrs]
+    def _factor(self, epoch: int) -> float:
+        return float(self.gamma**epoch)
 
 
-class PolynomialLR(LRScheduler):
+class PolynomialLR(_ByFactor):
     """The first rate times (1 - epoch / total_iters) ** power, 0 at the end.
 
     >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
@@ -214,16 +226,13 @@ class PolynomialLR(LRScheduler):
         self.total_iters, self.power = total_iters, power
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        n, total = self.last_epoch, self.total_iters
-        if n == 0 or n > total:
-            return self._lrs
-        factor = ((1.0 - n / total) / (1.0 - (n - 1) / total)) ** self.power
-        return [lr * factor for lr in self._lrs]
+    def _step_factor(self, epoch: int) -> float:
+        if epoch == 0 or epoch > self.total_iters:
+            return 1
+        return float(((1.0 - epoch / self.total_iters) / (1.0 - (epoch - 1) / self.total_iters)) ** self.power)
 
-    def _closed_form(self) -> list[float]:
-        left = 1.0 - min(self.total_iters, self.last_epoch) / self.total_iters
-        return [base * left**self.power for base in self.base_lrs]
+    def _factor(self, epoch: int) -> float:
+        return float((1.0 - min(self.total_iters, epoch) / self.total_iters) ** self.power)
 
 
 class CosineAnnealingLR(LRScheduler):
