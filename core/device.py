@@ -74,3 +74,7 @@ class device:
         self, kind: builtins.type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         device.pop(self)
+
+
+#: What functions take for a device: the object, its name, or None for the default one.
+DeviceLike = device | str | None

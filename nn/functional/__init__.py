@@ -145,4 +145,10 @@ _QUICK = frozenset({
     "leaky_relu", "linear", "logsigmoid", "mish", "mse_loss", "relu", "relu6", "selu", "sigmoid", "silu",
     "smooth_l1_loss", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
 })  # fmt: skip
-globals().update({name: guarded(name, globals()[name]) for name in __all__ if name not in _QUICK})
+globals().update(
+    {
+        name: guarded(name, globals()[name])
+        for name in __all__
+        if name not in _QUICK and not hasattr(globals()[name], "guarded")  # families do so for all their members
+    }
+)
