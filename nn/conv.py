@@ -26,8 +26,9 @@ class _Conv(Spatial):
     bias: Parameter | None
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes, padding: Sizes | str, dilation: Sizes,
-        output_padding: Sizes, groups: int, bias: bool, padding_mode: str, device: DeviceLike, dtype: DType | None,
+        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes, padding: Sizes | str,
+        dilation: Sizes, output_padding: Sizes, groups: int, bias: bool, padding_mode: str, device: DeviceLike,
+        dtype: DType | None,
     ):  # fmt: skip
         super().__init__()
         name, n = type(self).__name__, self.dims

@@ -13,6 +13,7 @@ from typing import Any
 
 from flambeau.core.creation import eye
 from flambeau.core.ops.linalg import qr
+from flambeau.core.random import Generator
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 
@@ -58,7 +59,7 @@ def _unrecorded(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 @_unrecorded
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Numbers evenly from [a, b).
 
     >>> fb.nn.init.uniform_(fb.empty(3, 5)).shape
@@ -68,7 +69,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = No
 
 
 @_unrecorded
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Numbers of the normal distribution.
 
     >>> fb.nn.init.normal_(fb.empty(3, 5)).shape
@@ -79,7 +80,12 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 
 @_unrecorded
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Numbers of the normal distribution between ``a`` and ``b``, by its inverse distribution function.
 
@@ -192,7 +198,7 @@ def _fan(tensor: Tensor, mode: str) -> int:
 
 
 @_unrecorded
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), even.
 
     >>> fb.nn.init.xavier_uniform_(fb.empty(3, 5)).shape
@@ -203,7 +209,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) ->
 
 
 @_unrecorded
-def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), normal.
 
     >>> fb.nn.init.xavier_normal_(fb.empty(3, 5)).shape
@@ -214,7 +220,11 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> 
 
 @_unrecorded
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """He et al., arXiv:1502.01852: variance gain² / fan, even.
 
@@ -229,7 +239,11 @@ def kaiming_uniform_(
 
 @_unrecorded
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """He et al., arXiv:1502.01852: variance gain² / fan, normal.
 
@@ -247,7 +261,7 @@ def _nothing_to_do(tensor: Tensor) -> Tensor:
 
 
 @_unrecorded
-def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """Rows (or columns, of which there are fewer) that are orthogonal. Saxe et al., arXiv:1312.6120.
 
     >>> w = fb.nn.init.orthogonal_(fb.empty(2, 3))
@@ -270,7 +284,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
 
 
 @_unrecorded
-def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
     """Normal numbers, with a share ``sparsity`` of each column 0. Martens, ICML 2010.
 
     >>> (fb.nn.init.sparse_(fb.empty(4, 2), 0.5) == 0).sum()

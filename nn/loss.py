@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
+from flambeau.nn.functional.ctc import Lengths
 from flambeau.nn.of_function import OfFunction
 
 
@@ -290,6 +291,6 @@ class CTCLoss(OfFunction, function=F.ctc_loss):
     reduction: str = "mean"
     zero_infinity: bool = False
 
-    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> Tensor:
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths) -> Tensor:
         """``nn.functional.ctc_loss`` of the arguments."""
         return self._apply_to(log_probs, targets, input_lengths, target_lengths)

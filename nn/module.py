@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import empty_like
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.registry import hint_of_device
 from flambeau.core.state import get, no_grad
@@ -350,20 +351,22 @@ class Module(hooks.Hooked):
                     self._buffers[name] = fn(b)
         return self
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(
+        self, *args: DeviceLike | dt.DType | Tensor | bool, device: DeviceLike = None, dtype: dt.DType | None = None,
+        **ignored: object,
+    ) -> Self:  # fmt: skip
         """Move to a device, a dtype (parameters and buffers of floating point only), or those of a tensor; in place."""
-        where, kind = _destination(args, kwargs)
+        where, kind = _destination(args, device, dtype)
         if kind is not None and kind.category < dt.FLOATING:
             raise TypeError(f"Module.to only accepts floating point or complex dtypes, got {kind}")
 
         def moved(t: Tensor) -> Tensor:
             wanted = kind if kind is not None and t.dtype.category >= dt.FLOATING else t.dtype
-            result: Tensor = t.to(device=where or t.device, dtype=wanted)
-            return result
+            return t.to(device=where or t.device, dtype=wanted)
 
         return self._apply(moved)
 
-    def type(self, dst_type: Any) -> Self:
+    def type(self, dst_type: dt.DType) -> Self:
         """Cast every parameter and buffer."""
         return self._apply(lambda t: t.to(dst_type))
 
@@ -390,7 +393,7 @@ class Module(hooks.Hooked):
         """Move to the host."""
         return self.to("cpu")
 
-    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+    def to_empty(self, *, device: DeviceLike, recurse: bool = True) -> Self:
         """Undefined values on a device: for a module that was made on ``meta``."""
         return self._apply(lambda t: empty_like(t, device=device), recurse)
 
@@ -426,11 +429,11 @@ class Module(hooks.Hooked):
         return self
 
     # -- saving ----------------------------------------------------------------------------------
-    def get_extra_state(self) -> Any:
+    def get_extra_state(self) -> Any:  # Any: whatever the module wants to keep
         """More to save with the module; override together with set_extra_state."""
         raise RuntimeError("get_extra_state: override it to save more than parameters and buffers")
 
-    def set_extra_state(self, state: Any) -> None:
+    def set_extra_state(self, state: Any) -> None:  # Any: as in get_extra_state
         """Take back what get_extra_state gave."""
         raise RuntimeError("set_extra_state: override it together with get_extra_state")
 
@@ -440,7 +443,9 @@ class Module(hooks.Hooked):
         """Parameters and persistent buffers by path; detached, and sharing memory with the module."""
         return saving.state_dict(self, {} if destination is None else destination, prefix, keep_vars)
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> saving.IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> saving.IncompatibleKeys:
         """Copy values by path into the parameters and buffers (``assign``: put the tensors in their place).
 
         With ``strict`` a missing or unexpected key raises RuntimeError; a wrong shape always does.
@@ -470,9 +475,10 @@ class Module(hooks.Hooked):
         return f"{self._get_name()}(\n  " + "\n  ".join([*extra, *children]) + "\n)"
 
 
-def _destination(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Device | None, dt.DType | None]:
+def _destination(
+    args: tuple[object, ...], where: DeviceLike, kind: dt.DType | None
+) -> tuple[Device | None, dt.DType | None]:
     """Device and dtype of the forms of ``to``: (device, dtype), (dtype), (tensor)."""
-    where, kind = kwargs.get("device"), kwargs.get("dtype")
     for a in args:
         if isinstance(a, Tensor):
             where, kind = a.device, a.dtype

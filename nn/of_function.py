@@ -42,7 +42,7 @@ class OfFunction(Module):
             cls.function, cls._options = staticmethod(function), tuple(cls._fields)
             cls.__doc__ = f"{cls.__doc__}\n    As a function: :func:`flambeau.nn.functional.{function.__name__}`.\n"
 
-    def _apply_to(self, *inputs: Tensor) -> Tensor:
+    def _apply_to(self, *inputs: Any) -> Tensor:
         return self.function(*inputs, **{n: getattr(self, n) for n in self._options})
 
     def extra_repr(self) -> str:

@@ -28,7 +28,7 @@ class _MaxPool(Spatial):
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
 
-    def forward(self, input: Tensor) -> Any:  # a pair with return_indices
+    def forward(self, input: Tensor) -> Any:  # Any: a tensor, or a pair with return_indices
         """(N, C, *S) to (N, C, *L)."""
         window = self.kernel_size, self.stride, self.padding, self.dilation
         return self.function(input, *window, self.ceil_mode, self.return_indices)
@@ -182,7 +182,7 @@ class _AdaptiveMaxPool(Spatial):
         super().__init__()
         self.output_size, self.return_indices = output_size, return_indices
 
-    def forward(self, input: Tensor) -> Any:  # a pair with return_indices
+    def forward(self, input: Tensor) -> Any:  # Any: a tensor, or a pair with return_indices
         """(N, C, *S) to (N, C, *output_size), with indices if asked for."""
         return self.function(input, self.output_size, self.return_indices)
 

@@ -114,7 +114,7 @@ class _Loading:
             module._buffers[name] = value
 
 
-def load_state_dict(module: Module, state: Any, strict: bool, assign: bool) -> IncompatibleKeys:
+def load_state_dict(module: Module, state: Mapping[str, Any], strict: bool, assign: bool) -> IncompatibleKeys:
     """Load, and raise one error with everything that does not fit."""
     if not isinstance(state, Mapping):
         raise TypeError(f"load_state_dict: expected a dict of tensors, got {type(state).__name__}")

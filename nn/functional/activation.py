@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau.core import fastpath
 from flambeau.core.creation import empty_like
+from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops
@@ -289,7 +290,7 @@ def _softmax_dim(name: str, dim: int | None) -> int:
     return dim
 
 
-def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """exp(x) over its sum along ``dim``.
 
     >>> fb.nn.functional.softmax(fb.zeros(1, 2), dim=1)
@@ -298,7 +299,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     return softmax_of(input, _softmax_dim("softmax", dim), dtype)
 
 
-def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """softmax of -x.
 
     >>> fb.nn.functional.softmin(fb.zeros(1, 2), dim=1)
@@ -307,7 +308,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     return softmax_of(-input, _softmax_dim("softmin", dim), dtype)
 
 
-def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """log(softmax(x)) along ``dim``, without overflow.
 
     >>> fb.nn.functional.log_softmax(fb.zeros(1, 2), dim=1)

@@ -26,7 +26,7 @@ class _Repeated:
 
 
 def filled(text: str, n: int, name: str) -> str:
-    """A docstring for ``n`` axes: ``{n}``, ``{axes}`` such as "H, W", ``{kernel}`` such as "KH, KW", ``{name}``, ``{s:8}``."""
+    """A docstring for ``n`` axes: ``{n}``, ``{name}``, ``{axes}`` ("H, W"), ``{kernel}`` ("KH, KW"), ``{s:8}``."""
     return text.format(n=n, name=name, axes=_AXES[n], kernel=_KERNEL[n], s=_Repeated(n))
 
 

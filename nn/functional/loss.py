@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.creation import full_like
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import exp, log, where, xlogy
 from flambeau.core.ops.nn import log_softmax_of
@@ -292,7 +293,7 @@ def poisson_nll_loss(
 
 
 def gaussian_nll_loss(
-    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
     """0.5 (log(var) + (input - target)² / var); ``full`` adds the constant.
 
@@ -303,7 +304,8 @@ def gaussian_nll_loss(
     if isinstance(var, (int, float)):
         if var < 0:
             raise ValueError(f"gaussian_nll_loss: var has negative entry {var}")
-        var = input.new_full(tuple(input.shape), var)
+        filled: Tensor = full_like(input, var)
+        var = filled
     elif tuple(var.shape) != tuple(input.shape):
         if tuple(input.shape[:-1]) == tuple(var.shape):
             var = var.unsqueeze(-1)

@@ -9,8 +9,10 @@ from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.nn import norm as ops
 from flambeau.core.ops.nn.rules import per_channel
+from flambeau.core.ops.padding import pad
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.pooling import avg_pool1d
 
 
 def layer_norm(
@@ -161,12 +163,8 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
         )
     if input.numel() == 0:
         return input
-    from flambeau.nn.functional.pooling import avg_pool1d
-
     channels_last = input.square().movedim(1, -1)
     rows = channels_last.reshape(-1, 1, input.shape[1])
-    from flambeau.nn.functional.vision import pad
-
     means = avg_pool1d(pad(rows, (size // 2, (size - 1) // 2)), size, 1)
     means = means.reshape(tuple(channels_last.shape)).movedim(-1, 1)
     return input / (means * alpha + k).pow(beta)

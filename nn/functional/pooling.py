@@ -49,7 +49,7 @@ def _max_pool(
 def max_pool_nd(
     n: int, input: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, dilation: Sizes = 1,
     ceil_mode: bool = False, return_indices: bool = False,
-) -> Any:  # as MaxPool says  # fmt: skip
+) -> Any:  # Any: as MaxPool says  # fmt: skip
     """The largest of each window of (N, C, {axes}); nan counts as the largest.
 
     >>> fb.nn.functional.max_pool{n}d(fb.ones(1, 3{s:8}), 2).shape
@@ -118,7 +118,7 @@ def avg_pool1d(
 # -- adaptive ----------------------------------------------------------------------------------------
 def _output_size(value: OutputSizes, input: Tensor, n: int, name: str) -> tuple[int, ...]:
     """``n`` sizes; None keeps the input's."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * n
     if len(values) != n:
         raise ShapeError(f"{name}: output_size must be an int or {n} ints, got {value!r}")
     found = tuple(input.shape[i + 2] if v is None else int(v) for i, v in enumerate(values))
