@@ -186,7 +186,9 @@ class Module(hooks.Hooked):
             raise TypeError(f"{kind} name must be a string, got {type(name).__name__}")
         if not name or "." in name:
             raise KeyError(f'{kind} name must not be empty or contain ".", got {name!r}')
-        if hasattr(self, name) and name not in self.__dict__[registry]:
+        d = self.__dict__
+        taken = name in d or hasattr(type(self), name) or any(name in d[r] for r in _REGISTRIES)
+        if taken and name not in d[registry]:
             raise KeyError(f"attribute {name!r} already exists")
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
