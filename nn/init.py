@@ -6,16 +6,19 @@ Every function returns its tensor; ``generator`` takes the random numbers from a
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import ParamSpec
 
 from flambeau.core.creation import eye
 from flambeau.core.ops.linalg import qr
 from flambeau.core.random import Generator
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+
+P = ParamSpec("P")
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -24,17 +27,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     >>> calculate_gain("tanh")
     1.6666666666666667
     """
-    linear = (
-        "linear",
-        "conv1d",
-        "conv2d",
-        "conv3d",
-        "conv_transpose1d",
-        "conv_transpose2d",
-        "conv_transpose3d",
-        "sigmoid",
-    )
-    if nonlinearity in linear:
+    if nonlinearity in ("linear", "sigmoid") or re.fullmatch(r"conv(_transpose)?[123]d", nonlinearity):
         return 1.0
     if nonlinearity == "tanh":
         return 5.0 / 3
@@ -49,11 +42,11 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     raise ValueError(f"Unsupported nonlinearity {nonlinearity}")
 
 
-def _unrecorded(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _unrecorded(fn: Callable[P, Tensor]) -> Callable[P, Tensor]:
     @wraps(fn)
-    def inside(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def inside(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         with no_grad():
-            return fn(tensor, *args, **kwargs)
+            return fn(*args, **kwargs)
 
     return inside
 

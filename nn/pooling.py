@@ -84,7 +84,7 @@ class MaxUnpool3d(_MaxUnpool, dims=3, function=F.max_unpool3d):
     """Zeros with each maximum of MaxPool3d back in its place."""
 
 
-class AvgPool1d(Spatial):
+class AvgPool1d(Spatial, dims=1):
     """The mean of each window of (N, C, S).
 
     >>> fb.nn.AvgPool1d(2)(fb.ones(1, 3, 8)).shape

@@ -25,6 +25,6 @@ class Spatial(Module):
         if function is not None:
             cls.function = staticmethod(function)
         if dims:
-            cls.dims, cls.__doc__ = dims, f"{cls.__doc__}\n\n    {filled(cls._more, dims, cls.__name__)}"
-        elif cls.__name__.startswith("_"):
-            cls._more, cls.__doc__ = cls.__doc__ or cls._more, None
+            cls.dims, cls.__doc__ = dims, f"{cls.__doc__}\n\n    {filled(cls._more, dims, cls.__name__)}".rstrip()
+        elif "{s:" in (cls.__doc__ or ""):  # a base
+            cls._more, cls.__doc__ = cls.__doc__ or "", None
