@@ -73,13 +73,9 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
 
 @_unrecorded
 def trunc_normal_(
-    tensor: Tensor,
-    mean: float = 0.0,
-    std: float = 1.0,
-    a: float = -2.0,
-    b: float = 2.0,
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
     generator: Generator | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Numbers of the normal distribution between ``a`` and ``b``, by its inverse distribution function.
 
     >>> fb.nn.init.trunc_normal_(fb.empty(3, 5)).shape
@@ -213,12 +209,9 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
 
 @_unrecorded
 def kaiming_uniform_(
-    tensor: Tensor,
-    a: float = 0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """He et al., arXiv:1502.01852: variance gain² / fan, even.
 
     >>> fb.nn.init.kaiming_uniform_(fb.empty(3, 5)).shape
@@ -232,12 +225,9 @@ def kaiming_uniform_(
 
 @_unrecorded
 def kaiming_normal_(
-    tensor: Tensor,
-    a: float = 0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """He et al., arXiv:1502.01852: variance gain² / fan, normal.
 
     >>> fb.nn.init.kaiming_normal_(fb.empty(3, 5)).shape

@@ -44,13 +44,9 @@ class Linear(Module):
     bias: Parameter | None
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        device: DeviceLike = None,
+        self, in_features: int, out_features: int, bias: bool = True, device: DeviceLike = None,
         dtype: DType | None = None,
-    ):
+    ):  # fmt: skip
         super().__init__()
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if not hasattr(size, "__index__") or size < 0:

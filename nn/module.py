@@ -431,13 +431,7 @@ class Module(hooks.Hooked):
         return self
 
     # -- saving ----------------------------------------------------------------------------------
-    def get_extra_state(self) -> Any:  # Any: whatever the module wants to keep
-        """More to save with the module; override together with set_extra_state."""
-        raise RuntimeError("get_extra_state: override it to save more than parameters and buffers")
-
-    def set_extra_state(self, state: Any) -> None:  # Any: as in get_extra_state
-        """Take back what get_extra_state gave."""
-        raise RuntimeError("set_extra_state: override it together with get_extra_state")
+    get_extra_state, set_extra_state = saving.get_extra_state, saving.set_extra_state
 
     def state_dict(
         self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False

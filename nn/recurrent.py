@@ -303,13 +303,9 @@ class RNNCellBase(Module):
     bias_hh: Parameter | None
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: DeviceLike = None,
+        self, input_size: int, hidden_size: int, bias: bool = True, device: DeviceLike = None,
         dtype: DType | None = None,
-    ):
+    ):  # fmt: skip
         super().__init__()
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         gates = self.blocks * hidden_size
@@ -357,14 +353,9 @@ class RNNCell(RNNCellBase):
     blocks = 1
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        nonlinearity: str = "tanh",
-        device: DeviceLike = None,
-        dtype: DType | None = None,
-    ):
+        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh",
+        device: DeviceLike = None, dtype: DType | None = None,
+    ):  # fmt: skip
         super().__init__(input_size, hidden_size, bias, device, dtype)
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNNCell: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")

@@ -37,14 +37,9 @@ def _padded_targets(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
 
 
 def ctc_loss(
-    log_probs: Tensor,
-    targets: Tensor,
-    input_lengths: Lengths,
-    target_lengths: Lengths,
-    blank: int = 0,
-    reduction: str = "mean",
-    zero_infinity: bool = False,
-) -> Tensor:
+    log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths, blank: int = 0,
+    reduction: str = "mean", zero_infinity: bool = False,
+) -> Tensor:  # fmt: skip
     """Minus the log probability of the label sequences under log probabilities (T, N, C) or (T, C).
 
     ``targets`` is (N, S), or all sequences in one vector; "mean" divides each loss by its target's length first.

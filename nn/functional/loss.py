@@ -198,14 +198,9 @@ def _of_probabilities(
 
 
 def _smoothed(
-    log_probabilities: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    how: str,
-    smoothing: float,
+    log_probabilities: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, smoothing: float,
     axis: int,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The target gets 1 - smoothing of the probability, all classes the rest. Szegedy et al., arXiv:1512.00567."""
     losses, total = ops.nll_loss(log_probabilities, target, weight, ignore_index, "none")
     weighted = (

@@ -188,14 +188,9 @@ def triplet_margin_with_distance_loss(
 
 
 def _triplet(
-    distance: Callable[[Tensor, Tensor], Tensor],
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    margin: float,
-    swap: bool,
-    how: str,
-) -> Tensor:
+    distance: Callable[[Tensor, Tensor], Tensor], anchor: Tensor, positive: Tensor, negative: Tensor, margin: float,
+    swap: bool, how: str,
+) -> Tensor:  # fmt: skip
     if margin <= 0:
         raise ValueError(f"triplet_margin_loss: margin must be greater than 0, got {margin}")
     near, far = distance(anchor, positive), distance(anchor, negative)
