@@ -11,6 +11,12 @@ from flambeau.nn.module import Module
 from flambeau.nn.of_function import OfTensor
 from flambeau.nn.parameter import Parameter
 
+__all__ = [
+    "CELU", "ELU", "GELU", "GLU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
+    "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Softmax2d",
+    "Softmin", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
+]  # fmt: skip
+
 
 class ReLU(OfTensor, function=F.relu):
     """max(x, 0).

@@ -15,6 +15,12 @@ from flambeau.core.ops.nn import log_softmax_of, softmax_of
 from flambeau.core.record import Op
 from flambeau.core.tensor import Tensor
 
+__all__ = [
+    "celu", "elu", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu",
+    "log_softmax", "logsigmoid", "mish", "normalize", "prelu", "relu", "relu6", "relu_", "rrelu", "selu", "sigmoid",
+    "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+]  # fmt: skip
+
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 _in_place: dict[Op, Any] = {}
 _relu: Callable[[Tensor], Tensor] = elementwise.relu  # bound once: relu is called often
