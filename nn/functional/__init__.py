@@ -57,17 +57,8 @@ __all__ = [
 ]  # fmt: skip
 __all__ += activation.__all__
 
-#: Functions that blame an argument that is no tensor themselves, most of one op: a call more would cost time, and
-#: hide from warnings whose line they are about.
-_QUICK = frozenset({
-    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "l1_loss", "layer_norm",
-    "leaky_relu", "linear", "logsigmoid", "mish", "mse_loss", "relu", "relu6", "selu", "sigmoid", "silu",
-    "smooth_l1_loss", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+globals().update({
+    name: guarded(name, fn)
+    for name, fn in ((name, globals()[name]) for name in __all__)
+    if not hasattr(fn, "guarded") and not hasattr(fn, "op")  # these blame a wrong argument themselves
 })  # fmt: skip
-globals().update(
-    {
-        name: guarded(name, globals()[name])
-        for name in __all__
-        if name not in _QUICK and not hasattr(globals()[name], "guarded")  # families do so for all their members
-    }
-)

@@ -14,6 +14,7 @@ from flambeau.core.ops.nn import activation as ops
 from flambeau.core.ops.nn import log_softmax_of, softmax_of
 from flambeau.core.record import Op
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.guard import quick
 
 __all__ = [
     "celu", "elu", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu",
@@ -36,6 +37,7 @@ def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
     return result
 
 
+@quick
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0).
 
@@ -54,6 +56,7 @@ def relu_(input: Tensor) -> Tensor:
     return relu(input, True)
 
 
+@quick
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6).
 
@@ -63,6 +66,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
+@quick
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x cut to ``min_val`` ... ``max_val``.
 
@@ -74,6 +78,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     return _apply(ops.hardtanh, inplace, input, min_val, max_val)
 
 
+@quick
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x above 0, x * negative_slope below.
 
@@ -114,6 +119,7 @@ def rrelu(
     return _apply(ops.leaky_relu, inplace, input, slope)
 
 
+@quick
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x) - 1) below.
 
@@ -123,6 +129,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return _apply(ops.elu, inplace, input, alpha, 1.0, 1.0)
 
 
+@quick
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """elu with the constants that keep mean and variance. Klambauer et al., arXiv:1706.02515.
 
@@ -132,6 +139,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.elu, inplace, input, _SELU_ALPHA, _SELU_SCALE, 1.0)
 
 
+@quick
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x / alpha) - 1) below.
 
@@ -143,6 +151,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return _apply(ops.elu, inplace, input, alpha, 1.0, 1.0 / alpha)
 
 
+@quick
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x Φ(x) with the normal distribution's Φ, by erf or by its ``"tanh"`` approximation.
 
@@ -154,6 +163,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return ops.gelu(input) if approximate == "none" else ops.gelu_tanh(input)
 
 
+@quick
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x sigmoid(x).
 
@@ -163,6 +173,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.silu, inplace, input)
 
 
+@quick
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x)).
 
@@ -172,6 +183,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.mish, inplace, input)
 
 
+@quick
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above ``threshold``.
 
@@ -181,6 +193,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return ops.softplus(input, beta, threshold)
 
 
+@quick
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + abs(x)).
 
@@ -190,6 +203,7 @@ def softsign(input: Tensor) -> Tensor:
     return ops.softsign(input)
 
 
+@quick
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x).
 
@@ -199,6 +213,7 @@ def tanhshrink(input: Tensor) -> Tensor:
     return ops.tanhshrink(input)
 
 
+@quick
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by ``lambd``; 0 where it is nearer than that.
 
@@ -210,6 +225,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return ops.softshrink(input, lambd)
 
 
+@quick
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 where abs(x) <= lambd, x elsewhere.
 
@@ -219,6 +235,7 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return ops.hardshrink(input, lambd)
 
 
+@quick
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it is above ``threshold``, ``value`` elsewhere.
 
@@ -228,6 +245,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     return _apply(ops.threshold, inplace, input, threshold, value)
 
 
+@quick
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x / 6 + 1/2 cut to 0 ... 1.
 
@@ -237,6 +255,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.hardsigmoid, inplace, input)
 
 
+@quick
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x hardsigmoid(x).
 
@@ -246,6 +265,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.hardswish, inplace, input)
 
 
+@quick
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x)).
 
@@ -256,6 +276,7 @@ def sigmoid(input: Tensor) -> Tensor:
     return result
 
 
+@quick
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)).
 
@@ -265,6 +286,7 @@ def logsigmoid(input: Tensor) -> Tensor:
     return ops.logsigmoid(input)
 
 
+@quick
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent.
 

@@ -17,6 +17,7 @@ from flambeau.core.ops.elementwise import exp, log, where, xlogy
 from flambeau.core.ops.nn import log_softmax_of
 from flambeau.core.ops.nn import loss as ops
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.guard import quick
 
 
 def reduction_of(
@@ -66,6 +67,7 @@ def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     return losses.sum() / weight.expand_as(losses).sum() if reduction == "mean" else reduced(losses, reduction)
 
 
+@quick
 def mse_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -80,6 +82,7 @@ def mse_loss(
     return _weighted(ops.squared_error(input, target), weight, how)
 
 
+@quick
 def l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -94,6 +97,7 @@ def l1_loss(
     return _weighted(ops.absolute_error(input, target), weight, how)
 
 
+@quick
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
@@ -111,6 +115,7 @@ def smooth_l1_loss(
     return reduced(losses, how)
 
 
+@quick
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:

@@ -12,9 +12,11 @@ from flambeau.core.ops.nn.rules import per_channel
 from flambeau.core.ops.padding import pad
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.guard import quick
 from flambeau.nn.functional.pooling import avg_pool1d
 
 
+@quick
 def layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
