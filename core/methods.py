@@ -125,7 +125,7 @@ def _wrapped(
             try:
                 return fn(*args)
             except Exception:
-                _require_tensors(name, fn, args)
+                require_tensors(name, fn, args)
                 raise
         out = kw.pop("out", None) if writes else None
         for other, given in pairs:
@@ -140,7 +140,7 @@ def _wrapped(
         try:
             found = fn(*args, **kw)
         except Exception:
-            _require_tensors(name, fn, args)
+            require_tensors(name, fn, args)
             raise
         return deliver(name, found, out)
 
@@ -164,13 +164,13 @@ def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
         try:
             return fn(*args, **kw)
         except Exception:
-            _require_tensors(name, fn, args)
+            require_tensors(name, fn, args)
             raise
 
     return call
 
 
-def _require_tensors(name: str, fn: FunctionType, args: Sequence[Any]) -> None:
+def require_tensors(name: str, fn: FunctionType, args: Sequence[Any]) -> None:
     """TypeError names the first positional argument that should have been a tensor, by ``fn``'s annotations."""
     code, wanted = fn.__code__, fn.__annotations__
     names = list(code.co_varnames[: code.co_argcount])

@@ -2,49 +2,268 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flambeau.core.creation import full
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
-from flambeau.nn.factory import module_of
 from flambeau.nn.module import Module
+from flambeau.nn.of_function import OfTensor
 from flambeau.nn.parameter import Parameter
 
+__all__ = [
+    "CELU", "ELU", "GELU", "GLU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
+    "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Softmax2d",
+    "Softmin", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
+]  # fmt: skip
 
-def _module(name: str, function: str, doc: str, **options: Any) -> Any:
-    return module_of(name, function, doc, module=__name__, **options)
+
+class ReLU(OfTensor, function=F.relu):
+    """max(x, 0).
+
+    >>> fb.nn.ReLU()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.0000, 0.5000, 3.0000])
+    """
+
+    inplace: bool = False
 
 
-ReLU = _module("ReLU", "relu", "max(x, 0).", inplace=False)
-ReLU6 = _module("ReLU6", "relu6", "min(max(x, 0), 6).", inplace=False)
-LeakyReLU = _module(
-    "LeakyReLU", "leaky_relu", "x above 0, x * negative_slope below.", negative_slope=0.01, inplace=False
-)
-ELU = _module("ELU", "elu", "x above 0, alpha (exp(x) - 1) below.", alpha=1.0, inplace=False)
-SELU = _module("SELU", "selu", "ELU with the constants that keep mean and variance.", inplace=False)
-CELU = _module("CELU", "celu", "x above 0, alpha (exp(x / alpha) - 1) below.", alpha=1.0, inplace=False)
-GELU = _module("GELU", "gelu", "x times the normal distribution function of x.", approximate="none")
-SiLU = _module("SiLU", "silu", "x sigmoid(x).", inplace=False)
-Mish = _module("Mish", "mish", "x tanh(softplus(x)).", inplace=False)
-Softplus = _module("Softplus", "softplus", "log(1 + exp(beta x)) / beta.", beta=1.0, threshold=20.0)
-Softsign = _module("Softsign", "softsign", "x / (1 + abs(x)).")
-Softshrink = _module("Softshrink", "softshrink", "x moved towards 0 by lambd.", lambd=0.5)
-Hardshrink = _module("Hardshrink", "hardshrink", "x, or 0 where abs(x) <= lambd.", lambd=0.5)
-Tanhshrink = _module("Tanhshrink", "tanhshrink", "x - tanh(x).")
-Hardtanh = _module("Hardtanh", "hardtanh", "x cut to min_val ... max_val.", min_val=-1.0, max_val=1.0, inplace=False)
-Hardsigmoid = _module("Hardsigmoid", "hardsigmoid", "x / 6 + 1/2 cut to 0 ... 1.", inplace=False)
-Hardswish = _module("Hardswish", "hardswish", "x hardsigmoid(x).", inplace=False)
-Threshold = _module(
-    "Threshold", "threshold", "x where it is above threshold, value elsewhere.", threshold=..., value=..., inplace=False
-)
-Sigmoid = _module("Sigmoid", "sigmoid", "1 / (1 + exp(-x)).")
-LogSigmoid = _module("LogSigmoid", "logsigmoid", "log(sigmoid(x)).")
-Tanh = _module("Tanh", "tanh", "The hyperbolic tangent.")
-Softmax = _module("Softmax", "softmax", "exp(x) over its sum along dim.", dim=None)
-LogSoftmax = _module("LogSoftmax", "log_softmax", "log(softmax(x)) along dim.", dim=None)
-Softmin = _module("Softmin", "softmin", "softmax of -x along dim.", dim=None)
-GLU = _module("GLU", "glu", "The first half along dim times the sigmoid of the second.", dim=-1)
+class ReLU6(OfTensor, function=F.relu6):
+    """min(max(x, 0), 6).
+
+    >>> fb.nn.ReLU6()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.0000, 0.5000, 3.0000])
+    """
+
+    inplace: bool = False
+
+
+class LeakyReLU(OfTensor, function=F.leaky_relu):
+    """x above 0, x * negative_slope below.
+
+    >>> fb.nn.LeakyReLU()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.0200,  0.5000,  3.0000])
+    """
+
+    negative_slope: float = 0.01
+    inplace: bool = False
+
+
+class ELU(OfTensor, function=F.elu):
+    """x above 0, alpha (exp(x) - 1) below.
+
+    >>> fb.nn.ELU()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.8647,  0.5000,  3.0000])
+    """
+
+    alpha: float = 1.0
+    inplace: bool = False
+
+
+class SELU(OfTensor, function=F.selu):
+    """ELU with the constants that keep mean and variance.
+
+    >>> fb.nn.SELU()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-1.5202,  0.5254,  3.1521])
+    """
+
+    inplace: bool = False
+
+
+class CELU(OfTensor, function=F.celu):
+    """x above 0, alpha (exp(x / alpha) - 1) below.
+
+    >>> fb.nn.CELU()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.8647,  0.5000,  3.0000])
+    """
+
+    alpha: float = 1.0
+    inplace: bool = False
+
+
+class GELU(OfTensor, function=F.gelu):
+    """x times the normal distribution function of x.
+
+    >>> fb.nn.GELU()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.0455,  0.3457,  2.9960])
+    """
+
+    approximate: str = "none"
+
+
+class SiLU(OfTensor, function=F.silu):
+    """x sigmoid(x).
+
+    >>> fb.nn.SiLU()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.2384,  0.3112,  2.8577])
+    """
+
+    inplace: bool = False
+
+
+class Mish(OfTensor, function=F.mish):
+    """x tanh(softplus(x)).
+
+    >>> fb.nn.Mish()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.2525,  0.3752,  2.9865])
+    """
+
+    inplace: bool = False
+
+
+class Softplus(OfTensor, function=F.softplus):
+    """log(1 + exp(beta x)) / beta.
+
+    >>> fb.nn.Softplus()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.1269, 0.9741, 3.0486])
+    """
+
+    beta: float = 1.0
+    threshold: float = 20.0
+
+
+class Softsign(OfTensor, function=F.softsign):
+    """x / (1 + abs(x)).
+
+    >>> fb.nn.Softsign()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.6667,  0.3333,  0.7500])
+    """
+
+
+class Softshrink(OfTensor, function=F.softshrink):
+    """x moved towards 0 by lambd.
+
+    >>> fb.nn.Softshrink()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-1.5000,  0.0000,  2.5000])
+    """
+
+    lambd: float = 0.5
+
+
+class Hardshrink(OfTensor, function=F.hardshrink):
+    """x, or 0 where abs(x) <= lambd.
+
+    >>> fb.nn.Hardshrink()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-2.,  0.,  3.])
+    """
+
+    lambd: float = 0.5
+
+
+class Tanhshrink(OfTensor, function=F.tanhshrink):
+    """x - tanh(x).
+
+    >>> fb.nn.Tanhshrink()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-1.0360,  0.0379,  2.0049])
+    """
+
+
+class Hardtanh(OfTensor, function=F.hardtanh):
+    """x cut to min_val ... max_val.
+
+    >>> fb.nn.Hardtanh()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-1.0000,  0.5000,  1.0000])
+    """
+
+    min_val: float = -1.0
+    max_val: float = 1.0
+    inplace: bool = False
+
+
+class Hardsigmoid(OfTensor, function=F.hardsigmoid):
+    """x / 6 + 1/2 cut to 0 ... 1.
+
+    >>> fb.nn.Hardsigmoid()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.1667, 0.5833, 1.0000])
+    """
+
+    inplace: bool = False
+
+
+class Hardswish(OfTensor, function=F.hardswish):
+    """x hardsigmoid(x).
+
+    >>> fb.nn.Hardswish()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.3333,  0.2917,  3.0000])
+    """
+
+    inplace: bool = False
+
+
+class Threshold(OfTensor, function=F.threshold):
+    """x where it is above threshold, value elsewhere.
+
+    >>> fb.nn.Threshold(0.1, 20.0)(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([20.0000,  0.5000,  3.0000])
+    """
+
+    threshold: float
+    value: float
+    inplace: bool = False
+
+
+class Sigmoid(OfTensor, function=F.sigmoid):
+    """1 / (1 + exp(-x)).
+
+    >>> fb.nn.Sigmoid()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([0.1192, 0.6225, 0.9526])
+    """
+
+
+class LogSigmoid(OfTensor, function=F.logsigmoid):
+    """log(sigmoid(x)).
+
+    >>> fb.nn.LogSigmoid()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-2.1269, -0.4741, -0.0486])
+    """
+
+
+class Tanh(OfTensor, function=F.tanh):
+    """The hyperbolic tangent.
+
+    >>> fb.nn.Tanh()(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-0.9640,  0.4621,  0.9951])
+    """
+
+
+class Softmax(OfTensor, function=F.softmax):
+    """exp(x) over its sum along dim.
+
+    >>> fb.nn.Softmax(dim=1)(fb.zeros(1, 2))
+    tensor([[0.5000, 0.5000]])
+    """
+
+    dim: int | None = None
+
+
+class LogSoftmax(OfTensor, function=F.log_softmax):
+    """log(softmax(x)) along dim.
+
+    >>> fb.nn.LogSoftmax(dim=1)(fb.zeros(1, 2))
+    tensor([[-0.6931, -0.6931]])
+    """
+
+    dim: int | None = None
+
+
+class Softmin(OfTensor, function=F.softmin):
+    """softmax of -x along dim.
+
+    >>> fb.nn.Softmin(dim=1)(fb.zeros(1, 2))
+    tensor([[0.5000, 0.5000]])
+    """
+
+    dim: int | None = None
+
+
+class GLU(OfTensor, function=F.glu):
+    """The first half along dim times the sigmoid of the second.
+
+    >>> fb.nn.GLU()(fb.ones(2, 4)).shape
+    flambeau.Size([2, 2])
+    """
+
+    dim: int = -1
 
 
 class RReLU(Module):
@@ -73,7 +292,9 @@ class PReLU(Module):
     tensor([-0.5000,  0.5000,  3.0000], grad_fn=<LeakyReluBackward0>)
     """
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None):
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: DeviceLike = None, dtype: DType | None = None
+    ):
         super().__init__()
         self.num_parameters, self.init = num_parameters, float(init)
         self.weight = Parameter(full((num_parameters,), float(init), device=device, dtype=dtype))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, NoReturn, Self, SupportsIndex, TypeVar
 
+from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
 
-S = TypeVar("S", bound="_Numbered")
+V = TypeVar("V")
+Pairs = Mapping[str, V] | Iterable[tuple[str, V]]
 
 
 class _Numbered(Module):
     """Children under the names "0", "1", ..."""
 
-    def _position(self, i: Any) -> int:
+    def _position(self, i: SupportsIndex) -> int:
         n = len(self)
         found = operator.index(i)
         if not -n <= found < n:
@@ -32,15 +34,15 @@ class _Numbered(Module):
     def __dir__(self) -> list[str]:
         return [k for k in super().__dir__() if not k.isdigit()]
 
-    def __getitem__(self, i: Any) -> Any:
+    def __getitem__(self, i: SupportsIndex | slice) -> Any:  # Any: of which class the child is shows at run time only
         if isinstance(i, slice):
             return type(self)(*self._arguments(list(self._modules.values())[i]))
         return list(self._modules.values())[self._position(i)]
 
-    def __setitem__(self, i: Any, module: Module) -> None:
+    def __setitem__(self, i: SupportsIndex, module: Module) -> None:
         setattr(self, list(self._modules)[self._position(i)], module)
 
-    def __delitem__(self, i: Any) -> None:
+    def __delitem__(self, i: SupportsIndex | slice) -> None:
         names = list(self._modules)
         for name in names[i] if isinstance(i, slice) else [names[self._position(i)]]:
             del self._modules[name]
@@ -54,12 +56,12 @@ class _Numbered(Module):
         """What the constructor takes for these children."""
         return (modules,)
 
-    def append(self: S, module: Module) -> S:
+    def append(self, module: Module) -> Self:
         """Add a module at the end."""
         self.add_module(str(len(self)), module)
         return self
 
-    def insert(self: S, index: int, module: Module) -> S:
+    def insert(self, index: int, module: Module) -> Self:
         """Add a module before ``index``."""
         if not isinstance(module, Module):
             raise TypeError(f"insert: {type(module).__name__} is not a Module subclass")
@@ -68,7 +70,7 @@ class _Numbered(Module):
         self._renumber(modules)
         return self
 
-    def extend(self: S, modules: Iterable[Module]) -> S:
+    def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end."""
         for m in list(modules):
             self.append(m)
@@ -91,17 +93,14 @@ class Sequential(_Numbered):
     )
     """
 
-    def __init__(self, *args: Any):
+    def __init__(self, *args: Module | Mapping[str, Module]):
         super().__init__()
-        named = (
-            args[0].items()
-            if len(args) == 1 and isinstance(args[0], Mapping)
-            else ((str(i), m) for i, m in enumerate(args))
-        )
-        for name, module in named:
+        mapped = len(args) == 1 and isinstance(args[0], Mapping)
+        named: Any = args[0] if mapped else {str(i): m for i, m in enumerate(args)}
+        for name, module in named.items():
             self.add_module(name, module)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: Any) -> Any:  # Any: what the first module takes and the last one gives
         """The result of the last module."""
         for module in self._modules.values():
             input = module(input)  # type: ignore[misc]
@@ -114,12 +113,12 @@ class Sequential(_Numbered):
         if all(n.isdigit() for n in self._modules):
             super()._renumber(modules)
 
-    def __add__(self, other: Any) -> Sequential:
+    def __add__(self, other: Sequential) -> Sequential:
         if not isinstance(other, Sequential):
             return NotImplemented
         return Sequential(*chain(self, other))
 
-    def __iadd__(self, other: Any) -> Sequential:
+    def __iadd__(self, other: Sequential) -> Self:
         if not isinstance(other, Sequential):
             return NotImplemented
         return self.extend(other)
@@ -156,7 +155,7 @@ class ModuleList(_Numbered):
             for name, text, count in lines
         ]
 
-    def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
+    def __iadd__(self, modules: Iterable[Module]) -> Self:
         return self.extend(modules)
 
     def __add__(self, other: Iterable[Module]) -> ModuleList:
@@ -171,7 +170,7 @@ class ModuleDict(Module):
     ReLU()
     """
 
-    def __init__(self, modules: Any = None):
+    def __init__(self, modules: Pairs[Module] | None = None):
         super().__init__()
         if modules is not None:
             self.update(modules)
@@ -215,16 +214,14 @@ class ModuleDict(Module):
     def values(self) -> Iterable[Any]:
         return self._modules.values()
 
-    def update(self, modules: Any) -> None:
+    def update(self, modules: Pairs[Module]) -> None:
         """Add modules from a mapping or from (name, module) pairs."""
-        for key, module in modules.items() if hasattr(modules, "items") else modules:
+        for key, module in modules.items() if isinstance(modules, Mapping | ModuleDict) else modules:
             self[key] = module
 
 
 def _as_parameter(value: Any) -> Any:
     """Tensors become parameters, as in torch; anything else stays what it is."""
-    from flambeau.core.tensor import Tensor
-
     return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
 
 
@@ -247,7 +244,7 @@ class ParameterList(Module):
     def __iter__(self) -> Iterator[Any]:
         return iter(self[i] for i in range(len(self)))
 
-    def __getitem__(self, i: Any) -> Any:
+    def __getitem__(self, i: int | slice) -> Any:  # Any: other values are kept as they are
         if isinstance(i, slice):
             return ParameterList(self[j] for j in range(*i.indices(len(self))))
         return getattr(self, self._name(i))
@@ -261,25 +258,25 @@ class ParameterList(Module):
             raise IndexError(f"ParameterList: index {i} is out of range for {n} values")
         return str(i % n)
 
-    def append(self, value: Any) -> ParameterList:
+    def append(self, value: Any) -> Self:
         """Add a value at the end."""
         setattr(self, str(self._size), _as_parameter(value))
         self._size += 1
         return self
 
-    def extend(self, values: Iterable[Any]) -> ParameterList:
+    def extend(self, values: Iterable[Any]) -> Self:
         """Add values at the end."""
         for v in list(values):
             self.append(v)
         return self
 
-    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
+    def __iadd__(self, values: Iterable[Any]) -> Self:
         return self.extend(values)
 
     def extra_repr(self) -> str:
         return "\n".join(f"  ({i}): {_described(v)}" for i, v in enumerate(self))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> NoReturn:
         raise RuntimeError("ParameterList should not be called.")
 
 
@@ -291,13 +288,13 @@ class ParameterDict(Module):
     ['a']
     """
 
-    def __init__(self, parameters: Any = None):
+    def __init__(self, parameters: Pairs[Any] | None = None):
         super().__init__()
         self._names: dict[str, None] = {}
         if parameters is not None:
             self.update(parameters)
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> Any:  # Any: as in ParameterList
         if key not in self._names:
             raise KeyError(key)
         return getattr(self, key)
@@ -331,12 +328,12 @@ class ParameterDict(Module):
     def __reversed__(self) -> Iterator[str]:
         return reversed(self._names)
 
-    def __or__(self, other: Any) -> ParameterDict:
+    def __or__(self, other: Pairs[Any]) -> ParameterDict:
         both = self.copy()
         both.update(other)
         return both
 
-    def __ior__(self, other: Any) -> ParameterDict:
+    def __ior__(self, other: Pairs[Any]) -> Self:
         self.update(other)
         return self
 
@@ -374,15 +371,15 @@ class ParameterDict(Module):
         del self[key]
         return found
 
-    def update(self, parameters: Any) -> None:
+    def update(self, parameters: Pairs[Any]) -> None:
         """Add values from a mapping or from (name, value) pairs."""
-        for key, value in parameters.items() if hasattr(parameters, "items") else parameters:
+        for key, value in parameters.items() if isinstance(parameters, Mapping | ParameterDict) else parameters:
             self[key] = value
 
     def extra_repr(self) -> str:
         return "\n".join(f"  ({k}): {_described(v)}" for k, v in self.items())
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> NoReturn:
         raise RuntimeError("ParameterDict should not be called.")
 
 

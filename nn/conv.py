@@ -7,27 +7,28 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from flambeau.core.creation import empty
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
-from flambeau.nn.functional.conv import sizes
+from flambeau.nn.functional.conv import Sizes, sizes
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
+from flambeau.nn.spatial import Spatial
 
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class _Conv(Module):
-    """What all of them share."""
-
-    dims: ClassVar[int]
+class _Conv(Spatial):
     transposed: ClassVar[bool] = False
     weight: Parameter
     bias: Parameter | None
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
-        output_padding: Any, groups: int, bias: bool, padding_mode: str, device: Any, dtype: Any,
+        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes, padding: Sizes | str,
+        dilation: Sizes, output_padding: Sizes, groups: int, bias: bool, padding_mode: str, device: DeviceLike,
+        dtype: DType | None,
     ):  # fmt: skip
         super().__init__()
         name, n = type(self).__name__, self.dims
@@ -52,7 +53,7 @@ class _Conv(Module):
         self.register_parameter("bias", Parameter(empty(out_channels, device=device, dtype=dtype)) if bias else None)
         self.reset_parameters()
 
-    def _checked_padding(self, padding: Any) -> Any:
+    def _checked_padding(self, padding: Sizes | str) -> Any:
         name = type(self).__name__
         if not isinstance(padding, str):
             return sizes(padding, self.dims, f"{name}: padding")
@@ -80,24 +81,6 @@ class _Conv(Module):
             total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
             return [v for t in reversed(total) for v in (t // 2, t - t // 2)]
         return [v for p in reversed(self.padding) for v in (p, p)]
-
-    def _forward(self, function: Any, input: Tensor) -> Tensor:
-        padding: Any = self.padding
-        if self.padding_mode != "zeros":
-            input, padding = F.pad(input, self._around(), mode=self.padding_mode), 0
-        result: Tensor = function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        return result
-
-    def _forward_transposed(self, function: Any, input: Tensor, output_size: Sequence[int] | None) -> Tensor:
-        if self.padding_mode != "zeros":
-            raise ValueError(
-                f"Only `zeros` padding mode is supported for {type(self).__name__}, got {self.padding_mode!r}"
-            )
-        extra = self.output_padding if output_size is None else self._output_padding(input, tuple(output_size))
-        result: Tensor = function(
-            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
-        )
-        return result
 
     def _output_padding(self, input: Tensor, output_size: tuple[int, ...]) -> tuple[int, ...]:
         """The output padding that gives ``output_size``."""
@@ -127,137 +110,85 @@ class _Conv(Module):
 
 
 class _Plain(_Conv):
+    """``weight`` is (out_channels, in_channels / groups, {kernel}); parameters start even in ±1 / sqrt(fan in).
+
+    >>> fb.nn.Conv{n}d(3, 4, 3, padding=1)(fb.ones(1, 3{s:8})).shape
+    flambeau.Size([1, 4{s:8}])
+    """
+
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-        dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None,
-        dtype: Any = None,
+        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes = 1, padding: Sizes | str = 0,
+        dilation: Sizes = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: DeviceLike = None,
+        dtype: DType | None = None,
     ):  # fmt: skip
         super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            0,
-            groups,
-            bias,
-            padding_mode,
-            device,
+            in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, device,
             dtype,
-        )
-
-
-class Conv1d(_Plain):
-    """Cross-correlation of (N, C, S) or (C, S) with ``out_channels`` kernels of ``kernel_size``.
-
-    ``weight`` is (out_channels, in_channels / groups, K); parameters start even in ±1 / sqrt(fan in).
-
-    >>> fb.nn.Conv1d(3, 4, 3)(fb.ones(1, 3, 8)).shape
-    flambeau.Size([1, 4, 6])
-    """
-
-    dims = 1
+        )  # fmt: skip
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, out_channels, L)."""
-        return self._forward(F.conv1d, input)
+        """(N, in_channels, *S) to (N, out_channels, *L)."""
+        padding: Sizes | str = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = F.pad(input, self._around(), mode=self.padding_mode), 0
+        return self.function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
-class Conv2d(_Plain):
-    """Cross-correlation of (N, C, H, W) or (C, H, W) with ``out_channels`` kernels of ``kernel_size``.
-
-    >>> fb.nn.Conv2d(3, 8, 3, padding=1)(fb.ones(2, 3, 5, 5)).shape
-    flambeau.Size([2, 8, 5, 5])
-    """
-
-    dims = 2
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, out_channels, H, W)."""
-        return self._forward(F.conv2d, input)
+class Conv1d(_Plain, dims=1, function=F.conv1d):
+    """Cross-correlation of (N, C, S) or (C, S) with ``out_channels`` kernels of ``kernel_size``."""
 
 
-class Conv3d(_Plain):
-    """Cross-correlation of (N, C, D, H, W) or (C, D, H, W) with ``out_channels`` kernels of ``kernel_size``.
+class Conv2d(_Plain, dims=2, function=F.conv2d):
+    """Cross-correlation of (N, C, H, W) or (C, H, W) with ``out_channels`` kernels of ``kernel_size``."""
 
-    >>> fb.nn.Conv3d(3, 4, 3)(fb.ones(1, 3, 8, 8, 8)).shape
-    flambeau.Size([1, 4, 6, 6, 6])
-    """
 
-    dims = 3
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, out_channels, D, H, W)."""
-        return self._forward(F.conv3d, input)
+class Conv3d(_Plain, dims=3, function=F.conv3d):
+    """Cross-correlation of (N, C, D, H, W) or (C, D, H, W) with ``out_channels`` kernels of ``kernel_size``."""
 
 
 class _Transposed(_Conv):
+    """``weight`` is (in_channels, out_channels / groups, {kernel}).
+
+    >>> fb.nn.ConvTranspose{n}d(3, 4, 2, stride=2)(fb.ones(1, 3{s:8})).shape
+    flambeau.Size([1, 4{s:16}])
+    """
+
     transposed = True
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-        output_padding: Any = 0, groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros",
-        device: Any = None, dtype: Any = None,
+        self, in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes = 1, padding: Sizes = 0,
+        output_padding: Sizes = 0, groups: int = 1, bias: bool = True, dilation: Sizes = 1, padding_mode: str = "zeros",
+        device: DeviceLike = None, dtype: DType | None = None,
     ):  # fmt: skip
-        if padding_mode != "zeros":
-            raise ValueError(f"Only `zeros` padding mode is supported for {type(self).__name__}, got {padding_mode!r}")
+        self._check_mode(padding_mode)
         super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            output_padding,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
+            in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias,
+            padding_mode, device, dtype,
+        )  # fmt: skip
+
+    def _check_mode(self, mode: str) -> None:
+        if mode != "zeros":
+            raise ValueError(f"Only `zeros` padding mode is supported for {type(self).__name__}, got {mode!r}")
+
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """(N, out_channels, *L); ``output_size`` chooses among the sizes that the stride leaves open."""
+        self._check_mode(self.padding_mode)
+        extra = self.output_padding if output_size is None else self._output_padding(input, tuple(output_size))
+        return self.function(
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
         )
 
 
-class ConvTranspose1d(_Transposed):
-    """The transpose of Conv1d; ``weight`` is (in_channels, out_channels / groups, K).
-
-    >>> fb.nn.ConvTranspose1d(3, 4, 2, stride=2)(fb.ones(1, 3, 8)).shape
-    flambeau.Size([1, 4, 16])
-    """
-
-    dims = 1
-
-    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """(N, out_channels, L); ``output_size`` chooses among the sizes that the stride leaves open."""
-        return self._forward_transposed(F.conv_transpose1d, input, output_size)
+class ConvTranspose1d(_Transposed, dims=1, function=F.conv_transpose1d):
+    """The transpose of Conv1d."""
 
 
-class ConvTranspose2d(_Transposed):
-    """The transpose of Conv2d; ``weight`` is (in_channels, out_channels / groups, KH, KW).
-
-    >>> fb.nn.ConvTranspose2d(3, 4, 2, stride=2)(fb.ones(1, 3, 8, 8)).shape
-    flambeau.Size([1, 4, 16, 16])
-    """
-
-    dims = 2
-
-    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """(N, out_channels, H, W); ``output_size`` chooses among the sizes that the stride leaves open."""
-        return self._forward_transposed(F.conv_transpose2d, input, output_size)
+class ConvTranspose2d(_Transposed, dims=2, function=F.conv_transpose2d):
+    """The transpose of Conv2d."""
 
 
-class ConvTranspose3d(_Transposed):
-    """The transpose of Conv3d; ``weight`` is (in_channels, out_channels / groups, KD, KH, KW).
-
-    >>> fb.nn.ConvTranspose3d(3, 4, 2, stride=2)(fb.ones(1, 3, 8, 8, 8)).shape
-    flambeau.Size([1, 4, 16, 16, 16])
-    """
-
-    dims = 3
-
-    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """(N, out_channels, D, H, W); ``output_size`` chooses among the sizes that the stride leaves open."""
-        return self._forward_transposed(F.conv_transpose3d, input, output_size)
+class ConvTranspose3d(_Transposed, dims=3, function=F.conv_transpose3d):
+    """The transpose of Conv3d."""
 
 
 class Unfold(Module):
@@ -267,7 +198,7 @@ class Unfold(Module):
     flambeau.Size([1, 12, 9])
     """
 
-    def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1):
+    def __init__(self, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1):
         super().__init__()
         self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
 
@@ -286,7 +217,9 @@ class Fold(Module):
     flambeau.Size([1, 3, 4, 4])
     """
 
-    def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1):
+    def __init__(
+        self, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
+    ):
         super().__init__()
         self.output_size, self.kernel_size = output_size, kernel_size
         self.dilation, self.padding, self.stride = dilation, padding, stride

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
-from flambeau.nn.module import Module
+from flambeau.nn.spatial import Spatial
 
 
-class _Dropout(Module):
-    function: ClassVar[Callable[..., Tensor]]
-
+class _Dropout(Spatial):
     def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
         if not 0 <= p <= 1:
@@ -21,13 +16,13 @@ class _Dropout(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The same shape; in evaluation the input itself."""
-        return type(self).function(input, self.p, self.training, self.inplace)
+        return self.function(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
 
 
-class Dropout(_Dropout):
+class Dropout(_Dropout, function=F.dropout):
     """In training each element is 0 with probability ``p`` and divided by 1 - p otherwise.
 
     >>> layer = fb.nn.Dropout(0.5).eval()
@@ -35,54 +30,38 @@ class Dropout(_Dropout):
     tensor([1., 1., 1.])
     """
 
-    function = staticmethod(F.dropout)
 
+class _Channels(_Dropout):
+    """One draw decides about a channel of an example.
 
-class Dropout1d(_Dropout):
-    """Dropout of whole channels of (N, C, L).
-
-    >>> fb.nn.Dropout1d(0.5)(fb.ones(1, 3, 8)).shape
-    flambeau.Size([1, 3, 8])
+    >>> fb.nn.Dropout{n}d(0.5)(fb.ones(1, 3{s:8})).shape
+    flambeau.Size([1, 3{s:8}])
     """
 
-    function = staticmethod(F.dropout1d)
+
+class Dropout1d(_Channels, dims=1, function=F.dropout1d):
+    """Dropout of whole channels of (N, C, L)."""
 
 
-class Dropout2d(_Dropout):
-    """Dropout of whole channels of (N, C, H, W).
-
-    >>> fb.nn.Dropout2d(0.5)(fb.ones(1, 3, 8, 8)).shape
-    flambeau.Size([1, 3, 8, 8])
-    """
-
-    function = staticmethod(F.dropout2d)
+class Dropout2d(_Channels, dims=2, function=F.dropout2d):
+    """Dropout of whole channels of (N, C, H, W)."""
 
 
-class Dropout3d(_Dropout):
-    """Dropout of whole channels of (N, C, D, H, W).
-
-    >>> fb.nn.Dropout3d(0.5)(fb.ones(1, 3, 8, 8, 8)).shape
-    flambeau.Size([1, 3, 8, 8, 8])
-    """
-
-    function = staticmethod(F.dropout3d)
+class Dropout3d(_Channels, dims=3, function=F.dropout3d):
+    """Dropout of whole channels of (N, C, D, H, W)."""
 
 
-class AlphaDropout(_Dropout):
+class AlphaDropout(_Dropout, function=F.alpha_dropout):
     """Dropout for selu networks: mean and variance stay.
 
     >>> fb.nn.AlphaDropout(0.1)(fb.ones(3)).shape
     flambeau.Size([3])
     """
 
-    function = staticmethod(F.alpha_dropout)
 
-
-class FeatureAlphaDropout(_Dropout):
+class FeatureAlphaDropout(_Dropout, function=F.feature_alpha_dropout):
     """AlphaDropout of whole channels.
 
     >>> fb.nn.FeatureAlphaDropout(0.1)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 8])
     """
-
-    function = staticmethod(F.feature_alpha_dropout)

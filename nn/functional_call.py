@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from flambeau.core.ops.joining import stack
+from flambeau.core.tensor import Tensor
+from flambeau.nn.module import Module
 
 
-def _place(module: Any, name: str) -> tuple[Any, str]:
+def _place(module: Module, name: str) -> tuple[Module, str]:
     """The submodule that holds the tensor called ``a.b.weight``, and its name there."""
     path, _, short = name.rpartition(".")
     return (module.get_submodule(path) if path else module), short
 
 
 @contextmanager
-def _replaced(module: Any, tensors: dict[str, Any], tie: bool, strict: bool) -> Iterator[None]:
+def _replaced(module: Module, tensors: dict[str, Tensor], tie: bool, strict: bool) -> Iterator[None]:
     """The module with other tensors in its places; the old ones come back whatever happens."""
     known = {
         **dict(module.named_parameters(remove_duplicate=False)),
@@ -36,7 +38,7 @@ def _replaced(module: Any, tensors: dict[str, Any], tie: bool, strict: bool) -> 
         for name, old in known.items():  # tied tensors are replaced in all their places
             if name in tensors or id(old) in by_identity:
                 owner, short = _place(module, name)
-                store = owner._parameters if short in owner._parameters else owner._buffers
+                store: Any = owner._parameters if short in owner._parameters else owner._buffers
                 saved.append((store, short, store[short]))
                 store[short] = tensors.get(name, by_identity.get(id(old)))
         yield
@@ -46,14 +48,14 @@ def _replaced(module: Any, tensors: dict[str, Any], tie: bool, strict: bool) -> 
 
 
 def functional_call(
-    module: Any,
-    parameter_and_buffer_dicts: Any,
-    args: Any = None,
+    module: Module,
+    parameter_and_buffer_dicts: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]],
+    args: Any = None,  # Any: one argument of forward, or a tuple of them
     kwargs: dict[str, Any] | None = None,
     *,
     tie_weights: bool = True,
     strict: bool = False,
-) -> Any:
+) -> Any:  # Any: what forward gives
     """Call ``module`` with other tensors in place of its parameters and buffers.
 
     A tensor given for one place of a tied parameter takes them all (``tie_weights``). Names that the module lacks
@@ -63,18 +65,14 @@ def functional_call(
     >>> fb.func.functional_call(layer, {"weight": fb.tensor([[1.0, 2.0]])}, (fb.tensor([3.0, 4.0]),))
     tensor([11.])
     """
-    dicts = (
-        parameter_and_buffer_dicts
-        if isinstance(parameter_and_buffer_dicts, (tuple, list))
-        else (parameter_and_buffer_dicts,)
-    )
-    tensors = {name: t for d in dicts for name, t in d.items()}
+    given = parameter_and_buffer_dicts
+    tensors = {name: t for d in ((given,) if isinstance(given, Mapping) else given) for name, t in d.items()}
     values = () if args is None else args if isinstance(args, tuple) else (args,)
     with _replaced(module, tensors, tie_weights, strict):
         return module(*values, **(kwargs or {}))
 
 
-def stack_module_state(models: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The parameters and the buffers of models of one structure, each stacked along a new first axis for vmap.
 
     >>> models = [fb.nn.Linear(2, 3), fb.nn.Linear(2, 3)]

@@ -230,3 +230,64 @@ def call_watched(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     finally:
         module_path.modules.pop()
         module_path.pop()
+
+
+# -- registering ---------------------------------------------------------------------------------------
+class Hooked:
+    """The hooks of one module, and how they are registered."""
+
+    _backward_hooks: Hooks
+    _backward_pre_hooks: Hooks
+    _forward_hooks: Hooks
+    _forward_pre_hooks: Hooks
+    _state_dict_hooks: Hooks
+    _state_dict_pre_hooks: Hooks
+    _load_pre_hooks: Hooks
+    _load_post_hooks: Hooks
+    _hooked: bool  # whether a call must look at hooks at all
+
+    def __init__(self) -> None:
+        self.__dict__.update({name: {} for name in _KINDS}, _hooked=False)
+
+    def _hook(self, registry: Hooks, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        self.__dict__["_hooked"] = True
+        return add(registry, hook, prepend)
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
+        """Call ``hook(module, args[, kwargs])`` before forward; what it returns replaces the arguments."""
+        return self._hook(self._forward_pre_hooks, ForwardHook(hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> Handle:
+        """Call ``hook(module, args[, kwargs], output)`` after forward; what it returns replaces the output."""
+        return self._hook(self._forward_hooks, ForwardHook(hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Call ``hook(module, grad_output)`` when the gradients of the outputs are there; it may return others."""
+        return self._hook(self._backward_pre_hooks, hook, prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Call ``hook(module, grad_input, grad_output)`` when the inputs' gradients are there; it may return others."""
+        return self._hook(self._backward_hooks, hook, prepend)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, prefix, keep_vars)`` before this module's part of state_dict."""
+        return add(self._state_dict_pre_hooks, hook)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, state_dict, prefix, local_metadata)`` after it; it changes the dict in place."""
+        return add(self._state_dict_hooks, hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)`` before loading."""
+        return add(self._load_pre_hooks, hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, incompatible_keys)`` after loading."""
+        return add(self._load_post_hooks, hook)
+
+
+_KINDS = [name for name in Hooked.__annotations__ if name.endswith("_hooks")]

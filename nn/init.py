@@ -6,15 +6,19 @@ Every function returns its tensor; ``generator`` takes the random numbers from a
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import ParamSpec
 
 from flambeau.core.creation import eye
 from flambeau.core.ops.linalg import qr
+from flambeau.core.generator import Generator
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+
+P = ParamSpec("P")
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -23,17 +27,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     >>> calculate_gain("tanh")
     1.6666666666666667
     """
-    linear = (
-        "linear",
-        "conv1d",
-        "conv2d",
-        "conv3d",
-        "conv_transpose1d",
-        "conv_transpose2d",
-        "conv_transpose3d",
-        "sigmoid",
-    )
-    if nonlinearity in linear:
+    if nonlinearity in ("linear", "sigmoid") or re.fullmatch(r"conv(_transpose)?[123]d", nonlinearity):
         return 1.0
     if nonlinearity == "tanh":
         return 5.0 / 3
@@ -48,17 +42,17 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     raise ValueError(f"Unsupported nonlinearity {nonlinearity}")
 
 
-def _unrecorded(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _unrecorded(fn: Callable[P, Tensor]) -> Callable[P, Tensor]:
     @wraps(fn)
-    def inside(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def inside(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         with no_grad():
-            return fn(tensor, *args, **kwargs)
+            return fn(*args, **kwargs)
 
     return inside
 
 
 @_unrecorded
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Numbers evenly from [a, b).
 
     >>> fb.nn.init.uniform_(fb.empty(3, 5)).shape
@@ -68,7 +62,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = No
 
 
 @_unrecorded
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Numbers of the normal distribution.
 
     >>> fb.nn.init.normal_(fb.empty(3, 5)).shape
@@ -79,8 +73,9 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 
 @_unrecorded
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
-) -> Tensor:
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
+    generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
     """Numbers of the normal distribution between ``a`` and ``b``, by its inverse distribution function.
 
     >>> fb.nn.init.trunc_normal_(fb.empty(3, 5)).shape
@@ -192,7 +187,7 @@ def _fan(tensor: Tensor, mode: str) -> int:
 
 
 @_unrecorded
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), even.
 
     >>> fb.nn.init.xavier_uniform_(fb.empty(3, 5)).shape
@@ -203,7 +198,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) ->
 
 
 @_unrecorded
-def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Glorot and Bengio, AISTATS 2010: variance 2 gain² / (fan_in + fan_out), normal.
 
     >>> fb.nn.init.xavier_normal_(fb.empty(3, 5)).shape
@@ -214,8 +209,9 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> 
 
 @_unrecorded
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
-) -> Tensor:
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
     """He et al., arXiv:1502.01852: variance gain² / fan, even.
 
     >>> fb.nn.init.kaiming_uniform_(fb.empty(3, 5)).shape
@@ -229,8 +225,9 @@ def kaiming_uniform_(
 
 @_unrecorded
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
-) -> Tensor:
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
     """He et al., arXiv:1502.01852: variance gain² / fan, normal.
 
     >>> fb.nn.init.kaiming_normal_(fb.empty(3, 5)).shape
@@ -247,7 +244,7 @@ def _nothing_to_do(tensor: Tensor) -> Tensor:
 
 
 @_unrecorded
-def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """Rows (or columns, of which there are fewer) that are orthogonal. Saxe et al., arXiv:1312.6120.
 
     >>> w = fb.nn.init.orthogonal_(fb.empty(2, 3))
@@ -270,7 +267,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
 
 
 @_unrecorded
-def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
     """Normal numbers, with a share ``sparsity`` of each column 0. Martens, ICML 2010.
 
     >>> (fb.nn.init.sparse_(fb.empty(4, 2), 0.5) == 0).sum()

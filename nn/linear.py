@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core.creation import empty
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
@@ -20,10 +23,10 @@ class Identity(Module):
     tensor([1., 1.])
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: object, **kwargs: object):
         super().__init__()
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: Any) -> Any:  # Any: gives what it takes
         """``input``."""
         return input
 
@@ -40,7 +43,10 @@ class Linear(Module):
     weight: Parameter
     bias: Parameter | None
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: DeviceLike = None,
+        dtype: DType | None = None,
+    ):  # fmt: skip
         super().__init__()
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if not hasattr(size, "__index__") or size < 0:
@@ -73,7 +79,7 @@ class LazyLinear(Linear):
     flambeau.Size([1, 2])
     """
 
-    def __init__(self, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
+    def __init__(self, out_features: int, bias: bool = True, device: DeviceLike = None, dtype: DType | None = None):
         super().__init__(0, 0, False)
         self.out_features = out_features
         self._wants_bias = bias
@@ -86,10 +92,11 @@ class LazyLinear(Linear):
         if self.in_features:
             super().reset_parameters()
 
-    def __call__(self, input: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in_features) to (..., out_features), whatever in_features is at first."""
         if is_lazy(self.weight):
             self._materialise(input.shape[-1])
-        return Linear.__call__(self, input, *args, **kwargs)  # it may be a Linear by now: super() would not do
+        return Linear.forward(self, input)  # it may be a Linear by now: super() would not do
 
     def _materialise(self, in_features: int) -> None:
         self.in_features = in_features
@@ -111,14 +118,9 @@ class Bilinear(Module):
     bias: Parameter | None
 
     def __init__(
-        self,
-        in1_features: int,
-        in2_features: int,
-        out_features: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ):
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: DeviceLike = None,
+        dtype: DType | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
         self.weight = Parameter(empty(out_features, in1_features, in2_features, device=device, dtype=dtype))
@@ -168,7 +170,7 @@ class Unflatten(Module):
     flambeau.Size([2, 3, 4])
     """
 
-    def __init__(self, dim: int, unflattened_size: Any):
+    def __init__(self, dim: int, unflattened_size: Sequence[int]):
         super().__init__()
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
 

@@ -1,106 +1,296 @@
 """Losses as modules; each does what the function of its name in nn.functional does.
 
-``reduction`` is "mean", "sum" or "none" for all of them.
+``reduction`` is "mean", "sum" or "none" for all of them; ``size_average`` and ``reduce`` are its older forms.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from flambeau.nn.factory import module_of
-
-
-def _averaged(
-    name: str, function: str, doc: str, buffers: tuple[str, ...] = (), first: Any = None, **options: Any
-) -> Any:
-    """A loss with torch's older arguments around its ``options``, which come after those of ``first``."""
-    middle = {"size_average": None, **options, "reduce": None, "reduction": "mean"}
-    return module_of(name, function, doc, module=__name__, buffers=buffers, **(first or {}), **middle)
+from flambeau.core.tensor import Tensor
+from flambeau.nn import functional as F
+from flambeau.nn.functional.ctc import Lengths
+from flambeau.nn.of_function import OfFunction
 
 
-MSELoss = _averaged("MSELoss", "mse_loss", "(input - target)², averaged.")
-L1Loss = _averaged("L1Loss", "l1_loss", "abs(input - target), averaged.")
-SmoothL1Loss = module_of(
-    "SmoothL1Loss", "smooth_l1_loss", "0.5 d² / beta where d = abs(input - target) is below beta, d - 0.5 beta "
-    "elsewhere.",
-    module=__name__, size_average=None, reduce=None, reduction="mean", beta=1.0,
-)  # fmt: skip
-HuberLoss = module_of(
-    "HuberLoss", "huber_loss", "0.5 d² where d = abs(input - target) is below delta, delta (d - 0.5 delta) elsewhere.",
-    module=__name__, reduction="mean", delta=1.0,
-)  # fmt: skip
-CrossEntropyLoss = module_of(
-    "CrossEntropyLoss", "cross_entropy",
-    "The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores.",
-    module=__name__, buffers=("weight",), weight=None, size_average=None, ignore_index=-100, reduce=None,
-    reduction="mean", label_smoothing=0.0,
-)  # fmt: skip
-NLLLoss = _averaged(
-    "NLLLoss", "nll_loss", "Minus the log probabilities (N, C, ...) of the target classes (N, ...).", ("weight",),
-    dict(weight=None), ignore_index=-100,
-)  # fmt: skip
-BCELoss = _averaged(
-    "BCELoss",
-    "binary_cross_entropy",
-    "-(target log(input) + (1 - target) log(1 - input)), averaged.",
-    ("weight",),
-    dict(weight=None),
-)
-BCEWithLogitsLoss = module_of(
-    "BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss of sigmoid(input), without overflow.",
-    module=__name__, buffers=("weight", "pos_weight"), weight=None, size_average=None, reduce=None, reduction="mean",
-    pos_weight=None,
-)  # fmt: skip
-KLDivLoss = module_of(
-    "KLDivLoss", "kl_div", "target (log(target) - input) of log probabilities input; reduction may be 'batchmean'.",
-    module=__name__, size_average=None, reduce=None, reduction="mean", log_target=False,
-)  # fmt: skip
-PoissonNLLLoss = module_of(
-    "PoissonNLLLoss", "poisson_nll_loss", "exp(input) - target input.", module=__name__,
-    log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean",
-)  # fmt: skip
-GaussianNLLLoss = module_of(
-    "GaussianNLLLoss", "gaussian_nll_loss", "0.5 (log(var) + (input - target)² / var).",
-    module=__name__, keyword_only=True, full=False, eps=1e-6, reduction="mean",
-)  # fmt: skip
-HingeEmbeddingLoss = _averaged(
-    "HingeEmbeddingLoss", "hinge_embedding_loss", "input where target is 1, max(0, margin - input) where it is -1.",
-    first=dict(margin=1.0),
-)  # fmt: skip
-MarginRankingLoss = _averaged(
-    "MarginRankingLoss", "margin_ranking_loss", "max(0, -target (input1 - input2) + margin).", first=dict(margin=0.0)
-)
-SoftMarginLoss = _averaged("SoftMarginLoss", "soft_margin_loss", "log(1 + exp(-target input)).")
-MultiMarginLoss = _averaged(
-    "MultiMarginLoss", "multi_margin_loss", "Mean over the other classes of max(0, margin - input[target] + "
-    "input[class]) ** p.",
-    ("weight",), dict(p=1, margin=1.0, weight=None),
-)  # fmt: skip
-MultiLabelMarginLoss = _averaged(
-    "MultiLabelMarginLoss",
-    "multilabel_margin_loss",
-    "Sum over labels and other classes of max(0, 1 - input[label] + input[class]).",
-)
-MultiLabelSoftMarginLoss = _averaged(
-    "MultiLabelSoftMarginLoss", "multilabel_soft_margin_loss", "Mean over classes of the binary cross entropy of "
-    "logits.",
-    ("weight",), dict(weight=None),
-)  # fmt: skip
-CosineEmbeddingLoss = _averaged(
-    "CosineEmbeddingLoss", "cosine_embedding_loss", "1 - cosine where target is 1, max(0, cosine - margin) where it is "
-    "-1.",
-    first=dict(margin=0.0),
-)  # fmt: skip
-TripletMarginLoss = _averaged(
-    "TripletMarginLoss", "triplet_margin_loss", "max(0, d(anchor, positive) - d(anchor, negative) + margin).",
-    first=dict(margin=1.0, p=2.0, eps=1e-6, swap=False),
-)  # fmt: skip
-TripletMarginWithDistanceLoss = module_of(
-    "TripletMarginWithDistanceLoss", "triplet_margin_with_distance_loss", "TripletMarginLoss with a distance of one's "
-    "own.",
-    module=__name__, keyword_only=True, distance_function=None, margin=1.0, swap=False, reduction="mean",
-)  # fmt: skip
-CTCLoss = module_of(
-    "CTCLoss", "ctc_loss", "Connectionist temporal classification of log probabilities (T, N, C) and label sequences.",
-    module=__name__, blank=0, reduction="mean", zero_infinity=False,
-)  # fmt: skip
+class _Loss(OfFunction):
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """How far ``input`` is from ``target``."""
+        return self._apply_to(input, target)
+
+
+class _AveragedLoss(_Loss):
+    size_average: bool | None = None
+    reduce: bool | None = None
+    reduction: str = "mean"
+
+
+class _WeightedLoss(_Loss):
+    weight: Tensor | None = None
+    size_average: bool | None = None
+    reduce: bool | None = None
+    reduction: str = "mean"
+
+
+class MSELoss(_AveragedLoss, function=F.mse_loss):
+    """(input - target)², averaged.
+
+    >>> fb.nn.MSELoss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
+    tensor(0.6250)
+    """
+
+
+class L1Loss(_AveragedLoss, function=F.l1_loss):
+    """abs(input - target), averaged.
+
+    >>> fb.nn.L1Loss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
+    tensor(0.7500)
+    """
+
+
+class SmoothL1Loss(_AveragedLoss, function=F.smooth_l1_loss):
+    """0.5 d² / beta where d = abs(input - target) is below beta, d - 0.5 beta elsewhere.
+
+    >>> fb.nn.SmoothL1Loss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
+    tensor(0.3125)
+    """
+
+    beta: float = 1.0
+
+
+class HuberLoss(_Loss, function=F.huber_loss):
+    """0.5 d² where d = abs(input - target) is below delta, delta (d - 0.5 delta) elsewhere.
+
+    >>> fb.nn.HuberLoss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
+    tensor(0.3125)
+    """
+
+    reduction: str = "mean"
+    delta: float = 1.0
+
+
+class CrossEntropyLoss(_Loss, function=F.cross_entropy):
+    """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores.
+
+    >>> fb.nn.CrossEntropyLoss()(fb.zeros(2, 4), fb.tensor([0, 3]))
+    tensor(1.3863)
+    """
+
+    weight: Tensor | None = None
+    size_average: bool | None = None
+    ignore_index: int = -100
+    reduce: bool | None = None
+    reduction: str = "mean"
+    label_smoothing: float = 0.0
+
+
+class NLLLoss(_Loss, function=F.nll_loss):
+    """Minus the log probabilities (N, C, ...) of the target classes (N, ...).
+
+    >>> fb.nn.NLLLoss()(fb.zeros(2, 4), fb.tensor([0, 3]))
+    tensor(0.)
+    """
+
+    weight: Tensor | None = None
+    size_average: bool | None = None
+    ignore_index: int = -100
+    reduce: bool | None = None
+    reduction: str = "mean"
+
+
+class BCELoss(_WeightedLoss, function=F.binary_cross_entropy):
+    """-(target log(input) + (1 - target) log(1 - input)), averaged.
+
+    >>> fb.nn.BCELoss()(fb.tensor([0.5]), fb.tensor([1.0]))
+    tensor(0.6931)
+    """
+
+
+class BCEWithLogitsLoss(_WeightedLoss, function=F.binary_cross_entropy_with_logits):
+    """BCELoss of sigmoid(input), without overflow.
+
+    >>> fb.nn.BCEWithLogitsLoss()(fb.tensor([0.0]), fb.tensor([1.0]))
+    tensor(0.6931)
+    """
+
+    pos_weight: Tensor | None = None
+
+
+class KLDivLoss(_AveragedLoss, function=F.kl_div):
+    """target (log(target) - input) of log probabilities input; reduction may be 'batchmean'.
+
+    >>> fb.nn.KLDivLoss(reduction="batchmean")(fb.zeros(1, 2), fb.ones(1, 2))
+    tensor(0.)
+    """
+
+    log_target: bool = False
+
+
+class PoissonNLLLoss(_Loss, function=F.poisson_nll_loss):
+    """exp(input) - target input.
+
+    >>> fb.nn.PoissonNLLLoss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
+    tensor(3.2689)
+    """
+
+    log_input: bool = True
+    full: bool = False
+    size_average: bool | None = None
+    eps: float = 1e-08
+    reduce: bool | None = None
+    reduction: str = "mean"
+
+
+class GaussianNLLLoss(OfFunction, function=F.gaussian_nll_loss, kw_only=True):
+    """0.5 (log(var) + (input - target)² / var).
+
+    >>> fb.nn.GaussianNLLLoss()(fb.zeros(2), fb.ones(2), fb.ones(2))
+    tensor(0.5000)
+    """
+
+    full: bool = False
+    eps: float = 1e-06
+    reduction: str = "mean"
+
+    def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:
+        """``nn.functional.gaussian_nll_loss`` of the arguments."""
+        return self._apply_to(input, target, var)
+
+
+class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss):
+    """input where target is 1, max(0, margin - input) where it is -1.
+
+    >>> fb.nn.HingeEmbeddingLoss()(fb.tensor([0.5]), fb.tensor([1.0]))
+    tensor(0.5000)
+    """
+
+    margin: float = 1.0
+    size_average: bool | None = None
+    reduce: bool | None = None
+    reduction: str = "mean"
+
+
+class MarginRankingLoss(OfFunction, function=F.margin_ranking_loss):
+    """max(0, -target (input1 - input2) + margin).
+
+    >>> fb.nn.MarginRankingLoss()(fb.zeros(1), fb.ones(1), fb.ones(1))
+    tensor(1.)
+    """
+
+    margin: float = 0.0
+    size_average: bool | None = None
+    reduce: bool | None = None
+    reduction: str = "mean"
+
+    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+        """``nn.functional.margin_ranking_loss`` of the arguments."""
+        return self._apply_to(input1, input2, target)
+
+
+class SoftMarginLoss(_AveragedLoss, function=F.soft_margin_loss):
+    """log(1 + exp(-target input)).
+
+    >>> fb.nn.SoftMarginLoss()(fb.tensor([0.0]), fb.tensor([1.0]))
+    tensor(0.6931)
+    """
+
+
+class MultiMarginLoss(_Loss, function=F.multi_margin_loss):
+    """Mean over the other classes of max(0, margin - input[target] + input[class]) ** p.
+
+    >>> fb.nn.MultiMarginLoss()(fb.zeros(1, 4), fb.tensor([3]))
+    tensor(0.7500)
+    """
+
+    p: int = 1
+    margin: float = 1.0
+    weight: Tensor | None = None
+    size_average: bool | None = None
+    reduce: bool | None = None
+    reduction: str = "mean"
+
+
+class MultiLabelMarginLoss(_AveragedLoss, function=F.multilabel_margin_loss):
+    """Sum over labels and other classes of max(0, 1 - input[label] + input[class]).
+
+    >>> fb.nn.MultiLabelMarginLoss()(fb.zeros(1, 3), fb.tensor([[2, -1, 0]]))
+    tensor(0.6667)
+    """
+
+
+class MultiLabelSoftMarginLoss(_WeightedLoss, function=F.multilabel_soft_margin_loss):
+    """Mean over classes of the binary cross entropy of logits.
+
+    >>> fb.nn.MultiLabelSoftMarginLoss()(fb.zeros(1, 3), fb.ones(1, 3))
+    tensor(0.6931)
+    """
+
+
+class CosineEmbeddingLoss(OfFunction, function=F.cosine_embedding_loss):
+    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1.
+
+    >>> fb.nn.CosineEmbeddingLoss()(fb.ones(1, 2), fb.ones(1, 2), fb.ones(1))
+    tensor(0.)
+    """
+
+    margin: float = 0.0
+    size_average: bool | None = None
+    reduce: bool | None = None
+    reduction: str = "mean"
+
+    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+        """``nn.functional.cosine_embedding_loss`` of the arguments."""
+        return self._apply_to(input1, input2, target)
+
+
+class TripletMarginLoss(OfFunction, function=F.triplet_margin_loss):
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin).
+
+    >>> fb.nn.TripletMarginLoss()(fb.zeros(1, 2), fb.zeros(1, 2), fb.ones(1, 2))
+    tensor(0.)
+    """
+
+    margin: float = 1.0
+    p: float = 2.0
+    eps: float = 1e-06
+    swap: bool = False
+    size_average: bool | None = None
+    reduce: bool | None = None
+    reduction: str = "mean"
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """``nn.functional.triplet_margin_loss`` of the arguments."""
+        return self._apply_to(anchor, positive, negative)
+
+
+class TripletMarginWithDistanceLoss(OfFunction, function=F.triplet_margin_with_distance_loss, kw_only=True):
+    """TripletMarginLoss with a distance of one's own.
+
+    >>> fb.nn.TripletMarginWithDistanceLoss()(fb.zeros(1, 2), fb.zeros(1, 2), fb.ones(1, 2))
+    tensor(0.)
+    """
+
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None
+    margin: float = 1.0
+    swap: bool = False
+    reduction: str = "mean"
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """``nn.functional.triplet_margin_with_distance_loss`` of the arguments."""
+        return self._apply_to(anchor, positive, negative)
+
+
+class CTCLoss(OfFunction, function=F.ctc_loss):
+    """Connectionist temporal classification of log probabilities (T, N, C) and label sequences.
+
+    >>> fb.nn.CTCLoss()(fb.zeros(4, 1, 3).log_softmax(2), fb.tensor([[1]]), fb.tensor([4]), fb.tensor([1]))
+    tensor(2.0919)
+    """
+
+    blank: int = 0
+    reduction: str = "mean"
+    zero_infinity: bool = False
+
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths) -> Tensor:
+        """``nn.functional.ctc_loss`` of the arguments."""
+        return self._apply_to(log_probs, targets, input_lengths, target_lengths)

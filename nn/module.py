@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import empty_like
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
-from flambeau.core.graph import Handle
 from flambeau.core.registry import hint_of_device
 from flambeau.core.state import get, no_grad
 from flambeau.core.tensor import Tensor
@@ -16,18 +16,9 @@ from flambeau.nn import hooks, saving
 from flambeau.nn.hooks import EVERYWHERE
 from flambeau.nn.parameter import Buffer, Parameter
 
-M = TypeVar("M", bound="Module")
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
-_HOOKS = (
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_state_dict_hooks",
-    "_state_dict_pre_hooks",
-    "_load_pre_hooks",
-    "_load_post_hooks",
-)
 
 
 def _no_module(value: Any) -> str:
@@ -42,7 +33,32 @@ def _no_module(value: Any) -> str:
     return f"{getattr(value, '__name__', type(value).__name__)} is not a Module{hint}"
 
 
-class Module:
+class HasForward(Protocol[P, R]):
+    """A module, to a type checker: calling it takes and gives what its own ``forward`` does."""
+
+    @property
+    def forward(self) -> Callable[P, R]: ...
+
+
+class _NoAttribute:
+    """The text of an error that most often nobody reads (hasattr): written when asked for."""
+
+    def __init__(self, owner: str, name: str):
+        self.owner, self.name = owner, name
+
+    def __str__(self) -> str:
+        hint = hint_of_device(self.name, f'; use .to("{self.name}")')
+        return f"{self.owner!r} object has no attribute {self.name!r}{hint}"
+
+    __repr__ = __str__
+
+
+def _unwritten(self: Module, *args: Any, **kwargs: Any) -> Any:
+    """What the module computes; every module defines its own."""
+    raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+
+class Module(hooks.Hooked):
     """The base of everything that has parameters.
 
     Assigning a Parameter, a Buffer or a Module to an attribute registers it.
@@ -62,15 +78,6 @@ class Module:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _transient: set[str]  # buffers that state_dict leaves out
-    _backward_hooks: hooks.Hooks
-    _backward_pre_hooks: hooks.Hooks
-    _forward_hooks: hooks.Hooks
-    _forward_pre_hooks: hooks.Hooks
-    _state_dict_hooks: hooks.Hooks
-    _state_dict_pre_hooks: hooks.Hooks
-    _load_pre_hooks: hooks.Hooks
-    _load_post_hooks: hooks.Hooks
-    _hooked: bool  # whether a call must look at hooks at all
 
     def __init__(self) -> None:
         put = self.__dict__.__setitem__
@@ -78,38 +85,39 @@ class Module:
         for name in _REGISTRIES:
             put(name, {})
         put("_transient", set())
-        for name in _HOOKS:
-            put(name, {})
-        put("_hooked", False)
+        hooks.Hooked.__init__(self)
 
     # -- the call --------------------------------------------------------------------------------
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes; every module defines its own."""
-        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+    forward: Callable[..., Any] = _unwritten
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        module: Any = self  # a Module too: a type cannot say that it is both
+        result: R
         try:
             state = get()
             if state is not None and not state.plain:
-                return hooks.call_watched(self, args, kwargs)
-            if self._hooked or EVERYWHERE:
-                return hooks.call_with_hooks(self, args, kwargs)
-            return self.forward(*args, **kwargs)
+                result = hooks.call_watched(module, args, kwargs)
+            elif module._hooked or EVERYWHERE:
+                result = hooks.call_with_hooks(module, args, kwargs)
+            else:
+                result = self.forward(*args, **kwargs)
+            return result
         except Exception as error:
-            hooks.note_module(error, self)
+            hooks.note_module(error, module)
             raise
 
     # -- attributes ------------------------------------------------------------------------------
-    def __getattr__(self, name: str) -> Any:
-        d = self.__dict__
-        for registry in _REGISTRIES:
-            found = d.get(registry)
-            if found is not None and name in found:
-                return found[name]
-        if "_modules" not in d and name != "__setstate__":
-            raise AttributeError(f"{type(self).__name__}: call super().__init__() before using {name!r}")
-        hint = hint_of_device(name, f'; use .to("{name}")')
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+    if not TYPE_CHECKING:  # so that a type checker finds a name that is not there; classes declare what they register
+
+        def __getattr__(self, name: str) -> Any:
+            d = self.__dict__
+            if "_modules" in d:
+                for registry in (d["_parameters"], d["_buffers"], d["_modules"]):
+                    if name in registry:
+                        return registry[name]
+            elif name != "__setstate__":
+                raise AttributeError(f"{type(self).__name__}: call super().__init__() before using {name!r}")
+            raise AttributeError(_NoAttribute(type(self).__name__, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         d = self.__dict__
@@ -178,7 +186,9 @@ class Module:
             raise TypeError(f"{kind} name must be a string, got {type(name).__name__}")
         if not name or "." in name:
             raise KeyError(f'{kind} name must not be empty or contain ".", got {name!r}')
-        if hasattr(self, name) and name not in self.__dict__[registry]:
+        d = self.__dict__
+        taken = name in d or hasattr(type(self), name) or any(name in d[r] for r in _REGISTRIES)
+        if taken and name not in d[registry]:
             raise KeyError(f"attribute {name!r} already exists")
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
@@ -318,14 +328,14 @@ class Module:
         return found
 
     # -- change in place -------------------------------------------------------------------------
-    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call ``fn`` on every module, children first."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
-    def _apply(self: M, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> M:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Replace the memory of parameters and gradients, and the buffers, by what ``fn`` makes of them."""
         for child in self.children() if recurse else ():
             child._apply(fn)
@@ -343,51 +353,53 @@ class Module:
                     self._buffers[name] = fn(b)
         return self
 
-    def to(self: M, *args: Any, **kwargs: Any) -> M:
+    def to(
+        self, *args: DeviceLike | dt.DType | Tensor | bool, device: DeviceLike = None, dtype: dt.DType | None = None,
+        **ignored: object,
+    ) -> Self:  # fmt: skip
         """Move to a device, a dtype (parameters and buffers of floating point only), or those of a tensor; in place."""
-        where, kind = _destination(args, kwargs)
+        where, kind = _destination(args, device, dtype)
         if kind is not None and kind.category < dt.FLOATING:
             raise TypeError(f"Module.to only accepts floating point or complex dtypes, got {kind}")
 
         def moved(t: Tensor) -> Tensor:
             wanted = kind if kind is not None and t.dtype.category >= dt.FLOATING else t.dtype
-            result: Tensor = t.to(device=where or t.device, dtype=wanted)
-            return result
+            return t.to(device=where or t.device, dtype=wanted)
 
         return self._apply(moved)
 
-    def type(self: M, dst_type: Any) -> M:
+    def type(self, dst_type: dt.DType) -> Self:
         """Cast every parameter and buffer."""
         return self._apply(lambda t: t.to(dst_type))
 
-    def _floats_to(self: M, wanted: dt.DType) -> M:
+    def _floats_to(self, wanted: dt.DType) -> Self:
         return self._apply(lambda t: t.to(wanted) if t.is_floating_point() else t)
 
-    def float(self: M) -> M:
+    def float(self) -> Self:
         """Floating point parameters and buffers to float32."""
         return self._floats_to(dt.float32)
 
-    def double(self: M) -> M:
+    def double(self) -> Self:
         """Floating point parameters and buffers to float64."""
         return self._floats_to(dt.float64)
 
-    def half(self: M) -> M:
+    def half(self) -> Self:
         """Floating point parameters and buffers to float16."""
         return self._floats_to(dt.float16)
 
-    def bfloat16(self: M) -> M:
+    def bfloat16(self) -> Self:
         """Floating point parameters and buffers to bfloat16."""
         return self._floats_to(dt.bfloat16)
 
-    def cpu(self: M) -> M:
+    def cpu(self) -> Self:
         """Move to the host."""
         return self.to("cpu")
 
-    def to_empty(self: M, *, device: Any, recurse: bool = True) -> M:
+    def to_empty(self, *, device: DeviceLike, recurse: bool = True) -> Self:
         """Undefined values on a device: for a module that was made on ``meta``."""
         return self._apply(lambda t: empty_like(t, device=device), recurse)
 
-    def train(self: M, mode: bool = True) -> M:
+    def train(self, mode: bool = True) -> Self:
         """Set training mode, which dropout and batch norm look at."""
         if not isinstance(mode, bool):
             raise ValueError(f"training mode is expected to be boolean, got {mode!r}")
@@ -395,11 +407,11 @@ class Module:
             m.training = mode
         return self
 
-    def eval(self: M) -> M:
+    def eval(self) -> Self:
         """Set evaluation mode."""
         return self.train(False)
 
-    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Whether the parameters want gradients."""
         for p in self.parameters():
             p.requires_grad_(requires_grad)
@@ -414,59 +426,12 @@ class Module:
                 else:
                     p.grad = p.grad.detach().zero_()
 
-    def share_memory(self: M) -> M:
+    def share_memory(self) -> Self:
         """Tensors of the host are ordinary memory; returned as it is, for torch's sake."""
         return self
 
-    # -- hooks -----------------------------------------------------------------------------------
-    def _hook(self, registry: hooks.Hooks, hook: Callable[..., Any], prepend: bool = False) -> Handle:
-        self.__dict__["_hooked"] = True
-        return hooks.add(registry, hook, prepend)
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> Handle:
-        """Call ``hook(module, args[, kwargs])`` before forward; what it returns replaces the arguments."""
-        return self._hook(self._forward_pre_hooks, hooks.ForwardHook(hook, with_kwargs), prepend)
-
-    def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
-    ) -> Handle:
-        """Call ``hook(module, args[, kwargs], output)`` after forward; what it returns replaces the output."""
-        return self._hook(self._forward_hooks, hooks.ForwardHook(hook, with_kwargs, always_call), prepend)
-
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
-        """Call ``hook(module, grad_output)`` when the gradients of the outputs are there; it may return others."""
-        return self._hook(self._backward_pre_hooks, hook, prepend)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
-        """Call ``hook(module, grad_input, grad_output)`` when the inputs' gradients are there; it may return others."""
-        return self._hook(self._backward_hooks, hook, prepend)
-
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call ``hook(module, prefix, keep_vars)`` before this module's part of state_dict."""
-        return hooks.add(self._state_dict_pre_hooks, hook)
-
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call ``hook(module, state_dict, prefix, local_metadata)`` after it; it changes the dict in place."""
-        return hooks.add(self._state_dict_hooks, hook)
-
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call ``hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)`` before loading."""
-        return hooks.add(self._load_pre_hooks, hook)
-
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call ``hook(module, incompatible_keys)`` after loading."""
-        return hooks.add(self._load_post_hooks, hook)
-
     # -- saving ----------------------------------------------------------------------------------
-    def get_extra_state(self) -> Any:
-        """More to save with the module; override together with set_extra_state."""
-        raise RuntimeError("get_extra_state: override it to save more than parameters and buffers")
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take back what get_extra_state gave."""
-        raise RuntimeError("set_extra_state: override it together with get_extra_state")
+    get_extra_state, set_extra_state = saving.get_extra_state, saving.set_extra_state
 
     def state_dict(
         self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
@@ -474,7 +439,9 @@ class Module:
         """Parameters and persistent buffers by path; detached, and sharing memory with the module."""
         return saving.state_dict(self, {} if destination is None else destination, prefix, keep_vars)
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> saving.IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> saving.IncompatibleKeys:
         """Copy values by path into the parameters and buffers (``assign``: put the tensors in their place).
 
         With ``strict`` a missing or unexpected key raises RuntimeError; a wrong shape always does.
@@ -504,9 +471,10 @@ class Module:
         return f"{self._get_name()}(\n  " + "\n  ".join([*extra, *children]) + "\n)"
 
 
-def _destination(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Device | None, dt.DType | None]:
+def _destination(
+    args: tuple[object, ...], where: DeviceLike, kind: dt.DType | None
+) -> tuple[Device | None, dt.DType | None]:
     """Device and dtype of the forms of ``to``: (device, dtype), (dtype), (tensor)."""
-    where, kind = kwargs.get("device"), kwargs.get("dtype")
     for a in args:
         if isinstance(a, Tensor):
             where, kind = a.device, a.dtype

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, ClassVar
 
 from flambeau.core.creation import empty, ones, zeros
-from flambeau.core.dtype import int64
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DType, int64
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import tensor
 from flambeau.core.state import no_grad
@@ -16,12 +16,28 @@ from flambeau.nn import functional as F
 from flambeau.nn import init
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
+from flambeau.nn.spatial import Spatial
 
 
-class _ChannelNorm(Module):
+class _Affine(Module):
+    """A weight and a bias that scale and shift what was normalised."""
+
+    def _register(self, shape: tuple[int, ...], device: DeviceLike, dtype: DType | None, **wanted: bool) -> None:
+        for name, is_wanted in wanted.items():
+            made = Parameter(empty(*shape, device=device, dtype=dtype)) if is_wanted else None
+            self.register_parameter(name, made)
+
+    def reset_parameters(self) -> None:
+        """Weight 1, bias 0."""
+        for name, fill in (("weight", init.ones_), ("bias", init.zeros_)):
+            made = self._parameters.get(name)
+            if made is not None:
+                fill(made)
+
+
+class _ChannelNorm(_Affine, Spatial):
     """Weights and running statistics for each channel."""
 
-    ndims: ClassVar[tuple[int, ...]]  # of the inputs that it takes
     weight: Parameter | None
     bias: Parameter | None
     running_mean: Tensor | None
@@ -29,23 +45,13 @@ class _ChannelNorm(Module):
     num_batches_tracked: Tensor | None
 
     def __init__(
-        self,
-        num_features: int,
-        eps: float,
-        momentum: float | None,
-        affine: bool,
-        track_running_stats: bool,
-        device: Any,
-        dtype: Any,
-        bias: bool,
-    ):
+        self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool,
+        device: DeviceLike, dtype: DType | None, bias: bool,
+    ):  # fmt: skip
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        for name, wanted in (("weight", affine), ("bias", affine and bias)):
-            self.register_parameter(
-                name, Parameter(empty(num_features, device=device, dtype=dtype)) if wanted else None
-            )
+        self._register((num_features,), device, dtype, weight=affine, bias=affine and bias)
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros(num_features, device=device, dtype=dtype) if tracked else None)
         self.register_buffer("running_var", ones(num_features, device=device, dtype=dtype) if tracked else None)
@@ -62,14 +68,11 @@ class _ChannelNorm(Module):
     def reset_parameters(self) -> None:
         """Weight 1, bias 0, and new running statistics."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        super().reset_parameters()
 
-    def _check_input(self, input: Tensor) -> None:
-        if input.ndim not in self.ndims:
-            wanted = " or ".join(f"{n}D" for n in self.ndims)
+    def _check_input(self, input: Tensor, *ndims: int) -> None:
+        if input.ndim not in ndims:
+            wanted = " or ".join(f"{n}D" for n in ndims)
             raise ValueError(
                 f"{type(self).__name__}: expected {wanted} input, got {input.ndim}D input of shape {tuple(input.shape)}"
             )
@@ -82,15 +85,21 @@ class _ChannelNorm(Module):
 
 
 class _BatchNorm(_ChannelNorm):
+    """Evaluation uses running statistics, which training moves by ``momentum``. Ioffe and Szegedy, arXiv:1502.03167.
+
+    >>> fb.nn.BatchNorm{n}d(3)(fb.ones(2, 3{s:8})).shape
+    flambeau.Size([2, 3{s:8}])
+    """
+
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-        track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True,
+        track_running_stats: bool = True, device: DeviceLike = None, dtype: DType | None = None, *, bias: bool = True,
     ):  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """The input normalised per channel."""
-        self._check_input(input)
+        self._check_input(input, *((2, 3) if self.dims == 1 else (self.dims + 2,)))
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             with no_grad():
@@ -103,49 +112,35 @@ class _BatchNorm(_ChannelNorm):
         return F.batch_norm(input, mean, var, self.weight, self.bias, by_batch, factor, self.eps)
 
 
-class BatchNorm1d(_BatchNorm):
-    """Each channel of (N, C) or (N, C, L) with mean 0 and variance 1 over the batch, then scaled and shifted.
-
-    Evaluation uses running statistics, which training moves by ``momentum``. Ioffe and Szegedy, arXiv:1502.03167.
-
-    >>> fb.nn.BatchNorm1d(3)(fb.ones(2, 3, 8)).shape
-    flambeau.Size([2, 3, 8])
-    """
-
-    ndims = (2, 3)
+class BatchNorm1d(_BatchNorm, dims=1):
+    """Each channel of (N, C) or (N, C, L) with mean 0 and variance 1 over the batch, then scaled and shifted."""
 
 
-class BatchNorm2d(_BatchNorm):
-    """Each channel of (N, C, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted.
-
-    >>> fb.nn.BatchNorm2d(3)(fb.ones(2, 3, 8, 8)).shape
-    flambeau.Size([2, 3, 8, 8])
-    """
-
-    ndims = (4,)
+class BatchNorm2d(_BatchNorm, dims=2):
+    """Each channel of (N, C, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted."""
 
 
-class BatchNorm3d(_BatchNorm):
-    """Each channel of (N, C, D, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted.
-
-    >>> fb.nn.BatchNorm3d(3)(fb.ones(2, 3, 8, 8, 8)).shape
-    flambeau.Size([2, 3, 8, 8, 8])
-    """
-
-    ndims = (5,)
+class BatchNorm3d(_BatchNorm, dims=3):
+    """Each channel of (N, C, D, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted."""
 
 
 class _InstanceNorm(_ChannelNorm):
+    """Takes one example without a batch axis too. Ulyanov et al., arXiv:1607.08022.
+
+    >>> fb.nn.InstanceNorm{n}d(3)(fb.ones(2, 3{s:8})).shape
+    flambeau.Size([2, 3{s:8}])
+    """
+
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
-        track_running_stats: bool = False, device: Any = None, dtype: Any = None, *, bias: bool = True,
+        track_running_stats: bool = False, device: DeviceLike = None, dtype: DType | None = None, *, bias: bool = True,
     ):  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """The input normalised per channel and example."""
-        self._check_input(input)
-        unbatched = input.ndim == min(self.ndims)
+        self._check_input(input, self.dims + 1, self.dims + 2)
+        unbatched = input.ndim == self.dims + 1
         if input.shape[0 if unbatched else 1] != self.num_features:
             raise ShapeError(
                 f"{type(self).__name__}: expected {self.num_features} channels, got input of shape {tuple(input.shape)}"
@@ -157,41 +152,23 @@ class _InstanceNorm(_ChannelNorm):
         return out.squeeze(0) if unbatched else out
 
 
-class InstanceNorm1d(_InstanceNorm):
-    """Each channel of each example of (N, C, L) with mean 0 and variance 1. Ulyanov et al., arXiv:1607.08022.
-
-    >>> fb.nn.InstanceNorm1d(3)(fb.ones(2, 3, 8)).shape
-    flambeau.Size([2, 3, 8])
-    """
-
-    ndims = (2, 3)
+class InstanceNorm1d(_InstanceNorm, dims=1):
+    """Each channel of each example of (N, C, L) with mean 0 and variance 1."""
 
 
-class InstanceNorm2d(_InstanceNorm):
-    """Each channel of each example of (N, C, H, W) with mean 0 and variance 1.
-
-    >>> fb.nn.InstanceNorm2d(3)(fb.ones(2, 3, 8, 8)).shape
-    flambeau.Size([2, 3, 8, 8])
-    """
-
-    ndims = (3, 4)
+class InstanceNorm2d(_InstanceNorm, dims=2):
+    """Each channel of each example of (N, C, H, W) with mean 0 and variance 1."""
 
 
-class InstanceNorm3d(_InstanceNorm):
-    """Each channel of each example of (N, C, D, H, W) with mean 0 and variance 1.
-
-    >>> fb.nn.InstanceNorm3d(3)(fb.ones(2, 3, 8, 8, 8)).shape
-    flambeau.Size([2, 3, 8, 8, 8])
-    """
-
-    ndims = (4, 5)
+class InstanceNorm3d(_InstanceNorm, dims=3):
+    """Each channel of each example of (N, C, D, H, W) with mean 0 and variance 1."""
 
 
-def _shape(value: Any) -> tuple[int, ...]:
+def _shape(value: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(operator.index(v) for v in value) if isinstance(value, Sequence) else (operator.index(value),)
 
 
-class LayerNorm(Module):
+class LayerNorm(_Affine):
     """The last axes, of sizes ``normalized_shape``, with mean 0 and variance 1, then scaled and shifted per element.
 
     >>> fb.nn.LayerNorm(2)(fb.tensor([[0.0, 2.0]])).detach().round(decimals=3)
@@ -202,27 +179,14 @@ class LayerNorm(Module):
     bias: Parameter | None
 
     def __init__(
-        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
-        device: Any = None, dtype: Any = None,
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
+        bias: bool = True, device: DeviceLike = None, dtype: DType | None = None,
     ):  # fmt: skip
         super().__init__()
         self.normalized_shape, self.eps, self.elementwise_affine = _shape(normalized_shape), eps, elementwise_affine
-        made = Parameter(empty(*self.normalized_shape, device=device, dtype=dtype)) if elementwise_affine else None
-        self.register_parameter("weight", made)
-        made = (
-            Parameter(empty(*self.normalized_shape, device=device, dtype=dtype))
-            if elementwise_affine and bias
-            else None
-        )
-        self.register_parameter("bias", made)
+        affine = elementwise_affine
+        self._register(self.normalized_shape, device, dtype, weight=affine, bias=affine and bias)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
@@ -233,7 +197,7 @@ class LayerNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias}"
 
 
-class RMSNorm(Module):
+class RMSNorm(_Affine):
     """The last axes divided by the root of their mean square, then scaled. Zhang and Sennrich, arXiv:1910.07467.
 
     >>> fb.nn.RMSNorm(3)(fb.ones(2, 3))
@@ -244,23 +208,13 @@ class RMSNorm(Module):
     weight: Parameter | None
 
     def __init__(
-        self,
-        normalized_shape: Any,
-        eps: float | None = None,
-        elementwise_affine: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ):
+        self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True,
+        device: DeviceLike = None, dtype: DType | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.normalized_shape, self.eps, self.elementwise_affine = _shape(normalized_shape), eps, elementwise_affine
-        made = Parameter(empty(*self.normalized_shape, device=device, dtype=dtype)) if elementwise_affine else None
-        self.register_parameter("weight", made)
+        self._register(self.normalized_shape, device, dtype, weight=elementwise_affine)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1."""
-        if self.weight is not None:
-            init.ones_(self.weight)
 
     def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
@@ -270,7 +224,7 @@ class RMSNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
-class GroupNorm(Module):
+class GroupNorm(_Affine):
     """Groups of channels of (N, C, ...) with mean 0 and variance 1, then scaled and shifted per channel.
 
     >>> fb.nn.GroupNorm(2, 4)(fb.ones(1, 4, 8)).shape
@@ -281,32 +235,15 @@ class GroupNorm(Module):
     bias: Parameter | None
 
     def __init__(
-        self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
-        affine: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        bias: bool = True,
-    ):
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: DeviceLike = None,
+        dtype: DType | None = None, *, bias: bool = True,
+    ):  # fmt: skip
         super().__init__()
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_channels={num_channels} must be divisible by num_groups={num_groups}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
-        for name, wanted in (("weight", affine), ("bias", affine and bias)):
-            self.register_parameter(
-                name, Parameter(empty(num_channels, device=device, dtype=dtype)) if wanted else None
-            )
+        self._register((num_channels,), device, dtype, weight=affine, bias=affine and bias)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """The same shape."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, SupportsIndex
 
 from flambeau.core.creation import empty
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DType
 from flambeau.core.graph import box_of
 from flambeau.core.tensor import Tensor
 
@@ -22,7 +24,7 @@ class Parameter(Tensor):
     __slots__ = ()
     _is_parameter: ClassVar[bool] = True
 
-    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
+    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
         if data is None:
             data = empty(0)
         if not isinstance(data, Tensor):
@@ -34,13 +36,13 @@ class Parameter(Tensor):
         made.requires_grad_(requires_grad)
         return made
 
-    def __init__(self, data: Any = None, requires_grad: bool = True):
+    def __init__(self, data: Tensor | None = None, requires_grad: bool = True):
         """``__new__`` has done it all."""
 
     def _same_kind(self, t: Tensor) -> Tensor:
         return type(self)(t, self.requires_grad)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         return type(self), (self.detach(), self.requires_grad)
 
 
@@ -56,7 +58,7 @@ class Buffer(Tensor):
     __slots__ = ()
     persistent: ClassVar[bool] = True
 
-    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
         if data is None:
             data = empty(0)
         if not isinstance(data, Tensor):
@@ -65,13 +67,13 @@ class Buffer(Tensor):
         made._array, made._key, made._box, made._node = data._array, data._key, box_of(data), None
         return made
 
-    def __init__(self, data: Any = None, *, persistent: bool = True):
+    def __init__(self, data: Tensor | None = None, *, persistent: bool = True):
         """``__new__`` has done it all."""
 
     def _same_kind(self, t: Tensor) -> Tensor:
         return Buffer(t, persistent=self.persistent)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         return _buffer, (self.detach(), self.persistent)
 
 
@@ -86,7 +88,7 @@ def _buffer(data: Tensor, persistent: bool) -> Buffer:
     return Buffer(data, persistent=persistent)
 
 
-def is_lazy(parameter: Any) -> bool:
+def is_lazy(parameter: object) -> bool:
     """Whether a parameter still waits for its shape."""
     return isinstance(parameter, UninitializedParameter)
 
@@ -101,12 +103,12 @@ class UninitializedParameter(Parameter):
 
     __slots__ = ()
 
-    def __new__(cls, data: Any = None, requires_grad: bool = True) -> UninitializedParameter:
+    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> UninitializedParameter:
         made = super().__new__(cls, data, requires_grad)
         assert isinstance(made, UninitializedParameter)
         return made
 
-    def materialize(self, shape: tuple[int, ...], device: Any = None, dtype: Any = None) -> None:
+    def materialize(self, shape: tuple[int, ...], device: DeviceLike = None, dtype: DType | None = None) -> None:
         """Become an ordinary parameter of ``shape``, its values undefined."""
         wants = self.requires_grad
         self.data = empty(*shape, device=device or self.device, dtype=dtype or self.dtype)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from flambeau.core.creation import empty
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import sigmoid_p as sigmoid
 from flambeau.core.ops.elementwise import tanh_p as tanh
@@ -19,8 +21,10 @@ from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
 from flambeau.nn.utils.rnn import PackedSequence, pad_packed_sequence, repacked, reverse_padded
 
+S = TypeVar("S", Tensor, tuple[Tensor, Tensor])  # the state
 
-class RNNBase(Module):
+
+class RNNBase(Module, Generic[S]):
     """What RNN, LSTM and GRU share: parameters by layer and direction, states, packed sequences.
 
     Parameters are named as in torch: ``weight_ih_l0`` (gates * H, input), ``weight_hh_l0`` (gates * H, H or P),
@@ -32,7 +36,8 @@ class RNNBase(Module):
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Any = None, dtype: Any = None,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: DeviceLike = None,
+        dtype: DType | None = None,
     ):  # fmt: skip
         super().__init__()
         name = type(self).__name__
@@ -62,7 +67,7 @@ class RNNBase(Module):
     def _out_size(self) -> int:
         return self.proj_size or self.hidden_size
 
-    def _make_parameters(self, device: Any, dtype: Any) -> None:
+    def _make_parameters(self, device: DeviceLike, dtype: DType | None) -> None:
         gates = self.blocks * self.hidden_size
         for layer in range(self.num_layers):
             inputs = self.input_size if layer == 0 else self._out_size * self._directions
@@ -118,12 +123,12 @@ class RNNBase(Module):
             raise ShapeError(f"{type(self).__name__}: expected {name} of shape {wanted}, got {tuple(state.shape)}")
         return state if batched else state.unsqueeze(1)
 
-    def _states(self, input: Tensor, hx: Any, batch: int, batched: bool) -> tuple[Tensor, ...]:
+    def _states(self, input: Tensor, hx: S | None, batch: int, batched: bool) -> tuple[Tensor, ...]:
         sizes = (self._out_size, self.hidden_size) if self.mode == "LSTM" else (self._out_size,)
         lead = self.num_layers * self._directions
         if hx is None:
             return tuple(input.new_zeros(lead, batch, s) for s in sizes)
-        given = hx if self.mode == "LSTM" else (hx,)
+        given: Any = hx if self.mode == "LSTM" else (hx,)
         if not isinstance(given, tuple) or len(given) != len(sizes):
             raise TypeError(
                 f"{type(self).__name__}: hx must be {'a pair (h_0, c_0)' if len(sizes) == 2 else 'a tensor'}, got "
@@ -135,7 +140,7 @@ class RNNBase(Module):
         )
 
     # -- the computation ---------------------------------------------------------------------------
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    def forward(self, input: Tensor | PackedSequence, hx: S | None = None) -> tuple[Any, S]:  # Any: as the input is
         """Outputs (T, N, directions * H) of the last layer, and the final states (layers * directions, N, H)."""
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
@@ -152,7 +157,7 @@ class RNNBase(Module):
     def _final(self, states: list[Tensor]) -> Any:
         return tuple(states) if self.mode == "LSTM" else states[0]
 
-    def _forward_packed(self, packed: PackedSequence, hx: Any) -> Any:
+    def _forward_packed(self, packed: PackedSequence, hx: S | None) -> tuple[PackedSequence, S]:
         x, lengths = pad_packed_sequence(packed)  # in the caller's order
         self._check_input(x, True)
         states = self._states(x, hx, x.shape[1], True)
@@ -208,11 +213,11 @@ class RNNBase(Module):
         return ", ".join(parts)
 
 
-def _both(a: Any, b: Any) -> Any:
+def _both(a: Tensor, b: Tensor | None) -> Tensor:
     return a if b is None else a + b
 
 
-class RNN(RNNBase):
+class RNN(RNNBase[Tensor]):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu of it.
 
     Input (T, N, input_size), or (N, T, input_size) with ``batch_first``, or (T, input_size).
@@ -225,25 +230,23 @@ class RNN(RNNBase):
     mode, blocks = "RNN", 1
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: str = "tanh",
-        *args: Any,
-        **options: Any,
-    ):
+        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
+        device: DeviceLike = None, dtype: DType | None = None,
+    ):  # fmt: skip
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
-        self.__dict__["nonlinearity"] = nonlinearity
-        super().__init__(input_size, hidden_size, num_layers, *args, **options)
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
+        )
+        self.nonlinearity = nonlinearity
 
     def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
         w_ih, w_hh, b_ih, b_hh, _ = parameters
         return [ops.rnn_layer_p(F.linear(x, w_ih, _both(b_ih, b_hh)), states[0], w_hh, self.nonlinearity)]
 
 
-class LSTM(RNNBase):
+class LSTM(RNNBase[tuple[Tensor, Tensor]]):
     """Long short-term memory: input, forget, candidate and output gates, in this order in the parameters.
 
     Input (T, N, input_size), or (N, T, input_size) with ``batch_first``, or (T, input_size); states (h_0, c_0).
@@ -269,7 +272,7 @@ class LSTM(RNNBase):
         return [stack(outs, 0), stack(cells, 0)]
 
 
-class GRU(RNNBase):
+class GRU(RNNBase[Tensor]):
     """Gated recurrent units: reset, update and candidate gates, in this order in the parameters.
 
     >>> output, h = fb.nn.GRU(3, 4)(fb.ones(5, 1, 3))
@@ -300,7 +303,10 @@ class RNNCellBase(Module):
     bias_ih: Parameter | None
     bias_hh: Parameter | None
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: DeviceLike = None,
+        dtype: DType | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         gates = self.blocks * hidden_size
@@ -348,14 +354,9 @@ class RNNCell(RNNCellBase):
     blocks = 1
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        nonlinearity: str = "tanh",
-        device: Any = None,
-        dtype: Any = None,
-    ):
+        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh",
+        device: DeviceLike = None, dtype: DType | None = None,
+    ):  # fmt: skip
         super().__init__(input_size, hidden_size, bias, device, dtype)
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNNCell: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")

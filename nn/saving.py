@@ -35,10 +35,18 @@ def _own_state(module: Module) -> dict[str, Tensor]:
     return kept
 
 
-def _has_extra(module: Module) -> bool:
-    from flambeau.nn.module import Module as Base
+def get_extra_state(self: Module) -> Any:  # Any: whatever the module wants to keep
+    """More to save with the module; override together with set_extra_state."""
+    raise RuntimeError("get_extra_state: override it to save more than parameters and buffers")
 
-    return type(module).get_extra_state is not Base.get_extra_state
+
+def set_extra_state(self: Module, state: Any) -> None:  # Any: as in get_extra_state
+    """Take back what get_extra_state gave."""
+    raise RuntimeError("set_extra_state: override it together with get_extra_state")
+
+
+def _has_extra(module: Module) -> bool:
+    return type(module).get_extra_state is not get_extra_state
 
 
 def state_dict(module: Module, destination: dict[str, Any], prefix: str, keep_vars: bool) -> dict[str, Any]:
@@ -114,7 +122,7 @@ class _Loading:
             module._buffers[name] = value
 
 
-def load_state_dict(module: Module, state: Any, strict: bool, assign: bool) -> IncompatibleKeys:
+def load_state_dict(module: Module, state: Mapping[str, Any], strict: bool, assign: bool) -> IncompatibleKeys:
     """Load, and raise one error with everything that does not fit."""
     if not isinstance(state, Mapping):
         raise TypeError(f"load_state_dict: expected a dict of tensors, got {type(state).__name__}")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.core.creation import full
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
@@ -18,11 +20,12 @@ from flambeau.nn.linear import Linear
 from flambeau.nn.module import Module
 from flambeau.nn.norm import LayerNorm
 
+Activation = str | Callable[[Tensor], Tensor]  # "relu", "gelu" or a function
 
-def _activation(which: Any) -> Callable[[Tensor], Tensor]:
+
+def _activation(which: Activation) -> Callable[[Tensor], Tensor]:
     if not isinstance(which, str):
-        found: Callable[[Tensor], Tensor] = which
-        return found
+        return which
     known: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
     if which not in known:
         raise RuntimeError(f"activation should be 'relu', 'gelu' or a function, got {which!r}")
@@ -37,7 +40,7 @@ class _Layer(Module):
     dropout: Dropout
 
     def _feed_forward(
-        self, d_model: int, width: int, dropout: float, activation: Any, bias: bool, options: dict[str, Any]
+        self, d_model: int, width: int, dropout: float, activation: Activation, bias: bool, options: dict[str, Any]
     ) -> None:
         self.linear1 = Linear(d_model, width, bias, **options)
         self.dropout = Dropout(dropout)
@@ -45,8 +48,7 @@ class _Layer(Module):
         self.activation = _activation(activation)
 
     def _fed(self, x: Tensor) -> Tensor:
-        result: Tensor = self.linear2(self.dropout(self.activation(self.linear1(x))))
-        return result
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
 
 class TransformerEncoderLayer(_Layer):
@@ -57,12 +59,12 @@ class TransformerEncoderLayer(_Layer):
     """
 
     def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = "relu",
-        layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True,
-        device: Any = None, dtype: Any = None,
+        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
+        activation: Activation = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = False,
+        norm_first: bool = False, bias: bool = True, device: DeviceLike = None, dtype: DType | None = None,
     ):  # fmt: skip
         super().__init__()
-        options = {"device": device, "dtype": dtype}
+        options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options)
         self._feed_forward(d_model, dim_feedforward, dropout, activation, bias, options)
         self.norm_first = norm_first
@@ -70,12 +72,9 @@ class TransformerEncoderLayer(_Layer):
         self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
 
     def forward(
-        self,
-        src: Tensor,
-        src_mask: Tensor | None = None,
-        src_key_padding_mask: Tensor | None = None,
+        self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """The same shape as ``src``."""
         x: Tensor = src
         if self.norm_first:
@@ -87,8 +86,7 @@ class TransformerEncoderLayer(_Layer):
         return x
 
     def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
-        result: Tensor = self.dropout1(self.self_attn(x, x, x, padding, False, mask)[0])
-        return result
+        return self.dropout1(self.self_attn(x, x, x, padding, False, mask)[0])
 
 
 class TransformerDecoderLayer(_Layer):
@@ -99,12 +97,12 @@ class TransformerDecoderLayer(_Layer):
     """
 
     def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = "relu",
-        layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True,
-        device: Any = None, dtype: Any = None,
+        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
+        activation: Activation = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = False,
+        norm_first: bool = False, bias: bool = True, device: DeviceLike = None, dtype: DType | None = None,
     ):  # fmt: skip
         super().__init__()
-        options = {"device": device, "dtype": dtype}
+        options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options)
         self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options)
         self._feed_forward(d_model, dim_feedforward, dropout, activation, bias, options)
@@ -151,12 +149,9 @@ class TransformerEncoder(Module):
         self.num_layers, self.norm = num_layers, norm
 
     def forward(
-        self,
-        src: Tensor,
-        mask: Tensor | None = None,
-        src_key_padding_mask: Tensor | None = None,
+        self, src: Tensor, mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
         is_causal: bool | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """The same shape as ``src``."""
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask)
@@ -197,32 +192,24 @@ class Transformer(Module):
 
     def __init__(
         self, d_model: int = 512, nhead: int = 8, num_encoder_layers: int = 6, num_decoder_layers: int = 6,
-        dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = "relu",
+        dim_feedforward: int = 2048, dropout: float = 0.1, activation: Activation = "relu",
         custom_encoder: Module | None = None, custom_decoder: Module | None = None, layer_norm_eps: float = 1e-5,
-        batch_first: bool = False, norm_first: bool = False, bias: bool = True, device: Any = None, dtype: Any = None,
+        batch_first: bool = False, norm_first: bool = False, bias: bool = True, device: DeviceLike = None,
+        dtype: DType | None = None,
     ):  # fmt: skip
         super().__init__()
         shared = (
-            d_model,
-            nhead,
-            dim_feedforward,
-            dropout,
-            activation,
-            layer_norm_eps,
-            batch_first,
-            norm_first,
-            bias,
-            device,
+            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, device,
             dtype,
-        )
+        )  # fmt: skip
 
         def norm() -> LayerNorm:
             return LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
 
-        self.encoder = custom_encoder or TransformerEncoder(
+        self.encoder: Module = custom_encoder or TransformerEncoder(
             TransformerEncoderLayer(*shared), num_encoder_layers, norm()
         )
-        self.decoder = custom_decoder or TransformerDecoder(
+        self.decoder: Module = custom_decoder or TransformerDecoder(
             TransformerDecoderLayer(*shared), num_decoder_layers, norm()
         )
         self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
@@ -246,7 +233,7 @@ class Transformer(Module):
         return result
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:
+    def generate_square_subsequent_mask(sz: int, device: DeviceLike = None, dtype: DType | None = None) -> Tensor:
         """(sz, sz): 0 up to the diagonal and -inf above, so that a step sees those before it and itself."""
         result: Tensor = full((sz, sz), -math.inf, device=device, dtype=dtype).triu(1)
         return result

@@ -2,66 +2,114 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
-from flambeau.nn.factory import module_of
-from flambeau.nn.functional.conv import sizes
+from flambeau.nn.functional.conv import Sizes, sizes
 from flambeau.nn.module import Module
+from flambeau.nn.of_function import OfFunction, OfTensor
+from flambeau.nn.spatial import Spatial
 
 
 # -- padding -------------------------------------------------------------------------------------------
-class _Pad(Module):
-    dims: ClassVar[int]
-    mode: ClassVar[str]
+class _Pad(Spatial):
+    """As much on every side, or (left, right, top, bottom, front, back) as far as there are axes.
 
-    def __init__(self, padding: Any, value: float = 0.0):
+    >>> fb.nn.{name}(1)(fb.ones(1, 3{s:4})).shape
+    flambeau.Size([1, 3{s:6}])
+    """
+
+    mode: ClassVar[str]
+    value: float = 0.0
+
+    def __init_subclass__(cls, dims: int = 0, mode: str = "") -> None:
+        super().__init_subclass__(dims)
+        cls.mode = mode or cls.mode
+
+    def __init__(self, padding: Sizes):
         super().__init__()
         self.padding = sizes(padding, 2 * self.dims, f"{type(self).__name__}: padding")
-        self.value = value
 
     def forward(self, input: Tensor) -> Tensor:
-        """The input with space around it; padding is (left, right, top, bottom, front, back)."""
+        """The input with space around it."""
         return F.pad(input, self.padding, self.mode, self.value if self.mode == "constant" else None)
 
     def extra_repr(self) -> str:
         return f"{self.padding}" + (f", value={self.value}" if self.mode == "constant" else "")
 
 
-def _pad(name: str, dims: int, mode: str, doc: str) -> Any:
-    value, sizes = ", 0.5" if name.startswith("Constant") else "", ", 4" * dims
-    example = f">>> fb.nn.{name}(1{value})(fb.ones(1, 3{sizes})).shape"
-    doc = f"{doc}\n\n{example}\nflambeau.Size([1, 3{', 6' * dims}])\n"
-    body: dict[str, Any] = {"dims": dims, "mode": mode, "__doc__": doc, "__module__": __name__}
-    if name.startswith("Constant"):
+class _ConstantPad(_Pad, mode="constant"):
+    """As much on every side, or (left, right, top, bottom, front, back) as far as there are axes.
 
-        def __init__(self: Any, padding: Any, value: float) -> None:
-            _Pad.__init__(self, padding, value)
+    >>> fb.nn.{name}(1, 0.5)(fb.ones(1, 3{s:4})).shape
+    flambeau.Size([1, 3{s:6}])
+    """
 
-    else:
-
-        def __init__(self: Any, padding: Any) -> None:  # type: ignore[misc]
-            _Pad.__init__(self, padding)
-
-    return type(name, (_Pad,), {**body, "__init__": __init__})
+    def __init__(self, padding: Sizes, value: float):
+        super().__init__(padding)
+        self.value = value
 
 
-_AXES = {1: "width", 2: "height and width", 3: "depth, height and width"}
-ZeroPad1d, ZeroPad2d, ZeroPad3d = (_pad(f"ZeroPad{n}d", n, "constant", f"Zeros around {_AXES[n]}.") for n in (1, 2, 3))
-ConstantPad1d, ConstantPad2d, ConstantPad3d = (
-    _pad(f"ConstantPad{n}d", n, "constant", f"A value around {_AXES[n]}.") for n in (1, 2, 3)
-)
-ReflectionPad1d, ReflectionPad2d, ReflectionPad3d = (
-    _pad(f"ReflectionPad{n}d", n, "reflect", f"The input mirrored at its edges, around {_AXES[n]}.") for n in (1, 2, 3)
-)
-ReplicationPad1d, ReplicationPad2d, ReplicationPad3d = (
-    _pad(f"ReplicationPad{n}d", n, "replicate", f"The outermost elements repeated, around {_AXES[n]}.")
-    for n in (1, 2, 3)
-)
-CircularPad1d, CircularPad2d, CircularPad3d = (
-    _pad(f"CircularPad{n}d", n, "circular", f"The input as if it went on, around {_AXES[n]}.") for n in (1, 2, 3)
-)
+class ZeroPad1d(_Pad, dims=1, mode="constant"):
+    """Zeros around width."""
+
+
+class ZeroPad2d(_Pad, dims=2, mode="constant"):
+    """Zeros around height and width."""
+
+
+class ZeroPad3d(_Pad, dims=3, mode="constant"):
+    """Zeros around depth, height and width."""
+
+
+class ConstantPad1d(_ConstantPad, dims=1):
+    """A value around width."""
+
+
+class ConstantPad2d(_ConstantPad, dims=2):
+    """A value around height and width."""
+
+
+class ConstantPad3d(_ConstantPad, dims=3):
+    """A value around depth, height and width."""
+
+
+class ReflectionPad1d(_Pad, dims=1, mode="reflect"):
+    """The input mirrored at its edges, around width."""
+
+
+class ReflectionPad2d(_Pad, dims=2, mode="reflect"):
+    """The input mirrored at its edges, around height and width."""
+
+
+class ReflectionPad3d(_Pad, dims=3, mode="reflect"):
+    """The input mirrored at its edges, around depth, height and width."""
+
+
+class ReplicationPad1d(_Pad, dims=1, mode="replicate"):
+    """The outermost elements repeated, around width."""
+
+
+class ReplicationPad2d(_Pad, dims=2, mode="replicate"):
+    """The outermost elements repeated, around height and width."""
+
+
+class ReplicationPad3d(_Pad, dims=3, mode="replicate"):
+    """The outermost elements repeated, around depth, height and width."""
+
+
+class CircularPad1d(_Pad, dims=1, mode="circular"):
+    """The input as if it went on, around width."""
+
+
+class CircularPad2d(_Pad, dims=2, mode="circular"):
+    """The input as if it went on, around height and width."""
+
+
+class CircularPad3d(_Pad, dims=3, mode="circular"):
+    """The input as if it went on, around depth, height and width."""
 
 
 # -- resampling ----------------------------------------------------------------------------------------
@@ -73,8 +121,8 @@ class Upsample(Module):
     """
 
     def __init__(
-        self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
-        recompute_scale_factor: bool | None = None,
+        self, size: Sizes | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+        align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
     ):  # fmt: skip
         super().__init__()
         self.size, self.scale_factor, self.mode = size, scale_factor, mode
@@ -98,7 +146,7 @@ class UpsamplingNearest2d(Upsample):
     flambeau.Size([1, 1, 8, 8])
     """
 
-    def __init__(self, size: Any = None, scale_factor: Any = None):
+    def __init__(self, size: Sizes | None = None, scale_factor: float | Sequence[float] | None = None):
         super().__init__(size, scale_factor, "nearest")
 
 
@@ -109,27 +157,66 @@ class UpsamplingBilinear2d(Upsample):
     flambeau.Size([1, 1, 8, 8])
     """
 
-    def __init__(self, size: Any = None, scale_factor: Any = None):
+    def __init__(self, size: Sizes | None = None, scale_factor: float | Sequence[float] | None = None):
         super().__init__(size, scale_factor, "bilinear", True)
 
 
-def _module(name: str, function: str, doc: str, **options: Any) -> Any:
-    return module_of(name, function, doc, module=__name__, **options)
+class PixelShuffle(OfTensor, function=F.pixel_shuffle):
+    """Channels to pixels: (*, C r², H, W) to (*, C, H r, W r).
+
+    >>> fb.nn.PixelShuffle(2)(fb.ones(1, 4, 2, 2)).shape
+    flambeau.Size([1, 1, 4, 4])
+    """
+
+    upscale_factor: int
 
 
-PixelShuffle = _module(
-    "PixelShuffle", "pixel_shuffle", "Channels to pixels: (*, C r², H, W) to (*, C, H r, W r).", upscale_factor=...
-)
-PixelUnshuffle = _module(
-    "PixelUnshuffle", "pixel_unshuffle", "Pixels to channels: the inverse of PixelShuffle.", downscale_factor=...
-)
-ChannelShuffle = _module(
-    "ChannelShuffle", "channel_shuffle", "The channels of (N, C, *) dealt out over groups.", groups=...
-)
-CosineSimilarity = _module(
-    "CosineSimilarity", "cosine_similarity", "The cosine of two tensors along dim.", dim=1, eps=1e-8
-)
-PairwiseDistance = _module(
-    "PairwiseDistance", "pairwise_distance", "The p-norm of the difference of two tensors along the last axis.",
-    p=2.0, eps=1e-6, keepdim=False,
-)  # fmt: skip
+class PixelUnshuffle(OfTensor, function=F.pixel_unshuffle):
+    """Pixels to channels: the inverse of PixelShuffle.
+
+    >>> fb.nn.PixelUnshuffle(2)(fb.ones(1, 1, 4, 4)).shape
+    flambeau.Size([1, 4, 2, 2])
+    """
+
+    downscale_factor: int
+
+
+class ChannelShuffle(OfTensor, function=F.channel_shuffle):
+    """The channels of (N, C, *) dealt out over groups.
+
+    >>> fb.nn.ChannelShuffle(2)(fb.ones(1, 4, 2, 2)).shape
+    flambeau.Size([1, 4, 2, 2])
+    """
+
+    groups: int
+
+
+class CosineSimilarity(OfFunction, function=F.cosine_similarity):
+    """The cosine of two tensors along dim.
+
+    >>> fb.nn.CosineSimilarity()(fb.ones(2, 3), fb.ones(2, 3))
+    tensor([1.0000, 1.0000])
+    """
+
+    dim: int = 1
+    eps: float = 1e-08
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """``nn.functional.cosine_similarity`` of the arguments."""
+        return self._apply_to(x1, x2)
+
+
+class PairwiseDistance(OfFunction, function=F.pairwise_distance):
+    """The p-norm of the difference of two tensors along the last axis.
+
+    >>> fb.nn.PairwiseDistance()(fb.zeros(1, 2), fb.tensor([[3.0, 4.0]]))
+    tensor([5.0000])
+    """
+
+    p: float = 2.0
+    eps: float = 1e-06
+    keepdim: bool = False
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """``nn.functional.pairwise_distance`` of the arguments."""
+        return self._apply_to(x1, x2)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import flambeau
-from flambeau import nn
 from flambeau.core.record import OPS
 from tests.packaging.imports import modules
 
@@ -45,10 +44,3 @@ def run_text(text: str, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, op in OPS.items() if ">>>" in op.function.__doc__])
 def test_examples_of_generated_functions(name: str) -> None:
     run_text(OPS[name].function.__doc__, name)
-
-
-@pytest.mark.parametrize(
-    "name", [n for n in nn.__all__ if "As a function:" in (getattr(nn, n).__doc__ or "") or "Pad" in n]
-)
-def test_examples_of_generated_layers(name: str) -> None:
-    run_text(getattr(nn, name).__doc__, name)

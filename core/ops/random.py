@@ -17,11 +17,13 @@ from typing import Any
 from flambeau.core import dtype as dt
 from flambeau.core import state
 from flambeau.core.creation import _shape
-from flambeau.core.declare import op
+from flambeau.core.declare import composite, op
+from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.generator import default_generator
+from flambeau.core.keys import key_for
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos_p, log_p, sin_p, sqrt_p
 from flambeau.core.out import deliver
@@ -54,15 +56,46 @@ def _columns(bits: Any, n: int) -> tuple[Any, Any]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def uniform(shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None) -> Any:
-    """Numbers in [0, 1) of a floating dtype, with as many random bits as stay below 1 exactly."""
-    n = math.prod(shape)
+@composite("uniform_numbers(seed: Scalar, offset: Scalar, low: Scalar, high: Scalar, *, shape: Ints, dtype: DType, "
+           "device: Device) -> Tensor", CREATE, infer=lambda *scalars, shape, **p: shape, dtype=storage.to_param,
+           differentiable=False, random=True, public=False)  # fmt: skip
+def uniform_numbers_p(seed: Any, offset: Any, low: Any, high: Any, *, shape: Any, dtype: DType, device: Any) -> Any:
+    """Numbers in [low, high) made of the words of the stream of ``seed``, from block ``offset`` on."""
+    return _uniform_of(random_bits_p(seed, offset, _words_for(shape, dtype), device), low, high, shape, dtype)
+
+
+def _words_for(shape: Sequence[int], dtype: DType) -> int:
+    return math.prod(shape) * (2 if dtype is dt.float64 else 1)
+
+
+def _uniform_of(bits: Any, low: float, high: float, shape: Sequence[int], dtype: DType) -> Any:
     if dtype is dt.float64:
-        first, second = _columns(words(2 * n, device, generator), n)
-        high, low = storage.cast_p(first >> 5, dtype=dtype), storage.cast_p(second >> 6, dtype=dtype)
-        return ((high * 2.0**26 + low) * 2.0**-53).reshape(tuple(shape))
-    bits = UNIFORM_BITS[dtype.name]
-    return (storage.cast_p(words(n, device, generator) >> (32 - bits), dtype=dtype) * 2.0**-bits).reshape(tuple(shape))
+        first, second = _columns(bits, math.prod(shape))
+        upper, lower = storage.cast_p(first >> 5, dtype=dtype), storage.cast_p(second >> 6, dtype=dtype)
+        found = (upper * 2.0**26 + lower) * 2.0**-53
+    else:
+        count = UNIFORM_BITS[dtype.name]
+        found = storage.cast_p(bits >> (32 - count), dtype=dtype) * 2.0**-count
+    found = found.reshape(tuple(shape))
+    return found if (low, high) == (0.0, 1.0) else found * (high - low) + low
+
+
+def uniform(
+    shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None, low: float = 0.0,
+    high: float = 1.0,
+) -> Any:  # fmt: skip
+    """Numbers in [low, high) of a floating dtype, with as many random bits as stay below 1 exactly in [0, 1)."""
+    count = _words_for(shape, dtype)
+    now = state.current()
+    if now.levels:
+        return _uniform_of(words(count, device, generator), low, high, shape, dtype)
+    seed, offset = (default_generator if generator is None else generator).draw(count)
+    if now.plain:  # the common case written out
+        key = key_for(device, dtype)
+        if key.uniform_numbers is not None:
+            found = key.uniform_numbers(seed, offset, low, high, shape=shape, dtype=dtype, index=device.index)
+            return tensor_of(found, key)
+    return uniform_numbers_p(seed, offset, low, high, tuple(shape), dtype, device)
 
 
 def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None) -> Any:

@@ -243,7 +243,8 @@ def uniform_(
         raise TypeError(f"uniform_: unexpected arguments {sorted(kw)}; it takes from, to and generator")
     if low > high:
         raise ValueError(f"uniform_: from must be at most to, got {low} and {high}")
-    return _fill("uniform_", self, lambda d: _uniform(self, d, generator) * (high - low) + low)
+    shape = tuple(self.shape)
+    return _fill("uniform_", self, lambda d: random.uniform(shape, d, self.device, generator, low, high))
 
 
 @public()

@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau.core import fastpath
 from flambeau.core.creation import empty_like
+from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops
@@ -14,6 +15,13 @@ from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
 from flambeau.core.ops.nn.softmax import softmax as softmax_of
 from flambeau.core.record import Op
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.guard import quick
+
+__all__ = [
+    "celu", "elu", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu",
+    "log_softmax", "logsigmoid", "mish", "normalize", "prelu", "relu", "relu6", "relu_", "rrelu", "selu", "sigmoid",
+    "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+]  # fmt: skip
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 _in_place: dict[Op, Any] = {}
@@ -30,6 +38,7 @@ def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
     return result
 
 
+@quick
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0).
 
@@ -48,6 +57,7 @@ def relu_(input: Tensor) -> Tensor:
     return relu(input, True)
 
 
+@quick
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6).
 
@@ -57,6 +67,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
+@quick
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x cut to ``min_val`` ... ``max_val``.
 
@@ -68,6 +79,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     return _apply(ops.hardtanh_p, inplace, input, min_val, max_val)
 
 
+@quick
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x above 0, x * negative_slope below.
 
@@ -108,6 +120,7 @@ def rrelu(
     return _apply(ops.leaky_relu_p, inplace, input, slope)
 
 
+@quick
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x) - 1) below.
 
@@ -117,6 +130,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return _apply(ops.elu_p, inplace, input, alpha, 1.0, 1.0)
 
 
+@quick
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """elu with the constants that keep mean and variance. Klambauer et al., arXiv:1706.02515.
 
@@ -126,6 +140,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.elu_p, inplace, input, _SELU_ALPHA, _SELU_SCALE, 1.0)
 
 
+@quick
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x / alpha) - 1) below.
 
@@ -137,6 +152,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return _apply(ops.elu_p, inplace, input, alpha, 1.0, 1.0 / alpha)
 
 
+@quick
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x Φ(x) with the normal distribution's Φ, by erf or by its ``"tanh"`` approximation.
 
@@ -148,6 +164,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return ops.gelu_p(input) if approximate == "none" else ops.gelu_tanh_p(input)
 
 
+@quick
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x sigmoid(x).
 
@@ -157,6 +174,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.silu_p, inplace, input)
 
 
+@quick
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x)).
 
@@ -166,6 +184,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.mish_p, inplace, input)
 
 
+@quick
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above ``threshold``.
 
@@ -175,6 +194,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return ops.softplus_p(input, beta, threshold)
 
 
+@quick
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + abs(x)).
 
@@ -184,6 +204,7 @@ def softsign(input: Tensor) -> Tensor:
     return ops.softsign_p(input)
 
 
+@quick
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x).
 
@@ -193,6 +214,7 @@ def tanhshrink(input: Tensor) -> Tensor:
     return ops.tanhshrink_p(input)
 
 
+@quick
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by ``lambd``; 0 where it is nearer than that.
 
@@ -204,6 +226,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return ops.softshrink_p(input, lambd)
 
 
+@quick
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 where abs(x) <= lambd, x elsewhere.
 
@@ -213,6 +236,7 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return ops.hardshrink_p(input, lambd)
 
 
+@quick
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it is above ``threshold``, ``value`` elsewhere.
 
@@ -222,6 +246,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     return _apply(ops.threshold_p, inplace, input, threshold, value)
 
 
+@quick
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x / 6 + 1/2 cut to 0 ... 1.
 
@@ -231,6 +256,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.hardsigmoid_p, inplace, input)
 
 
+@quick
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x hardsigmoid(x).
 
@@ -240,6 +266,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.hardswish_p, inplace, input)
 
 
+@quick
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x)).
 
@@ -250,6 +277,7 @@ def sigmoid(input: Tensor) -> Tensor:
     return result
 
 
+@quick
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)).
 
@@ -259,6 +287,7 @@ def logsigmoid(input: Tensor) -> Tensor:
     return ops.logsigmoid_p(input)
 
 
+@quick
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent.
 
@@ -290,7 +319,7 @@ def _softmax_dim(name: str, dim: int | None) -> int:
     return dim
 
 
-def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """exp(x) over its sum along ``dim``.
 
     >>> fb.nn.functional.softmax(fb.zeros(1, 2), dim=1)
@@ -299,7 +328,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     return softmax_of(input, _softmax_dim("softmax", dim), dtype)
 
 
-def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """softmax of -x.
 
     >>> fb.nn.functional.softmin(fb.zeros(1, 2), dim=1)
@@ -308,7 +337,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     return softmax_of(-input, _softmax_dim("softmin", dim), dtype)
 
 
-def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """log(softmax(x)) along ``dim``, without overflow.
 
     >>> fb.nn.functional.log_softmax(fb.zeros(1, 2), dim=1)

@@ -12,6 +12,7 @@ from typing import Any
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.nn import conv as ops
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.family import family
 
 Sizes = int | Sequence[int]
 
@@ -47,9 +48,16 @@ def _same_padding(kernel: Sequence[int], stride: tuple[int, ...], dilation: tupl
     return [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
 
 
-def _conv(
-    n: int, input: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Tensor:
+@family
+def conv_nd(
+    n: int, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0,
+    dilation: Sizes = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """Cross-correlation of (N, C, {axes}) with weight (O, C / groups, {kernel}).
+
+    >>> fb.nn.functional.conv{n}d(fb.ones(1, 3{s:8}), fb.ones(4, 3{s:3})).shape
+    flambeau.Size([1, 4{s:6}])
+    """
     name = f"conv{n}d"
     input, added = batched(input, n, name)
     stride, dilation = sizes(stride, n, f"{name}: stride"), sizes(dilation, n, f"{name}: dilation")
@@ -66,53 +74,19 @@ def _conv(
     return out.squeeze(0) if added else out
 
 
-def conv1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0,
-    dilation: Sizes = 1, groups: int = 1,
+conv1d, conv2d, conv3d = conv_nd
+
+
+@family
+def conv_transpose_nd(
+    n: int, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
+    output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
 ) -> Tensor:  # fmt: skip
-    """Cross-correlation of (N, C, S) with weight (O, C / groups, K): (N, O, L).
+    """The gradient of conv{n}d for its input, as a layer: weight (C, O / groups, {kernel}).
 
-    >>> fb.nn.functional.conv1d(fb.tensor([[[1.0, 2.0, 4.0]]]), fb.tensor([[[1.0, -1.0]]]))
-    tensor([[[-1., -2.]]])
+    >>> fb.nn.functional.conv_transpose{n}d(fb.ones(1, 3{s:8}), fb.ones(3, 4{s:2}), stride=2).shape
+    flambeau.Size([1, 4{s:16}])
     """
-    return _conv(1, input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0,
-    dilation: Sizes = 1, groups: int = 1,
-) -> Tensor:  # fmt: skip
-    """Cross-correlation of (N, C, H, W) with weight (O, C / groups, KH, KW).
-
-    >>> fb.nn.functional.conv2d(fb.ones(1, 3, 8, 8), fb.ones(4, 3, 3, 3)).shape
-    flambeau.Size([1, 4, 6, 6])
-    """
-    return _conv(2, input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv3d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0,
-    dilation: Sizes = 1, groups: int = 1,
-) -> Tensor:  # fmt: skip
-    """Cross-correlation of (N, C, D, H, W) with weight (O, C / groups, KD, KH, KW).
-
-    >>> fb.nn.functional.conv3d(fb.ones(1, 3, 8, 8, 8), fb.ones(4, 3, 3, 3, 3)).shape
-    flambeau.Size([1, 4, 6, 6, 6])
-    """
-    return _conv(3, input, weight, bias, stride, padding, dilation, groups)
-
-
-def _conv_transpose(
-    n: int,
-    input: Tensor,
-    weight: Tensor,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    groups: int,
-    dilation: Any,
-) -> Tensor:
     name = f"conv_transpose{n}d"
     input, added = batched(input, n, name)
     if weight.ndim != n + 2 or groups < 1 or input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
@@ -139,40 +113,7 @@ def _conv_transpose(
     return out.squeeze(0) if added else out
 
 
-def conv_transpose1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
-    output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
-) -> Tensor:  # fmt: skip
-    """The gradient of conv1d for its input, as a layer: weight (C, O / groups, K).
-
-    >>> fb.nn.functional.conv_transpose1d(fb.ones(1, 3, 8), fb.ones(3, 4, 2), stride=2).shape
-    flambeau.Size([1, 4, 16])
-    """
-    return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def conv_transpose2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
-    output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
-) -> Tensor:  # fmt: skip
-    """The gradient of conv2d for its input, as a layer: weight (C, O / groups, KH, KW).
-
-    >>> fb.nn.functional.conv_transpose2d(fb.ones(1, 3, 8, 8), fb.ones(3, 4, 2, 2), stride=2).shape
-    flambeau.Size([1, 4, 16, 16])
-    """
-    return _conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def conv_transpose3d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
-    output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
-) -> Tensor:  # fmt: skip
-    """The gradient of conv3d for its input, as a layer: weight (C, O / groups, KD, KH, KW).
-
-    >>> fb.nn.functional.conv_transpose3d(fb.ones(1, 3, 8, 8, 8), fb.ones(3, 4, 2, 2, 2), stride=2).shape
-    flambeau.Size([1, 4, 16, 16, 16])
-    """
-    return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+conv_transpose1d, conv_transpose2d, conv_transpose3d = conv_transpose_nd
 
 
 # -- windows as columns ------------------------------------------------------------------------------

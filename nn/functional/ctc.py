@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from flambeau.core.creation import arange
+from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import tensor
@@ -16,8 +17,10 @@ from flambeau.nn.functional.loss import reduced, reduction_of
 
 _NEVER = -1e30  # stands for log(0): with a true infinity the gradients of impossible paths would be nan
 
+Lengths = Tensor | Sequence[int]  # one number for each sequence
 
-def _lengths(value: Any, device: Any) -> Tensor:
+
+def _lengths(value: Lengths, device: DeviceLike) -> Tensor:
     found = value if isinstance(value, Tensor) else tensor(list(value) if isinstance(value, (tuple, list)) else [value])
     return found.reshape(-1).to(device=device, dtype=int64)
 
@@ -34,14 +37,9 @@ def _padded_targets(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
 
 
 def ctc_loss(
-    log_probs: Tensor,
-    targets: Tensor,
-    input_lengths: Any,
-    target_lengths: Any,
-    blank: int = 0,
-    reduction: str = "mean",
-    zero_infinity: bool = False,
-) -> Tensor:
+    log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths, blank: int = 0,
+    reduction: str = "mean", zero_infinity: bool = False,
+) -> Tensor:  # fmt: skip
     """Minus the log probability of the label sequences under log probabilities (T, N, C) or (T, C).
 
     ``targets`` is (N, S), or all sequences in one vector; "mean" divides each loss by its target's length first.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flambeau.core.ops.nn.sparse import masked_scale_p as masked_scale
 from flambeau.core.ops.nn.sparse import random_mask
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.family import family
 
 _SELU_SATURATION = -1.7580993408473766  # what selu tends to at minus infinity
 
@@ -31,41 +32,23 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     return _drop(input, p, tuple(input.shape), inplace) if training and p > 0 else input
 
 
-def _drop_channels(name: str, input: Tensor, p: float, training: bool, inplace: bool, batch_axes: int) -> Tensor:
-    """Whole channels are dropped: one draw for each of the first axes."""
-    _check(name, p)
+@family
+def dropout_nd(n: int, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels of (N, C, {axes}).
+
+    >>> fb.nn.functional.dropout{n}d(fb.ones(1, 3{s:8}), 0.5).shape
+    flambeau.Size([1, 3{s:8}])
+    """
+    if n == 1 and input.ndim not in (2, 3):
+        raise RuntimeError(f"dropout1d: expected 2D or 3D input, got shape {tuple(input.shape)}")
+    _check(f"dropout{n}d", p)
     if not training or p == 0:
         return input
-    return _drop(input, p, (*input.shape[:batch_axes], *[1] * (input.ndim - batch_axes)), inplace)
+    drawn = input.ndim - 1 if n == 1 else min(2, input.ndim)  # axes with a draw for each element
+    return _drop(input, p, (*input.shape[:drawn], *[1] * (input.ndim - drawn)), inplace)
 
 
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout of whole channels of (N, C, L) or (C, L).
-
-    >>> fb.nn.functional.dropout1d(fb.ones(1, 3, 8), 0.5).shape
-    flambeau.Size([1, 3, 8])
-    """
-    if input.ndim not in (2, 3):
-        raise RuntimeError(f"dropout1d: expected 2D or 3D input, got shape {tuple(input.shape)}")
-    return _drop_channels("dropout1d", input, p, training, inplace, input.ndim - 1)
-
-
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout of whole channels of (N, C, H, W).
-
-    >>> fb.nn.functional.dropout2d(fb.ones(1, 3, 8, 8), 0.5).shape
-    flambeau.Size([1, 3, 8, 8])
-    """
-    return _drop_channels("dropout2d", input, p, training, inplace, min(2, input.ndim))
-
-
-def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout of whole channels of (N, C, D, H, W).
-
-    >>> fb.nn.functional.dropout3d(fb.ones(1, 3, 8, 8, 8), 0.5).shape
-    flambeau.Size([1, 3, 8, 8, 8])
-    """
-    return _drop_channels("dropout3d", input, p, training, inplace, min(2, input.ndim))
+dropout1d, dropout2d, dropout3d = dropout_nd
 
 
 def _alpha(name: str, input: Tensor, p: float, shape: tuple[int, ...], training: bool, inplace: bool) -> Tensor:

@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.creation import full_like
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import exp_p as exp
 from flambeau.core.ops.elementwise import log_p as log
@@ -19,6 +20,7 @@ from flambeau.core.ops.elementwise import xlogy_p as xlogy
 from flambeau.core.ops.nn import loss as ops
 from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.guard import quick
 
 
 def reduction_of(
@@ -68,6 +70,7 @@ def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     return losses.sum() / weight.expand_as(losses).sum() if reduction == "mean" else reduced(losses, reduction)
 
 
+@quick
 def mse_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -82,6 +85,7 @@ def mse_loss(
     return _weighted(ops.squared_error_p(input, target), weight, how)
 
 
+@quick
 def l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -96,6 +100,7 @@ def l1_loss(
     return _weighted(ops.absolute_error_p(input, target), weight, how)
 
 
+@quick
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
@@ -113,6 +118,7 @@ def smooth_l1_loss(
     return reduced(losses, how)
 
 
+@quick
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -200,14 +206,9 @@ def _of_probabilities(
 
 
 def _smoothed(
-    log_probabilities: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    how: str,
-    smoothing: float,
+    log_probabilities: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, smoothing: float,
     axis: int,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The target gets 1 - smoothing of the probability, all classes the rest. Szegedy et al., arXiv:1512.00567."""
     losses, total = ops.nll_loss_p(log_probabilities, target, weight, ignore_index, "none")
     weighted = (
@@ -295,7 +296,7 @@ def poisson_nll_loss(
 
 
 def gaussian_nll_loss(
-    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
     """0.5 (log(var) + (input - target)² / var); ``full`` adds the constant.
 
@@ -306,7 +307,8 @@ def gaussian_nll_loss(
     if isinstance(var, (int, float)):
         if var < 0:
             raise ValueError(f"gaussian_nll_loss: var has negative entry {var}")
-        var = input.new_full(tuple(input.shape), var)
+        filled: Tensor = full_like(input, var)
+        var = filled
     elif tuple(var.shape) != tuple(input.shape):
         if tuple(input.shape[:-1]) == tuple(var.shape):
             var = var.unsqueeze(-1)

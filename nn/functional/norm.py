@@ -9,17 +9,18 @@ from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.nn import norm as ops
 from flambeau.core.ops.nn.rules import per_channel
+from flambeau.core.ops.padding import pad
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.guard import quick
+from flambeau.nn.functional.pooling import avg_pool1d
 
 
+@quick
 def layer_norm(
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are ``normalized_shape``.
 
     >>> fb.nn.functional.layer_norm(fb.tensor([[1.0, 3.0]]), (2,))
@@ -51,15 +52,9 @@ def _check_counts(name: str, input: Tensor, per: str, count: int) -> None:
 
 
 def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """The input (N, C, ...) normalised per channel: by its own statistics in training, by the running ones else.
 
     Training moves the running statistics, in place, by ``momentum`` towards the batch's mean and unbiased variance.
@@ -94,15 +89,9 @@ def batch_norm(
 
 
 def instance_norm(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """The input (N, C, ...) normalised per channel and example; running statistics average over the batch.
 
     >>> fb.nn.functional.instance_norm(fb.ones(2, 3, 8)).shape
@@ -161,12 +150,8 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
         )
     if input.numel() == 0:
         return input
-    from flambeau.nn.functional.pooling import avg_pool1d
-
     channels_last = input.square().movedim(1, -1)
     rows = channels_last.reshape(-1, 1, input.shape[1])
-    from flambeau.nn.functional.vision import pad
-
     means = avg_pool1d(pad(rows, (size // 2, (size - 1) // 2)), size, 1)
     means = means.reshape(tuple(channels_last.shape)).movedim(-1, 1)
     return input / (means * alpha + k).pow(beta)

@@ -11,6 +11,7 @@ from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import stack
+from flambeau.core.ops.nn.pool import adaptive_avg_pool
 from flambeau.core.ops.padding import pad as pad
 from flambeau.core.tensor import Tensor
 
@@ -67,14 +68,10 @@ _MODES = {"nearest": (1, 2, 3), "nearest-exact": (1, 2, 3), "linear": (1,), "bil
 
 
 def interpolate(
-    input: Tensor,
-    size: Any = None,
-    scale_factor: Any = None,
-    mode: str = "nearest",
-    align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None,
+    input: Tensor, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None,
+    mode: str = "nearest", align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
     antialias: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """(N, C, *S) resampled to ``size``, or to its sizes times ``scale_factor``.
 
     Modes: nearest, nearest-exact, linear, bilinear, trilinear, bicubic, area. ``align_corners`` puts the centres
@@ -94,8 +91,6 @@ def interpolate(
         raise NotImplementedError("interpolate: antialias=True is not there; blur the input first")
     out, factors = _resampled_sizes(input, n, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
-        from flambeau.core.ops.nn.pool import adaptive_avg_pool
-
         pooled: Tensor = adaptive_avg_pool(input, out)
         return pooled
     for i in range(n):

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 
+Tensors = Tensor | Iterable[Tensor]
 
-def _with_gradients(parameters: Any) -> list[Tensor]:
+
+def _with_gradients(parameters: Tensors) -> list[Tensor]:
     """The gradients of one tensor or of several."""
     found = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     return [p.grad for p in found if p.grad is not None]
 
 
 def get_total_norm(
-    tensors: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
+    tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:
     """The norm of the norms of tensors, as if they were one vector.
 
@@ -45,7 +46,9 @@ def get_total_norm(
     return total
 
 
-def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None) -> None:
+def clip_grads_with_norm_(
+    parameters: Tensors, max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
     """Scale the gradients, in place, by max_norm / total_norm where that is below 1.
 
     >>> w = fb.ones(1, requires_grad=True)
@@ -64,12 +67,9 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, 
 
 
 def clip_grad_norm_(
-    parameters: Any,
-    max_norm: float,
-    norm_type: float = 2.0,
-    error_if_nonfinite: bool = False,
+    parameters: Tensors, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
     foreach: bool | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Scale the gradients, in place, so that their norm together is at most ``max_norm``; the norm before.
 
     Pascanu, Mikolov and Bengio, arXiv:1211.5063.
@@ -87,7 +87,7 @@ def clip_grad_norm_(
     return total
 
 
-def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
+def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Cut every element of the gradients, in place, to ±clip_value.
 
     >>> w = fb.ones(2, requires_grad=True)

@@ -6,6 +6,7 @@ The attribute becomes a property of a class made for this one module; what is tr
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -77,7 +78,7 @@ class ParametrizationList(Module):
     def __len__(self) -> int:
         return len(self._modules)
 
-    def __getitem__(self, i: int) -> Any:
+    def __getitem__(self, i: int) -> Any:  # Any: as in ModuleList
         return list(self._modules.values())[i]
 
     def originals(self) -> list[Tensor]:
@@ -97,7 +98,7 @@ class ParametrizationList(Module):
             for own, new in zip(self.originals(), _originals(made), strict=True):
                 own.copy_(new)
 
-    def forward(self) -> Any:
+    def forward(self) -> Any:  # Any: what the last parametrization gives
         """The tensor."""
         first, *rest = self._modules.values()
         assert first is not None
@@ -127,8 +128,6 @@ def _own_class(module: Module) -> None:
     base = type(module)
 
     def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
-        import copy
-
         made = memo[id(self)] = base.__new__(base)
         made.__dict__.update(copy.deepcopy(dict(self.__dict__), memo))
         _own_class(made)
@@ -138,6 +137,10 @@ def _own_class(module: Module) -> None:
 
     body = {"__module__": base.__module__, "__deepcopy__": __deepcopy__, "_parametrized_base": base}
     module.__class__ = type(f"Parametrized{base.__name__}", (base,), body)
+
+
+def _parametrizations(module: Module) -> Any:
+    return module._modules["parametrizations"]
 
 
 def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
@@ -163,7 +166,7 @@ def register_parametrization(
     True
     """
     if is_parametrized(module, tensor_name):
-        made = module.parametrizations[tensor_name]
+        made = _parametrizations(module)[tensor_name]
         made.add_module(str(len(made)), parametrization)
         made._check(made.originals()[0])
         return module
@@ -179,7 +182,7 @@ def register_parametrization(
         module.add_module("parametrizations", ModuleDict())
     del registry[tensor_name]
     module._transient.discard(tensor_name)
-    module.parametrizations[tensor_name] = made
+    _parametrizations(module)[tensor_name] = made
     setattr(type(module), tensor_name, _property(tensor_name))
     return module
 
@@ -188,19 +191,19 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     """Make a tensor an ordinary one again: as it is computed now, or (False) the original."""
     if not is_parametrized(module, tensor_name):
         raise ValueError(f"module {type(module).__name__} does not have a parametrization on {tensor_name!r}")
-    made: ParametrizationList = module.parametrizations[tensor_name]
+    made: ParametrizationList = _parametrizations(module)[tensor_name]
     originals = made.originals()
     if not leave_parametrized and not made.is_tensor:
         raise ValueError("leave_parametrized=False needs a parametrization with one original")
     with no_grad():
         value = made().detach() if leave_parametrized else originals[0].detach()
-    del module.parametrizations[tensor_name]
+    del _parametrizations(module)[tensor_name]
     delattr(type(module), tensor_name)
     if isinstance(originals[0], Parameter):
         module.register_parameter(tensor_name, Parameter(value.clone(), originals[0].requires_grad))
     else:
         module.register_buffer(tensor_name, value.clone())
-    if not len(module.parametrizations):
-        del module.parametrizations
+    if not len(_parametrizations(module)):
+        del module._modules["parametrizations"]
         module.__class__ = type(module)._parametrized_base  # type: ignore[attr-defined]
     return module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from flambeau.core.creation import arange
@@ -26,7 +26,7 @@ class PackedSequence(NamedTuple):
     sorted_indices: Tensor | None = None
     unsorted_indices: Tensor | None = None
 
-    def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
+    def to(self, *args: Any, **kwargs: Any) -> PackedSequence:  # Any: what Tensor.to takes
         """The same on another device or in another dtype; the batch sizes stay on the host."""
         data = self.data.to(*args, **kwargs)
         moved = [None if i is None else i.to(data.device) for i in (self.sorted_indices, self.unsorted_indices)]
@@ -42,7 +42,7 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     return result
 
 
-def _lengths(lengths: Any, batch: int, longest: int) -> list[int]:
+def _lengths(lengths: Tensor | Sequence[int], batch: int, longest: int) -> list[int]:
     found = [int(n) for n in (lengths.tolist() if isinstance(lengths, Tensor) else lengths)]
     if len(found) != batch:
         raise ShapeError(f"pack_padded_sequence: expected {batch} lengths, one per sequence, got {len(found)}")
@@ -58,7 +58,7 @@ def _places(lengths: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
 
 
 def pack_padded_sequence(
-    input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
+    input: Tensor, lengths: Tensor | Sequence[int], batch_first: bool = False, enforce_sorted: bool = True
 ) -> PackedSequence:
     """Pack padded sequences (T, N, *), or (N, T, *) with ``batch_first``, of the given lengths.
 
@@ -125,7 +125,7 @@ def reverse_padded(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def pad_sequence(
-    sequences: Any, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
+    sequences: Iterable[Tensor], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
 ) -> Tensor:
     """Tensors (L_i, *) as one (T, N, *), or (N, T, *) with ``batch_first``, T the greatest length.
 
@@ -152,7 +152,7 @@ def unpad_sequence(padded_sequences: Tensor, lengths: Tensor, batch_first: bool 
     return [rows[i, :n] for i, n in enumerate(lengths.tolist())]
 
 
-def pack_sequence(sequences: Any, enforce_sorted: bool = True) -> PackedSequence:
+def pack_sequence(sequences: Iterable[Tensor], enforce_sorted: bool = True) -> PackedSequence:
     """Pack tensors (L_i, *)."""
     rows = list(sequences)
     return pack_padded_sequence(pad_sequence(rows), [r.shape[0] for r in rows], enforce_sorted=enforce_sorted)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import pickle
+import re
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 
 import flambeau as fb
 from flambeau import nn
+from flambeau.core import registry
 
 
 class Inner(nn.Module):
@@ -324,3 +328,52 @@ def test_anomaly_mode_names_the_module() -> None:
         out = m(fb.tensor([-1.0], requires_grad=True) * 1.0)
         with pytest.raises(RuntimeError, match=r"Sequential\.1"):
             out.sum().backward()
+
+
+def test_hasattr_asks_no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+    known = registry.known_types
+    monkeypatch.setattr(registry, "known_types", lambda: asked.append(None) or known())
+    layer = nn.Linear(2, 2)
+    layer.register_buffer("mean", fb.zeros(2))
+    assert not hasattr(layer, "nothing") and not hasattr(layer, "cuda") and not asked
+    with pytest.raises(AttributeError, match=r"'Linear' object has no attribute 'cuda'; use \.to\(\"cuda\"\)"):
+        _ = layer.cuda
+    assert asked
+
+
+def test_initial_values_are_one_kernel() -> None:
+    with fb.profiler.profile() as p:
+        fb.empty(4, 4).uniform_(-1, 1)
+    assert [row.name for row in p.rows() if row.name not in ("empty", "copy_into")] == ["uniform_numbers"]
+
+
+def test_options_of_a_function_are_the_constructors() -> None:
+    layer = nn.CrossEntropyLoss(fb.ones(3), label_smoothing=0.1)
+    assert [name for name, _ in layer.named_buffers()] == ["weight"]
+    assert (
+        repr(layer) == "CrossEntropyLoss(size_average=None, ignore_index=-100, reduce=None, reduction='mean', "
+        "label_smoothing=0.1)"
+    )
+    assert list(inspect.signature(nn.Threshold).parameters) == ["threshold", "value", "inplace"]
+    with pytest.raises(TypeError, match=r"ELU\(alpha=1.0, inplace=False\): .*unexpected keyword argument 'alfa'"):
+        nn.ELU(alfa=1.0)
+
+
+def test_a_family_is_documented_class_by_class() -> None:
+    assert "nn.Conv2d(" in str(nn.Conv2d.__doc__) and "nn.Conv3d(" in str(nn.Conv3d.__doc__)
+    assert "(1, 3, 8, 8, 8)" in str(nn.functional.conv3d.__doc__) and nn.functional.conv3d.__name__ == "conv3d"
+
+    class _Own(nn.Conv2d):
+        """Mine."""
+
+    assert _Own.__doc__ == "Mine." and "padding" in inspect.signature(_Own).parameters
+
+
+@pytest.mark.parametrize("name", ["softsign", "tanhshrink", "hardswish", "mish"])
+def test_an_activation_stands_in_four_files(name: str) -> None:
+    """Its record, its function, its layer, and its sample; nothing lists it besides."""
+    root = Path(__file__).resolve().parents[2]
+    sources = [p for h in ("core", "backends", "plugins", "nn", "optim", "flambeau") for p in (root / h).rglob("*.py")]
+    found = {str(p.relative_to(root)) for p in sources if re.search(rf"\b{name}\b", p.read_text(), re.I)}
+    assert len(found) <= 4, found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from flambeau.core.random import random_words
+from flambeau.core import dtype as dt
+from flambeau.core.device import device
+from flambeau.core.random import UNIFORM_BITS, random_words, uniform, uniform_double
 from flambeau.plugins.conformance.opdb import Maker, Sample, reference, samples
 
 
@@ -22,3 +25,22 @@ def _reference(seed: int, offset: int, length: int, device: Any) -> Any:
 
 
 reference("random_bits", _reference)
+
+
+@samples("uniform_numbers")
+def _uniform(m: Maker) -> Iterator[Sample]:
+    yield Sample(7, 3, 0.0, 1.0, (2, 3), dt.float32, device("cpu"))
+    yield Sample(2**64 - 1, 2**32 - 1, -0.5, 2.0, (5,), dt.float64, device("cpu"))
+
+
+def _uniform_reference(seed: int, offset: int, low: float, high: float, shape: Any, dtype: Any, device: Any) -> Any:
+    n = math.prod(shape)
+    words = random_words(seed, offset, 2 * n if dtype.name == "float64" else n)
+    if dtype.name == "float64":
+        found = [uniform_double(*words[2 * i : 2 * i + 2]) for i in range(n)]
+    else:
+        found = [uniform(word, UNIFORM_BITS[dtype.name]) for word in words]
+    return np.array(found).reshape(shape) * (high - low) + low
+
+
+reference("uniform_numbers", _uniform_reference)

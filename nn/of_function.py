@@ -1,0 +1,84 @@
+"""Modules that do what one function of nn.functional does, with its options kept."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, dataclass_transform
+
+from flambeau.core.tensor import Tensor
+from flambeau.nn.module import Module
+
+
+@dataclass_transform(eq_default=False)
+class OfFunction(Module):
+    """A module whose class body lists the options of its function, which its constructor takes in that order.
+
+    ``class ELU(OfTensor, function=F.elu)`` that says ``alpha: float = 1.0`` is made by ``ELU()`` or ``ELU(alpha=2.0)``
+    and calls ``F.elu(input, alpha=self.alpha)``. An option that is a tensor is registered as a buffer, so that it moves
+    with the module. Options of a base class come first.
+    """
+
+    function: ClassVar[Callable[..., Tensor]]
+    _fields: ClassVar[dict[str, inspect.Parameter]] = {}
+    _options: ClassVar[tuple[str, ...]] = ()
+    _tensors: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, function: Callable[..., Tensor] | None = None, kw_only: bool = False) -> None:
+        super().__init_subclass__()
+        kind = inspect.Parameter.KEYWORD_ONLY if kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        own = {n: a for n, a in inspect.get_annotations(cls).items() if not str(a).startswith("ClassVar")}
+        cls._fields = cls._fields | {
+            n: inspect.Parameter(n, kind, default=cls.__dict__.get(n, inspect.Parameter.empty), annotation=a)
+            for n, a in own.items()
+        }
+        for name in [n for n, a in own.items() if str(a).startswith("Tensor")]:
+            cls._tensors |= {name}
+            if name in cls.__dict__:
+                delattr(cls, name)  # or the default would hide the buffer
+        if own and "__init__" not in cls.__dict__ or function is not None:
+            cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
+        if function is not None:
+            cls.function, cls._options = staticmethod(function), tuple(cls._fields)
+            cls.__doc__ = f"{cls.__doc__}\n    As a function: :func:`flambeau.nn.functional.{function.__name__}`.\n"
+
+    def _apply_to(self, *inputs: Any) -> Tensor:
+        return self.function(*inputs, **{n: getattr(self, n) for n in self._options})
+
+    def extra_repr(self) -> str:
+        shown = [(n, getattr(self, n)) for n in self._options if n not in self._tensors]
+        return ", ".join(f"{n}={v!r}" for n, v in shown if n != "inplace" or v)
+
+
+class OfTensor(OfFunction):
+    """The function takes one tensor and gives one."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The function of ``input``."""
+        return self._apply_to(input)
+
+
+def _constructor(cls: type[OfFunction]) -> Callable[..., None]:
+    signature = inspect.Signature(list(cls._fields.values()), return_annotation="None")
+
+    def __init__(self: OfFunction, *args: Any, **kwargs: Any) -> None:
+        Module.__init__(self)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{cls.__name__}{_untyped(signature)}: {error}") from None
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            if name in cls._tensors:
+                self.register_buffer(name, value)
+            else:
+                setattr(self, name, value)
+
+    me = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    __init__.__signature__ = signature.replace(parameters=[me, *signature.parameters.values()])  # type: ignore[attr-defined]
+    return __init__
+
+
+def _untyped(signature: inspect.Signature) -> inspect.Signature:
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return inspect.Signature(bare)
