@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau.core import state
+from flambeau.core.creation import eye
 from flambeau.core.dtype import COMPLEX, float64
 from flambeau.core.errors import GradientError
 from flambeau.core.ops.joining import stack
@@ -60,7 +61,7 @@ def gradcheck(
         with state.enable_grad():
             outs = _outputs(func, inputs)
         live = [(j, o) for j, o in enumerate(outs) if o.requires_grad]
-        jacobians = [[_numerical(func, inputs, i, j, eps) for i in places] for j, _ in live]
+        jacobians = _numerical(func, inputs, places, [j for j, _ in live], eps)
         if check_backward_ad:
             _check_backward(live, jacobians, inputs, places, atol, rtol, nondet_tol)
         if check_undefined_grad and check_backward_ad:
@@ -154,14 +155,14 @@ def _along(func: Callable[..., Any], inputs: tuple[Any, ...], i: int) -> Callabl
 
 
 def _units(x: Any) -> list[Any]:
-    """The unit vectors of an input, the imaginary ones after the real ones."""
-    units = []
-    for step in (1.0, 1j) if x.dtype.category == COMPLEX else (1.0,):
-        for k in range(x.numel()):
-            u = x.detach().new_zeros(x.numel())
-            u[k] = step
-            units.append(u.reshape(tuple(x.shape)))
-    return units
+    """The unit vectors of a tensor, the imaginary ones after the real ones."""
+    n = x.numel()
+    rows = eye(n, dtype=x.dtype, device=x.device).reshape((n, *x.shape)).unbind(0) if n else ()
+    return [u * step for step in _directions(x) for u in rows]
+
+
+def _directions(t: Any) -> tuple[complex, ...]:
+    return (1.0, 1j) if t.dtype.category == COMPLEX else (1.0,)
 
 
 def _check_forward(
@@ -200,36 +201,27 @@ def _parts(t: Any) -> list[float]:
 
 def _analytical(out: Any, inputs: Sequence[Any]) -> list[list[list[float]]]:
     """For each input: one row per real component of the output."""
-    components = 2 if out.dtype.category == COMPLEX else 1
     rows: list[list[list[float]]] = [[] for _ in inputs]
-    for part in range(components):
-        for k in range(out.numel()):
-            u = out.new_zeros(out.numel())
-            u[k] = 1j if part else 1
-            u = u.reshape(tuple(out.shape))
-            for x, g, into in zip(
-                inputs, grad(out, inputs, u, retain_graph=True, allow_unused=True), rows, strict=True
-            ):
-                into.append(_parts(g) if g is not None else [0.0] * len(_parts(x)))
+    for u in _units(out):
+        for x, g, into in zip(inputs, grad(out, inputs, u, retain_graph=True, allow_unused=True), rows, strict=True):
+            into.append(_parts(g) if g is not None else [0.0] * len(_parts(x)))
     return rows
 
 
-def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], i: int, j: int, eps: float) -> list[list[float]]:
-    """One row per real component of the input: the central difference of output ``j``."""
-    x = inputs[i]
-    steps = [1.0, 1j] if x.dtype.category == COMPLEX else [1.0]
-    columns = []
+def _numerical(
+    func: Callable[..., Any], inputs: tuple[Any, ...], places: list[int], live: list[int], eps: float
+) -> list[list[list[list[float]]]]:
+    """For each output and input: one row per real component of the input, the central difference of the output."""
+    jacobians: list[list[list[list[float]]]] = [[[] for _ in places] for _ in live]
     with state.no_grad():
-        for step in steps:
-            for k in range(x.numel()):
-                values = []
-                for sign in (1, -1):
-                    moved = x.detach().reshape((-1,)).clone()
-                    moved[k] += sign * eps * step
-                    moved = moved.reshape(tuple(x.shape))
-                    values.append(_parts(_outputs(func, [*inputs[:i], moved, *inputs[i + 1 :]])[j]))
-                columns.append([(p - m) / (2 * eps) for p, m in zip(*values, strict=True)])
-    return columns
+        for position, i in enumerate(places):
+            x = inputs[i].detach()
+            for u in _units(x):
+                ahead, behind = (_outputs(func, [*inputs[:i], x + u * s, *inputs[i + 1 :]]) for s in (eps, -eps))
+                for j, rows in zip(live, jacobians, strict=True):
+                    pairs = zip(_parts(ahead[j]), _parts(behind[j]), strict=True)
+                    rows[position].append([(p - m) / (2 * eps) for p, m in pairs])
+    return jacobians
 
 
 def _compare(
@@ -302,6 +294,7 @@ def gradgradcheck(
     positions = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
 
     def first(*args: Any) -> tuple[Any, ...]:
+        recorded = state.is_grad_enabled()  # central differences need no graph of the gradient
         with state.enable_grad():
             xs, vs = list(args[: len(inputs)]), args[len(inputs) :]
             chosen = []
@@ -309,7 +302,7 @@ def gradgradcheck(
                 xs[i] = xs[i] if xs[i].requires_grad else xs[i].detach().requires_grad_()
                 chosen.append(xs[i])
             results = [(o, v) for o, v in zip(_outputs(func, xs), vs, strict=True) if o.requires_grad]
-            found = grad([o for o, _ in results], chosen, [v for _, v in results], create_graph=True, allow_unused=True)
+            found = grad([o for o, _ in results], chosen, [v for _, v in results], create_graph=recorded, allow_unused=True)
             return tuple(x * 0 if g is None else g for x, g in zip(chosen, found, strict=True))
 
     return gradcheck(
