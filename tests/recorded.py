@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import json
+import re
 import sys
 import warnings
 import zlib
@@ -26,6 +27,7 @@ import flambeau as fb
 
 Case = Callable[[Any], Any]
 ROOT = Path(__file__).resolve().parents[1]
+TENSOR = re.compile(r"[a-z]+\d*\[[\d, ]*\]( requires_grad)?")
 #: (relative, absolute) tolerance by dtype, and the digits that are written; Python's floats may come from float32.
 TOLERANCES = {"float64": (1e-9, 1e-11, 12), "complex128": (1e-9, 1e-11, 12)}
 OTHERS = (1e-6, 1e-9, 8)
@@ -162,10 +164,10 @@ def differences(found: Any, recorded: Any, rounding: float = 0.0, where: str = "
             yield both
         else:
             for key, wanted in recorded.items():
-                tensor = "[" in key and isinstance(wanted, list)
-                differ = _elements(found[key], wanted, key, rounding, where) if tensor else differences(
-                    found[key], wanted, rounding, f"{where} {key}")  # fmt: skip
-                yield from differ
+                if TENSOR.fullmatch(key):
+                    yield from _elements(found[key], wanted, key, rounding, where)
+                else:
+                    yield from differences(found[key], wanted, rounding, f"{where} {key}")
     elif isinstance(recorded, list):
         if not isinstance(found, list) or len(found) != len(recorded):
             yield both
@@ -255,7 +257,7 @@ def _row(value: Any, indent: str = " ") -> str:
 def _rounded(value: Any, digits: int = OTHERS[2] + 4) -> Any:
     """The answer with the digits that its dtypes' tolerances ask for, and without the texts of errors."""
     if isinstance(value, dict):
-        return {k: _rounded(v, TOLERANCES.get(k.partition("[")[0], OTHERS)[2] if "[" in k else digits)
+        return {k: _rounded(v, TOLERANCES.get(k.partition("[")[0], OTHERS)[2] if TENSOR.fullmatch(k) else digits)
                 for k, v in value.items() if k != "text" or "raises" not in value}  # fmt: skip
     if isinstance(value, list):
         return [_rounded(v, digits) for v in value]
