@@ -14,12 +14,12 @@ from flambeau.core.record import GENERAL, OPS, Family, Op
 def op(schema: str, family: Family = GENERAL, **fields: Any) -> Any:
     """Declare a primitive and return its public function.
 
-    Fields: ``expr`` (scalar expression: also its body, and its generated kernels), ``infer`` (shapes of
-    the operands and params to the result's shape, raising ShapeError), ``dtype`` (a DTypeRule), ``vjp``
-    (one function per operand, or a joint one), ``jvp``, ``batch``, ``check`` (infer before the kernel),
-    ``differentiable=False``, ``linear`` (operands in which it is linear), ``names`` (more public names),
-    ``kinds`` (operands with a dtype of their own), ``keywords`` (more keyword arguments of the public function,
-    each a function that changes the list of operands), ``inplace``, ``method``, ``doc``.
+    Fields: ``expr`` (scalar expression: also its body, and its generated kernels), ``infer`` (shapes of the
+    operands and params to the result's shape, raising ShapeError), ``dtype`` (a DTypeRule), ``vjp`` (one function
+    per operand, None for a setting that has no gradient, or a joint one), ``jvp``, ``batch``, ``check`` (infer
+    before the kernel), ``differentiable=False``, ``linear`` (operands in which it is linear), ``names`` (more
+    public names), ``kinds`` (operands with a dtype of their own), ``keywords`` (more keyword arguments of the
+    public function, each a function that changes the list of operands), ``inplace``, ``method``, ``doc``.
     """
     return declare(Op(schema, family, **fields))
 

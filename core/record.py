@@ -156,6 +156,7 @@ class Op:
         self.doc: str = fields.pop("doc", "")
         self.kinds: dict[str, str] = fields.pop("kinds", {})  # operands of a dtype of their own: "bool", "index", "any"
         self.keywords: dict[str, Callable[[list[Any], Any], None]] = fields.pop("keywords", {})  # such as add's alpha
+        self.settings: tuple[str, ...] = ()  # the operands whose vjp is None: they have no gradient, and need none
         self.gradients = _gradients(self, fields.pop("vjp", None))
         self.module = "flambeau.core.ops"
         self.samples: Callable[..., Any] | None = None
@@ -201,7 +202,8 @@ def _gradients(op: Op, vjp: Any) -> tuple[Gradient, ...]:
     unknown = set(vjp) - known
     if unknown:
         raise TypeError(f"op {op.name!r}: vjp for {sorted(unknown)}, but its operands are {sorted(known)}")
-    return tuple(Gradient(fn, (name,), False) for name, fn in vjp.items())
+    op.settings = tuple(name for name, fn in vjp.items() if fn is None)
+    return tuple(Gradient(fn, (name,), False) for name, fn in vjp.items() if fn is not None)
 
 
 __all__ = ["OPS", "REQUIRED", "DTypeRule", "Family", "Gradient", "Op"]

@@ -84,7 +84,9 @@ mish = activation(
 softplus = _record(
     "softplus(x: Tensor, beta: Tensor, threshold: Tensor) -> Tensor",
     "where(x * beta > threshold, x, log1p(exp(x * beta)) / beta)",
-    dict(x=lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid(x * beta))),
+    dict(
+        x=lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid(x * beta)), beta=None, threshold=None
+    ),
 )
 logsigmoid = _record(
     "logsigmoid(x: Tensor) -> Tensor",
@@ -107,13 +109,16 @@ elu = _record(
     dict(
         x=lambda g, x, alpha, scale, rate: where(
             x > 0, g * scale, g * (alpha * scale * rate) * exp(minimum(x, 0.0) * rate)
-        )
+        ),
+        alpha=None,
+        scale=None,
+        rate=None,
     ),
 )
 hardtanh = _record(
     "hardtanh(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "where(x < low, low, where(x > high, high, x))",
-    dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0)),
+    dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0), low=None, high=None),
     dtype=ordered,
 )
 hardsigmoid = _record(
@@ -129,16 +134,16 @@ hardswish = _record(
 softshrink = _record(
     "softshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(x > edge, x - edge, where(x < -edge, x + edge, x * 0))",
-    dict(x=lambda g, x, edge: where(abs(x) > edge, g, 0.0)),
+    dict(x=lambda g, x, edge: where(abs(x) > edge, g, 0.0), edge=None),
 )
 hardshrink = _record(
     "hardshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(abs(x) <= edge, 0, x)",
-    dict(x=lambda g, x, edge: where(abs(x) <= edge, 0.0, g)),
+    dict(x=lambda g, x, edge: where(abs(x) <= edge, 0.0, g), edge=None),
 )
 threshold = _record(
     "threshold(x: Tensor, edge: Tensor, value: Tensor) -> Tensor",
     "where(x <= edge, value, x)",
-    dict(x=lambda g, x, edge: where(x <= edge, 0.0, g)),
+    dict(x=lambda g, x, edge: where(x <= edge, 0.0, g), edge=None, value=None),
     dtype=ordered,
 )

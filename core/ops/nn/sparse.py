@@ -92,7 +92,7 @@ masked_scale: Any = elementwise(
     linear=["x"],
     method=False,
     inplace=False,
-    vjp=dict(x=lambda g, mask, scale: masked_scale(g, mask, cj(scale))),
+    vjp=dict(x=lambda g, mask, scale: masked_scale(g, mask, cj(scale)), scale=None),
 )
 
 
