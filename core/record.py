@@ -134,7 +134,8 @@ class Fields(TypedDict, total=False):
     expr: str | None  #: scalar expression: also its body, and its generated kernels
     dtype: DTypeRule  #: what it computes in and gives
     infer: Infer | None  #: shapes of the operands and params to the result's shape, raising ShapeError
-    vjp: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None  #: one function per operand, or a joint one
+    #: One function per operand (None for a setting, which has no gradient), or a joint one.
+    vjp: Callable[..., Any] | Mapping[str, Callable[..., Any] | None] | None
     jvp: Rule | None  #: forward rule
     batch: Rule | str | None  #: batching rule, or the name of one
     body: Callable[..., Any] | None  #: of other ops
@@ -184,6 +185,7 @@ class Op:
         self.example = fields.get("example", "")
         self.kinds = fields.get("kinds", {})
         self.keywords = fields.get("keywords", {})
+        self.settings: tuple[str, ...] = ()  # the operands whose vjp is None: they have no gradient, and need none
         self.gradients = _gradients(self, fields.get("vjp"))
         self.module = "flambeau.core.ops"
         self.samples: Callable[..., Any] | None = None
@@ -231,7 +233,8 @@ def _gradients(op: Op, vjp: Any) -> tuple[Gradient, ...]:
     unknown = set(vjp) - known
     if unknown:
         raise TypeError(f"op {op.name!r}: vjp for {sorted(unknown)}, but its operands are {sorted(known)}")
-    return tuple(Gradient(fn, (name,), False) for name, fn in vjp.items())
+    op.settings = tuple(name for name, fn in vjp.items() if fn is None)
+    return tuple(Gradient(fn, (name,), False) for name, fn in vjp.items() if fn is not None)
 
 
 __all__ = ["OPS", "REQUIRED", "DTypeRule", "Family", "Fields", "Gradient", "Op"]

@@ -6,9 +6,10 @@ import copy
 import math
 from typing import Any
 
-from tests.behaviour import Case, collected
+from tests.recorded import Case, collected
 
 CASES: dict[str, Case] = {}
+ROUNDED = {"tensorlr": 1e-7}  # the rate is a tensor in float32
 case = collected(CASES)
 
 

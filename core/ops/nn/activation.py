@@ -84,7 +84,11 @@ mish_p = activation(
 softplus_p = _record(
     "softplus(x: Tensor, beta: Tensor, threshold: Tensor) -> Tensor",
     "where(x * beta > threshold, x, log1p(exp(x * beta)) / beta)",
-    dict(x=lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid_p(x * beta))),
+    dict(
+        x=lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid_p(x * beta)),
+        beta=None,
+        threshold=None,
+    ),
 )
 logsigmoid_p = _record(
     "logsigmoid(x: Tensor) -> Tensor",
@@ -109,13 +113,16 @@ elu_p = _record(
     dict(
         x=lambda g, x, alpha, scale, rate: where(
             x > 0, g * scale, g * (alpha * scale * rate) * exp_p(minimum_p(x, 0.0) * rate)
-        )
+        ),
+        alpha=None,
+        scale=None,
+        rate=None,
     ),
 )
 hardtanh_p = _record(
     "hardtanh(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "where(x < low, low, where(x > high, high, x))",
-    dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0)),
+    dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0), low=None, high=None),
     dtype=ordered,
 )
 hardsigmoid_p = _record(
@@ -131,16 +138,16 @@ hardswish_p = _record(
 softshrink_p = _record(
     "softshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(x > edge, x - edge, where(x < -edge, x + edge, x * 0))",
-    dict(x=lambda g, x, edge: where(abs_p(x) > edge, g, 0.0)),
+    dict(x=lambda g, x, edge: where(abs_p(x) > edge, g, 0.0), edge=None),
 )
 hardshrink_p = _record(
     "hardshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(abs(x) <= edge, 0, x)",
-    dict(x=lambda g, x, edge: where(abs_p(x) <= edge, 0.0, g)),
+    dict(x=lambda g, x, edge: where(abs_p(x) <= edge, 0.0, g), edge=None),
 )
 threshold_p = _record(
     "threshold(x: Tensor, edge: Tensor, value: Tensor) -> Tensor",
     "where(x <= edge, value, x)",
-    dict(x=lambda g, x, edge: where(x <= edge, 0.0, g)),
+    dict(x=lambda g, x, edge: where(x <= edge, 0.0, g), edge=None, value=None),
     dtype=ordered,
 )

@@ -37,6 +37,7 @@ huber_error_p = _pair(
     dict(
         x=lambda g, x, target, delta: _huber_slope(g, x - target, delta),
         target=lambda g, x, target, delta: _huber_slope(g, target - x, delta),
+        delta=None,
     ),
     "x: Tensor, target: Tensor, delta: Tensor",
 )

@@ -95,7 +95,7 @@ masked_scale_p: Any = elementwise(
     linear=["x"],
     public=False,
     inplace=False,
-    vjp=dict(x=lambda g, mask, scale: masked_scale_p(g, mask, cj(scale))),
+    vjp=dict(x=lambda g, mask, scale: masked_scale_p(g, mask, cj(scale)), scale=None),
 )
 
 

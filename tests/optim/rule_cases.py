@@ -5,12 +5,15 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tests.frozen import Case
+from tests.recorded import Case, OnInputs, on_inputs
 
 CASES: dict[str, Case] = {}
+case = on_inputs(CASES)
+#: PyTorch keeps these optimizers' factors in float32.
+FLOAT32 = ("NAdam", "ASGD")
 
 
-def _training(name: str, options: dict[str, Any], steps: int = 7) -> Case:
+def _training(name: str, options: dict[str, Any], steps: int = 7) -> OnInputs:
     """Some steps on a loss that is not convex; the parameters and the state at the end."""
 
     def fn(T: Any, a: Any) -> Any:
@@ -22,7 +25,10 @@ def _training(name: str, options: dict[str, Any], steps: int = 7) -> Case:
             optimizer.zero_grad()
             ((x @ ps[0] + ps[1]).tanh().square().sum() + 0.1 * (ps[1] * ps[1]).sum()).backward()
             optimizer.step()
-        return [p.detach() for p in ps], optimizer.state_dict()["state"]
+        state = optimizer.state_dict()["state"]
+        if name in FLOAT32:
+            state = {k: {what: v.double() for what, v in of.items()} for k, of in state.items()}
+        return [p.detach() for p in ps], state
 
     return fn
 
@@ -43,11 +49,11 @@ _OPTIONS: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 for _name, _all in _OPTIONS.items():
     for _chosen in _all:
-        CASES[f"{_name} {_chosen}"] = _training(_name, _chosen)
-CASES["RAdam long"] = _training("RAdam", {"betas": (0.9, 0.7)}, 12)
+        case(f"{_name} {_chosen}", _training(_name, _chosen))
+case("RAdam long", _training("RAdam", {"betas": (0.9, 0.7)}, 12))
 
 
-def _lbfgs(search: str | None) -> Case:
+def _lbfgs(search: str | None) -> OnInputs:
     def fn(T: Any, a: Any) -> Any:
         p = a.x(2)
         a.leaves.clear()
@@ -65,12 +71,12 @@ def _lbfgs(search: str | None) -> Case:
     return fn
 
 
-CASES["LBFGS"] = _lbfgs(None)
-CASES["LBFGS strong_wolfe"] = _lbfgs("strong_wolfe")
+case("LBFGS", _lbfgs(None))
+case("LBFGS strong_wolfe", _lbfgs("strong_wolfe"))
 
 
 # -- schedules -----------------------------------------------------------------------------------------
-def _schedule(make: Any, steps: int = 14, optimizer: str = "SGD", measure: Any = None) -> Case:
+def _schedule(make: Any, steps: int = 14, optimizer: str = "SGD", measure: Any = None) -> OnInputs:
     """The rates (and momenta) of a schedule's steps."""
 
     def fn(T: Any, a: Any) -> Any:
@@ -113,15 +119,21 @@ SCHEDULES: dict[str, Any] = {
     "ChainedScheduler": lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.1, 3), s.ExponentialLR(o, 0.9)]),
 }
 for _name, _make in SCHEDULES.items():
-    CASES[_name] = _schedule(_make)
-CASES["OneCycleLR adam"] = _schedule(SCHEDULES["OneCycleLR"], optimizer="Adam")
-CASES["ReduceLROnPlateau"] = _schedule(
-    lambda s, o: s.ReduceLROnPlateau(o, factor=0.5, patience=1, cooldown=1, min_lr=0.05),
-    measure=lambda i: 1.0 if i < 3 else 0.9999,
+    case(_name, _schedule(_make))
+case("OneCycleLR adam", _schedule(SCHEDULES["OneCycleLR"], optimizer="Adam"))
+case(
+    "ReduceLROnPlateau",
+    _schedule(
+        lambda s, o: s.ReduceLROnPlateau(o, factor=0.5, patience=1, cooldown=1, min_lr=0.05),
+        measure=lambda i: 1.0 if i < 3 else 0.9999,
+    ),
 )
-CASES["ReduceLROnPlateau max"] = _schedule(
-    lambda s, o: s.ReduceLROnPlateau(o, "max", patience=0, threshold=0.1, threshold_mode="abs", min_lr=[0.01, 0.1]),
-    measure=lambda i: 0.05 * i,
+case(
+    "ReduceLROnPlateau max",
+    _schedule(
+        lambda s, o: s.ReduceLROnPlateau(o, "max", patience=0, threshold=0.1, threshold_mode="abs", min_lr=[0.01, 0.1]),
+        measure=lambda i: 0.05 * i,
+    ),
 )
 
 
@@ -145,5 +157,7 @@ def _averaged(T: Any, a: Any, **options: Any) -> Any:
     return average(x).detach(), average.n_averaged, T.tensor(rates)
 
 
-CASES["AveragedModel"] = _averaged
-CASES["AveragedModel ema"] = lambda T, a: _averaged(T, a, ema=True)
+case("AveragedModel", _averaged)
+case("AveragedModel ema", lambda T, a: _averaged(T, a, ema=True))
+
+ROUNDED = {name: 1e-6 for name in CASES if name.startswith(FLOAT32)}
