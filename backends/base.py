@@ -7,13 +7,14 @@ nothing of autograd. ``docs/writing-a-backend`` walks through one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 API_VERSION = 1
@@ -181,9 +182,13 @@ class Backend:
     #: has_fp64, has_fp16, has_streams, can_pin, shares_host, compiler, collectives, distinct_memory, ...
     capabilities: frozenset[str] = frozenset()
     limitations: tuple[Limitation, ...] = ()
-    index_dtype: DType = dt.int64
     #: The type of device by which DLPack knows the memory (2: CUDA); None where other libraries cannot share it.
     dlpack_kind: ClassVar[int | None] = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        _alive[id(made)] = made
+        return made
 
     # -- what is there -------------------------------------------------------------------------
     def is_available(self) -> bool:
@@ -354,3 +359,16 @@ class Backend:
 
     def after_fork(self) -> None:
         """Called in a forked child: mark what cannot be used there."""
+
+
+#: Every backend that there is, by identity.
+_alive: WeakValueDictionary[int, Backend] = WeakValueDictionary()
+
+
+def _after_fork() -> None:
+    for backend in list(_alive.values()):
+        backend.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

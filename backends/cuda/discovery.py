@@ -34,7 +34,7 @@ def load() -> tuple[Any, str | None]:
             "(docker run --gpus all, with the NVIDIA container toolkit)"
         )
     try:
-        import cupy
+        import cupy  # an optional package, and slow to import
     except Exception as error:
         return None, f"CuPy cannot be imported ({error}); keep one of its packages only, {_INSTALL}"
     return cupy, unusable(cupy)

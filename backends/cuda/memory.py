@@ -6,18 +6,33 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import numpy as np
 
 from flambeau.backends.base import MemoryStats, OutOfMemoryError
-from flambeau.backends.strided import Ledger
+from flambeau.backends.strided import HostArray, Ledger
 from flambeau.core import config
 
-if TYPE_CHECKING:
-    from flambeau.backends.cuda.device import Device
 
-HostArray = np.ndarray[Any, Any]
+class Source(Protocol):
+    """The device that allocations are made on. What is CuPy's has no type."""
+
+    label: str
+    cupy: Any
+    null: Any
+    has_streams: bool
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the thread can work on the device without more ado."""
+
+    def current(self) -> AbstractContextManager[None]:
+        """The device is the thread's current one inside."""
+
+    def stream(self) -> Any:
+        """The stream on which this thread's work goes."""
 
 
 class Block:
@@ -54,15 +69,12 @@ class Block:
 class Memory:
     """One device's allocations."""
 
-    def __init__(self, device: Device):
+    def __init__(self, device: Source):
         self.device = device
         limit: int | None = config.get("memory_limit")
         self.ledger = Ledger(device.label, limit)
         if limit is not None:
             self.set_limit(limit)
-
-    def shelf(self, nbytes: int) -> None:
-        """Where blocks of a size wait to be used again: CuPy's pool knows by itself."""
 
     @property
     def cupys(self) -> Any:

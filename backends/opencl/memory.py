@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import threading
+from typing import Any, Final, Protocol
 
 from flambeau.backends.base import MemoryStats, OutOfMemoryError
 
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.device import Device
-
 _SMALLEST: Final = 256
+
+
+class Source(Protocol):
+    """The device that a pool takes its memory from."""
+
+    label: str
+    lock: threading.RLock
+    largest_block: int
+
+    def new_buffer(self, nbytes: int) -> Any:
+        """Memory from the driver, as its own object, which has no type; MemoryError when there is none."""
+
+    def synchronize(self) -> None:
+        """Wait for all work on its memory."""
 
 
 class Block:
@@ -54,8 +66,8 @@ def rounded(nbytes: int) -> int:
 class Pool:
     """One device's memory. What is freed stays with the queue that used it, whose order makes reuse safe."""
 
-    def __init__(self, device: Device, limit: int):
-        self.device, self.limit = device, limit
+    def __init__(self, device: Source, queues: int, limit: int):
+        self.device, self.queues, self.limit = device, queues, limit
         self._lock = device.lock
         self._shelves: dict[int, Shelf] = {}
         self._allocated = self._peak = self._reserved = self._count = 0
@@ -64,7 +76,7 @@ class Pool:
         """Where blocks of at least ``nbytes`` come from."""
         size = rounded(nbytes)
         found = self._shelves.get(size)
-        return self._shelves.setdefault(size, Shelf(size, len(self.device.queues))) if found is None else found
+        return self._shelves.setdefault(size, Shelf(size, self.queues)) if found is None else found
 
     def take(self, nbytes: int, queue: int) -> Block:
         """A block of at least ``nbytes`` for work on ``queue``; OutOfMemoryError past the limit."""

@@ -19,18 +19,16 @@ class Queue:
 
     __slots__ = ("_cl", "_context", "_gate", "_held", "_launch", "bursts", "raw")
 
-    def __init__(self, context: Any, device: Any, bursts: bool):
-        import pyopencl as cl
-        from pyopencl import _cl
-
-        self._cl: Any = cl
-        self._launch: Any = _cl.enqueue_nd_range_kernel
+    # the module pyopencl and its objects have no types
+    def __init__(self, cl: Any, context: Any, device: Any, bursts: bool):
+        self._cl = cl
+        self._launch = cl._cl.enqueue_nd_range_kernel
         self._context, self.bursts = context, bursts
         self.raw = cl.CommandQueue(context, device)
         self._gate: Any = None
         self._held = 0
 
-    def launch(self, kernel: Any, size: tuple[int], group: tuple[int] | None) -> None:
+    def launch(self, kernel: Any, size: tuple[int], group: tuple[int]) -> None:
         """Enqueue a kernel whose arguments are set."""
         if self._gate is not None:
             self._launch(self.raw, kernel, size, group, None, None, False)

@@ -52,7 +52,7 @@ class TestDiscovery:
         real = discovery.run_canary
         monkeypatch.setattr(discovery, "run_canary", lambda *place: runs.append(place) or real(*place))
         with config.override(cache_dir=tmp_path):
-            first, _ = discovery.discover()
+            _, first, _ = discovery.discover()
             assert len(runs) == len(first)
             second, _ = discovery.discover()
         assert len(runs) == len(first)
