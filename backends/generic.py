@@ -45,21 +45,6 @@ def generic_table(backend: Backend) -> KernelTable:
     return table
 
 
-def with_out(backend: Backend, fn: Kernel) -> Kernel:
-    """``fn(*ins)`` as an elementwise kernel ``fn(*ins, out=None)``: compute, then copy into ``out``."""
-
-    def kernel(*ins: Any, out: Any = None, **params: Any) -> Any:
-        result = fn(*ins, **params)
-        if out is None:
-            return result
-        if result.__class__ is not backend.array:
-            result = backend.wrap(result, backend.dtype_of(out), backend.index_of(out))
-        backend.copy_into(out, result)
-        return out
-
-    return kernel
-
-
 # -- views -------------------------------------------------------------------------------------------
 def _view_kernel(backend: Backend, place: Callable[..., lay.Triple]) -> Kernel:
     layout, view = backend.layout, backend.as_strided

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.base import Kernel
-from flambeau.backends.cpu import split
+from flambeau.backends.cpu import chunks
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
@@ -31,7 +31,7 @@ def kernel(name: str, expr: Any, dtypes: tuple[DType, ...], result: DType) -> Ke
     """A kernel for ``expr``; dtypes of the operands and of the result."""
     compiled: Any = to_numpy(expr, name, dtypes, result)
     arity, dtype = len(dtypes), result.numpy
-    large = split.nary(compiled, dtype, arity)
+    large = chunks.nary(compiled, dtype, arity)
     if any(d in dt.LOW_PRECISION for d in (*dtypes, result)):
         return large
     direct = _DIRECT.get(name)

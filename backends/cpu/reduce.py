@@ -12,7 +12,7 @@ import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import threads
-from flambeau.backends.cpu.pieces import along_axis
+from flambeau.backends.cpu.chunks import along_axis
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import reduce as xp_reduce
 from flambeau.backends.xp import scan as xp_scan
@@ -44,7 +44,7 @@ def bind(table: KernelTable) -> None:
 
 
 def _cut(table: KernelTable, name: str, body: Kernel) -> None:
-    """Replace a kernel along one axis by itself in pieces, for the dtypes it serves."""
+    """Replace a kernel along one axis by itself in chunks, for the dtypes it serves."""
     served = [d for d in dt.ALL if table.own(name, d) is not None]
     table.register(name, partial(along_axis, body), served)
 

@@ -54,7 +54,7 @@ class TestDiscovery:
         with config.override(cache_dir=tmp_path):
             _, first, _ = discovery.discover()
             assert len(runs) == len(first)
-            second, _ = discovery.discover()
+            _, second, _ = discovery.discover()
         assert len(runs) == len(first)
         assert [f.label for f in first] == [f.label for f in second]
 
