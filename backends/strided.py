@@ -76,11 +76,6 @@ class StridedArray:
         )
 
 
-def shares_memory(a: StridedArray, b: StridedArray) -> bool:
-    """Whether two arrays touch a common byte (exact, or True where finding out would take too long)."""
-    return a.buffer is b.buffer and lay.may_share(*_comparable(a, b))
-
-
 def partly_overlaps(out: StridedArray, x: StridedArray) -> bool:
     """Whether a kernel that writes ``out`` in any order could destroy elements of ``x`` before it reads them.
 

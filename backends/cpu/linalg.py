@@ -27,7 +27,7 @@ _ALONE: Final = 64**2  # elements of both operands that mean so
 
 
 def bind(table: KernelTable) -> None:
-    xp_linalg.bind(table, np)
+    xp_linalg.bodies.bind(table, np)
     table.register("matmul", matmul, _BLAS)
     table.register("matmul", low_matmul, dt.LOW_PRECISION)
     table.register("matmul", integer_matmul, dt.INTS)

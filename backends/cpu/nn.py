@@ -19,7 +19,7 @@ Ints = tuple[int, ...]
 
 
 def bind(table: KernelTable) -> None:
-    xp_nn.bind(table, np)
+    xp_nn.bodies.bind(table, np)
     for name in ("softmax", "log_softmax", "softmax_grad", "log_softmax_grad"):
         table.register(name, partial(along_axis, getattr(xp_nn, name)), dt.FLOATS)
     for name in ("layer_norm", "rms_norm"):

@@ -28,7 +28,7 @@ _BLOCK: Final = 1 << 18
 
 def bind(table: KernelTable) -> None:
     for module in (xp_reduce, xp_scan, xp_sort):
-        module.bind(table, np)
+        module.bodies.bind(table, np)
     for dtype in dt.ALL:
         table.register("sum", _reduction(np.add, dtype), (dtype,))
         table.register("prod", _reduction(np.multiply, dtype), (dtype,))

@@ -138,15 +138,6 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
                 self.pinning.keep(values, event)
         return array
 
-    def to_host(self, array: StridedArray) -> HostArray:
-        device = self.device(array.index)
-        dense = self.dense(array)
-        host = np.empty(array.shape, array.dtype.numpy)
-        if host.size:
-            device.read(dense, host.reshape(-1).view(np.uint8))
-        device.check()
-        return host
-
     def to_dlpack(self, array: StridedArray, *, stream: Any, max_version: Any, copy: bool | None) -> Any:
         with self.device(array.index).current():
             found = library.exported(self, array)

@@ -152,6 +152,10 @@ class CudaDevice(Device):
             if self.has_streams:
                 block.used_on(stream)
 
+    def fetch(self, array: StridedArray, host: HostBytes) -> None:
+        self.read(array, host)
+        self.check()
+
     def receive(self, block: Block, source: CudaDevice, other: Block) -> None:
         """Enqueue a copy of a block of another device: after the work so far on both, before what follows on both."""
         with self.current():

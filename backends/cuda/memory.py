@@ -180,12 +180,8 @@ class Pinned:
             self._going.append((event, host))
         self.sweep()
 
-    def sweep(self) -> None:
-        """Let go of what has been copied."""
+    def sweep(self) -> int:
+        """Let go of what has been copied; how many copies are still under way."""
         with self._lock:
             self._going = deque((event, host) for event, host in self._going if not event.done)
-
-    def under_way(self) -> int:
-        """How many copies are."""
-        self.sweep()
-        return len(self._going)
+            return len(self._going)

@@ -7,6 +7,8 @@ from abc import abstractmethod
 from math import prod
 from typing import Final, Generic, TypeVar
 
+import numpy as np
+
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Kernel, KernelTable, Shape
 from flambeau.backends.generic import generic_table
@@ -26,7 +28,7 @@ from flambeau.backends.launched import (
     scan,
 )
 from flambeau.backends.launched.device import Device
-from flambeau.backends.strided import StridedArray, StridedBackend
+from flambeau.backends.strided import HostArray, StridedArray, StridedBackend
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, ExprError, parse
@@ -75,6 +77,15 @@ class LaunchedBackend(StridedBackend, Generic[D]):
             raise TypeError(f"{device.label} has no float64; use float32, or another device for {dtype}")
         block = device.allocate(prod(shape) * dtype.itemsize)
         return StridedArray(block, 0, shape, lay.contiguous_strides(shape), dtype, index)
+
+    def to_host(self, array: StridedArray) -> HostArray:
+        device, dense = self.device(array.index), self.dense(array)
+        host = np.empty(array.shape, array.dtype.numpy)
+        if host.size:
+            device.fetch(dense, host.reshape(-1).view(np.uint8))
+        else:
+            device.check()
+        return host
 
     def dense(self, array: StridedArray) -> StridedArray:
         """The array itself if it is contiguous, else a contiguous copy."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import conv as texts
 from flambeau.backends.dialect.conv import Columns, Geometry, Images
-from flambeau.backends.dialect.launch import computed
+from flambeau.backends.dialect.launch import Launch, computed
 from flambeau.backends.dialect.windows import Ints
 from flambeau.backends.launched import elementwise
 from flambeau.backends.launched.launcher import Launcher
@@ -193,16 +193,23 @@ def conv_grad_input(
         return out
     grad = backend.dense(grad)
     if g.narrower(4):
-        device, weight = backend.device(grad.index), backend.dense(weight)
-        launch = texts.spread(device, grad.dtype, g, (grad.offset, weight.offset, out.offset))
-        device.enqueue(launch, (grad, weight), (out,))
-        return out
+        return _narrow(backend, texts.spread, g, out, grad, weight)
     work = _Product(backend, g, grad)
     matrices = work.by_group(weight)
     turned = matrices.viewed(*lay.permute(*matrices.layout, (0, 2, 1)))
     for part in work.parts():
         if part.top == 0:  # all places of these images
             _input_part(work, out, grad, turned, part._replace(height=g.windows.outside[0]))
+    return out
+
+
+def _narrow(
+    backend: Launcher, make: Callable[..., Launch], g: Geometry, out: StridedArray, grad: StridedArray,
+    other: StridedArray,
+) -> StridedArray:  # fmt: skip
+    """A gradient of groups with few channels, from ``grad`` and the other operand, by a kernel of its own."""
+    other, device = backend.dense(other), backend.device(grad.index)
+    device.enqueue(make(device, grad.dtype, g, (grad.offset, other.offset, out.offset)), (grad, other), (out,))
     return out
 
 
@@ -243,10 +250,7 @@ def conv_grad_weight(
         return out
     grad = backend.dense(grad)
     if g.narrower(9):
-        device, x = backend.device(grad.index), backend.dense(x)
-        launch = texts.weigh(device, grad.dtype, g, (grad.offset, x.offset, out.offset))
-        device.enqueue(launch, (grad, x), (out,))
-        return out
+        return _narrow(backend, texts.weigh, g, out, grad, x)
     work, total = _Product(backend, g, grad), None
     for part in work.parts():
         found = _weight_part(work, grad, x, part)

@@ -84,6 +84,10 @@ class Device(ABC):
         """Raise what went wrong late."""
 
     @abstractmethod
+    def fetch(self, array: StridedArray, host: HostBytes) -> None:
+        """Copy a contiguous array's bytes to the host, and :meth:`check`."""
+
+    @abstractmethod
     def build(self, name: str, text: str) -> Kernel:
         """Compile a program and take the kernel ``name`` of it."""
 

@@ -77,14 +77,14 @@ def gather(backend: Launcher, x: StridedArray, index: StridedArray, *, axis: int
     if not out.size:
         return out
     device = backend.device(x.index)
-    x, index, result = _flat(x), _simple(backend, _flat(index), axis), _flat(out)
+    x, index, result = _flat(x), _simple(backend, _flat(index)), _flat(out)
     kernel = device.kernel(("gather", x.dtype), "gather", partial(texts.gather_source, x.dtype, device.target))
     ins, outs = (x, index), (out, device.flag())
-    _launch(backend, kernel, axis, _simple(backend, x, axis), index, result, ins, outs, False)
+    _launch(backend, kernel, axis, _simple(backend, x), index, result, ins, outs, False)
     return out
 
 
-def _simple(backend: Launcher, x: StridedArray, axis: int) -> StridedArray:
+def _simple(backend: Launcher, x: StridedArray) -> StridedArray:
     """The array itself, or a copy where it has more axes than the kernels walk."""
     return x if x.ndim <= texts.MAX_AXES + 1 else backend.dense(x)
 

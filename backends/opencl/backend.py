@@ -106,13 +106,3 @@ class OpenCLBackend(LaunchedBackend[OpenCLDevice]):
         elif host.size:
             self.device(index).write(array, values)
         return array
-
-    def to_host(self, array: StridedArray) -> HostArray:
-        device = self.device(array.index)
-        dense = self.dense(array)
-        host = np.empty(array.shape, array.dtype.numpy)
-        if host.size:
-            device.check((dense, host.reshape(-1).view(np.uint8)))
-        else:
-            device.check()
-        return host

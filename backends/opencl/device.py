@@ -227,8 +227,14 @@ class OpenCLDevice(Device):
         for event in events:
             event.wait()
 
-    def check(self, *wanted: tuple[StridedArray, HostBytes]) -> None:
-        """:meth:`read`, and raise for an index that was out of range since the last check."""
+    def fetch(self, array: StridedArray, host: HostBytes) -> None:
+        self._check((array, host))
+
+    def check(self) -> None:
+        self._check()
+
+    def _check(self, *wanted: tuple[StridedArray, HostBytes]) -> None:
+        """:meth:`read`, and raise for an index that was out of range since the last check: one turn for both."""
         if self.dead:
             self.lost()
         if not self.flagged or self._flag is None:

@@ -42,11 +42,6 @@ class Queue:
         else:
             self._launch(self.raw, kernel, size, group, None, None, False)
 
-    @property
-    def is_holding(self) -> bool:
-        """Whether some launches wait for more."""
-        return self._gate is not None
-
     def open(self) -> None:
         """Let what was held back run."""
         gate, self._gate = self._gate, None
