@@ -205,13 +205,10 @@ def direct(machine: Machine, dtype: DType, g: Geometry, offsets: Ints, biased: b
     """``direct(x, weight[, bias], out)``, all contiguous; ``offsets`` are of x, weight, bias and out."""
     w, work = g.windows, g.per_group * g.windows.reach
     if machine.target.cpu:
-        tasks = g.batch * g.out_channels * prod(w.outside[:-1])
-        return _direct_launch(
-            machine, dtype, "direct", _direct_source, g, offsets, tasks, work * (w.outside[-1] + 8), biased
-        )
-    return _direct_launch(
-        machine, dtype, "direct", _direct_source, g, offsets, g.batch * g.out_channels * w.places, work, biased
-    )
+        tasks, work = g.batch * g.out_channels * prod(w.outside[:-1]), work * (w.outside[-1] + 8)
+    else:
+        tasks = g.batch * g.out_channels * w.places
+    return _direct_launch(machine, dtype, "direct", _direct_source, g, offsets, tasks, work, biased)
 
 
 def _direct_source(dtype: DType, n: int, target: Target, biased: bool) -> str:
