@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 
 from flambeau.backends import layout as lay
-from flambeau.backends.base import Backend, Layout, MemoryStats, OutOfMemoryError, Shape
+from flambeau.backends.base import Backend, HostArray, Layout, MemoryStats, OutOfMemoryError, Shape
 from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-
-HostArray = np.ndarray[Any, Any]
 
 
 class StridedArray:

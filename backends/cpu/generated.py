@@ -12,6 +12,7 @@ from flambeau.backends.cpu import chunks
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.expr import Expr
 from flambeau.core.expr.arrays import to_numpy
 
 #: Elements up to which the temporaries of an expression are arrays of the result's size.
@@ -27,7 +28,7 @@ def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
 _DIRECT: Final[dict[str, Callable[..., None]]] = {"clamp": _clamp}
 
 
-def kernel(name: str, expr: Any, dtypes: tuple[DType, ...], result: DType) -> Kernel:
+def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
     """A kernel for ``expr``; dtypes of the operands and of the result."""
     compiled: Any = to_numpy(expr, name, dtypes, result)
     arity, dtype = len(dtypes), result.numpy

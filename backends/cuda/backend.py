@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends.base import BackendUnavailableError, DeviceProperties, MemoryStats, Shape
+from flambeau.backends.base import BackendUnavailableError, DeviceProperties, HostArray, MemoryStats, Shape
 from flambeau.backends.cuda import discovery, library
 from flambeau.backends.cuda.device import CudaDevice
 from flambeau.backends.cuda.memory import Pinned
 from flambeau.backends.launched.backend import LaunchedBackend
-from flambeau.backends.strided import HostArray, StridedArray
+from flambeau.backends.launched.device import Raw
+from flambeau.backends.strided import StridedArray
 from flambeau.core.dtype import DType
 
 _FORKED: Final = "this process was forked after CUDA was used; start workers with spawn or forkserver"
@@ -30,7 +31,7 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
     dlpack_kind = 2
     capabilities = frozenset({"has_fp64", "has_fp16", "has_streams", "can_pin", "distinct_memory", "linalg"})
 
-    def __init__(self, cupy: Any = None) -> None:  # the module cupy, which has no types
+    def __init__(self, cupy: Raw = None) -> None:  # the module cupy
         super().__init__()
         self._cupy = cupy
         self._reason: str | None = None
@@ -51,7 +52,7 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
                 self._looked = True
 
     @property
-    def cupy(self) -> Any:
+    def cupy(self) -> Raw:
         """The cupy module; BackendUnavailableError where it cannot be used."""
         reason = self.unavailable_reason()
         if reason is not None:
@@ -138,7 +139,7 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
                 self.pinning.keep(values, event)
         return array
 
-    def to_dlpack(self, array: StridedArray, *, stream: Any, max_version: Any, copy: bool | None) -> Any:
+    def to_dlpack(self, array: StridedArray, *, stream: Raw, max_version: Raw, copy: bool | None) -> Raw:
         with self.device(array.index).current():
             found = library.exported(self, array)
             try:  # CuPy lets the consumer's stream wait for the current one
@@ -146,7 +147,7 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
             except (TypeError, ValueError, RuntimeError) as error:
                 raise BufferError(f"__dlpack__: {array.dtype.name} cannot be exported ({error})") from error
 
-    def from_dlpack(self, x: Any, index: int, copy: bool | None) -> StridedArray:
+    def from_dlpack(self, x: Raw, index: int, copy: bool | None) -> StridedArray:
         with self.device(index).current():
             return library.imported(self, self.cupy.from_dlpack(x, copy=copy), index)
 
@@ -182,27 +183,27 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
         return found
 
     # -- time ----------------------------------------------------------------------------------
-    def stream(self, index: int = 0, priority: int = 0) -> Any:
+    def stream(self, index: int = 0, priority: int = 0) -> Raw:
         device = self.device(index)
         with device.current():
             device.has_streams = True
             return device.cupy.cuda.Stream(non_blocking=True, priority=priority or None)
 
-    def current_stream(self, index: int = 0) -> Any:
+    def current_stream(self, index: int = 0) -> Raw:
         device = self.device(index)
         with device.current():
             return device.stream()
 
-    def set_stream(self, stream: Any, index: int = 0) -> None:
+    def set_stream(self, stream: Raw, index: int = 0) -> None:
         with self.device(index).current():
             stream.use()
 
-    def event(self, index: int = 0, timing: bool = False) -> Any:
+    def event(self, index: int = 0, timing: bool = False) -> Raw:
         device = self.device(index)
         with device.current():
             return device.cupy.cuda.Event(disable_timing=not timing)
 
-    def elapsed(self, start: Any, end: Any) -> float:
+    def elapsed(self, start: Raw, end: Raw) -> float:
         return float(self.cupy.cuda.get_elapsed_time(start, end))
 
     def synchronize(self, index: int = 0) -> None:

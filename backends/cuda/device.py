@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from flambeau.backends.base import DeviceLostError, Shape
 from flambeau.backends.cuda.build import Compiler
 from flambeau.backends.cuda.memory import Block, Memory
 from flambeau.backends.dialect.prelude import Target
-from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Plan
+from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Plan, Raw
 from flambeau.backends.strided import StridedArray
 from flambeau.core import config
 from flambeau.core.dtype import DType
@@ -34,7 +34,7 @@ class CudaDevice(Device):
     target = TARGET
     group = GROUP
 
-    def __init__(self, cupy: Any, number: int):  # the module cupy, which has no types
+    def __init__(self, cupy: Raw, number: int):  # the module cupy
         facts = cupy.cuda.runtime.getDeviceProperties(number)
         super().__init__(number, f"cuda:{number} ({facts['name'].decode()})")
         self.cupy = cupy
@@ -75,7 +75,7 @@ class CudaDevice(Device):
         """Whether the thread can work on the device without more ado."""
         return not self.dead and self._getdevice() == self.number
 
-    def stream(self) -> Any:
+    def stream(self) -> Raw:
         """The stream on which this thread's work goes; call it inside :meth:`current`."""
         return self.cupy.cuda.get_current_stream()
 
@@ -125,7 +125,7 @@ class CudaDevice(Device):
     def allocate(self, nbytes: int) -> Block:
         return self.pool.take(nbytes)
 
-    def write(self, array: StridedArray, host: HostBytes, later: bool = False) -> Any:
+    def write(self, array: StridedArray, host: HostBytes, later: bool = False) -> Raw:
         """Enqueue a copy of contiguous bytes to an array's storage.
 
         From pageable memory the driver has read the bytes when this returns. From pinned memory it reads them later:

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cuda.device import CudaDevice
 from flambeau.backends.cuda.memory import Block
+from flambeau.backends.launched.device import Raw
 from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.backends.xp import Array, Bodies, linalg, sort
@@ -27,10 +28,10 @@ bodies = Bodies()
 
 
 class Host(Launcher, Protocol):
-    """A launcher that has CuPy, which has no types."""
+    """A launcher that has CuPy."""
 
     @property
-    def cupy(self) -> Any:
+    def cupy(self) -> Raw:
         """The module; BackendUnavailableError where it cannot be used."""
 
     def device(self, index: int) -> CudaDevice:
@@ -46,7 +47,7 @@ class Namespace:
     def __init__(self, backend: Host):
         self._backend = backend
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Raw:
         return getattr(self._backend.cupy, name)
 
 
@@ -78,7 +79,7 @@ def through_cupy(backend: Host, fn: Kernel) -> Kernel:
     """``fn`` on our arrays: on their device, errors of cuSOLVER raised, memory tried for twice."""
 
     @wraps(fn)
-    def kernel(*args: Any, **params: Any) -> Any:
+    def kernel(*args: Any, **params: Any) -> Raw:
         index = next(a.index for a in args if isinstance(a, StridedArray))
         device = backend.device(index)
         blocks: dict[int, Block] = {}
@@ -131,7 +132,7 @@ def imported(backend: Host, a: Array, index: int) -> StridedArray:
 
 # -- bodies of CUDA's own ----------------------------------------------------------------------------
 @bodies.kernel("nonzero")
-def nonzero(xp: Any, x: Array) -> Array:
+def nonzero(xp: Raw, x: Array) -> Array:
     """The indices (n, ndim) of the elements that are not zero, in row-major order."""
     return xp.argwhere(x)
 

@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 
 from flambeau.backends import layout as lay
-from flambeau.backends.base import Kernel, KernelTable, Shape
+from flambeau.backends.base import HostArray, Kernel, KernelTable, Shape
 from flambeau.backends.generic import generic_table
 from flambeau.backends.launched import (
     conv,
@@ -28,7 +28,7 @@ from flambeau.backends.launched import (
     scan,
 )
 from flambeau.backends.launched.device import Device
-from flambeau.backends.strided import HostArray, StridedArray, StridedBackend
+from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, ExprError, parse

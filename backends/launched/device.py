@@ -17,6 +17,8 @@ from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 Arrays = Sequence[StridedArray]
+#: An object, a module too, of a driver's package: neither PyOpenCL nor CuPy has types.
+Raw = Any
 HostBytes = np.ndarray[Any, np.dtype[np.uint8]]
 #: The int64 numbers that a kernel leaves of an index that is out of range: [any, index, size, op, dimension].
 _LATE = 5
@@ -27,7 +29,7 @@ class Kernel:
 
     __slots__ = ("params", "raw")
 
-    def __init__(self, raw: Any):  # the driver's own object: no driver's package has types
+    def __init__(self, raw: Raw):
         self.raw = raw
         self.params: bytes | None = None  # what the last argument was set to, where a kernel keeps its arguments
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from flambeau.backends.base import BackendUnavailableError, DeviceProperties, MemoryStats
+from flambeau.backends.base import BackendUnavailableError, DeviceProperties, HostArray, MemoryStats
 from flambeau.backends.launched import elementwise
 from flambeau.backends.launched.backend import WIDE, LaunchedBackend
+from flambeau.backends.launched.device import Raw
 from flambeau.backends.opencl import discovery
 from flambeau.backends.opencl.device import OpenCLDevice
-from flambeau.backends.strided import HostArray, StridedArray
+from flambeau.backends.strided import StridedArray
 from flambeau.core.dtype import DType
 
 
@@ -23,10 +22,10 @@ class OpenCLBackend(LaunchedBackend[OpenCLDevice]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._cl: Any = None  # the module pyopencl, which has no types
+        self._cl: Raw = None  # the module pyopencl
         self._found: list[discovery.Found] | None = None
         self._reason: str | None = None
-        self._contexts: dict[int, Any] = {}
+        self._contexts: dict[int, Raw] = {}
 
     # -- devices -------------------------------------------------------------------------------
     def devices(self) -> list[discovery.Found]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from flambeau.backends.base import Shape
 from flambeau.backends.dialect.prelude import Target
-from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Plan
+from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Plan, Raw
 from flambeau.backends.opencl.memory import Block, Pool
 from flambeau.backends.opencl.queue import Queue
 from flambeau.backends.strided import StridedArray
@@ -41,8 +41,7 @@ class OpenCLDevice(Device):
 
     api = "OpenCL"
 
-    # cl is the module pyopencl, which, as its objects, has no types
-    def __init__(self, cl: Any, cl_device: Any, context: Any, number: int):
+    def __init__(self, cl: Raw, cl_device: Raw, context: Raw, number: int):
         super().__init__(number, f"opencl:{number} ({cl_device.name.strip()})")
         self._cl = cl
         self.raw, self.context = cl_device, context
@@ -186,7 +185,7 @@ class OpenCLDevice(Device):
     def allocate(self, nbytes: int) -> Block:
         return self.pool.take(nbytes, self.queue())
 
-    def new_buffer(self, nbytes: int) -> Any:
+    def new_buffer(self, nbytes: int) -> Raw:
         """Memory from the driver; MemoryError when there is none.
 
         Where threads of the host compute, large memory is numpy's, which asks for huge pages: a sixth to a third

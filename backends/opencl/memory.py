@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from flambeau.backends.base import MemoryStats, OutOfMemoryError
+from flambeau.backends.launched.device import Raw
 
 _SMALLEST: Final = 256
 
@@ -17,8 +18,8 @@ class Source(Protocol):
     lock: threading.RLock
     largest_block: int
 
-    def new_buffer(self, nbytes: int) -> Any:
-        """Memory from the driver, as its own object, which has no type; MemoryError when there is none."""
+    def new_buffer(self, nbytes: int) -> Raw:
+        """Memory from the driver,; MemoryError when there is none."""
 
     def synchronize(self) -> None:
         """Wait for all work on its memory."""
@@ -29,7 +30,7 @@ class Block:
 
     __slots__ = ("_pool", "_shelf", "memory", "nbytes", "users", "writer")
 
-    def __init__(self, memory: Any, nbytes: int, shelf: Shelf, pool: Pool, users: int, writer: int):
+    def __init__(self, memory: Raw, nbytes: int, shelf: Shelf, pool: Pool, users: int, writer: int):
         self.memory, self.nbytes, self._shelf, self._pool = memory, nbytes, shelf, pool
         self.users, self.writer = users, writer
 
@@ -48,7 +49,7 @@ class Shelf:
 
     def __init__(self, size: int, queues: int):
         self.size = size
-        self.free: list[list[tuple[Any, int]]] = [[] for _ in range(queues)]
+        self.free: list[list[tuple[Raw, int]]] = [[] for _ in range(queues)]
 
 
 def rounded(nbytes: int) -> int:
@@ -93,14 +94,14 @@ class Pool:
             self._peak = self._allocated
         return Block(memory, nbytes, shelf, self, users, queue)
 
-    def _other(self, shelf: Shelf) -> tuple[Any, int]:
+    def _other(self, shelf: Shelf) -> tuple[Raw, int]:
         """Memory that other queues used, or new memory."""
         for free in shelf.free:
             if free:
                 return free.pop()
         return self._new(shelf.size), 0
 
-    def _new(self, size: int) -> Any:
+    def _new(self, size: int) -> Raw:
         if size > self.device.largest_block:
             raise self._full(size, f"its driver gives at most {self.device.largest_block} bytes in one piece")
         if self._reserved + size > self.limit:

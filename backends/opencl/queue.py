@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
+
+from flambeau.backends.launched.device import Raw
 
 #: Launches that wait for company at most.
 BURST: Final = 48
@@ -19,16 +21,15 @@ class Queue:
 
     __slots__ = ("_cl", "_context", "_gate", "_held", "_launch", "bursts", "raw")
 
-    # the module pyopencl and its objects have no types
-    def __init__(self, cl: Any, context: Any, device: Any, bursts: bool):
+    def __init__(self, cl: Raw, context: Raw, device: Raw, bursts: bool):
         self._cl = cl
         self._launch = cl._cl.enqueue_nd_range_kernel
         self._context, self.bursts = context, bursts
         self.raw = cl.CommandQueue(context, device)
-        self._gate: Any = None
+        self._gate: Raw = None
         self._held = 0
 
-    def launch(self, kernel: Any, size: tuple[int], group: tuple[int]) -> None:
+    def launch(self, kernel: Raw, size: tuple[int], group: tuple[int]) -> None:
         """Enqueue a kernel whose arguments are set."""
         if self._gate is not None:
             self._launch(self.raw, kernel, size, group, None, None, False)
