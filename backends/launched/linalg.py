@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import linalg as texts
-from flambeau.backends.opencl import elementwise
-from flambeau.backends.opencl.device import Device
+from flambeau.backends.launched import elementwise
+from flambeau.backends.launched.device import Device
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
-
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
 #: Multiplications up to which the operands are used where they are; above, copying them to panels pays.
 _DIRECT: Final = 1 << 27
@@ -25,13 +24,13 @@ _PACKED: Final = 48**3
 _SHARE: Final = 1 << 15
 
 
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the products."""
     backend.kernels.register("matmul", partial(matmul, backend), dt.REALS)
     backend.kernels.register("matmul", partial(_complex, backend), dt.COMPLEXES)
 
 
-def matmul(backend: OpenCLBackend, x: StridedArray, y: StridedArray) -> StridedArray:
+def matmul(backend: Launcher, x: StridedArray, y: StridedArray) -> StridedArray:
     """``x @ y`` for arrays of at least two axes; the axes before the last two broadcast."""
     batch = lay.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     out = backend.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype, x.index)
@@ -39,7 +38,7 @@ def matmul(backend: OpenCLBackend, x: StridedArray, y: StridedArray) -> StridedA
     return out
 
 
-def matmul_into(backend: OpenCLBackend, out: StridedArray, x: StridedArray, y: StridedArray) -> None:
+def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: StridedArray) -> None:
     """Write ``x @ y`` to ``out``: contiguous, of the result's shape, in memory of its own."""
     batch = out.shape[:-2]
     (m, k), (k2, n) = x.shape[-2:], y.shape[-2:]
@@ -64,8 +63,7 @@ def matmul_into(backend: OpenCLBackend, out: StridedArray, x: StridedArray, y: S
     device = backend.device(x.index)
     work = _Product(backend, device, x, y, out, (m, n, k), shape, strides)
     if not device.target.cpu:
-        library: Any = getattr(device, "product", None)  # of a device whose maker has a better one
-        if library is None or not library(_shaped(out, (*batch, m, n)), x, y):
+        if not backend.product(_shaped(out, (*batch, m, n)), x, y):
             work.tiled()
     elif m >= texts.ROWS and m * n * k <= _DIRECT and texts.computed(x.dtype) is x.dtype:
         work.direct()
@@ -100,7 +98,7 @@ class _Product:
     """One product of m x k by k x n matrices, over merged batch axes."""
 
     def __init__(
-        self, backend: OpenCLBackend, device: Device, x: StridedArray, y: StridedArray, out: StridedArray,
+        self, backend: Launcher, device: Device, x: StridedArray, y: StridedArray, out: StridedArray,
         sizes: tuple[int, int, int], shape: tuple[int, ...], strides: tuple[tuple[int, ...], ...],
     ):  # fmt: skip
         self.backend, self.device, self.x, self.y, self.out = backend, device, x, y, out
@@ -114,9 +112,9 @@ class _Product:
         return _packed((self.m, self.n, self.k, self.batches), self.shape, self.sx, self.sy, sides,
                        (x.offset, y.offset, self.out.offset, chunk, height))  # fmt: skip
 
-    def launch(self, form: str, text: object, params: bytes, size: int, group: int) -> None:
+    def launch(self, form: str, text: Callable[[], str], params: bytes, size: int, group: int) -> None:
         kernel = self.device.kernel((form, self.x.dtype), "product", text)
-        self.device.launch(kernel, (self.x.buffer, self.y.buffer), (self.out.buffer,), params, size, group)
+        self.device.launch(kernel, (self.x, self.y), (self.out,), params, size, group)
 
     def plain(self) -> None:
         total = self.batches * self.m * -(-self.n // texts.STRIP)
@@ -134,7 +132,7 @@ class _Product:
         params = self.params(chunk, height)
         text = partial(texts.direct_source, self.x.dtype, self.device.target, vectors)
         kernel = self.device.kernel(("direct", self.x.dtype, vectors), "product", text)
-        self.device.launch(kernel, (self.x.buffer, self.y.buffer), (self.out.buffer,), params, -(-tasks // chunk), 1)
+        self.device.launch(kernel, (self.x, self.y), (self.out,), params, -(-tasks // chunk), 1)
 
     def tiled(self) -> None:
         groups = self.batches * -(-self.m // texts.TILE) * -(-self.n // texts.TILE)
@@ -153,7 +151,7 @@ class _Product:
         text = partial(texts.packed_source, x.dtype, self.device.target)
         kernel = self.device.kernel(("packed", x.dtype), "product", text)
         size = self.batches * across * -(-panels // chunk)
-        self.device.launch(kernel, (left.buffer, right.buffer), (self.out.buffer,), params, size, 1)
+        self.device.launch(kernel, (left, right), (self.out,), params, size, 1)
 
     def pack(
         self, x: StridedArray, lines: int, line: int, depth: int, strides: tuple[int, ...], width: int
@@ -166,7 +164,7 @@ class _Product:
         kernel = self.device.kernel(("pack", x.dtype), "pack", partial(texts.pack_source, x.dtype, self.device.target))
         params = _packed((lines, width, self.k, batches), self.shape, strides, strides, (line, depth, 0, 0),
                          (x.offset, 0, 0, 0, 0))  # fmt: skip
-        self.device.launch(kernel, (x.buffer,), (q.buffer,), params, batches * -(-lines // width), 1)
+        self.device.launch(kernel, (x,), (q,), params, batches * -(-lines // width), 1)
         return q, 0 if shared else each
 
 
@@ -180,15 +178,16 @@ def _packed(
     return struct.pack(f"{len(numbers)}q", *numbers)
 
 
-def _complex(backend: OpenCLBackend, x: StridedArray, y: StridedArray) -> StridedArray:
+def _complex(backend: Launcher, x: StridedArray, y: StridedArray) -> StridedArray:
     """Complex matrices by four real products of their parts."""
     xr, xi, yr, yi = (part for a in (x, y) for part in _parts(a))
     batch = lay.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     out = backend.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype, x.index)
     real, imag = _parts(out)
     rr, ii, ri, ir = (matmul(backend, a, b) for a, b in ((xr, yr), (xi, yi), (xr, yi), (xi, yr)))
-    elementwise.named(backend, "x - y", rr.dtype)(rr, ii, out=real)
-    elementwise.named(backend, "x + y", rr.dtype)(ri, ir, out=imag)
+    pair = (rr.dtype, rr.dtype)
+    backend.expression("x - y", pair, rr.dtype)(rr, ii, out=real)
+    backend.expression("x + y", pair, rr.dtype)(ri, ir, out=imag)
     return out
 
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable
+from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from flambeau.backends import layout as lay
-from flambeau.backends.base import Kernel as BackendKernel
+from flambeau.backends.base import Kernel, Shape
 from flambeau.backends.dialect import elementwise as texts
 from flambeau.backends.dialect.functions import program_for
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.dialect.printer import print_program
-from flambeau.backends.dialect.walk import walked
+from flambeau.backends.dialect.walk import Layouts, walked
 from flambeau.backends.generic import host_scalar
-from flambeau.backends.opencl.device import Device, Plan
+from flambeau.backends.launched.device import Arrays, Device, Plan
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray, partly_overlaps
 from flambeau.core import dtype as dt
+from flambeau.core.cache import Cache
 from flambeau.core.dtype import DType
-from flambeau.core.expr import Expr, parse
+from flambeau.core.expr import Expr, Program, parse
 
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
-
-Layouts = tuple[tuple[int, ...], ...]
 #: Elements that a work-item of a processor handles at least: below, a launch costs more than the work.
 _CHUNK: Final = 4096
 _COPY: Final = parse("x", ("x",))
@@ -35,24 +34,22 @@ _RAW: Final = {1: dt.uint8, 2: dt.uint16, 4: dt.uint32, 8: dt.uint64}
 class Elementwise:
     """One expression for given dtypes: ``fn(*ins, out=None)``."""
 
-    def __init__(self, backend: OpenCLBackend, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType):
+    def __init__(self, backend: Launcher, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType):
         self.__name__ = name
         self.backend, self.expr, self.dtypes, self.out = backend, expr, dtypes, out
-        self._plans: dict[Any, Plan] = {}  # by every array's layout
-        self._ready: dict[Any, tuple[Device, Plan]] = {}  # by the operands' layouts, for new results
+        self._plans: Cache[Hashable, Plan] = Cache(limit=4096)  # by every array's layout
+        #: By the operands' layouts, for new results.
+        self._ready: Cache[Hashable, Callable[[Arrays], StridedArray]] = Cache(limit=4096)
 
     def __call__(self, *ins: StridedArray, out: StridedArray | None = None) -> StridedArray:
         if out is None:
             if len(ins) == 2:
                 x, y = ins
-                key: Any = (x.index, x.shape, x.strides, x.offset, y.shape, y.strides, y.offset)
+                key: Hashable = (x.index, x.shape, x.strides, x.offset, y.shape, y.strides, y.offset)
             else:
                 key = (ins[0].index, *[(x.shape, x.strides, x.offset) for x in ins])
-            found = self._ready.get(key)
-            if found is None:
-                return self.first(key, ins)
-            device, plan = found
-            return StridedArray(device.compute(plan, ins), 0, plan.shape, plan.strides, self.out, device.number)
+            compute = self._ready.get(key)
+            return self.first(key, ins) if compute is None else compute(ins)
         shape = lay.broadcast_shapes(*[a.shape for a in ins])
         if out.shape != shape:
             raise lay.LayoutError(f"{self.__name__}: out has shape {out.shape}, the result {shape}")
@@ -64,22 +61,18 @@ class Elementwise:
         self.run(out, ins)
         return out
 
-    def first(self, key: Any, ins: Sequence[StridedArray]) -> StridedArray:
+    def first(self, key: Hashable, ins: Arrays) -> StridedArray:
         """Compute for layouts that have not come before, and keep the plan."""
         shape = lay.broadcast_shapes(*[a.shape for a in ins])
         result = self.backend.empty(shape, self.out, ins[0].index)
         self.run(result, ins)
         plan = self._plans.get(_layouts(result, ins))
         if plan is not None:
-            if len(self._ready) > 4096:
-                self._ready.clear()
-            plan.shape, plan.strides = shape, result.strides
-            plan.nbytes = result.buffer.nbytes
-            plan.shelf = self.backend.device(result.index).pool.shelf(plan.nbytes)
-            self._ready[key] = (self.backend.device(result.index), plan)
+            device = self.backend.device(result.index)
+            self._ready.remember(key, device.computing(plan, shape, result.strides, self.out))
         return result
 
-    def run(self, out: StridedArray, ins: Sequence[StridedArray]) -> None:
+    def run(self, out: StridedArray, ins: Arrays) -> None:
         """Compute into ``out``; operands broadcast to its shape."""
         device = self.backend.device(out.index)
         key = _layouts(out, ins)
@@ -92,12 +85,10 @@ class Elementwise:
                 for i in range(out.shape[0]):
                     self.run(_part(out, i), [_part(x.expanded(out.shape), i) for x in ins])
                 return
-            if len(self._plans) > 4096:
-                self._plans.clear()
-            self._plans[key] = plan
-        device.launch(plan.kernel, [x.buffer for x in ins], (out.buffer,), plan.params, plan.size[0], plan.group[0])
+            self._plans.remember(key, plan)
+        device.launch(plan.kernel, ins, (out,), plan.params, plan.size, plan.group)
 
-    def _plan(self, device: Device, out: StridedArray, ins: Sequence[StridedArray]) -> Plan | None:
+    def _plan(self, device: Device, out: StridedArray, ins: Arrays) -> Plan | None:
         arrays = [*(x.expanded(out.shape) for x in ins), out]
         offsets = [a.offset for a in arrays]
         shape, strides = walked(out.shape, [a.strides for a in arrays])
@@ -114,7 +105,7 @@ class Elementwise:
         chunk, size, group = spread(device, n)
         return Plan(kernel, struct.pack(f"{2 + len(offsets)}q", n, chunk, *offsets), size, group)
 
-    def _rows(self, device: Device, shape: tuple[int, ...], strides: Layouts, offsets: list[int]) -> Plan:
+    def _rows(self, device: Device, shape: Shape, strides: Layouts, offsets: list[int]) -> Plan:
         pattern = "".join(str(s[-1]) if s[-1] in (0, 1) else "n" for s in strides)
         key = ("rows", self.__name__, self.expr, self.dtypes, self.out, pattern)
         kernel = device.kernel(key, "rows", lambda: texts.rows_source(self._program(device), device.target, pattern))
@@ -134,11 +125,11 @@ class Elementwise:
         packed = struct.pack(f"{4 + len(numbers)}q", rows, height, columns, width, *numbers)
         return Plan(kernel, packed, size, group)
 
-    def _program(self, device: Device) -> Any:
+    def _program(self, device: Device) -> Program:
         return program_for(self.expr, self.dtypes, self.out, device.target)
 
 
-def _layouts(out: StridedArray, ins: Sequence[StridedArray]) -> tuple[Any, ...]:
+def _layouts(out: StridedArray, ins: Arrays) -> Hashable:
     return (out.index, out.shape, out.strides, out.offset, *[v for x in ins for v in (x.shape, x.strides, x.offset)])
 
 
@@ -156,56 +147,43 @@ def spread(device: Device, n: int) -> tuple[int, int, int]:
     return 1, min(-(-n // group), device.units * 32) * group, group
 
 
-def generated(backend: OpenCLBackend, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> BackendKernel:
+def generated(backend: Launcher, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel:
     """The kernel of an expression; ExprError or KeyError where it has no meaning for the dtypes."""
     print_program(program_for(expr, dtypes, out, Target()), Target(), tuple(f"x{i}" for i in range(len(dtypes))))
     return Elementwise(backend, name, expr, dtypes, out)
 
 
-def named(backend: OpenCLBackend, source: str, dtype: DType) -> Elementwise:
-    """The kernel of an expression over ``x`` and ``y`` of one dtype, made once."""
-    made: dict[Any, Elementwise] = backend.__dict__.setdefault("_named", {})
-    if (source, dtype) not in made:
-        made[source, dtype] = Elementwise(backend, source, parse(source, ("x", "y")), (dtype, dtype), dtype)
-    return made[source, dtype]
-
-
 # -- copies and fills --------------------------------------------------------------------------------
-def copy(backend: OpenCLBackend, dst: StridedArray, src: StridedArray) -> None:
-    """Write ``src`` to ``dst``: one shape, any strides and dtypes, no partial overlap."""
-    pair = (src.dtype, dst.dtype)
-    if src.dtype is dst.dtype:  # moved as they are: a nan keeps its bits
-        pair = (_RAW.get(src.dtype.itemsize, src.dtype),) * 2
-    by_pair: dict[Any, Elementwise] = backend.__dict__.setdefault("_copies", {})
-    found = by_pair.get(pair)
-    if found is None:
-        found = by_pair[pair] = Elementwise(backend, "copy", _COPY, pair[:1], pair[1])
-    if dst.size:
-        found.run(dst, (src,))
+def copying(backend: Launcher, src: DType, dst: DType) -> Elementwise:
+    """The kernel that copies ``src`` to ``dst``; elements that keep their dtype are moved: a nan keeps its bits."""
+    if src is dst:
+        src = dst = _RAW.get(src.itemsize, src)
+    return Elementwise(backend, "copy", _COPY, (src,), dst)
 
 
-def fill(backend: OpenCLBackend, out: StridedArray, value: complex) -> None:
+def fill(backend: Launcher, out: StridedArray, value: complex) -> None:
     """Set every element of a contiguous array."""
     if out.size:
         fill_bytes(backend, out, host_scalar(value, out.dtype).tobytes())
 
 
-def fill_bytes(backend: OpenCLBackend, out: StridedArray, element: bytes) -> None:
+def fill_bytes(backend: Launcher, out: StridedArray, element: bytes) -> None:
     """Set every element of a contiguous array to what these bytes are."""
     device = backend.device(out.index)
     size = len(element)
     kernel = device.kernel(("fill", size), "fill", lambda: texts.fill_source(device.target, size))
     chunk, items, group = spread(device, out.size)
     params = struct.pack("3q", out.size, chunk, out.offset) + element.ljust(16, b"\0")
-    device.launch(kernel, (), (out.buffer,), params, items, group)
+    device.launch(kernel, (), (out,), params, items, group)
 
 
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the copies that need no generic detour."""
+    backend.kernels.register("full", partial(full, backend))
 
-    def full(*, shape: tuple[int, ...], value: complex, dtype: DType, index: int = 0) -> StridedArray:
-        out = backend.empty(tuple(shape), dtype, index)
-        fill(backend, out, value)
-        return out
 
-    backend.kernels.register("full", full)
+def full(backend: Launcher, *, shape: Shape, value: complex, dtype: DType, index: int = 0) -> StridedArray:
+    """A new array with every element ``value``."""
+    out = backend.empty(tuple(shape), dtype, index)
+    fill(backend, out, value)
+    return out

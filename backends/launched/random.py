@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import struct
 from functools import partial
-from typing import TYPE_CHECKING
 
 from flambeau.backends.dialect import random as texts
-from flambeau.backends.opencl.elementwise import spread
+from flambeau.backends.launched.elementwise import spread
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
-
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     backend.kernels.register("random_bits", partial(random_bits, backend))
     backend.kernels.register("arange", partial(arange, backend))
 
 
-def random_bits(backend: OpenCLBackend, seed: int, offset: int, *, length: int, index: int = 0) -> StridedArray:
+def random_bits(backend: Launcher, seed: int, offset: int, *, length: int, index: int = 0) -> StridedArray:
     """``length`` words of Philox4x32-10 from the block ``offset`` on."""
     out = backend.empty((length,), dt.uint32, index)
     if length:
@@ -30,12 +27,12 @@ def random_bits(backend: OpenCLBackend, seed: int, offset: int, *, length: int, 
         count = -(-length // 4)
         chunk, items, group = spread(device, count)
         wrapped = [int(v) & (2**64 - 1) for v in (seed, offset)]
-        device.launch(kernel, (), (out.buffer,), struct.pack("3q2Q", count, chunk, length, *wrapped), items, group)
+        device.launch(kernel, (), (out,), struct.pack("3q2Q", count, chunk, length, *wrapped), items, group)
     return out
 
 
 def arange(
-    backend: OpenCLBackend, start: complex, step: complex, *, length: int, dtype: DType, index: int = 0
+    backend: Launcher, start: complex, step: complex, *, length: int, dtype: DType, index: int = 0
 ) -> StridedArray:
     """``start + i * step``, computed in float64 where the device has it."""
     if dtype.category == dt.COMPLEX:
@@ -49,7 +46,7 @@ def arange(
         kernel = device.kernel(("arange", dtype), "arange", lambda: texts.arange_source(dtype, device.target))
         chunk, items, group = spread(device, length)
         numbers = struct.pack("4q", length, chunk, *_whole(start, step, dtype)) + _real(start, step, device.target.fp64)
-        device.launch(kernel, (), (out.buffer,), numbers, items, group)
+        device.launch(kernel, (), (out,), numbers, items, group)
     return out
 
 

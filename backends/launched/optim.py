@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import optim as texts
 from flambeau.backends.dialect.launch import Launch
-from flambeau.backends.opencl.launch import enqueue
+from flambeau.backends.launched.device import Arrays
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
-Arrays = Sequence[StridedArray]
-
-
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the steps."""
     backend.kernels.register("sgd_step", partial(sgd_step, backend), dt.FLOATS)
     backend.kernels.register("adam_step", partial(adam_step, backend), dt.FLOATS)
 
 
 def sgd_step(
-    backend: OpenCLBackend, params: Arrays, grads: Arrays, buffers: Arrays, lr: float, weight_decay: float,
+    backend: Launcher, params: Arrays, grads: Arrays, buffers: Arrays, lr: float, weight_decay: float,
     momentum: float, dampening: float, *, nesterov: bool, maximize: bool,
 ) -> list[StridedArray]:  # fmt: skip
     """params -= lr * (gradient, or with ``buffers`` what momentum has gathered)."""
@@ -37,7 +32,7 @@ def sgd_step(
 
 
 def adam_step(
-    backend: OpenCLBackend, params: Arrays, grads: Arrays, first: Arrays, second: Arrays, largest: Arrays, lr: float,
+    backend: Launcher, params: Arrays, grads: Arrays, first: Arrays, second: Arrays, largest: Arrays, lr: float,
     beta1: float, beta2: float, eps: float, weight_decay: float, count: float, *, decoupled: bool, maximize: bool,
 ) -> list[StridedArray]:  # fmt: skip
     """A step of Adam, the ``count``-th (from 1); ``largest`` is empty unless amsgrad."""
@@ -49,7 +44,7 @@ def adam_step(
 
 
 def _each(
-    backend: OpenCLBackend, make: Callable[..., Launch], rows: Iterable[tuple[StridedArray | None, ...]]
+    backend: Launcher, make: Callable[..., Launch], rows: Iterable[tuple[StridedArray | None, ...]]
 ) -> list[StridedArray]:
     """Launch a step for each row of (gradient, parameter, state...)."""
     for row in rows:
@@ -59,14 +54,14 @@ def _each(
     return []
 
 
-def _one(backend: OpenCLBackend, make: Callable[..., Launch], given: list[StridedArray]) -> None:
+def _one(backend: Launcher, make: Callable[..., Launch], given: list[StridedArray]) -> None:
     """Where the layouts differ or have gaps, on copies, which are then written back."""
     param = given[1]
     flat = all(x.strides == param.strides for x in given) and _has_no_gaps(param)
-    work: list[Any] = given if flat else [backend.dense(x) for x in given]
+    work = given if flat else [backend.dense(x) for x in given]
     device = backend.device(param.index)
     launch = make(device, param.dtype, param.size, [x.offset for x in work])
-    enqueue(device, launch, [work[0]], work[1:])
+    device.enqueue(launch, [work[0]], work[1:])
     for target, value in zip(given[1:], work[1:], strict=True):
         if value is not target:
             backend.copy_into(target, value)

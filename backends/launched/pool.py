@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING
 
 from flambeau.backends.dialect import pool as texts
 from flambeau.backends.dialect.launch import computed
 from flambeau.backends.dialect.windows import Ints, windows
-from flambeau.backends.opencl import elementwise
-from flambeau.backends.opencl.launch import enqueue
+from flambeau.backends.launched import elementwise
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
-
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the pools."""
     backend.kernels.register("max_pool", partial(max_pool, backend), (dt.bool_, *dt.REALS))
     backend.kernels.register("max_pool_grad", partial(max_pool_grad, backend), dt.REALS)
@@ -27,7 +23,7 @@ def register(backend: OpenCLBackend) -> None:
 
 
 def max_pool(
-    backend: OpenCLBackend, x: StridedArray, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool
+    backend: Launcher, x: StridedArray, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool
 ) -> tuple[StridedArray, StridedArray]:
     """The largest of each window, and its index in the flattened sizes."""
     w = windows(x.shape[2:], kernel, stride, padding, dilation, ceil)
@@ -35,7 +31,7 @@ def max_pool(
     out, places = (backend.empty(shape, d, x.index) for d in (x.dtype, dt.int64))
     if out.size:
         x, device = backend.dense(x), backend.device(x.index)
-        enqueue(device, texts.max_pool(device, x.dtype, _planes(x.shape), w, x.offset), (x,), (out, places))
+        device.enqueue(texts.max_pool(device, x.dtype, _planes(x.shape), w, x.offset), (x,), (out, places))
     return out, places
 
 
@@ -43,7 +39,7 @@ def _planes(shape: Ints) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def max_pool_grad(backend: OpenCLBackend, grad: StridedArray, indices: StridedArray, *, shape: Ints) -> StridedArray:
+def max_pool_grad(backend: Launcher, grad: StridedArray, indices: StridedArray, *, shape: Ints) -> StridedArray:
     """Zeros of ``shape`` (N, C, *S) with ``grad`` added where ``indices`` into the flattened sizes say."""
     out = backend.empty(tuple(shape), computed(grad.dtype), grad.index)
     if not grad.size:
@@ -53,18 +49,16 @@ def max_pool_grad(backend: OpenCLBackend, grad: StridedArray, indices: StridedAr
         planes, inside = prod(shape[:2]), prod(shape[2:])
         offsets = (grad.offset, indices.offset)
         launch = texts.max_pool_grad(device, grad.dtype, planes, inside, grad.size // planes, offsets)
-        kernel = device.kernel(launch.key, launch.name, launch.text)
-        device.launch(kernel, (grad.buffer, indices.buffer), (out.buffer, device.flag()), launch.params,
-                      launch.size, launch.group)  # fmt: skip
+        device.enqueue(launch, (grad, indices), (out, device.flag()))
     if out.dtype is grad.dtype:
         return out
     rounded = backend.empty(out.shape, grad.dtype, out.index)
-    elementwise.copy(backend, rounded, out)
+    backend.copy(rounded, out)
     return rounded
 
 
 def avg_pool(
-    backend: OpenCLBackend, x: StridedArray, *, kernel: Ints, stride: Ints, padding: Ints, ceil: bool,
+    backend: Launcher, x: StridedArray, *, kernel: Ints, stride: Ints, padding: Ints, ceil: bool,
     count_include_pad: bool, divisor: int | None,
 ) -> StridedArray:  # fmt: skip
     """The mean of each window."""
@@ -73,12 +67,12 @@ def avg_pool(
     if out.size:
         x, device = backend.dense(x), backend.device(x.index)
         launch = texts.avg_pool(device, x.dtype, _planes(x.shape), w, x.offset, count_include_pad, divisor)
-        enqueue(device, launch, (x,), (out,))
+        device.enqueue(launch, (x,), (out,))
     return out
 
 
 def avg_pool_grad(
-    backend: OpenCLBackend, grad: StridedArray, *, shape: Ints, kernel: Ints, stride: Ints, padding: Ints, ceil: bool,
+    backend: Launcher, grad: StridedArray, *, shape: Ints, kernel: Ints, stride: Ints, padding: Ints, ceil: bool,
     count_include_pad: bool, divisor: int | None,
 ) -> StridedArray:  # fmt: skip
     """Each element of ``grad`` spread evenly over its window of ``shape`` (N, C, *S)."""
@@ -87,5 +81,5 @@ def avg_pool_grad(
     if out.size:
         grad, device = backend.dense(grad), backend.device(grad.index)
         numbers = (grad.offset, count_include_pad, divisor)
-        enqueue(device, texts.avg_pool_grad(device, grad.dtype, _planes(out.shape), w, *numbers), (grad,), (out,))
+        device.enqueue(texts.avg_pool_grad(device, grad.dtype, _planes(out.shape), w, *numbers), (grad,), (out,))
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flambeau.backends.opencl import linalg
+from flambeau.backends.launched import linalg
 from flambeau.core import dtype as dt
 
 pytestmark = pytest.mark.device("opencl")

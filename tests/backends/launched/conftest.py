@@ -1,4 +1,4 @@
-"""The OpenCL backend under test, in both styles of kernels: the device's own and the other kind's."""
+"""What is launched, on OpenCL, in both styles of kernels: the device's own and the other kind's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from flambeau.backends.opencl.backend import OpenCLBackend
 from flambeau.core.dtype import DType, from_numpy
 from flambeau.core.expr import parse
-from flambeau.core.registry import get_backend
 
 
 class Bench:
@@ -35,16 +34,6 @@ class Bench:
         return self.backend.elementwise(f"test {source}", parse(source, names), dtypes, out or dtypes[-1])
 
 
-@pytest.fixture(scope="session")
-def opencl() -> OpenCLBackend:
-    pytest.importorskip("pyopencl", reason='PyOpenCL is not installed: pip install "flambeau[opencl]"')
-    backend: Any = get_backend("opencl")
-    reason = backend.unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    return backend
-
-
 @pytest.fixture(params=["own", "other"])
 def bench(request: pytest.FixtureRequest, opencl: OpenCLBackend) -> Any:
     """Kernels for the device's own kind, then those for the other one (a processor runs them too)."""
@@ -56,8 +45,8 @@ def bench(request: pytest.FixtureRequest, opencl: OpenCLBackend) -> Any:
     yield Bench(opencl)
     device.synchronize()
     device.target, device._programs = before, programs
-    for made in opencl.__dict__.get("_named", {}), opencl.__dict__.get("_copies", {}):
-        made.clear()  # their plans hold kernels of one style
+    opencl._expressions.clear()  # their plans hold kernels of one style
+    opencl._copying.clear()
 
 
 _other_programs: dict[Any, Any] = {}

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from flambeau.backends.dialect import recurrent as texts
-from flambeau.backends.opencl import elementwise
-from flambeau.backends.opencl.launch import enqueue
-from flambeau.backends.opencl.linalg import matmul, matmul_into
+from flambeau.backends.launched import elementwise
+from flambeau.backends.launched.launcher import Launcher
+from flambeau.backends.launched.linalg import matmul, matmul_into
 from flambeau.backends.strided import StridedArray
 
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
-
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the layer and its gradient."""
     backend.kernels.register("lstm_layer", partial(lstm_layer, backend), texts.DTYPES)
     backend.kernels.register("lstm_layer_grad", partial(lstm_layer_grad, backend), texts.DTYPES)
 
 
 def lstm_layer(
-    backend: OpenCLBackend, gates: StridedArray, h0: StridedArray, c0: StridedArray, weight: StridedArray
+    backend: Launcher, gates: StridedArray, h0: StridedArray, c0: StridedArray, weight: StridedArray
 ) -> tuple[StridedArray, StridedArray]:
     """Hidden states and cells (T, N, H), from the input's part of the gates (T, N, 4 H)."""
     steps, rows, wide = gates.shape
@@ -34,13 +30,13 @@ def lstm_layer(
         matmul_into(backend, part, hidden_state, turned)
         ins, outs = (_step(gates, t), part, cell), (_step(out, t), _step(cells, t))
         offsets = [x.offset for x in (*ins, *outs)]
-        enqueue(device, texts.cell(device, gates.dtype, rows, hidden, offsets), ins, outs)
+        device.enqueue(texts.cell(device, gates.dtype, rows, hidden, offsets), ins, outs)
         hidden_state, cell = outs
     return out, cells
 
 
 def lstm_layer_grad(
-    backend: OpenCLBackend, of_out: StridedArray, of_cells: StridedArray, gates: StridedArray, h0: StridedArray,
+    backend: Launcher, of_out: StridedArray, of_cells: StridedArray, gates: StridedArray, h0: StridedArray,
     c0: StridedArray, weight: StridedArray, result: StridedArray, states: StridedArray,
 ) -> tuple[StridedArray, StridedArray, StridedArray, StridedArray]:  # fmt: skip
     """The gradients for gates, h0, c0 and weight; the gates are computed again, for all steps in one product."""
@@ -57,21 +53,20 @@ def lstm_layer_grad(
         ins = (*(_step(x, t) for x in (gates, parts)), cell, *(_step(x, t) for x in (states, of_out, of_cells)), later)
         outs = (_step(of_gates, t), carried)
         offsets = [x.offset for x in (*ins, *outs)]
-        enqueue(device, texts.cell_grad(device, dtype, rows, hidden, offsets), ins, outs)
+        device.enqueue(texts.cell_grad(device, dtype, rows, hidden, offsets), ins, outs)
         matmul_into(backend, later, outs[0], weight)
     whole, rest = _flat(of_gates), _flat(before)
     return of_gates, later, carried, matmul(backend, _turned(whole), rest)
 
 
-def _before(backend: OpenCLBackend, h0: StridedArray, out: StridedArray) -> StridedArray:
+def _before(backend: Launcher, h0: StridedArray, out: StridedArray) -> StridedArray:
     """The hidden state (T, N, H) before each step."""
     before = backend.empty(out.shape, out.dtype, out.index)
     if out.size:
-        elementwise.copy(backend, _step(before, 0), h0)
+        backend.copy(_step(before, 0), h0)
         shape = (out.shape[0] - 1, *out.shape[1:])
-        elementwise.copy(
-            backend, before.viewed(shape, before.strides, before.strides[0]), out.viewed(shape, out.strides, out.offset)
-        )
+        later = before.viewed(shape, before.strides, before.strides[0])
+        backend.copy(later, out.viewed(shape, out.strides, out.offset))
     return before
 
 

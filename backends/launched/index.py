@@ -5,19 +5,17 @@ from __future__ import annotations
 import struct
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import index as texts
 from flambeau.backends.dialect import sort as sorting
-from flambeau.backends.opencl import elementwise
-from flambeau.backends.opencl.device import Device
+from flambeau.backends.launched import elementwise
+from flambeau.backends.launched.device import Arrays, Device, Kernel
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
 #: Columns that an item of a processor does together.
 _WIDTH: Final = 256
@@ -27,7 +25,7 @@ _SHARE: Final = {True: 4096, False: 16}
 _FEW: Final = 128
 
 
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the kernels along an axis."""
     table = backend.kernels
     table.register("gather", partial(gather, backend))
@@ -46,8 +44,8 @@ def _axes(
 
 
 def _launch(
-    backend: OpenCLBackend, kernel: Any, axis: int, indexed: StridedArray, index: StridedArray, other: StridedArray,
-    buffers: tuple[tuple[Any, ...], tuple[Any, ...]], ordered: bool,
+    backend: Launcher, kernel: Kernel, axis: int, indexed: StridedArray, index: StridedArray, other: StridedArray,
+    ins: Arrays, outs: Arrays, ordered: bool,
 ) -> None:  # fmt: skip
     """Walk the elements of ``index``; ``indexed`` and ``other`` are cut to its shape, but for the axis."""
     device = backend.device(index.index)
@@ -65,7 +63,7 @@ def _launch(
         size, group = max(1, min(tasks, max(device.units, outer * m * inner // 8192))), 1
     else:
         _, size, group = elementwise.spread(device, outer * m * inner)
-    device.launch(kernel, *buffers, struct.pack(f"{len(numbers)}q", *numbers), size, group)
+    device.launch(kernel, ins, outs, struct.pack(f"{len(numbers)}q", *numbers), size, group)
 
 
 def _flat(x: StridedArray) -> StridedArray:
@@ -73,26 +71,26 @@ def _flat(x: StridedArray) -> StridedArray:
     return x if x.shape else x.viewed((1,), (1,), x.offset)
 
 
-def gather(backend: OpenCLBackend, x: StridedArray, index: StridedArray, *, axis: int) -> StridedArray:
+def gather(backend: Launcher, x: StridedArray, index: StridedArray, *, axis: int) -> StridedArray:
     """An element of ``x`` along ``axis`` for each index; the other axes of ``index`` may be shorter."""
     out = backend.empty(index.shape, x.dtype, x.index)
     if not out.size:
         return out
     device = backend.device(x.index)
-    x, index, result = _flat(x), _simple(backend, _flat(index), axis), _flat(out)
+    x, index, result = _flat(x), _simple(backend, _flat(index)), _flat(out)
     kernel = device.kernel(("gather", x.dtype), "gather", partial(texts.gather_source, x.dtype, device.target))
-    buffers = ((x.buffer, index.buffer), (out.buffer, device.flag()))
-    _launch(backend, kernel, axis, _simple(backend, x, axis), index, result, buffers, False)
+    ins, outs = (x, index), (out, device.flag())
+    _launch(backend, kernel, axis, _simple(backend, x), index, result, ins, outs, False)
     return out
 
 
-def _simple(backend: OpenCLBackend, x: StridedArray, axis: int) -> StridedArray:
+def _simple(backend: Launcher, x: StridedArray) -> StridedArray:
     """The array itself, or a copy where it has more axes than the kernels walk."""
     return x if x.ndim <= texts.MAX_AXES + 1 else backend.dense(x)
 
 
 def scatter(
-    backend: OpenCLBackend, x: StridedArray, index: StridedArray, src: StridedArray, *, axis: int, reduce: str = "set"
+    backend: Launcher, x: StridedArray, index: StridedArray, src: StridedArray, *, axis: int, reduce: str = "set"
 ) -> StridedArray:
     """``x`` with elements along ``axis`` replaced by, or joined with, those of ``src``."""
     out = backend.empty(x.shape, x.dtype, x.index)
@@ -102,13 +100,12 @@ def scatter(
     device = backend.device(x.index)
     key = ("scatter", x.dtype, reduce)
     kernel = device.kernel(key, "scatter", partial(texts.scatter_source, x.dtype, reduce, device.target))
-    buffers = ((index.buffer, src.buffer), (out.buffer, device.flag()))
-    _launch(backend, kernel, axis, _flat(out), _flat(index), _flat(src), buffers, True)
+    _launch(backend, kernel, axis, _flat(out), _flat(index), _flat(src), (index, src), (out, device.flag()), True)
     return out
 
 
 # -- sorting -----------------------------------------------------------------------------------------
-def argsort(backend: OpenCLBackend, x: StridedArray, *, axis: int = -1, descending: bool = False) -> StridedArray:
+def argsort(backend: Launcher, x: StridedArray, *, axis: int = -1, descending: bool = False) -> StridedArray:
     """The places that sort ``x`` along an axis, equal elements in their order; nan counts as the largest."""
     if not x.shape or not x.size:
         out = backend.empty(x.shape, dt.int64, x.index)
@@ -122,7 +119,7 @@ def argsort(backend: OpenCLBackend, x: StridedArray, *, axis: int = -1, descendi
 
 
 def sort(
-    backend: OpenCLBackend, x: StridedArray, *, axis: int = -1, descending: bool = False
+    backend: Launcher, x: StridedArray, *, axis: int = -1, descending: bool = False
 ) -> tuple[StridedArray, StridedArray]:
     """The elements in order along an axis, and where they stood."""
     places = argsort(backend, x, axis=axis, descending=descending)
@@ -130,7 +127,7 @@ def sort(
 
 
 def topk(
-    backend: OpenCLBackend, x: StridedArray, *, k: int, axis: int = -1, largest: bool = True
+    backend: Launcher, x: StridedArray, *, k: int, axis: int = -1, largest: bool = True
 ) -> tuple[StridedArray, StridedArray]:
     """The first ``k`` in descending (or ascending) order along an axis, and where they stood."""
     places = argsort(backend, x, axis=axis, descending=largest)
@@ -142,47 +139,47 @@ def topk(
     return gather(backend, x, places, axis=place), places
 
 
-def _sorted(backend: OpenCLBackend, x: StridedArray, descending: bool) -> StridedArray:
+def _sorted(backend: Launcher, x: StridedArray, descending: bool) -> StridedArray:
     """The places that sort the rows of a contiguous array."""
     if not backend.device(x.index).target.cpu or x.shape[-1] <= _FEW:
         return _merged(backend, x, *_keys(backend, x, descending, dt.int64))
     place = dt.int32 if x.shape[-1] < 2**31 else dt.int64
     places = _by_digits(backend, x, *_keys(backend, x, descending, place))
     out = backend.empty(x.shape, dt.int64, x.index)
-    elementwise.copy(backend, out, places)
+    backend.copy(out, places)
     return out
 
 
-def _keys(backend: OpenCLBackend, x: StridedArray, descending: bool, place: DType) -> tuple[StridedArray, StridedArray]:
+def _keys(backend: Launcher, x: StridedArray, descending: bool, place: DType) -> tuple[StridedArray, StridedArray]:
     """The elements of rows as integers in order, and their places."""
     device, n = backend.device(x.index), x.shape[-1]
     keys, places = (backend.empty(x.shape, d, x.index) for d in (sorting.key_type(x.dtype), place))
     text = partial(sorting.keys_source, x.dtype, descending, device.target, place)
     code = device.kernel(("keys", x.dtype, descending, place), "keys", text)
     params = struct.pack("5q", x.size // n, n, x.offset, n, 1)
-    device.launch(code, (x.buffer,), (keys.buffer, places.buffer), params, *_items(device, x.size, 8192))
+    device.launch(code, (x,), (keys, places), params, *_items(device, x.size, 8192))
     return keys, places
 
 
-def _merged(backend: OpenCLBackend, x: StridedArray, keys: StridedArray, places: StridedArray) -> StridedArray:
+def _merged(backend: Launcher, x: StridedArray, keys: StridedArray, places: StridedArray) -> StridedArray:
     """Places in the order of the keys, by merging."""
     device, n, key = backend.device(x.index), x.shape[-1], keys.dtype
     rows, target = x.size // n, device.target
     code = device.kernel(("blocks", key), "blocks", partial(sorting.blocks_source, key, target))
     size, group = _items(device, rows * -(-n // sorting.BLOCK), 64)
-    device.launch(code, (), (keys.buffer, places.buffer), struct.pack("2q", rows, n), size, group)
+    device.launch(code, (), (keys, places), struct.pack("2q", rows, n), size, group)
     code = device.kernel(("merge", key), "merge", partial(sorting.merge_source, key, target))
     share, run = _SHARE[target.cpu], sorting.BLOCK
     size, group = _items(device, rows * -(-n // share), 1)
     while run < n:
         keys2, places2 = (backend.empty(x.shape, d, x.index) for d in (key, dt.int64))
         params = struct.pack("4q", rows, n, run, share)
-        device.launch(code, (keys.buffer, places.buffer), (keys2.buffer, places2.buffer), params, size, group)
+        device.launch(code, (keys, places), (keys2, places2), params, size, group)
         keys, places, run = keys2, places2, 2 * run
     return places
 
 
-def _by_digits(backend: OpenCLBackend, x: StridedArray, keys: StridedArray, places: StridedArray) -> StridedArray:
+def _by_digits(backend: Launcher, x: StridedArray, keys: StridedArray, places: StridedArray) -> StridedArray:
     """Places in the order of the keys, digit after digit: a row by one item, or its chunks by several."""
     device, n = backend.device(x.index), x.shape[-1]
     rows, digits = x.size // n, keys.dtype.itemsize
@@ -190,7 +187,7 @@ def _by_digits(backend: OpenCLBackend, x: StridedArray, keys: StridedArray, plac
     kinds = (keys.dtype, places.dtype)
     if rows >= 2 * device.units:
         code = device.kernel(("digits of rows", *kinds), "order", partial(sorting.rows_source, *kinds, device.target))
-        outs = [v.buffer for v in (keys, places, keys2, places2)]
+        outs = (keys, places, keys2, places2)
         items = _items(device, rows, max(1, 4096 // n))
         device.launch(code, (), outs, struct.pack("3q", rows, n, digits), *items)
         return places
@@ -200,10 +197,10 @@ def _by_digits(backend: OpenCLBackend, x: StridedArray, keys: StridedArray, plac
     counts = backend.empty((rows * sorting.DIGITS * chunks,), dt.int64, x.index)
     for digit in range(digits):
         params = struct.pack("4q", rows, n, -(-n // chunks), 8 * digit)
-        device.launch(count, (keys.buffer,), (counts.buffer,), params, rows * chunks, 1)
-        device.launch(starts, (), (counts.buffer,), params, rows, 1)
-        ins = (keys.buffer, places.buffer, counts.buffer)
-        device.launch(order, ins, (keys2.buffer, places2.buffer), params, rows * chunks, 1)
+        device.launch(count, (keys,), (counts,), params, rows * chunks, 1)
+        device.launch(starts, (), (counts,), params, rows, 1)
+        ins = (keys, places, counts)
+        device.launch(order, ins, (keys2, places2), params, rows * chunks, 1)
         keys, places, keys2, places2 = keys2, places2, keys, places
     return places
 

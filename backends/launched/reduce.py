@@ -5,18 +5,16 @@ from __future__ import annotations
 import struct
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import reduce as texts
-from flambeau.backends.opencl import elementwise
-from flambeau.backends.opencl.device import Device
+from flambeau.backends.launched import elementwise
+from flambeau.backends.launched.device import Device
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
 Axes = tuple[int, ...] | int | None
 #: The most elements that one work-item, or group, reduces where a row can be split.
@@ -24,7 +22,7 @@ _PART: Final = {True: 1 << 15, False: 1 << 13}
 _EXACT: Final = (dt.bool_, *dt.INTS)
 
 
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the reductions."""
     table = backend.kernels
     for name, dtypes in (
@@ -41,9 +39,7 @@ def _normal(x: StridedArray, axis: Axes) -> tuple[int, ...]:
     return tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
 
 
-def _reduce(
-    backend: OpenCLBackend, op: str, x: StridedArray, *, axis: Axes = None, keepdims: bool = False
-) -> StridedArray:
+def _reduce(backend: Launcher, op: str, x: StridedArray, *, axis: Axes = None, keepdims: bool = False) -> StridedArray:
     axes = _normal(x, axis)
     out = backend.empty(lay.reduced_shape(x.shape, axes, keepdims), x.dtype, x.index)
     n = prod(x.shape[a] for a in axes)
@@ -77,7 +73,7 @@ def _reduce(
 _Kept = tuple[tuple[int, ...], tuple[int, ...], StridedArray]
 
 
-def _split(backend: OpenCLBackend, x: StridedArray, axes: tuple[int, ...]) -> tuple[_Kept, tuple[int, int]]:
+def _split(backend: Launcher, x: StridedArray, axes: tuple[int, ...]) -> tuple[_Kept, tuple[int, int]]:
     """The kept axes, merged, and the reduced ones as one (length, stride); a copy where strides cannot say so."""
     inside = [a for a in range(x.ndim) if a not in axes]
     kept = lay.coalesce(tuple(x.shape[a] for a in inside), tuple(x.strides[a] for a in inside))
@@ -120,7 +116,7 @@ def _run(
         kernel = device.kernel(key, "reduce", lambda: texts.rows_source(op, dtype, out.dtype, target, step == 1))
     params = packed(rows, n, parts, length, step, shape, strides, x.offset, out.offset, divisor)
     size, group = _size(device, rows, parts, down, shape[-1], length)
-    device.launch(kernel, (x.buffer,), (out.buffer,), params, size, group)
+    device.launch(kernel, (x,), (out,), params, size, group)
 
 
 def packed(
@@ -143,14 +139,14 @@ def _size(device: Device, rows: int, parts: int, down: bool, inner: int, length:
     return min(rows * parts, device.units * 32) * device.group, device.group
 
 
-def _sum_complex(backend: OpenCLBackend, x: StridedArray, *, axis: Axes = None, keepdims: bool = False) -> StridedArray:
+def _sum_complex(backend: Launcher, x: StridedArray, *, axis: Axes = None, keepdims: bool = False) -> StridedArray:
     axes = _normal(x, axis)
     pairs = x.viewed(*lay.view_as_real(*x.layout), x.dtype.to_real())
     found = _reduce(backend, "sum", pairs, axis=axes, keepdims=keepdims) if axes else backend.dense(pairs)
     return found.viewed(*lay.view_as_complex(*found.layout), x.dtype)
 
 
-def _position(backend: OpenCLBackend, op: str, x: StridedArray, *, axis: int, keepdims: bool = False) -> StridedArray:
+def _position(backend: Launcher, op: str, x: StridedArray, *, axis: int, keepdims: bool = False) -> StridedArray:
     axes = _normal(x, axis) if x.ndim else ()
     if any(x.shape[a] == 0 for a in axes):
         raise ValueError(f"{op}: no elements to choose from along axes {axes} of shape {x.shape}")
@@ -166,5 +162,5 @@ def _position(backend: OpenCLBackend, op: str, x: StridedArray, *, axis: int, ke
     rows = prod(shape)
     params = packed(rows, n, 1, n, step, shape, strides, kept[2].offset, out.offset)
     size, group = _size(device, rows, 1, False, 1, n)
-    device.launch(kernel, (kept[2].buffer,), (out.buffer,), params, size, group)
+    device.launch(kernel, (kept[2],), (out,), params, size, group)
     return out

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import norm as texts
 from flambeau.backends.dialect.launch import computed
 from flambeau.backends.dialect.windows import Ints
-from flambeau.backends.opencl import elementwise
-from flambeau.backends.opencl.launch import enqueue
+from flambeau.backends.launched import elementwise
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
-
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
 Optional = StridedArray | None
 
 
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the normalisations."""
     table = backend.kernels
     table.register("layer_norm", partial(layer_norm, backend), dt.FLOATS)
@@ -32,7 +29,7 @@ def register(backend: OpenCLBackend) -> None:
     table.register("batch_norm_sums", partial(batch_norm_sums, backend), dt.FLOATS)
 
 
-def _present(backend: OpenCLBackend, *arrays: Optional) -> tuple[list[StridedArray], tuple[int, ...], tuple[Any, ...]]:
+def _present(backend: Launcher, *arrays: Optional) -> tuple[list[StridedArray], tuple[int, ...], tuple[bool, ...]]:
     """The arrays that there are, contiguous; all offsets; and which there are."""
     dense = [None if a is None else backend.dense(a) for a in arrays]
     return (
@@ -43,14 +40,14 @@ def _present(backend: OpenCLBackend, *arrays: Optional) -> tuple[list[StridedArr
 
 
 def layer_norm(
-    backend: OpenCLBackend, x: StridedArray, weight: Optional, bias: Optional, *, normalized_shape: Ints, eps: float
+    backend: Launcher, x: StridedArray, weight: Optional, bias: Optional, *, normalized_shape: Ints, eps: float
 ) -> StridedArray:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes."""
     return _norm(backend, x, weight, bias, normalized_shape, eps, True)
 
 
 def rms_norm(
-    backend: OpenCLBackend, x: StridedArray, weight: Optional, *, normalized_shape: Ints, eps: float
+    backend: Launcher, x: StridedArray, weight: Optional, *, normalized_shape: Ints, eps: float
 ) -> StridedArray:
     """x / sqrt(mean(x²) + eps) * weight over the last axes."""
     return _norm(backend, x, weight, None, normalized_shape, eps, False)
@@ -62,19 +59,19 @@ def _rows(x: StridedArray, normalized_shape: Ints, eps: float, centred: bool) ->
 
 
 def _norm(
-    backend: OpenCLBackend, x: StridedArray, weight: Optional, bias: Optional, shape: Ints, eps: float, centred: bool
+    backend: Launcher, x: StridedArray, weight: Optional, bias: Optional, shape: Ints, eps: float, centred: bool
 ) -> StridedArray:
     out = backend.empty(x.shape, x.dtype, x.index)
     if out.size:
         ins, offsets, there = _present(backend, x, weight, bias)
         device, rows = backend.device(x.index), _rows(x, shape, eps, centred)
         a, b, c = offsets
-        enqueue(device, texts.norm(device, x.dtype, rows, (a, b, c), (there[1], there[2])), ins, (out,))
+        device.enqueue(texts.norm(device, x.dtype, rows, (a, b, c), (there[1], there[2])), ins, (out,))
     return out
 
 
 def norm_grad(
-    backend: OpenCLBackend, grad: StridedArray, x: StridedArray, weight: Optional, *, normalized_shape: Ints,
+    backend: Launcher, grad: StridedArray, x: StridedArray, weight: Optional, *, normalized_shape: Ints,
     eps: float, centred: bool,
 ) -> tuple[StridedArray, ...]:  # fmt: skip
     """The gradients for the input, the weight and, of layer_norm, the bias."""
@@ -88,20 +85,20 @@ def norm_grad(
         ins, (a, b, c), there = _present(backend, grad, x, weight)
         parts = backend.empty((2, texts.parts_of(device, rows), rows.n), wide, x.index)
         left = parts if target.cpu else backend.empty((rows.rows, 2), wide, x.index)
-        enqueue(device, texts.norm_grad(device, x.dtype, rows, (a, b, c), there[2]), ins, (out, left))
+        device.enqueue(texts.norm_grad(device, x.dtype, rows, (a, b, c), there[2]), ins, (out, left))
         if not target.cpu:
-            enqueue(device, texts.norm_sums(device, x.dtype, rows, (a, b)), (*ins[:2], left), (parts,))
+            device.enqueue(texts.norm_sums(device, x.dtype, rows, (a, b)), (*ins[:2], left), (parts,))
         add_up = backend.kernels.find("sum", wide)
         assert add_up is not None  # every backend has sums
         sums = add_up(parts, axis=(1,), keepdims=False)
     return out, *[_row(backend, sums, i, x, normalized_shape) for i in range(count)]
 
 
-def _row(backend: OpenCLBackend, sums: StridedArray, i: int, like: StridedArray, shape: Ints) -> StridedArray:
+def _row(backend: Launcher, sums: StridedArray, i: int, like: StridedArray, shape: Ints) -> StridedArray:
     """Row ``i`` of ``sums`` in the dtype of ``like``."""
     out = backend.empty(tuple(shape), like.dtype, like.index)
     if out.size:
-        elementwise.copy(backend, out, sums.viewed(out.shape, out.strides, sums.offset + i * sums.shape[1]))
+        backend.copy(out, sums.viewed(out.shape, out.strides, sums.offset + i * sums.shape[1]))
     return out
 
 
@@ -110,7 +107,7 @@ def _row(backend: OpenCLBackend, sums: StridedArray, i: int, like: StridedArray,
 _FEW: Final = 16
 
 
-def _by_channel(backend: OpenCLBackend, x: StridedArray) -> tuple[texts.Channels, StridedArray]:
+def _by_channel(backend: Launcher, x: StridedArray) -> tuple[texts.Channels, StridedArray]:
     """The sizes in which a channel's elements stand in long pieces, and ``x`` so, contiguous."""
     images, channels, n = x.shape[0], x.shape[1], prod(x.shape[2:])
     if n >= _FEW or images == 1:
@@ -120,7 +117,7 @@ def _by_channel(backend: OpenCLBackend, x: StridedArray) -> tuple[texts.Channels
 
 
 def batch_norm(
-    backend: OpenCLBackend, x: StridedArray, weight: Optional, bias: Optional, *, eps: float
+    backend: Launcher, x: StridedArray, weight: Optional, bias: Optional, *, eps: float
 ) -> tuple[StridedArray, StridedArray, StridedArray]:
     """The input normalised by each channel's mean and biased variance, and those two."""
     mean, var = (backend.empty((x.shape[1],), x.dtype, x.index) for _ in range(2))
@@ -132,14 +129,14 @@ def batch_norm(
     ins, (a, b, c), there = _present(backend, dense, weight, bias)
     out, device = backend.empty(dense.shape, x.dtype, x.index), backend.device(x.index)
     launch = texts.batch_norm(device, x.dtype, sizes, eps, (a, b, c), (there[1], there[2]))
-    enqueue(device, launch, ins, (out, mean, var))
+    device.enqueue(launch, ins, (out, mean, var))
     if sizes.images != x.shape[0]:
         out = backend.dense(out.viewed(*lay.permute(*out.layout, (1, 0, *range(2, x.ndim)))))
     return out, mean, var
 
 
 def batch_norm_sums(
-    backend: OpenCLBackend, grad: StridedArray, x: StridedArray, mean: StridedArray
+    backend: Launcher, grad: StridedArray, x: StridedArray, mean: StridedArray
 ) -> tuple[StridedArray, StridedArray]:
     """Per channel: the sum of ``grad``, and of ``grad * (x - mean)``."""
     sums = [backend.empty((x.shape[1],), x.dtype, x.index) for _ in range(2)]
@@ -150,5 +147,5 @@ def batch_norm_sums(
         sizes, dense = _by_channel(backend, x)
         ins, (a, b, c), _ = _present(backend, _by_channel(backend, grad)[1], dense, mean)
         device = backend.device(x.index)
-        enqueue(device, texts.batch_norm_sums(device, x.dtype, sizes, (a, b, c)), ins, sums)
+        device.enqueue(texts.batch_norm_sums(device, x.dtype, sizes, (a, b, c)), ins, sums)
     return sums[0], sums[1]

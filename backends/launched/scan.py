@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING
 
 from flambeau.backends.dialect import scan as texts
-from flambeau.backends.opencl.launch import enqueue
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
-
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the scans."""
     table = backend.kernels
     for op in ("cumsum", "cumprod"):
@@ -26,9 +22,7 @@ def register(backend: OpenCLBackend) -> None:
         table.register(op, partial(_extreme, backend, op), (dt.bool_, *dt.REALS))
 
 
-def _run(
-    backend: OpenCLBackend, op: str, ins: tuple[StridedArray, ...], outs: tuple[StridedArray, ...], axis: int
-) -> None:
+def _run(backend: Launcher, op: str, ins: tuple[StridedArray, ...], outs: tuple[StridedArray, ...], axis: int) -> None:
     x, device = ins[0], backend.device(ins[0].index)
     dense = [backend.dense(a) for a in ins]
     place = axis % x.ndim if x.ndim else 0
@@ -37,11 +31,11 @@ def _run(
     states = backend.empty((2 * size.totals,), dt.int64, x.index)
     first, last = texts.scan(device, op, x.dtype, size, (dense[0].offset, dense[-1].offset))
     if first is not None:
-        enqueue(device, first, dense, (states,))
-    enqueue(device, last, (*dense, states), outs)
+        device.enqueue(first, dense, (states,))
+    device.enqueue(last, (*dense, states), outs)
 
 
-def _one(backend: OpenCLBackend, op: str, *ins: StridedArray, axis: int) -> StridedArray:
+def _one(backend: Launcher, op: str, *ins: StridedArray, axis: int) -> StridedArray:
     x = ins[-1]
     out = backend.empty(x.shape, x.dtype, x.index)
     if out.size:
@@ -49,7 +43,7 @@ def _one(backend: OpenCLBackend, op: str, *ins: StridedArray, axis: int) -> Stri
     return out
 
 
-def _extreme(backend: OpenCLBackend, op: str, x: StridedArray, *, axis: int) -> tuple[StridedArray, StridedArray]:
+def _extreme(backend: Launcher, op: str, x: StridedArray, *, axis: int) -> tuple[StridedArray, StridedArray]:
     """The extreme so far, and its latest place."""
     out, places = (backend.empty(x.shape, d, x.index) for d in (x.dtype, dt.int64))
     if out.size:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flambeau.backends.opencl import conv
+from flambeau.backends.launched import conv
 from flambeau.core import dtype as dt
 from flambeau.core.registry import get_backend
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import conv as texts
 from flambeau.backends.dialect.conv import Columns, Geometry, Images
-from flambeau.backends.dialect.launch import computed
+from flambeau.backends.dialect.launch import Launch, computed
 from flambeau.backends.dialect.windows import Ints
-from flambeau.backends.opencl import elementwise
-from flambeau.backends.opencl.launch import enqueue
-from flambeau.backends.opencl.linalg import matmul, matmul_into
+from flambeau.backends.launched import elementwise
+from flambeau.backends.launched.launcher import Launcher
+from flambeau.backends.launched.linalg import matmul, matmul_into
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
-from flambeau.core.dtype import DType
-from flambeau.core.expr import parse
-
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
 #: Bytes that the columns of some images may take, unless one image takes more: on processors, elsewhere.
 _BYTES: Final = {True: 1 << 23, False: 1 << 27}
@@ -28,7 +23,7 @@ _BYTES: Final = {True: 1 << 23, False: 1 << 27}
 _MANY: Final = 128
 
 
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the convolution and its gradients."""
     for fn in (conv, conv_grad_input, conv_grad_weight):
         backend.kernels.register(fn.__name__, partial(fn, backend), dt.FLOATS)
@@ -46,7 +41,7 @@ class _Part(NamedTuple):
 class _Product:
     """What the three have in common: the geometry, parts of the batch, and their columns."""
 
-    def __init__(self, backend: OpenCLBackend, g: Geometry, like: StridedArray):
+    def __init__(self, backend: Launcher, g: Geometry, like: StridedArray):
         self.backend, self.g, self.dtype, self.index = backend, g, like.dtype, like.index
         self.wide = computed(like.dtype)
         self.device = backend.device(like.index)
@@ -106,7 +101,7 @@ class _Product:
             return x.viewed(shape, lay.contiguous_strides(shape), images.offset)
         out = self.empty(*shape)
         if out.size:
-            enqueue(self.device, texts.columns(self.device, self.dtype, self.g, images, q), (x,), (out,))
+            self.device.enqueue(texts.columns(self.device, self.dtype, self.g, images, q), (x,), (out,))
         return out
 
     def each(self, result: StridedArray, part: _Part, channels: int) -> StridedArray:
@@ -132,7 +127,7 @@ class _Product:
 
 
 def conv(
-    backend: OpenCLBackend, x: StridedArray, weight: StridedArray, bias: StridedArray | None, *, stride: Ints,
+    backend: Launcher, x: StridedArray, weight: StridedArray, bias: StridedArray | None, *, stride: Ints,
     padding: Ints, dilation: Ints, groups: int,
 ) -> StridedArray:  # fmt: skip
     """Cross-correlation plus bias: (N, O, *L)."""
@@ -159,38 +154,31 @@ def conv(
     return out
 
 
-def _finish(backend: OpenCLBackend, out: StridedArray, found: StridedArray, bias: StridedArray | None) -> None:
+def _finish(backend: Launcher, out: StridedArray, found: StridedArray, bias: StridedArray | None) -> None:
     """Write ``found`` (images, groups, filters, places) plus the bias (O,)."""
     if bias is None:
         backend.copy(out, found)
         return
     each = bias.viewed(out.shape, (0, out.shape[2], 1, 0), bias.offset)
-    _adding(backend, found.dtype, out.dtype).run(out, (found, each))
-
-
-def _adding(backend: OpenCLBackend, dtype: DType, out: DType) -> elementwise.Elementwise:
-    made: dict[Any, elementwise.Elementwise] = backend.__dict__.setdefault("_named", {})
-    key = ("sum", dtype, out)
-    if key not in made:
-        made[key] = elementwise.Elementwise(backend, "x + y", parse("x + y", ("x", "y")), (dtype, dtype), out)
-    return made[key]
+    add = backend.expression("x + y", (found.dtype, found.dtype), out.dtype)
+    add(found, each, out=out)
 
 
 def _direct(
-    backend: OpenCLBackend, out: StridedArray, x: StridedArray, weight: StridedArray, bias: StridedArray | None,
+    backend: Launcher, out: StridedArray, x: StridedArray, weight: StridedArray, bias: StridedArray | None,
     g: Geometry,
 ) -> StridedArray:  # fmt: skip
     device = backend.device(x.index)
     ins = [backend.dense(a) for a in (x, weight, bias) if a is not None]
     offsets = tuple([a.offset for a in ins]) + ((0,) if bias is None else ()) + (out.offset,)
     launch = texts.direct(device, x.dtype, g, offsets, bias is not None)
-    enqueue(device, launch, ins, (out,))
+    device.enqueue(launch, ins, (out,))
     return out
 
 
 # -- gradients -----------------------------------------------------------------------------------------
 def conv_grad_input(
-    backend: OpenCLBackend, grad: StridedArray, weight: StridedArray, *, shape: Ints, stride: Ints, padding: Ints,
+    backend: Launcher, grad: StridedArray, weight: StridedArray, *, shape: Ints, stride: Ints, padding: Ints,
     dilation: Ints, groups: int,
 ) -> StridedArray:  # fmt: skip
     """The gradient for an input of ``shape``."""
@@ -205,10 +193,7 @@ def conv_grad_input(
         return out
     grad = backend.dense(grad)
     if g.narrower(4):
-        device, weight = backend.device(grad.index), backend.dense(weight)
-        launch = texts.spread(device, grad.dtype, g, (grad.offset, weight.offset, out.offset))
-        enqueue(device, launch, (grad, weight), (out,))
-        return out
+        return _narrow(backend, texts.spread, g, out, grad, weight)
     work = _Product(backend, g, grad)
     matrices = work.by_group(weight)
     turned = matrices.viewed(*lay.permute(*matrices.layout, (0, 2, 1)))
@@ -218,7 +203,17 @@ def conv_grad_input(
     return out
 
 
-def _reversed(backend: OpenCLBackend, weight: StridedArray, groups: int) -> StridedArray:
+def _narrow(
+    backend: Launcher, make: Callable[..., Launch], g: Geometry, out: StridedArray, grad: StridedArray,
+    other: StridedArray,
+) -> StridedArray:  # fmt: skip
+    """A gradient of groups with few channels, from ``grad`` and the other operand, by a kernel of its own."""
+    other, device = backend.dense(other), backend.device(grad.index)
+    device.enqueue(make(device, grad.dtype, g, (grad.offset, other.offset, out.offset)), (grad, other), (out,))
+    return out
+
+
+def _reversed(backend: Launcher, weight: StridedArray, groups: int) -> StridedArray:
     """The weight (O, C / groups, *K) with channels exchanged and the kernel backwards: (C, O / groups, *K)."""
     filters, per_group = weight.shape[0] // groups, weight.shape[1]
     axes = range(3, weight.ndim + 1)
@@ -240,11 +235,11 @@ def _input_part(work: _Product, out: StridedArray, grad: StridedArray, turned: S
     source = work.each(grad, part, g.out_channels) if work.alone else work.together(grad, part)
     matmul_into(backend, columns, turned, source)
     offset = out.offset + part.first * out.strides[0]
-    enqueue(work.device, texts.images(work.device, out.dtype, g, q, offset), (columns,), (out,))
+    work.device.enqueue(texts.images(work.device, out.dtype, g, q, offset), (columns,), (out,))
 
 
 def conv_grad_weight(
-    backend: OpenCLBackend, grad: StridedArray, x: StridedArray, *, shape: Ints, stride: Ints, padding: Ints,
+    backend: Launcher, grad: StridedArray, x: StridedArray, *, shape: Ints, stride: Ints, padding: Ints,
     dilation: Ints, groups: int,
 ) -> StridedArray:  # fmt: skip
     """The gradient for a weight of ``shape``."""
@@ -255,17 +250,15 @@ def conv_grad_weight(
         return out
     grad = backend.dense(grad)
     if g.narrower(9):
-        device, x = backend.device(grad.index), backend.dense(x)
-        launch = texts.weigh(device, grad.dtype, g, (grad.offset, x.offset, out.offset))
-        enqueue(device, launch, (grad, x), (out,))
-        return out
+        return _narrow(backend, texts.weigh, g, out, grad, x)
     work, total = _Product(backend, g, grad), None
     for part in work.parts():
         found = _weight_part(work, grad, x, part)
         if total is None:
             total = found
         else:
-            _adding(backend, total.dtype, total.dtype).run(total, (total, found))
+            add = backend.expression("x + y", (total.dtype, total.dtype), total.dtype)
+            add(total, found, out=total)
     assert total is not None
     backend.copy(out.viewed(total.shape, lay.contiguous_strides(total.shape), out.offset), total)
     return out

@@ -4,44 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
-from flambeau.backends import generic
 from flambeau.backends import layout as lay
+from flambeau.backends.base import Kernel
 from flambeau.backends.dialect import parts as texts
-from flambeau.backends.opencl import elementwise
-from flambeau.backends.opencl.launch import enqueue
+from flambeau.backends.generic import host_scalar
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
-
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
+from flambeau.core import dtype as dt
 
 
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the copies."""
-    backend.kernels.register("pad", partial(pad, backend))
+    behind = backend.kernels.find("pad", dt.float32)
+    assert behind is not None  # of the generic table, for every dtype
+    backend.kernels.register("pad", partial(pad, backend, behind))
     backend.kernels.register("cat", partial(cat, backend))
 
 
 def pad(
-    backend: OpenCLBackend, x: StridedArray, *, widths: Sequence[tuple[int, int]], value: complex = 0
+    backend: Launcher, behind: Kernel, x: StridedArray, *, widths: Sequence[tuple[int, int]], value: complex = 0
 ) -> StridedArray:
-    """``value`` put around ``x``: (before, after) for each axis, negative to cut off instead."""
+    """``value`` put around ``x``: (before, after) for each axis, negative to cut off instead.
+
+    ``behind`` is the kernel for more axes than this one walks.
+    """
     shape = tuple([n + before + after for n, (before, after) in zip(x.shape, widths, strict=True)])
     if any(n < 0 for n in shape):
         raise lay.LayoutError(f"pad: widths {tuple(widths)} would make a negative size of shape {x.shape}")
     axes = texts.padded(x.shape, x.strides, widths)
     if len(axes.inside) > texts.MAX_AXES:
-        out: StridedArray = generic.pad(backend, x, widths=widths, value=value)
+        out: StridedArray = behind(x, widths=widths, value=value)
         return out
     out = backend.empty(shape, x.dtype, x.index)
     if out.size:
-        device, raw = backend.device(x.index), generic.host_scalar(value, x.dtype).tobytes()
-        enqueue(device, texts.pad(device, x.dtype.itemsize, axes, x.offset, raw), (x,), (out,))
+        device, raw = backend.device(x.index), host_scalar(value, x.dtype).tobytes()
+        device.enqueue(texts.pad(device, x.dtype.itemsize, axes, x.offset, raw), (x,), (out,))
     return out
 
 
-def cat(backend: OpenCLBackend, *xs: StridedArray, axis: int = 0) -> StridedArray:
+def cat(backend: Launcher, *xs: StridedArray, axis: int = 0) -> StridedArray:
     """Arrays one after the other along ``axis``, each by one launch; as in torch, shape (0,) is left out."""
     kept = [x for x in xs if x.shape != (0,)] or list(xs[:1])
     first = kept[0].shape
@@ -51,6 +53,6 @@ def cat(backend: OpenCLBackend, *xs: StridedArray, axis: int = 0) -> StridedArra
     out = backend.empty(shape, kept[0].dtype, kept[0].index)
     step, start = out.strides[axis], 0
     for x in kept:
-        elementwise.copy(backend, out.viewed(x.shape, out.strides, start * step), x)
+        backend.copy(out.viewed(x.shape, out.strides, start * step), x)
         start += x.shape[axis]
     return out

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import nn as texts
-from flambeau.backends.opencl.launch import enqueue
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.backend import OpenCLBackend
 
-
-def register(backend: OpenCLBackend) -> None:
+def register(backend: Launcher) -> None:
     """Enter the fused kernels."""
     for name, logarithm in (("softmax", False), ("log_softmax", True)):
         backend.kernels.register(name, partial(softmax, backend, logarithm=logarithm), dt.FLOATS)
         backend.kernels.register(f"{name}_grad", partial(softmax_grad, backend, logarithm=logarithm), dt.FLOATS)
 
 
-def _turned(backend: OpenCLBackend, x: StridedArray, axis: int) -> StridedArray:
+def _turned(backend: Launcher, x: StridedArray, axis: int) -> StridedArray:
     """Contiguous, with ``axis`` last; of at least one axis."""
     if not x.ndim:
         return x.viewed((1,), (1,), x.offset)
@@ -34,7 +30,7 @@ def _order(ndim: int, axis: int) -> list[int]:
     return [*(a for a in range(ndim) if a != place), place]
 
 
-def _back(backend: OpenCLBackend, out: StridedArray, ndim: int, axis: int) -> StridedArray:
+def _back(backend: Launcher, out: StridedArray, ndim: int, axis: int) -> StridedArray:
     """``_turned`` undone."""
     if not ndim:
         return out.viewed((), (), out.offset)
@@ -42,19 +38,19 @@ def _back(backend: OpenCLBackend, out: StridedArray, ndim: int, axis: int) -> St
     return backend.dense(out.viewed(*lay.permute(*out.layout, sorted(range(ndim), key=order.__getitem__))))
 
 
-def softmax(backend: OpenCLBackend, x: StridedArray, *, axis: int, logarithm: bool) -> StridedArray:
+def softmax(backend: Launcher, x: StridedArray, *, axis: int, logarithm: bool) -> StridedArray:
     """Softmax, or its logarithm, along ``axis``: any other axis than the last is turned there and back."""
     if not x.size:
         return backend.empty(x.shape, x.dtype, x.index)
     rows, device = _turned(backend, x, axis), backend.device(x.index)
     out = backend.empty(rows.shape, x.dtype, x.index)
     n = rows.shape[-1]
-    enqueue(device, texts.softmax(device, x.dtype, logarithm, rows.size // n, n, rows.offset), (rows,), (out,))
+    device.enqueue(texts.softmax(device, x.dtype, logarithm, rows.size // n, n, rows.offset), (rows,), (out,))
     return _back(backend, out, x.ndim, axis)
 
 
 def softmax_grad(
-    backend: OpenCLBackend, grad: StridedArray, result: StridedArray, *, axis: int, logarithm: bool
+    backend: Launcher, grad: StridedArray, result: StridedArray, *, axis: int, logarithm: bool
 ) -> StridedArray:
     """The gradient of either from its ``result``."""
     if not result.size:
@@ -62,5 +58,5 @@ def softmax_grad(
     g, r, device = _turned(backend, grad, axis), _turned(backend, result, axis), backend.device(grad.index)
     out = backend.empty(r.shape, r.dtype, r.index)
     n, offsets = r.shape[-1], (g.offset, r.offset)
-    enqueue(device, texts.softmax_grad(device, r.dtype, logarithm, r.size // n, n, offsets), (g, r), (out,))
+    device.enqueue(texts.softmax_grad(device, r.dtype, logarithm, r.size // n, n, offsets), (g, r), (out,))
     return _back(backend, out, result.ndim, axis)
