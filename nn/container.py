@@ -249,7 +249,7 @@ class ParameterList(Module):
             return ParameterList(self[j] for j in range(*i.indices(len(self))))
         return getattr(self, self._name(i))
 
-    def __setitem__(self, i: int, value: Any) -> None:
+    def __setitem__(self, i: int, value: object) -> None:
         setattr(self, self._name(i), _as_parameter(value))
 
     def _name(self, i: int) -> str:
@@ -258,7 +258,7 @@ class ParameterList(Module):
             raise IndexError(f"ParameterList: index {i} is out of range for {n} values")
         return str(i % n)
 
-    def append(self, value: Any) -> Self:
+    def append(self, value: object) -> Self:
         """Add a value at the end."""
         setattr(self, str(self._size), _as_parameter(value))
         self._size += 1
@@ -299,7 +299,7 @@ class ParameterDict(Module):
             raise KeyError(key)
         return getattr(self, key)
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         setattr(self, key, _as_parameter(value))
         self._names[key] = None
 
@@ -346,13 +346,13 @@ class ParameterDict(Module):
         for key in list(self._names):
             del self[key]
 
-    def setdefault(self, key: str, default: Any = None) -> Any:
+    def setdefault(self, key: str, default: object = None) -> Any:
         """The value under ``key``, which is ``default`` from now on if there was none."""
         if key not in self:
             self[key] = default
         return self[key]
 
-    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+    def fromkeys(self, keys: Iterable[str], default: object = None) -> ParameterDict:
         """A ParameterDict with ``default`` under each of ``keys``."""
         return ParameterDict((k, default) for k in keys)
 

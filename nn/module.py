@@ -107,7 +107,7 @@ class Module(hooks.Hooked):
             raise
 
     # -- attributes ------------------------------------------------------------------------------
-    if not TYPE_CHECKING:  # so that a type checker finds a name that is not there; classes declare what they register
+    if not TYPE_CHECKING:  # a type checker shall find a name that is not there; classes declare what they register
 
         def __getattr__(self, name: str) -> Any:
             d = self.__dict__
@@ -119,36 +119,38 @@ class Module(hooks.Hooked):
                 raise AttributeError(f"{type(self).__name__}: call super().__init__() before using {name!r}")
             raise AttributeError(_NoAttribute(type(self).__name__, name))
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        d = self.__dict__
-        if isinstance(value, Parameter):
-            self._forget(name, "_parameters")
-            self.register_parameter(name, value)
-        elif isinstance(value, Module):
-            self._forget(name, "_modules")
-            d["_modules"][name] = value
-        elif isinstance(value, Buffer):
-            self._forget(name, "_buffers")
-            self.register_buffer(name, value, value.persistent)
-        elif "_parameters" in d and name in d["_parameters"]:
-            if value is not None:
-                raise TypeError(
-                    f"cannot assign {type(value).__name__} as parameter {name!r} of {type(self).__name__} "
-                    "(flambeau.nn.Parameter or None expected)"
-                )
-            d["_parameters"][name] = None
-        elif "_modules" in d and name in d["_modules"]:
-            if value is not None:
-                raise TypeError(
-                    f"cannot assign {type(value).__name__} as child module {name!r} (Module or None expected)"
-                )
-            d["_modules"][name] = None
-        elif "_buffers" in d and name in d["_buffers"]:
-            if value is not None and not isinstance(value, Tensor):
-                raise TypeError(f"cannot assign {type(value).__name__} as buffer {name!r} (Tensor or None expected)")
-            d["_buffers"][name] = value
-        else:
-            object.__setattr__(self, name, value)
+        def __setattr__(self, name: str, value: Any) -> None:
+            d = self.__dict__
+            if isinstance(value, Parameter):
+                self._forget(name, "_parameters")
+                self.register_parameter(name, value)
+            elif isinstance(value, Module):
+                self._forget(name, "_modules")
+                d["_modules"][name] = value
+            elif isinstance(value, Buffer):
+                self._forget(name, "_buffers")
+                self.register_buffer(name, value, value.persistent)
+            elif "_parameters" in d and name in d["_parameters"]:
+                if value is not None:
+                    raise TypeError(
+                        f"cannot assign {type(value).__name__} as parameter {name!r} of {type(self).__name__} "
+                        "(flambeau.nn.Parameter or None expected)"
+                    )
+                d["_parameters"][name] = None
+            elif "_modules" in d and name in d["_modules"]:
+                if value is not None:
+                    raise TypeError(
+                        f"cannot assign {type(value).__name__} as child module {name!r} (Module or None expected)"
+                    )
+                d["_modules"][name] = None
+            elif "_buffers" in d and name in d["_buffers"]:
+                if value is not None and not isinstance(value, Tensor):
+                    raise TypeError(
+                        f"cannot assign {type(value).__name__} as buffer {name!r} (Tensor or None expected)"
+                    )
+                d["_buffers"][name] = value
+            else:
+                object.__setattr__(self, name, value)
 
     def _forget(self, name: str, but: str) -> None:
         """Remove ``name`` wherever it is registered, other than in ``but``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from flambeau.core.creation import full
 from flambeau.core.device import DeviceLike
@@ -33,19 +33,34 @@ def _activation(which: Activation) -> Callable[[Tensor], Tensor]:
 
 
 class _Layer(Module):
-    """The feed-forward part that both kinds of layer have."""
+    """What both kinds of layer have: attentions and a feed-forward part, with a norm and a dropout for each."""
 
-    linear1: Linear
-    linear2: Linear
-    dropout: Dropout
+    attentions: ClassVar[tuple[str, ...]] = ("self_attn",)
+    self_attn: MultiheadAttention
+    norm1: LayerNorm
+    norm2: LayerNorm
+    dropout1: Dropout
+    dropout2: Dropout
 
-    def _feed_forward(
-        self, d_model: int, width: int, dropout: float, activation: Activation, bias: bool, options: dict[str, Any]
-    ) -> None:
-        self.linear1 = Linear(d_model, width, bias, **options)
+    def __init__(
+        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
+        activation: Activation = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = False,
+        norm_first: bool = False, bias: bool = True, device: DeviceLike = None, dtype: DType | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        options: dict[str, Any] = {"device": device, "dtype": dtype}
+        for name in self.attentions:
+            setattr(self, name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options))
+        self.linear1 = Linear(d_model, dim_feedforward, bias, **options)
         self.dropout = Dropout(dropout)
-        self.linear2 = Linear(width, d_model, bias, **options)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, **options)
         self.activation = _activation(activation)
+        self.norm_first = norm_first
+        parts = range(1, len(self.attentions) + 2)
+        for i in parts:
+            setattr(self, f"norm{i}", LayerNorm(d_model, layer_norm_eps, bias=bias, **options))
+        for i in parts:
+            setattr(self, f"dropout{i}", Dropout(dropout))
 
     def _fed(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
@@ -57,19 +72,6 @@ class TransformerEncoderLayer(_Layer):
     >>> fb.nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()(fb.ones(1, 5, 8)).shape
     flambeau.Size([1, 5, 8])
     """
-
-    def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
-        activation: Activation = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = False,
-        norm_first: bool = False, bias: bool = True, device: DeviceLike = None, dtype: DType | None = None,
-    ):  # fmt: skip
-        super().__init__()
-        options: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options)
-        self._feed_forward(d_model, dim_feedforward, dropout, activation, bias, options)
-        self.norm_first = norm_first
-        self.norm1, self.norm2 = (LayerNorm(d_model, layer_norm_eps, bias=bias, **options) for _ in range(2))
-        self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
 
     def forward(
         self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
@@ -96,21 +98,10 @@ class TransformerDecoderLayer(_Layer):
     flambeau.Size([1, 3, 8])
     """
 
-    def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
-        activation: Activation = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = False,
-        norm_first: bool = False, bias: bool = True, device: DeviceLike = None, dtype: DType | None = None,
-    ):  # fmt: skip
-        super().__init__()
-        options: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options)
-        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **options)
-        self._feed_forward(d_model, dim_feedforward, dropout, activation, bias, options)
-        self.norm_first = norm_first
-        self.norm1, self.norm2, self.norm3 = (
-            LayerNorm(d_model, layer_norm_eps, bias=bias, **options) for _ in range(3)
-        )
-        self.dropout1, self.dropout2, self.dropout3 = Dropout(dropout), Dropout(dropout), Dropout(dropout)
+    attentions = ("self_attn", "multihead_attn")
+    multihead_attn: MultiheadAttention
+    norm3: LayerNorm
+    dropout3: Dropout
 
     def forward(
         self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None, memory_mask: Tensor | None = None,

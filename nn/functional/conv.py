@@ -17,7 +17,7 @@ from flambeau.nn.functional.family import family
 Sizes = int | Sequence[int]
 
 
-def sizes(value: Any, n: int, name: str) -> tuple[int, ...]:
+def sizes(value: Sizes, n: int, name: str) -> tuple[int, ...]:
     """``n`` ints from one int (or a sequence of one) for all axes, or from one for each axis."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     try:

@@ -46,6 +46,7 @@ net(fb.ones(2), scale="x")  # wrong
 net.to(3.5)  # wrong
 nn.Linear(4, 2)("x")  # wrong
 nn.Linear(4, 2).nothing()  # wrong
+nn.Linear(4, 2).nothing = 3  # wrong
 nn.Linear("a", 2)  # wrong
 nn.Conv2d(1, 2)  # wrong
 nn.ELU(alfa=2.0)  # wrong
