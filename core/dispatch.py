@@ -132,7 +132,7 @@ def _expression_body(op: Op) -> Callable[..., Any]:
 @cache
 def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
     """The minimum ops by the names that expressions use, and the casts between ``dtype`` and its bits."""
-    from flambeau.core.expr import bits_dtype
+    from flambeau.core.expr import bits_dtype  # parsed at first need
 
     cast, view_dtype, xor = (OPS[n].function for n in ("cast", "view_dtype", "bitwise_xor"))
     real = {dt.int32: dt.float32, dt.int64: dt.float64}
