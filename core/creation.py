@@ -20,6 +20,7 @@ from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.keys import key_for
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
@@ -354,6 +355,7 @@ def new_like(method: str) -> Callable[..., Tensor]:
     return new
 
 
+@public(function=False)
 def new_full(
     self: Tensor,
     size: Sizes,
@@ -372,3 +374,7 @@ def new_full(
     if device is None or Device(device) is self.device:
         return finished(full_at(self, _shape((size,), "new_full"), fill_value, chosen), requires_grad)
     return full(size, fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
+
+
+for _name in ("new_zeros", "new_ones", "new_empty"):
+    public(function=False)(new_like(_name))

@@ -20,6 +20,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.graph import box_of
 from flambeau.core.keys import key_for
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 HOST: Final = (1, 0)  # kDLCPU
@@ -56,6 +57,7 @@ def _cannot_share(x: Tensor) -> BufferError:
     )
 
 
+@public("__dlpack_device__", function=False)
 def dlpack_device(self: Tensor) -> tuple[int, int]:
     """The DLPack device that holds the elements: (1, 0) is host memory; BufferError when it is none."""
     kind = self._key.backend.dlpack_kind
@@ -66,6 +68,7 @@ def dlpack_device(self: Tensor) -> tuple[int, int]:
     return HOST
 
 
+@public("__dlpack__", function=False)
 def to_dlpack(
     self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
 ) -> Any:

@@ -15,6 +15,7 @@ from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import DTypeError
 from flambeau.core.exchange import from_dlpack, from_numpy
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 Host: TypeAlias = np.ndarray[Any, Any]
@@ -32,6 +33,7 @@ def finished(t: Tensor, requires_grad: bool, pin_memory: bool = False) -> Tensor
     return t.requires_grad_() if requires_grad else t
 
 
+@public(method=False)
 def scalar_tensor(
     value: Number, dtype: DTypeLike | None = None, device: DeviceLike = None, *, requires_grad: bool = False
 ) -> Tensor:
@@ -207,6 +209,7 @@ def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requi
     return finished(from_host(host, dtype, Device(where)), requires_grad)
 
 
+@public(function=False)
 def new_tensor(
     self: Tensor,
     data: object,

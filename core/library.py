@@ -105,7 +105,7 @@ class CustomOp(Generic[P, R]):
             self._schema(f"{namespace}__{short}"),
             body=self._run,
             batch="loop",
-            method=False,
+            public=False,
             upcast=False,
             kinds=dict.fromkeys(self._operands, "any"),
             doc=inspect.getdoc(fn) or "",

@@ -23,6 +23,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
 from flambeau.core.graph import Box, Handle, Keeper, Leaf, Node, View, add_hook, box_of, edge_of, place_of
 from flambeau.core.memory_format import Layout, MemoryFormat, strided
+from flambeau.core.public import public
 from flambeau.core.size import Size
 from flambeau.core.tensor_methods import TensorMethods
 
@@ -274,6 +275,7 @@ class Tensor(TensorMethods["Tensor"]):
             box_of(value)
         self._grad = value
 
+    @public(method=False)
     def detach(self) -> Tensor:
         """The same memory without history: of every transform around, and in forward mode without its tangent.
 
@@ -286,6 +288,7 @@ class Tensor(TensorMethods["Tensor"]):
             t._array = self._key.level.detached(self._array)
         return t
 
+    @public(method=False, function=True)
     def detach_(self) -> Tensor:
         """Forget the history, in place."""
         if self._node.__class__ is View:

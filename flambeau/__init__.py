@@ -79,7 +79,6 @@ from flambeau.core.generator import (
 )  # fmt: skip
 from flambeau.core.keys import get_default_device, set_default_device
 from flambeau.core.memory_format import contiguous_format, preserve_format, strided
-from flambeau.core.ops.construct import complex, polar
 from flambeau.core.printing import set_printoptions
 from flambeau.core.size import Size
 from flambeau.core.state import (

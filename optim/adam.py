@@ -7,7 +7,7 @@ from typing import Any
 from flambeau.core.creation import zeros_like
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.nn import step
-from flambeau.core.ops.storage import view_as_real
+from flambeau.core.ops.storage import view_as_real_p as view_as_real
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer, check_options, number
 
@@ -52,7 +52,7 @@ class Adam(Optimizer):
                 ps, gs, first, second, greatest = (list(column) for column in zip(*rows, strict=True))
                 lists = (ps, gs, first, second, greatest if group["amsgrad"] else [])
                 options = dict(decoupled=group["decoupled_weight_decay"], maximize=group["maximize"])
-                step.run(step.adam_step, lists, lr, beta1, beta2, eps, decay, t, **options)
+                step.run(step.adam_step_p, lists, lr, beta1, beta2, eps, decay, t, **options)
 
     def _by_step(self, params: list[Tensor], grads: list[Tensor], amsgrad: bool) -> dict[float, list[tuple[Any, ...]]]:
         """(parameter, gradient, moments) by the number of this step."""

@@ -9,7 +9,8 @@ from typing import Any
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.storage import view_as_complex, view_as_real
+from flambeau.core.ops.storage import view_as_complex_p as view_as_complex
+from flambeau.core.ops.storage import view_as_real_p as view_as_real
 from flambeau.core.tensor import Tensor
 from flambeau.optim.adam import Betas
 from flambeau.optim.optimizer import Group, Optimizer, check_options, number

@@ -44,7 +44,7 @@ class SGD(Optimizer):
         nesterov, maximize = group["nesterov"], group["maximize"]
         for params, grads in step.by_key(group["params"]):
             if not momentum:
-                step.run(step.sgd_step, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
+                step.run(step.sgd_step_p, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
                 continue
             first: list[tuple[Tensor, Tensor]] = []
             later: list[tuple[Tensor, Tensor]] = []
@@ -53,7 +53,7 @@ class SGD(Optimizer):
             for pairs, dampening in ((first, 0.0), (later, group["dampening"])):
                 ps, gs = [p for p, _ in pairs], [g for _, g in pairs]
                 lists = (ps, gs, [self._buffer(p) for p in ps])
-                step.run(step.sgd_step, lists, lr, decay, momentum, dampening, nesterov=nesterov, maximize=maximize)
+                step.run(step.sgd_step_p, lists, lr, decay, momentum, dampening, nesterov=nesterov, maximize=maximize)
 
     def _buffer(self, p: Tensor) -> Tensor:
         state = self.state[p]

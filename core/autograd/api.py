@@ -11,6 +11,7 @@ from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, ShapeError
 from flambeau.core.graph import GradientEdge, Leaf, edge_of
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 #: What a gradient is taken of, or by.
@@ -161,7 +162,8 @@ def grad(
     return tuple(found)
 
 
-def backward_of(
+@public("backward", function=False)
+def _backward(
     self: Tensor,
     gradient: Tensor | None = None,
     retain_graph: bool | None = None,
@@ -178,6 +180,3 @@ def backward_of(
     tensor(6.)
     """
     backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
-
-
-METHODS = {"backward": backward_of}

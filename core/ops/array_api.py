@@ -18,7 +18,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.keys import default_device, key_for
 from flambeau.core.ops import convert, joining, scan, scatter, search, shape, views
 from flambeau.core.ops import index as places
-from flambeau.core.ops.elementwise import bitwise_not
+from flambeau.core.public import public
 from flambeau.core.results import UniqueAll, UniqueCounts, UniqueInverse
 from flambeau.core.tensor import Tensor
 
@@ -26,6 +26,7 @@ VERSIONS: Final = ("2021.12", "2022.12", "2023.12", "2024.12")
 
 
 # -- data types --------------------------------------------------------------------------------------
+@public(method=False)
 def astype(x: Tensor, dtype: DType, /, *, copy: bool = True, device: Any = None) -> Tensor:
     """``x`` in another dtype, a copy unless ``copy`` is False and nothing changes.
 
@@ -46,6 +47,7 @@ _KINDS: Final[dict[str, tuple[DType, ...]]] = {
 }
 
 
+@public(method=False)
 def isdtype(dtype: DType, kind: Any) -> bool:
     """Whether a dtype is of a kind: a dtype, one of the standard's names, or a tuple of either.
 
@@ -65,6 +67,7 @@ def isdtype(dtype: DType, kind: Any) -> bool:
 
 
 # -- shapes ------------------------------------------------------------------------------------------
+@public(method=False)
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     """All tensors expanded to their common shape.
 
@@ -74,11 +77,13 @@ def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     return list(shape.broadcast_tensors(*arrays))
 
 
+@public(method=False)
 def expand_dims(x: Tensor, /, *, axis: int = 0) -> Tensor:
     """With a new dimension of size 1 at ``axis``; a view."""
     return shape.unsqueeze(x, axis)
 
 
+@public(method=False)
 def permute_dims(x: Tensor, /, axes: Sequence[int]) -> Tensor:
     """The dimensions in the order ``axes``; a view.
 
@@ -88,6 +93,7 @@ def permute_dims(x: Tensor, /, axes: Sequence[int]) -> Tensor:
     return shape.permute(x, tuple(axes))
 
 
+@public(method=False)
 def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """Every place of dimension ``axis`` as a tensor without it; views.
 
@@ -97,6 +103,7 @@ def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     return views.unbind(x, axis)
 
 
+@public(method=False)
 def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     """Each element ``repeats`` times in a row along ``axis``; :meth:`Tensor.repeat` repeats the whole instead.
 
@@ -106,6 +113,7 @@ def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     return joining.repeat_interleave(x, repeats, axis)
 
 
+@public(method=False, out=True, more={"indices": "index"})
 def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
     """The elements at ``index`` of the flattened tensor, in its shape; with ``axis`` the slices along it.
 
@@ -120,6 +128,7 @@ def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
     return places.index_select(input, axis, places.wrapped(index, size))
 
 
+@public(method=False)
 def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
     """The elements at ``indices`` along ``axis``, as argsort returns them; the other dimensions broadcast.
 
@@ -153,11 +162,14 @@ def _cumulative(name: str, along: Callable[..., Tensor], start: int) -> Callable
     return cumulative
 
 
-cumulative_sum = _cumulative("cumulative_sum", scan.cumsum_, 0)
-cumulative_prod = _cumulative("cumulative_prod", scan.cumprod_, 1)
+cumulative_sum = _cumulative("cumulative_sum", scan.cumsum, 0)
+public(method=False)(cumulative_sum)
+cumulative_prod = _cumulative("cumulative_prod", scan.cumprod, 1)
+public(method=False)(cumulative_prod)
 
 
 # -- sets --------------------------------------------------------------------------------------------
+@public(method=False)
 def unique_all(x: Tensor, /) -> UniqueAll[Tensor]:
     """The different elements, where each comes first in the flattened tensor, where each element went, and counts.
 
@@ -171,6 +183,7 @@ def unique_all(x: Tensor, /) -> UniqueAll[Tensor]:
     return UniqueAll(values, first, inverse, counts)
 
 
+@public(method=False)
 def unique_counts(x: Tensor, /) -> UniqueCounts[Tensor]:
     """The different elements and how often each occurs.
 
@@ -180,6 +193,7 @@ def unique_counts(x: Tensor, /) -> UniqueCounts[Tensor]:
     return UniqueCounts(*search.unique(x, return_counts=True))
 
 
+@public(method=False)
 def unique_inverse(x: Tensor, /) -> UniqueInverse[Tensor]:
     """The different elements and where each element of ``x`` is among them.
 
@@ -189,6 +203,7 @@ def unique_inverse(x: Tensor, /) -> UniqueInverse[Tensor]:
     return UniqueInverse(*search.unique(x, return_inverse=True))
 
 
+@public(method=False)
 def unique_values(x: Tensor, /) -> Tensor:
     """The different elements in ascending order.
 
@@ -200,6 +215,7 @@ def unique_values(x: Tensor, /) -> Tensor:
 
 
 # -- the namespace -----------------------------------------------------------------------------------
+@public("__array_namespace__")
 def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
     """The module with the standard's functions: flambeau."""
     if api_version is not None and api_version not in VERSIONS:
@@ -207,6 +223,7 @@ def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
     return importlib.import_module("flambeau")
 
 
+@public(function=False)
 def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
     """The tensor on a device; itself where it is there.
 
@@ -251,17 +268,7 @@ class Info:
         }  # fmt: skip
 
 
+@public(method=False, function=True)
 def __array_namespace_info__() -> Info:
     """What there is: capabilities, devices and dtypes."""
     return Info()
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "astype": astype, "isdtype": isdtype, "broadcast_arrays": broadcast_arrays, "expand_dims": expand_dims,
-    "permute_dims": permute_dims, "unstack": unstack, "repeat": repeat, "take": take,
-    "take_along_axis": take_along_axis, "cumulative_sum": cumulative_sum, "cumulative_prod": cumulative_prod,
-    "unique_all": unique_all, "unique_counts": unique_counts, "unique_inverse": unique_inverse,
-    "unique_values": unique_values, "bitwise_invert": bitwise_not, "matrix_transpose": shape.matrix_transpose,
-    "__array_namespace_info__": __array_namespace_info__,
-}  # fmt: skip
-METHODS: Final[dict[str, Callable[..., Any]]] = {"__array_namespace__": array_namespace, "to_device": to_device}

@@ -23,15 +23,16 @@ from flambeau.core.errors import DTypeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.generator import default_generator
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import cos, log, sin, sqrt
+from flambeau.core.ops.elementwise import cos_p, log_p, sin_p, sqrt_p
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.random import UNIFORM_BITS, Philox
 from flambeau.core.record import CREATE, DTypeRule
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.levels import copies
 
-random_bits = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
-                 infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, method=False,
+random_bits_p = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
+                 infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, public=False,
                  dtype=DTypeRule("words", lambda d: dt.uint32, accepts=(dt.uint32,), promotes=False),
                  doc="``length`` words (uint32) of the stream of ``seed``, from block ``offset`` on.")  # fmt: skip
 
@@ -44,7 +45,7 @@ def words(count: int, device: Any, generator: Philox | None = None) -> Any:
     if state.current().levels:
         reserved *= copies()
     seed, offset = source.draw(reserved)
-    return random_bits(seed, offset, count, device)
+    return random_bits_p(seed, offset, count, device)
 
 
 def _columns(bits: Any, n: int) -> tuple[Any, Any]:
@@ -58,10 +59,10 @@ def uniform(shape: Sequence[int], dtype: DType, device: Any, generator: Philox |
     n = math.prod(shape)
     if dtype is dt.float64:
         first, second = _columns(words(2 * n, device, generator), n)
-        high, low = storage.cast(first >> 5, dtype=dtype), storage.cast(second >> 6, dtype=dtype)
+        high, low = storage.cast_p(first >> 5, dtype=dtype), storage.cast_p(second >> 6, dtype=dtype)
         return ((high * 2.0**26 + low) * 2.0**-53).reshape(tuple(shape))
     bits = UNIFORM_BITS[dtype.name]
-    return (storage.cast(words(n, device, generator) >> (32 - bits), dtype=dtype) * 2.0**-bits).reshape(tuple(shape))
+    return (storage.cast_p(words(n, device, generator) >> (32 - bits), dtype=dtype) * 2.0**-bits).reshape(tuple(shape))
 
 
 def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None) -> Any:
@@ -69,23 +70,23 @@ def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: 
     n = math.prod(shape)
     compute = dtype if dtype is dt.float64 else dt.float32
     pairs = uniform((-(-n // 2), 2), compute, device, generator)
-    radius, angle = sqrt(log(1.0 - pairs[:, :1]) * -2.0), pairs[:, 1:] * (2.0 * math.pi)
-    both = storage.cat([radius * cos(angle), radius * sin(angle)], 1).reshape((2 * pairs.shape[0],))
+    radius, angle = sqrt_p(log_p(1.0 - pairs[:, :1]) * -2.0), pairs[:, 1:] * (2.0 * math.pi)
+    both = storage.cat_p([radius * cos_p(angle), radius * sin_p(angle)], 1).reshape((2 * pairs.shape[0],))
     found = both[:n].reshape(tuple(shape))
-    return found if dtype is compute else storage.cast(found, dtype=dtype)
+    return found if dtype is compute else storage.cast_p(found, dtype=dtype)
 
 
 def integers(low: int, high: int, shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None) -> Any:
     """Whole numbers in [low, high): the upper half of the 128-bit product of the span and 64 random bits."""
     n, span = math.prod(shape), high - low
-    first, second = (storage.cast(w, dtype=dt.uint64) for w in _columns(words(2 * n, device, generator), n))
+    first, second = (storage.cast_p(w, dtype=dt.uint64) for w in _columns(words(2 * n, device, generator), n))
     small, large = span & 0xFFFFFFFF, span >> 32
     middle = first * small + (second * small >> 32)
     found = middle >> 32
     if large:
         found = first * large + found + (second * large + (middle & 0xFFFFFFFF) >> 32)
-    shifted = storage.cast(found, dtype=dt.int64) + low
-    return storage.cast(shifted, dtype=dtype).reshape(tuple(shape))
+    shifted = storage.cast_p(found, dtype=dt.int64) + low
+    return storage.cast_p(shifted, dtype=dtype).reshape(tuple(shape))
 
 
 def below(probability: float, shape: Sequence[int], device: Any, generator: Philox | None = None) -> Any:
@@ -113,9 +114,10 @@ def _filled(
     if chosen.category == dt.FLOATING:
         return draw(shape, chosen, resolve_device(device), generator)
     parts = draw((*shape, 2), chosen.to_real(), resolve_device(device), generator)
-    return storage.view_as_complex(parts * scale if scale != 1.0 else parts)
+    return storage.view_as_complex_p(parts * scale if scale != 1.0 else parts)
 
 
+@public(method=False)
 def rand(*size: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
          device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
@@ -128,6 +130,7 @@ def rand(*size: Any, generator: Philox | None = None, out: Tensor | None = None,
     return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
+@public(method=False)
 def randn(*size: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
           device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part).
@@ -139,6 +142,7 @@ def randn(*size: Any, generator: Philox | None = None, out: Tensor | None = None
     return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
+@public(method=False)
 def randint(*args: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
             device: Any = None, requires_grad: bool = False, **kw: Any) -> Tensor:  # fmt: skip
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default.
@@ -171,6 +175,7 @@ def check_span(name: str, low: Any, high: Any) -> None:
         raise ValueError(f"{name}: high - low must be at most 2**64, got {high - low}")
 
 
+@public(method=False)
 def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
              device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys.
@@ -181,11 +186,11 @@ def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = No
     if n < 0:
         raise ValueError(f"randperm: n must not be negative, got {n}")
     first, second = (
-        storage.cast(w, dtype=dt.int64) for w in _columns(words(2 * n, resolve_device(device), generator), n)
+        storage.cast_p(w, dtype=dt.int64) for w in _columns(words(2 * n, resolve_device(device), generator), n)
     )
     found = (first << 32 | second).argsort(0, stable=True)
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
-        found = storage.cast(found, dtype=dt.as_dtype(dtype))
+        found = storage.cast_p(found, dtype=dt.as_dtype(dtype))
     return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
@@ -196,6 +201,7 @@ def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bo
     )
 
 
+@public(method=False)
 def rand_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`rand` with the shape, dtype and device of ``input``.
@@ -206,6 +212,7 @@ def rand_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = No
     return rand(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
+@public(method=False)
 def randn_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = None, device: Any = None,
                requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randn` with the shape, dtype and device of ``input``.
@@ -216,6 +223,7 @@ def randn_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = N
     return randn(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
+@public(method=False)
 def randint_like(input: Tensor, low: int, high: int | None = None, *, generator: Philox | None = None,
                  dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``.
@@ -225,6 +233,3 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, generator:
     """
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
-
-
-FUNCTIONS = {fn.__name__: fn for fn in (rand, randn, randint, randperm, rand_like, randn_like, randint_like)}

@@ -17,9 +17,21 @@ from flambeau.core import state
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import random, storage
-from flambeau.core.ops.elementwise import abs, ceil, exp, floor, lgamma, log, maximum, sqrt, tan, where
+from flambeau.core.ops.elementwise import (
+    abs_p,
+    ceil_p,
+    exp_p,
+    floor_p,
+    lgamma_p,
+    log_p,
+    maximum_p,
+    sqrt_p,
+    tan_p,
+    where,
+)
 from flambeau.core.ops.search import searchsorted
 from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.random import Philox
 from flambeau.core.tensor import Tensor
 
@@ -40,6 +52,7 @@ def _valid_probability(p: Any) -> Any:
 
 
 # -- new tensors -------------------------------------------------------------------------------------
+@public()
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Philox | None = None, out: Tensor | None = None
 ) -> Tensor:
@@ -50,7 +63,7 @@ def bernoulli(
     """
     with state.no_grad():
         mask = _bernoulli_mask(input, input if p is None else p, generator)
-        return deliver("random_bits", storage.cast(mask, dtype=input.dtype), out)
+        return deliver("random_bits", storage.cast_p(mask, dtype=input.dtype), out)
 
 
 def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
@@ -66,6 +79,7 @@ def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
     return random.uniform(tuple(like.shape), compute, like.device, generator) < p.detach()
 
 
+@public(method=False)
 def normal(
     mean: Any, std: Any = 1.0, size: Any = None, *, generator: Philox | None = None, out: Tensor | None = None,
     dtype: Any = None, device: Any = None,
@@ -91,6 +105,7 @@ def normal(
         return deliver("random_bits", z * std + mean, out)
 
 
+@public()
 def multinomial(
     input: Tensor,
     num_samples: int,
@@ -139,10 +154,11 @@ def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
     2006)."""
     compute = dt.float64 if weights.dtype is dt.float64 else dt.float32
     u = random.uniform(tuple(weights.shape), compute, weights.device, generator)
-    waits = maximum(-log(1.0 - u), dt.finfo(compute).tiny)
+    waits = maximum_p(-log_p(1.0 - u), dt.finfo(compute).tiny)
     return (weights / waits).topk(count, -1).indices
 
 
+@public(method=False)
 def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
     """Poisson numbers with the rates in ``input``, a floating tensor, whose dtype they have.
 
@@ -155,15 +171,17 @@ def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
         rate = input.detach()
         _check("poisson", rate, lambda r: r >= 0, "rates must be at least 0")
         compute = dt.float64 if rate._key.backend.supports(dt.float64, rate.device.index) else dt.float32
-        rate = storage.cast(rate, dtype=compute)
+        rate = storage.cast_p(rate, dtype=compute)
         small = _small_poisson(where(rate < 10, rate, 0.0), generator)
-        return storage.cast(where(rate < 10, small, _large_poisson(maximum(rate, 10.0), generator)), dtype=input.dtype)
+        return storage.cast_p(
+            where(rate < 10, small, _large_poisson(maximum_p(rate, 10.0), generator)), dtype=input.dtype
+        )
 
 
 def _small_poisson(rate: Any, generator: Any) -> Any:
     """Rates below 10: how many of the summed probabilities stay under one uniform number."""
     u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
-    term = exp(-rate)
+    term = exp_p(-rate)
     total, count = term, storage.like(rate)
     for i in range(1, 60):
         count = count + (u >= total)
@@ -176,22 +194,22 @@ def _large_poisson(rate: Any, generator: Any) -> Any:
     """Rates from 10: transformed rejection (Hörmann, "The transformed rejection method for generating Poisson
     random variables", 1993), as many rounds as leave one in 10**12 without a number; that one gets the mode.
     """
-    root = sqrt(rate)
+    root = sqrt_p(rate)
     b = 0.931 + 2.53 * root
     a = -0.059 + 0.02483 * b
     inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
     bound = 0.9277 - 3.6224 / (b - 2)
-    found = floor(rate)
+    found = floor_p(rate)
     missing = rate == rate
     for _ in range(24):
         u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator) - 0.5
         v = 1.0 - random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
-        distance = 0.5 - abs(u)
-        k = floor((2 * a / distance + b) * u + rate + 0.43)
+        distance = 0.5 - abs_p(u)
+        k = floor_p((2 * a / distance + b) * u + rate + 0.43)
         sure = (distance >= 0.07) & (v <= bound)
         possible = (k >= 0) & ((distance >= 0.013) | (v <= distance))
-        density = k * log(rate) - rate - lgamma(where(k < 0, 0.0, k) + 1)
-        accepted = sure | (possible & (log(v * inverse_alpha / (a / (distance * distance) + b)) <= density))
+        density = k * log_p(rate) - rate - lgamma_p(where(k < 0, 0.0, k) + 1)
+        accepted = sure | (possible & (log_p(v * inverse_alpha / (a / (distance * distance) + b)) <= density))
         found = where(missing & accepted, k, found)
         missing = missing & ~accepted
     return found
@@ -211,6 +229,7 @@ def _uniform(x: Any, dtype: DType, generator: Any) -> Any:
     return random.uniform(tuple(x.shape), dtype, x.device, generator)
 
 
+@public()
 def uniform_(
     self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Philox | None = None, **kw: Any
 ) -> Tensor:
@@ -227,6 +246,7 @@ def uniform_(
     return _fill("uniform_", self, lambda d: _uniform(self, d, generator) * (high - low) + low)
 
 
+@public()
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with normal numbers.
 
@@ -241,40 +261,45 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Phi
     return _fill("normal_", self, lambda d: random.standard_normal(shape, d, self.device, generator) * std + mean)
 
 
+@public()
 def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with exponentials of normal numbers of this mean and standard deviation."""
     if std <= 0:
         raise ValueError(f"log_normal_: expects std to be above 0, got {std}")
     shape = tuple(self.shape)
     return _fill(
-        "log_normal_", self, lambda d: exp(random.standard_normal(shape, d, self.device, generator) * std + mean)
+        "log_normal_", self, lambda d: exp_p(random.standard_normal(shape, d, self.device, generator) * std + mean)
     )
 
 
+@public()
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with exponential numbers of rate ``lambd``."""
     if lambd <= 0:
         raise ValueError(f"exponential_: expects lambd to be above 0, got {lambd}")
-    return _fill("exponential_", self, lambda d: log(1.0 - _uniform(self, d, generator)) / -lambd)
+    return _fill("exponential_", self, lambda d: log_p(1.0 - _uniform(self, d, generator)) / -lambd)
 
 
+@public()
 def geometric_(self: Tensor, p: float, *, generator: Philox | None = None) -> Tensor:
     """Fill with the number of trials, at least 1, up to the first success of probability ``p``; ints too."""
     if not 0 < p < 1:
         raise ValueError(f"geometric_: expects p to be in (0, 1), got {p}")
     with state.no_grad():
         u = _uniform(self, _compute_dtype(self), generator)
-        found = maximum(ceil(log(1.0 - u) / math.log1p(-p)), 1.0)
+        found = maximum_p(ceil_p(log_p(1.0 - u) / math.log1p(-p)), 1.0)
     return self.copy_(found)
 
 
+@public()
 def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with Cauchy numbers."""
     if sigma <= 0:
         raise ValueError(f"cauchy_: expects sigma to be above 0, got {sigma}")
-    return _fill("cauchy_", self, lambda d: tan((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
+    return _fill("cauchy_", self, lambda d: tan_p((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
 
 
+@public()
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Philox | None = None) -> Tensor:
     """Fill with ones of probability ``p``, a number or a tensor, else zeros.
 
@@ -286,6 +311,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Philox | None = None) -
     return self.copy_(mask)
 
 
+@public()
 def random_(
     self: Tensor, low: int | None = None, high: int | None = None, *, generator: Philox | None = None, **kw: Any
 ) -> Tensor:
@@ -313,12 +339,3 @@ def _largest(d: DType) -> int:
     if d.category == dt.INTEGER:
         return min(dt.iinfo(d).max, dt.iinfo(dt.int64).max)
     return int(2 / dt.finfo(d).eps)
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    fn.__name__: fn
-    for fn in (
-        bernoulli, multinomial, uniform_, normal_, log_normal_, exponential_, geometric_, cauchy_, bernoulli_, random_,
-    )
-}  # fmt: skip
-FUNCTIONS = {fn.__name__: fn for fn in (bernoulli, normal, multinomial, poisson)}

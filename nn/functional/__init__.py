@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flambeau.core.keywords import guarded
+from flambeau.core.methods import guarded
 from flambeau.nn.functional.activation import (
     celu,
     elu,

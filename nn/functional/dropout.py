@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flambeau.core.ops.nn.sparse import masked_scale, random_mask
+from flambeau.core.ops.nn.sparse import masked_scale_p as masked_scale
+from flambeau.core.ops.nn.sparse import random_mask
 from flambeau.core.tensor import Tensor
 
 _SELU_SATURATION = -1.7580993408473766  # what selu tends to at minus infinity

@@ -6,7 +6,7 @@ from flambeau.core.creation import arange
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.matmul import linear
+from flambeau.core.ops.matmul import linear_p as linear
 from flambeau.core.ops.nn import sparse as ops
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -59,7 +59,7 @@ def embedding(
         _renormalise(weight, input, max_norm, norm_type)
     if scale_grad_by_freq:
         weight = _by_frequency(weight, input)
-    out: Tensor = ops.embedding(weight, input, padding)
+    out: Tensor = ops.embedding_p(weight, input, padding)
     return out
 
 

@@ -29,7 +29,7 @@ def _max_pool(
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
     stride = kernel if stride is None or stride == [] else sizes(stride, n, f"{name}: stride")
     padding, dilation = sizes(padding, n, f"{name}: padding"), sizes(dilation, n, f"{name}: dilation")
-    out, indices = ops.max_pool(input, kernel, stride, padding, dilation, ceil_mode)
+    out, indices = ops.max_pool_p(input, kernel, stride, padding, dilation, ceil_mode)
     if added:
         out, indices = out.squeeze(0), indices.squeeze(0)
     return (out, indices) if return_indices else out
@@ -86,7 +86,7 @@ def _avg_pool(
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
     stride = kernel if stride is None or stride == [] else sizes(stride, n, f"{name}: stride")
     padding = sizes(padding, n, f"{name}: padding")
-    out: Tensor = ops.avg_pool(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
+    out: Tensor = ops.avg_pool_p(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
     return out.squeeze(0) if added else out
 
 

@@ -182,11 +182,11 @@ def body_of(function: Any, seen: list[str]) -> Any:
 @pytest.mark.parametrize(
     ("name", "function", "options"),
     [
-        ("SGD", step.sgd_step, {}),
-        ("SGD", step.sgd_step, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
-        ("SGD", step.sgd_step, {"momentum": 0.9, "dampening": 0.2, "maximize": True}),
-        ("Adam", step.adam_step, {"amsgrad": True, "weight_decay": 0.1}),
-        ("AdamW", step.adam_step, {"maximize": True}),
+        ("SGD", step.sgd_step_p, {}),
+        ("SGD", step.sgd_step_p, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+        ("SGD", step.sgd_step_p, {"momentum": 0.9, "dampening": 0.2, "maximize": True}),
+        ("Adam", step.adam_step_p, {"amsgrad": True, "weight_decay": 0.1}),
+        ("AdamW", step.adam_step_p, {"maximize": True}),
     ],
 )
 def test_the_body_does_what_the_kernel_does(name: str, function: Any, options: dict[str, Any]) -> None:
