@@ -9,7 +9,6 @@ from typing import Any
 from flambeau.core import dtype as dt
 from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
-from flambeau.core.transforms.func import vjp  # the transforms load at first need
 
 #: Real floating tensors only; integers do not become floating.
 floats = DTypeRule("floats", accepts=dt.FLOATS)
@@ -22,6 +21,8 @@ def through_body(body: Callable[..., Any], operands: Sequence[str], params: Sequ
     """
 
     def rule(g: Any, needs: Sequence[bool], *values: Any) -> tuple[Any, ...]:
+        from flambeau.core.transforms.func import vjp  # the transforms load at first need
+
         args, fixed = values[: len(operands)], dict(zip(params, values[len(operands) :], strict=True))
         wanted = [i for i, need in enumerate(needs) if need and isinstance(args[i], Tensor)]
 
