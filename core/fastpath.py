@@ -18,8 +18,10 @@ import numpy as np
 
 from flambeau.core import dispatch, help, state
 from flambeau.core.arguments import AXES, AXIS, bind
+from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
+from flambeau.core.graph import View, make_view
 from flambeau.core.out import deliver
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
@@ -400,9 +402,6 @@ def inplace_source(op: Op) -> str:
 # -- functions ---------------------------------------------------------------------------------------
 def _fill(scope: dict[str, Any], op: Op) -> None:
     """The globals of a generated function."""
-    from flambeau.core.autograd.inplace import in_place
-    from flambeau.core.graph import View, make_view
-
     scope.update(
         OP=op,
         get=state.get,

@@ -10,9 +10,12 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from flambeau.core.errors import GradientError, ModifiedError
+
+Linked: TypeAlias = Any  # a Tensor: its class stands above
+Edge: TypeAlias = Any  # None, Leaf, Node or Slot: told apart by `__class__ is`, which type checkers do not follow
 
 
 class Box:
@@ -29,7 +32,7 @@ class Box:
         self.writer = ""
 
 
-def box_of(x: Any) -> Box:
+def box_of(x: Linked) -> Box:
     """The box of a tensor, made now if nobody needed it before."""
     box: Box | None = x._box
     if box is None:
@@ -37,7 +40,7 @@ def box_of(x: Any) -> Box:
     return box
 
 
-def mark_written(x: Any, writer: str) -> None:
+def mark_written(x: Linked, writer: str) -> None:
     """Count a write to the storage of ``x``."""
     box = x._box
     if box is not None:
@@ -50,7 +53,7 @@ class Leaf:
 
     __slots__ = ("__weakref__", "hooks", "key", "post_hooks", "ref", "shape")
 
-    def __init__(self, tensor: Any):
+    def __init__(self, tensor: Linked):
         self.ref = weakref.ref(tensor)
         self.shape = tensor._array.shape
         self.key = tensor._key
@@ -84,7 +87,7 @@ class Node:
     __slots__ = ("__weakref__", "edges", "hooks", "key", "op", "params", "pre_hooks", "saved", "shape", "trace")
 
     op: Any
-    edges: tuple[Any, ...]
+    edges: tuple[Edge, ...]
     saved: Any
     params: dict[str, Any]
     shape: Any
@@ -139,7 +142,7 @@ class Node:
         return f"<{self.name()}>"
 
 
-def node(op: Any, edges: tuple[Any, ...], saved: Any, params: dict[str, Any], shape: Any, key: Any) -> Node:
+def node(op: Any, edges: tuple[Edge, ...], saved: Any, params: dict[str, Any], shape: Any, key: Any) -> Node:
     """A new Node."""
     n = Node()
     n.op, n.edges, n.saved, n.params, n.shape, n.key = op, edges, saved, params, shape, key
@@ -152,7 +155,7 @@ class Slot:
 
     __slots__ = ("index", "node")
 
-    def __init__(self, node: Any, index: int):
+    def __init__(self, node: Node, index: int):
         self.node, self.index = node, index
 
 
@@ -163,7 +166,7 @@ class GradientEdge(NamedTuple):
     output_nr: int
 
     @property
-    def edge(self) -> Any:
+    def edge(self) -> Edge:
         """The same as the link of a tensor."""
         several = self.node.__class__ is not Leaf and isinstance(self.node.shape, list)
         return Slot(self.node, self.output_nr) if several else self.node
@@ -206,7 +209,7 @@ class WalkHook:
 class Keeper:
     """Puts a computed tensor's gradient in its ``grad``; runs after the other hooks on it, and sees what they made."""
 
-    def __init__(self, tensor: Any):
+    def __init__(self, tensor: Linked):
         self.tensor = weakref.ref(tensor)
 
     def __call__(self, grad: Any) -> None:
@@ -215,12 +218,12 @@ class Keeper:
             t._grad = grad.clone() if t.grad is None else t.grad + grad
 
 
-def place_of(edge: Any) -> tuple[Any, int]:
+def place_of(edge: Edge) -> tuple[Any, int]:
     """The leaf or node that an edge leads to, and which of its outputs."""
     return (edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)
 
 
-def add_hook(edge: Any, fn: Callable[..., Any]) -> Handle:
+def add_hook(edge: Edge, fn: Callable[..., Any]) -> Handle:
     """Call ``fn(grad)`` on the gradient that flows along an edge."""
     if edge.__class__ is not Leaf:
         return add_output_hook(*place_of(edge), fn)
@@ -229,7 +232,7 @@ def add_hook(edge: Any, fn: Callable[..., Any]) -> Handle:
     return Handle.into(edge.hooks, fn)
 
 
-def add_output_hook(n: Any, index: int, fn: Callable[..., Any]) -> Handle:
+def add_output_hook(n: Node, index: int, fn: Callable[..., Any]) -> Handle:
     """Call ``fn(grad)`` on the gradient of output ``index`` (-1: ``fn(all gradients)``) before the node runs."""
     if n.pre_hooks is None:
         n.pre_hooks = []
@@ -240,7 +243,7 @@ def add_output_hook(n: Any, index: int, fn: Callable[..., Any]) -> Handle:
     return Handle(lambda: hooks.remove(entry) if entry in hooks else None)
 
 
-def carry_keepers(before: Any, after: Any) -> None:
+def carry_keepers(before: Edge, after: Edge) -> None:
     """After a write a tensor's kept gradient is that of its new value: the keepers go to its new edge."""
     node, index = place_of(before)
     if not isinstance(node, Node) or not node.pre_hooks or after is None:
@@ -267,7 +270,7 @@ class View:
     generation: int
 
     @property
-    def base(self) -> Any:
+    def base(self) -> Linked:
         """The Tensor whose storage it is; never itself a view."""
         return self.made[0]
 
@@ -306,7 +309,7 @@ class View:
         """Whether it was made with gradients on; a view made without may not be written to with them."""
         return self.made[8]
 
-    def resolve(self) -> Any:
+    def resolve(self) -> Edge:
         """The current edge: None when nothing under the base wants a gradient."""
         generation = self.box.generation
         if self.generation == generation:
@@ -336,7 +339,7 @@ class View:
         return steps[::-1]
 
 
-def edge_of(x: Any) -> Any:
+def edge_of(x: Linked) -> Edge:
     """What the gradient of ``x`` flows to: None, a Leaf, a Node or a Slot."""
     link = x._node
     if link.__class__ is View:
@@ -344,7 +347,7 @@ def edge_of(x: Any) -> Any:
     return link
 
 
-def make_view(x: Any, out: Any, op: Any, params: Any, grad_mode: bool) -> Any:
+def make_view(x: Linked, out: Linked, op: Any, params: Any, grad_mode: bool) -> Any:
     """Link ``out``, which shares the storage of ``x``, as the view that ``op`` made of it; one param may stand bare."""
     link = x._node
     box = x._box
@@ -368,7 +371,7 @@ def make_view(x: Any, out: Any, op: Any, params: Any, grad_mode: bool) -> Any:
 SELF = object()  # the edge of a saved output: the node itself
 
 
-def save(x: Any, edge: Any) -> Any:
+def save(x: Linked, edge: Edge) -> tuple[Any, Any, Box, int, Edge]:
     """What a node keeps of a tensor operand."""
     box = x._box
     if box is None:

@@ -180,7 +180,7 @@ def expression(op: Op, dtype: DType | None = None) -> Any:
 def _define_expressions() -> None:
     """Make the expressions of new records known by name: they may call each other."""
     global _records_seen
-    from flambeau.core import expr
+    from flambeau.core import expr  # parsed at first need
 
     with _lock:
         for name, record in list(OPS.items()):
@@ -194,7 +194,7 @@ def _expression_source(op: Op, dtype: DType | None = None) -> str:
     source = op.expr or ""
     if not source.startswith(SPECIAL):
         return source
-    from flambeau.core import special
+    from flambeau.core import special  # parsed at first need
 
     name = source.removeprefix(SPECIAL)
     if dtype is not None and dtype.is_complex and name in special.COMPLEX:

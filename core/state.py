@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from flambeau.core import config
 
@@ -105,7 +105,7 @@ class _Scope:
     def _next(self, state: State) -> State:
         return state.replace(**self._changes)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         before = current()
         self._saved.append(before)
         put(self._next(before))
@@ -223,7 +223,7 @@ class set_grad_enabled(_Scope):
         self._outer = current()
         put(with_grad(self._outer, bool(mode)))
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         self._saved.append(self._outer)
         put(self._next(current()))
         return self

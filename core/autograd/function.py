@@ -14,7 +14,7 @@ from flambeau.core.autograd.inplace import check_writable, copy_slices
 from flambeau.core.dispatch import _detached
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
-from flambeau.core.graph import SELF, Node, Slot, View, box_of, carry_keepers, edge_of, freed, save
+from flambeau.core.graph import SELF, Edge, Node, Slot, View, box_of, carry_keepers, edge_of, freed, save
 from flambeau.core.record import OPS
 from flambeau.core.tape.compile import unpack
 from flambeau.core.tape.modes import watch_node
@@ -131,7 +131,7 @@ class FunctionNode(Node):
                 box_of(g)  # the user may hold it
         return found[: len(self.edges)]
 
-    def _check_shape(self, g: Any, edge: Any, i: int) -> None:
+    def _check_shape(self, g: Tensor, edge: Edge, i: int) -> None:
         """The gradient may be broadcast of its input's shape, and nothing else."""
         wanted = edge.node.shape[edge.index] if edge.__class__ is Slot else edge.shape
         have = g._array.shape
@@ -300,7 +300,7 @@ def _result(o: Any, ctx: Context, back: dict[int, Any], inputs: tuple[Any, ...])
     return o
 
 
-def _alias(o: Any) -> Any:
+def _alias(o: Tensor) -> Tensor:
     t = Tensor()
     t._array, t._key, t._box, t._node = o._array, o._key, box_of(o), None
     return t
@@ -349,7 +349,7 @@ def _link(
         _attach(t, node if node.single else Slot(node, i), any(o is d for d in ctx._dirty), cls.__name__)
 
 
-def _attach(t: Any, link: Any, dirty: bool, name: str) -> None:
+def _attach(t: Tensor, link: Edge, dirty: bool, name: str) -> None:
     """Link an output; one that was written in place counts as a write."""
     if not dirty:
         t._node = link
@@ -386,7 +386,7 @@ def once_differentiable(fn: F) -> F:
     return wrapped  # type: ignore[return-value]  # as fn
 
 
-def _refuse(o: Any, called: FunctionNode) -> Any:
+def _refuse(o: Tensor, called: FunctionNode) -> Tensor:
     node = RefusingNode()
     node.op, node.params, node.saved = _Custom("once_differentiable", 1), {}, ()
     node.hooks = node.pre_hooks = node.trace = None

@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from flambeau.core.errors import GradientError
 from flambeau.core.graph import Node, Slot, View
@@ -142,7 +142,7 @@ class set_detect_anomaly(_Scope):
         self._outer = current()
         put(self._outer.replace(anomaly=level))
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         self._saved.append(self._outer)
         put(self._next(current()))
         return self

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from flambeau.core.device import device
 from flambeau.core.dispatch import call, tensor_of
@@ -34,7 +34,7 @@ class Level:
         self._kernels: dict[str, Callable[..., Any] | None] = {}
         self._lowered: tuple[Any, Any] | None = None
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         state = current()
         self._outer = state
         self.alive = True

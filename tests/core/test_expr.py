@@ -12,7 +12,8 @@ import pytest
 from flambeau.backends.base import MINIMUM_ELEMENTWISE
 from flambeau.core import dtype as dt
 from flambeau.core import expr
-from flambeau.core.expr import Call, ExprError, Name, Number, evaluate, lower, parse, to_numpy
+from flambeau.core.expr import Call, ExprError, Name, Number, evaluate, lower, parse
+from flambeau.core.expr.arrays import to_numpy
 
 F32, F64 = (dt.float32,), (dt.float64,)
 

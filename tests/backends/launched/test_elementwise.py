@@ -9,7 +9,8 @@ import pytest
 from flambeau.core import dtype as dt
 from flambeau.core import special  # noqa: F401  # defines the functions that expressions call
 from flambeau.core.dtype import INTS
-from flambeau.core.expr import parse, to_numpy
+from flambeau.core.expr import parse
+from flambeau.core.expr.arrays import to_numpy
 
 pytestmark = pytest.mark.device("opencl")
 
