@@ -106,9 +106,8 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     return _reshape(input, sizes if shape is None else shape)
 
 
-_WHOLE: set[Any] = (
-    set()
-)  # a set answers `in` sooner than a Cache; sizes that need no further look: several, none of them negative
+#: Sizes that need no further look: several, none of them negative. A set answers `in` sooner than a Cache.
+_WHOLE: set[Any] = set()
 
 
 def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
