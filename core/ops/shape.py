@@ -106,7 +106,8 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     return _reshape(input, sizes if shape is None else shape)
 
 
-_WHOLE: Final[Cache[Shape, None]] = Cache()  # sizes that need no further look: several, none of them negative
+#: Sizes that need no further look: several, none of them negative. A set answers `in` sooner than a Cache.
+_WHOLE: set[Any] = set()
 
 
 def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
@@ -117,7 +118,9 @@ def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
     if min(shape, default=0) < 0:
         shape = NEW_SHAPE[old, shape]
     elif shape is sizes and shape:  # none at all may come with a shape by name
-        _WHOLE.remember(shape, None)
+        if len(_WHOLE) > 10_000:
+            _WHOLE.clear()
+        _WHOLE.add(shape)
     found: Shape = shape
     return found
 
