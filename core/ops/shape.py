@@ -422,7 +422,8 @@ def _ordered(order: Shape, shape: Shape) -> Shape:
 _ORDER: Final[Cache[tuple[Shape, Shape], Shape]] = Cache(lambda key: _ordered(*key))
 
 
-@public(aliases=("swapaxes", "swapdims"), more={"axis0": "dim0", "axis1": "dim1"})
+@public(aliases=("swapdims",))
+@public("swapaxes", more={"axis0": "dim0", "axis1": "dim1"})
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """With dimensions ``dim0`` and ``dim1`` exchanged; a view.
 
