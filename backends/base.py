@@ -7,19 +7,25 @@ nothing of autograd. ``docs/writing-a-backend`` walks through one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+
+if TYPE_CHECKING:
+    from flambeau.core.expr import Expr  # lazy for start-up
 
 API_VERSION = 1
 
-Kernel = Callable[..., Any]
+Kernel = Callable[..., Any]  # of whatever operands and params its op has
 Shape = tuple[int, ...]
+Array = Any  # of the backend's own class, which nobody else looks into
+HostArray = np.ndarray[Any, Any]  # of any shape and dtype
 
 #: The kernels that a backend must have; every op decomposes to these. Frozen per API version.
 MINIMUM_ELEMENTWISE = (
@@ -167,6 +173,34 @@ class LinAlgError(RuntimeError, ValueError):
     """
 
 
+class Stream(Protocol):
+    """A queue of a device's work, compared by ``==``."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all its work is."""
+
+    def synchronize(self) -> None:
+        """Wait for it."""
+
+    def wait_event(self, event: Event) -> None:
+        """Let the work that follows wait for an event."""
+
+
+class Event(Protocol):
+    """A mark in a stream."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the work before it is."""
+
+    def record(self, stream: Stream) -> object:
+        """Set it behind the stream's work so far."""
+
+    def synchronize(self) -> None:
+        """Wait for it."""
+
+
 class Backend:
     """One device type. Subclass it, set ``device_type``, ``array`` and ``kernels``, write the storage calls.
 
@@ -181,9 +215,13 @@ class Backend:
     #: has_fp64, has_fp16, has_streams, can_pin, shares_host, compiler, collectives, distinct_memory, ...
     capabilities: frozenset[str] = frozenset()
     limitations: tuple[Limitation, ...] = ()
-    index_dtype: DType = dt.int64
     #: The type of device by which DLPack knows the memory (2: CUDA); None where other libraries cannot share it.
     dlpack_kind: ClassVar[int | None] = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        _alive[id(made)] = made
+        return made
 
     # -- what is there -------------------------------------------------------------------------
     def is_available(self) -> bool:
@@ -234,24 +272,26 @@ class Backend:
         """Give pooled memory back to the driver."""
 
     # -- sharing memory with other libraries, of a backend with a ``dlpack_kind`` -----------------
-    def to_dlpack(self, array: Any, *, stream: Any, max_version: Any, copy: bool | None) -> Any:
+    def to_dlpack(
+        self, array: Array, *, stream: object, max_version: tuple[int, int] | None, copy: bool | None
+    ) -> object:
         """A DLPack capsule of an array, which keeps its memory; the options are those of ``__dlpack__``."""
         raise BufferError(f"{self.device_type}: this backend does not share its memory by DLPack")
 
-    def from_dlpack(self, x: Any, index: int, copy: bool | None) -> Any:
+    def from_dlpack(self, x: object, index: int, copy: bool | None) -> Array:
         """An array over the memory of ``x``, which has ``__dlpack__``, on device ``index``; with ``copy`` a copy."""
         raise BufferError(f"{self.device_type}: this backend does not share memory by DLPack")
 
     # -- pinned memory, of a backend with "can_pin" --------------------------------------------
-    def pinned(self, shape: Shape, dtype: DType) -> np.ndarray[Any, Any]:
+    def pinned(self, shape: Shape, dtype: DType) -> HostArray:
         """A host array in page-locked memory, its values undefined: copies from it need not wait."""
         raise NotImplementedError(f"{self.device_type}: this backend has no pinned memory")
 
-    def is_pinned(self, host: np.ndarray[Any, Any]) -> bool:
+    def is_pinned(self, host: HostArray) -> bool:
         """Whether a host array is (a view of) one that :meth:`pinned` made."""
         return False
 
-    def send(self, host: np.ndarray[Any, Any], dtype: DType, index: int, later: bool) -> Any:
+    def send(self, host: HostArray, dtype: DType, index: int, later: bool) -> Array:
         """:meth:`from_host` that with ``later``, from pinned memory, may return before ``host`` was read.
 
         The memory is kept until then; changing the values before is the caller's mistake.
@@ -259,62 +299,62 @@ class Backend:
         return self.from_host(host, dtype, index)
 
     # -- storage -------------------------------------------------------------------------------
-    def empty(self, shape: Shape, dtype: DType, index: int = 0) -> Any:
+    def empty(self, shape: Shape, dtype: DType, index: int = 0) -> Array:
         """A new contiguous array, its values undefined."""
         raise NotImplementedError
 
-    def from_host(self, host: np.ndarray[Any, Any], dtype: DType, index: int = 0) -> Any:
+    def from_host(self, host: HostArray, dtype: DType, index: int = 0) -> Array:
         """A new array with a copy of ``host``'s values (any strides; its dtype is ``dtype.numpy``)."""
         raise NotImplementedError
 
-    def to_host(self, array: Any) -> np.ndarray[Any, Any]:
+    def to_host(self, array: Array) -> HostArray:
         """The values as a numpy array of the same shape; it may share memory only if ``shares_host``."""
         raise NotImplementedError
 
-    def copy_into(self, dst: Any, src: Any) -> None:
+    def copy_into(self, dst: Array, src: Array) -> None:
         """Write ``src`` to ``dst`` on one device: any strides, casting, broadcasting, overlap allowed."""
         raise NotImplementedError
 
-    def move(self, array: Any, index: int) -> Any | None:
+    def move(self, array: Array, index: int) -> Array | None:
         """A contiguous copy of ``array`` on another device of this backend; None goes through host memory."""
         return None
 
     def as_strided(
-        self, array: Any, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None
-    ) -> Any:
+        self, array: Array, shape: Shape, strides: tuple[int, ...], offset: int, dtype: DType | None = None
+    ) -> Array:
         """A view of the same storage; strides (any sign) and absolute offset in elements of the result's dtype."""
         raise NotImplementedError
 
     # -- what an array is ----------------------------------------------------------------------
-    def layout(self, array: Any) -> Layout:
+    def layout(self, array: Array) -> Layout:
         raise NotImplementedError
 
-    def dtype_of(self, array: Any) -> DType:
+    def dtype_of(self, array: Array) -> DType:
         raise NotImplementedError
 
-    def index_of(self, array: Any) -> int:
+    def index_of(self, array: Array) -> int:
         """The number of the device that holds ``array``."""
         return 0
 
-    def storage_id(self, array: Any) -> int:
+    def storage_id(self, array: Array) -> int:
         """An integer that two arrays share exactly when they share storage."""
         raise NotImplementedError
 
-    def storage_nbytes(self, array: Any) -> int:
+    def storage_nbytes(self, array: Array) -> int:
         """The size of the whole storage behind ``array``, in bytes."""
         raise NotImplementedError
 
-    def wrap(self, value: Any, dtype: DType, index: int = 0) -> Any:
+    def wrap(self, value: object, dtype: DType, index: int = 0) -> Array:
         """An array of this backend from a kernel's result of another class (numpy's scalars)."""
         return self.from_host(np.asarray(value, dtype.numpy), dtype, index)
 
-    def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> Any:
+    def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> Array:
         """The form in which elementwise kernels of this backend like a scalar operand; integers wrap around."""
         with np.errstate(all="ignore"):
             return self.from_host(np.asarray(value).astype(dtype.numpy), dtype, index)
 
     # -- kernels -------------------------------------------------------------------------------
-    def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
+    def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
         """A kernel ``fn(*ins, out=None)`` for a scalar expression (:mod:`flambeau.core.expr`), or None.
 
         ``dtypes`` are the operands' and ``out`` the result's. None sends the op on to its body.
@@ -326,23 +366,23 @@ class Backend:
         """Wait until everything enqueued is done."""
 
     # of a backend with "has_streams"; core.streams has the meaning of each
-    def stream(self, index: int = 0, priority: int = 0) -> Any:
-        """A new stream: an object with ``synchronize()``, ``done`` and ``wait_event(event)``, compared by ``==``."""
+    def stream(self, index: int = 0, priority: int = 0) -> Stream:
+        """A new stream."""
         raise NotImplementedError(f"{self.device_type}: this backend has no streams")
 
-    def current_stream(self, index: int = 0) -> Any:
+    def current_stream(self, index: int = 0) -> Stream:
         """The stream on which this thread's work goes."""
         raise NotImplementedError(f"{self.device_type}: this backend has no streams")
 
-    def set_stream(self, stream: Any, index: int = 0) -> None:
+    def set_stream(self, stream: Stream, index: int = 0) -> None:
         """Put this thread's work on ``stream`` from now on."""
         raise NotImplementedError(f"{self.device_type}: this backend has no streams")
 
-    def event(self, index: int = 0, timing: bool = False) -> Any:
-        """A new event: an object with ``record(stream)``, ``synchronize()`` and ``done``."""
+    def event(self, index: int = 0, timing: bool = False) -> Event:
+        """A new event."""
         raise NotImplementedError(f"{self.device_type}: this backend has no streams")
 
-    def elapsed(self, start: Any, end: Any) -> float:
+    def elapsed(self, start: Event, end: Event) -> float:
         """Milliseconds between two events that were made for it."""
         raise NotImplementedError(f"{self.device_type}: this backend has no streams")
 
@@ -354,3 +394,16 @@ class Backend:
 
     def after_fork(self) -> None:
         """Called in a forked child: mark what cannot be used there."""
+
+
+#: Every backend that there is, by identity.
+_alive: WeakValueDictionary[int, Backend] = WeakValueDictionary()
+
+
+def _after_fork() -> None:
+    for backend in list(_alive.values()):
+        backend.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.backends import layout as lay
-from flambeau.backends.base import Backend, Kernel, KernelTable, Shape
+from flambeau.backends.base import Array, Backend, HostArray, Kernel, KernelTable, Shape
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -45,79 +45,66 @@ def generic_table(backend: Backend) -> KernelTable:
     return table
 
 
-def with_out(backend: Backend, fn: Kernel) -> Kernel:
-    """``fn(*ins)`` as an elementwise kernel ``fn(*ins, out=None)``: compute, then copy into ``out``."""
-
-    def kernel(*ins: Any, out: Any = None, **params: Any) -> Any:
-        result = fn(*ins, **params)
-        if out is None:
-            return result
-        if result.__class__ is not backend.array:
-            result = backend.wrap(result, backend.dtype_of(out), backend.index_of(out))
-        backend.copy_into(out, result)
-        return out
-
-    return kernel
-
-
 # -- views -------------------------------------------------------------------------------------------
 def _view_kernel(backend: Backend, place: Callable[..., lay.Triple]) -> Kernel:
     layout, view = backend.layout, backend.as_strided
 
-    def kernel(x: Any, **params: Any) -> Any:
+    def kernel(x: Array, **params: Any) -> Array:
         return view(x, *place(*layout(x), **params))
 
     return kernel
 
 
-def as_strided(backend: Backend, x: Any, *, shape: Shape, strides: tuple[int, ...], offset: int | None = None) -> Any:
+def as_strided(
+    backend: Backend, x: Array, *, shape: Shape, strides: tuple[int, ...], offset: int | None = None
+) -> Array:
     """Any strides over the storage of ``x``; LayoutError where they leave it. ``offset`` None keeps that of ``x``."""
     start = backend.layout(x).offset if offset is None else offset
     lay.check_bounds(shape, strides, start, backend.storage_nbytes(x) // backend.dtype_of(x).itemsize)
     return backend.as_strided(x, shape, strides, start)
 
 
-def diagonal(backend: Backend, x: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def diagonal(backend: Backend, x: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The ``offset``-th diagonal of two axes, as a new last axis."""
     return backend.as_strided(x, *lay.diagonal(*backend.layout(x), offset, axis1, axis2))
 
 
-def view_dtype(backend: Backend, x: Any, *, dtype: DType) -> Any:
+def view_dtype(backend: Backend, x: Array, *, dtype: DType) -> Array:
     """The same bytes as another dtype."""
     place = lay.view_dtype(*backend.layout(x), backend.dtype_of(x).itemsize, dtype.itemsize)
     return backend.as_strided(x, *place, dtype)
 
 
-def view_as_real(backend: Backend, x: Any) -> Any:
+def view_as_real(backend: Backend, x: Array) -> Array:
     """Complex numbers as pairs of reals along a new last axis."""
     return backend.as_strided(x, *lay.view_as_real(*backend.layout(x)), backend.dtype_of(x).to_real())
 
 
-def view_as_complex(backend: Backend, x: Any) -> Any:
+def view_as_complex(backend: Backend, x: Array) -> Array:
     """Pairs of reals along the last axis as complex numbers."""
     return backend.as_strided(x, *lay.view_as_complex(*backend.layout(x)), backend.dtype_of(x).to_complex())
 
 
 # -- copies ------------------------------------------------------------------------------------------
-def _new_like(backend: Backend, x: Any, shape: Shape, dtype: DType | None = None) -> Any:
+def _new_like(backend: Backend, x: Array, shape: Shape, dtype: DType | None = None) -> Array:
     return backend.empty(shape, dtype or backend.dtype_of(x), backend.index_of(x))
 
 
-def cast(backend: Backend, x: Any, *, dtype: DType) -> Any:
+def cast(backend: Backend, x: Array, *, dtype: DType) -> Array:
     """A copy as ``dtype``, with the order of the axes in memory kept."""
     out = _dense_like(backend, x, dtype)
     backend.copy_into(out, x)
     return out
 
 
-def clone(backend: Backend, x: Any, *, order: str = "K") -> Any:
+def clone(backend: Backend, x: Array, *, order: str = "K") -> Array:
     """A copy: ``order`` 'K' keeps the order of the axes in memory, 'C' makes it row-major."""
     out = _dense_like(backend, x) if order == "K" else _new_like(backend, x, backend.layout(x).shape)
     backend.copy_into(out, x)
     return out
 
 
-def _dense_like(backend: Backend, x: Any, dtype: DType | None = None) -> Any:
+def _dense_like(backend: Backend, x: Array, dtype: DType | None = None) -> Array:
     shape, strides, _ = backend.layout(x)
     out = _new_like(backend, x, shape, dtype)
     place = backend.layout(out)
@@ -125,7 +112,7 @@ def _dense_like(backend: Backend, x: Any, dtype: DType | None = None) -> Any:
     return out if dense == place.strides else backend.as_strided(out, shape, dense, place.offset)
 
 
-def host_scalar(value: complex, dtype: DType) -> np.ndarray[Any, Any]:
+def host_scalar(value: complex, dtype: DType) -> HostArray:
     """A number as a 0-d host array: integers wrap around, the fraction of a float falls off, as in a cast."""
     if dtype.category == dt.INTEGER:
         bits = (int(value.real) if isinstance(value, (float, complex)) else operator.index(value)) & (2**dtype.bits - 1)
@@ -134,7 +121,7 @@ def host_scalar(value: complex, dtype: DType) -> np.ndarray[Any, Any]:
         return np.array(value).astype(dtype.numpy)
 
 
-def full(backend: Backend, *, shape: Shape, value: complex, dtype: DType, index: int = 0) -> Any:
+def full(backend: Backend, *, shape: Shape, value: complex, dtype: DType, index: int = 0) -> Array:
     """A new array with every element ``value``."""
     out = backend.empty(shape, dtype, index)
     if prod(shape):
@@ -142,7 +129,7 @@ def full(backend: Backend, *, shape: Shape, value: complex, dtype: DType, index:
     return out
 
 
-def cat(backend: Backend, *xs: Any, axis: int) -> Any:
+def cat(backend: Backend, *xs: Array, axis: int) -> Array:
     """Arrays one after the other along ``axis``; all other sizes are equal. As in torch, shape (0,) is left out."""
     arrays = list(xs[0]) if len(xs) == 1 and isinstance(xs[0], (list, tuple)) else list(xs)
     shapes = [backend.layout(x).shape for x in arrays]
@@ -160,14 +147,14 @@ def cat(backend: Backend, *xs: Any, axis: int) -> Any:
     return out
 
 
-def _along(backend: Backend, x: Any, axis: int, start: int, stop: int) -> Any:
+def _along(backend: Backend, x: Array, axis: int, start: int, stop: int) -> Array:
     """``x`` from ``start`` to ``stop`` along one axis."""
     index: list[slice] = [slice(None)] * len(backend.layout(x).shape)
     index[axis] = slice(start, stop)
     return backend.as_strided(x, *lay.basic_index(*backend.layout(x), index))
 
 
-def pad(backend: Backend, x: Any, *, widths: Sequence[tuple[int, int]], value: complex) -> Any:
+def pad(backend: Backend, x: Array, *, widths: Sequence[tuple[int, int]], value: complex) -> Array:
     """``value`` put around ``x``: (before, after) for each axis, negative to cut off instead."""
     shape = backend.layout(x).shape
     wanted = tuple(n + before + after for n, (before, after) in zip(shape, widths, strict=True))
@@ -183,12 +170,12 @@ def pad(backend: Backend, x: Any, *, widths: Sequence[tuple[int, int]], value: c
     return out
 
 
-def flip(backend: Backend, x: Any, *, axes: Sequence[int]) -> Any:
+def flip(backend: Backend, x: Array, *, axes: Sequence[int]) -> Array:
     """A copy with ``axes`` backwards."""
     return clone(backend, backend.as_strided(x, *lay.flip(*backend.layout(x), axes)), order="K")
 
 
-def setitem(backend: Backend, dst: Any, src: Any, *, index: Sequence[int | slice | None]) -> Any:
+def setitem(backend: Backend, dst: Array, src: Array, *, index: Sequence[int | slice | None]) -> Array:
     """Write ``src``, broadcast and cast, to ``dst[index]`` in place, and return ``dst``."""
     backend.copy_into(backend.as_strided(dst, *lay.basic_index(*backend.layout(dst), index)), src)
     return dst

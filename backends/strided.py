@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 
 from flambeau.backends import layout as lay
-from flambeau.backends.base import Backend, Layout, MemoryStats, OutOfMemoryError, Shape
+from flambeau.backends.base import Backend, HostArray, Layout, MemoryStats, OutOfMemoryError, Shape
 from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-
-HostArray = np.ndarray[Any, Any]
 
 
 class StridedArray:
@@ -74,11 +72,6 @@ class StridedArray:
             f"StridedArray(shape={self.shape}, strides={self.strides}, offset={self.offset}, "
             f"dtype={self.dtype.name}, device={self.index})"
         )
-
-
-def shares_memory(a: StridedArray, b: StridedArray) -> bool:
-    """Whether two arrays touch a common byte (exact, or True where finding out would take too long)."""
-    return a.buffer is b.buffer and lay.may_share(*_comparable(a, b))
 
 
 def partly_overlaps(out: StridedArray, x: StridedArray) -> bool:

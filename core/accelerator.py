@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flambeau.backends.base import MemoryStats
 from flambeau.core import registry
-from flambeau.core.device import device
+from flambeau.core.device import DeviceLike, device
 from flambeau.core.keys import get_default_device
 
 __all__ = [
@@ -75,13 +73,13 @@ def device_count() -> int:
     return 0 if found is None else registry.get_backend(found.type).device_count()
 
 
-def resolved(where: Any) -> device:
+def resolved(where: DeviceLike) -> device:
     """The device that is meant: by default the current accelerator, or the default device without any."""
     found = current_accelerator() if where is None else device(where)
     return get_default_device() if found is None else found
 
 
-def synchronize(where: Any = None) -> None:
+def synchronize(where: DeviceLike = None) -> None:
     """Wait until everything enqueued on the device is done, and raise what went wrong late.
 
     >>> fb.accelerator.synchronize("strict")
@@ -92,7 +90,7 @@ def synchronize(where: Any = None) -> None:
     backend.check(d.index)
 
 
-def memory_stats(where: Any = None) -> MemoryStats:
+def memory_stats(where: DeviceLike = None) -> MemoryStats:
     """Bytes allocated, reserved and at peak, and the limit, of a device.
 
     >>> fb.accelerator.memory_stats("strict").limit
@@ -101,7 +99,7 @@ def memory_stats(where: Any = None) -> MemoryStats:
     return registry.resolve(d).memory_stats(d.index)
 
 
-def memory_allocated(where: Any = None) -> int:
+def memory_allocated(where: DeviceLike = None) -> int:
     """Bytes in live tensors of a device.
 
     >>> x = fb.zeros(1000, device="strict")
@@ -111,7 +109,7 @@ def memory_allocated(where: Any = None) -> int:
     return memory_stats(where).allocated
 
 
-def max_memory_allocated(where: Any = None) -> int:
+def max_memory_allocated(where: DeviceLike = None) -> int:
     """The largest number of bytes in live tensors so far.
 
     >>> x = fb.zeros(1000, device="strict")
@@ -121,7 +119,7 @@ def max_memory_allocated(where: Any = None) -> int:
     return memory_stats(where).peak
 
 
-def memory_reserved(where: Any = None) -> int:
+def memory_reserved(where: DeviceLike = None) -> int:
     """Bytes that the device's pool holds, in use or not.
 
     >>> fb.accelerator.memory_reserved("strict") >= 0
@@ -130,19 +128,19 @@ def memory_reserved(where: Any = None) -> int:
     return memory_stats(where).reserved
 
 
-def reset_peak_memory_stats(where: Any = None) -> None:
+def reset_peak_memory_stats(where: DeviceLike = None) -> None:
     """Count the peak of a device's memory anew, from what is allocated now."""
     d = resolved(where)
     registry.resolve(d).reset_peak(d.index)
 
 
-def set_memory_limit(limit: int | None, where: Any = None) -> None:
+def set_memory_limit(limit: int | None, where: DeviceLike = None) -> None:
     """Refuse allocations beyond ``limit`` bytes in all on a device (None: no limit)."""
     d = resolved(where)
     registry.resolve(d).set_memory_limit(limit, d.index)
 
 
-def empty_cache(where: Any = None) -> None:
+def empty_cache(where: DeviceLike = None) -> None:
     """Give the pool's unused memory back to the driver.
 
     >>> fb.accelerator.empty_cache()

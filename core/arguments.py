@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from flambeau.core.cache import Cache
 from flambeau.core.device import device
 from flambeau.core.dtype import as_dtype
 from flambeau.core.errors import ShapeError
 from flambeau.core.record import Op
 from flambeau.core.schema import REQUIRED, Argument
-
-
-class _Cache(dict[Any, Any]):
-    """A bounded memo of a pure function of the key."""
-
-    def __init__(self, fn: Any, limit: int = 10_000):
-        super().__init__()
-        self._fn, self._limit = fn, limit
-
-    def __missing__(self, key: Any) -> Any:
-        value = self._fn(*key)
-        if len(self) >= self._limit:
-            self.clear()
-        self[key] = value
-        return value
 
 
 def normal_axis(axis: Any, ndim: int, name: str = "dim") -> int:
@@ -58,8 +44,9 @@ def normal_axes(axes: Any, ndim: int, name: str = "dim") -> tuple[int, ...] | No
     return found if ndim else None
 
 
-AXES = _Cache(normal_axes)
-AXIS = _Cache(normal_axis)
+#: By (axes, ndim), and by (axis, ndim).
+AXES: Final[Cache[tuple[Any, int], tuple[int, ...] | None]] = Cache(lambda key: normal_axes(*key))
+AXIS: Final[Cache[tuple[Any, int], int]] = Cache(lambda key: normal_axis(*key))
 
 
 def ints(value: Any, name: str) -> tuple[int, ...]:
@@ -95,7 +82,8 @@ def new_shape(old: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-NEW_SHAPE = _Cache(new_shape)
+#: By (old, shape).
+NEW_SHAPE: Final[Cache[tuple[tuple[int, ...], tuple[int, ...]], tuple[int, ...]]] = Cache(lambda key: new_shape(*key))
 
 
 def _value(p: Argument, value: Any, ndim: int, op: Op) -> Any:

@@ -183,7 +183,7 @@ def _setting(name: str) -> Setting:
     return row
 
 
-def get(name: str, argument: Any = None) -> Any:
+def get(name: str, argument: Any = None) -> Any:  # each setting has a type of its own
     """The value of a setting; ``argument``, when it is not None, is checked and wins.
 
     ConfigError names the environment variable, its value and what it may be.

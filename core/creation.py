@@ -5,42 +5,54 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from flambeau.core import dtype as dt
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.keys import key_for
+from flambeau.core.memory_format import Layout, MemoryFormat
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
 
-def _shape(size: Sequence[Any], name: str) -> tuple[int, ...]:
+def _shape(size: Sequence[Sizes], name: str) -> tuple[int, ...]:
     """A shape from ``f(2, 3)`` or ``f((2, 3))``."""
-    if len(size) == 1 and isinstance(size[0], (tuple, list)):
-        size = size[0]
+    given: Any = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size  # ints, if they are
     try:
-        shape = tuple(operator.index(n) for n in size)
+        shape = tuple(operator.index(n) for n in given)
     except TypeError:
-        raise TypeError(f"{name}: the size must be ints, got {tuple(size)!r}") from None
+        raise TypeError(f"{name}: the size must be ints, got {tuple(given)!r}") from None
     if any(n < 0 for n in shape):
         raise ShapeError(f"{name}: a size cannot be negative, got {shape}")
     return shape
 
 
-_NUMBER: Any = numbers.Number
+#: One size, or all of them.
+Sizes: TypeAlias = int | Sequence[int]
+Fill: TypeAlias = Number | np.generic | Tensor
+_NUMBER: Any = numbers.Number  # abstract, so that isinstance takes numbers of any library
 
 
 def full(
-    size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None
-) -> Any:
+    size: Sizes,
+    fill_value: Fill,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+) -> Tensor:
     """A tensor of a shape with every element ``fill_value``, whose type gives the dtype.
 
     >>> fb.full((2,), 7)
@@ -53,10 +65,12 @@ def full(
     found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
     chosen = found if dtype is None else dt.as_dtype(dtype)
     shape = _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full")
-    return _into(out, finished(_made("full", fill_value, shape, chosen, resolve_device(device)), requires_grad))
+    return deliver(
+        "full", finished(_made("full", fill_value, shape, chosen, resolve_device(device)), requires_grad), out
+    )
 
 
-def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: Device) -> Any:
+def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: Device) -> Tensor:
     """A tensor from the constructor ``name``, "full" or "empty": the common case written out."""
     params = {"shape": shape, "dtype": dtype} if name == "empty" else {"shape": shape, "value": value, "dtype": dtype}
     state = get()
@@ -65,27 +79,23 @@ def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: D
         kernel = getattr(key, name)
         if kernel is not None:
             return tensor_of(kernel(**params, index=device.index), key)
-    return call(OPS[name], (), params | {"device": device})
+    made: Tensor = call(OPS[name], (), params | {"device": device})
+    return made
 
 
-def _into(out: Any, result: Any) -> Any:
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(OPS["full"], out, result)
-
-
-def _filled(name: str, value: Any, size: Any, dtype: Any, device: Any, requires_grad: bool, out: Any) -> Any:
+def _filled(
+    name: str, value: Number, size: Sequence[Sizes], dtype: DTypeLike | None, device: DeviceLike,
+    requires_grad: bool, out: Tensor | None,
+) -> Tensor:  # fmt: skip
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = _made("full", value, _shape(size, name), chosen, resolve_device(device))
-    return found if out is None and not requires_grad else _into(out, finished(found, requires_grad))
+    return found if out is None and not requires_grad else deliver("full", finished(found, requires_grad), out)
 
 
 def zeros(
-    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None,
-    layout: Any = None,
-) -> Any:  # fmt: skip
+    *sizes: Sizes, size: Sizes | None = None, dtype: DTypeLike | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, out: Tensor | None = None, layout: Layout | None = None,
+) -> Tensor:  # fmt: skip
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.
 
     >>> fb.zeros(2, 3)
@@ -96,9 +106,9 @@ def zeros(
 
 
 def ones(
-    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None,
-    layout: Any = None,
-) -> Any:  # fmt: skip
+    *sizes: Sizes, size: Sizes | None = None, dtype: DTypeLike | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, out: Tensor | None = None, layout: Layout | None = None,
+) -> Tensor:  # fmt: skip
     """A tensor of ones.
 
     >>> fb.ones(2, 3)
@@ -109,9 +119,10 @@ def ones(
 
 
 def empty(
-    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None,
-    layout: Any = None, pin_memory: bool = False, memory_format: Any = None,
-) -> Any:  # fmt: skip
+    *sizes: Sizes, size: Sizes | None = None, dtype: DTypeLike | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, out: Tensor | None = None, layout: Layout | None = None, pin_memory: bool = False,
+    memory_format: MemoryFormat | None = None,
+) -> Tensor:  # fmt: skip
     """A tensor of undefined values.
 
     >>> fb.empty(2, 3).shape
@@ -120,23 +131,24 @@ def empty(
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     shape = _shape(sizes if size is None else (size,), "empty")
     if out is not None:
-        return _into(out, full(shape, 0, dtype=out.dtype, device=out.device))
+        return deliver("full", full(shape, 0, dtype=out.dtype, device=out.device), out)
     return finished(_made("empty", None, shape, chosen, resolve_device(device)), requires_grad, pin_memory)
 
 
-def full_at(like: Any, shape: Sequence[int], value: Any, dtype: DType | None = None) -> Any:
+def full_at(like: Tensor, shape: Sequence[int], value: Fill, dtype: DType | None = None) -> Tensor:
     """A full tensor at the device, level and (by default) dtype of ``like``, with memory of its own to write to."""
     chosen = dtype or like.dtype
     level = like._key.level
     if level is not None:
-        return level.full(like, tuple(shape), value, chosen)
+        made: Tensor = level.full(like, tuple(shape), value, chosen)
+        return made
     return _made("full", value, tuple(shape), chosen, like.device)
 
 
 def full_like(
-    input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    layout: Any = None, memory_format: Any = None,
-) -> Any:  # fmt: skip
+    input: Tensor, fill_value: Fill, *, dtype: DTypeLike | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, layout: Layout | None = None, memory_format: MemoryFormat | None = None,
+) -> Tensor:  # fmt: skip
     """A full tensor of the shape, dtype and device of ``input``.
 
     >>> fb.full_like(fb.ones(2), 7)
@@ -148,9 +160,10 @@ def full_like(
     return full(tuple(input.shape), fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
 
 
-def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    layout: Any = None, memory_format: Any = None,
-) -> Any:  # fmt: skip
+def zeros_like(
+    input: Tensor, *, dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+    layout: Layout | None = None, memory_format: MemoryFormat | None = None,
+) -> Tensor:  # fmt: skip
     """Zeros of the shape, dtype and device of ``input``.
 
     >>> fb.zeros_like(fb.ones(2))
@@ -159,9 +172,10 @@ def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
     return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    layout: Any = None, memory_format: Any = None,
-) -> Any:  # fmt: skip
+def ones_like(
+    input: Tensor, *, dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+    layout: Layout | None = None, memory_format: MemoryFormat | None = None,
+) -> Tensor:  # fmt: skip
     """Ones of the shape, dtype and device of ``input``.
 
     >>> fb.ones_like(fb.zeros(2))
@@ -170,9 +184,10 @@ def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gra
     return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    layout: Any = None, memory_format: Any = None,
-) -> Any:  # fmt: skip
+def empty_like(
+    input: Tensor, *, dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+    layout: Layout | None = None, memory_format: MemoryFormat | None = None,
+) -> Tensor:  # fmt: skip
     """Undefined values of the shape, dtype and device of ``input``.
 
     >>> fb.empty_like(fb.ones(2, 3)).shape
@@ -184,15 +199,16 @@ def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
     return empty(tuple(input.shape), dtype=chosen, device=device or input.device, requires_grad=requires_grad)
 
 
-def zeros_at(like: Any, shape: Sequence[int]) -> Any:
+def zeros_at(like: Tensor, shape: Sequence[int]) -> Tensor:
     """Zeros of another shape at the dtype, device and level of ``like``, to be written to in place."""
     return full_at(like, shape, 0)
 
 
 def arange(
-    start: Any = 0, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None,
-) -> Any:  # fmt: skip
+    start: float | Tensor = 0, end: float | Tensor | None = None, step: float | Tensor = 1, *,
+    out: Tensor | None = None, dtype: DTypeLike | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, layout: Layout | None = None,
+) -> Tensor:  # fmt: skip
     """Numbers from ``start`` (0 when only one is given) up to but not including ``end``.
 
     >>> fb.arange(3)
@@ -226,13 +242,14 @@ def arange(
         found = tensor_of(key.arange(start, step, length=count, dtype=chosen, index=where.index), key)
     else:
         found = call(OPS["arange"], (start, step), {"length": count, "dtype": chosen, "device": where})
-    return _into(out, finished(found, requires_grad))
+    return deliver("full", finished(found, requires_grad), out)
 
 
 def linspace(
-    start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None,
-) -> Any:  # fmt: skip
+    start: Number | Tensor, end: Number | Tensor, steps: int, *, out: Tensor | None = None,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+    layout: Layout | None = None,
+) -> Tensor:  # fmt: skip
     """``steps`` numbers evenly from ``start`` to ``end``, both included.
 
     >>> fb.linspace(0, 1, 5)
@@ -251,21 +268,21 @@ def linspace(
     # From both ends, so that the last element is exactly `end`.
     low, high = i * step + start, (i - (steps - 1)) * step + end
     found = low.where(place < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen)
-    return _into(out, finished(found, requires_grad))
+    return deliver("full", finished(found, requires_grad), out)
 
 
 def logspace(
-    start: Any,
-    end: Any,
+    start: Number | Tensor,
+    end: Number | Tensor,
     steps: int,
     base: float = 10.0,
     *,
-    out: Any = None,
-    dtype: Any = None,
-    device: Any = None,
+    out: Tensor | None = None,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
     requires_grad: bool = False,
-    layout: Any = None,
-) -> Any:
+    layout: Layout | None = None,
+) -> Tensor:
     """``base`` to the powers of :func:`linspace`.
 
     >>> fb.logspace(0, 2, 3)
@@ -273,13 +290,13 @@ def logspace(
     """
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
-    return _into(out, finished((base**exponents).to(chosen), requires_grad))
+    return deliver("full", finished((base**exponents).to(chosen), requires_grad), out)
 
 
 def eye(
-    n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None,
-) -> Any:  # fmt: skip
+    n: int, m: int | None = None, *, out: Tensor | None = None, dtype: DTypeLike | None = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Layout | None = None,
+) -> Tensor:  # fmt: skip
     """Ones on the diagonal, zeros elsewhere; shape (n, m or n).
 
     >>> fb.eye(2)
@@ -291,10 +308,12 @@ def eye(
         raise ValueError(f"eye: n and m must not be negative, got {n} and {m}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = (arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen)
-    return _into(out, finished(found, requires_grad))
+    return deliver("full", finished(found, requires_grad), out)
 
 
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: DTypeLike = dt.int64, device: DeviceLike = None
+) -> Tensor:
     """Indices (2, n) of the lower triangle of a (row, col) matrix.
 
     >>> fb.tril_indices(2, 2)
@@ -302,10 +321,13 @@ def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, 
             [0, 0, 1]])
     """
     r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
-    return (c <= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
+    found: Tensor = (c <= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
+    return found
 
 
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None) -> Any:
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: DTypeLike = dt.int64, device: DeviceLike = None
+) -> Tensor:
     """Indices (2, n) of the upper triangle of a (row, col) matrix.
 
     >>> fb.triu_indices(2, 2)
@@ -313,17 +335,19 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, 
             [0, 1, 1]])
     """
     r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
-    return (c >= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
+    found: Tensor = (c >= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
+    return found
 
 
-def new_like(method: str) -> Any:
+def new_like(method: str) -> Callable[..., Tensor]:
     """The ``new_zeros`` family: the dtype and device of ``self`` are the defaults."""
     value = 1 if method == "new_ones" else 0
 
     def new(
-        self: Any, *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-        layout: Any = None, pin_memory: bool = False,
-    ) -> Any:  # fmt: skip
+        self: Tensor, *sizes: Sizes, size: Sizes | None = None, dtype: DTypeLike | None = None,
+        device: DeviceLike = None, requires_grad: bool = False, layout: Layout | None = None,
+        pin_memory: bool = False,
+    ) -> Tensor:  # fmt: skip
         shape = _shape(sizes if size is None else (size,), method)
         return new_full(self, shape, value, dtype=dtype, device=device, requires_grad=requires_grad)
 
@@ -331,9 +355,16 @@ def new_like(method: str) -> Any:
     return new
 
 
+@public(function=False)
 def new_full(
-    self: Any, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
+    self: Tensor,
+    size: Sizes,
+    fill_value: Fill,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """``full(...)`` with this tensor's dtype and device by default.
 
     >>> fb.ones(1).new_full((2,), 3)
@@ -343,3 +374,7 @@ def new_full(
     if device is None or Device(device) is self.device:
         return finished(full_at(self, _shape((size,), "new_full"), fill_value, chosen), requires_grad)
     return full(size, fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
+
+
+for _name in ("new_zeros", "new_ones", "new_empty"):
+    public(function=False)(new_like(_name))

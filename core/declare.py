@@ -1,46 +1,65 @@
-"""Declaring ops: a record entered in OPS, and its public function made."""
+"""Declaring ops: a record entered in OPS, and its function made.
+
+A record's function is bound to ``<name>_p`` in the modules of ops (p for primitive, as in JAX), whether users meet
+it under its name (``exp_p`` is ``flambeau.exp``) or under a public function of the same name that calls it
+(``sum`` calls ``sum_p``): so no record hides a builtin or the function that stands for it.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from types import FunctionType
-from typing import Any
+from typing import Any, Protocol, TypeVar, Unpack, cast
 
 from flambeau.core import fastpath
-from flambeau.core.record import GENERAL, OPS, Family, Op
+from flambeau.core.record import GENERAL, OPS, Family, Fields, Op
+from flambeau.core.tensor import Tensor
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-def op(schema: str, family: Family = GENERAL, **fields: Any) -> Any:
-    """Declare a primitive and return its public function.
+class OpFunction(Protocol[R_co]):
+    """The function of a record, whose ``op`` it is. Its operands may be tensors or numbers, by position or name."""
 
-    Fields: ``expr`` (scalar expression: also its body, and its generated kernels), ``infer`` (shapes of
-    the operands and params to the result's shape, raising ShapeError), ``dtype`` (a DTypeRule), ``vjp``
-    (one function per operand, or a joint one), ``jvp``, ``batch``, ``check`` (infer before the kernel),
-    ``differentiable=False``, ``linear`` (operands in which it is linear), ``names`` (more public names),
-    ``kinds`` (operands with a dtype of their own), ``keywords`` (more keyword arguments of the public function,
-    each a function that changes the list of operands), ``inplace``, ``method``, ``doc``.
-    """
-    return declare(Op(schema, family, **fields))
+    op: Op
+    __name__: str
+
+    def __call__(self, *args: Any, **kw: Any) -> R_co: ...  # what it takes stands in the schema
 
 
-def composite(schema: str, family: Family = GENERAL, **fields: Any) -> Callable[[Callable[..., Any]], Any]:
+def op(schema: str, family: Family = GENERAL, **fields: Unpack[Fields]) -> OpFunction[Tensor]:
+    """Declare a primitive of one result and return its function; :class:`Fields` has what can be said of it."""
+    made: OpFunction[Tensor] = declare(Op(schema, family, **fields))
+    return made
+
+
+def several(schema: str, family: Family = GENERAL, **fields: Unpack[Fields]) -> OpFunction[tuple[Tensor, ...]]:
+    """Declare a primitive of several results."""
+    made: OpFunction[tuple[Tensor, ...]] = declare(Op(schema, family, **fields))
+    return made
+
+
+def composite(
+    schema: str, family: Family = GENERAL, **fields: Unpack[Fields]
+) -> Callable[[Callable[..., R]], OpFunction[R]]:
     """Declare an op whose body is the decorated function of other ops; a backend may register a fused kernel.
 
     With such a kernel it needs a vjp of its own, or the bits of its result would depend on grad mode.
     """
 
-    def decorate(body: Callable[..., Any]) -> Any:
-        fields.setdefault("doc", inspect.getdoc(body) or "")
-        return declare(Op(schema, family, body=body, **fields))
+    def decorate(body: Callable[..., R]) -> OpFunction[R]:
+        given: Fields = {"doc": inspect.getdoc(body) or "", **fields, "body": body}
+        made: OpFunction[R] = declare(Op(schema, family, **given))
+        return made
 
     return decorate
 
 
-def declare(record: Op) -> FunctionType:
-    """Enter a record in OPS and make its public function."""
+def declare(record: Op) -> Any:  # the function: its result is the schema's, which no type checker reads
+    """Enter a record in OPS and make its function."""
     if record.name in OPS:
         raise ValueError(f"op {record.name!r} is already declared")
     OPS[record.name] = record
-    function = record.function = fastpath.public_function(record)
-    return function
+    record.function = fastpath.public_function(record)
+    return cast(Any, record.function)

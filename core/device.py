@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Callable
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 _SINGLE = ("cpu", "meta")  # printed without an index, since there is only ever one
 _PATTERN = re.compile(r"([a-z_][a-z0-9_]*?)(?::(\d+))?")
@@ -29,8 +29,6 @@ class device:
     backend: Any  # the Backend once resolved; the registry sets it, None before
 
     _interned: ClassVar[dict[tuple[str, int], device]] = {}
-    push: ClassVar[Callable[[device], None]]  # set by core.state: enter and leave the default device
-    pop: ClassVar[Callable[[device], None]]
 
     def __new__(cls, type: str | int | device, index: int | None = None) -> device:
         if isinstance(type, device):
@@ -63,18 +61,27 @@ class device:
     def __str__(self) -> str:
         return self.type if self.index == 0 and self.type in _SINGLE else f"{self.type}:{self.index}"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[builtins.type[device], tuple[str, int]]:
         return device, (self.type, self.index)
 
     def __enter__(self) -> Self:
-        device.push(self)
+        _entered.set((*_entered.get(), self))
         return self
 
     def __exit__(
         self, kind: builtins.type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        device.pop(self)
+        _entered.set(_entered.get()[:-1])
 
 
-#: What functions take for a device: the object, its name, or None for the default one.
-DeviceLike = device | str | None
+_entered: ContextVar[tuple[device, ...]] = ContextVar("flambeau_devices", default=())
+
+
+def innermost() -> device | None:
+    """The device of the innermost ``with device`` block of this thread or task; None outside of any."""
+    stack = _entered.get()
+    return stack[-1] if stack else None
+
+
+#: What stands for a device where one is asked for: itself or its name; None is the default of the place.
+DeviceLike: TypeAlias = device | str | None

@@ -10,27 +10,31 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
 from flambeau.core import config
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import edge_of, make_view
-from flambeau.core.autograd.modes import after_record
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, not_a_tensor
+from flambeau.core.graph import Edge, edge_of, make_view
 from flambeau.core.keys import Key, default_device, expression, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
+from flambeau.core.schema import Argument
 from flambeau.core.state import State, current, no_grad, put
+from flambeau.core.tape.compile import compiled
+from flambeau.core.tape.modes import after_record
 from flambeau.core.tensor import Tensor
+
+Operand: TypeAlias = Any  # a Tensor, a number, None or a list of tensors, as the schema says
+Result: TypeAlias = Any  # a Tensor, or a tuple or list of them, as the schema says
 
 
 # -- calls -------------------------------------------------------------------------------------------
-def call(op: Op, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
+def call(op: Op, args: Sequence[Operand], params: Mapping[str, Any]) -> Result:
     """Run an op on bound arguments: operands in order, every param by its schema name."""
     state = current()
     if state.layers:
@@ -38,7 +42,7 @@ def call(op: Op, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
     return run(op, args, dict(params), state)
 
 
-def _through_layers(op: Op, args: tuple[Any, ...], params: dict[str, Any], state: State) -> Any:
+def _through_layers(op: Op, args: tuple[Operand, ...], params: dict[str, Any], state: State) -> Result:
     """Ask the layers from the innermost out; each runs with itself and those inside it off."""
     layers = state.layers
     try:
@@ -52,7 +56,7 @@ def _through_layers(op: Op, args: tuple[Any, ...], params: dict[str, Any], state
     return run(op, args, params, state)
 
 
-def run(op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> Any:
+def run(op: Op, args: Sequence[Operand], params: dict[str, Any], state: State) -> Result:
     """Normalise, lift to the innermost level among the operands, and run kernel or body."""
     if op.perform is not None:  # an in-place form, called on by a layer
         return op.perform(list(args), params, state)
@@ -72,7 +76,7 @@ def run(op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> An
     return execute(op, args, params, key, state)
 
 
-def execute(op: Op, args: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
+def execute(op: Op, args: list[Operand], params: dict[str, Any], key: Key, state: State) -> Result:
     """Run one op at one level, and record it there."""
     kernel: Kernel | None = getattr(key, op.name)
     wants = state.grad and op.differentiable and any(_edge(a) is not None for a in args)
@@ -90,7 +94,7 @@ def execute(op: Op, args: list[Any], params: dict[str, Any], key: Key, state: St
     return _record(op, args, params, out, state) if wants else out
 
 
-def decompose(op: Op, args: list[Any], params: dict[str, Any], key: Key) -> Any:
+def decompose(op: Op, args: list[Operand], params: dict[str, Any], key: Key) -> Result:
     """An op by its body, in float32 where the operands are of low precision."""
     if op.check:
         infer_shapes(op, args, params)
@@ -132,7 +136,7 @@ def _expression_body(op: Op) -> Callable[..., Any]:
 @cache
 def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
     """The minimum ops by the names that expressions use, and the casts between ``dtype`` and its bits."""
-    from flambeau.core.expr import bits_dtype
+    from flambeau.core.expr import bits_dtype  # parsed at first need
 
     cast, view_dtype, xor = (OPS[n].function for n in ("cast", "view_dtype", "bitwise_xor"))
     real = {dt.int32: dt.float32, dt.int64: dt.float64}
@@ -148,7 +152,7 @@ def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
     return {n: OPS[n].function for n in MINIMUM_ELEMENTWISE} | bits
 
 
-def _invoke(op: Op, kernel: Kernel, args: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
+def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any], key: Key, state: State) -> Result:
     """Call the kernel; when it raises, the op's own shape rule gets to name what was wrong."""
     if op.check:
         infer_shapes(op, args, params)
@@ -169,7 +173,7 @@ def _invoke(op: Op, kernel: Kernel, args: list[Any], params: dict[str, Any], key
     return wrap_outputs(op, raw, params, key)
 
 
-def kernel_arguments(op: Op, args: Sequence[Any], key: Key) -> list[Any]:
+def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
     """What a kernel gets for the operands: arrays, numbers as constants; a last Tensor[] is spread out."""
     arrays = [_array_of(op, a, arg, key) for a, arg in zip(args, op.schema.operands, strict=True)]
     if op.schema.operands and op.schema.operands[-1].is_list:
@@ -189,7 +193,7 @@ def _watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], 
         put(state)
 
 
-def _array_of(op: Op, value: Any, argument: Any, key: Key) -> Any:
+def _array_of(op: Op, value: Operand, argument: Argument, key: Key) -> Any:
     if isinstance(value, Tensor):
         return value._array
     if value is None:
@@ -199,7 +203,7 @@ def _array_of(op: Op, value: Any, argument: Any, key: Key) -> Any:
     return value if argument.type == "Scalar" else key.constant(value)
 
 
-def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Any:
+def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Result:
     """Tensors from what a kernel returned."""
     schema = op.schema
     if schema.single:
@@ -209,7 +213,7 @@ def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Any:
     return tuple(tensor_of(r, key.sibling(op.dtype.out(i, key.dtype, params))) for i, r in enumerate(raw))
 
 
-def tensor_of(raw: Any, key: Key) -> Any:
+def tensor_of(raw: Any, key: Key) -> Tensor:
     """A tensor without history from a backend's array."""
     t = Tensor()
     t._array = raw if raw.__class__ is key.array else key.wrap(raw)
@@ -217,20 +221,20 @@ def tensor_of(raw: Any, key: Key) -> Any:
     return t
 
 
-def from_host(host: Any, dtype: DType, device: device) -> Any:
+def from_host(host: np.ndarray[Any, Any], dtype: DType, device: device) -> Tensor:
     """A tensor with a copy of a numpy array's values."""
     key = key_for(device, dtype)
     return tensor_of(key.backend.from_host(host, dtype, device.index), key)
 
 
-def _record(op: Op, args: list[Any], params: dict[str, Any], out: Any, state: State) -> Any:
+def _record(op: Op, args: list[Operand], params: dict[str, Any], out: Result, state: State) -> Result:
     out = compiled(op).record_checked(*args, params, out)
     if not state.plain and (state.saved_hooks or state.anomaly):
         after_record(op, out, state)
     return out
 
 
-def _edge(a: Any) -> Any:
+def _edge(a: Operand) -> Edge:
     if isinstance(a, Tensor):
         return edge_of(a)
     if isinstance(a, (list, tuple)):
@@ -238,7 +242,7 @@ def _edge(a: Any) -> Any:
     return None
 
 
-def _detached(a: Any) -> Any:
+def _detached(a: Operand) -> Operand:
     """The same values at the same level without history."""
     if isinstance(a, Tensor):
         if a._node is None:
@@ -251,7 +255,7 @@ def _detached(a: Any) -> Any:
     return a
 
 
-def _lift(a: Any, level: Any) -> Any:
+def _lift(a: Operand, level: Any) -> Operand:
     if isinstance(a, Tensor):
         return a if a._key.level is level else level.lift(a)
     if isinstance(a, (list, tuple)):
@@ -260,7 +264,7 @@ def _lift(a: Any, level: Any) -> Any:
 
 
 # -- normalisation -----------------------------------------------------------------------------------
-def normalise(op: Op, args: list[Any], params: dict[str, Any]) -> tuple[list[Any], Key]:
+def normalise(op: Op, args: list[Operand], params: dict[str, Any]) -> tuple[list[Any], Key]:
     """Operands of one device and dtype, and the key to dispatch on (the innermost level's)."""
     tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
     if not tensors:
@@ -277,18 +281,18 @@ def normalise(op: Op, args: list[Any], params: dict[str, Any]) -> tuple[list[Any
     return out, key if level is None else level.key(target, dtype)
 
 
-def _is_operand(a: Any) -> bool:
+def _is_operand(a: Operand) -> bool:
     """Whether an operand needs no conversion once its tensors have the right dtype and device."""
     if isinstance(a, (list, tuple)):
         return all(isinstance(t, Tensor) for t in a)
     return a is None or isinstance(a, Tensor)
 
 
-def _is_number(a: Any) -> bool:
+def _is_number(a: Operand) -> bool:
     return isinstance(a, (bool, int, float, complex))
 
 
-def _normalise_without(op: Op, args: list[Any], params: dict[str, Any]) -> tuple[list[Any], Key]:
+def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> tuple[list[Any], Key]:
     """No tensor among the operands: a constructor, or numbers alone."""
     where = params.get("device") or default_device()
     if "dtype" in params and isinstance(params["dtype"], DType):
@@ -304,7 +308,7 @@ def _normalise_without(op: Op, args: list[Any], params: dict[str, Any]) -> tuple
     return numbers, key_for(where, dtype)
 
 
-def _common_device(op: Op, tensors: list[Any]) -> device:
+def _common_device(op: Op, tensors: list[Tensor]) -> device:
     """The device of the operands; 0-d host tensors go along with any other."""
     devices = {t._key.device for t in tensors}
     if len(devices) > 1:
@@ -321,11 +325,11 @@ def _common_device(op: Op, tensors: list[Any]) -> device:
     return found
 
 
-def _travels(t: Any) -> bool:
+def _travels(t: Tensor) -> bool:
     return bool(t._array.shape == () and t._key.backend.has("shares_host"))
 
 
-def compute_dtype(op: Op, args: Sequence[Any]) -> DType:
+def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
     """The dtype that the kernel gets, by torch's rules: dimensioned tensors, then 0-d ones, then numbers."""
     rule = op.dtype
     ranks: list[DType | None] = [None, None, None]
@@ -366,7 +370,7 @@ def _combine(ranks: Sequence[DType | None]) -> DType:
     return result or dt.get_default_dtype()
 
 
-def _convert(op: Op, a: Any, argument: Any, target: device, dtype: DType) -> Any:
+def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DType) -> Operand:
     """Bring one operand to the device and, unless it has a dtype of its own, to the compute dtype."""
     if isinstance(a, (list, tuple)) and argument.is_list:
         return [_convert(op, t, argument, target, dtype) for t in a]
@@ -386,7 +390,7 @@ def _convert(op: Op, a: Any, argument: Any, target: device, dtype: DType) -> Any
 
 
 # -- shapes ------------------------------------------------------------------------------------------
-def shape_of(a: Any) -> Any:
+def shape_of(a: Operand) -> Any:
     """What ``infer`` gets for an operand: its shape, () for a number, None, or a list of shapes."""
     if isinstance(a, Tensor):
         return a._array.shape
@@ -395,7 +399,7 @@ def shape_of(a: Any) -> Any:
     return None if a is None else ()
 
 
-def infer_shapes(op: Op, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
+def infer_shapes(op: Op, args: Sequence[Operand], params: Mapping[str, Any]) -> Any:  # nested as the outputs are
     """The result's shape by the op's rule, raising its error; None where the op has no rule."""
     if op.infer is None:
         return None
@@ -406,7 +410,7 @@ def infer_shapes(op: Op, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
 fallbacks: dict[tuple[str, str], list[int]] = {}  # (device, op) -> [calls, bytes]
 
 
-def _fall_back(op: Op, args: list[Any], params: dict[str, Any], key: Key, state: State, wants: bool) -> Any:
+def _fall_back(op: Op, args: list[Operand], params: dict[str, Any], key: Key, state: State, wants: bool) -> Result:
     """No kernel and no body: on the host, if the policy allows; else an error that says what would help."""
     policy = config.get("fallback")
     host = device("cpu")
@@ -424,7 +428,9 @@ def missing_kernel(op: Op, key: Key, remedy: str) -> MissingKernelError:
     )
 
 
-def run_on_host(op: Op, args: list[Any], params: Mapping[str, Any], key: Any, host: device, *, warn: bool) -> Any:
+def run_on_host(
+    op: Op, args: list[Operand], params: Mapping[str, Any], key: Key, host: device, *, warn: bool
+) -> Result:
     """Move the operands to the host, run the op there, move the results back."""
     if op.family is VIEW:
         raise MissingKernelError(f"{op.name}: views never fall back to the host; device {str(key.device)!r}")

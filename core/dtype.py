@@ -7,8 +7,9 @@ numpy's (int32 with float32 is float32, not float64).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -25,7 +26,7 @@ class DType:
 
     __slots__ = ("bits", "category", "is_signed", "itemsize", "name", "numpy")
 
-    def __init__(self, name: str, numpy_type: Any, category: int, *, is_signed: bool = True):
+    def __init__(self, name: str, numpy_type: type, category: int, *, is_signed: bool = True):
         self.name: Final[str] = name
         self.numpy: Final[np.dtype[Any]] = np.dtype(numpy_type)
         self.itemsize: Final[int] = self.numpy.itemsize
@@ -54,7 +55,7 @@ class DType:
     def __repr__(self) -> str:
         return f"flambeau.{self.name}"
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[[str], DType], tuple[str]]:
         return dtype_named, (self.name,)
 
 
@@ -91,8 +92,13 @@ _BY_NAME: Final = {d.name: d for d in ALL} | {
     "float": float32, "double": float64, "half": float16, "int": int32, "long": int64, "short": int16,
     "cfloat": complex64, "cdouble": complex128,
 }  # fmt: skip
-_BY_NUMPY: Final = {d.numpy: d for d in ALL}
+_BY_NUMPY: Final[dict[object, DType]] = {d.numpy: d for d in ALL}
 _BY_PYTHON: Final[dict[type, DType]] = {bool: bool_, int: int64}
+
+#: A Python number; bool is an int.
+Number: TypeAlias = int | float | complex
+#: What names a dtype: itself, ``float`` and other types of Python, a text, a dtype or scalar type of numpy.
+DTypeLike: TypeAlias = DType | type | str | np.dtype[Any]
 
 _default: DType = float32
 
@@ -105,7 +111,7 @@ def dtype_named(name: str) -> DType:
         raise ValueError(f"unknown dtype {name!r}; known: {', '.join(d.name for d in ALL)}") from None
 
 
-def from_numpy(dtype: Any) -> DType:
+def from_numpy(dtype: np.dtype[Any] | type | str) -> DType:
     """The dtype of a numpy dtype (or of anything ``np.dtype`` takes); TypeError when there is none."""
     try:
         found = _BY_NUMPY.get(dtype)
@@ -119,7 +125,7 @@ def from_numpy(dtype: Any) -> DType:
     return found
 
 
-def as_dtype(value: Any) -> DType:
+def as_dtype(value: DTypeLike) -> DType:
     """A DType from a DType, a Python type (float means the default dtype), a name or a numpy dtype."""
     if isinstance(value, DType):
         return value
@@ -146,7 +152,7 @@ def get_default_dtype() -> DType:
     return _default
 
 
-def set_default_dtype(dtype: Any) -> None:
+def set_default_dtype(dtype: DTypeLike) -> None:
     """Set the dtype of tensors made from Python floats; TypeError unless it is floating point.
 
     >>> fb.set_default_dtype(fb.float32)
@@ -209,7 +215,7 @@ def promote_types(a: DType, b: DType) -> DType:
     return complex128
 
 
-def can_cast(from_: Any, to: Any) -> bool:
+def can_cast(from_: DTypeLike, to: DTypeLike) -> bool:
     """Whether an in-place result of dtype ``from_`` may be written to ``to`` (the category may not fall).
 
     >>> can_cast(float64, float32), can_cast(float32, int64)
@@ -223,7 +229,7 @@ def can_cast(from_: Any, to: Any) -> bool:
     return source.category <= target.category
 
 
-def scalar_dtype(value: bool | int | float | complex) -> DType:
+def scalar_dtype(value: Number) -> DType:
     """The dtype that a Python number has when nothing stronger decides."""
     if isinstance(value, bool):
         return bool_
@@ -241,7 +247,7 @@ class finfo:
     65504.0
     """
 
-    def __init__(self, dtype: Any = None):
+    def __init__(self, dtype: DTypeLike | None = None):
         chosen = _default if dtype is None else as_dtype(dtype)
         if chosen.category < FLOATING:
             raise TypeError(f"finfo: {chosen} is not floating point; use iinfo")
@@ -267,7 +273,7 @@ class iinfo:
     -128
     """
 
-    def __init__(self, dtype: Any):
+    def __init__(self, dtype: DTypeLike):
         chosen = as_dtype(dtype)
         if chosen.category != INTEGER:
             raise TypeError(f"iinfo: {chosen} is not an integer dtype; use finfo")

@@ -15,10 +15,12 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry
-from flambeau.core.autograd.graph import box_of
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
+from flambeau.core.graph import box_of
 from flambeau.core.keys import key_for
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 HOST: Final = (1, 0)  # kDLCPU
@@ -55,6 +57,7 @@ def _cannot_share(x: Tensor) -> BufferError:
     )
 
 
+@public("__dlpack_device__", function=False)
 def dlpack_device(self: Tensor) -> tuple[int, int]:
     """The DLPack device that holds the elements: (1, 0) is host memory; BufferError when it is none."""
     kind = self._key.backend.dlpack_kind
@@ -65,6 +68,7 @@ def dlpack_device(self: Tensor) -> tuple[int, int]:
     return HOST
 
 
+@public("__dlpack__", function=False)
 def to_dlpack(
     self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
 ) -> Any:
@@ -132,7 +136,7 @@ class _Writable:
         self.__array_interface__ = interface | {"data": (interface["data"][0], False), "strides": array.strides}
 
 
-def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+def from_dlpack(x: Any, *, device: DeviceLike = None, copy: bool | None = None) -> Tensor:
     """A tensor over another library's memory; ``copy`` True takes a copy instead, False must share.
 
     ``x`` is anything with ``__dlpack__`` and ``__dlpack_device__``, or a capsule. Memory on a device that
@@ -192,7 +196,7 @@ def _sharing(kind: int) -> str | None:
     return None
 
 
-def _imported(x: Any, where: Device, device: Any, copy: bool | None) -> Tensor:
+def _imported(x: Any, where: Device, device: DeviceLike, copy: bool | None) -> Tensor:
     """A tensor over the memory of ``x`` on ``where``, or a copy; then on ``device``."""
     backend = registry.resolve(where)
     array = backend.from_dlpack(x, where.index, copy)
@@ -203,7 +207,7 @@ def _imported(x: Any, where: Device, device: Any, copy: bool | None) -> Tensor:
 
 
 # -- numpy -------------------------------------------------------------------------------------------
-def from_numpy(array: Any) -> Any:
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """A CPU tensor that shares memory with a numpy array.
 
     >>> import numpy as np

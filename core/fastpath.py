@@ -18,11 +18,14 @@ import numpy as np
 
 from flambeau.core import dispatch, help, state
 from flambeau.core.arguments import AXES, AXIS, bind
-from flambeau.core.autograd.compile import compiled
+from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
+from flambeau.core.graph import View, make_view
+from flambeau.core.out import deliver
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
+from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
 #: By type of a param: when the fast path takes a value, and what the kernel gets for it.
@@ -51,11 +54,7 @@ def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]
     out = kw.pop("out", None) if kw else None
     operands, bound = bind(op, args, params, kw)
     result = dispatch.call(op, operands, bound)
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(op, out, result)
+    return deliver(op.name, result, out)
 
 
 # -- sources -----------------------------------------------------------------------------------------
@@ -403,9 +402,6 @@ def inplace_source(op: Op) -> str:
 # -- functions ---------------------------------------------------------------------------------------
 def _fill(scope: dict[str, Any], op: Op) -> None:
     """The globals of a generated function."""
-    from flambeau.core.autograd.graph import View, make_view
-    from flambeau.core.autograd.inplace import in_place
-
     scope.update(
         OP=op,
         get=state.get,

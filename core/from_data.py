@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import keys
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import from_host
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import DTypeError
 from flambeau.core.exchange import from_dlpack, from_numpy
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
+Host: TypeAlias = np.ndarray[Any, Any]
 
-def resolve_device(device: Any) -> Device:
+
+def resolve_device(device: DeviceLike) -> Device:
     """Where a constructor puts its tensor: the device given, or the default."""
     return keys.default_device() if device is None else Device(device)
 
 
-def finished(t: Any, requires_grad: bool, pin_memory: bool = False) -> Any:
+def finished(t: Tensor, requires_grad: bool, pin_memory: bool = False) -> Tensor:
     """A new tensor as its constructor's last arguments ask."""
     if pin_memory:
         t = t.pin_memory()
     return t.requires_grad_() if requires_grad else t
 
 
-def scalar_tensor(value: Any, dtype: Any = None, device: Any = None, *, requires_grad: bool = False) -> Any:
+@public(method=False)
+def scalar_tensor(
+    value: Number, dtype: DTypeLike | None = None, device: DeviceLike = None, *, requires_grad: bool = False
+) -> Tensor:
     """A 0-d tensor of a Python number, by default of the default dtype.
 
     >>> fb.scalar_tensor(2.5)
@@ -38,7 +46,7 @@ def scalar_tensor(value: Any, dtype: Any = None, device: Any = None, *, requires
     return finished(from_host(np.asarray(value).astype(chosen.numpy), chosen, resolve_device(device)), requires_grad)
 
 
-def _infer_dtype(host: Any) -> DType:
+def _infer_dtype(host: Host) -> DType:
     """What torch makes of data without a dtype: Python floats become the default dtype."""
     kind = host.dtype.kind
     if kind == "f":
@@ -50,7 +58,7 @@ def _infer_dtype(host: Any) -> DType:
     return dt.int64
 
 
-def _from_nested(data: Any) -> tuple[Any, DType]:
+def _from_nested(data: object) -> tuple[Host, DType]:
     """A numpy array and dtype from nested sequences of numbers, tensors and arrays."""
     if isinstance(data, (list, tuple)) and _holds_tensors(data):
         data = _plain(data)
@@ -71,7 +79,7 @@ def _from_nested(data: Any) -> tuple[Any, DType]:
 _NUMPY_OK = frozenset(d.numpy for d in dt.ALL)
 
 
-def _holds_tensors(data: Any) -> bool:
+def _holds_tensors(data: Sequence[Any]) -> bool:
     return any(isinstance(v, Tensor) or (isinstance(v, (list, tuple)) and _holds_tensors(v)) for v in data[:1])
 
 
@@ -82,8 +90,13 @@ def _plain(data: Any) -> Any:
 
 
 def tensor(
-    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
-) -> Any:
+    data: object,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """A new tensor with a copy of ``data`` (numbers, nested sequences, a numpy array, a tensor).
 
     Without ``dtype`` Python floats become the default dtype and ints int64; arrays keep theirs.
@@ -108,14 +121,14 @@ def tensor(
     return finished(from_host(_cast_host(host, chosen), chosen, resolve_device(device)), requires_grad, pin_memory)
 
 
-def _is_array(data: Any) -> bool:
+def _is_array(data: object) -> bool:
     """Whether an object is another library's array, which has a dtype of its own."""
     return not isinstance(data, (list, tuple, int, float)) and any(
         hasattr(data, name) for name in ("__dlpack__", "__array_interface__", "__array__")
     )
 
 
-def _foreign(data: Any) -> Any:
+def _foreign(data: Any) -> Host:
     """Another library's array as numpy's, sharing memory where it can."""
     try:
         return np.asarray(data)
@@ -125,7 +138,7 @@ def _foreign(data: Any) -> Any:
         return from_dlpack(data)._host()  # bfloat16, say
 
 
-def _check_range(host: Any, dtype: DType) -> None:
+def _check_range(host: Host, dtype: DType) -> None:
     """Python ints must fit; a negative one may stand for an unsigned number, as in torch."""
     if dtype.category != dt.INTEGER or host.dtype.kind not in "iu" or host.dtype == dtype.numpy or not host.size:
         return
@@ -136,7 +149,7 @@ def _check_range(host: Any, dtype: DType) -> None:
         raise DTypeError(f"tensor: {wrong} does not fit in {dtype.name}, which holds {limits.min} to {limits.max}")
 
 
-def _cast_host(host: Any, dtype: DType) -> Any:
+def _cast_host(host: Host, dtype: DType) -> Host:
     if host.dtype == dtype.numpy:
         return host
     if host.dtype.kind == "c" and dtype.category < dt.COMPLEX:
@@ -145,7 +158,7 @@ def _cast_host(host: Any, dtype: DType) -> Any:
         return host.astype(dtype.numpy)
 
 
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+def as_tensor(data: object, dtype: DTypeLike | None = None, device: DeviceLike = None) -> Tensor:
     """``data`` as a tensor, sharing memory where dtype and device allow it.
 
     >>> fb.as_tensor([1, 2])
@@ -156,16 +169,21 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     where = resolve_device(device)
     if _is_array(data) and not isinstance(data, (np.ndarray, np.generic)):
         data = _foreign(data)
-    same = isinstance(data, np.ndarray) and (dtype is None or dt.as_dtype(dtype).numpy == data.dtype)
-    if same and data.dtype.isnative:
+    same = dtype is None or isinstance(data, np.ndarray) and dt.as_dtype(dtype).numpy == data.dtype
+    if isinstance(data, np.ndarray) and same and data.dtype.isnative:
         t = from_numpy(data)
         return t if t.device is where else t.to(where)
     return tensor(data, dtype=dtype, device=device)
 
 
 def asarray(
-    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
-) -> Any:
+    obj: object,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """The array API's constructor: ``copy`` None shares where it can, False must share or raise.
 
     >>> fb.asarray([1.0, 2.0])
@@ -185,13 +203,21 @@ def asarray(
     return finished(t, requires_grad)
 
 
-def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requires_grad: bool) -> Any:
+def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requires_grad: bool) -> Tensor:
     """A tensor from what :meth:`Tensor.__reduce_ex__` wrote."""
     host = np.frombuffer(data, dtype.numpy).reshape(shape)
     return finished(from_host(host, dtype, Device(where)), requires_grad)
 
 
-def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+@public(function=False)
+def new_tensor(
+    self: Tensor,
+    data: object,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """``tensor(...)`` with this tensor's dtype and device by default.
 
     >>> fb.ones(1).new_tensor([1, 2])

@@ -12,34 +12,20 @@ from typing import Any
 from flambeau.backends.base import Backend, Kernel
 from flambeau.core import dtype as dt
 from flambeau.core import registry
-from flambeau.core.device import device
+from flambeau.core.cache import Cache
+from flambeau.core.device import DeviceLike, innermost
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
-from flambeau.core.state import current
 
-_keys: dict[tuple[device, DType], Key] = {}
+_keys: dict[tuple[Device, DType], Key] = {}
 _lock = threading.RLock()
 
 
-class Constants(dict[Any, Any]):
-    """0-d constants of a key by value. Signed zeros and nan are made each time: as keys they would mix up."""
-
-    __slots__ = ("key",)
-
-    def __init__(self, key: Key):
-        super().__init__()
-        self.key = key
-
-    def __missing__(self, value: Any) -> Any:
-        made = self.key.constant(value)
-        if value != value or value == 0:
-            return made
-        if len(self) > 1000:  # a loop over many numbers must not fill the memory
-            self.clear()
-        self[value] = made
-        return made
+def _is_safe(value: Any) -> bool:
+    """Whether a constant can be found by its value: as keys, signed zeros and nan would mix up."""
+    return bool(value == value and value != 0)
 
 
 class Key:
@@ -55,15 +41,15 @@ class Key:
     dtype: DType
     backend: Backend
     array: type
-    floats: Constants | None  # cached 0-d constants, for floating dtypes
-    ints: Constants | None  # None for bools, which numbers promote, and inside levels
+    floats: Cache[Any, Any] | None  # cached 0-d constants, for floating dtypes
+    ints: Cache[Any, Any] | None  # None for bools, which numbers promote, and inside levels
 
     def __init__(self, level: Any, device: Device, dtype: DType, backend: Backend):
         self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
         self.array = backend.array if level is None else level.payload
-        plain = level is None
-        self.floats = Constants(self) if plain and dtype.category >= dt.FLOATING else None
-        self.ints = Constants(self) if plain and dtype.category >= dt.INTEGER else None
+        numbers = Cache(self.constant, keep=_is_safe, limit=1000)
+        self.floats = numbers if level is None and dtype.category >= dt.FLOATING else None
+        self.ints = numbers if level is None and dtype.category >= dt.INTEGER else None
 
     def __getattr__(self, name: str) -> Any:
         if name in ("boolean", "index", "real"):
@@ -118,7 +104,7 @@ def writing(kernel: Kernel | None) -> Kernel | None:
 _FIXED = frozenset({"level", "device", "dtype", "backend", "array", "floats", "ints", "boolean", "index", "real"})
 
 
-def key_for(d: device, dtype: DType) -> Key:
+def key_for(d: Device, dtype: DType) -> Key:
     """The key of plain tensors of a device and dtype; errors when the device cannot be used."""
     key = _keys.get((d, dtype))
     if key is None:
@@ -194,7 +180,7 @@ def expression(op: Op, dtype: DType | None = None) -> Any:
 def _define_expressions() -> None:
     """Make the expressions of new records known by name: they may call each other."""
     global _records_seen
-    from flambeau.core import expr
+    from flambeau.core import expr  # parsed at first need
 
     with _lock:
         for name, record in list(OPS.items()):
@@ -208,7 +194,7 @@ def _expression_source(op: Op, dtype: DType | None = None) -> str:
     source = op.expr or ""
     if not source.startswith(SPECIAL):
         return source
-    from flambeau.core import special
+    from flambeau.core import special  # parsed at first need
 
     name = source.removeprefix(SPECIAL)
     if dtype is not None and dtype.is_complex and name in special.COMPLEX:
@@ -217,21 +203,19 @@ def _expression_source(op: Op, dtype: DType | None = None) -> str:
 
 
 # -- the default device -----------------------------------------------------------------------------
-def default_device() -> device:
+def default_device() -> Device:
     """Where constructors put tensors: the innermost ``with device``, the set default, or the environment's."""
-    stack = current().devices
-    if stack:
-        return stack[-1]
     global _default
-    if _default is None:
-        _default = registry.choose_default()
-    return _default
+    found = innermost() or _default
+    if found is None:
+        found = _default = registry.choose_default()
+    return found
 
 
-_default: device | None = None
+_default: Device | None = None
 
 
-def set_default_device(d: Any) -> None:
+def set_default_device(d: DeviceLike) -> None:
     """Set where constructors put tensors; None goes back to the environment's choice.
 
     >>> fb.set_default_device("cpu")
@@ -239,13 +223,13 @@ def set_default_device(d: Any) -> None:
     device(type='cpu', index=0)
     """
     global _default
-    chosen = None if d is None else device(d)
+    chosen = None if d is None else Device(d)
     if chosen is not None:
         registry.resolve(chosen)
     _default = chosen
 
 
-def get_default_device() -> device:
+def get_default_device() -> Device:
     """The device of new tensors.
 
     >>> fb.get_default_device()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from flambeau.core import registry, state
-from flambeau.core.autograd.function import Function
+from flambeau.core.autograd.function import Context, Function
 from flambeau.core.declare import composite, declare, op
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType
 from flambeau.core.record import OPS, Op
 from flambeau.core.tensor import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def register_kernel(
@@ -35,14 +39,23 @@ def register_kernel(
     registry.register_overlay(device_type, op_name, make, dtypes=dtypes, priority=priority, source=source)
 
 
+@overload
+def custom_op(
+    name: str, fn: None = None, /, *, mutates_args: Sequence[str] = (), device_types: str | Iterable[str] | None = None
+) -> Callable[[Callable[P, R]], CustomOp[P, R]]: ...
+@overload
+def custom_op(
+    name: str, fn: Callable[P, R], /, *, mutates_args: Sequence[str] = (),
+    device_types: str | Iterable[str] | None = None,
+) -> CustomOp[P, R]: ...  # fmt: skip
 def custom_op(
     name: str,
-    fn: Callable[..., Any] | None = None,
+    fn: Callable[P, R] | None = None,
     /,
     *,
     mutates_args: Sequence[str] = (),
     device_types: str | Iterable[str] | None = None,
-) -> Any:
+) -> CustomOp[P, R] | Callable[[Callable[P, R]], CustomOp[P, R]]:
     """Make a function of tensors one op that autograd, vmap and the backends treat as a unit.
 
     ``name`` is "namespace::name"; the annotations say which arguments are tensors. Register a gradient
@@ -57,7 +70,7 @@ def custom_op(
     if mutates_args:
         raise ValueError(f"custom_op {name!r}: mutates_args must be empty; write a functional op and copy_ its result")
 
-    def decorate(function: Callable[..., Any]) -> CustomOp:
+    def decorate(function: Callable[P, R]) -> CustomOp[P, R]:
         return CustomOp(name, function, device_types)
 
     return decorate if fn is None else decorate(fn)
@@ -71,14 +84,15 @@ _KINDS = {
 }
 
 
-class CustomOp:
+class CustomOp(Generic[P, R]):
     """What :func:`custom_op` returns: callable, with the registrations as methods."""
 
-    def __init__(self, name: str, fn: Callable[..., Any], device_types: Any):
+    def __init__(self, name: str, fn: Callable[P, R], device_types: str | Iterable[str] | None):
         namespace, colons, short = name.partition("::")
         if not colons or not namespace.isidentifier() or not short.isidentifier():
             raise ValueError(f"custom_op: the name must be 'namespace::name', got {name!r}")
-        self.name, self._default = name, fn
+        self.name = name
+        self._default: Callable[..., R] = fn
         self._signature = inspect.signature(fn)
         self._hints = typing.get_type_hints(fn)
         self._only = (
@@ -91,7 +105,7 @@ class CustomOp:
             self._schema(f"{namespace}__{short}"),
             body=self._run,
             batch="loop",
-            method=False,
+            public=False,
             upcast=False,
             kinds=dict.fromkeys(self._operands, "any"),
             doc=inspect.getdoc(fn) or "",
@@ -121,7 +135,7 @@ class CustomOp:
         outputs = "Tensor" if count == 1 else "(" + ", ".join(["Tensor"] * count) + ")"
         return f"{name}({', '.join([*operands, *(['*'] if params else []), *params])}) -> {outputs}"
 
-    def _run(self, *tensors: Any, **params: Any) -> Any:
+    def _run(self, *tensors: Tensor | Sequence[Tensor] | None, **params: Any) -> Any:
         values = dict(zip(self._operands, tensors, strict=True)) | params
         where = next((t.device.type for t in tensors if isinstance(t, Tensor)), None)
         fn = self._kernels.get(where or "")
@@ -133,22 +147,28 @@ class CustomOp:
             fn = self._default
         return fn(**values)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = list(bound.arguments.values())
         if self._function is not None and state.current().grad:
-            return self._function.apply(*values)
+            found: R = self._function.apply(*values)
+            return found
         return self._call(values)
 
-    def _call(self, values: Sequence[Any]) -> Any:
+    def _call(self, values: Sequence[Any]) -> R:
         named = dict(zip(self._signature.parameters, values, strict=True))
-        return call(self.record, [named[n] for n in self._operands], {n: named[n] for n in self._params})
+        found: R = call(self.record, [named[n] for n in self._operands], {n: named[n] for n in self._params})
+        return found
 
-    def register_kernel(self, device_types: Any, fn: Callable[..., Any] | None = None, /) -> Any:
+    @overload
+    def register_kernel(self, device_types: str | Iterable[str], fn: None = None, /) -> Callable[[F], F]: ...
+    @overload
+    def register_kernel(self, device_types: str | Iterable[str], fn: F, /) -> F: ...
+    def register_kernel(self, device_types: str | Iterable[str], fn: F | None = None, /) -> F | Callable[[F], F]:
         """The implementation for one device type or several; a function of tensors like the first."""
 
-        def decorate(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        def decorate(kernel: F) -> F:
             for d in (device_types,) if isinstance(device_types, str) else device_types:
                 self._kernels[d] = kernel
                 if self._only is not None:
@@ -157,13 +177,17 @@ class CustomOp:
 
         return decorate if fn is None else decorate(fn)
 
-    def register_fake(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+    def register_fake(self, fn: F, /) -> F:
         """How the result looks for tensors without data: a function that returns an empty tensor of its shape."""
         self._kernels["meta"] = fn
         return fn
 
     def register_autograd(
-        self, backward: Callable[..., Any], /, *, setup_context: Callable[..., Any] | None = None
+        self,
+        backward: Callable[..., Any],
+        /,
+        *,
+        setup_context: Callable[[Context, tuple[Any, ...], Any], None] | None = None,
     ) -> None:
         """The gradient: ``backward(ctx, *grads)``, and ``setup_context(ctx, inputs, output)`` to save what it reads."""
         run = self._call
@@ -174,7 +198,7 @@ class CustomOp:
                 return run(inputs)
 
             @staticmethod
-            def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:
                 if setup_context is not None:
                     setup_context(ctx, inputs, output)
 

@@ -18,6 +18,8 @@ import numpy as np
 from flambeau.core import dispatch
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.public import public
+from flambeau.core.tensor import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,8 @@ def _row(values: list[Any], numbers: _Formatter, indent: int) -> str:
     return "[" + (",\n" + " " * (indent + 1)).join(lines) + "]"
 
 
-def represent(t: Any) -> str:
+@public("__repr__", function=False)
+def represent(t: Tensor) -> str:
     """``repr(t)``: its values, its history, and its device where that is not the host."""
     key = t._key
     level = key.level
@@ -283,6 +286,3 @@ def represent(t: Any) -> str:
         suffixes=suffixes,
     )
     return f"Parameter containing:\n{text}" if t._is_parameter else text
-
-
-METHODS = {"__repr__": represent}

@@ -8,8 +8,8 @@ documentation, the stubs and the tests all read the records in :data:`OPS`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict, Unpack
 
 from flambeau.backends.base import MINIMUM_ELEMENTWISE
 from flambeau.core import dtype as dt
@@ -128,43 +128,75 @@ def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
+class Fields(TypedDict, total=False):
+    """What may be said of an op beside its schema and family; :class:`Op` has the defaults."""
+
+    expr: str | None  #: scalar expression: also its body, and its generated kernels
+    dtype: DTypeRule  #: what it computes in and gives
+    infer: Infer | None  #: shapes of the operands and params to the result's shape, raising ShapeError
+    #: One function per operand (None for a setting, which has no gradient), or a joint one.
+    vjp: Callable[..., Any] | Mapping[str, Callable[..., Any] | None] | None
+    jvp: Rule | None  #: forward rule
+    batch: Rule | str | None  #: batching rule, or the name of one
+    body: Callable[..., Any] | None  #: of other ops
+    differentiable: bool
+    check: bool  #: infer before the kernel
+    upcast: bool  #: in low precision its decomposition computes in float32
+    linear: Sequence[str]  #: operands in which it is linear
+    public: bool | Sequence[str]  #: its public names; True is its own, False none
+    aliases: Sequence[str]  #: more public names
+    random: bool  #: draws from a generator: vmap has a say
+    inplace: bool | Literal["function"]  #: has an in-place form as a method, or also as a function
+    operator: str  #: the stem of its operator method: "add" for ``__add__``
+    doc: str  #: a text for help; of an elementwise op what an element of the result is
+    example: str  #: a call and, behind ``->``, what it gives
+    kinds: Mapping[str, str]  #: operands of a dtype of their own: "bool", "index", "any"
+    keywords: Mapping[str, Callable[[list[Any], Any], None]]  #: more keywords of the public function, such as alpha
+
+
 class Op:
-    """A record. Made by :func:`op` and :func:`composite`; see them for the fields."""
+    """A record. Made by :func:`flambeau.core.declare.op` and ``composite``; :class:`Fields` says what it holds."""
 
     functional: Op | None = None  # of an in-place form, the op that it is derived from
     perform: Callable[..., Any] | None = None  # of an in-place form: how it runs
 
-    def __init__(self, schema: str, family: Family = GENERAL, **fields: Any):
+    def __init__(self, schema: str, family: Family = GENERAL, **fields: Unpack[Fields]):
         self.schema: Schema = parse(schema)
         self.text = schema
         self.name = self.schema.name
+        if unknown := fields.keys() - Fields.__annotations__:
+            raise TypeError(f"op {self.name!r}: unknown fields {', '.join(sorted(unknown))}")
         self.family = family
-        self.expr: str | None = fields.pop("expr", None)
-        self.dtype: DTypeRule = fields.pop("dtype", same)
-        self.infer: Infer | None = fields.pop("infer", None) or family.infer
-        self.jvp: Rule | None = fields.pop("jvp", None)
-        self.batch: Rule | None = fields.pop("batch", None)
-        self.body: Callable[..., Any] | None = fields.pop("body", None)
-        self.differentiable: bool = fields.pop("differentiable", True)
-        self.check: bool = fields.pop("check", False)
-        self.upcast: bool = fields.pop("upcast", True)
-        self.linear: tuple[str, ...] = tuple(fields.pop("linear", ()))
-        self.names: tuple[str, ...] = tuple(fields.pop("names", ()))
-        self.random: bool = fields.pop("random", False)  # draws from a generator: vmap has a say
-        self.method: bool = fields.pop("method", True)
-        self.inplace: bool = fields.pop("inplace", family is ELEMENTWISE)
-        self.doc: str = fields.pop("doc", "")
-        self.kinds: dict[str, str] = fields.pop("kinds", {})  # operands of a dtype of their own: "bool", "index", "any"
-        self.keywords: dict[str, Callable[[list[Any], Any], None]] = fields.pop("keywords", {})  # such as add's alpha
-        self.gradients = _gradients(self, fields.pop("vjp", None))
+        self.expr = fields.get("expr")
+        self.dtype: DTypeRule = fields.get("dtype", same)
+        self.infer: Infer | None = fields.get("infer") or family.infer
+        self.jvp = fields.get("jvp")
+        self.batch = fields.get("batch")
+        self.body = fields.get("body")
+        self.differentiable = fields.get("differentiable", True)
+        self.check = fields.get("check", False)
+        self.upcast = fields.get("upcast", True)
+        self.linear = tuple(fields.get("linear", ()))
+        self.public = self._public_names(fields.get("public", True), fields.get("aliases", ()))
+        self.random = fields.get("random", False)
+        self.inplace = fields.get("inplace", family is ELEMENTWISE)
+        self.operator = fields.get("operator", "")
+        self.doc = fields.get("doc", "")
+        self.example = fields.get("example", "")
+        self.kinds = fields.get("kinds", {})
+        self.keywords = fields.get("keywords", {})
+        self.settings: tuple[str, ...] = ()  # the operands whose vjp is None: they have no gradient, and need none
+        self.gradients = _gradients(self, fields.get("vjp"))
         self.module = "flambeau.core.ops"
         self.samples: Callable[..., Any] | None = None
         self.reference: Callable[..., Any] | None = None
         self.error_samples: Callable[..., Any] | None = None
-        self.function: Any = None  # the public function, set by `declare`
+        self.function: Any = None  # made by `declare`
         self.compiled: Any = None  # the saver and backward of core.autograd, at first need
-        if fields:
-            raise TypeError(f"op {self.name!r}: unknown fields {', '.join(fields)}")
+
+    def _public_names(self, public: bool | Sequence[str], aliases: Sequence[str]) -> tuple[str, ...]:
+        own = ((self.name,) if public else ()) if isinstance(public, bool) else tuple(public)
+        return (*own, *aliases)
 
     @property
     def has_vjp(self) -> bool:
@@ -201,7 +233,8 @@ def _gradients(op: Op, vjp: Any) -> tuple[Gradient, ...]:
     unknown = set(vjp) - known
     if unknown:
         raise TypeError(f"op {op.name!r}: vjp for {sorted(unknown)}, but its operands are {sorted(known)}")
-    return tuple(Gradient(fn, (name,), False) for name, fn in vjp.items())
+    op.settings = tuple(name for name, fn in vjp.items() if fn is None)
+    return tuple(Gradient(fn, (name,), False) for name, fn in vjp.items() if fn is not None)
 
 
-__all__ = ["OPS", "REQUIRED", "DTypeRule", "Family", "Gradient", "Op"]
+__all__ = ["OPS", "REQUIRED", "DTypeRule", "Family", "Fields", "Gradient", "Op"]

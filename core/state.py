@@ -1,4 +1,4 @@
-"""What a thread is doing: grad mode, layers, transform levels and default device, as one immutable object.
+"""What a thread is doing: grad mode, layers and transform levels, as one immutable object.
 
 It lives in a ContextVar whose default is None, so that the first op of each new thread takes the slow
 path, which prepares the thread (:func:`current`). The fast paths read ``get()`` and test ``plain``.
@@ -13,10 +13,9 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from flambeau.core import config
-from flambeau.core.device import device
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +26,6 @@ class State:
     __slots__ = (
         "__weakref__",
         "anomaly",
-        "devices",
         "grad",
         "inference",
         "layers",
@@ -44,15 +42,14 @@ class State:
     inference: bool
     plain: bool
     layers: tuple[Callable[..., Any], ...]  # innermost last
-    levels: tuple[Any, ...]  # innermost last
+    levels: tuple[Any, ...]  # innermost last; their class stands above
     watchers: tuple[Callable[..., Any], ...]
     saved_hooks: tuple[Any, ...]  # innermost last: a pair (pack, unpack), or the text of the error where they are off
     anomaly: bool | Literal["places"]  # "places": remember where ops were called, do not look for nan
-    devices: tuple[device, ...]
 
     def __init__(self, **values: Any):
         self.grad, self.inference, self.anomaly, self.twin, self.origin = True, False, False, None, None
-        self.layers = self.levels = self.watchers = self.saved_hooks = self.devices = ()
+        self.layers = self.levels = self.watchers = self.saved_hooks = ()
         for name, value in values.items():
             setattr(self, name, value)
         self.plain = not (self.layers or self.levels or self.watchers or self.saved_hooks or self.anomaly or _slow)
@@ -108,7 +105,7 @@ class _Scope:
     def _next(self, state: State) -> State:
         return state.replace(**self._changes)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         before = current()
         self._saved.append(before)
         put(self._next(before))
@@ -226,7 +223,7 @@ class set_grad_enabled(_Scope):
         self._outer = current()
         put(with_grad(self._outer, bool(mode)))
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         self._saved.append(self._outer)
         put(self._next(current()))
         return self
@@ -304,17 +301,3 @@ class watch(_Scope):
 
     def _copy(self) -> _Scope:
         return watch(self._fn)
-
-
-def _push_device(d: device) -> None:
-    state = current()
-    put(state.replace(devices=(*state.devices, d)))
-
-
-def _pop_device(d: device) -> None:
-    state = current()
-    put(state.replace(devices=state.devices[:-1]))
-
-
-device.push = staticmethod(_push_device)
-device.pop = staticmethod(_pop_device)

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from flambeau.core import registry
 from flambeau.core.accelerator import resolved
-from flambeau.core.device import device as Device
+from flambeau.core.device import DeviceLike
 
 _entered = threading.local()
 
@@ -31,8 +31,8 @@ class Stream:
 
     __slots__ = ("_raw", "device", "priority")
 
-    def __init__(self, device: Any = None, priority: int = 0):
-        self.device, self.priority = _resolved(device), priority
+    def __init__(self, device: DeviceLike = None, priority: int = 0):
+        self.device, self.priority = resolved(device), priority
         backend = registry.resolve(self.device)
         self._raw: Any = backend.stream(self.device.index, priority) if backend.has("has_streams") else None
 
@@ -93,8 +93,8 @@ class Event:
 
     __slots__ = ("_at", "_raw", "device", "enable_timing")
 
-    def __init__(self, device: Any = None, *, enable_timing: bool = False):
-        self.device, self.enable_timing = _resolved(device), enable_timing
+    def __init__(self, device: DeviceLike = None, *, enable_timing: bool = False):
+        self.device, self.enable_timing = resolved(device), enable_timing
         backend = registry.resolve(self.device)
         self._raw: Any = backend.event(self.device.index, enable_timing) if backend.has("has_streams") else None
         self._at: float | None = None
@@ -139,13 +139,9 @@ class Event:
         return f"Event(device={str(self.device)!r}, enable_timing={self.enable_timing})"
 
 
-def _resolved(where: Any) -> Device:
-    return resolved(where)
-
-
-def current_stream(device: Any = None) -> Stream:
+def current_stream(device: DeviceLike = None) -> Stream:
     """The stream on which this thread's work on a device (by default the accelerator) goes."""
-    where = _resolved(device)
+    where = resolved(device)
     backend = registry.resolve(where)
     found = object.__new__(Stream)
     found.device, found.priority = where, 0

@@ -10,48 +10,25 @@ from __future__ import annotations
 import numbers
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, overload
 
+import numpy as np
+
+from flambeau.backends.base import Layout as StorageLayout
+from flambeau.backends.layout import is_contiguous
 from flambeau.core import dtype as dt
 from flambeau.core import keys
-from flambeau.core.autograd.graph import Handle, Keeper, Leaf, Node, Slot, View, add_output_hook, box_of, edge_of
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
-from flambeau.core.memory_format import Layout, strided
+from flambeau.core.graph import Box, Handle, Keeper, Leaf, Node, View, add_hook, box_of, edge_of, place_of
+from flambeau.core.memory_format import Layout, MemoryFormat, strided
+from flambeau.core.public import public
+from flambeau.core.size import Size
 from flambeau.core.tensor_methods import TensorMethods
 
 
-class Size(tuple[int, ...]):
-    """A shape: a tuple of ints that can count its elements.
-
-    >>> Size((2, 3)).numel()
-    6
-    """
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        n = 1
-        for s in self:
-            n *= s
-        return n
-
-    def __getitem__(self, i: Any) -> Any:
-        found = tuple.__getitem__(self, i)
-        return Size(found) if isinstance(i, slice) else found
-
-    def __add__(self, other: Any) -> Size:
-        return Size(tuple.__add__(self, tuple(other)))
-
-    def __mul__(self, times: Any) -> Size:
-        return Size(tuple.__mul__(self, times))
-
-    def __repr__(self) -> str:
-        return f"flambeau.Size({list(self)})"
-
-
-class Tensor(TensorMethods):
+class Tensor(TensorMethods["Tensor"]):
     """A multi-dimensional array on a device that can record how it was computed.
 
     Make one with :func:`flambeau.tensor`, :func:`flambeau.zeros` and their relatives, not by calling the class.
@@ -68,11 +45,11 @@ class Tensor(TensorMethods):
     __hash__ = object.__hash__
     _is_parameter: ClassVar[bool] = False
 
-    _array: Any
+    _array: Any  # the backend's own, or a level's payload
     _key: keys.Key
-    _node: Any
-    _box: Any
-    _grad: Any
+    _node: Any  # None, Leaf, Node, Slot or View: told apart by `__class__ is`, which checkers do not follow
+    _box: Box | None
+    _grad: Tensor | None
 
     # -- what it is ------------------------------------------------------------------------------
     @property
@@ -80,7 +57,11 @@ class Tensor(TensorMethods):
         """The sizes along each dimension."""
         return Size(self._array.shape)
 
-    def size(self, dim: int | None = None) -> Any:
+    @overload
+    def size(self, dim: None = None) -> Size: ...
+    @overload
+    def size(self, dim: int) -> int: ...
+    def size(self, dim: int | None = None) -> Size | int:
         """The shape, or one of its sizes.
 
         >>> fb.ones(2, 3).size(1)
@@ -91,7 +72,8 @@ class Tensor(TensorMethods):
         shape = self._array.shape
         if not -len(shape) <= dim < len(shape):
             raise IndexError(f"size: dim={dim} is out of range for a tensor with {len(shape)} dimension(s)")
-        return shape[dim]
+        found: int = shape[dim]
+        return found
 
     @property
     def dtype(self) -> DType:
@@ -148,13 +130,17 @@ class Tensor(TensorMethods):
         return self._key.backend.has("shares_host")
 
     @property
-    def layout_(self) -> Any:
+    def layout_(self) -> StorageLayout:
         """Shape, strides and offset in elements of this view of the storage."""
         if self._key.level is not None:
             raise ConversionError("a tensor inside a transform has no memory layout of its own")
         return self._key.backend.layout(self._array)
 
-    def stride(self, dim: int | None = None) -> Any:
+    @overload
+    def stride(self, dim: None = None) -> tuple[int, ...]: ...
+    @overload
+    def stride(self, dim: int) -> int: ...
+    def stride(self, dim: int | None = None) -> tuple[int, ...] | int:
         """The steps between neighbours along each dimension, in elements.
 
         >>> fb.ones(2, 3).stride()
@@ -169,10 +155,9 @@ class Tensor(TensorMethods):
         >>> fb.arange(3)[1:].storage_offset()
         1
         """
-        offset: int = self.layout_.offset
-        return offset
+        return self.layout_.offset
 
-    def is_contiguous(self, memory_format: Any = None) -> bool:
+    def is_contiguous(self, memory_format: MemoryFormat | None = None) -> bool:
         """Whether the elements stand in row-major order without gaps.
 
         >>> fb.ones(2, 3).T.is_contiguous()
@@ -184,8 +169,6 @@ class Tensor(TensorMethods):
         if flags is not None:
             contiguous: bool = flags.c_contiguous
             return contiguous
-        from flambeau.backends.layout import is_contiguous
-
         layout = self.layout_
         return is_contiguous(layout.shape, layout.strides)
 
@@ -260,26 +243,21 @@ class Tensor(TensorMethods):
     @property
     def grad_fn(self) -> Node | None:
         """The node that computes this tensor's gradient, None for leaves."""
-        edge = edge_of(self)
-        if edge.__class__ is Slot:
-            found: Node = edge.node
-            return found
-        return None if edge is None or edge.__class__ is Leaf else edge
+        node = place_of(edge_of(self))[0]
+        return node if isinstance(node, Node) else None
 
     @property
     def output_nr(self) -> int:
         """Which output of its op this tensor is."""
-        edge = edge_of(self)
-        return edge.index if edge.__class__ is Slot else 0
+        return place_of(edge_of(self))[1]
 
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward accumulated here, or None."""
         try:
-            found: Tensor | None = self._grad
+            return self._grad
         except AttributeError:
             return None
-        return found
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -297,6 +275,7 @@ class Tensor(TensorMethods):
             box_of(value)
         self._grad = value
 
+    @public(method=False)
     def detach(self) -> Tensor:
         """The same memory without history: of every transform around, and in forward mode without its tangent.
 
@@ -309,6 +288,7 @@ class Tensor(TensorMethods):
             t._array = self._key.level.detached(self._array)
         return t
 
+    @public(method=False, function=True)
     def detach_(self) -> Tensor:
         """Forget the history, in place."""
         if self._node.__class__ is View:
@@ -343,7 +323,8 @@ class Tensor(TensorMethods):
 
     @property
     def _base(self) -> Tensor | None:
-        return self._node.base if self._node.__class__ is View else None
+        base: Tensor | None = self._node.base if self._node.__class__ is View else None
+        return base
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
         """Call ``hook(grad)`` when this tensor's gradient is complete; what it returns replaces it.
@@ -357,11 +338,7 @@ class Tensor(TensorMethods):
         edge = edge_of(self)
         if edge is None:
             raise GradientError("register_hook: cannot register a hook on a tensor that doesn't require gradient")
-        if edge.__class__ is Leaf:
-            if edge.hooks is None:
-                edge.hooks = {}
-            return Handle.into(edge.hooks, hook)
-        return add_output_hook(*((edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)), hook)
+        return add_hook(edge, hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Handle:
         """Call ``hook(tensor)`` after a gradient was added to this leaf.
@@ -392,9 +369,8 @@ class Tensor(TensorMethods):
             raise GradientError("retain_grad: can't retain_grad on a tensor that has requires_grad=False")
         if edge.__class__ is Leaf:
             return
-        node, index = (edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)
-        if not any(f.__class__ is Keeper and f.tensor() is self for _, f in node.pre_hooks or ()):
-            add_output_hook(node, index, Keeper(self))
+        if not self.retains_grad:
+            add_hook(edge, Keeper(self))
 
     @property
     def retains_grad(self) -> bool:
@@ -403,7 +379,7 @@ class Tensor(TensorMethods):
         return node is not None and any(f.__class__ is Keeper and f.tensor() is self for _, f in node.pre_hooks or ())
 
     # -- to Python and numpy ---------------------------------------------------------------------
-    def _host(self) -> Any:
+    def _host(self) -> np.ndarray[Any, Any]:
         """The values as a numpy array (shared on the CPU); late errors of the device are raised here."""
         key = self._key
         if key.level is not None:
@@ -415,7 +391,7 @@ class Tensor(TensorMethods):
         key.backend.check(key.device.index)
         return host
 
-    def item(self) -> Any:
+    def item(self) -> Any:  # which kind of number it is depends on the dtype
         """The one element as a Python number.
 
         >>> fb.tensor([2.5]).item()
@@ -429,7 +405,7 @@ class Tensor(TensorMethods):
             self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else float(self._host().reshape(()))
         )
 
-    def tolist(self) -> Any:
+    def tolist(self) -> Any:  # how deep it nests depends on the shape
         """Nested lists of Python numbers.
 
         >>> fb.tensor([[1, 2]]).tolist()
@@ -438,7 +414,7 @@ class Tensor(TensorMethods):
         host = self._host()
         return host.astype("float64").tolist() if self._key.dtype is dt.bfloat16 else host.tolist()
 
-    def numpy(self, *, force: bool = False) -> Any:
+    def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
         """The values as a numpy array, sharing memory on the CPU; ``force`` detaches and copies to the host first.
 
         >>> fb.tensor([1, 2]).numpy()
@@ -455,7 +431,7 @@ class Tensor(TensorMethods):
         box_of(self)
         return self._host()
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         host = self.numpy()
         if dtype is not None and host.dtype != dtype:
             if copy is False:
@@ -495,12 +471,12 @@ class Tensor(TensorMethods):
         length: int = self._array.shape[0]
         return length
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Tensor]:
         if not self._array.shape:
             raise TypeError("iteration over a 0-d tensor")
         return iter(self.unbind(0))
 
-    def __contains__(self, value: Any) -> bool:
+    def __contains__(self, value: object) -> bool:
         if not isinstance(value, (Tensor, numbers.Number)):
             raise ConversionError(f"in: a tensor contains tensors and numbers, got {type(value).__name__}")
         return bool((self == value).any())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Final
 
 from flambeau.core.device import device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.keys import key_for
+from flambeau.core.tensor import Tensor
 
 _waiting: Final = ContextVar("flambeau_waiting", default=True)
 
@@ -24,7 +25,7 @@ def without_waiting() -> Iterator[None]:
         _waiting.reset(token)
 
 
-def move(x: Any, target: device) -> Any:
+def move(x: Tensor, target: device) -> Tensor:
     """A copy of a plain tensor on ``target``, contiguous and without history.
 
     A backend that copies between its own devices does so (:meth:`Backend.move`); everything else goes

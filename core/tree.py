@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
@@ -54,7 +54,7 @@ def _walk(tree: Any, leaves: list[Any]) -> Structure:
     return _LEAF
 
 
-def unflatten(leaves: Any, structure: Structure) -> Any:
+def unflatten(leaves: Iterable[Any], structure: Structure) -> Any:
     """The nesting with new leaves."""
     return _build(iter(leaves), structure)
 

@@ -12,7 +12,7 @@ project = "flambeau"
 author = copyright = "The flambeau developers"
 version = release = flambeau.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "flambeau_reference"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "flambeau_reference", "support_pages"]
 exclude_patterns = ["_build", "_ext"]
 default_role = "code"
 

@@ -13,20 +13,13 @@ from __future__ import annotations
 
 import importlib as _importlib
 import math as _math
-from pathlib import Path as _Path
 from typing import Any as _Any
 
 __version__ = "0.1.0"
 
-# In a checkout the subpackages stand beside this folder (core/, nn/, ...); an installed copy has them inside.
-_root = _Path(__file__).resolve().parent.parent
-if not (_Path(__file__).parent / "core").is_dir() and (_root / "core" / "dtype.py").is_file():
-    __path__.append(str(_root))
-
 from flambeau._discovery import install as _install_discovery
 from flambeau.core import methods as _methods
 from flambeau.core import registry as _registry
-from flambeau.core.autograd.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from flambeau.core.creation import (
     arange,
     empty,
@@ -68,12 +61,9 @@ from flambeau.core.dtype import (
     uint64,
 )  # fmt: skip
 from flambeau.core.dtype import bool_ as bool
-from flambeau.core.from_data import as_tensor, asarray, from_dlpack, from_numpy, tensor  # fmt: skip
-from flambeau.core.keys import get_default_device, set_default_device
-from flambeau.core.memory_format import contiguous_format, preserve_format, strided
-from flambeau.core.ops.construct import complex, polar
-from flambeau.core.printing import set_printoptions
-from flambeau.core.random import (
+from flambeau.core.exchange import from_dlpack, from_numpy
+from flambeau.core.from_data import as_tensor, asarray, tensor  # fmt: skip
+from flambeau.core.generator import (
     Generator,
     get_rng_state,
     initial_seed,
@@ -81,6 +71,10 @@ from flambeau.core.random import (
     seed,
     set_rng_state,
 )  # fmt: skip
+from flambeau.core.keys import get_default_device, set_default_device
+from flambeau.core.memory_format import contiguous_format, preserve_format, strided
+from flambeau.core.printing import set_printoptions
+from flambeau.core.size import Size
 from flambeau.core.state import (
     enable_grad,
     inference_mode,
@@ -89,7 +83,8 @@ from flambeau.core.state import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from flambeau.core.tensor import Size, Tensor
+from flambeau.core.tape.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
+from flambeau.core.tensor import Tensor
 from flambeau.core.threads import get_num_threads, set_num_threads
 
 float, double, half = float32, float64, float16

@@ -1,4 +1,4 @@
-"""``python -m flambeau``: the commands. Each imports what it needs when it runs."""
+"""``python -m flambeau``: the commands. Each imports what it alone needs when it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from flambeau import __version__
+from flambeau import __version__, get_default_device
+from flambeau.backends.base import BackendUnavailableError
+from flambeau.core.config import ConfigError
+from flambeau.core.device import device
+from flambeau.core.errors import DeviceError
+from flambeau.explain import explain
 
 
 def _positive(text: str) -> int:
@@ -21,8 +26,6 @@ def _positive(text: str) -> int:
 
 
 def _device_name(text: str) -> str:
-    from flambeau.core.device import device
-
     try:
         return str(device(text))
     except ValueError as error:
@@ -30,7 +33,7 @@ def _device_name(text: str) -> str:
 
 
 def _demo(given: argparse.Namespace) -> int:
-    from flambeau.demo import main as demo
+    from flambeau.demo import main as demo  # lazy for start-up
 
     options = {"device": given.device, "epochs": given.epochs, "seed": given.seed}
     demo(**{name: value for name, value in options.items() if value is not None})
@@ -38,21 +41,18 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    from flambeau.plugins import doctor
+    from flambeau.plugins import doctor  # lazy for start-up
 
     return doctor.main(as_json=given.json)
 
 
 def _coverage(given: argparse.Namespace) -> int:
-    from flambeau import get_default_device
-    from flambeau.plugins import coverage
+    from flambeau.plugins import coverage  # lazy for start-up
 
     return coverage.main(given.device or str(get_default_device()), as_json_text=given.json)
 
 
 def _explain(given: argparse.Namespace) -> int:
-    from flambeau.explain import explain
-
     try:
         print(explain(given.op, given.device))
     except KeyError as error:  # an unknown op
@@ -125,10 +125,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _is_for_users(error: Exception) -> bool:
     """Whether the text alone tells what to do: a device that is not there, a setting that is wrong."""
-    from flambeau.backends.base import BackendUnavailableError
-    from flambeau.core.config import ConfigError
-    from flambeau.core.errors import DeviceError
-
     return isinstance(error, (BackendUnavailableError, ConfigError, DeviceError))
 
 

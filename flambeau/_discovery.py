@@ -9,20 +9,20 @@ from flambeau.core import registry
 
 
 def install() -> None:
-    """The manager itself (and pluggy) is imported at the first question."""
+    """The manager itself is imported at the first question."""
 
     def discover(device_type: str | None) -> None:
-        from flambeau.plugins import manager
+        from flambeau.plugins import manager  # lazy for start-up
 
         manager.discover(device_type)
 
     def choose() -> Any:
-        from flambeau.plugins import manager
+        from flambeau.plugins import manager  # lazy for start-up
 
         return manager.default_device()
 
     def names() -> Iterable[str]:
-        from flambeau.plugins import manager
+        from flambeau.plugins import manager  # lazy for start-up
 
         return manager.device_types()
 

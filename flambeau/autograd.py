@@ -4,8 +4,8 @@ from flambeau.core.autograd import function
 from flambeau.core.autograd import graph_hooks as graph
 from flambeau.core.autograd.api import backward
 from flambeau.core.autograd.function import Function
-from flambeau.core.autograd.modes import detect_anomaly, saved_tensors_hooks, set_detect_anomaly
 from flambeau.core.state import enable_grad, inference_mode, no_grad, set_grad_enabled
+from flambeau.core.tape.modes import detect_anomaly, saved_tensors_hooks, set_detect_anomaly
 from flambeau.core.transforms import forward_ad, functional
 from flambeau.core.transforms.gradients import grad
 from flambeau.gradcheck import GradcheckError, gradcheck, gradgradcheck

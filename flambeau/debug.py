@@ -6,16 +6,17 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import state
-from flambeau.core.autograd.modes import module_path
 from flambeau.core.device import device
 from flambeau.core.dispatch import _detached, call
+from flambeau.core.generator import get_rng_state, manual_seed, set_rng_state
 from flambeau.core.record import Op
+from flambeau.core.tape.modes import module_path
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.batching import Batched
 from flambeau.core.transforms.forward import Dual
@@ -25,6 +26,8 @@ from flambeau.core.tree import flatten, unflatten
 TOLERANCES = {dt.float16: (1e-2, 1e-3), dt.bfloat16: (3e-2, 1e-2), dt.float32: (1e-4, 1e-5), dt.float64: (1e-9, 1e-11),
               dt.complex64: (1e-4, 1e-5), dt.complex128: (1e-9, 1e-11)}  # fmt: skip
 
+Host: TypeAlias = np.ndarray[Any, Any]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -33,7 +36,7 @@ class Step:
     op: str
     module: str
     shapes: tuple[tuple[int, ...], ...]
-    results: tuple[np.ndarray[Any, Any], ...]
+    results: tuple[Host, ...]
     dtypes: tuple[dt.DType, ...]
 
 
@@ -77,7 +80,7 @@ class Report:
 def compare(
     fn: Callable[..., Any],
     *args: Any,
-    devices: Sequence[Any],
+    devices: Sequence[device | str],
     tolerances: Mapping[dt.DType, tuple[float, float]] | None = None,
 ) -> Report:
     """Run ``fn(*args)`` on each device and compare every op's results with those of the first device.
@@ -111,12 +114,10 @@ def _on(value: Any, d: device) -> Any:
     return value
 
 
-def _run(fn: Any, args: Sequence[Any], d: device) -> list[Step]:
-    from flambeau.core.random import get_rng_state, manual_seed, set_rng_state
-
+def _run(fn: Callable[..., Any], args: Sequence[Any], d: device) -> list[Step]:
     steps: list[Step] = []
 
-    def see(op: Op, operands: Any, params: dict[str, Any]) -> Any:
+    def see(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         result = call(op, operands, params)
         outs = [t for out in flatten(result)[0] for t in _plain(out)]
         ins = [t for t in flatten(tuple(operands))[0] if isinstance(t, Tensor)]
@@ -138,7 +139,7 @@ def _run(fn: Any, args: Sequence[Any], d: device) -> list[Step]:
     return steps
 
 
-def _plain(value: Any) -> list[Any]:
+def _plain(value: object) -> list[Tensor]:
     """The tensors with values of their own that a result stands for: inside vmap the batch, in forward mode both."""
     if not isinstance(value, Tensor):
         return []
@@ -177,7 +178,7 @@ def _names(dtypes: Sequence[dt.DType]) -> str:
     return ", ".join(d.name for d in dtypes)
 
 
-def _distance(x: Any, y: Any, rtol: float, atol: float) -> tuple[float, float] | None:
+def _distance(x: Host, y: Host, rtol: float, atol: float) -> tuple[float, float] | None:
     """(max abs, max rel) when the arrays differ by more than the tolerances; relative to the larger of the two."""
     same = (x == y) | ((x != x) & (y != y))  # in their own dtype: wide integers would round as floats
     wide = np.complex128 if x.dtype.kind == "c" else np.float64

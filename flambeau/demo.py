@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import flambeau as fb
 from flambeau import nn, optim
+from flambeau.core.device import DeviceLike
 from flambeau.core.errors import DeviceError
 from flambeau.core.registry import resolve
 from flambeau.nn import functional as F
@@ -49,7 +50,7 @@ class DigitsNet(nn.Module):
         return scores
 
 
-def main(device: Any = None, epochs: int = 20, seed: int = 0, folder: str | Path = "flambeau-demo") -> Result:
+def main(device: DeviceLike = None, epochs: int = 20, seed: int = 0, folder: str | Path = "flambeau-demo") -> Result:
     """Train, test, save, load again and compare; prints what it does.
 
     Args:
@@ -110,7 +111,7 @@ def _backend(device: fb.device) -> str:
 
 
 def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) -> list[float]:
-    from tqdm import tqdm
+    from tqdm import tqdm  # lazy for start-up
 
     loader = DataLoader(data, batch_size=BATCH, shuffle=True)
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
@@ -148,7 +149,7 @@ def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float
 
 def _draw(losses: Sequence[float], path: Path) -> Path | None:
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # an optional extra
         from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
     except ImportError:
         print("curve    not drawn: matplotlib is not installed (pip install 'flambeau[plot]')")

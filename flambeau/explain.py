@@ -9,10 +9,10 @@ from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core import fastpath, registry
-from flambeau.core.autograd.compile import sources
 from flambeau.core.device import device
 from flambeau.core.keys import Key, key_for, native_kernel
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
+from flambeau.core.tape.compile import sources
 from flambeau.core.transforms import batching, forward
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 from flambeau.core import state
+from flambeau.core.creation import arange, eye
 from flambeau.core.dtype import COMPLEX, float64
 from flambeau.core.errors import GradientError
 from flambeau.core.ops.joining import stack
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.func import jvp, vmap
 from flambeau.core.transforms.gradients import grad
+
+Matrix: TypeAlias = list[list[float]]  # a row for each component of one side, a column for each of the other
 
 
 class GradcheckError(GradientError, AssertionError):
@@ -22,13 +26,13 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def _outputs(fn: Callable[..., Any], inputs: Sequence[Any]) -> list[Any]:
+def _outputs(fn: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor]:
     return [o for o in _tuple(fn(*inputs)) if isinstance(o, Tensor) and (o.is_floating_point() or o.is_complex())]
 
 
 def gradcheck(
     func: Callable[..., Any],
-    inputs: Any,
+    inputs: Tensor | Sequence[Any],
     *,
     eps: float = 1e-6,
     atol: float = 1e-5,
@@ -49,7 +53,9 @@ def gradcheck(
     ``inputs`` are float64 or complex128 tensors; those with requires_grad are checked. GradcheckError names the
     input, the output and the largest difference. Also checked: that backward gives the same twice (up to
     ``nondet_tol``), that outputs without a gradient count as zero (``check_undefined_grad``), and on demand
-    forward mode and both modes under vmap. ``fast_mode`` and ``masked`` are accepted for PyTorch's sake.
+    forward mode and both modes under vmap. ``fast_mode`` makes the same comparisons with one call of ``func`` under
+    vmap instead of one an element, and checks that the gradients under vmap are those without it; ``masked`` is
+    accepted for PyTorch's sake.
 
     >>> fb.autograd.gradcheck(fb.sin, (fb.tensor([0.5], dtype=fb.float64, requires_grad=True),))
     True
@@ -60,16 +66,16 @@ def gradcheck(
         with state.enable_grad():
             outs = _outputs(func, inputs)
         live = [(j, o) for j, o in enumerate(outs) if o.requires_grad]
-        jacobians = [[_numerical(func, inputs, i, j, eps) for i in places] for j, _ in live]
+        jacobians = _numerical(func, inputs, places, [j for j, _ in live], eps, fast_mode)
         if check_backward_ad:
-            _check_backward(live, jacobians, inputs, places, atol, rtol, nondet_tol)
+            _check_backward(live, jacobians, inputs, places, atol, rtol, nondet_tol, fast_mode)
         if check_undefined_grad and check_backward_ad:
             _check_undefined([o for _, o in live], [inputs[i] for i in places])
         if check_grad_dtypes:
             _check_dtypes([o for _, o in live], [inputs[i] for i in places])
         if check_forward_ad:
             _check_forward(func, inputs, places, live, jacobians, atol, rtol)
-        if check_batched_grad:
+        if check_batched_grad or (fast_mode and check_backward_ad):
             _check_batched([o for _, o in live], [inputs[i] for i in places])
         if check_batched_forward_grad:
             _check_batched_forward(func, inputs, places)
@@ -94,26 +100,33 @@ def _differentiable(inputs: tuple[Any, ...]) -> list[int]:
 
 
 def _check_backward(
-    live: Any, jacobians: Any, inputs: Any, places: list[int], atol: float, rtol: float, nondet_tol: float
+    live: Any,
+    jacobians: Any,
+    inputs: Any,
+    places: list[int],
+    atol: float,
+    rtol: float,
+    nondet_tol: float,
+    batched: bool,
 ) -> None:
     wanted = [inputs[i] for i in places]
     for (j, out), numerical in zip(live, jacobians, strict=True):
-        for i, rows, columns in zip(places, _analytical(out, wanted), numerical, strict=True):
+        for i, rows, columns in zip(places, _analytical(out, wanted, batched), numerical, strict=True):
             _compare(rows, columns, i, j, inputs[i], out, atol, rtol)
         first, again = (grad(out, wanted, out.detach() * 0 + 1, retain_graph=True, allow_unused=True) for _ in range(2))
         for i, one, other in zip(places, first, again, strict=True):
-            if one is not None and _far([_parts(one)], [_parts(other)], nondet_tol):
+            if one is not None and other is not None and _far([_parts(one)], [_parts(other)], nondet_tol):
                 raise GradcheckError(
                     f"gradcheck: backward is not deterministic: the gradient of output {j} with respect to input {i} "
                     f"differs between two runs by more than nondet_tol={nondet_tol}"
                 )
 
 
-def _far(rows: Any, others: Any, tolerance: float) -> bool:
+def _far(rows: Matrix, others: Matrix, tolerance: float) -> bool:
     return any(abs(a - b) > tolerance for r, s in zip(rows, others, strict=True) for a, b in zip(r, s, strict=True))
 
 
-def _check_undefined(outs: list[Any], wanted: list[Any]) -> None:
+def _check_undefined(outs: list[Tensor], wanted: list[Tensor]) -> None:
     """An output whose gradient never comes counts as one whose gradient is zero."""
     if len(outs) < 2:
         return
@@ -131,7 +144,7 @@ def _check_undefined(outs: list[Any], wanted: list[Any]) -> None:
                 )
 
 
-def _check_dtypes(outs: list[Any], wanted: list[Any]) -> None:
+def _check_dtypes(outs: list[Tensor], wanted: list[Tensor]) -> None:
     for j, out in enumerate(outs):
         found = grad(out, wanted, out.detach() * 0 + 1, retain_graph=True, allow_unused=True)
         for i, (g, x) in enumerate(zip(found, wanted, strict=True)):
@@ -141,11 +154,11 @@ def _check_dtypes(outs: list[Any], wanted: list[Any]) -> None:
                 )
 
 
-def _along(func: Callable[..., Any], inputs: tuple[Any, ...], i: int) -> Callable[[Any], list[Any]]:
+def _along(func: Callable[..., Any], inputs: tuple[Any, ...], i: int) -> Callable[[Tensor], list[Tensor]]:
     """The tangents of the outputs, as a function of the tangent of input ``i``."""
 
-    def moved(t: Any) -> list[Any]:
-        def of(x: Any) -> tuple[Any, ...]:
+    def moved(t: Tensor) -> list[Tensor]:
+        def of(x: Tensor) -> tuple[Tensor, ...]:
             return tuple(_outputs(func, [*inputs[:i], x, *inputs[i + 1 :]]))
 
         return list(jvp(of, (inputs[i].detach(),), (t,))[1])
@@ -154,18 +167,24 @@ def _along(func: Callable[..., Any], inputs: tuple[Any, ...], i: int) -> Callabl
 
 
 def _units(x: Any) -> list[Any]:
-    """The unit vectors of an input, the imaginary ones after the real ones."""
-    units = []
-    for step in (1.0, 1j) if x.dtype.category == COMPLEX else (1.0,):
-        for k in range(x.numel()):
-            u = x.detach().new_zeros(x.numel())
-            u[k] = step
-            units.append(u.reshape(tuple(x.shape)))
-    return units
+    """The unit vectors of a tensor, the imaginary ones after the real ones."""
+    n = x.numel()
+    rows = eye(n, dtype=x.dtype, device=x.device).reshape((n, *x.shape)).unbind(0) if n else ()
+    return [u * step for step in _directions(x) for u in rows]
+
+
+def _directions(t: Any) -> tuple[complex, ...]:
+    return (1.0, 1j) if t.dtype.category == COMPLEX else (1.0,)
 
 
 def _check_forward(
-    func: Any, inputs: tuple[Any, ...], places: list[int], live: Any, jacobians: Any, atol: float, rtol: float
+    func: Callable[..., Any],
+    inputs: tuple[Any, ...],
+    places: list[int],
+    live: list[tuple[int, Tensor]],
+    jacobians: list[list[Matrix]],
+    atol: float,
+    rtol: float,
 ) -> None:
     detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in inputs)
     for position, i in enumerate(places):
@@ -175,8 +194,7 @@ def _check_forward(
             _compare(rows, numerical[position], i, j, inputs[i], out, atol, rtol, "forward-mode derivative")
 
 
-def _check_batched_forward(func: Any, inputs: tuple[Any, ...], places: list[int]) -> None:
-
+def _check_batched_forward(func: Callable[..., Any], inputs: tuple[Any, ...], places: list[int]) -> None:
     detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in inputs)
     for i in places:
         units = _units(inputs[i])
@@ -192,48 +210,73 @@ def _check_batched_forward(func: Any, inputs: tuple[Any, ...], places: list[int]
                     )
 
 
-def _parts(t: Any) -> list[float]:
+def _parts(t: Tensor) -> list[float]:
     """The elements as real numbers, the imaginary parts after the real ones."""
     host = t.detach().cpu().numpy().reshape(-1)
     return [*host.real.tolist(), *host.imag.tolist()] if t.dtype.category == COMPLEX else host.tolist()
 
 
-def _analytical(out: Any, inputs: Sequence[Any]) -> list[list[list[float]]]:
+def _rows(t: Any) -> list[list[float]]:
+    """:func:`_parts` of every element along the first axis."""
+    host = t.detach().cpu().numpy().reshape(len(t), -1)
+    if t.dtype.category == COMPLEX:
+        return [[*re, *im] for re, im in zip(host.real.tolist(), host.imag.tolist(), strict=True)]
+    return host.tolist()
+
+
+def _analytical(out: Any, inputs: Sequence[Any], batched: bool) -> list[list[list[float]]]:
     """For each input: one row per real component of the output."""
-    components = 2 if out.dtype.category == COMPLEX else 1
-    rows: list[list[list[float]]] = [[] for _ in inputs]
-    for part in range(components):
-        for k in range(out.numel()):
-            u = out.new_zeros(out.numel())
-            u[k] = 1j if part else 1
-            u = u.reshape(tuple(out.shape))
-            for x, g, into in zip(
-                inputs, grad(out, inputs, u, retain_graph=True, allow_unused=True), rows, strict=True
-            ):
-                into.append(_parts(g) if g is not None else [0.0] * len(_parts(x)))
-    return rows
+    options = dict(retain_graph=True, allow_unused=True, materialize_grads=True)
+    units = _units(out)
+    if batched and units:
+        found = grad(out, inputs, stack(units), is_grads_batched=True, **options)
+        return [_rows(g) for g in found]
+    rows = [grad(out, inputs, u, **options) for u in units]
+    return [[_parts(row[k]) for row in rows] for k in range(len(inputs))]
 
 
-def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], i: int, j: int, eps: float) -> list[list[float]]:
-    """One row per real component of the input: the central difference of output ``j``."""
-    x = inputs[i]
-    steps = [1.0, 1j] if x.dtype.category == COMPLEX else [1.0]
-    columns = []
+def _numerical(
+    func: Callable[..., Any], inputs: tuple[Any, ...], places: list[int], live: list[int], eps: float, batched: bool
+) -> list[list[list[list[float]]]]:
+    """For each output and input: one row per real component of the input, the central difference of the output."""
+
+    def of(*given: Any) -> tuple[Any, ...]:
+        args = list(inputs)
+        for place, value in zip(places, given, strict=True):
+            args[place] = value
+        return tuple(_outputs(func, args))
+
+    fixed = [inputs[place].detach() for place in places]
+    jacobians: list[list[list[list[float]]]] = [[[] for _ in places] for _ in live]
+    points = [
+        [*fixed[:k], x + u * step, *fixed[k + 1 :]]
+        for k, x in enumerate(fixed) for u in _units(x) for step in (eps, -eps)
+    ]  # fmt: skip
     with state.no_grad():
-        for step in steps:
-            for k in range(x.numel()):
-                values = []
-                for sign in (1, -1):
-                    moved = x.detach().reshape((-1,)).clone()
-                    moved[k] += sign * eps * step
-                    moved = moved.reshape(tuple(x.shape))
-                    values.append(_parts(_outputs(func, [*inputs[:i], moved, *inputs[i + 1 :]])[j]))
-                columns.append([(p - m) / (2 * eps) for p, m in zip(*values, strict=True)])
-    return columns
+        if batched and points:  # all of them mapped over, since a gradient taken inside sees no tensor from outside
+            outs = vmap(of)(*map(stack, zip(*points, strict=True)))
+            values = [_rows(outs[j]) for j in live]
+        else:
+            results = [of(*point) for point in points]
+            values = [[_parts(outs[j]) for outs in results] for j in live]
+    for found, jacobian in zip(values, jacobians, strict=True):
+        pairs = iter(zip(found[::2], found[1::2], strict=True))
+        for x, rows in zip(fixed, jacobian, strict=True):
+            for ahead, behind in islice(pairs, x.numel() * len(_directions(x))):
+                rows.append([(p - m) / (2 * eps) for p, m in zip(ahead, behind, strict=True)])
+    return jacobians
 
 
 def _compare(
-    rows: Any, columns: Any, i: int, j: int, x: Any, out: Any, atol: float, rtol: float, what: str = "gradient"
+    rows: Matrix,
+    columns: Matrix,
+    i: int,
+    j: int,
+    x: Tensor,
+    out: Tensor,
+    atol: float,
+    rtol: float,
+    what: str = "gradient",
 ) -> None:
     worst, where = 0.0, (0, 0)
     for r, row in enumerate(rows):
@@ -251,11 +294,11 @@ def _compare(
         )
 
 
-def _check_batched(outs: list[Any], wanted: list[Any]) -> None:
+def _check_batched(outs: list[Tensor], wanted: list[Tensor]) -> None:
     """The gradient under vmap equals the gradients one by one."""
-
     for out in outs:
-        us = stack([out.detach() * 0 + k for k in (1.0, 2.0)])
+        k = arange(1.0, 1.0 + out.numel(), dtype=float64, device=out.device)
+        us = stack([k.cos(), k.sin()]).reshape((2, *out.shape)).to(out.dtype)
         batched = grad(out, wanted, us, retain_graph=True, allow_unused=True, is_grads_batched=True)
         singles = [
             grad(out, wanted, u, retain_graph=True, allow_unused=True, materialize_grads=True) for u in us.unbind(0)
@@ -269,8 +312,8 @@ def _check_batched(outs: list[Any], wanted: list[Any]) -> None:
 
 def gradgradcheck(
     func: Callable[..., Any],
-    inputs: Any,
-    grad_outputs: Any = None,
+    inputs: Tensor | Sequence[Any],
+    grad_outputs: Tensor | Sequence[Tensor] | None = None,
     *,
     eps: float = 1e-6,
     atol: float = 1e-5,
@@ -302,6 +345,7 @@ def gradgradcheck(
     positions = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
 
     def first(*args: Any) -> tuple[Any, ...]:
+        recorded = state.is_grad_enabled()  # central differences need no graph of the gradient
         with state.enable_grad():
             xs, vs = list(args[: len(inputs)]), args[len(inputs) :]
             chosen = []
@@ -309,7 +353,9 @@ def gradgradcheck(
                 xs[i] = xs[i] if xs[i].requires_grad else xs[i].detach().requires_grad_()
                 chosen.append(xs[i])
             results = [(o, v) for o, v in zip(_outputs(func, xs), vs, strict=True) if o.requires_grad]
-            found = grad([o for o, _ in results], chosen, [v for _, v in results], create_graph=True, allow_unused=True)
+            found = grad(
+                [o for o, _ in results], chosen, [v for _, v in results], create_graph=recorded, allow_unused=True
+            )
             return tuple(x * 0 if g is None else g for x, g in zip(chosen, found, strict=True))
 
     return gradcheck(
@@ -325,4 +371,5 @@ def gradgradcheck(
         check_batched_grad=check_batched_grad,
         check_forward_ad=check_fwd_over_rev,
         check_backward_ad=check_rev_over_rev,
+        fast_mode=fast_mode,
     )

@@ -14,7 +14,11 @@ __all__ = ["CustomOp", "composite", "custom_op", "op", "opcheck", "register_kern
 
 
 def opcheck(
-    custom: CustomOp, args: Sequence[Any], kwargs: dict[str, Any] | None = None, *, raise_exception: bool = True
+    custom: CustomOp[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    raise_exception: bool = True,
 ) -> dict[str, str]:
     """Check a custom op on sample arguments: inputs unchanged, fake shapes true, gradient right.
 
@@ -33,7 +37,7 @@ def opcheck(
     return outcome
 
 
-def _unchanged(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> None:
+def _unchanged(custom: CustomOp[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
     before = [a.detach().clone() if isinstance(a, Tensor) else a for a in args]
     custom(*args, **kwargs)
     for i, (a, b) in enumerate(zip(args, before, strict=True)):
@@ -41,7 +45,7 @@ def _unchanged(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> Non
             raise AssertionError(f"argument {i} was changed by the op; custom ops must not write to their inputs")
 
 
-def _fake(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> None:
+def _fake(custom: CustomOp[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
     if "meta" not in custom._kernels:
         return
     real = custom(*args, **kwargs)
@@ -53,7 +57,7 @@ def _fake(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> None:
             raise AssertionError(f"register_fake gives {f.dtype} {tuple(f.shape)}, the op {r.dtype} {tuple(r.shape)}")
 
 
-def _gradient(custom: CustomOp, args: list[Any], kwargs: dict[str, Any]) -> None:
+def _gradient(custom: CustomOp[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
     wanted = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
     if not wanted:
         return

@@ -1,7 +1,9 @@
 """Linear algebra: ``flambeau.linalg``."""
 
 from flambeau.backends.base import LinAlgError
-from flambeau.core.ops.decompose import cholesky, det, svdvals
+from flambeau.core.ops.decompose import cholesky
+from flambeau.core.ops.decompose import det_p as det
+from flambeau.core.ops.decompose import svdvals_p as svdvals
 from flambeau.core.ops.einsum import tensordot
 from flambeau.core.ops.linalg import (
     cond,
@@ -24,8 +26,9 @@ from flambeau.core.ops.products import linalg_cross as cross
 from flambeau.core.ops.products import linalg_vander as vander
 from flambeau.core.ops.products import matrix_power, multi_dot, trace
 from flambeau.core.ops.shape import matrix_transpose
-from flambeau.core.ops.solve import lstsq, lu, lu_factor, lu_solve, matrix_exp, pinv, solve, solve_triangular
-from flambeau.core.ops.systems import inv
+from flambeau.core.ops.solve import lstsq, lu, lu_factor, lu_solve, pinv, solve, solve_triangular
+from flambeau.core.ops.solve import matrix_exp_p as matrix_exp
+from flambeau.core.ops.systems import inv_p as inv
 
 __all__ = [
     "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "lstsq",

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from flambeau.backends.base import Kernel
 from flambeau.core import state
-from flambeau.core.autograd.modes import module_path
 from flambeau.core.keys import Key
 from flambeau.core.record import VIEW, Op
+from flambeau.core.tape.modes import module_path
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class profile(state.watch):
     def _copy(self) -> profile:
         return self
 
-    def _see(self, op: Op, key: Key, arrays: Sequence[Any], params: dict[str, Any], kernel: Any) -> Any:
+    def _see(self, op: Op, key: Key, arrays: Sequence[Any], params: dict[str, Any], kernel: Kernel) -> Any:
         start = time.perf_counter()
         result = kernel(*arrays, **params)
         if self.synchronize:

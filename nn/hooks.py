@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flambeau.core.autograd.function import Function
-from flambeau.core.autograd.graph import Handle
-from flambeau.core.autograd.modes import module_path
+from flambeau.core.graph import Handle
 from flambeau.core.state import current, is_grad_enabled
+from flambeau.core.tape.modes import module_path
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
 

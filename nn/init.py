@@ -13,8 +13,8 @@ from functools import wraps
 from typing import ParamSpec
 
 from flambeau.core.creation import eye
+from flambeau.core.generator import Generator
 from flambeau.core.ops.linalg import qr
-from flambeau.core.random import Generator
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 

@@ -10,7 +10,8 @@ from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import sigmoid, tanh
+from flambeau.core.ops.elementwise import sigmoid_p as sigmoid
+from flambeau.core.ops.elementwise import tanh_p as tanh
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import recurrent as ops
 from flambeau.core.tensor import Tensor
@@ -242,7 +243,7 @@ class RNN(RNNBase[Tensor]):
 
     def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
         w_ih, w_hh, b_ih, b_hh, _ = parameters
-        return [ops.rnn_layer(F.linear(x, w_ih, _both(b_ih, b_hh)), states[0], w_hh, self.nonlinearity)]
+        return [ops.rnn_layer_p(F.linear(x, w_ih, _both(b_ih, b_hh)), states[0], w_hh, self.nonlinearity)]
 
 
 class LSTM(RNNBase[tuple[Tensor, Tensor]]):
@@ -261,7 +262,7 @@ class LSTM(RNNBase[tuple[Tensor, Tensor]]):
         w_ih, w_hh, b_ih, b_hh, w_hr = parameters
         gates = F.linear(x, w_ih, _both(b_ih, b_hh))
         if w_hr is None:
-            return list(ops.lstm_layer(gates, *states, w_hh))
+            return list(ops.lstm_layer_p(gates, *states, w_hh))
         (h, c), outs, cells = states, [], []
         for step in gates.unbind(0):
             h, c = _lstm_step(step + h @ w_hh.t(), c)
@@ -283,7 +284,7 @@ class GRU(RNNBase[Tensor]):
 
     def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
         w_ih, w_hh, b_ih, b_hh, _ = parameters
-        return [ops.gru_layer(F.linear(x, w_ih, b_ih), states[0], w_hh, b_hh)]
+        return [ops.gru_layer_p(F.linear(x, w_ih, b_ih), states[0], w_hh, b_hh)]
 
 
 # -- single steps --------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flambeau.optim import lr_scheduler, swa_utils
 from flambeau.optim.adam import Adam, AdamW
+from flambeau.optim.elementwise import ASGD, Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop, Rprop
 from flambeau.optim.lbfgs import LBFGS
-from flambeau.optim.moments import ASGD, Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop, Rprop
 from flambeau.optim.optimizer import Optimizer
 from flambeau.optim.sgd import SGD
 

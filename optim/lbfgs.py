@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Generic, Literal, NamedTuple, SupportsFloat, TypeVar
 
 from flambeau.core.ops.joining import cat
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
-from flambeau.optim.optimizer import Optimizer, check_options, number
+from flambeau.optim.optimizer import Optimizer
+from flambeau.optim.options import Params, Rate, number, options
 
 Evaluate = Callable[[float], tuple[float, Tensor]]
+Loss = TypeVar("Loss", bound=SupportsFloat)
 
 
 class LBFGS(Optimizer):
@@ -32,19 +34,14 @@ class LBFGS(Optimizer):
     """
 
     def __init__(
-        self, params: Any, lr: float | Tensor = 1, max_iter: int = 20, max_eval: int | None = None,
+        self, params: Params, lr: Rate = 1, max_iter: int = 20, max_eval: int | None = None,
         tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
-        line_search_fn: str | None = None,
+        line_search_fn: Literal["strong_wolfe"] | None = None,
     ):  # fmt: skip
-        check_options("LBFGS", lr=lr)
         if line_search_fn not in (None, "strong_wolfe"):
             raise RuntimeError(f"LBFGS: line_search_fn must be None or 'strong_wolfe', got {line_search_fn!r}")
-        defaults = dict(
-            lr=lr, max_iter=max_iter, max_eval=max_iter * 5 // 4 if max_eval is None else max_eval,
-            tolerance_grad=tolerance_grad, tolerance_change=tolerance_change, history_size=history_size,
-            line_search_fn=line_search_fn,
-        )  # fmt: skip
-        super().__init__(params, defaults)
+        max_eval = max_iter * 5 // 4 if max_eval is None else max_eval
+        super().__init__(params, options(locals()))
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
 
@@ -63,7 +60,7 @@ class LBFGS(Optimizer):
             p.add_(direction[at : at + p.numel()].reshape(tuple(p.shape)), alpha=size)
             at += p.numel()
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Loss] | None = None) -> Loss:  # type: ignore[override]  # None only raises
         """Up to ``max_iter`` iterations; returns the first loss."""
         if closure is None:
             raise TypeError("LBFGS.step needs a closure that computes the loss and its gradients")
@@ -71,17 +68,17 @@ class LBFGS(Optimizer):
             return _Run(self, closure).all()
 
 
-class _Run:
+class _Run(Generic[Loss]):
     """One call of step."""
 
-    def __init__(self, optimizer: LBFGS, closure: Callable[[], Any]):
+    def __init__(self, optimizer: LBFGS, closure: Callable[[], Loss]):
         self.optimizer, self.group, self.closure = optimizer, optimizer.param_groups[0], closure
         self.state = optimizer.state[optimizer._params[0]]
         for name, value in dict(func_evals=0, n_iter=0, old_dirs=[], old_stps=[], ro=[], H_diag=1.0).items():
             self.state.setdefault(name, value)
         self.evaluations = 0
 
-    def evaluate(self) -> tuple[Any, Tensor]:
+    def evaluate(self) -> tuple[Loss, Tensor]:
         """The loss and the gradient where the parameters are now."""
         with enable_grad():
             loss = self.closure()
@@ -89,7 +86,7 @@ class _Run:
         self.state["func_evals"] += 1
         return loss, self.optimizer._gradient()
 
-    def all(self) -> Any:
+    def all(self) -> Loss:
         group, state = self.group, self.state
         first, g = self.evaluate()
         loss = float(first)
@@ -119,7 +116,7 @@ class _Run:
             or abs(loss - previous) < group["tolerance_change"]
         )
 
-    def _direction(self, g: Tensor) -> Any:
+    def _direction(self, g: Tensor) -> Tensor:
         """Minus the estimated inverse Hessian times the gradient, by the two-loop recursion."""
         state = self.state
         if state["n_iter"] == 1:
@@ -134,13 +131,15 @@ class _Run:
             state["old_stps"].append(s)
             state["ro"].append(1.0 / ys)
             state["H_diag"] = ys / float((y * y).sum())
-        history = list(zip(state["old_dirs"], state["old_stps"], state["ro"], strict=True))
+        history: list[tuple[Tensor, Tensor, float]] = list(
+            zip(state["old_dirs"], state["old_stps"], state["ro"], strict=True)
+        )
         q, shares = -g, []
         for y, s, rho in reversed(history):
             share = float((s * q).sum()) * rho
             shares.append(share)
             q = q - y * share
-        r = q * state["H_diag"]
+        r: Tensor = q * state["H_diag"]
         for (y, s, rho), share in zip(history, reversed(shares), strict=True):
             r = r + s * (share - float((y * r).sum()) * rho)
         return r
@@ -170,16 +169,25 @@ class _Run:
         return loss, g, t
 
 
-def _cubic(a: Any, b: Any, low: float, high: float) -> float:
-    """The minimum within bounds of the cubic through two points (place, value, slope)."""
-    (x1, f1, g1), (x2, f2, g2) = sorted((a, b))
+class _Point(NamedTuple):
+    """A step size, the loss there, and its slope and gradient."""
+
+    size: float
+    loss: float
+    slope: float
+    gradient: Tensor
+
+
+def _cubic(a: _Point, b: _Point, low: float, high: float) -> float:
+    """The minimum within bounds of the cubic through two points."""
+    (x1, f1, g1, _), (x2, f2, g2, _) = sorted((a, b), key=lambda p: p.size)
     if x1 == x2:
         return (low + high) / 2
     d1 = g1 + g2 - 3 * (f1 - f2) / (x1 - x2)
     square = d1 * d1 - g1 * g2
     if not square >= 0:
         return (low + high) / 2
-    d2 = square**0.5
+    d2: float = square**0.5
     place = x2 - (x2 - x1) * ((g2 + d2 - d1) / (g2 - g1 + 2 * d2)) if g2 - g1 + 2 * d2 else (low + high) / 2
     return min(max(place, low), high)
 
@@ -191,36 +199,36 @@ def strong_wolfe(
     """A step size whose loss is low and slope flat enough: bracket, then zoom by cubic interpolation."""
     scale = float(d.abs().max())
 
-    def point(size: float) -> tuple[float, float, float, Tensor]:
+    def point(size: float) -> _Point:
         f, g = at(size)
-        return size, f, float((g * d).sum()), g
+        return _Point(size, f, float((g * d).sum()), g)
 
-    before = (0.0, f0, slope0, g0)
+    start = before = _Point(0.0, f0, slope0, g0)
     now = point(t)
     count = 1
     bracket = None
     while count < most:
-        if now[1] > f0 + c1 * now[0] * slope0 or (count > 1 and now[1] >= before[1]):
+        if now.loss > f0 + c1 * now.size * slope0 or (count > 1 and now.loss >= before.loss):
             bracket = [before, now]
-        elif abs(now[2]) <= -c2 * slope0:
-            return now[1], now[3], now[0]
-        elif now[2] >= 0:
+        elif abs(now.slope) <= -c2 * slope0:
+            return now.loss, now.gradient, now.size
+        elif now.slope >= 0:
             bracket = [before, now]
         if bracket:
             break
-        low, high = now[0] + 0.01 * (now[0] - before[0]), now[0] * 10
-        following = _cubic(before[:3], now[:3], low, high)
+        low, high = now.size + 0.01 * (now.size - before.size), now.size * 10
+        following = _cubic(before, now, low, high)
         before, now = now, point(following)
         count += 1
-    bracket = bracket or [(0.0, f0, slope0, g0), now]
+    bracket = bracket or [start, now]
     stuck = False
     while count < most:
-        bracket.sort(key=lambda p: p[1])  # the lower loss first
+        bracket.sort(key=lambda p: p.loss)  # the lower loss first
         best, other = bracket
-        low, high = sorted((best[0], other[0]))
+        low, high = sorted((best.size, other.size))
         if abs(high - low) * scale < tolerance:
             break
-        t = _cubic(best[:3], other[:3], low, high)
+        t = _cubic(best, other, low, high)
         margin = 0.1 * (high - low)
         if min(high - t, t - low) < margin:  # too near an end: once may pass, twice is moved inside
             if stuck or t >= high or t <= low:
@@ -231,11 +239,11 @@ def strong_wolfe(
             stuck = False
         now = point(t)
         count += 1
-        if now[1] > f0 + c1 * t * slope0 or now[1] >= best[1]:
+        if now.loss > f0 + c1 * t * slope0 or now.loss >= best.loss:
             bracket = [best, now]
-        elif abs(now[2]) <= -c2 * slope0:
-            return now[1], now[3], now[0]
+        elif abs(now.slope) <= -c2 * slope0:
+            return now.loss, now.gradient, now.size
         else:
-            bracket = [now, other if now[2] * (other[0] - best[0]) < 0 else best]
-    f, g, t = min(((p[1], p[3], p[0]) for p in bracket), key=lambda p: p[0])
-    return f, g, t
+            bracket = [now, other if now.slope * (other.size - best.size) < 0 else best]
+    now = min(bracket, key=lambda p: p.loss)
+    return now.loss, now.gradient, now.size

@@ -6,15 +6,34 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, Final
+from typing import Any, Final, TypedDict, TypeVar, cast, overload
 
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import Handle
 from flambeau.core.from_data import tensor
+from flambeau.core.graph import Handle
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.optim.options import Params
 
+#: "params" and options by name; what an option may be is up to the optimizer.
 Group = dict[str, Any]
+#: What an optimizer keeps of one parameter: tensors, numbers or lists of them, by name.
+State = dict[str, Any]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], Arguments | None]
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+class StateDict(TypedDict):
+    """Torch's form of an optimizer's state: parameters are numbers, in the order of the groups."""
+
+    state: dict[int, State]
+    param_groups: list[Group]
+
+
+StateHook = Callable[["Optimizer", StateDict], StateDict | None]
 
 
 class _Required:
@@ -25,11 +44,11 @@ class _Required:
 required: Final = _Required()
 
 
-def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+def _with_hooks(step: F) -> F:
     """A step method that counts its calls and runs the hooks around them."""
 
     @wraps(step)
-    def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def hooked(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         if self._step_pre_hooks:
             for hook in list(self._step_pre_hooks.values()):
                 replaced = hook(self, args, kwargs)
@@ -43,7 +62,7 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     hooked._is_hooked = True  # type: ignore[attr-defined]
-    return hooked
+    return cast(F, hooked)
 
 
 class Optimizer:
@@ -68,49 +87,35 @@ class Optimizer:
     0.800000011920929
     """
 
-    _step_pre_hooks: dict[int, Callable[..., Any]]
-    _step_post_hooks: dict[int, Callable[..., Any]]
-    _state_dict_pre_hooks: dict[int, Callable[..., Any]]
-    _state_dict_post_hooks: dict[int, Callable[..., Any]]
-    _load_pre_hooks: dict[int, Callable[..., Any]]
-    _load_post_hooks: dict[int, Callable[..., Any]]
-    _steps_taken: int
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own = cls.__dict__.get("step")
         if own is not None and not getattr(own, "_is_hooked", False):
             cls.step = _with_hooks(own)  # type: ignore[method-assign]
 
-    def __init__(self, params: Any, defaults: dict[str, Any]):
+    def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults = defaults
         self._make_hooks()
-        if isinstance(params, Tensor):
-            raise TypeError(
-                f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got one Tensor; put it in a "
-                "list"
-            )
-        if not isinstance(params, Iterable):
+        if isinstance(params, Tensor) or not isinstance(params, Iterable):
+            got = "one Tensor; put it in a list" if isinstance(params, Tensor) else type(params).__name__
             hint = "; give its parameters()" if hasattr(params, "parameters") else ""
-            raise TypeError(
-                f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got {type(params).__name__}"
-                f"{hint}"
-            )
-        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+            raise TypeError(f"{type(self).__name__}: params should be an iterable of Tensors or dicts, got {got}{hint}")
+        self.state: defaultdict[Tensor, State] = defaultdict(dict)
         self.param_groups: list[Group] = []
-        groups = list(params)
-        if not groups:
+        members = list(params)
+        if not members:
             raise ValueError(f"{type(self).__name__}: got an empty parameter list")
-        if not isinstance(groups[0], dict):
-            groups = [{"params": groups}]
-        for group in groups:
-            self.add_param_group(group)
+        for group in members if isinstance(members[0], dict) else [{"params": members}]:
+            self.add_param_group(cast(Group, group))
 
     def _make_hooks(self) -> None:
         self._steps_taken = 0
-        for name in ("_step_pre_hooks", "_step_post_hooks", "_state_dict_pre_hooks", "_state_dict_post_hooks",
-                     "_load_pre_hooks", "_load_post_hooks"):  # fmt: skip
-            setattr(self, name, {})
+        self._step_pre_hooks: dict[int, StepHook] = {}
+        self._step_post_hooks: dict[int, StepHook] = {}
+        self._state_dict_pre_hooks: dict[int, Callable[[Optimizer], None]] = {}
+        self._state_dict_post_hooks: dict[int, StateHook] = {}
+        self._load_pre_hooks: dict[int, StateHook] = {}
+        self._load_post_hooks: dict[int, Callable[[Optimizer], None]] = {}
 
     # -- groups ----------------------------------------------------------------------------------
     def add_param_group(self, param_group: Group) -> None:
@@ -153,7 +158,12 @@ class Optimizer:
                     p.grad = p.grad.detach().zero_()
 
     # -- steps -----------------------------------------------------------------------------------
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], T]) -> T: ...
+    @_with_hooks
+    def step(self, closure: Callable[[], T] | None = None) -> T | None:
         """One step; ``closure`` computes the loss again with gradients, and its result is returned."""
         loss = None
         if closure is not None:
@@ -168,39 +178,39 @@ class Optimizer:
         """Change the parameters of one group by their gradients; runs without recording."""
         raise NotImplementedError(f"{type(self).__name__} must define update(group) or step(closure)")
 
-    def register_step_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_step_pre_hook(self, hook: StepHook) -> Handle:
         """Call ``hook(optimizer, args, kwargs)`` before each step; it may return other (args, kwargs)."""
         return Handle.into(self._step_pre_hooks, hook)
 
-    def register_step_post_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_step_post_hook(self, hook: StepHook) -> Handle:
         """Call ``hook(optimizer, args, kwargs)`` after each step."""
         return Handle.into(self._step_post_hooks, hook)
 
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+    def register_state_dict_pre_hook(self, hook: Callable[[Optimizer], None], prepend: bool = False) -> Handle:
         """Call ``hook(optimizer)`` before state_dict."""
         return Handle.into(self._state_dict_pre_hooks, hook)
 
-    def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+    def register_state_dict_post_hook(self, hook: StateHook, prepend: bool = False) -> Handle:
         """Call ``hook(optimizer, state_dict)`` after it; it may return another."""
         return Handle.into(self._state_dict_post_hooks, hook)
 
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+    def register_load_state_dict_pre_hook(self, hook: StateHook, prepend: bool = False) -> Handle:
         """Call ``hook(optimizer, state_dict)`` before loading; it may return another."""
         return Handle.into(self._load_pre_hooks, hook)
 
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+    def register_load_state_dict_post_hook(self, hook: Callable[[Optimizer], None], prepend: bool = False) -> Handle:
         """Call ``hook(optimizer)`` after loading."""
         return Handle.into(self._load_post_hooks, hook)
 
     # -- saving ----------------------------------------------------------------------------------
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """In torch's form: state by the parameter's number, and the groups with numbers for parameters."""
-        for hook in list(self._state_dict_pre_hooks.values()):
-            hook(self)
+        for prepare in list(self._state_dict_pre_hooks.values()):
+            prepare(self)
         numbers = {id(p): i for i, p in enumerate(self._all())}
         state = {numbers[id(p)]: _packed(s) for p, s in self.state.items() if id(p) in numbers}
         groups = [{**g, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
-        found: dict[str, Any] = {"state": state, "param_groups": groups}
+        found: StateDict = {"state": state, "param_groups": groups}
         for hook in list(self._state_dict_post_hooks.values()):
             found = hook(self, found) or found
         return found
@@ -208,9 +218,9 @@ class Optimizer:
     def _all(self) -> Iterable[Tensor]:
         return (p for g in self.param_groups for p in g["params"])
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: StateDict) -> None:
         """Take over state and options; state tensors move to their parameter's dtype and device."""
-        loaded = dict(state_dict)
+        loaded = cast(StateDict, dict(state_dict))
         for hook in list(self._load_pre_hooks.values()):
             loaded = hook(self, loaded) or loaded
         saved, own = copy.deepcopy(loaded["param_groups"]), self.param_groups
@@ -222,18 +232,17 @@ class Optimizer:
                     f"loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
                     f"group {i} has {len(s['params'])} parameters there and {len(g['params'])} here"
                 )
-        by_number = {
-            n: p for s, g in zip(saved, own, strict=True) for n, p in zip(s["params"], g["params"], strict=True)
-        }
-        state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
-        for n, values in loaded["state"].items():
-            n = n if n in by_number else int(n) if isinstance(n, str) and n.isdigit() else n
-            state[by_number.get(n, n)] = {k: _unpacked(k, v, by_number.get(n)) for k, v in values.items()}
+        by_number = dict(zip((n for s in saved for n in s["params"]), self._all(), strict=True))
+        state: defaultdict[Any, State] = defaultdict(dict)
+        for key, values in cast("dict[int | str, State]", loaded["state"]).items():  # text in a JSON file
+            n = int(key) if key not in by_number and isinstance(key, str) and key.isdigit() else key
+            p = by_number.get(n)
+            state[n if p is None else p] = {k: _unpacked(k, v, p) for k, v in values.items()}
         self.state = state
         for s, g in zip(saved, own, strict=True):
             g.update({k: v for k, v in s.items() if k not in ("params", "param_names")})
-        for hook in list(self._load_post_hooks.values()):
-            hook(self)
+        for finish in list(self._load_post_hooks.values()):
+            finish(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
@@ -257,38 +266,18 @@ class Optimizer:
 _NUMBERS: Final = frozenset({"step", "mu_product", "eta", "mu"})
 
 
-def _packed(state: dict[str, Any]) -> dict[str, Any]:
+def _packed(state: State) -> State:
     """State as torch writes it; products and rates keep all their digits, so that what is loaded goes on the same."""
     kinds = {k: dt.float32 if k == "step" else dt.float64 for k in _NUMBERS}
-    return {
-        k: tensor(float(v), dtype=kinds[k]) if k in kinds and not isinstance(v, Tensor) else v for k, v in state.items()
-    }
+    return {k: tensor(float(v), dtype=kinds[k]) if k in kinds and not isinstance(v, Tensor) else v
+            for k, v in state.items()}  # fmt: skip
 
 
-def _unpacked(name: str, value: Any, param: Any) -> Any:
+def _unpacked(name: str, value: Any, param: Tensor | None) -> Any:
     if name in _NUMBERS:
         return float(value)
     if isinstance(value, Tensor) and param is not None:
-        wanted = (
-            param.dtype if param.dtype.category >= dt.FLOATING and value.dtype.category >= dt.FLOATING else value.dtype
-        )
+        floats = min(param.dtype.category, value.dtype.category) >= dt.FLOATING
+        wanted = param.dtype if floats else value.dtype
         return value.detach().to(device=param.device, dtype=wanted, copy=True)
     return copy.deepcopy(value)
-
-
-# The base's own step runs hooks too; __init_subclass__ sees subclasses only.
-Optimizer.step = _with_hooks(Optimizer.step)  # type: ignore[method-assign]
-
-
-def number(value: Any) -> float:
-    """An option as a Python number: learning rates may be tensors."""
-    return float(value.item()) if isinstance(value, Tensor) else value
-
-
-def check_options(name: str, **options: Any) -> None:
-    """Each option must not be negative; ``beta...`` must be below 1 as well."""
-    for option, value in options.items():
-        v = number(value)
-        if not v >= 0 or (option.startswith("beta") and not v < 1):
-            what = "in [0, 1)" if option.startswith("beta") else "at least 0"
-            raise ValueError(f"{name}: invalid {option}: {value}; it must be {what}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flambeau.core.creation import zeros_like
 from flambeau.core.ops.nn import step
 from flambeau.core.tensor import Tensor
-from flambeau.optim.optimizer import Group, Optimizer, check_options, number
+from flambeau.optim.optimizer import Group, Optimizer
+from flambeau.optim.options import AtLeast0, Params, Rate, number, options
 
 
 class SGD(Optimizer):
@@ -25,18 +24,13 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, params: Any, lr: float | Tensor = 1e-3, momentum: float = 0, dampening: float = 0,
-        weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        self, params: Params, lr: Rate = 1e-3, momentum: AtLeast0 = 0, dampening: float = 0,
+        weight_decay: AtLeast0 = 0, nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None,
         differentiable: bool = False, fused: bool | None = None,
     ):  # fmt: skip
-        check_options("SGD", lr=lr, momentum=momentum, weight_decay=weight_decay)
+        super().__init__(params, options(locals()))
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("SGD: Nesterov momentum requires a momentum and zero dampening")
-        defaults = dict(
-            lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
-            maximize=maximize, foreach=foreach, differentiable=differentiable, fused=fused,
-        )  # fmt: skip
-        super().__init__(params, defaults)
 
     def update(self, group: Group) -> None:
         """One step of a group."""
@@ -44,7 +38,7 @@ class SGD(Optimizer):
         nesterov, maximize = group["nesterov"], group["maximize"]
         for params, grads in step.by_key(group["params"]):
             if not momentum:
-                step.run(step.sgd_step, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
+                step.run(step.sgd_step_p, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
                 continue
             first: list[tuple[Tensor, Tensor]] = []
             later: list[tuple[Tensor, Tensor]] = []
@@ -53,7 +47,7 @@ class SGD(Optimizer):
             for pairs, dampening in ((first, 0.0), (later, group["dampening"])):
                 ps, gs = [p for p, _ in pairs], [g for _, g in pairs]
                 lists = (ps, gs, [self._buffer(p) for p in ps])
-                step.run(step.sgd_step, lists, lr, decay, momentum, dampening, nesterov=nesterov, maximize=maximize)
+                step.run(step.sgd_step_p, lists, lr, decay, momentum, dampening, nesterov=nesterov, maximize=maximize)
 
     def _buffer(self, p: Tensor) -> Tensor:
         state = self.state[p]

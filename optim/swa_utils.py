@@ -8,16 +8,19 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import int64
 from flambeau.core.from_data import tensor
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.nn.norm import _BatchNorm
-from flambeau.optim.lr_scheduler.base import LRScheduler, per_group
+from flambeau.optim.lr_scheduler.base import Anneal, LRScheduler, PerGroup, per_group
 from flambeau.optim.optimizer import Optimizer
 
-Average = Callable[[Tensor, Tensor, Any], Tensor]
+#: From an average, the new value and the count so far to the next average; Averages does so on lists, in place.
+Average = Callable[[Tensor, Tensor, int], Tensor]
+Averages = Callable[[list[Tensor], list[Tensor], int], None]
 
 
 def get_swa_avg_fn() -> Average:
@@ -32,20 +35,20 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     return lambda average, new, count: average * decay + new * (1 - decay)
 
 
-def _many(one: Average) -> Callable[[list[Tensor], list[Tensor], Any], None]:
-    def update(averages: list[Tensor], new: list[Tensor], count: Any) -> None:
+def _many(one: Average) -> Averages:
+    def update(averages: list[Tensor], new: list[Tensor], count: int) -> None:
         for a, n in zip(averages, new, strict=True):
             a.copy_(one(a, n, count) if a.is_floating_point() else n)
 
     return update
 
 
-def get_swa_multi_avg_fn() -> Callable[[list[Tensor], list[Tensor], Any], None]:
+def get_swa_multi_avg_fn() -> Averages:
     """get_swa_avg_fn on lists, in place."""
     return _many(get_swa_avg_fn())
 
 
-def get_ema_multi_avg_fn(decay: float = 0.999) -> Callable[[list[Tensor], list[Tensor], Any], None]:
+def get_ema_multi_avg_fn(decay: float = 0.999) -> Averages:
     """get_ema_avg_fn on lists, in place."""
     return _many(get_ema_avg_fn(decay))
 
@@ -56,13 +59,9 @@ class AveragedModel(Module):
     n_averaged: Tensor
 
     def __init__(
-        self,
-        model: Module,
-        device: Any = None,
-        avg_fn: Average | None = None,
-        multi_avg_fn: Any = None,
-        use_buffers: bool = False,
-    ):
+        self, model: Module, device: DeviceLike = None, avg_fn: Average | None = None,
+        multi_avg_fn: Averages | None = None, use_buffers: bool = False,
+    ):  # fmt: skip
         super().__init__()
         if avg_fn is not None and multi_avg_fn is not None:
             raise ValueError("AveragedModel: give avg_fn or multi_avg_fn, not both")
@@ -72,7 +71,7 @@ class AveragedModel(Module):
         self.register_buffer("n_averaged", tensor(0, dtype=int64, device=device))
         self.avg_fn, self.multi_avg_fn, self.use_buffers = avg_fn, multi_avg_fn, use_buffers
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> Any:  # as the model's own
         """What the averaged model computes."""
         return self.module(*args, **kwargs)
 
@@ -96,7 +95,9 @@ class AveragedModel(Module):
             self.n_averaged.add_(1)
 
 
-def update_bn(loader: Iterable[Any], model: Module, device: Any = None) -> None:
+def update_bn(
+    loader: Iterable[Tensor | list[Tensor] | tuple[Tensor, ...]], model: Module, device: DeviceLike = None
+) -> None:
     """Compute the running statistics of the batch norms anew over ``loader``'s batches."""
     momenta = {m: m.momentum for m in model.modules() if isinstance(m, _BatchNorm)}
     if not momenta:
@@ -119,13 +120,9 @@ class SWALR(LRScheduler):
     """From the rate as it is to ``swa_lr`` in ``anneal_epochs``, then constant."""
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        swa_lr: Any,
-        anneal_epochs: int = 10,
-        anneal_strategy: str = "cos",
+        self, optimizer: Optimizer, swa_lr: PerGroup[float], anneal_epochs: int = 10, anneal_strategy: Anneal = "cos",
         last_epoch: int = -1,
-    ):
+    ):  # fmt: skip
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"SWALR: anneal_strategy must be one of 'cos' or 'linear', got {anneal_strategy!r}")
         if not isinstance(anneal_epochs, int) or anneal_epochs < 0:

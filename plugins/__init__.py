@@ -7,7 +7,7 @@ value is a module with a hook (:mod:`flambeau.plugins.hookspecs`). ``docs/writin
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flambeau.plugins.gaps import preflight as preflight
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HOMES = {"hookimpl": "hookspecs", "preflight": "gaps"}  # imported when asked for: the marker needs pluggy
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

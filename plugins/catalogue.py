@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from typing import Any
+from importlib.metadata import entry_points
 
 from flambeau.core import config
 
@@ -48,10 +48,10 @@ class Plugin:
     def __str__(self) -> str:
         return f"plugin {self.name!r} ({self.source})"
 
-    def load(self) -> Any:
+    def load(self) -> object:
         """Import the module, or the object in it, that the entry point names."""
         module, _, attributes = self.target.partition(":")
-        found = import_module(module)
+        found: object = import_module(module)
         for attribute in filter(None, attributes.split(".")):
             found = getattr(found, attribute)
         return found
@@ -86,8 +86,6 @@ def clear_catalogue() -> None:
 
 
 def _installed() -> Iterator[Plugin]:
-    from importlib.metadata import entry_points
-
     for point in entry_points(group=GROUP):
         distribution = point.dist
         yield Plugin(

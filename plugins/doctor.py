@@ -17,7 +17,7 @@ from flambeau.core import config
 from flambeau.plugins.catalogue import Plugin, catalogue
 from flambeau.plugins.probe import DEFAULT_DEVICE, DEPENDENCIES, probe_all
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _BROKEN = ("failed", "crashed", "timed out")
 
 

@@ -15,11 +15,11 @@ from flambeau.backends.base import MINIMUM
 from flambeau.backends.meta.backend import NoDataError
 from flambeau.core import config, dispatch, keys, registry, state
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.modes import module_path
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.record import OPS, VIEW, Op
+from flambeau.core.tape.modes import module_path
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
 
@@ -85,7 +85,7 @@ class Watch:
         self.gaps: dict[tuple[str, str], Gap] = {}
         self.last = ""  # the op that ran last, for people
 
-    def __call__(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    def __call__(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> object:
         self.last = f"`{op.name}`" + (f" in module {module_path}" if str(module_path) else "")
         functional = op.functional or op
         operands, key = dispatch.normalise(functional, list(args), params)
@@ -131,7 +131,7 @@ class Report:
         return "\n".join([head, *(f"  {g}" for g in self.gaps)])
 
 
-def preflight(model: Callable[..., Any], *inputs: Any, device: Any, backward: bool = True) -> Report:
+def preflight(model: Callable[..., Any], *inputs: object, device: Device | str, backward: bool = True) -> Report:
     """Run ``model(*inputs)``, and the gradient of its outputs, on meta tensors; list what ``device`` cannot do.
 
     A model whose control flow reads values cannot be run without them: NoDataError names the op that gave one.
@@ -160,7 +160,7 @@ def preflight(model: Callable[..., Any], *inputs: Any, device: Any, backward: bo
     return Report(str(watch.target), len(watch.seen), tuple(watch.gaps.values()))
 
 
-def _on_meta(value: Any) -> Any:
+def _on_meta(value: object) -> object:
     if isinstance(value, Tensor):
         return value.detach().to("meta").requires_grad_(value.requires_grad)
     return value

@@ -9,21 +9,22 @@ asks for that device, and nothing else is hurt.
 from __future__ import annotations
 
 import difflib
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pluggy
 
 from flambeau.backends.base import API_VERSION, Backend, BackendUnavailableError
 from flambeau.core import config, registry
 from flambeau.core.device import device
 from flambeau.core.errors import UnknownDeviceError
+from flambeau.plugins import hookspecs
 from flambeau.plugins.catalogue import Plugin, catalogue, clear_catalogue, owners
-
-if TYPE_CHECKING:
-    import pluggy
 
 #: The oldest plugin API whose backends still run here.
 OLDEST_API_VERSION = 1
@@ -75,7 +76,7 @@ def _load_once(plugin: Plugin) -> None:
 def _load(plugin: Plugin) -> None:
     _refuse(plugin)
     module = _import(plugin)
-    if _hooks().is_registered(module):  # it stands behind several entry points and was asked already
+    if _hooks.is_registered(module):  # it stands behind several entry points and was asked already
         return
     _add_hooks(plugin, module)
     before = frozenset(registry.backends)
@@ -86,7 +87,7 @@ def _load(plugin: Plugin) -> None:
         for name in registry.backends.keys() - before:
             registry.unregister_backend(name)
         registry.unregister_overlays(plugin.key)
-        _hooks().unregister(module)
+        _hooks.unregister(module)
         raise
 
 
@@ -108,7 +109,7 @@ def _refuse(plugin: Plugin) -> None:
         )
 
 
-def _import(plugin: Plugin) -> Any:
+def _import(plugin: Plugin) -> object:
     try:
         return plugin.load()
     except ModuleNotFoundError as error:
@@ -120,71 +121,61 @@ def _import(plugin: Plugin) -> Any:
 
 
 # -- hooks -----------------------------------------------------------------------------------------------------
-@cache
-def _hooks() -> pluggy.PluginManager:
-    """pluggy's manager, which checks hooks against their specifications and calls them."""
-    import inspect
+class _Hooks(pluggy.PluginManager):
+    """Checks hooks against their specifications and calls them.
 
-    import pluggy
+    A function of the plugin's own whose name starts with the project's is a hook without a marker too.
+    """
 
-    from flambeau.plugins import hookspecs
-
-    class Manager(pluggy.PluginManager):
-        """A function of the plugin's own whose name starts with the project's is a hook without a marker too."""
-
-        def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
-            marked = super().parse_hookimpl_opts(plugin, name)
-            if marked is not None or not name.startswith(f"{hookspecs.PROJECT}_"):
-                return marked
-            function = getattr(plugin, name)
-            own = not isinstance(plugin, ModuleType) or getattr(function, "__module__", None) == plugin.__name__
-            return {} if own and inspect.isroutine(function) else None
-
-    manager = Manager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    return manager
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:  # {}: all options by default
+        marked = super().parse_hookimpl_opts(plugin, name)
+        if marked is not None or not name.startswith(f"{hookspecs.PROJECT}_"):
+            return marked
+        function = getattr(plugin, name)
+        own = not isinstance(plugin, ModuleType) or getattr(function, "__module__", None) == plugin.__name__
+        return {} if own and inspect.isroutine(function) else None
 
 
-def _add_hooks(plugin: Plugin, module: Any) -> None:
+_hooks = _Hooks(hookspecs.PROJECT)
+_hooks.add_hookspecs(hookspecs)
+
+
+def _add_hooks(plugin: Plugin, module: object) -> None:
     """Register a plugin's hooks; PluginError names one that does not exist or has other arguments."""
-    from pluggy import PluginValidationError
-
-    manager = _hooks()
     try:
-        manager.register(module, plugin.key)
-        manager.check_pending()
-    except PluginValidationError as error:
-        manager.unregister(module)
+        _hooks.register(module, plugin.key)
+        _hooks.check_pending()
+    except pluggy.PluginValidationError as error:
+        _hooks.unregister(module)
         raise PluginError(_hook_advice(module) or str(error)) from error
-    if not manager.get_hookcallers(module):
-        manager.unregister(module)
+    if not _hooks.get_hookcallers(module):
+        _hooks.unregister(module)
         raise PluginError(f"{plugin.target} has no hook; expected one of {', '.join(_hook_names())}")
 
 
 def _hook_names() -> list[str]:
-    return [name for name in vars(_hooks().hook) if not name.startswith("_") and getattr(_hooks().hook, name).spec]
+    return [name for name in vars(_hooks.hook) if not name.startswith("_") and getattr(_hooks.hook, name).spec]
 
 
-def _hook_advice(module: Any) -> str | None:
+def _hook_advice(module: object) -> str | None:
     """What a misspelt hook was meant to be."""
     known = _hook_names()
     for name in dir(module):
-        if name not in known and _hooks().parse_hookimpl_opts(module, name) is not None:
+        if name not in known and _hooks.parse_hookimpl_opts(module, name) is not None:
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"the hooks are {', '.join(known)}"
             return f"there is no hook {name!r}; {hint}"
     return None
 
 
-def _call(module: Any, hook: str, **arguments: Any) -> list[Any]:
+def _call(module: object, hook: str, **arguments: Any) -> list[Any]:
     """The results of one plugin's implementation of a hook: none or one."""
-    manager = _hooks()
-    others = [p for p in manager.get_plugins() if p is not module]
-    return list(manager.subset_hook_caller(hook, others)(**arguments))
+    others = [p for p in _hooks.get_plugins() if p is not module]
+    return list(_hooks.subset_hook_caller(hook, others)(**arguments))
 
 
 # -- what the hooks give ---------------------------------------------------------------------------------------
-def _take_backends(plugin: Plugin, module: Any) -> None:
+def _take_backends(plugin: Plugin, module: object) -> None:
     found = [b for result in _call(module, "flambeau_backends") for b in _as_backends(result)]
     for backend in found:
         _check(plugin, backend)
@@ -227,7 +218,7 @@ def _check(plugin: Plugin, backend: Backend) -> None:
         )
 
 
-def _take_kernels(plugin: Plugin, module: Any) -> None:
+def _take_kernels(plugin: Plugin, module: object) -> None:
     asked: list[Callable[[], None]] = []
 
     def register(device_type: str, op_name: str, make: Any, *, dtypes: Any = None, priority: int = 0) -> None:

@@ -63,17 +63,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignored = shutil.ignore_patterns(
         "__pycache__", "*.egg-info", ".*_cache", "build", "dist", "_build", ".venv", ".git"
     )
-    shutil.copytree(ROOT, target, ignore=ignored)
+    shutil.copytree(ROOT, target, symlinks=True, ignore=ignored)
     return target
 
 
 @pytest.fixture(scope="session")
 def dependencies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with flambeau's dependencies and setuptools, which several environments share to save time."""
+    """A folder with flambeau's dependencies and what builds packages, which several environments share to save time."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     folder = tmp_path_factory.mktemp("dependencies")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--target", str(folder)]
-    subprocess.run([*pip, *project["dependencies"], "setuptools>=77", "wheel"], check=True, timeout=600)
+    subprocess.run([*pip, *project["dependencies"], "hatchling>=1.27", "setuptools>=77"], check=True, timeout=600)
     return folder
 
 
@@ -96,7 +96,7 @@ def distributions(
     """The wheel and the sdist of this checkout; the wheel is built from the sdist, as on an index."""
     folder = tmp_path_factory.mktemp("dist")
     builder = new_environment("builder")
-    build = "import setuptools.build_meta as b, sys; print(b.build_sdist(sys.argv[1]))"
+    build = "import hatchling.build as b, sys; print(b.build_sdist(sys.argv[1]))"
     builder.run("-c", build, str(folder), cwd=checkout)
     (sdist,) = folder.glob("*.tar.gz")
     builder.pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(sdist))

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import doctest
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import flambeau
 from flambeau.core.record import OPS
+from tests.packaging.imports import modules
 
-ROOT = Path(__file__).resolve().parents[1]
-HOUSES = ("flambeau", "core", "backends", "plugins", "nn", "optim", "utils")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-def modules() -> Iterator[str]:
-    """The modules with an example; packages of their own, such as the template, are not flambeau's."""
-    for house in HOUSES:
-        for path in sorted((ROOT / house).rglob("*.py")):
-            if (path.parent / "__init__.py").exists() and ">>>" in path.read_text():
-                parts = path.relative_to(ROOT).with_suffix("").parts
-                names = parts if house == "flambeau" else ("flambeau", *parts)
-                yield ".".join(names).removesuffix(".__init__")
-
-
-@pytest.mark.parametrize("name", list(modules()))
+@pytest.mark.parametrize("name", [name for name, path in modules().items() if ">>>" in path.read_text()])
 def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         module = importlib.import_module(name)

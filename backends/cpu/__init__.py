@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from flambeau.backends.cpu.backend import CpuBackend
+from flambeau.backends.base import Backend
 
 
-def flambeau_backends() -> list[CpuBackend]:
-    from flambeau.backends.cpu.backend import CpuBackend
+def flambeau_backends() -> Backend:
+    """The hook: the backend, imported when its device is asked for."""
+    from flambeau.backends.cpu.backend import CpuBackend  # lazy for start-up: naming a plugin imports none of it
 
-    return [CpuBackend()]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "CpuBackend":
-        from flambeau.backends.cpu.backend import CpuBackend
-
-        return CpuBackend
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return CpuBackend()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+
+if TYPE_CHECKING:
+    from flambeau.core.expr import Expr  # lazy for start-up
 
 Array = np.ndarray[Any, Any]
 
@@ -95,7 +98,7 @@ class CpuBackend(Backend):
         made.flags.writeable = False  # it is shared by every op that takes the number
         return made
 
-    def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
+    def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
         from flambeau.backends.cpu import generated  # expressions are compiled at first need
 
         return generated.kernel(name, expr, dtypes, out)

@@ -85,7 +85,7 @@ class Geometry:
         yield from (slice(i, min(i + chunk, part.stop)) for i in range(part.start, part.stop, chunk))
 
     def tiles(self, itemsize: int) -> list[slice]:
-        """The first axis of L in pieces whose columns for one image stay in the cache."""
+        """The first axis of L in chunks whose columns for one image stay in the cache."""
         one = self.rows * self.places * itemsize
         return threads.ranges(self.outside[0], max(1, min(one // _BYTES, self.outside[0])))
 
@@ -94,7 +94,7 @@ class Geometry:
         return tuple([slice(p, p + n) for p, n in zip(self.padding, self.inside, strict=True)])
 
     def parts(self) -> list[slice]:
-        """The batch in pieces for the threads."""
+        """The batch in chunks for the threads."""
         work = self.batch * self.rows * self.places * self.out_channels // max(self.groups, 1)
         count = threads.num_threads() if work > _WORTH_A_THREAD and threads.blas_threads() is not None else 1
         return threads.ranges(self.batch, count)

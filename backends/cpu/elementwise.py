@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
-from flambeau.backends.cpu import split
+from flambeau.backends.cpu import chunks
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import elementwise as xp_elementwise
 from flambeau.core import dtype as dt
@@ -30,7 +30,7 @@ _COSTLY: Final = _TRANSCENDENTAL | {
     "gcd", "lcm",
 }  # fmt: skip
 _DIVISIONS: Final = frozenset({"idiv", "floor_divide", "fmod", "remainder"})
-#: Elements in a piece of a kernel that makes temporaries: they stay in the second-level cache.
+#: Elements in a chunk of a kernel that makes temporaries: they stay in the second-level cache.
 BLOCK: Final = 32768
 #: From here on a bitwise choice beats numpy's, which mispredicts a branch at every other element.
 SELECT: Final = 4096
@@ -73,9 +73,9 @@ def _bind_large(table: KernelTable, dtype: DType) -> None:
             wide = table.own(name, dt.float32)
             assert wide is not None
             rounded = xp_elementwise.in_float32(np, wide.fn, dtype, arity)
-            made = split.nary(rounded, dtype.numpy, arity, BLOCK)
+            made = chunks.nary(rounded, dtype.numpy, arity, BLOCK)
         else:
-            wrap = split.binary if arity == 2 else split.unary
+            wrap = chunks.binary if arity == 2 else chunks.unary
             made = wrap(entry.fn, _result(entry.fn, dtype))
         if name in _DIVISIONS and dtype.category == dt.INTEGER:
             made = _checked(name, made)
@@ -109,6 +109,6 @@ def _select(dtype: DType) -> Kernel:
     def kernel(condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
         if condition.size < SELECT:
             return native(condition, x, y) if out is None else xp_elementwise.where(np, condition, x, y, out)
-        return split.spread(choose, (condition, x, y), out, dtype.numpy, BLOCK)
+        return chunks.spread(choose, (condition, x, y), out, dtype.numpy, BLOCK)
 
     return kernel

@@ -8,10 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.base import Kernel
-from flambeau.backends.cpu import split
+from flambeau.backends.cpu import chunks
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.expr import Expr
 from flambeau.core.expr.arrays import to_numpy
 
 #: Elements up to which the temporaries of an expression are arrays of the result's size.
@@ -27,11 +28,11 @@ def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
 _DIRECT: Final[dict[str, Callable[..., None]]] = {"clamp": _clamp}
 
 
-def kernel(name: str, expr: Any, dtypes: tuple[DType, ...], result: DType) -> Kernel:
+def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
     """A kernel for ``expr``; dtypes of the operands and of the result."""
     compiled: Any = to_numpy(expr, name, dtypes, result)
     arity, dtype = len(dtypes), result.numpy
-    large = split.nary(compiled, dtype, arity)
+    large = chunks.nary(compiled, dtype, arity)
     if any(d in dt.LOW_PRECISION for d in (*dtypes, result)):
         return large
     direct = _DIRECT.get(name)

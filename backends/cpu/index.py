@@ -9,4 +9,4 @@ from flambeau.backends.xp import index as xp_index
 
 
 def bind(table: KernelTable) -> None:
-    xp_index.bind(table, np)
+    xp_index.bodies.bind(table, np)

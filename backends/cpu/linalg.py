@@ -27,7 +27,7 @@ _ALONE: Final = 64**2  # elements of both operands that mean so
 
 
 def bind(table: KernelTable) -> None:
-    xp_linalg.bind(table, np)
+    xp_linalg.bodies.bind(table, np)
     table.register("matmul", matmul, _BLAS)
     table.register("matmul", low_matmul, dt.LOW_PRECISION)
     table.register("matmul", integer_matmul, dt.INTS)
@@ -48,7 +48,7 @@ def matmul(x: Array, y: Array) -> Array:
 
 
 def gemm(x: Array, y: Array) -> Array:
-    """(n, k) times (k, m), a large one in pieces over the threads; BLAS itself uses one thread."""
+    """(n, k) times (k, m), a large one in chunks over the threads; BLAS itself uses one thread."""
     (n, k), m = x.shape, y.shape[1]
     work = n * k * m
     if work <= _BLAS_ALONE or threads.blas_threads() is None:
@@ -58,11 +58,11 @@ def gemm(x: Array, y: Array) -> Array:
         if count < 2:
             return x.dot(y)
         out = np.empty((n, m), x.dtype)
-        threads.run([partial(_piece, x, y, out, n >= m, s) for s in threads.ranges(max(n, m), count)])
+        threads.run([partial(_chunk, x, y, out, n >= m, s) for s in threads.ranges(max(n, m), count)])
     return out
 
 
-def _piece(x: Array, y: Array, out: Array, by_rows: bool, part: slice) -> None:
+def _chunk(x: Array, y: Array, out: Array, by_rows: bool, part: slice) -> None:
     if by_rows:
         np.dot(x[part], y, out[part])
     else:

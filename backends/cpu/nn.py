@@ -1,4 +1,4 @@
-"""The fused kernels of neural networks on numpy: the shared bodies, a piece at a time, over the threads."""
+"""The fused kernels of neural networks on numpy: the shared bodies, a chunk at a time, over the threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.backends.base import KernelTable
-from flambeau.backends.cpu.pieces import LARGE, along_axis, in_pieces
+from flambeau.backends.cpu.chunks import LARGE, along_axis, in_chunks
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import nn as xp_nn
 from flambeau.core import dtype as dt
@@ -19,7 +19,7 @@ Ints = tuple[int, ...]
 
 
 def bind(table: KernelTable) -> None:
-    xp_nn.bind(table, np)
+    xp_nn.bodies.bind(table, np)
     for name in ("softmax", "log_softmax", "softmax_grad", "log_softmax_grad"):
         table.register(name, partial(along_axis, getattr(xp_nn, name)), dt.FLOATS)
     for name in ("layer_norm", "rms_norm"):
@@ -31,7 +31,7 @@ def bind(table: KernelTable) -> None:
 
 
 def _over_rows(body: Callable[..., Array], x: Array, *rest: Array | None, normalized_shape: Ints, eps: float) -> Array:
-    """A normalisation of the last axes: all others are cut into pieces."""
+    """A normalisation of the last axes: all others are cut into chunks."""
     if x.size < LARGE:
         return body(np, x, *rest, normalized_shape=normalized_shape, eps=eps)
     rows = x.reshape(-1, *normalized_shape)
@@ -40,7 +40,7 @@ def _over_rows(body: Callable[..., Array], x: Array, *rest: Array | None, normal
     def work(part: slice) -> None:
         out[part] = body(np, rows[part], *rest, normalized_shape=normalized_shape, eps=eps)
 
-    in_pieces(work, len(rows), prod(normalized_shape))
+    in_chunks(work, len(rows), prod(normalized_shape))
     return out.reshape(x.shape)
 
 
@@ -53,7 +53,7 @@ def _over_rows_with_sums(
     normalized_shape: Ints,
     eps: float,
 ) -> tuple[Array, ...]:
-    """The gradient of such a normalisation: the first result by pieces, the others added up over them."""
+    """The gradient of such a normalisation: the first result by chunks, the others added up over them."""
     options: dict[str, Any] = dict(normalized_shape=normalized_shape, eps=eps)
     if x.size < LARGE or x.dtype.itemsize < 4:
         return body(np, grad, x, weight, **options)
@@ -65,7 +65,7 @@ def _over_rows_with_sums(
         out[part], *found = body(np, grads[part], rows[part], weight, **options)
         sums[part.start] = tuple(found)
 
-    in_pieces(work, len(rows), prod(normalized_shape))
+    in_chunks(work, len(rows), prod(normalized_shape))
     ordered = [sums[start] for start in sorted(sums)]
     return out.reshape(x.shape), *(np.add.reduce(np.stack(v)) for v in zip(*ordered, strict=True))
 
@@ -81,7 +81,7 @@ def batch_norm(x: Array, weight: Array | None, bias: Array | None, *, eps: float
         w, b = (None if v is None else v[part] for v in (weight, bias))
         out[:, part], mean[part], var[part] = xp_nn.batch_norm(np, x[:, part], w, b, eps=eps)
 
-    in_pieces(work, x.shape[1], x.size // x.shape[1])
+    in_chunks(work, x.shape[1], x.size // x.shape[1])
     return out, mean, var
 
 
@@ -95,5 +95,5 @@ def batch_norm_sums(grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     def work(part: slice) -> None:
         total[part], dot[part] = xp_nn.batch_norm_sums(np, grad[:, part], x[:, part], mean[part])
 
-    in_pieces(work, x.shape[1], x.size // x.shape[1])
+    in_chunks(work, x.shape[1], x.size // x.shape[1])
     return total, dot

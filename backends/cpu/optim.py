@@ -1,4 +1,4 @@
-"""Steps of optimizers on numpy: the shared bodies, large parameters a piece at a time, over the threads."""
+"""Steps of optimizers on numpy: the shared bodies, large parameters a chunk at a time, over the threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
-from flambeau.backends.cpu.pieces import LARGE, in_pieces
+from flambeau.backends.cpu.chunks import LARGE, in_chunks
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import optim as xp_optim
 from flambeau.core import dtype as dt
@@ -58,4 +58,4 @@ def _call(step: Callable[..., Any], row: Sequence[Array | None]) -> None:
     def work(part: slice) -> None:
         step(*[None if v is None else v[part] for v in flat])
 
-    in_pieces(work, param.size, 1)
+    in_chunks(work, param.size, 1)

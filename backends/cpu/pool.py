@@ -1,4 +1,4 @@
-"""Pooling: one pass over the images for each place in the window, in pieces of the batch that stay in the cache."""
+"""Pooling: one pass over the images for each place in the window, in chunks of the batch that stay in the cache."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import numpy as np
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
+from flambeau.backends.cpu.chunks import in_chunks
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 Ints = tuple[int, ...]
 
-_PIECE: Final = 1 << 17  # elements of input that are treated at a time
+_CHUNK: Final = 1 << 17  # elements of input that are treated at a time
 _LARGE: Final = 1 << 18  # elements of input from which several threads pay
 
 
@@ -103,15 +104,9 @@ class Windows:
 
 
 def _over_images(work: Callable[[slice], None], images: int, size: int) -> None:
-    """Run ``work`` on pieces of ``images`` of ``size`` elements each, over the threads when there is much to do."""
-    step = max(1, _PIECE // max(size, 1))
-
-    def some(part: slice) -> None:
-        for start in range(part.start, part.stop, step):
-            work(slice(start, min(start + step, part.stop)))
-
+    """Run ``work`` on chunks of ``images`` of ``size`` elements each, over the threads when there is much to do."""
     count = threads.num_threads() if images * size > _LARGE else 1
-    threads.run([partial(some, part) for part in threads.ranges(images, count)])
+    in_chunks(work, images, size, _CHUNK, count)
 
 
 def _rows(x: Array) -> Array:

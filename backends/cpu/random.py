@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from flambeau.backends.base import KernelTable
-from flambeau.backends.cpu.pieces import in_pieces
+from flambeau.backends.cpu.chunks import in_chunks
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import random as xp_random
 from flambeau.core import dtype as dt
@@ -41,7 +41,7 @@ def random_bits(seed: int, offset: int, *, length: int, index: int = 0) -> Array
     def work(part: slice) -> None:
         xp_random.fill(np, words[part], int(seed) & _MASK64, (int(offset) + part.start) & _MASK64)
 
-    in_pieces(work, len(words), 1, _BLOCKS)
+    in_chunks(work, len(words), 1, _BLOCKS)
     return words.reshape(-1)[:length]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import threads
-from flambeau.backends.cpu.pieces import along_axis
+from flambeau.backends.cpu.chunks import along_axis
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import reduce as xp_reduce
 from flambeau.backends.xp import scan as xp_scan
@@ -28,7 +28,7 @@ _BLOCK: Final = 1 << 18
 
 def bind(table: KernelTable) -> None:
     for module in (xp_reduce, xp_scan, xp_sort):
-        module.bind(table, np)
+        module.bodies.bind(table, np)
     for dtype in dt.ALL:
         table.register("sum", _reduction(np.add, dtype), (dtype,))
         table.register("prod", _reduction(np.multiply, dtype), (dtype,))
@@ -44,7 +44,7 @@ def bind(table: KernelTable) -> None:
 
 
 def _cut(table: KernelTable, name: str, body: Kernel) -> None:
-    """Replace a kernel along one axis by itself in pieces, for the dtypes it serves."""
+    """Replace a kernel along one axis by itself in chunks, for the dtypes it serves."""
     served = [d for d in dt.ALL if table.own(name, d) is not None]
     table.register(name, partial(along_axis, body), served)
 

@@ -83,7 +83,7 @@ def run(parts: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def ranges(size: int, parts: int) -> list[slice]:
-    """``range(size)`` in at most ``parts`` contiguous pieces of nearly equal size.
+    """``range(size)`` in at most ``parts`` contiguous chunks of nearly equal size.
 
     >>> ranges(5, 2), ranges(0, 2)
     ([slice(0, 3, None), slice(3, 5, None)], [])

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from flambeau.backends.cuda.backend import CudaBackend
+from flambeau.backends.base import Backend
 
 
-def flambeau_backends() -> list[CudaBackend]:
-    from flambeau.backends.cuda.backend import CudaBackend
+def flambeau_backends() -> Backend:
+    """The hook: the backend, whether or not a device is usable."""
+    from flambeau.backends.cuda.backend import CudaBackend  # lazy for start-up: naming a plugin imports none of it
 
-    return [CudaBackend()]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "CudaBackend":
-        from flambeau.backends.cuda.backend import CudaBackend
-
-        return CudaBackend
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return CudaBackend()

@@ -1,56 +1,44 @@
-"""The CUDA backend's class: storage calls over :class:`Device`, streams, and the table of kernels.
+"""The CUDA backend's class: storage calls over its devices, streams, and NVIDIA's libraries.
 
 CuPy is imported when somebody asks for a CUDA device, never before: it gives memory, streams, the compiler, and
-the libraries cuBLAS, cuSOLVER and cuFFT. Arrays are :class:`~flambeau.backends.strided.StridedArray`, as OpenCL's
-are, and the kernels of the C dialect are launched by the same code for both.
+the libraries cuBLAS, cuSOLVER and cuFFT. The kernels of the C dialect are launched as on OpenCL, and above them stands
+what the libraries do better.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
-from functools import partial
-from math import prod
-from typing import Any, ClassVar, Final
+from contextlib import AbstractContextManager
+from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends import layout as lay
-from flambeau.backends.base import BackendUnavailableError, DeviceProperties, Kernel, KernelTable, MemoryStats, Shape
-from flambeau.backends.cuda import discovery, library, tables
-from flambeau.backends.cuda.device import Device
+from flambeau.backends.base import BackendUnavailableError, DeviceProperties, HostArray, MemoryStats, Shape
+from flambeau.backends.cuda import discovery, library
+from flambeau.backends.cuda.device import CudaDevice
 from flambeau.backends.cuda.memory import Pinned
-from flambeau.backends.generic import generic_table
-from flambeau.backends.opencl import elementwise
-from flambeau.backends.strided import StridedArray, StridedBackend
+from flambeau.backends.launched.backend import LaunchedBackend
+from flambeau.backends.launched.device import Raw
+from flambeau.backends.strided import StridedArray
 from flambeau.core.dtype import DType
-from flambeau.core.expr import Expr, ExprError
-
-HostArray = np.ndarray[Any, Any]
 
 _FORKED: Final = "this process was forked after CUDA was used; start workers with spawn or forkserver"
 
 
-class CudaBackend(StridedBackend):
+class CudaBackend(LaunchedBackend[CudaDevice]):
     """NVIDIA GPUs through CuPy."""
 
-    device_type: ClassVar[str] = "cuda"
+    device_type = "cuda"
     dlpack_kind = 2
     capabilities = frozenset({"has_fp64", "has_fp16", "has_streams", "can_pin", "distinct_memory", "linalg"})
 
-    def __init__(self, cupy: Any = None) -> None:
+    def __init__(self, cupy: Raw = None) -> None:  # the module cupy
         super().__init__()
-        self._cupy: Any = cupy
+        self._cupy = cupy
         self._reason: str | None = None
         self._looked = False
         self._dead = False
-        self._devices: dict[int, Device] = {}
         self._pinned: Pinned | None = None
-        self._lock = threading.RLock()
-        self.kernels = KernelTable("cuda", generic_table(self))
-        tables.register(self)
-        _alive.add(self)
+        library.register(self)
 
     # -- CuPy, at first need -------------------------------------------------------------------
     def _look(self) -> None:
@@ -64,7 +52,7 @@ class CudaBackend(StridedBackend):
                 self._looked = True
 
     @property
-    def cupy(self) -> Any:
+    def cupy(self) -> Raw:
         """The cupy module; BackendUnavailableError where it cannot be used."""
         reason = self.unavailable_reason()
         if reason is not None:
@@ -99,21 +87,11 @@ class CudaBackend(StridedBackend):
         }
         return DeviceProperties(facts["name"].decode(), int(facts["totalGlobalMem"]), details)
 
-    def device(self, index: int) -> Device:
-        """The device ``cuda:index``, opened at first use."""
-        found = self._devices.get(index)
-        if found is None:
-            with self._lock:
-                found = self._devices.get(index) or self._open(index)
-        return found
-
-    def _open(self, index: int) -> Device:
+    def open(self, index: int) -> CudaDevice:
         if not 0 <= index < self.device_count():
             why = self.unavailable_reason() or f"there are {self.device_count()} device(s)"
             raise BackendUnavailableError(f"cuda:{index} does not exist: {why}")
-        made = self._devices[index] = Device(self.cupy, index)
-        made.product = partial(library.product, self)
-        return made
+        return CudaDevice(self.cupy, index)
 
     # -- memory --------------------------------------------------------------------------------
     def memory_stats(self, index: int = 0) -> MemoryStats:
@@ -147,11 +125,6 @@ class CudaBackend(StridedBackend):
         return self._pinned is not None and self._pinned.holds(host)
 
     # -- storage -------------------------------------------------------------------------------
-    def empty(self, shape: Shape, dtype: DType, index: int = 0) -> StridedArray:
-        device = self._devices.get(index) or self.device(index)
-        block = device.pool.take(prod(shape) * dtype.itemsize)
-        return StridedArray(block, 0, shape, lay.contiguous_strides(shape), dtype, index)
-
     def from_host(self, host: HostArray, dtype: DType, index: int = 0) -> StridedArray:
         return self.send(host, dtype, index, later=False)
 
@@ -161,22 +134,12 @@ class CudaBackend(StridedBackend):
         if host.size:
             values = np.ascontiguousarray(host, dtype.numpy)
             later = later and self.is_pinned(values)
-            event = self.device(index).write(array.buffer, 0, values.reshape(-1).view(np.uint8), later)
+            event = self.device(index).write(array, values.reshape(-1).view(np.uint8), later)
             if later:
                 self.pinning.keep(values, event)
         return array
 
-    def to_host(self, array: StridedArray) -> HostArray:
-        device = self.device(array.index)
-        dense = self.dense(array)
-        host = np.empty(array.shape, array.dtype.numpy)
-        if host.size:
-            raw = host.reshape(-1).view(np.uint8)
-            device.read(dense.buffer, dense.offset * array.dtype.itemsize, raw)
-        device.check()
-        return host
-
-    def to_dlpack(self, array: StridedArray, *, stream: Any, max_version: Any, copy: bool | None) -> Any:
+    def to_dlpack(self, array: StridedArray, *, stream: Raw, max_version: Raw, copy: bool | None) -> Raw:
         with self.device(array.index).current():
             found = library.exported(self, array)
             try:  # CuPy lets the consumer's stream wait for the current one
@@ -184,7 +147,7 @@ class CudaBackend(StridedBackend):
             except (TypeError, ValueError, RuntimeError) as error:
                 raise BufferError(f"__dlpack__: {array.dtype.name} cannot be exported ({error})") from error
 
-    def from_dlpack(self, x: Any, index: int, copy: bool | None) -> StridedArray:
+    def from_dlpack(self, x: Raw, index: int, copy: bool | None) -> StridedArray:
         with self.device(index).current():
             return library.imported(self, self.cupy.from_dlpack(x, copy=copy), index)
 
@@ -192,7 +155,7 @@ class CudaBackend(StridedBackend):
         """A copy on another device, from memory to memory: CUDA goes by way of the host where it must."""
         out = self.empty(array.shape, array.dtype, index)
         if array.index == index:
-            elementwise.copy(self._launcher, out, array)
+            self.copy(out, array)
         elif array.size:
             dense = self.whole(array)
             self.device(index).receive(out.buffer, self.device(array.index), dense.buffer)
@@ -202,97 +165,53 @@ class CudaBackend(StridedBackend):
         """A contiguous array that fills its storage: the array itself or a copy."""
         if array.is_contiguous and not array.offset and array.buffer.nbytes == array.size * array.dtype.itemsize:
             return array
-        out = self.empty(array.shape, array.dtype, array.index)
-        elementwise.copy(self._launcher, out, array)
-        return out
-
-    def dense(self, array: StridedArray) -> StridedArray:
-        """The array itself if it is contiguous, else a contiguous copy."""
-        if array.is_contiguous:
-            return array
-        out = self.empty(array.shape, array.dtype, array.index)
-        elementwise.copy(self._launcher, out, array)
-        return out
+        return self.copied(array)
 
     def storage_id(self, array: StridedArray) -> int:
         address: int = array.buffer.memory.ptr
         return address
 
-    def copy(self, dst: StridedArray, src: StridedArray) -> None:
-        elementwise.copy(self._launcher, dst, src)
-
-    def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> StridedArray:
-        array = self.empty((), dtype, index)
-        elementwise.fill(self._launcher, array, value)
-        return array
-
-    @property
-    def _launcher(self) -> Any:
-        return self  # what the launching code asks of OpenCL's backend, this one has too
-
     # -- kernels -------------------------------------------------------------------------------
-    def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
-        try:
-            return elementwise.generated(self._launcher, name, expr, dtypes, out)
-        except (ExprError, KeyError):  # an expression that has no meaning for these dtypes
-            return None
+    def product(self, out: StridedArray, x: StridedArray, y: StridedArray) -> bool:
+        return library.product(self, out, x, y)
 
-    def linalg_errors(self) -> Any:
+    def linalg_errors(self) -> AbstractContextManager[Any]:
         """A context in which CuPy looks at cuSOLVER's verdicts and raises LinAlgError."""
-        import cupyx
+        import cupyx  # of the package cupy, which is optional and slow to import
 
-        return cupyx.errstate(linalg="raise")
+        found: AbstractContextManager[Any] = cupyx.errstate(linalg="raise")
+        return found
 
     # -- time ----------------------------------------------------------------------------------
-    def stream(self, index: int = 0, priority: int = 0) -> Any:
+    def stream(self, index: int = 0, priority: int = 0) -> Raw:
         device = self.device(index)
         with device.current():
             device.has_streams = True
             return device.cupy.cuda.Stream(non_blocking=True, priority=priority or None)
 
-    def current_stream(self, index: int = 0) -> Any:
+    def current_stream(self, index: int = 0) -> Raw:
         device = self.device(index)
         with device.current():
             return device.stream()
 
-    def set_stream(self, stream: Any, index: int = 0) -> None:
+    def set_stream(self, stream: Raw, index: int = 0) -> None:
         with self.device(index).current():
             stream.use()
 
-    def event(self, index: int = 0, timing: bool = False) -> Any:
+    def event(self, index: int = 0, timing: bool = False) -> Raw:
         device = self.device(index)
         with device.current():
             return device.cupy.cuda.Event(disable_timing=not timing)
 
-    def elapsed(self, start: Any, end: Any) -> float:
+    def elapsed(self, start: Raw, end: Raw) -> float:
         return float(self.cupy.cuda.get_elapsed_time(start, end))
 
     def synchronize(self, index: int = 0) -> None:
-        self.device(index).synchronize()
+        super().synchronize(index)
         if self._pinned is not None:
             self._pinned.sweep()
 
-    def check(self, index: int = 0) -> None:
-        found = self._devices.get(index)
-        if found is not None:
-            found.check()
-
     def after_fork(self) -> None:
-        """CUDA does not survive a fork: refuse at once, where it had been started."""
-        self._lock = threading.RLock()
-        if self._looked and self._reason is None:
+        if self._looked and self._reason is None:  # CUDA had been started
             self._dead = True
-        for device in self._devices.values():
-            device.dead = True
-
-
-_alive: weakref.WeakSet[CudaBackend] = weakref.WeakSet()
-
-
-def _bury_all() -> None:
-    for backend in list(_alive):
-        backend.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_bury_all)
+        super().after_fork()

@@ -11,7 +11,9 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from flambeau.backends.launched.device import Raw
 
 #: Results do not depend on how a compiler contracts products and sums; subnormal numbers, division and square roots
 #: are IEEE's, which is NVRTC's default.
@@ -21,7 +23,7 @@ OPTIONS: Final = ("--fmad=false", "--std=c++14")
 class Compiler:
     """Compiles for one device; ``nvrtc`` is CuPy's module, ``capability`` 90 for compute capability 9.0."""
 
-    def __init__(self, nvrtc: Any, capability: int, folder: Path):
+    def __init__(self, nvrtc: Raw, capability: int, folder: Path):
         self.nvrtc, self.capability, self.folder = nvrtc, capability, folder
         self.version: tuple[int, ...] = tuple(nvrtc.getVersion())
         known = [int(a) for a in nvrtc.getSupportedArchs()]

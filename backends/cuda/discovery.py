@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
-from typing import Any, Final
+from typing import Final
+
+from flambeau.backends.launched.device import Raw
 
 _INSTALL: Final = 'pip install "flambeau[cuda12]" or "flambeau[cuda13]", by the CUDA version that nvidia-smi shows'
 _LIBRARIES: Final = ("nvrtc", "cublas", "cusolver")
@@ -23,7 +25,7 @@ def driver_missing() -> str | None:
     return None
 
 
-def load() -> tuple[Any, str | None]:
+def load() -> tuple[Raw, str | None]:
     """(the cupy module, None), or (None or the module, the reason why no device can be used)."""
     if importlib.util.find_spec("cupy") is None:
         return None, f"CuPy is not installed; {_INSTALL}"
@@ -34,13 +36,13 @@ def load() -> tuple[Any, str | None]:
             "(docker run --gpus all, with the NVIDIA container toolkit)"
         )
     try:
-        import cupy
+        import cupy  # an optional package, and slow to import
     except Exception as error:
         return None, f"CuPy cannot be imported ({error}); keep one of its packages only, {_INSTALL}"
     return cupy, unusable(cupy)
 
 
-def unusable(cupy: Any) -> str | None:
+def unusable(cupy: Raw) -> str | None:
     """Why CuPy finds no device."""
     runtime = cupy.cuda.runtime
     try:
@@ -52,7 +54,7 @@ def unusable(cupy: Any) -> str | None:
     return None
 
 
-def _advice(runtime: Any, said: str) -> str:
+def _advice(runtime: Raw, said: str) -> str:
     if "InsufficientDriver" in said:
         driver, own = (_version(v) for v in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
         return f"The driver serves CUDA {driver} and CuPy was built for {own}: update the driver, or {_INSTALL}"
@@ -65,7 +67,7 @@ def _version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def notes(cupy: Any) -> list[str]:
+def notes(cupy: Raw) -> list[str]:
     """What works only partly: libraries that do not load, devices that are too old."""
     found = []
     for name in _LIBRARIES:

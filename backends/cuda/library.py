@@ -6,17 +6,20 @@ same memory, and its results ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from flambeau.backends.base import Kernel, KernelTable
+from flambeau.backends.cuda.device import CudaDevice
 from flambeau.backends.cuda.memory import Block
+from flambeau.backends.launched.device import Raw
+from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.backends.xp import Array, Bodies, linalg, sort
 from flambeau.core import dtype as dt
-
-if TYPE_CHECKING:
-    from flambeau.backends.cuda.backend import CudaBackend
+from flambeau.core.dtype import DType
 
 #: CuPy's support of bfloat16 is partial, so it never sees one.
 _KNOWN: Final = tuple(d for d in dt.ALL if d is not dt.bfloat16)
@@ -24,28 +27,42 @@ _KNOWN: Final = tuple(d for d in dt.ALL if d is not dt.bfloat16)
 bodies = Bodies()
 
 
+class Host(Launcher, Protocol):
+    """A launcher that has CuPy."""
+
+    @property
+    def cupy(self) -> Raw:
+        """The module; BackendUnavailableError where it cannot be used."""
+
+    def device(self, index: int) -> CudaDevice:
+        """The device ``cuda:index``."""
+
+    def linalg_errors(self) -> AbstractContextManager[Any]:
+        """A context in which CuPy looks at cuSOLVER's verdicts and raises LinAlgError."""
+
+
 class Namespace:
     """The cupy module, imported when a kernel first asks for a function of it."""
 
-    def __init__(self, backend: CudaBackend):
+    def __init__(self, backend: Host):
         self._backend = backend
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Raw:
         return getattr(self._backend.cupy, name)
 
 
 class _Bound(KernelTable):
     """A table in which bodies are entered, each as a kernel on our arrays."""
 
-    def __init__(self, backend: CudaBackend):
+    def __init__(self, backend: Host):
         super().__init__("cuda")
         self._backend = backend
 
-    def register(self, name: str, fn: Kernel, dtypes: Any = None) -> Kernel:
+    def register(self, name: str, fn: Kernel, dtypes: Iterable[DType] | None = None) -> Kernel:
         return self._backend.kernels.register(name, through_cupy(self._backend, fn), dtypes)
 
 
-def register(backend: CudaBackend) -> None:
+def register(backend: Host) -> None:
     """Enter the kernels that go through CuPy."""
     table, xp = _Bound(backend), Namespace(backend)
     launched = {d: backend.kernels.find("matmul", d) for d in dt.REALS}  # they call :func:`product`
@@ -58,11 +75,11 @@ def register(backend: CudaBackend) -> None:
 
 
 # -- arrays ------------------------------------------------------------------------------------------
-def through_cupy(backend: CudaBackend, fn: Kernel) -> Kernel:
+def through_cupy(backend: Host, fn: Kernel) -> Kernel:
     """``fn`` on our arrays: on their device, errors of cuSOLVER raised, memory tried for twice."""
 
     @wraps(fn)
-    def kernel(*args: Any, **params: Any) -> Any:
+    def kernel(*args: Any, **params: Any) -> Raw:
         index = next(a.index for a in args if isinstance(a, StridedArray))
         device = backend.device(index)
         blocks: dict[int, Block] = {}
@@ -76,7 +93,7 @@ def through_cupy(backend: CudaBackend, fn: Kernel) -> Kernel:
     return kernel
 
 
-def _to_cupy(backend: CudaBackend, x: StridedArray, blocks: dict[int, Block]) -> Array:
+def _to_cupy(backend: Host, x: StridedArray, blocks: dict[int, Block]) -> Array:
     """CuPy's array over the memory of ours."""
     size = x.dtype.itemsize
     memory = x.buffer.memory
@@ -88,7 +105,7 @@ def _to_cupy(backend: CudaBackend, x: StridedArray, blocks: dict[int, Block]) ->
     return backend.cupy.ndarray(x.shape, x.dtype.numpy, memory + x.offset * size, strides)
 
 
-def _from_cupy(backend: CudaBackend, a: Array, index: int, blocks: dict[int, Block]) -> StridedArray:
+def _from_cupy(backend: Host, a: Array, index: int, blocks: dict[int, Block]) -> StridedArray:
     """Our array over the memory of CuPy's, which may be that of an operand."""
     size, start = a.dtype.itemsize, a.data.mem.ptr
     block = blocks.get(start)
@@ -99,7 +116,7 @@ def _from_cupy(backend: CudaBackend, a: Array, index: int, blocks: dict[int, Blo
 
 
 # -- other libraries -----------------------------------------------------------------------------------
-def exported(backend: CudaBackend, x: StridedArray) -> Array:
+def exported(backend: Host, x: StridedArray) -> Array:
     """CuPy's array over the memory of ours, which it keeps alive by itself."""
     cuda, size = backend.cupy.cuda, x.dtype.itemsize
     memory = cuda.UnownedMemory(x.buffer.memory.ptr, max(x.buffer.nbytes, 1), x.buffer, x.index)
@@ -107,7 +124,7 @@ def exported(backend: CudaBackend, x: StridedArray) -> Array:
     return backend.cupy.ndarray(x.shape, x.dtype.numpy, cuda.MemoryPointer(memory, x.offset * size), strides)
 
 
-def imported(backend: CudaBackend, a: Array, index: int) -> StridedArray:
+def imported(backend: Host, a: Array, index: int) -> StridedArray:
     """Our array over the memory of another library's, which CuPy made its own."""
     block = backend.device(index).pool.adopt(a.data, foreign=True)
     return _from_cupy(backend, a, index, {a.data.mem.ptr: block})
@@ -115,12 +132,12 @@ def imported(backend: CudaBackend, a: Array, index: int) -> StridedArray:
 
 # -- bodies of CUDA's own ----------------------------------------------------------------------------
 @bodies.kernel("nonzero")
-def nonzero(xp: Any, x: Array) -> Array:
+def nonzero(xp: Raw, x: Array) -> Array:
     """The indices (n, ndim) of the elements that are not zero, in row-major order."""
     return xp.argwhere(x)
 
 
-def product(backend: CudaBackend, out: StridedArray, x: StridedArray, y: StridedArray) -> bool:
+def product(backend: Host, out: StridedArray, x: StridedArray, y: StridedArray) -> bool:
     """Write ``x @ y``, of equal batches, to ``out`` by cuBLAS; False for integers, which it does not multiply.
 
     bfloat16 is multiplied and added up in float32 and rounded once.

@@ -6,18 +6,34 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import numpy as np
 
-from flambeau.backends.base import MemoryStats, OutOfMemoryError
+from flambeau.backends.base import HostArray, MemoryStats, OutOfMemoryError
+from flambeau.backends.launched.device import Raw
 from flambeau.backends.strided import Ledger
 from flambeau.core import config
 
-if TYPE_CHECKING:
-    from flambeau.backends.cuda.device import Device
 
-HostArray = np.ndarray[Any, Any]
+class Source(Protocol):
+    """The device that allocations are made on."""
+
+    label: str
+    cupy: Raw
+    null: Raw
+    has_streams: bool
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the thread can work on the device without more ado."""
+
+    def current(self) -> AbstractContextManager[None]:
+        """The device is the thread's current one inside."""
+
+    def stream(self) -> Raw:
+        """The stream on which this thread's work goes."""
 
 
 class Block:
@@ -29,12 +45,12 @@ class Block:
 
     __slots__ = ("foreign", "memory", "nbytes", "others", "owner", "stream")
 
-    def __init__(self, memory: Any, nbytes: int, owner: Memory, stream: Any):
+    def __init__(self, memory: Raw, nbytes: int, owner: Memory, stream: Raw):
         self.memory, self.nbytes, self.owner, self.stream = memory, nbytes, owner, stream
         self.others: list[Any] | None = None
         self.foreign = False  # another library's memory, which does not count
 
-    def used_on(self, stream: Any) -> None:
+    def used_on(self, stream: Raw) -> None:
         """Note that work on ``stream`` reads or writes the block."""
         if stream != self.stream:
             others = self.others = self.others or []
@@ -54,18 +70,15 @@ class Block:
 class Memory:
     """One device's allocations."""
 
-    def __init__(self, device: Device):
+    def __init__(self, device: Source):
         self.device = device
         limit: int | None = config.get("memory_limit")
         self.ledger = Ledger(device.label, limit)
         if limit is not None:
             self.set_limit(limit)
 
-    def shelf(self, nbytes: int) -> None:
-        """Where blocks of a size wait to be used again: CuPy's pool knows by itself."""
-
     @property
-    def cupys(self) -> Any:
+    def cupys(self) -> Raw:
         """CuPy's pool."""
         return self.device.cupy.get_default_memory_pool()
 
@@ -89,11 +102,11 @@ class Memory:
             memory = self.retried(lambda: alloc(nbytes or 1), nbytes)
         return Block(memory, nbytes, self, self._stream())
 
-    def _stream(self) -> Any:
+    def _stream(self) -> Raw:
         """The stream that new memory belongs to."""
         return self.device.stream() if self.device.has_streams else self.device.null
 
-    def adopt(self, memory: Any, foreign: bool = False) -> Block:
+    def adopt(self, memory: Raw, foreign: bool = False) -> Block:
         """The block of an array that CuPy allocated, or has of another library: ``memory`` is its data's pointer."""
         nbytes = int(memory.mem.size)
         if not foreign:
@@ -102,7 +115,7 @@ class Memory:
         block.foreign = foreign
         return block
 
-    def retried(self, make: Callable[[], Any], nbytes: int | None = None) -> Any:
+    def retried(self, make: Callable[[], Any], nbytes: int | None = None) -> Raw:
         """Call ``make``; when memory runs out, give the pool's free blocks back and try once more."""
         try:
             return make()
@@ -140,9 +153,9 @@ class Memory:
 class Pinned:
     """Page-locked memory of the host, and the copies from it that are still under way."""
 
-    def __init__(self, cupy: Any):
+    def __init__(self, cupy: Raw):
         self._cupy = cupy
-        self._going: deque[tuple[Any, HostArray]] = deque()
+        self._going: deque[tuple[Raw, HostArray]] = deque()
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostArray:
@@ -162,18 +175,14 @@ class Pinned:
             base = base.obj
         return isinstance(base, self._cupy.cuda.PinnedMemoryPointer)
 
-    def keep(self, host: HostArray, event: Any) -> None:
+    def keep(self, host: HostArray, event: Raw) -> None:
         """Keep ``host`` alive, and its memory from being used again, until ``event`` is over."""
         with self._lock:
             self._going.append((event, host))
         self.sweep()
 
-    def sweep(self) -> None:
-        """Let go of what has been copied."""
+    def sweep(self) -> int:
+        """Let go of what has been copied; how many copies are still under way."""
         with self._lock:
             self._going = deque((event, host) for event, host in self._going if not event.done)
-
-    def under_way(self) -> int:
-        """How many copies are."""
-        self.sweep()
-        return len(self._going)
+            return len(self._going)

@@ -9,6 +9,7 @@ and bfloat16 are made in float32. Shapes: input (N, C, *S), weight (O, C / group
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import NamedTuple
@@ -189,24 +190,25 @@ typedef struct {{ i64 images, channels, filters, per_group, groups, x, weight, b
 
 
 def _direct_launch(
-    machine: Machine, dtype: DType, name: str, g: Geometry, offsets: Ints, tasks: int, cost: int, flag: bool = False
-) -> Launch:
+    machine: Machine, dtype: DType, name: str, source: Callable[..., str], g: Geometry, offsets: Ints, tasks: int,
+    cost: int, *variant: bool,
+) -> Launch:  # fmt: skip
     n = len(g.windows.inside)
     numbers = (g.batch, g.channels, g.filters, g.per_group, g.groups, *offsets, *g.windows.numbers())
-    source = {"direct": _direct_source, "spread": _spread_source, "weigh": _weigh_source}[name]
-    text = partial(source, dtype, n, machine.target, flag)
+    text = partial(source, dtype, n, machine.target, *variant)
     shape = over_groups if name == "weigh" else over_items
     packed = struct.pack(f"{len(numbers)}q", *numbers)
-    return Launch((name, dtype, n, flag), name, text, packed, *shape(machine, tasks, cost))
+    return Launch((name, dtype, n, *variant), name, text, packed, *shape(machine, tasks, cost))
 
 
 def direct(machine: Machine, dtype: DType, g: Geometry, offsets: Ints, biased: bool) -> Launch:
     """``direct(x, weight[, bias], out)``, all contiguous; ``offsets`` are of x, weight, bias and out."""
     w, work = g.windows, g.per_group * g.windows.reach
     if machine.target.cpu:
-        tasks = g.batch * g.out_channels * prod(w.outside[:-1])
-        return _direct_launch(machine, dtype, "direct", g, offsets, tasks, work * (w.outside[-1] + 8), biased)
-    return _direct_launch(machine, dtype, "direct", g, offsets, g.batch * g.out_channels * w.places, work, biased)
+        tasks, work = g.batch * g.out_channels * prod(w.outside[:-1]), work * (w.outside[-1] + 8)
+    else:
+        tasks = g.batch * g.out_channels * w.places
+    return _direct_launch(machine, dtype, "direct", _direct_source, g, offsets, tasks, work, biased)
 
 
 def _direct_source(dtype: DType, n: int, target: Target, biased: bool) -> str:
@@ -278,10 +280,10 @@ def spread(machine: Machine, dtype: DType, g: Geometry, offsets: Ints) -> Launch
         tasks, work = g.batch * g.channels * prod(w.inside[:-1]), work * (w.inside[-1] // w.stride[-1] + 8)
     else:
         tasks = g.batch * g.channels * prod(w.inside)
-    return _direct_launch(machine, dtype, "spread", g, (grad, weight, 0, out), tasks, work)
+    return _direct_launch(machine, dtype, "spread", _spread_source, g, (grad, weight, 0, out), tasks, work)
 
 
-def _spread_source(dtype: DType, n: int, target: Target, flag: bool) -> str:
+def _spread_source(dtype: DType, n: int, target: Target) -> str:
     last = n - 1
     source = f"""i64 own = channel % a.per_group, filter = channel / a.per_group * a.filters + which;
       GLOBAL const S *r = grad + a.x + ((image * a.groups * a.filters + filter) * {win.product("a.outside", n)}
@@ -302,10 +304,10 @@ def weigh(machine: Machine, dtype: DType, g: Geometry, offsets: Ints) -> Launch:
     """``weigh(grad, x, out)``: the gradient of the weight; ``offsets`` are of grad, x and out."""
     grad, x, out = offsets
     tasks, cost = g.out_channels * g.per_group * g.windows.reach, g.batch * g.windows.places
-    return _direct_launch(machine, dtype, "weigh", g, (x, grad, 0, out), tasks, cost)
+    return _direct_launch(machine, dtype, "weigh", _weigh_source, g, (x, grad, 0, out), tasks, cost)
 
 
-def _weigh_source(dtype: DType, n: int, target: Target, flag: bool) -> str:
+def _weigh_source(dtype: DType, n: int, target: Target) -> str:
     last = n - 1
     lines = f"""i64 result = image * a.groups * a.filters + filter;
       GLOBAL const S *u = grad + a.weight + result * {win.product("a.outside", n)};

@@ -7,9 +7,9 @@ inputs first, then the outputs, then ``params`` as one struct.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from flambeau.backends.dialect.prelude import REGISTER, STORED, Target, load, prelude, store
 from flambeau.core import dtype as dt
@@ -34,7 +34,7 @@ class Machine(Protocol):
 class Launch:
     """One kernel, ready but for its buffers."""
 
-    key: tuple[Any, ...]  # names the program on a device of one target
+    key: Hashable  # names the program on a device of one target
     name: str  # the kernel in it
     text: Callable[[], str]
     params: bytes

@@ -115,7 +115,7 @@ def avg_pool(
     return _launch(machine, dtype, "avg_pool", planes, w, (offset, 0, 0, divisor or 0, int(include_pad)))
 
 
-def _count(n: int, axes: range) -> str:
+def _count(axes: range) -> str:
     """The product of what a window counts along ``axes``."""
     return " * ".join(
         f"counted(l{i}, a.extent[{i}], a.stride[{i}], a.padding[{i}], a.inside[{i}], a.include)" for i in axes
@@ -124,7 +124,7 @@ def _count(n: int, axes: range) -> str:
 
 def _avg_source(dtype: DType, n: int, target: Target) -> str:
     begin = f"T sums[{STRIP if target.cpu else 1}];\n    for (i64 j = 0; j < w; j++) sums[j] = 0;"
-    finish = f"""T count = (T)(a.divisor ? a.divisor : {_count(n, range(n))});
+    finish = f"""T count = (T)(a.divisor ? a.divisor : {_count(range(n))});
       T mean = sums[j] / count; WRITE(out, to, mean);"""
     return f"""{head(target, dtype)}{_params(n)}
 KERNEL avg_pool(GLOBAL const S *x, GLOBAL S *out, const Params a) {{
@@ -144,7 +144,7 @@ def avg_pool_grad(
 
 def _avg_grad_source(dtype: DType, n: int, target: Target) -> str:
     last = n - 1
-    source = f"""i64 outer = {_count(n, range(last))};
+    source = f"""i64 outer = {_count(range(last))};
       GLOBAL const S *r = grad + a.source + (image * a.channels + channel) * {win.product("a.outside", n)}
         + {win.flat("l", "a.outside", range(last))} * a.outside[{last}];"""
     inner = f"counted(l, a.extent[{last}], a.stride[{last}], a.padding[{last}], a.inside[{last}], a.include)"

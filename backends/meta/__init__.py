@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from flambeau.backends.meta.backend import MetaBackend
+from flambeau.backends.base import Backend
 
 
-def flambeau_backends() -> list[MetaBackend]:
-    from flambeau.backends.meta.backend import MetaBackend
+def flambeau_backends() -> Backend:
+    """The hook: the backend, imported when its device is asked for."""
+    from flambeau.backends.meta.backend import MetaBackend  # lazy for start-up: naming a plugin imports none of it
 
-    return [MetaBackend()]
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("MetaBackend", "NoDataError"):
-        from flambeau.backends.meta import backend
-
-        return getattr(backend, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return MetaBackend()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flambeau.backends import layout as lay
-from flambeau.backends.base import DeviceProperties, Kernel, KernelTable, Shape
+from flambeau.backends.base import DeviceProperties, HostArray, Kernel, KernelTable, Shape
 from flambeau.backends.generic import generic_table
-from flambeau.backends.strided import HostArray, StridedArray, StridedBackend
+from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core.dtype import DType
+
+if TYPE_CHECKING:
+    from flambeau.core.expr import Expr  # lazy for start-up
 
 _NO_DATA = (
     "a meta tensor has a shape and a dtype and no data, so its values cannot be read or copied out; "
@@ -67,7 +70,7 @@ class MetaBackend(StridedBackend):
         """Nothing to move; that ``src`` broadcasts to ``dst`` was seen before."""
 
     # -- kernels -----------------------------------------------------------------------------------
-    def elementwise(self, name: str, expr: Any, dtypes: tuple[DType, ...], out: DType) -> Kernel:
+    def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel:
         """Broadcast, and the dtype that the record says."""
         result = out
 

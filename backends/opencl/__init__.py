@@ -12,6 +12,6 @@ from flambeau.backends.base import Backend
 
 def flambeau_backends() -> Backend:
     """The hook: the backend, whether or not a device is usable."""
-    from flambeau.backends.opencl.backend import OpenCLBackend
+    from flambeau.backends.opencl.backend import OpenCLBackend  # lazy for start-up: naming a plugin imports none of it
 
     return OpenCLBackend()

@@ -7,7 +7,11 @@ a script, with no import of flambeau: ``python canary.py PLATFORM DEVICE`` print
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
+
+import numpy as np
+import pyopencl as cl
 
 _SOURCE = """
 kernel void canary(global const float *x, global float *y, const int n) {
@@ -20,9 +24,6 @@ kernel void canary(global const float *x, global float *y, const int n) {
 
 def sing(device: Any) -> str:
     """Run the canary on a pyopencl device; "ok" or what went wrong."""
-    import numpy as np
-    import pyopencl as cl
-
     context = cl.Context([device])
     queue = cl.CommandQueue(context)
     x = np.arange(64, dtype=np.float32)
@@ -40,10 +41,6 @@ def sing(device: Any) -> str:
 
 
 def main() -> None:
-    import warnings
-
-    import pyopencl as cl
-
     warnings.simplefilter("ignore")
     platform, device = int(sys.argv[1]), int(sys.argv[2])
     try:

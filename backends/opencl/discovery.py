@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from flambeau.backends.launched.device import Raw
 from flambeau.core import config
 
 _CANARY: Final = Path(__file__).with_name("canary.py")
@@ -23,45 +24,43 @@ _INSTALL: Final = 'PyOpenCL is not installed; `pip install "flambeau[opencl]"` b
 class Found:
     """A device of a driver: pyopencl's object, its place among the driver's, and the reason why it does not count."""
 
-    device: Any
+    device: Raw
     platform: int
     number: int
     reason: str | None
+    is_accelerator: bool
+    """Whether it is hardware of its own, and not a driver that runs on the processor."""
 
     @property
     def label(self) -> str:
         return f"{self.device.name.strip()} ({self.device.platform.name.strip()})"
 
-    @property
-    def is_accelerator(self) -> bool:
-        """Whether it is hardware of its own, and not a driver that runs on the processor."""
-        import pyopencl as cl
 
-        return not self.device.type & cl.device_type.CPU
-
-
-def discover() -> tuple[list[Found], str | None]:
-    """Every device, the usable ones first in the order of their numbers; and the reason when none is usable."""
+def discover() -> tuple[Raw, list[Found], str | None]:
+    """The module pyopencl; every device, the usable ones first in the order of their numbers; why none is usable."""
     try:
-        import pyopencl as cl
+        import pyopencl as cl  # an optional package, and 0.1 s
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "pyopencl"
-        return [], _INSTALL if missing else f"PyOpenCL cannot be imported ({error}); reinstall it with pip"
+        return None, [], _INSTALL if missing else f"PyOpenCL cannot be imported ({error}); reinstall it with pip"
     try:
         platforms = cl.get_platforms()
     except cl.Error as error:  # no driver at all is an error in OpenCL, not an empty list
-        return [], f"no OpenCL driver is installed ({error}); {_REMEDY}"
+        return None, [], f"no OpenCL driver is installed ({error}); {_REMEDY}"
     verdicts = _Verdicts(cl)
     found = []
     for i, platform in enumerate(platforms):
         with contextlib.suppress(cl.Error):  # a platform without devices
-            found += [Found(d, i, j, verdicts.of(d, i, j)) for j, d in enumerate(platform.get_devices())]
+            found += [
+                Found(d, i, j, verdicts.of(d, i, j), not d.type & cl.device_type.CPU)
+                for j, d in enumerate(platform.get_devices())
+            ]
     verdicts.save()
     found.sort(key=lambda f: _order(f, cl))
-    return found, None if any(f.reason is None for f in found) else _why_none(found)
+    return cl, found, None if any(f.reason is None for f in found) else _why_none(found)
 
 
-def _order(found: Found, cl: Any) -> tuple[Any, ...]:
+def _order(found: Found, cl: Raw) -> tuple[Any, ...]:
     wanted = config.get("opencl_device")
     named = wanted is not None and wanted.lower() in found.label.lower()
     kinds = (cl.device_type.GPU, cl.device_type.ACCELERATOR, cl.device_type.CPU)
@@ -79,7 +78,7 @@ def _why_none(found: list[Found]) -> str:
 class _Verdicts:
     """What the canary said of each driver and device, kept on disk by their versions."""
 
-    def __init__(self, cl: Any):
+    def __init__(self, cl: Raw):
         self.library = cl.VERSION_TEXT
         self.path = Path(config.get("cache_dir")) / "opencl-devices.json"
         self.known: dict[str, str] = {}
@@ -87,7 +86,7 @@ class _Verdicts:
         with contextlib.suppress(OSError, ValueError):
             self.known = dict(json.loads(self.path.read_text()))
 
-    def of(self, device: Any, platform: int, number: int) -> str | None:
+    def of(self, device: Raw, platform: int, number: int) -> str | None:
         """The reason why a device does not count; None when it does."""
         parts = (device.platform.name, device.platform.version, device.name, device.version, device.driver_version)
         key = " | ".join((*(p.strip() for p in parts), self.library))

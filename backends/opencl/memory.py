@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import threading
+from typing import Final, Protocol
 
 from flambeau.backends.base import MemoryStats, OutOfMemoryError
-
-if TYPE_CHECKING:
-    from flambeau.backends.opencl.device import Device
+from flambeau.backends.launched.device import Raw
 
 _SMALLEST: Final = 256
+
+
+class Source(Protocol):
+    """The device that a pool takes its memory from."""
+
+    label: str
+    lock: threading.RLock
+    largest_block: int
+
+    def new_buffer(self, nbytes: int) -> Raw:
+        """Memory from the driver,; MemoryError when there is none."""
+
+    def synchronize(self) -> None:
+        """Wait for all work on its memory."""
 
 
 class Block:
@@ -17,7 +30,7 @@ class Block:
 
     __slots__ = ("_pool", "_shelf", "memory", "nbytes", "users", "writer")
 
-    def __init__(self, memory: Any, nbytes: int, shelf: Shelf, pool: Pool, users: int, writer: int):
+    def __init__(self, memory: Raw, nbytes: int, shelf: Shelf, pool: Pool, users: int, writer: int):
         self.memory, self.nbytes, self._shelf, self._pool = memory, nbytes, shelf, pool
         self.users, self.writer = users, writer
 
@@ -36,7 +49,7 @@ class Shelf:
 
     def __init__(self, size: int, queues: int):
         self.size = size
-        self.free: list[list[tuple[Any, int]]] = [[] for _ in range(queues)]
+        self.free: list[list[tuple[Raw, int]]] = [[] for _ in range(queues)]
 
 
 def rounded(nbytes: int) -> int:
@@ -54,8 +67,8 @@ def rounded(nbytes: int) -> int:
 class Pool:
     """One device's memory. What is freed stays with the queue that used it, whose order makes reuse safe."""
 
-    def __init__(self, device: Device, limit: int):
-        self.device, self.limit = device, limit
+    def __init__(self, device: Source, queues: int, limit: int):
+        self.device, self.queues, self.limit = device, queues, limit
         self._lock = device.lock
         self._shelves: dict[int, Shelf] = {}
         self._allocated = self._peak = self._reserved = self._count = 0
@@ -64,7 +77,7 @@ class Pool:
         """Where blocks of at least ``nbytes`` come from."""
         size = rounded(nbytes)
         found = self._shelves.get(size)
-        return self._shelves.setdefault(size, Shelf(size, len(self.device.queues))) if found is None else found
+        return self._shelves.setdefault(size, Shelf(size, self.queues)) if found is None else found
 
     def take(self, nbytes: int, queue: int) -> Block:
         """A block of at least ``nbytes`` for work on ``queue``; OutOfMemoryError past the limit."""
@@ -81,14 +94,14 @@ class Pool:
             self._peak = self._allocated
         return Block(memory, nbytes, shelf, self, users, queue)
 
-    def _other(self, shelf: Shelf) -> tuple[Any, int]:
+    def _other(self, shelf: Shelf) -> tuple[Raw, int]:
         """Memory that other queues used, or new memory."""
         for free in shelf.free:
             if free:
                 return free.pop()
         return self._new(shelf.size), 0
 
-    def _new(self, size: int) -> Any:
+    def _new(self, size: int) -> Raw:
         if size > self.device.largest_block:
             raise self._full(size, f"its driver gives at most {self.device.largest_block} bytes in one piece")
         if self._reserved + size > self.limit:

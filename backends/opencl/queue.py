@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
+
+from flambeau.backends.launched.device import Raw
 
 #: Launches that wait for company at most.
 BURST: Final = 48
@@ -19,18 +21,15 @@ class Queue:
 
     __slots__ = ("_cl", "_context", "_gate", "_held", "_launch", "bursts", "raw")
 
-    def __init__(self, context: Any, device: Any, bursts: bool):
-        import pyopencl as cl
-        from pyopencl import _cl
-
-        self._cl: Any = cl
-        self._launch: Any = _cl.enqueue_nd_range_kernel
+    def __init__(self, cl: Raw, context: Raw, device: Raw, bursts: bool):
+        self._cl = cl
+        self._launch = cl._cl.enqueue_nd_range_kernel
         self._context, self.bursts = context, bursts
         self.raw = cl.CommandQueue(context, device)
-        self._gate: Any = None
+        self._gate: Raw = None
         self._held = 0
 
-    def launch(self, kernel: Any, size: tuple[int], group: tuple[int] | None) -> None:
+    def launch(self, kernel: Raw, size: tuple[int], group: tuple[int]) -> None:
         """Enqueue a kernel whose arguments are set."""
         if self._gate is not None:
             self._launch(self.raw, kernel, size, group, None, None, False)
@@ -43,11 +42,6 @@ class Queue:
             self._gate, self._held = gate, 1
         else:
             self._launch(self.raw, kernel, size, group, None, None, False)
-
-    @property
-    def is_holding(self) -> bool:
-        """Whether some launches wait for more."""
-        return self._gate is not None
 
     def open(self) -> None:
         """Let what was held back run."""

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flambeau.backends.base import DeviceProperties, Kernel, KernelTable, Registered, Shape
+from flambeau.backends.base import DeviceProperties, HostArray, Kernel, KernelTable, Registered, Shape
 from flambeau.backends.cpu.backend import CpuBackend
 from flambeau.backends.generic import generic_table
 from flambeau.backends.strict.faults import Health
-from flambeau.backends.strided import HostArray, StridedArray, StridedBackend
+from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 

@@ -6,17 +6,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array, Bodies
 from flambeau.backends.xp.reduce import is_low, rounded, wide
 from flambeau.core import dtype as dt
 
 bodies = Bodies()
 Ints = tuple[int, ...]
-
-
-def bind(table: KernelTable, xp: Any) -> None:
-    bodies.bind(table, xp)
 
 
 # -- places ----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Final
 
-from flambeau.backends.base import KernelTable, LinAlgError
+from flambeau.backends.base import LinAlgError
 from flambeau.backends.xp import Array, Bodies
 from flambeau.core import dtype as dt
 
@@ -15,10 +15,6 @@ bodies = Bodies()
 _DTYPES: Final = (dt.float32, dt.float64, dt.complex64, dt.complex128)
 #: Rows of a triangular system that are solved at once.
 _BLOCK: Final = 32
-
-
-def bind(table: KernelTable, xp: Any) -> None:
-    bodies.bind(table, xp)
 
 
 @bodies.kernel("matmul")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Final
 
-from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array, Bodies
 from flambeau.backends.xp.reduce import wide
 from flambeau.core import dtype as dt
@@ -17,10 +16,6 @@ bodies = Bodies()
 Ints = tuple[int, ...]
 
 _DTYPES: Final = dt.FLOATS
-
-
-def bind(table: KernelTable, xp: Any) -> None:
-    bodies.bind(table, xp)
 
 
 def back(result: Array, like: Array) -> Array:

@@ -14,22 +14,11 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array
 from flambeau.backends.xp.reduce import is_low, wide
-from flambeau.core import dtype as dt
 
 Step = Callable[..., Any]
 Number = Callable[[float], Any]
-
-
-def bind(table: KernelTable, xp: Any) -> None:
-    for name, make in (("sgd_step", sgd), ("adam_step", adam)):
-        table.register(name, partial(kernel, make, xp, lambda value, dtype: dtype.type(value), _as_it_is), dt.FLOATS)
-
-
-def _as_it_is(step: Step, row: Sequence[Array]) -> None:
-    step(*row)
 
 
 def kernel(

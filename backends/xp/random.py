@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flambeau.backends.base import KernelTable
-from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp import Array
 from flambeau.core.random import KEY_STEPS, MULTIPLIERS, ROUNDS, WORDS_PER_BLOCK
 
 _MASK32: Final = 0xFFFFFFFF
 _MASK64: Final = 0xFFFFFFFFFFFFFFFF
 
-bodies = Bodies()
 
-
-def bind(table: KernelTable, xp: Any) -> None:
-    bodies.bind(table, xp)
-
-
-@bodies.kernel("random_bits")
 def random_bits(xp: Any, seed: int, offset: int, *, length: int, index: int = 0) -> Array:
     """``length`` words (uint32) of the stream of ``seed``, from block ``offset`` on."""
     words = xp.empty((-(-length // WORDS_PER_BLOCK), WORDS_PER_BLOCK), "u4")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array, Bodies
 from flambeau.core import dtype as dt
 
@@ -14,10 +13,6 @@ Axes = tuple[int, ...] | None
 
 _INEXACT: Final = dt.FLOATS + dt.COMPLEXES
 _ORDERED: Final = dt.BOOLS + dt.REALS
-
-
-def bind(table: KernelTable, xp: Any) -> None:
-    bodies.bind(table, xp)
 
 
 def is_low(x: Array) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array, Bodies
 from flambeau.backends.xp.reduce import is_low, rounded, wide
 from flambeau.core import dtype as dt
@@ -14,10 +13,6 @@ bodies = Bodies()
 _NUMBERS: Final = dt.REALS + dt.COMPLEXES
 #: Steps from which a short recurrence is better done by doubling than step by step.
 _LONG: Final = 512
-
-
-def bind(table: KernelTable, xp: Any) -> None:
-    bodies.bind(table, xp)
 
 
 def _accumulate(ufunc: Any, x: Array, axis: int) -> Array:

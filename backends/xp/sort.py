@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array, Bodies
 from flambeau.core import dtype as dt
 
@@ -18,10 +17,6 @@ bodies = Bodies()
 _ORDERED: Final = dt.BOOLS + dt.REALS
 #: Elements along the axis from which packing pays.
 _PACKED: Final = 256
-
-
-def bind(table: KernelTable, xp: Any) -> None:
-    bodies.bind(table, xp)
 
 
 def ordered(xp: Any, x: Array, descending: bool) -> Array:

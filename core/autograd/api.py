@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from flambeau.core.autograd.engine import accumulate, run_backward
-from flambeau.core.autograd.graph import GradientEdge, Leaf, edge_of
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, ShapeError
+from flambeau.core.graph import GradientEdge, Leaf, edge_of
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
+#: What a gradient is taken of, or by.
+Roots: TypeAlias = Tensor | GradientEdge | Sequence[Tensor | GradientEdge]
+Gradients: TypeAlias = Tensor | Sequence[Tensor | None] | None
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """One or several, as a tuple; an edge, itself a tuple, is one."""
     if value.__class__ is tuple:
         return value
     return tuple(value) if isinstance(value, (tuple, list)) and not isinstance(value, GradientEdge) else (value,)
@@ -58,7 +64,7 @@ def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[
     return roots
 
 
-def _one(out: Any) -> Any:
+def _one(out: Tensor) -> Tensor:
     """The gradient of a scalar with respect to itself, in memory of its own."""
     key = out._key
     if key.level is None and out._array.shape == ():
@@ -67,11 +73,11 @@ def _one(out: Any) -> Any:
 
 
 def backward(
-    tensors: Any,
-    grad_tensors: Any = None,
+    tensors: Roots,
+    grad_tensors: Gradients = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    inputs: Any = None,
+    inputs: Roots | None = None,
 ) -> None:
     """Add the gradients of ``tensors`` to the ``grad`` of the leaves they came from.
 
@@ -82,12 +88,12 @@ def backward(
     >>> x.grad
     tensor(6.)
     """
-    outputs = _as_tuple(tensors)
-    grads = (None,) * len(outputs) if grad_tensors is None else _as_tuple(grad_tensors)
+    outputs = as_tuple(tensors)
+    grads = (None,) * len(outputs) if grad_tensors is None else as_tuple(grad_tensors)
     targets: list[Any] | None = None
     chosen: tuple[Any, ...] = ()
     if inputs is not None:
-        chosen = _as_tuple(inputs)
+        chosen = as_tuple(inputs)
         if not chosen:
             raise GradientError("backward: inputs must not be empty")
         targets = [_target(t, i, "backward") for i, t in enumerate(chosen)]
@@ -112,14 +118,14 @@ def _target(t: Any, i: int, where: str) -> Any:
 
 
 def grad(
-    outputs: Any,
-    inputs: Any,
-    grad_outputs: Any = None,
+    outputs: Roots,
+    inputs: Roots,
+    grad_outputs: Gradients = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
-) -> tuple[Any, ...]:
+) -> tuple[Any, ...]:  # Tensors, and None for those unused
     """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``grad``.
 
     An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
@@ -133,8 +139,8 @@ def grad(
         raise ValueError(
             "grad: materialize_grads=True gives zeros for unused inputs, so allow_unused must not be False"
         )
-    outs, ins = _as_tuple(outputs), _as_tuple(inputs)
-    grads = (None,) * len(outs) if grad_outputs is None else _as_tuple(grad_outputs)
+    outs, ins = as_tuple(outputs), as_tuple(inputs)
+    grads = (None,) * len(outs) if grad_outputs is None else as_tuple(grad_outputs)
     targets = [_target(t, i, "grad") for i, t in enumerate(ins)]
     found = run_backward(
         _root_gradients(outs, grads),
@@ -156,12 +162,13 @@ def grad(
     return tuple(found)
 
 
-def backward_of(
+@public("backward", function=False)
+def _backward(
     self: Tensor,
     gradient: Tensor | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    inputs: Any = None,
+    inputs: Roots | None = None,
 ) -> None:
     """Add the gradients of this tensor to the ``grad`` of the leaves it came from.
 
@@ -173,6 +180,3 @@ def backward_of(
     tensor(6.)
     """
     backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
-
-
-METHODS = {"backward": backward_of}

@@ -11,26 +11,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dispatch, keys
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Box, Leaf, Node, Slot, WalkHook, box_of, edge_of
-from flambeau.core.autograd.graph import node as new_node
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import Box, Edge, Leaf, Node, Slot, WalkHook, box_of, edge_of, place_of
+from flambeau.core.graph import node as new_node
+from flambeau.core.keys import Key
 from flambeau.core.record import OPS
 from flambeau.core.state import current, put, with_grad
+from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
 _accumulating = threading.Lock()  # two threads may add to one leaf
 
 
 def run_backward(
-    roots: Sequence[tuple[Any, Any]],
+    roots: Sequence[tuple[Edge, Tensor]],
     *,
     keep_graph: bool,
     create_graph: bool,
-    targets: Sequence[Any] | None = None,
+    targets: Sequence[Edge] | None = None,
     accumulate: bool = True,
-) -> list[Any]:
+) -> list[Tensor | None]:
     """Send the gradients of ``roots`` (edge, gradient) down the graph.
 
     With ``targets`` (edges) only what leads to them runs; their gradients are returned, and added to
@@ -53,18 +54,20 @@ def run_backward(
 class _Run:
     """One walk."""
 
-    def __init__(self, keep_graph: bool, create: bool, targets: Sequence[Any] | None, accumulate: bool, anomaly: Any):
+    def __init__(
+        self, keep_graph: bool, create: bool, targets: Sequence[Edge] | None, accumulate: bool, anomaly: bool | str
+    ):
         self.keep_graph, self.create, self.accumulate, self.anomaly = keep_graph, create, accumulate, anomaly
         self.grads: dict[Any, Any] = {}  # node -> gradient, or a list of them for several outputs
         self.waiting: dict[Any, int] = {}
         self.roots: list[Any] = []
-        self.captured: dict[tuple[Any, int], Any] = {}
-        self.targets = None if targets is None else [_place(t) for t in targets]
+        self.captured: dict[tuple[Any, int], Tensor] = {}
+        self.targets = None if targets is None else [place_of(t) for t in targets]
         self.wanted: set[Any] | None = None
         self.stops: set[tuple[Any, int]] = set(self.targets or ())
 
-    def all(self, roots: Sequence[tuple[Any, Any]]) -> list[Any]:
-        nodes = self.roots = [_place(edge)[0] for edge, _ in roots]
+    def all(self, roots: Sequence[tuple[Edge, Tensor]]) -> list[Tensor | None]:
+        nodes = self.roots = [place_of(edge)[0] for edge, _ in roots]
         self._count(nodes)
         if self.targets is not None:
             self._select(nodes)
@@ -137,7 +140,7 @@ class _Run:
                 runs.add(node)
         self.wanted = runs
 
-    def _deliver(self, edge: Any, grad: Any) -> None:
+    def _deliver(self, edge: Edge, grad: Tensor) -> None:
         """Add a gradient to what has arrived for an edge, in the edge's own shape, dtype and level."""
         if edge.__class__ is Slot:
             node, index = edge.node, edge.index
@@ -191,7 +194,7 @@ class _Run:
                 seen.add(id(g))
         return inputs
 
-    def _leaf(self, leaf: Leaf, grad: Any) -> None:
+    def _leaf(self, leaf: Leaf, grad: Tensor | None) -> None:
         if grad is None:
             return
         if leaf.hooks:
@@ -215,7 +218,7 @@ class _Run:
                 hook(tensor)
 
 
-def accumulate(tensor: Any, grad: Any, create: bool) -> None:
+def accumulate(tensor: Tensor, grad: Tensor, create: bool) -> None:
     """Take the gradient over when nobody else has it; add to what is there. One thread at a time."""
     with _accumulating:
         have = tensor.grad
@@ -230,17 +233,13 @@ def accumulate(tensor: Any, grad: Any, create: bool) -> None:
             have.add_(dispatch._detached(grad))
 
 
-def _place(edge: Any) -> tuple[Any, int]:
-    return (edge.node, edge.index) if edge.__class__ is Slot else (edge, 0)
-
-
-def _zeros(shape: Any, key: Any) -> Any:
+def _zeros(shape: tuple[int, ...], key: Key) -> Tensor:
     plain = keys.key_for(key.device, key.dtype)
     params = {"shape": tuple(shape), "value": 0, "dtype": key.dtype, "device": key.device}
     return fit(dispatch.call(OPS["full"], (), params), shape, plain if key.level is None else key)
 
 
-def fit(grad: Any, shape: Any, key: Any) -> Any:
+def fit(grad: Tensor, shape: tuple[int, ...], key: Key) -> Tensor:
     """A gradient in the shape (summed over what was broadcast), dtype, device and level of its edge."""
     have = grad._array.shape
     if have != shape:
@@ -260,7 +259,7 @@ def fit(grad: Any, shape: Any, key: Any) -> Any:
     return grad
 
 
-def sum_to(x: Any, shape: Any) -> Any:
+def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The sum of ``x`` over the axes along which ``shape`` was broadcast to its shape."""
     have = x._array.shape
     extra = len(have) - len(shape)
@@ -276,11 +275,12 @@ def sum_to(x: Any, shape: Any) -> Any:
     return x
 
 
-def _expand(x: Any, shape: tuple[int, ...]) -> Any:
+def _expand(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """``x.expand(shape)``; without a View where nothing is recorded and nobody else sees the result."""
     key = x._key
     if x._node is not None or key.level is not None:
-        return OPS["expand"].function(x, shape)
+        found: Tensor = OPS["expand"].function(x, shape)
+        return found
     t = dispatch.tensor_of(key.expand(x._array, shape=shape), key)
     t._box = box_of(x)  # its memory is shared: a leaf must not take it over
     return t
@@ -310,7 +310,7 @@ def _pre_hooks(walk: _Run, node: Any, grad: Any) -> Any:
     return grad
 
 
-def _check_hook(replaced: Any, grad: Any) -> None:
+def _check_hook(replaced: object, grad: Tensor) -> None:
     """A hook may change a gradient's values, and nothing else about it."""
     if not isinstance(replaced, Tensor):
         raise TypeError(f"a hook on a tensor must return a tensor or None, got {type(replaced).__name__}")
@@ -333,7 +333,7 @@ def _look_for_nan(node: Any, inputs: Sequence[Any]) -> None:
             )
 
 
-def alias(x: Any) -> Any:
+def alias(x: Tensor) -> Tensor:
     """A tensor of the same values that the graph tells apart from ``x``: its gradient passes on to x."""
     t = dispatch.tensor_of(x._array, x._key)
     t._box = x._box

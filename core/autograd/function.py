@@ -7,18 +7,20 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from flambeau.core import state
-from flambeau.core.autograd.compile import unpack
-from flambeau.core.autograd.graph import SELF, Node, Slot, View, box_of, carry_keepers, edge_of, freed, save
 from flambeau.core.autograd.inplace import check_writable, copy_slices
-from flambeau.core.autograd.modes import watch_node
 from flambeau.core.dispatch import _detached
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import SELF, Edge, Node, Slot, View, box_of, carry_keepers, edge_of, freed, save
 from flambeau.core.record import OPS
+from flambeau.core.tape.compile import unpack
+from flambeau.core.tape.modes import watch_node
 from flambeau.core.tensor import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Context:
@@ -33,16 +35,21 @@ class Context:
         self._fixed: tuple[Any, ...] = ()
         self._node: weakref.ref[FunctionNode] | None = None  # the node holds the context
 
-    def save_for_backward(self, *tensors: Any) -> None:
+    if TYPE_CHECKING:  # any other attribute is the author's own
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep inputs or outputs (tensors or None) for backward, checked against later writes."""
         self._to_save = _tensors("save_for_backward", tensors)
 
-    def save_for_forward(self, *tensors: Any) -> None:
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
         """Keep tensors or None for ``jvp``."""
         self._for_forward = _tensors("save_for_forward", tensors)
 
     @property
-    def saved_tensors(self) -> tuple[Any, ...]:
+    def saved_tensors(self) -> tuple[Any, ...]:  # each a Tensor, or the None that was saved
         """What was kept for backward (in jvp: for forward mode); raises when it was freed or modified."""
         if self._node is None:
             return self._for_forward or self._to_save
@@ -53,11 +60,11 @@ class Context:
             raise freed(node.name())
         return tuple(unpack(node, s, node.keep) for s in node.saved)
 
-    def mark_dirty(self, *tensors: Any) -> None:
+    def mark_dirty(self, *tensors: Tensor) -> None:
         """Name the inputs that forward wrote to in place; they must be among its outputs."""
         self._dirty = tensors
 
-    def mark_non_differentiable(self, *tensors: Any) -> None:
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
         """Name the outputs that have no gradient."""
         self._fixed = tensors
 
@@ -78,7 +85,7 @@ class FunctionNode(Node):
 
     __slots__ = ("aliases", "cls", "context", "keep", "single")
 
-    cls: Any
+    cls: type[Function]
     context: Context
     keep: bool
     single: bool
@@ -124,7 +131,7 @@ class FunctionNode(Node):
                 box_of(g)  # the user may hold it
         return found[: len(self.edges)]
 
-    def _check_shape(self, g: Any, edge: Any, i: int) -> None:
+    def _check_shape(self, g: Tensor, edge: Edge, i: int) -> None:
         """The gradient may be broadcast of its input's shape, and nothing else."""
         wanted = edge.node.shape[edge.index] if edge.__class__ is Slot else edge.shape
         have = g._array.shape
@@ -141,13 +148,11 @@ class FunctionNode(Node):
         return f"{self.cls.__name__}Backward"
 
 
-def _node_class(cls: Any) -> Any:
+def _node_class(cls: type[Function]) -> type[FunctionNode]:
     """The class of a function's nodes, which has its name."""
-    found = cls.__dict__.get("_node_class")
-    if found is None:
-        found = type(f"{cls.__name__}Backward", (FunctionNode,), {"__slots__": ()})
-        cls._node_class = found
-    return found
+    if "_node_class" not in cls.__dict__:
+        cls._node_class = type(f"{cls.__name__}Backward", (FunctionNode,), {"__slots__": ()})
+    return cls._node_class
 
 
 class _Custom:
@@ -184,6 +189,7 @@ class Function:
     tensor(6.)
     """
 
+    # `*args: Any, **kwargs: Any` lets a subclass name its own arguments.
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("a Function needs a forward(ctx, *args), or forward(*args) beside setup_context")
@@ -193,18 +199,20 @@ class Function:
         raise NotImplementedError
 
     @staticmethod
-    def backward(ctx: Context, *grads: Any) -> Any:
+    def backward(ctx: Context, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("a Function needs a backward(ctx, *grad_outputs) to be differentiated")
 
     @staticmethod
-    def jvp(ctx: Context, *tangents: Any) -> Any:
+    def jvp(ctx: Context, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+    def vmap(info: Any, in_dims: Any, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     generate_vmap_rule = False  # accepted for PyTorch's sake: a rule is made wherever none is given
+    _node_class: ClassVar[type[FunctionNode]]
+    _signature: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -238,7 +246,7 @@ class Function:
         return tuple(results) if isinstance(out, tuple) else results[0]
 
 
-def run_forward(cls: Any, ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def run_forward(cls: type[Function], ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The output of forward, the context filled."""
     if cls.setup_context is Function.setup_context:
         return cls.forward(ctx, *inputs, **kwargs)
@@ -247,7 +255,7 @@ def run_forward(cls: Any, ctx: Context, inputs: tuple[Any, ...], kwargs: dict[st
     return out
 
 
-def fill(cls: Any, ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+def fill(cls: type[Function], ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
     """Fill the context at the level of ``inputs``; returns the outputs that it knows."""
     if cls.setup_context is Function.setup_context:  # forward fills it, so it runs here too, for that alone
         return run_forward(cls, ctx, inputs, kwargs)
@@ -255,14 +263,14 @@ def fill(cls: Any, ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any]
     return out
 
 
-def _with_defaults(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+def _with_defaults(cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """The arguments by position, those left out too: setup_context sees them all."""
-    signature = cls.__dict__.get("_signature")
-    if signature is None:
-        signature = cls._signature = inspect.signature(cls.forward)
+    if "_signature" not in cls.__dict__:
+        cls._signature = inspect.signature(cls.forward)
+    signature = cls._signature
     if not kwargs and len(args) == len(signature.parameters):
         return args
-    bound: inspect.BoundArguments = signature.bind(*args, **kwargs)
+    bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.args
 
@@ -273,7 +281,7 @@ def _level(args: tuple[Any, ...]) -> Any:
     return max(levels, key=lambda v: v.depth, default=None)
 
 
-def _check_dirty(cls: Any, ctx: Context, outs: tuple[Any, ...]) -> None:
+def _check_dirty(cls: type[Function], ctx: Context, outs: tuple[Any, ...]) -> None:
     if not all(any(d is o for o in outs) for d in ctx._dirty):
         raise GradientError(
             f"{cls.__name__}: some inputs that mark_dirty named were not returned; every input that forward writes to "
@@ -292,14 +300,20 @@ def _result(o: Any, ctx: Context, back: dict[int, Any], inputs: tuple[Any, ...])
     return o
 
 
-def _alias(o: Any) -> Any:
+def _alias(o: Tensor) -> Tensor:
     t = Tensor()
     t._array, t._key, t._box, t._node = o._array, o._key, box_of(o), None
     return t
 
 
 def _link(
-    cls: Any, ctx: Context, inputs: Any, edges: Any, outs: Sequence[Any], results: list[Any], back: dict[int, Any]
+    cls: type[Function],
+    ctx: Context,
+    inputs: tuple[Any, ...],
+    edges: Any,
+    outs: Sequence[Any],
+    results: list[Any],
+    back: dict[int, Any],
 ) -> None:
     tensors = [r for r in results if isinstance(r, Tensor)]
     node = _node_class(cls)()
@@ -335,7 +349,7 @@ def _link(
         _attach(t, node if node.single else Slot(node, i), any(o is d for d in ctx._dirty), cls.__name__)
 
 
-def _attach(t: Any, link: Any, dirty: bool, name: str) -> None:
+def _attach(t: Tensor, link: Edge, dirty: bool, name: str) -> None:
     """Link an output; one that was written in place counts as a write."""
     if not dirty:
         t._node = link
@@ -355,7 +369,7 @@ def _attach(t: Any, link: Any, dirty: bool, name: str) -> None:
     box.generation += 1
 
 
-def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
+def once_differentiable(fn: F) -> F:
     """Mark a backward that cannot be differentiated again: doing so raises instead of being wrong."""
 
     @wraps(fn)
@@ -369,19 +383,13 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
         refused = tuple(_refuse(o, node) if isinstance(o, Tensor) else o for o in outs)
         return refused if isinstance(found, tuple) else refused[0]
 
-    return wrapped
+    return wrapped  # type: ignore[return-value]  # as fn
 
 
-def _refuse(o: Any, called: FunctionNode) -> Any:
+def _refuse(o: Tensor, called: FunctionNode) -> Tensor:
     node = RefusingNode()
-    node.op, node.params, node.saved, node.hooks, node.pre_hooks, node.trace = (
-        _Custom("once_differentiable", 1),
-        {},
-        (),
-        None,
-        None,
-        None,
-    )
+    node.op, node.params, node.saved = _Custom("once_differentiable", 1), {}, ()
+    node.hooks = node.pre_hooks = node.trace = None
     node.edges, node.shape, node.key = called.edges, o._array.shape, o._key
     o._node = node
     return o

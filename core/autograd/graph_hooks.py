@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from flambeau.core.autograd.graph import GradientEdge, Handle, Leaf, Node, Slot, WalkHook, box_of, edge_of
-from flambeau.core.autograd.modes import saved_tensors_hooks
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import GradientEdge, Handle, Leaf, Node, WalkHook, box_of, edge_of, place_of
 from flambeau.core.state import State, _Scope
+from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
 
 __all__ = [
@@ -31,7 +31,7 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     edge = edge_of(tensor)
     if edge is None:
         raise GradientError("get_gradient_edge: the tensor does not require grad")
-    return GradientEdge(edge.node, edge.index) if edge.__class__ is Slot else GradientEdge(edge, 0)
+    return GradientEdge(*place_of(edge))
 
 
 def register_multi_grad_hook(tensors: Sequence[Tensor], fn: Callable[..., Any], *, mode: str = "all") -> Handle:

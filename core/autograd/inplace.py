@@ -10,16 +10,18 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from flambeau.backends.layout import has_internal_overlap
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Leaf, Node, Slot, View, box_of, carry_keepers, edge_of
-from flambeau.core.autograd.graph import node as new_node
-from flambeau.core.autograd.modes import after_record
 from flambeau.core.dtype import can_cast
-from flambeau.core.errors import DeviceError, DTypeError, GradientError, LevelError, ShapeError
+from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError
+from flambeau.core.graph import Edge, Leaf, Node, Slot, View, box_of, carry_keepers, edge_of, mark_written
+from flambeau.core.graph import node as new_node
+from flambeau.core.keys import Key
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.state import State, current, put
+from flambeau.core.tape.compile import compiled
+from flambeau.core.tape.modes import after_record
 from flambeau.core.tensor import Tensor
 
 _derived: dict[str, Op] = {}
@@ -71,15 +73,7 @@ def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> 
     return x
 
 
-def mark_written(x: Any, writer: str) -> None:
-    """Count a write to the storage of ``x``."""
-    box = x._box
-    if box is not None:
-        box.version += 1
-        box.writer = writer
-
-
-def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
+def check_writable(op: Op, x: Tensor, wants: bool, state: State) -> None:
     """Raise where torch would: leaves, views made under no_grad, memory that several elements share."""
     link = x._node
     name = op.name + "_"
@@ -116,15 +110,13 @@ def check_writable(op: Op, x: Any, wants: bool, state: State) -> None:
         )
 
 
-def overlaps_itself(x: Any) -> bool:
+def overlaps_itself(x: Tensor) -> bool:
     """Whether two elements may share memory (an expanded tensor)."""
-    from flambeau.backends.layout import has_internal_overlap
-
     layout = x._key.backend.layout(x._array)
     return has_internal_overlap(layout.shape, layout.strides)
 
 
-def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Any]:
+def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
     """The other operands, converted, and the key in which the result is computed (at the level of x)."""
     x = operands[0]
     deepest = max((t._key.level.depth for a in operands[1:] for t in (a if isinstance(a, (list, tuple)) else (a,))
@@ -143,7 +135,7 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Any]:
     return converted[1:], key
 
 
-def _check_result(op: Op, x: Any, operands: list[Any], params: Mapping[str, Any], key: Any) -> None:
+def _check_result(op: Op, x: Tensor, operands: list[Any], params: Mapping[str, Any], key: Key) -> None:
     result = op.dtype.out(0, key.dtype, params)
     if not can_cast(result, x._key.dtype):
         raise DTypeError(
@@ -157,18 +149,18 @@ def _check_result(op: Op, x: Any, operands: list[Any], params: Mapping[str, Any]
         )
 
 
-def _snapshot(op: Op, x: Any, edge: Any) -> Any:
+def _snapshot(op: Op, x: Tensor, edge: Edge) -> Tensor:
     """``x`` as the op's gradient will read it: its old values where a rule saves them, else only its shape."""
     reads = any(op.schema.operands[0].name in g.reads for g in op.gradients)
     if reads:
-        with_values = dispatch.call(OPS["clone"], (dispatch._detached(x),), {"order": "K"})
+        with_values: Tensor = dispatch.call(OPS["clone"], (dispatch._detached(x),), {"order": "K"})
     else:
         with_values = dispatch.tensor_of(x._array, x._key)
     with_values._node = edge
     return with_values
 
 
-def _own_copy(a: Any, x: Any) -> Any:
+def _own_copy(a: Any, x: Tensor) -> Any:
     """An operand in memory of its own: one that shares the storage being written must be saved as it was."""
     if isinstance(a, list):
         return [_own_copy(t, x) for t in a]
@@ -179,7 +171,7 @@ def _own_copy(a: Any, x: Any) -> Any:
     return copy
 
 
-def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any, state: State) -> None:
+def _compute(op: Op, x: Tensor, others: list[Any], params: dict[str, Any], key: Key, state: State) -> None:
     """Put the result into the storage of ``x``, directly where the kernel can."""
     level = x._key.level
     first = dispatch._detached(x)
@@ -207,7 +199,7 @@ def _compute(op: Op, x: Any, others: list[Any], params: dict[str, Any], key: Any
         x._key.backend.copy_into(x._array, result._array)
 
 
-def _link(op: Op, x: Any, old: Any, others: list[Any], params: dict[str, Any]) -> None:
+def _link(op: Op, x: Tensor, old: Tensor, others: list[Any], params: dict[str, Any]) -> None:
     """Record the write: on ``x`` itself, or through its chain of views on the base."""
     result = dispatch.tensor_of(x._array, x._key)
     box = result._box = box_of(x)
@@ -272,7 +264,7 @@ def _twin(n: Node) -> Node:
     return twin
 
 
-def _axis_order(x: Any) -> tuple[int, ...] | None:
+def _axis_order(x: Tensor) -> tuple[int, ...] | None:
     """The axes from the greatest stride to the least; None where that is their order."""
     if x._key.level is not None:
         return None
@@ -281,7 +273,7 @@ def _axis_order(x: Any) -> tuple[int, ...] | None:
     return None if order == tuple(range(len(strides))) else order
 
 
-def copy_slices(base_edge: Any, inner: Node, chain: list[View], base: Any) -> CopySlices:
+def copy_slices(base_edge: Edge, inner: Node, chain: list[View], base: Tensor) -> CopySlices:
     """The node that takes the place of the base's; it must not hold the base."""
     n = CopySlices()
     n.op, n.params, n.saved = inner.op, {}, ()
@@ -290,33 +282,3 @@ def copy_slices(base_edge: Any, inner: Node, chain: list[View], base: Any) -> Co
     n.hooks = n.pre_hooks = n.trace = None
     n.inner, n.chain, n.order = inner, [(v.op, v.params) for v in chain], _axis_order(base)
     return n
-
-
-def write_out(op: Op, out: Any, result: Any) -> Any:
-    """The ``out=`` argument: write the result there, resizing a tensor that is no view."""
-    if isinstance(result, tuple):
-        for o, r in zip(out, result, strict=True):
-            write_out(op, o, r)
-        return out
-    if not isinstance(out, Tensor):
-        raise TypeError(f"{op.name}: argument 'out' must be a tensor, got {type(out).__name__}")
-    if edge_of(result) is not None or edge_of(out) is not None:
-        raise GradientError(f"{op.name}: functions with out=... don't support automatic differentiation, "
-                            "but one of the arguments requires grad; use the result instead, or no_grad()")  # fmt: skip
-    if not can_cast(result._key.dtype, out._key.dtype):
-        raise DTypeError(
-            f"{op.name}: result type {result._key.dtype.name} can't be cast to the desired output type "
-            f"{out._key.dtype.name}"
-        )
-    if out._key.device is not result._key.device:
-        raise DeviceError(f"{op.name}: out is on {out._key.device}, the result on {result._key.device}")
-    if out._array.shape != result._array.shape:
-        if out._node.__class__ is View or out._array.size:
-            raise ShapeError(
-                f"{op.name}: out has shape {tuple(out.shape)}, the result {tuple(result.shape)}; "
-                "give an out of that shape, or an empty tensor, which is resized"
-            )
-        out._array = out._key.backend.empty(result._array.shape, out._key.dtype, out._key.device.index)
-    out._key.backend.copy_into(out._array, result._array)
-    mark_written(out, op.name)
-    return out

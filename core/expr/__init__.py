@@ -1,8 +1,8 @@
 """Scalar expressions: one language in which records say what an elementwise op computes.
 
-``syntax`` parses it, ``lower`` types it into straight-line steps, ``evaluate`` interprets it over any values,
-``arrays`` compiles it to numpy calls and ``loops`` to a scalar Python function. The C dialect of OpenCL and CUDA
-has its printer in :mod:`flambeau.backends.dialect`.
+``syntax`` parses it, ``lower`` types it into straight-line steps, ``evaluate`` interprets it over any values, and
+``arrays``, which the kernels alone import, compiles it to numpy calls. The C dialect of OpenCL and CUDA has its
+printer in :mod:`flambeau.backends.dialect`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,4 @@ from flambeau.core.expr.syntax import (
 __all__ = [
     "CONDITIONS", "DERIVED", "PRIMITIVES", "Call", "Expr", "ExprError", "Limit", "Name", "Node", "Number", "Program",
     "Step", "bits_dtype", "compute_dtype", "define", "definition", "definitions", "evaluate", "lower", "parse",
-    "to_numpy", "to_scalar",
 ]  # fmt: skip
-
-
-def __getattr__(name: str) -> object:  # the printers load at first need
-    if name == "to_numpy":
-        from flambeau.core.expr.arrays import to_numpy
-
-        return to_numpy
-    if name == "to_scalar":
-        from flambeau.core.expr.loops import to_scalar
-
-        return to_scalar
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

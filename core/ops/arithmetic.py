@@ -12,23 +12,23 @@ from flambeau.core.dispatch import call, compute_dtype
 from flambeau.core.errors import DTypeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import (
-    abs,
+    abs_p,
     binary,
     broadcast,
     cj,
+    div_p,
     elementwise,
-    exp2,
-    floor_divide,
-    fmod,
-    pow,
-    round_half_even,
-    shl,
-    shr,
-    true_div,
-    trunc,
+    exp2_p,
+    floor_divide_p,
+    fmod_p,
+    pow_p,
+    round_half_even_p,
+    trunc_p,
     where,
     zero,
 )
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import (
     ELEMENTWISE,
     OPS,
@@ -42,39 +42,36 @@ from flambeau.core.record import (
 from flambeau.core.tensor import Tensor
 
 
-def delivered(name: str, out: Tensor | None, result: Any) -> Any:
-    """``result``, or ``out`` with the result written to it."""
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(OPS[name], out, result)
-
-
 def writing(name: str, *args: Any) -> Any:
     """The in-place form of op ``name``."""
     return in_place(OPS[name], args, {}, None)
 
 
 # -- bounds ------------------------------------------------------------------------------------------
-clamp_min = binary(
+clamp_min_p = binary(
     "clamp_min",
     lambda g, x, y: where(x >= y, g, 0.0),
     lambda g, x, y: where(x < y, g, 0.0),
     "maximum(x, y)",
     dtype=ordered,
+    inplace="function",
+    doc="the larger of input and the bound; nan stays",
+    example="fb.clamp_min(fb.tensor([-1.0, 2.0]), 0) -> tensor([0., 2.])",
 )
-clamp_max = binary(
+clamp_max_p = binary(
     "clamp_max",
     lambda g, x, y: where(x <= y, g, 0.0),
     lambda g, x, y: where(x > y, g, 0.0),
     "where(x != x, x, where(y != y, y, where(x < y, x, y)))",
     dtype=ordered,
+    inplace="function",
+    doc="the smaller of input and the bound; nan stays",
+    example="fb.clamp_max(fb.tensor([-1.0, 2.0]), 0) -> tensor([-1.,  0.])",
 )
-clamp_both = elementwise(
+clamp_p = elementwise(
     "clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "let m = maximum(x, low); where(m != m, m, where(high != high, high, where(m < high, m, high)))",
-    dtype=ordered, method=False, inplace=False,
+    dtype=ordered, public=False, inplace=False,
     vjp=dict(
         x=lambda g, x, low, high: where((x >= low) & (x <= high), g, 0.0),
         low=lambda g, x, low, high: where((x < low) & (low < high), g, 0.0),
@@ -92,6 +89,7 @@ def _bounds(name: str, x: Any, low: Any, high: Any) -> tuple[str, tuple[Any, ...
     return ("clamp_max", (x, high)) if low is None else ("clamp", (x, low, high))
 
 
+@public(aliases=("clip",), guard=False)
 def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None = None) -> Tensor:
     """The elements, those below ``min`` raised to it and those above ``max`` lowered to it; either may be None.
 
@@ -99,10 +97,11 @@ def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None
     tensor([0.0000, 0.5000, 1.0000])
     """
     name, operands = _bounds("clamp", input, min, max)
-    function = {"clamp_min": clamp_min, "clamp_max": clamp_max, "clamp": clamp_both}[name]
-    return delivered("clamp", out, function(*operands))
+    function = {"clamp_min": clamp_min_p, "clamp_max": clamp_max_p, "clamp": clamp_p}[name]
+    return deliver("clamp", function(*operands), out)
 
 
+@public(aliases=("clip_",), function=True)
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """:func:`clamp` in place."""
     name, operands = _bounds("clamp_", self, min, max)
@@ -110,7 +109,7 @@ def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 
 # -- fused additions ---------------------------------------------------------------------------------
-addcmul = elementwise(
+addcmul_p = elementwise(
     "addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * tensor1 * tensor2",
     dtype=numeric,
@@ -121,8 +120,9 @@ addcmul = elementwise(
         value=lambda g, tensor1, tensor2: g * cj(tensor1 * tensor2),
     ),
     doc="``input + value * tensor1 * tensor2``.",
+    example="fb.addcmul(fb.ones(2), fb.tensor([1.0, 2.0]), fb.tensor([3.0, 4.0])) -> tensor([4., 9.])",
 )  # fmt: skip
-addcdiv = elementwise(
+addcdiv_p = elementwise(
     "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * (tensor1 / tensor2)",
     dtype=floating,
@@ -133,6 +133,7 @@ addcdiv = elementwise(
         value=lambda g, tensor1, tensor2: g * cj(tensor1 / tensor2),
     ),
     doc="``input + value * tensor1 / tensor2``.",
+    example="fb.addcdiv(fb.ones(2), fb.tensor([1.0, 2.0]), fb.tensor([4.0, 4.0])) -> tensor([1.2500, 1.5000])",
 )  # fmt: skip
 
 
@@ -141,18 +142,18 @@ addcdiv = elementwise(
     "div_trunc(x: Tensor, y: Tensor) -> Tensor",
     ELEMENTWISE,
     infer=lambda x, y: broadcast(x, y),
-    method=False,
+    public=False,
     batch="aligned",
     dtype=numeric.but(accepts=dt.REALS),
     vjp=dict(x=lambda g: zero(g), y=lambda g: zero(g)),
 )
-def div_trunc(x: Any, y: Any) -> Any:
+def div_trunc_p(x: Any, y: Any) -> Any:
     """The quotient rounded towards zero."""
     like = x if isinstance(x, Tensor) else y
-    return trunc(true_div(x, y)) if like.is_floating_point() else floor_divide(x - fmod(x, y), y)
+    return trunc_p(div_p(x, y)) if like.is_floating_point() else floor_divide_p(x - fmod_p(x, y), y)
 
 
-_ROUNDED: Final[dict[Any, Callable[..., Any]]] = {"trunc": div_trunc, "floor": floor_divide}
+_ROUNDED: Final[dict[Any, Callable[..., Any]]] = {"trunc": div_trunc_p, "floor": floor_divide_p}
 
 
 def _rounded(mode: Any) -> Callable[..., Any]:
@@ -161,6 +162,7 @@ def _rounded(mode: Any) -> Callable[..., Any]:
     return _ROUNDED[mode]
 
 
+@public(aliases=("divide",), guard=False)
 def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
     """The quotient: exact (integers give floats), or rounded towards zero ("trunc") or down ("floor").
 
@@ -168,18 +170,20 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor
     (tensor([-3.5000,  3.5000]), tensor([-3,  3]))
     """
     if rounding_mode is None:
-        found = true_div(input, other)
+        found = div_p(input, other)
     else:
         found = _rounded(rounding_mode)(input, other)
-    return delivered("div", out, found)
+    return deliver("div", found, out)
 
 
+@public(aliases=("divide_",))
 def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """:func:`div` in place."""
     record = OPS["div"] if rounding_mode is None else _rounded(rounding_mode).op  # type: ignore[attr-defined]
     return in_place(record, (self, other), {}, None)
 
 
+@public()
 def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
     """``input ** exponent`` in float64 (complex128 for complex operands).
 
@@ -189,12 +193,13 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tens
     complex_ = compute_dtype(OPS["add"], (input, exponent)).category == dt.COMPLEX
     wide = dt.complex128 if complex_ else dt.float64
     x, y = (
-        storage.cast(v, wide) if isinstance(v, Tensor) else (complex if complex_ else float)(v)
+        storage.cast_p(v, wide) if isinstance(v, Tensor) else (complex if complex_ else float)(v)
         for v in (input, exponent)
     )
-    return delivered("pow", out, pow(x, y))
+    return deliver("pow", pow_p(x, y), out)
 
 
+@public()
 def float_power_(self: Tensor, exponent: Any) -> Tensor:
     """:func:`float_power` in place, on a float64 or complex128 tensor."""
     found = float_power(self, exponent)
@@ -203,6 +208,7 @@ def float_power_(self: Tensor, exponent: Any) -> Tensor:
     return writing("pow", self, exponent) if not isinstance(exponent, Tensor) else self.copy_(found)
 
 
+@public(method=False)
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """``other - alpha * input``.
 
@@ -213,33 +219,41 @@ def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
 
 
 # -- rounding, the parts of a float ------------------------------------------------------------------
-def _round(x: Any, decimals: int) -> Any:
+def _to_decimals(x: Any, decimals: int) -> Any:
     if not decimals:
-        return round_half_even(x)
+        return round_half_even_p(x)
     if x.dtype.category != dt.FLOATING:
         raise DTypeError(f"round: decimals={decimals} needs a floating tensor, got {x.dtype}")
     if x.dtype in dt.LOW_PRECISION:  # the scaled value may not fit
-        wide = storage.cast(x, dt.float32)
-        return storage.cast(_round(wide, decimals), x.dtype)
+        wide = storage.cast_p(x, dt.float32)
+        return storage.cast_p(_to_decimals(wide, decimals), x.dtype)
     ten = 10.0**-decimals if decimals < 0 else 10.0**decimals
-    return round_half_even(x / ten) * ten if decimals < 0 else round_half_even(x * ten) / ten
+    return round_half_even_p(x / ten) * ten if decimals < 0 else round_half_even_p(x * ten) / ten
 
 
-def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
+@public("round")
+def rounded(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
     """The nearest whole number, of two equally near ones the even one; to ``decimals`` decimal places.
 
     >>> fb.round(fb.tensor([0.5, 1.5, 2.345]), decimals=0)
     tensor([0., 2., 2.])
     """
-    return delivered("round_half_even", out, _round(input, decimals))
+    return deliver("round_half_even", _to_decimals(input, decimals), out)
 
 
+@public(function=True)
 def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
     """:func:`round` in place."""
-    return self.copy_(_round(self, decimals)) if decimals else writing("round_half_even", self)
+    return self.copy_(_to_decimals(self, decimals)) if decimals else writing("round_half_even", self)
 
 
-nextafter = binary("nextafter", dtype=real_floating, differentiable=False)
+nextafter_p = binary(
+    "nextafter",
+    dtype=real_floating,
+    differentiable=False,
+    doc="the next number after input in the direction of other",
+    example="fb.nextafter(fb.tensor([1.0]), fb.tensor([2.0])) > 1 -> tensor([True])",
+)
 
 
 @composite(
@@ -247,29 +261,31 @@ nextafter = binary("nextafter", dtype=real_floating, differentiable=False)
     infer=lambda x, y: broadcast(x, y),
     dtype=floating,
     batch="aligned",
-    vjp=dict(x=lambda g, y: scaled_by_power(g, y), y=lambda g, out: _exponent_vjp(g, out)),
+    vjp=dict(x=lambda g, y: ldexp_p(g, y), y=lambda g, out: _exponent_vjp(g, out)),
     inplace=True,
 )
-def scaled_by_power(x: Any, y: Any) -> Any:
+def ldexp_p(x: Any, y: Any) -> Any:
     """``input * 2**other`` in the dtype that the two promote to."""
-    return x * exp2(y) if isinstance(y, Tensor) else x * 2.0**y
+    return x * exp2_p(y) if isinstance(y, Tensor) else x * 2.0**y
 
 
 def _power(y: Any) -> Any:
     """Whole exponents count as floats of the default dtype, as in torch."""
     whole = isinstance(y, Tensor) and y.dtype.category < dt.FLOATING
-    return storage.cast(y, dt.get_default_dtype()) if whole else y
+    return storage.cast_p(y, dt.get_default_dtype()) if whole else y
 
 
+@public()
 def ldexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """``input * 2**other``.
 
     >>> fb.ldexp(fb.tensor([1.0, 3.0]), fb.tensor([2, -1]))
     tensor([4.0000, 1.5000])
     """
-    return delivered("ldexp", out, scaled_by_power(input, _power(other)))
+    return deliver("ldexp", ldexp_p(input, _power(other)), out)
 
 
+@public(function=True)
 def ldexp_(self: Tensor, other: Any) -> Tensor:
     """:func:`ldexp` in place."""
     return writing("ldexp", self, _power(other))
@@ -293,21 +309,21 @@ _PARTS: Final = {
     jvp=lambda tangents, primals, out: (ldexp(tangents[0], -out[1]).to(tangents[0].dtype), None),
     batch="same",
 )
-def frexp(x: Any) -> Any:
+def frexp_p(x: Any) -> Any:
     """Mantissas in [0.5, 1) by size and int32 exponents, so that ``input == mantissa * 2**exponent``.
 
     >>> fb.frexp(fb.tensor([8.0]))
     (tensor([0.5000]), tensor([4], dtype=flambeau.int32))
     """
     integer, fraction, width = _PARTS[x.dtype]
-    normal = abs(x) >= dt.finfo(x.dtype).tiny
+    normal = abs_p(x) >= dt.finfo(x.dtype).tiny
     bits = call(OPS["view_dtype"], (where(normal, x, x * 2.0 ** (fraction + 1)),), {"dtype": integer})
     mask = ((1 << width) - 1) << fraction
     bias = (1 << (width - 1)) - 2
-    has = (x != 0) & (abs(x) < float("inf"))
+    has = (x != 0) & (abs_p(x) < float("inf"))
     exponent = ((bits & mask) >> fraction) - bias - where(normal, 0, fraction + 1)
     mantissa = call(OPS["view_dtype"], ((bits & ~mask) | (bias << fraction),), {"dtype": x.dtype})
-    return where(has, mantissa, x), storage.cast(where(has, exponent, 0), dtype=dt.int32)
+    return where(has, mantissa, x), storage.cast_p(where(has, exponent, 0), dtype=dt.int32)
 
 
 # -- whole numbers -----------------------------------------------------------------------------------
@@ -321,17 +337,18 @@ _WHOLE: Final = integral.but(accepts=dt.INTS)
     dtype=_WHOLE,
     differentiable=False,
     batch="aligned",
+    inplace="function",
 )
-def gcd(x: Any, y: Any) -> Any:
+def gcd_p(x: Any, y: Any) -> Any:
     """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps.
 
     >>> fb.gcd(fb.tensor([12, 18]), 8)
     tensor([4, 2])
     """
-    a, b = abs(x), abs(y)
+    a, b = abs_p(x), abs_p(y)
     for _ in range(a.dtype.bits * 3 // 2):
         done = b == 0
-        a, b = where(done, a, b), where(done, b, fmod(a, where(done, 1, b)))
+        a, b = where(done, a, b), where(done, b, fmod_p(a, where(done, 1, b)))
     return a
 
 
@@ -342,38 +359,13 @@ def gcd(x: Any, y: Any) -> Any:
     dtype=_WHOLE,
     differentiable=False,
     batch="aligned",
+    inplace="function",
 )
-def lcm(x: Any, y: Any) -> Any:
+def lcm_p(x: Any, y: Any) -> Any:
     """The least common multiple, not negative; 0 where an operand is 0.
 
     >>> fb.lcm(fb.tensor([4, 6]), 10)
     tensor([20, 30])
     """
-    divisor = gcd(x, y)
-    return abs(floor_divide(x, where(divisor == 0, 1, divisor)) * y)
-
-
-def _in_place_of(name: str, title: str) -> Callable[..., Tensor]:
-    """An in-place method whose record has none of its own name."""
-
-    def method(self: Tensor, *others: Any) -> Tensor:
-        return writing(name, self, *others)
-
-    method.__name__ = method.__qualname__ = title
-    method.__doc__ = f":func:`{title[:-1]}` in place."
-    return method
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "clamp": clamp, "clip": clamp, "div": div, "divide": div, "true_divide": true_div, "float_power": float_power,
-    "rsub": rsub, "round": round, "ldexp": ldexp,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    "bitwise_left_shift": shl, "bitwise_right_shift": shr,
-    "bitwise_left_shift_": _in_place_of("shl", "bitwise_left_shift_"),
-    "bitwise_right_shift_": _in_place_of("shr", "bitwise_right_shift_"),
-    "logical_not_": _in_place_of("logical_not", "logical_not_"), "true_divide_": _in_place_of("div", "true_divide_"),
-    "logit_": _in_place_of("logit_of", "logit_"), "clamp": clamp, "clip": clamp, "clamp_": clamp_, "clip_": clamp_,
-    "div": div, "divide": div, "div_": div_, "divide_": div_, "true_divide": true_div, "float_power": float_power,
-    "round": round, "round_": round_, "float_power_": float_power_, "ldexp": ldexp, "ldexp_": ldexp_,
-}  # fmt: skip
+    divisor = gcd_p(x, y)
+    return abs_p(floor_divide_p(x, where(divisor == 0, 1, divisor)) * y)

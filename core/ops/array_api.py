@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flambeau.core import creation, registry
 from flambeau.core import dtype as dt
@@ -18,13 +18,15 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.keys import default_device, key_for
 from flambeau.core.ops import convert, joining, scan, scatter, search, shape, views
 from flambeau.core.ops import index as places
-from flambeau.core.ops.elementwise import bitwise_not
+from flambeau.core.public import public
+from flambeau.core.results import UniqueAll, UniqueCounts, UniqueInverse
 from flambeau.core.tensor import Tensor
 
 VERSIONS: Final = ("2021.12", "2022.12", "2023.12", "2024.12")
 
 
 # -- data types --------------------------------------------------------------------------------------
+@public(method=False)
 def astype(x: Tensor, dtype: DType, /, *, copy: bool = True, device: Any = None) -> Tensor:
     """``x`` in another dtype, a copy unless ``copy`` is False and nothing changes.
 
@@ -45,6 +47,7 @@ _KINDS: Final[dict[str, tuple[DType, ...]]] = {
 }
 
 
+@public(method=False)
 def isdtype(dtype: DType, kind: Any) -> bool:
     """Whether a dtype is of a kind: a dtype, one of the standard's names, or a tuple of either.
 
@@ -64,6 +67,7 @@ def isdtype(dtype: DType, kind: Any) -> bool:
 
 
 # -- shapes ------------------------------------------------------------------------------------------
+@public(method=False)
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     """All tensors expanded to their common shape.
 
@@ -73,11 +77,13 @@ def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     return list(shape.broadcast_tensors(*arrays))
 
 
+@public(method=False)
 def expand_dims(x: Tensor, /, *, axis: int = 0) -> Tensor:
     """With a new dimension of size 1 at ``axis``; a view."""
     return shape.unsqueeze(x, axis)
 
 
+@public(method=False)
 def permute_dims(x: Tensor, /, axes: Sequence[int]) -> Tensor:
     """The dimensions in the order ``axes``; a view.
 
@@ -87,6 +93,7 @@ def permute_dims(x: Tensor, /, axes: Sequence[int]) -> Tensor:
     return shape.permute(x, tuple(axes))
 
 
+@public(method=False)
 def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """Every place of dimension ``axis`` as a tensor without it; views.
 
@@ -96,6 +103,7 @@ def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     return views.unbind(x, axis)
 
 
+@public(method=False)
 def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     """Each element ``repeats`` times in a row along ``axis``; :meth:`Tensor.repeat` repeats the whole instead.
 
@@ -105,6 +113,7 @@ def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     return joining.repeat_interleave(x, repeats, axis)
 
 
+@public(method=False, out=True, more={"indices": "index"})
 def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
     """The elements at ``index`` of the flattened tensor, in its shape; with ``axis`` the slices along it.
 
@@ -119,6 +128,7 @@ def take(input: Tensor, index: Tensor, *, axis: int | None = None) -> Tensor:
     return places.index_select(input, axis, places.wrapped(index, size))
 
 
+@public(method=False)
 def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
     """The elements at ``indices`` along ``axis``, as argsort returns them; the other dimensions broadcast.
 
@@ -152,35 +162,15 @@ def _cumulative(name: str, along: Callable[..., Tensor], start: int) -> Callable
     return cumulative
 
 
-cumulative_sum = _cumulative("cumulative_sum", scan.cumsum_, 0)
-cumulative_prod = _cumulative("cumulative_prod", scan.cumprod_, 1)
+cumulative_sum = _cumulative("cumulative_sum", scan.cumsum, 0)
+public(method=False)(cumulative_sum)
+cumulative_prod = _cumulative("cumulative_prod", scan.cumprod, 1)
+public(method=False)(cumulative_prod)
 
 
 # -- sets --------------------------------------------------------------------------------------------
-class UniqueAll(NamedTuple):
-    """What unique_all returns."""
-
-    values: Tensor
-    indices: Tensor
-    inverse_indices: Tensor
-    counts: Tensor
-
-
-class UniqueCounts(NamedTuple):
-    """What unique_counts returns."""
-
-    values: Tensor
-    counts: Tensor
-
-
-class UniqueInverse(NamedTuple):
-    """What unique_inverse returns."""
-
-    values: Tensor
-    inverse_indices: Tensor
-
-
-def unique_all(x: Tensor, /) -> UniqueAll:
+@public(method=False)
+def unique_all(x: Tensor, /) -> UniqueAll[Tensor]:
     """The different elements, where each comes first in the flattened tensor, where each element went, and counts.
 
     >>> fb.unique_all(fb.tensor([2, 1, 2])).indices
@@ -193,7 +183,8 @@ def unique_all(x: Tensor, /) -> UniqueAll:
     return UniqueAll(values, first, inverse, counts)
 
 
-def unique_counts(x: Tensor, /) -> UniqueCounts:
+@public(method=False)
+def unique_counts(x: Tensor, /) -> UniqueCounts[Tensor]:
     """The different elements and how often each occurs.
 
     >>> fb.unique_counts(fb.tensor([2, 1, 2]))
@@ -202,7 +193,8 @@ def unique_counts(x: Tensor, /) -> UniqueCounts:
     return UniqueCounts(*search.unique(x, return_counts=True))
 
 
-def unique_inverse(x: Tensor, /) -> UniqueInverse:
+@public(method=False)
+def unique_inverse(x: Tensor, /) -> UniqueInverse[Tensor]:
     """The different elements and where each element of ``x`` is among them.
 
     >>> fb.unique_inverse(fb.tensor([2, 1, 2]))
@@ -211,6 +203,7 @@ def unique_inverse(x: Tensor, /) -> UniqueInverse:
     return UniqueInverse(*search.unique(x, return_inverse=True))
 
 
+@public(method=False)
 def unique_values(x: Tensor, /) -> Tensor:
     """The different elements in ascending order.
 
@@ -222,6 +215,7 @@ def unique_values(x: Tensor, /) -> Tensor:
 
 
 # -- the namespace -----------------------------------------------------------------------------------
+@public("__array_namespace__")
 def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
     """The module with the standard's functions: flambeau."""
     if api_version is not None and api_version not in VERSIONS:
@@ -229,6 +223,7 @@ def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
     return importlib.import_module("flambeau")
 
 
+@public(function=False)
 def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
     """The tensor on a device; itself where it is there.
 
@@ -273,17 +268,7 @@ class Info:
         }  # fmt: skip
 
 
+@public(method=False, function=True)
 def __array_namespace_info__() -> Info:
     """What there is: capabilities, devices and dtypes."""
     return Info()
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "astype": astype, "isdtype": isdtype, "broadcast_arrays": broadcast_arrays, "expand_dims": expand_dims,
-    "permute_dims": permute_dims, "unstack": unstack, "repeat": repeat, "take": take,
-    "take_along_axis": take_along_axis, "cumulative_sum": cumulative_sum, "cumulative_prod": cumulative_prod,
-    "unique_all": unique_all, "unique_counts": unique_counts, "unique_inverse": unique_inverse,
-    "unique_values": unique_values, "bitwise_invert": bitwise_not, "matrix_transpose": shape.matrix_transpose,
-    "__array_namespace_info__": __array_namespace_info__,
-}  # fmt: skip
-METHODS: Final[dict[str, Callable[..., Any]]] = {"__array_namespace__": array_namespace, "to_device": to_device}

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from flambeau.core import creation, from_data
+from flambeau.core import creation, exchange
 from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import joining, shape, views
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 
-def complex(real: Any, imag: Any, *, out: Any = None) -> Any:
+@public("complex", method=False)
+def from_parts(real: Any, imag: Any, *, out: Any = None) -> Any:
     """A complex tensor from its real and imaginary parts, floating tensors of one dtype that broadcast.
 
     >>> fb.complex(fb.tensor([1.0]), fb.tensor([2.0]))
@@ -26,18 +29,20 @@ def complex(real: Any, imag: Any, *, out: Any = None) -> Any:
             f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
         )
     wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in shape.broadcast_tensors(real, imag)]
-    return creation._into(out, joining.stack(wide, -1).view_as_complex())
+    return deliver("full", joining.stack(wide, -1).view_as_complex(), out)
 
 
+@public(method=False)
 def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:
     """A complex tensor from absolute values and angles in radians.
 
     >>> fb.polar(fb.tensor([2.0]), fb.tensor([0.0]))
     tensor([2.+0.j])
     """
-    return complex(abs * angle.cos(), abs * angle.sin(), out=out)
+    return from_parts(abs * angle.cos(), abs * angle.sin(), out=out)
 
 
+@public(method=False)
 def empty_strided(
     size: Sequence[int], stride: Sequence[int], *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -57,6 +62,7 @@ def empty_strided(
     return out.requires_grad_() if requires_grad else out
 
 
+@public(method=False)
 def empty_permuted(
     size: Sequence[int],
     physical_layout: Sequence[int],
@@ -76,6 +82,7 @@ def empty_permuted(
     return empty_strided(sizes, strides, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@public(function=False)
 def new_empty_strided(
     self: Tensor,
     size: Sequence[int],
@@ -89,6 +96,7 @@ def new_empty_strided(
     return empty_strided(size, stride, dtype=chosen, device=device or self.device, requires_grad=requires_grad)
 
 
+@public(method=False)
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
     """A 1-d tensor over the bytes of ``buffer`` (a bytearray, memoryview, mmap, ...), shared where it can be written.
 
@@ -97,11 +105,12 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     >>> fb.frombuffer(bytearray([1, 0, 2, 0]), dtype=fb.int16)
     tensor([1, 2], dtype=flambeau.int16)
     """
-    found: Tensor = from_data.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
+    found: Tensor = exchange.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
     return found.requires_grad_() if requires_grad else found
 
 
-def range_(
+@public("range", method=False)
+def _range(
     start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: Any = None,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
@@ -112,12 +121,5 @@ def range_(
     whole = creation.arange(count, dtype=dt.float64, device=device) * step + start
     made = whole.to(dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype))
     if out is not None:
-        return creation._into(out, made)
+        return deliver("full", made, out)
     return made.requires_grad_() if requires_grad else made
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "empty_strided": empty_strided, "empty_permuted": empty_permuted, "frombuffer": frombuffer, "range": range_,
-    "scalar_tensor": from_data.scalar_tensor,
-}  # fmt: skip
-METHODS: Final[dict[str, Callable[..., Any]]] = {"new_empty_strided": new_empty_strided}

@@ -8,12 +8,12 @@ from typing import Any, Final
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import call
+from flambeau.core.dispatch import call, compute_dtype
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ConversionError
-from flambeau.core.exchange import dlpack_device, to_dlpack
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import contiguous
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.registry import resolve
 from flambeau.core.tensor import Tensor
@@ -32,15 +32,16 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
         if dtype is not x.dtype and (
             dtype.itemsize <= x.dtype.itemsize or not resolve(where).supports(x.dtype, where.index)
         ):
-            out = storage.cast(out, dtype)
+            out = storage.cast_p(out, dtype)
         out = call(OPS["to_device"], (out,), {"device": where})
     if dtype is not out.dtype:
-        out = storage.cast(out, dtype)
+        out = storage.cast_p(out, dtype)
     if copy and out is x:
-        out = storage.clone(x, "K")
+        out = storage.clone_p(x, "K")
     return out
 
 
+@public(function=False)
 def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The tensor in another dtype, on another device, or like another tensor; itself when nothing changes.
 
@@ -99,7 +100,8 @@ def _names_dtype(value: Any) -> bool:
     return isinstance(value, DType) or value in _PYTHON_TYPES
 
 
-def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+@public("type", function=False)
+def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of the tensor's type, as ``"flambeau.FloatTensor"``; with ``dtype``, the tensor in that dtype.
 
     >>> fb.ones(1).type()
@@ -125,6 +127,7 @@ _TYPE_NAMES: Final = {
 }  # fmt: skip
 
 
+@public(function=False)
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of ``other``.
 
@@ -134,6 +137,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return convert(self, None, other.dtype)
 
 
+@public(function=False)
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor in host memory; itself when it is there.
 
@@ -159,6 +163,7 @@ _BY_NAME: Final = {
 }  # fmt: skip
 
 
+@public(method=False)
 def is_floating_point(input: Tensor) -> bool:
     """Whether the dtype is a real floating one.
 
@@ -168,6 +173,7 @@ def is_floating_point(input: Tensor) -> bool:
     return input.is_floating_point()
 
 
+@public(method=False)
 def is_complex(input: Tensor) -> bool:
     """Whether the dtype is complex.
 
@@ -177,6 +183,7 @@ def is_complex(input: Tensor) -> bool:
     return input.is_complex()
 
 
+@public(method=False)
 def is_tensor(obj: Any) -> bool:
     """Whether an object is a Tensor.
 
@@ -186,6 +193,7 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
 
+@public(method=False)
 def is_signed(input: Tensor) -> bool:
     """Whether the dtype has negative numbers.
 
@@ -195,6 +203,7 @@ def is_signed(input: Tensor) -> bool:
     return input.is_signed()
 
 
+@public()
 def is_nonzero(input: Tensor) -> bool:
     """Whether the one element is not zero.
 
@@ -206,6 +215,7 @@ def is_nonzero(input: Tensor) -> bool:
     return bool(input)
 
 
+@public()
 def is_same_size(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape.
 
@@ -215,6 +225,7 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
     return bool(input._array.shape == other._array.shape)
 
 
+@public()
 def apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
     """Replace every element by what ``callable`` makes of it, one by one in Python, in place; for the host alone.
 
@@ -225,6 +236,7 @@ def apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
     return self.copy_(self.new_tensor([callable(v) for v in values]).reshape(tuple(self._array.shape)))
 
 
+@public()
 def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
     """Replace every element by ``callable(element, the other's)``, one by one in Python, in place."""
     others = tensor.detach().expand(tuple(self._array.shape)).reshape((self.numel(),)).tolist()
@@ -233,6 +245,7 @@ def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
     return self.copy_(self.new_tensor(made).reshape(tuple(self._array.shape)))
 
 
+@public()
 def get_device(input: Tensor) -> int:
     """The index of the tensor's device, -1 for the host.
 
@@ -242,6 +255,7 @@ def get_device(input: Tensor) -> int:
     return -1 if input.is_cpu else input.device.index
 
 
+@public(method=False)
 def numel(input: Tensor) -> int:
     """The number of elements.
 
@@ -251,14 +265,13 @@ def numel(input: Tensor) -> int:
     return input.numel()
 
 
+@public(method=False)
 def result_type(*operands: Any) -> DType:
     """The dtype that an arithmetic op on tensors and numbers computes in; a dtype counts as a tensor of it.
 
     >>> fb.result_type(fb.tensor([1], dtype=fb.int32), 1.5)
     flambeau.float32
     """
-    from flambeau.core.dispatch import compute_dtype
-
     if not operands:
         raise TypeError("result_type: expects at least one tensor, number or dtype")
     as_tensors = [o if isinstance(o, (Tensor, *_PYTHON_TYPES)) else _of_dtype(as_dtype(o)) for o in operands]
@@ -270,23 +283,16 @@ def _of_dtype(dtype: DType) -> Tensor:
     return made
 
 
+for _name, _dtype in _BY_NAME.items():
+    public(function=False)(_converter(_name, _dtype))
+
+
+@public()
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy in memory of its own, with the same strides where they are dense; differentiable.
 
     >>> fb.clone(fb.tensor([1.0]))
     tensor([1.])
     """
-    found: Tensor = storage.clone(input, "K")
+    found: Tensor = storage.clone_p(input, "K")
     return contiguous(found) if memory_format is not None and "contiguous" in str(memory_format) else found
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "is_floating_point": is_floating_point, "is_complex": is_complex, "numel": numel, "result_type": result_type,
-    "clone": clone, "is_tensor": is_tensor, "is_signed": is_signed, "is_nonzero": is_nonzero,
-    "is_same_size": is_same_size, "get_device": get_device,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    "to": to, "type": type_, "type_as": type_as, "cpu": cpu, "clone": clone, "is_nonzero": is_nonzero,
-    "is_same_size": is_same_size, "get_device": get_device, "apply_": apply_, "map_": map_, "__dlpack__": to_dlpack,
-    "__dlpack_device__": dlpack_device, **{name: _converter(name, dtype) for name, dtype in _BY_NAME.items()},
-}  # fmt: skip

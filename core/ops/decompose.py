@@ -9,20 +9,21 @@ eigenvalues or singular values repeat, the gradient of the vectors does not exis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from flambeau.backends.base import LinAlgError
 from flambeau.core import creation
-from flambeau.core.declare import op
+from flambeau.core.declare import OpFunction, op
 from flambeau.core.errors import GradientError, ShapeError
 from flambeau.core.ops import construct
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.joining import cat
-from flambeau.core.ops.matmul import product
+from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.shape import adjoint, unsqueeze
-from flambeau.core.ops.systems import inv, matrices, solve_matrices, square, triangular
-from flambeau.core.ops.triangle import diag_embed, tril, triu
+from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular_p, square
+from flambeau.core.ops.triangle import diag_embed, tril_p, triu_p
 from flambeau.core.ops.views import diagonal, imag, narrow
+from flambeau.core.record import Fields, Infer
 from flambeau.core.tensor import Tensor
 
 Shape = tuple[int, ...]
@@ -39,9 +40,10 @@ def rectangular(name: str, result: Callable[..., Any]) -> Callable[..., Any]:
     return infer
 
 
-def _record(schema: str, infer: Any, result: Any = "same", **fields: Any) -> Any:
+def _record(schema: str, infer: Infer, result: Any = "same", **fields: Unpack[Fields]) -> OpFunction[Any]:
     rule = matrices if result == "same" else matrices.but(result=result)
-    return op(schema, infer=infer, dtype=rule, batch="same", method=False, **fields)
+    given: Fields = {"infer": infer, "dtype": rule, "batch": "same", "public": False, **fields}
+    return op(schema, **given)
 
 
 def identity_like(x: Any) -> Any:
@@ -56,23 +58,25 @@ def off_diagonal(differences: Any) -> Any:
 
 def left_of_inverse(a: Any, b: Any, *, upper: bool) -> Any:
     """``b @ a**-1`` for triangular ``a``."""
-    return adjoint(triangular(adjoint(a), adjoint(b), upper=not upper, unitriangular=False))
+    return adjoint(solve_triangular_p(adjoint(a), adjoint(b), upper=not upper, unitriangular=False))
 
 
 # -- cholesky ----------------------------------------------------------------------------------------
 def _half(x: Any) -> Any:
     """The lower triangle, its diagonal halved."""
-    return tril(x) - diag_embed(diagonal(x, 0, -2, -1)) / 2
+    return tril_p(x) - diag_embed(diagonal(x, 0, -2, -1)) / 2
 
 
 def _cholesky_vjp(g: Any, out: Any, upper: bool) -> Any:
     low, g = (adjoint(out), adjoint(g)) if upper else (out, g)
-    middle = _half(product(adjoint(low), g))
-    inside = left_of_inverse(low, triangular(adjoint(low), middle, upper=True, unitriangular=False), upper=False)
+    middle = _half(matmul_p(adjoint(low), g))
+    inside = left_of_inverse(
+        low, solve_triangular_p(adjoint(low), middle, upper=True, unitriangular=False), upper=False
+    )
     return (inside + adjoint(inside)) / 2
 
 
-cholesky_of = _record(
+cholesky_p = _record(
     "cholesky(x: Tensor, *, upper: bool = False) -> Tensor", square("cholesky"), vjp=dict(x=_cholesky_vjp)
 )
 
@@ -84,7 +88,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     tensor([[2., 0.],
             [1., 1.]])
     """
-    return cholesky_of(A, upper)
+    return cholesky_p(A, upper)
 
 
 # -- qr ----------------------------------------------------------------------------------------------
@@ -104,21 +108,21 @@ def _qr_vjp(g: Sequence[Any], x: Any, q: Any, r: Any, mode: str) -> Any:
     if m >= n:
         return _tall_qr_vjp(gq, gr, q, r)
     gu, gv = narrow(gr, -1, 0, m), narrow(gr, -1, m, n - m)
-    gq = gq + product(narrow(x, -1, m, n - m), adjoint(gv))
-    return cat([_tall_qr_vjp(gq, gu, q, narrow(r, -1, 0, m)), product(q, gv)], -1)
+    gq = gq + matmul_p(narrow(x, -1, m, n - m), adjoint(gv))
+    return cat([_tall_qr_vjp(gq, gu, q, narrow(r, -1, 0, m)), matmul_p(q, gv)], -1)
 
 
 def _tall_qr_vjp(gq: Any, gr: Any, q: Any, r: Any) -> Any:
-    m = product(r, adjoint(gr)) - product(adjoint(gq), q)
-    hermitian = tril(m, -1) + adjoint(tril(m, -1)) + diag_embed(_real_part(diagonal(m, 0, -2, -1)))
-    return left_of_inverse(adjoint(r), gq + product(q, hermitian), upper=False)
+    m = matmul_p(r, adjoint(gr)) - matmul_p(adjoint(gq), q)
+    hermitian = tril_p(m, -1) + adjoint(tril_p(m, -1)) + diag_embed(_real_part(diagonal(m, 0, -2, -1)))
+    return left_of_inverse(adjoint(r), gq + matmul_p(q, hermitian), upper=False)
 
 
 def _real_part(x: Any) -> Any:
     return (x + cj(x)) / 2
 
 
-qr_of = _record(
+qr_p = _record(
     "qr(x: Tensor, *, mode: str = 'reduced') -> (q: Tensor, r: Tensor)",
     rectangular("qr", _qr_shape),
     vjp=dict(x=_qr_vjp),
@@ -129,12 +133,12 @@ qr_of = _record(
 def _eigh_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
     gw, gv = g
     differences = off_diagonal(unsqueeze(values, -2) - unsqueeze(values, -1))
-    mixed = product(adjoint(vectors), gv)
+    mixed = matmul_p(adjoint(vectors), gv)
     inside = (mixed - diag_embed(diagonal(mixed, 0, -2, -1))) / differences + diag_embed(gw)
-    return product(product(vectors, inside), adjoint(vectors))
+    return matmul_p(matmul_p(vectors, inside), adjoint(vectors))
 
 
-eigh_of = _record(
+eigh_p = _record(
     "eigh(x: Tensor, *, upper: bool = False) -> (values: Tensor, vectors: Tensor)",
     square("eigh", lambda x: (x[:-1], x)),
     result=("real", "same"), vjp=dict(x=_eigh_vjp),
@@ -145,14 +149,14 @@ def _eig_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
     """Eigenvectors of norm 1: what would change their length does not count."""
     gw, gv = g
     differences = cj(off_diagonal(unsqueeze(values, -2) - unsqueeze(values, -1)))
-    mixed = product(adjoint(vectors), gv)
-    lengths = product(adjoint(vectors), vectors) * unsqueeze(_real_part(diagonal(mixed, 0, -2, -1)), -2)
+    mixed = matmul_p(adjoint(vectors), gv)
+    lengths = matmul_p(adjoint(vectors), vectors) * unsqueeze(_real_part(diagonal(mixed, 0, -2, -1)), -2)
     inside = (mixed - lengths) / differences
     inside = inside - diag_embed(diagonal(inside, 0, -2, -1)) + diag_embed(gw)
-    return solve_matrices(adjoint(vectors), product(inside, adjoint(vectors)))
+    return solve_p(adjoint(vectors), matmul_p(inside, adjoint(vectors)))
 
 
-eig_of = _record(
+eig_p = _record(
     "eig(x: Tensor) -> (values: Tensor, vectors: Tensor)", square("eig", lambda x: (x[:-1], x)),
     result=lambda d, params: d.to_complex(), vjp=dict(x=_eig_vjp),
 )  # fmt: skip
@@ -177,33 +181,33 @@ def _svd_vjp(g: Sequence[Any], u: Any, s: Any, vh: Any, full: bool) -> Any:
         )
     squares = s * s
     differences = off_diagonal(unsqueeze(squares, -2) - unsqueeze(squares, -1))
-    left, right = _skew(product(adjoint(u), gu)), _skew(product(vh, adjoint(gvh)))
+    left, right = _skew(matmul_p(adjoint(u), gu)), _skew(matmul_p(vh, adjoint(gvh)))
     inside = (left * unsqueeze(s, -2) + unsqueeze(s, -1) * right) / differences
     inside = inside - diag_embed(diagonal(inside, 0, -2, -1)) + diag_embed(gs)
     if u.is_complex():  # the phase that u and vh share
         inside = inside + diag_embed(diagonal(left, 0, -2, -1) / (2 * s))
-    whole = product(product(u, inside), vh)
+    whole = matmul_p(matmul_p(u, inside), vh)
     if m > k:
         beyond = gu / unsqueeze(s, -2)
-        whole = whole + product(beyond - product(u, product(adjoint(u), beyond)), vh)
+        whole = whole + matmul_p(beyond - matmul_p(u, matmul_p(adjoint(u), beyond)), vh)
     if n > k:
         beyond = gvh / unsqueeze(s, -1)
-        whole = whole + product(u, beyond - product(product(beyond, adjoint(vh)), vh))
+        whole = whole + matmul_p(u, beyond - matmul_p(matmul_p(beyond, adjoint(vh)), vh))
     return whole
 
 
-svd_of = _record(
+svd_p = _record(
     "svd(x: Tensor, *, full: bool = False) -> (u: Tensor, s: Tensor, vh: Tensor)", rectangular("svd", _svd_shape),
     result=("same", "real", "same"), vjp=dict(x=_svd_vjp),
 )  # fmt: skip
 
 
 def _svdvals_vjp(g: Any, x: Any) -> Any:
-    u, _, vh = svd_of(x, False)
-    return product(u * unsqueeze(g, -2), vh)
+    u, _, vh = svd_p(x, False)
+    return matmul_p(u * unsqueeze(g, -2), vh)
 
 
-svdvals = _record(
+svdvals_p = _record(
     "svdvals(x: Tensor) -> Tensor",
     rectangular("svdvals", lambda x: (*x[:-2], min(x[-2:]))),
     result="real",
@@ -233,13 +237,15 @@ def _lu_vjp(g: Sequence[Any], lu: Any, pivots: Any) -> Any:
     m, n = lu._array.shape[-2:]
     if m != n:
         raise GradientError(f"lu_factor: the gradient is defined here for square matrices, got shape {tuple(lu.shape)}")
-    low, up = tril(lu, -1) + identity_like(lu), triu(lu)
-    inside = tril(product(adjoint(low), tril(g[0], -1)), -1) + triu(product(triu(g[0]), adjoint(up)))
-    inside = triangular(adjoint(low), left_of_inverse(adjoint(up), inside, upper=False), upper=True, unitriangular=True)
+    low, up = tril_p(lu, -1) + identity_like(lu), triu_p(lu)
+    inside = tril_p(matmul_p(adjoint(low), tril_p(g[0], -1)), -1) + triu_p(matmul_p(triu_p(g[0]), adjoint(up)))
+    inside = solve_triangular_p(
+        adjoint(low), left_of_inverse(adjoint(up), inside, upper=False), upper=True, unitriangular=True
+    )
     return rows_in_order(inside, permutation_of(pivots, n).argsort(-1))
 
 
-lu_of = _record(
+lu_factor_p = _record(
     "lu_factor(x: Tensor) -> (lu: Tensor, pivots: Tensor)",
     rectangular("lu_factor", lambda x: (x, (*x[:-2], min(x[-2:])))),
     result=("same", "index"), vjp=dict(x=_lu_vjp),
@@ -253,32 +259,34 @@ def _as_matrix(x: Any) -> Any:
 
 def _det_vjp(g: Any, x: Any, out: Any) -> Any:
     try:
-        return _as_matrix(g * cj(out)) * adjoint(inv(x))
+        return _as_matrix(g * cj(out)) * adjoint(inv_p(x))
     except LinAlgError:  # the cofactors exist where the inverse does not: products of all singular values but one
-        u, s, vh = svd_of(x, False)
+        u, s, vh = svd_p(x, False)
         n = s._array.shape[-1]
         parts = [
             cat([narrow(s, -1, 0, i), narrow(s, -1, i + 1, n - i - 1)], -1).prod(-1, keepdim=True) for i in range(n)
         ]
-        return _as_matrix(g * cj(det(u) * det(vh))) * product(u * unsqueeze(cat(parts, -1), -2), vh)
+        return _as_matrix(g * cj(det_p(u) * det_p(vh))) * matmul_p(u * unsqueeze(cat(parts, -1), -2), vh)
 
 
-det: Any = _record(
+det_p = _record(
     "det(x: Tensor) -> Tensor",
     square("det", lambda x: x[:-2]),
     vjp=dict(x=_det_vjp),
+    public=True,
     doc="The determinant of each matrix.",
+    example="fb.linalg.det(fb.tensor([[2.0, 0.0], [0.0, 3.0]])) -> tensor(6.)",
 )
 
 
 def _slogdet_vjp(g: Sequence[Any], x: Any, sign: Any) -> Any:
     scale = g[1]
     if x.is_complex():
-        scale = construct.complex(scale, imag(g[0] * cj(sign)))
-    return _as_matrix(scale) * adjoint(inv(x))
+        scale = construct.from_parts(scale, imag(g[0] * cj(sign)))
+    return _as_matrix(scale) * adjoint(inv_p(x))
 
 
-slogdet_of = _record(
+slogdet_p = _record(
     "slogdet(x: Tensor) -> (sign: Tensor, logabsdet: Tensor)",
     square("slogdet", lambda x: (x[:-2], x[:-2])),
     result=("same", "real"),

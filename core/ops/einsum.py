@@ -7,14 +7,16 @@ are summed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
 
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.matmul import product
-from flambeau.core.ops.shape import axis_of, expanded, permuted, reshape, sizes_of
+from flambeau.core.ops.matmul import matmul_p
+from flambeau.core.ops.shape import axis_of, expand_p, permute_p, reshape, sizes_of
 from flambeau.core.ops.views import diagonal
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 Labels = tuple[int, ...]
@@ -23,6 +25,7 @@ Labels = tuple[int, ...]
 _ELLIPSIS: Final = object()
 
 
+@public(method=False)
 def einsum(equation: Any, *operands: Any) -> Tensor:
     """Sums of products by labels: "ij,jk->ik", with "..." for further dimensions that broadcast.
 
@@ -200,7 +203,7 @@ def _pair(x: Tensor, a: Labels, y: Tensor, b: Labels, needed: set[int]) -> tuple
     columns = tuple([t for t in b if t not in a])
     lead = (batch,) if batch else ()
     left, right = _grouped(x, a, *lead, rows, inner), _grouped(y, b, *lead, inner, columns)
-    out = product(left, right) if inner else left * right
+    out = matmul_p(left, right) if inner else left * right
     labels = (*batch, *rows, *columns)
     sizes = dict(zip((*a, *b), (*x._array.shape, *y._array.shape), strict=True))
     return reshape(out, tuple([sizes[t] for t in labels])), labels
@@ -219,15 +222,16 @@ def _grouped(x: Tensor, labels: Labels, *groups: Labels) -> Tensor:
     at = {t: i for i, t in enumerate(labels)}
     order = tuple([at[t] for group in groups for t in group])
     sizes = [prod(x._array.shape[at[t]] for t in group) for group in groups]
-    return reshape(permuted(x, order) if order != tuple(range(len(order))) else x, tuple(sizes))
+    return reshape(permute_p(x, order) if order != tuple(range(len(order))) else x, tuple(sizes))
 
 
 def _ordered(x: Tensor, labels: Labels, wanted: Labels, sizes: dict[int, int]) -> Tensor:
-    out = permuted(x, tuple([labels.index(t) for t in wanted])) if labels != wanted else x
+    out = permute_p(x, tuple([labels.index(t) for t in wanted])) if labels != wanted else x
     full = tuple([sizes[t] for t in wanted])
-    return expanded(out, full) if tuple(out._array.shape) != full else out
+    return expand_p(out, full) if tuple(out._array.shape) != full else out
 
 
+@public(method=False, more={"axes": "dims"})
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over ``dims``: the last so many of a and first of b, or a pair of lists.
 
@@ -257,13 +261,5 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None)
     columns = tuple([j for j in range(b.ndim) if j not in second])
     left = _grouped(a, tuple(range(a.ndim)), rows, first)
     right = _grouped(b, tuple(range(b.ndim)), second, columns)
-    found = reshape(product(left, right), (*(a._array.shape[i] for i in rows), *(b._array.shape[j] for j in columns)))
-    if out is None:
-        return found
-    from flambeau.core.ops.matmul import _into
-
-    return _into(out, found)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"einsum": einsum, "tensordot": tensordot}
-METHODS: Final[dict[str, Any]] = {}
+    found = reshape(matmul_p(left, right), (*(a._array.shape[i] for i in rows), *(b._array.shape[j] for j in columns)))
+    return deliver("matmul", found, out)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like
-from flambeau.core.declare import composite, op
+from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
+from flambeau.core.public import public
 from flambeau.core.record import (
     ELEMENTWISE,
     OPS,
     SPECIAL,
+    Fields,
     comparison,
     floating,
     integral,
@@ -29,6 +31,9 @@ from flambeau.core.record import (
     real_floating,
 )
 from flambeau.core.tensor import Tensor
+
+#: A gradient with respect to one operand.
+Vjp = Callable[..., Any]
 
 
 def broadcast(*shapes: Any, **params: Any) -> tuple[int, ...]:
@@ -53,27 +58,30 @@ def _named(name: str) -> Callable[..., tuple[int, ...]]:
     return infer
 
 
-def elementwise(schema: str, expr: str | None = None, **fields: Any) -> Any:
+def elementwise(schema: str, expr: str | None = None, **fields: Unpack[Fields]) -> OpFunction[Tensor]:
     """An elementwise record; its expression defaults to the one of its name in :mod:`flambeau.core.special`."""
     name = schema.partition("(")[0]
     return op(schema, ELEMENTWISE, expr=expr or f"{SPECIAL}{name}", infer=_named(name), **fields)
 
 
-def unary(name: str, vjp: Any = None, expr: str | None = None, **fields: Any) -> Any:
+def unary(name: str, vjp: Vjp | None = None, expr: str | None = None, **fields: Unpack[Fields]) -> OpFunction[Tensor]:
     """A record of one operand; without a gradient rule its derivative is zero almost everywhere."""
-    fields.setdefault("dtype", floating)
-    return elementwise(f"{name}(x: Tensor) -> Tensor", expr, vjp=vjp and {"x": vjp}, **fields)
+    given: Fields = {"dtype": floating, "inplace": "function", **fields}
+    return elementwise(f"{name}(x: Tensor) -> Tensor", expr, vjp=vjp and {"x": vjp}, **given)
 
 
-def binary(name: str, x: Any = None, y: Any = None, expr: str | None = None, **fields: Any) -> Any:
+def binary(
+    name: str, x: Vjp | None = None, y: Vjp | None = None, expr: str | None = None, **fields: Unpack[Fields]
+) -> OpFunction[Tensor]:
     """A record of two operands."""
-    return elementwise(f"{name}(x: Tensor, y: Tensor) -> Tensor", expr, vjp=x and {"x": x, "y": y}, **fields)
+    vjp = {"x": x, "y": y} if x and y else None
+    return elementwise(f"{name}(x: Tensor, y: Tensor) -> Tensor", expr, vjp=vjp, **fields)
 
 
-def predicate(name: str, expr: str | None = None, **fields: Any) -> Any:
+def predicate(name: str, expr: str | None = None, **fields: Unpack[Fields]) -> OpFunction[Tensor]:
     """A record with a bool result."""
-    fields.setdefault("dtype", comparison)
-    return unary(name, None, expr, differentiable=False, inplace=False, **fields)
+    given: Fields = {"dtype": comparison, "differentiable": False, "inplace": False, **fields}
+    return unary(name, None, expr, **given)
 
 
 def cj(v: Any) -> Any:
@@ -102,33 +110,49 @@ def _renamed(operands: list[Any], value: Any) -> None:
     operands[1] = value
 
 
-# -- the minimum -------------------------------------------------------------------------------------
-neg = unary("neg", lambda g: -g, "-x", dtype=numeric, linear=["x"], names=["negative"])
-abs = unary("abs", lambda g, x: g * sgn(x), "abs(x)", dtype=numeric.but(result="real"), names=["absolute"])
-exp = unary("exp", lambda g, out: g * cj(out), "exp(x)")
-log = unary("log", lambda g, x: g / cj(x), "log(x)")
-sqrt = unary("sqrt", lambda g, out: g / (2 * cj(out)), "sqrt(x)")
-sin = unary("sin", lambda g, x: g * cj(cos(x)), "sin(x)")
-cos = unary("cos", lambda g, x: -g * cj(sin(x)), "cos(x)")
-floor = unary("floor", zero, "floor(x)", dtype=numeric.but(accepts=dt.REALS))
+# Below a record is a row of a table: what it computes, then what it is called for.
+# fmt: off
 
-add = binary("add", lambda g: g, lambda g: g, "x + y", keywords={"alpha": _scaled}, linear=["x", "y"])
-sub = binary(
-    "sub",
-    lambda g: g,
-    lambda g: -g,
-    "x - y",
-    dtype=numeric,
-    keywords={"alpha": _scaled},
-    linear=["x", "y"],
-    names=["subtract"],
-)
-mul = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", names=["multiply"])
-true_div = binary(
-    "div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y), "x / y", dtype=floating, method=False
-)
-idiv = binary("idiv", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS), method=False)
-fmod = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc(x / y), "fmod(x, y)", dtype=numeric.but(accepts=dt.REALS))
+# -- the minimum -------------------------------------------------------------------------------------
+neg_p = unary("neg", lambda g: -g, "-x", dtype=numeric, linear=["x"], aliases=["negative"], operator="neg",
+    doc="-input", example="fb.neg(fb.tensor([1.0, -2.0])) -> tensor([-1.,  2.])")
+abs_p = unary("abs", lambda g, x: g * sgn_p(x), "abs(x)", dtype=numeric.but(result="real"), aliases=["absolute"],
+    operator="abs",
+    doc="the distance from zero; of complex numbers the modulus, a real number",
+    example="fb.abs(fb.tensor([-1.5, 2.0])) -> tensor([1.5000, 2.0000])")
+exp_p = unary("exp", lambda g, out: g * cj(out), "exp(x)",
+    doc="e to the power of input", example="fb.exp(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 2.7183])")
+log_p = unary("log", lambda g, x: g / cj(x), "log(x)",
+    doc="the natural logarithm; nan below zero, -inf at zero",
+    example="fb.log(fb.tensor([1.0, 10.0])) -> tensor([0.0000, 2.3026])")
+sqrt_p = unary("sqrt", lambda g, out: g / (2 * cj(out)), "sqrt(x)",
+    doc="the square root; nan below zero", example="fb.sqrt(fb.tensor([4.0, 2.0])) -> tensor([2.0000, 1.4142])")
+sin_p = unary("sin", lambda g, x: g * cj(cos_p(x)), "sin(x)",
+    doc="the sine of an angle in radians", example="fb.sin(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.8415])")
+cos_p = unary("cos", lambda g, x: -g * cj(sin_p(x)), "cos(x)",
+    doc="the cosine of an angle in radians", example="fb.cos(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 0.5403])")
+floor_p = unary("floor", zero, "floor(x)", dtype=numeric.but(accepts=dt.REALS),
+    doc="the next integer downwards", example="fb.floor(fb.tensor([1.5, -1.5])) -> tensor([ 1., -2.])")
+
+add_p = binary("add", lambda g: g, lambda g: g, "x + y", keywords={"alpha": _scaled}, linear=["x", "y"], operator="add",
+    doc="input + other; with ``alpha``, input + alpha * other",
+    example="fb.add(fb.tensor([1.0, 2.0]), 10) -> tensor([11., 12.])")
+sub_p = binary("sub", lambda g: g, lambda g: -g, "x - y", dtype=numeric, keywords={"alpha": _scaled}, linear=["x", "y"],
+    aliases=["subtract"], operator="sub",
+    doc="input - other; with ``alpha``, input - alpha * other",
+    example="fb.sub(fb.tensor([1.0, 2.0]), 10) -> tensor([-9., -8.])")
+mul_p = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", aliases=["multiply"], operator="mul",
+    doc="input * other",
+    example="fb.mul(fb.tensor([[1.0], [2.0]]), fb.tensor([3.0, 4.0])) -> tensor([[3., 4.],\n        [6., 8.]])")
+div_p = binary("div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y), "x / y", dtype=floating,
+    public=["true_divide"], operator="truediv",
+    doc="input / other, true division", example="fb.div(fb.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])")
+idiv_p = binary("idiv", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS),
+    public=False)
+fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(x, y)",
+    dtype=numeric.but(accepts=dt.REALS),
+    doc="what division leaves, with the sign of input, as fmod in C",
+    example="fb.fmod(fb.tensor([7.0, -7.0]), 3) -> tensor([ 1., -1.])")
 
 
 def _pow_x(g: Any, x: Any, y: Any) -> Any:
@@ -140,24 +164,22 @@ def _pow_x(g: Any, x: Any, y: Any) -> Any:
 def _pow_y(g: Any, x: Any, y: Any, out: Any) -> Any:
     if not isinstance(x, Tensor):
         return g * cj(
-            out * (math.log(x) if not isinstance(x, complex) and x > 0 else 0.0 if x == 0 else log(_like(x, out)))
+            out * (math.log(x) if not isinstance(x, complex) and x > 0 else 0.0 if x == 0 else log_p(_like(x, out)))
         )
     safe = where(x == 0, 1.0, x)
-    return g * cj(where(x == 0, 0.0, out * log(safe)))
+    return g * cj(where(x == 0, 0.0, out * log_p(safe)))
 
 
 def _like(x: Any, t: Any) -> Any:
     return full_like(t, x)
 
 
-pow = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric, keywords={"exponent": _renamed})
-maximum = binary(
-    "maximum",
-    lambda g, x, y: _tied(g, x > y, x == y),
-    lambda g, x, y: _tied(g, y > x, x == y),
-    "maximum(x, y)",
-    dtype=ordered,
-)
+pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric, keywords={"exponent": _renamed}, operator="pow",
+    doc="input to the power of other", example="fb.pow(fb.tensor([1.0, 2.0, 3.0]), 2) -> tensor([1., 4., 9.])")
+maximum_p = binary("maximum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y),
+    "maximum(x, y)", dtype=ordered,
+    doc="the larger of the two; nan if either is",
+    example="fb.maximum(fb.tensor([1.0, 5.0]), fb.tensor([3.0, 2.0])) -> tensor([3., 5.])")
 
 
 def _tied(g: Any, more: Any, equal: Any) -> Any:
@@ -165,35 +187,32 @@ def _tied(g: Any, more: Any, equal: Any) -> Any:
     return where(more, g, where(equal, g / 2, 0.0))
 
 
-lt = binary("lt", expr="x < y", dtype=ordering, differentiable=False, names=["less"])
-eq = binary("eq", expr="x == y", dtype=comparison, differentiable=False)
-bitwise_and = binary("bitwise_and", expr="x & y", dtype=integral, differentiable=False)
-bitwise_or = binary("bitwise_or", expr="x | y", dtype=integral, differentiable=False)
-bitwise_xor = binary("bitwise_xor", expr="x ^ y", dtype=integral, differentiable=False)
-shl = binary(
-    "shl",
-    expr="x << y",
-    dtype=integral.but(accepts=dt.INTS),
-    differentiable=False,
-    method=False,
-    names=["bitwise_left_shift"],
-)
-shr = binary(
-    "shr",
-    expr="x >> y",
-    dtype=integral.but(accepts=dt.INTS),
-    differentiable=False,
-    method=False,
-    names=["bitwise_right_shift"],
-)
-select = elementwise(
-    "where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor", "where(condition, x, y)",
-    kinds={"condition": "bool"}, method=False,
-    inplace=False, linear=["x", "y"],
-    vjp=dict(x=lambda g, condition: where(condition, g, 0.0), y=lambda g, condition: where(condition, 0.0, g)),
-)  # fmt: skip
+lt_p = binary("lt", expr="x < y", dtype=ordering, differentiable=False, aliases=["less"], operator="lt",
+    doc="whether input < other", example="fb.lt(fb.tensor([1, 2, 3]), 2) -> tensor([ True, False, False])")
+eq_p = binary("eq", expr="x == y", dtype=comparison, differentiable=False, operator="eq",
+    doc="whether the two are equal; nan equals nothing",
+    example="fb.eq(fb.tensor([1, 2, 3]), 2) -> tensor([False,  True, False])")
+bitwise_and_p = binary("bitwise_and", expr="x & y", dtype=integral, differentiable=False, operator="and",
+    doc="the bits that both have; of bools, and", example="fb.bitwise_and(fb.tensor([12, 10]), 6) -> tensor([4, 2])")
+bitwise_or_p = binary("bitwise_or", expr="x | y", dtype=integral, differentiable=False, operator="or",
+    doc="the bits that either has; of bools, or", example="fb.bitwise_or(fb.tensor([12, 10]), 6) -> tensor([14, 14])")
+bitwise_xor_p = binary("bitwise_xor", expr="x ^ y", dtype=integral, differentiable=False, operator="xor",
+    doc="the bits that one of the two has; of bools, whether they differ",
+    example="fb.bitwise_xor(fb.tensor([12, 10]), 6) -> tensor([10, 12])")
+shl_p = binary("shl", expr="x << y", dtype=integral.but(accepts=dt.INTS), differentiable=False,
+    public=["bitwise_left_shift"], operator="lshift",
+    doc="the bits moved to the left; 0 for a shift by the width or more",
+    example="fb.bitwise_left_shift(fb.tensor([1, 3]), 2) -> tensor([ 4, 12])")
+shr_p = binary("shr", expr="x >> y", dtype=integral.but(accepts=dt.INTS), differentiable=False,
+    public=["bitwise_right_shift"], operator="rshift",
+    doc="the bits moved to the right; a negative number keeps its sign",
+    example="fb.bitwise_right_shift(fb.tensor([8, -8]), 2) -> tensor([ 2, -2])")
+where_p = elementwise("where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor", "where(condition, x, y)",
+    kinds={"condition": "bool"}, public=False, inplace=False, linear=["x", "y"],
+    vjp=dict(x=lambda g, condition: where(condition, g, 0.0), y=lambda g, condition: where(condition, 0.0, g)))
 
 
+@public(method=False, guard=False)
 def where(condition: Any, input: Any = None, other: Any = None, **kw: Any) -> Any:
     """``input`` where ``condition`` holds, ``other`` elsewhere; with the condition alone, its indices.
 
@@ -202,7 +221,7 @@ def where(condition: Any, input: Any = None, other: Any = None, **kw: Any) -> An
     """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
-    return select(condition, input, other, **kw)
+    return where_p(condition, input, other, **kw)
 
 
 def _bool_to_int(d: dt.DType) -> dt.DType:
@@ -210,46 +229,51 @@ def _bool_to_int(d: dt.DType) -> dt.DType:
 
 
 # -- arithmetic --------------------------------------------------------------------------------------
-positive = unary("positive", lambda g: g, "x", dtype=numeric, linear=["x"])
-sign = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, 0))", dtype=ordered)
-reciprocal = unary("reciprocal", lambda g, out: -g * cj(out * out), "1 / x")
-rsqrt = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)")
-square = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric.but(compute=_bool_to_int))
-remainder = binary(
-    "remainder", lambda g: g, lambda g, x, y: -g * floor(x / y), "x - (x // y) * y", dtype=numeric.but(accepts=dt.REALS)
-)
-floor_divide = binary(
-    "floor_divide", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS)
-)
-minimum = binary("minimum", lambda g, x, y: _tied(g, x < y, x == y), lambda g, x, y: _tied(g, y < x, x == y),
-                 "where(x != x, x, where(y != y, y, where(x < y, x, y)))", dtype=ordered)  # fmt: skip
-fmax = binary(
-    "fmax",
-    lambda g, x, y: where((x >= y) | isnan(y), g, 0.0),
-    lambda g, x, y: where((x >= y) | isnan(y), 0.0, g),
-    "where(x != x, y, where(y != y, x, maximum(x, y)))",
+positive_p = unary("positive", lambda g: g, "x", dtype=numeric, linear=["x"], inplace=True, operator="pos",
+    doc="input itself", example="fb.positive(fb.tensor([1.0, -2.0])) -> tensor([ 1., -2.])")
+sign_p = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, 0))", dtype=ordered, inplace=True,
+    doc="-1, 0 or 1", example="fb.sign(fb.tensor([-3.0, 0.0, 2.0])) -> tensor([-1.,  0.,  1.])")
+reciprocal_p = unary("reciprocal", lambda g, out: -g * cj(out * out), "1 / x",
+    doc="1 / input", example="fb.reciprocal(fb.tensor([2.0, 4.0])) -> tensor([0.5000, 0.2500])")
+rsqrt_p = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)",
+    doc="1 / sqrt(input)", example="fb.rsqrt(fb.tensor([4.0, 16.0])) -> tensor([0.5000, 0.2500])")
+square_p = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric.but(compute=_bool_to_int),
+    doc="input * input", example="fb.square(fb.tensor([3.0, -4.0])) -> tensor([ 9., 16.])")
+remainder_p = binary("remainder", lambda g: g, lambda g, x, y: -g * floor_p(x / y), "x - (x // y) * y",
+    dtype=numeric.but(accepts=dt.REALS), operator="mod",
+    doc="what floor division leaves, with the sign of other, as % in Python",
+    example="fb.remainder(fb.tensor([7.0, -7.0]), 3) -> tensor([1., 2.])")
+floor_divide_p = binary("floor_divide", lambda g: zero(g), lambda g: zero(g), "x // y",
+    dtype=numeric.but(accepts=dt.REALS), operator="floordiv",
+    doc="the next integer below input / other, as // in Python",
+    example="fb.floor_divide(fb.tensor([7.0, -7.0]), 2) -> tensor([ 3., -4.])")
+minimum_p = binary("minimum", lambda g, x, y: _tied(g, x < y, x == y), lambda g, x, y: _tied(g, y < x, x == y),
+    "where(x != x, x, where(y != y, y, where(x < y, x, y)))", dtype=ordered,
+    doc="the smaller of the two; nan if either is",
+    example="fb.minimum(fb.tensor([1.0, 5.0]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])")
+fmax_p = binary("fmax", lambda g, x, y: where((x >= y) | isnan_p(y), g, 0.0),
+    lambda g, x, y: where((x >= y) | isnan_p(y), 0.0, g), "where(x != x, y, where(y != y, x, maximum(x, y)))",
     dtype=ordered,
-)
-fmin = binary(
-    "fmin",
-    lambda g, x, y: where((x <= y) | isnan(y), g, 0.0),
-    lambda g, x, y: where((x <= y) | isnan(y), 0.0, g),
-    "where(x != x, y, where(y != y, x, where(x < y, x, y)))",
+    doc="the larger of the two; a nan gives way to a number",
+    example='fb.fmax(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([3., 2.])')
+fmin_p = binary("fmin", lambda g, x, y: where((x <= y) | isnan_p(y), g, 0.0),
+    lambda g, x, y: where((x <= y) | isnan_p(y), 0.0, g), "where(x != x, y, where(y != y, x, where(x < y, x, y)))",
     dtype=ordered,
-)
-hypot = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=real_floating)
-copysign = binary(
-    "copysign",
-    lambda g, x, y: where(x == 0, 0.0, g * sign(x) * copysign(_one(g), y)),
-    lambda g: zero(g),
-    dtype=real_floating,
-)
-lerp = elementwise(
-    "lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
+    doc="the smaller of the two; a nan gives way to a number",
+    example='fb.fmin(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])')
+hypot_p = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=real_floating,
+    doc="sqrt(input² + other²) without overflow on the way",
+    example="fb.hypot(fb.tensor([3.0]), fb.tensor([4.0])) -> tensor([5.])")
+copysign_p = binary("copysign", lambda g, x, y: where(x == 0, 0.0, g * sign_p(x) * copysign_p(_one(g), y)),
+    lambda g: zero(g), dtype=real_floating,
+    doc="the size of input with the sign of other",
+    example="fb.copysign(fb.tensor([1.0, 2.0]), -1) -> tensor([-1., -2.])")
+lerp_p = elementwise("lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
     "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=floating,
     vjp=dict(x=lambda g, weight: g * cj(1 - weight), end=lambda g, weight: g * cj(weight),
              weight=lambda g, x, end: g * cj(end - x)),
-)  # fmt: skip
+    doc="input + weight * (end - input)",
+    example="fb.lerp(fb.tensor([0.0, 10.0]), fb.tensor([10.0, 20.0]), 0.5) -> tensor([ 5., 15.])")
 
 
 def _one(g: Any) -> Any:
@@ -258,110 +282,155 @@ def _one(g: Any) -> Any:
 
 # -- exponentials, logarithms, trigonometry ----------------------------------------------------------
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
-exp2 = unary("exp2", lambda g, out: g * cj(out) * _LN2)
-expm1 = unary("expm1", lambda g, out: g * cj(out + 1))
-log2 = unary("log2", lambda g, x: g / (cj(x) * _LN2))
-log10 = unary("log10", lambda g, x: g / (cj(x) * _LN10))
-log1p = unary("log1p", lambda g, x: g / cj(1 + x))
-logaddexp = binary(
-    "logaddexp", lambda g, x, out: g * exp(x - out), lambda g, y, out: g * exp(y - out), dtype=real_floating
-)
-logaddexp2 = binary(
-    "logaddexp2", lambda g, x, out: g * exp2(x - out), lambda g, y, out: g * exp2(y - out), dtype=real_floating
-)
-tan = unary("tan", lambda g, out: g * cj(1 + out * out))
-asin = unary("asin", lambda g, x: g * cj(rsqrt(1 - x * x)), names=["arcsin"])
-acos = unary("acos", lambda g, x: -g * cj(rsqrt(1 - x * x)), names=["arccos"])
-atan = unary("atan", lambda g, x: g / cj(1 + x * x), names=["arctan"])
-atan2 = binary(
-    "atan2",
-    lambda g, x, y: g * y / (x * x + y * y),
-    lambda g, x, y: -g * x / (x * x + y * y),
+exp2_p = unary("exp2", lambda g, out: g * cj(out) * _LN2,
+    doc="2 to the power of input", example="fb.exp2(fb.tensor([0.0, 3.0])) -> tensor([1., 8.])")
+expm1_p = unary("expm1", lambda g, out: g * cj(out + 1),
+    doc="exp(input) - 1, accurate near 0", example="fb.expm1(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.7183])")
+log2_p = unary("log2", lambda g, x: g / (cj(x) * _LN2),
+    doc="the logarithm to base 2", example="fb.log2(fb.tensor([1.0, 8.0])) -> tensor([0., 3.])")
+log10_p = unary("log10", lambda g, x: g / (cj(x) * _LN10),
+    doc="the logarithm to base 10", example="fb.log10(fb.tensor([1.0, 2.0])) -> tensor([0.0000, 0.3010])")
+log1p_p = unary("log1p", lambda g, x: g / cj(1 + x),
+    doc="log(1 + input), accurate near 0", example="fb.log1p(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.6931])")
+logaddexp_p = binary("logaddexp", lambda g, x, out: g * exp_p(x - out), lambda g, y, out: g * exp_p(y - out),
     dtype=real_floating,
-    names=["arctan2"],
-)
-sinh = unary("sinh", lambda g, x: g * cj(cosh(x)))
-cosh = unary("cosh", lambda g, x: g * cj(sinh(x)))
-tanh = unary("tanh", lambda g, out: g * cj(1 - out * out))
-asinh = unary("asinh", lambda g, x: g * cj(rsqrt(x * x + 1)), names=["arcsinh"])
-acosh = unary("acosh", lambda g, x: g * cj(rsqrt(x - 1) * rsqrt(x + 1)), names=["arccosh"])
-atanh = unary("atanh", lambda g, x: g / cj(1 - x * x), names=["arctanh"])
-sinc = unary("sinc", lambda g, x: g * cj(_sinc_slope(x)), "where(x == 0, 1, sin(pi * x) / (pi * x))")
+    doc="log(exp(input) + exp(other)) without overflow on the way",
+    example="fb.logaddexp(fb.tensor([1000.0]), fb.tensor([1000.0])) -> tensor([1000.6932])")
+logaddexp2_p = binary("logaddexp2", lambda g, x, out: g * exp2_p(x - out), lambda g, y, out: g * exp2_p(y - out),
+    dtype=real_floating,
+    doc="log2(2**input + 2**other) without overflow on the way",
+    example="fb.logaddexp2(fb.tensor([1000.0]), fb.tensor([1000.0])) -> tensor([1001.])")
+tan_p = unary("tan", lambda g, out: g * cj(1 + out * out),
+    doc="the tangent of an angle in radians", example="fb.tan(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.5574])")
+asin_p = unary("asin", lambda g, x: g * cj(rsqrt_p(1 - x * x)), aliases=["arcsin"],
+    doc="the angle in [-π/2, π/2] with this sine", example="fb.asin(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.5708])")
+acos_p = unary("acos", lambda g, x: -g * cj(rsqrt_p(1 - x * x)), aliases=["arccos"],
+    doc="the angle in [0, π] with this cosine", example="fb.acos(fb.tensor([0.0, 1.0])) -> tensor([1.5708, 0.0000])")
+atan_p = unary("atan", lambda g, x: g / cj(1 + x * x), aliases=["arctan"],
+    doc="the angle in (-π/2, π/2) with this tangent",
+    example="fb.atan(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.7854])")
+atan2_p = binary("atan2", lambda g, x, y: g * y / (x * x + y * y), lambda g, x, y: -g * x / (x * x + y * y),
+    dtype=real_floating, aliases=["arctan2"],
+    doc="the angle of the point (other, input), in [-π, π]",
+    example="fb.atan2(fb.tensor([1.0, 1.0]), fb.tensor([1.0, -1.0])) -> tensor([0.7854, 2.3562])")
+sinh_p = unary("sinh", lambda g, x: g * cj(cosh_p(x)),
+    doc="the hyperbolic sine", example="fb.sinh(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.1752])")
+cosh_p = unary("cosh", lambda g, x: g * cj(sinh_p(x)),
+    doc="the hyperbolic cosine", example="fb.cosh(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 1.5431])")
+tanh_p = unary("tanh", lambda g, out: g * cj(1 - out * out),
+    doc="the hyperbolic tangent", example="fb.tanh(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.7616])")
+asinh_p = unary("asinh", lambda g, x: g * cj(rsqrt_p(x * x + 1)), aliases=["arcsinh"],
+    doc="the inverse of sinh", example="fb.asinh(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.8814])")
+acosh_p = unary("acosh", lambda g, x: g * cj(rsqrt_p(x - 1) * rsqrt_p(x + 1)), aliases=["arccosh"],
+    doc="the inverse of cosh, at least 0", example="fb.acosh(fb.tensor([1.0, 2.0])) -> tensor([0.0000, 1.3170])")
+atanh_p = unary("atanh", lambda g, x: g / cj(1 - x * x), aliases=["arctanh"],
+    doc="the inverse of tanh", example="fb.atanh(fb.tensor([0.0, 0.5])) -> tensor([0.0000, 0.5493])")
+sinc_p = unary("sinc", lambda g, x: g * cj(_sinc_slope(x)), "where(x == 0, 1, sin(pi * x) / (pi * x))",
+    doc="sin(π input) / (π input), 1 at zero", example="fb.sinc(fb.tensor([0.0, 0.5])) -> tensor([1.0000, 0.6366])")
 
 
 def _sinc_slope(x: Any) -> Any:
     safe = where(x == 0, 1.0, x)
-    return where(x == 0, 0.0, (cos(math.pi * safe) - sinc(safe)) / safe)
+    return where(x == 0, 0.0, (cos_p(math.pi * safe) - sinc_p(safe)) / safe)
 
 
 # -- rounding ----------------------------------------------------------------------------------------
 _REAL = numeric.but(accepts=dt.REALS)
-ceil = unary("ceil", zero, dtype=_REAL)
-round_half_even = unary("round_half_even", zero, f"{SPECIAL}round", dtype=_REAL, method=False, inplace=False)
-trunc = unary("trunc", zero, dtype=_REAL, names=["fix"])
-frac = unary("frac", lambda g: g, "x - trunc(x)", dtype=real_floating)
+ceil_p = unary("ceil", zero, dtype=_REAL,
+    doc="the next integer upwards", example="fb.ceil(fb.tensor([1.5, -1.5])) -> tensor([ 2., -1.])")
+round_half_even_p = unary("round_half_even", zero, f"{SPECIAL}round", dtype=_REAL, public=False, inplace=False)
+trunc_p = unary("trunc", zero, dtype=_REAL, aliases=["fix"],
+    doc="the integer part", example="fb.trunc(fb.tensor([1.5, -1.5])) -> tensor([ 1., -1.])")
+frac_p = unary("frac", lambda g: g, "x - trunc(x)", dtype=real_floating,
+    doc="what trunc leaves: input - trunc(input)",
+    example="fb.frac(fb.tensor([1.5, -1.25])) -> tensor([ 0.5000, -0.2500])")
 
 # -- special functions -------------------------------------------------------------------------------
 _SQRT_PI = math.sqrt(math.pi)
-erf = unary("erf", lambda g, x: g * exp(-x * x) * (2 / _SQRT_PI), dtype=real_floating)
-erfc = unary("erfc", lambda g, x: g * exp(-x * x) * (-2 / _SQRT_PI), dtype=real_floating)
-erfinv = unary("erfinv", lambda g, out: g * exp(out * out) * (_SQRT_PI / 2), dtype=real_floating)
-digamma = unary("digamma", lambda g, x: g * trigamma(x), dtype=real_floating)
-lgamma = unary("lgamma", lambda g, x: g * digamma(x), dtype=real_floating, names=["gammaln"])
-trigamma = unary("trigamma", lambda g, x: g * _polygamma2(x), dtype=real_floating, method=False, inplace=False)
+erf_p = unary("erf", lambda g, x: g * exp_p(-x * x) * (2 / _SQRT_PI), dtype=real_floating,
+    doc="the error function", example="fb.erf(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.8427])")
+erfc_p = unary("erfc", lambda g, x: g * exp_p(-x * x) * (-2 / _SQRT_PI), dtype=real_floating,
+    doc="1 - erf(input), accurate where that is small",
+    example="fb.erfc(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 0.1573])")
+erfinv_p = unary("erfinv", lambda g, out: g * exp_p(out * out) * (_SQRT_PI / 2), dtype=real_floating, inplace=True,
+    doc="the inverse of erf, on (-1, 1)", example="fb.erfinv(fb.tensor([0.0, 0.5])) -> tensor([0.0000, 0.4769])")
+digamma_p = unary("digamma", lambda g, x: g * trigamma_p(x), dtype=real_floating, inplace=True,
+    doc="the derivative of lgamma", example="fb.digamma(fb.tensor([1.0, 2.0])) -> tensor([-0.5772,  0.4228])")
+lgamma_p = unary("lgamma", lambda g, x: g * digamma_p(x), dtype=real_floating, aliases=["gammaln"], inplace=True,
+    doc="the logarithm of the absolute value of the gamma function",
+    example="fb.lgamma(fb.tensor([1.0, 5.0])) -> tensor([0.0000, 3.1781])")
+trigamma_p = unary("trigamma", lambda g, x: g * _polygamma2(x), dtype=real_floating, public=False, inplace=False)
 
 
 def _polygamma2(x: Any) -> Any:
     return OPS["polygamma"].function(x, n=2)
 
 
-i0 = unary("i0", lambda g, x: g * i1(x), dtype=real_floating)
-i1 = unary(
-    "i1",
-    lambda g, x, out: g * (i0(x) - where(x == 0, 0.5, out / where(x == 0, 1.0, x))),
-    dtype=real_floating,
-    method=False,
-    inplace=False,
-)
-sigmoid = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + exp(-x))", names=["expit"])
-logit_ = unary(
-    "logit_of", lambda g, x: g / (x * (1 - x)), "log(x / (1 - x))", dtype=real_floating, method=False, inplace=False
-)
-xlogy = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * log(y)), lambda g, x, y: g * x / y,
-               "where(y != y, y, where(x == 0, 0, x * log(y)))", dtype=real_floating)  # fmt: skip
-heaviside = binary(
-    "heaviside",
-    lambda g: zero(g),
-    lambda g, x: where(x == 0, g, 0.0),
-    "where(x == 0, y, where(x > 0, 1, 0))",
-    dtype=ordered,
-    keywords={"values": _renamed},
-)
-deg2rad = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating)
-rad2deg = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dtype=real_floating)
+i0_p = unary("i0", lambda g, x: g * i1_p(x), dtype=real_floating,
+    doc="the modified Bessel function of the first kind, of order 0",
+    example="fb.i0(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 1.2661])")
+i1_p = unary("i1", lambda g, x, out: g * (i0_p(x) - where(x == 0, 0.5, out / where(x == 0, 1.0, x))),
+    dtype=real_floating, public=False, inplace=False,
+    doc="the modified Bessel function of the first kind, of order 1",
+    example="fb.special.i1(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.5652])")
+sigmoid_p = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + exp(-x))", aliases=["expit"],
+    doc="1 / (1 + exp(-input)), without overflow",
+    example="fb.sigmoid(fb.tensor([0.0, 2.0])) -> tensor([0.5000, 0.8808])")
+logit_p = unary("logit", lambda g, x: g / (x * (1 - x)), "log(x / (1 - x))", dtype=real_floating, public=False,
+    inplace=False)
+xlogy_p = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * log_p(y)), lambda g, x, y: g * x / y,
+    "where(y != y, y, where(x == 0, 0, x * log(y)))", dtype=real_floating, inplace="function",
+    doc="input * log(other), 0 where input is 0",
+    example="fb.xlogy(fb.tensor([0.0, 2.0]), fb.tensor([0.0, 2.0])) -> tensor([0.0000, 1.3863])")
+heaviside_p = binary("heaviside", lambda g: zero(g), lambda g, x: where(x == 0, g, 0.0),
+    "where(x == 0, y, where(x > 0, 1, 0))", dtype=ordered, keywords={"values": _renamed},
+    doc="0 below zero, other at zero, 1 above",
+    example="fb.heaviside(fb.tensor([-1.0, 0.0, 1.0]), 0.5) -> tensor([0.0000, 0.5000, 1.0000])")
+deg2rad_p = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating,
+    doc="degrees as radians", example="fb.deg2rad(fb.tensor([180.0, 90.0])) -> tensor([3.1416, 1.5708])")
+rad2deg_p = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dtype=real_floating,
+    doc="radians as degrees", example="fb.rad2deg(fb.tensor([3.1416])) -> tensor([180.0004])")
 
 # -- comparison and logic ----------------------------------------------------------------------------
-ne = binary("ne", expr="x != y", dtype=comparison, differentiable=False, names=["not_equal"])
-le = binary("le", expr="x <= y", dtype=ordering, differentiable=False, names=["less_equal"])
-gt = binary("gt", expr="x > y", dtype=ordering, differentiable=False, names=["greater"])
-ge = binary("ge", expr="x >= y", dtype=ordering, differentiable=False, names=["greater_equal"])
-isnan = predicate("isnan", "x != x")
-isinf = predicate("isinf", "abs(x) == inf", dtype=comparison.but(accepts=dt.FLOATS))
-isfinite = predicate("isfinite", "abs(x) < inf", dtype=comparison.but(accepts=dt.FLOATS))
-signbit = predicate("signbit", dtype=ordering)
-logical_not = predicate("logical_not", "x == 0")
-logical_and = binary("logical_and", expr="(x != 0) & (y != 0)", dtype=comparison, differentiable=False)
-logical_or = binary("logical_or", expr="(x != 0) | (y != 0)", dtype=comparison, differentiable=False)
-logical_xor = binary("logical_xor", expr="(x != 0) ^ (y != 0)", dtype=comparison, differentiable=False)
-bitwise_not = unary("bitwise_not", None, "~x", dtype=integral, differentiable=False)
+ne_p = binary("ne", expr="x != y", dtype=comparison, differentiable=False, aliases=["not_equal"], operator="ne",
+    doc="whether the two differ", example="fb.ne(fb.tensor([1, 2, 3]), 2) -> tensor([ True, False,  True])")
+le_p = binary("le", expr="x <= y", dtype=ordering, differentiable=False, aliases=["less_equal"], operator="le",
+    doc="whether input <= other", example="fb.le(fb.tensor([1, 2, 3]), 2) -> tensor([ True,  True, False])")
+gt_p = binary("gt", expr="x > y", dtype=ordering, differentiable=False, aliases=["greater"], operator="gt",
+    doc="whether input > other", example="fb.gt(fb.tensor([1, 2, 3]), 2) -> tensor([False, False,  True])")
+ge_p = binary("ge", expr="x >= y", dtype=ordering, differentiable=False, aliases=["greater_equal"], operator="ge",
+    doc="whether input >= other", example="fb.ge(fb.tensor([1, 2, 3]), 2) -> tensor([False,  True,  True])")
+isnan_p = predicate("isnan", "x != x",
+    doc="whether the value is nan", example='fb.isnan(fb.tensor([1.0, float("nan")])) -> tensor([False,  True])')
+isinf_p = predicate("isinf", "abs(x) == inf", dtype=comparison.but(accepts=dt.FLOATS))
+isfinite_p = predicate("isfinite", "abs(x) < inf", dtype=comparison.but(accepts=dt.FLOATS))
+signbit_p = predicate("signbit", dtype=ordering,
+    doc="whether the sign bit is set, that of -0.0 included",
+    example="fb.signbit(fb.tensor([-0.0, 0.0])) -> tensor([ True, False])")
+logical_not_p = predicate("logical_not", "x == 0", inplace=True,
+    doc="whether the value is zero", example="fb.logical_not(fb.tensor([0.0, 2.0])) -> tensor([ True, False])")
+logical_and_p = binary("logical_and", expr="(x != 0) & (y != 0)", dtype=comparison, differentiable=False,
+    doc="whether both are nonzero",
+    example="fb.logical_and(fb.tensor([0, 1, 2]), fb.tensor([1, 0, 3])) -> tensor([False, False,  True])")
+logical_or_p = binary("logical_or", expr="(x != 0) | (y != 0)", dtype=comparison, differentiable=False,
+    doc="whether one of the two is nonzero",
+    example="fb.logical_or(fb.tensor([0, 1, 2]), fb.tensor([0, 0, 3])) -> tensor([False,  True,  True])")
+logical_xor_p = binary("logical_xor", expr="(x != 0) ^ (y != 0)", dtype=comparison, differentiable=False,
+    doc="whether exactly one of the two is nonzero",
+    example="fb.logical_xor(fb.tensor([0, 1, 2]), fb.tensor([1, 0, 3])) -> tensor([ True,  True, False])")
+bitwise_not_p = unary("bitwise_not", None, "~x", dtype=integral, differentiable=False, inplace=True, operator="invert",
+    aliases=["bitwise_invert"],
+    doc="every bit turned; of bools, not", example="fb.bitwise_not(fb.tensor([0, 5])) -> tensor([-1, -6])")
 
 # -- activations with a kernel of their own ----------------------------------------------------------
-relu = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, maximum(x, 0))", dtype=_REAL)
+relu_p = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, maximum(x, 0))", dtype=_REAL,
+    doc="input above zero, else 0; nan stays", example="fb.relu(fb.tensor([-1.0, 2.0])) -> tensor([0., 2.])")
 
 
+# fmt: on
 # -- complex -----------------------------------------------------------------------------------------
-@composite("conj(x: Tensor) -> Tensor", infer=_named("conj"), vjp=dict(x=lambda g: cj(g)))
-def conj(x: Any) -> Any:
+@composite("conj(x: Tensor) -> Tensor", infer=_named("conj"), vjp=dict(x=lambda g: cj(g)), aliases=["conj_physical"])
+def conj_p(x: Any) -> Any:
     """The complex conjugate; a real tensor as it is.
 
     >>> fb.conj(fb.tensor([1 + 2j]))
@@ -375,36 +444,33 @@ def conj(x: Any) -> Any:
 
 def stack_last(a: Any, b: Any) -> Any:
     index = (*(slice(0, n, 1) for n in a.shape), None)
-    return storage.cat([storage.basic_index(v, index) for v in (a, b)], -1)
+    return storage.cat_p([storage.basic_index_p(v, index) for v in (a, b)], -1)
 
 
 @composite(
     "sgn(x: Tensor) -> Tensor", infer=_named("sgn"), vjp=dict(x=lambda g, x, out: _sgn_vjp(g, x, out)), inplace=True
 )
-def sgn(x: Any) -> Any:
+def sgn_p(x: Any) -> Any:
     """The sign; of a complex number its direction x / abs(x), and 0 at 0.
 
     >>> fb.sgn(fb.tensor([3 + 4j]))
     tensor([0.6000+0.8000j])
     """
     if x._key.dtype.category != dt.COMPLEX:
-        return sign(x)
-    size = abs(x)
+        return sign_p(x)
+    size = abs_p(x)
     return x / where(size == 0, 1.0, size)
 
 
 def _sgn_vjp(g: Any, x: Any, out: Any) -> Any:
     if x._key.dtype.category != dt.COMPLEX:
         return zero(g)
-    size = abs(x)
+    size = abs_p(x)
     along = (cj(g) * out).real
     return where(size == 0, 0.0, (g - out * along) / where(size == 0, 1.0, size))
 
 
+@public("where", function=False, guard=False)
 def _where_method(self: Any, condition: Any, other: Any) -> Any:
     """``self`` where ``condition`` holds, ``other`` elsewhere."""
     return where(condition, self, other)
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {"where": where}
-METHODS: dict[str, Callable[..., Any]] = {"where": _where_method}

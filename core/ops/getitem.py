@@ -12,30 +12,31 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
-from flambeau.core.arguments import _Cache
-from flambeau.core.autograd.compile import compiled
-from flambeau.core.autograd.graph import Box, View, make_view
-from flambeau.core.autograd.inplace import in_place, mark_written
+from flambeau.core.autograd.inplace import in_place
+from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.graph import Box, View, make_view, mark_written
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
-from flambeau.core.ops.index import add_along, scatter_along, select_along, spread
+from flambeau.core.ops.index import index_add_p, index_select_p, scatter_p, spread
 from flambeau.core.ops.mask import nonzero, true_places
+from flambeau.core.public import public
 from flambeau.core.record import OPS, same
 from flambeau.core.state import get
+from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
 #: Whole slices of every axis, by shape.
-_WHOLE = _Cache(lambda *shape: tuple(slice(0, n, 1) for n in shape))
+_WHOLE: Final[Cache[tuple[int, ...], tuple[slice, ...]]] = Cache(lambda shape: tuple(slice(0, n, 1) for n in shape))
 
 
 # -- the op behind advanced indexing -----------------------------------------------------------------
@@ -74,11 +75,11 @@ def _flattened(x: Any, indices: Sequence[Any], axis: int) -> tuple[Any, Any, tup
         fits = inside if fits is None else fits & inside
     places = where(fits, flat, count)
     merged = x.reshape((*x.shape[:axis], count, *x.shape[axis + len(indices) :]))
-    return merged, storage.expand(places, shape).reshape((math.prod(shape),)), shape
+    return merged, storage.expand_p(places, shape).reshape((math.prod(shape),)), shape
 
 
 def _read_vjp(g: Any, x_shape: Sequence[int], indices: Sequence[Any], axis: int) -> Any:
-    return write_at(creation.zeros_at(g, tuple(x_shape)), g, indices, axis, True)
+    return index_put_p(creation.zeros_at(g, tuple(x_shape)), g, indices, axis, True)
 
 
 @composite(
@@ -87,14 +88,14 @@ def _read_vjp(g: Any, x_shape: Sequence[int], indices: Sequence[Any], axis: int)
     dtype=storage.anything,
     kinds={"indices": "index"},
     upcast=False,
-    method=False,
+    public=False,
     linear=["x"],
     vjp=dict(x=_read_vjp),
 )
-def read_at(x: Any, indices: Sequence[Any], *, axis: int) -> Any:
+def index_get_p(x: Any, indices: Sequence[Any], *, axis: int) -> Any:
     """``x`` read at integer tensors, one per axis from ``axis`` on; they broadcast; negative ones count back."""
     merged, places, shape = _flattened(x, indices, axis)
-    return select_along(merged, places, axis).reshape((*x.shape[:axis], *shape, *x.shape[axis + len(indices) :]))
+    return index_select_p(merged, places, axis).reshape((*x.shape[:axis], *shape, *x.shape[axis + len(indices) :]))
 
 
 def _put(x: Any, values: Any, indices: Sequence[Any], *, axis: int, accumulate: bool = False) -> Any:
@@ -113,7 +114,7 @@ def _put(x: Any, values: Any, indices: Sequence[Any], *, axis: int, accumulate: 
 
 def _written_vjp(g: Any, indices: Sequence[Any], axis: int, accumulate: bool) -> Any:
     """What was set over has no part in the result."""
-    return g if accumulate else write_at(g, creation.zeros_at(g, ()), indices, axis)
+    return g if accumulate else index_put_p(g, creation.zeros_at(g, ()), indices, axis)
 
 
 @composite(
@@ -122,22 +123,22 @@ def _written_vjp(g: Any, indices: Sequence[Any], axis: int, accumulate: bool) ->
     check=True,
     dtype=same,
     kinds={"indices": "index"},
-    method=False,
+    public=False,
     linear=["x", "values"],
     vjp=dict(
         x=_written_vjp,
-        values=lambda g, indices, axis: read_at(g, indices, axis),
+        values=lambda g, indices, axis: index_get_p(g, indices, axis),
     ),
 )
-def write_at(x: Any, values: Any, indices: Sequence[Any], *, axis: int, accumulate: bool) -> Any:
+def index_put_p(x: Any, values: Any, indices: Sequence[Any], *, axis: int, accumulate: bool) -> Any:
     """``x`` with ``values``, broadcast, set (or added) at integer tensors, one per axis from ``axis`` on."""
     _put(x.shape, values.shape, [i.shape for i in indices], axis=axis)
     merged, places, shape = _flattened(x, indices, axis)
     before, after = tuple(x.shape[:axis]), tuple(x.shape[axis + len(indices) :])
-    rows = storage.expand(values, (*before, *shape, *after)).reshape((*before, math.prod(shape), *after))
+    rows = storage.expand_p(values, (*before, *shape, *after)).reshape((*before, math.prod(shape), *after))
     if accumulate:
-        return add_along(merged, places, rows, axis).reshape(tuple(x.shape))
-    return scatter_along(merged, spread(places, rows.shape, axis), rows, axis, "set").reshape(tuple(x.shape))
+        return index_add_p(merged, places, rows, axis).reshape(tuple(x.shape))
+    return scatter_p(merged, spread(places, rows.shape, axis), rows, axis, "set").reshape(tuple(x.shape))
 
 
 # -- reading an index --------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def _entry(item: Any, device: Any) -> Any:
             return int(item)
         made = from_data.tensor(list(item) if isinstance(item, range) else item, device=device)
         if not made.numel() and made.dtype.category > dt.INTEGER and not isinstance(item, np.ndarray):
-            made = storage.cast(made, dtype=dt.int64)  # an empty list
+            made = storage.cast_p(made, dtype=dt.int64)  # an empty list
         return _entry(made, device)
     try:
         return operator.index(item)
@@ -256,7 +257,7 @@ def _parse(x: Any, index: Any) -> tuple[tuple[Any, ...], list[tuple[int, Any]]]:
 
 
 def _viewed(x: Any, view: tuple[Any, ...]) -> Any:
-    return x if view == _WHOLE[tuple(x._array.shape)] else storage.basic_index(x, view)
+    return x if view == _WHOLE[tuple(x._array.shape)] else storage.basic_index_p(x, view)
 
 
 def _integers(advanced: Sequence[tuple[int, Any]]) -> tuple[list[int], list[Any]]:
@@ -281,40 +282,23 @@ def _fronted(v: Any, axes: Sequence[int]) -> tuple[Any, int, tuple[int, ...] | N
     if list(axes) == list(range(first, first + len(axes))):
         return v, first, None
     order = (*axes, *(a for a in range(v.ndim) if a not in axes))
-    return storage.permute(v, order), 0, order
+    return storage.permute_p(v, order), 0, order
 
 
-class _Ends(dict[Any, Any]):
-    """The full index of ``x[start:stop]``, by its ends and the shape; a tensor, which may change, is not kept."""
-
-    def __missing__(self, key: tuple[Any, Any, tuple[int, ...]]) -> tuple[Any, ...]:
-        start, stop, shape = key
-        full = (_slice(slice(start, stop), shape[0]), *_WHOLE[shape[1:]])
-        if all(end is None or end.__class__ is int for end in (start, stop)):
-            if len(self) >= 10_000:
-                self.clear()
-            self[key] = full
-        return full
-
-
-class _Places(dict[Any, Any]):
-    """The full index of ``x[i]``, by the place and the shape."""
-
-    def __missing__(self, key: tuple[int, tuple[int, ...]]) -> tuple[Any, ...]:
-        place, shape = key
-        full = (_position(place, shape[0], 0), *_WHOLE[shape[1:]])
-        if len(self) >= 10_000:
-            self.clear()
-        self[key] = full
-        return full
-
-
-_FIRST = _Ends()
-_PLACE = _Places()
+#: The full index of ``x[start:stop]``, by its ends and the shape; a tensor, which may change, is not kept.
+_FIRST: Final[Cache[tuple[Any, Any, tuple[int, ...]], tuple[Any, ...]]] = Cache(
+    lambda key: (_slice(slice(key[0], key[1]), key[2][0]), *_WHOLE[key[2][1:]]),
+    keep=lambda key: all(end is None or end.__class__ is int for end in key[:2]),
+)
+#: The full index of ``x[i]``, by the place and the shape.
+_PLACE: Final[Cache[tuple[int, tuple[int, ...]], tuple[Any, ...]]] = Cache(
+    lambda key: (_position(key[0], key[1][0], 0), *_WHOLE[key[1][1:]])
+)
 _VIEW = OPS["basic_index"]
 
 
 # -- public functions --------------------------------------------------------------------------------
+@public("__getitem__")
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where a mask or integer tensor takes part.
 
@@ -329,7 +313,7 @@ def getitem(x: Any, index: Any) -> Any:
             state = get()
             if state.plain and key.level is None:  # type: ignore[union-attr]
                 if kind is int:
-                    return storage.basic_index(x, _PLACE[index, shape])
+                    return storage.basic_index_p(x, _PLACE[index, shape])
                 full = _FIRST[index.start, index.stop, shape]
                 out = Tensor()
                 a = out._array = key.slices(array, full)
@@ -351,12 +335,12 @@ def getitem(x: Any, index: Any) -> Any:
         found = _by_tensor(x, index)
         if found is not None:
             return found
-    full = _basic(index if kind is tuple else (index,), shape)
-    if full is not None:
-        return storage.basic_index(x, full)
+    places = _basic(index if kind is tuple else (index,), shape)
+    if places is not None:
+        return storage.basic_index_p(x, places)
     basic, advanced = _parse(x, index)
     if not advanced:
-        return storage.basic_index(x, basic)
+        return storage.basic_index_p(x, basic)
     axes, tensors = _integers(advanced)
     v, axis, _ = _fronted(_viewed(x, basic), axes)
     return _read(v, tensors, axis)
@@ -373,7 +357,7 @@ def _read(x: Any, indices: list[Any], axis: int) -> Any:
             return compiled(OPS["index_get"]).record_checked(x, indices, {"axis": axis}, out)
     except Exception:  # the uniform path finds out what is wrong
         pass
-    return read_at(x, indices, axis)
+    return index_get_p(x, indices, axis)
 
 
 def _by_tensor(x: Any, index: Tensor) -> Any:
@@ -386,7 +370,7 @@ def _by_tensor(x: Any, index: Tensor) -> Any:
     shape = tuple(x._array.shape)
     if shape[: len(lead)] != tuple(lead):
         return None
-    return select_along(x.reshape((math.prod(lead), *shape[len(lead) :])), true_places(index), 0)
+    return index_select_p(x.reshape((math.prod(lead), *shape[len(lead) :])), true_places(index), 0)
 
 
 def _basic(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...] | None:
@@ -412,6 +396,7 @@ def _basic(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...] | 
     return (*entries, *_WHOLE[shape[axis:]])
 
 
+@public("__setitem__")
 def setitem(x: Any, index: Any, value: Any) -> None:
     """``x[index] = value`` in place: ``value``, a tensor, number, array or nested list, is broadcast and cast."""
     kind = value.__class__
@@ -462,7 +447,7 @@ def _is_scalar(value: Any) -> bool:
 def _as_source(x: Any, value: Any) -> Any:
     """The assigned value as a tensor of the dtype and device of ``x``."""
     if isinstance(value, Tensor):
-        return value if value.dtype is x.dtype else storage.cast(value, dtype=x.dtype)
+        return value if value.dtype is x.dtype else storage.cast_p(value, dtype=x.dtype)
     if isinstance(value, bool | int | float | complex):
         if isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
             raise DTypeError(f"value {value!r} cannot be converted to {x.dtype} without loss")
@@ -496,6 +481,7 @@ def _put_plan(input: Any, indices: Any, values: Any) -> tuple[Any, Any, list[Any
     return v, _as_source(input, values), tensors, axis, order
 
 
+@public()
 def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """A copy of ``input`` with ``values`` set, or added, at ``indices``, a tuple of integer or bool tensors.
 
@@ -505,21 +491,13 @@ def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bo
     tensor([1., 0., 1.])
     """
     v, source, tensors, axis, order = _put_plan(input, indices, values)
-    done = write_at(v, source, tensors, axis, accumulate)
-    return done if order is None else storage.permute(done, storage.inverse_permutation(order))
+    done = index_put_p(v, source, tensors, axis, accumulate)
+    return done if order is None else storage.permute_p(done, storage.inverse_permutation(order))
 
 
+@public(function=True)
 def index_put_(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """:func:`index_put` in place."""
     v, source, tensors, axis, _ = _put_plan(input, indices, values)
     _put_at(v, source, tensors, axis, accumulate)
     return input
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "__getitem__": getitem,
-    "__setitem__": setitem,
-    "index_put": index_put,
-    "index_put_": index_put_,
-}
-FUNCTIONS = {"index_put": index_put}

@@ -18,9 +18,11 @@ from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import composite, op
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import broadcast, cj, maximum, minimum, where
-from flambeau.core.ops.scan import cut, deliver, positions, put_back, shifted
-from flambeau.core.ops.sort import argsort
+from flambeau.core.ops.elementwise import broadcast, cj, maximum_p, minimum_p, where
+from flambeau.core.ops.scan import cut, positions, put_back, shifted
+from flambeau.core.ops.sort import argsort_p
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import same
 from flambeau.core.tensor import Tensor
 
@@ -53,8 +55,8 @@ def _scattered(x: Any, index: Any, src: Any, *, axis: int, name: str = "scatter"
 
 
 # -- primitives --------------------------------------------------------------------------------------
-gather_along = op("gather(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor", infer=_gathered, dtype=storage.anything,
-                  kinds={"index": "index"}, check=True, method=False, linear=["x"], batch="along_axis",
+gather_p = op("gather(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor", infer=_gathered, dtype=storage.anything,
+                  kinds={"index": "index"}, check=True, public=False, linear=["x"], batch="along_axis",
                   vjp=dict(x=lambda g, x_shape, index, axis: put_back(g, x_shape, index, axis)),
                   doc="out[.., j, ..] = x[.., index[.., j, ..], ..].")  # fmt: skip
 
@@ -62,22 +64,22 @@ gather_along = op("gather(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor", i
 def _scatter_vjp_x(g: Any, index: Any, axis: int, reduce: str) -> Any:
     if reduce == "add":
         return g
-    return scatter_along(g, index, creation.zeros_at(g, tuple(index.shape)), axis, "set")
+    return scatter_p(g, index, creation.zeros_at(g, tuple(index.shape)), axis, "set")
 
 
 def _scatter_vjp_src(g: Any, index: Any, src_shape: Any, axis: int) -> Any:
-    return grown(gather_along(g, index, axis), src_shape)
+    return grown(gather_p(g, index, axis), src_shape)
 
 
 def grown(g: Any, shape: Sequence[int]) -> Any:
     """``g`` with zeros after it up to ``shape``."""
     if tuple(g.shape) == tuple(shape):
         return g
-    return storage.pad(g, widths=tuple((0, n - m) for n, m in zip(shape, g.shape, strict=True)), value=0)
+    return storage.pad_p(g, widths=tuple((0, n - m) for n, m in zip(shape, g.shape, strict=True)), value=0)
 
 
-scatter_along = op("scatter(x: Tensor, index: Tensor, src: Tensor, *, axis: Axis, reduce: str = 'set') -> Tensor",
-                   infer=_scattered, dtype=same, kinds={"index": "index"}, check=True, method=False,
+scatter_p = op("scatter(x: Tensor, index: Tensor, src: Tensor, *, axis: Axis, reduce: str = 'set') -> Tensor",
+                   infer=_scattered, dtype=same, kinds={"index": "index"}, check=True, public=False,
                    linear=["x", "src"], batch="along_axis", vjp=dict(x=_scatter_vjp_x, src=_scatter_vjp_src),
                    doc="A copy of x with src set, or added, where index points.")  # fmt: skip
 
@@ -87,7 +89,7 @@ def spread(index: Any, shape: Sequence[int], axis: int) -> Any:
     """A vector of indices as an index of the rank of ``shape``: the same along every other axis."""
     n = index.shape[0]
     thin = index.reshape(tuple(n if i == axis else 1 for i in range(len(shape))))
-    return storage.expand(thin, tuple(n if i == axis else m for i, m in enumerate(shape)))
+    return storage.expand_p(thin, tuple(n if i == axis else m for i, m in enumerate(shape)))
 
 
 def _selected(x: Any, index: Any, *, axis: int) -> Any:
@@ -98,7 +100,7 @@ def _selected(x: Any, index: Any, *, axis: int) -> Any:
 
 
 def _selected_vjp(g: Any, x_shape: Sequence[int], index: Any, axis: int) -> Any:
-    return add_along(creation.zeros_at(g, tuple(x_shape)), index, g, axis)
+    return index_add_p(creation.zeros_at(g, tuple(x_shape)), index, g, axis)
 
 
 @composite(
@@ -108,13 +110,13 @@ def _selected_vjp(g: Any, x_shape: Sequence[int], index: Any, axis: int) -> Any:
     dtype=storage.anything,
     kinds={"index": "index"},
     upcast=False,
-    method=False,
+    public=False,
     linear=["x"],
     vjp=dict(x=_selected_vjp),
 )
-def select_along(x: Any, index: Any, *, axis: int) -> Any:
+def index_select_p(x: Any, index: Any, *, axis: int) -> Any:
     """The slices of ``x`` at the places of a vector of indices."""
-    return gather_along(x, spread(index, x.shape, axis), axis)
+    return gather_p(x, spread(index, x.shape, axis), axis)
 
 
 def _added(x: Any, index: Any, src: Any, *, axis: int) -> Any:
@@ -134,28 +136,28 @@ def _added(x: Any, index: Any, src: Any, *, axis: int) -> Any:
     check=True,
     dtype=same,
     kinds={"index": "index"},
-    method=False,
+    public=False,
     linear=["x", "src"],
-    vjp=dict(x=lambda g: g, src=lambda g, index, axis: select_along(g, index, axis)),
+    vjp=dict(x=lambda g: g, src=lambda g, index, axis: index_select_p(g, index, axis)),
 )
-def add_along(x: Any, index: Any, src: Any, *, axis: int) -> Any:
+def index_add_p(x: Any, index: Any, src: Any, *, axis: int) -> Any:
     """``x`` with the slices of ``src`` added at the places of a vector of indices."""
     _added(x.shape, index.shape, src.shape, axis=axis)
-    return scatter_along(x, spread(index, src.shape, axis), src, axis, "add")
+    return scatter_p(x, spread(index, src.shape, axis), src, axis, "add")
 
 
 # -- scatter with other reductions -------------------------------------------------------------------
 _COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "prod": lambda a, b: a * b,
-    "amax": maximum,
-    "amin": minimum,
+    "amax": maximum_p,
+    "amin": minimum_p,
 }
 
 
 def _runs(index: Any, src: Any, axis: int, combine: Callable[[Any, Any], Any]) -> tuple[Any, Any, Any]:
     """``src`` combined over equal indices: (sorted index, running result, whether it is the last of its run)."""
-    order = argsort(index, axis)
-    key, value = gather_along(index, order, axis), gather_along(src, order, axis)
+    order = argsort_p(index, axis)
+    key, value = gather_p(index, order, axis), gather_p(src, order, axis)
     by, n = 1, index.shape[axis]
     while by < n:  # after each round an element holds the result over the last 2 * by elements of its run
         together = (positions(key, axis) >= by) & (key == shifted(key, axis, by, 0))
@@ -173,24 +175,24 @@ def _scatter_combined(
     key, value, last = _runs(index, cut_to(src, index.shape), axis, combine)
     place = where(last, key, n)
     widths = tuple((0, 1) if i == axis else (0, 0) for i in range(x.ndim))
-    found = cut(scatter_along(storage.pad(x, widths=widths), place, value, axis, "set"), axis, 0, n)
+    found = cut(scatter_p(storage.pad_p(x, widths=widths), place, value, axis, "set"), axis, 0, n)
     if not include_self:
         return found
-    none = storage.pad(creation.zeros_at(x, tuple(x.shape)), widths=widths).to(dt.int64)
-    hit = cut(scatter_along(none, place, last.to(dt.int64), axis, "set"), axis, 0, n) != 0
+    none = storage.pad_p(creation.zeros_at(x, tuple(x.shape)), widths=widths).to(dt.int64)
+    hit = cut(scatter_p(none, place, last.to(dt.int64), axis, "set"), axis, 0, n) != 0
     return where(hit, combine(x, found), x)
 
 
 def cut_to(x: Any, shape: Sequence[int]) -> Any:
     """The first elements along each axis, up to ``shape``."""
-    return x if tuple(x.shape) == tuple(shape) else storage.basic_index(x, tuple(slice(0, n, 1) for n in shape))
+    return x if tuple(x.shape) == tuple(shape) else storage.basic_index_p(x, tuple(slice(0, n, 1) for n in shape))
 
 
 def _counts(x: Any, index: Any, axis: int, include_self: bool) -> Any:
     """How many values meet at each place, at least 1."""
     start = creation.ones_like(x) if include_self else creation.zeros_like(x)
     ones = creation.full(tuple(index.shape), 1, dtype=x.dtype, device=x.device)
-    met = scatter_along(start, index, ones, axis, "add")
+    met = scatter_p(start, index, ones, axis, "add")
     return where(met == 0, 1, met)
 
 
@@ -201,28 +203,28 @@ def _combined_vjp(
     part = cut_to(src, index.shape)
     if reduce in ("sum", "mean"):
         to_x = to_src = g if reduce == "sum" else g / _counts(g, index, axis, include_self)
-        to_src = gather_along(to_src, index, axis)
+        to_src = gather_p(to_src, index, axis)
     elif reduce == "prod":
-        to_x = g * cj(scatter_reduce_along(creation.ones_like(x), index, src, axis, "prod", True))
-        to_src = gather_along(g, index, axis) * cj(_others(x, index, part, axis, include_self))
+        to_x = g * cj(scatter_reduce_p(creation.ones_like(x), index, src, axis, "prod", True))
+        to_src = gather_p(g, index, axis) * cj(_others(x, index, part, axis, include_self))
     else:
-        own, theirs = (x == out).to(g.dtype), (part == gather_along(out, index, axis)).to(g.dtype)
+        own, theirs = (x == out).to(g.dtype), (part == gather_p(out, index, axis)).to(g.dtype)
         if not include_self:
-            own = scatter_along(own, index, creation.zeros_at(own, tuple(index.shape)), axis, "set")
-        each = g / scatter_along(own, index, theirs, axis, "add")
-        to_x, to_src = own * each, theirs * gather_along(each, index, axis)
+            own = scatter_p(own, index, creation.zeros_at(own, tuple(index.shape)), axis, "set")
+        each = g / scatter_p(own, index, theirs, axis, "add")
+        to_x, to_src = own * each, theirs * gather_p(each, index, axis)
     if not include_self:
-        to_x = scatter_along(to_x, index, creation.zeros_at(to_x, tuple(index.shape)), axis, "set")
+        to_x = scatter_p(to_x, index, creation.zeros_at(to_x, tuple(index.shape)), axis, "set")
     return to_x, grown(to_src, src.shape)
 
 
 def _others(x: Any, index: Any, src: Any, axis: int, include_self: bool) -> Any:
     """For each element of ``src`` the product of all that meets it, without a division by zero."""
     zero = src == 0
-    rest = scatter_reduce_along(x, index, where(zero, 1, src), axis, "prod", include_self)
+    rest = scatter_reduce_p(x, index, where(zero, 1, src), axis, "prod", include_self)
     start = creation.zeros_at(x, tuple(x.shape))
-    zeros = gather_along(scatter_along(start, index, zero.to(x.dtype), axis, "add"), index, axis)
-    met = gather_along(rest, index, axis)
+    zeros = gather_p(scatter_p(start, index, zero.to(x.dtype), axis, "add"), index, axis)
+    met = gather_p(rest, index, axis)
     return where(zero, where(zeros == 1, met, 0.0), where(zeros == 0, met / where(zero, 1, src), 0.0))
 
 
@@ -233,11 +235,11 @@ def _others(x: Any, index: Any, src: Any, axis: int, include_self: bool) -> Any:
     check=True,
     dtype=same,
     kinds={"index": "index"},
-    method=False,
+    public=False,
     batch="along_axis",
     vjp=_combined_vjp,
 )
-def scatter_reduce_along(x: Any, index: Any, src: Any, *, axis: int, reduce: str, include_self: bool) -> Any:
+def scatter_reduce_p(x: Any, index: Any, src: Any, *, axis: int, reduce: str, include_self: bool) -> Any:
     """``x`` with the values of ``src`` that meet at one place combined there: sum, mean, prod, amax or amin."""
     _scattered(x.shape, index.shape, src.shape, axis=axis, name="scatter_reduce")
     if index.numel() == 0:
@@ -245,7 +247,7 @@ def scatter_reduce_along(x: Any, index: Any, src: Any, *, axis: int, reduce: str
     if reduce in _COMBINE:
         return _scatter_combined(x, index, src, axis, _COMBINE[reduce], include_self)
     zeros = creation.zeros_at(x, tuple(index.shape))
-    total = scatter_along(x if include_self else scatter_along(x, index, zeros, axis, "set"), index, src, axis, "add")
+    total = scatter_p(x if include_self else scatter_p(x, index, zeros, axis, "set"), index, src, axis, "add")
     if reduce == "sum":
         return total
     count = _counts(x, index, axis, include_self)
@@ -264,6 +266,7 @@ def shaped_as(input: Any, result: Any) -> Any:
     return result.reshape(()) if not input.ndim else result
 
 
+@public()
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False, out: Tensor | None = None) -> Tensor:
     """The elements of ``input`` that ``index`` (int64, of the same rank) names along ``dim``.
 
@@ -275,10 +278,11 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False,
             [4]])
     """
     axis, x, at = aligned(input, dim, index)
-    found = gather_along(x, at, axis)
-    return deliver("gather", found.reshape(()) if not index.ndim else found, None, out)
+    found = gather_p(x, at, axis)
+    return deliver("gather", found.reshape(()) if not index.ndim else found, out)
 
 
+@public()
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None) -> Tensor:
     """The elements at ``indices`` along ``dim``, the other dimensions broadcast; without ``dim``, of the flat tensor.
 
@@ -288,7 +292,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     tensor([[1., 3.]])
     """
     if dim is None:
-        return deliver("gather", gather_along(input.reshape((-1,)), indices.reshape((-1,)), 0), None, out)
+        return deliver("gather", gather_p(input.reshape((-1,)), indices.reshape((-1,)), 0), out)
     if input.ndim != indices.ndim:
         raise ShapeError(
             f"take_along_dim: input and indices must have the same number of dimensions, "
@@ -299,8 +303,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     shape = (*rest[:axis], input.shape[axis], *rest[axis:])
     places = (*rest[:axis], indices.shape[axis], *rest[axis:])
     n = input.shape[axis]
-    found = gather_along(input.expand(shape), wrapped(indices.expand(places), n), axis)
-    return deliver("gather", found, None, out)
+    found = gather_p(input.expand(shape), wrapped(indices.expand(places), n), axis)
+    return deliver("gather", found, out)
 
 
 def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
@@ -312,6 +316,7 @@ def wrapped(index: Any, size: int) -> Any:
     return where(index < 0, index + size, index)
 
 
+@public(out=True, more={"indices": "index"})
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at ``index`` of the flattened tensor, in its shape; negative ones count from the end.
 
@@ -319,9 +324,10 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     tensor([1., 4.])
     """
     flat = input.reshape((input.numel(),))
-    return gather_along(flat, wrapped(index.reshape((-1,)), input.numel()), 0).reshape(tuple(index.shape))
+    return gather_p(flat, wrapped(index.reshape((-1,)), input.numel()), 0).reshape(tuple(index.shape))
 
 
+@public()
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """``input`` with the elements of ``source`` set, or added, at ``index`` of the flattened tensor.
 
@@ -329,15 +335,17 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     tensor([0., 5., 0.])
     """
     flat, at = input.reshape((input.numel(),)), wrapped(index.reshape((-1,)), input.numel())
-    done = scatter_along(flat, at, source.reshape((-1,)), 0, "add" if accumulate else "set")
+    done = scatter_p(flat, at, source.reshape((-1,)), 0, "add" if accumulate else "set")
     return done.reshape(tuple(input.shape))
 
 
+@public()
 def put_(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """:func:`put` in place."""
     return input.copy_(put(input, index, source, accumulate))
 
 
+@public()
 def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The slices of ``input`` along ``dim`` at the places in ``index``, a vector of ints (or a 0-d one).
 
@@ -346,9 +354,4 @@ def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None =
             [4]])
     """
     axis, x, at = aligned(input, dim, index)
-    return deliver("index_select", shaped_as(input, select_along(x, at, axis)), None, out)
-
-
-_PUBLIC = (gather, take_along_dim, take, put, put_, index_select)
-METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in _PUBLIC}
-FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}
+    return deliver("index_select", shaped_as(input, index_select_p(x, at, axis)), out)

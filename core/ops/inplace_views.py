@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
-from flambeau.core.autograd.graph import Leaf, View, box_of
 from flambeau.core.dispatch import call
 from flambeau.core.errors import GradientError, ShapeError
+from flambeau.core.graph import Leaf, View, box_of
 from flambeau.core.ops import shape, storage, views
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
@@ -36,11 +37,13 @@ def _becomes(name: str, self: Tensor, view: Callable[[Tensor], Tensor]) -> Tenso
     return self
 
 
+@public()
 def squeeze_(self: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """:func:`squeeze` in place: the tensor itself loses the dimensions."""
     return _becomes("squeeze_", self, lambda x: shape.squeeze(x, dim))
 
 
+@public()
 def unsqueeze_(self: Tensor, dim: int) -> Tensor:
     """:func:`unsqueeze` in place.
 
@@ -50,16 +53,19 @@ def unsqueeze_(self: Tensor, dim: int) -> Tensor:
     return _becomes("unsqueeze_", self, lambda x: shape.unsqueeze(x, dim))
 
 
+@public()
 def t_(self: Tensor) -> Tensor:
     """The transpose of a matrix, in place: only the strides change."""
     return _becomes("t_", self, shape.t)
 
 
+@public(aliases=("swapaxes_", "swapdims_"), more={"axis0": "dim0", "axis1": "dim1"})
 def transpose_(self: Tensor, dim0: int, dim1: int) -> Tensor:
     """:func:`transpose` in place: only the strides change."""
     return _becomes("transpose_", self, lambda x: shape.transpose(x, dim0, dim1))
 
 
+@public(function=True)
 def as_strided_(self: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """:func:`as_strided` in place."""
     return _becomes("as_strided_", self, lambda x: views.as_strided(x, size, stride, storage_offset))
@@ -73,6 +79,7 @@ def _plain(name: str, self: Tensor) -> None:
         raise ShapeError(f"{name}: a tensor inside a transform has no memory of its own to resize")
 
 
+@public()
 def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     """Another shape, in place: the elements in memory stay in their order, new ones are not defined.
 
@@ -89,7 +96,7 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     if new == tuple(self._array.shape):
         return self
     count, have = math.prod(new), self.numel()
-    whole = self.detach() if self.is_contiguous() else storage.clone(self.detach(), "C")
+    whole = self.detach() if self.is_contiguous() else storage.clone_p(self.detach(), "C")
     flat = shape.reshape(whole, (have,))
     if count <= have:
         self._array = shape.reshape(views.narrow(flat, 0, 0, count), new)._array
@@ -101,11 +108,13 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     return self
 
 
+@public(function=True)
 def resize_as_(self: Tensor, other: Tensor, *, memory_format: Any = None) -> Tensor:
     """:func:`resize_` to the shape of ``other``."""
     return resize_(self, tuple(other._array.shape))
 
 
+@public()
 def set_(self: Tensor, source: Tensor | None = None) -> Tensor:
     """Share the memory, shape and strides of ``source``, of the same dtype; without it, become empty."""
     _plain("set_", self)
@@ -118,10 +127,3 @@ def set_(self: Tensor, source: Tensor | None = None) -> Tensor:
         )
     self._array, self._box, self._node = source._array, box_of(source), None
     return self
-
-
-METHODS: Final[dict[str, Callable[..., Any]]] = {
-    "squeeze_": squeeze_, "unsqueeze_": unsqueeze_, "t_": t_, "transpose_": transpose_, "swapaxes_": transpose_,
-    "swapdims_": transpose_, "as_strided_": as_strided_, "resize_": resize_, "resize_as_": resize_as_, "set_": set_,
-}  # fmt: skip
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"as_strided_": as_strided_, "resize_as_": resize_as_}

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.shape import axis_of, broadcast_tensors, expanded, reshape, sizes_of, transpose, unsqueeze
+from flambeau.core.ops.search import searchsorted
+from flambeau.core.ops.shape import axis_of, broadcast_tensors, expand_p, reshape, sizes_of, transpose, unsqueeze
 from flambeau.core.ops.views import atleast_1d, atleast_2d, atleast_3d, narrow
-from flambeau.core.record import OPS
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
 
 def _copied(x: Tensor) -> Tensor:
     """A contiguous copy."""
-    return storage.clone(x, "C")
+    return storage.clone_p(x, "C")
 
 
+@public(function=False)
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself when its elements stand in row-major order without gaps, else a copy that does.
 
@@ -45,6 +48,7 @@ def _tensors(name: str, tensors: Any) -> list[Tensor]:
     return list(tensors)
 
 
+@public(aliases=("concat", "concatenate"), method=False)
 def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors one after the other along dimension ``dim``; all other sizes must agree.
 
@@ -56,24 +60,16 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
         i = next(i for i, t in enumerate(items) if not t._array.shape)
         raise ShapeError(f"cat: tensor {i} is 0-d and cannot be concatenated; use stack, or reshape(1)")
     kept = [t for t in items if tuple(t._array.shape) != (0,)] or items[:1]  # torch lets shape (0,) join anything
-    result: Tensor = storage.cat(kept, axis_of("cat", kept[0], dim))
+    result: Tensor = storage.cat_p(kept, axis_of("cat", kept[0], dim))
     if len(kept) != len(items):
         wanted = result.dtype
         for t in items:
             wanted = dt.promote_types(wanted, t.dtype)
-        result = storage.cast(result, wanted) if wanted is not result.dtype else result
-    return _into("cat", out, result)
+        result = storage.cast_p(result, wanted) if wanted is not result.dtype else result
+    return deliver("cat", result, out)
 
 
-def _into(name: str, out: Tensor | None, result: Tensor) -> Tensor:
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    written: Tensor = write_out(OPS[name], out, result)
-    return written
-
-
+@public(method=False)
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors of one shape side by side along a new dimension ``dim``.
 
@@ -105,6 +101,7 @@ def _stacked(items: Sequence[Tensor], key: Any, shape: tuple[int, ...], axis: in
     return found
 
 
+@public(method=False)
 def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors joined along dimension 1 (0 where they are 1-d).
 
@@ -115,6 +112,7 @@ def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     return cat(items, 0 if len(items[0]._array.shape) == 1 else 1, out=out)
 
 
+@public(aliases=("row_stack",), method=False)
 def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors joined as rows, along dimension 0.
 
@@ -125,6 +123,7 @@ def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     return cat([atleast_2d(t) for t in _tensors("vstack", tensors)], 0, out=out)
 
 
+@public(method=False)
 def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Tensors joined along dimension 2.
 
@@ -134,6 +133,7 @@ def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     return cat([atleast_3d(t) for t in _tensors("dstack", tensors)], 2, out=out)
 
 
+@public(method=False)
 def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """1-d tensors as columns, matrices joined along dimension 1.
 
@@ -145,6 +145,7 @@ def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Ten
     return cat([reshape(t, (t.numel(), 1)) if len(t._array.shape) < 2 else t for t in items], 1, out=out)
 
 
+@public(method=False)
 def block_diag(*tensors: Tensor) -> Tensor:
     """The matrices along the diagonal of a larger one, zeros elsewhere; vectors count as one row.
 
@@ -158,11 +159,12 @@ def block_diag(*tensors: Tensor) -> Tensor:
     total, before, rows = sum(t.shape[1] for t in items), 0, []
     for t in items:
         width = t.shape[1]
-        rows.append(storage.pad(t, ((0, 0), (before, total - before - width)), 0))
+        rows.append(storage.pad_p(t, ((0, 0), (before, total - before - width)), 0))
         before += width
     return cat(rows, 0)
 
 
+@public(method=False)
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """For each 1-d tensor, its values over the grid that all of them span; "xy" exchanges the first two dimensions.
 
@@ -180,6 +182,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     return grids if indexing == "ij" or ndim < 2 else tuple([transpose(g, 0, 1) for g in grids])
 
 
+@public(method=False)
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """Every combination of one element of each 1-d tensor, as rows.
 
@@ -197,6 +200,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
     return stack([reshape(g, (g.numel(),)) for g in meshgrid(*items)], 1)
 
 
+@public(method=False)
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """Every choice of ``r`` elements of a 1-d tensor in order, as rows.
 
@@ -218,6 +222,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
 
 
 # -- repeating ---------------------------------------------------------------------------------------
+@public(function=False)
 def repeat(self: Tensor, *repeats: Any) -> Tensor:
     """A copy repeated ``repeats[i]`` times along each dimension, counted from the last.
 
@@ -236,10 +241,11 @@ def _repeated(name: str, x: Tensor, times: tuple[int, ...]) -> Tensor:
         raise ShapeError(f"{name}: repeats must not be negative, got {times}")
     shape = (1,) * (len(times) - len(old)) + old
     apart = reshape(x, tuple([k for n in shape for k in (1, n)]))
-    spread = expanded(apart, tuple([k for r, n in zip(times, shape, strict=True) for k in (r, n)]))
+    spread = expand_p(apart, tuple([k for r, n in zip(times, shape, strict=True) for k in (r, n)]))
     return reshape(_copied(spread), tuple([r * n for r, n in zip(times, shape, strict=True)]))
 
 
+@public()
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """:func:`repeat` whose ``dims`` may be fewer than the dimensions of ``input``.
 
@@ -250,6 +256,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return _repeated("tile", input, (1,) * (len(input._array.shape) - len(times)) + times)
 
 
+@public()
 def repeat_interleave(
     input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
@@ -278,13 +285,11 @@ def repeat_interleave(
     if count < 0:
         raise ShapeError(f"repeat_interleave: repeats must not be negative, got {count}")
     shape = tuple(x._array.shape)
-    spread = expanded(unsqueeze(x, axis + 1), (*shape[: axis + 1], count, *shape[axis + 1 :]))
+    spread = expand_p(unsqueeze(x, axis + 1), (*shape[: axis + 1], count, *shape[axis + 1 :]))
     return reshape(_copied(spread), (*shape[:axis], size * count, *shape[axis + 1 :]))
 
 
 def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor:
-    from flambeau.core.ops.search import searchsorted
-
     ends = repeats.cumsum(0)
     if total is None:
         total = int(ends[-1]) if size else 0
@@ -293,6 +298,7 @@ def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor
 
 
 # -- another order -----------------------------------------------------------------------------------
+@public(more={"axis": "dims"})
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """A copy with the order of the elements along ``dims`` (without any: along all) reversed.
 
@@ -303,9 +309,10 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     axes = tuple([axis_of("flip", input, d, label="dims") for d in wanted])
     if len(set(axes)) != len(axes):
         raise ShapeError(f"flip: dims {wanted} name a dimension of shape {tuple(input.shape)} twice")
-    return storage.flip(input, axes) if axes and input._array.shape else _copied(input)
+    return storage.flip_p(input, axes) if axes and input._array.shape else _copied(input)
 
 
+@public()
 def fliplr(input: Tensor) -> Tensor:
     """A copy with the columns (dimension 1) reversed.
 
@@ -317,6 +324,7 @@ def fliplr(input: Tensor) -> Tensor:
     return flip(input, 1)
 
 
+@public()
 def flipud(input: Tensor) -> Tensor:
     """A copy with the rows (dimension 0) reversed.
 
@@ -328,6 +336,7 @@ def flipud(input: Tensor) -> Tensor:
     return flip(input, 0)
 
 
+@public(more={"shift": "shifts", "axis": "dims"})
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
     """A copy whose elements moved ``shifts`` places along ``dims`` and came in again at the other end.
 
@@ -351,6 +360,7 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     return _copied(out) if out is input else out
 
 
+@public()
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by 90 degrees ``k`` times in the plane of ``dims``, from the first towards the second; a copy.
 
@@ -369,16 +379,3 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     if turns == 2:
         return flip(input, a, b)
     return transpose(flip(input, b if turns == 1 else a), a, b)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "cat": cat, "concat": cat, "concatenate": cat, "stack": stack, "hstack": hstack, "vstack": vstack,
-    "row_stack": vstack, "dstack": dstack, "column_stack": column_stack, "block_diag": block_diag, "meshgrid": meshgrid,
-    "cartesian_prod": cartesian_prod, "combinations": combinations, "tile": tile,
-    "repeat_interleave": repeat_interleave, "flip": flip, "fliplr": fliplr, "flipud": flipud, "roll": roll,
-    "rot90": rot90,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    "contiguous": contiguous, "repeat": repeat, "tile": tile, "repeat_interleave": repeat_interleave, "flip": flip,
-    "fliplr": fliplr, "flipud": flipud, "roll": roll, "rot90": rot90,
-}  # fmt: skip

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import variance
-from flambeau.core.ops.arithmetic import delivered
-from flambeau.core.ops.decompose import cholesky, det, eig_of, eigh_of, qr_of, slogdet_of, svd_of, svdvals
-from flambeau.core.ops.elementwise import abs
-from flambeau.core.ops.scan import deliver, in_dtype
-from flambeau.core.ops.shape import axis_of, matrix_transpose, permuted, reshape
-from flambeau.core.ops.solve import _AUTO, cholesky_inverse, cholesky_solve, matrix_exp, pinv, tolerances
-from flambeau.core.ops.systems import inv
+from flambeau.core.ops.decompose import cholesky, eig_p, eigh_p, qr_p, slogdet_p, svd_p, svdvals_p
+from flambeau.core.ops.elementwise import abs_p, cj, where
+from flambeau.core.ops.shape import axis_of, matrix_transpose, permute_p, reshape
+from flambeau.core.ops.solve import _AUTO, tolerances
+from flambeau.core.ops.systems import inv_p
+from flambeau.core.ops.views import diagonal as of_any
+from flambeau.core.out import deliver, in_dtype
+from flambeau.core.public import public
+from flambeau.core.results import QR, SVD, Eigen, SignedLog
 from flambeau.core.tensor import Tensor
 
 
 # -- decompositions ----------------------------------------------------------------------------------
-class QR(NamedTuple):
-    Q: Tensor
-    R: Tensor
-
-
-def qr(A: Tensor, mode: str = "reduced") -> QR:
+def qr(A: Tensor, mode: str = "reduced") -> QR[Tensor]:
     """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" empty.
 
     >>> [t.shape for t in fb.linalg.qr(fb.ones(3, 2))]
@@ -33,16 +30,11 @@ def qr(A: Tensor, mode: str = "reduced") -> QR:
     """
     if mode not in ("reduced", "complete", "r"):
         raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
-    q, r = qr_of(A, "reduced" if mode == "r" else mode)
+    q, r = qr_p(A, "reduced" if mode == "r" else mode)
     return QR(q.new_empty((0,)) if mode == "r" else q, r)
 
 
-class Eigen(NamedTuple):
-    eigenvalues: Tensor
-    eigenvectors: Tensor
-
-
-def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
+def eigh(A: Tensor, UPLO: str = "L") -> Eigen[Tensor]:
     """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read.
 
     >>> fb.linalg.eigh(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
@@ -50,7 +42,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
     """
     if UPLO.upper() not in ("L", "U"):
         raise ValueError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
-    return Eigen(*eigh_of(A, UPLO.upper() == "U"))
+    return Eigen(*eigh_p(A, UPLO.upper() == "U"))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
@@ -62,13 +54,13 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     return eigh(A, UPLO).eigenvalues
 
 
-def eig(A: Tensor) -> Eigen:
+def eig(A: Tensor) -> Eigen[Tensor]:
     """Complex eigenvalues and eigenvectors (columns of norm 1), in no particular order.
 
     >>> fb.linalg.eig(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
     tensor([2.+0.j, 4.+0.j])
     """
-    return Eigen(*eig_of(A))
+    return Eigen(*eig_p(A))
 
 
 def eigvals(A: Tensor) -> Tensor:
@@ -80,44 +72,33 @@ def eigvals(A: Tensor) -> Tensor:
     return eig(A).eigenvalues
 
 
-class SVD(NamedTuple):
-    U: Tensor
-    S: Tensor
-    Vh: Tensor
-
-
-def svd(A: Tensor, full_matrices: bool = True) -> SVD:
+def svd(A: Tensor, full_matrices: bool = True) -> SVD[Tensor]:
     """U, descending S and Vh with U @ diag(S) @ Vh == A; ``full_matrices`` makes U and Vh square.
 
     >>> [t.shape for t in fb.linalg.svd(fb.ones(3, 2), full_matrices=False)]
     [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
     """
-    return SVD(*svd_of(A, full_matrices))
+    return SVD(*svd_p(A, full_matrices))
 
 
-class SignedLog(NamedTuple):
-    sign: Tensor
-    logabsdet: Tensor
-
-
-def slogdet(A: Tensor) -> SignedLog:
+@public()
+def slogdet(A: Tensor) -> SignedLog[Tensor]:
     """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size.
 
     >>> fb.slogdet(fb.eye(2))
     SignedLog(sign=tensor(1.), logabsdet=tensor(0.))
     """
-    return SignedLog(*slogdet_of(A))
+    return SignedLog(*slogdet_p(A))
 
 
+@public()
 def logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; nan where that is negative.
 
     >>> fb.logdet(fb.eye(2))
     tensor(0.)
     """
-    sign, size = slogdet_of(input)
-    from flambeau.core.ops.elementwise import where
-
+    sign, size = slogdet_p(input)
     return where(sign < 0, math.nan, size)
 
 
@@ -140,7 +121,7 @@ def vector_norm(
     >>> fb.linalg.vector_norm(fb.tensor([3.0, 4.0]))
     tensor(5.)
     """
-    return delivered("vector_norm", out, variance.vector_norm(_in(x, dtype), float(ord), dim, keepdim))
+    return deliver("vector_norm", variance.vector_norm_p(_in(x, dtype), float(ord), dim, keepdim), out)
 
 
 def matrix_norm(
@@ -162,20 +143,20 @@ def matrix_norm(
             f"matrix_norm: dim must be two different dimensions, got {tuple(dim)} for shape {tuple(A.shape)}"
         )
     if ord == "fro":
-        return variance.vector_norm(A, 2.0, (rows, columns), keepdim)
+        return variance.vector_norm_p(A, 2.0, (rows, columns), keepdim)
     if ord in ("nuc", 2, -2):
         return _spectral(A, ord, rows, columns, keepdim)
     if ord not in (1, -1, math.inf, -math.inf):
         raise ValueError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
     summed, compared = (rows, columns) if ord in (1, -1) else (columns, rows)
-    sums = abs(A).sum(summed, keepdim=True)
+    sums = abs_p(A).sum(summed, keepdim=True)
     found = sums.amax(compared, keepdim=True) if ord > 0 else sums.amin(compared, keepdim=True)
     return found if keepdim else found.squeeze((rows, columns))
 
 
 def _spectral(A: Tensor, ord: Any, rows: int, columns: int, keepdim: bool) -> Tensor:
     others = [i for i in range(A.ndim) if i not in (rows, columns)]
-    values = svdvals(permuted(A, (*others, rows, columns)))
+    values = svdvals_p(permute_p(A, (*others, rows, columns)))
     found: Tensor = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
     if not keepdim:
         return found
@@ -212,10 +193,10 @@ def cond(A: Tensor, p: float | str | None = None) -> Tensor:
     tensor(2.)
     """
     if p in (None, 2, -2):
-        values = svdvals(A)
+        values = svdvals_p(A)
         largest, smallest = values.amax(-1), values.amin(-1)
         return smallest / largest if p == -2 else largest / smallest
-    return matrix_norm(A, p) * matrix_norm(inv(A), p)
+    return matrix_norm(A, p) * matrix_norm(inv_p(A), p)
 
 
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
@@ -225,21 +206,20 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     tensor(2)
     """
     plain = A.detach()
-    values = abs(eigh_of(plain, False)[0]) if hermitian else svdvals(plain)
+    values = abs_p(eigh_p(plain, False)[0]) if hermitian else svdvals_p(plain)
     if not values._array.shape[-1]:
         return values.sum(-1).to(dt.int64)
     rtol, atol = (0.0, tol) if tol is not None else (_AUTO if rtol is None else rtol, 0.0 if atol is None else atol)
     return (values > tolerances(A, values.amax(-1, keepdim=True), rtol, atol)).sum(-1)
 
 
+@public(method=False, out=True)
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The sum of products of the conjugate of x with y along ``dim``; the other dimensions broadcast.
 
     >>> fb.linalg.vecdot(fb.ones(2, 3), fb.ones(2, 3))
     tensor([3., 3.])
     """
-    from flambeau.core.ops.elementwise import cj
-
     return (cj(x) * y).sum(dim)
 
 
@@ -249,11 +229,10 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     >>> fb.linalg.diagonal(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
     tensor([2., 4.])
     """
-    from flambeau.core.ops.views import diagonal as of_any
-
     return of_any(A, offset, dim1, dim2)
 
 
+@public()
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of the difference.
 
@@ -264,16 +243,18 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 
 
 # -- the older names ---------------------------------------------------------------------------------
+@public("svd")
 def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form.
 
     >>> [t.shape for t in fb.svd(fb.ones(3, 2))]
     [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
     """
-    u, s, vh = svd_of(input, not some)
+    u, s, vh = svd_p(input, not some)
     return u, s, matrix_transpose(vh).conj() if vh.is_complex() else matrix_transpose(vh)
 
 
+@public("cholesky")
 def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """:func:`flambeau.linalg.cholesky`.
 
@@ -284,7 +265,8 @@ def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return cholesky(input, upper=upper)
 
 
-def _old_qr(input: Tensor, some: bool = True) -> QR:
+@public("qr")
+def _old_qr(input: Tensor, some: bool = True) -> QR[Tensor]:
     """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete.
 
     >>> [t.shape for t in fb.qr(fb.ones(3, 2))]
@@ -293,6 +275,7 @@ def _old_qr(input: Tensor, some: bool = True) -> QR:
     return qr(input, "reduced" if some else "complete")
 
 
+@public("norm")
 def _old_norm(
     input: Tensor,
     p: Any = "fro",
@@ -310,16 +293,8 @@ def _old_norm(
     x = in_dtype(input, dtype)
     if p == "nuc":
         axes: Any = (-2, -1) if dim is None else dim
-        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), None, out)
+        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), out)
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)
-    return deliver("vector_norm", variance.vector_norm(x, order, dim, keepdim), None, out)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "vecdot": vecdot, "dist": dist, "det": det, "slogdet": slogdet, "logdet": logdet, "inverse": inv,
-    "pinverse": pinv, "svd": _old_svd, "qr": _old_qr, "cholesky": _old_cholesky, "cholesky_solve": cholesky_solve,
-    "cholesky_inverse": cholesky_inverse, "matrix_exp": matrix_exp, "norm": _old_norm,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {n: f for n, f in FUNCTIONS.items() if n != "vecdot"}
+    return deliver("vector_norm", variance.vector_norm_p(x, order, dim, keepdim), out)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import creation, from_data
@@ -15,10 +14,12 @@ from flambeau.core.declare import composite
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
-from flambeau.core.ops.index import gather_along, select_along
-from flambeau.core.ops.reduce import sum as total
-from flambeau.core.ops.scan import cumsum, cut, deliver
-from flambeau.core.ops.sort import argsort
+from flambeau.core.ops.index import gather_p, index_select_p
+from flambeau.core.ops.reduce import sum_p
+from flambeau.core.ops.scan import cumsum_p, cut
+from flambeau.core.ops.sort import argsort_p
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import to_index
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
@@ -33,7 +34,7 @@ from flambeau.core.tensor import Tensor
     inplace=True,
     vjp=dict(x=lambda g, mask: where(mask, 0, g), value=lambda g, mask: where(mask, g, 0)),
 )
-def masked_fill(x: Any, mask: Any, value: Any) -> Any:
+def masked_fill_p(x: Any, mask: Any, value: Any) -> Any:
     """``x`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast.
 
     >>> fb.masked_fill(fb.tensor([1.0, -1.0]), fb.tensor([False, True]), 0.0)
@@ -42,7 +43,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     if isinstance(value, Tensor):
         if value.ndim:
             raise ShapeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
-        value = storage.cast(value, dtype=x.dtype)
+        value = storage.cast_p(value, dtype=x.dtype)
     elif isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
         raise DTypeError(f"masked_fill: value {value!r} cannot be converted to {x.dtype} without loss")
     else:
@@ -50,7 +51,8 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     return where(mask, value, x)
 
 
-def filled(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+@public()
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """``input`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast.
 
     >>> fb.masked_fill(fb.tensor([1.0, 2.0]), fb.tensor([True, False]), 0.0)
@@ -60,23 +62,24 @@ def filled(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         key, state = input._key, get()
         if key.dtype.category == dt.FLOATING and key.level is None and state is not None and state.plain:
             return where(mask, value, input)  # which has a way of its own for numbers
-    return masked_fill(input, mask, value)
+    return masked_fill_p(input, mask, value)
 
 
-@composite("nonzero(x: Tensor) -> Tensor", dtype=to_index, upcast=False, differentiable=False, method=False)
-def indices_of_nonzero(x: Any) -> Any:
+@composite("nonzero(x: Tensor) -> Tensor", dtype=to_index, upcast=False, differentiable=False, public=False)
+def nonzero_p(x: Any) -> Any:
     """The indices (n, ndim) of the elements that are not zero, in row-major order."""
     full_mask = (x != 0).reshape((x.numel(),))
-    flat = cut(argsort(full_mask, 0, True), 0, 0, int(total(full_mask)))
+    flat = cut(argsort_p(full_mask, 0, True), 0, 0, int(sum_p(full_mask)))
     columns = []
     for n in reversed(x.shape):
         columns.append(flat.remainder(n or 1).reshape((flat.shape[0], 1)))
         flat = flat.floor_divide(n or 1)
     if not columns:
         return creation.full((flat.shape[0], 0), 0, dtype=dt.int64, device=x.device)
-    return storage.cat(columns[::-1], 1)
+    return storage.cat_p(columns[::-1], 1)
 
 
+@public()
 def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None) -> Any:
     """The indices (n, ndim) of the elements that are not zero; ``as_tuple`` one vector per dimension instead.
 
@@ -87,11 +90,12 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
             [2]])
     """
     if not as_tuple:
-        return deliver("nonzero", indices_of_nonzero(input), None, out)
-    found = indices_of_nonzero(input if input.ndim else input.reshape((1,)))
+        return deliver("nonzero", nonzero_p(input), out)
+    found = nonzero_p(input if input.ndim else input.reshape((1,)))
     return tuple(found.select(1, i) for i in range(found.shape[1]))
 
 
+@public()
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """The first ``size`` rows of :func:`nonzero`, with rows of ``fill_value`` where there are fewer.
 
@@ -99,10 +103,11 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     tensor([[ 1],
             [-1]])
     """
-    found = cut(indices_of_nonzero(input), 0, 0, min(size, input.numel()))
-    return storage.pad(found, widths=((0, size - found.shape[0]), (0, 0)), value=fill_value)
+    found = cut(nonzero_p(input), 0, 0, min(size, input.numel()))
+    return storage.pad_p(found, widths=((0, size - found.shape[0]), (0, 0)), value=fill_value)
 
 
+@public()
 def argwhere(input: Tensor) -> Tensor:
     """The indices (n, ndim) of the elements that are not zero.
 
@@ -110,15 +115,16 @@ def argwhere(input: Tensor) -> Tensor:
     tensor([[1],
             [3]])
     """
-    return indices_of_nonzero(input)
+    return nonzero_p(input)
 
 
 def true_places(mask: Any) -> Any:
     """Where a flattened mask is True."""
-    found = indices_of_nonzero(mask.reshape((mask.numel(),)))
+    found = nonzero_p(mask.reshape((mask.numel(),)))
     return found.reshape((found.shape[0],))
 
 
+@public()
 def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements of ``input`` where ``mask`` is True (the two broadcast), as a vector.
 
@@ -128,7 +134,7 @@ def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> 
     _is_mask("masked_select", mask)
     shape = broadcast(input.shape, mask.shape)
     flat = input.expand(shape).reshape((math.prod(shape),))
-    return deliver("index_select", select_along(flat, true_places(mask.expand(shape)), 0), None, out)
+    return deliver("index_select", index_select_p(flat, true_places(mask.expand(shape)), 0), out)
 
 
 def _is_mask(name: str, mask: Any) -> None:
@@ -137,6 +143,7 @@ def _is_mask(name: str, mask: Any) -> None:
         raise DTypeError(f"{name}: mask must be a bool tensor, got {got}")
 
 
+@public()
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``input`` with the elements of ``source``, in order, where ``mask`` is True.
 
@@ -152,23 +159,12 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     flat_mask = mask.expand(shape).reshape((math.prod(shape),))
     if not source.numel() or not math.prod(shape):
         return input.expand(shape).clone()
-    rank = cumsum(flat_mask, 0) - 1
-    values = gather_along(source.reshape((source.numel(),)), where(flat_mask, rank, 0), 0)
+    rank = cumsum_p(flat_mask, 0) - 1
+    values = gather_p(source.reshape((source.numel(),)), where(flat_mask, rank, 0), 0)
     return where(flat_mask.reshape(shape), values.reshape(shape), input)
 
 
+@public()
 def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """:func:`masked_scatter` in place."""
     return input.copy_(masked_scatter(input, mask, source))
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "masked_fill": filled,
-    "nonzero": nonzero,
-    "argwhere": argwhere,
-    "nonzero_static": nonzero_static,
-    "masked_select": masked_select,
-    "masked_scatter": masked_scatter,
-    "masked_scatter_": masked_scatter_,
-}
-FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}

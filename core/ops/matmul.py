@@ -8,13 +8,15 @@ decompositions in :mod:`flambeau.core.ops.decompose`, norms in :mod:`flambeau.co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from flambeau.backends import layout
 from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import cj
-from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, viewed
+from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, view_p
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import numeric
 from flambeau.core.tensor import Tensor
 
@@ -44,23 +46,24 @@ def _product_vjp_y(g: Any, x: Any, y_shape: Any) -> Any:
     if len(y_shape) == 2 and len(x._array.shape) > 2:  # one product over all the rows, not a sum over products
         rows = _count(x._array.shape[:-1])
         g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
-    return product(adjoint(x), g)
+    return matmul_p(adjoint(x), g)
 
 
 def _product_jvp(tangents: Sequence[Any], primals: Sequence[Any], out: Any) -> Any:
     (tx, ty), (x, y) = tangents, primals
     if tx is None or ty is None:
-        return product(x if tx is None else tx, y if ty is None else ty)
-    return product(tx, y) + product(x, ty)
+        return matmul_p(x if tx is None else tx, y if ty is None else ty)
+    return matmul_p(tx, y) + matmul_p(x, ty)
 
 
-product: Callable[..., Tensor] = op(
-    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric, jvp=_product_jvp, method=False,
-    vjp=dict(x=lambda g, y: product(g, adjoint(y)), y=_product_vjp_y),
+matmul_p: Callable[..., Tensor] = op(
+    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric, jvp=_product_jvp, public=False,
+    vjp=dict(x=lambda g, y: matmul_p(g, adjoint(y)), y=_product_vjp_y),
     doc="Products of matrices in the last two dimensions, the others broadcast.",
 )  # fmt: skip
 
 
+@public(guard=False)
 def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The matrix product: (n, k) @ (k, m), batches of such, and vectors as a row on the left, a column on the right.
 
@@ -68,14 +71,14 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     tensor([3, 7])
     """
     if out is not None:
-        return _into(out, matmul(input, other))
+        return deliver("matmul", matmul(input, other), out)
     try:
         left, right = input._array.ndim, other._array.ndim
     except AttributeError:
         wrong = other if isinstance(input, Tensor) else input
         raise TypeError(f"matmul: input and other must be tensors, got {type(wrong).__name__}") from None
     if left > 1 and right > 1:
-        return product(input, other)
+        return matmul_p(input, other)
     if not left or not right:
         raise ShapeError(
             f"matmul: both arguments need to be at least 1-d, got shapes {tuple(input.shape)} "
@@ -87,26 +90,21 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
             f"matmul: the sizes to be summed over must be equal, got {inner[0]} of input {tuple(input.shape)} "
             f"and {inner[1]} of other {tuple(other.shape)}"
         )
-    found = product(unsqueeze(input, 0) if left == 1 else input, unsqueeze(other, 1) if right == 1 else other)
+    found = matmul_p(unsqueeze(input, 0) if left == 1 else input, unsqueeze(other, 1) if right == 1 else other)
     shape = list(found._array.shape)
     if right == 1:
         del shape[-1]
     if left == 1:
         del shape[-1 if right == 1 else -2]
-    return viewed(found, tuple(shape))
+    return view_p(found, tuple(shape))
 
 
-def _into(out: Tensor, result: Tensor) -> Tensor:
-    from flambeau.core.autograd.inplace import write_out
-
-    written: Tensor = write_out(product.op, out, result)  # type: ignore[attr-defined]
-    return written
-
-
+@public("__matmul__")
 def _dunder_matmul(self: Tensor, other: Any) -> Any:
     return matmul(self, other) if isinstance(other, Tensor) else _stranger(other)
 
 
+@public("__rmatmul__")
 def _dunder_rmatmul(self: Tensor, other: Any) -> Any:
     return matmul(other, self) if isinstance(other, Tensor) else _stranger(other)
 
@@ -141,15 +139,15 @@ def _linear_shape(x: Any, weight: Any, bias: Any) -> tuple[int, ...]:
 def _linear_vjp_weight(g: Any, x: Any) -> Any:
     rows = _count(x._array.shape[:-1])
     g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
-    return product(matrix_transpose(g), cj(x))
+    return matmul_p(matrix_transpose(g), cj(x))
 
 
 @composite(
     "linear(x: Tensor, weight: Tensor, bias: Tensor? = None) -> Tensor",
-    infer=_linear_shape, check=True, dtype=numeric, method=False,
+    infer=_linear_shape, check=True, dtype=numeric, public=False,
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
-def linear(x: Any, weight: Any, bias: Any) -> Any:
+def linear_p(x: Any, weight: Any, bias: Any) -> Any:
     """``x @ weight.T + bias``, for x of shape (..., in_features) and weight (out_features, in_features).
 
     >>> fb.nn.functional.linear(fb.ones(2, 3), fb.ones(4, 3), fb.zeros(4)).shape
@@ -186,6 +184,7 @@ def _same_dtype(name: str, x: Tensor, y: Tensor) -> None:
         )
 
 
+@public(guard=False)
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of two matrices, (n, k) and (k, m).
 
@@ -196,10 +195,11 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_ranks("mm", input=(input, 2), mat2=(mat2, 2))
     check_inner("mm", "input", input, 1, "mat2", mat2, 0)
     _same_dtype("mm", input, mat2)
-    found = product(input, mat2)
-    return found if out is None else _into(out, found)
+    found = matmul_p(input, mat2)
+    return found if out is None else deliver("matmul", found, out)
 
 
+@public(guard=False)
 def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The products of two equally long batches of matrices, (b, n, k) and (b, k, m).
 
@@ -214,10 +214,11 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
         )
     check_inner("bmm", "input", input, 2, "mat2", mat2, 1)
     _same_dtype("bmm", input, mat2)
-    found = product(input, mat2)
-    return found if out is None else _into(out, found)
+    found = matmul_p(input, mat2)
+    return found if out is None else deliver("matmul", found, out)
 
 
+@public(guard=False)
 def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of a matrix (n, k) and a vector (k,).
 
@@ -230,6 +231,7 @@ def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     return matmul(input, vec, out=out)
 
 
+@public(guard=False)
 def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The sum of the products of the elements of two vectors.
 
@@ -242,6 +244,7 @@ def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
     return matmul(input, tensor, out=out)
 
 
+@public()
 def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """:func:`dot` with the conjugate of ``input``.
 
@@ -251,6 +254,7 @@ def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     return dot(cj(input), other, out=out)
 
 
+@public()
 def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over the last dimensions of both; the other dimensions of each follow one another.
 
@@ -260,12 +264,12 @@ def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     a, b = tuple(input._array.shape), tuple(other._array.shape)
     if not a or not b:
         result = input * other
-        return result if out is None else _into(out, result)
+        return result if out is None else deliver("matmul", result, out)
     if a[-1] != b[-1]:
         raise ShapeError(f"inner: the last sizes must be equal, got {a[-1]} of input {a} and {b[-1]} of other {b}")
-    flat = product(reshape(input, (_count(a[:-1]), a[-1])), matrix_transpose(reshape(other, (_count(b[:-1]), b[-1]))))
+    flat = matmul_p(reshape(input, (_count(a[:-1]), a[-1])), matrix_transpose(reshape(other, (_count(b[:-1]), b[-1]))))
     found = reshape(flat, (*a[:-1], *b[:-1]))
-    return found if out is None else _into(out, found)
+    return found if out is None else deliver("matmul", found, out)
 
 
 def _count(shape: Sequence[int]) -> int:
@@ -275,6 +279,7 @@ def _count(shape: Sequence[int]) -> int:
     return n
 
 
+@public(aliases=("ger",))
 def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Every element of one vector times every element of another, (n, m).
 
@@ -284,11 +289,4 @@ def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """
     check_ranks("outer", input=(input, 1), vec2=(vec2, 1))
     found: Tensor = unsqueeze(input, 1) * unsqueeze(vec2, 0)
-    return found if out is None else _into(out, found)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "matmul": matmul, "mm": mm, "bmm": bmm, "mv": mv, "dot": dot, "vdot": vdot, "inner": inner, "outer": outer,
-    "ger": outer,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {**FUNCTIONS, "__matmul__": _dunder_matmul, "__rmatmul__": _dunder_rmatmul}
+    return found if out is None else deliver("matmul", found, out)

@@ -8,7 +8,7 @@ from typing import Final
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import cat, flip
-from flambeau.core.ops.shape import expanded, sizes_of
+from flambeau.core.ops.shape import expand_p, sizes_of
 from flambeau.core.ops.views import narrow
 from flambeau.core.tensor import Tensor
 
@@ -33,7 +33,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     first = ndim - len(pairs)
     if mode == "constant":
         every = (*[(0, 0)] * first, *pairs)
-        found: Tensor = storage.pad(input, every, 0 if value is None else value)
+        found: Tensor = storage.pad_p(input, every, 0 if value is None else value)
         return found
     if mode not in _BORDERS:
         raise ValueError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
@@ -42,7 +42,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     out = input
     for axis, (before, after) in enumerate(pairs, first):
         out = _bordered(out, axis, before, after, mode)
-    return storage.clone(out, "C") if out is input else out
+    return storage.clone_p(out, "C") if out is input else out
 
 
 def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
@@ -73,7 +73,7 @@ def _mirror(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[T
 def _edges(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:
     def many(start: int, count: int) -> Tensor:
         shape = tuple(x._array.shape)
-        return expanded(narrow(x, axis, start, 1), (*shape[:axis], count, *shape[axis + 1 :]))
+        return expand_p(narrow(x, axis, start, 1), (*shape[:axis], count, *shape[axis + 1 :]))
 
     return many(0, before) if before else x, many(size - 1, after) if after else x
 

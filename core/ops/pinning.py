@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
+from flambeau.core.accelerator import pinning_device
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DeviceError
+from flambeau.core.public import public
 from flambeau.core.registry import resolve
 from flambeau.core.tensor import Tensor
 
 
 def _pins(device: Any) -> Any:
     """The backend that pins memory for a device (by default the accelerator); None where there is none."""
-    from flambeau.core.accelerator import pinning_device
-
     where = pinning_device() if device is None else Device(device)
     backend = None if where is None else resolve(where)
     return backend if backend is not None and backend.has("can_pin") else None
 
 
+@public(function=False)
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
     """A copy in page-locked memory of the host, for a device (by default the accelerator); itself when it is there.
 
@@ -41,12 +41,10 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
     return made
 
 
+@public(function=False)
 def is_pinned(self: Tensor, device: Any = None) -> bool:
     """Whether the tensor is in page-locked memory of the host."""
     if not self._key.backend.has("shares_host") or self._key.level is not None:
         return False
     backend = _pins(device)
     return backend is not None and bool(backend.is_pinned(self._array))
-
-
-METHODS: Final[dict[str, Callable[..., Any]]] = {"pin_memory": pin_memory, "is_pinned": is_pinned}

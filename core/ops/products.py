@@ -5,20 +5,21 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Literal
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import abs as magnitude
-from flambeau.core.ops.elementwise import cj, where
+from flambeau.core.ops.elementwise import abs_p, cj, where
 from flambeau.core.ops.joining import stack
-from flambeau.core.ops.matmul import check_inner, check_ranks, matmul, outer, product
-from flambeau.core.ops.shape import adjoint, axis_of, permuted, reshape, unsqueeze
-from flambeau.core.ops.variance import vector_norm
+from flambeau.core.ops.matmul import check_inner, check_ranks, matmul, matmul_p, outer
+from flambeau.core.ops.shape import adjoint, axis_of, broadcast_shapes, permute_p, reshape, unsqueeze
+from flambeau.core.ops.systems import inv_p
+from flambeau.core.ops.variance import vector_norm_p
 from flambeau.core.ops.views import diagonal, select
-from flambeau.core.record import numeric, real_floating
+from flambeau.core.public import public
+from flambeau.core.record import Fields, numeric, real_floating
 from flambeau.core.tensor import Tensor
 
 
@@ -72,6 +73,8 @@ def _plus(
     shape: Callable[..., tuple[int, ...]],
     factors: tuple[str, str],
     ranks: tuple[int, int],
+    example: str,
+    inplace: bool | Literal["function"] = True,
     **vjp: Callable[..., Any],
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The decorator of ``beta * x + alpha * body(a, b)``; with beta 0, x does not count even where it is nan."""
@@ -86,67 +89,71 @@ def _plus(
 
         schema = f"{name}(x: Tensor, {a}: Tensor, {b}: Tensor, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor"
         rules = {"x": _input_vjp, **vjp}
-        made: Callable[..., Any] = composite(
-            schema, infer=infer, check=True, dtype=numeric, inplace=True, doc=multiply.__doc__, vjp=rules
-        )(body)
-        return made
+        given: Fields = {"infer": infer, "check": True, "dtype": numeric, "inplace": inplace, "vjp": rules}
+        return composite(schema, doc=multiply.__doc__ or "", example=example, **given)(body)
 
     return decorate
 
 
 @_plus(
     "addmm", _matrix_shape, ("mat1", "mat2"), (2, 2),
-    mat1=lambda g, mat2, alpha: _scaled(product(g, adjoint(mat2)), cj(alpha)),
-    mat2=lambda g, mat1, alpha: _scaled(product(adjoint(mat1), g), cj(alpha)),
+    "fb.addmm(fb.ones(2), fb.ones(2, 3), fb.ones(3, 2)) -> tensor([[4., 4.],\n        [4., 4.]])",
+    mat1=lambda g, mat2, alpha: _scaled(matmul_p(g, adjoint(mat2)), cj(alpha)),
+    mat2=lambda g, mat1, alpha: _scaled(matmul_p(adjoint(mat1), g), cj(alpha)),
 )  # fmt: skip
-def addmm(mat1: Any, mat2: Any) -> Any:
+def addmm_p(mat1: Any, mat2: Any) -> Any:
     """``beta * input + alpha * (mat1 @ mat2)`` for two matrices."""
-    return product(mat1, mat2)
+    return matmul_p(mat1, mat2)
 
 
 @_plus(
     "baddbmm", _matrix_shape, ("batch1", "batch2"), (3, 3),
-    batch1=lambda g, batch2, alpha: _scaled(product(g, adjoint(batch2)), cj(alpha)),
-    batch2=lambda g, batch1, alpha: _scaled(product(adjoint(batch1), g), cj(alpha)),
+    "fb.baddbmm(fb.ones(1, 1, 1), fb.ones(1, 1, 2), fb.ones(1, 2, 1)) -> tensor([[[3.]]])",
+    batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
+    batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
 )  # fmt: skip
-def baddbmm(batch1: Any, batch2: Any) -> Any:
+def baddbmm_p(batch1: Any, batch2: Any) -> Any:
     """``beta * input + alpha * (batch1 @ batch2)`` for two batches of matrices."""
-    return product(batch1, batch2)
+    return matmul_p(batch1, batch2)
 
 
 @_plus(
     "addbmm", lambda a, b: _matrix_shape(a, b)[1:], ("batch1", "batch2"), (3, 3),
-    batch1=lambda g, batch2, alpha: _scaled(product(g, adjoint(batch2)), cj(alpha)),
-    batch2=lambda g, batch1, alpha: _scaled(product(adjoint(batch1), g), cj(alpha)),
+    "fb.addbmm(fb.ones(1, 1), fb.ones(2, 1, 2), fb.ones(2, 2, 1)) -> tensor([[5.]])",
+    batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
+    batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
 )  # fmt: skip
-def addbmm(batch1: Any, batch2: Any) -> Any:
+def addbmm_p(batch1: Any, batch2: Any) -> Any:
     """``beta * input + alpha * (batch1 @ batch2).sum(0)`` for two batches of matrices."""
     b, n, k = batch1._array.shape
-    rows = reshape(permuted(batch1, (1, 0, 2)), (n, b * k))
-    return product(rows, reshape(batch2, (b * k, batch2._array.shape[2])))
+    rows = reshape(permute_p(batch1, (1, 0, 2)), (n, b * k))
+    return matmul_p(rows, reshape(batch2, (b * k, batch2._array.shape[2])))
 
 
 @_plus(
     "addmv", _vector_shape, ("mat", "vec"), (2, 1),
+    "fb.addmv(fb.ones(2), fb.ones(2, 3), fb.ones(3)) -> tensor([4., 4.])", inplace="function",
     mat=lambda g, vec, alpha: _scaled(outer(g, cj(vec)), cj(alpha)),
     vec=lambda g, mat, alpha: _scaled(matmul(adjoint(mat), g), cj(alpha)),
 )  # fmt: skip
-def addmv(mat: Any, vec: Any) -> Any:
+def addmv_p(mat: Any, vec: Any) -> Any:
     """``beta * input + alpha * (mat @ vec)`` for a matrix and a vector."""
     return matmul(mat, vec)
 
 
 @_plus(
     "addr", lambda a, b: (*a, *b), ("vec1", "vec2"), (1, 1),
+    "fb.addr(fb.zeros(2, 2), fb.tensor([1.0, 2.0]), fb.tensor([3.0, 4.0])) -> tensor([[3., 4.],\n        [6., 8.]])",
     vec1=lambda g, vec2, alpha: _scaled(matmul(g, cj(vec2)), cj(alpha)),
     vec2=lambda g, vec1, alpha: _scaled(matmul(cj(vec1), g), cj(alpha)),
 )  # fmt: skip
-def addr(vec1: Any, vec2: Any) -> Any:
+def addr_p(vec1: Any, vec2: Any) -> Any:
     """``beta * input + alpha * outer(vec1, vec2)`` for two vectors."""
     return outer(vec1, vec2)
 
 
 # -- what products make ------------------------------------------------------------------------------
+@public()
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix.
 
@@ -158,6 +165,7 @@ def trace(input: Tensor) -> Tensor:
     return found
 
 
+@public(out=True)
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: each element of ``input`` times the whole of ``other``, as blocks.
 
@@ -194,6 +202,7 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     return stack(parts, axis)
 
 
+@public(out=True)
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """:func:`linalg_cross` along ``dim``, by default the first dimension of size 3.
 
@@ -207,6 +216,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return linalg_cross(input, other, dim=dim)
 
 
+@public(out=True)
 def matrix_power(input: Tensor, n: int) -> Tensor:
     """The product of ``n`` copies of square matrices, by repeated squaring; of their inverses for negative n.
 
@@ -219,20 +229,18 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         raise ShapeError(f"matrix_power: expects square matrices, got shape {shape}")
     n = operator.index(n)
     if n < 0:
-        from flambeau.core.ops.systems import inv
-
-        return matrix_power(inv(input), -n)
+        return matrix_power(inv_p(input), -n)
     if n == 0:
         whole: Tensor = creation.eye(shape[-1], dtype=input.dtype, device=input.device).expand(shape).clone()
         return whole
     result, square = None, input
     while True:
         if n & 1:
-            result = square if result is None else product(result, square)
+            result = square if result is None else matmul_p(result, square)
         n >>= 1
         if not n:
             return result  # type: ignore[return-value]
-        square = product(square, square)
+        square = matmul_p(square, square)
 
 
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
@@ -282,9 +290,10 @@ def _chain(items: Sequence[Tensor], splits: dict[tuple[int, int], int], i: int, 
     if i == j:
         return items[i]
     k = splits[i, j]
-    return product(_chain(items, splits, i, k), _chain(items, splits, k + 1, j))
+    return matmul_p(_chain(items, splits, i, k), _chain(items, splits, k + 1, j))
 
 
+@public(method=False, out=True)
 def chain_matmul(*matrices: Any) -> Tensor:
     """:func:`multi_dot` of the arguments.
 
@@ -295,6 +304,7 @@ def chain_matmul(*matrices: Any) -> Tensor:
     return items[0] if len(items) == 1 else multi_dot(items)
 
 
+@public(method=False)
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector's elements as columns, from the highest (from 0 if ``increasing``).
 
@@ -337,8 +347,6 @@ def _distances_shape(x: Any, y: Any, *, p: float, mode: str) -> tuple[int, ...]:
         raise ShapeError(
             f"cdist: x1 and x2 must be at least 2-d with an equal last size, got shapes {tuple(x)} and {tuple(y)}"
         )
-    from flambeau.core.ops.shape import broadcast_shapes
-
     return (*broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-2])
 
 
@@ -353,8 +361,8 @@ def _distances_vjp(g: Any, needs: Any, x: Any, y: Any, out: Any, p: float, mode:
     safe = where(apart, out, 1.0)
     if p == 2:
         w = where(apart, g / safe, 0.0)
-        gx = x * unsqueeze(w.sum(-1), -1) - product(w, y) if needs[0] else None
-        gy = y * unsqueeze(w.sum(-2), -1) - product(w.mT, x) if needs[1] else None
+        gx = x * unsqueeze(w.sum(-1), -1) - matmul_p(w, y) if needs[0] else None
+        gy = y * unsqueeze(w.sum(-2), -1) - matmul_p(w.mT, x) if needs[1] else None
         return gx, gy
     difference = unsqueeze(x, -2) - unsqueeze(y, -3)
     g, safe, apart = unsqueeze(g, -1), unsqueeze(safe, -1), unsqueeze(apart, -1)
@@ -363,9 +371,9 @@ def _distances_vjp(g: Any, needs: Any, x: Any, y: Any, out: Any, p: float, mode:
     elif p == 1:
         part = g * difference.sign()
     elif p == float("inf"):
-        part = g * difference.sign() * (magnitude(difference) == safe)
+        part = g * difference.sign() * (abs_p(difference) == safe)
     else:
-        size = magnitude(difference)
+        size = abs_p(difference)
         there = size != 0
         part = where(there, g * difference.sign() * (where(there, size, 1.0) / safe) ** (p - 1), 0.0)
     part = where(apart, part, 0.0)
@@ -377,18 +385,19 @@ def _distances_vjp(g: Any, needs: Any, x: Any, y: Any, out: Any, p: float, mode:
     infer=_distances_shape,
     check=True,
     dtype=real_floating,
-    method=False,
+    public=False,
     vjp=_distances_vjp,
 )
-def distances(x: Any, y: Any, *, p: float, mode: str) -> Any:
+def distances_p(x: Any, y: Any, *, p: float, mode: str) -> Any:
     """The p-norm distance of every row of x to every row of y."""
     if p == 2 and _by_products(x, y, mode):
-        squares = unsqueeze((x * x).sum(-1), -1) + unsqueeze((y * y).sum(-1), -2) - 2 * product(x, y.mT)
+        squares = unsqueeze((x * x).sum(-1), -1) + unsqueeze((y * y).sum(-1), -2) - 2 * matmul_p(x, y.mT)
         return squares.clamp(min=0).sqrt()
     difference = unsqueeze(x, -2) - unsqueeze(y, -3)
-    return vector_norm(difference, p, (-1,))
+    return vector_norm_p(difference, p, (-1,))
 
 
+@public(method=False)
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
     """The p-norm distance of every row of ``x1`` (..., n, d) to every row of ``x2`` (..., m, d), (..., n, m).
 
@@ -403,11 +412,4 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
     if compute_mode not in modes:
         raise ValueError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
-    return distances(x1, x2, p=float(p), mode=compute_mode)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "trace": trace, "kron": kron, "cross": cross, "matrix_power": matrix_power, "chain_matmul": chain_matmul,
-    "vander": vander, "cdist": cdist,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {"trace": trace, "kron": kron, "cross": cross, "matrix_power": matrix_power}
+    return distances_p(x1, x2, p=float(p), mode=compute_mode)

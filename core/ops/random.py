@@ -22,30 +22,32 @@ from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.from_data import finished, resolve_device
+from flambeau.core.generator import default_generator
 from flambeau.core.keys import key_for
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import cos, log, sin, sqrt
-from flambeau.core.random import UNIFORM_BITS, Generator, default_generator
+from flambeau.core.ops.elementwise import cos_p, log_p, sin_p, sqrt_p
+from flambeau.core.out import deliver
+from flambeau.core.public import public
+from flambeau.core.random import UNIFORM_BITS, Philox
 from flambeau.core.record import CREATE, DTypeRule
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import copies
 
-random_bits = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
-                 infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, method=False,
+random_bits_p = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
+                 infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, public=False,
                  dtype=DTypeRule("words", lambda d: dt.uint32, accepts=(dt.uint32,), promotes=False),
                  doc="``length`` words (uint32) of the stream of ``seed``, from block ``offset`` on.")  # fmt: skip
 
 
 # -- draws -------------------------------------------------------------------------------------------
-def words(count: int, device: Any, generator: Generator | None = None) -> Any:
+def words(count: int, device: Any, generator: Philox | None = None) -> Any:
     """``count`` random words (uint32) that no other draw from the generator gets."""
     source = default_generator if generator is None else generator
     reserved = count
     if state.current().levels:
-        from flambeau.core.transforms.levels import copies
-
         reserved *= copies()
     seed, offset = source.draw(reserved)
-    return random_bits(seed, offset, count, device)
+    return random_bits_p(seed, offset, count, device)
 
 
 def _columns(bits: Any, n: int) -> tuple[Any, Any]:
@@ -56,10 +58,10 @@ def _columns(bits: Any, n: int) -> tuple[Any, Any]:
 
 @composite("uniform_numbers(seed: Scalar, offset: Scalar, low: Scalar, high: Scalar, *, shape: Ints, dtype: DType, "
            "device: Device) -> Tensor", CREATE, infer=lambda *scalars, shape, **p: shape, dtype=storage.to_param,
-           differentiable=False, random=True, method=False)  # fmt: skip
-def uniform_numbers(seed: Any, offset: Any, low: Any, high: Any, *, shape: Any, dtype: DType, device: Any) -> Any:
+           differentiable=False, random=True, public=False)  # fmt: skip
+def uniform_numbers_p(seed: Any, offset: Any, low: Any, high: Any, *, shape: Any, dtype: DType, device: Any) -> Any:
     """Numbers in [low, high) made of the words of the stream of ``seed``, from block ``offset`` on."""
-    return _uniform_of(random_bits(seed, offset, _words_for(shape, dtype), device), low, high, shape, dtype)
+    return _uniform_of(random_bits_p(seed, offset, _words_for(shape, dtype), device), low, high, shape, dtype)
 
 
 def _words_for(shape: Sequence[int], dtype: DType) -> int:
@@ -69,17 +71,17 @@ def _words_for(shape: Sequence[int], dtype: DType) -> int:
 def _uniform_of(bits: Any, low: float, high: float, shape: Sequence[int], dtype: DType) -> Any:
     if dtype is dt.float64:
         first, second = _columns(bits, math.prod(shape))
-        upper, lower = storage.cast(first >> 5, dtype=dtype), storage.cast(second >> 6, dtype=dtype)
+        upper, lower = storage.cast_p(first >> 5, dtype=dtype), storage.cast_p(second >> 6, dtype=dtype)
         found = (upper * 2.0**26 + lower) * 2.0**-53
     else:
         count = UNIFORM_BITS[dtype.name]
-        found = storage.cast(bits >> (32 - count), dtype=dtype) * 2.0**-count
+        found = storage.cast_p(bits >> (32 - count), dtype=dtype) * 2.0**-count
     found = found.reshape(tuple(shape))
     return found if (low, high) == (0.0, 1.0) else found * (high - low) + low
 
 
 def uniform(
-    shape: Sequence[int], dtype: DType, device: Any, generator: Generator | None = None, low: float = 0.0,
+    shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None, low: float = 0.0,
     high: float = 1.0,
 ) -> Any:  # fmt: skip
     """Numbers in [low, high) of a floating dtype, with as many random bits as stay below 1 exactly in [0, 1)."""
@@ -93,34 +95,34 @@ def uniform(
         if key.uniform_numbers is not None:
             found = key.uniform_numbers(seed, offset, low, high, shape=shape, dtype=dtype, index=device.index)
             return tensor_of(found, key)
-    return uniform_numbers(seed, offset, low, high, tuple(shape), dtype, device)
+    return uniform_numbers_p(seed, offset, low, high, tuple(shape), dtype, device)
 
 
-def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: Generator | None = None) -> Any:
+def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None) -> Any:
     """Normal numbers by Box and Muller, two from each pair of uniform ones; float16 and bfloat16 from float32 ones."""
     n = math.prod(shape)
     compute = dtype if dtype is dt.float64 else dt.float32
     pairs = uniform((-(-n // 2), 2), compute, device, generator)
-    radius, angle = sqrt(log(1.0 - pairs[:, :1]) * -2.0), pairs[:, 1:] * (2.0 * math.pi)
-    both = storage.cat([radius * cos(angle), radius * sin(angle)], 1).reshape((2 * pairs.shape[0],))
+    radius, angle = sqrt_p(log_p(1.0 - pairs[:, :1]) * -2.0), pairs[:, 1:] * (2.0 * math.pi)
+    both = storage.cat_p([radius * cos_p(angle), radius * sin_p(angle)], 1).reshape((2 * pairs.shape[0],))
     found = both[:n].reshape(tuple(shape))
-    return found if dtype is compute else storage.cast(found, dtype=dtype)
+    return found if dtype is compute else storage.cast_p(found, dtype=dtype)
 
 
-def integers(low: int, high: int, shape: Sequence[int], dtype: DType, device: Any, generator: Generator | None) -> Any:
+def integers(low: int, high: int, shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None) -> Any:
     """Whole numbers in [low, high): the upper half of the 128-bit product of the span and 64 random bits."""
     n, span = math.prod(shape), high - low
-    first, second = (storage.cast(w, dtype=dt.uint64) for w in _columns(words(2 * n, device, generator), n))
+    first, second = (storage.cast_p(w, dtype=dt.uint64) for w in _columns(words(2 * n, device, generator), n))
     small, large = span & 0xFFFFFFFF, span >> 32
     middle = first * small + (second * small >> 32)
     found = middle >> 32
     if large:
         found = first * large + found + (second * large + (middle & 0xFFFFFFFF) >> 32)
-    shifted = storage.cast(found, dtype=dt.int64) + low
-    return storage.cast(shifted, dtype=dtype).reshape(tuple(shape))
+    shifted = storage.cast_p(found, dtype=dt.int64) + low
+    return storage.cast_p(shifted, dtype=dtype).reshape(tuple(shape))
 
 
-def below(probability: float, shape: Sequence[int], device: Any, generator: Generator | None = None) -> Any:
+def below(probability: float, shape: Sequence[int], device: Any, generator: Philox | None = None) -> Any:
     """A mask, True with ``probability`` (a Python number): integers are compared, so it is the same everywhere."""
     limit = math.floor(probability * 2.0**32)
     bits = words(math.prod(shape), device, generator)
@@ -145,19 +147,11 @@ def _filled(
     if chosen.category == dt.FLOATING:
         return draw(shape, chosen, resolve_device(device), generator)
     parts = draw((*shape, 2), chosen.to_real(), resolve_device(device), generator)
-    return storage.view_as_complex(parts * scale if scale != 1.0 else parts)
+    return storage.view_as_complex_p(parts * scale if scale != 1.0 else parts)
 
 
-def written(result: Any, out: Any) -> Any:
-    """The result, in ``out`` where there is one."""
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(random_bits.op, out, result)
-
-
-def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+@public(method=False)
+def rand(*size: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
          device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
 
@@ -166,10 +160,11 @@ def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = No
     tensor([0.3990, 0.8805])
     """
     found = _filled(uniform, "rand", _shape(size, "rand"), dtype, device, generator)
-    return finished(written(found, out), requires_grad, pin_memory)
+    return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
-def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+@public(method=False)
+def randn(*size: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
           device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part).
 
@@ -177,10 +172,11 @@ def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = N
     flambeau.Size([2, 3])
     """
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
-    return finished(written(found, out), requires_grad, pin_memory)
+    return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
-def randint(*args: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+@public(method=False)
+def randint(*args: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
             device: Any = None, requires_grad: bool = False, **kw: Any) -> Tensor:  # fmt: skip
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default.
 
@@ -191,7 +187,7 @@ def randint(*args: Any, generator: Generator | None = None, out: Tensor | None =
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
     check_span("randint", low, high)
     found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, resolve_device(device), generator)
-    return finished(written(found, out), requires_grad)
+    return finished(deliver("random_bits", found, out), requires_grad)
 
 
 def _bounds(args: Sequence[Any], kw: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -212,7 +208,8 @@ def check_span(name: str, low: Any, high: Any) -> None:
         raise ValueError(f"{name}: high - low must be at most 2**64, got {high - low}")
 
 
-def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
+@public(method=False)
+def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
              device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys.
 
@@ -222,12 +219,12 @@ def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None =
     if n < 0:
         raise ValueError(f"randperm: n must not be negative, got {n}")
     first, second = (
-        storage.cast(w, dtype=dt.int64) for w in _columns(words(2 * n, resolve_device(device), generator), n)
+        storage.cast_p(w, dtype=dt.int64) for w in _columns(words(2 * n, resolve_device(device), generator), n)
     )
     found = (first << 32 | second).argsort(0, stable=True)
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
-        found = storage.cast(found, dtype=dt.as_dtype(dtype))
-    return finished(written(found, out), requires_grad, pin_memory)
+        found = storage.cast_p(found, dtype=dt.as_dtype(dtype))
+    return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
 def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bool) -> dict[str, Any]:
@@ -237,7 +234,8 @@ def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bo
     )
 
 
-def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+@public(method=False)
+def rand_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`rand` with the shape, dtype and device of ``input``.
 
@@ -247,7 +245,8 @@ def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any =
     return rand(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
-def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+@public(method=False)
+def randn_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = None, device: Any = None,
                requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randn` with the shape, dtype and device of ``input``.
 
@@ -257,7 +256,8 @@ def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any 
     return randn(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
 
 
-def randint_like(input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None,
+@public(method=False)
+def randint_like(input: Tensor, low: int, high: int | None = None, *, generator: Philox | None = None,
                  dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``.
 
@@ -266,6 +266,3 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, generator:
     """
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
-
-
-FUNCTIONS = {fn.__name__: fn for fn in (rand, randn, randint, randperm, rand_like, randn_like, randint_like)}

@@ -11,28 +11,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeVar, Unpack
 
 from flambeau.backends.layout import reduced_shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.declare import composite, op
+from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import scan, storage
 from flambeau.core.ops.elementwise import (
-    bitwise_not,
+    bitwise_not_p,
     cj,
-    exp,
-    isfinite,
-    log,
-    maximum,
-    minimum,
-    neg,
+    exp_p,
+    isfinite_p,
+    log_p,
+    maximum_p,
+    minimum_p,
+    neg_p,
     where,
 )
-from flambeau.core.ops.scan import ValuesIndices, deliver, in_dtype
-from flambeau.core.record import OPS, REDUCE, accumulating, comparison, floating, numeric, ordered, to_index
+from flambeau.core.out import deliver, in_dtype
+from flambeau.core.public import public
+from flambeau.core.record import OPS, REDUCE, Fields, accumulating, comparison, floating, numeric, ordered, to_index
+from flambeau.core.results import MinMax, ValuesIndices
 from flambeau.core.tensor import Tensor
 
 INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
@@ -40,14 +42,10 @@ _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 Axes = tuple[int, ...] | None
 
 
-class MinMax(NamedTuple):
-    """What aminmax returns."""
-
-    min: Any
-    max: Any
-
-
 # -- shapes ------------------------------------------------------------------------------------------
+R = TypeVar("R")
+
+
 def reduced(x: Sequence[int], *, axis: Any, keepdims: bool = False, **params: Any) -> tuple[int, ...]:
     """The shape without ``axis`` (None: without all), or with size 1 there."""
     return reduced_shape(tuple(x), axis, keepdims)
@@ -90,20 +88,20 @@ def as_rows(x: Any, axis: Axes) -> tuple[Any, Callable[[Any], Any]]:
     ndim = x.ndim
     gone = tuple(range(ndim)) if axis is None else axis
     order = (*(a for a in range(ndim) if a not in gone), *gone)
-    moved = storage.permute(x, order) if order != tuple(range(ndim)) else x
+    moved = storage.permute_p(x, order) if order != tuple(range(ndim)) else x
     shape = tuple(moved.shape)
     rows = moved.reshape((*shape[: ndim - len(gone)], size_of(x.shape, axis)))
 
     def back(r: Any) -> Any:
-        return storage.permute(r.reshape(shape), storage.inverse_permutation(order))
+        return storage.permute_p(r.reshape(shape), storage.inverse_permutation(order))
 
     return rows, back
 
 
 # -- primitives --------------------------------------------------------------------------------------
 REDUCE.infer = reduced
-sum = op("sum(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, dtype=accumulating,
-         method=False, vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims)), linear=["x"],
+sum_p = op("sum(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, dtype=accumulating,
+         public=False, vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims)), linear=["x"],
          doc="The sum of elements; integers in int64.")  # fmt: skip
 
 
@@ -111,41 +109,43 @@ def shared(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
     """The gradient of an extreme, divided evenly among the elements that have it (nan: among the nans)."""
     whole = restore(out, x.shape, axis, keepdims)
     chosen = (x == whole) | ((x != x) & (whole != whole))
-    return where(chosen, restore(g, x.shape, axis, keepdims) / sum(chosen, axis, True), 0.0)
+    return where(chosen, restore(g, x.shape, axis, keepdims) / sum_p(chosen, axis, True), 0.0)
 
 
-max = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("max"),
-         dtype=ordered, method=False, vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
-argmax = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
-            dtype=_TO_INDEX, differentiable=False, method=False, check=True,
+max_p = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("max"),
+         dtype=ordered, public=["amax"], vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
+argmax_p = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
+            dtype=_TO_INDEX, differentiable=False, public=False, check=True,
             doc="Where the largest element along an axis stands, the first of equal ones; nan wins.")  # fmt: skip
 
 
 # -- composites --------------------------------------------------------------------------------------
-def reduction(schema: str, **fields: Any) -> Callable[[Callable[..., Any]], Any]:
+def reduction(schema: str, **fields: Unpack[Fields]) -> Callable[[Callable[..., R]], OpFunction[R]]:
     """A reduction with a body; vmap moves its axes, so that a fused kernel serves there too."""
-    return composite(schema, REDUCE, batch="reduced", method=False, **fields)
+    given: Fields = {"batch": "reduced", "public": False, **fields}
+    return composite(schema, REDUCE, **given)
 
 
 def reverse_order(x: Any) -> Any:
     """A number for each element such that the order is the opposite one."""
-    return neg(x) if x.dtype.category >= dt.FLOATING else bitwise_not(x)
+    return neg_p(x) if x.dtype.category >= dt.FLOATING else bitwise_not_p(x)
 
 
 @reduction(
     "min(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
     infer=_nonempty("min"),
     dtype=ordered,
+    public=["amin"],
     upcast=False,
     vjp=dict(x=shared),
 )
-def min(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def min_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """The smallest element; nan wins.
 
     >>> fb.amin(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
     tensor([1., 3.])
     """
-    return reverse_order(max(reverse_order(x), axis, keepdims))
+    return reverse_order(max_p(reverse_order(x), axis, keepdims))
 
 
 @reduction(
@@ -155,9 +155,9 @@ def min(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     upcast=False,
     differentiable=False,
 )
-def argmin(x: Any, *, axis: int, keepdims: bool) -> Any:
+def argmin_p(x: Any, *, axis: int, keepdims: bool) -> Any:
     """Where the smallest element along an axis stands, the first of equal ones; nan wins."""
-    return argmax(reverse_order(x), axis, keepdims)
+    return argmax_p(reverse_order(x), axis, keepdims)
 
 
 @reduction(
@@ -166,7 +166,7 @@ def argmin(x: Any, *, axis: int, keepdims: bool) -> Any:
     upcast=False,
     differentiable=False,
 )
-def any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def any_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Whether some element is not zero; False for no elements.
 
     >>> fb.any(fb.tensor([True, False]))
@@ -174,7 +174,7 @@ def any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """
     if size_of(x.shape, axis) == 0:
         return creation.full(reduced(x.shape, axis=axis, keepdims=keepdims), False, dtype=dt.bool_, device=x.device)
-    return max(x != 0, axis, keepdims)
+    return max_p(x != 0, axis, keepdims)
 
 
 @reduction(
@@ -183,13 +183,13 @@ def any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     upcast=False,
     differentiable=False,
 )
-def all(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def all_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Whether no element is zero; True for no elements.
 
     >>> fb.all(fb.tensor([True, False]))
     tensor(False)
     """
-    return bitwise_not(any(x == 0, axis, keepdims))
+    return bitwise_not_p(any_p(x == 0, axis, keepdims))
 
 
 @reduction(
@@ -198,17 +198,17 @@ def all(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     linear=["x"],
     vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims) / size_of(x_shape, axis)),
 )
-def mean(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def mean_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """The sum divided by the number of elements; nan for none."""
-    return sum(x, axis, keepdims) / size_of(x.shape, axis)
+    return sum_p(x, axis, keepdims) / size_of(x.shape, axis)
 
 
 def _prod_vjp(g: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
     """The product of the others, from both sides, so that zeros need no division."""
     rows, back = as_rows(x, axis)
     last = rows.ndim - 1
-    before = scan.shifted(scan.cumprod(rows, last), last, 1, 1)
-    after = scan.backwards(scan.shifted(scan.cumprod(scan.backwards(rows, last), last), last, 1, 1), last)
+    before = scan.shifted(scan.cumprod_p(rows, last), last, 1, 1)
+    after = scan.backwards(scan.shifted(scan.cumprod_p(scan.backwards(rows, last), last), last, 1, 1), last)
     return restore(g, x.shape, axis, keepdims) * cj(back(before * after))
 
 
@@ -217,7 +217,7 @@ def _prod_vjp(g: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
     dtype=accumulating,
     vjp=dict(x=_prod_vjp),
 )
-def prod(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def prod_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """The product of elements; integers in int64. Halves are multiplied until one element is left."""
     rows, _ = as_rows(x, axis)
     last = rows.ndim - 1
@@ -226,14 +226,14 @@ def prod(x: Any, *, axis: Axes, keepdims: bool) -> Any:
         return creation.full(shape, 1, dtype=x.dtype, device=x.device)
     while (n := rows.shape[last]) > 1:
         halves = scan.cut(rows, last, 0, n // 2) * scan.cut(rows, last, n // 2, n // 2 * 2)
-        rows = storage.cat([halves, scan.cut(rows, last, n - 1, n)], last) if n % 2 else halves
+        rows = storage.cat_p([halves, scan.cut(rows, last, n - 1, n)], last) if n % 2 else halves
     return rows.reshape(shape)
 
 
 def _logsumexp_vjp(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
     whole = restore(out, x.shape, axis, keepdims)
     nothing = whole == -math.inf
-    share = where(nothing, 0.0, exp(where(nothing, 0.0, x) - where(nothing, 0.0, whole)))
+    share = where(nothing, 0.0, exp_p(where(nothing, 0.0, x) - where(nothing, 0.0, whole)))
     return restore(g, x.shape, axis, keepdims) * cj(share)
 
 
@@ -242,19 +242,20 @@ def _logsumexp_vjp(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
     dtype=floating,
     vjp=dict(x=_logsumexp_vjp),
 )
-def logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def logsumexp_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """log(sum(exp(x))) without overflow; -inf for no elements."""
     if size_of(x.shape, axis) == 0:
         shape = reduced(x.shape, axis=axis, keepdims=keepdims)
         return creation.full(shape, -math.inf, dtype=x.dtype, device=x.device)
-    largest = max(x.real, axis, True)
-    largest = where(isfinite(largest), largest, 0.0)
-    total = log(sum(exp(x - largest), axis, True)) + largest
+    largest = max_p(x.real, axis, True)
+    largest = where(isfinite_p(largest), largest, 0.0)
+    total = log_p(sum_p(exp_p(x - largest), axis, True)) + largest
     return total.reshape(reduced(x.shape, axis=axis, keepdims=keepdims))
 
 
 # -- public functions --------------------------------------------------------------------------------
-def sum_(
+@public("sum", guard=False)
+def _sum(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
     """The sum over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
@@ -263,11 +264,12 @@ def sum_(
     tensor([3., 3.])
     """
     if dtype is None:
-        return sum(input, dim, keepdim, **kw) if kw else sum(input, dim, keepdim)
-    return in_dtype(sum(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
+        return sum_p(input, dim, keepdim, **kw) if kw else sum_p(input, dim, keepdim)
+    return in_dtype(sum_p(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
 
 
-def mean_(
+@public(guard=False)
+def mean(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
     """The mean over ``dim`` (an int, a tuple, or None for all), of a floating tensor or in a floating ``dtype``.
@@ -275,10 +277,11 @@ def mean_(
     >>> fb.tensor([1.0, 3.0]).mean()
     tensor(2.)
     """
-    return mean(in_dtype(input, dtype), dim, keepdim, **kw)
+    return mean_p(in_dtype(input, dtype), dim, keepdim, **kw)
 
 
-def prod_(
+@public()
+def prod(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
     """The product over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
@@ -286,9 +289,10 @@ def prod_(
     >>> fb.prod(fb.tensor([2.0, 3.0]))
     tensor(6.)
     """
-    return in_dtype(prod(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
+    return in_dtype(prod_p(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
 
 
+@public()
 def nansum(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
@@ -297,9 +301,10 @@ def nansum(
     >>> fb.nansum(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(4.)
     """
-    return sum_(where(input != input, 0, input), dim, keepdim, dtype=dtype, **kw)
+    return _sum(where(input != input, 0, input), dim, keepdim, dtype=dtype, **kw)
 
 
+@public()
 def nanmean(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
 ) -> Tensor:
@@ -312,16 +317,17 @@ def nanmean(
     if x.dtype.category < dt.FLOATING:
         raise DTypeError(f"nanmean: not implemented for {x.dtype.name}; give a floating dtype")
     out = kw.pop("out", None)
-    return deliver("mean", nansum(x, dim, keepdim, **kw) / sum(x == x, dim, keepdim, **kw), None, out)
+    return deliver("mean", nansum(x, dim, keepdim, **kw) / sum_p(x == x, dim, keepdim, **kw), out)
 
 
+@public()
 def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
     """How many elements over ``dim`` (an int, a tuple, or None for all) are not zero, int64.
 
     >>> fb.count_nonzero(fb.tensor([0, 3, 0]))
     tensor(1)
     """
-    return sum(input != 0, dim, keepdim)
+    return sum_p(input != 0, dim, keepdim)
 
 
 def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pairwise: Callable[..., Any]) -> Any:
@@ -342,8 +348,8 @@ def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pa
         if other is not None:
             return pairwise(input, other) if out is None else pairwise(input, other, out=out)
         if dim is None:
-            return deliver(name, whole(input), None, out)
-        return deliver(name, ValuesIndices(*_extreme_along(place, whole, input, dim, keepdim)), None, out)
+            return deliver(name, whole(input), out)
+        return deliver(name, ValuesIndices(*_extreme_along(place, whole, input, dim, keepdim)), out)
 
     word = {"max": "largest", "min": "smallest"}[name]
     extreme.__name__ = extreme.__qualname__ = name
@@ -384,7 +390,8 @@ def argument_of(place: Callable[..., Any], x: Any, dim: Any, keepdim: bool) -> A
     return place(x, dim, keepdim)
 
 
-def argmax_(
+@public()
+def argmax(
     input: Tensor,
     dim: int | Sequence[int] | None = None,
     keepdim: bool = False,
@@ -397,11 +404,12 @@ def argmax_(
     >>> fb.argmax(fb.tensor([[1, 5], [7, 2]]), dim=1)
     tensor([1, 0])
     """
-    found = argument_of(argmax, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
-    return deliver("argmax", found, None, out)
+    found = argument_of(argmax_p, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
+    return deliver("argmax", found, out)
 
 
-def argmin_(
+@public()
+def argmin(
     input: Tensor,
     dim: int | Sequence[int] | None = None,
     keepdim: bool = False,
@@ -414,26 +422,28 @@ def argmin_(
     >>> fb.argmin(fb.tensor([3.0, 1.0, 2.0]))
     tensor(1)
     """
-    found = argument_of(argmin, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
-    return deliver("argmin", found, None, out)
+    found = argument_of(argmin_p, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
+    return deliver("argmin", found, out)
 
 
-def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+@public(out=True)
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax[Tensor]:
     """(min, max): the smallest and the largest element, along ``dim`` or of all.
 
     >>> fb.aminmax(fb.tensor([1.0, 2.0, 3.0]))
     MinMax(min=tensor(1.), max=tensor(3.))
     """
-    return MinMax(min(input, dim, keepdim), max(input, dim, keepdim))
+    return MinMax(min_p(input, dim, keepdim), max_p(input, dim, keepdim))
 
 
-def logsumexp_(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
+@public()
+def logsumexp(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
     """log(sum(exp(input))) over ``dim`` (an int, a tuple, or None for all) without overflow.
 
     >>> fb.logsumexp(fb.zeros(2), 0)
     tensor(0.6931)
     """
-    return logsumexp(input, dim, keepdim, **kw)
+    return logsumexp_p(input, dim, keepdim, **kw)
 
 
 def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., Any]:
@@ -443,7 +453,7 @@ def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., An
             out = kw.pop("out", None)
             found = input != 0 if nothing else record(input, dim, keepdim, **kw)
             # The masks of old have results that are such masks too.
-            return deliver(name, found, dt.uint8 if input._key.dtype is dt.uint8 else None, out)
+            return deliver(name, found, out, dt.uint8 if input._key.dtype is dt.uint8 else None)
         return record(input, dim, keepdim, **kw) if kw else record(input, dim, keepdim)
 
     test.__name__ = test.__qualname__ = name
@@ -457,26 +467,7 @@ def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., An
     return test
 
 
-any_: Any = _truth("any", any, "some element is not zero")
-all_: Any = _truth("all", all, "no element is zero")
-max_, min_ = _extreme("max", max, argmax, maximum), _extreme("min", min, argmin, minimum)
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "sum": sum_,
-    "mean": mean_,
-    "prod": prod_,
-    "nansum": nansum,
-    "nanmean": nanmean,
-    "count_nonzero": count_nonzero,
-    "max": max_,
-    "min": min_,
-    "amax": max,
-    "amin": min,
-    "argmax": argmax_,
-    "argmin": argmin_,
-    "aminmax": aminmax,
-    "any": any_,
-    "all": all_,
-    "logsumexp": logsumexp_,
-}
-FUNCTIONS = METHODS
+public()(_truth("any", any_p, "some element is not zero"))
+public()(_truth("all", all_p, "no element is zero"))
+public()(_extreme("max", max_p, argmax_p, maximum_p))
+public()(_extreme("min", min_p, argmin_p, minimum_p))

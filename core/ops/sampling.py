@@ -17,8 +17,22 @@ from flambeau.core import state
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import random, storage
-from flambeau.core.ops.elementwise import abs, ceil, exp, floor, lgamma, log, maximum, sqrt, tan, where
-from flambeau.core.random import Generator
+from flambeau.core.ops.elementwise import (
+    abs_p,
+    ceil_p,
+    exp_p,
+    floor_p,
+    lgamma_p,
+    log_p,
+    maximum_p,
+    sqrt_p,
+    tan_p,
+    where,
+)
+from flambeau.core.ops.search import searchsorted
+from flambeau.core.out import deliver
+from flambeau.core.public import public
+from flambeau.core.random import Philox
 from flambeau.core.tensor import Tensor
 
 
@@ -38,8 +52,9 @@ def _valid_probability(p: Any) -> Any:
 
 
 # -- new tensors -------------------------------------------------------------------------------------
+@public()
 def bernoulli(
-    input: Tensor, p: float | None = None, *, generator: Generator | None = None, out: Tensor | None = None
+    input: Tensor, p: float | None = None, *, generator: Philox | None = None, out: Tensor | None = None
 ) -> Tensor:
     """Ones with the probability that each element of ``input`` says (or with ``p`` for all), else zeros.
 
@@ -48,7 +63,7 @@ def bernoulli(
     """
     with state.no_grad():
         mask = _bernoulli_mask(input, input if p is None else p, generator)
-        return random.written(storage.cast(mask, dtype=input.dtype), out)
+        return deliver("random_bits", storage.cast_p(mask, dtype=input.dtype), out)
 
 
 def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
@@ -64,8 +79,9 @@ def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
     return random.uniform(tuple(like.shape), compute, like.device, generator) < p.detach()
 
 
+@public(method=False)
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, out: Tensor | None = None,
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Philox | None = None, out: Tensor | None = None,
     dtype: Any = None, device: Any = None,
 ) -> Tensor:  # fmt: skip
     """Normal numbers with means and standard deviations from tensors or numbers; two numbers need a ``size``.
@@ -82,17 +98,20 @@ def normal(
         elif std < 0:
             raise ValueError(f"normal: expects std to be at least 0, got {std}")
         if not tensors:
-            return random.written(random.randn(size, generator=generator, dtype=dtype, device=device) * std + mean, out)
+            return deliver(
+                "random_bits", random.randn(size, generator=generator, dtype=dtype, device=device) * std + mean, out
+            )
         z = random.randn_like(mean * 0 + std if len(tensors) == 2 else tensors[0], generator=generator)
-        return random.written(z * std + mean, out)
+        return deliver("random_bits", z * std + mean, out)
 
 
+@public()
 def multinomial(
     input: Tensor,
     num_samples: int,
     replacement: bool = False,
     *,
-    generator: Generator | None = None,
+    generator: Philox | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """Indices (n,) or (rows, n) of categories drawn with the weights in ``input``, a vector or rows of them.
@@ -119,7 +138,7 @@ def multinomial(
             "multinomial", (weights > 0).sum(-1), lambda n: n >= enough, f"needs {enough} positive weights in each row"
         )
         draw = _with_replacement if replacement else _without_replacement
-        return random.written(draw(weights, num_samples, generator), out)
+        return deliver("random_bits", draw(weights, num_samples, generator), out)
 
 
 def _with_replacement(weights: Any, count: int, generator: Any) -> Any:
@@ -127,8 +146,6 @@ def _with_replacement(weights: Any, count: int, generator: Any) -> Any:
     shares = weights.to(dt.float64 if weights.dtype is dt.float64 else dt.float32).cumsum(-1)
     total = shares[..., -1:]
     u = random.uniform((*weights.shape[:-1], count), shares.dtype, weights.device, generator)
-    from flambeau.core.ops.search import searchsorted
-
     return searchsorted(shares, where(u * total < total, u * total, 0.0), right=True)
 
 
@@ -137,11 +154,12 @@ def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
     2006)."""
     compute = dt.float64 if weights.dtype is dt.float64 else dt.float32
     u = random.uniform(tuple(weights.shape), compute, weights.device, generator)
-    waits = maximum(-log(1.0 - u), dt.finfo(compute).tiny)
+    waits = maximum_p(-log_p(1.0 - u), dt.finfo(compute).tiny)
     return (weights / waits).topk(count, -1).indices
 
 
-def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+@public(method=False)
+def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
     """Poisson numbers with the rates in ``input``, a floating tensor, whose dtype they have.
 
     >>> fb.poisson(fb.zeros(2))
@@ -153,15 +171,17 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
         rate = input.detach()
         _check("poisson", rate, lambda r: r >= 0, "rates must be at least 0")
         compute = dt.float64 if rate._key.backend.supports(dt.float64, rate.device.index) else dt.float32
-        rate = storage.cast(rate, dtype=compute)
+        rate = storage.cast_p(rate, dtype=compute)
         small = _small_poisson(where(rate < 10, rate, 0.0), generator)
-        return storage.cast(where(rate < 10, small, _large_poisson(maximum(rate, 10.0), generator)), dtype=input.dtype)
+        return storage.cast_p(
+            where(rate < 10, small, _large_poisson(maximum_p(rate, 10.0), generator)), dtype=input.dtype
+        )
 
 
 def _small_poisson(rate: Any, generator: Any) -> Any:
     """Rates below 10: how many of the summed probabilities stay under one uniform number."""
     u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
-    term = exp(-rate)
+    term = exp_p(-rate)
     total, count = term, storage.like(rate)
     for i in range(1, 60):
         count = count + (u >= total)
@@ -174,22 +194,22 @@ def _large_poisson(rate: Any, generator: Any) -> Any:
     """Rates from 10: transformed rejection (Hörmann, "The transformed rejection method for generating Poisson
     random variables", 1993), as many rounds as leave one in 10**12 without a number; that one gets the mode.
     """
-    root = sqrt(rate)
+    root = sqrt_p(rate)
     b = 0.931 + 2.53 * root
     a = -0.059 + 0.02483 * b
     inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
     bound = 0.9277 - 3.6224 / (b - 2)
-    found = floor(rate)
+    found = floor_p(rate)
     missing = rate == rate
     for _ in range(24):
         u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator) - 0.5
         v = 1.0 - random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
-        distance = 0.5 - abs(u)
-        k = floor((2 * a / distance + b) * u + rate + 0.43)
+        distance = 0.5 - abs_p(u)
+        k = floor_p((2 * a / distance + b) * u + rate + 0.43)
         sure = (distance >= 0.07) & (v <= bound)
         possible = (k >= 0) & ((distance >= 0.013) | (v <= distance))
-        density = k * log(rate) - rate - lgamma(where(k < 0, 0.0, k) + 1)
-        accepted = sure | (possible & (log(v * inverse_alpha / (a / (distance * distance) + b)) <= density))
+        density = k * log_p(rate) - rate - lgamma_p(where(k < 0, 0.0, k) + 1)
+        accepted = sure | (possible & (log_p(v * inverse_alpha / (a / (distance * distance) + b)) <= density))
         found = where(missing & accepted, k, found)
         missing = missing & ~accepted
     return found
@@ -209,8 +229,9 @@ def _uniform(x: Any, dtype: DType, generator: Any) -> Any:
     return random.uniform(tuple(x.shape), dtype, x.device, generator)
 
 
+@public()
 def uniform_(
-    self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None, **kw: Any
+    self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Philox | None = None, **kw: Any
 ) -> Tensor:
     """Fill with uniform numbers in [low, high); torch's names ``from`` and ``to`` work as keywords.
 
@@ -226,7 +247,8 @@ def uniform_(
     return _fill("uniform_", self, lambda d: random.uniform(shape, d, self.device, generator, low, high))
 
 
-def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+@public()
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with normal numbers.
 
     >>> fb.empty(2).normal_().shape
@@ -240,41 +262,46 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Gen
     return _fill("normal_", self, lambda d: random.standard_normal(shape, d, self.device, generator) * std + mean)
 
 
-def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
+@public()
+def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with exponentials of normal numbers of this mean and standard deviation."""
     if std <= 0:
         raise ValueError(f"log_normal_: expects std to be above 0, got {std}")
     shape = tuple(self.shape)
     return _fill(
-        "log_normal_", self, lambda d: exp(random.standard_normal(shape, d, self.device, generator) * std + mean)
+        "log_normal_", self, lambda d: exp_p(random.standard_normal(shape, d, self.device, generator) * std + mean)
     )
 
 
-def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+@public()
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with exponential numbers of rate ``lambd``."""
     if lambd <= 0:
         raise ValueError(f"exponential_: expects lambd to be above 0, got {lambd}")
-    return _fill("exponential_", self, lambda d: log(1.0 - _uniform(self, d, generator)) / -lambd)
+    return _fill("exponential_", self, lambda d: log_p(1.0 - _uniform(self, d, generator)) / -lambd)
 
 
-def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
+@public()
+def geometric_(self: Tensor, p: float, *, generator: Philox | None = None) -> Tensor:
     """Fill with the number of trials, at least 1, up to the first success of probability ``p``; ints too."""
     if not 0 < p < 1:
         raise ValueError(f"geometric_: expects p to be in (0, 1), got {p}")
     with state.no_grad():
         u = _uniform(self, _compute_dtype(self), generator)
-        found = maximum(ceil(log(1.0 - u) / math.log1p(-p)), 1.0)
+        found = maximum_p(ceil_p(log_p(1.0 - u) / math.log1p(-p)), 1.0)
     return self.copy_(found)
 
 
-def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+@public()
+def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with Cauchy numbers."""
     if sigma <= 0:
         raise ValueError(f"cauchy_: expects sigma to be above 0, got {sigma}")
-    return _fill("cauchy_", self, lambda d: tan((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
+    return _fill("cauchy_", self, lambda d: tan_p((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
 
 
-def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+@public()
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Philox | None = None) -> Tensor:
     """Fill with ones of probability ``p``, a number or a tensor, else zeros.
 
     >>> fb.empty(2).bernoulli_(1.0)
@@ -285,8 +312,9 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     return self.copy_(mask)
 
 
+@public()
 def random_(
-    self: Tensor, low: int | None = None, high: int | None = None, *, generator: Generator | None = None, **kw: Any
+    self: Tensor, low: int | None = None, high: int | None = None, *, generator: Philox | None = None, **kw: Any
 ) -> Tensor:
     """Fill with whole numbers in [low, high): ``random_()``, ``random_(high)``, ``random_(low, high)``.
 
@@ -312,12 +340,3 @@ def _largest(d: DType) -> int:
     if d.category == dt.INTEGER:
         return min(dt.iinfo(d).max, dt.iinfo(dt.int64).max)
     return int(2 / dt.finfo(d).eps)
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    fn.__name__: fn
-    for fn in (
-        bernoulli, multinomial, uniform_, normal_, log_normal_, exponential_, geometric_, cauchy_, bernoulli_, random_,
-    )
-}  # fmt: skip
-FUNCTIONS = {fn.__name__: fn for fn in (bernoulli, normal, multinomial, poisson)}

@@ -12,25 +12,22 @@ divides, so that zeros and infinities cost nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
+from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import composite
 from flambeau.core.dispatch import call
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import cj, exp, isnan, log1p, logaddexp, logical_not, where
+from flambeau.core.ops.elementwise import cj, exp_p, isnan_p, log1p_p, logaddexp_p, logical_not_p, where
+from flambeau.core.out import deliver, in_dtype
+from flambeau.core.public import public
 from flambeau.core.record import OPS, accumulating, floating, ordered
+from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
-
-
-class ValuesIndices(NamedTuple):
-    """What a selection along an axis returns: the values, and where they stood."""
-
-    values: Any
-    indices: Any
 
 
 def along(record: Callable[..., Any], x: Any, dim: Any, *others: Any, **params: Any) -> Any:
@@ -46,14 +43,14 @@ def cut(x: Any, axis: int, start: int, stop: int) -> Any:
     """The view of ``x`` from ``start`` to ``stop`` along one axis."""
     index = [slice(0, n, 1) for n in x.shape]
     index[axis] = slice(start, max(stop, start), 1)
-    return storage.basic_index(x, tuple(index))
+    return storage.basic_index_p(x, tuple(index))
 
 
 def shifted(x: Any, axis: int, by: int, fill: Any) -> Any:
     """The elements moved ``by`` places up the axis (down if negative), ``fill`` coming in behind them."""
     widths = [(0, 0)] * x.ndim
     widths[axis] = (by, -by)
-    return storage.pad(x, widths=tuple(widths), value=fill)
+    return storage.pad_p(x, widths=tuple(widths), value=fill)
 
 
 def positions(x: Any, axis: int) -> Any:
@@ -71,7 +68,7 @@ def put_back(g: Any, x_shape: Sequence[int], indices: Any, axis: int) -> Any:
 
 def backwards(x: Any, axis: int) -> Any:
     """``x`` read from the end of the axis."""
-    return storage.flip(x, axes=(axis,))
+    return storage.flip_p(x, axes=(axis,))
 
 
 def doubling(x: Any, axis: int, step: Callable[[Any, int], Any]) -> Any:
@@ -86,7 +83,7 @@ def doubling(x: Any, axis: int, step: Callable[[Any, int], Any]) -> Any:
 # -- records -----------------------------------------------------------------------------------------
 def _scan(schema: str, **fields: Any) -> Callable[[Callable[..., Any]], Any]:
     fields.setdefault("infer", storage.unchanged)
-    return composite(schema, batch="along_axis", method=False, **fields)
+    return composite(schema, batch="along_axis", public=False, **fields)
 
 
 def _pair(x: Any, **params: Any) -> tuple[Any, Any]:
@@ -99,7 +96,7 @@ def _pair(x: Any, **params: Any) -> tuple[Any, Any]:
     dtype=accumulating,
     vjp=lambda g, needs, a, out, axis: _affine_vjp(g, needs, a, out, axis),
 )
-def affine_scan(a: Any, b: Any, *, axis: int) -> Any:
+def affine_scan_p(a: Any, b: Any, *, axis: int) -> Any:
     """out[t] = a[t] * out[t - 1] + b[t] along an axis, from 0 before the first; ``a`` and ``b`` have one shape."""
 
     def step(pair: tuple[Any, Any], by: int) -> tuple[Any, Any]:
@@ -117,11 +114,11 @@ def _affine_vjp(g: Any, needs: Sequence[bool], a: Any, out: Any, axis: int) -> t
 
 def affine_back(a: Any, g: Any, axis: int) -> Any:
     """out[t] = a[t] * out[t + 1] + g[t]: the scan from the end."""
-    return backwards(affine_scan(backwards(a, axis), backwards(g, axis), axis), axis)
+    return backwards(affine_scan_p(backwards(a, axis), backwards(g, axis), axis), axis)
 
 
 def _cumsum_vjp(g: Any, axis: int) -> Any:
-    return backwards(cumsum(backwards(g, axis), axis), axis)
+    return backwards(cumsum_p(backwards(g, axis), axis), axis)
 
 
 @_scan(
@@ -130,7 +127,7 @@ def _cumsum_vjp(g: Any, axis: int) -> Any:
     linear=["x"],
     vjp=dict(x=_cumsum_vjp),
 )
-def cumsum(x: Any, *, axis: int) -> Any:
+def cumsum_p(x: Any, *, axis: int) -> Any:
     """The sum of the elements so far along an axis."""
     return doubling(x, axis, lambda x, by: x + shifted(x, axis, by, 0))
 
@@ -140,7 +137,7 @@ def cumsum(x: Any, *, axis: int) -> Any:
     dtype=accumulating,
     vjp=dict(x=lambda g, x, out, axis: _cumprod_vjp(g, x, out, axis)),
 )
-def cumprod(x: Any, *, axis: int) -> Any:
+def cumprod_p(x: Any, *, axis: int) -> Any:
     """The product of the elements so far along an axis."""
     return doubling(x, axis, lambda x, by: x * shifted(x, axis, by, 1))
 
@@ -153,11 +150,11 @@ def _cumprod_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
 def log_of_sum(x: Any, y: Any) -> Any:
     """log(exp(x) + exp(y)); of complex numbers the one with the larger real part is taken out."""
     if x.dtype.category < dt.COMPLEX:
-        return logaddexp(x, y)
+        return logaddexp_p(x, y)
     first = x.real >= y.real
     larger, smaller = where(first, x, y), where(first, y, x)
     nothing = larger == -float("inf")
-    return larger + log1p(exp(where(nothing, -1.0, smaller) - where(nothing, 0.0, larger)) * logical_not(nothing))
+    return larger + log1p_p(exp_p(where(nothing, -1.0, smaller) - where(nothing, 0.0, larger)) * logical_not_p(nothing))
 
 
 @_scan(
@@ -165,7 +162,7 @@ def log_of_sum(x: Any, y: Any) -> Any:
     dtype=floating,
     vjp=dict(x=lambda g, x, out, axis: _logcumsumexp_vjp(g, x, out, axis)),
 )
-def logcumsumexp(x: Any, *, axis: int) -> Any:
+def logcumsumexp_p(x: Any, *, axis: int) -> Any:
     """The logarithm of the sum of exponentials so far along an axis, without overflow."""
     return doubling(x, axis, lambda x, by: log_of_sum(x, shifted(x, axis, by, -float("inf"))))
 
@@ -179,7 +176,7 @@ def _logcumsumexp_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
 def _share(part: Any, whole: Any) -> Any:
     """exp(part - whole), and 0 where both are -inf."""
     nothing = part == -float("inf")
-    return where(nothing, 0.0, cj(exp(where(nothing, 0.0, part) - where(nothing, 0.0, whole))))
+    return where(nothing, 0.0, cj(exp_p(where(nothing, 0.0, part) - where(nothing, 0.0, whole))))
 
 
 def _extremes(x: Any, axis: int, keeps: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
@@ -188,11 +185,11 @@ def _extremes(x: Any, axis: int, keeps: Callable[[Any, Any], Any]) -> tuple[Any,
     def step(pair: tuple[Any, Any], by: int) -> tuple[Any, Any]:
         values, indices = pair
         before, where_before = shifted(values, axis, by, 0), shifted(indices, axis, by, -1)
-        replaced = (where_before >= 0) & logical_not(keeps(values, before) | isnan(values))
+        replaced = (where_before >= 0) & logical_not_p(keeps(values, before) | isnan_p(values))
         return where(replaced, before, values), where(replaced, where_before, indices)
 
-    start = storage.expand(positions(x, axis), tuple(x.shape))
-    values, indices = doubling((storage.clone(x), storage.clone(start, order="C")), axis, step)
+    start = storage.expand_p(positions(x, axis), tuple(x.shape))
+    values, indices = doubling((storage.clone_p(x), storage.clone_p(start, order="C")), axis, step)
     return values, indices
 
 
@@ -206,7 +203,7 @@ _RUNNING = ordered.but("running", result=("same", "index"))
     upcast=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
-def running_max(x: Any, *, axis: int) -> Any:
+def cummax_p(x: Any, *, axis: int) -> Any:
     """The largest element so far along an axis, and where it stands; nan wins."""
     return _extremes(x, axis, lambda new, old: new >= old)
 
@@ -218,89 +215,80 @@ def running_max(x: Any, *, axis: int) -> Any:
     upcast=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
-def running_min(x: Any, *, axis: int) -> Any:
+def cummin_p(x: Any, *, axis: int) -> Any:
     """The smallest element so far along an axis, and where it stands; nan wins."""
     return _extremes(x, axis, lambda new, old: new <= old)
 
 
 # -- public functions --------------------------------------------------------------------------------
-def in_dtype(x: Any, dtype: Any) -> Any:
-    """``x`` in the dtype that the result is to have."""
-    return x if dtype is None or x.dtype is dt.as_dtype(dtype) else storage.cast(x, dtype=dtype)
-
-
-def deliver(name: str, result: Any, dtype: Any = None, out: Any = None) -> Any:
-    """The result in ``dtype``, written to ``out`` where there is one."""
-    result = in_dtype(result, dtype)
-    if out is None:
-        return result
-    from flambeau.core.autograd.inplace import write_out
-
-    return write_out(OPS[name], out, result)
-
-
-def cumsum_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
+@public()
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The sum of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
     >>> fb.cumsum(fb.tensor([1, 2, 3]), 0)
     tensor([1, 3, 6])
     """
-    return deliver("cumsum", along(cumsum, in_dtype(input, dtype), dim), dtype, out)
+    return deliver("cumsum", along(cumsum_p, in_dtype(input, dtype), dim), out, dtype)
 
 
-def cumprod_(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
+@public()
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The product of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
     >>> fb.cumprod(fb.tensor([1, 2, 3]), 0)
     tensor([1, 2, 6])
     """
-    return deliver("cumprod", along(cumprod, in_dtype(input, dtype), dim), dtype, out)
+    return deliver("cumprod", along(cumprod_p, in_dtype(input, dtype), dim), out, dtype)
 
 
 def _in_place(name: str, x: Any, dim: Any) -> Any:
-    from flambeau.core.autograd.inplace import in_place
-
     in_place(OPS[name], (x if x.ndim else x.reshape((1,)),), {"axis": dim}, None)
     return x
 
 
-def cumsum_in_place(input: Tensor, dim: int) -> Tensor:
+@public()
+def cumsum_(input: Tensor, dim: int) -> Tensor:
     """:func:`cumsum` in place."""
     return _in_place("cumsum", input, dim)
 
 
-def cumprod_in_place(input: Tensor, dim: int) -> Tensor:
+@public()
+def cumprod_(input: Tensor, dim: int) -> Tensor:
     """:func:`cumprod` in place."""
     return _in_place("cumprod", input, dim)
 
 
-def logcumsumexp_(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
+@public()
+def logcumsumexp(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
     """log(cumsum(exp(input))) along ``dim`` without overflow; floating and complex dtypes.
 
     >>> fb.logcumsumexp(fb.zeros(2), 0)
     tensor([0.0000, 0.6931])
     """
-    return deliver("logcumsumexp", along(logcumsumexp, input, dim), None, out)
+    return deliver("logcumsumexp", along(logcumsumexp_p, input, dim), out)
 
 
-def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
+@public()
+def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices): the largest element up to each along ``dim``, and the index of its last occurrence.
 
     >>> fb.cummax(fb.tensor([1, 3, 2]), 0).values
     tensor([1, 3, 3])
     """
-    return deliver("cummax", ValuesIndices(*along(running_max, input, dim)), None, out)
+    return deliver("cummax", ValuesIndices(*along(cummax_p, input, dim)), out)
 
 
-def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices:
+@public()
+def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence.
 
     >>> fb.cummin(fb.tensor([3.0, 1.0, 2.0]), 0).values
     tensor([3., 1., 1.])
     """
-    return deliver("cummin", ValuesIndices(*along(running_min, input, dim)), None, out)
+    return deliver("cummin", ValuesIndices(*along(cummin_p, input, dim)), out)
 
 
+@public(out=True)
 def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
 ) -> Tensor:
@@ -315,13 +303,14 @@ def diff(
         raise ValueError(f"diff: n must not be negative, got {n}")
     axis = normal_axis(dim, input.ndim)
     parts = [t for t in (prepend, input, append) if t is not None]
-    x = storage.cat(parts, axis) if len(parts) > 1 else input
+    x = storage.cat_p(parts, axis) if len(parts) > 1 else input
     for _ in range(min(n, x.shape[axis])):
         before, after = cut(x, axis, 0, x.shape[axis] - 1), cut(x, axis, 1, x.shape[axis])
         x = after != before if x.dtype is dt.bool_ else after - before
     return x if n else x.clone()
 
 
+@public(aliases=("trapz",), method=False)
 def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral along ``dim`` by the trapezoidal rule, over the places ``x`` or the even step ``dx`` (1).
 
@@ -331,13 +320,14 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
     return _areas("trapezoid", y, x, dx, dim).sum(normal_axis(dim, y.ndim))
 
 
+@public(method=False)
 def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral up to each element but the first along ``dim`` by the trapezoidal rule.
 
     >>> fb.cumulative_trapezoid(fb.tensor([1.0, 2.0, 3.0]))
     tensor([1.5000, 4.0000])
     """
-    return cumsum_(_areas("cumulative_trapezoid", y, x, dx, dim), dim)
+    return cumsum(_areas("cumulative_trapezoid", y, x, dx, dim), dim)
 
 
 def _areas(name: str, y: Any, x: Any, dx: Any, dim: int) -> Any:
@@ -354,20 +344,3 @@ def _areas(name: str, y: Any, x: Any, dx: Any, dim: int) -> Any:
     if x.ndim == 1 and y.ndim > 1:
         x = x.reshape(tuple(x.shape[0] if i == axis else 1 for i in range(y.ndim)))
     return middle * diff(x, dim=axis if x.ndim == y.ndim else dim)
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "cumsum": cumsum_,
-    "cumprod": cumprod_,
-    "logcumsumexp": logcumsumexp_,
-    "cummax": cummax,
-    "cummin": cummin,
-    "diff": diff,
-    "cumsum_": cumsum_in_place,
-    "cumprod_": cumprod_in_place,
-}
-FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")} | {
-    "trapezoid": trapezoid,
-    "trapz": trapezoid,
-    "cumulative_trapezoid": cumulative_trapezoid,
-}

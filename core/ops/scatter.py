@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import creation
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.index import add_along, aligned, scatter_along, scatter_reduce_along, shaped_as, spread
-from flambeau.core.ops.scan import deliver
+from flambeau.core.ops.index import aligned, index_add_p, scatter_p, scatter_reduce_p, shaped_as, spread
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
@@ -47,8 +47,8 @@ def _scatter_call(
 
 def _functional(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any, out: Any = None) -> Any:
     name, operands, params = plan
-    found = {"scatter": scatter_along, "scatter_reduce": scatter_reduce_along}[name](*operands, **params)
-    return deliver(name, shaped_as(input, found), None, out)
+    found = {"scatter": scatter_p, "scatter_reduce": scatter_reduce_p}[name](*operands, **params)
+    return deliver(name, shaped_as(input, found), out)
 
 
 def _in_place(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any) -> Any:
@@ -57,6 +57,7 @@ def _in_place(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any) -> 
     return input
 
 
+@public()
 def scatter(
     input: Tensor,
     dim: int,
@@ -78,6 +79,7 @@ def scatter(
     return _functional(_scatter_call("scatter", input, dim, index, src, value, reduce), input, out)
 
 
+@public()
 def scatter_(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
 ) -> Tensor:
@@ -85,6 +87,7 @@ def scatter_(
     return _in_place(_scatter_call("scatter_", input, dim, index, src, value, reduce), input)
 
 
+@public()
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Any, *, out: Tensor | None = None) -> Tensor:
     """A copy of ``input`` with ``src`` added where ``index`` points along ``dim``.
 
@@ -94,11 +97,13 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Any, *, out: Tensor
     return _functional(_scatter_call("scatter_add", input, dim, index, src, None, "add"), input, out)
 
 
+@public()
 def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
     """:func:`scatter_add` in place."""
     return _in_place(_scatter_call("scatter_add_", input, dim, index, src, None, "add"), input)
 
 
+@public()
 def scatter_reduce(
     input: Tensor,
     dim: int,
@@ -120,6 +125,7 @@ def scatter_reduce(
     return _functional(plan, input, out)
 
 
+@public()
 def scatter_reduce_(
     input: Tensor, dim: int, index: Tensor, src: Any, reduce: str, *, include_self: bool = True
 ) -> Tensor:
@@ -138,6 +144,7 @@ def _added_call(
     return "index_add", (x, at, src if alpha == 1 else src * alpha), {"axis": axis}
 
 
+@public()
 def index_add(
     input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1, out: Tensor | None = None
 ) -> Tensor:
@@ -149,9 +156,10 @@ def index_add(
     tensor([2., 0., 1.])
     """
     _, operands, params = _added_call(input, dim, index, source, alpha)
-    return deliver("index_add", shaped_as(input, add_along(*operands, **params)), None, out)
+    return deliver("index_add", shaped_as(input, index_add_p(*operands, **params)), out)
 
 
+@public()
 def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """:func:`index_add` in place."""
     return _in_place(_added_call(input, dim, index, source, alpha), input)
@@ -168,7 +176,9 @@ def _copied_call(
     elif name.startswith("index_fill"):
         if source.ndim:
             raise ShapeError(f"{name}: value must be a number or a 0-d tensor, got shape {tuple(source.shape)}")
-        source = storage.expand(source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape))
+        source = storage.expand_p(
+            source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape)
+        )
     elif not source.ndim and places.numel() == index.numel() == 1:
         source = source.reshape(tuple(places.shape))
     elif tuple(source.shape) != tuple(places.shape) and input.ndim:
@@ -179,6 +189,7 @@ def _copied_call(
     return _scatter_call(name, x, axis, places, source, None, None)
 
 
+@public()
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor:
     """A copy of ``input`` with the slices of ``source`` along ``dim`` written at the places in ``index``.
 
@@ -188,11 +199,13 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor, *, out: T
     return _functional(_copied_call("index_copy", input, dim, index, source), input, out)
 
 
+@public()
 def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """:func:`index_copy` in place."""
     return _in_place(_copied_call("index_copy_", input, dim, index, source), input)
 
 
+@public()
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy of ``input`` with ``value``, a number or a 0-d tensor, along ``dim`` at the places in ``index``.
 
@@ -202,6 +215,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     return _functional(_copied_call("index_fill", input, dim, index, value), input)
 
 
+@public()
 def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """:func:`index_fill` in place."""
     return _in_place(_copied_call("index_fill_", input, dim, index, value), input)
@@ -220,6 +234,7 @@ def _reduced_call(
     return _scatter_call(name, x, axis, places, src, None, reduce, include_self=include_self)
 
 
+@public()
 def index_reduce(
     input: Tensor,
     dim: int,
@@ -240,16 +255,9 @@ def index_reduce(
     return _functional(_reduced_call("index_reduce", input, dim, index, source, reduce, include_self), input, out)
 
 
+@public()
 def index_reduce_(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """:func:`index_reduce` in place."""
     return _in_place(_reduced_call("index_reduce_", input, dim, index, source, reduce, include_self), input)
-
-
-_PUBLIC = (
-    scatter, scatter_, scatter_add, scatter_add_, scatter_reduce, scatter_reduce_, index_add, index_add_, index_copy,
-    index_copy_, index_fill, index_fill_, index_reduce, index_reduce_,
-)  # fmt: skip
-METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in _PUBLIC}
-FUNCTIONS = {name: fn for name, fn in METHODS.items() if not name.endswith("_")}

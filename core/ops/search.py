@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from flambeau.core import creation, from_data
@@ -15,11 +14,13 @@ from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import composite
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import logical_not, minimum, where
-from flambeau.core.ops.index import add_along, gather_along, scatter_along, select_along
+from flambeau.core.ops.elementwise import logical_not_p, minimum_p, where
+from flambeau.core.ops.index import gather_p, index_add_p, index_select_p, scatter_p
 from flambeau.core.ops.mask import true_places
-from flambeau.core.ops.scan import cumsum, cut, deliver
-from flambeau.core.ops.sort import argsort
+from flambeau.core.ops.scan import cumsum_p, cut
+from flambeau.core.ops.sort import argsort_p
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
 
@@ -45,9 +46,9 @@ def _searched(x: Any, values: Any, *, right: bool) -> Any:
     dtype=_PLACES,
     upcast=False,
     differentiable=False,
-    method=False,
+    public=False,
 )
-def places_in(x: Any, values: Any, *, right: bool) -> Any:
+def searchsorted_p(x: Any, values: Any, *, right: bool) -> Any:
     """Where each value would be inserted into ``x``, sorted along its last axis: a bisection for all at once."""
     _searched(x.shape, values.shape, right=right)
     n = x.shape[-1]
@@ -59,12 +60,13 @@ def places_in(x: Any, values: Any, *, right: bool) -> Any:
     axis, high = flat.ndim - 1, low + n
     for _ in range(n.bit_length()):
         open_, middle = low < high, (low + high) >> 1
-        at = gather_along(x, where(middle < n, middle, n - 1), axis)
-        before = logical_not(at > flat if right else at >= flat)  # so that nan comes last
-        low, high = where(open_ & before, middle + 1, low), where(open_ & logical_not(before), middle, high)
+        at = gather_p(x, where(middle < n, middle, n - 1), axis)
+        before = logical_not_p(at > flat if right else at >= flat)  # so that nan comes last
+        low, high = where(open_ & before, middle + 1, low), where(open_ & logical_not_p(before), middle, high)
     return low.reshape(shape)
 
 
+@public(method=False)
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
     sorter: Tensor | None = None, out: Tensor | None = None,
@@ -79,15 +81,16 @@ def searchsorted(
     if side not in (None, "left", "right"):
         raise ValueError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
     if sorter is not None:
-        sorted_sequence = gather_along(sorted_sequence, sorter, sorted_sequence.ndim - 1)
+        sorted_sequence = gather_p(sorted_sequence, sorter, sorted_sequence.ndim - 1)
     values = input
     if not isinstance(values, Tensor):
         values = from_data.scalar_tensor(values, dt.promote_types(dt.scalar_dtype(values), sorted_sequence.dtype),
                                         sorted_sequence.device)  # fmt: skip
-    found = places_in(sorted_sequence, values, right or side == "right")
-    return deliver("searchsorted", found, dt.int32 if out_int32 else None, out)
+    found = searchsorted_p(sorted_sequence, values, right or side == "right")
+    return deliver("searchsorted", found, out, dt.int32 if out_int32 else None)
 
 
+@public(method=False)
 def bucketize(
     input: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False, out: Tensor | None = None
 ) -> Tensor:
@@ -104,6 +107,7 @@ def bucketize(
 
 
 # -- counts ------------------------------------------------------------------------------------------
+@public()
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each number occurs in a vector of whole numbers, or the sum of its ``weights``.
 
@@ -128,10 +132,11 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if weights is None:
         src = creation.ones_like(input, dtype=dt.int64)
     else:
-        src = weights if weights.dtype.category >= dt.FLOATING else storage.cast(weights, dtype=dt.float64)
-    return add_along(creation.zeros(length, dtype=src.dtype, device=input.device), input.to(dt.int64), src, 0)
+        src = weights if weights.dtype.category >= dt.FLOATING else storage.cast_p(weights, dtype=dt.float64)
+    return index_add_p(creation.zeros(length, dtype=src.dtype, device=input.device), input.to(dt.int64), src, 0)
 
 
+@public()
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out: Tensor | None = None) -> Tensor:
     """How many elements fall into each of ``bins`` equal parts of [min, max]; outside ones and nan are left out.
 
@@ -152,11 +157,11 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
         raise ValueError(f"histc: needs finite bounds with min <= max, got {low} and {high}")
     inside = (x >= low) & (x <= high)
     position = (where(inside, x, low) - low) * (bins / (high - low))
-    place = minimum(storage.cast(position, dtype=dt.int64), bins - 1)
-    counts = add_along(
-        creation.zeros(bins, dtype=dt.int64, device=x.device), place, storage.cast(inside, dtype=dt.int64), 0
+    place = minimum_p(storage.cast_p(position, dtype=dt.int64), bins - 1)
+    counts = index_add_p(
+        creation.zeros(bins, dtype=dt.int64, device=x.device), place, storage.cast_p(inside, dtype=dt.int64), 0
     )
-    return deliver("index_add", counts, input.dtype, out)
+    return deliver("index_add", counts, out, input.dtype)
 
 
 # -- different elements ------------------------------------------------------------------------------
@@ -175,10 +180,10 @@ def _rows(name: str, input: Any, dim: int | None) -> tuple[Any, int | None]:
 def _order(rows: Any) -> Any:
     """The stable order of elements, or of rows by their first column, then the second, and so on."""
     if rows.ndim == 1:
-        return argsort(rows, 0)
+        return argsort_p(rows, 0)
     order = creation.arange(rows.shape[0], device=rows.device)
     for column in range(rows.shape[1] - 1, -1, -1):
-        order = select_along(order, argsort(select_along(rows[:, column], order, 0), 0), 0)
+        order = index_select_p(order, argsort_p(index_select_p(rows[:, column], order, 0), 0), 0)
     return order
 
 
@@ -188,7 +193,7 @@ def _different(rows: Any) -> Any:
     changed = cut(rows, 0, 1, n) != cut(rows, 0, 0, n - 1)
     if rows.ndim == 2:
         changed = changed.any(1)
-    return storage.cat([creation.full((1,), True, dtype=dt.bool_, device=rows.device), changed], 0)
+    return storage.cat_p([creation.full((1,), True, dtype=dt.bool_, device=rows.device), changed], 0)
 
 
 def _runs_of_equal(
@@ -196,25 +201,26 @@ def _runs_of_equal(
 ) -> Any:
     """The first of each run in ``order``, which run each element belongs to, and how long each is."""
     n = rows.shape[0]
-    ordered_rows = rows if order is None else select_along(rows, order, 0)
+    ordered_rows = rows if order is None else index_select_p(rows, order, 0)
     starts = _different(ordered_rows) if n else creation.zeros(0, dtype=dt.bool_, device=rows.device)
     firsts = true_places(starts)
-    values = select_along(ordered_rows, firsts, 0)
+    values = index_select_p(ordered_rows, firsts, 0)
     if axis is not None:
         kept = [s for i, s in enumerate(input.shape) if i != axis]
         values = values.reshape((firsts.shape[0], *kept)).movedim(0, axis)
     results = [values]
     if return_inverse:
-        group = cumsum(starts, 0) - 1 if n else storage.cast(starts, dtype=dt.int64)
+        group = cumsum_p(starts, 0) - 1 if n else storage.cast_p(starts, dtype=dt.int64)
         if order is not None:
-            group = scatter_along(creation.zeros_like(group), order, group, 0, "set")
+            group = scatter_p(creation.zeros_like(group), order, group, 0, "set")
         results.append(group.reshape(tuple(input.shape)) if axis is None else group)
     if return_counts:
         end = creation.full((1,), n, dtype=dt.int64, device=rows.device)
-        results.append(storage.cat([cut(firsts, 0, 1, firsts.shape[0]), end], 0) - firsts if n else firsts)
+        results.append(storage.cat_p([cut(firsts, 0, 1, firsts.shape[0]), end], 0) - firsts if n else firsts)
     return results[0] if len(results) == 1 else tuple(results)
 
 
+@public()
 def unique(
     input: Tensor,
     sorted: bool = True,
@@ -235,6 +241,7 @@ def unique(
     return _runs_of_equal(input, rows, _order(rows), axis, return_inverse, return_counts)
 
 
+@public()
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
@@ -247,6 +254,7 @@ def unique_consecutive(
     return _runs_of_equal(input, rows, None, axis, return_inverse, return_counts)
 
 
+@public(method=False)
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """For places in the flattened tensor of ``shape`` the index along each of its dimensions.
 
@@ -266,7 +274,3 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
         found.append(indices.remainder(n or 1))
         indices = indices.floor_divide(n or 1)
     return tuple(found[::-1])
-
-
-METHODS: dict[str, Callable[..., Any]] = {fn.__name__: fn for fn in (bincount, histc, unique, unique_consecutive)}
-FUNCTIONS = METHODS | {"searchsorted": searchsorted, "bucketize": bucketize, "unravel_index": unravel_index}

@@ -14,23 +14,26 @@ from typing import Any, Final
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.arguments import AXIS, NEW_SHAPE, _Cache, normal_axes, normal_axis
-from flambeau.core.autograd.graph import Box, View
+from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes, normal_axis
+from flambeau.core.cache import Cache
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DType, as_dtype
 from flambeau.core.errors import ShapeError
+from flambeau.core.graph import Box, View
 from flambeau.core.ops import storage
+from flambeau.core.public import public
 from flambeau.core.record import OPS
+from flambeau.core.size import Size
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
 Shape = tuple[int, ...]
 
 _VIEW: Final = OPS["view"]
-viewed: Callable[..., Tensor] = storage.view
-permuted: Callable[..., Tensor] = storage.permute
-expanded: Callable[..., Tensor] = storage.expand
-indexed: Callable[..., Tensor] = storage.basic_index
+view_p: Callable[..., Tensor] = storage.view_p
+permute_p: Callable[..., Tensor] = storage.permute_p
+expand_p: Callable[..., Tensor] = storage.expand_p
+basic_index_p: Callable[..., Tensor] = storage.basic_index_p
 
 
 # -- arguments ---------------------------------------------------------------------------------------
@@ -56,6 +59,7 @@ def sizes_of(name: str, size: Sequence[Any], label: str = "size") -> Shape:
 
 
 # -- one shape for another ---------------------------------------------------------------------------
+@public()
 def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in order under another shape: a view where strides allow it, else a copy.
 
@@ -102,7 +106,7 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     return _reshape(input, sizes if shape is None else shape)
 
 
-_WHOLE: set[Any] = set()  # sizes that need no further look: several, none of them negative
+_WHOLE: Final[Cache[Shape, None]] = Cache()  # sizes that need no further look: several, none of them negative
 
 
 def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
@@ -113,9 +117,7 @@ def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
     if min(shape, default=0) < 0:
         shape = NEW_SHAPE[old, shape]
     elif shape is sizes and shape:  # none at all may come with a shape by name
-        if len(_WHOLE) > 10_000:
-            _WHOLE.clear()
-        _WHOLE.add(shape)
+        _WHOLE.remember(shape, None)
     found: Shape = shape
     return found
 
@@ -127,14 +129,15 @@ def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
     try:
         found: Tensor = call(_VIEW, (input,), {"shape": new})
     except layout.CopyNeededError:
-        found = call(_VIEW, (storage.clone(input, "C"),), {"shape": new})
+        found = call(_VIEW, (storage.clone_p(input, "C"),), {"shape": new})
     except ValueError:
         if input._key.level is None and input.is_contiguous():  # a level does not know the layouts below it
             raise
-        found = call(_VIEW, (storage.clone(input, "C"),), {"shape": new})
+        found = call(_VIEW, (storage.clone_p(input, "C"),), {"shape": new})
     return found
 
 
+@public(function=False)
 def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
     """The same memory under another shape, or as another dtype: ``x.view(2, -1)``, ``x.view(flambeau.int32)``.
 
@@ -152,7 +155,7 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
     except ShapeError as error:
         raise ShapeError(str(error).replace("reshape: ", "view: ", 1)) from None
     try:
-        found: Tensor = viewed(self, new)
+        found: Tensor = view_p(self, new)
     except ValueError:
         if self._key.level is not None:  # the elements of a batch may lie apart where one alone would not
             return _reshape(self, new)
@@ -175,6 +178,7 @@ def _view_dtype(x: Tensor, dtype: DType) -> Tensor:
     return found
 
 
+@public(function=False)
 def view_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.view(other.shape)``.
 
@@ -184,6 +188,7 @@ def view_as(self: Tensor, other: Tensor) -> Tensor:
     return view(self, tuple(other._array.shape))
 
 
+@public(function=False)
 def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.reshape(other.shape)``.
 
@@ -194,6 +199,7 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     return reshape(self, tuple(other._array.shape))
 
 
+@public()
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions ``start_dim`` to ``end_dim`` as one; a 0-d tensor becomes 1-d.
 
@@ -213,6 +219,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, (*shape[:first], size, *shape[last + 1 :]))
 
 
+@public()
 def ravel(input: Tensor) -> Tensor:
     """All elements in row-major order, 1-d; a copy only where needed.
 
@@ -222,6 +229,7 @@ def ravel(input: Tensor) -> Tensor:
     return reshape(input, (input.numel(),))
 
 
+@public()
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Dimension ``dim`` as several of ``sizes``, one of which may be -1.
 
@@ -242,6 +250,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
 
 
+@public()
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any = None) -> Tensor:
     """Without the dimensions of size 1: all of them, or those of ``dim`` that have size 1; a view.
 
@@ -251,14 +260,15 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any 
     shape = tuple(input._array.shape)
     dim = dim if axis is None else axis
     if dim is None:
-        return viewed(input, tuple([n for n in shape if n != 1]))
+        return view_p(input, tuple([n for n in shape if n != 1]))
     if isinstance(dim, (tuple, list)):
         gone = [axis_of("squeeze", input, d) for d in dim]
     else:
         gone = [axis_of("squeeze", input, dim)]
-    return viewed(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
+    return view_p(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
 
 
+@public()
 def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Tensor:
     """With a new dimension of size 1 at ``dim``; a view.
 
@@ -270,10 +280,11 @@ def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Ten
         place = AXIS[dim if axis is None else axis, len(shape) + 1]
     except (IndexError, TypeError):
         place = axis_of("unsqueeze", input, dim, extra=1)
-    return viewed(input, (*shape[:place], 1, *shape[place:]))
+    return view_p(input, (*shape[:place], 1, *shape[place:]))
 
 
 # -- repetition without memory -----------------------------------------------------------------------
+@public(function=False)
 def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
 
@@ -285,7 +296,7 @@ def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
 
 
 def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
-    return expanded(x, _EXPANDED[name, tuple(x._array.shape), sizes])
+    return expand_p(x, _EXPANDED[name, tuple(x._array.shape), sizes])
 
 
 def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
@@ -308,9 +319,10 @@ def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
     return tuple(new)
 
 
-_EXPANDED: Final = _Cache(_expanded_shape)
+_EXPANDED: Final[Cache[tuple[str, Shape, Shape], Shape]] = Cache(lambda key: _expanded_shape(*key))
 
 
+@public(function=False)
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.expand(other.shape)``.
 
@@ -320,6 +332,7 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
     return _expand("expand_as", self, tuple(other._array.shape))
 
 
+@public(more={"shape": "size"})
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """``input`` expanded to ``size``.
 
@@ -330,20 +343,20 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     return _expand("broadcast_to", input, sizes_of("broadcast_to", (tuple(size),)))
 
 
+@public(method=False)
 def broadcast_shapes(*shapes: Any) -> Any:
     """The shape that tensors of ``shapes`` broadcast to; ShapeError when they do not.
 
     >>> fb.broadcast_shapes((2, 1), (3,))
     flambeau.Size([2, 3])
     """
-    from flambeau.core.tensor import Size
-
     try:
         return Size(layout.broadcast_shapes(*(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes)))
     except ValueError as error:
         raise ShapeError(f"broadcast_shapes: {error}") from None
 
 
+@public(method=False)
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """All tensors expanded to their common shape.
 
@@ -359,6 +372,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     return tuple(_expand("broadcast_tensors", t, shape) for t in tensors)
 
 
+@public(function=False)
 def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sums over what broadcasting ``size`` to the shape of the tensor repeated: the reverse of expand.
 
@@ -378,6 +392,7 @@ _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dime
 
 
 # -- the order of dimensions -------------------------------------------------------------------------
+@public()
 def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
 
@@ -385,7 +400,7 @@ def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     flambeau.Size([4, 2, 3])
     """
     order = sizes_of("permute", order if dims is None else (tuple(dims),), "dims")
-    return permuted(input, _ORDER[order, input._array.shape])
+    return permute_p(input, _ORDER[order, input._array.shape])
 
 
 def _ordered(order: Shape, shape: Shape) -> Shape:
@@ -401,9 +416,10 @@ def _ordered(order: Shape, shape: Shape) -> Shape:
     return axes
 
 
-_ORDER: Final = _Cache(_ordered)
+_ORDER: Final[Cache[tuple[Shape, Shape], Shape]] = Cache(lambda key: _ordered(*key))
 
 
+@public(aliases=("swapaxes", "swapdims"), more={"axis0": "dim0", "axis1": "dim1"})
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """With dimensions ``dim0`` and ``dim1`` exchanged; a view.
 
@@ -416,7 +432,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
         axis_of("transpose", input, dim0, label="dim0")
         axis_of("transpose", input, dim1, label="dim1")
         raise
-    return permuted(input, axes)
+    return permute_p(input, axes)
 
 
 def _exchanged(dim0: int, dim1: int, ndim: int) -> Shape:
@@ -427,9 +443,10 @@ def _exchanged(dim0: int, dim1: int, ndim: int) -> Shape:
     return tuple(axes)
 
 
-_EXCHANGED: Final = _Cache(_exchanged)
+_EXCHANGED: Final[Cache[tuple[int, int, int], Shape]] = Cache(lambda key: _exchanged(*key))
 
 
+@public(aliases=("moveaxis",))
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Dimensions ``source`` at the places ``destination``, the others in order; a view.
 
@@ -445,9 +462,10 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
         )
     rest = iter([a for a in range(ndim) if a not in start])
     placed = dict(zip(end, start, strict=True))
-    return permuted(input, tuple([placed[i] if i in placed else next(rest) for i in range(ndim)]))
+    return permute_p(input, tuple([placed[i] if i in placed else next(rest) for i in range(ndim)]))
 
 
+@public()
 def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; tensors of fewer dimensions as they are.
 
@@ -459,9 +477,10 @@ def t(input: Tensor) -> Tensor:
         raise ShapeError(
             f"t: expects a tensor with at most 2 dimensions, got shape {tuple(input.shape)}; use mT or transpose"
         )
-    return permuted(input, (1, 0) if ndim == 2 else tuple(range(ndim)))
+    return permute_p(input, (1, 0) if ndim == 2 else tuple(range(ndim)))
 
 
+@public(method=False)
 def matrix_transpose(input: Tensor) -> Tensor:
     """With the last two dimensions exchanged (the property ``mT``); a view.
 
@@ -471,9 +490,10 @@ def matrix_transpose(input: Tensor) -> Tensor:
     ndim = len(input._array.shape)
     if ndim < 2:
         raise ShapeError(f"mT: expects a tensor with at least 2 dimensions, got shape {tuple(input.shape)}")
-    return permuted(input, _EXCHANGED[-2, -1, ndim])
+    return permute_p(input, _EXCHANGED[-2, -1, ndim])
 
 
+@public()
 def adjoint(input: Tensor) -> Tensor:
     """The conjugate of the transposed matrices in the last two dimensions.
 
@@ -484,28 +504,27 @@ def adjoint(input: Tensor) -> Tensor:
     return turned.conj() if turned._key.dtype.category == dt.COMPLEX else turned
 
 
-def _reversed(input: Tensor) -> Tensor:
+@public(property=True)
+def T(input: Tensor) -> Tensor:
     """All dimensions in reverse order; a view."""
-    return permuted(input, _REVERSED[len(input._array.shape)])
+    return permute_p(input, _REVERSED[len(input._array.shape)])
 
 
-def _hermitian(input: Tensor) -> Tensor:
+@public(property=True)
+def mT(input: Tensor) -> Tensor:
+    """With the last two dimensions exchanged; a view."""
+    return matrix_transpose(input)
+
+
+@public(property=True)
+def mH(input: Tensor) -> Tensor:
+    """The conjugate transpose of the matrices in the last two dimensions."""
+    return adjoint(input)
+
+
+@public(property=True)
+def H(input: Tensor) -> Tensor:
     """The conjugate transpose of a matrix (or of a 0-d tensor)."""
     if len(input._array.shape) not in (0, 2):
         raise ShapeError(f"H: expects a matrix or a 0-d tensor, got shape {tuple(input.shape)}; use mH for batches")
     return adjoint(input) if input._array.shape else input.conj()
-
-
-#: By name in the flambeau namespace, and as methods.
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "reshape": reshape, "flatten": flatten, "ravel": ravel, "unflatten": unflatten, "squeeze": squeeze,
-    "unsqueeze": unsqueeze, "broadcast_to": broadcast_to, "broadcast_shapes": broadcast_shapes,
-    "broadcast_tensors": broadcast_tensors, "permute": permute, "transpose": transpose, "swapaxes": transpose,
-    "swapdims": transpose, "movedim": movedim, "moveaxis": movedim, "t": t, "adjoint": adjoint,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    **{n: f for n, f in FUNCTIONS.items() if n not in ("broadcast_shapes", "broadcast_tensors")}, "view": view,
-    "view_as": view_as, "sum_to_size": sum_to_size, "reshape_as": reshape_as, "expand": expand,
-    "expand_as": expand_as, "T": property(_reversed), "mT": property(matrix_transpose),
-    "H": property(_hermitian), "mH": property(adjoint),
-}  # fmt: skip

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.decompose import (
-    eigh_of,
+    eigh_p,
     identity_like,
-    lu_of,
+    lu_factor_p,
     permutation_of,
     rows_in_order,
-    svd_of,
+    svd_p,
 )
-from flambeau.core.ops.elementwise import abs, where
+from flambeau.core.ops.elementwise import abs_p, where
 from flambeau.core.ops.joining import cat
-from flambeau.core.ops.matmul import matmul, product
+from flambeau.core.ops.matmul import matmul, matmul_p
 from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
-from flambeau.core.ops.systems import matrices, solve_matrices, square, triangular
-from flambeau.core.ops.triangle import tril, triu
+from flambeau.core.ops.systems import matrices, solve_p, solve_triangular_p, square
+from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.ops.views import narrow
+from flambeau.core.public import public
+from flambeau.core.results import LU, LeastSquares
 from flambeau.core.tensor import Tensor
 
 _AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
@@ -40,10 +42,10 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     tensor([1.0000, 0.5000])
     """
     if _is_vector(A, B) and left:
-        return solve_matrices(A, unsqueeze(B, -1)).squeeze(-1)
+        return solve_p(A, unsqueeze(B, -1)).squeeze(-1)
     if left:
-        return solve_matrices(A, B)
-    return matrix_transpose(solve_matrices(matrix_transpose(A), matrix_transpose(B)))
+        return solve_p(A, B)
+    return matrix_transpose(solve_p(matrix_transpose(A), matrix_transpose(B)))
 
 
 def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
@@ -54,11 +56,12 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
             [1.]])
     """
     if left:
-        return triangular(A, B, upper, unitriangular)
-    turned = triangular(matrix_transpose(A), matrix_transpose(B), not upper, unitriangular)
+        return solve_triangular_p(A, B, upper, unitriangular)
+    turned = solve_triangular_p(matrix_transpose(A), matrix_transpose(B), not upper, unitriangular)
     return matrix_transpose(turned)
 
 
+@public()
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A @ X == B, from the Cholesky factor L of A (``upper``: from the one with A == L.mH @ L).
 
@@ -66,9 +69,10 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     tensor([[2.]])
     """
     low = adjoint(L) if upper else L
-    return triangular(adjoint(low), triangular(low, B, False, False), True, False)
+    return solve_triangular_p(adjoint(low), solve_triangular_p(low, B, False, False), True, False)
 
 
+@public()
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A from its Cholesky factor.
 
@@ -78,14 +82,7 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     return cholesky_solve(identity_like(L), L, upper)
 
 
-class LU(NamedTuple):
-    """Both factors in one matrix, and the exchanges of rows, counted from 1 as LAPACK does."""
-
-    LU: Tensor
-    pivots: Tensor
-
-
-def lu_factor(A: Tensor, *, pivot: bool = True) -> LU:
+def lu_factor(A: Tensor, *, pivot: bool = True) -> LU[Tensor]:
     """P @ L @ U == A with partial pivoting: L below the diagonal (its own is 1) and U from it up, in one matrix.
 
     >>> fb.linalg.lu_factor(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))[0]
@@ -94,7 +91,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> LU:
     """
     if not pivot:
         raise NotImplementedError("lu_factor: pivot=False is not supported; without pivots the factors may not exist")
-    lu, pivots = lu_of(A)
+    lu, pivots = lu_factor_p(A)
     return LU(lu, (pivots + 1).to(dt.int32))
 
 
@@ -109,8 +106,8 @@ def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     k = min(m, n)
     order = permutation_of(pivots.to(dt.int64) - 1, m)
     p = (unsqueeze(creation.arange(m, device=A.device), -1) == unsqueeze(order, -2)).to(A.dtype)
-    low = tril(narrow(compact, -1, 0, k), -1) + creation.eye(m, k, dtype=A.dtype, device=A.device)
-    return p, low, triu(narrow(compact, -2, 0, k))
+    low = tril_p(narrow(compact, -1, 0, k), -1) + creation.eye(m, k, dtype=A.dtype, device=A.device)
+    return p, low, triu_p(narrow(compact, -2, 0, k))
 
 
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
@@ -124,17 +121,21 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
     if not left or adjoint:
         raise NotImplementedError("lu_solve: only left=True and adjoint=False are supported; use solve")
     order = permutation_of(pivots.to(dt.int64) - 1, LU._array.shape[-1])
-    return triangular(LU, triangular(LU, rows_in_order(B, order), False, True), True, False)
+    return solve_triangular_p(LU, solve_triangular_p(LU, rows_in_order(B, order), False, True), True, False)
 
 
 # -- the pseudo-inverse ------------------------------------------------------------------------------
 def _pinv_vjp(g: Any, x: Any, out: Any) -> Any:
     """Golub and Pereyra, "The differentiation of pseudo-inverses" (1973), transposed; for a constant rank."""
     ph, gh = adjoint(out), adjoint(g)
-    first = product(gh, product(out, ph))
-    last = product(product(ph, out), gh)
+    first = matmul_p(gh, matmul_p(out, ph))
+    last = matmul_p(matmul_p(ph, out), gh)
     return (
-        -product(product(ph, g), ph) + first - product(x, product(out, first)) + last - product(product(last, out), x)
+        -matmul_p(matmul_p(ph, g), ph)
+        + first
+        - matmul_p(x, matmul_p(out, first))
+        + last
+        - matmul_p(matmul_p(last, out), x)
     )
 
 
@@ -151,25 +152,26 @@ def tolerances(x: Any, largest: Any, rtol: Any, atol: Any) -> Any:
 @composite(
     "pinv(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor",
     dtype=matrices,
-    method=False,
+    public=False,
     vjp=dict(x=_pinv_vjp),
     infer=lambda x, **p: (*x[:-2], x[-1], x[-2]),
 )
-def pinv_of(x: Any, *, rtol: float, atol: float, hermitian: bool) -> Any:
+def pinv_p(x: Any, *, rtol: float, atol: float, hermitian: bool) -> Any:
     """From the singular values (hermitian: the eigenvalues), of which the smallest count as 0."""
     if hermitian:
-        values, u = eigh_of(x, False)
+        values, u = eigh_p(x, False)
         vh = adjoint(u)
     else:
-        u, values, vh = svd_of(x, False)
-    size = abs(values)
+        u, values, vh = svd_p(x, False)
+    size = abs_p(values)
     if not size.numel():
         return x.new_zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]))
     keep = size > tolerances(x, size.amax(-1, keepdim=True), rtol, atol)
     inverse = where(keep, 1 / where(keep, values, 1.0), 0.0)
-    return product(adjoint(vh) * unsqueeze(inverse, -2), adjoint(u))
+    return matmul_p(adjoint(vh) * unsqueeze(inverse, -2), adjoint(u))
 
 
+@public("pinverse")
 def pinv(
     A: Tensor,
     rcond: float | None = None,
@@ -184,19 +186,10 @@ def pinv(
     tensor([[0.5000, 0.0000]])
     """
     rtol = rcond if rtol is None else rtol
-    return pinv_of(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
+    return pinv_p(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
 
 
-class LeastSquares(NamedTuple):
-    """What :func:`lstsq` finds; residuals only for more rows than columns and full rank."""
-
-    solution: Tensor
-    residuals: Tensor
-    rank: Tensor
-    singular_values: Tensor
-
-
-def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares:
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares[Tensor]:
     """The X of least norm that minimises the norm of A @ X - B, by the singular values of A.
 
     The gradient is that of a constant rank. ``driver`` is accepted and does not change the method.
@@ -216,11 +209,11 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         raise ShapeError(f"lstsq: B of shape {tuple(B.shape)} must have as many rows as A of shape {tuple(A.shape)}")
     rtol = dt.finfo(A.dtype).eps * max(m, n) if rcond is None else rcond
     found = matmul(pinv(A, rtol=rtol), right)
-    values = svd_of(A.detach(), False)[1]
+    values = svd_p(A.detach(), False)[1]
     rank = (values > values.amax(-1, keepdim=True) * rtol).sum(-1)
     residuals = A.new_zeros((0,))
     if m > n and bool((rank == n).all()):
-        residuals = (abs(matmul(A, found) - right) ** 2).sum(-2)
+        residuals = (abs_p(matmul(A, found) - right) ** 2).sum(-2)
     return LeastSquares(found.squeeze(-1) if vector else found, residuals, rank, values)
 
 
@@ -229,7 +222,7 @@ def _exponential_vjp(g: Any, x: Any) -> Any:
     """The upper right block of the exponential of [[A.mH, g], [0, A.mH]] (Mathias 1996)."""
     n, xh = x._array.shape[-1], adjoint(x)
     whole = cat([cat([xh, g], -1), cat([creation.zeros_like(xh), xh], -1)], -2)
-    return narrow(narrow(matrix_exp(whole), -2, 0, n), -1, n, n)
+    return narrow(narrow(matrix_exp_p(whole), -2, 0, n), -1, n, n)
 
 
 #: The coefficients of the Padé approximant of degree 13, and the norm up to which it is exact in float64.
@@ -260,30 +253,30 @@ _DOUBLINGS: Final = 32
     dtype=matrices,
     vjp=dict(x=_exponential_vjp),
 )
-def matrix_exp(x: Any) -> Any:
+def matrix_exp_p(x: Any) -> Any:
     """The exponential of each matrix, by scaling and squaring (N. Higham, SIAM J. Matrix Anal. Appl. 26, 2005).
 
     >>> fb.matrix_exp(fb.zeros(2, 2))
     tensor([[1., 0.],
             [0., 1.]])
     """
-    norm = abs(x).sum(-2).amax(-1) if x.numel() else abs(x).sum((-2, -1))
+    norm = abs_p(x).sum(-2).amax(-1) if x.numel() else abs_p(x).sum((-2, -1))
     halvings = (norm / _PADE_NORM).log2().ceil().clamp(0, _DOUBLINGS)
     halvings = where(halvings == halvings, halvings, 0.0)
     scale = unsqueeze(unsqueeze((-halvings).exp2(), -1), -1)
     result = _pade(x * scale)
     rounds = _DOUBLINGS if x._key.level is not None else int(halvings.amax()) if halvings.numel() else 0
     for i in range(rounds):
-        result = where(unsqueeze(unsqueeze(halvings > i, -1), -1), product(result, result), result)
+        result = where(unsqueeze(unsqueeze(halvings > i, -1), -1), matmul_p(result, result), result)
     return result
 
 
 def _pade(a: Any) -> Any:
     one, c = identity_like(a), _PADE
-    a2 = product(a, a)
-    a4 = product(a2, a2)
-    a6 = product(a4, a2)
-    odd = product(a6, c[13] * a6 + c[11] * a4 + c[9] * a2) + c[7] * a6 + c[5] * a4 + c[3] * a2 + c[1] * one
-    even = product(a6, c[12] * a6 + c[10] * a4 + c[8] * a2) + c[6] * a6 + c[4] * a4 + c[2] * a2 + c[0] * one
-    odd = product(a, odd)
-    return solve_matrices(even - odd, even + odd)
+    a2 = matmul_p(a, a)
+    a4 = matmul_p(a2, a2)
+    a6 = matmul_p(a4, a2)
+    odd = matmul_p(a6, c[13] * a6 + c[11] * a4 + c[9] * a2) + c[7] * a6 + c[5] * a4 + c[3] * a2 + c[1] * one
+    even = matmul_p(a6, c[12] * a6 + c[10] * a4 + c[8] * a2) + c[6] * a6 + c[4] * a4 + c[2] * a2 + c[0] * one
+    odd = matmul_p(a, odd)
+    return solve_p(even - odd, even + odd)

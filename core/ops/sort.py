@@ -18,16 +18,19 @@ from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
-from flambeau.core.ops.elementwise import ceil, floor, lerp, maximum, where
-from flambeau.core.ops.scan import ValuesIndices, along, cummax, cut, deliver, positions, put_back, shifted
+from flambeau.core.ops.elementwise import ceil_p, floor_p, lerp_p, maximum_p, where
+from flambeau.core.ops.scan import along, cummax, cut, positions, put_back, shifted
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import OPS, ordered, to_index
+from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
 
 _TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 _SELECTION = ordered.but("selection", result=("same", "index"))
 
-argsort = op("argsort(x: Tensor, *, axis: Axis = -1, descending: bool = False) -> Tensor", infer=storage.unchanged,
-             dtype=_TO_INDEX, differentiable=False, batch="along_axis", method=False,
+argsort_p = op("argsort(x: Tensor, *, axis: Axis = -1, descending: bool = False) -> Tensor", infer=storage.unchanged,
+             dtype=_TO_INDEX, differentiable=False, batch="along_axis", public=False,
              doc="The stable order of the elements along an axis.")  # fmt: skip
 
 
@@ -42,12 +45,12 @@ def take(x: Any, indices: Any, axis: int) -> Any:
     dtype=_SELECTION,
     upcast=False,
     batch="along_axis",
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
-def sort_along(x: Any, *, axis: int, descending: bool) -> Any:
+def sort_p(x: Any, *, axis: int, descending: bool) -> Any:
     """The elements in order along an axis, and where they stood; stable."""
-    indices = argsort(x, axis, descending)
+    indices = argsort_p(x, axis, descending)
     return take(x, indices, axis), indices
 
 
@@ -68,49 +71,51 @@ def _top_shape(x: Sequence[int], *, k: int, axis: int, largest: bool) -> Any:
     dtype=_SELECTION,
     upcast=False,
     batch="along_axis",
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
-def top_along(x: Any, *, k: int, axis: int, largest: bool) -> Any:
+def topk_p(x: Any, *, k: int, axis: int, largest: bool) -> Any:
     """The first ``k`` elements in descending (or ascending) order along an axis, and where they stood."""
     _top_shape(x.shape, k=k, axis=axis, largest=largest)
-    indices = storage.clone(cut(argsort(x, axis, largest), axis, 0, k), order="C")
+    indices = storage.clone_p(cut(argsort_p(x, axis, largest), axis, 0, k), order="C")
     return take(x, indices, axis), indices
 
 
 # -- public functions --------------------------------------------------------------------------------
+@public()
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, out: Any = None, axis: Any = None
-) -> ValuesIndices:
+) -> ValuesIndices[Tensor]:
     """(values, indices): the elements in order along ``dim``, and where they stood; equal ones keep their order.
 
     >>> fb.sort(fb.tensor([3, 1, 2])).indices
     tensor([1, 2, 0])
     """
-    found = along(sort_along, input, dim if axis is None else axis, descending=descending)
-    return deliver("sort", ValuesIndices(*found), None, out)
+    found = along(sort_p, input, dim if axis is None else axis, descending=descending)
+    return deliver("sort", ValuesIndices(*found), out)
 
 
-def argsort_(
-    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, axis: Any = None
-) -> Tensor:
+@public()
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, axis: Any = None) -> Tensor:
     """The indices that sort ``input`` along ``dim``; equal elements keep their order.
 
     >>> fb.argsort(fb.tensor([3.0, 1.0, 2.0]))
     tensor([1, 2, 0])
     """
-    return along(argsort, input, dim if axis is None else axis, descending=descending)
+    return along(argsort_p, input, dim if axis is None else axis, descending=descending)
 
 
+@public()
 def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements in ascending order along the first dimension.
 
     >>> fb.msort(fb.tensor([3.0, 1.0]))
     tensor([1., 3.])
     """
-    return deliver("sort", along(sort_along, input, 0)[0], None, out)
+    return deliver("sort", along(sort_p, input, 0)[0], out)
 
 
+@public()
 def topk(
     input: Tensor,
     k: int,
@@ -120,7 +125,7 @@ def topk(
     *,
     out: Any = None,
     axis: Any = None,
-) -> ValuesIndices:
+) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k`` largest (or smallest) elements along ``dim``, in order.
 
     ShapeError when ``dim`` has fewer than ``k``.
@@ -130,9 +135,9 @@ def topk(
     """
     if input.ndim == 0:
         normal_axis(dim, 0)
-        flat = top_along(input.reshape((1,)), k, 0, largest)
-        return deliver("topk", ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat)), None, out)
-    return deliver("topk", ValuesIndices(*top_along(input, k, dim if axis is None else axis, largest)), None, out)
+        flat = topk_p(input.reshape((1,)), k, 0, largest)
+        return deliver("topk", ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat)), out)
+    return deliver("topk", ValuesIndices(*topk_p(input, k, dim if axis is None else axis, largest)), out)
 
 
 def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -> Any:
@@ -141,7 +146,7 @@ def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -
         normal_axis(dim, 0)
         return ValuesIndices(*(t.reshape(()) for t in _at_rank(x.reshape((1,)), 0, False, rank)))
     axis = normal_axis(dim, x.ndim)
-    order = argsort(x, axis)
+    order = argsort_p(x, axis)
     place = rank(x, axis)
     indices = cut(order, axis, place, place + 1) if isinstance(place, int) else take(order, place, axis)
     values = take(x, indices, axis)
@@ -151,7 +156,8 @@ def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -
     return ValuesIndices(values.reshape(shape), indices.reshape(shape))
 
 
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
+@public()
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1.
 
     >>> fb.kthvalue(fb.tensor([3.0, 1.0, 2.0]), 2).values
@@ -160,7 +166,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out
     size = input.shape[normal_axis(dim, input.ndim)] if input.ndim else 1
     if not 1 <= k <= size:
         raise ShapeError(f"kthvalue: selected number k out of range: k={k}, but dim {dim} has size {size}")
-    return deliver("sort", _at_rank(input, dim, keepdim, lambda x, axis: k - 1), None, out)
+    return deliver("sort", _at_rank(input, dim, keepdim, lambda x, axis: k - 1), out)
 
 
 def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
@@ -172,9 +178,9 @@ def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
             raise IndexError(f"{name}: input of shape {tuple(x.shape)} has size 0 along dim {axis}, and no median")
         if x.dtype.category < dt.FLOATING:
             return (n - 1) // 2
-        numbers = reduce.sum(x == x, axis, True)
+        numbers = reduce.sum_p(x == x, axis, True)
         if skip_nan:
-            return maximum(numbers - 1, 0) >> 1
+            return maximum_p(numbers - 1, 0) >> 1
         return where(numbers == n, (n - 1) // 2, numbers)
 
     return rank
@@ -183,7 +189,7 @@ def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
 def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
     rank = _middle(name, skip_nan)
 
-    @composite(f"{name}_of_all(x: Tensor) -> Tensor", infer=lambda x: (), dtype=ordered, upcast=False, method=False,
+    @composite(f"{name}(x: Tensor) -> Tensor", infer=lambda x: (), dtype=ordered, upcast=False, public=False,
                vjp=dict(x=lambda g, x, out: reduce.shared(g, x, out, None, False)))  # fmt: skip
     def of_all(x: Any) -> Any:
         if not x.numel() and x.dtype.category == dt.FLOATING:
@@ -192,8 +198,8 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
 
     def median(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
         if dim is None:
-            return deliver("sort", of_all(input), None, out)
-        return deliver("sort", _at_rank(input, dim, keepdim, rank), None, out)
+            return deliver("sort", of_all(input), out)
+        return deliver("sort", _at_rank(input, dim, keepdim, rank), out)
 
     median.__name__ = median.__qualname__ = name
     median.__doc__ = f"""The {"median of what is not nan" if skip_nan else "median; nan where there is one"}.
@@ -208,9 +214,12 @@ def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
 
 
 median, nanmedian = _medians("median", False), _medians("nanmedian", True)
+public()(median)
+public()(nanmedian)
 
 
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices:
+@public()
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
     """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place.
 
     >>> fb.mode(fb.tensor([1, 2, 2])).values
@@ -218,16 +227,16 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None
     """
 
     def rank(x: Any, axis: int) -> Any:
-        ordered_values = take(x, argsort(x, axis), axis)
+        ordered_values = take(x, argsort_p(x, axis), axis)
         place = positions(x, axis)
         starts = (place == 0) | (ordered_values != shifted(ordered_values, axis, 1, 0))
         run = place - cummax(where(starts, place, 0), axis).values
-        return reduce.argmax(run, axis, True)
+        return reduce.argmax_p(run, axis, True)
 
-    return deliver("sort", _at_rank(input, dim, keepdim, rank), None, out)
+    return deliver("sort", _at_rank(input, dim, keepdim, rank), out)
 
 
-_ROUNDED = {"lower": floor, "higher": ceil, "nearest": lambda r: r.round()}
+_ROUNDED = {"lower": floor_p, "higher": ceil_p, "nearest": lambda r: r.round()}
 
 
 def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
@@ -257,7 +266,7 @@ def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
         if keepdim:
             kept = tuple(1 if dim is None or i == axis else n for i, n in enumerate(input.shape))
             found = found.reshape((levels.numel(), *kept))
-        return deliver("sort", found.reshape((*levels.shape, *found.shape[1:])), None, out)
+        return deliver("sort", found.reshape((*levels.shape, *found.shape[1:])), out)
 
     quantile.__name__ = quantile.__qualname__ = name
     quantile.__doc__ = f"""The ``q``-quantiles{" of what is not nan" if skip_nan else ""} of all or along ``dim``.
@@ -288,32 +297,20 @@ def _levels(name: str, x: Any, q: Any) -> Any:
 def _between(x: Any, levels: Any, interpolation: str, skip_nan: bool) -> Any:
     """The quantiles along the last axis, as a last axis."""
     axis, n = x.ndim - 1, x.shape[-1]
-    ordered_values = take(x, argsort(x, axis), axis)
-    numbers = reduce.sum(x == x, axis, True)
+    ordered_values = take(x, argsort_p(x, axis), axis)
+    numbers = reduce.sum_p(x == x, axis, True)
     if skip_nan:
-        rank = levels * maximum(numbers - 1, 0)
+        rank = levels * maximum_p(numbers - 1, 0)
     else:
         rank = where(numbers == n, levels * (n - 1), n - 1)
     if interpolation in _ROUNDED:
         return take(ordered_values, _ROUNDED[interpolation](rank).to(dt.int64), axis)
-    below = floor(rank)
+    below = floor_p(rank)
     low = take(ordered_values, below.to(dt.int64), axis)
-    high = take(ordered_values, ceil(rank).to(dt.int64), axis)
-    return lerp(low, high, 0.5 * (rank != below) if interpolation == "midpoint" else rank - below)
+    high = take(ordered_values, ceil_p(rank).to(dt.int64), axis)
+    return lerp_p(low, high, 0.5 * (rank != below) if interpolation == "midpoint" else rank - below)
 
 
 quantile, nanquantile = _quantiles("quantile", False), _quantiles("nanquantile", True)
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "sort": sort,
-    "argsort": argsort_,
-    "msort": msort,
-    "topk": topk,
-    "kthvalue": kthvalue,
-    "median": median,
-    "nanmedian": nanmedian,
-    "mode": mode,
-    "quantile": quantile,
-    "nanquantile": nanquantile,
-}
-FUNCTIONS = METHODS
+public()(nanquantile)
+public()(quantile)

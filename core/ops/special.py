@@ -5,45 +5,54 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.creation import full_like, ones_like
 from flambeau.core.declare import composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.errors import DTypeError
+from flambeau.core.from_data import as_tensor
 from flambeau.core.ops import storage
-from flambeau.core.ops.arithmetic import clamp, delivered
+from flambeau.core.ops.arithmetic import clamp
+from flambeau.core.ops.construct import from_parts as joined
 from flambeau.core.ops.elementwise import (
-    abs,
-    atan2,
+    abs_p,
+    atan2_p,
     binary,
-    conj,
-    cos,
-    digamma,
-    floor,
-    isfinite,
-    isinf,
-    isnan,
-    lgamma,
-    logit_,
-    sgn,
-    sin,
-    trigamma,
+    conj_p,
+    cos_p,
+    digamma_p,
+    floor_p,
+    isfinite_p,
+    isinf_p,
+    isnan_p,
+    lgamma_p,
+    logaddexp_p,
+    logit_p,
+    sgn_p,
+    sin_p,
+    trigamma_p,
     unary,
     where,
 )
-from flambeau.core.ops.elementwise import (
-    logaddexp as real_logaddexp,
-)
 from flambeau.core.ops.scan import log_of_sum
+from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import broadcast_tensors, reshape, unsqueeze
 from flambeau.core.ops.views import imag, real
+from flambeau.core.out import deliver
+from flambeau.core.public import public
 from flambeau.core.record import OPS, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
-zeta = binary("zeta", None, dtype=real_floating, method=False, inplace=False)
-zeta.op.doc = "Hurwitz's zeta function: the sum of ``(other + k) ** -input`` over k from 0."
+zeta_p = binary(
+    "zeta",
+    dtype=real_floating,
+    public=False,
+    doc="the Hurwitz zeta function: the sum over n from 0 of (n + other) to the power of -input",
+    example="fb.special.zeta(fb.tensor([2.0]), fb.tensor([1.0])) -> tensor([1.6449])",
+)
 
 
 def _cotangent_derivative(n: int) -> list[float]:
@@ -62,28 +71,29 @@ def _cotangent_derivative(n: int) -> list[float]:
     "polygamma(x: Tensor, *, n: int) -> Tensor",
     infer=lambda x, *, n: x,
     dtype=real_floating,
-    method=False,
+    public=False,
     vjp=dict(x=lambda g, x, n: g * polygamma(n + 1, x)),
     batch="same",
 )
-def polygamma_of(x: Any, *, n: int) -> Any:
+def polygamma_p(x: Any, *, n: int) -> Any:
     """By Hurwitz's zeta function for positive x, by the reflection formula elsewhere (DLMF 5.15.1 and 5.15.6)."""
     if n < 2:
-        return trigamma(x) if n else digamma(x)
+        return trigamma_p(x) if n else digamma_p(x)
     negative = x <= 0
     size = math.factorial(n) * (1 if n % 2 else -1)
     safe = where(negative, 1 - x, x)
-    direct = size * zeta(float(n + 1), safe)
-    angle_ = math.pi * (x - floor(x))  # cot has period pi; at the poles it is infinite
-    cot = cos(angle_) / sin(angle_)
+    direct = size * zeta_p(float(n + 1), safe)
+    angle_ = math.pi * (x - floor_p(x))  # cot has period pi; at the poles it is infinite
+    cot = cos_p(angle_) / sin_p(angle_)
     total: Any = 0.0
     for c in reversed(_cotangent_derivative(n)):
         total = total * cot + c
     reflected = (-1) ** n * direct - math.pi ** (n + 1) * total
-    pole = negative & (x == floor(x))
+    pole = negative & (x == floor_p(x))
     return where(pole, math.inf if n % 2 else -math.inf, where(negative, reflected, direct))
 
 
+@public(method=False)
 def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The n-th derivative of the digamma function.
 
@@ -93,21 +103,32 @@ def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     n = operator.index(n)
     if n < 0:
         raise ValueError(f"polygamma: n must not be negative, got {n}")
-    return delivered("polygamma", out, polygamma_of(input, n=n))
+    return deliver("polygamma", polygamma_p(input, n=n), out)
 
 
+@public("polygamma", function=False, inplace=True)
 def _polygamma_method(self: Tensor, n: int) -> Tensor:
     """The n-th derivative of the digamma function."""
     return polygamma(n, self)
 
 
-i0e: Any = unary("i0e", lambda g, x, out: g * (i1e(x) - sgn(x) * out), dtype=real_floating, method=False, inplace=False)
-i1e: Any = unary(
-    "i1e",
-    lambda g, x, out: g * (i0e(x) - out * (sgn(x) + _reciprocal(x)) - where(x == 0, 0.5, 0.0)),
+i0e_p: Any = unary(
+    "i0e",
+    lambda g, x, out: g * (i1e_p(x) - sgn_p(x) * out),
     dtype=real_floating,
-    method=False,
+    public=False,
     inplace=False,
+    doc="i0(input) * exp(-abs(input))",
+    example="fb.special.i0e(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 0.4658])",
+)
+i1e_p: Any = unary(
+    "i1e",
+    lambda g, x, out: g * (i0e_p(x) - out * (sgn_p(x) + _reciprocal(x)) - where(x == 0, 0.5, 0.0)),
+    dtype=real_floating,
+    public=False,
+    inplace=False,
+    doc="i1(input) * exp(-abs(input))",
+    example="fb.special.i1e(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.2079])",
 )
 
 
@@ -115,11 +136,7 @@ def _reciprocal(x: Any) -> Any:
     return where(x == 0, 0.0, 1 / where(x == 0, 1.0, x))
 
 
-def polygamma_in_place(self: Tensor, n: int) -> Tensor:
-    """:func:`polygamma` in place."""
-    return self.copy_(polygamma(n, self))
-
-
+@public(inplace=True)
 def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension ``p``, for input > (p - 1) / 2.
 
@@ -128,20 +145,17 @@ def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     """
     if p < 1:
         raise ValueError(f"mvlgamma: p must be at least 1, got {p}")
-    found = sum((lgamma(input - 0.5 * j) for j in range(1, p)), lgamma(input))
-    return delivered("lgamma", out, found + 0.25 * p * (p - 1) * math.log(math.pi))
+    found = sum((lgamma_p(input - 0.5 * j) for j in range(1, p)), lgamma_p(input))
+    return deliver("lgamma", found + 0.25 * p * (p - 1) * math.log(math.pi), out)
 
 
-def mvlgamma_(self: Tensor, p: int) -> Tensor:
-    """:func:`mvlgamma` in place."""
-    return self.copy_(mvlgamma(self, p))
-
-
+@public(function=True)
 def conj_physical_(self: Tensor) -> Tensor:
     """The complex conjugate, in place."""
-    return self.copy_(conj(self)) if self.is_complex() else self
+    return self.copy_(conj_p(self)) if self.is_complex() else self
 
 
+@public(inplace="function")
 def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None) -> Tensor:
     """``log(input / (1 - input))``, of the input clamped to [eps, 1 - eps] where ``eps`` is given.
 
@@ -149,9 +163,10 @@ def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None)
     tensor([0.])
     """
     x = input if eps is None else clamp(input, eps, 1 - eps)
-    return delivered("logit_of", out, logit_(x))
+    return deliver("logit", logit_p(x), out)
 
 
+@public()
 def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """``log(exp(input) + exp(other))`` without overflow, of real or complex numbers.
 
@@ -160,14 +175,15 @@ def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """
     pair = (input, other)
     if not any(v._key.dtype.category == dt.COMPLEX if isinstance(v, Tensor) else isinstance(v, complex) for v in pair):
-        return real_logaddexp(input, other) if out is None else real_logaddexp(input, other, out=out)
+        return logaddexp_p(input, other) if out is None else logaddexp_p(input, other, out=out)
     wanted = compute_dtype(OPS["add"], pair)
     like = input if isinstance(input, Tensor) else other
-    x, y = (storage.cast(v, wanted) if isinstance(v, Tensor) else like.new_tensor(v, dtype=wanted) for v in pair)
-    return delivered("logaddexp", out, log_of_sum(*broadcast_tensors(x, y)))
+    x, y = (storage.cast_p(v, wanted) if isinstance(v, Tensor) else like.new_tensor(v, dtype=wanted) for v in pair)
+    return deliver("logaddexp", log_of_sum(*broadcast_tensors(x, y)), out)
 
 
 # -- repairs -----------------------------------------------------------------------------------------
+@public(inplace="function")
 def nan_to_num(
     input: Tensor,
     nan: float | None = 0.0,
@@ -183,26 +199,18 @@ def nan_to_num(
     """
     if input.is_complex():
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
-        from flambeau.core.ops.construct import complex as joined
-
-        return delivered("add", out, joined(*parts))
+        return deliver("add", joined(*parts), out)
     if not input.is_floating_point():
-        return delivered("clone", out, storage.clone(input, "K"))
+        return deliver("clone", storage.clone_p(input, "K"), out)
     limits = dt.finfo(input.dtype)
     high, low = (limits.max if posinf is None else posinf), (limits.min if neginf is None else neginf)
-    inf = isinf(input)
-    found = where(isnan(input), 0.0 if nan is None else nan, where(inf & (input > 0), high, where(inf, low, input)))
-    return delivered("add", out, found)
-
-
-def nan_to_num_(
-    self: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None
-) -> Tensor:
-    """:func:`nan_to_num` in place."""
-    return self.copy_(nan_to_num(self, nan, posinf, neginf))
+    inf = isinf_p(input)
+    found = where(isnan_p(input), 0.0 if nan is None else nan, where(inf & (input > 0), high, where(inf, low, input)))
+    return deliver("add", found, out)
 
 
 # -- complex numbers ---------------------------------------------------------------------------------
+@public()
 def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The angle of a complex number in radians; of a real one 0 or pi.
 
@@ -210,13 +218,14 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     tensor([0.0000, 3.1416])
     """
     if input.is_complex():
-        found = atan2(imag(input), real(input))
+        found = atan2_p(imag(input), real(input))
     else:
-        x = input if input.is_floating_point() else storage.cast(input, dt.get_default_dtype())
-        found = where(x < 0, math.pi, where(isnan(x), x, 0.0))
-    return delivered("atan2", out, found)
+        x = input if input.is_floating_point() else storage.cast_p(input, dt.get_default_dtype())
+        found = where(x < 0, math.pi, where(isnan_p(x), x, 0.0))
+    return deliver("atan2", found, out)
 
 
+@public()
 def isreal(input: Tensor) -> Tensor:
     """Where the imaginary part is 0; everywhere for a real tensor.
 
@@ -225,8 +234,6 @@ def isreal(input: Tensor) -> Tensor:
     """
     if input.is_complex():
         return imag(input) == 0
-    from flambeau.core.creation import ones_like
-
     return ones_like(input, dtype=dt.bool_)
 
 
@@ -240,8 +247,6 @@ def _classified(record: Callable[..., Any], whole: bool, combine: Callable[[Any,
         elif input.is_complex():
             found = combine(record(real(input)), record(imag(input)))
         else:
-            from flambeau.core.creation import full_like
-
             found = full_like(input, whole, dtype=dt.bool_)
         return found
 
@@ -249,18 +254,20 @@ def _classified(record: Callable[..., Any], whole: bool, combine: Callable[[Any,
     return test
 
 
-is_infinite = _classified(isinf, False, lambda a, b: a | b)
-is_infinite.__doc__ = """Where an element, or a part of it, is positive or negative infinity.
+isinf = _classified(isinf_p, False, lambda a, b: a | b)
+isinf.__doc__ = """Where an element, or a part of it, is positive or negative infinity.
 
 >>> fb.isinf(fb.tensor([1.0, float("inf")]))
 tensor([False,  True])
 """
-is_finite = _classified(isfinite, True, lambda a, b: a & b)
-is_finite.__doc__ = """Where an element is neither infinite nor nan.
+public()(isinf)
+isfinite = _classified(isfinite_p, True, lambda a, b: a & b)
+isfinite.__doc__ = """Where an element is neither infinite nor nan.
 
 >>> fb.isfinite(fb.tensor([1.0, float("nan")]))
 tensor([ True, False])
 """
+public()(isfinite)
 
 
 def _infinite(name: str, value: float, sign: str) -> Callable[..., Tensor]:
@@ -279,9 +286,12 @@ def _infinite(name: str, value: float, sign: str) -> Callable[..., Tensor]:
 
 
 isposinf = _infinite("isposinf", math.inf, "positive")
+public(out=True)(isposinf)
 isneginf = _infinite("isneginf", -math.inf, "negative")
+public(out=True)(isneginf)
 
 
+@public()
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where ``abs(input - other) <= atol + rtol * abs(other)``, infinities equal, nan only if ``equal_nan``.
 
@@ -292,15 +302,16 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
         raise ValueError(f"isclose: rtol and atol must not be negative, got rtol={rtol} and atol={atol}")
     close: Any = input == other
     if equal_nan:
-        close = close | (isnan(input) & isnan(other))
+        close = close | (isnan_p(input) & isnan_p(other))
     if not rtol and not atol:
         return close
     if input.dtype is dt.bool_ and other.dtype is dt.bool_:
         return close
-    error = abs(input - other)
-    return close | (is_finite(error) & (error <= atol + abs(rtol * other)))
+    error = abs_p(input - other)
+    return close | (isfinite(error) & (error <= atol + abs_p(rtol * other)))
 
 
+@public()
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether :func:`isclose` holds everywhere.
 
@@ -310,6 +321,7 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
+@public()
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and the same elements.
 
@@ -321,6 +333,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return bool((input == other).all())
 
 
+@public(method=False, out=True)
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Where an element of ``elements`` is one of ``test_elements``; where it is not, if ``invert``.
 
@@ -333,8 +346,6 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
             f"isin: elements or test_elements must be a tensor, "
             f"got {type(elements).__name__} and {type(test_elements).__name__}"
         )
-    from flambeau.core.from_data import as_tensor
-
     x, among = (v if isinstance(v, Tensor) else as_tensor(v, device=like.device) for v in (elements, test_elements))
     among = reshape(among, (among.numel(),))
     if among.numel() <= 16:
@@ -348,13 +359,12 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 
 def ordered_place(ordered: Tensor, x: Tensor) -> Any:
     """Where each element of ``x`` would be inserted."""
-    from flambeau.core.ops.search import searchsorted
-
     common = dt.promote_types(ordered.dtype, x.dtype)
     return searchsorted(ordered.to(common), x.to(common))
 
 
-def same(input: Tensor) -> Tensor:
+@public(aliases=("resolve_neg",))
+def resolve_conj(input: Tensor) -> Tensor:
     """The tensor itself: conjugates are computed at once here, never left to be done.
 
     >>> fb.resolve_conj(fb.tensor([1j]))
@@ -363,22 +373,11 @@ def same(input: Tensor) -> Tensor:
     return input
 
 
-def _never(input: Tensor) -> bool:
+@public(aliases=("is_neg", "is_inference"))
+def is_conj(input: Tensor) -> bool:
     """False: no tensor is conjugated or negated lazily, and none is marked by inference mode.
 
     >>> fb.is_conj(fb.tensor([1j]))
     False
     """
     return False
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "polygamma": polygamma, "logaddexp": logaddexp, "logit": logit, "nan_to_num": nan_to_num, "angle": angle,
-    "isreal": isreal, "isinf": is_infinite, "isfinite": is_finite, "isposinf": isposinf, "isneginf": isneginf,
-    "isclose": isclose, "allclose": allclose, "equal": equal, "isin": isin, "resolve_conj": same, "resolve_neg": same,
-    "is_conj": _never, "is_neg": _never, "is_inference": _never, "conj_physical": conj, "mvlgamma": mvlgamma,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    **{n: f for n, f in FUNCTIONS.items() if n != "isin"}, "polygamma": _polygamma_method, "nan_to_num_": nan_to_num_,
-    "polygamma_": polygamma_in_place, "mvlgamma_": mvlgamma_, "conj_physical_": conj_physical_,
-}  # fmt: skip

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
@@ -12,16 +11,19 @@ from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import construct, variance
 from flambeau.core.ops.arithmetic import clamp
 from flambeau.core.ops.elementwise import cj, where
-from flambeau.core.ops.index import add_along
+from flambeau.core.ops.index import index_add_p
 from flambeau.core.ops.joining import cat
-from flambeau.core.ops.matmul import product
+from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal, narrow
+from flambeau.core.public import public
+from flambeau.core.results import Histogram
 from flambeau.core.tensor import Tensor
 
 
 # -- covariances -------------------------------------------------------------------------------------
+@public()
 def cov(
     input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
 ) -> Tensor:
@@ -51,7 +53,7 @@ def cov(
         divisor = total - correction * (spent if aweights is not None else 1)
     apart = x - mean
     right = cj(apart) if weights is None else cj(apart) * weights
-    found = product(apart, matrix_transpose(right)) / (max(divisor, 0) if total is None else clamp(divisor, min=0))
+    found = matmul_p(apart, matrix_transpose(right)) / (max(divisor, 0) if total is None else clamp(divisor, min=0))
     return found if input.ndim == 2 else reshape(found, ())
 
 
@@ -69,6 +71,7 @@ def _weights(x: Tensor, counts: Tensor | None, weights: Tensor | None) -> Any:
     return both
 
 
+@public()
 def corrcoef(input: Tensor) -> Tensor:
     """The correlation coefficients of the rows of a matrix: covariances over standard deviations, in [-1, 1].
 
@@ -82,18 +85,12 @@ def corrcoef(input: Tensor) -> Tensor:
     spread = diagonal(c).real.sqrt()
     found = c / unsqueeze(spread, 1) / unsqueeze(spread, 0)
     if found.is_complex():
-        return construct.complex(clamp(found.real, -1, 1), clamp(found.imag, -1, 1))
+        return construct.from_parts(clamp(found.real, -1, 1), clamp(found.imag, -1, 1))
     return clamp(found, -1, 1)
 
 
 # -- histograms --------------------------------------------------------------------------------------
-class Histogram(NamedTuple):
-    """What histogram returns."""
-
-    hist: Tensor
-    bin_edges: Tensor
-
-
+@public()
 def histogram(
     input: Tensor,
     bins: Any,
@@ -101,7 +98,7 @@ def histogram(
     range: tuple[float, float] | None = None,
     weight: Tensor | None = None,
     density: bool = False,
-) -> Histogram:
+) -> Histogram[Tensor]:
     """(hist, bin_edges): how many elements, or how much of ``weight``, fall into each of ``bins``.
 
     ``bins``: how many of equal width from the smallest to the largest element (or over ``range``), or the
@@ -124,7 +121,7 @@ def histogram(
     place = where(x == edges[count], count - 1, place)
     inside = (place >= 0) & (place < count)
     amount = inside.to(x.dtype) if weight is None else where(inside, weight.detach().reshape((x.numel(),)), 0.0)
-    hist = add_along(creation.zeros_at(x, (count,)), clamp(place, 0, count - 1), amount, 0)
+    hist = index_add_p(creation.zeros_at(x, (count,)), clamp(place, 0, count - 1), amount, 0)
     if density:
         hist = hist / hist.sum() / edges.diff()
     return Histogram(hist, edges)
@@ -143,6 +140,7 @@ def _even_edges(x: Tensor, bins: int, span: tuple[float, float] | None) -> Tenso
 
 
 # -- finite differences ------------------------------------------------------------------------------
+@public(method=False)
 def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> tuple[Tensor, ...]:
     """Estimates of the derivative along each of ``dim`` (None: every dimension) by central differences.
 
@@ -205,6 +203,7 @@ def _slope(f: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
 
 
 # -- norms and distances -----------------------------------------------------------------------------
+@public(out=True)
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """``input`` whose slices along ``dim`` are scaled down to the p-norm ``maxnorm`` where theirs is larger.
 
@@ -217,15 +216,17 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
         raise ValueError(f"renorm: p must be positive and maxnorm not negative, got p={p}, maxnorm={maxnorm}")
     axis = axis_of("renorm", input, dim)
     others = tuple(i for i in range(input.ndim) if i != axis)
-    size = variance.vector_norm(input, float(p), others, True)
+    size = variance.vector_norm_p(input, float(p), others, True)
     return input * where(size > maxnorm, maxnorm / (size + 1e-7), 1.0)
 
 
+@public()
 def renorm_(self: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """:func:`renorm` in place."""
     return self.copy_(renorm(self, p, dim, maxnorm))
 
 
+@public(method=False)
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norm distances of all pairs of rows of a matrix, those of the first row first.
 
@@ -236,12 +237,4 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         raise ShapeError(f"pdist: expects a matrix, got shape {tuple(input.shape)}")
     n = input.shape[0]
     rows, columns = creation.triu_indices(n, n, 1, device=input.device)
-    return variance.vector_norm(input[rows] - input[columns], float(p), (1,), False)
-
-
-METHODS: Final[dict[str, Callable[..., Any]]] = {
-    "cov": cov, "corrcoef": corrcoef, "histogram": histogram, "renorm": renorm, "renorm_": renorm_,
-}  # fmt: skip
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "cov": cov, "corrcoef": corrcoef, "histogram": histogram, "renorm": renorm, "gradient": gradient, "pdist": pdist,
-}  # fmt: skip
+    return variance.vector_norm_p(input[rows] - input[columns], float(p), (1,), False)

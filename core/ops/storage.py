@@ -7,12 +7,17 @@ from typing import Any
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import edge_of
-from flambeau.core.autograd.inplace import in_place, mark_written
+from flambeau.core.autograd.inplace import in_place
+from flambeau.core.creation import arange as numbers
+from flambeau.core.creation import full_like, zeros_at
 from flambeau.core.declare import composite, op
 from flambeau.core.errors import ShapeError
+from flambeau.core.from_data import scalar_tensor
+from flambeau.core.graph import edge_of, mark_written
+from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
 from flambeau.core.state import get
+from flambeau.core.transfer import move
 
 anything = DTypeRule("anything", promotes=False)
 to_param = DTypeRule("to_param", result=lambda compute, params: params["dtype"], promotes=False)
@@ -25,16 +30,14 @@ def unchanged(x: Any, **params: Any) -> Any:
 
 def like(x: Any, value: float = 0) -> Any:
     """A full tensor of the shape, dtype, device and level of ``x``."""
-    from flambeau.core.creation import full_like
-
     return full_like(x, value)
 
 
 # -- copies ------------------------------------------------------------------------------------------
-cast = op("cast(x: Tensor, *, dtype: DType) -> Tensor", infer=unchanged, dtype=to_param, vjp=dict(x=lambda g: g),
-          linear=["x"], method=False, doc="The values in another dtype.")  # fmt: skip
+cast_p = op("cast(x: Tensor, *, dtype: DType) -> Tensor", infer=unchanged, dtype=to_param, vjp=dict(x=lambda g: g),
+          linear=["x"], public=False, doc="The values in another dtype.")  # fmt: skip
 
-clone = op(
+clone_p = op(
     "clone(x: Tensor, *, order: str = 'K') -> Tensor",
     infer=unchanged,
     dtype=anything,
@@ -50,13 +53,11 @@ clone = op(
     dtype=anything,
     vjp=dict(x=lambda g: g),
     linear=["x"],
-    method=False,
+    public=False,
     upcast=False,
 )
-def to_device(x: Any, *, device: Any) -> Any:
+def to_device_p(x: Any, *, device: Any) -> Any:
     """The values on another device; the gradient goes back by itself."""
-    from flambeau.core.transfer import move
-
     return x if device is x._key.device else move(x, device)
 
 
@@ -79,24 +80,24 @@ def _copied(x: Any, src: Any) -> Any:
     linear=["x", "src"],
     vjp=dict(x=lambda g: like(g), src=lambda g: g),
     inplace=True,
-    method=False,
+    public=False,
     upcast=False,
 )
-def copy(x: Any, src: Any) -> Any:
+def copy_p(x: Any, src: Any) -> Any:
     """``x`` with the values of ``src``, broadcast and cast.
 
     >>> fb.zeros(2).copy_(fb.tensor([1, 2]))
     tensor([1., 2.])
     """
-    return clone(expand(cast(src, dtype=x.dtype), shape=tuple(x.shape)), order="C")
+    return clone_p(expand_p(cast_p(src, dtype=x.dtype), shape=tuple(x.shape)), order="C")
 
 
-full = op("full(*, shape: Ints, value: Any, dtype: DType, device: Device) -> Tensor", CREATE,
-          infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, method=False,
+full_p = op("full(*, shape: Ints, value: Any, dtype: DType, device: Device) -> Tensor", CREATE,
+          infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, public=False,
           doc="A new tensor with every element ``value``.")  # fmt: skip
 
-empty = op("empty(*, shape: Ints, dtype: DType, device: Device) -> Tensor", CREATE,
-           infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, method=False,
+empty_p = op("empty(*, shape: Ints, dtype: DType, device: Device) -> Tensor", CREATE,
+           infer=lambda *, shape, **p: shape, dtype=to_param, differentiable=False, public=False,
            doc="A new tensor of undefined values.")  # fmt: skip
 
 
@@ -126,14 +127,13 @@ def _cat_vjp(g: Any, xs_shape: Any, axis: int) -> list[Any]:
     return grads
 
 
-cat = op(
+cat_p = op(
     "cat(xs: Tensor[], *, axis: Axis = 0) -> Tensor",
     infer=_cat_shape,
     vjp=dict(xs=_cat_vjp),
     linear=["xs"],
     check=True,
-    method=False,
-    names=["concat", "concatenate"],
+    public=False,
     doc="Tensors joined along an axis that they have.",
 )
 
@@ -145,22 +145,22 @@ def _padded(x: Any, *, widths: Any, value: Any) -> tuple[int, ...]:
     return shape
 
 
-pad = op("pad(x: Tensor, *, widths: Any, value: Any = 0) -> Tensor", infer=_padded, dtype=anything, check=True,
-         vjp=dict(x=lambda g, widths: pad_back(g, widths)), method=False,
+pad_p = op("pad(x: Tensor, *, widths: Any, value: Any = 0) -> Tensor", infer=_padded, dtype=anything, check=True,
+         vjp=dict(x=lambda g, widths: pad_back(g, widths)), public=False,
          doc="Space before and after along each axis, filled with ``value``; negative widths cut.")  # fmt: skip
 
 
 def pad_back(g: Any, widths: Any) -> Any:
-    return pad(g, widths=tuple((-a, -b) for a, b in widths), value=0)
+    return pad_p(g, widths=tuple((-a, -b) for a, b in widths), value=0)
 
 
-flip = op(
+flip_p = op(
     "flip(x: Tensor, *, axes: Axes) -> Tensor",
     infer=unchanged,
     dtype=anything,
     linear=["x"],
-    method=False,
-    vjp=dict(x=lambda g, axes: flip(g, axes=axes)),
+    public=False,
+    vjp=dict(x=lambda g, axes: flip_p(g, axes=axes)),
     doc="The order of elements reversed along axes; a copy.",
 )
 
@@ -173,8 +173,6 @@ def _view(shape_rule: Any) -> Any:
 
 def _scattered(g: Any, x_shape: Any, write: Any) -> Any:
     """Zeros of the input's shape with ``g`` written where ``write`` finds its place."""
-    from flambeau.core.creation import zeros_at
-
     zeros = zeros_at(g, tuple(x_shape))
     write(zeros).copy_(g)
     return zeros
@@ -189,74 +187,74 @@ def view_op(schema: str, shape: Any, vjp: Any, **fields: Any) -> Any:
         dtype=fields.pop("dtype", anything),
         vjp=dict(x=vjp),
         linear=["x"],
-        method=False,
+        public=False,
         **fields,
     )
 
 
-basic_index = view_op(
+basic_index_p = view_op(
     "basic_index(x: Tensor, *, index: Index) -> Tensor",
     lambda x, index: layout.index_shape(x, index),
-    lambda g, x_shape, index: index_back(g, x_shape=tuple(x_shape), index=index),
+    lambda g, x_shape, index: index_back_p(g, x_shape=tuple(x_shape), index=index),
     doc="One entry per axis: an int (removes it), a slice, or None (a new axis of size 1).",
 )
-permute = view_op(
+permute_p = view_op(
     "permute(x: Tensor, *, axes: Ints) -> Tensor",
     lambda x, axes: tuple(x[a] for a in axes),
-    lambda g, axes: permute(g, axes=inverse_permutation(axes)),
+    lambda g, axes: permute_p(g, axes=inverse_permutation(axes)),
     doc="The axes in another order.",
 )
-view = view_op(
+view_p = view_op(
     "view(x: Tensor, *, shape: Ints) -> Tensor",
     lambda x, shape: shape,
     lambda g, x_shape: g.reshape(tuple(x_shape)),
     doc="The same elements in another shape; only where strides allow it without a copy.",
 )
-expand = view_op(
+expand_p = view_op(
     "expand(x: Tensor, *, shape: Ints) -> Tensor",
     lambda x, shape: layout.expand_shape(x, shape),
     lambda g: g,  # the engine sums over what was broadcast
     doc="Axes of size 1 (and new ones in front) repeated without memory.",
 )
-as_strided = view_op(
+as_strided_p = view_op(
     "as_strided(x: Tensor, *, shape: Ints, strides: Ints, offset: int) -> Tensor",
     lambda x, shape, strides, offset: shape,
     lambda g, x_shape, shape, strides, offset: strided_back(g, x_shape, shape, strides, offset),
     doc="Any shape, strides and offset over the storage.",
 )
-diagonal = view_op(
+diagonal_p = view_op(
     "diagonal(x: Tensor, *, offset: int, axis1: Axis, axis2: Axis) -> Tensor",
     lambda x, offset, axis1, axis2: layout.diagonal_shape(x, offset, axis1, axis2),
     lambda g, x_shape, offset, axis1, axis2: _scattered(
-        g, x_shape, lambda z: diagonal(z, offset=offset, axis1=axis1, axis2=axis2)
+        g, x_shape, lambda z: diagonal_p(z, offset=offset, axis1=axis1, axis2=axis2)
     ),
     doc="The elements with equal (shifted) indices along two axes, as the last axis.",
 )
-unfold = view_op(
+unfold_p = view_op(
     "unfold(x: Tensor, *, axis: Axis, size: int, step: int) -> Tensor",
     lambda x, axis, size, step: layout.unfold_shape(x, axis, size, step),
     lambda g, x_shape, axis, size, step: unfold_back(g, tuple(x_shape), axis, size, step),
     doc="Windows of ``size`` every ``step`` along an axis, as a new last axis.",
 )
-view_dtype = op(
+view_dtype_p = op(
     "view_dtype(x: Tensor, *, dtype: DType) -> Tensor",
     VIEW,
     dtype=to_param,
     differentiable=False,
-    method=False,
+    public=False,
     doc="The bits as another dtype; the last axis takes up a change of width.",
 )
-view_as_real = view_op(
+view_as_real_p = view_op(
     "view_as_real(x: Tensor) -> Tensor",
     lambda x: (*x, 2),
-    lambda g: view_as_complex(g.contiguous()),
+    lambda g: view_as_complex_p(g.contiguous()),
     dtype=DTypeRule("as_real", result="real", accepts=dt.COMPLEXES, promotes=False),
     doc="Complex numbers as a last axis of (real, imaginary).",
 )
-view_as_complex = view_op(
+view_as_complex_p = view_op(
     "view_as_complex(x: Tensor) -> Tensor",
     lambda x: layout.complex_shape(x),
-    lambda g: view_as_real(g),
+    lambda g: view_as_real_p(g),
     dtype=DTypeRule("as_complex", result=lambda d, p: d.to_complex(), accepts=(dt.float32, dt.float64), promotes=False),
     doc="A last axis of (real, imaginary) as complex numbers.",
 )
@@ -273,19 +271,17 @@ def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
 @composite(
     "index_back(g: Tensor, *, x_shape: Ints, index: Index) -> Tensor",
     infer=lambda g, *, x_shape, index: x_shape,
-    vjp=dict(g=lambda g, index: basic_index(g, index=index)),
+    vjp=dict(g=lambda g, index: basic_index_p(g, index=index)),
     linear=["g"],
-    method=False,
+    public=False,
 )
-def index_back(g: Any, *, x_shape: tuple[int, ...], index: Any) -> Any:
+def index_back_p(g: Any, *, x_shape: tuple[int, ...], index: Any) -> Any:
     """Zeros with ``g`` where ``index`` points: the gradient of basic indexing."""
-    return _scattered(g, x_shape, lambda z: basic_index(z, index=index))
+    return _scattered(g, x_shape, lambda z: basic_index_p(z, index=index))
 
 
 def unfold_back(g: Any, x_shape: tuple[int, ...], axis: int, size: int, step: int) -> Any:
     """Windows added back where they came from: one strided addition per element of the window."""
-    from flambeau.core.creation import zeros_at
-
     total = zeros_at(g, x_shape)
     count = g.shape[axis]
     for k in range(size):
@@ -297,9 +293,6 @@ def unfold_back(g: Any, x_shape: tuple[int, ...], axis: int, size: int, step: in
 
 def strided_back(g: Any, x_shape: Any, shape: Any, strides: Any, offset: int) -> Any:
     """The gradient of as_strided on a contiguous input: add each element where it was read."""
-    from flambeau.core.creation import arange as numbers
-    from flambeau.core.creation import zeros_at
-
     size = 1
     for n in x_shape:
         size *= n
@@ -310,8 +303,8 @@ def strided_back(g: Any, x_shape: Any, shape: Any, strides: Any, offset: int) ->
     return flat.reshape(tuple(x_shape))
 
 
-arange = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType, device: Device) -> Tensor", CREATE,
-            infer=lambda start, step, *, length, **p: (length,), dtype=to_param, differentiable=False, method=False,
+arange_p = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType, device: Device) -> Tensor", CREATE,
+            infer=lambda start, step, *, length, **p: (length,), dtype=to_param, differentiable=False, public=False,
             doc="``start + i * step`` for i from 0 to ``length`` - 1.")  # fmt: skip
 
 
@@ -343,6 +336,7 @@ def written(x: Any, source: Any) -> bool:
     return True
 
 
+@public()
 def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
     """Write the values of ``src``, broadcast, cast and brought to the device, in place."""
     try:
@@ -356,14 +350,13 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
 
 
 # -- in-place methods --------------------------------------------------------------------------------
+@public(function=True)
 def fill_(self: Any, value: Any) -> Any:
     """Write ``value`` (a number or a 0-d tensor) to every element, in place.
 
     >>> fb.zeros(2).fill_(7)
     tensor([7., 7.])
     """
-    from flambeau.core.from_data import scalar_tensor
-
     key, kind = self._key, value.__class__
     known = key.floats if kind is float else key.ints if kind is int else None
     if known is not None and written(self, known[value]):
@@ -375,6 +368,7 @@ def fill_(self: Any, value: Any) -> Any:
     return self.copy_(value)
 
 
+@public(function=True)
 def zero_(self: Any) -> Any:
     """Write 0 to every element, in place.
 
@@ -382,6 +376,3 @@ def zero_(self: Any) -> Any:
     tensor([0., 0.])
     """
     return fill_(self, 0)
-
-
-METHODS = {"copy_": copy_, "fill_": fill_, "zero_": zero_}

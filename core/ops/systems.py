@@ -9,9 +9,9 @@ from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.declare import op
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.matmul import product
+from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.shape import adjoint
-from flambeau.core.ops.triangle import tril, triu
+from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.record import DTypeRule
 
 Shape = tuple[int, ...]
@@ -47,46 +47,46 @@ def _system(name: str) -> Callable[..., tuple[int, ...]]:
 
 # -- the records -------------------------------------------------------------------------------------
 def _solve_vjp(g: Any, needs: Any, a: Any, out: Any) -> tuple[Any, Any]:
-    gb = solve_matrices(adjoint(a), g)
-    return (-product(gb, adjoint(out)) if needs[0] else None), gb
+    gb = solve_p(adjoint(a), g)
+    return (-matmul_p(gb, adjoint(out)) if needs[0] else None), gb
 
 
-solve_matrices = op(
+solve_p = op(
     "solve(a: Tensor, b: Tensor) -> Tensor",
     infer=_system("solve"),
     dtype=matrices,
     batch="aligned",
     check=True,
     vjp=_solve_vjp,
-    method=False,
+    public=False,
 )
 
 
 def _triangular_vjp(g: Any, needs: Any, a: Any, out: Any, upper: bool, unitriangular: bool) -> tuple[Any, Any]:
-    gb = triangular(adjoint(a), g, upper=not upper, unitriangular=unitriangular)
+    gb = solve_triangular_p(adjoint(a), g, upper=not upper, unitriangular=unitriangular)
     if not needs[0]:
         return None, gb
-    return (triu if upper else tril)(-product(gb, adjoint(out)), (1 if upper else -1) if unitriangular else 0), gb
+    return (triu_p if upper else tril_p)(-matmul_p(gb, adjoint(out)), (1 if upper else -1) if unitriangular else 0), gb
 
 
-triangular = op(
+solve_triangular_p = op(
     "solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unitriangular: bool = False) -> Tensor",
     infer=_system("solve_triangular"),
     dtype=matrices,
     batch="aligned",
     check=True,
     vjp=_triangular_vjp,
-    method=False,
+    public=False,
 )
 
 
-inv = op(
+inv_p = op(
     "inv(x: Tensor) -> Tensor",
     infer=square("inv"),
     dtype=matrices,
     batch="same",
-    names=["inverse"],
-    vjp=dict(x=lambda g, out: -product(product(adjoint(out), g), adjoint(out))),
-    method=False,
+    public=["inverse"],
+    vjp=dict(x=lambda g, out: -matmul_p(matmul_p(adjoint(out), g), adjoint(out))),
     doc="The inverse of each matrix; LinAlgError where one is singular.",
+    example="fb.linalg.inv(fb.tensor([[2.0]])) -> tensor([[0.5000]])",
 )

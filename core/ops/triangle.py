@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from flambeau.core import creation
 from flambeau.core.declare import composite
@@ -14,6 +14,7 @@ from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.shape import axis_of, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
@@ -31,17 +32,18 @@ def _embedded(x: Any, *, offset: int, axis1: int, axis2: int) -> tuple[int, ...]
     infer=_embedded,
     dtype=storage.anything,
     upcast=False,
-    method=False,
+    public=False,
     linear=["x"],
     vjp=dict(x=lambda g, offset, axis1, axis2: diagonal(g, offset, axis1, axis2)),
 )
-def embed_diagonal(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
+def embed_diagonal_p(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
     """The last axis as the diagonal of two new axes, zeros elsewhere."""
     whole = creation.zeros_at(x, _embedded(tuple(x._array.shape), offset=offset, axis1=axis1, axis2=axis2))
     diagonal(whole, offset, axis1, axis2).copy_(x)
     return whole
 
 
+@public()
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The last dimension as the diagonal of matrices in dimensions ``dim1`` and ``dim2`` of the result.
 
@@ -65,6 +67,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 _diagonal = diagonal  # `diag` has a parameter of that name
 
 
+@public(out=True)
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """A matrix with a vector on its ``diagonal``, or a copy of that diagonal of a matrix.
 
@@ -77,10 +80,11 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
         return diag_embed(input, diagonal)
     if ndim != 2:
         raise ShapeError(f"diag: expects a 1-d or 2-d tensor, got shape {tuple(input.shape)}")
-    found: Tensor = storage.clone(_diagonal(input, diagonal), "C")
+    found: Tensor = storage.clone_p(_diagonal(input, diagonal), "C")
     return found
 
 
+@public()
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """A matrix with all elements of ``input`` on its diagonal.
 
@@ -101,11 +105,11 @@ def _matrices(name: str) -> Callable[..., Any]:
 
 
 def _tril_vjp(g: Any, diagonal: int) -> Any:
-    return tril(g, diagonal)
+    return tril_p(g, diagonal)
 
 
 def _triu_vjp(g: Any, diagonal: int) -> Any:
-    return triu(g, diagonal)
+    return triu_p(g, diagonal)
 
 
 def _keep_where(x: Any, keep: Callable[[Any, Any], Any]) -> Any:
@@ -124,7 +128,7 @@ def _keep_where(x: Any, keep: Callable[[Any, Any], Any]) -> Any:
     linear=["x"],
     vjp=dict(x=_tril_vjp),
 )
-def tril(x: Any, *, diagonal: int = 0) -> Any:
+def tril_p(x: Any, *, diagonal: int = 0) -> Any:
     """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere.
 
     >>> fb.tril(fb.ones(2, 2))
@@ -144,7 +148,7 @@ def tril(x: Any, *, diagonal: int = 0) -> Any:
     linear=["x"],
     vjp=dict(x=_triu_vjp),
 )
-def triu(x: Any, *, diagonal: int = 0) -> Any:
+def triu_p(x: Any, *, diagonal: int = 0) -> Any:
     """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere.
 
     >>> fb.triu(fb.ones(2, 2))
@@ -152,7 +156,3 @@ def triu(x: Any, *, diagonal: int = 0) -> Any:
             [0., 1.]])
     """
     return _keep_where(x, lambda column, row: column >= row + diagonal)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"diag": diag, "diag_embed": diag_embed, "diagflat": diagflat}
-METHODS: Final[dict[str, Any]] = FUNCTIONS

@@ -12,8 +12,9 @@ from typing import Any
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import abs, cj, sgn, sqrt, where
-from flambeau.core.ops.reduce import INEXACT, Axes, max, mean, min, reduced, reduction, restore, size_of, sum
+from flambeau.core.ops.elementwise import abs_p, cj, sgn_p, sqrt_p, where
+from flambeau.core.ops.reduce import INEXACT, Axes, max_p, mean_p, min_p, reduced, reduction, restore, size_of, sum_p
+from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 _MOMENT = INEXACT.but("moment", result="real")
@@ -22,7 +23,7 @@ _MOMENT = INEXACT.but("moment", result="real")
 def _deviations(x: Any, axis: Axes, correction: float) -> tuple[Any, float]:
     """x - mean(x), and what the sum of its squares is divided by."""
     count = size_of(x.shape, axis) - correction
-    return x - mean(x, axis, True), count if count > 0 else 0.0
+    return x - mean_p(x, axis, True), count if count > 0 else 0.0
 
 
 def _var_vjp(g: Any, x: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
@@ -35,7 +36,7 @@ def _var_vjp(g: Any, x: Any, axis: Axes, correction: float, keepdims: bool) -> A
     dtype=_MOMENT,
     vjp=dict(x=_var_vjp),
 )
-def var(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
+def var_p(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
     """The mean squared distance from the mean, with ``correction`` fewer elements counted.
 
     >>> fb.var(fb.tensor([1.0, 3.0]))
@@ -43,7 +44,7 @@ def var(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
     """
     from_mean, count = _deviations(x, axis, correction)
     squared = from_mean * from_mean if x.dtype.category == dt.FLOATING else (from_mean * cj(from_mean)).real
-    return sum(squared, axis, keepdims) / count
+    return sum_p(squared, axis, keepdims) / count
 
 
 def _std_vjp(g: Any, x: Any, out: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
@@ -56,13 +57,13 @@ def _std_vjp(g: Any, x: Any, out: Any, axis: Axes, correction: float, keepdims: 
     dtype=_MOMENT,
     vjp=dict(x=_std_vjp),
 )
-def std(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
+def std_p(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
     """The square root of the variance.
 
     >>> fb.std(fb.tensor([1.0, 3.0]))
     tensor(1.4142)
     """
-    return sqrt(var(x, axis, correction, keepdims))
+    return sqrt_p(var_p(x, axis, correction, keepdims))
 
 
 def _vector_norm_vjp(g: Any, x: Any, out: Any, ord: float, axis: Axes, keepdims: bool) -> Any:
@@ -71,15 +72,15 @@ def _vector_norm_vjp(g: Any, x: Any, out: Any, ord: float, axis: Axes, keepdims:
     if ord == 0:
         return where(x != x, x, 0.0)
     if math.isinf(ord):
-        chosen = (abs(x) == whole) | (x != x)
-        return sgn(x) * where(chosen, g / sum(chosen, axis, True), 0.0)
+        chosen = (abs_p(x) == whole) | (x != x)
+        return sgn_p(x) * where(chosen, g / sum_p(chosen, axis, True), 0.0)
     if ord == 1:
-        return sgn(x) * g
+        return sgn_p(x) * g
     slope = where(whole == 0, 0.0, g / where(whole == 0, 1.0, whole) ** (ord - 1))
     if ord == 2:
         return x * slope
-    size = where(x == 0, 1.0, abs(x))
-    return where(x == 0, 0.0, sgn(x) * size ** (ord - 1)) * slope
+    size = where(x == 0, 1.0, abs_p(x))
+    return where(x == 0, 0.0, sgn_p(x) * size ** (ord - 1)) * slope
 
 
 def _normed(x: Sequence[int], *, ord: float, axis: Any, keepdims: bool) -> tuple[int, ...]:
@@ -95,20 +96,20 @@ def _normed(x: Sequence[int], *, ord: float, axis: Any, keepdims: bool) -> tuple
     dtype=_MOMENT,
     vjp=dict(x=_vector_norm_vjp),
 )
-def vector_norm(x: Any, *, ord: float, axis: Axes, keepdims: bool) -> Any:
+def vector_norm_p(x: Any, *, ord: float, axis: Axes, keepdims: bool) -> Any:
     """(sum of abs(x)**ord)**(1/ord), with the limits at 0 (how many are not zero) and at both infinities."""
-    size = abs(x)
+    size = abs_p(x)
     if ord == math.inf:
-        return max(size, axis, keepdims)
+        return max_p(size, axis, keepdims)
     if ord == -math.inf:
-        return min(size, axis, keepdims)
+        return min_p(size, axis, keepdims)
     if ord == 0:
-        return storage.cast(sum(x != 0, axis, keepdims), dtype=size.dtype)
+        return storage.cast_p(sum_p(x != 0, axis, keepdims), dtype=size.dtype)
     if ord == 1:
-        return sum(size, axis, keepdims)
+        return sum_p(size, axis, keepdims)
     if ord == 2:
-        return sqrt(sum(size * size, axis, keepdims))
-    return sum(size**ord, axis, keepdims) ** (1.0 / ord)
+        return sqrt_p(sum_p(size * size, axis, keepdims))
+    return sum_p(size**ord, axis, keepdims) ** (1.0 / ord)
 
 
 # -- public functions --------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def _moments(name: str, record: Callable[..., Any], with_mean: bool) -> Callable
         keep = kw.pop("keepdims", keepdim)
         axes, less = _arguments_of_var(name, kw.pop("axis", dim), unbiased, correction)
         spread = record(input, axes, less, keep, **kw)
-        return (spread, mean(input, axes, keep)) if with_mean else spread
+        return (spread, mean_p(input, axes, keep)) if with_mean else spread
 
     value = "tensor(2.)" if name.startswith("var") else "tensor(1.4142)"
     what = {"var": "variance", "std": "standard deviation"}[name.removesuffix("_mean")]
@@ -152,9 +153,9 @@ def _moments(name: str, record: Callable[..., Any], with_mean: bool) -> Callable
     return moments
 
 
-var_, std_ = _moments("var", var, False), _moments("std", std, False)
-var_mean, std_mean = _moments("var_mean", var, True), _moments("std_mean", std, True)
-
-
-METHODS: dict[str, Callable[..., Any]] = {"var": var_, "std": std_}
-FUNCTIONS = METHODS | {"var_mean": var_mean, "std_mean": std_mean}
+var, std = _moments("var", var_p, False), _moments("std", std_p, False)
+public()(std)
+public()(var)
+var_mean, std_mean = _moments("var_mean", var_p, True), _moments("std_mean", std_p, True)
+public(method=False)(std_mean)
+public(method=False)(var_mean)

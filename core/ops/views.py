@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.graph import View, edge_of
 from flambeau.core.dispatch import call
 from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.graph import View, edge_of
 from flambeau.core.ops import storage
-from flambeau.core.ops.shape import axis_of, indexed, reshape, sizes_of, unsqueeze
+from flambeau.core.ops.shape import axis_of, basic_index_p, reshape, sizes_of, unsqueeze
+from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
@@ -22,6 +23,7 @@ def whole(shape: Sequence[int]) -> list[Any]:
 
 
 # -- parts -------------------------------------------------------------------------------------------
+@public()
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """``length`` places of dimension ``dim`` from ``start`` on; a view.
 
@@ -40,19 +42,21 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
         raise ShapeError(f"narrow: start {first} with length {count} exceeds dimension {axis} of size {size}")
     index = whole(shape)
     index[axis] = slice(first, first + count, 1)
-    return indexed(input, tuple(index))
+    return basic_index_p(input, tuple(index))
 
 
+@public(out=True)
 def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """:func:`narrow` as a copy.
 
     >>> fb.narrow_copy(fb.arange(5), 0, 1, 3)
     tensor([1, 2, 3])
     """
-    found: Tensor = storage.clone(narrow(input, dim, start, length), "C")
+    found: Tensor = storage.clone_p(narrow(input, dim, start, length), "C")
     return found
 
 
+@public()
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """Place ``index`` of dimension ``dim``, which goes; a view.
 
@@ -70,10 +74,11 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
         )
     entries = whole(shape)
     entries[axis] = i + size if i < 0 else i
-    return indexed(input, tuple(entries))
+    return basic_index_p(input, tuple(entries))
 
 
-def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+@public("slice", method=False)
+def _slice(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
     """Places ``start`` to ``end`` (not included) of dimension ``dim``, every ``step``; a view."""
     axis = axis_of("slice", input, dim)
     shape = input._array.shape
@@ -83,9 +88,10 @@ def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | Non
         raise ValueError(f"slice: step must be positive, got {step}; use flip for the reverse order")
     index = whole(shape)
     index[axis] = slice(*slice(start, end, step).indices(shape[axis]))
-    return indexed(input, tuple(index))
+    return basic_index_p(input, tuple(index))
 
 
+@public()
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every place of dimension ``dim`` as a tensor without it; views.
 
@@ -98,6 +104,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple([select(input, axis, i) for i in range(input._array.shape[axis])])
 
 
+@public(aliases=("unsafe_split",), more={"split_size": "split_size_or_sections"})
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size (the last may be smaller), or of the sizes listed, along ``dim``; views.
 
@@ -118,6 +125,7 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     return tuple([narrow(tensor, axis, i, min(step, size - i)) for i in range(0, size, step)])
 
 
+@public(aliases=("unsafe_split_with_sizes",))
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of the sizes listed, which must add up, along ``dim``; views.
 
@@ -138,6 +146,7 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
     return tuple(pieces)
 
 
+@public(aliases=("unsafe_chunk",))
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces of equal size (the last may be smaller) along ``dim``; views.
 
@@ -155,6 +164,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, -(-size // chunks), axis)
 
 
+@public(more={"sections": "indices_or_sections", "indices": "indices_or_sections"})
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """``n`` pieces of nearly equal size, or pieces that end at the indices listed; views.
 
@@ -189,6 +199,7 @@ def _split_along(name: str, input: Tensor, where: Any, dim: int, least: int) -> 
     return tensor_split(input, where, dim)
 
 
+@public()
 def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 1 (0 of a 1-d tensor), in equal sections.
 
@@ -198,6 +209,7 @@ def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     return _split_along("hsplit", input, indices_or_sections, 0 if len(input._array.shape) == 1 else 1, 1)
 
 
+@public()
 def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 0, in equal sections.
 
@@ -207,6 +219,7 @@ def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     return _split_along("vsplit", input, indices_or_sections, 0, 2)
 
 
+@public()
 def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 2, in equal sections.
 
@@ -218,7 +231,7 @@ def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 # -- a copy with a part written ---------------------------------------------------------------------
 def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
-    whole: Tensor = storage.clone(input, "K")
+    whole: Tensor = storage.clone_p(input, "K")
     where = part(whole)
     if where._array.shape != src._array.shape:
         raise ShapeError(
@@ -228,6 +241,7 @@ def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Te
     return whole
 
 
+@public()
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy of ``input`` with ``src`` at place ``index`` of dimension ``dim``.
 
@@ -238,6 +252,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     return _written(input, src, lambda x: select(x, dim, index))
 
 
+@public()
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
@@ -246,9 +261,10 @@ def slice_scatter(
     >>> fb.slice_scatter(fb.zeros(4), fb.ones(2), 0, 1, 3)
     tensor([0., 1., 1., 0.])
     """
-    return _written(input, src, lambda x: slice_(x, dim, start, end, step))
+    return _written(input, src, lambda x: _slice(x, dim, start, end, step))
 
 
+@public()
 def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A copy of ``input`` with ``src`` on a diagonal.
 
@@ -259,6 +275,7 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
     return _written(input, src, lambda x: diagonal(x, offset, dim1, dim2))
 
 
+@public()
 def as_strided_scatter(
     input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Tensor:
@@ -266,6 +283,7 @@ def as_strided_scatter(
     return _written(input, src, lambda x: as_strided(x, size, stride, storage_offset))
 
 
+@public()
 def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tensor:
     """Write a number to the main diagonal, in place; ``wrap`` starts it again below in a tall matrix.
 
@@ -286,6 +304,7 @@ def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tenso
 
 
 # -- diagonals, windows, any strides -----------------------------------------------------------------
+@public()
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The elements whose places along ``dim1`` and ``dim2`` differ by ``offset``, as a new last dimension; a view.
 
@@ -297,10 +316,11 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         raise ShapeError(
             f"diagonal: dim1={dim1} and dim2={dim2} must be two different dimensions of shape {tuple(input.shape)}"
         )
-    found: Tensor = storage.diagonal(input, operator.index(offset), a, b)
+    found: Tensor = storage.diagonal_p(input, operator.index(offset), a, b)
     return found
 
 
+@public(function=False)
 def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows of ``size`` every ``step`` along ``dimension``, each in a new last dimension; a view.
 
@@ -332,6 +352,7 @@ def _storage_of(x: Tensor) -> tuple[Tensor, int]:
     return (source.clone(), start) if start else (source, 0)
 
 
+@public()
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """A view of the storage under any shape, strides and offset, all counted in elements.
 
@@ -361,6 +382,7 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
 
 
 # -- complex numbers ---------------------------------------------------------------------------------
+@public()
 def view_as_real(input: Tensor) -> Tensor:
     """A complex tensor as real pairs (real, imaginary) along a new last dimension; a view.
 
@@ -369,10 +391,11 @@ def view_as_real(input: Tensor) -> Tensor:
     """
     if input._key.dtype.category != dt.COMPLEX:
         raise DTypeError(f"view_as_real: expects a complex tensor, got {input.dtype}")
-    found: Tensor = storage.view_as_real(input)
+    found: Tensor = storage.view_as_real_p(input)
     return found
 
 
+@public()
 def view_as_complex(input: Tensor) -> Tensor:
     """Pairs (real, imaginary) along the last dimension as complex numbers; a view.
 
@@ -390,6 +413,7 @@ def view_as_complex(input: Tensor) -> Tensor:
     return found
 
 
+@public(setter=lambda self, value: _write_part(self, 0, value))
 def real(input: Tensor) -> Tensor:
     """The real part, a view; a real tensor as it is.
 
@@ -399,6 +423,7 @@ def real(input: Tensor) -> Tensor:
     return select(view_as_real(input), -1, 0) if input._key.dtype.category == dt.COMPLEX else input
 
 
+@public(setter=lambda self, value: _write_part(self, 1, value))
 def imag(input: Tensor) -> Tensor:
     """The imaginary part of a complex tensor; a view.
 
@@ -410,12 +435,9 @@ def imag(input: Tensor) -> Tensor:
     return select(view_as_real(input), -1, 1)
 
 
-def _set_part(place: int) -> Callable[[Tensor, Any], None]:
-    def write(self: Tensor, value: Any) -> None:
-        part = select(view_as_real(self), -1, place)
-        part.copy_(value if isinstance(value, Tensor) else part.new_full((), value))
-
-    return write
+def _write_part(self: Tensor, place: int, value: Any) -> None:
+    part = select(view_as_real(self), -1, place)
+    part.copy_(value if isinstance(value, Tensor) else part.new_full((), value))
 
 
 # -- at least some dimensions ------------------------------------------------------------------------
@@ -425,6 +447,7 @@ def _each(raised: Callable[[Tensor], Tensor], tensors: tuple[Any, ...]) -> Any:
     return tuple([raised(x) for x in (tensors[0] if len(tensors) == 1 else tensors)])
 
 
+@public(method=False)
 def atleast_1d(*tensors: Any) -> Any:
     """0-d tensors as 1-d, others as they are; a tuple for several.
 
@@ -434,6 +457,7 @@ def atleast_1d(*tensors: Any) -> Any:
     return _each(lambda x: x if x._array.shape else reshape(x, (1,)), tensors)
 
 
+@public(method=False)
 def atleast_2d(*tensors: Any) -> Any:
     """Tensors of fewer dimensions with new ones in front.
 
@@ -443,6 +467,7 @@ def atleast_2d(*tensors: Any) -> Any:
     return _each(lambda x: x if len(x._array.shape) >= 2 else reshape(x, (1, x.numel())), tensors)
 
 
+@public(method=False)
 def atleast_3d(*tensors: Any) -> Any:
     """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1).
 
@@ -457,19 +482,3 @@ def atleast_3d(*tensors: Any) -> Any:
         return x if ndim > 2 else reshape(x, (1, x.numel(), 1))
 
     return _each(raised, tensors)
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "narrow_copy": narrow_copy, "as_strided_scatter": as_strided_scatter, "unsafe_chunk": chunk,
-    "unsafe_split": split, "unsafe_split_with_sizes": split_with_sizes, "select_scatter": select_scatter,
-    "slice_scatter": slice_scatter, "diagonal_scatter": diagonal_scatter, "narrow": narrow, "select": select,
-    "slice": slice_, "unbind": unbind, "split": split, "split_with_sizes": split_with_sizes, "chunk": chunk,
-    "tensor_split": tensor_split, "hsplit": hsplit, "vsplit": vsplit, "dsplit": dsplit, "diagonal": diagonal,
-    "as_strided": as_strided, "view_as_real": view_as_real, "view_as_complex": view_as_complex, "real": real,
-    "imag": imag, "atleast_1d": atleast_1d, "atleast_2d": atleast_2d, "atleast_3d": atleast_3d,
-}  # fmt: skip
-METHODS: Final[dict[str, Any]] = {
-    **{n: f for n, f in FUNCTIONS.items() if n != "slice" and not n.startswith(("atleast", "real", "imag"))},
-    "unfold": unfold, "fill_diagonal_": fill_diagonal_, "real": property(real, _set_part(0)),
-    "imag": property(imag, _set_part(1)),
-}  # fmt: skip

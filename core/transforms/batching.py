@@ -10,17 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.core.creation import full_at
-from flambeau.core.dispatch import call, tensor_of
-from flambeau.core.dtype import DType
-from flambeau.core.errors import LevelError
+from flambeau.core.dispatch import call
 from flambeau.core.record import ELEMENTWISE, OPS, REDUCE, Op
-from flambeau.core.transforms.levels import Level, _tracked
 
 Rule = Callable[[Any, Op, list[Any], dict[str, Any]], Any]
 
 
-# -- vmap --------------------------------------------------------------------------------------------
 class Batched:
     """A payload of vmap: ``value`` one level down, with the batch as its first axis if ``batched``."""
 
@@ -40,79 +35,6 @@ class Batched:
         for s in self.shape:
             n *= s
         return n
-
-
-class VmapLevel(Level):
-    """vmap over ``size`` elements; ``randomness`` is "error", "same" or "different"."""
-
-    kind = "vmap"
-    payload = Batched
-
-    def __init__(self, size: int, randomness: str):
-        super().__init__()
-        self.size, self.randomness = size, randomness
-
-    def find(self, op: Op) -> Callable[..., Any] | None:
-        rule = rule_for(op)
-        if rule is None:
-            return None
-
-        def kernel(*args: Any, **params: Any) -> Any:
-            if not any(_is_batched(a) for a in args):
-                out = call(op, [_plain(a) for a in args], params)
-                return _wrap_all(out, False)
-            return _wrap_all(rule(self, op, list(args), params), True)
-
-        if op.schema.operands and op.schema.operands[-1].is_list:
-            count = len(op.schema.operands) - 1
-            return lambda *args, **params: kernel(*args[:count], list(args[count:]), **params)
-        return kernel
-
-    def lift(self, t: Any) -> Any:
-        return self.wrap(Batched(t, False), t)
-
-    def batch(self, t: Any) -> Any:
-        return self.wrap(Batched(t, True), t)
-
-    def assign(self, target: Batched, value: Batched) -> None:
-        if value.batched and not target.batched:
-            raise LevelError(
-                "vmap: an unbatched tensor is written to with batched values; each element would need its own copy. "
-                "Use the out-of-place op, or make the tensor inside with zeros_like of a batched one"
-            )
-        target.value.copy_(value.value)
-
-    def tracked(self, payload: Batched) -> bool:
-        return _tracked(payload.value)
-
-    def detached(self, payload: Batched) -> Batched:
-        return Batched(payload.value.detach(), payload.batched)
-
-    def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
-        model, batched = like._array.value, like._array.batched
-        made = self.below(full_at, [model, (self.size, *shape) if batched else shape, value, dtype], {})
-        return tensor_of(Batched(made, batched), self.key(like.device, dtype))
-
-    def describe(self, payload: Batched) -> str:
-        return f"batch={self.size if payload.batched else None}, value={payload.value!r}"
-
-
-def _is_batched(a: Any) -> bool:
-    if isinstance(a, (list, tuple)):
-        return any(_is_batched(v) for v in a)
-    return isinstance(a, Batched) and a.batched
-
-
-def _plain(a: Any) -> Any:
-    if isinstance(a, (list, tuple)):
-        return [_plain(v) for v in a]
-    return a.value if isinstance(a, Batched) else a
-
-
-def _wrap_all(out: Any, batched: bool) -> Any:
-    if isinstance(out, (tuple, list)):
-        return tuple(_wrap_all(o, batched) for o in out)
-    return out if isinstance(out, Batched) else Batched(out, batched)
 
 
 def rule_for(op: Op) -> Rule | None:

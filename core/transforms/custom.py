@@ -1,8 +1,7 @@
-"""Custom functions inside transforms.
+"""Custom functions under vmap: one level down, by their ``vmap`` rule, or forward and backward mapped over.
 
-A function runs one level down, where it is recorded with its own backward: under vmap by its ``vmap`` rule, or
-as a function whose forward and backward are mapped over; in forward mode by its ``jvp``, or by its backward
-transposed. So the gradient that its author gave holds at every level, and never that of the ops in forward.
+They are recorded there with their own backward, so the gradient that the author gave holds at every level, and
+never that of the ops in forward.
 """
 
 from __future__ import annotations
@@ -10,15 +9,10 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
-from flambeau.core import state
 from flambeau.core.autograd.function import Context, Function, run_forward
-from flambeau.core.creation import zeros_like
-from flambeau.core.dispatch import _detached
 from flambeau.core.errors import LevelError
 from flambeau.core.tensor import Tensor
-from flambeau.core.transforms import forward
-from flambeau.core.transforms.batching import Batched, VmapLevel, batched_value
-from flambeau.core.transforms.forward import Dual
+from flambeau.core.transforms.batching import Batched, batched_value
 from flambeau.core.transforms.levels import Level, to_level
 from flambeau.core.tree import broadcast_prefix, flatten
 
@@ -27,28 +21,15 @@ class VmapInfo(NamedTuple):
     """What a ``vmap`` staticmethod is told beside the axes."""
 
     batch_size: int
-    randomness: str
-
-
-def call(level: Any, cls: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The output of a custom function at ``level``, without history there."""
-    payloads = [to_level(x, level)._array if isinstance(x, Tensor) else x for x in inputs]
-    run = _mapped if isinstance(level, VmapLevel) else _moved
-    outs, several = level.below(run, [level, cls, payloads, kwargs], {})
-    results = tuple(level.wrap(o, _value(o)) if isinstance(o, (Batched, Dual)) else o for o in outs)
-    return results if several else results[0]
-
-
-def _value(payload: Any) -> Any:
-    return payload.value if isinstance(payload, Batched) else payload.primal
+    randomness: str | None
 
 
 def _as_tuple(out: Any) -> tuple[tuple[Any, ...], bool]:
     return (out, True) if isinstance(out, tuple) else ((out,), False)
 
 
-# -- vmap --------------------------------------------------------------------------------------------
-def _mapped(level: VmapLevel, cls: Any, payloads: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+def mapped(level: Level, cls: type[Function], payloads: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+    """The payloads of the outputs at a vmap ``level``, and whether there are several."""
     values = [p.value if isinstance(p, Batched) else p for p in payloads]
     dims = tuple(0 if isinstance(p, Batched) and p.batched else None for p in payloads)
     if all(d is None for d in dims):
@@ -56,13 +37,13 @@ def _mapped(level: VmapLevel, cls: Any, payloads: list[Any], kwargs: dict[str, A
         return [Batched(o, False) if isinstance(o, Tensor) else o for o in outs], several
     if cls.vmap is not Function.vmap:
         return _by_rule(level, cls, values, dims, kwargs)
-    spec = _Spec(cls, level.size, level.randomness, dims, kwargs)
+    spec = _Spec(cls, level.again(), dims, kwargs)
     outs, several = _as_tuple(_Mapped.apply(spec, *values))
     return [Batched(o, True) if isinstance(o, Tensor) else o for o in outs], several
 
 
 def _by_rule(
-    level: VmapLevel, cls: Any, values: list[Any], dims: tuple[Any, ...], kwargs: dict[str, Any]
+    level: Level, cls: type[Function], values: list[Any], dims: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[list[Any], bool]:
     """By the function's own rule."""
     found = cls.vmap(VmapInfo(level.size, level.randomness), dims, *values, **kwargs)
@@ -82,13 +63,10 @@ def _by_rule(
 class _Spec:
     """Which function is mapped, and over what."""
 
-    __slots__ = ("cls", "dims", "kwargs", "randomness", "size")
+    __slots__ = ("cls", "dims", "kwargs", "level")
 
-    def __init__(self, cls: Any, size: int, randomness: str, dims: tuple[Any, ...], kwargs: dict[str, Any]):
-        self.cls, self.size, self.randomness, self.dims, self.kwargs = cls, size, randomness, dims, kwargs
-
-    def level(self) -> VmapLevel:
-        return VmapLevel(self.size, self.randomness)
+    def __init__(self, cls: type[Function], level: Level, dims: tuple[Any, ...], kwargs: dict[str, Any]):
+        self.cls, self.level, self.dims, self.kwargs = cls, level, dims, kwargs
 
 
 class _Mapped(Function):
@@ -97,7 +75,7 @@ class _Mapped(Function):
     @staticmethod
     def forward(ctx: Any, spec: _Spec, *values: Any) -> Any:
         inner = Context(ctx.needs_input_grad[1:])
-        with spec.level() as here:
+        with spec.level.again() as here:
             wrapped = tuple(
                 here.wrap(Batched(v, d is not None), v) if isinstance(v, Tensor) else v
                 for v, d in zip(values, spec.dims, strict=True)
@@ -120,7 +98,7 @@ class _Mapped(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         inner, spec = copy.copy(ctx.inner), ctx.spec
-        with spec.level() as here:
+        with spec.level.again() as here:
             inner._to_save = tuple(
                 None if t is None else here.wrap(Batched(t, b), t)
                 for t, b in zip(ctx.saved_tensors, ctx.kept, strict=True)
@@ -132,47 +110,10 @@ class _Mapped(Function):
         return None, *(_collected(p, m, here) for p, m in zip(payloads, mapped, strict=False))
 
 
-def _collected(payload: Any, mapped: bool, level: VmapLevel) -> Any:
+def _collected(payload: Any, mapped: bool, level: Level) -> Any:
     """The gradient of an input: of each element of the batch, or their sum where the input was the same for all."""
     if not isinstance(payload, Batched):
         return payload
     if mapped:
         return batched_value(level, payload)
     return payload.value.sum(0) if payload.batched else payload.value * level.size
-
-
-# -- forward mode ------------------------------------------------------------------------------------
-def _moved(level: Any, cls: Any, payloads: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
-    primals = tuple(p.primal if isinstance(p, Dual) else p for p in payloads)
-    tangents = [p.direction() if isinstance(p, Dual) else None for p in payloads]
-    out = cls.apply(*primals, **kwargs)
-    outs, several = _as_tuple(out)
-    if all(t is None for t in tangents):
-        moved: tuple[Any, ...] = (None,) * len(outs)
-    elif cls.jvp is not Function.jvp:
-        moved = _by_jvp(cls, primals, tangents, kwargs, out)
-    else:
-        found = forward.pushed(
-            lambda lead: cls.apply(*[lead(a, p) for a, p in zip(payloads, primals, strict=True)], **kwargs)
-        )
-        moved = found if several else (found,)
-    return [Dual(o, t) if isinstance(o, Tensor) else o for o, t in zip(outs, moved, strict=True)], several
-
-
-def _by_jvp(cls: Any, primals: tuple[Any, ...], tangents: list[Any], kwargs: dict[str, Any], out: Any) -> Any:
-    """By the function's own rule; inputs without a tangent have zeros, those that are no tensors None."""
-    ctx = Context(tuple(t is not None for t in tangents))
-    if cls.setup_context is Function.setup_context:
-        with state.no_grad():
-            cls.forward(ctx, *(_detached(p) if isinstance(p, Tensor) else p for p in primals), **kwargs)
-    else:
-        cls.setup_context(ctx, primals, out)
-    given = [
-        zeros_like(p) if t is None and isinstance(p, Tensor) and ctx.materialize_grads else t
-        for p, t in zip(primals, tangents, strict=True)
-    ]
-    found = cls.jvp(ctx, *given)
-    return found if isinstance(found, tuple) else (found,)
-
-
-Level.custom = call  # type: ignore[method-assign]

@@ -14,13 +14,14 @@ from typing import Any
 from flambeau.core import state
 from flambeau.core.autograd.api import grad
 from flambeau.core.autograd.engine import alias
-from flambeau.core.autograd.graph import edge_of
+from flambeau.core.autograd.function import Context, Function
 from flambeau.core.creation import full_at, zeros_at, zeros_like
 from flambeau.core.dispatch import _detached, call, tensor_of
 from flambeau.core.dtype import COMPLEX, FLOATING, DType
+from flambeau.core.graph import edge_of
 from flambeau.core.record import ELEMENTWISE, OPS, VIEW, Op
 from flambeau.core.tensor import Tensor
-from flambeau.core.transforms.levels import Level, _tracked
+from flambeau.core.transforms.levels import Level, _tracked, to_level
 
 
 # -- jvp ---------------------------------------------------------------------------------------------
@@ -104,6 +105,12 @@ class JvpLevel(Level):
     def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
         made = self.below(full_at, [like._array.primal, shape, value, dtype], {})
         return tensor_of(Dual(made), self.key(like.device, dtype))
+
+    def custom(self, cls: type[Function], inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        payloads = [to_level(x, self)._array if isinstance(x, Tensor) else x for x in inputs]
+        outs, several = self.below(_moved, [cls, payloads, kwargs], {})
+        results = tuple(self.wrap(o, o.primal) if isinstance(o, Dual) else o for o in outs)
+        return results if several else results[0]
 
     def describe(self, payload: Dual) -> str:
         return f"primal={payload.primal!r}, tangent={payload.direction()!r}"
@@ -204,11 +211,7 @@ def linear(op: Op, operands: list[Any], primals: list[Any], out: Any, params: di
 
 def _or_zero(a: Any, primal: Any) -> Any:
     t = _direction(a)
-    return _zeros_like(primal) if t is None else t
-
-
-def _zeros_like(x: Any) -> Any:
-    return zeros_like(x)
+    return zeros_like(primal) if t is None else t
 
 
 def _fit(tangent: Any, out: Any) -> Any:
@@ -283,7 +286,7 @@ def pushed(run: Callable[[Callable[[Any, Any], Any]], Any]) -> Any:
         several = isinstance(results, (tuple, list))
         ordered = results if several else [results]
         outs = [o for o in ordered if isinstance(o, Tensor) and o.requires_grad]
-        us = [_zeros_like(o).requires_grad_() for o in outs]
+        us = [zeros_like(o).requires_grad_() for o in outs]
         gs = grad(outs, lead.inputs, us, create_graph=True, allow_unused=True)
         pairs = [(g, t) for g, t in zip(gs, lead.tangents, strict=True) if g is not None and g.requires_grad]
         moved: Any = ()
@@ -295,3 +298,38 @@ def pushed(run: Callable[[Callable[[Any, Any], Any]], Any]) -> Any:
     by_out: dict[int, Any] = dict(zip(map(id, outs), moved, strict=False))
     found = tuple(by_out.get(id(o)) for o in ordered)
     return found if several else found[0]
+
+
+# -- custom functions --------------------------------------------------------------------------------
+def _moved(cls: type[Function], payloads: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+    primals = tuple(p.primal if isinstance(p, Dual) else p for p in payloads)
+    tangents = [p.direction() if isinstance(p, Dual) else None for p in payloads]
+    out = cls.apply(*primals, **kwargs)
+    several = isinstance(out, tuple)
+    outs = out if several else (out,)
+    if all(t is None for t in tangents):
+        moved: tuple[Any, ...] = (None,) * len(outs)
+    elif cls.jvp is not Function.jvp:
+        moved = _by_jvp(cls, primals, tangents, kwargs, out)
+    else:
+        found = pushed(lambda lead: cls.apply(*[lead(a, p) for a, p in zip(payloads, primals, strict=True)], **kwargs))
+        moved = found if several else (found,)
+    return [Dual(o, t) if isinstance(o, Tensor) else o for o, t in zip(outs, moved, strict=True)], several
+
+
+def _by_jvp(
+    cls: type[Function], primals: tuple[Any, ...], tangents: list[Any], kwargs: dict[str, Any], out: Any
+) -> Any:
+    """By the function's own rule; inputs without a tangent have zeros, those that are no tensors None."""
+    ctx = Context(tuple(t is not None for t in tangents))
+    if cls.setup_context is Function.setup_context:
+        with state.no_grad():
+            cls.forward(ctx, *(_detached(p) if isinstance(p, Tensor) else p for p in primals), **kwargs)
+    else:
+        cls.setup_context(ctx, primals, out)
+    given = [
+        zeros_like(p) if t is None and isinstance(p, Tensor) and ctx.materialize_grads else t
+        for p, t in zip(primals, tangents, strict=True)
+    ]
+    found = cls.jvp(ctx, *given)
+    return found if isinstance(found, tuple) else (found,)

@@ -6,7 +6,7 @@ The transform :func:`flambeau.func.jvp` does the same for a function.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError, LevelError, ShapeError
@@ -41,8 +41,7 @@ class dual_level:
         if any(isinstance(v, _DualLevel) for v in current().levels):
             raise LevelError("dual_level: nested forward mode is not supported here; nest flambeau.func.jvp")
         self._level = _DualLevel()
-        level: JvpLevel = self._level.__enter__()
-        return level
+        return self._level.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -67,21 +66,20 @@ def enter_dual_level() -> JvpLevel:
     return _entered[-1].__enter__()
 
 
-def exit_dual_level(*, level: Any = None) -> None:
+def exit_dual_level(*, level: JvpLevel | None = None) -> None:
     """End what :func:`enter_dual_level` began."""
     if not _entered:
         raise LevelError("exit_dual_level: no level was entered")
     _entered.pop().__exit__(None, None, None)
 
 
-def _level(level: Any) -> JvpLevel | None:
+def _level(level: JvpLevel | None) -> JvpLevel | None:
     if level is not None:
-        found: JvpLevel = level
-        return found
+        return level
     return next((v for v in reversed(current().levels) if isinstance(v, _DualLevel)), None)
 
 
-def make_dual(tensor: Tensor, tangent: Tensor, *, level: Any = None) -> Tensor:
+def make_dual(tensor: Tensor, tangent: Tensor, *, level: JvpLevel | None = None) -> Tensor:
     """``tensor`` with ``tangent``, of the same shape, as its derivative."""
     here = _level(level)
     if here is None:
@@ -94,7 +92,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: Any = None) -> Tensor:
     return dual
 
 
-def unpack_dual(tensor: Tensor, *, level: Any = None) -> UnpackedDualTensor:
+def unpack_dual(tensor: Tensor, *, level: JvpLevel | None = None) -> UnpackedDualTensor:
     """The value and the tangent of a tensor."""
     here = _level(level)
     if here is None or tensor._key.level is not here:

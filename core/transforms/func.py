@@ -7,24 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from flambeau.core import state
 from flambeau.core.autograd.api import grad as engine_grad
 from flambeau.core.autograd.engine import alias
-from flambeau.core.autograd.graph import Leaf, Slot, edge_of
 from flambeau.core.autograd.inplace import CopySlices
 from flambeau.core.creation import eye, zeros_like
 from flambeau.core.dispatch import _detached
 from flambeau.core.errors import GradientError
+from flambeau.core.graph import Leaf, Slot, edge_of
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.forward import Dual, JvpLevel
 from flambeau.core.transforms.levels import innermost, to_level
-from flambeau.core.transforms.vmap import vmap
+from flambeau.core.transforms.vmap import Randomness, vmap
 from flambeau.core.tree import flatten, unflatten
 
+P = ParamSpec("P")
+R = TypeVar("R")
+Aux = TypeVar("Aux")
 
-def _inputs(args: Sequence[Any], argnums: Any, name: str) -> tuple[list[Any], Any, list[Any], tuple[int, ...]]:
+# Derivatives have the nesting of the arguments that they are taken by, which no annotation can say: they are Any.
+
+
+def _inputs(
+    args: Sequence[Any], argnums: int | Sequence[int], name: str
+) -> tuple[list[Any], Any, list[Any], tuple[int, ...]]:
     """The arguments with those of ``argnums`` replaced by fresh aliases at the innermost level."""
     nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     if any(not -len(args) <= n < len(args) for n in nums):
@@ -89,7 +97,7 @@ def _scalar(out: Any, name: str) -> Any:
     return out
 
 
-def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
+def grad_and_value(func: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[P, Any]:
     """A function that returns (gradient, value) of ``func``, which must return a scalar tensor.
 
     With ``has_aux`` func returns (value, aux) and the result is (gradient, (value, aux)).
@@ -99,7 +107,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
     """
 
     @wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         with state.enable_grad():
             replaced, structures, leaves, _ = _inputs(args, argnums, "grad")
             result = func(*replaced, **kwargs)
@@ -123,7 +131,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
 
 def _gradients(outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Any, keep: bool) -> list[Any]:
     if not any(o.requires_grad for o in outputs):
-        return [_zeros(x) for x in leaves]
+        return [zeros_like(x) for x in leaves]
     live = [
         (o, None if cotangents is None else c)
         for o, c in zip(outputs, cotangents or outputs, strict=True)
@@ -133,11 +141,7 @@ def _gradients(outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Any, k
     return list(engine_grad(outs, leaves, cots, True, keep, allow_unused=True, materialize_grads=True))
 
 
-def _zeros(x: Any) -> Any:
-    return zeros_like(x)
-
-
-def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
+def grad(func: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[P, Any]:
     """The gradient of a scalar function, as a function of the same arguments.
 
     >>> fb.func.grad(lambda x: (x**2).sum())(fb.tensor([1.0, 3.0]))
@@ -146,13 +150,23 @@ def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> C
     both = grad_and_value(func, argnums, has_aux)
 
     @wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         found, value = both(*args, **kwargs)
         return (found, value[1]) if has_aux else found
 
     return wrapped
 
 
+@overload
+def vjp(
+    func: Callable[..., R], *primals: Any, has_aux: Literal[False] = False
+) -> tuple[R, Callable[..., tuple[Any, ...]]]: ...
+@overload
+def vjp(
+    func: Callable[..., tuple[R, Aux]], *primals: Any, has_aux: Literal[True]
+) -> tuple[R, Callable[..., tuple[Any, ...]], Aux]: ...
+@overload
+def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool) -> tuple[Any, ...]: ...
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """``(output, vjp_fn)``: vjp_fn maps the gradient of the output to those of ``primals``.
 
@@ -187,7 +201,21 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
     return (shown, vjp_fn, aux) if has_aux else (shown, vjp_fn)
 
 
-def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool = False) -> tuple[Any, ...]:
+@overload
+def jvp(
+    func: Callable[..., R], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, has_aux: Literal[False] = False
+) -> tuple[R, R]: ...
+@overload
+def jvp(
+    func: Callable[..., tuple[R, Aux]], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, has_aux: Literal[True]
+) -> tuple[R, R, Aux]: ...
+@overload
+def jvp(
+    func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, has_aux: bool
+) -> tuple[Any, ...]: ...
+def jvp(
+    func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, has_aux: bool = False
+) -> tuple[Any, ...]:
     """``(output, tangent)``: the derivative of ``func`` at ``primals`` in the direction ``tangents``.
 
     >>> fb.func.jvp(fb.sin, (fb.tensor(0.0),), (fb.tensor(2.0),))
@@ -210,7 +238,9 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, has_aux: bool 
         payloads = [to_level(o, level)._array for o in outs]
         aux = _lower(aux, level)
     values = unflatten([d.primal for d in payloads], out_structure)
-    moved = unflatten([_zeros(d.primal) if d.direction() is None else d.direction() for d in payloads], out_structure)
+    moved = unflatten(
+        [zeros_like(d.primal) if d.direction() is None else d.direction() for d in payloads], out_structure
+    )
     return (values, moved, aux) if has_aux else (values, moved)
 
 
@@ -228,8 +258,8 @@ def _basis(x: Any) -> Any:
 
 
 def jacrev(
-    func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, chunk_size: int | None = None
-) -> Callable[..., Any]:
+    func: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, *, chunk_size: int | None = None
+) -> Callable[P, Any]:
     """The Jacobian by reverse mode, one row of the output at a time: shape (*output, *input).
 
     >>> fb.func.jacrev(fb.sin)(fb.zeros(2))
@@ -238,14 +268,14 @@ def jacrev(
     """
 
     @wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
         def of(*chosen: Any) -> Any:
             full = list(args)
             for n, x in zip(nums, chosen, strict=True):
                 full[n] = x
-            return func(*full, **kwargs)
+            return func(*full, **kwargs)  # type: ignore[arg-type]  # its own arguments, some of them replaced
 
         got = vjp(of, *(args[n] for n in nums), has_aux=has_aux)
         out, pull = got[0], got[1]
@@ -254,7 +284,7 @@ def jacrev(
         for i, o in enumerate(outs):
 
             def pulled(u: Any, i: int = i) -> Any:
-                cotangents = [u if j == i else _zeros(p) for j, p in enumerate(outs)]
+                cotangents = [u if j == i else zeros_like(p) for j, p in enumerate(outs)]
                 return pull(unflatten(cotangents, structure)) if structure.kind is not None else pull(u)
 
             mapped = vmap(pulled, chunk_size=chunk_size)(_basis(o))
@@ -268,8 +298,8 @@ def jacrev(
 
 
 def jacfwd(
-    func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error"
-) -> Callable[..., Any]:
+    func: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, *, randomness: Randomness = "error"
+) -> Callable[P, Any]:
     """The Jacobian by forward mode, one column of the input at a time: shape (*output, *input).
 
     >>> fb.func.jacfwd(fb.sin)(fb.zeros(2))
@@ -278,7 +308,7 @@ def jacfwd(
     """
 
     @wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         per_input = []  # for each argument, its Jacobians by output
         aux = structure = None
@@ -298,7 +328,13 @@ def jacfwd(
 
 
 def _columns(
-    func: Callable[..., Any], args: Any, kwargs: Any, n: int, k: int, has_aux: bool, randomness: str
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    n: int,
+    k: int,
+    has_aux: bool,
+    randomness: Randomness,
 ) -> tuple[list[Any], Any, Any]:
     """The Jacobians of each output by leaf ``k`` of argument ``n``, the outputs' structure, and aux."""
     leaves, inner = flatten(args[n])
@@ -317,7 +353,7 @@ def _columns(
     return shaped, structure, got[1] if has_aux else None
 
 
-def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
+def hessian(func: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Callable[P, Any]:
     """The matrix of second derivatives: forward over reverse.
 
     >>> fb.func.hessian(lambda x: (x**3).sum())(fb.tensor([1.0, 2.0]))
@@ -327,7 +363,7 @@ def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
     return jacfwd(jacrev(func, argnums), argnums)
 
 
-def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+def linearize(func: Callable[..., R], *primals: Any) -> tuple[R, Callable[..., R]]:
     """``(output, jvp_fn)``: jvp_fn maps tangents to the output's tangent at ``primals``; func runs once.
 
     The tangent is the gradient of the gradient: vjp(u) is linear in u, and its derivative along the tangents is
@@ -344,24 +380,25 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
         if not all(isinstance(o, Tensor) for o in outs):
             raise TypeError("linearize: the function must return tensors only")
         live = [o for o in outs if o.requires_grad]
-        us = [_zeros(o).requires_grad_() for o in live]
+        us = [zeros_like(o).requires_grad_() for o in live]
         pulled: Sequence[Any] = (None,) * len(leaves)
         if live:
             pulled = engine_grad(live, leaves, us, create_graph=True, allow_unused=True)
     keep = _reaches_beyond(outs, leaves)
 
-    def jvp_fn(*tangents: Any) -> Any:
+    def jvp_fn(*tangents: Any) -> R:
         given, shape = flatten(tangents)
         if shape.children != tuple(structures) or any(t.shape != x.shape for t, x in zip(given, leaves, strict=True)):
             raise GradientError("linearize: the tangents must have the structure and shapes of the primals")
         pairs = [(g, t) for g, t in zip(pulled, given, strict=True) if g is not None and g.requires_grad]
-        moved = [_zeros(u) for u in us]
+        moved = [zeros_like(u) for u in us]
         if pairs:
             gs, ts = [g for g, _ in pairs], [t for _, t in pairs]
             beyond = keep or any(t.requires_grad for t in ts)
             moved = list(engine_grad(gs, us, ts, True, beyond, allow_unused=True, materialize_grads=True))
         by_out = dict(zip(map(id, live), moved, strict=True))
-        return unflatten([by_out[id(o)] if id(o) in by_out else _zeros(o) for o in outs], structure)
+        found: R = unflatten([by_out[id(o)] if id(o) in by_out else zeros_like(o) for o in outs], structure)
+        return found
 
     shown = out if keep else unflatten([_detached(o) for o in outs], structure)
     return shown, jvp_fn

@@ -6,8 +6,8 @@ input is an error; else its derivative is zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
 
 from flambeau.core import state
 from flambeau.core.autograd import api
@@ -17,6 +17,12 @@ from flambeau.core.transforms import func as transforms
 from flambeau.core.tree import flatten, tree_map
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
+
+
+Inputs: TypeAlias = Tensor | Sequence[Tensor]
+Strategy: TypeAlias = Literal["reverse-mode", "forward-mode"]
+
+# What these return nests as the inputs and outputs do, which no annotation can say: it is Any.
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:
@@ -30,20 +36,20 @@ def _without_history(value: Any) -> Any:
 class _Call:
     """One call of a function of this module: its inputs, and what its results become."""
 
-    def __init__(self, name: str, func: Callable[..., Any], inputs: Any, create_graph: bool, strict: bool):
+    def __init__(self, name: str, func: Callable[..., Any], inputs: Inputs, create_graph: bool, strict: bool):
         self.name, self.create, self.several = name, create_graph, isinstance(inputs, (tuple, list))
-        self.inputs = _tuple(inputs) if create_graph else _without_history(_tuple(inputs))
+        self.inputs: tuple[Tensor, ...] = _tuple(inputs) if create_graph else _without_history(_tuple(inputs))
         for i, x in enumerate(self.inputs):
             if not isinstance(x, Tensor):
                 raise TypeError(f"{name}: inputs must be a tensor or a tuple of them; input {i} is {type(x).__name__}")
         if strict:
             _check_dependence(name, func, self.inputs)
-        self.argnums: Any = tuple(range(len(self.inputs))) if self.several else 0
+        self.argnums: int | tuple[int, ...] = tuple(range(len(self.inputs))) if self.several else 0
 
     def result(self, value: Any) -> Any:
         return value if self.create else _without_history(value)
 
-    def directions(self, v: Any, likes: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+    def directions(self, v: Inputs | None, likes: tuple[Tensor, ...], what: str) -> tuple[Any, ...]:
         """The vector to multiply with: ones where the only one it can be is a scalar."""
         if v is None:
             if len(likes) != 1 or likes[0].numel() != 1:
@@ -56,7 +62,7 @@ class _Call:
         return given if self.create else _without_history(given)
 
 
-def _check_dependence(name: str, func: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
+def _check_dependence(name: str, func: Callable[..., Any], inputs: tuple[Tensor, ...]) -> None:
     with state.enable_grad():
         leaves = [x.detach().requires_grad_() for x in inputs]
         outs = flatten(func(*leaves))[0]
@@ -71,11 +77,11 @@ def _check_dependence(name: str, func: Callable[..., Any], inputs: tuple[Any, ..
 
 def jacobian(
     func: Callable[..., Any],
-    inputs: Any,
+    inputs: Inputs,
     create_graph: bool = False,
     strict: bool = False,
     vectorize: bool = True,
-    strategy: str = "reverse-mode",
+    strategy: Strategy = "reverse-mode",
 ) -> Any:
     """The Jacobian of ``func`` at ``inputs``: shape (*output, *input), nested tuples for several of either."""
     call = _Call("jacobian", func, inputs, create_graph, strict)
@@ -85,11 +91,11 @@ def jacobian(
 
 def hessian(
     func: Callable[..., Any],
-    inputs: Any,
+    inputs: Inputs,
     create_graph: bool = False,
     strict: bool = False,
     vectorize: bool = True,
-    outer_jacobian_strategy: str = "reverse-mode",
+    outer_jacobian_strategy: Strategy = "reverse-mode",
 ) -> Any:
     """The second derivatives of a scalar function at ``inputs``."""
     call = _Call("hessian", func, inputs, create_graph, strict)
@@ -106,7 +112,7 @@ def hessian(
 
 
 def vjp(
-    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+    func: Callable[..., Any], inputs: Inputs, v: Inputs | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
     """``(output, product)``: the vector ``v`` times the Jacobian; v may be left out for a scalar function."""
     call = _Call("vjp", func, inputs, create_graph, strict)
@@ -117,7 +123,7 @@ def vjp(
 
 
 def jvp(
-    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+    func: Callable[..., Any], inputs: Inputs, v: Inputs | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
     """``(output, product)``: the Jacobian times the vector ``v``."""
     call = _Call("jvp", func, inputs, create_graph, strict)
@@ -126,7 +132,7 @@ def jvp(
 
 
 def vhp(
-    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+    func: Callable[..., Any], inputs: Inputs, v: Inputs | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
     """``(output, product)``: the vector ``v`` times the Hessian of a scalar function."""
     call = _Call("vhp", func, inputs, create_graph, strict)
@@ -137,7 +143,7 @@ def vhp(
 
 
 def hvp(
-    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+    func: Callable[..., Any], inputs: Inputs, v: Inputs | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
     """``(output, product)``: the Hessian of a scalar function times the vector ``v`` (forward over reverse)."""
     call = _Call("hvp", func, inputs, create_graph, strict)

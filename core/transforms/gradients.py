@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, overload
 
 from flambeau.core.autograd import api
+from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.vmap import vmap
 
 
+@overload
 def grad(
-    outputs: Any,
-    inputs: Any,
-    grad_outputs: Any = None,
+    outputs: api.Roots, inputs: api.Roots, grad_outputs: api.Gradients = None, retain_graph: bool | None = None,
+    create_graph: bool = False, allow_unused: Literal[False] | None = None, is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Tensor, ...]: ...  # fmt: skip
+@overload
+def grad(
+    outputs: api.Roots, inputs: api.Roots, grad_outputs: api.Gradients = None, retain_graph: bool | None = None,
+    create_graph: bool = False, allow_unused: bool | None = None, is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Tensor | None, ...]: ...  # fmt: skip
+def grad(
+    outputs: api.Roots,
+    inputs: api.Roots,
+    grad_outputs: api.Gradients = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
-) -> tuple[Any, ...]:
+) -> tuple[Tensor | None, ...]:
     """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``grad``.
 
     An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
@@ -31,8 +44,7 @@ def grad(
     if not is_grads_batched:
         return api.grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
 
-    def one(*gs: Any) -> tuple[Any, ...]:
+    def one(*gs: Tensor) -> tuple[Tensor | None, ...]:
         return api.grad(outputs, inputs, gs, True, create_graph, allow_unused, True)
 
-    batched: tuple[Any, ...] = vmap(one)(*api._as_tuple(grad_outputs))
-    return batched
+    return vmap(one)(*api.as_tuple(grad_outputs))

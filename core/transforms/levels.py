@@ -1,13 +1,13 @@
 """A transform is a level: a kernel table over wrapped payloads, whose kernels call ops one level down.
 
-:class:`VmapLevel` wraps (tensor with the batch in front, or unbatched), :class:`JvpLevel` wraps
+``VmapLevel`` wraps (tensor with the batch in front, or unbatched), ``JvpLevel`` wraps
 (primal, tangent). Recording runs at every level; a tensor of a finished level raises when used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from flambeau.core.device import device
 from flambeau.core.dispatch import call, tensor_of
@@ -34,7 +34,7 @@ class Level:
         self._kernels: dict[str, Callable[..., Any] | None] = {}
         self._lowered: tuple[Any, Any] | None = None
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         state = current()
         self._outer = state
         self.alive = True
@@ -109,7 +109,11 @@ class Level:
         return draw(op, args, params, state)
 
     def custom(self, cls: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a custom function one level down; :mod:`flambeau.core.transforms.custom` says how."""
+        """The output of a custom function, run one level down, without history at this one."""
+        raise NotImplementedError
+
+    def again(self) -> Level:
+        """A new level of the same kind."""
         raise NotImplementedError
 
     def describe(self, payload: Any) -> str:

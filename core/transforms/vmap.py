@@ -4,26 +4,118 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
-from flambeau.core.dispatch import call
+from flambeau.core.autograd.function import Function
+from flambeau.core.creation import full_at
+from flambeau.core.dispatch import call, tensor_of
+from flambeau.core.dtype import DType
 from flambeau.core.errors import LevelError
-from flambeau.core.record import OPS
+from flambeau.core.record import OPS, Op
 from flambeau.core.tensor import Tensor
-from flambeau.core.transforms import custom  # noqa: F401  # enters how custom functions are mapped
-from flambeau.core.transforms.batching import Batched, VmapLevel
-from flambeau.core.transforms.levels import to_level
-from flambeau.core.tree import broadcast_prefix, flatten, unflatten
+from flambeau.core.transforms.batching import Batched, rule_for
+from flambeau.core.transforms.custom import mapped
+from flambeau.core.transforms.levels import Level, _tracked, to_level
+from flambeau.core.tree import Structure, broadcast_prefix, flatten, unflatten
+
+P = ParamSpec("P")
+R = TypeVar("R")
+#: An axis, None, or a nesting of them that may stop early: the rest is the same.
+Dims: TypeAlias = int | Sequence[Any] | dict[Any, Any] | None
+#: What random ops give inside: an error, the same for all elements of the batch, or different numbers.
+Randomness: TypeAlias = Literal["error", "same", "different"]
+
+
+class VmapLevel(Level):
+    """vmap over ``size`` elements; ``randomness`` is "error", "same" or "different"."""
+
+    kind = "vmap"
+    payload = Batched
+
+    def __init__(self, size: int, randomness: str | None):
+        super().__init__()
+        self.size, self.randomness = size, randomness
+
+    def again(self) -> VmapLevel:
+        return VmapLevel(self.size, self.randomness)
+
+    def find(self, op: Op) -> Callable[..., Any] | None:
+        rule = rule_for(op)
+        if rule is None:
+            return None
+
+        def kernel(*args: Any, **params: Any) -> Any:
+            if not any(_is_batched(a) for a in args):
+                out = call(op, [_plain(a) for a in args], params)
+                return _wrap_all(out, False)
+            return _wrap_all(rule(self, op, list(args), params), True)
+
+        if op.schema.operands and op.schema.operands[-1].is_list:
+            count = len(op.schema.operands) - 1
+            return lambda *args, **params: kernel(*args[:count], list(args[count:]), **params)
+        return kernel
+
+    def lift(self, t: Any) -> Any:
+        return self.wrap(Batched(t, False), t)
+
+    def batch(self, t: Any) -> Any:
+        return self.wrap(Batched(t, True), t)
+
+    def assign(self, target: Batched, value: Batched) -> None:
+        if value.batched and not target.batched:
+            raise LevelError(
+                "vmap: an unbatched tensor is written to with batched values; each element would need its own copy. "
+                "Use the out-of-place op, or make the tensor inside with zeros_like of a batched one"
+            )
+        target.value.copy_(value.value)
+
+    def tracked(self, payload: Batched) -> bool:
+        return _tracked(payload.value)
+
+    def detached(self, payload: Batched) -> Batched:
+        return Batched(payload.value.detach(), payload.batched)
+
+    def full(self, like: Any, shape: Any, value: Any, dtype: DType) -> Any:
+        model, batched = like._array.value, like._array.batched
+        made = self.below(full_at, [model, (self.size, *shape) if batched else shape, value, dtype], {})
+        return tensor_of(Batched(made, batched), self.key(like.device, dtype))
+
+    def custom(self, cls: type[Function], inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        payloads = [to_level(x, self)._array if isinstance(x, Tensor) else x for x in inputs]
+        outs, several = self.below(mapped, [self, cls, payloads, kwargs], {})
+        results = tuple(self.wrap(o, o.value) if isinstance(o, Batched) else o for o in outs)
+        return results if several else results[0]
+
+    def describe(self, payload: Batched) -> str:
+        return f"batch={self.size if payload.batched else None}, value={payload.value!r}"
+
+
+def _is_batched(a: Any) -> bool:
+    if isinstance(a, (list, tuple)):
+        return any(_is_batched(v) for v in a)
+    return isinstance(a, Batched) and a.batched
+
+
+def _plain(a: Any) -> Any:
+    if isinstance(a, (list, tuple)):
+        return [_plain(v) for v in a]
+    return a.value if isinstance(a, Batched) else a
+
+
+def _wrap_all(out: Any, batched: bool) -> Any:
+    if isinstance(out, (tuple, list)):
+        return tuple(_wrap_all(o, batched) for o in out)
+    return out if isinstance(out, Batched) else Batched(out, batched)
 
 
 def vmap(
-    func: Callable[..., Any],
-    in_dims: Any = 0,
-    out_dims: Any = 0,
-    randomness: str = "error",
+    func: Callable[P, R],
+    in_dims: Dims = 0,
+    out_dims: Dims = 0,
+    randomness: Randomness = "error",
     *,
     chunk_size: int | None = None,
-) -> Callable[..., Any]:
+) -> Callable[P, R]:
     """``func`` mapped over an axis of its arguments, as one computation.
 
     ``in_dims`` names the axis of each argument (None: the same for all elements), ``out_dims`` where it
@@ -36,16 +128,18 @@ def vmap(
         raise ValueError(f"vmap: randomness must be 'error', 'same' or 'different', got {randomness!r}")
 
     @wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         flat, structure = flatten(args)
         dims = broadcast_prefix(in_dims if not isinstance(in_dims, list) else tuple(in_dims), structure, "vmap in_dims")
         size = _batch_size(flat, dims)
         if chunk_size is not None and chunk_size < size:
-            return _in_chunks(flat, structure, dims, size, kwargs)
+            parts: R = _in_chunks(flat, structure, dims, size, kwargs)
+            return parts
         fronted = [x if d is None else x.movedim(d, 0) for x, d in zip(flat, dims, strict=True)]
-        return _run(fronted, structure, dims, size, kwargs)
+        found: R = _run(fronted, structure, dims, size, kwargs)
+        return found
 
-    def _run(fronted: Sequence[Any], structure: Any, dims: Sequence[Any], size: int, kwargs: dict[str, Any]) -> Any:
+    def _run(fronted: Sequence[Any], structure: Structure, dims: Sequence[Any], size: int, kwargs: Any) -> Any:
         with VmapLevel(size, randomness) as level:
             inside = [x if d is None else level.wrap(Batched(x, True), x) for x, d in zip(fronted, dims, strict=True)]
             result = func(*unflatten(inside, structure), **kwargs)
@@ -56,7 +150,7 @@ def vmap(
             done = [_unbatch(o, d, level) for o, d in zip(outs, where, strict=True)]
         return unflatten(done, out_structure)
 
-    def _in_chunks(flat: Any, structure: Any, dims: Any, size: int, kwargs: Any) -> Any:
+    def _in_chunks(flat: Sequence[Any], structure: Structure, dims: Sequence[Any], size: int, kwargs: Any) -> Any:
         assert chunk_size is not None
         parts = []
         for start in range(0, size, chunk_size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # fmt: off
 # isort: off
-from flambeau.core.keywords import guarded
+from flambeau.core.methods import guarded
 from flambeau.nn.functional import activation
 from flambeau.nn.functional.activation import *  # noqa: F403 - as its __all__ says
 from flambeau.nn.functional.attention import multi_head_attention_forward, scaled_dot_product_attention

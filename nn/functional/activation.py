@@ -11,7 +11,8 @@ from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops
-from flambeau.core.ops.nn import log_softmax_of, softmax_of
+from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
+from flambeau.core.ops.nn.softmax import softmax as softmax_of
 from flambeau.core.record import Op
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.guard import quick
@@ -24,7 +25,7 @@ __all__ = [
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 _in_place: dict[Op, Any] = {}
-_relu: Callable[[Tensor], Tensor] = elementwise.relu  # bound once: relu is called often
+_relu: Callable[[Tensor], Tensor] = elementwise.relu_p  # bound once: relu is called often
 
 
 def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
@@ -75,7 +76,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not be greater than max_val {max_val}")
-    return _apply(ops.hardtanh, inplace, input, min_val, max_val)
+    return _apply(ops.hardtanh_p, inplace, input, min_val, max_val)
 
 
 @quick
@@ -85,7 +86,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     >>> fb.nn.functional.leaky_relu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.0200,  0.5000,  3.0000])
     """
-    return _apply(ops.leaky_relu, inplace, input, negative_slope)
+    return _apply(ops.leaky_relu_p, inplace, input, negative_slope)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
                 f"{channels} for input of shape {tuple(input.shape)}"
             )
         weight = weight.reshape(-1, *[1] * max(input.ndim - 2, 0))
-    return ops.leaky_relu(input, weight)
+    return ops.leaky_relu_p(input, weight)
 
 
 def rrelu(
@@ -116,7 +117,7 @@ def rrelu(
     if lower > upper:
         raise ValueError(f"rrelu: lower bound {lower} must not be greater than upper bound {upper}")
     slope = empty_like(input).uniform_(lower, upper) if training else (lower + upper) / 2
-    return _apply(ops.leaky_relu, inplace, input, slope)
+    return _apply(ops.leaky_relu_p, inplace, input, slope)
 
 
 @quick
@@ -126,7 +127,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.elu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.8647,  0.5000,  3.0000])
     """
-    return _apply(ops.elu, inplace, input, alpha, 1.0, 1.0)
+    return _apply(ops.elu_p, inplace, input, alpha, 1.0, 1.0)
 
 
 @quick
@@ -136,7 +137,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.selu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-1.5202,  0.5254,  3.1521])
     """
-    return _apply(ops.elu, inplace, input, _SELU_ALPHA, _SELU_SCALE, 1.0)
+    return _apply(ops.elu_p, inplace, input, _SELU_ALPHA, _SELU_SCALE, 1.0)
 
 
 @quick
@@ -148,7 +149,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """
     if alpha == 0:
         raise ZeroDivisionError("celu: alpha must not be 0")
-    return _apply(ops.elu, inplace, input, alpha, 1.0, 1.0 / alpha)
+    return _apply(ops.elu_p, inplace, input, alpha, 1.0, 1.0 / alpha)
 
 
 @quick
@@ -160,7 +161,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    return ops.gelu(input) if approximate == "none" else ops.gelu_tanh(input)
+    return ops.gelu_p(input) if approximate == "none" else ops.gelu_tanh_p(input)
 
 
 @quick
@@ -170,7 +171,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.silu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.2384,  0.3112,  2.8577])
     """
-    return _apply(ops.silu, inplace, input)
+    return _apply(ops.silu_p, inplace, input)
 
 
 @quick
@@ -180,7 +181,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.mish(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.2525,  0.3752,  2.9865])
     """
-    return _apply(ops.mish, inplace, input)
+    return _apply(ops.mish_p, inplace, input)
 
 
 @quick
@@ -190,7 +191,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     >>> fb.nn.functional.softplus(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.1269, 0.9741, 3.0486])
     """
-    return ops.softplus(input, beta, threshold)
+    return ops.softplus_p(input, beta, threshold)
 
 
 @quick
@@ -200,7 +201,7 @@ def softsign(input: Tensor) -> Tensor:
     >>> fb.nn.functional.softsign(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.6667,  0.3333,  0.7500])
     """
-    return ops.softsign(input)
+    return ops.softsign_p(input)
 
 
 @quick
@@ -210,7 +211,7 @@ def tanhshrink(input: Tensor) -> Tensor:
     >>> fb.nn.functional.tanhshrink(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-1.0360,  0.0379,  2.0049])
     """
-    return ops.tanhshrink(input)
+    return ops.tanhshrink_p(input)
 
 
 @quick
@@ -222,7 +223,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """
     if lambd < 0:
         raise RuntimeError(f"softshrink: lambd must not be negative, got {lambd}")
-    return ops.softshrink(input, lambd)
+    return ops.softshrink_p(input, lambd)
 
 
 @quick
@@ -232,7 +233,7 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     >>> fb.nn.functional.hardshrink(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-2.,  0.,  3.])
     """
-    return ops.hardshrink(input, lambd)
+    return ops.hardshrink_p(input, lambd)
 
 
 @quick
@@ -242,7 +243,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     >>> fb.nn.functional.threshold(fb.tensor([-2.0, 0.5, 3.0]), 0.1, 20.0)
     tensor([20.0000,  0.5000,  3.0000])
     """
-    return _apply(ops.threshold, inplace, input, threshold, value)
+    return _apply(ops.threshold_p, inplace, input, threshold, value)
 
 
 @quick
@@ -252,7 +253,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.hardsigmoid(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.1667, 0.5833, 1.0000])
     """
-    return _apply(ops.hardsigmoid, inplace, input)
+    return _apply(ops.hardsigmoid_p, inplace, input)
 
 
 @quick
@@ -262,7 +263,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.hardswish(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.3333,  0.2917,  3.0000])
     """
-    return _apply(ops.hardswish, inplace, input)
+    return _apply(ops.hardswish_p, inplace, input)
 
 
 @quick
@@ -272,7 +273,7 @@ def sigmoid(input: Tensor) -> Tensor:
     >>> fb.nn.functional.sigmoid(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.1192, 0.6225, 0.9526])
     """
-    result: Tensor = elementwise.sigmoid(input)
+    result: Tensor = elementwise.sigmoid_p(input)
     return result
 
 
@@ -283,7 +284,7 @@ def logsigmoid(input: Tensor) -> Tensor:
     >>> fb.nn.functional.logsigmoid(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-2.1269, -0.4741, -0.0486])
     """
-    return ops.logsigmoid(input)
+    return ops.logsigmoid_p(input)
 
 
 @quick
@@ -293,7 +294,7 @@ def tanh(input: Tensor) -> Tensor:
     >>> fb.nn.functional.tanh(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.9640,  0.4621,  0.9951])
     """
-    result: Tensor = elementwise.tanh(input)
+    result: Tensor = elementwise.tanh_p(input)
     return result
 
 
@@ -307,7 +308,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     if size % 2:
         raise ShapeError(f"glu: the size along dim {dim} must be even, got input of shape {tuple(input.shape)}")
     a, b = input.chunk(2, dim)
-    result: Tensor = a * elementwise.sigmoid(b)
+    result: Tensor = a * elementwise.sigmoid_p(b)
     return result
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.matmul import linear
-from flambeau.core.ops.nn import softmax_of
-from flambeau.core.ops.nn.sparse import attention, later
-from flambeau.core.ops.storage import cat
+from flambeau.core.ops.matmul import linear_p as linear
+from flambeau.core.ops.nn.softmax import softmax as softmax_of
+from flambeau.core.ops.nn.sparse import attention_p as attention
+from flambeau.core.ops.nn.sparse import later
+from flambeau.core.ops.storage import cat_p as cat
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.dropout import dropout
 

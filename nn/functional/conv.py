@@ -70,7 +70,7 @@ def conv_nd(
         padding = tuple(t // 2 for t in total)
     elif isinstance(padding, str):
         raise ValueError(f"{name}: padding must be ints, 'same' or 'valid', got {padding!r}")
-    out: Tensor = ops.conv(input, weight, bias, stride, sizes(padding, n, f"{name}: padding"), dilation, groups)
+    out: Tensor = ops.conv_p(input, weight, bias, stride, sizes(padding, n, f"{name}: padding"), dilation, groups)
     return out.squeeze(0) if added else out
 
 
@@ -105,7 +105,7 @@ def conv_transpose_nd(
     if any(size < 1 for size in spatial):
         raise ShapeError(f"{name}: input of shape {tuple(input.shape)} with padding={padding} gives sizes {spatial}")
     shape = (input.shape[0], weight.shape[1] * groups, *spatial)
-    out: Tensor = ops.conv_grad_input(input, weight, shape, stride, padding, dilation, groups)
+    out: Tensor = ops.conv_grad_input_p(input, weight, shape, stride, padding, dilation, groups)
     if bias is not None:
         if tuple(bias.shape) != (shape[1],):
             raise ShapeError(f"{name}: bias of shape {tuple(bias.shape)} must be ({shape[1]},), one per output channel")
@@ -155,7 +155,7 @@ def fold(
     # Column (k, l) comes from one element of an identity kernel: the gradient of a convolution with it adds up.
     identity = input.new_ones(taps).diag().reshape(taps, 1, *kernel)
     shape = (columns.shape[0], 1, *size)
-    out: Tensor = ops.conv_grad_input(columns, identity, shape, stride, padding, dilation, 1)
+    out: Tensor = ops.conv_grad_input_p(columns, identity, shape, stride, padding, dilation, 1)
     out = out.reshape(input.shape[0], channels, *size)
     return out.squeeze(0) if added else out
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flambeau.core.ops.nn.sparse import masked_scale, random_mask
+from flambeau.core.ops.nn.sparse import masked_scale_p as masked_scale
+from flambeau.core.ops.nn.sparse import random_mask
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.family import family
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from flambeau.core.keywords import require_tensors
+from flambeau.core.methods import require_tensors
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from flambeau.core.creation import arange
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.matmul import linear as record
+from flambeau.core.ops.matmul import linear_p
 from flambeau.core.ops.nn import sparse as ops
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -18,7 +18,7 @@ class _Linear(Protocol):
     def __call__(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor: ...
 
 
-linear: _Linear = record  # itself: a call more would cost time
+linear: _Linear = linear_p  # itself: a call more would cost time
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -63,7 +63,7 @@ def embedding(
         _renormalise(weight, input, max_norm, norm_type)
     if scale_grad_by_freq:
         weight = _by_frequency(weight, input)
-    out: Tensor = ops.embedding(weight, input, padding)
+    out: Tensor = ops.embedding_p(weight, input, padding)
     return out
 
 

@@ -13,9 +13,12 @@ from typing import Any
 from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
-from flambeau.core.ops.elementwise import exp, log, where, xlogy
-from flambeau.core.ops.nn import log_softmax_of
+from flambeau.core.ops.elementwise import exp_p as exp
+from flambeau.core.ops.elementwise import log_p as log
+from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.elementwise import xlogy_p as xlogy
 from flambeau.core.ops.nn import loss as ops
+from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.guard import quick
 
@@ -79,7 +82,7 @@ def mse_loss(
     """
     how = reduction_of(reduction, size_average, reduce)
     _warn_broadcast("mse_loss", input, target)
-    return _weighted(ops.squared_error(input, target), weight, how)
+    return _weighted(ops.squared_error_p(input, target), weight, how)
 
 
 @quick
@@ -94,7 +97,7 @@ def l1_loss(
     """
     how = reduction_of(reduction, size_average, reduce)
     _warn_broadcast("l1_loss", input, target)
-    return _weighted(ops.absolute_error(input, target), weight, how)
+    return _weighted(ops.absolute_error_p(input, target), weight, how)
 
 
 @quick
@@ -111,7 +114,7 @@ def smooth_l1_loss(
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     _warn_broadcast("smooth_l1_loss", input, target)
-    losses = ops.absolute_error(input, target) if beta == 0 else ops.huber_error(input, target, beta) / beta
+    losses = ops.absolute_error_p(input, target) if beta == 0 else ops.huber_error_p(input, target, beta) / beta
     return reduced(losses, how)
 
 
@@ -128,7 +131,7 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError(f"huber_loss: delta must be positive, got {delta}")
     _warn_broadcast("huber_loss", input, target)
-    return _weighted(ops.huber_error(input, target, delta), weight, how)
+    return _weighted(ops.huber_error_p(input, target, delta), weight, how)
 
 
 # -- classes -----------------------------------------------------------------------------------------
@@ -141,7 +144,7 @@ def nll_loss(
     >>> fb.nn.functional.nll_loss(fb.zeros(2, 4), fb.tensor([0, 3]))
     tensor(0.)
     """
-    out, _ = ops.nll_loss(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
+    out, _ = ops.nll_loss_p(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
     result: Tensor = out
     return result
 
@@ -167,7 +170,7 @@ def cross_entropy(
         return _of_probabilities(log_probabilities, target, weight, how, label_smoothing, axis)
     _check_classes(input, target)
     if label_smoothing == 0:
-        out, _ = ops.nll_loss(log_probabilities, target, weight, ignore_index, how)
+        out, _ = ops.nll_loss_p(log_probabilities, target, weight, ignore_index, how)
         result: Tensor = out
         return result
     return _smoothed(log_probabilities, target, weight, ignore_index, how, label_smoothing, axis)
@@ -207,7 +210,7 @@ def _smoothed(
     axis: int,
 ) -> Tensor:  # fmt: skip
     """The target gets 1 - smoothing of the probability, all classes the rest. Szegedy et al., arXiv:1512.00567."""
-    losses, total = ops.nll_loss(log_probabilities, target, weight, ignore_index, "none")
+    losses, total = ops.nll_loss_p(log_probabilities, target, weight, ignore_index, "none")
     weighted = (
         log_probabilities if weight is None else log_probabilities * _class_weights(weight, log_probabilities.ndim)
     )
@@ -238,7 +241,7 @@ def binary_cross_entropy(
     """
     how = reduction_of(reduction, size_average, reduce)
     _check_same("binary_cross_entropy", input, target)
-    losses = ops.cross_entropy_of_probability(input, target)
+    losses = ops.cross_entropy_of_probability_p(input, target)
     return reduced(losses if weight is None else losses * weight, how)
 
 
@@ -253,7 +256,7 @@ def binary_cross_entropy_with_logits(
     """
     how = reduction_of(reduction, size_average, reduce)
     _check_same("binary_cross_entropy_with_logits", input, target)
-    losses = ops.cross_entropy_of_logit(input, target, 1.0 if pos_weight is None else pos_weight)
+    losses = ops.cross_entropy_of_logit_p(input, target, 1.0 if pos_weight is None else pos_weight)
     return reduced(losses if weight is None else losses * weight, how)
 
 

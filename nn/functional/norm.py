@@ -26,7 +26,7 @@ def layer_norm(
     >>> fb.nn.functional.layer_norm(fb.tensor([[1.0, 3.0]]), (2,))
     tensor([[-1.0000,  1.0000]])
     """
-    out: Tensor = ops.layer_norm(input, weight, bias, tuple(normalized_shape), eps)
+    out: Tensor = ops.layer_norm_p(input, weight, bias, tuple(normalized_shape), eps)
     return out
 
 
@@ -38,7 +38,7 @@ def rms_norm(
     >>> fb.nn.functional.rms_norm(fb.tensor([[1.0, 7.0]]), (2,))
     tensor([[0.2000, 1.4000]])
     """
-    out: Tensor = ops.rms_norm(
+    out: Tensor = ops.rms_norm_p(
         input, weight, tuple(normalized_shape), dt.finfo(input.dtype).eps if eps is None else eps
     )
     return out
@@ -77,7 +77,7 @@ def batch_norm(
         return evaluated
     count = input.numel() // max(input.shape[1], 1)
     _check_counts("batch_norm", input, "channel", count)
-    out, mean, var = ops.batch_norm(input, weight, bias, eps)
+    out, mean, var = ops.batch_norm_p(input, weight, bias, eps)
     if running_mean is not None or running_var is not None:
         with no_grad():
             if running_mean is not None:
@@ -133,7 +133,7 @@ def group_norm(
                 f"group_norm: {name} of shape {tuple(t.shape)} must be ({input.shape[1]},), one per channel"
             )
     rows = input.reshape(input.shape[0], num_groups, -1)
-    out: Tensor = ops.layer_norm(rows, None, None, (rows.shape[-1],), eps).reshape(tuple(input.shape))
+    out: Tensor = ops.layer_norm_p(rows, None, None, (rows.shape[-1],), eps).reshape(tuple(input.shape))
     out = out if weight is None else out * per_channel(weight, input.ndim)
     return out if bias is None else out + per_channel(bias, input.ndim)
 

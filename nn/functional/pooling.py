@@ -39,7 +39,7 @@ def _max_pool(
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
     stride = kernel if stride is None or stride == [] else sizes(stride, n, f"{name}: stride")
     padding, dilation = sizes(padding, n, f"{name}: padding"), sizes(dilation, n, f"{name}: dilation")
-    out, indices = ops.max_pool(input, kernel, stride, padding, dilation, ceil_mode)
+    out, indices = ops.max_pool_p(input, kernel, stride, padding, dilation, ceil_mode)
     if added:
         out, indices = out.squeeze(0), indices.squeeze(0)
     return out, indices
@@ -96,7 +96,7 @@ def avg_pool_nd(
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
     stride = kernel if stride is None or stride == [] else sizes(stride, n, f"{name}: stride")
     padding = sizes(padding, n, f"{name}: padding")
-    out: Tensor = ops.avg_pool(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    out: Tensor = ops.avg_pool_p(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
     return out.squeeze(0) if added else out
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flambeau.optim.lr_scheduler.base import LRScheduler
-from flambeau.optim.lr_scheduler.combined import ChainedScheduler, ReduceLROnPlateau, SequentialLR
+from flambeau.optim.lr_scheduler.combined import ChainedScheduler, SequentialLR
 from flambeau.optim.lr_scheduler.cyclic import CyclicLR, OneCycleLR
-from flambeau.optim.lr_scheduler.simple import (
+from flambeau.optim.lr_scheduler.formula import (
     ConstantLR,
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
@@ -17,6 +17,7 @@ from flambeau.optim.lr_scheduler.simple import (
     PolynomialLR,
     StepLR,
 )  # fmt: skip
+from flambeau.optim.lr_scheduler.plateau import ReduceLROnPlateau
 
 __all__ = [
     "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR",

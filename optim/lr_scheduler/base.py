@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from flambeau.core.tensor import Tensor
-from flambeau.optim.optimizer import Optimizer, number
+from flambeau.optim.optimizer import Group, Optimizer
+from flambeau.optim.options import number
+
+T = TypeVar("T")
+Anneal = Literal["cos", "linear"]
+#: One for every group, or a list of one for each.
+PerGroup: TypeAlias = T | list[T] | tuple[T, ...]
 
 
-def set_option(group: dict[str, Any], name: str, value: Any) -> None:
+def set_option(group: Group, name: str, value: float) -> None:
     """Set an option of a group; a tensor is written to."""
     if isinstance(group.get(name), Tensor):
         group[name].fill_(number(value))
@@ -17,7 +23,7 @@ def set_option(group: dict[str, Any], name: str, value: Any) -> None:
         group[name] = value
 
 
-def per_group(optimizer: Optimizer, name: str, value: Any) -> list[Any]:
+def per_group(optimizer: Optimizer, name: str, value: PerGroup[T]) -> list[T]:
     """One value for each group, from one for all or a sequence of them."""
     count = len(optimizer.param_groups)
     if not isinstance(value, (list, tuple)):
@@ -47,8 +53,7 @@ class LRScheduler:
             if "initial_lr" not in group:
                 raise KeyError(
                     f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with last_epoch "
-                    ">= 0; "
-                    "load the optimizer's state first"
+                    ">= 0; load the optimizer's state first"
                 )
         self.base_lrs: list[float] = [number(g["initial_lr"]) for g in optimizer.param_groups]
         self.last_epoch = last_epoch
@@ -108,20 +113,3 @@ class LRScheduler:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave."""
         self.__dict__.update(state_dict)
-
-
-def saved_functions(state: dict[str, Any], name: str) -> dict[str, Any]:
-    """State whose functions are kept only where they are objects with state of their own."""
-    functions = state.pop(name)
-    state[name] = [
-        None if callable(f) and not hasattr(f, "__dict__") or type(f).__name__ == "function" else dict(f.__dict__)
-        for f in functions
-    ]
-    return state
-
-
-def load_functions(functions: list[Any], saved: list[Any]) -> None:
-    """Give the objects among ``functions`` their state back."""
-    for f, state in zip(functions, saved, strict=True):
-        if state is not None:
-            f.__dict__.update(state)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from flambeau.optim.lr_scheduler.base import LRScheduler, per_group, set_option
-from flambeau.optim.optimizer import Optimizer
+from flambeau.optim.lr_scheduler.base import Anneal, LRScheduler, PerGroup, per_group, set_option
+from flambeau.optim.optimizer import Group, Optimizer
+
+Mode = Literal["triangular", "triangular2", "exp_range"]
 
 
 class _WithMomentum(LRScheduler):
@@ -22,7 +24,7 @@ class _WithMomentum(LRScheduler):
             raise ValueError(f"{name}: optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
         self.use_beta1 = "betas" in defaults
 
-    def _set_momentum(self, group: dict[str, Any], value: float) -> None:
+    def _set_momentum(self, group: Group, value: float) -> None:
         if self.use_beta1:
             group["betas"] = (value, *group["betas"][1:])
         else:
@@ -44,10 +46,11 @@ class CyclicLR(_WithMomentum):
     """
 
     def __init__(
-        self, optimizer: Optimizer, base_lr: Any, max_lr: Any, step_size_up: int = 2000,
-        step_size_down: int | None = None, mode: str = "triangular", gamma: float = 1.0,
-        scale_fn: Callable[[float], float] | None = None, scale_mode: str = "cycle", cycle_momentum: bool = True,
-        base_momentum: Any = 0.8, max_momentum: Any = 0.9, last_epoch: int = -1,
+        self, optimizer: Optimizer, base_lr: PerGroup[float], max_lr: PerGroup[float], step_size_up: int = 2000,
+        step_size_down: int | None = None, mode: Mode = "triangular", gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None, scale_mode: Literal["cycle", "iterations"] = "cycle",
+        cycle_momentum: bool = True, base_momentum: PerGroup[float] = 0.8, max_momentum: PerGroup[float] = 0.9,
+        last_epoch: int = -1,
     ):  # fmt: skip
         if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
             raise ValueError(f"CyclicLR: mode is invalid and scale_fn is None: {mode!r}")
@@ -57,13 +60,13 @@ class CyclicLR(_WithMomentum):
         if last_epoch == -1:
             for group, lr in zip(optimizer.param_groups, lows, strict=True):
                 set_option(group, "lr", lr)
-        self.max_lrs: list[float] = per_group(optimizer, "max_lr", max_lr)
+        self.max_lrs = per_group(optimizer, "max_lr", max_lr)
         up = float(step_size_up)
         down = up if step_size_down is None else float(step_size_down)
         self.total_size, self.step_ratio, self.cycle_momentum = up + down, up / (up + down), cycle_momentum
         self._use_momentum("CyclicLR")
-        self.base_momentums: list[float] = per_group(optimizer, "base_momentum", base_momentum)
-        self.max_momentums: list[float] = per_group(optimizer, "max_momentum", max_momentum)
+        self.base_momentums = per_group(optimizer, "base_momentum", base_momentum)
+        self.max_momentums = per_group(optimizer, "max_momentum", max_momentum)
         if cycle_momentum and last_epoch == -1:
             for group, value in zip(optimizer.param_groups, self.max_momentums, strict=True):
                 self._set_momentum(group, value)
@@ -108,10 +111,11 @@ class OneCycleLR(_WithMomentum):
     """
 
     def __init__(
-        self, optimizer: Optimizer, max_lr: Any, total_steps: int | None = None, epochs: int | None = None,
-        steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos",
-        cycle_momentum: bool = True, base_momentum: Any = 0.85, max_momentum: Any = 0.95, div_factor: float = 25.0,
-        final_div_factor: float = 1e4, three_phase: bool = False, last_epoch: int = -1,
+        self, optimizer: Optimizer, max_lr: PerGroup[float], total_steps: int | None = None,
+        epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3,
+        anneal_strategy: Anneal = "cos", cycle_momentum: bool = True, base_momentum: PerGroup[float] = 0.85,
+        max_momentum: PerGroup[float] = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
+        three_phase: bool = False, last_epoch: int = -1,
     ):  # fmt: skip
         self.optimizer, self.cycle_momentum = optimizer, cycle_momentum
         self.total_steps = self._count(total_steps, epochs, steps_per_epoch)
@@ -144,7 +148,10 @@ class OneCycleLR(_WithMomentum):
             raise ValueError(f"OneCycleLR: expected a positive integer number of steps, but got {found}")
         return found
 
-    def _prepare(self, max_lr: Any, div: float, final_div: float, base_momentum: Any, max_momentum: Any) -> None:
+    def _prepare(
+        self, max_lr: PerGroup[float], div: float, final_div: float, base_momentum: PerGroup[float],
+        max_momentum: PerGroup[float],
+    ) -> None:  # fmt: skip
         for group, high in zip(self.optimizer.param_groups, per_group(self.optimizer, "max_lr", max_lr), strict=True):
             set_option(group, "lr", high / div)
             group["initial_lr"], group["max_lr"], group["min_lr"] = high / div, high, high / div / final_div

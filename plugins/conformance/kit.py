@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -22,7 +21,8 @@ from flambeau.core.tensor import Tensor
 from flambeau.plugins.conformance import opdb
 from flambeau.plugins.conformance.opdb import Failure, Maker, Sample
 from flambeau.plugins.conformance.opdb.run import as_tuple, declared, samples_of, to_tensors
-from flambeau.plugins.coverage import COMPOSITE, NATIVE, PARTIAL, Cover, cover, lacking
+from flambeau.plugins.coverage import COMPOSITE, NATIVE, PARTIAL, lacking
+from flambeau.plugins.support import served
 
 #: The dtypes of the quick round, and of those of its tests that take longest.
 FEW = (dt.float32, dt.int64, dt.bool_, dt.float64)
@@ -39,16 +39,6 @@ def backend_of(target: str) -> Backend:
 
 
 # -- what the device claims ----------------------------------------------------------------------------
-@cache
-def served(name: str, dtype: DType, target: str) -> Cover | None:
-    """How the device serves an op, its body looked into with the op's samples; None where it has not the dtype."""
-    device, op = Device(target), opdb.load()[name]
-    backend = backend_of(target)
-    if not all(backend.supports(d, device.index) for d in (dtype, op.dtype.compute(dtype))):
-        return None
-    return cover(op, dtype, device)
-
-
 def chosen(dtypes: Iterable[DType], few: bool) -> list[DType]:
     """Those of the dtypes that a run is about."""
     return [d for d in dtypes if not few or d in FEW]

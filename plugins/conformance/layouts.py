@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.core.ops.storage import basic_index
+from flambeau.core.ops.storage import basic_index_p as basic_index
 
 
 def transposed(x: Any) -> Any:

@@ -27,6 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the kit's results where pytest-xdist brings them together: in the process that prints them."""
     if config.getoption("--flambeau-device") and not hasattr(config, "workerinput"):
-        from flambeau.plugins.conformance.report import Recorder
+        from flambeau.plugins.conformance.report import Recorder  # lazy for start-up: every pytest run loads this file
 
         config.pluginmanager.register(Recorder(config), "flambeau-conformance")

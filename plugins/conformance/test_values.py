@@ -19,6 +19,7 @@ from flambeau.plugins.conformance.opdb import Maker, Sample
 from flambeau.plugins.conformance.opdb.run import as_tuple, bound, declared
 from flambeau.plugins.coverage import NATIVE
 from flambeau.plugins.gaps import STORAGE_OPS
+from flambeau.plugins.support import served
 
 OPS = opdb.load()
 
@@ -166,7 +167,7 @@ def _resized(value: Any, shape: tuple[int, ...], rng: Any) -> Any:
 
 def _is_fused(op: Op, dtype: DType, target: str) -> bool:
     """Whether the device has a kernel of its own for what has a body too."""
-    found = kit.served(op.name, dtype, target)
+    found = served(op.name, dtype, target)
     composed = op.body is not None and op.family is not VIEW and not op.random and op.name not in STORAGE_OPS
     return composed and found is not None and found.state == NATIVE
 

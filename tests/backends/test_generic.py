@@ -10,7 +10,7 @@ import pytest
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Backend, Kernel
 from flambeau.backends.cpu.backend import CpuBackend
-from flambeau.backends.generic import generic_table, host_scalar, with_out
+from flambeau.backends.generic import generic_table, host_scalar
 from flambeau.core import dtype as dt
 from tests.backends.flat import FlatBackend
 
@@ -208,19 +208,5 @@ def test_setitem_writes_in_place(device: Device) -> None:
 
 
 # -- out ---------------------------------------------------------------------------------------------
-def test_with_out_adds_the_argument(device: Device) -> None:
-    def double(x: Any) -> Any:
-        return device.put(device.get(x) * 2)
-
-    kernel = with_out(device.backend, double)
-    x, out = device.put(floats(3)), device.put(np.zeros(3))
-    np.testing.assert_array_equal(device.get(kernel(x)), 2 * floats(3))
-    assert kernel(x, out=out) is out
-    np.testing.assert_array_equal(device.get(out), 2 * floats(3))
-    scalar = with_out(device.backend, lambda x: np.float32(5))
-    scalar(x, out=out)
-    np.testing.assert_array_equal(device.get(out), [5, 5, 5])
-
-
 def test_layout_errors_are_value_errors() -> None:
     assert issubclass(lay.CopyNeededError, lay.LayoutError) and issubclass(lay.LayoutError, ValueError)

@@ -11,7 +11,8 @@ import pytest
 from flambeau.backends import strict
 from flambeau.backends.base import MINIMUM, DeviceLostError, OutOfMemoryError
 from flambeau.backends.cpu.backend import CpuBackend
-from flambeau.backends.strict import MISSING, StrictBackend, inject
+from flambeau.backends.strict.backend import MISSING, StrictBackend, instance
+from flambeau.backends.strict.inject import inject
 from flambeau.core import dtype as dt
 
 
@@ -19,7 +20,7 @@ from flambeau.core import dtype as dt
 def backend(monkeypatch: pytest.MonkeyPatch) -> StrictBackend:
     """A device of the test's own, which injections reach."""
     fresh = StrictBackend()
-    monkeypatch.setattr("flambeau.backends.strict.backend.instance", lambda: fresh)
+    monkeypatch.setattr("flambeau.backends.strict.inject.instance", lambda: fresh)
     return fresh
 
 
@@ -40,8 +41,8 @@ def kernel(backend: StrictBackend, name: str, dtype: dt.DType = dt.float32) -> A
 
 # -- what it is --------------------------------------------------------------------------------------
 def test_the_hook_gives_the_one_backend() -> None:
-    (first,), (second,) = strict.flambeau_backends(), strict.flambeau_backends()
-    assert first is second is strict.instance()
+    first, second = strict.flambeau_backends(), strict.flambeau_backends()
+    assert first is second is instance()
     assert first.device_count() == 2 and first.is_available()
 
 

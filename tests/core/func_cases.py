@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.behaviour import Case, collected
 from tests.core.parts import numbers
+from tests.recorded import Case, collected
 
 CASES: dict[str, Case] = {}
 case = collected(CASES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tests.behaviour import Case, collected
 from tests.core.parts import leaf
+from tests.recorded import Case, collected
 
 CASES: dict[str, Case] = {}
 case = collected(CASES)

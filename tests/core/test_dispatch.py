@@ -32,7 +32,7 @@ def halved() -> Iterator[Halved]:
     """An op without a body that only the CPU has a kernel for."""
     name = "test_halved"
     function = fb.library.op(
-        f"{name}(x: Tensor) -> Tensor", infer=lambda x: x, vjp=dict(x=lambda g: g * 0.5), inplace=True, method=False
+        f"{name}(x: Tensor) -> Tensor", infer=lambda x: x, vjp=dict(x=lambda g: g * 0.5), inplace=True, public=False
     )
     fb.library.register_kernel(name, "cpu", lambda below: lambda x: x * 0.5, source="halved")
     yield function

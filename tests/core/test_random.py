@@ -10,6 +10,7 @@ import warnings
 
 import pytest
 
+from flambeau.core import generator
 from flambeau.core import random as fr
 
 ONES = 0xFFFFFFFF
@@ -97,7 +98,7 @@ def test_permutation_is_one():
 
 
 def test_generator_reserves_whole_blocks():
-    g = fr.Generator().manual_seed(1)
+    g = generator.Generator().manual_seed(1)
     assert [g.reserve(n) for n in (1, 4, 5, 0, 8)] == [0, 1, 2, 4, 4]
     assert g.state == (1, 6)
     assert g.draw(1) == (1, 6)
@@ -106,28 +107,28 @@ def test_generator_reserves_whole_blocks():
 
 @pytest.mark.parametrize(("given", "kept"), [(0, 0), (-1, 2**64 - 1), (-(2**63), 2**63), (2**64 - 1, 2**64 - 1)])
 def test_seed_range(given, kept):
-    assert fr.Generator().manual_seed(given).initial_seed() == kept
+    assert generator.Generator().manual_seed(given).initial_seed() == kept
 
 
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
 def test_seed_out_of_range(seed):
     with pytest.raises(ValueError, match=r"manual_seed: seed must be in \[-2\*\*63, 2\*\*64\)"):
-        fr.Generator().manual_seed(seed)
+        generator.Generator().manual_seed(seed)
 
 
 def test_seed_of_wrong_type():
     with pytest.raises(TypeError, match="manual_seed: seed must be an int, got None"):
-        fr.Generator().manual_seed(None)
+        generator.Generator().manual_seed(None)
 
 
 def test_new_generators_agree_and_seed_makes_them_differ():
-    a, b = fr.Generator(), fr.Generator()
+    a, b = generator.Generator(), generator.Generator()
     assert a.state == b.state
     assert a.seed() == a.initial_seed() != b.seed()
 
 
 def test_offset_can_be_set():
-    g = fr.Generator().manual_seed(2)
+    g = generator.Generator().manual_seed(2)
     g.set_offset(10)
     assert g.reserve(1) == 10
     with pytest.raises(ValueError, match="offset must not be negative, got -1"):
@@ -135,7 +136,7 @@ def test_offset_can_be_set():
 
 
 def test_copies_go_on_alone():
-    g = fr.Generator().manual_seed(21)
+    g = generator.Generator().manual_seed(21)
     g.reserve(3)
     for twin in (g.clone_state(), copy.deepcopy(g), pickle.loads(pickle.dumps(g))):
         assert twin.state == g.state
@@ -144,7 +145,7 @@ def test_copies_go_on_alone():
 
 
 def test_threads_never_share_a_counter():
-    g, taken = fr.Generator().manual_seed(0), []
+    g, taken = generator.Generator().manual_seed(0), []
     threads = [threading.Thread(target=lambda: taken.extend([g.reserve(5) for _ in range(2000)])) for _ in range(4)]
     for t in threads:
         t.start()
@@ -154,45 +155,45 @@ def test_threads_never_share_a_counter():
 
 
 def test_state_tensor_round_trip():
-    g = fr.Generator().manual_seed(0x0123456789ABCDEF)
+    g = generator.Generator().manual_seed(0x0123456789ABCDEF)
     g.reserve(9)
     state = g.get_state()
     assert state.tolist() == [0xEF, 0xCD, 0xAB, 0x89, 0x67, 0x45, 0x23, 0x01, 3, 0, 0, 0, 0, 0, 0, 0]
-    assert fr.Generator().set_state(state).state == g.state
+    assert generator.Generator().set_state(state).state == g.state
 
 
 @pytest.mark.parametrize("wrong", [[1, 2, 3], [300] * 16])
 def test_wrong_state(wrong):
     with pytest.raises(ValueError, match="new_state must be the uint8 tensor of 16 elements"):
-        fr.Generator().set_state(wrong)
+        generator.Generator().set_state(wrong)
 
 
 def test_default_generator_functions():
-    with fr.fork_rng():
-        assert fr.manual_seed(5) is fr.default_generator
-        assert fr.initial_seed() == 5
-        state = fr.get_rng_state()
-        fr.default_generator.reserve(100)
-        fr.set_rng_state(state)
-        assert fr.default_generator.state == (5, 0)
-        assert fr.seed() == fr.initial_seed()
+    with generator.fork_rng():
+        assert generator.manual_seed(5) is generator.default_generator
+        assert generator.initial_seed() == 5
+        state = generator.get_rng_state()
+        generator.default_generator.reserve(100)
+        generator.set_rng_state(state)
+        assert generator.default_generator.state == (5, 0)
+        assert generator.seed() == generator.initial_seed()
 
 
 def test_fork_rng_puts_the_state_back():
-    before = fr.default_generator.state
-    with pytest.raises(KeyError), fr.fork_rng():
-        fr.manual_seed(99)
+    before = generator.default_generator.state
+    with pytest.raises(KeyError), generator.fork_rng():
+        generator.manual_seed(99)
         raise KeyError
-    assert fr.default_generator.state == before
+    assert generator.default_generator.state == before
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 def test_a_forked_child_can_draw_while_the_parent_was_drawing():
     """It goes on from the parent's state, as in PyTorch; the lock of a thread that is not there does not stop it."""
-    generator = fr.default_generator
-    with fr.fork_rng(), generator._lock, warnings.catch_warnings():
+    default = generator.default_generator
+    with generator.fork_rng(), default._lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
         child = os.fork()
         if child == 0:
-            os._exit(0 if generator.reserve(4) >= 0 else 1)
+            os._exit(0 if default.reserve(4) >= 0 else 1)
     assert os.waitpid(child, 0)[1] == 0

@@ -6,8 +6,8 @@ import contextlib
 import copy
 from typing import Any
 
-from tests.behaviour import Case, collected
 from tests.nn.parts import filled, model, numbers
+from tests.recorded import Case, collected
 
 CASES: dict[str, Case] = {}
 case = collected(CASES)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.frozen import Case
+from tests.recorded import Case, OnInputs, on_inputs
 
 CASES: dict[str, Case] = {}
 
 
-def case(name: str, fn: Case) -> None:
-    assert name not in CASES, name
-    CASES[name] = fn
+case = on_inputs(CASES)
 
 
 def reductions(name: str, fn: Any, label: str = "") -> None:
@@ -142,7 +140,7 @@ case("cosine_similarity", lambda T, a: T.nn.functional.cosine_similarity(a.x(3, 
 case("pairwise_distance", lambda T, a: T.nn.functional.pairwise_distance(a.x(3, 5), a.x(3, 5), p=3.0, keepdim=True))
 
 
-def _ctc(how: str, **options: Any) -> Case:
+def _ctc(how: str, **options: Any) -> OnInputs:
     def fn(T: Any, a: Any) -> Any:
         scores = T.nn.functional.log_softmax(a.x(8, 3, 5), 2)
         targets = a.ints(5, 3, 4, low=1)
@@ -164,7 +162,7 @@ def _qkv(a: Any, *lead: int, queries: int = 4, keys: int = 5) -> tuple[Any, Any,
     return a.x(*lead, queries, 6), a.x(*lead, keys, 6), a.x(*lead, keys, 3)
 
 
-def _attention(lead: tuple[int, ...], mask: str = "", **options: Any) -> Case:
+def _attention(lead: tuple[int, ...], mask: str = "", **options: Any) -> OnInputs:
     def fn(T: Any, a: Any) -> Any:
         q, k, v = _qkv(a, *lead)
         m = None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.frozen import Case
+from tests.recorded import Case, OnInputs, on_inputs
 
 CASES: dict[str, Case] = {}
 
 
-def case(name: str, fn: Case) -> None:
-    assert name not in CASES, name
-    CASES[name] = fn
+case = on_inputs(CASES)
 
 
 def layer(name: str, make: Any, *shape: int) -> None:
@@ -82,7 +80,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def _recurrent(kind: str, states: bool, options: dict[str, Any]) -> Case:
+def _recurrent(kind: str, states: bool, options: dict[str, Any]) -> OnInputs:
     def fn(T: Any, a: Any) -> Any:
         module = a.module(getattr(T.nn, kind)(3, 4, **options), 0.6)
         lead = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
@@ -105,7 +103,7 @@ case("LSTM projection", _recurrent("LSTM", True, {"proj_size": 2, "num_layers": 
 case("GRUCell unbatched", lambda T, a: a.module(T.nn.GRUCell(3, 4))(a.x(3), a.x(4)))
 
 
-def _packed(kind: str, lengths: list[int], ordered: bool) -> Case:
+def _packed(kind: str, lengths: list[int], ordered: bool) -> OnInputs:
     def fn(T: Any, a: Any) -> Any:
         rnn = T.nn.utils.rnn
         module = a.module(getattr(T.nn, kind)(3, 4, num_layers=2, bidirectional=True), 0.6)
@@ -124,7 +122,7 @@ for _kind in ("RNN", "LSTM", "GRU"):
 # -- attention -----------------------------------------------------------------------------------------
 
 
-def _heads(options: dict[str, Any], call: Any = None, **sizes: int) -> Case:
+def _heads(options: dict[str, Any], call: Any = None, **sizes: int) -> OnInputs:
     """Self-attention, or of other keys and values where ``sizes`` says how wide they are."""
 
     def fn(T: Any, a: Any) -> Any:
@@ -165,7 +163,7 @@ case(
 )
 
 
-def _encoder(**options: Any) -> Case:
+def _encoder(**options: Any) -> OnInputs:
     def fn(T: Any, a: Any) -> Any:
         nn = T.nn
         inner = nn.TransformerEncoderLayer(6, 2, 8, 0.0, **options)

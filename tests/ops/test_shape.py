@@ -84,7 +84,7 @@ def test_views(name: str) -> None:
         assert found._is_view() and np.shares_memory(found.numpy(), x.numpy())
     if x.numel():
         assert fb.autograd.gradcheck(ours, (t(array).requires_grad_(),))
-        assert fb.autograd.gradgradcheck(ours, (t(array).requires_grad_(),))
+        assert fb.autograd.gradgradcheck(ours, (t(array).requires_grad_(),), fast_mode=True)
 
 
 COPIES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]] = {

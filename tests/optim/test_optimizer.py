@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from typing import Any
 
@@ -96,6 +97,34 @@ def test_copies() -> None:
     assert made.state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]
 
 
+# -- options -------------------------------------------------------------------------------------------
+#: What an optimizer has beyond its own signature.
+MORE: dict[str, dict[str, Any]] = {"AdamW": {"decoupled_weight_decay": True}, "LBFGS": {"max_eval": 25}}
+
+
+@pytest.mark.parametrize("name", [*NAMES, "LBFGS"])
+def test_the_signature_declares_the_options(name: str) -> None:
+    """Defaults and groups hold what stands there, and nothing else says it again."""
+    kind = getattr(optim, name)
+    _, *declared = inspect.signature(kind).parameters.values()
+    optimizer = kind(parameters())
+    expected = {p.name: p.default for p in declared} | MORE.get(name, {})
+    assert optimizer.defaults == expected
+    assert {k: v for k, v in optimizer.param_groups[0].items() if k != "params"} == expected
+
+
+@pytest.mark.parametrize("name", [*NAMES, "LBFGS"])
+def test_annotations_check_the_options(name: str) -> None:
+    kind = getattr(optim, name)
+    for option, note in inspect.get_annotations(kind.__init__).items():
+        if note in ("AtLeast0", "Rate", "Share"):
+            with pytest.raises(ValueError, match=f"{name}: invalid {option}: -1; it must be at least 0"):
+                kind(parameters(), **{option: -1})
+        elif note == "Betas":
+            with pytest.raises(ValueError, match=rf"{name}: invalid beta2: 1.0; it must be in \[0, 1\)"):
+                kind(parameters(), **{option: (0.9, 1.0)})
+
+
 # -- steps ---------------------------------------------------------------------------------------------
 def test_closure() -> None:
     p = nn.Parameter(fb.tensor([2.0]))
@@ -182,11 +211,11 @@ def body_of(function: Any, seen: list[str]) -> Any:
 @pytest.mark.parametrize(
     ("name", "function", "options"),
     [
-        ("SGD", step.sgd_step, {}),
-        ("SGD", step.sgd_step, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
-        ("SGD", step.sgd_step, {"momentum": 0.9, "dampening": 0.2, "maximize": True}),
-        ("Adam", step.adam_step, {"amsgrad": True, "weight_decay": 0.1}),
-        ("AdamW", step.adam_step, {"maximize": True}),
+        ("SGD", step.sgd_step_p, {}),
+        ("SGD", step.sgd_step_p, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+        ("SGD", step.sgd_step_p, {"momentum": 0.9, "dampening": 0.2, "maximize": True}),
+        ("Adam", step.adam_step_p, {"amsgrad": True, "weight_decay": 0.1}),
+        ("AdamW", step.adam_step_p, {"maximize": True}),
     ],
 )
 def test_the_body_does_what_the_kernel_does(name: str, function: Any, options: dict[str, Any]) -> None:

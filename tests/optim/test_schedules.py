@@ -10,7 +10,7 @@ import pytest
 import flambeau as fb
 from flambeau import nn, optim
 from flambeau.optim import lr_scheduler as schedules
-from tests.optim.cases import SCHEDULES
+from tests.optim.rule_cases import SCHEDULES
 
 
 def optimizer(**options: Any) -> optim.SGD:

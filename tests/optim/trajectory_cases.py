@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tests.behaviour import Case
+from tests.recorded import Case
 
 CASES: dict[str, Case] = {}
 STEPS = 50

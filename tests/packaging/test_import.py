@@ -7,7 +7,6 @@ import json
 from tests.conftest import RunPython
 
 LATER = (
-    "numba",
     "scipy",
     "pluggy",
     "safetensors",

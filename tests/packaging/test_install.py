@@ -1,11 +1,16 @@
-"""What users install: wheel, sdist and editable, each in a fresh environment, used from outside the checkout."""
+"""Each way to have flambeau, in a fresh environment: everything is there once, runs, and is known to an editor."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,98 +19,99 @@ from tests.environments import ROOT, Environment, NewEnvironment
 
 pytestmark = pytest.mark.slow
 
-HOUSES = ("core", "backends", "plugins", "nn", "optim", "utils")
-
-#: Trains a line through points, and says where each subpackage came from.
-SCRIPT = """
+HOUSES = ("core", "backends", "plugins", "nn", "optim")
+PROGRAM = Path(__file__).with_name("program.py").read_text()
+PLACES = """
 import importlib, json
-import flambeau as fb
-from flambeau import nn, optim
-
-fb.manual_seed(0)
-x = fb.linspace(-1, 1, 32).reshape(32, 1)
-model = nn.Linear(1, 1)
-step = optim.SGD(model.parameters(), lr=0.5)
-for _ in range(60):
-    loss = nn.functional.mse_loss(model(x), 3 * x - 1)
-    step.zero_grad(); loss.backward(); step.step()
-assert loss.item() < 1e-6, loss.item()
-
-houses = ("core", "backends", "plugins", "nn", "optim", "utils")
-places = {h: importlib.import_module("flambeau." + h).__file__ for h in houses}
-print(json.dumps({"flambeau": fb.__file__, "version": fb.__version__} | places))
+names = ["flambeau", *(f"flambeau.{n}" for n in ("core", "backends", "plugins", "nn", "optim", "utils"))]
+print(json.dumps([importlib.import_module(name).__file__ for name in names]))
 """
 
 
-def use(environment: Environment, cwd: Path | None = None) -> dict[str, Path]:
-    """Run the script; where each subpackage was found."""
-    found = json.loads(environment.run("-c", SCRIPT, cwd=cwd).splitlines()[-1])
-    assert found.pop("version") == flambeau.__version__
-    return {name: Path(place).resolve() for name, place in found.items()}
+class Way(NamedTuple):
+    """A way to have flambeau: an environment, the folder that it comes from, and where programs run."""
+
+    environment: Environment
+    source: Path
+    cwd: Path
 
 
-def python_files(folder: Path) -> set[str]:
-    return {
-        str(Path("flambeau", house, path.relative_to(folder / house)))
-        for house in HOUSES
-        for path in (folder / house).rglob("*.py")
-        if "template" not in path.parts
-    } | {f"flambeau/{path.name}" for path in (folder / "flambeau").glob("*.py")}
-
-
-def test_the_wheel_has_every_module_and_nothing_at_the_top_level(
-    distributions: tuple[Path, Path], checkout: Path
-) -> None:
-    wheel, _ = distributions
-    assert wheel.name == f"flambeau-{flambeau.__version__}-py3-none-any.whl"
-    names = zipfile.ZipFile(wheel).namelist()
-    info = f"flambeau-{flambeau.__version__}.dist-info"
-    assert {name.partition("/")[0] for name in names} == {"flambeau", info}
-    assert {n for n in names if n.endswith(".py")} == python_files(checkout)
-    for needed in (
-        "flambeau/py.typed",
-        "flambeau/__init__.pyi",
-        "flambeau/core/tensor_methods.pyi",
-        "flambeau/plugins/conformance/kit.py",
-        "flambeau/data/digits.npz",
-        "flambeau/data/SOURCE.txt",
-        f"{info}/licenses/LICENSE",
-        f"{info}/licenses/flambeau/data/SOURCE.txt",
-    ):
-        assert needed in names
-    assert not [n for n in names if "__pycache__" in n or "tests/" in n]
-
-
-def test_the_sdist_has_the_tests_and_the_documentation(distributions: tuple[Path, Path]) -> None:
+@pytest.fixture(scope="module")
+def unpacked(distributions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(distributions[1]) as archive:
-        names = {n.partition("/")[2] for n in archive.getnames()}
-    for needed in (
-        "pyproject.toml",
-        "setup.py",
-        "README.md",
-        "LICENSE",
-        "core/dtype.py",
-        "tests/conftest.py",
-        "docs/configuration.md",
-        "docs/_static/flambeau.css",
-        "examples/train_mlp.py",
-        "benchmarks/overhead.py",
-        "plugins/template/pyproject.toml",
-        "flambeau/__init__.pyi",
-    ):
-        assert needed in names
+        archive.extractall(folder, filter="data")
+    return next(folder.iterdir())
 
 
-def test_a_wheel_installs_with_its_dependencies(distributions: tuple[Path, Path], tmp_path: Path) -> None:
-    environment = Environment(tmp_path / "wheel")
-    environment.pip("install", str(distributions[0]))
-    environment.pip("check")
-    places = use(environment)
-    assert all(environment.folder.resolve() in place.parents for place in places.values())
-    environment.run("-c", "import flambeau.core as c\nassert c.__name__ == 'flambeau.core'")
-    for name in ("core", "nn", "tests", "plugins"):
-        with pytest.raises(pytest.fail.Exception, match="ModuleNotFoundError"):
-            environment.run("-c", f"import {name}")
+@pytest.fixture(scope="module", params=["wheel", "sdist", "editable", "editable sdist", "checkout"])
+def way(
+    request: pytest.FixtureRequest, distributions: tuple[Path, Path], unpacked: Path, checkout: Path,
+    new_environment: NewEnvironment,
+) -> Way:  # fmt: skip
+    environment = new_environment(request.param.replace(" ", "-"))
+    source = {"wheel": distributions[0], "sdist": unpacked, "editable sdist": unpacked}.get(request.param, checkout)
+    if request.param == "checkout":
+        return Way(environment, checkout, checkout)
+    editable = request.param.startswith("editable")
+    environment.pip("install", "--no-build-isolation", *["--editable"] * editable, str(source))
+    return Way(environment, source if editable else environment.folder, environment.elsewhere)
+
+
+@pytest.fixture
+def program(way: Way) -> Iterator[Path]:
+    """The program of a user, in the folder where this way's programs run."""
+    path = way.cwd / "a_program.py"
+    path.write_text(PROGRAM)
+    yield path
+    path.unlink()
+
+
+def test_a_program_runs(way: Way, program: Path) -> None:
+    assert "Size([32, 8])" in way.environment.run(program.name, cwd=way.cwd)
+
+
+def test_every_subpackage_is_there_once(way: Way) -> None:
+    places = json.loads(way.environment.run("-c", PLACES, cwd=way.cwd))
+    assert all(Path(place).is_relative_to(way.source) for place in places)
+    missing = "try: import {0}\nexcept ModuleNotFoundError: print('no {0}')"
+    for name in ("flambeau.flambeau", "flambeau.tests", "flambeau.core.core"):
+        assert "no" in way.environment.run("-c", missing.format(name), cwd=way.cwd)
+    if way.source == way.environment.folder:
+        for name in (*HOUSES, "utils", "tests", "docs"):
+            assert "no" in way.environment.run("-c", missing.format(name))
+
+
+def pyright(way: Way, file: Path) -> list[str]:
+    """What pyright says of a file, with the Python of an environment and the file's folder as its project."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", str(way.environment.python), str(file)],
+        cwd=way.cwd, stdout=subprocess.PIPE, text=True, timeout=600,
+    )  # fmt: skip
+    said = json.loads(done.stdout)
+    assert said["summary"]["filesAnalyzed"] == 1
+    return [found["message"] for found in said["generalDiagnostics"]]
+
+
+def test_pyright_resolves_every_name(way: Way, program: Path) -> None:
+    assert pyright(way, program) == []
+    names = ("fb.softmin_", "F.relo", "optim.Adan", "solution.shap")
+    program.write_text("\n".join([PROGRAM, *(f"print({name})" for name in names)]))
+    unknown = [said for said in pyright(way, program) if "attribute" in said]
+    assert [said.split('"')[1] for said in unknown] == [name.partition(".")[2] for name in names]
+
+
+def test_an_editable_install_follows_its_source(way: Way) -> None:
+    if way.source == way.environment.folder:
+        pytest.skip("it is a copy")
+    for folder in (way.source / "flambeau" / "utils", way.source / "flambeau" / "nn"):
+        added = folder / "added_later.py"
+        added.write_text("VALUE = 42\n")
+        said = way.environment.run(
+            "-c", f"from flambeau.{folder.name}.added_later import VALUE; print(VALUE)", cwd=way.cwd
+        )
+        added.unlink()
+        assert said.strip() == "42"
 
 
 def test_the_commands_of_an_installed_wheel(distributions: tuple[Path, Path], new_environment: NewEnvironment) -> None:
@@ -122,37 +128,59 @@ def test_the_commands_of_an_installed_wheel(distributions: tuple[Path, Path], ne
     assert "device" in said and "accuracy" in said
 
 
-def test_an_installed_wheel_and_a_checkout_as_the_working_folder(
-    distributions: tuple[Path, Path], new_environment: NewEnvironment, checkout: Path
-) -> None:
-    environment = new_environment("shadow")
+def test_a_wheel_brings_its_dependencies(distributions: tuple[Path, Path], tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "wheel")
     environment.pip("install", str(distributions[0]))
-    places = use(environment, cwd=checkout)
-    assert all(checkout.resolve() in place.parents for place in places.values())
+    environment.pip("check")
+    environment.run("-c", PROGRAM)
 
 
-def test_an_sdist_installs(distributions: tuple[Path, Path], new_environment: NewEnvironment) -> None:
-    environment = new_environment("sdist")
-    environment.pip("install", "--no-build-isolation", str(distributions[1]))
-    assert all(environment.folder.resolve() in place.parents for place in use(environment).values())
+def test_an_unpacked_sdist_passes_its_own_tests(unpacked: Path, new_environment: NewEnvironment) -> None:
+    environment = new_environment("own-tests")
+    copy = shutil.copytree(unpacked, environment.folder / "flambeau")
+    environment.pip("install", "--no-build-isolation", "--editable", str(copy), "pytest>=8.4")
+    chosen = ("tests/core/test_stubs.py", "tests/docs/test_re*.py", "tests/packaging", "tests/plugins/test_template.py")
+    paths = [str(path) for pattern in chosen for path in copy.glob(pattern)]
+    environment.run("-m", "pytest", "-q", *paths, cwd=copy)
 
 
-def test_an_editable_install_follows_the_checkout(new_environment: NewEnvironment, checkout: Path) -> None:
-    environment = new_environment("editable")
-    environment.pip("install", "--no-build-isolation", "--editable", str(checkout))
-    places = use(environment)
-    assert places["core"] == (checkout / "core" / "__init__.py").resolve()
-    assert all(checkout.resolve() in place.parents for place in places.values())
-    added = checkout / "utils" / "added_later.py"
-    added.write_text("VALUE = 42\n")
-    try:
-        said = environment.run("-c", "from flambeau.utils.added_later import VALUE; print(VALUE)")
-    finally:
-        added.unlink()
-    assert said.strip() == "42"
+def files(folder: Path, *below: str) -> dict[str, bytes]:
+    """The files below these folders, links followed, by their names in ``folder``."""
+    found: dict[str, bytes] = {}
+    for name in below:
+        for path in (folder / name).iterdir():
+            where = path.relative_to(folder).as_posix()
+            if path.is_dir():
+                found |= files(folder, where)
+            else:
+                found[where] = path.read_bytes()
+    return {name: text for name, text in found.items() if "__pycache__" not in name}
 
 
-def test_a_checkout_works_without_an_install(new_environment: NewEnvironment) -> None:
-    environment = new_environment("plain")
-    places = use(environment, cwd=ROOT)
-    assert places["core"] == (ROOT / "core" / "__init__.py").resolve()
+def test_the_wheel_has_every_module_and_nothing_at_the_top_level(
+    distributions: tuple[Path, Path], checkout: Path
+) -> None:
+    wheel, _ = distributions
+    assert wheel.name == f"flambeau-{flambeau.__version__}-py3-none-any.whl"
+    archive, info = zipfile.ZipFile(wheel), f"flambeau-{flambeau.__version__}.dist-info/"
+    packed = {name: archive.read(name) for name in archive.namelist() if not name.startswith(info)}
+    template = "flambeau/plugins/template/"
+    assert packed == {n: text for n, text in files(checkout, "flambeau").items() if not n.startswith(template)}
+    for needed in ("py.typed", "__init__.pyi", "core/tensor_methods.pyi", "data/digits.npz", "utils/data/loader.py"):
+        assert f"flambeau/{needed}" in packed
+    for text in ("LICENSE", "flambeau/data/SOURCE.txt"):
+        assert archive.read(f"{info}licenses/{text}") == (checkout / text).read_bytes()
+
+
+def test_the_sdist_has_every_file_once(unpacked: Path, checkout: Path) -> None:
+    below = ("flambeau", "tests", "docs", "benchmarks", "examples", ".ci")
+    assert files(unpacked, *below) == files(checkout, *below)
+    assert {path.name for path in unpacked.iterdir()} == {
+        *below, "pyproject.toml", "README.md", "LICENSE", "PKG-INFO", ".gitignore",
+    }  # fmt: skip
+
+
+def test_the_links_are_the_whole_mapping() -> None:
+    links = {path.name: path.readlink() for path in (ROOT / "flambeau").iterdir() if path.is_symlink()}
+    assert links in ({house: Path("..", house) for house in HOUSES}, {})  # an unpacked sdist has the folders themselves
+    assert not (ROOT / "setup.py").exists() and shutil.which("pyright")

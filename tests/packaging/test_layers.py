@@ -1,35 +1,34 @@
-"""The contracts of import-linter name every module that they are about (import-linter itself runs in CI)."""
+"""Imports lead to no circle, and those in functions say why (import-linter holds the floors)."""
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-CONTRACTS = {
-    c["id"]: c for c in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-}
+from tests.packaging.imports import circles, edges, imports, modules
+
+FILES = modules()
 
 
-@pytest.mark.parametrize(
-    ("contract", "house", "allowed"),
-    [
-        ("backends", "core", {"config", "device", "dtype", "expr", "random"}),
-        ("core", "backends", {"base", "layout"}),
-    ],
-)
-def test_each_module_is_allowed_or_forbidden(contract: str, house: str, allowed: set[str]) -> None:
-    there = {p.stem for p in (ROOT / house).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()} - {
-        "__init__"
-    }
-    prefix = f"flambeau.{house}."
-    forbidden = {m.removeprefix(prefix) for m in CONTRACTS[contract]["forbidden_modules"] if m.startswith(prefix)}
-    assert forbidden == there - allowed, "bring [tool.importlinter] in pyproject.toml up to date"
+@pytest.mark.xfail(strict=False, reason="nn and backends still have some")
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert [sorted(circle) for circle in circles(edges(FILES))] == []
 
 
-def test_the_layers_above_are_forbidden_to_those_below() -> None:
-    above = {"flambeau.nn", "flambeau.optim", "flambeau.plugins", "flambeau.utils"}
-    for name in ("backends", "core"):
-        assert above <= set(CONTRACTS[name]["forbidden_modules"])
+def test_circles_are_found(tmp_path: Path) -> None:
+    package = tmp_path / "flambeau"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text("def f():\n    from flambeau import b  # lazy\n")
+    (package / "b.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import flambeau.c\n")
+    (package / "c.py").write_text("from flambeau.a import f\n")
+    found = modules(tmp_path)
+    assert circles(edges(found)) == [{"flambeau.a", "flambeau.b", "flambeau.c"}]
+    assert [(i.by, i.explained) for i in imports(found) if i.lazy] == [("flambeau.a", True)]
+
+
+@pytest.mark.xfail(strict=False, reason="core, nn and backends still have some")
+def test_an_import_in_a_function_says_why_it_is_there() -> None:
+    silent = [f"{FILES[i.by]}:{i.line}: {i.of}" for i in imports(FILES) if i.lazy and not i.explained]
+    assert silent == []

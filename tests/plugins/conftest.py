@@ -47,7 +47,7 @@ def site(tmp_path: Path, settings: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def _swap_hooks(plugins: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Register these plugins' hooks in place of the present ones, which are returned."""
-    hooks = manager._hooks()
+    hooks = manager._hooks
     present = hooks.list_name_plugin()
     for _, plugin in present:
         hooks.unregister(plugin)

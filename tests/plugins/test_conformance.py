@@ -15,7 +15,7 @@ import flambeau
 from tests.conftest import RunPython
 
 ROOT = Path(__file__).resolve().parents[2]
-KIT = Path(flambeau.__file__).parent.parent / "plugins" / "conformance"
+KIT = Path(flambeau.__file__).parent / "plugins" / "conformance"
 PLANTED = {"FLAMBEAU_PLUGINS": "planted=tests.plugins.planted", "PYTHONPATH": str(ROOT)}
 
 

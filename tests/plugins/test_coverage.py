@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from flambeau.__main__ import main
-from flambeau.backends.strict import MISSING
+from flambeau.backends.strict.backend import MISSING
 from flambeau.core import config, keys, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device

@@ -17,7 +17,7 @@ from flambeau.core import dtype as dt
 from tests.environments import NewEnvironment
 from tests.plugins.minimum import check_minimum
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "plugins" / "template"
+TEMPLATE = Path(__file__).resolve().parents[2] / "flambeau" / "plugins" / "template"
 
 
 @pytest.fixture(scope="module")

@@ -183,7 +183,7 @@ def test_map_location_moves():
 
 def test_map_location_by_names():
     """A bare type stands for all its devices that are not named themselves."""
-    where = serialization._locator({"opencl": "cpu", "opencl:1": "meta", "cuda:0": "cpu"}, "file")
+    where = serialization._locator({"opencl": "cpu", "opencl:1": "meta", "cuda:0": "cpu"})
     assert [where(f"opencl:{i}") for i in range(3)] == ["cpu", "meta", "cpu"]
     assert where("cuda:0") == "cpu" and where("cuda:1") == "cuda:1"
     assert round_trip(fb.ones(2), map_location={"cpu:0": "meta"}).device.type == "meta"

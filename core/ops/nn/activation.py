@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.core.ops.elementwise import abs, elementwise, exp, minimum, sigmoid, tanh, where
+from flambeau.core.ops.elementwise import abs_p, elementwise, exp_p, minimum_p, sigmoid_p, tanh_p, where
 from flambeau.core.record import DTypeRule, ordered, real_floating
 from flambeau.core.tensor import Tensor
 
@@ -20,7 +20,7 @@ _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
 def _record(schema: str, expr: str, vjp: Any, dtype: DTypeRule = real_floating) -> Record:
-    result: Record = elementwise(schema, expr, vjp=vjp, dtype=dtype, method=False, inplace=False)
+    result: Record = elementwise(schema, expr, vjp=vjp, dtype=dtype, public=False, inplace=False)
     return result
 
 
@@ -40,105 +40,114 @@ def activation(name: str, expr: str, slope: str, bend: Callable[[Any], Any]) -> 
 
 # -- smooth ------------------------------------------------------------------------------------------
 def _gelu_bend(x: Any) -> Any:
-    return exp(-0.5 * x * x) * (2 - x * x) * _DENSITY_AT_0
+    return exp_p(-0.5 * x * x) * (2 - x * x) * _DENSITY_AT_0
 
 
 def _gelu_tanh_bend(x: Any) -> Any:
-    t = tanh(_TANH_SCALE * (x + _TANH_CUBIC * x * x * x))
+    t = tanh_p(_TANH_SCALE * (x + _TANH_CUBIC * x * x * x))
     inner = _TANH_SCALE * (1 + 3 * _TANH_CUBIC * x * x)
     return (1 - t * t) * (inner + 0.5 * x * (6 * _TANH_SCALE * _TANH_CUBIC * x - 2 * t * inner * inner))
 
 
 def _silu_bend(x: Any) -> Any:
-    s = sigmoid(x)
+    s = sigmoid_p(x)
     return s * (1 - s) * (2 + x * (1 - 2 * s))
 
 
 def _mish_bend(x: Any) -> Any:
-    t, s = tanh(softplus(x, 1.0, 20.0)), sigmoid(x)
+    t, s = tanh_p(softplus_p(x, 1.0, 20.0)), sigmoid_p(x)
     rise = s * (1 - t * t)
     return 2 * rise + x * rise * (1 - s - 2 * t * s)
 
 
 #: x Φ(x) with the normal distribution function Φ. Hendrycks and Gimpel, arXiv:1606.08415.
-gelu = activation(
+gelu_p = activation(
     "gelu",
     "0.5 * x * (1 + erf(x * 0.7071067811865476))",
     "0.5 * (1 + erf(x * 0.7071067811865476)) + x * exp(-0.5 * x * x) * 0.3989422804014327",
     _gelu_bend,
 )
-gelu_tanh = activation(
+gelu_tanh_p = activation(
     "gelu_tanh",
     "0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))",
     "let t = tanh(0.7978845608028654 * (x + 0.044715 * x * x * x));"
     "0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608028654 * (1 + 0.134145 * x * x)",
     _gelu_tanh_bend,
 )
-silu = activation("silu", "x / (1 + exp(-x))", "let s = 1 / (1 + exp(-x)); s * (1 + x * (1 - s))", _silu_bend)
-mish = activation(
+silu_p = activation("silu", "x / (1 + exp(-x))", "let s = 1 / (1 + exp(-x)); s * (1 + x * (1 - s))", _silu_bend)
+mish_p = activation(
     "mish",
     "x * tanh(maximum(x, 0) + log1p(exp(-abs(x))))",
     "let t = tanh(maximum(x, 0) + log1p(exp(-abs(x)))); t + x * (1 - t * t) / (1 + exp(-x))",
     _mish_bend,
 )
-softplus = _record(
+softplus_p = _record(
     "softplus(x: Tensor, beta: Tensor, threshold: Tensor) -> Tensor",
     "where(x * beta > threshold, x, log1p(exp(x * beta)) / beta)",
-    dict(x=lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid(x * beta))),
+    dict(
+        x=lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid_p(x * beta)),
+        beta=None,
+        threshold=None,
+    ),
 )
-logsigmoid = _record(
+logsigmoid_p = _record(
     "logsigmoid(x: Tensor) -> Tensor",
     "minimum(x, 0) - log1p(exp(-abs(x)))",
-    dict(x=lambda g, x: g * sigmoid(-x)),
+    dict(x=lambda g, x: g * sigmoid_p(-x)),
 )
-softsign = _record("softsign(x: Tensor) -> Tensor", "x / (1 + abs(x))", dict(x=lambda g, x: g / (1 + abs(x)).square()))
-tanhshrink = _record("tanhshrink(x: Tensor) -> Tensor", "x - tanh(x)", dict(x=lambda g, x: g * tanh(x).square()))
+softsign_p = _record(
+    "softsign(x: Tensor) -> Tensor", "x / (1 + abs(x))", dict(x=lambda g, x: g / (1 + abs_p(x)).square())
+)
+tanhshrink_p = _record("tanhshrink(x: Tensor) -> Tensor", "x - tanh(x)", dict(x=lambda g, x: g * tanh_p(x).square()))
 
 # -- with a corner -----------------------------------------------------------------------------------
-leaky_relu = _record(
+leaky_relu_p = _record(
     "leaky_relu(x: Tensor, slope: Tensor) -> Tensor",
     "where(x > 0, x, x * slope)",
     dict(x=lambda g, x, slope: where(x > 0, g, g * slope), slope=lambda g, x: where(x > 0, 0.0, g * x)),
 )
 #: scale * x above 0, scale * alpha * (exp(rate * x) - 1) below: ELU, SELU and CELU by their constants.
-elu = _record(
+elu_p = _record(
     "elu(x: Tensor, alpha: Tensor, scale: Tensor, rate: Tensor) -> Tensor",
     "where(x > 0, scale * x, scale * alpha * expm1(minimum(x, 0) * rate))",
     dict(
         x=lambda g, x, alpha, scale, rate: where(
-            x > 0, g * scale, g * (alpha * scale * rate) * exp(minimum(x, 0.0) * rate)
-        )
+            x > 0, g * scale, g * (alpha * scale * rate) * exp_p(minimum_p(x, 0.0) * rate)
+        ),
+        alpha=None,
+        scale=None,
+        rate=None,
     ),
 )
-hardtanh = _record(
+hardtanh_p = _record(
     "hardtanh(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "where(x < low, low, where(x > high, high, x))",
-    dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0)),
+    dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0), low=None, high=None),
     dtype=ordered,
 )
-hardsigmoid = _record(
+hardsigmoid_p = _record(
     "hardsigmoid(x: Tensor) -> Tensor",
     "where(x < -3, 0, where(x > 3, 1, x / 6 + 0.5))",
-    dict(x=lambda g, x: where(abs(x) < 3, g / 6, 0.0)),
+    dict(x=lambda g, x: where(abs_p(x) < 3, g / 6, 0.0)),
 )
-hardswish = _record(
+hardswish_p = _record(
     "hardswish(x: Tensor) -> Tensor",
     "x * where(x < -3, 0, where(x > 3, 6, x + 3)) / 6",
     dict(x=lambda g, x: where(x > 3, g, where(x < -3, 0.0, g * (x / 3 + 0.5)))),
 )
-softshrink = _record(
+softshrink_p = _record(
     "softshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(x > edge, x - edge, where(x < -edge, x + edge, x * 0))",
-    dict(x=lambda g, x, edge: where(abs(x) > edge, g, 0.0)),
+    dict(x=lambda g, x, edge: where(abs_p(x) > edge, g, 0.0), edge=None),
 )
-hardshrink = _record(
+hardshrink_p = _record(
     "hardshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(abs(x) <= edge, 0, x)",
-    dict(x=lambda g, x, edge: where(abs(x) <= edge, 0.0, g)),
+    dict(x=lambda g, x, edge: where(abs_p(x) <= edge, 0.0, g), edge=None),
 )
-threshold = _record(
+threshold_p = _record(
     "threshold(x: Tensor, edge: Tensor, value: Tensor) -> Tensor",
     "where(x <= edge, value, x)",
-    dict(x=lambda g, x, edge: where(x <= edge, 0.0, g)),
+    dict(x=lambda g, x, edge: where(x <= edge, 0.0, g), edge=None, value=None),
     dtype=ordered,
 )

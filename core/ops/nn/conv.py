@@ -14,7 +14,7 @@ from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.nn.rules import all_but_channel
-from flambeau.core.ops.storage import pad
+from flambeau.core.ops.storage import pad_p
 from flambeau.core.record import DTypeRule, floating
 
 _FLOATS: DTypeRule = floating
@@ -56,7 +56,7 @@ def _conv_infer(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, di
 def padded(x: Any, before: Sequence[int], after: Sequence[int], value: float = 0) -> Any:
     """Space (negative: less) before and after along the axes from 2."""
     widths = ((0, 0), (0, 0), *zip(before, after, strict=True))
-    return pad(x, widths=widths, value=value) if any(a or b for a, b in widths) else x
+    return pad_p(x, widths=widths, value=value) if any(a or b for a, b in widths) else x
 
 
 def windows(x: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Any:
@@ -76,7 +76,7 @@ def spread(x: Any, stride: Sequence[int]) -> Any:
     lead, sizes = x.shape[:2], x.shape[2:]
     x = x.reshape(*lead, *(v for size in sizes for v in (size, 1)))
     widths = ((0, 0), (0, 0), *(w for s in stride for w in ((0, 0), (0, s - 1))))
-    return pad(x, widths=widths, value=0).reshape(*lead, *(sizes[i] * stride[i] for i in range(n)))
+    return pad_p(x, widths=widths, value=0).reshape(*lead, *(sizes[i] * stride[i] for i in range(n)))
 
 
 def grouped_windows(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
@@ -94,18 +94,18 @@ _OPTIONS = "stride: Ints, padding: Ints, dilation: Ints, groups: int"
     infer=_conv_infer,
     dtype=_FLOATS,
     check=True,
-    method=False,
+    public=False,
     vjp=dict(
-        x=lambda g, weight, x_shape, stride, padding, dilation, groups: conv_grad_input(
+        x=lambda g, weight, x_shape, stride, padding, dilation, groups: conv_grad_input_p(
             g, cj(weight), tuple(x_shape), stride, padding, dilation, groups
         ),
-        weight=lambda g, x, weight_shape, stride, padding, dilation, groups: conv_grad_weight(
+        weight=lambda g, x, weight_shape, stride, padding, dilation, groups: conv_grad_weight_p(
             g, cj(x), tuple(weight_shape), stride, padding, dilation, groups
         ),
         bias=lambda g: g.sum(dim=all_but_channel(g.ndim)),
     ),
 )
-def conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def conv_p(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """Cross-correlation of ``x`` (N, C, *S) with ``weight`` (O, C / groups, *K), plus ``bias`` (O,)."""
     out_channels, per_group, *kernel = weight.shape
     n, rows = len(kernel), per_group * math.prod(kernel)
@@ -131,19 +131,19 @@ def _conv_grad_input(
     wide = spread(grad, stride)
     after = [size + r - b - have for size, r, b, have in zip(shape[2:], reach, before, wide.shape[2:], strict=True)]
     ones, zeros = (1,) * n, (0,) * n
-    return conv(padded(wide, before, after), turned, None, ones, zeros, tuple(dilation), groups)
+    return conv_p(padded(wide, before, after), turned, None, ones, zeros, tuple(dilation), groups)
 
 
-conv_grad_input: Any = composite(
+conv_grad_input_p: Any = composite(
     f"conv_grad_input(grad: Tensor, weight: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
     infer=lambda grad, weight, *, shape, **p: shape,
     dtype=_FLOATS,
-    method=False,
+    public=False,
     vjp=dict(
-        grad=lambda g, weight, stride, padding, dilation, groups: conv(
+        grad=lambda g, weight, stride, padding, dilation, groups: conv_p(
             g, cj(weight), None, stride, padding, dilation, groups
         ),
-        weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: conv_grad_weight(
+        weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: conv_grad_weight_p(
             cj(grad), g, tuple(weight_shape), stride, padding, dilation, groups
         ),
     ),
@@ -160,14 +160,14 @@ def _conv_grad_weight(grad: Any, x: Any, *, shape: Any, stride: Any, padding: An
     return (g.reshape(groups, out_channels // groups, places * batch) @ w).reshape(tuple(shape))
 
 
-conv_grad_weight: Any = composite(
+conv_grad_weight_p: Any = composite(
     f"conv_grad_weight(grad: Tensor, x: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
     infer=lambda grad, x, *, shape, **p: shape,
     dtype=_FLOATS,
-    method=False,
+    public=False,
     vjp=dict(
-        grad=lambda g, x, stride, padding, dilation, groups: conv(cj(x), g, None, stride, padding, dilation, groups),
-        x=lambda g, grad, x_shape, stride, padding, dilation, groups: conv_grad_input(
+        grad=lambda g, x, stride, padding, dilation, groups: conv_p(cj(x), g, None, stride, padding, dilation, groups),
+        x=lambda g, grad, x_shape, stride, padding, dilation, groups: conv_grad_input_p(
             cj(grad), g, tuple(x_shape), stride, padding, dilation, groups
         ),
     ),

@@ -6,55 +6,56 @@ from typing import Any
 
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import abs, elementwise, log, maximum, sigmoid, sign, where
+from flambeau.core.ops.elementwise import abs_p, elementwise, log_p, maximum_p, sigmoid_p, sign_p, where
 from flambeau.core.ops.nn.rules import floats
 from flambeau.core.record import real_floating
 
 
 def _pair(name: str, expr: str, vjp: Any, operands: str = "x: Tensor, target: Tensor") -> Any:
-    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp=vjp, dtype=real_floating, method=False, inplace=False)
+    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp=vjp, dtype=real_floating, public=False, inplace=False)
 
 
-squared_error = _pair(
+squared_error_p = _pair(
     "squared_error",
     "(x - target) * (x - target)",
     dict(x=lambda g, x, target: g * (2 * (x - target)), target=lambda g, x, target: g * (2 * (target - x))),
 )
-absolute_error = _pair(
+absolute_error_p = _pair(
     "absolute_error",
     "abs(x - target)",
-    dict(x=lambda g, x, target: g * sign(x - target), target=lambda g, x, target: g * sign(target - x)),
+    dict(x=lambda g, x, target: g * sign_p(x - target), target=lambda g, x, target: g * sign_p(target - x)),
 )
 
 
 def _huber_slope(g: Any, difference: Any, delta: Any) -> Any:
-    return g * where(abs(difference) < delta, difference, delta * sign(difference))
+    return g * where(abs_p(difference) < delta, difference, delta * sign_p(difference))
 
 
-huber_error = _pair(
+huber_error_p = _pair(
     "huber_error",
     "let d = abs(x - target); where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta))",
     dict(
         x=lambda g, x, target, delta: _huber_slope(g, x - target, delta),
         target=lambda g, x, target, delta: _huber_slope(g, target - x, delta),
+        delta=None,
     ),
     "x: Tensor, target: Tensor, delta: Tensor",
 )
 #: -(target * log(x) + (1 - target) * log(1 - x)), each logarithm at least -100, as torch does.
-cross_entropy_of_probability = _pair(
+cross_entropy_of_probability_p = _pair(
     "cross_entropy_of_probability",
     "(target - 1) * maximum(log1p(-x), -100) - target * maximum(log(x), -100)",
     dict(
-        x=lambda g, x, target: g * (x - target) / maximum((1 - x) * x, 1e-12),
-        target=lambda g, x: g * (maximum((-x).log1p(), -100.0) - maximum(log(x), -100.0)),
+        x=lambda g, x, target: g * (x - target) / maximum_p((1 - x) * x, 1e-12),
+        target=lambda g, x: g * (maximum_p((-x).log1p(), -100.0) - maximum_p(log_p(x), -100.0)),
     ),
 )
 #: The same of sigmoid(x), with the loss of positives weighted by ``positive``.
-cross_entropy_of_logit = _pair(
+cross_entropy_of_logit_p = _pair(
     "cross_entropy_of_logit",
     "(1 - target) * x + (1 + (positive - 1) * target) * (log1p(exp(-abs(x))) + maximum(-x, 0))",
     dict(
-        x=lambda g, x, target, positive: g * (positive * target * (sigmoid(x) - 1) + (1 - target) * sigmoid(x)),
+        x=lambda g, x, target, positive: g * (positive * target * (sigmoid_p(x) - 1) + (1 - target) * sigmoid_p(x)),
         target=lambda g, x, positive: g * (softplus_of_minus(x) * (positive - 1) - x),
         positive=lambda g, x, target: g * target * softplus_of_minus(x),
     ),
@@ -64,7 +65,7 @@ cross_entropy_of_logit = _pair(
 
 def softplus_of_minus(x: Any) -> Any:
     """log(1 + exp(-x))."""
-    return (-abs(x)).exp().log1p() + maximum(-x, 0.0)
+    return (-abs_p(x)).exp().log1p() + maximum_p(-x, 0.0)
 
 
 # -- negative log likelihood -------------------------------------------------------------------------
@@ -104,9 +105,9 @@ def _weights(x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, 
     dtype=floats,
     kinds={"target": "index"},
     check=True,
-    method=False,
+    public=False,
     vjp=dict(
-        x=lambda g, x_shape, target, weight, total, ignore_index, reduction: nll_loss_grad(
+        x=lambda g, x_shape, target, weight, total, ignore_index, reduction: nll_loss_grad_p(
             g[0], target, weight, total, tuple(x_shape), ignore_index, reduction
         ),
         weight=lambda g, x, target, weight, out, total, ignore_index, reduction: _nll_of_weight(
@@ -114,7 +115,7 @@ def _weights(x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, 
         ),
     ),
 )
-def nll_loss(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
+def nll_loss_p(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
     """Minus the log probability of each target class, weighted, and the sum of the weights.
 
     ``x`` is (N, C, ...) or (C,), ``target`` (N, ...) or () of classes; the weight of ``ignore_index`` is 0.
@@ -139,12 +140,12 @@ def _nll_loss_grad(
     return grad.new_zeros(shape).scatter_add(axis, safe.unsqueeze(axis), scaled.unsqueeze(axis))
 
 
-nll_loss_grad: Any = composite(
+nll_loss_grad_p: Any = composite(
     f"nll_loss_grad(grad: Tensor, target: Tensor, weight: Tensor?, total: Tensor, *, shape: Ints, {_NLL}) -> Tensor",
     infer=lambda grad, target, weight, total, *, shape, **p: shape,
     dtype=floats,
     kinds={"target": "index"},
-    method=False,
+    public=False,
     vjp=dict(
         grad=lambda g, target, weight, total, ignore_index, reduction: _nll_grad_back(
             g, target, weight, total, ignore_index, reduction

@@ -11,7 +11,7 @@ from typing import Any
 
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import elementwise, rsqrt
+from flambeau.core.ops.elementwise import elementwise, rsqrt_p
 from flambeau.core.ops.nn.rules import all_but_channel, floats, per_channel, through_body
 
 
@@ -51,7 +51,7 @@ def _scaled(x: Any, weight: Any, bias: Any = None) -> Any:
 def _standard(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     """``x`` with mean 0 and variance 1 over ``axes``, and one over its standard deviation."""
     centred = x - x.mean(dim=axes, keepdim=True)
-    rstd = rsqrt(centred.square().mean(dim=axes, keepdim=True) + eps)
+    rstd = rsqrt_p(centred.square().mean(dim=axes, keepdim=True) + eps)
     return centred * rstd, rstd
 
 
@@ -60,10 +60,10 @@ def _standard(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     infer=_normalised_infer("layer_norm"),
     dtype=floats,
     check=True,
-    method=False,
-    vjp=lambda g, needs, x, weight, normalized_shape, eps: layer_norm_grad(g, x, weight, normalized_shape, eps),
+    public=False,
+    vjp=lambda g, needs, x, weight, normalized_shape, eps: layer_norm_grad_p(g, x, weight, normalized_shape, eps),
 )
-def layer_norm(x: Any, weight: Any, bias: Any, *, normalized_shape: Any, eps: float) -> Any:
+def layer_norm_p(x: Any, weight: Any, bias: Any, *, normalized_shape: Any, eps: float) -> Any:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are ``normalized_shape``."""
     return _scaled(_standard(x, _last(normalized_shape), eps)[0], weight, bias)
 
@@ -77,12 +77,12 @@ def _layer_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, e
     return of_x, _over_rows(grad * standard, len(axes)), _over_rows(grad, len(axes))
 
 
-layer_norm_grad: Any = composite(
+layer_norm_grad_p: Any = composite(
     "layer_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
     " -> (of_x: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=_gradient_infer,
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of layer_norm for its input, weight and bias.",
     vjp=through_body(_layer_norm_grad, ("grad", "x", "weight"), ("normalized_shape", "eps")),
 )(_layer_norm_grad)
@@ -90,7 +90,7 @@ layer_norm_grad: Any = composite(
 
 # -- rms_norm ----------------------------------------------------------------------------------------
 def _by_rms(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
-    rrms = rsqrt(x.square().mean(dim=axes, keepdim=True) + eps)
+    rrms = rsqrt_p(x.square().mean(dim=axes, keepdim=True) + eps)
     return x * rrms, rrms
 
 
@@ -99,10 +99,10 @@ def _by_rms(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     infer=_normalised_infer("rms_norm"),
     dtype=floats,
     check=True,
-    method=False,
-    vjp=lambda g, needs, x, weight, normalized_shape, eps: rms_norm_grad(g, x, weight, normalized_shape, eps),
+    public=False,
+    vjp=lambda g, needs, x, weight, normalized_shape, eps: rms_norm_grad_p(g, x, weight, normalized_shape, eps),
 )
-def rms_norm(x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+def rms_norm_p(x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
     """x / sqrt(mean(x²) + eps) * weight over the last axes, whose sizes are ``normalized_shape``."""
     return _scaled(_by_rms(x, _last(normalized_shape), eps)[0], weight)
 
@@ -115,23 +115,23 @@ def _rms_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, eps
     return of_x, _over_rows(grad * standard, len(axes))
 
 
-rms_norm_grad: Any = composite(
+rms_norm_grad_p: Any = composite(
     "rms_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
     " -> (of_x: Tensor, of_weight: Tensor)",
     infer=lambda *shapes, **p: _gradient_infer(*shapes, **p)[:2],
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of rms_norm for its input and weight.",
     vjp=through_body(_rms_norm_grad, ("grad", "x", "weight"), ("normalized_shape", "eps")),
 )(_rms_norm_grad)
 
 # -- batch_norm --------------------------------------------------------------------------------------
 #: (x - mean) * scale + shift, the values of a channel broadcast: one pass.
-scale_shift = elementwise(
+scale_shift_p = elementwise(
     "scale_shift(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor",
     "(x - mean) * scale + shift",
     dtype=floats,
-    method=False,
+    public=False,
     inplace=False,
     vjp=dict(
         x=lambda g, scale: g * scale,
@@ -141,11 +141,11 @@ scale_shift = elementwise(
     ),
 )
 #: grad * scale + (x - mean) * slope + shift: the gradient of batch_norm from values per channel, one pass.
-scale_shift_grad = elementwise(
+scale_shift_grad_p = elementwise(
     "scale_shift_grad(grad: Tensor, scale: Tensor, x: Tensor, mean: Tensor, slope: Tensor, shift: Tensor) -> Tensor",
     "grad * scale + (x - mean) * slope + shift",
     dtype=floats,
-    method=False,
+    public=False,
     inplace=False,
     vjp=dict(
         grad=lambda g, scale: g * scale,
@@ -169,15 +169,15 @@ def _batch_norm_infer(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
 
 def _batch_norm_vjp(g: Any, needs: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float) -> tuple[Any, Any, Any]:
     """Everything per channel first, so that the gradient of x is one pass (and those of mean and var cost nothing)."""
-    total, dot = batch_norm_sums(g[0], x, mean)
-    rstd = rsqrt(var + eps)
+    total, dot = batch_norm_sums_p(g[0], x, mean)
+    rstd = rsqrt_p(var + eps)
     count = math.prod(x.shape) // max(x.shape[1], 1)
     of_x = None
     if needs[0]:
         scale = rstd if weight is None else weight * rstd
         slope = (2 * g[2] - scale * rstd * rstd * dot) / count
         shift = (g[1] - scale * total) / count
-        of_x = scale_shift_grad(
+        of_x = scale_shift_grad_p(
             g[0], *(per_channel(v, x.ndim) if v is not x else v for v in (scale, x, mean, slope, shift))
         )
     return of_x, dot * rstd, total
@@ -188,10 +188,10 @@ def _batch_norm_vjp(g: Any, needs: Any, x: Any, weight: Any, mean: Any, var: Any
     infer=_batch_norm_infer,
     dtype=floats,
     check=True,
-    method=False,
+    public=False,
     vjp=_batch_norm_vjp,
 )
-def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+def batch_norm_p(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     """The input (N, C, ...) normalised by each channel's mean and biased variance, and those two."""
     axes = all_but_channel(x.ndim)
     mean = x.mean(dim=axes)
@@ -201,9 +201,9 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
 
 def normalised_by(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float) -> Any:
     """The input (N, C, ...) normalised by given values per channel."""
-    rstd = rsqrt(var + eps)
+    rstd = rsqrt_p(var + eps)
     scale = rstd if weight is None else weight * rstd
-    return scale_shift(
+    return scale_shift_p(
         x, *(per_channel(v, x.ndim) for v in (mean, scale)), 0.0 if bias is None else per_channel(bias, x.ndim)
     )
 
@@ -213,11 +213,11 @@ def _sums(grad: Any, x: Any, mean: Any) -> Any:
     return grad.sum(dim=axes), (grad * (x - per_channel(mean, x.ndim))).sum(dim=axes)
 
 
-batch_norm_sums = composite(
+batch_norm_sums_p = composite(
     "batch_norm_sums(grad: Tensor, x: Tensor, mean: Tensor) -> (total: Tensor, dot: Tensor)",
     infer=lambda grad, x, mean: ((x[1],), (x[1],)),
     dtype=floats,
-    method=False,
+    public=False,
     doc="Per channel of (N, C, ...): the sum of ``grad``, and of ``grad * (x - mean)``.",
     vjp=through_body(_sums, ("grad", "x", "mean")),
 )(_sums)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.creation import arange
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
@@ -81,10 +82,10 @@ def lowest(d: dt.DType) -> Any:
     infer=_max_infer,
     dtype=_and_index,
     check=True,
-    method=False,
-    vjp=dict(x=lambda g, indices, x_shape: max_pool_grad(g[0], indices, tuple(x_shape))),
+    public=False,
+    vjp=dict(x=lambda g, indices, x_shape: max_pool_grad_p(g[0], indices, tuple(x_shape))),
 )
-def max_pool(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
+def max_pool_p(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
     """The largest of each window, and where it is in the flattened sizes; nan counts as the largest."""
     n, sizes = len(kernel), x.shape[2:]
     out = _sizes("max_pool", x.shape, kernel, stride, padding, dilation, ceil)
@@ -98,8 +99,6 @@ def max_pool(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, c
 
 def _flat_place(best: Any, sizes: Any, out: Any, n: int, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
     """The index in the flattened input of an index in the flattened window."""
-    from flambeau.core.creation import arange
-
     place = 0
     for i in range(n):
         inside = best // math.prod(kernel[i + 1 :]) % kernel[i]
@@ -118,12 +117,12 @@ def _max_pool_grad(grad: Any, indices: Any, *, shape: Any) -> Any:
     return flat.scatter_add(-1, indices.reshape(*lead, -1), grad.reshape(*lead, -1)).reshape(tuple(shape))
 
 
-max_pool_grad: Any = composite(
+max_pool_grad_p: Any = composite(
     "max_pool_grad(grad: Tensor, indices: Tensor, *, shape: Ints) -> Tensor",
     infer=lambda grad, indices, *, shape: shape,
     dtype=ordered,
     kinds={"indices": "index"},
-    method=False,
+    public=False,
     vjp=dict(grad=lambda g, indices: taken(g, indices)),
 )(_max_pool_grad)
 
@@ -172,14 +171,14 @@ def _over_counts(
     dtype=floats,
     check=True,
     linear=["x"],
-    method=False,
+    public=False,
     vjp=dict(
-        x=lambda g, x_shape, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool_grad(
+        x=lambda g, x_shape, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool_grad_p(
             g, tuple(x_shape), kernel, stride, padding, ceil, count_include_pad, divisor
         )
     ),
 )
-def avg_pool(
+def avg_pool_p(
     x: Any, *, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool, divisor: int | None
 ) -> Any:
     """The mean of each window."""
@@ -210,14 +209,14 @@ def _avg_pool_grad(
     return windows(padded(wide, before, after), kernel, ones, ones).sum(dim=_last(n))
 
 
-avg_pool_grad: Any = composite(
+avg_pool_grad_p: Any = composite(
     f"avg_pool_grad(grad: Tensor, *, shape: Ints, {_AVG}) -> Tensor",
     infer=lambda grad, *, shape, **p: shape,
     dtype=floats,
     linear=["grad"],
-    method=False,
+    public=False,
     vjp=dict(
-        grad=lambda g, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool(
+        grad=lambda g, kernel, stride, padding, ceil, count_include_pad, divisor: avg_pool_p(
             g, kernel, stride, padding, ceil, count_include_pad, divisor
         )
     ),
@@ -250,7 +249,7 @@ def adaptive_avg_pool(x: Any, out: Sequence[int]) -> Any:
     sizes, n = x.shape[2:], len(out)
     if all(s % o == 0 for s, o in zip(sizes, out, strict=True)):
         kernel = tuple(s // o for s, o in zip(sizes, out, strict=True))
-        return avg_pool(x, kernel, kernel, (0,) * n, False, True, None)
+        return avg_pool_p(x, kernel, kernel, (0,) * n, False, True, None)
     for i, o in enumerate(out):
         found, _, lengths = adaptive_windows(x, 2 + i, o, 0.0)
         x = found.sum(dim=-1) / lengths
@@ -262,7 +261,7 @@ def adaptive_max_pool(x: Any, out: Sequence[int]) -> tuple[Any, Any]:
     sizes, n = x.shape[2:], len(out)
     if all(s % o == 0 for s, o in zip(sizes, out, strict=True)):
         kernel = tuple(s // o for s, o in zip(sizes, out, strict=True))
-        found: tuple[Any, Any] = max_pool(x, kernel, kernel, (0,) * n, (1,) * n, False)
+        found: tuple[Any, Any] = max_pool_p(x, kernel, kernel, (0,) * n, (1,) * n, False)
         return found
     w: Any = x
     place: Any = 0

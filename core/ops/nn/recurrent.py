@@ -11,10 +11,10 @@ from typing import Any
 
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import sigmoid, tanh, where
+from flambeau.core.ops.elementwise import sigmoid_p, tanh_p, where
 from flambeau.core.ops.joining import stack
 from flambeau.core.ops.nn.rules import floats, through_body
-from flambeau.core.ops.storage import cat
+from flambeau.core.ops.storage import cat_p
 
 
 def _infer(name: str, blocks: int) -> Any:
@@ -38,7 +38,7 @@ def _infer(name: str, blocks: int) -> Any:
 
 def _before(h0: Any, out: Any) -> Any:
     """The hidden state (T, N, H) before each step."""
-    return cat([h0.unsqueeze(0), out[:-1]], 0)
+    return cat_p([h0.unsqueeze(0), out[:-1]], 0)
 
 
 def _rows(x: Any) -> Any:
@@ -58,7 +58,7 @@ def _four(x: Any, hidden: int, count: int = 4) -> list[Any]:
 def _lstm_gates(gates: Any, hidden: int) -> tuple[Any, Any, Any, Any]:
     """Input gate, forget gate, candidate, output gate."""
     i, f, g, o = _four(gates, hidden)
-    return sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+    return sigmoid_p(i), sigmoid_p(f), tanh_p(g), sigmoid_p(o)
 
 
 @composite(
@@ -66,19 +66,19 @@ def _lstm_gates(gates: Any, hidden: int) -> tuple[Any, Any, Any, Any]:
     infer=_infer("lstm_layer", 4),
     dtype=floats,
     check=True,
-    method=False,
-    vjp=lambda g, needs, gates, h0, c0, weight, out, cells: lstm_layer_grad(
+    public=False,
+    vjp=lambda g, needs, gates, h0, c0, weight, out, cells: lstm_layer_grad_p(
         g[0], g[1], gates, h0, c0, weight, out, cells
     ),
 )
-def lstm_layer(gates: Any, h0: Any, c0: Any, weight: Any) -> Any:
+def lstm_layer_p(gates: Any, h0: Any, c0: Any, weight: Any) -> Any:
     """Hidden states and cells (T, N, H) of every step. Hochreiter and Schmidhuber, Neural Computation 9 (1997)."""
     hidden, turned = h0.shape[-1], weight.transpose(0, 1)
     outs, cells = [], []
     for step in gates.unbind(0):
         i, f, g, o = _lstm_gates(step + h0 @ turned, hidden)
         c0 = f * c0 + i * g
-        h0 = o * tanh(c0)
+        h0 = o * tanh_p(c0)
         outs.append(h0)
         cells.append(c0)
     return stack(outs, 0), stack(cells, 0)
@@ -90,7 +90,7 @@ def _lstm_layer_grad(
     hidden, steps = h0.shape[-1], gates.shape[0]
     before, cell_before = _before(h0, result), _before(c0, states)
     i, f, g, o = _lstm_gates(gates + before @ weight.transpose(0, 1), hidden)
-    squashed = tanh(states)
+    squashed = tanh_p(states)
     # What a step's gradients are multiplied by, for all steps at once.
     to_cell, to_o = o * (1 - squashed * squashed), squashed * o * (1 - o)
     to_i, to_f, to_g = g * i * (1 - i), cell_before * f * (1 - f), i * (1 - g * g)
@@ -98,7 +98,7 @@ def _lstm_layer_grad(
     of_gates: list[Any] = [None] * steps
     for t in range(steps - 1, -1, -1):
         of_c = of_c + of_h * to_cell[t]
-        of_gates[t] = cat([of_c * to_i[t], of_c * to_f[t], of_c * to_g[t], of_h * to_o[t]], -1)
+        of_gates[t] = cat_p([of_c * to_i[t], of_c * to_f[t], of_c * to_g[t], of_h * to_o[t]], -1)
         of_h, of_c = of_gates[t] @ weight, of_c * f[t]
         if t:
             of_h, of_c = of_h + of_out[t - 1], of_c + of_cells[t - 1]
@@ -107,12 +107,12 @@ def _lstm_layer_grad(
 
 
 _LSTM = ("of_out", "of_cells", "gates", "h0", "c0", "weight", "result", "states")
-lstm_layer_grad: Any = composite(
+lstm_layer_grad_p: Any = composite(
     f"lstm_layer_grad({', '.join(f'{n}: Tensor' for n in _LSTM)})"
     " -> (of_gates: Tensor, of_h0: Tensor, of_c0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, of_cells, gates, h0, c0, weight, *p: (gates, h0, c0, weight),
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of lstm_layer for its operands; ``result`` and ``states`` are what it returned.",
     vjp=through_body(_lstm_layer_grad, _LSTM),
 )(_lstm_layer_grad)
@@ -127,8 +127,8 @@ def _recurrent(h: Any, weight: Any, bias: Any) -> Any:
 def _gru_gates(gates: Any, recurrent: Any, hidden: int) -> tuple[Any, Any, Any]:
     """Reset gate, update gate, candidate."""
     (r, z, n), (hr, hz, hn) = _four(gates, hidden, 3), _four(recurrent, hidden, 3)
-    r = sigmoid(r + hr)
-    return r, sigmoid(z + hz), tanh(n + r * hn)
+    r = sigmoid_p(r + hr)
+    return r, sigmoid_p(z + hz), tanh_p(n + r * hn)
 
 
 @composite(
@@ -136,10 +136,10 @@ def _gru_gates(gates: Any, recurrent: Any, hidden: int) -> tuple[Any, Any, Any]:
     infer=_infer("gru_layer", 3),
     dtype=floats,
     check=True,
-    method=False,
-    vjp=lambda g, needs, gates, h0, weight, bias, out: gru_layer_grad(g, gates, h0, weight, bias, out),
+    public=False,
+    vjp=lambda g, needs, gates, h0, weight, bias, out: gru_layer_grad_p(g, gates, h0, weight, bias, out),
 )
-def gru_layer(gates: Any, h0: Any, weight: Any, bias: Any) -> Any:
+def gru_layer_p(gates: Any, h0: Any, weight: Any, bias: Any) -> Any:
     """Hidden states (T, N, H) of every step; ``bias`` is of the hidden state's part. Cho et al., arXiv:1406.1078."""
     outs = []
     for step in gates.unbind(0):
@@ -161,8 +161,8 @@ def _gru_layer_grad(of_out: Any, gates: Any, h0: Any, weight: Any, bias: Any, re
     of_recurrent: list[Any] = [None] * steps
     for t in range(steps - 1, -1, -1):
         of_r, of_z, of_n = of_h * to_r[t], of_h * to_z[t], of_h * to_n[t]
-        of_gates[t] = cat([of_r, of_z, of_n], -1)
-        of_recurrent[t] = cat([of_r, of_z, of_n * r[t]], -1)
+        of_gates[t] = cat_p([of_r, of_z, of_n], -1)
+        of_recurrent[t] = cat_p([of_r, of_z, of_n * r[t]], -1)
         of_h = of_h * z[t] + of_recurrent[t] @ weight
         if t:
             of_h = of_h + of_out[t - 1]
@@ -171,12 +171,12 @@ def _gru_layer_grad(of_out: Any, gates: Any, h0: Any, weight: Any, bias: Any, re
 
 
 _GRU = ("of_out", "gates", "h0", "weight", "bias", "result")
-gru_layer_grad: Any = composite(
+gru_layer_grad_p: Any = composite(
     "gru_layer_grad(of_out: Tensor, gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor?, result: Tensor)"
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=lambda of_out, gates, h0, weight, *p: (gates, h0, weight, weight[:1]),
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of gru_layer for its operands; ``result`` is what it returned.",
     vjp=through_body(_gru_layer_grad, _GRU),
 )(_gru_layer_grad)
@@ -188,15 +188,15 @@ gru_layer_grad: Any = composite(
     infer=_infer("rnn_layer", 1),
     dtype=floats,
     check=True,
-    method=False,
-    vjp=lambda g, needs, h0, weight, out, nonlinearity: rnn_layer_grad(g, h0, weight, out, nonlinearity),
+    public=False,
+    vjp=lambda g, needs, h0, weight, out, nonlinearity: rnn_layer_grad_p(g, h0, weight, out, nonlinearity),
 )
-def rnn_layer(gates: Any, h0: Any, weight: Any, *, nonlinearity: str) -> Any:
+def rnn_layer_p(gates: Any, h0: Any, weight: Any, *, nonlinearity: str) -> Any:
     """Hidden states (T, N, H) of every step: tanh or relu of the gates. Elman, Cognitive Science 14 (1990)."""
     turned, outs = weight.transpose(0, 1), []
     for step in gates.unbind(0):
         h0 = step + h0 @ turned
-        h0 = tanh(h0) if nonlinearity == "tanh" else h0.relu()
+        h0 = tanh_p(h0) if nonlinearity == "tanh" else h0.relu()
         outs.append(h0)
     return stack(outs, 0)
 
@@ -215,12 +215,12 @@ def _rnn_layer_grad(of_out: Any, h0: Any, weight: Any, result: Any, *, nonlinear
     return whole, of_h, _weight_gradient(whole, _before(h0, result))
 
 
-rnn_layer_grad: Any = composite(
+rnn_layer_grad_p: Any = composite(
     "rnn_layer_grad(of_out: Tensor, h0: Tensor, weight: Tensor, result: Tensor, *, nonlinearity: str)"
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, h0, weight, result, **p: (result, h0, weight),
     dtype=floats,
-    method=False,
+    public=False,
     doc="The gradients of rnn_layer for its operands; ``result`` is what it returned.",
     vjp=through_body(_rnn_layer_grad, ("of_out", "h0", "weight", "result"), ("nonlinearity",)),
 )(_rnn_layer_grad)

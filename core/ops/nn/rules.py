@@ -21,7 +21,7 @@ def through_body(body: Callable[..., Any], operands: Sequence[str], params: Sequ
     """
 
     def rule(g: Any, needs: Sequence[bool], *values: Any) -> tuple[Any, ...]:
-        from flambeau.core.transforms.func import vjp
+        from flambeau.core.transforms.func import vjp  # the transforms load at first need
 
         args, fixed = values[: len(operands)], dict(zip(params, values[len(operands) :], strict=True))
         wanted = [i for i, need in enumerate(needs) if need and isinstance(args[i], Tensor)]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.core.declare import composite
-from flambeau.core.ops.elementwise import exp, log
+from flambeau.core.ops.elementwise import exp_p, log_p
 from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.storage import unchanged
+from flambeau.core.public import public
 from flambeau.core.record import real_floating
+from flambeau.core.tensor import Tensor
 
 
 def _total(x: Any, axis: int) -> Any:
@@ -23,12 +25,12 @@ def _shifted(x: Any, axis: int) -> Any:
     "softmax(x: Tensor, *, axis: Axis) -> Tensor",
     infer=unchanged,
     dtype=real_floating,
-    method=False,
-    vjp=dict(x=lambda g, out, axis: softmax_grad(g, out, axis)),
+    public=False,
+    vjp=dict(x=lambda g, out, axis: softmax_grad_p(g, out, axis)),
 )
-def softmax(x: Any, *, axis: int) -> Any:
+def softmax_p(x: Any, *, axis: int) -> Any:
     """exp(x) over its sum along ``axis``."""
-    e = exp(_shifted(x, axis))
+    e = exp_p(_shifted(x, axis))
     return e / _total(e, axis)
 
 
@@ -42,12 +44,12 @@ def _softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
     return weighted - result * _total(weighted, axis)
 
 
-softmax_grad: Any = composite(
+softmax_grad_p: Any = composite(
     "softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
     dtype=floats,
-    method=False,
-    vjp=dict(grad=lambda g, result, axis: softmax_grad(g, result, axis), result=_softmax_grad_result),
+    public=False,
+    vjp=dict(grad=lambda g, result, axis: softmax_grad_p(g, result, axis), result=_softmax_grad_result),
 )(_softmax_grad)
 
 
@@ -55,27 +57,48 @@ softmax_grad: Any = composite(
     "log_softmax(x: Tensor, *, axis: Axis) -> Tensor",
     infer=unchanged,
     dtype=real_floating,
-    method=False,
-    vjp=dict(x=lambda g, out, axis: log_softmax_grad(g, out, axis)),
+    public=False,
+    vjp=dict(x=lambda g, out, axis: log_softmax_grad_p(g, out, axis)),
 )
-def log_softmax(x: Any, *, axis: int) -> Any:
+def log_softmax_p(x: Any, *, axis: int) -> Any:
     """The logarithm of softmax along ``axis``."""
     shifted = _shifted(x, axis)
-    return shifted - log(_total(exp(shifted), axis))
+    return shifted - log_p(_total(exp_p(shifted), axis))
 
 
 def _log_softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
     """The gradient of log_softmax from its ``result``."""
-    return grad - exp(result) * _total(grad, axis)
+    return grad - exp_p(result) * _total(grad, axis)
 
 
-log_softmax_grad: Any = composite(
+log_softmax_grad_p: Any = composite(
     "log_softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
     dtype=floats,
-    method=False,
+    public=False,
     vjp=dict(
-        grad=lambda g, result, axis: g - _total(g * exp(result), axis),
-        result=lambda g, grad, result, axis: -g * exp(result) * _total(grad, axis),
+        grad=lambda g, result, axis: g - _total(g * exp_p(result), axis),
+        result=lambda g, grad, result, axis: -g * exp_p(result) * _total(grad, axis),
     ),
 )(_log_softmax_grad)
+
+
+# -- public functions --------------------------------------------------------------------------------
+@public(out=True)
+def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    """exp(input) over its sum along ``dim``, computed in ``dtype`` if given; integers become floats.
+
+    >>> fb.softmax(fb.tensor([0.0, 0.0]), 0)
+    tensor([0.5000, 0.5000])
+    """
+    return softmax_p(input if dtype is None else input.to(dtype), dim)
+
+
+@public(out=True)
+def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    """The logarithm of softmax along ``dim``, computed in ``dtype`` if given.
+
+    >>> fb.log_softmax(fb.tensor([0.0, 0.0]), 0)
+    tensor([-0.6931, -0.6931])
+    """
+    return log_softmax_p(input if dtype is None else input.to(dtype), dim)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from flambeau.core.creation import arange
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import cj, elementwise, exp, log, where
+from flambeau.core.generator import default_generator
+from flambeau.core.ops.elementwise import cj, elementwise, exp_p, log_p, where
 from flambeau.core.ops.nn.rules import floats
-from flambeau.core.ops.random import random_bits, words
-from flambeau.core.random import default_generator
+from flambeau.core.ops.random import random_bits_p, words
 from flambeau.core.record import CREATE, DTypeRule, floating
 from flambeau.core.state import current
 
@@ -29,10 +30,12 @@ def _embedding_infer(weight: Any, index: Any, **p: Any) -> Any:
     kinds={"index": "index"},
     check=True,
     upcast=False,
-    method=False,
-    vjp=dict(weight=lambda g, index, weight_shape, padding_idx: embedding_grad(g, index, weight_shape[0], padding_idx)),
+    public=False,
+    vjp=dict(
+        weight=lambda g, index, weight_shape, padding_idx: embedding_grad_p(g, index, weight_shape[0], padding_idx)
+    ),
 )
-def embedding(weight: Any, index: Any, *, padding_idx: int) -> Any:
+def embedding_p(weight: Any, index: Any, *, padding_idx: int) -> Any:
     """The rows of ``weight`` that ``index`` says; row ``padding_idx`` (-1: none) gets no gradient."""
     return weight.index_select(0, index.reshape(-1)).reshape(*index.shape, weight.shape[1])
 
@@ -45,18 +48,18 @@ def _embedding_grad(grad: Any, index: Any, *, rows: int, padding_idx: int) -> An
     return grad.new_zeros(rows, width).index_add(0, index.reshape(-1), grad.reshape(-1, width))
 
 
-embedding_grad: Any = composite(
+embedding_grad_p: Any = composite(
     "embedding_grad(grad: Tensor, index: Tensor, *, rows: int, padding_idx: int) -> Tensor",
     infer=lambda grad, index, *, rows, **p: (rows, grad[-1]),
     dtype=floating,
     kinds={"index": "index"},
-    method=False,
+    public=False,
     vjp=dict(grad=lambda g, index, padding_idx: _embedding_grad_back(g, index, padding_idx)),
 )(_embedding_grad)
 
 
 def _embedding_grad_back(g: Any, index: Any, padding_idx: int) -> Any:
-    rows = embedding(g, index, padding_idx)
+    rows = embedding_p(g, index, padding_idx)
     return where((index == padding_idx).unsqueeze(-1), 0.0, rows) if padding_idx >= 0 else rows
 
 
@@ -67,11 +70,11 @@ def _embedding_grad_back(g: Any, index: Any, padding_idx: int) -> Any:
     infer=lambda *scalars, shape, device: shape,
     dtype=DTypeRule("mask", result="bool", promotes=False),
     differentiable=False,
-    method=False,
+    public=False,
 )
-def dropout_mask(seed: Any, offset: Any, limit: Any, *, shape: Any, device: Any) -> Any:
+def dropout_mask_p(seed: Any, offset: Any, limit: Any, *, shape: Any, device: Any) -> Any:
     """Which of the random words from ``offset`` on are below ``limit``."""
-    return (random_bits(seed, offset, math.prod(shape), device) < limit).reshape(shape)
+    return (random_bits_p(seed, offset, math.prod(shape), device) < limit).reshape(shape)
 
 
 def random_mask(like: Any, shape: tuple[int, ...], keep: float) -> Any:
@@ -80,19 +83,19 @@ def random_mask(like: Any, shape: tuple[int, ...], keep: float) -> Any:
     if current().levels:  # vmap has a say in what is drawn
         return (words(count, like.device) < limit).reshape(shape)
     seed, offset = default_generator.draw(count)
-    return dropout_mask(seed, offset, limit, shape, like.device)
+    return dropout_mask_p(seed, offset, limit, shape, like.device)
 
 
 #: x * scale where the mask holds, 0 elsewhere.
-masked_scale: Any = elementwise(
+masked_scale_p: Any = elementwise(
     "masked_scale(x: Tensor, mask: Tensor, scale: Tensor) -> Tensor",
     "where(mask, x * scale, 0)",
     dtype=floating,
     kinds={"mask": "bool"},
     linear=["x"],
-    method=False,
+    public=False,
     inplace=False,
-    vjp=dict(x=lambda g, mask, scale: masked_scale(g, mask, cj(scale))),
+    vjp=dict(x=lambda g, mask, scale: masked_scale_p(g, mask, cj(scale)), scale=None),
 )
 
 
@@ -118,8 +121,6 @@ def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
 
 def later(scores: Any) -> Any:
     """Which keys stand behind their query: (L, S)."""
-    from flambeau.core.creation import arange
-
     rows, columns = scores.shape[-2:]
     return arange(columns, device=scores.device) > arange(rows, device=scores.device).unsqueeze(-1)
 
@@ -132,7 +133,7 @@ def _attention_vjp(
     Source: Dao et al., "FlashAttention", arXiv:2205.14135, appendix B.
     """
     finite = where(lse == -math.inf, 0.0, lse).unsqueeze(-1)
-    weights = exp(_scores(query, key, mask, causal, scale) - finite)
+    weights = exp_p(_scores(query, key, mask, causal, scale) - finite)
     of_weights = g[0] @ value.transpose(-2, -1)
     along = ((g[0] * out).sum(dim=-1) - g[1]).unsqueeze(-1)
     of_scores = weights * (of_weights - along)
@@ -150,10 +151,10 @@ def _attention_vjp(
     infer=_attention_infer,
     dtype=floats,
     check=True,
-    method=False,
+    public=False,
     vjp=_attention_vjp,
 )
-def attention(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scale: float) -> Any:
+def attention_p(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scale: float) -> Any:
     """softmax(query keyᵀ scale + mask) value, and the logarithm of the softmax's denominators.
 
     A query that may look at nothing gives 0. Shapes: query (..., L, E), key (..., S, E), value (..., S, V),
@@ -162,7 +163,7 @@ def attention(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scal
     scores = _scores(query, key, mask, causal, scale)
     most = scores.amax(dim=-1, keepdim=True)
     most = where(most == -math.inf, 0.0, most)
-    weights = exp(scores - most)
+    weights = exp_p(scores - most)
     total = weights.sum(dim=-1, keepdim=True)
     out = weights @ value / where(total == 0, 1.0, total)
-    return out, (log(total) + most).squeeze(-1)
+    return out, (log_p(total) + most).squeeze(-1)

@@ -20,7 +20,7 @@ _by_first = DTypeRule("step", promotes=False)
 
 def _step(schema: str) -> Callable[[Callable[..., Any]], Any]:
     """A record that writes to its operands and returns nothing: an empty list."""
-    return composite(f"{schema} -> Tensor[]", dtype=_by_first, differentiable=False, upcast=False, method=False)
+    return composite(f"{schema} -> Tensor[]", dtype=_by_first, differentiable=False, upcast=False, public=False)
 
 
 def run(function: Any, lists: Sequence[Tensors], *scalars: Any, **params: Any) -> None:
@@ -68,7 +68,7 @@ def by_key(parameters: Sequence[Any]) -> list[tuple[list[Any], list[Any]]]:
     "Scalar, "
     "dampening: Scalar, *, nesterov: bool, maximize: bool)"
 )
-def sgd_step(
+def sgd_step_p(
     params: Tensors, grads: Tensors, buffers: Tensors, lr: Any, weight_decay: Any, momentum: Any, dampening: Any, *,
     nesterov: bool, maximize: bool,
 ) -> list[Any]:  # fmt: skip
@@ -93,7 +93,7 @@ def sgd_step(
     "beta1: Scalar, beta2: Scalar, eps: Scalar, weight_decay: Scalar, count: Scalar, *, decoupled: bool, maximize: "
     "bool)"
 )
-def adam_step(
+def adam_step_p(
     params: Tensors, grads: Tensors, first: Tensors, second: Tensors, largest: Tensors, lr: Any, beta1: Any, beta2: Any,
     eps: Any, weight_decay: Any, count: Any, *, decoupled: bool, maximize: bool,
 ) -> list[Any]:  # fmt: skip

@@ -182,7 +182,7 @@ def _h(x: Array) -> Array:
 
 
 def _lu(x: Array) -> tuple[Array, Array]:
-    from scipy.linalg import lu_factor
+    from scipy.linalg import lu_factor  # optional: the extra dev has it
 
     found = [lu_factor(one) for one in x]
     return np.stack([lu for lu, _ in found]), np.stack([pivots for _, pivots in found])
@@ -196,7 +196,7 @@ def _triangular(a: Array, b: Array, upper: bool, unitriangular: bool = False) ->
 
 
 def _expm(x: Array) -> Array:
-    from scipy.linalg import expm
+    from scipy.linalg import expm  # optional: the extra dev has it
 
     return np.asarray(expm(x))
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from flambeau.core.random import random_words
+
 Array = Any  # numpy's; float64 and complex128 alike
 Ints = tuple[int, ...]
 
@@ -342,8 +344,6 @@ def attention(
 
 
 def dropout_mask(seed: int, offset: int, limit: int, shape: Ints, device: Any) -> Array:
-    from flambeau.core.random import random_words
-
     words = random_words(seed, offset, math.prod(shape))
     return np.array([w < limit for w in words], bool).reshape(shape)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.backends.cpu import CpuBackend
+from flambeau.backends.cpu.backend import CpuBackend
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -16,7 +16,7 @@ Array = Any
 BACKEND = CpuBackend()
 FULL = (dt.float32, dt.float64)
 SHAPES = ((), (7,), (3, 4), (2, 3, 4), (0, 3))
-#: One more than fits any threshold from which kernels work in pieces or over threads.
+#: One more than fits any threshold from which kernels work in chunks or over threads.
 LARGE = (1 << 18) + 3
 
 

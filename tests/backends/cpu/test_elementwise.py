@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from flambeau.backends.cpu import split
+from flambeau.backends.cpu import chunks
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import parse
@@ -295,7 +295,7 @@ def test_spread_cuts_the_longest_memory_order_first() -> None:
         np.negative(x, out)
 
     x = np.zeros((1, 3, 400, 500), np.float32)[..., ::2]
-    out = split.spread(note, (x,), None, x.dtype, 1 << 14)
+    out = chunks.spread(note, (x,), None, x.dtype, 1 << 14)
     assert out.shape == x.shape and max(math.prod(s) for s in seen) <= 400 * 250
 
 

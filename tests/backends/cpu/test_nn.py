@@ -1,4 +1,4 @@
-"""Fused kernels of neural networks against their definitions in float64, small and in pieces over threads."""
+"""Fused kernels of neural networks against their definitions in float64, small and in chunks over threads."""
 
 from __future__ import annotations
 

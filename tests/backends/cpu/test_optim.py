@@ -1,4 +1,4 @@
-"""Steps of optimizers against their papers' formulas, for some steps, small and in pieces."""
+"""Steps of optimizers against their papers' formulas, for some steps, small and in chunks."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_dtypes(dtype: DType) -> None:
         assert kernel("avg_pool_grad", dtype)(found, shape=x.shape, **params).dtype == dtype.numpy
 
 
-def test_large_images_go_by_pieces() -> None:
+def test_large_images_go_by_chunks() -> None:
     x = values((40, 8, 40, 41), dt.float32)
     params = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), ceil=False)
     blocks = x[..., :40].reshape(40, 8, 20, 2, 20, 2)

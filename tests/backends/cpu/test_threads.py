@@ -64,9 +64,9 @@ def test_an_error_arrives_when_every_part_has_ended() -> None:
 def test_ranges_cover_everything_once() -> None:
     for size in range(20):
         for parts in range(1, 7):
-            pieces = threads.ranges(size, parts)
-            assert [i for p in pieces for i in range(p.start, p.stop)] == list(range(size))
-            assert len(pieces) <= parts
+            chunks = threads.ranges(size, parts)
+            assert [i for p in chunks for i in range(p.start, p.stop)] == list(range(size))
+            assert len(chunks) <= parts
 
 
 @pytest.mark.skipif(threads.blas_threads() is None, reason="numpy's BLAS here is none that can be asked")
@@ -92,7 +92,7 @@ def test_the_backend_tells_blas() -> None:
 
 def test_the_environment_holds_for_blas_too(run_python: Any) -> None:
     code = (
-        "from flambeau.backends.cpu import CpuBackend, threads; CpuBackend(); "
+        "from flambeau.backends.cpu import backend, threads; backend.CpuBackend(); "
         "print(threads.num_threads(), threads.blas_threads())"
     )
     found = run_python("-c", code, FLAMBEAU_NUM_THREADS="1")
@@ -106,7 +106,6 @@ def test_a_forked_child_makes_threads_of_its_own() -> None:
         threads.run([int, int])
         child = os.fork()
         if child == 0:
-            BACKEND.after_fork()
             ok = threads.run([partial(int, "1"), partial(int, "2")]) == [1, 2]
             os._exit(0 if ok else 1)
         assert os.waitpid(child, 0)[1] == 0

@@ -169,7 +169,7 @@ def test_copies_beside_the_work(machine: Any) -> None:
     gc.collect()
     assert [r.item() for r in results] == [0.0, 1.0, 2.0, 3.0, 4.0]
     copies.synchronize()
-    assert machine.backend.pinning.under_way() == 0
+    assert machine.backend.pinning.sweep() == 0
 
 
 def test_events_measure_time_if_they_were_made_for_it(machine: Any) -> None:
@@ -205,12 +205,12 @@ def test_a_pinned_tensor_is_copied_later_and_kept_until_then(machine: Any) -> No
     fb.zeros(1, device="cuda")
     machine.fake.lazy = True
     y = x.to("cuda", non_blocking=True)
-    assert machine.backend.pinning.under_way() == 1
+    assert machine.backend.pinning.sweep() == 1
     del x
     gc.collect()
     machine.fake.lazy = False
     assert values(y) == values(plain)
-    assert machine.backend.pinning.under_way() == 0
+    assert machine.backend.pinning.sweep() == 0
 
 
 def test_changing_a_pinned_tensor_after_a_blocking_copy_does_no_harm(machine: Any) -> None:
@@ -220,7 +220,7 @@ def test_changing_a_pinned_tensor_after_a_blocking_copy_does_no_harm(machine: An
     x.fill_(5)
     assert values(y) == [1.0] * 4
     z = fb.ones(4).to("cuda", non_blocking=True)  # pageable memory is read at once
-    assert machine.backend.pinning.under_way() == 0 and values(z) == [1.0] * 4
+    assert machine.backend.pinning.sweep() == 0 and values(z) == [1.0] * 4
 
 
 def test_a_part_of_a_pinned_tensor(machine: Any) -> None:

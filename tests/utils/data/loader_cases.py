@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.behaviour import Case, collected
+from tests.recorded import Case, collected
 
 CASES: dict[str, Case] = {}
 case = collected(CASES)

@@ -1,0 +1,198 @@
+"""Matrix products, batched: which form, and the packing."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import Final
+
+from flambeau.backends import layout as lay
+from flambeau.backends.dialect import linalg as texts
+from flambeau.backends.launched import elementwise
+from flambeau.backends.launched.device import Device
+from flambeau.backends.launched.launcher import Launcher
+from flambeau.backends.strided import StridedArray
+from flambeau.core import dtype as dt
+
+#: Multiplications up to which the operands are used where they are; above, copying them to panels pays.
+_DIRECT: Final = 1 << 27
+#: Multiplications from which on it pays where the direct form cannot serve.
+_PACKED: Final = 48**3
+#: Multiplications that an item does at least.
+_SHARE: Final = 1 << 15
+
+
+def register(backend: Launcher) -> None:
+    """Enter the products."""
+    backend.kernels.register("matmul", partial(matmul, backend), dt.REALS)
+    backend.kernels.register("matmul", partial(_complex, backend), dt.COMPLEXES)
+
+
+def matmul(backend: Launcher, x: StridedArray, y: StridedArray) -> StridedArray:
+    """``x @ y`` for arrays of at least two axes; the axes before the last two broadcast."""
+    batch = lay.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    out = backend.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype, x.index)
+    matmul_into(backend, out, x, y)
+    return out
+
+
+def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: StridedArray) -> None:
+    """Write ``x @ y`` to ``out``: contiguous, of the result's shape, in memory of its own."""
+    batch = out.shape[:-2]
+    (m, k), (k2, n) = x.shape[-2:], y.shape[-2:]
+    if k != k2:
+        raise lay.LayoutError(f"matmul: shapes {x.shape} and {y.shape} cannot be multiplied")
+    if not out.size:
+        return
+    if not k:
+        elementwise.fill(backend, out, 0)
+        return
+    x, y = x.expanded((*batch, m, k)), y.expanded((*batch, k, n))
+    folded = _folded(x, y)
+    if folded is not None:  # one right operand for all: a single tall product
+        x, y, m = folded, y.viewed((k, n), y.strides[-2:], y.offset), folded.shape[0]
+        batch = ()
+    if n == 1:  # a column: as a row, which lies in memory just so
+        x, y, m, n = _turned(y), _turned(x), n, m
+    shape, strides = lay.coalesce(tuple(batch), x.strides[:-2], y.strides[:-2])
+    if len(shape) > texts.MAX_AXES:
+        x, y = backend.dense(x), backend.dense(y)
+        shape, strides = lay.coalesce(tuple(batch), x.strides[:-2], y.strides[:-2])
+    device = backend.device(x.index)
+    work = _Product(backend, device, x, y, out, (m, n, k), shape, strides)
+    if not device.target.cpu:
+        if not backend.product(_shaped(out, (*batch, m, n)), x, y):
+            work.tiled()
+    elif m >= texts.ROWS and m * n * k <= _DIRECT and texts.computed(x.dtype) is x.dtype:
+        work.direct()
+    elif m * n * k >= _PACKED and min(m, n) >= texts.ROWS:
+        work.packed()
+    else:
+        work.plain()
+
+
+def _shaped(x: StridedArray, shape: tuple[int, ...]) -> StridedArray:
+    """A contiguous array in another shape."""
+    return x.viewed(shape, lay.contiguous_strides(shape), x.offset)
+
+
+def _folded(x: StridedArray, y: StridedArray) -> StridedArray | None:
+    """``x`` with its batch axes as rows, if ``y`` is the same for all of them."""
+    if x.ndim == 2 or any(s for s, n in zip(y.strides[:-2], y.shape[:-2], strict=True) if n > 1):
+        return None
+    shape = (prod(x.shape[:-1]), x.shape[-1])
+    strides = lay.view_strides(x.shape, x.strides, shape)
+    return None if strides is None else x.viewed(shape, strides, x.offset)
+
+
+def _turned(x: StridedArray) -> StridedArray:
+    """The matrices transposed."""
+    *batch, m, n = x.shape
+    *steps, down, along = x.strides
+    return x.viewed((*batch, n, m), (*steps, along, down), x.offset)
+
+
+class _Product:
+    """One product of m x k by k x n matrices, over merged batch axes."""
+
+    def __init__(
+        self, backend: Launcher, device: Device, x: StridedArray, y: StridedArray, out: StridedArray,
+        sizes: tuple[int, int, int], shape: tuple[int, ...], strides: tuple[tuple[int, ...], ...],
+    ):  # fmt: skip
+        self.backend, self.device, self.x, self.y, self.out = backend, device, x, y, out
+        self.m, self.n, self.k = sizes
+        self.shape, (self.sx, self.sy) = shape, strides if strides else ((), ())
+        self.batches = prod(shape)
+
+    def params(self, chunk: int, height: int = 0) -> bytes:
+        x, y = self.x, self.y
+        sides = (*x.strides[-2:], *y.strides[-2:])
+        return _packed((self.m, self.n, self.k, self.batches), self.shape, self.sx, self.sy, sides,
+                       (x.offset, y.offset, self.out.offset, chunk, height))  # fmt: skip
+
+    def launch(self, form: str, text: Callable[[], str], params: bytes, size: int, group: int) -> None:
+        kernel = self.device.kernel((form, self.x.dtype), "product", text)
+        self.device.launch(kernel, (self.x, self.y), (self.out,), params, size, group)
+
+    def plain(self) -> None:
+        total = self.batches * self.m * -(-self.n // texts.STRIP)
+        chunk = max(1, min(65536 // (self.k * min(self.n, texts.STRIP)), -(-total // self.device.units)))
+        text = partial(texts.plain_source, self.x.dtype, self.device.target)
+        self.launch("plain", text, self.params(chunk), -(-total // chunk), 1)
+
+    def direct(self) -> None:
+        vectors = 1 if self.n <= 16 else 2
+        panels, across = -(-self.m // texts.ROWS), -(-self.n // (16 * vectors))
+        split = max(1, min(panels // 4, 8 * self.device.units // (across * self.batches)))
+        height = -(-panels // split)
+        tasks = self.batches * across * -(-panels // height)
+        chunk = max(1, min(_SHARE // (height * texts.ROWS * 16 * vectors * self.k), tasks))
+        params = self.params(chunk, height)
+        text = partial(texts.direct_source, self.x.dtype, self.device.target, vectors)
+        kernel = self.device.kernel(("direct", self.x.dtype, vectors), "product", text)
+        self.device.launch(kernel, (self.x, self.y), (self.out,), params, -(-tasks // chunk), 1)
+
+    def tiled(self) -> None:
+        groups = self.batches * -(-self.m // texts.TILE) * -(-self.n // texts.TILE)
+        self.launch(
+            "tiled", partial(texts.tiled_source, self.x.dtype, self.device.target), self.params(1), groups * 256, 256
+        )
+
+    def packed(self) -> None:
+        x, y, m, n, k = self.x, self.y, self.m, self.n, self.k
+        left, a = self.pack(x, m, x.strides[-2], x.strides[-1], self.sx, texts.ROWS)
+        right, b = self.pack(y, n, y.strides[-1], y.strides[-2], self.sy, texts.COLUMNS)
+        panels, across = -(-m // texts.ROWS), -(-n // texts.COLUMNS)
+        split = max(1, min(panels, -(-4 * self.device.units // (across * self.batches))))
+        chunk = -(-panels // split)
+        params = _packed((m, n, k, self.batches), (1,), (a,), (b,), (0, 0, 0, 0), (0, 0, self.out.offset, chunk, 0))
+        text = partial(texts.packed_source, x.dtype, self.device.target)
+        kernel = self.device.kernel(("packed", x.dtype), "product", text)
+        size = self.batches * across * -(-panels // chunk)
+        self.device.launch(kernel, (left, right), (self.out,), params, size, 1)
+
+    def pack(
+        self, x: StridedArray, lines: int, line: int, depth: int, strides: tuple[int, ...], width: int
+    ) -> tuple[StridedArray, int]:
+        """An operand as panels, and the elements between its batches."""
+        shared = not any(strides)
+        batches = 1 if shared else self.batches
+        each = -(-lines // width) * width * self.k
+        q = self.backend.empty((batches * each,), texts.computed(x.dtype), x.index)
+        kernel = self.device.kernel(("pack", x.dtype), "pack", partial(texts.pack_source, x.dtype, self.device.target))
+        params = _packed((lines, width, self.k, batches), self.shape, strides, strides, (line, depth, 0, 0),
+                         (x.offset, 0, 0, 0, 0))  # fmt: skip
+        self.device.launch(kernel, (x,), (q,), params, batches * -(-lines // width), 1)
+        return q, 0 if shared else each
+
+
+def _packed(
+    sizes: tuple[int, int, int, int], shape: tuple[int, ...], sx: tuple[int, ...], sy: tuple[int, ...],
+    sides: tuple[int, ...], rest: tuple[int, ...],
+) -> bytes:  # fmt: skip
+    """The kernels' Params."""
+    fill = (0,) * (texts.MAX_AXES - len(shape))
+    numbers = (*sizes, len(shape), *shape, *fill, *sx, *fill, *sy, *fill, *sides, *rest)
+    return struct.pack(f"{len(numbers)}q", *numbers)
+
+
+def _complex(backend: Launcher, x: StridedArray, y: StridedArray) -> StridedArray:
+    """Complex matrices by four real products of their parts."""
+    xr, xi, yr, yi = (part for a in (x, y) for part in _parts(a))
+    batch = lay.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    out = backend.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype, x.index)
+    real, imag = _parts(out)
+    rr, ii, ri, ir = (matmul(backend, a, b) for a, b in ((xr, yr), (xi, yi), (xr, yi), (xi, yr)))
+    pair = (rr.dtype, rr.dtype)
+    backend.expression("x - y", pair, rr.dtype)(rr, ii, out=real)
+    backend.expression("x + y", pair, rr.dtype)(ri, ir, out=imag)
+    return out
+
+
+def _parts(x: StridedArray) -> tuple[StridedArray, StridedArray]:
+    """The real and the imaginary parts as views."""
+    shape, strides, offset = lay.view_as_real(*x.layout)
+    real = x.viewed(shape[:-1], strides[:-1], offset, x.dtype.to_real())
+    return real, real.viewed(real.shape, real.strides, offset + 1)

@@ -1,0 +1,70 @@
+"""The ``dtype=`` and ``out=`` that most functions take: :func:`deliver` hands their result over."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from flambeau.core import dispatch
+from flambeau.core.dtype import as_dtype, can_cast
+from flambeau.core.errors import DeviceError, DTypeError, GradientError, ShapeError
+from flambeau.core.graph import View, edge_of, mark_written
+from flambeau.core.record import OPS
+from flambeau.core.tensor import Tensor
+
+R = TypeVar("R")
+
+
+def in_dtype(x: Any, dtype: Any) -> Any:
+    """``x`` in the dtype that the result is to have; None: as it is."""
+    if dtype is None or x._key.dtype is (wanted := as_dtype(dtype)):
+        return x
+    return dispatch.call(OPS["cast"], (x,), {"dtype": wanted})
+
+
+def deliver(name: str, result: R, out: Any = None, dtype: Any = None) -> R:
+    """The result in ``dtype``, written to ``out`` where there is one (a tuple of tensors where the result is).
+
+    An ``out`` that is empty and no view is resized. ``name`` is what errors call the function: TypeError
+    for an ``out`` that is no tensor, GradientError where one of both requires grad, DTypeError, DeviceError
+    and ShapeError where the result does not fit.
+
+    >>> out = fb.zeros(2)
+    >>> deliver("add", fb.tensor([1, 2]), out) is out
+    True
+    >>> out
+    tensor([1., 2.])
+    """
+    if dtype is not None:
+        result = in_dtype(result, dtype)
+    if out is not None:
+        if isinstance(result, tuple):
+            for o, r in zip(out, result, strict=True):
+                _write(name, o, r)
+        else:
+            _write(name, out, result)
+        result = out
+    return result
+
+
+def _write(name: str, out: Any, result: Any) -> None:
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}: argument 'out' must be a tensor, got {type(out).__name__}")
+    if edge_of(result) is not None or edge_of(out) is not None:
+        raise GradientError(f"{name}: functions with out=... don't support automatic differentiation, "
+                            "but one of the arguments requires grad; use the result instead, or no_grad()")  # fmt: skip
+    if not can_cast(result._key.dtype, out._key.dtype):
+        raise DTypeError(
+            f"{name}: result type {result._key.dtype.name} can't be cast to the desired output type "
+            f"{out._key.dtype.name}"
+        )
+    if out._key.device is not result._key.device:
+        raise DeviceError(f"{name}: out is on {out._key.device}, the result on {result._key.device}")
+    if out._array.shape != result._array.shape:
+        if out._node.__class__ is View or out._array.size:
+            raise ShapeError(
+                f"{name}: out has shape {tuple(out.shape)}, the result {tuple(result.shape)}; "
+                "give an out of that shape, or an empty tensor, which is resized"
+            )
+        out._array = out._key.backend.empty(result._array.shape, out._key.dtype, out._key.device.index)
+    out._key.backend.copy_into(out._array, result._array)
+    mark_written(out, name)

@@ -1,0 +1,38 @@
+"""Shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import SupportsIndex, overload
+
+
+class Size(tuple[int, ...]):
+    """A shape: a tuple of ints that can count its elements.
+
+    >>> Size((2, 3)).numel()
+    6
+    """
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        return math.prod(self)
+
+    @overload
+    def __getitem__(self, i: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, i: slice) -> Size: ...
+    def __getitem__(self, i: SupportsIndex | slice) -> int | Size:
+        found = tuple.__getitem__(self, i)
+        return Size(found) if isinstance(found, tuple) else found
+
+    def __add__(self, other: Iterable[int]) -> Size:  # type: ignore[override]  # of ints alone
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __mul__(self, times: SupportsIndex) -> Size:
+        return Size(tuple.__mul__(self, times))
+
+    def __repr__(self) -> str:
+        return f"flambeau.Size({list(self)})"

@@ -1,0 +1,174 @@
+"""The worker processes of a DataLoader, seen from the process that loads."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import pickle
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from flambeau.utils.data import worker as w
+from flambeau.utils.data.fetch import Exhausted, Recipe
+
+_STOP_SECONDS = 1.0  # for workers that were told to stop and are still fetching
+_EXIT_SECONDS = 5.0  # for a process that has hung up to be gone
+
+
+def start_context(chosen: str | BaseContext | None = None) -> BaseContext:
+    """The multiprocessing context for workers: forkserver where there is one, else spawn.
+
+    A plain fork is refused: it copies threads' locks and a driver's state in the middle of their work.
+    """
+    if isinstance(chosen, BaseContext):
+        name, context = chosen.get_start_method(), chosen
+    else:
+        available = multiprocessing.get_all_start_methods()
+        name = chosen or ("forkserver" if "forkserver" in available else "spawn")
+        if name not in available:
+            raise ValueError(f"DataLoader: multiprocessing_context must be one of {available}, got {chosen!r}")
+        context = multiprocessing.get_context(name)
+    if name == "fork":
+        raise ValueError(
+            "DataLoader: multiprocessing_context='fork' hangs once a thread or a device driver runs; "
+            "use 'forkserver' or 'spawn'"
+        )
+    if name == "forkserver" and context is not chosen:  # saves each worker the import
+        context.set_forkserver_preload(["__main__", w.__name__])
+    return context
+
+
+class Pool:
+    """Worker processes and their pipes; ``epoch`` runs one pass over the dataset."""
+
+    def __init__(
+        self, count: int, recipe: Recipe, init: Callable[[int], None] | None, context: BaseContext, timeout: float
+    ):
+        self.count, self.timeout = count, timeout
+        self._epochs = 0
+        self._processes: list[BaseProcess] = []
+        self._tasks: list[Connection] = []
+        self._answers: list[Connection] = []
+        self._finalizer = weakref.finalize(self, _stop, self._processes, self._tasks, self._answers)
+        try:
+            for number in range(count):
+                self._start(number, recipe, init, context)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, number: int, recipe: Recipe, init: Callable[[int], None] | None, context: BaseContext) -> None:
+        their_tasks, our_tasks = context.Pipe(duplex=False)
+        our_answers, their_answers = context.Pipe(duplex=False)
+        self._tasks.append(our_tasks)
+        self._answers.append(our_answers)
+        process = context.Process(  # type: ignore[attr-defined]
+            target=w.run,
+            args=(their_tasks, their_answers, w.Job(number, self.count, recipe, init)),
+            name=w.process_name(number),
+            daemon=True,
+        )
+        with their_tasks, their_answers:
+            try:
+                process.start()
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                raise RuntimeError(
+                    "DataLoader: the dataset, collate_fn or worker_init_fn cannot be sent to a worker process: "
+                    f"{error}. Define their classes and functions at the top level of a module, or use num_workers=0"
+                ) from error
+        self._processes.append(process)
+
+    def close(self) -> None:
+        """Stop the workers; a second call does nothing."""
+        self._finalizer()
+
+    @property
+    def closed(self) -> bool:
+        return not self._finalizer.alive
+
+    def epoch(self, tasks: Iterator[tuple[int, Any]], seed: int, ahead: int) -> Iterator[Any]:
+        """The batches of numbered ``tasks`` in order, ``ahead`` of them under way in each worker."""
+        self._epochs += 1
+        for connection in self._tasks:
+            self._send(connection, w.Epoch(self._epochs, seed))
+        return _Run(self, self._epochs, tasks, ahead)
+
+    def ask(self, worker: int, task: w.Task) -> None:
+        self._send(self._tasks[worker], task)
+
+    def _send(self, connection: Connection, message: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):  # a dead worker shows when its answer is awaited
+            connection.send(message)
+
+    def answer(self, worker: int, epoch: int) -> w.Answer:
+        """The worker's next answer of this epoch; those of an epoch that was left early are dropped."""
+        if epoch != self._epochs:
+            raise RuntimeError("DataLoader: a newer iterator has taken the persistent workers over")
+        if self.closed:
+            raise RuntimeError("DataLoader: the workers have stopped; start a new iterator")
+        connection = self._answers[worker]
+        while True:
+            if self.timeout and not connection.poll(self.timeout):
+                raise RuntimeError(f"DataLoader: worker {worker} sent no batch for {self.timeout} seconds (timeout)")
+            try:
+                answer = w.receive(connection)
+            except (EOFError, ConnectionResetError):
+                process = self._processes[worker]
+                process.join(_EXIT_SECONDS)
+                reason = w.describe_exit(process.exitcode)
+                self.close()
+                raise RuntimeError(f"DataLoader: worker {worker} (pid {process.pid}) {reason}") from None
+            if answer.epoch == epoch:
+                return answer
+
+
+class _Run(Iterator[Any]):
+    """One epoch. The workers take turns, so each answers in the order in which it was asked."""
+
+    def __init__(self, pool: Pool, number: int, tasks: Iterator[tuple[int, Any]], ahead: int):
+        self._pool, self._number, self._tasks = pool, number, tasks
+        self._asked: deque[int] = deque()  # the workers that owe an answer
+        for _ in range(ahead):
+            for worker in range(pool.count):
+                self._ask(worker)
+
+    def _ask(self, worker: int) -> None:
+        task = next(self._tasks, None)
+        if task is not None:
+            self._pool.ask(worker, w.Task(*task))
+            self._asked.append(worker)
+
+    def __next__(self) -> Any:
+        while self._asked:
+            worker = self._asked.popleft()
+            answer = self._pool.answer(worker, self._number)
+            if answer.content is Exhausted:  # this worker's share of an iterable dataset
+                continue
+            self._ask(worker)
+            if isinstance(answer.content, w.Failure):
+                raise _error(answer.content, worker, answer.batch)
+            return answer.content
+        raise StopIteration
+
+
+def _error(failure: w.Failure, worker: int, batch: int) -> BaseException:
+    error = failure.error or RuntimeError(failure.summary)
+    error.add_note(f"raised in DataLoader worker {worker}, batch {batch}; there:\n{failure.traceback}")
+    return error
+
+
+def _stop(processes: list[BaseProcess], tasks: list[Connection], answers: list[Connection]) -> None:
+    for connection in (*tasks, *answers):  # a worker stops when its pipes close
+        connection.close()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for process in processes:
+        process.join(max(0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.terminate()
+            process.join(_EXIT_SECONDS)

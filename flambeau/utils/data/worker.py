@@ -1,0 +1,248 @@
+"""The worker process of a DataLoader, and how batches travel from it.
+
+A worker reads tasks from one pipe and answers through another, each in order. Tensors travel as the bytes
+of numpy arrays, never as objects of a device; a thread sends, so that the next batch is fetched meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import queue
+import random as python_random
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flambeau.core.dtype import DType
+from flambeau.core.exchange import host_device
+from flambeau.core.generator import manual_seed
+from flambeau.core.keys import set_default_device
+from flambeau.core.random import random_words
+from flambeau.core.tensor import Tensor
+from flambeau.core.threads import set_num_threads
+from flambeau.utils.data.fetch import Exhausted, Recipe
+from flambeau.utils.host import HostArray, host_array, tensor_from_host
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """What :func:`get_worker_info` tells: this worker's number, how many there are, its seed and dataset."""
+
+    id: int
+    num_workers: int
+    seed: int
+    dataset: Any
+
+
+_info: WorkerInfo | None = None
+
+
+def get_worker_info() -> WorkerInfo | None:
+    """In a DataLoader's worker process, what it is; elsewhere None.
+
+    An IterableDataset takes its part by it: ``for i in range(info.id, n, info.num_workers)``.
+
+    >>> fb.utils.data.get_worker_info() is None
+    True
+    """
+    return _info
+
+
+# -- messages ----------------------------------------------------------------------------------------
+
+
+class Epoch(NamedTuple):
+    """To a worker: an epoch begins; answers carry its number."""
+
+    number: int
+    seed: int
+
+
+class Job(NamedTuple):
+    """What a worker is started with; ``init`` is called in it once."""
+
+    worker: int
+    num_workers: int
+    recipe: Recipe
+    init: Callable[[int], None] | None
+
+
+class Task(NamedTuple):
+    """To a worker: fetch this batch."""
+
+    batch: int
+    what: Any
+
+
+class Failure(NamedTuple):
+    """From a worker: why there is no batch."""
+
+    error: BaseException | None  # None when it cannot travel
+    summary: str
+    traceback: str
+
+
+class Answer(NamedTuple):
+    """From a worker: a batch, a Failure, or the class Exhausted when its iterable dataset has no more."""
+
+    epoch: int
+    batch: int
+    content: Any
+
+
+class _Pickler(pickle.Pickler):
+    """Sends the memory of arrays and tensors beside the pickle."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Tensor) and not obj.requires_grad:
+            host = host_array(obj)
+            return _unpack_tensor, (np.ascontiguousarray(host).reshape(-1).view(np.uint8), obj.dtype, tuple(obj.shape))
+        return NotImplemented
+
+
+def _unpack_tensor(raw: HostArray, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+    return tensor_from_host(raw.view(dtype.numpy).reshape(shape), "cpu")
+
+
+def send(connection: Connection, answer: Answer) -> None:
+    """Write an answer to a pipe: the sizes, the pickle, then the arrays' bytes without another copy."""
+    buffers: list[pickle.PickleBuffer] = []
+    stream = io.BytesIO()
+    _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(answer)
+    raws = [b.raw() for b in buffers]
+    connection.send([raw.nbytes for raw in raws])
+    connection.send_bytes(stream.getbuffer())
+    for raw in raws:
+        if raw.nbytes:
+            connection.send_bytes(raw)
+
+
+def receive(connection: Connection) -> Answer:
+    """Read what :func:`send` wrote; the arrays own their memory."""
+    sizes = connection.recv()
+    data = connection.recv_bytes()
+    buffers = [bytearray(size) for size in sizes]
+    for buffer in buffers:
+        if buffer:
+            connection.recv_bytes_into(buffer)
+    answer: Answer = pickle.loads(data, buffers=buffers)
+    return answer
+
+
+# -- the process -------------------------------------------------------------------------------------
+
+
+def run(tasks: Connection, answers: Connection, job: Job) -> None:
+    """The main function of a worker; returns when the loader hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loader's process handles Ctrl-C and hangs up
+    outbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+    sender = threading.Thread(target=_send_all, args=(answers, outbox), daemon=True)
+    sender.start()
+    with contextlib.suppress(EOFError, OSError):
+        _serve(tasks, outbox, job)
+    outbox.put(None)
+    sender.join()
+
+
+def _send_all(answers: Connection, outbox: queue.SimpleQueue[Answer | None]) -> None:
+    while (answer := outbox.get()) is not None:
+        try:
+            send(answers, answer)
+        except OSError:  # the loader hung up
+            return
+        except Exception as error:  # the batch cannot be pickled
+            send(answers, answer._replace(content=_failure(error)))
+
+
+def _serve(tasks: Connection, outbox: queue.SimpleQueue[Answer | None], job: Job) -> None:
+    epoch = Epoch(-1, 0)
+    fetch: Callable[[Any], Any] | None = None
+    problem: Failure | None = None
+    while True:
+        message = tasks.recv()
+        if isinstance(message, Epoch):
+            fetch, problem, epoch = None, None, message
+            try:
+                _prepare(job, epoch.seed)
+                job = job._replace(init=None)
+                fetch = job.recipe.fetcher()
+            except Exception as error:
+                problem = _failure(error)
+        else:
+            content = problem if fetch is None else _fetch(fetch, epoch, message)
+            outbox.put(Answer(epoch.number, message.batch, content))
+
+
+def _fetch(fetch: Callable[[Any], Any], epoch: Epoch, task: Task) -> Any:
+    seed_everything(batch_seed(epoch.seed, task.batch))
+    try:
+        return fetch(task.what)
+    except Exhausted:
+        return Exhausted
+    except Exception as error:
+        return _failure(error)
+
+
+def _prepare(job: Job, base_seed: int) -> None:
+    """Set this process up for an epoch."""
+    global _info
+    seed = (base_seed + job.worker) % 2**64
+    if _info is None:
+        set_num_threads(1)
+        set_default_device(host_device())
+    _info = WorkerInfo(job.worker, job.num_workers, seed, job.recipe.dataset)
+    seed_everything(seed)
+    if job.init is not None:
+        job.init(job.worker)
+
+
+def batch_seed(base_seed: int, batch: int) -> int:
+    """The seed of one batch, whichever worker fetches it."""
+    low, high = random_words(base_seed, batch, 2)
+    return low | high << 32
+
+
+def seed_everything(seed: int) -> None:
+    """Seed flambeau's default generator, Python's and numpy's."""
+    manual_seed(seed)
+    python_random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+
+
+def _failure(error: Exception) -> Failure:
+    text = "".join(traceback.format_exception(error))
+    summary = f"{type(error).__name__}: {error}"
+    error.__traceback__ = error.__cause__ = error.__context__ = None  # are in the text
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception class that cannot be made again from its arguments
+        return Failure(None, summary, text)
+    return Failure(error, summary, text)
+
+
+def describe_exit(code: int | None) -> str:
+    """Why a worker process ended, in words."""
+    if code is None:
+        return "closed its pipe"
+    if code >= 0:
+        return (
+            f"exited with code {code} (its own message, if any, is above). Does the main module start the loader "
+            "at import? Workers import it anew: put what it runs under `if __name__ == '__main__':`"
+        )
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-code).name
+        return f"was killed by {name}" + (": is there enough memory?" if name == "SIGKILL" else "")
+    return f"was killed by signal {-code}"
+
+
+def process_name(worker: int) -> str:
+    return f"flambeau-data-{os.getpid()}-{worker}"

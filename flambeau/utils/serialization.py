@@ -1,0 +1,213 @@
+"""Files of tensors and nested state, without pickle: loading a file can run nothing.
+
+:func:`save` writes a safetensors file whose metadata holds, as JSON, how the arrays and plain values are
+nested; :func:`load` gives the same objects back. Other programs can read the arrays of such a file, and
+:func:`load_file` reads those of theirs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from flambeau.core.device import DeviceLike, device
+from flambeau.core.tensor import Tensor
+from flambeau.utils import safetensors
+from flambeau.utils.files import atomic_write
+from flambeau.utils.host import host_array, tensor_from_host
+from flambeau.utils.safetensors import CheckpointError, Header
+from flambeau.utils.structure import Decoder, Encoder, Locate
+
+__all__ = ["CheckpointError", "load", "load_file", "save", "save_file"]
+
+_FORMAT: Final = 1
+_STRUCTURE, _CHECKSUM, _VERSION = "flambeau.structure", "flambeau.crc32", "flambeau.format"
+
+PathOrFile = str | os.PathLike[str] | BinaryIO
+MapLocation = DeviceLike | Mapping[Any, DeviceLike] | Callable[[str], DeviceLike]
+
+
+def save(obj: object, f: PathOrFile) -> None:
+    """Write ``obj`` to a file that :func:`load` reads back.
+
+    Args:
+        obj: tensors and parameters in any nesting of dict, OrderedDict, list, tuple and set, with None,
+            bool, int, float, complex, str, bytes, Size, dtypes, devices and numpy arrays. Tensors that share
+            storage and dtype share it again when loaded; an object that stands in several places is one.
+        f: a path, which is replaced in one step when all is written, or a file open for writing bytes.
+
+    Raises:
+        TypeError: for an object of another type; the text says where in ``obj`` it stands. Modules and
+            optimizers are saved by their ``state_dict()``.
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> fb.save({"weight": fb.ones(2), "epoch": 3}, file)
+    >>> fb.load(file)
+    {'weight': tensor([1., 1.]), 'epoch': 3}
+    """
+    encoder = Encoder()
+    root = encoder.encode(obj)
+    arrays, descriptions = encoder.finish()
+    for description in descriptions:
+        description["crc32"] = safetensors.checksum(arrays[description["array"]])
+    structure = json.dumps({"root": root, "arrays": descriptions}, allow_nan=False, separators=(",", ":"))
+    header = safetensors.plan(arrays, {_VERSION: str(_FORMAT), _STRUCTURE: structure})
+    header["__metadata__"][_CHECKSUM] = _fingerprint(header)
+    _write(f, lambda file: safetensors.write(file, arrays, header))
+
+
+def load(f: PathOrFile, map_location: MapLocation = None, *, mmap: bool = False) -> Any:
+    """Read what :func:`save` wrote.
+
+    Args:
+        f: a path, or a file open for reading bytes (it is read from its beginning).
+        map_location: the device for the tensors: None for the one each was saved from, a device or its
+            name for all, a dict from saved to wanted names ("cuda" stands for all of "cuda:0", "cuda:1" that are
+            not named themselves), or a function from the saved name to a device.
+        mmap: leave the arrays in the file until they are read; needs a path, is for the CPU, and skips
+            the check of the arrays' sums. The file must not be changed in place meanwhile (``save``
+            never does that).
+
+    Raises:
+        CheckpointError: the file is not one of ours, or is damaged; nothing else comes of a bad file.
+        OSError: the file cannot be opened.
+
+    >>> fb.save([fb.ones(2), {"lr": 0.1}], "run.safetensors")
+    >>> fb.load("run.safetensors")
+    [tensor([1., 1.]), {'lr': 0.1}]
+    """
+    file, where = _open(f, "load", mmap)
+    with file:
+        header = safetensors.read_header(file, where)
+        structure = _checked_structure(header, where)
+        decoder = Decoder(file, header, where, _locator(map_location), mmap)
+        return decoder.decode(structure)
+
+
+def save_file(tensors: Mapping[str, Tensor], filename: PathOrFile, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a dict of tensors as a plain ``.safetensors`` file, for any program that reads the format.
+
+    Args:
+        tensors: names and tensors, of any dtype but complex128. Shared storage is written once for each.
+        filename: a path, which is replaced in one step, or a file open for writing bytes.
+        metadata: strings by name that are stored beside them.
+
+    >>> fb.utils.serialization.save_file({"a": fb.ones(2)}, "a.safetensors")
+    >>> fb.utils.serialization.load_file("a.safetensors")
+    {'a': tensor([1., 1.])}
+    """
+    arrays = {}
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"save_file: tensors must map names to tensors, got {name!r}: {type(tensor).__name__}; "
+                "save() takes nested state"
+            )
+        if not safetensors.storable(tensor.dtype):
+            raise TypeError(
+                f"save_file: {name!r} has dtype {tensor.dtype}, which the format lacks; use view_as_real or save()"
+            )
+        arrays[name] = host_array(tensor)
+    for name, text in (metadata or {}).items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"save_file: metadata must map strings to strings, got {name!r}: {text!r}")
+    header = safetensors.plan(arrays, metadata)
+    _write(filename, lambda file: safetensors.write(file, arrays, header))
+
+
+def load_file(filename: PathOrFile, device: DeviceLike = "cpu", *, mmap: bool = False) -> dict[str, Tensor]:
+    """Read all tensors of any ``.safetensors`` file, whoever wrote it, in the order of the file.
+
+    Raises:
+        CheckpointError: the file is damaged, or of another format.
+
+    >>> fb.utils.serialization.save_file({"a": fb.ones(2)}, "a.safetensors")
+    >>> fb.utils.serialization.load_file("a.safetensors")["a"]
+    tensor([1., 1.])
+    """
+    file, where = _open(filename, "load_file", mmap)
+    with file:
+        header = safetensors.read_header(file, where)
+        return {
+            name: tensor_from_host(safetensors.read_array(file, entry, where, mmap), device)
+            for name, entry in header.entries.items()
+        }
+
+
+def _write(target: PathOrFile, write: Callable[[BinaryIO], None]) -> None:
+    if isinstance(target, (str, os.PathLike)):
+        with atomic_write(target) as file:
+            write(file)
+    elif hasattr(target, "write"):
+        write(target)
+    else:
+        raise TypeError(f"save: expected a path or a file open for writing bytes, got {type(target).__name__}")
+
+
+def _open(source: PathOrFile, caller: str, mmap: bool) -> tuple[BinaryIO, str]:
+    """An open file of its own, and its name for errors."""
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source).open("rb"), os.fspath(source)
+    if not hasattr(source, "read"):
+        raise TypeError(f"{caller}: expected a path or a file open for reading bytes, got {type(source).__name__}")
+    if mmap:
+        raise ValueError(f"{caller}: mmap=True needs a path, got {type(source).__name__}")
+    if hasattr(source, "seek"):
+        source.seek(0)
+    data = source.read()
+    if not isinstance(data, bytes):
+        raise TypeError(f"{caller}: the file must be open for reading bytes ('rb'), it gives {type(data).__name__}")
+    return io.BytesIO(data), str(getattr(source, "name", f"<{type(source).__name__}>"))
+
+
+def _fingerprint(header: Mapping[str, Any]) -> str:
+    """A checksum of everything in the header but itself, whatever the order of its keys."""
+    metadata = {k: v for k, v in header["__metadata__"].items() if k != _CHECKSUM}
+    text = json.dumps({**header, "__metadata__": metadata}, sort_keys=True)
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _checked_structure(header: Header, where: str) -> dict[str, Any]:
+    version = header.metadata.get(_VERSION)
+    if version is None or _STRUCTURE not in header.metadata:
+        raise CheckpointError(
+            f"{where}: a safetensors file, but not written by flambeau.save: read it with "
+            "flambeau.utils.serialization.load_file"
+        )
+    if version != str(_FORMAT):
+        raise CheckpointError(
+            f"{where}: has format {version!r}, this flambeau reads {_FORMAT}: a newer one may have written it"
+        )
+    if header.metadata.get(_CHECKSUM) != _fingerprint(header.raw):
+        raise CheckpointError(f"{where}: damaged: the header's checksum is wrong")
+    try:
+        structure = safetensors.strict_json(header.metadata[_STRUCTURE])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{where}: damaged: the structure is not valid JSON: {error}") from None
+    if not isinstance(structure, dict) or set(structure) != {"root", "arrays"}:
+        raise CheckpointError(f"{where}: damaged: the structure must have a root and arrays")
+    return structure
+
+
+def _locator(map_location: MapLocation) -> Locate:
+    """From the name of the device a tensor was saved from to the device it goes to."""
+    if map_location is None:
+        return lambda saved: saved
+    if isinstance(map_location, Mapping):
+        wanted = {str(k): v for k, v in map_location.items()}
+
+        def chosen_for(saved: str) -> DeviceLike:
+            kind = saved.partition(":")[0]
+            return next((wanted[n] for n in (saved, f"{kind}:0" if saved == kind else kind) if n in wanted), saved)
+
+        return chosen_for
+    if callable(map_location) and not isinstance(map_location, type):
+        return lambda saved: map_location(saved) or saved
+    chosen = device(map_location)  # type: ignore[arg-type]  # a class is refused there
+    return lambda saved: chosen

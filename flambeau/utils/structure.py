@@ -1,0 +1,324 @@
+"""Nested state as JSON and arrays, and back.
+
+JSON's null, true, numbers, strings and lists stand for themselves; every other value is an object with one
+key, its kind: ``{"tuple": [...]}``, ``{"dict": [[key, value], ...]}``, ``{"float": "nan"}``. Tensors and
+arrays are numbered, ``{"array": 3}``, and described in a list beside the tree: where an object stands in
+two places, both have the same number.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import operator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO, Final, cast
+
+import numpy as np
+
+from flambeau.core import dtype as dt
+from flambeau.core.device import DeviceLike
+from flambeau.core.device import device as Device
+from flambeau.core.dtype import DType
+from flambeau.core.registry import resolve
+from flambeau.core.size import Size
+from flambeau.core.tensor import Tensor
+from flambeau.nn.parameter import Parameter
+from flambeau.utils import safetensors
+from flambeau.utils.host import HostArray, host_array, tensor_from_host
+from flambeau.utils.safetensors import CheckpointError, Header
+
+MAX_DEPTH: Final = 100  # deeper nesting is a structure that contains itself
+
+#: The keys that lead to an object.
+Path = tuple[Any, ...]
+Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+Locate = Callable[[str], DeviceLike]
+
+
+class Encoder:
+    """Turns objects into JSON nodes and collects the arrays on the way.
+
+    ``encode`` each object, then ``finish``; the arrays are named after where they stand.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}  # of the objects seen, by id
+        self._objects: list[Any] = []  # keeps them alive, so that ids stay theirs
+        self._names: list[str] = []
+        self._used = {"__metadata__"}
+
+    def encode(self, value: object, path: Path = ()) -> Json:
+        """The JSON node of ``value``; ``path`` holds the keys that lead to it."""
+        if value is None or type(value) in (bool, int, str):
+            return cast(Json, value)
+        if len(path) > MAX_DEPTH:
+            raise ValueError(
+                f"save: {_place(path[:3])}... is nested more than {MAX_DEPTH} deep; does it contain itself?"
+            )
+        if isinstance(value, (Tensor, np.ndarray, np.generic)):
+            return {"array": self._number(value, path)}
+        encode = _ENCODERS.get(type(value))
+        if encode is None:
+            raise TypeError(
+                f"save: {_place(path)} is a {type(value).__name__}, which cannot be saved; {_remedy(value)}"
+            )
+        return encode(self, value, path)
+
+    def items(self, values: Iterable[object], path: Path) -> Json:
+        return [self.encode(v, (*path, i)) for i, v in enumerate(values)]
+
+    def pairs(self, mapping: dict[Any, Any], path: Path) -> Json:
+        return [[self.encode(k, (*path, "key")), self.encode(v, (*path, k))] for k, v in mapping.items()]
+
+    def finish(self) -> tuple[dict[str, HostArray], list[dict[str, Any]]]:
+        """The arrays by name, and the description of each numbered object."""
+        arrays: dict[str, HostArray] = {}
+        described: list[dict[str, Any]] = []
+        bases = _shared_storage(self._objects)
+        for number, (obj, name) in enumerate(zip(self._objects, self._names, strict=True)):
+            description = _describe(obj)
+            base = bases.get(number)
+            if base is not None:
+                description |= {"array": self._names[base.first], "view": base.view_of(obj)}
+                if base.first == number:
+                    arrays[name] = _storable(base.host())
+            else:
+                description["array"] = name
+                arrays[name] = _storable(host_array(obj) if isinstance(obj, Tensor) else np.asarray(obj))
+            described.append(description)
+        return arrays, described
+
+    def _number(self, obj: Any, path: Path) -> int:
+        number = self._numbers.get(id(obj))
+        if number is None:
+            _check_array(obj, path)
+            number = self._numbers[id(obj)] = len(self._objects)
+            self._objects.append(obj)
+            self._names.append(self._name(path))
+        return number
+
+    def _name(self, path: Path) -> str:
+        base = name = ".".join(map(str, path)) or "tensor"
+        count = 1
+        while name in self._used:
+            count += 1
+            name = f"{base}#{count}"
+        self._used.add(name)
+        return name
+
+
+def _place(path: Path) -> str:
+    return "obj" + "".join(f"[{key!r}]" for key in path)
+
+
+def _remedy(value: object) -> str:
+    if hasattr(value, "state_dict"):
+        return "save its state_dict() instead"
+    if isinstance(value, tuple):
+        return "save tuple(value) or value._asdict() instead"
+    if isinstance(value, dict):
+        return "save dict(value) instead"
+    return "save the numbers, strings, containers and tensors that it is made of"
+
+
+def _check_array(obj: Any, path: Path) -> None:
+    if isinstance(obj, Tensor):
+        if resolve(obj.device).has("no_data"):
+            raise TypeError(f"save: {_place(path)} is a tensor on the {obj.device} device, which has no values to save")
+        return
+    try:
+        dt.from_numpy(obj.dtype)
+    except TypeError as error:
+        raise TypeError(f"save: {_place(path)} cannot be saved: {error}") from None
+
+
+def _encode_float(encoder: Encoder, value: float, path: Path) -> Json:
+    return value if math.isfinite(value) else {"float": repr(value)}
+
+
+_ENCODERS: Final[dict[type, Callable[[Encoder, Any, Path], Json]]] = {
+    float: _encode_float,
+    complex: lambda e, v, path: {"complex": e.items((v.real, v.imag), path)},
+    bytes: lambda e, v, path: {"bytes": base64.b64encode(v).decode()},
+    list: Encoder.items,
+    tuple: lambda e, v, path: {"tuple": e.items(v, path)},
+    set: lambda e, v, path: {"set": e.items(v, path)},
+    dict: lambda e, v, path: {"dict": e.pairs(v, path)},
+    OrderedDict: lambda e, v, path: {"ordered_dict": e.pairs(v, path)},
+    Size: lambda e, v, path: {"size": list(v)},
+    DType: lambda e, v, path: {"dtype": v.name},
+    Device: lambda e, v, path: {"device": str(v)},
+}
+
+
+# -- descriptions of arrays --------------------------------------------------------------------------
+
+
+def _describe(obj: Any) -> dict[str, Any]:
+    if isinstance(obj, Tensor):
+        kind = "parameter" if isinstance(obj, Parameter) else "tensor"
+        return {"kind": kind, "dtype": obj.dtype.name, "device": str(obj.device), "requires_grad": obj.requires_grad}
+    kind = "numpy" if isinstance(obj, np.ndarray) else "scalar"
+    return {"kind": kind, "dtype": dt.from_numpy(obj.dtype).name}
+
+
+def _storable(host: HostArray) -> HostArray:
+    """The format has no complex128: such an array is stored as pairs of float64."""
+    if safetensors.storable(dt.from_numpy(host.dtype)):
+        return host
+    return safetensors.raw_bytes(host).view(np.float64).reshape(*host.shape, 2)
+
+
+class _Base:
+    """The part of one storage that several tensors share, as a flat tensor."""
+
+    def __init__(self, first: int, members: list[Tensor]):
+        self.first = first  # the number of the tensor under whose name it is stored
+        spans = [_span(t.shape, t.stride(), t.storage_offset()) for t in members]
+        self._start, self._end = min(s for s, _ in spans), max(e for _, e in spans)
+        self._tensor = members[0]
+
+    def host(self) -> HostArray:
+        flat = self._tensor.detach().as_strided((self._end - self._start,), (1,), self._start)
+        return host_array(flat)
+
+    def view_of(self, tensor: Tensor) -> list[Any]:
+        return [list(tensor.shape), list(tensor.stride()), tensor.storage_offset() - self._start]
+
+
+def _span(shape: Iterable[int], strides: Iterable[int], offset: int) -> tuple[int, int]:
+    """The first element that a strided view touches and the one behind its last."""
+    reach = [(size - 1) * stride for size, stride in zip(shape, strides, strict=True)]
+    return offset + sum(r for r in reach if r < 0), offset + sum(r for r in reach if r > 0) + 1
+
+
+def _shared_storage(objects: list[Any]) -> dict[int, _Base]:
+    """For the number of each tensor that shares its storage with another one: the base of both."""
+    groups: dict[Any, list[int]] = {}
+    for number, obj in enumerate(objects):
+        if isinstance(obj, Tensor) and obj.numel():
+            storage = obj.data_ptr() - obj.storage_offset() * obj.itemsize
+            key = (obj.device, storage, obj.dtype)
+            groups.setdefault(key, []).append(number)
+    found: dict[int, _Base] = {}
+    for numbers in groups.values():
+        if len(numbers) > 1:
+            base = _Base(numbers[0], [objects[n] for n in numbers])
+            found |= dict.fromkeys(numbers, base)
+    return found
+
+
+# -- reading back ------------------------------------------------------------------------------------
+
+
+class Decoder:
+    """Builds the objects of one open file. ``locate`` tells the device from the saved device's name."""
+
+    def __init__(self, file: BinaryIO, header: Header, where: str, locate: Locate, mmap: bool):
+        self._file, self._header, self._where, self._mmap = file, header, where, mmap
+        self._locate = locate
+        self._descriptions: list[dict[str, Any]] = []
+        self._made: dict[int, Any] = {}
+        self._bases: dict[tuple[str, str], Tensor] = {}
+
+    def decode(self, structure: dict[str, Any]) -> object:
+        """The object that the structure describes; CheckpointError when it makes no sense."""
+        try:
+            self._descriptions = structure["arrays"]
+            return self._value(structure["root"])
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"{self._where}: damaged: the structure makes no sense ({type(error).__name__}: {error})"
+            ) from error
+
+    def _value(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return self._values(node)
+        if not isinstance(node, dict):
+            return node
+        ((kind, content),) = node.items()
+        return _DECODERS[kind](self, content)
+
+    def _values(self, nodes: list[Any]) -> list[Any]:
+        return [self._value(n) for n in nodes]
+
+    def _pairs(self, nodes: list[Any]) -> list[tuple[Any, Any]]:
+        return [(self._value(k), self._value(v)) for k, v in nodes]
+
+    def _numbered(self, number: int) -> Any:
+        if number not in self._made:
+            if not 0 <= number < len(self._descriptions):
+                raise ValueError(f"array {number} of {len(self._descriptions)}")
+            self._made[number] = self._make(self._descriptions[number])
+        return self._made[number]
+
+    def _make(self, description: dict[str, Any]) -> Any:
+        kind = description["kind"]
+        if kind in ("numpy", "scalar"):
+            host = self._host(description)
+            return host if kind == "numpy" else host[()]
+        device = self._locate(description["device"])
+        tensor = self._shared(description, device) if "view" in description else self._tensor(description, device)
+        if kind == "parameter":
+            return Parameter(tensor, requires_grad=description["requires_grad"])
+        if kind != "tensor":
+            raise ValueError(f"unknown kind {kind!r}")
+        return tensor.requires_grad_(True) if description["requires_grad"] else tensor
+
+    def _host(self, description: dict[str, Any]) -> HostArray:
+        entry = self._header.entries[description["array"]]
+        host = safetensors.read_array(self._file, entry, self._where, self._mmap)
+        if not self._mmap and safetensors.checksum(host) != description["crc32"]:
+            raise CheckpointError(f"{self._where}: damaged: the checksum of array {entry.name!r} is wrong")
+        dtype = dt.dtype_named(description["dtype"])
+        if dtype is dt.complex128 and entry.dtype is dt.float64 and host.shape[-1:] == (2,):
+            return safetensors.raw_bytes(host).view(np.complex128).reshape(host.shape[:-1])
+        if dtype is not entry.dtype:
+            raise ValueError(f"array {entry.name!r} is {entry.dtype}, not {dtype}")
+        return host
+
+    def _tensor(self, description: dict[str, Any], device: DeviceLike) -> Tensor:
+        host = self._host(description)
+        try:
+            return tensor_from_host(host, device)
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self._where}: its tensors go to device {str(device)!r}, which cannot be used: {error}; "
+                "map_location='cpu' loads them elsewhere"
+            ) from error
+
+    def _shared(self, description: dict[str, Any], device: DeviceLike) -> Tensor:
+        key = (description["array"], str(device))
+        base = self._bases.get(key)
+        if base is None:
+            base = self._bases[key] = self._tensor(description, device)
+        shape, strides, offset = description["view"]
+        start, end = _span(shape, strides, offset)
+        if start < 0 or end > base.numel() or min(shape, default=1) < 1:
+            raise ValueError(f"a view of {description['array']!r} reaches out of it")
+        view: Tensor = base.as_strided(shape, strides, offset)
+        return view.detach()
+
+
+def _decode_complex(decoder: Decoder, parts: list[Any]) -> complex:
+    real, imag = decoder._values(parts)
+    return complex(real, imag)
+
+
+_DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {
+    "float": lambda d, v: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
+    "complex": _decode_complex,
+    "bytes": lambda d, v: base64.b64decode(v, validate=True),
+    "tuple": lambda d, v: tuple(d._values(v)),
+    "set": lambda d, v: set(d._values(v)),
+    "dict": lambda d, v: dict(d._pairs(v)),
+    "ordered_dict": lambda d, v: OrderedDict(d._pairs(v)),
+    "size": lambda d, v: Size(map(operator.index, v)),
+    "dtype": lambda d, v: dt.dtype_named(v),
+    "device": lambda d, v: Device(v),
+    "array": Decoder._numbered,
+}

@@ -1,0 +1,316 @@
+"""Relatives of Adam and of gradient descent with a step size for each element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from flambeau.core.creation import full_like, zeros_like
+from flambeau.core.dtype import COMPLEX
+from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.storage import view_as_complex_p as view_as_complex
+from flambeau.core.ops.storage import view_as_real_p as view_as_real
+from flambeau.core.tensor import Tensor
+from flambeau.optim.optimizer import Group, Optimizer, State
+from flambeau.optim.options import AtLeast0, Betas, Params, Rate, Share, number, options
+
+
+class ElementwiseOptimizer(Optimizer):
+    """An optimizer that treats each parameter by itself: :meth:`one` is its rule.
+
+    Options ``maximize``, ``weight_decay`` and ``decoupled_weight_decay`` are dealt with here.
+    """
+
+    zeros: ClassVar[tuple[str, ...]] = ()
+
+    def update(self, group: Group) -> None:
+        """One step of a group; the parts of a complex parameter are parameters by themselves."""
+        for p, g, state in self._rows(group):
+            if p.dtype.category == COMPLEX:
+                parts = {k: view_as_real(v) if _is_complex(v) else v for k, v in state.items()}
+                self.one(view_as_real(p), view_as_real(g), parts, group)
+                state |= {k: v for k, v in parts.items() if not isinstance(v, Tensor)}
+            else:
+                self.one(p, g, state, group)
+
+    def _rows(self, group: Group) -> Iterator[tuple[Tensor, Tensor, State]]:
+        """Each parameter that has a gradient, the gradient to go down, and its state."""
+        decay, decoupled = group.get("weight_decay", 0), group.get("decoupled_weight_decay", False)
+        for p in group["params"]:
+            g = p.grad
+            if g is None:
+                continue
+            state = self.state[p]
+            if not state:
+                state["step"] = 0.0
+                state |= self._initial(p, group)
+            state["step"] += 1
+            g = -g if group.get("maximize") else g
+            if decay and decoupled:
+                p.mul_(1 - number(group["lr"]) * decay)
+            elif decay:
+                g = g + p * decay
+            yield p, g, state
+
+    def _initial(self, p: Tensor, group: Group) -> State:
+        if p.dtype.category != COMPLEX:
+            return self.initial(p, group)
+        parts = self.initial(view_as_real(p), group)
+        return {k: view_as_complex(v) if isinstance(v, Tensor) else v for k, v in parts.items()}
+
+    def initial(self, p: Tensor, group: Group) -> State:
+        """The state of a parameter before its first step; as it stands, zeros under the names in ``zeros``."""
+        return {name: zeros_like(p) for name in self.zeros}
+
+    def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
+        """Change ``p`` by the gradient ``g``, in place; ``state["step"]`` counts this step."""
+        raise NotImplementedError
+
+
+def _is_complex(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype.category == COMPLEX
+
+
+def _moments(state: State, g: Tensor, betas: Betas) -> tuple[Tensor, Tensor]:
+    """The running means of the gradient and of its square, after they took it in."""
+    first: Tensor = state["exp_avg"].lerp_(g, 1 - betas[0])
+    second: Tensor = state["exp_avg_sq"].mul_(betas[1]).add_(g * g, alpha=1 - betas[1])
+    return first, second
+
+
+class NAdam(ElementwiseOptimizer):
+    """Adam that looks ahead along its momentum. Dozat, ICLR workshop 2016.
+
+    >>> w = fb.ones(1, requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> NAdam([w]).step()
+    >>> w
+    tensor([0.9979], requires_grad=True)
+    """
+
+    zeros = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self, params: Params, lr: Rate = 2e-3, betas: Betas = (0.9, 0.999), eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 0, momentum_decay: AtLeast0 = 4e-3, decoupled_weight_decay: bool = False, *,
+        foreach: bool | None = None, maximize: bool = False, capturable: bool = False, differentiable: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, options(locals()))
+
+    def initial(self, p: Tensor, group: Group) -> State:
+        return {"mu_product": 1.0, **super().initial(p, group)}
+
+    def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
+        lr, (beta1, beta2), t = number(group["lr"]), group["betas"], state["step"]
+        now, following = (beta1 * (1 - 0.5 * 0.96 ** (n * group["momentum_decay"])) for n in (t, t + 1))
+        product = state["mu_product"] = state["mu_product"] * now
+        first, second = _moments(state, g, group["betas"])
+        size = (second / (1 - beta2**t)).sqrt() + group["eps"]
+        p.add_(g / size, alpha=-lr * (1 - now) / (1 - product))
+        p.add_(first / size, alpha=-lr * following / (1 - product * following))
+
+
+class RAdam(ElementwiseOptimizer):
+    """Adam without its adaptive size until the variance is known. Liu et al., arXiv:1908.03265.
+
+    >>> w = fb.ones(1, requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> RAdam([w]).step()
+    >>> w
+    tensor([0.9980], requires_grad=True)
+    """
+
+    zeros = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self, params: Params, lr: Rate = 1e-3, betas: Betas = (0.9, 0.999), eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 0, decoupled_weight_decay: bool = False, *, foreach: bool | None = None,
+        maximize: bool = False, capturable: bool = False, differentiable: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, options(locals()))
+
+    def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
+        lr, (beta1, beta2), t = number(group["lr"]), group["betas"], state["step"]
+        first, second = _moments(state, g, group["betas"])
+        step = first / (1 - beta1**t)
+        most = 2 / (1 - beta2) - 1
+        known = most - 2 * t * beta2**t / (1 - beta2**t)
+        if known > 5:
+            rect = math.sqrt((known - 4) * (known - 2) * most / ((most - 4) * (most - 2) * known))
+            step = step * (rect * math.sqrt(1 - beta2**t)) / (second.sqrt() + group["eps"])
+        p.add_(step, alpha=-lr)
+
+
+class Adamax(ElementwiseOptimizer):
+    """Adam by the largest gradient in place of the mean square. Kingma and Ba, arXiv:1412.6980.
+
+    >>> w = fb.ones(1, requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> Adamax([w]).step()
+    >>> w
+    tensor([0.9980], requires_grad=True)
+    """
+
+    zeros = ("exp_avg", "exp_inf")
+
+    def __init__(
+        self, params: Params, lr: Rate = 2e-3, betas: Betas = (0.9, 0.999), eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 0, foreach: bool | None = None, *, maximize: bool = False,
+        differentiable: bool = False, capturable: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, options(locals()))
+
+    def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
+        beta1, beta2 = group["betas"]
+        first = state["exp_avg"].lerp_(g, 1 - beta1)
+        largest = state["exp_inf"]
+        largest.copy_((largest * beta2).maximum(g.abs() + group["eps"]))
+        p.add_(first / largest, alpha=-number(group["lr"]) / (1 - beta1 ** state["step"]))
+
+
+class RMSprop(ElementwiseOptimizer):
+    """Steps over the root of the running mean of squared gradients. Tieleman and Hinton, 2012.
+
+    ``centered`` takes the variance in place of the mean square; ``momentum`` gathers the steps.
+
+    >>> w = fb.ones(1, requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> RMSprop([w]).step()
+    >>> w
+    tensor([0.9000], requires_grad=True)
+    """
+
+    def __init__(
+        self, params: Params, lr: Rate = 1e-2, alpha: AtLeast0 = 0.99, eps: AtLeast0 = 1e-8,
+        weight_decay: AtLeast0 = 0, momentum: AtLeast0 = 0, centered: bool = False, capturable: bool = False,
+        foreach: bool | None = None, maximize: bool = False, differentiable: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, options(locals()))
+
+    def initial(self, p: Tensor, group: Group) -> State:
+        wanted = {"square_avg": True, "momentum_buffer": group["momentum"] > 0, "grad_avg": group["centered"]}
+        return {name: zeros_like(p) for name, is_wanted in wanted.items() if is_wanted}
+
+    def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
+        alpha = group["alpha"]
+        square = state["square_avg"].mul_(alpha).add_(g * g, alpha=1 - alpha)
+        if group["centered"]:
+            mean = state["grad_avg"].lerp_(g, 1 - alpha)
+            square = square - mean * mean
+        step = g / (square.sqrt() + group["eps"])
+        if group["momentum"] > 0:
+            step = state["momentum_buffer"].mul_(group["momentum"]).add_(step)
+        p.add_(step, alpha=-number(group["lr"]))
+
+
+class Adagrad(ElementwiseOptimizer):
+    """Steps over the root of the sum of squared gradients. Duchi, Hazan and Singer, JMLR 12 (2011).
+
+    >>> w = fb.ones(1, requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> Adagrad([w]).step()
+    >>> w
+    tensor([0.9900], requires_grad=True)
+    """
+
+    def __init__(
+        self, params: Params, lr: Rate = 1e-2, lr_decay: AtLeast0 = 0, weight_decay: AtLeast0 = 0,
+        initial_accumulator_value: AtLeast0 = 0, eps: AtLeast0 = 1e-10, foreach: bool | None = None, *,
+        maximize: bool = False, differentiable: bool = False, fused: bool | None = None,
+    ):  # fmt: skip
+        super().__init__(params, options(locals()))
+
+    def initial(self, p: Tensor, group: Group) -> State:
+        return {"sum": full_like(p, group["initial_accumulator_value"])}
+
+    def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
+        total = state["sum"].add_(g * g)
+        rate = number(group["lr"]) / (1 + (state["step"] - 1) * group["lr_decay"])
+        p.add_(g / (total.sqrt() + group["eps"]), alpha=-rate)
+
+
+class Adadelta(ElementwiseOptimizer):
+    """Steps by the ratio of the running mean squares of steps and gradients. Zeiler, arXiv:1212.5701.
+
+    >>> w = fb.ones(1, requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> Adadelta([w]).step()
+    >>> w
+    tensor([0.9968], requires_grad=True)
+    """
+
+    zeros = ("square_avg", "acc_delta")
+
+    def __init__(
+        self, params: Params, lr: Rate = 1.0, rho: Share = 0.9, eps: AtLeast0 = 1e-6, weight_decay: AtLeast0 = 0,
+        foreach: bool | None = None, *, capturable: bool = False, maximize: bool = False, differentiable: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, options(locals()))
+
+    def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
+        rho, eps = group["rho"], group["eps"]
+        square = state["square_avg"].mul_(rho).add_(g * g, alpha=1 - rho)
+        step = (state["acc_delta"] + eps).sqrt() / (square + eps).sqrt() * g
+        state["acc_delta"].mul_(rho).add_(step * step, alpha=1 - rho)
+        p.add_(step, alpha=-number(group["lr"]))
+
+
+class Rprop(ElementwiseOptimizer):
+    """Steps by the gradient's sign, longer while it stays the same. Riedmiller and Braun, ICNN 1993.
+
+    >>> w = fb.ones(1, requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> Rprop([w]).step()
+    >>> w
+    tensor([0.9900], requires_grad=True)
+    """
+
+    def __init__(
+        self, params: Params, lr: Rate = 1e-2, etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50), *, capturable: bool = False, foreach: bool | None = None,
+        maximize: bool = False, differentiable: bool = False,
+    ):  # fmt: skip
+        if not 0 < etas[0] < 1 < etas[1]:
+            raise ValueError(f"Rprop: invalid eta values: {etas[0]}, {etas[1]}; they must be below and above 1")
+        super().__init__(params, options(locals()))
+
+    def initial(self, p: Tensor, group: Group) -> State:
+        return {"prev": zeros_like(p), "step_size": full_like(p, number(group["lr"]))}
+
+    def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
+        (shorter, longer), (least, most) = group["etas"], group["step_sizes"]
+        same = (g * state["prev"]).sign()
+        factor = (same > 0).to(g.dtype) * (longer - 1) + (same < 0).to(g.dtype) * (shorter - 1) + 1
+        size = state["step_size"].mul_(factor).clamp_(min=least, max=most)
+        g = where(same < 0, 0.0, g)
+        p.sub_(g.sign() * size)
+        state["prev"].copy_(g)
+
+
+class ASGD(ElementwiseOptimizer):
+    """Gradient descent and the average of its parameters (``ax``). Polyak and Juditsky, SIAM J. Control 30 (1992).
+
+    >>> w = fb.ones(1, requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> ASGD([w]).step()
+    >>> w
+    tensor([0.9800], requires_grad=True)
+    """
+
+    def __init__(
+        self, params: Params, lr: Rate = 1e-2, lambd: float = 1e-4, alpha: float = 0.75, t0: float = 1e6,
+        weight_decay: AtLeast0 = 0, foreach: bool | None = None, maximize: bool = False,
+        differentiable: bool = False, capturable: bool = False,
+    ):  # fmt: skip
+        super().__init__(params, options(locals()))
+
+    def initial(self, p: Tensor, group: Group) -> State:
+        return {"eta": number(group["lr"]), "mu": 1.0, "ax": zeros_like(p)}
+
+    def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
+        lr, t = number(group["lr"]), state["step"]
+        p.mul_(1 - group["lambd"] * state["eta"]).add_(g, alpha=-state["eta"])
+        state["ax"].add_((p - state["ax"]) * state["mu"])
+        state["eta"] = lr / (1 + group["lambd"] * lr * t) ** group["alpha"]
+        state["mu"] = 1 / max(1, t - group["t0"])

@@ -1,0 +1,85 @@
+"""A schedule by a measure of progress."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, SupportsFloat
+
+from flambeau.optim.lr_scheduler.base import LRScheduler, PerGroup, per_group, set_option
+from flambeau.optim.optimizer import Optimizer
+from flambeau.optim.options import number
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """The rate times ``factor`` when a measure has not improved for more than ``patience`` epochs.
+
+    Call ``step(measure)`` after each epoch; ``mode`` says whether "min" or "max" is better.
+
+    >>> optimizer = fb.optim.SGD([fb.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fb.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+    >>> for loss in (1.0, 1.0):
+    ...     schedule.step(loss)
+    >>> optimizer.param_groups[0]["lr"]
+    0.1
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, mode: Literal["min", "max"] = "min", factor: float = 0.1, patience: int = 10,
+        threshold: float = 1e-4, threshold_mode: Literal["rel", "abs"] = "rel", cooldown: int = 0,
+        min_lr: PerGroup[float] = 0, eps: float = 1e-8,
+    ):  # fmt: skip
+        if factor >= 1.0:
+            raise ValueError(f"ReduceLROnPlateau: factor should be < 1.0, got {factor}")
+        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
+            raise ValueError(
+                f"ReduceLROnPlateau: mode must be 'min' or 'max' and threshold_mode 'rel' or 'abs', got {mode!r} and "
+                f"{threshold_mode!r}"
+            )
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"ReduceLROnPlateau: {type(optimizer).__name__} is not an Optimizer")
+        self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
+        self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
+        self.min_lrs = per_group(optimizer, "min_lr", min_lr)
+        self.default_min_lr = min_lr if not isinstance(min_lr, (list, tuple)) else None
+        self.last_epoch = 0
+        self._last_lr = self._lrs
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best = math.inf if self.mode == "min" else -math.inf
+        self.cooldown_counter = self.num_bad_epochs = 0
+
+    def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
+        """Look at a measure, and lower the rates if it is time."""
+        current = float(metrics)
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        if self.is_better(current, self.best):
+            self.best, self.num_bad_epochs = current, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.in_cooldown:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            self._reduce()
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+        self._last_lr = self._lrs
+
+    def _reduce(self) -> None:
+        for group, least in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
+            old = number(group["lr"])
+            new = max(old * self.factor, least)
+            if old - new > self.eps:
+                set_option(group, "lr", new)
+
+    @property
+    def in_cooldown(self) -> bool:
+        """Whether the rates were lowered a short time ago."""
+        return self.cooldown_counter > 0
+
+    def is_better(self, a: float, best: float) -> bool:
+        """Whether ``a`` improves on ``best`` by more than the threshold."""
+        sign = 1 if self.mode == "max" else -1
+        if self.threshold_mode == "abs":
+            return a > best + self.threshold if sign > 0 else a < best - self.threshold
+        return a > best * (1 + self.threshold) if sign > 0 else a < best * (1 - self.threshold)

@@ -1,0 +1,147 @@
+"""Functions in the torch API: keywords, statistics, views in place, branch cuts and special values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tests.recorded import Case
+
+CASES: dict[str, Case] = {}
+ROUNDED = {"T.cov(t, aweights=T.tensor([1.0, 2.0, 3.0, 1.0]))": 1e-7}  # the weights are in float32
+Function = Callable[..., Any]
+
+
+def on(x: Any, *texts: str) -> None:
+    """Expressions of T and the array ``x`` as a tensor t."""
+    for text in texts:
+        fn: Function = eval(f"lambda T, t: {text}")
+        assert text not in CASES, text
+        CASES[text] = lambda T, fn=fn: fn(T, T.tensor(x))
+
+
+on(
+    np.arange(6.0).reshape(2, 3),
+    "t.flip(dims=(0,))",
+    "T.permute(t, dims=(1, 0))",
+    "t.reshape(shape=(3, 2))",
+    "t.expand(size=(2, 2, 3))",
+    "t.view(size=(6,))",
+    "t.repeat(repeats=(2, 1))",
+    "T.swapaxes(t, axis0=0, axis1=1)",
+    "t.split(split_size=1)",
+    "T.tensor_split(t, indices=(1,), dim=1)",
+    "T.cat([t, t], axis=1)",
+    "T.pow(t, exponent=2)",
+    "T.heaviside(t, values=t)",
+    "t.cumsum(axis=0)",
+    "T.median(t, axis=1, keepdim=True)",
+    "T.squeeze(t, axis=0)",
+    "T.unsqueeze(t, axis=-1)",
+    "T.zeros(size=(2, 3))",
+    "T.arange(end=3)",
+    "T.eye(2, out=T.empty(0))",
+    "T.diag(t[0], out=T.empty(0, dtype=t.dtype))",
+    "T.kron(t, t, out=T.empty(0, dtype=t.dtype))",
+    "T.aminmax(t, out=(T.empty(0, dtype=t.dtype), T.empty(0, dtype=t.dtype)))",
+)
+on(
+    np.random.default_rng(3).standard_normal((3, 4)),
+    "T.cov(t)",
+    "T.cov(t, correction=0, fweights=T.tensor([1, 2, 3, 1]))",
+    "T.cov(t, aweights=T.tensor([1.0, 2.0, 3.0, 1.0]))",
+    "T.cov(t[0])",
+    "T.corrcoef(t)",
+    "T.renorm(t, 2, 0, 1.0)",
+    "T.renorm(t, 1, 1, 2.0)",
+    "T.gradient(t)",
+    "T.gradient(t, spacing=2.0, dim=1, edge_order=2)",
+    "T.gradient(t, spacing=[T.tensor([0.0, 1.0, 3.0, 4.5], dtype=t.dtype)], dim=1)",
+    "T.gradient(t, spacing=[T.tensor([0.0, 1.0, 3.0, 4.5], dtype=t.dtype)], dim=1, edge_order=2)",
+    "T.pdist(t)",
+    "T.pdist(t, 1.0)",
+    "tuple(T.histogram(t, 4))",
+    "tuple(T.histogram(t, 3, range=(-1.0, 1.0), weight=t, density=False))",
+    "tuple(T.histogram(t, T.tensor([-1.0, 0.0, 2.0], dtype=t.dtype), density=True))",
+    "T.mvlgamma(t.abs() + 2, 3)",
+    "T.unravel_index(T.tensor([[1, 5], [7, 11]]), (3, 4))",
+    "t.sum_to_size(3, 1)",
+    "t.sum_to_size(4)",
+    't.index_reduce(0, T.tensor([0, 0, 1]), t, "prod")',
+    't.index_reduce(1, T.tensor([0, 0]), t[:, :2], "amax", include_self=False)',
+    "T.nonzero_static((t > 0), size=20)",
+    "T.nonzero_static((t > 0), size=2, fill_value=7)",
+    "t.as_strided_scatter(t[0], (4,), (1,), 2)",
+    "T.narrow_copy(t, 1, 1, 2)",
+    "T.empty_strided((2, 3), (1, 2)).stride()",
+    "T.empty_permuted((2, 3, 4), (2, 0, 1)).stride()",
+    "T.frombuffer(bytearray(range(8)), dtype=T.int16, count=2, offset=2)",
+    "T.range(1, 4)",
+    "T.scalar_tensor(3)",
+    "T.ldexp(t, T.tensor([1, 2, -1, 0]))",
+    "t.clone().float_power_(2)",
+    "T.logsumexp(T.complex(t, t), 1)",
+)
+
+
+# -- in place, on the tensor itself ------------------------------------------------------------------
+_REFORMS: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("t_", ()), ("unsqueeze_", (0,)), ("unsqueeze_", (-1,)), ("unsqueeze_", (5,)), ("squeeze_", ()), ("squeeze_", (0,)),
+    ("transpose_", (0, 1)), ("swapaxes_", (0, -1)), ("as_strided_", ((2,), (1,))),
+)  # fmt: skip
+
+
+def _reformed(T: Any, name: str, args: Any, shape: tuple[int, ...], use: str) -> Any:
+    t = T.arange(float(np.prod(shape)), dtype=T.float64).reshape(shape)
+    if use == "plain":
+        part = t[:1]
+        getattr(part, name)(*args)
+        part.mul_(3)
+        return t, part
+    t.requires_grad_()
+    whole = t * 2
+    target = {"computed": whole, "view": whole[:1], "leaf": t}[use]
+    getattr(target, name)(*args)
+    target.mul_(3)
+    (whole * whole).sum().backward()
+    return target, t.grad
+
+
+for _name, _args in _REFORMS:
+    for _shape in ((2, 3), (1, 3), (3,)):
+        for _use in ("plain", "computed", "view", "leaf"):
+            CASES[f"{_name}{_args} of {_shape}, {_use}"] = lambda T, given=(_name, _args, _shape, _use): _reformed(
+                T, *given
+            )
+for _sizes in ((3,), (2, 2), (3, 2), (6,), (0,)):
+    CASES[f"resize_{_sizes}"] = lambda T, sizes=_sizes: T.arange(6.0).reshape(2, 3).resize_(sizes)
+
+# -- branch cuts, special values ---------------------------------------------------------------------
+_COMPLEX = np.array([0, 1, -1, 1j, 0.5 + 0.25j, -2 + 3j, 40 - 0.7j])
+_SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 2.5, -0.5])
+
+
+def _complex(T: Any, name: str) -> Any:
+    """On every side of the branch cuts, with torch's convention for the gradient."""
+    x = np.concatenate([_COMPLEX, -_COMPLEX.conj()]) * 0.7 + 0.1
+    t = T.tensor(x[abs(x) < 5]).requires_grad_()
+    out = getattr(T, name)(t)
+    (out.real.sum() + 2 * out.imag.sum()).backward()
+    return getattr(T, name)(T.tensor(x)), t.grad
+
+
+for _name in ("exp2", "expm1", "log2", "log10", "log1p", "asin", "acos", "atan", "asinh", "acosh", "atanh", "sinc",
+              "tan", "sgn", "square"):  # fmt: skip
+    CASES[f"complex {_name}"] = lambda T, name=_name: _complex(T, name)
+CASES["complex logaddexp"] = lambda T: T.logaddexp(T.tensor(_COMPLEX[:, None]), T.tensor(_COMPLEX))
+CASES["complex logaddexp of far ones"] = lambda T: T.logaddexp(
+    T.tensor(_COMPLEX[:, None]), T.tensor(np.array([1.0, -300.0]))
+)
+CASES["complex logsumexp"] = lambda T: T.logsumexp(T.tensor(_COMPLEX), 0)
+for _name in ("sign", "sgn", "nan_to_num", "frac", "trunc", "round", "relu", "isposinf", "signbit"):
+    CASES[f"special {_name}"] = lambda T, name=_name: getattr(T, name)(T.tensor(_SPECIAL))
+for _name in ("heaviside", "maximum", "minimum", "fmax", "fmin", "copysign", "remainder", "fmod", "floor_divide",
+              "atan2", "hypot", "xlogy", "logaddexp", "nextafter"):  # fmt: skip
+    CASES[f"special {_name}"] = lambda T, name=_name: getattr(T, name)(T.tensor(_SPECIAL[:, None]), T.tensor(_SPECIAL))
