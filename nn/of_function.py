@@ -55,7 +55,8 @@ class OfTensor(OfFunction):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of ``input``."""
-        return self._apply_to(input)
+        options = self._options
+        return self.function(input, **{n: getattr(self, n) for n in options}) if options else self.function(input)
 
 
 def _constructor(cls: type[OfFunction]) -> Callable[..., None]:
