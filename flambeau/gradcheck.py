@@ -15,7 +15,6 @@ from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.func import jvp, vmap
 from flambeau.core.transforms.gradients import grad
 
-
 #: With so many elements of inputs and outputs, a call for each costs less than one under vmap.
 FEW = 24
 
