@@ -120,11 +120,12 @@ class Printer:
             parts.append("*")
         for other, given in more.items():
             rest = signature.parameters.get(given)
-            sizes = rest is not None and rest.kind is rest.VAR_POSITIONAL
-            kind = (
-                f"Sequence[{types[given]}]" if sizes and not types[given].startswith("Sequence") else types.get(given)
-            )
-            parts.append(_out("tuple" not in result) if kind is None else f"{other}: {kind} = ...")
+            if rest is None:
+                parts.append(_out("tuple" not in result))
+            elif rest.kind is rest.VAR_POSITIONAL:
+                parts.append(f"{other}: Sequence[{types[given]}] = ...")
+            else:
+                parts.append(f"{other}: {types[given]} = ...")
         return f"def {name}({', '.join(parts)}) -> {result}: ..."
 
     def annotation(self, text: Any, module: ModuleType) -> str:

@@ -219,22 +219,22 @@ def _parts(t: Tensor) -> list[float]:
     return [*host.real.tolist(), *host.imag.tolist()] if t.dtype.category == COMPLEX else host.tolist()
 
 
-def _rows(t: Any) -> list[list[float]]:
+def _rows(t: Tensor) -> Matrix:
     """:func:`_parts` of every element along the first axis."""
     host = t.detach().cpu().numpy().reshape(len(t), -1)
     if t.dtype.category == COMPLEX:
         return [[*re, *im] for re, im in zip(host.real.tolist(), host.imag.tolist(), strict=True)]
-    return host.tolist()
+    rows: Matrix = host.tolist()
+    return rows
 
 
-def _analytical(out: Any, inputs: Sequence[Any], batched: bool) -> list[list[list[float]]]:
+def _analytical(out: Tensor, inputs: Sequence[Tensor], batched: bool) -> list[Matrix]:
     """For each input: one row per real component of the output."""
-    options = dict(retain_graph=True, allow_unused=True, materialize_grads=True)
     units = _units(out)
     if batched and units:
-        found = grad(out, inputs, stack(units), is_grads_batched=True, **options)
+        found = grad(out, inputs, stack(units), True, is_grads_batched=True, materialize_grads=True)
         return [_rows(g) for g in found]
-    rows = [grad(out, inputs, u, **options) for u in units]
+    rows = [grad(out, inputs, u, True, materialize_grads=True) for u in units]
     return [[_parts(row[k]) for row in rows] for k in range(len(inputs))]
 
 
@@ -300,12 +300,10 @@ def _compare(
 def _check_batched(outs: list[Tensor], wanted: list[Tensor]) -> None:
     """The gradient under vmap equals the gradients one by one."""
     for out in outs:
-        k = arange(1.0, 1.0 + out.numel(), dtype=float64, device=out.device)
-        us = stack([k.cos(), k.sin()]).reshape((2, *out.shape)).to(out.dtype)
-        batched = grad(out, wanted, us, retain_graph=True, allow_unused=True, is_grads_batched=True)
-        singles = [
-            grad(out, wanted, u, retain_graph=True, allow_unused=True, materialize_grads=True) for u in us.unbind(0)
-        ]
+        angles = arange(1.0, 1.0 + out.numel(), dtype=float64, device=out.device)
+        us = stack([angles.cos(), angles.sin()]).reshape((2, *out.shape)).to(out.dtype)
+        batched = grad(out, wanted, us, True, is_grads_batched=True, materialize_grads=True)
+        singles = [grad(out, wanted, u, True, materialize_grads=True) for u in us.unbind(0)]
         for k, pair in enumerate(zip(*singles, strict=True)):
             if _far([_parts(stack(list(pair)))], [_parts(batched[k])], 1e-8):
                 raise GradcheckError(
