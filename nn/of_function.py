@@ -55,8 +55,8 @@ class OfTensor(OfFunction):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of ``input``."""
-        options = self._options
-        return self.function(input, **{n: getattr(self, n) for n in options}) if options else self.function(input)
+        own = self.__dict__
+        return self.function(input, **{n: own[n] for n in self._options})
 
 
 def _constructor(cls: type[OfFunction]) -> Callable[..., None]:
