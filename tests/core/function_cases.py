@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.core.parts import function, leaf
+from tests.core.leaves import function, gradient, leaf
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+#: What cases take besides T is made so.
+GIVEN: dict[str, Case] = {"got": lambda T: []}
+
+CASES: dict[str, Case] = {
+    "return_list": lambda T: [
+        type(
+            function(T, forward=lambda ctx, x: [x * 1, x * 2], backward=lambda ctx, *g: g[0]).apply(leaf(T, 1, 2))
+        ).__name__
+    ],
+}
 case = collected(CASES)
 
 
 @case
 def basic(T: Any) -> Any:
-
     def f(ctx, x, n):
         ctx.save_for_backward(x)
         ctx.n = n
         return x * n
 
-    def b(ctx, g):
-        return (g * ctx.n, None)
-
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=f, backward=lambda ctx, g: (g * ctx.n, None))
     x = leaf(T, 1, 2)
     y = F.apply(x, 3)
     y.sum().backward()
@@ -31,7 +36,6 @@ def basic(T: Any) -> Any:
 
 @case
 def save_output(T: Any) -> Any:
-
     def f(ctx, x):
         y = x.exp()
         ctx.save_for_backward(y)
@@ -50,7 +54,6 @@ def save_output(T: Any) -> Any:
 
 @case
 def save_input_higher(T: Any) -> Any:
-
     def f(ctx, x):
         ctx.save_for_backward(x)
         return x**3
@@ -69,16 +72,12 @@ def save_input_higher(T: Any) -> Any:
 
 @case
 def dirty(T: Any) -> Any:
-
     def f(ctx, x):
         x.add_(1)
         ctx.mark_dirty(x)
         return x
 
-    def b(ctx, g):
-        return g * 5
-
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=f, backward=lambda ctx, g: g * 5)
     x = leaf(T, 1, 2)
     y = x * 2
     z = F.apply(y)
@@ -88,31 +87,23 @@ def dirty(T: Any) -> Any:
 
 @case
 def dirty_leaf(T: Any) -> Any:
-
     def f(ctx, x):
         x.add_(1)
         ctx.mark_dirty(x)
         return x
 
-    def b(ctx, g):
-        return g * 5
-
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=f, backward=lambda ctx, g: g * 5)
     F.apply(leaf(T, 1, 2))
 
 
 @case
 def dirty_view(T: Any) -> Any:
-
     def f(ctx, x):
         x.mul_(3)
         ctx.mark_dirty(x)
         return x
 
-    def b(ctx, g):
-        return g * 3
-
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=f, backward=lambda ctx, g: g * 3)
     x = leaf(T, 1, 2)
     y = x * 2
     F.apply(y[0:1])
@@ -122,32 +113,24 @@ def dirty_view(T: Any) -> Any:
 
 @case
 def dirty_not_returned(T: Any) -> Any:
-
     def f(ctx, x):
         x.mul_(3)
         ctx.mark_dirty(x)
         return x * 1
 
-    def b(ctx, g):
-        return g * 3
-
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=f, backward=lambda ctx, g: g * 3)
     x = leaf(T, 1, 2)
     F.apply(x * 1)
 
 
 @case
 def non_differentiable(T: Any) -> Any:
-
     def f(ctx, x):
         m = x * 2
         ctx.mark_non_differentiable(m)
         return (x * 3, m)
 
-    def b(ctx, g, gm):
-        return g * 3 + gm * 0
-
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=f, backward=lambda ctx, g, gm: g * 3 + gm * 0)
     x = leaf(T, 1, 2)
     y, m = F.apply(x)
     y.sum().backward()
@@ -156,7 +139,6 @@ def non_differentiable(T: Any) -> Any:
 
 @case
 def non_differentiable_all(T: Any) -> Any:
-
     def f(ctx, x):
         m = x * 2
         ctx.mark_non_differentiable(m)
@@ -167,9 +149,7 @@ def non_differentiable_all(T: Any) -> Any:
 
 
 @case
-def materialize(T: Any) -> Any:
-    got = []
-
+def materialize(T: Any, got: Any) -> Any:
     def f(ctx, x):
         ctx.set_materialize_grads(False)
         return (x * 1, x * 2)
@@ -186,17 +166,12 @@ def materialize(T: Any) -> Any:
 
 
 @case
-def materialize_default(T: Any) -> Any:
-    got = []
-
-    def f(ctx, x):
-        return (x * 1, x * 2)
-
+def materialize_default(T: Any, got: Any) -> Any:
     def b(ctx, a, c):
         got.append(c.tolist())
         return a + c
 
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=lambda ctx, x: (x * 1, x * 2), backward=b)
     x = leaf(T, 1, 2)
     y, _ = F.apply(x)
     y.sum().backward()
@@ -205,95 +180,69 @@ def materialize_default(T: Any) -> Any:
 
 @case
 def setup(T: Any) -> Any:
-
-    def f(x, n):
-        return x * n
-
     def s(ctx, inputs, output):
         ctx.n = inputs[1]
         ctx.save_for_backward(output)
 
-    def b(ctx, g):
-        return (g * ctx.n, None)
-
-    F = function(T, forward=f, setup_context=s, backward=b)
+    F = function(T, forward=lambda x, n: x * n, setup_context=s, backward=lambda ctx, g: (g * ctx.n, None))
     x = leaf(T, 1, 2)
-    F.apply(x, 4).sum().backward()
-    return x.grad
+    return gradient(F.apply(x, 4), x)
 
 
 @case
 def setup_default(T: Any) -> Any:
-
-    def f(x, n=2):
-        return x * n
-
     def s(ctx, inputs, output):
         ctx.n = inputs[1]
 
-    def b(ctx, g):
-        return (g * ctx.n, None)
-
-    F = function(T, forward=f, setup_context=s, backward=b)
+    F = function(T, forward=lambda x, n=2: x * n, setup_context=s, backward=lambda ctx, g: (g * ctx.n, None))
     x = leaf(T, 1, 2)
-    F.apply(x).sum().backward()
-    return x.grad
+    return gradient(F.apply(x), x)
 
 
 @case
 def default_args_old(T: Any) -> Any:
-
     def f(ctx, x, n=2):
         ctx.n = n
         return x * n
 
-    def b(ctx, g):
-        return g * ctx.n
-
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=f, backward=lambda ctx, g: g * ctx.n)
     x = leaf(T, 1, 2)
-    F.apply(x).sum().backward()
-    return x.grad
+    return gradient(F.apply(x), x)
 
 
 @case
 def too_many_gradients(T: Any) -> Any:
     F = function(T, forward=lambda ctx, x: x * 1, backward=lambda ctx, g: (g, None, None))
     x = leaf(T, 1)
-    F.apply(x).sum().backward()
-    return x.grad
+    return gradient(F.apply(x), x)
 
 
 @case
 def too_many_gradients2(T: Any) -> Any:
     F = function(T, forward=lambda ctx, x: x * 1, backward=lambda ctx, g: (g, g))
     x = leaf(T, 1)
-    F.apply(x).sum().backward()
-    return x.grad
+    return gradient(F.apply(x), x)
 
 
 @case
 def gradient_of_wrong_shape(T: Any) -> Any:
     F = function(T, forward=lambda ctx, x: x * 1, backward=lambda ctx, g: T.ones(3, dtype=T.float64))
     x = leaf(T, 1, 2)
-    F.apply(x).sum().backward()
-    return x.grad
+    return gradient(F.apply(x), x)
 
 
 @case
 def gradient_that_broadcasts(T: Any) -> Any:
     F = function(T, forward=lambda ctx, x: x * T.ones(3, 2, dtype=T.float64), backward=lambda ctx, g: g)
     x = leaf(T, 1, 2)
-    F.apply(x).sum().backward()
-    return x.grad
+    return gradient(F.apply(x), x)
 
 
 @case
 def gradient_none(T: Any) -> Any:
     F = function(T, forward=lambda ctx, x: x * 1, backward=lambda ctx, g: None)
     x = leaf(T, 1, 2)
-    F.apply(x).sum().backward()
-    return x.grad
+    return gradient(F.apply(x), x)
 
 
 @case
@@ -303,13 +252,6 @@ def nontensor_out(T: Any) -> Any:
     y = F.apply(x)
     y[0].sum().backward()
     return [x.grad, y[1], y[2], type(y[3]).__name__]
-
-
-@case
-def return_list(T: Any) -> Any:
-    F = function(T, forward=lambda ctx, x: [x * 1, x * 2], backward=lambda ctx, *g: g[0])
-    x = leaf(T, 1, 2)
-    return [type(F.apply(x)).__name__]
 
 
 @case
@@ -327,14 +269,11 @@ def return_view_inplace(T: Any) -> Any:
     x = leaf(T, 1, 2)
     y = F.apply(x * 1)
     y.mul_(2)
-    y.sum().backward()
-    return x.grad
+    return gradient(y, x)
 
 
 @case
-def needs(T: Any) -> Any:
-    got = []
-
+def needs(T: Any, got: Any) -> Any:
     def b(ctx, g):
         got.append(list(ctx.needs_input_grad))
         return (g, None, g)

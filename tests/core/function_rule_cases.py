@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.core.parts import function, leaf
+from tests.core.leaves import function, gradient, leaf
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+CASES: dict[str, Case] = {
+    "missing_backward": lambda T: function(T, forward=lambda ctx, x: x * 1).apply(leaf(T, 1)).sum().backward(),
+    "keyword_argument": lambda T: function(
+        T, forward=lambda ctx, x, n=1: x * n, backward=lambda ctx, g: (g, None)
+    ).apply(leaf(T, 1), n=3),
+    "nested_in_tuple": lambda T: (
+        function(T, forward=lambda ctx, t: t[0] * 1, backward=lambda ctx, g: g).apply((leaf(T, 1),)).requires_grad
+    ),
+}
 case = collected(CASES)
 
 
 @case
 def saved_modified(T: Any) -> Any:
-
     def f(ctx, x):
         ctx.save_for_backward(x)
         return x * x
@@ -28,7 +35,6 @@ def saved_modified(T: Any) -> Any:
 
 @case
 def saved_twice(T: Any) -> Any:
-
     def f(ctx, x):
         ctx.save_for_backward(x)
         return x * x
@@ -42,7 +48,6 @@ def saved_twice(T: Any) -> Any:
 
 @case
 def saved_twice_retain(T: Any) -> Any:
-
     def f(ctx, x):
         ctx.save_for_backward(x)
         return x * x
@@ -57,7 +62,6 @@ def saved_twice_retain(T: Any) -> Any:
 
 @case
 def save_nontensor(T: Any) -> Any:
-
     def f(ctx, x):
         ctx.save_for_backward(x, 3)
         return x * x
@@ -80,13 +84,11 @@ def once_differentiable_ok(T: Any) -> Any:
     od = T.autograd.function.once_differentiable
     F = function(T, forward=lambda ctx, x: x * 3, backward=od(lambda ctx, g: g * 3))
     x = leaf(T, 1, 2)
-    F.apply(x).sum().backward()
-    return x.grad
+    return gradient(F.apply(x), x)
 
 
 @case
 def enable_inside(T: Any) -> Any:
-
     def f(ctx, x):
         with T.enable_grad():
             y = x.detach().requires_grad_()
@@ -94,24 +96,13 @@ def enable_inside(T: Any) -> Any:
             ctx.y, ctx.z = (y, z)
         return z.detach()
 
-    def b(ctx, g):
-        return T.autograd.grad(ctx.z, ctx.y, g)[0]
-
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=f, backward=lambda ctx, g: T.autograd.grad(ctx.z, ctx.y, g)[0])
     x = leaf(T, 2.0)
-    F.apply(x).sum().backward()
-    return x.grad
-
-
-@case
-def missing_backward(T: Any) -> Any:
-    F = function(T, forward=lambda ctx, x: x * 1)
-    F.apply(leaf(T, 1)).sum().backward()
+    return gradient(F.apply(x), x)
 
 
 @case
 def missing_forward(T: Any) -> Any:
-
     class F(T.autograd.Function):
         pass
 
@@ -122,16 +113,11 @@ def missing_forward(T: Any) -> Any:
 def vjp_alias(T: Any) -> Any:
     F = function(T, forward=lambda ctx, x: x * 1, vjp=lambda ctx, g: g * 2)
     x = leaf(T, 1)
-    F.apply(x).sum().backward()
-    return x.grad
+    return gradient(F.apply(x), x)
 
 
 @case
 def custom_jvp(T: Any) -> Any:
-
-    def f(x):
-        return x**2
-
     def s(ctx, i, o):
         ctx.save_for_backward(*i)
         ctx.save_for_forward(*i)
@@ -140,16 +126,14 @@ def custom_jvp(T: Any) -> Any:
         (x,) = ctx.saved_tensors
         return 2 * x * t
 
-    F = function(T, forward=f, setup_context=s, jvp=j, backward=lambda ctx, g: 2 * ctx.saved_tensors[0] * g)
+    F = function(
+        T, forward=lambda x: x**2, setup_context=s, jvp=j, backward=lambda ctx, g: 2 * ctx.saved_tensors[0] * g
+    )
     return T.func.jvp(F.apply, (T.tensor([3.0]),), (T.tensor([1.0]),))
 
 
 @case
 def custom_vmap_grad(T: Any) -> Any:
-
-    def f(x, w):
-        return (x**2 * w).sum()
-
     def s(ctx, i, o):
         ctx.save_for_backward(*i)
 
@@ -162,21 +146,21 @@ def custom_vmap_grad(T: Any) -> Any:
         x, w = ctx.saved_tensors
         return (2 * x * w * g, x**2 * g)
 
-    F = function(T, forward=f, setup_context=s, vmap=v, backward=b)
+    F = function(T, forward=lambda x, w: (x**2 * w).sum(), setup_context=s, vmap=v, backward=b)
     return T.func.vmap(T.func.grad(F.apply, argnums=(0, 1)), in_dims=(0, None))(T.arange(6.0).view(2, 3), T.ones(3))
 
 
 @case
 def generate_vmap(T: Any) -> Any:
-
-    def f(x):
-        return x**2
-
     def s(ctx, i, o):
         ctx.save_for_backward(*i)
 
     F = function(
-        T, forward=f, setup_context=s, generate_vmap_rule=True, backward=lambda ctx, g: 2 * ctx.saved_tensors[0] * g
+        T,
+        forward=lambda x: x**2,
+        setup_context=s,
+        generate_vmap_rule=True,
+        backward=lambda ctx, g: 2 * ctx.saved_tensors[0] * g,
     )
     return [
         T.func.vmap(F.apply)(T.arange(6.0).view(2, 3)),
@@ -187,7 +171,6 @@ def generate_vmap(T: Any) -> Any:
 
 @case
 def hessian_custom(T: Any) -> Any:
-
     def s(ctx, i, o):
         ctx.save_for_backward(*i)
 
@@ -211,12 +194,6 @@ def nested_fn(T: Any) -> Any:
 
 
 @case
-def keyword_argument(T: Any) -> Any:
-    F = function(T, forward=lambda ctx, x, n=1: x * n, backward=lambda ctx, g: (g, None))
-    return F.apply(leaf(T, 1), n=3)
-
-
-@case
 def hooks_saved(T: Any) -> Any:
     log = []
 
@@ -236,8 +213,7 @@ def hooks_saved(T: Any) -> Any:
 def int_input(T: Any) -> Any:
     F = function(T, forward=lambda ctx, x, i: x[i], backward=lambda ctx, g: (T.ones(2, dtype=T.float64), None))
     x = leaf(T, 1, 2)
-    F.apply(x, T.tensor([0])).sum().backward()
-    return x.grad
+    return gradient(F.apply(x, T.tensor([0])), x)
 
 
 @case
@@ -250,15 +226,11 @@ def int_output(T: Any) -> Any:
 
 @case
 def ctx_attr_dict(T: Any) -> Any:
-
     def f(ctx, x):
         ctx.d = {"a": 1}
         return x * 1
 
-    def b(ctx, g):
-        return g * ctx.d["a"]
-
-    F = function(T, forward=f, backward=b)
+    F = function(T, forward=f, backward=lambda ctx, g: g * ctx.d["a"])
     x = leaf(T, 1)
     y = F.apply(x)
     return [y.grad_fn.d]
@@ -268,14 +240,7 @@ def ctx_attr_dict(T: Any) -> Any:
 def other_dtype(T: Any) -> Any:
     F = function(T, forward=lambda ctx, x: x.float(), backward=lambda ctx, g: g * 2)
     x = leaf(T, 1, 2)
-    F.apply(x).sum().backward()
-    return x.grad
-
-
-@case
-def nested_in_tuple(T: Any) -> Any:
-    F = function(T, forward=lambda ctx, t: t[0] * 1, backward=lambda ctx, g: g)
-    return F.apply((leaf(T, 1),)).requires_grad
+    return gradient(F.apply(x), x)
 
 
 @case
