@@ -8,7 +8,7 @@ from tests.core.leaves import function, gradient, leaf
 from tests.recorded import Case, collected
 
 #: What cases take besides T is made so.
-GIVEN: dict[str, Case] = {"got": lambda T: []}
+GIVEN: dict[str, Case] = {"x": lambda T: leaf(T, 1, 2), "got": lambda T: []}
 
 CASES: dict[str, Case] = {
     "return_list": lambda T: [
@@ -16,26 +16,44 @@ CASES: dict[str, Case] = {
             function(T, forward=lambda ctx, x: [x * 1, x * 2], backward=lambda ctx, *g: g[0]).apply(leaf(T, 1, 2))
         ).__name__
     ],
+    "dirty_leaf": lambda T: dirtying(T).apply(leaf(T, 1, 2)),
+    "gradient_of_wrong_shape": lambda T, x: gradient(
+        function(T, forward=lambda ctx, x: x * 1, backward=lambda ctx, g: T.ones(3, dtype=T.float64)).apply(x), x
+    ),
+    "gradient_that_broadcasts": lambda T, x: gradient(
+        function(T, forward=lambda ctx, x: x * T.ones(3, 2, dtype=T.float64), backward=lambda ctx, g: g).apply(x), x
+    ),
+    "gradient_none": lambda T, x: gradient(
+        function(T, forward=lambda ctx, x: x * 1, backward=lambda ctx, g: None).apply(x), x
+    ),
 }
 case = collected(CASES)
 
 
+def dirtying(T: Any) -> Any:
+    def f(ctx, x):
+        x.add_(1)
+        ctx.mark_dirty(x)
+        return x
+
+    return function(T, forward=f, backward=lambda ctx, g: g * 5)
+
+
 @case
-def basic(T: Any) -> Any:
+def basic(T: Any, x: Any) -> Any:
     def f(ctx, x, n):
         ctx.save_for_backward(x)
         ctx.n = n
         return x * n
 
     F = function(T, forward=f, backward=lambda ctx, g: (g * ctx.n, None))
-    x = leaf(T, 1, 2)
     y = F.apply(x, 3)
     y.sum().backward()
     return [y, x.grad, type(y.grad_fn).__name__, y.grad_fn.name()]
 
 
 @case
-def save_output(T: Any) -> Any:
+def save_output(T: Any, x: Any) -> Any:
     def f(ctx, x):
         y = x.exp()
         ctx.save_for_backward(y)
@@ -46,14 +64,13 @@ def save_output(T: Any) -> Any:
         return g * y
 
     F = function(T, forward=f, backward=b)
-    x = leaf(T, 1, 2)
     (g,) = T.autograd.grad(F.apply(x).sum(), x, create_graph=True)
     g.sum().backward()
     return [g, x.grad]
 
 
 @case
-def save_input_higher(T: Any) -> Any:
+def save_input_higher(T: Any, x: Any) -> Any:
     def f(ctx, x):
         ctx.save_for_backward(x)
         return x**3
@@ -63,7 +80,6 @@ def save_input_higher(T: Any) -> Any:
         return g * 3 * x**2
 
     F = function(T, forward=f, backward=b)
-    x = leaf(T, 1, 2)
     (g,) = T.autograd.grad(F.apply(x).sum(), x, create_graph=True)
     (h,) = T.autograd.grad(g.sum(), x, create_graph=True)
     (i,) = T.autograd.grad(h.sum(), x)
@@ -71,14 +87,8 @@ def save_input_higher(T: Any) -> Any:
 
 
 @case
-def dirty(T: Any) -> Any:
-    def f(ctx, x):
-        x.add_(1)
-        ctx.mark_dirty(x)
-        return x
-
-    F = function(T, forward=f, backward=lambda ctx, g: g * 5)
-    x = leaf(T, 1, 2)
+def dirty(T: Any, x: Any) -> Any:
+    F = dirtying(T)
     y = x * 2
     z = F.apply(y)
     z.sum().backward()
@@ -86,25 +96,13 @@ def dirty(T: Any) -> Any:
 
 
 @case
-def dirty_leaf(T: Any) -> Any:
-    def f(ctx, x):
-        x.add_(1)
-        ctx.mark_dirty(x)
-        return x
-
-    F = function(T, forward=f, backward=lambda ctx, g: g * 5)
-    F.apply(leaf(T, 1, 2))
-
-
-@case
-def dirty_view(T: Any) -> Any:
+def dirty_view(T: Any, x: Any) -> Any:
     def f(ctx, x):
         x.mul_(3)
         ctx.mark_dirty(x)
         return x
 
     F = function(T, forward=f, backward=lambda ctx, g: g * 3)
-    x = leaf(T, 1, 2)
     y = x * 2
     F.apply(y[0:1])
     y.sum().backward()
@@ -112,26 +110,24 @@ def dirty_view(T: Any) -> Any:
 
 
 @case
-def dirty_not_returned(T: Any) -> Any:
+def dirty_not_returned(T: Any, x: Any) -> Any:
     def f(ctx, x):
         x.mul_(3)
         ctx.mark_dirty(x)
         return x * 1
 
     F = function(T, forward=f, backward=lambda ctx, g: g * 3)
-    x = leaf(T, 1, 2)
     F.apply(x * 1)
 
 
 @case
-def non_differentiable(T: Any) -> Any:
+def non_differentiable(T: Any, x: Any) -> Any:
     def f(ctx, x):
         m = x * 2
         ctx.mark_non_differentiable(m)
         return (x * 3, m)
 
     F = function(T, forward=f, backward=lambda ctx, g, gm: g * 3 + gm * 0)
-    x = leaf(T, 1, 2)
     y, m = F.apply(x)
     y.sum().backward()
     return [y.requires_grad, m.requires_grad, x.grad]
@@ -149,7 +145,7 @@ def non_differentiable_all(T: Any) -> Any:
 
 
 @case
-def materialize(T: Any, got: Any) -> Any:
+def materialize(T: Any, got: Any, x: Any) -> Any:
     def f(ctx, x):
         ctx.set_materialize_grads(False)
         return (x * 1, x * 2)
@@ -159,54 +155,49 @@ def materialize(T: Any, got: Any) -> Any:
         return a
 
     F = function(T, forward=f, backward=b)
-    x = leaf(T, 1, 2)
     y, _ = F.apply(x)
     y.sum().backward()
     return [got, x.grad]
 
 
 @case
-def materialize_default(T: Any, got: Any) -> Any:
+def materialize_default(T: Any, got: Any, x: Any) -> Any:
     def b(ctx, a, c):
         got.append(c.tolist())
         return a + c
 
     F = function(T, forward=lambda ctx, x: (x * 1, x * 2), backward=b)
-    x = leaf(T, 1, 2)
     y, _ = F.apply(x)
     y.sum().backward()
     return [got, x.grad]
 
 
 @case
-def setup(T: Any) -> Any:
+def setup(T: Any, x: Any) -> Any:
     def s(ctx, inputs, output):
         ctx.n = inputs[1]
         ctx.save_for_backward(output)
 
     F = function(T, forward=lambda x, n: x * n, setup_context=s, backward=lambda ctx, g: (g * ctx.n, None))
-    x = leaf(T, 1, 2)
     return gradient(F.apply(x, 4), x)
 
 
 @case
-def setup_default(T: Any) -> Any:
+def setup_default(T: Any, x: Any) -> Any:
     def s(ctx, inputs, output):
         ctx.n = inputs[1]
 
     F = function(T, forward=lambda x, n=2: x * n, setup_context=s, backward=lambda ctx, g: (g * ctx.n, None))
-    x = leaf(T, 1, 2)
     return gradient(F.apply(x), x)
 
 
 @case
-def default_args_old(T: Any) -> Any:
+def default_args_old(T: Any, x: Any) -> Any:
     def f(ctx, x, n=2):
         ctx.n = n
         return x * n
 
     F = function(T, forward=f, backward=lambda ctx, g: g * ctx.n)
-    x = leaf(T, 1, 2)
     return gradient(F.apply(x), x)
 
 
@@ -225,48 +216,24 @@ def too_many_gradients2(T: Any) -> Any:
 
 
 @case
-def gradient_of_wrong_shape(T: Any) -> Any:
-    F = function(T, forward=lambda ctx, x: x * 1, backward=lambda ctx, g: T.ones(3, dtype=T.float64))
-    x = leaf(T, 1, 2)
-    return gradient(F.apply(x), x)
-
-
-@case
-def gradient_that_broadcasts(T: Any) -> Any:
-    F = function(T, forward=lambda ctx, x: x * T.ones(3, 2, dtype=T.float64), backward=lambda ctx, g: g)
-    x = leaf(T, 1, 2)
-    return gradient(F.apply(x), x)
-
-
-@case
-def gradient_none(T: Any) -> Any:
-    F = function(T, forward=lambda ctx, x: x * 1, backward=lambda ctx, g: None)
-    x = leaf(T, 1, 2)
-    return gradient(F.apply(x), x)
-
-
-@case
-def nontensor_out(T: Any) -> Any:
+def nontensor_out(T: Any, x: Any) -> Any:
     F = function(T, forward=lambda ctx, x: (x * 1, "a", None, [x]), backward=lambda ctx, g, *o: g)
-    x = leaf(T, 1, 2)
     y = F.apply(x)
     y[0].sum().backward()
     return [x.grad, y[1], y[2], type(y[3]).__name__]
 
 
 @case
-def return_input(T: Any) -> Any:
+def return_input(T: Any, x: Any) -> Any:
     F = function(T, forward=lambda ctx, x: x, backward=lambda ctx, g: g * 7)
-    x = leaf(T, 1, 2)
     y = F.apply(x)
     y.sum().backward()
     return [y is x, y.requires_grad, x.grad]
 
 
 @case
-def return_view_inplace(T: Any) -> Any:
+def return_view_inplace(T: Any, x: Any) -> Any:
     F = function(T, forward=lambda ctx, x: x.view(2, 1), backward=lambda ctx, g: g.view(2) * 7)
-    x = leaf(T, 1, 2)
     y = F.apply(x * 1)
     y.mul_(2)
     return gradient(y, x)

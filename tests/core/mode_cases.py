@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tests.core.leaves import gradient, leaf
+from tests.core.leaves import function, gradient, leaf
 from tests.recorded import Case, collected
 
 #: What cases take besides T is made so.
@@ -43,6 +43,23 @@ CASES: dict[str, Case] = {
     "functional_unused": lambda T, F: F.jacobian(lambda a: T.ones(2), T.ones(2)),
     "functional_vjp_nov": lambda T, F: F.vjp(lambda a: a * 2, T.ones(2)),
     "functional_vjp_scalar": lambda T, F: F.vjp(lambda a: a.sum(), T.ones(2)),
+    "gradcheck_bad": lambda T: T.autograd.gradcheck(
+        function(T, forward=lambda ctx, x: x * 2, backward=lambda ctx, g: g * 3).apply,
+        (leaf(T, 1),),
+        raise_exception=False,
+    ),
+    "gradcheck_bad2": lambda T: T.autograd.gradcheck(
+        function(T, forward=lambda ctx, x: x * 2, backward=lambda ctx, g: g * 3).apply, (leaf(T, 1),)
+    ),
+    "checkpoint_": lambda T, x: gradient(
+        T.utils.checkpoint.checkpoint(lambda a: a.sin().exp(), x, use_reentrant=False), x
+    ),
+    "checkpoint_seq": lambda T, x: gradient(
+        T.utils.checkpoint.checkpoint_sequential([T.sin, T.exp, T.cos], 2, x, use_reentrant=False), x
+    ),
+    "checkpoint_reent": lambda T, x: gradient(
+        T.utils.checkpoint.checkpoint(lambda a: a.sin().exp(), x, use_reentrant=True), x
+    ),
 }
 case = collected(CASES)
 
@@ -284,47 +301,14 @@ def backward_hook_clear(T: Any, x: Any) -> Any:
 
 
 @case
-def gradcheck_bad(T: Any) -> Any:
-    class F(T.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, g):
-            return g * 3
-
-    return T.autograd.gradcheck(F.apply, (leaf(T, 1),), raise_exception=False)
-
-
-@case
-def gradcheck_bad2(T: Any) -> Any:
-    class F(T.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, g):
-            return g * 3
-
-    return T.autograd.gradcheck(F.apply, (leaf(T, 1),))
-
-
-@case
 def gradcheck_nondet(T: Any) -> Any:
     n = [0]
 
-    class F(T.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
+    def b(ctx, g):
+        n[0] += 1
+        return g * (2 + 1e-07 * n[0])
 
-        @staticmethod
-        def backward(ctx, g):
-            n[0] += 1
-            return g * (2 + 1e-07 * n[0])
-
+    F = function(T, forward=lambda ctx, x: x * 2, backward=b)
     return T.autograd.gradcheck(F.apply, (leaf(T, 1),))
 
 
@@ -367,29 +351,7 @@ def functional_create(T: Any, F: Any) -> Any:
 
 
 @case
-def checkpoint_(T: Any) -> Any:
-    x = leaf(T, 1.0, 2.0)
-    y = T.utils.checkpoint.checkpoint(lambda a: a.sin().exp(), x, use_reentrant=False)
-    return gradient(y, x)
-
-
-@case
-def checkpoint_seq(T: Any) -> Any:
-    x = leaf(T, 1.0, 2.0)
-    y = T.utils.checkpoint.checkpoint_sequential([T.sin, T.exp, T.cos], 2, x, use_reentrant=False)
-    return gradient(y, x)
-
-
-@case
-def checkpoint_reent(T: Any) -> Any:
-    x = leaf(T, 1.0, 2.0)
-    y = T.utils.checkpoint.checkpoint(lambda a: a.sin().exp(), x, use_reentrant=True)
-    return gradient(y, x)
-
-
-@case
-def accumulate_view(T: Any) -> Any:
-    x = leaf(T, 1.0, 2.0)
+def accumulate_view(T: Any, x: Any) -> Any:
     g = T.ones(2, dtype=T.float64)
     x.grad = g
     (x * 2).sum().backward()
