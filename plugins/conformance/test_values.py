@@ -17,15 +17,12 @@ from flambeau.plugins.conformance.large import LARGE, unit
 from flambeau.plugins.conformance.layouts import LAYOUTS, broadcast
 from flambeau.plugins.conformance.opdb import Maker, Sample
 from flambeau.plugins.conformance.opdb.run import as_tuple, bound, declared
+from flambeau.plugins.conformance.opdb.shape import BY_STRIDES, UNDEFINED
 from flambeau.plugins.coverage import NATIVE
 from flambeau.plugins.gaps import STORAGE_OPS
 from flambeau.plugins.support import served
 
 OPS = opdb.load()
-
-#: Ops whose values are undefined or depend on strides.
-UNDEFINED = ("empty",)
-BY_STRIDES = ("as_strided", "view", "view_dtype", "view_as_complex", "empty")
 
 #: Ops of matrices that must be regular, and whose eigenvalues must differ.
 OF_MATRICES = (
