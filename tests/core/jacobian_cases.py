@@ -27,7 +27,6 @@ CASES: dict[str, Case] = {
     ],
     "jacobians_chunk": lambda T: [T.func.jacrev(lambda x: x**2, chunk_size=2)(numbers(T, 5))],
     "jacobians_mat": lambda T: T.func.jacrev(lambda x: x @ x)(numbers(T, 2, 2)),
-    "jacobians_multi": lambda T: T.func.jacrev(lambda x: x @ x)(numbers(T, 2, 2)),
     "hessian": lambda T: T.func.hessian(lambda x: (x**3).sum())(numbers(T, 3)),
     "hessian2": lambda T: T.func.hessian(lambda x, y: (x**2 * y).sum(), argnums=(0, 1))(numbers(T, 2), numbers(T, 2)),
     "hessian_dict": lambda T: T.func.hessian(lambda d: (d["a"] ** 2 * d["b"]).sum())(

@@ -70,6 +70,8 @@ def modes(T: Any) -> Any:
     out = []
     with T.no_grad():
         out.append((x * 2).requires_grad)
+        with T.enable_grad():
+            out.append((x * 2).requires_grad)
     with T.set_grad_enabled(False):
         out.append((x * 2).requires_grad)
     T.set_grad_enabled(False)
@@ -106,7 +108,7 @@ def modes(T: Any) -> Any:
 
     @T.inference_mode()
     def k():
-        return (x * 2).requires_grad
+        return [(x * 2).requires_grad, T.is_inference_mode_enabled()]
 
     out.append(k())
     return out

@@ -13,15 +13,10 @@ from tests.recorded import Case, collected
 GIVEN: dict[str, Case] = {"m": lambda T: model(T), "log": lambda T: []}
 
 CASES: dict[str, Case] = {
-    "missattr": lambda T: T.nn.Linear(1, 1).foo,
     "register_dup": lambda T: T.nn.Linear(1, 1).register_buffer("weight", T.ones(1)),
-    "register_dot": lambda T: T.nn.Linear(1, 1).register_buffer("a.b", T.ones(1)),
     "register_empty": lambda T: T.nn.Linear(1, 1).add_module("", None),
     "register_nonleaf": lambda T: T.nn.Module().register_parameter("a", T.ones(1, requires_grad=True) * 2),
-    "without_forward": lambda T: T.nn.Module()(1),
-    "to_int": lambda T: T.nn.Linear(1, 1).to(T.int32),
     "type_": lambda T: T.nn.Linear(1, 1).type(T.float64).weight.dtype,
-    "train_bad": lambda T: T.nn.Linear(1, 1).train(1),
     "requires_grad": lambda T: [p.requires_grad for p in T.nn.Linear(1, 1).requires_grad_(False).parameters()],
     "get_submodule": lambda T, m: [
         type(m.get_submodule("l.0")).__name__,
@@ -29,7 +24,6 @@ CASES: dict[str, Case] = {
         m.get_buffer("bn.running_mean") is m.bn.running_mean,
         m.get_submodule("") is m,
     ],
-    "get_submodule_err": lambda T: model(T).get_submodule("q.z"),
     "set_submodule_err": lambda T, m: m.set_submodule("l.7", T.nn.ReLU(), strict=True),
     "dir_": lambda T: [x in dir(model(T)) for x in ("a", "w", "tmp", "forward")],
 }
@@ -42,10 +36,16 @@ def forward_hooks(T: Any, log: Any) -> Any:
     with T.no_grad():
         m.weight.fill_(1)
         m.bias.fill_(0)
-    m.register_forward_pre_hook(lambda mod, a: log.append("pre") or (a[0] * 2,))
-    m.register_forward_hook(lambda mod, a, o: log.append("post") or o * 10)
-    m.register_forward_pre_hook(lambda mod, a: log.append("pre0"), prepend=True)
-    return [m(T.ones(1, 2)), log]
+    handles = [
+        m.register_forward_pre_hook(lambda mod, a: log.append("pre") or (a[0] * 2,)),
+        m.register_forward_hook(lambda mod, a, o: log.append("post") or o * 10),
+        m.register_forward_pre_hook(lambda mod, a: log.append("pre0"), prepend=True),
+        m.register_forward_hook(lambda mod, a, o: log.append("post0"), prepend=True),
+    ]
+    hooked = m(T.ones(1, 2))
+    for handle in handles:
+        handle.remove()
+    return [hooked, m(T.ones(1, 2)), log]
 
 
 @case
@@ -112,12 +112,6 @@ def setattr_buf(T: Any) -> Any:
 
 
 @case
-def setattr_buf2(T: Any) -> Any:
-    m = T.nn.BatchNorm1d(2)
-    m.running_mean = 3
-
-
-@case
 def delattr_(T: Any, m: Any) -> Any:
     del m.a
     return [n for n, _ in m.named_parameters()]
@@ -128,15 +122,6 @@ def without_init(T: Any) -> Any:
     class M(T.nn.Module):
         def __init__(s):
             s.l = T.nn.Linear(1, 1)
-
-    M()
-
-
-@case
-def without_init2(T: Any) -> Any:
-    class M(T.nn.Module):
-        def __init__(s):
-            s.l = T.nn.Parameter(T.ones(1))
 
     M()
 
@@ -178,8 +163,7 @@ def apply_(T: Any, log: Any) -> Any:
 
 @case
 def traineval(T: Any, m: Any) -> Any:
-    m.eval()
-    a = [x.training for x in m.modules()]
+    a = [m.eval() is m, *(x.training for x in m.modules())]
     m.train()
     return a + [x.training for x in m.modules()]
 

@@ -43,7 +43,8 @@ def shared_members(T: Any) -> Any:
     m.p = layer.weight
     return [
         [n for n, _ in m.named_parameters()],
-        [n for n, _ in m.named_parameters(remove_duplicate=False)],
+        [n for n, _ in m.named_parameters("m", remove_duplicate=False)],
+        [n for n, _ in m.named_parameters(recurse=False)],
         [n for n, _ in m.named_modules(remove_duplicate=False)],
         [n for n, _ in m.named_modules()],
         [n for n, _ in m.named_children()],
