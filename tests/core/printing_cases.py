@@ -31,7 +31,8 @@ _SHOWN: tuple[tuple[Any, ...], ...] = (
     ([1e8, 1e8], "float32"), ([1e9, 1e9], "float32"), ([0.0001, 0.05], "float64"), ([0.00009, 0.05], "float64"),
     ([nan, inf, -inf, 1.0, 0.0], "float32"), ([nan, inf, -inf, 1.5], "float32"), ([nan, inf, 0.0], "float32"),
     ([nan, inf, 1e-7, 1.0], "float32"), ([1.0, 2.5], "float16"), ([1.0, 2.5, 3.140625], "bfloat16"),
-    ([1.0, 2.0], "float64"), ([1, -20, 300], "int64"), ([1, 2], "int32"), ([1, 255], "uint8"), (np.array([2**63], "u8"), "uint64"),
+    ([1.0, 2.0], "float64"), ([1, -20, 300], "int64"), ([1, 2], "int32"), ([1, 255], "uint8"),
+    (np.array([2**63], "u8"), "uint64"),
     ([-128, 127], "int8"), ([True, False], "bool"), ([[True, False], [False, False]], "bool"),
     ([1 + 2j, -1.5 - 0.25j], "complex64"), ([1 + 2j, complex(nan, inf), 1e9], "complex64"),
     ([1 + 2j] * 3, "complex128"), ([[1j, 1e-6], [2, 3]], "complex64"), (np.arange(6.0).reshape(2, 3), "float32"),
@@ -48,7 +49,5 @@ _SHOWN: tuple[tuple[Any, ...], ...] = (
     (np.arange(36.0).reshape(6, 6), "float32", dict(threshold=30, edgeitems=1)),
     (np.arange(1001.0) / 3, "float32", dict(profile="short")),
 )  # fmt: skip
-for _number, (_values, _dtype, *_options) in enumerate(_SHOWN):
-    CASES[" ".join(map(str, (_number, _dtype, *_options)))] = lambda T, values=_values, dtype=_dtype, options=_options: (
-        text(T, values, dtype, *options)
-    )
+for _number, _shown in enumerate(_SHOWN):
+    CASES[" ".join(map(str, (_number, *_shown[1:])))] = lambda T, shown=_shown: text(T, *shown)
