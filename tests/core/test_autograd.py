@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from functools import partial
 
 import pytest
 
@@ -13,9 +14,7 @@ from flambeau.core.autograd.function import once_differentiable
 from tests.core import leaves
 from tests.core.leaves import function
 
-
-def leaf(*values: float) -> fb.Tensor:
-    return leaves.leaf(fb, *values)
+leaf = partial(leaves.leaf, fb)
 
 
 def save(ctx, inputs, output):

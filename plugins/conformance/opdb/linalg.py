@@ -11,6 +11,11 @@ from flambeau.plugins.conformance.opdb import Maker, Sample, error_rows, referen
 
 Array = np.ndarray[Any, Any]
 
+#: Ops of matrices that must be regular, and whose eigenvalues must differ.
+OF_REGULAR = frozenset({
+    "cholesky", "qr", "eigh", "eig", "svd", "lu_factor", "det", "slogdet", "solve", "solve_triangular", "inv", "pinv",
+})  # fmt: skip
+
 
 # -- products ----------------------------------------------------------------------------------------
 sample_rows({
