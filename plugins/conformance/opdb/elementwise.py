@@ -25,7 +25,6 @@ from flambeau.plugins.conformance.opdb import (
 )
 
 Array = np.ndarray[Any, Any]
-Domain = tuple[float, float] | Callable[[Maker, tuple[int, ...]], Array]
 
 
 # -- where operands are defined ----------------------------------------------------------------------

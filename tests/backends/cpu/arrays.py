@@ -15,7 +15,6 @@ Array = Any
 
 BACKEND = CpuBackend()
 FULL = (dt.float32, dt.float64)
-SHAPES = ((), (7,), (3, 4), (2, 3, 4), (0, 3))
 #: One more than fits any threshold from which kernels work in chunks or over threads.
 LARGE = (1 << 18) + 3
 
