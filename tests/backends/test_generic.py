@@ -57,11 +57,7 @@ VIEW_CASES: list[tuple[str, dict[str, Any], Any]] = [
     ("expand", dict(shape=(2, 3, 4, 5)), lambda x: np.broadcast_to(x, (2, 3, 4, 5))),
     ("as_strided", dict(shape=(2, 2), strides=(7, 3), offset=1), lambda x: x.ravel()[[[1, 4], [8, 11]]]),
     ("diagonal", dict(offset=1, axis1=1, axis2=2), lambda x: np.diagonal(x, 1, 1, 2)),
-    (
-        "unfold",
-        dict(axis=2, size=3, step=2),
-        lambda x: np.lib.stride_tricks.sliding_window_view(x, 3, 2)[:, :, ::2],
-    ),
+    ("unfold", dict(axis=2, size=3, step=2), lambda x: np.lib.stride_tricks.sliding_window_view(x, 3, 2)[:, :, ::2]),
     ("view_dtype", dict(dtype=dt.int16), lambda x: x.view(np.int16)),
 ]
 

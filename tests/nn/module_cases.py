@@ -49,10 +49,7 @@ def _running(T: Any, a: Any) -> Any:
 
 case("BatchNorm1d running", _running)
 
-case(
-    "weight_norm",
-    lambda T, a: a.module(T.nn.utils.parametrizations.weight_norm(T.nn.Conv1d(2, 3, 2)))(a.x(2, 2, 5)),
-)
+case("weight_norm", lambda T, a: a.module(T.nn.utils.parametrizations.weight_norm(T.nn.Conv1d(2, 3, 2)))(a.x(2, 2, 5)))
 case(
     "weight_norm of all",
     lambda T, a: a.module(T.nn.utils.parametrizations.weight_norm(T.nn.Linear(4, 3), dim=None))(a.x(2, 4)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -204,8 +204,10 @@ def gradient_samples(op: Op, dtype: dt.DType) -> Iterator[tuple[Sample, list[int
             yield sample, places
 
 
-def as_function(op: Op, sample: Sample, places: list[int]) -> tuple[Callable[..., Any], list[Any]]:
-    """The op as a function of some operands, the others held fixed, and those operands."""
+def as_function(
+    op: Op, sample: Sample, places: Sequence[int], every: bool = False
+) -> tuple[Callable[..., Any], list[Any]]:
+    """The op as a function of some operands, the others held fixed, and those operands; floating results, or all."""
     args, kwargs = [to_tensors(a) for a in sample.args], to_tensors(sample.kwargs)
 
     def fn(*tensors: Any) -> Any:
@@ -213,8 +215,8 @@ def as_function(op: Op, sample: Sample, places: list[int]) -> tuple[Callable[...
         for i, t in zip(places, tensors, strict=True):
             given[i] = t
         results = as_tuple(op.function(*given, **kwargs))
-        floating = tuple(r for r in results if r.dtype.category >= dt.FLOATING)
-        return floating[0] if len(floating) == 1 else floating
+        kept = tuple(r for r in results if every or r.dtype.category >= dt.FLOATING)
+        return kept[0] if len(kept) == 1 else kept
 
     return fn, [args[i] for i in places]
 
@@ -289,7 +291,7 @@ def test_vmap(name: str) -> None:
             continue
         for mapped in {tuple(places), (places[0],)}:
             stacked = [fb.tensor(np.stack([s.args[i] for s in several])) for i in mapped]
-            fn, _ = as_any_function(op, sample, mapped)
+            fn, _ = as_function(op, sample, mapped, every=True)
             out = as_tuple(fb.func.vmap(fn)(*stacked))
             loop = [as_tuple(fn(*[t[b].clone() for t in stacked])) for b in range(BATCH)]  # as_strided sees the storage
             for i, found in enumerate(out):
@@ -298,20 +300,6 @@ def test_vmap(name: str) -> None:
                 assert tuple(found.shape) == wanted.shape, text
                 assert found.dtype is loop[0][i].dtype, text
                 assert_close(op, to_host(found), wanted, found.dtype, text)
-
-
-def as_any_function(op: Op, sample: Sample, places: Any) -> tuple[Callable[..., Any], list[Any]]:
-    """Like :func:`as_function`, with every result."""
-    args, kwargs = [to_tensors(a) for a in sample.args], to_tensors(sample.kwargs)
-
-    def fn(*tensors: Any) -> Any:
-        given = list(args)
-        for i, t in zip(places, tensors, strict=True):
-            given[i] = t
-        out = op.function(*given, **kwargs)
-        return tuple(out) if isinstance(out, list) else out
-
-    return fn, [args[i] for i in places]
 
 
 # -- errors ------------------------------------------------------------------------------------------

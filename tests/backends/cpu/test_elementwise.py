@@ -16,17 +16,7 @@ from flambeau.core.keys import writing
 from flambeau.core.record import ELEMENTWISE, OPS
 from flambeau.plugins.conformance import opdb
 from flambeau.plugins.conformance.opdb.run import dtypes_of, expected, samples_of
-from tests.backends.cpu.arrays import (
-    BACKEND,
-    LARGE,
-    close,
-    kernel,
-    layouts,
-    same,
-    tolerance,
-    values,
-    wide,
-)
+from tests.backends.cpu.arrays import BACKEND, LARGE, close, kernel, layouts, same, tolerance, values, wide
 
 #: The elementwise ops with a kernel of the CPU's own, in the dtypes that it has it for.
 KERNELS = [

@@ -168,14 +168,6 @@ class MemoryPointer:
         stream.do(lambda: ctypes.memmove(host, self.ptr, size))
 
 
-class PinnedMemoryPointer:
-    """Pinned memory, by the buffer protocol (in Python 3.11 only a class derived from one has that)."""
-
-
-class _Pinned(ctypes.Array):  # type: ignore[type-arg]
-    _type_, _length_ = ctypes.c_ubyte, 0
-
-
 # -- streams -----------------------------------------------------------------------------------------
 class Stream:
     def __init__(self, fake: Fake, device: int, null: bool = False, priority: int | None = None):

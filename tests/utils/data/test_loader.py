@@ -12,17 +12,7 @@ import pytest
 
 import flambeau as fb
 from flambeau.utils.data import DataLoader, RandomSampler, TensorDataset, get_worker_info
-from tests.utils.data.helpers import (
-    Count,
-    Draws,
-    Failing,
-    Kinds,
-    Slow,
-    Squares,
-    Where,
-    fail_to_start,
-    mark_start,
-)
+from tests.utils.data.helpers import Count, Draws, Failing, Kinds, Slow, Squares, Where, fail_to_start, mark_start
 
 WORKERS = [0, 1, 3]
 
