@@ -20,7 +20,7 @@ from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.plugins.conformance import opdb
 from flambeau.plugins.conformance.opdb import Failure, Maker, Sample
-from flambeau.plugins.conformance.opdb.run import as_tuple, declared, samples_of, to_tensors
+from flambeau.plugins.conformance.opdb.run import as_tuple, declared, exact, samples_of, to_tensors
 from flambeau.plugins.coverage import COMPOSITE, NATIVE, PARTIAL, lacking
 from flambeau.plugins.support import served
 
@@ -163,19 +163,9 @@ def there(op: Op, sample: Sample, target: str) -> Sample:
     return Sample(*args, *sample.args[len(args) :], **kwargs)
 
 
-def wide(value: Any) -> Any:
-    """Host data in float64 or complex128, for the oracle."""
-    if isinstance(value, list):
-        return [wide(v) for v in value]
-    if not isinstance(value, np.ndarray):
-        return value
-    d = dt.from_numpy(value.dtype)
-    return value.astype({dt.FLOATING: np.float64, dt.COMPLEX: np.complex128}.get(d.category, value.dtype))
-
-
-def exact(sample: Sample) -> Sample:
-    """The sample in float64."""
-    return Sample(*[wide(a) for a in sample.args], **{k: wide(v) for k, v in sample.kwargs.items()})
+def in_float64(sample: Sample) -> Sample:
+    """The sample with its floating data in float64, complex data in complex128."""
+    return Sample(*map(exact, sample.args), **{k: exact(v) for k, v in sample.kwargs.items()})
 
 
 # -- calls ---------------------------------------------------------------------------------------------
@@ -197,12 +187,12 @@ def _placed(value: Any, target: str, arrange: Callable[[Any], Any]) -> Any:
 
 def oracle(op: Op, sample: Sample) -> tuple[Any, ...]:
     """The CPU's results on the same values in float64."""
-    return call(op, exact(sample), "cpu")
+    return call(op, in_float64(sample), "cpu")
 
 
 def host(t: Any) -> Any:
     """A result's values on the host, floating ones in float64."""
-    return wide(np.asarray(t.detach().cpu().numpy()))
+    return exact(np.asarray(t.detach().cpu().numpy()))
 
 
 # -- comparison ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import state
 from flambeau.core.record import Op
 from flambeau.plugins.conformance import opdb
+from flambeau.plugins.conformance.layouts import LAYOUTS
 from flambeau.plugins.conformance.opdb import Sample
 from flambeau.plugins.conformance.opdb.run import (
     as_tuple,
@@ -116,23 +117,6 @@ def _assert_same(before: Any, after: Any) -> None:
 
 
 # -- layouts -----------------------------------------------------------------------------------------
-def _transposed(x: Any) -> Any:
-    return fb.from_numpy(np.ascontiguousarray(x.T)).permute(tuple(reversed(range(x.ndim))))
-
-
-def _strided(x: Any) -> Any:
-    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1] + 1), x.dtype)
-    wide[..., 1::2] = x
-    return fb.from_numpy(wide)[..., 1::2]
-
-
-def _reversed(x: Any) -> Any:
-    return fb.from_numpy(np.ascontiguousarray(x[::-1])[::-1])
-
-
-LAYOUTS = {"transposed": _transposed, "strided": _strided, "negative step": _reversed}
-
-
 @each(with_samples())
 def test_layouts(name: str) -> None:
     """The same values with other strides give the same result, and so does an expanded tensor as its copy."""
@@ -146,7 +130,7 @@ def test_layouts(name: str) -> None:
             if not x.ndim:
                 continue
             for layout, make in LAYOUTS.items():
-                args = [make(x) if j == i else to_tensors(a) for j, a in enumerate(sample.args)]
+                args = [make(to_tensors(x)) if j == i else to_tensors(a) for j, a in enumerate(sample.args)]
                 _compare(op, args, sample, whole, f"{name} of {sample}, operand {i} {layout}")
             if x.shape[0] > 1:
                 repeated = np.ascontiguousarray(np.broadcast_to(x[:1], x.shape))
