@@ -106,22 +106,26 @@ def errors(*names: str) -> Callable[[Failures], Failures]:
     return register
 
 
-Rows = Mapping[str, Callable[[Maker], "list[Any]"]]
+Rows = Callable[[Maker], "list[Any]"]
 
 
-def sample_rows(rows: Rows) -> None:
+def sample_rows(rows: Mapping[str, Rows]) -> None:
     """Register the samples of ops: of each a list, in which a tuple is the positional arguments of a sample.
 
     A key names one op or, with spaces between, several.
     """
     for names, make in rows.items():
-        samples(*names.split())(lambda m, make=make: [a if isinstance(a, Sample) else Sample(*a) for a in make(m)])
+        samples(*names.split())(_made(Sample, make))
 
 
-def error_rows(rows: Rows) -> None:
+def error_rows(rows: Mapping[str, Rows]) -> None:
     """Like :func:`sample_rows`, for the error inputs: a tuple is the positional arguments of a :class:`Failure`."""
     for names, make in rows.items():
-        errors(*names.split())(lambda m, make=make: [f if isinstance(f, Failure) else Failure(*f) for f in make(m)])
+        errors(*names.split())(_made(Failure, make))
+
+
+def _made(kind: type[Any], make: Rows) -> Rows:
+    return lambda m: [row if isinstance(row, kind) else kind(*row) for row in make(m)]
 
 
 def references(fns: Mapping[str, Callable[..., Any]], *, tolerance: float = 1.0) -> None:
