@@ -6,10 +6,12 @@ stand the uniform path that it falls back to, :func:`slow`, and what else its na
 
 from __future__ import annotations
 
+import inspect
 import linecache
 from collections.abc import Callable, Sequence
+from functools import partial, update_wrapper
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +26,8 @@ from flambeau.core.record import Op
 from flambeau.core.schema import REQUIRED
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
@@ -74,13 +78,18 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
     scope["record"], scope["record_checked"] = record, record_checked
 
 
-def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
-    """A function whose source is written and compiled at its first call; its identity never changes."""
+def lazy_function(op: Op, name: str, text: Callable[[], str], body: Callable[..., Any] | None = None) -> FunctionType:
+    """A function whose source is written and compiled at its first call; its identity never changes.
+
+    It may call ``body``, a function whose globals it has too.
+    """
     scope: dict[str, Any] = {}
 
     def compile_now() -> FunctionType:
         if "OP" in scope:
             return lazy
+        if body is not None:
+            scope.update(getattr(body, "__globals__", {}), body=body)
         _fill(scope, op)
         filename = f"<flambeau {name}>"
         made = text()
@@ -98,6 +107,26 @@ def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
     lazy.__module__ = "flambeau.core.ops"
     lazy.op = op  # type: ignore[attr-defined]
     return lazy
+
+
+def view_case(op: Op, value: str, *, when: str = "", call: str = "") -> Callable[[F], F]:
+    """Write out the common case of a function of its own: that it gives the view ``op`` of its first argument.
+
+    ``value`` is the view's one param as an expression of the function's arguments, of ``a0``, the array, and of the
+    names of its module; ``when``, a condition on the arguments; ``call``, the kernel's call where it is another one
+    than the op's. What fails, and all other cases, go to the function as it is written.
+    """
+
+    def decorate(body: F) -> F:
+        name, signature = body.__name__, inspect.signature(body)
+        text = partial(sources.view_case_source, op, name, signature, value, when, call)
+        made: Any = lazy_function(op, name, text, body)
+        del made.op  # it stands for itself, and not for the op
+        update_wrapper(made, body)
+        written: F = made
+        return written
+
+    return decorate
 
 
 def _placeholder(*args: Any, **kw: Any) -> Any:

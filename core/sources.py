@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import replace
+from inspect import Signature
 
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
@@ -87,38 +88,57 @@ def view_source(op: Op) -> str:
     x, params = op.schema.operands[0].public, op.schema.params
     bare = len(params) == 1 and op.dtype.results == ("same",)  # one param may stand without a dict
     made, keywords = _param_lines(op)
-    values = _PARAMS[params[0].type][1].format(p=params[0].public) if bare else "params" if made else "{}"
+    values = "params" if made else "{}"
     if bare:
+        values = _PARAMS[params[0].type][1].format(p=params[0].public)
         made, keywords = [], [f"{params[0].name}={values}"]
+    conditions = ["not kw"]
+    conditions += [f"{p.public}.__class__ is tuple" for p in params if p.type == "Ints"]  # it may be empty
+    conditions += _param_conditions([p for p in params if p.type != "Ints"])
+    lines = _view_lines(op, x, conditions, made, f"key.{op.name}({', '.join(['a0', *keywords])})", values)
+    return "\n".join([f"def {op.name}({_signature(op)}, **kw):", *lines, f"    return {_slow_call(op)}"]) + "\n"
+
+
+def view_case_source(op: Op, name: str, signature: Signature, value: str, when: str = "", call: str = "") -> str:
+    """The text of a function of its own whose common case is a view; ``body`` is what else it does."""
+    parameters = signature.parameters.values()
+    head = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
+    passed = ", ".join(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else str(p.replace(annotation=p.empty,
+                       default=p.empty)) for p in parameters)  # fmt: skip
+    kernel = call or f"key.{op.name}(a0, {op.schema.params[0].name}=value)"
+    x = next(iter(parameters)).name
+    lines = _view_lines(op, x, [when] if when else [], [f"value = {value}"], kernel, "value")
+    return "\n".join([f"def {name}({head}):", *lines, f"    return body({passed})"]) + "\n"
+
+
+def _view_lines(op: Op, x: str, conditions: list[str], made: list[str], call: str, values: str) -> list[str]:
+    """Try to make a view of ``x``: a tensor of the same storage, which a View links to it."""
+    key = _result_key(op, 0)
     lines = [
         f"a0 = {x}._array",
         *made,
-        f"okey = {_result_key(op, 0)}",
+        *([] if key == "key" else [f"okey = {key}"]),
         "out = Tensor()",
-        f"a = out._array = key.{op.name}({', '.join(['a0', *keywords])})",
-        "out._key = okey",
-        f"link, box = {x}._node, {x}._box",
+        f"a = out._array = {call}",
+        f"out._key = {(okey := 'key' if key == 'key' else 'okey')}",
+        f"link = {x}._node",
         f"if link is not None: return make_view({x}, out, OP, {values}, state.grad)",
+        f"box = {x}._box",
         f"if box is None: box = {x}._box = Box()",
         "out._box = box",
         "out._node = view = View()",
         "view.node, view.generation = None, box.generation",
-        f"view.made = ({x}, None, OP, {values}, box, a0, a, okey, state.grad)",
+        f"view.made = ({x}, None, OP, {values}, box, a0, a, {okey}, state.grad)",
         "return out",
     ]
-    conditions = ["state.plain", "key.level is None", "not kw"]
-    conditions += [f"{p.public}.__class__ is tuple" for p in params if p.type == "Ints"]  # it may be empty
-    conditions += _param_conditions([p for p in params if p.type != "Ints"])
-    return "\n".join([
-        f"def {op.name}({_signature(op)}, **kw):",
+    return [
         "    try:",
         f"        key = {x}._key",
         "        state = get()",
-        f"        {_if(conditions)}",
+        f"        {_if([*conditions, 'state.plain', 'key.level is None'])}",
         *("            " + line for line in lines),
         "    except Exception: pass",
-        f"    return {_slow_call(op)}",
-    ]) + "\n"  # fmt: skip
+    ]
 
 
 def source(op: Op) -> str:
@@ -242,14 +262,7 @@ def _list_lines(op: Op, operand: Argument) -> list[str]:
     return [
         f"key = {xs}[0]._key",
         "state = get()",
-        _if(
-            [
-                "state.plain",
-                "key.level is None",
-                f"{xs}.__class__ in (list, tuple)",
-                *_param_conditions(op.schema.params),
-            ]
-        ),
+        _if([*conditions, *_param_conditions(op.schema.params)]),
         f"    arrays = [t._array for t in {xs} if t._key is key]",
         f"    if len(arrays) == len({xs}):",
         *("        " + s for s in body),
