@@ -109,17 +109,28 @@ def lazy_function(op: Op, name: str, text: Callable[[], str], body: Callable[...
     return lazy
 
 
-def view_case(op: Op, value: str, *, when: str = "", call: str = "") -> Callable[[F], F]:
+def view_case(op: Op, value: str, *, when: str = "", call: str = "", unless: str = "") -> Callable[[F], F]:
     """Write out the common case of a function of its own: that it gives the view ``op`` of its first argument.
 
     ``value`` is the view's one param as an expression of the function's arguments, of ``a0``, the array, and of the
     names of its module; ``when``, a condition on the arguments; ``call``, the kernel's call where it is another one
-    than the op's. What fails, and all other cases, go to the function as it is written.
+    than the op's, and ``unless``, when its result, ``a``, is no view. What fails, and all other cases, go to the
+    function as it is written.
+
+    >>> from flambeau.core.record import OPS
+    >>> @view_case(OPS["permute"], "(1, 0)", when="input._array.ndim == 2")
+    ... def turned(input):
+    ...     raise ValueError(f"turned: {input.ndim} dimensions")
+    >>> turned(fb.ones(2, 3)).shape
+    flambeau.Size([3, 2])
+    >>> turned(fb.ones(2))
+    Traceback (most recent call last):
+    ValueError: turned: 1 dimensions
     """
 
     def decorate(body: F) -> F:
         name, signature = body.__name__, inspect.signature(body)
-        text = partial(sources.view_case_source, op, name, signature, value, when, call)
+        text = partial(sources.view_case_source, op, name, signature, value, when, call, unless)
         made: Any = lazy_function(op, name, text, body)
         del made.op  # it stands for itself, and not for the op
         update_wrapper(made, body)

@@ -99,7 +99,7 @@ def view_source(op: Op) -> str:
     return "\n".join([f"def {op.name}({_signature(op)}, **kw):", *lines, f"    return {_slow_call(op)}"]) + "\n"
 
 
-def view_case_source(op: Op, name: str, signature: Signature, value: str, when: str = "", call: str = "") -> str:
+def view_case_source(op: Op, name: str, signature: Signature, value: str, when: str, call: str, unless: str) -> str:
     """The text of a function of its own whose common case is a view; ``body`` is what else it does."""
     parameters = signature.parameters.values()
     head = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
@@ -107,19 +107,24 @@ def view_case_source(op: Op, name: str, signature: Signature, value: str, when: 
                        default=p.empty)) for p in parameters)  # fmt: skip
     kernel = call or f"key.{op.name}(a0, {op.schema.params[0].name}=value)"
     x = next(iter(parameters)).name
-    lines = _view_lines(op, x, [when] if when else [], [f"value = {value}"], kernel, "value")
-    return "\n".join([f"def {name}({head}):", *lines, f"    return body({passed})"]) + "\n"
+    tail = f"return body({passed})"
+    refused = [f"if {unless}: {tail}"] if unless else []
+    lines = _view_lines(op, x, [when] if when else [], [f"value = {value}"], kernel, "value", refused)
+    return "\n".join([f"def {name}({head}):", *lines, f"    {tail}"]) + "\n"
 
 
-def _view_lines(op: Op, x: str, conditions: list[str], made: list[str], call: str, values: str) -> list[str]:
+def _view_lines(op: Op, x: str, conditions: list[str], made: list[str], call: str, values: str,
+                refused: Sequence[str] = ()) -> list[str]:  # fmt: skip
     """Try to make a view of ``x``: a tensor of the same storage, which a View links to it."""
     key = _result_key(op, 0)
     lines = [
         f"a0 = {x}._array",
         *made,
         *([] if key == "key" else [f"okey = {key}"]),
+        f"a = {call}",
+        *refused,
         "out = Tensor()",
-        f"a = out._array = {call}",
+        "out._array = a",
         f"out._key = {(okey := 'key' if key == 'key' else 'okey')}",
         f"link = {x}._node",
         f"if link is not None: return make_view({x}, out, OP, {values}, state.grad)",

@@ -161,10 +161,10 @@ def div_trunc_p(x: Tensor | Number, y: Tensor | Number) -> Tensor:
     return floor_divide_p(x - fmod_p(x, y), y)
 
 
-_ROUNDED: Final = {None: div_p, "trunc": div_trunc_p, "floor": floor_divide_p}
+_ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
 
 
-def _rounded(mode: str | None) -> OpFunction[Tensor]:
+def _rounded(mode: str) -> OpFunction[Tensor]:
     if mode not in _ROUNDED:
         raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
     return _ROUNDED[mode]
@@ -181,13 +181,14 @@ def div(
     >>> fb.div(fb.tensor([-7, 7]), 2), fb.div(fb.tensor([-7, 7]), 2, rounding_mode="trunc")
     (tensor([-3.5000,  3.5000]), tensor([-3,  3]))
     """
-    return deliver("div", _rounded(rounding_mode)(input, other), out)
+    found = div_p(input, other) if rounding_mode is None else _rounded(rounding_mode)(input, other)
+    return deliver("div", found, out)
 
 
 @public(aliases=("divide_",))
 def div_(self: Tensor, other: Tensor | Number, *, rounding_mode: str | None = None) -> Tensor:
     """:func:`div` in place."""
-    return writing(_rounded(rounding_mode).op.name, self, other)
+    return writing("div" if rounding_mode is None else _rounded(rounding_mode).op.name, self, other)
 
 
 @public()
