@@ -50,22 +50,12 @@ class DTypeRule:
         self.accepts = frozenset(accepts)
         self.results = result if isinstance(result, tuple) else (result,)
 
-    def but(
-        self,
-        name: str | None = None,
-        *,
-        compute: Callable[[DType], DType] | None = None,
-        result: ResultDType | tuple[ResultDType, ...] | None = None,
-        accepts: tuple[DType, ...] | None = None,
-    ) -> DTypeRule:
+    def but(self, name: str | None = None, *, compute: Callable[[DType], DType] | None = None,
+            result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = ()
+            ) -> DTypeRule:  # fmt: skip
         """This rule with some of its parts changed."""
-        return DTypeRule(
-            name or self.name,
-            compute or self.compute,
-            result or self.results,
-            tuple(self.accepts) if accepts is None else accepts,
-            self.promotes,
-        )
+        accepts, result = accepts or tuple(self.accepts), result or self.results
+        return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes)
 
     def out(self, i: int, compute: DType, params: Mapping[str, Any]) -> DType:
         """The dtype of output ``i``."""

@@ -37,17 +37,10 @@ _RESULT_KEY = {"same": "key", "bool": "key.boolean", "index": "key.index", "real
 
 
 def _signature(op: Op) -> str:
-    parts = [
-        a.public + ("" if a.default is REQUIRED else f"={a.default!r}")
-        for a in (*op.schema.operands, *op.schema.params)
-    ]
-    seen_default = False
-    for i, a in enumerate((*op.schema.operands, *op.schema.params)):
-        if a.default is not REQUIRED:
-            seen_default = True
-        elif seen_default or a.public != a.name:  # a value may come under the other name
-            seen_default = True
-            parts[i] = f"{a.public}=REQUIRED"
+    parts, optional = [], False
+    for a in (*op.schema.operands, *op.schema.params):
+        optional = optional or a.default is not REQUIRED or a.public != a.name  # it may come under its other name
+        parts.append(f"{a.public}={a.default!r}" if optional else a.public)
     return ", ".join(parts)
 
 
@@ -375,12 +368,8 @@ def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
 def inplace_source(op: Op) -> str:
     """The text of ``add_``: a written-to tensor without history, the same shape or a number beside it."""
     names = [a.public for a in op.schema.operands]
-    params = "".join(f", {p.public}" + ("" if p.default is REQUIRED else f"={p.default!r}") for p in op.schema.params)
-    defaults = [
-        n if i == 0 else f"{n}={'REQUIRED' if a.default is REQUIRED else repr(a.default)}"
-        for i, (n, a) in enumerate(zip(names, op.schema.operands, strict=True))
-    ]
-    head = f"def {op.name}_({', '.join(defaults)}{params}, **kw):"
+    optional = (f", {a.public}={a.default!r}" for a in (*op.schema.operands[1:], *op.schema.params))
+    head = f"def {op.name}_({names[0]}{''.join(optional)}, **kw):"
     bound = ", ".join(f"{p.name!r}: {p.public}" for p in op.schema.params)
     tail = f"    return in_place(OP, ({''.join(n + ', ' for n in names)}), {{{bound}}}, kw)\n"
     fast = (

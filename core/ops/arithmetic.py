@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from flambeau.core import dtype as dt
@@ -333,18 +334,19 @@ def frexp_p(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # -- whole numbers -----------------------------------------------------------------------------------
-_WHOLE: Final = integral.but(accepts=dt.INTS)
+def _whole(name: str) -> Callable[[Callable[..., Tensor]], OpFunction[Tensor]]:
+    return composite(
+        f"{name}(x: Tensor, y: Tensor) -> Tensor",
+        ELEMENTWISE,
+        infer=broadcast,
+        dtype=integral.but(accepts=dt.INTS),
+        differentiable=False,
+        batch="aligned",
+        inplace="function",
+    )
 
 
-@composite(
-    "gcd(x: Tensor, y: Tensor) -> Tensor",
-    ELEMENTWISE,
-    infer=broadcast,
-    dtype=_WHOLE,
-    differentiable=False,
-    batch="aligned",
-    inplace="function",
-)
+@_whole("gcd")
 def gcd_p(x: Tensor, y: Tensor) -> Tensor:
     """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps.
 
@@ -358,15 +360,7 @@ def gcd_p(x: Tensor, y: Tensor) -> Tensor:
     return a
 
 
-@composite(
-    "lcm(x: Tensor, y: Tensor) -> Tensor",
-    ELEMENTWISE,
-    infer=broadcast,
-    dtype=_WHOLE,
-    differentiable=False,
-    batch="aligned",
-    inplace="function",
-)
+@_whole("lcm")
 def lcm_p(x: Tensor, y: Tensor) -> Tensor:
     """The least common multiple, not negative; 0 where an operand is 0.
 
