@@ -26,6 +26,8 @@ SPECIAL = "special:"
 Infer = Callable[..., Any]
 Rule = Callable[..., Any]
 Vjp = Callable[..., Any]
+#: What an output has: "same", "bool", "index", "real", a dtype, or a function of the compute dtype and the params.
+ResultDType = str | DType | Callable[[DType, Mapping[str, Any]], DType]
 
 
 class DTypeRule:
@@ -40,7 +42,7 @@ class DTypeRule:
         self,
         name: str,
         compute: Callable[[DType], DType] = lambda d: d,
-        result: Any = "same",
+        result: ResultDType | tuple[ResultDType, ...] = "same",
         accepts: tuple[DType, ...] = dt.ALL,
         promotes: bool = True,
     ):
@@ -48,13 +50,12 @@ class DTypeRule:
         self.accepts = frozenset(accepts)
         self.results = result if isinstance(result, tuple) else (result,)
 
-    def but(self, name: str | None = None, **changes: Any) -> DTypeRule:
+    def but(self, name: str | None = None, *, compute: Callable[[DType], DType] | None = None,
+            result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = ()
+            ) -> DTypeRule:  # fmt: skip
         """This rule with some of its parts changed."""
-        accepts = tuple(self.accepts)
-        values: dict[str, Any] = dict(
-            compute=self.compute, result=self.results, accepts=accepts, promotes=self.promotes
-        )
-        return DTypeRule(name or self.name, **(values | changes))
+        accepts, result = accepts or tuple(self.accepts), result or self.results
+        return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes)
 
     def out(self, i: int, compute: DType, params: Mapping[str, Any]) -> DType:
         """The dtype of output ``i``."""
@@ -67,10 +68,9 @@ class DTypeRule:
             return dt.int64
         if kind == "real":
             return compute.to_real()
-        if isinstance(kind, DType):
-            return kind
-        found: DType = kind(compute, params)
-        return found
+        if isinstance(kind, str):
+            raise ValueError(f"dtype rule {self.name!r}: there is no result {kind!r}")
+        return kind if isinstance(kind, DType) else kind(compute, params)
 
 
 def _to_float(d: DType) -> DType:

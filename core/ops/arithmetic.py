@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from flambeau.core import dtype as dt
@@ -161,10 +162,10 @@ def div_trunc_p(x: Tensor | Number, y: Tensor | Number) -> Tensor:
     return floor_divide_p(x - fmod_p(x, y), y)
 
 
-_ROUNDED: Final = {None: div_p, "trunc": div_trunc_p, "floor": floor_divide_p}
+_ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
 
 
-def _rounded(mode: str | None) -> OpFunction[Tensor]:
+def _rounded(mode: str) -> OpFunction[Tensor]:
     if mode not in _ROUNDED:
         raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
     return _ROUNDED[mode]
@@ -181,13 +182,14 @@ def div(
     >>> fb.div(fb.tensor([-7, 7]), 2), fb.div(fb.tensor([-7, 7]), 2, rounding_mode="trunc")
     (tensor([-3.5000,  3.5000]), tensor([-3,  3]))
     """
-    return deliver("div", _rounded(rounding_mode)(input, other), out)
+    found = div_p(input, other) if rounding_mode is None else _rounded(rounding_mode)(input, other)
+    return deliver("div", found, out)
 
 
 @public(aliases=("divide_",))
 def div_(self: Tensor, other: Tensor | Number, *, rounding_mode: str | None = None) -> Tensor:
     """:func:`div` in place."""
-    return writing(_rounded(rounding_mode).op.name, self, other)
+    return writing("div" if rounding_mode is None else _rounded(rounding_mode).op.name, self, other)
 
 
 @public()
@@ -332,18 +334,19 @@ def frexp_p(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # -- whole numbers -----------------------------------------------------------------------------------
-_WHOLE: Final = integral.but(accepts=dt.INTS)
+def _whole(name: str) -> Callable[[Callable[..., Tensor]], OpFunction[Tensor]]:
+    return composite(
+        f"{name}(x: Tensor, y: Tensor) -> Tensor",
+        ELEMENTWISE,
+        infer=broadcast,
+        dtype=integral.but(accepts=dt.INTS),
+        differentiable=False,
+        batch="aligned",
+        inplace="function",
+    )
 
 
-@composite(
-    "gcd(x: Tensor, y: Tensor) -> Tensor",
-    ELEMENTWISE,
-    infer=broadcast,
-    dtype=_WHOLE,
-    differentiable=False,
-    batch="aligned",
-    inplace="function",
-)
+@_whole("gcd")
 def gcd_p(x: Tensor, y: Tensor) -> Tensor:
     """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps.
 
@@ -357,15 +360,7 @@ def gcd_p(x: Tensor, y: Tensor) -> Tensor:
     return a
 
 
-@composite(
-    "lcm(x: Tensor, y: Tensor) -> Tensor",
-    ELEMENTWISE,
-    infer=broadcast,
-    dtype=_WHOLE,
-    differentiable=False,
-    batch="aligned",
-    inplace="function",
-)
+@_whole("lcm")
 def lcm_p(x: Tensor, y: Tensor) -> Tensor:
     """The least common multiple, not negative; 0 where an operand is 0.
 

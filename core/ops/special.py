@@ -175,11 +175,13 @@ def logaddexp(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | N
     >>> fb.logaddexp(fb.tensor([0.0]), fb.tensor([0.0]))
     tensor([0.6931])
     """
-    if (wanted := compute_dtype(OPS["add"], (input, other))).category < dt.COMPLEX:
+    pair = (input, other)
+    if not any(v._key.dtype.category == dt.COMPLEX if isinstance(v, Tensor) else isinstance(v, complex) for v in pair):
         return deliver("logaddexp", logaddexp_p(input, other), out)
+    wanted = compute_dtype(OPS["add"], pair)
     like = input if isinstance(input, Tensor) else other
     device = like._key.device if isinstance(like, Tensor) else None
-    x, y = (as_tensor(v, dtype=wanted, device=device) for v in (input, other))
+    x, y = (as_tensor(v, dtype=wanted, device=device) for v in pair)
     return deliver("logaddexp", log_of_sum(*broadcast_tensors(x, y)), out)
 
 
