@@ -7,12 +7,15 @@ in tracebacks and in ``python -m flambeau explain``.
 
 from __future__ import annotations
 
+import inspect
 import linecache
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import wraps
+from textwrap import dedent, indent
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -21,12 +24,14 @@ from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
-from flambeau.core.graph import View, make_view
+from flambeau.core.graph import Box, View
 from flambeau.core.out import deliver
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.schema import REQUIRED, Argument
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: By type of a param: when the fast path takes a value, and what the kernel gets for it.
 _PARAMS = {
@@ -41,6 +46,13 @@ _PARAMS = {
     "str": ("{p}.__class__ is str", "{p}"),
     "DType": ("{p}.__class__ is DType", "{p}"),
     "Any": ("", "{p}"),
+}
+#: By type of a view's param: when the fast path takes it, as it is.
+_VIEW_PARAMS = {
+    "Ints": "{p}.__class__ is tuple",
+    "Index": "{p}.__class__ is tuple",
+    "Axis": "{p}.__class__ is int and {p} >= 0",
+    "int": "{p}.__class__ is int",
 }
 #: Variables and globals of the generated code.
 _OWN_NAMES = frozenset(
@@ -105,33 +117,69 @@ def _has_lead(op: Op, operands: tuple[Argument, ...]) -> bool:
     )
 
 
-def view_source(op: Op) -> str:
-    """The text of a view's function: the params as they are, tuples for shapes; a View link on the result."""
-    x, params = op.schema.operands[0].public, op.schema.params
-    tuples = " and ".join(f"{p.public}.__class__ is tuple" for p in params if p.type in ("Ints", "Index"))
-    values = "{" + ", ".join(f"{p.name!r}: {p.public}" for p in params) + "}" if len(params) != 1 else params[0].public
-    passed = "".join(f", {p.name}={p.public}" for p in params)
-    return f"""def {op.name}({_signature(op)}, **kw):
-    try:
+def _view_lines(x: str, params: str, lines: str, condition: str = "") -> str:
+    """The common case of a view: ``lines`` make its array ``r`` of ``a``; then make_view, written out."""
+    return f"""    try:
         key = {x}._key
         state = get()
-        if state.plain and key.level is None and not kw{" and " + tuples if tuples else ""}:
+        if state.plain and key.level is None{condition}:
+            a = {x}._array
+{indent(dedent(lines).strip(), " " * 12)}
+            link = {x}._node
+            box = {x}._box
+            if box is None: box = {x}._box = Box()
             out = Tensor()
-            out._array = key.{op.name}({x}._array{passed})
+            out._array = r
             out._key = key
-            return make_view({x}, out, OP, {values}, state.grad)
+            out._box = box
+            out._node = view = View()
+            view.node = None
+            if link is None:
+                view.generation = box.generation
+                view.made = ({x}, None, OP, {params}, box, a, r, key, state.grad)
+            else:
+                view.generation = -1
+                base, parent = (link.made[0], link) if link.__class__ is View else ({x}, None)
+                view.made = (base, parent, OP, {params}, box, a, r, key, state.grad)
+            return out
     except Exception: pass
-    return {_slow_call(op)}
 """
+
+
+def view_first(op: Op, lines: str) -> Callable[[F], F]:
+    """Before the decorated function's body, its common case, a view by ``op``, written out.
+
+    ``lines`` make the view's array ``r`` and the op's ``param`` of the function's arguments, of the array ``a`` and its
+    ``key``; where they fail, the body answers.
+    """
+
+    def decorate(fn: F) -> F:
+        scope: dict[str, Any] = {**fn.__globals__, "body": fn}  # type: ignore[attr-defined]
+        _fill(scope, op)
+        taken = inspect.signature(fn).parameters.values()
+        head = ", ".join(str(p.replace(annotation=p.empty)) for p in taken)
+        names = [str(p).partition(":")[0] for p in taken]
+        passed = ", ".join(f"{n}={n}" if p.kind is p.KEYWORD_ONLY else n for n, p in zip(names, taken, strict=True))
+        common = _view_lines(names[0], "param", lines)
+        text = f"def {fn.__name__}({head}):\n{common}    return body({passed})\n"
+        return cast(F, wraps(fn)(_compiled(fn.__name__, text, scope)))
+
+    return decorate
+
+
+def view_source(op: Op) -> str:
+    """The text of a view's function, which takes its params as they are."""
+    x, params = op.schema.operands[0].public, op.schema.params
+    conditions = "".join(f" and {_VIEW_PARAMS[p.type].format(p=p.public)}" for p in params)
+    values = "{" + ", ".join(f"{p.name!r}: {p.public}" for p in params) + "}" if len(params) != 1 else params[0].public
+    passed = "".join(f", {p.name}={p.public}" for p in params)
+    common = _view_lines(x, values, f"r = key.{op.name}(a{passed})", f" and not kw{conditions}")
+    return f"def {op.name}({_signature(op)}, **kw):\n{common}    return {_slow_call(op)}\n"
 
 
 def source(op: Op) -> str:
     """The text of the op's public function."""
-    if (
-        op.family is VIEW
-        and op.dtype.results == ("same",)
-        and all(p.type in ("Ints", "Index") for p in op.schema.params)
-    ):
+    if op.family is VIEW and op.dtype.results == ("same",) and all(p.type in _VIEW_PARAMS for p in op.schema.params):
         return view_source(op)
     head = f"def {op.name}({_signature(op)}, **kw):"
     if not has_fast_path(op):
@@ -411,7 +459,7 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         AXIS=AXIS,
         REQUIRED=REQUIRED,
         View=View,
-        make_view=make_view,
+        Box=Box,
         infer=op.infer,
         DType=DType,
         tensor_of=dispatch.tensor_of,
@@ -432,6 +480,15 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
     scope["record"], scope["record_checked"] = record, record_checked
 
 
+def _compiled(name: str, text: str, scope: dict[str, Any]) -> FunctionType:
+    """The function ``name`` that ``text`` defines."""
+    filename = f"<flambeau {name}>"
+    local: dict[str, FunctionType] = {}
+    exec(compile(text, filename, "exec"), scope, local)
+    linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
+    return local[name]
+
+
 def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
     """A function whose source is written and compiled at its first call; its identity never changes."""
     scope: dict[str, Any] = {}
@@ -440,12 +497,7 @@ def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
         if "OP" in scope:
             return lazy
         _fill(scope, op)
-        filename = f"<flambeau {name}>"
-        made = text()
-        local: dict[str, Any] = {}
-        exec(compile(made, filename, "exec"), scope, local)
-        linecache.cache[filename] = (len(made), None, made.splitlines(True), filename)
-        real = local[name]
+        real = _compiled(name, text(), scope)
         lazy.__defaults__, lazy.__kwdefaults__ = real.__defaults__, real.__kwdefaults__
         lazy.__code__ = real.__code__
         return lazy

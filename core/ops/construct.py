@@ -13,7 +13,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.ops import joining, shape, views
+from flambeau.core.ops import expand, joining, shape, views
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -30,7 +30,7 @@ def from_parts(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tens
         raise DTypeError(
             f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
         )
-    wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in shape.broadcast_tensors(real, imag)]
+    wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in expand.broadcast_tensors(real, imag)]
     return deliver("complex", views.view_as_complex(joining.stack(wide, -1)), out)
 
 

@@ -13,8 +13,9 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.keys import Key
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import storage
+from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.search import searchsorted
-from flambeau.core.ops.shape import axis_of, broadcast_tensors, reshape, sizes_of, tensors_of, transpose, unsqueeze
+from flambeau.core.ops.shape import axis_of, reshape, sizes_of, tensors_of, transpose, unsqueeze
 from flambeau.core.ops.storage import clone_p, expand_p
 from flambeau.core.ops.views import atleast_1d, atleast_2d, atleast_3d, narrow
 from flambeau.core.out import deliver
