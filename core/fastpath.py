@@ -154,7 +154,7 @@ def view_first(op: Op, lines: str) -> Callable[[F], F]:
     """
 
     def decorate(fn: F) -> F:
-        scope: dict[str, Any] = {**fn.__globals__, "body": fn}  # type: ignore[attr-defined]
+        scope: dict[str, Any] = {**fn.__globals__, "body": fn}
         _fill(scope, op)
         taken = inspect.signature(fn).parameters.values()
         head = ", ".join(str(p.replace(annotation=p.empty)) for p in taken)

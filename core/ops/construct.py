@@ -46,13 +46,9 @@ def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 @public(method=False)
 def empty_strided(
-    size: Sequence[int],
-    stride: Sequence[int],
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
-) -> Tensor:
+    size: Sequence[int], stride: Sequence[int], *,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """A tensor of undefined values of a shape with the strides given, in elements.
 
     >>> fb.empty_strided((2, 3), (1, 2)).stride()
@@ -71,14 +67,14 @@ def empty_strided(
 
 @public(method=False)
 def empty_permuted(
-    size: Sequence[int],
-    physical_layout: Sequence[int],
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """A tensor of undefined values whose dimensions stand in memory in the order ``physical_layout``."""
+    size: Sequence[int], physical_layout: Sequence[int], *,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of undefined values whose dimensions stand in memory in the order ``physical_layout``.
+
+    >>> fb.empty_permuted((2, 3), (1, 0)).stride()
+    (1, 2)
+    """
     sizes, order = tuple(size), tuple(physical_layout)
     if sorted(order) != list(range(len(sizes))):
         raise ShapeError(f"empty_permuted: physical_layout {order} must name each dimension of size {sizes} once")
@@ -91,13 +87,9 @@ def empty_permuted(
 
 @public(function=False)
 def new_empty_strided(
-    self: Tensor,
-    size: Sequence[int],
-    stride: Sequence[int],
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
-) -> Tensor:
+    self: Tensor, size: Sequence[int], stride: Sequence[int],
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """:func:`empty_strided` with this tensor's dtype and device by default."""
     chosen = self.dtype if dtype is None else dtype
     return empty_strided(size, stride, dtype=chosen, device=device or self.device, requires_grad=requires_grad)
@@ -105,13 +97,9 @@ def new_empty_strided(
 
 @public(method=False)
 def frombuffer(
-    buffer: bytes | bytearray | memoryview | mmap,
-    *,
-    dtype: DTypeLike,
-    count: int = -1,
-    offset: int = 0,
+    buffer: bytes | bytearray | memoryview | mmap, *, dtype: DTypeLike, count: int = -1, offset: int = 0,
     requires_grad: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """A 1-d tensor over the bytes of ``buffer`` (a bytearray, memoryview, mmap, ...), shared where it can be written.
 
     ``count`` elements from byte ``offset`` on; -1 takes all that is left.
@@ -128,7 +116,11 @@ def _range(
     start: float = 0, end: float | None = None, step: float = 1, *, out: Tensor | None = None,
     dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Numbers from ``start`` to ``end``, which takes part; torch's older form of :func:`arange`."""
+    """Numbers from ``start`` to ``end``, which takes part; torch's older form of :func:`arange`.
+
+    >>> fb.range(1, 3)
+    tensor([1., 2., 3.])
+    """
     if end is None:
         start, end = 0, start
     count = int((end - start) / step) + 1

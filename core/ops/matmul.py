@@ -70,6 +70,8 @@ matmul_p: OpFunction[Tensor] = op(
 def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The matrix product: (n, k) @ (k, m), batches of such, and vectors as a row on the left, a column on the right.
 
+    Batches broadcast. ShapeError where the sizes k differ.
+
     >>> fb.matmul(fb.tensor([[1, 2], [3, 4]]), fb.tensor([1, 1]))
     tensor([3, 7])
     """

@@ -8,8 +8,8 @@ them all through its layout rules. Expanding stands in :mod:`flambeau.core.ops.e
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, overload
 
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
@@ -105,11 +105,9 @@ def reshape(input: Tensor, *sizes: int | Sequence[int], shape: Sequence[int] | N
 
 @public(function=False)
 def view(
-    self: Tensor,
-    *shape: int | Sequence[int] | DType,
-    dtype: DTypeLike | None = None,
+    self: Tensor, *shape: int | Sequence[int] | DType, dtype: DTypeLike | None = None,
     size: Sequence[int] | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The same memory under another shape, or as another dtype: ``x.view(2, -1)``, ``x.view(flambeau.int32)``.
 
     ShapeError where it would need a copy; :func:`reshape` makes one.
@@ -251,6 +249,70 @@ def unsqueeze(input: Tensor, dim: int | None = None, *, axis: int | None = None)
     except (IndexError, TypeError):
         place = axis_of("unsqueeze", input, dim if axis is None else axis, extra=1)  # type: ignore[arg-type]  # raises
     return view_p(input, (*shape[:place], 1, *shape[place:]))
+
+
+# -- at least some dimensions ------------------------------------------------------------------------
+def _each(
+    raised: Callable[[Tensor], Tensor], tensors: tuple[Tensor | Sequence[Tensor], ...]
+) -> Tensor | tuple[Tensor, ...]:
+    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+        return raised(tensors[0])
+    return tuple([raised(x) for x in tensors_of(tensors)])
+
+
+@overload
+def atleast_1d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_1d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_1d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
+@public(method=False)
+def atleast_1d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """0-d tensors as 1-d, others as they are; a tuple for several.
+
+    >>> fb.atleast_1d(fb.tensor(1.0))
+    tensor([1.])
+    """
+    return _each(lambda x: x if x._array.shape else reshape(x, (1,)), tensors)
+
+
+@overload
+def atleast_2d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_2d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_2d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
+@public(method=False)
+def atleast_2d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """Tensors of fewer dimensions with new ones in front.
+
+    >>> fb.atleast_2d(fb.tensor([1.0, 2.0]))
+    tensor([[1., 2.]])
+    """
+    return _each(lambda x: x if len(x._array.shape) >= 2 else reshape(x, (1, x.numel())), tensors)
+
+
+@overload
+def atleast_3d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_3d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_3d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
+@public(method=False)
+def atleast_3d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1).
+
+    >>> fb.atleast_3d(fb.tensor([1.0, 2.0])).shape
+    flambeau.Size([1, 2, 1])
+    """
+
+    def raised(x: Tensor) -> Tensor:
+        ndim = len(x._array.shape)
+        if ndim == 2:
+            return unsqueeze(x, 2)
+        return x if ndim > 2 else reshape(x, (1, x.numel(), 1))
+
+    return _each(raised, tensors)
 
 
 _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dimensions than any backend has
