@@ -200,7 +200,8 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_ranks("mm", input=(input, 2), mat2=(mat2, 2))
     check_inner("mm", "input", input, 1, "mat2", mat2, 0)
     _same_dtype("mm", input, mat2)
-    return deliver("mm", matmul_p(input, mat2), out)
+    found = matmul_p(input, mat2)
+    return found if out is None else deliver("mm", found, out)
 
 
 @public(guard=False)
@@ -218,7 +219,8 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
         )
     check_inner("bmm", "input", input, 2, "mat2", mat2, 1)
     _same_dtype("bmm", input, mat2)
-    return deliver("bmm", matmul_p(input, mat2), out)
+    found = matmul_p(input, mat2)
+    return found if out is None else deliver("bmm", found, out)
 
 
 @public(guard=False)
