@@ -59,7 +59,7 @@ def to(
     memory_format: MemoryFormat | None = None,
 ) -> Tensor: ...  # fmt: skip
 @public(function=False)
-def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # one of the forms above
+def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # Any: as the forms above say
     """The tensor in another dtype, on another device, or like another tensor; itself when nothing changes.
 
     ``x.to(dtype)``, ``x.to(device, dtype=None)``, ``x.to(other)``, each also with ``non_blocking`` and ``copy``.
