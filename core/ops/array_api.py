@@ -18,7 +18,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType, DTypeLike, as_dtype
 from flambeau.core.errors import ShapeError
 from flambeau.core.keys import default_device, key_for
-from flambeau.core.ops import convert, joining, scan, scatter, search, shape, views
+from flambeau.core.ops import convert, expand, joining, scan, scatter, search, shape, views
 from flambeau.core.ops import index as places
 from flambeau.core.public import public
 from flambeau.core.results import UniqueAll, UniqueCounts, UniqueInverse
@@ -76,7 +76,7 @@ def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     >>> [t.shape for t in fb.broadcast_arrays(fb.ones(2, 1), fb.ones(3))]
     [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
     """
-    return list(shape.broadcast_tensors(*arrays))
+    return list(expand.broadcast_tensors(*arrays))
 
 
 @public(method=False)

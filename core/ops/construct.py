@@ -13,7 +13,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.ops import joining, shape, views
+from flambeau.core.ops import expand, joining, shape, views
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -30,7 +30,7 @@ def from_parts(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tens
         raise DTypeError(
             f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
         )
-    wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in shape.broadcast_tensors(real, imag)]
+    wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in expand.broadcast_tensors(real, imag)]
     return deliver("complex", views.view_as_complex(joining.stack(wide, -1)), out)
 
 
@@ -46,13 +46,9 @@ def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 @public(method=False)
 def empty_strided(
-    size: Sequence[int],
-    stride: Sequence[int],
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
-) -> Tensor:
+    size: Sequence[int], stride: Sequence[int], *,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """A tensor of undefined values of a shape with the strides given, in elements.
 
     >>> fb.empty_strided((2, 3), (1, 2)).stride()
@@ -71,14 +67,14 @@ def empty_strided(
 
 @public(method=False)
 def empty_permuted(
-    size: Sequence[int],
-    physical_layout: Sequence[int],
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """A tensor of undefined values whose dimensions stand in memory in the order ``physical_layout``."""
+    size: Sequence[int], physical_layout: Sequence[int], *,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of undefined values whose dimensions stand in memory in the order ``physical_layout``.
+
+    >>> fb.empty_permuted((2, 3), (1, 0)).stride()
+    (1, 2)
+    """
     sizes, order = tuple(size), tuple(physical_layout)
     if sorted(order) != list(range(len(sizes))):
         raise ShapeError(f"empty_permuted: physical_layout {order} must name each dimension of size {sizes} once")
@@ -91,13 +87,9 @@ def empty_permuted(
 
 @public(function=False)
 def new_empty_strided(
-    self: Tensor,
-    size: Sequence[int],
-    stride: Sequence[int],
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
-) -> Tensor:
+    self: Tensor, size: Sequence[int], stride: Sequence[int],
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """:func:`empty_strided` with this tensor's dtype and device by default."""
     chosen = self.dtype if dtype is None else dtype
     return empty_strided(size, stride, dtype=chosen, device=device or self.device, requires_grad=requires_grad)
@@ -105,13 +97,9 @@ def new_empty_strided(
 
 @public(method=False)
 def frombuffer(
-    buffer: bytes | bytearray | memoryview | mmap,
-    *,
-    dtype: DTypeLike,
-    count: int = -1,
-    offset: int = 0,
+    buffer: bytes | bytearray | memoryview | mmap, *, dtype: DTypeLike, count: int = -1, offset: int = 0,
     requires_grad: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """A 1-d tensor over the bytes of ``buffer`` (a bytearray, memoryview, mmap, ...), shared where it can be written.
 
     ``count`` elements from byte ``offset`` on; -1 takes all that is left.
@@ -128,7 +116,11 @@ def _range(
     start: float = 0, end: float | None = None, step: float = 1, *, out: Tensor | None = None,
     dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Numbers from ``start`` to ``end``, which takes part; torch's older form of :func:`arange`."""
+    """Numbers from ``start`` to ``end``, which takes part; torch's older form of :func:`arange`.
+
+    >>> fb.range(1, 3)
+    tensor([1., 2., 3.])
+    """
     if end is None:
         start, end = 0, start
     count = int((end - start) / step) + 1

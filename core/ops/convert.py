@@ -45,34 +45,21 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
 
 @overload
 def to(
-    self: Tensor,
-    dtype: DTypeLike,
-    non_blocking: bool = False,
-    copy: bool = False,
-    *,
+    self: Tensor, dtype: DTypeLike, non_blocking: bool = False, copy: bool = False, *,
     memory_format: MemoryFormat | None = None,
-) -> Tensor: ...
+) -> Tensor: ...  # fmt: skip
 @overload
 def to(
-    self: Tensor,
-    device: DeviceLike = None,
-    dtype: DTypeLike | None = None,
-    non_blocking: bool = False,
-    copy: bool = False,
-    *,
-    memory_format: MemoryFormat | None = None,
-) -> Tensor: ...
+    self: Tensor, device: DeviceLike = None, dtype: DTypeLike | None = None, non_blocking: bool = False,
+    copy: bool = False, *, memory_format: MemoryFormat | None = None,
+) -> Tensor: ...  # fmt: skip
 @overload
 def to(
-    self: Tensor,
-    other: Tensor,
-    non_blocking: bool = False,
-    copy: bool = False,
-    *,
+    self: Tensor, other: Tensor, non_blocking: bool = False, copy: bool = False, *,
     memory_format: MemoryFormat | None = None,
-) -> Tensor: ...
+) -> Tensor: ...  # fmt: skip
 @public(function=False)
-def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # one of the forms above
+def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # Any: as the forms above say
     """The tensor in another dtype, on another device, or like another tensor; itself when nothing changes.
 
     ``x.to(dtype)``, ``x.to(device, dtype=None)``, ``x.to(other)``, each also with ``non_blocking`` and ``copy``.
@@ -260,7 +247,7 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
 
 
 @public()
-def apply_(self: Tensor, callable: Callable[[Any], Number]) -> Tensor:
+def apply_(self: Tensor, callable: Callable[..., Number]) -> Tensor:
     """Replace every element by what ``callable`` makes of it, one by one in Python, in place; for the host alone.
 
     >>> fb.tensor([1.0, 2.0]).apply_(lambda v: v + 1)
@@ -271,7 +258,7 @@ def apply_(self: Tensor, callable: Callable[[Any], Number]) -> Tensor:
 
 
 @public()
-def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Number]) -> Tensor:
+def map_(self: Tensor, tensor: Tensor, callable: Callable[..., Number]) -> Tensor:
     """Replace every element by ``callable(element, the other's)``, one by one in Python, in place."""
     others = tensor.detach().expand(tuple(self._array.shape)).reshape((self.numel(),)).tolist()
     values = self.detach().reshape((self.numel(),)).tolist()

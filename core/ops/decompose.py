@@ -74,7 +74,9 @@ cholesky_p = op(
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
-    """The lower triangular L with L @ L.mH == A, for Hermitian positive definite A; its mH if ``upper``.
+    """The lower triangular L with L @ L.mH == A, for Hermitian positive definite A (..., n, n); its mH if ``upper``.
+
+    LinAlgError where A is not positive definite.
 
     >>> fb.linalg.cholesky(fb.tensor([[4.0, 2.0], [2.0, 2.0]]))
     tensor([[2., 0.],

@@ -238,11 +238,7 @@ def _ordered(x: Tensor, labels: Labels, wanted: Labels, sizes: dict[int, int]) -
 
 @public(method=False, more={"axes": "dims"})
 def tensordot(
-    a: Tensor,
-    b: Tensor,
-    dims: int | Tensor | Sequence[int | Sequence[int]] = 2,
-    *,
-    out: Tensor | None = None,
+    a: Tensor, b: Tensor, dims: int | Tensor | Sequence[int | Sequence[int]] = 2, *, out: Tensor | None = None
 ) -> Tensor:
     """Sums of products over ``dims``: the last so many of a and first of b, or a pair of lists.
 

@@ -38,7 +38,11 @@ def _becomes(name: str, self: Tensor, view: Callable[[Tensor], Tensor]) -> Tenso
 
 @public()
 def squeeze_(self: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
-    """:func:`squeeze` in place: the tensor itself loses the dimensions."""
+    """:func:`squeeze` in place: the tensor itself loses the dimensions.
+
+    >>> fb.tensor([[1, 2]]).squeeze_()
+    tensor([1, 2])
+    """
     return _becomes("squeeze_", self, lambda x: shape.squeeze(x, dim))
 
 
@@ -54,7 +58,12 @@ def unsqueeze_(self: Tensor, dim: int) -> Tensor:
 
 @public()
 def t_(self: Tensor) -> Tensor:
-    """The transpose of a matrix, in place: only the strides change."""
+    """The transpose of a matrix, in place: only the strides change.
+
+    >>> fb.tensor([[1, 2]]).t_()
+    tensor([[1],
+            [2]])
+    """
     return _becomes("t_", self, shape.t)
 
 

@@ -13,10 +13,21 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.keys import Key
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import storage
+from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.search import searchsorted
-from flambeau.core.ops.shape import axis_of, broadcast_tensors, reshape, sizes_of, tensors_of, transpose, unsqueeze
+from flambeau.core.ops.shape import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    axis_of,
+    reshape,
+    sizes_of,
+    tensors_of,
+    transpose,
+    unsqueeze,
+)  # fmt: skip
 from flambeau.core.ops.storage import clone_p, expand_p
-from flambeau.core.ops.views import atleast_1d, atleast_2d, atleast_3d, narrow
+from flambeau.core.ops.views import narrow
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.state import get
@@ -47,7 +58,9 @@ def _tensors(name: str, tensors: object) -> list[Tensor]:
 
 @public(aliases=("concat", "concatenate"), method=False)
 def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
-    """Tensors one after the other along dimension ``dim``; all other sizes must agree.
+    """Tensors one after the other along dimension ``dim``, in their promoted dtype.
+
+    ShapeError unless all other sizes agree; an empty tensor of shape (0,) joins any.
 
     >>> fb.cat([fb.tensor([1, 2]), fb.tensor([3])])
     tensor([1, 2, 3])
@@ -68,7 +81,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
 
 @public(method=False)
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
-    """Tensors of one shape side by side along a new dimension ``dim``.
+    """Tensors of one shape (else ShapeError) side by side along a new dimension ``dim``.
 
     >>> fb.stack([fb.tensor([1, 2]), fb.tensor([3, 4])], dim=1)
     tensor([[1, 3],
@@ -254,11 +267,7 @@ def tile(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
 
 @public()
 def repeat_interleave(
-    input: Tensor,
-    repeats: int | Tensor | None = None,
-    dim: int | None = None,
-    *,
-    output_size: int | None = None,
+    input: Tensor, repeats: int | Tensor | None = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
     """Each element along ``dim`` (of the flattened tensor without it) ``repeats`` times in a row.
 

@@ -26,6 +26,8 @@ from flambeau.core.tensor import Tensor
 def qr(A: Tensor, mode: str = "reduced") -> QR[Tensor]:
     """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" empty.
 
+    For A (..., m, n) and k = min(m, n), Q is (..., m, k) and R (..., k, n).
+
     >>> [t.shape for t in fb.linalg.qr(fb.ones(3, 2))]
     [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
     """
@@ -36,7 +38,7 @@ def qr(A: Tensor, mode: str = "reduced") -> QR[Tensor]:
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Eigen[Tensor]:
-    """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read.
+    """Ascending, real eigenvalues (..., n) and eigenvectors (columns) of Hermitian A (..., n, n); one triangle is read.
 
     >>> fb.linalg.eigh(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
     tensor([2., 4.])
@@ -56,7 +58,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 
 
 def eig(A: Tensor) -> Eigen[Tensor]:
-    """Complex eigenvalues and eigenvectors (columns of norm 1), in no particular order.
+    """Complex eigenvalues (..., n) and eigenvectors (columns of norm 1) of A (..., n, n), in no particular order.
 
     >>> fb.linalg.eig(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
     tensor([2.+0.j, 4.+0.j])
@@ -75,6 +77,8 @@ def eigvals(A: Tensor) -> Tensor:
 
 def svd(A: Tensor, full_matrices: bool = True) -> SVD[Tensor]:
     """U, descending S and Vh with U @ diag(S) @ Vh == A; ``full_matrices`` makes U and Vh square.
+
+    For A (..., m, n) and k = min(m, n) they are (..., m, k), (..., k), real, and (..., k, n).
 
     >>> [t.shape for t in fb.linalg.svd(fb.ones(3, 2), full_matrices=False)]
     [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
@@ -105,14 +109,9 @@ def logdet(input: Tensor) -> Tensor:
 
 # -- norms -------------------------------------------------------------------------------------------
 def vector_norm(
-    x: Tensor,
-    ord: float = 2,
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
-    dtype: DTypeLike | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
+    x: Tensor, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False, *,
+    dtype: DTypeLike | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """``sum(abs(x)**ord)**(1/ord)`` over ``dim`` (None: all elements), with the limits at 0 and at both infinities.
 
     >>> fb.linalg.vector_norm(fb.tensor([3.0, 4.0]))
@@ -122,13 +121,9 @@ def vector_norm(
 
 
 def matrix_norm(
-    A: Tensor,
-    ord: float | str = "fro",
-    dim: Sequence[int] = (-2, -1),
-    keepdim: bool = False,
-    *,
+    A: Tensor, ord: float | str = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *,
     dtype: DTypeLike | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """A norm of matrices: "fro", "nuc", inf, -inf, 1, -1 (sums of rows or columns), 2, -2 (singular values).
 
     >>> fb.linalg.matrix_norm(fb.tensor([[1.0, -2.0], [3.0, 4.0]]), 1)
@@ -166,13 +161,9 @@ def _spectral(A: Tensor, ord: float | str, rows: int, columns: int, keepdim: boo
 
 
 def norm(
-    A: Tensor,
-    ord: float | str | None = None,
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
+    A: Tensor, ord: float | str | None = None, dim: int | Sequence[int] | None = None, keepdim: bool = False, *,
     dtype: DTypeLike | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The vector norm, or the matrix norm where ``ord`` is given and ``dim`` names two dimensions (or A is 2-d).
 
     >>> fb.linalg.norm(fb.tensor([3.0, 4.0]))
@@ -202,13 +193,9 @@ def cond(A: Tensor, p: float | str | None = None) -> Tensor:
 
 
 def matrix_rank(
-    A: Tensor,
-    tol: float | Tensor | None = None,
-    hermitian: bool = False,
-    *,
-    atol: float | Tensor | None = None,
-    rtol: float | Tensor | None = None,
-) -> Tensor:
+    A: Tensor, tol: float | Tensor | None = None, hermitian: bool = False, *,
+    atol: float | Tensor | None = None, rtol: float | Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """How many singular values are above max(atol, rtol * the largest); by default rtol is epsilon times the size.
 
     >>> fb.linalg.matrix_rank(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
@@ -286,14 +273,9 @@ def _old_qr(input: Tensor, some: bool = True) -> QR[Tensor]:
 
 @public("norm")
 def _old_norm(
-    input: Tensor,
-    p: float | str | None = "fro",
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
-    dtype: DTypeLike | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
+    input: Tensor, p: float | str | None = "fro", dim: int | Sequence[int] | None = None, keepdim: bool = False, *,
+    dtype: DTypeLike | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
 
     >>> fb.norm(fb.tensor([3.0, 4.0]))

@@ -70,6 +70,8 @@ matmul_p: OpFunction[Tensor] = op(
 def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The matrix product: (n, k) @ (k, m), batches of such, and vectors as a row on the left, a column on the right.
 
+    Batches broadcast. ShapeError where the sizes k differ.
+
     >>> fb.matmul(fb.tensor([[1, 2], [3, 4]]), fb.tensor([1, 1]))
     tensor([3, 7])
     """
@@ -198,7 +200,8 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_ranks("mm", input=(input, 2), mat2=(mat2, 2))
     check_inner("mm", "input", input, 1, "mat2", mat2, 0)
     _same_dtype("mm", input, mat2)
-    return deliver("mm", matmul_p(input, mat2), out)
+    found = matmul_p(input, mat2)
+    return found if out is None else deliver("mm", found, out)
 
 
 @public(guard=False)
@@ -216,7 +219,8 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
         )
     check_inner("bmm", "input", input, 2, "mat2", mat2, 1)
     _same_dtype("bmm", input, mat2)
-    return deliver("bmm", matmul_p(input, mat2), out)
+    found = matmul_p(input, mat2)
+    return found if out is None else deliver("bmm", found, out)
 
 
 @public(guard=False)

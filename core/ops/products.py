@@ -14,9 +14,10 @@ from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs_p, cj, where
+from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.joining import stack
 from flambeau.core.ops.matmul import check_inner, check_ranks, matmul, matmul_p, outer
-from flambeau.core.ops.shape import adjoint, axis_of, broadcast_shapes, reshape, tensors_of, unsqueeze
+from flambeau.core.ops.shape import adjoint, axis_of, reshape, tensors_of, unsqueeze
 from flambeau.core.ops.storage import permute_p
 from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.variance import vector_norm_p

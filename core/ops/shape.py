@@ -1,16 +1,15 @@
-"""Views in torch's signatures: reshape, expand, permute and their relatives.
+"""Views in torch's signatures: reshape, squeeze, permute and their relatives.
 
 Each is a plain function over the view ops of :mod:`flambeau.core.ops.storage`, so that a backend has
-them all through its layout rules. Views of parts stand in :mod:`flambeau.core.ops.views`, what joins or
-rearranges by copying in :mod:`flambeau.core.ops.joining`, conversions of dtype and device in
-:mod:`flambeau.core.ops.convert`.
+them all through its layout rules. Expanding stands in :mod:`flambeau.core.ops.expand`, views of parts in
+:mod:`flambeau.core.ops.views`, what joins or rearranges by copying in :mod:`flambeau.core.ops.joining`.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final, overload
 
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
@@ -19,15 +18,10 @@ from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes, normal_axis
 from flambeau.core.cache import Cache
 from flambeau.core.dtype import DType, DTypeLike, as_dtype
 from flambeau.core.errors import ShapeError
-from flambeau.core.graph import Box, View
-from flambeau.core.ops.storage import clone_p, expand_p, permute_p, view_dtype_p, view_p
+from flambeau.core.fastpath import view_case
+from flambeau.core.ops.storage import clone_p, permute_p, view_dtype_p, view_p
 from flambeau.core.public import public
-from flambeau.core.record import OPS
-from flambeau.core.size import Size
-from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
-
-_VIEW: Final = OPS["view"]
 
 
 # -- arguments ---------------------------------------------------------------------------------------
@@ -59,7 +53,31 @@ def tensors_of(tensors: Sequence[Tensor | Sequence[Tensor]]) -> Sequence[Tensor]
 
 
 # -- one shape for another ---------------------------------------------------------------------------
+#: Sizes that need no further look: several, none of them negative. A set answers `in` sooner than a Cache.
+_WHOLE: Final[set[tuple[int | Sequence[int], ...]]] = set()
+
+
+def _whole(old: Shape, sizes: tuple[int | Sequence[int], ...], shape: Sequence[int] | None) -> Shape:
+    """The sizes as they were given, by position, as one sequence or by name, with -1 filled in."""
+    if shape is None:
+        shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]  # type: ignore[assignment]
+    new = tuple(shape)  # type: ignore[arg-type]  # TypeError is caught
+    if min(new, default=0) < 0:
+        return NEW_SHAPE[old, new]
+    if new is sizes and new:  # none at all may come with a shape by name
+        if len(_WHOLE) > 10_000:
+            _WHOLE.clear()
+        _WHOLE.add(new)
+    return new
+
+
 @public()
+@view_case(
+    view_p.op,
+    "sizes if sizes in _WHOLE else _whole(a0.shape, sizes, shape)",
+    call="key.view(a0, shape=value) if key.reshape is None else key.reshape(a0, value)",
+    unless="key.reshape is not None and a.base is not a0 and a.base is not a0.base",  # an array's own method copied
+)
 def reshape(input: Tensor, *sizes: int | Sequence[int], shape: Sequence[int] | None = None) -> Tensor:
     """The same elements in order under another shape: a view where strides allow it, else a copy.
 
@@ -68,67 +86,9 @@ def reshape(input: Tensor, *sizes: int | Sequence[int], shape: Sequence[int] | N
     >>> fb.arange(6).reshape(2, -1).shape
     flambeau.Size([2, 3])
     """
-    try:
-        key = input._key
-        state = get()
-        if state.plain and key.level is None:  # type: ignore[union-attr]
-            a = input._array
-            if sizes not in _WHOLE:
-                sizes = _whole(a.shape, sizes, shape)
-            native = key.reshape
-            if native is None:
-                r = key.view(a, shape=sizes)
-            else:  # an array's own method: a view exactly when it has the same base
-                r = native(a, sizes)
-                if r.base is not a and r.base is not a.base:
-                    return _reshape(input, sizes)
-            link = input._node
-            box = input._box
-            if box is None:
-                box = input._box = Box()
-            v = View()  # make_view, written out
-            v.node = None
-            if link is None:
-                v.generation = box.generation
-                v.made = (input, None, _VIEW, sizes, box, a, r, key, state.grad)  # type: ignore[union-attr]
-            else:
-                base, parent = (link.made[0], link) if link.__class__ is View else (input, None)
-                v.generation = -1
-                v.made = (base, parent, _VIEW, sizes, box, a, r, key, state.grad)  # type: ignore[union-attr]
-            out = Tensor()
-            out._array = r
-            out._key = key
-            out._box = box
-            out._node = v
-            return out
-    except Exception:  # the uniform path finds out what is wrong
-        pass
-    return _reshape(input, sizes if shape is None else shape)
-
-
-#: Sizes that need no further look: several, none of them negative. A set answers `in` sooner than a Cache.
-_WHOLE: Final[set[tuple[int | Sequence[int], ...]]] = set()
-
-
-def _whole(old: Shape, sizes: tuple[Any, ...], shape: Sequence[int] | None) -> Shape:
-    """The sizes as they were given, by position, as one sequence or by name, with -1 filled in."""
-    if shape is None:
-        shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]
-    shape = tuple(shape)
-    if min(shape, default=0) < 0:
-        shape = NEW_SHAPE[old, shape]
-    elif shape is sizes and shape:  # none at all may come with a shape by name
-        if len(_WHOLE) > 10_000:
-            _WHOLE.clear()
-        _WHOLE.add(shape)
-    found: Shape = shape
-    return found
-
-
-def _reshape(input: Tensor, shape: Sequence[int | Sequence[int]]) -> Tensor:
     if not isinstance(input, Tensor):
         raise TypeError(f"reshape: argument 'input' must be a tensor, got {type(input).__name__}")
-    new = NEW_SHAPE[tuple(input._array.shape), sizes_of("reshape", shape, "shape")]
+    new = NEW_SHAPE[tuple(input._array.shape), sizes_of("reshape", sizes if shape is None else shape, "shape")]
     try:
         return view_p(input, new)
     except ValueError as error:  # a level does not know the layouts below it
@@ -139,11 +99,9 @@ def _reshape(input: Tensor, shape: Sequence[int | Sequence[int]]) -> Tensor:
 
 @public(function=False)
 def view(
-    self: Tensor,
-    *shape: int | Sequence[int] | DType,
-    dtype: DTypeLike | None = None,
+    self: Tensor, *shape: int | Sequence[int] | DType, dtype: DTypeLike | None = None,
     size: Sequence[int] | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The same memory under another shape, or as another dtype: ``x.view(2, -1)``, ``x.view(flambeau.int32)``.
 
     ShapeError where it would need a copy; :func:`reshape` makes one.
@@ -165,7 +123,7 @@ def view(
         return view_p(self, new)
     except ValueError:
         if self._key.level is not None:  # the elements of a batch may lie apart where one alone would not
-            return _reshape(self, new)
+            return reshape(self, new)
         raise ShapeError(
             f"view: shape {old} with strides {self.stride()} cannot be viewed as {new} without a copy; "
             "use reshape instead"
@@ -287,108 +245,68 @@ def unsqueeze(input: Tensor, dim: int | None = None, *, axis: int | None = None)
     return view_p(input, (*shape[:place], 1, *shape[place:]))
 
 
-# -- repetition without memory -----------------------------------------------------------------------
-@public(function=False)
-def expand(self: Tensor, *sizes: int | Sequence[int], size: Sequence[int] | None = None) -> Tensor:
-    """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
-
-    >>> fb.tensor([[1], [2]]).expand(-1, 2)
-    tensor([[1, 1],
-            [2, 2]])
-    """
-    return _expand("expand", self, sizes_of("expand", sizes if size is None else (tuple(size),), "sizes"))
+# -- at least some dimensions ------------------------------------------------------------------------
+def _each(
+    raised: Callable[[Tensor], Tensor], tensors: tuple[Tensor | Sequence[Tensor], ...]
+) -> Tensor | tuple[Tensor, ...]:
+    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+        return raised(tensors[0])
+    return tuple([raised(x) for x in tensors_of(tensors)])
 
 
-def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
-    return expand_p(x, _EXPANDED[name, tuple(x._array.shape), sizes])
-
-
-def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
-    front = len(sizes) - len(old)
-    if front < 0:
-        raise ShapeError(f"{name}: {len(sizes)} sizes {sizes} are too few for a tensor of shape {old}")
-    new = list(sizes)
-    for i, n in enumerate(sizes):
-        have = old[i - front] if i >= front else None
-        if n == -1:
-            if have is None:
-                raise ShapeError(f"{name}: size -1 at dimension {i} of {sizes} has no size to keep in shape {old}")
-            new[i] = have
-        elif n < 0:
-            raise ShapeError(f"{name}: sizes must not be negative, got {sizes}")
-        elif have is not None and have not in (1, n):
-            raise ShapeError(
-                f"{name}: shape {old} does not expand to {sizes}: dimension {i - front} has size {have}, not 1 or {n}"
-            )
-    return tuple(new)
-
-
-_EXPANDED: Final[Cache[tuple[str, Shape, Shape], Shape]] = Cache(lambda key: _expanded_shape(*key))
-
-
-@public(function=False)
-def expand_as(self: Tensor, other: Tensor) -> Tensor:
-    """``self.expand(other.shape)``.
-
-    >>> fb.ones(1).expand_as(fb.zeros(2))
-    tensor([1., 1.])
-    """
-    return _expand("expand_as", self, tuple(other._array.shape))
-
-
-@public(more={"shape": "size"})
-def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
-    """``input`` expanded to ``size``.
-
-    >>> fb.broadcast_to(fb.tensor([1, 2]), (2, 2))
-    tensor([[1, 2],
-            [1, 2]])
-    """
-    return _expand("broadcast_to", input, sizes_of("broadcast_to", (tuple(size),)))
-
-
+@overload
+def atleast_1d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_1d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_1d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
 @public(method=False)
-def broadcast_shapes(*shapes: int | Sequence[int]) -> Size:
-    """The shape that tensors of ``shapes`` broadcast to; ShapeError when they do not.
+def atleast_1d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """0-d tensors as 1-d, others as they are; a tuple for several.
 
-    >>> fb.broadcast_shapes((2, 1), (3,))
-    flambeau.Size([2, 3])
+    >>> fb.atleast_1d(fb.tensor(1.0))
+    tensor([1.])
     """
-    try:
-        return Size(layout.broadcast_shapes(*(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes)))
-    except ValueError as error:
-        raise ShapeError(f"broadcast_shapes: {error}") from None
+    return _each(lambda x: x if x._array.shape else reshape(x, (1,)), tensors)
 
 
+@overload
+def atleast_2d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_2d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_2d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
 @public(method=False)
-def broadcast_tensors(*tensors: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """All tensors expanded to their common shape.
+def atleast_2d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """Tensors of fewer dimensions with new ones in front.
 
-    >>> [t.shape for t in fb.broadcast_tensors(fb.ones(2, 1), fb.ones(3))]
-    [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
+    >>> fb.atleast_2d(fb.tensor([1.0, 2.0]))
+    tensor([[1., 2.]])
     """
-    items = tensors_of(tensors)
-    try:
-        shape = layout.broadcast_shapes(*(tuple(t._array.shape) for t in items))
-    except ValueError as error:
-        raise ShapeError(f"broadcast_tensors: {error}") from None
-    return tuple(_expand("broadcast_tensors", t, shape) for t in items)
+    return _each(lambda x: x if len(x._array.shape) >= 2 else reshape(x, (1, x.numel())), tensors)
 
 
-@public(function=False)
-def sum_to_size(self: Tensor, *size: int | Sequence[int]) -> Tensor:
-    """The sums over what broadcasting ``size`` to the shape of the tensor repeated: the reverse of expand.
+@overload
+def atleast_3d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_3d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_3d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
+@public(method=False)
+def atleast_3d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1).
 
-    >>> fb.ones(3, 2).sum_to_size(1, 2)
-    tensor([[3., 3.]])
+    >>> fb.atleast_3d(fb.tensor([1.0, 2.0])).shape
+    flambeau.Size([1, 2, 1])
     """
-    new = sizes_of("sum_to_size", size)
-    old = tuple(self._array.shape)
-    front = len(old) - len(new)
-    if front < 0 or any(n not in (1, have) for n, have in zip(new, old[front:], strict=True)):
-        raise ShapeError(f"sum_to_size: size {new} does not expand to the shape {old} of the tensor")
-    axes = tuple(i for i, n in enumerate(old) if i < front or n != new[i - front])
-    return reshape(self.sum(axes, keepdim=True), new) if axes else self
+
+    def raised(x: Tensor) -> Tensor:
+        ndim = len(x._array.shape)
+        if ndim == 2:
+            return unsqueeze(x, 2)
+        return x if ndim > 2 else reshape(x, (1, x.numel(), 1))
+
+    return _each(raised, tensors)
 
 
 _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dimensions than any backend has

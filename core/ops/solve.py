@@ -8,14 +8,7 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.decompose import (
-    eigh_p,
-    identity_like,
-    lu_factor_p,
-    permutation_of,
-    rows_in_order,
-    svd_p,
-)
+from flambeau.core.ops.decompose import eigh_p, identity_like, lu_factor_p, permutation_of, rows_in_order, svd_p
 from flambeau.core.ops.elementwise import abs_p, where
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.matmul import matmul, matmul_p
@@ -173,13 +166,9 @@ def pinv_p(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor:
 
 @public("pinverse")
 def pinv(
-    A: Tensor,
-    rcond: float | None = None,
-    *,
-    atol: float | None = None,
-    rtol: float | None = None,
+    A: Tensor, rcond: float | None = None, *, atol: float | None = None, rtol: float | None = None,
     hermitian: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0.
 
     >>> fb.pinverse(fb.tensor([[2.0], [0.0]]))
@@ -227,21 +216,9 @@ def _exponential_vjp(g: Tensor, x: Tensor) -> Tensor:
 
 #: The coefficients of the Padé approximant of degree 13, and the norm up to which it is exact in float64.
 _PADE: Final = (
-    64764752532480000.0,
-    32382376266240000.0,
-    7771770303897600.0,
-    1187353796428800.0,
-    129060195264000.0,
-    10559470521600.0,
-    670442572800.0,
-    33522128640.0,
-    1323241920.0,
-    40840800.0,
-    960960.0,
-    16380.0,
-    182.0,
-    1.0,
-)
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0,
+    10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
 _PADE_NORM: Final = 5.37
 _DOUBLINGS: Final = 32
 

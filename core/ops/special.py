@@ -36,9 +36,10 @@ from flambeau.core.ops.elementwise import (
     unary,
     where,
 )
+from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.scan import log_of_sum
 from flambeau.core.ops.search import searchsorted
-from flambeau.core.ops.shape import broadcast_tensors, reshape, unsqueeze
+from flambeau.core.ops.shape import reshape, unsqueeze
 from flambeau.core.ops.views import imag, real
 from flambeau.core.out import deliver
 from flambeau.core.public import public

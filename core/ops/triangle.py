@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from flambeau.backends.layout import Shape
 from flambeau.core import creation
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import where
@@ -91,40 +91,32 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     return diag_embed(reshape(input, (input.numel(),)), offset)
 
 
-def _matrices(name: str) -> Callable[..., Shape]:
+def _triangle(name: str) -> Callable[[Callable[..., Tensor]], OpFunction[Tensor]]:
+    """The decorator of an op that keeps a triangle of each matrix, as its gradient does."""
+
     def infer(x: Shape, *, diagonal: int) -> Shape:
         if len(x) < 2:
             raise ShapeError(f"{name}: input must have at least 2 dimensions, got shape {tuple(x)}")
         return x
 
-    return infer
+    def decorate(body: Callable[..., Tensor]) -> OpFunction[Tensor]:
+        made: OpFunction[Tensor] = composite(
+            f"{name}(x: Tensor, *, diagonal: int = 0) -> Tensor",
+            infer=infer, dtype=storage.anything, upcast=False, check=True, inplace=True, linear=["x"],
+            vjp=dict(x=lambda g, diagonal: made(g, diagonal)),
+        )(body)  # fmt: skip
+        return made
 
-
-def _tril_vjp(g: Tensor, diagonal: int) -> Tensor:
-    return tril_p(g, diagonal)
-
-
-def _triu_vjp(g: Tensor, diagonal: int) -> Tensor:
-    return triu_p(g, diagonal)
+    return decorate
 
 
 def _keep_where(x: Tensor, keep: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     n, m = x._array.shape[-2:]
-    rows = unsqueeze(creation.arange(n, device=x.device), 1)
-    columns = creation.arange(m, device=x.device)
+    rows, columns = unsqueeze(creation.arange(n, device=x.device), 1), creation.arange(m, device=x.device)
     return where(keep(columns, rows), x, creation.zeros((), dtype=x.dtype, device=x.device))
 
 
-@composite(
-    "tril(x: Tensor, *, diagonal: int = 0) -> Tensor",
-    infer=_matrices("tril"),
-    dtype=storage.anything,
-    upcast=False,
-    check=True,
-    inplace=True,
-    linear=["x"],
-    vjp=dict(x=_tril_vjp),
-)
+@_triangle("tril")
 def tril_p(x: Tensor, *, diagonal: int = 0) -> Tensor:
     """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere.
 
@@ -135,16 +127,7 @@ def tril_p(x: Tensor, *, diagonal: int = 0) -> Tensor:
     return _keep_where(x, lambda column, row: column <= row + diagonal)
 
 
-@composite(
-    "triu(x: Tensor, *, diagonal: int = 0) -> Tensor",
-    infer=_matrices("triu"),
-    dtype=storage.anything,
-    upcast=False,
-    check=True,
-    inplace=True,
-    linear=["x"],
-    vjp=dict(x=_triu_vjp),
-)
+@_triangle("triu")
 def triu_p(x: Tensor, *, diagonal: int = 0) -> Tensor:
     """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere.
 

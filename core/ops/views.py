@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import overload
 
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.graph import View, edge_of
 from flambeau.core.ops import storage
-from flambeau.core.ops.shape import axis_of, reshape, sizes_of, tensors_of, unsqueeze
+from flambeau.core.ops.shape import axis_of, sizes_of
 from flambeau.core.ops.storage import basic_index_p, clone_p
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -25,7 +24,7 @@ def whole(shape: Sequence[int]) -> list[int | slice]:
 # -- parts -------------------------------------------------------------------------------------------
 @public()
 def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
-    """``length`` places of dimension ``dim`` from ``start`` on; a view.
+    """``length`` places of dimension ``dim`` from ``start`` on; a view. IndexError or ShapeError where it ends before.
 
     >>> fb.narrow(fb.arange(5), 0, 1, 3)
     tensor([1, 2, 3])
@@ -57,7 +56,7 @@ def narrow_copy(input: Tensor, dim: int, start: int | Tensor, length: int) -> Te
 
 @public()
 def select(input: Tensor, dim: int, index: int | Tensor) -> Tensor:
-    """Place ``index`` of dimension ``dim``, which goes; a view.
+    """Place ``index`` of dimension ``dim``, which goes; a view. IndexError where there is none.
 
     >>> fb.select(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), 0, 1)
     tensor([3., 4.])
@@ -78,7 +77,11 @@ def select(input: Tensor, dim: int, index: int | Tensor) -> Tensor:
 
 @public("slice", method=False)
 def _slice(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
-    """Places ``start`` to ``end`` (not included) of dimension ``dim``, every ``step``; a view."""
+    """Places ``start`` to ``end`` (not included) of dimension ``dim``, every ``step``; a view.
+
+    >>> fb.slice(fb.arange(5), 0, 1, 4)
+    tensor([1, 2, 3])
+    """
     axis = axis_of("slice", input, dim)
     shape = input._array.shape
     if not shape:
@@ -231,12 +234,12 @@ def dsplit(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor) -> 
 
 
 # -- a copy with a part written ---------------------------------------------------------------------
-def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
+def _written(name: str, input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
     whole = clone_p(input, "K")
     where = part(whole)
     if where._array.shape != src._array.shape:
         raise ShapeError(
-            f"src of shape {tuple(src.shape)} must have the shape {tuple(where.shape)} of the part it replaces"
+            f"{name}: src of shape {tuple(src.shape)} must have the shape {tuple(where.shape)} of the part it replaces"
         )
     where.copy_(src)
     return whole
@@ -250,19 +253,19 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     tensor([[0., 0.],
             [1., 1.]])
     """
-    return _written(input, src, lambda x: select(x, dim, index))
+    return _written("select_scatter", input, src, lambda x: select(x, dim, index))
 
 
 @public()
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
-    """A copy of ``input`` with ``src`` at the places that :func:`slice_` takes.
+    """A copy of ``input`` with ``src`` at the places that :func:`slice` takes.
 
     >>> fb.slice_scatter(fb.zeros(4), fb.ones(2), 0, 1, 3)
     tensor([0., 1., 1., 0.])
     """
-    return _written(input, src, lambda x: _slice(x, dim, start, end, step))
+    return _written("slice_scatter", input, src, lambda x: _slice(x, dim, start, end, step))
 
 
 @public()
@@ -273,15 +276,19 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return _written(input, src, lambda x: diagonal(x, offset, dim1, dim2))
+    return _written("diagonal_scatter", input, src, lambda x: diagonal(x, offset, dim1, dim2))
 
 
 @public()
 def as_strided_scatter(
     input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Tensor:
-    """A copy of ``input`` with ``src`` at the places that :func:`as_strided` takes."""
-    return _written(input, src, lambda x: as_strided(x, size, stride, storage_offset))
+    """A copy of ``input`` with ``src`` at the places that :func:`as_strided` takes.
+
+    >>> fb.as_strided_scatter(fb.zeros(4), fb.ones(2), (2,), (2,))
+    tensor([1., 0., 1., 0.])
+    """
+    return _written("as_strided_scatter", input, src, lambda x: as_strided(x, size, stride, storage_offset))
 
 
 @public()
@@ -353,7 +360,7 @@ def _storage_of(x: Tensor) -> tuple[Tensor, int]:
 
 @public()
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
-    """A view of the storage under any shape, strides and offset, all counted in elements.
+    """A view of the storage under any shape, strides and offset, all counted in elements; ShapeError outside of it.
 
     >>> fb.as_strided(fb.arange(6), (2, 2), (3, 1))
     tensor([[0, 1],
@@ -380,7 +387,7 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
 # -- complex numbers ---------------------------------------------------------------------------------
 @public()
 def view_as_real(input: Tensor) -> Tensor:
-    """A complex tensor as real pairs (real, imaginary) along a new last dimension; a view.
+    """A complex tensor of shape (...) as real pairs (real, imaginary) of shape (..., 2); a view.
 
     >>> fb.view_as_real(fb.tensor([1 + 2j]))
     tensor([[1., 2.]])
@@ -392,7 +399,7 @@ def view_as_real(input: Tensor) -> Tensor:
 
 @public()
 def view_as_complex(input: Tensor) -> Tensor:
-    """Pairs (real, imaginary) along the last dimension as complex numbers; a view.
+    """Pairs (real, imaginary) of shape (..., 2) as complex numbers of shape (...); a view.
 
     >>> fb.view_as_complex(fb.tensor([[1.0, 2.0]]))
     tensor([1.+2.j])
@@ -432,67 +439,3 @@ def imag(input: Tensor) -> Tensor:
 def _write_part(self: Tensor, place: int, value: Tensor | Number) -> None:
     part = select(view_as_real(self), -1, place)
     part.copy_(value if isinstance(value, Tensor) else part.new_full((), value))
-
-
-# -- at least some dimensions ------------------------------------------------------------------------
-def _each(
-    raised: Callable[[Tensor], Tensor], tensors: tuple[Tensor | Sequence[Tensor], ...]
-) -> Tensor | tuple[Tensor, ...]:
-    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
-        return raised(tensors[0])
-    return tuple([raised(x) for x in tensors_of(tensors)])
-
-
-@overload
-def atleast_1d(tensor: Tensor, /) -> Tensor: ...
-@overload
-def atleast_1d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
-@overload
-def atleast_1d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
-@public(method=False)
-def atleast_1d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """0-d tensors as 1-d, others as they are; a tuple for several.
-
-    >>> fb.atleast_1d(fb.tensor(1.0))
-    tensor([1.])
-    """
-    return _each(lambda x: x if x._array.shape else reshape(x, (1,)), tensors)
-
-
-@overload
-def atleast_2d(tensor: Tensor, /) -> Tensor: ...
-@overload
-def atleast_2d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
-@overload
-def atleast_2d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
-@public(method=False)
-def atleast_2d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Tensors of fewer dimensions with new ones in front.
-
-    >>> fb.atleast_2d(fb.tensor([1.0, 2.0]))
-    tensor([[1., 2.]])
-    """
-    return _each(lambda x: x if len(x._array.shape) >= 2 else reshape(x, (1, x.numel())), tensors)
-
-
-@overload
-def atleast_3d(tensor: Tensor, /) -> Tensor: ...
-@overload
-def atleast_3d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
-@overload
-def atleast_3d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
-@public(method=False)
-def atleast_3d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1).
-
-    >>> fb.atleast_3d(fb.tensor([1.0, 2.0])).shape
-    flambeau.Size([1, 2, 1])
-    """
-
-    def raised(x: Tensor) -> Tensor:
-        ndim = len(x._array.shape)
-        if ndim == 2:
-            return unsqueeze(x, 2)
-        return x if ndim > 2 else reshape(x, (1, x.numel(), 1))
-
-    return _each(raised, tensors)
