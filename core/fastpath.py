@@ -101,7 +101,7 @@ def _has_lead(op: Op, operands: tuple[Argument, ...]) -> bool:
     return (
         operands[0].type == "Tensor"
         and any(op.kind_of(a) == "same" and a.type == "Tensor" for a in operands)
-        and all(a.type in ("Tensor", "Tensor?") for a in operands)
+        and all(a.type in ("Tensor", "Tensor?") or (a.is_list and op.kind_of(a) == "index") for a in operands)
     )
 
 
@@ -174,6 +174,8 @@ def _takes_numbers(op: Op, operands: tuple[Argument, ...]) -> bool:
 def _operand_condition(op: Op, a: Argument, numbers: bool) -> str:
     """When an operand goes with the leading one."""
     kind = op.kind_of(a)
+    if a.is_list:
+        return f"all([t._key is key.index for t in {a.public}])"
     if kind == "any":
         match = f"{a.public}._key.level is None and {a.public}._key.device is key.device"
     else:
@@ -262,6 +264,9 @@ def _call_lines(op: Op, operands: tuple[Argument, ...], lead: Argument | None = 
         if i == 0 and needs_first:
             lines.append(f"a0 = {n}._array")
             arrays.append("a0")
+        elif a.is_list:  # of indices, which have no gradient
+            arrays.append(f"*[t._array for t in {n}]")
+            continue
         elif a.type == "Tensor?":
             arrays.append(f"None if {n} is None else {n}._array")
         elif lead is not None and a is not lead and op.kind_of(a) == "same":
@@ -277,9 +282,10 @@ def _call_lines(op: Op, operands: tuple[Argument, ...], lead: Argument | None = 
     lines += made
     if op.check:
         shapes = [f"None if {a.public} is None else {a.public}._array.shape" if a.type == "Tensor?"
+                  else f"[t._array.shape for t in {a.public}]" if a.is_list
                   else f"{v}.shape" for a, v in zip(operands, arrays, strict=True)]  # fmt: skip
         lines.append(f"infer({', '.join([*shapes, *keywords])})")
-    saver = "record" if lead is None else "record_checked"
+    saver = "record" if lead is None and not any(a.is_list for a in operands) else "record_checked"
     record = f"{saver}({', '.join([*(a.public for a in operands), 'params' if made else '{}'])}, out)"
     return lines + _result_lines(op, f"key.{op.name}({', '.join([*arrays, *keywords])})", " and ".join(links), record)
 
