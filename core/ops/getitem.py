@@ -172,14 +172,16 @@ def getitem(x: Tensor, index: Index) -> Tensor:
 
     IndexError names the index, the dimension and its size. Slices must step forwards.
     """
-    shape = x._array.shape
-    if type(index) is slice and index.step is None:
+    array = x._array
+    shape = array.shape
+    ends: Any = index  # a slice, where its class is that
+    if index.__class__ is slice and ends.step is None:
         try:  # the hot case as the generator writes views, by the kernel for slices alone
             key, state = x._key, get()
             if state.plain and key.level is None:  # type: ignore[union-attr]
-                full = _FIRST[index.start, index.stop, shape]
+                full = _FIRST[ends.start, ends.stop, shape]
                 out = Tensor()
-                out._array = key.slices(x._array, full)
+                out._array = key.slices(array, full)
                 out._key = key
                 make_view(x, out, _VIEW, full, state.grad)  # type: ignore[union-attr]
                 return out
