@@ -209,15 +209,6 @@ def _general(plain: _Plain) -> Kernel:
 
 
 # -- rows --------------------------------------------------------------------------------------------
-def _turned(x: StridedArray, axes: Iterable[int]) -> StridedArray:
-    """``x`` with ``axes`` last, in their order; a 0-d array counts as one row of one element."""
-    if not x.shape:
-        return x.viewed((1,), (1,), x.offset)
-    last = tuple(axes)
-    order = [a for a in range(x.ndim) if a not in last]
-    return x.viewed(*lay.permute(*x.layout, [*order, *last]))
-
-
 def _rows(plain: _Plain, x: StridedArray, height: int, width: int) -> StridedArray:
     """``x`` as contiguous rows."""
     x = plain.contiguous(x)
@@ -225,12 +216,7 @@ def _rows(plain: _Plain, x: StridedArray, height: int, width: int) -> StridedArr
 
 
 def _back(plain: _Plain, turned: StridedArray, axis: int, shape: Shape) -> StridedArray:
-    """An array with ``axis`` last, put back in its place."""
-    if not shape:
-        return turned.viewed((), (), turned.offset)
-    order = list(range(len(shape) - 1))
-    order.insert(axis, len(shape) - 1)
-    return plain.contiguous(turned.viewed(*lay.permute(*turned.layout, order)))
+    return plain.contiguous(turned.turned_back(axis, len(shape)))
 
 
 def _reduction(plain: _Plain) -> Kernel:
@@ -242,7 +228,7 @@ def _reduction(plain: _Plain) -> Kernel:
         axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         width = prod(x.shape[a] for a in axes if a < x.ndim)
         if out.size:
-            plain.fn(out.viewed((out.size,), (1,), 0), _rows(plain, _turned(x, axes), out.size, width), **params)
+            plain.fn(out.viewed((out.size,), (1,), 0), _rows(plain, x.turned(axes), out.size, width), **params)
         return out
 
     return kernel
@@ -253,7 +239,7 @@ def _along(plain: _Plain) -> Kernel:
 
     def kernel(x: StridedArray, *, axis: int, **params: Any) -> StridedArray:
         _, dtype = plain.rule(x, axis=axis, **params)
-        turned = _turned(x, (axis,))
+        turned = x.turned((axis,))
         out = plain.backend.empty(turned.shape, dtype, x.index)
         if out.size:
             size = (out.size // turned.shape[-1], turned.shape[-1])
@@ -281,7 +267,7 @@ def _gather(plain: _Plain) -> Kernel:
     """``fn(out (rows, m), x (rows, n), index (rows, m))``."""
 
     def kernel(x: StridedArray, index: StridedArray, *, axis: int) -> StridedArray:
-        turned, places = _turned(_within(x, index.shape, axis), (axis,)), _turned(index, (axis,))
+        turned, places = _within(x, index.shape, axis).turned((axis,)), index.turned((axis,))
         out = plain.backend.empty(places.shape, x.dtype, x.index)
         if out.size:
             size = (out.size // places.shape[-1], places.shape[-1])
@@ -301,14 +287,14 @@ def _scatter(plain: _Plain) -> Kernel:
         result = plain.empty_like(x)
         plain.backend.copy_into(result, x)
         if index.size:
-            part = _turned(_within(result, index.shape, axis), (axis,))
-            places, values = _turned(index, (axis,)), _turned(_within(src, index.shape), (axis,))
+            part = _within(result, index.shape, axis).turned((axis,))
+            places, values = index.turned((axis,)), _within(src, index.shape).turned((axis,))
             size = (places.size // places.shape[-1], places.shape[-1])
             rows = _rows(plain, part, size[0], part.shape[-1])
             arrays = (rows, _rows(plain, places, *size), _rows(plain, values, *size))
             _indexed(plain, axis, rows.shape[1], arrays, {"reduce": reduce})
             if rows.buffer is not result.buffer:
-                plain.backend.copy_into(part, rows.viewed(part.shape, lay.contiguous_strides(part.shape), 0))
+                plain.backend.copy_into(part, rows.reshaped(part.shape))
         return result
 
     return kernel
@@ -331,8 +317,7 @@ def _matmul(plain: _Plain) -> Kernel:
 
 
 def _batch(x: StridedArray) -> StridedArray:
-    shape = (prod(x.shape[:-2]), *x.shape[-2:])
-    return x.viewed(shape, lay.contiguous_strides(shape), x.offset)
+    return x.reshaped((prod(x.shape[:-2]), *x.shape[-2:]))
 
 
 _ROWS: dict[str, Callable[[_Plain], Kernel]] = {"gather": _gather, "scatter": _scatter, "matmul": _matmul}

@@ -71,9 +71,9 @@ class KernelTable:
     """Kernels by op name, each with its dtypes, and a parent table to ask next.
 
     >>> table = KernelTable("demo")
-    >>> @table.kernel("neg", dtypes=dt.FLOATS)
+    >>> @table.kernel("neg", dtypes=[fb.float32])
     ... def neg(x, out=None): ...
-    >>> table.find("neg", dt.float32) is neg, table.find("neg", dt.int8)
+    >>> table.find("neg", fb.float32) is neg, table.find("neg", fb.int8)
     (True, None)
     """
 

@@ -8,6 +8,7 @@ flat memory, and kernels ``fn(out, *ins, **params)``: :mod:`flambeau.backends.ad
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -63,6 +64,29 @@ class StridedArray:
     def expanded(self, shape: Shape) -> StridedArray:
         """Broadcast to ``shape`` without a copy."""
         return self if self.shape == shape else self.viewed(*lay.expand(*self.layout, shape))
+
+    def reshaped(self, shape: Shape) -> StridedArray:
+        """Another shape over elements that are contiguous."""
+        return self.viewed(shape, lay.contiguous_strides(shape), self.offset)
+
+    def permuted(self, axes: Sequence[int]) -> StridedArray:
+        """The axes in another order."""
+        return self.viewed(*lay.permute(*self.layout, axes))
+
+    def turned(self, axes: Iterable[int]) -> StridedArray:
+        """``axes`` last, in their order; a 0-d array counts as one row of one element."""
+        if not self.shape:
+            return self.reshaped((1,))
+        last = tuple(axes)
+        return self.permuted([*(a for a in range(self.ndim) if a not in last), *last])
+
+    def turned_back(self, axis: int, ndim: int) -> StridedArray:
+        """The last axis in its place again, of an array that had ``ndim`` axes."""
+        if not ndim:
+            return self.reshaped(())
+        order = list(range(ndim - 1))
+        order.insert(axis % ndim, ndim - 1)
+        return self.permuted(order)
 
     def __array__(self, *args: Any, **kwargs: Any) -> HostArray:
         raise TypeError("a device array is not readable as a numpy array; copy it with the backend's to_host")

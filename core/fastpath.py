@@ -459,9 +459,8 @@ def lazy_function(op: Op, name: str, text: Callable[[], str]) -> FunctionType:
     scope["compile_now"] = compile_now
     lazy = FunctionType(_PLACEHOLDER, scope, name)
     lazy.__qualname__ = name
-    lazy.__module__ = op.module
+    lazy.__module__ = "flambeau.core.ops"
     lazy.op = op  # type: ignore[attr-defined]
-    lazy.compile_now = compile_now  # type: ignore[attr-defined]
     return lazy
 
 

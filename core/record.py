@@ -22,8 +22,10 @@ OPS: dict[str, Op] = {}
 #: An expression that starts with this is the named one of core.special, read at first need.
 SPECIAL = "special:"
 
+# What these functions take stands in the schema of their op, and so do the numbers of their results.
 Infer = Callable[..., Any]
 Rule = Callable[..., Any]
+Vjp = Callable[..., Any]
 
 
 class DTypeRule:
@@ -109,13 +111,12 @@ REDUCE = Family("reduce")
 VIEW = Family("view")
 CREATE = Family("create")
 GENERAL = Family("general")
-FAMILIES = {f.name: f for f in (ELEMENTWISE, REDUCE, VIEW, CREATE, GENERAL)}
 
 
 class Gradient:
     """One backward function: which inputs it is for, and which values it reads by parameter name."""
 
-    def __init__(self, fn: Callable[..., Any], inputs: tuple[str, ...], joint: bool):
+    def __init__(self, fn: Vjp, inputs: tuple[str, ...], joint: bool):
         self.fn, self.inputs, self.joint = fn, inputs, joint
         self.reads = _parameters(fn)
 
@@ -128,17 +129,12 @@ def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
-class Fields(TypedDict, total=False):
-    """What may be said of an op beside its schema and family; :class:`Op` has the defaults."""
+class Facts(TypedDict, total=False):
+    """What may be said of an op beside how it is computed."""
 
-    expr: str | None  #: scalar expression: also its body, and its generated kernels
     dtype: DTypeRule  #: what it computes in and gives
-    infer: Infer | None  #: shapes of the operands and params to the result's shape, raising ShapeError
-    #: One function per operand (None for a setting, which has no gradient), or a joint one.
-    vjp: Callable[..., Any] | Mapping[str, Callable[..., Any] | None] | None
     jvp: Rule | None  #: forward rule
     batch: Rule | str | None  #: batching rule, or the name of one
-    body: Callable[..., Any] | None  #: of other ops
     differentiable: bool
     check: bool  #: infer before the kernel
     upcast: bool  #: in low precision its decomposition computes in float32
@@ -154,6 +150,15 @@ class Fields(TypedDict, total=False):
     keywords: Mapping[str, Callable[[list[Any], Any], None]]  #: more keywords of the public function, such as alpha
 
 
+class Fields(Facts, total=False):
+    """All that may be said of an op beside its schema and family; :class:`Op` has the defaults."""
+
+    expr: str | None  #: scalar expression: also its body, and its generated kernels
+    infer: Infer | None  #: shapes of the operands and params to the result's shape, raising ShapeError
+    vjp: Vjp | Mapping[str, Vjp | None] | None  #: one per operand (None for a setting without gradient), or a joint one
+    body: Callable[..., Any] | None  #: of other ops
+
+
 class Op:
     """A record. Made by :func:`flambeau.core.declare.op` and ``composite``; :class:`Fields` says what it holds."""
 
@@ -164,7 +169,7 @@ class Op:
         self.schema: Schema = parse(schema)
         self.text = schema
         self.name = self.schema.name
-        if unknown := fields.keys() - Fields.__annotations__:
+        if unknown := fields.keys() - Fields.__optional_keys__:
             raise TypeError(f"op {self.name!r}: unknown fields {', '.join(sorted(unknown))}")
         self.family = family
         self.expr = fields.get("expr")
@@ -187,7 +192,6 @@ class Op:
         self.keywords = fields.get("keywords", {})
         self.settings: tuple[str, ...] = ()  # the operands whose vjp is None: they have no gradient, and need none
         self.gradients = _gradients(self, fields.get("vjp"))
-        self.module = "flambeau.core.ops"
         self.samples: Callable[..., Any] | None = None
         self.reference: Callable[..., Any] | None = None
         self.error_samples: Callable[..., Any] | None = None
@@ -221,7 +225,7 @@ class Op:
         return f"<op {self.text}>"
 
 
-def _gradients(op: Op, vjp: Any) -> tuple[Gradient, ...]:
+def _gradients(op: Op, vjp: Vjp | Mapping[str, Vjp | None] | None) -> tuple[Gradient, ...]:
     if vjp is None:
         return ()
     if callable(vjp):  # joint: its parameter `needs` says which of the operands want a gradient

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from flambeau.core.autograd.function import Function
 from flambeau.core.graph import Handle
@@ -11,9 +11,6 @@ from flambeau.core.state import current, is_grad_enabled
 from flambeau.core.tape.modes import module_path
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
-
-if TYPE_CHECKING:
-    from flambeau.nn.module import Module
 
 Hooks = dict[int, Callable[..., Any]]
 #: Hooks on every module: (kind, hook).
@@ -104,10 +101,25 @@ def _cross(value: Any, seen: Callable[[tuple[Any, ...]], Any]) -> tuple[Any, boo
     return unflatten(leaves, structure), True
 
 
+class Called(Protocol):
+    """A module, as its call sees it."""
+
+    _hooked: bool
+    _forward_hooks: Hooks
+    _forward_pre_hooks: Hooks
+    _backward_hooks: Hooks
+    _backward_pre_hooks: Hooks
+
+    @property
+    def forward(self) -> Callable[..., Any]: ...
+    def named_modules(self) -> Iterable[tuple[str, Called]]: ...
+    def _head(self) -> str: ...
+
+
 class BackwardHooks:
     """One call of a module with full backward hooks: what flows back at its outputs and at its inputs."""
 
-    def __init__(self, module: Module):
+    def __init__(self, module: Called):
         self.module = module
         self.outputs: tuple[Any, ...] | None = None
         self.inputs_want = False
@@ -143,7 +155,7 @@ class BackwardHooks:
         return grads if changed else None
 
 
-def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def call_with_hooks(module: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Forward with every kind of hook around it."""
     for hook in [*_everywhere("forward_pre"), *module._forward_pre_hooks.values()]:
         args, kwargs = _before(module, hook, args, kwargs)
@@ -165,7 +177,7 @@ def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _before(
-    module: Module, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    module: Called, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     replaced = hook(module, args, kwargs)
     if replaced is None:
@@ -185,14 +197,14 @@ class ForwardHook:
     def __init__(self, hook: Callable[..., Any], with_kwargs: bool, always: bool = False):
         self.hook, self.with_kwargs, self.always = hook, with_kwargs, always
 
-    def __call__(self, module: Module, args: Any, kwargs: Any, *result: Any) -> Any:
+    def __call__(self, module: Called, args: Any, kwargs: Any, *result: Any) -> Any:
         if self.with_kwargs:
             return self.hook(module, args, kwargs, *result)
         return self.hook(module, args, *result)
 
 
 # -- where an error was, and where a nan came from ----------------------------------------------------
-def note_module(error: Exception, module: Module) -> None:
+def note_module(error: Exception, module: Called) -> None:
     """Say in a note in which module an error was raised; each module on the way out makes the path longer."""
     found = getattr(error, "_flambeau_module", None)
     if found is None:
@@ -210,14 +222,14 @@ def note_module(error: Exception, module: Module) -> None:
         return
 
 
-def name_in_parent(module: Module, running: list[Module]) -> str:
+def name_in_parent(module: Called, running: list[Called]) -> str:
     """What the module that is running calls ``module``; its class name at the top."""
     if running:
         return next((n for n, m in running[-1].named_modules() if m is module), type(module).__name__)
     return type(module).__name__
 
 
-def call_watched(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def call_watched(module: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Forward where something watches: the recorded nodes, the profiler and the like get to know the module."""
     state = current()
     if not (state.anomaly or state.watchers or state.layers):  # a transform, or hooks on saved values

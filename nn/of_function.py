@@ -55,7 +55,8 @@ class OfTensor(OfFunction):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of ``input``."""
-        return self._apply_to(input)
+        own = self.__dict__
+        return self.function(input, **{n: own[n] for n in self._options})
 
 
 def _constructor(cls: type[OfFunction]) -> Callable[..., None]:

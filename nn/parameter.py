@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, SupportsIndex
+from collections.abc import Callable
+from typing import Any, ClassVar, SupportsIndex
 
 from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
@@ -42,7 +43,7 @@ class Parameter(Tensor):
     def _same_kind(self, t: Tensor) -> Tensor:
         return type(self)(t, self.requires_grad)
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
         return type(self), (self.detach(), self.requires_grad)
 
 
@@ -73,7 +74,7 @@ class Buffer(Tensor):
     def _same_kind(self, t: Tensor) -> Tensor:
         return Buffer(t, persistent=self.persistent)
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
         return _buffer, (self.detach(), self.persistent)
 
 

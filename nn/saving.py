@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.nn.hooks import Hooks
 from flambeau.nn.parameter import Parameter, is_lazy
 
-if TYPE_CHECKING:
-    from flambeau.nn.module import Module
-
 EXTRA = "_extra_state"
+
+
+class Saved(Protocol):
+    """A module, as saving and loading see it."""
+
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _transient: set[str]
+    _state_dict_hooks: Hooks
+    _state_dict_pre_hooks: Hooks
+    _load_pre_hooks: Hooks
+    _load_post_hooks: Hooks
+
+    @property
+    def _modules(self) -> Mapping[str, Saved | None]: ...
+    def state_dict(
+        self, *, destination: dict[str, Any] | None = ..., prefix: str = ..., keep_vars: bool = ...
+    ) -> dict[str, Any]: ...
+    def get_extra_state(self) -> Any: ...
+    def set_extra_state(self, state: Any) -> None: ...
 
 
 class IncompatibleKeys(NamedTuple):
@@ -28,28 +46,28 @@ class IncompatibleKeys(NamedTuple):
         return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
-def _own_state(module: Module) -> dict[str, Tensor]:
+def _own_state(module: Saved) -> dict[str, Tensor]:
     """The module's own parameters and persistent buffers."""
     kept: dict[str, Tensor] = {n: p for n, p in module._parameters.items() if p is not None}
     kept |= {n: b for n, b in module._buffers.items() if b is not None and n not in module._transient}
     return kept
 
 
-def get_extra_state(self: Module) -> Any:  # Any: whatever the module wants to keep
+def get_extra_state(self: Saved) -> Any:  # Any: whatever the module wants to keep
     """More to save with the module; override together with set_extra_state."""
     raise RuntimeError("get_extra_state: override it to save more than parameters and buffers")
 
 
-def set_extra_state(self: Module, state: Any) -> None:  # Any: as in get_extra_state
+def set_extra_state(self: Saved, state: Any) -> None:  # Any: as in get_extra_state
     """Take back what get_extra_state gave."""
     raise RuntimeError("set_extra_state: override it together with get_extra_state")
 
 
-def _has_extra(module: Module) -> bool:
+def _has_extra(module: Saved) -> bool:
     return type(module).get_extra_state is not get_extra_state
 
 
-def state_dict(module: Module, destination: dict[str, Any], prefix: str, keep_vars: bool) -> dict[str, Any]:
+def state_dict(module: Saved, destination: dict[str, Any], prefix: str, keep_vars: bool) -> dict[str, Any]:
     """Fill ``destination`` with the state of a module and everything below it."""
     for hook in list(module._state_dict_pre_hooks.values()):
         hook(module, prefix, keep_vars)
@@ -74,7 +92,7 @@ class _Loading:
         self.unexpected: list[str] = []
         self.errors: list[str] = []
 
-    def module(self, module: Module, prefix: str) -> None:
+    def module(self, module: Saved, prefix: str) -> None:
         for hook in list(module._load_pre_hooks.values()):
             hook(module, self.state, prefix, {}, self.strict, self.missing, self.unexpected, self.errors)
         for name, t in _own_state(module).items():
@@ -91,7 +109,7 @@ class _Loading:
         for hook in list(module._load_post_hooks.values()):
             hook(module, keys)
 
-    def _extra(self, module: Module, prefix: str) -> None:
+    def _extra(self, module: Saved, prefix: str) -> None:
         if not _has_extra(module):
             return
         if prefix + EXTRA in self.state:
@@ -99,7 +117,7 @@ class _Loading:
         else:
             self.missing.append(prefix + EXTRA)
 
-    def _tensor(self, module: Module, name: str, key: str, own: Tensor, value: Any) -> None:
+    def _tensor(self, module: Saved, name: str, key: str, own: Tensor, value: Any) -> None:
         if not isinstance(value, Tensor):
             self.errors.append(f"{key}: expected a tensor, got {type(value).__name__}")
             return
@@ -122,7 +140,7 @@ class _Loading:
             module._buffers[name] = value
 
 
-def load_state_dict(module: Module, state: Mapping[str, Any], strict: bool, assign: bool) -> IncompatibleKeys:
+def load_state_dict(module: Saved, state: Mapping[str, Any], strict: bool, assign: bool) -> IncompatibleKeys:
     """Load, and raise one error with everything that does not fit."""
     if not isinstance(state, Mapping):
         raise TypeError(f"load_state_dict: expected a dict of tensors, got {type(state).__name__}")

@@ -18,7 +18,7 @@ import numpy as np
 from flambeau.core import config
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor  # lazy for start-up
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None

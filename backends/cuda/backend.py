@@ -12,7 +12,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends.base import BackendUnavailableError, DeviceProperties, HostArray, MemoryStats, Shape
+from flambeau.backends.base import (
+    BackendUnavailableError,
+    DeviceProperties,
+    Event,
+    HostArray,
+    MemoryStats,
+    Shape,
+    Stream,
+)
 from flambeau.backends.cuda import discovery, library
 from flambeau.backends.cuda.device import CudaDevice
 from flambeau.backends.cuda.memory import Pinned
@@ -139,7 +147,9 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
                 self.pinning.keep(values, event)
         return array
 
-    def to_dlpack(self, array: StridedArray, *, stream: Raw, max_version: Raw, copy: bool | None) -> Raw:
+    def to_dlpack(
+        self, array: StridedArray, *, stream: object, max_version: tuple[int, int] | None, copy: bool | None
+    ) -> object:
         with self.device(array.index).current():
             found = library.exported(self, array)
             try:  # CuPy lets the consumer's stream wait for the current one
@@ -147,7 +157,7 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
             except (TypeError, ValueError, RuntimeError) as error:
                 raise BufferError(f"__dlpack__: {array.dtype.name} cannot be exported ({error})") from error
 
-    def from_dlpack(self, x: Raw, index: int, copy: bool | None) -> StridedArray:
+    def from_dlpack(self, x: object, index: int, copy: bool | None) -> StridedArray:
         with self.device(index).current():
             return library.imported(self, self.cupy.from_dlpack(x, copy=copy), index)
 
@@ -183,27 +193,30 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
         return found
 
     # -- time ----------------------------------------------------------------------------------
-    def stream(self, index: int = 0, priority: int = 0) -> Raw:
+    def stream(self, index: int = 0, priority: int = 0) -> Stream:
         device = self.device(index)
         with device.current():
             device.has_streams = True
-            return device.cupy.cuda.Stream(non_blocking=True, priority=priority or None)
+            made: Stream = device.cupy.cuda.Stream(non_blocking=True, priority=priority or None)
+            return made
 
-    def current_stream(self, index: int = 0) -> Raw:
+    def current_stream(self, index: int = 0) -> Stream:
         device = self.device(index)
         with device.current():
-            return device.stream()
+            found: Stream = device.stream()
+            return found
 
     def set_stream(self, stream: Raw, index: int = 0) -> None:
         with self.device(index).current():
             stream.use()
 
-    def event(self, index: int = 0, timing: bool = False) -> Raw:
+    def event(self, index: int = 0, timing: bool = False) -> Event:
         device = self.device(index)
         with device.current():
-            return device.cupy.cuda.Event(disable_timing=not timing)
+            made: Event = device.cupy.cuda.Event(disable_timing=not timing)
+            return made
 
-    def elapsed(self, start: Raw, end: Raw) -> float:
+    def elapsed(self, start: Event, end: Event) -> float:
         return float(self.cupy.cuda.get_elapsed_time(start, end))
 
     def synchronize(self, index: int = 0) -> None:

@@ -17,7 +17,7 @@ from flambeau.backends.cuda.memory import Block
 from flambeau.backends.launched.device import Raw
 from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
-from flambeau.backends.xp import Array, Bodies, linalg, sort
+from flambeau.backends.xp import Array, Bodies, Namespace, linalg, sort
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -41,7 +41,7 @@ class Host(Launcher, Protocol):
         """A context in which CuPy looks at cuSOLVER's verdicts and raises LinAlgError."""
 
 
-class Namespace:
+class _Cupy:
     """The cupy module, imported when a kernel first asks for a function of it."""
 
     def __init__(self, backend: Host):
@@ -64,7 +64,7 @@ class _Bound(KernelTable):
 
 def register(backend: Host) -> None:
     """Enter the kernels that go through CuPy."""
-    table, xp = _Bound(backend), Namespace(backend)
+    table, xp = _Bound(backend), _Cupy(backend)
     launched = {d: backend.kernels.find("matmul", d) for d in dt.REALS}  # they call :func:`product`
     for module in (linalg, sort):
         module.bodies.bind(table, xp, _KNOWN)
@@ -79,7 +79,7 @@ def through_cupy(backend: Host, fn: Kernel) -> Kernel:
     """``fn`` on our arrays: on their device, errors of cuSOLVER raised, memory tried for twice."""
 
     @wraps(fn)
-    def kernel(*args: Any, **params: Any) -> Raw:
+    def kernel(*args: Any, **params: Any) -> StridedArray | tuple[StridedArray, ...]:
         index = next(a.index for a in args if isinstance(a, StridedArray))
         device = backend.device(index)
         blocks: dict[int, Block] = {}
@@ -132,7 +132,7 @@ def imported(backend: Host, a: Array, index: int) -> StridedArray:
 
 # -- bodies of CUDA's own ----------------------------------------------------------------------------
 @bodies.kernel("nonzero")
-def nonzero(xp: Raw, x: Array) -> Array:
+def nonzero(xp: Namespace, x: Array) -> Array:
     """The indices (n, ndim) of the elements that are not zero, in row-major order."""
     return xp.argwhere(x)
 

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from flambeau.backends.base import HostArray, MemoryStats, OutOfMemoryError
 from flambeau.backends.launched.device import Raw
 from flambeau.backends.strided import Ledger
 from flambeau.core import config
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -115,7 +117,7 @@ class Memory:
         block.foreign = foreign
         return block
 
-    def retried(self, make: Callable[[], Any], nbytes: int | None = None) -> Raw:
+    def retried(self, make: Callable[[], T], nbytes: int | None = None) -> T:
         """Call ``make``; when memory runs out, give the pool's free blocks back and try once more."""
         try:
             return make()

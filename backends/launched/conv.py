@@ -74,7 +74,7 @@ class _Product:
         """A weight as matrices (groups, filters, rows of a group), in the computed type."""
         whole = self.widened(weight)
         shape = (self.g.groups, self.g.filters, self.g.rows // self.g.groups)
-        return whole.viewed(shape, lay.contiguous_strides(shape), whole.offset)
+        return whole.reshaped(shape)
 
     def widened(self, x: StridedArray) -> StridedArray:
         """Contiguous, in the computed type."""
@@ -114,14 +114,14 @@ class _Product:
     def together(self, grad: StridedArray, part: _Part) -> StridedArray:
         """A part of a result as (groups, filters, images * places)."""
         view = self.each(grad, part, self.g.out_channels)
-        found = self.widened(view.viewed(*lay.permute(*view.layout, (1, 2, 0, 3))))
+        found = self.widened(view.permuted((1, 2, 0, 3)))
         shape = (*found.shape[:2], found.shape[2] * found.shape[3])
-        return found.viewed(shape, lay.contiguous_strides(shape), found.offset)
+        return found.reshaped(shape)
 
     def by_place(self, grad: StridedArray, part: _Part) -> StridedArray:
         """A part of a result as (groups, images * places, filters), filters innermost."""
         view = self.each(grad, part, self.g.out_channels)
-        found = self.widened(view.viewed(*lay.permute(*view.layout, (0, 3, 1, 2))))
+        found = self.widened(view.permuted((0, 3, 1, 2)))
         shape = (self.g.groups, found.shape[0] * found.shape[1], self.g.filters)
         return found.viewed(shape, (self.g.filters, self.g.out_channels, 1), found.offset)
 
@@ -196,7 +196,7 @@ def conv_grad_input(
         return _narrow(backend, texts.spread, g, out, grad, weight)
     work = _Product(backend, g, grad)
     matrices = work.by_group(weight)
-    turned = matrices.viewed(*lay.permute(*matrices.layout, (0, 2, 1)))
+    turned = matrices.permuted((0, 2, 1))
     for part in work.parts():
         if part.top == 0:  # all places of these images
             _input_part(work, out, grad, turned, part._replace(height=g.windows.outside[0]))
@@ -221,7 +221,7 @@ def _reversed(backend: Launcher, weight: StridedArray, groups: int) -> StridedAr
     turned = lay.permute(*lay.flip(*split, tuple(axes)), (0, 2, 1, *axes))
     dense = backend.dense(weight.viewed(*turned))
     shape = (groups * per_group, filters, *weight.shape[2:])
-    return dense.viewed(shape, lay.contiguous_strides(shape), dense.offset)
+    return dense.reshaped(shape)
 
 
 def _input_part(work: _Product, out: StridedArray, grad: StridedArray, turned: StridedArray, part: _Part) -> None:
@@ -260,7 +260,7 @@ def conv_grad_weight(
             add = backend.expression("x + y", (total.dtype, total.dtype), total.dtype)
             add(total, found, out=total)
     assert total is not None
-    backend.copy(out.viewed(total.shape, lay.contiguous_strides(total.shape), out.offset), total)
+    backend.copy(out.reshaped(total.shape), total)
     return out
 
 
@@ -271,7 +271,7 @@ def _weight_part(work: _Product, grad: StridedArray, x: StridedArray, part: _Par
     """
     columns = work.columns(x, part, False)
     if columns.shape[1] > columns.shape[2]:
-        turned = columns.viewed(*lay.permute(*columns.layout, (0, 2, 1)))
+        turned = columns.permuted((0, 2, 1))
         return matmul(work.backend, work.together(grad, part), turned)
     found = matmul(work.backend, columns, work.by_place(grad, part))
-    return found.viewed(*lay.permute(*found.layout, (0, 2, 1)))
+    return found.permuted((0, 2, 1))

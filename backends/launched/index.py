@@ -111,11 +111,8 @@ def argsort(backend: Launcher, x: StridedArray, *, axis: int = -1, descending: b
         out = backend.empty(x.shape, dt.int64, x.index)
         elementwise.fill(backend, out, 0)
         return out
-    order = [a for a in range(x.ndim) if a != axis % x.ndim] + [axis % x.ndim]
-    turned = x.viewed(*lay.permute(*x.layout, order))
-    places = _sorted(backend, backend.dense(turned), descending)
-    back = sorted(range(x.ndim), key=order.__getitem__)
-    return backend.dense(places.viewed(*lay.permute(*places.layout, back)))
+    places = _sorted(backend, backend.dense(x.turned((axis % x.ndim,))), descending)
+    return backend.dense(places.turned_back(axis, x.ndim))
 
 
 def sort(

@@ -63,7 +63,7 @@ def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: Stride
     device = backend.device(x.index)
     work = _Product(backend, device, x, y, out, (m, n, k), shape, strides)
     if not device.target.cpu:
-        if not backend.product(_shaped(out, (*batch, m, n)), x, y):
+        if not backend.product(out.reshaped((*batch, m, n)), x, y):
             work.tiled()
     elif m >= texts.ROWS and m * n * k <= _DIRECT and texts.computed(x.dtype) is x.dtype:
         work.direct()
@@ -71,11 +71,6 @@ def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: Stride
         work.packed()
     else:
         work.plain()
-
-
-def _shaped(x: StridedArray, shape: tuple[int, ...]) -> StridedArray:
-    """A contiguous array in another shape."""
-    return x.viewed(shape, lay.contiguous_strides(shape), x.offset)
 
 
 def _folded(x: StridedArray, y: StridedArray) -> StridedArray | None:

@@ -6,7 +6,6 @@ from functools import partial
 from math import prod
 from typing import Final
 
-from flambeau.backends import layout as lay
 from flambeau.backends.dialect import norm as texts
 from flambeau.backends.dialect.launch import computed
 from flambeau.backends.dialect.windows import Ints
@@ -112,7 +111,7 @@ def _by_channel(backend: Launcher, x: StridedArray) -> tuple[texts.Channels, Str
     images, channels, n = x.shape[0], x.shape[1], prod(x.shape[2:])
     if n >= _FEW or images == 1:
         return texts.Channels(images, channels, n), backend.dense(x)
-    turned = x.viewed(*lay.permute(*x.layout, (1, 0, *range(2, x.ndim))))
+    turned = x.permuted((1, 0, *range(2, x.ndim)))
     return texts.Channels(1, channels, images * n), backend.dense(turned)
 
 
@@ -131,7 +130,7 @@ def batch_norm(
     launch = texts.batch_norm(device, x.dtype, sizes, eps, (a, b, c), (there[1], there[2]))
     device.enqueue(launch, ins, (out, mean, var))
     if sizes.images != x.shape[0]:
-        out = backend.dense(out.viewed(*lay.permute(*out.layout, (1, 0, *range(2, x.ndim)))))
+        out = backend.dense(out.permuted((1, 0, *range(2, x.ndim))))
     return out, mean, var
 
 

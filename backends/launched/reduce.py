@@ -82,7 +82,7 @@ def _split(backend: Launcher, x: StridedArray, axes: tuple[int, ...]) -> tuple[_
     if len(reduced[0]) <= 1 and len(kept[0]) <= texts.MAX_AXES:
         one = (reduced[0][0], reduced[1][0][0]) if reduced[0] else (1, 1)
         return (kept[0], kept[1][0], x), one
-    turned = x.viewed(*lay.permute(*x.layout, (*inside, *axes)))
+    turned = x.turned(axes)
     dense = backend.dense(turned)
     n = prod(x.shape[a] for a in axes)
     return ((dense.size // n,), (n,), dense), (n, 1)

@@ -15,6 +15,7 @@ from flambeau.backends.base import Kernel, KernelTable
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
+Namespace = Any  # a module of array functions: numpy, or what brings cupy
 Array = Any  # of whichever namespace
 
 
@@ -23,7 +24,7 @@ class Bodies:
 
     def __init__(self) -> None:
         self._bodies: list[tuple[str, Callable[..., Any], tuple[DType, ...] | None]] = []
-        self._makers: list[tuple[str, Callable[[Any, DType], Kernel], tuple[DType, ...]]] = []
+        self._makers: list[tuple[str, Callable[[Namespace, DType], Kernel], tuple[DType, ...]]] = []
 
     def kernel(self, name: str, dtypes: Iterable[DType] | None = None) -> Callable[[Kernel], Kernel]:
         """Register ``fn(xp, *arrays, **params)``."""
@@ -47,7 +48,7 @@ class Bodies:
         """The ops that have a body here."""
         return {name for name, *_ in (*self._bodies, *self._makers)}
 
-    def bind(self, table: KernelTable, xp: Any, dtypes: Iterable[DType] = dt.ALL) -> None:
+    def bind(self, table: KernelTable, xp: Namespace, dtypes: Iterable[DType] = dt.ALL) -> None:
         """Enter every body in ``table``, for those of its dtypes that are in ``dtypes``."""
         served = frozenset(dtypes)
         for name, fn, wanted in self._bodies:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flambeau.backends.base import Kernel, KernelTable
-from flambeau.backends.xp import Array, Bodies, write
+from flambeau.backends.xp import Array, Bodies, Namespace, write
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -58,7 +58,7 @@ def names() -> set[str]:
     return {name for name, _, _ in UFUNCS} | bodies.names()
 
 
-def bind(table: KernelTable, xp: Any, dtypes: tuple[DType, ...] = dt.ALL) -> None:
+def bind(table: KernelTable, xp: Namespace, dtypes: tuple[DType, ...] = dt.ALL) -> None:
     """Enter the namespace's functions, then the bodies below, which may replace some."""
     served = frozenset(dtypes)
     for name, native, wanted in UFUNCS:
@@ -68,30 +68,30 @@ def bind(table: KernelTable, xp: Any, dtypes: tuple[DType, ...] = dt.ALL) -> Non
 
 # numpy deprecates a positional `out` of these two.
 @bodies.maker("maximum", _ORDERED)
-def maximum(xp: Any, dtype: DType) -> Kernel:
+def maximum(xp: Namespace, dtype: DType) -> Kernel:
     native = xp.maximum
     return lambda x, y, out=None: native(x, y, out=out)
 
 
 @bodies.maker("minimum", _ORDERED)
-def minimum(xp: Any, dtype: DType) -> Kernel:
+def minimum(xp: Namespace, dtype: DType) -> Kernel:
     native = xp.minimum
     return lambda x, y, out=None: native(x, y, out=out)
 
 
 @bodies.kernel("where")
-def where(xp: Any, condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
+def where(xp: Namespace, condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
     return write(out, xp.where(condition, x, y))
 
 
 @bodies.maker("relu", _ORDERED)
-def relu(xp: Any, dtype: DType) -> Kernel:
+def relu(xp: Namespace, dtype: DType) -> Kernel:
     native, zero = xp.maximum, scalar(xp, 0, dtype)
     return lambda x, out=None: native(x, zero, out=out)
 
 
 @bodies.maker("sigmoid", _INEXACT)
-def sigmoid(xp: Any, dtype: DType) -> Kernel:
+def sigmoid(xp: Namespace, dtype: DType) -> Kernel:
     negative, exp, add, reciprocal, one = xp.negative, xp.exp, xp.add, xp.reciprocal, scalar(xp, 1, dtype)
     fresh = array_result(xp)
 
@@ -105,7 +105,7 @@ def sigmoid(xp: Any, dtype: DType) -> Kernel:
 
 
 @bodies.maker("rsqrt", _INEXACT)
-def rsqrt(xp: Any, dtype: DType) -> Kernel:
+def rsqrt(xp: Namespace, dtype: DType) -> Kernel:
     sqrt, reciprocal, fresh = xp.sqrt, xp.reciprocal, array_result(xp)
 
     def kernel(x: Array, out: Array | None = None) -> Array:
@@ -115,17 +115,17 @@ def rsqrt(xp: Any, dtype: DType) -> Kernel:
     return in_float32(xp, kernel, dtype) if dtype in dt.LOW_PRECISION else kernel
 
 
-def scalar(xp: Any, value: int, dtype: DType) -> Any:
+def scalar(xp: Namespace, value: int, dtype: DType) -> Any:
     """A constant operand: an array where that costs less per call, else a host scalar, which needs no device."""
     return xp.full((), value, dtype.numpy) if xp.__name__ == "numpy" else dtype.numpy.type(value)
 
 
-def array_result(xp: Any) -> Any:
+def array_result(xp: Namespace) -> Any:
     """The ``out`` that makes a 0-d result an array: numpy gives scalars otherwise, cupy never does."""
     return ... if xp.__name__ == "numpy" else None
 
 
-def in_float32(xp: Any, kernel: Kernel, dtype: DType, arity: int = 1) -> Kernel:
+def in_float32(xp: Namespace, kernel: Kernel, dtype: DType, arity: int = 1) -> Kernel:
     """``kernel`` of ``arity`` operands on these widened to float32, its result rounded once."""
     low = dtype.numpy
 
@@ -139,7 +139,7 @@ def in_float32(xp: Any, kernel: Kernel, dtype: DType, arity: int = 1) -> Kernel:
 
 
 @bodies.maker("pow", _INEXACT)
-def pow(xp: Any, dtype: DType) -> Kernel:
+def pow(xp: Namespace, dtype: DType) -> Kernel:
     """An exponent that is one number and small or whole takes a faster way, as PyTorch's does."""
     power, square, sqrt, reciprocal = xp.power, xp.square, xp.sqrt, xp.reciprocal
     complex_ = dtype.is_complex
@@ -163,7 +163,7 @@ def pow(xp: Any, dtype: DType) -> Kernel:
 
 
 @bodies.kernel("pow", _LOGICAL)
-def integer_pow(xp: Any, x: Array, y: Array, out: Array | None = None) -> Array:
+def integer_pow(xp: Namespace, x: Array, y: Array, out: Array | None = None) -> Array:
     """Modulo 2**bits; to a negative power 1 stays 1, -1 keeps its sign by parity, and all else is 0."""
     if x.dtype.kind == "b":
         return xp.logical_or(x, xp.logical_not(y), out)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.backends.xp.reduce import is_low, rounded, wide
 from flambeau.core import dtype as dt
 
@@ -22,7 +22,7 @@ def check_index(op: str, index: Array, size: int, axis: int) -> None:
         raise IndexError(f"{op}: index {bad} is out of bounds for dimension {axis} with size {size}")
 
 
-def positions(xp: Any, shape: Ints, index: Array, axis: int, region: Ints) -> Array:
+def positions(xp: Namespace, shape: Ints, index: Array, axis: int, region: Ints) -> Array:
     """The places in the flat memory of ``shape`` to which ``index``, broadcast to ``region``, points along ``axis``."""
     found, step = index, 1
     for i in range(len(shape) - 1, -1, -1):
@@ -44,7 +44,7 @@ def _cut_to(x: Array, shape: Ints) -> Array:
 
 # -- reading ---------------------------------------------------------------------------------------
 @bodies.kernel("gather")
-def gather(xp: Any, x: Array, index: Array, *, axis: int) -> Array:
+def gather(xp: Namespace, x: Array, index: Array, *, axis: int) -> Array:
     """out[.., j, ..] = x[.., index[.., j, ..], ..]; ``index`` may be smaller than ``x`` along the other axes."""
     if x.ndim == 0:
         check_index("gather", index, 1, axis)
@@ -54,7 +54,7 @@ def gather(xp: Any, x: Array, index: Array, *, axis: int) -> Array:
 
 
 @bodies.kernel("index_select")
-def index_select(xp: Any, x: Array, index: Array, *, axis: int) -> Array:
+def index_select(xp: Namespace, x: Array, index: Array, *, axis: int) -> Array:
     """The slices of ``x`` at the places of a vector of indices."""
     if x.ndim == 0:
         return index_select(xp, x.reshape(1), index, axis=0)
@@ -63,7 +63,7 @@ def index_select(xp: Any, x: Array, index: Array, *, axis: int) -> Array:
 
 
 @bodies.kernel("index_get")
-def index_get(xp: Any, x: Array, *indices: Array, axis: int) -> Array:
+def index_get(xp: Namespace, x: Array, *indices: Array, axis: int) -> Array:
     """``x`` read at integer arrays, one per axis from ``axis`` on; they broadcast; negative ones count back."""
     if len(indices) == 1:
         return xp.take(x, _counted_back("index", indices[0], x.shape[axis], axis), axis)
@@ -87,21 +87,21 @@ def _counted_back(op: str, index: Array, size: int, axis: int) -> Array:
 
 
 @bodies.kernel("embedding")
-def embedding(xp: Any, weight: Array, index: Array, *, padding_idx: int) -> Array:
+def embedding(xp: Namespace, weight: Array, index: Array, *, padding_idx: int) -> Array:
     """The rows of ``weight`` that ``index`` says."""
     check_index("embedding", index, weight.shape[0], 0)
     return xp.take(weight, index, 0)
 
 
 @bodies.kernel("nonzero")
-def nonzero(xp: Any, x: Array) -> Array:
+def nonzero(xp: Namespace, x: Array) -> Array:
     """The indices (n, ndim) of the elements that are not zero, in row-major order."""
     return xp.argwhere(x if x.dtype.kind == "b" else x != 0)
 
 
 # -- writing ---------------------------------------------------------------------------------------
 @bodies.kernel("scatter")
-def scatter(xp: Any, x: Array, index: Array, src: Array, *, axis: int, reduce: str = "set") -> Array:
+def scatter(xp: Namespace, x: Array, index: Array, src: Array, *, axis: int, reduce: str = "set") -> Array:
     """A copy of ``x`` with ``src`` set, added, multiplied, or kept if larger or smaller, where ``index`` points."""
     if x.ndim == 0:
         flat = scatter(xp, x.reshape(1), index.reshape(1), src.reshape(1), axis=0, reduce=reduce)
@@ -111,7 +111,7 @@ def scatter(xp: Any, x: Array, index: Array, src: Array, *, axis: int, reduce: s
     return _combined(xp, x, place, _cut_to(src, index.shape), reduce)
 
 
-def _combined(xp: Any, x: Array, place: Array, src: Array, reduce: str) -> Array:
+def _combined(xp: Namespace, x: Array, place: Array, src: Array, reduce: str) -> Array:
     """A copy of ``x`` with ``src`` combined with what stands at ``place``; low precision adds up in float32."""
     if reduce == "set":
         out = x.copy("C")
@@ -125,7 +125,7 @@ def _combined(xp: Any, x: Array, place: Array, src: Array, reduce: str) -> Array
 
 
 @bodies.kernel("index_add")
-def index_add(xp: Any, x: Array, index: Array, src: Array, *, axis: int) -> Array:
+def index_add(xp: Namespace, x: Array, index: Array, src: Array, *, axis: int) -> Array:
     """``x`` with the slices of ``src`` added at the places of a vector of indices."""
     if x.ndim == 0:
         return index_add(xp, x.reshape(1), index, src.reshape(-1), axis=0).reshape(())
@@ -135,7 +135,7 @@ def index_add(xp: Any, x: Array, index: Array, src: Array, *, axis: int) -> Arra
 
 
 @bodies.kernel("index_put")
-def index_put(xp: Any, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> Array:
+def index_put(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> Array:
     """``x`` with ``values``, broadcast, set or added at integer arrays, one per axis from ``axis`` on."""
     where = _wrapped("index_put", x.shape, indices, axis)
     if not accumulate:
@@ -153,7 +153,7 @@ def index_put(xp: Any, x: Array, values: Array, *indices: Array, axis: int, accu
 
 
 @bodies.kernel("put_at")
-def put_at(xp: Any, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> None:
+def put_at(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> None:
     """:func:`index_put` in the memory of ``x``; nothing is written where it raises."""
     where = _wrapped("index_put", x.shape, indices, axis)
     if not accumulate:
@@ -169,7 +169,7 @@ _IDENTITY = {"sum": 0, "mean": 0, "prod": 1}
 
 @bodies.kernel("scatter_reduce", dt.BOOLS + dt.REALS)
 def scatter_reduce(
-    xp: Any, x: Array, index: Array, src: Array, *, axis: int, reduce: str, include_self: bool = True
+    xp: Namespace, x: Array, index: Array, src: Array, *, axis: int, reduce: str, include_self: bool = True
 ) -> Array:
     """``x`` with the values of ``src`` that meet at one place combined there: sum, mean, prod, amax or amin."""
     if x.ndim == 0:
@@ -202,7 +202,7 @@ def _extreme(dtype: Any, reduce: str) -> Any:
 
 
 @bodies.kernel("embedding_grad")
-def embedding_grad(xp: Any, grad: Array, index: Array, *, rows: int, padding_idx: int) -> Array:
+def embedding_grad(xp: Namespace, grad: Array, index: Array, *, rows: int, padding_idx: int) -> Array:
     """The elements of ``grad`` (..., width) added to the rows that ``index`` (...) says, but not to ``padding_idx``."""
     check_index("embedding_grad", index, rows, 0)
     width = grad.shape[-1]
@@ -214,7 +214,9 @@ def embedding_grad(xp: Any, grad: Array, index: Array, *, rows: int, padding_idx
 
 
 # -- the loss that reads by index ------------------------------------------------------------------
-def _class_weights(xp: Any, like: Array, target: Array, weight: Array | None, ignore_index: int) -> tuple[Array, Array]:
+def _class_weights(
+    xp: Namespace, like: Array, target: Array, weight: Array | None, ignore_index: int
+) -> tuple[Array, Array]:
     """Targets with class 0 in place of the ignored one, and the weight of each."""
     kept = target != ignore_index
     safe = xp.where(kept, target, 0)
@@ -226,7 +228,7 @@ def _class_weights(xp: Any, like: Array, target: Array, weight: Array | None, ig
 
 @bodies.kernel("nll_loss", dt.FLOATS)
 def nll_loss(
-    xp: Any, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str
+    xp: Namespace, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str
 ) -> tuple[Array, Array]:
     """Minus the log probability of each target class, weighted, and the sum of the weights."""
     axis = 1 if x.ndim > 1 else 0
@@ -244,7 +246,7 @@ def nll_loss(
 
 @bodies.kernel("nll_loss_grad", dt.FLOATS)
 def nll_loss_grad(
-    xp: Any,
+    xp: Namespace,
     grad: Array,
     target: Array,
     weight: Array | None,

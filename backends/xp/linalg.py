@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, Final
 
 from flambeau.backends.base import LinAlgError
-from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.core import dtype as dt
 
 bodies = Bodies()
@@ -18,7 +18,7 @@ _BLOCK: Final = 32
 
 
 @bodies.kernel("matmul")
-def matmul(xp: Any, x: Array, y: Array) -> Array:
+def matmul(xp: Namespace, x: Array, y: Array) -> Array:
     return xp.matmul(x, y)
 
 
@@ -31,7 +31,7 @@ def _square(op: str, x: Array) -> None:
         raise LinAlgError(f"{op}: the last two dimensions must be equal, got shape {tuple(x.shape)}")
 
 
-def _explained(xp: Any, op: str, x: Array, why: str, compute: Callable[[Array], Any]) -> Any:
+def _explained(xp: Namespace, op: str, x: Array, why: str, compute: Callable[[Array], Any]) -> Any:
     """``compute(x)``; where it fails, LinAlgError says which matrix of the batch did."""
     try:
         return compute(x)
@@ -49,7 +49,7 @@ def _explained(xp: Any, op: str, x: Array, why: str, compute: Callable[[Array], 
 
 # -- factorisations --------------------------------------------------------------------------------
 @bodies.kernel("cholesky", _DTYPES)
-def cholesky(xp: Any, x: Array, *, upper: bool = False) -> Array:
+def cholesky(xp: Namespace, x: Array, *, upper: bool = False) -> Array:
     """The lower triangular l with l lᴴ = x, or its conjugate transpose; only one triangle of ``x`` is read."""
     _square("cholesky", x)
     source = xp.conj(_transposed(x)) if upper else x
@@ -58,14 +58,14 @@ def cholesky(xp: Any, x: Array, *, upper: bool = False) -> Array:
 
 
 @bodies.kernel("qr", _DTYPES)
-def qr(xp: Any, x: Array, *, mode: str = "reduced") -> tuple[Array, Array]:
+def qr(xp: Namespace, x: Array, *, mode: str = "reduced") -> tuple[Array, Array]:
     """Orthonormal q and upper triangular r with q r = x; ``mode`` is "reduced" or "complete"."""
     q, r = xp.linalg.qr(x, mode)
     return q, r
 
 
 @bodies.kernel("eigh", _DTYPES)
-def eigh(xp: Any, x: Array, *, upper: bool = False) -> tuple[Array, Array]:
+def eigh(xp: Namespace, x: Array, *, upper: bool = False) -> tuple[Array, Array]:
     """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read."""
     _square("eigh", x)
     w, v = _explained(xp, "eigh", x, "did not converge", lambda m: tuple(xp.linalg.eigh(m, "U" if upper else "L")))
@@ -73,20 +73,20 @@ def eigh(xp: Any, x: Array, *, upper: bool = False) -> tuple[Array, Array]:
 
 
 @bodies.kernel("svd", _DTYPES)
-def svd(xp: Any, x: Array, *, full: bool = False) -> tuple[Array, Array, Array]:
+def svd(xp: Namespace, x: Array, *, full: bool = False) -> tuple[Array, Array, Array]:
     """u, descending s and vᴴ with (u * s) vᴴ = x; ``full`` makes u and vᴴ square."""
     u, s, vh = _explained(xp, "svd", x, "did not converge", lambda m: tuple(xp.linalg.svd(m, full)))
     return u, s, vh
 
 
 @bodies.kernel("svdvals", _DTYPES)
-def svdvals(xp: Any, x: Array) -> Array:
+def svdvals(xp: Namespace, x: Array) -> Array:
     """The singular values, descending."""
     return _explained(xp, "svdvals", x, "did not converge", lambda m: xp.linalg.svd(m, compute_uv=False))
 
 
 @bodies.kernel("eig", _DTYPES)
-def eig(xp: Any, x: Array) -> tuple[Array, Array]:
+def eig(xp: Namespace, x: Array) -> tuple[Array, Array]:
     """Complex eigenvalues and eigenvectors (columns)."""
     _square("eig", x)
     w, v = _explained(xp, "eig", x, "did not converge", lambda m: tuple(xp.linalg.eig(m)))
@@ -95,7 +95,7 @@ def eig(xp: Any, x: Array) -> tuple[Array, Array]:
 
 
 @bodies.kernel("lu_factor", _DTYPES)
-def lu_factor(xp: Any, x: Array) -> tuple[Array, Array]:
+def lu_factor(xp: Namespace, x: Array) -> tuple[Array, Array]:
     """Both factors of p l u = x in one matrix (l's diagonal is 1), and the rows (n,) that p exchanged, from 0.
 
     At step i row i was exchanged with row ``pivots[i]``, the one of the largest element (partial pivoting; Golub
@@ -124,7 +124,7 @@ def _size(x: Array) -> Array:
 
 # -- systems ---------------------------------------------------------------------------------------
 @bodies.kernel("solve", _DTYPES)
-def solve(xp: Any, a: Array, b: Array) -> Array:
+def solve(xp: Namespace, a: Array, b: Array) -> Array:
     """x with a x = b, ``b`` of shape (..., n, k)."""
     _square("solve", a)
     batch = xp.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # CuPy wants equal ones
@@ -136,12 +136,12 @@ def solve(xp: Any, a: Array, b: Array) -> Array:
 
 
 @bodies.kernel("inv", _DTYPES)
-def inv(xp: Any, x: Array) -> Array:
+def inv(xp: Namespace, x: Array) -> Array:
     _square("inv", x)
     return _explained(xp, "inv", x, "is singular and has no inverse", xp.linalg.inv)
 
 
-def _first_singular(xp: Any, a: Array) -> str:
+def _first_singular(xp: Namespace, a: Array) -> str:
     """Which matrix of a batch is exactly singular, in words."""
     sign, _ = xp.linalg.slogdet(a)
     singular = xp.argwhere(xp.asarray(sign == 0).reshape(-1))
@@ -149,13 +149,13 @@ def _first_singular(xp: Any, a: Array) -> str:
 
 
 @bodies.kernel("det", _DTYPES)
-def det(xp: Any, x: Array) -> Array:
+def det(xp: Namespace, x: Array) -> Array:
     _square("det", x)
     return xp.linalg.det(x)
 
 
 @bodies.kernel("slogdet", _DTYPES)
-def slogdet(xp: Any, x: Array) -> tuple[Array, Array]:
+def slogdet(xp: Namespace, x: Array) -> tuple[Array, Array]:
     """The sign (complex: direction) of the determinant, and the logarithm of its size."""
     _square("slogdet", x)
     sign, log = xp.linalg.slogdet(x)
@@ -163,7 +163,7 @@ def slogdet(xp: Any, x: Array) -> tuple[Array, Array]:
 
 
 @bodies.kernel("solve_triangular", _DTYPES)
-def solve_triangular(xp: Any, a: Array, b: Array, *, upper: bool, unitriangular: bool = False) -> Array:
+def solve_triangular(xp: Namespace, a: Array, b: Array, *, upper: bool, unitriangular: bool = False) -> Array:
     """x with a x = b, where only one triangle of ``a`` is read, and its diagonal counts as 1 if ``unitriangular``.
 
     By blocks: a small system, then a product with what stands beside it (Golub and Van Loan, 3.1.4).
@@ -184,7 +184,7 @@ def solve_triangular(xp: Any, a: Array, b: Array, *, upper: bool, unitriangular:
     return x
 
 
-def _solved(xp: Any, block: Array, b: Array, upper: bool) -> Array:
+def _solved(xp: Namespace, block: Array, b: Array, upper: bool) -> Array:
     """A small triangular system by substitution; a zero on the diagonal gives inf or nan, as in LAPACK."""
     x = xp.broadcast_to(b, (*xp.broadcast_shapes(block.shape[:-2], b.shape[:-2]), *b.shape[-2:])).copy("C")
     n = block.shape[-1]

@@ -6,9 +6,9 @@ float16 and bfloat16 are computed in float32 and rounded once.
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Final
+from typing import Final
 
-from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.backends.xp.reduce import wide
 from flambeau.core import dtype as dt
 
@@ -24,7 +24,7 @@ def back(result: Array, like: Array) -> Array:
 
 
 # -- softmax ---------------------------------------------------------------------------------------
-def _shifted(xp: Any, x: Array, axis: int) -> Array:
+def _shifted(xp: Namespace, x: Array, axis: int) -> Array:
     """``x`` less its maximum along ``axis``, in memory of its own."""
     x = wide(xp, x)
     if x.ndim == 0:
@@ -32,12 +32,12 @@ def _shifted(xp: Any, x: Array, axis: int) -> Array:
     return xp.subtract(x, xp.maximum.reduce(x, axis=axis, keepdims=True)) if x.size else x.copy()
 
 
-def _total(xp: Any, x: Array, axis: int) -> Array:
+def _total(xp: Namespace, x: Array, axis: int) -> Array:
     return xp.add.reduce(x, axis=axis, keepdims=True) if x.ndim else x
 
 
 @bodies.kernel("softmax", _DTYPES)
-def softmax(xp: Any, x: Array, *, axis: int) -> Array:
+def softmax(xp: Namespace, x: Array, *, axis: int) -> Array:
     """exp(x) over its sum along ``axis``."""
     if x.ndim == 0:
         return softmax(xp, x.reshape(1), axis=0).reshape(())
@@ -48,7 +48,7 @@ def softmax(xp: Any, x: Array, *, axis: int) -> Array:
 
 
 @bodies.kernel("log_softmax", _DTYPES)
-def log_softmax(xp: Any, x: Array, *, axis: int) -> Array:
+def log_softmax(xp: Namespace, x: Array, *, axis: int) -> Array:
     """The logarithm of softmax."""
     if x.ndim == 0:
         return log_softmax(xp, x.reshape(1), axis=0).reshape(())
@@ -58,7 +58,7 @@ def log_softmax(xp: Any, x: Array, *, axis: int) -> Array:
 
 
 @bodies.kernel("softmax_grad", _DTYPES)
-def softmax_grad(xp: Any, grad: Array, result: Array, *, axis: int) -> Array:
+def softmax_grad(xp: Namespace, grad: Array, result: Array, *, axis: int) -> Array:
     """The gradient of softmax from its ``result``."""
     r = wide(xp, result)
     weighted = wide(xp, grad) * r
@@ -66,20 +66,20 @@ def softmax_grad(xp: Any, grad: Array, result: Array, *, axis: int) -> Array:
 
 
 @bodies.kernel("log_softmax_grad", _DTYPES)
-def log_softmax_grad(xp: Any, grad: Array, result: Array, *, axis: int) -> Array:
+def log_softmax_grad(xp: Namespace, grad: Array, result: Array, *, axis: int) -> Array:
     """The gradient of log_softmax from its ``result``."""
     g = wide(xp, grad)
     return back(g - xp.exp(wide(xp, result)) * _total(xp, g, axis), result)
 
 
 # -- over the last axes ----------------------------------------------------------------------------
-def _rows(xp: Any, x: Array, normalized_shape: Ints) -> Array:
+def _rows(xp: Namespace, x: Array, normalized_shape: Ints) -> Array:
     """The axes of ``normalized_shape`` as one, all others as another."""
     size = prod(normalized_shape)
     return wide(xp, x).reshape(prod(x.shape[: x.ndim - len(normalized_shape)]), size)
 
 
-def _inverse_root(xp: Any, total: Array, size: int, eps: float) -> Array:
+def _inverse_root(xp: Namespace, total: Array, size: int, eps: float) -> Array:
     """1 / sqrt(total / size + eps), as a column."""
     total /= size
     total += eps
@@ -87,7 +87,7 @@ def _inverse_root(xp: Any, total: Array, size: int, eps: float) -> Array:
     return xp.reciprocal(total, total)[:, None]
 
 
-def _standard(xp: Any, rows: Array, eps: float) -> tuple[Array, Array]:
+def _standard(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Array]:
     """Rows with mean 0 and variance 1, and one over their standard deviations."""
     size = rows.shape[1]
     mean = xp.add.reduce(rows, axis=1, keepdims=True)
@@ -98,12 +98,12 @@ def _standard(xp: Any, rows: Array, eps: float) -> tuple[Array, Array]:
     return centred, rstd
 
 
-def _by_rms(xp: Any, rows: Array, eps: float) -> tuple[Array, Array]:
+def _by_rms(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Array]:
     rrms = _inverse_root(xp, xp.einsum("ij,ij->i", rows, rows), rows.shape[1], eps)
     return rows * rrms, rrms
 
 
-def _affine(xp: Any, rows: Array, weight: Array | None, bias: Array | None) -> Array:
+def _affine(xp: Namespace, rows: Array, weight: Array | None, bias: Array | None) -> Array:
     if weight is not None:
         rows *= wide(xp, weight).reshape(-1)
     if bias is not None:
@@ -113,7 +113,7 @@ def _affine(xp: Any, rows: Array, weight: Array | None, bias: Array | None) -> A
 
 @bodies.kernel("layer_norm", _DTYPES)
 def layer_norm(
-    xp: Any, x: Array, weight: Array | None, bias: Array | None, *, normalized_shape: Ints, eps: float
+    xp: Namespace, x: Array, weight: Array | None, bias: Array | None, *, normalized_shape: Ints, eps: float
 ) -> Array:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes."""
     standard, _ = _standard(xp, _rows(xp, x, normalized_shape), eps)
@@ -122,7 +122,7 @@ def layer_norm(
 
 @bodies.kernel("layer_norm_grad", _DTYPES)
 def layer_norm_grad(
-    xp: Any, grad: Array, x: Array, weight: Array | None, *, normalized_shape: Ints, eps: float
+    xp: Namespace, grad: Array, x: Array, weight: Array | None, *, normalized_shape: Ints, eps: float
 ) -> tuple[Array, Array, Array]:
     """The gradients for the input, the weight and the bias."""
     standard, rstd = _standard(xp, _rows(xp, x, normalized_shape), eps)
@@ -147,7 +147,7 @@ def _like_weight(v: Array, x: Array, normalized_shape: Ints) -> Array:
 
 
 @bodies.kernel("rms_norm", _DTYPES)
-def rms_norm(xp: Any, x: Array, weight: Array | None, *, normalized_shape: Ints, eps: float) -> Array:
+def rms_norm(xp: Namespace, x: Array, weight: Array | None, *, normalized_shape: Ints, eps: float) -> Array:
     """x / sqrt(mean(x²) + eps) * weight over the last axes."""
     standard, _ = _by_rms(xp, _rows(xp, x, normalized_shape), eps)
     return back(_affine(xp, standard, weight, None), x).reshape(x.shape)
@@ -155,7 +155,7 @@ def rms_norm(xp: Any, x: Array, weight: Array | None, *, normalized_shape: Ints,
 
 @bodies.kernel("rms_norm_grad", _DTYPES)
 def rms_norm_grad(
-    xp: Any, grad: Array, x: Array, weight: Array | None, *, normalized_shape: Ints, eps: float
+    xp: Namespace, grad: Array, x: Array, weight: Array | None, *, normalized_shape: Ints, eps: float
 ) -> tuple[Array, Array]:
     """The gradients for the input and the weight."""
     standard, rrms = _by_rms(xp, _rows(xp, x, normalized_shape), eps)
@@ -169,14 +169,14 @@ def rms_norm_grad(
 
 
 # -- per channel of (N, C, ...) --------------------------------------------------------------------
-def _channels(xp: Any, x: Array) -> Array:
+def _channels(xp: Namespace, x: Array) -> Array:
     """(N, C, ...) as (N, C, L)."""
     return wide(xp, x).reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
 
 @bodies.kernel("batch_norm", _DTYPES)
 def batch_norm(
-    xp: Any, x: Array, weight: Array | None, bias: Array | None, *, eps: float
+    xp: Namespace, x: Array, weight: Array | None, bias: Array | None, *, eps: float
 ) -> tuple[Array, Array, Array]:
     """The input normalised by each channel's mean and biased variance, and those two."""
     channels = _channels(xp, x)
@@ -192,7 +192,7 @@ def batch_norm(
 
 
 @bodies.kernel("batch_norm_sums", _DTYPES)
-def batch_norm_sums(xp: Any, grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
+def batch_norm_sums(xp: Namespace, grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     """Per channel: the sum of ``grad``, and of ``grad * (x - mean)``."""
     g = _channels(xp, grad)
     centred = _channels(xp, x) - wide(xp, mean)[:, None]

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from flambeau.backends.xp import Array
+from flambeau.backends.xp import Array, Namespace
 from flambeau.backends.xp.reduce import is_low, wide
 
 Step = Callable[..., Any]
@@ -23,7 +23,7 @@ Number = Callable[[float], Any]
 
 def kernel(
     make: Callable[..., Step],
-    xp: Any,
+    xp: Namespace,
     constant: Callable[[float, Any], Any],
     call: Callable[[Step, Sequence[Array]], None],
     params: Sequence[Array],
@@ -42,7 +42,7 @@ def kernel(
     return []
 
 
-def _widened(xp: Any, step: Step, *row: Array | None) -> None:
+def _widened(xp: Namespace, step: Step, *row: Array | None) -> None:
     """A step in float32, rounded once at the end."""
     work = [None if v is None else wide(xp, v) for v in row]
     step(*work)
@@ -51,7 +51,7 @@ def _widened(xp: Any, step: Step, *row: Array | None) -> None:
             target[...] = value
 
 
-def _decaying(xp: Any, number: Number, weight_decay: float, maximize: bool) -> Callable[[Array, Array], Array]:
+def _decaying(xp: Namespace, number: Number, weight_decay: float, maximize: bool) -> Callable[[Array, Array], Array]:
     """The gradient to go down, with the gradient of the penalty on the parameter's size."""
     rate = number(weight_decay)
 
@@ -63,7 +63,7 @@ def _decaying(xp: Any, number: Number, weight_decay: float, maximize: bool) -> C
 
 
 def sgd(
-    xp: Any,
+    xp: Namespace,
     number: Number,
     lr: float,
     weight_decay: float,
@@ -99,8 +99,8 @@ def sgd(
 
 
 def adam(
-    xp: Any, number: Number, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, count: float, *,
-    decoupled: bool, maximize: bool,
+    xp: Namespace, number: Number, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, count: float,
+    *, decoupled: bool, maximize: bool,
 ) -> Step:  # fmt: skip
     """A step of Adam, the ``count``-th (from 1).
 

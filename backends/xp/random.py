@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from flambeau.backends.xp import Array
+from flambeau.backends.xp import Array, Namespace
 from flambeau.core.random import KEY_STEPS, MULTIPLIERS, ROUNDS, WORDS_PER_BLOCK
 
 _MASK32: Final = 0xFFFFFFFF
 _MASK64: Final = 0xFFFFFFFFFFFFFFFF
 
 
-def random_bits(xp: Any, seed: int, offset: int, *, length: int, index: int = 0) -> Array:
+def random_bits(xp: Namespace, seed: int, offset: int, *, length: int, index: int = 0) -> Array:
     """``length`` words (uint32) of the stream of ``seed``, from block ``offset`` on."""
     words = xp.empty((-(-length // WORDS_PER_BLOCK), WORDS_PER_BLOCK), "u4")
     fill(xp, words, int(seed) & _MASK64, int(offset) & _MASK64)
     return words.reshape(-1)[:length]
 
 
-def fill(xp: Any, words: Array, seed: int, offset: int) -> None:
+def fill(xp: Namespace, words: Array, seed: int, offset: int) -> None:
     """Write to ``words`` (n, 4), uint32, the n blocks from the 64-bit counter ``offset`` on.
 
     The 32-bit values stand in 64-bit elements, where their products fit: words 0 and 2 in one array, which the

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Final
 
-from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.core import dtype as dt
 
 bodies = Bodies()
@@ -20,7 +20,7 @@ def is_low(x: Array) -> bool:
     return x.itemsize == 2 and x.dtype.kind in "fV"
 
 
-def wide(xp: Any, x: Array) -> Array:
+def wide(xp: Namespace, x: Array) -> Array:
     """Low precision as float32, anything else as it is."""
     return x.astype("f4") if is_low(x) else x
 
@@ -35,20 +35,20 @@ def count(shape: tuple[int, ...], axis: Axes) -> int:
     return math.prod(shape if axis is None else [shape[a] for a in axis])
 
 
-def _sum(xp: Any, x: Array, axis: Axes, keepdims: bool) -> Array:
+def _sum(xp: Namespace, x: Array, axis: Axes, keepdims: bool) -> Array:
     """The sum as an array, also of no dimensions."""
     return xp.asarray(xp.add.reduce(x, axis=axis, keepdims=keepdims))
 
 
 @bodies.kernel("mean", _INEXACT)
-def mean(xp: Any, x: Array, *, axis: Axes, keepdims: bool) -> Array:
+def mean(xp: Namespace, x: Array, *, axis: Axes, keepdims: bool) -> Array:
     total = _sum(xp, wide(xp, x), axis, keepdims)
     total /= count(x.shape, axis)
     return rounded(total, x)
 
 
 @bodies.kernel("var", _INEXACT)
-def var(xp: Any, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array:
+def var(xp: Namespace, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array:
     """The mean squared distance from the mean, ``correction`` fewer elements counted; complex: of the distance."""
     values = wide(xp, x)
     size = count(x.shape, axis)
@@ -62,12 +62,12 @@ def var(xp: Any, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> 
 
 
 @bodies.kernel("std", _INEXACT)
-def std(xp: Any, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array:
+def std(xp: Namespace, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array:
     return rounded(xp.sqrt(var(xp, wide(xp, x), axis=axis, correction=correction, keepdims=keepdims)), x)
 
 
 @bodies.kernel("vector_norm", _INEXACT)
-def vector_norm(xp: Any, x: Array, *, ord: float, axis: Axes, keepdims: bool) -> Array:
+def vector_norm(xp: Namespace, x: Array, *, ord: float, axis: Axes, keepdims: bool) -> Array:
     """(sum of abs(x)**ord)**(1/ord), with the limits at 0 (how many are not zero) and at both infinities."""
     size = xp.absolute(wide(xp, x))
     if math.isinf(ord) and (ord < 0 or count(x.shape, axis)):
@@ -83,7 +83,7 @@ def vector_norm(xp: Any, x: Array, *, ord: float, axis: Axes, keepdims: bool) ->
 
 
 @bodies.kernel("logsumexp", dt.FLOATS)
-def logsumexp(xp: Any, x: Array, *, axis: Axes, keepdims: bool) -> Array:
+def logsumexp(xp: Namespace, x: Array, *, axis: Axes, keepdims: bool) -> Array:
     """log(sum(exp(x))) without overflow; -inf for no elements."""
     values = wide(xp, x)
     if count(x.shape, axis) == 0:
@@ -96,10 +96,10 @@ def logsumexp(xp: Any, x: Array, *, axis: Axes, keepdims: bool) -> Array:
 
 
 @bodies.kernel("argmax", _ORDERED)
-def argmax(xp: Any, x: Array, *, axis: int, keepdims: bool) -> Array:
+def argmax(xp: Namespace, x: Array, *, axis: int, keepdims: bool) -> Array:
     return wide(xp, x).argmax(axis, keepdims=keepdims) if x.ndim else xp.zeros((), "i8")
 
 
 @bodies.kernel("argmin", _ORDERED)
-def argmin(xp: Any, x: Array, *, axis: int, keepdims: bool) -> Array:
+def argmin(xp: Namespace, x: Array, *, axis: int, keepdims: bool) -> Array:
     return wide(xp, x).argmin(axis, keepdims=keepdims) if x.ndim else xp.zeros((), "i8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.backends.xp.reduce import is_low, rounded, wide
 from flambeau.core import dtype as dt
 
@@ -23,31 +23,31 @@ def _accumulate(ufunc: Any, x: Array, axis: int) -> Array:
 
 
 @bodies.kernel("cumsum", _NUMBERS)
-def cumsum(xp: Any, x: Array, *, axis: int) -> Array:
+def cumsum(xp: Namespace, x: Array, *, axis: int) -> Array:
     return _accumulate(xp.add, x, axis)
 
 
 @bodies.kernel("cumprod", _NUMBERS)
-def cumprod(xp: Any, x: Array, *, axis: int) -> Array:
+def cumprod(xp: Namespace, x: Array, *, axis: int) -> Array:
     return _accumulate(xp.multiply, x, axis)
 
 
 @bodies.kernel("logcumsumexp", dt.FLOATS)
-def logcumsumexp(xp: Any, x: Array, *, axis: int) -> Array:
+def logcumsumexp(xp: Namespace, x: Array, *, axis: int) -> Array:
     return _accumulate(xp.logaddexp, x, axis)
 
 
 @bodies.kernel("cummax", dt.BOOLS + dt.REALS)
-def cummax(xp: Any, x: Array, *, axis: int) -> tuple[Array, Array]:
+def cummax(xp: Namespace, x: Array, *, axis: int) -> tuple[Array, Array]:
     return _running(xp, xp.maximum, x, axis)
 
 
 @bodies.kernel("cummin", dt.BOOLS + dt.REALS)
-def cummin(xp: Any, x: Array, *, axis: int) -> tuple[Array, Array]:
+def cummin(xp: Namespace, x: Array, *, axis: int) -> tuple[Array, Array]:
     return _running(xp, xp.minimum, x, axis)
 
 
-def _running(xp: Any, ufunc: Any, x: Array, axis: int) -> tuple[Array, Array]:
+def _running(xp: Namespace, ufunc: Any, x: Array, axis: int) -> tuple[Array, Array]:
     """The extreme so far and the last place where it, or a nan, stands."""
     if x.ndim == 0:
         return x.copy(), xp.zeros((), "i8")
@@ -58,7 +58,7 @@ def _running(xp: Any, ufunc: Any, x: Array, axis: int) -> tuple[Array, Array]:
 
 
 @bodies.kernel("affine_scan", _NUMBERS)
-def affine_scan(xp: Any, a: Array, b: Array, *, axis: int) -> Array:
+def affine_scan(xp: Namespace, a: Array, b: Array, *, axis: int) -> Array:
     """out[t] = a[t] * out[t - 1] + b[t] along an axis, from 0 before the first."""
     if b.ndim == 0:
         return b.copy()

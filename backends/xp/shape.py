@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.backends.base import KernelTable
-from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.core.dtype import DType
 
 bodies = Bodies()
 
 
-def bind(table: KernelTable, xp: Any) -> None:
+def bind(table: KernelTable, xp: Namespace) -> None:
     """Enter the views, which need no namespace, as plain functions; then the bodies."""
     for fn in (basic_index, permute, view_dtype, view_as_real, view_as_complex, cast, clone, setitem):
         table.register(fn.__name__, fn)
@@ -60,14 +60,14 @@ def setitem(dst: Array, src: Array, *, index: tuple[Any, ...]) -> Array:
 
 
 @bodies.kernel("full")
-def full(xp: Any, *, shape: tuple[int, ...], value: Any, dtype: DType, index: int = 0) -> Array:
+def full(xp: Namespace, *, shape: tuple[int, ...], value: Any, dtype: DType, index: int = 0) -> Array:
     out = xp.empty(shape, dtype.numpy)
     out.fill(value if dtype.category >= 2 else xp.asarray(value).astype(dtype.numpy))
     return out
 
 
 @bodies.kernel("arange")
-def arange(xp: Any, start: Any, step: Any, *, length: int, dtype: DType, index: int = 0) -> Array:
+def arange(xp: Namespace, start: Any, step: Any, *, length: int, dtype: DType, index: int = 0) -> Array:
     """Element i is start + i * step, each computed by itself, so that errors do not add up."""
     if dtype.category < 2:
         steps = xp.arange(length, dtype="i8")
@@ -79,14 +79,14 @@ def arange(xp: Any, start: Any, step: Any, *, length: int, dtype: DType, index: 
 
 
 @bodies.kernel("cat")
-def cat(xp: Any, *xs: Array, axis: int) -> Array:
+def cat(xp: Namespace, *xs: Array, axis: int) -> Array:
     if len(xs) == 1 and isinstance(xs[0], (list, tuple)):
         xs = tuple(xs[0])
     return xp.ascontiguousarray(xp.concatenate(xs, axis))  # numpy keeps the order of permuted arrays
 
 
 @bodies.kernel("pad")
-def pad(xp: Any, x: Array, *, widths: tuple[tuple[int, int], ...], value: Any) -> Array:
+def pad(xp: Namespace, x: Array, *, widths: tuple[tuple[int, int], ...], value: Any) -> Array:
     """``value`` around ``x``; a negative width takes away."""
     shape = tuple([n + before + after for n, (before, after) in zip(x.shape, widths, strict=True)])
     out = xp.empty(shape, x.dtype)
@@ -98,17 +98,17 @@ def pad(xp: Any, x: Array, *, widths: tuple[tuple[int, int], ...], value: Any) -
 
 
 @bodies.kernel("flip")
-def flip(xp: Any, x: Array, *, axes: tuple[int, ...]) -> Array:
+def flip(xp: Namespace, x: Array, *, axes: tuple[int, ...]) -> Array:
     return x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])].copy()
 
 
 @bodies.kernel("tril")
-def tril(xp: Any, x: Array, *, diagonal: int = 0) -> Array:
+def tril(xp: Namespace, x: Array, *, diagonal: int = 0) -> Array:
     """The lower triangle of each matrix."""
     return xp.tril(x, diagonal)
 
 
 @bodies.kernel("triu")
-def triu(xp: Any, x: Array, *, diagonal: int = 0) -> Array:
+def triu(xp: Namespace, x: Array, *, diagonal: int = 0) -> Array:
     """The upper triangle of each matrix."""
     return xp.triu(x, diagonal)

@@ -7,9 +7,9 @@ it: such keys are all different, and any sort of them, stable or not, is a stabl
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from flambeau.backends.xp import Array, Bodies
+from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.core import dtype as dt
 
 bodies = Bodies()
@@ -19,7 +19,7 @@ _ORDERED: Final = dt.BOOLS + dt.REALS
 _PACKED: Final = 256
 
 
-def ordered(xp: Any, x: Array, descending: bool) -> Array:
+def ordered(xp: Namespace, x: Array, descending: bool) -> Array:
     """Integers of the same width in the order that is asked for; every nan alike and behind (or before) all else."""
     width = 8 * x.itemsize
     if x.dtype.kind in "fV":
@@ -31,7 +31,7 @@ def ordered(xp: Any, x: Array, descending: bool) -> Array:
     return ~key if descending else key
 
 
-def _packed(xp: Any, key: Array) -> Array:
+def _packed(xp: Namespace, key: Array) -> Array:
     """Keys of at most 32 bits along the last axis, each above its place."""
     packed = key.astype("u8" if key.dtype.kind == "u" else "i8")
     packed <<= 32
@@ -45,7 +45,7 @@ def _places(packed: Array) -> Array:
     return packed
 
 
-def _order(xp: Any, x: Array, descending: bool) -> Array:
+def _order(xp: Namespace, x: Array, descending: bool) -> Array:
     """The stable order along the last axis."""
     key = ordered(xp, x, descending)
     if key.itemsize == 4 and _PACKED <= key.shape[-1] < 1 << 32:
@@ -56,14 +56,14 @@ def _order(xp: Any, x: Array, descending: bool) -> Array:
 
 
 @bodies.kernel("argsort", _ORDERED)
-def argsort(xp: Any, x: Array, *, axis: int, descending: bool) -> Array:
+def argsort(xp: Namespace, x: Array, *, axis: int, descending: bool) -> Array:
     if x.ndim == 0:
         return xp.zeros((), "i8")
     return xp.swapaxes(_order(xp, xp.swapaxes(x, axis, -1), descending), axis, -1)
 
 
 @bodies.kernel("sort", _ORDERED)
-def sort(xp: Any, x: Array, *, axis: int, descending: bool) -> tuple[Array, Array]:
+def sort(xp: Namespace, x: Array, *, axis: int, descending: bool) -> tuple[Array, Array]:
     """The elements in order, and where they stood."""
     if x.ndim == 0:
         return x.copy(), xp.zeros((), "i8")
@@ -72,7 +72,7 @@ def sort(xp: Any, x: Array, *, axis: int, descending: bool) -> tuple[Array, Arra
 
 
 @bodies.kernel("topk", _ORDERED)
-def topk(xp: Any, x: Array, *, k: int, axis: int, largest: bool) -> tuple[Array, Array]:
+def topk(xp: Namespace, x: Array, *, k: int, axis: int, largest: bool) -> tuple[Array, Array]:
     """The first ``k`` in descending (or ascending) order, the earlier of equal ones first, and where they stood."""
     if x.ndim == 0:
         return x.copy(), xp.zeros((), "i8")

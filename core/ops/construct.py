@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from mmap import mmap
 
 import numpy as np
 
 from flambeau.core import creation, exchange
 from flambeau.core import dtype as dt
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import joining, shape, views
 from flambeau.core.out import deliver
@@ -18,7 +20,7 @@ from flambeau.core.tensor import Tensor
 
 
 @public("complex", method=False)
-def from_parts(real: Any, imag: Any, *, out: Any = None) -> Any:
+def from_parts(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor:
     """A complex tensor from its real and imaginary parts, floating tensors of one dtype that broadcast.
 
     >>> fb.complex(fb.tensor([1.0]), fb.tensor([2.0]))
@@ -29,22 +31,27 @@ def from_parts(real: Any, imag: Any, *, out: Any = None) -> Any:
             f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
         )
     wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in shape.broadcast_tensors(real, imag)]
-    return deliver("full", joining.stack(wide, -1).view_as_complex(), out)
+    return deliver("complex", views.view_as_complex(joining.stack(wide, -1)), out)
 
 
 @public(method=False)
-def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:
+def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
     """A complex tensor from absolute values and angles in radians.
 
     >>> fb.polar(fb.tensor([2.0]), fb.tensor([0.0]))
     tensor([2.+0.j])
     """
-    return from_parts(abs * angle.cos(), abs * angle.sin(), out=out)
+    return deliver("polar", from_parts(abs * angle.cos(), abs * angle.sin()), out)
 
 
 @public(method=False)
 def empty_strided(
-    size: Sequence[int], stride: Sequence[int], *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    size: Sequence[int],
+    stride: Sequence[int],
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of undefined values of a shape with the strides given, in elements.
 
@@ -67,8 +74,8 @@ def empty_permuted(
     size: Sequence[int],
     physical_layout: Sequence[int],
     *,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of undefined values whose dimensions stand in memory in the order ``physical_layout``."""
@@ -87,8 +94,8 @@ def new_empty_strided(
     self: Tensor,
     size: Sequence[int],
     stride: Sequence[int],
-    dtype: Any = None,
-    device: Any = None,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """:func:`empty_strided` with this tensor's dtype and device by default."""
@@ -97,7 +104,14 @@ def new_empty_strided(
 
 
 @public(method=False)
-def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+def frombuffer(
+    buffer: bytes | bytearray | memoryview | mmap,
+    *,
+    dtype: DTypeLike,
+    count: int = -1,
+    offset: int = 0,
+    requires_grad: bool = False,
+) -> Tensor:
     """A 1-d tensor over the bytes of ``buffer`` (a bytearray, memoryview, mmap, ...), shared where it can be written.
 
     ``count`` elements from byte ``offset`` on; -1 takes all that is left.
@@ -105,14 +119,14 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     >>> fb.frombuffer(bytearray([1, 0, 2, 0]), dtype=fb.int16)
     tensor([1, 2], dtype=flambeau.int16)
     """
-    found: Tensor = exchange.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
+    found = exchange.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
     return found.requires_grad_() if requires_grad else found
 
 
 @public("range", method=False)
 def _range(
-    start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: Any = None,
-    device: Any = None, requires_grad: bool = False,
+    start: float = 0, end: float | None = None, step: float = 1, *, out: Tensor | None = None,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Numbers from ``start`` to ``end``, which takes part; torch's older form of :func:`arange`."""
     if end is None:
@@ -121,5 +135,5 @@ def _range(
     whole = creation.arange(count, dtype=dt.float64, device=device) * step + start
     made = whole.to(dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype))
     if out is not None:
-        return deliver("full", made, out)
+        return deliver("range", made, out)
     return made.requires_grad_() if requires_grad else made

@@ -9,58 +9,58 @@ rearranges by copying in :mod:`flambeau.core.ops.joining`, conversions of dtype 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from flambeau.backends import layout
+from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes, normal_axis
 from flambeau.core.cache import Cache
-from flambeau.core.dispatch import call
-from flambeau.core.dtype import DType, as_dtype
+from flambeau.core.dtype import DType, DTypeLike, as_dtype
 from flambeau.core.errors import ShapeError
 from flambeau.core.graph import Box, View
-from flambeau.core.ops import storage
+from flambeau.core.ops.storage import clone_p, expand_p, permute_p, view_dtype_p, view_p
 from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.size import Size
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
-Shape = tuple[int, ...]
-
 _VIEW: Final = OPS["view"]
-view_p: Callable[..., Tensor] = storage.view_p
-permute_p: Callable[..., Tensor] = storage.permute_p
-expand_p: Callable[..., Tensor] = storage.expand_p
-basic_index_p: Callable[..., Tensor] = storage.basic_index_p
 
 
 # -- arguments ---------------------------------------------------------------------------------------
-def axis_of(name: str, x: Tensor, dim: Any, *, extra: int = 0, label: str = "dim") -> int:
+def axis_of(name: str, x: Tensor, dim: int, *, extra: int = 0, label: str = "dim") -> int:
     """``dim`` counted from the front; ``extra`` more dimensions than ``x`` has are allowed."""
     try:
-        found: int = AXIS[dim, len(x._array.shape) + extra]
-        return found
+        return AXIS[dim, len(x._array.shape) + extra]
     except (IndexError, TypeError) as error:
         raise type(error)(
             f"{name}: {str(error).replace('dim=', label + '=').replace('dim must', label + ' must')}"
         ) from None
 
 
-def sizes_of(name: str, size: Sequence[Any], label: str = "size") -> Shape:
+def sizes_of(name: str, size: Sequence[object], label: str = "size") -> Shape:
     """A tuple of ints from ``f(2, 3)`` or ``f((2, 3))``."""
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
     try:
-        return tuple(operator.index(n) for n in size)
+        return tuple(operator.index(n) for n in size)  # type: ignore[arg-type]  # TypeError is caught
     except TypeError:
         raise TypeError(f"{name}: {label} must be ints, got {tuple(size)!r}") from None
 
 
+def tensors_of(tensors: Sequence[Tensor | Sequence[Tensor]]) -> Sequence[Tensor]:
+    """The tensors of ``f(a, b)`` or ``f((a, b))``."""
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        return tensors[0]
+    return tensors  # type: ignore[return-value]  # of several, each is one
+
+
 # -- one shape for another ---------------------------------------------------------------------------
 @public()
-def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
+def reshape(input: Tensor, *sizes: int | Sequence[int], shape: Sequence[int] | None = None) -> Tensor:
     """The same elements in order under another shape: a view where strides allow it, else a copy.
 
     One size may be -1: it follows from the others. ShapeError when the numbers of elements differ.
@@ -106,10 +106,11 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     return _reshape(input, sizes if shape is None else shape)
 
 
-_WHOLE: Final[Cache[Shape, None]] = Cache()  # sizes that need no further look: several, none of them negative
+#: Sizes that need no further look: several, none of them negative. A set answers `in` sooner than a Cache.
+_WHOLE: Final[set[tuple[int | Sequence[int], ...]]] = set()
 
 
-def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
+def _whole(old: Shape, sizes: tuple[Any, ...], shape: Sequence[int] | None) -> Shape:
     """The sizes as they were given, by position, as one sequence or by name, with -1 filled in."""
     if shape is None:
         shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]
@@ -117,28 +118,32 @@ def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
     if min(shape, default=0) < 0:
         shape = NEW_SHAPE[old, shape]
     elif shape is sizes and shape:  # none at all may come with a shape by name
-        _WHOLE.remember(shape, None)
+        if len(_WHOLE) > 10_000:
+            _WHOLE.clear()
+        _WHOLE.add(shape)
     found: Shape = shape
     return found
 
 
-def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
+def _reshape(input: Tensor, shape: Sequence[int | Sequence[int]]) -> Tensor:
     if not isinstance(input, Tensor):
         raise TypeError(f"reshape: argument 'input' must be a tensor, got {type(input).__name__}")
     new = NEW_SHAPE[tuple(input._array.shape), sizes_of("reshape", shape, "shape")]
     try:
-        found: Tensor = call(_VIEW, (input,), {"shape": new})
-    except layout.CopyNeededError:
-        found = call(_VIEW, (storage.clone_p(input, "C"),), {"shape": new})
-    except ValueError:
-        if input._key.level is None and input.is_contiguous():  # a level does not know the layouts below it
+        return view_p(input, new)
+    except ValueError as error:  # a level does not know the layouts below it
+        if not isinstance(error, layout.CopyNeededError) and input._key.level is None and input.is_contiguous():
             raise
-        found = call(_VIEW, (storage.clone_p(input, "C"),), {"shape": new})
-    return found
+    return view_p(clone_p(input, "C"), new)
 
 
 @public(function=False)
-def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
+def view(
+    self: Tensor,
+    *shape: int | Sequence[int] | DType,
+    dtype: DTypeLike | None = None,
+    size: Sequence[int] | None = None,
+) -> Tensor:
     """The same memory under another shape, or as another dtype: ``x.view(2, -1)``, ``x.view(flambeau.int32)``.
 
     ShapeError where it would need a copy; :func:`reshape` makes one.
@@ -147,15 +152,17 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
     tensor([[0, 1],
             [2, 3]])
     """
-    if dtype is not None or len(shape) == 1 and isinstance(shape[0], DType):
-        return _view_dtype(self, as_dtype(shape[0] if dtype is None else dtype))
+    if dtype is None and len(shape) == 1 and isinstance(shape[0], DType):
+        dtype = shape[0]
+    if dtype is not None:
+        return _view_dtype(self, as_dtype(dtype))
     old = tuple(self._array.shape)
     try:
         new = NEW_SHAPE[old, sizes_of("view", shape if size is None else (tuple(size),))]
     except ShapeError as error:
         raise ShapeError(str(error).replace("reshape: ", "view: ", 1)) from None
     try:
-        found: Tensor = view_p(self, new)
+        return view_p(self, new)
     except ValueError:
         if self._key.level is not None:  # the elements of a batch may lie apart where one alone would not
             return _reshape(self, new)
@@ -163,19 +170,17 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
             f"view: shape {old} with strides {self.stride()} cannot be viewed as {new} without a copy; "
             "use reshape instead"
         ) from None
-    return found
 
 
 def _view_dtype(x: Tensor, dtype: DType) -> Tensor:
     if dtype is x.dtype:
         return view(x, tuple(x._array.shape))
     try:
-        found: Tensor = call(OPS["view_dtype"], (x,), {"dtype": dtype})
+        return view_dtype_p(x, dtype)
     except ValueError as error:
         raise ShapeError(
             f"view: a {x.dtype.name} tensor of shape {tuple(x.shape)} cannot be seen as {dtype.name}: {error}"
         ) from None
-    return found
 
 
 @public(function=False)
@@ -251,7 +256,9 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 @public()
-def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any = None) -> Tensor:
+def squeeze(
+    input: Tensor, dim: int | Sequence[int] | None = None, *, axis: int | Sequence[int] | None = None
+) -> Tensor:
     """Without the dimensions of size 1: all of them, or those of ``dim`` that have size 1; a view.
 
     >>> fb.squeeze(fb.ones(1, 3, 1)).shape
@@ -261,15 +268,12 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any 
     dim = dim if axis is None else axis
     if dim is None:
         return view_p(input, tuple([n for n in shape if n != 1]))
-    if isinstance(dim, (tuple, list)):
-        gone = [axis_of("squeeze", input, d) for d in dim]
-    else:
-        gone = [axis_of("squeeze", input, dim)]
+    gone = [axis_of("squeeze", input, d) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
     return view_p(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
 
 
 @public()
-def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Tensor:
+def unsqueeze(input: Tensor, dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """With a new dimension of size 1 at ``dim``; a view.
 
     >>> fb.unsqueeze(fb.ones(3), 0).shape
@@ -279,13 +283,13 @@ def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Ten
     try:
         place = AXIS[dim if axis is None else axis, len(shape) + 1]
     except (IndexError, TypeError):
-        place = axis_of("unsqueeze", input, dim, extra=1)
+        place = axis_of("unsqueeze", input, dim if axis is None else axis, extra=1)  # type: ignore[arg-type]  # raises
     return view_p(input, (*shape[:place], 1, *shape[place:]))
 
 
 # -- repetition without memory -----------------------------------------------------------------------
 @public(function=False)
-def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
+def expand(self: Tensor, *sizes: int | Sequence[int], size: Sequence[int] | None = None) -> Tensor:
     """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
 
     >>> fb.tensor([[1], [2]]).expand(-1, 2)
@@ -305,10 +309,10 @@ def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
         raise ShapeError(f"{name}: {len(sizes)} sizes {sizes} are too few for a tensor of shape {old}")
     new = list(sizes)
     for i, n in enumerate(sizes):
-        have: Any = old[i - front] if i >= front else None
-        if n == -1 and have is None:
-            raise ShapeError(f"{name}: size -1 at dimension {i} of {sizes} has no size to keep in shape {old}")
+        have = old[i - front] if i >= front else None
         if n == -1:
+            if have is None:
+                raise ShapeError(f"{name}: size -1 at dimension {i} of {sizes} has no size to keep in shape {old}")
             new[i] = have
         elif n < 0:
             raise ShapeError(f"{name}: sizes must not be negative, got {sizes}")
@@ -344,7 +348,7 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
 
 
 @public(method=False)
-def broadcast_shapes(*shapes: Any) -> Any:
+def broadcast_shapes(*shapes: int | Sequence[int]) -> Size:
     """The shape that tensors of ``shapes`` broadcast to; ShapeError when they do not.
 
     >>> fb.broadcast_shapes((2, 1), (3,))
@@ -357,23 +361,22 @@ def broadcast_shapes(*shapes: Any) -> Any:
 
 
 @public(method=False)
-def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
+def broadcast_tensors(*tensors: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     """All tensors expanded to their common shape.
 
     >>> [t.shape for t in fb.broadcast_tensors(fb.ones(2, 1), fb.ones(3))]
     [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
     """
-    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
-        tensors = tuple(tensors[0])
+    items = tensors_of(tensors)
     try:
-        shape = layout.broadcast_shapes(*(tuple(t._array.shape) for t in tensors))
+        shape = layout.broadcast_shapes(*(tuple(t._array.shape) for t in items))
     except ValueError as error:
         raise ShapeError(f"broadcast_tensors: {error}") from None
-    return tuple(_expand("broadcast_tensors", t, shape) for t in tensors)
+    return tuple(_expand("broadcast_tensors", t, shape) for t in items)
 
 
 @public(function=False)
-def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+def sum_to_size(self: Tensor, *size: int | Sequence[int]) -> Tensor:
     """The sums over what broadcasting ``size`` to the shape of the tensor repeated: the reverse of expand.
 
     >>> fb.ones(3, 2).sum_to_size(1, 2)
@@ -393,7 +396,7 @@ _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dime
 
 # -- the order of dimensions -------------------------------------------------------------------------
 @public()
-def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
+def permute(input: Tensor, *order: int | Sequence[int], dims: Sequence[int] | None = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
 
     >>> fb.zeros(2, 3, 4).permute(2, 0, 1).shape
@@ -419,7 +422,8 @@ def _ordered(order: Shape, shape: Shape) -> Shape:
 _ORDER: Final[Cache[tuple[Shape, Shape], Shape]] = Cache(lambda key: _ordered(*key))
 
 
-@public(aliases=("swapaxes", "swapdims"), more={"axis0": "dim0", "axis1": "dim1"})
+@public(aliases=("swapdims",))
+@public("swapaxes", more={"axis0": "dim0", "axis1": "dim1"})
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """With dimensions ``dim0`` and ``dim1`` exchanged; a view.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
@@ -27,7 +27,7 @@ from flambeau.core.public import public
 from flambeau.core.results import LU, LeastSquares
 from flambeau.core.tensor import Tensor
 
-_AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
+AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
 
 
 # -- systems -----------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
 
 
 # -- the pseudo-inverse ------------------------------------------------------------------------------
-def _pinv_vjp(g: Any, x: Any, out: Any) -> Any:
+def _pinv_vjp(g: Tensor, x: Tensor, out: Tensor) -> Tensor:
     """Golub and Pereyra, "The differentiation of pseudo-inverses" (1973), transposed; for a constant rank."""
     ph, gh = adjoint(out), adjoint(g)
     first = matmul_p(gh, matmul_p(out, ph))
@@ -139,9 +139,9 @@ def _pinv_vjp(g: Any, x: Any, out: Any) -> Any:
     )
 
 
-def tolerances(x: Any, largest: Any, rtol: Any, atol: Any) -> Any:
+def tolerances(x: Tensor, largest: Tensor, rtol: float | Tensor, atol: float | Tensor) -> Tensor:
     """The size below which a singular value counts as 0: torch's default depends on whether ``atol`` is given."""
-    if rtol == _AUTO:
+    if rtol == AUTO:
         rtol = (
             0.0 if not isinstance(atol, (int, float)) or atol > 0 else dt.finfo(x.dtype).eps * max(x._array.shape[-2:])
         )
@@ -156,7 +156,7 @@ def tolerances(x: Any, largest: Any, rtol: Any, atol: Any) -> Any:
     vjp=dict(x=_pinv_vjp),
     infer=lambda x, **p: (*x[:-2], x[-1], x[-2]),
 )
-def pinv_p(x: Any, *, rtol: float, atol: float, hermitian: bool) -> Any:
+def pinv_p(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor:
     """From the singular values (hermitian: the eigenvalues), of which the smallest count as 0."""
     if hermitian:
         values, u = eigh_p(x, False)
@@ -186,7 +186,7 @@ def pinv(
     tensor([[0.5000, 0.0000]])
     """
     rtol = rcond if rtol is None else rtol
-    return pinv_p(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
+    return pinv_p(A, rtol=AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
 
 
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares[Tensor]:
@@ -218,7 +218,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 
 
 # -- the exponential ---------------------------------------------------------------------------------
-def _exponential_vjp(g: Any, x: Any) -> Any:
+def _exponential_vjp(g: Tensor, x: Tensor) -> Tensor:
     """The upper right block of the exponential of [[A.mH, g], [0, A.mH]] (Mathias 1996)."""
     n, xh = x._array.shape[-1], adjoint(x)
     whole = cat([cat([xh, g], -1), cat([creation.zeros_like(xh), xh], -1)], -2)
@@ -253,7 +253,7 @@ _DOUBLINGS: Final = 32
     dtype=matrices,
     vjp=dict(x=_exponential_vjp),
 )
-def matrix_exp_p(x: Any) -> Any:
+def matrix_exp_p(x: Tensor) -> Tensor:
     """The exponential of each matrix, by scaling and squaring (N. Higham, SIAM J. Matrix Anal. Appl. 26, 2005).
 
     >>> fb.matrix_exp(fb.zeros(2, 2))
@@ -271,7 +271,7 @@ def matrix_exp_p(x: Any) -> Any:
     return result
 
 
-def _pade(a: Any) -> Any:
+def _pade(a: Tensor) -> Tensor:
     one, c = identity_like(a), _PADE
     a2 = matmul_p(a, a)
     a4 = matmul_p(a2, a2)

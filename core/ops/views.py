@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import overload
 
 from flambeau.core import dtype as dt
-from flambeau.core.dispatch import call
+from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.graph import View, edge_of
 from flambeau.core.ops import storage
-from flambeau.core.ops.shape import axis_of, basic_index_p, reshape, sizes_of, unsqueeze
+from flambeau.core.ops.shape import axis_of, reshape, sizes_of, tensors_of, unsqueeze
+from flambeau.core.ops.storage import basic_index_p, clone_p
 from flambeau.core.public import public
-from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
 
-def whole(shape: Sequence[int]) -> list[Any]:
+def whole(shape: Sequence[int]) -> list[int | slice]:
     """The index that takes everything, to be changed at one axis."""
     return [slice(0, n, 1) for n in shape]
 
 
 # -- parts -------------------------------------------------------------------------------------------
 @public()
-def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     """``length`` places of dimension ``dim`` from ``start`` on; a view.
 
     >>> fb.narrow(fb.arange(5), 0, 1, 3)
@@ -46,18 +46,17 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 
 
 @public(out=True)
-def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+def narrow_copy(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     """:func:`narrow` as a copy.
 
     >>> fb.narrow_copy(fb.arange(5), 0, 1, 3)
     tensor([1, 2, 3])
     """
-    found: Tensor = storage.clone_p(narrow(input, dim, start, length), "C")
-    return found
+    return clone_p(narrow(input, dim, start, length), "C")
 
 
 @public()
-def select(input: Tensor, dim: int, index: Any) -> Tensor:
+def select(input: Tensor, dim: int, index: int | Tensor) -> Tensor:
     """Place ``index`` of dimension ``dim``, which goes; a view.
 
     >>> fb.select(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), 0, 1)
@@ -165,7 +164,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 @public(more={"sections": "indices_or_sections", "indices": "indices_or_sections"})
-def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """``n`` pieces of nearly equal size, or pieces that end at the indices listed; views.
 
     >>> fb.tensor_split(fb.arange(3), 2)
@@ -183,14 +182,16 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
             for a, b in zip((None, *indices_or_sections), (*indices_or_sections, None), strict=True)
         ]
         return tuple([narrow(input, axis, a, max(b - a, 0)) for a, b, _ in places])
-    count = operator.index(indices_or_sections)
+    count = operator.index(indices_or_sections)  # type: ignore[arg-type]
     if count <= 0:
         raise ShapeError(f"tensor_split: the number of sections must be larger than 0, got {count}")
     low, extra = divmod(size, count)
     return split_with_sizes(input, [low + (i < extra) for i in range(count)], axis)
 
 
-def _split_along(name: str, input: Tensor, where: Any, dim: int, least: int) -> tuple[Tensor, ...]:
+def _split_along(
+    name: str, input: Tensor, where: int | Sequence[int] | Tensor, dim: int, least: int
+) -> tuple[Tensor, ...]:
     shape = tuple(input._array.shape)
     if len(shape) < least:
         raise ShapeError(f"{name}: expects a tensor with at least {least} dimension(s), got shape {shape}")
@@ -200,7 +201,7 @@ def _split_along(name: str, input: Tensor, where: Any, dim: int, least: int) -> 
 
 
 @public()
-def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+def hsplit(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 1 (0 of a 1-d tensor), in equal sections.
 
     >>> fb.hsplit(fb.arange(4), 2)
@@ -210,7 +211,7 @@ def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 
 @public()
-def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+def vsplit(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 0, in equal sections.
 
     >>> [t.shape for t in fb.vsplit(fb.ones(4, 1), 2)]
@@ -220,7 +221,7 @@ def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 
 @public()
-def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+def dsplit(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 2, in equal sections.
 
     >>> [t.shape for t in fb.dsplit(fb.ones(1, 1, 4), 2)]
@@ -231,7 +232,7 @@ def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 # -- a copy with a part written ---------------------------------------------------------------------
 def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
-    whole: Tensor = storage.clone_p(input, "K")
+    whole = clone_p(input, "K")
     where = part(whole)
     if where._array.shape != src._array.shape:
         raise ShapeError(
@@ -316,8 +317,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         raise ShapeError(
             f"diagonal: dim1={dim1} and dim2={dim2} must be two different dimensions of shape {tuple(input.shape)}"
         )
-    found: Tensor = storage.diagonal_p(input, operator.index(offset), a, b)
-    return found
+    return storage.diagonal_p(input, operator.index(offset), a, b)
 
 
 @public(function=False)
@@ -334,8 +334,7 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
         raise ShapeError(f"unfold: size {size} must be between 0 and the size {length} of dimension {dimension}")
     if step <= 0:
         raise ShapeError(f"unfold: step must be greater than 0, got {step}")
-    found: Tensor = call(OPS["unfold"], (self,), {"axis": axis, "size": size, "step": step})
-    return found
+    return storage.unfold_p(self, axis, size, step)
 
 
 def _storage_of(x: Tensor) -> tuple[Tensor, int]:
@@ -371,14 +370,11 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
         offset = input.storage_offset() if input._key.level is None else 0
     source, start = _storage_of(input)
     try:
-        found: Tensor = call(
-            OPS["as_strided"], (source,), {"shape": shape, "strides": strides, "offset": offset - start}
-        )
+        return storage.as_strided_p(source, shape, strides, offset - start)
     except ValueError as error:
         raise ShapeError(
             f"as_strided: size {shape}, stride {strides}, storage_offset {offset} leave the storage: {error}"
         ) from None
-    return found
 
 
 # -- complex numbers ---------------------------------------------------------------------------------
@@ -391,8 +387,7 @@ def view_as_real(input: Tensor) -> Tensor:
     """
     if input._key.dtype.category != dt.COMPLEX:
         raise DTypeError(f"view_as_real: expects a complex tensor, got {input.dtype}")
-    found: Tensor = storage.view_as_real_p(input)
-    return found
+    return storage.view_as_real_p(input)
 
 
 @public()
@@ -407,10 +402,9 @@ def view_as_complex(input: Tensor) -> Tensor:
     if tuple(input._array.shape[-1:]) != (2,):
         raise ShapeError(f"view_as_complex: the last dimension must have size 2, got shape {tuple(input.shape)}")
     try:
-        found: Tensor = call(OPS["view_as_complex"], (input,), {})
+        return storage.view_as_complex_p(input)
     except ValueError as error:
         raise ShapeError(str(error)) from None
-    return found
 
 
 @public(setter=lambda self, value: _write_part(self, 0, value))
@@ -435,20 +429,28 @@ def imag(input: Tensor) -> Tensor:
     return select(view_as_real(input), -1, 1)
 
 
-def _write_part(self: Tensor, place: int, value: Any) -> None:
+def _write_part(self: Tensor, place: int, value: Tensor | Number) -> None:
     part = select(view_as_real(self), -1, place)
     part.copy_(value if isinstance(value, Tensor) else part.new_full((), value))
 
 
 # -- at least some dimensions ------------------------------------------------------------------------
-def _each(raised: Callable[[Tensor], Tensor], tensors: tuple[Any, ...]) -> Any:
+def _each(
+    raised: Callable[[Tensor], Tensor], tensors: tuple[Tensor | Sequence[Tensor], ...]
+) -> Tensor | tuple[Tensor, ...]:
     if len(tensors) == 1 and isinstance(tensors[0], Tensor):
         return raised(tensors[0])
-    return tuple([raised(x) for x in (tensors[0] if len(tensors) == 1 else tensors)])
+    return tuple([raised(x) for x in tensors_of(tensors)])
 
 
+@overload
+def atleast_1d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_1d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_1d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
 @public(method=False)
-def atleast_1d(*tensors: Any) -> Any:
+def atleast_1d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
     """0-d tensors as 1-d, others as they are; a tuple for several.
 
     >>> fb.atleast_1d(fb.tensor(1.0))
@@ -457,8 +459,14 @@ def atleast_1d(*tensors: Any) -> Any:
     return _each(lambda x: x if x._array.shape else reshape(x, (1,)), tensors)
 
 
+@overload
+def atleast_2d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_2d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_2d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
 @public(method=False)
-def atleast_2d(*tensors: Any) -> Any:
+def atleast_2d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
     """Tensors of fewer dimensions with new ones in front.
 
     >>> fb.atleast_2d(fb.tensor([1.0, 2.0]))
@@ -467,8 +475,14 @@ def atleast_2d(*tensors: Any) -> Any:
     return _each(lambda x: x if len(x._array.shape) >= 2 else reshape(x, (1, x.numel())), tensors)
 
 
+@overload
+def atleast_3d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_3d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_3d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
 @public(method=False)
-def atleast_3d(*tensors: Any) -> Any:
+def atleast_3d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
     """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1).
 
     >>> fb.atleast_3d(fb.tensor([1.0, 2.0])).shape

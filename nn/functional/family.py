@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from flambeau.core.methods import require_tensors
 
@@ -32,6 +32,7 @@ def filled(text: str, n: int, name: str) -> str:
 
 def family(body: Callable[Concatenate[int, P], R]) -> Three[P, R]:
     """The members of ``<name>_nd``, whose first argument is the number of axes, for 1, 2 and 3 of them."""
+    inner: Any = body
     signature = inspect.signature(body)
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
@@ -42,7 +43,7 @@ def family(body: Callable[Concatenate[int, P], R]) -> Three[P, R]:
             try:
                 return body(n, *args, **kwargs)
             except Exception:
-                require_tensors(name, body, (n, *args))
+                require_tensors(name, inner, (n, *args))
                 raise
 
         call.__name__ = call.__qualname__ = name

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import checkers
+
 USE = """
 from typing import assert_type
 import flambeau as fb
@@ -30,6 +26,7 @@ class Net(nn.Module):
         assert_type(F.max_pool2d(x, 2), fb.Tensor)
         assert_type(F.max_pool2d(x, 2, return_indices=True), tuple[fb.Tensor, fb.Tensor])
         assert_type(F.conv2d(x, x), fb.Tensor)
+        assert_type(F.linear(x, x, bias=None), fb.Tensor)
         return self.head(h) * scale, 1
 
 net = Net()
@@ -55,23 +52,8 @@ nn.GaussianNLLLoss(True)  # wrong
 F.conv2d(fb.ones(1))  # wrong
 nn.init.uniform_(3)  # wrong
 """
-COMMANDS = {
-    "mypy": ("mypy", "--strict", "--config-file=", "--follow-imports=silent", "--no-error-summary", "use.py"),
-    "pyright": ("pyright", "--pythonpath", sys.executable, "use.py"),
-}
 
 
-@pytest.mark.parametrize("checker", COMMANDS)
+@pytest.mark.parametrize("checker", checkers.COMMANDS)
 def test_a_call_is_typed_as_forward(checker: str, tmp_path: Path) -> None:
-    if shutil.which(checker) is None:
-        pytest.skip(f"{checker} is not installed")
-    (tmp_path / "use.py").write_text(USE)
-    (tmp_path / "flambeau").mkdir()
-    houses = [ROOT / name for name in ("core", "backends", "plugins", "nn", "optim", "utils")]
-    for path in {p.name: p for p in (*houses, *(ROOT / "flambeau").iterdir()) if p.exists()}.values():
-        (tmp_path / "flambeau" / path.name).symlink_to(path)
-    environment = os.environ | {"MYPYPATH": str(tmp_path), "PYTHONPATH": str(tmp_path)}
-    run = subprocess.run(COMMANDS[checker], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    found = {int(n) for n in re.findall(r"use\.py:(\d+):.*error", run.stdout)}
-    wanted = {i for i, line in enumerate(USE.splitlines(), 1) if "# wrong" in line}
-    assert found == wanted, run.stdout + run.stderr
+    checkers.check(checker, USE, tmp_path)
