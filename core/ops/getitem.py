@@ -34,7 +34,7 @@ from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
 #: What may be assigned: nested lists hold numbers.
-Value: TypeAlias = Tensor | Number | np.ndarray[Any, Any] | np.generic | Sequence[Any]
+Value: TypeAlias = Tensor | Number | np.ndarray[Any, Any] | np.generic | Sequence[object]
 
 
 # -- the op behind advanced indexing -----------------------------------------------------------------
@@ -61,16 +61,14 @@ def _flattened(x: Tensor, indices: Sequence[Tensor], axis: int) -> tuple[Tensor,
     sizes = tuple(x.shape[axis : axis + len(indices)])
     shape = _common("index", [i.shape for i in indices])
     if len(sizes) == 1:
-        (at,), (n,) = indices, sizes
-        return x, where((at < 0) & (at >= -n), at + n, at).reshape((math.prod(shape),)), shape
+        (i,), (n,) = indices, sizes
+        return x, where((i < 0) & (i >= -n), i + n, i).reshape((math.prod(shape),)), shape
     count = math.prod(sizes)
-    flat: Tensor | None = None
-    fits: Tensor | None = None
-    for i, n in zip(indices, sizes, strict=True):
-        at = where(i < 0, i + n, i)
-        inside = (at >= 0) & (at < n)
-        flat = at if flat is None else flat * n + at
-        fits = inside if fits is None else fits & inside
+    at = [where(i < 0, i + n, i) for i, n in zip(indices, sizes, strict=True)]
+    flat, fits = at[0], (at[0] >= 0) & (at[0] < sizes[0])
+    for i, n in zip(at[1:], sizes[1:], strict=True):
+        flat = flat * n + i
+        fits = fits & (i >= 0) & (i < n)
     places = where(fits, flat, count)
     merged = x.reshape((*x.shape[:axis], count, *x.shape[axis + len(indices) :]))
     return merged, storage.expand_p(places, shape).reshape((math.prod(shape),)), shape
@@ -220,8 +218,7 @@ def _by_tensor(x: Tensor, index: Tensor) -> Tensor | None:
 @public("__setitem__")
 def setitem(x: Tensor, index: Index, value: Value) -> None:
     """``x[index] = value`` in place: ``value``, a tensor, number, array or nested list, is broadcast and cast."""
-    kind = value.__class__
-    if kind is float or kind is int or isinstance(value, Tensor):
+    if isinstance(value, (Tensor, float, int)):
         full = basic(index if isinstance(index, tuple) else (index,), x._array.shape)
         if full is not None:
             target = _viewed(x, full)

@@ -32,7 +32,7 @@ from flambeau.core.record import REDUCE, Fields, accumulating, comparison, float
 from flambeau.core.tensor import Tensor
 
 INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
-_TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
+TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 #: The axes of a record: None for all.
 Axes: TypeAlias = tuple[int, ...] | None
 #: The dims of a public function: None for all.
@@ -112,7 +112,7 @@ def shared(g: Tensor, x: Tensor, out: Tensor, axis: Axes, keepdims: bool) -> Ten
 max_p = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("max"),
          dtype=ordered, public=["amax"], vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
 argmax_p = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
-            dtype=_TO_INDEX, differentiable=False, public=False, check=True,
+            dtype=TO_INDEX, differentiable=False, public=False, check=True,
             doc="Where the largest element along an axis stands, the first of equal ones; nan wins.")  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def min_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
 @reduction(
     "argmin(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor",
     infer=_nonempty("argmin"),
-    dtype=_TO_INDEX,
+    dtype=TO_INDEX,
     upcast=False,
     differentiable=False,
 )
