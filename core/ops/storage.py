@@ -73,7 +73,7 @@ def _copied(x: Shape, src: Shape) -> Shape:
     except ValueError:
         fits = False
     if not fits:
-        raise ShapeError(f"copy: src of shape {tuple(src)} does not broadcast to the shape {tuple(x)} of the tensor")
+        raise ShapeError(f"copy_: src of shape {tuple(src)} does not broadcast to the shape {tuple(x)} of the tensor")
     return x
 
 
