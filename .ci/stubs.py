@@ -219,7 +219,8 @@ def _out(single: bool) -> str:
 
 
 def _argument(op: Op, a: Argument, name: str, optional: bool) -> str:
-    numbers = op.family is ELEMENTWISE and a.type in ("Tensor", "Tensor?")  # which they take where a tensor could stand
+    # Where a tensor of any dtype could stand, or broadcasts with the others, a number may.
+    numbers = a.type in ("Tensor", "Tensor?") and (op.family is ELEMENTWISE or op.kind_of(a) == "any")
     return f"{name}: {_TYPES[a.type]}{' | Number' if numbers else ''}{' = ...' if optional else ''}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, overload
+from typing import overload
 
 from flambeau.backends.layout import reduced_shape
 from flambeau.core.arguments import normal_axis
@@ -10,34 +10,26 @@ from flambeau.core.declare import OpFunction
 from flambeau.core.ops.elementwise import maximum_p, minimum_p
 from flambeau.core.ops.index import gather_p
 from flambeau.core.ops.reduce import argmax_p, argmin_p, max_p, min_p
+from flambeau.core.ops.scan import Pair
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.results import MinMax, ValuesIndices
 from flambeau.core.tensor import Tensor
 
-#: Where the results of :func:`max` and :func:`min` are written to.
-Out: TypeAlias = Tensor | tuple[Tensor, Tensor] | None
-
 
 @overload
 def _max(input: Tensor, dim: None = None, keepdim: bool = False, *, out: Tensor | None = None) -> Tensor: ...
 @overload
-def _max(
-    input: Tensor, dim: int, keepdim: bool = False, *, out: tuple[Tensor, Tensor] | None = None
-) -> ValuesIndices[Tensor]: ...
+def _max(input: Tensor, dim: int, keepdim: bool = False, *, out: Pair | None = None) -> ValuesIndices[Tensor]: ...
 @overload
 def _max(input: Tensor, other: Tensor, /, *, out: Tensor | None = None) -> Tensor: ...
 @overload
 def _max(input: Tensor, *, other: Tensor, out: Tensor | None = None) -> Tensor: ...
 @public("max")
 def _max(
-    input: Tensor,
-    dim: int | Tensor | None = None,
-    keepdim: bool = False,
-    *,
-    other: Tensor | None = None,
-    out: Out = None,
-) -> Tensor | ValuesIndices[Tensor]:
+    input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None,
+    out: Tensor | Pair | None = None,
+) -> Tensor | ValuesIndices[Tensor]:  # fmt: skip
     """The largest element; with ``dim`` (values, indices) along it; with a tensor elementwise.
 
     nan wins. The gradient of the largest of all is shared by equal ones; along ``dim`` it goes to the index.
@@ -52,22 +44,16 @@ def _max(
 @overload
 def _min(input: Tensor, dim: None = None, keepdim: bool = False, *, out: Tensor | None = None) -> Tensor: ...
 @overload
-def _min(
-    input: Tensor, dim: int, keepdim: bool = False, *, out: tuple[Tensor, Tensor] | None = None
-) -> ValuesIndices[Tensor]: ...
+def _min(input: Tensor, dim: int, keepdim: bool = False, *, out: Pair | None = None) -> ValuesIndices[Tensor]: ...
 @overload
 def _min(input: Tensor, other: Tensor, /, *, out: Tensor | None = None) -> Tensor: ...
 @overload
 def _min(input: Tensor, *, other: Tensor, out: Tensor | None = None) -> Tensor: ...
 @public("min")
 def _min(
-    input: Tensor,
-    dim: int | Tensor | None = None,
-    keepdim: bool = False,
-    *,
-    other: Tensor | None = None,
-    out: Out = None,
-) -> Tensor | ValuesIndices[Tensor]:
+    input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None,
+    out: Tensor | Pair | None = None,
+) -> Tensor | ValuesIndices[Tensor]:  # fmt: skip
     """The smallest element; with ``dim`` (values, indices) along it; with a tensor elementwise.
 
     nan wins. The gradient of the smallest of all is shared by equal ones; along ``dim`` it goes to the index.
@@ -80,14 +66,9 @@ def _min(
 
 
 def _extreme(
-    whole: OpFunction[Tensor],
-    place: OpFunction[Tensor],
-    pairwise: OpFunction[Tensor],
-    input: Tensor,
-    dim: int | Tensor | None,
-    keepdim: bool,
-    other: Tensor | None,
-) -> Tensor | ValuesIndices[Tensor]:
+    whole: OpFunction[Tensor], place: OpFunction[Tensor], pairwise: OpFunction[Tensor], input: Tensor,
+    dim: int | Tensor | None, keepdim: bool, other: Tensor | None,
+) -> Tensor | ValuesIndices[Tensor]:  # fmt: skip
     if isinstance(dim, Tensor):
         dim, other = None, dim
     if other is not None:
@@ -97,9 +78,7 @@ def _extreme(
     return ValuesIndices(*_along(whole, place, input, dim, keepdim))
 
 
-def _along(
-    whole: OpFunction[Tensor], place: OpFunction[Tensor], x: Tensor, dim: int, keepdim: bool
-) -> tuple[Tensor, Tensor]:
+def _along(whole: OpFunction[Tensor], place: OpFunction[Tensor], x: Tensor, dim: int, keepdim: bool) -> Pair:
     """The extreme elements along an axis and where they stand, the first of equal ones."""
     if x.ndim == 0:
         return x.clone(), _place(place, x, dim, keepdim)

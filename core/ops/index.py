@@ -192,7 +192,7 @@ def _counts(x: Tensor, index: Tensor, axis: int, include_self: bool) -> Tensor:
 
 def _combined_vjp(
     g: Tensor, needs: Sequence[bool], x: Tensor, index: Tensor, src: Tensor, out: Tensor, axis: int, reduce: str,
-    include_self: bool,
+    include_self: bool
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """For the extremes, ties share; for products each gets the product of the others, as in torch."""
     part = cut_to(src, index.shape)
@@ -321,7 +321,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     return gather_p(flat, wrapped(index.reshape((-1,)), input.numel()), 0).reshape(tuple(index.shape))
 
 
-@public()
+@public(inplace=True)
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """``input`` with the elements of ``source`` set, or added, at ``index`` of the flattened tensor.
 
@@ -331,12 +331,6 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     flat, at = input.reshape((input.numel(),)), wrapped(index.reshape((-1,)), input.numel())
     done = scatter_p(flat, at, source.reshape((-1,)), 0, "add" if accumulate else "set")
     return done.reshape(tuple(input.shape))
-
-
-@public()
-def put_(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
-    """:func:`put` in place."""
-    return input.copy_(put(input, index, source, accumulate))
 
 
 @public()

@@ -147,7 +147,7 @@ def _is_mask(name: str, mask: object) -> None:
         raise DTypeError(f"{name}: mask must be a bool tensor, got {got}")
 
 
-@public()
+@public(inplace=True)
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``input`` with the elements of ``source``, in order, where ``mask`` is True.
 
@@ -166,9 +166,3 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     rank = cumsum_p(flat_mask, 0) - 1
     values = gather_p(source.reshape((source.numel(),)), where(flat_mask, rank, 0), 0)
     return where(flat_mask.reshape(shape), values.reshape(shape), input)
-
-
-@public()
-def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """:func:`masked_scatter` in place."""
-    return input.copy_(masked_scatter(input, mask, source))

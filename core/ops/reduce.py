@@ -17,22 +17,14 @@ from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import scan, storage
-from flambeau.core.ops.elementwise import (
-    bitwise_not_p,
-    cj,
-    exp_p,
-    isfinite_p,
-    log_p,
-    neg_p,
-    where,
-)
+from flambeau.core.ops.elementwise import bitwise_not_p, cj, exp_p, isfinite_p, log_p, neg_p, where
 from flambeau.core.out import deliver, in_dtype
 from flambeau.core.public import public
 from flambeau.core.record import REDUCE, Fields, accumulating, comparison, floating, numeric, ordered, to_index
 from flambeau.core.tensor import Tensor
 
 INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
-_TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
+TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 #: The axes of a record: None for all.
 Axes: TypeAlias = tuple[int, ...] | None
 #: The dims of a public function: None for all.
@@ -112,7 +104,7 @@ def shared(g: Tensor, x: Tensor, out: Tensor, axis: Axes, keepdims: bool) -> Ten
 max_p = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("max"),
          dtype=ordered, public=["amax"], vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
 argmax_p = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
-            dtype=_TO_INDEX, differentiable=False, public=False, check=True,
+            dtype=TO_INDEX, differentiable=False, public=False, check=True,
             doc="Where the largest element along an axis stands, the first of equal ones; nan wins.")  # fmt: skip
 
 
@@ -148,7 +140,7 @@ def min_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
 @reduction(
     "argmin(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor",
     infer=_nonempty("argmin"),
-    dtype=_TO_INDEX,
+    dtype=TO_INDEX,
     upcast=False,
     differentiable=False,
 )
@@ -210,9 +202,7 @@ def _prod_vjp(g: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> Tensor:
 
 
 @reduction(
-    "prod(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
-    dtype=accumulating,
-    vjp=dict(x=_prod_vjp),
+    "prod(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", dtype=accumulating, vjp=dict(x=_prod_vjp)
 )
 def prod_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """The product of elements; integers in int64. Halves are multiplied until one element is left."""
@@ -235,9 +225,7 @@ def _logsumexp_vjp(g: Tensor, x: Tensor, out: Tensor, axis: Axes, keepdims: bool
 
 
 @reduction(
-    "logsumexp(x: Tensor, *, axis: Axes, keepdims: bool = False) -> Tensor",
-    dtype=floating,
-    vjp=dict(x=_logsumexp_vjp),
+    "logsumexp(x: Tensor, *, axis: Axes, keepdims: bool = False) -> Tensor", dtype=floating, vjp=dict(x=_logsumexp_vjp)
 )
 def logsumexp_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """log(sum(exp(x))) without overflow; -inf for no elements."""
@@ -252,35 +240,19 @@ def logsumexp_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
 
 # -- public functions --------------------------------------------------------------------------------
 def _reduced(
-    name: str,
-    record: OpFunction[Tensor],
-    input: Tensor,
-    dim: Dims,
-    keepdim: bool,
-    dtype: DTypeLike | None,
-    axis: Dims,
-    keepdims: bool | None,
-    out: Tensor | None,
-) -> Tensor:
+    name: str, record: OpFunction[Tensor], input: Tensor, dim: Dims, keepdim: bool, dtype: DTypeLike | None,
+    axis: Dims, keepdims: bool | None, out: Tensor | None,
+) -> Tensor:  # fmt: skip
     """A reduction with all that :func:`sum` and :func:`mean` take."""
-    if axis is not None:
-        dim = axis
-    if keepdims is not None:
-        keepdim = keepdims
-    return deliver(name, record(in_dtype(input, dtype), dim, keepdim), out, dtype)
+    found = record(in_dtype(input, dtype), dim if axis is None else axis, keepdim if keepdims is None else keepdims)
+    return deliver(name, found, out, dtype)
 
 
 @public("sum", guard=False)
 def _sum(
-    input: Tensor,
-    dim: Dims = None,
-    keepdim: bool = False,
-    *,
-    dtype: DTypeLike | None = None,
-    axis: Dims = None,
-    keepdims: bool | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None,
+    axis: Dims = None, keepdims: bool | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The sum over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
 
     IndexError for a dimension that ``input`` does not have.
@@ -295,15 +267,9 @@ def _sum(
 
 @public(guard=False)
 def mean(
-    input: Tensor,
-    dim: Dims = None,
-    keepdim: bool = False,
-    *,
-    dtype: DTypeLike | None = None,
-    axis: Dims = None,
-    keepdims: bool | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None,
+    axis: Dims = None, keepdims: bool | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The mean over ``dim`` (an int, a tuple, or None for all), of a floating tensor or in a floating ``dtype``.
 
     DTypeError for integers, IndexError for a dimension that ``input`` does not have.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from flambeau.core import dtype as dt
 from flambeau.core import state
+from flambeau.core.creation import zeros_like
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType, DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError
@@ -174,7 +175,7 @@ def _small_poisson(rate: Tensor, generator: Philox | None) -> Tensor:
     """Rates below 10: how many of the summed probabilities stay under one uniform number."""
     u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
     term = exp_p(-rate)
-    total, count = term, storage.like(rate)
+    total, count = term, zeros_like(rate)
     for i in range(1, 60):
         count = count + (u >= total)
         term = term * rate / i

@@ -32,7 +32,7 @@ def _source(name: str, input: Tensor, index: Tensor, src: Tensor | Number | None
 
 def _scatter_call(
     name: str, input: Tensor, dim: int, index: Tensor, src: Tensor | Number | None, value: Number | None = None,
-    reduce: str | None = None, include_self: bool = True,
+    reduce: str | None = None, include_self: bool = True
 ) -> Plan:  # fmt: skip
     axis, operands = aligned(input, dim, index, _source(name, input, index, src, value))
     kinds = {None: "set", "set": "set", "add": "add", "sum": "add"}
@@ -57,14 +57,9 @@ def _in_place(plan: Plan, input: Tensor) -> Tensor:
 
 @public(out=True)
 def scatter(
-    input: Tensor,
-    dim: int,
-    index: Tensor,
-    src: Tensor | Number | None = None,
-    *,
-    value: Number | None = None,
+    input: Tensor, dim: int, index: Tensor, src: Tensor | Number | None = None, *, value: Number | None = None,
     reduce: str | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """A copy of ``input`` with ``src`` (a tensor or a number) written where ``index`` points along ``dim``.
 
     ``out[index[i][j]][j] = src[i][j]`` for dim 0; ``reduce`` "add" or "multiply" combines instead. Where
@@ -78,14 +73,9 @@ def scatter(
 
 @public()
 def scatter_(
-    input: Tensor,
-    dim: int,
-    index: Tensor,
-    src: Tensor | Number | None = None,
-    *,
-    value: Number | None = None,
+    input: Tensor, dim: int, index: Tensor, src: Tensor | Number | None = None, *, value: Number | None = None,
     reduce: str | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """:func:`scatter` in place."""
     return _in_place(_scatter_call("scatter_", input, dim, index, src, value, reduce), input)
 
@@ -108,13 +98,7 @@ def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor | Number) -
 
 @public(out=True)
 def scatter_reduce(
-    input: Tensor,
-    dim: int,
-    index: Tensor,
-    src: Tensor | Number,
-    reduce: str,
-    *,
-    include_self: bool = True,
+    input: Tensor, dim: int, index: Tensor, src: Tensor | Number, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """A copy of ``input`` with the values of ``src`` that ``index`` sends to one place along ``dim`` combined there.
 
@@ -229,13 +213,7 @@ def _reduced_call(
 
 @public(out=True)
 def index_reduce(
-    input: Tensor,
-    dim: int,
-    index: Tensor,
-    source: Tensor,
-    reduce: str,
-    *,
-    include_self: bool = True,
+    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """A copy of ``input`` with the slices of ``source`` that ``index`` sends to one place along ``dim`` combined there.
 

@@ -69,7 +69,7 @@ def searchsorted_p(x: Tensor, values: Tensor, *, right: bool) -> Tensor:
 @public(method=False)
 def searchsorted(
     sorted_sequence: Tensor, input: Tensor | Number, *, out_int32: bool = False, right: bool = False,
-    side: str | None = None, sorter: Tensor | None = None, out: Tensor | None = None,
+    side: str | None = None, sorter: Tensor | None = None, out: Tensor | None = None
 ) -> Tensor:  # fmt: skip
     """The places at which to insert ``input`` into ``sorted_sequence`` (sorted along its last dimension), int64.
 

@@ -20,15 +20,14 @@ from flambeau.core.ops.elementwise import ceil_p, floor_p, lerp_p, maximum_p, ro
 from flambeau.core.ops.scan import Pair, along, cummax, cut, positions, put_back, shifted
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.record import OPS, ordered, to_index
+from flambeau.core.record import OPS, ordered
 from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
 
-_TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 _SELECTION = ordered.but("selection", result=("same", "index"))
 
 argsort_p = op("argsort(x: Tensor, *, axis: Axis = -1, descending: bool = False) -> Tensor", infer=storage.unchanged,
-             dtype=_TO_INDEX, differentiable=False, batch="along_axis", public=False,
+             dtype=reduce.TO_INDEX, differentiable=False, batch="along_axis", public=False,
              doc="The stable order of the elements along an axis.")  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.creation import arange as numbers
-from flambeau.core.creation import full_like, zeros_at
+from flambeau.core.creation import zeros_at, zeros_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import Number
@@ -37,11 +37,6 @@ Widths: TypeAlias = tuple[tuple[int, int], ...]
 def unchanged(x: Shape, **params: object) -> Shape:
     """The shape of the operand."""
     return x
-
-
-def like(x: Tensor, value: float = 0) -> Tensor:
-    """A full tensor of the shape, dtype, device and level of ``x``."""
-    return full_like(x, value)
 
 
 # -- copies ------------------------------------------------------------------------------------------
@@ -78,7 +73,7 @@ def _copied(x: Shape, src: Shape) -> Shape:
     except ValueError:
         fits = False
     if not fits:
-        raise ShapeError(f"copy: src of shape {tuple(src)} does not broadcast to the shape {tuple(x)} of the tensor")
+        raise ShapeError(f"copy_: src of shape {tuple(src)} does not broadcast to the shape {tuple(x)} of the tensor")
     return x
 
 
@@ -89,7 +84,7 @@ def _copied(x: Shape, src: Shape) -> Shape:
     dtype=anything,
     kinds={"src": "any"},
     linear=["x", "src"],
-    vjp=dict(x=lambda g: like(g), src=lambda g: g),
+    vjp=dict(x=lambda g: zeros_like(g), src=lambda g: g),
     inplace=True,
     public=False,
     upcast=False,

@@ -134,13 +134,9 @@ def _arguments_of_var(name: str, dim: Dims, unbiased: bool | None, correction: f
 
 @public(out=True)
 def var(
-    input: Tensor,
-    dim: Dims = None,
-    unbiased: bool | None = None,
-    keepdim: bool = False,
-    *,
+    input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The variance over ``dim`` (an int, a tuple, or None for all).
 
     The sum of squared distances from the mean is divided by the number of elements less ``correction``
@@ -155,13 +151,9 @@ def var(
 
 @public(out=True)
 def std(
-    input: Tensor,
-    dim: Dims = None,
-    unbiased: bool | None = None,
-    keepdim: bool = False,
-    *,
+    input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The standard deviation over ``dim``, the square root of :func:`var` with the same arguments.
 
     >>> fb.std(fb.tensor([1.0, 3.0]))
@@ -173,13 +165,9 @@ def std(
 
 @public(method=False, out=True)
 def var_mean(
-    input: Tensor,
-    dim: Dims = None,
-    unbiased: bool | None = None,
-    keepdim: bool = False,
-    *,
+    input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(:func:`var`, :func:`mean`) over ``dim``, with the arguments of the first.
 
     >>> fb.var_mean(fb.tensor([1.0, 3.0]))
@@ -191,13 +179,9 @@ def var_mean(
 
 @public(method=False, out=True)
 def std_mean(
-    input: Tensor,
-    dim: Dims = None,
-    unbiased: bool | None = None,
-    keepdim: bool = False,
-    *,
+    input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(:func:`std`, :func:`mean`) over ``dim``, with the arguments of the first.
 
     >>> fb.std_mean(fb.tensor([1.0, 3.0]))
