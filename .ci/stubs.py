@@ -119,12 +119,12 @@ class Printer:
         if more and not seen_star:
             parts.append("*")
         for other, given in more.items():
-            rest = signature.parameters.get(given)
-            if rest is None:
-                parts.append(_out("tuple" not in result))
-            elif rest.kind is rest.VAR_POSITIONAL:
+            its = signature.parameters.get(given)
+            if other == "out" and its is None:
+                parts.append(_out(result == "Tensor"))
+            elif its is not None and its.kind is its.VAR_POSITIONAL:
                 parts.append(f"{other}: Sequence[{types[given]}] = ...")
-            else:
+            elif its is not None and other not in types:
                 parts.append(f"{other}: {types[given]} = ...")
         return f"def {name}({', '.join(parts)}) -> {result}: ..."
 
@@ -139,19 +139,23 @@ class Printer:
             return "Any"
 
     def qualified(self, name: str, module: ModuleType) -> ast.expr:
-        """What stands for a name of a signature: an alias is written out, since stubs stand below what defines it."""
+        """What stands for a name of a signature: an alias from above the stubs is written out."""
         if name in ("None", "Tensor", "Any", "Literal"):
             return ast.Name(name)
         found: object = getattr(module, name, getattr(builtins, name, None))
         if isinstance(found, type) or found in _ABSTRACT:
             return self.imported(found)
         home, value = _definition(module, name)
+        if (home.__name__, name) in _ALWAYS:
+            return ast.Name(name)
         expanded: ast.expr = _Qualify(self, home).visit(value)
         return expanded
 
     def imported(self, found: Any) -> ast.expr:
         """A class under a name that the stub has."""
         home, title = found.__module__, found.__name__
+        if found is ModuleType:
+            home, title = "types", "ModuleType"
         if home == "builtins":
             return ast.Attribute(ast.Name("builtins"), title)
         if home == "numpy":
