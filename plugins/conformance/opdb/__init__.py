@@ -2,13 +2,13 @@
 
 They hang on the records (``Op.samples``, ``Op.reference``, ``Op.error_samples``), one file per family,
 and drive the tests of every op on every backend. :func:`load` reads them; ``import flambeau`` does not.
-A new op needs two lines::
+A new op needs two lines, one in the table ``SAMPLES`` of its family and one in its references::
 
-    @samples("hypot")
-    def hypot(m):
-        yield Sample(m(3, 4), m(4))
+    "hypot": lambda m: [Sample(m(3, 4), m(4))],
 
     reference("hypot", np.hypot)
+
+Samples that take more than a list stand in a generator under ``@samples("hypot")``.
 
 Host arrays stand for tensors everywhere. A sample has the arguments of the record's public function:
 operands by position, params by either of their names. A reference gets the same arguments, floating

@@ -13,10 +13,18 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.record import ELEMENTWISE, OPS, Op
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Failure, Failures, Maker, Sample, Samples, errors, reference, samples
 
 Array = np.ndarray[Any, Any]
 Domain = tuple[float, float] | Callable[[Maker, tuple[int, ...]], Array]
+
+SAMPLES: Final[dict[str, Samples]] = {
+    "conj sgn": lambda m: [Sample(m(3, 4)), Sample(nonzero(m, (4,)) if not m.is_complex else m(4)), Sample(m())],
+    "frexp": lambda m: [Sample(nonzero(m, (3, 4))), Sample.rough(m.special(9)), Sample(m())],
+}  # fmt: skip
+
+for _names, _samples in SAMPLES.items():
+    samples(*_names.split())(_samples)
 
 
 # -- where operands are defined ----------------------------------------------------------------------
@@ -86,26 +94,12 @@ for _op in list(OPS.values()):
         _op.samples = automatic(_op)
 
 
-@samples("conj", "sgn")
-def _complex(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4))
-    yield Sample(nonzero(m, (4,)) if not m.is_complex else m(4))
-    yield Sample(m())
-
-
 @samples("ldexp")
 def _scaled(m: Maker) -> Iterator[Sample]:
     real = m.dtype.to_real() if m.dtype.category >= dt.FLOATING else dt.float32
     yield Sample(m(3, 4), m(3, 4, low=-2, high=2, dtype=real))
     yield Sample(m(3, 1), m(4, low=-2, high=2, dtype=real))
     yield Sample(m(3), 2)
-
-
-@samples("frexp")
-def _parted(m: Maker) -> Iterator[Sample]:
-    yield Sample(nonzero(m, (3, 4)))
-    yield Sample.rough(m.special(9))
-    yield Sample(m())
 
 
 @samples("polygamma")
@@ -195,22 +189,23 @@ def _shapes(m: Maker) -> Iterator[Failure]:
     yield Failure(TypeError, ("tensor or a number", "str"), m(2), "a")
 
 
-@errors("bitwise_and", "bitwise_or", "bitwise_xor", "shl", "shr")
-def _floating_bits(m: Maker) -> Iterator[Failure]:
-    yield Failure(TypeError, ("not implemented for float32", "int64"), np.ones(2, "f4"), np.ones(2, "f4"))
-
-
 @errors("add", "sub")
 def _fractions(m: Maker) -> Iterator[Failure]:
     yield from _shapes(m)
     yield Failure(TypeError, "alpha=2.5", np.ones(2, "i4"), np.ones(2, "i4"), alpha=2.5)
 
 
-@errors("floor", "ceil", "trunc", "erf", "lgamma", "sign", "relu")
-def _complex_operand(m: Maker) -> Iterator[Failure]:
-    yield Failure(TypeError, "not implemented for complex64", np.ones(2, "c8"))
+ERRORS: Final[dict[str, Failures]] = {
+    "bitwise_and bitwise_or bitwise_xor shl shr": lambda m: [
+        Failure(TypeError, ("not implemented for float32", "int64"), np.ones(2, "f4"), np.ones(2, "f4")),
+    ],
+    "floor ceil trunc erf lgamma sign relu": lambda m: [
+        Failure(TypeError, "not implemented for complex64", np.ones(2, "c8")),
+    ],
+    "logaddexp hypot heaviside": lambda m: [
+        Failure(TypeError, "not implemented for complex64", np.ones(2, "c8"), np.ones(2, "c8")),
+    ],
+}  # fmt: skip
 
-
-@errors("logaddexp", "hypot", "heaviside")
-def _complex_operands(m: Maker) -> Iterator[Failure]:
-    yield Failure(TypeError, "not implemented for complex64", np.ones(2, "c8"), np.ones(2, "c8"))
+for _names, _errors in ERRORS.items():
+    errors(*_names.split())(_errors)

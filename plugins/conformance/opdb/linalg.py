@@ -7,61 +7,51 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Failure, Failures, Maker, Sample, Samples, errors, reference, samples
 
 Array = np.ndarray[Any, Any]
 
+SAMPLES: Final[dict[str, Samples]] = {
+    "matmul": lambda m: [
+        Sample(m(2, 3), m(3, 4)), Sample(m(5, 2, 3), m(3, 4)), Sample(m(2, 3), m(5, 3, 1)),
+        Sample(m(2, 1, 2, 3), m(4, 3, 2)), Sample(m(1, 1), m(1, 1)), Sample.rough(m(2, 0), m(0, 3)),
+        Sample.rough(m(0, 2, 3), m(3, 1)),
+    ],
+    "linear": lambda m: [
+        Sample(m(2, 3), m(4, 3), m(4)), Sample(m(2, 3), m(4, 3)), Sample(m(3), m(2, 3), m(2)),
+        Sample(m(2, 1, 3), m(2, 3), m(2)), Sample.rough(m(0, 3), m(2, 3), m(2)),
+    ],
+    "addmm": lambda m: [
+        Sample(m(2, 4), m(2, 3), m(3, 4)), Sample(m(4), m(2, 3), m(3, 4), 2, 3),
+        Sample(m(2, 1), m(2, 3), m(3, 4), 0, 2),
+    ],
+    "baddbmm": lambda m: [Sample(m(2, 2, 4), m(2, 2, 3), m(2, 3, 4)), Sample(m(2, 1), m(2, 2, 3), m(2, 3, 4), 2, 3)],
+    "addbmm": lambda m: [Sample(m(2, 4), m(2, 2, 3), m(2, 3, 4)), Sample(m(4), m(2, 2, 3), m(2, 3, 4), 2, 3)],
+    "addmv": lambda m: [Sample(m(2), m(2, 3), m(3)), Sample(m(), m(2, 3), m(3), 2, 3)],
+    "addr": lambda m: [Sample(m(2, 3), m(2), m(3)), Sample(m(3), m(2), m(3), 2, 3)],
+    "eigh": lambda m: [Sample.rough(_definite(m)), Sample.rough(_definite(m), True)],
+    "qr": lambda m: [Sample(_regular(m)), Sample(m(2, 4, 2)), Sample(m(2, 2, 3)), Sample(_regular(m), "complete")],
+    "svd": lambda m: [
+        Sample.rough(_spread(m, 3, 3)), Sample.rough(_spread(m, 4, 2)), Sample.rough(_spread(m, 3, 3), True),
+    ],
+    "svdvals": lambda m: [Sample(_spread(m, 3, 3)), Sample(_spread(m, 2, 4))],
+    "eig": lambda m: [Sample.rough(_spread(m, 3, 3))],
+    "lu_factor": lambda m: [Sample(m(2, 3, 3)), Sample(m(2, 2, 2))],
+    "det slogdet inv": lambda m: [Sample(_regular(m)), Sample(_regular(m, 1))],
+    "solve": lambda m: [Sample(_regular(m), m(2, 3, 2)), Sample(_regular(m), m(3, 1)), Sample(_regular(m), m(2, 3, 1))],
+    "solve_triangular": lambda m: [
+        Sample(_regular(m), m(2, 3, 2), True), Sample(_regular(m), m(3, 1), False),
+        Sample(_regular(m), m(2, 3, 2), False, True), Sample(_regular(m), m(2, 3, 2), True, True),
+    ],
+    "pinv": lambda m: [
+        Sample(_spread(m, 3, 2), -1.0, 0.0, False), Sample(_spread(m, 2, 3), 1e-3, 0.0, False),
+        Sample.rough(_definite(m), -1.0, 0.0, True),
+    ],
+    "matrix_exp": lambda m: [Sample(m(2, 3, 3)), Sample(m(2, 1, 1)), Sample(m(2, 2, 2, low=-20, high=2))],
+}  # fmt: skip
 
-# -- products ----------------------------------------------------------------------------------------
-@samples("matmul")
-def _products(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), m(3, 4))
-    yield Sample(m(5, 2, 3), m(3, 4))
-    yield Sample(m(2, 3), m(5, 3, 1))
-    yield Sample(m(2, 1, 2, 3), m(4, 3, 2))
-    yield Sample(m(1, 1), m(1, 1))
-    yield Sample.rough(m(2, 0), m(0, 3))
-    yield Sample.rough(m(0, 2, 3), m(3, 1))
-
-
-@samples("linear")
-def _layers(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), m(4, 3), m(4))
-    yield Sample(m(2, 3), m(4, 3))
-    yield Sample(m(3), m(2, 3), m(2))
-    yield Sample(m(2, 1, 3), m(2, 3), m(2))
-    yield Sample.rough(m(0, 3), m(2, 3), m(2))
-
-
-@samples("addmm")
-def _sums_of_matrices(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 4), m(2, 3), m(3, 4))
-    yield Sample(m(4), m(2, 3), m(3, 4), 2, 3)
-    yield Sample(m(2, 1), m(2, 3), m(3, 4), 0, 2)
-
-
-@samples("baddbmm")
-def _sums_of_batches(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 2, 4), m(2, 2, 3), m(2, 3, 4))
-    yield Sample(m(2, 1), m(2, 2, 3), m(2, 3, 4), 2, 3)
-
-
-@samples("addbmm")
-def _sums_over_batches(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 4), m(2, 2, 3), m(2, 3, 4))
-    yield Sample(m(4), m(2, 2, 3), m(2, 3, 4), 2, 3)
-
-
-@samples("addmv")
-def _sums_of_vectors(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2), m(2, 3), m(3))
-    yield Sample(m(), m(2, 3), m(3), 2, 3)
-
-
-@samples("addr")
-def _sums_of_outer(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), m(2), m(3))
-    yield Sample(m(3), m(2), m(3), 2, 3)
+for _names, _samples in SAMPLES.items():
+    samples(*_names.split())(_samples)
 
 
 @samples("distances")
@@ -91,85 +81,12 @@ def _definites(m: Maker) -> Iterator[Sample]:
     yield Sample.rough(_definite(m), True)
 
 
-@samples("eigh")
-def _symmetric(m: Maker) -> Iterator[Sample]:
-    yield Sample.rough(_definite(m))
-    yield Sample.rough(_definite(m), True)
-
-
-@samples("qr")
-def _orthogonal(m: Maker) -> Iterator[Sample]:
-    yield Sample(_regular(m))
-    yield Sample(m(2, 4, 2))
-    yield Sample(m(2, 2, 3))
-    yield Sample(_regular(m), "complete")
-
-
-@samples("svd")
-def _singular(m: Maker) -> Iterator[Sample]:
-    yield Sample.rough(_spread(m, 3, 3))
-    yield Sample.rough(_spread(m, 4, 2))
-    yield Sample.rough(_spread(m, 3, 3), True)
-
-
 def _spread(m: Maker, rows: int, columns: int) -> Array:
     """Matrices whose singular values are far from equal, so that their vectors are the same in every precision."""
     x = m(2, rows, columns, low=-0.2, high=0.2)
     for i in range(min(rows, columns)):
         x[..., i, i] += 3 - i
     return x
-
-
-@samples("svdvals")
-def _singular_values(m: Maker) -> Iterator[Sample]:
-    yield Sample(_spread(m, 3, 3))
-    yield Sample(_spread(m, 2, 4))
-
-
-@samples("eig")
-def _eigenvectors(m: Maker) -> Iterator[Sample]:
-    yield Sample.rough(_spread(m, 3, 3))
-
-
-@samples("lu_factor")
-def _factors(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3, 3))
-    yield Sample(m(2, 2, 2))
-
-
-@samples("det", "slogdet", "inv")
-def _squares(m: Maker) -> Iterator[Sample]:
-    yield Sample(_regular(m))
-    yield Sample(_regular(m, 1))
-
-
-@samples("solve")
-def _systems(m: Maker) -> Iterator[Sample]:
-    yield Sample(_regular(m), m(2, 3, 2))
-    yield Sample(_regular(m), m(3, 1))
-    yield Sample(_regular(m), m(2, 3, 1))
-
-
-@samples("solve_triangular")
-def _triangular_systems(m: Maker) -> Iterator[Sample]:
-    yield Sample(_regular(m), m(2, 3, 2), True)
-    yield Sample(_regular(m), m(3, 1), False)
-    yield Sample(_regular(m), m(2, 3, 2), False, True)
-    yield Sample(_regular(m), m(2, 3, 2), True, True)
-
-
-@samples("pinv")
-def _pseudo_inverses(m: Maker) -> Iterator[Sample]:
-    yield Sample(_spread(m, 3, 2), -1.0, 0.0, False)
-    yield Sample(_spread(m, 2, 3), 1e-3, 0.0, False)
-    yield Sample.rough(_definite(m), -1.0, 0.0, True)
-
-
-@samples("matrix_exp")
-def _exponentials(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3, 3))
-    yield Sample(m(2, 1, 1))
-    yield Sample(m(2, 2, 2, low=-20, high=2))
 
 
 # -- references --------------------------------------------------------------------------------------
@@ -231,38 +148,31 @@ for _name, _fn in REFERENCES.items():
 
 
 # -- errors ------------------------------------------------------------------------------------------
-@errors("matmul")
-def _unfit(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("matmul", "3 and 4", "(2, 3)", "(4, 5)"), m(2, 3), m(4, 5))
-    yield Failure(RuntimeError, ("matmul", "batch", "(2,)", "(3,)"), m(2, 1, 1), m(3, 1, 1))
+ERRORS: Final[dict[str, Failures]] = {
+    "matmul": lambda m: [
+        Failure(RuntimeError, ("matmul", "3 and 4", "(2, 3)", "(4, 5)"), m(2, 3), m(4, 5)),
+        Failure(RuntimeError, ("matmul", "batch", "(2,)", "(3,)"), m(2, 1, 1), m(3, 1, 1)),
+    ],
+    "linear": lambda m: [
+        Failure(RuntimeError, ("linear", "in_features", "(2, 4)", "(5, 3)"), m(2, 4), m(5, 3), m(5)),
+        Failure(RuntimeError, ("linear", "bias", "(5,)", "(1, 5)"), m(2, 3), m(5, 3), m(1, 5)),
+        Failure(RuntimeError, ("linear", "bias", "(5,)", "(4,)"), m(2, 3), m(5, 3), m(4)),
+        Failure(RuntimeError, ("linear", "weight", "(3,)"), m(2, 3), m(3)),
+    ],
+    "addmm": lambda m: [
+        Failure(RuntimeError, ("addmm", "mat1", "2-d", "(3,)"), m(2, 2), m(3), m(3, 2)),
+        Failure(RuntimeError, ("addmm", "mat1 (2, 3)", "mat2 (2, 3)"), m(2, 2), m(2, 3), m(2, 3)),
+        Failure(RuntimeError, ("addmm", "input", "(3, 2)", "(2, 2)"), m(3, 2), m(2, 3), m(3, 2)),
+    ],
+    "inv det slogdet cholesky eigh eig matrix_exp": lambda m: [
+        Failure(RuntimeError, ("square", "(2, 3)"), m(2, 3)),
+        Failure(TypeError, ("not implemented for int64", "float64"), np.eye(2, dtype="i8")),
+    ],
+    "solve": lambda m: [Failure(RuntimeError, ("solve", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1))],
+    "solve_triangular": lambda m: [
+        Failure(RuntimeError, ("solve_triangular", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1), True),
+    ],
+}  # fmt: skip
 
-
-@errors("linear")
-def _wrong_layers(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("linear", "in_features", "(2, 4)", "(5, 3)"), m(2, 4), m(5, 3), m(5))
-    yield Failure(RuntimeError, ("linear", "bias", "(5,)", "(1, 5)"), m(2, 3), m(5, 3), m(1, 5))
-    yield Failure(RuntimeError, ("linear", "bias", "(5,)", "(4,)"), m(2, 3), m(5, 3), m(4))
-    yield Failure(RuntimeError, ("linear", "weight", "(3,)"), m(2, 3), m(3))
-
-
-@errors("addmm")
-def _wrong_sums(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("addmm", "mat1", "2-d", "(3,)"), m(2, 2), m(3), m(3, 2))
-    yield Failure(RuntimeError, ("addmm", "mat1 (2, 3)", "mat2 (2, 3)"), m(2, 2), m(2, 3), m(2, 3))
-    yield Failure(RuntimeError, ("addmm", "input", "(3, 2)", "(2, 2)"), m(3, 2), m(2, 3), m(3, 2))
-
-
-@errors("inv", "det", "slogdet", "cholesky", "eigh", "eig", "matrix_exp")
-def _not_square(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("square", "(2, 3)"), m(2, 3))
-    yield Failure(TypeError, ("not implemented for int64", "float64"), np.eye(2, dtype="i8"))
-
-
-@errors("solve")
-def _wrong_systems(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("solve", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1))
-
-
-@errors("solve_triangular")
-def _wrong_triangles(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("solve_triangular", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1), True)
+for _names, _errors in ERRORS.items():
+    errors(*_names.split())(_errors)

@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Failure, Failures, Maker, Sample, Samples, errors, reference, samples
 
 Array = np.ndarray[Any, Any]
 
+SAMPLES: Final[dict[str, Samples]] = {
+    "sum mean any all": lambda m: [
+        Sample(m(3, 4)), Sample(m(3, 4), 1), Sample(m(2, 3, 2), (0, -1), True), Sample(m()), Sample(m(3, 1), 0),
+        Sample.rough(m(0, 3), 0), Sample.rough(m(2, 0)), Sample.rough(m.special(7), 0, True),
+    ],
+    "max min": lambda m: [
+        Sample(m.distinct(3, 4)), Sample(m.distinct(3, 4), 1), Sample(m.distinct(2, 3, 2), (0, -1), True), Sample(m()),
+        Sample.rough(m.special(7)), Sample.rough(m(0, 3), 1),
+    ],
+    "argmax argmin": lambda m: [
+        Sample(m(3, 4), 1), Sample(m(3, 4), -2, True), Sample(m.special(8), 0), Sample(m(0, 3), 1),
+    ],
+    "var std": lambda m: [
+        Sample(m(3, 4)), Sample(m(3, 4), 1), Sample(m(3, 4), (0, 1), 0.0, True), Sample.rough(m(1, 3), 0),
+        Sample(m(2, 3), 0, keepdim=True),
+    ],
+    "cummax cummin": lambda m: [
+        Sample(m.distinct(7), 0), Sample(m.distinct(3, 4), -1), Sample.rough(m(4, 3), 0), Sample.rough(m.special(9), 0),
+    ],
+    "affine_scan": lambda m: [Sample(m(6, low=-1, high=1), m(6), 0), Sample(m(2, 3, low=-1, high=1), m(2, 3), 1)],
+    "argsort": lambda m: [
+        Sample(m(7)), Sample(m(3, 5), 0), Sample(m(3, 5), -1, True), Sample(m.special(9), 0, True), Sample(m(0)),
+    ],
+    "sort": lambda m: [
+        Sample(m.distinct(7)), Sample(m.distinct(3, 4), 0, True), Sample.rough(m(3, 4)), Sample.rough(m.special(9)),
+    ],
+    "topk": lambda m: [
+        Sample(m.distinct(7), 3), Sample(m.distinct(3, 4), 2, 0, False), Sample.rough(m.special(9), 4, 0, True),
+        Sample(m.distinct(3), 0),
+    ],
+    "median nanmedian": lambda m: [Sample(m.distinct(3, 3)), Sample(m.distinct(4)), Sample.rough(m.special(8))],
+}  # fmt: skip
 
-# -- reductions --------------------------------------------------------------------------------------
-@samples("sum", "mean", "any", "all")
-def _whole(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4))
-    yield Sample(m(3, 4), 1)
-    yield Sample(m(2, 3, 2), (0, -1), True)
-    yield Sample(m())
-    yield Sample(m(3, 1), 0)
-    yield Sample.rough(m(0, 3), 0)
-    yield Sample.rough(m(2, 0))
-    yield Sample.rough(m.special(7), 0, True)
-
-
-@samples("max", "min")
-def _extremes(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(3, 4))
-    yield Sample(m.distinct(3, 4), 1)
-    yield Sample(m.distinct(2, 3, 2), (0, -1), True)
-    yield Sample(m())
-    yield Sample.rough(m.special(7))
-    yield Sample.rough(m(0, 3), 1)
-
-
-@samples("argmax", "argmin")
-def _places(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), 1)
-    yield Sample(m(3, 4), -2, True)
-    yield Sample(m.special(8), 0)
-    yield Sample(m(0, 3), 1)
+for _names, _samples in SAMPLES.items():
+    samples(*_names.split())(_samples)
 
 
 @samples("prod")
@@ -64,15 +69,6 @@ def _log_sums(m: Maker) -> Iterator[Sample]:
         yield Sample.rough(m(0, 3), 0)
     yield Sample.rough(np.full((2, 2), -np.inf) if m.is_float else m(2, 2), 0)
     yield Sample(m(), 0)
-
-
-@samples("var", "std")
-def _spreads(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4))
-    yield Sample(m(3, 4), 1)
-    yield Sample(m(3, 4), (0, 1), 0.0, True)
-    yield Sample.rough(m(1, 3), 0)
-    yield Sample(m(2, 3), 0, keepdim=True)
 
 
 @samples("vector_norm")
@@ -157,20 +153,6 @@ def _scans(m: Maker) -> Iterator[Sample]:
     yield Sample(zeros, 0)
 
 
-@samples("cummax", "cummin")
-def _running(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(7), 0)
-    yield Sample(m.distinct(3, 4), -1)
-    yield Sample.rough(m(4, 3), 0)
-    yield Sample.rough(m.special(9), 0)
-
-
-@samples("affine_scan")
-def _affine(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(6, low=-1, high=1), m(6), 0)
-    yield Sample(m(2, 3, low=-1, high=1), m(2, 3), 1)
-
-
 def _running_reference(better: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def run(x: Array, dim: int) -> tuple[Array, Array]:
         values, places = np.moveaxis(x, dim, -1).copy(), np.zeros(np.moveaxis(x, dim, -1).shape, np.int64)
@@ -209,36 +191,6 @@ reference("affine_scan", _affine_reference, tolerance=4)
 
 
 # -- sorting -----------------------------------------------------------------------------------------
-@samples("argsort")
-def _orders(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(7))
-    yield Sample(m(3, 5), 0)
-    yield Sample(m(3, 5), -1, True)
-    yield Sample(m.special(9), 0, True)
-    yield Sample(m(0))
-
-
-@samples("sort")
-def _sorted(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(7))
-    yield Sample(m.distinct(3, 4), 0, True)
-    yield Sample.rough(m(3, 4))
-    yield Sample.rough(m.special(9))
-
-
-@samples("topk")
-def _tops(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(7), 3)
-    yield Sample(m.distinct(3, 4), 2, 0, False)
-    yield Sample.rough(m.special(9), 4, 0, True)
-    yield Sample(m.distinct(3), 0)
-
-
-@samples("median", "nanmedian")
-def _medians(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(3, 3))
-    yield Sample(m.distinct(4))
-    yield Sample.rough(m.special(8))
 
 
 def _argsort(x: Array, dim: int = -1, descending: bool = False) -> Array:
@@ -271,25 +223,24 @@ reference("nanmedian", lambda x: _lower_median(x[~np.isnan(x)]))
 
 
 # -- errors ------------------------------------------------------------------------------------------
-@errors("sum", "mean", "any", "all", "prod", "max", "min", "var", "std")
-def _wrong_axes(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("out of range", "dim=2", "2 dimension"), m(2, 3), 2)
-    yield Failure(RuntimeError, ("multiple times", "(0, 0)"), m(2, 3), (0, 0))
-    yield Failure(TypeError, ("dim must be an int", "'x'"), m(2, 3), "x")
+ERRORS: Final[dict[str, Failures]] = {
+    "sum mean any all prod max min var std": lambda m: [
+        Failure(IndexError, ("out of range", "dim=2", "2 dimension"), m(2, 3), 2),
+        Failure(RuntimeError, ("multiple times", "(0, 0)"), m(2, 3), (0, 0)),
+        Failure(TypeError, ("dim must be an int", "'x'"), m(2, 3), "x"),
+    ],
+    "argmax argmin": lambda m: [
+        Failure(IndexError, ("size 0", "dim 0", "(0, 3)"), m(0, 3), 0),
+        Failure(IndexError, ("out of range", "dim=-3"), m(2, 3), -3),
+    ],
+    "cumsum cumprod logcumsumexp cummax cummin argsort sort": lambda m: [
+        Failure(IndexError, ("out of range", "dim=1", "1 dimension"), m(3), 1),
+    ],
+    "topk": lambda m: [
+        Failure(RuntimeError, ("topk", "k=4", "(2, 3)", "dim 1"), m(2, 3), 4),
+        Failure(RuntimeError, ("topk", "k=-1"), m(2, 3), -1),
+    ],
+}  # fmt: skip
 
-
-@errors("argmax", "argmin")
-def _no_extreme(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("size 0", "dim 0", "(0, 3)"), m(0, 3), 0)
-    yield Failure(IndexError, ("out of range", "dim=-3"), m(2, 3), -3)
-
-
-@errors("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "argsort", "sort")
-def _wrong_axis(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("out of range", "dim=1", "1 dimension"), m(3), 1)
-
-
-@errors("topk")
-def _too_many(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("topk", "k=4", "(2, 3)", "dim 1"), m(2, 3), 4)
-    yield Failure(RuntimeError, ("topk", "k=-1"), m(2, 3), -1)
+for _names, _errors in ERRORS.items():
+    errors(*_names.split())(_errors)

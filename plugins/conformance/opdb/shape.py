@@ -9,12 +9,69 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Failure, Failures, Maker, Sample, Samples, errors, reference, samples
 
 Array = np.ndarray[Any, Any]
 
+SAMPLES: Final[dict[str, Samples]] = {
+    "clone": lambda m: [Sample(m(2, 3)), Sample(m(2, 3), "C"), Sample(m()), Sample(m(2, 0))],
+    "to_device": lambda m: [Sample(m(2, 3), device("cpu"))],
+    "cat": lambda m: [
+        Sample([m(2, 3), m(1, 3)]), Sample([m(2, 3), m(2, 1), m(2, 2)], 1), Sample([m(2, 2), m(2, 2)], -1),
+        Sample([m(3)]), Sample([m(0, 2), m(1, 2)], 0),
+    ],
+    "pad": lambda m: [
+        Sample(m(2, 3), ((1, 2), (0, 1)), 0), Sample(m(2, 3), ((0, 0), (2, 0)), 1),
+        Sample(m(3, 4), ((-1, 1), (0, -2)), 0), Sample(m(2), ((0, 0),), 0),
+    ],
+    "flip": lambda m: [Sample(m(2, 3), (0,)), Sample(m(2, 3, 2), (0, -1)), Sample(m(0, 2), (1,))],
+    "basic_index": lambda m: [
+        Sample(m(3, 4), (1, slice(0, 4, 1))), Sample(m(3, 4), (slice(2, 3, 1), slice(0, 4, 2))),
+        Sample(m(3, 4), (None, 0, None, slice(1, 4, 1))), Sample(m(3), (2,)), Sample(m(), (None,)),
+        Sample(m(3, 2), (slice(0, 0, 1), slice(0, 2, 1))),
+    ],
+    "index_back": lambda m: [
+        Sample(m(4), (3, 4), (1, slice(0, 4, 1))), Sample(m(1, 2), (3, 4), (slice(2, 3, 1), slice(0, 4, 2))),
+        Sample(m(), (3,), (2,)),
+    ],
+    "permute": lambda m: [
+        Sample(m(2, 3, 4), (2, 0, 1)), Sample(m(2, 3), (1, 0)), Sample(m(), ()), Sample(m(0, 3), (1, 0)),
+    ],
+    "view": lambda m: [
+        Sample(m(2, 3, 4), (6, 4)), Sample(m(2, 3), (3, 1, 2)), Sample(m(1), ()), Sample(m(2, 0), (0, 5)),
+    ],
+    "expand": lambda m: [
+        Sample(m(3, 1), (3, 4)), Sample(m(2, 1, 3), (4, 2, 2, 3)), Sample(m(), (2, 2)), Sample(m(1, 3), (0, 3)),
+    ],
+    "as_strided": lambda m: [
+        Sample(m(3, 4), (2, 3), (4, 1), 1), Sample(m(12), (3, 3), (2, 3), 0), Sample(m(5), (3, 3), (1, 1), 0),
+    ],
+    "diagonal": lambda m: [
+        Sample(m(3, 4), 0, 0, 1), Sample(m(3, 4), 1, 0, 1), Sample(m(2, 3, 3), -1, 1, 2), Sample(m(3, 2, 4), 2, -1, 0),
+        Sample(m(2, 2), 5, 0, 1),
+    ],
+    "unfold": lambda m: [
+        Sample(m(7), 0, 3, 2), Sample(m(2, 5), 1, 2, 1), Sample(m(5, 2), -2, 4, 3), Sample(m(3), 0, 3, 1),
+    ],
+    "view_as_real": lambda m: [Sample(m(2, 3)), Sample(m())],
+    "full": lambda m: [
+        Sample((2, 3), 1.5, dt.float32, device("cpu")), Sample((), -3, dt.int64, device("cpu")),
+        Sample((0, 2), 1, dt.bool_, device("cpu")), Sample((2,), 1 - 2j, dt.complex64, device("cpu")),
+        Sample((2,), -1, dt.uint8, device("cpu")),
+    ],
+    "empty": lambda m: [Sample((2, 3), dt.float32, device("cpu")), Sample((), dt.int64, device("cpu"))],
+    "arange": lambda m: [
+        Sample(0, 1, 5, dt.int64, device("cpu")), Sample(-3, 2, 4, dt.int16, device("cpu")),
+        Sample(0.5, 0.25, 6, dt.float64, device("cpu")), Sample(1, 1, 0, dt.float32, device("cpu")),
+    ],
+    "embed_diagonal": lambda m: [Sample(m(3), 0, 0, 1), Sample(m(2, 3), 1, 1, 2), Sample(m(2, 3), -2, 0, 2)],
+    "tril triu": lambda m: [Sample(m(3, 3)), Sample(m(3, 4), 1), Sample(m(2, 4, 3), -1), Sample(m(0, 2))],
+}  # fmt: skip
 
-# -- copies ------------------------------------------------------------------------------------------
+for _names, _samples in SAMPLES.items():
+    samples(*_names.split())(_samples)
+
+
 @samples("cast")
 def _casts(m: Maker) -> Iterator[Sample]:
     for target in (dt.float32, dt.float16, dt.int64, dt.uint8, dt.bool_, dt.complex64):
@@ -22,19 +79,6 @@ def _casts(m: Maker) -> Iterator[Sample]:
     yield Sample(m(2, 3), dt.complex128 if m.is_complex else dt.float64)
     yield Sample(m(), m.dtype)
     yield Sample(m(0, 2), dt.float64)
-
-
-@samples("clone")
-def _clones(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3))
-    yield Sample(m(2, 3), "C")
-    yield Sample(m())
-    yield Sample(m(2, 0))
-
-
-@samples("to_device")
-def _moves(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), device("cpu"))
 
 
 @samples("copy")
@@ -45,96 +89,6 @@ def _writes(m: Maker) -> Iterator[Sample]:
     yield Sample(m(0, 3), m(3))
     if not m.is_complex:
         yield Sample.rough(m(2), m(2, dtype=dt.int16))
-
-
-@samples("cat")
-def _joins(m: Maker) -> Iterator[Sample]:
-    yield Sample([m(2, 3), m(1, 3)])
-    yield Sample([m(2, 3), m(2, 1), m(2, 2)], 1)
-    yield Sample([m(2, 2), m(2, 2)], -1)
-    yield Sample([m(3)])
-    yield Sample([m(0, 2), m(1, 2)], 0)
-
-
-@samples("pad")
-def _pads(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), ((1, 2), (0, 1)), 0)
-    yield Sample(m(2, 3), ((0, 0), (2, 0)), 1)
-    yield Sample(m(3, 4), ((-1, 1), (0, -2)), 0)
-    yield Sample(m(2), ((0, 0),), 0)
-
-
-@samples("flip")
-def _flips(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), (0,))
-    yield Sample(m(2, 3, 2), (0, -1))
-    yield Sample(m(0, 2), (1,))
-
-
-# -- views -------------------------------------------------------------------------------------------
-@samples("basic_index")
-def _indices(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), (1, slice(0, 4, 1)))
-    yield Sample(m(3, 4), (slice(2, 3, 1), slice(0, 4, 2)))
-    yield Sample(m(3, 4), (None, 0, None, slice(1, 4, 1)))
-    yield Sample(m(3), (2,))
-    yield Sample(m(), (None,))
-    yield Sample(m(3, 2), (slice(0, 0, 1), slice(0, 2, 1)))
-
-
-@samples("index_back")
-def _index_gradients(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(4), (3, 4), (1, slice(0, 4, 1)))
-    yield Sample(m(1, 2), (3, 4), (slice(2, 3, 1), slice(0, 4, 2)))
-    yield Sample(m(), (3,), (2,))
-
-
-@samples("permute")
-def _orders(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3, 4), (2, 0, 1))
-    yield Sample(m(2, 3), (1, 0))
-    yield Sample(m(), ())
-    yield Sample(m(0, 3), (1, 0))
-
-
-@samples("view")
-def _shapes(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3, 4), (6, 4))
-    yield Sample(m(2, 3), (3, 1, 2))
-    yield Sample(m(1), ())
-    yield Sample(m(2, 0), (0, 5))
-
-
-@samples("expand")
-def _expansions(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 1), (3, 4))
-    yield Sample(m(2, 1, 3), (4, 2, 2, 3))
-    yield Sample(m(), (2, 2))
-    yield Sample(m(1, 3), (0, 3))
-
-
-@samples("as_strided")
-def _strides(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), (2, 3), (4, 1), 1)
-    yield Sample(m(12), (3, 3), (2, 3), 0)
-    yield Sample(m(5), (3, 3), (1, 1), 0)
-
-
-@samples("diagonal")
-def _diagonals(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), 0, 0, 1)
-    yield Sample(m(3, 4), 1, 0, 1)
-    yield Sample(m(2, 3, 3), -1, 1, 2)
-    yield Sample(m(3, 2, 4), 2, -1, 0)
-    yield Sample(m(2, 2), 5, 0, 1)
-
-
-@samples("unfold")
-def _windows(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(7), 0, 3, 2)
-    yield Sample(m(2, 5), 1, 2, 1)
-    yield Sample(m(5, 2), -2, 4, 3)
-    yield Sample(m(3), 0, 3, 1)
 
 
 @samples("view_dtype")
@@ -149,56 +103,10 @@ def _reinterpretations(m: Maker) -> Iterator[Sample]:
     yield Sample(m(2, 16 // m.dtype.itemsize * 2), dt.complex128)
 
 
-@samples("view_as_real")
-def _pairs(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3))
-    yield Sample(m())
-
-
 @samples("view_as_complex")
 def _complexes(m: Maker) -> Iterator[Sample]:
     yield Sample.rough(m(3, 2))  # forward mode is compared for real results; see tests/ops/test_shape.py
     yield Sample.rough(m(2))
-
-
-# -- new tensors -------------------------------------------------------------------------------------
-@samples("full")
-def _fills(m: Maker) -> Iterator[Sample]:
-    yield Sample((2, 3), 1.5, dt.float32, device("cpu"))
-    yield Sample((), -3, dt.int64, device("cpu"))
-    yield Sample((0, 2), 1, dt.bool_, device("cpu"))
-    yield Sample((2,), 1 - 2j, dt.complex64, device("cpu"))
-    yield Sample((2,), -1, dt.uint8, device("cpu"))
-
-
-@samples("empty")
-def _unfilled(m: Maker) -> Iterator[Sample]:
-    yield Sample((2, 3), dt.float32, device("cpu"))
-    yield Sample((), dt.int64, device("cpu"))
-
-
-@samples("arange")
-def _ranges(m: Maker) -> Iterator[Sample]:
-    yield Sample(0, 1, 5, dt.int64, device("cpu"))
-    yield Sample(-3, 2, 4, dt.int16, device("cpu"))
-    yield Sample(0.5, 0.25, 6, dt.float64, device("cpu"))
-    yield Sample(1, 1, 0, dt.float32, device("cpu"))
-
-
-# -- diagonals and triangles -------------------------------------------------------------------------
-@samples("embed_diagonal")
-def _embeddings(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3), 0, 0, 1)
-    yield Sample(m(2, 3), 1, 1, 2)
-    yield Sample(m(2, 3), -2, 0, 2)
-
-
-@samples("tril", "triu")
-def _triangles(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 3))
-    yield Sample(m(3, 4), 1)
-    yield Sample(m(2, 4, 3), -1)
-    yield Sample(m(0, 2))
 
 
 # -- references --------------------------------------------------------------------------------------
@@ -272,22 +180,15 @@ for _name, _fn in REFERENCES.items():
 
 
 # -- errors ------------------------------------------------------------------------------------------
-@errors("copy")
-def _unfit(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("copy", "(3,)", "(2,)", "broadcast"), m(2), m(3))
+ERRORS: Final[dict[str, Failures]] = {
+    "copy": lambda m: [Failure(RuntimeError, ("copy", "(3,)", "(2,)", "broadcast"), m(2), m(3))],
+    "cat": lambda m: [
+        Failure(RuntimeError, ("cat", "tensor 1", "(2, 4)", "(2, 3)"), [m(2, 3), m(2, 4)], 0),
+        Failure(IndexError, ("cat", "dim=2"), [m(2, 3), m(2, 3)], 2),
+    ],
+    "pad": lambda m: [Failure(RuntimeError, ("pad", "(2,)"), m(2), ((-3, 0),), 0)],
+    "tril triu": lambda m: [Failure(RuntimeError, ("2 dimensions", "(3,)"), m(3))],
+}  # fmt: skip
 
-
-@errors("cat")
-def _unequal(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("cat", "tensor 1", "(2, 4)", "(2, 3)"), [m(2, 3), m(2, 4)], 0)
-    yield Failure(IndexError, ("cat", "dim=2"), [m(2, 3), m(2, 3)], 2)
-
-
-@errors("pad")
-def _overcut(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("pad", "(2,)"), m(2), ((-3, 0),), 0)
-
-
-@errors("tril", "triu")
-def _vectors(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("2 dimensions", "(3,)"), m(3))
+for _names, _errors in ERRORS.items():
+    errors(*_names.split())(_errors)
