@@ -45,14 +45,9 @@ _NUMBER: Any = numbers.Number  # abstract, so that isinstance takes numbers of a
 
 
 def full(
-    size: Sizes,
-    fill_value: Fill,
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
-    out: Tensor | None = None,
-) -> Tensor:
+    size: Sizes, fill_value: Fill, *, dtype: DTypeLike | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """A tensor of a shape with every element ``fill_value``, whose type gives the dtype.
 
     >>> fb.full((2,), 7)
@@ -272,17 +267,10 @@ def linspace(
 
 
 def logspace(
-    start: Number | Tensor,
-    end: Number | Tensor,
-    steps: int,
-    base: float = 10.0,
-    *,
-    out: Tensor | None = None,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
+    start: Number | Tensor, end: Number | Tensor, steps: int, base: float = 10.0, *, out: Tensor | None = None,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
     layout: Layout | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """``base`` to the powers of :func:`linspace`.
 
     >>> fb.logspace(0, 2, 3)
@@ -357,14 +345,9 @@ def new_like(method: str) -> Callable[..., Tensor]:
 
 @public(function=False)
 def new_full(
-    self: Tensor,
-    size: Sizes,
-    fill_value: Fill,
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
+    self: Tensor, size: Sizes, fill_value: Fill, *, dtype: DTypeLike | None = None, device: DeviceLike = None,
     requires_grad: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """``full(...)`` with this tensor's dtype and device by default.
 
     >>> fb.ones(1).new_full((2,), 3)

@@ -47,13 +47,9 @@ def get_printoptions() -> PrintOptions:
 
 
 def set_printoptions(
-    precision: int | None = None,
-    threshold: float | None = None,
-    edgeitems: int | None = None,
-    linewidth: int | None = None,
-    profile: str | None = None,
-    sci_mode: bool | None = None,
-) -> None:
+    precision: int | None = None, threshold: float | None = None, edgeitems: int | None = None,
+    linewidth: int | None = None, profile: str | None = None, sci_mode: bool | None = None,
+) -> None:  # fmt: skip
     """Set how tensors print; what is not given stays, except ``sci_mode``, which None gives back to the values.
 
     Args:
@@ -100,13 +96,9 @@ def printoptions(**options: Any) -> Iterator[None]:
 
 
 def format_tensor(
-    host: np.ndarray[Any, Any] | None,
-    *,
-    dtype: DType,
-    shape: Sequence[int] | None = None,
-    device: str | None = None,
+    host: np.ndarray[Any, Any] | None, *, dtype: DType, shape: Sequence[int] | None = None, device: str | None = None,
     suffixes: Sequence[str] = (),
-) -> str:
+) -> str:  # fmt: skip
     """``tensor(...)`` with everything that PyTorch shows.
 
     Args:

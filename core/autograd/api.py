@@ -73,12 +73,9 @@ def _one(out: Tensor) -> Tensor:
 
 
 def backward(
-    tensors: Roots,
-    grad_tensors: Gradients = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
+    tensors: Roots, grad_tensors: Gradients = None, retain_graph: bool | None = None, create_graph: bool = False,
     inputs: Roots | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Add the gradients of ``tensors`` to the ``grad`` of the leaves they came from.
 
     With ``inputs`` to the ``grad`` of those alone, computed tensors among them.
@@ -118,14 +115,9 @@ def _target(t: Any, i: int, where: str) -> Any:
 
 
 def grad(
-    outputs: Roots,
-    inputs: Roots,
-    grad_outputs: Gradients = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool | None = None,
-    materialize_grads: bool = False,
-) -> tuple[Any, ...]:  # Tensors, and None for those unused
+    outputs: Roots, inputs: Roots, grad_outputs: Gradients = None, retain_graph: bool | None = None,
+    create_graph: bool = False, allow_unused: bool | None = None, materialize_grads: bool = False,
+) -> tuple[Any, ...]:  # Tensors, and None for those unused  # fmt: skip
     """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``grad``.
 
     An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
@@ -164,12 +156,9 @@ def grad(
 
 @public("backward", function=False)
 def _backward(
-    self: Tensor,
-    gradient: Tensor | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
+    self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False,
     inputs: Roots | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Add the gradients of this tensor to the ``grad`` of the leaves it came from.
 
     ``gradient`` weighs the elements; a scalar needs none. The graph is freed unless ``retain_graph``.

@@ -307,14 +307,9 @@ def _alias(o: Tensor) -> Tensor:
 
 
 def _link(
-    cls: type[Function],
-    ctx: Context,
-    inputs: tuple[Any, ...],
-    edges: Any,
-    outs: Sequence[Any],
-    results: list[Any],
+    cls: type[Function], ctx: Context, inputs: tuple[Any, ...], edges: Any, outs: Sequence[Any], results: list[Any],
     back: dict[int, Any],
-) -> None:
+) -> None:  # fmt: skip
     tensors = [r for r in results if isinstance(r, Tensor)]
     node = _node_class(cls)()
     dirty = {id(d) for d in ctx._dirty}

@@ -328,14 +328,9 @@ def jacfwd(
 
 
 def _columns(
-    func: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    n: int,
-    k: int,
-    has_aux: bool,
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], n: int, k: int, has_aux: bool,
     randomness: Randomness,
-) -> tuple[list[Any], Any, Any]:
+) -> tuple[list[Any], Any, Any]:  # fmt: skip
     """The Jacobians of each output by leaf ``k`` of argument ``n``, the outputs' structure, and aux."""
     leaves, inner = flatten(args[n])
     x = leaves[k]
