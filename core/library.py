@@ -93,14 +93,9 @@ class CustomOp(Generic[P, R]):
         self._function: type[Function] | None = None
         self._operands, self._params = self._split()
         self.record = Op(
-            self._schema(f"{namespace}__{short}"),
-            body=self._run,
-            batch="loop",
-            public=False,
-            upcast=False,
-            kinds=dict.fromkeys(self._operands, "any"),
-            doc=inspect.getdoc(fn) or "",
-        )
+            self._schema(f"{namespace}__{short}"), body=self._run, batch="loop", public=False, upcast=False,
+            kinds=dict.fromkeys(self._operands, "any"), doc=inspect.getdoc(fn) or "",
+        )  # fmt: skip
         declare(self.record)
 
     def _split(self) -> tuple[list[str], list[str]]:

@@ -270,11 +270,6 @@ def represent(t: Tensor) -> str:
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     host = None if key.backend.has("no_data") else dispatch._detached(t)._host()
-    text = format_tensor(
-        host,
-        dtype=key.dtype,
-        shape=tuple(t.shape),
-        device=None if key.backend.has("shares_host") else str(key.device),
-        suffixes=suffixes,
-    )
+    device = None if key.backend.has("shares_host") else str(key.device)
+    text = format_tensor(host, dtype=key.dtype, shape=tuple(t.shape), device=device, suffixes=suffixes)
     return f"Parameter containing:\n{text}" if t._is_parameter else text

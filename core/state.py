@@ -24,18 +24,9 @@ class State:
     """One thread's modes. ``plain`` is True when nothing watches: no layer, level, watcher or saved-value hook."""
 
     __slots__ = (
-        "__weakref__",
-        "anomaly",
-        "grad",
-        "inference",
-        "layers",
-        "levels",
-        "origin",
-        "plain",
-        "saved_hooks",
-        "twin",
+        "__weakref__", "anomaly", "grad", "inference", "layers", "levels", "origin", "plain", "saved_hooks", "twin",
         "watchers",
-    )
+    )  # fmt: skip
     grad: bool
     twin: State | None  # the same with the other grad mode, once somebody asked
     origin: weakref.ref[State] | None  # whose twin this is: weakly, or the two would be a cycle

@@ -94,12 +94,9 @@ def backward(
         if not chosen:
             raise GradientError("backward: inputs must not be empty")
         targets = [_target(t, i, "backward") for i, t in enumerate(chosen)]
-    found = run_backward(
-        _root_gradients(outputs, grads),
-        keep_graph=create_graph if retain_graph is None else retain_graph,
-        create_graph=create_graph,
-        targets=targets,
-    )
+    keep = create_graph if retain_graph is None else retain_graph
+    roots = _root_gradients(outputs, grads)
+    found = run_backward(roots, keep_graph=keep, create_graph=create_graph, targets=targets)
     for t, g in dict(zip(chosen, found, strict=True)).items() if chosen else ():
         if g is not None and edge_of(t).__class__ is not Leaf and not t.retains_grad:
             accumulate(t, g, create_graph)
@@ -134,13 +131,9 @@ def grad(
     outs, ins = as_tuple(outputs), as_tuple(inputs)
     grads = (None,) * len(outs) if grad_outputs is None else as_tuple(grad_outputs)
     targets = [_target(t, i, "grad") for i, t in enumerate(ins)]
-    found = run_backward(
-        _root_gradients(outs, grads),
-        keep_graph=create_graph if retain_graph is None else retain_graph,
-        create_graph=create_graph,
-        targets=targets,
-        accumulate=False,
-    )
+    keep = create_graph if retain_graph is None else retain_graph
+    roots = _root_gradients(outs, grads)
+    found = run_backward(roots, keep_graph=keep, create_graph=create_graph, targets=targets, accumulate=False)
     for i, g in enumerate(found):
         if g is not None:
             continue
