@@ -8,7 +8,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn.module import Module
-from flambeau.nn.of_function import OfTensor
+from flambeau.nn.of_function import OfFunction, OfTensor
 from flambeau.nn.parameter import Parameter
 
 __all__ = [
@@ -266,23 +266,20 @@ class GLU(OfTensor, function=F.glu):
     dim: int = -1
 
 
-class RReLU(Module):
+class RReLU(OfFunction, function=F.rrelu):
     """LeakyReLU with a slope drawn between ``lower`` and ``upper`` for each element in training.
 
     >>> fb.nn.RReLU()(fb.tensor([-2.0, 0.5, 3.0])).shape
     flambeau.Size([3])
     """
 
-    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False):
-        super().__init__()
-        self.lower, self.upper, self.inplace = lower, upper, inplace
+    lower: float = 1 / 8
+    upper: float = 1 / 3
+    inplace: bool = False
 
     def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
         return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
-
-    def extra_repr(self) -> str:
-        return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")
 
 
 class PReLU(Module):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.family import filled
 from flambeau.nn.module import Module
 
@@ -17,10 +16,10 @@ class Spatial(Module):
     """
 
     dims: ClassVar[int]
-    function: ClassVar[Callable[..., Tensor]]
+    function: ClassVar[Callable[..., Any]]
     _more: ClassVar[str] = ""
 
-    def __init_subclass__(cls, dims: int = 0, function: Callable[..., Tensor] | None = None) -> None:
+    def __init_subclass__(cls, dims: int = 0, function: Callable[..., Any] | None = None) -> None:
         super().__init_subclass__()
         if function is not None:
             cls.function = staticmethod(function)
