@@ -89,7 +89,7 @@ def use_slow_path(on: bool) -> None:
 class _Scope:
     """A context manager and decorator that changes the state inside it; re-entrant, thread-local."""
 
-    def __init__(self, **changes: Any):
+    def __init__(self, **changes: Any):  # Any: each a field of State
         self._changes = changes
         self._saved: list[State] = []
 

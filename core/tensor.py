@@ -391,7 +391,7 @@ class Tensor(TensorMethods["Tensor"]):
         key.backend.check(key.device.index)
         return host
 
-    def item(self) -> Any:  # which kind of number it is depends on the dtype
+    def item(self) -> Any:  # Any: which kind of number it is depends on the dtype
         """The one element as a Python number.
 
         >>> fb.tensor([2.5]).item()
@@ -405,7 +405,7 @@ class Tensor(TensorMethods["Tensor"]):
             self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else float(self._host().reshape(()))
         )
 
-    def tolist(self) -> Any:  # how deep it nests depends on the shape
+    def tolist(self) -> Any:  # Any: how deep it nests depends on the shape
         """Nested lists of Python numbers.
 
         >>> fb.tensor([[1, 2]]).tolist()

@@ -78,7 +78,7 @@ class Report:
 
 
 def compare(
-    fn: Callable[..., Any], *args: Any, devices: Sequence[device | str],
+    fn: Callable[..., Any], *args: object, devices: Sequence[device | str],
     tolerances: Mapping[dt.DType, tuple[float, float]] | None = None,
 ) -> Report:  # fmt: skip
     """Run ``fn(*args)`` on each device and compare every op's results with those of the first device.

@@ -53,7 +53,7 @@ class _NoAttribute:
     __repr__ = __str__
 
 
-def _unwritten(self: Module, *args: Any, **kwargs: Any) -> Any:
+def _unwritten(self: Module, *args: Any, **kwargs: Any) -> Any:  # Any: so that every module can name its own
     """What the module computes; every module defines its own."""
     raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 

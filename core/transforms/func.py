@@ -159,15 +159,15 @@ def grad(func: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool
 
 @overload
 def vjp(
-    func: Callable[..., R], *primals: Any, has_aux: Literal[False] = False
+    func: Callable[..., R], *primals: object, has_aux: Literal[False] = False
 ) -> tuple[R, Callable[..., tuple[Any, ...]]]: ...
 @overload
 def vjp(
-    func: Callable[..., tuple[R, Aux]], *primals: Any, has_aux: Literal[True]
+    func: Callable[..., tuple[R, Aux]], *primals: object, has_aux: Literal[True]
 ) -> tuple[R, Callable[..., tuple[Any, ...]], Aux]: ...
 @overload
-def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool) -> tuple[Any, ...]: ...
-def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+def vjp(func: Callable[..., Any], *primals: object, has_aux: bool) -> tuple[Any, ...]: ...
+def vjp(func: Callable[..., Any], *primals: object, has_aux: bool = False) -> tuple[Any, ...]:
     """``(output, vjp_fn)``: vjp_fn maps the gradient of the output to those of ``primals``.
 
     >>> value, pull = fb.func.vjp(fb.sin, fb.zeros(2))
@@ -358,7 +358,7 @@ def hessian(func: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Callabl
     return jacfwd(jacrev(func, argnums), argnums)
 
 
-def linearize(func: Callable[..., R], *primals: Any) -> tuple[R, Callable[..., R]]:
+def linearize(func: Callable[..., R], *primals: object) -> tuple[R, Callable[..., R]]:
     """``(output, jvp_fn)``: jvp_fn maps tangents to the output's tangent at ``primals``; func runs once.
 
     The tangent is the gradient of the gradient: vjp(u) is linear in u, and its derivative along the tangents is
