@@ -42,8 +42,7 @@ class OfFunction(Spatial):
         if own and "__init__" not in cls.__dict__ or function is not None:
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
         if function is not None:
-            cls._options, text = tuple(cls._fields), (cls.__doc__ or "").rstrip()
-            cls.__doc__ = f"{text}\n\n    As a function: :func:`flambeau.nn.functional.{function.__name__}`.\n"
+            cls._options, cls.__doc__ = tuple(cls._fields), _documented(cls, function)
 
     def _settle(self) -> None:
         """Check the options, or complete them."""
@@ -63,6 +62,15 @@ class OfTensor(OfFunction):
         """The function of ``input``."""
         own = self.__dict__
         return self.function(input, **{n: own[n] for n in self._options})
+
+
+def _documented(cls: type[OfFunction], function: Callable[..., Any]) -> str:
+    """The docstring of the class, with the example of its function where it has none."""
+    text, name = (cls.__doc__ or "").rstrip(), function.__name__
+    if ">>>" not in text:
+        example = (function.__doc__ or "").partition(">>> ")[2].rstrip()
+        text += f"\n\n    >>> {example}".replace(f"functional.{name}(", f"{cls.__name__}()(")
+    return f"{text}\n\n    As a function: :func:`flambeau.nn.functional.{name}`.\n"
 
 
 def _constructor(cls: type[OfFunction]) -> Callable[..., None]:

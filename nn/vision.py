@@ -183,11 +183,7 @@ class ChannelShuffle(OfTensor, function=F.channel_shuffle):
 
 
 class CosineSimilarity(OfFunction, function=F.cosine_similarity):
-    """The cosine of two tensors along dim.
-
-    >>> fb.nn.CosineSimilarity()(fb.ones(2, 3), fb.ones(2, 3))
-    tensor([1.0000, 1.0000])
-    """
+    """The cosine of two tensors along dim."""
 
     dim: int = 1
     eps: float = 1e-08
@@ -198,11 +194,7 @@ class CosineSimilarity(OfFunction, function=F.cosine_similarity):
 
 
 class PairwiseDistance(OfFunction, function=F.pairwise_distance):
-    """The p-norm of the difference of two tensors along the last axis.
-
-    >>> fb.nn.PairwiseDistance()(fb.zeros(1, 2), fb.tensor([[3.0, 4.0]]))
-    tensor([5.0000])
-    """
+    """The p-norm of the difference of two tensors along the last axis."""
 
     p: float = 2.0
     eps: float = 1e-06
