@@ -15,9 +15,14 @@ from flambeau.nn.spatial import Spatial
 class OfFunction(Spatial):
     """A module whose class body lists the options of its function, which its constructor takes in that order.
 
-    ``class ELU(OfTensor, function=F.elu)`` that says ``alpha: float = 1.0`` is made by ``ELU()`` or ``ELU(alpha=2.0)``
-    and calls ``F.elu(input, alpha=self.alpha)``. An option that is a tensor is registered as a buffer, so that it moves
-    with the module. Options of a base class come first. ``_shown`` names those that the printed form shows, if not all.
+    An option that is a tensor is registered as a buffer, so that it moves with the module. Options of a base class come
+    first. ``_shown`` names those that the printed form shows, if not all.
+
+    >>> class AtMost(OfTensor, function=fb.nn.functional.hardtanh):
+    ...     min_val: float = 0.0
+    ...     max_val: float = 1.0
+    >>> AtMost(max_val=2.0)(fb.tensor([-1.0, 3.0]))
+    tensor([0., 2.])
     """
 
     _fields: ClassVar[dict[str, inspect.Parameter]] = {}
