@@ -323,8 +323,7 @@ class Tensor(TensorMethods["Tensor"]):
 
     @property
     def _base(self) -> Tensor | None:
-        base: Tensor | None = self._node.base if self._node.__class__ is View else None
-        return base
+        return self._node.base if self._node.__class__ is View else None
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
         """Call ``hook(grad)`` when this tensor's gradient is complete; what it returns replaces it.

@@ -201,8 +201,7 @@ def _rows(t: Tensor) -> Matrix:
     host = t.detach().cpu().numpy().reshape(len(t), -1)
     if t.dtype.category == COMPLEX:
         return [[*re, *im] for re, im in zip(host.real.tolist(), host.imag.tolist(), strict=True)]
-    rows: Matrix = host.tolist()
-    return rows
+    return host.tolist()
 
 
 def _analytical(out: Tensor, inputs: Sequence[Tensor], batched: bool) -> list[Matrix]:

@@ -52,7 +52,7 @@ class OfFunction(Spatial):
     def _settle(self) -> None:
         """Check the options, or complete them."""
 
-    def _apply_to(self, *inputs: Any) -> Any:
+    def _apply_to(self, *inputs: Any) -> Tensor:
         return self.function(*inputs, **{n: getattr(self, n) for n in self._options})
 
     def extra_repr(self) -> str:

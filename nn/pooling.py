@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
@@ -15,7 +15,7 @@ from flambeau.nn.of_function import OfFunction
 class _Windows(OfFunction):
     """The stride is the kernel's size unless told otherwise."""
 
-    _shown = ("kernel_size", "stride", "padding")
+    _shown: ClassVar[tuple[str, ...]] = ("kernel_size", "stride", "padding")
     kernel_size: Sizes
     stride: Sizes | None = None
 

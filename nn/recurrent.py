@@ -330,15 +330,13 @@ class RNNCellBase(Module):
             )
         wanted = (*input.shape[:-1], self.hidden_size)
         if state is None:
-            result: Tensor = input.new_zeros(*wanted)
-            return result
+            return input.new_zeros(*wanted)
         if tuple(state.shape) != wanted:
             raise ShapeError(f"{name}: expected a state of shape {wanted}, got {tuple(state.shape)}")
         return state
 
     def _gates(self, input: Tensor, h: Tensor) -> Tensor:
-        result: Tensor = F.linear(input, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
-        return result
+        return F.linear(input, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
@@ -400,5 +398,4 @@ class GRUCell(RNNCellBase):
         hr, hz, hn = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
         z = sigmoid(z + hz)
         n = tanh(n + sigmoid(r + hr) * hn)
-        result: Tensor = n + z * (h - n)
-        return result
+        return n + z * (h - n)

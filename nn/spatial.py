@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.family import filled
 from flambeau.nn.module import Module
 
@@ -16,7 +17,7 @@ class Spatial(Module):
     """
 
     dims: ClassVar[int]
-    function: ClassVar[Callable[..., Any]]
+    function: ClassVar[Callable[..., Tensor]]
     _more: ClassVar[str] = ""
 
     def __init_subclass__(cls, dims: int = 0, function: Callable[..., Any] | None = None) -> None:
