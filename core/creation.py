@@ -308,9 +308,7 @@ def tril_indices(
     tensor([[0, 1, 1],
             [0, 0, 1]])
     """
-    r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
-    found: Tensor = (c <= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
-    return found
+    return _where(arange(col, device=device) <= arange(row, device=device).unsqueeze(1) + offset, dtype)
 
 
 def triu_indices(
@@ -322,8 +320,11 @@ def triu_indices(
     tensor([[0, 0, 1],
             [0, 1, 1]])
     """
-    r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
-    found: Tensor = (c >= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
+    return _where(arange(col, device=device) >= arange(row, device=device).unsqueeze(1) + offset, dtype)
+
+
+def _where(mask: Tensor, dtype: DTypeLike) -> Tensor:
+    found: Tensor = mask.nonzero().T.contiguous().to(dt.as_dtype(dtype))
     return found
 
 

@@ -71,16 +71,12 @@ def set_printoptions(
         if profile not in _PROFILES:
             raise ValueError(f"set_printoptions: profile must be one of {', '.join(_PROFILES)}, got {profile!r}")
         base = _PROFILES[profile]
-    given: dict[str, Any] = {
-        "precision": precision,
-        "threshold": threshold,
-        "edgeitems": edgeitems,
-        "linewidth": linewidth,
-    }
+    numbers = dict(precision=precision, threshold=threshold, edgeitems=edgeitems, linewidth=linewidth)
+    given: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
     for name, value in given.items():
-        if value is not None and not isinstance(value, (int, float)):
+        if not isinstance(value, (int, float)):
             raise TypeError(f"set_printoptions: {name} must be a number, got {value!r}")
-    _options = replace(base, sci_mode=sci_mode, **{name: value for name, value in given.items() if value is not None})
+    _options = replace(base, sci_mode=sci_mode, **given)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from flambeau.core import config
@@ -102,9 +101,7 @@ class _Scope:
         put(self._next(before))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         put(self._saved.pop())
 
     def __call__(self, fn: F) -> F:
