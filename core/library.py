@@ -67,12 +67,7 @@ def custom_op(
     return decorate if fn is None else decorate(fn)
 
 
-_KINDS = {
-    Tensor: "Tensor",
-    Tensor | None: "Tensor?",
-    list[Tensor]: "Tensor[]",
-    Sequence[Tensor]: "Tensor[]",
-}
+_KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", list[Tensor]: "Tensor[]", Sequence[Tensor]: "Tensor[]"}
 
 
 class CustomOp(Generic[P, R]):

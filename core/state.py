@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from flambeau.core import config
 
@@ -263,29 +263,29 @@ def is_inference_mode_enabled() -> bool:
     return current().inference
 
 
-class layer(_Scope):
+class _Around(_Scope):
+    """One function more, the innermost, in a field of the state."""
+
+    _field: ClassVar[str]
+
+    def __init__(self, fn: Callable[..., Any]):
+        super().__init__()
+        self._fn = fn
+
+    def _next(self, state: State) -> State:
+        return state.replace(**{self._field: (*getattr(state, self._field), self._fn)})
+
+    def _copy(self) -> _Scope:
+        return type(self)(self._fn)
+
+
+class layer(_Around):
     """Put ``fn(op, args, params)`` around every op inside; it may return NotImplemented to decline."""
 
-    def __init__(self, fn: Callable[..., Any]):
-        super().__init__()
-        self._fn = fn
-
-    def _next(self, state: State) -> State:
-        return state.replace(layers=(*state.layers, self._fn))
-
-    def _copy(self) -> _Scope:
-        return layer(self._fn)
+    _field = "layers"
 
 
-class watch(_Scope):
+class watch(_Around):
     """Call ``fn(op, key, arrays, params, kernel)`` in place of each kernel inside; it returns the kernel's result."""
 
-    def __init__(self, fn: Callable[..., Any]):
-        super().__init__()
-        self._fn = fn
-
-    def _next(self, state: State) -> State:
-        return state.replace(watchers=(*state.watchers, self._fn))
-
-    def _copy(self) -> _Scope:
-        return watch(self._fn)
+    _field = "watchers"

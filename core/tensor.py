@@ -400,9 +400,8 @@ class Tensor(TensorMethods["Tensor"]):
             raise ConversionError(
                 f"a Tensor with {self.numel()} elements (shape {tuple(self.shape)}) cannot be converted to Scalar"
             )
-        return (
-            self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else float(self._host().reshape(()))
-        )
+        value = self._host().reshape(())
+        return float(value) if self._key.dtype is dt.bfloat16 else value.item()
 
     def tolist(self) -> Any:  # Any: how deep it nests depends on the shape
         """Nested lists of Python numbers.

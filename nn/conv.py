@@ -100,13 +100,9 @@ class _Conv(Spatial):
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
         zeros, ones = (0,) * self.dims, (1,) * self.dims
-        parts += [f"padding={self.padding}"] if self.padding != zeros else []
-        parts += [f"dilation={self.dilation}"] if self.dilation != ones else []
-        parts += [f"output_padding={self.output_padding}"] if self.output_padding != zeros else []
-        parts += [f"groups={self.groups}"] if self.groups != 1 else []
+        parts += self._differing(padding=zeros, dilation=ones, output_padding=zeros, groups=1)
         parts += ["bias=False"] if self.bias is None else []
-        parts += [f"padding_mode={self.padding_mode}"] if self.padding_mode != "zeros" else []
-        return ", ".join(parts)
+        return ", ".join([*parts, *self._differing(padding_mode="zeros")])
 
 
 class _Plain(_Conv):

@@ -126,17 +126,19 @@ class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss):
     reduction: str = "mean"
 
 
-class MarginRankingLoss(OfFunction, function=F.margin_ranking_loss):
-    """max(0, -target (input1 - input2) + margin)."""
-
+class _PairLoss(OfFunction):
     margin: float = 0.0
     size_average: bool | None = None
     reduce: bool | None = None
     reduction: str = "mean"
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
-        """``nn.functional.margin_ranking_loss`` of the arguments."""
+        """How far the pairs are from what ``target`` says of them."""
         return self._apply_to(input1, input2, target)
+
+
+class MarginRankingLoss(_PairLoss, function=F.margin_ranking_loss):
+    """max(0, -target (input1 - input2) + margin)."""
 
 
 class SoftMarginLoss(_AveragedLoss, function=F.soft_margin_loss):
@@ -162,20 +164,17 @@ class MultiLabelSoftMarginLoss(_WeightedLoss, function=F.multilabel_soft_margin_
     """Mean over classes of the binary cross entropy of logits."""
 
 
-class CosineEmbeddingLoss(OfFunction, function=F.cosine_embedding_loss):
+class CosineEmbeddingLoss(_PairLoss, function=F.cosine_embedding_loss):
     """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
 
-    margin: float = 0.0
-    size_average: bool | None = None
-    reduce: bool | None = None
-    reduction: str = "mean"
 
-    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
-        """``nn.functional.cosine_embedding_loss`` of the arguments."""
-        return self._apply_to(input1, input2, target)
+class _TripletLoss(OfFunction):
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """How far ``anchor`` is from ``positive``, as against ``negative``."""
+        return self._apply_to(anchor, positive, negative)
 
 
-class TripletMarginLoss(OfFunction, function=F.triplet_margin_loss):
+class TripletMarginLoss(_TripletLoss, function=F.triplet_margin_loss):
     """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
 
     margin: float = 1.0
@@ -186,22 +185,14 @@ class TripletMarginLoss(OfFunction, function=F.triplet_margin_loss):
     reduce: bool | None = None
     reduction: str = "mean"
 
-    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """``nn.functional.triplet_margin_loss`` of the arguments."""
-        return self._apply_to(anchor, positive, negative)
 
-
-class TripletMarginWithDistanceLoss(OfFunction, function=F.triplet_margin_with_distance_loss, kw_only=True):
+class TripletMarginWithDistanceLoss(_TripletLoss, function=F.triplet_margin_with_distance_loss, kw_only=True):
     """TripletMarginLoss with a distance of one's own."""
 
     distance_function: Callable[[Tensor, Tensor], Tensor] | None = None
     margin: float = 1.0
     swap: bool = False
     reduction: str = "mean"
-
-    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """``nn.functional.triplet_margin_with_distance_loss`` of the arguments."""
-        return self._apply_to(anchor, positive, negative)
 
 
 class CTCLoss(OfFunction, function=F.ctc_loss):

@@ -204,12 +204,9 @@ class RNNBase(Module, Generic[S]):
 
     def extra_repr(self) -> str:
         parts = [f"{self.input_size}, {self.hidden_size}"]
-        parts += [f"proj_size={self.proj_size}"] if self.proj_size else []
-        parts += [f"num_layers={self.num_layers}"] if self.num_layers != 1 else []
-        parts += ["bias=False"] if not self.bias else []
-        parts += ["batch_first=True"] if self.batch_first else []
-        parts += [f"dropout={self.dropout}"] if self.dropout else []
-        parts += ["bidirectional=True"] if self.bidirectional else []
+        parts += self._differing(
+            proj_size=0, num_layers=1, bias=True, batch_first=False, dropout=0, bidirectional=False
+        )
         return ", ".join(parts)
 
 
@@ -339,7 +336,7 @@ class RNNCellBase(Module):
         return F.linear(input, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *self._differing(bias=True)])
 
 
 class RNNCell(RNNCellBase):
