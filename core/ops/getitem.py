@@ -165,27 +165,19 @@ _VIEW = OPS["basic_index"]
 
 # -- public functions --------------------------------------------------------------------------------
 @public("__getitem__")
+@view_case(
+    _VIEW,
+    "_FIRST[index.start, index.stop, a0.shape]",
+    when="index.__class__ is slice and index.step is None",
+    call="key.slices(a0, value)",  # the kernel for slices alone
+)
 def getitem(x: Tensor, index: Index) -> Tensor:
     """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where a mask or integer tensor takes part.
 
     IndexError names the index, the dimension and its size. Slices must step forwards.
     """
-    array = x._array
-    shape = array.shape
-    ends: Any = index  # a slice, where its class is that
-    if index.__class__ is slice and ends.step is None:
-        try:  # the hot case as the generator writes views, by the kernel for slices alone
-            key, state = x._key, get()
-            if state.plain and key.level is None:  # type: ignore[union-attr]
-                full = _FIRST[ends.start, ends.stop, shape]
-                out = Tensor()
-                out._array = key.slices(array, full)
-                out._key = key
-                make_view(x, out, _VIEW, full, state.grad)  # type: ignore[union-attr]
-                return out
-        except Exception:  # the uniform path finds out what is wrong
-            pass
-    elif type(index) is int and shape:
+    shape = x._array.shape
+    if type(index) is int and shape:
         return storage.basic_index_p(x, _PLACE[index, shape])
     elif isinstance(index, Tensor):
         found = _by_tensor(x, index)
