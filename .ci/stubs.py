@@ -22,6 +22,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 import flambeau
+from flambeau import linalg, special
 from flambeau.core import methods, tensor_methods
 from flambeau.core.dtype import DType
 from flambeau.core.record import ELEMENTWISE, OPS, Op
@@ -119,12 +120,12 @@ class Printer:
         if more and not seen_star:
             parts.append("*")
         for other, given in more.items():
-            rest = signature.parameters.get(given)
-            if rest is None:
-                parts.append(_out("tuple" not in result))
-            elif rest.kind is rest.VAR_POSITIONAL:
+            its = signature.parameters.get(given)
+            if other == "out" and its is None:
+                parts.append(_out(result == "Tensor"))
+            elif its is not None and its.kind is its.VAR_POSITIONAL:
                 parts.append(f"{other}: Sequence[{types[given]}] = ...")
-            else:
+            elif its is not None and other not in types:
                 parts.append(f"{other}: {types[given]} = ...")
         return f"def {name}({', '.join(parts)}) -> {result}: ..."
 
@@ -139,19 +140,23 @@ class Printer:
             return "Any"
 
     def qualified(self, name: str, module: ModuleType) -> ast.expr:
-        """What stands for a name of a signature: an alias is written out, since stubs stand below what defines it."""
+        """What stands for a name of a signature: an alias from above the stubs is written out."""
         if name in ("None", "Tensor", "Any", "Literal"):
             return ast.Name(name)
         found: object = getattr(module, name, getattr(builtins, name, None))
         if isinstance(found, type) or found in _ABSTRACT:
             return self.imported(found)
         home, value = _definition(module, name)
+        if (home.__name__, name) in _ALWAYS:
+            return ast.Name(name)
         expanded: ast.expr = _Qualify(self, home).visit(value)
         return expanded
 
     def imported(self, found: Any) -> ast.expr:
         """A class under a name that the stub has."""
         home, title = found.__module__, found.__name__
+        if found is ModuleType:
+            home, title = "types", "ModuleType"
         if home == "builtins":
             return ast.Attribute(ast.Name("builtins"), title)
         if home == "numpy":
@@ -215,7 +220,8 @@ def _out(single: bool) -> str:
 
 
 def _argument(op: Op, a: Argument, name: str, optional: bool) -> str:
-    numbers = op.family is ELEMENTWISE and a.type in ("Tensor", "Tensor?")  # which they take where a tensor could stand
+    # Where a tensor of any dtype could stand, or broadcasts with the others, a number may.
+    numbers = a.type in ("Tensor", "Tensor?") and (op.family is ELEMENTWISE or op.kind_of(a) == "any")
     return f"{name}: {_TYPES[a.type]}{' | Number' if numbers else ''}{' = ...' if optional else ''}"
 
 
@@ -303,6 +309,22 @@ def namespace_stub() -> str:
     return printer.file("The names of the flambeau namespace.", "\n" + "".join(f"{x}\n" for x in lines), imported)
 
 
+def face_stub(face: ModuleType) -> str:
+    """The text of the stub of a module that hands on records and plain functions, such as ``flambeau.linalg``."""
+    printer = Printer()
+    lines: list[str] = []
+    for name in face.__all__:
+        value = getattr(face, name)
+        record = _record_of(value)
+        if isinstance(value, type):
+            lines.append(f"from {value.__module__} import {value.__name__} as {name}")
+        elif record is not None:
+            lines.append(printer.record(name, record, method=False))
+        else:
+            lines += printer.plain(name, value, method=False)
+    return printer.file(f"The names of {face.__name__}.", "\n" + "".join(f"{x}\n" for x in lines))
+
+
 def _assigned(source: ast.Module) -> frozenset[str]:
     """The names that a module's own assignments bind."""
     targets = [t for node in source.body if isinstance(node, ast.Assign) for t in node.targets]
@@ -313,7 +335,9 @@ def stubs() -> dict[Path, str]:
     """Each stub file and its text."""
     return {
         Path(tensor_methods.__file__).resolve().with_suffix(".pyi"): methods_stub(),
-        Path(flambeau.__file__).resolve().parent / "__init__.pyi": namespace_stub(),
+        Path(flambeau.__file__).resolve().with_suffix(".pyi"): namespace_stub(),
+        Path(linalg.__file__).resolve().with_suffix(".pyi"): face_stub(linalg),
+        Path(special.__file__).resolve().with_suffix(".pyi"): face_stub(special),
     }
 
 

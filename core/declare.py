@@ -30,14 +30,12 @@ class OpFunction(Protocol[R_co]):
 
 def op(schema: str, family: Family = GENERAL, **fields: Unpack[Fields]) -> OpFunction[Tensor]:
     """Declare a primitive of one result and return its function; :class:`Fields` has what can be said of it."""
-    made: OpFunction[Tensor] = declare(Op(schema, family, **fields))
-    return made
+    return declare(Op(schema, family, **fields))
 
 
 def several(schema: str, family: Family = GENERAL, **fields: Unpack[Fields]) -> OpFunction[tuple[Tensor, ...]]:
     """Declare a primitive of several results."""
-    made: OpFunction[tuple[Tensor, ...]] = declare(Op(schema, family, **fields))
-    return made
+    return declare(Op(schema, family, **fields))
 
 
 def composite(
@@ -50,16 +48,16 @@ def composite(
 
     def decorate(body: Callable[..., R]) -> OpFunction[R]:
         given: Fields = {"doc": inspect.getdoc(body) or "", **fields, "body": body}
-        made: OpFunction[R] = declare(Op(schema, family, **given))
-        return made
+        return declare(Op(schema, family, **given))
 
     return decorate
 
 
-def declare(record: Op) -> Any:  # the function: its result is the schema's, which no type checker reads
+def declare(record: Op) -> OpFunction[Any]:  # the result is the schema's, which no type checker reads
     """Enter a record in OPS and make its function."""
     if record.name in OPS:
         raise ValueError(f"op {record.name!r} is already declared")
     OPS[record.name] = record
-    record.function = fastpath.public_function(record)
-    return cast(Any, record.function)
+    made = cast(OpFunction[Any], fastpath.public_function(record))
+    record.function = made
+    return made

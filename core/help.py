@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from flambeau.core.schema import REQUIRED
 
@@ -63,7 +63,8 @@ def signature(op: Op, *, inplace: bool = False) -> Signature:
         )
         for a in (*op.schema.operands, *op.schema.params)
     ]
-    more: dict[str, Any] = dict.fromkeys(op.keywords, "Any") | ({} if inplace else {"out": "Tensor | None"})
+    more = {k: [*fn.__annotations__.values(), "Any", "Any"][1] for k, fn in op.keywords.items()}  # type of the value
+    more |= {} if inplace else {"out": "Tensor | None"}
     parameters += [Parameter(n, Parameter.KEYWORD_ONLY, default=None, annotation=t) for n, t in more.items()]
     result = "Tensor" if inplace or len(op.schema.outputs) == 1 else "tuple[Tensor, ...]"
     return Signature(parameters, return_annotation=result, __validate_parameters__=False)

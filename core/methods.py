@@ -178,7 +178,7 @@ def require_tensors(name: str, fn: FunctionType, args: Sequence[Any]) -> None:
         rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
         names += [rest] * (len(args) - len(names))
     for argument, value in zip(names, args, strict=False):
-        wants = argument == "tensors" or wanted.get(argument) in ("Tensor", "Tensor | None")
+        wants = argument == "tensors" or wanted.get(argument) in ("Tensor", "Tensor | None", "Tensor | Number")
         if wants and _is_foreign(value):
             raise not_a_tensor(name, argument, value, "a tensor") from None
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from flambeau.core import dispatch
-from flambeau.core.dtype import as_dtype, can_cast
+from flambeau.core.dtype import DTypeLike, as_dtype, can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, ShapeError
 from flambeau.core.graph import View, edge_of, mark_written
 from flambeau.core.record import OPS
@@ -14,14 +14,14 @@ from flambeau.core.tensor import Tensor
 R = TypeVar("R")
 
 
-def in_dtype(x: Any, dtype: Any) -> Any:
+def in_dtype(x: Tensor, dtype: DTypeLike | None) -> Tensor:
     """``x`` in the dtype that the result is to have; None: as it is."""
     if dtype is None or x._key.dtype is (wanted := as_dtype(dtype)):
         return x
-    return dispatch.call(OPS["cast"], (x,), {"dtype": wanted})
+    return cast(Tensor, dispatch.call(OPS["cast"], (x,), {"dtype": wanted}))
 
 
-def deliver(name: str, result: R, out: Any = None, dtype: Any = None) -> R:
+def deliver(name: str, result: R, out: Any = None, dtype: DTypeLike | None = None) -> R:
     """The result in ``dtype``, written to ``out`` where there is one (a tuple of tensors where the result is).
 
     An ``out`` that is empty and no view is resized. ``name`` is what errors call the function: TypeError
@@ -35,7 +35,7 @@ def deliver(name: str, result: R, out: Any = None, dtype: Any = None) -> R:
     tensor([1., 2.])
     """
     if dtype is not None:
-        result = in_dtype(result, dtype)
+        result = cast(R, in_dtype(cast(Tensor, result), dtype))
     if out is not None:
         if isinstance(result, tuple):
             for o, r in zip(out, result, strict=True):

@@ -22,8 +22,12 @@ OPS: dict[str, Op] = {}
 #: An expression that starts with this is the named one of core.special, read at first need.
 SPECIAL = "special:"
 
+# What these functions take stands in the schema of their op, and so do the numbers of their results.
 Infer = Callable[..., Any]
 Rule = Callable[..., Any]
+Vjp = Callable[..., Any]
+#: What an output has: "same", "bool", "index", "real", a dtype, or a function of the compute dtype and the params.
+ResultDType = str | DType | Callable[[DType, Mapping[str, Any]], DType]
 
 
 class DTypeRule:
@@ -38,7 +42,7 @@ class DTypeRule:
         self,
         name: str,
         compute: Callable[[DType], DType] = lambda d: d,
-        result: Any = "same",
+        result: ResultDType | tuple[ResultDType, ...] = "same",
         accepts: tuple[DType, ...] = dt.ALL,
         promotes: bool = True,
     ):
@@ -46,13 +50,12 @@ class DTypeRule:
         self.accepts = frozenset(accepts)
         self.results = result if isinstance(result, tuple) else (result,)
 
-    def but(self, name: str | None = None, **changes: Any) -> DTypeRule:
+    def but(self, name: str | None = None, *, compute: Callable[[DType], DType] | None = None,
+            result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = ()
+            ) -> DTypeRule:  # fmt: skip
         """This rule with some of its parts changed."""
-        accepts = tuple(self.accepts)
-        values: dict[str, Any] = dict(
-            compute=self.compute, result=self.results, accepts=accepts, promotes=self.promotes
-        )
-        return DTypeRule(name or self.name, **(values | changes))
+        accepts, result = accepts or tuple(self.accepts), result or self.results
+        return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes)
 
     def out(self, i: int, compute: DType, params: Mapping[str, Any]) -> DType:
         """The dtype of output ``i``."""
@@ -65,10 +68,9 @@ class DTypeRule:
             return dt.int64
         if kind == "real":
             return compute.to_real()
-        if isinstance(kind, DType):
-            return kind
-        found: DType = kind(compute, params)
-        return found
+        if isinstance(kind, str):
+            raise ValueError(f"dtype rule {self.name!r}: there is no result {kind!r}")
+        return kind if isinstance(kind, DType) else kind(compute, params)
 
 
 def _to_float(d: DType) -> DType:
@@ -109,13 +111,12 @@ REDUCE = Family("reduce")
 VIEW = Family("view")
 CREATE = Family("create")
 GENERAL = Family("general")
-FAMILIES = {f.name: f for f in (ELEMENTWISE, REDUCE, VIEW, CREATE, GENERAL)}
 
 
 class Gradient:
     """One backward function: which inputs it is for, and which values it reads by parameter name."""
 
-    def __init__(self, fn: Callable[..., Any], inputs: tuple[str, ...], joint: bool):
+    def __init__(self, fn: Vjp, inputs: tuple[str, ...], joint: bool):
         self.fn, self.inputs, self.joint = fn, inputs, joint
         self.reads = _parameters(fn)
 
@@ -128,17 +129,12 @@ def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
-class Fields(TypedDict, total=False):
-    """What may be said of an op beside its schema and family; :class:`Op` has the defaults."""
+class Facts(TypedDict, total=False):
+    """What may be said of an op beside how it is computed."""
 
-    expr: str | None  #: scalar expression: also its body, and its generated kernels
     dtype: DTypeRule  #: what it computes in and gives
-    infer: Infer | None  #: shapes of the operands and params to the result's shape, raising ShapeError
-    #: One function per operand (None for a setting, which has no gradient), or a joint one.
-    vjp: Callable[..., Any] | Mapping[str, Callable[..., Any] | None] | None
     jvp: Rule | None  #: forward rule
     batch: Rule | str | None  #: batching rule, or the name of one
-    body: Callable[..., Any] | None  #: of other ops
     differentiable: bool
     check: bool  #: infer before the kernel
     upcast: bool  #: in low precision its decomposition computes in float32
@@ -154,6 +150,15 @@ class Fields(TypedDict, total=False):
     keywords: Mapping[str, Callable[[list[Any], Any], None]]  #: more keywords of the public function, such as alpha
 
 
+class Fields(Facts, total=False):
+    """All that may be said of an op beside its schema and family; :class:`Op` has the defaults."""
+
+    expr: str | None  #: scalar expression: also its body, and its generated kernels
+    infer: Infer | None  #: shapes of the operands and params to the result's shape, raising ShapeError
+    vjp: Vjp | Mapping[str, Vjp | None] | None  #: one per operand (None for a setting without gradient), or a joint one
+    body: Callable[..., Any] | None  #: of other ops
+
+
 class Op:
     """A record. Made by :func:`flambeau.core.declare.op` and ``composite``; :class:`Fields` says what it holds."""
 
@@ -164,7 +169,7 @@ class Op:
         self.schema: Schema = parse(schema)
         self.text = schema
         self.name = self.schema.name
-        if unknown := fields.keys() - Fields.__annotations__:
+        if unknown := fields.keys() - Fields.__optional_keys__:
             raise TypeError(f"op {self.name!r}: unknown fields {', '.join(sorted(unknown))}")
         self.family = family
         self.expr = fields.get("expr")
@@ -187,7 +192,6 @@ class Op:
         self.keywords = fields.get("keywords", {})
         self.settings: tuple[str, ...] = ()  # the operands whose vjp is None: they have no gradient, and need none
         self.gradients = _gradients(self, fields.get("vjp"))
-        self.module = "flambeau.core.ops"
         self.samples: Callable[..., Any] | None = None
         self.reference: Callable[..., Any] | None = None
         self.error_samples: Callable[..., Any] | None = None
@@ -221,7 +225,7 @@ class Op:
         return f"<op {self.text}>"
 
 
-def _gradients(op: Op, vjp: Any) -> tuple[Gradient, ...]:
+def _gradients(op: Op, vjp: Vjp | Mapping[str, Vjp | None] | None) -> tuple[Gradient, ...]:
     if vjp is None:
         return ()
     if callable(vjp):  # joint: its parameter `needs` says which of the operands want a gradient

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from flambeau.core import dtype as dt
-from flambeau.core import fastpath, registry
+from flambeau.core import registry
 from flambeau.core.device import device
 from flambeau.core.keys import Key, key_for, native_kernel
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
+from flambeau.core.sources import source
 from flambeau.core.tape.compile import sources
 from flambeau.core.transforms import batching, forward
 
@@ -77,7 +78,7 @@ def explain(name: str, device_name: str | None = None) -> str:
         lines.append(f"  expression: {op.expr if not op.expr.startswith(SPECIAL) else 'in core.special'}")
     lines.append(f"  gradient: {_gradient(op)}")
     lines.append(f"  under vmap: {batching.explain(op)}; in forward mode: {forward.explain(op)}")
-    lines += ["", "public function:", _indent(fastpath.source(op))]
+    lines += ["", "public function:", _indent(source(op))]
     if op.gradients:
         lines += ["recording and backward:", _indent(sources(op))]
     lines.append("devices:")

@@ -143,6 +143,7 @@ class OpenCLDevice(Device):
         """:meth:`launch` with one turn of the lock."""
         kernel, params, size, group = plan.kernel, plan.params, (plan.size,), (plan.group,)
         raw, number, nbytes = kernel.raw, self.number, prod(shape) * dtype.itemsize
+        of_result: int = raw.num_args - 2
         shelf, take, threads, queues = self.pool.shelf(nbytes), self.pool.block, self._threads, self.queues
 
         def compute(ins: Arrays) -> StridedArray:
@@ -154,7 +155,7 @@ class OpenCLDevice(Device):
                 result = take(nbytes, shelf, queue)
                 if result.users != bit:
                     self.writing(result, queue)
-                arguments: list[Any] = []
+                arguments = [of_result, result.memory]
                 place = 0
                 for array in ins:
                     block = array.buffer
@@ -162,7 +163,6 @@ class OpenCLDevice(Device):
                         self.reading(block, queue)
                     arguments += (place, block.memory)
                     place += 1
-                arguments += (place, result.memory)
                 raw._set_arg_multi(tuple(arguments))
                 if kernel.params is not params:
                     raw._set_arg_buf_multi((place + 1, params))

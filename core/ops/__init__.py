@@ -7,9 +7,9 @@ from __future__ import annotations
 # isort: off
 from flambeau.core.ops import storage, elementwise
 from flambeau.core.ops import scan, reduce, sort, variance
-from flambeau.core.ops import shape, triangle, padding, convert, construct, joining
+from flambeau.core.ops import shape, expand, triangle, padding, convert, construct, joining
 from flambeau.core.ops import views, inplace_views
-from flambeau.core.ops import index, scatter, mask, getitem, search
+from flambeau.core.ops import index, extremes, scatter, mask, entries, getitem, search
 from flambeau.core.ops import matmul, products, einsum, arithmetic, systems, decompose, solve, linalg
 from flambeau.core.ops import special, statistics, random, sampling, nn, pinning
 from flambeau.core.ops import array_api

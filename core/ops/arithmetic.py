@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
-from flambeau.core.declare import composite
-from flambeau.core.dispatch import call, compute_dtype
+from flambeau.core.declare import OpFunction, composite
+from flambeau.core.dispatch import compute_dtype
+from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import (
@@ -42,9 +44,10 @@ from flambeau.core.record import (
 from flambeau.core.tensor import Tensor
 
 
-def writing(name: str, *args: Any) -> Any:
+def writing(name: str, *args: Tensor | Number) -> Tensor:
     """The in-place form of op ``name``."""
-    return in_place(OPS[name], args, {}, None)
+    written: Tensor = in_place(OPS[name], args, {}, None)
+    return written
 
 
 # -- bounds ------------------------------------------------------------------------------------------
@@ -80,18 +83,23 @@ clamp_p = elementwise(
 )  # fmt: skip
 
 
-def _bounds(name: str, x: Any, low: Any, high: Any) -> tuple[str, tuple[Any, ...]]:
+Bound = Tensor | Number | None
+
+
+def _bounds(name: str, x: Tensor, low: Bound, high: Bound) -> tuple[str, tuple[Tensor | Number, ...]]:
     """Which record serves, and its operands."""
-    if low is None and high is None:
-        raise ValueError(f"{name}: at least one of 'min' or 'max' must not be None")
-    if high is None:
-        return "clamp_min", (x, low)
-    return ("clamp_max", (x, high)) if low is None else ("clamp", (x, low, high))
+    if low is not None:
+        return ("clamp_min", (x, low)) if high is None else ("clamp", (x, low, high))
+    if high is not None:
+        return "clamp_max", (x, high)
+    raise ValueError(f"{name}: at least one of 'min' or 'max' must not be None")
 
 
 @public(aliases=("clip",), guard=False)
-def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None = None) -> Tensor:
+def clamp(input: Tensor, min: Bound = None, max: Bound = None, *, out: Tensor | None = None) -> Tensor:
     """The elements, those below ``min`` raised to it and those above ``max`` lowered to it; either may be None.
+
+    The bounds are numbers or tensors that broadcast with ``input``; ValueError where there is none.
 
     >>> fb.tensor([-1.0, 0.5, 2.0]).clamp(0, 1)
     tensor([0.0000, 0.5000, 1.0000])
@@ -102,7 +110,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None
 
 
 @public(aliases=("clip_",), function=True)
-def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+def clamp_(self: Tensor, min: Bound = None, max: Bound = None) -> Tensor:
     """:func:`clamp` in place."""
     name, operands = _bounds("clamp_", self, min, max)
     return writing(name, *operands)
@@ -141,50 +149,51 @@ addcdiv_p = elementwise(
 @composite(
     "div_trunc(x: Tensor, y: Tensor) -> Tensor",
     ELEMENTWISE,
-    infer=lambda x, y: broadcast(x, y),
+    infer=broadcast,
     public=False,
     batch="aligned",
     dtype=numeric.but(accepts=dt.REALS),
-    vjp=dict(x=lambda g: zero(g), y=lambda g: zero(g)),
+    vjp=dict(x=zero, y=zero),
 )
-def div_trunc_p(x: Any, y: Any) -> Any:
+def div_trunc_p(x: Tensor | Number, y: Tensor | Number) -> Tensor:
     """The quotient rounded towards zero."""
-    like = x if isinstance(x, Tensor) else y
-    return trunc_p(div_p(x, y)) if like.is_floating_point() else floor_divide_p(x - fmod_p(x, y), y)
+    if any(v.is_floating_point() for v in (x, y) if isinstance(v, Tensor)):
+        return trunc_p(div_p(x, y))
+    return floor_divide_p(x - fmod_p(x, y), y)
 
 
-_ROUNDED: Final[dict[Any, Callable[..., Any]]] = {"trunc": div_trunc_p, "floor": floor_divide_p}
+_ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
 
 
-def _rounded(mode: Any) -> Callable[..., Any]:
+def _rounded(mode: str) -> OpFunction[Tensor]:
     if mode not in _ROUNDED:
         raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
     return _ROUNDED[mode]
 
 
 @public(aliases=("divide",), guard=False)
-def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
+def div(
+    input: Tensor | Number, other: Tensor | Number, *, rounding_mode: str | None = None, out: Tensor | None = None
+) -> Tensor:
     """The quotient: exact (integers give floats), or rounded towards zero ("trunc") or down ("floor").
+
+    The two broadcast and promote; ValueError for another ``rounding_mode``.
 
     >>> fb.div(fb.tensor([-7, 7]), 2), fb.div(fb.tensor([-7, 7]), 2, rounding_mode="trunc")
     (tensor([-3.5000,  3.5000]), tensor([-3,  3]))
     """
-    if rounding_mode is None:
-        found = div_p(input, other)
-    else:
-        found = _rounded(rounding_mode)(input, other)
+    found = div_p(input, other) if rounding_mode is None else _rounded(rounding_mode)(input, other)
     return deliver("div", found, out)
 
 
 @public(aliases=("divide_",))
-def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+def div_(self: Tensor, other: Tensor | Number, *, rounding_mode: str | None = None) -> Tensor:
     """:func:`div` in place."""
-    record = OPS["div"] if rounding_mode is None else _rounded(rounding_mode).op  # type: ignore[attr-defined]
-    return in_place(record, (self, other), {}, None)
+    return writing("div" if rounding_mode is None else _rounded(rounding_mode).op.name, self, other)
 
 
 @public()
-def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
+def float_power(input: Tensor | Number, exponent: Tensor | Number, *, out: Tensor | None = None) -> Tensor:
     """``input ** exponent`` in float64 (complex128 for complex operands).
 
     >>> fb.float_power(fb.tensor([2]), 3)
@@ -192,16 +201,14 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tens
     """
     complex_ = compute_dtype(OPS["add"], (input, exponent)).category == dt.COMPLEX
     wide = dt.complex128 if complex_ else dt.float64
-    x, y = (
-        storage.cast_p(v, wide) if isinstance(v, Tensor) else (complex if complex_ else float)(v)
-        for v in (input, exponent)
-    )
+    zero_ = 0j if complex_ else 0.0
+    x, y = (storage.cast_p(v, wide) if isinstance(v, Tensor) else v + zero_ for v in (input, exponent))
     return deliver("pow", pow_p(x, y), out)
 
 
 @public()
-def float_power_(self: Tensor, exponent: Any) -> Tensor:
-    """:func:`float_power` in place, on a float64 or complex128 tensor."""
+def float_power_(self: Tensor, exponent: Tensor | Number) -> Tensor:
+    """:func:`float_power` in place, on a float64 or complex128 tensor; DTypeError on another."""
     found = float_power(self, exponent)
     if found.dtype is not self.dtype:
         raise DTypeError(f"float_power_: the result has dtype {found.dtype}, which the tensor's {self.dtype} is not")
@@ -209,7 +216,7 @@ def float_power_(self: Tensor, exponent: Any) -> Tensor:
 
 
 @public(method=False)
-def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+def rsub(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     """``other - alpha * input``.
 
     >>> fb.rsub(fb.tensor([1.0]), 5)
@@ -219,7 +226,7 @@ def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
 
 
 # -- rounding, the parts of a float ------------------------------------------------------------------
-def _to_decimals(x: Any, decimals: int) -> Any:
+def _to_decimals(x: Tensor, decimals: int) -> Tensor:
     if not decimals:
         return round_half_even_p(x)
     if x.dtype.category != dt.FLOATING:
@@ -234,6 +241,8 @@ def _to_decimals(x: Any, decimals: int) -> Any:
 @public("round")
 def rounded(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
     """The nearest whole number, of two equally near ones the even one; to ``decimals`` decimal places.
+
+    DTypeError where an integer or complex tensor is to have decimals.
 
     >>> fb.round(fb.tensor([0.5, 1.5, 2.345]), decimals=0)
     tensor([0., 2., 2.])
@@ -256,27 +265,29 @@ nextafter_p = binary(
 )
 
 
-@composite(
-    "ldexp(x: Tensor, y: Tensor) -> Tensor",
-    infer=lambda x, y: broadcast(x, y),
-    dtype=floating,
-    batch="aligned",
-    vjp=dict(x=lambda g, y: ldexp_p(g, y), y=lambda g, out: _exponent_vjp(g, out)),
-    inplace=True,
-)
-def ldexp_p(x: Any, y: Any) -> Any:
+def _ldexp(x: Tensor, y: Tensor | Number) -> Tensor:
     """``input * 2**other`` in the dtype that the two promote to."""
     return x * exp2_p(y) if isinstance(y, Tensor) else x * 2.0**y
 
 
-def _power(y: Any) -> Any:
+ldexp_p: OpFunction[Tensor] = composite(
+    "ldexp(x: Tensor, y: Tensor) -> Tensor",
+    infer=broadcast,
+    dtype=floating,
+    batch="aligned",
+    vjp=dict(x=lambda g, y: ldexp_p(g, y), y=lambda g, out: g * cj(out) * math.log(2.0)),
+    inplace=True,
+)(_ldexp)
+
+
+def _power(y: Tensor | Number) -> Tensor | Number:
     """Whole exponents count as floats of the default dtype, as in torch."""
     whole = isinstance(y, Tensor) and y.dtype.category < dt.FLOATING
     return storage.cast_p(y, dt.get_default_dtype()) if whole else y
 
 
 @public()
-def ldexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
+def ldexp(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None = None) -> Tensor:
     """``input * 2**other``.
 
     >>> fb.ldexp(fb.tensor([1.0, 3.0]), fb.tensor([2, -1]))
@@ -286,13 +297,9 @@ def ldexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
 
 
 @public(function=True)
-def ldexp_(self: Tensor, other: Any) -> Tensor:
+def ldexp_(self: Tensor, other: Tensor | Number) -> Tensor:
     """:func:`ldexp` in place."""
     return writing("ldexp", self, _power(other))
-
-
-def _exponent_vjp(g: Any, out: Any) -> Any:
-    return g * cj(out) * 0.6931471805599453
 
 
 _PARTS: Final = {
@@ -309,7 +316,7 @@ _PARTS: Final = {
     jvp=lambda tangents, primals, out: (ldexp(tangents[0], -out[1]).to(tangents[0].dtype), None),
     batch="same",
 )
-def frexp_p(x: Any) -> Any:
+def frexp_p(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mantissas in [0.5, 1) by size and int32 exponents, so that ``input == mantissa * 2**exponent``.
 
     >>> fb.frexp(fb.tensor([8.0]))
@@ -317,29 +324,30 @@ def frexp_p(x: Any) -> Any:
     """
     integer, fraction, width = _PARTS[x.dtype]
     normal = abs_p(x) >= dt.finfo(x.dtype).tiny
-    bits = call(OPS["view_dtype"], (where(normal, x, x * 2.0 ** (fraction + 1)),), {"dtype": integer})
+    bits = where(normal, x, x * 2.0 ** (fraction + 1)).view(dtype=integer)
     mask = ((1 << width) - 1) << fraction
     bias = (1 << (width - 1)) - 2
     has = (x != 0) & (abs_p(x) < float("inf"))
     exponent = ((bits & mask) >> fraction) - bias - where(normal, 0, fraction + 1)
-    mantissa = call(OPS["view_dtype"], ((bits & ~mask) | (bias << fraction),), {"dtype": x.dtype})
+    mantissa = ((bits & ~mask) | (bias << fraction)).view(dtype=x.dtype)
     return where(has, mantissa, x), storage.cast_p(where(has, exponent, 0), dtype=dt.int32)
 
 
 # -- whole numbers -----------------------------------------------------------------------------------
-_WHOLE: Final = integral.but(accepts=dt.INTS)
+def _whole(name: str) -> Callable[[Callable[..., Tensor]], OpFunction[Tensor]]:
+    return composite(
+        f"{name}(x: Tensor, y: Tensor) -> Tensor",
+        ELEMENTWISE,
+        infer=broadcast,
+        dtype=integral.but(accepts=dt.INTS),
+        differentiable=False,
+        batch="aligned",
+        inplace="function",
+    )
 
 
-@composite(
-    "gcd(x: Tensor, y: Tensor) -> Tensor",
-    ELEMENTWISE,
-    infer=lambda x, y: broadcast(x, y),
-    dtype=_WHOLE,
-    differentiable=False,
-    batch="aligned",
-    inplace="function",
-)
-def gcd_p(x: Any, y: Any) -> Any:
+@_whole("gcd")
+def gcd_p(x: Tensor, y: Tensor) -> Tensor:
     """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps.
 
     >>> fb.gcd(fb.tensor([12, 18]), 8)
@@ -352,16 +360,8 @@ def gcd_p(x: Any, y: Any) -> Any:
     return a
 
 
-@composite(
-    "lcm(x: Tensor, y: Tensor) -> Tensor",
-    ELEMENTWISE,
-    infer=lambda x, y: broadcast(x, y),
-    dtype=_WHOLE,
-    differentiable=False,
-    batch="aligned",
-    inplace="function",
-)
-def lcm_p(x: Any, y: Any) -> Any:
+@_whole("lcm")
+def lcm_p(x: Tensor, y: Tensor) -> Tensor:
     """The least common multiple, not negative; 0 where an operand is 0.
 
     >>> fb.lcm(fb.tensor([4, 6]), 10)

@@ -7,16 +7,18 @@ Where torch has the name with another meaning (``equal``, ``sort``, ``max`` alon
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Final
 
 from flambeau.core import creation, registry
 from flambeau.core import dtype as dt
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
-from flambeau.core.dtype import DType, as_dtype
+from flambeau.core.dtype import DType, DTypeLike, as_dtype
 from flambeau.core.errors import ShapeError
 from flambeau.core.keys import default_device, key_for
-from flambeau.core.ops import convert, joining, scan, scatter, search, shape, views
+from flambeau.core.ops import convert, expand, joining, scan, scatter, search, shape, views
 from flambeau.core.ops import index as places
 from flambeau.core.public import public
 from flambeau.core.results import UniqueAll, UniqueCounts, UniqueInverse
@@ -27,7 +29,7 @@ VERSIONS: Final = ("2021.12", "2022.12", "2023.12", "2024.12")
 
 # -- data types --------------------------------------------------------------------------------------
 @public(method=False)
-def astype(x: Tensor, dtype: DType, /, *, copy: bool = True, device: Any = None) -> Tensor:
+def astype(x: Tensor, dtype: DType, /, *, copy: bool = True, device: DeviceLike = None) -> Tensor:
     """``x`` in another dtype, a copy unless ``copy`` is False and nothing changes.
 
     >>> fb.astype(fb.tensor([1.5]), fb.int32)
@@ -48,7 +50,7 @@ _KINDS: Final[dict[str, tuple[DType, ...]]] = {
 
 
 @public(method=False)
-def isdtype(dtype: DType, kind: Any) -> bool:
+def isdtype(dtype: DTypeLike, kind: DTypeLike | tuple[DTypeLike, ...]) -> bool:
     """Whether a dtype is of a kind: a dtype, one of the standard's names, or a tuple of either.
 
     The names: "bool", "signed integer", "unsigned integer", "integral", "real floating", "complex floating",
@@ -74,7 +76,7 @@ def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     >>> [t.shape for t in fb.broadcast_arrays(fb.ones(2, 1), fb.ones(3))]
     [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
     """
-    return list(shape.broadcast_tensors(*arrays))
+    return list(expand.broadcast_tensors(*arrays))
 
 
 @public(method=False)
@@ -104,7 +106,7 @@ def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
 
 
 @public(method=False)
-def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
+def repeat(x: Tensor, repeats: int | Tensor, /, *, axis: int | None = None) -> Tensor:
     """Each element ``repeats`` times in a row along ``axis``; :meth:`Tensor.repeat` repeats the whole instead.
 
     >>> fb.repeat(fb.tensor([1, 2]), 2)
@@ -139,33 +141,44 @@ def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
 
 
 # -- sums --------------------------------------------------------------------------------------------
-def _cumulative(name: str, along: Callable[..., Tensor], start: int) -> Callable[..., Tensor]:
-    def cumulative(
-        x: Tensor, /, *, axis: int | None = None, dtype: DType | None = None, include_initial: bool = False
-    ) -> Tensor:
-        if axis is None:
-            if x.ndim != 1:
-                raise ShapeError(f"{name}: give the axis of a tensor with {x.ndim} dimensions")
-            axis = 0
-        found = along(x, axis, dtype=dtype)
-        if not include_initial:
-            return found
-        place = shape.axis_of(name, x, axis, label="axis")
-        first = found.new_full((*found.shape[:place], 1, *found.shape[place + 1 :]), start)
-        return joining.cat([first, found], place)
+def _the_axis(name: str, x: Tensor, axis: int | None) -> int:
+    if axis is None and x.ndim != 1:
+        raise ShapeError(f"{name}: give the axis of a tensor with {x.ndim} dimensions")
+    return shape.axis_of(name, x, 0 if axis is None else axis, label="axis")
 
-    cumulative.__name__ = cumulative.__qualname__ = name
-    cumulative.__doc__ = f"""The {"sum" if start == 0 else "product"} of the elements up to each along ``axis``.
 
-    With ``include_initial`` the empty one stands before them.
+def _after(start: int, found: Tensor, axis: int) -> Tensor:
+    """``found`` with one more place along ``axis``, in front."""
+    first = found.new_full((*found.shape[:axis], 1, *found.shape[axis + 1 :]), start)
+    return joining.cat([first, found], axis)
+
+
+@public(method=False)
+def cumulative_sum(
+    x: Tensor, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
+) -> Tensor:
+    """The sum of the elements up to each along ``axis``; with ``include_initial`` the empty one stands before them.
+
+    >>> fb.cumulative_sum(fb.tensor([1, 2]), include_initial=True)
+    tensor([0, 1, 3])
     """
-    return cumulative
+    axis = _the_axis("cumulative_sum", x, axis)
+    found = scan.cumsum(x, axis, dtype=dtype)
+    return _after(0, found, axis) if include_initial else found
 
 
-cumulative_sum = _cumulative("cumulative_sum", scan.cumsum, 0)
-public(method=False)(cumulative_sum)
-cumulative_prod = _cumulative("cumulative_prod", scan.cumprod, 1)
-public(method=False)(cumulative_prod)
+@public(method=False)
+def cumulative_prod(
+    x: Tensor, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
+) -> Tensor:
+    """The product of the elements up to each along ``axis``; with ``include_initial`` the empty one before them.
+
+    >>> fb.cumulative_prod(fb.tensor([2, 3]), include_initial=True)
+    tensor([1, 2, 6])
+    """
+    axis = _the_axis("cumulative_prod", x, axis)
+    found = scan.cumprod(x, axis, dtype=dtype)
+    return _after(1, found, axis) if include_initial else found
 
 
 # -- sets --------------------------------------------------------------------------------------------
@@ -210,13 +223,12 @@ def unique_values(x: Tensor, /) -> Tensor:
     >>> fb.unique_values(fb.tensor([2, 1, 2]))
     tensor([1, 2])
     """
-    found: Tensor = search.unique(x)
-    return found
+    return search.unique(x)
 
 
 # -- the namespace -----------------------------------------------------------------------------------
 @public("__array_namespace__")
-def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
+def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> ModuleType:
     """The module with the standard's functions: flambeau."""
     if api_version is not None and api_version not in VERSIONS:
         raise ValueError(f"__array_namespace__: versions {', '.join(VERSIONS)} are known, got {api_version!r}")
@@ -224,7 +236,7 @@ def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
 
 
 @public(function=False)
-def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+def to_device(self: Tensor, device: Device | str, /, *, stream: object = None) -> Tensor:
     """The tensor on a device; itself where it is there.
 
     >>> fb.ones(1).to_device("strict").device
@@ -236,7 +248,7 @@ def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
 class Info:
     """What :func:`__array_namespace_info__` returns."""
 
-    def capabilities(self) -> dict[str, Any]:
+    def capabilities(self) -> dict[str, bool | int]:
         """What of the standard's optional behaviour there is."""
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
 
@@ -244,7 +256,7 @@ class Info:
         """The device of new tensors."""
         return default_device()
 
-    def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
+    def default_dtypes(self, *, device: DeviceLike = None) -> dict[str, DType]:
         """The dtypes that numbers get."""
         real = dt.get_default_dtype()
         return {
@@ -258,7 +270,7 @@ class Info:
             found += [Device(kind, i) for i in range(backend.device_count())]
         return found
 
-    def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
+    def dtypes(self, *, device: DeviceLike = None, kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
         """The dtypes of the standard, by name: those of a ``kind`` that a device supports."""
         where = default_device() if device is None else Device(device)
         backend = key_for(where, dt.bool_).backend

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from mmap import mmap
 
 import numpy as np
 
 from flambeau.core import creation, exchange
 from flambeau.core import dtype as dt
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.ops import joining, shape, views
+from flambeau.core.ops import expand, joining, shape, views
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 
 @public("complex", method=False)
-def from_parts(real: Any, imag: Any, *, out: Any = None) -> Any:
+def from_parts(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor:
     """A complex tensor from its real and imaginary parts, floating tensors of one dtype that broadcast.
 
     >>> fb.complex(fb.tensor([1.0]), fb.tensor([2.0]))
@@ -28,24 +30,25 @@ def from_parts(real: Any, imag: Any, *, out: Any = None) -> Any:
         raise DTypeError(
             f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
         )
-    wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in shape.broadcast_tensors(real, imag)]
-    return deliver("full", joining.stack(wide, -1).view_as_complex(), out)
+    wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in expand.broadcast_tensors(real, imag)]
+    return deliver("complex", views.view_as_complex(joining.stack(wide, -1)), out)
 
 
 @public(method=False)
-def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:
+def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
     """A complex tensor from absolute values and angles in radians.
 
     >>> fb.polar(fb.tensor([2.0]), fb.tensor([0.0]))
     tensor([2.+0.j])
     """
-    return from_parts(abs * angle.cos(), abs * angle.sin(), out=out)
+    return deliver("polar", from_parts(abs * angle.cos(), abs * angle.sin()), out)
 
 
 @public(method=False)
 def empty_strided(
-    size: Sequence[int], stride: Sequence[int], *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+    size: Sequence[int], stride: Sequence[int], *,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """A tensor of undefined values of a shape with the strides given, in elements.
 
     >>> fb.empty_strided((2, 3), (1, 2)).stride()
@@ -64,14 +67,14 @@ def empty_strided(
 
 @public(method=False)
 def empty_permuted(
-    size: Sequence[int],
-    physical_layout: Sequence[int],
-    *,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """A tensor of undefined values whose dimensions stand in memory in the order ``physical_layout``."""
+    size: Sequence[int], physical_layout: Sequence[int], *,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of undefined values whose dimensions stand in memory in the order ``physical_layout``.
+
+    >>> fb.empty_permuted((2, 3), (1, 0)).stride()
+    (1, 2)
+    """
     sizes, order = tuple(size), tuple(physical_layout)
     if sorted(order) != list(range(len(sizes))):
         raise ShapeError(f"empty_permuted: physical_layout {order} must name each dimension of size {sizes} once")
@@ -84,20 +87,19 @@ def empty_permuted(
 
 @public(function=False)
 def new_empty_strided(
-    self: Tensor,
-    size: Sequence[int],
-    stride: Sequence[int],
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-) -> Tensor:
+    self: Tensor, size: Sequence[int], stride: Sequence[int],
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """:func:`empty_strided` with this tensor's dtype and device by default."""
     chosen = self.dtype if dtype is None else dtype
     return empty_strided(size, stride, dtype=chosen, device=device or self.device, requires_grad=requires_grad)
 
 
 @public(method=False)
-def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+def frombuffer(
+    buffer: bytes | bytearray | memoryview | mmap, *, dtype: DTypeLike, count: int = -1, offset: int = 0,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """A 1-d tensor over the bytes of ``buffer`` (a bytearray, memoryview, mmap, ...), shared where it can be written.
 
     ``count`` elements from byte ``offset`` on; -1 takes all that is left.
@@ -105,21 +107,25 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     >>> fb.frombuffer(bytearray([1, 0, 2, 0]), dtype=fb.int16)
     tensor([1, 2], dtype=flambeau.int16)
     """
-    found: Tensor = exchange.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
+    found = exchange.from_numpy(np.frombuffer(buffer, dt.as_dtype(dtype).numpy, count, offset))
     return found.requires_grad_() if requires_grad else found
 
 
 @public("range", method=False)
 def _range(
-    start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: Any = None,
-    device: Any = None, requires_grad: bool = False,
+    start: float = 0, end: float | None = None, step: float = 1, *, out: Tensor | None = None,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Numbers from ``start`` to ``end``, which takes part; torch's older form of :func:`arange`."""
+    """Numbers from ``start`` to ``end``, which takes part; torch's older form of :func:`arange`.
+
+    >>> fb.range(1, 3)
+    tensor([1., 2., 3.])
+    """
     if end is None:
         start, end = 0, start
     count = int((end - start) / step) + 1
     whole = creation.arange(count, dtype=dt.float64, device=device) * step + start
     made = whole.to(dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype))
     if out is not None:
-        return deliver("full", made, out)
+        return deliver("range", made, out)
     return made.requires_grad_() if requires_grad else made

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import call, compute_dtype
-from flambeau.core.dtype import DType, as_dtype
+from flambeau.core.dispatch import compute_dtype
+from flambeau.core.dtype import DType, DTypeLike, Number, as_dtype
 from flambeau.core.errors import ConversionError
+from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import contiguous
 from flambeau.core.public import public
@@ -33,7 +35,7 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
             dtype.itemsize <= x.dtype.itemsize or not resolve(where).supports(x.dtype, where.index)
         ):
             out = storage.cast_p(out, dtype)
-        out = call(OPS["to_device"], (out,), {"device": where})
+        out = storage.to_device_p(out, where)
     if dtype is not out.dtype:
         out = storage.cast_p(out, dtype)
     if copy and out is x:
@@ -41,8 +43,23 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
     return out
 
 
+@overload
+def to(
+    self: Tensor, dtype: DTypeLike, non_blocking: bool = False, copy: bool = False, *,
+    memory_format: MemoryFormat | None = None,
+) -> Tensor: ...  # fmt: skip
+@overload
+def to(
+    self: Tensor, device: DeviceLike = None, dtype: DTypeLike | None = None, non_blocking: bool = False,
+    copy: bool = False, *, memory_format: MemoryFormat | None = None,
+) -> Tensor: ...  # fmt: skip
+@overload
+def to(
+    self: Tensor, other: Tensor, non_blocking: bool = False, copy: bool = False, *,
+    memory_format: MemoryFormat | None = None,
+) -> Tensor: ...  # fmt: skip
 @public(function=False)
-def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # Any: as the forms above say
     """The tensor in another dtype, on another device, or like another tensor; itself when nothing changes.
 
     ``x.to(dtype)``, ``x.to(device, dtype=None)``, ``x.to(other)``, each also with ``non_blocking`` and ``copy``.
@@ -92,16 +109,20 @@ def parse_to(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
     )
 
 
-def _names_device(value: Any) -> bool:
+def _names_device(value: object) -> bool:
     return isinstance(value, (Device, str))
 
 
-def _names_dtype(value: Any) -> bool:
+def _names_dtype(value: object) -> bool:
     return isinstance(value, DType) or value in _PYTHON_TYPES
 
 
+@overload
+def _type(self: Tensor, dtype: None = None, non_blocking: bool = False) -> str: ...
+@overload
+def _type(self: Tensor, dtype: DTypeLike, non_blocking: bool = False) -> Tensor: ...
 @public("type", function=False)
-def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+def _type(self: Tensor, dtype: DTypeLike | None = None, non_blocking: bool = False) -> str | Tensor:
     """The name of the tensor's type, as ``"flambeau.FloatTensor"``; with ``dtype``, the tensor in that dtype.
 
     >>> fb.ones(1).type()
@@ -138,7 +159,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 @public(function=False)
-def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
+def cpu(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
     """The tensor in host memory; itself when it is there.
 
     >>> fb.ones(1, device="strict").cpu().device
@@ -147,8 +168,8 @@ def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     return convert(self, Device("cpu"), None)
 
 
-def _converter(name: str, dtype: DType) -> Callable[..., Tensor]:
-    def method(self: Tensor, memory_format: Any = None) -> Tensor:
+def _converter(name: str, dtype: DType) -> Callable[[Tensor], Tensor]:
+    def method(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
         return convert(self, None, dtype)
 
     method.__name__ = method.__qualname__ = name
@@ -184,7 +205,7 @@ def is_complex(input: Tensor) -> bool:
 
 
 @public(method=False)
-def is_tensor(obj: Any) -> bool:
+def is_tensor(obj: object) -> bool:
     """Whether an object is a Tensor.
 
     >>> fb.is_tensor(fb.ones(1))
@@ -226,7 +247,7 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
 
 
 @public()
-def apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
+def apply_(self: Tensor, callable: Callable[..., Number]) -> Tensor:
     """Replace every element by what ``callable`` makes of it, one by one in Python, in place; for the host alone.
 
     >>> fb.tensor([1.0, 2.0]).apply_(lambda v: v + 1)
@@ -237,7 +258,7 @@ def apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
 
 
 @public()
-def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
+def map_(self: Tensor, tensor: Tensor, callable: Callable[..., Number]) -> Tensor:
     """Replace every element by ``callable(element, the other's)``, one by one in Python, in place."""
     others = tensor.detach().expand(tuple(self._array.shape)).reshape((self.numel(),)).tolist()
     values = self.detach().reshape((self.numel(),)).tolist()
@@ -266,7 +287,7 @@ def numel(input: Tensor) -> int:
 
 
 @public(method=False)
-def result_type(*operands: Any) -> DType:
+def result_type(*operands: Tensor | Number | DTypeLike) -> DType:
     """The dtype that an arithmetic op on tensors and numbers computes in; a dtype counts as a tensor of it.
 
     >>> fb.result_type(fb.tensor([1], dtype=fb.int32), 1.5)
@@ -274,13 +295,11 @@ def result_type(*operands: Any) -> DType:
     """
     if not operands:
         raise TypeError("result_type: expects at least one tensor, number or dtype")
-    as_tensors = [o if isinstance(o, (Tensor, *_PYTHON_TYPES)) else _of_dtype(as_dtype(o)) for o in operands]
+    as_tensors = [
+        o if isinstance(o, (Tensor, int, float, complex)) else creation.empty(1, dtype=o, device="cpu")
+        for o in operands
+    ]
     return compute_dtype(OPS["cat"], (as_tensors,))
-
-
-def _of_dtype(dtype: DType) -> Tensor:
-    made: Tensor = creation.empty(1, dtype=dtype, device="cpu")
-    return made
 
 
 for _name, _dtype in _BY_NAME.items():
@@ -288,11 +307,11 @@ for _name, _dtype in _BY_NAME.items():
 
 
 @public()
-def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+def clone(input: Tensor, *, memory_format: MemoryFormat | None = None) -> Tensor:
     """A copy in memory of its own, with the same strides where they are dense; differentiable.
 
     >>> fb.clone(fb.tensor([1.0]))
     tensor([1.])
     """
-    found: Tensor = storage.clone_p(input, "K")
+    found = storage.clone_p(input, "K")
     return contiguous(found) if memory_format is not None and "contiguous" in str(memory_format) else found

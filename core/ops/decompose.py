@@ -9,11 +9,11 @@ eigenvalues or singular values repeat, the gradient of the vectors does not exis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack
 
 from flambeau.backends.base import LinAlgError
+from flambeau.backends.layout import Shape
 from flambeau.core import creation
-from flambeau.core.declare import OpFunction, op
+from flambeau.core.declare import op, several
 from flambeau.core.errors import GradientError, ShapeError
 from flambeau.core.ops import construct
 from flambeau.core.ops.elementwise import cj
@@ -23,16 +23,13 @@ from flambeau.core.ops.shape import adjoint, unsqueeze
 from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular_p, square
 from flambeau.core.ops.triangle import diag_embed, tril_p, triu_p
 from flambeau.core.ops.views import diagonal, imag, narrow
-from flambeau.core.record import Fields, Infer
 from flambeau.core.tensor import Tensor
 
-Shape = tuple[int, ...]
 
-
-def rectangular(name: str, result: Callable[..., Any]) -> Callable[..., Any]:
+def rectangular(name: str, result: Callable[..., object]) -> Callable[..., object]:
     """The shape rule of an op on matrices."""
 
-    def infer(x: Any, **params: Any) -> Any:
+    def infer(x: Shape, **params: object) -> object:
         if len(x) < 2:
             raise ShapeError(f"{name}: input must have at least 2 dimensions, got shape {tuple(x)}")
         return result(tuple(x), **params)
@@ -40,34 +37,28 @@ def rectangular(name: str, result: Callable[..., Any]) -> Callable[..., Any]:
     return infer
 
 
-def _record(schema: str, infer: Infer, result: Any = "same", **fields: Unpack[Fields]) -> OpFunction[Any]:
-    rule = matrices if result == "same" else matrices.but(result=result)
-    given: Fields = {"infer": infer, "dtype": rule, "batch": "same", "public": False, **fields}
-    return op(schema, **given)
-
-
-def identity_like(x: Any) -> Any:
+def identity_like(x: Tensor) -> Tensor:
     """The identity matrix of the size, dtype and device of ``x``."""
     return creation.eye(x._array.shape[-1], dtype=x.dtype, device=x.device)
 
 
-def off_diagonal(differences: Any) -> Any:
+def off_diagonal(differences: Tensor) -> Tensor:
     """Differences of eigenvalues with 1 on the diagonal, so that they can divide."""
     return differences + creation.eye(differences._array.shape[-1], dtype=differences.dtype, device=differences.device)
 
 
-def left_of_inverse(a: Any, b: Any, *, upper: bool) -> Any:
+def left_of_inverse(a: Tensor, b: Tensor, *, upper: bool) -> Tensor:
     """``b @ a**-1`` for triangular ``a``."""
     return adjoint(solve_triangular_p(adjoint(a), adjoint(b), upper=not upper, unitriangular=False))
 
 
 # -- cholesky ----------------------------------------------------------------------------------------
-def _half(x: Any) -> Any:
+def _half(x: Tensor) -> Tensor:
     """The lower triangle, its diagonal halved."""
     return tril_p(x) - diag_embed(diagonal(x, 0, -2, -1)) / 2
 
 
-def _cholesky_vjp(g: Any, out: Any, upper: bool) -> Any:
+def _cholesky_vjp(g: Tensor, out: Tensor, upper: bool) -> Tensor:
     low, g = (adjoint(out), adjoint(g)) if upper else (out, g)
     middle = _half(matmul_p(adjoint(low), g))
     inside = left_of_inverse(
@@ -76,13 +67,16 @@ def _cholesky_vjp(g: Any, out: Any, upper: bool) -> Any:
     return (inside + adjoint(inside)) / 2
 
 
-cholesky_p = _record(
-    "cholesky(x: Tensor, *, upper: bool = False) -> Tensor", square("cholesky"), vjp=dict(x=_cholesky_vjp)
-)
+cholesky_p = op(
+    "cholesky(x: Tensor, *, upper: bool = False) -> Tensor",
+    infer=square("cholesky"), dtype=matrices, batch="same", vjp=dict(x=_cholesky_vjp), public=False,
+)  # fmt: skip
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
-    """The lower triangular L with L @ L.mH == A, for Hermitian positive definite A; its mH if ``upper``.
+    """The lower triangular L with L @ L.mH == A, for Hermitian positive definite A (..., n, n); its mH if ``upper``.
+
+    LinAlgError where A is not positive definite.
 
     >>> fb.linalg.cholesky(fb.tensor([[4.0, 2.0], [2.0, 2.0]]))
     tensor([[2., 0.],
@@ -98,7 +92,7 @@ def _qr_shape(x: Shape, *, mode: str) -> tuple[Shape, Shape]:
     return (*x[:-2], m, k), (*x[:-2], k, n)
 
 
-def _qr_vjp(g: Sequence[Any], x: Any, q: Any, r: Any, mode: str) -> Any:
+def _qr_vjp(g: Sequence[Tensor], x: Tensor, q: Tensor, r: Tensor, mode: str) -> Tensor:
     gq, gr = g
     m, n = x._array.shape[-2:]
     if mode == "complete" and m > n:
@@ -112,25 +106,24 @@ def _qr_vjp(g: Sequence[Any], x: Any, q: Any, r: Any, mode: str) -> Any:
     return cat([_tall_qr_vjp(gq, gu, q, narrow(r, -1, 0, m)), matmul_p(q, gv)], -1)
 
 
-def _tall_qr_vjp(gq: Any, gr: Any, q: Any, r: Any) -> Any:
+def _tall_qr_vjp(gq: Tensor, gr: Tensor, q: Tensor, r: Tensor) -> Tensor:
     m = matmul_p(r, adjoint(gr)) - matmul_p(adjoint(gq), q)
     hermitian = tril_p(m, -1) + adjoint(tril_p(m, -1)) + diag_embed(_real_part(diagonal(m, 0, -2, -1)))
     return left_of_inverse(adjoint(r), gq + matmul_p(q, hermitian), upper=False)
 
 
-def _real_part(x: Any) -> Any:
+def _real_part(x: Tensor) -> Tensor:
     return (x + cj(x)) / 2
 
 
-qr_p = _record(
+qr_p = several(
     "qr(x: Tensor, *, mode: str = 'reduced') -> (q: Tensor, r: Tensor)",
-    rectangular("qr", _qr_shape),
-    vjp=dict(x=_qr_vjp),
-)
+    infer=rectangular("qr", _qr_shape), dtype=matrices, batch="same", vjp=dict(x=_qr_vjp), public=False,
+)  # fmt: skip
 
 
 # -- eigenvalues -------------------------------------------------------------------------------------
-def _eigh_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
+def _eigh_vjp(g: Sequence[Tensor], values: Tensor, vectors: Tensor) -> Tensor:
     gw, gv = g
     differences = off_diagonal(unsqueeze(values, -2) - unsqueeze(values, -1))
     mixed = matmul_p(adjoint(vectors), gv)
@@ -138,14 +131,14 @@ def _eigh_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
     return matmul_p(matmul_p(vectors, inside), adjoint(vectors))
 
 
-eigh_p = _record(
+eigh_p = several(
     "eigh(x: Tensor, *, upper: bool = False) -> (values: Tensor, vectors: Tensor)",
-    square("eigh", lambda x: (x[:-1], x)),
-    result=("real", "same"), vjp=dict(x=_eigh_vjp),
+    infer=square("eigh", lambda x: (x[:-1], x)), dtype=matrices.but(result=("real", "same")), batch="same",
+    vjp=dict(x=_eigh_vjp), public=False,
 )  # fmt: skip
 
 
-def _eig_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
+def _eig_vjp(g: Sequence[Tensor], values: Tensor, vectors: Tensor) -> Tensor:
     """Eigenvectors of norm 1: what would change their length does not count."""
     gw, gv = g
     differences = cj(off_diagonal(unsqueeze(values, -2) - unsqueeze(values, -1)))
@@ -156,9 +149,9 @@ def _eig_vjp(g: Sequence[Any], values: Any, vectors: Any) -> Any:
     return solve_p(adjoint(vectors), matmul_p(inside, adjoint(vectors)))
 
 
-eig_p = _record(
-    "eig(x: Tensor) -> (values: Tensor, vectors: Tensor)", square("eig", lambda x: (x[:-1], x)),
-    result=lambda d, params: d.to_complex(), vjp=dict(x=_eig_vjp),
+eig_p = several(
+    "eig(x: Tensor) -> (values: Tensor, vectors: Tensor)", infer=square("eig", lambda x: (x[:-1], x)),
+    dtype=matrices.but(result=lambda d, params: d.to_complex()), batch="same", vjp=dict(x=_eig_vjp), public=False,
 )  # fmt: skip
 
 
@@ -168,11 +161,11 @@ def _svd_shape(x: Shape, *, full: bool) -> tuple[Shape, Shape, Shape]:
     return (*x[:-2], m, m if full else k), (*x[:-2], k), (*x[:-2], n if full else k, n)
 
 
-def _skew(x: Any) -> Any:
+def _skew(x: Tensor) -> Tensor:
     return x - adjoint(x)
 
 
-def _svd_vjp(g: Sequence[Any], u: Any, s: Any, vh: Any, full: bool) -> Any:
+def _svd_vjp(g: Sequence[Tensor], u: Tensor, s: Tensor, vh: Tensor, full: bool) -> Tensor:
     gu, gs, gvh = g
     m, n, k = u._array.shape[-2], vh._array.shape[-1], s._array.shape[-1]
     if full and m != n:
@@ -196,28 +189,26 @@ def _svd_vjp(g: Sequence[Any], u: Any, s: Any, vh: Any, full: bool) -> Any:
     return whole
 
 
-svd_p = _record(
-    "svd(x: Tensor, *, full: bool = False) -> (u: Tensor, s: Tensor, vh: Tensor)", rectangular("svd", _svd_shape),
-    result=("same", "real", "same"), vjp=dict(x=_svd_vjp),
+svd_p = several(
+    "svd(x: Tensor, *, full: bool = False) -> (u: Tensor, s: Tensor, vh: Tensor)", infer=rectangular("svd", _svd_shape),
+    dtype=matrices.but(result=("same", "real", "same")), batch="same", vjp=dict(x=_svd_vjp), public=False,
 )  # fmt: skip
 
 
-def _svdvals_vjp(g: Any, x: Any) -> Any:
+def _svdvals_vjp(g: Tensor, x: Tensor) -> Tensor:
     u, _, vh = svd_p(x, False)
     return matmul_p(u * unsqueeze(g, -2), vh)
 
 
-svdvals_p = _record(
-    "svdvals(x: Tensor) -> Tensor",
-    rectangular("svdvals", lambda x: (*x[:-2], min(x[-2:]))),
-    result="real",
-    vjp=dict(x=_svdvals_vjp),
+svdvals_p = op(
+    "svdvals(x: Tensor) -> Tensor", infer=rectangular("svdvals", lambda x: (*x[:-2], min(x[-2:]))),
+    dtype=matrices.but(result="real"), batch="same", vjp=dict(x=_svdvals_vjp), public=False,
     doc="The singular values of each matrix, from the largest down.",
-)
+)  # fmt: skip
 
 
 # -- lu ----------------------------------------------------------------------------------------------
-def permutation_of(pivots: Any, rows: int) -> Any:
+def permutation_of(pivots: Tensor, rows: int) -> Tensor:
     """The order (..., rows) in which lu takes the rows, from the exchanges (..., k) counted from 0."""
     places = creation.arange(rows, device=pivots.device).expand((*pivots.shape[:-1], rows))
     for i in range(pivots._array.shape[-1]):
@@ -228,12 +219,12 @@ def permutation_of(pivots: Any, rows: int) -> Any:
     return places
 
 
-def rows_in_order(x: Any, order: Any) -> Any:
+def rows_in_order(x: Tensor, order: Tensor) -> Tensor:
     """The rows of each matrix in another order."""
     return x.take_along_dim(unsqueeze(order, -1), -2)
 
 
-def _lu_vjp(g: Sequence[Any], lu: Any, pivots: Any) -> Any:
+def _lu_vjp(g: Sequence[Tensor], lu: Tensor, pivots: Tensor) -> Tensor:
     m, n = lu._array.shape[-2:]
     if m != n:
         raise GradientError(f"lu_factor: the gradient is defined here for square matrices, got shape {tuple(lu.shape)}")
@@ -245,19 +236,19 @@ def _lu_vjp(g: Sequence[Any], lu: Any, pivots: Any) -> Any:
     return rows_in_order(inside, permutation_of(pivots, n).argsort(-1))
 
 
-lu_factor_p = _record(
+lu_factor_p = several(
     "lu_factor(x: Tensor) -> (lu: Tensor, pivots: Tensor)",
-    rectangular("lu_factor", lambda x: (x, (*x[:-2], min(x[-2:])))),
-    result=("same", "index"), vjp=dict(x=_lu_vjp),
+    infer=rectangular("lu_factor", lambda x: (x, (*x[:-2], min(x[-2:])))),
+    dtype=matrices.but(result=("same", "index")), batch="same", vjp=dict(x=_lu_vjp), public=False,
 )  # fmt: skip
 
 
 # -- determinants ------------------------------------------------------------------------------------
-def _as_matrix(x: Any) -> Any:
+def _as_matrix(x: Tensor) -> Tensor:
     return unsqueeze(unsqueeze(x, -1), -1)
 
 
-def _det_vjp(g: Any, x: Any, out: Any) -> Any:
+def _det_vjp(g: Tensor, x: Tensor, out: Tensor) -> Tensor:
     try:
         return _as_matrix(g * cj(out)) * adjoint(inv_p(x))
     except LinAlgError:  # the cofactors exist where the inverse does not: products of all singular values but one
@@ -269,26 +260,22 @@ def _det_vjp(g: Any, x: Any, out: Any) -> Any:
         return _as_matrix(g * cj(det_p(u) * det_p(vh))) * matmul_p(u * unsqueeze(cat(parts, -1), -2), vh)
 
 
-det_p = _record(
-    "det(x: Tensor) -> Tensor",
-    square("det", lambda x: x[:-2]),
-    vjp=dict(x=_det_vjp),
-    public=True,
-    doc="The determinant of each matrix.",
+det_p = op(
+    "det(x: Tensor) -> Tensor", infer=square("det", lambda x: x[:-2]), dtype=matrices, batch="same",
+    vjp=dict(x=_det_vjp), doc="The determinant of each matrix.",
     example="fb.linalg.det(fb.tensor([[2.0, 0.0], [0.0, 3.0]])) -> tensor(6.)",
-)
+)  # fmt: skip
 
 
-def _slogdet_vjp(g: Sequence[Any], x: Any, sign: Any) -> Any:
+def _slogdet_vjp(g: Sequence[Tensor], x: Tensor, sign: Tensor) -> Tensor:
     scale = g[1]
     if x.is_complex():
         scale = construct.from_parts(scale, imag(g[0] * cj(sign)))
     return _as_matrix(scale) * adjoint(inv_p(x))
 
 
-slogdet_p = _record(
+slogdet_p = several(
     "slogdet(x: Tensor) -> (sign: Tensor, logabsdet: Tensor)",
-    square("slogdet", lambda x: (x[:-2], x[:-2])),
-    result=("same", "real"),
-    vjp=dict(x=_slogdet_vjp),
-)
+    infer=square("slogdet", lambda x: (x[:-2], x[:-2])), dtype=matrices.but(result=("same", "real")), batch="same",
+    vjp=dict(x=_slogdet_vjp), public=False,
+)  # fmt: skip

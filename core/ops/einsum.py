@@ -7,13 +7,15 @@ are summed over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from math import prod
-from typing import Any, Final
+from types import EllipsisType
+from typing import Any, TypeAlias, overload
 
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.matmul import matmul_p
-from flambeau.core.ops.shape import axis_of, expand_p, permute_p, reshape, sizes_of
+from flambeau.core.ops.shape import axis_of, reshape, sizes_of, tensors_of
+from flambeau.core.ops.storage import expand_p, permute_p
 from flambeau.core.ops.views import diagonal
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -21,12 +23,17 @@ from flambeau.core.tensor import Tensor
 
 Labels = tuple[int, ...]
 
-#: Labels of the dimensions that an ellipsis stands for: -1 is the last of them, so that they align from the right.
-_ELLIPSIS: Final = object()
+#: The labels of one operand; those of the dimensions that an ellipsis stands for count down from -1, the last of them,
+#: so that they align from the right.
+Term: TypeAlias = list[int | EllipsisType]
 
 
+@overload
+def einsum(equation: str, *operands: Tensor | Sequence[Tensor]) -> Tensor: ...
+@overload
+def einsum(equation: Tensor, *operands: Tensor | Sequence[int | EllipsisType]) -> Tensor: ...
 @public(method=False)
-def einsum(equation: Any, *operands: Any) -> Tensor:
+def einsum(equation: str | Tensor, *operands: Tensor | Sequence[Tensor] | Sequence[int | EllipsisType]) -> Tensor:
     """Sums of products by labels: "ij,jk->ik", with "..." for further dimensions that broadcast.
 
     Without "->" the result has the labels that occur once, in alphabetical order. The other form takes
@@ -38,7 +45,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
             [ 3, 13]])
     """
     if isinstance(equation, str):
-        items = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (tuple, list)) else list(operands)
+        items = tensors_of(operands)  # type: ignore[arg-type]  # as the overload says
         terms, result = _parse(equation)
     else:
         items, terms, result = _sublists((equation, *operands))
@@ -48,26 +55,26 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
         )
     labelled = [_label(i, x, term) for i, (x, term) in enumerate(zip(items, terms, strict=True))]
     sizes = _sizes(labelled)
-    wanted = _result_labels(result, terms, labelled, sizes)
+    wanted = _result_labels(result, terms, sizes)
     pairs = [_diagonals(x, labels) for x, labels in labelled]
     return _contract(pairs, wanted, sizes)
 
 
 # -- reading the equation ----------------------------------------------------------------------------
-def _parse(equation: str) -> tuple[list[list[Any]], list[Any] | None]:
+def _parse(equation: str) -> tuple[list[Term], Term | None]:
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = [_term(equation, t) for t in left.split(",")]
     return terms, _term(equation, right) if arrow else None
 
 
-def _term(equation: str, text: str) -> list[Any]:
-    out: list[Any] = []
+def _term(equation: str, text: str) -> Term:
+    out: Term = []
     i = 0
     while i < len(text):
         if text.startswith("...", i):
-            if _ELLIPSIS in out:
+            if ... in out:
                 raise ValueError(f"einsum: two ellipses in the term {text!r} of {equation!r}")
-            out.append(_ELLIPSIS)
+            out.append(...)
             i += 3
         elif text[i].isalpha() and text[i].isascii():
             out.append(ord(text[i]))
@@ -79,9 +86,9 @@ def _term(equation: str, text: str) -> list[Any]:
     return out
 
 
-def _sublists(arguments: Sequence[Any]) -> tuple[list[Tensor], list[list[Any]], list[Any] | None]:
-    def labels(entries: Sequence[Any]) -> list[Any]:
-        return [_ELLIPSIS if e is Ellipsis else 1000 + int(e) for e in entries]
+def _sublists(arguments: Sequence[Any]) -> tuple[list[Tensor], list[Term], Term | None]:
+    def labels(entries: Sequence[int | EllipsisType]) -> Term:
+        return [e if e is ... else 1000 + int(e) for e in entries]
 
     items, terms = list(arguments[0::2]), [labels(s) for s in arguments[1::2]]
     if len(arguments) % 2:
@@ -89,17 +96,17 @@ def _sublists(arguments: Sequence[Any]) -> tuple[list[Tensor], list[list[Any]], 
     return items, terms, None
 
 
-def _label(i: int, x: Any, term: Sequence[Any]) -> tuple[Tensor, Labels]:
+def _label(i: int, x: Tensor, term: Term) -> tuple[Tensor, Labels]:
     if not isinstance(x, Tensor):
         raise TypeError(f"einsum: operand {i} must be a tensor, got {type(x).__name__}")
-    named, ndim = sum(t is not _ELLIPSIS for t in term), x.ndim
-    if named > ndim or (named < ndim and _ELLIPSIS not in term):
+    named, ndim = sum(t is not ... for t in term), x.ndim
+    if named > ndim or (named < ndim and ... not in term):
         raise ShapeError(
             f"einsum: operand {i} of shape {tuple(x.shape)} has {ndim} dimension(s), but its term names {named}"
         )
     out: list[int] = []
     for t in term:
-        out += range(named - ndim, 0) if t is _ELLIPSIS else (t,)
+        out += range(named - ndim, 0) if t is ... else (t,)
     return x, tuple(out)
 
 
@@ -121,16 +128,14 @@ def _name(label: int) -> str:
     return "of the ellipsis" if label < 0 else repr(chr(label)) if label < 1000 else str(label - 1000)
 
 
-def _result_labels(
-    result: list[Any] | None, terms: Sequence[Sequence[Any]], labelled: Any, sizes: dict[int, int]
-) -> Labels:
+def _result_labels(result: Term | None, terms: Sequence[Term], sizes: dict[int, int]) -> Labels:
     broad = sorted(label for label in sizes if label < 0)
     if result is None:
-        every = [t for term in terms for t in term if t is not _ELLIPSIS]
+        every = [t for term in terms for t in term if t is not ...]
         return (*broad, *sorted(t for t in set(every) if every.count(t) == 1))
     out: list[int] = []
     for t in result:
-        out += broad if t is _ELLIPSIS else (t,)
+        out += broad if t is ... else (t,)
     unknown = [t for t in out if t not in sizes]
     if unknown or len(set(out)) != len(out):
         what = f"label {_name(unknown[0])} that no operand has" if unknown else "a label twice"
@@ -178,7 +183,7 @@ def _cheapest(pairs: Sequence[tuple[Tensor, Labels]], wanted: Labels, sizes: dic
     return min(((i, j) for i in range(len(pairs)) for j in range(i + 1, len(pairs))), key=lambda ij: growth(*ij))
 
 
-def _summed(x: Tensor, labels: Labels, needed: Any) -> tuple[Tensor, Labels]:
+def _summed(x: Tensor, labels: Labels, needed: Container[int]) -> tuple[Tensor, Labels]:
     """``x`` summed over the labels that nobody needs."""
     gone = tuple([i for i, t in enumerate(labels) if t not in needed])
     if not gone:
@@ -232,7 +237,9 @@ def _ordered(x: Tensor, labels: Labels, wanted: Labels, sizes: dict[int, int]) -
 
 
 @public(method=False, more={"axes": "dims"})
-def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None) -> Tensor:
+def tensordot(
+    a: Tensor, b: Tensor, dims: int | Tensor | Sequence[int | Sequence[int]] = 2, *, out: Tensor | None = None
+) -> Tensor:
     """Sums of products over ``dims``: the last so many of a and first of b, or a pair of lists.
 
     >>> fb.tensordot(fb.ones(2, 3), fb.ones(3, 4), dims=1).shape
@@ -262,4 +269,4 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, *, out: Tensor | None = None)
     left = _grouped(a, tuple(range(a.ndim)), rows, first)
     right = _grouped(b, tuple(range(b.ndim)), second, columns)
     found = reshape(matmul_p(left, right), (*(a._array.shape[i] for i in rows), *(b._array.shape[j] for j in columns)))
-    return deliver("matmul", found, out)
+    return deliver("tensordot", found, out)

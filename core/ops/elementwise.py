@@ -7,13 +7,14 @@ PyTorch's convention for complex numbers: the conjugate of the derivative times 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Unpack
+from collections.abc import Mapping
+from typing import Unpack, overload
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like
 from flambeau.core.declare import OpFunction, composite, op
+from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.public import public
@@ -21,7 +22,9 @@ from flambeau.core.record import (
     ELEMENTWISE,
     OPS,
     SPECIAL,
-    Fields,
+    Facts,
+    Infer,
+    Vjp,
     comparison,
     floating,
     integral,
@@ -32,15 +35,14 @@ from flambeau.core.record import (
 )
 from flambeau.core.tensor import Tensor
 
-#: A gradient with respect to one operand.
-Vjp = Callable[..., Any]
+Shape = tuple[int, ...]
 
 
-def broadcast(*shapes: Any, **params: Any) -> tuple[int, ...]:
+def broadcast(*shapes: Shape | None) -> Shape:
     """The common shape of the operands; ShapeError names them."""
     present = [tuple(s) for s in shapes if s is not None]
     try:
-        return tuple(layout.broadcast_shapes(*present))
+        return layout.broadcast_shapes(*present)
     except ValueError:
         listing = " and ".join(str(s) for s in present)
         raise ShapeError(
@@ -48,8 +50,8 @@ def broadcast(*shapes: Any, **params: Any) -> tuple[int, ...]:
         ) from None
 
 
-def _named(name: str) -> Callable[..., tuple[int, ...]]:
-    def infer(*shapes: Any, **params: Any) -> tuple[int, ...]:
+def _named(name: str) -> Infer:
+    def infer(*shapes: Shape | None) -> Shape:
         try:
             return broadcast(*shapes)
         except ShapeError as error:
@@ -58,54 +60,60 @@ def _named(name: str) -> Callable[..., tuple[int, ...]]:
     return infer
 
 
-def elementwise(schema: str, expr: str | None = None, **fields: Unpack[Fields]) -> OpFunction[Tensor]:
+def elementwise(
+    schema: str, expr: str | None = None, vjp: Mapping[str, Vjp | None] | None = None, **facts: Unpack[Facts]
+) -> OpFunction[Tensor]:
     """An elementwise record; its expression defaults to the one of its name in :mod:`flambeau.core.special`."""
     name = schema.partition("(")[0]
-    return op(schema, ELEMENTWISE, expr=expr or f"{SPECIAL}{name}", infer=_named(name), **fields)
+    return op(schema, ELEMENTWISE, expr=expr or f"{SPECIAL}{name}", infer=_named(name), vjp=vjp, **facts)
 
 
-def unary(name: str, vjp: Vjp | None = None, expr: str | None = None, **fields: Unpack[Fields]) -> OpFunction[Tensor]:
+def unary(name: str, vjp: Vjp | None = None, expr: str | None = None, **facts: Unpack[Facts]) -> OpFunction[Tensor]:
     """A record of one operand; without a gradient rule its derivative is zero almost everywhere."""
-    given: Fields = {"dtype": floating, "inplace": "function", **fields}
-    return elementwise(f"{name}(x: Tensor) -> Tensor", expr, vjp=vjp and {"x": vjp}, **given)
+    given: Facts = {"dtype": floating, "inplace": "function", **facts}
+    return elementwise(f"{name}(x: Tensor) -> Tensor", expr, vjp and {"x": vjp}, **given)
 
 
 def binary(
-    name: str, x: Vjp | None = None, y: Vjp | None = None, expr: str | None = None, **fields: Unpack[Fields]
+    name: str, x: Vjp | None = None, y: Vjp | None = None, expr: str | None = None, **facts: Unpack[Facts]
 ) -> OpFunction[Tensor]:
     """A record of two operands."""
     vjp = {"x": x, "y": y} if x and y else None
-    return elementwise(f"{name}(x: Tensor, y: Tensor) -> Tensor", expr, vjp=vjp, **fields)
+    return elementwise(f"{name}(x: Tensor, y: Tensor) -> Tensor", expr, vjp, **facts)
 
 
-def predicate(name: str, expr: str | None = None, **fields: Unpack[Fields]) -> OpFunction[Tensor]:
+def predicate(name: str, expr: str | None = None, **facts: Unpack[Facts]) -> OpFunction[Tensor]:
     """A record with a bool result."""
-    given: Fields = {"dtype": comparison, "differentiable": False, "inplace": False, **fields}
+    given: Facts = {"dtype": comparison, "differentiable": False, "inplace": False, **facts}
     return unary(name, None, expr, **given)
 
 
-def cj(v: Any) -> Any:
+@overload
+def cj(v: Tensor) -> Tensor: ...
+@overload
+def cj(v: Number) -> Number: ...
+def cj(v: Tensor | Number) -> Tensor | Number:
     """The conjugate of a complex value, anything else as it is."""
     if isinstance(v, Tensor):
         return v.conj() if v._key.dtype.category == dt.COMPLEX else v
     return v.conjugate() if isinstance(v, complex) else v
 
 
-def zero(g: Any) -> Any:
+def zero(g: Tensor) -> Tensor:
     return g * 0
 
 
-def _scaled(operands: list[Any], alpha: Any) -> None:
+def _scaled(operands: list[Tensor | Number], alpha: Number) -> None:
     if isinstance(alpha, float) and all(_is_whole(v) for v in operands):
         raise DTypeError(f"alpha={alpha}: for integral tensors alpha must not be a floating-point number")
     operands[1] = operands[1] * alpha
 
 
-def _is_whole(v: Any) -> bool:
+def _is_whole(v: Tensor | Number) -> bool:
     return v._key.dtype.category < dt.FLOATING if isinstance(v, Tensor) else isinstance(v, int)
 
 
-def _renamed(operands: list[Any], value: Any) -> None:
+def _renamed(operands: list[Tensor | Number], value: Tensor | Number) -> None:
     """A second operand that torch calls something else than ``other``."""
     operands[1] = value
 
@@ -129,7 +137,7 @@ sqrt_p = unary("sqrt", lambda g, out: g / (2 * cj(out)), "sqrt(x)",
     doc="the square root; nan below zero", example="fb.sqrt(fb.tensor([4.0, 2.0])) -> tensor([2.0000, 1.4142])")
 sin_p = unary("sin", lambda g, x: g * cj(cos_p(x)), "sin(x)",
     doc="the sine of an angle in radians", example="fb.sin(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.8415])")
-cos_p = unary("cos", lambda g, x: -g * cj(sin_p(x)), "cos(x)",
+cos_p: OpFunction[Tensor] = unary("cos", lambda g, x: -g * cj(sin_p(x)), "cos(x)",
     doc="the cosine of an angle in radians", example="fb.cos(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 0.5403])")
 floor_p = unary("floor", zero, "floor(x)", dtype=numeric.but(accepts=dt.REALS),
     doc="the next integer downwards", example="fb.floor(fb.tensor([1.5, -1.5])) -> tensor([ 1., -2.])")
@@ -147,7 +155,7 @@ mul_p = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", a
 div_p = binary("div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y), "x / y", dtype=floating,
     public=["true_divide"], operator="truediv",
     doc="input / other, true division", example="fb.div(fb.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])")
-idiv_p = binary("idiv", lambda g: zero(g), lambda g: zero(g), "x // y", dtype=numeric.but(accepts=dt.REALS),
+idiv_p = binary("idiv", zero, zero, "x // y", dtype=numeric.but(accepts=dt.REALS),
     public=False)
 fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(x, y)",
     dtype=numeric.but(accepts=dt.REALS),
@@ -155,23 +163,19 @@ fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(
     example="fb.fmod(fb.tensor([7.0, -7.0]), 3) -> tensor([ 1., -1.])")
 
 
-def _pow_x(g: Any, x: Any, y: Any) -> Any:
+def _pow_x(g: Tensor, x: Tensor, y: Tensor | Number) -> Tensor:
     if not isinstance(y, Tensor):
         return g * 0 if y == 0 else g * cj(y * x ** (y - 1))
     return where(y == 0, 0.0, g * cj(y * x ** where(y == 0, 1.0, y - 1)))
 
 
-def _pow_y(g: Any, x: Any, y: Any, out: Any) -> Any:
+def _pow_y(g: Tensor, x: Tensor | Number, y: Tensor, out: Tensor) -> Tensor:
     if not isinstance(x, Tensor):
         return g * cj(
-            out * (math.log(x) if not isinstance(x, complex) and x > 0 else 0.0 if x == 0 else log_p(_like(x, out)))
+            out * (math.log(x) if not isinstance(x, complex) and x > 0 else 0.0 if x == 0 else log_p(full_like(out, x)))
         )
     safe = where(x == 0, 1.0, x)
     return g * cj(where(x == 0, 0.0, out * log_p(safe)))
-
-
-def _like(x: Any, t: Any) -> Any:
-    return full_like(t, x)
 
 
 pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric, keywords={"exponent": _renamed}, operator="pow",
@@ -182,7 +186,7 @@ maximum_p = binary("maximum", lambda g, x, y: _tied(g, x > y, x == y), lambda g,
     example="fb.maximum(fb.tensor([1.0, 5.0]), fb.tensor([3.0, 2.0])) -> tensor([3., 5.])")
 
 
-def _tied(g: Any, more: Any, equal: Any) -> Any:
+def _tied(g: Tensor, more: Tensor, equal: Tensor) -> Tensor:
     """The gradient goes to the larger; where they are equal, each takes half, as in torch."""
     return where(more, g, where(equal, g / 2, 0.0))
 
@@ -207,21 +211,33 @@ shr_p = binary("shr", expr="x >> y", dtype=integral.but(accepts=dt.INTS), differ
     public=["bitwise_right_shift"], operator="rshift",
     doc="the bits moved to the right; a negative number keeps its sign",
     example="fb.bitwise_right_shift(fb.tensor([8, -8]), 2) -> tensor([ 2, -2])")
-where_p = elementwise("where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor", "where(condition, x, y)",
+where_p: OpFunction[Tensor] = elementwise("where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor",
+    "where(condition, x, y)",
     kinds={"condition": "bool"}, public=False, inplace=False, linear=["x", "y"],
-    vjp=dict(x=lambda g, condition: where(condition, g, 0.0), y=lambda g, condition: where(condition, 0.0, g)))
+    vjp=dict(x=lambda g, condition: where_p(condition, g, 0.0), y=lambda g, condition: where_p(condition, 0.0, g)))
 
 
+@overload
+def where(condition: Tensor) -> tuple[Tensor, ...]: ...
+@overload
+def where(
+    condition: Tensor, input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None = None
+) -> Tensor: ...
 @public(method=False, guard=False)
-def where(condition: Any, input: Any = None, other: Any = None, **kw: Any) -> Any:
+def where(
+    condition: Tensor, input: Tensor | Number | None = None, other: Tensor | Number | None = None, *,
+    out: Tensor | None = None,
+) -> Tensor | tuple[Tensor, ...]:
     """``input`` where ``condition`` holds, ``other`` elsewhere; with the condition alone, its indices.
+
+    The three broadcast; the result has the dtype that ``input`` and ``other`` promote to.
 
     >>> fb.where(fb.tensor([True, False]), 1.0, fb.tensor([5.0, 6.0]))
     tensor([1., 6.])
     """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
-    return where_p(condition, input, other, **kw)
+    return where_p(condition, input, other) if out is None else where_p(condition, input, other, out=out)
 
 
 def _bool_to_int(d: dt.DType) -> dt.DType:
@@ -243,7 +259,7 @@ remainder_p = binary("remainder", lambda g: g, lambda g, x, y: -g * floor_p(x / 
     dtype=numeric.but(accepts=dt.REALS), operator="mod",
     doc="what floor division leaves, with the sign of other, as % in Python",
     example="fb.remainder(fb.tensor([7.0, -7.0]), 3) -> tensor([1., 2.])")
-floor_divide_p = binary("floor_divide", lambda g: zero(g), lambda g: zero(g), "x // y",
+floor_divide_p = binary("floor_divide", zero, zero, "x // y",
     dtype=numeric.but(accepts=dt.REALS), operator="floordiv",
     doc="the next integer below input / other, as // in Python",
     example="fb.floor_divide(fb.tensor([7.0, -7.0]), 2) -> tensor([ 3., -4.])")
@@ -264,8 +280,8 @@ fmin_p = binary("fmin", lambda g, x, y: where((x <= y) | isnan_p(y), g, 0.0),
 hypot_p = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=real_floating,
     doc="sqrt(input² + other²) without overflow on the way",
     example="fb.hypot(fb.tensor([3.0]), fb.tensor([4.0])) -> tensor([5.])")
-copysign_p = binary("copysign", lambda g, x, y: where(x == 0, 0.0, g * sign_p(x) * copysign_p(_one(g), y)),
-    lambda g: zero(g), dtype=real_floating,
+copysign_p: OpFunction[Tensor] = binary("copysign",
+    lambda g, x, y: where(x == 0, 0.0, g * sign_p(x) * copysign_p(full_like(g, 1.0), y)), zero, dtype=real_floating,
     doc="the size of input with the sign of other",
     example="fb.copysign(fb.tensor([1.0, 2.0]), -1) -> tensor([-1., -2.])")
 lerp_p = elementwise("lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
@@ -274,10 +290,6 @@ lerp_p = elementwise("lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
              weight=lambda g, x, end: g * cj(end - x)),
     doc="input + weight * (end - input)",
     example="fb.lerp(fb.tensor([0.0, 10.0]), fb.tensor([10.0, 20.0]), 0.5) -> tensor([ 5., 15.])")
-
-
-def _one(g: Any) -> Any:
-    return _like(1.0, g)
 
 
 # -- exponentials, logarithms, trigonometry ----------------------------------------------------------
@@ -315,7 +327,7 @@ atan2_p = binary("atan2", lambda g, x, y: g * y / (x * x + y * y), lambda g, x, 
     example="fb.atan2(fb.tensor([1.0, 1.0]), fb.tensor([1.0, -1.0])) -> tensor([0.7854, 2.3562])")
 sinh_p = unary("sinh", lambda g, x: g * cj(cosh_p(x)),
     doc="the hyperbolic sine", example="fb.sinh(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.1752])")
-cosh_p = unary("cosh", lambda g, x: g * cj(sinh_p(x)),
+cosh_p: OpFunction[Tensor] = unary("cosh", lambda g, x: g * cj(sinh_p(x)),
     doc="the hyperbolic cosine", example="fb.cosh(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 1.5431])")
 tanh_p = unary("tanh", lambda g, out: g * cj(1 - out * out),
     doc="the hyperbolic tangent", example="fb.tanh(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.7616])")
@@ -329,7 +341,7 @@ sinc_p = unary("sinc", lambda g, x: g * cj(_sinc_slope(x)), "where(x == 0, 1, si
     doc="sin(π input) / (π input), 1 at zero", example="fb.sinc(fb.tensor([0.0, 0.5])) -> tensor([1.0000, 0.6366])")
 
 
-def _sinc_slope(x: Any) -> Any:
+def _sinc_slope(x: Tensor) -> Tensor:
     safe = where(x == 0, 1.0, x)
     return where(x == 0, 0.0, (cos_p(math.pi * safe) - sinc_p(safe)) / safe)
 
@@ -339,7 +351,7 @@ _REAL = numeric.but(accepts=dt.REALS)
 ceil_p = unary("ceil", zero, dtype=_REAL,
     doc="the next integer upwards", example="fb.ceil(fb.tensor([1.5, -1.5])) -> tensor([ 2., -1.])")
 round_half_even_p = unary("round_half_even", zero, f"{SPECIAL}round", dtype=_REAL, public=False, inplace=False)
-trunc_p = unary("trunc", zero, dtype=_REAL, aliases=["fix"],
+trunc_p: OpFunction[Tensor] = unary("trunc", zero, dtype=_REAL, aliases=["fix"],
     doc="the integer part", example="fb.trunc(fb.tensor([1.5, -1.5])) -> tensor([ 1., -1.])")
 frac_p = unary("frac", lambda g: g, "x - trunc(x)", dtype=real_floating,
     doc="what trunc leaves: input - trunc(input)",
@@ -359,17 +371,15 @@ digamma_p = unary("digamma", lambda g, x: g * trigamma_p(x), dtype=real_floating
 lgamma_p = unary("lgamma", lambda g, x: g * digamma_p(x), dtype=real_floating, aliases=["gammaln"], inplace=True,
     doc="the logarithm of the absolute value of the gamma function",
     example="fb.lgamma(fb.tensor([1.0, 5.0])) -> tensor([0.0000, 3.1781])")
-trigamma_p = unary("trigamma", lambda g, x: g * _polygamma2(x), dtype=real_floating, public=False, inplace=False)
-
-
-def _polygamma2(x: Any) -> Any:
-    return OPS["polygamma"].function(x, n=2)
+trigamma_p: OpFunction[Tensor] = unary("trigamma", lambda g, x: g * OPS["polygamma"].function(x, n=2),
+    dtype=real_floating, public=False, inplace=False)
 
 
 i0_p = unary("i0", lambda g, x: g * i1_p(x), dtype=real_floating,
     doc="the modified Bessel function of the first kind, of order 0",
     example="fb.i0(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 1.2661])")
-i1_p = unary("i1", lambda g, x, out: g * (i0_p(x) - where(x == 0, 0.5, out / where(x == 0, 1.0, x))),
+i1_p: OpFunction[Tensor] = unary("i1",
+    lambda g, x, out: g * (i0_p(x) - where(x == 0, 0.5, out / where(x == 0, 1.0, x))),
     dtype=real_floating, public=False, inplace=False,
     doc="the modified Bessel function of the first kind, of order 1",
     example="fb.special.i1(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.5652])")
@@ -382,7 +392,7 @@ xlogy_p = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * lo
     "where(y != y, y, where(x == 0, 0, x * log(y)))", dtype=real_floating, inplace="function",
     doc="input * log(other), 0 where input is 0",
     example="fb.xlogy(fb.tensor([0.0, 2.0]), fb.tensor([0.0, 2.0])) -> tensor([0.0000, 1.3863])")
-heaviside_p = binary("heaviside", lambda g: zero(g), lambda g, x: where(x == 0, g, 0.0),
+heaviside_p = binary("heaviside", zero, lambda g, x: where(x == 0, g, 0.0),
     "where(x == 0, y, where(x > 0, 1, 0))", dtype=ordered, keywords={"values": _renamed},
     doc="0 below zero, other at zero, 1 above",
     example="fb.heaviside(fb.tensor([-1.0, 0.0, 1.0]), 0.5) -> tensor([0.0000, 0.5000, 1.0000])")
@@ -400,7 +410,7 @@ gt_p = binary("gt", expr="x > y", dtype=ordering, differentiable=False, aliases=
     doc="whether input > other", example="fb.gt(fb.tensor([1, 2, 3]), 2) -> tensor([False, False,  True])")
 ge_p = binary("ge", expr="x >= y", dtype=ordering, differentiable=False, aliases=["greater_equal"], operator="ge",
     doc="whether input >= other", example="fb.ge(fb.tensor([1, 2, 3]), 2) -> tensor([False,  True,  True])")
-isnan_p = predicate("isnan", "x != x",
+isnan_p: OpFunction[Tensor] = predicate("isnan", "x != x",
     doc="whether the value is nan", example='fb.isnan(fb.tensor([1.0, float("nan")])) -> tensor([False,  True])')
 isinf_p = predicate("isinf", "abs(x) == inf", dtype=comparison.but(accepts=dt.FLOATS))
 isfinite_p = predicate("isfinite", "abs(x) < inf", dtype=comparison.but(accepts=dt.FLOATS))
@@ -430,7 +440,7 @@ relu_p = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, 
 # fmt: on
 # -- complex -----------------------------------------------------------------------------------------
 @composite("conj(x: Tensor) -> Tensor", infer=_named("conj"), vjp=dict(x=lambda g: cj(g)), aliases=["conj_physical"])
-def conj_p(x: Any) -> Any:
+def conj_p(x: Tensor) -> Tensor:
     """The complex conjugate; a real tensor as it is.
 
     >>> fb.conj(fb.tensor([1 + 2j]))
@@ -442,15 +452,12 @@ def conj_p(x: Any) -> Any:
     return stack_last(parts.select(-1, 0), -parts.select(-1, 1)).view_as_complex()
 
 
-def stack_last(a: Any, b: Any) -> Any:
+def stack_last(a: Tensor, b: Tensor) -> Tensor:
     index = (*(slice(0, n, 1) for n in a.shape), None)
     return storage.cat_p([storage.basic_index_p(v, index) for v in (a, b)], -1)
 
 
-@composite(
-    "sgn(x: Tensor) -> Tensor", infer=_named("sgn"), vjp=dict(x=lambda g, x, out: _sgn_vjp(g, x, out)), inplace=True
-)
-def sgn_p(x: Any) -> Any:
+def _sgn(x: Tensor) -> Tensor:
     """The sign; of a complex number its direction x / abs(x), and 0 at 0.
 
     >>> fb.sgn(fb.tensor([3 + 4j]))
@@ -462,7 +469,7 @@ def sgn_p(x: Any) -> Any:
     return x / where(size == 0, 1.0, size)
 
 
-def _sgn_vjp(g: Any, x: Any, out: Any) -> Any:
+def _sgn_vjp(g: Tensor, x: Tensor, out: Tensor) -> Tensor:
     if x._key.dtype.category != dt.COMPLEX:
         return zero(g)
     size = abs_p(x)
@@ -470,7 +477,11 @@ def _sgn_vjp(g: Any, x: Any, out: Any) -> Any:
     return where(size == 0, 0.0, (g - out * along) / where(size == 0, 1.0, size))
 
 
+sgn_p: OpFunction[Tensor] = composite("sgn(x: Tensor) -> Tensor", infer=_named("sgn"), vjp={"x": _sgn_vjp},
+                                      inplace=True)(_sgn)  # fmt: skip
+
+
 @public("where", function=False, guard=False)
-def _where_method(self: Any, condition: Any, other: Any) -> Any:
+def _where_method(self: Tensor, condition: Tensor, other: Tensor | Number) -> Tensor:
     """``self`` where ``condition`` holds, ``other`` elsewhere."""
     return where(condition, self, other)

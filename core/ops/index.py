@@ -4,21 +4,19 @@
 gradient.
 """
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Final, TypeAlias
 
+from flambeau.backends.layout import Shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.declare import composite, op
+from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import broadcast, cj, maximum_p, minimum_p, where
+from flambeau.core.ops.elementwise import broadcast, cj, maximum_p, minimum_p, mul_p, where
 from flambeau.core.ops.scan import cut, positions, put_back, shifted
 from flambeau.core.ops.sort import argsort_p
 from flambeau.core.out import deliver
@@ -28,7 +26,7 @@ from flambeau.core.tensor import Tensor
 
 
 # -- shapes ------------------------------------------------------------------------------------------
-def _fits(name: str, index: Sequence[int], other: Sequence[int], what: str, axis: int | None) -> None:
+def _fits(name: str, index: Shape, other: Shape, what: str, axis: int | None) -> None:
     """The index must have the rank of the other tensor, and be no larger along any axis but ``axis``."""
     index, other = tuple(index), tuple(other)
     if len(index) != len(other):
@@ -43,63 +41,64 @@ def _fits(name: str, index: Sequence[int], other: Sequence[int], what: str, axis
                              f"than {what} {other}{apart}")  # fmt: skip
 
 
-def _gathered(x: Any, index: Any, *, axis: int) -> Any:
+def _gathered(x: Shape, index: Shape, *, axis: int) -> Shape:
     _fits("gather", index, x, "input", axis)
     return index
 
 
-def _scattered(x: Any, index: Any, src: Any, *, axis: int, name: str = "scatter", **params: Any) -> Any:
+def _scattered(x: Shape, index: Shape, src: Shape, *, axis: int, name: str = "scatter", **params: object) -> Shape:
     _fits(name, index, x, "input", axis)
     _fits(name, index, src, "src", None)
     return x
 
 
 # -- primitives --------------------------------------------------------------------------------------
-gather_p = op("gather(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor", infer=_gathered, dtype=storage.anything,
-                  kinds={"index": "index"}, check=True, public=False, linear=["x"], batch="along_axis",
-                  vjp=dict(x=lambda g, x_shape, index, axis: put_back(g, x_shape, index, axis)),
-                  doc="out[.., j, ..] = x[.., index[.., j, ..], ..].")  # fmt: skip
+gather_p: OpFunction[Tensor] = op("gather(x: Tensor, index: Tensor, *, axis: Axis) -> Tensor", infer=_gathered,
+    dtype=storage.anything, kinds={"index": "index"}, check=True, public=False, linear=["x"], batch="along_axis",
+    vjp=dict(x=lambda g, x_shape, index, axis: put_back(g, x_shape, index, axis)),
+    doc="out[.., j, ..] = x[.., index[.., j, ..], ..].")  # fmt: skip
 
 
-def _scatter_vjp_x(g: Any, index: Any, axis: int, reduce: str) -> Any:
+def _scatter_vjp_x(g: Tensor, index: Tensor, axis: int, reduce: str) -> Tensor:
     if reduce == "add":
         return g
     return scatter_p(g, index, creation.zeros_at(g, tuple(index.shape)), axis, "set")
 
 
-def _scatter_vjp_src(g: Any, index: Any, src_shape: Any, axis: int) -> Any:
+def _scatter_vjp_src(g: Tensor, index: Tensor, src_shape: Shape, axis: int) -> Tensor:
     return grown(gather_p(g, index, axis), src_shape)
 
 
-def grown(g: Any, shape: Sequence[int]) -> Any:
+def grown(g: Tensor, shape: Shape) -> Tensor:
     """``g`` with zeros after it up to ``shape``."""
     if tuple(g.shape) == tuple(shape):
         return g
     return storage.pad_p(g, widths=tuple((0, n - m) for n, m in zip(shape, g.shape, strict=True)), value=0)
 
 
-scatter_p = op("scatter(x: Tensor, index: Tensor, src: Tensor, *, axis: Axis, reduce: str = 'set') -> Tensor",
-                   infer=_scattered, dtype=same, kinds={"index": "index"}, check=True, public=False,
-                   linear=["x", "src"], batch="along_axis", vjp=dict(x=_scatter_vjp_x, src=_scatter_vjp_src),
-                   doc="A copy of x with src set, or added, where index points.")  # fmt: skip
+scatter_p: OpFunction[Tensor] = op(
+    "scatter(x: Tensor, index: Tensor, src: Tensor, *, axis: Axis, reduce: str = 'set') -> Tensor",
+    infer=_scattered, dtype=same, kinds={"index": "index"}, check=True, public=False,
+    linear=["x", "src"], batch="along_axis", vjp=dict(x=_scatter_vjp_x, src=_scatter_vjp_src),
+    doc="A copy of x with src set, or added, where index points.")  # fmt: skip
 
 
 # -- along one axis, by a vector of indices ----------------------------------------------------------
-def spread(index: Any, shape: Sequence[int], axis: int) -> Any:
+def spread(index: Tensor, shape: Shape, axis: int) -> Tensor:
     """A vector of indices as an index of the rank of ``shape``: the same along every other axis."""
     n = index.shape[0]
     thin = index.reshape(tuple(n if i == axis else 1 for i in range(len(shape))))
     return storage.expand_p(thin, tuple(n if i == axis else m for i, m in enumerate(shape)))
 
 
-def _selected(x: Any, index: Any, *, axis: int) -> Any:
+def _selected(x: Shape, index: Shape, *, axis: int) -> Shape:
     if len(index) != 1:
         raise IndexError(f"index_select: index must be a vector, got shape {tuple(index)}")
     axis %= len(x) or 1  # the fast path checks with the axis as the user gave it
     return (*x[:axis], index[0], *x[axis + 1 :])
 
 
-def _selected_vjp(g: Any, x_shape: Sequence[int], index: Any, axis: int) -> Any:
+def _selected_vjp(g: Tensor, x_shape: Shape, index: Tensor, axis: int) -> Tensor:
     return index_add_p(creation.zeros_at(g, tuple(x_shape)), index, g, axis)
 
 
@@ -114,12 +113,12 @@ def _selected_vjp(g: Any, x_shape: Sequence[int], index: Any, axis: int) -> Any:
     linear=["x"],
     vjp=dict(x=_selected_vjp),
 )
-def index_select_p(x: Any, index: Any, *, axis: int) -> Any:
+def index_select_p(x: Tensor, index: Tensor, *, axis: int) -> Tensor:
     """The slices of ``x`` at the places of a vector of indices."""
     return gather_p(x, spread(index, x.shape, axis), axis)
 
 
-def _added(x: Any, index: Any, src: Any, *, axis: int) -> Any:
+def _added(x: Shape, index: Shape, src: Shape, *, axis: int) -> Shape:
     axis %= len(x) or 1
     wanted = (*x[:axis], *index, *x[axis + 1 :])
     if len(index) != 1 or tuple(src) != wanted:
@@ -140,21 +139,18 @@ def _added(x: Any, index: Any, src: Any, *, axis: int) -> Any:
     linear=["x", "src"],
     vjp=dict(x=lambda g: g, src=lambda g, index, axis: index_select_p(g, index, axis)),
 )
-def index_add_p(x: Any, index: Any, src: Any, *, axis: int) -> Any:
+def index_add_p(x: Tensor, index: Tensor, src: Tensor, *, axis: int) -> Tensor:
     """``x`` with the slices of ``src`` added at the places of a vector of indices."""
     _added(x.shape, index.shape, src.shape, axis=axis)
     return scatter_p(x, spread(index, src.shape, axis), src, axis, "add")
 
 
 # -- scatter with other reductions -------------------------------------------------------------------
-_COMBINE: dict[str, Callable[[Any, Any], Any]] = {
-    "prod": lambda a, b: a * b,
-    "amax": maximum_p,
-    "amin": minimum_p,
-}
+Combine: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+_COMBINE: Final[dict[str, Combine]] = {"prod": mul_p, "amax": maximum_p, "amin": minimum_p}
 
 
-def _runs(index: Any, src: Any, axis: int, combine: Callable[[Any, Any], Any]) -> tuple[Any, Any, Any]:
+def _runs(index: Tensor, src: Tensor, axis: int, combine: Combine) -> tuple[Tensor, Tensor, Tensor]:
     """``src`` combined over equal indices: (sorted index, running result, whether it is the last of its run)."""
     order = argsort_p(index, axis)
     key, value = gather_p(index, order, axis), gather_p(src, order, axis)
@@ -167,9 +163,7 @@ def _runs(index: Any, src: Any, axis: int, combine: Callable[[Any, Any], Any]) -
     return key, value, last
 
 
-def _scatter_combined(
-    x: Any, index: Any, src: Any, axis: int, combine: Callable[[Any, Any], Any], include_self: bool
-) -> Any:
+def _scatter_combined(x: Tensor, index: Tensor, src: Tensor, axis: int, combine: Combine, include_self: bool) -> Tensor:
     """Each place gets one result, that of the last of its run; the others go to a place behind the end."""
     n = x.shape[axis]
     key, value, last = _runs(index, cut_to(src, index.shape), axis, combine)
@@ -183,12 +177,12 @@ def _scatter_combined(
     return where(hit, combine(x, found), x)
 
 
-def cut_to(x: Any, shape: Sequence[int]) -> Any:
+def cut_to(x: Tensor, shape: Shape) -> Tensor:
     """The first elements along each axis, up to ``shape``."""
     return x if tuple(x.shape) == tuple(shape) else storage.basic_index_p(x, tuple(slice(0, n, 1) for n in shape))
 
 
-def _counts(x: Any, index: Any, axis: int, include_self: bool) -> Any:
+def _counts(x: Tensor, index: Tensor, axis: int, include_self: bool) -> Tensor:
     """How many values meet at each place, at least 1."""
     start = creation.ones_like(x) if include_self else creation.zeros_like(x)
     ones = creation.full(tuple(index.shape), 1, dtype=x.dtype, device=x.device)
@@ -197,8 +191,9 @@ def _counts(x: Any, index: Any, axis: int, include_self: bool) -> Any:
 
 
 def _combined_vjp(
-    g: Any, needs: Sequence[bool], x: Any, index: Any, src: Any, out: Any, axis: int, reduce: str, include_self: bool
-) -> tuple[Any, Any]:
+    g: Tensor, needs: Sequence[bool], x: Tensor, index: Tensor, src: Tensor, out: Tensor, axis: int, reduce: str,
+    include_self: bool
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """For the extremes, ties share; for products each gets the product of the others, as in torch."""
     part = cut_to(src, index.shape)
     if reduce in ("sum", "mean"):
@@ -218,7 +213,7 @@ def _combined_vjp(
     return to_x, grown(to_src, src.shape)
 
 
-def _others(x: Any, index: Any, src: Any, axis: int, include_self: bool) -> Any:
+def _others(x: Tensor, index: Tensor, src: Tensor, axis: int, include_self: bool) -> Tensor:
     """For each element of ``src`` the product of all that meets it, without a division by zero."""
     zero = src == 0
     rest = scatter_reduce_p(x, index, where(zero, 1, src), axis, "prod", include_self)
@@ -239,7 +234,7 @@ def _others(x: Any, index: Any, src: Any, axis: int, include_self: bool) -> Any:
     batch="along_axis",
     vjp=_combined_vjp,
 )
-def scatter_reduce_p(x: Any, index: Any, src: Any, *, axis: int, reduce: str, include_self: bool) -> Any:
+def scatter_reduce_p(x: Tensor, index: Tensor, src: Tensor, *, axis: int, reduce: str, include_self: bool) -> Tensor:
     """``x`` with the values of ``src`` that meet at one place combined there: sum, mean, prod, amax or amin."""
     _scattered(x.shape, index.shape, src.shape, axis=axis, name="scatter_reduce")
     if index.numel() == 0:
@@ -255,13 +250,12 @@ def scatter_reduce_p(x: Any, index: Any, src: Any, *, axis: int, reduce: str, in
 
 
 # -- public functions along a dim --------------------------------------------------------------------
-def aligned(input: Any, dim: Any, *others: Any) -> tuple[Any, ...]:
+def aligned(input: Tensor, dim: int, *others: Tensor) -> tuple[int, list[Tensor]]:
     """(axis, tensors): 0-d ones as vectors of one element, as torch lets them take part."""
-    axis = normal_axis(dim, input.ndim)
-    return axis, *(t.reshape((1,)) if isinstance(t, Tensor) and not t.ndim else t for t in (input, *others))
+    return normal_axis(dim, input.ndim), [t if t.ndim else t.reshape((1,)) for t in (input, *others)]
 
 
-def shaped_as(input: Any, result: Any) -> Any:
+def shaped_as(input: Tensor, result: Tensor) -> Tensor:
     """``result`` as a 0-d tensor where ``input`` is one."""
     return result.reshape(()) if not input.ndim else result
 
@@ -277,7 +271,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False,
     tensor([[1],
             [4]])
     """
-    axis, x, at = aligned(input, dim, index)
+    axis, (x, at) = aligned(input, dim, index)
     found = gather_p(x, at, axis)
     return deliver("gather", found.reshape(()) if not index.ndim else found, out)
 
@@ -292,7 +286,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     tensor([[1., 3.]])
     """
     if dim is None:
-        return deliver("gather", gather_p(input.reshape((-1,)), indices.reshape((-1,)), 0), out)
+        return deliver("take_along_dim", gather_p(input.reshape((-1,)), indices.reshape((-1,)), 0), out)
     if input.ndim != indices.ndim:
         raise ShapeError(
             f"take_along_dim: input and indices must have the same number of dimensions, "
@@ -304,14 +298,14 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     places = (*rest[:axis], indices.shape[axis], *rest[axis:])
     n = input.shape[axis]
     found = gather_p(input.expand(shape), wrapped(indices.expand(places), n), axis)
-    return deliver("gather", found, out)
+    return deliver("take_along_dim", found, out)
 
 
-def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+def _without(shape: Shape, axis: int) -> Shape:
     return (*shape[:axis], *shape[axis + 1 :])
 
 
-def wrapped(index: Any, size: int) -> Any:
+def wrapped(index: Tensor, size: int) -> Tensor:
     """Indices that count from the end, counted from the start."""
     return where(index < 0, index + size, index)
 
@@ -327,7 +321,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     return gather_p(flat, wrapped(index.reshape((-1,)), input.numel()), 0).reshape(tuple(index.shape))
 
 
-@public()
+@public(inplace=True)
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """``input`` with the elements of ``source`` set, or added, at ``index`` of the flattened tensor.
 
@@ -340,12 +334,6 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
 
 
 @public()
-def put_(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
-    """:func:`put` in place."""
-    return input.copy_(put(input, index, source, accumulate))
-
-
-@public()
 def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The slices of ``input`` along ``dim`` at the places in ``index``, a vector of ints (or a 0-d one).
 
@@ -353,5 +341,5 @@ def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None =
     tensor([[2],
             [4]])
     """
-    axis, x, at = aligned(input, dim, index)
+    axis, (x, at) = aligned(input, dim, index)
     return deliver("index_select", shaped_as(input, index_select_p(x, at, axis)), out)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from flambeau.core.dispatch import call
+from flambeau.core import creation
 from flambeau.core.errors import GradientError, ShapeError
 from flambeau.core.graph import Leaf, View, box_of
+from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import shape, storage, views
 from flambeau.core.public import public
-from flambeau.core.record import OPS
 from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
 
@@ -39,7 +38,11 @@ def _becomes(name: str, self: Tensor, view: Callable[[Tensor], Tensor]) -> Tenso
 
 @public()
 def squeeze_(self: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
-    """:func:`squeeze` in place: the tensor itself loses the dimensions."""
+    """:func:`squeeze` in place: the tensor itself loses the dimensions.
+
+    >>> fb.tensor([[1, 2]]).squeeze_()
+    tensor([1, 2])
+    """
     return _becomes("squeeze_", self, lambda x: shape.squeeze(x, dim))
 
 
@@ -55,7 +58,12 @@ def unsqueeze_(self: Tensor, dim: int) -> Tensor:
 
 @public()
 def t_(self: Tensor) -> Tensor:
-    """The transpose of a matrix, in place: only the strides change."""
+    """The transpose of a matrix, in place: only the strides change.
+
+    >>> fb.tensor([[1, 2]]).t_()
+    tensor([[1],
+            [2]])
+    """
     return _becomes("t_", self, shape.t)
 
 
@@ -80,7 +88,7 @@ def _plain(name: str, self: Tensor) -> None:
 
 
 @public()
-def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+def resize_(self: Tensor, *sizes: int | Sequence[int], memory_format: MemoryFormat | None = None) -> Tensor:
     """Another shape, in place: the elements in memory stay in their order, new ones are not defined.
 
     Memory is kept where it is large enough, and then still shared with other views of it.
@@ -101,7 +109,7 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     if count <= have:
         self._array = shape.reshape(views.narrow(flat, 0, 0, count), new)._array
         return self
-    grown = call(OPS["empty"], (), {"shape": (count,), "dtype": self.dtype, "device": self.device})
+    grown = creation.empty(count, dtype=self.dtype, device=self.device)
     views.narrow(grown, 0, 0, have).copy_(flat)
     self._array, self._box = shape.reshape(grown, new)._array, None
     self._node = None
@@ -109,7 +117,7 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
 
 
 @public(function=True)
-def resize_as_(self: Tensor, other: Tensor, *, memory_format: Any = None) -> Tensor:
+def resize_as_(self: Tensor, other: Tensor, *, memory_format: MemoryFormat | None = None) -> Tensor:
     """:func:`resize_` to the shape of ``other``."""
     return resize_(self, tuple(other._array.shape))
 

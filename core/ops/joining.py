@@ -5,40 +5,48 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import ShapeError
+from flambeau.core.keys import Key
+from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import storage
+from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.search import searchsorted
-from flambeau.core.ops.shape import axis_of, broadcast_tensors, expand_p, reshape, sizes_of, transpose, unsqueeze
-from flambeau.core.ops.views import atleast_1d, atleast_2d, atleast_3d, narrow
+from flambeau.core.ops.shape import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    axis_of,
+    reshape,
+    sizes_of,
+    tensors_of,
+    transpose,
+    unsqueeze,
+)  # fmt: skip
+from flambeau.core.ops.storage import clone_p, expand_p
+from flambeau.core.ops.views import narrow
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
 
-def _copied(x: Tensor) -> Tensor:
-    """A contiguous copy."""
-    return storage.clone_p(x, "C")
-
-
 @public(function=False)
-def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
+def contiguous(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
     """The tensor itself when its elements stand in row-major order without gaps, else a copy that does.
 
     >>> fb.ones(2, 3).T.contiguous().stride()
     (2, 1)
     """
-    return self if self.is_contiguous() else _copied(self)
+    return self if self.is_contiguous() else clone_p(self, "C")
 
 
 # -- joining -----------------------------------------------------------------------------------------
-def _tensors(name: str, tensors: Any) -> list[Tensor]:
-    if isinstance(tensors, Tensor) or not isinstance(tensors, (tuple, list)):
+def _tensors(name: str, tensors: object) -> list[Tensor]:
+    if not isinstance(tensors, (tuple, list)):
         raise TypeError(f"{name}: argument 'tensors' must be a tuple or list of tensors, got {type(tensors).__name__}")
     for i, t in enumerate(tensors):
         if not isinstance(t, Tensor):
@@ -50,7 +58,9 @@ def _tensors(name: str, tensors: Any) -> list[Tensor]:
 
 @public(aliases=("concat", "concatenate"), method=False)
 def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
-    """Tensors one after the other along dimension ``dim``; all other sizes must agree.
+    """Tensors one after the other along dimension ``dim``, in their promoted dtype.
+
+    ShapeError unless all other sizes agree; an empty tensor of shape (0,) joins any.
 
     >>> fb.cat([fb.tensor([1, 2]), fb.tensor([3])])
     tensor([1, 2, 3])
@@ -60,7 +70,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
         i = next(i for i, t in enumerate(items) if not t._array.shape)
         raise ShapeError(f"cat: tensor {i} is 0-d and cannot be concatenated; use stack, or reshape(1)")
     kept = [t for t in items if tuple(t._array.shape) != (0,)] or items[:1]  # torch lets shape (0,) join anything
-    result: Tensor = storage.cat_p(kept, axis_of("cat", kept[0], dim))
+    result = storage.cat_p(kept, axis_of("cat", kept[0], dim))
     if len(kept) != len(items):
         wanted = result.dtype
         for t in items:
@@ -71,7 +81,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
 
 @public(method=False)
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
-    """Tensors of one shape side by side along a new dimension ``dim``.
+    """Tensors of one shape (else ShapeError) side by side along a new dimension ``dim``.
 
     >>> fb.stack([fb.tensor([1, 2]), fb.tensor([3, 4])], dim=1)
     tensor([[1, 3],
@@ -92,13 +102,12 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None)
     return cat([unsqueeze(t, axis) for t in items], axis, out=out)
 
 
-def _stacked(items: Sequence[Tensor], key: Any, shape: tuple[int, ...], axis: int) -> Tensor:
+def _stacked(items: Sequence[Tensor], key: Key, shape: tuple[int, ...], axis: int) -> Tensor:
     """:func:`stack` of arrays that nobody has to know about as views."""
-    index: list[Any] = [slice(0, n, 1) for n in shape]
+    index: list[slice | None] = [slice(0, n, 1) for n in shape]
     index[axis] = None
     parts = [key.basic_index(t._array, index=tuple(index)) for t in items]
-    found: Tensor = tensor_of(key.cat(*parts, axis=axis), key)
-    return found
+    return tensor_of(key.cat(*parts, axis=axis), key)
 
 
 @public(method=False)
@@ -165,13 +174,13 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 
 @public(method=False)
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple[Tensor, ...]:
     """For each 1-d tensor, its values over the grid that all of them span; "xy" exchanges the first two dimensions.
 
     >>> [t.shape for t in fb.meshgrid(fb.arange(2), fb.arange(3), indexing="ij")]
     [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
     """
-    items = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else list(tensors)
+    items = tensors_of(tensors)
     if indexing not in ("ij", "xy"):
         raise ValueError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
     if not items or any(len(t._array.shape) > 1 for t in items):
@@ -223,7 +232,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
 
 # -- repeating ---------------------------------------------------------------------------------------
 @public(function=False)
-def repeat(self: Tensor, *repeats: Any) -> Tensor:
+def repeat(self: Tensor, *repeats: int | Sequence[int]) -> Tensor:
     """A copy repeated ``repeats[i]`` times along each dimension, counted from the last.
 
     >>> fb.tensor([1, 2]).repeat(2, 2)
@@ -242,11 +251,11 @@ def _repeated(name: str, x: Tensor, times: tuple[int, ...]) -> Tensor:
     shape = (1,) * (len(times) - len(old)) + old
     apart = reshape(x, tuple([k for n in shape for k in (1, n)]))
     spread = expand_p(apart, tuple([k for r, n in zip(times, shape, strict=True) for k in (r, n)]))
-    return reshape(_copied(spread), tuple([r * n for r, n in zip(times, shape, strict=True)]))
+    return reshape(clone_p(spread, "C"), tuple([r * n for r, n in zip(times, shape, strict=True)]))
 
 
 @public()
-def tile(input: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """:func:`repeat` whose ``dims`` may be fewer than the dimensions of ``input``.
 
     >>> fb.tile(fb.tensor([1, 2]), (2,))
@@ -258,7 +267,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 
 @public()
 def repeat_interleave(
-    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+    input: Tensor, repeats: int | Tensor | None = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
     """Each element along ``dim`` (of the flattened tensor without it) ``repeats`` times in a row.
 
@@ -279,27 +288,25 @@ def repeat_interleave(
                 f"repeat_interleave: repeats of shape {tuple(repeats.shape)} must have one number for each of the "
                 f"{size} elements along dimension {axis}"
             )
-        chosen: Tensor = x.index_select(axis, _interleaved_places(repeats, size, output_size))
-        return chosen
+        return x.index_select(axis, _interleaved_places(repeats, size, output_size))
     count = operator.index(repeats.reshape(()) if isinstance(repeats, Tensor) else repeats)
     if count < 0:
         raise ShapeError(f"repeat_interleave: repeats must not be negative, got {count}")
     shape = tuple(x._array.shape)
     spread = expand_p(unsqueeze(x, axis + 1), (*shape[: axis + 1], count, *shape[axis + 1 :]))
-    return reshape(_copied(spread), (*shape[:axis], size * count, *shape[axis + 1 :]))
+    return reshape(clone_p(spread, "C"), (*shape[:axis], size * count, *shape[axis + 1 :]))
 
 
 def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor:
     ends = repeats.cumsum(0)
     if total is None:
         total = int(ends[-1]) if size else 0
-    found: Tensor = searchsorted(ends, creation.arange(total, device=repeats.device), right=True)
-    return found
+    return searchsorted(ends, creation.arange(total, device=repeats.device), right=True)
 
 
 # -- another order -----------------------------------------------------------------------------------
 @public(more={"axis": "dims"})
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """A copy with the order of the elements along ``dims`` (without any: along all) reversed.
 
     >>> fb.flip(fb.arange(3), (0,))
@@ -309,7 +316,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     axes = tuple([axis_of("flip", input, d, label="dims") for d in wanted])
     if len(set(axes)) != len(axes):
         raise ShapeError(f"flip: dims {wanted} name a dimension of shape {tuple(input.shape)} twice")
-    return storage.flip_p(input, axes) if axes and input._array.shape else _copied(input)
+    return storage.flip_p(input, axes) if axes and input._array.shape else clone_p(input, "C")
 
 
 @public()
@@ -357,7 +364,7 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
         cut = shift % size if size else 0
         if cut:
             out = cat([narrow(out, axis, size - cut, cut), narrow(out, axis, 0, size - cut)], axis)
-    return _copied(out) if out is input else out
+    return clone_p(out, "C") if out is input else out
 
 
 @public()
@@ -375,7 +382,7 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
         raise ShapeError(f"rot90: dims {tuple(dims)} must be two different dimensions of shape {tuple(input.shape)}")
     turns = k % 4
     if turns == 0:
-        return _copied(input)
+        return clone_p(input, "C")
     if turns == 2:
         return flip(input, a, b)
     return transpose(flip(input, b if turns == 1 else a), a, b)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import variance
 from flambeau.core.ops.decompose import cholesky, eig_p, eigh_p, qr_p, slogdet_p, svd_p, svdvals_p
 from flambeau.core.ops.elementwise import abs_p, cj, where
-from flambeau.core.ops.shape import axis_of, matrix_transpose, permute_p, reshape
-from flambeau.core.ops.solve import _AUTO, tolerances
+from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape
+from flambeau.core.ops.solve import AUTO, tolerances
+from flambeau.core.ops.storage import permute_p
 from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.views import diagonal as of_any
 from flambeau.core.out import deliver, in_dtype
@@ -25,6 +26,8 @@ from flambeau.core.tensor import Tensor
 def qr(A: Tensor, mode: str = "reduced") -> QR[Tensor]:
     """Q with orthonormal columns and upper triangular R with Q @ R == A; "complete" makes Q square, "r" empty.
 
+    For A (..., m, n) and k = min(m, n), Q is (..., m, k) and R (..., k, n).
+
     >>> [t.shape for t in fb.linalg.qr(fb.ones(3, 2))]
     [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
     """
@@ -35,7 +38,7 @@ def qr(A: Tensor, mode: str = "reduced") -> QR[Tensor]:
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Eigen[Tensor]:
-    """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read.
+    """Ascending, real eigenvalues (..., n) and eigenvectors (columns) of Hermitian A (..., n, n); one triangle is read.
 
     >>> fb.linalg.eigh(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
     tensor([2., 4.])
@@ -55,7 +58,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 
 
 def eig(A: Tensor) -> Eigen[Tensor]:
-    """Complex eigenvalues and eigenvectors (columns of norm 1), in no particular order.
+    """Complex eigenvalues (..., n) and eigenvectors (columns of norm 1) of A (..., n, n), in no particular order.
 
     >>> fb.linalg.eig(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
     tensor([2.+0.j, 4.+0.j])
@@ -74,6 +77,8 @@ def eigvals(A: Tensor) -> Tensor:
 
 def svd(A: Tensor, full_matrices: bool = True) -> SVD[Tensor]:
     """U, descending S and Vh with U @ diag(S) @ Vh == A; ``full_matrices`` makes U and Vh square.
+
+    For A (..., m, n) and k = min(m, n) they are (..., m, k), (..., k), real, and (..., k, n).
 
     >>> [t.shape for t in fb.linalg.svd(fb.ones(3, 2), full_matrices=False)]
     [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
@@ -103,36 +108,28 @@ def logdet(input: Tensor) -> Tensor:
 
 
 # -- norms -------------------------------------------------------------------------------------------
-def _in(x: Tensor, dtype: Any) -> Tensor:
-    return x if dtype is None else x.to(dtype)
-
-
 def vector_norm(
-    x: Tensor,
-    ord: float = 2,
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
-    dtype: Any = None,
-    out: Tensor | None = None,
-) -> Tensor:
+    x: Tensor, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False, *,
+    dtype: DTypeLike | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """``sum(abs(x)**ord)**(1/ord)`` over ``dim`` (None: all elements), with the limits at 0 and at both infinities.
 
     >>> fb.linalg.vector_norm(fb.tensor([3.0, 4.0]))
     tensor(5.)
     """
-    return deliver("vector_norm", variance.vector_norm_p(_in(x, dtype), float(ord), dim, keepdim), out)
+    return deliver("vector_norm", variance.vector_norm_p(in_dtype(x, dtype), float(ord), dim, keepdim), out)
 
 
 def matrix_norm(
-    A: Tensor, ord: float | str = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: Any = None
-) -> Tensor:
+    A: Tensor, ord: float | str = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *,
+    dtype: DTypeLike | None = None,
+) -> Tensor:  # fmt: skip
     """A norm of matrices: "fro", "nuc", inf, -inf, 1, -1 (sums of rows or columns), 2, -2 (singular values).
 
     >>> fb.linalg.matrix_norm(fb.tensor([[1.0, -2.0], [3.0, 4.0]]), 1)
     tensor(6.)
     """
-    A = _in(A, dtype)
+    A = in_dtype(A, dtype)
     if len(dim) != 2:
         raise ShapeError(f"matrix_norm: dim must be two dimensions, got {tuple(dim)}")
     if A.ndim < 2:
@@ -154,23 +151,19 @@ def matrix_norm(
     return found if keepdim else found.squeeze((rows, columns))
 
 
-def _spectral(A: Tensor, ord: Any, rows: int, columns: int, keepdim: bool) -> Tensor:
+def _spectral(A: Tensor, ord: float | str, rows: int, columns: int, keepdim: bool) -> Tensor:
     others = [i for i in range(A.ndim) if i not in (rows, columns)]
     values = svdvals_p(permute_p(A, (*others, rows, columns)))
-    found: Tensor = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+    found = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
     if not keepdim:
         return found
     return reshape(found, tuple([1 if i in (rows, columns) else n for i, n in enumerate(A._array.shape)]))
 
 
 def norm(
-    A: Tensor,
-    ord: float | str | None = None,
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
-    dtype: Any = None,
-) -> Tensor:
+    A: Tensor, ord: float | str | None = None, dim: int | Sequence[int] | None = None, keepdim: bool = False, *,
+    dtype: DTypeLike | None = None,
+) -> Tensor:  # fmt: skip
     """The vector norm, or the matrix norm where ``ord`` is given and ``dim`` names two dimensions (or A is 2-d).
 
     >>> fb.linalg.norm(fb.tensor([3.0, 4.0]))
@@ -180,7 +173,7 @@ def norm(
     if ord is None:
         return vector_norm(A, 2, dims, keepdim, dtype=dtype)
     if dims is not None and len(dims) == 1 or dims is None and A.ndim == 1:
-        return vector_norm(A, ord, dims, keepdim, dtype=dtype)  # type: ignore[arg-type]
+        return vector_norm(A, float(ord), dims, keepdim, dtype=dtype)
     if dims is None and A.ndim != 2:
         raise ShapeError(f"norm: with ord={ord!r} and no dim, A must be 1-d or 2-d, got shape {tuple(A.shape)}")
     return matrix_norm(A, ord, (0, 1) if dims is None else dims, keepdim, dtype=dtype)
@@ -199,7 +192,10 @@ def cond(A: Tensor, p: float | str | None = None) -> Tensor:
     return matrix_norm(A, p) * matrix_norm(inv_p(A), p)
 
 
-def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
+def matrix_rank(
+    A: Tensor, tol: float | Tensor | None = None, hermitian: bool = False, *,
+    atol: float | Tensor | None = None, rtol: float | Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """How many singular values are above max(atol, rtol * the largest); by default rtol is epsilon times the size.
 
     >>> fb.linalg.matrix_rank(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
@@ -209,7 +205,7 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     values = abs_p(eigh_p(plain, False)[0]) if hermitian else svdvals_p(plain)
     if not values._array.shape[-1]:
         return values.sum(-1).to(dt.int64)
-    rtol, atol = (0.0, tol) if tol is not None else (_AUTO if rtol is None else rtol, 0.0 if atol is None else atol)
+    rtol, atol = (0.0, tol) if tol is not None else (AUTO if rtol is None else rtol, 0.0 if atol is None else atol)
     return (values > tolerances(A, values.amax(-1, keepdim=True), rtol, atol)).sum(-1)
 
 
@@ -277,14 +273,9 @@ def _old_qr(input: Tensor, some: bool = True) -> QR[Tensor]:
 
 @public("norm")
 def _old_norm(
-    input: Tensor,
-    p: Any = "fro",
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
-    dtype: Any = None,
-    out: Tensor | None = None,
-) -> Tensor:
+    input: Tensor, p: float | str | None = "fro", dim: int | Sequence[int] | None = None, keepdim: bool = False, *,
+    dtype: DTypeLike | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The ``p``-norm of all elements or over ``dim``: "fro" is 2, "nuc" the sum of singular values of matrices.
 
     >>> fb.norm(fb.tensor([3.0, 4.0]))
@@ -292,9 +283,9 @@ def _old_norm(
     """
     x = in_dtype(input, dtype)
     if p == "nuc":
-        axes: Any = (-2, -1) if dim is None else dim
-        return deliver("vector_norm", matrix_norm(x, "nuc", axes, keepdim), out)
+        axes = (-2, -1) if dim is None else (dim,) if isinstance(dim, int) else dim
+        return deliver("norm", matrix_norm(x, "nuc", axes, keepdim), out)
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)
-    return deliver("vector_norm", variance.vector_norm_p(x, order, dim, keepdim), out)
+    return deliver("norm", variance.vector_norm_p(x, order, dim, keepdim), out)

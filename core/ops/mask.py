@@ -1,16 +1,14 @@
 """Masks: filling, selecting and writing where they are True, and the places where they are."""
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Literal, overload
 
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
+from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
@@ -34,7 +32,7 @@ from flambeau.core.tensor import Tensor
     inplace=True,
     vjp=dict(x=lambda g, mask: where(mask, 0, g), value=lambda g, mask: where(mask, g, 0)),
 )
-def masked_fill_p(x: Any, mask: Any, value: Any) -> Any:
+def masked_fill_p(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     """``x`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast.
 
     >>> fb.masked_fill(fb.tensor([1.0, -1.0]), fb.tensor([False, True]), 0.0)
@@ -52,7 +50,7 @@ def masked_fill_p(x: Any, mask: Any, value: Any) -> Any:
 
 
 @public()
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     """``input`` with ``value`` (a number or a 0-d tensor) where ``mask`` is True; the two broadcast.
 
     >>> fb.masked_fill(fb.tensor([1.0, 2.0]), fb.tensor([True, False]), 0.0)
@@ -66,7 +64,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 @composite("nonzero(x: Tensor) -> Tensor", dtype=to_index, upcast=False, differentiable=False, public=False)
-def nonzero_p(x: Any) -> Any:
+def nonzero_p(x: Tensor) -> Tensor:
     """The indices (n, ndim) of the elements that are not zero, in row-major order."""
     full_mask = (x != 0).reshape((x.numel(),))
     flat = cut(argsort_p(full_mask, 0, True), 0, 0, int(sum_p(full_mask)))
@@ -79,8 +77,14 @@ def nonzero_p(x: Any) -> Any:
     return storage.cat_p(columns[::-1], 1)
 
 
+@overload
+def nonzero(input: Tensor, *, as_tuple: Literal[False] = False, out: Tensor | None = None) -> Tensor: ...
+@overload
+def nonzero(input: Tensor, *, as_tuple: Literal[True]) -> tuple[Tensor, ...]: ...
+@overload
+def nonzero(input: Tensor, *, as_tuple: bool, out: Tensor | None = None) -> Tensor | tuple[Tensor, ...]: ...
 @public()
-def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None) -> Any:
+def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
     """The indices (n, ndim) of the elements that are not zero; ``as_tuple`` one vector per dimension instead.
 
     Its shape depends on the values, so it reads from the device, and does not work inside transforms.
@@ -118,7 +122,7 @@ def argwhere(input: Tensor) -> Tensor:
     return nonzero_p(input)
 
 
-def true_places(mask: Any) -> Any:
+def true_places(mask: Tensor) -> Tensor:
     """Where a flattened mask is True."""
     found = nonzero_p(mask.reshape((mask.numel(),)))
     return found.reshape((found.shape[0],))
@@ -134,16 +138,16 @@ def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> 
     _is_mask("masked_select", mask)
     shape = broadcast(input.shape, mask.shape)
     flat = input.expand(shape).reshape((math.prod(shape),))
-    return deliver("index_select", index_select_p(flat, true_places(mask.expand(shape)), 0), out)
+    return deliver("masked_select", index_select_p(flat, true_places(mask.expand(shape)), 0), out)
 
 
-def _is_mask(name: str, mask: Any) -> None:
+def _is_mask(name: str, mask: object) -> None:
     if not isinstance(mask, Tensor) or mask.dtype is not dt.bool_:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise DTypeError(f"{name}: mask must be a bool tensor, got {got}")
 
 
-@public()
+@public(inplace=True)
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``input`` with the elements of ``source``, in order, where ``mask`` is True.
 
@@ -162,9 +166,3 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     rank = cumsum_p(flat_mask, 0) - 1
     values = gather_p(source.reshape((source.numel(),)), where(flat_mask, rank, 0), 0)
     return where(flat_mask.reshape(shape), values.reshape(shape), input)
-
-
-@public()
-def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """:func:`masked_scatter` in place."""
-    return input.copy_(masked_scatter(input, mask, source))

@@ -7,14 +7,17 @@ decompositions in :mod:`flambeau.core.ops.decompose`, norms in :mod:`flambeau.co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from flambeau.backends import layout
-from flambeau.core.declare import composite, op
+from flambeau.backends.layout import Shape
+from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import cj
-from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze, view_p
+from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze
+from flambeau.core.ops.storage import view_p
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import numeric
@@ -22,7 +25,7 @@ from flambeau.core.tensor import Tensor
 
 
 # -- the primitive -----------------------------------------------------------------------------------
-def _product_shape(x: Any, y: Any) -> tuple[int, ...]:
+def _product_shape(x: Shape, y: Shape) -> Shape:
     if len(x) < 2 or len(y) < 2:
         raise ShapeError(
             f"matmul: input and other must have at least 2 dimensions here, got shapes {tuple(x)} and {tuple(y)}"
@@ -42,21 +45,21 @@ def _product_shape(x: Any, y: Any) -> tuple[int, ...]:
     return (*batch, x[-2], y[-1])
 
 
-def _product_vjp_y(g: Any, x: Any, y_shape: Any) -> Any:
+def _product_vjp_y(g: Tensor, x: Tensor, y_shape: Shape) -> Tensor:
     if len(y_shape) == 2 and len(x._array.shape) > 2:  # one product over all the rows, not a sum over products
-        rows = _count(x._array.shape[:-1])
+        rows = prod(x._array.shape[:-1])
         g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
     return matmul_p(adjoint(x), g)
 
 
-def _product_jvp(tangents: Sequence[Any], primals: Sequence[Any], out: Any) -> Any:
+def _product_jvp(tangents: Sequence[Tensor | None], primals: Sequence[Tensor], out: Tensor) -> Tensor:
     (tx, ty), (x, y) = tangents, primals
     if tx is None or ty is None:
         return matmul_p(x if tx is None else tx, y if ty is None else ty)
     return matmul_p(tx, y) + matmul_p(x, ty)
 
 
-matmul_p: Callable[..., Tensor] = op(
+matmul_p: OpFunction[Tensor] = op(
     "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric, jvp=_product_jvp, public=False,
     vjp=dict(x=lambda g, y: matmul_p(g, adjoint(y)), y=_product_vjp_y),
     doc="Products of matrices in the last two dimensions, the others broadcast.",
@@ -66,6 +69,8 @@ matmul_p: Callable[..., Tensor] = op(
 @public(guard=False)
 def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The matrix product: (n, k) @ (k, m), batches of such, and vectors as a row on the left, a column on the right.
+
+    Batches broadcast. ShapeError where the sizes k differ.
 
     >>> fb.matmul(fb.tensor([[1, 2], [3, 4]]), fb.tensor([1, 1]))
     tensor([3, 7])
@@ -100,23 +105,23 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
 
 
 @public("__matmul__")
-def _dunder_matmul(self: Tensor, other: Any) -> Any:
+def _dunder_matmul(self: Tensor, other: Tensor) -> Tensor:
     return matmul(self, other) if isinstance(other, Tensor) else _stranger(other)
 
 
 @public("__rmatmul__")
-def _dunder_rmatmul(self: Tensor, other: Any) -> Any:
+def _dunder_rmatmul(self: Tensor, other: Tensor) -> Tensor:
     return matmul(other, self) if isinstance(other, Tensor) else _stranger(other)
 
 
-def _stranger(other: Any) -> Any:
+def _stranger(other: object) -> Any:  # NotImplemented
     if type(other).__name__ == "ndarray":
         raise not_a_tensor("matmul", "other", other, "a tensor")
     return NotImplemented
 
 
 # -- linear ------------------------------------------------------------------------------------------
-def _linear_shape(x: Any, weight: Any, bias: Any) -> tuple[int, ...]:
+def _linear_shape(x: Shape, weight: Shape, bias: Shape | None) -> Shape:
     try:
         n, k = weight
         if x[-1] == k and (bias is None or bias[0] == n and len(bias) == 1):  # runs before every call
@@ -133,11 +138,11 @@ def _linear_shape(x: Any, weight: Any, bias: Any) -> tuple[int, ...]:
             f"linear: the last size of input must be in_features, got {x[-1]} in input {tuple(x)} "
             f"and in_features {weight[1]} in weight {tuple(weight)}"
         )
-    raise ShapeError(f"linear: bias must have shape ({weight[0]},) for weight {tuple(weight)}, got {tuple(bias)}")
+    raise ShapeError(f"linear: bias must have shape ({weight[0]},) for weight {tuple(weight)}, got {tuple(bias or ())}")
 
 
-def _linear_vjp_weight(g: Any, x: Any) -> Any:
-    rows = _count(x._array.shape[:-1])
+def _linear_vjp_weight(g: Tensor, x: Tensor) -> Tensor:
+    rows = prod(x._array.shape[:-1])
     g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
     return matmul_p(matrix_transpose(g), cj(x))
 
@@ -147,7 +152,7 @@ def _linear_vjp_weight(g: Any, x: Any) -> Any:
     infer=_linear_shape, check=True, dtype=numeric, public=False,
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
-def linear_p(x: Any, weight: Any, bias: Any) -> Any:
+def linear_p(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias``, for x of shape (..., in_features) and weight (out_features, in_features).
 
     >>> fb.nn.functional.linear(fb.ones(2, 3), fb.ones(4, 3), fb.zeros(4)).shape
@@ -196,7 +201,7 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_inner("mm", "input", input, 1, "mat2", mat2, 0)
     _same_dtype("mm", input, mat2)
     found = matmul_p(input, mat2)
-    return found if out is None else deliver("matmul", found, out)
+    return found if out is None else deliver("mm", found, out)
 
 
 @public(guard=False)
@@ -215,7 +220,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_inner("bmm", "input", input, 2, "mat2", mat2, 1)
     _same_dtype("bmm", input, mat2)
     found = matmul_p(input, mat2)
-    return found if out is None else deliver("matmul", found, out)
+    return found if out is None else deliver("bmm", found, out)
 
 
 @public(guard=False)
@@ -228,7 +233,7 @@ def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_ranks("mv", input=(input, 2), vec=(vec, 1))
     check_inner("mv", "input", input, 1, "vec", vec, 0)
     _same_dtype("mv", input, vec)
-    return matmul(input, vec, out=out)
+    return deliver("mv", matmul(input, vec), out)
 
 
 @public(guard=False)
@@ -241,7 +246,7 @@ def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
     check_ranks("dot", input=(input, 1), tensor=(tensor, 1))
     check_inner("dot", "input", input, 0, "tensor", tensor, 0)
     _same_dtype("dot", input, tensor)
-    return matmul(input, tensor, out=out)
+    return deliver("dot", matmul(input, tensor), out)
 
 
 @public()
@@ -251,7 +256,7 @@ def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     >>> fb.vdot(fb.tensor([1.0, 2.0, 3.0]), fb.tensor([1.0, 2.0, 3.0]))
     tensor(14.)
     """
-    return dot(cj(input), other, out=out)
+    return deliver("vdot", dot(cj(input), other), out)
 
 
 @public()
@@ -263,20 +268,11 @@ def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """
     a, b = tuple(input._array.shape), tuple(other._array.shape)
     if not a or not b:
-        result = input * other
-        return result if out is None else deliver("matmul", result, out)
+        return deliver("inner", input * other, out)
     if a[-1] != b[-1]:
         raise ShapeError(f"inner: the last sizes must be equal, got {a[-1]} of input {a} and {b[-1]} of other {b}")
-    flat = matmul_p(reshape(input, (_count(a[:-1]), a[-1])), matrix_transpose(reshape(other, (_count(b[:-1]), b[-1]))))
-    found = reshape(flat, (*a[:-1], *b[:-1]))
-    return found if out is None else deliver("matmul", found, out)
-
-
-def _count(shape: Sequence[int]) -> int:
-    n = 1
-    for s in shape:
-        n *= s
-    return n
+    flat = matmul_p(reshape(input, (prod(a[:-1]), a[-1])), matrix_transpose(reshape(other, (prod(b[:-1]), b[-1]))))
+    return deliver("inner", reshape(flat, (*a[:-1], *b[:-1])), out)
 
 
 @public(aliases=("ger",))
@@ -288,5 +284,4 @@ def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
             [6, 8]])
     """
     check_ranks("outer", input=(input, 1), vec2=(vec2, 1))
-    found: Tensor = unsqueeze(input, 1) * unsqueeze(vec2, 0)
-    return found if out is None else deliver("matmul", found, out)
+    return deliver("outer", unsqueeze(input, 1) * unsqueeze(vec2, 0), out)

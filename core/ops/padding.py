@@ -8,7 +8,8 @@ from typing import Final
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import cat, flip
-from flambeau.core.ops.shape import expand_p, sizes_of
+from flambeau.core.ops.shape import sizes_of
+from flambeau.core.ops.storage import expand_p
 from flambeau.core.ops.views import narrow
 from flambeau.core.tensor import Tensor
 
@@ -33,8 +34,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     first = ndim - len(pairs)
     if mode == "constant":
         every = (*[(0, 0)] * first, *pairs)
-        found: Tensor = storage.pad_p(input, every, 0 if value is None else value)
-        return found
+        return storage.pad_p(input, every, 0 if value is None else value)
     if mode not in _BORDERS:
         raise ValueError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
     if value is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from flambeau.backends.base import Backend
 from flambeau.core.accelerator import pinning_device
+from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DeviceError
@@ -13,7 +13,7 @@ from flambeau.core.registry import resolve
 from flambeau.core.tensor import Tensor
 
 
-def _pins(device: Any) -> Any:
+def _pins(device: DeviceLike) -> Backend | None:
     """The backend that pins memory for a device (by default the accelerator); None where there is none."""
     where = pinning_device() if device is None else Device(device)
     backend = None if where is None else resolve(where)
@@ -21,7 +21,7 @@ def _pins(device: Any) -> Any:
 
 
 @public(function=False)
-def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+def pin_memory(self: Tensor, device: DeviceLike = None) -> Tensor:
     """A copy in page-locked memory of the host, for a device (by default the accelerator); itself when it is there.
 
     ``pinned.to(device, non_blocking=True)`` then returns at once. The copy has no history. DeviceError for a tensor
@@ -37,12 +37,11 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
         return self
     host = backend.pinned(tuple(self._array.shape), self.dtype)
     host[...] = self._array
-    made: Tensor = tensor_of(host, self._key)
-    return made
+    return tensor_of(host, self._key)
 
 
 @public(function=False)
-def is_pinned(self: Tensor, device: Any = None) -> bool:
+def is_pinned(self: Tensor, device: DeviceLike = None) -> bool:
     """Whether the tensor is in page-locked memory of the host."""
     if not self._key.backend.has("shares_host") or self._key.level is not None:
         return False

@@ -5,37 +5,41 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
+from flambeau.backends.layout import Shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
+from flambeau.core.dtype import Number
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs_p, cj, where
+from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.joining import stack
 from flambeau.core.ops.matmul import check_inner, check_ranks, matmul, matmul_p, outer
-from flambeau.core.ops.shape import adjoint, axis_of, broadcast_shapes, permute_p, reshape, unsqueeze
+from flambeau.core.ops.shape import adjoint, axis_of, reshape, tensors_of, unsqueeze
+from flambeau.core.ops.storage import permute_p
 from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.variance import vector_norm_p
 from flambeau.core.ops.views import diagonal, select
 from flambeau.core.public import public
-from flambeau.core.record import Fields, numeric, real_floating
+from flambeau.core.record import numeric, real_floating
 from flambeau.core.tensor import Tensor
 
 
 # -- products with an addition -----------------------------------------------------------------------
-def _scaled(value: Any, by: Any) -> Any:
+def _scaled(value: Tensor, by: Tensor | Number) -> Tensor:
     return value if by.__class__ in (int, float) and by == 1 else value * by
 
 
-def _input_vjp(g: Any, beta: Any) -> Any:
+def _input_vjp(g: Tensor, beta: Tensor | Number) -> Tensor:
     return _scaled(g, cj(beta))
 
 
-def _plus_shape(name: str, result: Callable[..., tuple[int, ...]], **ranks: int) -> Callable[..., tuple[int, ...]]:
+def _plus_shape(name: str, result: Callable[[Shape, Shape], Shape], **ranks: int) -> Callable[..., Shape]:
     """The shape rule of ``name``: ranks and sizes of the factors, and that x broadcasts to their product."""
 
-    def infer(x: Any, a: Any, b: Any, beta: Any = (), alpha: Any = ()) -> tuple[int, ...]:
+    def infer(x: Shape, a: Shape, b: Shape, beta: Shape = (), alpha: Shape = ()) -> Shape:
         for (label, ndim), shape in zip(ranks.items(), (a, b), strict=True):
             if len(shape) != ndim:
                 raise ShapeError(f"{name}: {label} must be {ndim}-d, got shape {tuple(shape)}")
@@ -58,39 +62,41 @@ def _fit(*pairs: tuple[int, int]) -> None:
         raise ValueError("sizes differ")
 
 
-def _matrix_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+def _matrix_shape(a: Shape, b: Shape) -> Shape:
     _fit((a[-1], b[-2]), *zip(a[:-2], b[:-2], strict=True))
     return (*a[:-1], b[-1])
 
 
-def _vector_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+def _vector_shape(a: Shape, b: Shape) -> Shape:
     _fit((a[1], b[0]))
     return (a[0],)
 
 
 def _plus(
     name: str,
-    shape: Callable[..., tuple[int, ...]],
+    shape: Callable[[Shape, Shape], Shape],
     factors: tuple[str, str],
     ranks: tuple[int, int],
     example: str,
     inplace: bool | Literal["function"] = True,
-    **vjp: Callable[..., Any],
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    **vjp: Callable[..., Tensor],
+) -> Callable[[Callable[[Tensor, Tensor], Tensor]], OpFunction[Tensor]]:
     """The decorator of ``beta * x + alpha * body(a, b)``; with beta 0, x does not count even where it is nan."""
     a, b = factors
 
-    def decorate(multiply: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def decorate(multiply: Callable[[Tensor, Tensor], Tensor]) -> OpFunction[Tensor]:
         infer = _plus_shape(name, shape, **dict(zip(factors, ranks, strict=True)))
 
-        def body(x: Any, first: Any, second: Any, beta: Any, alpha: Any) -> Any:
+        def body(x: Tensor, first: Tensor, second: Tensor, beta: Tensor | Number, alpha: Tensor | Number) -> Tensor:
             found = _scaled(multiply(first, second), alpha)
             return found if not isinstance(beta, Tensor) and beta == 0 else _scaled(x, beta) + found
 
         schema = f"{name}(x: Tensor, {a}: Tensor, {b}: Tensor, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor"
         rules = {"x": _input_vjp, **vjp}
-        given: Fields = {"infer": infer, "check": True, "dtype": numeric, "inplace": inplace, "vjp": rules}
-        return composite(schema, doc=multiply.__doc__ or "", example=example, **given)(body)
+        doc = multiply.__doc__ or ""
+        return composite(
+            schema, infer=infer, check=True, dtype=numeric, inplace=inplace, vjp=rules, doc=doc, example=example
+        )(body)
 
     return decorate
 
@@ -101,7 +107,7 @@ def _plus(
     mat1=lambda g, mat2, alpha: _scaled(matmul_p(g, adjoint(mat2)), cj(alpha)),
     mat2=lambda g, mat1, alpha: _scaled(matmul_p(adjoint(mat1), g), cj(alpha)),
 )  # fmt: skip
-def addmm_p(mat1: Any, mat2: Any) -> Any:
+def addmm_p(mat1: Tensor, mat2: Tensor) -> Tensor:
     """``beta * input + alpha * (mat1 @ mat2)`` for two matrices."""
     return matmul_p(mat1, mat2)
 
@@ -112,7 +118,7 @@ def addmm_p(mat1: Any, mat2: Any) -> Any:
     batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
     batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
 )  # fmt: skip
-def baddbmm_p(batch1: Any, batch2: Any) -> Any:
+def baddbmm_p(batch1: Tensor, batch2: Tensor) -> Tensor:
     """``beta * input + alpha * (batch1 @ batch2)`` for two batches of matrices."""
     return matmul_p(batch1, batch2)
 
@@ -123,7 +129,7 @@ def baddbmm_p(batch1: Any, batch2: Any) -> Any:
     batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
     batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
 )  # fmt: skip
-def addbmm_p(batch1: Any, batch2: Any) -> Any:
+def addbmm_p(batch1: Tensor, batch2: Tensor) -> Tensor:
     """``beta * input + alpha * (batch1 @ batch2).sum(0)`` for two batches of matrices."""
     b, n, k = batch1._array.shape
     rows = reshape(permute_p(batch1, (1, 0, 2)), (n, b * k))
@@ -136,7 +142,7 @@ def addbmm_p(batch1: Any, batch2: Any) -> Any:
     mat=lambda g, vec, alpha: _scaled(outer(g, cj(vec)), cj(alpha)),
     vec=lambda g, mat, alpha: _scaled(matmul(adjoint(mat), g), cj(alpha)),
 )  # fmt: skip
-def addmv_p(mat: Any, vec: Any) -> Any:
+def addmv_p(mat: Tensor, vec: Tensor) -> Tensor:
     """``beta * input + alpha * (mat @ vec)`` for a matrix and a vector."""
     return matmul(mat, vec)
 
@@ -147,7 +153,7 @@ def addmv_p(mat: Any, vec: Any) -> Any:
     vec1=lambda g, vec2, alpha: _scaled(matmul(g, cj(vec2)), cj(alpha)),
     vec2=lambda g, vec1, alpha: _scaled(matmul(cj(vec1), g), cj(alpha)),
 )  # fmt: skip
-def addr_p(vec1: Any, vec2: Any) -> Any:
+def addr_p(vec1: Tensor, vec2: Tensor) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)`` for two vectors."""
     return outer(vec1, vec2)
 
@@ -161,8 +167,7 @@ def trace(input: Tensor) -> Tensor:
     tensor(5.)
     """
     check_ranks("trace", input=(input, 2))
-    found: Tensor = diagonal(input).sum()
-    return found
+    return diagonal(input).sum()
 
 
 @public(out=True)
@@ -177,8 +182,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     b = (1,) * (ndim - other.ndim) + tuple(other._array.shape)
     left = reshape(input, tuple([k for n in a for k in (n, 1)]))
     right = reshape(other, tuple([k for n in b for k in (1, n)]))
-    spread: Tensor = left * right
-    return reshape(spread, tuple([n * m for n, m in zip(a, b, strict=True)]))
+    return reshape(left * right, tuple([n * m for n, m in zip(a, b, strict=True)]))
 
 
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
@@ -231,16 +235,16 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     if n < 0:
         return matrix_power(inv_p(input), -n)
     if n == 0:
-        whole: Tensor = creation.eye(shape[-1], dtype=input.dtype, device=input.device).expand(shape).clone()
-        return whole
-    result, square = None, input
-    while True:
-        if n & 1:
-            result = square if result is None else matmul_p(result, square)
-        n >>= 1
-        if not n:
-            return result  # type: ignore[return-value]
+        return creation.eye(shape[-1], dtype=input.dtype, device=input.device).expand(shape).clone()
+    square = input
+    while not n & 1:
+        square, n = matmul_p(square, square), n >> 1
+    result = square
+    while n := n >> 1:
         square = matmul_p(square, square)
+        if n & 1:
+            result = matmul_p(result, square)
+    return result
 
 
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
@@ -294,13 +298,13 @@ def _chain(items: Sequence[Tensor], splits: dict[tuple[int, int], int], i: int, 
 
 
 @public(method=False, out=True)
-def chain_matmul(*matrices: Any) -> Tensor:
+def chain_matmul(*matrices: Tensor | Sequence[Tensor]) -> Tensor:
     """:func:`multi_dot` of the arguments.
 
     >>> fb.chain_matmul(fb.ones(2, 3), fb.ones(3, 4), fb.ones(4, 1)).shape
     flambeau.Size([2, 1])
     """
-    items = matrices[0] if len(matrices) == 1 and isinstance(matrices[0], (tuple, list)) else matrices
+    items = tensors_of(matrices)
     return items[0] if len(items) == 1 else multi_dot(items)
 
 
@@ -342,7 +346,7 @@ def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
 
 
 # -- distances ---------------------------------------------------------------------------------------
-def _distances_shape(x: Any, y: Any, *, p: float, mode: str) -> tuple[int, ...]:
+def _distances_shape(x: Shape, y: Shape, *, p: float, mode: str) -> Shape:
     if len(x) < 2 or len(y) < 2 or x[-1] != y[-1]:
         raise ShapeError(
             f"cdist: x1 and x2 must be at least 2-d with an equal last size, got shapes {tuple(x)} and {tuple(y)}"
@@ -350,12 +354,14 @@ def _distances_shape(x: Any, y: Any, *, p: float, mode: str) -> tuple[int, ...]:
     return (*broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-2])
 
 
-def _by_products(x: Any, y: Any, mode: str) -> bool:
+def _by_products(x: Tensor, y: Tensor, mode: str) -> bool:
     large = x._array.shape[-2] > 25 or y._array.shape[-2] > 25
     return mode == "use_mm_for_euclid_dist" or mode == "use_mm_for_euclid_dist_if_necessary" and large
 
 
-def _distances_vjp(g: Any, needs: Any, x: Any, y: Any, out: Any, p: float, mode: str) -> tuple[Any, Any]:
+def _distances_vjp(
+    g: Tensor, needs: Sequence[bool], x: Tensor, y: Tensor, out: Tensor, p: float, mode: str
+) -> tuple[Tensor | None, Tensor | None]:
     """Where a distance is 0 its gradient is taken to be 0, as in torch."""
     apart = out != 0
     safe = where(apart, out, 1.0)
@@ -381,14 +387,14 @@ def _distances_vjp(g: Any, needs: Any, x: Any, y: Any, out: Any, p: float, mode:
 
 
 @composite(
-    "distances(x: Tensor, y: Tensor, *, p: float, mode: str) -> Tensor",
+    "cdist(x: Tensor, y: Tensor, *, p: float, mode: str) -> Tensor",
     infer=_distances_shape,
     check=True,
     dtype=real_floating,
     public=False,
     vjp=_distances_vjp,
 )
-def distances_p(x: Any, y: Any, *, p: float, mode: str) -> Any:
+def cdist_p(x: Tensor, y: Tensor, *, p: float, mode: str) -> Tensor:
     """The p-norm distance of every row of x to every row of y."""
     if p == 2 and _by_products(x, y, mode):
         squares = unsqueeze((x * x).sum(-1), -1) + unsqueeze((y * y).sum(-1), -2) - 2 * matmul_p(x, y.mT)
@@ -412,4 +418,4 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
     if compute_mode not in modes:
         raise ValueError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
-    return distances_p(x1, x2, p=float(p), mode=compute_mode)
+    return cdist_p(x1, x2, p=float(p), mode=compute_mode)

@@ -5,21 +5,20 @@ bits, uniform numbers, integers and permutations are equal on every backend. Ins
 says whether elements share their draws; :func:`words` reserves as many counters as that needs.
 """
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, overload
 
 from flambeau.core import dtype as dt
 from flambeau.core import state
-from flambeau.core.creation import _shape
+from flambeau.core.creation import Sizes, _shape
 from flambeau.core.declare import composite, op
+from flambeau.core.device import DeviceLike
+from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, DTypeLike
 from flambeau.core.errors import DTypeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.generator import default_generator
@@ -40,7 +39,7 @@ random_bits_p = op("random_bits(seed: Scalar, offset: Scalar, *, length: int, de
 
 
 # -- draws -------------------------------------------------------------------------------------------
-def words(count: int, device: Any, generator: Philox | None = None) -> Any:
+def words(count: int, device: Device, generator: Philox | None = None) -> Tensor:
     """``count`` random words (uint32) that no other draw from the generator gets."""
     source = default_generator if generator is None else generator
     reserved = count
@@ -50,7 +49,7 @@ def words(count: int, device: Any, generator: Philox | None = None) -> Any:
     return random_bits_p(seed, offset, count, device)
 
 
-def _columns(bits: Any, n: int) -> tuple[Any, Any]:
+def _columns(bits: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Words 2i and 2i + 1 for each of ``n`` elements."""
     pairs = bits.reshape((n, 2))
     return pairs[:, 0], pairs[:, 1]
@@ -59,7 +58,9 @@ def _columns(bits: Any, n: int) -> tuple[Any, Any]:
 @composite("uniform_numbers(seed: Scalar, offset: Scalar, low: Scalar, high: Scalar, *, shape: Ints, dtype: DType, "
            "device: Device) -> Tensor", CREATE, infer=lambda *scalars, shape, **p: shape, dtype=storage.to_param,
            differentiable=False, random=True, public=False)  # fmt: skip
-def uniform_numbers_p(seed: Any, offset: Any, low: Any, high: Any, *, shape: Any, dtype: DType, device: Any) -> Any:
+def uniform_numbers_p(
+    seed: int, offset: int, low: float, high: float, *, shape: tuple[int, ...], dtype: DType, device: Device
+) -> Tensor:
     """Numbers in [low, high) made of the words of the stream of ``seed``, from block ``offset`` on."""
     return _uniform_of(random_bits_p(seed, offset, _words_for(shape, dtype), device), low, high, shape, dtype)
 
@@ -68,7 +69,7 @@ def _words_for(shape: Sequence[int], dtype: DType) -> int:
     return math.prod(shape) * (2 if dtype is dt.float64 else 1)
 
 
-def _uniform_of(bits: Any, low: float, high: float, shape: Sequence[int], dtype: DType) -> Any:
+def _uniform_of(bits: Tensor, low: float, high: float, shape: Sequence[int], dtype: DType) -> Tensor:
     if dtype is dt.float64:
         first, second = _columns(bits, math.prod(shape))
         upper, lower = storage.cast_p(first >> 5, dtype=dtype), storage.cast_p(second >> 6, dtype=dtype)
@@ -81,9 +82,9 @@ def _uniform_of(bits: Any, low: float, high: float, shape: Sequence[int], dtype:
 
 
 def uniform(
-    shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None, low: float = 0.0,
+    shape: Sequence[int], dtype: DType, device: Device, generator: Philox | None = None, low: float = 0.0,
     high: float = 1.0,
-) -> Any:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """Numbers in [low, high) of a floating dtype, with as many random bits as stay below 1 exactly in [0, 1)."""
     count = _words_for(shape, dtype)
     now = state.current()
@@ -98,7 +99,7 @@ def uniform(
     return uniform_numbers_p(seed, offset, low, high, tuple(shape), dtype, device)
 
 
-def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None = None) -> Any:
+def standard_normal(shape: Sequence[int], dtype: DType, device: Device, generator: Philox | None = None) -> Tensor:
     """Normal numbers by Box and Muller, two from each pair of uniform ones; float16 and bfloat16 from float32 ones."""
     n = math.prod(shape)
     compute = dtype if dtype is dt.float64 else dt.float32
@@ -109,7 +110,9 @@ def standard_normal(shape: Sequence[int], dtype: DType, device: Any, generator: 
     return found if dtype is compute else storage.cast_p(found, dtype=dtype)
 
 
-def integers(low: int, high: int, shape: Sequence[int], dtype: DType, device: Any, generator: Philox | None) -> Any:
+def integers(
+    low: int, high: int, shape: Sequence[int], dtype: DType, device: Device, generator: Philox | None
+) -> Tensor:
     """Whole numbers in [low, high): the upper half of the 128-bit product of the span and 64 random bits."""
     n, span = math.prod(shape), high - low
     first, second = (storage.cast_p(w, dtype=dt.uint64) for w in _columns(words(2 * n, device, generator), n))
@@ -122,7 +125,7 @@ def integers(low: int, high: int, shape: Sequence[int], dtype: DType, device: An
     return storage.cast_p(shifted, dtype=dtype).reshape(tuple(shape))
 
 
-def below(probability: float, shape: Sequence[int], device: Any, generator: Philox | None = None) -> Any:
+def below(probability: float, shape: Sequence[int], device: Device, generator: Philox | None = None) -> Tensor:
     """A mask, True with ``probability`` (a Python number): integers are compared, so it is the same everywhere."""
     limit = math.floor(probability * 2.0**32)
     bits = words(math.prod(shape), device, generator)
@@ -131,8 +134,11 @@ def below(probability: float, shape: Sequence[int], device: Any, generator: Phil
     return (bits < limit).reshape(tuple(shape))
 
 
+Draw: TypeAlias = Callable[[Sequence[int], DType, Device, Philox | None], Tensor]
+
+
 # -- constructors ------------------------------------------------------------------------------------
-def _floating(name: str, dtype: Any) -> DType:
+def _floating(name: str, dtype: DTypeLike | None) -> DType:
     chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
     if chosen.category < dt.FLOATING:
         raise DTypeError(f"{name}: not implemented for {chosen.name}; it makes floating point and complex numbers")
@@ -140,8 +146,9 @@ def _floating(name: str, dtype: Any) -> DType:
 
 
 def _filled(
-    draw: Any, name: str, shape: Sequence[int], dtype: Any, device: Any, generator: Any, scale: float = 1.0
-) -> Any:
+    draw: Draw, name: str, shape: Sequence[int], dtype: DTypeLike | None, device: DeviceLike,
+    generator: Philox | None, scale: float = 1.0,
+) -> Tensor:  # fmt: skip
     """A draw in any floating dtype; a complex one is made of two draws in one, times ``scale``."""
     chosen = _floating(name, dtype)
     if chosen.category == dt.FLOATING:
@@ -151,8 +158,8 @@ def _filled(
 
 
 @public(method=False)
-def rand(*size: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
-         device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
+def rand(*size: Sizes, generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
+         device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
 
     >>> g = fb.Generator().manual_seed(0)
@@ -164,8 +171,8 @@ def rand(*size: Any, generator: Philox | None = None, out: Tensor | None = None,
 
 
 @public(method=False)
-def randn(*size: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
-          device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
+def randn(*size: Sizes, generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
+          device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part).
 
     >>> fb.randn(2, 3).shape
@@ -175,10 +182,21 @@ def randn(*size: Any, generator: Philox | None = None, out: Tensor | None = None
     return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
+@overload
+def randint(high: int, size: Sequence[int], *, generator: Philox | None = ..., out: Tensor | None = ...,
+            dtype: DTypeLike | None = ..., device: DeviceLike = ..., requires_grad: bool = ...
+            ) -> Tensor: ...  # fmt: skip
+@overload
+def randint(low: int, high: int, size: Sequence[int], *, generator: Philox | None = ..., out: Tensor | None = ...,
+            dtype: DTypeLike | None = ..., device: DeviceLike = ..., requires_grad: bool = ...
+            ) -> Tensor: ...  # fmt: skip
 @public(method=False)
-def randint(*args: Any, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
-            device: Any = None, requires_grad: bool = False, **kw: Any) -> Tensor:  # fmt: skip
+def randint(*args: int | Sequence[int], generator: Philox | None = None, out: Tensor | None = None,
+            dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+            **kw: int | Sequence[int]) -> Tensor:  # fmt: skip
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default.
+
+    ValueError where the span is empty or above 2**64.
 
     >>> fb.randint(0, 1, (3,))
     tensor([0, 0, 0])
@@ -190,10 +208,10 @@ def randint(*args: Any, generator: Philox | None = None, out: Tensor | None = No
     return finished(deliver("random_bits", found, out), requires_grad)
 
 
-def _bounds(args: Sequence[Any], kw: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """(low, high, size) from torch's two forms, by position or keyword."""
+def _bounds(args: Sequence[Any], kw: Mapping[str, Any]) -> tuple[int, int, Sequence[int]]:
+    """(low, high, size) from torch's two forms, by position or keyword: their names tell the numbers from the sizes."""
     free = [n for n in (("low", "high", "size") if len(args) + len(kw) > 2 else ("high", "size")) if n not in kw]
-    given = dict(zip(free, args, strict=False)) | kw
+    given = {**dict(zip(free, args, strict=False)), **kw}
     if len(args) > len(free) or not {"high", "size"} <= set(given) <= {"low", "high", "size"}:
         raise TypeError(
             f"randint: expected (high, size) or (low, high, size), got {len(args)} argument(s) and {sorted(kw)}"
@@ -201,7 +219,7 @@ def _bounds(args: Sequence[Any], kw: dict[str, Any]) -> tuple[Any, Any, Any]:
     return given.get("low", 0), given["high"], given["size"]
 
 
-def check_span(name: str, low: Any, high: Any) -> None:
+def check_span(name: str, low: float, high: float) -> None:
     if not low < high:
         raise ValueError(f"{name}: expects low < high, got low={low} and high={high}")
     if high - low > 1 << 64:
@@ -209,8 +227,8 @@ def check_span(name: str, low: Any, high: Any) -> None:
 
 
 @public(method=False)
-def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = None, dtype: Any = None,
-             device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
+def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
+             device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys.
 
     >>> fb.randperm(4).sort().values
@@ -227,42 +245,44 @@ def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = No
     return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
 
 
-def _like(input: Any, generator: Any, dtype: Any, device: Any, requires_grad: bool) -> dict[str, Any]:
-    """The options of a constructor that takes after ``input``."""
-    return dict(
-        generator=generator, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
-    )
-
-
 @public(method=False)
-def rand_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = None, device: Any = None,
-              requires_grad: bool = False) -> Tensor:  # fmt: skip
+def rand_like(
+    input: Tensor, *, generator: Philox | None = None, dtype: DTypeLike | None = None,
+    device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """:func:`rand` with the shape, dtype and device of ``input``.
 
     >>> fb.rand_like(fb.ones(2, 3)).shape
     flambeau.Size([2, 3])
     """
-    return rand(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
+    return rand(tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device,
+                requires_grad=requires_grad)  # fmt: skip
 
 
 @public(method=False)
-def randn_like(input: Tensor, *, generator: Philox | None = None, dtype: Any = None, device: Any = None,
-               requires_grad: bool = False) -> Tensor:  # fmt: skip
+def randn_like(
+    input: Tensor, *, generator: Philox | None = None, dtype: DTypeLike | None = None,
+    device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """:func:`randn` with the shape, dtype and device of ``input``.
 
     >>> fb.randn_like(fb.ones(2, 3)).shape
     flambeau.Size([2, 3])
     """
-    return randn(tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
+    return randn(tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device,
+                 requires_grad=requires_grad)  # fmt: skip
 
 
 @public(method=False)
-def randint_like(input: Tensor, low: int, high: int | None = None, *, generator: Philox | None = None,
-                 dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
+def randint_like(
+    input: Tensor, low: int, high: int | None = None, *, generator: Philox | None = None,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``.
 
     >>> fb.randint_like(fb.ones(2, 3), 10).shape
     flambeau.Size([2, 3])
     """
     low, high = (0, low) if high is None else (low, high)
-    return randint(low, high, tuple(input.shape), **_like(input, generator, dtype, device, requires_grad))
+    return randint(low, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype,
+                   device=device or input.device, requires_grad=requires_grad)  # fmt: skip

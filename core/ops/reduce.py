@@ -4,57 +4,46 @@
 kernel for each. A gradient that is smaller than its operand stands for all elements: the engine expands it.
 """
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, Unpack
+from typing import TypeAlias, TypeVar, Unpack
 
-from flambeau.backends.layout import reduced_shape
+from flambeau.backends.layout import Shape, reduced_shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
-from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import OpFunction, composite, op
+from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import scan, storage
-from flambeau.core.ops.elementwise import (
-    bitwise_not_p,
-    cj,
-    exp_p,
-    isfinite_p,
-    log_p,
-    maximum_p,
-    minimum_p,
-    neg_p,
-    where,
-)
+from flambeau.core.ops.elementwise import bitwise_not_p, cj, exp_p, isfinite_p, log_p, neg_p, where
 from flambeau.core.out import deliver, in_dtype
 from flambeau.core.public import public
-from flambeau.core.record import OPS, REDUCE, Fields, accumulating, comparison, floating, numeric, ordered, to_index
-from flambeau.core.results import MinMax, ValuesIndices
+from flambeau.core.record import REDUCE, Fields, accumulating, comparison, floating, numeric, ordered, to_index
 from flambeau.core.tensor import Tensor
 
 INEXACT = numeric.but("inexact", accepts=dt.FLOATS + dt.COMPLEXES)
-_TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
-Axes = tuple[int, ...] | None
+TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
+#: The axes of a record: None for all.
+Axes: TypeAlias = tuple[int, ...] | None
+#: The dims of a public function: None for all.
+Dims: TypeAlias = int | Sequence[int] | None
 
 
 # -- shapes ------------------------------------------------------------------------------------------
 R = TypeVar("R")
 
 
-def reduced(x: Sequence[int], *, axis: Any, keepdims: bool = False, **params: Any) -> tuple[int, ...]:
+def reduced(x: Shape, *, axis: int | Axes, keepdims: bool = False, **params: object) -> Shape:
     """The shape without ``axis`` (None: without all), or with size 1 there."""
     return reduced_shape(tuple(x), axis, keepdims)
 
 
-def _nonempty(name: str) -> Callable[..., tuple[int, ...]]:
+def _nonempty(name: str) -> Callable[..., Shape]:
     """The shape rule of what has no value over no elements."""
 
-    def infer(x: Sequence[int], *, axis: Any, keepdims: bool = False, **params: Any) -> tuple[int, ...]:
+    def infer(x: Shape, *, axis: int | Axes, keepdims: bool = False) -> Shape:
         what = name.removeprefix("arg")
         if axis is None and 0 in x:
             raise ShapeError(
@@ -71,19 +60,19 @@ def _nonempty(name: str) -> Callable[..., tuple[int, ...]]:
     return infer
 
 
-def restore(g: Any, x_shape: Sequence[int], axis: Any, keepdims: bool) -> Any:
+def restore(g: Tensor, x_shape: Shape, axis: Axes, keepdims: bool) -> Tensor:
     """What came out of a reduction, with axes of size 1 where it reduced, so that it broadcasts with the operand."""
     if keepdims or axis is None:
         return g
     return g.reshape(reduced_shape(tuple(x_shape), axis, True))
 
 
-def size_of(x_shape: Sequence[int], axis: Any) -> int:
+def size_of(x_shape: Shape, axis: Axes) -> int:
     """How many elements each result is made of."""
-    return math.prod(x_shape if axis is None else (x_shape[a] for a in ((axis,) if isinstance(axis, int) else axis)))
+    return math.prod(x_shape if axis is None else (x_shape[a] for a in axis))
 
 
-def as_rows(x: Any, axis: Axes) -> tuple[Any, Callable[[Any], Any]]:
+def as_rows(x: Tensor, axis: Axes) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """``x`` with the reduced axes made one last axis, and the function that brings such rows back."""
     ndim = x.ndim
     gone = tuple(range(ndim)) if axis is None else axis
@@ -92,7 +81,7 @@ def as_rows(x: Any, axis: Axes) -> tuple[Any, Callable[[Any], Any]]:
     shape = tuple(moved.shape)
     rows = moved.reshape((*shape[: ndim - len(gone)], size_of(x.shape, axis)))
 
-    def back(r: Any) -> Any:
+    def back(r: Tensor) -> Tensor:
         return storage.permute_p(r.reshape(shape), storage.inverse_permutation(order))
 
     return rows, back
@@ -105,7 +94,7 @@ sum_p = op("sum(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tens
          doc="The sum of elements; integers in int64.")  # fmt: skip
 
 
-def shared(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
+def shared(g: Tensor, x: Tensor, out: Tensor, axis: Axes, keepdims: bool) -> Tensor:
     """The gradient of an extreme, divided evenly among the elements that have it (nan: among the nans)."""
     whole = restore(out, x.shape, axis, keepdims)
     chosen = (x == whole) | ((x != x) & (whole != whole))
@@ -115,7 +104,7 @@ def shared(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
 max_p = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("max"),
          dtype=ordered, public=["amax"], vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
 argmax_p = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
-            dtype=_TO_INDEX, differentiable=False, public=False, check=True,
+            dtype=TO_INDEX, differentiable=False, public=False, check=True,
             doc="Where the largest element along an axis stands, the first of equal ones; nan wins.")  # fmt: skip
 
 
@@ -126,7 +115,7 @@ def reduction(schema: str, **fields: Unpack[Fields]) -> Callable[[Callable[..., 
     return composite(schema, REDUCE, **given)
 
 
-def reverse_order(x: Any) -> Any:
+def reverse_order(x: Tensor) -> Tensor:
     """A number for each element such that the order is the opposite one."""
     return neg_p(x) if x.dtype.category >= dt.FLOATING else bitwise_not_p(x)
 
@@ -139,7 +128,7 @@ def reverse_order(x: Any) -> Any:
     upcast=False,
     vjp=dict(x=shared),
 )
-def min_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def min_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """The smallest element; nan wins.
 
     >>> fb.amin(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
@@ -151,11 +140,11 @@ def min_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
 @reduction(
     "argmin(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor",
     infer=_nonempty("argmin"),
-    dtype=_TO_INDEX,
+    dtype=TO_INDEX,
     upcast=False,
     differentiable=False,
 )
-def argmin_p(x: Any, *, axis: int, keepdims: bool) -> Any:
+def argmin_p(x: Tensor, *, axis: int, keepdims: bool) -> Tensor:
     """Where the smallest element along an axis stands, the first of equal ones; nan wins."""
     return argmax_p(reverse_order(x), axis, keepdims)
 
@@ -166,7 +155,7 @@ def argmin_p(x: Any, *, axis: int, keepdims: bool) -> Any:
     upcast=False,
     differentiable=False,
 )
-def any_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def any_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """Whether some element is not zero; False for no elements.
 
     >>> fb.any(fb.tensor([True, False]))
@@ -183,7 +172,7 @@ def any_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     upcast=False,
     differentiable=False,
 )
-def all_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def all_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """Whether no element is zero; True for no elements.
 
     >>> fb.all(fb.tensor([True, False]))
@@ -198,12 +187,12 @@ def all_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     linear=["x"],
     vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims) / size_of(x_shape, axis)),
 )
-def mean_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def mean_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """The sum divided by the number of elements; nan for none."""
     return sum_p(x, axis, keepdims) / size_of(x.shape, axis)
 
 
-def _prod_vjp(g: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
+def _prod_vjp(g: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> Tensor:
     """The product of the others, from both sides, so that zeros need no division."""
     rows, back = as_rows(x, axis)
     last = rows.ndim - 1
@@ -213,11 +202,9 @@ def _prod_vjp(g: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
 
 
 @reduction(
-    "prod(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
-    dtype=accumulating,
-    vjp=dict(x=_prod_vjp),
+    "prod(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", dtype=accumulating, vjp=dict(x=_prod_vjp)
 )
-def prod_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def prod_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """The product of elements; integers in int64. Halves are multiplied until one element is left."""
     rows, _ = as_rows(x, axis)
     last = rows.ndim - 1
@@ -230,7 +217,7 @@ def prod_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     return rows.reshape(shape)
 
 
-def _logsumexp_vjp(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
+def _logsumexp_vjp(g: Tensor, x: Tensor, out: Tensor, axis: Axes, keepdims: bool) -> Tensor:
     whole = restore(out, x.shape, axis, keepdims)
     nothing = whole == -math.inf
     share = where(nothing, 0.0, exp_p(where(nothing, 0.0, x) - where(nothing, 0.0, whole)))
@@ -238,11 +225,9 @@ def _logsumexp_vjp(g: Any, x: Any, out: Any, axis: Axes, keepdims: bool) -> Any:
 
 
 @reduction(
-    "logsumexp(x: Tensor, *, axis: Axes, keepdims: bool = False) -> Tensor",
-    dtype=floating,
-    vjp=dict(x=_logsumexp_vjp),
+    "logsumexp(x: Tensor, *, axis: Axes, keepdims: bool = False) -> Tensor", dtype=floating, vjp=dict(x=_logsumexp_vjp)
 )
-def logsumexp_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+def logsumexp_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """log(sum(exp(x))) without overflow; -inf for no elements."""
     if size_of(x.shape, axis) == 0:
         shape = reduced(x.shape, axis=axis, keepdims=keepdims)
@@ -254,61 +239,72 @@ def logsumexp_p(x: Any, *, axis: Axes, keepdims: bool) -> Any:
 
 
 # -- public functions --------------------------------------------------------------------------------
+def _reduced(
+    name: str, record: OpFunction[Tensor], input: Tensor, dim: Dims, keepdim: bool, dtype: DTypeLike | None,
+    axis: Dims, keepdims: bool | None, out: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """A reduction with all that :func:`sum` and :func:`mean` take."""
+    found = record(in_dtype(input, dtype), dim if axis is None else axis, keepdim if keepdims is None else keepdims)
+    return deliver(name, found, out, dtype)
+
+
 @public("sum", guard=False)
 def _sum(
-    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
-) -> Tensor:
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None,
+    axis: Dims = None, keepdims: bool | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The sum over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
+
+    IndexError for a dimension that ``input`` does not have.
 
     >>> fb.ones(2, 3).sum(dim=1)
     tensor([3., 3.])
     """
-    if dtype is None:
-        return sum_p(input, dim, keepdim, **kw) if kw else sum_p(input, dim, keepdim)
-    return in_dtype(sum_p(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
+    if dtype is None and axis is None and keepdims is None and out is None:
+        return sum_p(input, dim, keepdim)
+    return _reduced("sum", sum_p, input, dim, keepdim, dtype, axis, keepdims, out)
 
 
 @public(guard=False)
 def mean(
-    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
-) -> Tensor:
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None,
+    axis: Dims = None, keepdims: bool | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The mean over ``dim`` (an int, a tuple, or None for all), of a floating tensor or in a floating ``dtype``.
+
+    DTypeError for integers, IndexError for a dimension that ``input`` does not have.
 
     >>> fb.tensor([1.0, 3.0]).mean()
     tensor(2.)
     """
-    return mean_p(in_dtype(input, dtype), dim, keepdim, **kw)
+    if dtype is None and axis is None and keepdims is None and out is None:
+        return mean_p(input, dim, keepdim)
+    return _reduced("mean", mean_p, input, dim, keepdim, dtype, axis, keepdims, out)
 
 
-@public()
-def prod(
-    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
-) -> Tensor:
+@public(out=True)
+def prod(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
     """The product over ``dim`` (an int, a tuple, or None for all), in ``dtype``; integers and bools in int64.
 
     >>> fb.prod(fb.tensor([2.0, 3.0]))
     tensor(6.)
     """
-    return in_dtype(prod_p(in_dtype(input, dtype), dim, keepdim, **kw), dtype)
+    return in_dtype(prod_p(in_dtype(input, dtype), dim, keepdim), dtype)
 
 
-@public()
-def nansum(
-    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
-) -> Tensor:
+@public(out=True)
+def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
     """The sum over ``dim`` with nan counted as zero.
 
     >>> fb.nansum(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(4.)
     """
-    return _sum(where(input != input, 0, input), dim, keepdim, dtype=dtype, **kw)
+    return _sum(where(input != input, 0, input), dim, keepdim, dtype=dtype)
 
 
-@public()
-def nanmean(
-    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None, **kw: Any
-) -> Tensor:
-    """The mean over ``dim`` of the elements that are not nan; nan where there are none.
+@public(out=True)
+def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
+    """The mean over ``dim`` of the elements that are not nan; nan where there are none. DTypeError for integers.
 
     >>> fb.nanmean(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(2.)
@@ -316,12 +312,11 @@ def nanmean(
     x = in_dtype(input, dtype)
     if x.dtype.category < dt.FLOATING:
         raise DTypeError(f"nanmean: not implemented for {x.dtype.name}; give a floating dtype")
-    out = kw.pop("out", None)
-    return deliver("mean", nansum(x, dim, keepdim, **kw) / sum_p(x == x, dim, keepdim, **kw), out)
+    return nansum(x, dim, keepdim) / sum_p(x == x, dim, keepdim)
 
 
 @public()
-def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+def count_nonzero(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """How many elements over ``dim`` (an int, a tuple, or None for all) are not zero, int64.
 
     >>> fb.count_nonzero(fb.tensor([0, 3, 0]))
@@ -330,144 +325,42 @@ def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None, keepdim
     return sum_p(input != 0, dim, keepdim)
 
 
-def _extreme(name: str, whole: Callable[..., Any], place: Callable[..., Any], pairwise: Callable[..., Any]) -> Any:
-    def extreme(
-        input: Tensor,
-        dim: int | Sequence[int] | None = None,
-        keepdim: bool = False,
-        *,
-        other: Any = None,
-        out: Any = None,
-        **kw: Any,
-    ) -> Any:
-        dim, keepdim = kw.pop("axis", dim), kw.pop("keepdims", keepdim)
-        if kw:
-            raise TypeError(f"{name}: unexpected argument {next(iter(kw))!r}; it takes input, dim, keepdim, other, out")
-        if isinstance(dim, Tensor):
-            dim, other = None, dim
-        if other is not None:
-            return pairwise(input, other) if out is None else pairwise(input, other, out=out)
-        if dim is None:
-            return deliver(name, whole(input), out)
-        return deliver(name, ValuesIndices(*_extreme_along(place, whole, input, dim, keepdim)), out)
-
-    word = {"max": "largest", "min": "smallest"}[name]
-    extreme.__name__ = extreme.__qualname__ = name
-    extreme.__doc__ = f"""The {word} element; with ``dim`` (values, indices) along it; with a tensor elementwise.
-
-    nan wins. The gradient of the {word} of all is shared by equal ones; along ``dim`` it goes to the index.
-
-    >>> fb.{name}(fb.tensor([[1.0, 5.0]]), 1).indices
-    tensor([{int(name == "max")}])
-    """
-    return extreme
-
-
-def _extreme_along(
-    place: Callable[..., Any], whole: Callable[..., Any], x: Any, dim: Any, keepdim: bool
-) -> tuple[Any, Any]:
-    """The extreme elements along an axis and where they stand, the first of equal ones."""
-    if x.ndim == 0:
-        return x.clone(), argument_of(place, x, dim, keepdim)
-    axis = normal_axis(dim, x.ndim)
-    if x._node is None and x._key.level is None:  # no gradient has to find its way back to one of equal elements
-        return whole(x, axis, keepdim), place(x, axis, keepdim)
-    where_ = place(x, axis, True)
-    values = OPS["gather"].function(x, where_, axis)
-    if keepdim:
-        return values, where_
-    shape = reduced_shape(tuple(x.shape), axis, False)
-    return values.reshape(shape), where_.reshape(shape)
-
-
-def argument_of(place: Callable[..., Any], x: Any, dim: Any, keepdim: bool) -> Any:
-    """argmax and argmin for any ``dim``: None counts in the flattened tensor."""
-    if dim is None or x.ndim == 0:
-        if dim is not None:
-            normal_axis(dim, 0)
-        flat = place(x.reshape((x.numel(),)), 0, False)
-        return flat.reshape((1,) * x.ndim) if keepdim else flat
-    return place(x, dim, keepdim)
-
-
-@public()
-def argmax(
-    input: Tensor,
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
-    out: Tensor | None = None,
-    **kw: Any,
-) -> Tensor:
-    """Where the largest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals.
-
-    >>> fb.argmax(fb.tensor([[1, 5], [7, 2]]), dim=1)
-    tensor([1, 0])
-    """
-    found = argument_of(argmax_p, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
-    return deliver("argmax", found, out)
-
-
-@public()
-def argmin(
-    input: Tensor,
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
-    out: Tensor | None = None,
-    **kw: Any,
-) -> Tensor:
-    """Where the smallest element stands along ``dim`` (None: in the flattened tensor), int64; the first of equals.
-
-    >>> fb.argmin(fb.tensor([3.0, 1.0, 2.0]))
-    tensor(1)
-    """
-    found = argument_of(argmin_p, input, kw.pop("axis", dim), kw.pop("keepdims", keepdim), **kw)
-    return deliver("argmin", found, out)
-
-
 @public(out=True)
-def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax[Tensor]:
-    """(min, max): the smallest and the largest element, along ``dim`` or of all.
-
-    >>> fb.aminmax(fb.tensor([1.0, 2.0, 3.0]))
-    MinMax(min=tensor(1.), max=tensor(3.))
-    """
-    return MinMax(min_p(input, dim, keepdim), max_p(input, dim, keepdim))
-
-
-@public()
-def logsumexp(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
+def logsumexp(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over ``dim`` (an int, a tuple, or None for all) without overflow.
 
     >>> fb.logsumexp(fb.zeros(2), 0)
     tensor(0.6931)
     """
-    return logsumexp_p(input, dim, keepdim, **kw)
+    return logsumexp_p(input, dim, keepdim)
 
 
-def _truth(name: str, record: Callable[..., Any], what: str) -> Callable[..., Any]:
-    def test(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, **kw: Any) -> Tensor:
-        nothing = dim.__class__ in (tuple, list) and not dim
-        if nothing or input._key.dtype is dt.uint8:
-            out = kw.pop("out", None)
-            found = input != 0 if nothing else record(input, dim, keepdim, **kw)
-            # The masks of old have results that are such masks too.
-            return deliver(name, found, out, dt.uint8 if input._key.dtype is dt.uint8 else None)
-        return record(input, dim, keepdim, **kw) if kw else record(input, dim, keepdim)
+def _truth(record: OpFunction[Tensor], input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
+    """any or all: an empty tuple reduces nothing, and the masks of old have results that are such masks too."""
+    nothing = dim.__class__ in (tuple, list) and not dim
+    found = input != 0 if nothing else record(input, dim, keepdim)
+    return in_dtype(found, dt.uint8) if input._key.dtype is dt.uint8 else found
 
-    test.__name__ = test.__qualname__ = name
-    test.__doc__ = f"""Whether {what} over ``dim`` (an int, a tuple, or None for all; an empty tuple reduces nothing).
+
+@public("any", out=True)
+def _any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether some element is not zero over ``dim`` (an int, a tuple, or None for all; an empty tuple reduces nothing).
 
     The result is bool; of a uint8 tensor it is uint8, as in PyTorch.
 
-    >>> fb.{name}(fb.tensor([True, False]))
-    tensor({name == "any"})
+    >>> fb.any(fb.tensor([True, False]))
+    tensor(True)
     """
-    return test
+    return _truth(any_p, input, dim, keepdim)
 
 
-public()(_truth("any", any_p, "some element is not zero"))
-public()(_truth("all", all_p, "no element is zero"))
-public()(_extreme("max", max_p, argmax_p, maximum_p))
-public()(_extreme("min", min_p, argmin_p, minimum_p))
+@public("all", out=True)
+def _all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether no element is zero over ``dim`` (an int, a tuple, or None for all; an empty tuple reduces nothing).
+
+    The result is bool; of a uint8 tensor it is uint8, as in PyTorch.
+
+    >>> fb.all(fb.tensor([True, False]))
+    tensor(False)
+    """
+    return _truth(all_p, input, dim, keepdim)

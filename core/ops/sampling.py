@@ -3,18 +3,16 @@
 None has a gradient with respect to its parameters. What is drawn comes from :mod:`flambeau.core.ops.random`.
 """
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from flambeau.core import dtype as dt
 from flambeau.core import state
-from flambeau.core.dtype import DType
+from flambeau.core.creation import zeros_like
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DType, DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import random, storage
 from flambeau.core.ops.elementwise import (
@@ -36,19 +34,15 @@ from flambeau.core.random import Philox
 from flambeau.core.tensor import Tensor
 
 
-def _compute_dtype(x: Any) -> DType:
+def _compute_dtype(x: Tensor) -> DType:
     """The floating dtype to sample in."""
     return x.dtype if x.dtype.category == dt.FLOATING else dt.get_default_dtype()
 
 
-def _check(name: str, x: Any, holds: Callable[[Any], Any], text: str) -> None:
+def _check(name: str, x: Tensor, holds: Callable[[Tensor], Tensor], text: str) -> None:
     """ValueError unless every element passes; tensors inside transforms have no values to look at."""
     if x._key.level is None and not bool(holds(x).all()):
         raise ValueError(f"{name}: {text}")
-
-
-def _valid_probability(p: Any) -> Any:
-    return (p >= 0) & (p <= 1)
 
 
 # -- new tensors -------------------------------------------------------------------------------------
@@ -58,6 +52,8 @@ def bernoulli(
 ) -> Tensor:
     """Ones with the probability that each element of ``input`` says (or with ``p`` for all), else zeros.
 
+    Of the shape and dtype of ``input``; ValueError where a probability is not in [0, 1].
+
     >>> fb.bernoulli(fb.tensor([0.0, 1.0]))
     tensor([0., 1.])
     """
@@ -66,7 +62,7 @@ def bernoulli(
         return deliver("random_bits", storage.cast_p(mask, dtype=input.dtype), out)
 
 
-def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
+def _bernoulli_mask(like: Tensor, p: Tensor | float, generator: Philox | None) -> Tensor:
     """A mask of the shape of ``like``."""
     if not isinstance(p, Tensor):
         if not 0 <= p <= 1:
@@ -74,15 +70,16 @@ def _bernoulli_mask(like: Any, p: Any, generator: Any) -> Any:
         return random.below(float(p), tuple(like.shape), like.device, generator)
     if p.dtype.category != dt.FLOATING:
         raise DTypeError(f"bernoulli: probabilities must be floating point, got {p.dtype}")
-    _check("bernoulli", p, _valid_probability, "expects all probabilities to be in [0, 1]")
+    _check("bernoulli", p, lambda p: (p >= 0) & (p <= 1), "expects all probabilities to be in [0, 1]")
     compute = dt.float64 if p.dtype is dt.float64 else dt.float32
     return random.uniform(tuple(like.shape), compute, like.device, generator) < p.detach()
 
 
 @public(method=False)
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Philox | None = None, out: Tensor | None = None,
-    dtype: Any = None, device: Any = None,
+    mean: Tensor | float, std: Tensor | float = 1.0, size: int | Sequence[int] | None = None, *,
+    generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
+    device: DeviceLike = None,
 ) -> Tensor:  # fmt: skip
     """Normal numbers with means and standard deviations from tensors or numbers; two numbers need a ``size``.
 
@@ -90,30 +87,26 @@ def normal(
     tensor([1., 2.])
     """
     with state.no_grad():
-        tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
-        if not tensors and size is None:
-            raise TypeError("normal: two numbers for mean and std need a size")
         if isinstance(std, Tensor):
             _check("normal", std, lambda s: s >= 0, "expects all elements of std to be at least 0")
         elif std < 0:
             raise ValueError(f"normal: expects std to be at least 0, got {std}")
-        if not tensors:
-            return deliver(
-                "random_bits", random.randn(size, generator=generator, dtype=dtype, device=device) * std + mean, out
-            )
-        z = random.randn_like(mean * 0 + std if len(tensors) == 2 else tensors[0], generator=generator)
+        if isinstance(mean, Tensor):
+            z = random.randn_like(mean * 0 + std if isinstance(std, Tensor) else mean, generator=generator)
+        elif isinstance(std, Tensor):
+            z = random.randn_like(std, generator=generator)
+        elif size is not None:
+            z = random.randn(size, generator=generator, dtype=dtype, device=device)
+        else:
+            raise TypeError("normal: two numbers for mean and std need a size")
         return deliver("random_bits", z * std + mean, out)
 
 
 @public()
 def multinomial(
-    input: Tensor,
-    num_samples: int,
-    replacement: bool = False,
-    *,
-    generator: Philox | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Philox | None = None, out: Tensor | None =
+    None,
+) -> Tensor:  # fmt: skip
     """Indices (n,) or (rows, n) of categories drawn with the weights in ``input``, a vector or rows of them.
 
     Without ``replacement`` no category comes twice, so there must be as many with a positive weight.
@@ -141,7 +134,7 @@ def multinomial(
         return deliver("random_bits", draw(weights, num_samples, generator), out)
 
 
-def _with_replacement(weights: Any, count: int, generator: Any) -> Any:
+def _with_replacement(weights: Tensor, count: int, generator: Philox | None) -> Tensor:
     """The category in whose share of the total a uniform number falls."""
     shares = weights.to(dt.float64 if weights.dtype is dt.float64 else dt.float32).cumsum(-1)
     total = shares[..., -1:]
@@ -149,7 +142,7 @@ def _with_replacement(weights: Any, count: int, generator: Any) -> Any:
     return searchsorted(shares, where(u * total < total, u * total, 0.0), right=True)
 
 
-def _without_replacement(weights: Any, count: int, generator: Any) -> Any:
+def _without_replacement(weights: Tensor, count: int, generator: Philox | None) -> Tensor:
     """The largest of weight / exponential (Efraimidis and Spirakis, "Weighted random sampling with a reservoir",
     2006)."""
     compute = dt.float64 if weights.dtype is dt.float64 else dt.float32
@@ -178,11 +171,11 @@ def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
         )
 
 
-def _small_poisson(rate: Any, generator: Any) -> Any:
+def _small_poisson(rate: Tensor, generator: Philox | None) -> Tensor:
     """Rates below 10: how many of the summed probabilities stay under one uniform number."""
     u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
     term = exp_p(-rate)
-    total, count = term, storage.like(rate)
+    total, count = term, zeros_like(rate)
     for i in range(1, 60):
         count = count + (u >= total)
         term = term * rate / i
@@ -190,7 +183,7 @@ def _small_poisson(rate: Any, generator: Any) -> Any:
     return count
 
 
-def _large_poisson(rate: Any, generator: Any) -> Any:
+def _large_poisson(rate: Tensor, generator: Philox | None) -> Tensor:
     """Rates from 10: transformed rejection (Hörmann, "The transformed rejection method for generating Poisson
     random variables", 1993), as many rounds as leave one in 10**12 without a number; that one gets the mode.
     """
@@ -216,7 +209,7 @@ def _large_poisson(rate: Any, generator: Any) -> Any:
 
 
 # -- in place ----------------------------------------------------------------------------------------
-def _fill(name: str, x: Any, sample: Callable[[DType], Any]) -> Any:
+def _fill(name: str, x: Tensor, sample: Callable[[DType], Tensor]) -> Tensor:
     """Write a sample, made in a floating dtype, to ``x``."""
     if x.dtype.category < dt.FLOATING:
         raise DTypeError(f"{name}: not implemented for {x.dtype.name}; it fills floating point tensors")
@@ -225,13 +218,13 @@ def _fill(name: str, x: Any, sample: Callable[[DType], Any]) -> Any:
     return x.copy_(found)
 
 
-def _uniform(x: Any, dtype: DType, generator: Any) -> Any:
+def _uniform(x: Tensor, dtype: DType, generator: Philox | None) -> Tensor:
     return random.uniform(tuple(x.shape), dtype, x.device, generator)
 
 
 @public()
 def uniform_(
-    self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Philox | None = None, **kw: Any
+    self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Philox | None = None, **kw: float
 ) -> Tensor:
     """Fill with uniform numbers in [low, high); torch's names ``from`` and ``to`` work as keywords.
 
@@ -301,7 +294,7 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
 
 
 @public()
-def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Philox | None = None) -> Tensor:
+def bernoulli_(self: Tensor, p: Tensor | float = 0.5, *, generator: Philox | None = None) -> Tensor:
     """Fill with ones of probability ``p``, a number or a tensor, else zeros.
 
     >>> fb.empty(2).bernoulli_(1.0)
@@ -314,7 +307,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Philox | None = None) -
 
 @public()
 def random_(
-    self: Tensor, low: int | None = None, high: int | None = None, *, generator: Philox | None = None, **kw: Any
+    self: Tensor, low: int | None = None, high: int | None = None, *, generator: Philox | None = None, **kw: int | None
 ) -> Tensor:
     """Fill with whole numbers in [low, high): ``random_()``, ``random_(high)``, ``random_(low, high)``.
 

@@ -6,74 +6,77 @@ gradient here is again a scan: products and logarithms of sums through :func:`af
 divides, so that zeros and infinities cost nothing.
 """
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias, TypeVar, Unpack, cast
 
+from flambeau.backends.layout import Shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.autograd.inplace import in_place
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import call
+from flambeau.core.dtype import DTypeLike, Number
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cj, exp_p, isnan_p, log1p_p, logaddexp_p, logical_not_p, where
 from flambeau.core.out import deliver, in_dtype
 from flambeau.core.public import public
-from flambeau.core.record import OPS, accumulating, floating, ordered
+from flambeau.core.record import OPS, Fields, accumulating, floating, ordered
 from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
 
+R = TypeVar("R")
+Pair: TypeAlias = tuple[Tensor, Tensor]
 
-def along(record: Callable[..., Any], x: Any, dim: Any, *others: Any, **params: Any) -> Any:
+
+def along(record: OpFunction[R], x: Tensor, dim: int, **params: object) -> R:
     """Run an op along ``dim``, its other params in order; a 0-d tensor is taken as one of one element, as in torch."""
     if x.ndim:
-        return record(x, *others, dim, *params.values())
+        return record(x, dim, *params.values())
     normal_axis(dim, 0)
-    out = record(x.reshape((1,)), *[o.reshape((1,)) for o in others], 0, *params.values())
-    return tuple(o.reshape(()) for o in out) if isinstance(out, tuple) else out.reshape(())
+    out: object = record(x.reshape((1,)), 0, *params.values())
+    flat = tuple(o.reshape(()) for o in out) if isinstance(out, tuple) else cast(Tensor, out).reshape(())
+    return cast(R, flat)
 
 
-def cut(x: Any, axis: int, start: int, stop: int) -> Any:
+def cut(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
     """The view of ``x`` from ``start`` to ``stop`` along one axis."""
     index = [slice(0, n, 1) for n in x.shape]
     index[axis] = slice(start, max(stop, start), 1)
     return storage.basic_index_p(x, tuple(index))
 
 
-def shifted(x: Any, axis: int, by: int, fill: Any) -> Any:
+def shifted(x: Tensor, axis: int, by: int, fill: float) -> Tensor:
     """The elements moved ``by`` places up the axis (down if negative), ``fill`` coming in behind them."""
     widths = [(0, 0)] * x.ndim
     widths[axis] = (by, -by)
     return storage.pad_p(x, widths=tuple(widths), value=fill)
 
 
-def positions(x: Any, axis: int) -> Any:
+def positions(x: Tensor, axis: int) -> Tensor:
     """0, 1, 2, ... along ``axis``, of size 1 along the others."""
     shape = [1] * x.ndim
     shape[axis] = x.shape[axis]
     return creation.arange(x.shape[axis], device=x.device).reshape(tuple(shape))
 
 
-def put_back(g: Any, x_shape: Sequence[int], indices: Any, axis: int) -> Any:
+def put_back(g: Tensor, x_shape: Shape, indices: Tensor, axis: int) -> Tensor:
     """The gradient of a selection: each element of ``g`` added where it was taken from."""
     zeros = creation.zeros_at(g, tuple(x_shape))
-    return call(OPS["scatter"], (zeros, indices, g), {"axis": axis, "reduce": "add"})
+    return cast(Tensor, call(OPS["scatter"], (zeros, indices, g), {"axis": axis, "reduce": "add"}))
 
 
-def backwards(x: Any, axis: int) -> Any:
+def backwards(x: Tensor, axis: int) -> Tensor:
     """``x`` read from the end of the axis."""
     return storage.flip_p(x, axes=(axis,))
 
 
-def doubling(x: Any, axis: int, step: Callable[[Any, int], Any]) -> Any:
-    """Apply ``step(x, by)`` for by = 1, 2, 4, ... below the length of the axis."""
-    by, n = 1, (x[0] if isinstance(x, tuple) else x).shape[axis]
+def doubling(x: R, n: int, step: Callable[[R, int], R]) -> R:
+    """Apply ``step(x, by)`` for by = 1, 2, 4, ... below the length ``n`` of an axis."""
+    by = 1
     while by < n:
         x = step(x, by)
         by *= 2
@@ -81,12 +84,12 @@ def doubling(x: Any, axis: int, step: Callable[[Any, int], Any]) -> Any:
 
 
 # -- records -----------------------------------------------------------------------------------------
-def _scan(schema: str, **fields: Any) -> Callable[[Callable[..., Any]], Any]:
-    fields.setdefault("infer", storage.unchanged)
-    return composite(schema, batch="along_axis", public=False, **fields)
+def _scan(schema: str, **fields: Unpack[Fields]) -> Callable[[Callable[..., R]], OpFunction[R]]:
+    given: Fields = {"infer": storage.unchanged, "batch": "along_axis", "public": False, **fields}
+    return composite(schema, **given)
 
 
-def _pair(x: Any, **params: Any) -> tuple[Any, Any]:
+def _pair(x: Shape, *, axis: int) -> tuple[Shape, Shape]:
     return x, x
 
 
@@ -96,40 +99,35 @@ def _pair(x: Any, **params: Any) -> tuple[Any, Any]:
     dtype=accumulating,
     vjp=lambda g, needs, a, out, axis: _affine_vjp(g, needs, a, out, axis),
 )
-def affine_scan_p(a: Any, b: Any, *, axis: int) -> Any:
+def affine_scan_p(a: Tensor, b: Tensor, *, axis: int) -> Tensor:
     """out[t] = a[t] * out[t - 1] + b[t] along an axis, from 0 before the first; ``a`` and ``b`` have one shape."""
 
-    def step(pair: tuple[Any, Any], by: int) -> tuple[Any, Any]:
+    def step(pair: Pair, by: int) -> Pair:
         factor, total = pair
         return factor * shifted(factor, axis, by, 0), total + factor * shifted(total, axis, by, 0)
 
-    return doubling((a, b), axis, step)[1]
+    return doubling((a, b), a.shape[axis], step)[1]
 
 
-def _affine_vjp(g: Any, needs: Sequence[bool], a: Any, out: Any, axis: int) -> tuple[Any, Any]:
+def _affine_vjp(g: Tensor, needs: Sequence[bool], a: Tensor, out: Tensor, axis: int) -> tuple[Tensor | None, Tensor]:
     """What an element's gradient passes on goes down the recurrence, so it is the same scan from the end."""
     total = affine_back(cj(shifted(a, axis, -1, 0)), g, axis)
     return (total * cj(shifted(out, axis, 1, 0)) if needs[0] else None), total
 
 
-def affine_back(a: Any, g: Any, axis: int) -> Any:
+def affine_back(a: Tensor, g: Tensor, axis: int) -> Tensor:
     """out[t] = a[t] * out[t + 1] + g[t]: the scan from the end."""
     return backwards(affine_scan_p(backwards(a, axis), backwards(g, axis), axis), axis)
 
 
-def _cumsum_vjp(g: Any, axis: int) -> Any:
+def _cumsum_vjp(g: Tensor, axis: int) -> Tensor:
     return backwards(cumsum_p(backwards(g, axis), axis), axis)
 
 
-@_scan(
-    "cumsum(x: Tensor, *, axis: Axis) -> Tensor",
-    dtype=accumulating,
-    linear=["x"],
-    vjp=dict(x=_cumsum_vjp),
-)
-def cumsum_p(x: Any, *, axis: int) -> Any:
+@_scan("cumsum(x: Tensor, *, axis: Axis) -> Tensor", dtype=accumulating, linear=["x"], vjp=dict(x=_cumsum_vjp))
+def cumsum_p(x: Tensor, *, axis: int) -> Tensor:
     """The sum of the elements so far along an axis."""
-    return doubling(x, axis, lambda x, by: x + shifted(x, axis, by, 0))
+    return doubling(x, x.shape[axis], lambda x, by: x + shifted(x, axis, by, 0))
 
 
 @_scan(
@@ -137,17 +135,17 @@ def cumsum_p(x: Any, *, axis: int) -> Any:
     dtype=accumulating,
     vjp=dict(x=lambda g, x, out, axis: _cumprod_vjp(g, x, out, axis)),
 )
-def cumprod_p(x: Any, *, axis: int) -> Any:
+def cumprod_p(x: Tensor, *, axis: int) -> Tensor:
     """The product of the elements so far along an axis."""
-    return doubling(x, axis, lambda x, by: x * shifted(x, axis, by, 1))
+    return doubling(x, x.shape[axis], lambda x, by: x * shifted(x, axis, by, 1))
 
 
-def _cumprod_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
+def _cumprod_vjp(g: Tensor, x: Tensor, out: Tensor, axis: int) -> Tensor:
     """(The product before i) * sum over k >= i of g[k] * (the product between i and k)."""
     return cj(shifted(out, axis, 1, 1)) * affine_back(cj(shifted(x, axis, -1, 0)), g, axis)
 
 
-def log_of_sum(x: Any, y: Any) -> Any:
+def log_of_sum(x: Tensor, y: Tensor) -> Tensor:
     """log(exp(x) + exp(y)); of complex numbers the one with the larger real part is taken out."""
     if x.dtype.category < dt.COMPLEX:
         return logaddexp_p(x, y)
@@ -162,35 +160,34 @@ def log_of_sum(x: Any, y: Any) -> Any:
     dtype=floating,
     vjp=dict(x=lambda g, x, out, axis: _logcumsumexp_vjp(g, x, out, axis)),
 )
-def logcumsumexp_p(x: Any, *, axis: int) -> Any:
+def logcumsumexp_p(x: Tensor, *, axis: int) -> Tensor:
     """The logarithm of the sum of exponentials so far along an axis, without overflow."""
-    return doubling(x, axis, lambda x, by: log_of_sum(x, shifted(x, axis, by, -float("inf"))))
+    return doubling(x, x.shape[axis], lambda x, by: log_of_sum(x, shifted(x, axis, by, -float("inf"))))
 
 
-def _logcumsumexp_vjp(g: Any, x: Any, out: Any, axis: int) -> Any:
+def _logcumsumexp_vjp(g: Tensor, x: Tensor, out: Tensor, axis: int) -> Tensor:
     """out[k] depends on out[k - 1] with the weight exp(out[k - 1] - out[k]), and on x[k] with exp(x[k] - out[k])."""
     weight = _share(out, shifted(out, axis, -1, float("inf")))
     return _share(x, out) * affine_back(weight, g, axis)
 
 
-def _share(part: Any, whole: Any) -> Any:
+def _share(part: Tensor, whole: Tensor) -> Tensor:
     """exp(part - whole), and 0 where both are -inf."""
     nothing = part == -float("inf")
     return where(nothing, 0.0, cj(exp_p(where(nothing, 0.0, part) - where(nothing, 0.0, whole))))
 
 
-def _extremes(x: Any, axis: int, keeps: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+def _extremes(x: Tensor, axis: int, keeps: Callable[[Tensor, Tensor], Tensor]) -> Pair:
     """The running extreme and its latest index: an element stays where ``keeps(it, the one before)`` or it is nan."""
 
-    def step(pair: tuple[Any, Any], by: int) -> tuple[Any, Any]:
+    def step(pair: Pair, by: int) -> Pair:
         values, indices = pair
         before, where_before = shifted(values, axis, by, 0), shifted(indices, axis, by, -1)
         replaced = (where_before >= 0) & logical_not_p(keeps(values, before) | isnan_p(values))
         return where(replaced, before, values), where(replaced, where_before, indices)
 
     start = storage.expand_p(positions(x, axis), tuple(x.shape))
-    values, indices = doubling((storage.clone_p(x), storage.clone_p(start, order="C")), axis, step)
-    return values, indices
+    return doubling((storage.clone_p(x), storage.clone_p(start, order="C")), x.shape[axis], step)
 
 
 _RUNNING = ordered.but("running", result=("same", "index"))
@@ -203,7 +200,7 @@ _RUNNING = ordered.but("running", result=("same", "index"))
     upcast=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
-def cummax_p(x: Any, *, axis: int) -> Any:
+def cummax_p(x: Tensor, *, axis: int) -> Pair:
     """The largest element so far along an axis, and where it stands; nan wins."""
     return _extremes(x, axis, lambda new, old: new >= old)
 
@@ -215,14 +212,14 @@ def cummax_p(x: Any, *, axis: int) -> Any:
     upcast=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
-def cummin_p(x: Any, *, axis: int) -> Any:
+def cummin_p(x: Tensor, *, axis: int) -> Pair:
     """The smallest element so far along an axis, and where it stands; nan wins."""
     return _extremes(x, axis, lambda new, old: new <= old)
 
 
 # -- public functions --------------------------------------------------------------------------------
 @public()
-def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
+def cumsum(input: Tensor, dim: int, *, dtype: DTypeLike | None = None, out: Tensor | None = None) -> Tensor:
     """The sum of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
     >>> fb.cumsum(fb.tensor([1, 2, 3]), 0)
@@ -232,7 +229,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = N
 
 
 @public()
-def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
+def cumprod(input: Tensor, dim: int, *, dtype: DTypeLike | None = None, out: Tensor | None = None) -> Tensor:
     """The product of the elements up to each along ``dim``, in the shape of ``input``; integers in int64.
 
     >>> fb.cumprod(fb.tensor([1, 2, 3]), 0)
@@ -241,7 +238,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = 
     return deliver("cumprod", along(cumprod_p, in_dtype(input, dtype), dim), out, dtype)
 
 
-def _in_place(name: str, x: Any, dim: Any) -> Any:
+def _in_place(name: str, x: Tensor, dim: int) -> Tensor:
     in_place(OPS[name], (x if x.ndim else x.reshape((1,)),), {"axis": dim}, None)
     return x
 
@@ -269,7 +266,7 @@ def logcumsumexp(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tenso
 
 
 @public()
-def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
+def cummax(input: Tensor, dim: int, *, out: Pair | None = None) -> ValuesIndices[Tensor]:
     """(values, indices): the largest element up to each along ``dim``, and the index of its last occurrence.
 
     >>> fb.cummax(fb.tensor([1, 3, 2]), 0).values
@@ -279,7 +276,7 @@ def cummax(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]
 
 
 @public()
-def cummin(input: Tensor, dim: int, *, out: Any = None) -> ValuesIndices[Tensor]:
+def cummin(input: Tensor, dim: int, *, out: Pair | None = None) -> ValuesIndices[Tensor]:
     """(values, indices): the smallest element up to each along ``dim``, and the index of its last occurrence.
 
     >>> fb.cummin(fb.tensor([3.0, 1.0, 2.0]), 0).values
@@ -311,7 +308,7 @@ def diff(
 
 
 @public(aliases=("trapz",), method=False)
-def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Number | Tensor | None = None, dim: int = -1) -> Tensor:
     """The integral along ``dim`` by the trapezoidal rule, over the places ``x`` or the even step ``dx`` (1).
 
     >>> fb.trapezoid(fb.tensor([1.0, 2.0, 3.0]))
@@ -321,7 +318,9 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
 
 
 @public(method=False)
-def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
+def cumulative_trapezoid(
+    y: Tensor, x: Tensor | None = None, *, dx: Number | Tensor | None = None, dim: int = -1
+) -> Tensor:
     """The integral up to each element but the first along ``dim`` by the trapezoidal rule.
 
     >>> fb.cumulative_trapezoid(fb.tensor([1.0, 2.0, 3.0]))
@@ -330,7 +329,7 @@ def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int =
     return cumsum(_areas("cumulative_trapezoid", y, x, dx, dim), dim)
 
 
-def _areas(name: str, y: Any, x: Any, dx: Any, dim: int) -> Any:
+def _areas(name: str, y: Tensor, x: Tensor | None, dx: Number | Tensor | None, dim: int) -> Tensor:
     """What stands between neighbours."""
     if x is not None and dx is not None:
         raise TypeError(f"{name}: give the places x or the step dx, not both")

@@ -1,24 +1,24 @@
 """Writing along a dim: scatter in its forms, index_add, index_copy, index_fill, each also in place."""
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 from flambeau.core import creation
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.index import aligned, index_add_p, scatter_p, scatter_reduce_p, shaped_as, spread
-from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
+#: The record that serves a call, its operands and params.
+Plan: TypeAlias = tuple[str, list[Tensor], dict[str, int | str | bool]]
 
-def _source(name: str, input: Any, index: Any, src: Any, value: Any) -> Any:
+
+def _source(name: str, input: Tensor, index: Tensor, src: Tensor | Number | None, value: Number | None) -> Tensor:
     """``src`` as a tensor: of one value where a number was given."""
     given = src if value is None else value
     if isinstance(given, (bool, int, float, complex)):
@@ -31,43 +31,35 @@ def _source(name: str, input: Any, index: Any, src: Any, value: Any) -> Any:
 
 
 def _scatter_call(
-    name: str, input: Any, dim: Any, index: Any, src: Any, value: Any, reduce: str | None, **params: Any
-) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    """The record that serves a scatter, its operands and params."""
-    src = _source(name, input, index, src, value)
-    axis, x, at, source = aligned(input, dim, index, src)
+    name: str, input: Tensor, dim: int, index: Tensor, src: Tensor | Number | None, value: Number | None = None,
+    reduce: str | None = None, include_self: bool = True
+) -> Plan:  # fmt: skip
+    axis, operands = aligned(input, dim, index, _source(name, input, index, src, value))
     kinds = {None: "set", "set": "set", "add": "add", "sum": "add"}
-    if reduce in kinds and params.get("include_self", True):
-        return "scatter", (x, at, source), {"axis": axis, "reduce": kinds[reduce]}
+    if reduce in kinds and include_self:
+        return "scatter", operands, {"axis": axis, "reduce": kinds[reduce]}
     kind = {"multiply": "prod"}.get(reduce or "", reduce)
     if kind not in ("sum", "mean", "prod", "amax", "amin"):
         raise ValueError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
-    return "scatter_reduce", (x, at, source), {"axis": axis, "reduce": kind, "include_self": True} | params
+    return "scatter_reduce", operands, {"axis": axis, "reduce": kind, "include_self": include_self}
 
 
-def _functional(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any, out: Any = None) -> Any:
+def _functional(plan: Plan, input: Tensor) -> Tensor:
     name, operands, params = plan
-    found = {"scatter": scatter_p, "scatter_reduce": scatter_reduce_p}[name](*operands, **params)
-    return deliver(name, shaped_as(input, found), out)
+    return shaped_as(input, {"scatter": scatter_p, "scatter_reduce": scatter_reduce_p}[name](*operands, **params))
 
 
-def _in_place(plan: tuple[str, tuple[Any, ...], dict[str, Any]], input: Any) -> Any:
+def _in_place(plan: Plan, input: Tensor) -> Tensor:
     name, operands, params = plan
     in_place(OPS[name], operands, params, None)
     return input
 
 
-@public()
+@public(out=True)
 def scatter(
-    input: Tensor,
-    dim: int,
-    index: Tensor,
-    src: Any = None,
-    *,
-    value: Any = None,
+    input: Tensor, dim: int, index: Tensor, src: Tensor | Number | None = None, *, value: Number | None = None,
     reduce: str | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """A copy of ``input`` with ``src`` (a tensor or a number) written where ``index`` points along ``dim``.
 
     ``out[index[i][j]][j] = src[i][j]`` for dim 0; ``reduce`` "add" or "multiply" combines instead. Where
@@ -76,43 +68,37 @@ def scatter(
     >>> fb.scatter(fb.zeros(3), 0, fb.tensor([2, 0]), fb.tensor([1.0, 5.0]))
     tensor([5., 0., 1.])
     """
-    return _functional(_scatter_call("scatter", input, dim, index, src, value, reduce), input, out)
+    return _functional(_scatter_call("scatter", input, dim, index, src, value, reduce), input)
 
 
 @public()
 def scatter_(
-    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
-) -> Tensor:
+    input: Tensor, dim: int, index: Tensor, src: Tensor | Number | None = None, *, value: Number | None = None,
+    reduce: str | None = None,
+) -> Tensor:  # fmt: skip
     """:func:`scatter` in place."""
     return _in_place(_scatter_call("scatter_", input, dim, index, src, value, reduce), input)
 
 
-@public()
-def scatter_add(input: Tensor, dim: int, index: Tensor, src: Any, *, out: Tensor | None = None) -> Tensor:
+@public(out=True)
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor | Number) -> Tensor:
     """A copy of ``input`` with ``src`` added where ``index`` points along ``dim``.
 
     >>> fb.scatter_add(fb.zeros(3), 0, fb.tensor([0, 0, 2]), fb.ones(3))
     tensor([2., 0., 1.])
     """
-    return _functional(_scatter_call("scatter_add", input, dim, index, src, None, "add"), input, out)
+    return _functional(_scatter_call("scatter_add", input, dim, index, src, reduce="add"), input)
 
 
 @public()
-def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
+def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor | Number) -> Tensor:
     """:func:`scatter_add` in place."""
-    return _in_place(_scatter_call("scatter_add_", input, dim, index, src, None, "add"), input)
+    return _in_place(_scatter_call("scatter_add_", input, dim, index, src, reduce="add"), input)
 
 
-@public()
+@public(out=True)
 def scatter_reduce(
-    input: Tensor,
-    dim: int,
-    index: Tensor,
-    src: Any,
-    reduce: str,
-    *,
-    include_self: bool = True,
-    out: Tensor | None = None,
+    input: Tensor, dim: int, index: Tensor, src: Tensor | Number, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """A copy of ``input`` with the values of ``src`` that ``index`` sends to one place along ``dim`` combined there.
 
@@ -121,33 +107,26 @@ def scatter_reduce(
     >>> fb.scatter_reduce(fb.zeros(2), 0, fb.tensor([0, 0]), fb.tensor([3.0, 5.0]), "amax")
     tensor([5., 0.])
     """
-    plan = _scatter_call("scatter_reduce", input, dim, index, src, None, reduce, include_self=include_self)
-    return _functional(plan, input, out)
+    plan = _scatter_call("scatter_reduce", input, dim, index, src, None, reduce, include_self)
+    return _functional(plan, input)
 
 
 @public()
 def scatter_reduce_(
-    input: Tensor, dim: int, index: Tensor, src: Any, reduce: str, *, include_self: bool = True
+    input: Tensor, dim: int, index: Tensor, src: Tensor | Number, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """:func:`scatter_reduce` in place."""
-    return _in_place(
-        _scatter_call("scatter_reduce_", input, dim, index, src, None, reduce, include_self=include_self), input
-    )
+    return _in_place(_scatter_call("scatter_reduce_", input, dim, index, src, None, reduce, include_self), input)
 
 
 # -- along a dim by a vector of indices --------------------------------------------------------------
-def _added_call(
-    input: Any, dim: Any, index: Any, source: Any, alpha: Any
-) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    source = _source("index_add", input, index, source, None)
-    axis, x, at, src = aligned(input, dim, index, source)
-    return "index_add", (x, at, src if alpha == 1 else src * alpha), {"axis": axis}
+def _added_call(name: str, input: Tensor, dim: int, index: Tensor, source: Tensor, alpha: Tensor | Number) -> Plan:
+    axis, (x, at, src) = aligned(input, dim, index, _source(name, input, index, source, None))
+    return "index_add", [x, at, src if alpha == 1 else src * alpha], {"axis": axis}
 
 
-@public()
-def index_add(
-    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1, out: Tensor | None = None
-) -> Tensor:
+@public(out=True)
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Tensor | Number = 1) -> Tensor:
     """A copy of ``input`` with ``alpha`` times the slices of ``source`` along ``dim`` added at the places in ``index``.
 
     Equal places add up. ShapeError unless ``source`` has the shape of ``input`` but for ``dim``.
@@ -155,21 +134,19 @@ def index_add(
     >>> fb.index_add(fb.zeros(3), 0, fb.tensor([0, 0, 2]), fb.ones(3))
     tensor([2., 0., 1.])
     """
-    _, operands, params = _added_call(input, dim, index, source, alpha)
-    return deliver("index_add", shaped_as(input, index_add_p(*operands, **params)), out)
+    _, operands, params = _added_call("index_add", input, dim, index, source, alpha)
+    return shaped_as(input, index_add_p(*operands, **params))
 
 
 @public()
-def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Tensor | Number = 1) -> Tensor:
     """:func:`index_add` in place."""
-    return _in_place(_added_call(input, dim, index, source, alpha), input)
+    return _in_place(_added_call("index_add_", input, dim, index, source, alpha), input)
 
 
-def _copied_call(
-    name: str, input: Any, dim: Any, index: Any, source: Any
-) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+def _copied_call(name: str, input: Tensor, dim: int, index: Tensor, source: Tensor | Number) -> Plan:
     """A scatter of whole slices; a number or 0-d tensor is written everywhere."""
-    axis, x, at = aligned(input, dim, index)
+    axis, (x, at) = aligned(input, dim, index)
     places = spread(at, x.shape, axis)
     if not isinstance(source, Tensor):
         source = creation.full(tuple(places.shape), source, dtype=input.dtype, device=input.device)
@@ -186,17 +163,17 @@ def _copied_call(
             f"{name}: source must have the shape of input with dimension {axis} as long as index: "
             f"input {tuple(input.shape)}, index {tuple(index.shape)}, source {tuple(source.shape)}"
         )
-    return _scatter_call(name, x, axis, places, source, None, None)
+    return _scatter_call(name, x, axis, places, source)
 
 
-@public()
-def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor:
+@public(out=True)
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy of ``input`` with the slices of ``source`` along ``dim`` written at the places in ``index``.
 
     >>> fb.index_copy(fb.zeros(3), 0, fb.tensor([2]), fb.ones(1))
     tensor([0., 0., 1.])
     """
-    return _functional(_copied_call("index_copy", input, dim, index, source), input, out)
+    return _functional(_copied_call("index_copy", input, dim, index, source), input)
 
 
 @public()
@@ -206,7 +183,7 @@ def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tenso
 
 
 @public()
-def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Tensor:
     """A copy of ``input`` with ``value``, a number or a 0-d tensor, along ``dim`` at the places in ``index``.
 
     >>> fb.index_fill(fb.zeros(3), 0, fb.tensor([1]), 5.0)
@@ -216,34 +193,27 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 
 
 @public()
-def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+def index_fill_(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Tensor:
     """:func:`index_fill` in place."""
     return _in_place(_copied_call("index_fill_", input, dim, index, value), input)
 
 
 def _reduced_call(
-    name: str, input: Any, dim: Any, index: Any, source: Any, reduce: str, include_self: bool
-) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    axis, x, at, src = aligned(input, dim, index, source)
+    name: str, input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, include_self: bool
+) -> Plan:
+    axis, (x, at, src) = aligned(input, dim, index, source)
     places = spread(at, x.shape, axis)
     if tuple(src.shape) != tuple(places.shape):
         raise ShapeError(
             f"{name}: source must have the shape of input with dimension {axis} as long as index: "
             f"input {tuple(input.shape)}, index {tuple(index.shape)}, source {tuple(source.shape)}"
         )
-    return _scatter_call(name, x, axis, places, src, None, reduce, include_self=include_self)
+    return _scatter_call(name, x, axis, places, src, None, reduce, include_self)
 
 
-@public()
+@public(out=True)
 def index_reduce(
-    input: Tensor,
-    dim: int,
-    index: Tensor,
-    source: Tensor,
-    reduce: str,
-    *,
-    include_self: bool = True,
-    out: Tensor | None = None,
+    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """A copy of ``input`` with the slices of ``source`` that ``index`` sends to one place along ``dim`` combined there.
 
@@ -252,7 +222,7 @@ def index_reduce(
     >>> fb.index_reduce(fb.zeros(2), 0, fb.tensor([0, 0]), fb.tensor([3.0, 5.0]), "amax")
     tensor([5., 0.])
     """
-    return _functional(_reduced_call("index_reduce", input, dim, index, source, reduce, include_self), input, out)
+    return _functional(_reduced_call("index_reduce", input, dim, index, source, reduce, include_self), input)
 
 
 @public()

@@ -1,17 +1,17 @@
 """Places and counts of values: searchsorted, bincount, histc, unique."""
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, overload
 
+from flambeau.backends.layout import Shape
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import composite
+from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import logical_not_p, minimum_p, where
@@ -28,7 +28,7 @@ _PLACES = DTypeRule("places", result="index", accepts=dt.BOOLS + dt.REALS)
 
 
 # -- sorted sequences --------------------------------------------------------------------------------
-def _searched(x: Any, values: Any, *, right: bool) -> Any:
+def _searched(x: Shape, values: Shape, *, right: bool) -> Shape:
     if len(x) > 1 and (len(values) != len(x) or tuple(values[:-1]) != tuple(x[:-1])):
         raise ShapeError(
             "searchsorted: boundaries should be a vector or agree with values in all dimensions but the last, "
@@ -48,7 +48,7 @@ def _searched(x: Any, values: Any, *, right: bool) -> Any:
     differentiable=False,
     public=False,
 )
-def searchsorted_p(x: Any, values: Any, *, right: bool) -> Any:
+def searchsorted_p(x: Tensor, values: Tensor, *, right: bool) -> Tensor:
     """Where each value would be inserted into ``x``, sorted along its last axis: a bisection for all at once."""
     _searched(x.shape, values.shape, right=right)
     n = x.shape[-1]
@@ -68,8 +68,8 @@ def searchsorted_p(x: Any, values: Any, *, right: bool) -> Any:
 
 @public(method=False)
 def searchsorted(
-    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
-    sorter: Tensor | None = None, out: Tensor | None = None,
+    sorted_sequence: Tensor, input: Tensor | Number, *, out_int32: bool = False, right: bool = False,
+    side: str | None = None, sorter: Tensor | None = None, out: Tensor | None = None
 ) -> Tensor:  # fmt: skip
     """The places at which to insert ``input`` into ``sorted_sequence`` (sorted along its last dimension), int64.
 
@@ -92,7 +92,12 @@ def searchsorted(
 
 @public(method=False)
 def bucketize(
-    input: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False, out: Tensor | None = None
+    input: Tensor | Number,
+    boundaries: Tensor,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor:
     """The bucket between ``boundaries``, a sorted vector, that each element falls into, int64.
 
@@ -161,11 +166,16 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
     counts = index_add_p(
         creation.zeros(bins, dtype=dt.int64, device=x.device), place, storage.cast_p(inside, dtype=dt.int64), 0
     )
-    return deliver("index_add", counts, out, input.dtype)
+    return deliver("histc", counts, out, input.dtype)
 
 
 # -- different elements ------------------------------------------------------------------------------
-def _rows(name: str, input: Any, dim: int | None) -> tuple[Any, int | None]:
+Yes: TypeAlias = Literal[True]
+No: TypeAlias = Literal[False]
+Several: TypeAlias = tuple[Tensor, ...]
+
+
+def _rows(name: str, input: Tensor, dim: int | None) -> tuple[Tensor, int | None]:
     """The elements as a vector, or the slices along ``dim`` as the rows of a matrix."""
     x = input.detach()
     if dim is None:
@@ -177,7 +187,7 @@ def _rows(name: str, input: Any, dim: int | None) -> tuple[Any, int | None]:
     return x.movedim(axis, 0).reshape((n, math.prod(x.shape) // n if n else 0)), axis
 
 
-def _order(rows: Any) -> Any:
+def _order(rows: Tensor) -> Tensor:
     """The stable order of elements, or of rows by their first column, then the second, and so on."""
     if rows.ndim == 1:
         return argsort_p(rows, 0)
@@ -187,7 +197,7 @@ def _order(rows: Any) -> Any:
     return order
 
 
-def _different(rows: Any) -> Any:
+def _different(rows: Tensor) -> Tensor:
     """Whether each element, or row, differs from the one before it; True for the first."""
     n = rows.shape[0]
     changed = cut(rows, 0, 1, n) != cut(rows, 0, 0, n - 1)
@@ -197,8 +207,8 @@ def _different(rows: Any) -> Any:
 
 
 def _runs_of_equal(
-    input: Any, rows: Any, order: Any, axis: int | None, return_inverse: bool, return_counts: bool
-) -> Any:
+    input: Tensor, rows: Tensor, order: Tensor | None, axis: int | None, return_inverse: bool, return_counts: bool
+) -> Tensor | Several:
     """The first of each run in ``order``, which run each element belongs to, and how long each is."""
     n = rows.shape[0]
     ordered_rows = rows if order is None else index_select_p(rows, order, 0)
@@ -220,6 +230,24 @@ def _runs_of_equal(
     return results[0] if len(results) == 1 else tuple(results)
 
 
+# fmt: off
+@overload
+def unique(
+    input: Tensor, sorted: bool = ..., return_inverse: No = ..., return_counts: No = ..., dim: int | None = ...
+) -> Tensor: ...
+@overload
+def unique(
+    input: Tensor, sorted: bool = ..., *, return_inverse: Yes, return_counts: bool = ..., dim: int | None = ...
+) -> Several: ...
+@overload
+def unique(
+    input: Tensor, sorted: bool = ..., *, return_inverse: bool = ..., return_counts: Yes, dim: int | None = ...
+) -> Several: ...
+@overload
+def unique(
+    input: Tensor, sorted: bool = ..., return_inverse: bool = ..., return_counts: bool = ..., dim: int | None = ...
+) -> Tensor | Several: ...
+# fmt: on
 @public()
 def unique(
     input: Tensor,
@@ -227,7 +255,7 @@ def unique(
     return_inverse: bool = False,
     return_counts: bool = False,
     dim: int | None = None,
-) -> Any:
+) -> Tensor | Several:
     """The different elements in ascending order, or the different slices along ``dim``.
 
     With ``return_inverse`` also where each element of ``input`` is in the result, with ``return_counts``
@@ -241,10 +269,28 @@ def unique(
     return _runs_of_equal(input, rows, _order(rows), axis, return_inverse, return_counts)
 
 
+# fmt: off
+@overload
+def unique_consecutive(
+    input: Tensor, return_inverse: No = ..., return_counts: No = ..., dim: int | None = ...
+) -> Tensor: ...
+@overload
+def unique_consecutive(
+    input: Tensor, *, return_inverse: Yes, return_counts: bool = ..., dim: int | None = ...
+) -> Several: ...
+@overload
+def unique_consecutive(
+    input: Tensor, *, return_inverse: bool = ..., return_counts: Yes, dim: int | None = ...
+) -> Several: ...
+@overload
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = ..., return_counts: bool = ..., dim: int | None = ...
+) -> Tensor | Several: ...
+# fmt: on
 @public()
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
-) -> Any:
+) -> Tensor | Several:
     """The elements, or the slices along ``dim``, without those that equal the one before; else as :func:`unique`.
 
     >>> fb.unique_consecutive(fb.tensor([1, 1, 2, 1]))
@@ -255,7 +301,7 @@ def unique_consecutive(
 
 
 @public(method=False)
-def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
+def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, ...]:
     """For places in the flattened tensor of ``shape`` the index along each of its dimensions.
 
     >>> fb.unravel_index(fb.tensor([1, 5]), (2, 3))
@@ -269,7 +315,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
         if low < 0 or high >= math.prod(sizes):
             raise ValueError(f"unravel_index: indices must lie in [0, {math.prod(sizes)}) for shape {sizes}, "
                              f"got {low} to {high}")  # fmt: skip
-    found = []
+    found: list[Tensor] = []
     for n in reversed(sizes):
         found.append(indices.remainder(n or 1))
         indices = indices.floor_divide(n or 1)

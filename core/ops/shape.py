@@ -1,66 +1,84 @@
-"""Views in torch's signatures: reshape, expand, permute and their relatives.
+"""Views in torch's signatures: reshape, squeeze, permute and their relatives.
 
 Each is a plain function over the view ops of :mod:`flambeau.core.ops.storage`, so that a backend has
-them all through its layout rules. Views of parts stand in :mod:`flambeau.core.ops.views`, what joins or
-rearranges by copying in :mod:`flambeau.core.ops.joining`, conversions of dtype and device in
-:mod:`flambeau.core.ops.convert`.
+them all through its layout rules. Expanding stands in :mod:`flambeau.core.ops.expand`, views of parts in
+:mod:`flambeau.core.ops.views`, what joins or rearranges by copying in :mod:`flambeau.core.ops.joining`.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final, overload
 
 from flambeau.backends import layout
+from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import AXIS, NEW_SHAPE, normal_axes, normal_axis
 from flambeau.core.cache import Cache
-from flambeau.core.dispatch import call
-from flambeau.core.dtype import DType, as_dtype
+from flambeau.core.dtype import DType, DTypeLike, as_dtype
 from flambeau.core.errors import ShapeError
-from flambeau.core.graph import Box, View
-from flambeau.core.ops import storage
+from flambeau.core.fastpath import view_case
+from flambeau.core.ops.storage import clone_p, permute_p, view_dtype_p, view_p
 from flambeau.core.public import public
-from flambeau.core.record import OPS
-from flambeau.core.size import Size
-from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
-
-Shape = tuple[int, ...]
-
-_VIEW: Final = OPS["view"]
-view_p: Callable[..., Tensor] = storage.view_p
-permute_p: Callable[..., Tensor] = storage.permute_p
-expand_p: Callable[..., Tensor] = storage.expand_p
-basic_index_p: Callable[..., Tensor] = storage.basic_index_p
 
 
 # -- arguments ---------------------------------------------------------------------------------------
-def axis_of(name: str, x: Tensor, dim: Any, *, extra: int = 0, label: str = "dim") -> int:
+def axis_of(name: str, x: Tensor, dim: int, *, extra: int = 0, label: str = "dim") -> int:
     """``dim`` counted from the front; ``extra`` more dimensions than ``x`` has are allowed."""
     try:
-        found: int = AXIS[dim, len(x._array.shape) + extra]
-        return found
+        return AXIS[dim, len(x._array.shape) + extra]
     except (IndexError, TypeError) as error:
         raise type(error)(
             f"{name}: {str(error).replace('dim=', label + '=').replace('dim must', label + ' must')}"
         ) from None
 
 
-def sizes_of(name: str, size: Sequence[Any], label: str = "size") -> Shape:
+def sizes_of(name: str, size: Sequence[object], label: str = "size") -> Shape:
     """A tuple of ints from ``f(2, 3)`` or ``f((2, 3))``."""
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
     try:
-        return tuple(operator.index(n) for n in size)
+        return tuple(operator.index(n) for n in size)  # type: ignore[arg-type]  # TypeError is caught
     except TypeError:
         raise TypeError(f"{name}: {label} must be ints, got {tuple(size)!r}") from None
 
 
+def tensors_of(tensors: Sequence[Tensor | Sequence[Tensor]]) -> Sequence[Tensor]:
+    """The tensors of ``f(a, b)`` or ``f((a, b))``."""
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        return tensors[0]
+    return tensors  # type: ignore[return-value]  # of several, each is one
+
+
 # -- one shape for another ---------------------------------------------------------------------------
+#: Sizes that need no further look: several, none of them negative. A set answers `in` sooner than a Cache.
+_WHOLE: Final[set[tuple[int | Sequence[int], ...]]] = set()
+
+
+def _whole(old: Shape, sizes: tuple[int | Sequence[int], ...], shape: Sequence[int] | None) -> Shape:
+    """The sizes as they were given, by position, as one sequence or by name, with -1 filled in."""
+    if shape is None:
+        shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]  # type: ignore[assignment]
+    new = tuple(shape)  # type: ignore[arg-type]  # TypeError is caught
+    if min(new, default=0) < 0:
+        return NEW_SHAPE[old, new]
+    if new is sizes and new:  # none at all may come with a shape by name
+        if len(_WHOLE) > 10_000:
+            _WHOLE.clear()
+        _WHOLE.add(new)
+    return new
+
+
 @public()
-def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
+@view_case(  # an array's own method makes a view exactly when it has the same base
+    view_p.op,
+    "sizes if sizes in _WHOLE else _whole(a0.shape, sizes, shape)",
+    call="key.view(a0, shape=value) if (native := key.reshape) is None else native(a0, value)",
+    unless="native is not None and a.base is not a0 and a.base is not a0.base",
+)
+def reshape(input: Tensor, *sizes: int | Sequence[int], shape: Sequence[int] | None = None) -> Tensor:
     """The same elements in order under another shape: a view where strides allow it, else a copy.
 
     One size may be -1: it follows from the others. ShapeError when the numbers of elements differ.
@@ -68,80 +86,22 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     >>> fb.arange(6).reshape(2, -1).shape
     flambeau.Size([2, 3])
     """
-    try:
-        key = input._key
-        state = get()
-        if state.plain and key.level is None:  # type: ignore[union-attr]
-            a = input._array
-            if sizes not in _WHOLE:
-                sizes = _whole(a.shape, sizes, shape)
-            native = key.reshape
-            if native is None:
-                r = key.view(a, shape=sizes)
-            else:  # an array's own method: a view exactly when it has the same base
-                r = native(a, sizes)
-                if r.base is not a and r.base is not a.base:
-                    return _reshape(input, sizes)
-            link = input._node
-            box = input._box
-            if box is None:
-                box = input._box = Box()
-            v = View()  # make_view, written out
-            v.node = None
-            if link is None:
-                v.generation = box.generation
-                v.made = (input, None, _VIEW, sizes, box, a, r, key, state.grad)  # type: ignore[union-attr]
-            else:
-                base, parent = (link.made[0], link) if link.__class__ is View else (input, None)
-                v.generation = -1
-                v.made = (base, parent, _VIEW, sizes, box, a, r, key, state.grad)  # type: ignore[union-attr]
-            out = Tensor()
-            out._array = r
-            out._key = key
-            out._box = box
-            out._node = v
-            return out
-    except Exception:  # the uniform path finds out what is wrong
-        pass
-    return _reshape(input, sizes if shape is None else shape)
-
-
-#: Sizes that need no further look: several, none of them negative. A set answers `in` sooner than a Cache.
-_WHOLE: set[Any] = set()
-
-
-def _whole(old: Shape, sizes: tuple[Any, ...], shape: Any) -> Shape:
-    """The sizes as they were given, by position, as one sequence or by name, with -1 filled in."""
-    if shape is None:
-        shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]
-    shape = tuple(shape)
-    if min(shape, default=0) < 0:
-        shape = NEW_SHAPE[old, shape]
-    elif shape is sizes and shape:  # none at all may come with a shape by name
-        if len(_WHOLE) > 10_000:
-            _WHOLE.clear()
-        _WHOLE.add(shape)
-    found: Shape = shape
-    return found
-
-
-def _reshape(input: Tensor, shape: Sequence[Any]) -> Tensor:
     if not isinstance(input, Tensor):
         raise TypeError(f"reshape: argument 'input' must be a tensor, got {type(input).__name__}")
-    new = NEW_SHAPE[tuple(input._array.shape), sizes_of("reshape", shape, "shape")]
+    new = NEW_SHAPE[tuple(input._array.shape), sizes_of("reshape", sizes if shape is None else shape, "shape")]
     try:
-        found: Tensor = call(_VIEW, (input,), {"shape": new})
-    except layout.CopyNeededError:
-        found = call(_VIEW, (storage.clone_p(input, "C"),), {"shape": new})
-    except ValueError:
-        if input._key.level is None and input.is_contiguous():  # a level does not know the layouts below it
+        return view_p(input, new)
+    except ValueError as error:  # a level does not know the layouts below it
+        if not isinstance(error, layout.CopyNeededError) and input._key.level is None and input.is_contiguous():
             raise
-        found = call(_VIEW, (storage.clone_p(input, "C"),), {"shape": new})
-    return found
+    return view_p(clone_p(input, "C"), new)
 
 
 @public(function=False)
-def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
+def view(
+    self: Tensor, *shape: int | Sequence[int] | DType, dtype: DTypeLike | None = None,
+    size: Sequence[int] | None = None,
+) -> Tensor:  # fmt: skip
     """The same memory under another shape, or as another dtype: ``x.view(2, -1)``, ``x.view(flambeau.int32)``.
 
     ShapeError where it would need a copy; :func:`reshape` makes one.
@@ -150,35 +110,35 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
     tensor([[0, 1],
             [2, 3]])
     """
-    if dtype is not None or len(shape) == 1 and isinstance(shape[0], DType):
-        return _view_dtype(self, as_dtype(shape[0] if dtype is None else dtype))
+    if dtype is None and len(shape) == 1 and isinstance(shape[0], DType):
+        dtype = shape[0]
+    if dtype is not None:
+        return _view_dtype(self, as_dtype(dtype))
     old = tuple(self._array.shape)
     try:
         new = NEW_SHAPE[old, sizes_of("view", shape if size is None else (tuple(size),))]
     except ShapeError as error:
         raise ShapeError(str(error).replace("reshape: ", "view: ", 1)) from None
     try:
-        found: Tensor = view_p(self, new)
+        return view_p(self, new)
     except ValueError:
         if self._key.level is not None:  # the elements of a batch may lie apart where one alone would not
-            return _reshape(self, new)
+            return reshape(self, new)
         raise ShapeError(
             f"view: shape {old} with strides {self.stride()} cannot be viewed as {new} without a copy; "
             "use reshape instead"
         ) from None
-    return found
 
 
 def _view_dtype(x: Tensor, dtype: DType) -> Tensor:
     if dtype is x.dtype:
         return view(x, tuple(x._array.shape))
     try:
-        found: Tensor = call(OPS["view_dtype"], (x,), {"dtype": dtype})
+        return view_dtype_p(x, dtype)
     except ValueError as error:
         raise ShapeError(
             f"view: a {x.dtype.name} tensor of shape {tuple(x.shape)} cannot be seen as {dtype.name}: {error}"
         ) from None
-    return found
 
 
 @public(function=False)
@@ -254,7 +214,9 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 @public()
-def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any = None) -> Tensor:
+def squeeze(
+    input: Tensor, dim: int | Sequence[int] | None = None, *, axis: int | Sequence[int] | None = None
+) -> Tensor:
     """Without the dimensions of size 1: all of them, or those of ``dim`` that have size 1; a view.
 
     >>> fb.squeeze(fb.ones(1, 3, 1)).shape
@@ -264,15 +226,12 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None, *, axis: Any 
     dim = dim if axis is None else axis
     if dim is None:
         return view_p(input, tuple([n for n in shape if n != 1]))
-    if isinstance(dim, (tuple, list)):
-        gone = [axis_of("squeeze", input, d) for d in dim]
-    else:
-        gone = [axis_of("squeeze", input, dim)]
+    gone = [axis_of("squeeze", input, d) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
     return view_p(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
 
 
 @public()
-def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Tensor:
+def unsqueeze(input: Tensor, dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """With a new dimension of size 1 at ``dim``; a view.
 
     >>> fb.unsqueeze(fb.ones(3), 0).shape
@@ -282,113 +241,72 @@ def unsqueeze(input: Tensor, dim: Any = None, *, axis: int | None = None) -> Ten
     try:
         place = AXIS[dim if axis is None else axis, len(shape) + 1]
     except (IndexError, TypeError):
-        place = axis_of("unsqueeze", input, dim, extra=1)
+        place = axis_of("unsqueeze", input, dim if axis is None else axis, extra=1)  # type: ignore[arg-type]  # raises
     return view_p(input, (*shape[:place], 1, *shape[place:]))
 
 
-# -- repetition without memory -----------------------------------------------------------------------
-@public(function=False)
-def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
-    """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
-
-    >>> fb.tensor([[1], [2]]).expand(-1, 2)
-    tensor([[1, 1],
-            [2, 2]])
-    """
-    return _expand("expand", self, sizes_of("expand", sizes if size is None else (tuple(size),), "sizes"))
+# -- at least some dimensions ------------------------------------------------------------------------
+def _each(
+    raised: Callable[[Tensor], Tensor], tensors: tuple[Tensor | Sequence[Tensor], ...]
+) -> Tensor | tuple[Tensor, ...]:
+    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+        return raised(tensors[0])
+    return tuple([raised(x) for x in tensors_of(tensors)])
 
 
-def _expand(name: str, x: Tensor, sizes: Shape) -> Tensor:
-    return expand_p(x, _EXPANDED[name, tuple(x._array.shape), sizes])
-
-
-def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
-    front = len(sizes) - len(old)
-    if front < 0:
-        raise ShapeError(f"{name}: {len(sizes)} sizes {sizes} are too few for a tensor of shape {old}")
-    new = list(sizes)
-    for i, n in enumerate(sizes):
-        have: Any = old[i - front] if i >= front else None
-        if n == -1 and have is None:
-            raise ShapeError(f"{name}: size -1 at dimension {i} of {sizes} has no size to keep in shape {old}")
-        if n == -1:
-            new[i] = have
-        elif n < 0:
-            raise ShapeError(f"{name}: sizes must not be negative, got {sizes}")
-        elif have is not None and have not in (1, n):
-            raise ShapeError(
-                f"{name}: shape {old} does not expand to {sizes}: dimension {i - front} has size {have}, not 1 or {n}"
-            )
-    return tuple(new)
-
-
-_EXPANDED: Final[Cache[tuple[str, Shape, Shape], Shape]] = Cache(lambda key: _expanded_shape(*key))
-
-
-@public(function=False)
-def expand_as(self: Tensor, other: Tensor) -> Tensor:
-    """``self.expand(other.shape)``.
-
-    >>> fb.ones(1).expand_as(fb.zeros(2))
-    tensor([1., 1.])
-    """
-    return _expand("expand_as", self, tuple(other._array.shape))
-
-
-@public(more={"shape": "size"})
-def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
-    """``input`` expanded to ``size``.
-
-    >>> fb.broadcast_to(fb.tensor([1, 2]), (2, 2))
-    tensor([[1, 2],
-            [1, 2]])
-    """
-    return _expand("broadcast_to", input, sizes_of("broadcast_to", (tuple(size),)))
-
-
+@overload
+def atleast_1d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_1d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_1d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
 @public(method=False)
-def broadcast_shapes(*shapes: Any) -> Any:
-    """The shape that tensors of ``shapes`` broadcast to; ShapeError when they do not.
+def atleast_1d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """0-d tensors as 1-d, others as they are; a tuple for several.
 
-    >>> fb.broadcast_shapes((2, 1), (3,))
-    flambeau.Size([2, 3])
+    >>> fb.atleast_1d(fb.tensor(1.0))
+    tensor([1.])
     """
-    try:
-        return Size(layout.broadcast_shapes(*(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes)))
-    except ValueError as error:
-        raise ShapeError(f"broadcast_shapes: {error}") from None
+    return _each(lambda x: x if x._array.shape else reshape(x, (1,)), tensors)
 
 
+@overload
+def atleast_2d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_2d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_2d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
 @public(method=False)
-def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
-    """All tensors expanded to their common shape.
+def atleast_2d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """Tensors of fewer dimensions with new ones in front.
 
-    >>> [t.shape for t in fb.broadcast_tensors(fb.ones(2, 1), fb.ones(3))]
-    [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
+    >>> fb.atleast_2d(fb.tensor([1.0, 2.0]))
+    tensor([[1., 2.]])
     """
-    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
-        tensors = tuple(tensors[0])
-    try:
-        shape = layout.broadcast_shapes(*(tuple(t._array.shape) for t in tensors))
-    except ValueError as error:
-        raise ShapeError(f"broadcast_tensors: {error}") from None
-    return tuple(_expand("broadcast_tensors", t, shape) for t in tensors)
+    return _each(lambda x: x if len(x._array.shape) >= 2 else reshape(x, (1, x.numel())), tensors)
 
 
-@public(function=False)
-def sum_to_size(self: Tensor, *size: Any) -> Tensor:
-    """The sums over what broadcasting ``size`` to the shape of the tensor repeated: the reverse of expand.
+@overload
+def atleast_3d(tensor: Tensor, /) -> Tensor: ...
+@overload
+def atleast_3d(tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]: ...
+@overload
+def atleast_3d(first: Tensor, second: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
+@public(method=False)
+def atleast_3d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1).
 
-    >>> fb.ones(3, 2).sum_to_size(1, 2)
-    tensor([[3., 3.]])
+    >>> fb.atleast_3d(fb.tensor([1.0, 2.0])).shape
+    flambeau.Size([1, 2, 1])
     """
-    new = sizes_of("sum_to_size", size)
-    old = tuple(self._array.shape)
-    front = len(old) - len(new)
-    if front < 0 or any(n not in (1, have) for n, have in zip(new, old[front:], strict=True)):
-        raise ShapeError(f"sum_to_size: size {new} does not expand to the shape {old} of the tensor")
-    axes = tuple(i for i, n in enumerate(old) if i < front or n != new[i - front])
-    return reshape(self.sum(axes, keepdim=True), new) if axes else self
+
+    def raised(x: Tensor) -> Tensor:
+        ndim = len(x._array.shape)
+        if ndim == 2:
+            return unsqueeze(x, 2)
+        return x if ndim > 2 else reshape(x, (1, x.numel(), 1))
+
+    return _each(raised, tensors)
 
 
 _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dimensions than any backend has
@@ -396,7 +314,7 @@ _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dime
 
 # -- the order of dimensions -------------------------------------------------------------------------
 @public()
-def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
+def permute(input: Tensor, *order: int | Sequence[int], dims: Sequence[int] | None = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
 
     >>> fb.zeros(2, 3, 4).permute(2, 0, 1).shape

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.decompose import (
-    eigh_p,
-    identity_like,
-    lu_factor_p,
-    permutation_of,
-    rows_in_order,
-    svd_p,
-)
+from flambeau.core.ops.decompose import eigh_p, identity_like, lu_factor_p, permutation_of, rows_in_order, svd_p
 from flambeau.core.ops.elementwise import abs_p, where
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.matmul import matmul, matmul_p
@@ -27,7 +20,7 @@ from flambeau.core.public import public
 from flambeau.core.results import LU, LeastSquares
 from flambeau.core.tensor import Tensor
 
-_AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
+AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
 
 
 # -- systems -----------------------------------------------------------------------------------------
@@ -125,7 +118,7 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
 
 
 # -- the pseudo-inverse ------------------------------------------------------------------------------
-def _pinv_vjp(g: Any, x: Any, out: Any) -> Any:
+def _pinv_vjp(g: Tensor, x: Tensor, out: Tensor) -> Tensor:
     """Golub and Pereyra, "The differentiation of pseudo-inverses" (1973), transposed; for a constant rank."""
     ph, gh = adjoint(out), adjoint(g)
     first = matmul_p(gh, matmul_p(out, ph))
@@ -139,9 +132,9 @@ def _pinv_vjp(g: Any, x: Any, out: Any) -> Any:
     )
 
 
-def tolerances(x: Any, largest: Any, rtol: Any, atol: Any) -> Any:
+def tolerances(x: Tensor, largest: Tensor, rtol: float | Tensor, atol: float | Tensor) -> Tensor:
     """The size below which a singular value counts as 0: torch's default depends on whether ``atol`` is given."""
-    if rtol == _AUTO:
+    if rtol == AUTO:
         rtol = (
             0.0 if not isinstance(atol, (int, float)) or atol > 0 else dt.finfo(x.dtype).eps * max(x._array.shape[-2:])
         )
@@ -156,7 +149,7 @@ def tolerances(x: Any, largest: Any, rtol: Any, atol: Any) -> Any:
     vjp=dict(x=_pinv_vjp),
     infer=lambda x, **p: (*x[:-2], x[-1], x[-2]),
 )
-def pinv_p(x: Any, *, rtol: float, atol: float, hermitian: bool) -> Any:
+def pinv_p(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor:
     """From the singular values (hermitian: the eigenvalues), of which the smallest count as 0."""
     if hermitian:
         values, u = eigh_p(x, False)
@@ -173,20 +166,16 @@ def pinv_p(x: Any, *, rtol: float, atol: float, hermitian: bool) -> Any:
 
 @public("pinverse")
 def pinv(
-    A: Tensor,
-    rcond: float | None = None,
-    *,
-    atol: float | None = None,
-    rtol: float | None = None,
+    A: Tensor, rcond: float | None = None, *, atol: float | None = None, rtol: float | None = None,
     hermitian: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0.
 
     >>> fb.pinverse(fb.tensor([[2.0], [0.0]]))
     tensor([[0.5000, 0.0000]])
     """
     rtol = rcond if rtol is None else rtol
-    return pinv_p(A, rtol=_AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
+    return pinv_p(A, rtol=AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
 
 
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares[Tensor]:
@@ -218,7 +207,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 
 
 # -- the exponential ---------------------------------------------------------------------------------
-def _exponential_vjp(g: Any, x: Any) -> Any:
+def _exponential_vjp(g: Tensor, x: Tensor) -> Tensor:
     """The upper right block of the exponential of [[A.mH, g], [0, A.mH]] (Mathias 1996)."""
     n, xh = x._array.shape[-1], adjoint(x)
     whole = cat([cat([xh, g], -1), cat([creation.zeros_like(xh), xh], -1)], -2)
@@ -227,21 +216,9 @@ def _exponential_vjp(g: Any, x: Any) -> Any:
 
 #: The coefficients of the Padé approximant of degree 13, and the norm up to which it is exact in float64.
 _PADE: Final = (
-    64764752532480000.0,
-    32382376266240000.0,
-    7771770303897600.0,
-    1187353796428800.0,
-    129060195264000.0,
-    10559470521600.0,
-    670442572800.0,
-    33522128640.0,
-    1323241920.0,
-    40840800.0,
-    960960.0,
-    16380.0,
-    182.0,
-    1.0,
-)
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0,
+    10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
 _PADE_NORM: Final = 5.37
 _DOUBLINGS: Final = 32
 
@@ -253,7 +230,7 @@ _DOUBLINGS: Final = 32
     dtype=matrices,
     vjp=dict(x=_exponential_vjp),
 )
-def matrix_exp_p(x: Any) -> Any:
+def matrix_exp_p(x: Tensor) -> Tensor:
     """The exponential of each matrix, by scaling and squaring (N. Higham, SIAM J. Matrix Anal. Appl. 26, 2005).
 
     >>> fb.matrix_exp(fb.zeros(2, 2))
@@ -271,7 +248,7 @@ def matrix_exp_p(x: Any) -> Any:
     return result
 
 
-def _pade(a: Any) -> Any:
+def _pade(a: Tensor) -> Tensor:
     one, c = identity_like(a), _PADE
     a2 = matmul_p(a, a)
     a4 = matmul_p(a2, a2)

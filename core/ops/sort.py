@@ -3,40 +3,37 @@
 ``argsort`` is the primitive: stable, nan as the largest. Gradients go to where the values stood.
 """
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Final, TypeAlias, cast, overload
 
+from flambeau.backends.layout import Shape
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
-from flambeau.core.declare import composite, op
+from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
-from flambeau.core.ops.elementwise import ceil_p, floor_p, lerp_p, maximum_p, where
-from flambeau.core.ops.scan import along, cummax, cut, positions, put_back, shifted
+from flambeau.core.ops.elementwise import ceil_p, floor_p, lerp_p, maximum_p, round_half_even_p, where
+from flambeau.core.ops.scan import Pair, along, cummax, cut, positions, put_back, shifted
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.record import OPS, ordered, to_index
+from flambeau.core.record import OPS, ordered
 from flambeau.core.results import ValuesIndices
 from flambeau.core.tensor import Tensor
 
-_TO_INDEX = to_index.but("ordered_to_index", accepts=dt.BOOLS + dt.REALS)
 _SELECTION = ordered.but("selection", result=("same", "index"))
 
 argsort_p = op("argsort(x: Tensor, *, axis: Axis = -1, descending: bool = False) -> Tensor", infer=storage.unchanged,
-             dtype=_TO_INDEX, differentiable=False, batch="along_axis", public=False,
+             dtype=reduce.TO_INDEX, differentiable=False, batch="along_axis", public=False,
              doc="The stable order of the elements along an axis.")  # fmt: skip
 
 
-def take(x: Any, indices: Any, axis: int) -> Any:
+def take(x: Tensor, indices: Tensor, axis: int) -> Tensor:
     """The elements of ``x`` at ``indices`` along an axis."""
-    return OPS["gather"].function(x, indices, axis)
+    return cast(Tensor, OPS["gather"].function(x, indices, axis))
 
 
 @composite(
@@ -48,13 +45,13 @@ def take(x: Any, indices: Any, axis: int) -> Any:
     public=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
-def sort_p(x: Any, *, axis: int, descending: bool) -> Any:
+def sort_p(x: Tensor, *, axis: int, descending: bool) -> Pair:
     """The elements in order along an axis, and where they stood; stable."""
     indices = argsort_p(x, axis, descending)
     return take(x, indices, axis), indices
 
 
-def _top_shape(x: Sequence[int], *, k: int, axis: int, largest: bool) -> Any:
+def _top_shape(x: Shape, *, k: int, axis: int, largest: bool) -> tuple[Shape, Shape]:
     if not 0 <= k <= x[axis]:
         raise ShapeError(
             f"topk: selected index k out of range: k={k}, "
@@ -74,7 +71,7 @@ def _top_shape(x: Sequence[int], *, k: int, axis: int, largest: bool) -> Any:
     public=False,
     vjp=dict(x=lambda g, x_shape, indices, axis: put_back(g[0], x_shape, indices, axis)),
 )
-def topk_p(x: Any, *, k: int, axis: int, largest: bool) -> Any:
+def topk_p(x: Tensor, *, k: int, axis: int, largest: bool) -> Pair:
     """The first ``k`` elements in descending (or ascending) order along an axis, and where they stood."""
     _top_shape(x.shape, k=k, axis=axis, largest=largest)
     indices = storage.clone_p(cut(argsort_p(x, axis, largest), axis, 0, k), order="C")
@@ -82,50 +79,38 @@ def topk_p(x: Any, *, k: int, axis: int, largest: bool) -> Any:
 
 
 # -- public functions --------------------------------------------------------------------------------
-@public()
-def sort(
-    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, out: Any = None, axis: Any = None
-) -> ValuesIndices[Tensor]:
+@public(out=True)
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> ValuesIndices[Tensor]:
     """(values, indices): the elements in order along ``dim``, and where they stood; equal ones keep their order.
 
     >>> fb.sort(fb.tensor([3, 1, 2])).indices
     tensor([1, 2, 0])
     """
-    found = along(sort_p, input, dim if axis is None else axis, descending=descending)
-    return deliver("sort", ValuesIndices(*found), out)
+    return ValuesIndices(*along(sort_p, input, dim, descending=descending))
 
 
 @public()
-def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True, *, axis: Any = None) -> Tensor:
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The indices that sort ``input`` along ``dim``; equal elements keep their order.
 
     >>> fb.argsort(fb.tensor([3.0, 1.0, 2.0]))
     tensor([1, 2, 0])
     """
-    return along(argsort_p, input, dim if axis is None else axis, descending=descending)
+    return along(argsort_p, input, dim, descending=descending)
 
 
-@public()
-def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+@public(out=True)
+def msort(input: Tensor) -> Tensor:
     """The elements in ascending order along the first dimension.
 
     >>> fb.msort(fb.tensor([3.0, 1.0]))
     tensor([1., 3.])
     """
-    return deliver("sort", along(sort_p, input, 0)[0], out)
+    return along(sort_p, input, 0)[0]
 
 
-@public()
-def topk(
-    input: Tensor,
-    k: int,
-    dim: int = -1,
-    largest: bool = True,
-    sorted: bool = True,
-    *,
-    out: Any = None,
-    axis: Any = None,
-) -> ValuesIndices[Tensor]:
+@public(out=True)
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k`` largest (or smallest) elements along ``dim``, in order.
 
     ShapeError when ``dim`` has fewer than ``k``.
@@ -136,11 +121,15 @@ def topk(
     if input.ndim == 0:
         normal_axis(dim, 0)
         flat = topk_p(input.reshape((1,)), k, 0, largest)
-        return deliver("topk", ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat)), out)
-    return deliver("topk", ValuesIndices(*topk_p(input, k, dim if axis is None else axis, largest)), out)
+        return ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat))
+    return ValuesIndices(*topk_p(input, k, dim, largest))
 
 
-def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -> Any:
+#: The rank that is looked for along an axis: one for all, or a tensor of them.
+Rank: TypeAlias = Callable[[Tensor, int], int | Tensor]
+
+
+def _at_rank(x: Tensor, dim: int, keepdim: bool, rank: Rank) -> ValuesIndices[Tensor]:
     """(values, indices) of the element that stands at ``rank(x, axis)`` in ascending order along ``dim``."""
     if x.ndim == 0:
         normal_axis(dim, 0)
@@ -156,8 +145,8 @@ def _at_rank(x: Any, dim: int, keepdim: bool, rank: Callable[[Any, int], Any]) -
     return ValuesIndices(values.reshape(shape), indices.reshape(shape))
 
 
-@public()
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
+@public(out=True)
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1.
 
     >>> fb.kthvalue(fb.tensor([3.0, 1.0, 2.0]), 2).values
@@ -166,13 +155,13 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out
     size = input.shape[normal_axis(dim, input.ndim)] if input.ndim else 1
     if not 1 <= k <= size:
         raise ShapeError(f"kthvalue: selected number k out of range: k={k}, but dim {dim} has size {size}")
-    return deliver("sort", _at_rank(input, dim, keepdim, lambda x, axis: k - 1), out)
+    return _at_rank(input, dim, keepdim, lambda x, axis: k - 1)
 
 
-def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
+def _middle(name: str, skip_nan: bool) -> Rank:
     """The rank of the lower median: of the numbers, or, where nan counts, of the first nan."""
 
-    def rank(x: Any, axis: int) -> Any:
+    def rank(x: Tensor, axis: int) -> int | Tensor:
         n = x.shape[axis]
         if n == 0:
             raise IndexError(f"{name}: input of shape {tuple(x.shape)} has size 0 along dim {axis}, and no median")
@@ -186,101 +175,134 @@ def _middle(name: str, skip_nan: bool) -> Callable[[Any, int], Any]:
     return rank
 
 
-def _medians(name: str, skip_nan: bool) -> Callable[..., Any]:
-    rank = _middle(name, skip_nan)
+def _median_record(name: str, skip_nan: bool) -> OpFunction[Tensor]:
+    """The median of all elements."""
 
     @composite(f"{name}(x: Tensor) -> Tensor", infer=lambda x: (), dtype=ordered, upcast=False, public=False,
                vjp=dict(x=lambda g, x, out: reduce.shared(g, x, out, None, False)))  # fmt: skip
-    def of_all(x: Any) -> Any:
+    def of_all(x: Tensor) -> Tensor:
         if not x.numel() and x.dtype.category == dt.FLOATING:
             return creation.full((), math.nan, dtype=x.dtype, device=x.device)
-        return _at_rank(x.reshape((x.numel(),)), 0, False, rank)[0]
+        return _at_rank(x.reshape((x.numel(),)), 0, False, _middle(name, skip_nan)).values
 
-    def median(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
-        if dim is None:
-            return deliver("sort", of_all(input), out)
-        return deliver("sort", _at_rank(input, dim, keepdim, rank), out)
+    return of_all
 
-    median.__name__ = median.__qualname__ = name
-    median.__doc__ = f"""The {"median of what is not nan" if skip_nan else "median; nan where there is one"}.
+
+median_p, nanmedian_p = _median_record("median", False), _median_record("nanmedian", True)
+
+
+@overload
+def median(input: Tensor, dim: None = None, keepdim: bool = False, *, out: Tensor | None = None) -> Tensor: ...
+@overload
+def median(input: Tensor, dim: int, keepdim: bool = False, *, out: Pair | None = None) -> ValuesIndices[Tensor]: ...
+@public()
+def median(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Tensor | Pair | None = None
+) -> Tensor | ValuesIndices[Tensor]:
+    """The median; nan where there is one.
 
     With ``dim`` the pair (values, indices) along it. Of an even number of elements it is the lower of the
-    two in the middle.
+    two in the middle. IndexError for a dimension of size 0.
 
-    >>> fb.{name}(fb.tensor([3.0, 1.0, 2.0]))
+    >>> fb.median(fb.tensor([3.0, 1.0, 2.0]))
     tensor(2.)
     """
-    return median
+    found = median_p(input) if dim is None else _at_rank(input, dim, keepdim, _middle("median", False))
+    return deliver("median", found, out)
 
 
-median, nanmedian = _medians("median", False), _medians("nanmedian", True)
-public()(median)
-public()(nanmedian)
-
-
+@overload
+def nanmedian(input: Tensor, dim: None = None, keepdim: bool = False, *, out: Tensor | None = None) -> Tensor: ...
+@overload
+def nanmedian(input: Tensor, dim: int, keepdim: bool = False, *, out: Pair | None = None) -> ValuesIndices[Tensor]: ...
 @public()
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> ValuesIndices[Tensor]:
+def nanmedian(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Tensor | Pair | None = None
+) -> Tensor | ValuesIndices[Tensor]:
+    """The median of what is not nan.
+
+    With ``dim`` the pair (values, indices) along it. Of an even number of elements it is the lower of the
+    two in the middle. IndexError for a dimension of size 0.
+
+    >>> fb.nanmedian(fb.tensor([3.0, 1.0, 2.0]))
+    tensor(2.)
+    """
+    found = nanmedian_p(input) if dim is None else _at_rank(input, dim, keepdim, _middle("nanmedian", True))
+    return deliver("nanmedian", found, out)
+
+
+@public(out=True)
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices[Tensor]:
     """(values, indices) of the most frequent element along ``dim``, the smallest of several, and its last place.
 
     >>> fb.mode(fb.tensor([1, 2, 2])).values
     tensor(2)
     """
 
-    def rank(x: Any, axis: int) -> Any:
+    def rank(x: Tensor, axis: int) -> int | Tensor:
         ordered_values = take(x, argsort_p(x, axis), axis)
         place = positions(x, axis)
         starts = (place == 0) | (ordered_values != shifted(ordered_values, axis, 1, 0))
         run = place - cummax(where(starts, place, 0), axis).values
         return reduce.argmax_p(run, axis, True)
 
-    return deliver("sort", _at_rank(input, dim, keepdim, rank), out)
+    return _at_rank(input, dim, keepdim, rank)
 
 
-_ROUNDED = {"lower": floor_p, "higher": ceil_p, "nearest": lambda r: r.round()}
+# -- quantiles ---------------------------------------------------------------------------------------
+_ROUNDED: Final = {"lower": floor_p, "higher": ceil_p, "nearest": round_half_even_p}
 
 
-def _quantiles(name: str, skip_nan: bool) -> Callable[..., Any]:
-    def quantile(
-        input: Tensor,
-        q: Any,
-        dim: int | None = None,
-        keepdim: bool = False,
-        *,
-        interpolation: str = "linear",
-        out: Any = None,
-    ) -> Any:
-        if interpolation not in (*_ROUNDED, "linear", "midpoint"):
-            raise ValueError(
-                f"{name}: interpolation must be linear, lower, higher, midpoint or nearest, got {interpolation!r}"
-            )
-        if input.dtype not in (dt.float32, dt.float64):
-            raise DTypeError(f"{name}: input must be a float32 or float64 tensor, got {input.dtype}")
-        levels = _levels(name, input, q)
-        if dim is not None:
-            normal_axis(dim, input.ndim)
-        x = input.reshape((input.numel(),)) if dim is None or input.ndim == 0 else input
-        axis = 0 if dim is None or input.ndim == 0 else normal_axis(dim, input.ndim)
-        if x.shape[axis] == 0:
-            raise IndexError(f"{name}: input of shape {tuple(input.shape)} has no elements along the reduced dim")
-        found = _between(x.movedim(axis, -1), levels.reshape((levels.numel(),)), interpolation, skip_nan).movedim(-1, 0)
-        if keepdim:
-            kept = tuple(1 if dim is None or i == axis else n for i, n in enumerate(input.shape))
-            found = found.reshape((levels.numel(), *kept))
-        return deliver("sort", found.reshape((*levels.shape, *found.shape[1:])), out)
-
-    quantile.__name__ = quantile.__qualname__ = name
-    quantile.__doc__ = f"""The ``q``-quantiles{" of what is not nan" if skip_nan else ""} of all or along ``dim``.
+@public(out=True)
+def quantile(
+    input: Tensor, q: float | Tensor, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
+    """The ``q``-quantiles of all or along ``dim``.
 
     ``q``: a number or a 1-d tensor of numbers in [0, 1], of the dtype of ``input``; the results stand along
     a new first dimension. Between two elements ``interpolation`` decides: linear, lower, higher, midpoint, nearest.
+    DTypeError unless ``input`` is float32 or float64.
 
-    >>> fb.{name}(fb.tensor([0.0, 1.0, 2.0]), 0.25)
+    >>> fb.quantile(fb.tensor([0.0, 1.0, 2.0]), 0.25)
     tensor(0.5000)
     """
-    return quantile
+    return _quantiles("quantile", input, q, dim, keepdim, interpolation, skip_nan=False)
 
 
-def _levels(name: str, x: Any, q: Any) -> Any:
+@public(out=True)
+def nanquantile(
+    input: Tensor, q: float | Tensor, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
+    """The quantiles of what is not nan, else as :func:`quantile`.
+
+    >>> fb.nanquantile(fb.tensor([0.0, 1.0, 2.0]), 0.25)
+    tensor(0.5000)
+    """
+    return _quantiles("nanquantile", input, q, dim, keepdim, interpolation, skip_nan=True)
+
+
+def _quantiles(
+    name: str, input: Tensor, q: float | Tensor, dim: int | None, keepdim: bool, interpolation: str, skip_nan: bool
+) -> Tensor:
+    if interpolation not in (*_ROUNDED, "linear", "midpoint"):
+        raise ValueError(
+            f"{name}: interpolation must be linear, lower, higher, midpoint or nearest, got {interpolation!r}"
+        )
+    if input.dtype not in (dt.float32, dt.float64):
+        raise DTypeError(f"{name}: input must be a float32 or float64 tensor, got {input.dtype}")
+    levels = _levels(name, input, q)
+    axis = 0 if dim is None else normal_axis(dim, input.ndim)
+    x = input.reshape((input.numel(),)) if dim is None or input.ndim == 0 else input
+    if x.shape[axis] == 0:
+        raise IndexError(f"{name}: input of shape {tuple(input.shape)} has no elements along the reduced dim")
+    found = _between(x.movedim(axis, -1), levels.reshape((levels.numel(),)), interpolation, skip_nan).movedim(-1, 0)
+    if keepdim:
+        kept = tuple(1 if dim is None or i == axis else n for i, n in enumerate(input.shape))
+        found = found.reshape((levels.numel(), *kept))
+    return found.reshape((*levels.shape, *found.shape[1:]))
+
+
+def _levels(name: str, x: Tensor, q: float | Tensor) -> Tensor:
     if not isinstance(q, Tensor):
         if not 0 <= q <= 1:
             raise ValueError(f"{name}: q must be in the range [0, 1], got {q}")
@@ -294,7 +316,7 @@ def _levels(name: str, x: Any, q: Any) -> Any:
     return q
 
 
-def _between(x: Any, levels: Any, interpolation: str, skip_nan: bool) -> Any:
+def _between(x: Tensor, levels: Tensor, interpolation: str, skip_nan: bool) -> Tensor:
     """The quantiles along the last axis, as a last axis."""
     axis, n = x.ndim - 1, x.shape[-1]
     ordered_values = take(x, argsort_p(x, axis), axis)
@@ -309,8 +331,3 @@ def _between(x: Any, levels: Any, interpolation: str, skip_nan: bool) -> Any:
     low = take(ordered_values, below.to(dt.int64), axis)
     high = take(ordered_values, ceil_p(rank).to(dt.int64), axis)
     return lerp_p(low, high, 0.5 * (rank != below) if interpolation == "midpoint" else rank - below)
-
-
-quantile, nanquantile = _quantiles("quantile", False), _quantiles("nanquantile", True)
-public()(nanquantile)
-public()(quantile)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like, ones_like
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import compute_dtype
+from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError
 from flambeau.core.from_data import as_tensor
 from flambeau.core.ops import storage
@@ -36,9 +36,10 @@ from flambeau.core.ops.elementwise import (
     unary,
     where,
 )
+from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.scan import log_of_sum
 from flambeau.core.ops.search import searchsorted
-from flambeau.core.ops.shape import broadcast_tensors, reshape, unsqueeze
+from flambeau.core.ops.shape import reshape, unsqueeze
 from flambeau.core.ops.views import imag, real
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -67,15 +68,7 @@ def _cotangent_derivative(n: int) -> list[float]:
     return poly
 
 
-@composite(
-    "polygamma(x: Tensor, *, n: int) -> Tensor",
-    infer=lambda x, *, n: x,
-    dtype=real_floating,
-    public=False,
-    vjp=dict(x=lambda g, x, n: g * polygamma(n + 1, x)),
-    batch="same",
-)
-def polygamma_p(x: Any, *, n: int) -> Any:
+def _polygamma(x: Tensor, *, n: int) -> Tensor:
     """By Hurwitz's zeta function for positive x, by the reflection formula elsewhere (DLMF 5.15.1 and 5.15.6)."""
     if n < 2:
         return trigamma_p(x) if n else digamma_p(x)
@@ -85,7 +78,7 @@ def polygamma_p(x: Any, *, n: int) -> Any:
     direct = size * zeta_p(float(n + 1), safe)
     angle_ = math.pi * (x - floor_p(x))  # cot has period pi; at the poles it is infinite
     cot = cos_p(angle_) / sin_p(angle_)
-    total: Any = 0.0
+    total = cot * 0
     for c in reversed(_cotangent_derivative(n)):
         total = total * cot + c
     reflected = (-1) ** n * direct - math.pi ** (n + 1) * total
@@ -93,9 +86,19 @@ def polygamma_p(x: Any, *, n: int) -> Any:
     return where(pole, math.inf if n % 2 else -math.inf, where(negative, reflected, direct))
 
 
+polygamma_p: OpFunction[Tensor] = composite(
+    "polygamma(x: Tensor, *, n: int) -> Tensor",
+    infer=lambda x, *, n: x,
+    dtype=real_floating,
+    public=False,
+    vjp=dict(x=lambda g, x, n: g * polygamma_p(x, n=n + 1)),
+    batch="same",
+)(_polygamma)
+
+
 @public(method=False)
 def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """The n-th derivative of the digamma function.
+    """The n-th derivative of the digamma function; ValueError for a negative ``n``.
 
     >>> fb.polygamma(1, fb.tensor([1.0]))
     tensor([1.6449])
@@ -112,7 +115,7 @@ def _polygamma_method(self: Tensor, n: int) -> Tensor:
     return polygamma(n, self)
 
 
-i0e_p: Any = unary(
+i0e_p = unary(
     "i0e",
     lambda g, x, out: g * (i1e_p(x) - sgn_p(x) * out),
     dtype=real_floating,
@@ -121,7 +124,7 @@ i0e_p: Any = unary(
     doc="i0(input) * exp(-abs(input))",
     example="fb.special.i0e(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 0.4658])",
 )
-i1e_p: Any = unary(
+i1e_p: OpFunction[Tensor] = unary(
     "i1e",
     lambda g, x, out: g * (i0e_p(x) - out * (sgn_p(x) + _reciprocal(x)) - where(x == 0, 0.5, 0.0)),
     dtype=real_floating,
@@ -132,7 +135,7 @@ i1e_p: Any = unary(
 )
 
 
-def _reciprocal(x: Any) -> Any:
+def _reciprocal(x: Tensor) -> Tensor:
     return where(x == 0, 0.0, 1 / where(x == 0, 1.0, x))
 
 
@@ -167,7 +170,7 @@ def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None)
 
 
 @public()
-def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
+def logaddexp(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None = None) -> Tensor:
     """``log(exp(input) + exp(other))`` without overflow, of real or complex numbers.
 
     >>> fb.logaddexp(fb.tensor([0.0]), fb.tensor([0.0]))
@@ -175,23 +178,20 @@ def logaddexp(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """
     pair = (input, other)
     if not any(v._key.dtype.category == dt.COMPLEX if isinstance(v, Tensor) else isinstance(v, complex) for v in pair):
-        return logaddexp_p(input, other) if out is None else logaddexp_p(input, other, out=out)
+        return deliver("logaddexp", logaddexp_p(input, other), out)
     wanted = compute_dtype(OPS["add"], pair)
     like = input if isinstance(input, Tensor) else other
-    x, y = (storage.cast_p(v, wanted) if isinstance(v, Tensor) else like.new_tensor(v, dtype=wanted) for v in pair)
+    device = like._key.device if isinstance(like, Tensor) else None
+    x, y = (as_tensor(v, dtype=wanted, device=device) for v in pair)
     return deliver("logaddexp", log_of_sum(*broadcast_tensors(x, y)), out)
 
 
 # -- repairs -----------------------------------------------------------------------------------------
 @public(inplace="function")
 def nan_to_num(
-    input: Tensor,
-    nan: float | None = 0.0,
-    posinf: float | None = None,
-    neginf: float | None = None,
-    *,
-    out: Tensor | None = None,
-) -> Tensor:
+    input: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None, *, out: Tensor |
+    None = None,
+) -> Tensor:  # fmt: skip
     """nan replaced by ``nan``, infinities by ``posinf`` and ``neginf`` (None: the dtype's largest and smallest).
 
     >>> fb.nan_to_num(fb.tensor([float("nan"), 1.0]))
@@ -238,57 +238,57 @@ def isreal(input: Tensor) -> Tensor:
 
 
 # -- comparisons -------------------------------------------------------------------------------------
-def _classified(record: Callable[..., Any], whole: bool, combine: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """A test of floats for every dtype: complex numbers by their parts, ``whole`` for whole numbers."""
-
-    def test(input: Tensor) -> Tensor:
-        if input.is_floating_point():
-            found = record(input)
-        elif input.is_complex():
-            found = combine(record(real(input)), record(imag(input)))
-        else:
-            found = full_like(input, whole, dtype=dt.bool_)
-        return found
-
-    test.__name__ = test.__qualname__ = record.op.name  # type: ignore[attr-defined]
-    return test
+def _by_parts(record: OpFunction[Tensor], x: Tensor, whole: bool) -> tuple[Tensor, ...]:
+    """A test of floats: of a complex tensor its two parts', of whole numbers ``whole``."""
+    if x.is_floating_point():
+        return (record(x),)
+    return (record(real(x)), record(imag(x))) if x.is_complex() else (full_like(x, whole, dtype=dt.bool_),)
 
 
-isinf = _classified(isinf_p, False, lambda a, b: a | b)
-isinf.__doc__ = """Where an element, or a part of it, is positive or negative infinity.
+@public()
+def isinf(input: Tensor) -> Tensor:
+    """Where an element, or a part of it, is positive or negative infinity.
 
->>> fb.isinf(fb.tensor([1.0, float("inf")]))
-tensor([False,  True])
-"""
-public()(isinf)
-isfinite = _classified(isfinite_p, True, lambda a, b: a & b)
-isfinite.__doc__ = """Where an element is neither infinite nor nan.
-
->>> fb.isfinite(fb.tensor([1.0, float("nan")]))
-tensor([ True, False])
-"""
-public()(isfinite)
-
-
-def _infinite(name: str, value: float, sign: str) -> Callable[..., Tensor]:
-    def test(input: Tensor) -> Tensor:
-        if input.is_complex():
-            raise DTypeError(f"{name}: not implemented for {input.dtype.name}, whose infinities have no sign")
-        return input == value
-
-    test.__name__ = test.__qualname__ = name
-    test.__doc__ = f"""Where an element is {sign} infinity.
-
-    >>> fb.{name}(fb.tensor([1.0, float("{value}")]))
+    >>> fb.isinf(fb.tensor([1.0, float("inf")]))
     tensor([False,  True])
     """
-    return test
+    return functools.reduce(operator.or_, _by_parts(isinf_p, input, False))
 
 
-isposinf = _infinite("isposinf", math.inf, "positive")
-public(out=True)(isposinf)
-isneginf = _infinite("isneginf", -math.inf, "negative")
-public(out=True)(isneginf)
+@public()
+def isfinite(input: Tensor) -> Tensor:
+    """Where an element is neither infinite nor nan.
+
+    >>> fb.isfinite(fb.tensor([1.0, float("nan")]))
+    tensor([ True, False])
+    """
+    return functools.reduce(operator.and_, _by_parts(isfinite_p, input, True))
+
+
+def _is_infinity(name: str, x: Tensor, value: float) -> Tensor:
+    if x.is_complex():
+        raise DTypeError(f"{name}: not implemented for {x.dtype.name}, whose infinities have no sign")
+    return x == value
+
+
+@public(out=True)
+def isposinf(input: Tensor) -> Tensor:
+    """Where an element is positive infinity; DTypeError for a complex tensor.
+
+    >>> fb.isposinf(fb.tensor([1.0, float("inf")]))
+    tensor([False,  True])
+    """
+    return _is_infinity("isposinf", input, math.inf)
+
+
+@public(out=True)
+def isneginf(input: Tensor) -> Tensor:
+    """Where an element is negative infinity; DTypeError for a complex tensor.
+
+    >>> fb.isneginf(fb.tensor([1.0, float("-inf")]))
+    tensor([False,  True])
+    """
+    return _is_infinity("isneginf", input, -math.inf)
 
 
 @public()
@@ -300,7 +300,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     """
     if rtol < 0 or atol < 0:
         raise ValueError(f"isclose: rtol and atol must not be negative, got rtol={rtol} and atol={atol}")
-    close: Any = input == other
+    close = input == other
     if equal_nan:
         close = close | (isnan_p(input) & isnan_p(other))
     if not rtol and not atol:
@@ -334,8 +334,12 @@ def equal(input: Tensor, other: Tensor) -> bool:
 
 
 @public(method=False, out=True)
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+def isin(
+    elements: Tensor | Number, test_elements: Tensor | Number, *, assume_unique: bool = False, invert: bool = False
+) -> Tensor:
     """Where an element of ``elements`` is one of ``test_elements``; where it is not, if ``invert``.
+
+    One of the two may be a number. ``assume_unique`` changes nothing.
 
     >>> fb.isin(fb.tensor([1, 2, 3]), fb.tensor([2, 5]))
     tensor([False,  True, False])
@@ -352,15 +356,10 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
         found = (unsqueeze(x, x.ndim) == among).any(-1)
     else:
         ordered = among.sort().values
-        place = clamp(ordered_place(ordered, x), max=among.numel() - 1)
+        common = dt.promote_types(ordered.dtype, x.dtype)
+        place = clamp(searchsorted(ordered.to(common), x.to(common)), max=among.numel() - 1)
         found = ordered[place] == x
     return ~found if invert else found
-
-
-def ordered_place(ordered: Tensor, x: Tensor) -> Any:
-    """Where each element of ``x`` would be inserted."""
-    common = dt.promote_types(ordered.dtype, x.dtype)
-    return searchsorted(ordered.to(common), x.to(common))
 
 
 @public(aliases=("resolve_neg",))

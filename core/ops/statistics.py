@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import construct, variance
 from flambeau.core.ops.arithmetic import clamp
@@ -57,8 +58,8 @@ def cov(
     return found if input.ndim == 2 else reshape(found, ())
 
 
-def _weights(x: Tensor, counts: Tensor | None, weights: Tensor | None) -> Any:
-    both: Any = None
+def _weights(x: Tensor, counts: Tensor | None, weights: Tensor | None) -> Tensor | None:
+    both: Tensor | None = None
     for name, given in (("fweights", counts), ("aweights", weights)):
         if given is None:
             continue
@@ -93,7 +94,7 @@ def corrcoef(input: Tensor) -> Tensor:
 @public()
 def histogram(
     input: Tensor,
-    bins: Any,
+    bins: int | Tensor,
     *,
     range: tuple[float, float] | None = None,
     weight: Tensor | None = None,
@@ -135,13 +136,18 @@ def _even_edges(x: Tensor, bins: int, span: tuple[float, float] | None) -> Tenso
         low, high = low - 0.5, high + 0.5
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"histogram: needs finite bounds in ascending order, got {low} and {high}")
-    edges: Tensor = creation.linspace(low, high, bins + 1, dtype=x.dtype, device=x.device)
-    return edges
+    return creation.linspace(low, high, bins + 1, dtype=x.dtype, device=x.device)
 
 
 # -- finite differences ------------------------------------------------------------------------------
 @public(method=False)
-def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> tuple[Tensor, ...]:
+def gradient(
+    input: Tensor,
+    *,
+    spacing: Number | Tensor | Sequence[Number | Tensor] = 1,
+    dim: int | Sequence[int] | None = None,
+    edge_order: int = 1,
+) -> tuple[Tensor, ...]:
     """Estimates of the derivative along each of ``dim`` (None: every dimension) by central differences.
 
     ``spacing``: the distance of neighbours, one for each of ``dim``, or tensors of their places. At the
@@ -154,13 +160,13 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
         raise ValueError(f"gradient: edge_order must be 1 or 2, got {edge_order}")
     dims = range(input.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
     axes = [axis_of("gradient", input, d) for d in dims]
-    steps = list(spacing) if isinstance(spacing, (tuple, list)) else [spacing] * len(axes)
+    steps = list(spacing) if isinstance(spacing, Sequence) else [spacing] * len(axes)
     if len(steps) != len(axes):
         raise ShapeError(f"gradient: spacing has {len(steps)} entries for {len(axes)} dimension(s)")
     return tuple(_slope(input, a, s, edge_order) for a, s in zip(axes, steps, strict=True))
 
 
-def _slope(f: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
+def _slope(f: Tensor, axis: int, step: Number | Tensor, edge_order: int) -> Tensor:
     n = f._array.shape[axis] if f.ndim else 0
     if n <= edge_order:
         raise ShapeError(
@@ -175,7 +181,7 @@ def _slope(f: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
     def at(i: int, length: int = 1) -> Tensor:
         return narrow(f, axis, i, length)
 
-    def gap(i: int, length: int = 1) -> Any:
+    def gap(i: int, length: int = 1) -> Number | Tensor:
         return step if gaps is None else narrow(gaps, axis, i, length)
 
     edges = []

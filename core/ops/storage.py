@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, cast
 
 from flambeau.backends import layout
+from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.creation import arange as numbers
-from flambeau.core.creation import full_like, zeros_at
-from flambeau.core.declare import composite, op
+from flambeau.core.creation import zeros_at, zeros_like
+from flambeau.core.declare import OpFunction, composite, op
+from flambeau.core.device import device as Device
+from flambeau.core.dtype import Number
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import scalar_tensor
 from flambeau.core.graph import edge_of, mark_written
 from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
 from flambeau.core.state import get
+from flambeau.core.tensor import Tensor
 from flambeau.core.transfer import move
 
 anything = DTypeRule("anything", promotes=False)
 to_param = DTypeRule("to_param", result=lambda compute, params: params["dtype"], promotes=False)
 
 
-def unchanged(x: Any, **params: Any) -> Any:
+#: A full index: one int or slice per axis, None for a new one.
+Places: TypeAlias = tuple[int | slice | None, ...]
+#: Space before and after along each axis.
+Widths: TypeAlias = tuple[tuple[int, int], ...]
+
+
+def unchanged(x: Shape, **params: object) -> Shape:
     """The shape of the operand."""
     return x
-
-
-def like(x: Any, value: float = 0) -> Any:
-    """A full tensor of the shape, dtype, device and level of ``x``."""
-    return full_like(x, value)
 
 
 # -- copies ------------------------------------------------------------------------------------------
@@ -56,18 +62,18 @@ clone_p = op(
     public=False,
     upcast=False,
 )
-def to_device_p(x: Any, *, device: Any) -> Any:
+def to_device_p(x: Tensor, *, device: Device) -> Tensor:
     """The values on another device; the gradient goes back by itself."""
     return x if device is x._key.device else move(x, device)
 
 
-def _copied(x: Any, src: Any) -> Any:
+def _copied(x: Shape, src: Shape) -> Shape:
     try:
         fits = tuple(layout.broadcast_shapes(x, src)) == tuple(x)
     except ValueError:
         fits = False
     if not fits:
-        raise ShapeError(f"copy: src of shape {tuple(src)} does not broadcast to the shape {tuple(x)} of the tensor")
+        raise ShapeError(f"copy_: src of shape {tuple(src)} does not broadcast to the shape {tuple(x)} of the tensor")
     return x
 
 
@@ -78,12 +84,12 @@ def _copied(x: Any, src: Any) -> Any:
     dtype=anything,
     kinds={"src": "any"},
     linear=["x", "src"],
-    vjp=dict(x=lambda g: like(g), src=lambda g: g),
+    vjp=dict(x=lambda g: zeros_like(g), src=lambda g: g),
     inplace=True,
     public=False,
     upcast=False,
 )
-def copy_p(x: Any, src: Any) -> Any:
+def copy_p(x: Tensor, src: Tensor) -> Tensor:
     """``x`` with the values of ``src``, broadcast and cast.
 
     >>> fb.zeros(2).copy_(fb.tensor([1, 2]))
@@ -101,7 +107,7 @@ empty_p = op("empty(*, shape: Ints, dtype: DType, device: Device) -> Tensor", CR
            doc="A new tensor of undefined values.")  # fmt: skip
 
 
-def _cat_shape(xs: Sequence[tuple[int, ...]], *, axis: int) -> tuple[int, ...]:
+def _cat_shape(xs: Sequence[Shape], *, axis: int) -> Shape:
     shapes = [s for s in xs if tuple(s) != (0,)] or [xs[0]]
     first = shapes[0]
     for i, s in enumerate(xs):
@@ -115,8 +121,8 @@ def _cat_shape(xs: Sequence[tuple[int, ...]], *, axis: int) -> tuple[int, ...]:
     return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
 
 
-def _cat_vjp(g: Any, xs_shape: Any, axis: int) -> list[Any]:
-    grads: list[Any] = []
+def _cat_vjp(g: Tensor, xs_shape: Sequence[Shape], axis: int) -> list[Tensor | None]:
+    grads: list[Tensor | None] = []
     start = 0
     for s in xs_shape:
         if tuple(s) == (0,):
@@ -138,7 +144,7 @@ cat_p = op(
 )
 
 
-def _padded(x: Any, *, widths: Any, value: Any) -> tuple[int, ...]:
+def _padded(x: Shape, *, widths: Widths, value: Number) -> Shape:
     shape = tuple(n + a + b for n, (a, b) in zip(x, widths, strict=True))
     if any(n < 0 for n in shape):
         raise ShapeError(f"pad: widths {widths} take more than the shape {tuple(x)} has")
@@ -150,11 +156,11 @@ pad_p = op("pad(x: Tensor, *, widths: Any, value: Any = 0) -> Tensor", infer=_pa
          doc="Space before and after along each axis, filled with ``value``; negative widths cut.")  # fmt: skip
 
 
-def pad_back(g: Any, widths: Any) -> Any:
+def pad_back(g: Tensor, widths: Widths) -> Tensor:
     return pad_p(g, widths=tuple((-a, -b) for a, b in widths), value=0)
 
 
-flip_p = op(
+flip_p: OpFunction[Tensor] = op(
     "flip(x: Tensor, *, axes: Axes) -> Tensor",
     infer=unchanged,
     dtype=anything,
@@ -166,39 +172,43 @@ flip_p = op(
 
 
 # -- views -------------------------------------------------------------------------------------------
-def _view(shape_rule: Any) -> Any:
-    """``infer`` of a view from a function of (shape, params) that gives the new shape."""
-    return lambda x, **params: shape_rule(tuple(x), **params)
-
-
-def _scattered(g: Any, x_shape: Any, write: Any) -> Any:
-    """Zeros of the input's shape with ``g`` written where ``write`` finds its place."""
+def _scattered(g: Tensor, x_shape: Shape, place: Callable[[Tensor], Tensor]) -> Tensor:
+    """Zeros of the input's shape with ``g`` written at the ``place`` in them."""
     zeros = zeros_at(g, tuple(x_shape))
-    write(zeros).copy_(g)
+    place(zeros).copy_(g)
     return zeros
 
 
-def view_op(schema: str, shape: Any, vjp: Any, **fields: Any) -> Any:
+def view_op(
+    schema: str, shape: Callable[..., Shape], vjp: Callable[..., Tensor], *, dtype: DTypeRule = anything, doc: str
+) -> OpFunction[Tensor]:
     """A view: shares storage with its operand; every backend has it through as_strided."""
-    return op(
-        schema,
-        VIEW,
-        infer=_view(shape),
-        dtype=fields.pop("dtype", anything),
-        vjp=dict(x=vjp),
-        linear=["x"],
-        public=False,
-        **fields,
-    )
+
+    def infer(x: Shape, **params: Any) -> Shape:  # params as the rule of the shape takes them
+        return shape(tuple(x), **params)
+
+    return op(schema, VIEW, infer=infer, dtype=dtype, vjp=dict(x=vjp), linear=["x"], public=False, doc=doc)
 
 
-basic_index_p = view_op(
+@composite(
+    "index_back(g: Tensor, *, x_shape: Ints, index: Index) -> Tensor",
+    infer=lambda g, *, x_shape, index: x_shape,
+    vjp=dict(g=lambda g, index: basic_index_p(g, index=index)),
+    linear=["g"],
+    public=False,
+)
+def index_back_p(g: Tensor, *, x_shape: Shape, index: Places) -> Tensor:
+    """Zeros with ``g`` where ``index`` points: the gradient of basic indexing."""
+    return _scattered(g, x_shape, lambda z: basic_index_p(z, index=index))
+
+
+basic_index_p: OpFunction[Tensor] = view_op(
     "basic_index(x: Tensor, *, index: Index) -> Tensor",
     lambda x, index: layout.index_shape(x, index),
     lambda g, x_shape, index: index_back_p(g, x_shape=tuple(x_shape), index=index),
     doc="One entry per axis: an int (removes it), a slice, or None (a new axis of size 1).",
 )
-permute_p = view_op(
+permute_p: OpFunction[Tensor] = view_op(
     "permute(x: Tensor, *, axes: Ints) -> Tensor",
     lambda x, axes: tuple(x[a] for a in axes),
     lambda g, axes: permute_p(g, axes=inverse_permutation(axes)),
@@ -222,7 +232,7 @@ as_strided_p = view_op(
     lambda g, x_shape, shape, strides, offset: strided_back(g, x_shape, shape, strides, offset),
     doc="Any shape, strides and offset over the storage.",
 )
-diagonal_p = view_op(
+diagonal_p: OpFunction[Tensor] = view_op(
     "diagonal(x: Tensor, *, offset: int, axis1: Axis, axis2: Axis) -> Tensor",
     lambda x, offset, axis1, axis2: layout.diagonal_shape(x, offset, axis1, axis2),
     lambda g, x_shape, offset, axis1, axis2: _scattered(
@@ -251,7 +261,7 @@ view_as_real_p = view_op(
     dtype=DTypeRule("as_real", result="real", accepts=dt.COMPLEXES, promotes=False),
     doc="Complex numbers as a last axis of (real, imaginary).",
 )
-view_as_complex_p = view_op(
+view_as_complex_p: OpFunction[Tensor] = view_op(
     "view_as_complex(x: Tensor) -> Tensor",
     lambda x: layout.complex_shape(x),
     lambda g: view_as_real_p(g),
@@ -268,19 +278,7 @@ def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(inverse)
 
 
-@composite(
-    "index_back(g: Tensor, *, x_shape: Ints, index: Index) -> Tensor",
-    infer=lambda g, *, x_shape, index: x_shape,
-    vjp=dict(g=lambda g, index: basic_index_p(g, index=index)),
-    linear=["g"],
-    public=False,
-)
-def index_back_p(g: Any, *, x_shape: tuple[int, ...], index: Any) -> Any:
-    """Zeros with ``g`` where ``index`` points: the gradient of basic indexing."""
-    return _scattered(g, x_shape, lambda z: basic_index_p(z, index=index))
-
-
-def unfold_back(g: Any, x_shape: tuple[int, ...], axis: int, size: int, step: int) -> Any:
+def unfold_back(g: Tensor, x_shape: Shape, axis: int, size: int, step: int) -> Tensor:
     """Windows added back where they came from: one strided addition per element of the window."""
     total = zeros_at(g, x_shape)
     count = g.shape[axis]
@@ -291,15 +289,12 @@ def unfold_back(g: Any, x_shape: tuple[int, ...], axis: int, size: int, step: in
     return total
 
 
-def strided_back(g: Any, x_shape: Any, shape: Any, strides: Any, offset: int) -> Any:
+def strided_back(g: Tensor, x_shape: Shape, shape: Shape, strides: Shape, offset: int) -> Tensor:
     """The gradient of as_strided on a contiguous input: add each element where it was read."""
-    size = 1
-    for n in x_shape:
-        size *= n
     place = numbers(offset, offset + 1, device=g.device)
     for n, s in zip(shape, strides, strict=True):
         place = place.unsqueeze(-1) + numbers(n, device=g.device) * s
-    flat = zeros_at(g, (size,)).index_add(0, place.reshape(-1), g.reshape(-1))
+    flat = zeros_at(g, (math.prod(x_shape),)).index_add(0, place.reshape(-1), g.reshape(-1))
     return flat.reshape(tuple(x_shape))
 
 
@@ -309,7 +304,7 @@ arange_p = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType,
 
 
 # -- writes ------------------------------------------------------------------------------------------
-def unwatched(x: Any) -> bool:
+def unwatched(x: Tensor) -> bool:
     """Whether a write to ``x`` concerns nothing but its memory.
 
     False where autograd, a transform or a watcher has a say, or elements share memory.
@@ -327,7 +322,7 @@ def unwatched(x: Any) -> bool:
     return not layout.has_internal_overlap(found.shape, found.strides)
 
 
-def written(x: Any, source: Any) -> bool:
+def written(x: Tensor, source: Any) -> bool:  # an array of the backend
     """Write an array of the shape of ``x``, or of one element, where that is all there is to do; else False."""
     if source.shape != x._array.shape and source.shape != () or not unwatched(x):
         return False
@@ -337,7 +332,7 @@ def written(x: Any, source: Any) -> bool:
 
 
 @public()
-def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
+def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Write the values of ``src``, broadcast, cast and brought to the device, in place."""
     try:
         key, state = src._key, get()
@@ -346,12 +341,12 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
             return self
     except AttributeError:  # no tensor, or a thread's first op
         pass
-    return in_place(OPS["copy"], (self, src), {}, None)
+    return cast(Tensor, in_place(OPS["copy"], (self, src), {}, None))
 
 
 # -- in-place methods --------------------------------------------------------------------------------
 @public(function=True)
-def fill_(self: Any, value: Any) -> Any:
+def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
     """Write ``value`` (a number or a 0-d tensor) to every element, in place.
 
     >>> fb.zeros(2).fill_(7)
@@ -361,7 +356,7 @@ def fill_(self: Any, value: Any) -> Any:
     known = key.floats if kind is float else key.ints if kind is int else None
     if known is not None and written(self, known[value]):
         return self
-    if not hasattr(value, "_array"):
+    if not isinstance(value, Tensor):
         value = scalar_tensor(value, self.dtype, self.device)
     elif value.ndim:
         raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
@@ -369,7 +364,7 @@ def fill_(self: Any, value: Any) -> Any:
 
 
 @public(function=True)
-def zero_(self: Any) -> Any:
+def zero_(self: Tensor) -> Tensor:
     """Write 0 to every element, in place.
 
     >>> fb.ones(2).zero_()

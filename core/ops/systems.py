@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from flambeau.backends import layout
+from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.declare import op
 from flambeau.core.errors import ShapeError
@@ -13,17 +14,16 @@ from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.shape import adjoint
 from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.record import DTypeRule
-
-Shape = tuple[int, ...]
+from flambeau.core.tensor import Tensor
 
 _ACCEPTED: Final = (dt.float32, dt.float64, *dt.COMPLEXES)
 matrices: DTypeRule = DTypeRule("matrices", accepts=_ACCEPTED)
 
 
-def square(name: str, result: Callable[[Shape], Any] = lambda x: x) -> Callable[..., Any]:
+def square(name: str, result: Callable[[Shape], object] = lambda x: x) -> Callable[..., object]:
     """The shape rule of an op on square matrices."""
 
-    def infer(x: Any, **params: Any) -> Any:
+    def infer(x: Shape, **params: object) -> object:
         if len(x) < 2 or x[-1] != x[-2]:
             raise ShapeError(f"{name}: input must be square matrices in the last two dimensions, got shape {tuple(x)}")
         return result(tuple(x))
@@ -31,8 +31,8 @@ def square(name: str, result: Callable[[Shape], Any] = lambda x: x) -> Callable[
     return infer
 
 
-def _system(name: str) -> Callable[..., tuple[int, ...]]:
-    def infer(a: Any, b: Any, **params: Any) -> tuple[int, ...]:
+def _system(name: str) -> Callable[..., Shape]:
+    def infer(a: Shape, b: Shape, **params: object) -> Shape:
         square(name)(a)
         if len(b) < 2 or b[-2] != a[-1]:
             raise ShapeError(f"{name}: B of shape {tuple(b)} must have as many rows as A of shape {tuple(a)}")
@@ -46,7 +46,7 @@ def _system(name: str) -> Callable[..., tuple[int, ...]]:
 
 
 # -- the records -------------------------------------------------------------------------------------
-def _solve_vjp(g: Any, needs: Any, a: Any, out: Any) -> tuple[Any, Any]:
+def _solve_vjp(g: Tensor, needs: Sequence[bool], a: Tensor, out: Tensor) -> tuple[Tensor | None, Tensor]:
     gb = solve_p(adjoint(a), g)
     return (-matmul_p(gb, adjoint(out)) if needs[0] else None), gb
 
@@ -62,7 +62,9 @@ solve_p = op(
 )
 
 
-def _triangular_vjp(g: Any, needs: Any, a: Any, out: Any, upper: bool, unitriangular: bool) -> tuple[Any, Any]:
+def _triangular_vjp(
+    g: Tensor, needs: Sequence[bool], a: Tensor, out: Tensor, upper: bool, unitriangular: bool
+) -> tuple[Tensor | None, Tensor]:
     gb = solve_triangular_p(adjoint(a), g, upper=not upper, unitriangular=unitriangular)
     if not needs[0]:
         return None, gb

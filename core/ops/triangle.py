@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
 
+from flambeau.backends.layout import Shape
 from flambeau.core import creation
-from flambeau.core.declare import composite
-from flambeau.core.dispatch import call
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.shape import axis_of, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal
 from flambeau.core.public import public
-from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
 
-def _embedded(x: Any, *, offset: int, axis1: int, axis2: int) -> tuple[int, ...]:
+def _embedded(x: Shape, *, offset: int, axis1: int, axis2: int) -> Shape:
     size = x[-1] + abs(offset)
     shape = list(x[:-1])
     for a in sorted((axis1, axis2)):
@@ -36,7 +34,7 @@ def _embedded(x: Any, *, offset: int, axis1: int, axis2: int) -> tuple[int, ...]
     linear=["x"],
     vjp=dict(x=lambda g, offset, axis1, axis2: diagonal(g, offset, axis1, axis2)),
 )
-def embed_diagonal_p(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
+def embed_diagonal_p(x: Tensor, *, offset: int, axis1: int, axis2: int) -> Tensor:
     """The last axis as the diagonal of two new axes, zeros elsewhere."""
     whole = creation.zeros_at(x, _embedded(tuple(x._array.shape), offset=offset, axis1=axis1, axis2=axis2))
     diagonal(whole, offset, axis1, axis2).copy_(x)
@@ -60,8 +58,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
             f"diag_embed: dim1={dim1} and dim2={dim2} must differ, "
             f"and the tensor of shape {tuple(input.shape)} not be 0-d"
         )
-    found: Tensor = call(OPS["embed_diagonal"], (input,), {"offset": operator.index(offset), "axis1": a, "axis2": b})
-    return found
+    return embed_diagonal_p(input, operator.index(offset), a, b)
 
 
 _diagonal = diagonal  # `diag` has a parameter of that name
@@ -80,8 +77,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
         return diag_embed(input, diagonal)
     if ndim != 2:
         raise ShapeError(f"diag: expects a 1-d or 2-d tensor, got shape {tuple(input.shape)}")
-    found: Tensor = storage.clone_p(_diagonal(input, diagonal), "C")
-    return found
+    return storage.clone_p(_diagonal(input, diagonal), "C")
 
 
 @public()
@@ -95,40 +91,33 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     return diag_embed(reshape(input, (input.numel(),)), offset)
 
 
-def _matrices(name: str) -> Callable[..., Any]:
-    def infer(x: Any, **params: Any) -> Any:
+def _triangle(name: str) -> Callable[[Callable[..., Tensor]], OpFunction[Tensor]]:
+    """The decorator of an op that keeps a triangle of each matrix, as its gradient does."""
+
+    def infer(x: Shape, *, diagonal: int) -> Shape:
         if len(x) < 2:
             raise ShapeError(f"{name}: input must have at least 2 dimensions, got shape {tuple(x)}")
         return x
 
-    return infer
+    def decorate(body: Callable[..., Tensor]) -> OpFunction[Tensor]:
+        made: OpFunction[Tensor] = composite(
+            f"{name}(x: Tensor, *, diagonal: int = 0) -> Tensor",
+            infer=infer, dtype=storage.anything, upcast=False, check=True, inplace=True, linear=["x"],
+            vjp=dict(x=lambda g, diagonal: made(g, diagonal)),
+        )(body)  # fmt: skip
+        return made
+
+    return decorate
 
 
-def _tril_vjp(g: Any, diagonal: int) -> Any:
-    return tril_p(g, diagonal)
-
-
-def _triu_vjp(g: Any, diagonal: int) -> Any:
-    return triu_p(g, diagonal)
-
-
-def _keep_where(x: Any, keep: Callable[[Any, Any], Any]) -> Any:
+def _keep_where(x: Tensor, keep: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     n, m = x._array.shape[-2:]
-    rows = unsqueeze(creation.arange(n, device=x.device), 1)
-    return where(keep(creation.arange(m, device=x.device), rows), x, creation.zeros((), dtype=x.dtype, device=x.device))
+    rows, columns = unsqueeze(creation.arange(n, device=x.device), 1), creation.arange(m, device=x.device)
+    return where(keep(columns, rows), x, creation.zeros((), dtype=x.dtype, device=x.device))
 
 
-@composite(
-    "tril(x: Tensor, *, diagonal: int = 0) -> Tensor",
-    infer=_matrices("tril"),
-    dtype=storage.anything,
-    upcast=False,
-    check=True,
-    inplace=True,
-    linear=["x"],
-    vjp=dict(x=_tril_vjp),
-)
-def tril_p(x: Any, *, diagonal: int = 0) -> Any:
+@_triangle("tril")
+def tril_p(x: Tensor, *, diagonal: int = 0) -> Tensor:
     """The lower triangle of each matrix, with ``diagonal`` diagonals above the main one; zeros elsewhere.
 
     >>> fb.tril(fb.ones(2, 2))
@@ -138,17 +127,8 @@ def tril_p(x: Any, *, diagonal: int = 0) -> Any:
     return _keep_where(x, lambda column, row: column <= row + diagonal)
 
 
-@composite(
-    "triu(x: Tensor, *, diagonal: int = 0) -> Tensor",
-    infer=_matrices("triu"),
-    dtype=storage.anything,
-    upcast=False,
-    check=True,
-    inplace=True,
-    linear=["x"],
-    vjp=dict(x=_triu_vjp),
-)
-def triu_p(x: Any, *, diagonal: int = 0) -> Any:
+@_triangle("triu")
+def triu_p(x: Tensor, *, diagonal: int = 0) -> Tensor:
     """The upper triangle of each matrix from the diagonal ``diagonal`` on; zeros elsewhere.
 
     >>> fb.triu(fb.ones(2, 2))

@@ -1,32 +1,40 @@
 """Moments and norms: variance, standard deviation, vector norms. Each has a body; a backend may have a kernel."""
 
-# What the functions of records return is generated, and Any to mypy.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
 
+from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import abs_p, cj, sgn_p, sqrt_p, where
-from flambeau.core.ops.reduce import INEXACT, Axes, max_p, mean_p, min_p, reduced, reduction, restore, size_of, sum_p
+from flambeau.core.ops.reduce import (
+    INEXACT,
+    Axes,
+    Dims,
+    max_p,
+    mean_p,
+    min_p,
+    reduced,
+    reduction,
+    restore,
+    size_of,
+    sum_p,
+)
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 _MOMENT = INEXACT.but("moment", result="real")
 
 
-def _deviations(x: Any, axis: Axes, correction: float) -> tuple[Any, float]:
+def _deviations(x: Tensor, axis: Axes, correction: float) -> tuple[Tensor, float]:
     """x - mean(x), and what the sum of its squares is divided by."""
     count = size_of(x.shape, axis) - correction
     return x - mean_p(x, axis, True), count if count > 0 else 0.0
 
 
-def _var_vjp(g: Any, x: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
+def _var_vjp(g: Tensor, x: Tensor, axis: Axes, correction: float, keepdims: bool) -> Tensor:
     from_mean, count = _deviations(x, axis, correction)
     return restore(g, x.shape, axis, keepdims) * from_mean * 2 / count
 
@@ -36,7 +44,7 @@ def _var_vjp(g: Any, x: Any, axis: Axes, correction: float, keepdims: bool) -> A
     dtype=_MOMENT,
     vjp=dict(x=_var_vjp),
 )
-def var_p(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
+def var_p(x: Tensor, *, axis: Axes, correction: float, keepdims: bool) -> Tensor:
     """The mean squared distance from the mean, with ``correction`` fewer elements counted.
 
     >>> fb.var(fb.tensor([1.0, 3.0]))
@@ -47,7 +55,7 @@ def var_p(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
     return sum_p(squared, axis, keepdims) / count
 
 
-def _std_vjp(g: Any, x: Any, out: Any, axis: Axes, correction: float, keepdims: bool) -> Any:
+def _std_vjp(g: Tensor, x: Tensor, out: Tensor, axis: Axes, correction: float, keepdims: bool) -> Tensor:
     slope = where(out == 0, 0.0, g / (2 * where(out == 0, 1.0, out)))  # 0 where nothing varies, as in torch
     return _var_vjp(slope, x, axis, correction, keepdims)
 
@@ -57,7 +65,7 @@ def _std_vjp(g: Any, x: Any, out: Any, axis: Axes, correction: float, keepdims: 
     dtype=_MOMENT,
     vjp=dict(x=_std_vjp),
 )
-def std_p(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
+def std_p(x: Tensor, *, axis: Axes, correction: float, keepdims: bool) -> Tensor:
     """The square root of the variance.
 
     >>> fb.std(fb.tensor([1.0, 3.0]))
@@ -66,7 +74,7 @@ def std_p(x: Any, *, axis: Axes, correction: float, keepdims: bool) -> Any:
     return sqrt_p(var_p(x, axis, correction, keepdims))
 
 
-def _vector_norm_vjp(g: Any, x: Any, out: Any, ord: float, axis: Axes, keepdims: bool) -> Any:
+def _vector_norm_vjp(g: Tensor, x: Tensor, out: Tensor, ord: float, axis: Axes, keepdims: bool) -> Tensor:
     """Of several subgradients the one that torch takes: 0 at 0, ties of the extremes shared."""
     g, whole = restore(g, x.shape, axis, keepdims), restore(out, x.shape, axis, keepdims)
     if ord == 0:
@@ -83,7 +91,7 @@ def _vector_norm_vjp(g: Any, x: Any, out: Any, ord: float, axis: Axes, keepdims:
     return where(x == 0, 0.0, sgn_p(x) * size ** (ord - 1)) * slope
 
 
-def _normed(x: Sequence[int], *, ord: float, axis: Any, keepdims: bool) -> tuple[int, ...]:
+def _normed(x: Shape, *, ord: float, axis: Axes, keepdims: bool) -> Shape:
     if math.isinf(ord) and size_of(x, axis) == 0:
         raise ShapeError(f"vector_norm: the {ord} norm of no elements is not defined; input has shape {tuple(x)}")
     return reduced(x, axis=axis, keepdims=keepdims)
@@ -96,7 +104,7 @@ def _normed(x: Sequence[int], *, ord: float, axis: Any, keepdims: bool) -> tuple
     dtype=_MOMENT,
     vjp=dict(x=_vector_norm_vjp),
 )
-def vector_norm_p(x: Any, *, ord: float, axis: Axes, keepdims: bool) -> Any:
+def vector_norm_p(x: Tensor, *, ord: float, axis: Axes, keepdims: bool) -> Tensor:
     """(sum of abs(x)**ord)**(1/ord), with the limits at 0 (how many are not zero) and at both infinities."""
     size = abs_p(x)
     if ord == math.inf:
@@ -113,7 +121,7 @@ def vector_norm_p(x: Any, *, ord: float, axis: Axes, keepdims: bool) -> Any:
 
 
 # -- public functions --------------------------------------------------------------------------------
-def _arguments_of_var(name: str, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
+def _arguments_of_var(name: str, dim: Dims, unbiased: bool | None, correction: float | None) -> tuple[Dims, float]:
     """(dim, correction) from torch's forms ``(unbiased)``, ``(dim, unbiased)`` and by keyword."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -124,38 +132,60 @@ def _arguments_of_var(name: str, dim: Any, unbiased: Any, correction: Any) -> tu
     return dim, correction
 
 
-def _moments(name: str, record: Callable[..., Any], with_mean: bool) -> Callable[..., Any]:
-    def moments(
-        input: Tensor,
-        dim: int | Sequence[int] | None = None,
-        unbiased: Any = None,
-        keepdim: bool = False,
-        *,
-        correction: Any = None,
-        **kw: Any,
-    ) -> Any:
-        keep = kw.pop("keepdims", keepdim)
-        axes, less = _arguments_of_var(name, kw.pop("axis", dim), unbiased, correction)
-        spread = record(input, axes, less, keep, **kw)
-        return (spread, mean_p(input, axes, keep)) if with_mean else spread
-
-    value = "tensor(2.)" if name.startswith("var") else "tensor(1.4142)"
-    what = {"var": "variance", "std": "standard deviation"}[name.removesuffix("_mean")]
-    moments.__name__ = moments.__qualname__ = name
-    moments.__doc__ = f"""The {what}{" and the mean, as a pair," if with_mean else ""} over ``dim`` (all by default).
+@public(out=True)
+def var(
+    input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    correction: float | None = None,
+) -> Tensor:  # fmt: skip
+    """The variance over ``dim`` (an int, a tuple, or None for all).
 
     The sum of squared distances from the mean is divided by the number of elements less ``correction``
     (1 by default; ``unbiased=False`` means 0).
 
-    >>> fb.{name}(fb.tensor([1.0, 3.0]))
-    {f"({value}, tensor(2.))" if with_mean else value}
+    >>> fb.var(fb.tensor([1.0, 3.0]))
+    tensor(2.)
     """
-    return moments
+    axes, less = _arguments_of_var("var", dim, unbiased, correction)
+    return var_p(input, axes, less, keepdim)
 
 
-var, std = _moments("var", var_p, False), _moments("std", std_p, False)
-public()(std)
-public()(var)
-var_mean, std_mean = _moments("var_mean", var_p, True), _moments("std_mean", std_p, True)
-public(method=False)(std_mean)
-public(method=False)(var_mean)
+@public(out=True)
+def std(
+    input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    correction: float | None = None,
+) -> Tensor:  # fmt: skip
+    """The standard deviation over ``dim``, the square root of :func:`var` with the same arguments.
+
+    >>> fb.std(fb.tensor([1.0, 3.0]))
+    tensor(1.4142)
+    """
+    axes, less = _arguments_of_var("std", dim, unbiased, correction)
+    return std_p(input, axes, less, keepdim)
+
+
+@public(method=False, out=True)
+def var_mean(
+    input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(:func:`var`, :func:`mean`) over ``dim``, with the arguments of the first.
+
+    >>> fb.var_mean(fb.tensor([1.0, 3.0]))
+    (tensor(2.), tensor(2.))
+    """
+    axes, less = _arguments_of_var("var_mean", dim, unbiased, correction)
+    return var_p(input, axes, less, keepdim), mean_p(input, axes, keepdim)
+
+
+@public(method=False, out=True)
+def std_mean(
+    input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(:func:`std`, :func:`mean`) over ``dim``, with the arguments of the first.
+
+    >>> fb.std_mean(fb.tensor([1.0, 3.0]))
+    (tensor(1.4142), tensor(2.))
+    """
+    axes, less = _arguments_of_var("std_mean", dim, unbiased, correction)
+    return std_p(input, axes, less, keepdim), mean_p(input, axes, keepdim)

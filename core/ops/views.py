@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from flambeau.core import dtype as dt
-from flambeau.core.dispatch import call
+from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.graph import View, edge_of
 from flambeau.core.ops import storage
-from flambeau.core.ops.shape import axis_of, basic_index_p, reshape, sizes_of, unsqueeze
+from flambeau.core.ops.shape import axis_of, sizes_of
+from flambeau.core.ops.storage import basic_index_p, clone_p
 from flambeau.core.public import public
-from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
 
-def whole(shape: Sequence[int]) -> list[Any]:
+def whole(shape: Sequence[int]) -> list[int | slice]:
     """The index that takes everything, to be changed at one axis."""
     return [slice(0, n, 1) for n in shape]
 
 
 # -- parts -------------------------------------------------------------------------------------------
 @public()
-def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
-    """``length`` places of dimension ``dim`` from ``start`` on; a view.
+def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
+    """``length`` places of dimension ``dim`` from ``start`` on; a view. IndexError or ShapeError where it ends before.
 
     >>> fb.narrow(fb.arange(5), 0, 1, 3)
     tensor([1, 2, 3])
@@ -46,19 +45,18 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 
 
 @public(out=True)
-def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+def narrow_copy(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     """:func:`narrow` as a copy.
 
     >>> fb.narrow_copy(fb.arange(5), 0, 1, 3)
     tensor([1, 2, 3])
     """
-    found: Tensor = storage.clone_p(narrow(input, dim, start, length), "C")
-    return found
+    return clone_p(narrow(input, dim, start, length), "C")
 
 
 @public()
-def select(input: Tensor, dim: int, index: Any) -> Tensor:
-    """Place ``index`` of dimension ``dim``, which goes; a view.
+def select(input: Tensor, dim: int, index: int | Tensor) -> Tensor:
+    """Place ``index`` of dimension ``dim``, which goes; a view. IndexError where there is none.
 
     >>> fb.select(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), 0, 1)
     tensor([3., 4.])
@@ -79,7 +77,11 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
 
 @public("slice", method=False)
 def _slice(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
-    """Places ``start`` to ``end`` (not included) of dimension ``dim``, every ``step``; a view."""
+    """Places ``start`` to ``end`` (not included) of dimension ``dim``, every ``step``; a view.
+
+    >>> fb.slice(fb.arange(5), 0, 1, 4)
+    tensor([1, 2, 3])
+    """
     axis = axis_of("slice", input, dim)
     shape = input._array.shape
     if not shape:
@@ -165,7 +167,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 @public(more={"sections": "indices_or_sections", "indices": "indices_or_sections"})
-def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """``n`` pieces of nearly equal size, or pieces that end at the indices listed; views.
 
     >>> fb.tensor_split(fb.arange(3), 2)
@@ -183,14 +185,16 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
             for a, b in zip((None, *indices_or_sections), (*indices_or_sections, None), strict=True)
         ]
         return tuple([narrow(input, axis, a, max(b - a, 0)) for a, b, _ in places])
-    count = operator.index(indices_or_sections)
+    count = operator.index(indices_or_sections)  # type: ignore[arg-type]
     if count <= 0:
         raise ShapeError(f"tensor_split: the number of sections must be larger than 0, got {count}")
     low, extra = divmod(size, count)
     return split_with_sizes(input, [low + (i < extra) for i in range(count)], axis)
 
 
-def _split_along(name: str, input: Tensor, where: Any, dim: int, least: int) -> tuple[Tensor, ...]:
+def _split_along(
+    name: str, input: Tensor, where: int | Sequence[int] | Tensor, dim: int, least: int
+) -> tuple[Tensor, ...]:
     shape = tuple(input._array.shape)
     if len(shape) < least:
         raise ShapeError(f"{name}: expects a tensor with at least {least} dimension(s), got shape {shape}")
@@ -200,7 +204,7 @@ def _split_along(name: str, input: Tensor, where: Any, dim: int, least: int) -> 
 
 
 @public()
-def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+def hsplit(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 1 (0 of a 1-d tensor), in equal sections.
 
     >>> fb.hsplit(fb.arange(4), 2)
@@ -210,7 +214,7 @@ def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 
 @public()
-def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+def vsplit(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 0, in equal sections.
 
     >>> [t.shape for t in fb.vsplit(fb.ones(4, 1), 2)]
@@ -220,7 +224,7 @@ def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 
 @public()
-def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+def dsplit(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor) -> tuple[Tensor, ...]:
     """:func:`tensor_split` along dimension 2, in equal sections.
 
     >>> [t.shape for t in fb.dsplit(fb.ones(1, 1, 4), 2)]
@@ -230,12 +234,12 @@ def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 
 # -- a copy with a part written ---------------------------------------------------------------------
-def _written(input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
-    whole: Tensor = storage.clone_p(input, "K")
+def _written(name: str, input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
+    whole = clone_p(input, "K")
     where = part(whole)
     if where._array.shape != src._array.shape:
         raise ShapeError(
-            f"src of shape {tuple(src.shape)} must have the shape {tuple(where.shape)} of the part it replaces"
+            f"{name}: src of shape {tuple(src.shape)} must have the shape {tuple(where.shape)} of the part it replaces"
         )
     where.copy_(src)
     return whole
@@ -249,19 +253,19 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     tensor([[0., 0.],
             [1., 1.]])
     """
-    return _written(input, src, lambda x: select(x, dim, index))
+    return _written("select_scatter", input, src, lambda x: select(x, dim, index))
 
 
 @public()
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
-    """A copy of ``input`` with ``src`` at the places that :func:`slice_` takes.
+    """A copy of ``input`` with ``src`` at the places that :func:`slice` takes.
 
     >>> fb.slice_scatter(fb.zeros(4), fb.ones(2), 0, 1, 3)
     tensor([0., 1., 1., 0.])
     """
-    return _written(input, src, lambda x: _slice(x, dim, start, end, step))
+    return _written("slice_scatter", input, src, lambda x: _slice(x, dim, start, end, step))
 
 
 @public()
@@ -272,15 +276,19 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return _written(input, src, lambda x: diagonal(x, offset, dim1, dim2))
+    return _written("diagonal_scatter", input, src, lambda x: diagonal(x, offset, dim1, dim2))
 
 
 @public()
 def as_strided_scatter(
     input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Tensor:
-    """A copy of ``input`` with ``src`` at the places that :func:`as_strided` takes."""
-    return _written(input, src, lambda x: as_strided(x, size, stride, storage_offset))
+    """A copy of ``input`` with ``src`` at the places that :func:`as_strided` takes.
+
+    >>> fb.as_strided_scatter(fb.zeros(4), fb.ones(2), (2,), (2,))
+    tensor([1., 0., 1., 0.])
+    """
+    return _written("as_strided_scatter", input, src, lambda x: as_strided(x, size, stride, storage_offset))
 
 
 @public()
@@ -316,8 +324,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         raise ShapeError(
             f"diagonal: dim1={dim1} and dim2={dim2} must be two different dimensions of shape {tuple(input.shape)}"
         )
-    found: Tensor = storage.diagonal_p(input, operator.index(offset), a, b)
-    return found
+    return storage.diagonal_p(input, operator.index(offset), a, b)
 
 
 @public(function=False)
@@ -334,8 +341,7 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
         raise ShapeError(f"unfold: size {size} must be between 0 and the size {length} of dimension {dimension}")
     if step <= 0:
         raise ShapeError(f"unfold: step must be greater than 0, got {step}")
-    found: Tensor = call(OPS["unfold"], (self,), {"axis": axis, "size": size, "step": step})
-    return found
+    return storage.unfold_p(self, axis, size, step)
 
 
 def _storage_of(x: Tensor) -> tuple[Tensor, int]:
@@ -354,7 +360,7 @@ def _storage_of(x: Tensor) -> tuple[Tensor, int]:
 
 @public()
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
-    """A view of the storage under any shape, strides and offset, all counted in elements.
+    """A view of the storage under any shape, strides and offset, all counted in elements; ShapeError outside of it.
 
     >>> fb.as_strided(fb.arange(6), (2, 2), (3, 1))
     tensor([[0, 1],
@@ -371,33 +377,29 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
         offset = input.storage_offset() if input._key.level is None else 0
     source, start = _storage_of(input)
     try:
-        found: Tensor = call(
-            OPS["as_strided"], (source,), {"shape": shape, "strides": strides, "offset": offset - start}
-        )
+        return storage.as_strided_p(source, shape, strides, offset - start)
     except ValueError as error:
         raise ShapeError(
             f"as_strided: size {shape}, stride {strides}, storage_offset {offset} leave the storage: {error}"
         ) from None
-    return found
 
 
 # -- complex numbers ---------------------------------------------------------------------------------
 @public()
 def view_as_real(input: Tensor) -> Tensor:
-    """A complex tensor as real pairs (real, imaginary) along a new last dimension; a view.
+    """A complex tensor of shape (...) as real pairs (real, imaginary) of shape (..., 2); a view.
 
     >>> fb.view_as_real(fb.tensor([1 + 2j]))
     tensor([[1., 2.]])
     """
     if input._key.dtype.category != dt.COMPLEX:
         raise DTypeError(f"view_as_real: expects a complex tensor, got {input.dtype}")
-    found: Tensor = storage.view_as_real_p(input)
-    return found
+    return storage.view_as_real_p(input)
 
 
 @public()
 def view_as_complex(input: Tensor) -> Tensor:
-    """Pairs (real, imaginary) along the last dimension as complex numbers; a view.
+    """Pairs (real, imaginary) of shape (..., 2) as complex numbers of shape (...); a view.
 
     >>> fb.view_as_complex(fb.tensor([[1.0, 2.0]]))
     tensor([1.+2.j])
@@ -407,10 +409,9 @@ def view_as_complex(input: Tensor) -> Tensor:
     if tuple(input._array.shape[-1:]) != (2,):
         raise ShapeError(f"view_as_complex: the last dimension must have size 2, got shape {tuple(input.shape)}")
     try:
-        found: Tensor = call(OPS["view_as_complex"], (input,), {})
+        return storage.view_as_complex_p(input)
     except ValueError as error:
         raise ShapeError(str(error)) from None
-    return found
 
 
 @public(setter=lambda self, value: _write_part(self, 0, value))
@@ -435,50 +436,6 @@ def imag(input: Tensor) -> Tensor:
     return select(view_as_real(input), -1, 1)
 
 
-def _write_part(self: Tensor, place: int, value: Any) -> None:
+def _write_part(self: Tensor, place: int, value: Tensor | Number) -> None:
     part = select(view_as_real(self), -1, place)
     part.copy_(value if isinstance(value, Tensor) else part.new_full((), value))
-
-
-# -- at least some dimensions ------------------------------------------------------------------------
-def _each(raised: Callable[[Tensor], Tensor], tensors: tuple[Any, ...]) -> Any:
-    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
-        return raised(tensors[0])
-    return tuple([raised(x) for x in (tensors[0] if len(tensors) == 1 else tensors)])
-
-
-@public(method=False)
-def atleast_1d(*tensors: Any) -> Any:
-    """0-d tensors as 1-d, others as they are; a tuple for several.
-
-    >>> fb.atleast_1d(fb.tensor(1.0))
-    tensor([1.])
-    """
-    return _each(lambda x: x if x._array.shape else reshape(x, (1,)), tensors)
-
-
-@public(method=False)
-def atleast_2d(*tensors: Any) -> Any:
-    """Tensors of fewer dimensions with new ones in front.
-
-    >>> fb.atleast_2d(fb.tensor([1.0, 2.0]))
-    tensor([[1., 2.]])
-    """
-    return _each(lambda x: x if len(x._array.shape) >= 2 else reshape(x, (1, x.numel())), tensors)
-
-
-@public(method=False)
-def atleast_3d(*tensors: Any) -> Any:
-    """Tensors of fewer dimensions as (1, n, 1) or (n, m, 1).
-
-    >>> fb.atleast_3d(fb.tensor([1.0, 2.0])).shape
-    flambeau.Size([1, 2, 1])
-    """
-
-    def raised(x: Tensor) -> Tensor:
-        ndim = len(x._array.shape)
-        if ndim == 2:
-            return unsqueeze(x, 2)
-        return x if ndim > 2 else reshape(x, (1, x.numel(), 1))
-
-    return _each(raised, tensors)

@@ -49,10 +49,11 @@ def test_the_namespace_stub_lists_every_public_name():
 
 def test_signatures_come_from_the_schemas():
     text = stubs.methods_stub()
-    assert "def tril(self, diagonal: builtins.int = ..., *, out: Any = ...) -> Tensor: ..." in text
-    assert "def add(self, other: Tensor | _Number, *, alpha: Any = ..., out: Any = ...) -> Tensor: ..." in text
+    assert "def tril(self, diagonal: builtins.int = ..., *, out: Tensor | None = ...) -> Tensor: ..." in text
+    assert "def add(self, other: Tensor | Number, *, alpha: Tensor | Number = ..., out: Tensor | None = ...)" in text
     split = "def split(self, split_size_or_sections: builtins.int | Sequence[builtins.int], dim: builtins.int = ...,"
-    assert split + " *, split_size: Any = ..., axis: Any = ...)" in text
+    more = "split_size: builtins.int | Sequence[builtins.int] = ..., axis: builtins.int = ..."
+    assert f"{split} *, {more})" in text
 
 
 def test_a_stale_stub_is_named(tmp_path, monkeypatch, capsys):

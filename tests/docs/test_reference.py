@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def test_every_op_is_on_one_page(homes: dict[str, str]) -> None:
     assert set(homes) <= set(FUNCTIONS)
     shown = [stem for line in re.findall(r"^\.\. ops:: (.+)$", PAGES, re.M) for stem in line.split()]
     assert sorted(shown) == sorted(set(homes.values()))
+    assert not set(homes) & _entries("flambeau")
     assert homes["add"] == "elementwise" and homes["softmax"] == "nn" and homes["matmul"] == "matmul"
 
 
@@ -101,3 +103,11 @@ def test_the_folders_on_the_architecture_page_exist() -> None:
             path = name if "/" in name else f"{folder}/{name}"
             package = Path(fb.__file__).parent
             assert any(p.exists() for p in (package.parent / path, package / path, package / "core" / name)), path
+
+
+def test_the_floors_on_the_architecture_page_are_those_that_are_checked() -> None:
+    page = (DOCS / "architecture.md").read_text().split("## The floors")[1]
+    told = [re.findall(r"`(\w+)`", row) for row in re.findall(r"^\| [^`|]+ \| (`.+`) \|$", page, re.M)]
+    contracts = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (floors,) = [c["layers"] for c in contracts if c.get("containers") == ["flambeau.core"]]
+    assert told == [sorted(re.findall(r"\w+", floor)) for floor in reversed(floors)]

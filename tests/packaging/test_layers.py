@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.packaging.imports import circles, edges, imports, modules
 
 FILES = modules()
 
 
-@pytest.mark.xfail(strict=False, reason="nn and backends still have some")
 def test_no_module_imports_itself_by_way_of_others() -> None:
     assert [sorted(circle) for circle in circles(edges(FILES))] == []
 
@@ -28,7 +25,6 @@ def test_circles_are_found(tmp_path: Path) -> None:
     assert [(i.by, i.explained) for i in imports(found) if i.lazy] == [("flambeau.a", True)]
 
 
-@pytest.mark.xfail(strict=False, reason="core, nn and backends still have some")
 def test_an_import_in_a_function_says_why_it_is_there() -> None:
     silent = [f"{FILES[i.by]}:{i.line}: {i.of}" for i in imports(FILES) if i.lazy and not i.explained]
     assert silent == []

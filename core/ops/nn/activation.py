@@ -7,30 +7,30 @@ its own derivative is written in ops. Numbers such as a slope are operands: they
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
+from flambeau.core.declare import OpFunction
 from flambeau.core.ops.elementwise import abs_p, elementwise, exp_p, minimum_p, sigmoid_p, tanh_p, where
-from flambeau.core.record import DTypeRule, ordered, real_floating
+from flambeau.core.record import DTypeRule, Vjp, ordered, real_floating
 from flambeau.core.tensor import Tensor
 
-Record = Callable[..., Tensor]  # the public function of an op
 _DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
 _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
-def _record(schema: str, expr: str, vjp: Any, dtype: DTypeRule = real_floating) -> Record:
-    result: Record = elementwise(schema, expr, vjp=vjp, dtype=dtype, public=False, inplace=False)
-    return result
+def _record(
+    schema: str, expr: str, vjp: Mapping[str, Vjp | None], dtype: DTypeRule = real_floating
+) -> OpFunction[Tensor]:
+    return elementwise(schema, expr, vjp, dtype=dtype, public=False, inplace=False)
 
 
-def activation(name: str, expr: str, slope: str, bend: Callable[[Any], Any]) -> Record:
+def activation(name: str, expr: str, slope: str, bend: Callable[[Tensor], Tensor]) -> OpFunction[Tensor]:
     """An activation, and the record ``<name>_grad``: its derivative times the gradient.
 
     ``slope`` is the derivative as an expression, ``bend`` the second derivative in ops.
     """
     lets, semicolon, result = slope.rpartition(";")
-    gradient: Record = _record(
+    gradient: OpFunction[Tensor] = _record(
         f"{name}_grad(grad: Tensor, x: Tensor) -> Tensor",
         f"{lets}{semicolon} grad * ({result.strip()})",
         dict(grad=lambda g, x: gradient(g, x), x=lambda g, grad, x: g * grad * bend(x)),
@@ -39,22 +39,22 @@ def activation(name: str, expr: str, slope: str, bend: Callable[[Any], Any]) -> 
 
 
 # -- smooth ------------------------------------------------------------------------------------------
-def _gelu_bend(x: Any) -> Any:
+def _gelu_bend(x: Tensor) -> Tensor:
     return exp_p(-0.5 * x * x) * (2 - x * x) * _DENSITY_AT_0
 
 
-def _gelu_tanh_bend(x: Any) -> Any:
+def _gelu_tanh_bend(x: Tensor) -> Tensor:
     t = tanh_p(_TANH_SCALE * (x + _TANH_CUBIC * x * x * x))
     inner = _TANH_SCALE * (1 + 3 * _TANH_CUBIC * x * x)
     return (1 - t * t) * (inner + 0.5 * x * (6 * _TANH_SCALE * _TANH_CUBIC * x - 2 * t * inner * inner))
 
 
-def _silu_bend(x: Any) -> Any:
+def _silu_bend(x: Tensor) -> Tensor:
     s = sigmoid_p(x)
     return s * (1 - s) * (2 + x * (1 - 2 * s))
 
 
-def _mish_bend(x: Any) -> Any:
+def _mish_bend(x: Tensor) -> Tensor:
     t, s = tanh_p(softplus_p(x, 1.0, 20.0)), sigmoid_p(x)
     rise = s * (1 - t * t)
     return 2 * rise + x * rise * (1 - s - 2 * t * s)

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import cj
-from flambeau.core.ops.nn.rules import all_but_channel
+from flambeau.core.ops.nn.rules import Shape, all_but_channel
 from flambeau.core.ops.storage import pad_p
-from flambeau.core.record import DTypeRule, floating
-
-_FLOATS: DTypeRule = floating
-Ints = tuple[int, ...]
+from flambeau.core.record import floating
+from flambeau.core.tensor import Tensor
 
 
 def conv_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -26,7 +23,9 @@ def conv_size(size: int, kernel: int, stride: int, padding: int, dilation: int) 
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def _conv_infer(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Ints:
+def _conv_infer(
+    x: Shape, weight: Shape, bias: Shape | None, *, stride: Shape, padding: Shape, dilation: Shape, groups: int
+) -> Shape:
     n = len(weight) - 2
     name, where = f"conv{n}d", f"input of shape {tuple(x)} and weight of shape {tuple(weight)}"
     if n < 1 or len(x) != len(weight):
@@ -53,13 +52,13 @@ def _conv_infer(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, di
 
 
 # -- pieces ------------------------------------------------------------------------------------------
-def padded(x: Any, before: Sequence[int], after: Sequence[int], value: float = 0) -> Any:
+def padded(x: Tensor, before: Sequence[int], after: Sequence[int], value: float = 0) -> Tensor:
     """Space (negative: less) before and after along the axes from 2."""
     widths = ((0, 0), (0, 0), *zip(before, after, strict=True))
     return pad_p(x, widths=widths, value=value) if any(a or b for a, b in widths) else x
 
 
-def windows(x: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Any:
+def windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
     """A view (N, C, *L, *K) of (N, C, *S): every window of every place."""
     for i, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True)):
         x = x.unfold(2 + i, d * (k - 1) + 1, s)
@@ -68,7 +67,7 @@ def windows(x: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequ
     return x
 
 
-def spread(x: Any, stride: Sequence[int]) -> Any:
+def spread(x: Tensor, stride: Sequence[int]) -> Tensor:
     """The input (N, C, *L) as (N, C, *(L * stride)), every element followed by stride - 1 zeros."""
     n = len(stride)
     if all(s == 1 for s in stride):
@@ -79,7 +78,7 @@ def spread(x: Any, stride: Sequence[int]) -> Any:
     return pad_p(x, widths=widths, value=0).reshape(*lead, *(sizes[i] * stride[i] for i in range(n)))
 
 
-def grouped_windows(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def grouped_windows(x: Tensor, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int) -> Tensor:
     """Windows as a view (N, groups, C / groups, *L, *K)."""
     w = windows(padded(x, padding, padding), kernel, stride, dilation)
     return w.reshape(w.shape[0], groups, w.shape[1] // groups, *w.shape[2:])
@@ -92,7 +91,7 @@ _OPTIONS = "stride: Ints, padding: Ints, dilation: Ints, groups: int"
 @composite(
     f"conv(x: Tensor, weight: Tensor, bias: Tensor?, *, {_OPTIONS}) -> Tensor",
     infer=_conv_infer,
-    dtype=_FLOATS,
+    dtype=floating,
     check=True,
     public=False,
     vjp=dict(
@@ -105,11 +104,13 @@ _OPTIONS = "stride: Ints, padding: Ints, dilation: Ints, groups: int"
         bias=lambda g: g.sum(dim=all_but_channel(g.ndim)),
     ),
 )
-def conv_p(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def conv_p(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: Shape, padding: Shape, dilation: Shape, groups: int
+) -> Tensor:
     """Cross-correlation of ``x`` (N, C, *S) with ``weight`` (O, C / groups, *K), plus ``bias`` (O,)."""
     out_channels, per_group, *kernel = weight.shape
     n, rows = len(kernel), per_group * math.prod(kernel)
-    w = grouped_windows(x, kernel, stride, padding, dilation, groups)
+    w = grouped_windows(x, tuple(kernel), stride, padding, dilation, groups)
     sizes = w.shape[3 : 3 + n]
     columns = w.permute(0, 1, 2, *range(3 + n, 3 + 2 * n), *range(3, 3 + n)).reshape(
         x.shape[0], groups, rows, math.prod(sizes)
@@ -119,8 +120,8 @@ def conv_p(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilatio
 
 
 def _conv_grad_input(
-    grad: Any, weight: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Any:
+    grad: Tensor, weight: Tensor, *, shape: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int
+) -> Tensor:
     """The gradient of conv for an input of ``shape``: a convolution of the spread gradient with the turned weight."""
     out_channels, per_group, *kernel = weight.shape
     n = len(kernel)
@@ -134,10 +135,10 @@ def _conv_grad_input(
     return conv_p(padded(wide, before, after), turned, None, ones, zeros, tuple(dilation), groups)
 
 
-conv_grad_input_p: Any = composite(
+conv_grad_input_p: OpFunction[Tensor] = composite(
     f"conv_grad_input(grad: Tensor, weight: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
     infer=lambda grad, weight, *, shape, **p: shape,
-    dtype=_FLOATS,
+    dtype=floating,
     public=False,
     vjp=dict(
         grad=lambda g, weight, stride, padding, dilation, groups: conv_p(
@@ -150,7 +151,9 @@ conv_grad_input_p: Any = composite(
 )(_conv_grad_input)
 
 
-def _conv_grad_weight(grad: Any, x: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _conv_grad_weight(
+    grad: Tensor, x: Tensor, *, shape: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int
+) -> Tensor:
     """The gradient of conv for a weight of ``shape``: the gradient times the windows of the input."""
     batch, out_channels = grad.shape[:2]
     n, rows, places = len(shape) - 2, math.prod(shape[1:]), math.prod(grad.shape[2:])
@@ -160,10 +163,10 @@ def _conv_grad_weight(grad: Any, x: Any, *, shape: Any, stride: Any, padding: An
     return (g.reshape(groups, out_channels // groups, places * batch) @ w).reshape(tuple(shape))
 
 
-conv_grad_weight_p: Any = composite(
+conv_grad_weight_p: OpFunction[Tensor] = composite(
     f"conv_grad_weight(grad: Tensor, x: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
     infer=lambda grad, x, *, shape, **p: shape,
-    dtype=_FLOATS,
+    dtype=floating,
     public=False,
     vjp=dict(
         grad=lambda g, x, stride, padding, dilation, groups: conv_p(cj(x), g, None, stride, padding, dilation, groups),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs_p, elementwise, log_p, maximum_p, sigmoid_p, sign_p, where
-from flambeau.core.ops.nn.rules import floats
-from flambeau.core.record import real_floating
+from flambeau.core.ops.nn.rules import Shape, floats
+from flambeau.core.record import Vjp, real_floating
+from flambeau.core.tensor import Tensor
 
 
-def _pair(name: str, expr: str, vjp: Any, operands: str = "x: Tensor, target: Tensor") -> Any:
-    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp=vjp, dtype=real_floating, public=False, inplace=False)
+def _pair(
+    name: str, expr: str, vjp: Mapping[str, Vjp | None], operands: str = "x: Tensor, target: Tensor"
+) -> OpFunction[Tensor]:
+    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp, dtype=real_floating, public=False, inplace=False)
 
 
 squared_error_p = _pair(
@@ -27,7 +30,7 @@ absolute_error_p = _pair(
 )
 
 
-def _huber_slope(g: Any, difference: Any, delta: Any) -> Any:
+def _huber_slope(g: Tensor, difference: Tensor, delta: Tensor | float) -> Tensor:
     return g * where(abs_p(difference) < delta, difference, delta * sign_p(difference))
 
 
@@ -63,7 +66,7 @@ cross_entropy_of_logit_p = _pair(
 )
 
 
-def softplus_of_minus(x: Any) -> Any:
+def softplus_of_minus(x: Tensor) -> Tensor:
     """log(1 + exp(-x))."""
     return (-abs_p(x)).exp().log1p() + maximum_p(-x, 0.0)
 
@@ -72,7 +75,7 @@ def softplus_of_minus(x: Any) -> Any:
 _NLL = "ignore_index: int, reduction: str"
 
 
-def _nll_infer(x: Any, target: Any, weight: Any, *, reduction: str, **p: Any) -> Any:
+def _nll_infer(x: Shape, target: Shape, weight: Shape | None, *, reduction: str, **p: object) -> tuple[Shape, Shape]:
     if not x or len(target) != max(len(x) - 1, 0) or (*x[:1], *x[2:]) != tuple(target) and len(x) > 1:
         raise ShapeError(
             f"nll_loss: input must be (N, C, ...) or (C,) and target (N, ...) or (), got input of shape {tuple(x)} "
@@ -90,7 +93,7 @@ def _class_axis(ndim: int) -> int:
     return 1 if ndim > 1 else 0
 
 
-def _weights(x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, Any]:
+def _weights(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Targets with a class in place of the ignored one, and the weight of each."""
     kept = target != ignore_index
     safe = where(kept, target, 0)
@@ -115,7 +118,9 @@ def _weights(x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, 
         ),
     ),
 )
-def nll_loss_p(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
+def nll_loss_p(
+    x: Tensor, target: Tensor, weight: Tensor | None, *, ignore_index: int, reduction: str
+) -> tuple[Tensor, Tensor]:
     """Minus the log probability of each target class, weighted, and the sum of the weights.
 
     ``x`` is (N, C, ...) or (C,), ``target`` (N, ...) or () of classes; the weight of ``ignore_index`` is 0.
@@ -131,8 +136,9 @@ def nll_loss_p(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction
 
 
 def _nll_loss_grad(
-    grad: Any, target: Any, weight: Any, total: Any, *, shape: Any, ignore_index: int, reduction: str
-) -> Any:
+    grad: Tensor, target: Tensor, weight: Tensor | None, total: Tensor, *, shape: Shape, ignore_index: int, reduction:
+    str,
+) -> Tensor:  # fmt: skip
     """The gradient of nll_loss for an input of ``shape``."""
     axis = _class_axis(len(shape))
     safe, weights = _weights(grad, target, weight, ignore_index)
@@ -140,7 +146,7 @@ def _nll_loss_grad(
     return grad.new_zeros(shape).scatter_add(axis, safe.unsqueeze(axis), scaled.unsqueeze(axis))
 
 
-nll_loss_grad_p: Any = composite(
+nll_loss_grad_p: OpFunction[Tensor] = composite(
     f"nll_loss_grad(grad: Tensor, target: Tensor, weight: Tensor?, total: Tensor, *, shape: Ints, {_NLL}) -> Tensor",
     infer=lambda grad, target, weight, total, *, shape, **p: shape,
     dtype=floats,
@@ -161,13 +167,13 @@ nll_loss_grad_p: Any = composite(
 )(_nll_loss_grad)
 
 
-def _picked(x: Any, target: Any, ignore_index: int) -> Any:
+def _picked(x: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     """The element of each target's class (of an ignored one, of class 0)."""
     axis = _class_axis(x.ndim)
     return x.gather(axis, where(target == ignore_index, 0, target).unsqueeze(axis)).squeeze(axis)
 
 
-def _per_class(values: Any, target: Any, weight: Any, ignore_index: int) -> Any:
+def _per_class(values: Tensor, target: Tensor, weight: Tensor, ignore_index: int) -> Tensor:
     """The sum of the values of each class, without the ignored ones."""
     kept = target != ignore_index
     index = where(kept, target, 0).reshape(-1)
@@ -175,8 +181,9 @@ def _per_class(values: Any, target: Any, weight: Any, ignore_index: int) -> Any:
 
 
 def _nll_of_weight(
-    g: Any, x: Any, target: Any, weight: Any, out: Any, total: Any, ignore_index: int, reduction: str
-) -> Any:
+    g: Sequence[Tensor], x: Tensor, target: Tensor, weight: Tensor, out: Tensor, total: Tensor, ignore_index: int,
+    reduction: str,
+) -> Tensor:  # fmt: skip
     of_out, of_total = g
     each = -_picked(x, target, ignore_index)
     if reduction == "mean":
@@ -184,6 +191,8 @@ def _nll_of_weight(
     return _per_class(of_out * each + of_total, target, weight, ignore_index)
 
 
-def _nll_grad_back(g: Any, target: Any, weight: Any, total: Any, ignore_index: int, reduction: str) -> Any:
+def _nll_grad_back(
+    g: Tensor, target: Tensor, weight: Tensor | None, total: Tensor, ignore_index: int, reduction: str
+) -> Tensor:
     back = -_picked(g, target, ignore_index) * _weights(g, target, weight, ignore_index)[1]
     return back if reduction == "none" else back.sum() / total if reduction == "mean" else back.sum()

@@ -7,16 +7,20 @@ Hinton, arXiv:1607.06450; Zhang and Sennrich, arXiv:1910.07467; Ioffe and Szeged
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import elementwise, rsqrt_p
-from flambeau.core.ops.nn.rules import all_but_channel, floats, per_channel, through_body
+from flambeau.core.ops.nn.rules import Shape, all_but_channel, floats, per_channel, through_body
+from flambeau.core.record import Infer
+from flambeau.core.tensor import Tensor
 
 
-def _normalised_infer(name: str) -> Any:
-    def infer(x: Any, weight: Any, bias: Any = None, *, normalized_shape: Any, **p: Any) -> Any:
+def _normalised_infer(name: str) -> Infer:
+    def infer(
+        x: Shape, weight: Shape | None, bias: Shape | None = None, *, normalized_shape: Shape, **p: object
+    ) -> Shape:
         wanted = tuple(normalized_shape)
         if not wanted or tuple(x[-len(wanted) :]) != wanted:
             raise ShapeError(f"{name}: normalized_shape {wanted} must be the last sizes of input of shape {tuple(x)}")
@@ -28,27 +32,29 @@ def _normalised_infer(name: str) -> Any:
     return infer
 
 
-def _gradient_infer(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+def _gradient_infer(
+    grad: Shape, x: Shape, weight: Shape | None, *, normalized_shape: Shape, eps: float
+) -> tuple[Shape, Shape, Shape]:
     return x, tuple(normalized_shape), tuple(normalized_shape)
 
 
-def _last(normalized_shape: Any) -> tuple[int, ...]:
+def _last(normalized_shape: Shape) -> Shape:
     return tuple(range(-len(normalized_shape), 0))
 
 
-def _over_rows(x: Any, count: int) -> Any:
+def _over_rows(x: Tensor, count: int) -> Tensor:
     """The sum over every axis but the last ``count``."""
     lead = tuple(range(x.ndim - count))
     return x.sum(dim=lead) if lead else x
 
 
-def _scaled(x: Any, weight: Any, bias: Any = None) -> Any:
+def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
 
 
 # -- layer_norm --------------------------------------------------------------------------------------
-def _standard(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
+def _standard(x: Tensor, axes: Shape, eps: float) -> tuple[Tensor, Tensor]:
     """``x`` with mean 0 and variance 1 over ``axes``, and one over its standard deviation."""
     centred = x - x.mean(dim=axes, keepdim=True)
     rstd = rsqrt_p(centred.square().mean(dim=axes, keepdim=True) + eps)
@@ -63,12 +69,16 @@ def _standard(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     public=False,
     vjp=lambda g, needs, x, weight, normalized_shape, eps: layer_norm_grad_p(g, x, weight, normalized_shape, eps),
 )
-def layer_norm_p(x: Any, weight: Any, bias: Any, *, normalized_shape: Any, eps: float) -> Any:
+def layer_norm_p(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, *, normalized_shape: Shape, eps: float
+) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose sizes are ``normalized_shape``."""
     return _scaled(_standard(x, _last(normalized_shape), eps)[0], weight, bias)
 
 
-def _layer_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+def _layer_norm_grad(
+    grad: Tensor, x: Tensor, weight: Tensor | None, *, normalized_shape: Shape, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     axes = _last(normalized_shape)
     standard, rstd = _standard(x, axes, eps)
     inner = grad if weight is None else grad * weight
@@ -77,7 +87,7 @@ def _layer_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, e
     return of_x, _over_rows(grad * standard, len(axes)), _over_rows(grad, len(axes))
 
 
-layer_norm_grad_p: Any = composite(
+layer_norm_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
     "layer_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
     " -> (of_x: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=_gradient_infer,
@@ -89,7 +99,7 @@ layer_norm_grad_p: Any = composite(
 
 
 # -- rms_norm ----------------------------------------------------------------------------------------
-def _by_rms(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
+def _by_rms(x: Tensor, axes: Shape, eps: float) -> tuple[Tensor, Tensor]:
     rrms = rsqrt_p(x.square().mean(dim=axes, keepdim=True) + eps)
     return x * rrms, rrms
 
@@ -102,12 +112,14 @@ def _by_rms(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     public=False,
     vjp=lambda g, needs, x, weight, normalized_shape, eps: rms_norm_grad_p(g, x, weight, normalized_shape, eps),
 )
-def rms_norm_p(x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+def rms_norm_p(x: Tensor, weight: Tensor | None, *, normalized_shape: Shape, eps: float) -> Tensor:
     """x / sqrt(mean(x²) + eps) * weight over the last axes, whose sizes are ``normalized_shape``."""
     return _scaled(_by_rms(x, _last(normalized_shape), eps)[0], weight)
 
 
-def _rms_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+def _rms_norm_grad(
+    grad: Tensor, x: Tensor, weight: Tensor | None, *, normalized_shape: Shape, eps: float
+) -> tuple[Tensor, Tensor]:
     axes = _last(normalized_shape)
     standard, rrms = _by_rms(x, axes, eps)
     inner = grad if weight is None else grad * weight
@@ -115,7 +127,7 @@ def _rms_norm_grad(grad: Any, x: Any, weight: Any, *, normalized_shape: Any, eps
     return of_x, _over_rows(grad * standard, len(axes))
 
 
-rms_norm_grad_p: Any = composite(
+rms_norm_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
     "rms_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float)"
     " -> (of_x: Tensor, of_weight: Tensor)",
     infer=lambda *shapes, **p: _gradient_infer(*shapes, **p)[:2],
@@ -158,7 +170,7 @@ scale_shift_grad_p = elementwise(
 )
 
 
-def _batch_norm_infer(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+def _batch_norm_infer(x: Shape, weight: Shape | None, bias: Shape | None, *, eps: float) -> tuple[Shape, Shape, Shape]:
     if len(x) < 2:
         raise ShapeError(f"batch_norm: input must be (N, C, ...), got shape {tuple(x)}")
     for name, s in (("weight", weight), ("bias", bias)):
@@ -167,7 +179,9 @@ def _batch_norm_infer(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     return x, (x[1],), (x[1],)
 
 
-def _batch_norm_vjp(g: Any, needs: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float) -> tuple[Any, Any, Any]:
+def _batch_norm_vjp(
+    g: Sequence[Tensor], needs: Sequence[bool], x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor | None, Tensor, Tensor]:
     """Everything per channel first, so that the gradient of x is one pass (and those of mean and var cost nothing)."""
     total, dot = batch_norm_sums_p(g[0], x, mean)
     rstd = rsqrt_p(var + eps)
@@ -191,7 +205,7 @@ def _batch_norm_vjp(g: Any, needs: Any, x: Any, weight: Any, mean: Any, var: Any
     public=False,
     vjp=_batch_norm_vjp,
 )
-def batch_norm_p(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+def batch_norm_p(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """The input (N, C, ...) normalised by each channel's mean and biased variance, and those two."""
     axes = all_but_channel(x.ndim)
     mean = x.mean(dim=axes)
@@ -199,7 +213,9 @@ def batch_norm_p(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     return normalised_by(x, mean, var, weight, bias, eps), mean, var
 
 
-def normalised_by(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float) -> Any:
+def normalised_by(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
     """The input (N, C, ...) normalised by given values per channel."""
     rstd = rsqrt_p(var + eps)
     scale = rstd if weight is None else weight * rstd
@@ -208,7 +224,7 @@ def normalised_by(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: floa
     )
 
 
-def _sums(grad: Any, x: Any, mean: Any) -> Any:
+def _sums(grad: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     axes = all_but_channel(x.ndim)
     return grad.sum(dim=axes), (grad * (x - per_channel(mean, x.ndim))).sum(dim=axes)
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import arange
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.nn.conv import padded, spread, windows
-from flambeau.core.ops.nn.rules import floats
+from flambeau.core.ops.nn.rules import Shape, floats
 from flambeau.core.record import DTypeRule, ordered
-
-Ints = tuple[int, ...]
+from flambeau.core.tensor import Tensor
 
 
 def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
@@ -27,7 +25,7 @@ def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, 
     return count
 
 
-def _sizes(name: str, x: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool) -> Ints:
+def _sizes(name: str, x: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, ceil: bool) -> Shape:
     n = len(kernel)
     name = f"{name}{n}d"
     if len(x) != n + 2:
@@ -52,7 +50,7 @@ def _sizes(name: str, x: Ints, kernel: Ints, stride: Ints, padding: Ints, dilati
     return sizes
 
 
-def _after(sizes: Ints, x: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[int]:
+def _after(sizes: Shape, x: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> list[int]:
     """The space after each axis that the last window needs; negative where elements are left over."""
     return [
         (o - 1) * s + d * (k - 1) + 1 - p - n
@@ -65,12 +63,14 @@ _MAX = "kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool"
 _and_index: DTypeRule = ordered.but("and_index", result=("same", "index"))
 
 
-def _max_infer(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
+def _max_infer(
+    x: Shape, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, ceil: bool
+) -> tuple[Shape, Shape]:
     shape = (*x[:2], *_sizes("max_pool", tuple(x), kernel, stride, padding, dilation, ceil))
     return shape, shape
 
 
-def lowest(d: dt.DType) -> Any:
+def lowest(d: dt.DType) -> float:
     """The value that no maximum prefers."""
     if d.category >= dt.FLOATING:
         return -math.inf
@@ -85,7 +85,9 @@ def lowest(d: dt.DType) -> Any:
     public=False,
     vjp=dict(x=lambda g, indices, x_shape: max_pool_grad_p(g[0], indices, tuple(x_shape))),
 )
-def max_pool_p(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
+def max_pool_p(
+    x: Tensor, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, ceil: bool
+) -> tuple[Tensor, Tensor]:
     """The largest of each window, and where it is in the flattened sizes; nan counts as the largest."""
     n, sizes = len(kernel), x.shape[2:]
     out = _sizes("max_pool", x.shape, kernel, stride, padding, dilation, ceil)
@@ -97,9 +99,11 @@ def max_pool_p(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any,
     )
 
 
-def _flat_place(best: Any, sizes: Any, out: Any, n: int, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+def _flat_place(
+    best: Tensor, sizes: Shape, out: Shape, n: int, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
+) -> Tensor:
     """The index in the flattened input of an index in the flattened window."""
-    place = 0
+    place = best * 0
     for i in range(n):
         inside = best // math.prod(kernel[i + 1 :]) % kernel[i]
         first = (arange(out[i], device=best.device) * stride[i] - padding[i]).reshape(-1, *[1] * (n - 1 - i))
@@ -110,14 +114,14 @@ def _flat_place(best: Any, sizes: Any, out: Any, n: int, kernel: Any, stride: An
     return place
 
 
-def _max_pool_grad(grad: Any, indices: Any, *, shape: Any) -> Any:
+def _max_pool_grad(grad: Tensor, indices: Tensor, *, shape: Shape) -> Tensor:
     """Zeros of ``shape`` (N, C, *S) with the elements of ``grad`` added where ``indices`` say."""
     lead = tuple(shape[:2])
     flat = grad.new_zeros(*lead, math.prod(shape[2:]))
     return flat.scatter_add(-1, indices.reshape(*lead, -1), grad.reshape(*lead, -1)).reshape(tuple(shape))
 
 
-max_pool_grad_p: Any = composite(
+max_pool_grad_p: OpFunction[Tensor] = composite(
     "max_pool_grad(grad: Tensor, indices: Tensor, *, shape: Ints) -> Tensor",
     infer=lambda grad, indices, *, shape: shape,
     dtype=ordered,
@@ -127,7 +131,7 @@ max_pool_grad_p: Any = composite(
 )(_max_pool_grad)
 
 
-def taken(x: Any, indices: Any) -> Any:
+def taken(x: Tensor, indices: Tensor) -> Tensor:
     """The elements of ``x`` (N, C, *S) that ``indices`` into the flattened sizes say."""
     lead = x.shape[:2]
     return x.reshape(*lead, -1).gather(-1, indices.reshape(*lead, -1)).reshape(indices.shape)
@@ -137,11 +141,13 @@ def taken(x: Any, indices: Any) -> Any:
 _AVG = "kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad: bool, divisor: int?"
 
 
-def _avg_infer(x: Any, *, kernel: Any, stride: Any, padding: Any, ceil: bool, **p: Any) -> Any:
+def _avg_infer(x: Shape, *, kernel: Shape, stride: Shape, padding: Shape, ceil: bool, **p: object) -> Shape:
     return (*x[:2], *_sizes("avg_pool", tuple(x), kernel, stride, padding, (1,) * len(kernel), ceil))
 
 
-def _counts(like: Any, size: int, out: int, kernel: int, stride: int, padding: int, include_pad: bool) -> Any:
+def _counts(
+    like: Tensor, size: int, out: int, kernel: int, stride: int, padding: int, include_pad: bool
+) -> int | Tensor:
     """How many elements each window counts along one axis: an int when all count the same."""
     starts = [i * stride - padding for i in range(out)]
     ends = [min(s + kernel, size + padding) for s in starts]
@@ -152,13 +158,14 @@ def _counts(like: Any, size: int, out: int, kernel: int, stride: int, padding: i
 
 
 def _over_counts(
-    x: Any, sizes: Any, out: Ints, kernel: Any, stride: Any, padding: Any, include: bool, divisor: Any
-) -> Any:
+    x: Tensor, sizes: Shape, out: Shape, kernel: Shape, stride: Shape, padding: Shape, include: bool,
+    divisor: int | None,
+) -> Tensor:  # fmt: skip
     """``x`` (N, C, *out) over the number of elements that each window counts."""
     if divisor is not None:
         return x / divisor
     n = len(kernel)
-    total: Any = 1
+    total: int | Tensor = 1
     for i in range(n):
         c = _counts(x, sizes[i], out[i], kernel[i], stride[i], padding[i], include)
         total = total * (c if isinstance(c, int) else c.reshape(-1, *[1] * (n - 1 - i)))
@@ -179,8 +186,8 @@ def _over_counts(
     ),
 )
 def avg_pool_p(
-    x: Any, *, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool, divisor: int | None
-) -> Any:
+    x: Tensor, *, kernel: Shape, stride: Shape, padding: Shape, ceil: bool, count_include_pad: bool, divisor: int | None
+) -> Tensor:
     """The mean of each window."""
     n, sizes = len(kernel), x.shape[2:]
     ones = (1,) * n
@@ -195,8 +202,9 @@ def _last(n: int) -> tuple[int, ...]:
 
 
 def _avg_pool_grad(
-    grad: Any, *, shape: Any, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool, divisor: Any
-) -> Any:
+    grad: Tensor, *, shape: Shape, kernel: Shape, stride: Shape, padding: Shape, ceil: bool, count_include_pad: bool,
+    divisor: int | None,
+) -> Tensor:  # fmt: skip
     """Each element of ``grad`` shared evenly by its window of ``shape``: window sums of the spread gradient."""
     n, out = len(kernel), tuple(grad.shape[2:])
     ones = (1,) * n
@@ -209,7 +217,7 @@ def _avg_pool_grad(
     return windows(padded(wide, before, after), kernel, ones, ones).sum(dim=_last(n))
 
 
-avg_pool_grad_p: Any = composite(
+avg_pool_grad_p: OpFunction[Tensor] = composite(
     f"avg_pool_grad(grad: Tensor, *, shape: Ints, {_AVG}) -> Tensor",
     infer=lambda grad, *, shape, **p: shape,
     dtype=floats,
@@ -229,7 +237,7 @@ def adaptive_edges(size: int, out: int) -> tuple[list[int], list[int]]:
     return [i * size // out for i in range(out)], [-(-(i + 1) * size // out) for i in range(out)]
 
 
-def adaptive_windows(x: Any, axis: int, out: int, fill: float) -> tuple[Any, Any, Any]:
+def adaptive_windows(x: Tensor, axis: int, out: int, fill: float) -> tuple[Tensor, Tensor, Tensor]:
     """Windows along ``axis`` as a new last axis, ``fill`` where they are shorter; their places and lengths."""
     starts, ends = adaptive_edges(x.shape[axis], out)
     width = max(e - s for s, e in zip(starts, ends, strict=True))
@@ -244,7 +252,7 @@ def adaptive_windows(x: Any, axis: int, out: int, fill: float) -> tuple[Any, Any
     return where(mask, found, fill), index, lengths
 
 
-def adaptive_avg_pool(x: Any, out: Sequence[int]) -> Any:
+def adaptive_avg_pool(x: Tensor, out: Sequence[int]) -> Tensor:
     """The mean of each of ``out`` windows that cover the sizes: one axis after another."""
     sizes, n = x.shape[2:], len(out)
     if all(s % o == 0 for s, o in zip(sizes, out, strict=True)):
@@ -256,15 +264,13 @@ def adaptive_avg_pool(x: Any, out: Sequence[int]) -> Any:
     return x
 
 
-def adaptive_max_pool(x: Any, out: Sequence[int]) -> tuple[Any, Any]:
+def adaptive_max_pool(x: Tensor, out: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The largest of each of ``out`` windows that cover the sizes, and its index in the flattened sizes."""
     sizes, n = x.shape[2:], len(out)
     if all(s % o == 0 for s, o in zip(sizes, out, strict=True)):
         kernel = tuple(s // o for s, o in zip(sizes, out, strict=True))
-        found: tuple[Any, Any] = max_pool_p(x, kernel, kernel, (0,) * n, (1,) * n, False)
-        return found
-    w: Any = x
-    place: Any = 0
+        return max_pool_p(x, kernel, kernel, (0,) * n, (1,) * n, False)
+    w, place = x, x.new_zeros((), dtype=dt.int64)
     for i, o in enumerate(out):
         w, index, _ = adaptive_windows(w, 2 + i, o, lowest(x.dtype))
         ones = [1] * (2 * n)

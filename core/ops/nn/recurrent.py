@@ -7,19 +7,19 @@ matmul too.
 
 from __future__ import annotations
 
-from typing import Any
-
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import sigmoid_p, tanh_p, where
 from flambeau.core.ops.joining import stack
-from flambeau.core.ops.nn.rules import floats, through_body
+from flambeau.core.ops.nn.rules import Shape, floats, through_body
 from flambeau.core.ops.storage import cat_p
+from flambeau.core.record import Infer
+from flambeau.core.tensor import Tensor
 
 
-def _infer(name: str, blocks: int) -> Any:
-    def infer(gates: Any, h0: Any, *others: Any, **p: Any) -> Any:
-        hidden, weight = h0[-1], others[-1] if blocks == 4 else others[0]
+def _infer(name: str, blocks: int) -> Infer:
+    def infer(gates: Shape, h0: Shape, *others: Shape | None, **p: object) -> Shape | tuple[Shape, Shape]:
+        hidden, weight = h0[-1], others[-1 if blocks == 4 else 0] or ()
         if (
             len(gates) != 3
             or tuple(h0) != (gates[1], hidden)
@@ -36,26 +36,26 @@ def _infer(name: str, blocks: int) -> Any:
     return infer
 
 
-def _before(h0: Any, out: Any) -> Any:
+def _before(h0: Tensor, out: Tensor) -> Tensor:
     """The hidden state (T, N, H) before each step."""
     return cat_p([h0.unsqueeze(0), out[:-1]], 0)
 
 
-def _rows(x: Any) -> Any:
+def _rows(x: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[-1])
 
 
-def _weight_gradient(of_gates: Any, before: Any) -> Any:
+def _weight_gradient(of_gates: Tensor, before: Tensor) -> Tensor:
     return _rows(of_gates).transpose(0, 1) @ _rows(before)
 
 
-def _four(x: Any, hidden: int, count: int = 4) -> list[Any]:
+def _four(x: Tensor, hidden: int, count: int = 4) -> list[Tensor]:
     """The blocks of the last axis."""
     return [x[..., i * hidden : (i + 1) * hidden] for i in range(count)]
 
 
 # -- LSTM --------------------------------------------------------------------------------------------
-def _lstm_gates(gates: Any, hidden: int) -> tuple[Any, Any, Any, Any]:
+def _lstm_gates(gates: Tensor, hidden: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Input gate, forget gate, candidate, output gate."""
     i, f, g, o = _four(gates, hidden)
     return sigmoid_p(i), sigmoid_p(f), tanh_p(g), sigmoid_p(o)
@@ -71,7 +71,7 @@ def _lstm_gates(gates: Any, hidden: int) -> tuple[Any, Any, Any, Any]:
         g[0], g[1], gates, h0, c0, weight, out, cells
     ),
 )
-def lstm_layer_p(gates: Any, h0: Any, c0: Any, weight: Any) -> Any:
+def lstm_layer_p(gates: Tensor, h0: Tensor, c0: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Hidden states and cells (T, N, H) of every step. Hochreiter and Schmidhuber, Neural Computation 9 (1997)."""
     hidden, turned = h0.shape[-1], weight.transpose(0, 1)
     outs, cells = [], []
@@ -85,8 +85,9 @@ def lstm_layer_p(gates: Any, h0: Any, c0: Any, weight: Any) -> Any:
 
 
 def _lstm_layer_grad(
-    of_out: Any, of_cells: Any, gates: Any, h0: Any, c0: Any, weight: Any, result: Any, states: Any
-) -> Any:
+    of_out: Tensor, of_cells: Tensor, gates: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, result: Tensor,
+    states: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     hidden, steps = h0.shape[-1], gates.shape[0]
     before, cell_before = _before(h0, result), _before(c0, states)
     i, f, g, o = _lstm_gates(gates + before @ weight.transpose(0, 1), hidden)
@@ -95,7 +96,7 @@ def _lstm_layer_grad(
     to_cell, to_o = o * (1 - squashed * squashed), squashed * o * (1 - o)
     to_i, to_f, to_g = g * i * (1 - i), cell_before * f * (1 - f), i * (1 - g * g)
     of_h, of_c = of_out[steps - 1], of_cells[steps - 1]
-    of_gates: list[Any] = [None] * steps
+    of_gates = [of_h] * steps
     for t in range(steps - 1, -1, -1):
         of_c = of_c + of_h * to_cell[t]
         of_gates[t] = cat_p([of_c * to_i[t], of_c * to_f[t], of_c * to_g[t], of_h * to_o[t]], -1)
@@ -107,7 +108,7 @@ def _lstm_layer_grad(
 
 
 _LSTM = ("of_out", "of_cells", "gates", "h0", "c0", "weight", "result", "states")
-lstm_layer_grad_p: Any = composite(
+lstm_layer_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
     f"lstm_layer_grad({', '.join(f'{n}: Tensor' for n in _LSTM)})"
     " -> (of_gates: Tensor, of_h0: Tensor, of_c0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, of_cells, gates, h0, c0, weight, *p: (gates, h0, c0, weight),
@@ -119,12 +120,12 @@ lstm_layer_grad_p: Any = composite(
 
 
 # -- GRU ---------------------------------------------------------------------------------------------
-def _recurrent(h: Any, weight: Any, bias: Any) -> Any:
+def _recurrent(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     out = h @ weight.transpose(0, 1)
     return out if bias is None else out + bias
 
 
-def _gru_gates(gates: Any, recurrent: Any, hidden: int) -> tuple[Any, Any, Any]:
+def _gru_gates(gates: Tensor, recurrent: Tensor, hidden: int) -> tuple[Tensor, Tensor, Tensor]:
     """Reset gate, update gate, candidate."""
     (r, z, n), (hr, hz, hn) = _four(gates, hidden, 3), _four(recurrent, hidden, 3)
     r = sigmoid_p(r + hr)
@@ -139,7 +140,7 @@ def _gru_gates(gates: Any, recurrent: Any, hidden: int) -> tuple[Any, Any, Any]:
     public=False,
     vjp=lambda g, needs, gates, h0, weight, bias, out: gru_layer_grad_p(g, gates, h0, weight, bias, out),
 )
-def gru_layer_p(gates: Any, h0: Any, weight: Any, bias: Any) -> Any:
+def gru_layer_p(gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Hidden states (T, N, H) of every step; ``bias`` is of the hidden state's part. Cho et al., arXiv:1406.1078."""
     outs = []
     for step in gates.unbind(0):
@@ -149,7 +150,9 @@ def gru_layer_p(gates: Any, h0: Any, weight: Any, bias: Any) -> Any:
     return stack(outs, 0)
 
 
-def _gru_layer_grad(of_out: Any, gates: Any, h0: Any, weight: Any, bias: Any, result: Any) -> Any:
+def _gru_layer_grad(
+    of_out: Tensor, gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor | None, result: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     hidden, steps = h0.shape[-1], gates.shape[0]
     before = _before(h0, result)
     recurrent = _recurrent(before, weight, bias)
@@ -157,8 +160,8 @@ def _gru_layer_grad(of_out: Any, gates: Any, h0: Any, weight: Any, bias: Any, re
     to_n, to_z = (1 - z) * (1 - n * n), (before - n) * z * (1 - z)
     to_r = to_n * recurrent[..., 2 * hidden :] * r * (1 - r)
     of_h = of_out[steps - 1]
-    of_gates: list[Any] = [None] * steps
-    of_recurrent: list[Any] = [None] * steps
+    of_gates = [of_h] * steps
+    of_recurrent = [of_h] * steps
     for t in range(steps - 1, -1, -1):
         of_r, of_z, of_n = of_h * to_r[t], of_h * to_z[t], of_h * to_n[t]
         of_gates[t] = cat_p([of_r, of_z, of_n], -1)
@@ -171,7 +174,7 @@ def _gru_layer_grad(of_out: Any, gates: Any, h0: Any, weight: Any, bias: Any, re
 
 
 _GRU = ("of_out", "gates", "h0", "weight", "bias", "result")
-gru_layer_grad_p: Any = composite(
+gru_layer_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
     "gru_layer_grad(of_out: Tensor, gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor?, result: Tensor)"
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor, of_bias: Tensor)",
     infer=lambda of_out, gates, h0, weight, *p: (gates, h0, weight, weight[:1]),
@@ -191,7 +194,7 @@ gru_layer_grad_p: Any = composite(
     public=False,
     vjp=lambda g, needs, h0, weight, out, nonlinearity: rnn_layer_grad_p(g, h0, weight, out, nonlinearity),
 )
-def rnn_layer_p(gates: Any, h0: Any, weight: Any, *, nonlinearity: str) -> Any:
+def rnn_layer_p(gates: Tensor, h0: Tensor, weight: Tensor, *, nonlinearity: str) -> Tensor:
     """Hidden states (T, N, H) of every step: tanh or relu of the gates. Elman, Cognitive Science 14 (1990)."""
     turned, outs = weight.transpose(0, 1), []
     for step in gates.unbind(0):
@@ -201,11 +204,13 @@ def rnn_layer_p(gates: Any, h0: Any, weight: Any, *, nonlinearity: str) -> Any:
     return stack(outs, 0)
 
 
-def _rnn_layer_grad(of_out: Any, h0: Any, weight: Any, result: Any, *, nonlinearity: str) -> Any:
+def _rnn_layer_grad(
+    of_out: Tensor, h0: Tensor, weight: Tensor, result: Tensor, *, nonlinearity: str
+) -> tuple[Tensor, Tensor, Tensor]:
     steps = result.shape[0]
     slope = 1 - result * result if nonlinearity == "tanh" else where(result > 0, 1.0, result * 0)
     of_h = of_out[steps - 1]
-    of_gates: list[Any] = [None] * steps
+    of_gates = [of_h] * steps
     for t in range(steps - 1, -1, -1):
         of_gates[t] = of_h * slope[t]
         of_h = of_gates[t] @ weight
@@ -215,7 +220,7 @@ def _rnn_layer_grad(of_out: Any, h0: Any, weight: Any, result: Any, *, nonlinear
     return whole, of_h, _weight_gradient(whole, _before(h0, result))
 
 
-rnn_layer_grad_p: Any = composite(
+rnn_layer_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
     "rnn_layer_grad(of_out: Tensor, h0: Tensor, weight: Tensor, result: Tensor, *, nonlinearity: str)"
     " -> (of_gates: Tensor, of_h0: Tensor, of_weight: Tensor)",
     infer=lambda of_out, h0, weight, result, **p: (result, h0, weight),

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias, overload
 
 from flambeau.core import dtype as dt
-from flambeau.core.record import DTypeRule
+from flambeau.core.record import DTypeRule, Vjp
 from flambeau.core.tensor import Tensor
 
+Shape: TypeAlias = tuple[int, ...]
 #: Real floating tensors only; integers do not become floating.
 floats = DTypeRule("floats", accepts=dt.FLOATS)
 
 
-def through_body(body: Callable[..., Any], operands: Sequence[str], params: Sequence[str] = ()) -> Callable[..., Any]:
+def through_body(
+    body: Callable[..., Tensor | tuple[Tensor, ...]], operands: Sequence[str], params: Sequence[str] = ()
+) -> Vjp:
     """A joint vjp that computes the body again and differentiates it.
 
     For ops that a backend may fuse and whose gradient is rarely asked for, such as the gradients of others.
     """
 
-    def rule(g: Any, needs: Sequence[bool], *values: Any) -> tuple[Any, ...]:
+    def rule(g: Tensor | list[Tensor], needs: Sequence[bool], *values: Tensor | object) -> tuple[Tensor | None, ...]:
         from flambeau.core.transforms.func import vjp  # the transforms load at first need
 
         args, fixed = values[: len(operands)], dict(zip(params, values[len(operands) :], strict=True))
         wanted = [i for i, need in enumerate(needs) if need and isinstance(args[i], Tensor)]
 
-        def of_wanted(*chosen: Any) -> Any:
+        def of_wanted(*chosen: Tensor) -> Tensor | tuple[Tensor, ...]:
             full = list(args)
             for i, value in zip(wanted, chosen, strict=True):
                 full[i] = value
@@ -42,7 +45,11 @@ def through_body(body: Callable[..., Any], operands: Sequence[str], params: Sequ
     return rule
 
 
-def per_channel(v: Any, ndim: int) -> Any:
+@overload
+def per_channel(v: Tensor, ndim: int) -> Tensor: ...
+@overload
+def per_channel(v: None, ndim: int) -> None: ...
+def per_channel(v: Tensor | None, ndim: int) -> Tensor | None:
     """A vector (C,) in a shape that broadcasts along axis 1 of ``ndim`` axes; None stays None."""
     return v if v is None or ndim == 2 else v.reshape(-1, *[1] * (ndim - 2))
 

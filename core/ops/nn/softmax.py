@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
+from flambeau.core.dtype import DTypeLike
 from flambeau.core.ops.elementwise import exp_p, log_p
 from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.storage import unchanged
@@ -13,11 +12,11 @@ from flambeau.core.record import real_floating
 from flambeau.core.tensor import Tensor
 
 
-def _total(x: Any, axis: int) -> Any:
+def _total(x: Tensor, axis: int) -> Tensor:
     return x.sum(dim=axis, keepdim=True)
 
 
-def _shifted(x: Any, axis: int) -> Any:
+def _shifted(x: Tensor, axis: int) -> Tensor:
     return x - x.amax(dim=axis, keepdim=True) if 0 not in x.shape else x
 
 
@@ -28,23 +27,23 @@ def _shifted(x: Any, axis: int) -> Any:
     public=False,
     vjp=dict(x=lambda g, out, axis: softmax_grad_p(g, out, axis)),
 )
-def softmax_p(x: Any, *, axis: int) -> Any:
+def softmax_p(x: Tensor, *, axis: int) -> Tensor:
     """exp(x) over its sum along ``axis``."""
     e = exp_p(_shifted(x, axis))
     return e / _total(e, axis)
 
 
-def _softmax_grad_result(g: Any, grad: Any, result: Any, axis: int) -> Any:
+def _softmax_grad_result(g: Tensor, grad: Tensor, result: Tensor, axis: int) -> Tensor:
     return g * (grad - _total(grad * result, axis)) - grad * _total(g * result, axis)
 
 
-def _softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
+def _softmax_grad(grad: Tensor, result: Tensor, *, axis: int) -> Tensor:
     """The gradient of softmax from its ``result``."""
     weighted = grad * result
     return weighted - result * _total(weighted, axis)
 
 
-softmax_grad_p: Any = composite(
+softmax_grad_p: OpFunction[Tensor] = composite(
     "softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
     dtype=floats,
@@ -60,18 +59,18 @@ softmax_grad_p: Any = composite(
     public=False,
     vjp=dict(x=lambda g, out, axis: log_softmax_grad_p(g, out, axis)),
 )
-def log_softmax_p(x: Any, *, axis: int) -> Any:
+def log_softmax_p(x: Tensor, *, axis: int) -> Tensor:
     """The logarithm of softmax along ``axis``."""
     shifted = _shifted(x, axis)
     return shifted - log_p(_total(exp_p(shifted), axis))
 
 
-def _log_softmax_grad(grad: Any, result: Any, *, axis: int) -> Any:
+def _log_softmax_grad(grad: Tensor, result: Tensor, *, axis: int) -> Tensor:
     """The gradient of log_softmax from its ``result``."""
     return grad - exp_p(result) * _total(grad, axis)
 
 
-log_softmax_grad_p: Any = composite(
+log_softmax_grad_p: OpFunction[Tensor] = composite(
     "log_softmax_grad(grad: Tensor, result: Tensor, *, axis: Axis) -> Tensor",
     infer=lambda grad, result, **p: result,
     dtype=floats,
@@ -85,7 +84,7 @@ log_softmax_grad_p: Any = composite(
 
 # -- public functions --------------------------------------------------------------------------------
 @public(out=True)
-def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int, dtype: DTypeLike | None = None) -> Tensor:
     """exp(input) over its sum along ``dim``, computed in ``dtype`` if given; integers become floats.
 
     >>> fb.softmax(fb.tensor([0.0, 0.0]), 0)
@@ -95,7 +94,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 @public(out=True)
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int, dtype: DTypeLike | None = None) -> Tensor:
     """The logarithm of softmax along ``dim``, computed in ``dtype`` if given.
 
     >>> fb.log_softmax(fb.tensor([0.0, 0.0]), 0)

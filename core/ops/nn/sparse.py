@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from flambeau.core.creation import arange
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
+from flambeau.core.device import device as Device
 from flambeau.core.errors import ShapeError
 from flambeau.core.generator import default_generator
 from flambeau.core.ops.elementwise import cj, elementwise, exp_p, log_p, where
-from flambeau.core.ops.nn.rules import floats
+from flambeau.core.ops.nn.rules import Shape, floats
 from flambeau.core.ops.random import random_bits_p, words
 from flambeau.core.record import CREATE, DTypeRule, floating
 from flambeau.core.state import current
+from flambeau.core.tensor import Tensor
 
 
 # -- embedding ---------------------------------------------------------------------------------------
-def _embedding_infer(weight: Any, index: Any, **p: Any) -> Any:
+def _embedding_infer(weight: Shape, index: Shape, **p: object) -> Shape:
     if len(weight) != 2:
         raise ShapeError(f"embedding: weight must be (rows, width), got shape {tuple(weight)}")
     return (*index, weight[1])
@@ -35,12 +37,12 @@ def _embedding_infer(weight: Any, index: Any, **p: Any) -> Any:
         weight=lambda g, index, weight_shape, padding_idx: embedding_grad_p(g, index, weight_shape[0], padding_idx)
     ),
 )
-def embedding_p(weight: Any, index: Any, *, padding_idx: int) -> Any:
+def embedding_p(weight: Tensor, index: Tensor, *, padding_idx: int) -> Tensor:
     """The rows of ``weight`` that ``index`` says; row ``padding_idx`` (-1: none) gets no gradient."""
     return weight.index_select(0, index.reshape(-1)).reshape(*index.shape, weight.shape[1])
 
 
-def _embedding_grad(grad: Any, index: Any, *, rows: int, padding_idx: int) -> Any:
+def _embedding_grad(grad: Tensor, index: Tensor, *, rows: int, padding_idx: int) -> Tensor:
     """The elements of ``grad`` (..., width) added to the rows that ``index`` (...) says."""
     if padding_idx >= 0:
         grad = where((index == padding_idx).unsqueeze(-1), 0.0, grad)
@@ -48,7 +50,7 @@ def _embedding_grad(grad: Any, index: Any, *, rows: int, padding_idx: int) -> An
     return grad.new_zeros(rows, width).index_add(0, index.reshape(-1), grad.reshape(-1, width))
 
 
-embedding_grad_p: Any = composite(
+embedding_grad_p: OpFunction[Tensor] = composite(
     "embedding_grad(grad: Tensor, index: Tensor, *, rows: int, padding_idx: int) -> Tensor",
     infer=lambda grad, index, *, rows, **p: (rows, grad[-1]),
     dtype=floating,
@@ -58,7 +60,7 @@ embedding_grad_p: Any = composite(
 )(_embedding_grad)
 
 
-def _embedding_grad_back(g: Any, index: Any, padding_idx: int) -> Any:
+def _embedding_grad_back(g: Tensor, index: Tensor, padding_idx: int) -> Tensor:
     rows = embedding_p(g, index, padding_idx)
     return where((index == padding_idx).unsqueeze(-1), 0.0, rows) if padding_idx >= 0 else rows
 
@@ -72,12 +74,12 @@ def _embedding_grad_back(g: Any, index: Any, padding_idx: int) -> Any:
     differentiable=False,
     public=False,
 )
-def dropout_mask_p(seed: Any, offset: Any, limit: Any, *, shape: Any, device: Any) -> Any:
+def dropout_mask_p(seed: int, offset: int, limit: int, *, shape: Shape, device: Device) -> Tensor:
     """Which of the random words from ``offset`` on are below ``limit``."""
     return (random_bits_p(seed, offset, math.prod(shape), device) < limit).reshape(shape)
 
 
-def random_mask(like: Any, shape: tuple[int, ...], keep: float) -> Any:
+def random_mask(like: Tensor, shape: Shape, keep: float) -> Tensor:
     """True with probability ``keep`` for each element of ``shape``, drawn from the default generator."""
     count, limit = math.prod(shape), min(round(keep * 2**32), 2**32 - 1)
     if current().levels:  # vmap has a say in what is drawn
@@ -87,7 +89,7 @@ def random_mask(like: Any, shape: tuple[int, ...], keep: float) -> Any:
 
 
 #: x * scale where the mask holds, 0 elsewhere.
-masked_scale_p: Any = elementwise(
+masked_scale_p: OpFunction[Tensor] = elementwise(
     "masked_scale(x: Tensor, mask: Tensor, scale: Tensor) -> Tensor",
     "where(mask, x * scale, 0)",
     dtype=floating,
@@ -100,7 +102,7 @@ masked_scale_p: Any = elementwise(
 
 
 # -- attention ---------------------------------------------------------------------------------------
-def _attention_infer(query: Any, key: Any, value: Any, mask: Any, **p: Any) -> Any:
+def _attention_infer(query: Shape, key: Shape, value: Shape, mask: Shape | None, **p: object) -> tuple[Shape, Shape]:
     fits = min(len(query), len(key), len(value)) >= 2 and query[-1] == key[-1] and key[-2] == value[-2]
     if not fits:
         raise ShapeError(
@@ -111,7 +113,7 @@ def _attention_infer(query: Any, key: Any, value: Any, mask: Any, **p: Any) -> A
     return (*lead, query[-2], value[-1]), (*lead, query[-2])
 
 
-def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
+def _scores(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
     """Scaled products of queries and keys, -inf where a query may not look."""
     scores = (query * scale) @ key.transpose(-2, -1)
     if mask is not None:
@@ -119,15 +121,16 @@ def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
     return where(later(scores), -math.inf, scores) if causal else scores
 
 
-def later(scores: Any) -> Any:
+def later(scores: Tensor) -> Tensor:
     """Which keys stand behind their query: (L, S)."""
     rows, columns = scores.shape[-2:]
     return arange(columns, device=scores.device) > arange(rows, device=scores.device).unsqueeze(-1)
 
 
 def _attention_vjp(
-    g: Any, needs: Any, query: Any, key: Any, value: Any, mask: Any, out: Any, lse: Any, causal: bool, scale: float
-) -> tuple[Any, ...]:
+    g: Sequence[Tensor], needs: Sequence[bool], query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
+    out: Tensor, lse: Tensor, causal: bool, scale: float,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
     """The probabilities are computed again from ``lse``, so that no L by S matrix is kept.
 
     Source: Dao et al., "FlashAttention", arXiv:2205.14135, appendix B.
@@ -154,7 +157,9 @@ def _attention_vjp(
     public=False,
     vjp=_attention_vjp,
 )
-def attention_p(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scale: float) -> Any:
+def attention_p(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool, scale: float
+) -> tuple[Tensor, Tensor]:
     """softmax(query keyᵀ scale + mask) value, and the logarithm of the softmax's denominators.
 
     A query that may look at nothing gives 0. Shapes: query (..., L, E), key (..., S, E), value (..., S, V),

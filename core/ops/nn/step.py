@@ -7,23 +7,26 @@ corrections) are Scalar operands. The bodies do the same with in-place ops, for 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias
 
 from flambeau.core import dispatch
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
+from flambeau.core.keys import Key
 from flambeau.core.record import DTypeRule
 from flambeau.core.state import get
+from flambeau.core.tensor import Tensor
 
-Tensors = Sequence[Any]
+Tensors: TypeAlias = Sequence[Tensor]
+Step: TypeAlias = Callable[..., list[Tensor]]
 _by_first = DTypeRule("step", promotes=False)
 
 
-def _step(schema: str) -> Callable[[Callable[..., Any]], Any]:
+def _step(schema: str) -> Callable[[Step], OpFunction[list[Tensor]]]:
     """A record that writes to its operands and returns nothing: an empty list."""
     return composite(f"{schema} -> Tensor[]", dtype=_by_first, differentiable=False, upcast=False, public=False)
 
 
-def run(function: Any, lists: Sequence[Tensors], *scalars: Any, **params: Any) -> None:
+def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: float, **params: bool) -> None:
     """Run a step on lists of plain tensors of one dispatch key: parameters, gradients, and then lists of state."""
     if not lists[0]:
         return
@@ -44,10 +47,12 @@ def run(function: Any, lists: Sequence[Tensors], *scalars: Any, **params: Any) -
                 box.writer = name
 
 
-def by_key(parameters: Sequence[Any]) -> list[tuple[list[Any], list[Any]]]:
+def by_key(parameters: Tensors) -> list[tuple[list[Tensor], list[Tensor]]]:
     """Parameters that have a gradient, and the gradients, in lists of one dispatch key each."""
-    groups: dict[Any, tuple[list[Any], list[Any]]] = {}
-    last, ps, gs = None, [], []  # type: Any, list[Any], list[Any]
+    groups: dict[Key, tuple[list[Tensor], list[Tensor]]] = {}
+    last: Key | None = None
+    ps: list[Tensor] = []
+    gs: list[Tensor] = []
     for p in parameters:
         g = p.grad
         if g is None:
@@ -64,14 +69,13 @@ def by_key(parameters: Sequence[Any]) -> list[tuple[list[Any], list[Any]]]:
 
 # -- SGD ---------------------------------------------------------------------------------------------
 @_step(
-    "sgd_step(params: Tensor[], grads: Tensor[], buffers: Tensor[], lr: Scalar, weight_decay: Scalar, momentum: "
-    "Scalar, "
-    "dampening: Scalar, *, nesterov: bool, maximize: bool)"
+    "sgd_step(params: Tensor[], grads: Tensor[], buffers: Tensor[], lr: Scalar, weight_decay: Scalar, "
+    "momentum: Scalar, dampening: Scalar, *, nesterov: bool, maximize: bool)"
 )
 def sgd_step_p(
-    params: Tensors, grads: Tensors, buffers: Tensors, lr: Any, weight_decay: Any, momentum: Any, dampening: Any, *,
-    nesterov: bool, maximize: bool,
-) -> list[Any]:  # fmt: skip
+    params: Tensors, grads: Tensors, buffers: Tensors, lr: float, weight_decay: float, momentum: float,
+    dampening: float, *, nesterov: bool, maximize: bool,
+) -> list[Tensor]:  # fmt: skip
     """params -= lr * d for the gradient d, or with momentum for buffers = momentum * buffers + (1 - dampening) * d.
 
     ``buffers`` is empty without momentum. Nesterov: d + momentum * buffers. Sutskever et al., ICML 2013.
@@ -94,9 +98,9 @@ def sgd_step_p(
     "bool)"
 )
 def adam_step_p(
-    params: Tensors, grads: Tensors, first: Tensors, second: Tensors, largest: Tensors, lr: Any, beta1: Any, beta2: Any,
-    eps: Any, weight_decay: Any, count: Any, *, decoupled: bool, maximize: bool,
-) -> list[Any]:  # fmt: skip
+    params: Tensors, grads: Tensors, first: Tensors, second: Tensors, largest: Tensors, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float, count: float, *, decoupled: bool, maximize: bool,
+) -> list[Tensor]:  # fmt: skip
     """params -= lr / (1 - beta1^n) * first / (sqrt(second) / sqrt(1 - beta2^n) + eps), after both took in the gradient.
 
     n is ``count``, from 1; ``largest`` is empty unless amsgrad. Kingma and Ba, arXiv:1412.6980; decoupled decay:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from flambeau.core.record import OPS, Op
 from flambeau.plugins.conformance.opdb.maker import Maker
@@ -106,26 +107,27 @@ def errors(*names: str) -> Callable[[Failures], Failures]:
     return register
 
 
-Rows = Callable[[Maker], "list[Any]"]
+R = TypeVar("R")
+Rows = Mapping[str, Callable[[Maker], "list[Any]"]]
 
 
-def sample_rows(rows: Mapping[str, Rows]) -> None:
+def _made(kind: type[R], make: Callable[[Maker], list[Any]], m: Maker) -> list[R]:
+    return [row if isinstance(row, kind) else kind(*row) for row in make(m)]
+
+
+def sample_rows(rows: Rows) -> None:
     """Register the samples of ops: of each a list, in which a tuple is the positional arguments of a sample.
 
     A key names one op or, with spaces between, several.
     """
     for names, make in rows.items():
-        samples(*names.split())(_made(Sample, make))
+        samples(*names.split())(partial(_made, Sample, make))
 
 
-def error_rows(rows: Mapping[str, Rows]) -> None:
+def error_rows(rows: Rows) -> None:
     """Like :func:`sample_rows`, for the error inputs: a tuple is the positional arguments of a :class:`Failure`."""
     for names, make in rows.items():
-        errors(*names.split())(_made(Failure, make))
-
-
-def _made(kind: type[Any], make: Rows) -> Rows:
-    return lambda m: [row if isinstance(row, kind) else kind(*row) for row in make(m)]
+        errors(*names.split())(partial(_made, Failure, make))
 
 
 def references(fns: Mapping[str, Callable[..., Any]], *, tolerance: float = 1.0) -> None:

@@ -35,7 +35,7 @@ sample_rows({
 })  # fmt: skip
 
 
-@samples("distances")
+@samples("cdist")
 def _distances(m: Maker) -> Iterator[Sample]:
     x, y = m(3, 3), m(2, 3)
     for p in (2.0, 1.0, 3.0, float("inf"), 0.5):
@@ -140,7 +140,7 @@ references(
         "addbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("nij,njk->ik", a, b),
         "addmv": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("ij,j->i", a, b),
         "addr": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.multiply.outer(a, b),
-        "distances": _distance,
+        "cdist": _distance,
         "cholesky": lambda x, upper=False: _h(np.linalg.cholesky(_h(x))) if upper else np.linalg.cholesky(x),
         "eigh": lambda x, upper=False: np.linalg.eigh(x, "U" if upper else "L"),
         "qr": np.linalg.qr,
