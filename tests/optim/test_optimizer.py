@@ -248,6 +248,7 @@ def mismatched() -> None:
         (lambda p: optim.SGD([p * 2]), ValueError, ["non-leaf"]),
         (lambda p: optim.SGD([p, p]), ValueError, ["twice"]),
         (lambda p: optim.SGD([{"params": [p]}, {"params": [p]}]), ValueError, ["more than one parameter group"]),
+        (lambda p: optim.SGD([p]).add_param_group({"params": p}), ValueError, ["more than one parameter group"]),
         (lambda p: optim.SGD([p], lr=-1.0), ValueError, ["SGD", "lr", "-1.0"]),
         (lambda p: optim.SGD([p], nesterov=True), ValueError, ["Nesterov", "momentum"]),
         (lambda p: optim.Adam([p], betas=(1.0, 0.9)), ValueError, ["Adam", "beta1", "1.0"]),
