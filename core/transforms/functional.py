@@ -32,9 +32,8 @@ class _Call:
 
     def __init__(self, name: str, func: Callable[..., Any], inputs: Inputs, create_graph: bool, strict: bool):
         self.name, self.create, self.several = name, create_graph, isinstance(inputs, (tuple, list))
-        self.inputs: tuple[Tensor, ...] = (
-            api.as_tuple(inputs) if create_graph else _without_history(api.as_tuple(inputs))
-        )
+        given = api.as_tuple(inputs)
+        self.inputs: tuple[Tensor, ...] = given if create_graph else _without_history(given)
         for i, x in enumerate(self.inputs):
             if not isinstance(x, Tensor):
                 raise TypeError(f"{name}: inputs must be a tensor or a tuple of them; input {i} is {type(x).__name__}")
