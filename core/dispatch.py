@@ -21,7 +21,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, not_a_tensor
 from flambeau.core.graph import Edge, edge_of, make_view
-from flambeau.core.keys import Key, default_device, expression, key_for
+from flambeau.core.keys import Key, expression, get_default_device, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.schema import Argument
 from flambeau.core.state import State, current, no_grad, put
@@ -294,7 +294,7 @@ def _is_number(a: Operand) -> bool:
 
 def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> tuple[list[Any], Key]:
     """No tensor among the operands: a constructor, or numbers alone."""
-    where = params.get("device") or default_device()
+    where = params.get("device") or get_default_device()
     if "dtype" in params and isinstance(params["dtype"], DType):
         return args, key_for(where, params["dtype"])
     for a, argument in zip(args, op.schema.operands, strict=True):

@@ -23,7 +23,7 @@ Host: TypeAlias = np.ndarray[Any, Any]
 
 def resolve_device(device: DeviceLike) -> Device:
     """Where a constructor puts its tensor: the device given, or the default."""
-    return keys.default_device() if device is None else Device(device)
+    return keys.get_default_device() if device is None else Device(device)
 
 
 def finished(t: Tensor, requires_grad: bool, pin_memory: bool = False) -> Tensor:

@@ -203,8 +203,12 @@ def _expression_source(op: Op, dtype: DType | None = None) -> str:
 
 
 # -- the default device -----------------------------------------------------------------------------
-def default_device() -> Device:
-    """Where constructors put tensors: the innermost ``with device``, the set default, or the environment's."""
+def get_default_device() -> Device:
+    """Where constructors put tensors: the innermost ``with device``, the set default, or the environment's.
+
+    >>> fb.get_default_device()
+    device(type='cpu', index=0)
+    """
     global _default
     found = innermost() or _default
     if found is None:
@@ -227,12 +231,3 @@ def set_default_device(d: DeviceLike) -> None:
     if chosen is not None:
         registry.resolve(chosen)
     _default = chosen
-
-
-def get_default_device() -> Device:
-    """The device of new tensors.
-
-    >>> fb.get_default_device()
-    device(type='cpu', index=0)
-    """
-    return default_device()

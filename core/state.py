@@ -196,7 +196,21 @@ class enable_grad(no_grad):
     _grad = True
 
 
-class set_grad_enabled(_Scope):
+class _AtOnce(_Scope):
+    """A scope that begins when it is made; what it goes back to is the state before that."""
+
+    def __init__(self, **changes: Any):  # Any: as in _Scope
+        super().__init__(**changes)
+        self._outer = current()
+        put(self._next(self._outer))
+
+    def __enter__(self) -> Self:
+        self._saved.append(self._outer)
+        put(self._next(current()))
+        return self
+
+
+class set_grad_enabled(_AtOnce):
     """Set grad mode at once; as a context manager, until its end.
 
     >>> with fb.set_grad_enabled(False):
@@ -206,15 +220,8 @@ class set_grad_enabled(_Scope):
     """
 
     def __init__(self, mode: bool):
-        super().__init__()
         self._grad = bool(mode)
-        self._outer = current()
-        put(with_grad(self._outer, bool(mode)))
-
-    def __enter__(self) -> Self:
-        self._saved.append(self._outer)
-        put(self._next(current()))
-        return self
+        super().__init__()
 
     def _next(self, state: State) -> State:
         return with_grad(state, self._grad)

@@ -17,71 +17,30 @@ from typing import Any as _Any
 
 __version__ = "0.1.0"
 
+# isort: off
 from flambeau._discovery import install as _install_discovery
 from flambeau.core import methods as _methods
 from flambeau.core import registry as _registry
 from flambeau.core.creation import (
-    arange,
-    empty,
-    empty_like,
-    eye,
-    full,
-    full_like,
-    linspace,
-    logspace,
-    ones,
-    ones_like,
-    tril_indices,
-    triu_indices,
-    zeros,
-    zeros_like,
-)
+    arange, empty, empty_like, eye, full, full_like, linspace, logspace, ones, ones_like, tril_indices, triu_indices,
+    zeros, zeros_like,
+)  # fmt: skip
 from flambeau.core.device import device
 from flambeau.core.dtype import DType as dtype
 from flambeau.core.dtype import (
-    bfloat16,
-    can_cast,
-    complex64,
-    complex128,
-    finfo,
-    float16,
-    float32,
-    float64,
-    get_default_dtype,
-    iinfo,
-    int8,
-    int16,
-    int32,
-    int64,
-    promote_types,
-    set_default_dtype,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
+    bfloat16, can_cast, complex64, complex128, finfo, float16, float32, float64, get_default_dtype, iinfo, int8, int16,
+    int32, int64, promote_types, set_default_dtype, uint8, uint16, uint32, uint64,
 )  # fmt: skip
 from flambeau.core.dtype import bool_ as bool
 from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.from_data import as_tensor, asarray, tensor  # fmt: skip
-from flambeau.core.generator import (
-    Generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
-    seed,
-    set_rng_state,
-)  # fmt: skip
+from flambeau.core.generator import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from flambeau.core.keys import get_default_device, set_default_device
 from flambeau.core.memory_format import contiguous_format, preserve_format, strided
 from flambeau.core.printing import set_printoptions
 from flambeau.core.size import Size
 from flambeau.core.state import (
-    enable_grad,
-    inference_mode,
-    is_grad_enabled,
-    is_inference_mode_enabled,
-    no_grad,
-    set_grad_enabled,
+    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
 )  # fmt: skip
 from flambeau.core.tape.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from flambeau.core.tensor import Tensor

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from flambeau.core import state
+from flambeau.core.autograd.api import as_tuple
 from flambeau.core.creation import arange, eye
 from flambeau.core.dtype import COMPLEX, float64
 from flambeau.core.errors import GradientError
@@ -24,12 +25,8 @@ class GradcheckError(GradientError, AssertionError):
     """The gradient differs from the numerical one."""
 
 
-def _tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
-
-
 def _outputs(fn: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor]:
-    return [o for o in _tuple(fn(*inputs)) if isinstance(o, Tensor) and (o.is_floating_point() or o.is_complex())]
+    return [o for o in as_tuple(fn(*inputs)) if isinstance(o, Tensor) and (o.is_floating_point() or o.is_complex())]
 
 
 def gradcheck(
@@ -50,7 +47,7 @@ def gradcheck(
     >>> fb.autograd.gradcheck(fb.sin, (fb.tensor([0.5], dtype=fb.float64, requires_grad=True),))
     True
     """
-    inputs = _tuple(inputs)
+    inputs = as_tuple(inputs)
     places = _differentiable(inputs)
     try:
         with state.enable_grad():
@@ -294,12 +291,12 @@ def gradgradcheck(
     >>> fb.autograd.gradgradcheck(fb.sin, fb.zeros(2, dtype=fb.float64, requires_grad=True))
     True
     """
-    inputs = _tuple(inputs)
+    inputs = as_tuple(inputs)
     outs = _outputs(func, inputs)
     if grad_outputs is None:
         us = tuple((o.detach() * 0 + 1.0 / (1 + k)).requires_grad_() for k, o in enumerate(outs))
     else:
-        us = tuple(u.detach().requires_grad_() for u in _tuple(grad_outputs))
+        us = tuple(u.detach().requires_grad_() for u in as_tuple(grad_outputs))
     positions = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
 
     def first(*args: Any) -> tuple[Any, ...]:

@@ -1,26 +1,14 @@
 """Linear algebra: ``flambeau.linalg``."""
 
+# isort: off
 from flambeau.backends.base import LinAlgError
 from flambeau.core.ops.decompose import cholesky
 from flambeau.core.ops.decompose import det_p as det
 from flambeau.core.ops.decompose import svdvals_p as svdvals
 from flambeau.core.ops.einsum import tensordot
 from flambeau.core.ops.linalg import (
-    cond,
-    diagonal,
-    eig,
-    eigh,
-    eigvals,
-    eigvalsh,
-    matrix_norm,
-    matrix_rank,
-    norm,
-    qr,
-    slogdet,
-    svd,
-    vecdot,
-    vector_norm,
-)
+    cond, diagonal, eig, eigh, eigvals, eigvalsh, matrix_norm, matrix_rank, norm, qr, slogdet, svd, vecdot, vector_norm,
+)  # fmt: skip
 from flambeau.core.ops.matmul import matmul, outer
 from flambeau.core.ops.products import linalg_cross as cross
 from flambeau.core.ops.products import linalg_vander as vander

@@ -7,24 +7,13 @@ printer in :mod:`flambeau.backends.dialect`.
 
 from __future__ import annotations
 
+# isort: off
 from flambeau.core.expr.evaluate import evaluate
 from flambeau.core.expr.lower import Program, Step, bits_dtype, compute_dtype, lower
 from flambeau.core.expr.syntax import (
-    CONDITIONS,
-    DERIVED,
-    PRIMITIVES,
-    Call,
-    Expr,
-    ExprError,
-    Limit,
-    Name,
-    Node,
-    Number,
-    define,
-    definition,
-    definitions,
+    CONDITIONS, DERIVED, PRIMITIVES, Call, Expr, ExprError, Limit, Name, Node, Number, define, definition, definitions,
     parse,
-)
+)  # fmt: skip
 
 __all__ = [
     "CONDITIONS", "DERIVED", "PRIMITIVES", "Call", "Expr", "ExprError", "Limit", "Name", "Node", "Number", "Program",

@@ -17,7 +17,7 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType, DTypeLike, as_dtype
 from flambeau.core.errors import ShapeError
-from flambeau.core.keys import default_device, key_for
+from flambeau.core.keys import get_default_device, key_for
 from flambeau.core.ops import convert, expand, joining, scan, scatter, search, shape, views
 from flambeau.core.ops import index as places
 from flambeau.core.public import public
@@ -254,7 +254,7 @@ class Info:
 
     def default_device(self) -> Device:
         """The device of new tensors."""
-        return default_device()
+        return get_default_device()
 
     def default_dtypes(self, *, device: DeviceLike = None) -> dict[str, DType]:
         """The dtypes that numbers get."""
@@ -272,7 +272,7 @@ class Info:
 
     def dtypes(self, *, device: DeviceLike = None, kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
         """The dtypes of the standard, by name: those of a ``kind`` that a device supports."""
-        where = default_device() if device is None else Device(device)
+        where = get_default_device() if device is None else Device(device)
         backend = key_for(where, dt.bool_).backend
         names = [d for d in dt.ALL if d not in dt.LOW_PRECISION]
         return {

@@ -6,12 +6,12 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from flambeau.core.errors import GradientError
 from flambeau.core.graph import Node, Slot, View
 from flambeau.core.record import Op
-from flambeau.core.state import State, _Scope, current, put
+from flambeau.core.state import State, _AtOnce, _Scope, current, put
 from flambeau.core.tape.compile import Packed, compiled
 from flambeau.core.tensor import Tensor
 
@@ -129,7 +129,7 @@ class detect_anomaly(_Scope):
         super().__init__(anomaly=True if check_nan else "places")
 
 
-class set_detect_anomaly(_Scope):
+class set_detect_anomaly(_AtOnce):
     """Turn anomaly mode on or off at once; as a context manager, until its end.
 
     >>> with fb.set_detect_anomaly(False):
@@ -137,15 +137,7 @@ class set_detect_anomaly(_Scope):
     """
 
     def __init__(self, mode: bool, check_nan: bool = True):
-        level: Any = bool(mode) if check_nan or not mode else "places"
-        super().__init__(anomaly=level)
-        self._outer = current()
-        put(self._outer.replace(anomaly=level))
-
-    def __enter__(self) -> Self:
-        self._saved.append(self._outer)
-        put(self._next(current()))
-        return self
+        super().__init__(anomaly=bool(mode) if check_nan or not mode else "places")
 
 
 def is_anomaly_enabled() -> bool:

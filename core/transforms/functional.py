@@ -23,10 +23,6 @@ Inputs: TypeAlias = Tensor | Sequence[Tensor]
 Strategy: TypeAlias = Literal["reverse-mode", "forward-mode"]
 
 
-def _tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
-
-
 def _without_history(value: Any) -> Any:
     return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, value)
 
@@ -36,7 +32,8 @@ class _Call:
 
     def __init__(self, name: str, func: Callable[..., Any], inputs: Inputs, create_graph: bool, strict: bool):
         self.name, self.create, self.several = name, create_graph, isinstance(inputs, (tuple, list))
-        self.inputs: tuple[Tensor, ...] = _tuple(inputs) if create_graph else _without_history(_tuple(inputs))
+        given = api.as_tuple(inputs)
+        self.inputs: tuple[Tensor, ...] = given if create_graph else _without_history(given)
         for i, x in enumerate(self.inputs):
             if not isinstance(x, Tensor):
                 raise TypeError(f"{name}: inputs must be a tensor or a tuple of them; input {i} is {type(x).__name__}")
@@ -53,7 +50,7 @@ class _Call:
             if len(likes) != 1 or likes[0].numel() != 1:
                 raise GradientError(f"{self.name}: v can only be None where {what} is one tensor with one element")
             return (likes[0].new_ones(tuple(likes[0].shape)),)
-        given = _tuple(v)
+        given = api.as_tuple(v)
         if len(given) != len(likes) or any(g.shape != x.shape for g, x in zip(given, likes, strict=True)):
             shapes = [tuple(g.shape) for g in given], [tuple(x.shape) for x in likes]
             raise GradientError(f"{self.name}: v has shapes {shapes[0]}, but {what} has {shapes[1]}")
@@ -107,7 +104,7 @@ def vjp(
     """``(output, product)``: the vector ``v`` times the Jacobian; v may be left out for a scalar function."""
     call = _Call("vjp", func, inputs, create_graph, strict)
     out, pull = transforms.vjp(func, *call.inputs)
-    given = call.directions(v, _tuple(out), "the output")
+    given = call.directions(v, api.as_tuple(out), "the output")
     found = pull(given if isinstance(out, tuple) else given[0])
     return call.result(out), call.result(found if call.several else found[0])
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+# isort: off
 from flambeau.nn.module import Module
 from flambeau.nn.utils import parametrizations, parametrize, rnn
 from flambeau.nn.utils.clip import (
-    clip_grad_norm_,
-    clip_grad_value_,
-    clip_grads_with_norm_,
-    get_total_norm,
-    parameters_to_vector,
+    clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm, parameters_to_vector,
     vector_to_parameters,
-)
+)  # fmt: skip
 from flambeau.nn.utils.parametrizations import spectral_norm, weight_norm
 
 

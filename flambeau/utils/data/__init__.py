@@ -1,26 +1,15 @@
 """Loading data: datasets, samplers and the DataLoader."""
 
+# isort: off
 from flambeau.utils.data.collate import default_collate, default_convert
 from flambeau.utils.data.dataset import (
-    ChainDataset,
-    ConcatDataset,
-    Dataset,
-    IterableDataset,
-    StackDataset,
-    Subset,
-    TensorDataset,
-    random_split,
-)
+    ChainDataset, ConcatDataset, Dataset, IterableDataset, StackDataset, Subset, TensorDataset, random_split,
+)  # fmt: skip
 from flambeau.utils.data.loader import DataLoader
 from flambeau.utils.data.sampler import (
-    BatchSampler,
-    DistributedSampler,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-    SubsetRandomSampler,
+    BatchSampler, DistributedSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler,
     WeightedRandomSampler,
-)
+)  # fmt: skip
 from flambeau.utils.data.shipped import digits
 from flambeau.utils.data.worker import WorkerInfo, get_worker_info
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from flambeau.core.record import OPS, Op
@@ -111,8 +110,12 @@ R = TypeVar("R")
 Rows = Mapping[str, Callable[[Maker], "list[Any]"]]
 
 
-def _made(kind: type[R], make: Callable[[Maker], list[Any]], m: Maker) -> list[R]:
-    return [row if isinstance(row, kind) else kind(*row) for row in make(m)]
+def _of_rows(kind: type[R], make: Callable[[Maker], list[Any]]) -> Callable[[Maker], list[R]]:
+    def made(m: Maker) -> list[R]:
+        return [row if isinstance(row, kind) else kind(*row) for row in make(m)]
+
+    made.__module__ = make.__module__  # which tells the family
+    return made
 
 
 def sample_rows(rows: Rows) -> None:
@@ -121,13 +124,13 @@ def sample_rows(rows: Rows) -> None:
     A key names one op or, with spaces between, several.
     """
     for names, make in rows.items():
-        samples(*names.split())(partial(_made, Sample, make))
+        samples(*names.split())(_of_rows(Sample, make))
 
 
 def error_rows(rows: Rows) -> None:
     """Like :func:`sample_rows`, for the error inputs: a tuple is the positional arguments of a :class:`Failure`."""
     for names, make in rows.items():
-        errors(*names.split())(partial(_made, Failure, make))
+        errors(*names.split())(_of_rows(Failure, make))
 
 
 def references(fns: Mapping[str, Callable[..., Any]], *, tolerance: float = 1.0) -> None:
