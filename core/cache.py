@@ -23,11 +23,7 @@ class Cache(dict[K, V]):
     __slots__ = ("keep", "limit", "make")
 
     def __init__(
-        self,
-        make: Callable[[K], V] | None = None,
-        *,
-        keep: Callable[[K], bool] | None = None,
-        limit: int = 10_000,
+        self, make: Callable[[K], V] | None = None, *, keep: Callable[[K], bool] | None = None, limit: int = 10_000
     ):
         super().__init__()
         self.make, self.keep, self.limit = make, keep, limit

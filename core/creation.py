@@ -45,14 +45,9 @@ _NUMBER: Any = numbers.Number  # abstract, so that isinstance takes numbers of a
 
 
 def full(
-    size: Sizes,
-    fill_value: Fill,
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
-    out: Tensor | None = None,
-) -> Tensor:
+    size: Sizes, fill_value: Fill, *, dtype: DTypeLike | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """A tensor of a shape with every element ``fill_value``, whose type gives the dtype.
 
     >>> fb.full((2,), 7)
@@ -272,17 +267,10 @@ def linspace(
 
 
 def logspace(
-    start: Number | Tensor,
-    end: Number | Tensor,
-    steps: int,
-    base: float = 10.0,
-    *,
-    out: Tensor | None = None,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
+    start: Number | Tensor, end: Number | Tensor, steps: int, base: float = 10.0, *, out: Tensor | None = None,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
     layout: Layout | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """``base`` to the powers of :func:`linspace`.
 
     >>> fb.logspace(0, 2, 3)
@@ -320,9 +308,7 @@ def tril_indices(
     tensor([[0, 1, 1],
             [0, 0, 1]])
     """
-    r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
-    found: Tensor = (c <= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
-    return found
+    return _where(arange(col, device=device) <= arange(row, device=device).unsqueeze(1) + offset, dtype)
 
 
 def triu_indices(
@@ -334,8 +320,11 @@ def triu_indices(
     tensor([[0, 0, 1],
             [0, 1, 1]])
     """
-    r, c = arange(row, device=device).unsqueeze(1), arange(col, device=device)
-    found: Tensor = (c >= r + offset).nonzero().T.contiguous().to(dt.as_dtype(dtype))
+    return _where(arange(col, device=device) >= arange(row, device=device).unsqueeze(1) + offset, dtype)
+
+
+def _where(mask: Tensor, dtype: DTypeLike) -> Tensor:
+    found: Tensor = mask.nonzero().T.contiguous().to(dt.as_dtype(dtype))
     return found
 
 
@@ -357,14 +346,9 @@ def new_like(method: str) -> Callable[..., Tensor]:
 
 @public(function=False)
 def new_full(
-    self: Tensor,
-    size: Sizes,
-    fill_value: Fill,
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
+    self: Tensor, size: Sizes, fill_value: Fill, *, dtype: DTypeLike | None = None, device: DeviceLike = None,
     requires_grad: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """``full(...)`` with this tensor's dtype and device by default.
 
     >>> fb.ones(1).new_full((2,), 3)

@@ -321,8 +321,7 @@ def _common_device(op: Op, tensors: list[Tensor]) -> device:
         raise DeviceError(
             f"{op.name}: expected all tensors to be on the same device, got {listing}; move one with .to(device)"
         )
-    found: device = devices.pop()
-    return found
+    return devices.pop()
 
 
 def _travels(t: Tensor) -> bool:

@@ -136,7 +136,7 @@ class _Writable:
         self.__array_interface__ = interface | {"data": (interface["data"][0], False), "strides": array.strides}
 
 
-def from_dlpack(x: Any, *, device: DeviceLike = None, copy: bool | None = None) -> Tensor:
+def from_dlpack(x: Any, *, device: DeviceLike = None, copy: bool | None = None) -> Tensor:  # Any: it may be a capsule
     """A tensor over another library's memory; ``copy`` True takes a copy instead, False must share.
 
     ``x`` is anything with ``__dlpack__`` and ``__dlpack_device__``, or a capsule. Memory on a device that

@@ -90,13 +90,9 @@ def _plain(data: Any) -> Any:
 
 
 def tensor(
-    data: object,
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    requires_grad: bool = False,
+    data: object, *, dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
     pin_memory: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """A new tensor with a copy of ``data`` (numbers, nested sequences, a numpy array, a tensor).
 
     Without ``dtype`` Python floats become the default dtype and ints int64; arrays keep theirs.
@@ -177,13 +173,9 @@ def as_tensor(data: object, dtype: DTypeLike | None = None, device: DeviceLike =
 
 
 def asarray(
-    obj: object,
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
-    copy: bool | None = None,
+    obj: object, *, dtype: DTypeLike | None = None, device: DeviceLike = None, copy: bool | None = None,
     requires_grad: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The array API's constructor: ``copy`` None shares where it can, False must share or raise.
 
     >>> fb.asarray([1.0, 2.0])
@@ -211,13 +203,9 @@ def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requi
 
 @public(function=False)
 def new_tensor(
-    self: Tensor,
-    data: object,
-    *,
-    dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
+    self: Tensor, data: object, *, dtype: DTypeLike | None = None, device: DeviceLike = None,
     requires_grad: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """``tensor(...)`` with this tensor's dtype and device by default.
 
     >>> fb.ones(1).new_tensor([1, 2])

@@ -98,7 +98,7 @@ class Node:
     fills = True  # whether outputs that no gradient reached get zeros
     aliases = False  # whether an output shares memory with an input behind the graph's back
 
-    def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
+    def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:  # Any: a gradient, or a list of one per output
         """The gradients of the inputs, one per edge; ``keep`` makes them differentiable again."""
         if self.saved is None:
             raise freed(self.op.name)

@@ -21,14 +21,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def register_kernel(
-    op_name: str,
-    device_type: str,
-    make: Callable[..., Any],
-    *,
-    dtypes: Iterable[DType] | None = None,
-    priority: int = 0,
-    source: str = "library.register_kernel",
-) -> None:
+    op_name: str, device_type: str, make: Callable[..., Any], *, dtypes: Iterable[DType] | None = None,
+    priority: int = 0, source: str = "library.register_kernel",
+) -> None:  # fmt: skip
     """Put a kernel over a device's own for an existing op: ``make(next) -> kernel(*arrays, **params)``.
 
     ``next`` is the kernel below, or None. Errors: KeyError for an unknown op, ValueError when another
@@ -49,13 +44,9 @@ def custom_op(
     device_types: str | Iterable[str] | None = None,
 ) -> CustomOp[P, R]: ...  # fmt: skip
 def custom_op(
-    name: str,
-    fn: Callable[P, R] | None = None,
-    /,
-    *,
-    mutates_args: Sequence[str] = (),
+    name: str, fn: Callable[P, R] | None = None, /, *, mutates_args: Sequence[str] = (),
     device_types: str | Iterable[str] | None = None,
-) -> CustomOp[P, R] | Callable[[Callable[P, R]], CustomOp[P, R]]:
+) -> CustomOp[P, R] | Callable[[Callable[P, R]], CustomOp[P, R]]:  # fmt: skip
     """Make a function of tensors one op that autograd, vmap and the backends treat as a unit.
 
     ``name`` is "namespace::name"; the annotations say which arguments are tensors. Register a gradient
@@ -76,12 +67,7 @@ def custom_op(
     return decorate if fn is None else decorate(fn)
 
 
-_KINDS = {
-    Tensor: "Tensor",
-    Tensor | None: "Tensor?",
-    list[Tensor]: "Tensor[]",
-    Sequence[Tensor]: "Tensor[]",
-}
+_KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", list[Tensor]: "Tensor[]", Sequence[Tensor]: "Tensor[]"}
 
 
 class CustomOp(Generic[P, R]):
@@ -102,14 +88,9 @@ class CustomOp(Generic[P, R]):
         self._function: type[Function] | None = None
         self._operands, self._params = self._split()
         self.record = Op(
-            self._schema(f"{namespace}__{short}"),
-            body=self._run,
-            batch="loop",
-            public=False,
-            upcast=False,
-            kinds=dict.fromkeys(self._operands, "any"),
-            doc=inspect.getdoc(fn) or "",
-        )
+            self._schema(f"{namespace}__{short}"), body=self._run, batch="loop", public=False, upcast=False,
+            kinds=dict.fromkeys(self._operands, "any"), doc=inspect.getdoc(fn) or "",
+        )  # fmt: skip
         declare(self.record)
 
     def _split(self) -> tuple[list[str], list[str]]:
@@ -183,12 +164,9 @@ class CustomOp(Generic[P, R]):
         return fn
 
     def register_autograd(
-        self,
-        backward: Callable[..., Any],
-        /,
-        *,
+        self, backward: Callable[..., Any], /, *,
         setup_context: Callable[[Context, tuple[Any, ...], Any], None] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """The gradient: ``backward(ctx, *grads)``, and ``setup_context(ctx, inputs, output)`` to save what it reads."""
         run = self._call
 

@@ -47,13 +47,9 @@ def get_printoptions() -> PrintOptions:
 
 
 def set_printoptions(
-    precision: int | None = None,
-    threshold: float | None = None,
-    edgeitems: int | None = None,
-    linewidth: int | None = None,
-    profile: str | None = None,
-    sci_mode: bool | None = None,
-) -> None:
+    precision: int | None = None, threshold: float | None = None, edgeitems: int | None = None,
+    linewidth: int | None = None, profile: str | None = None, sci_mode: bool | None = None,
+) -> None:  # fmt: skip
     """Set how tensors print; what is not given stays, except ``sci_mode``, which None gives back to the values.
 
     Args:
@@ -75,16 +71,12 @@ def set_printoptions(
         if profile not in _PROFILES:
             raise ValueError(f"set_printoptions: profile must be one of {', '.join(_PROFILES)}, got {profile!r}")
         base = _PROFILES[profile]
-    given: dict[str, Any] = {
-        "precision": precision,
-        "threshold": threshold,
-        "edgeitems": edgeitems,
-        "linewidth": linewidth,
-    }
+    numbers = dict(precision=precision, threshold=threshold, edgeitems=edgeitems, linewidth=linewidth)
+    given: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
     for name, value in given.items():
-        if value is not None and not isinstance(value, (int, float)):
+        if not isinstance(value, (int, float)):
             raise TypeError(f"set_printoptions: {name} must be a number, got {value!r}")
-    _options = replace(base, sci_mode=sci_mode, **{name: value for name, value in given.items() if value is not None})
+    _options = replace(base, sci_mode=sci_mode, **given)
 
 
 @contextlib.contextmanager
@@ -100,13 +92,9 @@ def printoptions(**options: Any) -> Iterator[None]:
 
 
 def format_tensor(
-    host: np.ndarray[Any, Any] | None,
-    *,
-    dtype: DType,
-    shape: Sequence[int] | None = None,
-    device: str | None = None,
+    host: np.ndarray[Any, Any] | None, *, dtype: DType, shape: Sequence[int] | None = None, device: str | None = None,
     suffixes: Sequence[str] = (),
-) -> str:
+) -> str:  # fmt: skip
     """``tensor(...)`` with everything that PyTorch shows.
 
     Args:
@@ -278,11 +266,6 @@ def represent(t: Tensor) -> str:
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     host = None if key.backend.has("no_data") else dispatch._detached(t)._host()
-    text = format_tensor(
-        host,
-        dtype=key.dtype,
-        shape=tuple(t.shape),
-        device=None if key.backend.has("shares_host") else str(key.device),
-        suffixes=suffixes,
-    )
+    device = None if key.backend.has("shares_host") else str(key.device)
+    text = format_tensor(host, dtype=key.dtype, shape=tuple(t.shape), device=device, suffixes=suffixes)
     return f"Parameter containing:\n{text}" if t._is_parameter else text

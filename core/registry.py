@@ -151,14 +151,9 @@ def choose_default() -> device:
 
 
 def register_overlay(
-    device_type: str,
-    op_name: str,
-    make: Callable[[Kernel | None], Kernel],
-    *,
-    dtypes: Iterable[DType] | None = None,
-    priority: int = 0,
-    source: str,
-) -> None:
+    device_type: str, op_name: str, make: Callable[[Kernel | None], Kernel], *, dtypes: Iterable[DType] | None = None,
+    priority: int = 0, source: str,
+) -> None:  # fmt: skip
     """Put a kernel over the device's own: ``make(next)`` gets the kernel below it (or None).
 
     The highest priority runs first. Two of equal priority that overlap in dtypes are a ValueError

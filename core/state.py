@@ -12,8 +12,7 @@ import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from flambeau.core import config
 
@@ -24,18 +23,9 @@ class State:
     """One thread's modes. ``plain`` is True when nothing watches: no layer, level, watcher or saved-value hook."""
 
     __slots__ = (
-        "__weakref__",
-        "anomaly",
-        "grad",
-        "inference",
-        "layers",
-        "levels",
-        "origin",
-        "plain",
-        "saved_hooks",
-        "twin",
+        "__weakref__", "anomaly", "grad", "inference", "layers", "levels", "origin", "plain", "saved_hooks", "twin",
         "watchers",
-    )
+    )  # fmt: skip
     grad: bool
     twin: State | None  # the same with the other grad mode, once somebody asked
     origin: weakref.ref[State] | None  # whose twin this is: weakly, or the two would be a cycle
@@ -98,7 +88,7 @@ def use_slow_path(on: bool) -> None:
 class _Scope:
     """A context manager and decorator that changes the state inside it; re-entrant, thread-local."""
 
-    def __init__(self, **changes: Any):
+    def __init__(self, **changes: Any):  # Any: each a field of State
         self._changes = changes
         self._saved: list[State] = []
 
@@ -111,9 +101,7 @@ class _Scope:
         put(self._next(before))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         put(self._saved.pop())
 
     def __call__(self, fn: F) -> F:
@@ -275,29 +263,29 @@ def is_inference_mode_enabled() -> bool:
     return current().inference
 
 
-class layer(_Scope):
+class _Around(_Scope):
+    """One function more, the innermost, in a field of the state."""
+
+    _field: ClassVar[str]
+
+    def __init__(self, fn: Callable[..., Any]):
+        super().__init__()
+        self._fn = fn
+
+    def _next(self, state: State) -> State:
+        return state.replace(**{self._field: (*getattr(state, self._field), self._fn)})
+
+    def _copy(self) -> _Scope:
+        return type(self)(self._fn)
+
+
+class layer(_Around):
     """Put ``fn(op, args, params)`` around every op inside; it may return NotImplemented to decline."""
 
-    def __init__(self, fn: Callable[..., Any]):
-        super().__init__()
-        self._fn = fn
-
-    def _next(self, state: State) -> State:
-        return state.replace(layers=(*state.layers, self._fn))
-
-    def _copy(self) -> _Scope:
-        return layer(self._fn)
+    _field = "layers"
 
 
-class watch(_Scope):
+class watch(_Around):
     """Call ``fn(op, key, arrays, params, kernel)`` in place of each kernel inside; it returns the kernel's result."""
 
-    def __init__(self, fn: Callable[..., Any]):
-        super().__init__()
-        self._fn = fn
-
-    def _next(self, state: State) -> State:
-        return state.replace(watchers=(*state.watchers, self._fn))
-
-    def _copy(self) -> _Scope:
-        return watch(self._fn)
+    _field = "watchers"

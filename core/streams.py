@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 from typing import Any, Self
 
 from flambeau.core import registry
@@ -70,9 +69,7 @@ class Stream:
         set_stream(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         set_stream(_entered.stack.pop())
 
     def __eq__(self, other: object) -> bool:

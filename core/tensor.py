@@ -323,8 +323,7 @@ class Tensor(TensorMethods["Tensor"]):
 
     @property
     def _base(self) -> Tensor | None:
-        base: Tensor | None = self._node.base if self._node.__class__ is View else None
-        return base
+        return self._node.base if self._node.__class__ is View else None
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
         """Call ``hook(grad)`` when this tensor's gradient is complete; what it returns replaces it.
@@ -391,7 +390,7 @@ class Tensor(TensorMethods["Tensor"]):
         key.backend.check(key.device.index)
         return host
 
-    def item(self) -> Any:  # which kind of number it is depends on the dtype
+    def item(self) -> Any:  # Any: which kind of number it is depends on the dtype
         """The one element as a Python number.
 
         >>> fb.tensor([2.5]).item()
@@ -401,11 +400,10 @@ class Tensor(TensorMethods["Tensor"]):
             raise ConversionError(
                 f"a Tensor with {self.numel()} elements (shape {tuple(self.shape)}) cannot be converted to Scalar"
             )
-        return (
-            self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else float(self._host().reshape(()))
-        )
+        value = self._host().reshape(())
+        return float(value) if self._key.dtype is dt.bfloat16 else value.item()
 
-    def tolist(self) -> Any:  # how deep it nests depends on the shape
+    def tolist(self) -> Any:  # Any: how deep it nests depends on the shape
         """Nested lists of Python numbers.
 
         >>> fb.tensor([[1, 2]]).tolist()

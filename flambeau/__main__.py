@@ -86,46 +86,33 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     demo = command(
-        "demo",
-        _demo,
-        "train a small convolutional network on scanned digits",
+        "demo", _demo, "train a small convolutional network on scanned digits",
         "Takes seconds; writes the model and, with matplotlib, its learning curve into ./flambeau-demo/.",
-    )
+    )  # fmt: skip
     demo.add_argument("--device", type=_device_name, help="where to train (default: what FLAMBEAU_DEVICE picks)")
     demo.add_argument("--epochs", type=_positive, help="how many times to go through the data (default: 20)")
     demo.add_argument("--seed", type=int, help="the same seed gives the same losses, to the bit (default: 0)")
 
     doctor = command(
-        "doctor",
-        _doctor,
-        "list plugins, devices, settings, and what is wrong",
+        "doctor", _doctor, "list plugins, devices, settings, and what is wrong",
         "Exit status 1 when something is broken.",
-    )
+    )  # fmt: skip
     doctor.add_argument("--json", action="store_true", help="for programs")
 
     coverage = command(
-        "coverage",
-        _coverage,
-        "show how a device serves each op, by dtype",
+        "coverage", _coverage, "show how a device serves each op, by dtype",
         "Native kernels, ops made of other ops, what falls back to the cpu, and what is missing.",
-    )
+    )  # fmt: skip
     coverage.add_argument("--device", type=_device_name, help="such as opencl:0 (default: what FLAMBEAU_DEVICE picks)")
     coverage.add_argument("--json", action="store_true", help="for programs")
 
     explain = command(
-        "explain",
-        _explain,
-        "show an op's record, generated code and kernels",
+        "explain", _explain, "show an op's record, generated code and kernels",
         "For the devices in use, or for the one that --device names.",
-    )
+    )  # fmt: skip
     explain.add_argument("op", metavar="OP", help="for example add")
     explain.add_argument("--device", type=_device_name, help="this device, for example opencl:0")
     return parser
-
-
-def _is_for_users(error: Exception) -> bool:
-    """Whether the text alone tells what to do: a device that is not there, a setting that is wrong."""
-    return isinstance(error, (BackendUnavailableError, ConfigError, DeviceError))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,9 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
-        if not _is_for_users(error):
-            raise
+    except (BackendUnavailableError, ConfigError, DeviceError) as error:  # the text alone tells what to do
         print(f"flambeau: {error}", file=sys.stderr)
         return 2
     return status

@@ -78,11 +78,9 @@ class Report:
 
 
 def compare(
-    fn: Callable[..., Any],
-    *args: Any,
-    devices: Sequence[device | str],
+    fn: Callable[..., Any], *args: object, devices: Sequence[device | str],
     tolerances: Mapping[dt.DType, tuple[float, float]] | None = None,
-) -> Report:
+) -> Report:  # fmt: skip
     """Run ``fn(*args)`` on each device and compare every op's results with those of the first device.
 
     ``fn`` and its arguments may be modules: each device gets a copy. Tensors made inside must be made on

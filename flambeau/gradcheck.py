@@ -33,23 +33,11 @@ def _outputs(fn: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor]:
 
 
 def gradcheck(
-    func: Callable[..., Any],
-    inputs: Tensor | Sequence[Any],
-    *,
-    eps: float = 1e-6,
-    atol: float = 1e-5,
-    rtol: float = 1e-3,
-    raise_exception: bool = True,
-    nondet_tol: float = 0.0,
-    check_undefined_grad: bool = True,
-    check_grad_dtypes: bool = False,
-    check_batched_grad: bool = False,
-    check_batched_forward_grad: bool = False,
-    check_forward_ad: bool = False,
-    check_backward_ad: bool = True,
-    fast_mode: bool = False,
-    masked: bool | None = None,
-) -> bool:
+    func: Callable[..., Any], inputs: Tensor | Sequence[Any], *, eps: float = 1e-6, atol: float = 1e-5,
+    rtol: float = 1e-3, raise_exception: bool = True, nondet_tol: float = 0.0, check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False, check_batched_grad: bool = False, check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False, check_backward_ad: bool = True, fast_mode: bool = False, masked: bool | None = None,
+) -> bool:  # fmt: skip
     """Compare the gradients of ``func`` with central differences, element by element.
 
     ``inputs`` are float64 or complex128 tensors; those with requires_grad are checked. GradcheckError names the
@@ -103,15 +91,9 @@ def _differentiable(inputs: tuple[Any, ...]) -> list[int]:
 
 
 def _check_backward(
-    live: Any,
-    jacobians: Any,
-    inputs: Any,
-    places: list[int],
-    atol: float,
-    rtol: float,
-    nondet_tol: float,
+    live: Any, jacobians: Any, inputs: Any, places: list[int], atol: float, rtol: float, nondet_tol: float,
     batched: bool,
-) -> None:
+) -> None:  # fmt: skip
     wanted = [inputs[i] for i in places]
     for (j, out), numerical in zip(live, jacobians, strict=True):
         for i, rows, columns in zip(places, _analytical(out, wanted, batched), numerical, strict=True):
@@ -181,14 +163,9 @@ def _directions(t: Any) -> tuple[complex, ...]:
 
 
 def _check_forward(
-    func: Callable[..., Any],
-    inputs: tuple[Any, ...],
-    places: list[int],
-    live: list[tuple[int, Tensor]],
-    jacobians: list[list[Matrix]],
-    atol: float,
-    rtol: float,
-) -> None:
+    func: Callable[..., Any], inputs: tuple[Any, ...], places: list[int], live: list[tuple[int, Tensor]],
+    jacobians: list[list[Matrix]], atol: float, rtol: float,
+) -> None:  # fmt: skip
     detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in inputs)
     for position, i in enumerate(places):
         tangents = [_along(func, detached, i)(u) for u in _units(inputs[i])]
@@ -224,8 +201,7 @@ def _rows(t: Tensor) -> Matrix:
     host = t.detach().cpu().numpy().reshape(len(t), -1)
     if t.dtype.category == COMPLEX:
         return [[*re, *im] for re, im in zip(host.real.tolist(), host.imag.tolist(), strict=True)]
-    rows: Matrix = host.tolist()
-    return rows
+    return host.tolist()
 
 
 def _analytical(out: Tensor, inputs: Sequence[Tensor], batched: bool) -> list[Matrix]:
@@ -271,16 +247,9 @@ def _numerical(
 
 
 def _compare(
-    rows: Matrix,
-    columns: Matrix,
-    i: int,
-    j: int,
-    x: Tensor,
-    out: Tensor,
-    atol: float,
-    rtol: float,
+    rows: Matrix, columns: Matrix, i: int, j: int, x: Tensor, out: Tensor, atol: float, rtol: float,
     what: str = "gradient",
-) -> None:
+) -> None:  # fmt: skip
     worst, where = 0.0, (0, 0)
     for r, row in enumerate(rows):
         for c, a in enumerate(row):
@@ -312,24 +281,12 @@ def _check_batched(outs: list[Tensor], wanted: list[Tensor]) -> None:
 
 
 def gradgradcheck(
-    func: Callable[..., Any],
-    inputs: Tensor | Sequence[Any],
-    grad_outputs: Tensor | Sequence[Tensor] | None = None,
-    *,
-    eps: float = 1e-6,
-    atol: float = 1e-5,
-    rtol: float = 1e-3,
-    gen_non_contig_grad_outputs: bool = False,
-    raise_exception: bool = True,
-    nondet_tol: float = 0.0,
-    check_undefined_grad: bool = True,
-    check_grad_dtypes: bool = False,
-    check_batched_grad: bool = False,
-    check_fwd_over_rev: bool = False,
-    check_rev_over_rev: bool = True,
-    fast_mode: bool = False,
-    masked: bool = False,
-) -> bool:
+    func: Callable[..., Any], inputs: Tensor | Sequence[Any], grad_outputs: Tensor | Sequence[Tensor] | None = None, *,
+    eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, gen_non_contig_grad_outputs: bool = False,
+    raise_exception: bool = True, nondet_tol: float = 0.0, check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False, check_batched_grad: bool = False, check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True, fast_mode: bool = False, masked: bool = False,
+) -> bool:  # fmt: skip
     """:func:`gradcheck` of the gradient of ``func``: its double backward against central differences.
 
     ``check_fwd_over_rev`` also checks the forward-mode derivative of the gradient.
@@ -360,17 +317,8 @@ def gradgradcheck(
             return tuple(x * 0 if g is None else g for x, g in zip(chosen, found, strict=True))
 
     return gradcheck(
-        first,
-        (*inputs, *us),
-        eps=eps,
-        atol=atol,
-        rtol=rtol,
-        raise_exception=raise_exception,
-        nondet_tol=nondet_tol,
-        check_undefined_grad=check_undefined_grad,
-        check_grad_dtypes=check_grad_dtypes,
-        check_batched_grad=check_batched_grad,
-        check_forward_ad=check_fwd_over_rev,
-        check_backward_ad=check_rev_over_rev,
-        fast_mode=fast_mode,
-    )
+        first, (*inputs, *us), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception, nondet_tol=nondet_tol,
+        check_undefined_grad=check_undefined_grad, check_grad_dtypes=check_grad_dtypes,
+        check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev, fast_mode=fast_mode,
+    )  # fmt: skip

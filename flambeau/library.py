@@ -14,12 +14,9 @@ __all__ = ["CustomOp", "composite", "custom_op", "op", "opcheck", "register_kern
 
 
 def opcheck(
-    custom: CustomOp[..., Any],
-    args: Sequence[Any],
-    kwargs: dict[str, Any] | None = None,
-    *,
+    custom: CustomOp[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None, *,
     raise_exception: bool = True,
-) -> dict[str, str]:
+) -> dict[str, str]:  # fmt: skip
     """Check a custom op on sample arguments: inputs unchanged, fake shapes true, gradient right.
 
     Returns the outcome by test; AssertionError at the first failure unless ``raise_exception`` is False.

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from flambeau.backends.base import Kernel
@@ -78,9 +77,7 @@ class profile(state.watch):
             state.put(self._next(before))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         state.put(self._entered.pop())
 
     @property
@@ -100,19 +97,11 @@ class profile(state.watch):
             key.backend.synchronize(key.device.index)
         end = time.perf_counter()
         operands = _arrays(arrays)
-        self.events.append(
-            Event(
-                op.name,
-                str(key.device),
-                key.dtype.name,
-                str(module_path),
-                (start - (self._began or start)) * 1e6,
-                (end - start) * 1e6,
-                0 if op.family is VIEW else sum(_bytes(a, key) for a in (*operands, *_arrays(result))),
-                tuple(tuple(a.shape) for a in operands),
-                threading.get_ident(),
-            )
-        )
+        size = 0 if op.family is VIEW else sum(_bytes(a, key) for a in (*operands, *_arrays(result)))
+        self.events.append(Event(
+            op.name, str(key.device), key.dtype.name, str(module_path), (start - (self._began or start)) * 1e6,
+            (end - start) * 1e6, size, tuple(tuple(a.shape) for a in operands), threading.get_ident(),
+        ))  # fmt: skip
         return result
 
     def rows(self, by: str = "op") -> list[Row]:
@@ -147,18 +136,10 @@ class profile(state.watch):
             {"ph": "M", "name": "process_name", "pid": i, "args": {"name": d}} for d, i in devices.items()
         ]
         events += [
-            {
-                "ph": "X",
-                "name": e.op,
-                "cat": e.dtype,
-                "pid": devices[e.device],
-                "tid": e.thread,
-                "ts": e.start,
-                "dur": e.duration,
-                "args": {"module": e.module, "shapes": [list(s) for s in e.shapes], "bytes": e.bytes},
-            }
+            {"ph": "X", "name": e.op, "cat": e.dtype, "pid": devices[e.device], "tid": e.thread, "ts": e.start,
+             "dur": e.duration, "args": {"module": e.module, "shapes": [list(s) for s in e.shapes], "bytes": e.bytes}}
             for e in self.events
-        ]
+        ]  # fmt: skip
         Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}), encoding="utf-8")
 
 

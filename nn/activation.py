@@ -8,7 +8,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn.module import Module
-from flambeau.nn.of_function import OfTensor
+from flambeau.nn.of_function import OfFunction, OfTensor
 from flambeau.nn.parameter import Parameter
 
 __all__ = [
@@ -19,151 +19,91 @@ __all__ = [
 
 
 class ReLU(OfTensor, function=F.relu):
-    """max(x, 0).
-
-    >>> fb.nn.ReLU()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([0.0000, 0.5000, 3.0000])
-    """
+    """max(x, 0)."""
 
     inplace: bool = False
 
 
 class ReLU6(OfTensor, function=F.relu6):
-    """min(max(x, 0), 6).
-
-    >>> fb.nn.ReLU6()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([0.0000, 0.5000, 3.0000])
-    """
+    """min(max(x, 0), 6)."""
 
     inplace: bool = False
 
 
 class LeakyReLU(OfTensor, function=F.leaky_relu):
-    """x above 0, x * negative_slope below.
-
-    >>> fb.nn.LeakyReLU()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-0.0200,  0.5000,  3.0000])
-    """
+    """x above 0, x * negative_slope below."""
 
     negative_slope: float = 0.01
     inplace: bool = False
 
 
 class ELU(OfTensor, function=F.elu):
-    """x above 0, alpha (exp(x) - 1) below.
-
-    >>> fb.nn.ELU()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-0.8647,  0.5000,  3.0000])
-    """
+    """x above 0, alpha (exp(x) - 1) below."""
 
     alpha: float = 1.0
     inplace: bool = False
 
 
 class SELU(OfTensor, function=F.selu):
-    """ELU with the constants that keep mean and variance.
-
-    >>> fb.nn.SELU()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-1.5202,  0.5254,  3.1521])
-    """
+    """ELU with the constants that keep mean and variance."""
 
     inplace: bool = False
 
 
 class CELU(OfTensor, function=F.celu):
-    """x above 0, alpha (exp(x / alpha) - 1) below.
-
-    >>> fb.nn.CELU()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-0.8647,  0.5000,  3.0000])
-    """
+    """x above 0, alpha (exp(x / alpha) - 1) below."""
 
     alpha: float = 1.0
     inplace: bool = False
 
 
 class GELU(OfTensor, function=F.gelu):
-    """x times the normal distribution function of x.
-
-    >>> fb.nn.GELU()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-0.0455,  0.3457,  2.9960])
-    """
+    """x times the normal distribution function of x."""
 
     approximate: str = "none"
 
 
 class SiLU(OfTensor, function=F.silu):
-    """x sigmoid(x).
-
-    >>> fb.nn.SiLU()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-0.2384,  0.3112,  2.8577])
-    """
+    """x sigmoid(x)."""
 
     inplace: bool = False
 
 
 class Mish(OfTensor, function=F.mish):
-    """x tanh(softplus(x)).
-
-    >>> fb.nn.Mish()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-0.2525,  0.3752,  2.9865])
-    """
+    """x tanh(softplus(x))."""
 
     inplace: bool = False
 
 
 class Softplus(OfTensor, function=F.softplus):
-    """log(1 + exp(beta x)) / beta.
-
-    >>> fb.nn.Softplus()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([0.1269, 0.9741, 3.0486])
-    """
+    """log(1 + exp(beta x)) / beta."""
 
     beta: float = 1.0
     threshold: float = 20.0
 
 
 class Softsign(OfTensor, function=F.softsign):
-    """x / (1 + abs(x)).
-
-    >>> fb.nn.Softsign()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-0.6667,  0.3333,  0.7500])
-    """
+    """x / (1 + abs(x))."""
 
 
 class Softshrink(OfTensor, function=F.softshrink):
-    """x moved towards 0 by lambd.
-
-    >>> fb.nn.Softshrink()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-1.5000,  0.0000,  2.5000])
-    """
+    """x moved towards 0 by lambd."""
 
     lambd: float = 0.5
 
 
 class Hardshrink(OfTensor, function=F.hardshrink):
-    """x, or 0 where abs(x) <= lambd.
-
-    >>> fb.nn.Hardshrink()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-2.,  0.,  3.])
-    """
+    """x, or 0 where abs(x) <= lambd."""
 
     lambd: float = 0.5
 
 
 class Tanhshrink(OfTensor, function=F.tanhshrink):
-    """x - tanh(x).
-
-    >>> fb.nn.Tanhshrink()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-1.0360,  0.0379,  2.0049])
-    """
+    """x - tanh(x)."""
 
 
 class Hardtanh(OfTensor, function=F.hardtanh):
-    """x cut to min_val ... max_val.
-
-    >>> fb.nn.Hardtanh()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-1.0000,  0.5000,  1.0000])
-    """
+    """x cut to min_val ... max_val."""
 
     min_val: float = -1.0
     max_val: float = 1.0
@@ -171,21 +111,13 @@ class Hardtanh(OfTensor, function=F.hardtanh):
 
 
 class Hardsigmoid(OfTensor, function=F.hardsigmoid):
-    """x / 6 + 1/2 cut to 0 ... 1.
-
-    >>> fb.nn.Hardsigmoid()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([0.1667, 0.5833, 1.0000])
-    """
+    """x / 6 + 1/2 cut to 0 ... 1."""
 
     inplace: bool = False
 
 
 class Hardswish(OfTensor, function=F.hardswish):
-    """x hardsigmoid(x).
-
-    >>> fb.nn.Hardswish()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-0.3333,  0.2917,  3.0000])
-    """
+    """x hardsigmoid(x)."""
 
     inplace: bool = False
 
@@ -203,27 +135,15 @@ class Threshold(OfTensor, function=F.threshold):
 
 
 class Sigmoid(OfTensor, function=F.sigmoid):
-    """1 / (1 + exp(-x)).
-
-    >>> fb.nn.Sigmoid()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([0.1192, 0.6225, 0.9526])
-    """
+    """1 / (1 + exp(-x))."""
 
 
 class LogSigmoid(OfTensor, function=F.logsigmoid):
-    """log(sigmoid(x)).
-
-    >>> fb.nn.LogSigmoid()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-2.1269, -0.4741, -0.0486])
-    """
+    """log(sigmoid(x))."""
 
 
 class Tanh(OfTensor, function=F.tanh):
-    """The hyperbolic tangent.
-
-    >>> fb.nn.Tanh()(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-0.9640,  0.4621,  0.9951])
-    """
+    """The hyperbolic tangent."""
 
 
 class Softmax(OfTensor, function=F.softmax):
@@ -257,32 +177,21 @@ class Softmin(OfTensor, function=F.softmin):
 
 
 class GLU(OfTensor, function=F.glu):
-    """The first half along dim times the sigmoid of the second.
-
-    >>> fb.nn.GLU()(fb.ones(2, 4)).shape
-    flambeau.Size([2, 2])
-    """
+    """The first half along dim times the sigmoid of the second."""
 
     dim: int = -1
 
 
-class RReLU(Module):
-    """LeakyReLU with a slope drawn between ``lower`` and ``upper`` for each element in training.
+class RReLU(OfFunction, function=F.rrelu):
+    """LeakyReLU with a slope drawn between ``lower`` and ``upper`` for each element in training."""
 
-    >>> fb.nn.RReLU()(fb.tensor([-2.0, 0.5, 3.0])).shape
-    flambeau.Size([3])
-    """
-
-    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False):
-        super().__init__()
-        self.lower, self.upper, self.inplace = lower, upper, inplace
+    lower: float = 1 / 8
+    upper: float = 1 / 3
+    inplace: bool = False
 
     def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
         return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
-
-    def extra_repr(self) -> str:
-        return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")
 
 
 class PReLU(Module):

@@ -346,7 +346,7 @@ class ParameterDict(Module):
         for key in list(self._names):
             del self[key]
 
-    def setdefault(self, key: str, default: object = None) -> Any:
+    def setdefault(self, key: str, default: object = None) -> Any:  # Any: as in ParameterList
         """The value under ``key``, which is ``default`` from now on if there was none."""
         if key not in self:
             self[key] = default
@@ -361,11 +361,11 @@ class ParameterDict(Module):
         key = next(reversed(self._names))
         return key, self.pop(key)
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: object = None) -> Any:  # Any: as in ParameterList
         """The value under ``key``, or ``default``."""
         return self[key] if key in self._names else default
 
-    def pop(self, key: str) -> Any:
+    def pop(self, key: str) -> Any:  # Any: as in ParameterList
         """Remove a value and return it."""
         found = self[key]
         del self[key]

@@ -13,7 +13,7 @@ from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
 from flambeau.nn.functional.conv import Sizes, sizes
-from flambeau.nn.module import Module
+from flambeau.nn.of_function import OfTensor
 from flambeau.nn.parameter import Parameter
 from flambeau.nn.spatial import Spatial
 
@@ -100,13 +100,9 @@ class _Conv(Spatial):
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
         zeros, ones = (0,) * self.dims, (1,) * self.dims
-        parts += [f"padding={self.padding}"] if self.padding != zeros else []
-        parts += [f"dilation={self.dilation}"] if self.dilation != ones else []
-        parts += [f"output_padding={self.output_padding}"] if self.output_padding != zeros else []
-        parts += [f"groups={self.groups}"] if self.groups != 1 else []
+        parts += self._differing(padding=zeros, dilation=ones, output_padding=zeros, groups=1)
         parts += ["bias=False"] if self.bias is None else []
-        parts += [f"padding_mode={self.padding_mode}"] if self.padding_mode != "zeros" else []
-        return ", ".join(parts)
+        return ", ".join([*parts, *self._differing(padding_mode="zeros")])
 
 
 class _Plain(_Conv):
@@ -191,45 +187,28 @@ class ConvTranspose3d(_Transposed, dims=3, function=F.conv_transpose3d):
     """The transpose of Conv3d."""
 
 
-class Unfold(Module):
+class Unfold(OfTensor, function=F.unfold):
     """Every window of (N, C, H, W) as a column: (N, C * KH * KW, L).
 
     >>> fb.nn.Unfold(2)(fb.ones(1, 3, 4, 4)).shape
     flambeau.Size([1, 12, 9])
     """
 
-    def __init__(self, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1):
-        super().__init__()
-        self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C * KH * KW, L)."""
-        return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
+    kernel_size: Sizes
+    dilation: Sizes = 1
+    padding: Sizes = 0
+    stride: Sizes = 1
 
 
-class Fold(Module):
-    """Columns added back to where :class:`Unfold` took them from.
+class Fold(OfTensor, function=F.fold):
+    """Columns (N, C * KH * KW, L) added back to where :class:`Unfold` took them from: (N, C, *output_size).
 
     >>> fb.nn.Fold((4, 4), 2)(fb.ones(1, 12, 9)).shape
     flambeau.Size([1, 3, 4, 4])
     """
 
-    def __init__(
-        self, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
-    ):
-        super().__init__()
-        self.output_size, self.kernel_size = output_size, kernel_size
-        self.dilation, self.padding, self.stride = dilation, padding, stride
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, *output_size)."""
-        return F.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
-
-    def extra_repr(self) -> str:
-        return (
-            f"output_size={self.output_size}, kernel_size={self.kernel_size}, dilation={self.dilation}, "
-            f"padding={self.padding}, stride={self.stride}"
-        )
+    output_size: Sizes
+    kernel_size: Sizes
+    dilation: Sizes = 1
+    padding: Sizes = 0
+    stride: Sizes = 1

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
-from flambeau.nn.spatial import Spatial
+from flambeau.nn.of_function import OfFunction
 
 
-class _Dropout(Spatial):
-    def __init__(self, p: float = 0.5, inplace: bool = False):
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: dropout probability has to be between 0 and 1, but got p={p}")
-        self.p, self.inplace = p, inplace
+class _Dropout(OfFunction):
+    _shown = ("p", "inplace")
+    p: float = 0.5
+    inplace: bool = False
+
+    def _settle(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(
+                f"{type(self).__name__}: dropout probability has to be between 0 and 1, but got p={self.p}"
+            )
 
     def forward(self, input: Tensor) -> Tensor:
         """The same shape; in evaluation the input itself."""
         return self.function(input, self.p, self.training, self.inplace)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, inplace={self.inplace}"
 
 
 class Dropout(_Dropout, function=F.dropout):

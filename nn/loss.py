@@ -33,48 +33,28 @@ class _WeightedLoss(_Loss):
 
 
 class MSELoss(_AveragedLoss, function=F.mse_loss):
-    """(input - target)², averaged.
-
-    >>> fb.nn.MSELoss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
-    tensor(0.6250)
-    """
+    """(input - target)², averaged."""
 
 
 class L1Loss(_AveragedLoss, function=F.l1_loss):
-    """abs(input - target), averaged.
-
-    >>> fb.nn.L1Loss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
-    tensor(0.7500)
-    """
+    """abs(input - target), averaged."""
 
 
 class SmoothL1Loss(_AveragedLoss, function=F.smooth_l1_loss):
-    """0.5 d² / beta where d = abs(input - target) is below beta, d - 0.5 beta elsewhere.
-
-    >>> fb.nn.SmoothL1Loss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
-    tensor(0.3125)
-    """
+    """0.5 d² / beta where d = abs(input - target) is below beta, d - 0.5 beta elsewhere."""
 
     beta: float = 1.0
 
 
 class HuberLoss(_Loss, function=F.huber_loss):
-    """0.5 d² where d = abs(input - target) is below delta, delta (d - 0.5 delta) elsewhere.
-
-    >>> fb.nn.HuberLoss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
-    tensor(0.3125)
-    """
+    """0.5 d² where d = abs(input - target) is below delta, delta (d - 0.5 delta) elsewhere."""
 
     reduction: str = "mean"
     delta: float = 1.0
 
 
 class CrossEntropyLoss(_Loss, function=F.cross_entropy):
-    """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores.
-
-    >>> fb.nn.CrossEntropyLoss()(fb.zeros(2, 4), fb.tensor([0, 3]))
-    tensor(1.3863)
-    """
+    """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores."""
 
     weight: Tensor | None = None
     size_average: bool | None = None
@@ -85,11 +65,7 @@ class CrossEntropyLoss(_Loss, function=F.cross_entropy):
 
 
 class NLLLoss(_Loss, function=F.nll_loss):
-    """Minus the log probabilities (N, C, ...) of the target classes (N, ...).
-
-    >>> fb.nn.NLLLoss()(fb.zeros(2, 4), fb.tensor([0, 3]))
-    tensor(0.)
-    """
+    """Minus the log probabilities (N, C, ...) of the target classes (N, ...)."""
 
     weight: Tensor | None = None
     size_average: bool | None = None
@@ -99,19 +75,11 @@ class NLLLoss(_Loss, function=F.nll_loss):
 
 
 class BCELoss(_WeightedLoss, function=F.binary_cross_entropy):
-    """-(target log(input) + (1 - target) log(1 - input)), averaged.
-
-    >>> fb.nn.BCELoss()(fb.tensor([0.5]), fb.tensor([1.0]))
-    tensor(0.6931)
-    """
+    """-(target log(input) + (1 - target) log(1 - input)), averaged."""
 
 
 class BCEWithLogitsLoss(_WeightedLoss, function=F.binary_cross_entropy_with_logits):
-    """BCELoss of sigmoid(input), without overflow.
-
-    >>> fb.nn.BCEWithLogitsLoss()(fb.tensor([0.0]), fb.tensor([1.0]))
-    tensor(0.6931)
-    """
+    """BCELoss of sigmoid(input), without overflow."""
 
     pos_weight: Tensor | None = None
 
@@ -127,11 +95,7 @@ class KLDivLoss(_AveragedLoss, function=F.kl_div):
 
 
 class PoissonNLLLoss(_Loss, function=F.poisson_nll_loss):
-    """exp(input) - target input.
-
-    >>> fb.nn.PoissonNLLLoss()(fb.tensor([0.5, 2.0]), fb.tensor([1.0, 1.0]))
-    tensor(3.2689)
-    """
+    """exp(input) - target input."""
 
     log_input: bool = True
     full: bool = False
@@ -142,11 +106,7 @@ class PoissonNLLLoss(_Loss, function=F.poisson_nll_loss):
 
 
 class GaussianNLLLoss(OfFunction, function=F.gaussian_nll_loss, kw_only=True):
-    """0.5 (log(var) + (input - target)² / var).
-
-    >>> fb.nn.GaussianNLLLoss()(fb.zeros(2), fb.ones(2), fb.ones(2))
-    tensor(0.5000)
-    """
+    """0.5 (log(var) + (input - target)² / var)."""
 
     full: bool = False
     eps: float = 1e-06
@@ -158,11 +118,7 @@ class GaussianNLLLoss(OfFunction, function=F.gaussian_nll_loss, kw_only=True):
 
 
 class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss):
-    """input where target is 1, max(0, margin - input) where it is -1.
-
-    >>> fb.nn.HingeEmbeddingLoss()(fb.tensor([0.5]), fb.tensor([1.0]))
-    tensor(0.5000)
-    """
+    """input where target is 1, max(0, margin - input) where it is -1."""
 
     margin: float = 1.0
     size_average: bool | None = None
@@ -170,37 +126,27 @@ class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss):
     reduction: str = "mean"
 
 
-class MarginRankingLoss(OfFunction, function=F.margin_ranking_loss):
-    """max(0, -target (input1 - input2) + margin).
-
-    >>> fb.nn.MarginRankingLoss()(fb.zeros(1), fb.ones(1), fb.ones(1))
-    tensor(1.)
-    """
-
+class _PairLoss(OfFunction):
     margin: float = 0.0
     size_average: bool | None = None
     reduce: bool | None = None
     reduction: str = "mean"
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
-        """``nn.functional.margin_ranking_loss`` of the arguments."""
+        """How far the pairs are from what ``target`` says of them."""
         return self._apply_to(input1, input2, target)
 
 
-class SoftMarginLoss(_AveragedLoss, function=F.soft_margin_loss):
-    """log(1 + exp(-target input)).
+class MarginRankingLoss(_PairLoss, function=F.margin_ranking_loss):
+    """max(0, -target (input1 - input2) + margin)."""
 
-    >>> fb.nn.SoftMarginLoss()(fb.tensor([0.0]), fb.tensor([1.0]))
-    tensor(0.6931)
-    """
+
+class SoftMarginLoss(_AveragedLoss, function=F.soft_margin_loss):
+    """log(1 + exp(-target input))."""
 
 
 class MultiMarginLoss(_Loss, function=F.multi_margin_loss):
-    """Mean over the other classes of max(0, margin - input[target] + input[class]) ** p.
-
-    >>> fb.nn.MultiMarginLoss()(fb.zeros(1, 4), fb.tensor([3]))
-    tensor(0.7500)
-    """
+    """Mean over the other classes of max(0, margin - input[target] + input[class]) ** p."""
 
     p: int = 1
     margin: float = 1.0
@@ -211,44 +157,25 @@ class MultiMarginLoss(_Loss, function=F.multi_margin_loss):
 
 
 class MultiLabelMarginLoss(_AveragedLoss, function=F.multilabel_margin_loss):
-    """Sum over labels and other classes of max(0, 1 - input[label] + input[class]).
-
-    >>> fb.nn.MultiLabelMarginLoss()(fb.zeros(1, 3), fb.tensor([[2, -1, 0]]))
-    tensor(0.6667)
-    """
+    """Sum over labels and other classes of max(0, 1 - input[label] + input[class])."""
 
 
 class MultiLabelSoftMarginLoss(_WeightedLoss, function=F.multilabel_soft_margin_loss):
-    """Mean over classes of the binary cross entropy of logits.
-
-    >>> fb.nn.MultiLabelSoftMarginLoss()(fb.zeros(1, 3), fb.ones(1, 3))
-    tensor(0.6931)
-    """
+    """Mean over classes of the binary cross entropy of logits."""
 
 
-class CosineEmbeddingLoss(OfFunction, function=F.cosine_embedding_loss):
-    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1.
-
-    >>> fb.nn.CosineEmbeddingLoss()(fb.ones(1, 2), fb.ones(1, 2), fb.ones(1))
-    tensor(0.)
-    """
-
-    margin: float = 0.0
-    size_average: bool | None = None
-    reduce: bool | None = None
-    reduction: str = "mean"
-
-    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
-        """``nn.functional.cosine_embedding_loss`` of the arguments."""
-        return self._apply_to(input1, input2, target)
+class CosineEmbeddingLoss(_PairLoss, function=F.cosine_embedding_loss):
+    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
 
 
-class TripletMarginLoss(OfFunction, function=F.triplet_margin_loss):
-    """max(0, d(anchor, positive) - d(anchor, negative) + margin).
+class _TripletLoss(OfFunction):
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """How far ``anchor`` is from ``positive``, as against ``negative``."""
+        return self._apply_to(anchor, positive, negative)
 
-    >>> fb.nn.TripletMarginLoss()(fb.zeros(1, 2), fb.zeros(1, 2), fb.ones(1, 2))
-    tensor(0.)
-    """
+
+class TripletMarginLoss(_TripletLoss, function=F.triplet_margin_loss):
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
 
     margin: float = 1.0
     p: float = 2.0
@@ -258,34 +185,18 @@ class TripletMarginLoss(OfFunction, function=F.triplet_margin_loss):
     reduce: bool | None = None
     reduction: str = "mean"
 
-    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """``nn.functional.triplet_margin_loss`` of the arguments."""
-        return self._apply_to(anchor, positive, negative)
 
-
-class TripletMarginWithDistanceLoss(OfFunction, function=F.triplet_margin_with_distance_loss, kw_only=True):
-    """TripletMarginLoss with a distance of one's own.
-
-    >>> fb.nn.TripletMarginWithDistanceLoss()(fb.zeros(1, 2), fb.zeros(1, 2), fb.ones(1, 2))
-    tensor(0.)
-    """
+class TripletMarginWithDistanceLoss(_TripletLoss, function=F.triplet_margin_with_distance_loss, kw_only=True):
+    """TripletMarginLoss with a distance of one's own."""
 
     distance_function: Callable[[Tensor, Tensor], Tensor] | None = None
     margin: float = 1.0
     swap: bool = False
     reduction: str = "mean"
 
-    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """``nn.functional.triplet_margin_with_distance_loss`` of the arguments."""
-        return self._apply_to(anchor, positive, negative)
-
 
 class CTCLoss(OfFunction, function=F.ctc_loss):
-    """Connectionist temporal classification of log probabilities (T, N, C) and label sequences.
-
-    >>> fb.nn.CTCLoss()(fb.zeros(4, 1, 3).log_softmax(2), fb.tensor([[1]]), fb.tensor([4]), fb.tensor([1]))
-    tensor(2.0919)
-    """
+    """Connectionist temporal classification of log probabilities (T, N, C) and label sequences."""
 
     blank: int = 0
     reduction: str = "mean"

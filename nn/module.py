@@ -18,6 +18,7 @@ from flambeau.nn.parameter import Buffer, Parameter
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
+T = TypeVar("T", bound=Tensor)
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
@@ -53,7 +54,7 @@ class _NoAttribute:
     __repr__ = __str__
 
 
-def _unwritten(self: Module, *args: Any, **kwargs: Any) -> Any:
+def _unwritten(self: Module, *args: Any, **kwargs: Any) -> Any:  # Any: so that every module can name its own
     """What the module computes; every module defines its own."""
     raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
@@ -313,21 +314,11 @@ class Module(hooks.Hooked):
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a path."""
-        parent, _, name = target.rpartition(".")
-        found = self.get_submodule(parent)._parameters.get(name)
-        if found is None:
-            raise AttributeError(
-                f"get_parameter({target!r}): {parent or type(self).__name__} has no parameter {name!r}"
-            )
-        return found
+        return _member(self, target, "parameter", lambda owner: owner._parameters)
 
     def get_buffer(self, target: str) -> Tensor:
         """The buffer at a path."""
-        parent, _, name = target.rpartition(".")
-        found = self.get_submodule(parent)._buffers.get(name)
-        if found is None:
-            raise AttributeError(f"get_buffer({target!r}): {parent or type(self).__name__} has no buffer {name!r}")
-        return found
+        return _member(self, target, "buffer", lambda owner: owner._buffers)
 
     # -- change in place -------------------------------------------------------------------------
     def apply(self, fn: Callable[[Module], Any]) -> Self:
@@ -455,6 +446,10 @@ class Module(hooks.Hooked):
         """What stands in the brackets of this module's repr."""
         return ""
 
+    def _differing(self, **usual: object) -> list[str]:
+        """``name=value`` for those options that are not as usual."""
+        return [f"{name}={getattr(self, name)}" for name, value in usual.items() if getattr(self, name) != value]
+
     def _get_name(self) -> str:
         return type(self).__name__
 
@@ -471,6 +466,14 @@ class Module(hooks.Hooked):
         if not children and len(extra) <= 1:
             return f"{self._get_name()}({''.join(extra)})"
         return f"{self._get_name()}(\n  " + "\n  ".join([*extra, *children]) + "\n)"
+
+
+def _member(module: Module, target: str, kind: str, registry: Callable[[Module], dict[str, T | None]]) -> T:
+    parent, _, name = target.rpartition(".")
+    found = registry(module.get_submodule(parent)).get(name)
+    if found is None:
+        raise AttributeError(f"get_{kind}({target!r}): {parent or type(module).__name__} has no {kind} {name!r}")
+    return found
 
 
 def _destination(

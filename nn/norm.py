@@ -15,6 +15,7 @@ from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
 from flambeau.nn.module import Module
+from flambeau.nn.of_function import OfTensor
 from flambeau.nn.parameter import Parameter
 from flambeau.nn.spatial import Spatial
 
@@ -254,20 +255,17 @@ class GroupNorm(_Affine):
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={affine}, bias={bias}"
 
 
-class LocalResponseNorm(Module):
+class LocalResponseNorm(OfTensor, function=F.local_response_norm):
     """Each element over a power of the mean square of its neighbouring channels.
 
     >>> fb.nn.LocalResponseNorm(2)(fb.ones(1, 4, 8)).shape
     flambeau.Size([1, 4, 8])
     """
 
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
-        super().__init__()
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The same shape."""
-        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+    size: int
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

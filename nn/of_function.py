@@ -8,24 +8,32 @@ from typing import Any, ClassVar, dataclass_transform
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
+from flambeau.nn.spatial import Spatial
 
 
 @dataclass_transform(eq_default=False)
-class OfFunction(Module):
+class OfFunction(Spatial):
     """A module whose class body lists the options of its function, which its constructor takes in that order.
 
-    ``class ELU(OfTensor, function=F.elu)`` that says ``alpha: float = 1.0`` is made by ``ELU()`` or ``ELU(alpha=2.0)``
-    and calls ``F.elu(input, alpha=self.alpha)``. An option that is a tensor is registered as a buffer, so that it moves
-    with the module. Options of a base class come first.
+    An option that is a tensor is registered as a buffer, so that it moves with the module. Options of a base class come
+    first. ``_shown`` names those that the printed form shows, if not all.
+
+    >>> class AtMost(OfTensor, function=fb.nn.functional.hardtanh):
+    ...     min_val: float = 0.0
+    ...     max_val: float = 1.0
+    >>> AtMost(max_val=2.0)(fb.tensor([-1.0, 3.0]))
+    tensor([0., 2.])
     """
 
-    function: ClassVar[Callable[..., Tensor]]
     _fields: ClassVar[dict[str, inspect.Parameter]] = {}
     _options: ClassVar[tuple[str, ...]] = ()
+    _shown: ClassVar[tuple[str, ...]] = ()
     _tensors: ClassVar[frozenset[str]] = frozenset()
 
-    def __init_subclass__(cls, function: Callable[..., Tensor] | None = None, kw_only: bool = False) -> None:
-        super().__init_subclass__()
+    def __init_subclass__(
+        cls, function: Callable[..., Any] | None = None, dims: int = 0, kw_only: bool = False
+    ) -> None:
+        super().__init_subclass__(dims, function)
         kind = inspect.Parameter.KEYWORD_ONLY if kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
         own = {n: a for n, a in inspect.get_annotations(cls).items() if not str(a).startswith("ClassVar")}
         cls._fields = cls._fields | {
@@ -39,15 +47,17 @@ class OfFunction(Module):
         if own and "__init__" not in cls.__dict__ or function is not None:
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
         if function is not None:
-            cls.function, cls._options = staticmethod(function), tuple(cls._fields)
-            cls.__doc__ = f"{cls.__doc__}\n    As a function: :func:`flambeau.nn.functional.{function.__name__}`.\n"
+            cls._options, cls.__doc__ = tuple(cls._fields), _documented(cls, function)
+
+    def _settle(self) -> None:
+        """Check the options, or complete them."""
 
     def _apply_to(self, *inputs: Any) -> Tensor:
         return self.function(*inputs, **{n: getattr(self, n) for n in self._options})
 
     def extra_repr(self) -> str:
-        shown = [(n, getattr(self, n)) for n in self._options if n not in self._tensors]
-        return ", ".join(f"{n}={v!r}" for n, v in shown if n != "inplace" or v)
+        shown = [(n, getattr(self, n)) for n in self._shown or self._options if n not in self._tensors]
+        return ", ".join(f"{n}={v!r}" for n, v in shown if n != "inplace" or v or self._shown)
 
 
 class OfTensor(OfFunction):
@@ -57,6 +67,15 @@ class OfTensor(OfFunction):
         """The function of ``input``."""
         own = self.__dict__
         return self.function(input, **{n: own[n] for n in self._options})
+
+
+def _documented(cls: type[OfFunction], function: Callable[..., Any]) -> str:
+    """The docstring of the class, with the example of its function where it has none."""
+    text, name = (cls.__doc__ or "").rstrip(), function.__name__
+    if ">>>" not in text:
+        example = (function.__doc__ or "").partition(">>> ")[2].rstrip()
+        text += f"\n\n    >>> {example}".replace(f"functional.{name}(", f"{cls.__name__}()(")
+    return f"{text}\n\n    As a function: :func:`flambeau.nn.functional.{name}`.\n"
 
 
 def _constructor(cls: type[OfFunction]) -> Callable[..., None]:
@@ -74,6 +93,7 @@ def _constructor(cls: type[OfFunction]) -> Callable[..., None]:
                 self.register_buffer(name, value)
             else:
                 setattr(self, name, value)
+        self._settle()
 
     me = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     __init__.__signature__ = signature.replace(parameters=[me, *signature.parameters.values()])  # type: ignore[attr-defined]

@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn.functional.conv import Sizes
 from flambeau.nn.functional.pooling import OutputSizes
-from flambeau.nn.spatial import Spatial
+from flambeau.nn.of_function import OfFunction
 
 
-class _MaxPool(Spatial):
+class _Windows(OfFunction):
+    """The stride is the kernel's size unless told otherwise."""
+
+    _shown: ClassVar[tuple[str, ...]] = ("kernel_size", "stride", "padding")
+    kernel_size: Sizes
+    stride: Sizes | None = None
+
+    def _settle(self) -> None:
+        self.stride = self.kernel_size if self.stride is None else self.stride
+
+
+class _MaxPool(_Windows):
     """With ``return_indices`` also where each is, for MaxUnpool{n}d.
 
     >>> fb.nn.MaxPool{n}d(2)(fb.ones(1, 3{s:8})).shape
     flambeau.Size([1, 3{s:4}])
     """
 
-    def __init__(
-        self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, dilation: Sizes = 1,
-        return_indices: bool = False, ceil_mode: bool = False,
-    ):  # fmt: skip
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.dilation = padding, dilation
-        self.return_indices, self.ceil_mode = return_indices, ceil_mode
+    _shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    padding: Sizes = 0
+    dilation: Sizes = 1
+    return_indices: bool = False
+    ceil_mode: bool = False
 
     def forward(self, input: Tensor) -> Any:  # Any: a tensor, or a pair with return_indices
         """(N, C, *S) to (N, C, *L)."""
-        window = self.kernel_size, self.stride, self.padding, self.dilation
-        return self.function(input, *window, self.ceil_mode, self.return_indices)
-
-    def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
-        )
+        return self._apply_to(input)
 
 
 class MaxPool1d(_MaxPool, dims=1, function=F.max_pool1d):
@@ -52,7 +53,7 @@ class MaxPool3d(_MaxPool, dims=3, function=F.max_pool3d):
     """The largest of each window of (N, C, D, H, W)."""
 
 
-class _MaxUnpool(Spatial):
+class _MaxUnpool(_Windows):
     """The sizes that the pooling left open are chosen by the call's ``output_size``.
 
     >>> pool = fb.nn.MaxPool{n}d(2, return_indices=True)
@@ -60,16 +61,11 @@ class _MaxUnpool(Spatial):
     flambeau.Size([1, 3{s:8}])
     """
 
-    def __init__(self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0):
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+    padding: Sizes = 0
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Zeros with the elements of ``input`` where ``indices`` say."""
         return self.function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 class MaxUnpool1d(_MaxUnpool, dims=1, function=F.max_unpool1d):
@@ -84,79 +80,54 @@ class MaxUnpool3d(_MaxUnpool, dims=3, function=F.max_unpool3d):
     """Zeros with each maximum of MaxPool3d back in its place."""
 
 
-class AvgPool1d(Spatial, dims=1):
+class _AvgPool(_Windows):
+    padding: Sizes = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, *S) to (N, C, *L)."""
+        return self._apply_to(input)
+
+
+class AvgPool1d(_AvgPool, dims=1, function=F.avg_pool1d):
     """The mean of each window of (N, C, S).
 
     >>> fb.nn.AvgPool1d(2)(fb.ones(1, 3, 8)).shape
     flambeau.Size([1, 3, 4])
     """
 
-    def __init__(
-        self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ):  # fmt: skip
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, L)."""
-        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-
-
-class _AvgPool(Spatial):
+class _DividedAvgPool(_AvgPool):
     """``divisor_override`` divides the sums instead of the counts.
 
     >>> fb.nn.AvgPool{n}d(2)(fb.ones(1, 3{s:8})).shape
     flambeau.Size([1, 3{s:4}])
     """
 
-    def __init__(
-        self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, ceil_mode: bool = False,
-        count_include_pad: bool = True, divisor_override: int | None = None,
-    ):  # fmt: skip
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode = padding, ceil_mode
-        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, *S) to (N, C, *L)."""
-        window = self.kernel_size, self.stride, self.padding
-        return self.function(input, *window, self.ceil_mode, self.count_include_pad, self.divisor_override)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+    divisor_override: int | None = None
 
 
-class AvgPool2d(_AvgPool, dims=2, function=F.avg_pool2d):
+class AvgPool2d(_DividedAvgPool, dims=2, function=F.avg_pool2d):
     """The mean of each window of (N, C, H, W)."""
 
 
-class AvgPool3d(_AvgPool, dims=3, function=F.avg_pool3d):
+class AvgPool3d(_DividedAvgPool, dims=3, function=F.avg_pool3d):
     """The mean of each window of (N, C, D, H, W)."""
 
 
-class _AdaptiveAvgPool(Spatial):
+class _AdaptiveAvgPool(OfFunction):
     """From (N, C, {axes}) to (N, C, *output_size).
 
     >>> fb.nn.AdaptiveAvgPool{n}d(2)(fb.ones(1, 3{s:8})).shape
     flambeau.Size([1, 3{s:2}])
     """
 
-    def __init__(self, output_size: OutputSizes):
-        super().__init__()
-        self.output_size = output_size
+    output_size: OutputSizes
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, *S) to (N, C, *output_size)."""
-        return self.function(input, self.output_size)
-
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
+        return self._apply_to(input)
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool, dims=1, function=F.adaptive_avg_pool1d):
@@ -171,23 +142,20 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool, dims=3, function=F.adaptive_avg_pool3d
     """Means of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size."""
 
 
-class _AdaptiveMaxPool(Spatial):
+class _AdaptiveMaxPool(OfFunction):
     """With ``return_indices`` also where each is.
 
     >>> fb.nn.AdaptiveMaxPool{n}d(2)(fb.ones(1, 3{s:8})).shape
     flambeau.Size([1, 3{s:2}])
     """
 
-    def __init__(self, output_size: OutputSizes, return_indices: bool = False):
-        super().__init__()
-        self.output_size, self.return_indices = output_size, return_indices
+    _shown = ("output_size",)
+    output_size: OutputSizes
+    return_indices: bool = False
 
     def forward(self, input: Tensor) -> Any:  # Any: a tensor, or a pair with return_indices
         """(N, C, *S) to (N, C, *output_size), with indices if asked for."""
-        return self.function(input, self.output_size, self.return_indices)
-
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
+        return self._apply_to(input)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool, dims=1, function=F.adaptive_max_pool1d):
@@ -202,24 +170,21 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool, dims=3, function=F.adaptive_max_pool3d
     """Maxima of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size."""
 
 
-class _LPPool(Spatial):
+class _LPPool(OfFunction):
     """The root of the sum of its powers.
 
     >>> fb.nn.LPPool{n}d(2, 2)(fb.ones(1, 3{s:8})).shape
     flambeau.Size([1, 3{s:4}])
     """
 
-    def __init__(self, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False):
-        super().__init__()
-        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
+    norm_type: float
+    kernel_size: Sizes
+    stride: Sizes | None = None
+    ceil_mode: bool = False
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, *S) to (N, C, *L)."""
-        return self.function(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
-
-    def extra_repr(self) -> str:
-        window = f"kernel_size={self.kernel_size}, stride={self.stride}, ceil_mode={self.ceil_mode}"
-        return f"norm_type={self.norm_type}, {window}"
+        return self._apply_to(input)
 
 
 class LPPool1d(_LPPool, dims=1, function=F.lp_pool1d):

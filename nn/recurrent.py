@@ -204,12 +204,9 @@ class RNNBase(Module, Generic[S]):
 
     def extra_repr(self) -> str:
         parts = [f"{self.input_size}, {self.hidden_size}"]
-        parts += [f"proj_size={self.proj_size}"] if self.proj_size else []
-        parts += [f"num_layers={self.num_layers}"] if self.num_layers != 1 else []
-        parts += ["bias=False"] if not self.bias else []
-        parts += ["batch_first=True"] if self.batch_first else []
-        parts += [f"dropout={self.dropout}"] if self.dropout else []
-        parts += ["bidirectional=True"] if self.bidirectional else []
+        parts += self._differing(
+            proj_size=0, num_layers=1, bias=True, batch_first=False, dropout=0, bidirectional=False
+        )
         return ", ".join(parts)
 
 
@@ -330,18 +327,16 @@ class RNNCellBase(Module):
             )
         wanted = (*input.shape[:-1], self.hidden_size)
         if state is None:
-            result: Tensor = input.new_zeros(*wanted)
-            return result
+            return input.new_zeros(*wanted)
         if tuple(state.shape) != wanted:
             raise ShapeError(f"{name}: expected a state of shape {wanted}, got {tuple(state.shape)}")
         return state
 
     def _gates(self, input: Tensor, h: Tensor) -> Tensor:
-        result: Tensor = F.linear(input, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
-        return result
+        return F.linear(input, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *self._differing(bias=True)])
 
 
 class RNNCell(RNNCellBase):
@@ -400,5 +395,4 @@ class GRUCell(RNNCellBase):
         hr, hz, hn = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
         z = sigmoid(z + hz)
         n = tanh(n + sigmoid(r + hr) * hn)
-        result: Tensor = n + z * (h - n)
-        return result
+        return n + z * (h - n)

@@ -52,11 +52,8 @@ class _Table(Module):
                 self.weight[self.padding_idx].fill_(0)
 
     def extra_repr(self) -> str:
-        parts = [f"{self.num_embeddings}, {self.embedding_dim}"]
-        parts += [f"padding_idx={self.padding_idx}"] if self.padding_idx is not None else []
-        parts += [f"max_norm={self.max_norm}"] if self.max_norm is not None else []
-        parts += [f"norm_type={self.norm_type}"] if self.norm_type != 2 else []
-        return ", ".join(parts)
+        more = self._differing(padding_idx=None, max_norm=None, norm_type=2)
+        return ", ".join([f"{self.num_embeddings}, {self.embedding_dim}", *more])
 
 
 class Embedding(_Table):

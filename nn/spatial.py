@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.family import filled
@@ -20,7 +20,7 @@ class Spatial(Module):
     function: ClassVar[Callable[..., Tensor]]
     _more: ClassVar[str] = ""
 
-    def __init_subclass__(cls, dims: int = 0, function: Callable[..., Tensor] | None = None) -> None:
+    def __init_subclass__(cls, dims: int = 0, function: Callable[..., Any] | None = None) -> None:
         super().__init_subclass__()
         if function is not None:
             cls.function = staticmethod(function)

@@ -226,5 +226,4 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device: DeviceLike = None, dtype: DType | None = None) -> Tensor:
         """(sz, sz): 0 up to the diagonal and -inf above, so that a step sees those before it and itself."""
-        result: Tensor = full((sz, sz), -math.inf, device=device, dtype=dtype).triu(1)
-        return result
+        return full((sz, sz), -math.inf, device=device, dtype=dtype).triu(1)

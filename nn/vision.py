@@ -8,7 +8,6 @@ from typing import ClassVar
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn.functional.conv import Sizes, sizes
-from flambeau.nn.module import Module
 from flambeau.nn.of_function import OfFunction, OfTensor
 from flambeau.nn.spatial import Spatial
 
@@ -113,26 +112,18 @@ class CircularPad3d(_Pad, dims=3, mode="circular"):
 
 
 # -- resampling ----------------------------------------------------------------------------------------
-class Upsample(Module):
+class Upsample(OfTensor, function=F.interpolate):
     """(N, C, *S) resampled to ``size``, or to its sizes times ``scale_factor``.
 
     >>> fb.nn.Upsample(scale_factor=2)(fb.ones(1, 1, 4, 4)).shape
     flambeau.Size([1, 1, 8, 8])
     """
 
-    def __init__(
-        self, size: Sizes | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
-        align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
-    ):  # fmt: skip
-        super().__init__()
-        self.size, self.scale_factor, self.mode = size, scale_factor, mode
-        self.align_corners, self.recompute_scale_factor = align_corners, recompute_scale_factor
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, *size)."""
-        return F.interpolate(
-            input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor
-        )
+    size: Sizes | None = None
+    scale_factor: float | Sequence[float] | None = None
+    mode: str = "nearest"
+    align_corners: bool | None = None
+    recompute_scale_factor: bool | None = None
 
     def extra_repr(self) -> str:
         what = f"scale_factor={self.scale_factor}" if self.scale_factor is not None else f"size={self.size}"
@@ -192,11 +183,7 @@ class ChannelShuffle(OfTensor, function=F.channel_shuffle):
 
 
 class CosineSimilarity(OfFunction, function=F.cosine_similarity):
-    """The cosine of two tensors along dim.
-
-    >>> fb.nn.CosineSimilarity()(fb.ones(2, 3), fb.ones(2, 3))
-    tensor([1.0000, 1.0000])
-    """
+    """The cosine of two tensors along dim."""
 
     dim: int = 1
     eps: float = 1e-08
@@ -207,11 +194,7 @@ class CosineSimilarity(OfFunction, function=F.cosine_similarity):
 
 
 class PairwiseDistance(OfFunction, function=F.pairwise_distance):
-    """The p-norm of the difference of two tensors along the last axis.
-
-    >>> fb.nn.PairwiseDistance()(fb.zeros(1, 2), fb.tensor([[3.0, 4.0]]))
-    tensor([5.0000])
-    """
+    """The p-norm of the difference of two tensors along the last axis."""
 
     p: float = 2.0
     eps: float = 1e-06

@@ -51,8 +51,7 @@ class LBFGS(Optimizer):
         return found
 
     def _gradient(self) -> Tensor:
-        found: Tensor = cat([(p.detach() * 0 if p.grad is None else p.grad.detach()).reshape(-1) for p in self._params])
-        return found
+        return cat([(p.detach() * 0 if p.grad is None else p.grad.detach()).reshape(-1) for p in self._params])
 
     def _move(self, direction: Tensor, size: float) -> None:
         at = 0

@@ -71,7 +71,7 @@ class AveragedModel(Module):
         self.register_buffer("n_averaged", tensor(0, dtype=int64, device=device))
         self.avg_fn, self.multi_avg_fn, self.use_buffers = avg_fn, multi_avg_fn, use_buffers
 
-    def forward(self, *args: object, **kwargs: object) -> Any:  # as the model's own
+    def forward(self, *args: object, **kwargs: object) -> Any:  # Any: as the model's own
         """What the averaged model computes."""
         return self.module(*args, **kwargs)
 

@@ -33,14 +33,9 @@ class RegisterKernel(Protocol):
     """
 
     def __call__(
-        self,
-        device_type: str,
-        op_name: str,
-        make: Callable[[Kernel | None], Kernel],
-        *,
-        dtypes: Iterable[DType] | None = None,
-        priority: int = 0,
-    ) -> None: ...
+        self, device_type: str, op_name: str, make: Callable[[Kernel | None], Kernel], *,
+        dtypes: Iterable[DType] | None = None, priority: int = 0,
+    ) -> None: ...  # fmt: skip
 
 
 @hookspec

@@ -312,11 +312,8 @@ def _parsed(name: str, names: Iterable[str]) -> device:
 
 def _asked(names: Iterable[str]) -> str:
     """How the setting stands, for error texts."""
-    return (
-        f"FLAMBEAU_DEVICE={','.join(names)}"
-        if config.source("device") == "environment"
-        else f"device={','.join(names)}"
-    )
+    setting = "FLAMBEAU_DEVICE" if config.source("device") == "environment" else "device"
+    return f"{setting}={','.join(names)}"
 
 
 def _best() -> device:

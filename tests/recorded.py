@@ -17,6 +17,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import pytest
 
 import flambeau as fb
 
-Case = Callable[[Any], Any]
+Case = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[1]
 TENSOR = re.compile(r"[a-z]+\d*\[[\d, ]*\]( requires_grad)?")
 #: (relative, absolute) tolerance by dtype, and the digits that are written; Python's floats may come from float32.
@@ -203,8 +204,16 @@ def modules(folder: str = "tests") -> list[str]:
     return [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files]
 
 
+@cache
 def cases(module: str) -> dict[str, Case]:
-    return importlib.import_module(module).CASES
+    """A module's cases; those that take more than T get by name what the module's ``GIVEN`` makes of T."""
+    held = importlib.import_module(module)
+    return {name: _given(case, getattr(held, "GIVEN", {})) for name, case in held.CASES.items()}
+
+
+def _given(case: Case, makers: Mapping[str, Case]) -> Case:
+    names = [name for name in signature(case).parameters if name in makers]
+    return (lambda T: case(T, **{name: makers[name](T) for name in names})) if names else case
 
 
 @cache

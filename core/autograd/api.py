@@ -73,12 +73,9 @@ def _one(out: Tensor) -> Tensor:
 
 
 def backward(
-    tensors: Roots,
-    grad_tensors: Gradients = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
+    tensors: Roots, grad_tensors: Gradients = None, retain_graph: bool | None = None, create_graph: bool = False,
     inputs: Roots | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Add the gradients of ``tensors`` to the ``grad`` of the leaves they came from.
 
     With ``inputs`` to the ``grad`` of those alone, computed tensors among them.
@@ -97,12 +94,9 @@ def backward(
         if not chosen:
             raise GradientError("backward: inputs must not be empty")
         targets = [_target(t, i, "backward") for i, t in enumerate(chosen)]
-    found = run_backward(
-        _root_gradients(outputs, grads),
-        keep_graph=create_graph if retain_graph is None else retain_graph,
-        create_graph=create_graph,
-        targets=targets,
-    )
+    keep = create_graph if retain_graph is None else retain_graph
+    roots = _root_gradients(outputs, grads)
+    found = run_backward(roots, keep_graph=keep, create_graph=create_graph, targets=targets)
     for t, g in dict(zip(chosen, found, strict=True)).items() if chosen else ():
         if g is not None and edge_of(t).__class__ is not Leaf and not t.retains_grad:
             accumulate(t, g, create_graph)
@@ -118,14 +112,9 @@ def _target(t: Any, i: int, where: str) -> Any:
 
 
 def grad(
-    outputs: Roots,
-    inputs: Roots,
-    grad_outputs: Gradients = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool | None = None,
-    materialize_grads: bool = False,
-) -> tuple[Any, ...]:  # Tensors, and None for those unused
+    outputs: Roots, inputs: Roots, grad_outputs: Gradients = None, retain_graph: bool | None = None,
+    create_graph: bool = False, allow_unused: bool | None = None, materialize_grads: bool = False,
+) -> tuple[Any, ...]:  # Tensors, and None for those unused  # fmt: skip
     """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``grad``.
 
     An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
@@ -142,13 +131,9 @@ def grad(
     outs, ins = as_tuple(outputs), as_tuple(inputs)
     grads = (None,) * len(outs) if grad_outputs is None else as_tuple(grad_outputs)
     targets = [_target(t, i, "grad") for i, t in enumerate(ins)]
-    found = run_backward(
-        _root_gradients(outs, grads),
-        keep_graph=create_graph if retain_graph is None else retain_graph,
-        create_graph=create_graph,
-        targets=targets,
-        accumulate=False,
-    )
+    keep = create_graph if retain_graph is None else retain_graph
+    roots = _root_gradients(outs, grads)
+    found = run_backward(roots, keep_graph=keep, create_graph=create_graph, targets=targets, accumulate=False)
     for i, g in enumerate(found):
         if g is not None:
             continue
@@ -164,12 +149,9 @@ def grad(
 
 @public("backward", function=False)
 def _backward(
-    self: Tensor,
-    gradient: Tensor | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
+    self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False,
     inputs: Roots | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Add the gradients of this tensor to the ``grad`` of the leaves it came from.
 
     ``gradient`` weighs the elements; a scalar needs none. The graph is freed unless ``retain_graph``.

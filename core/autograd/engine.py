@@ -25,13 +25,9 @@ _accumulating = threading.Lock()  # two threads may add to one leaf
 
 
 def run_backward(
-    roots: Sequence[tuple[Edge, Tensor]],
-    *,
-    keep_graph: bool,
-    create_graph: bool,
-    targets: Sequence[Edge] | None = None,
-    accumulate: bool = True,
-) -> list[Tensor | None]:
+    roots: Sequence[tuple[Edge, Tensor]], *, keep_graph: bool, create_graph: bool,
+    targets: Sequence[Edge] | None = None, accumulate: bool = True,
+) -> list[Tensor | None]:  # fmt: skip
     """Send the gradients of ``roots`` (edge, gradient) down the graph.
 
     With ``targets`` (edges) only what leads to them runs; their gradients are returned, and added to

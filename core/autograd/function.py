@@ -189,25 +189,24 @@ class Function:
     tensor(6.)
     """
 
-    # `*args: Any, **kwargs: Any` lets a subclass name its own arguments.
     @staticmethod
-    def forward(*args: Any, **kwargs: Any) -> Any:
+    def forward(*args: Any, **kwargs: Any) -> Any:  # Any: so that a subclass can name its own, as below
         raise NotImplementedError("a Function needs a forward(ctx, *args), or forward(*args) beside setup_context")
 
     @staticmethod
-    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:  # Any: what forward gives
         raise NotImplementedError
 
     @staticmethod
-    def backward(ctx: Context, *args: Any, **kwargs: Any) -> Any:
+    def backward(ctx: Context, *args: Any, **kwargs: Any) -> Any:  # Any: as in forward
         raise NotImplementedError("a Function needs a backward(ctx, *grad_outputs) to be differentiated")
 
     @staticmethod
-    def jvp(ctx: Context, *args: Any, **kwargs: Any) -> Any:
+    def jvp(ctx: Context, *args: Any, **kwargs: Any) -> Any:  # Any: as in forward
         raise NotImplementedError
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any, **kwargs: Any) -> Any:
+    def vmap(info: Any, in_dims: Any, *args: Any, **kwargs: Any) -> Any:  # Any: as in forward
         raise NotImplementedError
 
     generate_vmap_rule = False  # accepted for PyTorch's sake: a rule is made wherever none is given
@@ -220,7 +219,7 @@ class Function:
             cls.backward = cls.vjp  # type: ignore[attr-defined, method-assign]
 
     @classmethod
-    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:  # Any: what the subclass's forward takes and gives
         """Run forward without recording, and link the outputs to backward."""
         if cls.setup_context is not Function.setup_context:
             args, kwargs = _with_defaults(cls, args, kwargs), {}
@@ -307,14 +306,9 @@ def _alias(o: Tensor) -> Tensor:
 
 
 def _link(
-    cls: type[Function],
-    ctx: Context,
-    inputs: tuple[Any, ...],
-    edges: Any,
-    outs: Sequence[Any],
-    results: list[Any],
+    cls: type[Function], ctx: Context, inputs: tuple[Any, ...], edges: Any, outs: Sequence[Any], results: list[Any],
     back: dict[int, Any],
-) -> None:
+) -> None:  # fmt: skip
     tensors = [r for r in results if isinstance(r, Tensor)]
     node = _node_class(cls)()
     dirty = {id(d) for d in ctx._dirty}

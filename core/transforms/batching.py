@@ -7,6 +7,7 @@ primitive without one is a loop over the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,10 +32,7 @@ class Batched:
 
     @property
     def size(self) -> int:
-        n = 1
-        for s in self.shape:
-            n *= s
-        return n
+        return math.prod(self.shape)
 
 
 def rule_for(op: Op) -> Rule | None:
@@ -207,16 +205,7 @@ _RULES: dict[str, Rule] = {
     "cat": _joined,
     "copy": _copied,
     "matmul": aligned,
+    **dict.fromkeys(("cast", "clone", "to_device", "view_as_real", "view_as_complex", "view_dtype"), same_op),
+    **dict.fromkeys(("gather", "scatter", "argsort"), along_axis),
 }
-for _name in ("cast", "clone", "to_device", "view_as_real", "view_as_complex", "view_dtype"):
-    _RULES[_name] = same_op
-for _name in ("gather", "scatter", "argsort"):
-    _RULES[_name] = along_axis
-
-NAMED: dict[str, Rule] = {
-    "aligned": aligned,
-    "along_axis": along_axis,
-    "reduced": reduced,
-    "same": same_op,
-    "loop": looped,
-}
+NAMED: dict[str, Rule] = dict(aligned=aligned, along_axis=along_axis, reduced=reduced, same=same_op, loop=looped)

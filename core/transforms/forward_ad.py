@@ -5,7 +5,6 @@ The transform :func:`flambeau.func.jvp` does the same for a function.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import NamedTuple
 
 from flambeau.core.dtype import FLOATING
@@ -43,11 +42,9 @@ class dual_level:
         self._level = _DualLevel()
         return self._level.__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         assert self._level is not None
-        self._level.__exit__(kind, value, trace)
+        self._level.__exit__(*exc)
         self._level = None
 
 
@@ -70,7 +67,7 @@ def exit_dual_level(*, level: JvpLevel | None = None) -> None:
     """End what :func:`enter_dual_level` began."""
     if not _entered:
         raise LevelError("exit_dual_level: no level was entered")
-    _entered.pop().__exit__(None, None, None)
+    _entered.pop().__exit__()
 
 
 def _level(level: JvpLevel | None) -> JvpLevel | None:

@@ -159,15 +159,15 @@ def grad(func: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool
 
 @overload
 def vjp(
-    func: Callable[..., R], *primals: Any, has_aux: Literal[False] = False
+    func: Callable[..., R], *primals: object, has_aux: Literal[False] = False
 ) -> tuple[R, Callable[..., tuple[Any, ...]]]: ...
 @overload
 def vjp(
-    func: Callable[..., tuple[R, Aux]], *primals: Any, has_aux: Literal[True]
+    func: Callable[..., tuple[R, Aux]], *primals: object, has_aux: Literal[True]
 ) -> tuple[R, Callable[..., tuple[Any, ...]], Aux]: ...
 @overload
-def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool) -> tuple[Any, ...]: ...
-def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+def vjp(func: Callable[..., Any], *primals: object, has_aux: bool) -> tuple[Any, ...]: ...
+def vjp(func: Callable[..., Any], *primals: object, has_aux: bool = False) -> tuple[Any, ...]:
     """``(output, vjp_fn)``: vjp_fn maps the gradient of the output to those of ``primals``.
 
     >>> value, pull = fb.func.vjp(fb.sin, fb.zeros(2))
@@ -328,14 +328,9 @@ def jacfwd(
 
 
 def _columns(
-    func: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    n: int,
-    k: int,
-    has_aux: bool,
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], n: int, k: int, has_aux: bool,
     randomness: Randomness,
-) -> tuple[list[Any], Any, Any]:
+) -> tuple[list[Any], Any, Any]:  # fmt: skip
     """The Jacobians of each output by leaf ``k`` of argument ``n``, the outputs' structure, and aux."""
     leaves, inner = flatten(args[n])
     x = leaves[k]
@@ -363,7 +358,7 @@ def hessian(func: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Callabl
     return jacfwd(jacrev(func, argnums), argnums)
 
 
-def linearize(func: Callable[..., R], *primals: Any) -> tuple[R, Callable[..., R]]:
+def linearize(func: Callable[..., R], *primals: object) -> tuple[R, Callable[..., R]]:
     """``(output, jvp_fn)``: jvp_fn maps tangents to the output's tangent at ``primals``; func runs once.
 
     The tangent is the gradient of the gradient: vjp(u) is linear in u, and its derivative along the tangents is

@@ -22,8 +22,6 @@ __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 Inputs: TypeAlias = Tensor | Sequence[Tensor]
 Strategy: TypeAlias = Literal["reverse-mode", "forward-mode"]
 
-# What these return nests as the inputs and outputs do, which no annotation can say: it is Any.
-
 
 def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
@@ -76,13 +74,9 @@ def _check_dependence(name: str, func: Callable[..., Any], inputs: tuple[Tensor,
 
 
 def jacobian(
-    func: Callable[..., Any],
-    inputs: Inputs,
-    create_graph: bool = False,
-    strict: bool = False,
-    vectorize: bool = True,
+    func: Callable[..., Any], inputs: Inputs, create_graph: bool = False, strict: bool = False, vectorize: bool = True,
     strategy: Strategy = "reverse-mode",
-) -> Any:
+) -> Any:  # Any: nests as inputs and outputs do  # fmt: skip
     """The Jacobian of ``func`` at ``inputs``: shape (*output, *input), nested tuples for several of either."""
     call = _Call("jacobian", func, inputs, create_graph, strict)
     transform = transforms.jacfwd if strategy == "forward-mode" else transforms.jacrev
@@ -90,13 +84,9 @@ def jacobian(
 
 
 def hessian(
-    func: Callable[..., Any],
-    inputs: Inputs,
-    create_graph: bool = False,
-    strict: bool = False,
-    vectorize: bool = True,
+    func: Callable[..., Any], inputs: Inputs, create_graph: bool = False, strict: bool = False, vectorize: bool = True,
     outer_jacobian_strategy: Strategy = "reverse-mode",
-) -> Any:
+) -> Any:  # Any: nests as inputs and outputs do  # fmt: skip
     """The second derivatives of a scalar function at ``inputs``."""
     call = _Call("hessian", func, inputs, create_graph, strict)
 

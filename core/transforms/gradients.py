@@ -22,15 +22,10 @@ def grad(
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]: ...  # fmt: skip
 def grad(
-    outputs: api.Roots,
-    inputs: api.Roots,
-    grad_outputs: api.Gradients = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool | None = None,
-    is_grads_batched: bool = False,
+    outputs: api.Roots, inputs: api.Roots, grad_outputs: api.Gradients = None, retain_graph: bool | None = None,
+    create_graph: bool = False, allow_unused: bool | None = None, is_grads_batched: bool = False,
     materialize_grads: bool = False,
-) -> tuple[Tensor | None, ...]:
+) -> tuple[Tensor | None, ...]:  # fmt: skip
     """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``grad``.
 
     An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -145,11 +146,7 @@ def to_level(t: Any, level: Level | None) -> Any:
 
 def copies() -> int:
     """How many elements draw numbers of their own in the running vmaps: a generator reserves that many times."""
-    n = 1
-    for v in current().levels:
-        if v.randomness == "different":
-            n *= v.size
-    return n
+    return math.prod(v.size for v in current().levels if v.randomness == "different")
 
 
 def draw(op: Op, args: list[Any], params: dict[str, Any], state: Any) -> Any:
@@ -164,10 +161,7 @@ def draw(op: Op, args: list[Any], params: dict[str, Any], state: Any) -> Any:
             "give vmap randomness='same' or 'different'"
         )
     different = [v for v in maps if v.randomness == "different"]
-    count = 1
-    for v in different:
-        count *= v.size
-    length = params["length"]
+    length, count = params["length"], math.prod(v.size for v in different)
     put(state.replace(levels=()))
     try:
         out = call(op, args, params | {"length": length * count})

@@ -109,13 +109,9 @@ def _wrap_all(out: Any, batched: bool) -> Any:
 
 
 def vmap(
-    func: Callable[P, R],
-    in_dims: Dims = 0,
-    out_dims: Dims = 0,
-    randomness: Randomness = "error",
-    *,
+    func: Callable[P, R], in_dims: Dims = 0, out_dims: Dims = 0, randomness: Randomness = "error", *,
     chunk_size: int | None = None,
-) -> Callable[P, R]:
+) -> Callable[P, R]:  # fmt: skip
     """``func`` mapped over an axis of its arguments, as one computation.
 
     ``in_dims`` names the axis of each argument (None: the same for all elements), ``out_dims`` where it

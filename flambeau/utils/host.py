@@ -15,11 +15,9 @@ HostArray = np.ndarray[Any, Any]
 
 def host_array(tensor: Tensor) -> HostArray:
     """A tensor's values on the host, without its history."""
-    host: HostArray = tensor.detach().cpu().numpy()
-    return host
+    return tensor.detach().cpu().numpy()
 
 
 def tensor_from_host(array: HostArray, device: DeviceLike) -> Tensor:
     """A tensor of an array's values; on the CPU it takes the array's memory over."""
-    tensor: Tensor = from_numpy(array).to(device)
-    return tensor
+    return from_numpy(array).to(device)

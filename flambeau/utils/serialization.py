@@ -62,7 +62,7 @@ def save(obj: object, f: PathOrFile) -> None:
     _write(f, lambda file: safetensors.write(file, arrays, header))
 
 
-def load(f: PathOrFile, map_location: MapLocation = None, *, mmap: bool = False) -> Any:
+def load(f: PathOrFile, map_location: MapLocation = None, *, mmap: bool = False) -> Any:  # Any: what was saved
     """Read what :func:`save` wrote.
 
     Args:

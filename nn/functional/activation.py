@@ -273,8 +273,7 @@ def sigmoid(input: Tensor) -> Tensor:
     >>> fb.nn.functional.sigmoid(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.1192, 0.6225, 0.9526])
     """
-    result: Tensor = elementwise.sigmoid_p(input)
-    return result
+    return elementwise.sigmoid_p(input)
 
 
 @quick
@@ -294,8 +293,7 @@ def tanh(input: Tensor) -> Tensor:
     >>> fb.nn.functional.tanh(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.9640,  0.4621,  0.9951])
     """
-    result: Tensor = elementwise.tanh_p(input)
-    return result
+    return elementwise.tanh_p(input)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
@@ -308,8 +306,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     if size % 2:
         raise ShapeError(f"glu: the size along dim {dim} must be even, got input of shape {tuple(input.shape)}")
     a, b = input.chunk(2, dim)
-    result: Tensor = a * elementwise.sigmoid_p(b)
-    return result
+    return a * elementwise.sigmoid_p(b)
 
 
 # -- along an axis -----------------------------------------------------------------------------------
@@ -360,8 +357,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
         return soft
     index = soft.argmax(dim, keepdim=True)
     one_hot = soft.detach().new_zeros(tuple(soft.shape)).scatter(dim, index, 1.0)
-    result: Tensor = one_hot - soft.detach() + soft
-    return result
+    return one_hot - soft.detach() + soft
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:

@@ -160,22 +160,19 @@ def _static(x: Tensor, like: Tensor, heads: int) -> Tensor:
 
 
 def _appended(x: Tensor, row: Tensor) -> Tensor:
-    result: Tensor = cat([x, row.expand(1, x.shape[1], x.shape[2])], 0)
-    return result
+    return cat([x, row.expand(1, x.shape[1], x.shape[2])], 0)
 
 
 def _with_zeros(x: Tensor) -> Tensor:
     """One more key (or value) of zeros."""
-    result: Tensor = cat([x, x.new_zeros(*x.shape[:2], 1, x.shape[3])], 2)
-    return result
+    return cat([x, x.new_zeros(*x.shape[:2], 1, x.shape[3])], 2)
 
 
 def _widened(mask: Tensor | None) -> Tensor | None:
     """A mask with one more key that everybody may see."""
     if mask is None:
         return None
-    result: Tensor = cat([mask, mask.new_zeros(*mask.shape[:-1], 1)], -1)
-    return result
+    return cat([mask, mask.new_zeros(*mask.shape[:-1], 1)], -1)
 
 
 def _per_head(mask: Tensor | None, q: Tensor, heads: int) -> Tensor | None:

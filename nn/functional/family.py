@@ -39,7 +39,7 @@ def family(body: Callable[Concatenate[int, P], R]) -> Three[P, R]:
     def member(n: int) -> Callable[P, R]:
         name = body.__name__.replace("_nd", f"{n}d")
 
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:  # Any: where the body's result is
             try:
                 return body(n, *args, **kwargs)
             except Exception:

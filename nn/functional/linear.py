@@ -126,8 +126,7 @@ def _reduce_bags(rows: Tensor, owner: Tensor, bags: int, mode: str) -> Tensor:
     width = rows.shape[1]
     if mode == "max":
         index = owner.unsqueeze(-1).expand(-1, width)
-        result: Tensor = rows.new_zeros(bags, width).scatter_reduce(0, index, rows, "amax", include_self=False)
-        return result
+        return rows.new_zeros(bags, width).scatter_reduce(0, index, rows, "amax", include_self=False)
     total: Tensor = rows.new_zeros(bags, width).index_add(0, owner, rows)
     if mode == "sum":
         return total
@@ -157,8 +156,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             f"one_hot: class values must be at least 0 and smaller than num_classes={num_classes}, "
             f"got {tensor.min().item()} to {tensor.max().item()}"
         )
-    result: Tensor = (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).to(int64)
-    return result
+    return (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).to(int64)
 
 
 __all__ = ["bilinear", "embedding", "embedding_bag", "linear", "one_hot"]

@@ -273,8 +273,7 @@ def kl_div(
     how = reduction_of(reduction, size_average, reduce, ("batchmean",))
     losses = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
     if how == "batchmean":
-        result: Tensor = losses.sum() / input.shape[0]
-        return result
+        return losses.sum() / input.shape[0]
     return reduced(losses, how)
 
 

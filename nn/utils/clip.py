@@ -30,8 +30,7 @@ def get_total_norm(
     rows = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     norm_type = float(norm_type)
     if not rows:
-        result: Tensor = tensor(0.0)
-        return result
+        return tensor(0.0)
     first = rows[0].device
     with no_grad():
         norms = stack([t.detach().norm(norm_type).to(first) for t in rows])
@@ -108,8 +107,7 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     >>> fb.nn.utils.parameters_to_vector([fb.ones(1), fb.zeros(2)])
     tensor([1., 0., 0.])
     """
-    found: Tensor = cat([p.reshape(-1) for p in parameters])
-    return found
+    return cat([p.reshape(-1) for p in parameters])
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:

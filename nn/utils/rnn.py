@@ -38,8 +38,7 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     if permutation is None:
         return None
     order = arange(permutation.numel(), device=permutation.device)
-    result: Tensor = order.new_zeros(permutation.numel()).scatter(0, permutation, order)
-    return result
+    return order.new_zeros(permutation.numel()).scatter(0, permutation, order)
 
 
 def _lengths(lengths: Tensor | Sequence[int], batch: int, longest: int) -> list[int]:

@@ -96,5 +96,4 @@ def _subject(item: pytest.Item) -> tuple[str, DType] | None:
     if {"name", "dtype"} <= params.keys():
         return params["name"], params["dtype"]
     subject = getattr(getattr(item, "function", None), "subject", None)
-    found: tuple[str, DType] | None = None if subject is None else subject(params)
-    return found
+    return None if subject is None else subject(params)

@@ -93,11 +93,7 @@ def about(subject: Callable[[Any], tuple[str, DType]]) -> Callable[[Any], Any]:
 
 def with_errors(target: str) -> list[str]:
     """The ops some of whose error inputs the device can hold."""
-    found = []
-    for name, op in opdb.load().items():
-        if failures(op, target):
-            found.append(name)
-    return found
+    return [name for name, op in opdb.load().items() if failures(op, target)]
 
 
 #: Errors that depend on integers' values: the CPU looks at these. Elsewhere a kernel cannot stop for them, and has

@@ -23,8 +23,7 @@ class Network(nn.Module):
         rows = self.conv(x).flatten(2)  # (batch, 4, 16)
         mixed, _ = self.attention(rows, rows, rows, need_weights=False)
         states, _ = self.lstm(self.norm(rows + mixed))
-        logits: fb.Tensor = self.out(self.drop(states[:, -1]))
-        return logits
+        return self.out(self.drop(states[:, -1]))
 
 
 def losses(target: str, steps: int = 6) -> list[float]:

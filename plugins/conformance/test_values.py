@@ -16,22 +16,14 @@ from flambeau.plugins.conformance import kit, opdb
 from flambeau.plugins.conformance.large import LARGE, unit
 from flambeau.plugins.conformance.layouts import LAYOUTS, broadcast
 from flambeau.plugins.conformance.opdb import Maker, Sample
+from flambeau.plugins.conformance.opdb.linalg import OF_REGULAR
 from flambeau.plugins.conformance.opdb.run import as_tuple, bound, declared
+from flambeau.plugins.conformance.opdb.shape import BY_STRIDES, UNDEFINED
 from flambeau.plugins.coverage import NATIVE
 from flambeau.plugins.gaps import STORAGE_OPS
 from flambeau.plugins.support import served
 
 OPS = opdb.load()
-
-#: Ops whose values are undefined or depend on strides.
-UNDEFINED = ("empty",)
-BY_STRIDES = ("as_strided", "view", "view_dtype", "view_as_complex", "empty")
-
-#: Ops of matrices that must be regular, and whose eigenvalues must differ.
-OF_MATRICES = (
-    "cholesky", "qr", "eigh", "eig", "svd", "lu_factor", "det", "slogdet", "solve", "solve_triangular", "inv", "pinv",
-)  # fmt: skip
-
 
 #: With --flambeau-sizes=small: how many samples of each op.
 SAMPLES = 4
@@ -87,7 +79,7 @@ def test_layouts(name: str, dtype: DType, target: str) -> None:
 def _may_be_broadcast(op: Op, dtype: DType, target: str) -> bool:
     """Not indices, which would be equal, nor matrices, which would be singular."""
     indexed = any(op.kind_of(a) == "index" for a in op.schema.operands) and not dtype.is_floating_point
-    return op.name not in (*BY_STRIDES, *OF_MATRICES) and op.family is not CREATE and not indexed
+    return op.name not in BY_STRIDES | OF_REGULAR and op.family is not CREATE and not indexed
 
 
 @kit.covers(_may_be_broadcast, few=kit.FEWER)

@@ -13,6 +13,7 @@ from flambeau.backends.cpu.backend import CpuBackend
 from flambeau.backends.generic import generic_table, host_scalar
 from flambeau.core import dtype as dt
 from tests.backends.flat import FlatBackend
+from tests.backends.hosts import floats, put
 
 VIEWS = {"basic_index", "permute", "view", "expand", "as_strided", "diagonal", "unfold", "view_dtype", "view_as_real",
          "view_as_complex", "slices"}  # fmt: skip
@@ -26,8 +27,7 @@ class Device:
         self.backend, self.table = backend, generic_table(backend)
 
     def put(self, values: Any) -> Any:
-        host = np.asarray(values)
-        return self.backend.from_host(host, dt.from_numpy(host.dtype))
+        return put(self.backend, values)
 
     def get(self, array: Any) -> np.ndarray:
         return self.backend.to_host(array)
@@ -41,10 +41,6 @@ class Device:
 @pytest.fixture(params=[CpuBackend, FlatBackend], ids=["numpy", "strided"])
 def device(request: pytest.FixtureRequest) -> Device:
     return Device(request.param())
-
-
-def floats(*shape: int) -> np.ndarray:
-    return np.arange(1, 1 + int(np.prod(shape)), dtype=np.float32).reshape(shape)
 
 
 def test_the_table_is_whole(device: Device) -> None:

@@ -14,6 +14,7 @@ from flambeau.backends.cpu.backend import CpuBackend
 from flambeau.backends.strict.backend import MISSING, StrictBackend, instance
 from flambeau.backends.strict.inject import inject
 from flambeau.core import dtype as dt
+from tests.backends.hosts import floats, put
 
 
 @pytest.fixture
@@ -22,15 +23,6 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> StrictBackend:
     fresh = StrictBackend()
     monkeypatch.setattr("flambeau.backends.strict.inject.instance", lambda: fresh)
     return fresh
-
-
-def put(backend: StrictBackend, values: Any, index: int = 0) -> Any:
-    host = np.asarray(values)
-    return backend.from_host(host, dt.from_numpy(host.dtype), index)
-
-
-def floats(*shape: int) -> np.ndarray:
-    return np.arange(1, 1 + int(np.prod(shape)), dtype=np.float32).reshape(shape)
 
 
 def kernel(backend: StrictBackend, name: str, dtype: dt.DType = dt.float32) -> Any:

@@ -18,20 +18,12 @@ from flambeau.backends.strided import StridedArray, partly_overlaps
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from tests.backends.flat import FlatBackend, on_views, seen
+from tests.backends.hosts import floats, put
 
 
 @pytest.fixture
 def backend() -> FlatBackend:
     return FlatBackend()
-
-
-def put(backend: FlatBackend, values: Any, index: int = 0) -> StridedArray:
-    host = np.asarray(values)
-    return backend.from_host(host, dt.from_numpy(host.dtype), index)
-
-
-def floats(*shape: int) -> np.ndarray:
-    return np.arange(1, 1 + int(np.prod(shape)), dtype=np.float32).reshape(shape)
 
 
 # -- storage -----------------------------------------------------------------------------------------

@@ -4,92 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.core.parts import numbers
+from tests.core.leaves import numbers
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
-case = collected(CASES)
-
-
-@case
-def jacobians(T: Any) -> Any:
-    return [T.func.jacrev(lambda x: x**2)(numbers(T, 3)), T.func.jacfwd(lambda x: x**2)(numbers(T, 3))]
-
-
-@case
-def jacobians2(T: Any) -> Any:
-    return [
+CASES: dict[str, Case] = {
+    "jacobians": lambda T: [T.func.jacrev(lambda x: x**2)(numbers(T, 3)), T.func.jacfwd(lambda x: x**2)(numbers(T, 3))],
+    "jacobians2": lambda T: [
         J(lambda x, y: (x * y, (x.sum(), y**2)), argnums=(0, 1))(numbers(T, 2), numbers(T, 2))
         for J in (T.func.jacrev, T.func.jacfwd)
-    ]
-
-
-@case
-def jacobians_tuple1(T: Any) -> Any:
-    return [
+    ],
+    "jacobians_tuple1": lambda T: [
         J(lambda x, y: (x * y).sum(), argnums=(0,))(numbers(T, 2), numbers(T, 2))
         for J in (T.func.jacrev, T.func.jacfwd)
-    ]
-
-
-@case
-def jacobians_dict(T: Any) -> Any:
-    return [T.func.jacrev(lambda d: d["a"] ** 2)({"a": numbers(T, 2), "b": numbers(T, 1)})]
-
-
-@case
-def jacfwd_dict(T: Any) -> Any:
-    return [T.func.jacfwd(lambda d: d["a"] ** 2)({"a": numbers(T, 2), "b": numbers(T, 1)})]
-
-
-@case
-def jacobians_outdict(T: Any) -> Any:
-    return [J(lambda x: {"o": x**2, "p": x.sum()})(numbers(T, 2)) for J in (T.func.jacrev, T.func.jacfwd)]
-
-
-@case
-def jacobians_aux(T: Any) -> Any:
-    return [J(lambda x: (x**2, x * 3), has_aux=True)(numbers(T, 2)) for J in (T.func.jacrev, T.func.jacfwd)]
-
-
-@case
-def jacobians_chunk(T: Any) -> Any:
-    return [T.func.jacrev(lambda x: x**2, chunk_size=2)(numbers(T, 5))]
-
-
-@case
-def jacobians_mat(T: Any) -> Any:
-    return T.func.jacrev(lambda x: x @ x)(numbers(T, 2, 2))
-
-
-@case
-def jacobians_multi(T: Any) -> Any:
-    return T.func.jacrev(lambda x: x @ x)(numbers(T, 2, 2))
-
-
-@case
-def hessian(T: Any) -> Any:
-    return T.func.hessian(lambda x: (x**3).sum())(numbers(T, 3))
-
-
-@case
-def hessian2(T: Any) -> Any:
-    return T.func.hessian(lambda x, y: (x**2 * y).sum(), argnums=(0, 1))(numbers(T, 2), numbers(T, 2))
-
-
-@case
-def hessian_dict(T: Any) -> Any:
-    return T.func.hessian(lambda d: (d["a"] ** 2 * d["b"]).sum())({"a": numbers(T, 2), "b": numbers(T, 2)})
-
-
-@case
-def hessian_batched(T: Any) -> Any:
-    return T.func.vmap(T.func.hessian(lambda x: (x**3).sum()))(numbers(T, 3, 2))
-
-
-@case
-def jacobians_unused(T: Any) -> Any:
-    return [J(lambda x: T.ones(2, dtype=T.float64))(numbers(T, 3)) for J in (T.func.jacrev, T.func.jacfwd)]
+    ],
+    "jacobians_dict": lambda T: [T.func.jacrev(lambda d: d["a"] ** 2)({"a": numbers(T, 2), "b": numbers(T, 1)})],
+    "jacfwd_dict": lambda T: [T.func.jacfwd(lambda d: d["a"] ** 2)({"a": numbers(T, 2), "b": numbers(T, 1)})],
+    "jacobians_outdict": lambda T: [
+        J(lambda x: {"o": x**2, "p": x.sum()})(numbers(T, 2)) for J in (T.func.jacrev, T.func.jacfwd)
+    ],
+    "jacobians_aux": lambda T: [
+        J(lambda x: (x**2, x * 3), has_aux=True)(numbers(T, 2)) for J in (T.func.jacrev, T.func.jacfwd)
+    ],
+    "jacobians_chunk": lambda T: [T.func.jacrev(lambda x: x**2, chunk_size=2)(numbers(T, 5))],
+    "jacobians_mat": lambda T: T.func.jacrev(lambda x: x @ x)(numbers(T, 2, 2)),
+    "hessian": lambda T: T.func.hessian(lambda x: (x**3).sum())(numbers(T, 3)),
+    "hessian2": lambda T: T.func.hessian(lambda x, y: (x**2 * y).sum(), argnums=(0, 1))(numbers(T, 2), numbers(T, 2)),
+    "hessian_dict": lambda T: T.func.hessian(lambda d: (d["a"] ** 2 * d["b"]).sum())(
+        {"a": numbers(T, 2), "b": numbers(T, 2)}
+    ),
+    "hessian_batched": lambda T: T.func.vmap(T.func.hessian(lambda x: (x**3).sum()))(numbers(T, 3, 2)),
+    "jacobians_unused": lambda T: [
+        J(lambda x: T.ones(2, dtype=T.float64))(numbers(T, 3)) for J in (T.func.jacrev, T.func.jacfwd)
+    ],
+    "functional_call_strict": lambda T: T.func.functional_call(
+        T.nn.Linear(2, 3), {"weight": T.ones(3, 2)}, (T.ones(1, 2),), strict=True
+    ),
+    "functional_call_unknown": lambda T: T.func.functional_call(
+        T.nn.Linear(2, 3), {"weight": T.ones(3, 2), "bias": T.zeros(3), "zz": T.ones(1)}, (T.ones(1, 2),)
+    ),
+    "functional_call_unknown_strict": lambda T: T.func.functional_call(
+        T.nn.Linear(2, 3), {"weight": T.ones(3, 2), "bias": T.zeros(3), "zz": T.ones(1)}, (T.ones(1, 2),), strict=True
+    ),
+}
+case = collected(CASES)
 
 
 @case
@@ -124,26 +81,6 @@ def functional_call_partial(T: Any) -> Any:
     T.nn.init.zeros_(m[0].bias)
     return T.func.functional_call(
         m, {"1.weight": T.ones(2, 2, dtype=T.float64), "1.bias": T.zeros(2, dtype=T.float64)}, numbers(T, 4, 2)
-    )
-
-
-@case
-def functional_call_strict(T: Any) -> Any:
-    m = T.nn.Linear(2, 3)
-    T.func.functional_call(m, {"weight": T.ones(3, 2)}, (T.ones(1, 2),), strict=True)
-
-
-@case
-def functional_call_unknown(T: Any) -> Any:
-    m = T.nn.Linear(2, 3)
-    return T.func.functional_call(m, {"weight": T.ones(3, 2), "bias": T.zeros(3), "zz": T.ones(1)}, (T.ones(1, 2),))
-
-
-@case
-def functional_call_unknown_strict(T: Any) -> Any:
-    m = T.nn.Linear(2, 3)
-    return T.func.functional_call(
-        m, {"weight": T.ones(3, 2), "bias": T.zeros(3), "zz": T.ones(1)}, (T.ones(1, 2),), strict=True
     )
 
 
@@ -191,11 +128,10 @@ def functional_call_grad(T: Any) -> Any:
 def functional_call_perex(T: Any) -> Any:
     m = T.nn.Linear(2, 1).double()
     p = {k: T.ones_like(v).detach() for k, v in m.named_parameters()}
-
-    def loss(p, x, t):
-        return (T.func.functional_call(m, p, (x.unsqueeze(0),)).squeeze() - t) ** 2
-
-    return T.func.vmap(T.func.grad(loss), in_dims=(None, 0, 0))(p, numbers(T, 4, 2), numbers(T, 4))
+    return T.func.vmap(
+        T.func.grad(lambda p, x, t: (T.func.functional_call(m, p, (x.unsqueeze(0),)).squeeze() - t) ** 2),
+        in_dims=(None, 0, 0),
+    )(p, numbers(T, 4, 2), numbers(T, 4))
 
 
 @case

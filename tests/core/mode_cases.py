@@ -5,10 +5,62 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tests.core.parts import leaf
+from tests.core.leaves import function, gradient, leaf
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+#: What cases take besides T is made so.
+GIVEN: dict[str, Case] = {"x": lambda T: leaf(T, 1, 2), "F": lambda T: T.autograd.functional}
+
+CASES: dict[str, Case] = {
+    "leaf_inplace": lambda T: leaf(T, 1).add_(1),
+    "leafview_inplace": lambda T: leaf(T, 1, 2)[0:1].add_(1),
+    "expand_inplace": lambda T: T.ones(1).expand(3).add_(1),
+    "inplace_type": lambda T: T.ones(2, dtype=T.int64).add_(1.5),
+    "inplace_bcast": lambda T: T.ones(2).add_(T.ones(3, 2)),
+    "deepcopy_nonleaf": lambda T: copy.deepcopy(leaf(T, 1) * 2),
+    "numpy_req": lambda T: leaf(T, 1).numpy(),
+    "numpy_force": lambda T: leaf(T, 1).numpy(force=True).tolist(),
+    "gradcheck_ok": lambda T: T.autograd.gradcheck(lambda x: (x.sin(), x * 2), (leaf(T, 1, 2),)),
+    "gradcheck_fast": lambda T: T.autograd.gradcheck(lambda x: (x.sin(), x * 2), (leaf(T, 1, 2),), fast_mode=True),
+    "gradcheck_fwd": lambda T: T.autograd.gradcheck(
+        lambda x: x.sin(),
+        (leaf(T, 1, 2),),
+        check_forward_ad=True,
+        check_undefined_grad=True,
+        check_batched_grad=True,
+        check_batched_forward_grad=True,
+    ),
+    "gradgradcheck_o": lambda T: T.autograd.gradgradcheck(
+        lambda x: x.sin(),
+        (leaf(T, 1),),
+        (leaf(T, 3),),
+        gen_non_contig_grad_outputs=False,
+        check_batched_grad=False,
+        fast_mode=True,
+    ),
+    "forward_ad_outside": lambda T: T.autograd.forward_ad.make_dual(T.ones(1), T.ones(1)),
+    "functional_strict": lambda T, F: F.jacobian(lambda a: T.ones(2), T.ones(2), strict=True),
+    "functional_unused": lambda T, F: F.jacobian(lambda a: T.ones(2), T.ones(2)),
+    "functional_vjp_nov": lambda T, F: F.vjp(lambda a: a * 2, T.ones(2)),
+    "functional_vjp_scalar": lambda T, F: F.vjp(lambda a: a.sum(), T.ones(2)),
+    "gradcheck_bad": lambda T: T.autograd.gradcheck(
+        function(T, forward=lambda ctx, x: x * 2, backward=lambda ctx, g: g * 3).apply,
+        (leaf(T, 1),),
+        raise_exception=False,
+    ),
+    "gradcheck_bad2": lambda T: T.autograd.gradcheck(
+        function(T, forward=lambda ctx, x: x * 2, backward=lambda ctx, g: g * 3).apply, (leaf(T, 1),)
+    ),
+    "checkpoint_": lambda T, x: gradient(
+        T.utils.checkpoint.checkpoint(lambda a: a.sin().exp(), x, use_reentrant=False), x
+    ),
+    "checkpoint_seq": lambda T, x: gradient(
+        T.utils.checkpoint.checkpoint_sequential([T.sin, T.exp, T.cos], 2, x, use_reentrant=False), x
+    ),
+    "checkpoint_reent": lambda T, x: gradient(
+        T.utils.checkpoint.checkpoint(lambda a: a.sin().exp(), x, use_reentrant=True), x
+    ),
+}
 case = collected(CASES)
 
 
@@ -18,6 +70,8 @@ def modes(T: Any) -> Any:
     out = []
     with T.no_grad():
         out.append((x * 2).requires_grad)
+        with T.enable_grad():
+            out.append((x * 2).requires_grad)
     with T.set_grad_enabled(False):
         out.append((x * 2).requires_grad)
     T.set_grad_enabled(False)
@@ -54,7 +108,7 @@ def modes(T: Any) -> Any:
 
     @T.inference_mode()
     def k():
-        return (x * 2).requires_grad
+        return [(x * 2).requires_grad, T.is_inference_mode_enabled()]
 
     out.append(k())
     return out
@@ -91,23 +145,12 @@ def factories_nograd(T: Any) -> Any:
 
 
 @case
-def leaf_inplace(T: Any) -> Any:
-    leaf(T, 1).add_(1)
-
-
-@case
-def leafview_inplace(T: Any) -> Any:
-    leaf(T, 1, 2)[0:1].add_(1)
-
-
-@case
 def leafview_setitem(T: Any) -> Any:
     leaf(T, 1, 2)[0] = 3.0
 
 
 @case
-def nograd_view_inplace(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def nograd_view_inplace(T: Any, x: Any) -> Any:
     y = x * 1
     with T.no_grad():
         v = y[0:1]
@@ -135,48 +178,28 @@ def view_of_view_inplace(T: Any) -> Any:
 
 
 @case
-def copy_grad(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def copy_grad(T: Any, x: Any) -> Any:
     z = T.zeros(2, 2, dtype=T.float64)
     z[0] = x
     z[1].copy_(x * x)
-    (z * z).sum().backward()
-    return x.grad
+    return gradient(z * z, x)
 
 
 @case
-def zeros_inplace_requires(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def zeros_inplace_requires(T: Any, x: Any) -> Any:
     z = T.zeros(2, dtype=T.float64)
     z.add_(x)
     return [z.requires_grad, z.is_leaf]
 
 
 @case
-def expand_inplace(T: Any) -> Any:
-    T.ones(1).expand(3).add_(1)
-
-
-@case
-def inplace_type(T: Any) -> Any:
-    T.ones(2, dtype=T.int64).add_(1.5)
-
-
-@case
-def inplace_bcast(T: Any) -> Any:
-    T.ones(2).add_(T.ones(3, 2))
-
-
-@case
-def set_data(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def set_data(T: Any, x: Any) -> Any:
     x.data = T.zeros(3, dtype=T.float64)
     return [x, x.requires_grad]
 
 
 @case
-def set_data_dtype(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def set_data_dtype(T: Any, x: Any) -> Any:
     x.data = T.zeros(3)
     return [x, x.requires_grad]
 
@@ -184,8 +207,7 @@ def set_data_dtype(T: Any) -> Any:
 @case
 def complex_backward(T: Any) -> Any:
     x = T.tensor([1 + 2j, 3 - 1j], dtype=T.complex128, requires_grad=True)
-    (x * x.conj()).real.sum().backward()
-    return x.grad
+    return gradient((x * x.conj()).real, x)
 
 
 @case
@@ -197,20 +219,17 @@ def complex_nonreal(T: Any) -> Any:
 @case
 def complex_abs(T: Any) -> Any:
     x = T.tensor([1 + 2j, 3 - 1j], dtype=T.complex128, requires_grad=True)
-    x.abs().sum().backward()
-    return x.grad
+    return gradient(x.abs(), x)
 
 
 @case
-def grad_of_grad_zero(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def grad_of_grad_zero(T: Any, x: Any) -> Any:
     (g,) = T.autograd.grad((3 * x).sum(), x, create_graph=True)
     return g.requires_grad
 
 
 @case
-def create_no_grad(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def create_no_grad(T: Any, x: Any) -> Any:
     with T.no_grad():
         (g,) = T.autograd.grad(leaf(T, 1).sum(), x, allow_unused=True)
         return g
@@ -244,12 +263,6 @@ def anomaly_flags(T: Any) -> Any:
 
 
 @case
-def deepcopy_nonleaf(T: Any) -> Any:
-    x = leaf(T, 1)
-    copy.deepcopy(x * 2)
-
-
-@case
 def deepcopy_leaf(T: Any) -> Any:
     x = leaf(T, 1)
     x.sum().backward()
@@ -264,22 +277,11 @@ def tensor_float(T: Any) -> Any:
 
 
 @case
-def numpy_req(T: Any) -> Any:
-    leaf(T, 1).numpy()
-
-
-@case
-def numpy_force(T: Any) -> Any:
-    return leaf(T, 1).numpy(force=True).tolist()
-
-
-@case
 def setitem_mask(T: Any) -> Any:
     x = leaf(T, 1, 2, 3)
     y = x * 1
     y[y > 1.5] = 0
-    y.sum().backward()
-    return x.grad
+    return gradient(y, x)
 
 
 @case
@@ -288,13 +290,11 @@ def none_hook_remove(T: Any) -> Any:
     h = x.register_hook(lambda g: g * 5)
     h.remove()
     h.remove()
-    x.sum().backward()
-    return x.grad
+    return gradient(x, x)
 
 
 @case
-def backward_hook_clear(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def backward_hook_clear(T: Any, x: Any) -> Any:
     y = x * 2
     y.retain_grad()
     y.sum().backward()
@@ -303,83 +303,14 @@ def backward_hook_clear(T: Any) -> Any:
 
 
 @case
-def gradcheck_ok(T: Any) -> Any:
-    return T.autograd.gradcheck(lambda x: (x.sin(), x * 2), (leaf(T, 1, 2),))
-
-
-@case
-def gradcheck_fast(T: Any) -> Any:
-    return T.autograd.gradcheck(lambda x: (x.sin(), x * 2), (leaf(T, 1, 2),), fast_mode=True)
-
-
-@case
-def gradcheck_fwd(T: Any) -> Any:
-    return T.autograd.gradcheck(
-        lambda x: x.sin(),
-        (leaf(T, 1, 2),),
-        check_forward_ad=True,
-        check_undefined_grad=True,
-        check_batched_grad=True,
-        check_batched_forward_grad=True,
-    )
-
-
-@case
-def gradcheck_bad(T: Any) -> Any:
-
-    class F(T.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, g):
-            return g * 3
-
-    return T.autograd.gradcheck(F.apply, (leaf(T, 1),), raise_exception=False)
-
-
-@case
-def gradcheck_bad2(T: Any) -> Any:
-
-    class F(T.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, g):
-            return g * 3
-
-    return T.autograd.gradcheck(F.apply, (leaf(T, 1),))
-
-
-@case
-def gradgradcheck_o(T: Any) -> Any:
-    return T.autograd.gradgradcheck(
-        lambda x: x.sin(),
-        (leaf(T, 1),),
-        (leaf(T, 3),),
-        gen_non_contig_grad_outputs=False,
-        check_batched_grad=False,
-        fast_mode=True,
-    )
-
-
-@case
 def gradcheck_nondet(T: Any) -> Any:
     n = [0]
 
-    class F(T.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
+    def b(ctx, g):
+        n[0] += 1
+        return g * (2 + 1e-07 * n[0])
 
-        @staticmethod
-        def backward(ctx, g):
-            n[0] += 1
-            return g * (2 + 1e-07 * n[0])
-
+    F = function(T, forward=lambda ctx, x: x * 2, backward=b)
     return T.autograd.gradcheck(F.apply, (leaf(T, 1),))
 
 
@@ -394,14 +325,7 @@ def forward_ad(T: Any) -> Any:
 
 
 @case
-def forward_ad_outside(T: Any) -> Any:
-    fa = T.autograd.forward_ad
-    fa.make_dual(T.ones(1), T.ones(1))
-
-
-@case
-def functional_jac(T: Any) -> Any:
-    F = T.autograd.functional
+def functional_jac(T: Any, F: Any) -> Any:
     x = T.tensor([1.0, 2.0])
     y = T.tensor([3.0])
     return [
@@ -415,8 +339,7 @@ def functional_jac(T: Any) -> Any:
 
 
 @case
-def functional_create(T: Any) -> Any:
-    F = T.autograd.functional
+def functional_create(T: Any, F: Any) -> Any:
     x = T.tensor([1.0, 2.0], requires_grad=True)
     j = F.jacobian(lambda a: a**3, x, create_graph=True)
     j.sum().backward()
@@ -430,56 +353,7 @@ def functional_create(T: Any) -> Any:
 
 
 @case
-def functional_strict(T: Any) -> Any:
-    F = T.autograd.functional
-    return F.jacobian(lambda a: T.ones(2), T.ones(2), strict=True)
-
-
-@case
-def functional_unused(T: Any) -> Any:
-    F = T.autograd.functional
-    return F.jacobian(lambda a: T.ones(2), T.ones(2))
-
-
-@case
-def functional_vjp_nov(T: Any) -> Any:
-    F = T.autograd.functional
-    return F.vjp(lambda a: a * 2, T.ones(2))
-
-
-@case
-def functional_vjp_scalar(T: Any) -> Any:
-    F = T.autograd.functional
-    return F.vjp(lambda a: a.sum(), T.ones(2))
-
-
-@case
-def checkpoint_(T: Any) -> Any:
-    x = leaf(T, 1.0, 2.0)
-    y = T.utils.checkpoint.checkpoint(lambda a: a.sin().exp(), x, use_reentrant=False)
-    y.sum().backward()
-    return x.grad
-
-
-@case
-def checkpoint_seq(T: Any) -> Any:
-    x = leaf(T, 1.0, 2.0)
-    y = T.utils.checkpoint.checkpoint_sequential([T.sin, T.exp, T.cos], 2, x, use_reentrant=False)
-    y.sum().backward()
-    return x.grad
-
-
-@case
-def checkpoint_reent(T: Any) -> Any:
-    x = leaf(T, 1.0, 2.0)
-    y = T.utils.checkpoint.checkpoint(lambda a: a.sin().exp(), x, use_reentrant=True)
-    y.sum().backward()
-    return x.grad
-
-
-@case
-def accumulate_view(T: Any) -> Any:
-    x = leaf(T, 1.0, 2.0)
+def accumulate_view(T: Any, x: Any) -> Any:
     g = T.ones(2, dtype=T.float64)
     x.grad = g
     (x * 2).sum().backward()

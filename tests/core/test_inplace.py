@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 import flambeau as fb
+from tests.core import leaves
 
-
-def leaf(*values: float) -> fb.Tensor:
-    return fb.tensor(list(values), dtype=fb.float64, requires_grad=True)
+leaf = partial(leaves.leaf, fb)
 
 
 def test_views_alias_in_both_directions():

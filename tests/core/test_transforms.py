@@ -64,14 +64,6 @@ def test_vmap_equals_the_loop_for_unbatched_and_batched_operands():
     close(vmap(lambda x: x.reshape(1, 2).expand(3, 2).T)(X), X.reshape(3, 1, 2).expand(3, 3, 2).mT)
 
 
-def test_nested_vmap():
-    close(
-        vmap(vmap(lambda a, b: a * b, in_dims=(0, None)), in_dims=(None, 0))(X[:, 0], X[:, 1]),
-        fb.outer(X[:, 1], X[:, 0]),
-    )
-    close(vmap(vmap(lambda x: x.exp()))(X), X.exp())
-
-
 def test_per_sample_gradients_of_unbatched_weights():
     expected = fb.stack([grad(loss)(W, x) for x in X])
     close(vmap(grad(loss), in_dims=(None, 0))(W, X), expected)
@@ -159,16 +151,6 @@ def test_values_cannot_be_read_inside_vmap():
         vmap(lambda x: x if x.sum() > 0 else -x)(X)
 
 
-def test_randomness():
-    shape = fb.zeros(3, 2)
-    with pytest.raises(RuntimeError, match="randomness='error'"):
-        vmap(lambda x: x + fb.rand(2))(shape)
-    same = vmap(lambda x: x + fb.rand(2), randomness="same")(shape)
-    assert (same[0] == same[1]).all()
-    different = vmap(lambda x: x + fb.rand(2), randomness="different")(shape)
-    assert not (different[0] == different[1]).any()
-
-
 def test_wrong_uses_are_named():
     with pytest.raises(RuntimeError, match="must return a scalar"):
         grad(lambda x: x * 2)(t(1, 2))
@@ -180,10 +162,6 @@ def test_wrong_uses_are_named():
         vmap(lambda a: a, in_dims=3)(fb.zeros(2))
     with pytest.raises(TypeError, match="tuples"):
         jvp(lambda x: x, t(1), t(1))
-
-
-def test_chunks():
-    close(vmap(lambda x: W @ x, chunk_size=2)(X), vmap(lambda x: W @ x)(X))
 
 
 def test_models_ensemble_with_functional_call():

@@ -4,145 +4,81 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.core.parts import numbers
+from tests.core.leaves import numbers
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+CASES: dict[str, Case] = {
+    "vmap_1": lambda T: T.func.vmap(T.dot)(numbers(T, 3, 2), numbers(T, 3, 2)),
+    "vmap_in": lambda T: T.func.vmap(lambda x, y: x @ y, in_dims=(1, None))(numbers(T, 2, 3), numbers(T, 2)),
+    "vmap_out": lambda T: T.func.vmap(lambda x: (x, x * 2), in_dims=1, out_dims=(1, 0))(numbers(T, 2, 3)),
+    "vmap_outneg": lambda T: T.func.vmap(lambda x: x, out_dims=-1)(numbers(T, 2, 3)),
+    "vmap_inneg": lambda T: T.func.vmap(lambda x: x * 2, in_dims=-1)(numbers(T, 2, 3)),
+    "vmap_tree": lambda T: T.func.vmap(
+        lambda d, e: {"s": d["a"] + d["b"][0] * e}, in_dims=({"a": 0, "b": [None]}, None)
+    )({"a": numbers(T, 3, 2), "b": [numbers(T, 2)]}, 2.0),
+    "vmap_outtree": lambda T: T.func.vmap(lambda x: {"a": x, "b": x * 2}, out_dims={"a": 1, "b": 0})(numbers(T, 3, 2)),
+    "vmap_outnone": lambda T: T.func.vmap(lambda x, y: (x, y), in_dims=(0, None), out_dims=(0, None))(
+        numbers(T, 3, 2), numbers(T, 2)
+    ),
+    "vmap_kw": lambda T: T.func.vmap(lambda x, *, y: x + y)(numbers(T, 3), y=numbers(T, 3)),
+    "vmap_kw2": lambda T: T.func.vmap(lambda x, *, y: x + y.sum())(numbers(T, 3, 2), y=numbers(T, 3, 2)),
+    "vmap_nested": lambda T: T.func.vmap(T.func.vmap(lambda x, y: x * y, in_dims=(None, 0)), in_dims=(0, None))(
+        numbers(T, 3), numbers(T, 4)
+    ),
+    "vmap_scalarout": lambda T: T.func.vmap(lambda x: 3.0)(numbers(T, 3)),
+    "vmap_noneout": lambda T: T.func.vmap(lambda x: None)(numbers(T, 3)),
+    "vmap_noargs": lambda T: T.func.vmap(lambda: T.ones(2))(),
+    "vmap_allnone": lambda T: T.func.vmap(lambda x: x, in_dims=None)(numbers(T, 2)),
+    "vmap_sizes": lambda T: T.func.vmap(lambda x, y: x)(numbers(T, 2), numbers(T, 3)),
+    "vmap_0d": lambda T: T.func.vmap(lambda x: x)(T.tensor(1.0)),
+    "vmap_range": lambda T: T.func.vmap(lambda x: x, in_dims=2)(numbers(T, 2, 2)),
+    "vmap_struct": lambda T: T.func.vmap(lambda x: x, in_dims=(0, 0))(numbers(T, 2, 2)),
+    "vmap_outstruct": lambda T: T.func.vmap(lambda x: x, out_dims=(0, 0))(numbers(T, 2, 2)),
+    "vmap_chunk": lambda T: T.func.vmap(lambda x: (x.sum(), x), chunk_size=2, out_dims=(0, 1))(numbers(T, 5, 2)),
+    "vmap_chunk0": lambda T: T.func.vmap(lambda x: x, chunk_size=0)(numbers(T, 5, 2)),
+    "vmap_item": lambda T: T.func.vmap(lambda x: x.item())(numbers(T, 3)),
+    "vmap_if": lambda T: T.func.vmap(lambda x: x if x > 0 else -x)(numbers(T, 3)),
+    "vmap_nonzero": lambda T: T.func.vmap(lambda x: x.nonzero())(numbers(T, 3, 2)),
+    "vmap_gather": lambda T: T.func.vmap(lambda x, i: x[i])(numbers(T, 3, 4), T.tensor([0, 2, 1])),
+    "vmap_gather2": lambda T: T.func.vmap(lambda x, i: x[i], in_dims=(None, 0))(
+        numbers(T, 4), T.tensor([[0, 2], [1, 1]])
+    ),
+    "vmap_where": lambda T: T.func.vmap(lambda x: T.where(x > 0.5, x, 0.0))(numbers(T, 3, 4)),
+    "vmap_grad": lambda T: T.func.vmap(T.func.grad(lambda w, x: (w * x).sum() ** 2), in_dims=(None, 0))(
+        numbers(T, 2), numbers(T, 3, 2)
+    ),
+    "vmap_mode": lambda T: T.func.vmap(lambda x: T.einsum("i,j->ij", x, x))(numbers(T, 3, 2)),
+    "vmap_conv": lambda T: T.func.vmap(lambda x, w: T.nn.functional.conv2d(x, w, padding=1))(
+        numbers(T, 2, 1, 2, 5, 5), numbers(T, 2, 3, 2, 3, 3)
+    ),
+    "vmap_conv2": lambda T: T.func.vmap(lambda x, w: T.nn.functional.conv2d(x, w, padding=1), in_dims=(None, 0))(
+        numbers(T, 1, 2, 5, 5), numbers(T, 2, 3, 2, 3, 3)
+    ),
+    "vmap_bn": lambda T: T.func.vmap(lambda x: T.nn.functional.batch_norm(x, None, None, training=True))(
+        numbers(T, 2, 4, 3)
+    ),
+    "vmap_ce": lambda T: T.func.vmap(lambda x, t: T.nn.functional.cross_entropy(x, t))(
+        numbers(T, 2, 4, 3), T.tensor([[0, 1, 2, 0], [1, 1, 1, 2]])
+    ),
+    "vmap_sort": lambda T: T.func.vmap(lambda x: T.sort(x))(numbers(T, 3, 4)),
+    "vmap_split": lambda T: T.func.vmap(lambda x: x.split(2))(numbers(T, 3, 4)),
+    "vmap_stack": lambda T: T.func.vmap(lambda x, y: T.stack([x, y]), in_dims=(0, None))(
+        numbers(T, 3, 4), numbers(T, 4)
+    ),
+    "vmap_linalg": lambda T: T.func.vmap(lambda x: T.linalg.inv(x @ x.T + T.eye(2, dtype=T.float64)))(
+        numbers(T, 3, 2, 2)
+    ),
+    "vmap_rand_err": lambda T: T.func.vmap(lambda x: x + T.rand(2))(T.zeros(3, 2)),
+    "vmap_dropout_err": lambda T: T.func.vmap(lambda x: T.nn.functional.dropout(x))(T.ones(3, 50)),
+    "vmap_multinomial": lambda T: [
+        list(T.func.vmap(lambda x: T.multinomial(x, 3), randomness="different")(T.ones(2, 10)).shape)
+    ],
+}
 case = collected(CASES)
 
 
 @case
-def vmap_1(T: Any) -> Any:
-    return T.func.vmap(T.dot)(numbers(T, 3, 2), numbers(T, 3, 2))
-
-
-@case
-def vmap_in(T: Any) -> Any:
-    return T.func.vmap(lambda x, y: x @ y, in_dims=(1, None))(numbers(T, 2, 3), numbers(T, 2))
-
-
-@case
-def vmap_out(T: Any) -> Any:
-    return T.func.vmap(lambda x: (x, x * 2), in_dims=1, out_dims=(1, 0))(numbers(T, 2, 3))
-
-
-@case
-def vmap_outneg(T: Any) -> Any:
-    return T.func.vmap(lambda x: x, out_dims=-1)(numbers(T, 2, 3))
-
-
-@case
-def vmap_inneg(T: Any) -> Any:
-    return T.func.vmap(lambda x: x * 2, in_dims=-1)(numbers(T, 2, 3))
-
-
-@case
-def vmap_tree(T: Any) -> Any:
-    return T.func.vmap(lambda d, e: {"s": d["a"] + d["b"][0] * e}, in_dims=({"a": 0, "b": [None]}, None))(
-        {"a": numbers(T, 3, 2), "b": [numbers(T, 2)]}, 2.0
-    )
-
-
-@case
-def vmap_outtree(T: Any) -> Any:
-    return T.func.vmap(lambda x: {"a": x, "b": x * 2}, out_dims={"a": 1, "b": 0})(numbers(T, 3, 2))
-
-
-@case
-def vmap_outnone(T: Any) -> Any:
-    return T.func.vmap(lambda x, y: (x, y), in_dims=(0, None), out_dims=(0, None))(numbers(T, 3, 2), numbers(T, 2))
-
-
-@case
-def vmap_kw(T: Any) -> Any:
-    return T.func.vmap(lambda x, *, y: x + y)(numbers(T, 3), y=numbers(T, 3))
-
-
-@case
-def vmap_kw2(T: Any) -> Any:
-    return T.func.vmap(lambda x, *, y: x + y.sum())(numbers(T, 3, 2), y=numbers(T, 3, 2))
-
-
-@case
-def vmap_nested(T: Any) -> Any:
-    return T.func.vmap(T.func.vmap(lambda x, y: x * y, in_dims=(None, 0)), in_dims=(0, None))(
-        numbers(T, 3), numbers(T, 4)
-    )
-
-
-@case
-def vmap_scalarout(T: Any) -> Any:
-    return T.func.vmap(lambda x: 3.0)(numbers(T, 3))
-
-
-@case
-def vmap_noneout(T: Any) -> Any:
-    return T.func.vmap(lambda x: None)(numbers(T, 3))
-
-
-@case
-def vmap_noargs(T: Any) -> Any:
-    return T.func.vmap(lambda: T.ones(2))()
-
-
-@case
-def vmap_allnone(T: Any) -> Any:
-    return T.func.vmap(lambda x: x, in_dims=None)(numbers(T, 2))
-
-
-@case
-def vmap_sizes(T: Any) -> Any:
-    return T.func.vmap(lambda x, y: x)(numbers(T, 2), numbers(T, 3))
-
-
-@case
-def vmap_0d(T: Any) -> Any:
-    return T.func.vmap(lambda x: x)(T.tensor(1.0))
-
-
-@case
-def vmap_range(T: Any) -> Any:
-    return T.func.vmap(lambda x: x, in_dims=2)(numbers(T, 2, 2))
-
-
-@case
-def vmap_struct(T: Any) -> Any:
-    return T.func.vmap(lambda x: x, in_dims=(0, 0))(numbers(T, 2, 2))
-
-
-@case
-def vmap_outstruct(T: Any) -> Any:
-    return T.func.vmap(lambda x: x, out_dims=(0, 0))(numbers(T, 2, 2))
-
-
-@case
-def vmap_chunk(T: Any) -> Any:
-    return T.func.vmap(lambda x: (x.sum(), x), chunk_size=2, out_dims=(0, 1))(numbers(T, 5, 2))
-
-
-@case
-def vmap_chunk0(T: Any) -> Any:
-    return T.func.vmap(lambda x: x, chunk_size=0)(numbers(T, 5, 2))
-
-
-@case
-def vmap_item(T: Any) -> Any:
-    return T.func.vmap(lambda x: x.item())(numbers(T, 3))
-
-
-@case
-def vmap_if(T: Any) -> Any:
-    return T.func.vmap(lambda x: x if x > 0 else -x)(numbers(T, 3))
-
-
-@case
-def vmap_nonzero(T: Any) -> Any:
-    return T.func.vmap(lambda x: x.nonzero())(numbers(T, 3, 2))
-
-
-@case
 def vmap_inplace(T: Any) -> Any:
-
     def f(x):
         x.add_(1)
         return x
@@ -153,7 +89,6 @@ def vmap_inplace(T: Any) -> Any:
 
 @case
 def vmap_inplace_unb(T: Any) -> Any:
-
     def f(x, y):
         y.add_(x)
         return y
@@ -163,7 +98,6 @@ def vmap_inplace_unb(T: Any) -> Any:
 
 @case
 def vmap_setitem(T: Any) -> Any:
-
     def f(x):
         y = T.zeros_like(x)
         y[0] = x[1]
@@ -174,7 +108,6 @@ def vmap_setitem(T: Any) -> Any:
 
 @case
 def vmap_newzeros(T: Any) -> Any:
-
     def f(x):
         y = x.new_zeros(2)
         y[0] = x[1]
@@ -184,81 +117,10 @@ def vmap_newzeros(T: Any) -> Any:
 
 
 @case
-def vmap_gather(T: Any) -> Any:
-    return T.func.vmap(lambda x, i: x[i])(numbers(T, 3, 4), T.tensor([0, 2, 1]))
-
-
-@case
-def vmap_gather2(T: Any) -> Any:
-    return T.func.vmap(lambda x, i: x[i], in_dims=(None, 0))(numbers(T, 4), T.tensor([[0, 2], [1, 1]]))
-
-
-@case
-def vmap_where(T: Any) -> Any:
-    return T.func.vmap(lambda x: T.where(x > 0.5, x, 0.0))(numbers(T, 3, 4))
-
-
-@case
 def vmap_shape(T: Any) -> Any:
     out = []
     T.func.vmap(lambda x: out.append([list(x.shape), x.dim(), x.numel()]) or x)(numbers(T, 3, 4))
     return out
-
-
-@case
-def vmap_grad(T: Any) -> Any:
-    return T.func.vmap(T.func.grad(lambda w, x: (w * x).sum() ** 2), in_dims=(None, 0))(numbers(T, 2), numbers(T, 3, 2))
-
-
-@case
-def vmap_mode(T: Any) -> Any:
-    return T.func.vmap(lambda x: T.einsum("i,j->ij", x, x))(numbers(T, 3, 2))
-
-
-@case
-def vmap_conv(T: Any) -> Any:
-    return T.func.vmap(lambda x, w: T.nn.functional.conv2d(x, w, padding=1))(
-        numbers(T, 2, 1, 2, 5, 5), numbers(T, 2, 3, 2, 3, 3)
-    )
-
-
-@case
-def vmap_conv2(T: Any) -> Any:
-    return T.func.vmap(lambda x, w: T.nn.functional.conv2d(x, w, padding=1), in_dims=(None, 0))(
-        numbers(T, 1, 2, 5, 5), numbers(T, 2, 3, 2, 3, 3)
-    )
-
-
-@case
-def vmap_bn(T: Any) -> Any:
-    return T.func.vmap(lambda x: T.nn.functional.batch_norm(x, None, None, training=True))(numbers(T, 2, 4, 3))
-
-
-@case
-def vmap_ce(T: Any) -> Any:
-    return T.func.vmap(lambda x, t: T.nn.functional.cross_entropy(x, t))(
-        numbers(T, 2, 4, 3), T.tensor([[0, 1, 2, 0], [1, 1, 1, 2]])
-    )
-
-
-@case
-def vmap_sort(T: Any) -> Any:
-    return T.func.vmap(lambda x: T.sort(x))(numbers(T, 3, 4))
-
-
-@case
-def vmap_split(T: Any) -> Any:
-    return T.func.vmap(lambda x: x.split(2))(numbers(T, 3, 4))
-
-
-@case
-def vmap_stack(T: Any) -> Any:
-    return T.func.vmap(lambda x, y: T.stack([x, y]), in_dims=(0, None))(numbers(T, 3, 4), numbers(T, 4))
-
-
-@case
-def vmap_linalg(T: Any) -> Any:
-    return T.func.vmap(lambda x: T.linalg.inv(x @ x.T + T.eye(2, dtype=T.float64)))(numbers(T, 3, 2, 2))
 
 
 @case
@@ -271,11 +133,6 @@ def vmap_randsame(T: Any) -> Any:
 def vmap_randdiff(T: Any) -> Any:
     r = T.func.vmap(lambda x: x + T.rand(2), randomness="different")(T.zeros(3, 2))
     return [bool((r[0] == r[1]).any())]
-
-
-@case
-def vmap_rand_err(T: Any) -> Any:
-    return T.func.vmap(lambda x: x + T.rand(2))(T.zeros(3, 2))
 
 
 @case
@@ -300,11 +157,6 @@ def vmap_dropout_diff(T: Any) -> Any:
 def vmap_dropout_same(T: Any) -> Any:
     r = T.func.vmap(lambda x: T.nn.functional.dropout(x), randomness="same")(T.ones(3, 50))
     return [list(r.shape), bool((r[0] == r[1]).all())]
-
-
-@case
-def vmap_dropout_err(T: Any) -> Any:
-    return T.func.vmap(lambda x: T.nn.functional.dropout(x))(T.ones(3, 50))
 
 
 @case
@@ -342,12 +194,6 @@ def vmap_uniform_unb(T: Any) -> Any:
 def vmap_nested_rand(T: Any) -> Any:
     r = T.func.vmap(T.func.vmap(lambda x: x + T.rand(4), randomness="same"), randomness="different")(T.zeros(2, 3, 4))
     return [bool((r[0, 0] == r[0, 1]).all()), bool((r[0] == r[1]).all())]
-
-
-@case
-def vmap_multinomial(T: Any) -> Any:
-    r = T.func.vmap(lambda x: T.multinomial(x, 3), randomness="different")(T.ones(2, 10))
-    return [list(r.shape)]
 
 
 @case

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.core.parts import leaf
+from tests.core.leaves import gradient, leaf
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+#: What cases take besides T is made so.
+GIVEN: dict[str, Case] = {"x": lambda T: leaf(T, 1, 2)}
+
+CASES: dict[str, Case] = {
+    "out_of_a_leaf": lambda T, x: T.mul(x, 2, out=T.empty(2, dtype=T.float64)),
+    "repeated_rows": lambda T, x: gradient(x[T.tensor([0, 0, 1])] * T.tensor([1.0, 2.0, 3.0], dtype=T.float64), x),
+}
 case = collected(CASES)
 
 
 @case
-def kept_gradient_after_a_write(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def kept_gradient_after_a_write(T: Any, x: Any) -> Any:
     y = x * 2
     y.retain_grad()
     y.mul_(3)
@@ -22,8 +27,7 @@ def kept_gradient_after_a_write(T: Any) -> Any:
 
 
 @case
-def kept_gradient_after_a_write_to_a_view(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def kept_gradient_after_a_write_to_a_view(T: Any, x: Any) -> Any:
     y = x * 2
     y.retain_grad()
     y[0].mul_(3)
@@ -32,8 +36,7 @@ def kept_gradient_after_a_write_to_a_view(T: Any) -> Any:
 
 
 @case
-def kept_gradient_of_a_view_that_is_not_used(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def kept_gradient_of_a_view_that_is_not_used(T: Any, x: Any) -> Any:
     y = x * 2
     v = y[0:1]
     v.retain_grad()
@@ -43,8 +46,7 @@ def kept_gradient_of_a_view_that_is_not_used(T: Any) -> Any:
 
 
 @case
-def kept_gradient_of_a_view_after_a_write_to_its_base(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def kept_gradient_of_a_view_after_a_write_to_its_base(T: Any, x: Any) -> Any:
     y = x * 2
     v = y[0:1]
     v.retain_grad()
@@ -54,8 +56,7 @@ def kept_gradient_of_a_view_after_a_write_to_its_base(T: Any) -> Any:
 
 
 @case
-def kept_gradient_of_a_view_after_a_write_to_it(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def kept_gradient_of_a_view_after_a_write_to_it(T: Any, x: Any) -> Any:
     y = x * 2
     v = y[0:1]
     v.retain_grad()
@@ -65,8 +66,7 @@ def kept_gradient_of_a_view_after_a_write_to_it(T: Any) -> Any:
 
 
 @case
-def hook_before_a_write(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def hook_before_a_write(T: Any, x: Any) -> Any:
     y = x * 2
     y.register_hook(lambda g: g * 10)
     y.mul_(3)
@@ -75,8 +75,7 @@ def hook_before_a_write(T: Any) -> Any:
 
 
 @case
-def hook_on_a_view_before_a_write_to_its_base(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def hook_on_a_view_before_a_write_to_its_base(T: Any, x: Any) -> Any:
     y = x * 2
     v = y[0:1]
     v.register_hook(lambda g: g * 10)
@@ -86,18 +85,15 @@ def hook_on_a_view_before_a_write_to_its_base(T: Any) -> Any:
 
 
 @case
-def kept_gradient_of_what_became_differentiable(T: Any) -> Any:
+def kept_gradient_of_what_became_differentiable(T: Any, x: Any) -> Any:
     z = T.zeros(2, dtype=T.float64)
-    x = leaf(T, 1, 2)
     z.add_(x)
     z.retain_grad()
-    (z * 2).sum().backward()
-    return z.grad
+    return gradient(z * 2, z)
 
 
 @case
-def writes_to_a_leaf_without_gradients(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def writes_to_a_leaf_without_gradients(T: Any, x: Any) -> Any:
     with T.no_grad():
         x.add_(1)
         x.mul_(2)
@@ -106,8 +102,7 @@ def writes_to_a_leaf_without_gradients(T: Any) -> Any:
 
 
 @case
-def detached_leaf(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def detached_leaf(T: Any, x: Any) -> Any:
     y = x.detach()
     y.requires_grad_()
     (y * x).sum().backward()
@@ -115,8 +110,7 @@ def detached_leaf(T: Any) -> Any:
 
 
 @case
-def gradient_that_wants_a_gradient(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def gradient_that_wants_a_gradient(T: Any, x: Any) -> Any:
     x.grad = T.ones(2, dtype=T.float64)
     x.grad.requires_grad_()
     (x * x).sum().backward()
@@ -124,8 +118,7 @@ def gradient_that_wants_a_gradient(T: Any) -> Any:
 
 
 @case
-def gradients_accumulate_in_place(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def gradients_accumulate_in_place(T: Any, x: Any) -> Any:
     (x * x).sum().backward()
     g = x.grad
     (x * x).sum().backward()
@@ -133,37 +126,27 @@ def gradients_accumulate_in_place(T: Any) -> Any:
 
 
 @case
-def given_up_gradient(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def given_up_gradient(T: Any, x: Any) -> Any:
     x.requires_grad_(False)
     return (x * 2).requires_grad
 
 
 @case
-def write_through_data(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def write_through_data(T: Any, x: Any) -> Any:
     y = x.clone()
     y.data.fill_(5)
     return [(y * y).sum(), T.autograd.grad((y * y).sum(), x)]
 
 
 @case
-def out_of_detached(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def out_of_detached(T: Any, x: Any) -> Any:
     y = T.empty(2, dtype=T.float64)
     T.mul(x.detach(), 2, out=y)
     return y
 
 
 @case
-def out_of_a_leaf(T: Any) -> Any:
-    x = leaf(T, 1, 2)
-    T.mul(x, 2, out=T.empty(2, dtype=T.float64))
-
-
-@case
-def leaf_is_gone(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def leaf_is_gone(T: Any, x: Any) -> Any:
     y = x * 2
     del x
     y.sum().backward()
@@ -171,8 +154,7 @@ def leaf_is_gone(T: Any) -> Any:
 
 
 @case
-def iteration(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def iteration(T: Any, x: Any) -> Any:
     xs = [x]
     s = sum(v * v for v in xs[0])
     s.backward()
@@ -221,29 +203,17 @@ def gradient_with_a_graph(T: Any) -> Any:
 def cast_to_another_dtype(T: Any) -> Any:
     x = T.ones(2, requires_grad=True)
     y = x.to(T.float64)
-    y.sum().backward()
-    return x.grad
+    return gradient(y, x)
 
 
 @case
-def repeated_rows(T: Any) -> Any:
-    x = leaf(T, 1, 2)
-    i = T.tensor([0, 0, 1])
-    (x[i] * T.tensor([1.0, 2.0, 3.0], dtype=T.float64)).sum().backward()
-    return x.grad
-
-
-@case
-def expanded(T: Any) -> Any:
-    x = leaf(T, 1, 2)
+def expanded(T: Any, x: Any) -> Any:
     h = x.expand(3, 2)
-    (h * h).sum().backward()
-    return x.grad
+    return gradient(h * h, x)
 
 
 @case
 def sorted_values(T: Any) -> Any:
     x = leaf(T, 3, 1, 2)
     v, _ = x.sort()
-    (v * T.tensor([1.0, 10.0, 100.0], dtype=T.float64)).sum().backward()
-    return x.grad
+    return gradient(v * T.tensor([1.0, 10.0, 100.0], dtype=T.float64), x)

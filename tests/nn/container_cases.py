@@ -7,13 +7,25 @@ from typing import Any
 
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+#: What cases take besides T is made so.
+GIVEN: dict[str, Case] = {"n": lambda T: T.nn}
+
+CASES: dict[str, Case] = {
+    "sequential_idx": lambda T: T.nn.Sequential(T.nn.ReLU())[3],
+    "sequential_bad": lambda T: T.nn.Sequential(3),
+    "module_list_neg": lambda T: repr(T.nn.ModuleList([T.nn.ReLU(), T.nn.Tanh()])[-1]),
+    "module_list_oob": lambda T: T.nn.ModuleList([T.nn.ReLU()])[1],
+    "module_list_fwd": lambda T: T.nn.ModuleList([T.nn.ReLU()])(T.ones(1)),
+    "module_dict_upd": lambda T: T.nn.ModuleDict([("a", T.nn.ReLU()), ("b",)]),
+    "parameter_list_any": lambda T: [repr(T.nn.ParameterList([1, "a"]))],
+    "param_int": lambda T: T.nn.Parameter(T.ones(2, dtype=T.int64)),
+    "param_int_ok": lambda T: T.nn.Parameter(T.ones(2, dtype=T.int64), requires_grad=False),
+}
 case = collected(CASES)
 
 
 @case
-def sequential(T: Any) -> Any:
-    n = T.nn
+def sequential(T: Any, n: Any) -> Any:
     s = n.Sequential(n.Linear(2, 2), n.ReLU())
     s.append(n.Tanh())
     s.insert(0, n.Identity())
@@ -34,8 +46,7 @@ def sequential(T: Any) -> Any:
 
 
 @case
-def sequential_iadd(T: Any) -> Any:
-    n = T.nn
+def sequential_iadd(T: Any, n: Any) -> Any:
     s = n.Sequential(n.ReLU())
     s += n.Sequential(n.Tanh())
     s *= 2
@@ -58,18 +69,7 @@ def sequential_set(T: Any) -> Any:
 
 
 @case
-def sequential_idx(T: Any) -> Any:
-    T.nn.Sequential(T.nn.ReLU())[3]
-
-
-@case
-def sequential_bad(T: Any) -> Any:
-    T.nn.Sequential(3)
-
-
-@case
-def module_list(T: Any) -> Any:
-    n = T.nn
+def module_list(T: Any, n: Any) -> Any:
     ms = n.ModuleList([n.ReLU(), n.Tanh()])
     ms.append(n.GELU())
     ms.insert(1, n.Sigmoid())
@@ -82,23 +82,7 @@ def module_list(T: Any) -> Any:
 
 
 @case
-def module_list_neg(T: Any) -> Any:
-    return repr(T.nn.ModuleList([T.nn.ReLU(), T.nn.Tanh()])[-1])
-
-
-@case
-def module_list_oob(T: Any) -> Any:
-    T.nn.ModuleList([T.nn.ReLU()])[1]
-
-
-@case
-def module_list_fwd(T: Any) -> Any:
-    T.nn.ModuleList([T.nn.ReLU()])(T.ones(1))
-
-
-@case
-def module_dict(T: Any) -> Any:
-    n = T.nn
+def module_dict(T: Any, n: Any) -> Any:
     d = n.ModuleDict({"a": n.ReLU()})
     d["b"] = n.Tanh()
     d.update({"c": n.GELU()})
@@ -122,18 +106,8 @@ def module_dict_clear(T: Any) -> Any:
 
 
 @case
-def module_dict_upd(T: Any) -> Any:
-    T.nn.ModuleDict([("a", T.nn.ReLU()), ("b",)])
-
-
-@case
 def module_dict_key(T: Any) -> Any:
     T.nn.ModuleDict()[1] = T.nn.ReLU()
-
-
-@case
-def parameter_list_any(T: Any) -> Any:
-    return [repr(T.nn.ParameterList([1, "a"]))]
 
 
 @case
@@ -150,16 +124,6 @@ def param(T: Any) -> Any:
         type(p.detach()).__name__,
         type(copy.deepcopy(p)).__name__,
     ]
-
-
-@case
-def param_int(T: Any) -> Any:
-    T.nn.Parameter(T.ones(2, dtype=T.int64))
-
-
-@case
-def param_int_ok(T: Any) -> Any:
-    return T.nn.Parameter(T.ones(2, dtype=T.int64), requires_grad=False)
 
 
 @case

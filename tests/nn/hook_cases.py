@@ -6,29 +6,50 @@ import contextlib
 import copy
 from typing import Any
 
-from tests.nn.parts import filled, model, numbers
+from tests.nn.models import filled, model, numbers
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+#: What cases take besides T is made so.
+GIVEN: dict[str, Case] = {"m": lambda T: model(T), "log": lambda T: []}
+
+CASES: dict[str, Case] = {
+    "register_dup": lambda T: T.nn.Linear(1, 1).register_buffer("weight", T.ones(1)),
+    "register_empty": lambda T: T.nn.Linear(1, 1).add_module("", None),
+    "register_nonleaf": lambda T: T.nn.Module().register_parameter("a", T.ones(1, requires_grad=True) * 2),
+    "type_": lambda T: T.nn.Linear(1, 1).type(T.float64).weight.dtype,
+    "requires_grad": lambda T: [p.requires_grad for p in T.nn.Linear(1, 1).requires_grad_(False).parameters()],
+    "get_submodule": lambda T, m: [
+        type(m.get_submodule("l.0")).__name__,
+        m.get_parameter("l.0.weight") is m.l[0].weight,
+        m.get_buffer("bn.running_mean") is m.bn.running_mean,
+        m.get_submodule("") is m,
+    ],
+    "set_submodule_err": lambda T, m: m.set_submodule("l.7", T.nn.ReLU(), strict=True),
+    "dir_": lambda T: [x in dir(model(T)) for x in ("a", "w", "tmp", "forward")],
+}
 case = collected(CASES)
 
 
 @case
-def forward_hooks(T: Any) -> Any:
+def forward_hooks(T: Any, log: Any) -> Any:
     m = T.nn.Linear(2, 2)
-    log = []
     with T.no_grad():
         m.weight.fill_(1)
         m.bias.fill_(0)
-    m.register_forward_pre_hook(lambda mod, a: log.append("pre") or (a[0] * 2,))
-    m.register_forward_hook(lambda mod, a, o: log.append("post") or o * 10)
-    m.register_forward_pre_hook(lambda mod, a: log.append("pre0"), prepend=True)
-    return [m(T.ones(1, 2)), log]
+    handles = [
+        m.register_forward_pre_hook(lambda mod, a: log.append("pre") or (a[0] * 2,)),
+        m.register_forward_hook(lambda mod, a, o: log.append("post") or o * 10),
+        m.register_forward_pre_hook(lambda mod, a: log.append("pre0"), prepend=True),
+        m.register_forward_hook(lambda mod, a, o: log.append("post0"), prepend=True),
+    ]
+    hooked = m(T.ones(1, 2))
+    for handle in handles:
+        handle.remove()
+    return [hooked, m(T.ones(1, 2)), log]
 
 
 @case
 def hooks_kw(T: Any) -> Any:
-
     class M(T.nn.Module):
         def forward(s, x, k=1):
             return x * k
@@ -40,14 +61,12 @@ def hooks_kw(T: Any) -> Any:
 
 
 @case
-def hooks_always(T: Any) -> Any:
-
+def hooks_always(T: Any, log: Any) -> Any:
     class M(T.nn.Module):
         def forward(s, x):
             raise ValueError("a")
 
     m = M()
-    log = []
     m.register_forward_hook(lambda mod, a, o: log.append(o), always_call=True)
     with contextlib.suppress(ValueError):
         m(T.ones(1))
@@ -55,9 +74,8 @@ def hooks_always(T: Any) -> Any:
 
 
 @case
-def backward_hooks(T: Any) -> Any:
+def backward_hooks(T: Any, log: Any) -> Any:
     m = filled(T, T.nn.Linear(2, 2))
-    log = []
     m.register_full_backward_hook(lambda mod, gi, go: log.append([len(gi), len(go), go[0].tolist()]) or (gi[0] * 100,))
     m.register_full_backward_pre_hook(lambda mod, go: log.append("pre") or (go[0] * 2,))
     x = numbers(T, 1, 2).requires_grad_()
@@ -66,9 +84,8 @@ def backward_hooks(T: Any) -> Any:
 
 
 @case
-def backward_hooks_noinput(T: Any) -> Any:
+def backward_hooks_noinput(T: Any, log: Any) -> Any:
     m = filled(T, T.nn.Linear(2, 2))
-    log = []
     m.register_full_backward_hook(lambda mod, gi, go: log.append([gi[0] is None, go[0].tolist()]))
     m(numbers(T, 1, 2)).sum().backward()
     return log
@@ -95,66 +112,18 @@ def setattr_buf(T: Any) -> Any:
 
 
 @case
-def setattr_buf2(T: Any) -> Any:
-    m = T.nn.BatchNorm1d(2)
-    m.running_mean = 3
-
-
-@case
-def delattr_(T: Any) -> Any:
-    m = model(T)
+def delattr_(T: Any, m: Any) -> Any:
     del m.a
     return [n for n, _ in m.named_parameters()]
 
 
 @case
 def without_init(T: Any) -> Any:
-
     class M(T.nn.Module):
         def __init__(s):
             s.l = T.nn.Linear(1, 1)
 
     M()
-
-
-@case
-def without_init2(T: Any) -> Any:
-
-    class M(T.nn.Module):
-        def __init__(s):
-            s.l = T.nn.Parameter(T.ones(1))
-
-    M()
-
-
-@case
-def missattr(T: Any) -> Any:
-    return T.nn.Linear(1, 1).foo
-
-
-@case
-def register_dup(T: Any) -> Any:
-    T.nn.Linear(1, 1).register_buffer("weight", T.ones(1))
-
-
-@case
-def register_dot(T: Any) -> Any:
-    T.nn.Linear(1, 1).register_buffer("a.b", T.ones(1))
-
-
-@case
-def register_empty(T: Any) -> Any:
-    T.nn.Linear(1, 1).add_module("", None)
-
-
-@case
-def register_nonleaf(T: Any) -> Any:
-    T.nn.Module().register_parameter("a", T.ones(1, requires_grad=True) * 2)
-
-
-@case
-def without_forward(T: Any) -> Any:
-    T.nn.Module()(1)
 
 
 @case
@@ -168,11 +137,6 @@ def to_dtype(T: Any) -> Any:
         m.float().w.dtype,
         m.bfloat16().w.dtype,
     ]
-
-
-@case
-def to_int(T: Any) -> Any:
-    T.nn.Linear(1, 1).to(T.int32)
 
 
 @case
@@ -192,29 +156,16 @@ def to_grad(T: Any) -> Any:
 
 
 @case
-def type_(T: Any) -> Any:
-    return T.nn.Linear(1, 1).type(T.float64).weight.dtype
-
-
-@case
-def apply_(T: Any) -> Any:
-    log = []
+def apply_(T: Any, log: Any) -> Any:
     model(T).apply(lambda m: log.append(type(m).__name__))
     return log
 
 
 @case
-def traineval(T: Any) -> Any:
-    m = model(T)
-    m.eval()
-    a = [x.training for x in m.modules()]
+def traineval(T: Any, m: Any) -> Any:
+    a = [m.eval() is m, *(x.training for x in m.modules())]
     m.train()
     return a + [x.training for x in m.modules()]
-
-
-@case
-def train_bad(T: Any) -> Any:
-    T.nn.Linear(1, 1).train(1)
 
 
 @case
@@ -228,49 +179,15 @@ def zero_grad(T: Any) -> Any:
 
 
 @case
-def requires_grad(T: Any) -> Any:
-    return [p.requires_grad for p in T.nn.Linear(1, 1).requires_grad_(False).parameters()]
-
-
-@case
-def get_submodule(T: Any) -> Any:
-    m = model(T)
-    return [
-        type(m.get_submodule("l.0")).__name__,
-        m.get_parameter("l.0.weight") is m.l[0].weight,
-        m.get_buffer("bn.running_mean") is m.bn.running_mean,
-        m.get_submodule("") is m,
-    ]
-
-
-@case
-def get_submodule_err(T: Any) -> Any:
-    model(T).get_submodule("q.z")
-
-
-@case
-def set_submodule(T: Any) -> Any:
-    m = model(T)
+def set_submodule(T: Any, m: Any) -> Any:
     m.set_submodule("l.0", T.nn.ReLU())
     return repr(m.l)
 
 
 @case
-def set_submodule_err(T: Any) -> Any:
-    m = model(T)
-    m.set_submodule("l.7", T.nn.ReLU(), strict=True)
-
-
-@case
-def deepcopy(T: Any) -> Any:
-    m = model(T)
+def deepcopy(T: Any, m: Any) -> Any:
     n = copy.deepcopy(m)
     return [n.a.weight is m.a.weight, [a for a, _ in n.named_parameters()], bool((n.a.weight == m.a.weight).all())]
-
-
-@case
-def dir_(T: Any) -> Any:
-    return [x in dir(model(T)) for x in ("a", "w", "tmp", "forward")]
 
 
 @case

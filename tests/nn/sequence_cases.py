@@ -5,10 +5,23 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tests.nn.parts import filled, numbers
+from tests.nn.models import filled, numbers
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+#: What cases take besides T is made so.
+GIVEN: dict[str, Case] = {"m": lambda T: mha(T)}
+
+CASES: dict[str, Case] = {
+    "lstm_h0": lambda T: filled(T, T.nn.LSTM(3, 4, proj_size=2))(
+        numbers(T, 5, 2, 3), (numbers(T, 1, 2, 2), numbers(T, 1, 2, 4))
+    ),
+    "lstm_unb": lambda T: filled(T, T.nn.LSTM(3, 4))(numbers(T, 5, 3)),
+    "lstm_err": lambda T: T.nn.LSTM(3, 4)(T.ones(5, 2, 7)),
+    "lstm_err2": lambda T: T.nn.LSTM(3, 4)(T.ones(5, 2, 3), (T.ones(1, 3, 4), T.ones(1, 2, 4))),
+    "lstm_err3": lambda T: T.nn.LSTM(3, 4)(T.ones(3)),
+    "lstm_projerr": lambda T: T.nn.LSTM(3, 4, proj_size=4),
+    "mha1": lambda T, m: m(numbers(T, 3, 2, 4), numbers(T, 5, 2, 4), numbers(T, 5, 2, 4) * 2),
+}
 case = collected(CASES)
 
 
@@ -34,42 +47,11 @@ def lstm(T: Any) -> Any:
 
 
 @case
-def lstm_h0(T: Any) -> Any:
-    m = filled(T, T.nn.LSTM(3, 4, proj_size=2))
-    return m(numbers(T, 5, 2, 3), (numbers(T, 1, 2, 2), numbers(T, 1, 2, 4)))
-
-
-@case
-def lstm_unb(T: Any) -> Any:
-    return filled(T, T.nn.LSTM(3, 4))(numbers(T, 5, 3))
-
-
-@case
-def lstm_err(T: Any) -> Any:
-    T.nn.LSTM(3, 4)(T.ones(5, 2, 7))
-
-
-@case
-def lstm_err2(T: Any) -> Any:
-    T.nn.LSTM(3, 4)(T.ones(5, 2, 3), (T.ones(1, 3, 4), T.ones(1, 2, 4)))
-
-
-@case
-def lstm_err3(T: Any) -> Any:
-    T.nn.LSTM(3, 4)(T.ones(3))
-
-
-@case
 def lstm_dropwarn(T: Any) -> Any:
     with warnings.catch_warnings(record=True) as w:
         warnings.simplefilter("always")
         T.nn.LSTM(3, 4, dropout=0.5)
         return len(w)
-
-
-@case
-def lstm_projerr(T: Any) -> Any:
-    T.nn.LSTM(3, 4, proj_size=4)
 
 
 @case
@@ -101,12 +83,6 @@ def lstm_packed(T: Any) -> Any:
 
 
 @case
-def mha1(T: Any) -> Any:
-    m = mha(T)
-    return m(numbers(T, 3, 2, 4), numbers(T, 5, 2, 4), numbers(T, 5, 2, 4) * 2)
-
-
-@case
 def mha2(T: Any) -> Any:
     m = mha(T, batch_first=True)
     x = numbers(T, 2, 3, 4)
@@ -120,8 +96,7 @@ def mha2(T: Any) -> Any:
 
 
 @case
-def mha_float(T: Any) -> Any:
-    m = mha(T)
+def mha_float(T: Any, m: Any) -> Any:
     x = numbers(T, 3, 2, 4)
     return [
         m(x, x, x, attn_mask=numbers(T, 3, 3)),
@@ -154,36 +129,31 @@ def mha_nobias(T: Any) -> Any:
 
 
 @case
-def mha_unb(T: Any) -> Any:
-    m = mha(T)
+def mha_unb(T: Any, m: Any) -> Any:
     x = numbers(T, 3, 4)
     return [m(x, x, x), m(x, x, x, key_padding_mask=T.tensor([0, 0, 1]).bool())]
 
 
 @case
-def mha_causal(T: Any) -> Any:
-    m = mha(T)
+def mha_causal(T: Any, m: Any) -> Any:
     x = numbers(T, 3, 2, 4)
     return m(x, x, x, attn_mask=T.nn.Transformer.generate_square_subsequent_mask(3, dtype=T.float64), is_causal=True)
 
 
 @case
-def mha_causal_err(T: Any) -> Any:
-    m = mha(T)
+def mha_causal_err(T: Any, m: Any) -> Any:
     x = numbers(T, 3, 2, 4)
     return m(x, x, x, is_causal=True)
 
 
 @case
-def mha_maskshape(T: Any) -> Any:
-    m = mha(T)
+def mha_maskshape(T: Any, m: Any) -> Any:
     x = numbers(T, 3, 2, 4)
     return m(x, x, x, attn_mask=numbers(T, 4, 3))
 
 
 @case
-def mha_grad(T: Any) -> Any:
-    m = mha(T)
+def mha_grad(T: Any, m: Any) -> Any:
     x = numbers(T, 3, 2, 4).requires_grad_()
     m(x, x, x)[0].sum().backward()
     return [x.grad] + [p.grad for p in m.parameters()]

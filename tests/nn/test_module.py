@@ -17,6 +17,7 @@ import pytest
 import flambeau as fb
 from flambeau import nn
 from flambeau.core import registry
+from tests.errors import check_error
 
 
 class Inner(nn.Module):
@@ -43,19 +44,6 @@ class Outer(nn.Module):
 
 
 # -- registration --------------------------------------------------------------------------------------
-def test_what_is_registered() -> None:
-    m = Outer()
-    assert [n for n, _ in m.named_parameters()] == ["first.weight", "second.0.weight", "second.0.bias"]
-    assert [n for n, _ in m.named_parameters("m", remove_duplicate=False)] == [
-        "m.first.weight", "m.second.0.weight", "m.second.0.bias", "m.tied.weight",
-    ]  # fmt: skip
-    assert [n for n, _ in m.named_buffers()] == ["first.count", "first.scratch"]
-    assert [n for n, _ in m.named_modules()] == ["", "first", "second", "second.0", "second.1"]
-    assert [n for n, _ in m.named_children()] == ["first", "second"]
-    assert next(m.first.parameters(recurse=False)) is m.first.weight
-    assert len(list(m.modules())) == 5
-
-
 def test_setattr_moves_between_registries() -> None:
     m = Inner()
     p = nn.Parameter(fb.zeros(1))
@@ -76,14 +64,6 @@ def test_setattr_moves_between_registries() -> None:
     del m.other
     assert "other" not in m._parameters
     assert {"count", "scratch", "training"} <= set(dir(m))
-
-
-def test_buffers_by_class() -> None:
-    m = nn.Module()
-    m.kept = nn.Buffer(fb.ones(1))
-    m.passing = nn.Buffer(fb.ones(1), persistent=False)
-    assert list(m.state_dict()) == ["kept"]
-    assert [n for n, _ in m.named_buffers()] == ["kept", "passing"]
 
 
 def _early() -> None:
@@ -118,22 +98,10 @@ def _early() -> None:
     ],
 )
 def test_errors_say_what_is_wrong(wrong: Any, error: type[Exception], words: list[str]) -> None:
-    with pytest.raises(error) as caught:
-        wrong(Inner())
-    assert [w for w in words if w not in str(caught.value)] == []
+    check_error(lambda: wrong(Inner()), error, words)
 
 
 # -- the tree ------------------------------------------------------------------------------------------
-def test_paths() -> None:
-    m = Outer()
-    assert m.get_submodule("second.0") is m.second[0]
-    assert m.get_submodule("") is m
-    assert m.get_parameter("second.0.bias") is m.second[0].bias
-    assert m.get_buffer("first.count") is m.first.count
-    m.set_submodule("second.1", nn.Tanh())
-    assert isinstance(m.second[1], nn.Tanh)
-
-
 def test_repr() -> None:
     assert repr(Outer()) == (
         "Outer(\n  (first): Inner()\n  (second): Sequential(\n"
@@ -179,28 +147,6 @@ def test_meta_module_becomes_real() -> None:
     assert m(fb.ones(1, 3)).shape == (1, 2)
 
 
-def test_apply_visits_children_first() -> None:
-    seen: list[str] = []
-    Outer().apply(lambda m: seen.append(type(m).__name__))
-    assert seen == ["Inner", "Linear", "ReLU", "Sequential", "Outer"]
-
-
-def test_modes_and_gradients() -> None:
-    m = Outer()
-    assert m.eval() is m
-    assert not any(c.training for c in m.modules())
-    assert m.train().second[0].training
-    m.requires_grad_(False)
-    assert not m(fb.ones(1, 2)).requires_grad
-    m.requires_grad_()
-    m(fb.ones(1, 2)).sum().backward()
-    m.zero_grad(set_to_none=False)
-    assert m.first.weight.grad is not None
-    assert m.first.weight.grad.tolist() == [0.0, 0.0]
-    m.zero_grad()
-    assert m.first.weight.grad is None
-
-
 def test_copies_are_independent_and_equal() -> None:
     m = Outer()
     for made in (copy.deepcopy(m), pickle.loads(pickle.dumps(m))):
@@ -226,60 +172,6 @@ def test_a_module_is_freed_without_the_garbage_collector() -> None:
 
 
 # -- hooks ---------------------------------------------------------------------------------------------
-def test_forward_hooks() -> None:
-    m, seen = nn.Linear(2, 2), []
-    handles = [
-        m.register_forward_pre_hook(lambda mod, args: (args[0] * 0,)),
-        m.register_forward_pre_hook(
-            lambda mod, args, kwargs: seen.append(("pre", len(args), kwargs)), with_kwargs=True
-        ),
-        m.register_forward_hook(lambda mod, args, out: out + 1),
-        m.register_forward_hook(lambda mod, args, out: seen.append("last first"), prepend=True),
-    ]
-    out = m(fb.ones(1, 2))
-    np.testing.assert_allclose(out.detach().numpy(), m.bias.detach().numpy()[None] + 1, rtol=1e-6)
-    assert seen == [("pre", 1, {}), "last first"]
-    for handle in handles:
-        handle.remove()
-    np.testing.assert_array_equal(m(fb.zeros(1, 2)).detach().numpy(), m.bias.detach().numpy()[None])
-
-
-def test_forward_hook_that_is_always_called() -> None:
-    class Failing(nn.Module):
-        def forward(self, x: Any) -> Any:
-            raise RuntimeError("no")
-
-    seen: list[Any] = []
-    m = Failing()
-    m.register_forward_hook(lambda mod, args, out: seen.append(out), always_call=True)
-    with pytest.raises(RuntimeError, match="no"):
-        m(1)
-    assert seen == [None]
-
-
-def test_full_backward_hooks() -> None:
-    m, seen = nn.Linear(2, 2, bias=False), []
-    m.register_full_backward_pre_hook(lambda mod, grads: (grads[0] * 2,))
-    m.register_full_backward_hook(lambda mod, gin, gout: seen.append((gin[0].clone(), gout[0].clone())))
-    x = fb.ones(1, 2, requires_grad=True)
-    m(x).sum().backward()
-    (gin, gout) = seen[0]
-    np.testing.assert_array_equal(gout.numpy(), [[2.0, 2.0]])
-    np.testing.assert_allclose(gin.numpy(), 2 * m.weight.detach().numpy().sum(0)[None], rtol=1e-6)
-    np.testing.assert_array_equal(x.grad.numpy(), gin.numpy())
-    m.register_full_backward_hook(lambda mod, gin, gout: (gin[0] * 0,))
-    x.grad = None
-    m(x).sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), [[0.0, 0.0]])
-
-
-def test_full_backward_hook_without_input_gradients() -> None:
-    m, seen = nn.Linear(2, 2), []
-    m.register_full_backward_hook(lambda mod, gin, gout: seen.append((gin, tuple(gout[0].shape))))
-    m(fb.ones(3, 2)).sum().backward()
-    assert seen == [((None,), (3, 2))]
-
-
 def test_training_leaves_nothing_behind() -> None:
     """With hooks, and with the garbage collector off."""
     net = nn.Sequential(

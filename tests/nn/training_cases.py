@@ -5,10 +5,32 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tests.nn.parts import filled, numbers
+from tests.nn.models import filled, numbers
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+CASES: dict[str, Case] = {
+    "cross_entropy_4d": lambda T: T.nn.functional.cross_entropy(
+        numbers(T, 2, 3, 2, 2), T.tensor([[[0, 1], [2, 0]], [[1, 1], [-100, 2]]]), label_smoothing=0.1
+    ),
+    "cross_entropy_1d": lambda T: T.nn.functional.cross_entropy(numbers(T, 3), T.tensor(1)),
+    "cross_entropy_allign": lambda T: T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([-100, -100])),
+    "cross_entropy_oob": lambda T: T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([3, 0])),
+    "cross_entropy_batch": lambda T: T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([1, 0, 2])),
+    "cross_entropy_red": lambda T: T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([1, 0]), reduction="avg"),
+    "cross_entropy_floattgt": lambda T: T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([1.0, 0.0])),
+    "bce_shape": lambda T: T.nn.functional.binary_cross_entropy(T.tensor([0.5]), T.tensor([1.0, 0.0])),
+    "bcel_shape": lambda T: T.nn.functional.binary_cross_entropy_with_logits(T.tensor([0.5]), T.tensor([1.0, 0.0])),
+    "size_avg": lambda T: T.nn.functional.mse_loss(numbers(T, 2), numbers(T, 2) * 2, size_average=False),
+    "pool_pad": lambda T: T.nn.functional.max_pool2d(T.ones(1, 1, 4, 4), 2, padding=2),
+    "pool_small": lambda T: T.nn.functional.max_pool2d(T.ones(1, 1, 2, 2), 3),
+    "clip_none": lambda T: T.nn.utils.clip_grad_norm_([T.nn.Parameter(T.ones(2))], 1.0),
+    "total_norm": lambda T: [T.nn.utils.get_total_norm([T.ones(2), T.ones(3)])],
+    "init_err": lambda T: T.nn.init.xavier_uniform_(T.ones(2)),
+    "init_gain": lambda T: (
+        [T.nn.init.calculate_gain(k) for k in ("linear", "relu", "tanh", "selu", "conv2d", "sigmoid")]
+        + [T.nn.init.calculate_gain("leaky_relu", 0.3)]
+    ),
+}
 case = collected(CASES)
 
 
@@ -43,63 +65,11 @@ def losses(T: Any) -> Any:
 
 
 @case
-def cross_entropy_4d(T: Any) -> Any:
-    return T.nn.functional.cross_entropy(
-        numbers(T, 2, 3, 2, 2), T.tensor([[[0, 1], [2, 0]], [[1, 1], [-100, 2]]]), label_smoothing=0.1
-    )
-
-
-@case
-def cross_entropy_1d(T: Any) -> Any:
-    return T.nn.functional.cross_entropy(numbers(T, 3), T.tensor(1))
-
-
-@case
-def cross_entropy_allign(T: Any) -> Any:
-    return T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([-100, -100]))
-
-
-@case
-def cross_entropy_oob(T: Any) -> Any:
-    T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([3, 0]))
-
-
-@case
-def cross_entropy_batch(T: Any) -> Any:
-    T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([1, 0, 2]))
-
-
-@case
-def cross_entropy_red(T: Any) -> Any:
-    T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([1, 0]), reduction="avg")
-
-
-@case
-def cross_entropy_floattgt(T: Any) -> Any:
-    T.nn.functional.cross_entropy(numbers(T, 2, 3), T.tensor([1.0, 0.0]))
-
-
-@case
 def mse_bcast(T: Any) -> Any:
     with warnings.catch_warnings(record=True) as w:
         warnings.simplefilter("always")
         r = T.nn.functional.mse_loss(numbers(T, 2, 3), numbers(T, 3))
         return [r, len(w)]
-
-
-@case
-def bce_shape(T: Any) -> Any:
-    T.nn.functional.binary_cross_entropy(T.tensor([0.5]), T.tensor([1.0, 0.0]))
-
-
-@case
-def bcel_shape(T: Any) -> Any:
-    T.nn.functional.binary_cross_entropy_with_logits(T.tensor([0.5]), T.tensor([1.0, 0.0]))
-
-
-@case
-def size_avg(T: Any) -> Any:
-    return T.nn.functional.mse_loss(numbers(T, 2), numbers(T, 2) * 2, size_average=False)
 
 
 @case
@@ -120,16 +90,6 @@ def pools(T: Any) -> Any:
         F.avg_pool1d(x[0], 3, padding=1),
         F.lp_pool2d(x, 2, 2),
     ]
-
-
-@case
-def pool_pad(T: Any) -> Any:
-    T.nn.functional.max_pool2d(T.ones(1, 1, 4, 4), 2, padding=2)
-
-
-@case
-def pool_small(T: Any) -> Any:
-    T.nn.functional.max_pool2d(T.ones(1, 1, 2, 2), 3)
 
 
 @case
@@ -155,20 +115,10 @@ def clip_nonfinite(T: Any) -> Any:
 
 
 @case
-def clip_none(T: Any) -> Any:
-    return T.nn.utils.clip_grad_norm_([T.nn.Parameter(T.ones(2))], 1.0)
-
-
-@case
 def clip_one(T: Any) -> Any:
     p = T.nn.Parameter(T.ones(2))
     p.grad = T.ones(2) * 3
     return [T.nn.utils.clip_grad_norm_(p, 1.0), p.grad]
-
-
-@case
-def total_norm(T: Any) -> Any:
-    return [T.nn.utils.get_total_norm([T.ones(2), T.ones(3)])]
 
 
 @case
@@ -177,18 +127,6 @@ def parameters_to_vector(T: Any) -> Any:
     v = T.nn.utils.parameters_to_vector(m.parameters())
     T.nn.utils.vector_to_parameters(v * 2, m.parameters())
     return [v, m.weight]
-
-
-@case
-def init_err(T: Any) -> Any:
-    T.nn.init.xavier_uniform_(T.ones(2))
-
-
-@case
-def init_gain(T: Any) -> Any:
-    return [T.nn.init.calculate_gain(k) for k in ("linear", "relu", "tanh", "selu", "conv2d", "sigmoid")] + [
-        T.nn.init.calculate_gain("leaky_relu", 0.3)
-    ]
 
 
 @case

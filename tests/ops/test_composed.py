@@ -14,10 +14,10 @@ from flambeau.core import dtype as dt
 from flambeau.core.record import Op
 from flambeau.plugins.conformance.opdb import Sample
 from flambeau.plugins.conformance.opdb.run import as_tuple, dtypes_of, samples_of
-from tests.ops.test_opdb import OPS, SHAPE_BY_VALUE, as_function, differentiable_places
+from tests.ops.test_opdb import OPS, as_function, differentiable_places, with_samples
 
 BATCH, SAMPLES = 3, 2
-NAMES = [n for n, op in OPS.items() if op.samples is not None and op.differentiable and n not in SHAPE_BY_VALUE]
+NAMES = with_samples(differentiable=True)
 Case = tuple[Callable[..., Any], list[fb.Tensor], str]
 
 

@@ -25,18 +25,12 @@ from flambeau.plugins.conformance.opdb.run import (
     to_host,
     to_tensors,
 )
+from flambeau.plugins.conformance.opdb.shape import BY_STRIDES, UNDEFINED
 
 OPS = opdb.load()
 
-#: Ops without a reference, and why.
-NO_REFERENCE = {
-    "to_device": "it changes where values are, not what they are",
-    "empty": "its values are not defined",
-}
-#: Ops that write to their operands and return nothing: tests/optim has their tests.
-STATEMENTS = {"sgd_step", "adam_step"}
-#: Ops whose result has a shape that depends on the values: no batching rule can serve them.
-SHAPE_BY_VALUE = {"nonzero"}
+#: Ops that write to their operands and return nothing, an empty list: tests/optim has their tests.
+STATEMENTS = {n for n, op in OPS.items() if op.schema.returns_list}
 
 
 def with_samples(**needs: Any) -> list[str]:
@@ -78,7 +72,7 @@ def test_every_op_has_samples() -> None:
 
 
 def test_every_op_has_a_reference() -> None:
-    assert {n for n, op in OPS.items() if op.reference is None} == STATEMENTS.union(NO_REFERENCE)
+    assert {n for n, op in OPS.items() if op.reference is None} == STATEMENTS | UNDEFINED
 
 
 # -- values ------------------------------------------------------------------------------------------
@@ -143,7 +137,7 @@ LAYOUTS = {"transposed": _transposed, "strided": _strided, "negative step": _rev
 def test_layouts(name: str) -> None:
     """The same values with other strides give the same result, and so does an expanded tensor as its copy."""
     op = OPS[name]
-    if op.name in ("as_strided", "view", "view_dtype", "view_as_complex", "empty"):
+    if name in BY_STRIDES:
         pytest.skip("what these may do depends on the strides")
     for sample in samples_of(op, a_dtype(op)):
         whole = [to_host(r) for r in run(op, sample)]
@@ -174,7 +168,7 @@ def _compare(op: Op, args: list[Any], sample: Sample, wanted: list[Any], text: s
 def test_fast_path_equals_the_uniform_one(name: str) -> None:
     """To the bit, gradients too."""
     op = OPS[name]
-    if name == "empty":
+    if name in UNDEFINED:
         pytest.skip("its values are not defined")
     for sample in samples_of(op, a_dtype(op)):
         fast = _with_gradients(op, sample)
@@ -280,9 +274,12 @@ def test_forward_mode(name: str) -> None:
 BATCH = 3
 
 
-@each([n for n in with_samples() if n not in SHAPE_BY_VALUE])
+@each([n for n in with_samples() if OPS[n].infer is not None or OPS[n].body is None])
 def test_vmap(name: str) -> None:
-    """Against a loop: all operands mapped over, then the first alone."""
+    """Against a loop: all operands mapped over, then the first alone.
+
+    A body for which no rule tells the shape has one that depends on the values: there is nothing to stack.
+    """
     op = OPS[name]
     variants = [list(samples_of(op, a_dtype(op), variant)) for variant in range(BATCH)]
     for several in zip(*variants, strict=True):

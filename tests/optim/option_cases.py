@@ -8,8 +8,23 @@ from typing import Any
 
 from tests.recorded import Case, collected
 
-CASES: dict[str, Case] = {}
+#: What cases take besides T is made so.
+GIVEN: dict[str, Case] = {"p": lambda T: parameter(T, 2), "log": lambda T: []}
+
+CASES: dict[str, Case] = {
+    "groupkeys": lambda T: [sorted(getattr(T.optim, n)([parameter(T, 2)]).param_groups[0]) for n in _OPTIMIZERS],
+    "named": lambda T: (
+        T.optim.SGD(T.nn.Linear(2, 2).named_parameters(), lr=0.1).state_dict()["param_groups"][0].get("param_names")
+    ),
+    "repr": lambda T: repr(T.optim.SGD([parameter(T, 2)], lr=0.1)),
+    "repr2": lambda T: repr(T.optim.Adam([{"params": [parameter(T, 2)]}, {"params": [parameter(T, 2)], "lr": 0.5}])),
+    "complex": lambda T: descend_complex(T, "Adam"),
+    "complex_sgd": lambda T: descend_complex(T, "SGD", momentum=0.9),
+    "deepcopy_opt": lambda T, p: copy.deepcopy(T.optim.Adam([p])).param_groups[0]["params"][0] is p,
+}
+
 ROUNDED = {"tensorlr": 1e-7}  # the rate is a tensor in float32
+
 case = collected(CASES)
 
 
@@ -18,15 +33,6 @@ def parameter(T: Any, *shape: int) -> Any:
 
 
 _OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "RAdam", "Adamax", "Adagrad", "Adadelta", "Rprop", "ASGD")
-_SCHEDULES: dict[str, dict[str, Any]] = {
-    "StepLR": {"step_size": 7, "gamma": 0.5},
-    "MultiStepLR": {"milestones": [5, 20, 20], "gamma": 0.3},
-    "ExponentialLR": {"gamma": 0.9},
-    "CosineAnnealingLR": {"T_max": 17, "eta_min": 1e-4},
-    "LinearLR": {"start_factor": 0.1, "total_iters": 9},
-    "CosineAnnealingWarmRestarts": {"T_0": 6, "T_mult": 2},
-    "OneCycleLR": {"max_lr": 0.05, "total_steps": 60},
-}
 
 
 @case
@@ -40,36 +46,7 @@ def schedule_state(T: Any) -> Any:
 
 
 @case
-def schedule_resume(T: Any) -> Any:
-    r = []
-    for n, kw in _SCHEDULES.items():
-        o = T.optim.SGD([parameter(T, 2)], lr=0.1)
-        s = getattr(T.optim.lr_scheduler, n)(o, **kw)
-        for _ in range(5):
-            o.step()
-            s.step()
-        o2 = T.optim.SGD([parameter(T, 2)], lr=0.1)
-        s2 = getattr(T.optim.lr_scheduler, n)(o2, **kw)
-        s2.load_state_dict(s.state_dict())
-        o2.load_state_dict(o.state_dict())
-        for _ in range(5):
-            o.step()
-            s.step()
-            o2.step()
-            s2.step()
-        r.append([n, o.param_groups[0]["lr"], o2.param_groups[0]["lr"], s.get_last_lr() == s2.get_last_lr()])
-    return r
-
-
-@case
-def schedule_last_epoch(T: Any) -> Any:
-    o = T.optim.SGD([parameter(T, 2)], lr=0.1)
-    T.optim.lr_scheduler.StepLR(o, 3, last_epoch=4)
-
-
-@case
-def schedule_last_epoch2(T: Any) -> Any:
-    p = parameter(T, 2)
+def schedule_last_epoch2(T: Any, p: Any) -> Any:
     o = T.optim.SGD([{"params": [p], "initial_lr": 0.1}], lr=0.1)
     s = T.optim.lr_scheduler.StepLR(o, 3, last_epoch=4)
     return [s.get_last_lr(), s.last_epoch]
@@ -80,16 +57,6 @@ def schedule_baselrs(T: Any) -> Any:
     o = T.optim.SGD([parameter(T, 2)], lr=0.1)
     s = T.optim.lr_scheduler.StepLR(o, 3)
     return [s.base_lrs, s.last_epoch, o.param_groups[0]["initial_lr"], s._step_count]
-
-
-@case
-def schedule_badopt(T: Any) -> Any:
-    T.optim.lr_scheduler.StepLR(3, 3)
-
-
-@case
-def schedule_len(T: Any) -> Any:
-    T.optim.lr_scheduler.LambdaLR(T.optim.SGD([parameter(T, 2)], lr=0.1), [lambda e: 1.0, lambda e: 1.0])
 
 
 @case
@@ -108,90 +75,15 @@ def groups(T: Any) -> Any:
 
 
 @case
-def groupkeys(T: Any) -> Any:
-    return [sorted(getattr(T.optim, n)([parameter(T, 2)]).param_groups[0]) for n in _OPTIMIZERS]
-
-
-@case
 def addgroup(T: Any) -> Any:
     a, b = (parameter(T, 2), parameter(T, 3))
     o = T.optim.Adam([a], lr=0.1)
     o.add_param_group({"params": b, "lr": 0.5})
-    return [g["lr"] for g in o.param_groups]
+    return [[g["lr"], g["betas"], len(g["params"])] for g in o.param_groups]
 
 
 @case
-def dupgroup(T: Any) -> Any:
-    a = parameter(T, 2)
-    o = T.optim.Adam([a], lr=0.1)
-    o.add_param_group({"params": a})
-
-
-@case
-def empty(T: Any) -> Any:
-    T.optim.SGD([], lr=0.1)
-
-
-@case
-def tensorparam(T: Any) -> Any:
-    T.optim.SGD(parameter(T, 2), lr=0.1)
-
-
-@case
-def nonleaf(T: Any) -> Any:
-    T.optim.SGD([parameter(T, 2) * 2], lr=0.1)
-
-
-@case
-def nontensor(T: Any) -> Any:
-    T.optim.SGD([3], lr=0.1)
-
-
-@case
-def setparam(T: Any) -> Any:
-    T.optim.SGD([{"params": {parameter(T, 2)}}], lr=0.1)
-
-
-@case
-def rejected_lr(T: Any) -> Any:
-    T.optim.SGD([parameter(T, 2)], lr=-1.0)
-
-
-@case
-def rejected_mom(T: Any) -> Any:
-    T.optim.SGD([parameter(T, 2)], lr=0.1, momentum=-1)
-
-
-@case
-def rejected_nest(T: Any) -> Any:
-    T.optim.SGD([parameter(T, 2)], lr=0.1, nesterov=True)
-
-
-@case
-def rejected_beta(T: Any) -> Any:
-    T.optim.Adam([parameter(T, 2)], betas=(1.0, 0.9))
-
-
-@case
-def rejected_eps(T: Any) -> Any:
-    T.optim.Adam([parameter(T, 2)], eps=-1.0)
-
-
-@case
-def rejected_wd(T: Any) -> Any:
-    T.optim.Adam([parameter(T, 2)], weight_decay=-1.0)
-
-
-@case
-def named(T: Any) -> Any:
-    m = T.nn.Linear(2, 2)
-    o = T.optim.SGD(m.named_parameters(), lr=0.1)
-    return o.state_dict()["param_groups"][0].get("param_names")
-
-
-@case
-def closure(T: Any) -> Any:
-    p = parameter(T, 2)
+def closure(T: Any, p: Any) -> Any:
     o = T.optim.SGD([p], lr=0.1)
     n = []
 
@@ -202,12 +94,12 @@ def closure(T: Any) -> Any:
         n.append(T.is_grad_enabled())
         return loss
 
-    return [o.step(c), n, p]
+    with T.no_grad():
+        return [o.step(c), n, p]
 
 
 @case
-def state_dict(T: Any) -> Any:
-    p = parameter(T, 2)
+def state_dict(T: Any, p: Any) -> Any:
     o = T.optim.Adam([p], lr=0.1)
     (p * p).sum().backward()
     o.step()
@@ -223,8 +115,7 @@ def state_dict(T: Any) -> Any:
 
 
 @case
-def state_dict_sgd(T: Any) -> Any:
-    p = parameter(T, 2)
+def state_dict_sgd(T: Any, p: Any) -> Any:
     o = T.optim.SGD([p], lr=0.1, momentum=0.9)
     (p * p).sum().backward()
     o.step()
@@ -233,65 +124,28 @@ def state_dict_sgd(T: Any) -> Any:
 
 
 @case
-def state_dict_load(T: Any) -> Any:
-    r = []
-    for n in _OPTIMIZERS:
-        a = parameter(T, 3, 4)
-        b = parameter(T, 3, 4)
-        oa = getattr(T.optim, n)([a], lr=0.01)
-        ob = getattr(T.optim, n)([b], lr=0.5)
-        for _ in range(3):
-            oa.zero_grad()
-            (a * a * a).sum().backward()
-            oa.step()
-        ob.load_state_dict(copy.deepcopy(oa.state_dict()))
-        with T.no_grad():
-            b.copy_(a)
-        for _ in range(3):
-            for o, p in ((oa, a), (ob, b)):
-                o.zero_grad()
-                (p * p * p).sum().backward()
-                o.step()
-        r.append([n, bool((a == b).all()), ob.param_groups[0]["lr"]])
-    return r
-
-
-@case
-def state_dict_load_mismatch(T: Any) -> Any:
-    a = parameter(T, 2)
-    o = T.optim.Adam([a, parameter(T, 3)], lr=0.1)
-    o2 = T.optim.Adam([a])
-    o2.load_state_dict(o.state_dict())
-
-
-@case
-def state_dict_load_mismatch2(T: Any) -> Any:
-    a = parameter(T, 2)
-    o = T.optim.Adam([{"params": [a]}, {"params": [parameter(T, 3)]}], lr=0.1)
-    o2 = T.optim.Adam([a])
-    o2.load_state_dict(o.state_dict())
-
-
-@case
-def hooks(T: Any) -> Any:
-    p = parameter(T, 2)
+def hooks(T: Any, p: Any, log: Any) -> Any:
     o = T.optim.SGD([p], lr=0.1)
-    log = []
-    o.register_step_pre_hook(lambda o, a, k: log.append("pre"))
-    o.register_step_post_hook(lambda o, a, k: log.append("post"))
-    o.register_state_dict_pre_hook(lambda o: log.append("sdpre"))
-    o.register_state_dict_post_hook(lambda o, s: log.append("sdpost"))
-    o.register_load_state_dict_pre_hook(lambda o, s: log.append("lpre"))
-    o.register_load_state_dict_post_hook(lambda o: log.append("lpost"))
+    handles = [
+        o.register_step_pre_hook(lambda o, a, k: log.append("pre")),
+        o.register_step_post_hook(lambda o, a, k: log.append("post")),
+        o.register_state_dict_pre_hook(lambda o: log.append("sdpre")),
+        o.register_state_dict_post_hook(lambda o, s: log.append("sdpost") or {**s, "more": 1}),
+        o.register_load_state_dict_pre_hook(lambda o, s: log.append(s["more"]) or {k: s[k] for k in s if k != "more"}),
+        o.register_load_state_dict_post_hook(lambda o: log.append("lpost")),
+    ]
     p.grad = T.ones_like(p)
-    o.step()
-    o.load_state_dict(o.state_dict())
-    return log
+    for _ in range(2):
+        o.step()
+        state = o.state_dict()
+        o.load_state_dict(state)
+        while handles:
+            handles.pop().remove()
+    return [log, sorted(state)]
 
 
 @case
-def ghooks(T: Any) -> Any:
-    log = []
+def ghooks(T: Any, log: Any) -> Any:
     m = T.optim.optimizer
     h = m.register_optimizer_step_pre_hook(lambda o, a, k: log.append("g"))
     p = parameter(T, 2)
@@ -304,8 +158,7 @@ def ghooks(T: Any) -> Any:
 
 
 @case
-def zero(T: Any) -> Any:
-    p = parameter(T, 2)
+def zero(T: Any, p: Any) -> Any:
     o = T.optim.SGD([p], lr=0.1)
     p.grad = T.ones_like(p)
     o.zero_grad(set_to_none=False)
@@ -315,18 +168,7 @@ def zero(T: Any) -> Any:
 
 
 @case
-def repr(T: Any) -> Any:
-    return repr(T.optim.SGD([parameter(T, 2)], lr=0.1))
-
-
-@case
-def repr2(T: Any) -> Any:
-    return repr(T.optim.Adam([{"params": [parameter(T, 2)]}, {"params": [parameter(T, 2)], "lr": 0.5}]))
-
-
-@case
-def tensorlr(T: Any) -> Any:
-    p = parameter(T, 2)
+def tensorlr(T: Any, p: Any) -> Any:
     o = T.optim.Adam([p], lr=T.tensor(0.1))
     p.grad = T.ones_like(p)
     o.step()
@@ -334,8 +176,7 @@ def tensorlr(T: Any) -> Any:
 
 
 @case
-def nograd_param(T: Any) -> Any:
-    p = parameter(T, 2)
+def nograd_param(T: Any, p: Any) -> Any:
     q = parameter(T, 2)
     o = T.optim.SGD([p, q], lr=0.1)
     p.grad = T.ones_like(p)
@@ -382,16 +223,6 @@ def descend_complex(T: Any, name: str, **options: Any) -> Any:
 
 
 @case
-def complex(T: Any) -> Any:
-    return descend_complex(T, "Adam")
-
-
-@case
-def complex_sgd(T: Any) -> Any:
-    return descend_complex(T, "SGD", momentum=0.9)
-
-
-@case
 def noncontig(T: Any) -> Any:
     p = T.nn.Parameter((T.arange(6.0, dtype=T.float64).reshape(2, 3) / 7).T)
     o = T.optim.Adam([p], lr=0.1)
@@ -403,16 +234,7 @@ def noncontig(T: Any) -> Any:
 
 
 @case
-def deepcopy_opt(T: Any) -> Any:
-    p = parameter(T, 2)
-    o = T.optim.Adam([p])
-    q = copy.deepcopy(o)
-    return q.param_groups[0]["params"][0] is p
-
-
-@case
-def custom_opt(T: Any) -> Any:
-
+def custom_opt(T: Any, log: Any) -> Any:
     class Plain(T.optim.Optimizer):
         def __init__(s, ps, lr):
             super().__init__(ps, dict(lr=lr))
@@ -427,7 +249,6 @@ def custom_opt(T: Any) -> Any:
     p = parameter(T, 2)
     o = Plain([p], 0.1)
     p.grad = T.ones_like(p)
-    log = []
     o.register_step_post_hook(lambda *a: log.append(1))
     o.step()
     return [p, o.state_dict()["state"], log]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
+from tests.optim.option_cases import parameter
 from tests.recorded import Case
 
 CASES: dict[str, Case] = {}
 STEPS = 50
-
-
-def parameter(T: Any, *shape: int) -> Any:
-    return T.nn.Parameter((T.arange(float(math.prod(shape)), dtype=T.float64).reshape(shape) * 0.7).sin())
 
 
 def _trajectory(

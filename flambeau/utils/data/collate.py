@@ -26,7 +26,7 @@ def default_collate(batch: Sequence[str]) -> list[str]: ...
 def default_collate(batch: Sequence[tuple[Tensor, ...]]) -> list[Tensor]: ...
 @overload  # the structure of the samples decides
 def default_collate(batch: Sequence[Any]) -> Any: ...
-def default_collate(batch: Sequence[Any]) -> Any:
+def default_collate(batch: Sequence[Any]) -> Any:  # Any: the structure of the samples decides
     """A list of samples to one batch of the same structure.
 
     Tensors, arrays and numpy scalars are stacked along a new first dimension; Python ints become int64,
@@ -85,7 +85,7 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
     return stack(tensors)
 
 
-def default_convert(data: object) -> Any:
+def default_convert(data: object) -> Any:  # Any: the structure of ``data``
     """One sample with its arrays and numpy scalars as tensors; what a DataLoader without batches does.
 
     >>> fb.utils.data.default_convert([1.0, "a"])

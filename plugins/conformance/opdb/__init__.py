@@ -4,10 +4,7 @@ They hang on the records (``Op.samples``, ``Op.reference``, ``Op.error_samples``
 and drive the tests of every op on every backend. :func:`load` reads them; ``import flambeau`` does not.
 A new op needs two lines::
 
-    @samples("hypot")
-    def hypot(m):
-        yield Sample(m(3, 4), m(4))
-
+    sample_rows({"hypot": lambda m: [(m(3, 4), m(4))]})
     reference("hypot", np.hypot)
 
 Host arrays stand for tensors everywhere. A sample has the arguments of the record's public function:
@@ -19,7 +16,7 @@ written independently of the op, on numpy or scipy.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from flambeau.core.record import OPS, Op
@@ -109,6 +106,30 @@ def errors(*names: str) -> Callable[[Failures], Failures]:
     return register
 
 
+Rows = Mapping[str, Callable[[Maker], "list[Any]"]]
+
+
+def sample_rows(rows: Rows) -> None:
+    """Register the samples of ops: of each a list, in which a tuple is the positional arguments of a sample.
+
+    A key names one op or, with spaces between, several.
+    """
+    for names, make in rows.items():
+        samples(*names.split())(lambda m, make=make: [a if isinstance(a, Sample) else Sample(*a) for a in make(m)])
+
+
+def error_rows(rows: Rows) -> None:
+    """Like :func:`sample_rows`, for the error inputs: a tuple is the positional arguments of a :class:`Failure`."""
+    for names, make in rows.items():
+        errors(*names.split())(lambda m, make=make: [f if isinstance(f, Failure) else Failure(*f) for f in make(m)])
+
+
+def references(fns: Mapping[str, Callable[..., Any]], *, tolerance: float = 1.0) -> None:
+    """Register many a :func:`reference`."""
+    for name, fn in fns.items():
+        reference(name, fn, tolerance=tolerance)
+
+
 _loaded = False
 
 
@@ -124,4 +145,5 @@ def load() -> dict[str, Op]:
     return OPS
 
 
-__all__ = ["FAMILIES", "Failure", "Maker", "Sample", "brief", "errors", "load", "reference", "samples", "slack"]
+__all__ = ["FAMILIES", "Failure", "Maker", "Sample", "brief", "error_rows", "errors", "load", "reference", "references",
+           "sample_rows", "samples", "slack"]  # fmt: skip

@@ -13,7 +13,16 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.record import ELEMENTWISE, OPS, Op
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import (
+    Failure,
+    Maker,
+    Sample,
+    error_rows,
+    errors,
+    references,
+    sample_rows,
+    samples,
+)
 
 Array = np.ndarray[Any, Any]
 Domain = tuple[float, float] | Callable[[Maker, tuple[int, ...]], Array]
@@ -86,11 +95,10 @@ for _op in list(OPS.values()):
         _op.samples = automatic(_op)
 
 
-@samples("conj", "sgn")
-def _complex(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4))
-    yield Sample(nonzero(m, (4,)) if not m.is_complex else m(4))
-    yield Sample(m())
+sample_rows({
+    "conj sgn": lambda m: [(m(3, 4),), (nonzero(m, (4,)) if not m.is_complex else m(4),), (m(),)],
+    "frexp": lambda m: [(nonzero(m, (3, 4)),), Sample.rough(m.special(9)), (m(),)],
+})  # fmt: skip
 
 
 @samples("ldexp")
@@ -99,13 +107,6 @@ def _scaled(m: Maker) -> Iterator[Sample]:
     yield Sample(m(3, 4), m(3, 4, low=-2, high=2, dtype=real))
     yield Sample(m(3, 1), m(4, low=-2, high=2, dtype=real))
     yield Sample(m(3), 2)
-
-
-@samples("frexp")
-def _parted(m: Maker) -> Iterator[Sample]:
-    yield Sample(nonzero(m, (3, 4)))
-    yield Sample.rough(m.special(9))
-    yield Sample(m())
 
 
 @samples("polygamma")
@@ -149,7 +150,7 @@ def _sgn(x: Array) -> Array:
     return np.where((size == 0) | (size != size) & (x.dtype.kind == "f"), 0, x / np.where(size == 0, 1, size))
 
 
-REFERENCES: Final[dict[str, Callable[..., Any]]] = {
+references({
     "neg": np.negative, "abs": np.abs, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos,
     "floor": np.floor, "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide,
     "idiv": np.floor_divide, "fmod": np.fmod, "pow": np.power, "maximum": np.maximum, "lt": np.less, "eq": np.equal,
@@ -182,10 +183,7 @@ REFERENCES: Final[dict[str, Callable[..., Any]]] = {
     "ldexp": lambda x, y: x * 2.0 ** np.asarray(y, np.float64),
     "polygamma": lambda x, n: scipy_special("polygamma")(n, x),
     "zeta": scipy_special("zeta"), "i0e": _scaled_bessel("i0e"), "i1e": _scaled_bessel("i1e"),
-}  # fmt: skip
-
-for _name, _fn in REFERENCES.items():
-    reference(_name, _fn)
+})  # fmt: skip
 
 
 # -- errors ------------------------------------------------------------------------------------------
@@ -195,22 +193,18 @@ def _shapes(m: Maker) -> Iterator[Failure]:
     yield Failure(TypeError, ("tensor or a number", "str"), m(2), "a")
 
 
-@errors("bitwise_and", "bitwise_or", "bitwise_xor", "shl", "shr")
-def _floating_bits(m: Maker) -> Iterator[Failure]:
-    yield Failure(TypeError, ("not implemented for float32", "int64"), np.ones(2, "f4"), np.ones(2, "f4"))
+error_rows({
+    "bitwise_and bitwise_or bitwise_xor shl shr": lambda m: [
+        (TypeError, ("not implemented for float32", "int64"), np.ones(2, "f4"), np.ones(2, "f4")),
+    ],
+    "floor ceil trunc erf lgamma sign relu": lambda m: [(TypeError, "not implemented for complex64", np.ones(2, "c8"))],
+    "logaddexp hypot heaviside": lambda m: [
+        (TypeError, "not implemented for complex64", np.ones(2, "c8"), np.ones(2, "c8")),
+    ],
+})  # fmt: skip
 
 
 @errors("add", "sub")
 def _fractions(m: Maker) -> Iterator[Failure]:
     yield from _shapes(m)
     yield Failure(TypeError, "alpha=2.5", np.ones(2, "i4"), np.ones(2, "i4"), alpha=2.5)
-
-
-@errors("floor", "ceil", "trunc", "erf", "lgamma", "sign", "relu")
-def _complex_operand(m: Maker) -> Iterator[Failure]:
-    yield Failure(TypeError, "not implemented for complex64", np.ones(2, "c8"))
-
-
-@errors("logaddexp", "hypot", "heaviside")
-def _complex_operands(m: Maker) -> Iterator[Failure]:
-    yield Failure(TypeError, "not implemented for complex64", np.ones(2, "c8"), np.ones(2, "c8"))

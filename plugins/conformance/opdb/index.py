@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Maker, Sample, error_rows, reference, sample_rows, samples
 
 Array = np.ndarray[Any, Any]
 
@@ -18,20 +18,33 @@ def _different(m: Maker, rows: int, columns: int, high: int) -> Array:
 
 
 # -- samples -----------------------------------------------------------------------------------------
-@samples("gather")
-def _gathers(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), m.index(3, 2, high=4), 1)
-    yield Sample(m(3, 4), m.index(5, 4, high=3), 0)
-    yield Sample(m(3, 4), m.index(2, 3, high=4), -1)
-    yield Sample(m(3), m.index(0, high=3), 0)
-
-
-@samples("scatter")
-def _scatters(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 5), _different(m, 2, 3, 5), m(2, 3), 1)
-    yield Sample(m(3, 4), m.index(2, 4, high=3), m(2, 5), 0, "add")
-    yield Sample(m(3, 4), m.index(3, 6, high=4), m(3, 6), 1, "add")
-    yield Sample(m(5), m.index(0, high=5), m(2), 0, "add")
+sample_rows({
+    "gather": lambda m: [
+        (m(3, 4), m.index(3, 2, high=4), 1), (m(3, 4), m.index(5, 4, high=3), 0), (m(3, 4), m.index(2, 3, high=4), -1),
+        (m(3), m.index(0, high=3), 0),
+    ],
+    "scatter": lambda m: [
+        (m(2, 5), _different(m, 2, 3, 5), m(2, 3), 1), (m(3, 4), m.index(2, 4, high=3), m(2, 5), 0, "add"),
+        (m(3, 4), m.index(3, 6, high=4), m(3, 6), 1, "add"), (m(5), m.index(0, high=5), m(2), 0, "add"),
+    ],
+    "index_select": lambda m: [
+        (m(3, 4), m.index(5, high=4), 1), (m(3, 2, 2), m.index(2, high=3), 0), (m(4), m.index(0, high=4), 0),
+    ],
+    "index_add": lambda m: [(m(3, 4), m.index(5, high=4), m(3, 5), 1), (m(3), m.index(2, high=3), m(2), 0)],
+    "masked_fill": lambda m: [(m(3, 4), m.bools(3, 4), 1), (m(3, 4), m.bools(4), m()), (m(2, 1), m.bools(2, 3), 0)],
+    "index_get": lambda m: [
+        (m(3, 4), [m.index(5, high=3, low=-3)]), (m(3, 4, 2), [m.index(2, 1, high=4), m.index(3, high=2)], 1),
+        (m(3, 4), [m.index(2, high=3), m.index(2, high=4, low=-4)]), (m(3, 2), [m.index(0, high=3)]),
+    ],
+    "index_put": lambda m: [
+        (m(5, 2), m(3, 2), [m.permutation(5)[:3]]), (m(3, 4), m(), [m.permutation(3), m.index(3, high=4)]),
+        (m(3, 4), m(6), [m.index(6, high=4, low=-4)], 1, True),
+        (m(2, 3, 2), m(2, 4), [m.index(4, high=3), m.index(4, high=2)], 1, True),
+    ],
+    "searchsorted": lambda m: [
+        (np.sort(m(7)), m(3, 4)), (np.sort(m(7)), m(5), True), (np.sort(m(2, 6)), m(2, 3), True), (m(0), m(3)),
+    ],
+})  # fmt: skip
 
 
 @samples("scatter_reduce")
@@ -46,26 +59,6 @@ def _combinations(m: Maker) -> Iterator[Sample]:
         yield Sample(whole[:, :3].copy(), m.index(2, 5, high=3), whole[:, 3:].copy(), 1, reduce, False)
 
 
-@samples("index_select")
-def _selections(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), m.index(5, high=4), 1)
-    yield Sample(m(3, 2, 2), m.index(2, high=3), 0)
-    yield Sample(m(4), m.index(0, high=4), 0)
-
-
-@samples("index_add")
-def _additions(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), m.index(5, high=4), m(3, 5), 1)
-    yield Sample(m(3), m.index(2, high=3), m(2), 0)
-
-
-@samples("masked_fill")
-def _fills(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), m.bools(3, 4), 1)
-    yield Sample(m(3, 4), m.bools(4), m())
-    yield Sample(m(2, 1), m.bools(2, 3), 0)
-
-
 @samples("nonzero")
 def _nonzeros(m: Maker) -> Iterator[Sample]:
     x = m(3, 4)
@@ -74,30 +67,6 @@ def _nonzeros(m: Maker) -> Iterator[Sample]:
     yield Sample(m(2, 2, 2))
     yield Sample(m())
     yield Sample(m(0, 2))
-
-
-@samples("index_get")
-def _reads(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), [m.index(5, high=3, low=-3)])
-    yield Sample(m(3, 4, 2), [m.index(2, 1, high=4), m.index(3, high=2)], 1)
-    yield Sample(m(3, 4), [m.index(2, high=3), m.index(2, high=4, low=-4)])
-    yield Sample(m(3, 2), [m.index(0, high=3)])
-
-
-@samples("index_put")
-def _writes(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(5, 2), m(3, 2), [m.permutation(5)[:3]])
-    yield Sample(m(3, 4), m(), [m.permutation(3), m.index(3, high=4)])
-    yield Sample(m(3, 4), m(6), [m.index(6, high=4, low=-4)], 1, True)
-    yield Sample(m(2, 3, 2), m(2, 4), [m.index(4, high=3), m.index(4, high=2)], 1, True)
-
-
-@samples("searchsorted")
-def _searches(m: Maker) -> Iterator[Sample]:
-    yield Sample(np.sort(m(7)), m(3, 4))
-    yield Sample(np.sort(m(7)), m(5), True)
-    yield Sample(np.sort(m(2, 6)), m(2, 3), True)
-    yield Sample(m(0), m(3))
 
 
 # -- references --------------------------------------------------------------------------------------
@@ -187,51 +156,35 @@ reference("searchsorted", _searchsorted)
 
 
 # -- errors ------------------------------------------------------------------------------------------
-@errors("gather")
-def _bad_gathers(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("index 4", "size 4"), m(3, 4), np.array([[0, 4]]), 1)
-    yield Failure(IndexError, ("index -1", "size 4"), m(3, 4), np.array([[0, -1]]), 1)
-    yield Failure(RuntimeError, ("gather", "same number of dimensions", "(2,)", "(3, 4)"), m(3, 4), np.array([0, 1]), 1)
-    yield Failure(RuntimeError, ("gather", "dimension 0", "(4, 1)", "(3, 4)"), m(3, 4), m.index(4, 1, high=1), 1)
-    yield Failure(TypeError, ("gather", "index", "integer", "float"), m(3, 4), np.ones((3, 4), "f4"), 1)
-
-
-@errors("scatter")
-def _bad_scatters(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("index 9", "size 3"), m(3), np.array([9]), m(1), 0)
-    yield Failure(RuntimeError, ("scatter", "src", "(2,)", "(1,)"), m(3), np.array([0, 1]), m(1), 0)
-    yield Failure(RuntimeError, ("scatter", "dimension 1"), m(3, 2), m.index(1, 3, high=2), m(1, 3), 0)
-
-
-@errors("index_select")
-def _bad_selections(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("index 3", "size 3"), m(3), np.array([3]), 0)
-    yield Failure(IndexError, ("index_select", "vector", "(1, 1)"), m(3), np.array([[0]]), 0)
-
-
-@errors("index_add")
-def _bad_additions(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("index_add", "src (4,)", "index (2,)"), m(3), np.array([0, 1]), m(4), 0)
-
-
-@errors("index_get")
-def _bad_reads(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("out of bounds", "size"), m(3, 2), [np.array([3])])
-    yield Failure(IndexError, ("shape mismatch", "[2]", "[3]"), m(3, 2), [np.array([0, 1]), np.array([0, 1, 1])])
-
-
-@errors("index_put")
-def _bad_writes(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("out of bounds", "size"), m(3, 2), m(2), [np.array([-4])])
-    yield Failure(RuntimeError, ("index_put", "[3]", "[1, 2]"), m(3, 2), m(3), [np.array([0])])
-
-
-@errors("masked_fill")
-def _bad_fills(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("masked_fill", "0-d", "(2,)"), m(3, 2), m.bools(3, 2), m(2))
-    yield Failure(RuntimeError, ("masked_fill", "1j"), m(3), m.bools(3), 1j)
-
-
-@errors("searchsorted")
-def _bad_searches(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("searchsorted", "(2, 3)", "(3, 3)"), m(2, 3), m(3, 3))
+error_rows({
+    "gather": lambda m: [
+        (IndexError, ("index 4", "size 4"), m(3, 4), np.array([[0, 4]]), 1),
+        (IndexError, ("index -1", "size 4"), m(3, 4), np.array([[0, -1]]), 1),
+        (RuntimeError, ("gather", "same number of dimensions", "(2,)", "(3, 4)"), m(3, 4), np.array([0, 1]), 1),
+        (RuntimeError, ("gather", "dimension 0", "(4, 1)", "(3, 4)"), m(3, 4), m.index(4, 1, high=1), 1),
+        (TypeError, ("gather", "index", "integer", "float"), m(3, 4), np.ones((3, 4), "f4"), 1),
+    ],
+    "scatter": lambda m: [
+        (IndexError, ("index 9", "size 3"), m(3), np.array([9]), m(1), 0),
+        (RuntimeError, ("scatter", "src", "(2,)", "(1,)"), m(3), np.array([0, 1]), m(1), 0),
+        (RuntimeError, ("scatter", "dimension 1"), m(3, 2), m.index(1, 3, high=2), m(1, 3), 0),
+    ],
+    "index_select": lambda m: [
+        (IndexError, ("index 3", "size 3"), m(3), np.array([3]), 0),
+        (IndexError, ("index_select", "vector", "(1, 1)"), m(3), np.array([[0]]), 0),
+    ],
+    "index_add": lambda m: [(RuntimeError, ("index_add", "src (4,)", "index (2,)"), m(3), np.array([0, 1]), m(4), 0)],
+    "index_get": lambda m: [
+        (IndexError, ("out of bounds", "size"), m(3, 2), [np.array([3])]),
+        (IndexError, ("shape mismatch", "[2]", "[3]"), m(3, 2), [np.array([0, 1]), np.array([0, 1, 1])]),
+    ],
+    "index_put": lambda m: [
+        (IndexError, ("out of bounds", "size"), m(3, 2), m(2), [np.array([-4])]),
+        (RuntimeError, ("index_put", "[3]", "[1, 2]"), m(3, 2), m(3), [np.array([0])]),
+    ],
+    "masked_fill": lambda m: [
+        (RuntimeError, ("masked_fill", "0-d", "(2,)"), m(3, 2), m.bools(3, 2), m(2)),
+        (RuntimeError, ("masked_fill", "1j"), m(3), m.bools(3), 1j),
+    ],
+    "searchsorted": lambda m: [(RuntimeError, ("searchsorted", "(2, 3)", "(3, 3)"), m(2, 3), m(3, 3))],
+})  # fmt: skip

@@ -2,66 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Maker, Sample, error_rows, references, sample_rows, samples
 
 Array = np.ndarray[Any, Any]
 
+#: Ops of matrices that must be regular, and whose eigenvalues must differ.
+OF_REGULAR = frozenset({
+    "cholesky", "qr", "eigh", "eig", "svd", "lu_factor", "det", "slogdet", "solve", "solve_triangular", "inv", "pinv",
+})  # fmt: skip
+
 
 # -- products ----------------------------------------------------------------------------------------
-@samples("matmul")
-def _products(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), m(3, 4))
-    yield Sample(m(5, 2, 3), m(3, 4))
-    yield Sample(m(2, 3), m(5, 3, 1))
-    yield Sample(m(2, 1, 2, 3), m(4, 3, 2))
-    yield Sample(m(1, 1), m(1, 1))
-    yield Sample.rough(m(2, 0), m(0, 3))
-    yield Sample.rough(m(0, 2, 3), m(3, 1))
-
-
-@samples("linear")
-def _layers(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), m(4, 3), m(4))
-    yield Sample(m(2, 3), m(4, 3))
-    yield Sample(m(3), m(2, 3), m(2))
-    yield Sample(m(2, 1, 3), m(2, 3), m(2))
-    yield Sample.rough(m(0, 3), m(2, 3), m(2))
-
-
-@samples("addmm")
-def _sums_of_matrices(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 4), m(2, 3), m(3, 4))
-    yield Sample(m(4), m(2, 3), m(3, 4), 2, 3)
-    yield Sample(m(2, 1), m(2, 3), m(3, 4), 0, 2)
-
-
-@samples("baddbmm")
-def _sums_of_batches(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 2, 4), m(2, 2, 3), m(2, 3, 4))
-    yield Sample(m(2, 1), m(2, 2, 3), m(2, 3, 4), 2, 3)
-
-
-@samples("addbmm")
-def _sums_over_batches(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 4), m(2, 2, 3), m(2, 3, 4))
-    yield Sample(m(4), m(2, 2, 3), m(2, 3, 4), 2, 3)
-
-
-@samples("addmv")
-def _sums_of_vectors(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2), m(2, 3), m(3))
-    yield Sample(m(), m(2, 3), m(3), 2, 3)
-
-
-@samples("addr")
-def _sums_of_outer(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), m(2), m(3))
-    yield Sample(m(3), m(2), m(3), 2, 3)
+sample_rows({
+    "matmul": lambda m: [
+        (m(2, 3), m(3, 4)), (m(5, 2, 3), m(3, 4)), (m(2, 3), m(5, 3, 1)), (m(2, 1, 2, 3), m(4, 3, 2)),
+        (m(1, 1), m(1, 1)), Sample.rough(m(2, 0), m(0, 3)), Sample.rough(m(0, 2, 3), m(3, 1)),
+    ],
+    "linear": lambda m: [
+        (m(2, 3), m(4, 3), m(4)), (m(2, 3), m(4, 3)), (m(3), m(2, 3), m(2)), (m(2, 1, 3), m(2, 3), m(2)),
+        Sample.rough(m(0, 3), m(2, 3), m(2)),
+    ],
+    "addmm": lambda m: [(m(2, 4), m(2, 3), m(3, 4)), (m(4), m(2, 3), m(3, 4), 2, 3), (m(2, 1), m(2, 3), m(3, 4), 0, 2)],
+    "baddbmm": lambda m: [(m(2, 2, 4), m(2, 2, 3), m(2, 3, 4)), (m(2, 1), m(2, 2, 3), m(2, 3, 4), 2, 3)],
+    "addbmm": lambda m: [(m(2, 4), m(2, 2, 3), m(2, 3, 4)), (m(4), m(2, 2, 3), m(2, 3, 4), 2, 3)],
+    "addmv": lambda m: [(m(2), m(2, 3), m(3)), (m(), m(2, 3), m(3), 2, 3)],
+    "addr": lambda m: [(m(2, 3), m(2), m(3)), (m(3), m(2), m(3), 2, 3)],
+})  # fmt: skip
 
 
 @samples("cdist")
@@ -91,25 +62,13 @@ def _definites(m: Maker) -> Iterator[Sample]:
     yield Sample.rough(_definite(m), True)
 
 
-@samples("eigh")
-def _symmetric(m: Maker) -> Iterator[Sample]:
-    yield Sample.rough(_definite(m))
-    yield Sample.rough(_definite(m), True)
-
-
-@samples("qr")
-def _orthogonal(m: Maker) -> Iterator[Sample]:
-    yield Sample(_regular(m))
-    yield Sample(m(2, 4, 2))
-    yield Sample(m(2, 2, 3))
-    yield Sample(_regular(m), "complete")
-
-
-@samples("svd")
-def _singular(m: Maker) -> Iterator[Sample]:
-    yield Sample.rough(_spread(m, 3, 3))
-    yield Sample.rough(_spread(m, 4, 2))
-    yield Sample.rough(_spread(m, 3, 3), True)
+sample_rows({
+    "eigh": lambda m: [Sample.rough(_definite(m)), Sample.rough(_definite(m), True)],
+    "qr": lambda m: [(_regular(m),), (m(2, 4, 2),), (m(2, 2, 3),), (_regular(m), "complete")],
+    "svd": lambda m: [
+        Sample.rough(_spread(m, 3, 3)), Sample.rough(_spread(m, 4, 2)), Sample.rough(_spread(m, 3, 3), True),
+    ],
+})  # fmt: skip
 
 
 def _spread(m: Maker, rows: int, columns: int) -> Array:
@@ -120,56 +79,22 @@ def _spread(m: Maker, rows: int, columns: int) -> Array:
     return x
 
 
-@samples("svdvals")
-def _singular_values(m: Maker) -> Iterator[Sample]:
-    yield Sample(_spread(m, 3, 3))
-    yield Sample(_spread(m, 2, 4))
-
-
-@samples("eig")
-def _eigenvectors(m: Maker) -> Iterator[Sample]:
-    yield Sample.rough(_spread(m, 3, 3))
-
-
-@samples("lu_factor")
-def _factors(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3, 3))
-    yield Sample(m(2, 2, 2))
-
-
-@samples("det", "slogdet", "inv")
-def _squares(m: Maker) -> Iterator[Sample]:
-    yield Sample(_regular(m))
-    yield Sample(_regular(m, 1))
-
-
-@samples("solve")
-def _systems(m: Maker) -> Iterator[Sample]:
-    yield Sample(_regular(m), m(2, 3, 2))
-    yield Sample(_regular(m), m(3, 1))
-    yield Sample(_regular(m), m(2, 3, 1))
-
-
-@samples("solve_triangular")
-def _triangular_systems(m: Maker) -> Iterator[Sample]:
-    yield Sample(_regular(m), m(2, 3, 2), True)
-    yield Sample(_regular(m), m(3, 1), False)
-    yield Sample(_regular(m), m(2, 3, 2), False, True)
-    yield Sample(_regular(m), m(2, 3, 2), True, True)
-
-
-@samples("pinv")
-def _pseudo_inverses(m: Maker) -> Iterator[Sample]:
-    yield Sample(_spread(m, 3, 2), -1.0, 0.0, False)
-    yield Sample(_spread(m, 2, 3), 1e-3, 0.0, False)
-    yield Sample.rough(_definite(m), -1.0, 0.0, True)
-
-
-@samples("matrix_exp")
-def _exponentials(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3, 3))
-    yield Sample(m(2, 1, 1))
-    yield Sample(m(2, 2, 2, low=-20, high=2))
+sample_rows({
+    "svdvals": lambda m: [(_spread(m, 3, 3),), (_spread(m, 2, 4),)],
+    "eig": lambda m: [Sample.rough(_spread(m, 3, 3))],
+    "lu_factor": lambda m: [(m(2, 3, 3),), (m(2, 2, 2),)],
+    "det slogdet inv": lambda m: [(_regular(m),), (_regular(m, 1),)],
+    "solve": lambda m: [(_regular(m), m(2, 3, 2)), (_regular(m), m(3, 1)), (_regular(m), m(2, 3, 1))],
+    "solve_triangular": lambda m: [
+        (_regular(m), m(2, 3, 2), True), (_regular(m), m(3, 1), False), (_regular(m), m(2, 3, 2), False, True),
+        (_regular(m), m(2, 3, 2), True, True),
+    ],
+    "pinv": lambda m: [
+        (_spread(m, 3, 2), -1.0, 0.0, False), (_spread(m, 2, 3), 1e-3, 0.0, False),
+        Sample.rough(_definite(m), -1.0, 0.0, True),
+    ],
+    "matrix_exp": lambda m: [(m(2, 3, 3),), (m(2, 1, 1),), (m(2, 2, 2, low=-20, high=2),)],
+})  # fmt: skip
 
 
 # -- references --------------------------------------------------------------------------------------
@@ -201,68 +126,65 @@ def _expm(x: Array) -> Array:
     return np.asarray(expm(x))
 
 
-REFERENCES: Final[dict[str, Callable[..., Any]]] = {
-    "matmul": np.matmul,
-    "linear": lambda x, weight, bias=None: np.einsum("...i,oi->...o", x, weight) + (0 if bias is None else bias),
-    "addmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("ij,jk->ik", a, b),
-    "baddbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("nij,njk->nik", a, b),
-    "addbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("nij,njk->ik", a, b),
-    "addmv": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("ij,j->i", a, b),
-    "addr": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.multiply.outer(a, b),
-    "cdist": _distance,
-    "cholesky": lambda x, upper=False: _h(np.linalg.cholesky(_h(x))) if upper else np.linalg.cholesky(x),
-    "eigh": lambda x, upper=False: np.linalg.eigh(x, "U" if upper else "L"),
-    "qr": np.linalg.qr,
-    "svd": lambda x, full=False: np.linalg.svd(x, full),
-    "svdvals": lambda x: np.sqrt(np.linalg.eigvalsh(x @ _h(x) if x.shape[-2] <= x.shape[-1] else _h(x) @ x))[..., ::-1],
-    "eig": lambda x: tuple(v.astype(np.complex128) for v in np.linalg.eig(x)),
-    "lu_factor": _lu,
-    "det": np.linalg.det,
-    "slogdet": np.linalg.slogdet,
-    "inv": np.linalg.inv,
-    "solve": lambda a, b: np.einsum("...ij,...jk->...ik", np.linalg.inv(a), b),
-    "solve_triangular": _triangular,
-    "pinv": lambda x, rtol, atol, hermitian: np.linalg.pinv(x),
-    "matrix_exp": _expm,
-}
-
-for _name, _fn in REFERENCES.items():
-    reference(_name, _fn, tolerance=20.0 if _name not in ("matmul", "linear") else 4.0)
+references(
+    {
+        "matmul": np.matmul,
+        "linear": lambda x, weight, bias=None: np.einsum("...i,oi->...o", x, weight) + (0 if bias is None else bias),
+    },
+    tolerance=4,
+)
+references(
+    {
+        "addmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("ij,jk->ik", a, b),
+        "baddbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("nij,njk->nik", a, b),
+        "addbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("nij,njk->ik", a, b),
+        "addmv": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("ij,j->i", a, b),
+        "addr": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.multiply.outer(a, b),
+        "cdist": _distance,
+        "cholesky": lambda x, upper=False: _h(np.linalg.cholesky(_h(x))) if upper else np.linalg.cholesky(x),
+        "eigh": lambda x, upper=False: np.linalg.eigh(x, "U" if upper else "L"),
+        "qr": np.linalg.qr,
+        "svd": lambda x, full=False: np.linalg.svd(x, full),
+        "svdvals": lambda x: np.sqrt(np.linalg.eigvalsh(x @ _h(x) if x.shape[-2] <= x.shape[-1] else _h(x) @ x))[
+            ..., ::-1
+        ],
+        "eig": lambda x: tuple(v.astype(np.complex128) for v in np.linalg.eig(x)),
+        "lu_factor": _lu,
+        "det": np.linalg.det,
+        "slogdet": np.linalg.slogdet,
+        "inv": np.linalg.inv,
+        "solve": lambda a, b: np.einsum("...ij,...jk->...ik", np.linalg.inv(a), b),
+        "solve_triangular": _triangular,
+        "pinv": lambda x, rtol, atol, hermitian: np.linalg.pinv(x),
+        "matrix_exp": _expm,
+    },
+    tolerance=20,
+)
 
 
 # -- errors ------------------------------------------------------------------------------------------
-@errors("matmul")
-def _unfit(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("matmul", "3 and 4", "(2, 3)", "(4, 5)"), m(2, 3), m(4, 5))
-    yield Failure(RuntimeError, ("matmul", "batch", "(2,)", "(3,)"), m(2, 1, 1), m(3, 1, 1))
-
-
-@errors("linear")
-def _wrong_layers(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("linear", "in_features", "(2, 4)", "(5, 3)"), m(2, 4), m(5, 3), m(5))
-    yield Failure(RuntimeError, ("linear", "bias", "(5,)", "(1, 5)"), m(2, 3), m(5, 3), m(1, 5))
-    yield Failure(RuntimeError, ("linear", "bias", "(5,)", "(4,)"), m(2, 3), m(5, 3), m(4))
-    yield Failure(RuntimeError, ("linear", "weight", "(3,)"), m(2, 3), m(3))
-
-
-@errors("addmm")
-def _wrong_sums(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("addmm", "mat1", "2-d", "(3,)"), m(2, 2), m(3), m(3, 2))
-    yield Failure(RuntimeError, ("addmm", "mat1 (2, 3)", "mat2 (2, 3)"), m(2, 2), m(2, 3), m(2, 3))
-    yield Failure(RuntimeError, ("addmm", "input", "(3, 2)", "(2, 2)"), m(3, 2), m(2, 3), m(3, 2))
-
-
-@errors("inv", "det", "slogdet", "cholesky", "eigh", "eig", "matrix_exp")
-def _not_square(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("square", "(2, 3)"), m(2, 3))
-    yield Failure(TypeError, ("not implemented for int64", "float64"), np.eye(2, dtype="i8"))
-
-
-@errors("solve")
-def _wrong_systems(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("solve", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1))
-
-
-@errors("solve_triangular")
-def _wrong_triangles(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("solve_triangular", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1), True)
+error_rows({
+    "matmul": lambda m: [
+        (RuntimeError, ("matmul", "3 and 4", "(2, 3)", "(4, 5)"), m(2, 3), m(4, 5)),
+        (RuntimeError, ("matmul", "batch", "(2,)", "(3,)"), m(2, 1, 1), m(3, 1, 1)),
+    ],
+    "linear": lambda m: [
+        (RuntimeError, ("linear", "in_features", "(2, 4)", "(5, 3)"), m(2, 4), m(5, 3), m(5)),
+        (RuntimeError, ("linear", "bias", "(5,)", "(1, 5)"), m(2, 3), m(5, 3), m(1, 5)),
+        (RuntimeError, ("linear", "bias", "(5,)", "(4,)"), m(2, 3), m(5, 3), m(4)),
+        (RuntimeError, ("linear", "weight", "(3,)"), m(2, 3), m(3)),
+    ],
+    "addmm": lambda m: [
+        (RuntimeError, ("addmm", "mat1", "2-d", "(3,)"), m(2, 2), m(3), m(3, 2)),
+        (RuntimeError, ("addmm", "mat1 (2, 3)", "mat2 (2, 3)"), m(2, 2), m(2, 3), m(2, 3)),
+        (RuntimeError, ("addmm", "input", "(3, 2)", "(2, 2)"), m(3, 2), m(2, 3), m(3, 2)),
+    ],
+    "inv det slogdet cholesky eigh eig matrix_exp": lambda m: [
+        (RuntimeError, ("square", "(2, 3)"), m(2, 3)),
+        (TypeError, ("not implemented for int64", "float64"), np.eye(2, dtype="i8")),
+    ],
+    "solve": lambda m: [(RuntimeError, ("solve", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1))],
+    "solve_triangular": lambda m: [
+        (RuntimeError, ("solve_triangular", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1), True),
+    ],
+})  # fmt: skip

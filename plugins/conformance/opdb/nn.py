@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, error_rows, reference, sample_rows, samples
 from flambeau.plugins.conformance.opdb import nn_references as ref
 
 Samples = Iterator[Sample]
@@ -45,22 +45,22 @@ reference(
 reference("masked_scale", lambda x, mask, scale: np.where(mask, x * scale, 0))
 
 
-@samples("cross_entropy_of_probability")
-def probabilities(m: Maker) -> Samples:
-    yield Sample(m(3, 4, low=0.1, high=0.9), m(3, 4, low=0, high=1))
-    yield Sample(m(2, 1, 4, low=0.1, high=0.9), m(3, 1, low=0, high=1))
-    yield Sample(m(0, 3), m(0, 3))
-    yield Sample.rough(np.array([0, 1, 0, 1]).astype(m.dtype.numpy), np.array([0, 1, 1, 0]).astype(m.dtype.numpy))
+sample_rows({
+    "cross_entropy_of_probability": lambda m: [
+        (m(3, 4, low=0.1, high=0.9), m(3, 4, low=0, high=1)), (m(2, 1, 4, low=0.1, high=0.9), m(3, 1, low=0, high=1)),
+        (m(0, 3), m(0, 3)),
+        Sample.rough(np.array([0, 1, 0, 1]).astype(m.dtype.numpy), np.array([0, 1, 1, 0]).astype(m.dtype.numpy)),
+    ],
+})  # fmt: skip
 
 
 # -- softmax -----------------------------------------------------------------------------------------
-@samples("softmax", "log_softmax")
-def along_axis(m: Maker) -> Samples:
-    yield Sample(m(3, 5), axis=1)
-    yield Sample(m(2, 3, 4), dim=-2)
-    yield Sample(m(), dim=0)
-    yield Sample(m(0, 3), dim=1)
-    yield Sample(m(2, 3, low=-60, high=60), dim=0)
+sample_rows({
+    "softmax log_softmax": lambda m: [
+        Sample(m(3, 5), axis=1), Sample(m(2, 3, 4), dim=-2), Sample(m(), dim=0), Sample(m(0, 3), dim=1),
+        Sample(m(2, 3, low=-60, high=60), dim=0),
+    ],
+})  # fmt: skip
 
 
 reference("softmax", lambda x, axis=None, dim=None: ref.softmax(x, axis if dim is None else dim))
@@ -88,44 +88,34 @@ reference("softmax_grad", ref.softmax_grad, tolerance=4)
 reference("log_softmax_grad", ref.log_softmax_grad, tolerance=4)
 
 
-@errors("softmax", "log_softmax")
-def no_such_axis(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("softmax", "dim=2", "2 dimension"), m(2, 3), 2)
+error_rows({
+    "softmax log_softmax": lambda m: [(IndexError, ("softmax", "dim=2", "2 dimension"), m(2, 3), 2)],
+})  # fmt: skip
 
 
 # -- normalisation -----------------------------------------------------------------------------------
-@samples("layer_norm")
-def layer_norm(m: Maker) -> Samples:
-    yield Sample(m(2, 3, 4), m(4), m(4), normalized_shape=(4,), eps=1e-5)
-    yield Sample(m(2, 3, 4), m(3, 4), None, normalized_shape=(3, 4), eps=1e-2)
-    yield Sample(m(5, 4), None, None, normalized_shape=(4,), eps=1e-5)
-    yield Sample(m(4), m(4), m(4), normalized_shape=(4,), eps=1e-3)
-    yield Sample(m(0, 4), m(4), m(4), normalized_shape=(4,), eps=1e-3)
-
-
-@samples("rms_norm")
-def rms_norm(m: Maker) -> Samples:
-    yield Sample(m(2, 3, 4), m(4), normalized_shape=(4,), eps=1e-5)
-    yield Sample(m(2, 3, 4), None, normalized_shape=(3, 4), eps=1e-2)
-
-
-@samples("layer_norm_grad", "rms_norm_grad")
-def norm_grad(m: Maker) -> Samples:
-    yield Sample(m(2, 3, 4), m(2, 3, 4), m(4), normalized_shape=(4,), eps=1e-1)
-    yield Sample(m(2, 3, 2), m(2, 3, 2), None, normalized_shape=(3, 2), eps=1e-1)
-
-
-@samples("batch_norm")
-def batch_norm(m: Maker) -> Samples:
-    yield Sample(m(4, 3, 2, 2), m(3), m(3), eps=1e-5)
-    yield Sample(m(6, 3), None, None, eps=1e-2)
-    yield Sample(m(3, 2, 4), m(2), None, eps=1e-2)
-
-
-@samples("batch_norm_sums")
-def batch_norm_sums(m: Maker) -> Samples:
-    yield Sample(m(4, 3, 2, 2), m(4, 3, 2, 2), m(3))
-    yield Sample(m(4, 3), m(4, 3), m(3))
+sample_rows({
+    "layer_norm": lambda m: [
+        Sample(m(2, 3, 4), m(4), m(4), normalized_shape=(4,), eps=1e-5),
+        Sample(m(2, 3, 4), m(3, 4), None, normalized_shape=(3, 4), eps=1e-2),
+        Sample(m(5, 4), None, None, normalized_shape=(4,), eps=1e-5),
+        Sample(m(4), m(4), m(4), normalized_shape=(4,), eps=1e-3),
+        Sample(m(0, 4), m(4), m(4), normalized_shape=(4,), eps=1e-3),
+    ],
+    "rms_norm": lambda m: [
+        Sample(m(2, 3, 4), m(4), normalized_shape=(4,), eps=1e-5),
+        Sample(m(2, 3, 4), None, normalized_shape=(3, 4), eps=1e-2),
+    ],
+    "layer_norm_grad rms_norm_grad": lambda m: [
+        Sample(m(2, 3, 4), m(2, 3, 4), m(4), normalized_shape=(4,), eps=1e-1),
+        Sample(m(2, 3, 2), m(2, 3, 2), None, normalized_shape=(3, 2), eps=1e-1),
+    ],
+    "batch_norm": lambda m: [
+        Sample(m(4, 3, 2, 2), m(3), m(3), eps=1e-5), Sample(m(6, 3), None, None, eps=1e-2),
+        Sample(m(3, 2, 4), m(2), None, eps=1e-2),
+    ],
+    "batch_norm_sums": lambda m: [(m(4, 3, 2, 2), m(4, 3, 2, 2), m(3)), (m(4, 3), m(4, 3), m(3))],
+})  # fmt: skip
 
 
 reference("layer_norm", ref.layer_norm, tolerance=20)
@@ -136,26 +126,18 @@ reference("batch_norm", ref.batch_norm, tolerance=20)
 reference("batch_norm_sums", ref.batch_norm_sums, tolerance=20)
 
 
-@errors("layer_norm")
-def wrong_norm(m: Maker) -> Iterator[Failure]:
-    yield Failure(
-        RuntimeError,
-        ("layer_norm", "normalized_shape (3,)", "(2, 4)"),
-        m(2, 4),
-        None,
-        None,
-        normalized_shape=(3,),
-        eps=0.1,
-    )
-    yield Failure(
-        RuntimeError, ("layer_norm", "weight", "(5,)", "(4,)"), m(2, 4), m(5), None, normalized_shape=(4,), eps=0.1
-    )
-
-
-@errors("batch_norm")
-def wrong_batch_norm(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("batch_norm", "(N, C, ...)", "(4,)"), m(4), None, None, eps=0.1)
-    yield Failure(RuntimeError, ("batch_norm", "bias", "(2,)", "(3,)"), m(4, 3), m(3), m(2), eps=0.1)
+error_rows({
+    "layer_norm": lambda m: [
+        Failure(RuntimeError, ("layer_norm", "normalized_shape (3,)", "(2, 4)"), m(2, 4), None, None,
+            normalized_shape=(3,), eps=0.1),
+        Failure(RuntimeError, ("layer_norm", "weight", "(5,)", "(4,)"), m(2, 4), m(5), None, normalized_shape=(4,),
+            eps=0.1),
+    ],
+    "batch_norm": lambda m: [
+        Failure(RuntimeError, ("batch_norm", "(N, C, ...)", "(4,)"), m(4), None, None, eps=0.1),
+        Failure(RuntimeError, ("batch_norm", "bias", "(2,)", "(3,)"), m(4, 3), m(3), m(2), eps=0.1),
+    ],
+})  # fmt: skip
 
 
 # -- convolution -------------------------------------------------------------------------------------
@@ -166,28 +148,26 @@ def _options(stride: Any, padding: Any, dilation: Any, groups: int = 1) -> dict[
 _PLAIN = _options((1, 1), (0, 0), (1, 1))
 
 
-@samples("conv")
-def conv(m: Maker) -> Samples:
-    yield Sample(m(2, 3, 6), m(4, 3, 3), m(4), **_options((2,), (1,), (1,)))
-    yield Sample(m(2, 2, 5, 4), m(3, 2, 2, 3), None, **_PLAIN)
-    yield Sample(m(1, 4, 7, 6), m(4, 2, 3, 2), m(4), **_options((2, 1), (1, 2), (1, 2), 2))
-    yield Sample(m(2, 3, 4, 4), m(2, 3, 1, 1), m(2), **_options((1, 1), (0, 0), (1, 1)))
-    yield Sample(m(1, 2, 3, 4, 3), m(2, 1, 2, 2, 2), None, **_options((1, 2, 1), (1, 0, 1), (1, 1, 2), 2))
-    yield Sample(m(0, 2, 5, 4), m(3, 2, 2, 3), None, **_PLAIN)
-
-
-@samples("conv_grad_input")
-def conv_grad_input(m: Maker) -> Samples:
-    yield Sample(m(2, 4, 3), m(4, 3, 3), shape=(2, 3, 6), **_options((2,), (1,), (1,)))
-    yield Sample(m(2, 3, 4, 2), m(3, 2, 2, 3), shape=(2, 2, 5, 4), **_PLAIN)
-    yield Sample(m(1, 4, 4, 8), m(4, 2, 3, 2), shape=(1, 4, 7, 6), **_options((2, 1), (1, 2), (1, 2), 2))
-
-
-@samples("conv_grad_weight")
-def conv_grad_weight(m: Maker) -> Samples:
-    yield Sample(m(2, 4, 3), m(2, 3, 6), shape=(4, 3, 3), **_options((2,), (1,), (1,)))
-    yield Sample(m(2, 3, 4, 2), m(2, 2, 5, 4), shape=(3, 2, 2, 3), **_PLAIN)
-    yield Sample(m(1, 4, 4, 8), m(1, 4, 7, 6), shape=(4, 2, 3, 2), **_options((2, 1), (1, 2), (1, 2), 2))
+sample_rows({
+    "conv": lambda m: [
+        Sample(m(2, 3, 6), m(4, 3, 3), m(4), **_options((2,), (1,), (1,))),
+        Sample(m(2, 2, 5, 4), m(3, 2, 2, 3), None, **_PLAIN),
+        Sample(m(1, 4, 7, 6), m(4, 2, 3, 2), m(4), **_options((2, 1), (1, 2), (1, 2), 2)),
+        Sample(m(2, 3, 4, 4), m(2, 3, 1, 1), m(2), **_options((1, 1), (0, 0), (1, 1))),
+        Sample(m(1, 2, 3, 4, 3), m(2, 1, 2, 2, 2), None, **_options((1, 2, 1), (1, 0, 1), (1, 1, 2), 2)),
+        Sample(m(0, 2, 5, 4), m(3, 2, 2, 3), None, **_PLAIN),
+    ],
+    "conv_grad_input": lambda m: [
+        Sample(m(2, 4, 3), m(4, 3, 3), shape=(2, 3, 6), **_options((2,), (1,), (1,))),
+        Sample(m(2, 3, 4, 2), m(3, 2, 2, 3), shape=(2, 2, 5, 4), **_PLAIN),
+        Sample(m(1, 4, 4, 8), m(4, 2, 3, 2), shape=(1, 4, 7, 6), **_options((2, 1), (1, 2), (1, 2), 2)),
+    ],
+    "conv_grad_weight": lambda m: [
+        Sample(m(2, 4, 3), m(2, 3, 6), shape=(4, 3, 3), **_options((2,), (1,), (1,))),
+        Sample(m(2, 3, 4, 2), m(2, 2, 5, 4), shape=(3, 2, 2, 3), **_PLAIN),
+        Sample(m(1, 4, 4, 8), m(1, 4, 7, 6), shape=(4, 2, 3, 2), **_options((2, 1), (1, 2), (1, 2), 2)),
+    ],
+})  # fmt: skip
 
 
 reference("conv", ref.conv, tolerance=20)
@@ -195,24 +175,18 @@ reference("conv_grad_input", ref.conv_grad_input, tolerance=20)
 reference("conv_grad_weight", ref.conv_grad_weight, tolerance=20)
 
 
-@errors("conv")
-def wrong_conv(m: Maker) -> Iterator[Failure]:
-    yield Failure(
-        RuntimeError, ("conv2d", "4 channels", "takes 3", "groups=1"), m(1, 4, 5, 5), m(2, 3, 3, 3), None, **_PLAIN
-    )
-    yield Failure(RuntimeError, ("conv2d", "bias", "(3,)", "(2,)"), m(1, 3, 5, 5), m(2, 3, 3, 3), m(3), **_PLAIN)
-    yield Failure(
-        RuntimeError, ("conv2d", "kernel does not fit", "(1, 3, 2, 5)"), m(1, 3, 2, 5), m(2, 3, 3, 3), None, **_PLAIN
-    )
-    yield Failure(
-        RuntimeError,
-        ("conv2d", "stride", "(0, 1)"),
-        m(1, 3, 5, 5),
-        m(2, 3, 3, 3),
-        None,
-        **_options((0, 1), (0, 0), (1, 1)),
-    )
-    yield Failure(RuntimeError, ("conv", "(N, C, *sizes)", "(3, 5, 5)"), m(3, 5, 5), m(2, 3, 3, 3), None, **_PLAIN)
+error_rows({
+    "conv": lambda m: [
+        Failure(RuntimeError, ("conv2d", "4 channels", "takes 3", "groups=1"), m(1, 4, 5, 5), m(2, 3, 3, 3), None,
+            **_PLAIN),
+        Failure(RuntimeError, ("conv2d", "bias", "(3,)", "(2,)"), m(1, 3, 5, 5), m(2, 3, 3, 3), m(3), **_PLAIN),
+        Failure(RuntimeError, ("conv2d", "kernel does not fit", "(1, 3, 2, 5)"), m(1, 3, 2, 5), m(2, 3, 3, 3), None,
+            **_PLAIN),
+        Failure(RuntimeError, ("conv2d", "stride", "(0, 1)"), m(1, 3, 5, 5), m(2, 3, 3, 3), None, **_options((0, 1),
+            (0, 0), (1, 1))),
+        Failure(RuntimeError, ("conv", "(N, C, *sizes)", "(3, 5, 5)"), m(3, 5, 5), m(2, 3, 3, 3), None, **_PLAIN),
+    ],
+})  # fmt: skip
 
 
 # -- pooling -----------------------------------------------------------------------------------------
@@ -220,40 +194,39 @@ def _pool(kernel: Any, stride: Any, padding: Any, ceil: bool = False) -> dict[st
     return dict(kernel=kernel, stride=stride, padding=padding, ceil=ceil)
 
 
-@samples("max_pool")
-def max_pool(m: Maker) -> Samples:
-    yield Sample(m.distinct(2, 1, 7), **_pool((3,), (2,), (1,), True), dilation=(1,))
-    yield Sample(m.distinct(1, 2, 5, 4), **_pool((2, 2), (2, 2), (0, 0)), dilation=(1, 1))
-    yield Sample(m.distinct(1, 1, 6, 7), **_pool((2, 3), (1, 2), (1, 1)), dilation=(2, 1))
-    yield Sample.rough(m.special(1, 2, 6, 6), **_pool((3, 3), (2, 2), (1, 1)), dilation=(1, 1))
-    yield Sample(m.distinct(1, 1, 2, 3, 4), **_pool((2, 2, 2), (1, 1, 2), (0, 0, 0)), dilation=(1, 1, 1))
-
-
-@samples("max_pool_grad")
-def max_pool_grad(m: Maker) -> Samples:
-    yield Sample(m(2, 2, 3), m.index(2, 2, 3, high=7), shape=(2, 2, 7))
-    yield Sample(m(1, 2, 2, 3), m.index(1, 2, 2, 3, high=20), shape=(1, 2, 4, 5))
+sample_rows({
+    "max_pool": lambda m: [
+        Sample(m.distinct(2, 1, 7), **_pool((3,), (2,), (1,), True), dilation=(1,)),
+        Sample(m.distinct(1, 2, 5, 4), **_pool((2, 2), (2, 2), (0, 0)), dilation=(1, 1)),
+        Sample(m.distinct(1, 1, 6, 7), **_pool((2, 3), (1, 2), (1, 1)), dilation=(2, 1)),
+        Sample.rough(m.special(1, 2, 6, 6), **_pool((3, 3), (2, 2), (1, 1)), dilation=(1, 1)),
+        Sample(m.distinct(1, 1, 2, 3, 4), **_pool((2, 2, 2), (1, 1, 2), (0, 0, 0)), dilation=(1, 1, 1)),
+    ],
+    "max_pool_grad": lambda m: [
+        Sample(m(2, 2, 3), m.index(2, 2, 3, high=7), shape=(2, 2, 7)),
+        Sample(m(1, 2, 2, 3), m.index(1, 2, 2, 3, high=20), shape=(1, 2, 4, 5)),
+    ],
+})  # fmt: skip
 
 
 def _averages(ceil: bool = False, include: bool = True, divisor: int | None = None) -> dict[str, Any]:
     return dict(ceil=ceil, count_include_pad=include, divisor=divisor)
 
 
-@samples("avg_pool")
-def avg_pool(m: Maker) -> Samples:
-    yield Sample(m(2, 1, 7), kernel=(3,), stride=(2,), padding=(1,), **_averages(True, False))
-    yield Sample(m(1, 2, 5, 4), kernel=(2, 2), stride=(2, 2), padding=(0, 0), **_averages())
-    yield Sample(m(1, 1, 6, 6), kernel=(3, 2), stride=(2, 3), padding=(1, 1), **_averages(True, True))
-    yield Sample(m(1, 1, 5, 5), kernel=(3, 2), stride=(1, 2), padding=(1, 0), **_averages(divisor=4))
-
-
-@samples("avg_pool_grad")
-def avg_pool_grad(m: Maker) -> Samples:
-    yield Sample(m(2, 1, 4), shape=(2, 1, 7), kernel=(3,), stride=(2,), padding=(1,), **_averages(True, False))
-    yield Sample(m(1, 2, 2, 2), shape=(1, 2, 5, 4), kernel=(2, 2), stride=(2, 2), padding=(0, 0), **_averages())
-    yield Sample(
-        m(1, 1, 4, 3), shape=(1, 1, 6, 6), kernel=(3, 2), stride=(2, 3), padding=(1, 1), **_averages(True, True)
-    )
+sample_rows({
+    "avg_pool": lambda m: [
+        Sample(m(2, 1, 7), kernel=(3,), stride=(2,), padding=(1,), **_averages(True, False)),
+        Sample(m(1, 2, 5, 4), kernel=(2, 2), stride=(2, 2), padding=(0, 0), **_averages()),
+        Sample(m(1, 1, 6, 6), kernel=(3, 2), stride=(2, 3), padding=(1, 1), **_averages(True, True)),
+        Sample(m(1, 1, 5, 5), kernel=(3, 2), stride=(1, 2), padding=(1, 0), **_averages(divisor=4)),
+    ],
+    "avg_pool_grad": lambda m: [
+        Sample(m(2, 1, 4), shape=(2, 1, 7), kernel=(3,), stride=(2,), padding=(1,), **_averages(True, False)),
+        Sample(m(1, 2, 2, 2), shape=(1, 2, 5, 4), kernel=(2, 2), stride=(2, 2), padding=(0, 0), **_averages()),
+        Sample(m(1, 1, 4, 3), shape=(1, 1, 6, 6), kernel=(3, 2), stride=(2, 3), padding=(1, 1), **_averages(True,
+            True)),
+    ],
+})  # fmt: skip
 
 
 reference("max_pool", ref.max_pool)
@@ -262,25 +235,16 @@ reference("avg_pool", ref.avg_pool, tolerance=4)
 reference("avg_pool_grad", ref.avg_pool_grad, tolerance=4)
 
 
-@errors("max_pool")
-def wrong_max_pool(m: Maker) -> Iterator[Failure]:
-    yield Failure(
-        RuntimeError,
-        ("max_pool2d", "4 dimensions", "(3, 5)"),
-        m(3, 5),
-        **_pool((2, 2), (2, 2), (0, 0)),
-        dilation=(1, 1),
-    )
-    yield Failure(
-        RuntimeError,
-        ("max_pool2d", "padding", "half", "(2, 2)"),
-        m(1, 1, 5, 5),
-        **_pool((3, 3), (1, 1), (2, 2)),
-        dilation=(1, 1),
-    )
-    yield Failure(
-        RuntimeError, ("max_pool1d", "smaller than", "(1, 1, 2)"), m(1, 1, 2), **_pool((3,), (1,), (0,)), dilation=(1,)
-    )
+error_rows({
+    "max_pool": lambda m: [
+        Failure(RuntimeError, ("max_pool2d", "4 dimensions", "(3, 5)"), m(3, 5), **_pool((2, 2), (2, 2), (0, 0)),
+            dilation=(1, 1)),
+        Failure(RuntimeError, ("max_pool2d", "padding", "half", "(2, 2)"), m(1, 1, 5, 5), **_pool((3, 3), (1, 1), (2,
+            2)), dilation=(1, 1)),
+        Failure(RuntimeError, ("max_pool1d", "smaller than", "(1, 1, 2)"), m(1, 1, 2), **_pool((3,), (1,), (0,)),
+            dilation=(1,)),
+    ],
+})  # fmt: skip
 
 
 # -- classes -----------------------------------------------------------------------------------------
@@ -308,89 +272,80 @@ reference("nll_loss", ref.nll_loss, tolerance=4)
 reference("nll_loss_grad", ref.nll_loss_grad, tolerance=4)
 
 
-@errors("nll_loss")
-def wrong_nll_loss(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("nll_loss", "(5, 3)", "(4,)"), m(5, 3), m.index(4, high=3), None, **_nll("mean"))
-    yield Failure(
-        RuntimeError, ("nll_loss", "weight", "(2,)", "(3,)"), m(5, 3), m.index(5, high=3), m(2), **_nll("mean")
-    )
+error_rows({
+    "nll_loss": lambda m: [
+        Failure(RuntimeError, ("nll_loss", "(5, 3)", "(4,)"), m(5, 3), m.index(4, high=3), None, **_nll("mean")),
+        Failure(RuntimeError, ("nll_loss", "weight", "(2,)", "(3,)"), m(5, 3), m.index(5, high=3), m(2),
+            **_nll("mean")),
+    ],
+})  # fmt: skip
 
 
 # -- tables, masks, attention ------------------------------------------------------------------------
-@samples("embedding")
-def embedding(m: Maker) -> Samples:
-    yield Sample(m(5, 3), m.index(2, 4, high=5), padding_idx=-1)
-    yield Sample(m(5, 3), m.index(6, high=5), padding_idx=-1)
-    yield Sample(m(5, 3), np.array(2), padding_idx=-1)
-
-
-@samples("embedding_grad")
-def embedding_grad(m: Maker) -> Samples:
-    yield Sample(m(2, 4, 3), m.index(2, 4, high=5), rows=5, padding_idx=-1)
-    yield Sample(m(9, 2), m.index(9, high=4), rows=4, padding_idx=1)
+sample_rows({
+    "embedding": lambda m: [
+        Sample(m(5, 3), m.index(2, 4, high=5), padding_idx=-1), Sample(m(5, 3), m.index(6, high=5), padding_idx=-1),
+        Sample(m(5, 3), np.array(2), padding_idx=-1),
+    ],
+    "embedding_grad": lambda m: [
+        Sample(m(2, 4, 3), m.index(2, 4, high=5), rows=5, padding_idx=-1),
+        Sample(m(9, 2), m.index(9, high=4), rows=4, padding_idx=1),
+    ],
+})  # fmt: skip
 
 
 reference("embedding", lambda weight, index, padding_idx: weight[index])
 reference("embedding_grad", ref.embedding_grad, tolerance=4)
 
 
-@errors("embedding")
-def wrong_embedding(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("embedding", "(rows, width)", "(5,)"), m(5), m.index(2, high=5), padding_idx=-1)
-    yield Failure(RuntimeError, ("embedding", "index", "integer"), m(5, 2), m(2), padding_idx=-1)
+error_rows({
+    "embedding": lambda m: [
+        Failure(RuntimeError, ("embedding", "(rows, width)", "(5,)"), m(5), m.index(2, high=5), padding_idx=-1),
+        Failure(RuntimeError, ("embedding", "index", "integer"), m(5, 2), m(2), padding_idx=-1),
+    ],
+})  # fmt: skip
 
 
-@samples("dropout_mask")
-def dropout_mask(m: Maker) -> Samples:
-    yield Sample(7, 3, 1 << 31, shape=(3, 5), device="cpu")
-    yield Sample(7, 4, 1 << 30, shape=(2, 2, 2), device="cpu")
+sample_rows({
+    "dropout_mask": lambda m: [
+        Sample(7, 3, 1 << 31, shape=(3, 5), device="cpu"), Sample(7, 4, 1 << 30, shape=(2, 2, 2), device="cpu"),
+    ],
+})  # fmt: skip
 
 
 reference("dropout_mask", ref.dropout_mask)
 
 
-@samples("attention")
-def attention(m: Maker) -> Samples:
-    yield Sample(m(2, 4, 3), m(2, 5, 3), m(2, 5, 2), None, causal=False, scale=0.5)
-    yield Sample(m(2, 1, 4, 3), m(2, 1, 5, 3), m(2, 1, 5, 2), m(4, 5), causal=False, scale=0.7)
-    yield Sample(m(4, 3), m(4, 3), m(4, 2), None, causal=True, scale=0.5)
-    yield Sample(m(2, 2, 3), m(2, 4, 3), m(2, 4, 3), None, causal=True, scale=1.0)
+sample_rows({
+    "attention": lambda m: [
+        Sample(m(2, 4, 3), m(2, 5, 3), m(2, 5, 2), None, causal=False, scale=0.5),
+        Sample(m(2, 1, 4, 3), m(2, 1, 5, 3), m(2, 1, 5, 2), m(4, 5), causal=False, scale=0.7),
+        Sample(m(4, 3), m(4, 3), m(4, 2), None, causal=True, scale=0.5),
+        Sample(m(2, 2, 3), m(2, 4, 3), m(2, 4, 3), None, causal=True, scale=1.0),
+    ],
+})  # fmt: skip
 
 
 reference("attention", ref.attention, tolerance=20)
 
 
-@errors("attention")
-def wrong_attention(m: Maker) -> Iterator[Failure]:
-    yield Failure(
-        RuntimeError,
-        ("scaled_dot_product_attention", "(4, 3)", "(5, 2)"),
-        m(4, 3),
-        m(5, 2),
-        m(5, 2),
-        None,
-        causal=False,
-        scale=1.0,
-    )
+error_rows({
+    "attention": lambda m: [
+        Failure(RuntimeError, ("scaled_dot_product_attention", "(4, 3)", "(5, 2)"), m(4, 3), m(5, 2), m(5, 2), None,
+            causal=False, scale=1.0),
+    ],
+})  # fmt: skip
 
 
 # -- recurrent ---------------------------------------------------------------------------------------
-@samples("lstm_layer")
-def lstm_layer(m: Maker) -> Samples:
-    yield Sample(m(3, 2, 8), m(2, 2), m(2, 2), m(8, 2))
-    yield Sample(m(1, 3, 4), m(3, 1), m(3, 1), m(4, 1))
-
-
-@samples("gru_layer")
-def gru_layer(m: Maker) -> Samples:
-    yield Sample(m(3, 2, 6), m(2, 2), m(6, 2), m(6))
-    yield Sample(m(2, 2, 6), m(2, 2), m(6, 2), None)
-
-
-@samples("rnn_layer")
-def rnn_layer(m: Maker) -> Samples:
-    yield Sample(m(3, 2, 2), m(2, 2), m(2, 2), nonlinearity="tanh")
-    yield Sample(m(3, 2, 2), m(2, 2), m(2, 2), nonlinearity="relu")
+sample_rows({
+    "lstm_layer": lambda m: [(m(3, 2, 8), m(2, 2), m(2, 2), m(8, 2)), (m(1, 3, 4), m(3, 1), m(3, 1), m(4, 1))],
+    "gru_layer": lambda m: [(m(3, 2, 6), m(2, 2), m(6, 2), m(6)), (m(2, 2, 6), m(2, 2), m(6, 2), None)],
+    "rnn_layer": lambda m: [
+        Sample(m(3, 2, 2), m(2, 2), m(2, 2), nonlinearity="tanh"),
+        Sample(m(3, 2, 2), m(2, 2), m(2, 2), nonlinearity="relu"),
+    ],
+})  # fmt: skip
 
 
 @samples("lstm_layer_grad")

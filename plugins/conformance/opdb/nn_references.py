@@ -282,15 +282,9 @@ def avg_pool(
 
 
 def avg_pool_grad(
-    grad: Array,
-    shape: Ints,
-    kernel: Ints,
-    stride: Ints,
-    padding: Ints,
-    ceil: bool,
-    count_include_pad: bool,
+    grad: Array, shape: Ints, kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad: bool,
     divisor: int | None,
-) -> Array:
+) -> Array:  # fmt: skip
     out: Array = np.zeros(shape)
     for o, i, w in _averaging(shape[2:], grad.shape[2:], kernel, stride, padding, count_include_pad, divisor):
         out[(..., *i)] += w * grad[(..., *o)]

@@ -7,40 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Maker, Sample, error_rows, reference, sample_rows, samples
 
 Array = np.ndarray[Any, Any]
 
 
 # -- reductions --------------------------------------------------------------------------------------
-@samples("sum", "mean", "any", "all")
-def _whole(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4))
-    yield Sample(m(3, 4), 1)
-    yield Sample(m(2, 3, 2), (0, -1), True)
-    yield Sample(m())
-    yield Sample(m(3, 1), 0)
-    yield Sample.rough(m(0, 3), 0)
-    yield Sample.rough(m(2, 0))
-    yield Sample.rough(m.special(7), 0, True)
-
-
-@samples("max", "min")
-def _extremes(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(3, 4))
-    yield Sample(m.distinct(3, 4), 1)
-    yield Sample(m.distinct(2, 3, 2), (0, -1), True)
-    yield Sample(m())
-    yield Sample.rough(m.special(7))
-    yield Sample.rough(m(0, 3), 1)
-
-
-@samples("argmax", "argmin")
-def _places(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), 1)
-    yield Sample(m(3, 4), -2, True)
-    yield Sample(m.special(8), 0)
-    yield Sample(m(0, 3), 1)
+sample_rows({
+    "sum mean any all": lambda m: [
+        (m(3, 4),), (m(3, 4), 1), (m(2, 3, 2), (0, -1), True), (m(),), (m(3, 1), 0), Sample.rough(m(0, 3), 0),
+        Sample.rough(m(2, 0)), Sample.rough(m.special(7), 0, True),
+    ],
+    "max min": lambda m: [
+        (m.distinct(3, 4),), (m.distinct(3, 4), 1), (m.distinct(2, 3, 2), (0, -1), True), (m(),),
+        Sample.rough(m.special(7)), Sample.rough(m(0, 3), 1),
+    ],
+    "argmax argmin": lambda m: [(m(3, 4), 1), (m(3, 4), -2, True), (m.special(8), 0), (m(0, 3), 1)],
+    "var std": lambda m: [
+        (m(3, 4),), (m(3, 4), 1), (m(3, 4), (0, 1), 0.0, True), Sample.rough(m(1, 3), 0),
+        Sample(m(2, 3), 0, keepdim=True),
+    ],
+})  # fmt: skip
 
 
 @samples("prod")
@@ -64,15 +51,6 @@ def _log_sums(m: Maker) -> Iterator[Sample]:
         yield Sample.rough(m(0, 3), 0)
     yield Sample.rough(np.full((2, 2), -np.inf) if m.is_float else m(2, 2), 0)
     yield Sample(m(), 0)
-
-
-@samples("var", "std")
-def _spreads(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4))
-    yield Sample(m(3, 4), 1)
-    yield Sample(m(3, 4), (0, 1), 0.0, True)
-    yield Sample.rough(m(1, 3), 0)
-    yield Sample(m(2, 3), 0, keepdim=True)
 
 
 @samples("vector_norm")
@@ -157,18 +135,12 @@ def _scans(m: Maker) -> Iterator[Sample]:
     yield Sample(zeros, 0)
 
 
-@samples("cummax", "cummin")
-def _running(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(7), 0)
-    yield Sample(m.distinct(3, 4), -1)
-    yield Sample.rough(m(4, 3), 0)
-    yield Sample.rough(m.special(9), 0)
-
-
-@samples("affine_scan")
-def _affine(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(6, low=-1, high=1), m(6), 0)
-    yield Sample(m(2, 3, low=-1, high=1), m(2, 3), 1)
+sample_rows({
+    "cummax cummin": lambda m: [
+        (m.distinct(7), 0), (m.distinct(3, 4), -1), Sample.rough(m(4, 3), 0), Sample.rough(m.special(9), 0),
+    ],
+    "affine_scan": lambda m: [(m(6, low=-1, high=1), m(6), 0), (m(2, 3, low=-1, high=1), m(2, 3), 1)],
+})  # fmt: skip
 
 
 def _running_reference(better: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -209,36 +181,16 @@ reference("affine_scan", _affine_reference, tolerance=4)
 
 
 # -- sorting -----------------------------------------------------------------------------------------
-@samples("argsort")
-def _orders(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(7))
-    yield Sample(m(3, 5), 0)
-    yield Sample(m(3, 5), -1, True)
-    yield Sample(m.special(9), 0, True)
-    yield Sample(m(0))
-
-
-@samples("sort")
-def _sorted(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(7))
-    yield Sample(m.distinct(3, 4), 0, True)
-    yield Sample.rough(m(3, 4))
-    yield Sample.rough(m.special(9))
-
-
-@samples("topk")
-def _tops(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(7), 3)
-    yield Sample(m.distinct(3, 4), 2, 0, False)
-    yield Sample.rough(m.special(9), 4, 0, True)
-    yield Sample(m.distinct(3), 0)
-
-
-@samples("median", "nanmedian")
-def _medians(m: Maker) -> Iterator[Sample]:
-    yield Sample(m.distinct(3, 3))
-    yield Sample(m.distinct(4))
-    yield Sample.rough(m.special(8))
+sample_rows({
+    "argsort": lambda m: [(m(7),), (m(3, 5), 0), (m(3, 5), -1, True), (m.special(9), 0, True), (m(0),)],
+    "sort": lambda m: [
+        (m.distinct(7),), (m.distinct(3, 4), 0, True), Sample.rough(m(3, 4)), Sample.rough(m.special(9)),
+    ],
+    "topk": lambda m: [
+        (m.distinct(7), 3), (m.distinct(3, 4), 2, 0, False), Sample.rough(m.special(9), 4, 0, True), (m.distinct(3), 0),
+    ],
+    "median nanmedian": lambda m: [(m.distinct(3, 3),), (m.distinct(4),), Sample.rough(m.special(8))],
+})  # fmt: skip
 
 
 def _argsort(x: Array, dim: int = -1, descending: bool = False) -> Array:
@@ -271,25 +223,19 @@ reference("nanmedian", lambda x: _lower_median(x[~np.isnan(x)]))
 
 
 # -- errors ------------------------------------------------------------------------------------------
-@errors("sum", "mean", "any", "all", "prod", "max", "min", "var", "std")
-def _wrong_axes(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("out of range", "dim=2", "2 dimension"), m(2, 3), 2)
-    yield Failure(RuntimeError, ("multiple times", "(0, 0)"), m(2, 3), (0, 0))
-    yield Failure(TypeError, ("dim must be an int", "'x'"), m(2, 3), "x")
-
-
-@errors("argmax", "argmin")
-def _no_extreme(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("size 0", "dim 0", "(0, 3)"), m(0, 3), 0)
-    yield Failure(IndexError, ("out of range", "dim=-3"), m(2, 3), -3)
-
-
-@errors("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "argsort", "sort")
-def _wrong_axis(m: Maker) -> Iterator[Failure]:
-    yield Failure(IndexError, ("out of range", "dim=1", "1 dimension"), m(3), 1)
-
-
-@errors("topk")
-def _too_many(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("topk", "k=4", "(2, 3)", "dim 1"), m(2, 3), 4)
-    yield Failure(RuntimeError, ("topk", "k=-1"), m(2, 3), -1)
+error_rows({
+    "sum mean any all prod max min var std": lambda m: [
+        (IndexError, ("out of range", "dim=2", "2 dimension"), m(2, 3), 2),
+        (RuntimeError, ("multiple times", "(0, 0)"), m(2, 3), (0, 0)),
+        (TypeError, ("dim must be an int", "'x'"), m(2, 3), "x"),
+    ],
+    "argmax argmin": lambda m: [
+        (IndexError, ("size 0", "dim 0", "(0, 3)"), m(0, 3), 0), (IndexError, ("out of range", "dim=-3"), m(2, 3), -3),
+    ],
+    "cumsum cumprod logcumsumexp cummax cummin argsort sort": lambda m: [
+        (IndexError, ("out of range", "dim=1", "1 dimension"), m(3), 1),
+    ],
+    "topk": lambda m: [
+        (RuntimeError, ("topk", "k=4", "(2, 3)", "dim 1"), m(2, 3), 4), (RuntimeError, ("topk", "k=-1"), m(2, 3), -1),
+    ],
+})  # fmt: skip

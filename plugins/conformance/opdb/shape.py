@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
-from flambeau.plugins.conformance.opdb import Failure, Maker, Sample, errors, reference, samples
+from flambeau.plugins.conformance.opdb import Maker, Sample, error_rows, references, sample_rows, samples
 
 Array = np.ndarray[Any, Any]
+
+#: Ops whose values are not defined; they have no reference.
+UNDEFINED = frozenset({"empty"})
+#: Ops of which strides decide what they may do, or give.
+BY_STRIDES = UNDEFINED | {"as_strided", "view", "view_dtype", "view_as_complex"}
 
 
 # -- copies ------------------------------------------------------------------------------------------
@@ -24,17 +29,19 @@ def _casts(m: Maker) -> Iterator[Sample]:
     yield Sample(m(0, 2), dt.float64)
 
 
-@samples("clone")
-def _clones(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3))
-    yield Sample(m(2, 3), "C")
-    yield Sample(m())
-    yield Sample(m(2, 0))
-
-
-@samples("to_device")
-def _moves(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), device("cpu"))
+sample_rows({
+    "clone": lambda m: [(m(2, 3),), (m(2, 3), "C"), (m(),), (m(2, 0),)],
+    "to_device": lambda m: [(m(2, 3), device("cpu"))],
+    "cat": lambda m: [
+        ([m(2, 3), m(1, 3)],), ([m(2, 3), m(2, 1), m(2, 2)], 1), ([m(2, 2), m(2, 2)], -1), ([m(3)],),
+        ([m(0, 2), m(1, 2)], 0),
+    ],
+    "pad": lambda m: [
+        (m(2, 3), ((1, 2), (0, 1)), 0), (m(2, 3), ((0, 0), (2, 0)), 1), (m(3, 4), ((-1, 1), (0, -2)), 0),
+        (m(2), ((0, 0),), 0),
+    ],
+    "flip": lambda m: [(m(2, 3), (0,)), (m(2, 3, 2), (0, -1)), (m(0, 2), (1,))],
+})  # fmt: skip
 
 
 @samples("copy")
@@ -47,94 +54,26 @@ def _writes(m: Maker) -> Iterator[Sample]:
         yield Sample.rough(m(2), m(2, dtype=dt.int16))
 
 
-@samples("cat")
-def _joins(m: Maker) -> Iterator[Sample]:
-    yield Sample([m(2, 3), m(1, 3)])
-    yield Sample([m(2, 3), m(2, 1), m(2, 2)], 1)
-    yield Sample([m(2, 2), m(2, 2)], -1)
-    yield Sample([m(3)])
-    yield Sample([m(0, 2), m(1, 2)], 0)
-
-
-@samples("pad")
-def _pads(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), ((1, 2), (0, 1)), 0)
-    yield Sample(m(2, 3), ((0, 0), (2, 0)), 1)
-    yield Sample(m(3, 4), ((-1, 1), (0, -2)), 0)
-    yield Sample(m(2), ((0, 0),), 0)
-
-
-@samples("flip")
-def _flips(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3), (0,))
-    yield Sample(m(2, 3, 2), (0, -1))
-    yield Sample(m(0, 2), (1,))
-
-
 # -- views -------------------------------------------------------------------------------------------
-@samples("basic_index")
-def _indices(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), (1, slice(0, 4, 1)))
-    yield Sample(m(3, 4), (slice(2, 3, 1), slice(0, 4, 2)))
-    yield Sample(m(3, 4), (None, 0, None, slice(1, 4, 1)))
-    yield Sample(m(3), (2,))
-    yield Sample(m(), (None,))
-    yield Sample(m(3, 2), (slice(0, 0, 1), slice(0, 2, 1)))
-
-
-@samples("index_back")
-def _index_gradients(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(4), (3, 4), (1, slice(0, 4, 1)))
-    yield Sample(m(1, 2), (3, 4), (slice(2, 3, 1), slice(0, 4, 2)))
-    yield Sample(m(), (3,), (2,))
-
-
-@samples("permute")
-def _orders(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3, 4), (2, 0, 1))
-    yield Sample(m(2, 3), (1, 0))
-    yield Sample(m(), ())
-    yield Sample(m(0, 3), (1, 0))
-
-
-@samples("view")
-def _shapes(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3, 4), (6, 4))
-    yield Sample(m(2, 3), (3, 1, 2))
-    yield Sample(m(1), ())
-    yield Sample(m(2, 0), (0, 5))
-
-
-@samples("expand")
-def _expansions(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 1), (3, 4))
-    yield Sample(m(2, 1, 3), (4, 2, 2, 3))
-    yield Sample(m(), (2, 2))
-    yield Sample(m(1, 3), (0, 3))
-
-
-@samples("as_strided")
-def _strides(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), (2, 3), (4, 1), 1)
-    yield Sample(m(12), (3, 3), (2, 3), 0)
-    yield Sample(m(5), (3, 3), (1, 1), 0)
-
-
-@samples("diagonal")
-def _diagonals(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 4), 0, 0, 1)
-    yield Sample(m(3, 4), 1, 0, 1)
-    yield Sample(m(2, 3, 3), -1, 1, 2)
-    yield Sample(m(3, 2, 4), 2, -1, 0)
-    yield Sample(m(2, 2), 5, 0, 1)
-
-
-@samples("unfold")
-def _windows(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(7), 0, 3, 2)
-    yield Sample(m(2, 5), 1, 2, 1)
-    yield Sample(m(5, 2), -2, 4, 3)
-    yield Sample(m(3), 0, 3, 1)
+sample_rows({
+    "basic_index": lambda m: [
+        (m(3, 4), (1, slice(0, 4, 1))), (m(3, 4), (slice(2, 3, 1), slice(0, 4, 2))),
+        (m(3, 4), (None, 0, None, slice(1, 4, 1))), (m(3), (2,)), (m(), (None,)),
+        (m(3, 2), (slice(0, 0, 1), slice(0, 2, 1))),
+    ],
+    "index_back": lambda m: [
+        (m(4), (3, 4), (1, slice(0, 4, 1))), (m(1, 2), (3, 4), (slice(2, 3, 1), slice(0, 4, 2))), (m(), (3,), (2,)),
+    ],
+    "permute": lambda m: [(m(2, 3, 4), (2, 0, 1)), (m(2, 3), (1, 0)), (m(), ()), (m(0, 3), (1, 0))],
+    "view": lambda m: [(m(2, 3, 4), (6, 4)), (m(2, 3), (3, 1, 2)), (m(1), ()), (m(2, 0), (0, 5))],
+    "expand": lambda m: [(m(3, 1), (3, 4)), (m(2, 1, 3), (4, 2, 2, 3)), (m(), (2, 2)), (m(1, 3), (0, 3))],
+    "as_strided": lambda m: [(m(3, 4), (2, 3), (4, 1), 1), (m(12), (3, 3), (2, 3), 0), (m(5), (3, 3), (1, 1), 0)],
+    "diagonal": lambda m: [
+        (m(3, 4), 0, 0, 1), (m(3, 4), 1, 0, 1), (m(2, 3, 3), -1, 1, 2), (m(3, 2, 4), 2, -1, 0), (m(2, 2), 5, 0, 1),
+    ],
+    "unfold": lambda m: [(m(7), 0, 3, 2), (m(2, 5), 1, 2, 1), (m(5, 2), -2, 4, 3), (m(3), 0, 3, 1)],
+    "view_as_real": lambda m: [(m(2, 3),), (m(),)],
+})  # fmt: skip
 
 
 @samples("view_dtype")
@@ -149,12 +88,6 @@ def _reinterpretations(m: Maker) -> Iterator[Sample]:
     yield Sample(m(2, 16 // m.dtype.itemsize * 2), dt.complex128)
 
 
-@samples("view_as_real")
-def _pairs(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(2, 3))
-    yield Sample(m())
-
-
 @samples("view_as_complex")
 def _complexes(m: Maker) -> Iterator[Sample]:
     yield Sample.rough(m(3, 2))  # forward mode is compared for real results; see tests/ops/test_shape.py
@@ -162,43 +95,25 @@ def _complexes(m: Maker) -> Iterator[Sample]:
 
 
 # -- new tensors -------------------------------------------------------------------------------------
-@samples("full")
-def _fills(m: Maker) -> Iterator[Sample]:
-    yield Sample((2, 3), 1.5, dt.float32, device("cpu"))
-    yield Sample((), -3, dt.int64, device("cpu"))
-    yield Sample((0, 2), 1, dt.bool_, device("cpu"))
-    yield Sample((2,), 1 - 2j, dt.complex64, device("cpu"))
-    yield Sample((2,), -1, dt.uint8, device("cpu"))
-
-
-@samples("empty")
-def _unfilled(m: Maker) -> Iterator[Sample]:
-    yield Sample((2, 3), dt.float32, device("cpu"))
-    yield Sample((), dt.int64, device("cpu"))
-
-
-@samples("arange")
-def _ranges(m: Maker) -> Iterator[Sample]:
-    yield Sample(0, 1, 5, dt.int64, device("cpu"))
-    yield Sample(-3, 2, 4, dt.int16, device("cpu"))
-    yield Sample(0.5, 0.25, 6, dt.float64, device("cpu"))
-    yield Sample(1, 1, 0, dt.float32, device("cpu"))
+sample_rows({
+    "full": lambda m: [
+        ((2, 3), 1.5, dt.float32, device("cpu")), ((), -3, dt.int64, device("cpu")),
+        ((0, 2), 1, dt.bool_, device("cpu")), ((2,), 1 - 2j, dt.complex64, device("cpu")),
+        ((2,), -1, dt.uint8, device("cpu")),
+    ],
+    "empty": lambda m: [((2, 3), dt.float32, device("cpu")), ((), dt.int64, device("cpu"))],
+    "arange": lambda m: [
+        (0, 1, 5, dt.int64, device("cpu")), (-3, 2, 4, dt.int16, device("cpu")),
+        (0.5, 0.25, 6, dt.float64, device("cpu")), (1, 1, 0, dt.float32, device("cpu")),
+    ],
+})  # fmt: skip
 
 
 # -- diagonals and triangles -------------------------------------------------------------------------
-@samples("embed_diagonal")
-def _embeddings(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3), 0, 0, 1)
-    yield Sample(m(2, 3), 1, 1, 2)
-    yield Sample(m(2, 3), -2, 0, 2)
-
-
-@samples("tril", "triu")
-def _triangles(m: Maker) -> Iterator[Sample]:
-    yield Sample(m(3, 3))
-    yield Sample(m(3, 4), 1)
-    yield Sample(m(2, 4, 3), -1)
-    yield Sample(m(0, 2))
+sample_rows({
+    "embed_diagonal": lambda m: [(m(3), 0, 0, 1), (m(2, 3), 1, 1, 2), (m(2, 3), -2, 0, 2)],
+    "tril triu": lambda m: [(m(3, 3),), (m(3, 4), 1), (m(2, 4, 3), -1), (m(0, 2),)],
+})  # fmt: skip
 
 
 # -- references --------------------------------------------------------------------------------------
@@ -236,58 +151,48 @@ def _cast(x: Array, dtype: dt.DType) -> Array:
     )
 
 
-REFERENCES: Final[dict[str, Callable[..., Any]]] = {
-    "cast": _cast,
-    "clone": lambda x, order="K": x,
-    "copy": lambda x, src: np.broadcast_to(src, x.shape).astype(x.dtype),
-    "cat": lambda xs, axis=0: np.concatenate(xs, axis),
-    "pad": _padded,
-    "flip": np.flip,
-    "basic_index": lambda x, index: x[index],
-    "index_back": _index_back,
-    "permute": np.transpose,
-    "view": np.reshape,
-    "expand": np.broadcast_to,
-    "as_strided": _strided,
-    "diagonal": np.diagonal,
-    "unfold": lambda x, axis, size, step: np.moveaxis(
-        np.stack([np.take(x, np.arange(size) + i, axis) for i in range(0, x.shape[axis] - size + 1, step)]),
-        [0, 1 + axis % x.ndim],
-        [axis % x.ndim, -1],
-    ),
-    "view_dtype": lambda x, dtype: x.view(dtype.numpy),
-    "view_as_real": lambda x: np.stack([x.real, x.imag], -1),
-    "view_as_complex": lambda x: x[..., 0] + 1j * x[..., 1],
-    "full": lambda shape, value, dtype, device: np.full(
-        shape, value % 256 if dtype is dt.uint8 else value, dtype.numpy
-    ),
-    "arange": lambda start, step, length, dtype, device: (start + np.arange(length) * step).astype(dtype.numpy),
-    "embed_diagonal": _embedded,
-    "tril": lambda x, diagonal=0: np.tril(x, diagonal),
-    "triu": lambda x, diagonal=0: np.triu(x, diagonal),
-}
-
-for _name, _fn in REFERENCES.items():
-    reference(_name, _fn)
+references(
+    {
+        "cast": _cast,
+        "clone": lambda x, order="K": x,
+        "to_device": lambda x, device: x,
+        "copy": lambda x, src: np.broadcast_to(src, x.shape).astype(x.dtype),
+        "cat": lambda xs, axis=0: np.concatenate(xs, axis),
+        "pad": _padded,
+        "flip": np.flip,
+        "basic_index": lambda x, index: x[index],
+        "index_back": _index_back,
+        "permute": np.transpose,
+        "view": np.reshape,
+        "expand": np.broadcast_to,
+        "as_strided": _strided,
+        "diagonal": np.diagonal,
+        "unfold": lambda x, axis, size, step: np.moveaxis(
+            np.stack([np.take(x, np.arange(size) + i, axis) for i in range(0, x.shape[axis] - size + 1, step)]),
+            [0, 1 + axis % x.ndim],
+            [axis % x.ndim, -1],
+        ),
+        "view_dtype": lambda x, dtype: x.view(dtype.numpy),
+        "view_as_real": lambda x: np.stack([x.real, x.imag], -1),
+        "view_as_complex": lambda x: x[..., 0] + 1j * x[..., 1],
+        "full": lambda shape, value, dtype, device: np.full(
+            shape, value % 256 if dtype is dt.uint8 else value, dtype.numpy
+        ),
+        "arange": lambda start, step, length, dtype, device: (start + np.arange(length) * step).astype(dtype.numpy),
+        "embed_diagonal": _embedded,
+        "tril": lambda x, diagonal=0: np.tril(x, diagonal),
+        "triu": lambda x, diagonal=0: np.triu(x, diagonal),
+    }
+)
 
 
 # -- errors ------------------------------------------------------------------------------------------
-@errors("copy")
-def _unfit(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("copy", "(3,)", "(2,)", "broadcast"), m(2), m(3))
-
-
-@errors("cat")
-def _unequal(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("cat", "tensor 1", "(2, 4)", "(2, 3)"), [m(2, 3), m(2, 4)], 0)
-    yield Failure(IndexError, ("cat", "dim=2"), [m(2, 3), m(2, 3)], 2)
-
-
-@errors("pad")
-def _overcut(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("pad", "(2,)"), m(2), ((-3, 0),), 0)
-
-
-@errors("tril", "triu")
-def _vectors(m: Maker) -> Iterator[Failure]:
-    yield Failure(RuntimeError, ("2 dimensions", "(3,)"), m(3))
+error_rows({
+    "copy": lambda m: [(RuntimeError, ("copy", "(3,)", "(2,)", "broadcast"), m(2), m(3))],
+    "cat": lambda m: [
+        (RuntimeError, ("cat", "tensor 1", "(2, 4)", "(2, 3)"), [m(2, 3), m(2, 4)], 0),
+        (IndexError, ("cat", "dim=2"), [m(2, 3), m(2, 3)], 2),
+    ],
+    "pad": lambda m: [(RuntimeError, ("pad", "(2,)"), m(2), ((-3, 0),), 0)],
+    "tril triu": lambda m: [(RuntimeError, ("2 dimensions", "(3,)"), m(3))],
+})  # fmt: skip

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from flambeau.backends.opencl.backend import OpenCLBackend
-from flambeau.core.dtype import DType, from_numpy
+from flambeau.core.dtype import DType
 from flambeau.core.expr import parse
+from flambeau.core.registry import get_backend
+from tests.backends.hosts import put
 
 
 class Bench:
@@ -20,11 +22,14 @@ class Bench:
         self.backend = backend
 
     def put(self, host: Any) -> Any:
-        host = np.asarray(host)
-        return self.backend.from_host(host, from_numpy(host.dtype))
+        return put(self.backend, host)
 
     def get(self, array: Any) -> np.ndarray[Any, Any]:
         return self.backend.to_host(array)
+
+    def cpu(self, name: str, dtype: DType, *args: Any, **params: Any) -> Any:
+        """What the CPU's kernel gives."""
+        return get_backend("cpu").kernels.find(name, dtype)(*args, **params)
 
     def op(self, name: str, dtype: DType) -> Any:
         return self.backend.kernels.find(name, dtype)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from flambeau.core import dtype as dt
-from flambeau.core.registry import get_backend
 
 pytestmark = pytest.mark.device("opencl")
 
@@ -22,7 +21,7 @@ FEW = SHAPES[1:2]
 def _check(bench: Any, name: str, dtype: dt.DType, *hosts: Any, **params: Any) -> None:
     """One kernel against the CPU's in float64: one result, or several."""
     wide = [None if h is None else h.astype(np.float64) for h in hosts]
-    expected = get_backend("cpu").kernels.find(name, dt.float64)(*wide, **params)
+    expected = bench.cpu(name, dt.float64, *wide, **params)
     got = bench.op(name, dtype)(*[None if h is None else bench.put(h) for h in hosts], **params)
     several = isinstance(expected, tuple)
     for a, b in zip(got if several else (got,), expected if several else (expected,), strict=True):
@@ -85,8 +84,8 @@ def test_operands_of_any_strides(bench: Any, rng: Any) -> None:
     turned, every = put.viewed((40, 6), (1, 40), 0), w.viewed((6,), (2,), 1)
     got = bench.op("layer_norm", dt.float32)(turned, every, every, normalized_shape=(6,), eps=1e-5)
     wide = weight[1::2].astype(float)
-    expected = get_backend("cpu").kernels.find("layer_norm", dt.float64)(
-        np.ascontiguousarray(x.T).astype(float), wide, wide, normalized_shape=(6,), eps=1e-5
+    expected = bench.cpu(
+        "layer_norm", dt.float64, np.ascontiguousarray(x.T).astype(float), wide, wide, normalized_shape=(6,), eps=1e-5
     )
     np.testing.assert_allclose(bench.get(got), expected, rtol=2e-5, atol=2e-5)
 

@@ -10,7 +10,6 @@ import pytest
 
 from flambeau.backends.dialect.windows import windows
 from flambeau.core import dtype as dt
-from flambeau.core.registry import get_backend
 
 pytestmark = pytest.mark.device("opencl")
 
@@ -29,10 +28,6 @@ CASES = {
 FEW = ("2d", "2d overlapping")
 
 
-def _cpu(name: str, dtype: dt.DType, *args: Any, **params: Any) -> Any:
-    return get_backend("cpu").kernels.find(name, dtype)(*args, **params)
-
-
 def _close(got: Any, expected: Any, dtype: dt.DType) -> None:
     assert got.shape == expected.shape and got.dtype == dtype.numpy
     np.testing.assert_allclose(got.astype(np.float64), expected, rtol=CLOSE[dtype], atol=CLOSE[dtype])
@@ -41,7 +36,7 @@ def _close(got: Any, expected: Any, dtype: dt.DType) -> None:
 def _max(bench: Any, x: Any, case: Any, dtype: dt.DType) -> tuple[Any, Any]:
     options = dict(zip(("kernel", "stride", "padding", "dilation", "ceil"), case[1:], strict=True))
     wide = x.astype(np.float64) if dtype.is_floating_point else x
-    expected = _cpu("max_pool", dt.from_numpy(wide.dtype), wide, **options)
+    expected = bench.cpu("max_pool", dt.from_numpy(wide.dtype), wide, **options)
     got = [bench.get(v) for v in bench.op("max_pool", dtype)(bench.put(x), **options)]
     np.testing.assert_array_equal(got[0].astype(wide.dtype), expected[0])
     np.testing.assert_array_equal(got[1], expected[1])
@@ -56,7 +51,9 @@ def test_max_pool_and_gradient(bench: Any, rng: Any, name: str) -> None:
     _, places = _max(bench, x, case, dt.float32)
     grad = rng.normal(size=places.shape).astype(np.float32)
     got = bench.op("max_pool_grad", dt.float32)(bench.put(grad), bench.put(places), shape=case[0])
-    _close(bench.get(got), _cpu("max_pool_grad", dt.float64, grad.astype(float), places, shape=case[0]), dt.float32)
+    _close(
+        bench.get(got), bench.cpu("max_pool_grad", dt.float64, grad.astype(float), places, shape=case[0]), dt.float32
+    )
 
 
 @pytest.mark.parametrize(("name", "dtype"), list(product(FEW, (*dt.FLOATS, dt.int8, dt.uint16, dt.int64, dt.bool_))))
@@ -66,7 +63,7 @@ def test_max_pool_of_dtypes(bench: Any, rng: Any, name: str, dtype: dt.DType) ->
     if dtype.is_floating_point:
         grad = rng.integers(0, 3, places.shape).astype(dtype.numpy)
         got = bench.op("max_pool_grad", dtype)(bench.put(grad), bench.put(places), shape=x.shape)
-        _close(bench.get(got), _cpu("max_pool_grad", dt.float64, grad.astype(float), places, shape=x.shape), dtype)
+        _close(bench.get(got), bench.cpu("max_pool_grad", dt.float64, grad.astype(float), places, shape=x.shape), dtype)
 
 
 @pytest.mark.parametrize("lowest", [-np.inf, np.finfo(np.float32).min])
@@ -97,10 +94,10 @@ def test_avg_pool_and_gradient(bench: Any, rng: Any, name: str, include: bool, d
                                    count_include_pad=include, divisor=divisor)  # fmt: skip
     for dtype in dt.FLOATS if name in FEW else (dt.float32,):
         x = rng.normal(size=shape).astype(dtype.numpy)
-        expected = _cpu("avg_pool", dt.float64, x.astype(float), **options)
+        expected = bench.cpu("avg_pool", dt.float64, x.astype(float), **options)
         _close(bench.get(bench.op("avg_pool", dtype)(bench.put(x), **options)), expected, dtype)
         grad = rng.normal(size=expected.shape).astype(dtype.numpy)
-        expected = _cpu("avg_pool_grad", dt.float64, grad.astype(float), shape=shape, **options)
+        expected = bench.cpu("avg_pool_grad", dt.float64, grad.astype(float), shape=shape, **options)
         _close(bench.get(bench.op("avg_pool_grad", dtype)(bench.put(grad), shape=shape, **options)), expected, dtype)
 
 
@@ -109,12 +106,12 @@ def test_operands_of_any_strides(bench: Any, rng: Any) -> None:
     put = bench.put(x)
     turned = put.viewed((2, 3, 6, 8), (put.strides[0], 1, *put.strides[1:3]), 0)
     options: dict[str, Any] = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), ceil=False)
-    expected = _cpu("avg_pool", dt.float64, np.ascontiguousarray(np.moveaxis(x, 3, 1)).astype(float),
+    expected = bench.cpu("avg_pool", dt.float64, np.ascontiguousarray(np.moveaxis(x, 3, 1)).astype(float),
                     count_include_pad=True, divisor=None, **options)  # fmt: skip
     got = bench.op("avg_pool", dt.float32)(turned, count_include_pad=True, divisor=None, **options)
     _close(bench.get(got), expected, dt.float32)
     got = bench.op("max_pool", dt.float32)(turned, dilation=(1, 1), **options)
-    expected = _cpu("max_pool", dt.float32, np.ascontiguousarray(np.moveaxis(x, 3, 1)), dilation=(1, 1), **options)
+    expected = bench.cpu("max_pool", dt.float32, np.ascontiguousarray(np.moveaxis(x, 3, 1)), dilation=(1, 1), **options)
     np.testing.assert_array_equal(bench.get(got[0]), expected[0])
     np.testing.assert_array_equal(bench.get(got[1]), expected[1])
 

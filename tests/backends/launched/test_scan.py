@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from flambeau.core import dtype as dt
-from flambeau.core.registry import get_backend
 
 pytestmark = pytest.mark.device("opencl")
 
@@ -17,10 +16,6 @@ SHAPES = [((1,), 0), ((5000,), 0), ((3, 70), 1), ((130, 3), 0), ((4, 257, 5), 1)
           ((3, 0), 1), ((), 0)]  # fmt: skip
 _ORDERED = (dt.bool_, dt.int8, dt.uint64, dt.float16, dt.bfloat16, dt.float64)
 ONE = ("cumsum", "cumprod", "logcumsumexp")
-
-
-def _cpu(name: str, dtype: dt.DType, *args: Any, **params: Any) -> Any:
-    return get_backend("cpu").kernels.find(name, dtype)(*args, **params)
 
 
 def _close(got: Any, expected: Any, dtype: dt.DType) -> None:
@@ -34,7 +29,7 @@ def _close(got: Any, expected: Any, dtype: dt.DType) -> None:
 def test_running_sums(bench: Any, rng: Any, name: str, shape: Any, axis: int) -> None:
     for dtype in dt.FLOATS if shape == (3, 70) else (dt.float32,):
         x = np.asarray(1 + rng.normal(size=shape) * (0.02 if name == "cumprod" else 1)).astype(dtype.numpy)
-        expected = _cpu(name, dt.float64, x.astype(np.float64), axis=axis)
+        expected = bench.cpu(name, dt.float64, x.astype(np.float64), axis=axis)
         _close(bench.get(bench.op(name, dtype)(bench.put(x), axis=axis)), expected, dtype)
 
 
@@ -52,7 +47,7 @@ def test_running_extremes(bench: Any, rng: Any, name: str, shape: Any, axis: int
     for dtype in _ORDERED if shape == (3, 70) else (dt.float32,):
         x = np.asarray(rng.integers(0, 2 if dtype is dt.bool_ else 100, shape)).astype(dtype.numpy)
         values, places = (bench.get(v) for v in bench.op(name, dtype)(bench.put(x), axis=axis))
-        expected = _cpu(name, dtype, x, axis=axis)
+        expected = bench.cpu(name, dtype, x, axis=axis)
         np.testing.assert_array_equal(values, expected[0])
         np.testing.assert_array_equal(places, expected[1])
 
@@ -73,7 +68,7 @@ def test_infinite_logarithms(bench: Any) -> None:
 def test_recurrence(bench: Any, rng: Any, shape: Any, axis: int) -> None:
     a = np.asarray(rng.uniform(-1, 1, shape)).astype(np.float32)
     b = np.asarray(rng.normal(size=shape)).astype(np.float32)
-    expected = _cpu("affine_scan", dt.float64, a.astype(np.float64), b.astype(np.float64), axis=axis)
+    expected = bench.cpu("affine_scan", dt.float64, a.astype(np.float64), b.astype(np.float64), axis=axis)
     _close(bench.get(bench.op("affine_scan", dt.float32)(bench.put(a), bench.put(b), axis=axis)), expected, dt.float32)
 
 

@@ -131,7 +131,3 @@ def mark_start(worker):
 
 def fail_to_start(worker):
     raise OSError(f"worker {worker} has no disk")
-
-
-def as_lists(batch):
-    return [list(sample) for sample in batch]

@@ -20,7 +20,6 @@ from tests.utils.data.helpers import (
     Slow,
     Squares,
     Where,
-    as_lists,
     fail_to_start,
     mark_start,
 )
@@ -65,19 +64,6 @@ def test_the_default_generator_decides():
     assert indices(DataLoader(Squares(20), 5, shuffle=True)) == first
 
 
-@pytest.mark.parametrize(("drop_last", "sizes"), [(False, [4, 4, 2]), (True, [4, 4])])
-def test_drop_last_and_length(drop_last, sizes):
-    loader = DataLoader(Squares(10), 4, drop_last=drop_last)
-    assert [len(batch) for batch in indices(loader)] == sizes
-    assert len(loader) == len(sizes)
-
-
-def test_samplers():
-    assert indices(DataLoader(Squares(), 2, sampler=[5, 3, 1])) == [[5, 3], [1]]
-    loader = DataLoader(Squares(), batch_sampler=[[1, 2, 3], [4]])
-    assert (indices(loader), len(loader)) == ([[1, 2, 3], [4]], 2)
-
-
 def test_without_batches():
     loader = DataLoader(Squares(3), batch_size=None)
     assert [(x.tolist(), i) for x, i in loader] == [([0], 0), ([1], 1), ([4], 2)]
@@ -88,11 +74,6 @@ def test_without_batches():
 def test_lists_and_tensors_are_datasets():
     assert [b.tolist() for b in DataLoader([1, 2, 3], 2)] == [[1, 2], [3]]
     assert [b.tolist() for b in DataLoader(fb.arange(3), 2)] == [[0, 1], [2]]
-
-
-def test_collate_fn():
-    batches = list(DataLoader([(1, 2), (3, 4)], 2, collate_fn=as_lists))
-    assert batches == [[[1, 2], [3, 4]]]
 
 
 @pytest.mark.parametrize("workers", WORKERS)

@@ -11,7 +11,6 @@ from flambeau.utils.data import (
     DistributedSampler,
     RandomSampler,
     Sampler,
-    SequentialSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
@@ -51,11 +50,6 @@ def test_the_default_generator(make):
     assert list(make(None)) == first
 
 
-def test_sequential():
-    assert list(SequentialSampler("abc")) == [0, 1, 2]
-    assert len(SequentialSampler("abc")) == 3
-
-
 def test_permutations():
     assert sorted(RandomSampler(range(40))) == list(range(40))
     longer = list(RandomSampler(range(4), num_samples=10))
@@ -67,10 +61,6 @@ def test_permutations():
 def test_replacement():
     drawn = list(RandomSampler(range(3), replacement=True, num_samples=3000, generator=seeded()))
     assert all(abs(n - 1000) < 150 for n in Counter(drawn).values())
-
-
-def test_subset():
-    assert sorted(SubsetRandomSampler([4, 9, 7])) == [4, 7, 9]
 
 
 def test_weighted():

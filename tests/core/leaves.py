@@ -1,4 +1,4 @@
-"""What the cases of autograd and func are made of."""
+"""Leaves of the graph and what cases make of them: numbers, gradients, custom functions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ def leaf(T: Any, *values: float) -> Any:
 
 def numbers(T: Any, *shape: int) -> Any:
     return T.arange(float(math.prod(shape)), dtype=T.float64).reshape(shape) * 0.1 + 0.3
+
+
+def gradient(y: Any, x: Any) -> Any:
+    """The gradient of a leaf after ``y.sum().backward()``."""
+    y.sum().backward()
+    return x.grad
 
 
 def function(T: Any, **members: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the cases of modules are made of."""
+"""Models for cases, and the numbers that they are given."""
 
 from __future__ import annotations
 
