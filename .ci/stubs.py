@@ -22,6 +22,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 import flambeau
+from flambeau import linalg, special
 from flambeau.core import methods, tensor_methods
 from flambeau.core.dtype import DType
 from flambeau.core.record import ELEMENTWISE, OPS, Op
@@ -308,6 +309,22 @@ def namespace_stub() -> str:
     return printer.file("The names of the flambeau namespace.", "\n" + "".join(f"{x}\n" for x in lines), imported)
 
 
+def face_stub(face: ModuleType) -> str:
+    """The text of the stub of a module that hands on records and plain functions, such as ``flambeau.linalg``."""
+    printer = Printer()
+    lines: list[str] = []
+    for name in face.__all__:
+        value = getattr(face, name)
+        record = _record_of(value)
+        if isinstance(value, type):
+            lines.append(f"from {value.__module__} import {value.__name__} as {name}")
+        elif record is not None:
+            lines.append(printer.record(name, record, method=False))
+        else:
+            lines += printer.plain(name, value, method=False)
+    return printer.file(f"The names of {face.__name__}.", "\n" + "".join(f"{x}\n" for x in lines))
+
+
 def _assigned(source: ast.Module) -> frozenset[str]:
     """The names that a module's own assignments bind."""
     targets = [t for node in source.body if isinstance(node, ast.Assign) for t in node.targets]
@@ -318,7 +335,9 @@ def stubs() -> dict[Path, str]:
     """Each stub file and its text."""
     return {
         Path(tensor_methods.__file__).resolve().with_suffix(".pyi"): methods_stub(),
-        Path(flambeau.__file__).resolve().parent / "__init__.pyi": namespace_stub(),
+        Path(flambeau.__file__).resolve().with_suffix(".pyi"): namespace_stub(),
+        Path(linalg.__file__).resolve().with_suffix(".pyi"): face_stub(linalg),
+        Path(special.__file__).resolve().with_suffix(".pyi"): face_stub(special),
     }
 
 

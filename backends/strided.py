@@ -33,6 +33,7 @@ class StridedArray:
     __array_ufunc__ = None
 
     def __init__(self, buffer: Any, offset: int, shape: Shape, strides: tuple[int, ...], dtype: DType, index: int = 0):
+        # Any: memory is whatever the backend allocates
         self.buffer = buffer
         self.offset = offset
         self.shape = shape
@@ -171,7 +172,7 @@ class Block:
 
     __slots__ = ("_ledger", "memory", "nbytes")
 
-    def __init__(self, memory: Any, nbytes: int, ledger: Ledger):
+    def __init__(self, memory: Any, nbytes: int, ledger: Ledger):  # Any: what allocate gave
         self.memory, self.nbytes, self._ledger = memory, nbytes, ledger
 
     def __del__(self) -> None:
@@ -193,15 +194,15 @@ class StridedBackend(Backend):
         self._writing = threading.RLock()
 
     # -- what the author writes --------------------------------------------------------------------
-    def allocate(self, nbytes: int, index: int) -> Any:
+    def allocate(self, nbytes: int, index: int) -> Any:  # Any: memory is whatever the backend has
         """``nbytes`` (at least 1) of memory on device ``index``; MemoryError or OutOfMemoryError when there is none."""
         raise NotImplementedError(f"{self.device_type}: allocate")
 
-    def read(self, memory: Any, start: int, nbytes: int) -> Any:
+    def read(self, memory: Any, start: int, nbytes: int) -> Any:  # Any: memory, and what has the buffer protocol
         """A copy of ``nbytes`` from byte ``start`` on: bytes, or anything with the buffer protocol."""
         raise NotImplementedError(f"{self.device_type}: read")
 
-    def write(self, memory: Any, start: int, data: memoryview) -> None:
+    def write(self, memory: Any, start: int, data: memoryview) -> None:  # Any: what allocate gave
         """Put the bytes of ``data`` from byte ``start`` on."""
         raise NotImplementedError(f"{self.device_type}: write")
 

@@ -21,7 +21,8 @@ from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.graph import make_view, mark_written
+from flambeau.core.fastpath import view_case
+from flambeau.core.graph import mark_written
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.entries import WHOLE, Index, basic, integers, is_mask, parsed, position, sliced
@@ -160,38 +161,26 @@ _FIRST: Final[Cache[tuple[Any, Any, Shape], Places]] = Cache(
 _PLACE: Final[Cache[tuple[int, Shape], Places]] = Cache(
     lambda key: (position(key[0], key[1][0], 0), *WHOLE[key[1][1:]])
 )
-_VIEW = OPS["basic_index"]
 
 
 # -- public functions --------------------------------------------------------------------------------
 @public("__getitem__")
+@view_case(
+    OPS["basic_index"],
+    "_FIRST[index.start, index.stop, a0.shape] if index.__class__ is slice else _PLACE[index, a0.shape]",
+    when="(index.__class__ is slice and index.step is None or index.__class__ is int)",
+    call="key.slices(a0, value) if index.__class__ is slice else key.basic_index(a0, index=value)",
+)
 def getitem(x: Tensor, index: Index) -> Tensor:
     """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where a mask or integer tensor takes part.
 
     IndexError names the index, the dimension and its size. Slices must step forwards.
     """
-    array = x._array
-    shape = array.shape
-    ends: Any = index  # a slice, where its class is that
-    if index.__class__ is slice and ends.step is None:
-        try:  # the hot case as the generator writes views, by the kernel for slices alone
-            key, state = x._key, get()
-            if state.plain and key.level is None:  # type: ignore[union-attr]
-                full = _FIRST[ends.start, ends.stop, shape]
-                out = Tensor()
-                out._array = key.slices(array, full)
-                out._key = key
-                make_view(x, out, _VIEW, full, state.grad)  # type: ignore[union-attr]
-                return out
-        except Exception:  # the uniform path finds out what is wrong
-            pass
-    elif type(index) is int and shape:
-        return storage.basic_index_p(x, _PLACE[index, shape])
-    elif isinstance(index, Tensor):
+    if isinstance(index, Tensor):
         found = _by_tensor(x, index)
         if found is not None:
             return found
-    places = basic(index if isinstance(index, tuple) else (index,), shape)
+    places = basic(index if isinstance(index, tuple) else (index,), x._array.shape)
     if places is not None:
         return storage.basic_index_p(x, places)
     view, advanced = parsed(x, index)

@@ -72,11 +72,11 @@ def _whole(old: Shape, sizes: tuple[int | Sequence[int], ...], shape: Sequence[i
 
 
 @public()
-@view_case(
+@view_case(  # an array's own method makes a view exactly when it has the same base
     view_p.op,
     "sizes if sizes in _WHOLE else _whole(a0.shape, sizes, shape)",
-    call="key.view(a0, shape=value) if key.reshape is None else key.reshape(a0, value)",
-    unless="key.reshape is not None and a.base is not a0 and a.base is not a0.base",  # an array's own method copied
+    call="key.view(a0, shape=value) if (native := key.reshape) is None else native(a0, value)",
+    unless="native is not None and a.base is not a0 and a.base is not a0.base",
 )
 def reshape(input: Tensor, *sizes: int | Sequence[int], shape: Sequence[int] | None = None) -> Tensor:
     """The same elements in order under another shape: a view where strides allow it, else a copy.

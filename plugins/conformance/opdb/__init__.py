@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from flambeau.core.record import OPS, Op
 from flambeau.plugins.conformance.opdb.maker import Maker
@@ -106,7 +107,12 @@ def errors(*names: str) -> Callable[[Failures], Failures]:
     return register
 
 
+R = TypeVar("R")
 Rows = Mapping[str, Callable[[Maker], "list[Any]"]]
+
+
+def _made(kind: type[R], make: Callable[[Maker], list[Any]], m: Maker) -> list[R]:
+    return [row if isinstance(row, kind) else kind(*row) for row in make(m)]
 
 
 def sample_rows(rows: Rows) -> None:
@@ -115,13 +121,13 @@ def sample_rows(rows: Rows) -> None:
     A key names one op or, with spaces between, several.
     """
     for names, make in rows.items():
-        samples(*names.split())(lambda m, make=make: [a if isinstance(a, Sample) else Sample(*a) for a in make(m)])
+        samples(*names.split())(partial(_made, Sample, make))
 
 
 def error_rows(rows: Rows) -> None:
     """Like :func:`sample_rows`, for the error inputs: a tuple is the positional arguments of a :class:`Failure`."""
     for names, make in rows.items():
-        errors(*names.split())(lambda m, make=make: [f if isinstance(f, Failure) else Failure(*f) for f in make(m)])
+        errors(*names.split())(partial(_made, Failure, make))
 
 
 def references(fns: Mapping[str, Callable[..., Any]], *, tolerance: float = 1.0) -> None:
