@@ -324,8 +324,7 @@ def triu_indices(
 
 
 def _where(mask: Tensor, dtype: DTypeLike) -> Tensor:
-    found: Tensor = mask.nonzero().T.contiguous().to(dt.as_dtype(dtype))
-    return found
+    return mask.nonzero().T.contiguous().to(dt.as_dtype(dtype))
 
 
 def new_like(method: str) -> Callable[..., Tensor]:

@@ -106,8 +106,7 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     tensor([[0.5000, 0.5000],
             [0.5000, 0.5000]])
     """
-    result: Tensor = tensor.fill_(val)
-    return result
+    return tensor.fill_(val)
 
 
 @_unrecorded
@@ -118,8 +117,7 @@ def ones_(tensor: Tensor) -> Tensor:
     tensor([[1., 1.],
             [1., 1.]])
     """
-    result: Tensor = tensor.fill_(1.0)
-    return result
+    return tensor.fill_(1.0)
 
 
 @_unrecorded
@@ -130,8 +128,7 @@ def zeros_(tensor: Tensor) -> Tensor:
     tensor([[0., 0.],
             [0., 0.]])
     """
-    result: Tensor = tensor.zero_()
-    return result
+    return tensor.zero_()
 
 
 @_unrecorded
@@ -144,8 +141,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """
     if tensor.ndim != 2:
         raise ValueError(f"Only tensors with 2 dimensions are supported, got shape {tuple(tensor.shape)}")
-    written: Tensor = tensor.copy_(eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
-    return written
+    return tensor.copy_(eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
 
 
 @_unrecorded
@@ -262,8 +258,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     q, r = qr(flat)
     q = q * r.diagonal().sign()
     q = q.t() if rows < columns else q
-    written: Tensor = tensor.copy_(q.reshape(tuple(tensor.shape))).mul_(gain)
-    return written
+    return tensor.copy_(q.reshape(tuple(tensor.shape))).mul_(gain)
 
 
 @_unrecorded

@@ -20,8 +20,7 @@ from flambeau.nn.functional.dropout import dropout
 def additive(mask: Tensor, like: Tensor) -> Tensor:
     """A mask to be added to scores: -inf where a bool mask is False."""
     if mask.dtype is dt.bool_:
-        result: Tensor = where(mask, 0.0, -math.inf).to(like.dtype)
-        return result
+        return where(mask, 0.0, -math.inf).to(like.dtype)
     return mask if mask.dtype is like.dtype else mask.to(like.dtype)
 
 
@@ -52,8 +51,7 @@ def scaled_dot_product_attention(
     mask = None if attn_mask is None else additive(attn_mask, query)
     if dropout_p > 0:
         return _with_dropout(query, key, value, mask, dropout_p, is_causal, factor)
-    out: Tensor = attention(query, key, value, mask, is_causal, factor)[0]
-    return out
+    return attention(query, key, value, mask, is_causal, factor)[0]
 
 
 def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
@@ -77,8 +75,7 @@ def scores_of(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool, fac
     """Masked and scaled products of queries and keys."""
     scores = (query * factor) @ key.transpose(-2, -1)
     scores = scores if mask is None else scores + mask
-    result: Tensor = where(later(scores), -math.inf, scores) if causal else scores
-    return result
+    return where(later(scores), -math.inf, scores) if causal else scores
 
 
 def weights_of(scores: Tensor, masked: bool) -> Tensor:
@@ -86,16 +83,14 @@ def weights_of(scores: Tensor, masked: bool) -> Tensor:
     weights = softmax_of(scores, -1)
     if not masked:
         return weights
-    result: Tensor = where((scores == -math.inf).all(-1, keepdim=True), 0.0, weights)
-    return result
+    return where((scores == -math.inf).all(-1, keepdim=True), 0.0, weights)
 
 
 def _with_dropout(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, causal: bool, factor: float
 ) -> Tensor:
     weights = weights_of(scores_of(query, key, mask, causal, factor), mask is not None)
-    result: Tensor = dropout(weights, p) @ value
-    return result
+    return dropout(weights, p) @ value
 
 
 def multi_head_attention_forward(

@@ -32,8 +32,7 @@ def _padded_targets(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
     longest = max(int(lengths.max().item()), 1)
     starts = lengths.cumsum(0) - lengths
     at = starts.unsqueeze(1) + arange(longest, device=targets.device)
-    result: Tensor = targets.to(int64)[at.clamp(max=max(targets.numel() - 1, 0))].reshape(batch, longest)
-    return result
+    return targets.to(int64)[at.clamp(max=max(targets.numel() - 1, 0))].reshape(batch, longest)
 
 
 def ctc_loss(

@@ -35,8 +35,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     left = input1 @ weight.movedim(0, -1).reshape(weight.shape[1], -1)  # (..., B * O)
     left = left.reshape(*input1.shape[:-1], weight.shape[2], weight.shape[0])
     out = (input2.unsqueeze(-2) @ left).squeeze(-2)
-    result: Tensor = out if bias is None else out + bias
-    return result
+    return out if bias is None else out + bias
 
 
 def embedding(
@@ -63,8 +62,7 @@ def embedding(
         _renormalise(weight, input, max_norm, norm_type)
     if scale_grad_by_freq:
         weight = _by_frequency(weight, input)
-    out: Tensor = ops.embedding_p(weight, input, padding)
-    return out
+    return ops.embedding_p(weight, input, padding)
 
 
 def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:

@@ -145,8 +145,7 @@ def nll_loss(
     tensor(0.)
     """
     out, _ = ops.nll_loss_p(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
-    result: Tensor = out
-    return result
+    return out
 
 
 def cross_entropy(
@@ -171,8 +170,7 @@ def cross_entropy(
     _check_classes(input, target)
     if label_smoothing == 0:
         out, _ = ops.nll_loss_p(log_probabilities, target, weight, ignore_index, how)
-        result: Tensor = out
-        return result
+        return out
     return _smoothed(log_probabilities, target, weight, ignore_index, how, label_smoothing, axis)
 
 
@@ -217,8 +215,7 @@ def _smoothed(
     spread = where(target == ignore_index, 0.0, -weighted.sum(axis))
     share = smoothing / log_probabilities.shape[axis]
     if how == "mean":
-        result: Tensor = (losses.sum() * (1 - smoothing) + spread.sum() * share) / total
-        return result
+        return (losses.sum() * (1 - smoothing) + spread.sum() * share) / total
     return reduced(losses * (1 - smoothing) + spread * share, how)
 
 

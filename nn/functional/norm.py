@@ -26,8 +26,7 @@ def layer_norm(
     >>> fb.nn.functional.layer_norm(fb.tensor([[1.0, 3.0]]), (2,))
     tensor([[-1.0000,  1.0000]])
     """
-    out: Tensor = ops.layer_norm_p(input, weight, bias, tuple(normalized_shape), eps)
-    return out
+    return ops.layer_norm_p(input, weight, bias, tuple(normalized_shape), eps)
 
 
 def rms_norm(
@@ -73,8 +72,7 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: expected running_mean and running_var to be given when training=False")
-        evaluated: Tensor = ops.normalised_by(input, running_mean, running_var, weight, bias, eps)
-        return evaluated
+        return ops.normalised_by(input, running_mean, running_var, weight, bias, eps)
     count = input.numel() // max(input.shape[1], 1)
     _check_counts("batch_norm", input, "channel", count)
     out, mean, var = ops.batch_norm_p(input, weight, bias, eps)
@@ -84,8 +82,7 @@ def batch_norm(
                 running_mean.lerp_(mean.detach(), momentum)
             if running_var is not None:
                 running_var.lerp_(var.detach() * (count / (count - 1)), momentum)
-    result: Tensor = out
-    return result
+    return out
 
 
 def instance_norm(

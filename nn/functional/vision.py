@@ -91,8 +91,7 @@ def interpolate(
         raise NotImplementedError("interpolate: antialias=True is not there; blur the input first")
     out, factors = _resampled_sizes(input, n, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
-        pooled: Tensor = adaptive_avg_pool(input, out)
-        return pooled
+        return adaptive_avg_pool(input, out)
     for i in range(n):
         input = _resample(input, 2 + i, out[i], factors[i], mode, bool(align_corners))
     return input
@@ -185,8 +184,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         span = span if align_corners else span * ((s - 1) / s)
         axes.append(span.reshape([-1 if j == i else 1 for j in range(n)]).expand(*size[2:]))
     base = stack([*reversed(axes), axes[0] * 0 + 1], -1).reshape(1, -1, n + 1)
-    grid: Tensor = (base @ theta.transpose(1, 2)).reshape(size[0], *size[2:], n)
-    return grid
+    return (base @ theta.transpose(1, 2)).reshape(size[0], *size[2:], n)
 
 
 def grid_sample(
@@ -255,5 +253,4 @@ def _at(x: Tensor, index: list[Tensor], weight: Any) -> Tensor:
     batch, channels, places = x.shape[0], x.shape[1], tuple(index[0].shape[1:])
     taken = x.reshape(batch, channels, -1).gather(2, flat.reshape(batch, 1, -1).expand(batch, channels, -1))
     taken = where(inside.unsqueeze(1), taken.reshape(batch, channels, *places), 0.0)
-    result: Tensor = taken if weight is None else taken * weight.unsqueeze(1)
-    return result
+    return taken if weight is None else taken * weight.unsqueeze(1)
