@@ -10,8 +10,7 @@ from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import sigmoid_p as sigmoid
-from flambeau.core.ops.elementwise import tanh_p as tanh
+from flambeau.core.ops.elementwise import sigmoid_p, tanh_p
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import recurrent as ops
 from flambeau.core.tensor import Tensor
@@ -287,8 +286,8 @@ class GRU(RNNBase[Tensor]):
 # -- single steps --------------------------------------------------------------------------------------
 def _lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     i, f, g, o = gates.chunk(4, -1)
-    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    return sigmoid(o) * tanh(c), c
+    c = sigmoid_p(f) * c + sigmoid_p(i) * tanh_p(g)
+    return sigmoid_p(o) * tanh_p(c), c
 
 
 class RNNCellBase(Module):
@@ -360,7 +359,7 @@ class RNNCell(RNNCellBase):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next hidden state."""
         gates = self._gates(input, self._state(input, hx))
-        return tanh(gates) if self.nonlinearity == "tanh" else gates.relu()
+        return tanh_p(gates) if self.nonlinearity == "tanh" else gates.relu()
 
 
 class LSTMCell(RNNCellBase):
@@ -393,6 +392,6 @@ class GRUCell(RNNCellBase):
         h = self._state(input, hx)
         r, z, n = F.linear(input, self.weight_ih, self.bias_ih).chunk(3, -1)
         hr, hz, hn = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
-        z = sigmoid(z + hz)
-        n = tanh(n + sigmoid(r + hr) * hn)
+        z = sigmoid_p(z + hz)
+        n = tanh_p(n + sigmoid_p(r + hr) * hn)
         return n + z * (h - n)

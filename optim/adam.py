@@ -7,7 +7,7 @@ from collections import defaultdict
 from flambeau.core.creation import zeros_like
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.nn import step
-from flambeau.core.ops.storage import view_as_real_p as view_as_real
+from flambeau.core.ops.storage import view_as_real_p
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, number, options
@@ -59,7 +59,7 @@ class Adam(Optimizer):
             if amsgrad:
                 row.append(state["max_exp_avg_sq"])
             if p.dtype.category == COMPLEX:  # its parts are parameters by themselves
-                row = [view_as_real(v) for v in row]
+                row = [view_as_real_p(v) for v in row]
             rows[t].append(row)
         return rows
 

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.storage import view_as_complex_p as view_as_complex
-from flambeau.core.ops.storage import view_as_real_p as view_as_real
+from flambeau.core.ops.storage import view_as_complex_p, view_as_real_p
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer, State
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, Share, number, options
@@ -28,8 +27,8 @@ class ElementwiseOptimizer(Optimizer):
         """One step of a group; the parts of a complex parameter are parameters by themselves."""
         for p, g, state in self._rows(group):
             if p.dtype.category == COMPLEX:
-                parts = {k: view_as_real(v) if _is_complex(v) else v for k, v in state.items()}
-                self.one(view_as_real(p), view_as_real(g), parts, group)
+                parts = {k: view_as_real_p(v) if _is_complex(v) else v for k, v in state.items()}
+                self.one(view_as_real_p(p), view_as_real_p(g), parts, group)
                 state |= {k: v for k, v in parts.items() if not isinstance(v, Tensor)}
             else:
                 self.one(p, g, state, group)
@@ -56,8 +55,8 @@ class ElementwiseOptimizer(Optimizer):
     def _initial(self, p: Tensor, group: Group) -> State:
         if p.dtype.category != COMPLEX:
             return self.initial(p, group)
-        parts = self.initial(view_as_real(p), group)
-        return {k: view_as_complex(v) if isinstance(v, Tensor) else v for k, v in parts.items()}
+        parts = self.initial(view_as_real_p(p), group)
+        return {k: view_as_complex_p(v) if isinstance(v, Tensor) else v for k, v in parts.items()}
 
     def initial(self, p: Tensor, group: Group) -> State:
         """The state of a parameter before its first step; as it stands, zeros under the names in ``zeros``."""

@@ -8,11 +8,10 @@ from typing import Any
 from flambeau.core import dtype as dt
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.matmul import linear_p as linear
+from flambeau.core.ops.matmul import linear_p
 from flambeau.core.ops.nn.softmax import softmax as softmax_of
-from flambeau.core.ops.nn.sparse import attention_p as attention
-from flambeau.core.ops.nn.sparse import later
-from flambeau.core.ops.storage import cat_p as cat
+from flambeau.core.ops.nn.sparse import attention_p, later
+from flambeau.core.ops.storage import cat_p
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.dropout import dropout
 
@@ -51,7 +50,7 @@ def scaled_dot_product_attention(
     mask = None if attn_mask is None else additive(attn_mask, query)
     if dropout_p > 0:
         return _with_dropout(query, key, value, mask, dropout_p, is_causal, factor)
-    return attention(query, key, value, mask, is_causal, factor)[0]
+    return attention_p(query, key, value, mask, is_causal, factor)[0]
 
 
 def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
@@ -128,7 +127,7 @@ def multi_head_attention_forward(
     mask = _combined(attn_mask, key_padding_mask, q)
     out, weights = _attend(heads, mask, dropout_p if training else 0.0, need_weights)
     length, batch = query.shape[0], query.shape[1]
-    out = linear(out.permute(2, 0, 1, 3).reshape(length, batch, -1), out_proj_weight, out_proj_bias)
+    out = linear_p(out.permute(2, 0, 1, 3).reshape(length, batch, -1), out_proj_weight, out_proj_bias)
     if weights is not None and average_attn_weights:
         weights = weights.mean(1)
     if not batched:
@@ -139,10 +138,10 @@ def multi_head_attention_forward(
 def _projected(query: Tensor, key: Tensor, value: Tensor, separate: Any, weight: Any, bias: Any) -> list[Tensor]:
     """Queries, keys and values through their linear maps: one matmul where they are the same tensor."""
     if separate is None and query is key and key is value:
-        return list(linear(query, weight, bias).chunk(3, -1))
+        return list(linear_p(query, weight, bias).chunk(3, -1))
     weights = weight.chunk(3) if separate is None else separate
     biases = (None, None, None) if bias is None else bias.chunk(3)
-    return [linear(t, w, b) for t, w, b in zip((query, key, value), weights, biases, strict=True)]
+    return [linear_p(t, w, b) for t, w, b in zip((query, key, value), weights, biases, strict=True)]
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
@@ -155,19 +154,19 @@ def _static(x: Tensor, like: Tensor, heads: int) -> Tensor:
 
 
 def _appended(x: Tensor, row: Tensor) -> Tensor:
-    return cat([x, row.expand(1, x.shape[1], x.shape[2])], 0)
+    return cat_p([x, row.expand(1, x.shape[1], x.shape[2])], 0)
 
 
 def _with_zeros(x: Tensor) -> Tensor:
     """One more key (or value) of zeros."""
-    return cat([x, x.new_zeros(*x.shape[:2], 1, x.shape[3])], 2)
+    return cat_p([x, x.new_zeros(*x.shape[:2], 1, x.shape[3])], 2)
 
 
 def _widened(mask: Tensor | None) -> Tensor | None:
     """A mask with one more key that everybody may see."""
     if mask is None:
         return None
-    return cat([mask, mask.new_zeros(*mask.shape[:-1], 1)], -1)
+    return cat_p([mask, mask.new_zeros(*mask.shape[:-1], 1)], -1)
 
 
 def _per_head(mask: Tensor | None, q: Tensor, heads: int) -> Tensor | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flambeau.core.ops.nn.sparse import masked_scale_p as masked_scale
-from flambeau.core.ops.nn.sparse import random_mask
+from flambeau.core.ops.nn.sparse import masked_scale_p, random_mask
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.family import family
 
@@ -16,7 +15,7 @@ def _check(name: str, p: float) -> None:
 
 
 def _drop(input: Tensor, p: float, shape: tuple[int, ...], inplace: bool) -> Tensor:
-    out: Tensor = input * 0.0 if p == 1 else masked_scale(input, random_mask(input, shape, 1 - p), 1 / (1 - p))
+    out: Tensor = input * 0.0 if p == 1 else masked_scale_p(input, random_mask(input, shape, 1 - p), 1 / (1 - p))
     return input.copy_(out) if inplace else out
 
 
@@ -62,7 +61,7 @@ def _alpha(name: str, input: Tensor, p: float, shape: tuple[int, ...], training:
         scale = ((_SELU_SATURATION**2 * p + 1) * (1 - p)) ** -0.5
         mask = random_mask(input, shape, 1 - p)
         shift = mask.to(input.dtype) * -(scale * _SELU_SATURATION) + scale * _SELU_SATURATION * (1 - p)
-        out = masked_scale(input, mask, scale) + shift
+        out = masked_scale_p(input, mask, scale) + shift
     return input.copy_(out) if inplace else out
 
 

@@ -13,10 +13,7 @@ from typing import Any
 from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
-from flambeau.core.ops.elementwise import exp_p as exp
-from flambeau.core.ops.elementwise import log_p as log
-from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.elementwise import xlogy_p as xlogy
+from flambeau.core.ops.elementwise import exp_p, log_p, where, xlogy_p
 from flambeau.core.ops.nn import loss as ops
 from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
 from flambeau.core.tensor import Tensor
@@ -268,7 +265,7 @@ def kl_div(
     tensor(0.)
     """
     how = reduction_of(reduction, size_average, reduce, ("batchmean",))
-    losses = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
+    losses = exp_p(target) * (target - input) if log_target else xlogy_p(target, target) - target * input
     if how == "batchmean":
         return losses.sum() / input.shape[0]
     return reduced(losses, how)
@@ -284,9 +281,9 @@ def poisson_nll_loss(
     tensor(3.2689)
     """
     how = reduction_of(reduction, size_average, reduce)
-    losses = exp(input) - target * input if log_input else input - target * log(input + eps)
+    losses = exp_p(input) - target * input if log_input else input - target * log_p(input + eps)
     if full:
-        stirling = target * log(target) - target + 0.5 * log(2 * math.pi * target)
+        stirling = target * log_p(target) - target + 0.5 * log_p(2 * math.pi * target)
         losses = losses + where(target > 1, stirling, 0.0)
     return reduced(losses, how)
 
@@ -313,5 +310,5 @@ def gaussian_nll_loss(
                 f"gaussian_nll_loss: var of shape {tuple(var.shape)} does not fit input of shape {tuple(input.shape)}"
             )
     var = var + (var.clamp(min=eps) - var).detach()  # its gradient passes where it is below eps too
-    losses = 0.5 * (log(var) + (input - target).square() / var)
+    losses = 0.5 * (log_p(var) + (input - target).square() / var)
     return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, how)
