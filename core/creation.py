@@ -84,7 +84,7 @@ def _filled(
 ) -> Tensor:  # fmt: skip
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = _made("full", value, _shape(size, name), chosen, resolve_device(device))
-    return found if out is None and not requires_grad else deliver("full", finished(found, requires_grad), out)
+    return found if out is None and not requires_grad else deliver(name, finished(found, requires_grad), out)
 
 
 def zeros(
@@ -126,7 +126,7 @@ def empty(
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     shape = _shape(sizes if size is None else (size,), "empty")
     if out is not None:
-        return deliver("full", full(shape, 0, dtype=out.dtype, device=out.device), out)
+        return deliver("empty", full(shape, 0, dtype=out.dtype, device=out.device), out)
     return finished(_made("empty", None, shape, chosen, resolve_device(device)), requires_grad, pin_memory)
 
 
@@ -237,7 +237,7 @@ def arange(
         found = tensor_of(key.arange(start, step, length=count, dtype=chosen, index=where.index), key)
     else:
         found = call(OPS["arange"], (start, step), {"length": count, "dtype": chosen, "device": where})
-    return deliver("full", finished(found, requires_grad), out)
+    return deliver("arange", finished(found, requires_grad), out)
 
 
 def linspace(
@@ -263,7 +263,7 @@ def linspace(
     # From both ends, so that the last element is exactly `end`.
     low, high = i * step + start, (i - (steps - 1)) * step + end
     found = low.where(place < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen)
-    return deliver("full", finished(found, requires_grad), out)
+    return deliver("linspace", finished(found, requires_grad), out)
 
 
 def logspace(
@@ -278,7 +278,7 @@ def logspace(
     """
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
-    return deliver("full", finished((base**exponents).to(chosen), requires_grad), out)
+    return deliver("logspace", finished((base**exponents).to(chosen), requires_grad), out)
 
 
 def eye(
@@ -296,7 +296,7 @@ def eye(
         raise ValueError(f"eye: n and m must not be negative, got {n} and {m}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = (arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen)
-    return deliver("full", finished(found, requires_grad), out)
+    return deliver("eye", finished(found, requires_grad), out)
 
 
 def tril_indices(

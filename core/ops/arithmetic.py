@@ -203,7 +203,7 @@ def float_power(input: Tensor | Number, exponent: Tensor | Number, *, out: Tenso
     wide = dt.complex128 if complex_ else dt.float64
     zero_ = 0j if complex_ else 0.0
     x, y = (storage.cast_p(v, wide) if isinstance(v, Tensor) else v + zero_ for v in (input, exponent))
-    return deliver("pow", pow_p(x, y), out)
+    return deliver("float_power", pow_p(x, y), out)
 
 
 @public()
@@ -247,7 +247,7 @@ def rounded(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> T
     >>> fb.round(fb.tensor([0.5, 1.5, 2.345]), decimals=0)
     tensor([0., 2., 2.])
     """
-    return deliver("round_half_even", _to_decimals(input, decimals), out)
+    return deliver("round", _to_decimals(input, decimals), out)
 
 
 @public(function=True)

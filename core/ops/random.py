@@ -167,7 +167,7 @@ def rand(*size: Sizes, generator: Philox | None = None, out: Tensor | None = Non
     tensor([0.3990, 0.8805])
     """
     found = _filled(uniform, "rand", _shape(size, "rand"), dtype, device, generator)
-    return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
+    return finished(deliver("rand", found, out), requires_grad, pin_memory)
 
 
 @public(method=False)
@@ -179,7 +179,7 @@ def randn(*size: Sizes, generator: Philox | None = None, out: Tensor | None = No
     flambeau.Size([2, 3])
     """
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
-    return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
+    return finished(deliver("randn", found, out), requires_grad, pin_memory)
 
 
 @overload
@@ -205,7 +205,7 @@ def randint(*args: int | Sequence[int], generator: Philox | None = None, out: Te
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
     check_span("randint", low, high)
     found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, resolve_device(device), generator)
-    return finished(deliver("random_bits", found, out), requires_grad)
+    return finished(deliver("randint", found, out), requires_grad)
 
 
 def _bounds(args: Sequence[Any], kw: Mapping[str, Any]) -> tuple[int, int, Sequence[int]]:
@@ -242,7 +242,7 @@ def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = No
     found = (first << 32 | second).argsort(0, stable=True)
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast_p(found, dtype=dt.as_dtype(dtype))
-    return finished(deliver("random_bits", found, out), requires_grad, pin_memory)
+    return finished(deliver("randperm", found, out), requires_grad, pin_memory)
 
 
 @public(method=False)

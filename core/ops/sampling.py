@@ -59,7 +59,7 @@ def bernoulli(
     """
     with state.no_grad():
         mask = _bernoulli_mask(input, input if p is None else p, generator)
-        return deliver("random_bits", storage.cast_p(mask, dtype=input.dtype), out)
+        return deliver("bernoulli", storage.cast_p(mask, dtype=input.dtype), out)
 
 
 def _bernoulli_mask(like: Tensor, p: Tensor | float, generator: Philox | None) -> Tensor:
@@ -99,7 +99,7 @@ def normal(
             z = random.randn(size, generator=generator, dtype=dtype, device=device)
         else:
             raise TypeError("normal: two numbers for mean and std need a size")
-        return deliver("random_bits", z * std + mean, out)
+        return deliver("normal", z * std + mean, out)
 
 
 @public()
@@ -131,7 +131,7 @@ def multinomial(
             "multinomial", (weights > 0).sum(-1), lambda n: n >= enough, f"needs {enough} positive weights in each row"
         )
         draw = _with_replacement if replacement else _without_replacement
-        return deliver("random_bits", draw(weights, num_samples, generator), out)
+        return deliver("multinomial", draw(weights, num_samples, generator), out)
 
 
 def _with_replacement(weights: Tensor, count: int, generator: Philox | None) -> Tensor:

@@ -149,7 +149,7 @@ def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     if p < 1:
         raise ValueError(f"mvlgamma: p must be at least 1, got {p}")
     found = sum((lgamma_p(input - 0.5 * j) for j in range(1, p)), lgamma_p(input))
-    return deliver("lgamma", found + 0.25 * p * (p - 1) * math.log(math.pi), out)
+    return deliver("mvlgamma", found + 0.25 * p * (p - 1) * math.log(math.pi), out)
 
 
 @public(function=True)
@@ -199,14 +199,14 @@ def nan_to_num(
     """
     if input.is_complex():
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
-        return deliver("add", joined(*parts), out)
+        return deliver("nan_to_num", joined(*parts), out)
     if not input.is_floating_point():
-        return deliver("clone", storage.clone_p(input, "K"), out)
+        return deliver("nan_to_num", storage.clone_p(input, "K"), out)
     limits = dt.finfo(input.dtype)
     high, low = (limits.max if posinf is None else posinf), (limits.min if neginf is None else neginf)
     inf = isinf_p(input)
     found = where(isnan_p(input), 0.0 if nan is None else nan, where(inf & (input > 0), high, where(inf, low, input)))
-    return deliver("add", found, out)
+    return deliver("nan_to_num", found, out)
 
 
 # -- complex numbers ---------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     else:
         x = input if input.is_floating_point() else storage.cast_p(input, dt.get_default_dtype())
         found = where(x < 0, math.pi, where(isnan_p(x), x, 0.0))
-    return deliver("atan2", found, out)
+    return deliver("angle", found, out)
 
 
 @public()
