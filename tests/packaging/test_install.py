@@ -173,10 +173,11 @@ def test_the_wheel_has_every_module_and_nothing_at_the_top_level(
 
 
 def test_the_sdist_has_every_file_once(unpacked: Path, checkout: Path) -> None:
-    below = ("flambeau", "tests", "docs", "benchmarks", "examples", ".ci")
+    below = ("flambeau", "tests", "docs", "benchmarks", "examples", ".ci", ".github")
     assert files(unpacked, *below) == files(checkout, *below)
     assert {path.name for path in unpacked.iterdir()} == {
-        *below, "pyproject.toml", "README.md", "LICENSE", "PKG-INFO", ".gitignore",
+        *below, "pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "PKG-INFO", ".gitignore",
+        ".pre-commit-config.yaml",
     }  # fmt: skip
 
 
