@@ -89,7 +89,7 @@ def lazy_function(op: Op, name: str, text: Callable[[], str], body: Callable[...
         if "OP" in scope:
             return lazy
         if body is not None:
-            scope.update(getattr(body, "__globals__", {}), body=body)
+            scope.update(getattr(inspect.unwrap(body), "__globals__", {}), body=body)
         _fill(scope, op)
         filename = f"<flambeau {name}>"
         made = text()

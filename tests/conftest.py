@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -25,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail, instead of skipping, the tests marked device(TYPE) where there is no such device; "
         "fail the run if no test of it ran",
     )
+
+
+def pytest_collection_finish() -> None:
+    """What stands when the tests begin stays: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

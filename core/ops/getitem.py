@@ -167,10 +167,11 @@ _PLACE: Final[Cache[tuple[int, Shape], Places]] = Cache(
 @public("__getitem__")
 @view_case(
     OPS["basic_index"],
-    "_FIRST[index.start, index.stop, a0.shape] if index.__class__ is slice else _PLACE[index, a0.shape]",
-    when="(index.__class__ is slice and index.step is None or index.__class__ is int)",
-    call="key.slices(a0, value) if index.__class__ is slice else key.basic_index(a0, index=value)",
+    "_FIRST[index.start, index.stop, a0.shape]",
+    when="index.__class__ is slice and index.step is None",
+    call="key.slices(a0, value)",
 )
+@view_case(OPS["basic_index"], "_PLACE[index, a0.shape]", when="index.__class__ is int")
 def getitem(x: Tensor, index: Index) -> Tensor:
     """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where a mask or integer tensor takes part.
 
