@@ -54,6 +54,7 @@ nn.init.uniform_(3)  # wrong
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", checkers.COMMANDS)
 def test_a_call_is_typed_as_forward(checker: str, tmp_path: Path) -> None:
     checkers.check(checker, USE, tmp_path)

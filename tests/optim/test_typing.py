@@ -58,6 +58,7 @@ assert_type(checkpoint(lengths, []), list[int])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", checkers.COMMANDS)
 def test_training_is_typed(checker: str, tmp_path: Path) -> None:
     checkers.check(checker, USE, tmp_path)

@@ -72,6 +72,7 @@ x.backward(retain=True)  # wrong
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", checkers.COMMANDS)
 def test_results_are_typed_and_mistakes_found(checker: str, tmp_path: Path) -> None:
     checkers.check(checker, USE, tmp_path)
