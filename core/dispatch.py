@@ -183,8 +183,8 @@ def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
 
 def _watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
     """Let the watchers stand in for the kernel, the innermost first, watching off inside."""
-    put(state.replace(watchers=()))
     try:
+        put(state.replace(watchers=()))
         for watcher in state.watchers:
             inner = kernel
             kernel = lambda *a, _w=watcher, _k=inner, **p: _w(op, key, a, p, _k)  # noqa: E731

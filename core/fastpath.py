@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from types import FunctionType
@@ -21,6 +22,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.graph import Box, View, make_view
+from flambeau.core.locks import fork_safe
 from flambeau.core.out import deliver
 from flambeau.core.record import Op
 from flambeau.core.schema import REQUIRED
@@ -28,6 +30,7 @@ from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
+_first_use = fork_safe(threading.RLock())
 
 
 def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
@@ -86,19 +89,19 @@ def lazy_function(op: Op, name: str, text: Callable[[], str], body: Callable[...
     scope: dict[str, Any] = {}
 
     def compile_now() -> FunctionType:
-        if "OP" in scope:
-            return lazy
-        if body is not None:
-            scope.update(getattr(inspect.unwrap(body), "__globals__", {}), body=body)
-        _fill(scope, op)
-        filename = f"<flambeau {name}>"
-        made = text()
-        local: dict[str, Any] = {}
-        exec(compile(made, filename, "exec"), scope, local)
-        linecache.cache[filename] = (len(made), None, made.splitlines(True), filename)
-        real = local[name]
-        lazy.__defaults__, lazy.__kwdefaults__ = real.__defaults__, real.__kwdefaults__
-        lazy.__code__ = real.__code__
+        with _first_use:
+            if lazy.__code__ is _PLACEHOLDER:
+                if body is not None:
+                    scope.update(getattr(inspect.unwrap(body), "__globals__", {}), body=body)
+                _fill(scope, op)
+                filename = f"<flambeau {name}>"
+                made = text()
+                local: dict[str, Any] = {}
+                exec(compile(made, filename, "exec"), scope, local)
+                linecache.cache[filename] = (len(made), None, made.splitlines(True), filename)
+                real = local[name]
+                lazy.__defaults__, lazy.__kwdefaults__ = real.__defaults__, real.__kwdefaults__
+                lazy.__code__ = real.__code__  # last: until then a call, of another thread too, comes here again
         return lazy
 
     scope["compile_now"] = compile_now

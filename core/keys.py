@@ -17,10 +17,11 @@ from flambeau.core.device import DeviceLike, innermost
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
+from flambeau.core.locks import fork_safe
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 
 _keys: dict[tuple[Device, DType], Key] = {}
-_lock = threading.RLock()
+_lock = fork_safe(threading.RLock())
 
 
 def _is_safe(value: Any) -> bool:

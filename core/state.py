@@ -62,9 +62,13 @@ def current() -> State:
     """This thread's state; the first call in a thread prepares it."""
     state = get()
     if not getattr(_prepared, "done", False):
-        _prepared.done = True
-        for prepare in prepare_thread:
-            prepare()
+        _prepared.done = True  # before, since what prepares may ask for the state
+        try:
+            for prepare in prepare_thread:
+                prepare()
+        except BaseException:
+            _prepared.done = False
+            raise
     if state is None:
         state = _first_state()
         put(state)

@@ -29,6 +29,9 @@ from flambeau.plugins.catalogue import Plugin, catalogue, clear_catalogue, owner
 #: The oldest plugin API whose backends still run here.
 OLDEST_API_VERSION = 1
 
+#: Errors that say more of the caller than of the plugin: the next who asks tries again.
+_OF_THE_MOMENT = (RecursionError, MemoryError)
+
 _loaded: set[Plugin] = set()
 _failed: dict[Plugin, registry.Failure] = {}
 _loading: list[Plugin] = []
@@ -59,7 +62,8 @@ def failures() -> dict[Plugin, registry.Failure]:
 
 
 def _load_once(plugin: Plugin) -> None:
-    if plugin in _loaded or plugin in _failed:
+    failed = _failed.get(plugin)
+    if plugin in _loaded or failed is not None and not isinstance(failed.error, _OF_THE_MOMENT):
         return
     if plugin in _loading:
         raise BackendUnavailableError(f"device {plugin.device_type!r} was asked for while {plugin} was still loading")
@@ -67,6 +71,7 @@ def _load_once(plugin: Plugin) -> None:
     try:
         _load(plugin)
         _loaded.add(plugin)
+        _failed.pop(plugin, None)
     except (Exception, SystemExit) as error:
         _quarantine(plugin, error)
     finally:
@@ -78,16 +83,17 @@ def _load(plugin: Plugin) -> None:
     module = _import(plugin)
     if _hooks.is_registered(module):  # it stands behind several entry points and was asked already
         return
-    _add_hooks(plugin, module)
     before = frozenset(registry.backends)
     try:
+        _add_hooks(plugin, module)
         _take_backends(plugin, module)
         _take_kernels(plugin, module)
     except BaseException:  # all or nothing
         for name in registry.backends.keys() - before:
             registry.unregister_backend(name)
         registry.unregister_overlays(plugin.key)
-        _hooks.unregister(module)
+        if _hooks.is_registered(module):
+            _hooks.unregister(module)
         raise
 
 

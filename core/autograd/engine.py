@@ -16,12 +16,13 @@ from flambeau.core.errors import GradientError
 from flambeau.core.graph import Box, Edge, Leaf, Node, Slot, WalkHook, box_of, edge_of, place_of
 from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
+from flambeau.core.locks import fork_safe
 from flambeau.core.record import OPS
 from flambeau.core.state import current, put, with_grad
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
-_accumulating = threading.Lock()  # two threads may add to one leaf
+_accumulating = fork_safe(threading.Lock())  # two threads may add to one leaf
 
 
 def run_backward(
@@ -37,9 +38,9 @@ def run_backward(
     state = current()
     # The twin state is cached, and with levels present the mode stays: see above.
     inside = with_grad(state, True) if create_graph else state if state.levels else with_grad(state, False)
-    if inside is not state:
-        put(inside)
     try:
+        if inside is not state:
+            put(inside)
         run = _Run(keep_graph or create_graph, create_graph, targets, accumulate, state.anomaly)
         return run.all(roots)
     finally:

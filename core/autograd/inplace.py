@@ -45,8 +45,8 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
     operands, bound = bind(op, args, params, kw)
     state = current()
     for i in range(len(state.layers) - 1, -1, -1):
-        put(state.replace(layers=state.layers[:i]))
         try:
+            put(state.replace(layers=state.layers[:i]))
             if state.layers[i](derived(op), tuple(operands), bound) is not NotImplemented:
                 return operands[0]
         finally:

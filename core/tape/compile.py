@@ -15,11 +15,12 @@ from typing import Any
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
 from flambeau.core.graph import SELF, Node, Slot, View, edge_of, freed, modified, save
+from flambeau.core.locks import fork_safe
 from flambeau.core.record import VIEW, Gradient, Op
 from flambeau.core.schema import Argument
 from flambeau.core.tensor import Tensor
 
-_lock = threading.Lock()
+_lock = fork_safe(threading.Lock())
 
 
 class Packed:

@@ -71,8 +71,8 @@ def _pack(node: Node, places: Iterable[int], state: State) -> None:
     """Hand what the node saved to the innermost pair of hooks."""
     pack, unpack = state.saved_hooks[-1]
     saved = list(node.saved)
-    put(state.replace(saved_hooks=()))
     try:
+        put(state.replace(saved_hooks=()))
         for i in places:
             saved[i] = _packed(saved[i], pack, unpack)
     finally:

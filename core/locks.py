@@ -1,0 +1,27 @@
+"""Locks that a child of a fork finds open: the thread that held one stayed with the parent."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol, TypeVar
+
+
+class _Renewable(Protocol):
+    def _at_fork_reinit(self) -> None: ...  # CPython's own, by which `threading` and `logging` renew theirs
+
+
+L = TypeVar("L", bound=_Renewable)
+
+
+def fork_safe(lock: L) -> L:
+    """A module's lock, which is open in every child of a fork.
+
+    What it guards must be whole at any moment: made aside, and put in its place by one assignment.
+
+    >>> import threading
+    >>> with fork_safe(threading.RLock()):
+    ...     pass
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lock._at_fork_reinit)
+    return lock
