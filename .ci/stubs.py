@@ -102,7 +102,7 @@ class Printer:
 
     def form(self, name: str, fn: Callable[..., Any], more: dict[str, str], *, method: bool) -> str:
         """One signature; ``more`` has further names of its arguments."""
-        signature, scope = inspect.signature(fn), sys.modules[fn.__module__]
+        signature, scope = inspect.signature(fn), sys.modules[inspect.unwrap(fn).__globals__["__name__"]]
         types = {p.name: self.annotation(p.annotation, scope) for p in signature.parameters.values()}
         result = self.annotation(signature.return_annotation, scope)
         parts, seen_star = [], False
@@ -211,7 +211,7 @@ def _overloads(fn: Any) -> Sequence[Callable[..., Any]]:
     """The overloads of a function, under the name that it was defined with."""
     if not hasattr(fn, "__code__"):
         return ()
-    defined: Any = SimpleNamespace(__module__=fn.__module__, __qualname__=fn.__code__.co_qualname)
+    defined: Any = SimpleNamespace(__module__=fn.__globals__["__name__"], __qualname__=fn.__code__.co_qualname)
     return typing.get_overloads(defined)
 
 

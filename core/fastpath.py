@@ -86,7 +86,7 @@ def lazy_function(op: Op, name: str, text: Callable[[], str], body: Callable[...
 
     It may call ``body``, a function whose globals it has too.
     """
-    scope: dict[str, Any] = {}
+    scope: dict[str, Any] = {"__name__": "flambeau.core.ops"}
 
     def compile_now() -> FunctionType:
         with _first_use:
@@ -107,7 +107,6 @@ def lazy_function(op: Op, name: str, text: Callable[[], str], body: Callable[...
     scope["compile_now"] = compile_now
     lazy = FunctionType(_PLACEHOLDER, scope, name)
     lazy.__qualname__ = name
-    lazy.__module__ = "flambeau.core.ops"
     lazy.op = op  # type: ignore[attr-defined]
     return lazy
 
