@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
-
-class _Renewable(Protocol):
-    def _at_fork_reinit(self) -> None: ...  # CPython's own, by which `threading` and `logging` renew theirs
-
-
-L = TypeVar("L", bound=_Renewable)
+L = TypeVar("L")  # threading.Lock and RLock, which are no classes to type checkers
 
 
 def fork_safe(lock: L) -> L:
@@ -22,6 +17,7 @@ def fork_safe(lock: L) -> L:
     >>> with fork_safe(threading.RLock()):
     ...     pass
     """
+    renewable: Any = lock  # CPython's locks have a method for this, by which `threading` and `logging` renew theirs
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lock._at_fork_reinit)
+        os.register_at_fork(after_in_child=renewable._at_fork_reinit)
     return lock
