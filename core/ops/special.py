@@ -221,7 +221,7 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
         found = atan2_p(imag(input), real(input))
     else:
         x = input if input.is_floating_point() else storage.cast_p(input, dt.get_default_dtype())
-        found = where(x < 0, math.pi, where(isnan_p(x), x, 0.0))
+        found = where(x < 0, math.pi, where(isnan_p(x), floor_p(x), 0.0))
     return deliver("angle", found, out)
 
 

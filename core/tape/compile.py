@@ -62,7 +62,7 @@ def unpack(n: Node, saved: Any, keep: bool) -> Any:
         raise modified(n.op.name, box, version, array.shape)
     t = Tensor()
     t._array, t._key, t._box = array, key, box
-    t._node = _edge_of_saved(n, edge) if keep else None
+    t._node = _edge_of_saved(n, edge) if keep and key.dtype.category >= FLOATING else None
     return t
 
 
