@@ -24,7 +24,7 @@ from flambeau.core.graph import Edge, edge_of, make_view
 from flambeau.core.keys import Key, expression, get_default_device, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.schema import Argument
-from flambeau.core.state import State, current, no_grad, put
+from flambeau.core.state import State, current, get, no_grad, put
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tape.modes import after_record
 from flambeau.core.tensor import Tensor
@@ -217,7 +217,8 @@ def tensor_of(raw: Any, key: Key) -> Tensor:
     """A tensor without history from a backend's array."""
     t = Tensor()
     t._array = raw if raw.__class__ is key.array else key.wrap(raw)
-    t._key, t._box, t._node = key, None, None
+    state = get()
+    t._key, t._box, t._node = key, None if state is None else state.box, None
     return t
 
 

@@ -19,9 +19,10 @@ import numpy as np
 from flambeau.core import dispatch, help, sources, state
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.box import Box
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
-from flambeau.core.graph import Box, View, make_view
+from flambeau.core.graph import View, make_view
 from flambeau.core.locks import fork_safe
 from flambeau.core.out import deliver
 from flambeau.core.record import Op

@@ -1,4 +1,4 @@
-"""The pieces of the graph: Box, Leaf, Node, Slot and View, and what a node saves.
+"""The pieces of the graph: Leaf, Node, Slot and View, and what a node saves.
 
 A tensor's link (``_node``) is None, a Leaf, a Node, a Slot (one output of a node with several) or a
 View. Nodes save (array, key, box, version, edge), never a Tensor, and a Leaf refers weakly to its
@@ -12,40 +12,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
+from flambeau.core.box import Box
 from flambeau.core.errors import GradientError, ModifiedError
 
 Linked: TypeAlias = Any  # a Tensor: its class stands above
 Edge: TypeAlias = Any  # None, Leaf, Node or Slot: told apart by `__class__ is`, which type checkers do not follow
-
-
-class Box:
-    """What all tensors of one storage share: how often it was written, and by whom.
-
-    ``version`` counts writes (saved values check it), ``generation`` counts changes of the base's edge
-    (views rebuild theirs), ``writer`` names the op that wrote last.
-    """
-
-    __slots__ = ("generation", "version", "writer")
-
-    def __init__(self) -> None:
-        self.version = self.generation = 0
-        self.writer = ""
-
-
-def box_of(x: Linked) -> Box:
-    """The box of a tensor, made now if nobody needed it before."""
-    box: Box | None = x._box
-    if box is None:
-        box = x._box = Box()
-    return box
-
-
-def mark_written(x: Linked, writer: str) -> None:
-    """Count a write to the storage of ``x``."""
-    box = x._box
-    if box is not None:
-        box.version += 1
-        box.writer = writer
 
 
 class Leaf:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeVar, cast
 
 from flambeau.core import dispatch
+from flambeau.core.box import mark_written, require_tracked
 from flambeau.core.dtype import DTypeLike, as_dtype, can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, ShapeError
-from flambeau.core.graph import View, edge_of, mark_written
+from flambeau.core.graph import View, edge_of
 from flambeau.core.record import OPS
+from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
 
 R = TypeVar("R")
@@ -52,6 +54,7 @@ def _write(name: str, out: Any, result: Any) -> None:
     if edge_of(result) is not None or edge_of(out) is not None:
         raise GradientError(f"{name}: functions with out=... don't support automatic differentiation, "
                             "but one of the arguments requires grad; use the result instead, or no_grad()")  # fmt: skip
+    require_tracked(out, f"{name}: writing to out,", current().inference)
     if not can_cast(result._key.dtype, out._key.dtype):
         raise DTypeError(
             f"{name}: result type {result._key.dtype.name} can't be cast to the desired output type "

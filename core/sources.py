@@ -317,7 +317,7 @@ def _result_lines(op: Op, call: str, untracked: str, record: str) -> list[str]:
         lines += [
             f"out._array = r if r.__class__ is {result}.array else {result}.wrap(r)",
             f"out._key = {result}",
-            "out._box = None",
+            "out._box = state.box",
             "out._node = None",
         ]
     else:
@@ -397,7 +397,7 @@ def inplace_source(op: Op) -> str:
         "    try:",
         f"        key = {x}._key; state = get(); box = {x}._box; a = {x}._array",
         f"        if not kw and state.plain and key.level is None and ({x}._node is None or not state.grad "
-        f"and {x}._node.__class__ is not View) and (box is None or a.flags.c_contiguous):",
+        f"and {x}._node.__class__ is not View) and (box is None or box.tracks and a.flags.c_contiguous):",
         *other,
         f"                kernel = key.{op.name}_",
         "    except Exception: kernel = None",

@@ -18,13 +18,15 @@ from flambeau.backends.base import Layout as StorageLayout
 from flambeau.backends.layout import is_contiguous
 from flambeau.core import dtype as dt
 from flambeau.core import keys
+from flambeau.core.box import Box, box_of, require_tracked
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
-from flambeau.core.graph import Box, Handle, Keeper, Leaf, Node, View, add_hook, box_of, edge_of, place_of
+from flambeau.core.graph import Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
 from flambeau.core.memory_format import Layout, MemoryFormat, strided
 from flambeau.core.public import public
 from flambeau.core.size import Size
+from flambeau.core.state import current
 from flambeau.core.tensor_methods import TensorMethods
 
 
@@ -219,6 +221,7 @@ class Tensor(TensorMethods["Tensor"]):
         True
         """
         if requires_grad:
+            require_tracked(self, "requires_grad_(): a gradient for", current().inference)
             if self._key.dtype.category < dt.FLOATING:
                 raise GradientError(
                     f"only Tensors of floating point and complex dtype can require gradients, got {self.dtype}"

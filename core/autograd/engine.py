@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dispatch, keys
+from flambeau.core.box import Box, box_of
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
-from flambeau.core.graph import Box, Edge, Leaf, Node, Slot, WalkHook, box_of, edge_of, place_of
+from flambeau.core.graph import Edge, Leaf, Node, Slot, WalkHook, edge_of, place_of
 from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
 from flambeau.core.locks import fork_safe

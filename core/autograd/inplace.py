@@ -13,9 +13,10 @@ from typing import Any
 from flambeau.backends.layout import has_internal_overlap
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
+from flambeau.core.box import box_of, mark_written, require_tracked
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError
-from flambeau.core.graph import Edge, Leaf, Node, Slot, View, box_of, carry_keepers, edge_of, mark_written
+from flambeau.core.graph import Edge, Leaf, Node, Slot, View, carry_keepers, edge_of
 from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
 from flambeau.core.record import ELEMENTWISE, OPS, Op
@@ -79,6 +80,7 @@ def check_writable(op: Op, x: Tensor, wants: bool, state: State) -> None:
     name = op.name + "_"
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}: the first argument must be a tensor, got {type(x).__name__}")
+    require_tracked(x, f"{name}: writing to", state.inference)
     if x._key.level is not None and not x._key.level.alive:
         raise LevelError(f"{name}: a tensor of a finished {x._key.level.kind} is used outside of it")
     if state.grad and (link.__class__ is Leaf):

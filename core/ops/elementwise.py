@@ -179,8 +179,9 @@ def _pow_x(g: Tensor, x: Tensor, y: Tensor | Number) -> Tensor:
 def _pow_y(g: Tensor, x: Tensor | Number, y: Tensor, out: Tensor) -> Tensor:
     if not isinstance(x, Tensor):
         if x != 0:
-            real = not isinstance(x, complex) and x > 0
-            return g * cj(out * (math.log(x) if real else log_p(full_like(out, x))))
+            if not isinstance(x, complex) and x > 0:
+                return g * cj(out * math.log(x))
+            return g * cj(out * log_p(full_like(out, x)))
         x = full_like(out, x)
     flat = (x == 0) & ((y.real if y._key.dtype.category == dt.COMPLEX else y) >= 0)  # 0**y is 0 there, but for 0**0
     return g * cj(where(flat, 0.0, out * log_p(where(flat, 1.0, x))))
@@ -391,7 +392,8 @@ i1_p: OpFunction[Tensor] = unary("i1",
     dtype=real_floating, public=False, inplace=False,
     doc="the modified Bessel function of the first kind, of order 1",
     example="fb.special.i1(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.5652])")
-sigmoid_p = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + exp(-x))", aliases=["expit"],
+sigmoid_p: OpFunction[Tensor] = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + exp(-x))",
+    aliases=["expit"],
     doc="1 / (1 + exp(-input)), without overflow",
     example="fb.sigmoid(fb.tensor([0.0, 2.0])) -> tensor([0.5000, 0.8808])")
 logit_p = unary("logit", lambda g, x: where((x < 0) | (x > 1), math.nan, g / (x * (1 - x))), "log(x / (1 - x))",

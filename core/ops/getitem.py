@@ -17,12 +17,12 @@ from flambeau.backends.layout import Shape
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.box import mark_written
 from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.fastpath import view_case
-from flambeau.core.graph import mark_written
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.entries import WHOLE, Index, basic, integers, is_mask, parsed, position, sliced

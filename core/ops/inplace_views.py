@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from flambeau.core import creation
+from flambeau.core.box import box_of
 from flambeau.core.errors import GradientError, ShapeError
-from flambeau.core.graph import Leaf, View, box_of
+from flambeau.core.graph import Leaf, View
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import shape, storage, views
 from flambeau.core.public import public

@@ -372,9 +372,9 @@ def resolve_conj(input: Tensor) -> Tensor:
     return input
 
 
-@public(aliases=("is_neg", "is_inference"))
+@public(aliases=("is_neg",))
 def is_conj(input: Tensor) -> bool:
-    """False: no tensor is conjugated or negated lazily, and none is marked by inference mode.
+    """False: no tensor is conjugated or negated lazily.
 
     >>> fb.is_conj(fb.tensor([1j]))
     False

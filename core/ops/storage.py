@@ -10,6 +10,7 @@ from flambeau.backends import layout
 from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.box import INFERENCE, mark_written
 from flambeau.core.creation import arange as numbers
 from flambeau.core.creation import zeros_at, zeros_like
 from flambeau.core.declare import OpFunction, composite, op
@@ -17,7 +18,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import scalar_tensor
-from flambeau.core.graph import edge_of, mark_written
+from flambeau.core.graph import edge_of
 from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
 from flambeau.core.state import get
@@ -307,10 +308,10 @@ arange_p = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType,
 def unwatched(x: Tensor) -> bool:
     """Whether a write to ``x`` concerns nothing but its memory.
 
-    False where autograd, a transform or a watcher has a say, or elements share memory.
+    False where autograd, a transform, inference mode or a watcher has a say, or elements share memory.
     """
     key, state = x._key, get()
-    if state is None or not state.plain or key.level is not None:
+    if state is None or not state.plain or key.level is not None or x._box is INFERENCE:
         return False
     link = x._node
     if link is not None and state.grad and (edge_of(x) is not None or edge_of(link.base) is not None):
