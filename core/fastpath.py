@@ -18,7 +18,7 @@ import numpy as np
 
 from flambeau.core import dispatch, help, sources, state
 from flambeau.core.arguments import AXES, AXIS, bind
-from flambeau.core.autograd.inplace import in_place
+from flambeau.core.autograd.inplace import in_place, require_no_partial_overlap
 from flambeau.core.box import Box
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
@@ -38,6 +38,8 @@ def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]
     """The uniform path behind a public function: bind, call, write to ``out``."""
     out = kw.pop("out", None) if kw else None
     operands, bound = bind(op, args, params, kw)
+    if isinstance(out, Tensor):
+        require_no_partial_overlap(op.name, out, operands)
     result = dispatch.call(op, operands, bound)
     return deliver(op.name, result, out)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from flambeau.core.box import Box
 from flambeau.core.errors import GradientError, ModifiedError
@@ -225,6 +225,18 @@ def carry_keepers(before: Edge, after: Edge) -> None:
         add_output_hook(target, place, entry[1])
 
 
+PART: Final = "part"  # the grad mode of a view that was made with others, none of which may be written to
+
+
+def mark_parts(views: tuple[Linked, ...]) -> tuple[Linked, ...]:
+    """The views that one call gave, as such: with gradients on, a write to one of them raises."""
+    for t in views:
+        link = t._node
+        if link.__class__ is View and link.made[8]:
+            link.made = (*link.made[:8], PART)
+    return views
+
+
 class View:
     """The link of a view: whose it is and by which op. Its node is built when an edge is asked for.
 
@@ -236,7 +248,7 @@ class View:
 
     #: base, parent, op, params (the bare value where the op has one), box, the array it is a view of, its own
     #: array, key, grad mode. One tuple: each attribute or dict more would cost a view some percent of its time.
-    made: tuple[Any, View | None, Any, Any, Box, Any, Any, Any, bool]
+    made: tuple[Any, View | None, Any, Any, Box, Any, Any, Any, bool | str]
     node: Any
     generation: int
 
@@ -276,8 +288,8 @@ class View:
         return self.made[7]
 
     @property
-    def grad_mode(self) -> bool:
-        """Whether it was made with gradients on; a view made without may not be written to with them."""
+    def grad_mode(self) -> bool | str:
+        """Whether it was made with gradients on, a view made without may not be written to with them; or PART."""
         return self.made[8]
 
     def resolve(self) -> Edge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, cast
 
+from flambeau.backends.layout import has_internal_overlap
 from flambeau.core import dispatch
 from flambeau.core.box import mark_written, require_tracked
 from flambeau.core.dtype import DTypeLike, as_dtype, can_cast
@@ -69,5 +70,11 @@ def _write(name: str, out: Any, result: Any) -> None:
                 "give an out of that shape, or an empty tensor, which is resized"
             )
         out._array = out._key.backend.empty(result._array.shape, out._key.dtype, out._key.device.index)
+    layout = out._key.backend.layout(out._array)
+    if has_internal_overlap(layout.shape, layout.strides):
+        raise ShapeError(
+            f"{name}: unsupported operation: more than one element of out, of shape {tuple(out.shape)}, refers to a "
+            "single memory location; clone() it first"
+        )
     out._key.backend.copy_into(out._array, result._array)
     mark_written(out, name)

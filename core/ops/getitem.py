@@ -235,7 +235,8 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
 def _put_at(v: Tensor, source: Tensor, indices: list[Tensor], axis: int, accumulate: bool) -> None:
     """``index_put`` in place: where only memory is concerned and the backend can, at the places alone."""
     key, state = v._key, get()
-    plain = source._key is key and all(i._key is key.index for i in indices) and storage.unwatched(v)
+    apart = source._box is None or source._box is not v._box
+    plain = source._key is key and all(i._key is key.index for i in indices) and apart and storage.unwatched(v)
     kernel = key.put_at if plain and (source._node is None or not state.grad) else None  # type: ignore[union-attr]
     if kernel is not None:
         try:

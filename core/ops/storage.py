@@ -338,7 +338,8 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     try:
         key, state = src._key, get()
         plain = key.level is None and key.device is self._key.device and (src._node is None or not state.grad)  # type: ignore[union-attr]
-        if plain and written(self, src._array):
+        apart = src._box is None or src._box is not self._box
+        if plain and apart and written(self, src._array):
             return self
     except AttributeError:  # no tensor, or a thread's first op
         pass
