@@ -168,9 +168,17 @@ def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any],
             raw = kernel(*arrays, **params)
     except Exception as error:
         if key.level is None and not isinstance(error, MemoryError) and "index" not in params:
-            infer_shapes(op, args, params)
+            _blame_shapes(op, args, params)
         raise
     return wrap_outputs(op, raw, params, key)
+
+
+def _blame_shapes(op: Op, args: list[Operand], params: dict[str, Any]) -> None:
+    """Raise what the op's shape rule has to say, in place of what the kernel said."""
+    try:
+        infer_shapes(op, args, params)
+    except Exception as clear:
+        raise clear from None
 
 
 def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:

@@ -21,7 +21,7 @@ from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.inplace import in_place, require_no_partial_overlap
 from flambeau.core.box import Box
 from flambeau.core.dtype import DType
-from flambeau.core.errors import not_a_tensor
+from flambeau.core.errors import is_of_the_call, not_a_tensor
 from flambeau.core.graph import View, make_view
 from flambeau.core.locks import fork_safe
 from flambeau.core.out import deliver
@@ -35,13 +35,21 @@ _first_use = fork_safe(threading.RLock())
 
 
 def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
-    """The uniform path behind a public function: bind, call, write to ``out``."""
-    out = kw.pop("out", None) if kw else None
-    operands, bound = bind(op, args, params, kw)
-    if isinstance(out, Tensor):
-        require_no_partial_overlap(op.name, out, operands)
-    result = dispatch.call(op, operands, bound)
-    return deliver(op.name, result, out)
+    """The uniform path behind a public function: bind, call, write to ``out``.
+
+    An error that says what was wrong with the call is raised from here: what led to it inside is no help.
+    """
+    try:
+        out = kw.pop("out", None) if kw else None
+        operands, bound = bind(op, args, params, kw)
+        if isinstance(out, Tensor):
+            require_no_partial_overlap(op.name, out, operands)
+        result = dispatch.call(op, operands, bound)
+        return deliver(op.name, result, out)
+    except Exception as error:
+        if is_of_the_call(error, op.name):
+            raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
+        raise
 
 
 def _stranger(op: Op, other: Any) -> Any:

@@ -7,12 +7,13 @@ expression, the parent tables. And which device new tensors go to.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Final
 
 from flambeau.backends.base import Backend, Kernel
 from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.cache import Cache
+from flambeau.core.checks import checked
 from flambeau.core.device import DeviceLike, innermost
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
@@ -20,6 +21,7 @@ from flambeau.core.errors import DTypeError
 from flambeau.core.locks import fork_safe
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 
+OWN: Final = "flambeau"  # the source of the built-in backends
 _keys: dict[tuple[Device, DType], Key] = {}
 _lock = fork_safe(threading.RLock())
 
@@ -137,9 +139,12 @@ def find_kernel(key: Key, op: Op) -> Kernel | None:
     if not op.accepts(key.dtype):
         return None
     kernel = native_kernel(key, op)
+    owner = registry.sources.get(key.device.type, "")
+    if kernel is not None and owner != OWN:
+        kernel = checked(kernel, op, key, owner)
     for overlay in registry.overlays.get((key.device.type, op.name), ()):
         if overlay.serves(key.dtype):
-            kernel = overlay.make(kernel)
+            kernel = checked(overlay.make(kernel), op, key, overlay.source)
     return kernel
 
 

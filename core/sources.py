@@ -33,6 +33,8 @@ _PARAMS = {
 _OWN_NAMES = frozenset(
     {"key", "state", "out", "okey", "params", "arrays", "infer", "record", "get", "kernel", "kind", "box", "kw"}
 )
+#: What fails is said by the uniform path; but where the stack is full it would fail again, twice at each of its levels.
+_FAILED = ("    except RecursionError: raise", "    except Exception: pass")
 _RESULT_KEY = {"same": "key", "bool": "key.boolean", "index": "key.index", "real": "key.real"}
 
 
@@ -135,7 +137,7 @@ def _view_lines(op: Op, x: str, conditions: list[str], made: list[str], call: st
         "        state = get()",
         f"        {_if([*conditions, 'state.plain', 'key.level is None'])}",
         *("            " + line for line in lines),
-        "    except Exception: pass",
+        *_FAILED,
     ]
 
 
@@ -150,7 +152,7 @@ def source(op: Op) -> str:
     body = "\n".join(_fast_lines(op, op.schema.operands, "        "))
     return (
         f"{head}\n{aliases}    if kw: return {_slow_call(op)}\n    try:\n{body}\n"
-        f"    except Exception: pass\n    return {_slow_call(op)}\n"
+        f"{_FAILED[0]}\n{_FAILED[1]}\n    return {_slow_call(op)}\n"
     )
 
 
@@ -344,7 +346,7 @@ def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
     head = f"def {name}({first.public}, {second.public}):"
     slow_call = f"slow(OP, ({x.public}, {y.public}), {{}}, None)"
     tail = [
-        "    except Exception: pass",
+        *_FAILED,
         f"    if not isinstance({second.public}, operand_types): return stranger(OP, {second.public})",
         f"    return {slow_call}",
     ]
@@ -400,6 +402,7 @@ def inplace_source(op: Op) -> str:
         f"and {x}._node.__class__ is not View) and (box is None or box.tracks and a.flags.c_contiguous):",
         *other,
         f"                kernel = key.{op.name}_",
+        _FAILED[0],
         "    except Exception: kernel = None",
         "    if kernel is not None:",
         f"        kernel(a{', a1' if len(names) == 2 else ''}, a)",

@@ -15,7 +15,7 @@ from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.box import box_of, mark_written, require_tracked
 from flambeau.core.dtype import can_cast
-from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError
+from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError, is_of_the_call
 from flambeau.core.graph import PART, Edge, Leaf, Node, Slot, View, carry_keepers, edge_of
 from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
@@ -43,16 +43,21 @@ def derived(op: Op) -> Op:
 
 def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping[str, Any] | None) -> Any:
     """``x.op_(...)``: write the op's result to its first operand and return that."""
-    operands, bound = bind(op, args, params, kw)
-    state = current()
-    for i in range(len(state.layers) - 1, -1, -1):
-        try:
-            put(state.replace(layers=state.layers[:i]))
-            if state.layers[i](derived(op), tuple(operands), bound) is not NotImplemented:
-                return operands[0]
-        finally:
-            put(state)
-    return write(op, operands, bound, state)
+    try:
+        operands, bound = bind(op, args, params, kw)
+        state = current()
+        for i in range(len(state.layers) - 1, -1, -1):
+            try:
+                put(state.replace(layers=state.layers[:i]))
+                if state.layers[i](derived(op), tuple(operands), bound) is not NotImplemented:
+                    return operands[0]
+            finally:
+                put(state)
+        return write(op, operands, bound, state)
+    except Exception as error:
+        if is_of_the_call(error, op.name):
+            raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
+        raise
 
 
 #: In-place ops that read all of their operands before they write, in torch too.
@@ -64,8 +69,7 @@ def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> 
     x = operands[0]
     edge = edge_of(x)  # resolved before the write
     wants = state.grad and (edge is not None or any(dispatch._edge(a) is not None for a in operands[1:]))
-    fills = op.name == "copy" and (not isinstance(operands[1], Tensor) or operands[1]._array.size == 1)
-    check_writable(op, x, wants, state, fills)
+    check_writable(op, x, wants, state)
     if op.name not in _READ_FIRST:
         require_no_partial_overlap(op.name + "_", x, operands[1:])
     others, key = _prepare(op, operands)
@@ -81,11 +85,8 @@ def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> 
     return x
 
 
-def check_writable(op: Op, x: Tensor, wants: bool, state: State, fills: bool = False) -> None:
-    """Raise where torch would: leaves, views made under no_grad, memory that several elements share.
-
-    A write that ``fills`` puts one number everywhere, in shared places too.
-    """
+def check_writable(op: Op, x: Tensor, wants: bool, state: State) -> None:
+    """Raise where torch would: leaves, views made under no_grad, memory that several elements share."""
     link = x._node
     name = op.name + "_"
     if not isinstance(x, Tensor):
@@ -120,7 +121,7 @@ def check_writable(op: Op, x: Tensor, wants: bool, state: State, fills: bool = F
             f"{name}: an output of the custom function {made_by.name()} "
             "that shares memory with an input is being modified in place; return a clone, or use mark_dirty"
         )
-    if x._key.level is None and not fills and overlaps_itself(x):
+    if x._key.level is None and overlaps_itself(x):
         raise ShapeError(
             f"{name}: unsupported operation: more than one element of the written-to tensor of shape {tuple(x.shape)} "
             "refers to a single memory location; clone() the tensor before the write"

@@ -212,7 +212,10 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
         full = basic(index if isinstance(index, tuple) else (index,), x._array.shape)
         if full is not None:
             target = _viewed(x, full)
-            target.copy_(_stripped(value, target.ndim)) if isinstance(value, Tensor) else target.fill_(value)
+            if isinstance(value, Tensor):
+                target.copy_(_stripped(value, target.ndim))
+            elif not storage.filled(target, value):
+                target.copy_(from_data.scalar_tensor(value, target.dtype, target.device))
             return
     view, advanced = parsed(x, index)
     target = _viewed(x, view)

@@ -354,15 +354,31 @@ def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
     >>> fb.zeros(2).fill_(7)
     tensor([7., 7.])
     """
-    key, kind = self._key, value.__class__
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
+        _distinct(self).copy_(value)
+    elif not filled(self, value):
+        _distinct(self).copy_(scalar_tensor(value, self.dtype, self.device))
+    return self
+
+
+def filled(x: Tensor, value: Number) -> bool:
+    """Write a number everywhere, where that is all there is to do; else False."""
+    key, kind = x._key, value.__class__
     known = key.floats if kind is float else key.ints if kind is int else None
-    if known is not None and written(self, known[value]):
-        return self
-    if not isinstance(value, Tensor):
-        value = scalar_tensor(value, self.dtype, self.device)
-    elif value.ndim:
-        raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
-    return self.copy_(value)
+    return known is not None and written(x, known[value])
+
+
+def _distinct(x: Tensor) -> Tensor:
+    """``x`` with one element of each that share a place in memory because they were expanded."""
+    if x._key.level is not None:
+        return x
+    found = x._key.backend.layout(x._array)
+    if not any(s == 0 and n > 1 for n, s in zip(found.shape, found.strides, strict=True)):
+        return x
+    once = [slice(0, 1 if s == 0 else n, 1) for n, s in zip(found.shape, found.strides, strict=True)]
+    return basic_index_p(x, tuple(once))
 
 
 @public(function=True)
