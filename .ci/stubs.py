@@ -11,6 +11,7 @@ import ast
 import builtins
 import collections.abc
 import inspect
+import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -114,7 +115,7 @@ class Printer:
                 parts.append("*")
             seen_star = seen_star or p.kind in (p.KEYWORD_ONLY, p.VAR_POSITIONAL)
             prefix = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
-            default = "" if p.default is p.empty else " = ..."
+            default = "" if p.default is p.empty else f" = {_default(p.default)}"
             title = f"{p.name}_" if p.kind is p.VAR_POSITIONAL and p.name in more else p.name
             parts.append(f"{prefix}{title}: {types[p.name]}{default}")
         if more and not seen_star:
@@ -126,7 +127,7 @@ class Printer:
             elif its is not None and its.kind is its.VAR_POSITIONAL:
                 parts.append(f"{other}: Sequence[{types[given]}] = ...")
             elif its is not None and other not in types:
-                parts.append(f"{other}: {types[given]} = ...")
+                parts.append(f"{other}: {types[given]} = {_default(its.default)}")
         return f"def {name}({', '.join(parts)}) -> {result}: ..."
 
     def annotation(self, text: Any, module: ModuleType) -> str:
@@ -215,14 +216,22 @@ def _overloads(fn: Any) -> Sequence[Callable[..., Any]]:
     return typing.get_overloads(defined)
 
 
+def _default(value: object) -> str:
+    """A default as the stub can say it: what is no literal is ``...``."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_default, value))}{',' if len(value) == 1 else ''})"
+    literal = value is None or isinstance(value, bool | int | str) or isinstance(value, float) and math.isfinite(value)
+    return repr(value) if literal else "..."
+
+
 def _out(single: bool) -> str:
-    return f"out: {'Tensor' if single else 'builtins.tuple[Tensor, ...]'} | None = ..."
+    return f"out: {'Tensor' if single else 'builtins.tuple[Tensor, ...]'} | None = None"
 
 
 def _argument(op: Op, a: Argument, name: str, optional: bool) -> str:
     # Where a tensor of any dtype could stand, or broadcasts with the others, a number may.
     numbers = a.type in ("Tensor", "Tensor?") and (op.family is ELEMENTWISE or op.kind_of(a) == "any")
-    return f"{name}: {_TYPES[a.type]}{' | Number' if numbers else ''}{' = ...' if optional else ''}"
+    return f"{name}: {_TYPES[a.type]}{' | Number' if numbers else ''}{f' = {_default(a.default)}' if optional else ''}"
 
 
 def _result(op: Op) -> str:

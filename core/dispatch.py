@@ -27,7 +27,7 @@ from flambeau.core.schema import Argument
 from flambeau.core.state import State, current, get, no_grad, put
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tape.modes import after_record
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 Operand: TypeAlias = Any  # a Tensor, a number, None or a list of tensors, as the schema says
 Result: TypeAlias = Any  # a Tensor, or a tuple or list of them, as the schema says
@@ -223,7 +223,7 @@ def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Resul
 
 def tensor_of(raw: Any, key: Key) -> Tensor:
     """A tensor without history from a backend's array."""
-    t = Tensor()
+    t = blank()
     t._array = raw if raw.__class__ is key.array else key.wrap(raw)
     state = get()
     t._key, t._box, t._node = key, None if state is None else state.box, None
@@ -256,7 +256,7 @@ def _detached(a: Operand) -> Operand:
     if isinstance(a, Tensor):
         if a._node is None:
             return a
-        t = Tensor()
+        t = blank()
         t._array, t._key, t._box, t._node = a._array, a._key, a._box, None
         return t
     if isinstance(a, list):

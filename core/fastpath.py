@@ -28,7 +28,7 @@ from flambeau.core.out import deliver
 from flambeau.core.record import Op
 from flambeau.core.schema import REQUIRED
 from flambeau.core.tape.compile import compiled
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 F = TypeVar("F", bound=Callable[..., Any])
 _first_use = fork_safe(threading.RLock())
@@ -66,6 +66,7 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         get=state.get,
         slow=slow,
         Tensor=Tensor,
+        blank=blank,
         AXES=AXES,
         AXIS=AXIS,
         REQUIRED=REQUIRED,

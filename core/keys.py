@@ -215,25 +215,28 @@ def get_default_device() -> Device:
     >>> fb.get_default_device()
     device(type='cpu', index=0)
     """
-    global _default
-    found = innermost() or _default
+    global _chosen
+    found = innermost() or getattr(_set, "device", None) or _chosen
     if found is None:
-        found = _default = registry.choose_default()
+        found = _chosen = registry.choose_default()
     return found
 
 
-_default: Device | None = None
+_chosen: Device | None = None  # by the environment
+_set = threading.local()  # by set_default_device: as in PyTorch, for the thread alone
 
 
 def set_default_device(d: DeviceLike) -> None:
-    """Set where constructors put tensors; None goes back to the environment's choice.
+    """Set where this thread's constructors put tensors; None goes back to the environment's choice.
 
     >>> fb.set_default_device("cpu")
     >>> fb.ones(1).device
     device(type='cpu', index=0)
     """
-    global _default
+    global _chosen
     chosen = None if d is None else Device(d)
-    if chosen is not None:
+    if chosen is None:
+        _chosen = None  # the environment is asked again
+    else:
         registry.resolve(chosen)
-    _default = chosen
+    _set.device = chosen

@@ -118,7 +118,7 @@ def _view_lines(op: Op, x: str, conditions: list[str], made: list[str], call: st
         *([] if key == "key" else [f"okey = {key}"]),
         f"a = {call}",
         *refused,
-        "out = Tensor()",
+        "out = blank()",
         "out._array = a",
         f"out._key = {(okey := 'key' if key == 'key' else 'okey')}",
         f"link = {x}._node",
@@ -311,7 +311,7 @@ def _result_lines(op: Op, call: str, untracked: str, record: str) -> list[str]:
     """Call the kernel, make the tensors, record where somebody wants a gradient."""
     keys = [_result_key(op, i) for i in range(len(op.schema.outputs))]
     if op.schema.single:
-        lines = ["out = Tensor()", f"r = {call}"]
+        lines = ["out = blank()", f"r = {call}"]
         result = keys[0]
         if result != "key":
             lines.append(f"okey = {result}")

@@ -19,7 +19,7 @@ from flambeau.core.graph import SELF, Edge, Node, Slot, View, carry_keepers, edg
 from flambeau.core.record import OPS
 from flambeau.core.tape.compile import unpack
 from flambeau.core.tape.modes import watch_node
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -301,7 +301,7 @@ def _result(o: Any, ctx: Context, back: dict[int, Any], inputs: tuple[Any, ...])
 
 
 def _alias(o: Tensor) -> Tensor:
-    t = Tensor()
+    t = blank()
     t._array, t._key, t._box, t._node = o._array, o._key, box_of(o), None
     return t
 
