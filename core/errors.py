@@ -7,6 +7,10 @@ class ShapeError(RuntimeError, ValueError):
     """Shapes that an op cannot take together."""
 
 
+class ArgumentError(RuntimeError, ValueError):
+    """A number or another setting that an op cannot take."""
+
+
 class DTypeError(RuntimeError, TypeError):
     """A dtype that an op does not take, or dtypes that do not promote."""
 

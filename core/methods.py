@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing  # noqa: F401  # their public functions
 from flambeau.core.autograd import api  # noqa: F401
-from flambeau.core.errors import not_a_tensor
+from flambeau.core.dtype import can_cast
+from flambeau.core.errors import DTypeError, not_a_tensor
 from flambeau.core.out import deliver
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
@@ -93,7 +94,12 @@ def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def write(self: Any, *args: Any, **kw: Any) -> Any:
-        return self.copy_(fn(self, *args, **kw))
+        found = fn(self, *args, **kw)
+        if not can_cast(found.dtype, self.dtype):
+            raise DTypeError(
+                f"{name}_: result type {found.dtype.name} can't be cast to the desired output type {self.dtype.name}"
+            )
+        return self.copy_(found)
 
     write.__name__ = write.__qualname__ = f"{name}_"
     write.__doc__ = f"In place: :func:`flambeau.{name}`, written to the tensor, which is returned."

@@ -275,7 +275,7 @@ ldexp_p: OpFunction[Tensor] = composite(
     infer=broadcast,
     dtype=floating,
     batch="aligned",
-    vjp=dict(x=lambda g, y: ldexp_p(g, y), y=lambda g, out: g * cj(out) * math.log(2.0)),
+    vjp=dict(x=lambda g, y: ldexp_p(g, cj(y)), y=lambda g, out: g * cj(out) * math.log(2.0)),
     inplace=True,
 )(_ldexp)
 

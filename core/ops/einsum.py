@@ -257,6 +257,10 @@ def tensordot(
     else:
         first = tuple([axis_of("tensordot", a, d, label="dims") for d in sizes_of("tensordot", (dims[0],), "dims")])
         second = tuple([axis_of("tensordot", b, d, label="dims") for d in sizes_of("tensordot", (dims[1],), "dims")])
+    for i, j in zip(first, second, strict=False):  # a size of 1 is broadcast
+        n, m = a._array.shape[i], b._array.shape[j]
+        if n != m and 1 in (n, m):
+            a, b = (a, b.sum(j, keepdim=True)) if n == 1 else (a.sum(i, keepdim=True), b)
     if len(first) != len(second) or any(
         a._array.shape[i] != b._array.shape[j] for i, j in zip(first, second, strict=False)
     ):

@@ -11,7 +11,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops import variance
 from flambeau.core.ops.decompose import cholesky, eig_p, eigh_p, qr_p, slogdet_p, svd_p, svdvals_p
 from flambeau.core.ops.elementwise import abs_p, cj, where
-from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape
+from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.solve import AUTO, tolerances
 from flambeau.core.ops.storage import permute_p
 from flambeau.core.ops.systems import inv_p
@@ -98,12 +98,14 @@ def slogdet(A: Tensor) -> SignedLog[Tensor]:
 
 @public()
 def logdet(input: Tensor) -> Tensor:
-    """The logarithm of the determinant; nan where that is negative.
+    """The logarithm of the determinant, of complex matrices a complex one; nan where a real one is negative.
 
     >>> fb.logdet(fb.eye(2))
     tensor(0.)
     """
     sign, size = slogdet_p(input)
+    if sign.is_complex():
+        return sign.log() + size
     return where(sign < 0, math.nan, size)
 
 
@@ -147,6 +149,8 @@ def matrix_norm(
         raise ValueError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
     summed, compared = (rows, columns) if ord in (1, -1) else (columns, rows)
     sums = abs_p(A).sum(summed, keepdim=True)
+    if ord > 0 and not sums._array.shape[compared]:  # the largest of none is 0
+        return sums.sum((rows, columns), keepdim=keepdim)
     found = sums.amax(compared, keepdim=True) if ord > 0 else sums.amin(compared, keepdim=True)
     return found if keepdim else found.squeeze((rows, columns))
 
@@ -154,7 +158,10 @@ def matrix_norm(
 def _spectral(A: Tensor, ord: float | str, rows: int, columns: int, keepdim: bool) -> Tensor:
     others = [i for i in range(A.ndim) if i not in (rows, columns)]
     values = svdvals_p(permute_p(A, (*others, rows, columns)))
-    found = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+    if ord == "nuc" or ord == 2 and not values._array.shape[-1]:  # the largest of none is 0
+        found = values.sum(-1)
+    else:
+        found = values.amax(-1) if ord == 2 else values.amin(-1)
     if not keepdim:
         return found
     return reshape(found, tuple([1 if i in (rows, columns) else n for i, n in enumerate(A._array.shape)]))
@@ -203,9 +210,10 @@ def matrix_rank(
     """
     plain = A.detach()
     values = abs_p(eigh_p(plain, False)[0]) if hermitian else svdvals_p(plain)
-    if not values._array.shape[-1]:
+    if not values.numel():
         return values.sum(-1).to(dt.int64)
     rtol, atol = (0.0, tol) if tol is not None else (AUTO if rtol is None else rtol, 0.0 if atol is None else atol)
+    rtol, atol = (unsqueeze(t, -1) if isinstance(t, Tensor) else t for t in (rtol, atol))  # one for each matrix
     return (values > tolerances(A, values.amax(-1, keepdim=True), rtol, atol)).sum(-1)
 
 

@@ -12,7 +12,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import logical_not_p, minimum_p, where
 from flambeau.core.ops.index import gather_p, index_add_p, index_select_p, scatter_p
@@ -313,9 +313,10 @@ def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, 
     if indices._key.level is None and indices.numel():
         low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= math.prod(sizes):
-            raise ValueError(f"unravel_index: indices must lie in [0, {math.prod(sizes)}) for shape {sizes}, "
+            raise ArgumentError(f"unravel_index: indices must lie in [0, {math.prod(sizes)}) for shape {sizes}, "
                              f"got {low} to {high}")  # fmt: skip
     found: list[Tensor] = []
+    indices = indices.to(dt.int64)  # whose range holds every size
     for n in reversed(sizes):
         found.append(indices.remainder(n or 1))
         indices = indices.floor_divide(n or 1)
