@@ -155,6 +155,11 @@ def _wrapped(
     return call
 
 
+def taking_out(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn`` with ``out=``, as a public function gets it: for those of ``flambeau.linalg``."""
+    return _wrapped(name, fn, {}, None, True) if isinstance(fn, FunctionType) else fn
+
+
 def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
     """``fn``, which blames an argument that is no tensor where it would fail on the tensor's insides.
 

@@ -74,7 +74,8 @@ def index_get(xp: Namespace, x: Array, *indices: Array, axis: int) -> Array:
 
 def _wrapped(op: str, shape: Ints, indices: Sequence[Array], axis: int) -> tuple[Any, ...]:
     sizes = shape[axis : axis + len(indices)]
-    if 0 in shape and 0 not in sizes:  # nothing is read or written, wherever they point
+    nothing = 0 in shape or any(not index.size for index in indices)
+    if nothing and 0 not in sizes:  # nothing is read or written, wherever they point
         wrapped = [index * 0 for index in indices]
     else:
         wrapped = [_counted_back(op, index, n, axis + i) for i, (index, n) in enumerate(zip(indices, sizes, strict=True))]

@@ -86,7 +86,7 @@ def svd(A: Tensor, full_matrices: bool = True) -> SVD[Tensor]:
     return SVD(*svd_p(A, full_matrices))
 
 
-@public()
+@public(out=True)
 def slogdet(A: Tensor) -> SignedLog[Tensor]:
     """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size.
 
@@ -247,7 +247,7 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 
 
 # -- the older names ---------------------------------------------------------------------------------
-@public("svd")
+@public("svd", out=True)
 def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form.
 
@@ -258,7 +258,7 @@ def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple
     return u, s, matrix_transpose(vh).conj() if vh.is_complex() else matrix_transpose(vh)
 
 
-@public("cholesky")
+@public("cholesky", out=True)
 def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """:func:`flambeau.linalg.cholesky`.
 
@@ -269,7 +269,7 @@ def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return cholesky(input, upper=upper)
 
 
-@public("qr")
+@public("qr", out=True)
 def _old_qr(input: Tensor, some: bool = True) -> QR[Tensor]:
     """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete.
 

@@ -12,7 +12,7 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops.elementwise import abs_p, cj, where
 from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.joining import stack
@@ -341,12 +341,14 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
             [9, 3, 1]])
     """
     check_ranks("vander", x=(x, 1))
-    found = linalg_vander(x, N=N)
+    if N is not None and N < 0:
+        raise ArgumentError(f"vander: N must not be negative, got {N}")
+    found = _powers(x, x.shape[0] if N is None else N)
     return found if increasing else found.flip(-1)
 
 
 def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
-    """The powers 0 to N - 1 of the elements along a new last dimension.
+    """The powers 0 to N - 1 of the elements along a new last dimension; N, by default its size, must be above 1.
 
     >>> fb.linalg.vander(fb.tensor([1, 2, 3]))
     tensor([[1, 1, 1],
@@ -355,8 +357,12 @@ def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """
     x = x if x.ndim else unsqueeze(x, 0)
     count = x.shape[-1] if N is None else N
-    if count < 0:
-        raise ShapeError(f"vander: N must not be negative, got {N}")
+    if count < 2:
+        raise ArgumentError(f"linalg.vander: N must be greater than 1, got {count}")
+    return _powers(x, count)
+
+
+def _powers(x: Tensor, count: int) -> Tensor:
     if x.dtype.category < dt.FLOATING:
         x = x.to(dt.int64)
     columns, power = [], creation.ones_like(x)

@@ -22,7 +22,7 @@ from flambeau.core.ops.elementwise import abs_p, where
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.matmul import matmul, matmul_p
 from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
-from flambeau.core.ops.shape import adjoint as of_conjugates
+from flambeau.core.ops.shape import adjoint as of_conjugates  # where an argument is called adjoint
 from flambeau.core.ops.systems import matrices, solve_p, solve_triangular_p, square, system
 from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.ops.views import narrow
@@ -90,7 +90,7 @@ def cholesky_solve_p(b: Tensor, factor: Tensor, *, upper: bool) -> Tensor:
     return solve_triangular_p(adjoint(low), solve_triangular_p(low, b, False, False), True, False)
 
 
-@public()
+@public(out=True)
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A @ X == B, from the Cholesky factor L of A (``upper``: from the one with A == L.mH @ L).
 
@@ -100,7 +100,7 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     return cholesky_solve_p(B, L, upper)
 
 
-@public()
+@public(out=True)
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A from its Cholesky factor.
 

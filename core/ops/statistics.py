@@ -97,7 +97,7 @@ def corrcoef(input: Tensor) -> Tensor:
 
 
 # -- histograms --------------------------------------------------------------------------------------
-@public()
+@public(out=True)
 def histogram(
     input: Tensor,
     bins: int | Tensor,
