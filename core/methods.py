@@ -130,8 +130,8 @@ def _wrapped(
         if not kw:
             try:
                 return fn(*args)
-            except Exception:
-                require_tensors(name, fn, args)
+            except Exception as error:
+                require_tensors(name, fn, args, error)
                 raise
         out = kw.pop("out", None) if writes else None
         for other, given in pairs:
@@ -145,8 +145,8 @@ def _wrapped(
                     kw[given] = value
         try:
             found = fn(*args, **kw)
-        except Exception:
-            require_tensors(name, fn, args)
+        except Exception as error:
+            require_tensors(name, fn, args, error)
             raise
         return deliver(name, found, out)
 
@@ -174,15 +174,18 @@ def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
     def call(*args: Any, **kw: Any) -> Any:
         try:
             return fn(*args, **kw)
-        except Exception:
-            require_tensors(name, fn, args)
+        except Exception as error:
+            require_tensors(name, fn, args, error)
             raise
 
     return call
 
 
-def require_tensors(name: str, fn: FunctionType, args: Sequence[Any]) -> None:
-    """TypeError names the first positional argument that should have been a tensor, by ``fn``'s annotations."""
+def require_tensors(name: str, fn: FunctionType, args: Sequence[Any], error: Exception) -> None:
+    """TypeError names the first positional argument that should have been a tensor, by ``fn``'s annotations.
+
+    A number is blamed where ``error`` tells that a tensor's insides were looked for in it.
+    """
     code, wanted = fn.__code__, fn.__annotations__
     names = list(code.co_varnames[: code.co_argcount])
     if code.co_flags & inspect.CO_VARARGS:
@@ -190,7 +193,8 @@ def require_tensors(name: str, fn: FunctionType, args: Sequence[Any]) -> None:
         names += [rest] * (len(args) - len(names))
     for argument, value in zip(names, args, strict=False):
         wants = argument == "tensors" or wanted.get(argument) in ("Tensor", "Tensor | None", "Tensor | Number")
-        if wants and _is_foreign(value):
+        number = isinstance(error, AttributeError) and isinstance(value, (bool, int, float, complex))
+        if wants and (_is_foreign(value) or number and "Number" not in str(wanted.get(argument))):
             raise not_a_tensor(name, argument, value, "a tensor") from None
 
 
