@@ -24,10 +24,10 @@ from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.generator import default_generator
 from flambeau.core.keys import key_for
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import cos_p, log_p, sin_p, sqrt_p
+from flambeau.core.ops.elementwise import cos_p, log_p, minimum_p, sin_p, sqrt_p
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.random import UNIFORM_BITS, Philox
+from flambeau.core.random import UNIFORM_BITS, Philox, largest_below
 from flambeau.core.record import CREATE, DTypeRule
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.levels import copies
@@ -78,7 +78,10 @@ def _uniform_of(bits: Tensor, low: float, high: float, shape: Sequence[int], dty
         count = UNIFORM_BITS[dtype.name]
         found = storage.cast_p(bits >> (32 - count), dtype=dtype) * 2.0**-count
     found = found.reshape(tuple(shape))
-    return found if (low, high) == (0.0, 1.0) else found * (high - low) + low
+    if (low, high) == (0.0, 1.0):
+        return found
+    found = found * (high - low) + low
+    return minimum_p(found, largest_below(high, dtype.name)) if low < high else found
 
 
 def uniform(
