@@ -311,7 +311,7 @@ def eye(
     """
     m = n if m is None else m
     if n < 0 or m < 0:
-        raise ValueError(f"eye: n and m must not be negative, got {n} and {m}")
+        raise ArgumentError(f"eye: n and m must not be negative, got {n} and {m}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = (arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen)
     return deliver("eye", finished(found, requires_grad), out)

@@ -54,3 +54,10 @@ def not_a_tensor(name: str, argument: str, got: object, wanted: str = "a tensor 
     maker = "flambeau.from_dlpack" if foreign else _MAKERS.get(kind.__name__)
     hint = f"; {maker}(x) makes a tensor of it" if maker else ""
     return TypeError(f"{name}: argument {argument!r} must be {wanted}, got {shown}{hint}")
+
+
+def need_tensors(name: str, **arguments: object) -> None:
+    """TypeError unless each argument is a tensor, where numbers would do as well."""
+    for label, value in arguments.items():
+        if not hasattr(value, "_key"):
+            raise not_a_tensor(name, label, value, "a tensor")

@@ -228,7 +228,8 @@ def _checked(health: Health, name: str, x: HostArray, index: HostArray, axis: in
     bad = index[(index < 0) | (index >= size)]
     if not bad.size or not size:
         return index
-    health.fail_later(OutOfRangeError(f"{name}: index {int(bad[0])} is out of bounds for dimension {axis} with size {size}"))
+    text = f"{name}: index {int(bad[0])} is out of bounds for dimension {axis} with size {size}"
+    health.fail_later(OutOfRangeError(text))
     return np.clip(index, 0, size - 1)
 
 

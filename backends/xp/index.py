@@ -78,7 +78,7 @@ def _wrapped(op: str, shape: Ints, indices: Sequence[Array], axis: int) -> tuple
     if nothing and 0 not in sizes:  # nothing is read or written, wherever they point
         wrapped = [index * 0 for index in indices]
     else:
-        wrapped = [_counted_back(op, index, n, axis + i) for i, (index, n) in enumerate(zip(indices, sizes, strict=True))]
+        wrapped = [_counted_back(op, indices[i], n, axis + i) for i, n in enumerate(sizes)]
     return (slice(None),) * axis + tuple(wrapped)
 
 

@@ -11,7 +11,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, not_a_tensor
+from flambeau.core.errors import ArgumentError, DTypeError, not_a_tensor
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import (
     abs_p,
@@ -94,7 +94,7 @@ def _bounds(name: str, x: Tensor, low: Bound, high: Bound) -> tuple[str, tuple[T
         return ("clamp_min", (x, low)) if high is None else ("clamp", (x, low, high))
     if high is not None:
         return "clamp_max", (x, high)
-    raise ValueError(f"{name}: at least one of 'min' or 'max' must not be None")
+    raise ArgumentError(f"{name}: at least one of 'min' or 'max' must not be None")
 
 
 @public(aliases=("clip",), guard=False)
@@ -172,7 +172,7 @@ _ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
 
 def _rounded(mode: str) -> OpFunction[Tensor]:
     if mode not in _ROUNDED:
-        raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
+        raise ArgumentError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
     return _ROUNDED[mode]
 
 

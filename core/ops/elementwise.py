@@ -154,7 +154,8 @@ mul_p = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", a
     example="fb.mul(fb.tensor([[1.0], [2.0]]), fb.tensor([3.0, 4.0])) -> tensor([[3., 4.],\n        [6., 8.]])")
 div_p = binary("div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y), "x / y", dtype=floating,
     public=["true_divide"], operator="truediv",
-    numbers=True, doc="input / other, true division", example="fb.div(fb.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])")
+    numbers=True, doc="input / other, true division",
+    example="fb.div(fb.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])")
 idiv_p = binary("idiv", zero, zero, "x // y", dtype=numeric.but(accepts=dt.REALS),
     public=False)
 fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(x, y)",
@@ -388,7 +389,8 @@ sigmoid_p = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + e
     example="fb.sigmoid(fb.tensor([0.0, 2.0])) -> tensor([0.5000, 0.8808])")
 logit_p = unary("logit", lambda g, x: g / (x * (1 - x)), "log(x / (1 - x))", dtype=real_floating, public=False,
     inplace=False)
-xlogy_p: OpFunction[Tensor] = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, xlogy_p(g, y)), lambda g, x, y: g * x / y,
+xlogy_p: OpFunction[Tensor] = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, xlogy_p(g, y)),
+    lambda g, x, y: g * x / y,
     "where(y != y, y, where(x == 0, 0, x * log(y)))", dtype=real_floating, inplace="function",
     doc="input * log(other), 0 where input is 0",
     example="fb.xlogy(fb.tensor([0.0, 2.0]), fb.tensor([0.0, 2.0])) -> tensor([0.0000, 1.3863])")

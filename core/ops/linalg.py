@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DTypeLike
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.ops import variance
 from flambeau.core.ops.decompose import cholesky, eig_p, eigh_p, qr_p, slogdet_p, svd_p, svdvals_p
 from flambeau.core.ops.elementwise import abs_p, cj, where
@@ -32,7 +32,7 @@ def qr(A: Tensor, mode: str = "reduced") -> QR[Tensor]:
     [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
     """
     if mode not in ("reduced", "complete", "r"):
-        raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
+        raise ArgumentError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
     q, r = qr_p(A, "reduced" if mode == "r" else mode)
     return QR(q.new_empty((0,)) if mode == "r" else q, r)
 
@@ -44,7 +44,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigen[Tensor]:
     tensor([2., 4.])
     """
     if UPLO.upper() not in ("L", "U"):
-        raise ValueError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
+        raise ArgumentError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
     return Eigen(*eigh_p(A, UPLO.upper() == "U"))
 
 
@@ -146,7 +146,7 @@ def matrix_norm(
     if ord in ("nuc", 2, -2):
         return _spectral(A, ord, rows, columns, keepdim)
     if ord not in (1, -1, math.inf, -math.inf):
-        raise ValueError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
+        raise ArgumentError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
     summed, compared = (rows, columns) if ord in (1, -1) else (columns, rows)
     sums = abs_p(A).sum(summed, keepdim=True)
     if ord > 0 and not sums._array.shape[compared]:  # the largest of none is 0
@@ -294,6 +294,6 @@ def _old_norm(
         axes = (-2, -1) if dim is None else (dim,) if isinstance(dim, int) else dim
         return deliver("norm", matrix_norm(x, "nuc", axes, keepdim), out)
     if isinstance(p, str) and p != "fro":
-        raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+        raise ArgumentError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)
     return deliver("norm", variance.vector_norm_p(x, order, dim, keepdim), out)

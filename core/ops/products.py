@@ -64,7 +64,7 @@ def _plus_shape(name: str, result: Callable[[Shape, Shape], Shape], **ranks: int
 
 def _fit(*pairs: tuple[int, int]) -> None:
     if any(a != b for a, b in pairs):
-        raise ValueError("sizes differ")
+        raise ArgumentError("sizes differ")
 
 
 def _matrix_shape(a: Shape, b: Shape) -> Shape:
@@ -442,8 +442,8 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     tensor([[5.]])
     """
     if p < 0:
-        raise ValueError(f"cdist: p must not be negative, got {p}")
+        raise ArgumentError(f"cdist: p must not be negative, got {p}")
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
     if compute_mode not in modes:
-        raise ValueError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
+        raise ArgumentError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
     return cdist_p(x1, x2, p=float(p), mode=compute_mode)

@@ -8,7 +8,7 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops.index import aligned, index_add_p, scatter_p, shaped_as, spread, wrapped
 from flambeau.core.public import public
 from flambeau.core.record import OPS
@@ -40,7 +40,7 @@ def _scatter_call(
         return "scatter", operands, {"axis": axis, "reduce": kinds[reduce]}
     kind = {"multiply": "prod"}.get(reduce or "", reduce)
     if kind not in ("sum", "mean", "prod", "amax", "amin"):
-        raise ValueError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
+        raise ArgumentError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
     return "scatter_reduce", operands, {"axis": axis, "reduce": kind, "include_self": include_self}
 
 

@@ -79,7 +79,7 @@ def searchsorted(
     tensor([1, 2])
     """
     if side not in (None, "left", "right"):
-        raise ValueError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
+        raise ArgumentError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
     if sorter is not None:
         sorted_sequence = gather_p(sorted_sequence, sorter, sorted_sequence.ndim - 1)
     values = input
@@ -130,9 +130,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
             f"bincount: weights must have the shape of input, got {tuple(weights.shape)} and {tuple(input.shape)}"
         )
     if minlength < 0:
-        raise ValueError(f"bincount: minlength must not be negative, got {minlength}")
+        raise ArgumentError(f"bincount: minlength must not be negative, got {minlength}")
     if input.numel() and int(input.min()) < 0:
-        raise ValueError(f"bincount: input must not be negative, its smallest element is {int(input.min())}")
+        raise ArgumentError(f"bincount: input must not be negative, its smallest element is {int(input.min())}")
     length = max(minlength, int(input.max()) + 1 if input.numel() else 0)
     if weights is None:
         src = creation.ones_like(input, dtype=dt.int64)
@@ -151,7 +151,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
     tensor([1., 2., 1.])
     """
     if bins <= 0:
-        raise ValueError(f"histc: bins must be positive, got {bins}")
+        raise ArgumentError(f"histc: bins must be positive, got {bins}")
     x = input.detach().reshape((input.numel(),))
     low, high = float(min), float(max)
     if low == high and x.numel():
@@ -159,7 +159,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
     if low == high:
         low, high = low - 1, high + 1
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"histc: needs finite bounds with min <= max, got {low} and {high}")
+        raise ArgumentError(f"histc: needs finite bounds with min <= max, got {low} and {high}")
     inside = (x >= low) & (x <= high)
     position = (where(inside, x, low) - low) * (bins / (high - low))
     place = minimum_p(storage.cast_p(position, dtype=dt.int64), bins - 1)

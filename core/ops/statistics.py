@@ -136,12 +136,12 @@ def histogram(
 
 def _even_edges(x: Tensor, bins: int, span: tuple[float, float] | None) -> Tensor:
     if bins < 1:
-        raise ValueError(f"histogram: bins must be at least 1, got {bins}")
+        raise ArgumentError(f"histogram: bins must be at least 1, got {bins}")
     low, high = span if span is not None else (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"histogram: needs finite bounds in ascending order, got {low} and {high}")
+        raise ArgumentError(f"histogram: needs finite bounds in ascending order, got {low} and {high}")
     return creation.linspace(low, high, bins + 1, dtype=x.dtype, device=x.device)
 
 
@@ -228,7 +228,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     if input.ndim < 2:
         raise ShapeError(f"renorm: expects at least 2 dimensions, got shape {tuple(input.shape)}")
     if p <= 0 or maxnorm < 0:
-        raise ValueError(f"renorm: p must be positive and maxnorm not negative, got p={p}, maxnorm={maxnorm}")
+        raise ArgumentError(f"renorm: p must be positive and maxnorm not negative, got p={p}, maxnorm={maxnorm}")
     axis = axis_of("renorm", input, dim)
     others = tuple(i for i in range(input.ndim) if i != axis)
     size = variance.vector_norm_p(input, float(p), others, True)
