@@ -145,6 +145,8 @@ def bind(
             operands[i] = operands[i].item()
     if op.tensors:
         _require_tensors(op, operands)
+    if op.negative is not None and isinstance(operands[1], int) and operands[1] < 0:
+        op.negative(operands)
     first = next((v for v in operands if hasattr(v, "_array")), None)
     ndim = len(first._array.shape) if first is not None else _first_ndim(operands)
     for p in schema.params:

@@ -226,9 +226,10 @@ def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
 def _number_lines(op: Op, x: str, y: str) -> list[str]:
     """The tensor-number case."""
     record = f"record_checked({x}, {y}, {{}}, out)"
+    whole = "kind is int" if op.negative is None else f"kind is int and ({y} >= 0 or key.floats is not None)"
     return [
         f"    kind = {y}.__class__",
-        "    if kind is float or kind is int:",
+        f"    if kind is float or {whole}:",
         f"        c = key.floats[{y}] if kind is float else key.ints[{y}]",
         *("        " + s for s in _result_lines(op, f"key.{op.name}({x}._array, c)", f"{x}._node is None", record)),
     ]

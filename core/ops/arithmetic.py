@@ -157,13 +157,14 @@ addcdiv_p = elementwise(
     public=False,
     batch="aligned",
     dtype=numeric.but(accepts=dt.REALS),
+    numbers=True,
     vjp=dict(x=zero, y=zero),
 )
 def div_trunc_p(x: Tensor | Number, y: Tensor | Number) -> Tensor:
     """The quotient rounded towards zero."""
     if any(v.is_floating_point() for v in (x, y) if isinstance(v, Tensor)):
         return trunc_p(div_p(x, y))
-    whole = x if isinstance(x, Tensor) else y * 0 + x
+    whole = x if isinstance(x, Tensor) else y * 0 + x  # fmod wants a tensor
     return floor_divide_p(whole - fmod_p(whole, y), y)
 
 

@@ -236,7 +236,7 @@ def _ordered(x: Tensor, labels: Labels, wanted: Labels, sizes: dict[int, int]) -
     return expand_p(out, full) if tuple(out._array.shape) != full else out
 
 
-def _summed(x: Tensor, axis: int) -> Tensor:
+def _folded(x: Tensor, axis: int) -> Tensor:
     return x.sum(axis, keepdim=True, dtype=x.dtype)
 
 
@@ -265,7 +265,7 @@ def tensordot(
         n, m = a._array.shape[i], b._array.shape[j]
         if n != m and 1 in (n, m):
             left = n == 1
-            a, b = a if left else _summed(a, i), _summed(b, j) if left else b
+            a, b = a if left else _folded(a, i), _folded(b, j) if left else b
     if len(first) != len(second) or any(
         a._array.shape[i] != b._array.shape[j] for i, j in zip(first, second, strict=False)
     ):

@@ -7,7 +7,7 @@ PyTorch's convention for complex numbers: the conjugate of the derivative times 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Unpack, overload
 
 from flambeau.backends import layout
@@ -15,7 +15,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.public import public
 from flambeau.core.record import (
@@ -179,7 +179,16 @@ def _pow_y(g: Tensor, x: Tensor | Number, y: Tensor, out: Tensor) -> Tensor:
     return g * cj(where(x == 0, 0.0, out * log_p(safe)))
 
 
+def _whole_power(operands: Sequence[Tensor | Number]) -> None:
+    """A number says what is meant; tensors of negative exponents give 0 and 1, as in torch."""
+    if _is_whole(operands[0]):
+        raise ArgumentError(
+            f"pow: integers to negative integer powers are not allowed, got the exponent {operands[1]}; use a float"
+        )
+
+
 pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric, keywords={"exponent": _renamed}, operator="pow",
+    negative=_whole_power,
     doc="input to the power of other", example="fb.pow(fb.tensor([1.0, 2.0, 3.0]), 2) -> tensor([1., 4., 9.])")
 maximum_p = binary("maximum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y),
     "maximum(x, y)", dtype=ordered,
