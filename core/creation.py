@@ -277,6 +277,8 @@ def _ends(
         raise TypeError(f"{name}: steps must be an int, got {steps!r} ({type(steps).__name__})") from None
     if count < 0:
         raise ArgumentError(f"{name}: number of steps must be non-negative, got {steps}")
+    first: Any
+    last: Any  # Any: whole numbers are made of floats, and of complex ones by an error
     first, last = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     if dtype is None and any(type(v).__name__ == "complex" for v in (first, last)):

@@ -33,7 +33,7 @@ def _scaled(value: Tensor, by: Tensor | Number) -> Tensor:
     if value.dtype.category < dt.COMPLEX and (isinstance(by, complex) or isinstance(by, Tensor) and by.is_complex()):
         raise DTypeError(f"the factors beta and alpha must be real for operands of {value.dtype}, got {by}")
     if value.dtype.category <= dt.INTEGER:
-        by = by.to(value.dtype) if isinstance(by, Tensor) else int(by)
+        by = by.to(value.dtype) if isinstance(by, Tensor) else int(by.real)
     return value if by.__class__ in (int, float) and by == 1 else value * by
 
 
