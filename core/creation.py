@@ -15,7 +15,7 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
-from flambeau.core.errors import ArgumentError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.keys import key_for
 from flambeau.core.memory_format import Layout, MemoryFormat
@@ -57,6 +57,8 @@ def full(
         fill_value = fill_value.item()
     if not isinstance(fill_value, (Tensor, _NUMBER)):
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
+    if isinstance(fill_value, complex) and dtype is not None and dt.as_dtype(dtype).category < dt.COMPLEX:
+        raise DTypeError(f"full: fill_value {fill_value} cannot be converted to {dt.as_dtype(dtype)} without loss")
     found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
     chosen = found if dtype is None else dt.as_dtype(dtype)
     shape = _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full")

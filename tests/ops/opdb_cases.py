@@ -141,6 +141,12 @@ T.zeros(3).index_fill_(0, T.tensor([-3, 0]), T.tensor(2.0))
 T.zeros(3).index_fill(0, T.tensor([-4]), 1.0)
 T.zeros(3).index_fill(0, T.tensor([3]), T.tensor(1.0))
 T.tensor(1.0).index_fill(0, T.tensor([-1]), 2.0)
+T.zeros(3).index_fill(0, T.tensor([1]), 2j)
+T.full((2,), 2j, dtype=T.float32)
+i**-1
+T.pow(i, T.tensor(-1))
+i.pow_(T.tensor(-1))
+T.div(-7.5, 2, rounding_mode="trunc")
 T.ones(2, 3)[..., ..., 0]
 T.ones(2, 3)[..., ...]
 T.ones(3)[..., ..., 0]
