@@ -307,8 +307,8 @@ def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> t
     if "dtype" in params and isinstance(params["dtype"], DType):
         return args, key_for(where, params["dtype"])
     for a, argument in zip(args, op.schema.operands, strict=True):
-        if a is not None and argument.type == "Tensor" and not _is_number(a):
-            raise not_a_tensor(op.name, argument.public, a)
+        if a is not None and argument.type == "Tensor" and not (op.numbers and _is_number(a)):
+            raise not_a_tensor(op.name, argument.public, a, "a tensor or a number" if op.numbers else "a tensor")
     dtype = compute_dtype(op, args)
     numbers = [
         from_host(np.asarray(a).astype(dtype.numpy), dtype, where) if _is_number(a) and arg.type != "Scalar" else a
@@ -388,6 +388,8 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
         return a
     kind = op.kind_of(argument)
     wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)
+    if kind == "bool" and a._key.dtype not in (dt.bool_, dt.uint8):
+        raise DTypeError(f"{op.name}: {argument.public} must be a bool tensor, got {a._key.dtype}")
     if kind == "index" and a._key.dtype.category != dt.INTEGER:
         raise DTypeError(f"{op.name}: {argument.public} must be an integer tensor, got {a._key.dtype}")
     if a._key.device is not target:

@@ -194,7 +194,7 @@ def _operand_condition(op: Op, a: Argument, numbers: bool) -> str:
         match = f"{a.public}._key is { ({'same': 'key', 'bool': 'key.boolean', 'index': 'key.index'}[kind]) }"
     if a.type == "Tensor?":
         return f"({a.public} is None or {match})"
-    return f"({_number(a.public)} or {match})" if numbers and kind == "same" else match
+    return f"({_number(a.public)} or {match})" if numbers and kind == "same" and a.name not in op.tensors else match
 
 
 def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
@@ -212,21 +212,28 @@ def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
         call = _call_lines(op, operands, lead if numbers else None)
         return [pad + s for s in (*lines, _if([*conditions, *given]), *("    " + s for s in call))]
     x, y = (a.public for a in operands)
-    number = _result_lines(
-        op, f"key.{op.name}({x}._array, c)", f"{x}._node is None", f"record_checked({x}, {y}, {{}}, out)"
-    )
+    number = [] if operands[1].name in op.tensors else _number_lines(op, x, y)
     return [
         pad + s
         for s in (
             *lines,
             "if state.plain and key.level is None:",
-            f"    kind = {y}.__class__",
-            "    if kind is float or kind is int:",
-            f"        c = key.floats[{y}] if kind is float else key.ints[{y}]",
-            *("        " + s for s in number),
+            *number,
             f"    if {y}._key is key:",
             *("        " + s for s in _call_lines(op, operands)),
         )
+    ]
+
+
+def _number_lines(op: Op, x: str, y: str) -> list[str]:
+    """The tensor-number case."""
+    record = f"record_checked({x}, {y}, {{}}, out)"
+    whole = "kind is int" if op.negative is None else f"kind is int and ({y} >= 0 or key.floats is not None)"
+    return [
+        f"    kind = {y}.__class__",
+        f"    if kind is float or {whole}:",
+        f"        c = key.floats[{y}] if kind is float else key.ints[{y}]",
+        *("        " + s for s in _result_lines(op, f"key.{op.name}({x}._array, c)", f"{x}._node is None", record)),
     ]
 
 

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from flambeau.backends.layout import has_internal_overlap, is_dense
+from flambeau.backends.layout import is_dense
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.box import box_of, mark_written, require_tracked
-from flambeau.core.dtype import can_cast
+from flambeau.core.dtype import COMPLEX, can_cast
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError, is_of_the_call
 from flambeau.core.graph import PART, Edge, Leaf, Node, Slot, View, carry_keepers, edge_of
 from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
+from flambeau.core.out import require_apart
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.state import State, current, put
 from flambeau.core.tape.compile import compiled
@@ -121,11 +122,8 @@ def check_writable(op: Op, x: Tensor, wants: bool, state: State) -> None:
             f"{name}: an output of the custom function {made_by.name()} "
             "that shares memory with an input is being modified in place; return a clone, or use mark_dirty"
         )
-    if x._key.level is None and overlaps_itself(x):
-        raise ShapeError(
-            f"{name}: unsupported operation: more than one element of the written-to tensor of shape {tuple(x.shape)} "
-            "refers to a single memory location; clone() the tensor before the write"
-        )
+    if x._key.level is None:
+        require_apart(name, x)
 
 
 def require_no_partial_overlap(name: str, x: Tensor, operands: Sequence[Any]) -> None:
@@ -157,12 +155,6 @@ def _overlap_partly(x: Tensor, y: Tensor) -> bool:
     return bool(start_x < end_y and start_y < end_x)
 
 
-def overlaps_itself(x: Tensor) -> bool:
-    """Whether two elements may share memory (an expanded tensor)."""
-    layout = x._key.backend.layout(x._array)
-    return has_internal_overlap(layout.shape, layout.strides)
-
-
 def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
     """The other operands, converted, and the key in which the result is computed (at the level of x)."""
     x = operands[0]
@@ -184,6 +176,8 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
 
 def _check_result(op: Op, x: Tensor, operands: list[Any], params: Mapping[str, Any], key: Key) -> None:
     result = op.dtype.out(0, key.dtype, params)
+    if op.dtype.results[0] == "real" and x._key.dtype.category == COMPLEX:
+        raise DTypeError(f"{op.name}_: not for a complex tensor ({x.dtype}), whose result is real; use {op.name}")
     if not can_cast(result, x._key.dtype):
         raise DTypeError(
             f"{op.name}_: result type {result.name} can't be cast to the desired output type {x._key.dtype.name}"

@@ -281,6 +281,8 @@ def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
 
 def unfold_back(g: Tensor, x_shape: Shape, axis: int, size: int, step: int) -> Tensor:
     """Windows added back where they came from: one strided addition per element of the window."""
+    if not x_shape:
+        return g.reshape(()) if size else zeros_at(g, ())
     total = zeros_at(g, x_shape)
     count = g.shape[axis]
     for k in range(size):

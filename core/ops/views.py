@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.graph import View, edge_of, mark_parts
 from flambeau.core.ops import storage
 from flambeau.core.ops.shape import axis_of, sizes_of
@@ -33,6 +33,8 @@ def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     shape = input._array.shape
     if not shape:
         raise ShapeError("narrow: cannot be applied to a 0-d tensor")
+    if isinstance(start, Tensor) and (start.ndim or start.dtype.category != dt.INTEGER):
+        raise DTypeError(f"narrow: start must be an int or 0-d integer tensor, got {start.dtype} {tuple(start.shape)}")
     size, first, count = shape[axis], operator.index(start), operator.index(length)
     if not -size <= first <= size:
         raise IndexError(f"narrow: start {first} is out of range for dimension {axis} of size {size}")
@@ -87,7 +89,7 @@ def _slice(input: Tensor, dim: int = 0, start: int | None = None, end: int | Non
     if not shape:
         raise IndexError("slice: cannot be applied to a 0-d tensor")
     if step <= 0:
-        raise ValueError(f"slice: step must be positive, got {step}; use flip for the reverse order")
+        raise ArgumentError(f"slice: step must be positive, got {step}; use flip for the reverse order")
     index = whole(shape)
     index[axis] = slice(*slice(start, end, step).indices(shape[axis]))
     return basic_index_p(input, tuple(index))
@@ -288,7 +290,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     return _written("select_scatter", input, src, lambda x: select(x, dim, index))
 
 
-@public()
+@public(out=True)
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
