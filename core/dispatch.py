@@ -347,11 +347,25 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
             if not rule.promotes:
                 break
     dtype = _combine(ranks)
+    if not rule.mixes:
+        _check_one_dtype(op, args)
     compute = rule.compute(dtype)
     if compute not in rule.accepts:
         takes = ", ".join(d.name for d in dt.ALL if d in rule.accepts)
         raise DTypeError(f"{op.name}: not implemented for {dtype.name}; it takes {takes}")
     return compute
+
+
+def _check_one_dtype(op: Op, args: Sequence[Operand]) -> None:
+    """DTypeError names the first two tensors of different dtypes, of those that have no dtype of their own."""
+    given = [(argument.public, a._key.dtype) for a, argument in zip(args, op.schema.operands, strict=True)
+             if isinstance(a, Tensor) and op.kind_of(argument) == "same"]  # fmt: skip
+    for name, dtype in given[1:]:
+        if dtype is not given[0][1]:
+            raise DTypeError(
+                f"{op.name}: {given[0][0]} and {name} must have the same dtype, got {given[0][1].name} and "
+                f"{dtype.name}; .to(dtype) changes one"
+            )
 
 
 def _combine(ranks: Sequence[DType | None]) -> DType:

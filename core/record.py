@@ -35,7 +35,8 @@ class DTypeRule:
 
     ``compute`` maps the promoted dtype of the operands to the one that the kernel gets. ``result`` is,
     for each output, "same", "bool", "index" (int64), "real", or a function of the compute dtype and the
-    params. ``accepts`` limits the compute dtypes; ``promotes`` is False where operands keep their own.
+    params. ``accepts`` limits the compute dtypes; ``promotes`` is False where operands keep their own, and
+    ``mixes`` where tensors must have one dtype to begin with.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class DTypeRule:
         result: ResultDType | tuple[ResultDType, ...] = "same",
         accepts: tuple[DType, ...] = dt.ALL,
         promotes: bool = True,
+        mixes: bool = True,
     ):
-        self.name, self.compute, self.promotes = name, compute, promotes
+        self.name, self.compute, self.promotes, self.mixes = name, compute, promotes, mixes
         self.accepts = frozenset(accepts)
         self.results = result if isinstance(result, tuple) else (result,)
 
@@ -55,7 +57,7 @@ class DTypeRule:
             ) -> DTypeRule:  # fmt: skip
         """This rule with some of its parts changed."""
         accepts, result = accepts or tuple(self.accepts), result or self.results
-        return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes)
+        return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes, self.mixes)
 
     def out(self, i: int, compute: DType, params: Mapping[str, Any]) -> DType:
         """The dtype of output ``i``."""

@@ -143,7 +143,7 @@ class Columns:
             self.made = np.empty(windows.size, windows.dtype)
         made = self.made[: windows.size].reshape(windows.shape)
         np.copyto(made, windows)
-        return made.reshape(g.rows, windows.size // max(g.rows, 1))
+        return made.reshape(g.rows, prod(windows.shape[1 + len(g.kernel) :]))
 
 
 def _windows(source: Array, g: Geometry, tile: slice) -> Array:

@@ -433,7 +433,7 @@ bitwise_not_p = unary("bitwise_not", None, "~x", dtype=integral, differentiable=
     doc="every bit turned; of bools, not", example="fb.bitwise_not(fb.tensor([0, 5])) -> tensor([-1, -6])")
 
 # -- activations with a kernel of their own ----------------------------------------------------------
-relu_p = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, maximum(x, 0))", dtype=_REAL,
+relu_p = unary("relu", lambda g, out: where(out <= 0, 0.0, g), "where(x != x, x, maximum(x, 0))", dtype=_REAL,
     doc="input above zero, else 0; nan stays", example="fb.relu(fb.tensor([-1.0, 2.0])) -> tensor([0., 2.])")
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 from flambeau.core.declare import OpFunction
 from flambeau.core.ops.elementwise import abs_p, elementwise, exp_p, minimum_p, sigmoid_p, tanh_p, where
-from flambeau.core.record import DTypeRule, Vjp, ordered, real_floating
+from flambeau.core.ops.nn.rules import floats, means
+from flambeau.core.record import DTypeRule, Vjp, real_floating
 from flambeau.core.tensor import Tensor
 
 _DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
@@ -19,7 +20,7 @@ _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
 def _record(
-    schema: str, expr: str, vjp: Mapping[str, Vjp | None], dtype: DTypeRule = real_floating
+    schema: str, expr: str, vjp: Mapping[str, Vjp | None], dtype: DTypeRule = floats
 ) -> OpFunction[Tensor]:
     return elementwise(schema, expr, vjp, dtype=dtype, public=False, inplace=False)
 
@@ -96,9 +97,17 @@ logsigmoid_p = _record(
     dict(x=lambda g, x: g * sigmoid_p(-x)),
 )
 softsign_p = _record(
-    "softsign(x: Tensor) -> Tensor", "x / (1 + abs(x))", dict(x=lambda g, x: g / (1 + abs_p(x)).square())
+    "softsign(x: Tensor) -> Tensor",
+    "x / (1 + abs(x))",
+    dict(x=lambda g, x: g / (1 + abs_p(x)).square()),
+    dtype=real_floating,
 )
-tanhshrink_p = _record("tanhshrink(x: Tensor) -> Tensor", "x - tanh(x)", dict(x=lambda g, x: g * tanh_p(x).square()))
+tanhshrink_p = _record(
+    "tanhshrink(x: Tensor) -> Tensor",
+    "x - tanh(x)",
+    dict(x=lambda g, x: g * tanh_p(x).square()),
+    dtype=real_floating,
+)
 
 # -- with a corner -----------------------------------------------------------------------------------
 leaky_relu_p = _record(
@@ -109,10 +118,10 @@ leaky_relu_p = _record(
 #: scale * x above 0, scale * alpha * (exp(rate * x) - 1) below: ELU, SELU and CELU by their constants.
 elu_p = _record(
     "elu(x: Tensor, alpha: Tensor, scale: Tensor, rate: Tensor) -> Tensor",
-    "where(x > 0, scale * x, scale * alpha * expm1(minimum(x, 0) * rate))",
+    "where(x <= 0, scale * alpha * expm1(minimum(x, 0) * rate), scale * x)",
     dict(
         x=lambda g, x, alpha, scale, rate: where(
-            x > 0, g * scale, g * (alpha * scale * rate) * exp_p(minimum_p(x, 0.0) * rate)
+            x <= 0, g * (alpha * scale * rate) * exp_p(minimum_p(x, 0.0) * rate), g * scale
         ),
         alpha=None,
         scale=None,
@@ -122,8 +131,8 @@ elu_p = _record(
 hardtanh_p = _record(
     "hardtanh(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "where(x < low, low, where(x > high, high, x))",
-    dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0), low=None, high=None),
-    dtype=ordered,
+    dict(x=lambda g, x, low, high: where((x <= low) | (x >= high), 0.0, g), low=None, high=None),
+    dtype=means,
 )
 hardsigmoid_p = _record(
     "hardsigmoid(x: Tensor) -> Tensor",
@@ -138,16 +147,16 @@ hardswish_p = _record(
 softshrink_p = _record(
     "softshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(x > edge, x - edge, where(x < -edge, x + edge, x * 0))",
-    dict(x=lambda g, x, edge: where(abs_p(x) > edge, g, 0.0), edge=None),
+    dict(x=lambda g, x, edge: where(abs_p(x) <= edge, 0.0, g), edge=None),
 )
 hardshrink_p = _record(
     "hardshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(abs(x) <= edge, 0, x)",
-    dict(x=lambda g, x, edge: where(abs_p(x) <= edge, 0.0, g), edge=None),
+    dict(x=lambda g, x, edge: where(abs_p(x) > edge, g, 0.0), edge=None),
 )
 threshold_p = _record(
     "threshold(x: Tensor, edge: Tensor, value: Tensor) -> Tensor",
     "where(x <= edge, value, x)",
     dict(x=lambda g, x, edge: where(x <= edge, 0.0, g), edge=None, value=None),
-    dtype=ordered,
+    dtype=means,
 )

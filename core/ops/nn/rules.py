@@ -13,6 +13,10 @@ from flambeau.core.tensor import Tensor
 Shape: TypeAlias = tuple[int, ...]
 #: Real floating tensors only; integers do not become floating.
 floats = DTypeRule("floats", accepts=dt.FLOATS)
+#: Sums of products: all numbers as they are, of one dtype.
+products = DTypeRule("products", accepts=dt.REALS + dt.COMPLEXES, mixes=False)
+#: Means: all real numbers as they are.
+means = DTypeRule("means", accepts=dt.REALS)
 
 
 def through_body(
