@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from flambeau.core.declare import OpFunction
 from flambeau.core.ops.elementwise import abs_p, elementwise, exp_p, minimum_p, sigmoid_p, tanh_p, where
-from flambeau.core.ops.nn.rules import floats, means
+from flambeau.core.ops.nn.rules import floats, reals
 from flambeau.core.record import DTypeRule, Vjp, real_floating
 from flambeau.core.tensor import Tensor
 
@@ -132,7 +132,7 @@ hardtanh_p = _record(
     "hardtanh(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "where(x < low, low, where(x > high, high, x))",
     dict(x=lambda g, x, low, high: where((x <= low) | (x >= high), 0.0, g), low=None, high=None),
-    dtype=means,
+    dtype=reals,
 )
 hardsigmoid_p = _record(
     "hardsigmoid(x: Tensor) -> Tensor",
@@ -158,5 +158,5 @@ threshold_p = _record(
     "threshold(x: Tensor, edge: Tensor, value: Tensor) -> Tensor",
     "where(x <= edge, value, x)",
     dict(x=lambda g, x, edge: where(x <= edge, 0.0, g), edge=None, value=None),
-    dtype=means,
+    dtype=reals,
 )

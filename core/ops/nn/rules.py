@@ -15,8 +15,10 @@ Shape: TypeAlias = tuple[int, ...]
 floats = DTypeRule("floats", accepts=dt.FLOATS)
 #: Sums of products: all numbers as they are, of one dtype.
 products = DTypeRule("products", accepts=dt.REALS + dt.COMPLEXES, mixes=False)
-#: Means: all real numbers as they are.
-means = DTypeRule("means", accepts=dt.REALS)
+#: All real numbers as they are.
+reals = DTypeRule("reals", accepts=dt.REALS)
+#: Means; those of integers are cut, and int64, in which integers are added up.
+means = DTypeRule("means", accepts=(dt.int64, *dt.FLOATS))
 
 
 def through_body(
