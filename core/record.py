@@ -53,11 +53,12 @@ class DTypeRule:
         self.results = result if isinstance(result, tuple) else (result,)
 
     def but(self, name: str | None = None, *, compute: Callable[[DType], DType] | None = None,
-            result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = ()
-            ) -> DTypeRule:  # fmt: skip
+            result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = (),
+            mixes: bool | None = None) -> DTypeRule:  # fmt: skip
         """This rule with some of its parts changed."""
         accepts, result = accepts or tuple(self.accepts), result or self.results
-        return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes, self.mixes)
+        return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes,
+                         self.mixes if mixes is None else mixes)  # fmt: skip
 
     def out(self, i: int, compute: DType, params: Mapping[str, Any]) -> DType:
         """The dtype of output ``i``."""

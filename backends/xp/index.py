@@ -261,6 +261,7 @@ def nll_loss_grad(
     values = wide(xp, grad)
     safe, weights = _class_weights(xp, values, target, None if weight is None else wide(xp, weight), ignore_index)
     scaled = -(values / wide(xp, total) if reduction == "mean" else values) * weights
+    scaled = xp.where(weights == 0, values.dtype.type(0), scaled)  # also where nothing counts, and total is 0
     out = xp.zeros(shape, grad.dtype)
     index = xp.expand_dims(safe, axis)
     check_index("nll_loss_grad", index.reshape(-1), shape[axis], axis)

@@ -129,7 +129,9 @@ def _output_size(value: OutputSizes, input: Tensor, n: int, name: str) -> tuple[
         raise ShapeError(f"{name}: output_size must be an int or {n} ints, got {value!r}")
     found = tuple(input.shape[i + 2] if v is None else int(v) for i, v in enumerate(values))
     if any(v < 0 for v in found) or 0 in input.shape[2:]:
-        raise ShapeError(f"{name}: output_size {found} must not be negative, nor input {tuple(input.shape)} without sizes")
+        raise ShapeError(
+            f"{name}: output_size {found} must not be negative, nor input {tuple(input.shape)} without sizes"
+        )
     return found
 
 

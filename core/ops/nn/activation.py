@@ -19,9 +19,7 @@ _DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)  # of the standard normal distributio
 _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
-def _record(
-    schema: str, expr: str, vjp: Mapping[str, Vjp | None], dtype: DTypeRule = floats
-) -> OpFunction[Tensor]:
+def _record(schema: str, expr: str, vjp: Mapping[str, Vjp | None], dtype: DTypeRule = floats) -> OpFunction[Tensor]:
     return elementwise(schema, expr, vjp, dtype=dtype, public=False, inplace=False)
 
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs_p, elementwise, log_p, maximum_p, sigmoid_p, sign_p, where
-from flambeau.core.ops.nn.rules import Shape, floats
-from flambeau.core.record import Vjp, real_floating
+from flambeau.core.ops.nn.rules import Shape, floats, one_float
+from flambeau.core.record import Vjp
 from flambeau.core.tensor import Tensor
 
 
 def _pair(
     name: str, expr: str, vjp: Mapping[str, Vjp | None], operands: str = "x: Tensor, target: Tensor"
 ) -> OpFunction[Tensor]:
-    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp, dtype=real_floating, public=False, inplace=False)
+    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp, dtype=floats, public=False, inplace=False)
 
 
 squared_error_p = _pair(
@@ -31,7 +31,7 @@ absolute_error_p = _pair(
 
 
 def _huber_slope(g: Tensor, difference: Tensor, delta: Tensor | float) -> Tensor:
-    return g * where(abs_p(difference) < delta, difference, delta * sign_p(difference))
+    return g * where(abs_p(difference) >= delta, delta * sign_p(difference), difference)
 
 
 huber_error_p = _pair(
@@ -105,7 +105,7 @@ def _weights(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
 @composite(
     f"nll_loss(x: Tensor, target: Tensor, weight: Tensor?, *, {_NLL}) -> (out: Tensor, total: Tensor)",
     infer=_nll_infer,
-    dtype=floats,
+    dtype=one_float,
     kinds={"target": "index"},
     check=True,
     public=False,
@@ -143,6 +143,7 @@ def _nll_loss_grad(
     axis = _class_axis(len(shape))
     safe, weights = _weights(grad, target, weight, ignore_index)
     scaled = -(grad / total if reduction == "mean" else grad) * weights
+    scaled = where(weights == 0, 0.0, scaled)  # also where nothing counts, and total is 0
     return grad.new_zeros(shape).scatter_add(axis, safe.unsqueeze(axis), scaled.unsqueeze(axis))
 
 

@@ -13,6 +13,8 @@ from flambeau.core.tensor import Tensor
 Shape: TypeAlias = tuple[int, ...]
 #: Real floating tensors only; integers do not become floating.
 floats = DTypeRule("floats", accepts=dt.FLOATS)
+#: The same, of one dtype.
+one_float = floats.but("one_float", mixes=False)
 #: Sums of products: all numbers as they are, of one dtype.
 products = DTypeRule("products", accepts=dt.REALS + dt.COMPLEXES, mixes=False)
 #: All real numbers as they are.
