@@ -347,8 +347,8 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
             if not rule.promotes:
                 break
     dtype = _combine(ranks)
-    if not rule.mixes:
-        _check_one_dtype(op, args)
+    if rule.mixes is not None:
+        _check_mix(op, args, rule.mixes)
     compute = rule.compute(dtype)
     if compute not in rule.accepts:
         takes = ", ".join(d.name for d in dt.ALL if d in rule.accepts)
@@ -356,12 +356,12 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
     return compute
 
 
-def _check_one_dtype(op: Op, args: Sequence[Operand]) -> None:
-    """DTypeError names the first two tensors of different dtypes, of those that have no dtype of their own."""
+def _check_mix(op: Op, args: Sequence[Operand], mixes: Callable[[DType, DType], bool]) -> None:
+    """DTypeError names the first tensor that does not go with the first one, of those without a dtype of their own."""
     given = [(argument.public, a._key.dtype) for a, argument in zip(args, op.schema.operands, strict=True)
              if isinstance(a, Tensor) and op.kind_of(argument) == "same"]  # fmt: skip
     for name, dtype in given[1:]:
-        if dtype is not given[0][1]:
+        if dtype is not given[0][1] and not mixes(given[0][1], dtype):
             raise DTypeError(
                 f"{op.name}: {given[0][0]} and {name} must have the same dtype, got {given[0][1].name} and "
                 f"{dtype.name}; .to(dtype) changes one"

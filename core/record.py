@@ -36,7 +36,7 @@ class DTypeRule:
     ``compute`` maps the promoted dtype of the operands to the one that the kernel gets. ``result`` is,
     for each output, "same", "bool", "index" (int64), "real", or a function of the compute dtype and the
     params. ``accepts`` limits the compute dtypes; ``promotes`` is False where operands keep their own, and
-    ``mixes`` where tensors must have one dtype to begin with.
+    ``mixes`` says of two dtypes whether tensors of them may come together (None: any may).
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class DTypeRule:
         result: ResultDType | tuple[ResultDType, ...] = "same",
         accepts: tuple[DType, ...] = dt.ALL,
         promotes: bool = True,
-        mixes: bool = True,
+        mixes: Callable[[DType, DType], bool] | None = None,
     ):
         self.name, self.compute, self.promotes, self.mixes = name, compute, promotes, mixes
         self.accepts = frozenset(accepts)
@@ -54,11 +54,11 @@ class DTypeRule:
 
     def but(self, name: str | None = None, *, compute: Callable[[DType], DType] | None = None,
             result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = (),
-            mixes: bool | None = None) -> DTypeRule:  # fmt: skip
+            mixes: Callable[[DType, DType], bool] | None = None) -> DTypeRule:  # fmt: skip
         """This rule with some of its parts changed."""
         accepts, result = accepts or tuple(self.accepts), result or self.results
         return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes,
-                         self.mixes if mixes is None else mixes)  # fmt: skip
+                         mixes or self.mixes)  # fmt: skip
 
     def out(self, i: int, compute: DType, params: Mapping[str, Any]) -> DType:
         """The dtype of output ``i``."""

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from flambeau.core import dtype as dt
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.matmul import linear_p
 from flambeau.core.ops.nn.softmax import softmax as softmax_of
@@ -46,6 +46,8 @@ def scaled_dot_product_attention(
         key, value = _repeat_heads(query, key), _repeat_heads(query, value)
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
     if attn_mask is not None:
+        if is_causal:
+            raise RuntimeError("scaled_dot_product_attention: give one of attn_mask and is_causal=True")
         _check_mask(attn_mask, query, key)
     mask = None if attn_mask is None else additive(attn_mask, query)
     if dropout_p > 0:
@@ -56,6 +58,8 @@ def scaled_dot_product_attention(
 def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
     scores = (*query.shape[:-1], key.shape[-2])
     given = tuple(mask.shape)
+    if mask.dtype is not dt.bool_ and mask.dtype.category != dt.FLOATING:
+        raise DTypeError(f"scaled_dot_product_attention: attn_mask must be bool or floating, got {mask.dtype.name}")
     if any(m not in (1, s) for m, s in zip(given[::-1], scores[::-1], strict=False)):
         raise ShapeError(
             f"scaled_dot_product_attention: attn_mask of shape {given} does not broadcast to the scores (..., L, S), "

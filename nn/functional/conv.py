@@ -152,9 +152,11 @@ def unfold(input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Size
     """
     input, added = batched(input, 2, "unfold")
     kernel, dilation, padding, stride = _four(kernel_size, dilation, padding, stride, "unfold")
+    if 0 in input.shape[1:]:
+        raise ShapeError(f"unfold: only the batch of input may be empty, got shape {tuple(input.shape)}")
     windows = ops.windows(ops.padded(input, padding, padding), kernel, stride, dilation)
     rows = input.shape[1] * kernel[0] * kernel[1]
-    out: Tensor = windows.permute(0, 1, 4, 5, 2, 3).reshape(input.shape[0], rows, -1)
+    out: Tensor = windows.permute(0, 1, 4, 5, 2, 3).reshape(input.shape[0], rows, windows.shape[2] * windows.shape[3])
     return out.squeeze(0) if added else out
 
 
@@ -171,14 +173,14 @@ def fold(
     size = sizes(output_size, 2, "fold: output_size")
     taps = kernel[0] * kernel[1]
     places = [ops.conv_size(*v) for v in zip(size, kernel, stride, padding, dilation, strict=True)]
-    if input.shape[1] % taps or input.shape[2] != places[0] * places[1]:
+    if 0 in input.shape[1:] or input.shape[1] % taps or input.shape[2] != places[0] * places[1]:
         raise ShapeError(
             f"fold: input must be (N, C * {taps}, {places[0] * places[1]}) for output_size={size}, "
             f"kernel_size={kernel}, "
             f"stride={stride}, padding={padding}, dilation={dilation}; got {tuple(input.shape)}"
         )
     channels = input.shape[1] // taps
-    columns = input.reshape(-1, taps, *places)
+    columns = input.reshape(input.shape[0] * channels, taps, *places)
     # Column (k, l) comes from one element of an identity kernel: the gradient of a convolution with it adds up.
     identity = input.new_ones(taps).diag().reshape(taps, 1, *kernel)
     shape = (columns.shape[0], 1, *size)
@@ -189,5 +191,7 @@ def fold(
 
 def _four(*values: Any) -> tuple[tuple[int, ...], ...]:
     *given, name = values
-    labels = ("kernel_size", "dilation", "padding", "stride")
-    return tuple(sizes(v, 2, f"{name}: {label}") for v, label in zip(given, labels, strict=True))
+    labels = {"kernel_size": 1, "dilation": 1, "padding": 0, "stride": 1}
+    found = {label: sizes(v, 2, f"{name}: {label}") for v, label in zip(given, labels, strict=True)}
+    _check_options(name, **{label: (found[label], least) for label, least in labels.items()})
+    return tuple(found.values())

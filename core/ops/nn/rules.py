@@ -11,12 +11,25 @@ from flambeau.core.record import DTypeRule, Vjp
 from flambeau.core.tensor import Tensor
 
 Shape: TypeAlias = tuple[int, ...]
+
+
+def _never(a: dt.DType, b: dt.DType) -> bool:
+    return False
+
+
+def low_with_float32(a: dt.DType, b: dt.DType) -> bool:
+    """Whether ``a`` has a low precision that goes with parameters in float32."""
+    return a in dt.LOW_PRECISION and b is dt.float32
+
+
 #: Real floating tensors only; integers do not become floating.
 floats = DTypeRule("floats", accepts=dt.FLOATS)
 #: The same, of one dtype.
-one_float = floats.but("one_float", mixes=False)
+one_float = floats.but("one_float", mixes=_never)
+#: The same, of one dtype, but for parameters in float32 of inputs in low precision.
+normalised = floats.but("normalised", mixes=low_with_float32)
 #: Sums of products: all numbers as they are, of one dtype.
-products = DTypeRule("products", accepts=dt.REALS + dt.COMPLEXES, mixes=False)
+products = DTypeRule("products", accepts=dt.REALS + dt.COMPLEXES, mixes=_never)
 #: All real numbers as they are.
 reals = DTypeRule("reals", accepts=dt.REALS)
 #: Means; those of integers are cut, and int64, in which integers are added up.
