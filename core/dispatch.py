@@ -331,6 +331,8 @@ def _travels(t: Tensor) -> bool:
 def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
     """The dtype that the kernel gets, by torch's rules: dimensioned tensors, then 0-d ones, then numbers."""
     rule = op.dtype
+    if rule.check is not None:
+        rule.check(op.name, args)
     ranks: list[DType | None] = [None, None, None]
     for a, argument in zip(args, op.schema.operands, strict=True):
         if op.kind_of(argument) != "same" or argument.type == "Scalar" and not rule.promotes:
@@ -347,25 +349,11 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
             if not rule.promotes:
                 break
     dtype = _combine(ranks)
-    if rule.mixes is not None:
-        _check_mix(op, args, rule.mixes)
     compute = rule.compute(dtype)
     if compute not in rule.accepts:
         takes = ", ".join(d.name for d in dt.ALL if d in rule.accepts)
         raise DTypeError(f"{op.name}: not implemented for {dtype.name}; it takes {takes}")
     return compute
-
-
-def _check_mix(op: Op, args: Sequence[Operand], mixes: Callable[[DType, DType], bool]) -> None:
-    """DTypeError names the first tensor that does not go with the first one, of those without a dtype of their own."""
-    given = [(argument.public, a._key.dtype) for a, argument in zip(args, op.schema.operands, strict=True)
-             if isinstance(a, Tensor) and op.kind_of(argument) == "same"]  # fmt: skip
-    for name, dtype in given[1:]:
-        if dtype is not given[0][1] and not mixes(given[0][1], dtype):
-            raise DTypeError(
-                f"{op.name}: {given[0][0]} and {name} must have the same dtype, got {given[0][1].name} and "
-                f"{dtype.name}; .to(dtype) changes one"
-            )
 
 
 def _combine(ranks: Sequence[DType | None]) -> DType:

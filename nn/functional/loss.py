@@ -152,6 +152,7 @@ def nll_loss(
     how = reduction_of(reduction, size_average, reduce)
     _check_tensors("nll_loss", input, target)
     domain.check_classes("nll_loss", target)
+    domain.check_one_dtype("nll_loss", input, weight=weight)
     out, _ = ops.nll_loss_p(input, target, weight, ignore_index, how)
     return out
 
@@ -179,6 +180,7 @@ def cross_entropy(
         return _of_probabilities(log_probabilities, target, weight, how, label_smoothing, axis)
     _check_classes(input, target)
     domain.check_classes("cross_entropy", target)
+    domain.check_one_dtype("cross_entropy", input, weight=weight)
     if label_smoothing == 0:
         out, _ = ops.nll_loss_p(log_probabilities, target, weight, ignore_index, how)
         return out

@@ -9,8 +9,8 @@ from itertools import product
 from typing import Any
 
 from flambeau.core.creation import linspace
-from flambeau.core.dtype import int64
-from flambeau.core.errors import ShapeError
+from flambeau.core.dtype import FLOATING, int64, uint8
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import stack
 from flambeau.core.ops.nn.activation import hardtanh_p
@@ -91,14 +91,25 @@ def interpolate(
         )
     if align_corners is not None and mode in ("nearest", "nearest-exact", "area"):
         raise ValueError("interpolate: align_corners can only be set with the linear and cubic modes")
-    if antialias:
-        raise NotImplementedError("interpolate: antialias=True is not there; blur the input first")
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ValueError(f"interpolate: antialias=True is for the modes bilinear and bicubic, got {mode!r}")
+    if 0 in input.shape[1:]:
+        raise ShapeError(f"interpolate: only the batch of input may be empty, got shape {tuple(input.shape)}")
     out, factors = _resampled_sizes(input, n, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
         return adaptive_avg_pool(input, out)
-    for i in range(n):
-        input = _resample(input, 2 + i, out[i], factors[i], mode, bool(align_corners))
-    return input
+    if mode in ("nearest", "nearest-exact"):
+        for i in range(n):
+            input = _nearest(input, 2 + i, out[i], factors[i], 0.5 if mode == "nearest-exact" else 0.0)
+        return input
+    if input.dtype.category < FLOATING and input.dtype is not uint8:
+        raise DTypeError(f"interpolate: mode {mode!r} takes floating tensors and uint8, got {input.dtype.name}")
+    x = input.float() if input.dtype is uint8 else input
+    for i in range(n) if input.dtype is not uint8 else reversed(range(n)):
+        x = _resample(x, 2 + i, out[i], factors[i], mode, bool(align_corners), antialias)
+        if input.dtype is uint8:  # torch rounds after each axis, the last one first
+            x = (x + 0.5).floor().clamp(0, 255)
+    return x.to(input.dtype)
 
 
 def _resampled_sizes(
@@ -121,20 +132,29 @@ def _resampled_sizes(
     return out, factors
 
 
-def _resample(x: Tensor, axis: int, out: int, factor: float | None, mode: str, align: bool) -> Tensor:
+def _nearest(x: Tensor, axis: int, out: int, factor: float | None, half: float) -> Tensor:
+    """One axis: the element below each position, or with ``half`` the nearest one."""
+    size = x.shape[axis]
+    if size == out and factor is None:
+        return x
+    step = size / out if factor is None else 1 / factor
+    places = [min(math.floor((i + half) * step), size - 1) for i in range(out)]
+    return x.index_select(axis, x.new_tensor(places, dtype=int64))
+
+
+def _resample(
+    x: Tensor, axis: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool
+) -> Tensor:  # fmt: skip
     """One axis: the sum of neighbours, each with its weight."""
     size = x.shape[axis]
     step = size / out if factor is None else 1 / factor
-    if mode in ("nearest", "nearest-exact"):
-        if size == out and factor is None:
-            return x
-        half = 0.5 if mode == "nearest-exact" else 0.0
-        places = [min(math.floor((i + half) * step), size - 1) for i in range(out)]
-        return x.index_select(axis, x.new_tensor(places, dtype=int64))
     if align:
         step = (size - 1) / (out - 1) if out > 1 else 0.0
     positions = [i * step if align else (i + 0.5) * step - 0.5 for i in range(out)]
-    taps = _cubic(positions) if mode == "bicubic" else _linear(positions)
+    if antialias:
+        taps = _blurred([(i + 0.5) * step for i in range(out)], size, step, mode)
+    else:
+        taps = _cubic(positions) if mode == "bicubic" else _linear(positions)
     total: Any = None
     for offsets in zip(*taps, strict=True):
         index = x.new_tensor([min(max(place, 0), size - 1) for place, _ in offsets], dtype=int64)
@@ -155,16 +175,32 @@ def _linear(positions: list[float]) -> list[list[tuple[int, float]]]:
     return taps
 
 
-def _cubic(positions: list[float], a: float = -0.75) -> list[list[tuple[int, float]]]:
-    """Four (place, weight) for each position. Keys, IEEE TASSP 29 (1981), with a = -0.75."""
+def _cubic(positions: list[float]) -> list[list[tuple[int, float]]]:
+    """Four (place, weight) for each position."""
+    return [[(math.floor(p) + k, _cubic_weight(p - math.floor(p) - k, -0.75)) for k in (-1, 0, 1, 2)]
+            for p in positions]  # fmt: skip
 
-    def weight(d: float) -> float:
-        d = abs(d)
-        if d <= 1:
-            return ((a + 2) * d - (a + 3)) * d * d + 1
-        return a * (((d - 5) * d + 8) * d - 4) if d < 2 else 0.0
 
-    return [[(math.floor(p) + k, weight(p - math.floor(p) - k)) for k in (-1, 0, 1, 2)] for p in positions]
+def _cubic_weight(d: float, a: float) -> float:
+    """The weight of an element at a distance. Keys, IEEE TASSP 29 (1981)."""
+    d = abs(d)
+    if d <= 1:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+    return a * (((d - 5) * d + 8) * d - 4) if d < 2 else 0.0
+
+
+def _blurred(centres: list[float], size: int, step: float, mode: str) -> list[list[tuple[int, float]]]:
+    """As many (place, weight) for each position as its share of the input is wide, the weights adding up to 1."""
+    scale, reach = max(step, 1.0), 2 if mode == "bicubic" else 1
+    taps = []
+    for centre in centres:
+        first = max(int(centre - reach * scale + 0.5), 0)
+        places = range(first, min(int(centre + reach * scale + 0.5), size))
+        distances = [(j - centre + 0.5) / scale for j in places]
+        weights = [_cubic_weight(d, -0.5) if mode == "bicubic" else max(1 - abs(d), 0.0) for d in distances]
+        taps.append([(j, w / sum(weights)) for j, w in zip(places, weights, strict=True)])
+    widest = max(map(len, taps))
+    return [row + [(0, 0.0)] * (widest - len(row)) for row in taps]
 
 
 # -- grids -------------------------------------------------------------------------------------------

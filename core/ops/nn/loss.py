@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs_p, elementwise, log_p, maximum_p, sigmoid_p, sign_p, where
-from flambeau.core.ops.nn.rules import Shape, floats, one_float
+from flambeau.core.ops.nn.rules import Shape, floats
 from flambeau.core.record import Vjp
 from flambeau.core.tensor import Tensor
 
@@ -105,7 +105,7 @@ def _weights(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
 @composite(
     f"nll_loss(x: Tensor, target: Tensor, weight: Tensor?, *, {_NLL}) -> (out: Tensor, total: Tensor)",
     infer=_nll_infer,
-    dtype=one_float,
+    dtype=floats,
     kinds={"target": "index"},
     check=True,
     public=False,
