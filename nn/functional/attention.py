@@ -46,8 +46,6 @@ def scaled_dot_product_attention(
         key, value = _repeat_heads(query, key), _repeat_heads(query, value)
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
     if attn_mask is not None:
-        if is_causal:
-            raise RuntimeError("scaled_dot_product_attention: give one of attn_mask and is_causal=True")
         _check_mask(attn_mask, query, key)
     mask = None if attn_mask is None else additive(attn_mask, query)
     if dropout_p > 0:
@@ -112,13 +110,14 @@ def multi_head_attention_forward(
         )
     if is_causal and attn_mask is None:
         raise RuntimeError("multi_head_attention: is_causal=True is a hint about attn_mask, which must be given too")
+    _check_shapes(query, key, value, key_padding_mask, num_heads, use_separate_proj_weight)
     batched = query.ndim == 3
     if not batched:
         query, key, value = (t.unsqueeze(1) for t in (query, key, value))
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
     q, k, v = _projected(query, key, value, separate, in_proj_weight, in_proj_bias)
-    attn_mask = _per_head(attn_mask, q, num_heads)
+    attn_mask = _per_head(attn_mask, q, k, num_heads)
     if bias_k is not None and bias_v is not None:
         k, v = _appended(k, bias_k), _appended(v, bias_v)
         attn_mask, key_padding_mask = _widened(attn_mask), _widened(key_padding_mask)
@@ -130,13 +129,29 @@ def multi_head_attention_forward(
         attn_mask, key_padding_mask = _widened(attn_mask), _widened(key_padding_mask)
     mask = _combined(attn_mask, key_padding_mask, q)
     out, weights = _attend(heads, mask, dropout_p if training else 0.0, need_weights)
-    length, batch = query.shape[0], query.shape[1]
-    out = linear_p(out.permute(2, 0, 1, 3).reshape(length, batch, -1), out_proj_weight, out_proj_bias)
+    out = linear_p(out.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias)
     if weights is not None and average_attn_weights:
         weights = weights.mean(1)
     if not batched:
         out, weights = out.squeeze(1), None if weights is None else weights.squeeze(0)
     return out, weights
+
+
+def _check_shapes(
+    query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, heads: int, separate: bool
+) -> None:
+    q, k, v = tuple(query.shape), tuple(key.shape), tuple(value.shape)
+    if len(q) not in (2, 3) or not len(q) == len(k) == len(v):
+        raise ShapeError(
+            f"multi_head_attention: query, key and value must all be (L, N, E) or (L, E), got {q}, {k}, {v}"
+        )
+    if k[:-1] != v[:-1] or k[1:-1] != q[1:-1] or not separate and k != v:
+        raise ShapeError(f"multi_head_attention: query, key and value of shapes {q}, {k} and {v} do not go together")
+    if q[-1] % heads:
+        raise ShapeError(f"multi_head_attention: embed_dim={q[-1]} must divide by num_heads={heads}")
+    wanted = (*k[1:-1], k[0])
+    if padding is not None and tuple(padding.shape) != wanted:
+        raise ShapeError(f"multi_head_attention: key_padding_mask must be {wanted}, got shape {tuple(padding.shape)}")
 
 
 def _projected(query: Tensor, key: Tensor, value: Tensor, separate: Any, weight: Any, bias: Any) -> list[Tensor]:
@@ -150,11 +165,11 @@ def _projected(query: Tensor, key: Tensor, value: Tensor, separate: Any, weight:
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
     """(L, N, E) as (N, heads, L, E / heads)."""
-    return x.reshape(x.shape[0], x.shape[1], heads, -1).permute(1, 2, 0, 3)
+    return x.reshape(x.shape[0], x.shape[1], heads, x.shape[2] // heads).permute(1, 2, 0, 3)
 
 
 def _static(x: Tensor, like: Tensor, heads: int) -> Tensor:
-    return x.reshape(-1, heads, *x.shape[1:]).expand(like.shape[0], heads, *x.shape[1:])
+    return x.reshape(x.shape[0] // heads, heads, *x.shape[1:]).expand(like.shape[0], heads, *x.shape[1:])
 
 
 def _appended(x: Tensor, row: Tensor) -> Tensor:
@@ -173,16 +188,17 @@ def _widened(mask: Tensor | None) -> Tensor | None:
     return cat_p([mask, mask.new_zeros(*mask.shape[:-1], 1)], -1)
 
 
-def _per_head(mask: Tensor | None, q: Tensor, heads: int) -> Tensor | None:
+def _per_head(mask: Tensor | None, q: Tensor, k: Tensor, heads: int) -> Tensor | None:
     """An attention mask (L, S) or (N * heads, L, S) as (1, 1, L, S) or (N, heads, L, S)."""
-    if mask is None or mask.ndim == 2:
-        return mask if mask is None else mask.unsqueeze(0).unsqueeze(0)
-    if mask.ndim != 3 or mask.shape[0] != q.shape[1] * heads:
+    if mask is None:
+        return None
+    each, batch = (q.shape[0], k.shape[0]), q.shape[1]
+    if tuple(mask.shape) not in (each, (batch * heads, *each)):
         raise ShapeError(
-            f"multi_head_attention: attn_mask must be (L, S) or (N * num_heads, L, S) with N={q.shape[1]} and "
-            f"num_heads={heads}, got {tuple(mask.shape)}"
+            f"multi_head_attention: attn_mask must be (L, S) or (N * num_heads, L, S) with L={each[0]}, S={each[1]}, "
+            f"N={batch} and num_heads={heads}, got {tuple(mask.shape)}"
         )
-    return mask.reshape(q.shape[1], heads, *mask.shape[1:])
+    return mask.unsqueeze(0).unsqueeze(0) if mask.ndim == 2 else mask.reshape(batch, heads, *each)
 
 
 def _combined(attn_mask: Tensor | None, padding: Tensor | None, like: Tensor) -> Tensor | None:

@@ -88,7 +88,7 @@ def multi_margin_loss(
     domain.check_one_dtype("multi_margin_loss", input, weight=weight)
     rows, classes = _rows("multi_margin_loss", input), target.reshape(target.numel(), 1)
     if weight is not None and tuple(weight.shape) != (rows.shape[1],):
-        raise ValueError(f"multi_margin_loss: weight must be ({rows.shape[1]},), got shape {tuple(weight.shape)}")
+        raise ShapeError(f"multi_margin_loss: weight must be ({rows.shape[1]},), got shape {tuple(weight.shape)}")
     if classes.shape[0] != rows.shape[0] or target.ndim > 1 or target.ndim == 0 and input.ndim == 2:
         raise ShapeError(
             f"multi_margin_loss: target of shape {tuple(target.shape)} does not fit input {tuple(input.shape)}"

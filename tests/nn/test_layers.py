@@ -230,7 +230,7 @@ X = fb.ones(2, 3, 8, 8)
         (lambda: nn.ConvTranspose2d(3, 2, 3, 2)(X, output_size=(99, 99)), ValueError, ["(99, 99)", "valid sizes"]),
         (lambda: nn.MaxPool2d(3, padding=2)(X), RuntimeError, ["max_pool2d", "padding", "half"]),
         (lambda: nn.MaxPool2d(9)(X), RuntimeError, ["max_pool2d", "smaller than", "(9, 9)"]),
-        (lambda: nn.AdaptiveAvgPool2d(0)(X), RuntimeError, ["adaptive_avg_pool2d", "at least 1"]),
+        (lambda: nn.AdaptiveAvgPool2d(-1)(X), RuntimeError, ["adaptive_avg_pool2d", "negative"]),
         (lambda: F.avg_pool2d(X, 2, divisor_override=0), RuntimeError, ["avg_pool2d", "zero"]),
         (lambda: F.fold(fb.ones(1, 5, 4), 3, 2), RuntimeError, ["fold", "C * 4", "(1, 5, 4)"]),
         (lambda: nn.BatchNorm2d(4)(X), RuntimeError, ["batch_norm", "running_mean", "(4,)", "(3,)"]),

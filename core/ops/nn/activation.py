@@ -129,7 +129,7 @@ elu_p = _record(
 hardtanh_p = _record(
     "hardtanh(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "where(x < low, low, where(x > high, high, x))",
-    dict(x=lambda g, x, low, high: where((x <= low) | (x >= high), 0.0, g), low=None, high=None),
+    dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0), low=None, high=None),
     dtype=reals,
 )
 hardsigmoid_p = _record(
@@ -145,12 +145,12 @@ hardswish_p = _record(
 softshrink_p = _record(
     "softshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(x > edge, x - edge, where(x < -edge, x + edge, x * 0))",
-    dict(x=lambda g, x, edge: where(abs_p(x) <= edge, 0.0, g), edge=None),
+    dict(x=lambda g, x, edge: where(abs_p(x) > edge, g, 0.0), edge=None),
 )
 hardshrink_p = _record(
     "hardshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(abs(x) <= edge, 0, x)",
-    dict(x=lambda g, x, edge: where(abs_p(x) > edge, g, 0.0), edge=None),
+    dict(x=lambda g, x, edge: where(abs_p(x) <= edge, 0.0, g), edge=None),
 )
 threshold_p = _record(
     "threshold(x: Tensor, edge: Tensor, value: Tensor) -> Tensor",
