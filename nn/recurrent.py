@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import sigmoid_p, tanh_p
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import recurrent as ops
@@ -110,7 +110,7 @@ class RNNBase(Module, Generic[S]):
             )
         weight = self._parameters["weight_ih_l0"]
         if weight is not None and input.dtype is not weight.dtype:
-            raise DTypeError(
+            raise ValueError(
                 f"{type(self).__name__}: input dtype ({input.dtype.name}) does not match weight dtype "
                 f"({weight.dtype.name}); input.to(dtype) changes it"
             )

@@ -29,6 +29,10 @@ _in_place: dict[Op, Any] = {}
 _relu: Callable[[Tensor], Tensor] = elementwise.relu_p  # bound once: relu is called often
 
 
+def _is_complex(input: Tensor) -> bool:
+    return isinstance(input, Tensor) and input.dtype.category == dt.COMPLEX
+
+
 def _in_dtype(name: str, input: Tensor, *numbers: float) -> tuple[float, ...]:
     """The limits of an activation as numbers of the input's dtype, which the result keeps."""
     if isinstance(input, Tensor) and input.dtype.category <= dt.INTEGER:
@@ -186,6 +190,8 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.silu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.2384,  0.3112,  2.8577])
     """
+    if _is_complex(input) and not inplace:
+        return input * elementwise.sigmoid_p(input)
     return _apply(ops.silu_p, inplace, input)
 
 
@@ -216,7 +222,7 @@ def softsign(input: Tensor) -> Tensor:
     >>> fb.nn.functional.softsign(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.6667,  0.3333,  0.7500])
     """
-    return ops.softsign_p(input)
+    return input / (1 + input.abs()) if _is_complex(input) else ops.softsign_p(input)
 
 
 @quick
@@ -226,7 +232,7 @@ def tanhshrink(input: Tensor) -> Tensor:
     >>> fb.nn.functional.tanhshrink(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-1.0360,  0.0379,  2.0049])
     """
-    return ops.tanhshrink_p(input)
+    return input - input.tanh() if _is_complex(input) else ops.tanhshrink_p(input)
 
 
 @quick

@@ -104,13 +104,13 @@ def multi_head_attention_forward(
     average_attn_weights: bool = True, is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """The computation of :class:`~flambeau.nn.MultiheadAttention` on (L, N, E) or (L, E): output and weights."""
+    _check_shapes(query, key, value, key_padding_mask, num_heads, use_separate_proj_weight)
     if query.shape[-1] != embed_dim_to_check:
         raise ShapeError(
             f"multi_head_attention: query of shape {tuple(query.shape)} must have embed_dim={embed_dim_to_check} last"
         )
     if is_causal and attn_mask is None:
         raise RuntimeError("multi_head_attention: is_causal=True is a hint about attn_mask, which must be given too")
-    _check_shapes(query, key, value, key_padding_mask, num_heads, use_separate_proj_weight)
     batched = query.ndim == 3
     if not batched:
         query, key, value = (t.unsqueeze(1) for t in (query, key, value))

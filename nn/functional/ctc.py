@@ -83,10 +83,20 @@ def ctc_loss(
     labels = _padded_targets(targets, wanted, batch)
     losses = -_log_likelihood(log_probs, labels, seen, wanted, blank)
     impossible = losses > -_NEVER / 2
-    losses = where(impossible, 0.0 if zero_infinity else math.inf, losses)
+    losses = where(impossible, 0.0 if zero_infinity else math.inf, losses + _normalised(log_probs, seen))
     if how == "mean":
         losses = losses / wanted.clamp(min=1).to(losses.dtype)
     return reduced(losses.squeeze(0) if single and how == "none" else losses, how)
+
+
+def _normalised(log_probs: Tensor, seen: Tensor) -> Tensor:
+    """Zeros with the gradient of sum(exp(log_probs)), which is constant for log probabilities.
+
+    With it the gradient is that for the scores before log_softmax, as torch has it; through log_softmax both are one.
+    """
+    steps = arange(log_probs.shape[0], device=seen.device).unsqueeze(-1)
+    total = where(steps < seen, log_probs.exp().sum(2), 0.0).sum(0)
+    return total - total.detach()
 
 
 def _log_likelihood(log_probs: Tensor, labels: Tensor, seen: Tensor, wanted: Tensor, blank: int) -> Tensor:

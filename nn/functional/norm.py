@@ -53,7 +53,7 @@ def _check_counts(name: str, input: Tensor, per: str, count: int) -> None:
 
 def _check_channels(name: str, input: Tensor, given: dict[str, Tensor | None]) -> None:
     """One value per channel, in the input's dtype, or in float32 where that has a low precision."""
-    channels = input.shape[1] if input.ndim > 1 else 0
+    channels = input.shape[1]
     for which, t in given.items():
         if t is not None and tuple(t.shape) != (channels,):
             raise ShapeError(
@@ -86,13 +86,13 @@ def batch_norm(
     """
     if input.ndim < 2 and input.numel():
         raise ShapeError(f"batch_norm: input must be (N, C, ...), got shape {tuple(input.shape)}")
+    if not input.numel():
+        return _of_nothing(input, weight, bias)
     given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     _check_channels("batch_norm", input, given)
     domain.check_floating("batch_norm", input=input)
-    if training and eps <= 0:
-        raise ValueError(f"batch_norm: eps must be positive during training, got {eps}")
-    if not input.numel():
-        return _of_nothing(input, weight, bias)
+    if eps < 0 or training and eps == 0:
+        raise ValueError(f"batch_norm: eps must be positive during training, and never negative, got {eps}")
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: expected running_mean and running_var to be given when training=False")
@@ -119,6 +119,7 @@ def instance_norm(
     flambeau.Size([2, 3, 8])
     """
     if not use_input_stats:
+        running_mean, running_var = (t if t is None else t.to(input.dtype) for t in (running_mean, running_var))
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     if input.ndim < 3:
         raise ShapeError(f"instance_norm: input must be (N, C, ...), got shape {tuple(input.shape)}")
