@@ -104,11 +104,13 @@ def multi_head_attention_forward(
     average_attn_weights: bool = True, is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """The computation of :class:`~flambeau.nn.MultiheadAttention` on (L, N, E) or (L, E): output and weights."""
-    _check_shapes(query, key, value, key_padding_mask, num_heads, use_separate_proj_weight)
+    _check_shapes(query, key, value, key_padding_mask, use_separate_proj_weight)
     if query.shape[-1] != embed_dim_to_check:
         raise ShapeError(
             f"multi_head_attention: query of shape {tuple(query.shape)} must have embed_dim={embed_dim_to_check} last"
         )
+    if embed_dim_to_check % num_heads:
+        raise ShapeError(f"multi_head_attention: embed_dim={embed_dim_to_check} must divide by num_heads={num_heads}")
     if is_causal and attn_mask is None:
         raise RuntimeError("multi_head_attention: is_causal=True is a hint about attn_mask, which must be given too")
     batched = query.ndim == 3
@@ -137,9 +139,7 @@ def multi_head_attention_forward(
     return out, weights
 
 
-def _check_shapes(
-    query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, heads: int, separate: bool
-) -> None:
+def _check_shapes(query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, separate: bool) -> None:
     q, k, v = tuple(query.shape), tuple(key.shape), tuple(value.shape)
     if len(q) not in (2, 3) or not len(q) == len(k) == len(v):
         raise ShapeError(
@@ -147,8 +147,6 @@ def _check_shapes(
         )
     if k[:-1] != v[:-1] or k[1:-1] != q[1:-1] or not separate and k != v:
         raise ShapeError(f"multi_head_attention: query, key and value of shapes {q}, {k} and {v} do not go together")
-    if q[-1] % heads:
-        raise ShapeError(f"multi_head_attention: embed_dim={q[-1]} must divide by num_heads={heads}")
     wanted = (*k[1:-1], k[0])
     if padding is not None and tuple(padding.shape) != wanted:
         raise ShapeError(f"multi_head_attention: key_padding_mask must be {wanted}, got shape {tuple(padding.shape)}")
