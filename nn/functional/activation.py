@@ -190,9 +190,12 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.silu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.2384,  0.3112,  2.8577])
     """
-    if _is_complex(input) and not inplace:
+    try:
+        return _apply(ops.silu_p, inplace, input)
+    except DTypeError:
+        if inplace or not _is_complex(input):
+            raise
         return input * elementwise.sigmoid_p(input)
-    return _apply(ops.silu_p, inplace, input)
 
 
 @quick
@@ -222,7 +225,12 @@ def softsign(input: Tensor) -> Tensor:
     >>> fb.nn.functional.softsign(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.6667,  0.3333,  0.7500])
     """
-    return input / (1 + input.abs()) if _is_complex(input) else ops.softsign_p(input)
+    try:
+        return ops.softsign_p(input)
+    except DTypeError:
+        if not _is_complex(input):
+            raise
+        return input / (1 + input.abs())
 
 
 @quick
@@ -232,7 +240,12 @@ def tanhshrink(input: Tensor) -> Tensor:
     >>> fb.nn.functional.tanhshrink(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-1.0360,  0.0379,  2.0049])
     """
-    return input - input.tanh() if _is_complex(input) else ops.tanhshrink_p(input)
+    try:
+        return ops.tanhshrink_p(input)
+    except DTypeError:
+        if not _is_complex(input):
+            raise
+        return input - input.tanh()
 
 
 @quick
