@@ -206,7 +206,7 @@ def embedding_grad(xp: Namespace, grad: Array, index: Array, *, rows: int, paddi
     """The elements of ``grad`` (..., width) added to the rows that ``index`` (...) says, but not to ``padding_idx``."""
     check_index("embedding_grad", index, rows, 0)
     width = grad.shape[-1]
-    at, values = index.reshape(-1), grad.reshape(-1, width)
+    at, values = index.reshape(-1), grad.reshape(index.size, width)
     if padding_idx >= 0:
         kept = at != padding_idx
         at, values = at[kept], values[kept]

@@ -47,7 +47,7 @@ def _embedding_grad(grad: Tensor, index: Tensor, *, rows: int, padding_idx: int)
     if padding_idx >= 0:
         grad = where((index == padding_idx).unsqueeze(-1), 0.0, grad)
     width = grad.shape[-1]
-    return grad.new_zeros(rows, width).index_add(0, index.reshape(-1), grad.reshape(-1, width))
+    return grad.new_zeros(rows, width).index_add(0, index.reshape(-1), grad.reshape(index.numel(), width))
 
 
 embedding_grad_p: OpFunction[Tensor] = composite(
