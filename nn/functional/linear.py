@@ -59,6 +59,8 @@ def embedding(
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """
+    if weight.ndim != 2:
+        raise ShapeError(f"embedding: weight must be (rows, width), got shape {tuple(weight.shape)}")
     rows = weight.shape[0]
     padding = -1
     if padding_idx is not None:

@@ -84,11 +84,11 @@ def multi_margin_loss(
     how = reduction_of(reduction, size_average, reduce)
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: only p == 1 and p == 2 are supported, got {p}")
-    domain.check_classes("multi_margin_loss", target, (dt.int64,))
-    domain.check_one_dtype("multi_margin_loss", input, weight=weight)
     rows, classes = _rows("multi_margin_loss", input), target.reshape(target.numel(), 1)
     if weight is not None and tuple(weight.shape) != (rows.shape[1],):
         raise ShapeError(f"multi_margin_loss: weight must be ({rows.shape[1]},), got shape {tuple(weight.shape)}")
+    domain.check_classes("multi_margin_loss", target, (dt.int64,))
+    domain.check_one_dtype("multi_margin_loss", input, weight=weight)
     if classes.shape[0] != rows.shape[0] or target.ndim > 1 or target.ndim == 0 and input.ndim == 2:
         raise ShapeError(
             f"multi_margin_loss: target of shape {tuple(target.shape)} does not fit input {tuple(input.shape)}"

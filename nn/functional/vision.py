@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from flambeau.core.creation import linspace
-from flambeau.core.dtype import FLOATING, int64, uint8
+from flambeau.core.dtype import FLOATING, LOW_PRECISION, int64, uint8
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import stack
@@ -255,6 +255,8 @@ def grid_sample(
         raise NotImplementedError("grid_sample: mode 'bicubic' is for 4-D input, images, only")
     domain.check_floating("grid_sample", input=input)
     domain.check_one_dtype("grid_sample", input, grid=grid)
+    if input.dtype in LOW_PRECISION:  # positions and weights would have too few digits
+        return grid_sample(input.float(), grid.float(), mode, padding_mode, align_corners).to(input.dtype)
     sizes, corner = input.shape[2:], bool(align_corners)
     places = [_place(grid[..., n - 1 - i], sizes[i], corner) for i in range(n)]
     inside = [partial(_INSIDE[padding_mode], size=size, corner=corner) for size in sizes]

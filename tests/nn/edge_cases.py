@@ -96,9 +96,9 @@ functions("local_response_norm of integers", lambda T, F, a: F.local_response_no
 
 # -- activations -------------------------------------------------------------------------------------------
 _CORNERS = [0, 0.5, -0.5, 1, -1, 6, 3, -3, math.inf, -math.inf]
-for _name in ("relu6", "hardtanh", "softshrink", "hardshrink"):
+for _name in ("relu6", "hardtanh", "softshrink", "hardshrink", "elu", "selu"):
     functions(f"{_name} at corners", lambda T, F, a, name=_name: getattr(F, name)(leaf(T, a, _CORNERS)))
-for _name in ("relu", "elu", "selu", "leaky_relu"):
+for _name in ("relu", "leaky_relu"):
     functions(f"{_name} at corners", lambda T, F, a, name=_name: getattr(F, name)(leaf(T, a, [math.nan, *_CORNERS])))
 for _dtype in ("int64", "int32", "uint8"):
     functions(f"relu6 of {_dtype}", lambda T, F, a, d=_dtype: F.relu6(a.ints(12, 6).to(getattr(T, d))))

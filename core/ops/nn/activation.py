@@ -116,10 +116,10 @@ leaky_relu_p = _record(
 #: scale * x above 0, scale * alpha * (exp(rate * x) - 1) below: ELU, SELU and CELU by their constants.
 elu_p = _record(
     "elu(x: Tensor, alpha: Tensor, scale: Tensor, rate: Tensor) -> Tensor",
-    "where(x <= 0, scale * alpha * expm1(minimum(x, 0) * rate), scale * x)",
+    "where(x > 0, scale * x, scale * alpha * expm1(minimum(x, 0) * rate))",
     dict(
         x=lambda g, x, alpha, scale, rate: where(
-            x <= 0, g * (alpha * scale * rate) * exp_p(minimum_p(x, 0.0) * rate), g * scale
+            x > 0, g * scale, g * (alpha * scale * rate) * exp_p(minimum_p(x, 0.0) * rate)
         ),
         alpha=None,
         scale=None,
