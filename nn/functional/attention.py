@@ -42,6 +42,8 @@ def scaled_dot_product_attention(
             "scaled_dot_product_attention: query, key and value must have at least 2 dimensions, "
             f"got {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
         )
+    if not 0 <= dropout_p <= 1:
+        raise RuntimeError(f"scaled_dot_product_attention: dropout_p must be between 0 and 1, got {dropout_p}")
     if enable_gqa:
         key, value = _repeat_heads(query, key), _repeat_heads(query, value)
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
