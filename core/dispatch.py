@@ -340,6 +340,8 @@ def _travels(t: Tensor) -> bool:
 def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
     """The dtype that the kernel gets, by torch's rules: dimensioned tensors, then 0-d ones, then numbers."""
     rule = op.dtype
+    if rule.check is not None:
+        rule.check(op.name, args)
     ranks: list[DType | None] = [None, None, None]
     for a, argument in zip(args, op.schema.operands, strict=True):
         if op.kind_of(argument) != "same" or argument.type == "Scalar" and not rule.promotes:
