@@ -13,6 +13,7 @@ from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.nn.hooks import add
 from flambeau.optim.options import Params
 
 #: "params" and options by name; what an option may be is up to the optimizer.
@@ -188,19 +189,19 @@ class Optimizer:
 
     def register_state_dict_pre_hook(self, hook: Callable[[Optimizer], None], prepend: bool = False) -> Handle:
         """Call ``hook(optimizer)`` before state_dict."""
-        return Handle.into(self._state_dict_pre_hooks, hook)
+        return add(self._state_dict_pre_hooks, hook, prepend)
 
     def register_state_dict_post_hook(self, hook: StateHook, prepend: bool = False) -> Handle:
         """Call ``hook(optimizer, state_dict)`` after it; it may return another."""
-        return Handle.into(self._state_dict_post_hooks, hook)
+        return add(self._state_dict_post_hooks, hook, prepend)
 
     def register_load_state_dict_pre_hook(self, hook: StateHook, prepend: bool = False) -> Handle:
         """Call ``hook(optimizer, state_dict)`` before loading; it may return another."""
-        return Handle.into(self._load_pre_hooks, hook)
+        return add(self._load_pre_hooks, hook, prepend)
 
     def register_load_state_dict_post_hook(self, hook: Callable[[Optimizer], None], prepend: bool = False) -> Handle:
         """Call ``hook(optimizer)`` after loading."""
-        return Handle.into(self._load_post_hooks, hook)
+        return add(self._load_post_hooks, hook, prepend)
 
     # -- saving ----------------------------------------------------------------------------------
     def state_dict(self) -> StateDict:

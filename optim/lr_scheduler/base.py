@@ -42,6 +42,9 @@ class LRScheduler:
     so that schedules can be chained.
     """
 
+    #: Whether the step under way is the one that the schedule begins with, which must not take a rate further.
+    _is_initial = False
+
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: {type(optimizer).__name__} is not an Optimizer")
@@ -63,8 +66,19 @@ class LRScheduler:
 
     def _initial_step(self) -> None:
         """The step that sets the first rates."""
-        self._step_count = 0
-        self.step()
+        self._step_count, self._is_initial = 0, True
+        try:
+            self.step()
+        finally:
+            self._is_initial = False
+
+    def _take_back(self) -> None:
+        """Before the first epoch again, for a schedule of schedules that takes the first step itself."""
+        self.last_epoch -= 1
+
+    def _begin(self) -> None:
+        """The rates of epoch 0, when a schedule of schedules comes to this one."""
+        self._update(0)
 
     @property
     def _lrs(self) -> list[float]:
@@ -93,6 +107,10 @@ class LRScheduler:
                 UserWarning,
                 stacklevel=2,
             )
+        self._update(epoch)
+
+    def _update(self, epoch: int | None = None) -> None:
+        """A step that is not counted."""
         if epoch is None:
             self.last_epoch += 1
             values = self.get_lr()

@@ -62,7 +62,7 @@ class MultiplicativeLR(_ByFunction):
     """
 
     def get_lr(self) -> list[float]:
-        if self.last_epoch <= 0:
+        if self._is_initial:
             return self._lrs
         return [lr * f(self.last_epoch) for lr, f in zip(self._lrs, self.lr_lambdas, strict=True)]
 
@@ -179,8 +179,10 @@ class LinearLR(_ByFactor):
         super().__init__(optimizer, last_epoch)
 
     def _step_factor(self, epoch: int) -> float:
-        if epoch == 0 or epoch > self.total_iters:
-            return 1 if epoch else self.start_factor
+        if epoch == 0:
+            return self.start_factor
+        if self._is_initial or epoch > self.total_iters:
+            return 1
         rise = self.end_factor - self.start_factor
         return 1 + rise / (self.total_iters * self.start_factor + (epoch - 1) * rise)
 
@@ -205,7 +207,7 @@ class ExponentialLR(_ByFactor):
         super().__init__(optimizer, last_epoch)
 
     def _step_factor(self, epoch: int) -> float:
-        return self.gamma if epoch else 1
+        return 1 if self._is_initial else self.gamma
 
     def _factor(self, epoch: int) -> float:
         return float(self.gamma**epoch)
@@ -227,7 +229,7 @@ class PolynomialLR(_ByFactor):
         super().__init__(optimizer, last_epoch)
 
     def _step_factor(self, epoch: int) -> float:
-        if epoch == 0 or epoch > self.total_iters:
+        if self._is_initial or epoch > self.total_iters:
             return 1
         return float(((1.0 - epoch / self.total_iters) / (1.0 - (epoch - 1) / self.total_iters)) ** self.power)
 
@@ -254,7 +256,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         n, length, least = self.last_epoch, self.T_max, self.eta_min
-        if n == 0:
+        if self._is_initial:
             return self._lrs
         if self._step_count == 1 and n > 0:
             return self._closed_form()
@@ -299,7 +301,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             epoch = self.last_epoch + 1 if self.last_epoch >= 0 else 0
             self.T_cur += 1
             if self.T_cur >= self.T_i:
-                self.T_cur -= self.T_i
+                self.T_cur %= self.T_i
                 self.T_i *= self.T_mult
         elif epoch < 0:
             raise ValueError(f"Expected non-negative epoch, but got {epoch}")

@@ -66,6 +66,14 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = self._lrs
 
     def _reduce(self) -> None:
+        count = len(self.optimizer.param_groups)
+        if len(self.min_lrs) != count:  # groups were added since
+            if self.default_min_lr is None:
+                raise RuntimeError(
+                    f"ReduceLROnPlateau: min_lr was given for {len(self.min_lrs)} parameter groups and the optimizer has "
+                    f"{count} now; add to the schedule's min_lrs when you add a group"
+                )
+            self.min_lrs = [self.default_min_lr] * count
         for group, least in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
             old = number(group["lr"])
             new = max(old * self.factor, least)
