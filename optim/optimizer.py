@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, Final, TypedDict, TypeVar, cast, overload
 
 from flambeau.core import dtype as dt
+from flambeau.core.exchange import host_device
 from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
 from flambeau.core.state import enable_grad, no_grad
@@ -270,7 +271,7 @@ _NUMBERS: Final = frozenset({"step", "mu_product", "eta", "mu"})
 def _packed(state: State) -> State:
     """State as torch writes it; products and rates keep all their digits, so that what is loaded goes on the same."""
     kinds = {k: dt.float32 if k == "step" else dt.float64 for k in _NUMBERS}
-    return {k: tensor(float(v), dtype=kinds[k]) if k in kinds and not isinstance(v, Tensor) else v
+    return {k: tensor(float(v), dtype=kinds[k], device=host_device()) if k in kinds and not isinstance(v, Tensor) else v
             for k, v in state.items()}  # fmt: skip
 
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
-from flambeau.core.dtype import int64
 from flambeau.core.from_data import tensor
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -38,7 +38,7 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
 def _many(one: Average) -> Averages:
     def update(averages: list[Tensor], new: list[Tensor], count: int) -> None:
         for a, n in zip(averages, new, strict=True):
-            a.copy_(one(a, n, count) if a.is_floating_point() else n)
+            a.copy_(n if a.dtype is dt.bool_ else one(a, n, count))
 
     return update
 
@@ -68,7 +68,7 @@ class AveragedModel(Module):
         self.module = copy.deepcopy(model)
         if device is not None:
             self.module = self.module.to(device)
-        self.register_buffer("n_averaged", tensor(0, dtype=int64, device=device))
+        self.register_buffer("n_averaged", tensor(0, dtype=dt.int64, device=device))
         self.avg_fn, self.multi_avg_fn, self.use_buffers = avg_fn, multi_avg_fn, use_buffers
 
     def forward(self, *args: object, **kwargs: object) -> Any:  # Any: as the model's own
@@ -80,19 +80,28 @@ class AveragedModel(Module):
         return [t.detach() for t in chained]
 
     def update_parameters(self, model: Module) -> None:
-        """Take the model's present parameters into the averages."""
-        own, new = self._tensors(self.module), [t.to(self.n_averaged.device) for t in self._tensors(model)]
+        """Take the model's present parameters into the averages, each on the device where its average is."""
+        own = self._tensors(self.module)
+        new = [t.to(a.device) for a, t in zip(own, self._tensors(model), strict=True)]
         count = int(self.n_averaged.item())
         with no_grad():
             if count == 0:
                 for a, n in zip(own, new, strict=True):
                     a.copy_(n)
             else:
-                (self.multi_avg_fn or _many(self.avg_fn or get_swa_avg_fn()))(own, new, count)
+                self._average(own, new, count)
             if not self.use_buffers:
                 for a, n in zip(self.module.buffers(), model.buffers(), strict=True):
                     a.detach().copy_(n.detach())
             self.n_averaged.add_(1)
+
+    def _average(self, own: list[Tensor], new: list[Tensor], count: int) -> None:
+        update = self.multi_avg_fn or _many(self.avg_fn or get_swa_avg_fn())
+        groups: dict[Any, list[tuple[Tensor, Tensor]]] = {}  # a function of lists may join them
+        for a, n in zip(own, new, strict=True):
+            groups.setdefault((a.device, a.dtype), []).append((a, n))
+        for members in groups.values():
+            update([a for a, _ in members], [n for _, n in members], count)
 
 
 def update_bn(
