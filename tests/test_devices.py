@@ -334,3 +334,14 @@ def test_numbers_of_the_host_go_along(name: str) -> None:
     assert x.index_put((places,), fb.tensor(0.0)).tolist() == [0.0, 2.0, 0.0]
     with pytest.raises(RuntimeError, match="same device"):
         fb.tensor([1.0, 2.0])[fb.tensor([0], device=name)]
+
+
+def test_pinned_memory_that_nothing_has_is_an_error() -> None:
+    """Not a tensor in other memory, without a word."""
+    if fb.core.accelerator.pinning_device() is not None:  # type: ignore[attr-defined]
+        pytest.skip("a device here has pinned memory")
+    x = fb.ones(2)
+    for make in (x.new_zeros, x.new_ones, x.new_empty, lambda size, **options: x.new_full(size, 1.0, **options)):
+        assert make((2,), pin_memory=False).shape == (2,)
+        with pytest.raises(RuntimeError, match="no device here has pinned memory"):
+            make((2,), pin_memory=True)
