@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
@@ -15,7 +15,7 @@ from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.nn.norm import _BatchNorm
-from flambeau.optim.lr_scheduler.base import Anneal, LRScheduler, PerGroup, per_group
+from flambeau.optim.lr_scheduler.base import Anneal, Choices, LRScheduler, PerGroup, per_group
 from flambeau.optim.optimizer import Optimizer
 
 #: From an average, the new value and the count so far to the next average; Averages does so on lists, in place.
@@ -128,6 +128,8 @@ def update_bn(
 class SWALR(LRScheduler):
     """From the rate as it is to ``swa_lr`` in ``anneal_epochs``, then constant."""
 
+    _choices: ClassVar[Choices] = {"_anneal_strategy": ("cos", "linear")}
+
     def __init__(
         self, optimizer: Optimizer, swa_lr: PerGroup[float], anneal_epochs: int = 10, anneal_strategy: Anneal = "cos",
         last_epoch: int = -1,
@@ -138,12 +140,12 @@ class SWALR(LRScheduler):
             raise ValueError(f"SWALR: anneal_epochs must be a non-negative integer, got {anneal_epochs}")
         for group, lr in zip(optimizer.param_groups, per_group(optimizer, "swa_lr", swa_lr), strict=True):
             group["swa_lr"] = lr
-        self._strategy, self.anneal_epochs = anneal_strategy, anneal_epochs
+        self._anneal_strategy, self.anneal_epochs = anneal_strategy, anneal_epochs
         super().__init__(optimizer, last_epoch)
 
     def _share(self, t: float) -> float:
         t = max(0.0, min(1.0, t))
-        return t if self._strategy == "linear" else (1 - math.cos(math.pi * t)) / 2
+        return t if self._anneal_strategy == "linear" else (1 - math.cos(math.pi * t)) / 2
 
     def get_lr(self) -> list[float]:
         step = self._step_count - 1

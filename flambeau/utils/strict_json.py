@@ -18,7 +18,10 @@ def parse(text: str) -> object:
 
 def shortened(value: object) -> str:
     """The ``repr`` of a value for an error, where the value may be of any length."""
-    text = repr(value[:100] if isinstance(value, str) else value)
+    try:
+        text = repr(value[:100] if isinstance(value, str) else value)
+    except (ValueError, RecursionError):  # an int too long to write, or nesting too deep
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+from flambeau.optim.loading import like
 from flambeau.optim.lr_scheduler.base import LRScheduler, set_option
 from flambeau.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from flambeau.optim.optimizer import Optimizer
@@ -41,11 +42,16 @@ class _OfSchedules(LRScheduler):
         """Everything but the optimizer, with the states of the schedules."""
         return super().state_dict() | {"_schedulers": [s.state_dict() for s in self._schedulers]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
-        for scheduler, own in zip(self._schedulers, state_dict["_schedulers"], strict=True):
-            scheduler.load_state_dict(own)
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "_schedulers"})
+    def _checked_value(self, key: str, own: Any, value: Any, what: str) -> Any:
+        if key != "_schedulers":
+            return super()._checked_value(key, own, value, what)
+        like([None] * len(own), value, what)
+        return [s._checked(state) for s, state in zip(self._schedulers, value, strict=True)]
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        for scheduler, own in zip(self._schedulers, state.pop("_schedulers"), strict=True):
+            scheduler._take_over(own)
+        super()._take_over(state)
 
 
 class SequentialLR(_OfSchedules):

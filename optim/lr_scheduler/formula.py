@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
 
+from flambeau.optim.loading import like, mapping, shown
 from flambeau.optim.lr_scheduler.base import LRScheduler, PerGroup, per_group
 from flambeau.optim.optimizer import Optimizer
 
@@ -23,12 +24,22 @@ class _ByFunction(LRScheduler):
         """Everything but the optimizer; functions only where they are objects with state of their own."""
         return super().state_dict() | {"lr_lambdas": [_state_of(f) for f in self.lr_lambdas]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
-        for f, state in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=True):
-            if state is not None:
-                vars(f).update(state)
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "lr_lambdas"})
+    def _checked_value(self, key: str, own: Any, value: Any, what: str) -> Any:
+        if key != "lr_lambdas":
+            return super()._checked_value(key, own, value, what)
+        like([None] * len(own), value, what)
+        for i, (f, state) in enumerate(zip(self.lr_lambdas, value, strict=True)):
+            if state is not None and (
+                not hasattr(f, "__dict__") or not all(type(k) is str for k in mapping(state, what))
+            ):
+                raise ValueError(f"{what}[{i}] must be None or the attributes of its function, got {shown(state)}")
+        return value
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        for f, attributes in zip(self.lr_lambdas, state.pop("lr_lambdas"), strict=True):
+            if attributes is not None:
+                vars(f).update(attributes)
+        super()._take_over(state)
 
 
 def _state_of(f: Callable[[int], float]) -> dict[str, Any] | None:

@@ -158,7 +158,8 @@ RESUMED: dict[str, Any] = {
         o, [s.LinearLR(o, 0.1, 1.0, 3, n), s.CosineAnnealingLR(o, 3, last_epoch=n)], [0], n
     ),
     "SequentialLR of others": lambda s, o, n: s.SequentialLR(
-        o, [s.ChainedScheduler([s.ConstantLR(o, 0.1, 3, n), s.ExponentialLR(o, 0.9, n)]), s.StepLR(o, 2, 0.5, n)], [4], n
+        o, [s.ChainedScheduler([s.ConstantLR(o, 0.1, 3, n), s.ExponentialLR(o, 0.9, n)]), s.StepLR(o, 2, 0.5, n)],
+        [4], n,
     ),
     "SequentialLR nested": lambda s, o, n: s.SequentialLR(
         o, [s.SequentialLR(o, [s.ConstantLR(o, 0.1, 3, n), s.StepLR(o, 2, 0.5, n)], [2], n), s.StepLR(o, 2, 0.5, n)],

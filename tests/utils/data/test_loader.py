@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import random
 import signal
@@ -484,6 +485,50 @@ def test_a_state_of_something_else():
         DataLoader(Squares()).load_state_dict({"epoch": 1})
     with pytest.raises(ValueError, match="same sampler and generator arguments"):
         DataLoader(Squares()).load_state_dict(DataLoader(Squares(), generator=seeded()).state_dict())
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    2**64,
+    10**5000,
+    math.nan,
+    "x",
+    [],
+    {},
+    [[]],
+    [[0, 0]],
+    [[0, 0, 0]],
+    [["a", 0]],
+    [[0, -1]],
+]
+
+
+@pytest.mark.parametrize("epoch", ["before", "within"])
+def test_a_state_that_is_wrong_changes_nothing(epoch):
+    def fresh():
+        return DataLoader(Squares(9), 2, shuffle=True, generator=seeded(3))
+
+    good = fresh().state_dict()
+    states = [5, None, [], {}, {"batches": 1}, {**good, "x": 1}, {1: 2}]
+    states += [{**good, key: odd} for key in good for odd in ODD]
+    states += [{**good, "generators": [pair, good["generators"][1]]} for pair in ODD]
+    for state in states:
+        loader = fresh()
+        if epoch == "within":
+            next(iter(loader))
+        before = loader.state_dict()
+        try:
+            loader.load_state_dict(state)
+        except (TypeError, ValueError) as error:
+            assert "DataLoader.load_state_dict" in str(error) and len(str(error)) < 500
+            assert loader.state_dict() == before
+        else:
+            assert state["batches"] in (None, 0)
+            list(loader)
 
 
 # -- pinned memory -----------------------------------------------------------------------------------
