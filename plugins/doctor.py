@@ -100,7 +100,8 @@ def problems(found: Mapping[str, Any]) -> list[str]:
     unset = [f"default device: {default['reason']}"] if default["state"] in _BROKEN else []
     wrong = [s["error"] for s in found["settings"] if "error" in s]
     unknown = [f"{name} is not a setting of flambeau; it has no effect" for name in found["unknown_variables"]]
-    return broken + ill + short + unset + wrong + unknown
+    others = [line for line in broken + ill + short + unset if not any(error in line for error in wrong)]
+    return others + wrong + unknown  # a wrong setting is nobody else's fault
 
 
 # -- text ------------------------------------------------------------------------------------------------------
