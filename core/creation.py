@@ -360,7 +360,9 @@ def new_like(method: str) -> Callable[..., Tensor]:
         pin_memory: bool = False,
     ) -> Tensor:  # fmt: skip
         shape = _shape(sizes if size is None else (size,), method)
-        return new_full(self, shape, value, dtype=dtype, device=device, requires_grad=requires_grad)
+        return new_full(
+            self, shape, value, dtype=dtype, device=device, requires_grad=requires_grad, pin_memory=pin_memory
+        )
 
     new.__name__, new.__doc__ = method, f"``{method[4:]}(...)`` with this tensor's dtype and device by default."
     return new
@@ -369,7 +371,7 @@ def new_like(method: str) -> Callable[..., Tensor]:
 @public(function=False)
 def new_full(
     self: Tensor, size: Sizes, fill_value: Fill, *, dtype: DTypeLike | None = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """``full(...)`` with this tensor's dtype and device by default.
 
@@ -378,8 +380,10 @@ def new_full(
     """
     chosen = self.dtype if dtype is None else dt.as_dtype(dtype)
     if device is None or Device(device) is self.device:
-        return finished(full_at(self, _shape((size,), "new_full"), fill_value, chosen), requires_grad)
-    return full(size, fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
+        made = full_at(self, _shape((size,), "new_full"), fill_value, chosen)
+    else:
+        made = full(size, fill_value, dtype=chosen, device=device)
+    return finished(made, requires_grad, pin_memory)
 
 
 for _name in ("new_zeros", "new_ones", "new_empty"):

@@ -394,10 +394,10 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
         raise DTypeError(f"{op.name}: {argument.public} must be a bool tensor, got {a._key.dtype}")
     if kind == "index" and a._key.dtype.category != dt.INTEGER:
         raise DTypeError(f"{op.name}: {argument.public} must be an integer tensor, got {a._key.dtype}")
+    if a._key.dtype is not wanted:  # first, where its dtype is one that the other device may not have
+        a = call(OPS["cast"], (a,), {"dtype": wanted})
     if a._key.device is not target:
         a = call(OPS["to_device"], (a,), {"device": target})
-    if a._key.dtype is not wanted:
-        a = call(OPS["cast"], (a,), {"dtype": wanted})
     return a
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flambeau.backends.base import Backend, BackendUnavailableError, Kernel
+from flambeau.core import config
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import UnknownDeviceError
@@ -104,6 +105,7 @@ def get_backend(name: str) -> Backend:
     found = backends.get(name)
     if found is not None:
         return found
+    config.check_environment()
     with lock:
         if _discover is not None and name not in backends:
             _discover(name)

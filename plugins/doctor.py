@@ -102,7 +102,8 @@ def problems(found: Mapping[str, Any]) -> list[str]:
     wrong = [s["error"] for s in found["settings"] if "error" in s]
     unread = [f"package {name}: its entry points cannot be read: {why}" for name, why in found["unreadable"].items()]
     unknown = [f"{name} is not a setting of flambeau; it has no effect" for name in found["unknown_variables"]]
-    return broken + ill + short + unset + wrong + unread + unknown
+    others = [line for line in broken + ill + short + unset if not any(error in line for error in wrong)]
+    return others + wrong + unread + unknown  # a wrong setting is nobody else's fault
 
 
 # -- text ------------------------------------------------------------------------------------------------------
