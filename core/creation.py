@@ -17,7 +17,7 @@ from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import finished, resolve_device
-from flambeau.core.keys import key_for
+from flambeau.core.keys import key_for, precise
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -256,7 +256,7 @@ def linspace(
     start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
     if dtype is None and any(type(v).__name__ == "complex" for v in (start, end)):
         chosen = chosen.to_complex()
-    compute = chosen if chosen.category >= dt.FLOATING else dt.float64
+    compute = chosen if chosen.category >= dt.FLOATING else precise(resolve_device(device))
     place = arange(steps, device=device)
     i = place.to(compute)
     step = (end - start) / max(steps - 1, 1)
@@ -277,7 +277,7 @@ def logspace(
     tensor([  1.,  10., 100.])
     """
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
-    exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
+    exponents = linspace(start, end, steps, dtype=precise(resolve_device(device)), device=device)
     return deliver("logspace", finished((base**exponents).to(chosen), requires_grad), out)
 
 

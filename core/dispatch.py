@@ -124,13 +124,18 @@ def _expression_body(op: Op) -> Callable[..., Any]:
     names = [a.name for a in op.schema.operands]
 
     def body(*args: Any, **params: Any) -> Any:
-        dtype = expr.compute_dtype(tuple(a._key.dtype for a in args if isinstance(a, Tensor)))
+        dtype = expr.compute_dtype(tuple(_computing(a._key) for a in args if isinstance(a, Tensor)))
         values = dict(zip(names, args, strict=True))
         out = expr.evaluate(expression(op, dtype), values, expression_functions(dtype), dtype)
         result = op.dtype.out(0, compute_dtype(op, args), params)
         return out if out._key.dtype is result else call(OPS["cast"], (out,), {"dtype": result})
 
     return body
+
+
+def _computing(key: Key) -> DType:
+    """The dtype whose constants and bits an expression reads: that of the arrays, but for bools."""
+    return key.dtype if key.truth else key.stored
 
 
 @cache
@@ -224,7 +229,7 @@ def tensor_of(raw: Any, key: Key) -> Tensor:
 def from_host(host: np.ndarray[Any, Any], dtype: DType, device: device) -> Tensor:
     """A tensor with a copy of a numpy array's values."""
     key = key_for(device, dtype)
-    return tensor_of(key.backend.from_host(host, dtype, device.index), key)
+    return tensor_of(key.from_host(host), key)
 
 
 def _record(op: Op, args: list[Operand], params: dict[str, Any], out: Result, state: State) -> Result:

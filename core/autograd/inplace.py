@@ -186,6 +186,8 @@ def _compute(op: Op, x: Tensor, others: list[Any], params: dict[str, Any], key: 
             kernel(x._array, *arrays, **params, out=x._array)
             return
     if level is None and op.name == "copy" and isinstance(plain[0], Tensor):
+        if x._key.truth and plain[0]._key is not x._key:
+            plain = [dispatch.call(OPS["cast"], (plain[0],), {"dtype": x._key.dtype})]
         x._key.backend.copy_into(x._array, plain[0]._array)
         return
     if getattr(key, op.name) is None and not op.decomposes:

@@ -322,8 +322,9 @@ def frexp_p(x: Tensor) -> tuple[Tensor, Tensor]:
     >>> fb.frexp(fb.tensor([8.0]))
     (tensor([0.5000]), tensor([4], dtype=flambeau.int32))
     """
-    integer, fraction, width = _PARTS[x.dtype]
-    normal = abs_p(x) >= dt.finfo(x.dtype).tiny
+    integer = _PARTS[x.dtype][0]
+    _, fraction, width = _PARTS[x._key.stored]
+    normal = abs_p(x) >= dt.finfo(x._key.stored).tiny
     bits = where(normal, x, x * 2.0 ** (fraction + 1)).view(dtype=integer)
     mask = ((1 << width) - 1) << fraction
     bias = (1 << (width - 1)) - 2

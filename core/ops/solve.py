@@ -136,7 +136,7 @@ def tolerances(x: Tensor, largest: Tensor, rtol: float | Tensor, atol: float | T
     """The size below which a singular value counts as 0: torch's default depends on whether ``atol`` is given."""
     if rtol == AUTO:
         rtol = (
-            0.0 if not isinstance(atol, (int, float)) or atol > 0 else dt.finfo(x.dtype).eps * max(x._array.shape[-2:])
+            0.0 if not isinstance(atol, (int, float)) or atol > 0 else dt.finfo(x._key.stored).eps * max(x._array.shape[-2:])
         )
     relative = largest * rtol
     return where(relative > atol, relative, atol)
@@ -196,7 +196,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     m, n = A._array.shape[-2:]
     if right._array.shape[-2] != m:
         raise ShapeError(f"lstsq: B of shape {tuple(B.shape)} must have as many rows as A of shape {tuple(A.shape)}")
-    rtol = dt.finfo(A.dtype).eps * max(m, n) if rcond is None else rcond
+    rtol = dt.finfo(A._key.stored).eps * max(m, n) if rcond is None else rcond
     found = matmul(pinv(A, rtol=rtol), right)
     values = svd_p(A.detach(), False)[1]
     rank = (values > values.amax(-1, keepdim=True) * rtol).sum(-1)
