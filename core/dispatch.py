@@ -180,7 +180,10 @@ def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any],
 
 def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
     """What a kernel gets for the operands: arrays, numbers as constants; a last Tensor[] is spread out."""
-    arrays = [_array_of(op, a, arg, key) for a, arg in zip(args, op.schema.operands, strict=True)]
+    try:
+        arrays = [_array_of(op, a, arg, key) for a, arg in zip(args, op.schema.operands, strict=True)]
+    except DTypeError as error:  # a number that the device cannot hold
+        raise DTypeError(f"{op.name}: {error}") from None
     if op.schema.operands and op.schema.operands[-1].is_list:
         arrays = [*arrays[:-1], *arrays[-1]]
     return arrays

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class ShapeError(RuntimeError, ValueError):
     """Shapes that an op cannot take together."""
@@ -37,6 +40,14 @@ class LevelError(RuntimeError):
 
 class ConversionError(TypeError, RuntimeError):
     """A tensor cannot become the Python or numpy object asked for."""
+
+
+def warn_user(text: str, kind: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's program that led here, however deep in flambeau this is."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "flambeau":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, kind, stacklevel=level)
 
 
 _MAKERS = {"ndarray": "flambeau.from_numpy", "list": "flambeau.tensor", "tuple": "flambeau.tensor"}

@@ -7,7 +7,6 @@ expression, the parent tables. And which device new tensors go to.
 from __future__ import annotations
 
 import threading
-import warnings
 from typing import Any
 
 from flambeau.backends.base import Array, Backend, HostArray, Kernel
@@ -17,7 +16,7 @@ from flambeau.core.cache import Cache
 from flambeau.core.device import DeviceLike, innermost
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.errors import DTypeError
+from flambeau.core.errors import DTypeError, warn_user
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 
 _keys: dict[tuple[Device, DType], Key] = {}
@@ -143,10 +142,9 @@ def key_for(d: Device, dtype: DType) -> Key:
         if held is None:
             raise DTypeError(f"device {str(d)!r} does not support {dtype}; use another dtype, for example float32")
         if held is not dtype and held.category == dt.FLOATING:
-            warnings.warn(
+            warn_user(
                 f"device {str(d)!r} has no {dtype.name}: such tensors are held there as {held.name}, with its precision "
-                "and range",
-                stacklevel=3,
+                "and range"
             )
         with _lock:
             key = _keys.setdefault((d, dtype), Key(None, d, dtype, backend))

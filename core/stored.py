@@ -35,13 +35,13 @@ def checked(host: HostArray, dtype: DType, stored: DType, where: device) -> Host
         limits = dt.iinfo(stored)
         low, high = int(host.min()), int(host.max())
         if low < limits.min or high > limits.max:
-            raise _out_of_range(high if high > limits.max else low, dtype, stored, where)
+            raise out_of_range(high if high > limits.max else low, dtype, stored, where)
     with np.errstate(all="ignore"):
         held = host.astype(stored.numpy)
     if host.size and dtype.category == dt.FLOATING:
         lost = np.isinf(held) & np.isfinite(host)
         if lost.any():
-            raise _out_of_range(float(host[lost].flat[0]), dtype, stored, where)
+            raise out_of_range(float(host[lost].flat[0]), dtype, stored, where)
     return held
 
 
@@ -54,17 +54,27 @@ def number(value: Any, dtype: DType, stored: DType, where: device) -> Any:  # An
         whole = (whole + (1 << 63)) % (1 << 64) - (1 << 63)  # as it would be in int64
         limits = dt.iinfo(stored)
         if not limits.min <= whole <= limits.max:
-            raise _out_of_range(whole, dtype, stored, where)
+            raise out_of_range(whole, dtype, stored, where)
         return whole
     return value
 
 
-def _out_of_range(value: float, dtype: DType, stored: DType, where: device) -> DTypeError:
+def out_of_range(value: float, dtype: DType, stored: DType, where: device) -> DTypeError:
     largest = dt.iinfo(stored).max if stored.category == dt.INTEGER else dt.finfo(stored).max
     return DTypeError(
         f"{value} does not fit on device {str(where)!r}, which has no {dtype.name} and holds it as {stored.name}, "
-        f"up to {largest}; keep such values on the cpu, or make them smaller"
+        f"up to {largest}; keep such values on the cpu"
     )
+
+
+def check_bytes(name: str, *keys: Key) -> None:
+    """DTypeError where the bytes of a dtype are asked for that the device holds as another."""
+    for key in keys:
+        if key.stored is not key.dtype:
+            raise DTypeError(
+                f"{name}: device {str(key.device)!r} holds {key.dtype.name} as {key.stored.name}, so the bytes are not "
+                f"those of {key.dtype.name}; convert the values with .to(dtype), or view them on the cpu"
+            )
 
 
 # -- kernels -----------------------------------------------------------------------------------------
@@ -143,20 +153,6 @@ def _arange(kernel: Kernel, key: Key) -> Kernel:
     return arange
 
 
-def _view_dtype(kernel: Kernel, key: Key) -> Kernel:
-    def view_dtype(x: Array, *, dtype: DType) -> Array:
-        goal = key.sibling(dtype)
-        if key.dtype.itemsize * goal.stored.itemsize != goal.dtype.itemsize * key.stored.itemsize:
-            wide, what = (key, "the tensor") if key.stored is not key.dtype else (goal, "the result")
-            raise DTypeError(
-                f"view: device {str(key.device)!r} holds {wide.dtype.name} as {wide.stored.name}, so the bytes of "
-                f"{what} are not those of {wide.dtype.name}; convert it with .to(dtype), or view it on the cpu"
-            )
-        return kernel(x, dtype=goal.stored)
-
-    return view_dtype
-
-
 _ADAPTED: Final[dict[str, Callable[[Kernel, Key], Kernel]]] = {
-    "cast": _cast, "full": _full, "pad": _pad, "arange": _arange, "view_dtype": _view_dtype,
+    "cast": _cast, "full": _full, "pad": _pad, "arange": _arange,
 }  # fmt: skip

@@ -13,6 +13,7 @@ from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import stack
 from flambeau.core.ops.nn.pool import adaptive_avg_pool
 from flambeau.core.ops.padding import pad as pad
+from flambeau.core.ops.storage import cast_p
 from flambeau.core.tensor import Tensor
 
 
@@ -212,7 +213,7 @@ def grid_sample(
     sizes = input.shape[2:]
     places = [_place(grid[..., n - 1 - i], sizes[i], padding_mode, corner) for i in range(n)]
     if mode == "nearest":
-        return _at(input, [p.detach().round().to(int64) for p in places], None)
+        return _at(input, [cast_p(p.detach().round(), dtype=int64) for p in places], None)
     lows = [p.detach().floor() for p in places]
     total: Any = None
     for corner_bits in range(2**n):
@@ -220,7 +221,7 @@ def grid_sample(
         weight: Any = 1.0
         for p, low, bit in zip(places, lows, bits, strict=True):
             weight = weight * ((p - low) if bit else (low + 1 - p))
-        part = _at(input, [(low + bit).to(int64) for low, bit in zip(lows, bits, strict=True)], weight)
+        part = _at(input, [cast_p(low + bit, dtype=int64) for low, bit in zip(lows, bits, strict=True)], weight)
         total = part if total is None else total + part
     result: Tensor = total
     return result
