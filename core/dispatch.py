@@ -147,7 +147,9 @@ def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
     real = {dt.int32: dt.float32, dt.int64: dt.float64}
     bits = {
         "to_int": lambda x: cast(x, dtype=bits_dtype(dtype)),
-        "bitcast_int": lambda x: view_dtype(x, dtype=bits_dtype(x.dtype)),
+        "bitcast_int": lambda x: (
+            cast(x, dtype=dt.int32) if x.dtype is dt.bool_ else view_dtype(x, dtype=bits_dtype(x.dtype))
+        ),
         "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
         "constant": lambda value, dtype, like: call(
             OPS["full"], (), {"shape": (), "value": value, "dtype": dtype, "device": like.device}

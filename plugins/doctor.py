@@ -149,8 +149,9 @@ def _lack(names: list[str]) -> str:
 def _device_line(d: Mapping[str, Any]) -> str:
     memory = f", {d['total_memory'] / 2**30:.1f} GiB" if d.get("total_memory") else ""
     details = "".join(f", {name} {value}" for name, value in (d.get("details") or {}).items())
+    held = "".join(f", {name} held as {as_}" for name, as_ in (d.get("held") or {}).items())
     error = f"; DOES NOT WORK: {d['error']}" if "error" in d else ""
-    return f"{d['device']}: {d.get('name', '?')}{memory}{details}{error}"
+    return f"{d['device']}: {d.get('name', '?')}{memory}{details}{held}{error}"
 
 
 def _setting_lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -45,6 +45,7 @@ COMPOSED = ("getitem", "setitem")
 def test_bad_indices_raise(name: str, bad: int, target: str, backend: Backend) -> None:
     """An IndexError that names the size; nothing around the tensor is touched, and the device goes on."""
     frame = fb.full((3 * ROWS, 3), 7.0, device=target)
+    kit.skip_beyond(target, bad)
     index = fb.tensor([0, 2, bad, 1], device=target)
     with pytest.raises(IndexError) as caught:
         INDEXED[name](frame[ROWS : 2 * ROWS], index).cpu()
