@@ -44,7 +44,7 @@ class ConversionError(TypeError, RuntimeError):
 
 def warn_user(text: str, kind: type[Warning] = UserWarning) -> None:
     """Warn at the line of the user's program that led here, however deep in flambeau this is."""
-    frame, level = sys._getframe(1), 1
+    frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "flambeau":
         frame, level = frame.f_back, level + 1
     warnings.warn(text, kind, stacklevel=level)

@@ -67,14 +67,13 @@ def out_of_range(value: float, dtype: DType, stored: DType, where: device) -> DT
     )
 
 
-def check_bytes(name: str, *keys: Key) -> None:
+def check_bytes(name: str, key: Key) -> None:
     """DTypeError where the bytes of a dtype are asked for that the device holds as another."""
-    for key in keys:
-        if key.stored is not key.dtype:
-            raise DTypeError(
-                f"{name}: device {str(key.device)!r} holds {key.dtype.name} as {key.stored.name}, so the bytes are not "
-                f"those of {key.dtype.name}; convert the values with .to(dtype), or view them on the cpu"
-            )
+    if key.stored is not key.dtype:
+        raise DTypeError(
+            f"{name}: device {str(key.device)!r} holds {key.dtype.name} as {key.stored.name}, so the bytes are not "
+            f"those of {key.dtype.name}; convert the values with .to(dtype), or view them on the cpu"
+        )
 
 
 # -- kernels -----------------------------------------------------------------------------------------

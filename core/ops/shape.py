@@ -134,7 +134,8 @@ def view(
 def _view_dtype(x: Tensor, dtype: DType) -> Tensor:
     if dtype is x.dtype:
         return view(x, tuple(x._array.shape))
-    check_bytes("view", x._key, x._key.sibling(dtype))
+    check_bytes("view", x._key)
+    check_bytes("view", x._key.sibling(dtype))
     try:
         return view_dtype_p(x, dtype)
     except ValueError as error:
