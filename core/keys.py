@@ -143,8 +143,8 @@ def key_for(d: Device, dtype: DType) -> Key:
             raise DTypeError(f"device {str(d)!r} does not support {dtype}; use another dtype, for example float32")
         if held is not dtype and held.category == dt.FLOATING:
             warn_user(
-                f"device {str(d)!r} has no {dtype.name}: such tensors are held there as {held.name}, with its precision "
-                "and range"
+                f"device {str(d)!r} has no {dtype.name}: such tensors are held there as {held.name}, with its "
+                "precision and range"
             )
         with _lock:
             key = _keys.setdefault((d, dtype), Key(None, d, dtype, backend))

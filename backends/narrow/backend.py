@@ -148,7 +148,8 @@ def _add_along_axes(table: StridedTable) -> None:
 def _argsort(x: HostArray, descending: bool) -> HostArray:
     if not descending:
         return np.argsort(x, axis=1, kind="stable")
-    return (x.shape[1] - 1 - np.argsort(x[:, ::-1], axis=1, kind="stable"))[:, ::-1]
+    backwards: HostArray = np.argsort(x[:, ::-1], axis=1, kind="stable")
+    return (x.shape[1] - 1 - backwards)[:, ::-1]
 
 
 def _inner(index: StridedArray, size: int) -> HostArray:

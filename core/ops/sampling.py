@@ -320,7 +320,9 @@ def random_(
     if kw:
         raise TypeError(f"random_: unexpected argument {sorted(kw)[0]!r}")
     if high is None:
-        low, high = (0, _largest(self._key.stored if self._key.dtype.category else self.dtype) + 1) if low is None else (0, low)
+        low, high = (
+            (0, _largest(self._key.stored if self._key.dtype.category else self.dtype) + 1) if low is None else (0, low)
+        )
     low = 0 if low is None else low
     random.check_span("random_", low, high)
     found = random.integers(int(low), int(high), tuple(self.shape), dt.int64, self.device, generator)

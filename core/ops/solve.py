@@ -136,7 +136,9 @@ def tolerances(x: Tensor, largest: Tensor, rtol: float | Tensor, atol: float | T
     """The size below which a singular value counts as 0: torch's default depends on whether ``atol`` is given."""
     if rtol == AUTO:
         rtol = (
-            0.0 if not isinstance(atol, (int, float)) or atol > 0 else dt.finfo(x._key.stored).eps * max(x._array.shape[-2:])
+            0.0
+            if not isinstance(atol, (int, float)) or atol > 0
+            else dt.finfo(x._key.stored).eps * max(x._array.shape[-2:])
         )
     relative = largest * rtol
     return where(relative > atol, relative, atol)
