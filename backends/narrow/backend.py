@@ -148,8 +148,9 @@ def _add_along_axes(table: StridedTable) -> None:
 def _argsort(x: HostArray, descending: bool) -> HostArray:
     if not descending:
         return np.argsort(x, axis=1, kind="stable")
-    backwards: HostArray = np.argsort(x[:, ::-1], axis=1, kind="stable")
-    return (x.shape[1] - 1 - backwards)[:, ::-1]
+    backwards = np.argsort(x[:, ::-1], axis=1, kind="stable")
+    found: HostArray = (x.shape[1] - 1 - backwards)[:, ::-1]
+    return found
 
 
 def _inner(index: StridedArray, size: int) -> HostArray:
