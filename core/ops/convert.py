@@ -47,9 +47,8 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
 
 
 def _cast(x: Tensor, dtype: DType) -> Tensor:
-    goal = x._key.sibling(dtype)
-    if goal.stored is not dtype and dtype.category == dt.INTEGER and not _fits(x._key.stored, goal.stored):
-        _check_range(x, goal)
+    if dtype is dt.int64 and x._key.index.stored is not dtype:
+        _check_range(x, x._key.index)
     return storage.cast_p(x, dtype)
 
 
@@ -62,7 +61,7 @@ def _fits(source: DType, goal: DType) -> bool:
 
 def _check_range(x: Tensor, goal: Key) -> None:
     """DTypeError where a value is beyond what the device holds integers in; it waits for the device."""
-    if goal.level is not None or not x.numel() or x.is_meta or x.is_complex():
+    if _fits(x._key.stored, goal.stored) or goal.level is not None or not x.numel() or x.is_complex():
         return
     values = x.detach()
     values = choose(values == values, values, 0)

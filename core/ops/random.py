@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, overload
 
 from flambeau.core import dtype as dt
-from flambeau.core import state
+from flambeau.core import registry, state
 from flambeau.core.creation import Sizes, _shape
 from flambeau.core.declare import composite, op
 from flambeau.core.device import DeviceLike
@@ -22,7 +22,7 @@ from flambeau.core.dtype import DType, DTypeLike
 from flambeau.core.errors import DTypeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.generator import default_generator
-from flambeau.core.keys import key_for
+from flambeau.core.keys import key_for, precise
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos_p, log_p, sin_p, sqrt_p
 from flambeau.core.out import deliver
@@ -71,8 +71,7 @@ def _words_for(shape: Sequence[int], dtype: DType) -> int:
 
 def _uniform_of(bits: Tensor, low: float, high: float, shape: Sequence[int], dtype: DType) -> Tensor:
     if dtype is dt.float64 and key_for(bits.device, dtype).stored is not dtype:
-        first, _ = _columns(bits, math.prod(shape))  # the high bits of the same number
-        found = storage.cast_p(first >> 8, dtype=dtype) * 2.0**-24
+        found = _upper_part(bits, math.prod(shape), dtype)
     elif dtype is dt.float64:
         first, second = _columns(bits, math.prod(shape))
         upper, lower = storage.cast_p(first >> 5, dtype=dtype), storage.cast_p(second >> 6, dtype=dtype)
@@ -82,6 +81,19 @@ def _uniform_of(bits: Tensor, low: float, high: float, shape: Sequence[int], dty
         found = storage.cast_p(bits >> (32 - count), dtype=dtype) * 2.0**-count
     found = found.reshape(tuple(shape))
     return found if (low, high) == (0.0, 1.0) else found * (high - low) + low
+
+
+def _upper_part(bits: Tensor, n: int, dtype: DType) -> Tensor:
+    """The numbers in [0, 1) that float64 makes of the words, cut off to the 24 bits of float32."""
+    return storage.cast_p(_columns(bits, n)[0] >> 8, dtype=dtype) * 2.0**-24
+
+
+def precisely_uniform(shape: Sequence[int], device: Device, generator: Philox | None = None) -> Tensor:
+    """Numbers in [0, 1) in float64, or where the device has none the same ones in float32."""
+    dtype, n = precise(device), math.prod(shape)
+    if dtype is dt.float64:
+        return uniform(shape, dtype, device, generator)
+    return _upper_part(words(2 * n, device, generator), n, dtype).reshape(tuple(shape))
 
 
 def uniform(
@@ -120,12 +132,18 @@ def integers(
     n, span = math.prod(shape), high - low
     if key_for(device, dt.int64).stored is not dt.int64:
         return _integers_of_words(low, high, shape, dtype, words(2 * n, device, generator))
-    first, second = (storage.cast_p(w, dtype=dt.uint64) for w in _columns(words(2 * n, device, generator), n))
+    unsigned = registry.resolve(device).supports(dt.uint64, device.index)
+    wide = dt.uint64 if unsigned else dt.int64
+    first, second = (storage.cast_p(w, dtype=wide) for w in _columns(words(2 * n, device, generator), n))
     small, large = span & 0xFFFFFFFF, span >> 32
-    middle = first * small + (second * small >> 32)
-    found = middle >> 32
+
+    def upper(x: Tensor) -> Tensor:
+        return x >> 32 if unsigned else x >> 32 & 0xFFFFFFFF  # no copies of a sign
+
+    middle = first * small + upper(second * small)
+    found = upper(middle)
     if large:
-        found = first * large + found + (second * large + (middle & 0xFFFFFFFF) >> 32)
+        found = first * large + found + upper(second * large + (middle & 0xFFFFFFFF))
     shifted = storage.cast_p(found, dtype=dt.int64) + low
     return storage.cast_p(shifted, dtype=dtype).reshape(tuple(shape))
 

@@ -173,7 +173,7 @@ def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
 
 def _small_poisson(rate: Tensor, generator: Philox | None) -> Tensor:
     """Rates below 10: how many of the summed probabilities stay under one uniform number."""
-    u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
+    u = random.precisely_uniform(tuple(rate.shape), rate.device, generator)
     term = exp_p(-rate)
     total, count = term, zeros_like(rate)
     for i in range(1, 60):
@@ -195,8 +195,8 @@ def _large_poisson(rate: Tensor, generator: Philox | None) -> Tensor:
     found = floor_p(rate)
     missing = rate == rate
     for _ in range(24):
-        u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator) - 0.5
-        v = 1.0 - random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
+        u = random.precisely_uniform(tuple(rate.shape), rate.device, generator) - 0.5
+        v = 1.0 - random.precisely_uniform(tuple(rate.shape), rate.device, generator)
         distance = 0.5 - abs_p(u)
         k = floor_p((2 * a / distance + b) * u + rate + 0.43)
         sure = (distance >= 0.07) & (v <= bound)

@@ -20,6 +20,7 @@ import flambeau as fb
 from flambeau import nn
 from flambeau.backends.base import MINIMUM, MINIMUM_ELEMENTWISE, Backend, HostArray, Kernel
 from flambeau.backends.narrow.backend import DTYPES, NarrowBackend, _inside
+from flambeau.backends.strict.backend import StrictBackend
 from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.dtype import DType
@@ -154,6 +155,7 @@ CASES: dict[str, Callable[[str], Any]] = {
     "uniform": seeded(lambda d: (fb.rand(50, device=d), fb.randn(50, device=d))),
     "integers": seeded(lambda d: [fb.randint(low, high, (500,), device=d) for low, high in (
         (3, 17), (-(2**31), 2**31), (0, 2**31 - 1), (-5, 65532), (0, 65537), (0, 1))]),
+    "poisson": seeded(lambda d: (fb.poisson(x(d).abs() * 3), fb.poisson(x(d).abs() * 30 + 12))),
     "permutation": seeded(lambda d: fb.randperm(1000, device=d)),
     "draws": seeded(lambda d: (fb.bernoulli(x(d).sigmoid()), fb.multinomial(x(d).sigmoid(), 3), F.dropout(x(d), 0.5),
                                fb.multinomial(x(d).sigmoid(), 3, True),
@@ -218,6 +220,19 @@ def test_a_value_that_does_not_fit_is_named_with_the_device(case: str) -> None:
         (RuntimeError, TypeError), match=rf"{BIG}(\.0)? does not fit on device 'narrow:0'.*int64.*int32"
     ):
         BEYOND[case]()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 10), (-(2**62), 2**62), (-(2**63), 2**63), (5, 2**40), (0, 2**32)])
+def test_whole_numbers_are_drawn_without_unsigned_ones(low: int, high: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device may have int64 and no uint64."""
+    wanted = seeded(lambda d: fb.randint(low, high, (200,), device=d))("strict")
+    supports = StrictBackend.supports
+    monkeypatch.setattr(
+        StrictBackend, "supports", lambda self, d, index=0: d is not dt.uint64 and supports(self, d, index)
+    )
+    found = seeded(lambda d: fb.randint(low, high, (200,), device=d))("strict")
+    for a, b in zip(hosts(found), hosts(wanted), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_largest_values_fit() -> None:
