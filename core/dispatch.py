@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
-from flambeau.core import config
+from flambeau.core import config, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
@@ -391,10 +391,13 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
     wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)
     if kind == "index" and a._key.dtype.category != dt.INTEGER:
         raise DTypeError(f"{op.name}: {argument.public} must be an integer tensor, got {a._key.dtype}")
-    if a._key.device is not target:
-        a = call(OPS["to_device"], (a,), {"device": target})
+    travels = a._key.device is not target
+    if travels and wanted.category == dtype.category and not registry.resolve(target).offers(wanted, target.index):
+        wanted = dtype  # of an operand of any dtype, float64 say, which the other device lacks
     if a._key.dtype is not wanted:
         a = call(OPS["cast"], (a,), {"dtype": wanted})
+    if travels:
+        a = call(OPS["to_device"], (a,), {"device": target})
     return a
 
 

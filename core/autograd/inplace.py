@@ -128,7 +128,10 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
             "maps over; each element would need its own result: use the out-of-place op"
         )
     if op.name == "copy" and isinstance(operands[1], Tensor) and operands[1]._key.device is not x._key.device:
-        operands = [x, dispatch.call(OPS["to_device"], (operands[1],), {"device": x._key.device})]
+        source, goal = operands[1], x._key
+        if not goal.backend.offers(source._key.dtype, goal.device.index):
+            source = dispatch.call(OPS["cast"], (source,), {"dtype": goal.dtype})
+        operands = [x, dispatch.call(OPS["to_device"], (source,), {"device": goal.device})]
     converted, key = dispatch.normalise(op, operands, {})
     if key.level is not None:
         converted = [dispatch._lift(a, key.level) for a in converted]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, overload
 
+import numpy as np
+
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
@@ -15,7 +17,6 @@ from flambeau.core.errors import ConversionError
 from flambeau.core.keys import Key
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import where as choose
 from flambeau.core.ops.joining import contiguous
 from flambeau.core.public import public
 from flambeau.core.record import OPS
@@ -63,12 +64,10 @@ def _check_range(x: Tensor, goal: Key) -> None:
     """DTypeError where a value is beyond what the device holds integers in; it waits for the device."""
     if _fits(x._key.stored, goal.stored) or goal.level is not None or not x.numel() or x.is_complex():
         return
-    values = x.detach()
-    values = choose(values == values, values, 0)
-    for extreme in (values.amin().item(), values.amax().item()):
-        limits = dt.iinfo(goal.stored)
-        if not limits.min - 1 < extreme < limits.max + 1:
-            raise out_of_range(extreme, goal.dtype, goal.stored, goal.device)
+    limits, host = dt.iinfo(goal.stored), x._key.to_host(x._array).astype(np.float64)
+    beyond = host[(host >= limits.max + 1) | (host <= limits.min - 1)]
+    if beyond.size:
+        raise out_of_range(beyond.flat[0].item(), goal.dtype, goal.stored, goal.device)
 
 
 @overload

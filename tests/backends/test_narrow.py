@@ -290,6 +290,38 @@ def test_a_float64_tensor_on_its_way_to_another_dtype_is_no_reason_to_warn(untol
         fb.zeros(1, dtype=fb.complex64, device=N)
 
 
+WIDE = fb.ones(3, dtype=fb.float64, device="cpu") / 2
+FROM_FLOAT64: dict[str, Callable[[fb.Tensor], Any]] = {
+    "operand": lambda t: t * WIDE[0],
+    "operand in place": lambda t: t.mul_(WIDE[0]),
+    "copy_": lambda t: t.copy_(WIDE),
+    "setitem": lambda t: fill(t, 1, WIDE[0]),
+    "setitem of several": lambda t: fill(t, slice(None), WIDE),
+    "fill_": lambda t: t.fill_(WIDE[0]),
+    "where": lambda t: fb.where(t > 0, WIDE[0], t),
+    "masked_fill": lambda t: t.masked_fill(t > 0, WIDE[0]),
+    "clamp": lambda t: t.clamp(WIDE[0]),
+    "to": lambda t: WIDE.to(t.device, fb.float32),
+}
+
+
+@pytest.mark.parametrize("device", ["strict", "generated"])
+@pytest.mark.parametrize("case", FROM_FLOAT64)
+def test_float64_of_the_cpu_is_cast_before_it_travels(case: str, device: str, untold: None) -> None:
+    """Where the result is float32, no float64 need be on the device."""
+    found, wanted = (FROM_FLOAT64[case](fb.ones(3, device=d)) for d in (device, "cpu"))
+    assert found.device.type == device and found.dtype is wanted.dtype is fb.float32
+    assert found.tolist() == wanted.tolist()
+
+
+def test_state_dicts_of_float64_are_loaded(untold: None) -> None:
+    wide = {k: v.double() for k, v in nn.Linear(2, 2).state_dict().items()}
+    for device in ("strict", "generated"):
+        model = nn.Linear(2, 2, device=device)
+        model.load_state_dict(wide)
+        np.testing.assert_allclose(hosts(model.weight), hosts(wide["weight"]), rtol=1e-6)
+
+
 # -- the contract ------------------------------------------------------------------------------------
 def holding(*dtypes: DType, index: DType = dt.int32) -> Backend:
     class Some(Backend):
