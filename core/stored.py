@@ -152,6 +152,17 @@ def _arange(kernel: Kernel, key: Key) -> Kernel:
     return arange
 
 
+def _view_dtype(kernel: Kernel, key: Key) -> Kernel:
+    def view_dtype(x: Array, *, dtype: DType) -> Array:
+        goal = key.sibling(dtype)
+        if key.dtype.itemsize * goal.stored.itemsize != dtype.itemsize * key.stored.itemsize:  # no shape fits
+            check_bytes("view_dtype", key)
+            check_bytes("view_dtype", goal)
+        return kernel(x, dtype=goal.stored)
+
+    return view_dtype
+
+
 _ADAPTED: Final[dict[str, Callable[[Kernel, Key], Kernel]]] = {
-    "cast": _cast, "full": _full, "pad": _pad, "arange": _arange,
+    "cast": _cast, "full": _full, "pad": _pad, "arange": _arange, "view_dtype": _view_dtype,
 }  # fmt: skip

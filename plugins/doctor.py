@@ -132,6 +132,8 @@ def _plugin_lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield pad + p["reason"].replace("\n", "\n" + pad)
         for d in p.get("devices", ()):
             yield pad + _device_line(d)
+            if d.get("held"):
+                yield f"{pad}  {', '.join(f'{name} is held as {other}' for name, other in d['held'].items())}"
         if p.get("lacks"):
             yield pad + _lack(p["lacks"])
         for note in p.get("notes", ()):
@@ -149,9 +151,8 @@ def _lack(names: list[str]) -> str:
 def _device_line(d: Mapping[str, Any]) -> str:
     memory = f", {d['total_memory'] / 2**30:.1f} GiB" if d.get("total_memory") else ""
     details = "".join(f", {name} {value}" for name, value in (d.get("details") or {}).items())
-    held = "".join(f", {name} held as {as_}" for name, as_ in (d.get("held") or {}).items())
     error = f"; DOES NOT WORK: {d['error']}" if "error" in d else ""
-    return f"{d['device']}: {d.get('name', '?')}{memory}{details}{held}{error}"
+    return f"{d['device']}: {d.get('name', '?')}{memory}{details}{error}"
 
 
 def _setting_lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -147,7 +147,9 @@ def _dtypes(values: list[Any]) -> Iterator[DType]:
 
 def _has_results(op: Op, sample: Sample, target: str) -> bool:
     backend, index = backend_of(target), Device(target).index
-    return all(backend.offers(d, index) for d in declared(op, sample)[0])
+    asked = backend.supports if op.name == "view_dtype" else backend.offers  # its bytes are those of the dtype
+    dtypes = [*declared(op, sample)[0], *(_dtypes([*sample.args]) if op.name == "view_dtype" else ())]
+    return all(asked(d, index) for d in dtypes)
 
 
 def there(op: Op, sample: Sample, target: str) -> Sample:

@@ -365,7 +365,8 @@ def test_every_kernel_of_the_minimum_is_there_and_gets_arrays_that_exist() -> No
 def test_doctor_tells_what_is_held_as_what() -> None:
     row = probe._device(NarrowBackend(), 0)
     assert row["held"] == {"bool": "int32", "int64": "int32", "float64": "float32"} and "error" not in row
-    assert "int64 held as int32" in doctor._device_line(row)
+    lines = doctor._plugin_lines({"plugins": [{"name": N, "state": "available", "builtin": True, "devices": [row]}]})
+    assert "bool is held as int32, int64 is held as int32, float64 is held as float32" in "\n".join(lines)
 
 
 # -- in and out --------------------------------------------------------------------------------------
