@@ -24,6 +24,8 @@ Key: TypeAlias = Any  # of core.keys, which stands above
 
 #: Of bools held as 0 and 1: the kernel of integers that stands for the op.
 _INSTEAD: Final = {"add": "bitwise_or", "mul": "bitwise_and", "sub": "bitwise_xor"}
+#: What moves elements, whatever they mean; of other kernels those of the minimum alone are asked.
+_MOVING: Final = frozenset({"cast", "clone", "full", "empty", "cat", "pad", "flip", "copy", "to_device"})
 #: Kernels of integers whose result for bools must be made 0 and 1 again.
 _COUNTING: Final = ("matmul", "scatter", "sum")
 
@@ -79,15 +81,9 @@ def check_bytes(name: str, key: Key) -> None:
 # -- kernels -----------------------------------------------------------------------------------------
 def name_of(op: Op, key: Key) -> str | None:
     """The kernel that may serve an op: of bools held as numbers one that keeps them 0 and 1, or None for the body."""
-    if not key.truth or op.family is VIEW or op.name in _movements(key):
+    if not key.truth or op.family is VIEW or op.name in _MOVING:
         return op.name
     return _INSTEAD.get(op.name, op.name) if op.name in MINIMUM else None
-
-
-def _movements(key: Key) -> set[str]:
-    """What moves elements and asks for no meaning: the names that every backend has."""
-    parent = key.backend.kernels.parent
-    return {"gather", "empty", *(() if parent is None else parent.names())}
 
 
 def adapted(kernel: Kernel | None, op: Op, key: Key) -> Kernel | None:

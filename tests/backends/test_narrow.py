@@ -22,7 +22,7 @@ from flambeau.backends.base import MINIMUM, MINIMUM_ELEMENTWISE, Backend, HostAr
 from flambeau.backends.narrow.backend import DTYPES, NarrowBackend, _inside
 from flambeau.backends.strict.backend import StrictBackend
 from flambeau.core import dtype as dt
-from flambeau.core import registry
+from flambeau.core import registry, stored
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, ExprError
 from flambeau.core.expr.arrays import to_numpy
@@ -173,8 +173,8 @@ def test_what_the_cpu_gives(case: str, device: str) -> None:
 
 
 def test_the_dtype_is_what_was_asked_for() -> None:
-    for t, stored in ((i(N), dt.int32), (m(N), dt.int32), (x(N), dt.float32)):
-        assert t._key.stored is stored is t._key.backend.dtype_of(t._array)
+    for t, held in ((i(N), dt.int32), (m(N), dt.int32), (x(N), dt.float32)):
+        assert t._key.stored is held is t._key.backend.dtype_of(t._array)
     assert i(N).dtype is fb.int64 and (i(N) > 1).dtype is fb.bool and x(N).argmax(1).dtype is fb.int64
     assert i(N).tolist() == Y.tolist() and m(N).tolist() == M.tolist() and i(N)[0, 0].item() == int(Y[0, 0])
     assert repr(fb.arange(2, device=N) > 0) == "tensor([False,  True], device='narrow:0')"
@@ -360,6 +360,14 @@ def test_every_kernel_of_the_minimum_is_there_and_gets_arrays_that_exist() -> No
     for name in MINIMUM:
         dtype = next(d for d in (dt.float32, dt.int64, dt.uint32) if OPS[name].accepts(d))
         assert getattr(key_for(fb.device(N), dtype), name) is not None
+
+
+def test_kernels_of_integers_that_may_serve_bools() -> None:
+    """Those of the minimum, and what moves elements: a sum of bools is no bool, whichever table the kernel stands in."""
+    key, whole = key_for(fb.device(N), dt.bool_), key_for(fb.device(N), dt.int64)
+    for name, wanted in {"add": "bitwise_or", "mul": "bitwise_and", "sub": "bitwise_xor", "where": "where", "cat": "cat",
+                         "basic_index": "basic_index", "logical_not": None, "ne": None, "prod": None}.items():  # fmt: skip
+        assert stored.name_of(OPS[name], key) == wanted and stored.name_of(OPS[name], whole) == name
 
 
 def test_doctor_tells_what_is_held_as_what() -> None:
