@@ -17,7 +17,7 @@ from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.from_data import finished, resolve_device, tensor
-from flambeau.core.keys import key_for
+from flambeau.core.keys import key_for, precise
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -260,7 +260,7 @@ def linspace(
     tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
     """
     chosen, start, end = _ends("linspace", start, end, steps, dtype)
-    compute = chosen if chosen.category >= dt.FLOATING else dt.float64
+    compute = chosen if chosen.category >= dt.FLOATING else precise(resolve_device(device))
     place = arange(steps, device=device)
     i = place.to(compute)
     step = (end - start) / max(steps - 1, 1)
@@ -300,7 +300,7 @@ def logspace(
     tensor([  1.,  10., 100.])
     """
     chosen, start, end = _ends("logspace", start, end, steps, dtype)
-    exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
+    exponents = linspace(start, end, steps, dtype=precise(resolve_device(device)), device=device)
     return deliver("logspace", finished((base**exponents).to(chosen), requires_grad), out)
 
 

@@ -209,7 +209,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         if self._key.level is None and self._key.backend.has("shares_host"):
             address: int = self._array.__array_interface__["data"][0]
             return address
-        return self._key.backend.storage_id(self._array) + self.storage_offset() * self.itemsize
+        return self._key.backend.storage_id(self._array) + self.storage_offset() * self._key.stored.itemsize
 
     def is_floating_point(self) -> bool:
         """Whether the elements are real floating-point numbers."""
@@ -409,9 +409,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
                 f"a tensor inside {key.level.kind} has no single value to read: it stands for a whole batch or a "
                 "tangent; compute with ops (where, masked ops) instead of .item(), bool() or numpy()"
             )
-        host = key.backend.to_host(self._array)
-        key.backend.check(key.device.index)
-        return host
+        return key.to_host(self._array)
 
     def item(self) -> Any:  # Any: which kind of number it is depends on the dtype
         """The one element as a Python number.

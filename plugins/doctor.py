@@ -135,6 +135,8 @@ def _plugin_lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield pad + p["reason"].replace("\n", "\n" + pad)
         for d in p.get("devices", ()):
             yield pad + _device_line(d)
+            if d.get("held"):
+                yield f"{pad}  {', '.join(f'{name} is held as {other}' for name, other in d['held'].items())}"
         if p.get("lacks"):
             yield pad + _lack(p["lacks"])
         for note in p.get("notes", ()):

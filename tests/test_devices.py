@@ -13,7 +13,7 @@ from flambeau import nn
 from tests.conftest import RunPython
 
 OPENCL = pytest.mark.device("opencl")
-OTHERS = ["strict", pytest.param("opencl", marks=OPENCL)]
+OTHERS = ["strict", "narrow", pytest.param("opencl", marks=OPENCL)]
 
 
 # -- choosing --------------------------------------------------------------------------------------------

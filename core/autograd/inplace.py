@@ -167,10 +167,10 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
             "maps over; each element would need its own result: use the out-of-place op"
         )
     if op.name == "copy" and isinstance(operands[1], Tensor) and operands[1]._key.device is not x._key.device:
-        source, key = operands[1], x._key
-        if not key.backend.supports(source._key.dtype, key.device.index):  # cast where it is
-            source = dispatch.call(OPS["cast"], (source,), {"dtype": key.dtype})
-        operands = [x, dispatch.call(OPS["to_device"], (source,), {"device": key.device})]
+        source, goal = operands[1], x._key
+        if not goal.backend.offers(source._key.dtype, goal.device.index):
+            source = dispatch.call(OPS["cast"], (source,), {"dtype": goal.dtype})
+        operands = [x, dispatch.call(OPS["to_device"], (source,), {"device": goal.device})]
     converted, key = dispatch.normalise(op, operands, {})
     if key.level is not None:
         converted = [dispatch._lift(a, key.level) for a in converted]
@@ -230,6 +230,8 @@ def _compute(op: Op, x: Tensor, others: list[Any], params: dict[str, Any], key: 
             kernel(x._array, *arrays, **params, out=x._array)
             return
     if level is None and op.name == "copy" and isinstance(plain[0], Tensor):
+        if x._key.truth and plain[0]._key is not x._key:
+            plain = [dispatch.call(OPS["cast"], (plain[0],), {"dtype": x._key.dtype})]
         x._key.backend.copy_into(x._array, plain[0]._array)
         return
     if getattr(key, op.name) is None and not op.decomposes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, overload
 
+import numpy as np
+
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
@@ -12,12 +14,14 @@ from flambeau.core.device import device as Device
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import DType, DTypeLike, Number, as_dtype
 from flambeau.core.errors import ConversionError
+from flambeau.core.keys import Key
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import contiguous
 from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.registry import resolve
+from flambeau.core.stored import out_of_range
 from flambeau.core.tensor import Tensor
 from flambeau.core.transfer import without_waiting
 
@@ -32,15 +36,38 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
     if where is not x.device:
         # Cast first what becomes smaller, or what the other device could not hold.
         if dtype is not x.dtype and (
-            dtype.itemsize <= x.dtype.itemsize or not resolve(where).supports(x.dtype, where.index)
+            dtype.itemsize <= x.dtype.itemsize or not resolve(where).offers(x.dtype, where.index)
         ):
-            out = storage.cast_p(out, dtype)
+            out = _cast(out, dtype)
         out = storage.to_device_p(out, where)
     if dtype is not out.dtype:
-        out = storage.cast_p(out, dtype)
+        out = _cast(out, dtype)
     if copy and out is x:
         out = storage.clone_p(x, "K")
     return out
+
+
+def _cast(x: Tensor, dtype: DType) -> Tensor:
+    if dtype is dt.int64 and x._key.index.stored is not dtype:
+        _check_range(x, x._key.index)
+    return storage.cast_p(x, dtype)
+
+
+def _fits(source: DType, goal: DType) -> bool:
+    """Whether every value of a dtype is one of the integer dtype ``goal``."""
+    if source.category != dt.INTEGER:
+        return source.category == dt.BOOL
+    return dt.iinfo(source).max <= dt.iinfo(goal).max and dt.iinfo(source).min >= dt.iinfo(goal).min
+
+
+def _check_range(x: Tensor, goal: Key) -> None:
+    """DTypeError where a value is beyond what the device holds integers in; it waits for the device."""
+    if _fits(x._key.stored, goal.stored) or goal.level is not None or not x.numel() or x.is_complex():
+        return
+    limits, host = dt.iinfo(goal.stored), x._key.to_host(x._array).astype(np.float64)
+    beyond = host[(host >= limits.max + 1) | (host <= limits.min - 1)]
+    if beyond.size:
+        raise out_of_range(beyond.flat[0].item(), goal.dtype, goal.stored, goal.device)
 
 
 @overload

@@ -21,6 +21,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.fastpath import view_case
 from flambeau.core.ops.storage import clone_p, permute_p, view_dtype_p, view_p
 from flambeau.core.public import public
+from flambeau.core.stored import check_bytes
 from flambeau.core.tensor import Tensor
 
 
@@ -133,6 +134,8 @@ def view(
 def _view_dtype(x: Tensor, dtype: DType) -> Tensor:
     if dtype is x.dtype:
         return view(x, tuple(x._array.shape))
+    check_bytes("view", x._key)
+    check_bytes("view", x._key.sibling(dtype))
     try:
         return view_dtype_p(x, dtype)
     except ValueError as error:

@@ -202,7 +202,7 @@ def nan_to_num(
         return deliver("nan_to_num", joined(*parts), out)
     if not input.is_floating_point():
         return deliver("nan_to_num", storage.clone_p(input, "K"), out)
-    limits = dt.finfo(input.dtype)
+    limits = dt.finfo(input._key.stored)
     high, low = (limits.max if posinf is None else posinf), (limits.min if neginf is None else neginf)
     inf = isinf_p(input)
     found = where(isnan_p(input), 0.0 if nan is None else nan, where(inf & (input > 0), high, where(inf, low, input)))

@@ -39,7 +39,7 @@ def rms_norm(
     tensor([[0.2000, 1.4000]])
     """
     out: Tensor = ops.rms_norm_p(
-        input, weight, tuple(normalized_shape), dt.finfo(input.dtype).eps if eps is None else eps
+        input, weight, tuple(normalized_shape), dt.finfo(input._key.stored).eps if eps is None else eps
     )
     return out
 

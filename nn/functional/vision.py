@@ -16,6 +16,7 @@ from flambeau.core.ops.joining import stack
 from flambeau.core.ops.nn.activation import hardtanh_p
 from flambeau.core.ops.nn.pool import adaptive_avg_pool
 from flambeau.core.ops.padding import pad as pad
+from flambeau.core.ops.storage import cast_p
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional import domain
 
@@ -266,7 +267,7 @@ def grid_sample(
         weight: Any = 1.0
         for _, w in chosen:
             weight = weight * w
-        part = _at(input, [index.to(int64) for index, _ in chosen], weight)
+        part = _at(input, [cast_p(index, dtype=int64) for index, _ in chosen], weight)
         total = part if total is None else total + part
     result: Tensor = total
     return result

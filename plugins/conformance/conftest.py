@@ -71,7 +71,7 @@ def _cases(test: Any, op: Op, target: str, few: bool) -> Iterator[Any]:
     wanted = getattr(test, "covers", lambda op, dtype, target: True)
     quick = getattr(test, "few", kit.FEW)
     found, index = kit.backend_of(target), Device(target).index
-    every = [d for d in dt.ALL if found.supports(d, index)] if hasattr(test, "every_dtype") else dtypes_of(op, target)
+    every = [d for d in dt.ALL if found.offers(d, index)] if hasattr(test, "every_dtype") else dtypes_of(op, target)
     for dtype in kit.chosen(every, few):
         declared = kit.limitation(op.name, dtype, found)
         if declared is not None:

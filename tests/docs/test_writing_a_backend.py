@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import flambeau as fb
 from flambeau.backends.base import MINIMUM, Backend
 from flambeau.backends.cpu.backend import CpuBackend
 from flambeau.core import dtype as dt
+from flambeau.core import registry
+from flambeau.nn import functional as F
 from tests.docs.guide import blocks, write_files
 from tests.plugins.minimum import check_minimum
 
@@ -51,6 +55,30 @@ def test_its_limitations_are_what_the_kit_reads() -> None:
     (limitation,) = scope["limitations"]
     assert limitation.covers("argsort", dt.int64) and not limitation.covers("argsort", dt.float32)
     assert isinstance(Backend.limitations, tuple)
+
+
+def test_a_device_that_lacks_dtypes_is_a_class_with_fewer_of_them(package: Path) -> None:
+    import flambeau_toy
+
+    ((_, text),) = blocks(PAGE, "lacking")
+    scope = dict(vars(flambeau_toy))
+    exec(text, scope)
+    registry.register_backend(scope["ShaderBackend"](), "tests")
+    try:
+        found, wanted = (_with_labels(d) for d in ("shader", "cpu"))
+    finally:
+        registry.unregister_backend("shader")
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def _with_labels(device: str) -> list[float]:
+    x = fb.linspace(-1, 1, 12, device=device).reshape(3, 4).requires_grad_()
+    y = fb.tensor([1, 0, 2], device=device)
+    scores = F.dropout(F.embedding(y, x), 0.0) * x
+    loss = F.cross_entropy(scores, y) + scores[scores > 0].sum() + (scores.argmax(1) == y).sum()
+    loss.backward()
+    assert x.grad is not None
+    return [loss.item(), *x.grad.flatten().tolist(), *y.sort().indices.tolist()]
 
 
 def test_its_example_prints_what_the_page_says(package: Path, run_python: Callable[..., Any]) -> None:

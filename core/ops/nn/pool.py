@@ -72,11 +72,11 @@ def _max_infer(
     return shape, shape
 
 
-def lowest(d: dt.DType) -> float:
-    """The value that no maximum prefers."""
-    if d.category >= dt.FLOATING:
+def lowest(x: Tensor) -> float:
+    """The value that no maximum prefers, of the dtype of ``x``."""
+    if x._key.dtype.category >= dt.FLOATING:
         return -math.inf
-    return False if d is dt.bool_ else dt.iinfo(d).min
+    return False if x._key.dtype is dt.bool_ else dt.iinfo(x._key.stored).min
 
 
 @composite(
@@ -93,7 +93,7 @@ def max_pool_p(
     """The largest of each window, and where it is in the flattened sizes; nan counts as the largest."""
     n, sizes = len(kernel), x.shape[2:]
     out = _sizes("max_pool", x.shape, kernel, stride, padding, dilation, ceil)
-    wide = padded(x, padding, _after(out, sizes, kernel, stride, padding, dilation), lowest(x.dtype))
+    wide = padded(x, padding, _after(out, sizes, kernel, stride, padding, dilation), lowest(x))
     w = windows(wide, kernel, stride, dilation).reshape(*x.shape[:2], *out, math.prod(kernel))
     best = w.argmax(dim=-1, keepdim=True)
     return w.gather(-1, best).squeeze(-1), _flat_place(
@@ -286,7 +286,7 @@ def adaptive_max_pool(x: Tensor, out: Sequence[int]) -> tuple[Tensor, Tensor]:
         return max_pool_p(x, kernel, kernel, (0,) * n, (1,) * n, False)
     w, place = x, x.new_zeros((), dtype=dt.int64)
     for i, o in enumerate(out):
-        w, index, _ = adaptive_windows(w, 2 + i, o, lowest(x.dtype))
+        w, index, _ = adaptive_windows(w, 2 + i, o, lowest(x))
         ones = [1] * (2 * n)
         ones[i], ones[n + i] = index.shape
         place = place * sizes[i] + index.reshape(ones)
