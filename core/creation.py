@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flambeau.core import dtype as dt
+from flambeau.core.blame import explain_functions
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
@@ -361,3 +362,9 @@ def new_full(
 
 for _name in ("new_zeros", "new_ones", "new_empty"):
     public(function=False)(new_like(_name))
+
+explain_functions(
+    globals(),
+    "full zeros ones empty full_like zeros_like ones_like empty_like arange linspace logspace eye tril_indices "
+    "triu_indices",
+)

@@ -18,6 +18,7 @@ import numpy as np
 from flambeau.core import dispatch, help, sources, state
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.blame import explained_op
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.graph import Box, View, make_view
@@ -32,10 +33,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
     """The uniform path behind a public function: bind, call, write to ``out``."""
-    out = kw.pop("out", None) if kw else None
-    operands, bound = bind(op, args, params, kw)
-    result = dispatch.call(op, operands, bound)
-    return deliver(op.name, result, out)
+    try:
+        out = kw.pop("out", None) if kw else None
+        operands, bound = bind(op, args, params, kw)
+        result = dispatch.call(op, operands, bound)
+        return deliver(op.name, result, out)
+    except Exception as error:
+        if clear := explained_op(error, op, op.name, args, params, kw):
+            raise clear from clear.__cause__
+        raise
 
 
 def _stranger(op: Op, other: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import keys
+from flambeau.core.blame import explain_functions
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import from_host
@@ -212,3 +213,6 @@ def new_tensor(
     tensor([1., 2.])
     """
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+
+
+explain_functions(globals(), "tensor as_tensor asarray")

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing  # noqa: F401  # their public functions
 from flambeau.core.autograd import api  # noqa: F401
-from flambeau.core.errors import not_a_tensor
+from flambeau.core.blame import explained, explaining
 from flambeau.core.out import deliver
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
@@ -85,7 +85,8 @@ def _forms(face: Face, name: str) -> tuple[Callable[..., Any], Callable[..., Any
     if aliases or face.out:
         wrapped = _wrapped(name, fn, aliases, rest, face.out)
         return wrapped, wrapped
-    return guarded(name, fn) if face.guard and face.as_function else fn, fn
+    made = explaining(name, fn) if face.guard else fn
+    return made, made
 
 
 def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,7 +94,12 @@ def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def write(self: Any, *args: Any, **kw: Any) -> Any:
-        return self.copy_(fn(self, *args, **kw))
+        try:
+            return self.copy_(fn(self, *args, **kw))
+        except Exception as error:
+            if clear := explained(error, f"{name}_", fn, (self, *args), kw):
+                raise clear from clear.__cause__
+            raise
 
     write.__name__ = write.__qualname__ = f"{name}_"
     write.__doc__ = f"In place: :func:`flambeau.{name}`, written to the tensor, which is returned."
@@ -124,8 +130,9 @@ def _wrapped(
         if not kw:
             try:
                 return fn(*args)
-            except Exception:
-                require_tensors(name, fn, args)
+            except Exception as error:
+                if clear := explained(error, name, fn, args, {}):
+                    raise clear from clear.__cause__
                 raise
         out = kw.pop("out", None) if writes else None
         for other, given in pairs:
@@ -138,53 +145,12 @@ def _wrapped(
                 else:
                     kw[given] = value
         try:
-            found = fn(*args, **kw)
-        except Exception:
-            require_tensors(name, fn, args)
+            return deliver(name, fn(*args, **kw), out)
+        except Exception as error:
+            if clear := explained(error, name, fn, args, kw):
+                raise clear from clear.__cause__
             raise
-        return deliver(name, found, out)
 
     extra: Any = call
     extra.more_keywords = dict(aliases) | ({"out": "out"} if writes else {})  # for the stubs
     return call
-
-
-def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
-    """``fn``, which blames an argument that is no tensor where it would fail on the tensor's insides.
-
-    >>> def double(input: Tensor):
-    ...     return input._array * 2
-    >>> guarded("double", double)([1])
-    Traceback (most recent call last):
-    TypeError: double: argument 'input' must be a tensor, got list; flambeau.tensor(x) makes a tensor of it
-    """
-
-    @functools.wraps(fn)
-    def call(*args: Any, **kw: Any) -> Any:
-        try:
-            return fn(*args, **kw)
-        except Exception:
-            require_tensors(name, fn, args)
-            raise
-
-    return call
-
-
-def require_tensors(name: str, fn: FunctionType, args: Sequence[Any]) -> None:
-    """TypeError names the first positional argument that should have been a tensor, by ``fn``'s annotations."""
-    code, wanted = fn.__code__, fn.__annotations__
-    names = list(code.co_varnames[: code.co_argcount])
-    if code.co_flags & inspect.CO_VARARGS:
-        rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
-        names += [rest] * (len(args) - len(names))
-    for argument, value in zip(names, args, strict=False):
-        wants = argument == "tensors" or wanted.get(argument) in ("Tensor", "Tensor | None", "Tensor | Number")
-        if wants and _is_foreign(value):
-            raise not_a_tensor(name, argument, value, "a tensor") from None
-
-
-def _is_foreign(value: object) -> bool:
-    """Whether a value is neither a tensor, nor None, nor a number, nor a list of tensors."""
-    if isinstance(value, (list, tuple)):
-        return bool(value) and not any(hasattr(v, "_key") for v in value)
-    return not hasattr(value, "_key") and not isinstance(value, (bool, int, float, complex, type(None)))

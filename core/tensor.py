@@ -20,7 +20,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import keys
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
-from flambeau.core.errors import ConversionError, GradientError
+from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
 from flambeau.core.graph import Box, Handle, Keeper, Leaf, Node, View, add_hook, box_of, edge_of, place_of
 from flambeau.core.memory_format import Layout, MemoryFormat, strided
 from flambeau.core.public import public
@@ -291,6 +291,8 @@ class Tensor(TensorMethods["Tensor"]):
     @public(method=False, function=True)
     def detach_(self) -> Tensor:
         """Forget the history, in place."""
+        if not isinstance(self, Tensor):  # as a function it may get anything
+            raise not_a_tensor("detach_", "input", self, "a tensor")
         if self._node.__class__ is View:
             raise GradientError("detach_: can't detach views in-place; use detach()")
         self._node = None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from flambeau.core.autograd.function import Function
+from flambeau.core.blame import explained, meaning
 from flambeau.core.graph import Handle
 from flambeau.core.state import current, is_grad_enabled
 from flambeau.core.tape.modes import module_path
@@ -204,6 +205,13 @@ class ForwardHook:
 
 
 # -- where an error was, and where a nan came from ----------------------------------------------------
+def explained_call(error: Exception, module: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exception | None:
+    """What to raise for an error from the insides of a layer's own ``forward``; None for all others."""
+    if meaning(error) is None:
+        return None
+    return explained(error, type(module).__name__, module.forward, args, kwargs)
+
+
 def note_module(error: Exception, module: Called) -> None:
     """Say in a note in which module an error was raised; each module on the way out makes the path longer."""
     found = getattr(error, "_flambeau_module", None)

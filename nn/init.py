@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
+from flambeau.core.blame import explain_functions
 from flambeau.core.creation import eye
 from flambeau.core.generator import Generator
 from flambeau.core.ops.linalg import qr
@@ -275,3 +276,6 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     order = tensor.new_empty(rows, columns).uniform_(generator=generator).argsort(0).argsort(0)
     tensor.normal_(0, std, generator=generator)
     return tensor.mul_((order >= zeros).to(tensor.dtype))
+
+
+explain_functions(globals())

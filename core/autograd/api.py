@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from flambeau.core.autograd.engine import accumulate, run_backward
+from flambeau.core.blame import explain_functions
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import FLOATING
@@ -162,3 +163,6 @@ def _backward(
     tensor(6.)
     """
     backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
+
+
+explain_functions(globals(), "backward")

@@ -13,6 +13,7 @@ from typing import Any
 from flambeau.backends.layout import has_internal_overlap
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
+from flambeau.core.blame import explained_op
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError
 from flambeau.core.graph import Edge, Leaf, Node, Slot, View, box_of, carry_keepers, edge_of, mark_written
@@ -42,6 +43,15 @@ def derived(op: Op) -> Op:
 
 def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping[str, Any] | None) -> Any:
     """``x.op_(...)``: write the op's result to its first operand and return that."""
+    try:
+        return _in_place(op, args, params, kw)
+    except Exception as error:
+        if clear := explained_op(error, op, f"{op.name}_", args, params, kw):
+            raise clear from clear.__cause__
+        raise
+
+
+def _in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping[str, Any] | None) -> Any:
     operands, bound = bind(op, args, params, kw)
     state = current()
     for i in range(len(state.layers) - 1, -1, -1):

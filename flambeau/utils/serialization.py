@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from flambeau.core.blame import explain_functions
 from flambeau.core.device import DeviceLike, device
 from flambeau.core.tensor import Tensor
 from flambeau.utils import safetensors
@@ -211,3 +212,6 @@ def _locator(map_location: MapLocation) -> Locate:
         return lambda saved: map_location(saved) or saved
     chosen = device(map_location)  # type: ignore[arg-type]  # a class is refused there
     return lambda saved: chosen
+
+
+explain_functions(globals())

@@ -24,7 +24,8 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 #: They change what the calls after them mean, leave the process, or call what they are given with no end.
 _LEFT_OUT = frozenset({
-    "set_num_threads", "set_printoptions", "set_default_device", "share_memory_", "norm_except", "repacked", "reverse_padded", "__init_subclass__", "__class__",
+    "set_num_threads", "set_printoptions", "set_default_device", "share_memory_", "norm_except", "repacked",
+    "reverse_padded", "__init_subclass__", "__class__",
     "__new__", "__getattribute__", "__setattr__", "__delattr__", "__reduce__", "__reduce_ex__", "__dir__", "__sizeof__",
     "__getstate__", "__init__", "__subclasshook__", "__class_getitem__", "__repr__", "__str__", "__hash__", "__iter__",
 })  # fmt: skip
@@ -159,9 +160,7 @@ def _call_of(target: Target, node: ast.Call, scope: dict[str, Any]) -> list[Call
         args = [value(a) for a in node.args]
         if isinstance(node.func, ast.Attribute):
             home = value(node.func.value)
-            if target.owner is not None and isinstance(home, target.owner):
-                args = [home, *args]
-            elif isinstance(home, fb.Tensor):
+            if isinstance(home, target.owner or fb.Tensor):
                 args = [home, *args]
         return [(tuple(args), {k.arg: value(k.value) for k in node.keywords if k.arg})]
     except Exception:
@@ -228,4 +227,3 @@ def _instance(cls: Any) -> Any:
         return special.get(cls.__name__, cls)()
     except Exception:
         return fb.ones(2, 3)
-

@@ -71,7 +71,7 @@ def one(drawn: Any) -> Row:
     except TooLong:
         row = {"verdict": SLOW, "what": f"more than {LIMIT} s"}
     except BaseException as error:  # whatever it is, it is what is asked for
-        row = {"verdict": judge(error, drawn.target.path), "what": f"{type(error).__name__}: {error}"[:400]}
+        row = {"verdict": judge(error, drawn.target), "what": f"{type(error).__name__}: {error}"[:400]}
         row["where"] = _where(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -7,24 +7,18 @@ import re
 from types import TracebackType
 
 import flambeau as fb
+from tests.fuzz.catalogue import Target
 
 RETURNED, CLEAR, RAW = "returned", "clear", "raw"
 ROOT = fb.__file__.rpartition("/flambeau/")[0]
 _RAISE = opcode.opmap["RAISE_VARARGS"]
-#: What a user can do nothing with, whoever raises it; AttributeErrors and KeyErrors count by their words.
+#: What a user can do nothing with, whoever raises it.
 _NEVER = (AssertionError, UnboundLocalError, RecursionError, BufferError, ZeroDivisionError, OverflowError, SystemError,
           NameError)  # fmt: skip
-_INSIDES = re.compile(
-    r"object (has no attribute|is not (iterable|callable|subscriptable|a mapping)|does not support)|unsupported operand|"
-    r"not supported between|cannot unpack|values to unpack|object cannot be interpreted|bad operand type|"
-    r"must be real number|takes \d+ positional|takes from \d|unhashable|could not be broadcast|ndarray|ufunc|"
-    r"array is too big|Maximum allowed|Unable to allocate|Python int too large|Python integer|cannot convert float|"
-    r"has no len\(\)|can't multiply sequence|not all arguments converted|zip\(\)|\.__init__\(\)|invalid literal|"
-    r"<locals>|_p\(\)|'NoneType'|argument of type|indices must be|int\(\) argument|string or a real|axis \d+ is out of|"
-    r"iteration over|expected .* got|Cannot cast|dtype\('|_array|_key\b|_node|lambda"
-)  # fmt: skip
-#: Words that flambeau shares with the above.
-_OURS = re.compile(r"from_numpy|Expected|expected all tensors|argument '|got ndarray")
+#: Python's own words on a call of a public function, and on an operator.
+_CALL = re.compile(r"(?:\w+\.)?(\w+)\(\) (?:missing|got|takes)")
+_OPERATOR = re.compile(r"unsupported operand|.*not supported between|can't multiply sequence")
+_OF_MAPPINGS = ("__getitem__", "__delitem__", "pop")
 
 
 def raised_by_us(error: BaseException) -> bool:
@@ -38,15 +32,14 @@ def raised_by_us(error: BaseException) -> bool:
     return ROOT in code.co_filename and "/tests/" not in code.co_filename and code.co_code[tb.tb_lasti] == _RAISE
 
 
-def judge(error: BaseException, name: str) -> str:
-    """CLEAR or RAW; ``name`` is the public name of what was called."""
-    text = str(error)
+def judge(error: BaseException, target: Target) -> str:
+    """CLEAR or RAW, for what a call of ``target`` raised."""
+    text, short = str(error), target.path.removesuffix("()").rpartition(".")[2]
     if raised_by_us(error):
-        return RAW if isinstance(error, _NEVER) and not isinstance(error, RuntimeError | ValueError) else CLEAR
-    short = name.removesuffix("()").rpartition(".")[2]
-    signature = re.match(r"(\w+\.)?(\w+)\(\) (missing|got|takes)", text)
-    if isinstance(error, TypeError) and signature and signature.group(2) in (short, "forward"):
-        return CLEAR  # Python's own words on the public function
-    if isinstance(error, TypeError) and re.match(r"(unsupported operand|.*not supported between)", text):
-        return CLEAR if short.startswith("__") else RAW
-    return RAW
+        return RAW if isinstance(error, _NEVER) and not isinstance(error, (RuntimeError, ValueError)) else CLEAR
+    if isinstance(error, KeyError) and short in _OF_MAPPINGS or isinstance(error, OSError):
+        return CLEAR
+    call = _CALL.match(text)
+    if isinstance(error, TypeError) and call:
+        return CLEAR if call.group(1) in (short, getattr(target.fn, "__name__", short), "forward", "__init__") else RAW
+    return CLEAR if short.startswith("__") and _OPERATOR.match(text) else RAW

@@ -10,6 +10,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.accelerator import pinning_device
+from flambeau.core.blame import explain_functions
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import as_tensor, tensor
 from flambeau.core.keys import get_default_device
@@ -135,3 +136,6 @@ def _like(original: Any, members: object) -> object:
         return type(original)(members)
     except TypeError:  # a class with a constructor of its own
         return members
+
+
+explain_functions(globals(), "default_collate default_convert")

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from flambeau.core.blame import explain_functions
 from flambeau.core.exchange import host_device
 from flambeau.core.generator import Generator
 from flambeau.core.ops.random import randperm
@@ -222,3 +223,6 @@ def _split_sizes(total: int, lengths: Sequence[float]) -> list[int]:
             f"got {list(lengths)}, which add up to {sum(lengths)}"
         )
     return [int(n) for n in lengths]
+
+
+explain_functions(globals())

@@ -1,0 +1,282 @@
+"""Which argument of a failed call was wrong, in words: looked for after the failure, so that no good call pays for it.
+
+:func:`explained` takes an error that came up from the insides of Python, numpy or flambeau, and gives the one to raise
+in its place. Errors that a ``raise`` of flambeau made say it themselves, and those of users' own code pass as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import opcode
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType, TracebackType
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from flambeau.backends.base import OutOfMemoryError
+from flambeau.core.annotations import fits, in_words
+from flambeau.core.device import DeviceLike
+from flambeau.core.dtype import DTypeLike
+from flambeau.core.errors import not_a_tensor
+from flambeau.core.record import REQUIRED, Op
+from flambeau.core.tensor import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
+_RAISES: Final = frozenset({opcode.opmap["RAISE_VARARGS"], opcode.opmap["RERAISE"]})
+_HOME: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_GENERATED: Final = "<flambeau "
+_LIBRARIES: Final = (os.path.dirname(np.__file__) + os.sep, os.path.dirname(os.__file__) + os.sep)
+#: What comes up from the insides, and what it is to users. All else speaks for itself: files, imports, warnings.
+_MEANINGS: Final[tuple[tuple[type[Exception], type[Exception]], ...]] = (
+    (UnicodeError, ValueError), (TypeError, TypeError), (AttributeError, TypeError), (IndexError, IndexError),
+    (KeyError, ValueError), (MemoryError, OutOfMemoryError), (ValueError, ValueError), (ArithmeticError, ValueError),
+    (AssertionError, ValueError), (BufferError, ValueError), (RecursionError, ValueError),
+)  # fmt: skip
+
+#: What numpy says of shapes whose elements no memory could hold.
+_TOO_LARGE: Final = ("array is too big", "Maximum allowed", "negative dimensions")
+
+
+# -- whose words an error has ------------------------------------------------------------------------
+def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    tb: TracebackType | None = error.__traceback__
+    while tb is not None:
+        yield tb.tb_frame, tb.tb_lasti
+        tb = tb.tb_next
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith((_HOME, _GENERATED))
+
+
+def meaning(error: Exception) -> type[Exception] | None:
+    """The class of the error to raise in place of one from the insides; None for one that is good as it is."""
+    kind = next((to for from_, to in _MEANINGS if isinstance(error, from_)), None)
+    if kind is ValueError and str(error).startswith(_TOO_LARGE):
+        kind = OutOfMemoryError
+    frames = list(_frames(error))
+    if kind is None or not frames:
+        return None
+    innermost, at = frames[-1]
+    if _is_ours(innermost.f_code.co_filename) and innermost.f_code.co_code[at] in _RAISES:
+        return None
+    inside = False
+    for frame, _ in frames:
+        inside = inside or _is_ours(frame.f_code.co_filename)
+        if inside and not frame.f_code.co_filename.startswith((_HOME, _GENERATED, *_LIBRARIES)):
+            return None  # it went through code of the user, which may be what is wrong
+    return kind
+
+
+# -- what to say ---------------------------------------------------------------------------------------
+def explained(
+    error: Exception, name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Exception | None:
+    """What the call ``name(*args, **kwargs)`` of ``fn`` raises for ``error``; None where that says what was wrong."""
+    kind = meaning(error)
+    if kind is None and not _blames_another(error, name):
+        return None
+    signature = _signature(fn)
+    if signature is None:
+        return _together(kind, error, name, dict(enumerate(args)) | dict(kwargs))
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as wrong:
+        return TypeError(f"{name}: {wrong}; its arguments are {_listed(signature)}")
+    return first_wrong(name, signature, bound) or _together(kind, error, name, bound.arguments)
+
+
+def explained_op(
+    error: Exception, op: Op, name: str, operands: Sequence[Any], params: Mapping[str, Any],
+    kw: Mapping[str, Any] | None,
+) -> Exception | None:  # fmt: skip
+    """The same for an op, whose schema says what it takes."""
+    kind = meaning(error)
+    if kind is None:
+        return None
+    public = {p.name: p.public for p in op.schema.params}
+    given = {a.public: v for a, v in zip(op.schema.operands, operands, strict=True)}
+    given |= {public[n]: v for n, v in params.items()} | dict(kw or {})
+    for argument, value in given.items():
+        declared = op.schema.argument(argument)
+        wanted = Any if declared is None else _TYPES.get(declared.type, Any)
+        if name.endswith("_") and declared is op.schema.operands[0]:
+            wanted = Tensor  # it is written to
+        if not fits(value, wanted):
+            return wrong_argument(name, argument, value, Tensor if wanted is _TYPES["Tensor"] else wanted)
+    return _together(kind, error, name, given)
+
+
+def _blames_another(error: Exception, name: str) -> bool:
+    """Whether a TypeError of flambeau is about an inner function's argument, which may be one of the caller's."""
+    return (
+        isinstance(error, TypeError)
+        and not str(error).startswith((f"{name}:", f"{name}("))
+        and all(_is_ours(frame.f_code.co_filename) for frame, _ in _frames(error))
+    )
+
+
+@functools.lru_cache(256)
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """The signature of ``fn`` with its annotations read; one that cannot be read here says nothing."""
+    try:
+        found = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
+    scope = getattr(inspect.unwrap(fn), "__globals__", {})
+    return found.replace(parameters=[p.replace(annotation=_read(p, scope)) for p in found.parameters.values()])
+
+
+def _read(p: inspect.Parameter, scope: dict[str, Any]) -> Any:
+    if not isinstance(p.annotation, str):
+        return Any if p.annotation is p.empty else p.annotation
+    try:
+        return eval(p.annotation, scope)
+    except Exception:  # a name for type checkers alone
+        return Any
+
+
+def _listed(signature: inspect.Signature) -> str:
+    return ", ".join(str(p.replace(annotation=p.empty)) for p in signature.parameters.values()) or "none"
+
+
+def first_wrong(name: str, signature: inspect.Signature, bound: inspect.BoundArguments) -> TypeError | None:
+    """TypeError for the first argument that is not what its annotation says."""
+    for argument, value in bound.arguments.items():
+        p = signature.parameters[argument]
+        if p.default is not p.empty and value is p.default:
+            continue
+        values = value if p.kind is p.VAR_POSITIONAL else value.values() if p.kind is p.VAR_KEYWORD else (value,)
+        for v in values:
+            if not fits(v, p.annotation):
+                return wrong_argument(name, argument, v, p.annotation)
+    return None
+
+
+def wrong_argument(name: str, argument: str, value: Any, wanted: Any) -> TypeError:
+    """The error for one argument of another type."""
+    if wanted is Tensor:
+        return not_a_tensor(name, argument, value, "a tensor")
+    return TypeError(f"{name}: argument {argument!r} must be {in_words(wanted)}, got {shown(value)}")
+
+
+def _together(
+    kind: type[Exception] | None, error: Exception, name: str, arguments: Mapping[Any, Any]
+) -> Exception | None:
+    """The error where each argument is one that the function takes, and yet it failed inside; it keeps the cause."""
+    if kind is None:
+        return None
+    given = ", ".join(f"{k}={shown(v)}" for k, v in arguments.items() if k != "self" and v is not REQUIRED) or "none"
+    words = "out of memory" if kind is OutOfMemoryError else "it cannot work with these arguments"
+    shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)  # as numpy's MemoryError has them
+    if shape is not None and dtype is not None:
+        words += f": shape {tuple(shape)} of {dtype} takes {math.prod(shape) * dtype.itemsize} bytes"
+    made = kind(f"{name}: {words}; given {given}")
+    made.__cause__ = error
+    return made
+
+
+def shown(value: object) -> str:
+    """A value for an error's text: tensors by dtype and shape, others by themselves, short, and their type."""
+    if isinstance(value, Tensor):
+        return f"a tensor of {value._key.dtype.name} and shape {tuple(value._array.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"an ndarray of {value.dtype} and shape {value.shape}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if type(value) in (list, tuple) and any(isinstance(v, (Tensor, np.ndarray)) for v in value):
+        return f"a {type(value).__name__} of {', '.join(map(shown, value[:4]))}{', ...' if len(value) > 4 else ''}"
+    try:
+        text = repr(value)
+    except Exception:  # an object that cannot be printed
+        text = "an object"
+    kind = "" if value is None else f" ({type(value).__name__})"
+    return f"{text if len(text) <= 80 else text[:77] + '...'}{kind}"
+
+
+#: What a schema's types stand for.
+_TYPES: Final[dict[str, Any]] = {
+    "Tensor": Tensor | complex, "Tensor?": Tensor | complex | None, "Tensor[]": Sequence[Tensor], "Scalar": complex,
+    "Axes": int | Sequence[int] | None, "Axis": int | None, "Ints": int | Sequence[int] | None, "int": int,
+    "int?": int | None, "float": float, "float?": float | None, "bool": bool, "str": str, "DType": DTypeLike,
+    "DType?": DTypeLike | None, "Device": DeviceLike,
+}  # fmt: skip
+
+
+def users_level() -> int:
+    """The ``stacklevel`` at which a warning of the calling function is about the line of the user's code."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and _is_ours(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+# -- where it is said ------------------------------------------------------------------------------------
+def explaining(name: str, fn: F) -> F:
+    """``fn``, whose errors say what was wrong with its arguments.
+
+    >>> def double(input: Tensor, times: int = 1):
+    ...     return input._array * times.real
+    >>> explaining("double", double)(fb.ones(1), "a")
+    Traceback (most recent call last):
+    TypeError: double: argument 'times' must be an int, got 'a' (str)
+    """
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return fn(*args, **kwargs)
+        except Exception as error:
+            if clear := explained(error, name, fn, args, kwargs):
+                raise clear from clear.__cause__
+            raise
+
+    made: Any = call
+    return made  # type: ignore[no-any-return]
+
+
+def explain_functions(scope: dict[str, Any], names: str = "") -> None:
+    """Put :func:`explaining` around functions of a module, whose globals ``scope`` is: the public ones, or ``names``."""
+    chosen = names.split()
+    for name, fn in list(scope.items()):
+        own = inspect.isfunction(fn) and fn.__module__ == scope["__name__"]
+        if own and (name in chosen if chosen else not name.startswith("_")):
+            scope[name] = explaining(name, fn)
+
+
+def explain_methods(*classes: type) -> None:
+    """Put :func:`explaining` around the public methods that the classes define."""
+    for cls in classes:
+        for name, fn in list(vars(cls).items()):
+            own = inspect.isfunction(fn) and fn.__qualname__ == f"{cls.__qualname__}.{name}"
+            if own and not name.startswith("_") and name != "forward":
+                setattr(cls, name, explaining(f"{cls.__name__}.{name}", fn))
+
+
+def check_constructors(*classes: type) -> None:
+    """Have the constructors of the classes look at the types of their arguments, and explain what else fails."""
+    for cls in classes:
+        own = vars(cls).get("__init__")
+        if inspect.isfunction(own):
+            cls.__init__ = _checked(cls.__name__, own)  # type: ignore[misc]
+
+
+def _checked(name: str, fn: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(fn)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        signature = _signature(fn)
+        try:
+            wrong = signature and first_wrong(name, signature, signature.bind(self, *args, **kwargs))
+            if wrong:
+                raise wrong from None
+            fn(self, *args, **kwargs)
+        except Exception as error:
+            if clear := explained(error, name, fn, (self, *args), kwargs):
+                raise clear from clear.__cause__
+            raise
+
+    return __init__
