@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as abc
 import inspect
+import itertools
 import types
 import typing
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -59,6 +60,8 @@ def _fits_class(value: Any, wanted: type) -> bool:
         return isinstance(value, (DType, type, str, np.dtype))
     if wanted.__name__ == "Tensor" and hasattr(wanted, "_key"):
         return _is_tensor(value)
+    if typing.is_typeddict(wanted):
+        return isinstance(value, dict)
     if getattr(wanted, "_is_protocol", False) or wanted.__module__ == "typing":
         return True
     return isinstance(value, wanted)
@@ -89,9 +92,9 @@ def _fits_sequence(value: Any, origin: type, inner: tuple[Any, ...]) -> bool:
         return all(fits(v, inner[0]) for v in value) if inner else True
     if isinstance(value, (str, bytes)) or _is_tensor(value) and not getattr(value, "shape", ()):
         return False
-    return (
-        isinstance(value, abc.Iterable) if origin is abc.Iterable else isinstance(value, (abc.Collection, np.ndarray))
-    )
+    if not isinstance(value, abc.Collection):
+        return origin is abc.Iterable and isinstance(value, abc.Iterable)
+    return all(fits(v, inner[0]) for v in itertools.islice(value, 3)) if inner else True
 
 
 #: The public names of classes that are defined under others.
@@ -116,7 +119,7 @@ def in_words(wanted: Any, plural: bool = False) -> str:
         return "functions" if plural else "a function"
     if isinstance(origin, type):
         name = {"Sequence": "sequence", "Iterable": "iterable"}.get(origin.__name__, origin.__name__)
-        parts = [w for w in inner if w is not Ellipsis]
+        parts = [w for w in inner if w is not Ellipsis and not isinstance(w, TypeVar)]
         of = f" of {' and '.join(dict.fromkeys(in_words(w, True) for w in parts))}" if parts and parts != [Any] else ""
         return f"{name}s{of}" if plural else f"{_article(name)} {name}{of}"
     words = _WORDS.get(wanted) if isinstance(wanted, abc.Hashable) else None

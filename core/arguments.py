@@ -59,6 +59,17 @@ def ints(value: Any, name: str) -> tuple[int, ...]:
     return (operator.index(value),)
 
 
+#: How many objects of Python a call may make: more would take hours, and all memory.
+MOST: Final = 1 << 22
+
+
+def bounded(count: int, name: str) -> int:
+    """``count``, which says how many objects a call is to make; ValueError where it is beyond reason."""
+    if count > MOST:
+        raise ValueError(f"{name} must be at most {MOST}, got {count}: memory does not hold so many objects")
+    return count
+
+
 def new_shape(old: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
     """``shape`` with its -1 filled in; ShapeError when the element counts differ."""
     size, known, unknown = 1, 1, -1

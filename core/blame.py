@@ -13,7 +13,7 @@ import opcode
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
 
@@ -78,9 +78,11 @@ def explained(
 ) -> Exception | None:
     """What the call ``name(*args, **kwargs)`` of ``fn`` raises for ``error``; None where that says what was wrong."""
     kind = meaning(error)
-    if kind is None and not _blames_another(error, name):
+    if kind is None and str(error).startswith(f"{name}: argument"):
         return None
     signature = _signature(fn)
+    if kind is None and not _blames_another(error):
+        return _array_for_tensor(name, signature, args)
     if signature is None:
         return _together(kind, error, name, dict(enumerate(args)) | dict(kwargs))
     try:
@@ -111,11 +113,11 @@ def explained_op(
     return _together(kind, error, name, given)
 
 
-def _blames_another(error: Exception, name: str) -> bool:
+def _blames_another(error: Exception) -> bool:
     """Whether a TypeError of flambeau is about an inner function's argument, which may be one of the caller's."""
     return (
         isinstance(error, TypeError)
-        and not str(error).startswith((f"{name}:", f"{name}("))
+        and ": argument '" in str(error)
         and all(_is_ours(frame.f_code.co_filename) for frame, _ in _frames(error))
     )
 
@@ -144,8 +146,16 @@ def _listed(signature: inspect.Signature) -> str:
     return ", ".join(str(p.replace(annotation=p.empty)) for p in signature.parameters.values()) or "none"
 
 
-def first_wrong(name: str, signature: inspect.Signature, bound: inspect.BoundArguments) -> TypeError | None:
-    """TypeError for the first argument that is not what its annotation says."""
+def _array_for_tensor(name: str, signature: inspect.Signature | None, args: Sequence[Any]) -> TypeError | None:
+    """The error for an array of numpy in the place of a tensor, which may have failed in any way."""
+    for p, value in zip(signature.parameters.values() if signature else (), args, strict=False):
+        if isinstance(value, np.ndarray) and (p.annotation is Tensor or Tensor in get_args(p.annotation)):
+            return not_a_tensor(name, p.name, value, in_words(p.annotation))
+    return None
+
+
+def first_wrong(name: str, signature: inspect.Signature, bound: inspect.BoundArguments) -> Exception | None:
+    """The error for the first argument that is not what its annotation says."""
     for argument, value in bound.arguments.items():
         p = signature.parameters[argument]
         if p.default is not p.empty and value is p.default:
@@ -157,11 +167,12 @@ def first_wrong(name: str, signature: inspect.Signature, bound: inspect.BoundArg
     return None
 
 
-def wrong_argument(name: str, argument: str, value: Any, wanted: Any) -> TypeError:
-    """The error for one argument of another type."""
-    if wanted is Tensor:
-        return not_a_tensor(name, argument, value, "a tensor")
-    return TypeError(f"{name}: argument {argument!r} must be {in_words(wanted)}, got {shown(value)}")
+def wrong_argument(name: str, argument: str, value: Any, wanted: Any) -> Exception:
+    """TypeError for one argument of another type, ValueError for a word that is none of those to choose from."""
+    if wanted is Tensor or Tensor in get_args(wanted) and isinstance(value, (np.ndarray, list, tuple)):
+        return not_a_tensor(name, argument, value, in_words(wanted))
+    kind = ValueError if isinstance(value, str) and get_origin(wanted) is Literal else TypeError
+    return kind(f"{name}: argument {argument!r} must be {in_words(wanted)}, got {shown(value)}")
 
 
 def _together(
@@ -236,16 +247,29 @@ def explaining(name: str, fn: F) -> F:
             raise
 
     made: Any = call
+    made.guarded = True
     return made  # type: ignore[no-any-return]
 
 
 def explain_functions(scope: dict[str, Any], names: str = "") -> None:
-    """Put :func:`explaining` around functions of a module, whose globals ``scope`` is: the public ones, or ``names``."""
+    """Put :func:`explaining` around functions of the module of globals ``scope``: its public ones, or ``names``."""
     chosen = names.split()
     for name, fn in list(scope.items()):
         own = inspect.isfunction(fn) and fn.__module__ == scope["__name__"]
         if own and (name in chosen if chosen else not name.startswith("_")):
             scope[name] = explaining(name, fn)
+
+
+def explain_imported(scope: dict[str, Any]) -> None:
+    """Put :func:`explaining` around the functions in ``__all__`` of a module that come from elsewhere.
+
+    Those that explain their errors themselves are left as they are; the others are pickled by their name here.
+    """
+    for name in scope["__all__"]:
+        fn = scope[name]
+        if inspect.isfunction(fn) and not hasattr(fn, "op") and not hasattr(fn, "guarded"):
+            made = scope[name] = explaining(name, fn)
+            made.__module__, made.__qualname__ = scope["__name__"], name
 
 
 def explain_methods(*classes: type) -> None:
@@ -260,23 +284,25 @@ def explain_methods(*classes: type) -> None:
 def check_constructors(*classes: type) -> None:
     """Have the constructors of the classes look at the types of their arguments, and explain what else fails."""
     for cls in classes:
-        own = vars(cls).get("__init__")
-        if inspect.isfunction(own):
-            cls.__init__ = _checked(cls.__name__, own)  # type: ignore[misc]
+        fn: Any = cls.__init__
+        if inspect.isfunction(fn) and not hasattr(fn, "checks"):
+            cls.__init__ = _checked(cls.__name__, fn)  # type: ignore[misc]
 
 
 def _checked(name: str, fn: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(fn)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        signature = _signature(fn)
         try:
-            wrong = signature and first_wrong(name, signature, signature.bind(self, *args, **kwargs))
-            if wrong:
-                raise wrong from None
             fn(self, *args, **kwargs)
         except Exception as error:
             if clear := explained(error, name, fn, (self, *args), kwargs):
                 raise clear from clear.__cause__
             raise
+        signature = _signature(fn)  # what the constructor looks at itself, it has better words for
+        wrong = signature and first_wrong(name, signature, signature.bind(self, *args, **kwargs))
+        if wrong:
+            raise wrong
 
-    return __init__
+    checking: Any = __init__
+    checking.checks = True
+    return checking  # type: ignore[no-any-return]

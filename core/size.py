@@ -25,14 +25,16 @@ class Size(tuple[int, ...]):
     @overload
     def __getitem__(self, i: slice) -> Size: ...
     def __getitem__(self, i: SupportsIndex | slice) -> int | Size:
+        if not isinstance(i, slice) and not hasattr(i, "__index__"):
+            raise TypeError(f"Size: an index must be an int or a slice, got {i!r} ({type(i).__name__})")
         found = tuple.__getitem__(self, i)
         return Size(found) if isinstance(found, tuple) else found
 
     def __add__(self, other: Iterable[int]) -> Size:  # type: ignore[override]  # of ints alone
-        return Size(tuple.__add__(self, tuple(other)))
+        return Size((*self, *other))
 
     def __mul__(self, times: SupportsIndex) -> Size:
-        return Size(tuple.__mul__(self, times))
+        return Size([*self] * times)
 
     def __repr__(self) -> str:
         return f"flambeau.Size({list(self)})"

@@ -18,6 +18,7 @@ from flambeau.backends.base import Layout as StorageLayout
 from flambeau.backends.layout import is_contiguous
 from flambeau.core import dtype as dt
 from flambeau.core import keys
+from flambeau.core.arguments import normal_axis
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
@@ -147,7 +148,7 @@ class Tensor(TensorMethods["Tensor"]):
         (3, 1)
         """
         strides = tuple(self.layout_.strides)
-        return strides if dim is None else strides[dim]
+        return strides if dim is None else strides[normal_axis(dim, len(strides))]
 
     def storage_offset(self) -> int:
         """The place of the first element in its memory, in elements.

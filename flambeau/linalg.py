@@ -1,6 +1,7 @@
 """Linear algebra: ``flambeau.linalg``."""
 
 # isort: off
+from flambeau.core.blame import explain_imported as _explain_imported
 from flambeau.backends.base import LinAlgError
 from flambeau.core.ops.decompose import cholesky
 from flambeau.core.ops.decompose import det_p as det
@@ -24,3 +25,5 @@ __all__ = [
     "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
     "svdvals", "tensordot", "trace", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
+
+_explain_imported(globals())

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 
 from flambeau.core import dtype as dt
+from flambeau.core.arguments import bounded
 from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.graph import View, edge_of
@@ -188,7 +189,7 @@ def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tenso
     count = operator.index(indices_or_sections)  # type: ignore[arg-type]
     if count <= 0:
         raise ShapeError(f"tensor_split: the number of sections must be larger than 0, got {count}")
-    low, extra = divmod(size, count)
+    low, extra = divmod(size, bounded(count, "tensor_split: the number of sections"))
     return split_with_sizes(input, [low + (i < extra) for i in range(count)], axis)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from flambeau.core.blame import users_level
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer
 from flambeau.optim.options import number
@@ -91,7 +92,7 @@ class LRScheduler:
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`: call them in the opposite order, "
                 "or the first value of the schedule is skipped",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=users_level(),
             )
         if epoch is None:
             self.last_epoch += 1

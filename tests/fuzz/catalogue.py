@@ -25,9 +25,10 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 #: They change what the calls after them mean, leave the process, or call what they are given with no end.
 _LEFT_OUT = frozenset({
     "set_num_threads", "set_printoptions", "set_default_device", "share_memory_", "norm_except", "repacked",
-    "reverse_padded", "__init_subclass__", "__class__",
-    "__new__", "__getattribute__", "__setattr__", "__delattr__", "__reduce__", "__reduce_ex__", "__dir__", "__sizeof__",
-    "__getstate__", "__init__", "__subclasshook__", "__class_getitem__", "__repr__", "__str__", "__hash__", "__iter__",
+    "reverse_padded", "draw", "reserve", "__setstate__", "__getnewargs__", "__getattr__", "__array__",
+    "__init_subclass__", "__class__", "__new__", "__getattribute__", "__setattr__", "__delattr__", "__reduce__",
+    "__reduce_ex__", "__dir__", "__sizeof__", "__getstate__", "__init__", "__subclasshook__", "__class_getitem__",
+    "__repr__", "__str__", "__hash__", "__iter__",
 })  # fmt: skip
 
 

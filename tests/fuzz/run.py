@@ -71,7 +71,10 @@ def one(drawn: Any) -> Row:
     except TooLong:
         row = {"verdict": SLOW, "what": f"more than {LIMIT} s"}
     except BaseException as error:  # whatever it is, it is what is asked for
-        row = {"verdict": judge(error, drawn.target), "what": f"{type(error).__name__}: {error}"[:400]}
+        try:
+            row = {"verdict": judge(error, drawn.target), "what": f"{type(error).__name__}: {error}"[:400]}
+        except Exception as second:
+            row = {"verdict": "raw", "what": f"{type(error).__name__} without a text: {second}"}
         row["where"] = _where(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -123,8 +126,13 @@ def run(seed: int, calls: int, only: str = "") -> Iterator[Row]:
                     first = row["index"] + 1
                 else:
                     last = row
-            worker.kill()
-            worker.wait()
+            hung = False
+            try:
+                worker.wait(5)
+            except subprocess.TimeoutExpired:
+                hung = True
+                worker.kill()
+                worker.wait()
             if first >= calls:
                 return
             if last["begins"] < first and began < first:
@@ -132,7 +140,6 @@ def run(seed: int, calls: int, only: str = "") -> Iterator[Row]:
             if last["begins"] < first:
                 errors.seek(0)
                 raise RuntimeError(f"the worker did not begin: {errors.read().decode()[-2000:]}")
-        hung = worker.returncode == -signal.SIGKILL
         yield {"index": first, "call": last["call"], "verdict": SLOW if hung else CRASH,
                "what": f"the process ended with {worker.returncode}"}  # fmt: skip
         first += 1

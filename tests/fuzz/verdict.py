@@ -32,6 +32,14 @@ def raised_by_us(error: BaseException) -> bool:
     return ROOT in code.co_filename and "/tests/" not in code.co_filename and code.co_code[tb.tb_lasti] == _RAISE
 
 
+def raised_by_a_user(error: BaseException) -> bool:
+    """Whether a function that was given, such as one of an example, raised the error."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return tb is not None and tb.tb_frame.f_code.co_filename == "<example>"
+
+
 def judge(error: BaseException, target: Target) -> str:
     """CLEAR or RAW, for what a call of ``target`` raised."""
     text, short = str(error), target.path.removesuffix("()").rpartition(".")[2]
@@ -39,7 +47,13 @@ def judge(error: BaseException, target: Target) -> str:
         return RAW if isinstance(error, _NEVER) and not isinstance(error, (RuntimeError, ValueError)) else CLEAR
     if isinstance(error, KeyError) and short in _OF_MAPPINGS or isinstance(error, OSError):
         return CLEAR
+    if raised_by_a_user(error):
+        return CLEAR
     call = _CALL.match(text)
     if isinstance(error, TypeError) and call:
-        return CLEAR if call.group(1) in (short, getattr(target.fn, "__name__", short), "forward", "__init__") else RAW
+        return (
+            CLEAR
+            if call.group(1) in (short, getattr(target.fn, "__name__", short), "forward", "__init__", "__new__")
+            else RAW
+        )
     return CLEAR if short.startswith("__") and _OPERATOR.match(text) else RAW

@@ -10,7 +10,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.accelerator import pinning_device
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import explain_functions, users_level
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import as_tensor, tensor
 from flambeau.core.keys import get_default_device
@@ -118,7 +118,7 @@ def pinner() -> Callable[[Any], Any] | None:
         return lambda batch: map_leaves(_pinned, batch)
     warnings.warn(
         f"DataLoader: pin_memory=True has no effect, the device {str(get_default_device())!r} knows no pinned memory",
-        stacklevel=4,
+        stacklevel=users_level(),
     )
     return None
 
