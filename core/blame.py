@@ -28,7 +28,7 @@ from flambeau.core.tensor import Tensor
 F = TypeVar("F", bound=Callable[..., Any])
 _RAISES: Final = frozenset({opcode.opmap["RAISE_VARARGS"], opcode.opmap["RERAISE"]})
 _HOME: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_GENERATED: Final = "<flambeau "
+_GENERATED: Final = ("<flambeau ", "<expr ")  # how the files of written-out code are called
 _LIBRARIES: Final = (os.path.dirname(np.__file__) + os.sep, os.path.dirname(os.__file__) + os.sep)
 #: What comes up from the insides, and what it is to users. All else speaks for itself: files, imports, warnings.
 _MEANINGS: Final[tuple[tuple[type[Exception], type[Exception]], ...]] = (
@@ -50,7 +50,7 @@ def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
 
 
 def _is_ours(file: str) -> bool:
-    return file.startswith((_HOME, _GENERATED))
+    return file.startswith((_HOME, *_GENERATED))
 
 
 def meaning(error: Exception) -> type[Exception] | None:
@@ -67,7 +67,7 @@ def meaning(error: Exception) -> type[Exception] | None:
     inside = False
     for frame, _ in frames:
         inside = inside or _is_ours(frame.f_code.co_filename)
-        if inside and not frame.f_code.co_filename.startswith((_HOME, _GENERATED, *_LIBRARIES)):
+        if inside and not frame.f_code.co_filename.startswith((_HOME, *_GENERATED, *_LIBRARIES)):
             return None  # it went through code of the user, which may be what is wrong
     return kind
 

@@ -71,9 +71,14 @@ class Tensor(TensorMethods["Tensor"]):
         if dim is None:
             return Size(self._array.shape)
         shape = self._array.shape
-        if not -len(shape) <= dim < len(shape):
-            raise IndexError(f"size: dim={dim} is out of range for a tensor with {len(shape)} dimension(s)")
-        found: int = shape[dim]
+        try:
+            found: int = shape[dim]
+        except (IndexError, TypeError):
+            if isinstance(dim, int):
+                raise IndexError(
+                    f"size: dim={dim} is out of range for a tensor with {len(shape)} dimension(s)"
+                ) from None
+            raise TypeError(f"size: argument 'dim' must be an int, got {dim!r} ({type(dim).__name__})") from None
         return found
 
     @property
@@ -486,6 +491,8 @@ class Tensor(TensorMethods["Tensor"]):
         return self.flip(0) if self._array.shape else self
 
     def __format__(self, spec: str) -> str:
+        if not isinstance(spec, str):
+            raise TypeError(f"format: a format must be a str, got {spec!r} ({type(spec).__name__})")
         if not self._array.shape and self._key.level is None and not self._key.backend.has("no_data"):
             return format(self.item(), spec)
         if spec:

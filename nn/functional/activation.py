@@ -67,7 +67,6 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
-@quick
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x cut to ``min_val`` ... ``max_val``.
 
@@ -214,7 +213,6 @@ def tanhshrink(input: Tensor) -> Tensor:
     return ops.tanhshrink_p(input)
 
 
-@quick
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by ``lambd``; 0 where it is nearer than that.
 

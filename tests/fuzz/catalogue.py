@@ -25,7 +25,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 #: They change what the calls after them mean, leave the process, or call what they are given with no end.
 _LEFT_OUT = frozenset({
     "set_num_threads", "set_printoptions", "set_default_device", "share_memory_", "norm_except", "repacked",
-    "reverse_padded", "draw", "reserve", "__setstate__", "__getnewargs__", "__getattr__", "__array__",
+    "reverse_padded", "draw", "reserve", "__setstate__", "__getnewargs__", "dtype", "__getattr__", "__array__",
     "__init_subclass__", "__class__", "__new__", "__getattribute__", "__setattr__", "__delattr__", "__reduce__",
     "__reduce_ex__", "__dir__", "__sizeof__", "__getstate__", "__init__", "__subclasshook__", "__class_getitem__",
     "__repr__", "__str__", "__hash__", "__iter__",
@@ -141,7 +141,7 @@ def _text(target: Target) -> str:
     """The docstring; an in-place form has that of the function."""
     text = target.fn.__doc__ or ""
     plain = getattr(fb.Tensor, target.path.rpartition(".")[2].removesuffix("_"), None)
-    return text if ">>>" in text or plain is None else plain.__doc__ or ""
+    return text if ">>>" in text or target.owner not in (None, fb.Tensor) else getattr(plain, "__doc__", "") or ""
 
 
 def _call_of(target: Target, node: ast.Call, scope: dict[str, Any]) -> list[Call]:
