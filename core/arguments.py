@@ -19,6 +19,8 @@ from flambeau.core.schema import REQUIRED, Argument
 def normal_axis(axis: Any, ndim: int, name: str = "dim") -> int:
     """``axis`` counted from the front; IndexError when the tensor has no such dimension."""
     try:
+        if isinstance(axis, bool):
+            raise TypeError
         i = operator.index(axis)
     except TypeError:
         raise TypeError(f"{name} must be an int, got {axis!r} ({type(axis).__name__})") from None
@@ -113,10 +115,29 @@ def _value(p: Argument, value: Any, ndim: int, op: Op) -> Any:
     if kind == "Device":
         return None if value is None else device(value)
     if kind == "bool":
-        return bool(value)
+        return value if value.__class__ is bool else _flag(value, op, name)
     if kind in ("float", "float?") and value is not None:
-        return float(value)
+        return value if value.__class__ is float else _number(value, op, name)
+    if kind == "str" and not isinstance(value, str):
+        raise TypeError(f"{op.name}: argument {name!r} must be a str, got {value!r} ({type(value).__name__})")
     return value
+
+
+def _flag(value: Any, op: Op, name: str) -> bool:
+    if isinstance(value, np.bool_):
+        return bool(value)
+    raise TypeError(f"{op.name}: argument {name!r} must be a bool, got {value!r} ({type(value).__name__})")
+
+
+def _number(value: Any, op: Op, name: str) -> float:
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(
+            f"{op.name}: argument {name!r} must be a number, got {value!r} ({type(value).__name__})"
+        ) from None
 
 
 def _index(value: Any, op: Op, name: str) -> int:

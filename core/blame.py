@@ -12,8 +12,8 @@ import math
 import opcode
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType, TracebackType
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+from types import FrameType, TracebackType, UnionType
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from flambeau.core.annotations import fits, in_words
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import not_a_tensor
+from flambeau.core.memory_format import Layout, MemoryFormat
+from flambeau.core.out import deliver
 from flambeau.core.record import REQUIRED, Op
 from flambeau.core.tensor import Tensor
 
@@ -227,20 +229,80 @@ def users_level() -> int:
 
 
 # -- where it is said ------------------------------------------------------------------------------------
-def explaining(name: str, fn: F) -> F:
-    """``fn``, whose errors say what was wrong with its arguments.
+class _Options:
+    """The plain options of a function, flags, whole numbers and words, which are looked at before each call."""
+
+    __slots__ = ("by_name", "first", "name", "places")
+
+    def __init__(self, name: str, fn: Callable[..., Any]):
+        signature = _signature(fn)
+        parameters = list(signature.parameters.values()) if signature else []
+        self.name = name
+        self.by_name = {p.name: (kinds, p.annotation) for p in parameters if (kinds := _plain_kinds(p.annotation))}
+        self.places = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        indices = [i for i, n in enumerate(self.places) if n in self.by_name]
+        self.first = indices[0] if indices else len(self.places)
+
+    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        for given in (zip(self.places[self.first :], args[self.first :], strict=False), kwargs.items()):
+            for argument, value in given:
+                found = self.by_name.get(argument)
+                if found and value.__class__ not in found[0] and not _passes(value, *found):
+                    raise wrong_argument(self.name, argument, value, found[1])
+
+
+#: What an option can be, and the classes of the values that need no second look.
+_PLAIN: Final[dict[Any, tuple[type, ...]]] = {
+    bool: (bool, np.bool_), int: (int, bool), float: (float, int, bool), str: (str,), None: (type(None),),
+    type(None): (type(None),), MemoryFormat: (MemoryFormat,), Layout: (Layout,),
+}  # fmt: skip
+
+
+def _plain_kinds(wanted: Any) -> frozenset[type]:
+    """The classes of an annotation that is made of plain ones alone; none for another."""
+    members = get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
+    if not all(isinstance(m, (type, type(None))) and m in _PLAIN for m in members):
+        return frozenset()
+    return frozenset(kind for m in members for kind in _PLAIN[m])
+
+
+def _passes(value: Any, kinds: frozenset[type], wanted: Any) -> bool:
+    return not (isinstance(value, int) and int not in kinds) and fits(value, wanted)
+
+
+def explaining(
+    name: str, fn: F, rename: Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], Any]] | None = None
+) -> F:
+    """``fn``, whose errors say what was wrong with its arguments, and whose options are what they should be.
+
+    ``rename(args, kwargs)`` puts the arguments that came by name under ``fn``'s own names, in place; it gives the
+    positional ones, and the tensor to write the result to.
 
     >>> def double(input: Tensor, times: int = 1):
-    ...     return input._array * times.real
+    ...     return input._array * times
     >>> explaining("double", double)(fb.ones(1), "a")
     Traceback (most recent call last):
     TypeError: double: argument 'times' must be an int, got 'a' (str)
+    >>> explaining("double", double)([1.0])
+    Traceback (most recent call last):
+    TypeError: double: argument 'input' must be a tensor, got list; flambeau.tensor(x) makes a tensor of it
     """
+    options: _Options | None = None
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal options
         try:
-            return fn(*args, **kwargs)
+            if options is None:
+                options = _Options(name, fn)
+            if kwargs:
+                args, out = rename(args, kwargs) if rename else (args, None)
+                options.check(args, kwargs)
+                found = fn(*args, **kwargs)
+                return found if out is None else deliver(name, found, out)
+            if len(args) > options.first:
+                options.check(args, kwargs)
+            return fn(*args)
         except Exception as error:
             if clear := explained(error, name, fn, args, kwargs):
                 raise clear from clear.__cause__
@@ -251,13 +313,38 @@ def explaining(name: str, fn: F) -> F:
     return made  # type: ignore[no-any-return]
 
 
-def explain_functions(scope: dict[str, Any], names: str = "") -> None:
+def checking(name: str, fn: F) -> F:
+    """``fn``, whose errors say what was wrong with its arguments, all of which must be what their annotations say.
+
+    What the function looks at itself, it has better words for; so the rest is looked at after it.
+    """
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            found = fn(*args, **kwargs)
+        except Exception as error:
+            if clear := explained(error, name, fn, args, kwargs):
+                raise clear from clear.__cause__
+            raise
+        signature = _signature(fn)
+        wrong = signature and first_wrong(name, signature, signature.bind(*args, **kwargs))
+        if wrong:
+            raise wrong
+        return found
+
+    made: Any = call
+    made.guarded = True
+    return made  # type: ignore[no-any-return]
+
+
+def explain_functions(scope: dict[str, Any], names: str = "", wrap: Callable[[str, F], F] = explaining) -> None:
     """Put :func:`explaining` around functions of the module of globals ``scope``: its public ones, or ``names``."""
     chosen = names.split()
     for name, fn in list(scope.items()):
         own = inspect.isfunction(fn) and fn.__module__ == scope["__name__"]
         if own and (name in chosen if chosen else not name.startswith("_")):
-            scope[name] = explaining(name, fn)
+            scope[name] = wrap(name, fn)
 
 
 def explain_imported(scope: dict[str, Any]) -> None:
@@ -285,24 +372,5 @@ def check_constructors(*classes: type) -> None:
     """Have the constructors of the classes look at the types of their arguments, and explain what else fails."""
     for cls in classes:
         fn: Any = cls.__init__
-        if inspect.isfunction(fn) and not hasattr(fn, "checks"):
-            cls.__init__ = _checked(cls.__name__, fn)  # type: ignore[misc]
-
-
-def _checked(name: str, fn: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(fn)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        try:
-            fn(self, *args, **kwargs)
-        except Exception as error:
-            if clear := explained(error, name, fn, (self, *args), kwargs):
-                raise clear from clear.__cause__
-            raise
-        signature = _signature(fn)  # what the constructor looks at itself, it has better words for
-        wrong = signature and first_wrong(name, signature, signature.bind(self, *args, **kwargs))
-        if wrong:
-            raise wrong
-
-    checking: Any = __init__
-    checking.checks = True
-    return checking  # type: ignore[no-any-return]
+        if inspect.isfunction(fn) and not hasattr(fn, "guarded"):
+            cls.__init__ = checking(cls.__name__, fn)  # type: ignore[method-assign]

@@ -16,7 +16,6 @@ from typing import Any, Final
 from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing  # noqa: F401  # their public functions
 from flambeau.core.autograd import api  # noqa: F401
 from flambeau.core.blame import explained, explaining
-from flambeau.core.out import deliver
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
 from flambeau.core.tensor import Tensor
@@ -125,15 +124,7 @@ def _wrapped(
 ) -> Callable[..., Any]:
     pairs = tuple(aliases.items())
 
-    @functools.wraps(fn)
-    def call(*args: Any, **kw: Any) -> Any:
-        if not kw:
-            try:
-                return fn(*args)
-            except Exception as error:
-                if clear := explained(error, name, fn, args, {}):
-                    raise clear from clear.__cause__
-                raise
+    def renamed(args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
         out = kw.pop("out", None) if writes else None
         for other, given in pairs:
             if other in kw:
@@ -144,13 +135,9 @@ def _wrapped(
                     raise TypeError(f"{name}: {other} and {given} are one argument; give it once")
                 else:
                     kw[given] = value
-        try:
-            return deliver(name, fn(*args, **kw), out)
-        except Exception as error:
-            if clear := explained(error, name, fn, args, kw):
-                raise clear from clear.__cause__
-            raise
+        return args, out
 
+    call = explaining(name, fn, renamed)
     extra: Any = call
     extra.more_keywords = dict(aliases) | ({"out": "out"} if writes else {})  # for the stubs
     return call

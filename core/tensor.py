@@ -224,6 +224,8 @@ class Tensor(TensorMethods["Tensor"]):
         >>> fb.ones(1).requires_grad_().requires_grad
         True
         """
+        if requires_grad.__class__ is not bool:
+            raise TypeError(f"requires_grad_: argument 'requires_grad' must be a bool, got {requires_grad!r}")
         if requires_grad:
             if self._key.dtype.category < dt.FLOATING:
                 raise GradientError(

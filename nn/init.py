@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
-from flambeau.core.blame import explain_functions, users_level
+from flambeau.core.blame import checking, explain_functions, users_level
 from flambeau.core.creation import eye
 from flambeau.core.generator import Generator
 from flambeau.core.ops.linalg import qr
@@ -278,4 +278,4 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     return tensor.mul_((order >= zeros).to(tensor.dtype))
 
 
-explain_functions(globals())
+explain_functions(globals(), wrap=checking)

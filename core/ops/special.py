@@ -11,7 +11,7 @@ from flambeau.core.creation import arange, full_like, ones_like
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError
+from flambeau.core.errors import DTypeError, not_a_tensor
 from flambeau.core.from_data import as_tensor
 from flambeau.core.ops import storage
 from flambeau.core.ops.arithmetic import clamp
@@ -373,6 +373,8 @@ def resolve_conj(input: Tensor) -> Tensor:
     >>> fb.resolve_conj(fb.tensor([1j]))
     tensor([0.+1.j])
     """
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("resolve_conj", "input", input, "a tensor")
     return input
 
 
@@ -383,4 +385,6 @@ def is_conj(input: Tensor) -> bool:
     >>> fb.is_conj(fb.tensor([1j]))
     False
     """
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("is_conj", "input", input, "a tensor")
     return False

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from flambeau.core import state
 from flambeau.core.autograd import api
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.errors import GradientError
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms import func as transforms
@@ -140,4 +140,4 @@ def hvp(
     return call.result(func(*call.inputs)), call.result(found if call.several else found[0])
 
 
-explain_functions(globals())
+explain_functions(globals(), wrap=checking)

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeVar
 
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.dtype import DType
 from flambeau.core.errors import GradientError
 from flambeau.core.generator import default_generator, fork_rng
@@ -133,4 +133,4 @@ class _Frame:
             yield
 
 
-explain_functions(globals(), "checkpoint checkpoint_sequential")
+explain_functions(globals(), "checkpoint checkpoint_sequential", wrap=checking)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # isort: off
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import checking, explain_functions
 from flambeau.nn.module import Module
 from flambeau.nn.utils import parametrizations, parametrize, rnn
 from flambeau.nn.utils.clip import (
@@ -44,4 +44,4 @@ __all__ = [
     "spectral_norm", "vector_to_parameters", "weight_norm",
 ]  # fmt: skip
 
-explain_functions(globals())
+explain_functions(globals(), wrap=checking)

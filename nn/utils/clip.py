@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.state import no_grad
@@ -129,4 +129,4 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
         at += n
 
 
-explain_functions(globals())
+explain_functions(globals(), wrap=checking)

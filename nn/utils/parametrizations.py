@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.creation import zeros
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -115,4 +115,4 @@ def _transposed(module: Module) -> bool:
     return bool(getattr(module, "transposed", False))
 
 
-explain_functions(globals(), "weight_norm spectral_norm")
+explain_functions(globals(), "weight_norm spectral_norm", wrap=checking)

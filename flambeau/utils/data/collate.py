@@ -10,7 +10,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.accelerator import pinning_device
-from flambeau.core.blame import explain_functions, users_level
+from flambeau.core.blame import checking, explain_functions, users_level
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import as_tensor, tensor
 from flambeau.core.keys import get_default_device
@@ -138,4 +138,4 @@ def _like(original: Any, members: object) -> object:
         return members
 
 
-explain_functions(globals(), "default_collate default_convert")
+explain_functions(globals(), "default_collate default_convert", wrap=checking)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from flambeau.core.blame import explain_functions, users_level
+from flambeau.core.blame import checking, explain_functions, users_level
 from flambeau.core.exchange import host_device
 from flambeau.core.generator import Generator
 from flambeau.core.ops.random import randperm
@@ -225,4 +225,4 @@ def _split_sizes(total: int, lengths: Sequence[float]) -> list[int]:
     return [int(n) for n in lengths]
 
 
-explain_functions(globals())
+explain_functions(globals(), wrap=checking)
