@@ -42,6 +42,8 @@ def fits(value: Any, wanted: Any) -> bool:
         return fits(value, inner[0])
     if origin is Literal:
         return any(value is w or type(value) is type(w) and value == w for w in inner)
+    if origin is abc.Callable:
+        return callable(value)
     if isinstance(origin, type):
         return _fits_generic(value, origin, inner)
     return _fits_class(value, wanted) if isinstance(wanted, type) else True
@@ -68,8 +70,6 @@ def _fits_class(value: Any, wanted: type) -> bool:
 
 
 def _fits_generic(value: Any, origin: type, inner: tuple[Any, ...]) -> bool:
-    if origin is abc.Callable:
-        return callable(value)
     if origin is type:
         return isinstance(value, type)
     if origin is tuple:
@@ -122,7 +122,7 @@ def in_words(wanted: Any, plural: bool = False) -> str:
         parts = [w for w in inner if w is not Ellipsis and not isinstance(w, TypeVar)]
         of = f" of {' and '.join(dict.fromkeys(in_words(w, True) for w in parts))}" if parts and parts != [Any] else ""
         return f"{name}s{of}" if plural else f"{_article(name)} {name}{of}"
-    words = _WORDS.get(wanted) if isinstance(wanted, abc.Hashable) else None
+    words = _WORDS.get(wanted) if isinstance(wanted, type) else "None" if wanted is None else None
     if words is None:
         name = getattr(wanted, "__name__", str(wanted))
         name = _NAMES.get(name, name)

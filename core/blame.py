@@ -193,7 +193,7 @@ def _together(
     return made
 
 
-def shown(value: object) -> str:
+def shown(value: Any) -> str:
     """A value for an error's text: tensors by dtype and shape, others by themselves, short, and their type."""
     if isinstance(value, Tensor):
         return f"a tensor of {value._key.dtype.name} and shape {tuple(value._array.shape)}"
@@ -230,7 +230,10 @@ def users_level() -> int:
 
 # -- where it is said ------------------------------------------------------------------------------------
 class _Options:
-    """The plain options of a function, flags, whole numbers and words, which are looked at before each call."""
+    """The plain options of a function, flags, whole numbers and words, which are looked at after each call.
+
+    After it, because what the function looks at itself, it has better words for.
+    """
 
     __slots__ = ("by_name", "first", "name", "places")
 
@@ -278,14 +281,12 @@ def explaining(
     ``rename(args, kwargs)`` puts the arguments that came by name under ``fn``'s own names, in place; it gives the
     positional ones, and the tensor to write the result to.
 
-    >>> def double(input: Tensor, times: int = 1):
-    ...     return input._array * times
-    >>> explaining("double", double)(fb.ones(1), "a")
+    >>> fb.bincount(fb.arange(3), minlength="a")
     Traceback (most recent call last):
-    TypeError: double: argument 'times' must be an int, got 'a' (str)
-    >>> explaining("double", double)([1.0])
+    TypeError: bincount: argument 'minlength' must be an int, got 'a' (str)
+    >>> fb.unique([1.0])
     Traceback (most recent call last):
-    TypeError: double: argument 'input' must be a tensor, got list; flambeau.tensor(x) makes a tensor of it
+    TypeError: unique: argument 'input' must be a tensor, got list; flambeau.tensor(x) makes a tensor of it
     """
     options: _Options | None = None
 
@@ -297,12 +298,13 @@ def explaining(
                 options = _Options(name, fn)
             if kwargs:
                 args, out = rename(args, kwargs) if rename else (args, None)
-                options.check(args, kwargs)
                 found = fn(*args, **kwargs)
+                options.check(args, kwargs)
                 return found if out is None else deliver(name, found, out)
+            found = fn(*args)
             if len(args) > options.first:
                 options.check(args, kwargs)
-            return fn(*args)
+            return found
         except Exception as error:
             if clear := explained(error, name, fn, args, kwargs):
                 raise clear from clear.__cause__
@@ -371,6 +373,6 @@ def explain_methods(*classes: type) -> None:
 def check_constructors(*classes: type) -> None:
     """Have the constructors of the classes look at the types of their arguments, and explain what else fails."""
     for cls in classes:
-        fn: Any = cls.__init__
+        fn = getattr(cls, "__init__")  # noqa: B009 - to mypy the attribute itself is unsound
         if inspect.isfunction(fn) and not hasattr(fn, "guarded"):
-            cls.__init__ = checking(cls.__name__, fn)  # type: ignore[method-assign]
+            setattr(cls, "__init__", checking(cls.__name__, fn))  # noqa: B010

@@ -300,6 +300,9 @@ def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> t
     for a, argument in zip(args, op.schema.operands, strict=True):
         if a is not None and argument.type == "Tensor" and not _is_number(a):
             raise not_a_tensor(op.name, argument.public, a)
+    for a, argument in zip(args, op.schema.operands, strict=True):
+        if argument.type == "Tensor":
+            raise not_a_tensor(op.name, argument.public, a, "a tensor")
     dtype = compute_dtype(op, args)
     numbers = [
         from_host(np.asarray(a).astype(dtype.numpy), dtype, where) if _is_number(a) and arg.type != "Scalar" else a

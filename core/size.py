@@ -31,7 +31,7 @@ class Size(tuple[int, ...]):
         return Size(found) if isinstance(found, tuple) else found
 
     def __add__(self, other: Iterable[int]) -> Size:  # type: ignore[override]  # of ints alone
-        return Size((*self, *other))
+        return Size((*self, *other)) if isinstance(other, Iterable) else NotImplemented
 
     def __mul__(self, times: SupportsIndex) -> Size:
         return Size([*self] * times)

@@ -487,7 +487,8 @@ class Tensor(TensorMethods["Tensor"]):
     def __contains__(self, value: object) -> bool:
         if not isinstance(value, (Tensor, numbers.Number)):
             raise ConversionError(f"in: a tensor contains tensors and numbers, got {type(value).__name__}")
-        return bool((self == value).any())
+        found: object = self == value
+        return isinstance(found, Tensor) and bool(found.any())
 
     def __reversed__(self) -> Tensor:
         return self.flip(0) if self._array.shape else self

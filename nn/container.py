@@ -316,6 +316,8 @@ class ParameterDict(Module):
         return getattr(self, key)
 
     def __setitem__(self, key: str, value: object) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"ParameterDict: a name must be a str, got {key!r} ({type(key).__name__})")
         setattr(self, key, _as_parameter(value))
         self._names[key] = None
 

@@ -240,6 +240,12 @@ def where(
     return where_p(condition, input, other) if out is None else where_p(condition, input, other, out=out)
 
 
+def _log(y: Tensor | float) -> Tensor | float:
+    if isinstance(y, Tensor):
+        return log_p(y)
+    return math.log(y) if y > 0 else -math.inf if y == 0 else math.nan
+
+
 def _bool_to_int(d: dt.DType) -> dt.DType:
     return dt.int64 if d is dt.bool_ else d
 
@@ -267,13 +273,13 @@ minimum_p = binary("minimum", lambda g, x, y: _tied(g, x < y, x == y), lambda g,
     "where(x != x, x, where(y != y, y, where(x < y, x, y)))", dtype=ordered,
     doc="the smaller of the two; nan if either is",
     example="fb.minimum(fb.tensor([1.0, 5.0]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])")
-fmax_p = binary("fmax", lambda g, x, y: where((x >= y) | isnan_p(y), g, 0.0),
-    lambda g, x, y: where((x >= y) | isnan_p(y), 0.0, g), "where(x != x, y, where(y != y, x, maximum(x, y)))",
+fmax_p = binary("fmax", lambda g, x, y: where((x >= y) | (y != y), g, 0.0),
+    lambda g, x, y: where((x >= y) | (y != y), 0.0, g), "where(x != x, y, where(y != y, x, maximum(x, y)))",
     dtype=ordered,
     doc="the larger of the two; a nan gives way to a number",
     example='fb.fmax(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([3., 2.])')
-fmin_p = binary("fmin", lambda g, x, y: where((x <= y) | isnan_p(y), g, 0.0),
-    lambda g, x, y: where((x <= y) | isnan_p(y), 0.0, g), "where(x != x, y, where(y != y, x, where(x < y, x, y)))",
+fmin_p = binary("fmin", lambda g, x, y: where((x <= y) | (y != y), g, 0.0),
+    lambda g, x, y: where((x <= y) | (y != y), 0.0, g), "where(x != x, y, where(y != y, x, where(x < y, x, y)))",
     dtype=ordered,
     doc="the smaller of the two; a nan gives way to a number",
     example='fb.fmin(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])')
@@ -388,7 +394,7 @@ sigmoid_p = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + e
     example="fb.sigmoid(fb.tensor([0.0, 2.0])) -> tensor([0.5000, 0.8808])")
 logit_p = unary("logit", lambda g, x: g / (x * (1 - x)), "log(x / (1 - x))", dtype=real_floating, public=False,
     inplace=False)
-xlogy_p = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * log_p(y)), lambda g, x, y: g * x / y,
+xlogy_p = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * _log(y)), lambda g, x, y: g * x / y,
     "where(y != y, y, where(x == 0, 0, x * log(y)))", dtype=real_floating, inplace="function",
     doc="input * log(other), 0 where input is 0",
     example="fb.xlogy(fb.tensor([0.0, 2.0]), fb.tensor([0.0, 2.0])) -> tensor([0.0000, 1.3863])")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from flambeau.core.blame import checking, explain_functions
+from flambeau.core.blame import check_constructors, checking, explain_functions
 from flambeau.core.errors import ShapeError
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -211,3 +211,4 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
 
 
 explain_functions(globals(), "is_parametrized register_parametrization remove_parametrizations", wrap=checking)
+check_constructors(ParametrizationList)

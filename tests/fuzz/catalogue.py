@@ -172,7 +172,7 @@ def _samples(target: Target) -> list[Call]:
     """The op database's samples of the op of this name."""
     record = OPS.get(getattr(getattr(target.fn, "op", None), "name", target.path.rpartition(".")[2].strip("_")))
     opdb.load()
-    if record is None or record.samples is None:
+    if record is None or record.samples is None or target.owner not in (None, fb.Tensor):
         return []
     try:
         rows = list(record.samples(opdb.Maker(dt.float32)))[:6]

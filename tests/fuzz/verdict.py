@@ -18,7 +18,7 @@ _NEVER = (AssertionError, UnboundLocalError, RecursionError, BufferError, ZeroDi
 #: Python's own words on a call of a public function, and on an operator.
 _CALL = re.compile(r"(?:\w+\.)?(\w+)\(\) (?:missing|got|takes)")
 _OPERATOR = re.compile(r"unsupported operand|.*not supported between|can't multiply sequence")
-_OF_MAPPINGS = ("__getitem__", "__delitem__", "pop")
+_OF_MAPPINGS = ("__getitem__", "__delitem__", "__contains__", "pop")
 
 
 def raised_by_us(error: BaseException) -> bool:
@@ -45,7 +45,7 @@ def judge(error: BaseException, target: Target) -> str:
     text, short = str(error), target.path.removesuffix("()").rpartition(".")[2]
     if raised_by_us(error):
         return RAW if isinstance(error, _NEVER) and not isinstance(error, (RuntimeError, ValueError)) else CLEAR
-    if isinstance(error, KeyError) and short in _OF_MAPPINGS or isinstance(error, OSError):
+    if short in _OF_MAPPINGS and (isinstance(error, KeyError) or "unhashable" in text) or isinstance(error, OSError):
         return CLEAR
     if raised_by_a_user(error):
         return CLEAR
