@@ -58,6 +58,8 @@ def ints(value: Any, name: str) -> tuple[int, ...]:
             return tuple(operator.index(v) for v in value)
         except TypeError:
             raise TypeError(f"{name} must be ints, got {value!r}") from None
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int or several, got {value!r} ({type(value).__name__})")
     return (operator.index(value),)
 
 

@@ -229,7 +229,7 @@ def users_level() -> int:
 
 
 # -- where it is said ------------------------------------------------------------------------------------
-class _Options:
+class Options:
     """The plain options of a function, flags, whole numbers and words, which are looked at after each call.
 
     After it, because what the function looks at itself, it has better words for.
@@ -288,14 +288,14 @@ def explaining(
     Traceback (most recent call last):
     TypeError: unique: argument 'input' must be a tensor, got list; flambeau.tensor(x) makes a tensor of it
     """
-    options: _Options | None = None
+    options: Options | None = None
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal options
         try:
             if options is None:
-                options = _Options(name, fn)
+                options = Options(name, fn)
             if kwargs:
                 args, out = rename(args, kwargs) if rename else (args, None)
                 found = fn(*args, **kwargs)

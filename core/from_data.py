@@ -44,6 +44,8 @@ def scalar_tensor(
     tensor(2.5000)
     """
     chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
+    if not isinstance(value, (bool, int, float, complex, np.generic)):
+        raise TypeError(f"scalar_tensor: value must be a number, got {value!r} ({type(value).__name__})")
     return finished(from_host(np.asarray(value).astype(chosen.numpy), chosen, resolve_device(device)), requires_grad)
 
 

@@ -169,6 +169,8 @@ class Tensor(TensorMethods["Tensor"]):
         >>> fb.ones(2, 3).T.is_contiguous()
         False
         """
+        if memory_format is not None and not isinstance(memory_format, MemoryFormat):
+            raise TypeError(f"is_contiguous: argument 'memory_format' must be a memory format, got {memory_format!r}")
         if self._key.level is not None:
             return True
         flags = getattr(self._array, "flags", None)

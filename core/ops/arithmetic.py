@@ -25,6 +25,7 @@ from flambeau.core.ops.elementwise import (
     fmod_p,
     pow_p,
     round_half_even_p,
+    sub_p,
     trunc_p,
     where,
     zero,
@@ -222,7 +223,7 @@ def rsub(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     >>> fb.rsub(fb.tensor([1.0]), 5)
     tensor([4.])
     """
-    return other - (input if alpha == 1 else input * alpha)
+    return sub_p(other, input if alpha == 1 else input * alpha)
 
 
 # -- rounding, the parts of a float ------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Final
 
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
+from flambeau.core.arguments import ints
 from flambeau.core.cache import Cache
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.shape import reshape, sizes_of, tensors_of
@@ -83,7 +84,7 @@ def broadcast_shapes(*shapes: int | Sequence[int]) -> Size:
     flambeau.Size([2, 3])
     """
     try:
-        return Size(layout.broadcast_shapes(*(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes)))
+        return Size(layout.broadcast_shapes(*(ints(s, "broadcast_shapes: a shape") for s in shapes)))
     except ValueError as error:
         raise ShapeError(f"broadcast_shapes: {error}") from None
 

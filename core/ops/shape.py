@@ -28,7 +28,8 @@ from flambeau.core.tensor import Tensor
 def axis_of(name: str, x: Tensor, dim: int, *, extra: int = 0, label: str = "dim") -> int:
     """``dim`` counted from the front; ``extra`` more dimensions than ``x`` has are allowed."""
     try:
-        return AXIS[dim, len(x._array.shape) + extra]
+        ndim = len(x._array.shape) + extra
+        return AXIS[dim, ndim] if dim.__class__ is int else normal_axis(dim, ndim)  # 1.0 and True are 1 to a dict
     except (IndexError, TypeError) as error:
         raise type(error)(
             f"{name}: {str(error).replace('dim=', label + '=').replace('dim must', label + ' must')}"

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
+import numpy as np
+
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
@@ -15,7 +17,7 @@ from flambeau.core.creation import zeros_at, zeros_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import Number
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import ShapeError, not_a_tensor
 from flambeau.core.from_data import scalar_tensor
 from flambeau.core.graph import edge_of, mark_written
 from flambeau.core.public import public
@@ -357,6 +359,8 @@ def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
     if known is not None and written(self, known[value]):
         return self
     if not isinstance(value, Tensor):
+        if not isinstance(value, (bool, int, float, complex, np.generic)):
+            raise not_a_tensor("fill_", "value", value)
         value = scalar_tensor(value, self.dtype, self.device)
     elif value.ndim:
         raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")

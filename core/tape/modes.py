@@ -137,7 +137,9 @@ class set_detect_anomaly(_AtOnce):
     """
 
     def __init__(self, mode: bool, check_nan: bool = True):
-        super().__init__(anomaly=bool(mode) if check_nan or not mode else "places")
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_detect_anomaly: argument 'mode' must be a bool, got {mode!r} ({type(mode).__name__})")
+        super().__init__(anomaly=mode if check_nan or not mode else "places")
 
 
 def is_anomaly_enabled() -> bool:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from flambeau.core.blame import explained
+from flambeau.core.blame import Options, explained
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,9 +38,17 @@ def family(body: Callable[Concatenate[int, P], R]) -> Three[P, R]:
     def member(n: int) -> Callable[P, R]:
         name = body.__name__.replace("_nd", f"{n}d")
 
+        options: Options | None = None
+
         def call(*args: P.args, **kwargs: P.kwargs) -> R:  # Any: where the body's result is
+            nonlocal options
             try:
-                return body(n, *args, **kwargs)
+                found = body(n, *args, **kwargs)
+                if options is None:
+                    options = Options(name, call)
+                if kwargs or len(args) > options.first:
+                    options.check(args, kwargs)
+                return found
             except Exception as error:
                 if clear := explained(error, name, call, args, kwargs):
                     raise clear from clear.__cause__

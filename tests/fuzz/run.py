@@ -126,6 +126,8 @@ def run(seed: int, calls: int, only: str = "") -> Iterator[Row]:
                     first = row["index"] + 1
                 else:
                     last = row
+            assert worker.stdout is not None
+            worker.stdout.close()
             hung = False
             try:
                 worker.wait(5)
