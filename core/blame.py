@@ -12,8 +12,8 @@ import math
 import opcode
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType, TracebackType, UnionType
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from types import FrameType, NoneType, TracebackType, UnionType
+from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
@@ -230,29 +230,53 @@ def users_level() -> int:
 
 # -- where it is said ------------------------------------------------------------------------------------
 class Options:
-    """The plain options of a function, flags, whole numbers and words, which are looked at after each call.
+    """What a function's options may be; they are looked at after a call that gave some.
 
-    After it, because what the function looks at itself, it has better words for.
+    After it, because what the function looks at itself, it has better words for. Options are flags, numbers and words,
+    but no dimensions, which every function looks at; ``thorough``, all arguments whose annotation says something.
     """
 
-    __slots__ = ("by_name", "first", "name", "places")
+    __slots__ = ("by_name", "first", "name", "places", "rest", "strict")
 
-    def __init__(self, name: str, fn: Callable[..., Any]):
+    def __init__(self, name: str, fn: Callable[..., Any], thorough: bool = False):
         signature = _signature(fn)
-        parameters = list(signature.parameters.values()) if signature else []
-        self.name = name
-        self.by_name = {p.name: (kinds, p.annotation) for p in parameters if (kinds := _plain_kinds(p.annotation))}
-        self.places = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        indices = [i for i, n in enumerate(self.places) if n in self.by_name]
-        self.first = indices[0] if indices else len(self.places)
+        self.name, self.strict = name, not thorough
+        self.by_name: dict[str, Option] = {}
+        self.places: list[Option | None] = []
+        self.rest: Option | None = None
+        for p in signature.parameters.values() if signature else ():
+            kinds, plain = _plain_kinds(p.annotation)
+            wanted = thorough and p.annotation is not Any or plain and not p.name.startswith(("dim", "axis"))
+            option = (p.name, kinds, p.annotation) if wanted else None
+            if option and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+                self.by_name[p.name] = option
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+                self.places.append(option)
+            elif p.kind is p.VAR_POSITIONAL:
+                self.rest = option
+        indices = [i for i, option in enumerate([*self.places, self.rest]) if option]
+        self.first = indices[0] if indices else 1 << 30
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        for given in (zip(self.places[self.first :], args[self.first :], strict=False), kwargs.items()):
-            for argument, value in given:
-                found = self.by_name.get(argument)
-                if found and value.__class__ not in found[0] and not _passes(value, *found):
-                    raise wrong_argument(self.name, argument, value, found[1])
+        """TypeError (ValueError for a word) names the first option that is not what it may be."""
+        places = self.places
+        for i in range(self.first, len(args)):
+            option = places[i] if i < len(places) else self.rest
+            if option is not None and args[i].__class__ not in option[1]:
+                self._look(option, args[i])
+        for argument, value in kwargs.items():
+            option = self.by_name.get(argument)
+            if option is not None and value.__class__ not in option[1]:
+                self._look(option, value)
 
+    def _look(self, option: Option, value: Any) -> None:
+        argument, kinds, wanted = option
+        if self.strict and isinstance(value, int) and int not in kinds or not fits(value, wanted):
+            raise wrong_argument(self.name, argument, value, wanted)
+
+
+#: Its name, the classes of the values that need no second look, and its annotation.
+Option: TypeAlias = tuple[str, frozenset[type], Any]
 
 #: What an option can be, and the classes of the values that need no second look.
 _PLAIN: Final[dict[Any, tuple[type, ...]]] = {
@@ -261,25 +285,21 @@ _PLAIN: Final[dict[Any, tuple[type, ...]]] = {
 }  # fmt: skip
 
 
-def _plain_kinds(wanted: Any) -> frozenset[type]:
-    """The classes of an annotation that is made of plain ones alone; none for another."""
+def _plain_kinds(wanted: Any) -> tuple[frozenset[type], bool]:
+    """The classes that an annotation's plain members stand for, and whether there are no others."""
     members = get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
-    if not all(isinstance(m, (type, type(None))) and m in _PLAIN for m in members):
-        return frozenset()
-    return frozenset(kind for m in members for kind in _PLAIN[m])
-
-
-def _passes(value: Any, kinds: frozenset[type], wanted: Any) -> bool:
-    return not (isinstance(value, int) and int not in kinds) and fits(value, wanted)
+    plain = [m for m in members if isinstance(m, (type, NoneType)) and m in _PLAIN]
+    return frozenset(kind for m in plain for kind in _PLAIN[m]), len(plain) == len(members)
 
 
 def explaining(
-    name: str, fn: F, rename: Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], Any]] | None = None
-) -> F:
+    name: str, fn: F, rename: Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], Any]] | None = None,
+    thorough: bool = False,
+) -> F:  # fmt: skip
     """``fn``, whose errors say what was wrong with its arguments, and whose options are what they should be.
 
     ``rename(args, kwargs)`` puts the arguments that came by name under ``fn``'s own names, in place; it gives the
-    positional ones, and the tensor to write the result to.
+    positional ones, and the tensor to write the result to. ``thorough``: not options alone are looked at.
 
     >>> fb.bincount(fb.arange(3), minlength="a")
     Traceback (most recent call last):
@@ -295,7 +315,7 @@ def explaining(
         nonlocal options
         try:
             if options is None:
-                options = Options(name, fn)
+                options = Options(name, fn, thorough)
             if kwargs:
                 args, out = rename(args, kwargs) if rename else (args, None)
                 found = fn(*args, **kwargs)
@@ -316,28 +336,8 @@ def explaining(
 
 
 def checking(name: str, fn: F) -> F:
-    """``fn``, whose errors say what was wrong with its arguments, all of which must be what their annotations say.
-
-    What the function looks at itself, it has better words for; so the rest is looked at after it.
-    """
-
-    @functools.wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            found = fn(*args, **kwargs)
-        except Exception as error:
-            if clear := explained(error, name, fn, args, kwargs):
-                raise clear from clear.__cause__
-            raise
-        signature = _signature(fn)
-        wrong = signature and first_wrong(name, signature, signature.bind(*args, **kwargs))
-        if wrong:
-            raise wrong
-        return found
-
-    made: Any = call
-    made.guarded = True
-    return made  # type: ignore[no-any-return]
+    """:func:`explaining`, thorough: for functions that take more time than the look at all of their arguments."""
+    return explaining(name, fn, thorough=True)
 
 
 def explain_functions(scope: dict[str, Any], names: str = "", wrap: Callable[[str, F], F] = explaining) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from flambeau.core import dispatch, help, sources, state
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.inplace import in_place
-from flambeau.core.blame import explained_op
+from flambeau.core.blame import explained_op, explaining
 from flambeau.core.dtype import DType
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.graph import Box, View, make_view
@@ -137,9 +137,10 @@ def view_case(op: Op, value: str, *, when: str = "", call: str = "", unless: str
     def decorate(body: F) -> F:
         name, signature = body.__name__, inspect.signature(body)
         text = partial(sources.view_case_source, op, name, signature, value, when, call, unless)
-        made: Any = lazy_function(op, name, text, body)
+        made: Any = lazy_function(op, name, text, explaining(name, body))
         del made.op  # it stands for itself, and not for the op
         update_wrapper(made, body)
+        made.guarded = True
         written: F = made
         return written
 

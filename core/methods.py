@@ -84,8 +84,8 @@ def _forms(face: Face, name: str) -> tuple[Callable[..., Any], Callable[..., Any
     if aliases or face.out:
         wrapped = _wrapped(name, fn, aliases, rest, face.out)
         return wrapped, wrapped
-    made = explaining(name, fn) if face.guard else fn
-    return made, made
+    made = explaining(name, fn) if face.guard and not hasattr(fn, "guarded") else fn
+    return made, fn if face.guard == "function" else made
 
 
 def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
 from flambeau.core.graph import Box, Handle, Keeper, Leaf, Node, View, add_hook, box_of, edge_of, place_of
-from flambeau.core.memory_format import Layout, MemoryFormat, strided
+from flambeau.core.memory_format import Layout, MemoryFormat, check_format, strided
 from flambeau.core.public import public
 from flambeau.core.size import Size
 from flambeau.core.tensor_methods import TensorMethods
@@ -169,8 +169,8 @@ class Tensor(TensorMethods["Tensor"]):
         >>> fb.ones(2, 3).T.is_contiguous()
         False
         """
-        if memory_format is not None and not isinstance(memory_format, MemoryFormat):
-            raise TypeError(f"is_contiguous: argument 'memory_format' must be a memory format, got {memory_format!r}")
+        if memory_format is not None:
+            check_format("is_contiguous", memory_format)
         if self._key.level is not None:
             return True
         flags = getattr(self._array, "flags", None)

@@ -17,7 +17,7 @@ from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 
 
-@public(function=False)
+@public(function=False, guard="function")
 def expand(self: Tensor, *sizes: int | Sequence[int], size: Sequence[int] | None = None) -> Tensor:
     """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
 

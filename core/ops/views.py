@@ -23,7 +23,7 @@ def whole(shape: Sequence[int]) -> list[int | slice]:
 
 
 # -- parts -------------------------------------------------------------------------------------------
-@public()
+@public(guard="function")
 def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     """``length`` places of dimension ``dim`` from ``start`` on; a view. IndexError or ShapeError where it ends before.
 
@@ -55,7 +55,7 @@ def narrow_copy(input: Tensor, dim: int, start: int | Tensor, length: int) -> Te
     return clone_p(narrow(input, dim, start, length), "C")
 
 
-@public()
+@public(guard="function")
 def select(input: Tensor, dim: int, index: int | Tensor) -> Tensor:
     """Place ``index`` of dimension ``dim``, which goes; a view. IndexError where there is none.
 
