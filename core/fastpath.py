@@ -137,7 +137,8 @@ def view_case(op: Op, value: str, *, when: str = "", call: str = "", unless: str
     def decorate(body: F) -> F:
         name, signature = body.__name__, inspect.signature(body)
         text = partial(sources.view_case_source, op, name, signature, value, when, call, unless)
-        made: Any = lazy_function(op, name, text, explaining(name, body))
+        rest = body if hasattr(body, "guarded") else explaining(name, body)
+        made: Any = lazy_function(op, name, text, rest)
         del made.op  # it stands for itself, and not for the op
         update_wrapper(made, body)
         made.guarded = True

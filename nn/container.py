@@ -29,11 +29,11 @@ class _Numbered(Module):
 
     def _position(self, i: SupportsIndex) -> int:
         n = len(self)
-        if not hasattr(i, "__index__"):
-            raise TypeError(
-                f"{type(self).__name__}: an index must be an int or a slice, got {i!r} ({type(i).__name__})"
-            )
-        found = operator.index(i)
+        try:
+            found = operator.index(i)
+        except TypeError:
+            name = type(self).__name__
+            raise TypeError(f"{name}: an index must be an int or a slice, got {i!r} ({type(i).__name__})") from None
         if not -n <= found < n:
             raise IndexError(f"{type(self).__name__}: index {found} is out of range for {n} modules")
         return found % n if n else 0

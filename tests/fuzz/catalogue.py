@@ -54,7 +54,7 @@ def _methods(path: str, cls: type) -> Iterator[Target]:
         special = name.startswith("__") and name.endswith("__")
         if name in _LEFT_OUT or name.startswith("_") and not special or isinstance(fn, (staticmethod, classmethod)):
             continue
-        if callable(fn) and not isinstance(fn, type) and getattr(object, name, None) is not getattr(cls, name):
+        if inspect.isfunction(fn) and getattr(object, name, None) is not getattr(cls, name):
             yield Target(f"{path}.{name}", fn, cls)
 
 
