@@ -153,9 +153,7 @@ def full_like(
     return _like(input, fill_value, dtype, device, requires_grad)
 
 
-def _like(
-    input: Tensor, fill_value: Fill, dtype: DTypeLike | None, device: DeviceLike, requires_grad: bool
-) -> Tensor:
+def _like(input: Tensor, fill_value: Fill, dtype: DTypeLike | None, device: DeviceLike, requires_grad: bool) -> Tensor:
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
     if device is None or Device(device) is input.device:
         return finished(full_at(input, input._array.shape, fill_value, chosen), requires_grad)

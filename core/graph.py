@@ -180,7 +180,7 @@ class Handle:
 
     @classmethod
     def into(cls, hooks: dict[int, Callable[..., Any]], fn: Callable[..., Any]) -> Handle:
-        hook: object = fn[1] if isinstance(fn, tuple) else fn  # with its kind, for all modules
+        hook: object = fn[-1] if isinstance(fn, tuple) and fn else fn  # with its kind, for all modules
         if not callable(hook):
             raise TypeError(f"a hook must be a function, got {hook!r} ({type(hook).__name__})")
         key = next(_sequence)

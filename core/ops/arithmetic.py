@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import OpFunction, composite
@@ -167,7 +168,7 @@ _ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
 
 
 def _rounded(mode: str) -> OpFunction[Tensor]:
-    if mode not in _ROUNDED:
+    if not isinstance(mode, str) or mode not in _ROUNDED:
         raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
     return _ROUNDED[mode]
 
@@ -354,7 +355,9 @@ def gcd_p(x: Tensor, y: Tensor) -> Tensor:
     >>> fb.gcd(fb.tensor([12, 18]), 8)
     tensor([4, 2])
     """
-    a, b = abs_p(x), abs_p(y)
+    if not isinstance(x, Tensor):
+        x = creation.full_like(y, x)
+    a, b = abs_p(x), abs_p(y if isinstance(y, Tensor) else creation.full_like(x, y))
     for _ in range(a.dtype.bits * 3 // 2):
         done = b == 0
         a, b = where(done, a, b), where(done, b, fmod_p(a, where(done, 1, b)))

@@ -139,7 +139,6 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.elu_p, inplace, input, _SELU_ALPHA, _SELU_SCALE, 1.0)
 
 
-@quick
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x / alpha) - 1) below.
 

@@ -99,7 +99,6 @@ def l1_loss(
     return _weighted(ops.absolute_error_p(input, target), weight, how)
 
 
-@quick
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
@@ -117,7 +116,6 @@ def smooth_l1_loss(
     return reduced(losses, how)
 
 
-@quick
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:

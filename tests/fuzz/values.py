@@ -94,7 +94,7 @@ TENSORS: dict[str, Maker] = {
     "computed(2,)": lambda: fb.ones(2, requires_grad=True) * 2,
     "meta(2, 3)": lambda: fb.ones(2, 3, device="meta"),
     "strict(2, 3)": lambda: fb.ones(2, 3, device="strict"),
-    "expanded(2, 2**20)": lambda: fb.ones(2, 1).expand(2, 2**20),
+    "expanded(2, 2**18)": lambda: fb.ones(2, 1).expand(2, 2**18),
 }
 
 OTHERS: dict[str, Maker] = {
