@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from flambeau.core.autograd.function import Function
 from flambeau.core.blame import explained, meaning
-from flambeau.core.graph import Handle
+from flambeau.core.graph import Handle, check_hook
 from flambeau.core.state import current, is_grad_enabled
 from flambeau.core.tape.modes import module_path
 from flambeau.core.tensor import Tensor
@@ -34,7 +34,9 @@ def _everywhere(kind: str) -> list[Callable[..., Any]]:
 
 
 def _register(kind: str, hook: Callable[..., Any]) -> Handle:
-    return Handle.into(EVERYWHERE, (kind, hook))  # type: ignore[arg-type]
+    handle = Handle.into(EVERYWHERE, hook)
+    EVERYWHERE[next(reversed(EVERYWHERE))] = (kind, hook)
+    return handle
 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> Handle:
@@ -196,6 +198,7 @@ class ForwardHook:
     """A hook in one form: ``(module, args, kwargs[, result])``, whichever of them the user's takes."""
 
     def __init__(self, hook: Callable[..., Any], with_kwargs: bool, always: bool = False):
+        check_hook(hook)
         self.hook, self.with_kwargs, self.always = hook, with_kwargs, always
 
     def __call__(self, module: Called, args: Any, kwargs: Any, *result: Any) -> Any:

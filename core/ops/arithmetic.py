@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
@@ -349,7 +349,7 @@ def _whole(name: str) -> Callable[[Callable[..., Tensor]], OpFunction[Tensor]]:
 
 
 @_whole("gcd")
-def gcd_p(x: Tensor, y: Tensor) -> Tensor:
+def gcd_p(x: Any, y: Any) -> Tensor:  # Any: tensors, or a number beside one
     """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps.
 
     >>> fb.gcd(fb.tensor([12, 18]), 8)
