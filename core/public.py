@@ -63,6 +63,8 @@ def public(
         title = name or fn.__name__
         if isinstance(fn, FunctionType) and (fn.__name__.startswith("_") or hasattr(builtins, title)):
             fn.__name__ = fn.__qualname__ = title
+        if guard is False and isinstance(fn, FunctionType):
+            fn.guarded = True  # type: ignore[attr-defined]
         as_function = not (property or title.endswith("_")) if function is None else function
         as_property = property or setter is not None
         names = (title, *aliases)
