@@ -72,14 +72,14 @@ class Tensor(TensorMethods["Tensor"]):
             return Size(self._array.shape)
         shape = self._array.shape
         try:
-            found: int = shape[dim]
+            found: object = shape[dim]
         except (IndexError, TypeError):
-            if isinstance(dim, int):
-                raise IndexError(
-                    f"size: dim={dim} is out of range for a tensor with {len(shape)} dimension(s)"
-                ) from None
-            raise TypeError(f"size: argument 'dim' must be an int, got {dim!r} ({type(dim).__name__})") from None
-        return found
+            found = None
+        if isinstance(found, int):
+            return found
+        if isinstance(dim, int):
+            raise IndexError(f"size: dim={dim} is out of range for a tensor with {len(shape)} dimension(s)")
+        raise TypeError(f"size: argument 'dim' must be an int, got {dim!r} ({type(dim).__name__})")
 
     @property
     def dtype(self) -> DType:

@@ -155,7 +155,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     >>> fb.tensor([1]).type_as(fb.ones(1)).dtype
     flambeau.float32
     """
-    return convert(self, None, other.dtype)
+    return convert(self, None, other._key.dtype)  # an array has a dtype too
 
 
 @public(function=False)

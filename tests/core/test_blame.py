@@ -65,6 +65,8 @@ NONSENSE: list[Row] = [
     (lambda: fb.where(x(), x(), 0), (TypeError, RuntimeError), ["where", "condition", "bool", "float32"]),
     (lambda: fb.masked_fill(x(), x(), 0), (TypeError, RuntimeError), ["masked_fill", "mask", "bool", "float32"]),
     (lambda: x().softmax(True), TypeError, ["softmax", "dim", "True"]),
+    (lambda: x().size(slice(1)), TypeError, ["size", "'dim'", "slice"]),
+    (lambda: x().type_as(np.ones(2)), TypeError, ["type_as", "'other'", "ndarray"]),
     (lambda: x().squeeze(0.0), TypeError, ["squeeze", "dim", "0.0"]),
     (lambda: fb.rot90(x(), 1.5), TypeError, ["rot90", "'k'", "1.5"]),
     (lambda: fb.mvlgamma(x() + 2, 1.5), TypeError, ["mvlgamma", "'p'", "1.5"]),
