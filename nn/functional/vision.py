@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from flambeau.core.arguments import bounded
 from flambeau.core.creation import linspace, zeros_like
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
@@ -114,6 +115,7 @@ def _resampled_sizes(
         raise ValueError(
             f"interpolate: input and output sizes should be greater than 0 and have {n} dimensions, got {out}"
         )
+    bounded(max(out), "interpolate: an output size")
     return out, factors
 
 

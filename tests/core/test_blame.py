@@ -90,6 +90,7 @@ TOO_LARGE: list[Row] = [
     (lambda: F.adaptive_avg_pool1d(x(1, 1, 3), HUGE), OutOfMemoryError, ["adaptive_avg_pool1d", "out of memory"]),
     (lambda: fb.tensor_split(x(), 2**31), ValueError, ["tensor_split", "sections", str(2**31)]),
     (lambda: fb.polygamma(2**31, x()), ValueError, ["polygamma", "170", str(2**31)]),
+    (lambda: F.interpolate(x(1, 1, 4), scale_factor=HUGE), ValueError, ["interpolate", "size", str(4 * HUGE)]),
     (lambda: nn.LSTM(2, 2, num_layers=2**31), ValueError, ["LSTM", "num_layers", str(2**31)]),
 ]
 
