@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
+import sys
 from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Final
@@ -16,6 +18,8 @@ from typing import Any, Final
 from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing  # noqa: F401  # their public functions
 from flambeau.core.autograd import api  # noqa: F401
 from flambeau.core.blame import explained, explaining
+from flambeau.core.dtype import can_cast
+from flambeau.core.errors import DTypeError
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
 from flambeau.core.tensor import Tensor
@@ -49,6 +53,8 @@ def install() -> None:
                 setattr(Tensor, f"{name}_", written)
                 if face.inplace == "function":
                     FUNCTIONS[f"{name}_"] = written
+    give_homes("flambeau", FUNCTIONS)
+    give_homes(Tensor.__module__, vars(Tensor), "Tensor.")
     Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]  # which __eq__ took away
 
 
@@ -94,7 +100,13 @@ def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     def write(self: Any, *args: Any, **kw: Any) -> Any:
         try:
-            return self.copy_(fn(self, *args, **kw))
+            found = fn(self, *args, **kw)
+            if not can_cast(found.dtype, self.dtype):
+                raise DTypeError(
+                    f"{name}_: result type {found.dtype.name} can't be cast to the desired output type "
+                    f"{self.dtype.name}"
+                )
+            return self.copy_(found)
         except Exception as error:
             if clear := explained(error, f"{name}_", fn, (self, *args), kw):
                 raise clear from clear.__cause__
@@ -141,3 +153,31 @@ def _wrapped(
     extra: Any = call
     extra.more_keywords = dict(aliases) | ({"out": "out"} if writes else {})  # for the stubs
     return call
+
+
+def give_homes(home: str, functions: Mapping[str, object], owner: str = "") -> None:
+    """Let functions be pickled, which is by name: as ``home.name``, unless the name that they bear leads to them.
+
+    >>> import pickle
+    >>> pickle.loads(pickle.dumps(fb.sin)) is fb.sin
+    True
+    """
+    for name, fn in functions.items():
+        if isinstance(fn, FunctionType) and not _is_found(fn):
+            own = fn.__name__ if functions.get(fn.__name__) is fn else name  # one function may have several names
+            fn.__module__, fn.__qualname__ = home, owner + own
+
+
+def _is_found(fn: FunctionType) -> bool:
+    """Whether the name that a function bears leads to it."""
+    if fn.__module__ == "flambeau":  # whose names are put there after this
+        return True
+    try:
+        return operator.attrgetter(fn.__qualname__)(sys.modules.get(fn.__module__)) is fn
+    except AttributeError:
+        return False
+
+
+def taking_out(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn`` with ``out=``, as a public function gets it: for those of ``flambeau.linalg``."""
+    return _wrapped(name, fn, {}, None, True) if isinstance(fn, FunctionType) else fn

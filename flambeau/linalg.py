@@ -3,6 +3,7 @@
 # isort: off
 from flambeau.core.blame import explain_imported as _explain_imported
 from flambeau.backends.base import LinAlgError
+from flambeau.core import methods
 from flambeau.core.ops.decompose import cholesky
 from flambeau.core.ops.decompose import det_p as det
 from flambeau.core.ops.decompose import svdvals_p as svdvals
@@ -26,4 +27,11 @@ __all__ = [
     "svdvals", "tensordot", "trace", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
 
+for _name in (
+    "cholesky", "cond", "cross", "eig", "eigh", "eigvals", "eigvalsh", "lstsq", "lu", "lu_factor", "lu_solve",
+    "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve",
+    "solve_triangular", "svd", "vecdot",
+):  # fmt: skip
+    globals()[_name] = methods.taking_out(_name, globals()[_name])
 _explain_imported(globals())
+methods.give_homes(__name__, {name: globals()[name] for name in __all__})

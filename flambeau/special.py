@@ -1,6 +1,7 @@
 """Special functions: ``flambeau.special``."""
 
 from flambeau.core.blame import explain_imported as _explain_imported
+from flambeau.core.methods import give_homes
 from flambeau.core.ops.arithmetic import rounded as round
 from flambeau.core.ops.reduce import logsumexp
 from flambeau.core.ops.special import i0e_p as i0e
@@ -22,3 +23,4 @@ __all__ = [
 ]  # fmt: skip
 
 _explain_imported(globals())
+give_homes(__name__, {name: globals()[name] for name in __all__})

@@ -5,6 +5,7 @@ from __future__ import annotations
 # fmt: off
 # isort: off
 from flambeau.core.blame import explain_imported
+from flambeau.core.methods import give_homes
 from flambeau.nn.functional import activation
 from flambeau.nn.functional.activation import *  # noqa: F403 - as its __all__ says
 from flambeau.nn.functional.attention import multi_head_attention_forward, scaled_dot_product_attention
@@ -58,3 +59,4 @@ __all__ = [
 __all__ += activation.__all__
 
 explain_imported(globals())
+give_homes(__name__, {name: globals()[name] for name in __all__})

@@ -37,7 +37,7 @@ def run_kit(faults: str, chosen: str, *arguments: str, report: Path | None = Non
     if report is not None:
         command.append(f"--flambeau-report={report}")
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | PLANTED | {"FLAMBEAU_PLANTED": faults}, stdout=subprocess.PIPE,
+        command, cwd=ROOT, env=os.environ | PLANTED | {"PLANTED_FAULTS": faults}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     failed = [line.partition("::")[2] for line in done.stdout.splitlines() if line.startswith("FAILED")]
@@ -128,7 +128,7 @@ def test_the_matrix_tells_what_was_checked(sound: Run) -> None:
 
 
 def test_coverage_and_doctor_name_the_missing_kernel(run_python: RunPython) -> None:
-    missing = PLANTED | {"FLAMBEAU_PLANTED": "missing_kernel"}
+    missing = PLANTED | {"PLANTED_FAULTS": "missing_kernel"}
     ops = json.loads(run_python("-m", "flambeau", "coverage", "--device", "planted", "--json", **missing).stdout)["ops"]
     assert ops["floor"]["float32"] == {"state": "missing", "lacks": [["floor", "float32"]]}
     assert ops["round_half_even"]["float32"]["state"] == "missing" and ops["exp"]["float32"]["state"] == "native"
