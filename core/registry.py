@@ -145,7 +145,7 @@ def known_types() -> list[str]:
 
 def hint_of_device(name: str, hint: str) -> str:
     """``hint`` for a missing attribute that is called as a device type is: none has names of its own; else ""."""
-    return hint if not name.startswith("_") and name in known_types() else ""
+    return hint if not str(name).startswith("_") and name in known_types() else ""
 
 
 def choose_default() -> device:
