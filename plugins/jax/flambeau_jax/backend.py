@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+
 from flambeau.backends.base import DeviceLostError, DeviceProperties, HostArray, Kernel, KernelTable, Layout
 from flambeau.backends.generic import generic_table, host_scalar
 from flambeau.backends.layout import LayoutError
@@ -15,15 +16,26 @@ from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr
-
 from flambeau_jax import kernels
 from flambeau_jax.cells import (
-    Cell, Form, Value, convert, filled, is_whole, plan_of, read_any, read_box, recast, shaped, write_any, write_box,
+    Cell,
+    Form,
+    Value,
+    convert,
+    filled,
+    is_whole,
+    plan_of,
+    read_any,
+    read_box,
+    recast,
+    shaped,
+    write_any,
+    write_box,
 )  # fmt: skip
 from flambeau_jax.elementwise import body_of
 
 #: int64 is what PyTorch indexes with, and float64 a dtype like any other: JAX has both in this mode alone.
-jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 
 Pure = Callable[..., Any]
 _EVERY = frozenset(dt.ALL)
@@ -53,7 +65,7 @@ class JaxBackend(StridedBackend):
 
     # -- what is there -----------------------------------------------------------------------------
     def unavailable_reason(self) -> str | None:
-        if not jax.config.jax_enable_x64:
+        if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             return "JAX's 64-bit mode was turned off; leave jax_enable_x64 on, int64 and float64 need it"
         try:
             jax.devices()
@@ -124,9 +136,7 @@ class JaxBackend(StridedBackend):
                 cell.value = self.do(write_any, flat, value, np.int64(x.offset), strides=x.strides)
             else:
                 starts = [np.int64(n) for n in plan.starts]
-                cell.value = self.do(
-                    write_box, flat, value, *starts, form=Form(x.shape, plan._replace(starts=()))
-                )
+                cell.value = self.do(write_box, flat, value, *starts, form=Form(x.shape, plan._replace(starts=())))
 
     def new(self, value: Value, index: int) -> StridedArray:
         """A new array with a value."""
@@ -208,7 +218,8 @@ class JaxBackend(StridedBackend):
     # -- time --------------------------------------------------------------------------------------
     def synchronize(self, index: int = 0) -> None:
         if not self.lost:
-            jax.block_until_ready([a for a in jax.live_arrays() if not a.is_deleted()])
+            for a in jax.live_arrays():  # type: ignore[no-untyped-call]
+                a.block_until_ready()
 
     def check_later(self, name: str, extent: Value, axis: int, size: int) -> None:
         """Raise, when the host next reads, unless the smallest and largest of some indices are in [0, ``size``)."""
@@ -248,4 +259,3 @@ class _Holder:
 
     def __init__(self, memory: Cell):
         self.memory = memory
-

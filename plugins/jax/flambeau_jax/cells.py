@@ -11,14 +11,21 @@ from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Layout, Shape
-from jax import lax
 
 #: An array of JAX, or of the lazy device a node that will become one: both have ``shape``, ``dtype`` and ``size``.
 Value = Any
+
+
+def aval(shape: Shape, dtype: Any) -> Any:
+    """An array to come, as JAX describes it."""
+    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
 
 
 class Cell:
@@ -131,7 +138,7 @@ def convert(x: Value, *, dtype: np.dtype[Any]) -> Value:
         return x
     if x.dtype.kind == "c" and dtype.kind not in "cb":
         x = x.real
-    if dtype == bool:
+    if dtype.kind == "b":
         return x != 0
     if dtype.kind in "iu" and jnp.issubdtype(x.dtype, jnp.floating):
         if dtype.itemsize < 8:
@@ -146,14 +153,14 @@ def recast(value: Value, *, dtype: np.dtype[Any]) -> Value:
     flat = value.reshape(-1)
     if flat.dtype.kind == "c":
         flat = jnp.stack([flat.real, flat.imag], axis=-1).reshape(-1)
-    flat = flat.astype(jnp.uint8) if flat.dtype == bool else flat
+    flat = flat.astype(jnp.uint8) if flat.dtype.kind == "b" else flat
     part = np.dtype(np.float32 if dtype.itemsize == 8 else np.float64) if dtype.kind == "c" else dtype
     if flat.dtype.itemsize != part.itemsize:
         flat = lax.bitcast_convert_type(flat, jnp.uint8).reshape(-1)
         flat = jnp.pad(flat, (0, -flat.size % dtype.itemsize))
         if part.itemsize > 1:
             flat = flat.reshape(-1, part.itemsize)
-    if dtype == bool:
+    if dtype.kind == "b":
         return flat != 0
     flat = flat if flat.dtype == part else lax.bitcast_convert_type(flat, part)
     return lax.complex(flat[::2], flat[1::2]) if dtype.kind == "c" else flat

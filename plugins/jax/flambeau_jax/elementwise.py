@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, bits_dtype, compute_dtype, evaluate
-from jax import lax
-
 from flambeau_jax.cells import Value, convert
 
 Pure = Callable[..., Value]
@@ -52,7 +52,8 @@ def functions(compute: DType) -> Mapping[str, Pure]:
         "cos": jnp.cos, "floor": lambda x: x if x.dtype.kind in "iub" else jnp.floor(x), "add": jnp.add,
         "sub": _sub, "mul": jnp.multiply, "div": jnp.divide, "idiv": _idiv, "fmod": _fmod, "pow": _pow,
         "maximum": jnp.maximum, "lt": jnp.less, "eq": jnp.equal, "bitwise_and": jnp.bitwise_and,
-        "bitwise_or": jnp.bitwise_or, "bitwise_xor": jnp.bitwise_xor, "shl": jnp.left_shift, "shr": jnp.right_shift, "where": jnp.where,
+        "bitwise_or": jnp.bitwise_or, "bitwise_xor": jnp.bitwise_xor, "shl": jnp.left_shift,
+        "shr": jnp.right_shift, "where": jnp.where,
         "to_int": lambda x: x if x.dtype.kind in "iu" else convert(x, dtype=_bits(x)),
         "constant": lambda value, dtype, like: jnp.asarray(value, dtype.numpy),
     }  # fmt: skip
@@ -65,11 +66,11 @@ def functions(compute: DType) -> Mapping[str, Pure]:
 
 
 def _bits(x: Value) -> Any:
-    return jnp.dtype(jnp.int32 if x.dtype == bool else f"int{8 * x.dtype.itemsize}")
+    return jnp.dtype(jnp.int32 if x.dtype.kind == "b" else f"int{8 * x.dtype.itemsize}")
 
 
 def _sub(x: Value, y: Value) -> Value:
-    return jnp.bitwise_xor(x, y) if jnp.result_type(x, y) == bool else jnp.subtract(x, y)
+    return jnp.bitwise_xor(x, y) if jnp.result_type(x, y).kind == "b" else jnp.subtract(x, y)
 
 
 def _idiv(x: Value, y: Value) -> Value:
@@ -87,7 +88,7 @@ def _fmod(x: Value, y: Value) -> Value:
 
 def _pow(x: Value, y: Value) -> Value:
     kind = jnp.result_type(x, y)
-    if kind == bool:
+    if kind.kind == "b":
         return jnp.bitwise_or(x, jnp.logical_not(y))
     return _integer_power(x, y) if kind.kind in "iu" else jnp.power(x, y)
 

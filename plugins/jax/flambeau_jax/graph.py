@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any, Final
 
 import jax
+
 from flambeau.core.cache import Cache
+from flambeau_jax.cells import aval as aval_of
 
 Pure = Callable[..., Any]
 Static = tuple[tuple[str, Any], ...]
@@ -65,7 +67,7 @@ class Graph:
         key = (fn, static, tuple([None if a is None else (a.shape, a.dtype) for a in args]))
         aval = self._avals.get(key)
         if aval is None:
-            given = [None if a is None else jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args]
+            given = [None if a is None else aval_of(a.shape, a.dtype) for a in args]
             aval = jax.eval_shape(partial(fn, **dict(static)), *given)
             self._avals.remember(key, aval)
         made = Node(fn, args, static, aval)
@@ -88,7 +90,7 @@ class Graph:
     def flush(self, wanted: Node | None = None) -> None:
         """Compute everything that a cell holds, and ``wanted``: one program, compiled when its form is new."""
         with self.lock:
-            roots = [n for n in self.held.values()] + ([] if wanted is None or wanted.holders else [wanted])
+            roots = list(self.held.values()) + ([] if wanted is None or wanted.holders else [wanted])
             roots = [n for n in roots if n.value is None]
             self.made = 0
             if not roots:

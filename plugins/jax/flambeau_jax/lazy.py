@@ -22,7 +22,7 @@ class LazyCell(Cell):
         super().__init__(nbytes, index)
 
     @property
-    def value(self) -> Value:  # type: ignore[override]  # a slot of the base, with its writes seen
+    def value(self) -> Value:  # a slot of the base, with its writes seen
         found = self._value
         if isinstance(found, Node) and found.value is not None:
             found = self._value = found.value  # a computed node is its array
@@ -41,6 +41,7 @@ class LazyBackend(JaxBackend):
     """Tensors on JAX's default platform, a program at a time."""
 
     device_type = "jaxlazy"
+    capabilities = JaxBackend.capabilities | {"lazy"}
 
     def __init__(self) -> None:
         self.graph = Graph()

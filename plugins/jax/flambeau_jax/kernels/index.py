@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-from flambeau.backends.strided import StridedArray
 
+from flambeau.backends.strided import StridedArray
 from flambeau_jax.cells import Value
 from flambeau_jax.kernels.reduce import wide
 
@@ -92,7 +92,7 @@ def scattered(x: Value, index: Value, src: Value, *, axis: int, reduce: str) -> 
     src = _cut(src, index.shape)
     if reduce == "set":
         return x.at[tuple(grid)].set(src, mode="drop")
-    if x.dtype == bool:
+    if x.dtype.kind == "b":
         reduce = {"add": "amax", "prod": "amin"}.get(reduce, reduce)
     method = {"add": "add", "prod": "multiply", "amax": "max", "amin": "min"}[reduce]
     return getattr(wide(x).at[tuple(grid)], method)(wide(src), mode="drop").astype(x.dtype)

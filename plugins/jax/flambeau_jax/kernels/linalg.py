@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-from flambeau.core import dtype as dt
 
+from flambeau.core import dtype as dt
 from flambeau_jax.cells import Value
 from flambeau_jax.kernels.reduce import wide
 
@@ -24,7 +24,7 @@ def bind(backend: JaxBackend) -> None:
 
 
 def matmul(x: Value, y: Value) -> Value:
-    if x.dtype == bool:
+    if x.dtype.kind == "b":
         return jnp.matmul(x.astype(jnp.int32), y.astype(jnp.int32)) > 0
     if x.dtype.kind in "iu":
         return jnp.matmul(x, y, preferred_element_type=x.dtype)

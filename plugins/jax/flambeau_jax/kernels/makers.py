@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+
 from flambeau.backends.base import Shape
 from flambeau.backends.generic import host_scalar
 from flambeau.backends.layout import is_contiguous
@@ -14,8 +16,6 @@ from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.random import KEY_STEPS, MULTIPLIERS, ROUNDS, WORDS_PER_BLOCK
-from jax import lax
-
 from flambeau_jax.cells import Value, convert, filled
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def bind(backend: JaxBackend) -> None:
         return made(do(ramp, *ends, length=length, dtype=dtype.numpy), index)
 
     def random_bits(seed: int, offset: int, *, length: int, index: int = 0) -> StridedArray:
-        keys = [put(np.uint32(k), index) for k in (seed & _MASK32, seed >> 32 & _MASK32)]
-        return made(do(philox, *keys, put(np.uint64(offset & _MASK64), index), length=length), index)
+        keys = [put(np.asarray(k, np.uint32), index) for k in (seed & _MASK32, seed >> 32 & _MASK32)]
+        return made(do(philox, *keys, put(np.asarray(offset & _MASK64, np.uint64), index), length=length), index)
 
-    def cat(*xs: StridedArray, axis: int) -> StridedArray:
+    def cat(*xs: Any, axis: int) -> StridedArray:
         arrays = xs[0] if len(xs) == 1 and isinstance(xs[0], (list, tuple)) else xs
         kept = [x for x in arrays if x.shape != (0,)] or list(arrays[:1])
         return made(do(joined, *map(backend.load, kept), axis=axis), kept[0].index)

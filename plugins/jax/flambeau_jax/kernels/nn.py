@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
-from flambeau.core import dtype as dt
 from jax import lax
 
-from flambeau_jax.cells import Value
+from flambeau.core import dtype as dt
+from flambeau_jax.cells import Value, aval
 from flambeau_jax.kernels.reduce import wide
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ def _conv(x: Value, weight: Value, stride: Ints, padding: Ints, dilation: Ints, 
     )  # fmt: skip
 
 
-def conv(
-    x: Value, weight: Value, bias: Value, *, stride: Ints, padding: Ints, dilation: Ints, groups: int
-) -> Value:
+def conv(x: Value, weight: Value, bias: Value, *, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Value:
     found = _conv(wide(x), wide(weight), stride, padding, dilation, groups)
     if bias is not None:
         found = found + wide(bias).reshape(-1, *(1,) * len(stride))
@@ -42,16 +41,18 @@ def conv_grad_input(
     grad: Value, weight: Value, *, shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ) -> Value:
     work = wide(weight)
-    forward = lambda x: _conv(x, work, stride, padding, dilation, groups)  # noqa: E731: its transpose is the gradient
-    (found,) = jax.linear_transpose(forward, jax.ShapeDtypeStruct(shape, work.dtype))(wide(grad))
-    return found.astype(grad.dtype)
+    return _transposed(lambda x: _conv(x, work, stride, padding, dilation, groups), grad, shape)
 
 
 def conv_grad_weight(
     grad: Value, x: Value, *, shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ) -> Value:
     work = wide(x)
-    forward = lambda w: _conv(work, w, stride, padding, dilation, groups)  # noqa: E731: its transpose is the gradient
-    (found,) = jax.linear_transpose(forward, jax.ShapeDtypeStruct(shape, work.dtype))(wide(grad))
-    return found.astype(grad.dtype)
+    return _transposed(lambda weight: _conv(work, weight, stride, padding, dilation, groups), grad, shape)
 
+
+def _transposed(linear: Callable[[Value], Value], grad: Value, shape: Ints) -> Value:
+    """The gradient of a linear function is its transpose."""
+    work = wide(grad)
+    (found,) = jax.linear_transpose(linear, aval(shape, work.dtype))(work)
+    return found.astype(grad.dtype)

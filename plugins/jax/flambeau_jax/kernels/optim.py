@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
+
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
-
 from flambeau_jax.cells import Value
 from flambeau_jax.kernels.reduce import wide
 
@@ -25,7 +25,9 @@ def bind(backend: JaxBackend) -> None:
     def stepping(rule: Callable[..., Row]) -> Callable[..., list[StridedArray]]:
         def kernel(params: list[StridedArray], grads: list[StridedArray], *operands: Any, **options: bool) -> Any:
             state = [v for v in operands if isinstance(v, list)]
-            numbers = [backend.put(np.float64(v), params[0].index) for v in operands if not isinstance(v, list)]
+            numbers = [
+                backend.put(np.asarray(v, np.float64), params[0].index) for v in operands if not isinstance(v, list)
+            ]
             lists = [params, grads, *state]
             values = [backend.load(x) for xs in lists for x in xs]
             lengths = tuple([len(xs) for xs in lists])
@@ -37,7 +39,8 @@ def bind(backend: JaxBackend) -> None:
 
         return kernel
 
-    for name, rule in {"sgd_step": sgd, "adam_step": adam}.items():
+    rules: dict[str, Callable[..., Row]] = {"sgd_step": sgd, "adam_step": adam}
+    for name, rule in rules.items():
         backend.kernels.register(name, stepping(rule), (dt.float32, dt.float64, *dt.LOW_PRECISION))
 
 

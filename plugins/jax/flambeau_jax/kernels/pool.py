@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
-
-from flambeau_jax.cells import Value
+from flambeau_jax.cells import Value, aval
 from flambeau_jax.kernels.index import extent
 from flambeau_jax.kernels.reduce import wide
 
@@ -95,13 +95,12 @@ class Windows:
         return np.broadcast_to(total, self.outside)
 
 
-def max_pool(
-    x: Value, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool
-) -> tuple[Value, Value]:
+def max_pool(x: Value, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool) -> tuple[Value, Value]:
     """The largest of each window, the first of equal ones, and its index in the flattened sizes; nan is largest."""
     w = Windows(x.shape[2:], kernel, stride, padding, dilation, ceil)
     frame = w.framed(x, 0)
-    out, which, held = w.view(frame, w.places[0]), w.indices(w.places[0]), w.real(w.places[0])
+    held: Value = w.real(w.places[0])
+    out, which = w.view(frame, w.places[0]), jnp.asarray(w.indices(w.places[0]))
     for place in w.places[1:]:
         new, here = w.view(frame, place), w.real(place)
         better = ~(new <= out) & (out == out) & here | (here & ~held)
@@ -136,9 +135,9 @@ def avg_pool_grad(
     divisor: int | None,
 ) -> Value:  # fmt: skip
     """Each element of ``grad`` spread evenly over its window: the transpose of the mean."""
-    params = dict(
+    params: dict[str, Any] = dict(
         kernel=kernel, stride=stride, padding=padding, ceil=ceil, count_include_pad=count_include_pad, divisor=divisor
     )
     work = wide(grad)
-    (found,) = jax.linear_transpose(lambda x: avg_pool(x, **params), jax.ShapeDtypeStruct(shape, work.dtype))(work)
+    (found,) = jax.linear_transpose(lambda x: avg_pool(x, **params), aval(shape, work.dtype))(work)
     return found.astype(grad.dtype)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from flambeau.core import dtype as dt
 from jax import lax
 
+from flambeau.core import dtype as dt
 from flambeau_jax.cells import Value
 
 if TYPE_CHECKING:
@@ -19,13 +19,15 @@ _FLOATS = (dt.float32, dt.float64, *dt.LOW_PRECISION)
 
 
 def bind(backend: JaxBackend) -> None:
-    for fn in (total, largest, argmax, argsort):
-        backend.function({"total": "sum", "largest": "max"}.get(fn.__name__, fn.__name__), fn)
+    backend.function("sum", total)
+    backend.function("max", largest)
+    backend.function("argmax", argmax)
+    backend.function("argsort", argsort)
     backend.function("min", smallest, (*dt.BOOLS, *dt.REALS))
     backend.function("cumsum", cumsum)
     backend.function("cumprod", cumprod)
-    for fn in (softmax, log_softmax, softmax_grad, log_softmax_grad):
-        backend.function(fn.__name__, fn, _FLOATS)
+    for of_axis in (softmax, log_softmax, softmax_grad, log_softmax_grad):
+        backend.function(of_axis.__name__, of_axis, _FLOATS)
 
 
 def wide(x: Value) -> Value:
