@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import flambeau
-from flambeau.plugins.conformance.sample import Facts, spread
+from flambeau.plugins.conformance.sample import Facts, parse, spread
 from tests.conftest import RunPython
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,10 +152,11 @@ def test_a_sample_is_the_same_in_every_run_and_another_with_another_seed() -> No
     assert len(first) == len(other) == 60 and first == second and set(first) != set(other)
     ops = [name.partition("[")[2].partition("-")[0] or name for name in first]
     assert len(set(ops)) == len(ops)
-    kinds = Counter(name.partition("[")[0] for name in first if "-float" in name or "-int" in name or "-bool" in name)
-    assert max(kinds.values()) - min(kinds.values()) <= 1 and set(kinds) == {"test_values", "test_layouts"}
-    everywhere = Counter(name.rpartition("-")[2].rstrip("]") for name in first if name.startswith("test_values"))
-    assert {"float32", "int64", "bool", "float64"} <= set(everywhere)
+    of_ops = [name for name in first if re.search(r"-(float|int|bool)\d*\]", name) and "bits" not in name]
+    kinds = Counter(name.partition("[")[0] for name in of_ops)
+    assert len(of_ops) > 40 and len(kinds) > 4 and max(kinds.values()) - min(kinds.values()) <= 1, kinds
+    dtypes = Counter(name.rpartition("-")[2].rstrip("]") for name in of_ops)
+    assert set(dtypes) == {"float32", "int64", "bool", "float64"} and min(dtypes.values()) > 4, dtypes
 
 
 def test_a_sample_runs_in_several_processes_and_the_matrix_says_so(tmp_path: Path) -> None:
@@ -167,10 +169,15 @@ def test_a_sample_runs_in_several_processes_and_the_matrix_says_so(tmp_path: Pat
     assert "--flambeau-sample=12:3`." in found.page
 
 
-@pytest.mark.parametrize("wrong", ["0", "many", "-3", "5:x", "1.5"])
-def test_a_sample_of_nothing_is_refused(wrong: str) -> None:
-    found = run_kit("", "test_required", "--flambeau-device=planted", f"--flambeau-sample={wrong}", "--collect-only")
-    assert found.status != 0 and f"N or N:SEED, N a number of tests from 1, got '{wrong}'" in found.output
+@pytest.mark.parametrize("wrong", ["0", "many", "-3", "5:x", "1.5", "", "5:"])
+def test_a_sample_of_nothing_is_no_sample(wrong: str) -> None:
+    with pytest.raises(ValueError, match=f"takes N or N:SEED, N a number of tests from 1, got '{wrong}'"):
+        parse(wrong)
+
+
+def test_a_sample_of_nothing_is_refused() -> None:
+    found = run_kit("", "test_required", "--flambeau-device=planted", "--flambeau-sample=many", "--collect-only")
+    assert found.status != 0 and "--flambeau-sample takes N or N:SEED" in found.output
 
 
 def test_a_sample_larger_than_the_kit_is_all_of_it() -> None:

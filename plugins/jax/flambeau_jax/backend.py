@@ -15,7 +15,7 @@ from flambeau.backends.layout import LayoutError
 from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-from flambeau.core.expr import Expr
+from flambeau.core.expr import Expr, applies
 from flambeau_jax import kernels
 from flambeau_jax.cells import (
     Cell,
@@ -158,6 +158,8 @@ class JaxBackend(StridedBackend):
 
     def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
         """A kernel from the expression, over JAX's functions: compiled for the shapes that come."""
+        if not applies(expr, dtypes, out):
+            return None
         fn = body_of(name, expr, dtypes, out)
 
         def kernel(*ins: StridedArray, out: StridedArray | None = None) -> StridedArray:
