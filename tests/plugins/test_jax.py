@@ -150,6 +150,13 @@ def test_a_training_step_is_one_program_compiled_once(lazy: Any) -> None:
         np.testing.assert_allclose(p.detach().cpu().numpy(), q.detach().numpy(), rtol=1e-4, atol=1e-6)
 
 
+def test_a_read_after_a_step_runs_nothing(lazy: Any) -> None:
+    """The step computed the loss, and what tells whether the indices were sound."""
+    before = lazy.graph.runs
+    train("jaxlazy", 6, read=True)
+    assert lazy.graph.runs - before == 6
+
+
 def test_steps_end_without_a_read(lazy: Any) -> None:
     model, _ = train("jaxlazy", 5, read=False)
     assert not lazy.graph.held and not lazy.graph.made and len(list(model.parameters())) == 4

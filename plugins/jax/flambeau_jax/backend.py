@@ -101,20 +101,25 @@ class JaxBackend(StridedBackend):
             raise self._gone()
         return jax.device_put(host, jax.local_devices()[index])
 
+    def operand(self, value: Any, dtype: Any, index: int) -> Value:
+        """A number as an operand of :meth:`do`: the first device is where JAX puts it by itself, and quicker."""
+        host = np.asarray(value, dtype)
+        return host if index == 0 else self.put(host, index)
+
     # -- arrays ------------------------------------------------------------------------------------
     def load(self, x: StridedArray) -> Value:
         """The value of an array, in its shape and dtype."""
         cell: Cell = x.buffer.memory
         value, dtype = cell.value, x.dtype.numpy
         if value is None:
-            value = self.do(filled, self.put(np.zeros((), dtype), x.index), shape=(-(-cell.nbytes // dtype.itemsize),))
+            value = self.do(filled, self.operand(0, dtype, x.index), shape=(-(-cell.nbytes // dtype.itemsize),))
         elif value.dtype != dtype:
             value = self.do(recast, value, dtype=dtype)
         place = Layout(x.shape, x.strides, x.offset)
         if is_whole(place, value.size):
             return value if value.shape == x.shape else self.do(shaped, value, shape=x.shape)
         if not x.size:
-            return self.do(filled, self.put(np.zeros((), dtype), x.index), shape=x.shape)
+            return self.do(filled, self.operand(0, dtype, x.index), shape=x.shape)
         flat = value if len(value.shape) == 1 else self.do(shaped, value, shape=(value.size,))
         plan = plan_of(place, value.size)
         if plan is None:

@@ -59,6 +59,7 @@ class Graph:
         self.lock = threading.RLock()  # re-entrant: a collection inside may free a cell
         self.held: dict[int, Node] = {}
         self.made = 0  # nodes since the last flush
+        self.runs = 0  # of programs
         self._avals: Cache[Any, Any] = Cache(limit=16384)
         self._programs: Cache[Any, Pure] = Cache(limit=256)
 
@@ -102,6 +103,7 @@ class Graph:
             if program is None:
                 program = jax.jit(_program(steps, kept))
                 self._programs.remember(key, program)
+            self.runs += 1
             for i, value in zip(kept, program(leaves), strict=True):
                 nodes[i].value, nodes[i].args = value, ()
             self.held.clear()

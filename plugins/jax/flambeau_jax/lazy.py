@@ -67,6 +67,10 @@ class LazyBackend(JaxBackend):
         super().allocate(nbytes, index)
         return LazyCell(nbytes, index, self.graph)
 
+    def check_later(self, name: str, extent: Value, axis: int, size: int) -> None:
+        self.graph.hold(None, extent)  # computed with all else, not by a program of its own
+        super().check_later(name, extent, axis, size)
+
     def mark_step(self, index: int = 0) -> None:
         self.graph.flush()
 

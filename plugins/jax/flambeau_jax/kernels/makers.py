@@ -26,22 +26,22 @@ _MASK64: Final = 0xFFFFFFFFFFFFFFFF
 
 
 def bind(backend: JaxBackend) -> None:
-    table, do, put = backend.kernels, backend.do, backend.put
+    table, do, operand = backend.kernels, backend.do, backend.operand
 
     def made(value: Value, index: int) -> StridedArray:
         return backend.new(value, index)
 
     def full(*, shape: Shape, value: complex, dtype: DType, index: int = 0) -> StridedArray:
-        return made(do(filled, put(host_scalar(value, dtype), index), shape=shape), index)
+        return made(do(filled, operand(host_scalar(value, dtype), dtype.numpy, index), shape=shape), index)
 
     def arange(start: Any, step: Any, *, length: int, dtype: DType, index: int = 0) -> StridedArray:
         kind = np.int64 if dtype.category <= dt.INTEGER else np.float64
-        ends = [put(np.asarray(_wrapped(v) if kind is np.int64 else v, kind), index) for v in (start, step)]
+        ends = [operand(_wrapped(v) if kind is np.int64 else v, kind, index) for v in (start, step)]
         return made(do(ramp, *ends, length=length, dtype=dtype.numpy), index)
 
     def random_bits(seed: int, offset: int, *, length: int, index: int = 0) -> StridedArray:
-        keys = [put(np.asarray(k, np.uint32), index) for k in (seed & _MASK32, seed >> 32 & _MASK32)]
-        return made(do(philox, *keys, put(np.asarray(offset & _MASK64, np.uint64), index), length=length), index)
+        keys = [operand(k, np.uint32, index) for k in (seed & _MASK32, seed >> 32 & _MASK32)]
+        return made(do(philox, *keys, operand(offset & _MASK64, np.uint64, index), length=length), index)
 
     def cat(*xs: Any, axis: int) -> StridedArray:
         arrays = xs[0] if len(xs) == 1 and isinstance(xs[0], (list, tuple)) else xs

@@ -25,9 +25,7 @@ def bind(backend: JaxBackend) -> None:
     def stepping(rule: Callable[..., Row]) -> Callable[..., list[StridedArray]]:
         def kernel(params: list[StridedArray], grads: list[StridedArray], *operands: Any, **options: bool) -> Any:
             state = [v for v in operands if isinstance(v, list)]
-            numbers = [
-                backend.put(np.asarray(v, np.float64), params[0].index) for v in operands if not isinstance(v, list)
-            ]
+            numbers = [backend.operand(v, np.float64, params[0].index) for v in operands if not isinstance(v, list)]
             lists = [params, grads, *state]
             values = [backend.load(x) for xs in lists for x in xs]
             lengths = tuple([len(xs) for xs in lists])
