@@ -96,12 +96,21 @@ def read_box(flat: Value, *starts: Value, form: Form) -> Value:
 
 
 def write_box(flat: Value, value: Value, *starts: Value, form: Form) -> Value:
-    """The flat array with a box of it replaced."""
+    """The flat array with a box of it replaced.
+
+    By a choice, element by element, and not by ``dynamic_update_slice`` of the array itself: where the value is read
+    from the same array in one program, XLA's CPU compiler (of JAX 0.10.2) lets the update write before the read.
+    """
     _, plan = form
     inner = value.reshape(tuple([value.shape[a] for a in sorted(plan.axes)]))
     order = tuple([sorted(plan.axes).index(a) for a in plan.axes])
     part = lax.rev(inner.transpose(order), plan.flips).reshape(plan.sizes)
-    return lax.dynamic_update_slice(flat.reshape(plan.dims), part, starts).reshape(flat.shape)
+    inside = jnp.ones((), bool)
+    for axis, (start, size) in enumerate(zip(starts, plan.sizes, strict=True)):
+        at = lax.broadcasted_iota(jnp.int64, plan.dims, axis)
+        inside = inside & (at >= start) & (at < start + size)
+    placed = lax.dynamic_update_slice(jnp.zeros(plan.dims, flat.dtype), part, starts)
+    return jnp.where(inside, placed, flat.reshape(plan.dims)).reshape(flat.shape)
 
 
 def _positions(shape: Shape, strides: tuple[int, ...], offset: Value) -> Value:
