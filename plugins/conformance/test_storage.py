@@ -189,7 +189,7 @@ def test_threads(target: str) -> None:
     assert not failures, failures[:3]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:os.fork:RuntimeWarning")  # by Python, by JAX
 def test_fork_works_or_raises_at_once(target: str) -> None:
     """A child after a fork computes, or gets an error that says so; it never hangs."""
     if not hasattr(os, "fork"):
