@@ -129,6 +129,8 @@ class JaxBackend(StridedBackend):
 
     def store(self, x: StridedArray, value: Value) -> None:
         """Let an array have a value of its shape and dtype."""
+        if not x.size:
+            return
         cell: Cell = x.buffer.memory
         place, size = Layout(x.shape, x.strides, x.offset), x.dtype.itemsize
         if x.size * size == cell.nbytes and is_whole(place, x.size):
