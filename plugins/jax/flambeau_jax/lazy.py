@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import jax
@@ -24,9 +25,7 @@ class LazyCell(Cell):
     @property
     def value(self) -> Value:  # a slot of the base, with its writes seen
         found = self._value
-        if isinstance(found, Node) and found.value is not None:
-            found = self._value = found.value  # a computed node is its array
-        return found
+        return found.value if isinstance(found, Node) and found.value is not None else found
 
     @value.setter
     def value(self, new: Value) -> None:
@@ -73,6 +72,10 @@ class LazyBackend(JaxBackend):
 
     def mark_step(self, index: int = 0) -> None:
         self.graph.flush()
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self.graph.lock = threading.RLock()  # a thread that the child has not may hold the other; cells still go
 
     def synchronize(self, index: int = 0) -> None:
         if not self.lost:
