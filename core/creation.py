@@ -16,14 +16,15 @@ from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ShapeError
-from flambeau.core.from_data import finished, resolve_device
+from flambeau.core.from_data import finished, resolve_device, tensor
 from flambeau.core.keys import key_for
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import OPS
+from flambeau.core.size import Size
 from flambeau.core.state import get
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, TensorType
 
 
 def _shape(size: Sequence[Sizes], name: str) -> tuple[int, ...]:
@@ -361,3 +362,19 @@ def new_full(
 
 for _name in ("new_zeros", "new_ones", "new_empty"):
     public(function=False)(new_like(_name))
+
+
+def _construct(*data: Any, device: DeviceLike = None) -> Tensor:  # Any: sizes, or data of any kind
+    """What ``Tensor(...)`` gives."""
+    if len(data) == 1 and isinstance(data[0], Tensor):
+        same: Tensor = OPS["view"].function(data[0], tuple(data[0].shape))  # it shares memory and history
+        return same
+    if len(data) == 1 and not isinstance(data[0], Size) and isinstance(data[0], (list, tuple, np.ndarray)):
+        return tensor(data[0], dtype=dt.get_default_dtype(), device=device)
+    if all(isinstance(n, Size) or isinstance(n, int) and not isinstance(n, bool) for n in data):
+        return empty(*data or (0,), device=device)
+    kinds = ", ".join(type(v).__name__ for v in data)
+    raise TypeError(f"Tensor: expected sizes, a sequence or a tensor, got {kinds}; flambeau.tensor takes numbers")
+
+
+TensorType.construct = staticmethod(_construct)

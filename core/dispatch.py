@@ -24,10 +24,10 @@ from flambeau.core.graph import Edge, edge_of, make_view
 from flambeau.core.keys import Key, expression, get_default_device, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.schema import Argument
-from flambeau.core.state import State, current, no_grad, put
+from flambeau.core.state import State, current, get, no_grad, put
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tape.modes import after_record
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 Operand: TypeAlias = Any  # a Tensor, a number, None or a list of tensors, as the schema says
 Result: TypeAlias = Any  # a Tensor, or a tuple or list of them, as the schema says
@@ -168,9 +168,17 @@ def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any],
             raw = kernel(*arrays, **params)
     except Exception as error:
         if key.level is None and not isinstance(error, MemoryError) and "index" not in params:
-            infer_shapes(op, args, params)
+            _blame_shapes(op, args, params)
         raise
     return wrap_outputs(op, raw, params, key)
+
+
+def _blame_shapes(op: Op, args: list[Operand], params: dict[str, Any]) -> None:
+    """Raise what the op's shape rule has to say, in place of what the kernel said."""
+    try:
+        infer_shapes(op, args, params)
+    except Exception as clear:
+        raise clear from None
 
 
 def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
@@ -183,8 +191,8 @@ def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
 
 def _watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
     """Let the watchers stand in for the kernel, the innermost first, watching off inside."""
-    put(state.replace(watchers=()))
     try:
+        put(state.replace(watchers=()))
         for watcher in state.watchers:
             inner = kernel
             kernel = lambda *a, _w=watcher, _k=inner, **p: _w(op, key, a, p, _k)  # noqa: E731
@@ -215,9 +223,10 @@ def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Resul
 
 def tensor_of(raw: Any, key: Key) -> Tensor:
     """A tensor without history from a backend's array."""
-    t = Tensor()
+    t = blank()
     t._array = raw if raw.__class__ is key.array else key.wrap(raw)
-    t._key, t._box, t._node = key, None, None
+    state = get()
+    t._key, t._box, t._node = key, None if state is None else state.box, None
     return t
 
 
@@ -247,7 +256,7 @@ def _detached(a: Operand) -> Operand:
     if isinstance(a, Tensor):
         if a._node is None:
             return a
-        t = Tensor()
+        t = blank()
         t._array, t._key, t._box, t._node = a._array, a._key, a._box, None
         return t
     if isinstance(a, list):

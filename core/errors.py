@@ -23,6 +23,10 @@ class MissingKernelError(NotImplementedError, RuntimeError):
     """A backend has no kernel for an op, and neither a body nor the fallback policy stands in."""
 
 
+class KernelError(RuntimeError):
+    """A backend's kernel gave something else than the op's result."""
+
+
 class GradientError(RuntimeError):
     """A gradient was asked for that the graph cannot give."""
 
@@ -37,6 +41,11 @@ class LevelError(RuntimeError):
 
 class ConversionError(TypeError, RuntimeError):
     """A tensor cannot become the Python or numpy object asked for."""
+
+
+def is_of_the_call(error: Exception, name: str) -> bool:
+    """Whether an error blames the call of ``name``, by its class or its text, and not what is inside."""
+    return type(error).__module__ == __name__ or str(error).startswith(f"{name}: ")
 
 
 _MAKERS = {"ndarray": "flambeau.from_numpy", "list": "flambeau.tensor", "tuple": "flambeau.tensor"}

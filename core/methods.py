@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, Final
@@ -50,6 +52,8 @@ def install() -> None:
                 setattr(Tensor, f"{name}_", written)
                 if face.inplace == "function":
                     FUNCTIONS[f"{name}_"] = written
+    give_homes("flambeau", FUNCTIONS)
+    give_homes(Tensor.__module__, vars(Tensor), "Tensor.")
     Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]  # which __eq__ took away
 
 
@@ -147,6 +151,29 @@ def _wrapped(
     extra: Any = call
     extra.more_keywords = dict(aliases) | ({"out": "out"} if writes else {})  # for the stubs
     return call
+
+
+def give_homes(home: str, functions: Mapping[str, object], owner: str = "") -> None:
+    """Let functions be pickled, which is by name: as ``home.name``, unless the name that they bear leads to them.
+
+    >>> import pickle
+    >>> pickle.loads(pickle.dumps(fb.sin)) is fb.sin
+    True
+    """
+    for name, fn in functions.items():
+        if isinstance(fn, FunctionType) and not _is_found(fn):
+            own = fn.__name__ if functions.get(fn.__name__) is fn else name  # one function may have several names
+            fn.__module__, fn.__qualname__ = home, owner + own
+
+
+def _is_found(fn: FunctionType) -> bool:
+    """Whether the name that a function bears leads to it."""
+    if fn.__module__ == "flambeau":  # whose names are put there after this
+        return True
+    try:
+        return operator.attrgetter(fn.__qualname__)(sys.modules.get(fn.__module__)) is fn
+    except AttributeError:
+        return False
 
 
 def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, cast
 
+from flambeau.backends.layout import has_internal_overlap
 from flambeau.core import dispatch
+from flambeau.core.box import mark_written, require_tracked
 from flambeau.core.dtype import DTypeLike, as_dtype, can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, ShapeError
-from flambeau.core.graph import View, edge_of, mark_written
+from flambeau.core.graph import View, edge_of
 from flambeau.core.record import OPS
+from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
 
 R = TypeVar("R")
@@ -52,6 +55,7 @@ def _write(name: str, out: Any, result: Any) -> None:
     if edge_of(result) is not None or edge_of(out) is not None:
         raise GradientError(f"{name}: functions with out=... don't support automatic differentiation, "
                             "but one of the arguments requires grad; use the result instead, or no_grad()")  # fmt: skip
+    require_tracked(out, f"{name}: writing to out,", current().inference)
     if not can_cast(result._key.dtype, out._key.dtype):
         raise DTypeError(
             f"{name}: result type {result._key.dtype.name} can't be cast to the desired output type "
@@ -66,5 +70,11 @@ def _write(name: str, out: Any, result: Any) -> None:
                 "give an out of that shape, or an empty tensor, which is resized"
             )
         out._array = out._key.backend.empty(result._array.shape, out._key.dtype, out._key.device.index)
+    layout = out._key.backend.layout(out._array)
+    if has_internal_overlap(layout.shape, layout.strides):
+        raise ShapeError(
+            f"{name}: unsupported operation: more than one element of out, of shape {tuple(out.shape)}, refers to a "
+            "single memory location; clone() it first"
+        )
     out._key.backend.copy_into(out._array, result._array)
     mark_written(out, name)

@@ -2,6 +2,7 @@
 
 # isort: off
 from flambeau.backends.base import LinAlgError
+from flambeau.core.methods import give_homes
 from flambeau.core.ops.decompose import cholesky
 from flambeau.core.ops.decompose import det_p as det
 from flambeau.core.ops.decompose import svdvals_p as svdvals
@@ -24,3 +25,4 @@ __all__ = [
     "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
     "svdvals", "tensordot", "trace", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
+give_homes(__name__, {name: globals()[name] for name in __all__})

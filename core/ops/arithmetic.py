@@ -258,8 +258,9 @@ def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
 
 nextafter_p = binary(
     "nextafter",
+    lambda g, x, y: where(x == y, 0.0, g),
+    zero,
     dtype=real_floating,
-    differentiable=False,
     doc="the next number after input in the direction of other",
     example="fb.nextafter(fb.tensor([1.0]), fb.tensor([2.0])) > 1 -> tensor([True])",
 )

@@ -16,7 +16,7 @@ from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import expand, joining, shape, views
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 
 @public("complex", method=False)
@@ -60,7 +60,7 @@ def empty_strided(
     reach = 1 + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) if 0 not in sizes else 0
     flat = creation.empty(reach, dtype=dtype, device=device)
     made = views.as_strided(flat, sizes, strides, 0)
-    out = Tensor()  # not a view: nobody else has the memory
+    out = blank()  # not a view: nobody else has the memory
     out._array, out._key, out._box, out._node = made._array, made._key, None, None
     return out.requires_grad_() if requires_grad else out
 

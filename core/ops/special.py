@@ -221,7 +221,7 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
         found = atan2_p(imag(input), real(input))
     else:
         x = input if input.is_floating_point() else storage.cast_p(input, dt.get_default_dtype())
-        found = where(x < 0, math.pi, where(isnan_p(x), x, 0.0))
+        found = where(x < 0, math.pi, where(isnan_p(x), floor_p(x), 0.0))
     return deliver("angle", found, out)
 
 
@@ -372,9 +372,9 @@ def resolve_conj(input: Tensor) -> Tensor:
     return input
 
 
-@public(aliases=("is_neg", "is_inference"))
+@public(aliases=("is_neg",))
 def is_conj(input: Tensor) -> bool:
-    """False: no tensor is conjugated or negated lazily, and none is marked by inference mode.
+    """False: no tensor is conjugated or negated lazily.
 
     >>> fb.is_conj(fb.tensor([1j]))
     False
