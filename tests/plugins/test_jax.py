@@ -76,9 +76,9 @@ def test_what_is_read_is_read_before_it_is_written(backends: dict[str, Any], dev
     """Chains of writes to parts of a memory that are read in the same program; XLA must not do them in place."""
     host = np.arange(600, dtype=np.float32).reshape(20, 30) % 97
     x, flat = fb.tensor(host, device=device), lambda x: x.reshape(-1)[1:581].reshape(20, 29)
-    x[1:] += x[:-1]
-    x.T[3:] += x.T[:-3]
-    flat(x)[1:].add_(flat(x)[:-1])
+    x[1:] = x[1:] + x[:-1]
+    x.T[3:] = x.T[3:] + x.T[:-3]
+    flat(x)[1:] = flat(x)[1:] + flat(x)[:-1]
     host[1:] += host[:-1].copy()
     host.T[3:] += host.T[:-3].copy()
     flat(host)[1:] += flat(host)[:-1].copy()
