@@ -124,6 +124,7 @@ def test_the_kit_passes_a_sample_of_it(package: Path, run_python: Callable[..., 
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", "-p",
         "flambeau.plugins.conformance.options", str(KIT), "--flambeau-device=toygen", "--flambeau-dtypes=few",
         "--flambeau-sizes=small", "--flambeau-sample=60", "-k", "test_values or test_in_place or test_layouts",
-        timeout=600, FLAMBEAU_PLUGINS="toygen=flambeau_toygen", PYTHONPATH=os.pathsep.join([str(package), str(DOCS.parent)]),
+        timeout=600, FLAMBEAU_PLUGINS="toygen=flambeau_toygen",
+        PYTHONPATH=os.pathsep.join([str(package), str(DOCS.parent)]),
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-3000:]
