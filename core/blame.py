@@ -36,7 +36,7 @@ _LIBRARIES: Final = (os.path.dirname(np.__file__) + os.sep, os.path.dirname(os._
 _MEANINGS: Final[tuple[tuple[type[Exception], type[Exception]], ...]] = (
     (UnicodeError, ValueError), (TypeError, TypeError), (AttributeError, TypeError), (IndexError, IndexError),
     (KeyError, ValueError), (MemoryError, OutOfMemoryError), (ValueError, ValueError), (ArithmeticError, ValueError),
-    (AssertionError, ValueError), (BufferError, ValueError), (RecursionError, ValueError),
+    (AssertionError, ValueError), (BufferError, ValueError),
 )  # fmt: skip
 
 #: What numpy says of shapes whose elements no memory could hold.

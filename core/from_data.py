@@ -63,10 +63,12 @@ def _infer_dtype(host: Host) -> DType:
 
 def _from_nested(data: object) -> tuple[Host, DType]:
     """A numpy array and dtype from nested sequences of numbers, tensors and arrays."""
-    if isinstance(data, (list, tuple)) and _holds_tensors(data):
-        data = _plain(data)
     try:
+        if isinstance(data, (list, tuple)) and _holds_tensors(data):
+            data = _plain(data)
         host = np.asarray(data)
+    except RecursionError:
+        raise ValueError("tensor: the lists are nested too deeply; a tensor has at most 64 dimensions") from None
     except (ValueError, OverflowError) as error:
         raise ValueError(f"tensor: {_ragged(data) or error}") from None
     if host.dtype == object and isinstance(data, int):
