@@ -6,12 +6,11 @@ expression, the parent tables. And which device new tensors go to.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from flambeau.backends.base import Backend, Kernel
 from flambeau.core import dtype as dt
-from flambeau.core import registry
+from flambeau.core import locks, registry
 from flambeau.core.cache import Cache
 from flambeau.core.device import DeviceLike, innermost
 from flambeau.core.device import device as Device
@@ -20,7 +19,7 @@ from flambeau.core.errors import DTypeError
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 
 _keys: dict[tuple[Device, DType], Key] = {}
-_lock = threading.RLock()
+_lock = locks.rlock()
 
 
 def _is_safe(value: Any) -> bool:

@@ -13,9 +13,10 @@ are checked against them. Source of the algorithm: J. K. Salmon, M. A. Moraes, R
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from typing import Final
+
+from flambeau.core import locks
 
 ROUNDS: Final = 10
 MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)  # of counter words 0 and 2
@@ -128,7 +129,7 @@ class Philox:
     __slots__ = ("_lock", "_offset", "_seed")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = locks.lock()
         self._seed, self._offset = _DEFAULT_SEED, 0
 
     def reserve(self, count: int) -> int:

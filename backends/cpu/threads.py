@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flambeau.core import config
+from flambeau.core import config, locks
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor  # lazy for start-up
 
-_lock = threading.Lock()
+_lock = locks.lock()
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 _thread = threading.local()
@@ -43,8 +43,8 @@ def num_threads() -> int:
 
 def reset_pool() -> None:
     """Forget the pool, since the number of threads changed; whoever uses it now still holds it."""
-    global _lock, _pool
-    _lock, _pool = threading.Lock(), None
+    global _pool
+    _pool = None
 
 
 def _submit(part: Callable[[], Any], workers: int) -> Future[Any] | None:

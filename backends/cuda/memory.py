@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,7 +13,7 @@ import numpy as np
 from flambeau.backends.base import HostArray, MemoryStats, OutOfMemoryError
 from flambeau.backends.launched.device import Raw
 from flambeau.backends.strided import Ledger
-from flambeau.core import config
+from flambeau.core import config, locks
 
 T = TypeVar("T")
 
@@ -158,7 +157,7 @@ class Pinned:
     def __init__(self, cupy: Raw):
         self._cupy = cupy
         self._going: deque[tuple[Raw, HostArray]] = deque()
-        self._lock = threading.Lock()
+        self._lock = locks.lock()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostArray:
         """A host array from which copies to a device need not wait."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from math import prod
 from typing import Final, Generic, TypeVar
@@ -30,6 +29,7 @@ from flambeau.backends.launched import (
 from flambeau.backends.launched.device import Device
 from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
+from flambeau.core import locks
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, ExprError, parse
 
@@ -49,7 +49,7 @@ class LaunchedBackend(StridedBackend, Generic[D]):
     def __init__(self) -> None:
         super().__init__()
         self._devices: dict[int, D] = {}
-        self._lock = threading.RLock()
+        self._lock = locks.rlock()
         self._expressions: dict[tuple[str, tuple[DType, ...], DType], elementwise.Elementwise] = {}
         self._copying: dict[tuple[DType, DType], elementwise.Elementwise] = {}
         self.kernels = KernelTable(self.device_type, generic_table(self))
@@ -141,6 +141,5 @@ class LaunchedBackend(StridedBackend, Generic[D]):
 
     def after_fork(self) -> None:
         """No driver survives a fork, and some hang in the child, whatever it does: refuse at once."""
-        self._lock = threading.RLock()
         for device in self._devices.values():
             device.bury()

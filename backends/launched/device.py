@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar, NamedTuple, NoReturn
@@ -14,6 +13,7 @@ from flambeau.backends.dialect.launch import Launch
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
+from flambeau.core import locks
 from flambeau.core.dtype import DType
 
 Arrays = Sequence[StridedArray]
@@ -32,6 +32,14 @@ class Kernel:
     def __init__(self, raw: Raw):
         self.raw = raw
         self.params: bytes | None = None  # what the last argument was set to, where a kernel keeps its arguments
+
+
+def forked(label: str, api: str) -> str:
+    """Why a device cannot be used in a forked child."""
+    return (
+        f"{label} was in use before this process was forked, and {api} does not survive a fork; start workers with "
+        "the 'spawn' or 'forkserver' method, or use the device only after the fork"
+    )
 
 
 class Plan(NamedTuple):
@@ -54,7 +62,7 @@ class Device(ABC):
 
     def __init__(self, number: int, label: str):
         self.number, self.label = number, label
-        self.lock = threading.RLock()
+        self.lock = locks.rlock()
         self.dead = False
         self._programs: dict[Hashable, Kernel] = {}
         self._flag: StridedArray | None = None
@@ -114,10 +122,7 @@ class Device(ABC):
     # -- forks ---------------------------------------------------------------------------------
     def lost(self) -> NoReturn:
         """Raise the error of a device that a fork cut off."""
-        raise DeviceLostError(
-            f"{self.label} was in use before this process was forked, and {self.api} does not survive a fork; start "
-            "workers with the 'spawn' or 'forkserver' method, or use the device only after the fork"
-        )
+        raise DeviceLostError(forked(self.label, self.api))
 
     def bury(self) -> None:
         """In a forked child: refuse all further use."""

@@ -8,7 +8,7 @@ and enqueueing it hold one lock, since kernels are shared between threads.
 from __future__ import annotations
 
 import atexit
-import threading
+import ctypes
 import warnings
 import weakref
 from collections.abc import Callable
@@ -78,8 +78,9 @@ class OpenCLDevice(Device):
     def bury(self) -> None:
         """In a forked child: refuse all further use; what is freed touches no driver."""
         super().bury()
-        self.lock = self.pool._lock = threading.RLock()  # another thread may have held it at the fork
         self._threads.clear()
+        # Nor does the end of the interpreter: to let go of a queue waits for threads that stayed with the parent.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def reading(self, block: Block, queue: int) -> None:
         """Before ``queue`` reads a block: wait for the queue that wrote it. Called under the lock."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from flambeau.backends.base import DeviceLostError, OutOfMemoryError
+from flambeau.core import locks
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Health:
         self.faults = Faults()
         self.forked = False
         self._late: list[BaseException] = []
-        self._lock = threading.RLock()
+        self._lock = locks.rlock()
 
     def alive(self) -> None:
         """DeviceLostError when the device does not answer."""

@@ -6,11 +6,10 @@ gradient is delivered to the edge it is for.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.core import dispatch, keys
+from flambeau.core import dispatch, keys, locks
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
 from flambeau.core.graph import Box, Edge, Leaf, Node, Slot, WalkHook, box_of, edge_of, place_of
@@ -21,7 +20,7 @@ from flambeau.core.state import current, put, with_grad
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tensor import Tensor
 
-_accumulating = threading.Lock()  # two threads may add to one leaf
+_accumulating = locks.lock()  # two threads may add to one leaf
 
 
 def run_backward(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from flambeau.core import locks
 from flambeau.core.errors import GradientError
 from flambeau.core.graph import GradientEdge, Handle, Leaf, Node, WalkHook, box_of, edge_of, place_of
 from flambeau.core.state import State, _Scope
@@ -58,7 +58,7 @@ class _Gathering:
     def __init__(self, tensors: tuple[Tensor, ...], fn: Callable[..., Any], first: bool):
         self.edges = [get_gradient_edge(t) for t in tensors]
         self.fn, self.first = fn, first
-        self.lock = threading.Lock()
+        self.lock = locks.lock()
         # By walk: who is still awaited, and what is there.
         self.walks: weakref.WeakKeyDictionary[Any, tuple[set[int], list[Any]]] = weakref.WeakKeyDictionary()
 

@@ -8,10 +8,10 @@ for x alone keeps y alone. The backward unpacks those values and calls the recor
 from __future__ import annotations
 
 import linecache
-import threading
 from collections.abc import Callable
 from typing import Any
 
+from flambeau.core import locks
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
 from flambeau.core.graph import SELF, Node, Slot, View, edge_of, freed, modified, save
@@ -19,7 +19,7 @@ from flambeau.core.record import VIEW, Gradient, Op
 from flambeau.core.schema import Argument
 from flambeau.core.tensor import Tensor
 
-_lock = threading.Lock()
+_lock = locks.lock()
 
 
 class Packed:
