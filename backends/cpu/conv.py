@@ -27,6 +27,8 @@ Ints = tuple[int, ...]
 _COLUMNS: Final = 2048  # that a product should have at least
 _BYTES: Final = 1 << 22  # that the columns of some images may take, unless one image takes more
 _WORTH_A_THREAD: Final = 10_000_000  # multiplications
+_PARTS: Final = 8  # at least, of the batch for the gradient of the weight
+_TERMS: Final = 64  # that are added one by one, of chunks in a part
 
 
 def bind(table: KernelTable) -> None:
@@ -77,7 +79,8 @@ class Geometry:
     def chunk(self, itemsize: int) -> int:
         """How many images to treat at a time."""
         one = max(self.rows * self.places * itemsize, 1)
-        return max(1, min(self.batch, _COLUMNS // max(self.places, 1), _BYTES // one))
+        most = -(-self.batch // 4) if self.is_large else self.batch
+        return max(1, min(most, _COLUMNS // max(self.places, 1), _BYTES // one))
 
     def images(self, part: slice, itemsize: int) -> Iterator[slice]:
         """``part`` of the batch, some images at a time."""
@@ -93,11 +96,17 @@ class Geometry:
         """Where the input lies in its padded form, from axis 2 on."""
         return tuple([slice(p, p + n) for p, n in zip(self.padding, self.inside, strict=True)])
 
-    def parts(self) -> list[slice]:
-        """The batch in chunks for the threads."""
+    @property
+    def is_large(self) -> bool:
+        """Whether it is worth several threads."""
         work = self.batch * self.rows * self.places * self.out_channels // max(self.groups, 1)
-        count = threads.num_threads() if work > _WORTH_A_THREAD and threads.blas_threads() is not None else 1
-        return threads.ranges(self.batch, count)
+        return work > _WORTH_A_THREAD and threads.blas_threads() is not None
+
+    def parts(self, count: int, itemsize: int) -> list[slice]:
+        """The batch in ``count`` parts of whole chunks, which are the same whatever the count, as are their bits."""
+        chunk = self.chunk(itemsize)
+        chunks = threads.ranges(-(-self.batch // chunk), count)
+        return [slice(part.start * chunk, min(part.stop * chunk, self.batch)) for part in chunks]
 
 
 def geometry(x_shape: Ints, weight_shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Geometry:
@@ -182,16 +191,14 @@ def conv(
     """Cross-correlation plus bias: (N, O, *L)."""
     g = geometry(x.shape, weight.shape, stride, padding, dilation, groups)
     out = np.empty((g.batch, g.out_channels, *g.outside), x.dtype)
-    _over_batch(partial(_conv_part, x, _by_group(weight, groups), bias, out, g), g)
+    _over_batch(partial(_conv_part, x, _by_group(weight, groups), bias, out, g), g, x.itemsize)
     return out
 
 
-def _over_batch(work: Callable[[slice], Any], g: Geometry) -> list[Any]:
-    parts = g.parts()
-    if len(parts) < 2:
-        return [work(part) for part in parts]
+def _over_batch(work: Callable[[slice], Any], g: Geometry, itemsize: int) -> None:
+    parts = g.parts(threads.num_threads() if g.is_large else 1, itemsize)
     with threads.single_threaded_blas():
-        return threads.run([partial(work, part) for part in parts])
+        threads.run([partial(work, part) for part in parts])
 
 
 def _conv_part(x: Array, weight: Array, bias: Array | None, out: Array, g: Geometry, part: slice) -> None:
@@ -214,7 +221,7 @@ def conv_grad_input(
         return conv(grad, _turned(weight, g), None, stride=stride, padding=turned, dilation=dilation, groups=groups)
     out = np.empty(shape, grad.dtype)
     across = np.ascontiguousarray(_by_group(weight, groups).swapaxes(1, 2))
-    _over_batch(partial(_grad_input_part, grad, across, out, g), g)
+    _over_batch(partial(_grad_input_part, grad, across, out, g), g, grad.itemsize)
     return out
 
 
@@ -252,10 +259,12 @@ def conv_grad_weight(
 ) -> Array:
     """The gradient for a weight of ``shape``."""
     g = geometry(x.shape, shape, stride, padding, dilation, groups)
-    found = _over_batch(partial(_grad_weight_part, grad, x, g), g)
     total = np.zeros((groups, g.out_channels // groups, g.rows // groups), x.dtype)
-    for part in found:
-        total += part
+    count = max(_PARTS, g.batch // g.chunk(x.itemsize) // _TERMS) if g.is_large else 1
+    parts = [partial(_grad_weight_part, grad, x, g, part) for part in g.parts(count, x.itemsize)]
+    with threads.single_threaded_blas():
+        for part in threads.in_order(parts):
+            total += part
     return total.reshape(shape)
 
 

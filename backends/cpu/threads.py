@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,13 @@ def run(parts: Sequence[Callable[[], Any]]) -> list[Any]:
             if future is not None:
                 future.exception()
     return [*(p() if f is None else f.result() for p, f in zip(parts, futures, strict=False)), last]
+
+
+def in_order(parts: Sequence[Callable[[], Any]]) -> Iterator[Any]:
+    """The results of all parts, one after the other, with no more of them in memory than there are threads."""
+    count = num_threads()
+    for i in range(0, len(parts), count):
+        yield from run(parts[i : i + count])
 
 
 def ranges(size: int, parts: int) -> list[slice]:
