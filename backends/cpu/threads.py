@@ -107,7 +107,7 @@ def _openblas() -> tuple[Any, Any] | None:
     folders = (root.parent / "numpy.libs", root / ".dylibs", root / ".libs")
     for path in (p for folder in folders if folder.is_dir() for p in sorted(folder.glob("*openblas*"))):
         try:
-            library = ctypes.CDLL(str(path))
+            library = ctypes.PyDLL(str(path))  # holds Python's lock: no fork falls into a call that holds BLAS's own
         except OSError:
             continue
         for prefix, suffix in (

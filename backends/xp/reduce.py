@@ -50,11 +50,17 @@ def var(xp: Namespace, x: Array, *, axis: Axes, correction: float, keepdims: boo
     size = count(x.shape, axis)
     centre = add_up(xp, values, axis, True)
     centre /= size
-    squares = xp.subtract(values, centre)
-    squares = squares.real**2 + squares.imag**2 if squares.dtype.kind == "c" else xp.multiply(squares, squares)
-    total = add_up(xp, squares, axis, keepdims)
+    centred = xp.subtract(values, centre)
+    rest = add_up(xp, centred, axis, keepdims)  # what the rounding of the mean left (Chan, Golub and LeVeque, 1983)
+    total = add_up(xp, _squared(xp, centred), axis, keepdims)
+    total -= _squared(xp, rest) / max(size, 1)
     total /= max(size - correction, 0)
     return rounded(total, x)
+
+
+def _squared(xp: Namespace, x: Array) -> Array:
+    """The squares of the sizes, in the memory of ``x`` where they are real."""
+    return xp.asarray(x.real**2 + x.imag**2) if x.dtype.kind == "c" else xp.multiply(x, x, x)
 
 
 @bodies.kernel("std", _INEXACT)

@@ -79,6 +79,21 @@ def _blocks(xp: Namespace, x: Array, axis: int, dtype: Any) -> Array:
     return xp.concatenate([found, rest], axis)
 
 
+def add_up_groups(xp: Namespace, rows: Array, group: Array) -> tuple[Array, Array]:
+    """Each number in ``group`` once, and the sum of the rows that have it."""
+    while True:
+        order = xp.argsort(group, kind="stable")
+        group = group[order]
+        first = xp.flatnonzero(xp.concatenate([group[:1] == group[:1], group[1:] != group[:-1]]))
+        sizes = xp.diff(xp.append(first, len(group)))
+        blocks = -(-sizes // BLOCK)
+        starts = first.repeat(blocks)
+        starts += (xp.arange(len(starts)) - (xp.cumsum(blocks) - blocks).repeat(blocks)) * BLOCK
+        rows, group = xp.add.reduceat(rows[order], starts, axis=0), group[starts]
+        if len(starts) == len(first):
+            return group, rows
+
+
 def dots(xp: Namespace, x: Array, y: Array) -> Array:
     """The sum of ``x * y`` over the last axis, which is dense."""
     n = x.shape[-1]
