@@ -163,8 +163,9 @@ def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
     with state.no_grad():
         rate = input.detach()
         _check("poisson", rate, lambda r: r >= 0, "rates must be at least 0")
-        compute = dt.float64 if rate._key.backend.supports(dt.float64, rate.device.index) else dt.float32
-        rate = storage.cast_p(rate, dtype=compute)
+        if not rate._key.backend.supports(dt.float64, rate.device.index):  # on the host: the same numbers everywhere
+            return poisson(rate.to("cpu"), generator).to(input.device)
+        rate = storage.cast_p(rate, dtype=dt.float64)
         small = _small_poisson(where(rate < 10, rate, 0.0), generator)
         return storage.cast_p(
             where(rate < 10, small, _large_poisson(maximum_p(rate, 10.0), generator)), dtype=input.dtype
