@@ -25,8 +25,10 @@ from flambeau.backends.dialect.rows import along_row, lanes, only_one, row_sums
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
-#: Parts into which the rows are cut for the gradients of weight and bias, at most.
+#: Parts into which the rows are cut for the gradients of weight and bias, at most,
 PARTS: Final = 64
+#: unless there are more rows in one than should be added one by one.
+RUN: Final = 256
 
 
 class Rows(NamedTuple):
@@ -85,8 +87,8 @@ KERNEL normalised(GLOBAL const S *x, {_flagged("weight", affine[0])}{_flagged("b
 
 def parts_of(machine: Machine, r: Rows) -> int:
     """Into how many parts the rows are cut: what the third buffer of ``norm_grad`` has room for."""
-    most = 4 * machine.units if machine.target.cpu else PARTS
-    return max(1, min(r.rows, most, PARTS))
+    most = min(4 * machine.units, PARTS) if machine.target.cpu else PARTS
+    return max(1, min(r.rows, most), r.rows // RUN)
 
 
 def norm_grad(machine: Machine, dtype: DType, r: Rows, offsets: tuple[int, int, int], weighted: bool) -> Launch:
