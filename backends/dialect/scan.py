@@ -95,7 +95,11 @@ def _scan_of(op: str, dtype: DType, target: Target) -> _Scan:
         apart = f"(o > v ? o : v) + log_of_one_more({exp}(o > v ? v - o : o - v))"
         joined = f"(o == v ? o + {literal(math.log(2), wide)} : {apart})"  # equal ones may be infinite
         return _Scan(
-            "typedef W V;", start("max", wide), read, joined, write,
+            "typedef W V;",
+            start("max", wide),
+            read,
+            joined,
+            write,
             library.text() + named + _LOG1P.replace("$LOG", log),
         )
     if op == "affine_scan":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, Final, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -34,12 +36,31 @@ class Kernel:
         self.params: bytes | None = None  # what the last argument was set to, where a kernel keeps its arguments
 
 
+def patiently(done: Callable[[], bool]) -> None:
+    """Wait until ``done()``, in the main thread so that Ctrl-C comes through; other threads get none and return."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for _ in range(_GLANCES):
+        if done():
+            return
+    pause = _PAUSE
+    while not done():
+        time.sleep(pause)
+        pause = min(pause * 1.2, _LONGEST)
+
+
 def forked(label: str, api: str) -> str:
     """Why a device cannot be used in a forked child."""
     return (
         f"{label} was in use before this process was forked, and {api} does not survive a fork; start workers with "
         "the 'spawn' or 'forkserver' method, or use the device only after the fork"
     )
+
+
+#: How often a wait looks before it sleeps, and for how many seconds it does at first and at most.
+_GLANCES: Final = 20
+_PAUSE: Final = 2e-5
+_LONGEST: Final = 5e-3
 
 
 class Plan(NamedTuple):

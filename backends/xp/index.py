@@ -189,8 +189,10 @@ def put_at(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int, a
     where = _wrapped("index_put", x.shape, indices, axis)
     if not accumulate:
         x[where] = values
-    elif is_low(x) or x.dtype.kind in "fc" and max(values.size, *[v.size for v in indices]) > max(
-        BLOCK, x.size // _SPARSE
+    elif (
+        is_low(x)
+        or x.dtype.kind in "fc"
+        and max(values.size, *[v.size for v in indices]) > max(BLOCK, x.size // _SPARSE)
     ):
         x[...] = index_put(xp, x, values, *indices, axis=axis, accumulate=True)
     else:
