@@ -102,6 +102,10 @@ class Geometry:
         work = self.batch * self.rows * self.places * self.out_channels // max(self.groups, 1)
         return work > _WORTH_A_THREAD and threads.blas_threads() is not None
 
+    def dot(self, x: Array, y: Array) -> Array:
+        """A product of the columns of a chunk; the threads share the chunks, or the product of the only one."""
+        return x.dot(y) if self.chunk(x.itemsize) < self.batch else gemm(x, y)
+
     def parts(self, count: int, itemsize: int) -> list[slice]:
         """The batch in ``count`` parts of whole chunks, which are the same whatever the count, as are their bits."""
         chunk = self.chunk(itemsize)
@@ -176,10 +180,11 @@ def _by_group(x: Array, groups: int) -> Array:
     return x.reshape(groups, x.shape[0] // groups, -1)
 
 
-def _product(weight: Array, columns: Array, groups: int) -> Array:
+def _product(weight: Array, columns: Array, g: Geometry) -> Array:
     """Weight (groups, R, Q) times columns (groups * Q, M), as (groups * R, M)."""
+    groups = g.groups
     if groups == 1:
-        return gemm(weight[0], columns)
+        return g.dot(weight[0], columns)
     found = np.matmul(weight, columns.reshape(groups, weight.shape[2], columns.shape[1]))
     return found.reshape(weight.shape[0] * weight.shape[1], columns.shape[1])
 
@@ -203,7 +208,7 @@ def _over_batch(work: Callable[[slice], Any], g: Geometry, itemsize: int) -> Non
 
 def _conv_part(x: Array, weight: Array, bias: Array | None, out: Array, g: Geometry, part: slice) -> None:
     for images, tile, columns in Columns(x, g).of(part):
-        found = _product(weight, columns, g.groups)
+        found = _product(weight, columns, g)
         if bias is not None:
             found += bias[:, None]
         target = np.moveaxis(out[images, :, tile], 0, 1)
@@ -238,7 +243,7 @@ def _grad_input_part(grad: Array, across: Array, out: Array, g: Geometry, part: 
     for images in g.images(part, grad.itemsize):
         frame: Array = np.zeros((g.channels, images.stop - images.start, *g.padded), grad.dtype)
         for tile in tiles:
-            columns = _product(across, _rows_of(grad, images, tile), g.groups)
+            columns = _product(across, _rows_of(grad, images, tile), g)
             _add_windows(frame, columns, g, tile)
         np.copyto(out[images], np.moveaxis(frame[(..., *g.interior())], 0, 1))
 
@@ -273,7 +278,7 @@ def _grad_weight_part(grad: Array, x: Array, g: Geometry, part: slice) -> Array:
     for images, tile, columns in Columns(x, g).of(part):
         rows = _rows_of(grad, images, tile)
         if g.groups == 1:
-            total[0] += gemm(rows, columns.T)
+            total[0] += g.dot(rows, columns.T)
         else:
             total += np.matmul(_by_group(rows, g.groups), _by_group(columns, g.groups).swapaxes(1, 2))
     return total

@@ -17,7 +17,7 @@ from flambeau.backends.xp import Array
 from flambeau.backends.xp import reduce as xp_reduce
 from flambeau.backends.xp import scan as xp_scan
 from flambeau.backends.xp import sort as xp_sort
-from flambeau.backends.xp.sums import SHORT, add_up
+from flambeau.backends.xp.sums import CHAIN, SHORT, add_up
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -25,8 +25,9 @@ Axes = tuple[int, ...] | None
 
 _LARGE: Final = 1 << 20  # elements
 _BLOCK: Final = 1 << 18
-#: Pieces in which an axis that stays is cut.
-_PIECES: Final = 16
+#: Pieces in which an axis that stays is cut: of much, and of more than that.
+_PIECES: Final = 4, 16
+_MORE: Final = 1 << 24
 
 
 def bind(table: KernelTable) -> None:
@@ -80,15 +81,24 @@ def _sum(dtype: DType) -> Kernel:
     native = np.add.reduce
 
     def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-        if x.size <= SHORT or axis is None and x.size < _LARGE and x.flags.forc:
+        if x.size >= _LARGE:
+            return _large(_add_up, x, axis, keepdims)
+        if x.size <= SHORT or _is_safe(x, axis):
             return native(x, axis=axis, keepdims=keepdims, out=...)
-        return _add_up(x, axis, keepdims) if x.size < _LARGE else _large(_add_up, x, axis, keepdims)
+        return _add_up(x, axis, keepdims)
 
     def low(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
         found = _add_up(x, axis, keepdims) if x.size < _LARGE else _large(_add_up, x, axis, keepdims)
         return found.astype(dtype.numpy)
 
     return low if dtype in dt.LOW_PRECISION else kernel
+
+
+def _is_safe(x: Array, axis: Axes) -> bool:
+    """Whether numpy adds pairwise, or little, seen at once; :func:`add_up` looks closer."""
+    if axis is None:
+        return x.flags.forc
+    return len(axis) == 1 and (x.shape[axis[0]] <= CHAIN or (axis[0] in (x.ndim - 1, -1) and x.flags.c_contiguous))
 
 
 def _add_up(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
@@ -138,7 +148,7 @@ def _large(native: Kernel, x: Array, axis: Axes, keepdims: bool) -> Array:
 
 
 def _cut_along(native: Kernel, x: Array, axis: Axes, keepdims: bool, cut: int) -> Array:
-    pieces = threads.ranges(x.shape[cut], _PIECES)
+    pieces = threads.ranges(x.shape[cut], _PIECES[x.size >= _MORE])
 
     def some(part: slice) -> list[Array]:
         return [native(x[(slice(None),) * cut + (piece,)], axis=axis, keepdims=True) for piece in pieces[part]]

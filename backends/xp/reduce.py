@@ -51,9 +51,7 @@ def var(xp: Namespace, x: Array, *, axis: Axes, correction: float, keepdims: boo
     centre = add_up(xp, values, axis, True)
     centre /= size
     centred = xp.subtract(values, centre)
-    rest = add_up(xp, centred, axis, keepdims)  # what the rounding of the mean left (Chan, Golub and LeVeque, 1983)
     total = add_up(xp, _squared(xp, centred), axis, keepdims)
-    total -= _squared(xp, rest) / max(size, 1)
     total /= max(size - correction, 0)
     return rounded(total, x)
 

@@ -17,7 +17,9 @@ Axes = tuple[int, ...] | None
 
 #: Elements up to which nothing can go wrong.
 SHORT: Final = 512
-#: Additions one after the other that are left to numpy, and the length of a block.
+#: Additions one after the other that are left to numpy.
+CHAIN: Final = 256
+#: The length of a block.
 BLOCK: Final = 128
 #: Elements next to each other in memory that are better added each by itself, pairwise: numpy would walk many times
 #: along so few of them.
@@ -32,7 +34,7 @@ def add_up(xp: Namespace, x: Array, axis: Axes = None, keepdims: bool = False, d
     if x.size > SHORT and x.dtype.kind in "fcV":
         axes = tuple(range(x.ndim)) if axis is None else axis
         inner, chain = _order(x, axes)
-        if chain > BLOCK:
+        if chain > CHAIN:
             out = _in_blocks(xp, x, axes, inner, dtype)
             return out if keepdims else out.reshape([n for i, n in enumerate(out.shape) if i not in axes])
     return xp.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype, out=...)

@@ -286,4 +286,5 @@ def test_a_parameter_without_axes_steps_as_one_of_one_element(name: str, options
             optimizer.step()
         assert p.shape == shape
         found.append(complex(p.detach().reshape(()).item()))
-    assert found[0] == found[1] != 1.5
+    assert found[0] == found[1]
+    assert found[0] != 1.5 or dtype is fb.bfloat16  # where a small step rounds away
