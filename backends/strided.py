@@ -7,6 +7,7 @@ flat memory, and kernels ``fn(out, *ins, **params)``: :mod:`flambeau.backends.ad
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
@@ -16,9 +17,10 @@ import numpy as np
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Backend, HostArray, Layout, MemoryStats, OutOfMemoryError, Shape
 from flambeau.backends.generic import host_scalar
-from flambeau.core import config, locks
+from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.locks import fork_safe
 
 
 class StridedArray:
@@ -127,7 +129,7 @@ class Ledger:
     def __init__(self, device: str, limit: int | None = None):
         self.device = device
         self._stats = MemoryStats(limit=limit)
-        self._lock = locks.rlock()  # re-entrant: a collection inside it may free a block
+        self._lock = fork_safe(threading.RLock())  # re-entrant: a collection inside it may free a block
 
     def take(self, nbytes: int) -> None:
         """Count an allocation; OutOfMemoryError, and nothing counted, when it would pass the limit."""
@@ -190,7 +192,7 @@ class StridedBackend(Backend):
 
     def __init__(self) -> None:
         self._ledgers: dict[int, Ledger] = {}
-        self._writing = locks.rlock()
+        self._writing = fork_safe(threading.RLock())
 
     # -- what the author writes --------------------------------------------------------------------
     def allocate(self, nbytes: int, index: int) -> Any:  # Any: memory is whatever the backend has

@@ -15,15 +15,16 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
-from flambeau.core.errors import ShapeError
-from flambeau.core.from_data import finished, resolve_device
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
+from flambeau.core.from_data import finished, resolve_device, tensor
 from flambeau.core.keys import key_for
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import OPS
+from flambeau.core.size import Size
 from flambeau.core.state import get
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, TensorType
 
 
 def _shape(size: Sequence[Sizes], name: str) -> tuple[int, ...]:
@@ -57,6 +58,8 @@ def full(
         fill_value = fill_value.item()
     if not isinstance(fill_value, (Tensor, _NUMBER)):
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
+    if isinstance(fill_value, complex) and dtype is not None and dt.as_dtype(dtype).category < dt.COMPLEX:
+        raise DTypeError(f"full: fill_value {fill_value} cannot be converted to {dt.as_dtype(dtype)} without loss")
     found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
     chosen = found if dtype is None else dt.as_dtype(dtype)
     shape = _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full")
@@ -215,23 +218,29 @@ def arange(
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
     if step == 0:
-        raise ValueError("arange: step must be nonzero")
+        raise ArgumentError("arange: step must be nonzero")
+    if not all(math.isfinite(v) for v in (start, end, step)):
+        raise ArgumentError(f"arange: start, end and step must be finite, got {start}, {end}, {step}")
     if (end - start) * step < 0:
-        raise ValueError(
+        raise ArgumentError(
             f"arange: upper bound {end} and lower bound {start} are inconsistent with the sign of step {step}"
         )
     if dtype is not None:
         chosen = dt.as_dtype(dtype)
     else:
         chosen = dt.int64 if all(isinstance(v, int) for v in (start, end, step)) else dt.get_default_dtype()
-    if not all(math.isfinite(v) for v in (start, end, step)):
-        raise ValueError(f"arange: start, end and step must be finite, got {start}, {end}, {step}")
+    if chosen is dt.int64:  # as in torch, only then the number of elements, too, is that of the whole parts
+        start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise ArgumentError("arange: step must be nonzero in the dtype of the result, int64")
     length = (
         -((start - end) // step)
         if all(isinstance(v, int) for v in (start, end, step))
         else math.ceil((end - start) / step)
     )
-    where, count = resolve_device(device), int(length)
+    if chosen.category == dt.INTEGER:
+        start, step = int(start), int(step)
+    where, count = resolve_device(device), max(int(length), 0)
     key, state = key_for(where, chosen), get()
     if state is not None and state.plain and key.arange is not None:
         found = tensor_of(key.arange(start, step, length=count, dtype=chosen, index=where.index), key)
@@ -250,12 +259,7 @@ def linspace(
     >>> fb.linspace(0, 1, 5)
     tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
     """
-    if steps < 0:
-        raise ValueError(f"linspace: number of steps must be non-negative, got {steps}")
-    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
-    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
-    if dtype is None and any(type(v).__name__ == "complex" for v in (start, end)):
-        chosen = chosen.to_complex()
+    chosen, start, end = _ends("linspace", start, end, steps, dtype)
     compute = chosen if chosen.category >= dt.FLOATING else dt.float64
     place = arange(steps, device=device)
     i = place.to(compute)
@@ -264,6 +268,25 @@ def linspace(
     low, high = i * step + start, (i - (steps - 1)) * step + end
     found = low.where(place < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen)
     return deliver("linspace", finished(found, requires_grad), out)
+
+
+def _ends(
+    name: str, start: Number | Tensor, end: Number | Tensor, steps: int, dtype: DTypeLike | None
+) -> tuple[DType, Any, Any]:  # Any: numbers, complex ones too
+    """(The dtype of the result, its ends as numbers): in an integer dtype the ends are whole, as in torch."""
+    try:
+        count = operator.index(steps)
+    except TypeError:
+        raise TypeError(f"{name}: steps must be an int, got {steps!r} ({type(steps).__name__})") from None
+    if count < 0:
+        raise ArgumentError(f"{name}: number of steps must be non-negative, got {steps}")
+    first: Any
+    last: Any  # Any: whole numbers are made of floats, and of complex ones by an error
+    first, last = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
+    if dtype is None and any(type(v).__name__ == "complex" for v in (first, last)):
+        chosen = chosen.to_complex()
+    return (chosen, int(first), int(last)) if chosen.category == dt.INTEGER else (chosen, first, last)
 
 
 def logspace(
@@ -276,7 +299,7 @@ def logspace(
     >>> fb.logspace(0, 2, 3)
     tensor([  1.,  10., 100.])
     """
-    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
+    chosen, start, end = _ends("logspace", start, end, steps, dtype)
     exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
     return deliver("logspace", finished((base**exponents).to(chosen), requires_grad), out)
 
@@ -293,7 +316,7 @@ def eye(
     """
     m = n if m is None else m
     if n < 0 or m < 0:
-        raise ValueError(f"eye: n and m must not be negative, got {n} and {m}")
+        raise ArgumentError(f"eye: n and m must not be negative, got {n} and {m}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = (arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen)
     return deliver("eye", finished(found, requires_grad), out)
@@ -361,3 +384,19 @@ def new_full(
 
 for _name in ("new_zeros", "new_ones", "new_empty"):
     public(function=False)(new_like(_name))
+
+
+def _construct(*data: Any, device: DeviceLike = None) -> Tensor:  # Any: sizes, or data of any kind
+    """What ``Tensor(...)`` gives."""
+    if len(data) == 1 and isinstance(data[0], Tensor):
+        same: Tensor = OPS["view"].function(data[0], tuple(data[0].shape))  # it shares memory and history
+        return same
+    if len(data) == 1 and not isinstance(data[0], Size) and isinstance(data[0], (list, tuple, np.ndarray)):
+        return tensor(data[0], dtype=dt.get_default_dtype(), device=device)
+    if all(isinstance(n, Size) or isinstance(n, int) and not isinstance(n, bool) for n in data):
+        return empty(*data or (0,), device=device)
+    kinds = ", ".join(type(v).__name__ for v in data)
+    raise TypeError(f"Tensor: expected sizes, a sequence or a tensor, got {kinds}; flambeau.tensor takes numbers")
+
+
+TensorType.construct = staticmethod(_construct)

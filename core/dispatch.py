@@ -24,10 +24,10 @@ from flambeau.core.graph import Edge, edge_of, make_view
 from flambeau.core.keys import Key, expression, get_default_device, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.schema import Argument
-from flambeau.core.state import State, current, no_grad, put
+from flambeau.core.state import State, current, get, no_grad, put
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tape.modes import after_record
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 Operand: TypeAlias = Any  # a Tensor, a number, None or a list of tensors, as the schema says
 Result: TypeAlias = Any  # a Tensor, or a tuple or list of them, as the schema says
@@ -168,9 +168,17 @@ def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any],
             raw = kernel(*arrays, **params)
     except Exception as error:
         if key.level is None and not isinstance(error, MemoryError) and "index" not in params:
-            infer_shapes(op, args, params)
+            _blame_shapes(op, args, params)
         raise
     return wrap_outputs(op, raw, params, key)
+
+
+def _blame_shapes(op: Op, args: list[Operand], params: dict[str, Any]) -> None:
+    """Raise what the op's shape rule has to say, in place of what the kernel said."""
+    try:
+        infer_shapes(op, args, params)
+    except Exception as clear:
+        raise clear from None
 
 
 def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
@@ -183,8 +191,8 @@ def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
 
 def _watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
     """Let the watchers stand in for the kernel, the innermost first, watching off inside."""
-    put(state.replace(watchers=()))
     try:
+        put(state.replace(watchers=()))
         for watcher in state.watchers:
             inner = kernel
             kernel = lambda *a, _w=watcher, _k=inner, **p: _w(op, key, a, p, _k)  # noqa: E731
@@ -215,9 +223,10 @@ def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Resul
 
 def tensor_of(raw: Any, key: Key) -> Tensor:
     """A tensor without history from a backend's array."""
-    t = Tensor()
+    t = blank()
     t._array = raw if raw.__class__ is key.array else key.wrap(raw)
-    t._key, t._box, t._node = key, None, None
+    state = get()
+    t._key, t._box, t._node = key, None if state is None else state.box, None
     return t
 
 
@@ -247,7 +256,7 @@ def _detached(a: Operand) -> Operand:
     if isinstance(a, Tensor):
         if a._node is None:
             return a
-        t = Tensor()
+        t = blank()
         t._array, t._key, t._box, t._node = a._array, a._key, a._box, None
         return t
     if isinstance(a, list):
@@ -298,8 +307,8 @@ def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> t
     if "dtype" in params and isinstance(params["dtype"], DType):
         return args, key_for(where, params["dtype"])
     for a, argument in zip(args, op.schema.operands, strict=True):
-        if a is not None and argument.type == "Tensor" and not _is_number(a):
-            raise not_a_tensor(op.name, argument.public, a)
+        if a is not None and argument.type == "Tensor" and not (op.numbers and _is_number(a)):
+            raise not_a_tensor(op.name, argument.public, a, "a tensor or a number" if op.numbers else "a tensor")
     dtype = compute_dtype(op, args)
     numbers = [
         from_host(np.asarray(a).astype(dtype.numpy), dtype, where) if _is_number(a) and arg.type != "Scalar" else a
@@ -331,6 +340,8 @@ def _travels(t: Tensor) -> bool:
 def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
     """The dtype that the kernel gets, by torch's rules: dimensioned tensors, then 0-d ones, then numbers."""
     rule = op.dtype
+    if rule.check is not None:
+        rule.check(op.name, args)
     ranks: list[DType | None] = [None, None, None]
     for a, argument in zip(args, op.schema.operands, strict=True):
         if op.kind_of(argument) != "same" or argument.type == "Scalar" and not rule.promotes:
@@ -379,6 +390,8 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
         return a
     kind = op.kind_of(argument)
     wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)
+    if kind == "bool" and a._key.dtype not in (dt.bool_, dt.uint8):
+        raise DTypeError(f"{op.name}: {argument.public} must be a bool tensor, got {a._key.dtype}")
     if kind == "index" and a._key.dtype.category != dt.INTEGER:
         raise DTypeError(f"{op.name}: {argument.public} must be an integer tensor, got {a._key.dtype}")
     if a._key.device is not target:

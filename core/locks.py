@@ -1,38 +1,37 @@
-"""Locks that a forked child finds free.
+"""Locks that a child of a fork finds open: the thread that held one stayed with the parent.
 
-A thread of the parent that held one at the fork is not there in the child, and would never give it back. So every
-lock of flambeau is made here, but for those whose owner is remade in the child as a whole.
+Every lock of flambeau is one of these, those of objects too.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
-_made: WeakSet[Any] = WeakSet()
+L = TypeVar("L")  # threading.Lock and RLock, which are no classes to type checkers
+
+_alive: WeakSet[Any] = WeakSet()
 
 
-def lock() -> threading.Lock:
-    """A ``threading.Lock`` that is free in a forked child."""
-    made = threading.Lock()
-    _made.add(made)
-    return made
+def fork_safe(lock: L) -> L:
+    """The lock, which is open in every child of a fork; that of the thread that forked stays its own.
+
+    What it guards must be whole at any moment: made aside, and put in its place by one assignment.
+
+    >>> import threading
+    >>> with fork_safe(threading.RLock()):
+    ...     pass
+    """
+    _alive.add(lock)
+    return lock
 
 
-def rlock() -> threading.RLock:
-    """A ``threading.RLock`` that in a forked child is free, or held by the thread that forked."""
-    made = threading.RLock()
-    _made.add(made)
-    return made
-
-
-def _free() -> None:
-    for made in list(_made):
-        if not (hasattr(made, "_is_owned") and made._is_owned()):
-            made._at_fork_reinit()
+def _open() -> None:
+    for lock in list(_alive):
+        if not (hasattr(lock, "_is_owned") and lock._is_owned()):
+            lock._at_fork_reinit()  # CPython's, by which `threading` and `logging` renew theirs
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free)
+    os.register_at_fork(after_in_child=_open)

@@ -13,10 +13,11 @@ are checked against them. Source of the algorithm: J. K. Salmon, M. A. Moraes, R
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import Final
 
-from flambeau.core import locks
+from flambeau.core.locks import fork_safe
 
 ROUNDS: Final = 10
 MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)  # of counter words 0 and 2
@@ -79,6 +80,28 @@ def uniform_double(first: int, second: int) -> float:
     return ((first >> 5) * 2.0**26 + (second >> 6)) * 2.0**-53
 
 
+#: Of each dtype: the digits of a number in base 2, and the exponent of the smallest step.
+_PRECISION: Final = {"float16": (11, -24), "bfloat16": (8, -133), "float32": (24, -149), "float64": (53, -1074)}
+
+
+def largest_below(high: float, dtype: str) -> float:
+    """The largest number of a floating dtype below ``high``: what a draw in [low, high) is held to, as it may round up.
+
+    >>> largest_below(1.0, "float16"), largest_below(0.0, "float64")
+    (0.99951171875, -5e-324)
+    """
+    digits, least = _PRECISION[dtype]
+    if not math.isfinite(high):
+        return high
+    part, exponent = math.frexp(high)
+    step = max(exponent - digits, least) if high else least
+    found = math.floor(math.ldexp(high, -step))
+    if found == math.ldexp(high, -step):
+        step -= part == 0.5 and step > least  # below a power of 2 the steps are half as wide
+        found = int(math.ldexp(high, -step)) - 1
+    return math.ldexp(found, step)
+
+
 def normal_pair(first: float, second: float) -> tuple[float, float]:
     """Elements 2i and 2i + 1 of a standard normal draw, by Box and Muller, from two uniforms in [0, 1).
 
@@ -129,7 +152,7 @@ class Philox:
     __slots__ = ("_lock", "_offset", "_seed")
 
     def __init__(self) -> None:
-        self._lock = locks.lock()
+        self._lock = fork_safe(threading.Lock())
         self._seed, self._offset = _DEFAULT_SEED, 0
 
     def reserve(self, count: int) -> int:

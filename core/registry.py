@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from flambeau.backends.base import Backend, BackendUnavailableError, Kernel
-from flambeau.core import locks
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import UnknownDeviceError
+from flambeau.core.locks import fork_safe
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ sources: dict[str, str] = {}
 failures: dict[str, Failure] = {}
 overlays: dict[tuple[str, str], list[Overlay]] = {}
 on_change: list[Callable[[], None]] = []  # the dispatcher drops what it cached
-lock = locks.rlock()  # held while anything registers or a plugin loads
+lock = fork_safe(threading.RLock())  # held while anything registers or a plugin loads
 if hasattr(os, "register_at_fork"):  # a plugin that another thread is loading would stay half loaded in the child
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 _discover: Callable[[str | None], None] | None = None

@@ -108,6 +108,12 @@ class RNNBase(Module, Generic[S]):
             raise ValueError(
                 f"{type(self).__name__}: expected input to be 2D or 3D, got {input.ndim}D of shape {tuple(input.shape)}"
             )
+        weight = self._parameters["weight_ih_l0"]
+        if weight is not None and input.dtype is not weight.dtype:
+            raise ValueError(
+                f"{type(self).__name__}: input dtype ({input.dtype.name}) does not match weight dtype "
+                f"({weight.dtype.name}); input.to(dtype) changes it"
+            )
         if input.shape[-1] != self.input_size:
             raise ShapeError(
                 f"{type(self).__name__}: input.size(-1) must be equal to input_size. Expected {self.input_size}, "

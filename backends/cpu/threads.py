@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flambeau.core import config, locks
+from flambeau.core import config
+from flambeau.core.locks import fork_safe
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor  # lazy for start-up
 
-_lock = locks.lock()
+_lock = fork_safe(threading.Lock())
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 _thread = threading.local()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,7 +14,8 @@ import numpy as np
 from flambeau.backends.base import HostArray, MemoryStats, OutOfMemoryError
 from flambeau.backends.launched.device import Raw
 from flambeau.backends.strided import Ledger
-from flambeau.core import config, locks
+from flambeau.core import config
+from flambeau.core.locks import fork_safe
 
 T = TypeVar("T")
 
@@ -157,7 +159,7 @@ class Pinned:
     def __init__(self, cupy: Raw):
         self._cupy = cupy
         self._going: deque[tuple[Raw, HostArray]] = deque()
-        self._lock = locks.lock()
+        self._lock = fork_safe(threading.Lock())
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostArray:
         """A host array from which copies to a device need not wait."""

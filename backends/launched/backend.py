@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from math import prod
 from typing import Final, Generic, TypeVar
@@ -29,9 +30,9 @@ from flambeau.backends.launched import (
 from flambeau.backends.launched.device import Device
 from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
-from flambeau.core import locks
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, ExprError, parse
+from flambeau.core.locks import fork_safe
 
 D = TypeVar("D", bound=Device)
 
@@ -49,7 +50,7 @@ class LaunchedBackend(StridedBackend, Generic[D]):
     def __init__(self) -> None:
         super().__init__()
         self._devices: dict[int, D] = {}
-        self._lock = locks.rlock()
+        self._lock = fork_safe(threading.RLock())
         self._expressions: dict[tuple[str, tuple[DType, ...], DType], elementwise.Elementwise] = {}
         self._copying: dict[tuple[DType, DType], elementwise.Elementwise] = {}
         self.kernels = KernelTable(self.device_type, generic_table(self))

@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Final, NamedTuple, NoReturn
 
 import numpy as np
 
-from flambeau.backends.base import DeviceLostError, Shape
+from flambeau.backends.base import DeviceLostError, OutOfRangeError, Shape
 from flambeau.backends.dialect.launch import Launch
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
-from flambeau.core import locks
 from flambeau.core.dtype import DType
+from flambeau.core.locks import fork_safe
 
 Arrays = Sequence[StridedArray]
 #: An object, a module too, of a driver's package: neither PyOpenCL nor CuPy has types.
@@ -83,7 +83,7 @@ class Device(ABC):
 
     def __init__(self, number: int, label: str):
         self.number, self.label = number, label
-        self.lock = locks.rlock()
+        self.lock = fork_safe(threading.RLock())
         self.dead = False
         self._programs: dict[Hashable, Kernel] = {}
         self._flag: StridedArray | None = None
@@ -162,12 +162,12 @@ class Device(ABC):
         return self._flag
 
     def raise_late(self, cell: StridedArray, raw: HostBytes) -> None:
-        """IndexError, and the cell cleared, where the bytes of it tell of a bad index."""
+        """OutOfRangeError, and the cell cleared, where the bytes of it tell of a bad index."""
         left = [int(v) for v in raw.view(np.int64)]
         if left[0]:
             self.write(cell, np.zeros_like(raw))
             op = ("gather", "scatter")[left[3]]
-            raise IndexError(
+            raise OutOfRangeError(
                 f"{op}: index {left[1]} is out of bounds for dimension {left[4]} with size {left[2]} "
                 f"(found late, on {self.label})"
             )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from flambeau.backends.base import DeviceLostError, OutOfMemoryError
-from flambeau.core import locks
+from flambeau.core.locks import fork_safe
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Health:
         self.faults = Faults()
         self.forked = False
         self._late: list[BaseException] = []
-        self._lock = locks.rlock()
+        self._lock = fork_safe(threading.RLock())
 
     def alive(self) -> None:
         """DeviceLostError when the device does not answer."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from flambeau.core import locks
+from flambeau.core.box import box_of, mark_written
 from flambeau.core.errors import GradientError
-from flambeau.core.graph import GradientEdge, Handle, Leaf, Node, WalkHook, box_of, edge_of, place_of
+from flambeau.core.graph import GradientEdge, Handle, Leaf, Node, WalkHook, edge_of, place_of
+from flambeau.core.locks import fork_safe
 from flambeau.core.state import State, _Scope
 from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
@@ -58,7 +60,7 @@ class _Gathering:
     def __init__(self, tensors: tuple[Tensor, ...], fn: Callable[..., Any], first: bool):
         self.edges = [get_gradient_edge(t) for t in tensors]
         self.fn, self.first = fn, first
-        self.lock = locks.lock()
+        self.lock = fork_safe(threading.Lock())
         # By walk: who is still awaited, and what is there.
         self.walks: weakref.WeakKeyDictionary[Any, tuple[set[int], list[Any]]] = weakref.WeakKeyDictionary()
 
@@ -122,6 +124,5 @@ def increment_version(tensor: Tensor | Sequence[Tensor]) -> None:
     for t in (tensor,) if isinstance(tensor, Tensor) else tensor:
         if edge_of(t).__class__ is Leaf and t.dtype.category < 2:
             continue
-        box = box_of(t)
-        box.version += 1
-        box.writer = "increment_version"
+        box_of(t)
+        mark_written(t, "increment_version")

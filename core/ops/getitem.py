@@ -17,12 +17,12 @@ from flambeau.backends.layout import Shape
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.box import mark_written
 from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.fastpath import view_case
-from flambeau.core.graph import mark_written
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.entries import WHOLE, Index, basic, integers, is_mask, parsed, position, sliced
@@ -212,7 +212,10 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
         full = basic(index if isinstance(index, tuple) else (index,), x._array.shape)
         if full is not None:
             target = _viewed(x, full)
-            target.copy_(_stripped(value, target.ndim)) if isinstance(value, Tensor) else target.fill_(value)
+            if isinstance(value, Tensor):
+                target.copy_(_stripped(value, target.ndim))
+            elif not storage.filled(target, value):
+                target.copy_(from_data.scalar_tensor(value, target.dtype, target.device))
             return
     view, advanced = parsed(x, index)
     target = _viewed(x, view)
@@ -235,7 +238,8 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
 def _put_at(v: Tensor, source: Tensor, indices: list[Tensor], axis: int, accumulate: bool) -> None:
     """``index_put`` in place: where only memory is concerned and the backend can, at the places alone."""
     key, state = v._key, get()
-    plain = source._key is key and all(i._key is key.index for i in indices) and storage.unwatched(v)
+    apart = source._box is None or source._box is not v._box
+    plain = source._key is key and all(i._key is key.index for i in indices) and apart and storage.unwatched(v)
     kernel = key.put_at if plain and (source._node is None or not state.grad) else None  # type: ignore[union-attr]
     if kernel is not None:
         try:

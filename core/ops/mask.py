@@ -41,6 +41,8 @@ def masked_fill_p(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     if isinstance(value, Tensor):
         if value.ndim:
             raise ShapeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
+        if value.is_complex() and not x.is_complex():
+            raise DTypeError(f"masked_fill: a value of {value.dtype} cannot be converted to {x.dtype} without loss")
         value = storage.cast_p(value, dtype=x.dtype)
     elif isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
         raise DTypeError(f"masked_fill: value {value!r} cannot be converted to {x.dtype} without loss")

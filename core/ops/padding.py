@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import cat, flip
 from flambeau.core.ops.shape import sizes_of
@@ -36,9 +36,9 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         every = (*[(0, 0)] * first, *pairs)
         return storage.pad_p(input, every, 0 if value is None else value)
     if mode not in _BORDERS:
-        raise ValueError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
+        raise ArgumentError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
     if value is not None:
-        raise ValueError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
+        raise ArgumentError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
     out = input
     for axis, (before, after) in enumerate(pairs, first):
         out = _bordered(out, axis, before, after, mode)
@@ -46,14 +46,15 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 
 def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """One dimension with borders made of its own elements."""
+    """One dimension with borders made of its own elements; "circular" cuts first, the others last."""
     size = x._array.shape[axis]
-    cut_front, cut_back = max(-before, 0), max(-after, 0)
-    if cut_front or cut_back:
-        if cut_front + cut_back > size:
-            raise ShapeError(f"pad: widths ({before}, {after}) take more than the {size} elements of dimension {axis}")
-        x, size = narrow(x, axis, cut_front, size - cut_front - cut_back), size - cut_front - cut_back
-    before, after = max(before, 0), max(after, 0)
+    total = size + before + after
+    if total < (mode != "circular" and max(before, after) > 0):
+        raise ShapeError(f"pad: widths ({before}, {after}) take more than the {size} elements of dimension {axis}")
+    cut = max(-before, 0)
+    before, after, behind = max(before, 0), max(after, 0), max(-after, 0)
+    if mode == "circular" and cut + behind:
+        x, size = narrow(x, axis, cut, size - cut - behind), size - cut - behind
     most = {"reflect": size - 1, "circular": size}.get(mode)
     if most is not None and max(before, after) > most or (not size and before + after):
         raise ShapeError(
@@ -62,7 +63,8 @@ def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tenso
         )
     front, back = _BORDERS[mode](x, axis, size, before, after)
     parts = [*([front] if before else []), x, *([back] if after else [])]
-    return cat(parts, axis) if len(parts) > 1 else x
+    out = cat(parts, axis) if len(parts) > 1 else x
+    return out if out._array.shape[axis] == total else narrow(out, axis, cut, total)
 
 
 def _mirror(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:

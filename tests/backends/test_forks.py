@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import textwrap
 import threading
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ import pytest
 import flambeau as fb
 import flambeau.nn.functional as F
 from flambeau.backends import base
-from flambeau.core import locks
+from flambeau.core.locks import fork_safe
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
@@ -41,9 +43,9 @@ def in_child(work: Any) -> int:
     return 124 if status == -9 else status
 
 
-@pytest.mark.parametrize("make", [locks.lock, locks.rlock])
+@pytest.mark.parametrize("make", [threading.Lock, threading.RLock])
 def test_a_lock_of_another_thread_is_free_in_the_child(make: Any) -> None:
-    lock, held, over = make(), threading.Event(), threading.Event()
+    lock, held, over = fork_safe(make()), threading.Event(), threading.Event()
 
     def hold() -> None:
         with lock:
@@ -62,21 +64,17 @@ def test_a_lock_of_another_thread_is_free_in_the_child(make: Any) -> None:
 
 
 def test_a_lock_of_the_forking_thread_stays_its_own() -> None:
-    lock = locks.rlock()
+    lock = fork_safe(threading.RLock())
     with lock:
         assert in_child(lambda: lock.release() is None and lock.acquire(timeout=5)) == 0
 
 
 def test_no_lock_is_made_past_them() -> None:
-    folder = os.path.dirname(fb.__file__)
     found = []
     for part in ("core", "backends"):
-        for where, _, names in os.walk(os.path.join(folder, part), followlinks=True):
-            for name in names:
-                if name.endswith(".py") and name != "locks.py":
-                    with open(os.path.join(where, name)) as file:
-                        text = file.read()
-                    found += [name] if "threading.Lock()" in text or "threading.RLock()" in text else []
+        for path in (Path(fb.__file__).parent / part).resolve().rglob("*.py"):
+            made = re.findall(r"(?<!fork_safe\()threading\.R?Lock\(\)", path.read_text())
+            found += [str(path)] if made else []
     assert found == []
 
 
