@@ -97,7 +97,8 @@ def _sum(dtype: DType) -> Kernel:
 def _is_safe(x: Array, axis: Axes) -> bool:
     """Whether numpy adds pairwise, or little, seen at once; :func:`add_up` looks closer."""
     if axis is None:
-        return x.flags.forc
+        dense: bool = x.flags.forc
+        return dense
     return len(axis) == 1 and (x.shape[axis[0]] <= CHAIN or (axis[0] in (x.ndim - 1, -1) and x.flags.c_contiguous))
 
 
