@@ -8,6 +8,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+from flambeau.core.arguments import bounded
 from flambeau.core.creation import linspace
 from flambeau.core.dtype import FLOATING, LOW_PRECISION, int64, uint8
 from flambeau.core.errors import DTypeError, ShapeError
@@ -16,6 +17,7 @@ from flambeau.core.ops.joining import stack
 from flambeau.core.ops.nn.activation import hardtanh_p
 from flambeau.core.ops.nn.pool import adaptive_avg_pool
 from flambeau.core.ops.padding import pad as pad
+from flambeau.core.ops.storage import cast_p
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional import domain
 
@@ -129,6 +131,7 @@ def _resampled_sizes(
         raise ValueError(
             f"interpolate: input and output sizes should be greater than 0 and have {n} dimensions, got {out}"
         )
+    bounded(max(out), "interpolate: an output size")
     return out, factors
 
 
@@ -266,7 +269,7 @@ def grid_sample(
         weight: Any = 1.0
         for _, w in chosen:
             weight = weight * w
-        part = _at(input, [index.to(int64) for index, _ in chosen], weight)
+        part = _at(input, [cast_p(index, dtype=int64) for index, _ in chosen], weight)
         total = part if total is None else total + part
     result: Tensor = total
     return result

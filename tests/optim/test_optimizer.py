@@ -288,3 +288,17 @@ def test_a_parameter_without_axes_steps_as_one_of_one_element(name: str, options
         found.append(complex(p.detach().reshape(()).item()))
     assert found[0] == found[1]
     assert found[0] != 1.5 or dtype is fb.bfloat16  # where a small step rounds away
+
+
+@pytest.mark.parametrize("kind", ["state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post"])
+def test_hooks_that_are_prepended_run_first(kind: str) -> None:
+    made, calls = optim.SGD(parameters(), lr=0.1), []
+    register = getattr(made, f"register_{kind}_hook")
+    register(lambda *_: calls.append("first"))
+    handle = register(lambda *_: calls.append("in front"), prepend=True)
+    register(lambda *_: calls.append("last"))
+    made.load_state_dict(made.state_dict())
+    assert calls == ["in front", "first", "last"]
+    handle.remove()
+    made.load_state_dict(made.state_dict())
+    assert calls[3:] == ["first", "last"]

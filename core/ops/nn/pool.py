@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import arange
@@ -14,6 +17,8 @@ from flambeau.core.ops.nn.conv import padded, spread, windows
 from flambeau.core.ops.nn.rules import Shape, floats, means, reals
 from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
+
+Indices: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
@@ -72,11 +77,11 @@ def _max_infer(
     return shape, shape
 
 
-def lowest(d: dt.DType) -> float:
-    """The value that no maximum prefers."""
-    if d.category >= dt.FLOATING:
+def lowest(x: Tensor) -> float:
+    """The value that no maximum prefers, of the dtype of ``x``."""
+    if x._key.dtype.category >= dt.FLOATING:
         return -math.inf
-    return False if d is dt.bool_ else dt.iinfo(d).min
+    return False if x._key.dtype is dt.bool_ else dt.iinfo(x._key.stored).min
 
 
 @composite(
@@ -93,7 +98,7 @@ def max_pool_p(
     """The largest of each window, and where it is in the flattened sizes; nan counts as the largest."""
     n, sizes = len(kernel), x.shape[2:]
     out = _sizes("max_pool", x.shape, kernel, stride, padding, dilation, ceil)
-    wide = padded(x, padding, _after(out, sizes, kernel, stride, padding, dilation), lowest(x.dtype))
+    wide = padded(x, padding, _after(out, sizes, kernel, stride, padding, dilation), lowest(x))
     w = windows(wide, kernel, stride, dilation).reshape(*x.shape[:2], *out, math.prod(kernel))
     best = w.argmax(dim=-1, keepdim=True)
     return w.gather(-1, best).squeeze(-1), _flat_place(
@@ -234,23 +239,23 @@ avg_pool_grad_p: OpFunction[Tensor] = composite(
 
 
 # -- adaptive ----------------------------------------------------------------------------------------
-def adaptive_edges(size: int, out: int) -> tuple[list[int], list[int]]:
+def adaptive_edges(size: int, out: int) -> tuple[Indices, Indices]:
     """Where each of ``out`` windows over ``size`` elements starts and ends."""
-    return [i * size // out for i in range(out)], [-(-(i + 1) * size // out) for i in range(out)]
+    i = np.arange(out, dtype=np.int64)
+    return i * size // out, -(-(i + 1) * size // out)
 
 
 def adaptive_windows(x: Tensor, axis: int, out: int, fill: float) -> tuple[Tensor, Tensor, Tensor]:
     """Windows along ``axis`` as a new last axis, ``fill`` where they are shorter; their places and lengths."""
     starts, ends = adaptive_edges(x.shape[axis], out)
-    width = max(e - s for s, e in zip(starts, ends, strict=True))
-    places = [[min(s + j, x.shape[axis] - 1) for j in range(width)] for s in starts]
-    inside = [[s + j < e for j in range(width)] for s, e in zip(starts, ends, strict=True)]
-    index = x.new_tensor(places, dtype=dt.int64)
+    width = int((ends - starts).max())
+    places = starts[:, None] + np.arange(width)
+    index = x.new_tensor(np.minimum(places, x.shape[axis] - 1), dtype=dt.int64)
     found = x.index_select(axis, index.reshape(-1)).unflatten(axis, (out, width)).movedim(axis + 1, -1)
     shape = [1] * (found.ndim - 1)
     shape[axis] = out
-    mask = x.new_tensor(inside, dtype=dt.bool_).reshape(*shape, width)
-    lengths = x.new_tensor([e - s for s, e in zip(starts, ends, strict=True)]).reshape(shape)
+    mask = x.new_tensor(places < ends[:, None], dtype=dt.bool_).reshape(*shape, width)
+    lengths = x.new_tensor(ends - starts, dtype=x.dtype).reshape(shape)
     return where(mask, found, fill), index, lengths
 
 
@@ -286,7 +291,7 @@ def adaptive_max_pool(x: Tensor, out: Sequence[int]) -> tuple[Tensor, Tensor]:
         return max_pool_p(x, kernel, kernel, (0,) * n, (1,) * n, False)
     w, place = x, x.new_zeros((), dtype=dt.int64)
     for i, o in enumerate(out):
-        w, index, _ = adaptive_windows(w, 2 + i, o, lowest(x.dtype))
+        w, index, _ = adaptive_windows(w, 2 + i, o, lowest(x))
         ones = [1] * (2 * n)
         ones[i], ones[n + i] = index.shape
         place = place * sizes[i] + index.reshape(ones)
