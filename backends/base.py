@@ -8,6 +8,7 @@ nothing of autograd. ``docs/writing-a-backend`` walks through one.
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
@@ -437,7 +438,10 @@ _alive: WeakValueDictionary[int, Backend] = WeakValueDictionary()
 
 def _after_fork() -> None:
     for backend in list(_alive.values()):
-        backend.after_fork()
+        try:
+            backend.after_fork()
+        except Exception:  # as Python does with such a hook; the other backends still get theirs
+            traceback.print_exc()
 
 
 if hasattr(os, "register_at_fork"):

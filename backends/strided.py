@@ -20,6 +20,7 @@ from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.locks import fork_safe
 
 
 class StridedArray:
@@ -128,7 +129,7 @@ class Ledger:
     def __init__(self, device: str, limit: int | None = None):
         self.device = device
         self._stats = MemoryStats(limit=limit)
-        self._lock = threading.RLock()  # re-entrant: a collection inside it may free a block
+        self._lock = fork_safe(threading.RLock())  # re-entrant: a collection inside it may free a block
 
     def take(self, nbytes: int) -> None:
         """Count an allocation; OutOfMemoryError, and nothing counted, when it would pass the limit."""
@@ -192,7 +193,7 @@ class StridedBackend(Backend):
     def __init__(self) -> None:
         self._ledgers: dict[int, Ledger] = {}
         self._held: dict[tuple[DType, int], DType] = {}
-        self._writing = threading.RLock()
+        self._writing = fork_safe(threading.RLock())
 
     # -- what the author writes --------------------------------------------------------------------
     def allocate(self, nbytes: int, index: int) -> Any:  # Any: memory is whatever the backend has

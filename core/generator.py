@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 
 from flambeau.core.blame import explain_functions, explain_methods
@@ -116,15 +115,6 @@ def _unpack(data: bytes) -> tuple[int, int]:
 #: What the samplers draw from when no ``generator`` is given; seeded by the operating system at start.
 default_generator = Generator()
 default_generator.seed()
-
-
-def _renew_lock() -> None:
-    """In a forked child: another thread of the parent may have held the lock, and will never give it back."""
-    default_generator._lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def manual_seed(seed: int) -> Generator:

@@ -1,15 +1,21 @@
-"""Locks that a child of a fork finds open: the thread that held one stayed with the parent."""
+"""Locks that a child of a fork finds open: the thread that held one stayed with the parent.
+
+Every lock of flambeau is one of these, those of objects too.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 L = TypeVar("L")  # threading.Lock and RLock, which are no classes to type checkers
 
+_alive: WeakSet[Any] = WeakSet()
+
 
 def fork_safe(lock: L) -> L:
-    """A module's lock, which is open in every child of a fork.
+    """The lock, which is open in every child of a fork; that of the thread that forked stays its own.
 
     What it guards must be whole at any moment: made aside, and put in its place by one assignment.
 
@@ -17,7 +23,15 @@ def fork_safe(lock: L) -> L:
     >>> with fork_safe(threading.RLock()):
     ...     pass
     """
-    renewable: Any = lock  # CPython's locks have a method for this, by which `threading` and `logging` renew theirs
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=renewable._at_fork_reinit)
+    _alive.add(lock)
     return lock
+
+
+def _open() -> None:
+    for lock in list(_alive):
+        if not (hasattr(lock, "_is_owned") and lock._is_owned()):
+            lock._at_fork_reinit()  # CPython's, by which `threading` and `logging` renew theirs
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_open)

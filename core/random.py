@@ -17,6 +17,8 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from flambeau.core.locks import fork_safe
+
 ROUNDS: Final = 10
 MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)  # of counter words 0 and 2
 KEY_STEPS: Final = (0x9E3779B9, 0xBB67AE85)  # added to the key words after each round
@@ -150,7 +152,7 @@ class Philox:
     __slots__ = ("_lock", "_offset", "_seed")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_safe(threading.Lock())
         self._seed, self._offset = _DEFAULT_SEED, 0
 
     def reserve(self, count: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterable
@@ -47,6 +48,8 @@ overlays: dict[tuple[str, str], list[Overlay]] = {}
 lazy: list[Backend] = []  # those that note work and run it later: they want to know where steps end
 on_change: list[Callable[[], None]] = []  # the dispatcher drops what it cached
 lock = fork_safe(threading.RLock())  # held while anything registers or a plugin loads
+if hasattr(os, "register_at_fork"):  # a plugin that another thread is loading would stay half loaded in the child
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 _discover: Callable[[str | None], None] | None = None
 _choose: Callable[[], device] | None = None
 _names: Callable[[], Iterable[str]] | None = None

@@ -23,15 +23,18 @@ _LARGE_ELEMENTWISE: Final = 150_000
 def in_chunks(
     work: Callable[[slice], Any], length: int, row: int, chunk: int = CHUNK, count: int | None = None
 ) -> None:
-    """``work`` on slices of ``range(length)`` of about ``chunk`` elements, ``row`` elements each, over the threads."""
+    """``work`` on slices of ``range(length)`` of about ``chunk`` elements, ``row`` elements each, over the threads.
+
+    The slices are the same for any number of threads, so that no result depends on it.
+    """
     step = max(1, chunk // max(row, 1))
 
     def some(part: slice) -> None:
-        for start in range(part.start, part.stop, step):
-            work(slice(start, min(start + step, part.stop)))
+        for start in range(part.start * step, min(part.stop * step, length), step):
+            work(slice(start, min(start + step, length)))
 
     count = threads.num_threads() if count is None else count
-    threads.run([partial(some, part) for part in threads.ranges(length, count)])
+    threads.run([partial(some, part) for part in threads.ranges(-(-length // step), count)])
 
 
 # -- rows ------------------------------------------------------------------------------------------
@@ -111,7 +114,8 @@ def spread(native: Kernel, ins: tuple[Array, ...], out: Array | None, result: np
         *parts, here = [v if v.ndim == 0 else v[part] for v in views]
         native(*parts, out=here)
 
-    in_chunks(work, length, max(target.size // max(length, 1), 1), block or target.size)
+    row = max(target.size // max(length, 1), 1)
+    in_chunks(work, length, row, block or -(-length // threads.num_threads()) * row)
     return out
 
 

@@ -27,6 +27,8 @@ Ints = tuple[int, ...]
 _COLUMNS: Final = 2048  # that a product should have at least
 _BYTES: Final = 1 << 22  # that the columns of some images may take, unless one image takes more
 _WORTH_A_THREAD: Final = 10_000_000  # multiplications
+_PARTS: Final = 8  # at least, of the batch for the gradient of the weight
+_TERMS: Final = 64  # that are added one by one, of chunks in a part
 
 
 def bind(table: KernelTable) -> None:
@@ -77,7 +79,8 @@ class Geometry:
     def chunk(self, itemsize: int) -> int:
         """How many images to treat at a time."""
         one = max(self.rows * self.places * itemsize, 1)
-        return max(1, min(self.batch, _COLUMNS // max(self.places, 1), _BYTES // one))
+        most = -(-self.batch // 4) if self.is_large else self.batch
+        return max(1, min(most, _COLUMNS // max(self.places, 1), _BYTES // one))
 
     def images(self, part: slice, itemsize: int) -> Iterator[slice]:
         """``part`` of the batch, some images at a time."""
@@ -93,11 +96,21 @@ class Geometry:
         """Where the input lies in its padded form, from axis 2 on."""
         return tuple([slice(p, p + n) for p, n in zip(self.padding, self.inside, strict=True)])
 
-    def parts(self) -> list[slice]:
-        """The batch in chunks for the threads."""
+    @property
+    def is_large(self) -> bool:
+        """Whether it is worth several threads."""
         work = self.batch * self.rows * self.places * self.out_channels // max(self.groups, 1)
-        count = threads.num_threads() if work > _WORTH_A_THREAD and threads.blas_threads() is not None else 1
-        return threads.ranges(self.batch, count)
+        return work > _WORTH_A_THREAD and threads.blas_threads() is not None
+
+    def dot(self, x: Array, y: Array) -> Array:
+        """A product of the columns of a chunk; the threads share the chunks, or the product of the only one."""
+        return x.dot(y) if self.chunk(x.itemsize) < self.batch else gemm(x, y)
+
+    def parts(self, count: int, itemsize: int) -> list[slice]:
+        """The batch in ``count`` parts of whole chunks, which are the same whatever the count, as are their bits."""
+        chunk = self.chunk(itemsize)
+        chunks = threads.ranges(-(-self.batch // chunk), count)
+        return [slice(part.start * chunk, min(part.stop * chunk, self.batch)) for part in chunks]
 
 
 def geometry(x_shape: Ints, weight_shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Geometry:
@@ -168,10 +181,11 @@ def _by_group(x: Array, groups: int) -> Array:
     return x.reshape(groups, x.shape[0] // groups, prod(x.shape[1:]))
 
 
-def _product(weight: Array, columns: Array, groups: int) -> Array:
+def _product(weight: Array, columns: Array, g: Geometry) -> Array:
     """Weight (groups, R, Q) times columns (groups * Q, M), as (groups * R, M)."""
+    groups = g.groups
     if groups == 1:
-        return gemm(weight[0], columns)
+        return g.dot(weight[0], columns)
     found = np.matmul(weight, columns.reshape(groups, weight.shape[2], columns.shape[1]))
     return found.reshape(weight.shape[0] * weight.shape[1], columns.shape[1])
 
@@ -183,21 +197,19 @@ def conv(
     """Cross-correlation plus bias: (N, O, *L)."""
     g = geometry(x.shape, weight.shape, stride, padding, dilation, groups)
     out = np.empty((g.batch, g.out_channels, *g.outside), x.dtype)
-    _over_batch(partial(_conv_part, x, _by_group(weight, groups), bias, out, g), g)
+    _over_batch(partial(_conv_part, x, _by_group(weight, groups), bias, out, g), g, x.itemsize)
     return out
 
 
-def _over_batch(work: Callable[[slice], Any], g: Geometry) -> list[Any]:
-    parts = g.parts()
-    if len(parts) < 2:
-        return [work(part) for part in parts]
+def _over_batch(work: Callable[[slice], Any], g: Geometry, itemsize: int) -> None:
+    parts = g.parts(threads.num_threads() if g.is_large else 1, itemsize)
     with threads.single_threaded_blas():
-        return threads.run([partial(work, part) for part in parts])
+        threads.run([partial(work, part) for part in parts])
 
 
 def _conv_part(x: Array, weight: Array, bias: Array | None, out: Array, g: Geometry, part: slice) -> None:
     for images, tile, columns in Columns(x, g).of(part):
-        found = _product(weight, columns, g.groups)
+        found = _product(weight, columns, g)
         if bias is not None:
             found += bias[:, None]
         target = np.moveaxis(out[images, :, tile], 0, 1)
@@ -215,7 +227,7 @@ def conv_grad_input(
         return conv(grad, _turned(weight, g), None, stride=stride, padding=turned, dilation=dilation, groups=groups)
     out = np.empty(shape, grad.dtype)
     across = np.ascontiguousarray(_by_group(weight, groups).swapaxes(1, 2))
-    _over_batch(partial(_grad_input_part, grad, across, out, g), g)
+    _over_batch(partial(_grad_input_part, grad, across, out, g), g, grad.itemsize)
     return out
 
 
@@ -232,7 +244,7 @@ def _grad_input_part(grad: Array, across: Array, out: Array, g: Geometry, part: 
     for images in g.images(part, grad.itemsize):
         frame: Array = np.zeros((g.channels, images.stop - images.start, *g.padded), grad.dtype)
         for tile in tiles:
-            columns = _product(across, _rows_of(grad, images, tile), g.groups)
+            columns = _product(across, _rows_of(grad, images, tile), g)
             _add_windows(frame, columns, g, tile)
         np.copyto(out[images], np.moveaxis(frame[(..., *g.interior())], 0, 1))
 
@@ -253,10 +265,12 @@ def conv_grad_weight(
 ) -> Array:
     """The gradient for a weight of ``shape``."""
     g = geometry(x.shape, shape, stride, padding, dilation, groups)
-    found = _over_batch(partial(_grad_weight_part, grad, x, g), g)
     total = np.zeros((groups, g.out_channels // groups, g.rows // groups), x.dtype)
-    for part in found:
-        total += part
+    count = max(_PARTS, g.batch // g.chunk(x.itemsize) // _TERMS) if g.is_large else 1
+    parts = [partial(_grad_weight_part, grad, x, g, part) for part in g.parts(count, x.itemsize)]
+    with threads.single_threaded_blas():
+        for part in threads.in_order(parts):
+            total += part
     return total.reshape(shape)
 
 
@@ -265,7 +279,7 @@ def _grad_weight_part(grad: Array, x: Array, g: Geometry, part: slice) -> Array:
     for images, tile, columns in Columns(x, g).of(part):
         rows = _rows_of(grad, images, tile)
         if g.groups == 1:
-            total[0] += gemm(rows, columns.T)
+            total[0] += g.dot(rows, columns.T)
         else:
             total += np.matmul(_by_group(rows, g.groups), _by_group(columns, g.groups).swapaxes(1, 2))
     return total

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends.base import KernelTable
+from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import linalg as xp_linalg
@@ -22,24 +22,39 @@ _BLAS: Final = (dt.float32, dt.float64, dt.complex64, dt.complex128)
 _EXACT: Final = 2**53  # up to which float64 holds every integer
 _SMALL: Final = 1 << 16  # multiplications up to which integers need no detour
 _WORTH_A_THREAD: Final = 10_000_000  # multiplications
-_BLAS_ALONE: Final = 64**3  # multiplications in one product up to which BLAS takes one thread of itself
-_ALONE: Final = 64**2  # elements of both operands that mean so
+_BLAS_ALONE: Final = 64**3  # multiplications in one product up to which OpenBLAS takes one thread of itself
+_COMPLEX_ALONE: Final = 56**2  # of complex numbers
+_DOT_ALONE: Final = 8192  # in a product of two vectors
+_LONG: Final = 1 << 16  # terms of a sum from which on products are made in parts of half as many, and added
 
 
 def bind(table: KernelTable) -> None:
     xp_linalg.bodies.bind(table, np)
+    for name in xp_linalg.bodies.names() - {"matmul"}:
+        for dtype in _BLAS:
+            found = table.own(name, dtype)
+            if found is not None:
+                table.register(name, partial(_by_one_thread, found.fn), (dtype,))
     table.register("matmul", matmul, _BLAS)
+    table.register("matmul", complex_matmul, dt.COMPLEXES)
     table.register("matmul", low_matmul, dt.LOW_PRECISION)
     table.register("matmul", integer_matmul, dt.INTS)
     table.register("linear", linear, _BLAS)
+    table.register("linear", complex_linear, dt.COMPLEXES)
     table.register("linear", low_linear, dt.LOW_PRECISION)
+
+
+def _by_one_thread(body: Kernel, *ins: Array, **params: Any) -> Any:
+    """A decomposition, in the caller's thread alone: as quick where the cores are shared, and always the same bits."""
+    with threads.single_threaded_blas():
+        return body(*ins, **params)
 
 
 # -- products --------------------------------------------------------------------------------------
 def matmul(x: Array, y: Array) -> Array:
     """(..., n, k) times (..., k, m); the batches broadcast."""
     if x.ndim == 2 and y.ndim == 2:
-        if x.size <= _ALONE and y.size <= _ALONE:
+        if x.size <= _DOT_ALONE and x.size * y.shape[1] <= _BLAS_ALONE:
             return x.dot(y)
         return gemm(x, y)
     if y.ndim == 2 and x.size:
@@ -47,26 +62,59 @@ def matmul(x: Array, y: Array) -> Array:
     return _batched(_for_blas(x), _for_blas(y))
 
 
+def _stays_alone(x: Array, n: int, k: int, m: int) -> bool:
+    """Whether OpenBLAS computes a product in its caller's thread, however many it may use."""
+    if x.dtype.kind == "c":
+        return n * k * m <= _COMPLEX_ALONE
+    return n * k * m <= _BLAS_ALONE and (n * m > 1 or k <= _DOT_ALONE)
+
+
 def gemm(x: Array, y: Array) -> Array:
-    """(n, k) times (k, m), a large one in chunks over the threads; BLAS itself uses one thread."""
+    """(n, k) times (k, m), a large one in pieces over the threads; BLAS itself uses one thread.
+
+    The shapes alone say which pieces: BLAS's bits depend on the size of a product.
+    """
     (n, k), m = x.shape, y.shape[1]
-    work = n * k * m
-    if work <= _BLAS_ALONE or threads.blas_threads() is None:
+    if _stays_alone(x, n, k, m) or threads.blas_threads() is None:
         return x.dot(y)
-    count = threads.num_threads() if work >= _WORTH_A_THREAD else 1
     with threads.single_threaded_blas():
-        if count < 2:
+        if k >= _LONG:
+            return _by_terms(x, y)
+        if n * k * m < _WORTH_A_THREAD:
             return x.dot(y)
         out = np.empty((n, m), x.dtype)
-        threads.run([partial(_chunk, x, y, out, n >= m, s) for s in threads.ranges(max(n, m), count)])
+        pieces = _pieces(max(n, m), n * k * m)
+        threads.run([
+            partial(_some, x, y, out, n >= m, pieces[part])
+            for part in threads.ranges(len(pieces), threads.num_threads())
+        ])  # fmt: skip
     return out
 
 
-def _chunk(x: Array, y: Array, out: Array, by_rows: bool, part: slice) -> None:
-    if by_rows:
-        np.dot(x[part], y, out[part])
-    else:
-        out[:, part] = x.dot(y[:, part])
+def _pieces(length: int, work: int) -> list[slice]:
+    """The pieces of a product: few enough that each is worth its calls, and enough for some threads."""
+    count = 4 if work < 1 << 32 else 8 if work < 1 << 35 else 16
+    step = max(128, -(-length // count))
+    return [slice(i, min(i + step, length)) for i in range(0, length, step)]
+
+
+def _some(x: Array, y: Array, out: Array, by_rows: bool, pieces: list[slice]) -> None:
+    for piece in pieces:
+        if by_rows:
+            np.dot(x[piece], y, out[piece])
+        else:
+            out[:, piece] = x.dot(y[:, piece])
+
+
+def _by_terms(x: Array, y: Array) -> Array:
+    """A product that adds up many terms: of parts of them, which are added in order."""
+    step = _LONG // 2
+    parts = [partial(np.dot, x[:, i : i + step], y[i : i + step]) for i in range(0, x.shape[1], step)]
+    found = threads.in_order(parts)
+    total: Array = next(found)
+    for part in found:
+        total += part
+    return total
 
 
 def _for_blas(x: Array) -> Array:
@@ -83,7 +131,7 @@ def _batched(x: Array, y: Array) -> Array:
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     one, count = n * k * m, threads.num_threads()
     cut = next((i for i, size in enumerate(batch) if size >= 2 * count), None)
-    if one <= _BLAS_ALONE and (count < 2 or one * prod(batch) < _WORTH_A_THREAD or cut is None):
+    if _stays_alone(x, n, k, m) and (count < 2 or one * prod(batch) < _WORTH_A_THREAD or cut is None):
         return np.matmul(x, y)
     out = np.empty((*batch, n, m), x.dtype)
     if cut is None or count < 2 or one * prod(batch) < _WORTH_A_THREAD or threads.blas_threads() is None:
@@ -106,6 +154,11 @@ def _one_by_one(x: Array, y: Array, out: Array) -> Array:
                        for v in (x, y))  # fmt: skip
         out[at] = gemm(left, right)
     return out
+
+
+def complex_matmul(x: Array, y: Array) -> Array:
+    """:func:`matmul`, which takes small products for real ones."""
+    return gemm(x, y) if x.ndim == 2 and y.ndim == 2 else matmul(x, y)
 
 
 def low_matmul(x: Array, y: Array) -> Array:
@@ -132,7 +185,8 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x @ weight.T + bias``."""
     if x.ndim != 2:
         return linear(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight, bias).reshape(*x.shape[:-1], weight.shape[0])
-    out = x.dot(weight.T) if x.size <= _ALONE and weight.size <= _ALONE else gemm(x, weight.T)
+    alone = x.size <= _DOT_ALONE and x.size * weight.shape[0] <= _BLAS_ALONE
+    out = x.dot(weight.T) if alone else gemm(x, weight.T)
     if bias is None:
         return out
     if out.size > 4096:
@@ -143,6 +197,11 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 _add, _empty = np.add, np.empty
+
+
+def complex_linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    out = complex_matmul(x, weight.T) if x.ndim > 1 else complex_matmul(x[None], weight.T)[0]
+    return out if bias is None else _add(out, bias, out)
 
 
 def low_linear(x: Array, weight: Array, bias: Array | None = None) -> Array:

@@ -13,6 +13,7 @@ from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu.chunks import LARGE, along_axis, in_chunks
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import nn as xp_nn
+from flambeau.backends.xp.sums import add_up
 from flambeau.core import dtype as dt
 
 Ints = tuple[int, ...]
@@ -67,7 +68,7 @@ def _over_rows_with_sums(
 
     in_chunks(work, len(rows), prod(normalized_shape))
     ordered = [sums[start] for start in sorted(sums)]
-    return out.reshape(x.shape), *(np.add.reduce(np.stack(v)) for v in zip(*ordered, strict=True))
+    return out.reshape(x.shape), *(add_up(np, np.stack(v), (0,)) for v in zip(*ordered, strict=True))
 
 
 def batch_norm(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> tuple[Array, Array, Array]:

@@ -15,12 +15,14 @@ from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.chunks import in_chunks
 from flambeau.backends.xp import Array
+from flambeau.backends.xp.sums import add_up
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 Ints = tuple[int, ...]
 
 _CHUNK: Final = 1 << 17  # elements of input that are treated at a time
+_FEW: Final = 16  # elements of a window along an axis that are added one by one
 _LARGE: Final = 1 << 18  # elements of input from which several threads pay
 
 
@@ -199,15 +201,36 @@ def avg_pool(
     out = np.empty((images.shape[0], *w.outside), x.dtype)
 
     def work(part: slice) -> None:
-        views = w.views(w.framed(images[part], 0))
-        target = out[part]
-        np.copyto(target, next(views))
-        for view in views:
-            target += view
-        target /= counts
+        total = w.framed(images[part], 0)
+        for i in range(len(kernel)):
+            total = _along(total, total.ndim - len(kernel) + i, w.outside[i], kernel[i], stride[i])
+        np.divide(total, counts, out[part])
 
     _over_images(work, images.shape[0], prod(w.frame))
     return out.reshape(*x.shape[:2], *w.outside)
+
+
+def _along(x: Array, axis: int, places: int, size: int, step: int) -> Array:
+    """The sums of windows along one axis: the sum over a window of several is that of their sums along each."""
+    if size > _FEW:
+        shape = (*x.shape[:axis], places, *x.shape[axis + 1 :], size)
+        strides = (*x.strides[:axis], x.strides[axis] * step, *x.strides[axis + 1 :], x.strides[axis])
+        return add_up(np, np.lib.stride_tricks.as_strided(x, shape, strides), (x.ndim,))
+    each, reach = (slice(None),) * axis, (places - 1) * step + 1
+    total: Array = x[(*each, slice(0, reach, step))]
+    for i in range(1, size):
+        view = x[(*each, slice(i, i + reach, step))]
+        total = np.add(total, view, out=total if i > 1 else None)
+    return total
+
+
+def _spread(x: Array, axis: int, length: int, size: int, step: int) -> Array:
+    """The transpose of :func:`_along`: each element added to all of its window, in an axis of ``length``."""
+    each, reach = (slice(None),) * axis, (x.shape[axis] - 1) * step + 1
+    frame: Array = np.zeros((*x.shape[:axis], length, *x.shape[axis + 1 :]), x.dtype)
+    for i in range(size):
+        frame[(*each, slice(i, i + reach, step))] += x
+    return frame
 
 
 def _divisor(w: Windows, include_pad: bool, divisor: int | None, dtype: np.dtype[Any]) -> Array:
@@ -225,11 +248,10 @@ def avg_pool_grad(
     out = np.empty((rows.shape[0], *w.inside), grad.dtype)
 
     def work(part: slice) -> None:
-        share = rows[part] / counts
-        frame: Array = np.zeros((share.shape[0], *w.frame), share.dtype)
-        for view in w.views(frame):
-            view += share
-        np.copyto(out[part], frame[w.interior])
+        share: Array = rows[part] / counts
+        for i in reversed(range(len(kernel))):
+            share = _spread(share, share.ndim - len(kernel) + i, w.frame[i], kernel[i], stride[i])
+        np.copyto(out[part], share[w.interior])
 
     _over_images(work, rows.shape[0], prod(w.frame))
     return out.reshape(shape)

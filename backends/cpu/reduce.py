@@ -1,6 +1,6 @@
 """Reductions on numpy: ``ufunc.reduce`` without numpy's Python layer, large ones over the threads.
 
-Threads do not change a result's bits: an axis that stays is cut, or all elements in blocks of a fixed size.
+Threads do not change a result's bits: what they share is cut in a number of pieces that does not depend on them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from flambeau.backends.xp import Array
 from flambeau.backends.xp import reduce as xp_reduce
 from flambeau.backends.xp import scan as xp_scan
 from flambeau.backends.xp import sort as xp_sort
+from flambeau.backends.xp.sums import CHAIN, SHORT, add_up
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -24,13 +25,16 @@ Axes = tuple[int, ...] | None
 
 _LARGE: Final = 1 << 20  # elements
 _BLOCK: Final = 1 << 18
+#: Pieces in which an axis that stays is cut: of much, and of more than that.
+_PIECES: Final = 4, 16
+_MORE: Final = 1 << 24
 
 
 def bind(table: KernelTable) -> None:
     for module in (xp_reduce, xp_scan, xp_sort):
         module.bodies.bind(table, np)
     for dtype in dt.ALL:
-        table.register("sum", _reduction(np.add, dtype), (dtype,))
+        table.register("sum", _sum(dtype) if dtype.category >= dt.FLOATING else _reduction(np.add, dtype), (dtype,))
         table.register("prod", _reduction(np.multiply, dtype), (dtype,))
     table.register("max", _bare(np.maximum), dt.BOOLS + dt.REALS)
     table.register("min", _bare(np.minimum), dt.BOOLS + dt.REALS)
@@ -72,9 +76,39 @@ def _bare(ufunc: np.ufunc, dtype: np.dtype[Any] | None = None) -> Kernel:
     return kernel if dtype is None else typed
 
 
+def _sum(dtype: DType) -> Kernel:
+    """The sum of numbers that are rounded; low precision is added in float32, and rounded once."""
+    native = np.add.reduce
+
+    def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+        if x.size >= _LARGE:
+            return _large(_add_up, x, axis, keepdims)
+        if x.size <= SHORT or _is_safe(x, axis):
+            return native(x, axis=axis, keepdims=keepdims, out=...)
+        return _add_up(x, axis, keepdims)
+
+    def low(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+        found = _add_up(x, axis, keepdims) if x.size < _LARGE else _large(_add_up, x, axis, keepdims)
+        return found.astype(dtype.numpy)
+
+    return low if dtype in dt.LOW_PRECISION else kernel
+
+
+def _is_safe(x: Array, axis: Axes) -> bool:
+    """Whether numpy adds pairwise, or little, seen at once; :func:`add_up` looks closer."""
+    if axis is None:
+        dense: bool = x.flags.forc
+        return dense
+    return len(axis) == 1 and (x.shape[axis[0]] <= CHAIN or (axis[0] in (x.ndim - 1, -1) and x.flags.c_contiguous))
+
+
+def _add_up(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
+    return add_up(np, x, axis, keepdims, np.float32 if x.itemsize == 2 else None)
+
+
 def _mean() -> Kernel:
     """The sum over the number of elements."""
-    total, divide = _bare(np.add), np.true_divide
+    total, divide = _sum(dt.float32), np.true_divide
 
     def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
         out = total(x, axis=axis, keepdims=keepdims)
@@ -102,7 +136,7 @@ def _large(native: Kernel, x: Array, axis: Axes, keepdims: bool) -> Array:
     if stays:
         return _cut_along(native, x, axis, keepdims, max(stays, key=lambda i: (x.shape[i] >= 8, -i)))
     if not x.flags.forc:
-        return native(x, axis=axis, keepdims=keepdims, out=...)
+        return np.asarray(native(x, axis=axis, keepdims=keepdims))
     flat = x.reshape(-1, order="A")
     blocks = [flat[i : i + _BLOCK] for i in range(0, flat.size, _BLOCK)]
 
@@ -110,15 +144,16 @@ def _large(native: Kernel, x: Array, axis: Axes, keepdims: bool) -> Array:
         return [native(b, axis=None) for b in blocks[part]]
 
     found = threads.run([partial(some, part) for part in threads.ranges(len(blocks), threads.num_threads())])
-    total: Array = native(np.array([v for part in found for v in part]), axis=None, out=...)
+    total = np.asarray(native(np.array([v for part in found for v in part]), axis=None))
     return total.reshape((1,) * x.ndim) if keepdims else total
 
 
 def _cut_along(native: Kernel, x: Array, axis: Axes, keepdims: bool, cut: int) -> Array:
-    def some(part: slice) -> Array:
-        found: Array = native(x[(slice(None),) * cut + (part,)], axis=axis, keepdims=True)
-        return found
+    pieces = threads.ranges(x.shape[cut], _PIECES[x.size >= _MORE])
 
-    parts = [partial(some, part) for part in threads.ranges(x.shape[cut], threads.num_threads())]
-    total = np.concatenate(threads.run(parts), cut)
+    def some(part: slice) -> list[Array]:
+        return [native(x[(slice(None),) * cut + (piece,)], axis=axis, keepdims=True) for piece in pieces[part]]
+
+    parts = [partial(some, part) for part in threads.ranges(len(pieces), threads.num_threads())]
+    total = np.concatenate([v for found in threads.run(parts) for v in found], cut)
     return total if keepdims else total.squeeze(axis)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau.core import config
+from flambeau.core.locks import fork_safe
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor  # lazy for start-up
 
-_lock = threading.Lock()
+_lock = fork_safe(threading.Lock())
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 _thread = threading.local()
@@ -43,8 +44,8 @@ def num_threads() -> int:
 
 def reset_pool() -> None:
     """Forget the pool, since the number of threads changed; whoever uses it now still holds it."""
-    global _lock, _pool
-    _lock, _pool = threading.Lock(), None
+    global _pool
+    _pool = None
 
 
 def _submit(part: Callable[[], Any], workers: int) -> Future[Any] | None:
@@ -82,6 +83,13 @@ def run(parts: Sequence[Callable[[], Any]]) -> list[Any]:
     return [*(p() if f is None else f.result() for p, f in zip(parts, futures, strict=False)), last]
 
 
+def in_order(parts: Sequence[Callable[[], Any]]) -> Iterator[Any]:
+    """The results of all parts, one after the other, with no more of them in memory than there are threads."""
+    count = num_threads()
+    for i in range(0, len(parts), count):
+        yield from run(parts[i : i + count])
+
+
 def ranges(size: int, parts: int) -> list[slice]:
     """``range(size)`` in at most ``parts`` contiguous chunks of nearly equal size.
 
@@ -100,7 +108,7 @@ def _openblas() -> tuple[Any, Any] | None:
     folders = (root.parent / "numpy.libs", root / ".dylibs", root / ".libs")
     for path in (p for folder in folders if folder.is_dir() for p in sorted(folder.glob("*openblas*"))):
         try:
-            library = ctypes.CDLL(str(path))
+            library = ctypes.PyDLL(str(path))  # holds Python's lock: no fork falls into a call that holds BLAS's own
         except OSError:
             continue
         for prefix, suffix in (

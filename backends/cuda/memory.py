@@ -15,6 +15,7 @@ from flambeau.backends.base import HostArray, MemoryStats, OutOfMemoryError
 from flambeau.backends.launched.device import Raw
 from flambeau.backends.strided import Ledger
 from flambeau.core import config
+from flambeau.core.locks import fork_safe
 
 T = TypeVar("T")
 
@@ -158,7 +159,7 @@ class Pinned:
     def __init__(self, cupy: Raw):
         self._cupy = cupy
         self._going: deque[tuple[Raw, HostArray]] = deque()
-        self._lock = threading.Lock()
+        self._lock = fork_safe(threading.Lock())
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostArray:
         """A host array from which copies to a device need not wait."""

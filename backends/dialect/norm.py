@@ -25,8 +25,10 @@ from flambeau.backends.dialect.rows import along_row, lanes, only_one, row_sums
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
-#: Parts into which the rows are cut for the gradients of weight and bias, at most.
+#: Parts into which the rows are cut for the gradients of weight and bias, at most,
 PARTS: Final = 64
+#: unless there are more rows in one than should be added one by one.
+RUN: Final = 256
 
 
 class Rows(NamedTuple):
@@ -47,11 +49,17 @@ def _flagged(name: str, flag: bool) -> str:
     return f"GLOBAL const S *{name}, " if flag else ""
 
 
+#: What the sum of a row lost to rounding, found in the second pass (Chan, Golub and LeVeque, 1983).
+_CORRECTED: Final = "rest /= {n}; mean += rest; square -= {n} * rest * rest;"
+
+
 def _standard(target: Target, centred: bool) -> str:
     """The mean of row ``p`` and one over its standard deviation."""
     mean = f"{row_sums(target, {'total': 'READ(p, i)'}, 'a.n', '')}\n    T mean = total / (T)a.n;"
+    terms = {"square": "d * d"} | ({"rest": "d"} if centred else {})
     return f"""{mean if centred else "T mean = 0;"}
-    {row_sums(target, {"square": "d * d"}, "a.n", "T d = READ(p, i) - mean;")}
+    {row_sums(target, terms, "a.n", "T d = READ(p, i) - mean;")}
+    {_CORRECTED.format(n="(T)a.n") if centred else ""}
     T scale = 1 / sqrt(square / (T)a.n + a.eps);"""
 
 
@@ -85,8 +93,8 @@ KERNEL normalised(GLOBAL const S *x, {_flagged("weight", affine[0])}{_flagged("b
 
 def parts_of(machine: Machine, r: Rows) -> int:
     """Into how many parts the rows are cut: what the third buffer of ``norm_grad`` has room for."""
-    most = 4 * machine.units if machine.target.cpu else PARTS
-    return max(1, min(r.rows, most, PARTS))
+    most = min(4 * machine.units, PARTS) if machine.target.cpu else PARTS
+    return max(1, min(r.rows, most), r.rows // RUN)
 
 
 def norm_grad(machine: Machine, dtype: DType, r: Rows, offsets: tuple[int, int, int], weighted: bool) -> Launch:
@@ -196,7 +204,8 @@ KERNEL batch_norm(GLOBAL const S *x, {_flagged("weight", affine[0])}{_flagged("b
   {each_row(target, "a.channels")} {{
     {row_sums(target, {"total": "READ(p, i)"}, "a.n", "", segments)}
     T mean = total / count;
-    {row_sums(target, {"square": "d * d"}, "a.n", "T d = READ(p, i) - mean;", segments)}
+    {row_sums(target, {"square": "d * d", "rest": "d"}, "a.n", "T d = READ(p, i) - mean;", segments)}
+    {_CORRECTED.format(n="count")}
     T var = square / count, scale = 1 / sqrt(var + a.eps);
     {"scale *= READ(weight, a.weight + at);" if affine[0] else ""}
     {"T shift = READ(bias, a.bias + at);" if affine[1] else ""}

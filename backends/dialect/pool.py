@@ -55,8 +55,8 @@ def max_pool(machine: Machine, dtype: DType, planes: tuple[int, int], w: Windows
     return _launch(machine, dtype, "max_pool", planes, w, (offset, 0, 0, 0, 0))
 
 
-def _pooled(n: int, target: Target, begin: str, step: str, finish: str) -> str:
-    """For each window: ``begin``, ``step`` for its elements ``v`` at ``base + at_``, and ``finish`` for its place."""
+def _pooled(n: int, target: Target, begin: str, step: str, finish: str, fold: str = "") -> str:
+    """For each window: ``begin``, ``step`` for its elements ``v`` at ``base + s``, ``fold`` after some, ``finish``."""
     last = n - 1
     line = f"""i64 base = {win.flat("s", "a.inside", range(last))} * a.inside[{last}];
       GLOBAL const S *p = x + a.source + plane * {win.product("a.inside", n)} + base;"""
@@ -67,6 +67,7 @@ def _pooled(n: int, target: Target, begin: str, step: str, finish: str) -> str:
         i64 low = first_in(f, t, w), high = last_in(f, t, a.inside[{last}], w);
         INDEPENDENT
         for (i64 j = low; j < high; j++) {{ i64 s = j * t + f; T v = READ(p, s); {step} }}
+        {fold}
       }}"""
         return f"""  i64 total = a.images * a.channels{"".join(f" * a.outside[{i}]" for i in range(last))};
   {each_task(target, "total")} {{
@@ -82,6 +83,7 @@ def _pooled(n: int, target: Target, begin: str, step: str, finish: str) -> str:
       for (i64 k = 0; k < a.extent[{last}]; k++) {{
         i64 s = l{last} * a.stride[{last}] + k * a.dilation[{last}] - a.padding[{last}];
         if (s >= 0 && s < a.inside[{last}]) {{ T v = READ(p, s); {step} }}
+        {fold}
       }}"""
     return f"""  i64 total = a.images * a.channels * {win.product("a.outside", n)};
   {each_task(target, "total")} {{
@@ -123,12 +125,16 @@ def _count(axes: range) -> str:
 
 
 def _avg_source(dtype: DType, n: int, target: Target) -> str:
-    begin = f"T sums[{STRIP if target.cpu else 1}];\n    for (i64 j = 0; j < w; j++) sums[j] = 0;"
+    strip = STRIP if target.cpu else 1
+    begin = f"""T sums[{strip}], rows[{strip}];
+    for (i64 j = 0; j < w; j++) {{ sums[j] = 0; rows[j] = 0; }}
+    int run = 0;"""
     finish = f"""T count = (T)(a.divisor ? a.divisor : {_count(range(n))});
-      T mean = sums[j] / count; WRITE(out, to, mean);"""
+      T mean = (sums[j] + rows[j]) / count; WRITE(out, to, mean);"""
+    fold = "if (++run == 64) { run = 0; for (i64 j = 0; j < w; j++) { sums[j] += rows[j]; rows[j] = 0; } }"
     return f"""{head(target, dtype)}{_params(n)}
 KERNEL avg_pool(GLOBAL const S *x, GLOBAL S *out, const Params a) {{
-{_pooled(n, target, begin, "sums[j] += v;", finish)}
+{_pooled(n, target, begin, "rows[j] += v;", finish, fold)}
 }}
 """
 

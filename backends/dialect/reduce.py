@@ -131,14 +131,18 @@ DEVICE T along(GLOBAL const S *x, i64 lo, i64 hi) {
 """
 _ROWS_CPU: Final = """
 DEVICE T striding(GLOBAL const S *x, i64 lo, i64 hi, i64 step) {
-  T c0 = START, c1 = START, c2 = START, c3 = START;
-  i64 i = lo;
-  for (; i + 4 <= hi; i += 4) {
-    c0 = combine(c0, READ(x, i * step)); c1 = combine(c1, READ(x, (i + 1) * step));
-    c2 = combine(c2, READ(x, (i + 2) * step)); c3 = combine(c3, READ(x, (i + 3) * step));
+  T total = START;
+  for (i64 i = lo; i < hi;) {
+    T c0 = START, c1 = START, c2 = START, c3 = START;
+    i64 stop = i + 512 < hi ? i + 512 : hi;
+    for (; i + 4 <= stop; i += 4) {
+      c0 = combine(c0, READ(x, i * step)); c1 = combine(c1, READ(x, (i + 1) * step));
+      c2 = combine(c2, READ(x, (i + 2) * step)); c3 = combine(c3, READ(x, (i + 3) * step));
+    }
+    for (; i < stop; i++) c0 = combine(c0, READ(x, i * step));
+    total = combine(total, combine(combine(c0, c1), combine(c2, c3)));
   }
-  for (; i < hi; i++) c0 = combine(c0, READ(x, i * step));
-  return combine(combine(c0, c1), combine(c2, c3));
+  return total;
 }
 KERNEL reduce(GLOBAL const S *x, GLOBAL D *q, const Params a) {
   i64 height = (a.rows * a.parts + GSIZE - 1) / GSIZE, first = GID * height;
@@ -158,7 +162,12 @@ KERNEL reduce(GLOBAL const S *x, GLOBAL D *q, const Params a) {
     i64 row = at / a.parts, part = at % a.parts, base = base_of(row, &a);
     i64 lo = part * a.length, hi = lo + a.length < a.n ? lo + a.length : a.n;
     T v = START;
-    for (i64 i = lo + LID; i < hi; i += LSIZE) v = combine(v, READ(x, base + i * a.step));
+    for (i64 first = lo + LID; first < hi; first += 64 * LSIZE) {
+      T c = START;
+      i64 stop = first + 64 * LSIZE < hi ? first + 64 * LSIZE : hi;
+      for (i64 i = first; i < stop; i += LSIZE) c = combine(c, READ(x, base + i * a.step));
+      v = combine(v, c);
+    }
     lanes[LID] = v;
     BARRIER;
     for (int w = LSIZE >> 1; w > 0; w >>= 1) {
@@ -178,22 +187,28 @@ KERNEL reduce(GLOBAL const S *x, GLOBAL D *q, const Params a) {
   int w = (int)(inner - left < $STRIP ? inner - left : $STRIP);
   i64 lo = part * a.length, hi = lo + a.length < a.n ? lo + a.length : a.n, s = a.step, i = lo;
   GLOBAL const S *p = x + base_of(row * inner, &a) + left;
-  T acc[$STRIP];
-  for (int j = 0; j < w; j++) acc[j] = START;
-  for (; i + 4 <= hi; i += 4) {
-    GLOBAL const S *r = p + i * s;
+  T acc[$STRIP], sums[$STRIP];
+  for (int j = 0; j < w; j++) { acc[j] = START; sums[j] = START; }
+  while (i < hi) {
+    i64 stop = i + 256 < hi ? i + 256 : hi;
+    for (; i + 4 <= stop; i += 4) {
+      GLOBAL const S *r = p + i * s;
+      INDEPENDENT
+      for (int j = 0; j < w; j++)
+        acc[j] = combine(acc[j], combine(combine(READ(r, j), READ(r, j + s)),
+                                         combine(READ(r, j + 2 * s), READ(r, j + 3 * s))));
+    }
+    for (; i < stop; i++) {
+      GLOBAL const S *r = p + i * s;
+      INDEPENDENT
+      for (int j = 0; j < w; j++) acc[j] = combine(acc[j], READ(r, j));
+    }
+    if (i == hi) break;
     INDEPENDENT
-    for (int j = 0; j < w; j++)
-      acc[j] = combine(acc[j], combine(combine(READ(r, j), READ(r, j + s)),
-                                       combine(READ(r, j + 2 * s), READ(r, j + 3 * s))));
-  }
-  for (; i < hi; i++) {
-    GLOBAL const S *r = p + i * s;
-    INDEPENDENT
-    for (int j = 0; j < w; j++) acc[j] = combine(acc[j], READ(r, j));
+    for (int j = 0; j < w; j++) { sums[j] = combine(sums[j], acc[j]); acc[j] = START; }
   }
   i64 base = a.target + part * a.rows + row * inner + left;
-  for (int j = 0; j < w; j++) { T v = acc[j]; WRITE(base + j, v); }
+  for (int j = 0; j < w; j++) { T v = combine(sums[j], acc[j]); WRITE(base + j, v); }
 }
 """
 _COLUMNS_ITEM: Final = """
@@ -202,7 +217,11 @@ KERNEL reduce(GLOBAL const S *x, GLOBAL D *q, const Params a) {
     i64 part = at / a.rows, base = base_of(at % a.rows, &a);
     i64 lo = part * a.length, hi = lo + a.length < a.n ? lo + a.length : a.n;
     T v = START;
-    for (i64 i = lo; i < hi; i++) v = combine(v, READ(x, base + i * a.step));
+    for (i64 i = lo; i < hi;) {
+      T c = START;
+      for (i64 stop = i + 64 < hi ? i + 64 : hi; i < stop; i++) c = combine(c, READ(x, base + i * a.step));
+      v = combine(v, c);
+    }
     WRITE(a.target + at, v);
   }
 }

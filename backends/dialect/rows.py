@@ -1,4 +1,8 @@
-"""Sums along a row: by one item in lanes that a compiler vectorises, or by the items of a group."""
+"""Sums along a row: by one item in lanes that a compiler vectorises, or by the items of a group.
+
+A lane, or an item, adds :data:`RUN` numbers at a time and then their sum to what it has, so that the error does not
+grow with the length of the row.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from flambeau.backends.dialect.prelude import Target
 
 #: Partial sums that an item of a processor keeps.
 LANES: Final = 16
+#: Numbers that are added one after the other, at least.
+RUN: Final = 64
 
 
 def row_sums(
@@ -23,14 +29,17 @@ def row_sums(
 
 
 def _by_group(terms: dict[str, str], n: str, before: str, segments: tuple[str, str] | None) -> list[str]:
-    steps = " ".join(f"{name} += {term};" for name, term in terms.items())
+    steps = " ".join(f"{name}_r += {term};" for name, term in terms.items())
+    total = n if segments is None else f"{segments[0]} * {n}"
     if segments is None:
-        loop = f"for (i64 i = LID; i < {n}; i += LSIZE) {{ {before} {steps} }}"
+        body = f"i64 i = each; {before} {steps}"
     else:
-        count, begin = segments
-        loop = f"""for (i64 each = LID; each < {count} * {n}; each += LSIZE) {{
-      i64 segment = each / {n}, i = each % {n};
-      {begin} {before} {steps}
+        body = f"i64 segment = each / {n}, i = each % {n};\n      {segments[1]} {before} {steps}"
+    loop = f"""for (i64 first = LID; first < {total}; first += {RUN} * LSIZE) {{
+      T {", ".join(f"{name}_r = 0" for name in terms)};
+      i64 stop = first + {RUN} * LSIZE < {total} ? first + {RUN} * LSIZE : {total};
+      for (i64 each = first; each < stop; each += LSIZE) {{ {body} }}
+      {" ".join(f"{name} += {name}_r;" for name in terms)}
     }}"""
     return [
         "T " + ", ".join(f"{name} = 0" for name in terms) + ";",
@@ -41,21 +50,29 @@ def _by_group(terms: dict[str, str], n: str, before: str, segments: tuple[str, s
 
 def _by_lanes(terms: dict[str, str], n: str, before: str, segments: tuple[str, str] | None) -> list[str]:
     steps = " ".join(f"{name}_l[j] += {term};" for name, term in terms.items())
-    tails = " ".join(f"{name} += {term};" for name, term in terms.items())
+    each_lane, run = f"for (int j = 0; j < {LANES}; j++)", RUN * LANES
+    fold = " ".join(f"{name}_s[j] += {name}_l[j]; {name}_l[j] = 0;" for name in terms)
     whole = f"{n} / {LANES} * {LANES}"
-    loops = f"""for (i64 top = 0; top < {whole}; top += {LANES}) {{
-      INDEPENDENT
-      for (int j = 0; j < {LANES}; j++) {{ i64 i = top + j; {before} {steps} }}
-    }}
-    for (i64 i = {whole}; i < {n}; i++) {{ {before} {tails} }}"""
+    loops = f"""for (i64 first = 0; first < {n}; first += {run}) {{
+      i64 last = first + {run} < {whole} ? first + {run} : {whole};
+      for (i64 top = first; top < last; top += {LANES}) {{
+        INDEPENDENT
+        {each_lane} {{ i64 i = top + j; {before} {steps} }}
+      }}
+      if (first + {run} >= {n})
+        for (i64 i = {whole}; i < {n}; i++) {{ int j = (int)(i - {whole}); {before} {steps} }}
+      run += last - first + {LANES};
+      if (run >= {run}) {{ {each_lane} {{ {fold} }} run = 0; }}
+    }}"""
     if segments is not None:
         count, begin = segments
         loops = f"for (i64 segment = 0; segment < {count}; segment++) {{\n    {begin}\n    {loops}\n    }}"
+    names = ", ".join(f"{name} = 0, {name}_l[{LANES}], {name}_s[{LANES}]" for name in terms)
     return [
-        "T " + ", ".join(f"{name} = 0, {name}_l[{LANES}]" for name in terms) + ";",
-        f"for (int j = 0; j < {LANES}; j++) {{ {' '.join(f'{name}_l[j] = 0;' for name in terms)} }}",
-        loops,
-        f"for (int j = 0; j < {LANES}; j++) {{ {' '.join(f'{name} += {name}_l[j];' for name in terms)} }}",
+        f"T {names};",
+        f"{each_lane} {{ {' '.join(f'{name}_l[j] = 0; {name}_s[j] = 0;' for name in terms)} }}",
+        f"{{ i64 run = 0;\n    {loops} }}",
+        f"{each_lane} {{ {' '.join(f'{name} += {name}_s[j] + {name}_l[j];' for name in terms)} }}",
     ]
 
 

@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 
 from flambeau.backends.dialect.functions import Library
 from flambeau.backends.dialect.launch import Launch, Machine, computed, each_task, head, over_items
-from flambeau.backends.dialect.prelude import Target
+from flambeau.backends.dialect.prelude import REGISTER, Target
 from flambeau.backends.dialect.printer import literal
 from flambeau.backends.dialect.reduce import start
+from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 #: Columns next to each other that an item of a processor scans together.
@@ -46,8 +47,10 @@ class Lines(NamedTuple):
 def lines(machine: Machine, outer: int, n: int, inner: int) -> Lines:
     """Chunks such that every unit has work."""
     lanes, tasks = machine.units * (4 if machine.target.cpu else 256), outer * inner
-    if tasks >= lanes:
+    if tasks >= lanes and (machine.target.fp64 or n <= CHUNKS):
         return Lines(outer, n, inner, n)
+    if not machine.target.fp64:  # short chunks, which lose little
+        return Lines(outer, n, inner, max(64, -(-n // CHUNKS)))
     return Lines(outer, n, inner, max(-(-n * tasks // lanes), 64, -(-n // CHUNKS)))
 
 
@@ -64,30 +67,46 @@ class _Scan(NamedTuple):
     places: bool = False
 
 
+def _wide(op: str, dtype: DType, target: Target) -> DType:
+    """The type of what is so far: float64 for real numbers where there is one, since errors add up along a line.
+
+    Other devices than processors have many short chunks for logcumsumexp, and slow functions of float64.
+    """
+    kind = computed(dtype)
+    wider = kind is dt.float32 and target.fp64 and (op != "logcumsumexp" or target.cpu)
+    return dt.float64 if wider else kind
+
+
 #: log(1 + e) with the rounding of 1 + e made good (W. Kahan), since a driver's own log1p is slow.
 _LOG1P: Final = """
-DEVICE T log_of_one_more(T e) { T u = 1 + e; return u == 1 ? e : $LOG(u) * (e / (u - 1)); }
+DEVICE W log_of_one_more(W e) { W u = 1 + e; return u == 1 ? e : $LOG(u) * (e / (u - 1)); }
 """
 
 
 def _scan_of(op: str, dtype: DType, target: Target) -> _Scan:
-    read, write = "READ(x, a.offset + i)", "WRITE(q, i, o);"
+    read, write, wide = "READ(x, a.offset + i)", "WRITE(q, i, (T)o);", _wide(op, dtype, target)
+    named = f"typedef {REGISTER[wide]} W; "
     if op in ("cumsum", "cumprod"):
         name, sign = ("sum", "+") if op == "cumsum" else ("prod", "*")
-        return _Scan("typedef T V;", start(name, dtype), read, f"(T)(o {sign} v)", write)
+        return _Scan(named + "typedef W V;", start(name, wide), read, f"(W)(o {sign} v)", write)
     if op == "logcumsumexp":
         library = Library(target)
-        exp, log = (library.require(name, computed(dtype)) for name in ("exp", "log"))
+        exp, log = (library.require(name, wide) for name in ("exp", "log"))
         apart = f"(o > v ? o : v) + log_of_one_more({exp}(o > v ? v - o : o - v))"
-        joined = f"(o == v ? o + {literal(math.log(2), computed(dtype))} : {apart})"  # equal ones may be infinite
+        joined = f"(o == v ? o + {literal(math.log(2), wide)} : {apart})"  # equal ones may be infinite
         return _Scan(
-            "typedef T V;", start("max", dtype), read, joined, write, library.text() + _LOG1P.replace("$LOG", log)
+            "typedef W V;",
+            start("max", wide),
+            read,
+            joined,
+            write,
+            library.text() + named + _LOG1P.replace("$LOG", log),
         )
     if op == "affine_scan":
         element = "make(READ(x, a.offset + i), READ(y, a.second + i))"
-        state = "typedef struct { T f, b; } V; DEVICE V make(T f, T b) { V v; v.f = f; v.b = b; return v; }"
+        state = named + "typedef struct { W f, b; } V; DEVICE V make(W f, W b) { V v; v.f = f; v.b = b; return v; }"
         join = "make(o.f * v.f, v.f * o.b + v.b)"
-        return _Scan(state, "make(1, 0)", element, join, "WRITE(q, i, o.b);", inputs=2)
+        return _Scan(state, "make(1, 0)", element, join, "WRITE(q, i, (T)o.b);", inputs=2)
     sign = ">=" if op == "cummax" else "<="
     later = f"(o.p < 0 || v.v {sign} o.v || v.v != v.v)"
     return _Scan("typedef struct { T v; i64 p; } V; DEVICE V make(T v, i64 p) { V r; r.v = v; r.p = p; return r; }",

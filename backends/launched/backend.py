@@ -32,6 +32,7 @@ from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, ExprError, parse
+from flambeau.core.locks import fork_safe
 
 D = TypeVar("D", bound=Device)
 
@@ -49,7 +50,7 @@ class LaunchedBackend(StridedBackend, Generic[D]):
     def __init__(self) -> None:
         super().__init__()
         self._devices: dict[int, D] = {}
-        self._lock = threading.RLock()
+        self._lock = fork_safe(threading.RLock())
         self._expressions: dict[tuple[str, tuple[DType, ...], DType], elementwise.Elementwise] = {}
         self._copying: dict[tuple[DType, DType], elementwise.Elementwise] = {}
         self.kernels = KernelTable(self.device_type, generic_table(self))
@@ -141,6 +142,5 @@ class LaunchedBackend(StridedBackend, Generic[D]):
 
     def after_fork(self) -> None:
         """No driver survives a fork, and some hang in the child, whatever it does: refuse at once."""
-        self._lock = threading.RLock()
         for device in self._devices.values():
             device.bury()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, Final, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.locks import fork_safe
 
 Arrays = Sequence[StridedArray]
 #: An object, a module too, of a driver's package: neither PyOpenCL nor CuPy has types.
@@ -32,6 +34,33 @@ class Kernel:
     def __init__(self, raw: Raw):
         self.raw = raw
         self.params: bytes | None = None  # what the last argument was set to, where a kernel keeps its arguments
+
+
+def patiently(done: Callable[[], bool]) -> None:
+    """Wait until ``done()``, in the main thread so that Ctrl-C comes through; other threads get none and return."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for _ in range(_GLANCES):
+        if done():
+            return
+    pause = _PAUSE
+    while not done():
+        time.sleep(pause)
+        pause = min(pause * 1.2, _LONGEST)
+
+
+def forked(label: str, api: str) -> str:
+    """Why a device cannot be used in a forked child."""
+    return (
+        f"{label} was in use before this process was forked, and {api} does not survive a fork; start workers with "
+        "the 'spawn' or 'forkserver' method, or use the device only after the fork"
+    )
+
+
+#: How often a wait looks before it sleeps, and for how many seconds it does at first and at most.
+_GLANCES: Final = 20
+_PAUSE: Final = 2e-5
+_LONGEST: Final = 5e-3
 
 
 class Plan(NamedTuple):
@@ -54,7 +83,7 @@ class Device(ABC):
 
     def __init__(self, number: int, label: str):
         self.number, self.label = number, label
-        self.lock = threading.RLock()
+        self.lock = fork_safe(threading.RLock())
         self.dead = False
         self._programs: dict[Hashable, Kernel] = {}
         self._flag: StridedArray | None = None
@@ -114,10 +143,7 @@ class Device(ABC):
     # -- forks ---------------------------------------------------------------------------------
     def lost(self) -> NoReturn:
         """Raise the error of a device that a fork cut off."""
-        raise DeviceLostError(
-            f"{self.label} was in use before this process was forked, and {self.api} does not survive a fork; start "
-            "workers with the 'spawn' or 'forkserver' method, or use the device only after the fork"
-        )
+        raise DeviceLostError(forked(self.label, self.api))
 
     def bury(self) -> None:
         """In a forked child: refuse all further use."""

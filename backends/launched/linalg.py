@@ -22,6 +22,10 @@ _DIRECT: Final = 1 << 27
 _PACKED: Final = 48**3
 #: Multiplications that an item does at least.
 _SHARE: Final = 1 << 15
+#: Terms of a sum from which on products are made of :data:`_TERMS` at a time, if these have room in so many elements.
+_LONG: Final = 1 << 15
+_TERMS: Final = 1 << 12
+_ROOM: Final = 1 << 22
 
 
 def register(backend: Launcher) -> None:
@@ -54,6 +58,9 @@ def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: Stride
     if folded is not None:  # one right operand for all: a single tall product
         x, y, m = folded, y.viewed((k, n), y.strides[-2:], y.offset), folded.shape[0]
         batch = ()
+    if k >= _LONG and not batch and x.dtype in (dt.float32, dt.float64) and m * n * (k // _TERMS) <= _ROOM:
+        _by_terms(backend, out, x, y)
+        return
     if n == 1:  # a column: as a row, which lies in memory just so
         x, y, m, n = _turned(y), _turned(x), n, m
     shape, strides = lay.coalesce(tuple(batch), x.strides[:-2], y.strides[:-2])
@@ -71,6 +78,27 @@ def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: Stride
         work.packed()
     else:
         work.plain()
+
+
+def _by_terms(backend: Launcher, out: StridedArray, x: StridedArray, y: StridedArray) -> None:
+    """A product of two matrices that adds up many terms: of some terms at a time, whose sums are added pairwise."""
+    (m, k), n, step = x.shape, y.shape[1], _TERMS
+    whole = k // step
+    parts = backend.empty((whole + (k % step > 0), m, n), x.dtype, x.index)
+    left = x.viewed((whole, m, step), (x.strides[1] * step, *x.strides), x.offset)
+    right = y.viewed((whole, step, n), (y.strides[0] * step, *y.strides), y.offset)
+    matmul_into(backend, parts.viewed((whole, m, n), parts.strides, parts.offset), left, right)
+    if k % step:
+        rest = whole * step
+        matmul_into(
+            backend,
+            parts.viewed((m, n), (n, 1), parts.offset + whole * m * n),
+            x.viewed((m, k - rest), x.strides, x.offset + rest * x.strides[1]),
+            y.viewed((k - rest, n), y.strides, y.offset + rest * y.strides[0]),
+        )
+    add_up = backend.kernels.find("sum", x.dtype)
+    assert add_up is not None  # every backend has sums
+    backend.copy(out, add_up(parts, axis=(0,), keepdims=False).reshaped(out.shape))
 
 
 def _folded(x: StridedArray, y: StridedArray) -> StridedArray | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from flambeau.backends.base import BackendUnavailableError, DeviceProperties, HostArray, MemoryStats
+from flambeau.backends.base import BackendUnavailableError, DeviceLostError, DeviceProperties, HostArray, MemoryStats
 from flambeau.backends.launched import elementwise
 from flambeau.backends.launched.backend import WIDE, LaunchedBackend
-from flambeau.backends.launched.device import Raw
+from flambeau.backends.launched.device import Raw, forked
 from flambeau.backends.opencl import discovery
 from flambeau.backends.opencl.device import OpenCLDevice
 from flambeau.backends.strided import StridedArray
@@ -25,6 +25,7 @@ class OpenCLBackend(LaunchedBackend[OpenCLDevice]):
         self._cl: Raw = None  # the module pyopencl
         self._found: list[discovery.Found] | None = None
         self._reason: str | None = None
+        self._started = self._forked = False  # whether the driver was; whether that was before a fork
         self._contexts: dict[int, Raw] = {}
 
     # -- devices -------------------------------------------------------------------------------
@@ -33,9 +34,15 @@ class OpenCLBackend(LaunchedBackend[OpenCLDevice]):
         if self._found is None:
             with self._lock:
                 if self._found is None:
+                    self._started = True
                     self._cl, found, self._reason = discovery.discover()
                     self._found = found  # last: who sees it reads the others
         return self._found
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        if self._started:  # to ask a driver for its devices is enough: its threads stayed with the parent
+            self._forked, self._found, self._reason = True, [], forked("opencl", "OpenCL")
 
     def unavailable_reason(self) -> str | None:
         self.devices()
@@ -52,6 +59,8 @@ class OpenCLBackend(LaunchedBackend[OpenCLDevice]):
         return [f"{f.label} does not count: {f.reason}" for f in self.devices() if f.reason is not None]
 
     def open(self, index: int) -> OpenCLDevice:
+        if self._forked:
+            raise DeviceLostError(self._reason)
         usable = [f for f in self.devices() if f.reason is None]
         if not 0 <= index < len(usable):
             raise BackendUnavailableError(

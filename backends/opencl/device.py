@@ -8,7 +8,7 @@ and enqueueing it hold one lock, since kernels are shared between threads.
 from __future__ import annotations
 
 import atexit
-import threading
+import ctypes
 import warnings
 import weakref
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from flambeau.backends.base import Shape
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Plan, Raw
 from flambeau.backends.opencl.memory import Block, Pool
-from flambeau.backends.opencl.queue import Queue
+from flambeau.backends.opencl.queue import Queue, wait_for, weight
 from flambeau.backends.strided import StridedArray
 from flambeau.core import config
 from flambeau.core.dtype import DType
@@ -56,6 +56,7 @@ class OpenCLDevice(Device):
         limit = config.get("memory_limit")
         self.pool = Pool(self, QUEUES, self.default_limit if limit is None else limit)
         self._threads: dict[int, int] = {}
+        self._interrupted: list[Raw] = []  # copies that nobody waited for to the end
         _open.add(self)
 
     @property
@@ -78,8 +79,9 @@ class OpenCLDevice(Device):
     def bury(self) -> None:
         """In a forked child: refuse all further use; what is freed touches no driver."""
         super().bury()
-        self.lock = self.pool._lock = threading.RLock()  # another thread may have held it at the fork
         self._threads.clear()
+        # Nor does the end of the interpreter: to let go of a queue waits for threads that stayed with the parent.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def reading(self, block: Block, queue: int) -> None:
         """Before ``queue`` reads a block: wait for the queue that wrote it. Called under the lock."""
@@ -107,10 +109,13 @@ class OpenCLDevice(Device):
         if self.dead:
             self.lost()
         with self.lock:
+            marks = []
             for queue in self.queues:
+                queue.open()
+                marks.append(self._cl.enqueue_marker(queue.raw))
                 queue.flush()
-        for queue in self.queues:
-            queue.raw.finish()
+        for mark in marks:
+            wait_for(self._cl, mark)
 
     # -- work ----------------------------------------------------------------------------------
     def launch(self, kernel: Kernel, ins: Arrays, outs: Arrays, params: bytes, size: int, group: int) -> None:
@@ -137,13 +142,23 @@ class OpenCLDevice(Device):
             if kernel.params is not params:
                 raw._set_arg_buf_multi((place, params))
                 kernel.params = params
-            self.queues[queue].launch(raw, (size,), (group,))
+            lane = self.queues[queue]
+            lane.launch(raw, (size,), (group,), weight((ins or outs)[0].buffer.nbytes + outs[0].buffer.nbytes))
+        if lane.late:
+            self._catch_up(lane)
+
+    def _catch_up(self, lane: Queue) -> None:
+        """Wait, without the lock, where a queue is far behind its thread."""
+        with self.lock:
+            mark = lane.mark()
+        if mark is not None:
+            lane.catch_up(mark)
 
     def computing(self, plan: Plan, shape: Shape, strides: Shape, dtype: DType) -> Callable[[Arrays], StridedArray]:
         """:meth:`launch` with one turn of the lock."""
         kernel, params, size, group = plan.kernel, plan.params, (plan.size,), (plan.group,)
         raw, number, nbytes = kernel.raw, self.number, prod(shape) * dtype.itemsize
-        of_result: int = raw.num_args - 2
+        of_result, counts = raw.num_args - 2, weight(2 * nbytes)
         shelf, take, threads, queues = self.pool.shelf(nbytes), self.pool.block, self._threads, self.queues
 
         def compute(ins: Arrays) -> StridedArray:
@@ -167,7 +182,10 @@ class OpenCLDevice(Device):
                 if kernel.params is not params:
                     raw._set_arg_buf_multi((place + 1, params))
                     kernel.params = params
-                queues[queue].launch(raw, size, group)
+                lane = queues[queue]
+                lane.launch(raw, size, group, counts)
+            if lane.late:
+                self._catch_up(lane)
             return StridedArray(result, 0, shape, strides, dtype, number)
 
         return compute
@@ -208,7 +226,19 @@ class OpenCLDevice(Device):
             lane.open()
             event = self._cl.enqueue_copy(lane.raw, block.memory, host, is_blocking=False)
             lane.flush()
-        event.wait()
+        self._finished([event])
+
+    def _finished(self, events: list[Raw]) -> None:
+        """Wait for copies; where that is interrupted they go on, and their memory stays until they are over."""
+        if self._interrupted:
+            over = self._cl.command_execution_status.COMPLETE
+            self._interrupted = [e for e in self._interrupted if e.command_execution_status > over]
+        try:
+            for event in events:
+                wait_for(self._cl, event)
+        except BaseException:
+            self._interrupted += events
+            raise
 
     def read(self, *wanted: tuple[StridedArray, HostBytes]) -> None:
         """Copy contiguous arrays' bytes to the host."""
@@ -223,8 +253,7 @@ class OpenCLDevice(Device):
                 event = self._cl.enqueue_copy(lane.raw, host, block.memory, src_offset=start, is_blocking=False)
                 events.append(event)
             lane.flush()
-        for event in events:
-            event.wait()
+        self._finished(events)
 
     def fetch(self, array: StridedArray, host: HostBytes) -> None:
         self._check((array, host))
@@ -242,7 +271,11 @@ class OpenCLDevice(Device):
             return
         self.flagged = False
         cell = np.zeros(self._flag.size * 8, np.uint8)
-        self.read(*wanted, (self._flag, cell))
+        try:
+            self.read(*wanted, (self._flag, cell))
+        except BaseException:  # Ctrl-C: nobody has looked
+            self.flagged = True
+            raise
         self.raise_late(self._flag, cell)
 
 

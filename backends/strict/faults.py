@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from flambeau.backends.base import DeviceLostError, OutOfMemoryError
+from flambeau.core.locks import fork_safe
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Health:
         self.faults = Faults()
         self.forked = False
         self._late: list[BaseException] = []
-        self._lock = threading.RLock()
+        self._lock = fork_safe(threading.RLock())
 
     def alive(self) -> None:
         """DeviceLostError when the device does not answer."""

@@ -9,10 +9,14 @@ from typing import Any
 from flambeau.backends.base import OutOfRangeError
 from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.backends.xp.reduce import is_low, rounded, wide
+from flambeau.backends.xp.sums import BLOCK, add_up_groups
 from flambeau.core import dtype as dt
 
 bodies = Bodies()
 Ints = tuple[int, ...]
+
+#: How many times as large as what is added a target may be to be added in a wider type as a whole.
+_SPARSE = 16
 
 
 # -- places ----------------------------------------------------------------------------------------
@@ -120,16 +124,25 @@ def scatter(xp: Namespace, x: Array, index: Array, src: Array, *, axis: int, red
     return _combined(xp, x, place, _cut_to(src, index.shape), reduce)
 
 
-def _combined(xp: Namespace, x: Array, place: Array, src: Array, reduce: str) -> Array:
-    """A copy of ``x`` with ``src`` combined with what stands at ``place``; low precision adds up in float32."""
+def _combined(xp: Namespace, x: Array, place: Array, src: Array, reduce: str, meet: bool = True) -> Array:
+    """A copy of ``x`` with ``src`` combined with what stands at ``place``; where many ``meet``, they add up in float64.
+
+    Low precision is widened to float32 at least.
+    """
     if reduce == "set":
         out = x.copy("C")
         out.reshape(-1)[place.reshape(-1)] = src.reshape(-1)
         return out
     ufunc = {"add": xp.add, "prod": xp.multiply, "amax": xp.maximum, "amin": xp.minimum}[reduce]
+    src, place = wide(xp, src).reshape(-1), place.reshape(-1)
     out = wide(xp, x) if is_low(x) else x.copy("C")
     out = out if out.flags.c_contiguous else out.copy("C")
-    ufunc.at(out.reshape(-1), place.reshape(-1), wide(xp, src).reshape(-1))
+    wider = meet and place.size > BLOCK and src.dtype.kind in "fc"
+    if reduce == "add" and wider and x.size <= _SPARSE * place.size:
+        total = out.astype("c16" if src.dtype.kind == "c" else "f8")  # many may meet at one place
+        ufunc.at(total.reshape(-1), place, src.astype(total.dtype))
+        return total.astype(x.dtype)
+    ufunc.at(out.reshape(-1), place, src)
     return rounded(out, x)
 
 
@@ -141,8 +154,26 @@ def index_add(xp: Namespace, x: Array, index: Array, src: Array, *, axis: int) -
     if not src.size:
         return x.copy("C")
     check_index("index_add", index, x.shape[axis], axis)
+    if x.size > _SPARSE * src.size and x.dtype.kind in "fcV" and _meet(xp, index):
+        return _add_slices(xp, x, index, src, axis)
     place = positions(xp, x.shape, _along(index, axis, x.ndim), axis, src.shape)
-    return _combined(xp, x, place, src, "add")
+    return _combined(xp, x, place, src, "add", _meet(xp, index))
+
+
+def _meet(xp: Namespace, index: Array) -> bool:
+    """Whether one number stands so often that the order of additions matters."""
+    if index.size <= BLOCK:
+        return False
+    ordered = xp.sort(index)
+    return bool((ordered[BLOCK:] == ordered[:-BLOCK]).any())
+
+
+def _add_slices(xp: Namespace, x: Array, index: Array, src: Array, axis: int) -> Array:
+    """``x`` with slices added, those for one place first to each other."""
+    out, slices = wide(xp, x) if is_low(x) else x.copy("C"), xp.moveaxis(wide(xp, src), axis, 0)
+    at, sums = add_up_groups(xp, slices.reshape(index.size, -1), index)
+    xp.moveaxis(out, axis, 0)[at] += sums.reshape(-1, *slices.shape[1:])
+    return rounded(out, x)
 
 
 @bodies.kernel("index_put")
@@ -169,7 +200,11 @@ def put_at(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int, a
     where = _wrapped("index_put", x.shape, indices, axis)
     if not accumulate:
         x[where] = values
-    elif is_low(x):
+    elif (
+        is_low(x)
+        or x.dtype.kind in "fc"
+        and max(values.size, *[v.size for v in indices]) > max(BLOCK, x.size // _SPARSE)
+    ):
         x[...] = index_put(xp, x, values, *indices, axis=axis, accumulate=True)
     else:
         xp.add.at(x, where, values)

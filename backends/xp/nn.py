@@ -10,6 +10,7 @@ from typing import Final
 
 from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.backends.xp.reduce import wide
+from flambeau.backends.xp.sums import add_up, dots, dots_down
 from flambeau.core import dtype as dt
 
 bodies = Bodies()
@@ -33,7 +34,7 @@ def _shifted(xp: Namespace, x: Array, axis: int) -> Array:
 
 
 def _total(xp: Namespace, x: Array, axis: int) -> Array:
-    return xp.add.reduce(x, axis=axis, keepdims=True) if x.ndim else x
+    return add_up(xp, x, (axis % x.ndim,), True) if x.ndim else x
 
 
 @bodies.kernel("softmax", _DTYPES)
@@ -93,13 +94,13 @@ def _standard(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Array]:
     mean = xp.add.reduce(rows, axis=1, keepdims=True)
     mean /= size
     centred = xp.subtract(rows, mean)
-    rstd = _inverse_root(xp, xp.einsum("ij,ij->i", centred, centred), size, eps)
+    rstd = _inverse_root(xp, dots(xp, centred, centred), size, eps)
     centred *= rstd
     return centred, rstd
 
 
 def _by_rms(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Array]:
-    rrms = _inverse_root(xp, xp.einsum("ij,ij->i", rows, rows), rows.shape[1], eps)
+    rrms = _inverse_root(xp, dots(xp, rows, rows), rows.shape[1], eps)
     return rows * rrms, rrms
 
 
@@ -127,10 +128,10 @@ def layer_norm_grad(
     """The gradients for the input, the weight and the bias."""
     standard, rstd = _standard(xp, _rows(xp, x, normalized_shape), eps)
     g, size = _rows(xp, grad, normalized_shape), standard.shape[1]
-    of_weight = xp.einsum("ij,ij->j", g, standard)
-    of_bias = xp.add.reduce(g, axis=0)
+    of_weight = dots_down(xp, g, standard)
+    of_bias = add_up(xp, g, (0,))
     inner = g if weight is None else g * wide(xp, weight).reshape(-1)
-    along = xp.einsum("ij,ij->i", inner, standard)[:, None] / size
+    along = dots(xp, inner, standard)[:, None] / size
     of_x = inner - xp.add.reduce(inner, axis=1, keepdims=True) / size
     standard *= along
     of_x -= standard
@@ -160,9 +161,9 @@ def rms_norm_grad(
     """The gradients for the input and the weight."""
     standard, rrms = _by_rms(xp, _rows(xp, x, normalized_shape), eps)
     g, size = _rows(xp, grad, normalized_shape), standard.shape[1]
-    of_weight = xp.einsum("ij,ij->j", g, standard)
+    of_weight = dots_down(xp, g, standard)
     inner = g if weight is None else g * wide(xp, weight).reshape(-1)
-    along = xp.einsum("ij,ij->i", inner, standard)[:, None] / size
+    along = dots(xp, inner, standard)[:, None] / size
     of_x = inner - standard * along
     of_x *= rrms
     return back(of_x, x).reshape(x.shape), _like_weight(of_weight, x, normalized_shape)
@@ -174,6 +175,13 @@ def _channels(xp: Namespace, x: Array) -> Array:
     return wide(xp, x).reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
 
+def _channel_dots(xp: Namespace, x: Array, y: Array) -> Array:
+    """The sum of ``x * y``, of (N, C, L), for each channel."""
+    if x.shape[2] == 1:
+        return dots_down(xp, x[:, :, 0], y[:, :, 0])
+    return add_up(xp, dots(xp, x, y), (0,))
+
+
 @bodies.kernel("batch_norm", _DTYPES)
 def batch_norm(
     xp: Namespace, x: Array, weight: Array | None, bias: Array | None, *, eps: float
@@ -181,9 +189,9 @@ def batch_norm(
     """The input normalised by each channel's mean and biased variance, and those two."""
     channels = _channels(xp, x)
     count = channels.shape[0] * channels.shape[2]
-    mean = xp.add.reduce(channels, axis=(0, 2)) / count
+    mean = add_up(xp, channels, (0, 2)) / count
     out = channels - mean[:, None]
-    var = xp.einsum("ncl,ncl->c", out, out) / count
+    var = _channel_dots(xp, out, out) / count
     scale = xp.reciprocal(xp.sqrt(var + channels.dtype.type(eps)))
     out *= (scale if weight is None else scale * wide(xp, weight))[:, None]
     if bias is not None:
@@ -196,4 +204,4 @@ def batch_norm_sums(xp: Namespace, grad: Array, x: Array, mean: Array) -> tuple[
     """Per channel: the sum of ``grad``, and of ``grad * (x - mean)``."""
     g = _channels(xp, grad)
     centred = _channels(xp, x) - wide(xp, mean)[:, None]
-    return back(xp.add.reduce(g, axis=(0, 2)), x), back(xp.einsum("ncl,ncl->c", g, centred), x)
+    return back(add_up(xp, g, (0, 2)), x), back(_channel_dots(xp, g, centred), x)

@@ -38,6 +38,8 @@ def kernel(
     step = make(xp, lambda value: constant(value, dtype), *operands[len(state) :], **options)
     step = partial(_widened, xp, step) if low else step
     for row in zip(params, grads, *(v or repeat(None) for v in state), strict=False):
+        if not row[0].ndim:  # of operands without axes numpy makes scalars, which nothing can be written to
+            row = tuple([None if v is None else v.reshape(1) for v in row])
         call(step, row)
     return []
 

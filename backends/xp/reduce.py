@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from flambeau.backends.xp import Array, Bodies, Namespace
+from flambeau.backends.xp.sums import add_up
 from flambeau.core import dtype as dt
 
 bodies = Bodies()
@@ -35,14 +36,9 @@ def count(shape: tuple[int, ...], axis: Axes) -> int:
     return math.prod(shape if axis is None else [shape[a] for a in axis])
 
 
-def _sum(xp: Namespace, x: Array, axis: Axes, keepdims: bool) -> Array:
-    """The sum as an array, also of no dimensions."""
-    return xp.asarray(xp.add.reduce(x, axis=axis, keepdims=keepdims))
-
-
 @bodies.kernel("mean", _INEXACT)
 def mean(xp: Namespace, x: Array, *, axis: Axes, keepdims: bool) -> Array:
-    total = _sum(xp, wide(xp, x), axis, keepdims)
+    total = add_up(xp, wide(xp, x), axis, keepdims)
     total /= count(x.shape, axis)
     return rounded(total, x)
 
@@ -52,13 +48,17 @@ def var(xp: Namespace, x: Array, *, axis: Axes, correction: float, keepdims: boo
     """The mean squared distance from the mean, ``correction`` fewer elements counted; complex: of the distance."""
     values = wide(xp, x)
     size = count(x.shape, axis)
-    centre = _sum(xp, values, axis, True)
+    centre = add_up(xp, values, axis, True)
     centre /= size
-    squares = xp.subtract(values, centre)
-    squares = squares.real**2 + squares.imag**2 if squares.dtype.kind == "c" else xp.multiply(squares, squares)
-    total = _sum(xp, squares, axis, keepdims)
+    centred = xp.subtract(values, centre)
+    total = add_up(xp, _squared(xp, centred), axis, keepdims)
     total /= max(size - correction, 0)
     return rounded(total, x)
+
+
+def _squared(xp: Namespace, x: Array) -> Array:
+    """The squares of the sizes, in the memory of ``x`` where they are real."""
+    return xp.asarray(x.real**2 + x.imag**2) if x.dtype.kind == "c" else xp.multiply(x, x, x)
 
 
 @bodies.kernel("std", _INEXACT)
@@ -74,12 +74,12 @@ def vector_norm(xp: Namespace, x: Array, *, ord: float, axis: Axes, keepdims: bo
         extreme = xp.maximum if ord > 0 else xp.minimum
         return rounded(xp.asarray(extreme.reduce(size, axis=axis, keepdims=keepdims)), x)
     if ord == 0:
-        return rounded(_sum(xp, (size != 0).astype(size.dtype), axis, keepdims), x)
+        return rounded(add_up(xp, (size != 0).astype(size.dtype), axis, keepdims), x)
     if ord == 2:
-        return rounded(xp.sqrt(_sum(xp, size * size, axis, keepdims)), x)
+        return rounded(xp.sqrt(add_up(xp, size * size, axis, keepdims)), x)
     if ord == 1 or math.isinf(ord):
-        return rounded(_sum(xp, size, axis, keepdims), x)
-    return rounded(_sum(xp, size**ord, axis, keepdims) ** (1.0 / ord), x)
+        return rounded(add_up(xp, size, axis, keepdims), x)
+    return rounded(add_up(xp, size**ord, axis, keepdims) ** (1.0 / ord), x)
 
 
 @bodies.kernel("logsumexp", dt.FLOATS)
@@ -87,11 +87,11 @@ def logsumexp(xp: Namespace, x: Array, *, axis: Axes, keepdims: bool) -> Array:
     """log(sum(exp(x))) without overflow; -inf for no elements."""
     values = wide(xp, x)
     if count(x.shape, axis) == 0:
-        return rounded(xp.log(_sum(xp, values, axis, keepdims)), x)
+        return rounded(xp.log(add_up(xp, values, axis, keepdims)), x)
     largest = xp.asarray(xp.maximum.reduce(values, axis=axis, keepdims=True))
     largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
     shifted = xp.asarray(xp.subtract(values, largest))
-    total = xp.log(_sum(xp, xp.exp(shifted), axis, keepdims))
+    total = xp.log(add_up(xp, xp.exp(shifted), axis, keepdims))
     return rounded(total + largest.reshape(total.shape), x)
 
 

@@ -16,10 +16,11 @@ _LONG: Final = 512
 
 
 def _accumulate(ufunc: Any, x: Array, axis: int) -> Array:
-    """In the operand's own dtype, low precision in float32."""
+    """Accumulated in float64, or complex128, and rounded once: each step would add an error of its own."""
     if x.ndim == 0:
         return x.copy()
-    return rounded(ufunc.accumulate(x, axis=axis, dtype="f4" if is_low(x) else x.dtype), x)
+    kind = "f8" if is_low(x) or x.dtype.kind == "f" else "c16" if x.dtype.kind == "c" else x.dtype
+    return ufunc.accumulate(x, axis=axis, dtype=kind).astype(x.dtype, copy=False)
 
 
 @bodies.kernel("cumsum", _NUMBERS)

@@ -11,6 +11,7 @@ from typing import Any
 from flambeau.core.box import box_of, mark_written
 from flambeau.core.errors import GradientError
 from flambeau.core.graph import GradientEdge, Handle, Leaf, Node, WalkHook, edge_of, place_of
+from flambeau.core.locks import fork_safe
 from flambeau.core.state import State, _Scope
 from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
@@ -59,7 +60,7 @@ class _Gathering:
     def __init__(self, tensors: tuple[Tensor, ...], fn: Callable[..., Any], first: bool):
         self.edges = [get_gradient_edge(t) for t in tensors]
         self.fn, self.first = fn, first
-        self.lock = threading.Lock()
+        self.lock = fork_safe(threading.Lock())
         # By walk: who is still awaited, and what is there.
         self.walks: weakref.WeakKeyDictionary[Any, tuple[set[int], list[Any]]] = weakref.WeakKeyDictionary()
 

@@ -164,7 +164,9 @@ def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
     with state.no_grad():
         rate = input.detach()
         _check("poisson", rate, lambda r: r >= 0, "rates must be at least 0")
-        rate = storage.cast_p(rate, dtype=precise(rate.device))
+        if precise(rate.device) is not dt.float64:  # on the host: the same numbers everywhere
+            return poisson(rate.to("cpu"), generator).to(input.device)
+        rate = storage.cast_p(rate, dtype=dt.float64)
         small = _small_poisson(where(rate < 10, rate, 0.0), generator)
         return storage.cast_p(
             where(rate < 10, small, _large_poisson(maximum_p(rate, 10.0), generator)), dtype=input.dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from flambeau.core.creation import arange
+from flambeau.core.creation import arange, ones_like, zeros
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
@@ -124,11 +124,17 @@ def embedding_bag(
     rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(-1)
-    owner = (arange(input.shape[0], device=input.device).unsqueeze(-1) >= offsets).sum(-1) - 1
+    owner = _owners(offsets, input.shape[0])
     if padding_idx is not None:
         kept = input != padding_idx % weight.shape[0]
         rows, owner = rows[kept], owner[kept]
     return _reduce_bags(rows, owner, bags, mode)
+
+
+def _owners(offsets: Tensor, count: int) -> Tensor:
+    """The bag of each of ``count`` places: how many bags start there or before, less one."""
+    starts = zeros(count + 1, dtype=int64, device=offsets.device)
+    return starts.index_add(0, offsets.to(int64), ones_like(offsets, dtype=int64))[:count].cumsum(0) - 1
 
 
 def _reduce_bags(rows: Tensor, owner: Tensor, bags: int, mode: str) -> Tensor:

@@ -252,6 +252,17 @@ def test_numbers_do_not_depend_on_the_number_of_threads() -> None:
         assert all(a.equal(b) for a, b in zip(found[0], other, strict=True))
 
 
+@pytest.mark.parametrize("device", ["strict", pytest.param("opencl", marks=pytest.mark.device("opencl"))])
+def test_poisson_numbers_are_the_same_on_every_device(device: str) -> None:
+    """Also where there is no float64."""
+    rate = fb.arange(20_000) * 0.005
+    found = []
+    for where in ("cpu", device):
+        fb.manual_seed(3)
+        found.append((fb.poisson(rate.to(where)).cpu(), fb.get_rng_state()))
+    assert fb.equal(found[0][0], found[1][0]) and fb.equal(found[0][1], found[1][1])
+
+
 @pytest.mark.parametrize("dtype", [fb.float16, fb.bfloat16, fb.float32, fb.float64], ids=str)
 @pytest.mark.parametrize(("low", "high"), [(1.0, 1.0001), (0.1, 0.2), (-1.0, -0.999), (-3.0, 0.0), (2.0, 2.0)])
 def test_a_uniform_draw_never_returns_its_upper_end(dtype: Any, low: float, high: float) -> None:

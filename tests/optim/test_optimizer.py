@@ -267,6 +267,29 @@ def test_errors_say_what_is_wrong(wrong: Any, error: type[Exception], words: lis
     check_error(lambda: wrong(nn.Parameter(fb.ones(2))), error, words)
 
 
+# -- parameters without axes -----------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", [fb.float32, fb.float64, fb.bfloat16, fb.complex64], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"weight_decay": 0.1}, {"maximize": True}, {"amsgrad": True}, {"foreach": False}]
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_parameter_without_axes_steps_as_one_of_one_element(name: str, options: dict[str, Any], dtype: Any) -> None:
+    kind = getattr(optim, name)
+    if not set(options) <= set(inspect.signature(kind).parameters):
+        pytest.skip("not an option of this one")
+    found = []
+    for shape in ((), (1,)):
+        p = nn.Parameter(fb.full(shape, 1.5, dtype=dtype))
+        optimizer = kind([p], lr=0.5, **(OPTIONS.get(name, {}) | options))
+        for step_ in range(3):
+            p.grad = fb.full(shape, 0.5 + step_, dtype=dtype)
+            optimizer.step()
+        assert p.shape == shape
+        found.append(complex(p.detach().reshape(()).item()))
+    assert found[0] == found[1]
+    assert found[0] != 1.5 or dtype is fb.bfloat16  # where a small step rounds away
+
+
 @pytest.mark.parametrize("kind", ["state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post"])
 def test_hooks_that_are_prepended_run_first(kind: str) -> None:
     made, calls = optim.SGD(parameters(), lr=0.1), []

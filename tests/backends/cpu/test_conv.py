@@ -93,7 +93,7 @@ def test_a_large_batch_over_threads(count: int) -> None:
     params = options(2, 1, 1, 1, 1)
     x, weight = values((12, 32, 24, 24), dt.float32, 1), values((32, 32, 3, 3), dt.float32, 2)
     grad = values((12, 32, 24, 24), dt.float32, 3)
-    assert len(module.geometry(x.shape, weight.shape, *list(params.values())).parts()) >= 1
+    assert module.geometry(x.shape, weight.shape, *list(params.values())).is_large
     with config.override(num_threads=count):
         found = kernel("conv", dt.float32)(x, weight, None, **params)
         to_weight = kernel("conv_grad_weight", dt.float32)(grad, x, shape=weight.shape, **params)

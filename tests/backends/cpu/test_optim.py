@@ -10,8 +10,8 @@ import pytest
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from tests.backends.cpu.arrays import close, kernel, tolerance, values, wide
+from tests.backends.steps import BETA1, BETA2, DECAY, EPS, LR, Adam, Sgd
 
-LR, DECAY, BETA1, BETA2, EPS = 0.1, 0.01, 0.9, 0.99, 1e-8
 BOOLS = (False, True)
 
 
@@ -21,17 +21,15 @@ BOOLS = (False, True)
 def test_sgd_step(dtype: DType, size: int, momentum: float, dampening: float, nesterov: bool) -> None:
     for decay, maximize in itertools.product((0.0, DECAY), BOOLS):
         param = values((size,), dtype)
-        expected, gathered = wide(param).astype(float), np.zeros(size)
+        expected = Sgd(wide(param), momentum, dampening, nesterov, decay, maximize)
         buffer = np.zeros_like(param) if momentum else None
         for step in range(3):
             grad = values((size,), dtype, step)
-            g = wide(grad).astype(float) * (-1 if maximize else 1) + decay * expected
-            gathered = momentum * gathered + (1 if step == 0 else 1 - dampening) * g
-            expected -= LR * (g + momentum * gathered if nesterov else gathered if momentum else g)
+            expected.step(wide(grad))
             damped = dampening if step else 0
             lists = [param], [grad], [] if buffer is None else [buffer]
             kernel("sgd_step", dtype)(*lists, LR, decay, momentum, damped, nesterov=nesterov, maximize=maximize)
-        close(param, expected, 9 * tolerance(dtype), 9 * tolerance(dtype))
+        close(param, expected.value, 9 * tolerance(dtype), 9 * tolerance(dtype))
 
 
 @pytest.mark.parametrize("dtype", dt.FLOATS, ids=lambda d: d.name)
@@ -41,23 +39,13 @@ def test_adam_step(dtype: DType, size: int, amsgrad: bool) -> None:
     for decay, decoupled, maximize in itertools.product((0.0, DECAY), BOOLS, BOOLS):
         param = values((size,), dtype)
         state = [[np.zeros_like(param)], [np.zeros_like(param)], [np.zeros_like(param)] if amsgrad else []]
-        expected = wide(param).astype(float)
-        first = second = largest = np.zeros(size)
+        expected = Adam(wide(param), decay, decoupled, amsgrad, maximize)
         for step in range(1, 4):
             grad = values((size,), dtype, step, low=0.5)
-            g = wide(grad).astype(float) * (-1 if maximize else 1)
-            if decoupled:
-                expected *= 1 - LR * decay
-            else:
-                g = g + decay * expected
-            first = BETA1 * first + (1 - BETA1) * g
-            second = BETA2 * second + (1 - BETA2) * g * g
-            largest = np.maximum(largest, second)
-            root = np.sqrt((largest if amsgrad else second) / (1 - BETA2**step)) + EPS
-            expected -= LR * first / (1 - BETA1**step) / root
+            expected.step(wide(grad))
             options = dict(decoupled=decoupled, maximize=maximize)
             kernel("adam_step", dtype)([param], [grad], *state, LR, BETA1, BETA2, EPS, decay, step, **options)
-        close(param, expected, 9 * tolerance(dtype), 9 * tolerance(dtype))
+        close(param, expected.value, 9 * tolerance(dtype), 9 * tolerance(dtype))
 
 
 def test_several_parameters_at_once() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from flambeau.core import dtype as dt
+from tests.backends.steps import BETA1, BETA2, DECAY, EPS, LR, Adam, Sgd
 
 pytestmark = pytest.mark.device("opencl")
 
-LR, DECAY, BETA1, BETA2, EPS = 0.1, 0.01, 0.9, 0.99, 1e-8
 BOOLS = (False, True)
 CLOSE = {dt.float16: 5e-3, dt.bfloat16: 5e-2, dt.float32: 1e-5, dt.float64: 1e-12}
 
@@ -25,17 +25,15 @@ def values(rng, size, dtype):
 def test_sgd_step(bench, rng, dtype, momentum, dampening, nesterov):
     for decay, maximize, size in itertools.product((0.0, DECAY), BOOLS, (7, 20_001)):
         start = values(rng, size, dtype)
-        expected, gathered = start.astype(float), np.zeros(size)
+        expected = Sgd(start, momentum, dampening, nesterov, decay, maximize)
         param, buffers = bench.put(start), [bench.put(np.zeros(size, dtype.numpy))] if momentum else []
         for step in range(3):
             grad = values(rng, size, dtype)
-            g = grad.astype(float) * (-1 if maximize else 1) + decay * expected
-            gathered = momentum * gathered + (1 if step == 0 else 1 - dampening) * g
-            expected -= LR * (g + momentum * gathered if nesterov else gathered if momentum else g)
+            expected.step(grad)
             numbers = (LR, decay, momentum, dampening if step else 0)
             lists = [param], [bench.put(grad)], buffers
             bench.op("sgd_step", dtype)(*lists, *numbers, nesterov=nesterov, maximize=maximize)
-        np.testing.assert_allclose(bench.get(param).astype(float), expected, rtol=CLOSE[dtype], atol=CLOSE[dtype])
+        np.testing.assert_allclose(bench.get(param).astype(float), expected.value, rtol=CLOSE[dtype], atol=CLOSE[dtype])
 
 
 @pytest.mark.parametrize("dtype", dt.FLOATS, ids=lambda d: d.name)
@@ -45,23 +43,14 @@ def test_adam_step(bench, rng, dtype, amsgrad):
         start = values(rng, size, dtype)
         zeros = np.zeros(size, dtype.numpy)
         param, state = bench.put(start), [[bench.put(zeros)], [bench.put(zeros)], [bench.put(zeros)] * amsgrad]
-        expected, first, second, largest = start.astype(float), *np.zeros((3, size))
+        expected = Adam(start, decay, decoupled, amsgrad, maximize)
         for step in range(1, 4):
             grad = values(rng, size, dtype)
-            g = grad.astype(float) * (-1 if maximize else 1)
-            if decoupled:
-                expected *= 1 - LR * decay
-            else:
-                g = g + decay * expected
-            first = BETA1 * first + (1 - BETA1) * g
-            second = BETA2 * second + (1 - BETA2) * g * g
-            largest = np.maximum(largest, second)
-            root = np.sqrt((largest if amsgrad else second) / (1 - BETA2**step)) + EPS
-            expected -= LR * first / (1 - BETA1**step) / root
+            expected.step(grad)
             lists = [param], [bench.put(grad)], *state
             options = dict(decoupled=decoupled, maximize=maximize)
             bench.op("adam_step", dtype)(*lists, LR, BETA1, BETA2, EPS, decay, step, **options)
-        np.testing.assert_allclose(bench.get(param).astype(float), expected, rtol=CLOSE[dtype], atol=CLOSE[dtype])
+        np.testing.assert_allclose(bench.get(param).astype(float), expected.value, rtol=CLOSE[dtype], atol=CLOSE[dtype])
 
 
 def test_layouts_that_differ_and_have_gaps(bench, rng):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
 
+import flambeau as fb
 from flambeau.backends.base import BackendUnavailableError, OutOfMemoryError
 from flambeau.backends.opencl import discovery
 from flambeau.backends.opencl.backend import OpenCLBackend
@@ -248,3 +251,41 @@ def test_a_forked_child_gets_an_error_at_once(opencl):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], timeout=60, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.device("opencl")
+def test_the_host_does_not_run_far_ahead(opencl):
+    """A loop of launches waits for the device now and then, so that a read does not wait for all of them."""
+    x = fb.rand(512, 512, device="opencl")
+    (x @ x).sum().item()
+    start = time.perf_counter()
+    for _ in range(200):
+        y = x @ x
+    launched = time.perf_counter() - start
+    y.sum().item()
+    assert time.perf_counter() - start < 3 * launched + 0.5
+
+
+@pytest.mark.device("opencl")
+@pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")
+def test_a_wait_can_be_interrupted(opencl):
+    """Ctrl-C comes through while a read waits, and the device goes on."""
+    x = fb.rand(1200, 1200, device="opencl")
+    (x @ x).sum().item()
+    sent = []
+
+    def interrupt():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.1, interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        while True:
+            for _ in range(3):
+                y = x @ x
+            y.cpu()
+    assert time.perf_counter() - sent[0] < 1.0  # about 0.2 s on a machine with nothing else to do
+    timer.join()
+    assert fb.ones(3, device="opencl").sum().item() == 3
+    assert (x @ x).cpu().shape == (1200, 1200)
