@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -115,9 +115,15 @@ def _dense_like(backend: Backend, x: Array, dtype: DType | None = None) -> Array
 def host_scalar(value: complex, dtype: DType) -> HostArray:
     """A number as a 0-d host array: integers wrap around, the fraction of a float falls off, as in a cast."""
     if dtype.category == dt.INTEGER:
-        bits = (int(value.real) if isinstance(value, (float, complex)) else operator.index(value)) & (2**dtype.bits - 1)
+        if isinstance(value, (float, complex)):
+            value = int(value.real) if isfinite(value.real) else 0
+        bits = operator.index(value) & (2**dtype.bits - 1)
         return np.array(bits, f"u{dtype.itemsize}").view(dtype.numpy)
     with np.errstate(all="ignore"):
+        if isinstance(value, int) and abs(value) >= 2**63:  # which numpy would make an object of
+            value = float(value)
+        elif isinstance(value, complex) and dtype.category == dt.FLOATING:
+            value = value.real
         return np.array(value).astype(dtype.numpy)
 
 

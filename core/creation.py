@@ -16,7 +16,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ShapeError
-from flambeau.core.from_data import finished, resolve_device
+from flambeau.core.from_data import check_fits, finished, resolve_device
 from flambeau.core.keys import key_for
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
@@ -57,12 +57,22 @@ def full(
         fill_value = fill_value.item()
     if not isinstance(fill_value, (Tensor, _NUMBER)):
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
+    fill_value = _fill("full", fill_value, None if dtype is None else dt.as_dtype(dtype))
     found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
     chosen = found if dtype is None else dt.as_dtype(dtype)
     shape = _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full")
     return deliver(
         "full", finished(_made("full", fill_value, shape, chosen, resolve_device(device)), requires_grad), out
     )
+
+
+def _fill(name: str, value: Fill, dtype: DType | None) -> Any:  # a number, or a tensor that a transform maps over
+    """The number that a constructor fills with: one that fits in its dtype."""
+    if isinstance(value, Tensor) and value._key.level is None:
+        value = value.item()
+    if not isinstance(value, Tensor) and isinstance(value, _NUMBER):
+        check_fits(name, value, dt.scalar_dtype(value) if dtype is None else dtype)
+    return value
 
 
 def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: Device) -> Tensor:
@@ -150,6 +160,7 @@ def full_like(
     tensor([7., 7.])
     """
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
+    fill_value = _fill("full_like", fill_value, chosen)
     if device is None or Device(device) is input.device:
         return finished(full_at(input, input._array.shape, fill_value, chosen), requires_grad)
     return full(tuple(input.shape), fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
@@ -354,6 +365,7 @@ def new_full(
     tensor([3., 3.])
     """
     chosen = self.dtype if dtype is None else dt.as_dtype(dtype)
+    fill_value = _fill("new_full", fill_value, chosen)
     if device is None or Device(device) is self.device:
         return finished(full_at(self, _shape((size,), "new_full"), fill_value, chosen), requires_grad)
     return full(size, fill_value, dtype=chosen, device=device, requires_grad=requires_grad)

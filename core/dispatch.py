@@ -15,11 +15,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
+from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
-from flambeau.core.dtype import DType
-from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, not_a_tensor
+from flambeau.core.dtype import DType, Number
+from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, NumberError, not_a_tensor
 from flambeau.core.graph import Edge, edge_of, make_view
 from flambeau.core.keys import Key, expression, get_default_device, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
@@ -200,7 +201,17 @@ def _array_of(op: Op, value: Operand, argument: Argument, key: Key) -> Any:
         return None
     if isinstance(value, (list, tuple)):
         return [v._array for v in value]
-    return value if argument.type == "Scalar" else key.constant(value)
+    if argument.type == "Scalar":
+        return value
+    check_number(op, argument, value, key.dtype)
+    return key.constant(value)
+
+
+def check_number(op: Op, argument: Argument, value: Number, dtype: DType) -> None:
+    """NumberError for a number operand that no dtype holds, or that an exact op's compute dtype does not."""
+    dt.check_int(f"{op.name}: {argument.public}", value)
+    if op.dtype.exact and not dt.holds(dtype, value):
+        raise NumberError(f"{op.name}: {argument.public}={value!r} cannot be converted to {dtype.name} without overflow")
 
 
 def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Result:
@@ -301,11 +312,14 @@ def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> t
         if a is not None and argument.type == "Tensor" and not _is_number(a):
             raise not_a_tensor(op.name, argument.public, a)
     dtype = compute_dtype(op, args)
-    numbers = [
-        from_host(np.asarray(a).astype(dtype.numpy), dtype, where) if _is_number(a) and arg.type != "Scalar" else a
-        for a, arg in zip(args, op.schema.operands, strict=True)
-    ]
+    numbers = [_of_number(op, arg, a, dtype, where) if _is_number(a) and arg.type != "Scalar" else a
+               for a, arg in zip(args, op.schema.operands, strict=True)]  # fmt: skip
     return numbers, key_for(where, dtype)
+
+
+def _of_number(op: Op, argument: Argument, value: Number, dtype: DType, where: device) -> Tensor:
+    check_number(op, argument, value, dtype)
+    return from_host(host_scalar(value, dtype), dtype, where)
 
 
 def _common_device(op: Op, tensors: list[Tensor]) -> device:
@@ -331,6 +345,8 @@ def _travels(t: Tensor) -> bool:
 def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
     """The dtype that the kernel gets, by torch's rules: dimensioned tensors, then 0-d ones, then numbers."""
     rule = op.dtype
+    if rule.check is not None:
+        rule.check(op.name, args)
     ranks: list[DType | None] = [None, None, None]
     for a, argument in zip(args, op.schema.operands, strict=True):
         if op.kind_of(argument) != "same" or argument.type == "Scalar" and not rule.promotes:
@@ -347,6 +363,8 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
             if not rule.promotes:
                 break
     dtype = _combine(ranks)
+    if dtype is dt.uint64 and ranks[2] is dt.uint64 and dt.uint64 not in ranks[:2]:
+        raise NumberError(f"{op.name}: a number of 2**63 or more does not fit in int64, the dtype that it would have")
     compute = rule.compute(dtype)
     if compute not in rule.accepts:
         takes = ", ".join(d.name for d in dt.ALL if d in rule.accepts)

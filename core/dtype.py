@@ -7,12 +7,15 @@ numpy's (int32 with float32 is float32, not float64).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeAlias
 
 import ml_dtypes
 import numpy as np
+
+from flambeau.core.errors import NumberError
 
 
 class DType:
@@ -234,10 +237,37 @@ def scalar_dtype(value: Number) -> DType:
     if isinstance(value, bool):
         return bool_
     if isinstance(value, int):
-        return int64
+        return int64 if value < 2**63 else uint64
     if isinstance(value, float):
         return _default
     return _default.to_complex()
+
+
+def check_int(name: str, value: object) -> None:
+    """NumberError for an int that no dtype of integers holds; ``name`` is what it says of the value."""
+    if value.__class__ is int and not -(2**63) <= value < 2**64:  # type: ignore[operator]  # it is an int
+        raise NumberError(f"{name} {value} is too big: the integers from -2**63 to 2**64 - 1 have a dtype")
+
+
+def holds(dtype: DType, value: Number) -> bool:
+    """Whether a number converts to ``dtype`` without overflow, by torch's rules.
+
+    The fraction of a float falls off, a negative number may stand for an unsigned one, infinity and nan are for
+    floats, and an imaginary part is for complex dtypes. A bool holds everything.
+
+    >>> holds(uint8, -1), holds(uint8, 256), holds(float16, 1e6), holds(int8, 1.5)
+    (True, False, False, True)
+    """
+    if dtype is bool_:
+        return True
+    if isinstance(value, complex):
+        if dtype.category < COMPLEX:
+            return value.imag == 0 and holds(dtype, value.real)
+        return holds(dtype.to_real(), value.real) and holds(dtype.to_real(), value.imag)
+    if dtype.category == INTEGER:
+        limits = iinfo(dtype)
+        return (limits.min if dtype.is_signed else -limits.max) <= value <= limits.max  # nan is not
+    return not math.isfinite(value) or abs(value) <= finfo(dtype).max
 
 
 class finfo:

@@ -7,13 +7,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from flambeau.backends.generic import host_scalar
 from flambeau.core import dtype as dt
 from flambeau.core import keys
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import DType, DTypeLike, Number
-from flambeau.core.errors import DTypeError
+from flambeau.core.errors import DTypeError, NumberError
 from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -43,7 +44,20 @@ def scalar_tensor(
     tensor(2.5000)
     """
     chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
-    return finished(from_host(np.asarray(value).astype(chosen.numpy), chosen, resolve_device(device)), requires_grad)
+    return finished(number("scalar_tensor", value, chosen, resolve_device(device)), requires_grad)
+
+
+def check_fits(name: str, value: Number, dtype: DType) -> None:
+    """NumberError, which calls the function ``name``, where a number does not convert to a dtype without overflow."""
+    dt.check_int(f"{name}: value", value)
+    if not dt.holds(dtype, value):
+        raise NumberError(f"{name}: value {value!r} cannot be converted to {dtype.name} without overflow")
+
+
+def number(name: str, value: Number, dtype: DType, device: Device) -> Tensor:
+    """A 0-d tensor of a number that must fit in ``dtype``."""
+    check_fits(name, value, dtype)
+    return from_host(host_scalar(value, dtype), dtype, device)
 
 
 def _infer_dtype(host: Host) -> DType:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from flambeau.backends.base import MINIMUM_ELEMENTWISE
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.errors import DTypeError
 from flambeau.core.schema import REQUIRED, Argument, Schema, parse
 
 #: Every op by name, in the order of declaration.
@@ -26,6 +27,8 @@ SPECIAL = "special:"
 Infer = Callable[..., Any]
 Rule = Callable[..., Any]
 Vjp = Callable[..., Any]
+#: Raises for operands (of an op that is called so) that do not go together.
+Check = Callable[[str, Sequence[Any]], None]
 #: What an output has: "same", "bool", "index", "real", a dtype, or a function of the compute dtype and the params.
 ResultDType = str | DType | Callable[[DType, Mapping[str, Any]], DType]
 
@@ -36,6 +39,8 @@ class DTypeRule:
     ``compute`` maps the promoted dtype of the operands to the one that the kernel gets. ``result`` is,
     for each output, "same", "bool", "index" (int64), "real", or a function of the compute dtype and the
     params. ``accepts`` limits the compute dtypes; ``promotes`` is False where operands keep their own.
+    ``check`` raises where operands of mixed dtypes are not to be promoted: it gets the op's name and the operands.
+    With ``exact`` a Python number must fit in the compute dtype; other ops let it wrap around.
     """
 
     def __init__(
@@ -45,17 +50,20 @@ class DTypeRule:
         result: ResultDType | tuple[ResultDType, ...] = "same",
         accepts: tuple[DType, ...] = dt.ALL,
         promotes: bool = True,
+        check: Check | None = None,
+        exact: bool = False,
     ):
-        self.name, self.compute, self.promotes = name, compute, promotes
+        self.name, self.compute, self.promotes, self.check, self.exact = name, compute, promotes, check, exact
         self.accepts = frozenset(accepts)
         self.results = result if isinstance(result, tuple) else (result,)
 
     def but(self, name: str | None = None, *, compute: Callable[[DType], DType] | None = None,
-            result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = ()
-            ) -> DTypeRule:  # fmt: skip
+            result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = (),
+            check: Check | None = None, exact: bool = False) -> DTypeRule:  # fmt: skip
         """This rule with some of its parts changed."""
-        accepts, result = accepts or tuple(self.accepts), result or self.results
-        return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes)
+        accepts, result, exact = accepts or tuple(self.accepts), result or self.results, exact or self.exact
+        return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes,
+                         check or self.check, exact)  # fmt: skip
 
     def out(self, i: int, compute: DType, params: Mapping[str, Any]) -> DType:
         """The dtype of output ``i``."""
@@ -91,6 +99,18 @@ comparison = DTypeRule("comparison", result="bool")
 ordering = comparison.but("ordering", accepts=dt.BOOLS + dt.REALS)
 accumulating = DTypeRule("accumulating", _to_int64, accepts=(dt.int64, *dt.FLOATS, *dt.COMPLEXES))
 to_index = DTypeRule("to_index", result="index")
+
+
+def alike(what: str = "the tensors") -> Check:
+    """A rule's check that all tensors among the operands are of one dtype, as torch asks of ``what``."""
+
+    def check(name: str, operands: Sequence[Any]) -> None:
+        found = list(dict.fromkeys(d for a in operands if (d := getattr(a, "dtype", None)) is not None))
+        if len(found) > 1:
+            listing = " and ".join(d.name for d in found)
+            raise DTypeError(f"{name}: {what} must be of the same dtype, got {listing}; cast with .to(dtype)")
+
+    return check
 
 
 class Family:

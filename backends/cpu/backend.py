@@ -94,7 +94,7 @@ class CpuBackend(Backend):
         return np.asarray(value, dtype.numpy)
 
     def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> Array:
-        made = host_scalar(value, dtype) if dtype.category == dt.INTEGER else np.array(value, dtype.numpy)
+        made = host_scalar(value, dtype)
         made.flags.writeable = False  # it is shared by every op that takes the number
         return made
 

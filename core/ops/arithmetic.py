@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError
+from flambeau.core.errors import DTypeError, NumberError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import (
     abs_p,
@@ -25,6 +25,7 @@ from flambeau.core.ops.elementwise import (
     fmod_p,
     pow_p,
     round_half_even_p,
+    sub_p,
     trunc_p,
     where,
     zero,
@@ -51,12 +52,13 @@ def writing(name: str, *args: Tensor | Number) -> Tensor:
 
 
 # -- bounds ------------------------------------------------------------------------------------------
+_BOUNDED: Final = ordered.but(exact=True)
 clamp_min_p = binary(
     "clamp_min",
     lambda g, x, y: where(x >= y, g, 0.0),
     lambda g, x, y: where(x < y, g, 0.0),
     "maximum(x, y)",
-    dtype=ordered,
+    dtype=_BOUNDED,
     inplace="function",
     doc="the larger of input and the bound; nan stays",
     example="fb.clamp_min(fb.tensor([-1.0, 2.0]), 0) -> tensor([0., 2.])",
@@ -66,7 +68,7 @@ clamp_max_p = binary(
     lambda g, x, y: where(x <= y, g, 0.0),
     lambda g, x, y: where(x > y, g, 0.0),
     "where(x != x, x, where(y != y, y, where(x < y, x, y)))",
-    dtype=ordered,
+    dtype=_BOUNDED,
     inplace="function",
     doc="the smaller of input and the bound; nan stays",
     example="fb.clamp_max(fb.tensor([-1.0, 2.0]), 0) -> tensor([-1.,  0.])",
@@ -74,7 +76,7 @@ clamp_max_p = binary(
 clamp_p = elementwise(
     "clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "let m = maximum(x, low); where(m != m, m, where(high != high, high, where(m < high, m, high)))",
-    dtype=ordered, public=False, inplace=False,
+    dtype=_BOUNDED, public=False, inplace=False,
     vjp=dict(
         x=lambda g, x, low, high: where((x >= low) & (x <= high), g, 0.0),
         low=lambda g, x, low, high: where((x < low) & (low < high), g, 0.0),
@@ -117,10 +119,30 @@ def clamp_(self: Tensor, min: Bound = None, max: Bound = None) -> Tensor:
 
 
 # -- fused additions ---------------------------------------------------------------------------------
+def _check_value(name: str, operands: Sequence[Any]) -> None:
+    """A number as ``value`` is of no higher category than the tensors, and fits in their dtype."""
+    *tensors, value = operands
+    if not isinstance(value, Tensor):
+        target = compute_dtype(OPS["cat"], (tensors,))
+        if not (dt.holds(target, value) and (target.is_complex or not isinstance(value, complex))):
+            raise NumberError(f"{name}: value={value!r} cannot be converted to {target.name} without overflow")
+
+
+def _no_whole_quotient(name: str, operands: Sequence[Any]) -> None:
+    if all(_category(v) < dt.FLOATING for v in operands[1:3]):
+        raise DTypeError(f"{name}: tensor1 and tensor2 are both whole numbers, whose quotient has no dtype of its own; "
+                         "cast one of them with .to(dtype)")  # fmt: skip
+    _check_value(name, operands)
+
+
+def _category(v: Tensor | Number) -> int:
+    return (v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)).category
+
+
 addcmul_p = elementwise(
     "addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * tensor1 * tensor2",
-    dtype=numeric,
+    dtype=numeric.but(check=_check_value),
     vjp=dict(
         x=lambda g: g,
         tensor1=lambda g, tensor2, value: g * cj(tensor2 * value),
@@ -133,7 +155,7 @@ addcmul_p = elementwise(
 addcdiv_p = elementwise(
     "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * (tensor1 / tensor2)",
-    dtype=floating,
+    dtype=floating.but(check=_no_whole_quotient),
     vjp=dict(
         x=lambda g: g,
         tensor1=lambda g, tensor2, value: g * cj(value / tensor2),
@@ -199,10 +221,12 @@ def float_power(input: Tensor | Number, exponent: Tensor | Number, *, out: Tenso
     >>> fb.float_power(fb.tensor([2]), 3)
     tensor([8.], dtype=flambeau.float64)
     """
-    complex_ = compute_dtype(OPS["add"], (input, exponent)).category == dt.COMPLEX
+    complex_ = any(_category(v) == dt.COMPLEX for v in (input, exponent))
     wide = dt.complex128 if complex_ else dt.float64
     zero_ = 0j if complex_ else 0.0
     x, y = (storage.cast_p(v, wide) if isinstance(v, Tensor) else v + zero_ for v in (input, exponent))
+    if isinstance(out, Tensor) and out.dtype is not wide:
+        raise DTypeError(f"float_power: out must be of the result's dtype, {wide.name}, got {out.dtype.name}")
     return deliver("float_power", pow_p(x, y), out)
 
 
@@ -222,7 +246,7 @@ def rsub(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     >>> fb.rsub(fb.tensor([1.0]), 5)
     tensor([4.])
     """
-    return other - (input if alpha == 1 else input * alpha)
+    return sub_p(other, input, alpha=alpha)
 
 
 # -- rounding, the parts of a float ------------------------------------------------------------------

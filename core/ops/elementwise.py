@@ -7,24 +7,27 @@ PyTorch's convention for complex numbers: the conjugate of the derivative times 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Unpack, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack, overload
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like
 from flambeau.core.declare import OpFunction, composite, op
+from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import DTypeError, NumberError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.public import public
 from flambeau.core.record import (
     ELEMENTWISE,
     OPS,
     SPECIAL,
+    DTypeRule,
     Facts,
     Infer,
     Vjp,
+    alike,
     comparison,
     floating,
     integral,
@@ -32,6 +35,7 @@ from flambeau.core.record import (
     ordered,
     ordering,
     real_floating,
+    same,
 )
 from flambeau.core.tensor import Tensor
 
@@ -104,13 +108,34 @@ def zero(g: Tensor) -> Tensor:
 
 
 def _scaled(operands: list[Tensor | Number], alpha: Number) -> None:
-    if isinstance(alpha, float) and all(_is_whole(v) for v in operands):
-        raise DTypeError(f"alpha={alpha}: for integral tensors alpha must not be a floating-point number")
-    operands[1] = operands[1] * alpha
+    """``alpha`` times the second operand, in the dtype of the result, in which it must fit."""
+    target = compute_dtype(OPS["cat"], (operands,))
+    check_alpha(alpha, target)
+    if alpha == 1 and not isinstance(alpha, complex):
+        return
+    other = operands[1]
+    if target is dt.bool_:
+        operands[1] = other & bool(alpha) if isinstance(other, Tensor) else bool(other and alpha)
+    else:
+        operands[1] = (storage.cast_p(other, target) if isinstance(other, Tensor) else other) * alpha
 
 
-def _is_whole(v: Tensor | Number) -> bool:
-    return v._key.dtype.category < dt.FLOATING if isinstance(v, Tensor) else isinstance(v, int)
+def check_alpha(alpha: Number, target: dt.DType) -> None:
+    """Raise where ``alpha`` is of a higher category than the result, or does not fit in its dtype."""
+    given = dt.scalar_dtype(alpha)
+    if given is dt.bool_ and target is not dt.bool_:
+        raise DTypeError(f"alpha={alpha}: a bool is for bool tensors, and the result is {target.name}")
+    if given.category > max(target.category, dt.INTEGER):
+        kind = "complex" if given.is_complex else "floating-point"
+        of = "integral" if target.category < dt.FLOATING else "real"
+        raise DTypeError(f"alpha={alpha}: for {of} tensors alpha must not be a {kind} number")
+    if not dt.holds(target, alpha):
+        raise NumberError(f"alpha={alpha} cannot be converted to {target.name} without overflow")
+
+
+def _no_bools(name: str, operands: Sequence[Any]) -> None:
+    if any(dt.bool_ is (v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)) for v in operands):
+        raise DTypeError(f"{name}: a bool has no difference; use ^ or logical_xor for two, ~ or logical_not for 1 - x")
 
 
 def _renamed(operands: list[Tensor | Number], value: Tensor | Number) -> None:
@@ -145,8 +170,8 @@ floor_p = unary("floor", zero, "floor(x)", dtype=numeric.but(accepts=dt.REALS),
 add_p = binary("add", lambda g: g, lambda g: g, "x + y", keywords={"alpha": _scaled}, linear=["x", "y"], operator="add",
     doc="input + other; with ``alpha``, input + alpha * other",
     example="fb.add(fb.tensor([1.0, 2.0]), 10) -> tensor([11., 12.])")
-sub_p = binary("sub", lambda g: g, lambda g: -g, "x - y", dtype=numeric, keywords={"alpha": _scaled}, linear=["x", "y"],
-    aliases=["subtract"], operator="sub",
+sub_p = binary("sub", lambda g: g, lambda g: -g, "x - y", dtype=numeric.but(check=_no_bools),
+    keywords={"alpha": _scaled}, linear=["x", "y"], aliases=["subtract"], operator="sub",
     doc="input - other; with ``alpha``, input - alpha * other",
     example="fb.sub(fb.tensor([1.0, 2.0]), 10) -> tensor([-9., -8.])")
 mul_p = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", aliases=["multiply"], operator="mul",
@@ -178,7 +203,7 @@ def _pow_y(g: Tensor, x: Tensor | Number, y: Tensor, out: Tensor) -> Tensor:
     return g * cj(where(x == 0, 0.0, out * log_p(safe)))
 
 
-pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric, keywords={"exponent": _renamed}, operator="pow",
+pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric.but(exact=True), keywords={"exponent": _renamed}, operator="pow",
     doc="input to the power of other", example="fb.pow(fb.tensor([1.0, 2.0, 3.0]), 2) -> tensor([1., 4., 9.])")
 maximum_p = binary("maximum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y),
     "maximum(x, y)", dtype=ordered,
@@ -212,7 +237,7 @@ shr_p = binary("shr", expr="x >> y", dtype=integral.but(accepts=dt.INTS), differ
     doc="the bits moved to the right; a negative number keeps its sign",
     example="fb.bitwise_right_shift(fb.tensor([8, -8]), 2) -> tensor([ 2, -2])")
 where_p: OpFunction[Tensor] = elementwise("where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor",
-    "where(condition, x, y)",
+    "where(condition, x, y)", dtype=same.but(exact=True),
     kinds={"condition": "bool"}, public=False, inplace=False, linear=["x", "y"],
     vjp=dict(x=lambda g, condition: where_p(condition, g, 0.0), y=lambda g, condition: where_p(condition, 0.0, g)))
 
@@ -284,8 +309,9 @@ copysign_p: OpFunction[Tensor] = binary("copysign",
     lambda g, x, y: where(x == 0, 0.0, g * sign_p(x) * copysign_p(full_like(g, 1.0), y)), zero, dtype=real_floating,
     doc="the size of input with the sign of other",
     example="fb.copysign(fb.tensor([1.0, 2.0]), -1) -> tensor([-1., -2.])")
+_ALIKE = DTypeRule("alike", accepts=dt.FLOATS + dt.COMPLEXES, check=alike(), exact=True)
 lerp_p = elementwise("lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
-    "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=floating,
+    "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=_ALIKE,
     vjp=dict(x=lambda g, weight: g * cj(1 - weight), end=lambda g, weight: g * cj(weight),
              weight=lambda g, x, end: g * cj(end - x)),
     doc="input + weight * (end - input)",
@@ -347,13 +373,14 @@ def _sinc_slope(x: Tensor) -> Tensor:
 
 
 # -- rounding ----------------------------------------------------------------------------------------
+_FLOATS = DTypeRule("floats", accepts=dt.FLOATS)  # whole numbers do not become floats here
 _REAL = numeric.but(accepts=dt.REALS)
 ceil_p = unary("ceil", zero, dtype=_REAL,
     doc="the next integer upwards", example="fb.ceil(fb.tensor([1.5, -1.5])) -> tensor([ 2., -1.])")
 round_half_even_p = unary("round_half_even", zero, f"{SPECIAL}round", dtype=_REAL, public=False, inplace=False)
 trunc_p: OpFunction[Tensor] = unary("trunc", zero, dtype=_REAL, aliases=["fix"],
     doc="the integer part", example="fb.trunc(fb.tensor([1.5, -1.5])) -> tensor([ 1., -1.])")
-frac_p = unary("frac", lambda g: g, "x - trunc(x)", dtype=real_floating,
+frac_p = unary("frac", lambda g: g, "x - trunc(x)", dtype=_FLOATS,
     doc="what trunc leaves: input - trunc(input)",
     example="fb.frac(fb.tensor([1.5, -1.25])) -> tensor([ 0.5000, -0.2500])")
 
@@ -393,7 +420,7 @@ xlogy_p = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * lo
     doc="input * log(other), 0 where input is 0",
     example="fb.xlogy(fb.tensor([0.0, 2.0]), fb.tensor([0.0, 2.0])) -> tensor([0.0000, 1.3863])")
 heaviside_p = binary("heaviside", zero, lambda g, x: where(x == 0, g, 0.0),
-    "where(x == 0, y, where(x > 0, 1, 0))", dtype=ordered, keywords={"values": _renamed},
+    "where(x == 0, y, where(x > 0, 1, 0))", dtype=ordered.but(check=alike()), keywords={"values": _renamed},
     doc="0 below zero, other at zero, 1 above",
     example="fb.heaviside(fb.tensor([-1.0, 0.0, 1.0]), 0.5) -> tensor([0.0000, 0.5000, 1.0000])")
 deg2rad_p = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating,

@@ -257,9 +257,7 @@ def _as_source(x: Tensor, value: Value) -> Tensor:
     if isinstance(value, Tensor):
         return value if value.dtype is x.dtype else storage.cast_p(value, dtype=x.dtype)
     if isinstance(value, bool | int | float | complex):
-        if isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
-            raise DTypeError(f"value {value!r} cannot be converted to {x.dtype} without loss")
-        return from_data.scalar_tensor(value, x.dtype, x.device)
+        return from_data.number("__setitem__", value, x.dtype, x.device)
     if isinstance(value, np.ndarray | np.generic | list | tuple):
         return from_data.tensor(value, dtype=x.dtype, device=x.device)
     raise TypeError(f"can't assign a {type(value).__name__} to a tensor of dtype {x.dtype}")

@@ -20,7 +20,7 @@ from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueez
 from flambeau.core.ops.storage import view_p
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.record import numeric
+from flambeau.core.record import alike, numeric
 from flambeau.core.tensor import Tensor
 
 
@@ -60,7 +60,7 @@ def _product_jvp(tangents: Sequence[Tensor | None], primals: Sequence[Tensor], o
 
 
 matmul_p: OpFunction[Tensor] = op(
-    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric, jvp=_product_jvp, public=False,
+    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric.but(check=alike()), jvp=_product_jvp, public=False,
     vjp=dict(x=lambda g, y: matmul_p(g, adjoint(y)), y=_product_vjp_y),
     doc="Products of matrices in the last two dimensions, the others broadcast.",
 )  # fmt: skip

@@ -15,8 +15,8 @@ from flambeau.core.creation import zeros_at, zeros_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import Number
-from flambeau.core.errors import ShapeError
-from flambeau.core.from_data import scalar_tensor
+from flambeau.core.errors import NumberError, ShapeError
+from flambeau.core.from_data import number
 from flambeau.core.graph import edge_of, mark_written
 from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
@@ -353,11 +353,14 @@ def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
     tensor([7., 7.])
     """
     key, kind = self._key, value.__class__
-    known = key.floats if kind is float else key.ints if kind is int else None
-    if known is not None and written(self, known[value]):
-        return self
+    known = key.exact_floats if kind is float else key.exact_ints if kind is int else None
+    try:
+        if known is not None and written(self, known[value]):
+            return self
+    except NumberError:  # said below
+        pass
     if not isinstance(value, Tensor):
-        value = scalar_tensor(value, self.dtype, self.device)
+        value = number("fill_", value, self.dtype, self.device)
     elif value.ndim:
         raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
     return self.copy_(value)
