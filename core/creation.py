@@ -15,7 +15,7 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.from_data import check_fits, finished, resolve_device
 from flambeau.core.keys import key_for
 from flambeau.core.memory_format import Layout, MemoryFormat
@@ -267,6 +267,8 @@ def linspace(
     start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
     if dtype is None and any(type(v).__name__ == "complex" for v in (start, end)):
         chosen = chosen.to_complex()
+    if chosen.category < dt.COMPLEX and any(isinstance(v, complex) for v in (start, end)):
+        raise DTypeError(f"linspace: {start} to {end} are complex numbers, which {chosen.name} does not hold")
     compute = chosen if chosen.category >= dt.FLOATING else dt.float64
     place = arange(steps, device=device)
     i = place.to(compute)

@@ -210,8 +210,11 @@ def _array_of(op: Op, value: Operand, argument: Argument, key: Key) -> Any:
 def check_number(op: Op, argument: Argument, value: Number, dtype: DType) -> None:
     """NumberError for a number operand that no dtype holds, or that an exact op's compute dtype does not."""
     dt.check_int(f"{op.name}: {argument.public}", value)
-    if op.dtype.exact and not dt.holds(dtype, value):
-        raise NumberError(f"{op.name}: {argument.public}={value!r} cannot be converted to {dtype.name} without overflow")
+    exact = op.dtype.exact
+    if exact is not None and exact(argument.name, dtype) and not dt.holds(dtype, value):
+        raise NumberError(
+            f"{op.name}: {argument.public}={value!r} cannot be converted to {dtype.name} without overflow"
+        )
 
 
 def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Result:

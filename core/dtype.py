@@ -252,8 +252,8 @@ def check_int(name: str, value: object) -> None:
 def holds(dtype: DType, value: Number) -> bool:
     """Whether a number converts to ``dtype`` without overflow, by torch's rules.
 
-    The fraction of a float falls off, a negative number may stand for an unsigned one, infinity and nan are for
-    floats, and an imaginary part is for complex dtypes. A bool holds everything.
+    The fraction of a float falls off, a negative int may stand for an unsigned one, infinity and nan are for floats,
+    and an imaginary part is for complex dtypes. A bool holds everything.
 
     >>> holds(uint8, -1), holds(uint8, 256), holds(float16, 1e6), holds(int8, 1.5)
     (True, False, False, True)
@@ -266,7 +266,8 @@ def holds(dtype: DType, value: Number) -> bool:
         return holds(dtype.to_real(), value.real) and holds(dtype.to_real(), value.imag)
     if dtype.category == INTEGER:
         limits = iinfo(dtype)
-        return (limits.min if dtype.is_signed else -limits.max) <= value <= limits.max  # nan is not
+        wraps = isinstance(value, int) and not dtype.is_signed
+        return (-limits.max if wraps else limits.min) <= value <= limits.max  # nan is not
     return not math.isfinite(value) or abs(value) <= finfo(dtype).max
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import DType, DTypeLike, Number
-from flambeau.core.errors import DTypeError, NumberError
+from flambeau.core.errors import NumberError
 from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -74,8 +75,9 @@ def _infer_dtype(host: Host) -> DType:
 
 def _from_nested(data: object) -> tuple[Host, DType]:
     """A numpy array and dtype from nested sequences of numbers, tensors and arrays."""
+    seen: set[DType] = set()
     if isinstance(data, (list, tuple)) and _holds_tensors(data):
-        data = _plain(data)
+        data = _plain(data, seen)
     try:
         host = np.asarray(data)
     except (ValueError, OverflowError) as error:
@@ -87,20 +89,30 @@ def _from_nested(data: object) -> tuple[Host, DType]:
                         "it must be numbers in nested lists of equal lengths")  # fmt: skip
     if host.size == 0 and host.dtype == np.float64 and not isinstance(data, np.ndarray):
         return host, dt.get_default_dtype()
-    return host, _infer_dtype(host)
+    return host, functools.reduce(dt.promote_types, seen) if seen else _infer_dtype(host)
 
 
 _NUMPY_OK = frozenset(d.numpy for d in dt.ALL)
 
 
 def _holds_tensors(data: Sequence[Any]) -> bool:
-    return any(isinstance(v, Tensor) or (isinstance(v, (list, tuple)) and _holds_tensors(v)) for v in data[:1])
+    kinds = set(map(type, data))
+    if any(issubclass(kind, Tensor) for kind in kinds):
+        return True
+    nested = any(issubclass(kind, (list, tuple)) for kind in kinds)
+    return nested and any(_holds_tensors(v) for v in data if isinstance(v, (list, tuple)))
 
 
-def _plain(data: Any) -> Any:
+def _plain(data: Any, found: set[DType]) -> Any:
+    """Nested lists of numbers for nested lists of tensors and numbers, whose dtypes are added to ``found``."""
+    if isinstance(data, (list, tuple)):
+        return [_plain(v, found) for v in data]
     if isinstance(data, Tensor):
+        found.add(data.dtype)
         return data.tolist()
-    return [_plain(v) for v in data] if isinstance(data, (list, tuple)) else data
+    if isinstance(data, (bool, int, float, complex)):
+        found.add(dt.scalar_dtype(data))
+    return data
 
 
 def tensor(
@@ -150,19 +162,20 @@ def _foreign(data: Any) -> Host:
 
 def _check_range(host: Host, dtype: DType) -> None:
     """Python ints must fit; a negative one may stand for an unsigned number, as in torch."""
-    if dtype.category != dt.INTEGER or host.dtype.kind not in "iu" or host.dtype == dtype.numpy or not host.size:
+    if dtype.category != dt.INTEGER or host.dtype.kind not in "iuf" or host.dtype == dtype.numpy or not host.size:
         return
     limits = dt.iinfo(dtype)
-    low, high = int(host.min()), int(host.max())
-    if high > limits.max or low < min(limits.min, -limits.max - 1):
-        wrong = high if high > limits.max else low
-        raise DTypeError(f"tensor: {wrong} does not fit in {dtype.name}, which holds {limits.min} to {limits.max}")
+    low, high = host.min().item(), host.max().item()
+    wraps = host.dtype.kind == "i" and dtype is not dt.uint64
+    if not (high <= limits.max and low >= (min(limits.min, -limits.max - 1) if wraps else limits.min)):
+        wrong = low if high <= limits.max else high
+        raise NumberError(f"tensor: {wrong} does not fit in {dtype.name}, which holds {limits.min} to {limits.max}")
 
 
 def _cast_host(host: Host, dtype: DType) -> Host:
     if host.dtype == dtype.numpy:
         return host
-    if host.dtype.kind == "c" and dtype.category < dt.COMPLEX:
+    if host.dtype.kind == "c" and dt.BOOL < dtype.category < dt.COMPLEX:
         raise TypeError(f"tensor: complex numbers cannot be made {dtype.name}; take their real part first")
     with np.errstate(all="ignore"):
         return host.astype(dtype.numpy)

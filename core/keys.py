@@ -91,8 +91,8 @@ class Key:
         return self.backend.constant(value, self.dtype, self.device.index)
 
     def _exact(self, value: Any) -> Any:
-        if not dt.holds(self.dtype, value):
-            raise NumberError(f"{value!r} does not fit in {self.dtype.name}")  # the uniform path says it in full
+        if not dt.holds(self.dtype, value) or value < 0 and not self.dtype.is_signed:
+            raise NumberError(f"{value!r} does not fit in {self.dtype.name}")  # the uniform path has the last word
         return self.constant(value)
 
     def forget(self) -> None:

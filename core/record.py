@@ -29,6 +29,8 @@ Rule = Callable[..., Any]
 Vjp = Callable[..., Any]
 #: Raises for operands (of an op that is called so) that do not go together.
 Check = Callable[[str, Sequence[Any]], None]
+#: Whether a Python number must fit in a dtype, for an operand's name and the dtype.
+Exact = Callable[[str, DType], bool]
 #: What an output has: "same", "bool", "index", "real", a dtype, or a function of the compute dtype and the params.
 ResultDType = str | DType | Callable[[DType, Mapping[str, Any]], DType]
 
@@ -40,7 +42,7 @@ class DTypeRule:
     for each output, "same", "bool", "index" (int64), "real", or a function of the compute dtype and the
     params. ``accepts`` limits the compute dtypes; ``promotes`` is False where operands keep their own.
     ``check`` raises where operands of mixed dtypes are not to be promoted: it gets the op's name and the operands.
-    With ``exact`` a Python number must fit in the compute dtype; other ops let it wrap around.
+    ``exact`` says for which operands and dtypes a Python number must fit in the compute dtype; elsewhere it wraps.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class DTypeRule:
         accepts: tuple[DType, ...] = dt.ALL,
         promotes: bool = True,
         check: Check | None = None,
-        exact: bool = False,
+        exact: Exact | None = None,
     ):
         self.name, self.compute, self.promotes, self.check, self.exact = name, compute, promotes, check, exact
         self.accepts = frozenset(accepts)
@@ -59,7 +61,7 @@ class DTypeRule:
 
     def but(self, name: str | None = None, *, compute: Callable[[DType], DType] | None = None,
             result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = (),
-            check: Check | None = None, exact: bool = False) -> DTypeRule:  # fmt: skip
+            check: Check | None = None, exact: Exact | None = None) -> DTypeRule:  # fmt: skip
         """This rule with some of its parts changed."""
         accepts, result, exact = accepts or tuple(self.accepts), result or self.results, exact or self.exact
         return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes,
@@ -99,6 +101,11 @@ comparison = DTypeRule("comparison", result="bool")
 ordering = comparison.but("ordering", accepts=dt.BOOLS + dt.REALS)
 accumulating = DTypeRule("accumulating", _to_int64, accepts=(dt.int64, *dt.FLOATS, *dt.COMPLEXES))
 to_index = DTypeRule("to_index", result="index")
+
+
+def must_fit(operand: str, dtype: DType) -> bool:
+    """The ``exact`` of a rule whose numbers never wrap around."""
+    return True
 
 
 def alike(what: str = "the tensors") -> Check:

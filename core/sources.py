@@ -178,7 +178,7 @@ def _number(name: str) -> str:
 
 def _constants(op: Op) -> tuple[str, str]:
     """The key's caches of constants: those whose numbers fit, where the op does not let them wrap around."""
-    return ("exact_floats", "exact_ints") if op.dtype.exact else ("floats", "ints")
+    return ("exact_floats", "exact_ints") if op.dtype.exact is not None else ("floats", "ints")
 
 
 def _takes_numbers(op: Op, operands: tuple[Argument, ...]) -> bool:

@@ -38,6 +38,7 @@ from flambeau.core.record import (
     DTypeRule,
     floating,
     integral,
+    must_fit,
     numeric,
     ordered,
     real_floating,
@@ -52,7 +53,7 @@ def writing(name: str, *args: Tensor | Number) -> Tensor:
 
 
 # -- bounds ------------------------------------------------------------------------------------------
-_BOUNDED: Final = ordered.but(exact=True)
+_BOUNDED: Final = ordered.but(exact=must_fit)
 clamp_min_p = binary(
     "clamp_min",
     lambda g, x, y: where(x >= y, g, 0.0),
@@ -97,6 +98,16 @@ def _bounds(name: str, x: Tensor, low: Bound, high: Bound) -> tuple[str, tuple[T
     raise ValueError(f"{name}: at least one of 'min' or 'max' must not be None")
 
 
+def _beside(bound: Tensor | Number, other: Tensor | Number, x: Tensor) -> Tensor | Number:
+    """A 0-d tensor as a bound beside a number counts as a number too: it raises the category, not the width."""
+    if not isinstance(bound, Tensor) or isinstance(other, Tensor) or bound._array.shape:
+        return bound
+    category = max(bound.dtype.category, dt.INTEGER)
+    return storage.cast_p(
+        bound, x.dtype if category <= x.dtype.category else dt.scalar_dtype((0, 0, 0.0, 0j)[category])
+    )
+
+
 @public(aliases=("clip",), guard=False)
 def clamp(input: Tensor, min: Bound = None, max: Bound = None, *, out: Tensor | None = None) -> Tensor:
     """The elements, those below ``min`` raised to it and those above ``max`` lowered to it; either may be None.
@@ -107,6 +118,8 @@ def clamp(input: Tensor, min: Bound = None, max: Bound = None, *, out: Tensor | 
     tensor([0.0000, 0.5000, 1.0000])
     """
     name, operands = _bounds("clamp", input, min, max)
+    if name == "clamp":
+        operands = (input, _beside(operands[1], operands[2], input), _beside(operands[2], operands[1], input))
     function = {"clamp_min": clamp_min_p, "clamp_max": clamp_max_p, "clamp": clamp_p}[name]
     return deliver("clamp", function(*operands), out)
 
@@ -126,6 +139,8 @@ def _check_value(name: str, operands: Sequence[Any]) -> None:
         target = compute_dtype(OPS["cat"], (tensors,))
         if not (dt.holds(target, value) and (target.is_complex or not isinstance(value, complex))):
             raise NumberError(f"{name}: value={value!r} cannot be converted to {target.name} without overflow")
+        if target.category == dt.INTEGER and isinstance(operands, list):
+            operands[3] = int(value.real)
 
 
 def _no_whole_quotient(name: str, operands: Sequence[Any]) -> None:
@@ -181,7 +196,7 @@ def div_trunc_p(x: Tensor | Number, y: Tensor | Number) -> Tensor:
     """The quotient rounded towards zero."""
     if any(v.is_floating_point() for v in (x, y) if isinstance(v, Tensor)):
         return trunc_p(div_p(x, y))
-    return floor_divide_p(x - fmod_p(x, y), y)
+    return floor_divide_p((int(x) if isinstance(x, bool) else x) - fmod_p(x, y), y)
 
 
 _ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
@@ -304,10 +319,12 @@ ldexp_p: OpFunction[Tensor] = composite(
 )(_ldexp)
 
 
-def _power(y: Tensor | Number) -> Tensor | Number:
-    """Whole exponents count as floats of the default dtype, as in torch."""
-    whole = isinstance(y, Tensor) and y.dtype.category < dt.FLOATING
-    return storage.cast_p(y, dt.get_default_dtype()) if whole else y
+def _power(x: Tensor | Number, y: Tensor | Number) -> Tensor | Number:
+    """Whole exponents count as floats: of the dtype of x where that has one, as in torch."""
+    if not isinstance(y, Tensor) or y.dtype.category >= dt.FLOATING:
+        return y
+    whole = not isinstance(x, Tensor) or x.dtype.category < dt.FLOATING
+    return storage.cast_p(y, dt.get_default_dtype() if whole else x.dtype.to_real())
 
 
 @public()
@@ -317,13 +334,13 @@ def ldexp(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None 
     >>> fb.ldexp(fb.tensor([1.0, 3.0]), fb.tensor([2, -1]))
     tensor([4.0000, 1.5000])
     """
-    return deliver("ldexp", ldexp_p(input, _power(other)), out)
+    return deliver("ldexp", ldexp_p(input, _power(input, other)), out)
 
 
 @public(function=True)
 def ldexp_(self: Tensor, other: Tensor | Number) -> Tensor:
     """:func:`ldexp` in place."""
-    return writing("ldexp", self, _power(other))
+    return writing("ldexp", self, _power(self, other))
 
 
 _PARTS: Final = {

@@ -18,6 +18,7 @@ from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, NumberError, ShapeError
 from flambeau.core.ops import storage
+from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import (
     ELEMENTWISE,
@@ -31,6 +32,7 @@ from flambeau.core.record import (
     comparison,
     floating,
     integral,
+    must_fit,
     numeric,
     ordered,
     ordering,
@@ -133,6 +135,11 @@ def check_alpha(alpha: Number, target: dt.DType) -> None:
         raise NumberError(f"alpha={alpha} cannot be converted to {target.name} without overflow")
 
 
+def _scaled_difference(operands: list[Tensor | Number], alpha: Number) -> None:
+    _no_bools("sub", operands)
+    _scaled(operands, alpha)
+
+
 def _no_bools(name: str, operands: Sequence[Any]) -> None:
     if any(dt.bool_ is (v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)) for v in operands):
         raise DTypeError(f"{name}: a bool has no difference; use ^ or logical_xor for two, ~ or logical_not for 1 - x")
@@ -171,7 +178,7 @@ add_p = binary("add", lambda g: g, lambda g: g, "x + y", keywords={"alpha": _sca
     doc="input + other; with ``alpha``, input + alpha * other",
     example="fb.add(fb.tensor([1.0, 2.0]), 10) -> tensor([11., 12.])")
 sub_p = binary("sub", lambda g: g, lambda g: -g, "x - y", dtype=numeric.but(check=_no_bools),
-    keywords={"alpha": _scaled}, linear=["x", "y"], aliases=["subtract"], operator="sub",
+    keywords={"alpha": _scaled_difference}, linear=["x", "y"], aliases=["subtract"], operator="sub",
     doc="input - other; with ``alpha``, input - alpha * other",
     example="fb.sub(fb.tensor([1.0, 2.0]), 10) -> tensor([-9., -8.])")
 mul_p = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", aliases=["multiply"], operator="mul",
@@ -186,6 +193,12 @@ fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(
     dtype=numeric.but(accepts=dt.REALS),
     doc="what division leaves, with the sign of input, as fmod in C",
     example="fb.fmod(fb.tensor([7.0, -7.0]), 3) -> tensor([ 1., -1.])")
+
+
+def _check_exponent(name: str, operands: Sequence[Any]) -> None:
+    x, y = operands
+    if isinstance(y, int) and y < 0 and (x.dtype.category if isinstance(x, Tensor) else 0) == dt.INTEGER:
+        raise NumberError(f"{name}: integers to negative integer powers are not allowed, got the exponent {y}")
 
 
 def _pow_x(g: Tensor, x: Tensor, y: Tensor | Number) -> Tensor:
@@ -203,7 +216,8 @@ def _pow_y(g: Tensor, x: Tensor | Number, y: Tensor, out: Tensor) -> Tensor:
     return g * cj(where(x == 0, 0.0, out * log_p(safe)))
 
 
-pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric.but(exact=True), keywords={"exponent": _renamed}, operator="pow",
+pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric.but(check=_check_exponent,
+    exact=lambda operand, dtype: operand == "y" and dtype.category == dt.INTEGER), keywords={"exponent": _renamed}, operator="pow",
     doc="input to the power of other", example="fb.pow(fb.tensor([1.0, 2.0, 3.0]), 2) -> tensor([1., 4., 9.])")
 maximum_p = binary("maximum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y),
     "maximum(x, y)", dtype=ordered,
@@ -237,7 +251,7 @@ shr_p = binary("shr", expr="x >> y", dtype=integral.but(accepts=dt.INTS), differ
     doc="the bits moved to the right; a negative number keeps its sign",
     example="fb.bitwise_right_shift(fb.tensor([8, -8]), 2) -> tensor([ 2, -2])")
 where_p: OpFunction[Tensor] = elementwise("where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor",
-    "where(condition, x, y)", dtype=same.but(exact=True),
+    "where(condition, x, y)", dtype=same.but(exact=must_fit),
     kinds={"condition": "bool"}, public=False, inplace=False, linear=["x", "y"],
     vjp=dict(x=lambda g, condition: where_p(condition, g, 0.0), y=lambda g, condition: where_p(condition, 0.0, g)))
 
@@ -262,7 +276,12 @@ def where(
     """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
-    return where_p(condition, input, other) if out is None else where_p(condition, input, other, out=out)
+    if out is None:
+        return where_p(condition, input, other)
+    found = where_p(condition, input, other)
+    if isinstance(out, Tensor) and out.dtype is not found.dtype:
+        raise DTypeError(f"where: out must be of the result's dtype, {found.dtype.name}, got {out.dtype.name}")
+    return deliver("where", found, out)
 
 
 def _bool_to_int(d: dt.DType) -> dt.DType:
@@ -309,7 +328,22 @@ copysign_p: OpFunction[Tensor] = binary("copysign",
     lambda g, x, y: where(x == 0, 0.0, g * sign_p(x) * copysign_p(full_like(g, 1.0), y)), zero, dtype=real_floating,
     doc="the size of input with the sign of other",
     example="fb.copysign(fb.tensor([1.0, 2.0]), -1) -> tensor([-1., -2.])")
-_ALIKE = DTypeRule("alike", accepts=dt.FLOATS + dt.COMPLEXES, check=alike(), exact=True)
+
+
+def _check_lerp(name: str, operands: Sequence[Any]) -> None:
+    """All of one dtype, but a 0-d weight, which counts as a number."""
+    *ends, weight = operands
+    if isinstance(weight, Tensor) and not weight._array.shape:
+        target = next(v.dtype for v in (*ends, weight) if isinstance(v, Tensor))
+        if weight.dtype.is_complex and not target.is_complex:
+            raise DTypeError(f"{name}: a complex weight is for complex tensors, got {weight.dtype} and {target}")
+        if isinstance(operands, list):
+            operands[2] = storage.cast_p(weight, target)
+    _same(name, operands)
+
+
+_same = alike()
+_ALIKE = DTypeRule("alike", accepts=dt.FLOATS + dt.COMPLEXES, check=_check_lerp, exact=must_fit)
 lerp_p = elementwise("lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
     "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=_ALIKE,
     vjp=dict(x=lambda g, weight: g * cj(1 - weight), end=lambda g, weight: g * cj(weight),

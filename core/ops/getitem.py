@@ -20,7 +20,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ShapeError
 from flambeau.core.fastpath import view_case
 from flambeau.core.graph import mark_written
 from flambeau.core.ops import storage
@@ -30,7 +30,7 @@ from flambeau.core.ops.index import index_add_p, index_select_p, scatter_p, spre
 from flambeau.core.ops.mask import true_places
 from flambeau.core.ops.storage import Places
 from flambeau.core.public import public
-from flambeau.core.record import OPS, same
+from flambeau.core.record import OPS, alike, same
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
@@ -285,6 +285,8 @@ def _put_plan(
     if not advanced:
         raise IndexError("index_put: indices must hold at least one integer or bool tensor")
     axes, tensors = integers(advanced)
+    if isinstance(values, Tensor):
+        alike("input and values")("index_put", (input, values))
     v, axis, order = _fronted(_viewed(input, view), axes)
     return v, _as_source(input, values), tensors, axis, order
 

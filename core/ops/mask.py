@@ -27,7 +27,7 @@ from flambeau.core.tensor import Tensor
     "masked_fill(x: Tensor, mask: Tensor, value: Tensor) -> Tensor",
     infer=lambda x, mask, value: broadcast(x, mask),
     dtype=storage.anything,
-    kinds={"mask": "bool", "value": "any"},
+    kinds={"mask": "any", "value": "any"},
     upcast=False,
     inplace=True,
     vjp=dict(x=lambda g, mask: where(mask, 0, g), value=lambda g, mask: where(mask, g, 0)),
@@ -38,6 +38,8 @@ def masked_fill_p(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     >>> fb.masked_fill(fb.tensor([1.0, -1.0]), fb.tensor([False, True]), 0.0)
     tensor([1., 0.])
     """
+    if mask.dtype is not dt.bool_:
+        raise DTypeError(f"masked_fill: mask must be a bool tensor, got {mask.dtype}")
     if isinstance(value, Tensor):
         if value.ndim:
             raise ShapeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")

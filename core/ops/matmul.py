@@ -149,7 +149,7 @@ def _linear_vjp_weight(g: Tensor, x: Tensor) -> Tensor:
 
 @composite(
     "linear(x: Tensor, weight: Tensor, bias: Tensor? = None) -> Tensor",
-    infer=_linear_shape, check=True, dtype=numeric, public=False,
+    infer=_linear_shape, check=True, dtype=numeric.but(check=alike()), public=False,
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
 def linear_p(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -299,6 +299,8 @@ def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTy
     >>> fb.nansum(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(4.)
     """
+    if input.is_complex():
+        raise DTypeError(f"nansum: not implemented for {input.dtype.name}; it takes real dtypes")
     return _sum(where(input != input, 0, input), dim, keepdim, dtype=dtype)
 
 

@@ -19,7 +19,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import call
 from flambeau.core.dtype import DTypeLike, Number
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cj, exp_p, isnan_p, log1p_p, logaddexp_p, logical_not_p, where
 from flambeau.core.out import deliver, in_dtype
@@ -340,6 +340,8 @@ def _areas(name: str, y: Tensor, x: Tensor | None, dx: Number | Tensor | None, d
         return middle * (1.0 if dx is None else dx)
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
+    if dt.bool_ in (x.dtype, y.dtype):
+        raise DTypeError(f"{name}: a bool has no difference, got {y.dtype.name} for y and {x.dtype.name} for x")
     if x.ndim == 1 and y.ndim > 1:
         x = x.reshape(tuple(x.shape[0] if i == axis else 1 for i in range(y.ndim)))
     return middle * diff(x, dim=axis if x.ndim == y.ndim else dim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from typing import Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like, ones_like
@@ -43,7 +44,7 @@ from flambeau.core.ops.shape import reshape, unsqueeze
 from flambeau.core.ops.views import imag, real
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.record import OPS, real_floating
+from flambeau.core.record import OPS, alike, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
@@ -197,6 +198,9 @@ def nan_to_num(
     >>> fb.nan_to_num(fb.tensor([float("nan"), 1.0]))
     tensor([0., 1.])
     """
+    for name, value in (("nan", nan), ("posinf", posinf), ("neginf", neginf)):
+        if isinstance(value, complex):
+            raise TypeError(f"nan_to_num: {name} must be a float, got {value!r}")
     if input.is_complex():
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
         return deliver("nan_to_num", joined(*parts), out)
@@ -291,6 +295,9 @@ def isneginf(input: Tensor) -> Tensor:
     return _is_infinity("isneginf", input, -math.inf)
 
 
+_same_dtype: Final = alike("input and other")
+
+
 @public()
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where ``abs(input - other) <= atol + rtol * abs(other)``, infinities equal, nan only if ``equal_nan``.
@@ -300,6 +307,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     """
     if rtol < 0 or atol < 0:
         raise ValueError(f"isclose: rtol and atol must not be negative, got rtol={rtol} and atol={atol}")
+    _same_dtype("isclose", (input, other))
     close = input == other
     if equal_nan:
         close = close | (isnan_p(input) & isnan_p(other))
@@ -350,6 +358,10 @@ def isin(
             f"isin: elements or test_elements must be a tensor, "
             f"got {type(elements).__name__} and {type(test_elements).__name__}"
         )
+    for label, v in (("elements", elements), ("test_elements", test_elements)):
+        found = v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)
+        if found.category in (dt.BOOL, dt.COMPLEX):
+            raise DTypeError(f"isin: {label} must hold integers or floats, got {found.name}")
     x, among = (v if isinstance(v, Tensor) else as_tensor(v, device=like.device) for v in (elements, test_elements))
     among = reshape(among, (among.numel(),))
     if among.numel() <= 16:
