@@ -233,6 +233,8 @@ def arange(
         )
     if dtype is not None:
         chosen = dt.as_dtype(dtype)
+        if chosen.category == dt.INTEGER and all(math.isfinite(v) for v in (start, end, step)):
+            start, end, step = int(start), int(end), int(step) or step
     else:
         chosen = dt.int64 if all(isinstance(v, int) for v in (start, end, step)) else dt.get_default_dtype()
     if not all(math.isfinite(v) for v in (start, end, step)):
@@ -290,7 +292,10 @@ def logspace(
     tensor([  1.,  10., 100.])
     """
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
-    exponents = linspace(start, end, steps, dtype=dt.float64, device=device)
+    complex_ = any(isinstance(v, complex) for v in (start, end, base))
+    if complex_ and dtype is None:
+        chosen = chosen.to_complex()
+    exponents = linspace(start, end, steps, dtype=dt.complex128 if complex_ else dt.float64, device=device)
     return deliver("logspace", finished((base**exponents).to(chosen), requires_grad), out)
 
 

@@ -358,6 +358,7 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
             if isinstance(v, Tensor):
                 rank, d = (0 if v._array.shape != () else 1), v._key.dtype
             elif _is_number(v):
+                dt.check_int(f"{op.name}: {argument.public}", v)
                 rank, d = 2, dt.scalar_dtype(v)
             else:
                 continue
@@ -366,7 +367,7 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
             if not rule.promotes:
                 break
     dtype = _combine(ranks)
-    if dtype is dt.uint64 and ranks[2] is dt.uint64 and dt.uint64 not in ranks[:2]:
+    if dtype is dt.uint64 and ranks[2] is dt.uint64 and dt.bool_ in ranks[:2]:
         raise NumberError(f"{op.name}: a number of 2**63 or more does not fit in int64, the dtype that it would have")
     compute = rule.compute(dtype)
     if compute not in rule.accepts:
@@ -400,8 +401,8 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
         return a
     kind = op.kind_of(argument)
     wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)
-    if kind == "index" and a._key.dtype.category != dt.INTEGER:
-        raise DTypeError(f"{op.name}: {argument.public} must be an integer tensor, got {a._key.dtype}")
+    if kind == "index" and a._key.dtype not in (dt.int32, dt.int64):
+        raise DTypeError(f"{op.name}: {argument.public} must be an int64 or int32 tensor, got {a._key.dtype}")
     if a._key.device is not target:
         a = call(OPS["to_device"], (a,), {"device": target})
     if a._key.dtype is not wanted:

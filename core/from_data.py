@@ -45,7 +45,8 @@ def scalar_tensor(
     tensor(2.5000)
     """
     chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
-    return finished(number("scalar_tensor", value, chosen, resolve_device(device)), requires_grad)
+    low = chosen in dt.LOW_PRECISION
+    return finished(number("scalar_tensor", value, chosen, resolve_device(device), overflow=low), requires_grad)
 
 
 def check_fits(name: str, value: Number, dtype: DType) -> None:
@@ -55,9 +56,9 @@ def check_fits(name: str, value: Number, dtype: DType) -> None:
         raise NumberError(f"{name}: value {value!r} cannot be converted to {dtype.name} without overflow")
 
 
-def number(name: str, value: Number, dtype: DType, device: Device) -> Tensor:
-    """A 0-d tensor of a number that must fit in ``dtype``."""
-    check_fits(name, value, dtype)
+def number(name: str, value: Number, dtype: DType, device: Device, overflow: bool = False) -> Tensor:
+    """A 0-d tensor of a number that must fit in ``dtype``, unless it may ``overflow``."""
+    check_fits(name, value, dt.float64 if overflow and not isinstance(value, complex) else dtype)
     return from_host(host_scalar(value, dtype), dtype, device)
 
 
@@ -73,7 +74,21 @@ def _infer_dtype(host: Host) -> DType:
     return dt.int64
 
 
-def _from_nested(data: object) -> tuple[Host, DType]:
+def _with_great_ints(host: Host, data: object, wanted: DType | None) -> Host:
+    """Numpy's array of numbers some of which are ints beyond its own: floats, if there is a float or a dtype for it."""
+    if host.dtype == np.float64 and not (host.size and abs(host).max() >= 2**63):
+        return host
+    kinds: set[type] = set()
+    for value in np.array(data, object).flat:
+        kinds.add(type(value))
+    if not kinds <= {bool, int, float, complex}:
+        return host
+    if kinds <= {bool, int} and (wanted is None or wanted.category == dt.INTEGER):
+        raise NumberError(f"tensor: {str(data)[:60]} does not fit in int64, which ints become")
+    return np.asarray(data, object).astype(np.complex128 if complex in kinds else np.float64)
+
+
+def _from_nested(data: object, wanted: DType | None) -> tuple[Host, DType]:
     """A numpy array and dtype from nested sequences of numbers, tensors and arrays."""
     seen: set[DType] = set()
     if isinstance(data, (list, tuple)) and _holds_tensors(data):
@@ -82,8 +97,8 @@ def _from_nested(data: object) -> tuple[Host, DType]:
         host = np.asarray(data)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"tensor: {error}") from None
-    if host.dtype == object and isinstance(data, int):
-        raise ValueError(f"tensor: {data} does not fit in int64, nor in any other dtype of integers")
+    if host.dtype.kind in "fO" and not isinstance(data, (float, np.ndarray)):
+        host = _with_great_ints(host, data, wanted)
     if host.dtype == object or host.dtype.kind in "USOV" and host.dtype not in _NUMPY_OK:
         raise TypeError(f"tensor: cannot make a tensor of {type(data).__name__} data {str(data)[:60]!r}; "
                         "it must be numbers in nested lists of equal lengths")  # fmt: skip
@@ -137,7 +152,7 @@ def tensor(
         host = _foreign(data)
         found = dt.from_numpy(host.dtype)
     else:
-        host, found = _from_nested(data)
+        host, found = _from_nested(data, wanted)
         _check_range(host, wanted or found)
     chosen = wanted or found
     return finished(from_host(_cast_host(host, chosen), chosen, resolve_device(device)), requires_grad, pin_memory)
@@ -165,6 +180,8 @@ def _check_range(host: Host, dtype: DType) -> None:
     if dtype.category != dt.INTEGER or host.dtype.kind not in "iuf" or host.dtype == dtype.numpy or not host.size:
         return
     limits = dt.iinfo(dtype)
+    if dtype is dt.uint64 and host.dtype.kind == "f":
+        raise NumberError("tensor: floats do not become uint64; make them int64 first")
     low, high = host.min().item(), host.max().item()
     wraps = host.dtype.kind == "i" and dtype is not dt.uint64
     if not (high <= limits.max and low >= (min(limits.min, -limits.max - 1) if wraps else limits.min)):

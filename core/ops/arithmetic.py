@@ -14,6 +14,7 @@ from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, NumberError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import (
+    FLOATS,
     abs_p,
     binary,
     broadcast,
@@ -41,7 +42,6 @@ from flambeau.core.record import (
     must_fit,
     numeric,
     ordered,
-    real_floating,
 )
 from flambeau.core.tensor import Tensor
 
@@ -240,6 +240,8 @@ def float_power(input: Tensor | Number, exponent: Tensor | Number, *, out: Tenso
     wide = dt.complex128 if complex_ else dt.float64
     zero_ = 0j if complex_ else 0.0
     x, y = (storage.cast_p(v, wide) if isinstance(v, Tensor) else v + zero_ for v in (input, exponent))
+    for v in (input, exponent):
+        dt.check_int("float_power:", v)
     if isinstance(out, Tensor) and out.dtype is not wide:
         raise DTypeError(f"float_power: out must be of the result's dtype, {wide.name}, got {out.dtype.name}")
     return deliver("float_power", pow_p(x, y), out)
@@ -297,7 +299,7 @@ def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
 
 nextafter_p = binary(
     "nextafter",
-    dtype=real_floating,
+    dtype=FLOATS,
     differentiable=False,
     doc="the next number after input in the direction of other",
     example="fb.nextafter(fb.tensor([1.0]), fb.tensor([2.0])) > 1 -> tensor([True])",

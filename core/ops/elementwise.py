@@ -109,6 +109,9 @@ def zero(g: Tensor) -> Tensor:
     return g * 0
 
 
+FLOATS = DTypeRule("floats", accepts=dt.FLOATS)  # whole numbers alone do not become floats here
+
+
 def _scaled(operands: list[Tensor | Number], alpha: Number) -> None:
     """``alpha`` times the second operand, in the dtype of the result, in which it must fit."""
     target = compute_dtype(OPS["cat"], (operands,))
@@ -216,8 +219,9 @@ def _pow_y(g: Tensor, x: Tensor | Number, y: Tensor, out: Tensor) -> Tensor:
     return g * cj(where(x == 0, 0.0, out * log_p(safe)))
 
 
-pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric.but(check=_check_exponent,
-    exact=lambda operand, dtype: operand == "y" and dtype.category == dt.INTEGER), keywords={"exponent": _renamed}, operator="pow",
+_EXACT_POWER = numeric.but(check=_check_exponent,
+    exact=lambda name, dtype: name == "y" and (dtype.category == dt.INTEGER or dtype in dt.LOW_PRECISION))
+pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=_EXACT_POWER, keywords={"exponent": _renamed}, operator="pow",
     doc="input to the power of other", example="fb.pow(fb.tensor([1.0, 2.0, 3.0]), 2) -> tensor([1., 4., 9.])")
 maximum_p = binary("maximum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y),
     "maximum(x, y)", dtype=ordered,
@@ -250,9 +254,18 @@ shr_p = binary("shr", expr="x >> y", dtype=integral.but(accepts=dt.INTS), differ
     public=["bitwise_right_shift"], operator="rshift",
     doc="the bits moved to the right; a negative number keeps its sign",
     example="fb.bitwise_right_shift(fb.tensor([8, -8]), 2) -> tensor([ 2, -2])")
+
+
+def _check_condition(name: str, operands: Sequence[Any]) -> None:
+    condition = operands[0]
+    if isinstance(condition, Tensor) and condition.dtype not in (dt.bool_, dt.uint8):
+        raise DTypeError(f"{name}: condition must be a bool tensor, got {condition.dtype}; compare, as in x != 0")
+
+
 where_p: OpFunction[Tensor] = elementwise("where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor",
-    "where(condition, x, y)", dtype=same.but(exact=must_fit),
-    kinds={"condition": "bool"}, public=False, inplace=False, linear=["x", "y"],
+    "where(condition, x, y)", kinds={"condition": "bool"},
+    dtype=same.but(check=_check_condition, exact=lambda name, dtype: dtype not in dt.LOW_PRECISION),
+    public=False, inplace=False, linear=["x", "y"],
     vjp=dict(x=lambda g, condition: where_p(condition, g, 0.0), y=lambda g, condition: where_p(condition, 0.0, g)))
 
 
@@ -321,7 +334,7 @@ fmin_p = binary("fmin", lambda g, x, y: where((x <= y) | isnan_p(y), g, 0.0),
     dtype=ordered,
     doc="the smaller of the two; a nan gives way to a number",
     example='fb.fmin(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])')
-hypot_p = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=real_floating,
+hypot_p = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=FLOATS,
     doc="sqrt(input² + other²) without overflow on the way",
     example="fb.hypot(fb.tensor([3.0]), fb.tensor([4.0])) -> tensor([5.])")
 copysign_p: OpFunction[Tensor] = binary("copysign",
@@ -331,14 +344,12 @@ copysign_p: OpFunction[Tensor] = binary("copysign",
 
 
 def _check_lerp(name: str, operands: Sequence[Any]) -> None:
-    """All of one dtype, but a 0-d weight, which counts as a number."""
+    """All of one dtype, but a 0-d weight, which promotes with the others."""
     *ends, weight = operands
     if isinstance(weight, Tensor) and not weight._array.shape:
-        target = next(v.dtype for v in (*ends, weight) if isinstance(v, Tensor))
-        if weight.dtype.is_complex and not target.is_complex:
-            raise DTypeError(f"{name}: a complex weight is for complex tensors, got {weight.dtype} and {target}")
-        if isinstance(operands, list):
-            operands[2] = storage.cast_p(weight, target)
+        operands = ends
+    elif isinstance(weight, complex) and not any(isinstance(v, Tensor) and v.dtype.is_complex for v in ends):
+        raise NumberError(f"{name}: weight={weight!r} cannot be converted to a real dtype without overflow")
     _same(name, operands)
 
 
@@ -365,11 +376,11 @@ log10_p = unary("log10", lambda g, x: g / (cj(x) * _LN10),
 log1p_p = unary("log1p", lambda g, x: g / cj(1 + x),
     doc="log(1 + input), accurate near 0", example="fb.log1p(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.6931])")
 logaddexp_p = binary("logaddexp", lambda g, x, out: g * exp_p(x - out), lambda g, y, out: g * exp_p(y - out),
-    dtype=real_floating,
+    dtype=FLOATS,
     doc="log(exp(input) + exp(other)) without overflow on the way",
     example="fb.logaddexp(fb.tensor([1000.0]), fb.tensor([1000.0])) -> tensor([1000.6932])")
 logaddexp2_p = binary("logaddexp2", lambda g, x, out: g * exp2_p(x - out), lambda g, y, out: g * exp2_p(y - out),
-    dtype=real_floating,
+    dtype=FLOATS,
     doc="log2(2**input + 2**other) without overflow on the way",
     example="fb.logaddexp2(fb.tensor([1000.0]), fb.tensor([1000.0])) -> tensor([1001.])")
 tan_p = unary("tan", lambda g, out: g * cj(1 + out * out),
@@ -407,14 +418,13 @@ def _sinc_slope(x: Tensor) -> Tensor:
 
 
 # -- rounding ----------------------------------------------------------------------------------------
-_FLOATS = DTypeRule("floats", accepts=dt.FLOATS)  # whole numbers do not become floats here
 _REAL = numeric.but(accepts=dt.REALS)
 ceil_p = unary("ceil", zero, dtype=_REAL,
     doc="the next integer upwards", example="fb.ceil(fb.tensor([1.5, -1.5])) -> tensor([ 2., -1.])")
 round_half_even_p = unary("round_half_even", zero, f"{SPECIAL}round", dtype=_REAL, public=False, inplace=False)
 trunc_p: OpFunction[Tensor] = unary("trunc", zero, dtype=_REAL, aliases=["fix"],
     doc="the integer part", example="fb.trunc(fb.tensor([1.5, -1.5])) -> tensor([ 1., -1.])")
-frac_p = unary("frac", lambda g: g, "x - trunc(x)", dtype=_FLOATS,
+frac_p = unary("frac", lambda g: g, "x - trunc(x)", dtype=FLOATS,
     doc="what trunc leaves: input - trunc(input)",
     example="fb.frac(fb.tensor([1.5, -1.25])) -> tensor([ 0.5000, -0.2500])")
 
@@ -454,9 +464,8 @@ xlogy_p = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * lo
     doc="input * log(other), 0 where input is 0",
     example="fb.xlogy(fb.tensor([0.0, 2.0]), fb.tensor([0.0, 2.0])) -> tensor([0.0000, 1.3863])")
 heaviside_p = binary("heaviside", zero, lambda g, x: where(x == 0, g, 0.0),
-    "where(x == 0, y, where(x > 0, 1, 0))", dtype=ordered.but(check=alike()), keywords={"values": _renamed},
-    doc="0 below zero, other at zero, 1 above",
-    example="fb.heaviside(fb.tensor([-1.0, 0.0, 1.0]), 0.5) -> tensor([0.0000, 0.5000, 1.0000])")
+    "where(x == 0, y, where(x > 0, 1, 0))", dtype=ordered.but(check=alike()),
+    keywords={"values": _renamed}, public=False, inplace=False)
 deg2rad_p = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating,
     doc="degrees as radians", example="fb.deg2rad(fb.tensor([180.0, 90.0])) -> tensor([3.1416, 1.5708])")
 rad2deg_p = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dtype=real_floating,

@@ -20,7 +20,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import NumberError, ShapeError
 from flambeau.core.fastpath import view_case
 from flambeau.core.graph import mark_written
 from flambeau.core.ops import storage
@@ -212,7 +212,10 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
         full = basic(index if isinstance(index, tuple) else (index,), x._array.shape)
         if full is not None:
             target = _viewed(x, full)
-            target.copy_(_stripped(value, target.ndim)) if isinstance(value, Tensor) else target.fill_(value)
+            if isinstance(value, Tensor):
+                target.copy_(_stripped(value, target.ndim))
+            else:
+                _fill(target, value)
             return
     view, advanced = parsed(x, index)
     target = _viewed(x, view)
@@ -248,6 +251,17 @@ def _put_at(v: Tensor, source: Tensor, indices: list[Tensor], axis: int, accumul
     in_place(OPS["index_put"], (v, source, indices), {"axis": axis, "accumulate": accumulate}, None)
 
 
+def _fill(target: Tensor, value: Number) -> None:
+    """Set every element to a number that fits in int64; in low precision it may overflow to infinity."""
+    try:
+        if value < 2**63 or value.__class__ is not int:  # type: ignore[operator]  # complex numbers come another way
+            target.fill_(value)
+            return
+    except NumberError:
+        pass
+    target.copy_(_as_source(target, value))
+
+
 def _is_scalar(value: object) -> TypeGuard[Number | Tensor]:
     return isinstance(value, bool | int | float | complex) or (isinstance(value, Tensor) and not value.ndim)
 
@@ -257,7 +271,9 @@ def _as_source(x: Tensor, value: Value) -> Tensor:
     if isinstance(value, Tensor):
         return value if value.dtype is x.dtype else storage.cast_p(value, dtype=x.dtype)
     if isinstance(value, bool | int | float | complex):
-        return from_data.number("__setitem__", value, x.dtype, x.device)
+        if value.__class__ is int and not -(2**63) <= value < 2**63:  # type: ignore[operator]  # it is an int
+            raise NumberError(f"__setitem__: {value} does not fit in int64, which an assigned int must")
+        return from_data.number("__setitem__", value, x.dtype, x.device, overflow=x.dtype in dt.LOW_PRECISION)
     if isinstance(value, np.ndarray | np.generic | list | tuple):
         return from_data.tensor(value, dtype=x.dtype, device=x.device)
     raise TypeError(f"can't assign a {type(value).__name__} to a tensor of dtype {x.dtype}")

@@ -43,6 +43,8 @@ def masked_fill_p(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     if isinstance(value, Tensor):
         if value.ndim:
             raise ShapeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
+        if dt.BOOL < x.dtype.category < value.dtype.category == dt.COMPLEX:
+            raise DTypeError(f"masked_fill: a value of {value.dtype} cannot be converted to {x.dtype} without loss")
         value = storage.cast_p(value, dtype=x.dtype)
     else:
         value = from_data.number("masked_fill", value, x.dtype, x.device)

@@ -311,9 +311,12 @@ def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DT
     >>> fb.nanmean(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(2.)
     """
+    if input.dtype.category != dt.FLOATING:
+        raise DTypeError(f"nanmean: not implemented for {input.dtype.name}; make it a floating dtype first")
+    wanted = input.dtype if dtype is None else dt.as_dtype(dtype)
+    if wanted.category < dt.FLOATING:
+        raise DTypeError(f"nanmean: the mean of dtype={wanted.name} is not defined; give a floating dtype")
     x = in_dtype(input, dtype)
-    if x.dtype.category < dt.FLOATING:
-        raise DTypeError(f"nanmean: not implemented for {x.dtype.name}; give a floating dtype")
     return nansum(x, dim, keepdim) / sum_p(x == x, dim, keepdim)
 
 

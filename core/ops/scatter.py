@@ -153,6 +153,8 @@ def _copied_call(name: str, input: Tensor, dim: int, index: Tensor, source: Tens
     elif name.startswith("index_fill"):
         if source.ndim:
             raise ShapeError(f"{name}: value must be a number or a 0-d tensor, got shape {tuple(source.shape)}")
+        if source.is_complex() and not input.is_complex():
+            raise DTypeError(f"{name}: a value of {source.dtype} cannot be converted to {input.dtype} without loss")
         source = storage.expand_p(
             source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape)
         )

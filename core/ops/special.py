@@ -25,6 +25,7 @@ from flambeau.core.ops.elementwise import (
     cos_p,
     digamma_p,
     floor_p,
+    heaviside_p,
     isfinite_p,
     isinf_p,
     isnan_p,
@@ -298,6 +299,19 @@ def isneginf(input: Tensor) -> Tensor:
 _same_dtype: Final = alike("input and other")
 
 
+@public(inplace=True)
+def heaviside(input: Tensor, values: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """0 below zero, ``values`` at zero, 1 above; all tensors are of one dtype.
+
+    >>> fb.heaviside(fb.tensor([-1.0, 0.0, 1.0]), fb.tensor(0.5))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    found = heaviside_p(input, values)
+    if isinstance(out, Tensor):
+        alike("input and out")("heaviside", (found, out))
+    return deliver("heaviside", found, out)
+
+
 @public()
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where ``abs(input - other) <= atol + rtol * abs(other)``, infinities equal, nan only if ``equal_nan``.
@@ -341,6 +355,12 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return bool((input == other).all())
 
 
+def _operand(value: Number, like: Tensor) -> Tensor:
+    """A number as a tensor; an int beyond int64 as the float next to it."""
+    great = isinstance(value, int) and not -(2**63) <= value < 2**63
+    return as_tensor(float(value) if great else value, device=like.device)
+
+
 @public(method=False, out=True)
 def isin(
     elements: Tensor | Number, test_elements: Tensor | Number, *, assume_unique: bool = False, invert: bool = False
@@ -362,7 +382,7 @@ def isin(
         found = v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)
         if found.category in (dt.BOOL, dt.COMPLEX):
             raise DTypeError(f"isin: {label} must hold integers or floats, got {found.name}")
-    x, among = (v if isinstance(v, Tensor) else as_tensor(v, device=like.device) for v in (elements, test_elements))
+    x, among = (v if isinstance(v, Tensor) else _operand(v, like) for v in (elements, test_elements))
     among = reshape(among, (among.numel(),))
     if among.numel() <= 16:
         found = (unsqueeze(x, x.ndim) == among).any(-1)

@@ -360,7 +360,7 @@ def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
     except NumberError:  # said below
         pass
     if not isinstance(value, Tensor):
-        value = number("fill_", value, self.dtype, self.device)
+        value = number("fill_", value, self.dtype, self.device, not self.ndim and self.dtype in dt.LOW_PRECISION)
     elif value.ndim:
         raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
     return self.copy_(value)

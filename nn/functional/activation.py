@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from flambeau.core import dtype as dt
 from flambeau.core import fastpath
 from flambeau.core.creation import empty_like
 from flambeau.core.dtype import DType
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, NumberError, ShapeError
+from flambeau.core.from_data import check_fits
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops
 from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
@@ -36,6 +38,14 @@ def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
         )
     result: Tensor = function(*args)
     return result
+
+
+def _whole(name: str, input: Tensor, value: float) -> int:
+    """A number beside a tensor of whole numbers, in its dtype."""
+    if input.dtype is dt.bool_:
+        raise DTypeError(f"{name}: not implemented for bool")
+    check_fits(name, value, input.dtype)
+    return int(value)
 
 
 @quick
@@ -76,6 +86,10 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not be greater than max_val {max_val}")
+    if input.dtype.category < dt.FLOATING:
+        min_val, max_val = _whole("hardtanh", input, min_val), _whole("hardtanh", input, max_val)
+        if min_val < 0 and not input.dtype.is_signed:
+            raise NumberError(f"hardtanh: min_val={min_val} is below what {input.dtype.name} holds")
     return _apply(ops.hardtanh_p, inplace, input, min_val, max_val)
 
 
@@ -243,6 +257,8 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     >>> fb.nn.functional.threshold(fb.tensor([-2.0, 0.5, 3.0]), 0.1, 20.0)
     tensor([20.0000,  0.5000,  3.0000])
     """
+    if input.dtype.category < dt.FLOATING:
+        threshold, value = _whole("threshold", input, threshold), _whole("threshold", input, value)
     return _apply(ops.threshold_p, inplace, input, threshold, value)
 
 

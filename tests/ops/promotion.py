@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import operator
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -70,36 +69,273 @@ def numbers_only(*names: str) -> bool:
     return all(n in NUMBERS for n in names)
 
 
-FUNCTIONS: Final = (
-    "add sub mul div true_divide floor_divide remainder fmod pow float_power atan2 hypot copysign nextafter ldexp "
-    "logaddexp logaddexp2 maximum minimum fmax fmin lt le gt ge eq ne greater less_equal not_equal isclose logical_and "
-    "logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift gcd lcm "
-    "heaviside xlogy rsub special.zeta special.xlogy result_type dot mm matmul outer kron "
-    "equal allclose masked_fill cross"
-).split()
-METHODS: Final = (
-    "add sub mul div floor_divide remainder fmod pow float_power atan2 hypot copysign nextafter ldexp logaddexp "
-    "maximum minimum fmax fmin lt eq ge isclose logical_and logical_xor bitwise_and bitwise_left_shift "
-    "gcd lcm heaviside xlogy true_divide"
-).split()
-OPERATORS: Final = "add sub mul truediv floordiv mod pow and_ or_ xor lshift rshift lt le gt ge eq ne".split()
-INPLACE: Final = (
-    "add_ sub_ mul_ div_ floor_divide_ remainder_ fmod_ pow_ float_power_ atan2_ hypot_ copysign_ nextafter_ ldexp_ "
-    "lt_ le_ gt_ ge_ eq_ ne_ logical_and_ logical_or_ logical_xor_ bitwise_and_ bitwise_or_ bitwise_xor_ "
-    "bitwise_left_shift_ bitwise_right_shift_ gcd_ lcm_ heaviside_ xlogy_ clamp_ clamp_min_ clamp_max_ copy_ fill_"
-).split()
-INPLACE_OPERATORS: Final = "iadd isub imul itruediv ifloordiv imod ipow iand ior ixor ilshift irshift".split()
-OUT: Final = (
-    "add sub mul div floor_divide remainder fmod pow float_power atan2 maximum fmax lt eq logical_and bitwise_and "
-    "bitwise_left_shift gcd ldexp copysign heaviside xlogy hypot logaddexp nextafter"
-).split()
-UNARY: Final = (
-    "abs neg sqrt exp sin floor ceil round trunc frac sign sgn sigmoid tanh reciprocal rsqrt square erf lgamma "
-    "isnan isinf isfinite signbit logical_not bitwise_not real angle conj exp2 log1p expm1 positive "
-    "sum mean prod cumsum0 cumprod0 amax amin max min argmax std var norm median mode nansum nanmean logsumexp0 "
-    "all any count_nonzero sort argsort unique topk2 cummax0 logcumsumexp0 softmax0 log_softmax0 diff trace1 "
-    "zeros_like ones_like empty_like rand_like bincount histc relu nan_to_num deg2rad aminmax"
-).split()
+FUNCTIONS: Final = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "true_divide",
+    "floor_divide",
+    "remainder",
+    "fmod",
+    "pow",
+    "float_power",
+    "atan2",
+    "hypot",
+    "copysign",
+    "nextafter",
+    "ldexp",
+    "logaddexp",
+    "logaddexp2",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "eq",
+    "ne",
+    "greater",
+    "less_equal",
+    "not_equal",
+    "isclose",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "bitwise_left_shift",
+    "bitwise_right_shift",
+    "gcd",
+    "lcm",
+    "heaviside",
+    "xlogy",
+    "rsub",
+    "special.zeta",
+    "special.xlogy",
+    "result_type",
+    "dot",
+    "mm",
+    "matmul",
+    "outer",
+    "kron",
+    "equal",
+    "allclose",
+    "masked_fill",
+    "cross",
+]
+METHODS: Final = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "floor_divide",
+    "remainder",
+    "fmod",
+    "pow",
+    "float_power",
+    "atan2",
+    "hypot",
+    "copysign",
+    "nextafter",
+    "ldexp",
+    "logaddexp",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "lt",
+    "eq",
+    "ge",
+    "isclose",
+    "logical_and",
+    "logical_xor",
+    "bitwise_and",
+    "bitwise_left_shift",
+    "gcd",
+    "lcm",
+    "heaviside",
+    "xlogy",
+    "true_divide",
+]
+OPERATORS: Final = [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "and_",
+    "or_",
+    "xor",
+    "lshift",
+    "rshift",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "eq",
+    "ne",
+]
+INPLACE: Final = [
+    "add_",
+    "sub_",
+    "mul_",
+    "div_",
+    "floor_divide_",
+    "remainder_",
+    "fmod_",
+    "pow_",
+    "float_power_",
+    "atan2_",
+    "hypot_",
+    "copysign_",
+    "nextafter_",
+    "ldexp_",
+    "lt_",
+    "le_",
+    "gt_",
+    "ge_",
+    "eq_",
+    "ne_",
+    "logical_and_",
+    "logical_or_",
+    "logical_xor_",
+    "bitwise_and_",
+    "bitwise_or_",
+    "bitwise_xor_",
+    "bitwise_left_shift_",
+    "bitwise_right_shift_",
+    "gcd_",
+    "lcm_",
+    "heaviside_",
+    "xlogy_",
+    "clamp_",
+    "clamp_min_",
+    "clamp_max_",
+    "copy_",
+    "fill_",
+]
+INPLACE_OPERATORS: Final = [
+    "iadd",
+    "isub",
+    "imul",
+    "itruediv",
+    "ifloordiv",
+    "imod",
+    "ipow",
+    "iand",
+    "ior",
+    "ixor",
+    "ilshift",
+    "irshift",
+]
+OUT: Final = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "floor_divide",
+    "remainder",
+    "fmod",
+    "pow",
+    "float_power",
+    "atan2",
+    "maximum",
+    "fmax",
+    "lt",
+    "eq",
+    "logical_and",
+    "bitwise_and",
+    "bitwise_left_shift",
+    "gcd",
+    "ldexp",
+    "copysign",
+    "heaviside",
+    "xlogy",
+    "hypot",
+    "logaddexp",
+    "nextafter",
+]
+UNARY: Final = [
+    "abs",
+    "neg",
+    "sqrt",
+    "exp",
+    "sin",
+    "floor",
+    "ceil",
+    "round",
+    "trunc",
+    "frac",
+    "sign",
+    "sgn",
+    "sigmoid",
+    "tanh",
+    "reciprocal",
+    "rsqrt",
+    "square",
+    "erf",
+    "lgamma",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "signbit",
+    "logical_not",
+    "bitwise_not",
+    "real",
+    "angle",
+    "conj",
+    "exp2",
+    "log1p",
+    "expm1",
+    "positive",
+    "sum",
+    "mean",
+    "prod",
+    "cumsum0",
+    "cumprod0",
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "argmax",
+    "std",
+    "var",
+    "norm",
+    "median",
+    "mode",
+    "nansum",
+    "nanmean",
+    "logsumexp0",
+    "all",
+    "any",
+    "count_nonzero",
+    "sort",
+    "argsort",
+    "unique",
+    "topk2",
+    "cummax0",
+    "logcumsumexp0",
+    "softmax0",
+    "log_softmax0",
+    "diff",
+    "trace1",
+    "zeros_like",
+    "ones_like",
+    "empty_like",
+    "rand_like",
+    "bincount",
+    "histc",
+    "relu",
+    "nan_to_num",
+    "deg2rad",
+    "aminmax",
+]
 
 
 def resolved(T: Any, name: str) -> Callable[..., Any]:
@@ -182,7 +418,13 @@ def ternary(enter: Callable[..., None]) -> None:
     enter("where 0-d", lambda T, a, b: T.where(T.tensor(False), a, b), some, some, skip=never)
     enter("where condition", lambda T, c: T.where(c, T.tensor([1, 2, 3]), 7), (*TENSORS, *NUMBERS), skip=never)
     enter("Tensor.where", lambda T, a, b: a.where(T.tensor([True, False, True]), b), TENSORS, (*TENSORS, *NUMBERS))
-    enter("where(out)", lambda T, a, b, o: T.where(T.tensor([True, False, True]), a, b, out=o[:0].clone()), FEW, some, DTYPES)
+    enter(
+        "where(out)",
+        lambda T, a, b, o: T.where(T.tensor([True, False, True]), a, b, out=o[:0].clone()),
+        FEW,
+        some,
+        DTYPES,
+    )
     enter("lerp", function("lerp"), TENSORS, some, some)
     enter("Tensor.lerp", method("lerp"), FEW, some, some)
     enter("Tensor.lerp_", method("lerp_"), FEW, some, some)
@@ -207,7 +449,9 @@ def ternary(enter: Callable[..., None]) -> None:
     enter("masked_select mask", lambda T, m: T.tensor([1, 2, 3]).masked_select(m), TENSORS)
     enter("masked_scatter", lambda T, a, b: a.masked_scatter(T.tensor(mask), b), TENSORS, TENSORS)
     enter("index_fill", lambda T, a, b: T.index_fill(a, 0, T.tensor([0, 2]), b), DTYPES, fill)
-    enter("index_fill index", lambda T, i: T.tensor([1, 2, 3]).index_fill(0, i % 2 if False else i, 7), ("int32", "int64"))
+    enter(
+        "index_fill index", lambda T, i: T.tensor([1, 2, 3]).index_fill(0, i % 2 if False else i, 7), ("int32", "int64")
+    )
     enter("index_add", lambda T, a, b: T.index_add(a, 0, T.tensor([0, 1, 2]), b), DTYPES, DTYPES)
     enter("index_copy", lambda T, a, b: T.index_copy(a, 0, T.tensor([0, 1, 2]), b), DTYPES, DTYPES)
     enter("scatter", lambda T, a, b: T.scatter(a, 0, T.tensor([0, 1, 2]), b), DTYPES, (*DTYPES, *NUMBERS))
@@ -217,7 +461,9 @@ def ternary(enter: Callable[..., None]) -> None:
     enter("setitem mask", set_mask, TENSORS[:12], fill)
     enter("addmm", lambda T, a, b, c: T.addmm(a, b.reshape(1, 3), c.reshape(3, 1)), DTYPES, DTYPES, FEW_DTYPES)
     enter("addmv", lambda T, a, b, c: T.addmv(a, b.reshape(1, 3), c), DTYPES, DTYPES, FEW_DTYPES)
-    enter("baddbmm", lambda T, a, b, c: T.baddbmm(a, b.reshape(1, 1, 3), c.reshape(1, 3, 1)), DTYPES, DTYPES, FEW_DTYPES)
+    enter(
+        "baddbmm", lambda T, a, b, c: T.baddbmm(a, b.reshape(1, 1, 3), c.reshape(1, 3, 1)), DTYPES, DTYPES, FEW_DTYPES
+    )
     enter("linear", lambda T, a, b: T.nn.functional.linear(a, b.reshape(1, 3)), DTYPES, DTYPES)
     enter("mv", lambda T, a, b: T.mv(a.reshape(1, 3), b), DTYPES, DTYPES)
     enter("mm2", lambda T, a, b: T.mm(a.reshape(1, 3), b.reshape(3, 1)), DTYPES, DTYPES)
@@ -263,36 +509,90 @@ def others(enter: Callable[..., None]) -> None:
     enter("tensor of two", lambda T, a, b: T.tensor([a, b]), NUMBERS, NUMBERS, skip=never)
     enter("tensor of 0-d", lambda T, a, b: T.tensor([a, b]), TENSORS[12:] + FEW_NUMBERS, TENSORS[12:] + FEW_NUMBERS)
     enter("tensor nested", lambda T, a, b: T.tensor([[a], [b]]), NUMBERS, NUMBERS, skip=never)
-    enter("result_type of numbers", lambda T, a, b: str(T.result_type(a, b)).split(".")[-1], NUMBERS, NUMBERS, skip=never)
+    enter(
+        "result_type of numbers", lambda T, a, b: str(T.result_type(a, b)).split(".")[-1], NUMBERS, NUMBERS, skip=never
+    )
     for of in (*DTYPES, *WIDE):
         enter(f"tensor {of}", lambda T, a, d=of: T.tensor(a, dtype=getattr(T, d)), NUMBERS, skip=never)
         enter(f"tensor list {of}", lambda T, a, d=of: T.tensor([a], dtype=getattr(T, d)), NUMBERS, skip=never)
-        enter(f"full {of}", lambda T, a, d=of: T.full((2,), a, dtype=getattr(T, d)), (*NUMBERS, *TENSORS[12:]), skip=never)
-        enter(f"full_like {of}", lambda T, a, d=of: T.full_like(T.ones(2, dtype=getattr(T, d)), a), (*NUMBERS, *TENSORS[12:]), skip=never)
-        enter(f"new_full {of}", lambda T, a, d=of: T.ones(2, dtype=getattr(T, d)).new_full((2,), a), (*NUMBERS, *TENSORS[12:]), skip=never)
+        enter(
+            f"full {of}", lambda T, a, d=of: T.full((2,), a, dtype=getattr(T, d)), (*NUMBERS, *TENSORS[12:]), skip=never
+        )
+        enter(
+            f"full_like {of}",
+            lambda T, a, d=of: T.full_like(T.ones(2, dtype=getattr(T, d)), a),
+            (*NUMBERS, *TENSORS[12:]),
+            skip=never,
+        )
+        enter(
+            f"new_full {of}",
+            lambda T, a, d=of: T.ones(2, dtype=getattr(T, d)).new_full((2,), a),
+            (*NUMBERS, *TENSORS[12:]),
+            skip=never,
+        )
         enter(f"new_tensor {of}", lambda T, a, d=of: T.ones(2, dtype=getattr(T, d)).new_tensor(a), NUMBERS, skip=never)
         enter(f"to {of}", lambda T, a, d=of: a.to(getattr(T, d)), TENSORS)
         enter(f"scalar_tensor {of}", lambda T, a, d=of: T.scalar_tensor(a, dtype=getattr(T, d)), NUMBERS, skip=never)
-        enter(f"arange {of}", lambda T, a, d=of: T.arange(0, a, dtype=getattr(T, d)), ("True", "2", "2.5", "-1", "0"), skip=never)
+        enter(
+            f"arange {of}",
+            lambda T, a, d=of: T.arange(0, a, dtype=getattr(T, d)),
+            ("True", "2", "2.5", "-1", "0"),
+            skip=never,
+        )
         enter(f"linspace {of}", lambda T, a, d=of: T.linspace(0, a, 3, dtype=getattr(T, d)), FEW_NUMBERS, skip=never)
         for name in ("sum", "mean", "prod", "cumsum", "cumprod", "nansum", "nanmean"):
-            enter(f"{name} {of}", lambda T, a, n=name, d=of: getattr(T, n)(a, *((0,) if "cum" in n else ()), dtype=getattr(T, d)), DTYPES)
+            enter(
+                f"{name} {of}",
+                lambda T, a, n=name, d=of: getattr(T, n)(a, *((0,) if "cum" in n else ()), dtype=getattr(T, d)),
+                DTYPES,
+            )
         for name in ("can_cast", "promote_types"):
-            enter(f"{name} {of}", lambda T, a, n=name, d=of: str(getattr(T, n)(getattr(T, d), a.dtype)).split(".")[-1], (*DTYPES, *WIDE))
+            enter(
+                f"{name} {of}",
+                lambda T, a, n=name, d=of: str(getattr(T, n)(getattr(T, d), a.dtype)).split(".")[-1],
+                (*DTYPES, *WIDE),
+            )
     enter("full", lambda T, a: T.full((2,), a), (*NUMBERS, *TENSORS[12:]), skip=never)
     enter("tensor", lambda T, a: T.tensor(a), NUMBERS, skip=never)
     enter("scalar_tensor", lambda T, a: T.scalar_tensor(a), NUMBERS, skip=never)
-    enter("arange", lambda T, a, b: T.arange(a, b), ("True", "2", "-1", "0", "2.5", "-1.5", "int32.", "float64.", "uint8."), ("True", "2", "0", "2.5", "int64.", "float16.", "bool."), skip=never)
-    enter("arange step", lambda T, a, b, c: T.arange(a, b, c), ("0", "-1.5"), ("2", "2.5"), ("True", "2", "2.5", "0", "-1", "float64.", "int32."), skip=never)
-    enter("linspace", lambda T, a, b: T.linspace(a, b, 3), ("True", "2", "2.5", "2+1j", "float64.", "int32.", "complex128."), ("True", "2", "2.5", "2+1j", "float64.", "int32."), skip=never)
-    enter("logspace", lambda T, a, b: T.logspace(a, b, 3), ("True", "2", "2.5", "float64.", "int32."), ("True", "2", "2.5", "2+1j", "float64.", "int32."), skip=never)
-    enter("polygamma", lambda T, a: T.polygamma(1, a), TENSORS)
+    enter(
+        "arange",
+        lambda T, a, b: T.arange(a, b),
+        ("True", "2", "-1", "0", "2.5", "-1.5", "int32.", "float64.", "uint8."),
+        ("True", "2", "0", "2.5", "int64.", "float16.", "bool."),
+        skip=never,
+    )
+    enter(
+        "arange step",
+        lambda T, a, b, c: T.arange(a, b, c),
+        ("0", "-1.5"),
+        ("2", "2.5"),
+        ("True", "2", "2.5", "0", "-1", "float64.", "int32."),
+        skip=never,
+    )
+    enter(
+        "linspace",
+        lambda T, a, b: T.linspace(a, b, 3),
+        ("True", "2", "2.5", "2+1j", "float64.", "int32.", "complex128."),
+        ("True", "2", "2.5", "2+1j", "float64.", "int32."),
+        skip=never,
+    )
+    enter(
+        "logspace",
+        lambda T, a, b: T.logspace(a, b, 3),
+        ("True", "2", "2.5", "float64.", "int32."),
+        ("True", "2", "2.5", "2+1j", "float64.", "int32."),
+        skip=never,
+    )
+    enter("polygamma", lambda T, a: T.polygamma(1, abs(a)), TENSORS)
     enter("item", lambda T, a: (a.item(), type(a.item()).__name__), TENSORS[12:])
     for kind in (bool, int, float, complex, operator.index):
         enter(f"{kind.__name__}()", lambda T, a, k=kind: repr(k(a)), TENSORS[12:])
     enter("quantile", lambda T, a, q: T.quantile(a, q), DTYPES, ("0", "float32.", "float64."))
     enter("renorm", lambda T, a: T.renorm(a.reshape(3, 1), 2, 0, 1.5), DTYPES)
-    enter("threshold", lambda T, a, b, c: T.nn.functional.threshold(a, b, c), DTYPES, FEW_NUMBERS, FEW_NUMBERS, skip=never)
+    enter(
+        "threshold", lambda T, a, b, c: T.nn.functional.threshold(a, b, c), DTYPES, FEW_NUMBERS, FEW_NUMBERS, skip=never
+    )
     enter("hardtanh", lambda T, a, b: T.nn.functional.hardtanh(a, b, 3), DTYPES, FEW_NUMBERS)
     enter("leaky_relu", lambda T, a, b: T.nn.functional.leaky_relu(a, b), DTYPES, FEW_NUMBERS)
     enter("pad", lambda T, a, b: T.nn.functional.pad(a, (1, 0), value=b), DTYPES, FEW_NUMBERS)
@@ -302,7 +602,9 @@ def others(enter: Callable[..., None]) -> None:
     enter("take_along_dim", lambda T, i: T.tensor([1, 2, 3, 4, 5, 6]).take_along_dim(abs(i)), DTYPES[:6])
     enter("gather", lambda T, i: T.tensor([1, 2, 3, 4, 5, 6]).gather(0, abs(i)), DTYPES)
     enter("index_select", lambda T, i: T.tensor([1, 2, 3, 4, 5, 6]).index_select(0, abs(i)), DTYPES)
-    enter("getitem", lambda T, i: T.tensor([1, 2, 3, 4, 5, 6])[i], tuple(d for d in TENSORS if d not in ("bool", "uint8")))
+    enter(
+        "getitem", lambda T, i: T.tensor([1, 2, 3, 4, 5, 6])[i], tuple(d for d in TENSORS if d not in ("bool", "uint8"))
+    )
     enter("pow of numbers", lambda T, a, b: T.pow(T.tensor(a), b), NUMBERS, FEW_NUMBERS, skip=never)
     for by in ("0", "int64 0", "uint8 0", "float 0", "bool 0"):
         for name in ("div", "floor_divide", "remainder", "fmod", "div trunc", "div floor"):
