@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -115,8 +115,9 @@ def _dense_like(backend: Backend, x: Array, dtype: DType | None = None) -> Array
 def host_scalar(value: complex, dtype: DType) -> HostArray:
     """A number as a 0-d host array: integers wrap around, the fraction of a float falls off, as in a cast."""
     if dtype.category == dt.INTEGER:
-        if isinstance(value, (float, complex)):
-            value = int(value.real) if isfinite(value.real) else 0
+        if isinstance(value, (float, complex)):  # what overflows becomes what processors make of it
+            great = 2 ** (dtype.bits - 1) if dtype.bits >= 32 else 0
+            value = int(value.real) if abs(value.real) < 2**63 else great
         bits = operator.index(value) & (2**dtype.bits - 1)
         return np.array(bits, f"u{dtype.itemsize}").view(dtype.numpy)
     with np.errstate(all="ignore"):

@@ -71,7 +71,8 @@ def _fill(name: str, value: Fill, dtype: DType | None) -> Any:  # a number, or a
     if isinstance(value, Tensor) and value._key.level is None:
         value = value.item()
     if not isinstance(value, Tensor) and isinstance(value, _NUMBER):
-        check_fits(name, value, dt.scalar_dtype(value) if dtype is None else dtype)
+        by_itself = dt.int64 if isinstance(value, int) else dt.scalar_dtype(value)
+        check_fits(name, value, by_itself if dtype is None else dtype)
     return value
 
 
@@ -271,6 +272,9 @@ def linspace(
         chosen = chosen.to_complex()
     if chosen.category < dt.COMPLEX and any(isinstance(v, complex) for v in (start, end)):
         raise DTypeError(f"linspace: {start} to {end} are complex numbers, which {chosen.name} does not hold")
+    for v in (start, end):
+        if chosen.category == dt.INTEGER:
+            check_fits("linspace", v, chosen)
     compute = chosen if chosen.category >= dt.FLOATING else dt.float64
     place = arange(steps, device=device)
     i = place.to(compute)

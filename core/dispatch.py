@@ -70,7 +70,7 @@ def run(op: Op, args: Sequence[Operand], params: dict[str, Any], state: State) -
     if level is not None:
         if not level.alive:
             raise LevelError(
-                f"{op.name}: a tensor of a finished {level.kind} is used outside of it; "
+                f"{op.title}: a tensor of a finished {level.kind} is used outside of it; "
                 "return it from the transformed function instead of keeping it"
             )
         args = [_lift(a, level) for a in args]
@@ -209,11 +209,11 @@ def _array_of(op: Op, value: Operand, argument: Argument, key: Key) -> Any:
 
 def check_number(op: Op, argument: Argument, value: Number, dtype: DType) -> None:
     """NumberError for a number operand that no dtype holds, or that an exact op's compute dtype does not."""
-    dt.check_int(f"{op.name}: {argument.public}", value)
+    dt.check_int(f"{op.title}: {argument.public}", value)
     exact = op.dtype.exact
     if exact is not None and exact(argument.name, dtype) and not dt.holds(dtype, value):
         raise NumberError(
-            f"{op.name}: {argument.public}={value!r} cannot be converted to {dtype.name} without overflow"
+            f"{op.title}: {argument.public}={value!r} cannot be converted to {dtype.name} without overflow"
         )
 
 
@@ -313,7 +313,7 @@ def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> t
         return args, key_for(where, params["dtype"])
     for a, argument in zip(args, op.schema.operands, strict=True):
         if a is not None and argument.type == "Tensor" and not _is_number(a):
-            raise not_a_tensor(op.name, argument.public, a)
+            raise not_a_tensor(op.title, argument.public, a)
     dtype = compute_dtype(op, args)
     numbers = [_of_number(op, arg, a, dtype, where) if _is_number(a) and arg.type != "Scalar" else a
                for a, arg in zip(args, op.schema.operands, strict=True)]  # fmt: skip
@@ -336,7 +336,7 @@ def _common_device(op: Op, tensors: list[Tensor]) -> device:
         names += [many.format(i) for i in range(len(tensors))]
         listing = ", ".join(f"{n} {str(t._key.device)!r}" for n, t in zip(names, tensors, strict=False))
         raise DeviceError(
-            f"{op.name}: expected all tensors to be on the same device, got {listing}; move one with .to(device)"
+            f"{op.title}: expected all tensors to be on the same device, got {listing}; move one with .to(device)"
         )
     return devices.pop()
 
@@ -349,7 +349,7 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
     """The dtype that the kernel gets, by torch's rules: dimensioned tensors, then 0-d ones, then numbers."""
     rule = op.dtype
     if rule.check is not None:
-        rule.check(op.name, args)
+        rule.check(op.title, args)
     ranks: list[DType | None] = [None, None, None]
     for a, argument in zip(args, op.schema.operands, strict=True):
         if op.kind_of(argument) != "same" or argument.type == "Scalar" and not rule.promotes:
@@ -358,22 +358,30 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
             if isinstance(v, Tensor):
                 rank, d = (0 if v._array.shape != () else 1), v._key.dtype
             elif _is_number(v):
-                dt.check_int(f"{op.name}: {argument.public}", v)
+                dt.check_int(f"{op.title}: {argument.public}", v)
                 rank, d = 2, dt.scalar_dtype(v)
             else:
                 continue
             found = ranks[rank]
+            if rank == 2 and found is not None:
+                _check_together(op, found, d)
             ranks[rank] = d if found is None else dt.promote_types(found, d)
             if not rule.promotes:
                 break
     dtype = _combine(ranks)
     if dtype is dt.uint64 and ranks[2] is dt.uint64 and dt.bool_ in ranks[:2]:
-        raise NumberError(f"{op.name}: a number of 2**63 or more does not fit in int64, the dtype that it would have")
+        raise NumberError(f"{op.title}: a number of 2**63 or more does not fit in int64, the dtype that it would have")
     compute = rule.compute(dtype)
     if compute not in rule.accepts:
         takes = ", ".join(d.name for d in dt.ALL if d in rule.accepts)
-        raise DTypeError(f"{op.name}: not implemented for {dtype.name}; it takes {takes}")
+        raise DTypeError(f"{op.title}: not implemented for {dtype.name}; it takes {takes}")
     return compute
+
+
+def _check_together(op: Op, a: DType, b: DType) -> None:
+    """Two numbers of which one is beyond int64 promote only with floats."""
+    if a is not b and dt.uint64 in (a, b) and not (a.is_floating_point or b.is_floating_point):
+        raise NumberError(f"{op.title}: a number of 2**63 or more does not go with {(a if b is dt.uint64 else b).name}")
 
 
 def _combine(ranks: Sequence[DType | None]) -> DType:
@@ -397,12 +405,12 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
         return [_convert(op, t, argument, target, dtype) for t in a]
     if not isinstance(a, Tensor):
         if argument.type == "Tensor" and a is not None and not _is_number(a):
-            raise not_a_tensor(op.name, argument.public, a)
+            raise not_a_tensor(op.title, argument.public, a)
         return a
     kind = op.kind_of(argument)
     wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)
     if kind == "index" and a._key.dtype not in (dt.int32, dt.int64):
-        raise DTypeError(f"{op.name}: {argument.public} must be an int64 or int32 tensor, got {a._key.dtype}")
+        raise DTypeError(f"{op.title}: {argument.public} must be an integer tensor, int64 or int32, got {a._key.dtype}")
     if a._key.device is not target:
         a = call(OPS["to_device"], (a,), {"device": target})
     if a._key.dtype is not wanted:
@@ -444,7 +452,7 @@ def _fall_back(op: Op, args: list[Operand], params: dict[str, Any], key: Key, st
 def missing_kernel(op: Op, key: Key, remedy: str) -> MissingKernelError:
     """The error of an op that nothing serves, with what would help beside moving the operands."""
     return MissingKernelError(
-        f"{op.name}: no kernel for device {str(key.device)!r} and dtype {key.dtype.name}, and the op has no "
+        f"{op.title}: no kernel for device {str(key.device)!r} and dtype {key.dtype.name}, and the op has no "
         f"decomposition. Move the operands with .to('cpu'), {remedy}"
     )
 
@@ -454,7 +462,7 @@ def run_on_host(
 ) -> Result:
     """Move the operands to the host, run the op there, move the results back."""
     if op.family is VIEW:
-        raise MissingKernelError(f"{op.name}: views never fall back to the host; device {str(key.device)!r}")
+        raise MissingKernelError(f"{op.title}: views never fall back to the host; device {str(key.device)!r}")
     moved = 0
 
     def move(a: Any, to: device) -> Any:
@@ -476,7 +484,7 @@ def run_on_host(
     counts[1] += moved
     if warn and counts[0] == 1:
         warnings.warn(
-            f"{op.name}: no kernel on {str(key.device)!r} for {key.dtype.name}; it runs on the cpu "
+            f"{op.title}: no kernel on {str(key.device)!r} for {key.dtype.name}; it runs on the cpu "
             f"({moved} bytes moved in this call). FLAMBEAU_FALLBACK=allow silences this",
             RuntimeWarning,
             stacklevel=2,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, Final
@@ -124,8 +125,8 @@ def _wrapped(
         if not kw:
             try:
                 return fn(*args)
-            except Exception:
-                require_tensors(name, fn, args)
+            except Exception as error:
+                blame(name, fn, args, error)
                 raise
         out = kw.pop("out", None) if writes else None
         for other, given in pairs:
@@ -139,8 +140,8 @@ def _wrapped(
                     kw[given] = value
         try:
             found = fn(*args, **kw)
-        except Exception:
-            require_tensors(name, fn, args)
+        except Exception as error:
+            blame(name, fn, args, error)
             raise
         return deliver(name, found, out)
 
@@ -163,11 +164,25 @@ def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
     def call(*args: Any, **kw: Any) -> Any:
         try:
             return fn(*args, **kw)
-        except Exception:
-            require_tensors(name, fn, args)
+        except Exception as error:
+            blame(name, fn, args, error)
             raise
 
     return call
+
+
+def blame(name: str, fn: FunctionType, args: Sequence[Any], error: Exception) -> None:
+    """Raise what says more than ``error``: which argument is no tensor, or which ones ``fn`` takes."""
+    require_tensors(name, fn, args)
+    made_here = error.__traceback__ is not None and error.__traceback__.tb_next is None  # by the call itself
+    found = _UNEXPECTED.search(str(error)) if made_here and isinstance(error, TypeError) else None
+    if found:
+        code = fn.__code__
+        known = ", ".join(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        raise TypeError(f"{name}: unexpected argument {found[1]!r}; it takes {known}") from None
+
+
+_UNEXPECTED: Final = re.compile(r"got an unexpected keyword argument '(\w+)'")
 
 
 def require_tensors(name: str, fn: FunctionType, args: Sequence[Any]) -> None:

@@ -168,6 +168,7 @@ class Facts(TypedDict, total=False):
     linear: Sequence[str]  #: operands in which it is linear
     public: bool | Sequence[str]  #: its public names; True is its own, False none
     aliases: Sequence[str]  #: more public names
+    title: str  #: what errors call it, where the function of its name is another
     random: bool  #: draws from a generator: vmap has a say
     inplace: bool | Literal["function"]  #: has an in-place form as a method, or also as a function
     operator: str  #: the stem of its operator method: "add" for ``__add__``
@@ -196,6 +197,7 @@ class Op:
         self.schema: Schema = parse(schema)
         self.text = schema
         self.name = self.schema.name
+        self.title = fields.get("title", self.name)
         if unknown := fields.keys() - Fields.__optional_keys__:
             raise TypeError(f"op {self.name!r}: unknown fields {', '.join(sorted(unknown))}")
         self.family = family

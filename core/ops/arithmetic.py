@@ -157,7 +157,7 @@ def _category(v: Tensor | Number) -> int:
 addcmul_p = elementwise(
     "addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * tensor1 * tensor2",
-    dtype=numeric.but(check=_check_value),
+    dtype=numeric.but(check=_check_value, exact=must_fit),
     vjp=dict(
         x=lambda g: g,
         tensor1=lambda g, tensor2, value: g * cj(tensor2 * value),
@@ -170,7 +170,7 @@ addcmul_p = elementwise(
 addcdiv_p = elementwise(
     "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * (tensor1 / tensor2)",
-    dtype=floating.but(check=_no_whole_quotient),
+    dtype=DTypeRule("quotient", accepts=dt.FLOATS + dt.COMPLEXES, check=_no_whole_quotient, exact=must_fit),
     vjp=dict(
         x=lambda g: g,
         tensor1=lambda g, tensor2, value: g * cj(value / tensor2),

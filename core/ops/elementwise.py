@@ -247,11 +247,11 @@ bitwise_xor_p = binary("bitwise_xor", expr="x ^ y", dtype=integral, differentiab
     doc="the bits that one of the two has; of bools, whether they differ",
     example="fb.bitwise_xor(fb.tensor([12, 10]), 6) -> tensor([10, 12])")
 shl_p = binary("shl", expr="x << y", dtype=integral.but(accepts=dt.INTS), differentiable=False,
-    public=["bitwise_left_shift"], operator="lshift",
+    public=["bitwise_left_shift"], title="bitwise_left_shift", operator="lshift",
     doc="the bits moved to the left; 0 for a shift by the width or more",
     example="fb.bitwise_left_shift(fb.tensor([1, 3]), 2) -> tensor([ 4, 12])")
 shr_p = binary("shr", expr="x >> y", dtype=integral.but(accepts=dt.INTS), differentiable=False,
-    public=["bitwise_right_shift"], operator="rshift",
+    public=["bitwise_right_shift"], title="bitwise_right_shift", operator="rshift",
     doc="the bits moved to the right; a negative number keeps its sign",
     example="fb.bitwise_right_shift(fb.tensor([8, -8]), 2) -> tensor([ 2, -2])")
 

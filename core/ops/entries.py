@@ -54,7 +54,9 @@ def _entry(item: object, device: DeviceLike) -> Place | EllipsisType:
     if isinstance(item, Tensor):
         kind = item.dtype
         if kind.category > dt.INTEGER or item.shape and kind not in (dt.int64, dt.int32, dt.bool_, dt.uint8):
-            raise IndexError(f"tensors used as indices must be int64, int32 or bool tensors, got {kind}")
+            raise IndexError(
+                f"tensors used as indices must be integer or bool tensors, of int64, int32 or bool, got {kind}"
+            )
         if not item.shape and item._key.level is None and kind.category == dt.INTEGER and kind is not dt.uint8:
             return int(item)
         return item

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import overload
 
 from flambeau.backends.layout import reduced_shape
+from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import OpFunction
+from flambeau.core.errors import DTypeError
 from flambeau.core.ops.elementwise import maximum_p, minimum_p
 from flambeau.core.ops.index import gather_p
 from flambeau.core.ops.reduce import argmax_p, argmin_p, max_p, min_p
@@ -73,9 +75,13 @@ def _extreme(
         dim, other = None, dim
     if other is not None:
         return pairwise(input, other)
-    if dim is None:
-        return whole(input)
-    return ValuesIndices(*_along(whole, place, input, dim, keepdim))
+    try:
+        return whole(input) if dim is None else ValuesIndices(*_along(whole, place, input, dim, keepdim))
+    except (IndexError, RuntimeError, TypeError) as error:  # in words of the record, which users know as amax or amin
+        words = str(error)
+        if not words.startswith(f"{whole.op.title}:"):
+            raise
+        raise type(error)(words[1:]) from None
 
 
 def _along(whole: OpFunction[Tensor], place: OpFunction[Tensor], x: Tensor, dim: int, keepdim: bool) -> Pair:
@@ -110,6 +116,8 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> fb.argmax(fb.tensor([[1, 5], [7, 2]]), dim=1)
     tensor([1, 0])
     """
+    if input.dtype is dt.bool_:
+        raise DTypeError("argmax: not implemented for bool; make it an integer tensor first")
     return _place(argmax_p, input, dim, keepdim)
 
 
@@ -120,6 +128,8 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> fb.argmin(fb.tensor([3.0, 1.0, 2.0]))
     tensor(1)
     """
+    if input.dtype is dt.bool_:
+        raise DTypeError("argmin: not implemented for bool; make it an integer tensor first")
     return _place(argmin_p, input, dim, keepdim)
 
 

@@ -20,7 +20,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
-from flambeau.core.errors import NumberError, ShapeError
+from flambeau.core.errors import DTypeError, NumberError, ShapeError
 from flambeau.core.fastpath import view_case
 from flambeau.core.graph import mark_written
 from flambeau.core.ops import storage
@@ -269,6 +269,8 @@ def _is_scalar(value: object) -> TypeGuard[Number | Tensor]:
 def _as_source(x: Tensor, value: Value) -> Tensor:
     """The assigned value as a tensor of the dtype and device of ``x``."""
     if isinstance(value, Tensor):
+        if dt.BOOL < x.dtype.category < value.dtype.category == dt.COMPLEX:
+            raise DTypeError(f"__setitem__: a value of {value.dtype} cannot be converted to {x.dtype} without loss")
         return value if value.dtype is x.dtype else storage.cast_p(value, dtype=x.dtype)
     if isinstance(value, bool | int | float | complex):
         if value.__class__ is int and not -(2**63) <= value < 2**63:  # type: ignore[operator]  # it is an int

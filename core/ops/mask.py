@@ -60,7 +60,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     """
     if value.__class__ in (float, int) and isinstance(mask, Tensor) and mask._key.dtype is dt.bool_:
         key, state = input._key, get()
-        if key.dtype.category == dt.FLOATING and key.level is None and state is not None and state.plain:
+        fits = key.dtype not in dt.LOW_PRECISION or dt.holds(key.dtype, value)
+        if fits and key.dtype.category == dt.FLOATING and key.level is None and state is not None and state.plain:
             try:
                 return where(mask, value, input)  # which has a way of its own for numbers
             except NumberError:  # of a number that does not fit

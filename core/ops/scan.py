@@ -335,13 +335,13 @@ def _areas(name: str, y: Tensor, x: Tensor | None, dx: Number | Tensor | None, d
         raise TypeError(f"{name}: give the places x or the step dx, not both")
     axis = normal_axis(dim, y.ndim)
     n = y.shape[axis]
-    middle = (cut(y, axis, 0, n - 1) + cut(y, axis, 1, n)) / 2
+    both = cut(y, axis, 0, n - 1) + cut(y, axis, 1, n)
     if x is None:
-        return middle * (1.0 if dx is None else dx)
+        return both * (1.0 if dx is None else dx) / 2
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
     if dt.bool_ in (x.dtype, y.dtype):
         raise DTypeError(f"{name}: a bool has no difference, got {y.dtype.name} for y and {x.dtype.name} for x")
     if x.ndim == 1 and y.ndim > 1:
         x = x.reshape(tuple(x.shape[0] if i == axis else 1 for i in range(y.ndim)))
-    return middle * diff(x, dim=axis if x.ndim == y.ndim else dim)
+    return both * diff(x, dim=axis if x.ndim == y.ndim else dim) / 2

@@ -149,6 +149,8 @@ def _copied_call(name: str, input: Tensor, dim: int, index: Tensor, source: Tens
     axis, (x, at) = aligned(input, dim, index)
     places = spread(at, x.shape, axis)
     if not isinstance(source, Tensor):
+        if isinstance(source, complex) and not input.is_complex():
+            raise DTypeError(f"{name}: a complex number cannot be converted to {input.dtype} without loss")
         source = creation.full(tuple(places.shape), source, dtype=input.dtype, device=input.device)
     elif name.startswith("index_fill"):
         if source.ndim:

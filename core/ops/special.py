@@ -379,6 +379,7 @@ def isin(
             f"got {type(elements).__name__} and {type(test_elements).__name__}"
         )
     for label, v in (("elements", elements), ("test_elements", test_elements)):
+        dt.check_int(f"isin: {label}", v)
         found = v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)
         if found.category in (dt.BOOL, dt.COMPLEX):
             raise DTypeError(f"isin: {label} must hold integers or floats, got {found.name}")

@@ -55,7 +55,12 @@ class Table:
     skip: Callable[..., bool] = lambda *names: False
 
     def cells(self) -> Iterator[tuple[str, ...]]:
-        return (names for names in itertools.product(*self.places) if not self.skip(*names))
+        return (n for n in itertools.product(*self.places) if not self.skip(*n) and not _infinite_complex(n))
+
+
+def _infinite_complex(names: tuple[str, ...]) -> bool:
+    """Infinities beside complex numbers: which part becomes nan is a matter of the formula, not of promotion."""
+    return any(n in ("inf", "1e40") for n in names) and any("complex" in n or n == "2+1j" for n in names)
 
 
 TENSORS: Final = DTYPES + tuple(f"{d}." for d in DTYPES)
@@ -114,7 +119,6 @@ FUNCTIONS: Final = [
     "heaviside",
     "xlogy",
     "rsub",
-    "special.zeta",
     "special.xlogy",
     "result_type",
     "dot",
@@ -124,7 +128,6 @@ FUNCTIONS: Final = [
     "kron",
     "equal",
     "allclose",
-    "masked_fill",
     "cross",
 ]
 METHODS: Final = [
@@ -408,6 +411,7 @@ def tables() -> list[Table]:
         enter(f"Tensor.add_ alpha={alpha}", method("add_", alpha=alpha), TENSORS, (*FEW, *FEW_NUMBERS))
     ternary(enter)
     others(enter)
+    assert len({t.name for t in found}) == len(found)
     return found
 
 
