@@ -58,15 +58,18 @@ def full(
     if not isinstance(fill_value, (Tensor, _NUMBER)):
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
     fill_value = _fill("full", fill_value, None if dtype is None else dt.as_dtype(dtype))
-    found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
-    chosen = found if dtype is None else dt.as_dtype(dtype)
+    chosen = _dtype_of(fill_value) if dtype is None else dt.as_dtype(dtype)
     shape = _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full")
     return deliver(
         "full", finished(_made("full", fill_value, shape, chosen, resolve_device(device)), requires_grad), out
     )
 
 
-def _fill(name: str, value: Fill, dtype: DType | None) -> Any:  # a number, or a tensor that a transform maps over
+def _dtype_of(value: Any) -> DType:  # Any: a number of any library, or a tensor
+    return value.dtype if isinstance(value, Tensor) else dt.scalar_dtype(value)
+
+
+def _fill(name: str, value: Any, dtype: DType | None) -> Any:  # a number, or a tensor that a transform maps over
     """The number that a constructor fills with: one that fits in its dtype."""
     if isinstance(value, Tensor) and value._key.level is None:
         value = value.item()

@@ -245,7 +245,7 @@ def scalar_dtype(value: Number) -> DType:
 
 def check_int(name: str, value: object) -> None:
     """NumberError for an int that no dtype of integers holds; ``name`` is what it says of the value."""
-    if value.__class__ is int and not -(2**63) <= value < 2**64:  # type: ignore[operator]  # it is an int
+    if value.__class__ is int and not -(2**63) <= value < 2**64:
         raise NumberError(f"{name} {value} is too big: the integers from -2**63 to 2**64 - 1 have a dtype")
 
 

@@ -223,7 +223,7 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
         place, mask = advanced[0]
         after = target.ndim - place - mask.ndim
         aligned = (mask if mask.dtype is dt.bool_ else mask != 0).reshape((*mask.shape, *(1,) * after))
-        target.masked_fill_(aligned, value)
+        target.masked_fill_(aligned, value if isinstance(value, Tensor) else _as_source(x, value))
         return
     source = _as_source(x, value)
     if not advanced:
@@ -273,7 +273,7 @@ def _as_source(x: Tensor, value: Value) -> Tensor:
             raise DTypeError(f"__setitem__: a value of {value.dtype} cannot be converted to {x.dtype} without loss")
         return value if value.dtype is x.dtype else storage.cast_p(value, dtype=x.dtype)
     if isinstance(value, bool | int | float | complex):
-        if value.__class__ is int and not -(2**63) <= value < 2**63:  # type: ignore[operator]  # it is an int
+        if value.__class__ is int and not -(2**63) <= value < 2**63:
             raise NumberError(f"__setitem__: {value} does not fit in int64, which an assigned int must")
         return from_data.number("__setitem__", value, x.dtype, x.device, overflow=x.dtype in dt.LOW_PRECISION)
     if isinstance(value, np.ndarray | np.generic | list | tuple):

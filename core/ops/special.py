@@ -357,8 +357,9 @@ def equal(input: Tensor, other: Tensor) -> bool:
 
 def _operand(value: Number, like: Tensor) -> Tensor:
     """A number as a tensor; an int beyond int64 as the float next to it."""
-    great = isinstance(value, int) and not -(2**63) <= value < 2**63
-    return as_tensor(float(value) if great else value, device=like.device)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        value = float(value)
+    return as_tensor(value, device=like.device)
 
 
 @public(method=False, out=True)
@@ -380,9 +381,9 @@ def isin(
         )
     for label, v in (("elements", elements), ("test_elements", test_elements)):
         dt.check_int(f"isin: {label}", v)
-        found = v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)
-        if found.category in (dt.BOOL, dt.COMPLEX):
-            raise DTypeError(f"isin: {label} must hold integers or floats, got {found.name}")
+        kind = v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)
+        if kind.category in (dt.BOOL, dt.COMPLEX):
+            raise DTypeError(f"isin: {label} must hold integers or floats, got {kind.name}")
     x, among = (v if isinstance(v, Tensor) else _operand(v, like) for v in (elements, test_elements))
     among = reshape(among, (among.numel(),))
     if among.numel() <= 16:
