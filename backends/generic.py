@@ -6,18 +6,14 @@ class: their layout is asked of ``backend.layout``, and views are made by ``back
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from flambeau.backends import layout as lay
-from flambeau.backends.base import Array, Backend, HostArray, Kernel, KernelTable, Shape
-from flambeau.core import dtype as dt
-from flambeau.core.dtype import DType
+from flambeau.backends.base import Array, Backend, Kernel, KernelTable, Shape
+from flambeau.core.dtype import DType, host_scalar
 
 #: A view op's name: the function that computes its layout from ``(shape, strides, offset, **params)``.
 _VIEWS: dict[str, Callable[..., lay.Triple]] = {
@@ -110,22 +106,6 @@ def _dense_like(backend: Backend, x: Array, dtype: DType | None = None) -> Array
     place = backend.layout(out)
     dense = lay.dense_strides(shape, strides)
     return out if dense == place.strides else backend.as_strided(out, shape, dense, place.offset)
-
-
-def host_scalar(value: complex, dtype: DType) -> HostArray:
-    """A number as a 0-d host array: integers wrap around, the fraction of a float falls off, as in a cast."""
-    if dtype.category == dt.INTEGER:
-        if isinstance(value, (float, complex)):  # what overflows becomes what processors make of it
-            great = 2 ** (dtype.bits - 1) if dtype.bits >= 32 else 0
-            value = int(value.real) if abs(value.real) < 2**63 else great
-        bits = operator.index(value) & (2**dtype.bits - 1)
-        return np.array(bits, f"u{dtype.itemsize}").view(dtype.numpy)
-    with np.errstate(all="ignore"):
-        if isinstance(value, int) and abs(value) >= 2**63:  # which numpy would make an object of
-            value = float(value)
-        elif isinstance(value, complex) and dtype.category == dt.FLOATING:
-            value = value.real
-        return np.array(value).astype(dtype.numpy)
 
 
 def full(backend: Backend, *, shape: Shape, value: complex, dtype: DType, index: int = 0) -> Array:

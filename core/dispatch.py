@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
-from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
@@ -129,6 +128,10 @@ def _expression_body(op: Op) -> Callable[..., Any]:
         values = dict(zip(names, args, strict=True))
         out = expr.evaluate(expression(op, dtype), values, expression_functions(dtype), dtype)
         result = op.dtype.out(0, compute_dtype(op, args), params)
+        if not isinstance(out, Tensor):  # numbers alone decided
+            lead = next(a for a in args if isinstance(a, Tensor))
+            return call(OPS["full"], (), {"shape": tuple(lead.shape), "value": out, "dtype": result,
+                                          "device": lead.device})  # fmt: skip
         return out if out._key.dtype is result else call(OPS["cast"], (out,), {"dtype": result})
 
     return body
@@ -203,7 +206,6 @@ def _array_of(op: Op, value: Operand, argument: Argument, key: Key) -> Any:
         return [v._array for v in value]
     if argument.type == "Scalar":
         return value
-    check_number(op, argument, value, key.dtype)
     return key.constant(value)
 
 
@@ -322,7 +324,7 @@ def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> t
 
 def _of_number(op: Op, argument: Argument, value: Number, dtype: DType, where: device) -> Tensor:
     check_number(op, argument, value, dtype)
-    return from_host(host_scalar(value, dtype), dtype, where)
+    return from_host(dt.host_scalar(value, dtype), dtype, where)
 
 
 def _common_device(op: Op, tensors: list[Tensor]) -> device:
@@ -406,6 +408,8 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
     if not isinstance(a, Tensor):
         if argument.type == "Tensor" and a is not None and not _is_number(a):
             raise not_a_tensor(op.title, argument.public, a)
+        if _is_number(a) and argument.type != "Scalar" and op.kind_of(argument) == "same":
+            check_number(op, argument, a, dtype)
         return a
     kind = op.kind_of(argument)
     wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)

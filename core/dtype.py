@@ -8,6 +8,7 @@ numpy's (int32 with float32 is float32, not float64).
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeAlias
@@ -269,6 +270,22 @@ def holds(dtype: DType, value: Number) -> bool:
         wraps = isinstance(value, int) and not dtype.is_signed
         return (-limits.max if wraps else limits.min) <= value <= limits.max  # nan is not
     return not math.isfinite(value) or abs(value) <= finfo(dtype).max
+
+
+def host_scalar(value: complex, dtype: DType) -> np.ndarray[Any, Any]:
+    """A number as a 0-d host array: integers wrap around, the fraction of a float falls off, as in a cast."""
+    if dtype.category == INTEGER:
+        if isinstance(value, (float, complex)):  # what overflows becomes what processors make of it
+            great = 2 ** (dtype.bits - 1) if dtype.bits >= 32 else 0
+            value = int(value.real) if abs(value.real) < 2**63 else great
+        bits = operator.index(value) & (2**dtype.bits - 1)
+        return np.array(bits, f"u{dtype.itemsize}").view(dtype.numpy)
+    with np.errstate(all="ignore"):
+        if isinstance(value, int) and abs(value) >= 2**63:  # which numpy would make an object of
+            value = float(value)
+        elif isinstance(value, complex) and dtype.category == FLOATING:
+            value = value.real
+        return np.array(value).astype(dtype.numpy)
 
 
 class finfo:

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flambeau.backends.generic import host_scalar
 from flambeau.core import dtype as dt
 from flambeau.core import keys
 from flambeau.core.device import DeviceLike
@@ -59,7 +58,7 @@ def check_fits(name: str, value: Number, dtype: DType) -> None:
 def number(name: str, value: Number, dtype: DType, device: Device, overflow: bool = False) -> Tensor:
     """A 0-d tensor of a number that must fit in ``dtype``, unless it may ``overflow``."""
     check_fits(name, value, dt.float64 if overflow and not isinstance(value, complex) else dtype)
-    return from_host(host_scalar(value, dtype), dtype, device)
+    return from_host(dt.host_scalar(value, dtype), dtype, device)
 
 
 def _infer_dtype(host: Host) -> DType:

@@ -11,10 +11,9 @@ import numpy as np
 from flambeau.backends.base import Backend, DeviceProperties, Kernel, Layout, Shape
 from flambeau.backends.cpu import storage, threads
 from flambeau.backends.cpu.table import build_table
-from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, host_scalar
 
 if TYPE_CHECKING:
     from flambeau.core.expr import Expr  # lazy for start-up

@@ -325,8 +325,8 @@ def _power(x: Tensor | Number, y: Tensor | Number) -> Tensor | Number:
     """Whole exponents count as floats: of the dtype of x where that has one, as in torch."""
     if not isinstance(y, Tensor) or y.dtype.category >= dt.FLOATING:
         return y
-    whole = not isinstance(x, Tensor) or x.dtype.category < dt.FLOATING
-    return storage.cast_p(y, dt.get_default_dtype() if whole else x.dtype.to_real())
+    floats = isinstance(x, Tensor) and x.dtype.category >= dt.FLOATING
+    return storage.cast_p(y, x.dtype.to_real() if isinstance(x, Tensor) and floats else dt.get_default_dtype())
 
 
 @public()

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import overload
 
 from flambeau.backends.layout import reduced_shape
-from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import OpFunction
-from flambeau.core.errors import DTypeError
 from flambeau.core.ops.elementwise import maximum_p, minimum_p
 from flambeau.core.ops.index import gather_p
 from flambeau.core.ops.reduce import argmax_p, argmin_p, max_p, min_p
@@ -116,8 +114,6 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> fb.argmax(fb.tensor([[1, 5], [7, 2]]), dim=1)
     tensor([1, 0])
     """
-    if input.dtype is dt.bool_:
-        raise DTypeError("argmax: not implemented for bool; make it an integer tensor first")
     return _place(argmax_p, input, dim, keepdim)
 
 
@@ -128,8 +124,6 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> fb.argmin(fb.tensor([3.0, 1.0, 2.0]))
     tensor(1)
     """
-    if input.dtype is dt.bool_:
-        raise DTypeError("argmin: not implemented for bool; make it an integer tensor first")
     return _place(argmin_p, input, dim, keepdim)
 
 

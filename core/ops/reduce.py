@@ -102,7 +102,8 @@ def shared(g: Tensor, x: Tensor, out: Tensor, axis: Axes, keepdims: bool) -> Ten
 
 
 max_p = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("amax"),
-         dtype=ordered, public=["amax"], title="amax", vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
+         dtype=ordered, public=["amax"], title="amax", vjp=dict(x=shared),
+         doc="The largest element; nan wins.")  # fmt: skip
 argmax_p = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
             dtype=TO_INDEX, differentiable=False, public=False, check=True,
             doc="Where the largest element along an axis stands, the first of equal ones; nan wins.")  # fmt: skip

@@ -14,6 +14,7 @@ from flambeau.core.creation import arange as numbers
 from flambeau.core.creation import zeros_at, zeros_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.device import device as Device
+from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import Number
 from flambeau.core.errors import NumberError, ShapeError
 from flambeau.core.from_data import number
@@ -341,6 +342,9 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
             return self
     except AttributeError:  # no tensor, or a thread's first op
         pass
+    if isinstance(src, (bool, int, float, complex)):
+        dt.check_int("copy_: src", src)
+        src = from_host(dt.host_scalar(src, self.dtype), self.dtype, self.device)
     return cast(Tensor, in_place(OPS["copy"], (self, src), {}, None))
 
 
