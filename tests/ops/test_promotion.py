@@ -46,7 +46,7 @@ def test_refusals_say_what_is_wrong():
     with pytest.raises(RuntimeError, match="sub: a bool has no difference"):
         y - True
     with pytest.raises(
-        RuntimeError, match=r"alpha=2\.5: for integral tensors alpha must not be a floating-point number"
+        RuntimeError, match=r"alpha=2\.5: for integral tensors alpha must not be"
     ):
         fb.add(x, x, alpha=2.5)
     with pytest.raises(RuntimeError, match="fill_: value 256 cannot be converted to uint8 without overflow"):
