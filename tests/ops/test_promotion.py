@@ -45,9 +45,7 @@ def test_refusals_say_what_is_wrong():
         fb.lerp(y, y.double(), 0.5)
     with pytest.raises(RuntimeError, match="sub: a bool has no difference"):
         y - True
-    with pytest.raises(
-        RuntimeError, match=r"alpha=2\.5: for integral tensors alpha must not be"
-    ):
+    with pytest.raises(RuntimeError, match=r"alpha=2\.5: for integral tensors alpha must not be"):
         fb.add(x, x, alpha=2.5)
     with pytest.raises(RuntimeError, match="fill_: value 256 cannot be converted to uint8 without overflow"):
         x.fill_(256)
