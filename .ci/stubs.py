@@ -11,6 +11,7 @@ import ast
 import builtins
 import collections.abc
 import inspect
+import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,7 +103,7 @@ class Printer:
 
     def form(self, name: str, fn: Callable[..., Any], more: dict[str, str], *, method: bool) -> str:
         """One signature; ``more`` has further names of its arguments."""
-        signature, scope = inspect.signature(fn), sys.modules[fn.__module__]
+        signature, scope = inspect.signature(fn), sys.modules[inspect.unwrap(fn).__globals__["__name__"]]
         types = {p.name: self.annotation(p.annotation, scope) for p in signature.parameters.values()}
         result = self.annotation(signature.return_annotation, scope)
         parts, seen_star = [], False
@@ -114,7 +115,7 @@ class Printer:
                 parts.append("*")
             seen_star = seen_star or p.kind in (p.KEYWORD_ONLY, p.VAR_POSITIONAL)
             prefix = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
-            default = "" if p.default is p.empty else " = ..."
+            default = "" if p.default is p.empty else f" = {_default(p.default)}"
             title = f"{p.name}_" if p.kind is p.VAR_POSITIONAL and p.name in more else p.name
             parts.append(f"{prefix}{title}: {types[p.name]}{default}")
         if more and not seen_star:
@@ -126,7 +127,7 @@ class Printer:
             elif its is not None and its.kind is its.VAR_POSITIONAL:
                 parts.append(f"{other}: Sequence[{types[given]}] = ...")
             elif its is not None and other not in types:
-                parts.append(f"{other}: {types[given]} = ...")
+                parts.append(f"{other}: {types[given]} = {_default(its.default)}")
         return f"def {name}({', '.join(parts)}) -> {result}: ..."
 
     def annotation(self, text: Any, module: ModuleType) -> str:
@@ -211,18 +212,26 @@ def _overloads(fn: Any) -> Sequence[Callable[..., Any]]:
     """The overloads of a function, under the name that it was defined with."""
     if not hasattr(fn, "__code__"):
         return ()
-    defined: Any = SimpleNamespace(__module__=fn.__module__, __qualname__=fn.__code__.co_qualname)
+    defined: Any = SimpleNamespace(__module__=fn.__globals__["__name__"], __qualname__=fn.__code__.co_qualname)
     return typing.get_overloads(defined)
 
 
+def _default(value: object) -> str:
+    """A default as the stub can say it: what is no literal is ``...``."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_default, value))}{',' if len(value) == 1 else ''})"
+    literal = value is None or isinstance(value, bool | int | str) or isinstance(value, float) and math.isfinite(value)
+    return repr(value) if literal else "..."
+
+
 def _out(single: bool) -> str:
-    return f"out: {'Tensor' if single else 'builtins.tuple[Tensor, ...]'} | None = ..."
+    return f"out: {'Tensor' if single else 'builtins.tuple[Tensor, ...]'} | None = None"
 
 
 def _argument(op: Op, a: Argument, name: str, optional: bool) -> str:
     # Where a tensor of any dtype could stand, or broadcasts with the others, a number may.
     numbers = a.type in ("Tensor", "Tensor?") and (op.family is ELEMENTWISE or op.kind_of(a) == "any")
-    return f"{name}: {_TYPES[a.type]}{' | Number' if numbers else ''}{' = ...' if optional else ''}"
+    return f"{name}: {_TYPES[a.type]}{' | Number' if numbers else ''}{f' = {_default(a.default)}' if optional else ''}"
 
 
 def _result(op: Op) -> str:

@@ -165,6 +165,10 @@ class DeviceLostError(RuntimeError):
     """A device stopped answering, or belongs to the process before a fork."""
 
 
+class OutOfRangeError(IndexError, RuntimeError):
+    """An index that points outside; torch raises one or the other, by the function."""
+
+
 class LinAlgError(RuntimeError, ValueError):
     """A matrix that has not what was asked for: an inverse, a Cholesky factor, converging singular values.
 

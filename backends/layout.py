@@ -63,7 +63,7 @@ def dense_strides(shape: Shape, strides: tuple[int, ...]) -> tuple[int, ...]:
     >>> dense_strides((2, 3), (1, 2)), dense_strides((2, 3), (1, 20)), dense_strides((2, 3), (0, 1))
     ((1, 2), (1, 2), (3, 1))
     """
-    if _is_dense(shape, strides):
+    if is_dense(shape, strides):
         return strides
     order = list(range(len(shape) - 1, -1, -1))  # innermost first
     for i in range(1, len(order)):
@@ -81,7 +81,7 @@ def dense_strides(shape: Shape, strides: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(dense)
 
 
-def _is_dense(shape: Shape, strides: tuple[int, ...]) -> bool:
+def is_dense(shape: Shape, strides: tuple[int, ...]) -> bool:
     """Whether the elements fill a piece of memory, each once and in whatever order of the axes."""
     step = 1
     for s, n in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n > 1):

@@ -11,7 +11,7 @@ import numpy as np
 from flambeau.core.cache import Cache
 from flambeau.core.device import device
 from flambeau.core.dtype import as_dtype
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import ShapeError, not_a_tensor
 from flambeau.core.record import Op
 from flambeau.core.schema import REQUIRED, Argument
 
@@ -143,6 +143,10 @@ def bind(
             raise TypeError(f"{op.title}: argument {a.public!r} must be a {a.type}, got {operands[i]!r}")
         if isinstance(operands[i], np.generic):  # a number of numpy's is a number
             operands[i] = operands[i].item()
+    if op.tensors:
+        _require_tensors(op, operands)
+    if op.negative is not None and isinstance(operands[1], int) and operands[1] < 0:
+        op.negative(operands)
     first = next((v for v in operands if hasattr(v, "_array")), None)
     ndim = len(first._array.shape) if first is not None else _first_ndim(operands)
     for p in schema.params:
@@ -154,6 +158,12 @@ def bind(
             text = str(error)
             raise type(error)(text if text.startswith(op.title) else f"{op.title}: {text}") from None
     return operands, bound
+
+
+def _require_tensors(op: Op, operands: Sequence[Any]) -> None:
+    for a, value in zip(op.schema.operands, operands, strict=True):
+        if a.name in op.tensors and isinstance(value, (bool, int, float, complex)):
+            raise not_a_tensor(op.name, a.public, value, "a tensor")
 
 
 def _first_ndim(operands: Sequence[Any]) -> int:

@@ -15,15 +15,16 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
-from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.from_data import check_fits, finished, resolve_device
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
+from flambeau.core.from_data import check_fits, finished, resolve_device, tensor
 from flambeau.core.keys import key_for
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import OPS
+from flambeau.core.size import Size
 from flambeau.core.state import get
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, TensorType
 
 
 def _shape(size: Sequence[Sizes], name: str) -> tuple[int, ...]:
@@ -230,9 +231,11 @@ def arange(
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
     if step == 0:
-        raise ValueError("arange: step must be nonzero")
+        raise ArgumentError("arange: step must be nonzero")
+    if not all(math.isfinite(v) for v in (start, end, step)):
+        raise ArgumentError(f"arange: start, end and step must be finite, got {start}, {end}, {step}")
     if (end - start) * step < 0:
-        raise ValueError(
+        raise ArgumentError(
             f"arange: upper bound {end} and lower bound {start} are inconsistent with the sign of step {step}"
         )
     if dtype is not None:
@@ -241,14 +244,18 @@ def arange(
             start, end, step = int(start), int(end), int(step) or step
     else:
         chosen = dt.int64 if all(isinstance(v, int) for v in (start, end, step)) else dt.get_default_dtype()
-    if not all(math.isfinite(v) for v in (start, end, step)):
-        raise ValueError(f"arange: start, end and step must be finite, got {start}, {end}, {step}")
+    if chosen is dt.int64:  # as in torch, only then the number of elements, too, is that of the whole parts
+        start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise ArgumentError("arange: step must be nonzero in the dtype of the result, int64")
     length = (
         -((start - end) // step)
         if all(isinstance(v, int) for v in (start, end, step))
         else math.ceil((end - start) / step)
     )
-    where, count = resolve_device(device), int(length)
+    if chosen.category == dt.INTEGER:
+        start, step = int(start), int(step)
+    where, count = resolve_device(device), max(int(length), 0)
     key, state = key_for(where, chosen), get()
     if state is not None and state.plain and key.arange is not None:
         found = tensor_of(key.arange(start, step, length=count, dtype=chosen, index=where.index), key)
@@ -267,17 +274,7 @@ def linspace(
     >>> fb.linspace(0, 1, 5)
     tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
     """
-    if steps < 0:
-        raise ValueError(f"linspace: number of steps must be non-negative, got {steps}")
-    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
-    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
-    if dtype is None and any(type(v).__name__ == "complex" for v in (start, end)):
-        chosen = chosen.to_complex()
-    if chosen.category < dt.COMPLEX and any(isinstance(v, complex) for v in (start, end)):
-        raise DTypeError(f"linspace: {start} to {end} are complex numbers, which {chosen.name} does not hold")
-    for v in (start, end):
-        if chosen.category == dt.INTEGER:
-            check_fits("linspace", v, chosen)
+    chosen, start, end = _ends("linspace", start, end, steps, dtype)
     compute = chosen if chosen.category >= dt.FLOATING else dt.float64
     place = arange(steps, device=device)
     i = place.to(compute)
@@ -286,6 +283,31 @@ def linspace(
     low, high = i * step + start, (i - (steps - 1)) * step + end
     found = low.where(place < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen)
     return deliver("linspace", finished(found, requires_grad), out)
+
+
+def _ends(
+    name: str, start: Number | Tensor, end: Number | Tensor, steps: int, dtype: DTypeLike | None
+) -> tuple[DType, Any, Any]:  # Any: numbers, complex ones too
+    """(The dtype of the result, its ends as numbers): in an integer dtype the ends are whole, as in torch."""
+    try:
+        count = operator.index(steps)
+    except TypeError:
+        raise TypeError(f"{name}: steps must be an int, got {steps!r} ({type(steps).__name__})") from None
+    if count < 0:
+        raise ArgumentError(f"{name}: number of steps must be non-negative, got {steps}")
+    first: Any
+    last: Any  # Any: whole numbers are made of floats, and of complex ones by an error
+    first, last = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
+    if dtype is None and any(type(v).__name__ == "complex" for v in (first, last)):
+        chosen = chosen.to_complex()
+    if chosen.category < dt.COMPLEX and any(isinstance(v, complex) for v in (first, last)):
+        raise DTypeError(f"{name}: {first} to {last} are complex numbers, which {chosen.name} does not hold")
+    if chosen.category != dt.INTEGER:
+        return chosen, first, last
+    for v in (first, last):
+        check_fits(name, v, chosen)
+    return chosen, int(first), int(last)
 
 
 def logspace(
@@ -298,10 +320,8 @@ def logspace(
     >>> fb.logspace(0, 2, 3)
     tensor([  1.,  10., 100.])
     """
-    chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
+    chosen, start, end = _ends("logspace", start, end, steps, dtype)
     complex_ = any(isinstance(v, complex) for v in (start, end, base))
-    if complex_ and dtype is None:
-        chosen = chosen.to_complex()
     exponents = linspace(start, end, steps, dtype=dt.complex128 if complex_ else dt.float64, device=device)
     return deliver("logspace", finished((base**exponents).to(chosen), requires_grad), out)
 
@@ -318,7 +338,7 @@ def eye(
     """
     m = n if m is None else m
     if n < 0 or m < 0:
-        raise ValueError(f"eye: n and m must not be negative, got {n} and {m}")
+        raise ArgumentError(f"eye: n and m must not be negative, got {n} and {m}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = (arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen)
     return deliver("eye", finished(found, requires_grad), out)
@@ -387,3 +407,19 @@ def new_full(
 
 for _name in ("new_zeros", "new_ones", "new_empty"):
     public(function=False)(new_like(_name))
+
+
+def _construct(*data: Any, device: DeviceLike = None) -> Tensor:  # Any: sizes, or data of any kind
+    """What ``Tensor(...)`` gives."""
+    if len(data) == 1 and isinstance(data[0], Tensor):
+        same: Tensor = OPS["view"].function(data[0], tuple(data[0].shape))  # it shares memory and history
+        return same
+    if len(data) == 1 and not isinstance(data[0], Size) and isinstance(data[0], (list, tuple, np.ndarray)):
+        return tensor(data[0], dtype=dt.get_default_dtype(), device=device)
+    if all(isinstance(n, Size) or isinstance(n, int) and not isinstance(n, bool) for n in data):
+        return empty(*data or (0,), device=device)
+    kinds = ", ".join(type(v).__name__ for v in data)
+    raise TypeError(f"Tensor: expected sizes, a sequence or a tensor, got {kinds}; flambeau.tensor takes numbers")
+
+
+TensorType.construct = staticmethod(_construct)

@@ -24,10 +24,10 @@ from flambeau.core.graph import Edge, edge_of, make_view
 from flambeau.core.keys import Key, expression, get_default_device, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.schema import Argument
-from flambeau.core.state import State, current, no_grad, put
+from flambeau.core.state import State, current, get, no_grad, put
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tape.modes import after_record
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 Operand: TypeAlias = Any  # a Tensor, a number, None or a list of tensors, as the schema says
 Result: TypeAlias = Any  # a Tensor, or a tuple or list of them, as the schema says
@@ -125,16 +125,18 @@ def _expression_body(op: Op) -> Callable[..., Any]:
 
     def body(*args: Any, **params: Any) -> Any:
         dtype = expr.compute_dtype(tuple(a._key.dtype for a in args if isinstance(a, Tensor)))
-        values = dict(zip(names, args, strict=True))
+        lead = next(a for a in args if isinstance(a, Tensor))
+        operands = [_full(a, dtype, lead) if _is_number(a) else a for a in args]  # for log and its like
+        values = dict(zip(names, operands, strict=True))
         out = expr.evaluate(expression(op, dtype), values, expression_functions(dtype), dtype)
         result = op.dtype.out(0, compute_dtype(op, args), params)
-        if not isinstance(out, Tensor):  # numbers alone decided
-            lead = next(a for a in args if isinstance(a, Tensor))
-            return call(OPS["full"], (), {"shape": tuple(lead.shape), "value": out, "dtype": result,
-                                          "device": lead.device})  # fmt: skip
         return out if out._key.dtype is result else call(OPS["cast"], (out,), {"dtype": result})
 
     return body
+
+
+def _full(value: Number, dtype: DType, like: Tensor) -> Any:
+    return call(OPS["full"], (), {"shape": (), "value": value, "dtype": dtype, "device": like.device})
 
 
 @cache
@@ -148,9 +150,7 @@ def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
         "to_int": lambda x: cast(x, dtype=bits_dtype(dtype)),
         "bitcast_int": lambda x: view_dtype(x, dtype=bits_dtype(x.dtype)),
         "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
-        "constant": lambda value, dtype, like: call(
-            OPS["full"], (), {"shape": (), "value": value, "dtype": dtype, "device": like.device}
-        ),
+        "constant": _full,
         "bitwise_not": lambda x: xor(x, True if x.dtype is dt.bool_ else -1),
     }
     return {n: OPS[n].function for n in MINIMUM_ELEMENTWISE} | bits
@@ -172,9 +172,17 @@ def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any],
             raw = kernel(*arrays, **params)
     except Exception as error:
         if key.level is None and not isinstance(error, MemoryError) and "index" not in params:
-            infer_shapes(op, args, params)
+            _blame_shapes(op, args, params)
         raise
     return wrap_outputs(op, raw, params, key)
+
+
+def _blame_shapes(op: Op, args: list[Operand], params: dict[str, Any]) -> None:
+    """Raise what the op's shape rule has to say, in place of what the kernel said."""
+    try:
+        infer_shapes(op, args, params)
+    except Exception as clear:
+        raise clear from None
 
 
 def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
@@ -187,8 +195,8 @@ def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
 
 def _watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
     """Let the watchers stand in for the kernel, the innermost first, watching off inside."""
-    put(state.replace(watchers=()))
     try:
+        put(state.replace(watchers=()))
         for watcher in state.watchers:
             inner = kernel
             kernel = lambda *a, _w=watcher, _k=inner, **p: _w(op, key, a, p, _k)  # noqa: E731
@@ -231,9 +239,10 @@ def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Resul
 
 def tensor_of(raw: Any, key: Key) -> Tensor:
     """A tensor without history from a backend's array."""
-    t = Tensor()
+    t = blank()
     t._array = raw if raw.__class__ is key.array else key.wrap(raw)
-    t._key, t._box, t._node = key, None, None
+    state = get()
+    t._key, t._box, t._node = key, None if state is None else state.box, None
     return t
 
 
@@ -263,7 +272,7 @@ def _detached(a: Operand) -> Operand:
     if isinstance(a, Tensor):
         if a._node is None:
             return a
-        t = Tensor()
+        t = blank()
         t._array, t._key, t._box, t._node = a._array, a._key, a._box, None
         return t
     if isinstance(a, list):
@@ -314,8 +323,8 @@ def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> t
     if "dtype" in params and isinstance(params["dtype"], DType):
         return args, key_for(where, params["dtype"])
     for a, argument in zip(args, op.schema.operands, strict=True):
-        if a is not None and argument.type == "Tensor" and not _is_number(a):
-            raise not_a_tensor(op.title, argument.public, a)
+        if a is not None and argument.type == "Tensor" and not (op.numbers and _is_number(a)):
+            raise not_a_tensor(op.title, argument.public, a, "a tensor or a number" if op.numbers else "a tensor")
     dtype = compute_dtype(op, args)
     numbers = [_of_number(op, arg, a, dtype, where) if _is_number(a) and arg.type != "Scalar" else a
                for a, arg in zip(args, op.schema.operands, strict=True)]  # fmt: skip
@@ -413,6 +422,8 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
         return a
     kind = op.kind_of(argument)
     wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)
+    if kind == "bool" and a._key.dtype not in (dt.bool_, dt.uint8):
+        raise DTypeError(f"{op.title}: {argument.public} must be a bool tensor, got {a._key.dtype}")
     if kind == "index" and a._key.dtype not in (dt.int32, dt.int64):
         raise DTypeError(f"{op.title}: {argument.public} must be an integer tensor, int64 or int32, got {a._key.dtype}")
     if a._key.device is not target:

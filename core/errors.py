@@ -7,6 +7,10 @@ class ShapeError(RuntimeError, ValueError):
     """Shapes that an op cannot take together."""
 
 
+class ArgumentError(RuntimeError, ValueError):
+    """A number or another setting that an op cannot take."""
+
+
 class DTypeError(RuntimeError, TypeError):
     """A dtype that an op does not take, or dtypes that do not promote."""
 
@@ -27,6 +31,10 @@ class MissingKernelError(NotImplementedError, RuntimeError):
     """A backend has no kernel for an op, and neither a body nor the fallback policy stands in."""
 
 
+class KernelError(RuntimeError):
+    """A backend's kernel gave something else than the op's result."""
+
+
 class GradientError(RuntimeError):
     """A gradient was asked for that the graph cannot give."""
 
@@ -43,6 +51,11 @@ class ConversionError(TypeError, RuntimeError):
     """A tensor cannot become the Python or numpy object asked for."""
 
 
+def is_of_the_call(error: Exception, name: str) -> bool:
+    """Whether an error blames the call of ``name``, by its class or its text, and not what is inside."""
+    return type(error).__module__ == __name__ or str(error).startswith(f"{name}: ")
+
+
 _MAKERS = {"ndarray": "flambeau.from_numpy", "list": "flambeau.tensor", "tuple": "flambeau.tensor"}
 
 
@@ -54,3 +67,10 @@ def not_a_tensor(name: str, argument: str, got: object, wanted: str = "a tensor 
     maker = "flambeau.from_dlpack" if foreign else _MAKERS.get(kind.__name__)
     hint = f"; {maker}(x) makes a tensor of it" if maker else ""
     return TypeError(f"{name}: argument {argument!r} must be {wanted}, got {shown}{hint}")
+
+
+def need_tensors(name: str, **arguments: object) -> None:
+    """TypeError unless each argument is a tensor, where numbers would do as well."""
+    for label, value in arguments.items():
+        if not hasattr(value, "_key"):
+            raise not_a_tensor(name, label, value, "a tensor")

@@ -15,10 +15,10 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry
+from flambeau.core.box import box_of
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
-from flambeau.core.graph import box_of
 from flambeau.core.keys import key_for
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from types import FunctionType
@@ -17,25 +18,38 @@ import numpy as np
 
 from flambeau.core import dispatch, help, sources, state
 from flambeau.core.arguments import AXES, AXIS, bind
-from flambeau.core.autograd.inplace import in_place
+from flambeau.core.autograd.inplace import in_place, require_no_partial_overlap
+from flambeau.core.box import Box
 from flambeau.core.dtype import DType
-from flambeau.core.errors import not_a_tensor
-from flambeau.core.graph import Box, View, make_view
+from flambeau.core.errors import is_of_the_call, not_a_tensor
+from flambeau.core.graph import View, make_view
+from flambeau.core.locks import fork_safe
 from flambeau.core.out import deliver
 from flambeau.core.record import Op
 from flambeau.core.schema import REQUIRED
 from flambeau.core.tape.compile import compiled
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 F = TypeVar("F", bound=Callable[..., Any])
+_first_use = fork_safe(threading.RLock())
 
 
 def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
-    """The uniform path behind a public function: bind, call, write to ``out``."""
-    out = kw.pop("out", None) if kw else None
-    operands, bound = bind(op, args, params, kw)
-    result = dispatch.call(op, operands, bound)
-    return deliver(op.name, result, out)
+    """The uniform path behind a public function: bind, call, write to ``out``.
+
+    An error that says what was wrong with the call is raised from here: what led to it inside is no help.
+    """
+    try:
+        out = kw.pop("out", None) if kw else None
+        operands, bound = bind(op, args, params, kw)
+        if isinstance(out, Tensor):
+            require_no_partial_overlap(op.name, out, operands)
+        result = dispatch.call(op, operands, bound)
+        return deliver(op.name, result, out)
+    except Exception as error:
+        if is_of_the_call(error, op.name):
+            raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
+        raise
 
 
 def _stranger(op: Op, other: Any) -> Any:
@@ -52,6 +66,7 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         get=state.get,
         slow=slow,
         Tensor=Tensor,
+        blank=blank,
         AXES=AXES,
         AXIS=AXIS,
         REQUIRED=REQUIRED,
@@ -83,28 +98,27 @@ def lazy_function(op: Op, name: str, text: Callable[[], str], body: Callable[...
 
     It may call ``body``, a function whose globals it has too.
     """
-    scope: dict[str, Any] = {}
+    scope: dict[str, Any] = {"__name__": "flambeau.core.ops"}
 
     def compile_now() -> FunctionType:
-        if "OP" in scope:
-            return lazy
-        if body is not None:
-            scope.update(getattr(inspect.unwrap(body), "__globals__", {}), body=body)
-        _fill(scope, op)
-        filename = f"<flambeau {name}>"
-        made = text()
-        local: dict[str, Any] = {}
-        exec(compile(made, filename, "exec"), scope, local)
-        linecache.cache[filename] = (len(made), None, made.splitlines(True), filename)
-        real = local[name]
-        lazy.__defaults__, lazy.__kwdefaults__ = real.__defaults__, real.__kwdefaults__
-        lazy.__code__ = real.__code__
+        with _first_use:
+            if lazy.__code__ is _PLACEHOLDER:
+                if body is not None:
+                    scope.update(getattr(inspect.unwrap(body), "__globals__", {}), body=body)
+                _fill(scope, op)
+                filename = f"<flambeau {name}>"
+                made = text()
+                local: dict[str, Any] = {}
+                exec(compile(made, filename, "exec"), scope, local)
+                linecache.cache[filename] = (len(made), None, made.splitlines(True), filename)
+                real = local[name]
+                lazy.__defaults__, lazy.__kwdefaults__ = real.__defaults__, real.__kwdefaults__
+                lazy.__code__ = real.__code__  # last: until then a call, of another thread too, comes here again
         return lazy
 
     scope["compile_now"] = compile_now
     lazy = FunctionType(_PLACEHOLDER, scope, name)
     lazy.__qualname__ = name
-    lazy.__module__ = "flambeau.core.ops"
     lazy.op = op  # type: ignore[attr-defined]
     return lazy
 

@@ -95,7 +95,7 @@ def _from_nested(data: object, wanted: DType | None) -> tuple[Host, DType]:
     try:
         host = np.asarray(data)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"tensor: {error}") from None
+        raise ValueError(f"tensor: {_ragged(data) or error}") from None
     if host.dtype.kind in "fO" and not isinstance(data, (float, np.ndarray)):
         host = _with_great_ints(host, data, wanted)
     if host.dtype == object or host.dtype.kind in "USOV" and host.dtype not in _NUMPY_OK:
@@ -104,6 +104,20 @@ def _from_nested(data: object, wanted: DType | None) -> tuple[Host, DType]:
     if host.size == 0 and host.dtype == np.float64 and not isinstance(data, np.ndarray):
         return host, dt.get_default_dtype()
     return host, functools.reduce(dt.promote_types, seen) if seen else _infer_dtype(host)
+
+
+def _ragged(data: object) -> str:
+    """Where nested sequences are no box: the first whose length differs from the first one's of its depth; or ""."""
+    level: list[tuple[str, Any]] = [("data", data)]
+    while level:
+        lengths = [len(v) if hasattr(v, "__len__") and not isinstance(v, (str, bytes)) else None for _, v in level]
+        odd = next((i for i, n in enumerate(lengths) if n != lengths[0]), None)
+        if odd is not None:
+            (first, _), (other, _) = level[0], level[odd]
+            one, two = ("is a number" if n is None else f"has {n} element(s)" for n in (lengths[0], lengths[odd]))
+            return f"{first} {one} and {other} {two}; at one depth all must be lists of one length, or numbers"
+        level = [(f"{at}[{i}]", v) for at, value in level for i, v in enumerate(value)] if lengths[0] else []
+    return ""
 
 
 _NUMPY_OK = frozenset(d.numpy for d in dt.ALL)

@@ -1,4 +1,4 @@
-"""The pieces of the graph: Box, Leaf, Node, Slot and View, and what a node saves.
+"""The pieces of the graph: Leaf, Node, Slot and View, and what a node saves.
 
 A tensor's link (``_node``) is None, a Leaf, a Node, a Slot (one output of a node with several) or a
 View. Nodes save (array, key, box, version, edge), never a Tensor, and a Leaf refers weakly to its
@@ -10,42 +10,13 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from flambeau.core.box import Box
 from flambeau.core.errors import GradientError, ModifiedError
 
 Linked: TypeAlias = Any  # a Tensor: its class stands above
 Edge: TypeAlias = Any  # None, Leaf, Node or Slot: told apart by `__class__ is`, which type checkers do not follow
-
-
-class Box:
-    """What all tensors of one storage share: how often it was written, and by whom.
-
-    ``version`` counts writes (saved values check it), ``generation`` counts changes of the base's edge
-    (views rebuild theirs), ``writer`` names the op that wrote last.
-    """
-
-    __slots__ = ("generation", "version", "writer")
-
-    def __init__(self) -> None:
-        self.version = self.generation = 0
-        self.writer = ""
-
-
-def box_of(x: Linked) -> Box:
-    """The box of a tensor, made now if nobody needed it before."""
-    box: Box | None = x._box
-    if box is None:
-        box = x._box = Box()
-    return box
-
-
-def mark_written(x: Linked, writer: str) -> None:
-    """Count a write to the storage of ``x``."""
-    box = x._box
-    if box is not None:
-        box.version += 1
-        box.writer = writer
 
 
 class Leaf:
@@ -254,6 +225,18 @@ def carry_keepers(before: Edge, after: Edge) -> None:
         add_output_hook(target, place, entry[1])
 
 
+PART: Final = "part"  # the grad mode of a view that was made with others, none of which may be written to
+
+
+def mark_parts(views: tuple[Linked, ...]) -> tuple[Linked, ...]:
+    """The views that one call gave, as such: with gradients on, a write to one of them raises."""
+    for t in views:
+        link = t._node
+        if link.__class__ is View and link.made[8]:
+            link.made = (*link.made[:8], PART)
+    return views
+
+
 class View:
     """The link of a view: whose it is and by which op. Its node is built when an edge is asked for.
 
@@ -265,7 +248,7 @@ class View:
 
     #: base, parent, op, params (the bare value where the op has one), box, the array it is a view of, its own
     #: array, key, grad mode. One tuple: each attribute or dict more would cost a view some percent of its time.
-    made: tuple[Any, View | None, Any, Any, Box, Any, Any, Any, bool]
+    made: tuple[Any, View | None, Any, Any, Box, Any, Any, Any, bool | str]
     node: Any
     generation: int
 
@@ -305,8 +288,8 @@ class View:
         return self.made[7]
 
     @property
-    def grad_mode(self) -> bool:
-        """Whether it was made with gradients on; a view made without may not be written to with them."""
+    def grad_mode(self) -> bool | str:
+        """Whether it was made with gradients on, a view made without may not be written to with them; or PART."""
         return self.made[8]
 
     def resolve(self) -> Edge:

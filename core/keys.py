@@ -7,20 +7,23 @@ expression, the parent tables. And which device new tensors go to.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Final
 
 from flambeau.backends.base import Backend, Kernel
 from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.cache import Cache
+from flambeau.core.checks import checked
 from flambeau.core.device import DeviceLike, innermost
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, NumberError
+from flambeau.core.locks import fork_safe
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 
+OWN: Final = "flambeau"  # the source of the built-in backends
 _keys: dict[tuple[Device, DType], Key] = {}
-_lock = threading.RLock()
+_lock = fork_safe(threading.RLock())
 
 
 def _is_safe(value: Any) -> bool:
@@ -147,9 +150,12 @@ def find_kernel(key: Key, op: Op) -> Kernel | None:
     if not op.accepts(key.dtype):
         return None
     kernel = native_kernel(key, op)
+    owner = registry.sources.get(key.device.type, "")
+    if kernel is not None and owner != OWN:
+        kernel = checked(kernel, op, key, owner)
     for overlay in registry.overlays.get((key.device.type, op.name), ()):
         if overlay.serves(key.dtype):
-            kernel = overlay.make(kernel)
+            kernel = checked(overlay.make(kernel), op, key, overlay.source)
     return kernel
 
 
@@ -220,25 +226,28 @@ def get_default_device() -> Device:
     >>> fb.get_default_device()
     device(type='cpu', index=0)
     """
-    global _default
-    found = innermost() or _default
+    global _chosen
+    found = innermost() or getattr(_set, "device", None) or _chosen
     if found is None:
-        found = _default = registry.choose_default()
+        found = _chosen = registry.choose_default()
     return found
 
 
-_default: Device | None = None
+_chosen: Device | None = None  # by the environment
+_set = threading.local()  # by set_default_device: as in PyTorch, for the thread alone
 
 
 def set_default_device(d: DeviceLike) -> None:
-    """Set where constructors put tensors; None goes back to the environment's choice.
+    """Set where this thread's constructors put tensors; None goes back to the environment's choice.
 
     >>> fb.set_default_device("cpu")
     >>> fb.ones(1).device
     device(type='cpu', index=0)
     """
-    global _default
+    global _chosen
     chosen = None if d is None else Device(d)
-    if chosen is not None:
+    if chosen is None:
+        _chosen = None  # the environment is asked again
+    else:
         registry.resolve(chosen)
-    _default = chosen
+    _set.device = chosen

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing  # noqa: F401  # their public functions
 from flambeau.core.autograd import api  # noqa: F401
-from flambeau.core.errors import not_a_tensor
+from flambeau.core.dtype import can_cast
+from flambeau.core.errors import DTypeError, not_a_tensor
 from flambeau.core.out import deliver
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
@@ -51,6 +54,8 @@ def install() -> None:
                 setattr(Tensor, f"{name}_", written)
                 if face.inplace == "function":
                     FUNCTIONS[f"{name}_"] = written
+    give_homes("flambeau", FUNCTIONS)
+    give_homes(Tensor.__module__, vars(Tensor), "Tensor.")
     Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]  # which __eq__ took away
 
 
@@ -94,7 +99,12 @@ def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def write(self: Any, *args: Any, **kw: Any) -> Any:
-        return self.copy_(fn(self, *args, **kw))
+        found = fn(self, *args, **kw)
+        if not can_cast(found.dtype, self.dtype):
+            raise DTypeError(
+                f"{name}_: result type {found.dtype.name} can't be cast to the desired output type {self.dtype.name}"
+            )
+        return self.copy_(found)
 
     write.__name__ = write.__qualname__ = f"{name}_"
     write.__doc__ = f"In place: :func:`flambeau.{name}`, written to the tensor, which is returned."
@@ -150,6 +160,34 @@ def _wrapped(
     return call
 
 
+def give_homes(home: str, functions: Mapping[str, object], owner: str = "") -> None:
+    """Let functions be pickled, which is by name: as ``home.name``, unless the name that they bear leads to them.
+
+    >>> import pickle
+    >>> pickle.loads(pickle.dumps(fb.sin)) is fb.sin
+    True
+    """
+    for name, fn in functions.items():
+        if isinstance(fn, FunctionType) and not _is_found(fn):
+            own = fn.__name__ if functions.get(fn.__name__) is fn else name  # one function may have several names
+            fn.__module__, fn.__qualname__ = home, owner + own
+
+
+def _is_found(fn: FunctionType) -> bool:
+    """Whether the name that a function bears leads to it."""
+    if fn.__module__ == "flambeau":  # whose names are put there after this
+        return True
+    try:
+        return operator.attrgetter(fn.__qualname__)(sys.modules.get(fn.__module__)) is fn
+    except AttributeError:
+        return False
+
+
+def taking_out(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn`` with ``out=``, as a public function gets it: for those of ``flambeau.linalg``."""
+    return _wrapped(name, fn, {}, None, True) if isinstance(fn, FunctionType) else fn
+
+
 def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
     """``fn``, which blames an argument that is no tensor where it would fail on the tensor's insides.
 
@@ -173,7 +211,7 @@ def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
 
 def blame(name: str, fn: FunctionType, args: Sequence[Any], error: Exception) -> None:
     """Raise what says more than ``error``: which argument is no tensor, or which ones ``fn`` takes."""
-    require_tensors(name, fn, args)
+    require_tensors(name, fn, args, error)
     made_here = error.__traceback__ is not None and error.__traceback__.tb_next is None  # by the call itself
     found = _UNEXPECTED.search(str(error)) if made_here and isinstance(error, TypeError) else None
     if found:
@@ -185,8 +223,11 @@ def blame(name: str, fn: FunctionType, args: Sequence[Any], error: Exception) ->
 _UNEXPECTED: Final = re.compile(r"got an unexpected keyword argument '(\w+)'")
 
 
-def require_tensors(name: str, fn: FunctionType, args: Sequence[Any]) -> None:
-    """TypeError names the first positional argument that should have been a tensor, by ``fn``'s annotations."""
+def require_tensors(name: str, fn: FunctionType, args: Sequence[Any], error: Exception) -> None:
+    """TypeError names the first positional argument that should have been a tensor, by ``fn``'s annotations.
+
+    A number is blamed where ``error`` tells that a tensor's insides were looked for in it.
+    """
     code, wanted = fn.__code__, fn.__annotations__
     names = list(code.co_varnames[: code.co_argcount])
     if code.co_flags & inspect.CO_VARARGS:
@@ -194,7 +235,8 @@ def require_tensors(name: str, fn: FunctionType, args: Sequence[Any]) -> None:
         names += [rest] * (len(args) - len(names))
     for argument, value in zip(names, args, strict=False):
         wants = argument == "tensors" or wanted.get(argument) in ("Tensor", "Tensor | None", "Tensor | Number")
-        if wants and _is_foreign(value):
+        number = isinstance(error, AttributeError) and isinstance(value, (bool, int, float, complex))
+        if wants and (_is_foreign(value) or number and "Number" not in str(wanted.get(argument))):
             raise not_a_tensor(name, argument, value, "a tensor") from None
 
 

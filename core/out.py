@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
+from flambeau.backends.layout import has_internal_overlap
 from flambeau.core import dispatch
+from flambeau.core.box import mark_written, require_tracked
 from flambeau.core.dtype import DTypeLike, as_dtype, can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, ShapeError
-from flambeau.core.graph import View, edge_of, mark_written
+from flambeau.core.graph import View, edge_of
 from flambeau.core.record import OPS
+from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
 
 R = TypeVar("R")
+
+
+#: Functions whose ``out`` has the dtype of the result, as in torch; that of the others may be a wider one.
+EXACT: Final = frozenset({
+    "abs", "addbmm", "addmm", "addmv", "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "baddbmm", "bmm",
+    "bucketize", "ceil", "complex", "conj_physical", "cross", "cummax", "cummin", "det", "diag", "diff", "dot", "eigh",
+    "eigvalsh", "floor", "frac", "frexp", "gather", "heaviside", "histc", "histogram", "index_add", "index_copy",
+    "index_reduce", "index_select", "inner", "inv", "isin", "isneginf", "isposinf", "kthvalue", "log_softmax",
+    "logcumsumexp", "lu", "lu_factor", "lu_solve", "masked_select", "matmul", "matrix_norm", "max", "min", "mm",
+    "mode", "msort", "multi_dot", "multinomial", "mv", "nan_to_num", "nanquantile", "narrow_copy", "neg", "nonzero",
+    "polar", "qr", "quantile", "renorm", "round", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn",
+    "sign", "signbit", "slice_scatter", "slogdet", "softmax", "solve", "solve_triangular", "sort", "svd", "svdvals",
+    "take", "take_along_dim", "topk", "tril", "triu", "trunc", "vdot", "vecdot", "vector_norm",
+})  # fmt: skip
 
 
 def in_dtype(x: Tensor, dtype: DTypeLike | None) -> Tensor:
@@ -40,8 +57,8 @@ def deliver(name: str, result: R, out: Any = None, dtype: DTypeLike | None = Non
         if isinstance(result, tuple):
             for o, r in zip(out, result, strict=True):
                 _write(name, o, r)
-        else:
-            _write(name, out, result)
+            return cast(R, result._make(out) if hasattr(result, "_make") else out)
+        _write(name, out, result)
         result = out
     return result
 
@@ -52,6 +69,11 @@ def _write(name: str, out: Any, result: Any) -> None:
     if edge_of(result) is not None or edge_of(out) is not None:
         raise GradientError(f"{name}: functions with out=... don't support automatic differentiation, "
                             "but one of the arguments requires grad; use the result instead, or no_grad()")  # fmt: skip
+    require_tracked(out, f"{name}: writing to out,", current().inference)
+    if out._key.level is None:
+        require_apart(name, out)
+    if name in EXACT and out._key.dtype is not result._key.dtype:
+        raise DTypeError(f"{name}: out must have the dtype of the result, {result.dtype}, got {out.dtype}")
     if not can_cast(result._key.dtype, out._key.dtype):
         raise DTypeError(
             f"{name}: result type {result._key.dtype.name} can't be cast to the desired output type "
@@ -68,3 +90,18 @@ def _write(name: str, out: Any, result: Any) -> None:
         out._array = out._key.backend.empty(result._array.shape, out._key.dtype, out._key.device.index)
     out._key.backend.copy_into(out._array, result._array)
     mark_written(out, name)
+
+
+def require_apart(name: str, x: Tensor) -> None:
+    """ShapeError where two elements of a tensor that is to be written to share memory."""
+    if overlaps_itself(x):
+        raise ShapeError(
+            f"{name}: unsupported operation: more than one element of the written-to tensor of shape {tuple(x.shape)} "
+            "refers to a single memory location; clone() the tensor before the write"
+        )
+
+
+def overlaps_itself(x: Tensor) -> bool:
+    """Whether two elements may share memory (an expanded tensor)."""
+    layout = x._key.backend.layout(x._array)
+    return has_internal_overlap(layout.shape, layout.strides)

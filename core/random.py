@@ -78,6 +78,28 @@ def uniform_double(first: int, second: int) -> float:
     return ((first >> 5) * 2.0**26 + (second >> 6)) * 2.0**-53
 
 
+#: Of each dtype: the digits of a number in base 2, and the exponent of the smallest step.
+_PRECISION: Final = {"float16": (11, -24), "bfloat16": (8, -133), "float32": (24, -149), "float64": (53, -1074)}
+
+
+def largest_below(high: float, dtype: str) -> float:
+    """The largest number of a floating dtype below ``high``: what a draw in [low, high) is held to, as it may round up.
+
+    >>> largest_below(1.0, "float16"), largest_below(0.0, "float64")
+    (0.99951171875, -5e-324)
+    """
+    digits, least = _PRECISION[dtype]
+    if not math.isfinite(high):
+        return high
+    part, exponent = math.frexp(high)
+    step = max(exponent - digits, least) if high else least
+    found = math.floor(math.ldexp(high, -step))
+    if found == math.ldexp(high, -step):
+        step -= part == 0.5 and step > least  # below a power of 2 the steps are half as wide
+        found = int(math.ldexp(high, -step)) - 1
+    return math.ldexp(found, step)
+
+
 def normal_pair(first: float, second: float) -> tuple[float, float]:
     """Elements 2i and 2i + 1 of a standard normal draw, by Box and Muller, from two uniforms in [0, 1).
 

@@ -175,6 +175,9 @@ class Facts(TypedDict, total=False):
     doc: str  #: a text for help; of an elementwise op what an element of the result is
     example: str  #: a call and, behind ``->``, what it gives
     kinds: Mapping[str, str]  #: operands of a dtype of their own: "bool", "index", "any"
+    tensors: Sequence[str]  #: operands that may be no numbers where others are tensors
+    numbers: bool  #: takes numbers alone, too
+    negative: Callable[[Sequence[Any]], None]  #: looks at a negative int given for the second operand, and may raise
     keywords: Mapping[str, Callable[[list[Any], Any], None]]  #: more keywords of the public function, such as alpha
 
 
@@ -218,6 +221,9 @@ class Op:
         self.doc = fields.get("doc", "")
         self.example = fields.get("example", "")
         self.kinds = fields.get("kinds", {})
+        self.tensors = frozenset(fields.get("tensors", ()))
+        self.numbers = fields.get("numbers", False)
+        self.negative = fields.get("negative")
         self.keywords = fields.get("keywords", {})
         self.settings: tuple[str, ...] = ()  # the operands whose vjp is None: they have no gradient, and need none
         self.gradients = _gradients(self, fields.get("vjp"))

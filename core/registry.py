@@ -12,6 +12,7 @@ from flambeau.backends.base import Backend, BackendUnavailableError, Kernel
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import UnknownDeviceError
+from flambeau.core.locks import fork_safe
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ sources: dict[str, str] = {}
 failures: dict[str, Failure] = {}
 overlays: dict[tuple[str, str], list[Overlay]] = {}
 on_change: list[Callable[[], None]] = []  # the dispatcher drops what it cached
-lock = threading.RLock()  # held while anything registers or a plugin loads
+lock = fork_safe(threading.RLock())  # held while anything registers or a plugin loads
 _discover: Callable[[str | None], None] | None = None
 _choose: Callable[[], device] | None = None
 _names: Callable[[], Iterable[str]] | None = None

@@ -33,6 +33,8 @@ _PARAMS = {
 _OWN_NAMES = frozenset(
     {"key", "state", "out", "okey", "params", "arrays", "infer", "record", "get", "kernel", "kind", "box", "kw"}
 )
+#: What fails is said by the uniform path; but where the stack is full it would fail again, twice at each of its levels.
+_FAILED = ("    except RecursionError: raise", "    except Exception: pass")
 _RESULT_KEY = {"same": "key", "bool": "key.boolean", "index": "key.index", "real": "key.real"}
 
 
@@ -116,7 +118,7 @@ def _view_lines(op: Op, x: str, conditions: list[str], made: list[str], call: st
         *([] if key == "key" else [f"okey = {key}"]),
         f"a = {call}",
         *refused,
-        "out = Tensor()",
+        "out = blank()",
         "out._array = a",
         f"out._key = {(okey := 'key' if key == 'key' else 'okey')}",
         f"link = {x}._node",
@@ -135,7 +137,7 @@ def _view_lines(op: Op, x: str, conditions: list[str], made: list[str], call: st
         "        state = get()",
         f"        {_if([*conditions, 'state.plain', 'key.level is None'])}",
         *("            " + line for line in lines),
-        "    except Exception: pass",
+        *_FAILED,
     ]
 
 
@@ -150,7 +152,7 @@ def source(op: Op) -> str:
     body = "\n".join(_fast_lines(op, op.schema.operands, "        "))
     return (
         f"{head}\n{aliases}    if kw: return {_slow_call(op)}\n    try:\n{body}\n"
-        f"    except Exception: pass\n    return {_slow_call(op)}\n"
+        f"{_FAILED[0]}\n{_FAILED[1]}\n    return {_slow_call(op)}\n"
     )
 
 
@@ -197,7 +199,7 @@ def _operand_condition(op: Op, a: Argument, numbers: bool) -> str:
         match = f"{a.public}._key is { ({'same': 'key', 'bool': 'key.boolean', 'index': 'key.index'}[kind]) }"
     if a.type == "Tensor?":
         return f"({a.public} is None or {match})"
-    return f"({_number(a.public)} or {match})" if numbers and kind == "same" else match
+    return f"({_number(a.public)} or {match})" if numbers and kind == "same" and a.name not in op.tensors else match
 
 
 def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
@@ -215,22 +217,28 @@ def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
         call = _call_lines(op, operands, lead if numbers else None)
         return [pad + s for s in (*lines, _if([*conditions, *given]), *("    " + s for s in call))]
     x, y = (a.public for a in operands)
-    floats, ints = _constants(op)
-    number = _result_lines(
-        op, f"key.{op.name}({x}._array, c)", f"{x}._node is None", f"record_checked({x}, {y}, {{}}, out)"
-    )
+    number = [] if operands[1].name in op.tensors else _number_lines(op, x, y)
     return [
         pad + s
         for s in (
             *lines,
             "if state.plain and key.level is None:",
-            f"    kind = {y}.__class__",
-            "    if kind is float or kind is int:",
-            f"        c = key.{floats}[{y}] if kind is float else key.{ints}[{y}]",
-            *("        " + s for s in number),
+            *number,
             f"    if {y}._key is key:",
             *("        " + s for s in _call_lines(op, operands)),
         )
+    ]
+
+
+def _number_lines(op: Op, x: str, y: str) -> list[str]:
+    """The tensor-number case."""
+    record, (floats, ints) = f"record_checked({x}, {y}, {{}}, out)", _constants(op)
+    whole = "kind is int" if op.negative is None else f"kind is int and ({y} >= 0 or key.floats is not None)"
+    return [
+        f"    kind = {y}.__class__",
+        f"    if kind is float or {whole}:",
+        f"        c = key.{floats}[{y}] if kind is float else key.{ints}[{y}]",
+        *("        " + s for s in _result_lines(op, f"key.{op.name}({x}._array, c)", f"{x}._node is None", record)),
     ]
 
 
@@ -316,7 +324,7 @@ def _result_lines(op: Op, call: str, untracked: str, record: str) -> list[str]:
     """Call the kernel, make the tensors, record where somebody wants a gradient."""
     keys = [_result_key(op, i) for i in range(len(op.schema.outputs))]
     if op.schema.single:
-        lines = ["out = Tensor()", f"r = {call}"]
+        lines = ["out = blank()", f"r = {call}"]
         result = keys[0]
         if result != "key":
             lines.append(f"okey = {result}")
@@ -324,7 +332,7 @@ def _result_lines(op: Op, call: str, untracked: str, record: str) -> list[str]:
         lines += [
             f"out._array = r if r.__class__ is {result}.array else {result}.wrap(r)",
             f"out._key = {result}",
-            "out._box = None",
+            "out._box = state.box",
             "out._node = None",
         ]
     else:
@@ -351,7 +359,7 @@ def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
     head = f"def {name}({first.public}, {second.public}):"
     slow_call = f"slow(OP, ({x.public}, {y.public}), {{}}, None)"
     tail = [
-        "    except Exception: pass",
+        *_FAILED,
         f"    if not isinstance({second.public}, operand_types): return stranger(OP, {second.public})",
         f"    return {slow_call}",
     ]
@@ -394,7 +402,7 @@ def inplace_source(op: Op) -> str:
         [
             f"            a1 = {names[1]}._array if {names[1]}.__class__ is not float else key.{floats}[{names[1]}]",
             f"            if {names[1]}.__class__ is float or {names[1]}._key is key and a1.shape == a.shape "
-            f"and ({names[1]}._node is None or not state.grad):",
+            f"and ({names[1]}._node is None or not state.grad) and (box is None or {names[1]}._box is not box):",
         ]
         if len(names) == 2
         else ["            if True:"]
@@ -405,9 +413,10 @@ def inplace_source(op: Op) -> str:
         "    try:",
         f"        key = {x}._key; state = get(); box = {x}._box; a = {x}._array",
         f"        if not kw and state.plain and key.level is None and ({x}._node is None or not state.grad "
-        f"and {x}._node.__class__ is not View) and (box is None or a.flags.c_contiguous):",
+        f"and {x}._node.__class__ is not View) and (box is None or box.tracks and a.flags.c_contiguous):",
         *other,
         f"                kernel = key.{op.name}_",
+        _FAILED[0],
         "    except Exception: kernel = None",
         "    if kernel is not None:",
         f"        kernel(a{', a1' if len(names) == 2 else ''}, a)",

@@ -207,8 +207,8 @@ def _zeta() -> str:
     return (
         f"let n = y + 10; let c = minimum(x, 4 * n); {factors}"
         f"let sum = {terms} + pow(n, 1 - x) / (x - 1) + pow(n, -x) * (0.5 + {correction}); "
-        "inf if x == 1 else (nan if x < 1 else (inf if y <= 0 and y == floor(y) else "
-        "(nan if y < 0 else (0 if y == inf else sum))))"
+        "let rest = where(y == trunc(y), inf, nan) if y <= 0 else (0 if y == inf else sum); "
+        "inf if x == 1 else (nan if x < 1 else rest)"
     )
 
 

@@ -15,6 +15,7 @@ from functools import wraps
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from flambeau.core import config
+from flambeau.core.box import INFERENCE, Box
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,13 +24,14 @@ class State:
     """One thread's modes. ``plain`` is True when nothing watches: no layer, level, watcher or saved-value hook."""
 
     __slots__ = (
-        "__weakref__", "anomaly", "grad", "inference", "layers", "levels", "origin", "plain", "saved_hooks", "twin",
-        "watchers",
+        "__weakref__", "anomaly", "box", "grad", "inference", "layers", "levels", "origin", "plain", "saved_hooks",
+        "twin", "watchers",
     )  # fmt: skip
     grad: bool
     twin: State | None  # the same with the other grad mode, once somebody asked
     origin: weakref.ref[State] | None  # whose twin this is: weakly, or the two would be a cycle
     inference: bool
+    box: Box | None  # of the tensors that are made: inference mode's own
     plain: bool
     layers: tuple[Callable[..., Any], ...]  # innermost last
     levels: tuple[Any, ...]  # innermost last; their class stands above
@@ -42,6 +44,7 @@ class State:
         self.layers = self.levels = self.watchers = self.saved_hooks = ()
         for name, value in values.items():
             setattr(self, name, value)
+        self.box = INFERENCE if self.inference else None
         self.plain = not (self.layers or self.levels or self.watchers or self.saved_hooks or self.anomaly or _slow)
 
     def replace(self, **changes: Any) -> State:
@@ -49,7 +52,7 @@ class State:
         return State(**(values | changes))
 
 
-_OWN = frozenset({"__weakref__", "origin", "plain", "twin"})  # what a state has for itself
+_OWN = frozenset({"__weakref__", "box", "origin", "plain", "twin"})  # what a state has for itself
 _slow: bool | None = None  # the setting `debug_slow_path`, which turns every fast path off, once it is read
 _state: ContextVar[State | None] = ContextVar("flambeau_state", default=None)
 get = _state.get
@@ -62,9 +65,13 @@ def current() -> State:
     """This thread's state; the first call in a thread prepares it."""
     state = get()
     if not getattr(_prepared, "done", False):
-        _prepared.done = True
-        for prepare in prepare_thread:
-            prepare()
+        _prepared.done = True  # before, since what prepares may ask for the state
+        try:
+            for prepare in prepare_thread:
+                prepare()
+        except BaseException:
+            _prepared.done = False
+            raise
     if state is None:
         state = _first_state()
         put(state)
@@ -237,12 +244,13 @@ class set_grad_enabled(_AtOnce):
 class inference_mode(_Scope):
     """No gradients are recorded inside, whatever :class:`enable_grad` says there; ``inference_mode(False)`` ends it.
 
-    Tensors made inside are ordinary ones without history.
+    Tensors made inside are inference tensors: nothing counts their writes, so that outside they cannot be saved for
+    backward, written to, or require gradients; a clone can.
 
     >>> with fb.inference_mode():
     ...     y = fb.ones(1, requires_grad=True) * 2
-    >>> y.requires_grad
-    False
+    >>> y.requires_grad, y.is_inference(), y.clone().is_inference()
+    (False, True, False)
     """
 
     def __new__(cls, mode: Any = True) -> Any:

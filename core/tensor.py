@@ -18,25 +18,47 @@ from flambeau.backends.base import Layout as StorageLayout
 from flambeau.backends.layout import is_contiguous
 from flambeau.core import dtype as dt
 from flambeau.core import keys
+from flambeau.core.box import Box, box_of, require_tracked
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError
-from flambeau.core.graph import Box, Handle, Keeper, Leaf, Node, View, add_hook, box_of, edge_of, place_of
+from flambeau.core.graph import Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
 from flambeau.core.memory_format import Layout, MemoryFormat, strided
 from flambeau.core.public import public
 from flambeau.core.size import Size
+from flambeau.core.state import current
 from flambeau.core.tensor_methods import TensorMethods
 
 
-class Tensor(TensorMethods["Tensor"]):
+class TensorType(type):
+    """The class of Tensor and its subclasses: calling Tensor makes a whole tensor, where core needs a blank one."""
+
+    #: ``Tensor(...)`` for users; it stands above, in :mod:`flambeau.core.creation`.
+    construct: Callable[..., Tensor]
+
+    def __call__(cls, *args: Any, **kw: Any) -> Any:  # Any: whatever the class's constructor takes, and its instance
+        if any("__new__" in vars(c) for c in cls.__mro__[:-1]):
+            return super().__call__(*args, **kw)
+        made = TensorType.construct(*args, **kw)
+        if cls is Tensor:
+            return made
+        own: Tensor = type.__call__(cls)  # a subclass without a constructor of its own
+        own._array, own._key, own._box, own._node = made._array, made._key, made._box, made._node
+        return own
+
+
+class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     """A multi-dimensional array on a device that can record how it was computed.
 
-    Make one with :func:`flambeau.tensor`, :func:`flambeau.zeros` and their relatives, not by calling the class.
+    Make one with :func:`flambeau.tensor`, :func:`flambeau.zeros` and their relatives. Calling the class is PyTorch's
+    old way: sizes give undefined values, a sequence gives its numbers, in the default dtype.
 
     >>> x = fb.tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()
     >>> x.grad
     tensor([2., 4.])
+    >>> fb.Tensor([1, 2]), fb.Tensor(2, 3).shape
+    (tensor([1., 2.]), flambeau.Size([2, 3]))
     """
 
     __slots__ = ("__weakref__", "_array", "_box", "_grad", "_key", "_node")
@@ -219,6 +241,7 @@ class Tensor(TensorMethods["Tensor"]):
         True
         """
         if requires_grad:
+            require_tracked(self, "requires_grad_(): a gradient for", current().inference)
             if self._key.dtype.category < dt.FLOATING:
                 raise GradientError(
                     f"only Tensors of floating point and complex dtype can require gradients, got {self.dtype}"
@@ -282,7 +305,7 @@ class Tensor(TensorMethods["Tensor"]):
         >>> (fb.ones(1, requires_grad=True) * 2).detach().requires_grad
         False
         """
-        t = Tensor()
+        t = blank()
         t._array, t._key, t._box, t._node = self._array, self._key, box_of(self), None
         if self._key.level is not None:
             t._array = self._key.level.detached(self._array)
@@ -299,7 +322,7 @@ class Tensor(TensorMethods["Tensor"]):
     @property
     def data(self) -> Tensor:
         """The same memory without history, whose writes autograd does not see."""
-        t = Tensor()
+        t = blank()
         t._array, t._key, t._box, t._node = self._array, self._key, None, None
         return t
 
@@ -495,3 +518,7 @@ class Tensor(TensorMethods["Tensor"]):
 
     def __copy__(self) -> Tensor:
         return self._same_kind(self.detach())
+
+
+#: A tensor whose fields its maker sets, as quick as the call of a class that has no constructor.
+blank: Callable[[], Tensor] = type.__call__.__get__(Tensor)

@@ -79,4 +79,5 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, *_ELSEWHERE})
+    names = {n for n in globals() if n != "annotations" and (not n.startswith("_") or n.endswith("__"))}
+    return sorted({*names, *_LAZY, *_ELSEWHERE})

@@ -73,7 +73,7 @@ def main(device: DeviceLike = None, epochs: int = 20, seed: int = 0, folder: str
 
     with _one_thread():
         start = time.perf_counter()
-        losses = _train(model, train, where, epochs)
+        losses, accuracies = _train(model, train, test, where, epochs)
         accuracy, predicted = _test(model, test, where)
         seconds = time.perf_counter() - start
     print(f"result   accuracy {accuracy:.4f} on held-out scans, {seconds:.1f} s, final loss {losses[-1]!r}")
@@ -87,7 +87,7 @@ def main(device: DeviceLike = None, epochs: int = 20, seed: int = 0, folder: str
     if predicted_again != predicted:
         raise RuntimeError(f"demo: the model loaded from {path} predicts other digits than the one that was saved")
     print(f"saved    {path} (loaded again, it predicts the same)")
-    return Result(losses, accuracy, path, _draw(losses, folder / "learning-curve.png"))
+    return Result(losses, accuracy, path, _draw(losses, accuracies, folder / "learning-curve.png"))
 
 
 @contextlib.contextmanager
@@ -106,14 +106,19 @@ def _backend(device: fb.device) -> str:
     return f"{backend.device_type} backend, {backend.properties(device.index).name}"
 
 
-def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) -> list[float]:
+def _train(
+    model: nn.Module, data: Subset[Any], test: Subset[Any], device: fb.device, epochs: int
+) -> tuple[list[float], list[float]]:
+    """The mean loss of each epoch, and the share of right answers to ``test`` after it."""
     from tqdm import tqdm  # lazy for start-up
 
     loader = DataLoader(data, batch_size=BATCH, shuffle=True)
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
-    losses: list[float] = []
-    with tqdm(total=epochs * len(loader), unit="batch", desc="training", mininterval=1.0) as bar:
+    losses, accuracies = [], []
+    steps = epochs * len(loader)
+    # disable=None: where nobody looks, in a file or a pipe, there is no bar
+    with tqdm(total=steps, unit="batch", desc="training", mininterval=1.0, disable=None) as bar:
         for epoch in range(epochs):
             model.train()
             total = 0.0
@@ -126,8 +131,9 @@ def _train(model: nn.Module, data: Subset[Any], device: fb.device, epochs: int) 
                 bar.update()
             schedule.step()
             losses.append(total / len(data))
-            bar.write(f"epoch {epoch + 1:2d} loss {losses[-1]:.4f}")
-    return losses
+            accuracies.append(_test(model, test, device)[0])
+            bar.write(f"epoch {epoch + 1:2d} loss {losses[-1]:.4f} accuracy {accuracies[-1]:.4f}")
+    return losses, accuracies
 
 
 def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float, list[int]]:
@@ -136,29 +142,34 @@ def _test(model: nn.Module, data: Subset[Any], device: fb.device) -> tuple[float
     predicted: list[int] = []
     right = 0
     with fb.no_grad():
-        for images, labels in DataLoader(data, batch_size=256):
+        for images, labels in DataLoader(data, batch_size=256, generator=fb.Generator()):
             answers = model(images.to(device)).argmax(1).cpu()
             right += (answers == labels).sum().item()
             predicted += answers.tolist()
     return right / len(data), predicted
 
 
-def _draw(losses: Sequence[float], path: Path) -> Path | None:
+def _draw(losses: Sequence[float], accuracies: Sequence[float], path: Path) -> Path | None:
     try:
         from matplotlib.figure import Figure  # an optional extra
         from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
     except ImportError:
-        print("curve    not drawn: matplotlib is not installed (pip install 'flambeau[plot]')")
+        print("curve    not drawn: matplotlib is not installed (pip install matplotlib)")
         return None
+    epochs = range(1, len(losses) + 1)
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(range(1, len(losses) + 1), losses, marker="o")
+    loss = axes.plot(epochs, losses, marker="o", label="training loss")
     axes.set(xlabel="epoch", ylabel="mean training loss", yscale="log", title="flambeau learns to read digits")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
+    beside = axes.twinx()
+    accuracy = beside.plot(epochs, accuracies, marker="s", color="tab:green", label="test accuracy")
+    beside.set(ylabel="accuracy on held-out scans", ylim=(0, 1.02))
+    axes.legend(handles=[*loss, *accuracy], loc="center right")
     figure.savefig(path)
     print(f"curve    {path}")
     return path

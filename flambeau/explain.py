@@ -78,14 +78,14 @@ def explain(name: str, device_name: str | None = None) -> str:
         lines.append(f"  expression: {op.expr if not op.expr.startswith(SPECIAL) else 'in core.special'}")
     lines.append(f"  gradient: {_gradient(op)}")
     lines.append(f"  under vmap: {batching.explain(op)}; in forward mode: {forward.explain(op)}")
-    lines += ["", "public function:", _indent(source(op))]
-    if op.gradients:
-        lines += ["recording and backward:", _indent(sources(op))]
-    lines.append("devices:")
+    lines += ["", "devices:"]
     if device_name:
         registry.resolve(device(device_name))  # an error here, rather than one for each dtype
     for d in [device_name] if device_name else sorted(registry.backends) or ["cpu"]:
         lines += _device_lines(device(d), op)
+    lines += ["", "public function:", _indent(source(op))]
+    if op.gradients:
+        lines += ["recording and backward:", _indent(sources(op))]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 # isort: off
 from flambeau.backends.base import LinAlgError
+from flambeau.core import methods
 from flambeau.core.ops.decompose import cholesky
 from flambeau.core.ops.decompose import det_p as det
 from flambeau.core.ops.decompose import svdvals_p as svdvals
@@ -24,3 +25,11 @@ __all__ = [
     "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
     "svdvals", "tensordot", "trace", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
+
+for _name in (
+    "cholesky", "cond", "cross", "eig", "eigh", "eigvals", "eigvalsh", "lstsq", "lu", "lu_factor", "lu_solve",
+    "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve",
+    "solve_triangular", "svd", "vecdot",
+):  # fmt: skip
+    globals()[_name] = methods.taking_out(_name, globals()[_name])
+methods.give_homes(__name__, {name: globals()[name] for name in __all__})

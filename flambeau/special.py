@@ -1,5 +1,6 @@
 """Special functions: ``flambeau.special``."""
 
+from flambeau.core.methods import give_homes
 from flambeau.core.ops.arithmetic import rounded as round
 from flambeau.core.ops.reduce import logsumexp
 from flambeau.core.ops.special import i0e_p as i0e
@@ -19,3 +20,4 @@ __all__ = [
     "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln", "i0", "i0e", "i1", "i1e", "log1p", "logit",
     "logsumexp", "polygamma", "psi", "round", "sinc", "xlogy", "zeta",
 ]  # fmt: skip
+give_homes(__name__, {name: globals()[name] for name in __all__})

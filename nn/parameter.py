@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, SupportsIndex
 
+from flambeau.core.box import box_of
 from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
-from flambeau.core.graph import box_of
 from flambeau.core.tensor import Tensor
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 
 from flambeau.core import config
 
@@ -83,15 +83,49 @@ def owners(device_type: str) -> list[Plugin]:
 def clear_catalogue() -> None:
     """Read the metadata and the settings anew at the next look."""
     catalogue.cache_clear()
+    unreadable.cache_clear()
+
+
+@cache
+def unreadable() -> dict[str, Exception]:
+    """The installed packages whose metadata cannot be read, by name or place, each with the error."""
+    found = {}
+    for distribution in distributions():
+        try:
+            _ = distribution.entry_points
+        except Exception as error:  # of any kind: it is a stranger's file
+            found[_name_of(distribution)] = error
+    return found
+
+
+def _name_of(distribution: Distribution) -> str:
+    try:
+        return distribution.name
+    except Exception:
+        return str(getattr(distribution, "_path", "a package"))  # where importlib.metadata found it
+
+
+def _points() -> Iterable[EntryPoint]:
+    try:
+        return entry_points(group=GROUP)
+    except Exception:  # a package that cannot be read must not hide the others
+        return dict.fromkeys(p for d in distributions() for p in _points_of(d))  # a folder may be on the path twice
+
+
+def _points_of(distribution: Distribution) -> Iterable[EntryPoint]:
+    try:
+        return distribution.entry_points.select(group=GROUP)
+    except Exception:
+        return ()
 
 
 def _installed() -> Iterator[Plugin]:
-    for point in entry_points(group=GROUP):
+    for point in _points():
         distribution = point.dist
         yield Plugin(
             point.name,
             point.value.partition("[")[0].strip(),
-            distribution.name if distribution is not None else None,
+            _name_of(distribution) if distribution is not None else None,
             distribution.version if distribution is not None else None,
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 import flambeau
 from flambeau.backends.base import API_VERSION
 from flambeau.core import config
-from flambeau.plugins.catalogue import Plugin, catalogue
+from flambeau.plugins.catalogue import Plugin, catalogue, unreadable
 from flambeau.plugins.probe import DEFAULT_DEVICE, DEPENDENCIES, probe_all
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -36,6 +36,7 @@ def report() -> dict[str, Any]:
         "default_device": default,
         "plugins": plugins,
         "settings": [_setting(row) for row in config.SETTINGS.values()],
+        "unreadable": {name: str(error) for name, error in unreadable().items()},
         "unknown_variables": config.unknown_variables(),
     }
 
@@ -99,8 +100,9 @@ def problems(found: Mapping[str, Any]) -> list[str]:
     default = found["default_device"]
     unset = [f"default device: {default['reason']}"] if default["state"] in _BROKEN else []
     wrong = [s["error"] for s in found["settings"] if "error" in s]
+    unread = [f"package {name}: its entry points cannot be read: {why}" for name, why in found["unreadable"].items()]
     unknown = [f"{name} is not a setting of flambeau; it has no effect" for name in found["unknown_variables"]]
-    return broken + ill + short + unset + wrong + unknown
+    return broken + ill + short + unset + wrong + unread + unknown
 
 
 # -- text ------------------------------------------------------------------------------------------------------

@@ -23,11 +23,15 @@ from flambeau.backends.base import API_VERSION, Backend, BackendUnavailableError
 from flambeau.core import config, registry
 from flambeau.core.device import device
 from flambeau.core.errors import UnknownDeviceError
+from flambeau.core.record import OPS
 from flambeau.plugins import hookspecs
 from flambeau.plugins.catalogue import Plugin, catalogue, clear_catalogue, owners
 
 #: The oldest plugin API whose backends still run here.
 OLDEST_API_VERSION = 1
+
+#: Errors that say more of the caller than of the plugin: the next who asks tries again.
+_OF_THE_MOMENT = (RecursionError, MemoryError)
 
 _loaded: set[Plugin] = set()
 _failed: dict[Plugin, registry.Failure] = {}
@@ -59,7 +63,8 @@ def failures() -> dict[Plugin, registry.Failure]:
 
 
 def _load_once(plugin: Plugin) -> None:
-    if plugin in _loaded or plugin in _failed:
+    failed = _failed.get(plugin)
+    if plugin in _loaded or failed is not None and not isinstance(failed.error, _OF_THE_MOMENT):
         return
     if plugin in _loading:
         raise BackendUnavailableError(f"device {plugin.device_type!r} was asked for while {plugin} was still loading")
@@ -67,6 +72,7 @@ def _load_once(plugin: Plugin) -> None:
     try:
         _load(plugin)
         _loaded.add(plugin)
+        _failed.pop(plugin, None)
     except (Exception, SystemExit) as error:
         _quarantine(plugin, error)
     finally:
@@ -78,16 +84,16 @@ def _load(plugin: Plugin) -> None:
     module = _import(plugin)
     if _hooks.is_registered(module):  # it stands behind several entry points and was asked already
         return
-    _add_hooks(plugin, module)
     before = frozenset(registry.backends)
     try:
+        _add_hooks(plugin, module)
         _take_backends(plugin, module)
         _take_kernels(plugin, module)
     except BaseException:  # all or nothing
         for name in registry.backends.keys() - before:
             registry.unregister_backend(name)
         registry.unregister_overlays(plugin.key)
-        _hooks.unregister(module)
+        _forget(module)
         raise
 
 
@@ -146,11 +152,16 @@ def _add_hooks(plugin: Plugin, module: object) -> None:
         _hooks.register(module, plugin.key)
         _hooks.check_pending()
     except pluggy.PluginValidationError as error:
-        _hooks.unregister(module)
+        _forget(module)
         raise PluginError(_hook_advice(module) or str(error)) from error
     if not _hooks.get_hookcallers(module):
-        _hooks.unregister(module)
         raise PluginError(f"{plugin.target} has no hook; expected one of {', '.join(_hook_names())}")
+
+
+def _forget(module: object) -> None:
+    """Take a plugin's hooks out; pluggy has done so itself where it refused them."""
+    if _hooks.is_registered(module):
+        _hooks.unregister(module)
 
 
 def _hook_names() -> list[str]:
@@ -205,6 +216,11 @@ def _check(plugin: Plugin, backend: Backend) -> None:
             f"write `api_version = {API_VERSION}` in the class"
         )
     version = backend.api_version
+    if not isinstance(version, int):
+        raise PluginError(
+            f"api_version of {type(backend).__name__} must be an int, got {version!r}; write "
+            f"`api_version = {API_VERSION}` in the class"
+        )
     if not OLDEST_API_VERSION <= version <= API_VERSION:
         late = version > API_VERSION
         raise PluginError(
@@ -222,6 +238,7 @@ def _take_kernels(plugin: Plugin, module: object) -> None:
     asked: list[Callable[[], None]] = []
 
     def register(device_type: str, op_name: str, make: Any, *, dtypes: Any = None, priority: int = 0) -> None:
+        _require_op(op_name)
         asked.append(
             partial(
                 registry.register_overlay, device_type, op_name, make,
@@ -232,6 +249,15 @@ def _take_kernels(plugin: Plugin, module: object) -> None:
     _call(module, "flambeau_register_kernels", register=register)
     for act in asked:
         act()
+
+
+def _require_op(name: str) -> None:
+    """PluginError for a kernel of an op that does not exist; others' own, ``space::name``, may come later."""
+    if name in OPS or "::" in name:
+        return
+    close = difflib.get_close_matches(name, OPS, 1)
+    hint = f"did you mean {close[0]!r}?" if close else "`python -m flambeau coverage` lists the ops"
+    raise PluginError(f"flambeau_register_kernels: there is no op {name!r}; {hint}")
 
 
 def _quarantine(plugin: Plugin, error: BaseException) -> None:

@@ -13,7 +13,7 @@ from flambeau.backends.xp import Array
 from flambeau.backends.xp import random as xp_random
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-from flambeau.core.random import UNIFORM_BITS, WORDS_PER_BLOCK
+from flambeau.core.random import UNIFORM_BITS, WORDS_PER_BLOCK, largest_below
 
 _BLOCKS: Final = 16384  # that are made at a time
 _SMALL: Final = 256  # words, at most, of a draw for which others are made ahead
@@ -79,4 +79,6 @@ def uniform_numbers(
     if (low, high) != (0.0, 1.0):
         out *= high - low
         out += low
+        if low < high:
+            np.minimum(out, largest_below(high, dtype.name), out=out)
     return out.reshape(shape)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 
-from flambeau.backends.base import DeviceLostError, Shape
+from flambeau.backends.base import DeviceLostError, OutOfRangeError, Shape
 from flambeau.backends.dialect.launch import Launch
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.strided import StridedArray
@@ -136,12 +136,12 @@ class Device(ABC):
         return self._flag
 
     def raise_late(self, cell: StridedArray, raw: HostBytes) -> None:
-        """IndexError, and the cell cleared, where the bytes of it tell of a bad index."""
+        """OutOfRangeError, and the cell cleared, where the bytes of it tell of a bad index."""
         left = [int(v) for v in raw.view(np.int64)]
         if left[0]:
             self.write(cell, np.zeros_like(raw))
             op = ("gather", "scatter")[left[3]]
-            raise IndexError(
+            raise OutOfRangeError(
                 f"{op}: index {left[1]} is out of bounds for dimension {left[4]} with size {left[2]} "
                 f"(found late, on {self.label})"
             )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flambeau.backends.base import DeviceProperties, HostArray, Kernel, KernelTable, Registered, Shape
+from flambeau.backends.base import DeviceProperties, HostArray, Kernel, KernelTable, OutOfRangeError, Registered, Shape
 from flambeau.backends.cpu.backend import CpuBackend
 from flambeau.backends.generic import generic_table
 from flambeau.backends.strict.faults import Health
@@ -228,7 +228,8 @@ def _checked(health: Health, name: str, x: HostArray, index: HostArray, axis: in
     bad = index[(index < 0) | (index >= size)]
     if not bad.size or not size:
         return index
-    health.fail_later(IndexError(f"{name}: index {int(bad[0])} is out of bounds for dimension {axis} with size {size}"))
+    text = f"{name}: index {int(bad[0])} is out of bounds for dimension {axis} with size {size}"
+    health.fail_later(OutOfRangeError(text))
     return np.clip(index, 0, size - 1)
 
 

@@ -169,7 +169,5 @@ def integer_pow(xp: Namespace, x: Array, y: Array, out: Array | None = None) -> 
         return xp.logical_or(x, xp.logical_not(y), out)
     if y.dtype.kind == "u" or not (y < 0).any():
         return xp.power(x, y, out)
-    if not y.ndim:
-        raise RuntimeError(f"pow: integers to negative integer powers are not allowed, got the exponent {y}")
     unit = xp.where(xp.absolute(x) == 1, xp.power(x, y & 1), xp.zeros_like(x))
     return write(out, xp.where(y < 0, unit, xp.power(x, xp.maximum(y, 0))).astype(x.dtype, copy=False))

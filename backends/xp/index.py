@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from flambeau.backends.base import OutOfRangeError
 from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.backends.xp.reduce import is_low, rounded, wide
 from flambeau.core import dtype as dt
@@ -16,10 +17,10 @@ Ints = tuple[int, ...]
 
 # -- places ----------------------------------------------------------------------------------------
 def check_index(op: str, index: Array, size: int, axis: int) -> None:
-    """IndexError unless every element of ``index`` (int64) is in [0, size)."""
+    """OutOfRangeError unless every element of ``index`` (int64) is in [0, size)."""
     if index.size and index.view("u8").max() >= size:  # negative ones count as very large
         bad = int(index[(index < 0) | (index >= size)].flat[0])
-        raise IndexError(f"{op}: index {bad} is out of bounds for dimension {axis} with size {size}")
+        raise OutOfRangeError(f"{op}: index {bad} is out of bounds for dimension {axis} with size {size}")
 
 
 def positions(xp: Namespace, shape: Ints, index: Array, axis: int, region: Ints) -> Array:
@@ -46,6 +47,8 @@ def _cut_to(x: Array, shape: Ints) -> Array:
 @bodies.kernel("gather")
 def gather(xp: Namespace, x: Array, index: Array, *, axis: int) -> Array:
     """out[.., j, ..] = x[.., index[.., j, ..], ..]; ``index`` may be smaller than ``x`` along the other axes."""
+    if not index.size:
+        return xp.empty(index.shape, x.dtype)
     if x.ndim == 0:
         check_index("gather", index, 1, axis)
         return x.copy()
@@ -65,13 +68,17 @@ def index_select(xp: Namespace, x: Array, index: Array, *, axis: int) -> Array:
 @bodies.kernel("index_get")
 def index_get(xp: Namespace, x: Array, *indices: Array, axis: int) -> Array:
     """``x`` read at integer arrays, one per axis from ``axis`` on; they broadcast; negative ones count back."""
-    if len(indices) == 1:
-        return xp.take(x, _counted_back("index", indices[0], x.shape[axis], axis), axis)
-    return x[_wrapped("index", x.shape, indices, axis)]
+    where = _wrapped("index", x.shape, indices, axis)
+    return xp.take(x, where[axis], axis) if len(indices) == 1 else x[where]
 
 
 def _wrapped(op: str, shape: Ints, indices: Sequence[Array], axis: int) -> tuple[Any, ...]:
-    wrapped = [_counted_back(op, index, shape[axis + i], axis + i) for i, index in enumerate(indices)]
+    sizes = shape[axis : axis + len(indices)]
+    nothing = 0 in shape or any(not index.size for index in indices)
+    if nothing and 0 not in sizes:  # nothing is read or written, wherever they point
+        wrapped = [index * 0 for index in indices]
+    else:
+        wrapped = [_counted_back(op, indices[i], n, axis + i) for i, n in enumerate(sizes)]
     return (slice(None),) * axis + tuple(wrapped)
 
 
@@ -81,7 +88,7 @@ def _counted_back(op: str, index: Array, size: int, axis: int) -> Array:
         low, high = int(index.min()), int(index.max())
         if low < -size or high >= size:
             bad = low if low < -size else high
-            raise IndexError(f"{op}: index {bad} is out of bounds for dimension {axis} with size {size}")
+            raise OutOfRangeError(f"{op}: index {bad} is out of bounds for dimension {axis} with size {size}")
         return index % size
     return index
 
@@ -103,6 +110,8 @@ def nonzero(xp: Namespace, x: Array) -> Array:
 @bodies.kernel("scatter")
 def scatter(xp: Namespace, x: Array, index: Array, src: Array, *, axis: int, reduce: str = "set") -> Array:
     """A copy of ``x`` with ``src`` set, added, multiplied, or kept if larger or smaller, where ``index`` points."""
+    if not index.size:
+        return x.copy("C")
     if x.ndim == 0:
         flat = scatter(xp, x.reshape(1), index.reshape(1), src.reshape(1), axis=0, reduce=reduce)
         return flat.reshape(())
@@ -129,6 +138,8 @@ def index_add(xp: Namespace, x: Array, index: Array, src: Array, *, axis: int) -
     """``x`` with the slices of ``src`` added at the places of a vector of indices."""
     if x.ndim == 0:
         return index_add(xp, x.reshape(1), index, src.reshape(-1), axis=0).reshape(())
+    if not src.size:
+        return x.copy("C")
     check_index("index_add", index, x.shape[axis], axis)
     place = positions(xp, x.shape, _along(index, axis, x.ndim), axis, src.shape)
     return _combined(xp, x, place, src, "add")
@@ -172,6 +183,8 @@ def scatter_reduce(
     xp: Namespace, x: Array, index: Array, src: Array, *, axis: int, reduce: str, include_self: bool = True
 ) -> Array:
     """``x`` with the values of ``src`` that meet at one place combined there: sum, mean, prod, amax or amin."""
+    if not index.size:
+        return x.copy("C")
     if x.ndim == 0:
         flat = [v.reshape(1) for v in (x, index, src)]
         return scatter_reduce(xp, *flat, axis=0, reduce=reduce, include_self=include_self).reshape(())

@@ -114,7 +114,7 @@ def lu_factor(xp: Namespace, x: Array) -> tuple[Array, Array]:
         below = lu[:, i + 1 :, i]
         below /= xp.where(divisor == 0, xp.ones_like(divisor), divisor)  # a zero column stays zero
         lu[:, i + 1 :, i + 1 :] -= below[:, :, None] * lu[:, i, None, i + 1 :]
-    return lu.reshape(x.shape), pivots.reshape(*x.shape[:-2], -1)
+    return lu.reshape(x.shape), pivots.reshape(*x.shape[:-2], pivots.shape[-1])
 
 
 def _size(x: Array) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from flambeau.core.autograd.engine import accumulate, run_backward
+from flambeau.core.box import INFERENCE
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import FLOATING
@@ -145,6 +146,18 @@ def grad(
                 "used in the graph. Set allow_unused=True if this is the desired behavior"
             )
     return tuple(found)
+
+
+@public()
+def is_inference(input: Tensor) -> bool:
+    """Whether a tensor was made in :class:`inference_mode`.
+
+    >>> with fb.inference_mode():
+    ...     made = fb.ones(1)
+    >>> made.is_inference(), fb.ones(1).is_inference()
+    (True, False)
+    """
+    return input._box is INFERENCE
 
 
 @public("backward", function=False)

@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.core import dispatch, keys
+from flambeau.core.box import Box, box_of
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
-from flambeau.core.graph import Box, Edge, Leaf, Node, Slot, WalkHook, box_of, edge_of, place_of
+from flambeau.core.graph import Edge, Leaf, Node, Slot, WalkHook, edge_of, place_of
 from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
+from flambeau.core.locks import fork_safe
 from flambeau.core.record import OPS
 from flambeau.core.state import current, put, with_grad
-from flambeau.core.tape.compile import compiled
+from flambeau.core.tape.compile import Packed, compiled
 from flambeau.core.tensor import Tensor
 
-_accumulating = threading.Lock()  # two threads may add to one leaf
+_accumulating = fork_safe(threading.Lock())  # two threads may add to one leaf
 
 
 def run_backward(
@@ -37,9 +39,9 @@ def run_backward(
     state = current()
     # The twin state is cached, and with levels present the mode stays: see above.
     inside = with_grad(state, True) if create_graph else state if state.levels else with_grad(state, False)
-    if inside is not state:
-        put(inside)
     try:
+        if inside is not state:
+            put(inside)
         run = _Run(keep_graph or create_graph, create_graph, targets, accumulate, state.anomaly)
         return run.all(roots)
     finally:
@@ -174,6 +176,8 @@ class _Run:
                     + (f", called at\n{node.trace}" if node.trace else "")
                 )
             raise
+        if self.create and node.__class__ is Node:
+            inputs = _linked(node, inputs)
         if self.anomaly is True:
             _look_for_nan(node, inputs)
         if node.hooks is not None:
@@ -212,6 +216,51 @@ class _Run:
         if leaf.post_hooks:
             for hook in list(leaf.post_hooks.values()):
                 hook(tensor)
+
+
+class _Constant(Node):
+    """The history of a gradient that is made from saved values and does not change with them, as relu's: zeros."""
+
+    __slots__ = ()
+
+    def backward(self, grad: Any, keep: bool) -> tuple[Tensor | None, ...]:
+        return tuple(None if edge is None else _zeros(*_form(edge)) for edge in self.edges)
+
+    def name(self) -> str:
+        return "ZerosBackward0"
+
+
+def _form(edge: Edge) -> tuple[tuple[int, ...], Key]:
+    """The shape and key of what an edge leads to."""
+    if edge.__class__ is Slot:
+        return edge.node.shape[edge.index], edge.node.key[edge.index]
+    return edge.shape, edge.key
+
+
+def _linked(node: Node, grads: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """The gradients of a node, each with a history where it is a function of what the node saved."""
+    if all(g is None or g._node is not None for g in grads) or not _saved_history(node):
+        return tuple(grads)
+    return tuple(g if g is None or g._node is not None else _constant(node, g) for g in grads)
+
+
+def _constant(node: Node, g: Tensor) -> Tensor:
+    """``g`` as a function of the node's inputs that does not change with them."""
+    t = dispatch.tensor_of(g._array, g._key)
+    t._box = box_of(g)
+    t._node = made = _Constant()
+    made.op, made.edges, made.saved, made.params, made.shape, made.key = (
+        node.op, node.edges, [], {}, g._array.shape, g._key
+    )  # fmt: skip
+    made.hooks = made.pre_hooks = made.trace = None
+    return t
+
+
+def _saved_history(node: Node) -> bool:
+    """Whether a tensor that the node saved has a history."""
+    saved = [node.saved[i] for i in node.op.compiled.saved_tensors]
+    flat = [v for s in saved for v in (s if s.__class__ is list else (s,))]
+    return any(v.edge is not None if v.__class__ is Packed else v.__class__ is tuple and v[4] is not None for v in flat)
 
 
 def accumulate(tensor: Tensor, grad: Tensor, create: bool) -> None:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from flambeau.core import state
 from flambeau.core.autograd.inplace import check_writable, copy_slices
+from flambeau.core.box import box_of, mark_written
 from flambeau.core.dispatch import _detached
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
-from flambeau.core.graph import SELF, Edge, Node, Slot, View, box_of, carry_keepers, edge_of, freed, save
+from flambeau.core.graph import SELF, Edge, Node, Slot, View, carry_keepers, edge_of, freed, save
 from flambeau.core.record import OPS
 from flambeau.core.tape.compile import unpack
 from flambeau.core.tape.modes import watch_node
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -300,7 +301,7 @@ def _result(o: Any, ctx: Context, back: dict[int, Any], inputs: tuple[Any, ...])
 
 
 def _alias(o: Tensor) -> Tensor:
-    t = Tensor()
+    t = blank()
     t._array, t._key, t._box, t._node = o._array, o._key, box_of(o), None
     return t
 
@@ -350,8 +351,7 @@ def _attach(t: Tensor, link: Edge, dirty: bool, name: str) -> None:
         return
     check_writable(OPS["copy"], t, True, state.current())
     box = box_of(t)
-    box.version += 1
-    box.writer = name
+    mark_written(t, name)
     view = t._node
     if view.__class__ is View:
         before = edge_of(view.base)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from flambeau.core.box import box_of, mark_written
 from flambeau.core.errors import GradientError
-from flambeau.core.graph import GradientEdge, Handle, Leaf, Node, WalkHook, box_of, edge_of, place_of
+from flambeau.core.graph import GradientEdge, Handle, Leaf, Node, WalkHook, edge_of, place_of
 from flambeau.core.state import State, _Scope
 from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
@@ -122,6 +123,5 @@ def increment_version(tensor: Tensor | Sequence[Tensor]) -> None:
     for t in (tensor,) if isinstance(tensor, Tensor) else tensor:
         if edge_of(t).__class__ is Leaf and t.dtype.category < 2:
             continue
-        box = box_of(t)
-        box.version += 1
-        box.writer = "increment_version"
+        box_of(t)
+        mark_written(t, "increment_version")

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from flambeau.backends.layout import has_internal_overlap
+from flambeau.backends.layout import is_dense
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
-from flambeau.core.dtype import can_cast
-from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError
-from flambeau.core.graph import Edge, Leaf, Node, Slot, View, box_of, carry_keepers, edge_of, mark_written
+from flambeau.core.box import box_of, mark_written, require_tracked
+from flambeau.core.dtype import COMPLEX, can_cast
+from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError, is_of_the_call
+from flambeau.core.graph import PART, Edge, Leaf, Node, Slot, View, carry_keepers, edge_of
 from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
+from flambeau.core.out import require_apart
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.state import State, current, put
 from flambeau.core.tape.compile import compiled
@@ -42,16 +44,25 @@ def derived(op: Op) -> Op:
 
 def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping[str, Any] | None) -> Any:
     """``x.op_(...)``: write the op's result to its first operand and return that."""
-    operands, bound = bind(op, args, params, kw)
-    state = current()
-    for i in range(len(state.layers) - 1, -1, -1):
-        put(state.replace(layers=state.layers[:i]))
-        try:
-            if state.layers[i](derived(op), tuple(operands), bound) is not NotImplemented:
-                return operands[0]
-        finally:
-            put(state)
-    return write(op, operands, bound, state)
+    try:
+        operands, bound = bind(op, args, params, kw)
+        state = current()
+        for i in range(len(state.layers) - 1, -1, -1):
+            try:
+                put(state.replace(layers=state.layers[:i]))
+                if state.layers[i](derived(op), tuple(operands), bound) is not NotImplemented:
+                    return operands[0]
+            finally:
+                put(state)
+        return write(op, operands, bound, state)
+    except Exception as error:
+        if is_of_the_call(error, op.name):
+            raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
+        raise
+
+
+#: In-place ops that read all of their operands before they write, in torch too.
+_READ_FIRST: Final = frozenset({"addbmm", "addmm", "addmv", "baddbmm", "masked_fill"})
 
 
 def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> Any:
@@ -60,6 +71,8 @@ def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> 
     edge = edge_of(x)  # resolved before the write
     wants = state.grad and (edge is not None or any(dispatch._edge(a) is not None for a in operands[1:]))
     check_writable(op, x, wants, state)
+    if op.name not in _READ_FIRST:
+        require_no_partial_overlap(op.name + "_", x, operands[1:])
     others, key = _prepare(op, operands)
     _check_result(op, x, [x, *others], params, key)
     old = x
@@ -79,6 +92,7 @@ def check_writable(op: Op, x: Tensor, wants: bool, state: State) -> None:
     name = op.name + "_"
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}: the first argument must be a tensor, got {type(x).__name__}")
+    require_tracked(x, f"{name}: writing to", state.inference)
     if x._key.level is not None and not x._key.level.alive:
         raise LevelError(f"{name}: a tensor of a finished {x._key.level.kind} is used outside of it")
     if state.grad and (link.__class__ is Leaf):
@@ -92,6 +106,11 @@ def check_writable(op: Op, x: Tensor, wants: bool, state: State) -> None:
                 f"{name}: a view was created in no_grad mode and is being modified inplace with grad mode enabled; "
                 "make the view outside of no_grad(), or write under no_grad()"
             )
+        if any(view.grad_mode == PART for view in link.chain()):
+            raise GradientError(
+                f"{name}: an output of a function that returns multiple views (split, chunk, unbind, iteration) is "
+                "being modified inplace; use the out-of-place op, or take the view by slicing"
+            )
         if link.base._node.__class__ is Leaf:
             raise GradientError(
                 f"{name}: a view of a leaf Tensor that requires grad is being used in an in-place operation; "
@@ -103,17 +122,37 @@ def check_writable(op: Op, x: Tensor, wants: bool, state: State) -> None:
             f"{name}: an output of the custom function {made_by.name()} "
             "that shares memory with an input is being modified in place; return a clone, or use mark_dirty"
         )
-    if x._key.level is None and overlaps_itself(x):
-        raise ShapeError(
-            f"{name}: unsupported operation: more than one element of the written-to tensor of shape {tuple(x.shape)} "
-            "refers to a single memory location; clone() the tensor before the write"
-        )
+    if x._key.level is None:
+        require_apart(name, x)
 
 
-def overlaps_itself(x: Tensor) -> bool:
-    """Whether two elements may share memory (an expanded tensor)."""
-    layout = x._key.backend.layout(x._array)
-    return has_internal_overlap(layout.shape, layout.strides)
+def require_no_partial_overlap(name: str, x: Tensor, operands: Sequence[Any]) -> None:
+    """ShapeError where an operand shares a part of the memory of ``x``, which is written to, as in torch.
+
+    The same elements in the same order are no matter, and neither is what only interleaves.
+    """
+    for t in (t for a in operands for t in (a if isinstance(a, (list, tuple)) else (a,))):
+        if isinstance(t, Tensor) and t is not x and t._box is x._box is not None and _overlap_partly(x, t):
+            raise ShapeError(
+                f"{name}: unsupported operation: some elements of an input of shape {tuple(t.shape)} and of "
+                f"the written-to tensor of shape {tuple(x.shape)} refer to a single memory location; "
+                "clone() the input first"
+            )
+
+
+def _overlap_partly(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors of one storage, each without holes, share some of their memory and are not the same."""
+    if x._key.level is not None or y._key.level is not None or 0 in x._array.shape or 0 in y._array.shape:
+        return False
+    a, b = (t._key.backend.layout(t._array) for t in (x, y))
+    if not (is_dense(a.shape, a.strides) and is_dense(b.shape, b.strides)):
+        return False
+    start_x, start_y = a.offset * x._key.dtype.itemsize, b.offset * y._key.dtype.itemsize
+    end_x, end_y = (s + t._array.size * t._key.dtype.itemsize for s, t in ((start_x, x), (start_y, y)))
+    if (start_x, end_x) == (start_y, end_y):
+        steps = [[(n, s) for n, s in zip(v.shape, v.strides, strict=True) if n > 1] for v in (a, b)]
+        return steps[0] != steps[1]
+    return bool(start_x < end_y and start_y < end_x)
 
 
 def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
@@ -137,6 +176,8 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
 
 def _check_result(op: Op, x: Tensor, operands: list[Any], params: Mapping[str, Any], key: Key) -> None:
     result = op.dtype.out(0, key.dtype, params)
+    if op.dtype.results[0] == "real" and x._key.dtype.category == COMPLEX:
+        raise DTypeError(f"{op.name}_: not for a complex tensor ({x.dtype}), whose result is real; use {op.name}")
     if not can_cast(result, x._key.dtype):
         raise DTypeError(
             f"{op.name}_: result type {result.name} can't be cast to the desired output type {x._key.dtype.name}"

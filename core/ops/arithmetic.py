@@ -11,7 +11,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, NumberError
+from flambeau.core.errors import ArgumentError, DTypeError, NumberError, not_a_tensor
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import (
     FLOATS,
@@ -60,6 +60,7 @@ clamp_min_p = binary(
     lambda g, x, y: where(x < y, g, 0.0),
     "maximum(x, y)",
     dtype=_BOUNDED,
+    tensors=["x"],
     inplace="function",
     doc="the larger of input and the bound; nan stays",
     example="fb.clamp_min(fb.tensor([-1.0, 2.0]), 0) -> tensor([0., 2.])",
@@ -70,6 +71,7 @@ clamp_max_p = binary(
     lambda g, x, y: where(x > y, g, 0.0),
     "where(x != x, x, where(y != y, y, where(x < y, x, y)))",
     dtype=_BOUNDED,
+    tensors=["x"],
     inplace="function",
     doc="the smaller of input and the bound; nan stays",
     example="fb.clamp_max(fb.tensor([-1.0, 2.0]), 0) -> tensor([-1.,  0.])",
@@ -77,7 +79,7 @@ clamp_max_p = binary(
 clamp_p = elementwise(
     "clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "let m = maximum(x, low); where(m != m, m, where(high != high, high, where(m < high, m, high)))",
-    dtype=_BOUNDED, public=False, inplace=False,
+    dtype=_BOUNDED, tensors=["x"], public=False, inplace=False,
     vjp=dict(
         x=lambda g, x, low, high: where((x >= low) & (x <= high), g, 0.0),
         low=lambda g, x, low, high: where((x < low) & (low < high), g, 0.0),
@@ -95,7 +97,7 @@ def _bounds(name: str, x: Tensor, low: Bound, high: Bound) -> tuple[str, tuple[T
         return ("clamp_min", (x, low)) if high is None else ("clamp", (x, low, high))
     if high is not None:
         return "clamp_max", (x, high)
-    raise ValueError(f"{name}: at least one of 'min' or 'max' must not be None")
+    raise ArgumentError(f"{name}: at least one of 'min' or 'max' must not be None")
 
 
 def _beside(bound: Tensor | Number, other: Tensor | Number, x: Tensor) -> Tensor | Number:
@@ -158,6 +160,7 @@ addcmul_p = elementwise(
     "addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * tensor1 * tensor2",
     dtype=numeric.but(check=_check_value, exact=must_fit),
+    tensors=["x", "tensor1", "tensor2"],
     vjp=dict(
         x=lambda g: g,
         tensor1=lambda g, tensor2, value: g * cj(tensor2 * value),
@@ -171,6 +174,7 @@ addcdiv_p = elementwise(
     "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * (tensor1 / tensor2)",
     dtype=DTypeRule("quotient", accepts=dt.FLOATS + dt.COMPLEXES, check=_no_whole_quotient, exact=must_fit),
+    tensors=["x", "tensor1", "tensor2"],
     vjp=dict(
         x=lambda g: g,
         tensor1=lambda g, tensor2, value: g * cj(value / tensor2),
@@ -190,13 +194,15 @@ addcdiv_p = elementwise(
     public=False,
     batch="aligned",
     dtype=numeric.but(accepts=dt.REALS),
+    numbers=True,
     vjp=dict(x=zero, y=zero),
 )
 def div_trunc_p(x: Tensor | Number, y: Tensor | Number) -> Tensor:
     """The quotient rounded towards zero."""
     if any(v.is_floating_point() for v in (x, y) if isinstance(v, Tensor)):
         return trunc_p(div_p(x, y))
-    return floor_divide_p((int(x) if isinstance(x, bool) else x) - fmod_p(x, y), y)
+    whole = x if isinstance(x, Tensor) else y * 0 + (int(x) if isinstance(x, bool) else x)  # fmod wants a tensor
+    return floor_divide_p(whole - fmod_p(whole, y), y)
 
 
 _ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
@@ -204,7 +210,7 @@ _ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
 
 def _rounded(mode: str) -> OpFunction[Tensor]:
     if mode not in _ROUNDED:
-        raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
+        raise ArgumentError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
     return _ROUNDED[mode]
 
 
@@ -263,6 +269,8 @@ def rsub(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     >>> fb.rsub(fb.tensor([1.0]), 5)
     tensor([4.])
     """
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("rsub", "input", input, "a tensor")
     return sub_p(other, input, alpha=alpha)
 
 
@@ -299,8 +307,9 @@ def round_(self: Tensor, *, decimals: int = 0) -> Tensor:
 
 nextafter_p = binary(
     "nextafter",
+    lambda g, x, y: where(x == y, 0.0, g),
+    zero,
     dtype=FLOATS,
-    differentiable=False,
     doc="the next number after input in the direction of other",
     example="fb.nextafter(fb.tensor([1.0]), fb.tensor([2.0])) > 1 -> tensor([True])",
 )
@@ -315,8 +324,9 @@ ldexp_p: OpFunction[Tensor] = composite(
     "ldexp(x: Tensor, y: Tensor) -> Tensor",
     infer=broadcast,
     dtype=floating,
+    tensors=["x", "y"],
     batch="aligned",
-    vjp=dict(x=lambda g, y: ldexp_p(g, y), y=lambda g, out: g * cj(out) * math.log(2.0)),
+    vjp=dict(x=lambda g, y: ldexp_p(g, cj(y)), y=lambda g, out: g * cj(out) * math.log(2.0)),
     inplace=True,
 )(_ldexp)
 
@@ -383,6 +393,7 @@ def _whole(name: str) -> Callable[[Callable[..., Tensor]], OpFunction[Tensor]]:
         ELEMENTWISE,
         infer=broadcast,
         dtype=integral.but(accepts=dt.INTS),
+        tensors=["x", "y"],
         differentiable=False,
         batch="aligned",
         inplace="function",
@@ -393,7 +404,7 @@ def _whole(name: str) -> Callable[[Callable[..., Tensor]], OpFunction[Tensor]]:
 def gcd_p(x: Tensor, y: Tensor) -> Tensor:
     """The greatest common divisor, not negative; of 0 and n, n. By Euclid; Lame's theorem bounds the steps.
 
-    >>> fb.gcd(fb.tensor([12, 18]), 8)
+    >>> fb.gcd(fb.tensor([12, 18]), fb.tensor(8))
     tensor([4, 2])
     """
     a, b = abs_p(x), abs_p(y)
@@ -407,7 +418,7 @@ def gcd_p(x: Tensor, y: Tensor) -> Tensor:
 def lcm_p(x: Tensor, y: Tensor) -> Tensor:
     """The least common multiple, not negative; 0 where an operand is 0.
 
-    >>> fb.lcm(fb.tensor([4, 6]), 10)
+    >>> fb.lcm(fb.tensor([4, 6]), fb.tensor(10))
     tensor([20, 30])
     """
     divisor = gcd_p(x, y)

@@ -12,11 +12,11 @@ from flambeau.core import creation, exchange
 from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import DTypeError, ShapeError, need_tensors
 from flambeau.core.ops import expand, joining, shape, views
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 
 @public("complex", method=False)
@@ -26,6 +26,7 @@ def from_parts(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tens
     >>> fb.complex(fb.tensor([1.0]), fb.tensor([2.0]))
     tensor([1.+2.j])
     """
+    need_tensors("complex", real=real, imag=imag)
     if real.dtype is not imag.dtype or not real.is_floating_point() or real.dtype is dt.bfloat16:
         raise DTypeError(
             f"complex: real and imag must be float16, float32 or float64 tensors of one dtype, got {real.dtype} "
@@ -42,6 +43,7 @@ def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
     >>> fb.polar(fb.tensor([2.0]), fb.tensor([0.0]))
     tensor([2.+0.j])
     """
+    need_tensors("polar", abs=abs, angle=angle)
     if abs.dtype is not angle.dtype or abs.dtype not in (dt.float32, dt.float64):
         raise DTypeError(f"polar: abs and angle must be float32 or float64 tensors of one dtype, got {abs.dtype} "
                          f"and {angle.dtype}")  # fmt: skip
@@ -64,7 +66,7 @@ def empty_strided(
     reach = 1 + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) if 0 not in sizes else 0
     flat = creation.empty(reach, dtype=dtype, device=device)
     made = views.as_strided(flat, sizes, strides, 0)
-    out = Tensor()  # not a view: nobody else has the memory
+    out = blank()  # not a view: nobody else has the memory
     out._array, out._key, out._box, out._node = made._array, made._key, None, None
     return out.requires_grad_() if requires_grad else out
 

@@ -53,18 +53,12 @@ def left_of_inverse(a: Tensor, b: Tensor, *, upper: bool) -> Tensor:
 
 
 # -- cholesky ----------------------------------------------------------------------------------------
-def _half(x: Tensor) -> Tensor:
-    """The lower triangle, its diagonal halved."""
-    return tril_p(x) - diag_embed(diagonal(x, 0, -2, -1)) / 2
-
-
 def _cholesky_vjp(g: Tensor, out: Tensor, upper: bool) -> Tensor:
+    """As in torch, an imaginary part of the gradient of the factor's diagonal, which is real, is not taken away."""
     low, g = (adjoint(out), adjoint(g)) if upper else (out, g)
-    middle = _half(matmul_p(adjoint(low), g))
-    inside = left_of_inverse(
-        low, solve_triangular_p(adjoint(low), middle, upper=True, unitriangular=False), upper=False
-    )
-    return (inside + adjoint(inside)) / 2
+    product = matmul_p(adjoint(low), g)
+    middle = (tril_p(product) + adjoint(tril_p(product, -1))) / 2
+    return left_of_inverse(low, solve_triangular_p(adjoint(low), middle, upper=True, unitriangular=False), upper=False)
 
 
 cholesky_p = op(
@@ -126,7 +120,7 @@ qr_p = several(
 def _eigh_vjp(g: Sequence[Tensor], values: Tensor, vectors: Tensor) -> Tensor:
     gw, gv = g
     differences = off_diagonal(unsqueeze(values, -2) - unsqueeze(values, -1))
-    mixed = matmul_p(adjoint(vectors), gv)
+    mixed = _skew(matmul_p(adjoint(vectors), gv)) / 2  # of all gradients the Hermitian one
     inside = (mixed - diag_embed(diagonal(mixed, 0, -2, -1))) / differences + diag_embed(gw)
     return matmul_p(matmul_p(vectors, inside), adjoint(vectors))
 
@@ -166,12 +160,11 @@ def _skew(x: Tensor) -> Tensor:
 
 
 def _svd_vjp(g: Sequence[Tensor], u: Tensor, s: Tensor, vh: Tensor, full: bool) -> Tensor:
+    """The vectors that full matrices have beyond the singular values have no part in it, as in torch."""
     gu, gs, gvh = g
     m, n, k = u._array.shape[-2], vh._array.shape[-1], s._array.shape[-1]
-    if full and m != n:
-        raise GradientError(
-            "svd: with full_matrices=True there is no gradient for a matrix that is not square; use full_matrices=False"
-        )
+    if full:
+        gu, u, gvh, vh = narrow(gu, -1, 0, k), narrow(u, -1, 0, k), narrow(gvh, -2, 0, k), narrow(vh, -2, 0, k)
     squares = s * s
     differences = off_diagonal(unsqueeze(squares, -2) - unsqueeze(squares, -1))
     left, right = _skew(matmul_p(adjoint(u), gu)), _skew(matmul_p(vh, adjoint(gvh)))
@@ -225,15 +218,26 @@ def rows_in_order(x: Tensor, order: Tensor) -> Tensor:
 
 
 def _lu_vjp(g: Sequence[Tensor], lu: Tensor, pivots: Tensor) -> Tensor:
+    """Of the square part L1 @ U1; what is beyond it, U2 to its right or L2 below, is L1**-1 @ A2 or A2 @ U1**-1."""
     m, n = lu._array.shape[-2:]
-    if m != n:
-        raise GradientError(f"lu_factor: the gradient is defined here for square matrices, got shape {tuple(lu.shape)}")
-    low, up = tril_p(lu, -1) + identity_like(lu), triu_p(lu)
-    inside = tril_p(matmul_p(adjoint(low), tril_p(g[0], -1)), -1) + triu_p(matmul_p(triu_p(g[0]), adjoint(up)))
-    inside = solve_triangular_p(
-        adjoint(low), left_of_inverse(adjoint(up), inside, upper=False), upper=True, unitriangular=True
-    )
-    return rows_in_order(inside, permutation_of(pivots, n).argsort(-1))
+    k = min(m, n)
+    square_g, square_lu = (narrow(narrow(t, -2, 0, k), -1, 0, k) for t in (g[0], lu))
+    low, up = adjoint(tril_p(square_lu, -1) + identity_like(square_lu)), adjoint(triu_p(square_lu))
+    below, above = matmul_p(low, tril_p(square_g, -1)), matmul_p(triu_p(square_g), up)
+    beyond: tuple[Tensor, Tensor] | None = None
+    if n > k:
+        beyond = narrow(g[0], -1, k, n - k), narrow(lu, -1, k, n - k)
+        below = below - matmul_p(beyond[0], adjoint(beyond[1]))
+    elif m > k:
+        beyond = narrow(g[0], -2, k, m - k), narrow(lu, -2, k, m - k)
+        above = above - matmul_p(adjoint(beyond[1]), beyond[0])
+    inside = left_of_inverse(up, tril_p(below, -1) + triu_p(above), upper=False)
+    if beyond is not None and n > k:
+        inside = cat([inside, beyond[0]], -1)
+    inside = solve_triangular_p(low, inside, upper=True, unitriangular=True)
+    if beyond is not None and m > k:
+        inside = cat([inside, left_of_inverse(up, beyond[0], upper=False)], -2)
+    return rows_in_order(inside, permutation_of(pivots, m).argsort(-1))
 
 
 lu_factor_p = several(

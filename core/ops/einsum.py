@@ -12,7 +12,7 @@ from math import prod
 from types import EllipsisType
 from typing import Any, TypeAlias, overload
 
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.shape import axis_of, reshape, sizes_of, tensors_of
 from flambeau.core.ops.storage import expand_p, permute_p
@@ -73,14 +73,14 @@ def _term(equation: str, text: str) -> Term:
     while i < len(text):
         if text.startswith("...", i):
             if ... in out:
-                raise ValueError(f"einsum: two ellipses in the term {text!r} of {equation!r}")
+                raise ArgumentError(f"einsum: two ellipses in the term {text!r} of {equation!r}")
             out.append(...)
             i += 3
         elif text[i].isalpha() and text[i].isascii():
             out.append(ord(text[i]))
             i += 1
         else:
-            raise ValueError(
+            raise ArgumentError(
                 f"einsum: invalid character {text[i]!r} in {equation!r}; labels are the letters a to z and A to Z"
             )
     return out
@@ -139,7 +139,7 @@ def _result_labels(result: Term | None, terms: Sequence[Term], sizes: dict[int, 
     unknown = [t for t in out if t not in sizes]
     if unknown or len(set(out)) != len(out):
         what = f"label {_name(unknown[0])} that no operand has" if unknown else "a label twice"
-        raise ValueError(f"einsum: the result names {what}")
+        raise ArgumentError(f"einsum: the result names {what}")
     return tuple(out)
 
 
@@ -236,6 +236,10 @@ def _ordered(x: Tensor, labels: Labels, wanted: Labels, sizes: dict[int, int]) -
     return expand_p(out, full) if tuple(out._array.shape) != full else out
 
 
+def _folded(x: Tensor, axis: int) -> Tensor:
+    return x.sum(axis, keepdim=True, dtype=x.dtype)
+
+
 @public(method=False, more={"axes": "dims"})
 def tensordot(
     a: Tensor, b: Tensor, dims: int | Tensor | Sequence[int | Sequence[int]] = 2, *, out: Tensor | None = None
@@ -257,6 +261,11 @@ def tensordot(
     else:
         first = tuple([axis_of("tensordot", a, d, label="dims") for d in sizes_of("tensordot", (dims[0],), "dims")])
         second = tuple([axis_of("tensordot", b, d, label="dims") for d in sizes_of("tensordot", (dims[1],), "dims")])
+    for i, j in zip(first, second, strict=False):  # a size of 1 is broadcast
+        n, m = a._array.shape[i], b._array.shape[j]
+        if n != m and 1 in (n, m):
+            left = n == 1
+            a, b = a if left else _folded(a, i), _folded(b, j) if left else b
     if len(first) != len(second) or any(
         a._array.shape[i] != b._array.shape[j] for i, j in zip(first, second, strict=False)
     ):

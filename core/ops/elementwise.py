@@ -16,7 +16,7 @@ from flambeau.core.creation import full_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, NumberError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, NumberError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -112,6 +112,13 @@ def zero(g: Tensor) -> Tensor:
 FLOATS = DTypeRule("floats", accepts=dt.FLOATS)  # whole numbers alone do not become floats here
 
 
+def _by_square(part: Tensor | Number, x: Tensor | Number, y: Tensor | Number) -> Tensor:
+    """``part / (x² + y²)``, and 0 at the origin, where an angle has no derivative."""
+    square = x * x + y * y
+    assert isinstance(square, Tensor)
+    return part / where(square == 0, 1.0, square)
+
+
 def _scaled(operands: list[Tensor | Number], alpha: Number) -> None:
     """``alpha`` times the second operand, in the dtype of the result, in which it must fit."""
     target = compute_dtype(OPS["cat"], (operands,))
@@ -178,30 +185,25 @@ floor_p = unary("floor", zero, "floor(x)", dtype=numeric.but(accepts=dt.REALS),
     doc="the next integer downwards", example="fb.floor(fb.tensor([1.5, -1.5])) -> tensor([ 1., -2.])")
 
 add_p = binary("add", lambda g: g, lambda g: g, "x + y", keywords={"alpha": _scaled}, linear=["x", "y"], operator="add",
-    doc="input + other; with ``alpha``, input + alpha * other",
+    numbers=True, doc="input + other; with ``alpha``, input + alpha * other",
     example="fb.add(fb.tensor([1.0, 2.0]), 10) -> tensor([11., 12.])")
 sub_p = binary("sub", lambda g: g, lambda g: -g, "x - y", dtype=numeric.but(check=_no_bools),
     keywords={"alpha": _scaled_difference}, linear=["x", "y"], aliases=["subtract"], operator="sub",
-    doc="input - other; with ``alpha``, input - alpha * other",
+    numbers=True, doc="input - other; with ``alpha``, input - alpha * other",
     example="fb.sub(fb.tensor([1.0, 2.0]), 10) -> tensor([-9., -8.])")
 mul_p = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", aliases=["multiply"], operator="mul",
-    doc="input * other",
+    numbers=True, doc="input * other",
     example="fb.mul(fb.tensor([[1.0], [2.0]]), fb.tensor([3.0, 4.0])) -> tensor([[3., 4.],\n        [6., 8.]])")
 div_p = binary("div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y), "x / y", dtype=floating,
     public=["true_divide"], operator="truediv",
-    doc="input / other, true division", example="fb.div(fb.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])")
+    numbers=True, doc="input / other, true division",
+    example="fb.div(fb.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])")
 idiv_p = binary("idiv", zero, zero, "x // y", dtype=numeric.but(accepts=dt.REALS),
     public=False)
 fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(x, y)",
     dtype=numeric.but(accepts=dt.REALS),
-    doc="what division leaves, with the sign of input, as fmod in C",
+    tensors=["x"], doc="what division leaves, with the sign of input, as fmod in C",
     example="fb.fmod(fb.tensor([7.0, -7.0]), 3) -> tensor([ 1., -1.])")
-
-
-def _check_exponent(name: str, operands: Sequence[Any]) -> None:
-    x, y = operands
-    if isinstance(y, int) and y < 0 and (x.dtype.category if isinstance(x, Tensor) else 0) == dt.INTEGER:
-        raise NumberError(f"{name}: integers to negative integer powers are not allowed, got the exponent {y}")
 
 
 def _pow_x(g: Tensor, x: Tensor, y: Tensor | Number) -> Tensor:
@@ -212,26 +214,41 @@ def _pow_x(g: Tensor, x: Tensor, y: Tensor | Number) -> Tensor:
 
 def _pow_y(g: Tensor, x: Tensor | Number, y: Tensor, out: Tensor) -> Tensor:
     if not isinstance(x, Tensor):
-        return g * cj(
-            out * (math.log(x) if not isinstance(x, complex) and x > 0 else 0.0 if x == 0 else log_p(full_like(out, x)))
+        if x != 0:
+            if not isinstance(x, complex) and x > 0:
+                return g * cj(out * math.log(x))
+            return g * cj(out * log_p(full_like(out, x)))
+        x = full_like(out, x)
+    flat = (x == 0) & ((y.real if y._key.dtype.category == dt.COMPLEX else y) >= 0)  # 0**y is 0 there, but for 0**0
+    return g * cj(where(flat, 0.0, out * log_p(where(flat, 1.0, x))))
+
+
+def _is_whole(v: Tensor | Number) -> bool:
+    return v._key.dtype.category < dt.FLOATING if isinstance(v, Tensor) else isinstance(v, int)
+
+
+def _whole_power(operands: Sequence[Tensor | Number]) -> None:
+    """A number says what is meant; tensors of negative exponents give 0 and 1, as in torch."""
+    if _is_whole(operands[0]):
+        raise ArgumentError(
+            f"pow: integers to negative integer powers are not allowed, got the exponent {operands[1]}; use a float"
         )
-    safe = where(x == 0, 1.0, x)
-    return g * cj(where(x == 0, 0.0, out * log_p(safe)))
 
 
-_EXACT_POWER = numeric.but(check=_check_exponent,
+_EXACT_POWER = numeric.but(
     exact=lambda name, dtype: name == "y" and (dtype.category == dt.INTEGER or dtype in dt.LOW_PRECISION))
 pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=_EXACT_POWER, keywords={"exponent": _renamed}, operator="pow",
+    negative=_whole_power,
     doc="input to the power of other", example="fb.pow(fb.tensor([1.0, 2.0, 3.0]), 2) -> tensor([1., 4., 9.])")
-maximum_p = binary("maximum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y),
+maximum_p = binary("maximum", lambda g, x, y: _tied(g, x < y, x == y), lambda g, x, y: _tied(g, y < x, x == y),
     "maximum(x, y)", dtype=ordered,
     doc="the larger of the two; nan if either is",
     example="fb.maximum(fb.tensor([1.0, 5.0]), fb.tensor([3.0, 2.0])) -> tensor([3., 5.])")
 
 
-def _tied(g: Tensor, more: Tensor, equal: Tensor) -> Tensor:
-    """The gradient goes to the larger; where they are equal, each takes half, as in torch."""
-    return where(more, g, where(equal, g / 2, 0.0))
+def _tied(g: Tensor, lost: Tensor, equal: Tensor) -> Tensor:
+    """The gradient goes to the one taken; of equal ones each takes half, beside nan each takes all, as in torch."""
+    return where(lost, 0.0, where(equal, g / 2, g))
 
 
 lt_p = binary("lt", expr="x < y", dtype=ordering, differentiable=False, aliases=["less"], operator="lt",
@@ -312,27 +329,27 @@ rsqrt_p = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)"
     doc="1 / sqrt(input)", example="fb.rsqrt(fb.tensor([4.0, 16.0])) -> tensor([0.5000, 0.2500])")
 square_p = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric.but(compute=_bool_to_int),
     doc="input * input", example="fb.square(fb.tensor([3.0, -4.0])) -> tensor([ 9., 16.])")
-remainder_p = binary("remainder", lambda g: g, lambda g, x, y: -g * floor_p(x / y), "x - (x // y) * y",
+remainder_p = binary("remainder", lambda g: g, lambda g, x, y: -g * idiv_p(x, y), "x - (x // y) * y",
     dtype=numeric.but(accepts=dt.REALS), operator="mod",
     doc="what floor division leaves, with the sign of other, as % in Python",
     example="fb.remainder(fb.tensor([7.0, -7.0]), 3) -> tensor([1., 2.])")
 floor_divide_p = binary("floor_divide", zero, zero, "x // y",
     dtype=numeric.but(accepts=dt.REALS), operator="floordiv",
-    doc="the next integer below input / other, as // in Python",
+    numbers=True, doc="the next integer below input / other, as // in Python",
     example="fb.floor_divide(fb.tensor([7.0, -7.0]), 2) -> tensor([ 3., -4.])")
-minimum_p = binary("minimum", lambda g, x, y: _tied(g, x < y, x == y), lambda g, x, y: _tied(g, y < x, x == y),
+minimum_p = binary("minimum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y),
     "where(x != x, x, where(y != y, y, where(x < y, x, y)))", dtype=ordered,
     doc="the smaller of the two; nan if either is",
     example="fb.minimum(fb.tensor([1.0, 5.0]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])")
 fmax_p = binary("fmax", lambda g, x, y: where((x >= y) | isnan_p(y), g, 0.0),
     lambda g, x, y: where((x >= y) | isnan_p(y), 0.0, g), "where(x != x, y, where(y != y, x, maximum(x, y)))",
     dtype=ordered,
-    doc="the larger of the two; a nan gives way to a number",
+    tensors=["x", "y"], doc="the larger of the two; a nan gives way to a number",
     example='fb.fmax(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([3., 2.])')
 fmin_p = binary("fmin", lambda g, x, y: where((x <= y) | isnan_p(y), g, 0.0),
     lambda g, x, y: where((x <= y) | isnan_p(y), 0.0, g), "where(x != x, y, where(y != y, x, where(x < y, x, y)))",
     dtype=ordered,
-    doc="the smaller of the two; a nan gives way to a number",
+    tensors=["x", "y"], doc="the smaller of the two; a nan gives way to a number",
     example='fb.fmin(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])')
 hypot_p = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=FLOATS,
     doc="sqrt(input² + other²) without overflow on the way",
@@ -359,7 +376,7 @@ lerp_p = elementwise("lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
     "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=_ALIKE,
     vjp=dict(x=lambda g, weight: g * cj(1 - weight), end=lambda g, weight: g * cj(weight),
              weight=lambda g, x, end: g * cj(end - x)),
-    doc="input + weight * (end - input)",
+    tensors=["x", "end"], doc="input + weight * (end - input)",
     example="fb.lerp(fb.tensor([0.0, 10.0]), fb.tensor([10.0, 20.0]), 0.5) -> tensor([ 5., 15.])")
 
 
@@ -375,13 +392,13 @@ log10_p = unary("log10", lambda g, x: g / (cj(x) * _LN10),
     doc="the logarithm to base 10", example="fb.log10(fb.tensor([1.0, 2.0])) -> tensor([0.0000, 0.3010])")
 log1p_p = unary("log1p", lambda g, x: g / cj(1 + x),
     doc="log(1 + input), accurate near 0", example="fb.log1p(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.6931])")
-logaddexp_p = binary("logaddexp", lambda g, x, out: g * exp_p(x - out), lambda g, y, out: g * exp_p(y - out),
+logaddexp_p = binary("logaddexp", lambda g, x, y: g * sigmoid_p(x - y), lambda g, x, y: g * sigmoid_p(y - x),
     dtype=FLOATS,
     doc="log(exp(input) + exp(other)) without overflow on the way",
     example="fb.logaddexp(fb.tensor([1000.0]), fb.tensor([1000.0])) -> tensor([1000.6932])")
-logaddexp2_p = binary("logaddexp2", lambda g, x, out: g * exp2_p(x - out), lambda g, y, out: g * exp2_p(y - out),
-    dtype=FLOATS,
-    doc="log2(2**input + 2**other) without overflow on the way",
+logaddexp2_p = binary("logaddexp2", lambda g, x, y: g * sigmoid_p((x - y) * _LN2),
+    lambda g, x, y: g * sigmoid_p((y - x) * _LN2), dtype=FLOATS,
+    tensors=["x", "y"], doc="log2(2**input + 2**other) without overflow on the way",
     example="fb.logaddexp2(fb.tensor([1000.0]), fb.tensor([1000.0])) -> tensor([1001.])")
 tan_p = unary("tan", lambda g, out: g * cj(1 + out * out),
     doc="the tangent of an angle in radians", example="fb.tan(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.5574])")
@@ -392,7 +409,7 @@ acos_p = unary("acos", lambda g, x: -g * cj(rsqrt_p(1 - x * x)), aliases=["arcco
 atan_p = unary("atan", lambda g, x: g / cj(1 + x * x), aliases=["arctan"],
     doc="the angle in (-π/2, π/2) with this tangent",
     example="fb.atan(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.7854])")
-atan2_p = binary("atan2", lambda g, x, y: g * y / (x * x + y * y), lambda g, x, y: -g * x / (x * x + y * y),
+atan2_p = binary("atan2", lambda g, x, y: g * _by_square(y, x, y), lambda g, x, y: -g * _by_square(x, x, y),
     dtype=real_floating, aliases=["arctan2"],
     doc="the angle of the point (other, input), in [-π, π]",
     example="fb.atan2(fb.tensor([1.0, 1.0]), fb.tensor([1.0, -1.0])) -> tensor([0.7854, 2.3562])")
@@ -454,18 +471,20 @@ i1_p: OpFunction[Tensor] = unary("i1",
     dtype=real_floating, public=False, inplace=False,
     doc="the modified Bessel function of the first kind, of order 1",
     example="fb.special.i1(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.5652])")
-sigmoid_p = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + exp(-x))", aliases=["expit"],
+sigmoid_p: OpFunction[Tensor] = unary("sigmoid", lambda g, out: g * cj(out * (1 - out)), "1 / (1 + exp(-x))",
+    aliases=["expit"],
     doc="1 / (1 + exp(-input)), without overflow",
     example="fb.sigmoid(fb.tensor([0.0, 2.0])) -> tensor([0.5000, 0.8808])")
-logit_p = unary("logit", lambda g, x: g / (x * (1 - x)), "log(x / (1 - x))", dtype=real_floating, public=False,
-    inplace=False)
-xlogy_p = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, g * log_p(y)), lambda g, x, y: g * x / y,
+logit_p = unary("logit", lambda g, x: where((x < 0) | (x > 1), math.nan, g / (x * (1 - x))), "log(x / (1 - x))",
+    dtype=real_floating, public=False, inplace=False)
+xlogy_p: OpFunction[Tensor] = binary("xlogy", lambda g, x, y: where((x == 0) & (y <= 0), 0.0, xlogy_p(g, y)),
+    lambda g, x, y: g * x / y,
     "where(y != y, y, where(x == 0, 0, x * log(y)))", dtype=real_floating, inplace="function",
     doc="input * log(other), 0 where input is 0",
     example="fb.xlogy(fb.tensor([0.0, 2.0]), fb.tensor([0.0, 2.0])) -> tensor([0.0000, 1.3863])")
 heaviside_p = binary("heaviside", zero, lambda g, x: where(x == 0, g, 0.0),
     "where(x == 0, y, where(x > 0, 1, 0))", dtype=ordered.but(check=alike()),
-    keywords={"values": _renamed}, public=False, inplace=False)
+    keywords={"values": _renamed}, tensors=["x", "y"], public=False, inplace=False)
 deg2rad_p = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating,
     doc="degrees as radians", example="fb.deg2rad(fb.tensor([180.0, 90.0])) -> tensor([3.1416, 1.5708])")
 rad2deg_p = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dtype=real_floating,
@@ -503,7 +522,7 @@ bitwise_not_p = unary("bitwise_not", None, "~x", dtype=integral, differentiable=
     doc="every bit turned; of bools, not", example="fb.bitwise_not(fb.tensor([0, 5])) -> tensor([-1, -6])")
 
 # -- activations with a kernel of their own ----------------------------------------------------------
-relu_p = unary("relu", lambda g, out: where(out > 0, g, 0.0), "where(x != x, x, maximum(x, 0))", dtype=_REAL,
+relu_p = unary("relu", lambda g, out: where(out <= 0, 0.0, g), "where(x != x, x, maximum(x, 0))", dtype=_REAL,
     doc="input above zero, else 0; nan stays", example="fb.relu(fb.tensor([-1.0, 2.0])) -> tensor([0., 2.])")
 
 

@@ -89,11 +89,14 @@ def _width(item: Place) -> int:
 def _expanded(index: Index, shape: Shape, device: DeviceLike) -> list[Place]:
     """The entries of an index with the Ellipsis, and what is missing at the end, written out as slices."""
     entries = [_entry(v, device) for v in _as_tuple(index)]
-    known = [v for v in entries if not isinstance(v, EllipsisType)]  # a second one stands for nothing
+    known = [v for v in entries if not isinstance(v, EllipsisType)]
     used = sum(_width(v) for v in known)
     if used > len(shape):
         raise IndexError(f"too many indices for tensor of dimension {len(shape)}: got {used} for shape {tuple(shape)}")
     at = next((i for i, v in enumerate(entries) if v is Ellipsis), len(entries))
+    second = next((i for i, v in enumerate(entries) if v is Ellipsis and i > at), len(entries))
+    if used < len(shape) and any(v is not Ellipsis for v in entries[second:]):  # each stands for all that is left
+        raise IndexError(f"an index may have one ellipsis ('...'), got two before its end for shape {tuple(shape)}")
     return [*known[:at], *[slice(None)] * (len(shape) - used), *known[at:]]
 
 

@@ -115,5 +115,7 @@ def sum_to_size(self: Tensor, *size: int | Sequence[int]) -> Tensor:
     front = len(old) - len(new)
     if front < 0 or any(n not in (1, have) for n, have in zip(new, old[front:], strict=True)):
         raise ShapeError(f"sum_to_size: size {new} does not expand to the shape {old} of the tensor")
+    if not new:
+        return self.sum()  # also of one element, as in torch: integers in int64
     axes = tuple(i for i, n in enumerate(old) if i < front or n != new[i - front])
     return reshape(self.sum(axes, keepdim=True), new) if axes else self

@@ -7,6 +7,7 @@ from typing import overload
 from flambeau.backends.layout import reduced_shape
 from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import OpFunction
+from flambeau.core.errors import need_tensors
 from flambeau.core.ops.elementwise import maximum_p, minimum_p
 from flambeau.core.ops.index import gather_p
 from flambeau.core.ops.reduce import argmax_p, argmin_p, max_p, min_p
@@ -70,6 +71,7 @@ def _extreme(
     dim: int | Tensor | None, keepdim: bool, other: Tensor | None,
 ) -> Tensor | ValuesIndices[Tensor]:  # fmt: skip
     if isinstance(dim, Tensor):
+        need_tensors(pairwise.op.name, input=input)
         dim, other = None, dim
     if other is not None:
         return pairwise(input, other)

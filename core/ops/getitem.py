@@ -17,12 +17,12 @@ from flambeau.backends.layout import Shape
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.box import mark_written
 from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, NumberError, ShapeError
 from flambeau.core.fastpath import view_case
-from flambeau.core.graph import mark_written
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.entries import WHOLE, Index, basic, integers, is_mask, parsed, position, sliced
@@ -238,7 +238,8 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
 def _put_at(v: Tensor, source: Tensor, indices: list[Tensor], axis: int, accumulate: bool) -> None:
     """``index_put`` in place: where only memory is concerned and the backend can, at the places alone."""
     key, state = v._key, get()
-    plain = source._key is key and all(i._key is key.index for i in indices) and storage.unwatched(v)
+    apart = source._box is None or source._box is not v._box
+    plain = source._key is key and all(i._key is key.index for i in indices) and apart and storage.unwatched(v)
     kernel = key.put_at if plain and (source._node is None or not state.grad) else None  # type: ignore[union-attr]
     if kernel is not None:
         try:
@@ -251,15 +252,11 @@ def _put_at(v: Tensor, source: Tensor, indices: list[Tensor], axis: int, accumul
     in_place(OPS["index_put"], (v, source, indices), {"axis": axis, "accumulate": accumulate}, None)
 
 
-def _fill(target: Tensor, value: Number) -> None:
+def _fill(target: Tensor, value: float) -> None:
     """Set every element to a number that fits in int64; in low precision it may overflow to infinity."""
-    try:
-        if value < 2**63 or value.__class__ is not int:  # type: ignore[operator]  # complex numbers come another way
-            target.fill_(value)
-            return
-    except NumberError:
-        pass
-    target.copy_(_as_source(target, value))
+    great = value.__class__ is int and value >= 2**63
+    if great or not storage.filled(target, value):
+        target.copy_(_as_source(target, value))
 
 
 def _is_scalar(value: object) -> TypeGuard[Number | Tensor]:

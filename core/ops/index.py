@@ -29,6 +29,8 @@ from flambeau.core.tensor import Tensor
 def _fits(name: str, index: Shape, other: Shape, what: str, axis: int | None) -> None:
     """The index must have the rank of the other tensor, and be no larger along any axis but ``axis``."""
     index, other = tuple(index), tuple(other)
+    if 0 in index:  # points nowhere
+        return
     if len(index) != len(other):
         raise ShapeError(
             f"{name}: index and {what} must have the same number of dimensions, got shapes {index} and {other}"
@@ -73,6 +75,8 @@ def grown(g: Tensor, shape: Shape) -> Tensor:
     """``g`` with zeros after it up to ``shape``."""
     if tuple(g.shape) == tuple(shape):
         return g
+    if not g.numel():
+        return creation.zeros_at(g, tuple(shape))
     return storage.pad_p(g, widths=tuple((0, n - m) for n, m in zip(shape, g.shape, strict=True)), value=0)
 
 
@@ -236,9 +240,9 @@ def _others(x: Tensor, index: Tensor, src: Tensor, axis: int, include_self: bool
 )
 def scatter_reduce_p(x: Tensor, index: Tensor, src: Tensor, *, axis: int, reduce: str, include_self: bool) -> Tensor:
     """``x`` with the values of ``src`` that meet at one place combined there: sum, mean, prod, amax or amin."""
-    _scattered(x.shape, index.shape, src.shape, axis=axis, name="scatter_reduce")
     if index.numel() == 0:
         return x.clone()
+    _scattered(x.shape, index.shape, src.shape, axis=axis, name="scatter_reduce")
     if reduce in _COMBINE:
         return _scatter_combined(x, index, src, axis, _COMBINE[reduce], include_self)
     zeros = creation.zeros_at(x, tuple(index.shape))

@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable, Sequence
 
 from flambeau.core import creation
+from flambeau.core.box import box_of
 from flambeau.core.errors import GradientError, ShapeError
-from flambeau.core.graph import Leaf, View, box_of
+from flambeau.core.graph import Leaf, View
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import shape, storage, views
 from flambeau.core.public import public
 from flambeau.core.state import current
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 
 def _becomes(name: str, self: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
@@ -25,7 +26,7 @@ def _becomes(name: str, self: Tensor, view: Callable[[Tensor], Tensor]) -> Tenso
             f"{name}: a leaf Tensor that requires grad is being used in an in-place operation; use "
             f"{name.rstrip('_')}, or do it under no_grad()"
         )
-    before = Tensor()  # what the tensor is now: a view's history must not refer to the tensor that it is
+    before = blank()  # what the tensor is now: a view's history must not refer to the tensor that it is
     before._array, before._key, before._node, before._box = self._array, self._key, self._node, box_of(self)
     after = view(before)
     if self._node.__class__ is View:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.dispatch import tensor_of
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.keys import Key
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import storage
@@ -184,7 +184,7 @@ def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple
     items = tensors_of(tensors)
     alike()("meshgrid", items)
     if indexing not in ("ij", "xy"):
-        raise ValueError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
+        raise ArgumentError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
     if not items or any(len(t._array.shape) > 1 for t in items):
         raise ShapeError(f"meshgrid: expects 0-d or 1-d tensors, got shapes {[tuple(t.shape) for t in items]}")
     ndim = len(items)
@@ -223,7 +223,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     if len(input._array.shape) != 1:
         raise ShapeError(f"combinations: expects a 1-d tensor, got shape {tuple(input.shape)}")
     if r < 0:
-        raise ValueError(f"combinations: r must not be negative, got {r}")
+        raise ArgumentError(f"combinations: r must not be negative, got {r}")
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     places = list(itertools.chain.from_iterable(choose(range(input.shape[0]), r)))
     if r == 0 or not places:
@@ -354,11 +354,13 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     >>> fb.roll(fb.arange(4), 1)
     tensor([3, 0, 1, 2])
     """
-    if dims is None:
+    if dims is None or dims == () or dims == []:
         return reshape(roll(reshape(input, (input.numel(),)), shifts, 0), tuple(input._array.shape))
     by, along = sizes_of("roll", (shifts,), "shifts"), sizes_of("roll", (dims,), "dims")
     if len(by) != len(along):
         raise ShapeError(f"roll: shifts {by} and dims {along} must have the same length")
+    if not input._array.shape:
+        raise IndexError(f"roll: a 0-d tensor has no dims, got dims {along}; leave them out")
     out = input
     for shift, dim in zip(by, along, strict=True):
         axis = axis_of("roll", out, dim, label="dims")
@@ -379,6 +381,8 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """
     if len(dims) != 2:
         raise ShapeError(f"rot90: dims must be two dimensions, got {tuple(dims)}")
+    if len(input._array.shape) < 2:
+        raise ShapeError(f"rot90: input must have at least 2 dimensions, got shape {tuple(input.shape)}")
     a, b = (axis_of("rot90", input, d, label="dims") for d in dims)
     if a == b:
         raise ShapeError(f"rot90: dims {tuple(dims)} must be two different dimensions of shape {tuple(input.shape)}")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DTypeLike
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.ops import variance
 from flambeau.core.ops.decompose import cholesky, eig_p, eigh_p, qr_p, slogdet_p, svd_p, svdvals_p
 from flambeau.core.ops.elementwise import abs_p, cj, where
-from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape
+from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.solve import AUTO, tolerances
 from flambeau.core.ops.storage import permute_p
 from flambeau.core.ops.systems import inv_p
@@ -32,7 +32,7 @@ def qr(A: Tensor, mode: str = "reduced") -> QR[Tensor]:
     [flambeau.Size([3, 2]), flambeau.Size([2, 2])]
     """
     if mode not in ("reduced", "complete", "r"):
-        raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
+        raise ArgumentError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
     q, r = qr_p(A, "reduced" if mode == "r" else mode)
     return QR(q.new_empty((0,)) if mode == "r" else q, r)
 
@@ -44,7 +44,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigen[Tensor]:
     tensor([2., 4.])
     """
     if UPLO.upper() not in ("L", "U"):
-        raise ValueError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
+        raise ArgumentError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
     return Eigen(*eigh_p(A, UPLO.upper() == "U"))
 
 
@@ -86,7 +86,7 @@ def svd(A: Tensor, full_matrices: bool = True) -> SVD[Tensor]:
     return SVD(*svd_p(A, full_matrices))
 
 
-@public()
+@public(out=True)
 def slogdet(A: Tensor) -> SignedLog[Tensor]:
     """The sign (of complex matrices the direction) of the determinant, and the logarithm of its size.
 
@@ -98,12 +98,14 @@ def slogdet(A: Tensor) -> SignedLog[Tensor]:
 
 @public()
 def logdet(input: Tensor) -> Tensor:
-    """The logarithm of the determinant; nan where that is negative.
+    """The logarithm of the determinant, of complex matrices a complex one; nan where a real one is negative.
 
     >>> fb.logdet(fb.eye(2))
     tensor(0.)
     """
     sign, size = slogdet_p(input)
+    if sign.is_complex():
+        return sign.log() + size
     return where(sign < 0, math.nan, size)
 
 
@@ -144,9 +146,11 @@ def matrix_norm(
     if ord in ("nuc", 2, -2):
         return _spectral(A, ord, rows, columns, keepdim)
     if ord not in (1, -1, math.inf, -math.inf):
-        raise ValueError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
+        raise ArgumentError(f"matrix_norm: ord must be 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2, got {ord!r}")
     summed, compared = (rows, columns) if ord in (1, -1) else (columns, rows)
     sums = abs_p(A).sum(summed, keepdim=True)
+    if ord > 0 and not sums._array.shape[compared]:  # the largest of none is 0
+        return sums.sum((rows, columns), keepdim=keepdim)
     found = sums.amax(compared, keepdim=True) if ord > 0 else sums.amin(compared, keepdim=True)
     return found if keepdim else found.squeeze((rows, columns))
 
@@ -154,7 +158,10 @@ def matrix_norm(
 def _spectral(A: Tensor, ord: float | str, rows: int, columns: int, keepdim: bool) -> Tensor:
     others = [i for i in range(A.ndim) if i not in (rows, columns)]
     values = svdvals_p(permute_p(A, (*others, rows, columns)))
-    found = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+    if ord == "nuc" or ord == 2 and not values._array.shape[-1]:  # the largest of none is 0
+        found = values.sum(-1)
+    else:
+        found = values.amax(-1) if ord == 2 else values.amin(-1)
     if not keepdim:
         return found
     return reshape(found, tuple([1 if i in (rows, columns) else n for i, n in enumerate(A._array.shape)]))
@@ -203,9 +210,10 @@ def matrix_rank(
     """
     plain = A.detach()
     values = abs_p(eigh_p(plain, False)[0]) if hermitian else svdvals_p(plain)
-    if not values._array.shape[-1]:
+    if not values.numel():
         return values.sum(-1).to(dt.int64)
     rtol, atol = (0.0, tol) if tol is not None else (AUTO if rtol is None else rtol, 0.0 if atol is None else atol)
+    rtol, atol = (unsqueeze(t, -1) if isinstance(t, Tensor) else t for t in (rtol, atol))  # one for each matrix
     return (values > tolerances(A, values.amax(-1, keepdim=True), rtol, atol)).sum(-1)
 
 
@@ -239,7 +247,7 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 
 
 # -- the older names ---------------------------------------------------------------------------------
-@public("svd")
+@public("svd", out=True)
 def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form.
 
@@ -250,7 +258,7 @@ def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple
     return u, s, matrix_transpose(vh).conj() if vh.is_complex() else matrix_transpose(vh)
 
 
-@public("cholesky")
+@public("cholesky", out=True)
 def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """:func:`flambeau.linalg.cholesky`.
 
@@ -261,7 +269,7 @@ def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return cholesky(input, upper=upper)
 
 
-@public("qr")
+@public("qr", out=True)
 def _old_qr(input: Tensor, some: bool = True) -> QR[Tensor]:
     """:func:`flambeau.linalg.qr`, reduced if ``some``, else complete.
 
@@ -286,6 +294,6 @@ def _old_norm(
         axes = (-2, -1) if dim is None else (dim,) if isinstance(dim, int) else dim
         return deliver("norm", matrix_norm(x, "nuc", axes, keepdim), out)
     if isinstance(p, str) and p != "fro":
-        raise ValueError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+        raise ArgumentError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)
     return deliver("norm", variance.vector_norm_p(x, order, dim, keepdim), out)

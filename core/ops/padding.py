@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import cat, flip
 from flambeau.core.ops.shape import sizes_of
@@ -38,9 +38,9 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         every = (*[(0, 0)] * first, *pairs)
         return storage.pad_p(input, every, 0 if value is None else value)
     if mode not in _BORDERS:
-        raise ValueError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
+        raise ArgumentError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
     if value is not None:
-        raise ValueError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
+        raise ArgumentError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
     out = input
     for axis, (before, after) in enumerate(pairs, first):
         out = _bordered(out, axis, before, after, mode)

@@ -12,7 +12,7 @@ from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dtype import Number
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops.elementwise import abs_p, cj, where
 from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.joining import stack
@@ -23,12 +23,17 @@ from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.variance import vector_norm_p
 from flambeau.core.ops.views import diagonal, select
 from flambeau.core.public import public
-from flambeau.core.record import alike, numeric, real_floating
+from flambeau.core.record import DTypeRule, alike, numeric, real_floating, same
 from flambeau.core.tensor import Tensor
 
 
 # -- products with an addition -----------------------------------------------------------------------
 def _scaled(value: Tensor, by: Tensor | Number) -> Tensor:
+    """Of whole numbers the whole part of the factor counts, as in torch."""
+    if value.dtype.category < dt.COMPLEX and (isinstance(by, complex) or isinstance(by, Tensor) and by.is_complex()):
+        raise DTypeError(f"the factors beta and alpha must be real for operands of {value.dtype}, got {by}")
+    if value.dtype.category <= dt.INTEGER:
+        by = by.to(value.dtype) if isinstance(by, Tensor) else int(by.real)
     return value if by.__class__ in (int, float) and by == 1 else value * by
 
 
@@ -59,7 +64,7 @@ def _plus_shape(name: str, result: Callable[[Shape, Shape], Shape], **ranks: int
 
 def _fit(*pairs: tuple[int, int]) -> None:
     if any(a != b for a, b in pairs):
-        raise ValueError("sizes differ")
+        raise ArgumentError("sizes differ")
 
 
 def _matrix_shape(a: Shape, b: Shape) -> Shape:
@@ -79,6 +84,7 @@ def _plus(
     ranks: tuple[int, int],
     example: str,
     inplace: bool | Literal["function"] = True,
+    dtype: DTypeRule = numeric,
     **vjp: Callable[..., Tensor],
 ) -> Callable[[Callable[[Tensor, Tensor], Tensor]], OpFunction[Tensor]]:
     """The decorator of ``beta * x + alpha * body(a, b)``; with beta 0, x does not count even where it is nan."""
@@ -88,17 +94,33 @@ def _plus(
         infer = _plus_shape(name, shape, **dict(zip(factors, ranks, strict=True)))
 
         def body(x: Tensor, first: Tensor, second: Tensor, beta: Tensor | Number, alpha: Tensor | Number) -> Tensor:
+            if dtype is not numeric:
+                _exact(name, x, beta=beta, alpha=alpha)
+                if x.dtype is dt.bool_:
+                    return (x & bool(beta)) | (multiply(first, second) & bool(alpha))
             found = _scaled(multiply(first, second), alpha)
             return found if not isinstance(beta, Tensor) and beta == 0 else _scaled(x, beta) + found
 
         schema = f"{name}(x: Tensor, {a}: Tensor, {b}: Tensor, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor"
         rules = {"x": _input_vjp, **vjp}
         doc = multiply.__doc__ or ""
+        kinds = {"beta": "any", "alpha": "any"}  # the operands alone make the dtype
         return composite(
-            schema, infer=infer, check=True, dtype=numeric, inplace=inplace, vjp=rules, doc=doc, example=example
-        )(body)
+            schema, infer=infer, check=True, dtype=dtype, kinds=kinds, inplace=inplace, vjp=rules, doc=doc,
+            example=example,
+        )(body)  # fmt: skip
 
     return decorate
+
+
+def _exact(name: str, x: Tensor, **factors: Tensor | Number) -> None:
+    """DTypeError for a float where the operands are whole, as in torch, whose other products take the whole part."""
+    for label, factor in factors.items():
+        is_float = factor.is_floating_point() if isinstance(factor, Tensor) else isinstance(factor, float)
+        if is_float and x.dtype.category <= dt.INTEGER:
+            raise DTypeError(f"{name}: {label} must be an integer for operands of {x.dtype}, got {factor}")
+        if isinstance(factor, bool) and x.dtype is not dt.bool_:
+            raise DTypeError(f"{name}: {label} must be no bool for operands of {x.dtype}, got {factor}")
 
 
 @_plus(
@@ -150,11 +172,12 @@ def addmv_p(mat: Tensor, vec: Tensor) -> Tensor:
 @_plus(
     "addr", lambda a, b: (*a, *b), ("vec1", "vec2"), (1, 1),
     "fb.addr(fb.zeros(2, 2), fb.tensor([1.0, 2.0]), fb.tensor([3.0, 4.0])) -> tensor([[3., 4.],\n        [6., 8.]])",
+    dtype=same,
     vec1=lambda g, vec2, alpha: _scaled(matmul(g, cj(vec2)), cj(alpha)),
     vec2=lambda g, vec1, alpha: _scaled(matmul(cj(vec1), g), cj(alpha)),
 )  # fmt: skip
 def addr_p(vec1: Tensor, vec2: Tensor) -> Tensor:
-    """``beta * input + alpha * outer(vec1, vec2)`` for two vectors."""
+    """``beta * input + alpha * outer(vec1, vec2)`` for two vectors; of bools with & for * and | for +."""
     return outer(vec1, vec2)
 
 
@@ -319,23 +342,28 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
             [9, 3, 1]])
     """
     check_ranks("vander", x=(x, 1))
-    found = linalg_vander(x, N=N)
+    if N is not None and N < 0:
+        raise ArgumentError(f"vander: N must not be negative, got {N}")
+    found = _powers(x, x.shape[0] if N is None else N)
     return found if increasing else found.flip(-1)
 
 
 def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
-    """The powers 0 to N - 1 of the elements along a new last dimension.
+    """The powers 0 to N - 1 of the elements along a new last dimension; N, by default its size, must be above 1.
 
     >>> fb.linalg.vander(fb.tensor([1, 2, 3]))
     tensor([[1, 1, 1],
             [1, 2, 4],
             [1, 3, 9]])
     """
-    if not x.ndim:
-        raise ShapeError("vander: expects at least a 1-d tensor, got a 0-d one")
+    x = x if x.ndim else unsqueeze(x, 0)
     count = x.shape[-1] if N is None else N
-    if count < 0:
-        raise ShapeError(f"vander: N must not be negative, got {N}")
+    if count < 2:
+        raise ArgumentError(f"linalg.vander: N must be greater than 1, got {count}")
+    return _powers(x, count)
+
+
+def _powers(x: Tensor, count: int) -> Tensor:
     if x.dtype.category < dt.FLOATING:
         x = x.to(dt.int64)
     columns, power = [], creation.ones_like(x)
@@ -415,8 +443,8 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     tensor([[5.]])
     """
     if p < 0:
-        raise ValueError(f"cdist: p must not be negative, got {p}")
+        raise ArgumentError(f"cdist: p must not be negative, got {p}")
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
     if compute_mode not in modes:
-        raise ValueError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
+        raise ArgumentError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
     return cdist_p(x1, x2, p=float(p), mode=compute_mode)

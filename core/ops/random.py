@@ -19,15 +19,15 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import DType, DTypeLike
-from flambeau.core.errors import DTypeError
+from flambeau.core.errors import ArgumentError, DTypeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.generator import default_generator
 from flambeau.core.keys import key_for
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import cos_p, log_p, sin_p, sqrt_p
+from flambeau.core.ops.elementwise import cos_p, log_p, minimum_p, sin_p, sqrt_p
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.random import UNIFORM_BITS, Philox
+from flambeau.core.random import UNIFORM_BITS, Philox, largest_below
 from flambeau.core.record import CREATE, DTypeRule
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.levels import copies
@@ -78,7 +78,10 @@ def _uniform_of(bits: Tensor, low: float, high: float, shape: Sequence[int], dty
         count = UNIFORM_BITS[dtype.name]
         found = storage.cast_p(bits >> (32 - count), dtype=dtype) * 2.0**-count
     found = found.reshape(tuple(shape))
-    return found if (low, high) == (0.0, 1.0) else found * (high - low) + low
+    if (low, high) == (0.0, 1.0):
+        return found
+    found = found * (high - low) + low
+    return minimum_p(found, largest_below(high, dtype.name)) if low < high else found
 
 
 def uniform(
@@ -221,9 +224,9 @@ def _bounds(args: Sequence[Any], kw: Mapping[str, Any]) -> tuple[int, int, Seque
 
 def check_span(name: str, low: float, high: float) -> None:
     if not low < high:
-        raise ValueError(f"{name}: expects low < high, got low={low} and high={high}")
+        raise ArgumentError(f"{name}: expects low < high, got low={low} and high={high}")
     if high - low > 1 << 64:
-        raise ValueError(f"{name}: high - low must be at most 2**64, got {high - low}")
+        raise ArgumentError(f"{name}: high - low must be at most 2**64, got {high - low}")
 
 
 @public(method=False)
@@ -235,7 +238,7 @@ def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = No
     tensor([0, 1, 2, 3])
     """
     if n < 0:
-        raise ValueError(f"randperm: n must not be negative, got {n}")
+        raise ArgumentError(f"randperm: n must not be negative, got {n}")
     first, second = (
         storage.cast_p(w, dtype=dt.int64) for w in _columns(words(2 * n, resolve_device(device), generator), n)
     )

@@ -13,7 +13,7 @@ from flambeau.core import state
 from flambeau.core.creation import zeros_like
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType, DTypeLike
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import random, storage
 from flambeau.core.ops.elementwise import (
     abs_p,
@@ -42,7 +42,7 @@ def _compute_dtype(x: Tensor) -> DType:
 def _check(name: str, x: Tensor, holds: Callable[[Tensor], Tensor], text: str) -> None:
     """ValueError unless every element passes; tensors inside transforms have no values to look at."""
     if x._key.level is None and not bool(holds(x).all()):
-        raise ValueError(f"{name}: {text}")
+        raise ArgumentError(f"{name}: {text}")
 
 
 # -- new tensors -------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def _bernoulli_mask(like: Tensor, p: Tensor | float, generator: Philox | None) -
     """A mask of the shape of ``like``."""
     if not isinstance(p, Tensor):
         if not 0 <= p <= 1:
-            raise ValueError(f"bernoulli: p must be in [0, 1], got {p}")
+            raise ArgumentError(f"bernoulli: p must be in [0, 1], got {p}")
         return random.below(float(p), tuple(like.shape), like.device, generator)
     if p.dtype.category != dt.FLOATING:
         raise DTypeError(f"bernoulli: probabilities must be floating point, got {p.dtype}")
@@ -90,7 +90,7 @@ def normal(
         if isinstance(std, Tensor):
             _check("normal", std, lambda s: s >= 0, "expects all elements of std to be at least 0")
         elif std < 0:
-            raise ValueError(f"normal: expects std to be at least 0, got {std}")
+            raise ArgumentError(f"normal: expects std to be at least 0, got {std}")
         if isinstance(mean, Tensor):
             z = random.randn_like(mean * 0 + std if isinstance(std, Tensor) else mean, generator=generator)
         elif isinstance(std, Tensor):
@@ -119,7 +119,7 @@ def multinomial(
     if input.dtype.category != dt.FLOATING:
         raise DTypeError(f"multinomial: weights must be floating point, got {input.dtype}")
     if not num_samples > 0 or (not replacement and num_samples > input.shape[-1]):
-        raise ValueError(
+        raise ArgumentError(
             f"multinomial: cannot draw {num_samples} of {input.shape[-1]} categories "
             f"{'with' if replacement else 'without'} replacement"
         )
@@ -235,7 +235,7 @@ def uniform_(
     if kw:
         raise TypeError(f"uniform_: unexpected arguments {sorted(kw)}; it takes from, to and generator")
     if low > high:
-        raise ValueError(f"uniform_: from must be at most to, got {low} and {high}")
+        raise ArgumentError(f"uniform_: from must be at most to, got {low} and {high}")
     shape = tuple(self.shape)
     return _fill("uniform_", self, lambda d: random.uniform(shape, d, self.device, generator, low, high))
 
@@ -248,7 +248,7 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Phi
     flambeau.Size([2])
     """
     if std < 0:
-        raise ValueError(f"normal_: expects std to be at least 0, got {std}")
+        raise ArgumentError(f"normal_: expects std to be at least 0, got {std}")
     if self.dtype.category == dt.COMPLEX:
         return self.copy_(random.randn_like(self, generator=generator) * std + mean)
     shape = tuple(self.shape)
@@ -259,7 +259,7 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Phi
 def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with exponentials of normal numbers of this mean and standard deviation."""
     if std <= 0:
-        raise ValueError(f"log_normal_: expects std to be above 0, got {std}")
+        raise ArgumentError(f"log_normal_: expects std to be above 0, got {std}")
     shape = tuple(self.shape)
     return _fill(
         "log_normal_", self, lambda d: exp_p(random.standard_normal(shape, d, self.device, generator) * std + mean)
@@ -270,7 +270,7 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator:
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with exponential numbers of rate ``lambd``."""
     if lambd <= 0:
-        raise ValueError(f"exponential_: expects lambd to be above 0, got {lambd}")
+        raise ArgumentError(f"exponential_: expects lambd to be above 0, got {lambd}")
     return _fill("exponential_", self, lambda d: log_p(1.0 - _uniform(self, d, generator)) / -lambd)
 
 
@@ -278,7 +278,7 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Philox | None =
 def geometric_(self: Tensor, p: float, *, generator: Philox | None = None) -> Tensor:
     """Fill with the number of trials, at least 1, up to the first success of probability ``p``; ints too."""
     if not 0 < p < 1:
-        raise ValueError(f"geometric_: expects p to be in (0, 1), got {p}")
+        raise ArgumentError(f"geometric_: expects p to be in (0, 1), got {p}")
     with state.no_grad():
         u = _uniform(self, _compute_dtype(self), generator)
         found = maximum_p(ceil_p(log_p(1.0 - u) / math.log1p(-p)), 1.0)
@@ -289,7 +289,7 @@ def geometric_(self: Tensor, p: float, *, generator: Philox | None = None) -> Te
 def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Philox | None = None) -> Tensor:
     """Fill with Cauchy numbers."""
     if sigma <= 0:
-        raise ValueError(f"cauchy_: expects sigma to be above 0, got {sigma}")
+        raise ArgumentError(f"cauchy_: expects sigma to be above 0, got {sigma}")
     return _fill("cauchy_", self, lambda d: tan_p((_uniform(self, d, generator) - 0.5) * math.pi) * sigma + median)
 
 

@@ -18,8 +18,8 @@ from flambeau.core.arguments import normal_axis
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import call
-from flambeau.core.dtype import DTypeLike, Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.dtype import DTypeLike, Number, as_dtype
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cj, exp_p, isnan_p, log1p_p, logaddexp_p, logical_not_p, where
 from flambeau.core.out import deliver, in_dtype
@@ -238,21 +238,23 @@ def cumprod(input: Tensor, dim: int, *, dtype: DTypeLike | None = None, out: Ten
     return deliver("cumprod", along(cumprod_p, in_dtype(input, dtype), dim), out, dtype)
 
 
-def _in_place(name: str, x: Tensor, dim: int) -> Tensor:
+def _in_place(name: str, x: Tensor, dim: int, dtype: DTypeLike | None) -> Tensor:
+    if dtype is not None and as_dtype(dtype) is not x.dtype:
+        raise DTypeError(f"{name}_: dtype must be that of the tensor, {x.dtype}, got {as_dtype(dtype)}")
     in_place(OPS[name], (x if x.ndim else x.reshape((1,)),), {"axis": dim}, None)
     return x
 
 
 @public()
-def cumsum_(input: Tensor, dim: int) -> Tensor:
+def cumsum_(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """:func:`cumsum` in place."""
-    return _in_place("cumsum", input, dim)
+    return _in_place("cumsum", input, dim, dtype)
 
 
 @public()
-def cumprod_(input: Tensor, dim: int) -> Tensor:
+def cumprod_(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """:func:`cumprod` in place."""
-    return _in_place("cumprod", input, dim)
+    return _in_place("cumprod", input, dim, dtype)
 
 
 @public()
@@ -297,14 +299,16 @@ def diff(
     if input.ndim == 0:
         raise ShapeError("diff: input must have at least one dimension, got a 0-d tensor")
     if n < 0:
-        raise ValueError(f"diff: n must not be negative, got {n}")
+        raise ArgumentError(f"diff: n must not be negative, got {n}")
     axis = normal_axis(dim, input.ndim)
+    if not n:
+        return input.clone()  # and nothing is joined, as in torch
     parts = [t for t in (prepend, input, append) if t is not None]
     x = storage.cat_p(parts, axis) if len(parts) > 1 else input
     for _ in range(min(n, x.shape[axis])):
         before, after = cut(x, axis, 0, x.shape[axis] - 1), cut(x, axis, 1, x.shape[axis])
         x = after != before if x.dtype is dt.bool_ else after - before
-    return x if n else x.clone()
+    return x
 
 
 @public(aliases=("trapz",), method=False)
@@ -314,7 +318,14 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Number | Tensor | None 
     >>> fb.trapezoid(fb.tensor([1.0, 2.0, 3.0]))
     tensor(4.)
     """
-    return _areas("trapezoid", y, x, dx, dim).sum(normal_axis(dim, y.ndim))
+    axis = normal_axis(dim, y.ndim)
+    if x is not None:
+        return _areas("trapezoid", y, x, dx, dim).sum(axis) / 2
+    n = y.shape[axis]
+    if not n:
+        return y.sum(axis)
+    ends = cut(y, axis, 0, 1) + cut(y, axis, n - 1, n)
+    return (y.sum(axis) - ends.squeeze(axis) * 0.5) * (1.0 if dx is None else dx)
 
 
 @public(method=False)
@@ -326,22 +337,22 @@ def cumulative_trapezoid(
     >>> fb.cumulative_trapezoid(fb.tensor([1.0, 2.0, 3.0]))
     tensor([1.5000, 4.0000])
     """
-    return cumsum(_areas("cumulative_trapezoid", y, x, dx, dim), dim)
+    return cumsum(_areas("cumulative_trapezoid", y, x, dx, dim), dim) * (0.5 if x is not None or dx is None else dx / 2)
 
 
 def _areas(name: str, y: Tensor, x: Tensor | None, dx: Number | Tensor | None, dim: int) -> Tensor:
-    """What stands between neighbours."""
+    """Twice what stands between neighbours at places ``x``, or a step of 1 apart; in the dtype of both, as in torch."""
     if x is not None and dx is not None:
         raise TypeError(f"{name}: give the places x or the step dx, not both")
     axis = normal_axis(dim, y.ndim)
     n = y.shape[axis]
-    both = cut(y, axis, 0, n - 1) + cut(y, axis, 1, n)
+    middle = cut(y, axis, 0, n - 1) + cut(y, axis, 1, n)
     if x is None:
-        return both * (1.0 if dx is None else dx) / 2
+        return middle
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
     if dt.bool_ in (x.dtype, y.dtype):
         raise DTypeError(f"{name}: a bool has no difference, got {y.dtype.name} for y and {x.dtype.name} for x")
     if x.ndim == 1 and y.ndim > 1:
         x = x.reshape(tuple(x.shape[0] if i == axis else 1 for i in range(y.ndim)))
-    return both * diff(x, dim=axis if x.ndim == y.ndim else dim) / 2
+    return middle * diff(x, dim=axis if x.ndim == y.ndim else dim)

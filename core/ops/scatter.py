@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from flambeau.core import creation
+from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.ops import storage
-from flambeau.core.ops.index import aligned, index_add_p, scatter_p, scatter_reduce_p, shaped_as, spread
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
+from flambeau.core.ops.index import aligned, index_add_p, scatter_p, shaped_as, spread, wrapped
 from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
@@ -40,13 +40,14 @@ def _scatter_call(
         return "scatter", operands, {"axis": axis, "reduce": kinds[reduce]}
     kind = {"multiply": "prod"}.get(reduce or "", reduce)
     if kind not in ("sum", "mean", "prod", "amax", "amin"):
-        raise ValueError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
+        raise ArgumentError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
     return "scatter_reduce", operands, {"axis": axis, "reduce": kind, "include_self": include_self}
 
 
 def _functional(plan: Plan, input: Tensor) -> Tensor:
     name, operands, params = plan
-    return shaped_as(input, {"scatter": scatter_p, "scatter_reduce": scatter_reduce_p}[name](*operands, **params))
+    made: Tensor = OPS[name].function(*operands, **params)
+    return shaped_as(input, made)
 
 
 def _in_place(plan: Plan, input: Tensor) -> Tensor:
@@ -144,6 +145,20 @@ def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha:
     return _in_place(_added_call("index_add_", input, dim, index, source, alpha), input)
 
 
+def _filled_call(name: str, input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Plan:
+    """A scatter of a number, or the place of every slice that ``index`` names filled: a tensor counts once in each."""
+    axis, (x, at) = aligned(input, dim, index)
+    places = spread(wrapped(at, x.shape[axis]), x.shape, axis)
+    if not isinstance(value, Tensor):
+        source = creation.full(tuple(places.shape), value, dtype=input.dtype, device=input.device)
+        return _scatter_call(name, x, axis, places, source)
+    if value.ndim:
+        raise ShapeError(f"{name}: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
+    nowhere = creation.full(tuple(x.shape), False, dtype=dt.bool_, device=x.device)
+    there = creation.full(tuple(places.shape), True, dtype=dt.bool_, device=x.device)
+    return "masked_fill", [x, scatter_p(nowhere, places, there, axis, "set"), value], {}
+
+
 def _copied_call(name: str, input: Tensor, dim: int, index: Tensor, source: Tensor | Number) -> Plan:
     """A scatter of whole slices; a number or 0-d tensor is written everywhere."""
     axis, (x, at) = aligned(input, dim, index)
@@ -152,14 +167,6 @@ def _copied_call(name: str, input: Tensor, dim: int, index: Tensor, source: Tens
         if isinstance(source, complex) and not input.is_complex():
             raise DTypeError(f"{name}: a complex number cannot be converted to {input.dtype} without loss")
         source = creation.full(tuple(places.shape), source, dtype=input.dtype, device=input.device)
-    elif name.startswith("index_fill"):
-        if source.ndim:
-            raise ShapeError(f"{name}: value must be a number or a 0-d tensor, got shape {tuple(source.shape)}")
-        if source.is_complex() and not input.is_complex():
-            raise DTypeError(f"{name}: a value of {source.dtype} cannot be converted to {input.dtype} without loss")
-        source = storage.expand_p(
-            source if source.dtype is input.dtype else source.to(input.dtype), tuple(places.shape)
-        )
     elif not source.ndim and places.numel() == index.numel() == 1:
         source = source.reshape(tuple(places.shape))
     elif tuple(source.shape) != tuple(places.shape) and input.ndim:
@@ -190,16 +197,18 @@ def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tenso
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Tensor:
     """A copy of ``input`` with ``value``, a number or a 0-d tensor, along ``dim`` at the places in ``index``.
 
+    Negative places count from the end.
+
     >>> fb.index_fill(fb.zeros(3), 0, fb.tensor([1]), 5.0)
     tensor([0., 5., 0.])
     """
-    return _functional(_copied_call("index_fill", input, dim, index, value), input)
+    return _functional(_filled_call("index_fill", input, dim, index, value), input)
 
 
 @public()
 def index_fill_(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Tensor:
     """:func:`index_fill` in place."""
-    return _in_place(_copied_call("index_fill_", input, dim, index, value), input)
+    return _in_place(_filled_call("index_fill_", input, dim, index, value), input)
 
 
 def _reduced_call(

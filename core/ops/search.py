@@ -12,7 +12,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import logical_not_p, minimum_p, where
 from flambeau.core.ops.index import gather_p, index_add_p, index_select_p, scatter_p
@@ -79,7 +79,7 @@ def searchsorted(
     tensor([1, 2])
     """
     if side not in (None, "left", "right"):
-        raise ValueError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
+        raise ArgumentError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
     if sorter is not None:
         sorted_sequence = gather_p(sorted_sequence, sorter, sorted_sequence.ndim - 1)
     values = input
@@ -130,9 +130,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
             f"bincount: weights must have the shape of input, got {tuple(weights.shape)} and {tuple(input.shape)}"
         )
     if minlength < 0:
-        raise ValueError(f"bincount: minlength must not be negative, got {minlength}")
+        raise ArgumentError(f"bincount: minlength must not be negative, got {minlength}")
     if input.numel() and int(input.min()) < 0:
-        raise ValueError(f"bincount: input must not be negative, its smallest element is {int(input.min())}")
+        raise ArgumentError(f"bincount: input must not be negative, its smallest element is {int(input.min())}")
     length = max(minlength, int(input.max()) + 1 if input.numel() else 0)
     if weights is None:
         src = creation.ones_like(input, dtype=dt.int64)
@@ -151,7 +151,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
     tensor([1., 2., 1.])
     """
     if bins <= 0:
-        raise ValueError(f"histc: bins must be positive, got {bins}")
+        raise ArgumentError(f"histc: bins must be positive, got {bins}")
     x = input.detach().reshape((input.numel(),))
     low, high = float(min), float(max)
     if low == high and x.numel():
@@ -159,7 +159,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
     if low == high:
         low, high = low - 1, high + 1
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"histc: needs finite bounds with min <= max, got {low} and {high}")
+        raise ArgumentError(f"histc: needs finite bounds with min <= max, got {low} and {high}")
     inside = (x >= low) & (x <= high)
     position = (where(inside, x, low) - low) * (bins / (high - low))
     place = minimum_p(storage.cast_p(position, dtype=dt.int64), bins - 1)
@@ -313,9 +313,10 @@ def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, 
     if indices._key.level is None and indices.numel():
         low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= math.prod(sizes):
-            raise ValueError(f"unravel_index: indices must lie in [0, {math.prod(sizes)}) for shape {sizes}, "
+            raise ArgumentError(f"unravel_index: indices must lie in [0, {math.prod(sizes)}) for shape {sizes}, "
                              f"got {low} to {high}")  # fmt: skip
     found: list[Tensor] = []
+    indices = indices.to(dt.int64)  # whose range holds every size
     for n in reversed(sizes):
         found.append(indices.remainder(n or 1))
         indices = indices.floor_divide(n or 1)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
-from flambeau.core.errors import ShapeError
-from flambeau.core.ops.decompose import eigh_p, identity_like, lu_factor_p, permutation_of, rows_in_order, svd_p
+from flambeau.core.errors import ArgumentError, ShapeError
+from flambeau.core.ops.decompose import (
+    eigh_p,
+    identity_like,
+    lu_factor_p,
+    permutation_of,
+    rows_in_order,
+    svd_p,
+    svdvals_p,
+)
 from flambeau.core.ops.elementwise import abs_p, where
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.matmul import matmul, matmul_p
 from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
-from flambeau.core.ops.systems import matrices, solve_p, solve_triangular_p, square
+from flambeau.core.ops.shape import adjoint as of_conjugates  # where an argument is called adjoint
+from flambeau.core.ops.systems import matrices, solve_p, solve_triangular_p, square, system
 from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.ops.views import narrow
 from flambeau.core.public import public
@@ -54,18 +64,43 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
     return matrix_transpose(turned)
 
 
-@public()
+def _cholesky_solve_vjp(
+    g: Tensor, needs: Sequence[bool], b: Tensor, factor: Tensor, out: Tensor, upper: bool
+) -> tuple[Tensor, Tensor | None]:
+    """As in torch that of the factor is what its whole matrix would have, beside the triangle that is read, too."""
+    to_b = cholesky_solve_p(g, factor, upper)
+    if not needs[1]:
+        return to_b, None
+    product = matmul_p(to_b, adjoint(out))
+    both = product + adjoint(product)
+    return to_b, -matmul_p(factor, both) if upper else -matmul_p(both, factor)
+
+
+@composite(
+    "cholesky_solve(b: Tensor, factor: Tensor, *, upper: bool = False) -> Tensor",
+    infer=lambda b, factor, **p: system("cholesky_solve")(factor, b),
+    check=True,
+    dtype=matrices,
+    public=False,
+    vjp=_cholesky_solve_vjp,
+)
+def cholesky_solve_p(b: Tensor, factor: Tensor, *, upper: bool) -> Tensor:
+    """The solution of two triangular systems."""
+    low = adjoint(factor) if upper else factor
+    return solve_triangular_p(adjoint(low), solve_triangular_p(low, b, False, False), True, False)
+
+
+@public(out=True)
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A @ X == B, from the Cholesky factor L of A (``upper``: from the one with A == L.mH @ L).
 
     >>> fb.cholesky_solve(fb.tensor([[8.0]]), fb.tensor([[2.0]]))
     tensor([[2.]])
     """
-    low = adjoint(L) if upper else L
-    return solve_triangular_p(adjoint(low), solve_triangular_p(low, B, False, False), True, False)
+    return cholesky_solve_p(B, L, upper)
 
 
-@public()
+@public(out=True)
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A from its Cholesky factor.
 
@@ -104,16 +139,20 @@ def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
-    """X with A @ X == B from :func:`lu_factor` of A.
+    """X with A @ X == B from :func:`lu_factor` of A; A.mH @ X == B if ``adjoint``, X @ A == B if not ``left``.
 
     >>> LU, pivots = fb.linalg.lu_factor(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))
     >>> fb.linalg.lu_solve(LU, pivots, fb.tensor([[2.0], [4.0]]))
     tensor([[1.],
             [1.]])
     """
-    if not left or adjoint:
-        raise NotImplementedError("lu_solve: only left=True and adjoint=False are supported; use solve")
+    if not left:  # of the conjugate transposes
+        return of_conjugates(lu_solve(LU, pivots, of_conjugates(B), adjoint=not adjoint))
     order = permutation_of(pivots.to(dt.int64) - 1, LU._array.shape[-1])
+    if adjoint:
+        turned = of_conjugates(LU)
+        inside = solve_triangular_p(turned, solve_triangular_p(turned, B, False, False), True, True)
+        return rows_in_order(inside, order.argsort(-1))
     return solve_triangular_p(LU, solve_triangular_p(LU, rows_in_order(B, order), False, True), True, False)
 
 
@@ -134,10 +173,9 @@ def _pinv_vjp(g: Tensor, x: Tensor, out: Tensor) -> Tensor:
 
 def tolerances(x: Tensor, largest: Tensor, rtol: float | Tensor, atol: float | Tensor) -> Tensor:
     """The size below which a singular value counts as 0: torch's default depends on whether ``atol`` is given."""
-    if rtol == AUTO:
-        rtol = (
-            0.0 if not isinstance(atol, (int, float)) or atol > 0 else dt.finfo(x.dtype).eps * max(x._array.shape[-2:])
-        )
+    if not isinstance(rtol, Tensor) and rtol == AUTO:
+        least = dt.finfo(x.dtype).eps * max(x._array.shape[-2:])
+        rtol = where(atol > 0, 0.0, least) if isinstance(atol, Tensor) else 0.0 if atol > 0 else least
     relative = largest * rtol
     return where(relative > atol, relative, atol)
 
@@ -181,7 +219,9 @@ def pinv(
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares[Tensor]:
     """The X of least norm that minimises the norm of A @ X - B, by the singular values of A.
 
-    The gradient is that of a constant rank. ``driver`` is accepted and does not change the method.
+    The gradient is that of a constant rank. ``driver`` does not change the method, only what else is returned, as in
+    torch: "gels" the residuals, "gelsy" (the default) the rank, "gelsd" and "gelss" both and the singular values; the
+    rest is empty, and so are residuals of as many columns as rows, or where the rank is known not to be full.
 
     >>> fb.linalg.lstsq(fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([[2.0], [4.0]])).solution
     tensor([[1.],
@@ -198,11 +238,15 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         raise ShapeError(f"lstsq: B of shape {tuple(B.shape)} must have as many rows as A of shape {tuple(A.shape)}")
     rtol = dt.finfo(A.dtype).eps * max(m, n) if rcond is None else rcond
     found = matmul(pinv(A, rtol=rtol), right)
-    values = svd_p(A.detach(), False)[1]
-    rank = (values > values.amax(-1, keepdim=True) * rtol).sum(-1)
-    residuals = A.new_zeros((0,))
-    if m > n and bool((rank == n).all()):
+    if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
+        raise ArgumentError(f"lstsq: driver must be 'gels', 'gelsy', 'gelsd' or 'gelss', got {driver!r}")
+    values = svdvals_p(A.detach())
+    rank = (values > values.amax(-1, keepdim=True) * rtol).sum(-1) if values.numel() else values.sum(-1).to(dt.int64)
+    residuals = values.new_zeros((0,))
+    if m > n and (driver == "gels" or driver in ("gelsd", "gelss") and bool((rank == n).all())):
         residuals = (abs_p(matmul(A, found) - right) ** 2).sum(-2)
+    rank = rank.new_zeros((0,)) if driver == "gels" else rank
+    values = values if driver in ("gelsd", "gelss") else values.new_zeros((0,))
     return LeastSquares(found.squeeze(-1) if vector else found, residuals, rank, values)
 
 

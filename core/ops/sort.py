@@ -14,7 +14,7 @@ from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
 from flambeau.core.declare import OpFunction, composite, op
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
 from flambeau.core.ops.elementwise import ceil_p, floor_p, lerp_p, maximum_p, round_half_even_p, where
 from flambeau.core.ops.scan import Pair, along, cummax, cut, positions, put_back, shifted
@@ -287,7 +287,7 @@ def _quantiles(
     name: str, input: Tensor, q: float | Tensor, dim: int | None, keepdim: bool, interpolation: str, skip_nan: bool
 ) -> Tensor:
     if interpolation not in (*_ROUNDED, "linear", "midpoint"):
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: interpolation must be linear, lower, higher, midpoint or nearest, got {interpolation!r}"
         )
     if input.dtype not in (dt.float32, dt.float64):
@@ -307,14 +307,14 @@ def _quantiles(
 def _levels(name: str, x: Tensor, q: float | Tensor) -> Tensor:
     if not isinstance(q, Tensor):
         if not 0 <= q <= 1:
-            raise ValueError(f"{name}: q must be in the range [0, 1], got {q}")
+            raise ArgumentError(f"{name}: q must be in the range [0, 1], got {q}")
         return from_data.scalar_tensor(float(q), x.dtype, x.device)
     if q.ndim > 1:
         raise ShapeError(f"{name}: q must be a scalar or 1-d tensor, got shape {tuple(q.shape)}")
     if q.dtype is not x.dtype:
         raise DTypeError(f"{name}: q must have the dtype of input, got {q.dtype} and {x.dtype}")
     if q._key.level is None and not bool(((q >= 0) & (q <= 1)).all()):
-        raise ValueError(f"{name}: q values must be in the range [0, 1]")
+        raise ArgumentError(f"{name}: q values must be in the range [0, 1]")
     return q
 
 

@@ -12,7 +12,7 @@ from flambeau.core.creation import full_like, ones_like
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError
+from flambeau.core.errors import ArgumentError, DTypeError, need_tensors
 from flambeau.core.from_data import as_tensor
 from flambeau.core.ops import storage
 from flambeau.core.ops.arithmetic import clamp
@@ -107,7 +107,7 @@ def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """
     n = operator.index(n)
     if n < 0:
-        raise ValueError(f"polygamma: n must not be negative, got {n}")
+        raise ArgumentError(f"polygamma: n must not be negative, got {n}")
     return deliver("polygamma", polygamma_p(input, n=n), out)
 
 
@@ -149,7 +149,7 @@ def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     tensor([0.6931])
     """
     if p < 1:
-        raise ValueError(f"mvlgamma: p must be at least 1, got {p}")
+        raise ArgumentError(f"mvlgamma: p must be at least 1, got {p}")
     found = sum((lgamma_p(input - 0.5 * j) for j in range(1, p)), lgamma_p(input))
     return deliver("mvlgamma", found + 0.25 * p * (p - 1) * math.log(math.pi), out)
 
@@ -226,7 +226,7 @@ def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
         found = atan2_p(imag(input), real(input))
     else:
         x = input if input.is_floating_point() else storage.cast_p(input, dt.get_default_dtype())
-        found = where(x < 0, math.pi, where(isnan_p(x), x, 0.0))
+        found = where(x < 0, math.pi, where(isnan_p(x), floor_p(x), 0.0))
     return deliver("angle", found, out)
 
 
@@ -319,8 +319,9 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     >>> fb.isclose(fb.tensor([1.0]), fb.tensor([1.1]))
     tensor([False])
     """
+    need_tensors("isclose", input=input, other=other)
     if rtol < 0 or atol < 0:
-        raise ValueError(f"isclose: rtol and atol must not be negative, got rtol={rtol} and atol={atol}")
+        raise ArgumentError(f"isclose: rtol and atol must not be negative, got rtol={rtol} and atol={atol}")
     _same_dtype("isclose", (input, other))
     close = input == other
     if equal_nan:
@@ -406,9 +407,9 @@ def resolve_conj(input: Tensor) -> Tensor:
     return input
 
 
-@public(aliases=("is_neg", "is_inference"))
+@public(aliases=("is_neg",))
 def is_conj(input: Tensor) -> bool:
-    """False: no tensor is conjugated or negated lazily, and none is marked by inference mode.
+    """False: no tensor is conjugated or negated lazily.
 
     >>> fb.is_conj(fb.tensor([1j]))
     False

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import construct, variance
 from flambeau.core.ops.arithmetic import clamp
 from flambeau.core.ops.elementwise import cj, where
@@ -55,7 +55,7 @@ def cov(
     apart = x - mean
     right = cj(apart) if weights is None else cj(apart) * weights
     found = matmul_p(apart, matrix_transpose(right)) / (max(divisor, 0) if total is None else clamp(divisor, min=0))
-    return found if input.ndim == 2 else reshape(found, ())
+    return reshape(found, ()) if x._array.shape[0] == 1 else found
 
 
 def _weights(x: Tensor, counts: Tensor | None, weights: Tensor | None) -> Tensor | None:
@@ -63,11 +63,17 @@ def _weights(x: Tensor, counts: Tensor | None, weights: Tensor | None) -> Tensor
     for name, given in (("fweights", counts), ("aweights", weights)):
         if given is None:
             continue
+        wants = dt.INTEGER if name == "fweights" else dt.FLOATING
+        if given.dtype.category != wants:
+            kind = "integers" if name == "fweights" else "floating-point numbers"
+            raise DTypeError(f"cov: {name} must be {kind}, got {given.dtype}")
         if tuple(given.shape) != (x.shape[1],):
             raise ShapeError(
                 f"cov: {name} must be a vector with one number for each of the {x.shape[1]} observations, "
                 f"got shape {tuple(given.shape)}"
             )
+        if given._key.level is None and bool((given < 0).any()):
+            raise ArgumentError(f"cov: {name} must not be negative")
         both = given.to(x.dtype.to_real()) if both is None else both * given
     return both
 
@@ -91,7 +97,7 @@ def corrcoef(input: Tensor) -> Tensor:
 
 
 # -- histograms --------------------------------------------------------------------------------------
-@public()
+@public(out=True)
 def histogram(
     input: Tensor,
     bins: int | Tensor,
@@ -130,12 +136,12 @@ def histogram(
 
 def _even_edges(x: Tensor, bins: int, span: tuple[float, float] | None) -> Tensor:
     if bins < 1:
-        raise ValueError(f"histogram: bins must be at least 1, got {bins}")
+        raise ArgumentError(f"histogram: bins must be at least 1, got {bins}")
     low, high = span if span is not None else (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"histogram: needs finite bounds in ascending order, got {low} and {high}")
+        raise ArgumentError(f"histogram: needs finite bounds in ascending order, got {low} and {high}")
     return creation.linspace(low, high, bins + 1, dtype=x.dtype, device=x.device)
 
 
@@ -144,22 +150,25 @@ def _even_edges(x: Tensor, bins: int, span: tuple[float, float] | None) -> Tenso
 def gradient(
     input: Tensor,
     *,
-    spacing: Number | Tensor | Sequence[Number | Tensor] = 1,
+    spacing: Number | Tensor | Sequence[Number | Tensor] | None = None,
     dim: int | Sequence[int] | None = None,
     edge_order: int = 1,
 ) -> tuple[Tensor, ...]:
     """Estimates of the derivative along each of ``dim`` (None: every dimension) by central differences.
 
-    ``spacing``: the distance of neighbours, one for each of ``dim``, or tensors of their places. At the
+    ``spacing``: the distance of neighbours (None: 1), one for each of ``dim``, or tensors of their places. At the
     edges the differences are one-sided, of order ``edge_order`` (1 or 2).
 
     >>> fb.gradient(fb.tensor([1.0, 4.0, 9.0]))
     (tensor([3., 4., 5.]),)
     """
     if edge_order not in (1, 2):
-        raise ValueError(f"gradient: edge_order must be 1 or 2, got {edge_order}")
+        raise ArgumentError(f"gradient: edge_order must be 1 or 2, got {edge_order}")
     dims = range(input.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
     axes = [axis_of("gradient", input, d) for d in dims]
+    if len(set(axes)) != len(axes):
+        raise ArgumentError(f"gradient: a dim appears multiple times in the list of dims {tuple(dims)}")
+    spacing = 1 if spacing is None else spacing
     steps = list(spacing) if isinstance(spacing, Sequence) else [spacing] * len(axes)
     if len(steps) != len(axes):
         raise ShapeError(f"gradient: spacing has {len(steps)} entries for {len(axes)} dimension(s)")
@@ -219,7 +228,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     if input.ndim < 2:
         raise ShapeError(f"renorm: expects at least 2 dimensions, got shape {tuple(input.shape)}")
     if p <= 0 or maxnorm < 0:
-        raise ValueError(f"renorm: p must be positive and maxnorm not negative, got p={p}, maxnorm={maxnorm}")
+        raise ArgumentError(f"renorm: p must be positive and maxnorm not negative, got p={p}, maxnorm={maxnorm}")
     axis = axis_of("renorm", input, dim)
     others = tuple(i for i in range(input.ndim) if i != axis)
     size = variance.vector_norm_p(input, float(p), others, True)

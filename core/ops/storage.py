@@ -10,6 +10,7 @@ from flambeau.backends import layout
 from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
+from flambeau.core.box import INFERENCE, mark_written
 from flambeau.core.creation import arange as numbers
 from flambeau.core.creation import zeros_at, zeros_like
 from flambeau.core.declare import OpFunction, composite, op
@@ -18,7 +19,7 @@ from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import Number
 from flambeau.core.errors import NumberError, ShapeError
 from flambeau.core.from_data import number
-from flambeau.core.graph import edge_of, mark_written
+from flambeau.core.graph import edge_of
 from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
 from flambeau.core.state import get
@@ -281,6 +282,8 @@ def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
 
 def unfold_back(g: Tensor, x_shape: Shape, axis: int, size: int, step: int) -> Tensor:
     """Windows added back where they came from: one strided addition per element of the window."""
+    if not x_shape:
+        return g.reshape(()) if size else zeros_at(g, ())
     total = zeros_at(g, x_shape)
     count = g.shape[axis]
     for k in range(size):
@@ -308,10 +311,10 @@ arange_p = op("arange(start: Scalar, step: Scalar, *, length: int, dtype: DType,
 def unwatched(x: Tensor) -> bool:
     """Whether a write to ``x`` concerns nothing but its memory.
 
-    False where autograd, a transform or a watcher has a say, or elements share memory.
+    False where autograd, a transform, inference mode or a watcher has a say, or elements share memory.
     """
     key, state = x._key, get()
-    if state is None or not state.plain or key.level is not None:
+    if state is None or not state.plain or key.level is not None or x._box is INFERENCE:
         return False
     link = x._node
     if link is not None and state.grad and (edge_of(x) is not None or edge_of(link.base) is not None):
@@ -338,7 +341,8 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     try:
         key, state = src._key, get()
         plain = key.level is None and key.device is self._key.device and (src._node is None or not state.grad)  # type: ignore[union-attr]
-        if plain and written(self, src._array):
+        apart = src._box is None or src._box is not self._box
+        if plain and apart and written(self, src._array):
             return self
     except AttributeError:  # no tensor, or a thread's first op
         pass
@@ -356,18 +360,35 @@ def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
     >>> fb.zeros(2).fill_(7)
     tensor([7., 7.])
     """
-    key, kind = self._key, value.__class__
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
+        _distinct(self).copy_(value)
+    elif not filled(self, value):
+        low = not self.ndim and self.dtype in dt.LOW_PRECISION
+        _distinct(self).copy_(number("fill_", value, self.dtype, self.device, overflow=low))
+    return self
+
+
+def filled(x: Tensor, value: Number) -> bool:
+    """Write a number that fits everywhere, where that is all there is to do; else False."""
+    key, kind = x._key, value.__class__
     known = key.exact_floats if kind is float else key.exact_ints if kind is int else None
     try:
-        if known is not None and written(self, known[value]):
-            return self
-    except NumberError:  # said below
-        pass
-    if not isinstance(value, Tensor):
-        value = number("fill_", value, self.dtype, self.device, not self.ndim and self.dtype in dt.LOW_PRECISION)
-    elif value.ndim:
-        raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
-    return self.copy_(value)
+        return known is not None and written(x, known[value])
+    except NumberError:
+        return False
+
+
+def _distinct(x: Tensor) -> Tensor:
+    """``x`` with one element of each that share a place in memory because they were expanded."""
+    if x._key.level is not None:
+        return x
+    found = x._key.backend.layout(x._array)
+    if not any(s == 0 and n > 1 for n, s in zip(found.shape, found.strides, strict=True)):
+        return x
+    once = [slice(0, 1 if s == 0 else n, 1) for n, s in zip(found.shape, found.strides, strict=True)]
+    return basic_index_p(x, tuple(once))
 
 
 @public(function=True)

@@ -31,7 +31,9 @@ def square(name: str, result: Callable[[Shape], object] = lambda x: x) -> Callab
     return infer
 
 
-def _system(name: str) -> Callable[..., Shape]:
+def system(name: str) -> Callable[..., Shape]:
+    """The shape rule of an op that solves systems of equations, by matrices for right-hand sides."""
+
     def infer(a: Shape, b: Shape, **params: object) -> Shape:
         square(name)(a)
         if len(b) < 2 or b[-2] != a[-1]:
@@ -53,7 +55,7 @@ def _solve_vjp(g: Tensor, needs: Sequence[bool], a: Tensor, out: Tensor) -> tupl
 
 solve_p = op(
     "solve(a: Tensor, b: Tensor) -> Tensor",
-    infer=_system("solve"),
+    infer=system("solve"),
     dtype=matrices,
     batch="aligned",
     check=True,
@@ -73,7 +75,7 @@ def _triangular_vjp(
 
 solve_triangular_p = op(
     "solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unitriangular: bool = False) -> Tensor",
-    infer=_system("solve_triangular"),
+    infer=system("solve_triangular"),
     dtype=matrices,
     batch="aligned",
     check=True,

@@ -92,7 +92,7 @@ def _vector_norm_vjp(g: Tensor, x: Tensor, out: Tensor, ord: float, axis: Axes, 
 
 
 def _normed(x: Shape, *, ord: float, axis: Axes, keepdims: bool) -> Shape:
-    if math.isinf(ord) and size_of(x, axis) == 0:
+    if (math.isinf(ord) or ord < 0) and size_of(x, axis) == 0:
         raise ShapeError(f"vector_norm: the {ord} norm of no elements is not defined; input has shape {tuple(x)}")
     return reduced(x, axis=axis, keepdims=keepdims)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.graph import View, edge_of
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
+from flambeau.core.graph import View, edge_of, mark_parts
 from flambeau.core.ops import storage
 from flambeau.core.ops.shape import axis_of, sizes_of
 from flambeau.core.ops.storage import basic_index_p, clone_p
@@ -33,6 +33,8 @@ def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     shape = input._array.shape
     if not shape:
         raise ShapeError("narrow: cannot be applied to a 0-d tensor")
+    if isinstance(start, Tensor) and (start.ndim or start.dtype.category != dt.INTEGER):
+        raise DTypeError(f"narrow: start must be an int or 0-d integer tensor, got {start.dtype} {tuple(start.shape)}")
     size, first, count = shape[axis], operator.index(start), operator.index(length)
     if not -size <= first <= size:
         raise IndexError(f"narrow: start {first} is out of range for dimension {axis} of size {size}")
@@ -87,7 +89,7 @@ def _slice(input: Tensor, dim: int = 0, start: int | None = None, end: int | Non
     if not shape:
         raise IndexError("slice: cannot be applied to a 0-d tensor")
     if step <= 0:
-        raise ValueError(f"slice: step must be positive, got {step}; use flip for the reverse order")
+        raise ArgumentError(f"slice: step must be positive, got {step}; use flip for the reverse order")
     index = whole(shape)
     index[axis] = slice(*slice(start, end, step).indices(shape[axis]))
     return basic_index_p(input, tuple(index))
@@ -103,22 +105,34 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     if not input._array.shape:
         raise IndexError("unbind: cannot be applied to a 0-d tensor")
     axis = axis_of("unbind", input, dim)
-    return tuple([select(input, axis, i) for i in range(input._array.shape[axis])])
+    return mark_parts(tuple([select(input, axis, i) for i in range(input._array.shape[axis])]))
 
 
-@public(aliases=("unsafe_split",), more={"split_size": "split_size_or_sections"})
+@public(more={"split_size": "split_size_or_sections"})
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size (the last may be smaller), or of the sizes listed, along ``dim``; views.
 
+    With gradients on, a write to one of them raises: :func:`unsafe_split` gives pieces that may be written to.
+
     >>> [p.tolist() for p in fb.arange(5).split(2)]
     [[0, 1], [2, 3], [4]]
+    """
+    return mark_parts(unsafe_split(tensor, split_size_or_sections, dim))
+
+
+@public(more={"split_size": "split_size_or_sections"})
+def unsafe_split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """:func:`split`, whose pieces may be written to.
+
+    >>> [p.tolist() for p in fb.unsafe_split(fb.arange(3), 2)]
+    [[0, 1], [2]]
     """
     if not tensor._array.shape:
         raise ShapeError("split: expects at least a 1-d tensor")
     axis = axis_of("split", tensor, dim)
     size = tensor._array.shape[axis]
     if isinstance(split_size_or_sections, (tuple, list)):
-        return split_with_sizes(tensor, split_size_or_sections, dim)
+        return unsafe_split_with_sizes(tensor, split_size_or_sections, dim)
     step = operator.index(split_size_or_sections)  # type: ignore[arg-type]
     if step < 0 or (step == 0 and size > 0):
         raise ShapeError(f"split: split_size must be positive, got {step} for dimension {axis} of size {size}")
@@ -127,11 +141,21 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     return tuple([narrow(tensor, axis, i, min(step, size - i)) for i in range(0, size, step)])
 
 
-@public(aliases=("unsafe_split_with_sizes",))
+@public()
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces of the sizes listed, which must add up, along ``dim``; views.
+    """Pieces of the sizes listed, which must add up, along ``dim``; views, as those of :func:`split`.
 
     >>> fb.split_with_sizes(fb.arange(3), [1, 2])
+    (tensor([0]), tensor([1, 2]))
+    """
+    return mark_parts(unsafe_split_with_sizes(input, split_sizes, dim))
+
+
+@public()
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """:func:`split_with_sizes`, whose pieces may be written to.
+
+    >>> fb.unsafe_split_with_sizes(fb.arange(3), [1, 2])
     (tensor([0]), tensor([1, 2]))
     """
     axis = axis_of("split_with_sizes", input, dim)
@@ -148,11 +172,21 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
     return tuple(pieces)
 
 
-@public(aliases=("unsafe_chunk",))
+@public()
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most ``chunks`` pieces of equal size (the last may be smaller) along ``dim``; views.
+    """At most ``chunks`` pieces of equal size (the last may be smaller) along ``dim``; views, like :func:`split`'s.
 
     >>> fb.chunk(fb.arange(4), 2)
+    (tensor([0, 1]), tensor([2, 3]))
+    """
+    return mark_parts(unsafe_chunk(input, chunks, dim))
+
+
+@public()
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """:func:`chunk`, whose pieces may be written to.
+
+    >>> fb.unsafe_chunk(fb.arange(4), 2)
     (tensor([0, 1]), tensor([2, 3]))
     """
     if not input._array.shape:
@@ -163,7 +197,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     size = input._array.shape[axis]
     if size == 0:
         return tuple([narrow(input, axis, 0, 0) for _ in range(chunks)])
-    return split(input, -(-size // chunks), axis)
+    return unsafe_split(input, -(-size // chunks), axis)
 
 
 @public(more={"sections": "indices_or_sections", "indices": "indices_or_sections"})
@@ -189,7 +223,7 @@ def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tenso
     if count <= 0:
         raise ShapeError(f"tensor_split: the number of sections must be larger than 0, got {count}")
     low, extra = divmod(size, count)
-    return split_with_sizes(input, [low + (i < extra) for i in range(count)], axis)
+    return unsafe_split_with_sizes(input, [low + (i < extra) for i in range(count)], axis)
 
 
 def _split_along(
@@ -256,7 +290,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     return _written("select_scatter", input, src, lambda x: select(x, dim, index))
 
 
-@public()
+@public(out=True)
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:

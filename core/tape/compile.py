@@ -15,11 +15,12 @@ from typing import Any
 from flambeau.core.dtype import FLOATING
 from flambeau.core.errors import GradientError
 from flambeau.core.graph import SELF, Node, Slot, View, edge_of, freed, modified, save
+from flambeau.core.locks import fork_safe
 from flambeau.core.record import VIEW, Gradient, Op
 from flambeau.core.schema import Argument
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
-_lock = threading.Lock()
+_lock = fork_safe(threading.Lock())
 
 
 class Packed:
@@ -37,7 +38,7 @@ class Packed:
             raise TypeError(
                 f"saved_tensors_hooks: unpack_hook must return a tensor, got {type(found).__name__} (of {n.op.name})"
             )
-        t = Tensor()
+        t = blank()
         t._array, t._key, t._box = found._array, found._key, found._box
         t._node = _edge_of_saved(n, self.edge) if keep else None
         return t
@@ -59,9 +60,9 @@ def unpack(n: Node, saved: Any, keep: bool) -> Any:
     array, key, box, version, edge = saved
     if box.version != version:
         raise modified(n.op.name, box, version, array.shape)
-    t = Tensor()
+    t = blank()
     t._array, t._key, t._box = array, key, box
-    t._node = _edge_of_saved(n, edge) if keep else None
+    t._node = _edge_of_saved(n, edge) if keep and key.dtype.category >= FLOATING else None
     return t
 
 

@@ -13,7 +13,7 @@ from flambeau.core.graph import Node, Slot, View
 from flambeau.core.record import Op
 from flambeau.core.state import State, _AtOnce, _Scope, current, put
 from flambeau.core.tape.compile import Packed, compiled
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 
 _CORE = str(Path(__file__).parents[1])  # frames of core are not the user's
 
@@ -71,8 +71,8 @@ def _pack(node: Node, places: Iterable[int], state: State) -> None:
     """Hand what the node saved to the innermost pair of hooks."""
     pack, unpack = state.saved_hooks[-1]
     saved = list(node.saved)
-    put(state.replace(saved_hooks=()))
     try:
+        put(state.replace(saved_hooks=()))
         for i in places:
             saved[i] = _packed(saved[i], pack, unpack)
     finally:
@@ -86,7 +86,7 @@ def _packed(kept: Any, pack: Callable[[Any], Any], unpack: Callable[[Any], Any])
     if kept.__class__ is not tuple:
         return kept
     array, key, box, _, edge = kept
-    t = Tensor()
+    t = blank()
     t._array, t._key, t._box, t._node = array, key, box, None
     return Packed(pack(t), unpack, edge)
 

@@ -55,8 +55,8 @@ class Level:
         if self._lowered is None or self._lowered[0] is not state:
             outer = state.levels[: state.levels.index(self)]
             self._lowered = (state, state.replace(levels=outer))
-        put(self._lowered[1])
         try:
+            put(self._lowered[1])
             return kernel(*arrays, **params)
         finally:
             put(state)
@@ -162,8 +162,8 @@ def draw(op: Op, args: list[Any], params: dict[str, Any], state: Any) -> Any:
         )
     different = [v for v in maps if v.randomness == "different"]
     length, count = params["length"], math.prod(v.size for v in different)
-    put(state.replace(levels=()))
     try:
+        put(state.replace(levels=()))
         out = call(op, args, params | {"length": length * count})
         out = call(OPS["view"], (out,), {"shape": (*(v.size for v in different), length)})
     finally:

@@ -38,10 +38,14 @@ def homes() -> dict[str, str]:
             else:
                 names = [statement.name] if isinstance(statement, ast.FunctionDef) else []
             made |= {id(getattr(module, n)): stem(module) for n in names}
-    inside = {n: f for n, f in methods.FUNCTIONS.items() if f.__module__.startswith("flambeau.core.ops")}
-    return {
-        name: made.get(id(_functional(f))) or stem(importlib.import_module(f.__module__)) for name, f in inside.items()
-    }
+    inside = {n: f for n, f in methods.FUNCTIONS.items() if _home(f).startswith("flambeau.core.ops")}
+    return {name: made.get(id(_functional(f))) or stem(importlib.import_module(_home(f))) for name, f in inside.items()}
+
+
+def _home(function: Callable[..., Any]) -> str:
+    """The module in which a function is written: what it says of itself is where it is public."""
+    written: str = inspect.unwrap(function).__globals__["__name__"]
+    return written
 
 
 def _functional(function: Callable[..., Any]) -> Callable[..., Any]:

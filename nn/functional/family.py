@@ -42,8 +42,8 @@ def family(body: Callable[Concatenate[int, P], R]) -> Three[P, R]:
         def call(*args: P.args, **kwargs: P.kwargs) -> R:  # Any: where the body's result is
             try:
                 return body(n, *args, **kwargs)
-            except Exception:
-                require_tensors(name, inner, (n, *args))
+            except Exception as error:
+                require_tensors(name, inner, (n, *args), error)
                 raise
 
         call.__name__ = call.__qualname__ = name

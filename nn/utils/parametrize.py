@@ -6,11 +6,10 @@ The attribute becomes a property of a class made for this one module; what is tr
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, SupportsIndex
 
 from flambeau.core.errors import ShapeError
 from flambeau.core.state import no_grad
@@ -127,16 +126,20 @@ def _own_class(module: Module) -> None:
     """Give a module a class of its own, which properties can be added to."""
     base = type(module)
 
-    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
-        made = memo[id(self)] = base.__new__(base)
-        made.__dict__.update(copy.deepcopy(dict(self.__dict__), memo))
-        _own_class(made)
-        for name in self.parametrizations:
-            setattr(type(made), name, _property(name))
-        return made
+    def __reduce_ex__(self: Any, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return _with_own_class, (base, tuple(self.parametrizations)), self.__getstate__()
 
-    body = {"__module__": base.__module__, "__deepcopy__": __deepcopy__, "_parametrized_base": base}
+    body = {"__module__": base.__module__, "__reduce_ex__": __reduce_ex__, "_parametrized_base": base}
     module.__class__ = type(f"Parametrized{base.__name__}", (base,), body)
+
+
+def _with_own_class(base: type[Module], names: Iterable[str]) -> Module:
+    """An empty module of type ``base`` whose tensors of these names are computed: for copies and pickles."""
+    module = base.__new__(base)
+    _own_class(module)
+    for name in names:
+        setattr(type(module), name, _property(name))
+    return module
 
 
 def _parametrizations(module: Module) -> Any:

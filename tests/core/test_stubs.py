@@ -49,10 +49,10 @@ def test_the_namespace_stub_lists_every_public_name():
 
 def test_signatures_come_from_the_schemas():
     text = stubs.methods_stub()
-    assert "def tril(self, diagonal: builtins.int = ..., *, out: Tensor | None = ...) -> Tensor: ..." in text
-    assert "def add(self, other: Tensor | Number, *, alpha: Tensor | Number = ..., out: Tensor | None = ...)" in text
-    split = "def split(self, split_size_or_sections: builtins.int | Sequence[builtins.int], dim: builtins.int = ...,"
-    more = "split_size: builtins.int | Sequence[builtins.int] = ..., axis: builtins.int = ..."
+    assert "def tril(self, diagonal: builtins.int = 0, *, out: Tensor | None = None) -> Tensor: ..." in text
+    assert "def add(self, other: Tensor | Number, *, alpha: Tensor | Number = ..., out: Tensor | None = None)" in text
+    split = "def split(self, split_size_or_sections: builtins.int | Sequence[builtins.int], dim: builtins.int = 0,"
+    more = "split_size: builtins.int | Sequence[builtins.int] = ..., axis: builtins.int = 0"
     assert f"{split} *, {more})" in text
 
 

@@ -171,10 +171,10 @@ def test_rank_and_least_squares_where_the_rank_is_low():
     assert linalg.matrix_rank(a).item() == 1 and linalg.matrix_rank(a, tol=100).item() == 0
     found = linalg.lstsq(a, fb.tensor([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(found.solution.numpy(), [0.2, 0.4], 1e-5)
-    assert found.rank.item() == 1 and found.residuals.shape == (0,)
+    assert found.rank.item() == 1 and found.residuals.shape == found.singular_values.shape == (0,)
     tall, b = make("real", 5, 2), make("real", 5, 1)
     wanted = np.linalg.lstsq(tall, b)
-    found = linalg.lstsq(fb.tensor(tall), fb.tensor(b))
+    found = linalg.lstsq(fb.tensor(tall), fb.tensor(b), driver="gelsd")
     np.testing.assert_allclose(found.solution.numpy(), wanted[0])
     np.testing.assert_allclose(found.residuals.numpy(), wanted[1])
 
@@ -274,7 +274,3 @@ def test_gradients_that_do_not_exist_say_why():
     a = fb.tensor(make("real", 3, 2)).requires_grad_()
     with pytest.raises(RuntimeError, match="qr: with mode='complete' there is no gradient"):
         linalg.qr(a, "complete").Q.sum().backward()
-    with pytest.raises(RuntimeError, match="svd: with full_matrices=True there is no gradient"):
-        linalg.svd(a).U.sum().backward()
-    with pytest.raises(RuntimeError, match=r"lu_factor: .*square matrices, got shape \(3, 2\)"):
-        linalg.lu_factor(a).LU.sum().backward()

@@ -24,7 +24,7 @@ def test_a_keyword_and_its_other_name_are_one_argument() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda x: fb.cov(x, fweights=fb.ones(2)), "one number for each of the 4 observations"),
+        (lambda x: fb.cov(x, aweights=fb.ones(2)), "one number for each of the 4 observations"),
         (lambda x: fb.gradient(x, edge_order=3), "edge_order must be 1 or 2"),
         (lambda x: fb.gradient(x[:, :1], dim=1), "needs at least 2 elements"),
         (lambda x: fb.histogram(x, 0), "bins must be at least 1"),

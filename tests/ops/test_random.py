@@ -250,3 +250,22 @@ def test_numbers_do_not_depend_on_the_number_of_threads() -> None:
         fb.set_num_threads(before)
     for other in found[1:]:
         assert all(a.equal(b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [fb.float16, fb.bfloat16, fb.float32, fb.float64], ids=str)
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0001), (0.1, 0.2), (-1.0, -0.999), (-3.0, 0.0), (2.0, 2.0)])
+def test_a_uniform_draw_never_returns_its_upper_end(dtype: Any, low: float, high: float) -> None:
+    g = fb.Generator().manual_seed(0)
+    found = fb.empty(100_000, dtype=dtype).uniform_(low, high, generator=g).double()
+    assert low == high or found.max().item() < high
+    with fb.no_grad():
+        few = fb.func.vmap(lambda row: row.clone().uniform_(low, high), randomness="different")(fb.empty(2, 50_000))
+    assert low == high or few.double().max().item() < high
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_largest_number_below(dtype: str) -> None:
+    for high in (1.0, 1.0001, 0.1, 0.0, -1.0, -0.1, 2.0**-14, 65504.0, 1e-30):
+        near = np.dtype(dtype).type(high)
+        wanted = near if float(near) < high else np.nextafter(near, np.dtype(dtype).type(-np.inf))
+        assert definition.largest_below(high, dtype) == float(wanted)

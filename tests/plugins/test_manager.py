@@ -11,7 +11,7 @@ from flambeau.backends.base import BackendUnavailableError
 from flambeau.core import config, registry
 from flambeau.core.device import device
 from flambeau.core.errors import UnknownDeviceError
-from flambeau.plugins import catalogue, manager
+from flambeau.plugins import catalogue, doctor, manager
 from tests.plugins.fakes import Site
 
 GOOD = """
@@ -124,13 +124,14 @@ def test_an_unknown_device_lists_the_known_ones(site: Site) -> None:
         ("def flambeau_backends(): raise ValueError('no licence')", "no licence"),
         ("def flambeau_backend(): return []", "no hook 'flambeau_backend'; did you mean 'flambeau_backends'"),
         ("def flambeau_xyzzy(): return []", "the hooks are flambeau_backends, flambeau_register_kernels"),
-        ("def flambeau_backends(device): return []", "device"),
+        ("def flambeau_backends(device): return []", r"Argument\(s\) \{'device'\} are declared in the hookimpl"),
         ("x = 1", "has no hook; expected one of flambeau_backends"),
         ("def flambeau_backends(): return [3]", "gave 3, which is not a flambeau Backend"),
         ("def flambeau_backends(): return []", "flambeau_backends gave no backend"),
         ("def flambeau_backends(): return Toy('other')", "'other', for which acme 1.0 has no entry point"),
         ("Toy.api_version = 7\n" + GOOD.format("acme"), r"built for plugin API 7.*has plugin API 1; upgrade flambeau"),
         ("Toy.api_version = 0\n" + GOOD.format("acme"), r"built for plugin API 0.*runs 1 or newer; upgrade the plugin"),
+        ("Toy.api_version = 'one'\n" + GOOD.format("acme"), "api_version of Toy must be an int, got 'one'"),
         ("del Toy.api_version\n" + GOOD.format("acme"), "Toy does not say for which plugin API.*`api_version = 1`"),
     ],
 )
@@ -261,6 +262,26 @@ def test_overlays_of_one_priority_are_an_error_that_names_both(site: Site) -> No
     with pytest.warns(RuntimeWarning, match=r"acme.fast of fast 1.0 and acme.quick of quick 1.0"):
         registry.get_backend("acme")
     assert len(registry.overlays["acme", "exp"]) == 1
+
+
+def test_an_overlay_of_an_unknown_op_is_an_error_that_says_what_was_meant(site: Site) -> None:
+    site.package("acme", GOOD.format("acme"))
+    source = OVERLAY.format(device="acme", priority=0).replace('"exp"', '"softmaks"')
+    site.package("faster", source, {"acme.faster": "faster"})
+    with pytest.warns(RuntimeWarning, match="there is no op 'softmaks'; did you mean 'softmax'"):
+        registry.get_backend("acme")
+    assert not registry.overlays.get(("acme", "softmaks"))
+
+
+def test_a_package_whose_metadata_cannot_be_read_hides_nothing(site: Site) -> None:
+    site.package("acme", GOOD.format("acme"))
+    site.package("bolt", GOOD.format("bolt"))
+    (site.folder / "bolt-1.0.dist-info" / "entry_points.txt").write_bytes(b"[flambeau]\nbolt = \xff\xfe\n")
+    manager.rescan()
+    assert registry.get_backend("acme").device_type == "acme"
+    assert "utf-8" in str(catalogue.unreadable()["bolt"])
+    found = doctor.report()
+    assert any("package bolt: its entry points cannot be read" in line for line in doctor.problems(found))
 
 
 # -- the default device ----------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ hardsigmoid_p = _record(
 hardswish_p = _record(
     "hardswish(x: Tensor) -> Tensor",
     "x * where(x < -3, 0, where(x > 3, 6, x + 3)) / 6",
-    dict(x=lambda g, x: where(x > 3, g, where(x < -3, 0.0, g * (x / 3 + 0.5)))),
+    dict(x=lambda g, x: where(x >= 3, g, where(x <= -3, 0.0, g * (x / 3 + 0.5)))),
 )
 softshrink_p = _record(
     "softshrink(x: Tensor, edge: Tensor) -> Tensor",
@@ -143,7 +143,7 @@ softshrink_p = _record(
 hardshrink_p = _record(
     "hardshrink(x: Tensor, edge: Tensor) -> Tensor",
     "where(abs(x) <= edge, 0, x)",
-    dict(x=lambda g, x, edge: where(abs_p(x) <= edge, 0.0, g), edge=None),
+    dict(x=lambda g, x, edge: where(abs_p(x) > edge, g, 0.0), edge=None),
 )
 threshold_p = _record(
     "threshold(x: Tensor, edge: Tensor, value: Tensor) -> Tensor",

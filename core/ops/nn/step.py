@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from flambeau.core import dispatch
+from flambeau.core.box import mark_written
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.keys import Key
 from flambeau.core.record import DTypeRule
@@ -41,10 +42,7 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
     name = op.name
     for tensors in (lists[0], *lists[2:]):
         for t in tensors:
-            box = t._box
-            if box is not None:
-                box.version += 1
-                box.writer = name
+            mark_written(t, name)
 
 
 def by_key(parameters: Tensors) -> list[tuple[list[Tensor], list[Tensor]]]:

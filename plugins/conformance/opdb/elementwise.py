@@ -82,7 +82,8 @@ def automatic(op: Op) -> Callable[[Maker], Iterator[Sample]]:
         yield Sample(*arrays(m, *[(2, 0)] * n))
         if n > 1:
             yield Sample(*arrays(m, (2, 1, 3), *[(4, 1)] * (n - 1)))
-            yield Sample(*arrays(m, (3,), *[(3,)] * (n - 2), ())[:-1], 2)
+            if op.schema.operands[-1].name not in op.tensors:
+                yield Sample(*arrays(m, (3,), *[(3,)] * (n - 2), ())[:-1], 2)
         elif given is _ANY:
             yield Sample.rough(m.special(9))
 
@@ -105,7 +106,6 @@ def _scaled(m: Maker) -> Iterator[Sample]:
     real = m.dtype.to_real() if m.dtype.category >= dt.FLOATING else dt.float32
     yield Sample(m(3, 4), m(3, 4, low=-2, high=2, dtype=real))
     yield Sample(m(3, 1), m(4, low=-2, high=2, dtype=real))
-    yield Sample(m(3), 2)
 
 
 @samples("polygamma")
@@ -201,6 +201,12 @@ error_rows({
         (TypeError, "not implemented for complex64", np.ones(2, "c8"), np.ones(2, "c8")),
     ],
 })  # fmt: skip
+
+
+@errors(*[op.name for op in OPS.values() if op.family is ELEMENTWISE and "y" in op.tensors])
+def _numbers(m: Maker) -> Iterator[Failure]:
+    yield Failure(TypeError, ("'other'", "must be a tensor", "int"), m(2), 2)
+    yield Failure(TypeError, ("'input'", "must be a tensor", "int"), 2, m(2))
 
 
 @errors("add", "sub")

@@ -82,7 +82,11 @@ def _spread(m: Maker, rows: int, columns: int) -> Array:
 sample_rows({
     "svdvals": lambda m: [(_spread(m, 3, 3),), (_spread(m, 2, 4),)],
     "eig": lambda m: [Sample.rough(_spread(m, 3, 3))],
-    "lu_factor": lambda m: [(m(2, 3, 3),), (m(2, 2, 2),)],
+    "lu_factor": lambda m: [(m(2, 3, 3),), (m(2, 2, 2),), (m(2, 4, 3),), (m(2, 2, 4),)],
+    # Their gradients are those of symmetric products, though one triangle is read: see tests/ops/opdb_cases.py.
+    "cholesky_solve": lambda m: [
+        Sample.rough(m(2, 3, 2), _regular(m)), Sample.rough(m(3, 1), _regular(m), True),
+    ],
     "det slogdet inv": lambda m: [(_regular(m),), (_regular(m, 1),)],
     "solve": lambda m: [(_regular(m), m(2, 3, 2)), (_regular(m), m(3, 1)), (_regular(m), m(2, 3, 1))],
     "solve_triangular": lambda m: [
@@ -120,6 +124,16 @@ def _triangular(a: Array, b: Array, upper: bool, unitriangular: bool = False) ->
     return np.linalg.solve(a, b)
 
 
+def _from_factor(b: Array, factor: Array, upper: bool = False) -> Array:
+    factor = np.triu(factor) if upper else np.tril(factor)
+    return np.linalg.solve(_h(factor) @ factor if upper else factor @ _h(factor), b)
+
+
+def _outer_added(x: Array, a: Array, b: Array, beta: Any = 1, alpha: Any = 1) -> Array:
+    both = np.multiply.outer(a, b)
+    return (x & bool(beta)) | (both & bool(alpha)) if x.dtype == bool else beta * x + alpha * both
+
+
 def _expm(x: Array) -> Array:
     from scipy.linalg import expm  # optional: the extra dev has it
 
@@ -139,7 +153,7 @@ references(
         "baddbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("nij,njk->nik", a, b),
         "addbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("nij,njk->ik", a, b),
         "addmv": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.einsum("ij,j->i", a, b),
-        "addr": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.multiply.outer(a, b),
+        "addr": _outer_added,
         "cdist": _distance,
         "cholesky": lambda x, upper=False: _h(np.linalg.cholesky(_h(x))) if upper else np.linalg.cholesky(x),
         "eigh": lambda x, upper=False: np.linalg.eigh(x, "U" if upper else "L"),
@@ -155,6 +169,7 @@ references(
         "inv": np.linalg.inv,
         "solve": lambda a, b: np.einsum("...ij,...jk->...ik", np.linalg.inv(a), b),
         "solve_triangular": _triangular,
+        "cholesky_solve": _from_factor,
         "pinv": lambda x, rtol, atol, hermitian: np.linalg.pinv(x),
         "matrix_exp": _expm,
     },
@@ -182,6 +197,13 @@ error_rows({
     "inv det slogdet cholesky eigh eig matrix_exp": lambda m: [
         (RuntimeError, ("square", "(2, 3)"), m(2, 3)),
         (TypeError, ("not implemented for int64", "float64"), np.eye(2, dtype="i8")),
+    ],
+    "addr": lambda m: [
+        (RuntimeError, ("addr", "alpha", "integer", "2.5"), m(2, 2).astype("i8"), m(2).astype("i8"), m(2).astype("i8"),
+         1, 2.5),
+    ],
+    "cholesky_solve": lambda m: [
+        (RuntimeError, ("cholesky_solve", "as many rows", "(2, 1)", "(3, 3)"), m(2, 1), m(3, 3)),
     ],
     "solve": lambda m: [(RuntimeError, ("solve", "as many rows", "(2, 1)", "(3, 3)"), m(3, 3), m(2, 1))],
     "solve_triangular": lambda m: [
