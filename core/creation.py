@@ -240,7 +240,7 @@ def arange(
         )
     if dtype is not None:
         chosen = dt.as_dtype(dtype)
-        if chosen.category == dt.INTEGER and all(math.isfinite(v) for v in (start, end, step)):
+        if chosen is dt.int64 and all(math.isfinite(v) for v in (start, end, step)):
             start, end, step = int(start), int(end), int(step) or step
     else:
         chosen = dt.int64 if all(isinstance(v, int) for v in (start, end, step)) else dt.get_default_dtype()

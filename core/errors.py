@@ -19,6 +19,10 @@ class NumberError(RuntimeError, OverflowError, ValueError):
     """A Python number that a dtype cannot hold."""
 
 
+class DivisionByZeroError(RuntimeError, ZeroDivisionError):
+    """A whole number is divided by zero."""
+
+
 class DeviceError(RuntimeError):
     """Tensors of different devices in one op, or a device that is not there."""
 

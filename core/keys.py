@@ -94,7 +94,7 @@ class Key:
         return self.backend.constant(value, self.dtype, self.device.index)
 
     def _exact(self, value: Any) -> Any:
-        if not dt.holds(self.dtype, value) or value < 0 and not self.dtype.is_signed:
+        if not value or not dt.holds(self.dtype, value) or value < 0 and not self.dtype.is_signed:
             raise NumberError(f"{value!r} does not fit in {self.dtype.name}")  # the uniform path has the last word
         return self.constant(value)
 

@@ -112,7 +112,7 @@ def alike(what: str = "the tensors") -> Check:
     """A rule's check that all tensors among the operands are of one dtype, as torch asks of ``what``."""
 
     def check(name: str, operands: Sequence[Any]) -> None:
-        found = list(dict.fromkeys(d for a in operands if (d := getattr(a, "dtype", None)) is not None))
+        found = list(dict.fromkeys(a.dtype for a in operands if hasattr(a, "_key")))
         if len(found) > 1:
             listing = " and ".join(d.name for d in found)
             raise DTypeError(f"{name}: {what} must be of the same dtype, got {listing}; cast with .to(dtype)")

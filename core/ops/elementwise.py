@@ -16,7 +16,7 @@ from flambeau.core.creation import full_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import ArgumentError, DTypeError, NumberError, ShapeError
+from flambeau.core.errors import ArgumentError, DivisionByZeroError, DTypeError, NumberError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -155,6 +155,18 @@ def _no_bools(name: str, operands: Sequence[Any]) -> None:
         raise DTypeError(f"{name}: a bool has no difference; use ^ or logical_xor for two, ~ or logical_not for 1 - x")
 
 
+def _check_divisor(name: str, operands: Sequence[Any]) -> None:
+    """A whole number is not divided by the number 0, on any device."""
+    x, y = operands
+    if isinstance(y, int) and not y and _is_whole(x):
+        kind = x.dtype if isinstance(x, Tensor) else dt.scalar_dtype(x)
+        raise DivisionByZeroError(f"{name}: ZeroDivisionError: integers of {kind.name} cannot be divided by 0")
+
+
+def _is_whole(v: Tensor | Number) -> bool:
+    return v._key.dtype.category < dt.FLOATING if isinstance(v, Tensor) else isinstance(v, int)
+
+
 def _renamed(operands: list[Tensor | Number], value: Tensor | Number) -> None:
     """A second operand that torch calls something else than ``other``."""
     operands[1] = value
@@ -164,6 +176,7 @@ def _renamed(operands: list[Tensor | Number], value: Tensor | Number) -> None:
 # fmt: off
 
 # -- the minimum -------------------------------------------------------------------------------------
+_DIVIDED = numeric.but(accepts=dt.REALS, check=_check_divisor, exact=lambda name, dtype: False)
 neg_p = unary("neg", lambda g: -g, "-x", dtype=numeric, linear=["x"], aliases=["negative"], operator="neg",
     doc="-input", example="fb.neg(fb.tensor([1.0, -2.0])) -> tensor([-1.,  2.])")
 abs_p = unary("abs", lambda g, x: g * sgn_p(x), "abs(x)", dtype=numeric.but(result="real"), aliases=["absolute"],
@@ -198,10 +211,10 @@ div_p = binary("div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y)
     public=["true_divide"], operator="truediv",
     numbers=True, doc="input / other, true division",
     example="fb.div(fb.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])")
-idiv_p = binary("idiv", zero, zero, "x // y", dtype=numeric.but(accepts=dt.REALS),
+idiv_p = binary("idiv", zero, zero, "x // y", dtype=_DIVIDED,
     public=False)
 fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(x, y)",
-    dtype=numeric.but(accepts=dt.REALS),
+    dtype=_DIVIDED,
     tensors=["x"], doc="what division leaves, with the sign of input, as fmod in C",
     example="fb.fmod(fb.tensor([7.0, -7.0]), 3) -> tensor([ 1., -1.])")
 
@@ -221,10 +234,6 @@ def _pow_y(g: Tensor, x: Tensor | Number, y: Tensor, out: Tensor) -> Tensor:
         x = full_like(out, x)
     flat = (x == 0) & ((y.real if y._key.dtype.category == dt.COMPLEX else y) >= 0)  # 0**y is 0 there, but for 0**0
     return g * cj(where(flat, 0.0, out * log_p(where(flat, 1.0, x))))
-
-
-def _is_whole(v: Tensor | Number) -> bool:
-    return v._key.dtype.category < dt.FLOATING if isinstance(v, Tensor) else isinstance(v, int)
 
 
 def _whole_power(operands: Sequence[Tensor | Number]) -> None:
@@ -330,11 +339,11 @@ rsqrt_p = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)"
 square_p = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric.but(compute=_bool_to_int),
     doc="input * input", example="fb.square(fb.tensor([3.0, -4.0])) -> tensor([ 9., 16.])")
 remainder_p = binary("remainder", lambda g: g, lambda g, x, y: -g * idiv_p(x, y), "x - (x // y) * y",
-    dtype=numeric.but(accepts=dt.REALS), operator="mod",
+    dtype=_DIVIDED, operator="mod",
     doc="what floor division leaves, with the sign of other, as % in Python",
     example="fb.remainder(fb.tensor([7.0, -7.0]), 3) -> tensor([1., 2.])")
 floor_divide_p = binary("floor_divide", zero, zero, "x // y",
-    dtype=numeric.but(accepts=dt.REALS), operator="floordiv",
+    dtype=_DIVIDED, operator="floordiv",
     numbers=True, doc="the next integer below input / other, as // in Python",
     example="fb.floor_divide(fb.tensor([7.0, -7.0]), 2) -> tensor([ 3., -4.])")
 minimum_p = binary("minimum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y),

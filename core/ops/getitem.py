@@ -254,7 +254,7 @@ def _put_at(v: Tensor, source: Tensor, indices: list[Tensor], axis: int, accumul
 
 def _fill(target: Tensor, value: float) -> None:
     """Set every element to a number that fits in int64; in low precision it may overflow to infinity."""
-    great = value.__class__ is int and value >= 2**63
+    great = isinstance(value, int) and value >= 2**63
     if great or not storage.filled(target, value):
         target.copy_(_as_source(target, value))
 

@@ -346,9 +346,10 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
             return self
     except AttributeError:  # no tensor, or a thread's first op
         pass
-    if isinstance(src, (bool, int, float, complex)):
-        dt.check_int("copy_: src", src)
-        src = from_host(dt.host_scalar(src, self.dtype), self.dtype, self.device)
+    value: Any = src  # Any: torch takes a number too
+    if isinstance(value, (bool, int, float, complex)):
+        dt.check_int("copy_: src", value)
+        src = from_host(dt.host_scalar(value, self.dtype), self.dtype, self.device)
     return cast(Tensor, in_place(OPS["copy"], (self, src), {}, None))
 
 
