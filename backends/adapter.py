@@ -63,6 +63,21 @@ class StridedTable(KernelTable):
         return lambda fn: self.add(name, fn, dtypes, **how)
 
 
+def elementwise(
+    backend: StridedBackend, name: str, fn: Kernel, out: DType, *, contiguous: bool | Iterable[str] = True
+) -> Kernel:
+    """What :meth:`Backend.elementwise` returns, from a plain kernel ``fn(out, *ins)``.
+
+    ``fn`` gets what those of a :class:`StridedTable` get: operands broadcast to the result's shape, ``out`` of dtype
+    ``out``, contiguous as ``contiguous`` says, and never partly overlapping an operand. ``name`` is for errors.
+    """
+
+    def rule(*ins: StridedArray) -> tuple[Shape, DType]:
+        return lay.broadcast_shapes(*[x.shape for x in ins]), out
+
+    return _elementwise(_Plain(backend, name, fn, contiguous, rule))
+
+
 # -- the results of ops ------------------------------------------------------------------------------
 def broadcast(*ins: StridedArray, **params: Any) -> tuple[Shape, DType]:
     """An elementwise result of the operands' own dtype."""
@@ -172,7 +187,7 @@ def _elementwise(plain: _Plain) -> Kernel:
         shape, dtype = rule(*ins, **params)
         expanded = [x.expanded(shape) for x in ins]
         if out is None:
-            result = backend.empty(shape, dtype, ins[0].index)
+            result = backend.result(shape, dtype, ins[0].index)
             plain.run(result, expanded, params)
             return result
         if out.shape != shape:
@@ -181,7 +196,7 @@ def _elementwise(plain: _Plain) -> Kernel:
         if direct and not any(partly_overlaps(out, x) for x in expanded):
             plain.run(out, expanded, params)
             return out
-        result = backend.empty(shape, dtype, out.index)
+        result = backend.result(shape, dtype, out.index)
         plain.run(result, expanded, params)
         backend.copy_into(out, result)
         return out
@@ -198,7 +213,7 @@ def _general(plain: _Plain) -> Kernel:
         arrays = [x for x in ins if isinstance(x, StridedArray)]
         if not arrays:
             params = {k: v for k, v in params.items() if k not in ("length", "dtype")}  # the result has them
-        result = backend.empty(shape, dtype, arrays[0].index if arrays else number)
+        result = backend.result(shape, dtype, arrays[0].index if arrays else number)
         plain.run(result, ins, params)
         if out is None:
             return result
@@ -224,7 +239,7 @@ def _reduction(plain: _Plain) -> Kernel:
 
     def kernel(x: StridedArray, *, axis: Any = None, keepdims: bool = False, **params: Any) -> StridedArray:
         shape, dtype = plain.rule(x, axis=axis, keepdims=keepdims)
-        out = plain.backend.empty(shape, dtype, x.index)
+        out = plain.backend.result(shape, dtype, x.index)
         axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         width = prod(x.shape[a] for a in axes if a < x.ndim)
         if out.size:
@@ -240,7 +255,7 @@ def _along(plain: _Plain) -> Kernel:
     def kernel(x: StridedArray, *, axis: int, **params: Any) -> StridedArray:
         _, dtype = plain.rule(x, axis=axis, **params)
         turned = x.turned((axis,))
-        out = plain.backend.empty(turned.shape, dtype, x.index)
+        out = plain.backend.result(turned.shape, dtype, x.index)
         if out.size:
             size = (out.size // turned.shape[-1], turned.shape[-1])
             plain.fn(_rows(plain, out, *size), _rows(plain, turned, *size), **params)

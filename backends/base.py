@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 if TYPE_CHECKING:
@@ -216,9 +217,11 @@ class Backend:
     api_version: ClassVar[int] = API_VERSION
     array: type  # the class of this backend's arrays
     kernels: KernelTable
-    #: has_fp64, has_fp16, has_streams, can_pin, shares_host, compiler, collectives, distinct_memory, ...
+    #: has_fp64, has_fp16, has_streams, can_pin, shares_host, lazy, compiler, collectives, distinct_memory, ...
     capabilities: frozenset[str] = frozenset()
     limitations: tuple[Limitation, ...] = ()
+    #: What holds int64 (positions, labels, counts) on a device that :meth:`supports` no int64.
+    index_dtype: DType = dt.int32
     #: The type of device by which DLPack knows the memory (2: CUDA); None where other libraries cannot share it.
     dlpack_kind: ClassVar[int | None] = None
 
@@ -255,8 +258,29 @@ class Backend:
         return DeviceProperties(self.device_type)
 
     def supports(self, dtype: DType, index: int = 0) -> bool:
-        """Whether arrays of ``dtype`` can live on the device."""
+        """Whether arrays of ``dtype`` can live on the device, and kernels compute with them."""
         return True
+
+    def stored(self, dtype: DType, index: int = 0) -> DType | None:
+        """The dtype of the arrays that hold tensors of ``dtype``; None where the device can hold none.
+
+        It is ``dtype`` where the device supports that. Else int64 is held as :attr:`index_dtype`, bool as 0 and 1 in
+        the first of uint8, int32 and ``index_dtype`` that there is, and float64 as float32. Kernels and storage
+        calls get arrays of these dtypes alone, and are looked up by them.
+        """
+        if self.supports(dtype, index):
+            return dtype
+        instead = {
+            dt.int64: (self.index_dtype, dt.int32),
+            dt.bool_: (dt.uint8, dt.int32, self.index_dtype),
+            dt.float64: (dt.float32,),
+        }
+        return next((d for d in instead.get(dtype, ()) if self.supports(d, index)), None)
+
+    def offers(self, dtype: DType, index: int = 0) -> bool:
+        """Whether tensors of ``dtype`` lose nothing but the range of integers: not float64 held as float32."""
+        held = self.stored(dtype, index)
+        return held is not None and (held is dtype or held.category == dt.INTEGER)
 
     def has(self, capability: str) -> bool:
         return capability in self.capabilities
@@ -367,7 +391,14 @@ class Backend:
 
     # -- time ----------------------------------------------------------------------------------
     def synchronize(self, index: int = 0) -> None:
-        """Wait until everything enqueued is done."""
+        """Wait until everything enqueued is done; a "lazy" backend runs what it has noted first."""
+
+    def mark_step(self, index: int = 0) -> None:
+        """A step ended: run what was noted so far, without waiting for it. Called of a "lazy" backend alone.
+
+        Optimizers call it after each step, and :func:`flambeau.accelerator.mark_step` does. What goes wrong late is
+        raised in :meth:`check`.
+        """
 
     # of a backend with "has_streams"; core.streams has the meaning of each
     def stream(self, index: int = 0, priority: int = 0) -> Stream:

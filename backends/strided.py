@@ -190,6 +190,7 @@ class StridedBackend(Backend):
 
     def __init__(self) -> None:
         self._ledgers: dict[int, Ledger] = {}
+        self._held: dict[tuple[DType, int], DType] = {}
         self._writing = threading.RLock()
 
     # -- what the author writes --------------------------------------------------------------------
@@ -230,6 +231,13 @@ class StridedBackend(Backend):
     def empty(self, shape: Shape, dtype: DType, index: int = 0) -> StridedArray:
         nbytes = prod(shape) * dtype.itemsize
         return StridedArray(self._block(nbytes, index), 0, shape, lay.contiguous_strides(shape), dtype, index)
+
+    def result(self, shape: Shape, dtype: DType, index: int) -> StridedArray:
+        """A new array for a result of ``dtype``, in the dtype that holds it on the device."""
+        held = self._held.get((dtype, index))
+        if held is None:
+            held = self._held[dtype, index] = self.stored(dtype, index) or dtype
+        return self.empty(shape, held, index)
 
     def _block(self, nbytes: int, index: int) -> Block:
         ledger = self.ledger(index)

@@ -51,8 +51,8 @@ def _result(what: str, op: Op, key: Any, i: int, result: Any, arrays: Sequence[A
     wanted = key.sibling(key.dtype if op.schema.returns_list else op.dtype.out(i, key.dtype, params))
     array = result if result.__class__ is key.array else wanted.wrap(result)
     found = key.backend.dtype_of(array)
-    if found is not wanted.dtype:
-        raise KernelError(f"{what} returned {place}of dtype {found.name}, expected {wanted.dtype.name}")
+    if found is not wanted.stored:
+        raise KernelError(f"{what} returned {place}of dtype {found.name}, expected {wanted.stored.name}")
     if op.infer is not None and op.schema.single:
         shape = _expected(op, arrays, params)
         if shape is not None and tuple(array.shape) != shape:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,6 +26,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 PREFIX = "FLAMBEAU_"
+MAX_THREADS = 1024  # that many start in a tenth of a second; a slip of the keyboard would start them for ever
+_MAX_SECONDS = 1e6
 
 
 class ConfigError(ValueError):
@@ -33,7 +37,10 @@ class ConfigError(ValueError):
 # -- parsers: text of the environment, or the value that a program gives, to the value that `get` returns ------
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else list(value)
-    return tuple(p.strip() for p in parts if p.strip())
+    names = tuple(p.strip() for p in parts if p.strip())
+    if not names and isinstance(value, str) and value.strip():
+        raise ValueError("no name in it")
+    return names
 
 
 def _devices(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -44,30 +51,35 @@ def _devices(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _plugin_modules(value: str | Iterable[str] | Mapping[str, str]) -> Mapping[str, str]:
-    pairs = value.items() if isinstance(value, Mapping) else (p.partition("=")[::2] for p in _names(value))
+    pairs = list(value.items() if isinstance(value, Mapping) else (p.partition("=")[::2] for p in _names(value)))
     found = {name.strip(): target.strip() for name, target in pairs}
-    if not all(found) or not all(found.values()):
-        raise ValueError("each entry needs a name and a module")
+    if not all(found) or not all(found.values()) or len(found) < len(pairs):
+        raise ValueError("each entry needs a name of its own and a module")
     return MappingProxyType(found)
 
 
 def _policy(value: str) -> str:
-    if value.lower() not in ("error", "warn", "allow"):
+    chosen = value.strip().lower()
+    if chosen not in ("error", "warn", "allow"):
         raise ValueError("not one of them")
-    return value.lower()
+    return chosen
 
 
 def _count(value: str | int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise TypeError("not a whole number")
     number = int(value)
-    if number < 1:
-        raise ValueError("less than 1")
+    if not 1 <= number <= MAX_THREADS:
+        raise ValueError("out of range")
     return number
 
 
 def _seconds(value: str | float) -> float:
+    if isinstance(value, bool):
+        raise TypeError("not a number")
     number = float(value)
-    if not 0 < number < float("inf"):
-        raise ValueError("not positive and finite")
+    if not 0 < number <= _MAX_SECONDS:
+        raise ValueError("out of range")
     return number
 
 
@@ -80,7 +92,7 @@ def _bytes(value: str | int | None) -> int | None:
     text = str(value).strip().upper().removesuffix("IB").removesuffix("B")
     digits = text.rstrip("KMGT")
     number = float(digits) * _UNITS[text[len(digits) :]]
-    if not 0 <= number < float("inf"):
+    if not 0 <= number < 1 << 63:
         raise ValueError("not a size")
     return int(number)
 
@@ -93,11 +105,24 @@ def _switch(value: str | bool) -> bool:
 
 
 def _path(value: str | Path) -> Path:
-    return Path(value).expanduser()
+    path = Path(value).expanduser()
+    there = next((p for p in (path, *path.parents) if p.exists()), None)
+    if isinstance(value, str) and not value.strip() or there is not None and not there.is_dir():
+        raise ValueError("not a folder")
+    return path
 
 
 def _optional_text(value: str | None) -> str | None:
     return (value or "").strip() or None
+
+
+def shown(value: object) -> str:
+    """A value in an error, of any length."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int that Python does not write out
+        return f"<{type(value).__name__} too long to show>"
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 # -- defaults that the machine decides -----------------------------------------------------------------------
@@ -131,8 +156,8 @@ class Setting(NamedTuple):
         """``value`` parsed; ConfigError says where it stood and what it may be."""
         try:
             return self.parse(value)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ConfigError(f"{where}={value!r} is not a valid setting; expected {self.values}") from error
+        except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{where}={shown(value)} is not a valid setting; expected {self.values}") from error
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({
@@ -152,14 +177,15 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
         Setting("fallback", _policy, "error", "error", "error, warn or allow",
                 "What happens when a device has no kernel for an op and the op no decomposition: an error, or the "
                 "op runs on the cpu, with a warning the first time or silently; both are counted."),
-        Setting("num_threads", _count, _cores, "the cores that the process may use", "a number of at least 1",
+        Setting("num_threads", _count, _cores, "the cores that the process may use",
+                f"a number of at least 1 and at most {MAX_THREADS}",
                 "How many host threads the kernels use, matrix products included."),
         Setting("cache_dir", _path, _user_cache, "~/.cache/flambeau (or $XDG_CACHE_HOME/flambeau)", "a folder",
                 "Where compiled kernels are kept between runs."),
         Setting("memory_limit", _bytes, None, "none",
                 "a number of bytes such as '512M' or '2G' (K, M, G, T), or 'none'",
                 "The most memory that a backend with an allocator of its own may hold on one device."),
-        Setting("probe_timeout", _seconds, 30.0, "30", "a number of seconds above 0",
+        Setting("probe_timeout", _seconds, 30.0, "30", "a number of seconds above 0, at most a million",
                 "How long a plugin or a driver may take to answer a probe in a process of its own."),
         Setting("opencl_device", _optional_text, None, "none", "a part of a device's or a platform's name",
                 "Puts the OpenCL devices whose name or platform contains this text first, whatever its case."),
@@ -238,6 +264,8 @@ def override(**values: Any) -> Iterator[None]:
 
 def reset(*names: str) -> None:
     """Forget what :func:`set` was told and read the environment anew; for all settings when none is named."""
+    global _environment_is_checked
+    _environment_is_checked = False
     for name in names or SETTINGS:
         _setting(name)
         for found in (_from_set, _from_environment, _from_default):
@@ -247,7 +275,41 @@ def reset(*names: str) -> None:
 def unknown_variables() -> list[str]:
     """Variables of the environment that look like settings and are none, misspelt ones above all."""
     known = frozenset(row.variable for row in SETTINGS.values())
-    return sorted(v for v in os.environ if v.startswith(PREFIX) and v not in known)
+    return sorted(v for v in os.environ if v.upper().startswith(PREFIX) and v not in known)
+
+
+_environment_is_checked = False
+
+
+def check_environment() -> None:
+    """Before the first device is used: ConfigError for a variable whose value is wrong, a warning for unknown ones.
+
+    Most settings are read when something needs them, which may be late or never.
+    """
+    global _environment_is_checked
+    if _environment_is_checked:
+        return
+    for row in SETTINGS.values():
+        text = os.environ.get(row.variable)
+        if text is not None and source(row.name) == "environment":
+            row.read(text, row.variable)
+    _environment_is_checked = True
+    unknown = [] if _is_child() else unknown_variables()
+    if unknown:
+        variables = [row.variable for row in SETTINGS.values()]
+        close = {v: difflib.get_close_matches(v.upper(), variables, 1) for v in unknown}
+        listed = ", ".join(f"{v} (did you mean {c[0]}?)" if c else v for v, c in close.items())
+        warnings.warn(
+            f"variables of the environment that are no settings: {listed}; `python -m flambeau doctor` lists those "
+            "there are",
+            stacklevel=2,
+        )
+
+
+def _is_child() -> bool:
+    """Whether multiprocessing started this process: its parent has warned already."""
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None
 
 
 def markdown() -> str:

@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flambeau.core import dtype as dt
+from flambeau.core.blame import explain_functions
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.from_data import check_fits, finished, resolve_device, tensor
-from flambeau.core.keys import key_for
+from flambeau.core.keys import key_for, precise
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -164,6 +165,10 @@ def full_like(
     >>> fb.full_like(fb.ones(2), 7)
     tensor([7., 7.])
     """
+    return _like(input, fill_value, dtype, device, requires_grad)
+
+
+def _like(input: Tensor, fill_value: Fill, dtype: DTypeLike | None, device: DeviceLike, requires_grad: bool) -> Tensor:
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
     fill_value = _fill("full_like", fill_value, chosen)
     if device is None or Device(device) is input.device:
@@ -180,7 +185,7 @@ def zeros_like(
     >>> fb.zeros_like(fb.ones(2))
     tensor([0., 0.])
     """
-    return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _like(input, 0, dtype, device, requires_grad)
 
 
 def ones_like(
@@ -192,7 +197,7 @@ def ones_like(
     >>> fb.ones_like(fb.zeros(2))
     tensor([1., 1.])
     """
-    return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _like(input, 1, dtype, device, requires_grad)
 
 
 def empty_like(
@@ -275,7 +280,7 @@ def linspace(
     tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
     """
     chosen, start, end = _ends("linspace", start, end, steps, dtype)
-    compute = chosen if chosen.category >= dt.FLOATING else dt.float64
+    compute = chosen if chosen.category >= dt.FLOATING else precise(resolve_device(device))
     place = arange(steps, device=device)
     i = place.to(compute)
     step = (end - start) / max(steps - 1, 1)
@@ -321,8 +326,9 @@ def logspace(
     tensor([  1.,  10., 100.])
     """
     chosen, start, end = _ends("logspace", start, end, steps, dtype)
+    wide = precise(resolve_device(device))
     complex_ = any(isinstance(v, complex) for v in (start, end, base))
-    exponents = linspace(start, end, steps, dtype=dt.complex128 if complex_ else dt.float64, device=device)
+    exponents = linspace(start, end, steps, dtype=wide.to_complex() if complex_ else wide, device=device)
     return deliver("logspace", finished((base**exponents).to(chosen), requires_grad), out)
 
 
@@ -382,7 +388,9 @@ def new_like(method: str) -> Callable[..., Tensor]:
         pin_memory: bool = False,
     ) -> Tensor:  # fmt: skip
         shape = _shape(sizes if size is None else (size,), method)
-        return new_full(self, shape, value, dtype=dtype, device=device, requires_grad=requires_grad)
+        return new_full(
+            self, shape, value, dtype=dtype, device=device, requires_grad=requires_grad, pin_memory=pin_memory
+        )
 
     new.__name__, new.__doc__ = method, f"``{method[4:]}(...)`` with this tensor's dtype and device by default."
     return new
@@ -391,7 +399,7 @@ def new_like(method: str) -> Callable[..., Tensor]:
 @public(function=False)
 def new_full(
     self: Tensor, size: Sizes, fill_value: Fill, *, dtype: DTypeLike | None = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """``full(...)`` with this tensor's dtype and device by default.
 
@@ -401,8 +409,10 @@ def new_full(
     chosen = self.dtype if dtype is None else dt.as_dtype(dtype)
     fill_value = _fill("new_full", fill_value, chosen)
     if device is None or Device(device) is self.device:
-        return finished(full_at(self, _shape((size,), "new_full"), fill_value, chosen), requires_grad)
-    return full(size, fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
+        made = full_at(self, _shape((size,), "new_full"), fill_value, chosen)
+    else:
+        made = full(size, fill_value, dtype=chosen, device=device)
+    return finished(made, requires_grad, pin_memory)
 
 
 for _name in ("new_zeros", "new_ones", "new_empty"):
@@ -423,3 +433,8 @@ def _construct(*data: Any, device: DeviceLike = None) -> Tensor:  # Any: sizes, 
 
 
 TensorType.construct = staticmethod(_construct)
+explain_functions(
+    globals(),
+    "full zeros ones empty full_like zeros_like ones_like empty_like arange linspace logspace eye tril_indices "
+    "triu_indices",
+)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
-from flambeau.core import config
+from flambeau.core import config, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.dtype import DType, Number
@@ -124,9 +124,9 @@ def _expression_body(op: Op) -> Callable[..., Any]:
     names = [a.name for a in op.schema.operands]
 
     def body(*args: Any, **params: Any) -> Any:
-        dtype = expr.compute_dtype(tuple(a._key.dtype for a in args if isinstance(a, Tensor)))
+        dtype = expr.compute_dtype(tuple(_computing(a._key) for a in args if isinstance(a, Tensor)))
         lead = next(a for a in args if isinstance(a, Tensor))
-        operands = [_full(a, dtype, lead) if _is_number(a) else a for a in args]  # for log and its like
+        operands = [_full(a, lead._key.dtype, lead) if _is_number(a) else a for a in args]  # for log and its like
         values = dict(zip(names, operands, strict=True))
         out = expr.evaluate(expression(op, dtype), values, expression_functions(dtype), dtype)
         result = op.dtype.out(0, compute_dtype(op, args), params)
@@ -139,6 +139,11 @@ def _full(value: Number, dtype: DType, like: Tensor) -> Any:
     return call(OPS["full"], (), {"shape": (), "value": value, "dtype": dtype, "device": like.device})
 
 
+def _computing(key: Key) -> DType:
+    """The dtype whose constants and bits an expression reads: that of the arrays, but for bools."""
+    return key.dtype if key.truth else key.stored
+
+
 @cache
 def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
     """The minimum ops by the names that expressions use, and the casts between ``dtype`` and its bits."""
@@ -148,7 +153,9 @@ def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
     real = {dt.int32: dt.float32, dt.int64: dt.float64}
     bits = {
         "to_int": lambda x: cast(x, dtype=bits_dtype(dtype)),
-        "bitcast_int": lambda x: view_dtype(x, dtype=bits_dtype(x.dtype)),
+        "bitcast_int": lambda x: (
+            cast(x, dtype=dt.int32) if x.dtype is dt.bool_ else view_dtype(x, dtype=bits_dtype(x.dtype))
+        ),
         "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
         "constant": _full,
         "bitwise_not": lambda x: xor(x, True if x.dtype is dt.bool_ else -1),
@@ -187,7 +194,10 @@ def _blame_shapes(op: Op, args: list[Operand], params: dict[str, Any]) -> None:
 
 def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
     """What a kernel gets for the operands: arrays, numbers as constants; a last Tensor[] is spread out."""
-    arrays = [_array_of(op, a, arg, key) for a, arg in zip(args, op.schema.operands, strict=True)]
+    try:
+        arrays = [_array_of(op, a, arg, key) for a, arg in zip(args, op.schema.operands, strict=True)]
+    except DTypeError as error:  # a number that the device cannot hold
+        raise DTypeError(f"{op.name}: {error}") from None
     if op.schema.operands and op.schema.operands[-1].is_list:
         arrays = [*arrays[:-1], *arrays[-1]]
     return arrays
@@ -249,7 +259,7 @@ def tensor_of(raw: Any, key: Key) -> Tensor:
 def from_host(host: np.ndarray[Any, Any], dtype: DType, device: device) -> Tensor:
     """A tensor with a copy of a numpy array's values."""
     key = key_for(device, dtype)
-    return tensor_of(key.backend.from_host(host, dtype, device.index), key)
+    return tensor_of(key.from_host(host), key)
 
 
 def _record(op: Op, args: list[Operand], params: dict[str, Any], out: Result, state: State) -> Result:
@@ -295,7 +305,7 @@ def normalise(op: Op, args: list[Operand], params: dict[str, Any]) -> tuple[list
     if not tensors:
         return _normalise_without(op, args, params)
     first = tensors[0]._key
-    plain = not op.kinds and op.accepts(first.dtype) and all(map(_is_operand, args))
+    plain = not op.kinds and op.accepts(first.dtype) and all(map(_is_operand, args, op.schema.operands))
     if plain and all(t._key is first for t in tensors):
         return args, first
     target = _common_device(op, tensors)
@@ -306,10 +316,10 @@ def normalise(op: Op, args: list[Operand], params: dict[str, Any]) -> tuple[list
     return out, key if level is None else level.key(target, dtype)
 
 
-def _is_operand(a: Operand) -> bool:
+def _is_operand(a: Operand, argument: Argument) -> bool:
     """Whether an operand needs no conversion once its tensors have the right dtype and device."""
     if isinstance(a, (list, tuple)):
-        return all(isinstance(t, Tensor) for t in a)
+        return argument.is_list and all(isinstance(t, Tensor) for t in a)
     return a is None or isinstance(a, Tensor)
 
 
@@ -417,6 +427,8 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
     if not isinstance(a, Tensor):
         if argument.type == "Tensor" and a is not None and not _is_number(a):
             raise not_a_tensor(op.title, argument.public, a)
+        if op.kind_of(argument) == "bool" and not isinstance(a, bool):
+            raise not_a_tensor(op.title, argument.public, a, "a bool tensor")
         if _is_number(a) and argument.type != "Scalar" and op.kind_of(argument) == "same":
             check_number(op, argument, a, dtype)
         return a
@@ -426,10 +438,13 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
         raise DTypeError(f"{op.title}: {argument.public} must be a bool tensor, got {a._key.dtype}")
     if kind == "index" and a._key.dtype not in (dt.int32, dt.int64):
         raise DTypeError(f"{op.title}: {argument.public} must be an integer tensor, int64 or int32, got {a._key.dtype}")
-    if a._key.device is not target:
-        a = call(OPS["to_device"], (a,), {"device": target})
+    travels = a._key.device is not target
+    if travels and wanted.category == dtype.category and not registry.resolve(target).offers(wanted, target.index):
+        wanted = dtype  # of an operand of any dtype, float64 say, which the other device lacks
     if a._key.dtype is not wanted:
         a = call(OPS["cast"], (a,), {"dtype": wanted})
+    if travels:
+        a = call(OPS["to_device"], (a,), {"device": target})
     return a
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class ShapeError(RuntimeError, ValueError):
     """Shapes that an op cannot take together."""
@@ -58,6 +61,14 @@ class ConversionError(TypeError, RuntimeError):
 def is_of_the_call(error: Exception, name: str) -> bool:
     """Whether an error blames the call of ``name``, by its class or its text, and not what is inside."""
     return type(error).__module__ == __name__ or str(error).startswith(f"{name}: ")
+
+
+def warn_user(text: str, kind: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's program that led here, however deep in flambeau this is."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "flambeau":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, kind, stacklevel=level)
 
 
 _MAKERS = {"ndarray": "flambeau.from_numpy", "list": "flambeau.tensor", "tuple": "flambeau.tensor"}

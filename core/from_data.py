@@ -10,6 +10,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import keys
+from flambeau.core.blame import explain_functions
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import from_host
@@ -44,8 +45,11 @@ def scalar_tensor(
     tensor(2.5000)
     """
     chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
+    if not isinstance(value, (bool, int, float, complex, np.generic)):
+        raise TypeError(f"scalar_tensor: value must be a number, got {value!r} ({type(value).__name__})")
+    given = value.item() if isinstance(value, np.generic) else value
     low = chosen in dt.LOW_PRECISION
-    return finished(number("scalar_tensor", value, chosen, resolve_device(device), overflow=low), requires_grad)
+    return finished(number("scalar_tensor", given, chosen, resolve_device(device), overflow=low), requires_grad)
 
 
 def check_fits(name: str, value: Number, dtype: DType) -> None:
@@ -90,10 +94,12 @@ def _with_great_ints(host: Host, data: object, wanted: DType | None) -> Host:
 def _from_nested(data: object, wanted: DType | None) -> tuple[Host, DType]:
     """A numpy array and dtype from nested sequences of numbers, tensors and arrays."""
     seen: set[DType] = set()
-    if isinstance(data, (list, tuple)) and _holds_tensors(data):
-        data = _plain(data, seen)
     try:
+        if isinstance(data, (list, tuple)) and _holds_tensors(data):
+            data = _plain(data, seen)
         host = np.asarray(data)
+    except RecursionError:
+        raise ValueError("tensor: the lists are nested too deeply; a tensor has at most 64 dimensions") from None
     except (ValueError, OverflowError) as error:
         raise ValueError(f"tensor: {_ragged(data) or error}") from None
     if host.dtype.kind in "fO" and not isinstance(data, (float, np.ndarray)):
@@ -269,3 +275,6 @@ def new_tensor(
     tensor([1., 2.])
     """
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+
+
+explain_functions(globals(), "tensor as_tensor asarray")

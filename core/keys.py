@@ -9,15 +9,15 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from flambeau.backends.base import Backend, Kernel
+from flambeau.backends.base import Array, Backend, HostArray, Kernel
 from flambeau.core import dtype as dt
-from flambeau.core import registry
+from flambeau.core import registry, stored
 from flambeau.core.cache import Cache
 from flambeau.core.checks import checked
 from flambeau.core.device import DeviceLike, innermost
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.errors import DTypeError, NumberError
+from flambeau.core.errors import DTypeError, NumberError, warn_user
 from flambeau.core.locks import fork_safe
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 
@@ -37,11 +37,15 @@ class Key:
     ``key.add`` is the kernel that serves ``add`` for it, or None: looked up once, then an attribute.
     ``key.add_`` is the same kernel with ``out`` as its last positional argument.
     ``boolean``, ``index`` and ``real`` are the keys of the results of comparisons, of argmax, of abs.
+    ``stored`` is the dtype that the arrays have; another one than ``dtype`` where the device lacks that
+    (:mod:`flambeau.core.stored`).
     """
 
     level: Any
     device: Device
     dtype: DType
+    stored: DType
+    truth: bool  # bools held as 0 and 1 in another dtype
     backend: Backend
     array: type
     floats: Cache[Any, Any] | None  # cached 0-d constants, for floating dtypes
@@ -51,6 +55,8 @@ class Key:
 
     def __init__(self, level: Any, device: Device, dtype: DType, backend: Backend):
         self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
+        self.stored = backend.stored(dtype, device.index) or dtype
+        self.truth = dtype is dt.bool_ and self.stored is not dtype
         self.array = backend.array if level is None else level.payload
         numbers = Cache(self.constant, keep=_is_safe, limit=1000)
         exact = Cache(self._exact, keep=_is_safe, limit=1000)
@@ -67,7 +73,7 @@ class Key:
         elif name.endswith("_") and name[:-1] in OPS:
             found = writing(getattr(self, name[:-1]))
         elif not name.startswith("_") and self.level is None:
-            found = self.backend.kernels.find(name, self.dtype)
+            found = self.backend.kernels.find(name, self.stored)
         else:
             raise AttributeError(name)
         self.__dict__[name] = found
@@ -84,14 +90,36 @@ class Key:
 
     def wrap(self, value: Any) -> Any:
         """A kernel's result of another class than the backend's arrays, as an array."""
-        return self.backend.wrap(value, self.dtype, self.device.index) if self.level is None else value
+        return self.backend.wrap(value, self.stored, self.device.index) if self.level is None else value
+
+    def element(self, value: Any) -> Any:
+        """A Python number as the device holds it; DTypeError where it is out of the range that is held."""
+        if self.stored is self.dtype:
+            return value
+        return stored.number(value, self.dtype, self.stored, self.device)
 
     def constant(self, value: Any) -> Any:
         """The operand that kernels get for a Python number."""
         if self.level is not None:
             return value
         dt.check_int("the number", value)
-        return self.backend.constant(value, self.dtype, self.device.index)
+        if self.stored is not self.dtype:
+            value = self.element(value)
+        return self.backend.constant(value, self.stored, self.device.index)
+
+    def from_host(self, host: HostArray, later: bool = False) -> Array:
+        """An array with the values of a host array of this dtype; ``later`` as in :meth:`Backend.send`."""
+        if self.stored is not self.dtype:
+            host = stored.checked(host, self.dtype, self.stored, self.device)
+        if later:
+            return self.backend.send(host, self.stored, self.device.index, later=True)
+        return self.backend.from_host(host, self.stored, self.device.index)
+
+    def to_host(self, array: Array) -> HostArray:
+        """An array's values on the host, in this dtype; late errors of the device are raised here."""
+        host = self.backend.to_host(array)
+        self.backend.check(self.device.index)
+        return host if self.stored is self.dtype else host.astype(self.dtype.numpy)
 
     def _exact(self, value: Any) -> Any:
         if not value or not dt.holds(self.dtype, value) or value < 0 and not self.dtype.is_signed:
@@ -114,8 +142,8 @@ def writing(kernel: Kernel | None) -> Kernel | None:
     return lambda *arrays: kernel(*arrays[:-1], out=arrays[-1])
 
 
-_FIXED = frozenset({"level", "device", "dtype", "backend", "array", "floats", "ints", "exact_floats",
-                    "exact_ints", "boolean", "index", "real"})  # fmt: skip
+_FIXED = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
+                    "exact_floats", "exact_ints", "boolean", "index", "real"})  # fmt: skip
 
 
 def key_for(d: Device, dtype: DType) -> Key:
@@ -123,8 +151,14 @@ def key_for(d: Device, dtype: DType) -> Key:
     key = _keys.get((d, dtype))
     if key is None:
         backend = registry.resolve(d)
-        if not backend.supports(dtype, d.index):
+        held = backend.stored(dtype, d.index)
+        if held is None:
             raise DTypeError(f"device {str(d)!r} does not support {dtype}; use another dtype, for example float32")
+        if held is not dtype and held.category == dt.FLOATING:
+            warn_user(
+                f"device {str(d)!r} has no {dtype.name}: such tensors are held there as {held.name}, with its "
+                "precision and range"
+            )
         with _lock:
             key = _keys.setdefault((d, dtype), Key(None, d, dtype, backend))
     return key
@@ -149,36 +183,55 @@ def find_kernel(key: Key, op: Op) -> Kernel | None:
         return found
     if not op.accepts(key.dtype):
         return None
-    kernel = native_kernel(key, op)
-    owner = registry.sources.get(key.device.type, "")
-    if kernel is not None and owner != OWN:
-        kernel = checked(kernel, op, key, owner)
+    kernel, owner = native_kernel(key, op), registry.sources.get(key.device.type, "")
     for overlay in registry.overlays.get((key.device.type, op.name), ()):
-        if overlay.serves(key.dtype):
-            kernel = checked(overlay.make(kernel), op, key, overlay.source)
-    return kernel
+        if overlay.serves(key.stored):
+            kernel, owner = overlay.make(kernel), overlay.source
+    if lacks_dtypes(key):
+        kernel = stored.adapted(kernel, op, key)
+    return kernel if kernel is None or owner == OWN else checked(kernel, op, key, owner)
+
+
+def lacks_dtypes(key: Key) -> bool:
+    """Whether the key's device holds tensors of some dtype in arrays of another."""
+    return any(_held(key, d) is not d for d in (dt.bool_, dt.int64, dt.float64))
+
+
+def _held(key: Key, dtype: DType) -> DType:
+    return key.backend.stored(dtype, key.device.index) or dtype
 
 
 def native_kernel(key: Key, op: Op) -> Kernel | None:
     """The backend's own kernel for an op, overlays aside."""
-    backend, dtype = key.backend, key.dtype
-    entry = backend.kernels.own(op.name, dtype)
+    backend, dtype = key.backend, key.stored
+    name = stored.name_of(op, key)
+    if name is None:
+        return None
+    if name is not op.name:
+        op = OPS[name]
+    entry = backend.kernels.own(name, dtype)
     if entry is not None:
         return entry.fn
     if op.expr is not None and op.family is ELEMENTWISE:
-        kinds = {"bool": dt.bool_, "index": dt.int64}
+        kinds = {"bool": _held(key, dt.bool_), "index": _held(key, dt.int64)}
         operands = tuple(kinds.get(op.kind_of(a), dtype) for a in op.schema.operands)
-        kernel = backend.elementwise(op.name, expression(op, dtype), operands, op.dtype.out(0, dtype, {}))
+        result = _held(key, op.dtype.out(0, key.dtype, {}))
+        kernel = backend.elementwise(op.name, expression(op, dtype), operands, result)
         if kernel is not None:
             return kernel
-    if op.name == "empty":  # a storage call, so every backend has it
+    if name == "empty":  # a storage call, so every backend has it
         return lambda *, shape, dtype, index: backend.empty(shape, dtype, index)
     parent = backend.kernels.parent
-    found = parent.find(op.name, dtype) if parent is not None else None
+    found = parent.find(name, dtype) if parent is not None else None
     if found is None and op.body is None and op.infer is not None and backend.has("no_data"):
         without_data: Any = backend
         found = without_data.kernel_from_infer(op.infer, lambda i, params: op.dtype.out(i, dtype, params))
     return found
+
+
+def precise(d: Device) -> DType:
+    """The widest real dtype in which a device computes: float64, or float32 where it has none."""
+    return dt.float64 if registry.resolve(d).supports(dt.float64, d.index) else dt.float32
 
 
 _defined: set[str] = set()

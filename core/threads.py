@@ -16,7 +16,7 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Use at most ``count`` host threads from now on; ValueError unless it is positive.
+    """Use at most ``count`` host threads from now on; ValueError unless it is an int from 1 to 1024.
 
     >>> before = fb.get_num_threads()
     >>> fb.set_num_threads(1)
@@ -24,9 +24,13 @@ def set_num_threads(count: int) -> None:
     1
     >>> fb.set_num_threads(before)
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    if isinstance(count, bool) or not isinstance(count, int):
         raise ValueError(f"set_num_threads: expected a positive int, got {count!r}")
-    config.set(num_threads=count)
+    try:
+        config.set(num_threads=count)
+    except config.ConfigError:
+        limit = f"expected a positive int up to {config.MAX_THREADS}"
+        raise ValueError(f"set_num_threads: {limit}, got {config.shown(count)}") from None
     for backend in registry.backends.values():
         backend.set_num_threads(count)
 

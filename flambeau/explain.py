@@ -13,6 +13,7 @@ from flambeau.core.device import device
 from flambeau.core.keys import Key, key_for, native_kernel
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 from flambeau.core.sources import source
+from flambeau.core.stored import name_of
 from flambeau.core.tape.compile import sources
 from flambeau.core.transforms import batching, forward
 
@@ -36,16 +37,17 @@ def serves(key: Key, op: Op) -> tuple[str, str]:
 
 def _kernel(key: Key, op: Op) -> str | None:
     """Where the kernel of an op comes from, in the order of :func:`flambeau.core.keys.find_kernel`."""
-    stack = [o for o in registry.overlays.get((key.device.type, op.name), ()) if o.serves(key.dtype)]
+    stack = [o for o in registry.overlays.get((key.device.type, op.name), ()) if o.serves(key.stored)]
     if stack:
         return f"overlay of {stack[-1].source}, priority {stack[-1].priority}"
     table = key.backend.kernels
-    own = table.own(op.name, key.dtype)
-    if own is not None:
+    name = name_of(op, key) or op.name
+    own = table.own(name, key.stored)
+    if own is not None and native_kernel(key, op) is own.fn:
         return f"kernel `{_name(own.fn)}` registered by {own.source}"
     if native_kernel(key, op) is None:
         return None
-    parent = table.parent.lookup(op.name, key.dtype) if table.parent is not None else None
+    parent = table.parent.lookup(name, key.stored) if table.parent is not None else None
     if op.expr is not None and op.family is ELEMENTWISE and (parent is None or native_kernel(key, op) is not parent.fn):
         return "generated from the expression"
     if op.name == "empty":
@@ -101,12 +103,14 @@ def _device_lines(d: device, op: Op) -> list[str]:
     lines = []
     for dtype in dt.ALL:
         try:
-            key = key_for(d, dtype)
+            held = registry.resolve(d).stored(dtype, d.index)
+            key = key_for(d, held if held is not None and held.is_floating_point else dtype)
         except Exception as error:
             lines.append(f"  {d} {dtype.name:10} unavailable: {error}")
             continue
         kind, why = serves(key, op)
-        lines.append(f"  {d!s} {dtype.name:10} {kind}: {why}")
+        also = f"; held as {held.name}" if held is not None and held is not dtype else ""
+        lines.append(f"  {d!s} {dtype.name:10} {kind}: {why}{also}")
     return lines
 
 

@@ -131,8 +131,11 @@ class _Loading:
                 f"the shape in current model is {tuple(own.shape)}"
             )
         elif not self.assign:
-            with no_grad():
-                own.copy_(value)
+            try:
+                with no_grad():
+                    own.copy_(value)
+            except Exception as error:  # a dtype or device that cannot be copied from
+                self.errors.append(f"{key}: {type(error).__name__}: {error}")
         elif isinstance(own, Parameter):
             taken = value if isinstance(value, Parameter) else Parameter(value, own.requires_grad)
             module._parameters[name] = taken
@@ -147,7 +150,11 @@ def load_state_dict(module: Saved, state: Mapping[str, Any], strict: bool, assig
     run = _Loading(dict(state), strict, assign)
     run.module(module, "")
     own = module.state_dict(keep_vars=True)
-    run.unexpected += [k for k in run.state if k not in own]
+    others = [k for k in run.state if not isinstance(k, str)]
+    if others:
+        kinds = ", ".join(sorted({type(k).__name__ for k in others}))
+        run.errors.append(f"keys must be paths such as 'layer.weight'; {len(others)} are of type {kinds}")
+    run.unexpected += [k for k in run.state if isinstance(k, str) and k not in own]
     messages = list(run.errors)
     if strict:
         if run.unexpected:

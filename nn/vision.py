@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from flambeau.core.errors import ShapeError
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn.functional.conv import Sizes, sizes
@@ -33,6 +34,11 @@ class _Pad(Spatial):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input with space around it."""
+        if self.mode != "constant" and input.ndim not in (self.dims + 1, self.dims + 2):
+            raise ShapeError(
+                f"{type(self).__name__}: input must have {self.dims + 1} or {self.dims + 2} dimensions, got shape "
+                f"{tuple(input.shape)}"
+            )
         return F.pad(input, self.padding, self.mode, self.value if self.mode == "constant" else None)
 
     def extra_repr(self) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from flambeau.core.creation import zeros_like
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.nn import step
 from flambeau.core.ops.storage import view_as_real_p
 from flambeau.core.tensor import Tensor
-from flambeau.optim.optimizer import Group, Optimizer
+from flambeau.optim.optimizer import Group, Optimizer, State
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, number, options
 
 
@@ -45,15 +47,16 @@ class Adam(Optimizer):
                 flags = dict(decoupled=group["decoupled_weight_decay"], maximize=group["maximize"])
                 step.run(step.adam_step_p, lists, lr, beta1, beta2, eps, decay, t, **flags)
 
+    def _expected(self, p: Tensor, values: Mapping[Any, Any], group: Group) -> State:
+        return _initial(p, group["amsgrad"])
+
     def _by_step(self, params: list[Tensor], grads: list[Tensor], amsgrad: bool) -> dict[float, list[list[Tensor]]]:
         """Rows of parameter, gradient and moments, by the number of this step."""
         rows: defaultdict[float, list[list[Tensor]]] = defaultdict(list)
         for p, g in zip(params, grads, strict=True):
             state = self.state[p]
             if not state:
-                state |= {"step": 0.0, "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
-                if amsgrad:
-                    state["max_exp_avg_sq"] = zeros_like(p)
+                state |= _initial(p, amsgrad)
             t = state["step"] = state["step"] + 1
             row = [p, g, state["exp_avg"], state["exp_avg_sq"]]
             if amsgrad:
@@ -62,6 +65,11 @@ class Adam(Optimizer):
                 row = [view_as_real_p(v) for v in row]
             rows[t].append(row)
         return rows
+
+
+def _initial(p: Tensor, amsgrad: bool) -> State:
+    found: State = {"step": 0.0, "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
+    return found | {"max_exp_avg_sq": zeros_like(p)} if amsgrad else found
 
 
 class AdamW(Adam):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from flambeau.core.creation import full_like, zeros_like
@@ -57,6 +57,9 @@ class ElementwiseOptimizer(Optimizer):
             return self.initial(p, group)
         parts = self.initial(view_as_real_p(p), group)
         return {k: view_as_complex_p(v) if isinstance(v, Tensor) else v for k, v in parts.items()}
+
+    def _expected(self, p: Tensor, values: Mapping[Any, Any], group: Group) -> State:
+        return {"step": 0.0, **self._initial(p, group)}
 
     def initial(self, p: Tensor, group: Group) -> State:
         """The state of a parameter before its first step; as it stands, zeros under the names in ``zeros``."""

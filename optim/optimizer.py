@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, Final, TypedDict, TypeVar, cast, overload
 
 from flambeau.core import dtype as dt
+from flambeau.core import registry
+from flambeau.core.accelerator import mark_step
+from flambeau.core.exchange import host_device
 from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
-from flambeau.optim.options import Params
+from flambeau.nn.hooks import add
+from flambeau.optim.loading import finite, like, mapping, shown
+from flambeau.optim.options import Params, check
 
 #: "params" and options by name; what an option may be is up to the optimizer.
 Group = dict[str, Any]
@@ -59,6 +64,8 @@ def _with_hooks(step: F) -> F:
         if self._step_post_hooks:
             for hook in list(self._step_post_hooks.values()):
                 hook(self, args, kwargs)
+        if registry.lazy:
+            self._mark_step()
         return result
 
     hooked._is_hooked = True  # type: ignore[attr-defined]
@@ -174,6 +181,12 @@ class Optimizer:
                 self.update(group)
         return loss
 
+    def _mark_step(self) -> None:
+        """Tell the devices of the parameters, if they run work later, that a step ended."""
+        for device in {p._key.device for group in self.param_groups for p in group["params"]}:
+            if device.backend in registry.lazy:
+                mark_step(device)
+
     def update(self, group: Group) -> None:
         """Change the parameters of one group by their gradients; runs without recording."""
         raise NotImplementedError(f"{type(self).__name__} must define update(group) or step(closure)")
@@ -188,19 +201,19 @@ class Optimizer:
 
     def register_state_dict_pre_hook(self, hook: Callable[[Optimizer], None], prepend: bool = False) -> Handle:
         """Call ``hook(optimizer)`` before state_dict."""
-        return Handle.into(self._state_dict_pre_hooks, hook)
+        return add(self._state_dict_pre_hooks, hook, prepend)
 
     def register_state_dict_post_hook(self, hook: StateHook, prepend: bool = False) -> Handle:
         """Call ``hook(optimizer, state_dict)`` after it; it may return another."""
-        return Handle.into(self._state_dict_post_hooks, hook)
+        return add(self._state_dict_post_hooks, hook, prepend)
 
     def register_load_state_dict_pre_hook(self, hook: StateHook, prepend: bool = False) -> Handle:
         """Call ``hook(optimizer, state_dict)`` before loading; it may return another."""
-        return Handle.into(self._load_pre_hooks, hook)
+        return add(self._load_pre_hooks, hook, prepend)
 
     def register_load_state_dict_post_hook(self, hook: Callable[[Optimizer], None], prepend: bool = False) -> Handle:
         """Call ``hook(optimizer)`` after loading."""
-        return Handle.into(self._load_post_hooks, hook)
+        return add(self._load_post_hooks, hook, prepend)
 
     # -- saving ----------------------------------------------------------------------------------
     def state_dict(self) -> StateDict:
@@ -219,30 +232,86 @@ class Optimizer:
         return (p for g in self.param_groups for p in g["params"])
 
     def load_state_dict(self, state_dict: StateDict) -> None:
-        """Take over state and options; state tensors move to their parameter's dtype and device."""
-        loaded = cast(StateDict, dict(state_dict))
+        """Take over state and options; state tensors move to their parameter's dtype and device.
+
+        Raises:
+            TypeError, ValueError: something is missing or of the wrong kind; nothing has changed then.
+        """
+        loaded = state_dict
         for hook in list(self._load_pre_hooks.values()):
-            loaded = hook(self, loaded) or loaded
-        saved, own = copy.deepcopy(loaded["param_groups"]), self.param_groups
-        if len(saved) != len(own):
-            raise ValueError(f"loaded state dict has {len(saved)} parameter groups, the optimizer {len(own)}")
-        for i, (s, g) in enumerate(zip(saved, own, strict=True)):
-            if len(s["params"]) != len(g["params"]):
-                raise ValueError(
-                    f"loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
-                    f"group {i} has {len(s['params'])} parameters there and {len(g['params'])} here"
-                )
-        by_number = dict(zip((n for s in saved for n in s["params"]), self._all(), strict=True))
-        state: defaultdict[Any, State] = defaultdict(dict)
-        for key, values in cast("dict[int | str, State]", loaded["state"]).items():  # text in a JSON file
-            n = int(key) if key not in by_number and isinstance(key, str) and key.isdigit() else key
-            p = by_number.get(n)
-            state[n if p is None else p] = {k: _unpacked(k, v, p) for k, v in values.items()}
-        self.state = state
-        for s, g in zip(saved, own, strict=True):
-            g.update({k: v for k, v in s.items() if k not in ("params", "param_names")})
+            loaded = hook(self, cast(StateDict, dict(loaded))) or loaded
+        self._take_over(loaded)
         for finish in list(self._load_post_hooks.values()):
             finish(self)
+
+    def _take_over(self, state_dict: object) -> None:
+        name = f"{type(self).__name__}.load_state_dict"
+        loaded = mapping(state_dict, f"{name}: state_dict", ("state", "param_groups"))
+        groups = self._checked_groups(loaded["param_groups"], name)
+        numbers = [n for g in groups for n in g["params"]]
+        by_number = dict(zip(numbers, self._all(), strict=True))
+        group_of = {n: {**own, **g} for own, g in zip(self.param_groups, groups, strict=True) for n in g["params"]}
+        state: defaultdict[Any, State] = defaultdict(dict)
+        for key, values in mapping(loaded["state"], f"{name}: state").items():
+            n = int(key) if key not in by_number and isinstance(key, str) and key.isdecimal() and len(key) < 20 else key
+            p, what = by_number.get(n), f"{name}: the state of parameter {shown(key)}"
+            mapping(values, what)
+            if p is not None:
+                self._check_state(p, values, group_of[n], what)
+            state[n if p is None else p] = {k: _unpacked(k, v, p, what) for k, v in values.items()}
+        self.state = state
+        for s, g in zip(groups, self.param_groups, strict=True):
+            g.update({k: v for k, v in s.items() if k not in ("params", "param_names")})
+
+    def _checked_groups(self, saved: Any, name: str) -> list[Group]:
+        own = self.param_groups
+        if not isinstance(saved, (list, tuple)):
+            raise TypeError(f"{name}: param_groups must be a list of dicts, got {shown(saved)}")
+        if len(saved) != len(own):
+            raise ValueError(f"{name}: loaded state dict has {len(saved)} parameter groups, the optimizer {len(own)}")
+        groups: list[Group] = []
+        for i, (s, g) in enumerate(zip(saved, own, strict=True)):
+            params = mapping(s, f"{name}: param_groups[{i}]", ("params",))["params"]
+            if not isinstance(params, (list, tuple)) or not all(isinstance(n, (int, str)) for n in params):
+                raise TypeError(f"{name}: 'params' of param_groups[{i}] must be a list of numbers, got {shown(params)}")
+            if len(params) != len(g["params"]):
+                raise ValueError(
+                    f"{name}: loaded state dict contains a parameter group that doesn't match the size of optimizer's "
+                    f"group: group {i} has {len(params)} parameters there and {len(g['params'])} here"
+                )
+            groups.append(self._checked_options(g, copy.deepcopy(dict(s)), f"{name}: param_groups[{i}]"))
+        counts = Counter(n for g in groups for n in g["params"])
+        twice = [n for n, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"{name}: parameter {shown(twice[0])} stands twice in param_groups")
+        return groups
+
+    def _checked_options(self, own: Group, saved: Group, what: str) -> Group:
+        for option in own.keys() & saved.keys() - {"params", "param_names"}:
+            saved[option] = like(own[option], saved[option], f"{what}[{option!r}]")
+        for cls in type(self).__mro__:
+            if cls.__module__.startswith(__package__) and "__init__" in vars(cls):
+                try:
+                    check(cls, {**own, **saved})
+                except ValueError as error:
+                    raise ValueError(f"{what}: {error}") from None
+        return saved
+
+    def _check_state(self, p: Tensor, values: Mapping[Any, Any], group: Group, what: str) -> None:
+        """Whether the rule can go on from the state of ``p``."""
+        expected = self._expected(p, values, group) if values else {}
+        for key in expected if mapping(values, what, expected) else ():
+            value = values[key]
+            if isinstance(expected[key], Tensor) and (
+                not isinstance(value, Tensor) or tuple(value.shape) != tuple(expected[key].shape)
+            ):
+                raise ValueError(
+                    f"{what}: {key!r} must be a tensor of shape {tuple(expected[key].shape)}, got {shown(value)}"
+                )
+
+    def _expected(self, p: Tensor, values: Mapping[Any, Any], group: Group) -> State:
+        """What the state ``values`` of ``p`` must have to go on from, with tensors of the right shapes."""
+        return {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
@@ -269,13 +338,16 @@ _NUMBERS: Final = frozenset({"step", "mu_product", "eta", "mu"})
 def _packed(state: State) -> State:
     """State as torch writes it; products and rates keep all their digits, so that what is loaded goes on the same."""
     kinds = {k: dt.float32 if k == "step" else dt.float64 for k in _NUMBERS}
-    return {k: tensor(float(v), dtype=kinds[k]) if k in kinds and not isinstance(v, Tensor) else v
+    return {k: tensor(float(v), dtype=kinds[k], device=host_device()) if k in kinds and not isinstance(v, Tensor) else v
             for k, v in state.items()}  # fmt: skip
 
 
-def _unpacked(name: str, value: Any, param: Tensor | None) -> Any:
+def _unpacked(name: str, value: Any, param: Tensor | None, what: str) -> Any:
     if name in _NUMBERS:
-        return float(value)
+        found = float(finite(value, f"{what}: {name!r}"))
+        if name == "step" and found < 0:
+            raise ValueError(f"{what}: 'step' must be 0 or more, got {found}")
+        return found
     if isinstance(value, Tensor) and param is not None:
         floats = min(param.dtype.category, value.dtype.category) >= dt.FLOATING
         wanted = param.dtype if floats else value.dtype

@@ -45,12 +45,22 @@ def options(arguments: dict[str, Any]) -> dict[str, Any]:
     ValueError: Plain: invalid lr: -1; it must be at least 0
     """
     found = {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
-    for option, check in _checks(arguments["__class__"]):  # the class that calls super()
-        value = found[option]
-        for name, v in zip(check.parts, value, strict=True) if check.parts else [(option, value)]:
-            if not check.holds(number(v)):
-                raise ValueError(f"{type(arguments['self']).__name__}: invalid {name}: {v}; it must be {check.words}")
+    try:
+        check(arguments["__class__"], found)  # the class that calls super()
+    except ValueError as error:
+        raise ValueError(f"{type(arguments['self']).__name__}: {error}") from None
     return found
+
+
+def check(cls: type, found: dict[str, Any]) -> None:
+    """ValueError for an option that is not as the annotations in ``cls.__init__`` say."""
+    for option, rule in _checks(cls):
+        if option not in found:
+            continue
+        value = found[option]
+        for name, v in zip(rule.parts, value, strict=True) if rule.parts else [(option, value)]:
+            if not rule.holds(number(v)):
+                raise ValueError(f"invalid {name}: {v}; it must be {rule.words}")
 
 
 @lru_cache(64)

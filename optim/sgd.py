@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from flambeau.core.creation import zeros_like
 from flambeau.core.ops.nn import step
 from flambeau.core.tensor import Tensor
-from flambeau.optim.optimizer import Group, Optimizer
+from flambeau.optim.optimizer import Group, Optimizer, State
 from flambeau.optim.options import AtLeast0, Params, Rate, number, options
 
 
@@ -48,6 +51,9 @@ class SGD(Optimizer):
                 ps, gs = [p for p, _ in pairs], [g for _, g in pairs]
                 lists = (ps, gs, [self._buffer(p) for p in ps])
                 step.run(step.sgd_step_p, lists, lr, decay, momentum, dampening, nesterov=nesterov, maximize=maximize)
+
+    def _expected(self, p: Tensor, values: Mapping[Any, Any], group: Group) -> State:
+        return {"momentum_buffer": p} if values.get("momentum_buffer") is not None else {}
 
     def _buffer(self, p: Tensor) -> Tensor:
         state = self.state[p]

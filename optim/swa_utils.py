@@ -6,16 +6,16 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
+from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
-from flambeau.core.dtype import int64
 from flambeau.core.from_data import tensor
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.nn.norm import _BatchNorm
-from flambeau.optim.lr_scheduler.base import Anneal, LRScheduler, PerGroup, per_group
+from flambeau.optim.lr_scheduler.base import Anneal, Choices, LRScheduler, PerGroup, per_group
 from flambeau.optim.optimizer import Optimizer
 
 #: From an average, the new value and the count so far to the next average; Averages does so on lists, in place.
@@ -38,7 +38,7 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
 def _many(one: Average) -> Averages:
     def update(averages: list[Tensor], new: list[Tensor], count: int) -> None:
         for a, n in zip(averages, new, strict=True):
-            a.copy_(one(a, n, count) if a.is_floating_point() else n)
+            a.copy_(n if a.dtype is dt.bool_ else one(a, n, count))
 
     return update
 
@@ -68,7 +68,7 @@ class AveragedModel(Module):
         self.module = copy.deepcopy(model)
         if device is not None:
             self.module = self.module.to(device)
-        self.register_buffer("n_averaged", tensor(0, dtype=int64, device=device))
+        self.register_buffer("n_averaged", tensor(0, dtype=dt.int64, device=device))
         self.avg_fn, self.multi_avg_fn, self.use_buffers = avg_fn, multi_avg_fn, use_buffers
 
     def forward(self, *args: object, **kwargs: object) -> Any:  # Any: as the model's own
@@ -80,19 +80,28 @@ class AveragedModel(Module):
         return [t.detach() for t in chained]
 
     def update_parameters(self, model: Module) -> None:
-        """Take the model's present parameters into the averages."""
-        own, new = self._tensors(self.module), [t.to(self.n_averaged.device) for t in self._tensors(model)]
+        """Take the model's present parameters into the averages, each on the device where its average is."""
+        own = self._tensors(self.module)
+        new = [t.to(a.device) for a, t in zip(own, self._tensors(model), strict=True)]
         count = int(self.n_averaged.item())
         with no_grad():
             if count == 0:
                 for a, n in zip(own, new, strict=True):
                     a.copy_(n)
             else:
-                (self.multi_avg_fn or _many(self.avg_fn or get_swa_avg_fn()))(own, new, count)
+                self._average(own, new, count)
             if not self.use_buffers:
                 for a, n in zip(self.module.buffers(), model.buffers(), strict=True):
                     a.detach().copy_(n.detach())
             self.n_averaged.add_(1)
+
+    def _average(self, own: list[Tensor], new: list[Tensor], count: int) -> None:
+        update = self.multi_avg_fn or _many(self.avg_fn or get_swa_avg_fn())
+        groups: dict[Any, list[tuple[Tensor, Tensor]]] = {}  # a function of lists may join them
+        for a, n in zip(own, new, strict=True):
+            groups.setdefault((a.device, a.dtype), []).append((a, n))
+        for members in groups.values():
+            update([a for a, _ in members], [n for _, n in members], count)
 
 
 def update_bn(
@@ -119,6 +128,8 @@ def update_bn(
 class SWALR(LRScheduler):
     """From the rate as it is to ``swa_lr`` in ``anneal_epochs``, then constant."""
 
+    _choices: ClassVar[Choices] = {"_anneal_strategy": ("cos", "linear")}
+
     def __init__(
         self, optimizer: Optimizer, swa_lr: PerGroup[float], anneal_epochs: int = 10, anneal_strategy: Anneal = "cos",
         last_epoch: int = -1,
@@ -129,12 +140,12 @@ class SWALR(LRScheduler):
             raise ValueError(f"SWALR: anneal_epochs must be a non-negative integer, got {anneal_epochs}")
         for group, lr in zip(optimizer.param_groups, per_group(optimizer, "swa_lr", swa_lr), strict=True):
             group["swa_lr"] = lr
-        self._strategy, self.anneal_epochs = anneal_strategy, anneal_epochs
+        self._anneal_strategy, self.anneal_epochs = anneal_strategy, anneal_epochs
         super().__init__(optimizer, last_epoch)
 
     def _share(self, t: float) -> float:
         t = max(0.0, min(1.0, t))
-        return t if self._strategy == "linear" else (1 - math.cos(math.pi * t)) / 2
+        return t if self._anneal_strategy == "linear" else (1 - math.cos(math.pi * t)) / 2
 
     def get_lr(self) -> list[float]:
         step = self._step_count - 1

@@ -63,6 +63,7 @@ BUILTIN = (
     Plugin("opencl", "flambeau.backends.opencl", builtin=True, extra="opencl"),
     Plugin("cpu", "flambeau.backends.cpu", builtin=True),
     Plugin("meta", "flambeau.backends.meta", builtin=True),
+    Plugin("narrow", "flambeau.backends.narrow", builtin=True),
     Plugin("strict", "flambeau.backends.strict", builtin=True),
 )
 

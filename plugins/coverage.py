@@ -38,7 +38,7 @@ class Cover(NamedTuple):
 def coverage(target: device) -> dict[str, dict[str, Cover]]:
     """For each op by name, and each dtype by name that the op takes and the device has: how it is served."""
     backend = registry.resolve(target)
-    dtypes = [d for d in dt.ALL if backend.supports(d, target.index)]
+    dtypes = [d for d in dt.ALL if backend.offers(d, target.index)]
     return {
         name: {d.name: found for d in dtypes if (found := cover(op, d, target)) is not None}
         for name, op in opdb.load().items()
@@ -55,7 +55,7 @@ def cover(op: Op, dtype: DType, target: device) -> Cover | None:
         return None
     if has_kernel(op, computed, target):
         return Cover(NATIVE)
-    if not op.decomposes or not registry.resolve(target).supports(computed, target.index):
+    if not op.decomposes or not registry.resolve(target).offers(computed, target.index):
         return _cover([[gap(op, computed, target)]])
     cases = [lacking(op, s, target) for s in samples_of(op, dtype)] if op.samples is not None else [[]]
     taken = [gaps for gaps in cases if gaps is not None]
@@ -70,7 +70,7 @@ def _has_results(op: Op, computed: DType, target: device) -> bool:
             result = op.dtype.out(i, computed, {})
         except KeyError:
             continue
-        if result is not computed and not backend.supports(result, target.index):
+        if result is not computed and not backend.offers(result, target.index):
             return False
     return True
 

@@ -102,7 +102,8 @@ def problems(found: Mapping[str, Any]) -> list[str]:
     wrong = [s["error"] for s in found["settings"] if "error" in s]
     unread = [f"package {name}: its entry points cannot be read: {why}" for name, why in found["unreadable"].items()]
     unknown = [f"{name} is not a setting of flambeau; it has no effect" for name in found["unknown_variables"]]
-    return broken + ill + short + unset + wrong + unread + unknown
+    others = [line for line in broken + ill + short + unset if not any(error in line for error in wrong)]
+    return others + wrong + unread + unknown  # a wrong setting is nobody else's fault
 
 
 # -- text ------------------------------------------------------------------------------------------------------
@@ -134,6 +135,8 @@ def _plugin_lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield pad + p["reason"].replace("\n", "\n" + pad)
         for d in p.get("devices", ()):
             yield pad + _device_line(d)
+            if d.get("held"):
+                yield f"{pad}  {', '.join(f'{name} is held as {other}' for name, other in d['held'].items())}"
         if p.get("lacks"):
             yield pad + _lack(p["lacks"])
         for note in p.get("notes", ()):

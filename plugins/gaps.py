@@ -48,8 +48,11 @@ class Gap:
 
 def has_kernel(op: Op, dtype: DType, target: Device) -> bool:
     """Whether the device has a kernel for an op on operands of ``dtype``: its own, generated, or an overlay."""
-    if not registry.resolve(target).supports(dtype, target.index):
+    held = registry.resolve(target).stored(dtype, target.index)
+    if held is None:
         return False
+    if held.is_floating_point:
+        dtype = held  # the same kernels, and nobody is told that float64 is held as float32
     return op.name in STORAGE_OPS or getattr(keys.key_for(target, dtype), op.name) is not None
 
 
@@ -105,7 +108,7 @@ class Watch:
         self.seen.add(met)
         if has_kernel(op, key.dtype, self.target):
             return NotImplemented
-        if op.decomposes and registry.resolve(self.target).supports(key.dtype, self.target.index):
+        if op.decomposes and registry.resolve(self.target).stored(key.dtype, self.target.index) is not None:
             with state.no_grad(), state.layer(self):
                 return dispatch.decompose(op, operands, params, key)
         self.gaps.setdefault(met, gap(op, key.dtype, self.target))

@@ -314,6 +314,7 @@ def default_device() -> device:
     One name: that device, else BackendUnavailableError. Several: the first that is available. None, or
     "auto": the first device that a backend counts among its accelerators, else the cpu.
     """
+    config.check_environment()
     names = config.get("device")
     if not names:
         return _best()

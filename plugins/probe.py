@@ -133,6 +133,8 @@ def _device(backend: Backend, index: int) -> dict[str, Any]:
         properties = backend.properties(index)
         row |= {"name": properties.name, "total_memory": properties.total_memory, "details": properties.details}
         row["dtypes"] = [d.name for d in dt.ALL if backend.supports(d, index)]
+        held = {d.name: backend.stored(d, index) for d in dt.ALL if d.name not in row["dtypes"]}
+        row["held"] = {name: d.name for name, d in held.items() if d is not None}
         backend.empty((4,), dt.float32, index)
         backend.synchronize(index)
         backend.check(index)

@@ -51,7 +51,7 @@ def served(name: str, dtype: DType, target: str) -> Cover | None:
     """How the device serves an op, its body looked into with the op's samples; None where it has not the dtype."""
     device, op = Device(target), opdb.load()[name]
     backend = registry.resolve(device)
-    if not all(backend.supports(d, device.index) for d in (dtype, op.dtype.compute(dtype))):
+    if not all(backend.offers(d, device.index) for d in (dtype, op.dtype.compute(dtype))):
         return None
     return cover(op, dtype, device)
 
@@ -64,7 +64,7 @@ def facts_of(
     device, results = Device(target), outcomes or {}
     backend = registry.resolve(device)
     properties = backend.properties(device.index)
-    held = [d for d in dt.ALL if backend.supports(d, device.index)]
+    held = [d for d in dt.ALL if backend.offers(d, device.index)]
     ops = {
         name: {d.name: _state(op, d, target, results.get((name, d.name), [])) for d in dt.ALL}
         for name, op in opdb.load().items()
@@ -90,7 +90,7 @@ def _state(op: Op, dtype: DType, target: str, results: list[bool]) -> str:
     """One of the names in SIGNS."""
     device = Device(target)
     backend = registry.resolve(device)
-    if not backend.supports(dtype, device.index):
+    if not backend.offers(dtype, device.index):
         return "unsupported"
     found = served(op.name, dtype, target)
     if found is None:
@@ -145,7 +145,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield "This is what the device's tables say; the conformance kit was not run."
     if facts["selection"]:
-        yield f'This was a part of the kit: `-k "{facts["selection"]}"`.'
+        yield f"This was a part of the kit: `{facts['selection']}`."
     yield ""
     if facts["checked"]:
         yield f"Checked dtypes: {', '.join(facts['checked'])}."

@@ -13,7 +13,7 @@ from flambeau import nn
 from tests.conftest import RunPython
 
 OPENCL = pytest.mark.device("opencl")
-OTHERS = ["strict", pytest.param("opencl", marks=OPENCL)]
+OTHERS = ["strict", "narrow", pytest.param("opencl", marks=OPENCL)]
 
 
 # -- choosing --------------------------------------------------------------------------------------------
@@ -239,3 +239,109 @@ def test_dlpack_does_not_pretend_to_share_what_it_cannot() -> None:
     x = fb.ones(2, device="strict")
     with pytest.raises((BufferError, TypeError, RuntimeError), match="strict"):
         np.from_dlpack(x)
+
+
+# -- host numbers and counters ---------------------------------------------------------------------------
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("default", ["cpu", "other"])
+def test_averages_are_where_the_parameters_are(name: str, default: str) -> None:
+    """Whatever the default device is, where n_averaged is born."""
+    utils = fb.optim.swa_utils
+    choices: list[dict[str, Any]] = [
+        {}, {"avg_fn": utils.get_ema_avg_fn(0.5)}, {"multi_avg_fn": utils.get_swa_multi_avg_fn()},
+        {"multi_avg_fn": utils.get_ema_multi_avg_fn(0.5), "use_buffers": True}, {"use_buffers": True},
+        {"avg_fn": lambda a, p, n: a + (p - a) / (n + 1)},
+    ]  # fmt: skip
+    with fb.device("cpu" if default == "cpu" else name):
+        for options in choices:
+            model = nn.Sequential(nn.Linear(2, 2, device=name), nn.BatchNorm1d(2, device="cpu"))
+            average = utils.AveragedModel(model, **options)
+            for value in (1.0, 2.0, 3.0):
+                for p in model.parameters():
+                    nn.init.constant_(p, value)
+                average.update_parameters(model)
+            middle = 2.25 if any(f in options for f in ("avg_fn", "multi_avg_fn")) else 2.0
+            found = {n: (p.device.type, set(p.cpu().flatten().tolist())) for n, p in average.named_parameters()}
+            for n, (where, values) in found.items():
+                assert where == (fb.device(name).type if n.startswith("module.0") else "cpu")
+                assert values <= {2.0, middle}, (options, n)
+
+
+def test_averages_of_what_is_not_float() -> None:
+    model = nn.Linear(1, 1)
+    model.register_buffer("count", fb.tensor(0))
+    model.register_buffer("phase", fb.tensor(0j))
+    model.register_buffer("on", fb.tensor(False))
+    average = fb.optim.swa_utils.AveragedModel(model, use_buffers=True)
+    for value in (2, 4, 9):
+        model.count.fill_(value)
+        model.phase.fill_(value * 1j)
+        model.on.fill_(value == 9)
+        average.update_parameters(model)
+    assert (average.module.count.item(), average.module.phase.item(), average.module.on.item()) == (5, 5j, True)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_optimizers_keep_counters_and_rates_on_the_host(name: str) -> None:
+    """Parameters on two devices, the rate a tensor of either; state goes out and in whatever the default device is."""
+    with fb.device(name):
+        for chosen in ("SGD", "Adam", "NAdam", "ASGD", "RAdam", "Rprop"):
+            for where in (name, "cpu"):
+                ps = [nn.Parameter(fb.ones(2, device=d)) for d in (name, "cpu")]
+                optimizer = getattr(fb.optim, chosen)(ps, lr=fb.tensor(0.1, device=where))
+                for _ in range(2):
+                    for p in ps:
+                        p.grad = fb.ones_like(p)
+                    optimizer.step()
+                    optimizer.load_state_dict(optimizer.state_dict())
+                steps = [s["step"] for s in optimizer.state_dict()["state"].values() if "step" in s]
+                assert all(s.device.type == "cpu" for s in steps)
+                assert ps[0].tolist() == pytest.approx(ps[1].tolist())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_norms_and_statistics_over_several_devices(name: str) -> None:
+    ps = [nn.Parameter(fb.full((2,), 3.0, device=d)) for d in (name, "cpu")]
+    for p in ps:
+        p.grad = fb.full_like(p, 2.0)
+    assert nn.utils.clip_grad_norm_(ps, 2.0).item() == pytest.approx(4.0)
+    assert all(p.grad.tolist() == pytest.approx([1.0, 1.0]) for p in ps)
+    model = nn.BatchNorm1d(2, momentum=None, device=name)
+    fb.optim.swa_utils.update_bn([fb.ones(3, 2), fb.zeros(3, 2)], model, device=name)
+    assert model.running_mean.tolist() == [0.5, 0.5] and model.num_batches_tracked.device.type == fb.device(name).type
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_numbers_of_the_host_go_along(name: str) -> None:
+    """0-d tensors of the host, of any dtype, and indices and masks."""
+    x = fb.tensor([1.0, 2.0, 3.0], device=name)
+    for dtype in (fb.float32, fb.float64, fb.int64, fb.bool, fb.float16):
+        z = fb.tensor(1, dtype=dtype)
+        for made in (x + z, z + x, x.clone().mul_(z), fb.where(x > 1, x, z.to(x.dtype)), x.clone().fill_(z)):
+            assert made.device is x.device and made.dtype is fb.float32
+        assert (x == z).tolist() == (z == x).tolist() == [True, False, False]
+    places, mask = fb.tensor([2, 0]), fb.tensor([True, False, True])
+    assert x[places].tolist() == [3.0, 1.0] and x[mask].tolist() == [1.0, 3.0]
+    assert x[places.to(fb.int32)].device is x.device
+    square = x.reshape(3, 1).expand(3, 3)
+    assert square[places, places.to(name)].tolist() == [3.0, 1.0]
+    assert square[:, mask].shape == (3, 2)
+    for index, wanted in ((places, [0.0, 2.0, 0.0]), (mask, [0.0, 2.0, 0.0])):
+        for value in (0.0, fb.tensor(0.0), fb.zeros(2, device=name)):
+            y = x.clone()
+            y[index] = value
+            assert y.tolist() == wanted
+    assert x.index_put((places,), fb.tensor(0.0)).tolist() == [0.0, 2.0, 0.0]
+    with pytest.raises(RuntimeError, match="same device"):
+        fb.tensor([1.0, 2.0])[fb.tensor([0], device=name)]
+
+
+def test_pinned_memory_that_nothing_has_is_an_error() -> None:
+    """Not a tensor in other memory, without a word."""
+    if fb.core.accelerator.pinning_device() is not None:  # type: ignore[attr-defined]
+        pytest.skip("a device here has pinned memory")
+    x = fb.ones(2)
+    for make in (x.new_zeros, x.new_ones, x.new_empty, lambda size, **options: x.new_full(size, 1.0, **options)):
+        assert make((2,), pin_memory=False).shape == (2,)
+        with pytest.raises(RuntimeError, match="no device here has pinned memory"):
+            make((2,), pin_memory=True)

@@ -137,13 +137,14 @@ class Columns:
     def columns(self, source: Array, tile: slice) -> Array:
         g, count = self.g, source.shape[0]
         if self.trivial and count == 1:
-            return source[0, :, tile].reshape(g.rows, -1)
+            part = source[0, :, tile]
+            return part.reshape(g.rows, prod(part.shape[1:]))
         windows = _windows(source, g, tile)
         if self.made.size < windows.size:
             self.made = np.empty(windows.size, windows.dtype)
         made = self.made[: windows.size].reshape(windows.shape)
         np.copyto(made, windows)
-        return made.reshape(g.rows, windows.size // max(g.rows, 1))
+        return made.reshape(g.rows, prod(windows.shape[1 + len(g.kernel) :]))
 
 
 def _windows(source: Array, g: Geometry, tile: slice) -> Array:
@@ -164,7 +165,7 @@ def _rows_of(x: Array, images: slice, tile: slice) -> Array:
 
 
 def _by_group(x: Array, groups: int) -> Array:
-    return x.reshape(groups, x.shape[0] // groups, -1)
+    return x.reshape(groups, x.shape[0] // groups, prod(x.shape[1:]))
 
 
 def _product(weight: Array, columns: Array, groups: int) -> Array:

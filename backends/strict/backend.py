@@ -73,6 +73,9 @@ class StrictBackend(StridedBackend):
     def supports(self, dtype: DType, index: int = 0) -> bool:
         return dtype not in (dt.float64, dt.complex128)
 
+    def stored(self, dtype: DType, index: int = 0) -> DType | None:
+        return dtype if self.supports(dtype, index) else None  # float64 is refused, which another device may hold
+
     def health(self, index: int) -> Health:
         """What is wrong with a device."""
         return self._health[index]

@@ -219,7 +219,7 @@ def embedding_grad(xp: Namespace, grad: Array, index: Array, *, rows: int, paddi
     """The elements of ``grad`` (..., width) added to the rows that ``index`` (...) says, but not to ``padding_idx``."""
     check_index("embedding_grad", index, rows, 0)
     width = grad.shape[-1]
-    at, values = index.reshape(-1), grad.reshape(-1, width)
+    at, values = index.reshape(-1), grad.reshape(index.size, width)
     if padding_idx >= 0:
         kept = at != padding_idx
         at, values = at[kept], values[kept]
@@ -274,6 +274,7 @@ def nll_loss_grad(
     values = wide(xp, grad)
     safe, weights = _class_weights(xp, values, target, None if weight is None else wide(xp, weight), ignore_index)
     scaled = -(values / wide(xp, total) if reduction == "mean" else values) * weights
+    scaled = xp.where(weights == 0, values.dtype.type(0), scaled)  # also where nothing counts, and total is 0
     out = xp.zeros(shape, grad.dtype)
     index = xp.expand_dims(safe, axis)
     check_index("nll_loss_grad", index.reshape(-1), shape[axis], axis)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from flambeau.backends.layout import is_dense
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
+from flambeau.core.blame import explained_op
 from flambeau.core.box import box_of, mark_written, require_tracked
 from flambeau.core.dtype import COMPLEX, can_cast
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError, is_of_the_call
@@ -56,6 +57,8 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
                 put(state)
         return write(op, operands, bound, state)
     except Exception as error:
+        if clear := explained_op(error, op, f"{op.name}_", args, params, kw):
+            raise clear from clear.__cause__
         if is_of_the_call(error, op.name):
             raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
         raise
@@ -167,7 +170,10 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
             "maps over; each element would need its own result: use the out-of-place op"
         )
     if op.name == "copy" and isinstance(operands[1], Tensor) and operands[1]._key.device is not x._key.device:
-        operands = [x, dispatch.call(OPS["to_device"], (operands[1],), {"device": x._key.device})]
+        source, goal = operands[1], x._key
+        if not goal.backend.offers(source._key.dtype, goal.device.index):
+            source = dispatch.call(OPS["cast"], (source,), {"dtype": goal.dtype})
+        operands = [x, dispatch.call(OPS["to_device"], (source,), {"device": goal.device})]
     converted, key = dispatch.normalise(op, operands, {})
     if key.level is not None:
         converted = [dispatch._lift(a, key.level) for a in converted]
@@ -227,6 +233,8 @@ def _compute(op: Op, x: Tensor, others: list[Any], params: dict[str, Any], key: 
             kernel(x._array, *arrays, **params, out=x._array)
             return
     if level is None and op.name == "copy" and isinstance(plain[0], Tensor):
+        if x._key.truth and plain[0]._key is not x._key:
+            plain = [dispatch.call(OPS["cast"], (plain[0],), {"dtype": x._key.dtype})]
         x._key.backend.copy_into(x._array, plain[0]._array)
         return
     if getattr(key, op.name) is None and not op.decomposes:

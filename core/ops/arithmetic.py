@@ -209,7 +209,7 @@ _ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
 
 
 def _rounded(mode: str) -> OpFunction[Tensor]:
-    if mode not in _ROUNDED:
+    if not isinstance(mode, str) or mode not in _ROUNDED:
         raise ArgumentError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
     return _ROUNDED[mode]
 
@@ -375,14 +375,16 @@ def frexp_p(x: Tensor) -> tuple[Tensor, Tensor]:
     >>> fb.frexp(fb.tensor([8.0]))
     (tensor([0.5000]), tensor([4], dtype=flambeau.int32))
     """
-    integer, fraction, width = _PARTS[x.dtype]
-    normal = abs_p(x) >= dt.finfo(x.dtype).tiny
-    bits = where(normal, x, x * 2.0 ** (fraction + 1)).view(dtype=integer)
+    integer = _PARTS[x.dtype][0]
+    _, fraction, width = _PARTS[x._key.stored]
+    normal = abs_p(x) >= dt.finfo(x._key.stored).tiny
+    bits = where(normal, x, x * 2.0 ** (fraction + 1))
+    bits = storage.view_dtype_p(bits, dtype=integer)
     mask = ((1 << width) - 1) << fraction
     bias = (1 << (width - 1)) - 2
     has = (x != 0) & (abs_p(x) < float("inf"))
     exponent = ((bits & mask) >> fraction) - bias - where(normal, 0, fraction + 1)
-    mantissa = ((bits & ~mask) | (bias << fraction)).view(dtype=x.dtype)
+    mantissa = storage.view_dtype_p((bits & ~mask) | (bias << fraction), dtype=x.dtype)
     return where(has, mantissa, x), storage.cast_p(where(has, exponent, 0), dtype=dt.int32)
 
 

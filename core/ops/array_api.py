@@ -276,7 +276,7 @@ class Info:
         backend = key_for(where, dt.bool_).backend
         names = [d for d in dt.ALL if d not in dt.LOW_PRECISION]
         return {
-            d.name: d for d in names if backend.supports(d, where.index) and (kind is None or isdtype(d, kind))
+            d.name: d for d in names if backend.offers(d, where.index) and (kind is None or isdtype(d, kind))
         }  # fmt: skip
 
 

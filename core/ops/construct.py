@@ -13,6 +13,8 @@ from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError, need_tensors
+from flambeau.core.from_data import resolve_device
+from flambeau.core.keys import precise
 from flambeau.core.ops import expand, joining, shape, views
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -130,7 +132,7 @@ def _range(
     if end is None:
         start, end = 0, start
     count = int((end - start) / step) + 1
-    whole = creation.arange(count, dtype=dt.float64, device=device) * step + start
+    whole = creation.arange(count, dtype=precise(resolve_device(device)), device=device) * step + start
     made = whole.to(dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype))
     if out is not None:
         return deliver("range", made, out)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, overload
 
+import numpy as np
+
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
@@ -12,12 +14,14 @@ from flambeau.core.device import device as Device
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import DType, DTypeLike, Number, as_dtype
 from flambeau.core.errors import ConversionError
-from flambeau.core.memory_format import MemoryFormat
+from flambeau.core.keys import Key
+from flambeau.core.memory_format import MemoryFormat, check_format
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import contiguous
 from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.registry import resolve
+from flambeau.core.stored import out_of_range
 from flambeau.core.tensor import Tensor
 from flambeau.core.transfer import without_waiting
 
@@ -32,15 +36,38 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
     if where is not x.device:
         # Cast first what becomes smaller, or what the other device could not hold.
         if dtype is not x.dtype and (
-            dtype.itemsize <= x.dtype.itemsize or not resolve(where).supports(x.dtype, where.index)
+            dtype.itemsize <= x.dtype.itemsize or not resolve(where).offers(x.dtype, where.index)
         ):
-            out = storage.cast_p(out, dtype)
+            out = _cast(out, dtype)
         out = storage.to_device_p(out, where)
     if dtype is not out.dtype:
-        out = storage.cast_p(out, dtype)
+        out = _cast(out, dtype)
     if copy and out is x:
         out = storage.clone_p(x, "K")
     return out
+
+
+def _cast(x: Tensor, dtype: DType) -> Tensor:
+    if dtype is dt.int64 and x._key.index.stored is not dtype:
+        _check_range(x, x._key.index)
+    return storage.cast_p(x, dtype)
+
+
+def _fits(source: DType, goal: DType) -> bool:
+    """Whether every value of a dtype is one of the integer dtype ``goal``."""
+    if source.category != dt.INTEGER:
+        return source.category == dt.BOOL
+    return dt.iinfo(source).max <= dt.iinfo(goal).max and dt.iinfo(source).min >= dt.iinfo(goal).min
+
+
+def _check_range(x: Tensor, goal: Key) -> None:
+    """DTypeError where a value is beyond what the device holds integers in; it waits for the device."""
+    if _fits(x._key.stored, goal.stored) or goal.level is not None or not x.numel() or x.is_complex():
+        return
+    limits, host = dt.iinfo(goal.stored), x._key.to_host(x._array).astype(np.float64)
+    beyond = host[(host >= limits.max + 1) | (host <= limits.min - 1)]
+    if beyond.size:
+        raise out_of_range(beyond.flat[0].item(), goal.dtype, goal.stored, goal.device)
 
 
 @overload
@@ -58,7 +85,7 @@ def to(
     self: Tensor, other: Tensor, non_blocking: bool = False, copy: bool = False, *,
     memory_format: MemoryFormat | None = None,
 ) -> Tensor: ...  # fmt: skip
-@public(function=False)
+@public(function=False, guard="function")
 def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # Any: as the forms above say
     """The tensor in another dtype, on another device, or like another tensor; itself when nothing changes.
 
@@ -155,7 +182,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     >>> fb.tensor([1]).type_as(fb.ones(1)).dtype
     flambeau.float32
     """
-    return convert(self, None, other.dtype)
+    return convert(self, None, other._key.dtype)  # an array has a dtype too
 
 
 @public(function=False)
@@ -170,6 +197,8 @@ def cpu(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
 
 def _converter(name: str, dtype: DType) -> Callable[[Tensor], Tensor]:
     def method(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
+        if memory_format is not None:
+            check_format(name, memory_format)
         return convert(self, None, dtype)
 
     method.__name__ = method.__qualname__ = name
@@ -305,10 +334,10 @@ def result_type(*operands: Tensor | Number | DTypeLike) -> DType:
 
 
 for _name, _dtype in _BY_NAME.items():
-    public(function=False)(_converter(_name, _dtype))
+    public(function=False, guard="function")(_converter(_name, _dtype))
 
 
-@public()
+@public(guard="function")
 def clone(input: Tensor, *, memory_format: MemoryFormat | None = None) -> Tensor:
     """A copy in memory of its own, with the same strides where they are dense; differentiable.
 

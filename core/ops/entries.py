@@ -48,7 +48,10 @@ def _as_tuple(index: Index) -> tuple[object, ...]:
 
 
 def _entry(item: object, device: DeviceLike) -> Place | EllipsisType:
-    """An entry as None, Ellipsis, a bool, an int, a slice or an index tensor; IndexError for anything else."""
+    """An entry as None, Ellipsis, a bool, an int, a slice or an index tensor; IndexError for anything else.
+
+    A tensor of the host may index one of any ``device``.
+    """
     if item is None or item is Ellipsis or isinstance(item, bool | slice):
         return item
     if isinstance(item, Tensor):
@@ -59,7 +62,7 @@ def _entry(item: object, device: DeviceLike) -> Place | EllipsisType:
             )
         if not item.shape and item._key.level is None and kind.category == dt.INTEGER and kind is not dt.uint8:
             return int(item)
-        return item
+        return item.to(device) if item.is_cpu else item
     if isinstance(item, np.ndarray | np.generic | list | tuple | range):
         if isinstance(item, np.integer):
             return int(item)
@@ -101,7 +104,10 @@ def _expanded(index: Index, shape: Shape, device: DeviceLike) -> list[Place]:
 
 
 def sliced(item: slice, n: int) -> slice:
-    start, stop, step = item.indices(n)
+    try:
+        start, stop, step = item.indices(n)
+    except TypeError:
+        raise TypeError(f"slice indices must be ints or None, got {item!r}") from None
     if step < 0:
         raise ValueError(f"slice step must be positive, got {step}; flip() reads an axis backwards")
     return slice(start, max(stop, start), step)

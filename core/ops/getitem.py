@@ -195,7 +195,7 @@ def getitem(x: Tensor, index: Index) -> Tensor:
 def _by_tensor(x: Tensor, index: Tensor) -> Tensor | None:
     """``x[index]`` for one tensor along the first axes, or None where the general way must see to it."""
     lead = index._array.shape
-    if not lead or index.dtype is dt.uint8 or index.dtype.category > dt.INTEGER:
+    if not lead or index.dtype is dt.uint8 or index.dtype.category > dt.INTEGER or index.device is not x.device:
         return None
     if index.dtype is not dt.bool_:
         return index_get_p(x, [index], 0) if x.ndim else None

@@ -48,14 +48,15 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 
 def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """One dimension with borders made of its own elements."""
+    """One dimension with borders made of its own elements; "circular" cuts first, the others last."""
     size = x._array.shape[axis]
-    cut_front, cut_back = max(-before, 0), max(-after, 0)
-    if cut_front or cut_back:
-        if cut_front + cut_back > size:
-            raise ShapeError(f"pad: widths ({before}, {after}) take more than the {size} elements of dimension {axis}")
-        x, size = narrow(x, axis, cut_front, size - cut_front - cut_back), size - cut_front - cut_back
-    before, after = max(before, 0), max(after, 0)
+    total = size + before + after
+    if total < (mode != "circular" and max(before, after) > 0):
+        raise ShapeError(f"pad: widths ({before}, {after}) take more than the {size} elements of dimension {axis}")
+    cut = max(-before, 0)
+    before, after, behind = max(before, 0), max(after, 0), max(-after, 0)
+    if mode == "circular" and cut + behind:
+        x, size = narrow(x, axis, cut, size - cut - behind), size - cut - behind
     most = {"reflect": size - 1, "circular": size}.get(mode)
     if most is not None and max(before, after) > most or (not size and before + after):
         raise ShapeError(
@@ -64,7 +65,8 @@ def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tenso
         )
     front, back = _BORDERS[mode](x, axis, size, before, after)
     parts = [*([front] if before else []), x, *([back] if after else [])]
-    return cat(parts, axis) if len(parts) > 1 else x
+    out = cat(parts, axis) if len(parts) > 1 else x
+    return out if out._array.shape[axis] == total else narrow(out, axis, cut, total)
 
 
 def _mirror(x: Tensor, axis: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor]:

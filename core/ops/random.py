@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, overload
 
 from flambeau.core import dtype as dt
-from flambeau.core import state
+from flambeau.core import registry, state
 from flambeau.core.creation import Sizes, _shape
 from flambeau.core.declare import composite, op
 from flambeau.core.device import DeviceLike
@@ -22,7 +22,7 @@ from flambeau.core.dtype import DType, DTypeLike
 from flambeau.core.errors import ArgumentError, DTypeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.generator import default_generator
-from flambeau.core.keys import key_for
+from flambeau.core.keys import key_for, precise
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos_p, log_p, minimum_p, sin_p, sqrt_p
 from flambeau.core.out import deliver
@@ -70,7 +70,9 @@ def _words_for(shape: Sequence[int], dtype: DType) -> int:
 
 
 def _uniform_of(bits: Tensor, low: float, high: float, shape: Sequence[int], dtype: DType) -> Tensor:
-    if dtype is dt.float64:
+    if dtype is dt.float64 and key_for(bits.device, dtype).stored is not dtype:
+        found = _upper_part(bits, math.prod(shape), dtype)
+    elif dtype is dt.float64:
         first, second = _columns(bits, math.prod(shape))
         upper, lower = storage.cast_p(first >> 5, dtype=dtype), storage.cast_p(second >> 6, dtype=dtype)
         found = (upper * 2.0**26 + lower) * 2.0**-53
@@ -82,6 +84,19 @@ def _uniform_of(bits: Tensor, low: float, high: float, shape: Sequence[int], dty
         return found
     found = found * (high - low) + low
     return minimum_p(found, largest_below(high, dtype.name)) if low < high else found
+
+
+def _upper_part(bits: Tensor, n: int, dtype: DType) -> Tensor:
+    """The numbers in [0, 1) that float64 makes of the words, cut off to the 24 bits of float32."""
+    return storage.cast_p(_columns(bits, n)[0] >> 8, dtype=dtype) * 2.0**-24
+
+
+def precisely_uniform(shape: Sequence[int], device: Device, generator: Philox | None = None) -> Tensor:
+    """Numbers in [0, 1) in float64, or where the device has none the same ones in float32."""
+    dtype, n = precise(device), math.prod(shape)
+    if dtype is dt.float64:
+        return uniform(shape, dtype, device, generator)
+    return _upper_part(words(2 * n, device, generator), n, dtype).reshape(tuple(shape))
 
 
 def uniform(
@@ -118,14 +133,50 @@ def integers(
 ) -> Tensor:
     """Whole numbers in [low, high): the upper half of the 128-bit product of the span and 64 random bits."""
     n, span = math.prod(shape), high - low
-    first, second = (storage.cast_p(w, dtype=dt.uint64) for w in _columns(words(2 * n, device, generator), n))
+    if key_for(device, dt.int64).stored is not dt.int64:
+        return _integers_of_words(low, high, shape, dtype, words(2 * n, device, generator))
+    unsigned = registry.resolve(device).supports(dt.uint64, device.index)
+    wide = dt.uint64 if unsigned else dt.int64
+    first, second = (storage.cast_p(w, dtype=wide) for w in _columns(words(2 * n, device, generator), n))
     small, large = span & 0xFFFFFFFF, span >> 32
-    middle = first * small + (second * small >> 32)
-    found = middle >> 32
+
+    def upper(x: Tensor) -> Tensor:
+        return x >> 32 if unsigned else x >> 32 & 0xFFFFFFFF  # no copies of a sign
+
+    middle = first * small + upper(second * small)
+    found = upper(middle)
     if large:
-        found = first * large + found + (second * large + (middle & 0xFFFFFFFF) >> 32)
+        found = first * large + found + upper(second * large + (middle & 0xFFFFFFFF))
     shifted = storage.cast_p(found, dtype=dt.int64) + low
     return storage.cast_p(shifted, dtype=dtype).reshape(tuple(shape))
+
+
+def _integers_of_words(low: int, high: int, shape: Sequence[int], dtype: DType, bits: Tensor) -> Tensor:
+    """The numbers of :func:`integers` in 32-bit steps, for devices without 64-bit integers.
+
+    DTypeError where the bounds leave 32 bits.
+    """
+    check = key_for(bits.device, dt.int64)
+    if dtype is not dt.uint32 or high - 1 >= 1 << 32 or low < 0:
+        low, _ = check.element(low), check.element(high - 1)
+    first, second = _columns(bits, math.prod(shape))
+    span = high - low
+    if span == 1 << 32:
+        found = first
+    else:
+        product, carry = _times(first, span)
+        found = product + storage.cast_p(carry + _times(second, span)[0] < carry, dtype=dt.uint32)
+    shifted = found + (low & 0xFFFFFFFF)  # modulo 2**32
+    return storage.cast_p(shifted, dtype=dtype).reshape(tuple(shape))
+
+
+def _times(word: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """The upper and the lower half of the 64-bit product of words and a number, by their halves of 16 bits."""
+    small, large = factor & 0xFFFF, factor >> 16
+    low, high = word & 0xFFFF, word >> 16
+    middle = high * small + (low * small >> 16)
+    cross = low * large + (middle & 0xFFFF)
+    return high * large + (middle >> 16) + (cross >> 16), word * factor
 
 
 def below(probability: float, shape: Sequence[int], device: Device, generator: Philox | None = None) -> Tensor:
@@ -239,10 +290,13 @@ def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = No
     """
     if n < 0:
         raise ArgumentError(f"randperm: n must not be negative, got {n}")
-    first, second = (
-        storage.cast_p(w, dtype=dt.int64) for w in _columns(words(2 * n, resolve_device(device), generator), n)
-    )
-    found = (first << 32 | second).argsort(0, stable=True)
+    where = resolve_device(device)
+    first, second = (storage.cast_p(w, dtype=dt.int64) for w in _columns(words(2 * n, where, generator), n))
+    if key_for(where, dt.int64).stored is dt.int64:
+        found = (first << 32 | second).argsort(0, stable=True)
+    else:  # by the lower half, which has no sign, then by the upper
+        order = (second ^ -(1 << 31)).argsort(0, stable=True)
+        found = order[first[order].argsort(0, stable=True)]
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast_p(found, dtype=dt.as_dtype(dtype))
     return finished(deliver("randperm", found, out), requires_grad, pin_memory)

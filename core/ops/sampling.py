@@ -14,6 +14,7 @@ from flambeau.core.creation import zeros_like
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType, DTypeLike
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
+from flambeau.core.keys import precise
 from flambeau.core.ops import random, storage
 from flambeau.core.ops.elementwise import (
     abs_p,
@@ -147,7 +148,7 @@ def _without_replacement(weights: Tensor, count: int, generator: Philox | None) 
     2006)."""
     compute = dt.float64 if weights.dtype is dt.float64 else dt.float32
     u = random.uniform(tuple(weights.shape), compute, weights.device, generator)
-    waits = maximum_p(-log_p(1.0 - u), dt.finfo(compute).tiny)
+    waits = maximum_p(-log_p(1.0 - u), dt.finfo(u._key.stored).tiny)
     return (weights / waits).topk(count, -1).indices
 
 
@@ -163,8 +164,7 @@ def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
     with state.no_grad():
         rate = input.detach()
         _check("poisson", rate, lambda r: r >= 0, "rates must be at least 0")
-        compute = dt.float64 if rate._key.backend.supports(dt.float64, rate.device.index) else dt.float32
-        rate = storage.cast_p(rate, dtype=compute)
+        rate = storage.cast_p(rate, dtype=precise(rate.device))
         small = _small_poisson(where(rate < 10, rate, 0.0), generator)
         return storage.cast_p(
             where(rate < 10, small, _large_poisson(maximum_p(rate, 10.0), generator)), dtype=input.dtype
@@ -173,7 +173,7 @@ def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
 
 def _small_poisson(rate: Tensor, generator: Philox | None) -> Tensor:
     """Rates below 10: how many of the summed probabilities stay under one uniform number."""
-    u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
+    u = random.precisely_uniform(tuple(rate.shape), rate.device, generator)
     term = exp_p(-rate)
     total, count = term, zeros_like(rate)
     for i in range(1, 60):
@@ -195,8 +195,8 @@ def _large_poisson(rate: Tensor, generator: Philox | None) -> Tensor:
     found = floor_p(rate)
     missing = rate == rate
     for _ in range(24):
-        u = random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator) - 0.5
-        v = 1.0 - random.uniform(tuple(rate.shape), rate.dtype, rate.device, generator)
+        u = random.precisely_uniform(tuple(rate.shape), rate.device, generator) - 0.5
+        v = 1.0 - random.precisely_uniform(tuple(rate.shape), rate.device, generator)
         distance = 0.5 - abs_p(u)
         k = floor_p((2 * a / distance + b) * u + rate + 0.43)
         sure = (distance >= 0.07) & (v <= bound)
@@ -320,7 +320,9 @@ def random_(
     if kw:
         raise TypeError(f"random_: unexpected argument {sorted(kw)[0]!r}")
     if high is None:
-        low, high = (0, _largest(self.dtype) + 1) if low is None else (0, low)
+        low, high = (
+            (0, _largest(self._key.stored if self._key.dtype.category else self.dtype) + 1) if low is None else (0, low)
+        )
     low = 0 if low is None else low
     random.check_span("random_", low, high)
     found = random.integers(int(low), int(high), tuple(self.shape), dt.int64, self.device, generator)

@@ -174,7 +174,7 @@ def _pinv_vjp(g: Tensor, x: Tensor, out: Tensor) -> Tensor:
 def tolerances(x: Tensor, largest: Tensor, rtol: float | Tensor, atol: float | Tensor) -> Tensor:
     """The size below which a singular value counts as 0: torch's default depends on whether ``atol`` is given."""
     if not isinstance(rtol, Tensor) and rtol == AUTO:
-        least = dt.finfo(x.dtype).eps * max(x._array.shape[-2:])
+        least = dt.finfo(x._key.stored).eps * max(x._array.shape[-2:])
         rtol = where(atol > 0, 0.0, least) if isinstance(atol, Tensor) else 0.0 if atol > 0 else least
     relative = largest * rtol
     return where(relative > atol, relative, atol)
@@ -236,7 +236,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     m, n = A._array.shape[-2:]
     if right._array.shape[-2] != m:
         raise ShapeError(f"lstsq: B of shape {tuple(B.shape)} must have as many rows as A of shape {tuple(A.shape)}")
-    rtol = dt.finfo(A.dtype).eps * max(m, n) if rcond is None else rcond
+    rtol = dt.finfo(A._key.stored).eps * max(m, n) if rcond is None else rcond
     found = matmul(pinv(A, rtol=rtol), right)
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise ArgumentError(f"lstsq: driver must be 'gels', 'gelsy', 'gelsd' or 'gelss', got {driver!r}")

@@ -328,8 +328,9 @@ def _between(x: Tensor, levels: Tensor, interpolation: str, skip_nan: bool) -> T
     else:
         rank = where(numbers == n, levels * (n - 1), n - 1)
     if interpolation in _ROUNDED:
-        return take(ordered_values, _ROUNDED[interpolation](rank).to(dt.int64), axis)
+        return take(ordered_values, storage.cast_p(_ROUNDED[interpolation](rank), dtype=dt.int64), axis)
     below = floor_p(rank)
-    low = take(ordered_values, below.to(dt.int64), axis)
-    high = take(ordered_values, ceil_p(rank).to(dt.int64), axis)
-    return lerp_p(low, high, 0.5 * (rank != below).to(rank.dtype) if interpolation == "midpoint" else rank - below)
+    low = take(ordered_values, storage.cast_p(below, dtype=dt.int64), axis)
+    high = take(ordered_values, storage.cast_p(ceil_p(rank), dtype=dt.int64), axis)
+    halves = interpolation == "midpoint"
+    return lerp_p(low, high, 0.5 * storage.cast_p(rank != below, dtype=rank.dtype) if halves else rank - below)

@@ -340,9 +340,10 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Write the values of ``src``, broadcast, cast and brought to the device, in place."""
     try:
         key, state = src._key, get()
-        plain = key.level is None and key.device is self._key.device and (src._node is None or not state.grad)  # type: ignore[union-attr]
+        own = self._key
+        plain = key.level is None and key.device is own.device and (src._node is None or not state.grad)  # type: ignore[union-attr]
         apart = src._box is None or src._box is not self._box
-        if plain and apart and written(self, src._array):
+        if plain and apart and (key is own or not own.truth) and written(self, src._array):
             return self
     except AttributeError:  # no tensor, or a thread's first op
         pass
@@ -354,7 +355,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
 
 
 # -- in-place methods --------------------------------------------------------------------------------
-@public(function=True)
+@public(function=True, guard="function")
 def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
     """Write ``value`` (a number or a 0-d tensor) to every element, in place.
 

@@ -20,4 +20,5 @@ def host_array(tensor: Tensor) -> HostArray:
 
 def tensor_from_host(array: HostArray, device: DeviceLike) -> Tensor:
     """A tensor of an array's values; on the CPU it takes the array's memory over."""
-    return from_numpy(array).to(device)
+    tensor = from_numpy(array)
+    return tensor if device is tensor.device else tensor.to(device)

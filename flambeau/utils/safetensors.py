@@ -15,18 +15,20 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.utils.host import HostArray
+from flambeau.utils.strict_json import Reader, shortened
 
 HEADER_LIMIT: Final = 100_000_000  # bytes, as in the reference implementation
 MAX_DIMENSIONS: Final = 64  # numpy's
+_MAX_TEXTS: Final = 100_000  # members of the metadata
 _LENGTH: Final = 8  # bytes that hold the header's length
-_METADATA: Final = "__metadata__"
+METADATA: Final = "__metadata__"
 _ENTRY_KEYS: Final = {"dtype", "shape", "data_offsets"}
 
 _NAMES: Final[dict[DType, str]] = {
@@ -54,9 +56,20 @@ class Entry(NamedTuple):
 class Header(NamedTuple):
     """What a file says of itself."""
 
-    raw: dict[str, Any]
     metadata: dict[str, str]
     entries: dict[str, Entry]
+    data_start: int
+
+    def members(self) -> Iterator[tuple[str, Any]]:
+        """What :func:`plan` makes of a file like this, sorted by name."""
+        for name in sorted([METADATA, *self.entries] if self.metadata else self.entries):
+            if name == METADATA:
+                yield name, self.metadata
+            else:
+                entry = self.entries[name]
+                start = entry.start - self.data_start
+                where = [start, start + entry.nbytes]
+                yield name, {"dtype": _NAMES[entry.dtype], "shape": list(entry.shape), "data_offsets": where}
 
 
 # -- writing -----------------------------------------------------------------------------------------
@@ -71,7 +84,7 @@ def plan(arrays: Mapping[str, HostArray], metadata: Mapping[str, str] | None = N
     """The header for ``arrays``, widest elements first, so that every array stands aligned."""
     header: dict[str, Any] = {}
     if metadata:
-        header[_METADATA] = dict(metadata)
+        header[METADATA] = dict(metadata)
     position = 0
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
         shape, end = list(array.shape), position + array.nbytes
@@ -91,7 +104,7 @@ def write(file: BinaryIO, arrays: Mapping[str, HostArray], header: Mapping[str, 
     file.write(len(text).to_bytes(_LENGTH, "little"))
     file.write(text)
     for name in header:
-        if name != _METADATA:
+        if name != METADATA:
             file.write(_stored(arrays[name]).data)
 
 
@@ -137,23 +150,30 @@ def read_header(file: BinaryIO, where: str) -> Header:
         )
     if length > size - _LENGTH:
         raise CheckpointError(f"{where}: truncated: the header should have {length} bytes, {size - _LENGTH} are there")
-    header = _parse(file.read(length), where)
-    entries = {e.name: e for e in _entries(header, _LENGTH + length, where)}
-    _check_cover(sorted(entries.values(), key=lambda e: (e.start, e.nbytes)), _LENGTH + length, size, where)
-    return Header(header, header.get(_METADATA, {}), entries)
+    header = _parse(file.read(length), _LENGTH + length, where)
+    in_order = sorted(header.entries.values(), key=lambda e: (e.start, e.nbytes))
+    _check_cover(in_order, header.data_start, size, where)
+    return header
 
 
 def read_array(file: BinaryIO, entry: Entry, where: str, mmap: bool = False) -> HostArray:
     """One array of an open file: its own memory, or (``mmap``) pages of the file, copied when written to."""
-    if mmap and entry.nbytes:
-        raw: HostArray = np.memmap(file, np.uint8, "c", entry.start, (entry.nbytes,))
-    else:
-        raw = np.empty(entry.nbytes, np.uint8)
+    try:
+        if mmap and entry.nbytes:
+            raw: HostArray = np.memmap(file, np.uint8, "c", entry.start, (entry.nbytes,))
+        else:
+            raw = np.empty(entry.nbytes, np.uint8)
+    except (MemoryError, OSError):
+        help = "" if mmap else "; mmap=True leaves it in the file"
+        raise CheckpointError(
+            f"{where}: array {shortened(entry.name)} takes {entry.nbytes} bytes, for which there is no memory{help}"
+        ) from None
+    if not mmap:
         file.seek(entry.start)
         if file.readinto(raw.data) != entry.nbytes:  # type: ignore[attr-defined]
-            raise CheckpointError(f"{where}: truncated while it was read: array {entry.name!r} ends early")
-    if entry.dtype is dt.bool_ and not mmap and raw.tobytes().translate(None, b"\0\1"):
-        raise CheckpointError(f"{where}: damaged: array {entry.name!r} is BOOL and has bytes other than 0 and 1")
+            raise CheckpointError(f"{where}: truncated while it was read: array {shortened(entry.name)} ends early")
+    if entry.dtype is dt.bool_ and not mmap and entry.nbytes and raw.max() > 1:
+        raise _damaged(where, entry.name, "is BOOL and has bytes other than 0 and 1")
     array = little_endian(raw, entry.dtype.numpy).view(entry.dtype.numpy).reshape(entry.shape)
     return array.view(np.ndarray)
 
@@ -182,77 +202,74 @@ _PICKLE_HELP: Final = (
 )
 
 
-def _parse(text: bytes, where: str) -> dict[str, Any]:
+def _parse(text: bytes, data_start: int, where: str) -> Header:
+    metadata: dict[str, str] = {}
+    entries: dict[str, Entry] = {}
     try:
-        header = strict_json(text.decode())
+        reader = Reader(text.decode())
+        if reader.peek() != "{":
+            kind = type(reader.value()).__name__
+            raise CheckpointError(f"{where}: damaged: the header is a JSON {kind}, not an object")
+        for name in reader.names():
+            if name == METADATA:
+                metadata = _texts(reader, where)
+            else:
+                entries[name] = _entry(name, reader.value(), data_start, where)
+        reader.end()
     except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON are ValueErrors
         raise CheckpointError(
             f"{where}: not a safetensors file, or damaged: its header is not valid JSON: {error}"
         ) from None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{where}: damaged: the header is a JSON {type(header).__name__}, not an object")
-    metadata = header.get(_METADATA, {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise CheckpointError(f"{where}: damaged: {_METADATA} must map strings to strings")
-    return header
+    return Header(metadata, entries, data_start)
 
 
-def strict_json(text: str) -> object:
-    """Parse JSON; ValueError also for a key that stands twice in an object, and for NaN and Infinity."""
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+def _texts(reader: Reader, where: str) -> dict[str, str]:
+    found = {}
+    if reader.peek() == "{":
+        for name in reader.names():
+            found[name] = reader.value()
+            if not isinstance(found[name], str):
+                break
+            if len(found) > _MAX_TEXTS:
+                raise CheckpointError(f"{where}: {METADATA} has more than {_MAX_TEXTS} members")
+        else:
+            return found
+    raise CheckpointError(f"{where}: damaged: {METADATA} must map strings to strings")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} stands twice")
-    return found
+def _entry(name: str, value: Any, data_start: int, where: str) -> Entry:
+    if not isinstance(value, dict) or set(value) != _ENTRY_KEYS:
+        raise _damaged(where, name, "must have dtype, shape and data_offsets")
+    dtype = _DTYPES.get(value["dtype"]) if isinstance(value["dtype"], str) else None
+    if dtype is None:
+        raise CheckpointError(
+            f"{where}: array {shortened(name)} has dtype {shortened(value['dtype'])}, which flambeau does not have; "
+            f"known: {', '.join(_DTYPES)}"
+        )
+    shape, offsets = value["shape"], value["data_offsets"]
+    if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
+        raise _damaged(
+            where, name, f"has shape {shortened(shape)}; at most {MAX_DIMENSIONS} sizes below 2**63 are allowed"
+        )
+    if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise _damaged(where, name, f"has data_offsets {shortened(offsets)}; a begin and an end are expected")
+    if math.prod(filter(None, shape)) * dtype.itemsize >= 1 << 63:
+        raise _damaged(where, name, f"has shape {shortened(shape)}, more than fits an address space")
+    nbytes = math.prod(shape) * dtype.itemsize
+    if offsets[1] - offsets[0] != nbytes:
+        raise _damaged(
+            where, name, f"of shape {tuple(shape)} and dtype {dtype.name} takes {nbytes} bytes, "
+            f"its data_offsets {offsets} say {offsets[1] - offsets[0]}",
+        )  # fmt: skip
+    return Entry(name, dtype, tuple(shape), data_start + offsets[0], nbytes)
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
-
-
-def _entries(header: Mapping[str, Any], data_start: int, where: str) -> Iterator[Entry]:
-    for name, value in header.items():
-        if name == _METADATA:
-            continue
-        array = f"{where}: damaged: array {name!r}"
-        if not isinstance(value, dict) or set(value) != _ENTRY_KEYS:
-            raise CheckpointError(f"{array} must have dtype, shape and data_offsets")
-        dtype = _DTYPES.get(value["dtype"]) if isinstance(value["dtype"], str) else None
-        if dtype is None:
-            raise CheckpointError(
-                f"{where}: array {name!r} has dtype {value['dtype']!r}, which flambeau does not have; "
-                f"known: {', '.join(_DTYPES)}"
-            )
-        shape, offsets = value["shape"], value["data_offsets"]
-        if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
-            raise CheckpointError(
-                f"{array} has shape {_short(shape)}; at most {MAX_DIMENSIONS} sizes below 2**63 are allowed"
-            )
-        if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-            raise CheckpointError(f"{array} has data_offsets {_short(offsets)}; a begin and an end are expected")
-        if math.prod(filter(None, shape)) * dtype.itemsize >= 1 << 63:
-            raise CheckpointError(f"{array} has shape {_short(shape)}, more than fits an address space")
-        nbytes = math.prod(shape) * dtype.itemsize
-        if offsets[1] - offsets[0] != nbytes:
-            raise CheckpointError(
-                f"{array} of shape {tuple(shape)} and dtype {dtype.name} takes {nbytes} bytes, "
-                f"its data_offsets {offsets} say {offsets[1] - offsets[0]}"
-            )
-        yield Entry(name, dtype, tuple(shape), data_start + offsets[0], nbytes)
+def _damaged(where: str, name: str, how: str) -> CheckpointError:
+    return CheckpointError(f"{where}: damaged: array {shortened(name)} {how}")
 
 
 def _are_sizes(values: object) -> bool:
     return isinstance(values, list) and all(type(v) is int and 0 <= v < 1 << 63 for v in values)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _check_cover(entries: list[Entry], data_start: int, size: int, where: str) -> None:
@@ -262,7 +279,8 @@ def _check_cover(entries: list[Entry], data_start: int, size: int, where: str) -
         if entry.start != position:
             what = "overlaps the array before it" if entry.start < position else "leaves a gap before it"
             raise CheckpointError(
-                f"{where}: damaged: array {entry.name!r} {what}: it begins at byte {entry.start}, not at {position}"
+                f"{where}: damaged: array {shortened(entry.name)} {what}: it begins at byte {entry.start}, not at "
+                f"{position}"
             )
         position += entry.nbytes
     if position != size:

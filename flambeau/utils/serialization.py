@@ -10,14 +10,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import zlib
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, BinaryIO, Final
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
+from typing import Any, BinaryIO, Final, cast
 
-from flambeau.core.device import DeviceLike, device
+from flambeau.core.blame import explain_functions
+from flambeau.core.device import DeviceLike
+from flambeau.core.device import device as Device
+from flambeau.core.from_data import resolve_device
 from flambeau.core.tensor import Tensor
-from flambeau.utils import safetensors
+from flambeau.utils import safetensors, strict_json
 from flambeau.utils.files import atomic_write
 from flambeau.utils.host import host_array, tensor_from_host
 from flambeau.utils.safetensors import CheckpointError, Header
@@ -26,6 +30,8 @@ from flambeau.utils.structure import Decoder, Encoder, Locate
 __all__ = ["CheckpointError", "load", "load_file", "save", "save_file"]
 
 _FORMAT: Final = 1
+_MAX_CONTAINERS: Final = 4_000_000
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _STRUCTURE, _CHECKSUM, _VERSION = "flambeau.structure", "flambeau.crc32", "flambeau.format"
 
 PathOrFile = str | os.PathLike[str] | BinaryIO
@@ -39,7 +45,8 @@ def save(obj: object, f: PathOrFile) -> None:
         obj: tensors and parameters in any nesting of dict, OrderedDict, list, tuple and set, with None,
             bool, int, float, complex, str, bytes, Size, dtypes, devices and numpy arrays. Tensors that share
             storage and dtype share it again when loaded; an object that stands in several places is one.
-        f: a path, which is replaced in one step when all is written, or a file open for writing bytes.
+        f: a path, which is replaced in one step when all is written (a device or a pipe is written to), or a file
+            open for writing bytes.
 
     Raises:
         TypeError: for an object of another type; the text says where in ``obj`` it stands. Modules and
@@ -57,8 +64,13 @@ def save(obj: object, f: PathOrFile) -> None:
     for description in descriptions:
         description["crc32"] = safetensors.checksum(arrays[description["array"]])
     structure = json.dumps({"root": root, "arrays": descriptions}, allow_nan=False, separators=(",", ":"))
+    if _has_too_many_members(structure):
+        raise ValueError(
+            f"save: obj has more than {_MAX_CONTAINERS} lists, tuples, dicts and members of dicts; put numbers into "
+            "tensors"
+        )
     header = safetensors.plan(arrays, {_VERSION: str(_FORMAT), _STRUCTURE: structure})
-    header["__metadata__"][_CHECKSUM] = _fingerprint(header)
+    header[safetensors.METADATA][_CHECKSUM] = _fingerprint(sorted(header.items(), key=itemgetter(0)))
     _write(f, lambda file: safetensors.write(file, arrays, header))
 
 
@@ -103,20 +115,31 @@ def save_file(tensors: Mapping[str, Tensor], filename: PathOrFile, metadata: Map
     {'a': tensor([1., 1.])}
     """
     arrays = {}
+    if not isinstance(tensors, Mapping):
+        raise TypeError(f"save_file: tensors must map names to tensors, got {type(tensors).__name__}; save() takes it")
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise TypeError(
                 f"save_file: tensors must map names to tensors, got {name!r}: {type(tensor).__name__}; "
                 "save() takes nested state"
             )
+        if name == safetensors.METADATA:
+            raise ValueError(
+                f"save_file: no tensor can have the name {name!r}, under which the format keeps metadata; rename it"
+            )
+        _check_text("a tensor's name", name)
         if not safetensors.storable(tensor.dtype):
             raise TypeError(
                 f"save_file: {name!r} has dtype {tensor.dtype}, which the format lacks; use view_as_real or save()"
             )
         arrays[name] = host_array(tensor)
+    if not isinstance(metadata or {}, Mapping):
+        raise TypeError(f"save_file: metadata must map strings to strings, got {type(metadata).__name__}")
     for name, text in (metadata or {}).items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise TypeError(f"save_file: metadata must map strings to strings, got {name!r}: {text!r}")
+        _check_text("a name of metadata", name)
+        _check_text(f"metadata {name!r}", text)
     header = safetensors.plan(arrays, metadata)
     _write(filename, lambda file: safetensors.write(file, arrays, header))
 
@@ -133,44 +156,80 @@ def load_file(filename: PathOrFile, device: DeviceLike = "cpu", *, mmap: bool = 
     """
     file, where = _open(filename, "load_file", mmap)
     with file:
-        header = safetensors.read_header(file, where)
+        header, goal = safetensors.read_header(file, where), resolve_device(device)
         return {
-            name: tensor_from_host(safetensors.read_array(file, entry, where, mmap), device)
+            name: tensor_from_host(safetensors.read_array(file, entry, where, mmap), goal)
             for name, entry in header.entries.items()
         }
 
 
+def _check_text(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"save_file: {what} is {text!r}, which has half of a surrogate pair and cannot be written as UTF-8; "
+            "rename it, for example by text.encode(errors='replace').decode()"
+        ) from None
+
+
 def _write(target: PathOrFile, write: Callable[[BinaryIO], None]) -> None:
+    text = isinstance(cast(object, target), io.TextIOBase)
     if isinstance(target, (str, os.PathLike)):
         with atomic_write(target) as file:
             write(file)
-    elif hasattr(target, "write"):
+    elif hasattr(target, "write") and not text:
         write(target)
     else:
-        raise TypeError(f"save: expected a path or a file open for writing bytes, got {type(target).__name__}")
+        how = " (open it with 'wb')" if text else ""
+        raise TypeError(f"save: expected a path or a file open for writing bytes, got {type(target).__name__}{how}")
 
 
 def _open(source: PathOrFile, caller: str, mmap: bool) -> tuple[BinaryIO, str]:
     """An open file of its own, and its name for errors."""
     if isinstance(source, (str, os.PathLike)):
-        return Path(source).open("rb"), os.fspath(source)
+        where, file = os.fspath(source), open(source, "rb")  # noqa: SIM115 (the caller closes it)
+        if mmap or file.seekable():
+            return file, where
+        with file:  # a pipe
+            return _whole(file, where), where
     if not hasattr(source, "read"):
         raise TypeError(f"{caller}: expected a path or a file open for reading bytes, got {type(source).__name__}")
     if mmap:
         raise ValueError(f"{caller}: mmap=True needs a path, got {type(source).__name__}")
     if hasattr(source, "seek"):
         source.seek(0)
-    data = source.read()
+    where = str(getattr(source, "name", f"<{type(source).__name__}>"))
+    return _whole(source, where, caller), where
+
+
+def _whole(source: BinaryIO, where: str, caller: str = "load") -> BinaryIO:
+    try:
+        data = source.read()
+    except MemoryError:
+        raise CheckpointError(f"{where}: is longer than this machine has memory for") from None
     if not isinstance(data, bytes):
         raise TypeError(f"{caller}: the file must be open for reading bytes ('rb'), it gives {type(data).__name__}")
-    return io.BytesIO(data), str(getattr(source, "name", f"<{type(source).__name__}>"))
+    return io.BytesIO(data)
 
 
-def _fingerprint(header: Mapping[str, Any]) -> str:
-    """A checksum of everything in the header but itself, whatever the order of its keys."""
-    metadata = {k: v for k, v in header["__metadata__"].items() if k != _CHECKSUM}
-    text = json.dumps({**header, "__metadata__": metadata}, sort_keys=True)
-    return f"{zlib.crc32(text.encode()):08x}"
+def _fingerprint(members: Iterable[tuple[str, Any]]) -> str:
+    """A checksum of everything in the header but itself, of its members sorted by name: as JSON of the whole."""
+    crc = zlib.crc32(b"{")
+    for i, (name, value) in enumerate(members):
+        known = {k: v for k, v in value.items() if k != _CHECKSUM} if name == safetensors.METADATA else value
+        text = f"{', ' if i else ''}{json.dumps(name)}: {json.dumps(known, sort_keys=True)}"
+        crc = zlib.crc32(text.encode(), crc)
+    return f"{zlib.crc32(b'}', crc):08x}"
+
+
+def _has_too_many_members(structure: str) -> bool:
+    """Whether JSON has so many lists and objects that they would fill the memory, each many times its text."""
+
+    def count(text: str) -> int:
+        return text.count("[") + text.count("{")
+
+    return count(structure) > _MAX_CONTAINERS and count(_STRING.sub("", structure)) > _MAX_CONTAINERS
 
 
 def _checked_structure(header: Header, where: str) -> dict[str, Any]:
@@ -184,10 +243,12 @@ def _checked_structure(header: Header, where: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{where}: has format {version!r}, this flambeau reads {_FORMAT}: a newer one may have written it"
         )
-    if header.metadata.get(_CHECKSUM) != _fingerprint(header.raw):
+    if header.metadata.get(_CHECKSUM) != _fingerprint(header.members()):
         raise CheckpointError(f"{where}: damaged: the header's checksum is wrong")
+    if _has_too_many_members(header.metadata[_STRUCTURE]):
+        raise CheckpointError(f"{where}: damaged: the structure has more than {_MAX_CONTAINERS} lists and objects")
     try:
-        structure = safetensors.strict_json(header.metadata[_STRUCTURE])
+        structure = strict_json.parse(header.metadata[_STRUCTURE])
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{where}: damaged: the structure is not valid JSON: {error}") from None
     if not isinstance(structure, dict) or set(structure) != {"root", "arrays"}:
@@ -209,5 +270,8 @@ def _locator(map_location: MapLocation) -> Locate:
         return chosen_for
     if callable(map_location) and not isinstance(map_location, type):
         return lambda saved: map_location(saved) or saved
-    chosen = device(map_location)  # type: ignore[arg-type]  # a class is refused there
+    chosen = Device(map_location)  # type: ignore[arg-type]  # a class is refused there
     return lambda saved: chosen
+
+
+explain_functions(globals())

@@ -11,8 +11,8 @@ from __future__ import annotations
 import base64
 import math
 import operator
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
@@ -28,7 +28,10 @@ from flambeau.nn.parameter import Parameter
 from flambeau.utils import safetensors
 from flambeau.utils.host import HostArray, host_array, tensor_from_host
 from flambeau.utils.safetensors import CheckpointError, Header
+from flambeau.utils.strict_json import shortened
 
+_LARGE: Final = 1 << 1024  # ints from here on stand in hexadecimal: as decimals they take quadratic time
+_MAX_COLLISIONS: Final = 200
 MAX_DEPTH: Final = 100  # deeper nesting is a structure that contains itself
 
 #: The keys that lead to an object.
@@ -47,11 +50,11 @@ class Encoder:
         self._numbers: dict[int, int] = {}  # of the objects seen, by id
         self._objects: list[Any] = []  # keeps them alive, so that ids stay theirs
         self._names: list[str] = []
-        self._used = {"__metadata__"}
+        self._used = {safetensors.METADATA: 1}  # how often each name was asked for
 
     def encode(self, value: object, path: Path = ()) -> Json:
         """The JSON node of ``value``; ``path`` holds the keys that lead to it."""
-        if value is None or type(value) in (bool, int, str):
+        if value is None or type(value) in (bool, str) or type(value) is int and abs(value) < _LARGE:
             return cast(Json, value)
         if len(path) > MAX_DEPTH:
             raise ValueError(
@@ -100,17 +103,21 @@ class Encoder:
         return number
 
     def _name(self, path: Path) -> str:
-        base = name = ".".join(map(str, path)) or "tensor"
-        count = 1
+        base = name = ".".join(map(_text, path)).encode(errors="replace").decode() or "tensor"
         while name in self._used:
-            count += 1
-            name = f"{base}#{count}"
-        self._used.add(name)
+            self._used[base] += 1
+            name = f"{base}#{self._used[base]}"
+        self._used[name] = 1
         return name
 
 
+def _text(key: object) -> str:
+    """A key in a name: JSON and UTF-8 have no halves of surrogate pairs, and Python writes no number at any length."""
+    return hex(key) if type(key) is int and abs(key) >= _LARGE else str(key)
+
+
 def _place(path: Path) -> str:
-    return "obj" + "".join(f"[{key!r}]" for key in path)
+    return "obj" + "".join(f"[{_text(key) if type(key) is int else repr(key)}]" for key in path)
 
 
 def _remedy(value: object) -> str:
@@ -139,6 +146,7 @@ def _encode_float(encoder: Encoder, value: float, path: Path) -> Json:
 
 
 _ENCODERS: Final[dict[type, Callable[[Encoder, Any, Path], Json]]] = {
+    int: lambda e, v, path: {"int": hex(v)},
     float: _encode_float,
     complex: lambda e, v, path: {"complex": e.items((v.real, v.imag), path)},
     bytes: lambda e, v, path: {"bytes": base64.b64encode(v).decode()},
@@ -147,6 +155,7 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any, Path], Json]]] = {
     set: lambda e, v, path: {"set": e.items(v, path)},
     dict: lambda e, v, path: {"dict": e.pairs(v, path)},
     OrderedDict: lambda e, v, path: {"ordered_dict": e.pairs(v, path)},
+    Counter: lambda e, v, path: {"counter": e.pairs(v, path)},
     Size: lambda e, v, path: {"size": list(v)},
     DType: lambda e, v, path: {"dtype": v.name},
     Device: lambda e, v, path: {"device": str(v)},
@@ -221,19 +230,28 @@ class Decoder:
         self._locate = locate
         self._descriptions: list[dict[str, Any]] = []
         self._made: dict[int, Any] = {}
-        self._bases: dict[tuple[str, str], Tensor] = {}
+        self._bases: dict[str, Tensor] = {}
+        self._taken: set[str] = set()
+        self._places: dict[str, DeviceLike] = {}
 
     def decode(self, structure: dict[str, Any]) -> object:
         """The object that the structure describes; CheckpointError when it makes no sense."""
+        self._places = self._located(structure["arrays"])  # errors of the caller's function stay what they are
         try:
             self._descriptions = structure["arrays"]
             return self._value(structure["root"])
-        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-            if isinstance(error, CheckpointError):
-                raise
+        except (CheckpointError, OSError):
+            raise
+        except Exception as error:
             raise CheckpointError(
-                f"{self._where}: damaged: the structure makes no sense ({type(error).__name__}: {error})"
+                f"{self._where}: damaged: the structure makes no sense ({type(error).__name__}: {str(error)[:200]})"
             ) from error
+
+    def _located(self, descriptions: Any) -> dict[str, DeviceLike]:
+        """Where the tensors go, by the names of the devices that they were saved from."""
+        found = descriptions if isinstance(descriptions, list) else []
+        names = dict.fromkeys(d["device"] for d in found if isinstance(d, dict) and type(d.get("device")) is str)
+        return {name: self._locate(name) for name in names}
 
     def _value(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -244,10 +262,16 @@ class Decoder:
         return _DECODERS[kind](self, content)
 
     def _values(self, nodes: list[Any]) -> list[Any]:
-        return [self._value(n) for n in nodes]
+        """In place: what was parsed is not needed beside what is made of it."""
+        for i, node in enumerate(nodes):
+            if node.__class__ is dict or node.__class__ is list and node:
+                nodes[i] = self._value(node)
+        return nodes
 
-    def _pairs(self, nodes: list[Any]) -> list[tuple[Any, Any]]:
-        return [(self._value(k), self._value(v)) for k, v in nodes]
+    def _pairs(self, nodes: list[Any]) -> Iterator[tuple[Any, Any]]:
+        keys = [self._value(k) for k, _ in nodes]
+        for key, (_, node) in zip(_spread(keys), nodes, strict=True):
+            yield key, self._value(node)
 
     def _numbered(self, number: int) -> Any:
         if number not in self._made:
@@ -260,25 +284,32 @@ class Decoder:
         kind = description["kind"]
         if kind in ("numpy", "scalar"):
             host = self._host(description)
+            if kind == "scalar" and host.shape:
+                raise ValueError(f"a scalar of shape {host.shape}")
             return host if kind == "numpy" else host[()]
-        device = self._locate(description["device"])
+        device, requires_grad = self._places[description["device"]], description["requires_grad"]
+        if type(requires_grad) is not bool:
+            raise ValueError(f"requires_grad is {shortened(requires_grad)}")
         tensor = self._shared(description, device) if "view" in description else self._tensor(description, device)
         if kind == "parameter":
-            return Parameter(tensor, requires_grad=description["requires_grad"])
+            return Parameter(tensor, requires_grad=requires_grad)
         if kind != "tensor":
             raise ValueError(f"unknown kind {kind!r}")
-        return tensor.requires_grad_(True) if description["requires_grad"] else tensor
+        return tensor.requires_grad_(True) if requires_grad else tensor
 
     def _host(self, description: dict[str, Any]) -> HostArray:
         entry = self._header.entries[description["array"]]
+        if entry.name in self._taken:  # a small file would fill any memory
+            raise ValueError(f"array {shortened(entry.name)} is described twice")
+        self._taken.add(entry.name)
         host = safetensors.read_array(self._file, entry, self._where, self._mmap)
         if not self._mmap and safetensors.checksum(host) != description["crc32"]:
-            raise CheckpointError(f"{self._where}: damaged: the checksum of array {entry.name!r} is wrong")
+            raise CheckpointError(f"{self._where}: damaged: the checksum of array {shortened(entry.name)} is wrong")
         dtype = dt.dtype_named(description["dtype"])
         if dtype is dt.complex128 and entry.dtype is dt.float64 and host.shape[-1:] == (2,):
             return safetensors.raw_bytes(host).view(np.complex128).reshape(host.shape[:-1])
         if dtype is not entry.dtype:
-            raise ValueError(f"array {entry.name!r} is {entry.dtype}, not {dtype}")
+            raise ValueError(f"array {shortened(entry.name)} is {entry.dtype}, not {dtype}")
         return host
 
     def _tensor(self, description: dict[str, Any], device: DeviceLike) -> Tensor:
@@ -292,16 +323,23 @@ class Decoder:
             ) from error
 
     def _shared(self, description: dict[str, Any], device: DeviceLike) -> Tensor:
-        key = (description["array"], str(device))
-        base = self._bases.get(key)
+        name = description["array"]
+        base = self._bases.get(name)
         if base is None:
-            base = self._bases[key] = self._tensor(description, device)
+            base = self._bases[name] = self._tensor(description, device)
         shape, strides, offset = description["view"]
         start, end = _span(shape, strides, offset)
         if start < 0 or end > base.numel() or min(shape, default=1) < 1:
-            raise ValueError(f"a view of {description['array']!r} reaches out of it")
+            raise ValueError(f"a view of {shortened(name)} reaches out of it")
         view: Tensor = base.as_strided(shape, strides, offset)
         return view.detach()
+
+
+def _spread(keys: list[Any]) -> list[Any]:
+    """Keys of a dict or a set; ValueError where many have one hash, which no honest file has and takes for ever."""
+    if len(keys) > _MAX_COLLISIONS and max(Counter(map(hash, keys)).values()) > _MAX_COLLISIONS:
+        raise ValueError("too many keys have the same hash")
+    return keys
 
 
 def _decode_complex(decoder: Decoder, parts: list[Any]) -> complex:
@@ -310,13 +348,15 @@ def _decode_complex(decoder: Decoder, parts: list[Any]) -> complex:
 
 
 _DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {
+    "int": lambda d, v: int(v, 16),
     "float": lambda d, v: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
     "complex": _decode_complex,
     "bytes": lambda d, v: base64.b64decode(v, validate=True),
     "tuple": lambda d, v: tuple(d._values(v)),
-    "set": lambda d, v: set(d._values(v)),
+    "set": lambda d, v: set(_spread(d._values(v))),
     "dict": lambda d, v: dict(d._pairs(v)),
     "ordered_dict": lambda d, v: OrderedDict(d._pairs(v)),
+    "counter": lambda d, v: Counter(dict(d._pairs(v))),
     "size": lambda d, v: Size(map(operator.index, v)),
     "dtype": lambda d, v: dt.dtype_named(v),
     "device": lambda d, v: Device(v),

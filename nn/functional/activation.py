@@ -9,7 +9,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import fastpath
 from flambeau.core.creation import empty_like
 from flambeau.core.dtype import DType
-from flambeau.core.errors import DTypeError, NumberError, ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.from_data import check_fits
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops
@@ -30,6 +30,21 @@ _in_place: dict[Op, Any] = {}
 _relu: Callable[[Tensor], Tensor] = elementwise.relu_p  # bound once: relu is called often
 
 
+def _is_complex(input: Tensor) -> bool:
+    return isinstance(input, Tensor) and input.dtype.category == dt.COMPLEX
+
+
+def _in_dtype(name: str, input: Tensor, *numbers: float) -> tuple[float, ...]:
+    """The limits of an activation as numbers of the input's dtype, which the result keeps."""
+    if isinstance(input, Tensor) and input.dtype.category <= dt.INTEGER:
+        if input.dtype is dt.bool_:
+            raise DTypeError(f"{name}: not implemented for bool; it takes numbers")
+        for v in numbers:
+            check_fits(name, v, input.dtype)
+        numbers = tuple(int(v) for v in numbers)
+    return numbers
+
+
 def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
     """An op, or its in-place form."""
     if inplace:
@@ -38,14 +53,6 @@ def _apply(function: Any, inplace: bool, *args: Any) -> Tensor:
         )
     result: Tensor = function(*args)
     return result
-
-
-def _whole(name: str, input: Tensor, value: float) -> int:
-    """A number beside a tensor of whole numbers, in its dtype."""
-    if input.dtype is dt.bool_:
-        raise DTypeError(f"{name}: not implemented for bool")
-    check_fits(name, value, input.dtype)
-    return int(value)
 
 
 @quick
@@ -77,7 +84,6 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
-@quick
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x cut to ``min_val`` ... ``max_val``.
 
@@ -86,11 +92,10 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not be greater than max_val {max_val}")
-    if input.dtype.category < dt.FLOATING:
-        min_val, max_val = _whole("hardtanh", input, min_val), _whole("hardtanh", input, max_val)
-        if min_val < 0 and not input.dtype.is_signed:
-            raise NumberError(f"hardtanh: min_val={min_val} is below what {input.dtype.name} holds")
-    return _apply(ops.hardtanh_p, inplace, input, min_val, max_val)
+    low, high = _in_dtype("hardtanh", input, min_val, max_val)
+    if low < 0 and not input.dtype.is_signed:
+        raise RuntimeError(f"hardtanh: {input.dtype.name} takes no negative limit, got min_val={min_val}")
+    return _apply(ops.hardtanh_p, inplace, input, low, high)
 
 
 @quick
@@ -109,14 +114,16 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     >>> fb.nn.functional.prelu(fb.tensor([-2.0, 0.5, 3.0]), fb.tensor([0.25]))
     tensor([-0.5000,  0.5000,  3.0000])
     """
-    if weight.numel() != 1:
-        channels = input.shape[1] if input.ndim > 1 else input.numel()
-        if weight.ndim != 1 or weight.numel() != channels:
-            raise ShapeError(
-                f"prelu: weight of shape {tuple(weight.shape)} must have 1 element or one per channel, "
-                f"{channels} for input of shape {tuple(input.shape)}"
-            )
-        weight = weight.reshape(-1, *[1] * max(input.ndim - 2, 0))
+    channels = input.shape[1] if input.ndim > 1 else 1
+    if weight.ndim > 1 or weight.numel() not in (1, channels):
+        raise ShapeError(
+            f"prelu: weight of shape {tuple(weight.shape)} must have 1 element or one per channel, "
+            f"{channels} for input of shape {tuple(input.shape)}"
+        )
+    if weight.dtype is not input.dtype:
+        raise DTypeError(f"prelu: weight of dtype {weight.dtype.name} must have the input's, {input.dtype.name}")
+    if input.ndim != 2:
+        weight = weight.reshape(()) if input.ndim < 2 else weight.reshape(-1, *[1] * (input.ndim - 2))
     return ops.leaky_relu_p(input, weight)
 
 
@@ -129,7 +136,7 @@ def rrelu(
     flambeau.Size([3])
     """
     if lower > upper:
-        raise ValueError(f"rrelu: lower bound {lower} must not be greater than upper bound {upper}")
+        raise RuntimeError(f"rrelu: lower bound {lower} must not be greater than upper bound {upper}")
     slope = empty_like(input).uniform_(lower, upper) if training else (lower + upper) / 2
     return _apply(ops.leaky_relu_p, inplace, input, slope)
 
@@ -154,7 +161,6 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.elu_p, inplace, input, _SELU_ALPHA, _SELU_SCALE, 1.0)
 
 
-@quick
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x / alpha) - 1) below.
 
@@ -185,7 +191,12 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> fb.nn.functional.silu(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.2384,  0.3112,  2.8577])
     """
-    return _apply(ops.silu_p, inplace, input)
+    try:
+        return _apply(ops.silu_p, inplace, input)
+    except DTypeError:
+        if inplace or not _is_complex(input):
+            raise
+        return input * elementwise.sigmoid_p(input)
 
 
 @quick
@@ -215,7 +226,12 @@ def softsign(input: Tensor) -> Tensor:
     >>> fb.nn.functional.softsign(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-0.6667,  0.3333,  0.7500])
     """
-    return ops.softsign_p(input)
+    try:
+        return ops.softsign_p(input)
+    except DTypeError:
+        if not _is_complex(input):
+            raise
+        return input / (1 + input.abs())
 
 
 @quick
@@ -225,10 +241,14 @@ def tanhshrink(input: Tensor) -> Tensor:
     >>> fb.nn.functional.tanhshrink(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-1.0360,  0.0379,  2.0049])
     """
-    return ops.tanhshrink_p(input)
+    try:
+        return ops.tanhshrink_p(input)
+    except DTypeError:
+        if not _is_complex(input):
+            raise
+        return input - input.tanh()
 
 
-@quick
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by ``lambd``; 0 where it is nearer than that.
 
@@ -257,9 +277,8 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     >>> fb.nn.functional.threshold(fb.tensor([-2.0, 0.5, 3.0]), 0.1, 20.0)
     tensor([20.0000,  0.5000,  3.0000])
     """
-    if input.dtype.category < dt.FLOATING:
-        threshold, value = _whole("threshold", input, threshold), _whole("threshold", input, value)
-    return _apply(ops.threshold_p, inplace, input, threshold, value)
+    edge, other = _in_dtype("threshold", input, threshold, value)
+    return _apply(ops.threshold_p, inplace, input, edge, other)
 
 
 @quick

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from flambeau.core import dtype as dt
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.matmul import linear_p
 from flambeau.core.ops.nn.softmax import softmax as softmax_of
@@ -42,6 +42,8 @@ def scaled_dot_product_attention(
             "scaled_dot_product_attention: query, key and value must have at least 2 dimensions, "
             f"got {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
         )
+    if not 0 <= dropout_p <= 1:
+        raise RuntimeError(f"scaled_dot_product_attention: dropout_p must be between 0 and 1, got {dropout_p}")
     if enable_gqa:
         key, value = _repeat_heads(query, key), _repeat_heads(query, value)
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
@@ -56,6 +58,8 @@ def scaled_dot_product_attention(
 def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
     scores = (*query.shape[:-1], key.shape[-2])
     given = tuple(mask.shape)
+    if mask.dtype is not dt.bool_ and mask.dtype.category != dt.FLOATING:
+        raise DTypeError(f"scaled_dot_product_attention: attn_mask must be bool or floating, got {mask.dtype.name}")
     if any(m not in (1, s) for m, s in zip(given[::-1], scores[::-1], strict=False)):
         raise ShapeError(
             f"scaled_dot_product_attention: attn_mask of shape {given} does not broadcast to the scores (..., L, S), "
@@ -102,10 +106,13 @@ def multi_head_attention_forward(
     average_attn_weights: bool = True, is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """The computation of :class:`~flambeau.nn.MultiheadAttention` on (L, N, E) or (L, E): output and weights."""
+    _check_shapes(query, key, value, key_padding_mask, use_separate_proj_weight)
     if query.shape[-1] != embed_dim_to_check:
         raise ShapeError(
             f"multi_head_attention: query of shape {tuple(query.shape)} must have embed_dim={embed_dim_to_check} last"
         )
+    if embed_dim_to_check % num_heads:
+        raise ShapeError(f"multi_head_attention: embed_dim={embed_dim_to_check} must divide by num_heads={num_heads}")
     if is_causal and attn_mask is None:
         raise RuntimeError("multi_head_attention: is_causal=True is a hint about attn_mask, which must be given too")
     batched = query.ndim == 3
@@ -114,7 +121,7 @@ def multi_head_attention_forward(
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
     q, k, v = _projected(query, key, value, separate, in_proj_weight, in_proj_bias)
-    attn_mask = _per_head(attn_mask, q, num_heads)
+    attn_mask = _per_head(attn_mask, q, k, num_heads)
     if bias_k is not None and bias_v is not None:
         k, v = _appended(k, bias_k), _appended(v, bias_v)
         attn_mask, key_padding_mask = _widened(attn_mask), _widened(key_padding_mask)
@@ -126,13 +133,25 @@ def multi_head_attention_forward(
         attn_mask, key_padding_mask = _widened(attn_mask), _widened(key_padding_mask)
     mask = _combined(attn_mask, key_padding_mask, q)
     out, weights = _attend(heads, mask, dropout_p if training else 0.0, need_weights)
-    length, batch = query.shape[0], query.shape[1]
-    out = linear_p(out.permute(2, 0, 1, 3).reshape(length, batch, -1), out_proj_weight, out_proj_bias)
+    out = linear_p(out.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias)
     if weights is not None and average_attn_weights:
         weights = weights.mean(1)
     if not batched:
         out, weights = out.squeeze(1), None if weights is None else weights.squeeze(0)
     return out, weights
+
+
+def _check_shapes(query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, separate: bool) -> None:
+    q, k, v = tuple(query.shape), tuple(key.shape), tuple(value.shape)
+    if len(q) not in (2, 3) or not len(q) == len(k) == len(v):
+        raise ShapeError(
+            f"multi_head_attention: query, key and value must all be (L, N, E) or (L, E), got {q}, {k}, {v}"
+        )
+    if k[:-1] != v[:-1] or k[1:-1] != q[1:-1] or not separate and k != v:
+        raise ShapeError(f"multi_head_attention: query, key and value of shapes {q}, {k} and {v} do not go together")
+    wanted = (*k[1:-1], k[0])
+    if padding is not None and tuple(padding.shape) != wanted:
+        raise ShapeError(f"multi_head_attention: key_padding_mask must be {wanted}, got shape {tuple(padding.shape)}")
 
 
 def _projected(query: Tensor, key: Tensor, value: Tensor, separate: Any, weight: Any, bias: Any) -> list[Tensor]:
@@ -146,11 +165,11 @@ def _projected(query: Tensor, key: Tensor, value: Tensor, separate: Any, weight:
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
     """(L, N, E) as (N, heads, L, E / heads)."""
-    return x.reshape(x.shape[0], x.shape[1], heads, -1).permute(1, 2, 0, 3)
+    return x.reshape(x.shape[0], x.shape[1], heads, x.shape[2] // heads).permute(1, 2, 0, 3)
 
 
 def _static(x: Tensor, like: Tensor, heads: int) -> Tensor:
-    return x.reshape(-1, heads, *x.shape[1:]).expand(like.shape[0], heads, *x.shape[1:])
+    return x.reshape(x.shape[0] // heads, heads, *x.shape[1:]).expand(like.shape[0], heads, *x.shape[1:])
 
 
 def _appended(x: Tensor, row: Tensor) -> Tensor:
@@ -169,16 +188,17 @@ def _widened(mask: Tensor | None) -> Tensor | None:
     return cat_p([mask, mask.new_zeros(*mask.shape[:-1], 1)], -1)
 
 
-def _per_head(mask: Tensor | None, q: Tensor, heads: int) -> Tensor | None:
+def _per_head(mask: Tensor | None, q: Tensor, k: Tensor, heads: int) -> Tensor | None:
     """An attention mask (L, S) or (N * heads, L, S) as (1, 1, L, S) or (N, heads, L, S)."""
-    if mask is None or mask.ndim == 2:
-        return mask if mask is None else mask.unsqueeze(0).unsqueeze(0)
-    if mask.ndim != 3 or mask.shape[0] != q.shape[1] * heads:
+    if mask is None:
+        return None
+    each, batch = (q.shape[0], k.shape[0]), q.shape[1]
+    if tuple(mask.shape) not in (each, (batch * heads, *each)):
         raise ShapeError(
-            f"multi_head_attention: attn_mask must be (L, S) or (N * num_heads, L, S) with N={q.shape[1]} and "
-            f"num_heads={heads}, got {tuple(mask.shape)}"
+            f"multi_head_attention: attn_mask must be (L, S) or (N * num_heads, L, S) with L={each[0]}, S={each[1]}, "
+            f"N={batch} and num_heads={heads}, got {tuple(mask.shape)}"
         )
-    return mask.reshape(q.shape[1], heads, *mask.shape[1:])
+    return mask.unsqueeze(0).unsqueeze(0) if mask.ndim == 2 else mask.reshape(batch, heads, *each)
 
 
 def _combined(attn_mask: Tensor | None, padding: Tensor | None, like: Tensor) -> Tensor | None:

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn import conv as ops
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.family import family
@@ -41,6 +41,20 @@ def batched(input: Tensor, n: int, name: str) -> tuple[Tensor, bool]:
     return (input.unsqueeze(0), True) if input.ndim == n + 1 else (input, False)
 
 
+def _check_weight(name: str, weight: Tensor, n: int, wanted: str) -> None:
+    if weight.ndim != n + 2:
+        raise ShapeError(f"{name}: weight must be {wanted}, of {n + 2} dimensions, got shape {tuple(weight.shape)}")
+    if 0 in weight.shape[2:]:
+        raise ShapeError(f"{name}: kernel size must be greater than zero, got weight of shape {tuple(weight.shape)}")
+
+
+def _check_options(name: str, **options: tuple[tuple[int, ...], int]) -> None:
+    """Each option's numbers must be at least so much."""
+    for option, (values, least) in options.items():
+        if any(v < least for v in values):
+            raise ShapeError(f"{name}: {option} must be at least {least}, got {values}")
+
+
 def _same_padding(kernel: Sequence[int], stride: tuple[int, ...], dilation: tuple[int, ...], name: str) -> list[int]:
     """How much padding in all keeps the sizes."""
     if any(s != 1 for s in stride):
@@ -60,6 +74,7 @@ def conv_nd(
     """
     name = f"conv{n}d"
     input, added = batched(input, n, name)
+    _check_weight(name, weight, n, "(O, C / groups, *kernel)")
     stride, dilation = sizes(stride, n, f"{name}: stride"), sizes(dilation, n, f"{name}: dilation")
     if padding == "valid":
         padding = 0
@@ -77,6 +92,13 @@ def conv_nd(
 conv1d, conv2d, conv3d = conv_nd
 
 
+def _check_bias(name: str, bias: Tensor, channels: int, input: Tensor) -> None:
+    if tuple(bias.shape) != (channels,):
+        raise ShapeError(f"{name}: bias of shape {tuple(bias.shape)} must be ({channels},), one per output channel")
+    if bias.dtype.category > input.dtype.category:
+        raise DTypeError(f"{name}: bias of dtype {bias.dtype.name} does not go to the input's, {input.dtype.name}")
+
+
 @family
 def conv_transpose_nd(
     n: int, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
@@ -89,27 +111,32 @@ def conv_transpose_nd(
     """
     name = f"conv_transpose{n}d"
     input, added = batched(input, n, name)
-    if weight.ndim != n + 2 or groups < 1 or input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+    _check_weight(name, weight, n, "(C, O / groups, *kernel)")
+    if groups < 1 or input.shape[1] != weight.shape[0] or weight.shape[0] % groups or 0 in weight.shape[:2]:
         raise ShapeError(
             f"{name}: input of shape {tuple(input.shape)} has {input.shape[1]} channels, weight must be "
             f"({input.shape[1]}, O / groups, *kernel) with groups={groups}, got {tuple(weight.shape)}"
         )
     stride, padding = sizes(stride, n, f"{name}: stride"), sizes(padding, n, f"{name}: padding")
     dilation, extra = sizes(dilation, n, f"{name}: dilation"), sizes(output_padding, n, f"{name}: output_padding")
+    _check_options(name, stride=(stride, 1), padding=(padding, 0), dilation=(dilation, 1), output_padding=(extra, 0))
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
         raise RuntimeError(
             f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}"
         )
     rows = zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, extra, strict=True)
     spatial = tuple((length - 1) * s - 2 * p + d * (k - 1) + e + 1 for length, k, s, p, d, e in rows)
-    if any(size < 1 for size in spatial):
+    if any(size < 1 for size in spatial) or 0 in input.shape[2:]:
         raise ShapeError(f"{name}: input of shape {tuple(input.shape)} with padding={padding} gives sizes {spatial}")
     shape = (input.shape[0], weight.shape[1] * groups, *spatial)
+    if bias is not None:
+        _check_bias(name, bias, shape[1], input)
+    beyond = [e // s for e, s in zip(extra, stride, strict=True)]  # places of the convolution that no input stands for
+    if any(beyond):
+        input = ops.padded(input, [0] * n, beyond)
     out: Tensor = ops.conv_grad_input_p(input, weight, shape, stride, padding, dilation, groups)
     if bias is not None:
-        if tuple(bias.shape) != (shape[1],):
-            raise ShapeError(f"{name}: bias of shape {tuple(bias.shape)} must be ({shape[1]},), one per output channel")
-        out = out + bias.reshape(-1, *[1] * n)
+        out = out + bias.to(out.dtype).reshape(-1, *[1] * n)
     return out.squeeze(0) if added else out
 
 
@@ -125,9 +152,11 @@ def unfold(input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Size
     """
     input, added = batched(input, 2, "unfold")
     kernel, dilation, padding, stride = _four(kernel_size, dilation, padding, stride, "unfold")
+    if 0 in input.shape[1:]:
+        raise ShapeError(f"unfold: only the batch of input may be empty, got shape {tuple(input.shape)}")
     windows = ops.windows(ops.padded(input, padding, padding), kernel, stride, dilation)
     rows = input.shape[1] * kernel[0] * kernel[1]
-    out: Tensor = windows.permute(0, 1, 4, 5, 2, 3).reshape(input.shape[0], rows, -1)
+    out: Tensor = windows.permute(0, 1, 4, 5, 2, 3).reshape(input.shape[0], rows, windows.shape[2] * windows.shape[3])
     return out.squeeze(0) if added else out
 
 
@@ -144,14 +173,14 @@ def fold(
     size = sizes(output_size, 2, "fold: output_size")
     taps = kernel[0] * kernel[1]
     places = [ops.conv_size(*v) for v in zip(size, kernel, stride, padding, dilation, strict=True)]
-    if input.shape[1] % taps or input.shape[2] != places[0] * places[1]:
+    if 0 in input.shape[1:] or input.shape[1] % taps or input.shape[2] != places[0] * places[1]:
         raise ShapeError(
             f"fold: input must be (N, C * {taps}, {places[0] * places[1]}) for output_size={size}, "
             f"kernel_size={kernel}, "
             f"stride={stride}, padding={padding}, dilation={dilation}; got {tuple(input.shape)}"
         )
     channels = input.shape[1] // taps
-    columns = input.reshape(-1, taps, *places)
+    columns = input.reshape(input.shape[0] * channels, taps, *places)
     # Column (k, l) comes from one element of an identity kernel: the gradient of a convolution with it adds up.
     identity = input.new_ones(taps).diag().reshape(taps, 1, *kernel)
     shape = (columns.shape[0], 1, *size)
@@ -162,5 +191,7 @@ def fold(
 
 def _four(*values: Any) -> tuple[tuple[int, ...], ...]:
     *given, name = values
-    labels = ("kernel_size", "dilation", "padding", "stride")
-    return tuple(sizes(v, 2, f"{name}: {label}") for v, label in zip(given, labels, strict=True))
+    labels = {"kernel_size": 1, "dilation": 1, "padding": 0, "stride": 1}
+    found = {label: sizes(v, 2, f"{name}: {label}") for v, label in zip(given, labels, strict=True)}
+    _check_options(name, **{label: (found[label], least) for label, least in labels.items()})
+    return tuple(found.values())

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 from flambeau.core.creation import arange
-from flambeau.core.device import DeviceLike
-from flambeau.core.dtype import int64
-from flambeau.core.errors import ShapeError
+from flambeau.core.dtype import INTEGER, int64
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional import domain
 from flambeau.nn.functional.loss import reduced, reduction_of
 
 _NEVER = -1e30  # stands for log(0): with a true infinity the gradients of impossible paths would be nan
@@ -20,9 +20,25 @@ _NEVER = -1e30  # stands for log(0): with a true infinity the gradients of impos
 Lengths = Tensor | Sequence[int]  # one number for each sequence
 
 
-def _lengths(value: Lengths, device: DeviceLike) -> Tensor:
+def _lengths(name: str, value: Lengths, most: int, log_probs: Tensor) -> Tensor:
+    """One length for each of the batch's sequences, from 0 to ``most``."""
     found = value if isinstance(value, Tensor) else tensor(list(value) if isinstance(value, (tuple, list)) else [value])
-    return found.reshape(-1).to(device=device, dtype=int64)
+    found, batch = found.reshape(found.numel()), log_probs.shape[1]
+    if found.dtype.category != INTEGER:
+        raise DTypeError(f"ctc_loss: {name} must be integers, got {found.dtype.name}")
+    if found.numel() != batch:
+        raise ShapeError(f"ctc_loss: {name} must have {batch} elements, one per sequence, got {found.numel()}")
+    domain.check_between("ctc_loss", name, found, 0, most)
+    return found.to(device=log_probs.device, dtype=int64)
+
+
+def _check_targets(targets: Tensor, batch: int) -> None:
+    if targets.dtype.category != INTEGER:
+        raise DTypeError(f"ctc_loss: targets must be integers, got {targets.dtype.name}")
+    if targets.ndim not in (1, 2) or targets.ndim == 2 and targets.shape[0] != batch:
+        raise ShapeError(
+            f"ctc_loss: targets must be ({batch}, S), or all in one vector, got shape {tuple(targets.shape)}"
+        )
 
 
 def _padded_targets(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
@@ -30,6 +46,8 @@ def _padded_targets(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
     if targets.ndim == 2:
         return targets.to(int64)
     longest = max(int(lengths.max().item()), 1)
+    if (total := int(lengths.sum().item())) != targets.numel():
+        raise ShapeError(f"ctc_loss: target_lengths add up to {total}, but targets has {targets.numel()} elements")
     starts = lengths.cumsum(0) - lengths
     at = starts.unsqueeze(1) + arange(longest, device=targets.device)
     return targets.to(int64)[at.clamp(max=max(targets.numel() - 1, 0))].reshape(batch, longest)
@@ -57,18 +75,28 @@ def ctc_loss(
             f"ctc_loss: log_probs must be (T, N, C) with blank={blank} among the classes, got {tuple(log_probs.shape)}"
         )
     steps, batch, _ = log_probs.shape
-    seen, wanted = _lengths(input_lengths, log_probs.device), _lengths(target_lengths, log_probs.device)
-    if seen.numel() != batch or wanted.numel() != batch:
-        raise ShapeError(f"ctc_loss: input_lengths and target_lengths must have {batch} elements, one per sequence")
-    if int(seen.max().item()) > steps:
-        raise ValueError(f"ctc_loss: input_lengths must be at most {steps}, got {seen.tolist()}")
+    if not batch:
+        raise ShapeError(f"ctc_loss: there must be a sequence, got log_probs of shape {tuple(log_probs.shape)}")
+    _check_targets(targets, batch)
+    seen = _lengths("input_lengths", input_lengths, steps, log_probs)
+    wanted = _lengths("target_lengths", target_lengths, targets.shape[-1], log_probs)
     labels = _padded_targets(targets, wanted, batch)
     losses = -_log_likelihood(log_probs, labels, seen, wanted, blank)
     impossible = losses > -_NEVER / 2
-    losses = where(impossible, 0.0 if zero_infinity else math.inf, losses)
+    losses = where(impossible, 0.0 if zero_infinity else math.inf, losses + _normalised(log_probs, seen))
     if how == "mean":
         losses = losses / wanted.clamp(min=1).to(losses.dtype)
     return reduced(losses.squeeze(0) if single and how == "none" else losses, how)
+
+
+def _normalised(log_probs: Tensor, seen: Tensor) -> Tensor:
+    """Zeros with the gradient of sum(exp(log_probs)), which is constant for log probabilities.
+
+    With it the gradient is that for the scores before log_softmax, as torch has it; through log_softmax both are one.
+    """
+    steps = arange(log_probs.shape[0], device=seen.device).unsqueeze(-1)
+    total = where(steps < seen, log_probs.exp().sum(2), 0.0).sum(0)
+    return total - total.detach()
 
 
 def _log_likelihood(log_probs: Tensor, labels: Tensor, seen: Tensor, wanted: Tensor, blank: int) -> Tensor:

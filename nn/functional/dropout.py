@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flambeau.core import dtype as dt
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn.sparse import masked_scale_p, random_mask
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.family import family
@@ -14,7 +16,13 @@ def _check(name: str, p: float) -> None:
         raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got p={p}")
 
 
-def _drop(input: Tensor, p: float, shape: tuple[int, ...], inplace: bool) -> Tensor:
+def _check_floating(name: str, input: Tensor) -> None:
+    if input.dtype.category < dt.FLOATING:
+        raise DTypeError(f"{name}: input must be a floating tensor in training, got {input.dtype.name}")
+
+
+def _drop(name: str, input: Tensor, p: float, shape: tuple[int, ...], inplace: bool) -> Tensor:
+    _check_floating(name, input)
     out: Tensor = input * 0.0 if p == 1 else masked_scale_p(input, random_mask(input, shape, 1 - p), 1 / (1 - p))
     return input.copy_(out) if inplace else out
 
@@ -28,7 +36,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     tensor([1., 1., 1.])
     """
     _check("dropout", p)
-    return _drop(input, p, tuple(input.shape), inplace) if training and p > 0 else input
+    return _drop("dropout", input, p, tuple(input.shape), inplace) if training and p > 0 else input
 
 
 @family
@@ -43,11 +51,17 @@ def dropout_nd(n: int, input: Tensor, p: float = 0.5, training: bool = True, inp
     _check(f"dropout{n}d", p)
     if not training or p == 0:
         return input
+    _check_channels(f"dropout{n}d", input)
     drawn = input.ndim - 1 if n == 1 else min(2, input.ndim)  # axes with a draw for each element
-    return _drop(input, p, (*input.shape[:drawn], *[1] * (input.ndim - drawn)), inplace)
+    return _drop(f"dropout{n}d", input, p, (*input.shape[:drawn], *[1] * (input.ndim - drawn)), inplace)
 
 
 dropout1d, dropout2d, dropout3d = dropout_nd
+
+
+def _check_channels(name: str, input: Tensor) -> None:
+    if input.ndim < 2:
+        raise ShapeError(f"{name}: input must have channels in its second dimension, got shape {tuple(input.shape)}")
 
 
 def _alpha(name: str, input: Tensor, p: float, shape: tuple[int, ...], training: bool, inplace: bool) -> Tensor:
@@ -55,6 +69,7 @@ def _alpha(name: str, input: Tensor, p: float, shape: tuple[int, ...], training:
     _check(name, p)
     if not training or p == 0:
         return input
+    _check_floating(name, input)
     if p == 1:
         out = input * 0.0
     else:
@@ -80,7 +95,7 @@ def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False,
     >>> fb.nn.functional.feature_alpha_dropout(fb.ones(3), training=False)
     tensor([1., 1., 1.])
     """
-    lead = min(2, input.ndim)
-    return _alpha(
-        "feature_alpha_dropout", input, p, (*input.shape[:lead], *[1] * (input.ndim - lead)), training, inplace
-    )
+    if training and p > 0:
+        _check_channels("feature_alpha_dropout", input)
+    shape = (*input.shape[:2], *[1] * (input.ndim - 2))
+    return _alpha("feature_alpha_dropout", input, p, shape, training, inplace)

@@ -12,6 +12,7 @@ from flambeau.core.ops.matmul import linear_p
 from flambeau.core.ops.nn import sparse as ops
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional import domain
 
 
 class _Linear(Protocol):
@@ -32,7 +33,15 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             f"bilinear: input1 of shape {tuple(input1.shape)} and input2 of shape {tuple(input2.shape)} do not fit "
             f"weight of shape {tuple(weight.shape)}, which is (out, in1, in2)"
         )
-    left = input1 @ weight.movedim(0, -1).reshape(weight.shape[1], -1)  # (..., B * O)
+    if tuple(input1.shape[:-1]) != tuple(input2.shape[:-1]):
+        raise ShapeError(
+            f"bilinear: input1 of shape {tuple(input1.shape)} and input2 of shape {tuple(input2.shape)} must agree but "
+            "for their last sizes"
+        )
+    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
+        raise ShapeError(f"bilinear: bias of shape {tuple(bias.shape)} must be ({weight.shape[0]},), one per output")
+    domain.check_one_dtype("bilinear", input1, input2=input2, weight=weight, bias=bias)
+    left = input1 @ weight.movedim(0, -1).flatten(1)  # (..., B * O)
     left = left.reshape(*input1.shape[:-1], weight.shape[2], weight.shape[0])
     out = (input2.unsqueeze(-2) @ left).squeeze(-2)
     return out if bias is None else out + bias
@@ -50,6 +59,8 @@ def embedding(
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """
+    if weight.ndim != 2:
+        raise ShapeError(f"embedding: weight must be (rows, width), got shape {tuple(weight.shape)}")
     rows = weight.shape[0]
     padding = -1
     if padding_idx is not None:

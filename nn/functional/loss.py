@@ -11,12 +11,14 @@ import warnings
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.blame import users_level
 from flambeau.core.creation import full_like
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
-from flambeau.core.ops.elementwise import exp_p, log_p, where, xlogy_p
+from flambeau.core.ops.elementwise import abs_p, exp_p, log_p, where, xlogy_p
 from flambeau.core.ops.nn import loss as ops
 from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional import domain
 from flambeau.nn.functional.guard import quick
 
 
@@ -25,7 +27,8 @@ def reduction_of(
 ) -> str:
     """The reduction that the arguments ask for; ValueError for another word."""
     if size_average is not None or reduce is not None:
-        warnings.warn("size_average and reduce are deprecated, use reduction instead", UserWarning, stacklevel=4)
+        words = "size_average and reduce are deprecated, use reduction instead"
+        warnings.warn(words, UserWarning, stacklevel=users_level())
         if reduce is False:
             return "none"
         return "sum" if size_average is False else "mean"
@@ -55,7 +58,7 @@ def _warn_broadcast(name: str, input: Tensor, target: Tensor) -> None:
             f"{tuple(input.shape)}. "
             "This will likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=users_level(),
         )
 
 
@@ -94,10 +97,12 @@ def l1_loss(
     """
     how = reduction_of(reduction, size_average, reduce)
     _warn_broadcast("l1_loss", input, target)
-    return _weighted(ops.absolute_error_p(input, target), weight, how)
+    if input.dtype.category == target.dtype.category == dt.FLOATING:
+        return _weighted(ops.absolute_error_p(input, target), weight, how)
+    domain.check_numbers("l1_loss", input=input, target=target)
+    return _weighted(abs_p(input - target), weight, how)
 
 
-@quick
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
@@ -108,14 +113,14 @@ def smooth_l1_loss(
     tensor(0.3125)
     """
     how = reduction_of(reduction, size_average, reduce)
-    if beta < 0:
+    if not beta >= 0:
         raise RuntimeError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     _warn_broadcast("smooth_l1_loss", input, target)
+    domain.check_floating("smooth_l1_loss", input=input)
     losses = ops.absolute_error_p(input, target) if beta == 0 else ops.huber_error_p(input, target, beta) / beta
     return reduced(losses, how)
 
 
-@quick
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -125,9 +130,12 @@ def huber_loss(
     tensor(0.3125)
     """
     how = reduction_of(reduction)
-    if delta <= 0:
+    if isinstance(delta, complex):
+        raise TypeError(f"huber_loss: delta must be a float or int, got {delta!r}")
+    if not delta > 0:
         raise RuntimeError(f"huber_loss: delta must be positive, got {delta}")
     _warn_broadcast("huber_loss", input, target)
+    domain.check_floating("huber_loss", input=input)
     return _weighted(ops.huber_error_p(input, target, delta), weight, how)
 
 
@@ -141,7 +149,11 @@ def nll_loss(
     >>> fb.nn.functional.nll_loss(fb.zeros(2, 4), fb.tensor([0, 3]))
     tensor(0.)
     """
-    out, _ = ops.nll_loss_p(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
+    how = reduction_of(reduction, size_average, reduce)
+    _check_tensors("nll_loss", input, target)
+    domain.check_classes("nll_loss", target)
+    domain.check_one_dtype("nll_loss", input, weight=weight)
+    out, _ = ops.nll_loss_p(input, target, weight, ignore_index, how)
     return out
 
 
@@ -162,9 +174,13 @@ def cross_entropy(
         raise ShapeError("cross_entropy: input must have at least one dimension, the classes; got a 0-d tensor")
     axis = 1 if input.ndim > 1 else 0
     log_probabilities = log_softmax_of(input, axis)
-    if tuple(target.shape) == tuple(input.shape) and target.dtype.category >= dt.FLOATING:
+    if tuple(target.shape) == tuple(input.shape) and target.dtype.category == dt.FLOATING:
+        if ignore_index >= 0:
+            raise RuntimeError(f"cross_entropy: ignore_index={ignore_index} is not for probabilities as target")
         return _of_probabilities(log_probabilities, target, weight, how, label_smoothing, axis)
     _check_classes(input, target)
+    domain.check_classes("cross_entropy", target)
+    domain.check_one_dtype("cross_entropy", input, weight=weight)
     if label_smoothing == 0:
         out, _ = ops.nll_loss_p(log_probabilities, target, weight, ignore_index, how)
         return out
@@ -196,8 +212,7 @@ def _of_probabilities(
     products = log_probabilities * target
     if weight is not None:
         products = products * _class_weights(weight, target.ndim)
-    losses = -products.sum(axis)
-    return losses.sum() / max(losses.numel(), 1) if how == "mean" else reduced(losses, how)
+    return reduced(-products.sum(axis), how)
 
 
 def _smoothed(
@@ -235,6 +250,11 @@ def binary_cross_entropy(
     """
     how = reduction_of(reduction, size_average, reduce)
     _check_same("binary_cross_entropy", input, target)
+    domain.check_floating("binary_cross_entropy", input=input)
+    domain.check_one_dtype("binary_cross_entropy", input, target=target)
+    domain.check_within("binary_cross_entropy", input, weight=weight)
+    domain.check_between("binary_cross_entropy", "input", input, 0, 1)
+    domain.check_between("binary_cross_entropy", "target", target, 0, 1)
     losses = ops.cross_entropy_of_probability_p(input, target)
     return reduced(losses if weight is None else losses * weight, how)
 
@@ -250,6 +270,8 @@ def binary_cross_entropy_with_logits(
     """
     how = reduction_of(reduction, size_average, reduce)
     _check_same("binary_cross_entropy_with_logits", input, target)
+    domain.check_floating("binary_cross_entropy_with_logits", input=input, target=target)
+    domain.check_within("binary_cross_entropy_with_logits", input, weight=weight, pos_weight=pos_weight)
     losses = ops.cross_entropy_of_logit_p(input, target, 1.0 if pos_weight is None else pos_weight)
     return reduced(losses if weight is None else losses * weight, how)
 
@@ -265,9 +287,14 @@ def kl_div(
     tensor(0.)
     """
     how = reduction_of(reduction, size_average, reduce, ("batchmean",))
+    for argument, t in (("input", input), ("target", target)):
+        if t.dtype.category == dt.COMPLEX:
+            raise DTypeError(f"kl_div: {argument} must be real, got {t.dtype.name}")
+    if input.dtype.category < dt.FLOATING:
+        raise DTypeError(f"kl_div: input must be a floating tensor of log probabilities, got {input.dtype.name}")
     losses = exp_p(target) * (target - input) if log_target else xlogy_p(target, target) - target * input
     if how == "batchmean":
-        return losses.sum() / input.shape[0]
+        return losses.sum() / (input.shape[0] if input.ndim else 1)
     return reduced(losses, how)
 
 
@@ -302,10 +329,12 @@ def gaussian_nll_loss(
             raise ValueError(f"gaussian_nll_loss: var has negative entry {var}")
         filled: Tensor = full_like(input, var)
         var = filled
-    elif tuple(var.shape) != tuple(input.shape):
+    elif (found := domain.bounds(var)) is not None and found[0] < 0:
+        raise ValueError(f"gaussian_nll_loss: var has negative entry {found[0]}")
+    if tuple(var.shape) != tuple(input.shape):
         if tuple(input.shape[:-1]) == tuple(var.shape):
             var = var.unsqueeze(-1)
-        elif tuple(input.shape[:-1]) != tuple(var.shape[:-1]) or var.shape[-1] != 1:
+        elif input.ndim != var.ndim or [v for s, v in zip(input.shape, var.shape, strict=True) if s != v] != [1]:
             raise ValueError(
                 f"gaussian_nll_loss: var of shape {tuple(var.shape)} does not fit input of shape {tuple(input.shape)}"
             )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flambeau.core import dtype as dt
 from flambeau.core.creation import arange
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional import domain
 from flambeau.nn.functional.activation import logsigmoid, softplus
 from flambeau.nn.functional.loss import reduced, reduction_of
 
@@ -22,7 +25,8 @@ def hinge_embedding_loss(
     tensor(0.5000)
     """
     how = reduction_of(reduction, size_average, reduce)
-    apart = where(target == 1, 0.0, (margin - input).relu())
+    domain.check_numbers("hinge_embedding_loss", input=input)
+    apart = where(target == 1, 0.0, (margin - input).clamp(min=0))
     return reduced(where(target == -1, 0.0, input) + apart, how)
 
 
@@ -41,7 +45,8 @@ def margin_ranking_loss(
             "margin_ranking_loss: input1, input2 and target should have the same number of dimensions, "
             f"got shapes {tuple(input1.shape)}, {tuple(input2.shape)} and {tuple(target.shape)}"
         )
-    return reduced((-target * (input1 - input2) + margin).relu(), how)
+    domain.check_numbers("margin_ranking_loss", input1=input1, input2=input2, target=target)
+    return reduced((-target * (input1 - input2) + float(margin)).clamp(min=0), how)
 
 
 def soft_margin_loss(
@@ -53,7 +58,18 @@ def soft_margin_loss(
     tensor(0.6931)
     """
     how = reduction_of(reduction, size_average, reduce)
+    if input.dtype.category < dt.FLOATING:
+        raise DTypeError(f"soft_margin_loss: input must be a floating tensor, got {input.dtype.name}")
+    domain.check_within("soft_margin_loss", input, target=target)
     return reduced(softplus(-target * input), how)
+
+
+def _rows(name: str, input: Tensor) -> Tensor:
+    """Scores (N, C); (C,) and () as one row."""
+    if input.ndim > 2 or 0 in input.shape[1:] or input.ndim == 1 and not input.numel():
+        raise ShapeError(f"{name}: input must be (N, C) or (C,), and only N may be 0, got shape {tuple(input.shape)}")
+    domain.check_floating(name, input=input)
+    return input if input.ndim == 2 else input.reshape(1, input.numel())
 
 
 def multi_margin_loss(
@@ -68,8 +84,12 @@ def multi_margin_loss(
     how = reduction_of(reduction, size_average, reduce)
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: only p == 1 and p == 2 are supported, got {p}")
-    rows, classes = input.reshape(-1, input.shape[-1]), target.reshape(-1, 1)
-    if classes.shape[0] != rows.shape[0]:
+    rows, classes = _rows("multi_margin_loss", input), target.reshape(target.numel(), 1)
+    if weight is not None and tuple(weight.shape) != (rows.shape[1],):
+        raise ShapeError(f"multi_margin_loss: weight must be ({rows.shape[1]},), got shape {tuple(weight.shape)}")
+    domain.check_classes("multi_margin_loss", target, (dt.int64,))
+    domain.check_one_dtype("multi_margin_loss", input, weight=weight)
+    if classes.shape[0] != rows.shape[0] or target.ndim > 1 or target.ndim == 0 and input.ndim == 2:
         raise ShapeError(
             f"multi_margin_loss: target of shape {tuple(target.shape)} does not fit input {tuple(input.shape)}"
         )
@@ -93,11 +113,16 @@ def multilabel_margin_loss(
     tensor(0.6667)
     """
     how = reduction_of(reduction, size_average, reduce)
-    if tuple(target.shape) != tuple(input.shape):
+    if tuple(target.shape) != tuple(input.shape) and not (
+        max(input.ndim, target.ndim) == 1 == target.numel() == input.numel()
+    ):
         raise ShapeError(
             f"multilabel_margin_loss: target {tuple(target.shape)} must have the shape of input {tuple(input.shape)}"
         )
-    rows, labels = input.reshape(-1, input.shape[-1]), target.reshape(-1, input.shape[-1])
+    domain.check_classes("multilabel_margin_loss", target, (dt.int64,))
+    rows = _rows("multilabel_margin_loss", input)
+    labels = target.reshape(tuple(rows.shape))
+    domain.check_between("multilabel_margin_loss", "target", labels, -1, rows.shape[1] - 1)
     listed = (labels < 0).cumsum(1) == 0
     safe = where(listed, labels, 0)
     is_label = rows.detach().new_zeros(tuple(rows.shape)).scatter_add(1, safe, listed.to(rows.dtype)) > 0
@@ -117,6 +142,7 @@ def multilabel_soft_margin_loss(
     tensor(0.6931)
     """
     how = reduction_of(reduction, size_average, reduce)
+    domain.check_numbers("multilabel_soft_margin_loss", target=target)
     losses = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     losses = losses if weight is None else losses * weight
     return reduced(losses.sum(-1) / input.shape[-1], how)
@@ -129,8 +155,19 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     >>> fb.nn.functional.cosine_similarity(fb.ones(2, 3), fb.ones(2, 3))
     tensor([1.0000, 1.0000])
     """
-    lengths = [x.norm(2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
-    return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
+    if not eps >= 0:
+        raise RuntimeError(f"cosine_similarity: eps must not be negative, got {eps}")
+    common = dt.promote_types(x1.dtype, x2.dtype)
+    if common.category != dt.FLOATING:
+        raise DTypeError(f"cosine_similarity: x1 and x2 must be real floating tensors, got {x1.dtype} and {x2.dtype}")
+    x1, x2 = broadcast_tensors(x1.to(common), x2.to(common))
+    return (_of_length_one(x1, dim, eps) * _of_length_one(x2, dim, eps)).sum(dim)
+
+
+def _of_length_one(x: Tensor, dim: int, eps: float) -> Tensor:
+    """The input over its length, at least ``eps``; the gradient is that of the length also where it is less."""
+    length = x.norm(2, dim, keepdim=True)
+    return x / (length + (length.clamp(min=eps) - length).detach())
 
 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
@@ -139,6 +176,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     >>> fb.nn.functional.pairwise_distance(fb.zeros(1, 2), fb.tensor([[3.0, 4.0]]))
     tensor([5.0000])
     """
+    domain.check_numbers("pairwise_distance", x1=x1, x2=x2)
     return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
 
 
@@ -152,11 +190,16 @@ def cosine_embedding_loss(
     tensor(0.)
     """
     how = reduction_of(reduction, size_average, reduce)
-    axis = input1.ndim - 1
+    if target.ndim > 1 or {input1.ndim, input2.ndim} != {target.ndim + 1}:
+        raise ShapeError(
+            "cosine_embedding_loss: inputs (N, D) take a target (N,) and (D,) a target (), got shapes "
+            f"{tuple(input1.shape)}, {tuple(input2.shape)} and {tuple(target.shape)}"
+        )
+    axis = target.ndim
     product = (input1 * input2).sum(axis)
     sizes = ((input1 * input1).sum(axis) + 1e-12) * ((input2 * input2).sum(axis) + 1e-12)
     cosine = product / sizes.sqrt()
-    losses = where(target == 1, 1 - cosine, 0.0) + where(target == -1, (cosine - margin).relu(), 0.0)
+    losses = where(target == 1, 1 - cosine, 0.0) + where(target == -1, (cosine - margin).clamp(min=0), 0.0)
     return reduced(losses, how)
 
 
@@ -193,7 +236,12 @@ def _triplet(
 ) -> Tensor:  # fmt: skip
     if margin <= 0:
         raise ValueError(f"triplet_margin_loss: margin must be greater than 0, got {margin}")
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise ShapeError(
+            "triplet_margin_loss: anchor, positive and negative must have the same number of dimensions, got shapes "
+            f"{tuple(anchor.shape)}, {tuple(positive.shape)} and {tuple(negative.shape)}"
+        )
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = far.minimum(distance(positive, negative))
-    return reduced((near - far + margin).relu(), how)
+    return reduced((near - far + margin).clamp(min=0), how)

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 
 from flambeau.core import dtype as dt
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn import norm as ops
-from flambeau.core.ops.nn.rules import per_channel
+from flambeau.core.ops.nn.rules import low_with_float32, per_channel
 from flambeau.core.ops.padding import pad
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional import domain
 from flambeau.nn.functional.guard import quick
 from flambeau.nn.functional.pooling import avg_pool1d
 
@@ -26,7 +27,11 @@ def layer_norm(
     >>> fb.nn.functional.layer_norm(fb.tensor([[1.0, 3.0]]), (2,))
     tensor([[-1.0000,  1.0000]])
     """
-    return ops.layer_norm_p(input, weight, bias, tuple(normalized_shape), eps)
+    try:
+        shape = tuple(normalized_shape)
+    except TypeError:
+        raise TypeError(f"layer_norm: normalized_shape must be a sequence of ints, got {normalized_shape!r}") from None
+    return ops.layer_norm_p(input, weight, bias, shape, eps)
 
 
 def rms_norm(
@@ -38,16 +43,38 @@ def rms_norm(
     tensor([[0.2000, 1.4000]])
     """
     out: Tensor = ops.rms_norm_p(
-        input, weight, tuple(normalized_shape), dt.finfo(input.dtype).eps if eps is None else eps
+        input, weight, tuple(normalized_shape), dt.finfo(input._key.stored).eps if eps is None else eps
     )
     return out
 
 
 def _check_counts(name: str, input: Tensor, per: str, count: int) -> None:
-    if count <= 1:
+    if count == 1:
         raise ValueError(
             f"{name}: expected more than 1 value per {per} when training, got input of shape {tuple(input.shape)}"
         )
+
+
+def _check_channels(name: str, input: Tensor, given: dict[str, Tensor | None]) -> None:
+    """One value per channel, in the input's dtype, or in float32 where that has a low precision."""
+    channels = input.shape[1]
+    for which, t in given.items():
+        if t is not None and tuple(t.shape) != (channels,):
+            raise ShapeError(
+                f"{name}: {which} of shape {tuple(t.shape)} must be ({channels},), one per channel of input of shape "
+                f"{tuple(input.shape)}"
+            )
+        if t is not None and t.dtype is not input.dtype and not low_with_float32(input.dtype, t.dtype):
+            raise DTypeError(f"{name}: {which} of dtype {t.dtype.name} must have the input's, {input.dtype.name}")
+
+
+def _of_nothing(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """An input without elements, with the edges of what was computed of it."""
+    out = input.clone()
+    if input.ndim < 2:
+        return out
+    out = out if weight is None else out * per_channel(weight, input.ndim)
+    return out if bias is None else out + per_channel(bias, input.ndim)
 
 
 def batch_norm(
@@ -61,14 +88,15 @@ def batch_norm(
     >>> fb.nn.functional.batch_norm(fb.ones(2, 3), fb.zeros(3), fb.ones(3)).shape
     flambeau.Size([2, 3])
     """
-    if input.ndim < 2:
+    if input.ndim < 2 and input.numel():
         raise ShapeError(f"batch_norm: input must be (N, C, ...), got shape {tuple(input.shape)}")
-    for name, running in (("running_mean", running_mean), ("running_var", running_var)):
-        if running is not None and tuple(running.shape) != (input.shape[1],):
-            raise ShapeError(
-                f"batch_norm: {name} of shape {tuple(running.shape)} must be ({input.shape[1]},), "
-                f"one per channel of input of shape {tuple(input.shape)}"
-            )
+    if not input.numel():
+        return _of_nothing(input, weight, bias)
+    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    _check_channels("batch_norm", input, given)
+    domain.check_floating("batch_norm", input=input)
+    if eps < 0 or training and eps == 0:
+        raise ValueError(f"batch_norm: eps must be positive during training, and never negative, got {eps}")
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: expected running_mean and running_var to be given when training=False")
@@ -95,15 +123,19 @@ def instance_norm(
     flambeau.Size([2, 3, 8])
     """
     if not use_input_stats:
+        running_mean, running_var = (t if t is None else t.to(input.dtype) for t in (running_mean, running_var))
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     if input.ndim < 3:
         raise ShapeError(f"instance_norm: input must be (N, C, ...), got shape {tuple(input.shape)}")
-    batch, channels = input.shape[:2]
+    channels = input.shape[1]
     count = math.prod(input.shape[2:])
     _check_counts("instance_norm", input, "spatial element", count)
+    _check_channels("instance_norm", input, {"weight": weight, "bias": bias})
+    if not input.numel():
+        return _of_nothing(input, weight, bias)
     if running_mean is not None or running_var is not None:
         with no_grad():
-            rows = input.detach().reshape(batch, channels, -1)
+            rows = input.detach().flatten(2)
             if running_mean is not None:
                 running_mean.lerp_(rows.mean(-1).mean(0), momentum)
             if running_var is not None:
@@ -124,11 +156,10 @@ def group_norm(
             f"group_norm: the channels of input (N, C, ...) of shape {tuple(input.shape)} must divide by "
             f"num_groups={num_groups}"
         )
-    for name, t in (("weight", weight), ("bias", bias)):
-        if t is not None and tuple(t.shape) != (input.shape[1],):
-            raise ShapeError(
-                f"group_norm: {name} of shape {tuple(t.shape)} must be ({input.shape[1]},), one per channel"
-            )
+    _check_channels("group_norm", input, {"weight": weight, "bias": bias})
+    if not input.numel():
+        return _of_nothing(input, weight, bias)
+    _check_counts("group_norm", input, "group", input.numel() // num_groups)
     rows = input.reshape(input.shape[0], num_groups, -1)
     out: Tensor = ops.layer_norm_p(rows, None, None, (rows.shape[-1],), eps).reshape(tuple(input.shape))
     out = out if weight is None else out * per_channel(weight, input.ndim)
@@ -149,6 +180,8 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
         return input
     channels_last = input.square().movedim(1, -1)
     rows = channels_last.reshape(-1, 1, input.shape[1])
+    if rows.dtype.category != dt.FLOATING:
+        rows = rows.to(dt.int64)
     means = avg_pool1d(pad(rows, (size // 2, (size - 1) // 2)), size, 1)
     means = means.reshape(tuple(channels_last.shape)).movedim(-1, 1)
     return input / (means * alpha + k).pow(beta)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, overload
 
-from flambeau.core.errors import ShapeError
+from flambeau.core.dtype import int64
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn import pool as ops
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.conv import Sizes, batched, sizes
@@ -37,7 +38,7 @@ def _max_pool(
     name = f"max_pool{n}d"
     input, added = batched(input, n, name)
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
-    stride = kernel if stride is None or stride == [] else sizes(stride, n, f"{name}: stride")
+    stride = kernel if stride is None or stride in ((), []) else sizes(stride, n, f"{name}: stride")
     padding, dilation = sizes(padding, n, f"{name}: padding"), sizes(dilation, n, f"{name}: dilation")
     out, indices = ops.max_pool_p(input, kernel, stride, padding, dilation, ceil_mode)
     if added:
@@ -94,7 +95,7 @@ def avg_pool_nd(
         raise RuntimeError(f"{name}: divisor_override must not be zero")
     input, added = batched(input, n, name)
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
-    stride = kernel if stride is None or stride == [] else sizes(stride, n, f"{name}: stride")
+    stride = kernel if stride is None or stride in ((), []) else sizes(stride, n, f"{name}: stride")
     padding = sizes(padding, n, f"{name}: padding")
     out: Tensor = ops.avg_pool_p(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
     return out.squeeze(0) if added else out
@@ -116,14 +117,21 @@ def avg_pool1d(
 
 
 # -- adaptive ----------------------------------------------------------------------------------------
+def _check_inside(name: str, input: Tensor) -> None:
+    if 0 in input.shape[1:]:
+        raise ShapeError(f"{name}: only the first dimension of input may be empty, got shape {tuple(input.shape)}")
+
+
 def _output_size(value: OutputSizes, input: Tensor, n: int, name: str) -> tuple[int, ...]:
     """``n`` sizes; None keeps the input's."""
     values = tuple(value) if isinstance(value, Sequence) else (value,) * n
     if len(values) != n:
         raise ShapeError(f"{name}: output_size must be an int or {n} ints, got {value!r}")
     found = tuple(input.shape[i + 2] if v is None else int(v) for i, v in enumerate(values))
-    if any(v < 1 for v in found) or 0 in input.shape[2:]:
-        raise ShapeError(f"{name}: output_size {found} and the sizes of input {tuple(input.shape)} must be at least 1")
+    if any(v < 0 for v in found) or 0 in input.shape[2:]:
+        raise ShapeError(
+            f"{name}: output_size {found} must not be negative, nor input {tuple(input.shape)} without sizes"
+        )
     return found
 
 
@@ -157,6 +165,7 @@ def adaptive_max_pool_nd(n: int, input: Tensor, output_size: OutputSizes, return
     flambeau.Size([1, 3{s:2}])
     """
     name = f"adaptive_max_pool{n}d"
+    _check_inside(name, input)
     input, added = batched(input, n, name)
     out, indices = ops.adaptive_max_pool(input, _output_size(output_size, input, n, name))
     if added:
@@ -206,9 +215,12 @@ def max_unpool_nd(
         raise ShapeError(
             f"{name}: input of shape {tuple(input.shape)} and indices of shape {tuple(indices.shape)} must agree"
         )
+    if indices.dtype is not int64:
+        raise DTypeError(f"{name}: indices must be int64, got {indices.dtype.name}")
+    _check_inside(name, input)
     input, added = batched(input, n, name)
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
-    stride = kernel if stride is None else sizes(stride, n, f"{name}: stride")
+    stride = kernel if stride is None or stride in ((), []) else sizes(stride, n, f"{name}: stride")
     padding = sizes(padding, n, f"{name}: padding")
     usual = [(o - 1) * s - 2 * p + k for o, s, p, k in zip(input.shape[2:], stride, padding, kernel, strict=True)]
     spatial = tuple(usual if output_size is None else tuple(output_size)[-n:])
@@ -217,8 +229,8 @@ def max_unpool_nd(
             f"{name}: output_size {output_size} must be near {tuple(usual)} (less than stride {stride} away)"
         )
     lead, size = tuple(input.shape[:2]), math.prod(spatial)
-    places = indices.reshape(*lead, -1)
-    out: Tensor = input.new_zeros(*lead, size).scatter(-1, places, input.reshape(*lead, -1)).reshape(*lead, *spatial)
+    zeros = input.new_zeros(*lead, size)
+    out: Tensor = zeros.scatter(-1, indices.reshape(input.shape).flatten(2), input.flatten(2)).reshape(*lead, *spatial)
     return out.squeeze(0) if added else out
 
 

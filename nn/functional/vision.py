@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from typing import Any
 
-from flambeau.core.creation import linspace, zeros_like
-from flambeau.core.dtype import int64
-from flambeau.core.errors import ShapeError
+from flambeau.core.arguments import bounded
+from flambeau.core.creation import linspace
+from flambeau.core.dtype import FLOATING, LOW_PRECISION, int64, uint8
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import stack
+from flambeau.core.ops.nn.activation import hardtanh_p
 from flambeau.core.ops.nn.pool import adaptive_avg_pool
 from flambeau.core.ops.padding import pad as pad
+from flambeau.core.ops.storage import cast_p
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional import domain
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
@@ -87,14 +93,25 @@ def interpolate(
         )
     if align_corners is not None and mode in ("nearest", "nearest-exact", "area"):
         raise ValueError("interpolate: align_corners can only be set with the linear and cubic modes")
-    if antialias:
-        raise NotImplementedError("interpolate: antialias=True is not there; blur the input first")
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ValueError(f"interpolate: antialias=True is for the modes bilinear and bicubic, got {mode!r}")
+    if 0 in input.shape[1:]:
+        raise ShapeError(f"interpolate: only the batch of input may be empty, got shape {tuple(input.shape)}")
     out, factors = _resampled_sizes(input, n, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
         return adaptive_avg_pool(input, out)
-    for i in range(n):
-        input = _resample(input, 2 + i, out[i], factors[i], mode, bool(align_corners))
-    return input
+    if mode in ("nearest", "nearest-exact"):
+        for i in range(n):
+            input = _nearest(input, 2 + i, out[i], factors[i], 0.5 if mode == "nearest-exact" else 0.0)
+        return input
+    if input.dtype.category < FLOATING and input.dtype is not uint8:
+        raise DTypeError(f"interpolate: mode {mode!r} takes floating tensors and uint8, got {input.dtype.name}")
+    x = input.float() if input.dtype is uint8 else input
+    for i in range(n) if input.dtype is not uint8 else reversed(range(n)):
+        x = _resample(x, 2 + i, out[i], factors[i], mode, bool(align_corners), antialias)
+        if input.dtype is uint8:  # torch rounds after each axis, the last one first
+            x = (x + 0.5).floor().clamp(0, 255)
+    return x.to(input.dtype)
 
 
 def _resampled_sizes(
@@ -114,23 +131,33 @@ def _resampled_sizes(
         raise ValueError(
             f"interpolate: input and output sizes should be greater than 0 and have {n} dimensions, got {out}"
         )
+    bounded(max(out), "interpolate: an output size")
     return out, factors
 
 
-def _resample(x: Tensor, axis: int, out: int, factor: float | None, mode: str, align: bool) -> Tensor:
+def _nearest(x: Tensor, axis: int, out: int, factor: float | None, half: float) -> Tensor:
+    """One axis: the element below each position, or with ``half`` the nearest one."""
+    size = x.shape[axis]
+    if size == out and factor is None:
+        return x
+    step = size / out if factor is None else 1 / factor
+    places = [min(math.floor((i + half) * step), size - 1) for i in range(out)]
+    return x.index_select(axis, x.new_tensor(places, dtype=int64))
+
+
+def _resample(
+    x: Tensor, axis: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool
+) -> Tensor:  # fmt: skip
     """One axis: the sum of neighbours, each with its weight."""
     size = x.shape[axis]
     step = size / out if factor is None else 1 / factor
-    if mode in ("nearest", "nearest-exact"):
-        if size == out and factor is None:
-            return x
-        half = 0.5 if mode == "nearest-exact" else 0.0
-        places = [min(math.floor((i + half) * step), size - 1) for i in range(out)]
-        return x.index_select(axis, x.new_tensor(places, dtype=int64))
     if align:
         step = (size - 1) / (out - 1) if out > 1 else 0.0
     positions = [i * step if align else (i + 0.5) * step - 0.5 for i in range(out)]
-    taps = _cubic(positions) if mode == "bicubic" else _linear(positions)
+    if antialias:
+        taps = _blurred([(i + 0.5) * step for i in range(out)], size, step, mode)
+    else:
+        taps = _cubic(positions) if mode == "bicubic" else _linear(positions)
     total: Any = None
     for offsets in zip(*taps, strict=True):
         index = x.new_tensor([min(max(place, 0), size - 1) for place, _ in offsets], dtype=int64)
@@ -151,16 +178,32 @@ def _linear(positions: list[float]) -> list[list[tuple[int, float]]]:
     return taps
 
 
-def _cubic(positions: list[float], a: float = -0.75) -> list[list[tuple[int, float]]]:
-    """Four (place, weight) for each position. Keys, IEEE TASSP 29 (1981), with a = -0.75."""
+def _cubic(positions: list[float]) -> list[list[tuple[int, float]]]:
+    """Four (place, weight) for each position."""
+    return [[(math.floor(p) + k, _cubic_weight(p - math.floor(p) - k, -0.75)) for k in (-1, 0, 1, 2)]
+            for p in positions]  # fmt: skip
 
-    def weight(d: float) -> float:
-        d = abs(d)
-        if d <= 1:
-            return ((a + 2) * d - (a + 3)) * d * d + 1
-        return a * (((d - 5) * d + 8) * d - 4) if d < 2 else 0.0
 
-    return [[(math.floor(p) + k, weight(p - math.floor(p) - k)) for k in (-1, 0, 1, 2)] for p in positions]
+def _cubic_weight(d: float, a: float) -> float:
+    """The weight of an element at a distance. Keys, IEEE TASSP 29 (1981)."""
+    d = abs(d)
+    if d <= 1:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+    return a * (((d - 5) * d + 8) * d - 4) if d < 2 else 0.0
+
+
+def _blurred(centres: list[float], size: int, step: float, mode: str) -> list[list[tuple[int, float]]]:
+    """As many (place, weight) for each position as its share of the input is wide, the weights adding up to 1."""
+    scale, reach = max(step, 1.0), 2 if mode == "bicubic" else 1
+    taps = []
+    for centre in centres:
+        first = max(int(centre - reach * scale + 0.5), 0)
+        places = range(first, min(int(centre + reach * scale + 0.5), size))
+        distances = [(j - centre + 0.5) / scale for j in places]
+        weights = [_cubic_weight(d, -0.5) if mode == "bicubic" else max(1 - abs(d), 0.0) for d in distances]
+        taps.append([(j, w / sum(weights)) for j, w in zip(places, weights, strict=True)])
+    widest = max(map(len, taps))
+    return [row + [(0, 0.0)] * (widest - len(row)) for row in taps]
 
 
 # -- grids -------------------------------------------------------------------------------------------
@@ -173,11 +216,12 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     flambeau.Size([1, 4, 4, 2])
     """
     n = len(size) - 2
-    if n not in (2, 3) or tuple(theta.shape[1:]) != (n, n + 1):
+    if n not in (2, 3) or tuple(theta.shape) != (size[0], n, n + 1) or min(size) < 1:
         raise ShapeError(
             "affine_grid: theta (N, 2, 3) goes with size (N, C, H, W), (N, 3, 4) with (N, C, D, H, W); got "
             f"{tuple(theta.shape)} and {tuple(size)}"
         )
+    domain.check_floating("affine_grid", theta=theta)
     axes = []
     for i, s in enumerate(size[2:]):
         span = linspace(-1, 1, s, dtype=theta.dtype, device=theta.device) if s > 1 else theta.new_zeros(1)
@@ -192,7 +236,7 @@ def grid_sample(
 ) -> Tensor:
     """The input (N, C, *S) at positions ``grid`` (N, *L, 2 or 3) in [-1, 1], x first: (N, C, *L).
 
-    ``mode`` is "bilinear" or "nearest", ``padding_mode`` "zeros", "border" or "reflection".
+    ``mode`` is "bilinear", "nearest" or, for images, "bicubic"; ``padding_mode`` "zeros", "border" or "reflection".
 
     >>> fb.nn.functional.grid_sample(fb.ones(1, 1, 4, 4), fb.zeros(1, 2, 2, 2), align_corners=False).shape
     flambeau.Size([1, 1, 2, 2])
@@ -203,45 +247,96 @@ def grid_sample(
             "grid_sample: input (N, C, H, W) takes grid (N, h, w, 2), (N, C, D, H, W) takes (N, d, h, w, 3); got "
             f"{tuple(input.shape)} and {tuple(grid.shape)}"
         )
-    if mode not in ("bilinear", "nearest") or padding_mode not in ("zeros", "border", "reflection"):
+    if 0 in input.shape[2:]:
+        raise ShapeError(f"grid_sample: input of shape {tuple(input.shape)} has no elements to sample")
+    if mode not in _TAPS or padding_mode not in _INSIDE:
         raise ValueError(
-            "grid_sample: mode must be 'bilinear' or 'nearest' and padding_mode 'zeros', 'border' or 'reflection', "
-            f"got {mode!r} and {padding_mode!r}"
+            f"grid_sample: mode must be one of {', '.join(map(repr, _TAPS))} and padding_mode one of "
+            f"{', '.join(map(repr, _INSIDE))}, got {mode!r} and {padding_mode!r}"
         )
-    corner = bool(align_corners)
-    sizes = input.shape[2:]
-    places = [_place(grid[..., n - 1 - i], sizes[i], padding_mode, corner) for i in range(n)]
-    if mode == "nearest":
-        return _at(input, [p.detach().round().to(int64) for p in places], None)
-    lows = [p.detach().floor() for p in places]
+    if mode == "bicubic" and n != 2:
+        raise NotImplementedError("grid_sample: mode 'bicubic' is for 4-D input, images, only")
+    domain.check_floating("grid_sample", input=input)
+    domain.check_one_dtype("grid_sample", input, grid=grid)
+    if input.dtype in LOW_PRECISION:  # positions and weights would have too few digits
+        return grid_sample(input.float(), grid.float(), mode, padding_mode, align_corners).to(input.dtype)
+    sizes, corner = input.shape[2:], bool(align_corners)
+    places = [_place(grid[..., n - 1 - i], sizes[i], corner) for i in range(n)]
+    inside = [partial(_INSIDE[padding_mode], size=size, corner=corner) for size in sizes]
+    taps = [_TAPS[mode](place, within) for place, within in zip(places, inside, strict=True)]
     total: Any = None
-    for corner_bits in range(2**n):
-        bits = [(corner_bits >> i) & 1 for i in range(n)]
+    for chosen in product(*taps):
         weight: Any = 1.0
-        for p, low, bit in zip(places, lows, bits, strict=True):
-            weight = weight * ((p - low) if bit else (low + 1 - p))
-        part = _at(input, [(low + bit).to(int64) for low, bit in zip(lows, bits, strict=True)], weight)
+        for _, w in chosen:
+            weight = weight * w
+        part = _at(input, [cast_p(index, dtype=int64) for index, _ in chosen], weight)
         total = part if total is None else total + part
     result: Tensor = total
     return result
 
 
-def _place(g: Tensor, size: int, padding: str, corner: bool) -> Tensor:
-    """A position in [-1, 1] in elements, brought inside as the padding mode wants."""
-    p = (g + 1) / 2 * (size - 1) if corner else ((g + 1) * size - 1) / 2
-    if padding == "reflection":
-        low, span = (0.0, size - 1.0) if corner else (-0.5, float(size))
-        if span == 0:
-            p = zeros_like(p)
-        else:
-            p = (p - low).abs()
-            turns, rest = (p.detach() / span).floor(), p
-            rest = p - turns * span
-            p = where(turns % 2 == 0, rest + low, span - rest + low)
-    return p if padding == "zeros" else p.clamp(0, size - 1)
+Within = Callable[[Tensor], Tensor]
+Taps = list[tuple[Tensor, Tensor]]  # elements along one axis, and the weight of each
 
 
-def _at(x: Tensor, index: list[Tensor], weight: Any) -> Tensor:
+def _place(g: Tensor, size: int, corner: bool) -> Tensor:
+    """A position in [-1, 1] in elements."""
+    return (g + 1) * ((size - 1) / 2) if corner else (g + 1) * (size / 2) - 0.5
+
+
+# -- what stands beside the input. Positions on an edge and beyond have no gradient, as in torch.
+def _zeros(p: Tensor, size: int, corner: bool) -> Tensor:
+    return p
+
+
+def _border(p: Tensor, size: int, corner: bool) -> Tensor:
+    return hardtanh_p(p, 0.0, size - 1.0)
+
+
+def _reflection(p: Tensor, size: int, corner: bool) -> Tensor:
+    low, span = (0.0, size - 1.0) if corner else (-0.5, float(size))
+    if span == 0:
+        return _border(p * 0.0, size, corner)
+    p = p - low
+    p = where(p < 0, -p, p)
+    turns = (p.detach() / span).floor()
+    rest = p - turns * span
+    return _border(where(turns % 2 == 0, rest + low, span - rest + low), size, corner)
+
+
+_INSIDE: dict[str, Callable[..., Tensor]] = {"zeros": _zeros, "border": _border, "reflection": _reflection}
+
+
+# -- which elements count, and how much
+def _one_tap(place: Tensor, within: Within) -> Taps:
+    near = within(place)
+    one = where(near > near, near, 1.0)  # the grid has a gradient, of zeros
+    return [(near.detach().round(), one)]
+
+
+def _two_taps(place: Tensor, within: Within) -> Taps:
+    p = within(place)
+    low = p.detach().floor()
+    return [(low, low + 1 - p), (low + 1, p - low)]
+
+
+def _four_taps(place: Tensor, within: Within) -> Taps:
+    low = place.detach().floor()
+    t = place - low
+    return [(within(low + k), _keys(t - k)) for k in (-1, 0, 1, 2)]
+
+
+def _keys(t: Tensor, a: float = -0.75) -> Tensor:
+    """The weight of an element at a distance. Keys, IEEE TASSP 29 (1981), with a = -0.75."""
+    d = where(t < 0, -t, t)
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    return where(d <= 1, near, a * (((d - 5) * d + 8) * d - 4))
+
+
+_TAPS: dict[str, Callable[[Tensor, Within], Taps]] = {"bilinear": _two_taps, "nearest": _one_tap, "bicubic": _four_taps}
+
+
+def _at(x: Tensor, index: list[Tensor], weight: Tensor) -> Tensor:
     """Elements of (N, C, *S) at an index per axis (N, *L), 0 outside, times a weight."""
     sizes = x.shape[2:]
     inside: Any = None
@@ -250,7 +345,7 @@ def _at(x: Tensor, index: list[Tensor], weight: Any) -> Tensor:
         ok = (i >= 0) & (i < size)
         inside = ok if inside is None else inside & ok
         flat = flat * size + i.clamp(0, size - 1)
-    batch, channels, places = x.shape[0], x.shape[1], tuple(index[0].shape[1:])
-    taken = x.reshape(batch, channels, -1).gather(2, flat.reshape(batch, 1, -1).expand(batch, channels, -1))
-    taken = where(inside.unsqueeze(1), taken.reshape(batch, channels, *places), 0.0)
-    return taken if weight is None else taken * weight.unsqueeze(1)
+    channels = x.shape[1]
+    where_each = flat.flatten(1).unsqueeze(1).expand(-1, channels, -1)
+    taken = x.flatten(2).gather(2, where_each).reshape(x.shape[0], channels, *index[0].shape[1:])
+    return where(inside.unsqueeze(1), taken, 0.0) * weight.unsqueeze(1)

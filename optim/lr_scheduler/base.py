@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
+from flambeau.core.blame import users_level
 from flambeau.core.tensor import Tensor
+from flambeau.optim.loading import like, mapping, shown
 from flambeau.optim.optimizer import Group, Optimizer
 from flambeau.optim.options import number
 
 T = TypeVar("T")
+_HERE: Final = "flambeau.optim."
+#: What PyTorch keeps in the state of schedules, and this one elsewhere or not at all.
+_OF_PYTORCH: Final = frozenset({
+    "_get_lr_called_within_step", "_scale_fn_custom", "_scale_fn_ref", "anneal_func", "mode_worse", "verbose",
+})  # fmt: skip
 Anneal = Literal["cos", "linear"]
+#: The texts that an attribute may be.
+Choices = Mapping[str, tuple[str, ...]]
 #: One for every group, or a list of one for each.
 PerGroup: TypeAlias = T | list[T] | tuple[T, ...]
 
@@ -42,6 +52,12 @@ class LRScheduler:
     so that schedules can be chained.
     """
 
+    #: What some attributes may be, and those that older state may lack.
+    _choices: ClassVar[Choices] = {}
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"_is_initial"})
+    #: Whether the step under way is the one that the schedule begins with, which must not take a rate further.
+    _is_initial = False
+
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: {type(optimizer).__name__} is not an Optimizer")
@@ -63,8 +79,19 @@ class LRScheduler:
 
     def _initial_step(self) -> None:
         """The step that sets the first rates."""
-        self._step_count = 0
-        self.step()
+        self._step_count, self._is_initial = 0, True
+        try:
+            self.step()
+        finally:
+            self._is_initial = False
+
+    def _take_back(self) -> None:
+        """Before the first epoch again, for a schedule of schedules that takes the first step itself."""
+        self.last_epoch -= 1
+
+    def _begin(self) -> None:
+        """The rates of epoch 0, when a schedule of schedules comes to this one."""
+        self._update(0)
 
     @property
     def _lrs(self) -> list[float]:
@@ -91,8 +118,12 @@ class LRScheduler:
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`: call them in the opposite order, "
                 "or the first value of the schedule is skipped",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=users_level(),
             )
+        self._update(epoch)
+
+    def _update(self, epoch: int | None = None) -> None:
+        """A step that is not counted."""
         if epoch is None:
             self.last_epoch += 1
             values = self.get_lr()
@@ -111,5 +142,36 @@ class LRScheduler:
         return {k: v for k, v in self.__dict__.items() if k not in ("optimizer", "_steps_at_start")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
-        self.__dict__.update(state_dict)
+        """Take back what :meth:`state_dict` gave.
+
+        Raises:
+            TypeError, ValueError: something is missing, too much or of the wrong kind; nothing has changed then.
+        """
+        self._take_over(self._checked(state_dict))
+
+    def _checked(self, state: object) -> dict[str, Any]:
+        """What :meth:`load_state_dict` was given, if it can be taken over."""
+        name = f"{type(self).__name__}.load_state_dict"
+        own = self.state_dict()
+        given = mapping(state, f"{name}: state_dict", [key for key in own if key not in self._may_lack])
+        found = {}
+        for key, value in given.items():
+            what = f"{name}: {shown(key) if not isinstance(key, str) else repr(key)}"
+            if key in own:
+                found[key] = self._checked_value(key, own[key], value, what)
+            elif key not in _OF_PYTORCH:
+                if not isinstance(key, str) or hasattr(type(self), key) or type(self).__module__.startswith(_HERE):
+                    raise ValueError(f"{what} is no part of its state, which has {', '.join(own)}")
+                found[key] = value  # of a class with attributes that are made later
+        return found
+
+    def _checked_value(self, key: str, own: Any, value: Any, what: str) -> Any:
+        if own in self._choices.get(key, ()) and value not in self._choices[key]:
+            raise ValueError(f"{what} must be one of {', '.join(self._choices[key])}, got {shown(value)}")
+        found = like(own, value, what, infinite=key == "best")
+        if key in ("last_epoch", "_step_count") and (not isinstance(found, int) or found < -1):
+            raise ValueError(f"{what} must be an int, -1 or more, got {shown(value)}")
+        return found
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+from flambeau.optim.loading import like
 from flambeau.optim.lr_scheduler.base import LRScheduler, set_option
 from flambeau.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from flambeau.optim.optimizer import Optimizer
@@ -23,15 +24,34 @@ class _OfSchedules(LRScheduler):
                 raise ValueError(f"{name}: ReduceLROnPlateau steps by a measure, it cannot be among others")
         self.optimizer, self._schedulers = optimizer, list(schedulers)
 
+    def _take_back(self) -> None:
+        for scheduler in self._schedulers:
+            scheduler._take_back()
+
+    def _begin(self) -> None:
+        for group in self.optimizer.param_groups:
+            set_option(group, "lr", group["initial_lr"])
+        self._first_steps()
+        self._last_lr = self._lrs
+
+    def _first_steps(self) -> None:
+        """The first step of every schedule that begins at epoch 0."""
+        raise NotImplementedError
+
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer, with the states of the schedules."""
         return super().state_dict() | {"_schedulers": [s.state_dict() for s in self._schedulers]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
-        for scheduler, own in zip(self._schedulers, state_dict["_schedulers"], strict=True):
-            scheduler.load_state_dict(own)
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "_schedulers"})
+    def _checked_value(self, key: str, own: Any, value: Any, what: str) -> Any:
+        if key != "_schedulers":
+            return super()._checked_value(key, own, value, what)
+        like([None] * len(own), value, what)
+        return [s._checked(state) for s, state in zip(self._schedulers, value, strict=True)]
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        for scheduler, own in zip(self._schedulers, state.pop("_schedulers"), strict=True):
+            scheduler._take_over(own)
+        super()._take_over(state)
 
 
 class SequentialLR(_OfSchedules):
@@ -49,10 +69,17 @@ class SequentialLR(_OfSchedules):
         self._milestones, self.last_epoch = list(milestones), last_epoch + 1
         for group in optimizer.param_groups:  # every schedule took a first step; only that of the first counts
             set_option(group, "lr", group["initial_lr"])
-        for scheduler in schedulers:
-            scheduler.last_epoch -= 1
-        self._schedulers[0]._initial_step()
-        self._last_lr = self._schedulers[0].get_last_lr()
+        self._take_back()
+        self._first._initial_step()
+        self._last_lr = self._first.get_last_lr()
+
+    @property
+    def _first(self) -> LRScheduler:
+        return self._schedulers[bisect_right(self._milestones, 0)]
+
+    def _first_steps(self) -> None:
+        self.last_epoch = 0
+        self._first._begin()
 
     def step(self, epoch: int | None = None) -> None:
         """Step the schedule whose turn it is."""
@@ -60,7 +87,7 @@ class SequentialLR(_OfSchedules):
         i = bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[i]
         if i > 0 and self._milestones[i - 1] == self.last_epoch:
-            scheduler.step(0)
+            scheduler._begin()
         else:
             scheduler.step()
         self._last_lr = scheduler.get_last_lr()
@@ -74,6 +101,14 @@ class ChainedScheduler(_OfSchedules):
             raise ValueError("ChainedScheduler: expected at least one scheduler")
         self._take(schedulers, optimizer or schedulers[0].optimizer)
         self._last_lr = self._lrs
+
+    def _first_steps(self) -> None:
+        for scheduler in self._schedulers:
+            if isinstance(scheduler, _OfSchedules):
+                scheduler._first_steps()
+            else:
+                scheduler.last_epoch = -1
+                scheduler._initial_step()
 
     def step(self, epoch: int | None = None) -> None:
         """Step every schedule."""

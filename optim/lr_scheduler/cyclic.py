@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
-from flambeau.optim.lr_scheduler.base import Anneal, LRScheduler, PerGroup, per_group, set_option
+from flambeau.optim.lr_scheduler.base import Anneal, Choices, LRScheduler, PerGroup, per_group, set_option
 from flambeau.optim.optimizer import Group, Optimizer
 
 Mode = Literal["triangular", "triangular2", "exp_range"]
@@ -16,6 +16,11 @@ class _WithMomentum(LRScheduler):
     """Sets the momentum, or Adam's first beta, together with the rate."""
 
     cycle_momentum: bool
+    _choices: ClassVar[Choices] = {
+        "mode": ("triangular", "triangular2", "exp_range"), "scale_mode": ("cycle", "iterations"),
+        "_anneal_func_type": ("cos", "linear"),
+    }  # fmt: skip
+    _may_lack = LRScheduler._may_lack | {"base_momentums", "max_momentums", "use_beta1"}  # where it is left alone
 
     def _use_momentum(self, name: str) -> None:
         """Find out what the optimizer calls its momentum; ValueError when it has none."""
@@ -166,6 +171,11 @@ class OneCycleLR(_WithMomentum):
         if self._anneal_func_type == "linear":
             return (end - start) * share + start
         return end + (start - end) / 2.0 * (math.cos(math.pi * share) + 1)
+
+    def _checked_value(self, key: str, own: Any, value: Any, what: str) -> Any:
+        if key == "_schedule_phases" and isinstance(value, (list, tuple)):  # PyTorch's are dicts
+            value = [tuple(phase.values()) if isinstance(phase, Mapping) else phase for phase in value]
+        return super()._checked_value(key, own, value, what)
 
     def _initial_step(self) -> None:
         initial = [g["initial_lr"] for g in self.optimizer.param_groups]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
 
+from flambeau.optim.loading import like, mapping, shown
 from flambeau.optim.lr_scheduler.base import LRScheduler, PerGroup, per_group
 from flambeau.optim.optimizer import Optimizer
 
@@ -23,12 +24,22 @@ class _ByFunction(LRScheduler):
         """Everything but the optimizer; functions only where they are objects with state of their own."""
         return super().state_dict() | {"lr_lambdas": [_state_of(f) for f in self.lr_lambdas]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
-        for f, state in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=True):
-            if state is not None:
-                vars(f).update(state)
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "lr_lambdas"})
+    def _checked_value(self, key: str, own: Any, value: Any, what: str) -> Any:
+        if key != "lr_lambdas":
+            return super()._checked_value(key, own, value, what)
+        like([None] * len(own), value, what)
+        for i, (f, state) in enumerate(zip(self.lr_lambdas, value, strict=True)):
+            if state is not None and (
+                not hasattr(f, "__dict__") or not all(type(k) is str for k in mapping(state, what))
+            ):
+                raise ValueError(f"{what}[{i}] must be None or the attributes of its function, got {shown(state)}")
+        return value
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        for f, attributes in zip(self.lr_lambdas, state.pop("lr_lambdas"), strict=True):
+            if attributes is not None:
+                vars(f).update(attributes)
+        super()._take_over(state)
 
 
 def _state_of(f: Callable[[int], float]) -> dict[str, Any] | None:
@@ -62,7 +73,7 @@ class MultiplicativeLR(_ByFunction):
     """
 
     def get_lr(self) -> list[float]:
-        if self.last_epoch <= 0:
+        if self._is_initial:
             return self._lrs
         return [lr * f(self.last_epoch) for lr, f in zip(self._lrs, self.lr_lambdas, strict=True)]
 
@@ -179,8 +190,10 @@ class LinearLR(_ByFactor):
         super().__init__(optimizer, last_epoch)
 
     def _step_factor(self, epoch: int) -> float:
-        if epoch == 0 or epoch > self.total_iters:
-            return 1 if epoch else self.start_factor
+        if epoch == 0:
+            return self.start_factor
+        if self._is_initial or epoch > self.total_iters:
+            return 1
         rise = self.end_factor - self.start_factor
         return 1 + rise / (self.total_iters * self.start_factor + (epoch - 1) * rise)
 
@@ -205,7 +218,7 @@ class ExponentialLR(_ByFactor):
         super().__init__(optimizer, last_epoch)
 
     def _step_factor(self, epoch: int) -> float:
-        return self.gamma if epoch else 1
+        return 1 if self._is_initial else self.gamma
 
     def _factor(self, epoch: int) -> float:
         return float(self.gamma**epoch)
@@ -227,7 +240,7 @@ class PolynomialLR(_ByFactor):
         super().__init__(optimizer, last_epoch)
 
     def _step_factor(self, epoch: int) -> float:
-        if epoch == 0 or epoch > self.total_iters:
+        if self._is_initial or epoch > self.total_iters:
             return 1
         return float(((1.0 - epoch / self.total_iters) / (1.0 - (epoch - 1) / self.total_iters)) ** self.power)
 
@@ -254,7 +267,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         n, length, least = self.last_epoch, self.T_max, self.eta_min
-        if n == 0:
+        if self._is_initial:
             return self._lrs
         if self._step_count == 1 and n > 0:
             return self._closed_form()
@@ -299,7 +312,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             epoch = self.last_epoch + 1 if self.last_epoch >= 0 else 0
             self.T_cur += 1
             if self.T_cur >= self.T_i:
-                self.T_cur -= self.T_i
+                self.T_cur %= self.T_i
                 self.T_i *= self.T_mult
         elif epoch < 0:
             raise ValueError(f"Expected non-negative epoch, but got {epoch}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, SupportsFloat
+from typing import Any, ClassVar, Literal, SupportsFloat
 
-from flambeau.optim.lr_scheduler.base import LRScheduler, PerGroup, per_group, set_option
+from flambeau.optim.loading import finite
+from flambeau.optim.lr_scheduler.base import Choices, LRScheduler, PerGroup, per_group, set_option
 from flambeau.optim.optimizer import Optimizer
 from flambeau.optim.options import number
 
@@ -22,6 +23,8 @@ class ReduceLROnPlateau(LRScheduler):
     >>> optimizer.param_groups[0]["lr"]
     0.1
     """
+
+    _choices: ClassVar[Choices] = {"mode": ("min", "max"), "threshold_mode": ("rel", "abs")}
 
     def __init__(
         self, optimizer: Optimizer, mode: Literal["min", "max"] = "min", factor: float = 0.1, patience: int = 10,
@@ -45,6 +48,11 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = self._lrs
         self._reset()
 
+    def _checked_value(self, key: str, own: Any, value: Any, what: str) -> Any:
+        if key in ("min_lrs", "_last_lr") and isinstance(value, (list, tuple)):  # groups may have been added
+            return [finite(v, f"{what}[{i}]") for i, v in enumerate(value)]
+        return super()._checked_value(key, own, value, what)
+
     def _reset(self) -> None:
         self.best = math.inf if self.mode == "min" else -math.inf
         self.cooldown_counter = self.num_bad_epochs = 0
@@ -66,6 +74,14 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = self._lrs
 
     def _reduce(self) -> None:
+        count = len(self.optimizer.param_groups)
+        if len(self.min_lrs) != count:  # groups were added since
+            if self.default_min_lr is None:
+                raise RuntimeError(
+                    f"ReduceLROnPlateau: min_lr was given for {len(self.min_lrs)} parameter groups, the optimizer has "
+                    f"{count} now; add to the schedule's min_lrs when you add a group"
+                )
+            self.min_lrs = [self.default_min_lr] * count
         for group, least in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
             old = number(group["lr"])
             new = max(old * self.factor, least)

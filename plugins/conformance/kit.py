@@ -132,7 +132,7 @@ def samples(op: Op, dtype: DType, target: str, limit: int | None = None) -> Iter
 def fits(sample: Sample | Failure, target: str) -> bool:
     """Whether the device has the dtypes that the arguments have or name."""
     backend, index = backend_of(target), Device(target).index
-    return all(backend.supports(d, index) for d in _dtypes([*sample.args, *sample.kwargs.values()]))
+    return all(backend.offers(d, index) for d in _dtypes([*sample.args, *sample.kwargs.values()]))
 
 
 def _dtypes(values: list[Any]) -> Iterator[DType]:
@@ -147,7 +147,9 @@ def _dtypes(values: list[Any]) -> Iterator[DType]:
 
 def _has_results(op: Op, sample: Sample, target: str) -> bool:
     backend, index = backend_of(target), Device(target).index
-    return all(backend.supports(d, index) for d in declared(op, sample)[0])
+    asked = backend.supports if op.name == "view_dtype" else backend.offers  # its bytes are those of the dtype
+    dtypes = [*declared(op, sample)[0], *(_dtypes([*sample.args]) if op.name == "view_dtype" else ())]
+    return all(asked(d, index) for d in dtypes)
 
 
 def there(op: Op, sample: Sample, target: str) -> Sample:
@@ -189,6 +191,18 @@ def oracle(op: Op, sample: Sample) -> tuple[Any, ...]:
 def host(t: Any) -> Any:
     """A result's values on the host, floating ones in float64."""
     return exact(np.asarray(t.detach().cpu().numpy()))
+
+
+def held(values: Any, dtype: DType, target: str) -> Any:
+    """Exact results as the device may give them: integers modulo what holds them there."""
+    stored = backend_of(target).stored(dtype, Device(target).index) or dtype
+    return values if dtype.category != dt.INTEGER else values.astype(stored.numpy).astype(values.dtype)
+
+
+def skip_beyond(target: str, number: int) -> None:
+    """Skip the test where the device holds int64 in a dtype that has no ``number``."""
+    if held(np.array(number), dt.int64, target) != number:
+        pytest.skip(f"{target} holds int64 in fewer bits, and refuses {number} when it comes from the host")
 
 
 # -- comparison ----------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
 import pytest
 
+import flambeau as fb
 from flambeau.core import config
 from tests.conftest import RunPython
 
@@ -78,6 +80,27 @@ def test_values_of_the_environment(monkeypatch: pytest.MonkeyPatch, variable: st
         ("FLAMBEAU_FALLBACK", "maybe", "error, warn or allow"),
         ("FLAMBEAU_NUM_THREADS", "0", "at least 1"),
         ("FLAMBEAU_NUM_THREADS", "two", "at least 1"),
+        ("FLAMBEAU_NUM_THREADS", "", "at most 1024"),
+        ("FLAMBEAU_NUM_THREADS", " ", "at most 1024"),
+        ("FLAMBEAU_NUM_THREADS", "2.5", "at most 1024"),
+        ("FLAMBEAU_NUM_THREADS", "1000000000", "at most 1024"),
+        ("FLAMBEAU_NUM_THREADS", "9" * 5000, "at most 1024"),
+        ("FLAMBEAU_DEVICE", ",", "cuda,opencl:0,cpu"),
+        ("FLAMBEAU_PLUGINS", "a=b,a=c", "name=module"),
+        ("FLAMBEAU_PLUGINS", " , ", "name=module"),
+        ("FLAMBEAU_DISABLE_PLUGINS", ",", "plugin names"),
+        ("FLAMBEAU_FALLBACK", "", "error, warn or allow"),
+        ("FLAMBEAU_CACHE_DIR", "", "a folder"),
+        ("FLAMBEAU_CACHE_DIR", "  ", "a folder"),
+        ("FLAMBEAU_CACHE_DIR", __file__, "a folder"),
+        ("FLAMBEAU_CACHE_DIR", f"{__file__}/x/y", "a folder"),
+        ("FLAMBEAU_CACHE_DIR", "~nobody at all/x", "a folder"),
+        ("FLAMBEAU_MEMORY_LIMIT", "G", "512M"),
+        ("FLAMBEAU_MEMORY_LIMIT", "nan", "512M"),
+        ("FLAMBEAU_MEMORY_LIMIT", "1e400", "512M"),
+        ("FLAMBEAU_MEMORY_LIMIT", "99999999999999999999T", "512M"),
+        ("FLAMBEAU_PROBE_TIMEOUT", "", "seconds above 0"),
+        ("FLAMBEAU_PROBE_TIMEOUT", "1e300", "at most a million"),
         ("FLAMBEAU_MEMORY_LIMIT", "5X", "512M"),
         ("FLAMBEAU_MEMORY_LIMIT", "inf", "512M"),
         ("FLAMBEAU_MEMORY_LIMIT", "-1", "512M"),
@@ -94,15 +117,22 @@ def test_a_wrong_value_names_variable_value_and_what_is_allowed(
     for _ in range(2):  # at every use, not only the first
         with pytest.raises(config.ConfigError) as caught:
             config.get(name)
-        for words in (variable, repr(text), allowed):
+        for words in (variable, repr(text)[:100], allowed):
             assert words in str(caught.value)
 
 
 def test_wrong_values_from_the_program() -> None:
     with pytest.raises(config.ConfigError, match=r"fallback='never'.*error, warn or allow"):
         config.set(fallback="never")
-    with pytest.raises(config.ConfigError, match="num_threads"), config.override(num_threads=None):
-        pass
+    for wrong in (None, True, 2.7, 0, -1, 10**9, 10**5000, [], "x", float("nan")):
+        with pytest.raises(config.ConfigError, match=r"num_threads=.*at least 1"), config.override(num_threads=wrong):
+            pass
+        with pytest.raises(ValueError, match=r"set_num_threads: expected a positive int"):
+            fb.set_num_threads(wrong)  # type: ignore[arg-type]
+    for name in config.SETTINGS:
+        for wrong in (object(), b"bytes", 10**400, {1: 2}, [None]):
+            with contextlib.suppress(config.ConfigError), config.override(**{name: wrong}):
+                pass
     with pytest.raises(config.ConfigError, match="did you mean 'fallback'"):
         config.get("falback")
     with pytest.raises(config.ConfigError, match="known: device, plugins"):
@@ -145,6 +175,30 @@ def test_a_wrong_value_reaches_the_user_at_first_use(run_python: RunPython) -> N
     done = run_python("-c", "import flambeau as fb; print('imported'); fb.ones(2)", FLAMBEAU_NUM_THREADS="many")
     assert done.stdout.strip() == "imported"
     assert "ConfigError: FLAMBEAU_NUM_THREADS='many' is not a valid setting; expected a number" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "variable", ["FALLBACK", "MEMORY_LIMIT", "PROBE_TIMEOUT", "CACHE_DIR", "DEBUG_SLOW_PATH", "PLUGINS", "NUM_THREADS"]
+)
+@pytest.mark.parametrize("use", ["fb.ones(2)", "fb.zeros(2, device='cpu')", "fb.accelerator.is_available()"])
+def test_a_wrong_value_of_any_setting_fails_at_first_use(run_python: RunPython, variable: str, use: str) -> None:
+    """Also where nothing would read it for long; the plugin is not to blame; and not at import."""
+    tries = f"for _ in range(2):\n  try: {use}\n  except ValueError as error: print(error)"
+    code = f"import flambeau as fb\nprint('imported')\n{tries}"
+    done = run_python("-c", code, **{f"FLAMBEAU_{variable}": "/dev/null"})
+    first, *errors = done.stdout.strip().splitlines()
+    assert first == "imported" and len(errors) == 2, done.stdout + done.stderr
+    for error in errors:
+        assert error.startswith(f"FLAMBEAU_{variable}='/dev/null' is not a valid setting; expected ")
+
+
+def test_unknown_variables_warn_once(run_python: RunPython) -> None:
+    code = "import flambeau as fb; print('imported'); fb.ones(2); fb.ones(2, device='strict')"
+    done = run_python("-c", code, FLAMBEAU_FALBACK="warn", FLAMBEAU_ZZZ="1", flambeau_device="cpu")
+    assert done.stderr.count("variables of the environment that are no settings") == 1
+    assert "FLAMBEAU_FALBACK (did you mean FLAMBEAU_FALLBACK?)" in done.stderr
+    assert "FLAMBEAU_ZZZ" in done.stderr and "flambeau_device (did you mean FLAMBEAU_DEVICE?)" in done.stderr
+    assert not run_python("-c", code, FLAMBEAU_FALLBACK="warn").stderr
 
 
 def test_the_documented_table_is_current() -> None:

@@ -137,6 +137,75 @@ case(
 )
 
 
+#: Schedules of which ``last_epoch`` is n, for an optimizer whose state says the same.
+RESUMED: dict[str, Any] = {
+    "LambdaLR": lambda s, o, n: s.LambdaLR(o, lambda e: 1 / (1 + e), n),
+    "MultiplicativeLR": lambda s, o, n: s.MultiplicativeLR(o, lambda e: 0.95 + 0.001 * e, n),
+    "StepLR": lambda s, o, n: s.StepLR(o, 3, 0.5, n),
+    "MultiStepLR": lambda s, o, n: s.MultiStepLR(o, [2, 5, 5, 9], 0.5, n),
+    "ConstantLR": lambda s, o, n: s.ConstantLR(o, 0.3, 4, n),
+    "LinearLR": lambda s, o, n: s.LinearLR(o, 0.2, 0.8, 6, n),
+    "ExponentialLR": lambda s, o, n: s.ExponentialLR(o, 0.9, n),
+    "PolynomialLR": lambda s, o, n: s.PolynomialLR(o, 8, 2.0, n),
+    "CosineAnnealingLR": lambda s, o, n: s.CosineAnnealingLR(o, 5, 0.01, n),
+    "CosineAnnealingWarmRestarts": lambda s, o, n: s.CosineAnnealingWarmRestarts(o, 3, 2, 0.01, n),
+    "CyclicLR": lambda s, o, n: s.CyclicLR(o, 0.01, [0.5, 0.3], 3, 2, last_epoch=n),
+    "OneCycleLR": lambda s, o, n: s.OneCycleLR(o, [1.0, 0.4], 30, last_epoch=n),
+    "SequentialLR": lambda s, o, n: s.SequentialLR(
+        o, [s.LinearLR(o, 0.1, 1.0, 3, n), s.CosineAnnealingWarmRestarts(o, 3, 2, last_epoch=n)], [3], n
+    ),
+    "SequentialLR from 0": lambda s, o, n: s.SequentialLR(
+        o, [s.LinearLR(o, 0.1, 1.0, 3, n), s.CosineAnnealingLR(o, 3, last_epoch=n)], [0], n
+    ),
+    "SequentialLR of others": lambda s, o, n: s.SequentialLR(
+        o, [s.ChainedScheduler([s.ConstantLR(o, 0.1, 3, n), s.ExponentialLR(o, 0.9, n)]), s.StepLR(o, 2, 0.5, n)],
+        [4], n,
+    ),
+    "SequentialLR nested": lambda s, o, n: s.SequentialLR(
+        o, [s.SequentialLR(o, [s.ConstantLR(o, 0.1, 3, n), s.StepLR(o, 2, 0.5, n)], [2], n), s.StepLR(o, 2, 0.5, n)],
+        [4], n,
+    ),
+    "ChainedScheduler": lambda s, o, n: s.ChainedScheduler([
+        s.ConstantLR(o, 0.1, 3, n), s.ExponentialLR(o, 0.9, n), s.CosineAnnealingLR(o, 4, last_epoch=n)
+    ]),
+}  # fmt: skip
+
+
+def _resumed(make: Any, tensors: bool = False) -> Any:
+    """The rates (and momenta) after each epoch n, and of the steps of a schedule that is made anew there."""
+
+    def optimizer(T: Any) -> Any:
+        rates = [T.tensor(r, dtype=T.float64) if tensors else r for r in (0.5, 0.2)]
+        groups = [{"params": [T.zeros(2, requires_grad=True)], "lr": rate} for rate in rates]
+        return T.optim.SGD(groups, lr=0.1, momentum=0.9)
+
+    def steps(schedule: Any, count: int) -> Any:
+        for _ in range(count):
+            schedule.optimizer.step()
+            schedule.step()
+            yield [float(g[k]) for g in schedule.optimizer.param_groups for k in ("lr", "momentum")]
+
+    def fn(T: Any) -> Any:
+        rows = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for n in (0, 1, 2, 3, 5, 8):
+                first = make(T.optim.lr_scheduler, optimizer(T), -1)
+                list(steps(first, n))
+                second = optimizer(T)
+                second.load_state_dict(first.optimizer.state_dict())
+                schedule = make(T.optim.lr_scheduler, second, n)
+                rows.append([[float(v) for v in schedule.get_last_lr()], *steps(schedule, 4)])
+        return rows
+
+    return fn
+
+
+for _name, _make in RESUMED.items():
+    CASES[f"{_name} resumed"] = _resumed(_make)
+CASES["CosineAnnealingLR of tensors resumed"] = _resumed(RESUMED["CosineAnnealingLR"], tensors=True)
+
+
 def _averaged(T: Any, a: Any, **options: Any) -> Any:
     """An averaged model after a few steps with SWALR."""
     utils = T.optim.swa_utils

@@ -265,3 +265,17 @@ def mismatched() -> None:
 )  # fmt: skip
 def test_errors_say_what_is_wrong(wrong: Any, error: type[Exception], words: list[str]) -> None:
     check_error(lambda: wrong(nn.Parameter(fb.ones(2))), error, words)
+
+
+@pytest.mark.parametrize("kind", ["state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post"])
+def test_hooks_that_are_prepended_run_first(kind: str) -> None:
+    made, calls = optim.SGD(parameters(), lr=0.1), []
+    register = getattr(made, f"register_{kind}_hook")
+    register(lambda *_: calls.append("first"))
+    handle = register(lambda *_: calls.append("in front"), prepend=True)
+    register(lambda *_: calls.append("last"))
+    made.load_state_dict(made.state_dict())
+    assert calls == ["in front", "first", "last"]
+    handle.remove()
+    made.load_state_dict(made.state_dict())
+    assert calls[3:] == ["first", "last"]

@@ -50,6 +50,33 @@ def test_plateau_goes_on_from_saved_state() -> None:
     assert (second.best, second.num_bad_epochs) == (1.0, 0)
 
 
+def test_groups_that_are_added_take_the_one_least_rate() -> None:
+    added = {"params": [nn.Parameter(fb.zeros(1))], "lr": 1.0}
+    schedule = schedules.ReduceLROnPlateau(optimizer(), patience=0, min_lr=0.3)
+    schedule.optimizer.add_param_group(dict(added))
+    for value in (1.0, 1.0, 1.0):
+        schedule.step(value)
+    assert schedule.get_last_lr() == [0.3, 0.2, 0.3]
+    schedule = schedules.ReduceLROnPlateau(optimizer(), patience=0, min_lr=[0.3, 0.2])
+    schedule.optimizer.add_param_group(dict(added))
+    schedule.step(1.0)
+    check_error(lambda: schedule.step(1.0), RuntimeError, ["ReduceLROnPlateau", "min_lr", "2", "3"])
+
+
+def test_a_sequence_comes_to_schedules_of_schedules() -> None:
+    """Where PyTorch has no answer: the inner ones begin as if made then."""
+    made = optim.SGD([nn.Parameter(fb.zeros(1))], lr=1.0)
+    inner = schedules.SequentialLR(made, [schedules.ConstantLR(made, 0.5, 9), schedules.StepLR(made, 1, 0.5)], [2])
+    chain = schedules.ChainedScheduler([schedules.ConstantLR(made, 0.25, 2), schedules.ExponentialLR(made, 0.5)])
+    whole = schedules.SequentialLR(made, [schedules.ConstantLR(made, 0.1, 9), inner, chain], [2, 6])
+    found = [made.param_groups[0]["lr"]]
+    for _ in range(9):
+        made.step()
+        whole.step()
+        found.append(made.param_groups[0]["lr"])
+    assert found == [0.1, 0.1, 0.5, 0.5, 1.0, 0.5, 0.25, 0.125, 0.25, 0.125]
+
+
 def test_objects_as_functions_keep_their_state() -> None:
     class Half:
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A backend with faults, for the conformance kit to find. FLAMBEAU_PLANTED names them."""
+"""A backend with faults, for the conformance kit to find. PLANTED_FAULTS names them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frozen_api_1 import FrozenBackend, root  # stands beside this file
 from flambeau.backends.base import Limitation, MemoryStats
 from flambeau.core import dtype as dt
 
-FAULTS = os.environ.get("FLAMBEAU_PLANTED", "").split()
+FAULTS = os.environ.get("PLANTED_FAULTS", "").split()
 
 
 class PlantedBackend(FrozenBackend):

@@ -154,3 +154,10 @@ def test_wrong_settings_do_not_stop_it(site: Site, variable: str, value: str, wo
     found = doctor.report()
     assert any(words in line for line in doctor.problems(found))
     assert words in doctor.text(found)
+
+
+def test_a_wrong_setting_is_nobody_elses_fault(monkeypatch: pytest.MonkeyPatch, settings: object) -> None:
+    monkeypatch.setenv("FLAMBEAU_NUM_THREADS", "many")
+    found = doctor.problems(doctor.report())
+    assert len([line for line in found if "FLAMBEAU_NUM_THREADS='many'" in line]) == 1
+    assert not any(line.startswith(("plugin ", "default device")) and "many" in line for line in found)

@@ -23,7 +23,7 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 2))
 
 
-@pytest.mark.parametrize("name", ["cpu", "strict"])
+@pytest.mark.parametrize("name", ["cpu", "strict", "narrow"])
 def test_a_model_that_the_device_can_do(name: str) -> None:
     report = preflight(model(), fb.ones(3, 4), device=name)
     assert report.ok and report.ops > 4

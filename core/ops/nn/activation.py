@@ -11,16 +11,15 @@ from collections.abc import Callable, Mapping
 
 from flambeau.core.declare import OpFunction
 from flambeau.core.ops.elementwise import abs_p, elementwise, exp_p, minimum_p, sigmoid_p, tanh_p, where
-from flambeau.core.record import DTypeRule, Vjp, ordered, real_floating
+from flambeau.core.ops.nn.rules import floats, reals
+from flambeau.core.record import DTypeRule, Vjp, real_floating
 from flambeau.core.tensor import Tensor
 
 _DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)  # of the standard normal distribution
 _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
-def _record(
-    schema: str, expr: str, vjp: Mapping[str, Vjp | None], dtype: DTypeRule = real_floating
-) -> OpFunction[Tensor]:
+def _record(schema: str, expr: str, vjp: Mapping[str, Vjp | None], dtype: DTypeRule = floats) -> OpFunction[Tensor]:
     return elementwise(schema, expr, vjp, dtype=dtype, public=False, inplace=False)
 
 
@@ -96,9 +95,17 @@ logsigmoid_p = _record(
     dict(x=lambda g, x: g * sigmoid_p(-x)),
 )
 softsign_p = _record(
-    "softsign(x: Tensor) -> Tensor", "x / (1 + abs(x))", dict(x=lambda g, x: g / (1 + abs_p(x)).square())
+    "softsign(x: Tensor) -> Tensor",
+    "x / (1 + abs(x))",
+    dict(x=lambda g, x: g / (1 + abs_p(x)).square()),
+    dtype=real_floating,
 )
-tanhshrink_p = _record("tanhshrink(x: Tensor) -> Tensor", "x - tanh(x)", dict(x=lambda g, x: g * tanh_p(x).square()))
+tanhshrink_p = _record(
+    "tanhshrink(x: Tensor) -> Tensor",
+    "x - tanh(x)",
+    dict(x=lambda g, x: g * tanh_p(x).square()),
+    dtype=real_floating,
+)
 
 # -- with a corner -----------------------------------------------------------------------------------
 leaky_relu_p = _record(
@@ -123,7 +130,7 @@ hardtanh_p = _record(
     "hardtanh(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "where(x < low, low, where(x > high, high, x))",
     dict(x=lambda g, x, low, high: where((x > low) & (x < high), g, 0.0), low=None, high=None),
-    dtype=ordered,
+    dtype=reals,
 )
 hardsigmoid_p = _record(
     "hardsigmoid(x: Tensor) -> Tensor",
@@ -149,5 +156,5 @@ threshold_p = _record(
     "threshold(x: Tensor, edge: Tensor, value: Tensor) -> Tensor",
     "where(x <= edge, value, x)",
     dict(x=lambda g, x, edge: where(x <= edge, 0.0, g), edge=None, value=None),
-    dtype=ordered,
+    dtype=reals,
 )

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import cj
-from flambeau.core.ops.nn.rules import Shape, all_but_channel
+from flambeau.core.ops.nn.rules import Shape, all_but_channel, products
 from flambeau.core.ops.storage import pad_p
-from flambeau.core.record import floating
 from flambeau.core.tensor import Tensor
 
 
@@ -30,7 +29,7 @@ def _conv_infer(
     name, where = f"conv{n}d", f"input of shape {tuple(x)} and weight of shape {tuple(weight)}"
     if n < 1 or len(x) != len(weight):
         raise ShapeError(f"conv: input must be (N, C, *sizes) and weight (O, C / groups, *kernel), got {where}")
-    if groups < 1 or weight[0] % groups or x[1] != weight[1] * groups:
+    if groups < 1 or weight[0] < groups or weight[0] % groups or x[1] != weight[1] * groups:
         raise ShapeError(
             f"{name}: {where} do not fit with groups={groups}: the input has {x[1]} channels, "
             f"the weight takes {weight[1] * groups}, and its {weight[0]} output channels must divide by groups"
@@ -44,7 +43,7 @@ def _conv_infer(
         if len(value) != n or any(v < least for v in value):
             raise ShapeError(f"{name}: {option} must be {n} numbers of at least {least}, got {tuple(value)}")
     sizes = tuple(map(conv_size, x[2:], weight[2:], stride, padding, dilation))
-    if any(s < 1 for s in sizes) or 0 in weight[2:]:
+    if any(s < 1 for s in sizes) or 0 in weight[2:] or 0 in x[2:]:
         raise ShapeError(
             f"{name}: the kernel does not fit into {where} with padding={tuple(padding)} and dilation={tuple(dilation)}"
         )
@@ -91,7 +90,7 @@ _OPTIONS = "stride: Ints, padding: Ints, dilation: Ints, groups: int"
 @composite(
     f"conv(x: Tensor, weight: Tensor, bias: Tensor?, *, {_OPTIONS}) -> Tensor",
     infer=_conv_infer,
-    dtype=floating,
+    dtype=products,
     check=True,
     public=False,
     vjp=dict(
@@ -138,7 +137,7 @@ def _conv_grad_input(
 conv_grad_input_p: OpFunction[Tensor] = composite(
     f"conv_grad_input(grad: Tensor, weight: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
     infer=lambda grad, weight, *, shape, **p: shape,
-    dtype=floating,
+    dtype=products,
     public=False,
     vjp=dict(
         grad=lambda g, weight, stride, padding, dilation, groups: conv_p(
@@ -166,7 +165,7 @@ def _conv_grad_weight(
 conv_grad_weight_p: OpFunction[Tensor] = composite(
     f"conv_grad_weight(grad: Tensor, x: Tensor, *, shape: Ints, {_OPTIONS}) -> Tensor",
     infer=lambda grad, x, *, shape, **p: shape,
-    dtype=floating,
+    dtype=products,
     public=False,
     vjp=dict(
         grad=lambda g, x, stride, padding, dilation, groups: conv_p(cj(x), g, None, stride, padding, dilation, groups),

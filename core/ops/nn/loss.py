@@ -8,14 +8,14 @@ from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs_p, elementwise, log_p, maximum_p, sigmoid_p, sign_p, where
 from flambeau.core.ops.nn.rules import Shape, floats
-from flambeau.core.record import Vjp, real_floating
+from flambeau.core.record import Vjp
 from flambeau.core.tensor import Tensor
 
 
 def _pair(
     name: str, expr: str, vjp: Mapping[str, Vjp | None], operands: str = "x: Tensor, target: Tensor"
 ) -> OpFunction[Tensor]:
-    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp, dtype=real_floating, public=False, inplace=False)
+    return elementwise(f"{name}({operands}) -> Tensor", expr, vjp, dtype=floats, public=False, inplace=False)
 
 
 squared_error_p = _pair(
@@ -31,7 +31,7 @@ absolute_error_p = _pair(
 
 
 def _huber_slope(g: Tensor, difference: Tensor, delta: Tensor | float) -> Tensor:
-    return g * where(abs_p(difference) < delta, difference, delta * sign_p(difference))
+    return g * where(abs_p(difference) >= delta, delta * sign_p(difference), difference)
 
 
 huber_error_p = _pair(
@@ -135,6 +135,11 @@ def nll_loss_p(
     return (losses.sum() / total if reduction == "mean" else losses.sum()), total
 
 
+def _over(x: Tensor, total: Tensor) -> Tensor:
+    """The gradient of a mean, which is 0 where nothing counts."""
+    return where(total == 0, 0.0, x / total)
+
+
 def _nll_loss_grad(
     grad: Tensor, target: Tensor, weight: Tensor | None, total: Tensor, *, shape: Shape, ignore_index: int, reduction:
     str,
@@ -142,7 +147,7 @@ def _nll_loss_grad(
     """The gradient of nll_loss for an input of ``shape``."""
     axis = _class_axis(len(shape))
     safe, weights = _weights(grad, target, weight, ignore_index)
-    scaled = -(grad / total if reduction == "mean" else grad) * weights
+    scaled = -(_over(grad, total) if reduction == "mean" else grad) * weights
     return grad.new_zeros(shape).scatter_add(axis, safe.unsqueeze(axis), scaled.unsqueeze(axis))
 
 
@@ -157,12 +162,12 @@ nll_loss_grad_p: OpFunction[Tensor] = composite(
             g, target, weight, total, ignore_index, reduction
         ),
         weight=lambda g, grad, target, weight, total, ignore_index, reduction: _per_class(
-            -_picked(g, target, ignore_index) * (grad / total if reduction == "mean" else grad),
+            -_picked(g, target, ignore_index) * (_over(grad, total) if reduction == "mean" else grad),
             target,
             weight,
             ignore_index,
         ),
-        total=lambda g, out, total, reduction: -(g * out).sum() / total if reduction == "mean" else total * 0,
+        total=lambda g, out, total, reduction: -_over((g * out).sum(), total) if reduction == "mean" else total * 0,
     ),
 )(_nll_loss_grad)
 
@@ -195,4 +200,4 @@ def _nll_grad_back(
     g: Tensor, target: Tensor, weight: Tensor | None, total: Tensor, ignore_index: int, reduction: str
 ) -> Tensor:
     back = -_picked(g, target, ignore_index) * _weights(g, target, weight, ignore_index)[1]
-    return back if reduction == "none" else back.sum() / total if reduction == "mean" else back.sum()
+    return back if reduction == "none" else _over(back.sum(), total) if reduction == "mean" else back.sum()

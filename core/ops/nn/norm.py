@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import elementwise, rsqrt_p
-from flambeau.core.ops.nn.rules import Shape, all_but_channel, floats, per_channel, through_body
+from flambeau.core.ops.nn.rules import Shape, all_but_channel, floats, normalised, per_channel, through_body
 from flambeau.core.record import Infer
 from flambeau.core.tensor import Tensor
 
@@ -64,7 +64,7 @@ def _standard(x: Tensor, axes: Shape, eps: float) -> tuple[Tensor, Tensor]:
 @composite(
     "layer_norm(x: Tensor, weight: Tensor?, bias: Tensor?, *, normalized_shape: Ints, eps: float) -> Tensor",
     infer=_normalised_infer("layer_norm"),
-    dtype=floats,
+    dtype=normalised,
     check=True,
     public=False,
     vjp=lambda g, needs, x, weight, normalized_shape, eps: layer_norm_grad_p(g, x, weight, normalized_shape, eps),
@@ -200,7 +200,7 @@ def _batch_norm_vjp(
 @composite(
     "batch_norm(x: Tensor, weight: Tensor?, bias: Tensor?, *, eps: float) -> (out: Tensor, mean: Tensor, var: Tensor)",
     infer=_batch_norm_infer,
-    dtype=floats,
+    dtype=normalised,
     check=True,
     public=False,
     vjp=_batch_norm_vjp,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import arange
 from flambeau.core.declare import OpFunction, composite
-from flambeau.core.errors import ShapeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.nn.conv import padded, spread, windows
-from flambeau.core.ops.nn.rules import Shape, floats
-from flambeau.core.record import DTypeRule, ordered
+from flambeau.core.ops.nn.rules import Shape, floats, means, reals
+from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
+
+Indices: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
@@ -30,6 +35,8 @@ def _sizes(name: str, x: Shape, kernel: Shape, stride: Shape, padding: Shape, di
     name = f"{name}{n}d"
     if len(x) != n + 2:
         raise ShapeError(f"{name}: input must have {n + 2} dimensions (N, C, and {n} sizes), got shape {tuple(x)}")
+    if 0 in x[1:]:
+        raise ShapeError(f"{name}: only the batch of input (N, C, and {n} sizes) may be empty, got shape {tuple(x)}")
     for option, value, least in (
         ("kernel_size", kernel, 1),
         ("stride", stride, 1),
@@ -60,7 +67,7 @@ def _after(sizes: Shape, x: Shape, kernel: Shape, stride: Shape, padding: Shape,
 
 # -- max ---------------------------------------------------------------------------------------------
 _MAX = "kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool"
-_and_index: DTypeRule = ordered.but("and_index", result=("same", "index"))
+_and_index: DTypeRule = reals.but("and_index", result=("same", "index"))
 
 
 def _max_infer(
@@ -70,11 +77,11 @@ def _max_infer(
     return shape, shape
 
 
-def lowest(d: dt.DType) -> float:
-    """The value that no maximum prefers."""
-    if d.category >= dt.FLOATING:
+def lowest(x: Tensor) -> float:
+    """The value that no maximum prefers, of the dtype of ``x``."""
+    if x._key.dtype.category >= dt.FLOATING:
         return -math.inf
-    return False if d is dt.bool_ else dt.iinfo(d).min
+    return False if x._key.dtype is dt.bool_ else dt.iinfo(x._key.stored).min
 
 
 @composite(
@@ -91,7 +98,7 @@ def max_pool_p(
     """The largest of each window, and where it is in the flattened sizes; nan counts as the largest."""
     n, sizes = len(kernel), x.shape[2:]
     out = _sizes("max_pool", x.shape, kernel, stride, padding, dilation, ceil)
-    wide = padded(x, padding, _after(out, sizes, kernel, stride, padding, dilation), lowest(x.dtype))
+    wide = padded(x, padding, _after(out, sizes, kernel, stride, padding, dilation), lowest(x))
     w = windows(wide, kernel, stride, dilation).reshape(*x.shape[:2], *out, math.prod(kernel))
     best = w.argmax(dim=-1, keepdim=True)
     return w.gather(-1, best).squeeze(-1), _flat_place(
@@ -118,13 +125,13 @@ def _max_pool_grad(grad: Tensor, indices: Tensor, *, shape: Shape) -> Tensor:
     """Zeros of ``shape`` (N, C, *S) with the elements of ``grad`` added where ``indices`` say."""
     lead = tuple(shape[:2])
     flat = grad.new_zeros(*lead, math.prod(shape[2:]))
-    return flat.scatter_add(-1, indices.reshape(*lead, -1), grad.reshape(*lead, -1)).reshape(tuple(shape))
+    return flat.scatter_add(-1, indices.flatten(2), grad.flatten(2)).reshape(tuple(shape))
 
 
 max_pool_grad_p: OpFunction[Tensor] = composite(
     "max_pool_grad(grad: Tensor, indices: Tensor, *, shape: Ints) -> Tensor",
     infer=lambda grad, indices, *, shape: shape,
-    dtype=ordered,
+    dtype=reals,
     kinds={"indices": "index"},
     public=False,
     vjp=dict(grad=lambda g, indices: taken(g, indices)),
@@ -133,8 +140,7 @@ max_pool_grad_p: OpFunction[Tensor] = composite(
 
 def taken(x: Tensor, indices: Tensor) -> Tensor:
     """The elements of ``x`` (N, C, *S) that ``indices`` into the flattened sizes say."""
-    lead = x.shape[:2]
-    return x.reshape(*lead, -1).gather(-1, indices.reshape(*lead, -1)).reshape(indices.shape)
+    return x.flatten(2).gather(-1, indices.flatten(2)).reshape(indices.shape)
 
 
 # -- average -----------------------------------------------------------------------------------------
@@ -142,7 +148,10 @@ _AVG = "kernel: Ints, stride: Ints, padding: Ints, ceil: bool, count_include_pad
 
 
 def _avg_infer(x: Shape, *, kernel: Shape, stride: Shape, padding: Shape, ceil: bool, **p: object) -> Shape:
-    return (*x[:2], *_sizes("avg_pool", tuple(x), kernel, stride, padding, (1,) * len(kernel), ceil))
+    found = _sizes("avg_pool", tuple(x), kernel, stride, padding, (1,) * len(kernel), ceil)
+    if len(kernel) == 3 and any(k > s for k, s in zip(kernel, x[2:], strict=True)):  # torch's rule, of three axes only
+        raise ShapeError(f"avg_pool3d: input of shape {tuple(x)} is smaller than kernel_size {tuple(kernel)}")
+    return (*x[:2], *found)
 
 
 def _counts(
@@ -162,20 +171,18 @@ def _over_counts(
     divisor: int | None,
 ) -> Tensor:  # fmt: skip
     """``x`` (N, C, *out) over the number of elements that each window counts."""
-    if divisor is not None:
-        return x / divisor
     n = len(kernel)
-    total: int | Tensor = 1
-    for i in range(n):
+    total: int | Tensor = 1 if divisor is None else divisor
+    for i in range(n if divisor is None else 0):
         c = _counts(x, sizes[i], out[i], kernel[i], stride[i], padding[i], include)
         total = total * (c if isinstance(c, int) else c.reshape(-1, *[1] * (n - 1 - i)))
-    return x / total
+    return x / total if x.dtype.category == dt.FLOATING else x.div(total, rounding_mode="trunc")
 
 
 @composite(
     f"avg_pool(x: Tensor, *, {_AVG}) -> Tensor",
     infer=_avg_infer,
-    dtype=floats,
+    dtype=means,
     check=True,
     linear=["x"],
     public=False,
@@ -232,29 +239,38 @@ avg_pool_grad_p: OpFunction[Tensor] = composite(
 
 
 # -- adaptive ----------------------------------------------------------------------------------------
-def adaptive_edges(size: int, out: int) -> tuple[list[int], list[int]]:
+def adaptive_edges(size: int, out: int) -> tuple[Indices, Indices]:
     """Where each of ``out`` windows over ``size`` elements starts and ends."""
-    return [i * size // out for i in range(out)], [-(-(i + 1) * size // out) for i in range(out)]
+    i = np.arange(out, dtype=np.int64)
+    return i * size // out, -(-(i + 1) * size // out)
 
 
 def adaptive_windows(x: Tensor, axis: int, out: int, fill: float) -> tuple[Tensor, Tensor, Tensor]:
     """Windows along ``axis`` as a new last axis, ``fill`` where they are shorter; their places and lengths."""
     starts, ends = adaptive_edges(x.shape[axis], out)
-    width = max(e - s for s, e in zip(starts, ends, strict=True))
-    places = [[min(s + j, x.shape[axis] - 1) for j in range(width)] for s in starts]
-    inside = [[s + j < e for j in range(width)] for s, e in zip(starts, ends, strict=True)]
-    index = x.new_tensor(places, dtype=dt.int64)
+    width = int((ends - starts).max())
+    places = starts[:, None] + np.arange(width)
+    index = x.new_tensor(np.minimum(places, x.shape[axis] - 1), dtype=dt.int64)
     found = x.index_select(axis, index.reshape(-1)).unflatten(axis, (out, width)).movedim(axis + 1, -1)
     shape = [1] * (found.ndim - 1)
     shape[axis] = out
-    mask = x.new_tensor(inside, dtype=dt.bool_).reshape(*shape, width)
-    lengths = x.new_tensor([e - s for s, e in zip(starts, ends, strict=True)]).reshape(shape)
+    mask = x.new_tensor(places < ends[:, None], dtype=dt.bool_).reshape(*shape, width)
+    lengths = x.new_tensor(ends - starts, dtype=x.dtype).reshape(shape)
     return where(mask, found, fill), index, lengths
+
+
+def _of_nothing(x: Tensor, out: Sequence[int]) -> Tensor:
+    """No windows, or none of anything: a result without elements."""
+    return x.flatten()[:0].reshape(*x.shape[:2], *out)
 
 
 def adaptive_avg_pool(x: Tensor, out: Sequence[int]) -> Tensor:
     """The mean of each of ``out`` windows that cover the sizes: one axis after another."""
     sizes, n = x.shape[2:], len(out)
+    if x.dtype.category != dt.FLOATING:
+        raise DTypeError(f"adaptive_avg_pool{n}d: not implemented for {x.dtype.name}; it takes floating tensors")
+    if 0 in out or 0 in x.shape:
+        return _of_nothing(x, out)
     if all(s % o == 0 for s, o in zip(sizes, out, strict=True)):
         kernel = tuple(s // o for s, o in zip(sizes, out, strict=True))
         return avg_pool_p(x, kernel, kernel, (0,) * n, False, True, None)
@@ -267,16 +283,19 @@ def adaptive_avg_pool(x: Tensor, out: Sequence[int]) -> Tensor:
 def adaptive_max_pool(x: Tensor, out: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The largest of each of ``out`` windows that cover the sizes, and its index in the flattened sizes."""
     sizes, n = x.shape[2:], len(out)
+    if 0 in out or 0 in x.shape:
+        found = _of_nothing(x, out)
+        return found, found.new_zeros(tuple(found.shape), dtype=dt.int64)
     if all(s % o == 0 for s, o in zip(sizes, out, strict=True)):
         kernel = tuple(s // o for s, o in zip(sizes, out, strict=True))
         return max_pool_p(x, kernel, kernel, (0,) * n, (1,) * n, False)
     w, place = x, x.new_zeros((), dtype=dt.int64)
     for i, o in enumerate(out):
-        w, index, _ = adaptive_windows(w, 2 + i, o, lowest(x.dtype))
+        w, index, _ = adaptive_windows(w, 2 + i, o, lowest(x))
         ones = [1] * (2 * n)
         ones[i], ones[n + i] = index.shape
         place = place * sizes[i] + index.reshape(ones)
-    w = w.reshape(*x.shape[:2], *out, -1)
+    w = w.flatten(2 + n)
     best = w.detach().argmax(dim=-1, keepdim=True)
-    flat = place.expand(*out, *place.shape[n:]).reshape(1, 1, *out, -1).expand_as(w)
+    flat = place.expand(*out, *place.shape[n:]).flatten(n).reshape(1, 1, *out, w.shape[-1]).expand_as(w)
     return w.gather(-1, best).squeeze(-1), flat.gather(-1, best).squeeze(-1)

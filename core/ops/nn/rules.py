@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 from flambeau.core import dtype as dt
-from flambeau.core.record import DTypeRule, Vjp
+from flambeau.core.errors import DTypeError
+from flambeau.core.record import DTypeRule, Vjp, alike
 from flambeau.core.tensor import Tensor
 
 Shape: TypeAlias = tuple[int, ...]
+
+
+def low_with_float32(a: dt.DType, b: dt.DType) -> bool:
+    """Whether ``a`` has a low precision that goes with parameters in float32."""
+    return a in dt.LOW_PRECISION and b is dt.float32
+
+
+def _parameters_of(name: str, operands: Sequence[Any]) -> None:
+    """DTypeError for a parameter that has not the dtype of the first operand and does not go with it."""
+    first, *others = [a.dtype for a in operands if isinstance(a, Tensor)]
+    for d in others:
+        if d is not first and not low_with_float32(first, d):
+            raise DTypeError(f"{name}: weight and bias must have the input's dtype {first.name}, got {d.name}")
+
+
 #: Real floating tensors only; integers do not become floating.
 floats = DTypeRule("floats", accepts=dt.FLOATS)
+#: The same, of one dtype.
+one_float = floats.but("one_float", check=alike())
+#: The same, of one dtype, but for parameters in float32 of inputs in low precision.
+normalised = floats.but("normalised", check=_parameters_of)
+#: Sums of products: all numbers as they are, of one dtype.
+products = DTypeRule("products", accepts=dt.REALS + dt.COMPLEXES, check=alike())
+#: All real numbers as they are.
+reals = DTypeRule("reals", accepts=dt.REALS)
+#: Means; those of integers are cut, and int64, in which integers are added up.
+means = DTypeRule("means", accepts=(dt.int64, *dt.FLOATS))
 
 
 def through_body(

@@ -8,7 +8,6 @@ from flambeau.core.ops.elementwise import exp_p, log_p
 from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.storage import unchanged
 from flambeau.core.public import public
-from flambeau.core.record import real_floating
 from flambeau.core.tensor import Tensor
 
 
@@ -23,7 +22,7 @@ def _shifted(x: Tensor, axis: int) -> Tensor:
 @composite(
     "softmax(x: Tensor, *, axis: Axis) -> Tensor",
     infer=unchanged,
-    dtype=real_floating,
+    dtype=floats,
     public=False,
     vjp=dict(x=lambda g, out, axis: softmax_grad_p(g, out, axis)),
 )
@@ -55,7 +54,7 @@ softmax_grad_p: OpFunction[Tensor] = composite(
 @composite(
     "log_softmax(x: Tensor, *, axis: Axis) -> Tensor",
     infer=unchanged,
-    dtype=real_floating,
+    dtype=floats,
     public=False,
     vjp=dict(x=lambda g, out, axis: log_softmax_grad_p(g, out, axis)),
 )
@@ -85,7 +84,7 @@ log_softmax_grad_p: OpFunction[Tensor] = composite(
 # -- public functions --------------------------------------------------------------------------------
 @public(out=True)
 def softmax(input: Tensor, dim: int, dtype: DTypeLike | None = None) -> Tensor:
-    """exp(input) over its sum along ``dim``, computed in ``dtype`` if given; integers become floats.
+    """exp(input) over its sum along ``dim``, computed in ``dtype`` if given, which integers need.
 
     >>> fb.softmax(fb.tensor([0.0, 0.0]), 0)
     tensor([0.5000, 0.5000])

@@ -11,9 +11,9 @@ from flambeau.core.device import device as Device
 from flambeau.core.errors import ShapeError
 from flambeau.core.generator import default_generator
 from flambeau.core.ops.elementwise import cj, elementwise, exp_p, log_p, where
-from flambeau.core.ops.nn.rules import Shape, floats
+from flambeau.core.ops.nn.rules import Shape, one_float
 from flambeau.core.ops.random import random_bits_p, words
-from flambeau.core.record import CREATE, DTypeRule, floating
+from flambeau.core.record import CREATE, DTypeRule, floating, same
 from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
 
@@ -28,7 +28,7 @@ def _embedding_infer(weight: Shape, index: Shape, **p: object) -> Shape:
 @composite(
     "embedding(weight: Tensor, index: Tensor, *, padding_idx: int) -> Tensor",
     infer=_embedding_infer,
-    dtype=floating,
+    dtype=same,
     kinds={"index": "index"},
     check=True,
     upcast=False,
@@ -47,7 +47,7 @@ def _embedding_grad(grad: Tensor, index: Tensor, *, rows: int, padding_idx: int)
     if padding_idx >= 0:
         grad = where((index == padding_idx).unsqueeze(-1), 0.0, grad)
     width = grad.shape[-1]
-    return grad.new_zeros(rows, width).index_add(0, index.reshape(-1), grad.reshape(-1, width))
+    return grad.new_zeros(rows, width).index_add(0, index.reshape(-1), grad.reshape(index.numel(), width))
 
 
 embedding_grad_p: OpFunction[Tensor] = composite(
@@ -152,7 +152,7 @@ def _attention_vjp(
     "attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor?, *, causal: bool, scale: float)"
     " -> (out: Tensor, lse: Tensor)",
     infer=_attention_infer,
-    dtype=floats,
+    dtype=one_float,
     check=True,
     public=False,
     vjp=_attention_vjp,
@@ -166,6 +166,9 @@ def attention_p(
     mask broadcast to (..., L, S) and added.
     """
     scores = _scores(query, key, mask, causal, scale)
+    if 0 in scores.shape:  # nothing to look at, or nobody who looks
+        total = scores.sum(dim=-1)
+        return scores @ value, total.log()
     most = scores.amax(dim=-1, keepdim=True)
     most = where(most == -math.inf, 0.0, most)
     weights = exp_p(scores - most)

@@ -14,6 +14,7 @@ from flambeau.utils.data.dataset import Dataset, IterableDataset, Samples
 from flambeau.utils.data.fetch import Exhausted, Recipe, tasks
 from flambeau.utils.data.pool import Pool, start_context
 from flambeau.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
+from flambeau.utils.strict_json import shortened
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -195,16 +196,36 @@ class DataLoader(Generic[B]):
         Between epochs only ``generator`` and the samplers' own generators are restored; restore the default
         one with :func:`flambeau.set_rng_state`.
         """
-        if set(state_dict) != {"batches", "generators"} or len(state_dict["generators"]) != len(self._generators()):
-            raise ValueError(
-                "DataLoader.load_state_dict: state_dict must come from the state_dict() of a DataLoader with the "
-                f"same sampler and generator arguments, got keys {sorted(state_dict)}"
-            )
-        self._resume = dict(state_dict) if state_dict["batches"] is not None else None
+        batches, states = self._checked(state_dict)
+        self._resume = None if batches is None else {"batches": batches, "generators": states}
         if self._resume is None:
             default = default_generator.state
-            self._set_generator_states(state_dict["generators"])
+            self._set_generator_states(states)
             default_generator.state = default
+
+    def _checked(self, state: object) -> tuple[int | None, list[list[int]]]:
+        """The batches given and the generators' states, of a state that can be taken over."""
+        wrong = (
+            "DataLoader.load_state_dict: state_dict must come from the state_dict() of a DataLoader with the same "
+            "sampler and generator arguments: "
+        )
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{wrong}it must be a dict, got {type(state).__name__}")
+        if set(state) != {"batches", "generators"}:
+            raise ValueError(f"{wrong}it must have 'batches' and 'generators', got keys {shortened(list(state))}")
+        batches, states = state["batches"], state["generators"]
+        if batches is not None and (type(batches) is not int or not 0 <= batches < 1 << 63):
+            raise ValueError(f"{wrong}'batches' must be None or an int, 0 or more, got {shortened(batches)}")
+        if not isinstance(states, (list, tuple)) or len(states) != len(self._generators()):
+            raise ValueError(
+                f"{wrong}'generators' must be a list of {len(self._generators())} states, got {shortened(states)}"
+            )
+        for i, pair in enumerate(states):
+            if not isinstance(pair, (list, tuple)) or [type(v) for v in pair] != [int, int]:
+                raise ValueError(f"{wrong}'generators'[{i}] must be a seed and an offset, got {shortened(pair)}")
+            if not all(0 <= v < 1 << 64 for v in pair):
+                raise ValueError(f"{wrong}'generators'[{i}] must be below 2**64, got {shortened(pair)}")
+        return batches, [list(pair) for pair in states]
 
     def _generators(self) -> list[Generator]:
         """The default generator, and others that the order may come from."""

@@ -6,19 +6,20 @@ import contextlib
 import multiprocessing
 import pickle
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import Any
 
 from flambeau.utils.data import worker as w
 from flambeau.utils.data.fetch import Exhausted, Recipe
 
 _STOP_SECONDS = 1.0  # for workers that were told to stop and are still fetching
-_EXIT_SECONDS = 5.0  # for a process that has hung up to be gone
+_TERM_SECONDS = 2.0  # for workers that were terminated, and may have something to tidy up
+_EXIT_SECONDS = 5.0  # for a process that has hung up, or was killed, to be gone
 
 
 def start_context(chosen: str | BaseContext | None = None) -> BaseContext:
@@ -55,7 +56,9 @@ class Pool:
         self._processes: list[BaseProcess] = []
         self._tasks: list[Connection] = []
         self._answers: list[Connection] = []
-        self._finalizer = weakref.finalize(self, _stop, self._processes, self._tasks, self._answers)
+        # Multiprocessing's own, which runs before it joins the processes when the program ends.
+        held = (self._processes, self._tasks, self._answers)
+        self._finalizer = Finalize(self, _stop, args=held, exitpriority=0)
         try:
             for number in range(count):
                 self._start(number, recipe, init, context)
@@ -82,6 +85,12 @@ class Pool:
                     "DataLoader: the dataset, collate_fn or worker_init_fn cannot be sent to a worker process: "
                     f"{error}. Define their classes and functions at the top level of a module, or use num_workers=0"
                 ) from error
+            except (ConnectionError, EOFError) as error:
+                raise RuntimeError(
+                    f"DataLoader: worker {number} ended before it had taken the dataset over (its own message, if any, "
+                    "is above): is there enough memory, and is what the main module runs under "
+                    "`if __name__ == '__main__':`?"
+                ) from error
         self._processes.append(process)
 
     def close(self) -> None:
@@ -90,7 +99,7 @@ class Pool:
 
     @property
     def closed(self) -> bool:
-        return not self._finalizer.alive
+        return not self._finalizer.still_active()
 
     def epoch(self, tasks: Iterator[tuple[int, Any]], seed: int, ahead: int) -> Iterator[Any]:
         """The batches of numbered ``tasks`` in order, ``ahead`` of them under way in each worker."""
@@ -103,7 +112,7 @@ class Pool:
         self._send(self._tasks[worker], task)
 
     def _send(self, connection: Connection, message: Any) -> None:
-        with contextlib.suppress(BrokenPipeError):  # a dead worker shows when its answer is awaited
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a dead one shows when its answer is awaited
             connection.send(message)
 
     def answer(self, worker: int, epoch: int) -> w.Answer:
@@ -117,15 +126,18 @@ class Pool:
             if self.timeout and not connection.poll(self.timeout):
                 raise RuntimeError(f"DataLoader: worker {worker} sent no batch for {self.timeout} seconds (timeout)")
             try:
-                answer = w.receive(connection)
-            except (EOFError, ConnectionResetError):
+                message = w.receive(connection)
+            except (EOFError, OSError):  # between two messages, or in the middle of one
                 process = self._processes[worker]
                 process.join(_EXIT_SECONDS)
                 reason = w.describe_exit(process.exitcode)
                 self.close()
                 raise RuntimeError(f"DataLoader: worker {worker} (pid {process.pid}) {reason}") from None
-            if answer.epoch == epoch:
-                return answer
+            except BaseException:  # an interrupt, or no memory: what is left in the pipe is no message
+                self.close()
+                raise
+            if message.epoch == epoch:
+                return w.answer(message)
 
 
 class _Run(Iterator[Any]):
@@ -146,8 +158,9 @@ class _Run(Iterator[Any]):
 
     def __next__(self) -> Any:
         while self._asked:
-            worker = self._asked.popleft()
-            answer = self._pool.answer(worker, self._number)
+            worker = self._asked[0]
+            answer = self._pool.answer(worker, self._number)  # after a timeout it may be awaited again
+            self._asked.popleft()
             if answer.content is Exhausted:  # this worker's share of an iterable dataset
                 continue
             self._ask(worker)
@@ -166,9 +179,18 @@ def _error(failure: w.Failure, worker: int, batch: int) -> BaseException:
 def _stop(processes: list[BaseProcess], tasks: list[Connection], answers: list[Connection]) -> None:
     for connection in (*tasks, *answers):  # a worker stops when its pipes close
         connection.close()
-    deadline = time.monotonic() + _STOP_SECONDS
+    alive = _waited_for(processes, _STOP_SECONDS)
+    for process in alive:
+        process.terminate()
+    alive = _waited_for(alive, _TERM_SECONDS)
+    for process in alive:  # SIGTERM is ignored, or not delivered
+        process.kill()
+    _waited_for(alive, _EXIT_SECONDS)
+
+
+def _waited_for(processes: list[BaseProcess], seconds: float) -> list[BaseProcess]:
+    """The processes that have not ended after so many seconds."""
+    deadline = time.monotonic() + seconds
     for process in processes:
         process.join(max(0, deadline - time.monotonic()))
-        if process.is_alive():
-            process.terminate()
-            process.join(_EXIT_SECONDS)
+    return [process for process in processes if process.is_alive()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
 import os
 import pickle
 import queue
@@ -17,7 +18,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,6 +100,15 @@ class Answer(NamedTuple):
     content: Any
 
 
+class Message(NamedTuple):
+    """An answer as it came through the pipe."""
+
+    epoch: int
+    batch: int
+    pickled: bytes
+    buffers: list[bytearray]
+
+
 class _Pickler(pickle.Pickler):
     """Sends the memory of arrays and tensors beside the pickle."""
 
@@ -114,28 +124,36 @@ def _unpack_tensor(raw: HostArray, dtype: DType, shape: tuple[int, ...]) -> Tens
 
 
 def send(connection: Connection, answer: Answer) -> None:
-    """Write an answer to a pipe: the sizes, the pickle, then the arrays' bytes without another copy."""
+    """Write an answer to a pipe: its numbers and sizes, the pickle, then the arrays' bytes without another copy."""
     buffers: list[pickle.PickleBuffer] = []
     stream = io.BytesIO()
-    _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(answer)
+    _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(answer.content)
     raws = [b.raw() for b in buffers]
-    connection.send([raw.nbytes for raw in raws])
+    connection.send((answer.epoch, answer.batch, [raw.nbytes for raw in raws]))
     connection.send_bytes(stream.getbuffer())
     for raw in raws:
         if raw.nbytes:
             connection.send_bytes(raw)
 
 
-def receive(connection: Connection) -> Answer:
+def receive(connection: Connection) -> Message:
     """Read what :func:`send` wrote; the arrays own their memory."""
-    sizes = connection.recv()
+    epoch, batch, sizes = connection.recv()
     data = connection.recv_bytes()
     buffers = [bytearray(size) for size in sizes]
     for buffer in buffers:
         if buffer:
             connection.recv_bytes_into(buffer)
-    answer: Answer = pickle.loads(data, buffers=buffers)
-    return answer
+    return Message(epoch, batch, data, buffers)
+
+
+def answer(message: Message) -> Answer:
+    """What a message says; a Failure where this process cannot make an object of it."""
+    try:
+        content = pickle.loads(message.pickled, buffers=message.buffers)
+    except Exception as error:
+        content = _failure(error)
+    return Answer(message.epoch, message.batch, content)
 
 
 # -- the process -------------------------------------------------------------------------------------
@@ -144,6 +162,7 @@ def receive(connection: Connection) -> Answer:
 def run(tasks: Connection, answers: Connection, job: Job) -> None:
     """The main function of a worker; returns when the loader hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loader's process handles Ctrl-C and hangs up
+    threading.Thread(target=_end_with_the_loader, daemon=True).start()
     outbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
     sender = threading.Thread(target=_send_all, args=(answers, outbox), daemon=True)
     sender.start()
@@ -151,6 +170,20 @@ def run(tasks: Connection, answers: Connection, job: Job) -> None:
         _serve(tasks, outbox, job)
     outbox.put(None)
     sender.join()
+
+
+def _end_with_the_loader() -> None:
+    """End this process when the loader's is gone, whatever the dataset does at that time."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    signs: list[Any] = [parent.sentinel]  # the end of a pipe, which a child of the loader's may have inherited
+    if hasattr(os, "pidfd_open"):
+        with contextlib.suppress(OSError):
+            signs.append(os.pidfd_open(parent.pid))  # type: ignore[arg-type]
+    with contextlib.suppress(OSError):  # the dataset may have closed what is not its own
+        wait(signs)
+        os._exit(1)
 
 
 def _send_all(answers: Connection, outbox: queue.SimpleQueue[Answer | None]) -> None:

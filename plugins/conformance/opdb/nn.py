@@ -132,6 +132,8 @@ error_rows({
             normalized_shape=(3,), eps=0.1),
         Failure(RuntimeError, ("layer_norm", "weight", "(5,)", "(4,)"), m(2, 4), m(5), None, normalized_shape=(4,),
             eps=0.1),
+        Failure(RuntimeError, ("layer_norm", "input's dtype", "int8"), m(2, 4), _other(m(4)), None,
+            normalized_shape=(4,), eps=0.1),
     ],
     "batch_norm": lambda m: [
         Failure(RuntimeError, ("batch_norm", "(N, C, ...)", "(4,)"), m(4), None, None, eps=0.1),
@@ -148,6 +150,11 @@ def _options(stride: Any, padding: Any, dilation: Any, groups: int = 1) -> dict[
 _PLAIN = _options((1, 1), (0, 0), (1, 1))
 
 
+def _other(x: Any) -> Any:
+    """The array in a dtype that does not mix with its own."""
+    return x.astype("int8" if x.dtype != "int8" else "int16")
+
+
 sample_rows({
     "conv": lambda m: [
         Sample(m(2, 3, 6), m(4, 3, 3), m(4), **_options((2,), (1,), (1,))),
@@ -155,7 +162,7 @@ sample_rows({
         Sample(m(1, 4, 7, 6), m(4, 2, 3, 2), m(4), **_options((2, 1), (1, 2), (1, 2), 2)),
         Sample(m(2, 3, 4, 4), m(2, 3, 1, 1), m(2), **_options((1, 1), (0, 0), (1, 1))),
         Sample(m(1, 2, 3, 4, 3), m(2, 1, 2, 2, 2), None, **_options((1, 2, 1), (1, 0, 1), (1, 1, 2), 2)),
-        Sample(m(0, 2, 5, 4), m(3, 2, 2, 3), None, **_PLAIN),
+        Sample(m(0, 2, 5, 4), m(3, 2, 2, 3), None, **_PLAIN), Sample(m(2, 0, 5, 4), m(3, 0, 2, 3), m(3), **_PLAIN),
     ],
     "conv_grad_input": lambda m: [
         Sample(m(2, 4, 3), m(4, 3, 3), shape=(2, 3, 6), **_options((2,), (1,), (1,))),
@@ -185,6 +192,9 @@ error_rows({
         Failure(RuntimeError, ("conv2d", "stride", "(0, 1)"), m(1, 3, 5, 5), m(2, 3, 3, 3), None, **_options((0, 1),
             (0, 0), (1, 1))),
         Failure(RuntimeError, ("conv", "(N, C, *sizes)", "(3, 5, 5)"), m(3, 5, 5), m(2, 3, 3, 3), None, **_PLAIN),
+        Failure(RuntimeError, ("conv2d", "does not fit", "(1, 3, 0, 5)"), m(1, 3, 0, 5), m(2, 3, 1, 1), None,
+            **_options((1, 1), (1, 1), (1, 1))),
+        Failure(RuntimeError, ("conv", "same dtype"), m(1, 3, 5, 5), _other(m(2, 3, 3, 3)), None, **_PLAIN),
     ],
 })  # fmt: skip
 
@@ -243,6 +253,14 @@ error_rows({
             2)), dilation=(1, 1)),
         Failure(RuntimeError, ("max_pool1d", "smaller than", "(1, 1, 2)"), m(1, 1, 2), **_pool((3,), (1,), (0,)),
             dilation=(1,)),
+        Failure(RuntimeError, ("max_pool1d", "batch", "(1, 0, 4)"), m(1, 0, 4), **_pool((2,), (1,), (0,)),
+            dilation=(1,)),
+    ],
+    "avg_pool": lambda m: [
+        Failure(RuntimeError, ("avg_pool2d", "batch", "(1, 0, 4, 4)"), m(1, 0, 4, 4), kernel=(2, 2), stride=(1, 1),
+            padding=(0, 0), **_averages()),
+        Failure(RuntimeError, ("avg_pool3d", "smaller than", "(1, 1, 1, 4, 4)"), m(1, 1, 1, 4, 4), kernel=(2, 2, 2),
+            stride=(1, 1, 1), padding=(1, 1, 1), **_averages()),
     ],
 })  # fmt: skip
 
@@ -266,6 +284,7 @@ def nll_loss_grad(m: Maker) -> Samples:
     yield Sample(m(5), m.index(5, high=3), None, total, shape=(5, 3), **_nll("none"))
     yield Sample(m(), m.index(2, 2, high=3), _as(m, np.array([1, 2, 1])), total, shape=(2, 3, 2), **_nll("mean", 1))
     yield Sample(m(), m.index(5, high=3), None, total, shape=(5, 3), **_nll("sum"))
+    yield Sample(m(), np.array([1, 1]), None, _as(m, np.array(0)), shape=(2, 3), **_nll("mean", 1))
 
 
 reference("nll_loss", ref.nll_loss, tolerance=4)
@@ -322,6 +341,8 @@ sample_rows({
         Sample(m(2, 1, 4, 3), m(2, 1, 5, 3), m(2, 1, 5, 2), m(4, 5), causal=False, scale=0.7),
         Sample(m(4, 3), m(4, 3), m(4, 2), None, causal=True, scale=0.5),
         Sample(m(2, 2, 3), m(2, 4, 3), m(2, 4, 3), None, causal=True, scale=1.0),
+        Sample(m(0, 2, 3), m(0, 4, 3), m(0, 4, 3), None, causal=False, scale=1.0),
+        Sample(m(2, 0, 3), m(2, 4, 3), m(2, 4, 3), None, causal=True, scale=1.0),
     ],
 })  # fmt: skip
 
@@ -333,6 +354,8 @@ error_rows({
     "attention": lambda m: [
         Failure(RuntimeError, ("scaled_dot_product_attention", "(4, 3)", "(5, 2)"), m(4, 3), m(5, 2), m(5, 2), None,
             causal=False, scale=1.0),
+        Failure(RuntimeError, ("attention", "same dtype"), m(4, 3), m(5, 3), _other(m(5, 2)), None, causal=False,
+            scale=1.0),
     ],
 })  # fmt: skip
 

@@ -278,7 +278,7 @@ def avg_pool(
     out: Array = np.zeros((*x.shape[:2], *sizes))
     for o, i, w in _averaging(x.shape[2:], sizes, kernel, stride, padding, count_include_pad, divisor):
         out[(..., *o)] += w * x[(..., *i)]
-    return out
+    return np.trunc(out.round(9)) if x.dtype.kind == "i" else out
 
 
 def avg_pool_grad(

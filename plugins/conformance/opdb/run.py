@@ -35,7 +35,7 @@ def dtypes_of(op: Op, device: Any = "cpu") -> list[DType]:
         return [dt.float32]
     where = Device(device)
     backend = key_for(where, dt.float32).backend
-    return [d for d in dt.ALL if op.dtype.compute(d) in op.dtype.accepts and backend.supports(d, where.index)]
+    return [d for d in dt.ALL if op.dtype.compute(d) in op.dtype.accepts and backend.offers(d, where.index)]
 
 
 def samples_of(op: Op, dtype: DType, variant: int = 0) -> Iterator[Sample]:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import time
 
 import numpy as np
@@ -26,8 +27,12 @@ class Squares(Dataset):
 class Slow(Squares):
     """The first samples take longest, so that workers would finish out of order."""
 
+    def __init__(self, length=20, seconds=0.1):
+        super().__init__(length)
+        self.seconds = seconds
+
     def __getitem__(self, index):
-        time.sleep(0.1 if index < 2 else 0)
+        time.sleep(self.seconds if index < 2 else 0)
         return super().__getitem__(index)
 
 
@@ -55,6 +60,42 @@ class Failing(Squares):
                 return lambda: None
             raise KeyError("no such scan")
         return super().__getitem__(index)
+
+
+class Sized(Dataset):
+    """Samples of so many bytes, and the process that made them."""
+
+    def __init__(self, nbytes, length=60):
+        self.nbytes, self.length = nbytes, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return fb.full((self.nbytes,), index % 7, dtype=fb.uint8), os.getpid()
+
+
+class SizedStream(IterableDataset):
+    def __init__(self, nbytes):
+        self.samples = Sized(nbytes)
+
+    def __iter__(self):
+        return map(self.samples.__getitem__, range(len(self.samples)))
+
+
+class DiesWhenUnpacked:
+    """Kills the process that unpickles it, before it has read what comes behind."""
+
+    def __reduce__(self):
+        return kill_myself, ()
+
+
+def kill_myself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ignore_the_polite_signal(worker):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class Draws(Dataset):

@@ -1,18 +1,37 @@
 """The DataLoader, with and without workers."""
 
+import contextlib
 import itertools
+import math
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import flambeau as fb
-from flambeau.utils.data import DataLoader, RandomSampler, TensorDataset, get_worker_info
-from tests.utils.data.helpers import Count, Draws, Failing, Kinds, Slow, Squares, Where, fail_to_start, mark_start
+from flambeau.utils.data import DataLoader, RandomSampler, TensorDataset, get_worker_info, worker
+from tests.utils.data.helpers import (
+    Count,
+    DiesWhenUnpacked,
+    Draws,
+    Failing,
+    Kinds,
+    Sized,
+    SizedStream,
+    Slow,
+    Squares,
+    Where,
+    fail_to_start,
+    mark_start,
+)  # fmt: skip
 
 WORKERS = [0, 1, 3]
 
@@ -226,6 +245,120 @@ def test_a_worker_that_is_killed():
     assert len(list(loader)) == 4  # the next epoch starts new workers
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("nbytes", [10, 3_000_000])
+@pytest.mark.parametrize("kind", [Sized, SizedStream])
+def test_a_worker_that_is_killed_at_any_moment(kind, nbytes):
+    """Between messages and in the middle of one: an error with its pid, and no batch after it."""
+    moments = random.Random(nbytes)
+    for trial in range(3):
+        loader = DataLoader(kind(nbytes), 1, num_workers=2, persistent_workers=trial % 2 == 0)
+        batches = iter(loader)
+        pid = int(next(batches)[1])
+        timer = threading.Timer(moments.random() * 0.03, os.kill, (pid, signal.SIGKILL))
+        if trial == 0:
+            os.kill(pid, signal.SIGKILL)  # what it sent is read, whole or not
+        else:
+            timer.start()
+            timer.join()
+        with pytest.raises(RuntimeError, match=rf"DataLoader: worker \d \(pid {pid}\) was killed by SIGKILL"):
+            list(batches)
+        with pytest.raises(RuntimeError, match="the workers have stopped"):
+            next(batches)
+        assert len(next(iter(loader))) == 2  # of new workers
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_worker_that_is_killed_as_it_starts():
+    data = [DiesWhenUnpacked(), bytes(1_000_000)]
+    with pytest.raises(RuntimeError, match="worker 0 ended before it had taken the dataset over"):
+        next(iter(DataLoader(data, None, num_workers=1)))
+
+
+@pytest.mark.parametrize("sign", ["hung up", "interrupted"])
+def test_what_is_left_of_a_message_is_not_read(monkeypatch, sign):
+    def broken(connection):
+        connection.recv_bytes()
+        raise OSError("got end of file during message") if sign == "hung up" else KeyboardInterrupt
+
+    batches = iter(DataLoader(Squares(9), 1, num_workers=1, persistent_workers=True))
+    next(batches)
+    monkeypatch.setattr(worker, "receive", broken)
+    with pytest.raises(RuntimeError if sign == "hung up" else KeyboardInterrupt):
+        next(batches)
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="the workers have stopped"):
+        next(batches)
+
+
+def test_a_batch_that_was_late_is_the_next_one():
+    batches = iter(DataLoader(Slow(4, 1.0), 1, num_workers=2, timeout=0.3))
+    found = []
+    while len(found) < 4:
+        try:
+            found.append(int(next(batches)[1]))
+        except RuntimeError as error:
+            assert "sent no batch for 0.3 seconds" in str(error)
+    assert found == [0, 1, 2, 3]
+
+
+RUNS = """
+import os, sys, time
+import flambeau as fb
+from tests.utils.data.helpers import ignore_the_polite_signal
+
+class Busy:
+    def __len__(self): return 9
+    def __getitem__(self, i):
+        while i: sum(range(1000))
+        return os.getpid()
+
+if __name__ == "__main__":
+    start = ignore_the_polite_signal if sys.argv[1] == "stubborn" else None
+    context = sys.argv[2]
+    batches = iter(fb.utils.data.DataLoader(Busy(), None, num_workers=1, worker_init_fn=start,
+                                            multiprocessing_context=context))
+    print(next(batches), flush=True)
+    if sys.argv[1] != "stubborn":
+        time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("context", ["forkserver", "spawn"])
+@pytest.mark.parametrize("what", ["stubborn", "killed"])
+def test_a_busy_worker_ends_with_the_program(tmp_path, what, context):
+    """Though it ignores SIGTERM; and though the program was killed and could tell it nothing."""
+    script = tmp_path / "script.py"
+    script.write_text(RUNS)
+    program = subprocess.Popen(
+        [sys.executable, str(script), what, context], stdout=subprocess.PIPE, text=True, cwd=os.getcwd(),
+        env={**os.environ, "PYTHONPATH": os.getcwd()}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        pid = int(program.stdout.readline())
+        if what == "killed":
+            program.kill()
+        assert program.wait(timeout=20) == (-signal.SIGKILL if what == "killed" else 0)
+        deadline = time.monotonic() + 10
+        while is_running(pid):
+            assert time.monotonic() < deadline, "the worker is still there"
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.communicate()
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 def test_timeout():
     loader = DataLoader(Failing(0, "sleep"), 2, num_workers=1, timeout=0.5)
     with pytest.raises(RuntimeError, match=r"worker 0 sent no batch for 0\.5 seconds"):
@@ -352,6 +485,50 @@ def test_a_state_of_something_else():
         DataLoader(Squares()).load_state_dict({"epoch": 1})
     with pytest.raises(ValueError, match="same sampler and generator arguments"):
         DataLoader(Squares()).load_state_dict(DataLoader(Squares(), generator=seeded()).state_dict())
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    2**64,
+    10**5000,
+    math.nan,
+    "x",
+    [],
+    {},
+    [[]],
+    [[0, 0]],
+    [[0, 0, 0]],
+    [["a", 0]],
+    [[0, -1]],
+]
+
+
+@pytest.mark.parametrize("epoch", ["before", "within"])
+def test_a_state_that_is_wrong_changes_nothing(epoch):
+    def fresh():
+        return DataLoader(Squares(9), 2, shuffle=True, generator=seeded(3))
+
+    good = fresh().state_dict()
+    states = [5, None, [], {}, {"batches": 1}, {**good, "x": 1}, {1: 2}]
+    states += [{**good, key: odd} for key in good for odd in ODD]
+    states += [{**good, "generators": [pair, good["generators"][1]]} for pair in ODD]
+    for state in states:
+        loader = fresh()
+        if epoch == "within":
+            next(iter(loader))
+        before = loader.state_dict()
+        try:
+            loader.load_state_dict(state)
+        except (TypeError, ValueError) as error:
+            assert "DataLoader.load_state_dict" in str(error) and len(str(error)) < 500
+            assert loader.state_dict() == before
+        else:
+            assert state["batches"] in (None, 0)
+            list(loader)
 
 
 # -- pinned memory -----------------------------------------------------------------------------------
