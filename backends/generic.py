@@ -6,18 +6,14 @@ class: their layout is asked of ``backend.layout``, and views are made by ``back
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from flambeau.backends import layout as lay
-from flambeau.backends.base import Array, Backend, HostArray, Kernel, KernelTable, Shape
-from flambeau.core import dtype as dt
-from flambeau.core.dtype import DType
+from flambeau.backends.base import Array, Backend, Kernel, KernelTable, Shape
+from flambeau.core.dtype import DType, host_scalar
 
 #: A view op's name: the function that computes its layout from ``(shape, strides, offset, **params)``.
 _VIEWS: dict[str, Callable[..., lay.Triple]] = {
@@ -110,15 +106,6 @@ def _dense_like(backend: Backend, x: Array, dtype: DType | None = None) -> Array
     place = backend.layout(out)
     dense = lay.dense_strides(shape, strides)
     return out if dense == place.strides else backend.as_strided(out, shape, dense, place.offset)
-
-
-def host_scalar(value: complex, dtype: DType) -> HostArray:
-    """A number as a 0-d host array: integers wrap around, the fraction of a float falls off, as in a cast."""
-    if dtype.category == dt.INTEGER:
-        bits = (int(value.real) if isinstance(value, (float, complex)) else operator.index(value)) & (2**dtype.bits - 1)
-        return np.array(bits, f"u{dtype.itemsize}").view(dtype.numpy)
-    with np.errstate(all="ignore"):
-        return np.array(value).astype(dtype.numpy)
 
 
 def full(backend: Backend, *, shape: Shape, value: complex, dtype: DType, index: int = 0) -> Array:

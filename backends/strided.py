@@ -16,10 +16,9 @@ import numpy as np
 
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Backend, HostArray, Layout, MemoryStats, OutOfMemoryError, Shape
-from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, host_scalar
 from flambeau.core.locks import fork_safe
 
 

@@ -109,7 +109,7 @@ def _value(p: Argument, value: Any, ndim: int, op: Op) -> Any:
     if kind == "Axis":
         return None if value is None else normal_axis(value, ndim, name)
     if kind == "Ints":
-        return None if value is None else ints(value, f"{op.name}: {name}")
+        return None if value is None else ints(value, f"{op.title}: {name}")
     if kind in ("int", "int?"):
         return value if value is None else _index(value, op, name)
     if kind in ("DType", "DType?"):
@@ -147,7 +147,7 @@ def _index(value: Any, op: Op, name: str) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{op.name}: argument {name!r} must be an int, got {value!r} ({type(value).__name__})"
+            f"{op.title}: argument {name!r} must be an int, got {value!r} ({type(value).__name__})"
         ) from None
 
 
@@ -165,16 +165,16 @@ def bind(
             continue
         if a is None:
             known = ", ".join(x.public for x in (*schema.operands, *schema.params))
-            raise TypeError(f"{op.name}: unexpected argument {name!r}; it takes {known}")
+            raise TypeError(f"{op.title}: unexpected argument {name!r}; it takes {known}")
         if a in schema.operands:
             operands[schema.operands.index(a)] = value
         else:
             bound[a.name] = value
     for i, a in enumerate(schema.operands):
         if operands[i] is REQUIRED:
-            raise TypeError(f"{op.name}: missing argument {a.public!r}")
+            raise TypeError(f"{op.title}: missing argument {a.public!r}")
         if operands[i] is None and a.type != "Tensor?":
-            raise TypeError(f"{op.name}: argument {a.public!r} must be a {a.type}, got {operands[i]!r}")
+            raise TypeError(f"{op.title}: argument {a.public!r} must be a {a.type}, got {operands[i]!r}")
         if isinstance(operands[i], np.generic):  # a number of numpy's is a number
             operands[i] = operands[i].item()
     if op.tensors:
@@ -185,12 +185,12 @@ def bind(
     ndim = len(first._array.shape) if first is not None else _first_ndim(operands)
     for p in schema.params:
         if bound[p.name] is REQUIRED:
-            raise TypeError(f"{op.name}: missing argument {p.public!r}")
+            raise TypeError(f"{op.title}: missing argument {p.public!r}")
         try:
             bound[p.name] = _value(p, bound[p.name], ndim, op)
         except (IndexError, TypeError) as error:
             text = str(error)
-            raise type(error)(text if text.startswith(op.name) else f"{op.name}: {text}") from None
+            raise type(error)(text if text.startswith(op.title) else f"{op.title}: {text}") from None
     return operands, bound
 
 

@@ -17,7 +17,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
-from flambeau.core.from_data import finished, resolve_device, tensor
+from flambeau.core.from_data import check_fits, finished, resolve_device, tensor
 from flambeau.core.keys import key_for, precise
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
@@ -59,14 +59,26 @@ def full(
         fill_value = fill_value.item()
     if not isinstance(fill_value, (Tensor, _NUMBER)):
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
-    if isinstance(fill_value, complex) and dtype is not None and dt.as_dtype(dtype).category < dt.COMPLEX:
-        raise DTypeError(f"full: fill_value {fill_value} cannot be converted to {dt.as_dtype(dtype)} without loss")
-    found = fill_value.dtype if isinstance(fill_value, Tensor) else dt.scalar_dtype(fill_value)
-    chosen = found if dtype is None else dt.as_dtype(dtype)
+    fill_value = _fill("full", fill_value, None if dtype is None else dt.as_dtype(dtype))
+    chosen = _dtype_of(fill_value) if dtype is None else dt.as_dtype(dtype)
     shape = _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full")
     return deliver(
         "full", finished(_made("full", fill_value, shape, chosen, resolve_device(device)), requires_grad), out
     )
+
+
+def _dtype_of(value: Any) -> DType:  # Any: a number of any library, or a tensor
+    return value.dtype if isinstance(value, Tensor) else dt.scalar_dtype(value)
+
+
+def _fill(name: str, value: Any, dtype: DType | None) -> Any:  # a number, or a tensor that a transform maps over
+    """The number that a constructor fills with: one that fits in its dtype."""
+    if isinstance(value, Tensor) and value._key.level is None:
+        value = value.item()
+    if not isinstance(value, Tensor) and isinstance(value, _NUMBER):
+        by_itself = dt.int64 if isinstance(value, int) else dt.scalar_dtype(value)
+        check_fits(name, value, by_itself if dtype is None else dtype)
+    return value
 
 
 def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: Device) -> Tensor:
@@ -158,6 +170,7 @@ def full_like(
 
 def _like(input: Tensor, fill_value: Fill, dtype: DTypeLike | None, device: DeviceLike, requires_grad: bool) -> Tensor:
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
+    fill_value = _fill("full_like", fill_value, chosen)
     if device is None or Device(device) is input.device:
         return finished(full_at(input, input._array.shape, fill_value, chosen), requires_grad)
     return full(tuple(input.shape), fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
@@ -232,6 +245,8 @@ def arange(
         )
     if dtype is not None:
         chosen = dt.as_dtype(dtype)
+        if chosen is dt.int64 and all(math.isfinite(v) for v in (start, end, step)):
+            start, end, step = int(start), int(end), int(step) or step
     else:
         chosen = dt.int64 if all(isinstance(v, int) for v in (start, end, step)) else dt.get_default_dtype()
     if chosen is dt.int64:  # as in torch, only then the number of elements, too, is that of the whole parts
@@ -291,7 +306,13 @@ def _ends(
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     if dtype is None and any(type(v).__name__ == "complex" for v in (first, last)):
         chosen = chosen.to_complex()
-    return (chosen, int(first), int(last)) if chosen.category == dt.INTEGER else (chosen, first, last)
+    if chosen.category < dt.COMPLEX and any(isinstance(v, complex) for v in (first, last)):
+        raise DTypeError(f"{name}: {first} to {last} are complex numbers, which {chosen.name} does not hold")
+    if chosen.category != dt.INTEGER:
+        return chosen, first, last
+    for v in (first, last):
+        check_fits(name, v, chosen)
+    return chosen, int(first), int(last)
 
 
 def logspace(
@@ -305,7 +326,9 @@ def logspace(
     tensor([  1.,  10., 100.])
     """
     chosen, start, end = _ends("logspace", start, end, steps, dtype)
-    exponents = linspace(start, end, steps, dtype=precise(resolve_device(device)), device=device)
+    wide = precise(resolve_device(device))
+    complex_ = any(isinstance(v, complex) for v in (start, end, base))
+    exponents = linspace(start, end, steps, dtype=wide.to_complex() if complex_ else wide, device=device)
     return deliver("logspace", finished((base**exponents).to(chosen), requires_grad), out)
 
 
@@ -384,6 +407,7 @@ def new_full(
     tensor([3., 3.])
     """
     chosen = self.dtype if dtype is None else dt.as_dtype(dtype)
+    fill_value = _fill("new_full", fill_value, chosen)
     if device is None or Device(device) is self.device:
         made = full_at(self, _shape((size,), "new_full"), fill_value, chosen)
     else:

@@ -18,8 +18,8 @@ from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
 from flambeau.core import config, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
-from flambeau.core.dtype import DType
-from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, not_a_tensor
+from flambeau.core.dtype import DType, Number
+from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, NumberError, not_a_tensor
 from flambeau.core.graph import Edge, edge_of, make_view
 from flambeau.core.keys import Key, expression, get_default_device, key_for
 from flambeau.core.record import CREATE, OPS, VIEW, Op
@@ -69,7 +69,7 @@ def run(op: Op, args: Sequence[Operand], params: dict[str, Any], state: State) -
     if level is not None:
         if not level.alive:
             raise LevelError(
-                f"{op.name}: a tensor of a finished {level.kind} is used outside of it; "
+                f"{op.title}: a tensor of a finished {level.kind} is used outside of it; "
                 "return it from the transformed function instead of keeping it"
             )
         args = [_lift(a, level) for a in args]
@@ -125,12 +125,18 @@ def _expression_body(op: Op) -> Callable[..., Any]:
 
     def body(*args: Any, **params: Any) -> Any:
         dtype = expr.compute_dtype(tuple(_computing(a._key) for a in args if isinstance(a, Tensor)))
-        values = dict(zip(names, args, strict=True))
+        lead = next(a for a in args if isinstance(a, Tensor))
+        operands = [_full(a, lead._key.dtype, lead) if _is_number(a) else a for a in args]  # for log and its like
+        values = dict(zip(names, operands, strict=True))
         out = expr.evaluate(expression(op, dtype), values, expression_functions(dtype), dtype)
         result = op.dtype.out(0, compute_dtype(op, args), params)
         return out if out._key.dtype is result else call(OPS["cast"], (out,), {"dtype": result})
 
     return body
+
+
+def _full(value: Number, dtype: DType, like: Tensor) -> Any:
+    return call(OPS["full"], (), {"shape": (), "value": value, "dtype": dtype, "device": like.device})
 
 
 def _computing(key: Key) -> DType:
@@ -151,9 +157,7 @@ def expression_functions(dtype: DType) -> Mapping[str, Callable[..., Any]]:
             cast(x, dtype=dt.int32) if x.dtype is dt.bool_ else view_dtype(x, dtype=bits_dtype(x.dtype))
         ),
         "bitcast_float": lambda x: view_dtype(x, dtype=real[x.dtype]),
-        "constant": lambda value, dtype, like: call(
-            OPS["full"], (), {"shape": (), "value": value, "dtype": dtype, "device": like.device}
-        ),
+        "constant": _full,
         "bitwise_not": lambda x: xor(x, True if x.dtype is dt.bool_ else -1),
     }
     return {n: OPS[n].function for n in MINIMUM_ELEMENTWISE} | bits
@@ -218,7 +222,19 @@ def _array_of(op: Op, value: Operand, argument: Argument, key: Key) -> Any:
         return None
     if isinstance(value, (list, tuple)):
         return [v._array for v in value]
-    return value if argument.type == "Scalar" else key.constant(value)
+    if argument.type == "Scalar":
+        return value
+    return key.constant(value)
+
+
+def check_number(op: Op, argument: Argument, value: Number, dtype: DType) -> None:
+    """NumberError for a number operand that no dtype holds, or that an exact op's compute dtype does not."""
+    dt.check_int(f"{op.title}: {argument.public}", value)
+    exact = op.dtype.exact
+    if exact is not None and exact(argument.name, dtype) and not dt.holds(dtype, value):
+        raise NumberError(
+            f"{op.title}: {argument.public}={value!r} cannot be converted to {dtype.name} without overflow"
+        )
 
 
 def wrap_outputs(op: Op, raw: Any, params: Mapping[str, Any], key: Key) -> Result:
@@ -318,13 +334,16 @@ def _normalise_without(op: Op, args: list[Operand], params: dict[str, Any]) -> t
         return args, key_for(where, params["dtype"])
     for a, argument in zip(args, op.schema.operands, strict=True):
         if a is not None and argument.type == "Tensor" and not (op.numbers and _is_number(a)):
-            raise not_a_tensor(op.name, argument.public, a, "a tensor or a number" if op.numbers else "a tensor")
+            raise not_a_tensor(op.title, argument.public, a, "a tensor or a number" if op.numbers else "a tensor")
     dtype = compute_dtype(op, args)
-    numbers = [
-        from_host(np.asarray(a).astype(dtype.numpy), dtype, where) if _is_number(a) and arg.type != "Scalar" else a
-        for a, arg in zip(args, op.schema.operands, strict=True)
-    ]
+    numbers = [_of_number(op, arg, a, dtype, where) if _is_number(a) and arg.type != "Scalar" else a
+               for a, arg in zip(args, op.schema.operands, strict=True)]  # fmt: skip
     return numbers, key_for(where, dtype)
+
+
+def _of_number(op: Op, argument: Argument, value: Number, dtype: DType, where: device) -> Tensor:
+    check_number(op, argument, value, dtype)
+    return from_host(dt.host_scalar(value, dtype), dtype, where)
 
 
 def _common_device(op: Op, tensors: list[Tensor]) -> device:
@@ -338,7 +357,7 @@ def _common_device(op: Op, tensors: list[Tensor]) -> device:
         names += [many.format(i) for i in range(len(tensors))]
         listing = ", ".join(f"{n} {str(t._key.device)!r}" for n, t in zip(names, tensors, strict=False))
         raise DeviceError(
-            f"{op.name}: expected all tensors to be on the same device, got {listing}; move one with .to(device)"
+            f"{op.title}: expected all tensors to be on the same device, got {listing}; move one with .to(device)"
         )
     return devices.pop()
 
@@ -351,7 +370,7 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
     """The dtype that the kernel gets, by torch's rules: dimensioned tensors, then 0-d ones, then numbers."""
     rule = op.dtype
     if rule.check is not None:
-        rule.check(op.name, args)
+        rule.check(op.title, args)
     ranks: list[DType | None] = [None, None, None]
     for a, argument in zip(args, op.schema.operands, strict=True):
         if op.kind_of(argument) != "same" or argument.type == "Scalar" and not rule.promotes:
@@ -360,19 +379,30 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
             if isinstance(v, Tensor):
                 rank, d = (0 if v._array.shape != () else 1), v._key.dtype
             elif _is_number(v):
+                dt.check_int(f"{op.title}: {argument.public}", v)
                 rank, d = 2, dt.scalar_dtype(v)
             else:
                 continue
             found = ranks[rank]
+            if rank == 2 and found is not None:
+                _check_together(op, found, d)
             ranks[rank] = d if found is None else dt.promote_types(found, d)
             if not rule.promotes:
                 break
     dtype = _combine(ranks)
+    if dtype is dt.uint64 and ranks[2] is dt.uint64 and dt.bool_ in ranks[:2]:
+        raise NumberError(f"{op.title}: a number of 2**63 or more does not fit in int64, the dtype that it would have")
     compute = rule.compute(dtype)
     if compute not in rule.accepts:
         takes = ", ".join(d.name for d in dt.ALL if d in rule.accepts)
-        raise DTypeError(f"{op.name}: not implemented for {dtype.name}; it takes {takes}")
+        raise DTypeError(f"{op.title}: not implemented for {dtype.name}; it takes {takes}")
     return compute
+
+
+def _check_together(op: Op, a: DType, b: DType) -> None:
+    """Two numbers of which one is beyond int64 promote only with floats."""
+    if a is not b and dt.uint64 in (a, b) and not (a.is_floating_point or b.is_floating_point):
+        raise NumberError(f"{op.title}: a number of 2**63 or more does not go with {(a if b is dt.uint64 else b).name}")
 
 
 def _combine(ranks: Sequence[DType | None]) -> DType:
@@ -396,16 +426,18 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
         return [_convert(op, t, argument, target, dtype) for t in a]
     if not isinstance(a, Tensor):
         if argument.type == "Tensor" and a is not None and not _is_number(a):
-            raise not_a_tensor(op.name, argument.public, a)
+            raise not_a_tensor(op.title, argument.public, a)
         if op.kind_of(argument) == "bool" and not isinstance(a, bool):
-            raise not_a_tensor(op.name, argument.public, a, "a bool tensor")
+            raise not_a_tensor(op.title, argument.public, a, "a bool tensor")
+        if _is_number(a) and argument.type != "Scalar" and op.kind_of(argument) == "same":
+            check_number(op, argument, a, dtype)
         return a
     kind = op.kind_of(argument)
     wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)
     if kind == "bool" and a._key.dtype not in (dt.bool_, dt.uint8):
-        raise DTypeError(f"{op.name}: {argument.public} must be a bool tensor, got {a._key.dtype}")
-    if kind == "index" and a._key.dtype.category != dt.INTEGER:
-        raise DTypeError(f"{op.name}: {argument.public} must be an integer tensor, got {a._key.dtype}")
+        raise DTypeError(f"{op.title}: {argument.public} must be a bool tensor, got {a._key.dtype}")
+    if kind == "index" and a._key.dtype not in (dt.int32, dt.int64):
+        raise DTypeError(f"{op.title}: {argument.public} must be an integer tensor, int64 or int32, got {a._key.dtype}")
     travels = a._key.device is not target
     if travels and wanted.category == dtype.category and not registry.resolve(target).offers(wanted, target.index):
         wanted = dtype  # of an operand of any dtype, float64 say, which the other device lacks
@@ -450,7 +482,7 @@ def _fall_back(op: Op, args: list[Operand], params: dict[str, Any], key: Key, st
 def missing_kernel(op: Op, key: Key, remedy: str) -> MissingKernelError:
     """The error of an op that nothing serves, with what would help beside moving the operands."""
     return MissingKernelError(
-        f"{op.name}: no kernel for device {str(key.device)!r} and dtype {key.dtype.name}, and the op has no "
+        f"{op.title}: no kernel for device {str(key.device)!r} and dtype {key.dtype.name}, and the op has no "
         f"decomposition. Move the operands with .to('cpu'), {remedy}"
     )
 
@@ -460,7 +492,7 @@ def run_on_host(
 ) -> Result:
     """Move the operands to the host, run the op there, move the results back."""
     if op.family is VIEW:
-        raise MissingKernelError(f"{op.name}: views never fall back to the host; device {str(key.device)!r}")
+        raise MissingKernelError(f"{op.title}: views never fall back to the host; device {str(key.device)!r}")
     moved = 0
 
     def move(a: Any, to: device) -> Any:
@@ -482,7 +514,7 @@ def run_on_host(
     counts[1] += moved
     if warn and counts[0] == 1:
         warnings.warn(
-            f"{op.name}: no kernel on {str(key.device)!r} for {key.dtype.name}; it runs on the cpu "
+            f"{op.title}: no kernel on {str(key.device)!r} for {key.dtype.name}; it runs on the cpu "
             f"({moved} bytes moved in this call). FLAMBEAU_FALLBACK=allow silences this",
             RuntimeWarning,
             stacklevel=2,

@@ -7,12 +7,16 @@ numpy's (int32 with float32 is float32, not float64).
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeAlias
 
 import ml_dtypes
 import numpy as np
+
+from flambeau.core.errors import NumberError
 
 
 class DType:
@@ -234,10 +238,54 @@ def scalar_dtype(value: Number) -> DType:
     if isinstance(value, bool):
         return bool_
     if isinstance(value, int):
-        return int64
+        return int64 if value < 2**63 else uint64
     if isinstance(value, float):
         return _default
     return _default.to_complex()
+
+
+def check_int(name: str, value: object) -> None:
+    """NumberError for an int that no dtype of integers holds; ``name`` is what it says of the value."""
+    if value.__class__ is int and not -(2**63) <= value < 2**64:
+        raise NumberError(f"{name} {value} is too big: the integers from -2**63 to 2**64 - 1 have a dtype")
+
+
+def holds(dtype: DType, value: Number) -> bool:
+    """Whether a number converts to ``dtype`` without overflow, by torch's rules.
+
+    The fraction of a float falls off, a negative int may stand for an unsigned one, infinity and nan are for floats,
+    and an imaginary part is for complex dtypes. A bool holds everything.
+
+    >>> holds(uint8, -1), holds(uint8, 256), holds(float16, 1e6), holds(int8, 1.5)
+    (True, False, False, True)
+    """
+    if dtype is bool_:
+        return True
+    if isinstance(value, complex):
+        if dtype.category < COMPLEX:
+            return value.imag == 0 and holds(dtype, value.real)
+        return holds(dtype.to_real(), value.real) and holds(dtype.to_real(), value.imag)
+    if dtype.category == INTEGER:
+        limits = iinfo(dtype)
+        wraps = isinstance(value, int) and not dtype.is_signed
+        return (-limits.max if wraps else limits.min) <= value <= limits.max  # nan is not
+    return not math.isfinite(value) or abs(value) <= finfo(dtype).max
+
+
+def host_scalar(value: complex, dtype: DType) -> np.ndarray[Any, Any]:
+    """A number as a 0-d host array: integers wrap around, the fraction of a float falls off, as in a cast."""
+    if dtype.category == INTEGER:
+        if isinstance(value, (float, complex)):  # what overflows becomes what processors make of it
+            great = 2 ** (dtype.bits - 1) if dtype.bits >= 32 else 0
+            value = int(value.real) if abs(value.real) < 2**63 else great
+        bits = operator.index(value) & (2**dtype.bits - 1)
+        return np.array(bits, f"u{dtype.itemsize}").view(dtype.numpy)
+    with np.errstate(all="ignore"):
+        if isinstance(value, int) and abs(value) >= 2**63:  # which numpy would make an object of
+            value = float(value)
+        elif isinstance(value, complex) and dtype.category == FLOATING:
+            value = value.real
+        return np.array(value).astype(dtype.numpy)
 
 
 class finfo:

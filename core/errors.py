@@ -18,6 +18,14 @@ class DTypeError(RuntimeError, TypeError):
     """A dtype that an op does not take, or dtypes that do not promote."""
 
 
+class NumberError(RuntimeError, OverflowError, ValueError):
+    """A Python number that a dtype cannot hold."""
+
+
+class DivisionByZeroError(RuntimeError, ZeroDivisionError):
+    """A whole number is divided by zero."""
+
+
 class DeviceError(RuntimeError):
     """Tensors of different devices in one op, or a device that is not there."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import DType, DTypeLike, Number
-from flambeau.core.errors import DTypeError
+from flambeau.core.errors import NumberError
 from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -46,7 +47,22 @@ def scalar_tensor(
     chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
     if not isinstance(value, (bool, int, float, complex, np.generic)):
         raise TypeError(f"scalar_tensor: value must be a number, got {value!r} ({type(value).__name__})")
-    return finished(from_host(np.asarray(value).astype(chosen.numpy), chosen, resolve_device(device)), requires_grad)
+    given = value.item() if isinstance(value, np.generic) else value
+    low = chosen in dt.LOW_PRECISION
+    return finished(number("scalar_tensor", given, chosen, resolve_device(device), overflow=low), requires_grad)
+
+
+def check_fits(name: str, value: Number, dtype: DType) -> None:
+    """NumberError, which calls the function ``name``, where a number does not convert to a dtype without overflow."""
+    dt.check_int(f"{name}: value", value)
+    if not dt.holds(dtype, value):
+        raise NumberError(f"{name}: value {value!r} cannot be converted to {dtype.name} without overflow")
+
+
+def number(name: str, value: Number, dtype: DType, device: Device, overflow: bool = False) -> Tensor:
+    """A 0-d tensor of a number that must fit in ``dtype``, unless it may ``overflow``."""
+    check_fits(name, value, dt.float64 if overflow and not isinstance(value, complex) else dtype)
+    return from_host(dt.host_scalar(value, dtype), dtype, device)
 
 
 def _infer_dtype(host: Host) -> DType:
@@ -61,24 +77,39 @@ def _infer_dtype(host: Host) -> DType:
     return dt.int64
 
 
-def _from_nested(data: object) -> tuple[Host, DType]:
+def _with_great_ints(host: Host, data: object, wanted: DType | None) -> Host:
+    """Numpy's array of numbers some of which are ints beyond its own: floats, if there is a float or a dtype for it."""
+    if host.dtype == np.float64 and not (host.size and abs(host).max() >= 2**63):
+        return host
+    kinds: set[type] = set()
+    for value in np.array(data, object).flat:
+        kinds.add(type(value))
+    if not kinds <= {bool, int, float, complex}:
+        return host
+    if kinds <= {bool, int} and (wanted is None or wanted.category == dt.INTEGER):
+        raise NumberError(f"tensor: {str(data)[:60]} does not fit in int64, which ints become")
+    return np.asarray(data, object).astype(np.complex128 if complex in kinds else np.float64)
+
+
+def _from_nested(data: object, wanted: DType | None) -> tuple[Host, DType]:
     """A numpy array and dtype from nested sequences of numbers, tensors and arrays."""
+    seen: set[DType] = set()
     try:
         if isinstance(data, (list, tuple)) and _holds_tensors(data):
-            data = _plain(data)
+            data = _plain(data, seen)
         host = np.asarray(data)
     except RecursionError:
         raise ValueError("tensor: the lists are nested too deeply; a tensor has at most 64 dimensions") from None
     except (ValueError, OverflowError) as error:
         raise ValueError(f"tensor: {_ragged(data) or error}") from None
-    if host.dtype == object and isinstance(data, int):
-        raise ValueError(f"tensor: {data} does not fit in int64, nor in any other dtype of integers")
+    if host.dtype.kind in "fO" and not isinstance(data, (float, np.ndarray)):
+        host = _with_great_ints(host, data, wanted)
     if host.dtype == object or host.dtype.kind in "USOV" and host.dtype not in _NUMPY_OK:
         raise TypeError(f"tensor: cannot make a tensor of {type(data).__name__} data {str(data)[:60]!r}; "
                         "it must be numbers in nested lists of equal lengths")  # fmt: skip
     if host.size == 0 and host.dtype == np.float64 and not isinstance(data, np.ndarray):
         return host, dt.get_default_dtype()
-    return host, _infer_dtype(host)
+    return host, functools.reduce(dt.promote_types, seen) if seen else _infer_dtype(host)
 
 
 def _ragged(data: object) -> str:
@@ -99,13 +130,23 @@ _NUMPY_OK = frozenset(d.numpy for d in dt.ALL)
 
 
 def _holds_tensors(data: Sequence[Any]) -> bool:
-    return any(isinstance(v, Tensor) or (isinstance(v, (list, tuple)) and _holds_tensors(v)) for v in data[:1])
+    kinds = set(map(type, data))
+    if any(issubclass(kind, Tensor) for kind in kinds):
+        return True
+    nested = any(issubclass(kind, (list, tuple)) for kind in kinds)
+    return nested and any(_holds_tensors(v) for v in data if isinstance(v, (list, tuple)))
 
 
-def _plain(data: Any) -> Any:
+def _plain(data: Any, found: set[DType]) -> Any:
+    """Nested lists of numbers for nested lists of tensors and numbers, whose dtypes are added to ``found``."""
+    if isinstance(data, (list, tuple)):
+        return [_plain(v, found) for v in data]
     if isinstance(data, Tensor):
+        found.add(data.dtype)
         return data.tolist()
-    return [_plain(v) for v in data] if isinstance(data, (list, tuple)) else data
+    if isinstance(data, (bool, int, float, complex)):
+        found.add(dt.scalar_dtype(data))
+    return data
 
 
 def tensor(
@@ -130,7 +171,7 @@ def tensor(
         host = _foreign(data)
         found = dt.from_numpy(host.dtype)
     else:
-        host, found = _from_nested(data)
+        host, found = _from_nested(data, wanted)
         _check_range(host, wanted or found)
     chosen = wanted or found
     return finished(from_host(_cast_host(host, chosen), chosen, resolve_device(device)), requires_grad, pin_memory)
@@ -155,19 +196,22 @@ def _foreign(data: Any) -> Host:
 
 def _check_range(host: Host, dtype: DType) -> None:
     """Python ints must fit; a negative one may stand for an unsigned number, as in torch."""
-    if dtype.category != dt.INTEGER or host.dtype.kind not in "iu" or host.dtype == dtype.numpy or not host.size:
+    if dtype.category != dt.INTEGER or host.dtype.kind not in "iuf" or host.dtype == dtype.numpy or not host.size:
         return
     limits = dt.iinfo(dtype)
-    low, high = int(host.min()), int(host.max())
-    if high > limits.max or low < min(limits.min, -limits.max - 1):
-        wrong = high if high > limits.max else low
-        raise DTypeError(f"tensor: {wrong} does not fit in {dtype.name}, which holds {limits.min} to {limits.max}")
+    if dtype is dt.uint64 and host.dtype.kind == "f":
+        raise NumberError("tensor: floats do not become uint64; make them int64 first")
+    low, high = host.min().item(), host.max().item()
+    wraps = host.dtype.kind == "i" and dtype is not dt.uint64
+    if not (high <= limits.max and low >= (min(limits.min, -limits.max - 1) if wraps else limits.min)):
+        wrong = low if high <= limits.max else high
+        raise NumberError(f"tensor: {wrong} does not fit in {dtype.name}, which holds {limits.min} to {limits.max}")
 
 
 def _cast_host(host: Host, dtype: DType) -> Host:
     if host.dtype == dtype.numpy:
         return host
-    if host.dtype.kind == "c" and dtype.category < dt.COMPLEX:
+    if host.dtype.kind == "c" and dt.BOOL < dtype.category < dt.COMPLEX:
         raise TypeError(f"tensor: complex numbers cannot be made {dtype.name}; take their real part first")
     with np.errstate(all="ignore"):
         return host.astype(dtype.numpy)

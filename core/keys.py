@@ -17,7 +17,7 @@ from flambeau.core.checks import checked
 from flambeau.core.device import DeviceLike, innermost
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.errors import DTypeError, warn_user
+from flambeau.core.errors import DTypeError, NumberError, warn_user
 from flambeau.core.locks import fork_safe
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 
@@ -50,6 +50,8 @@ class Key:
     array: type
     floats: Cache[Any, Any] | None  # cached 0-d constants, for floating dtypes
     ints: Cache[Any, Any] | None  # None for bools, which numbers promote, and inside levels
+    exact_floats: Cache[Any, Any] | None  # the same, of numbers that fit in the dtype: for ops that do not wrap around
+    exact_ints: Cache[Any, Any] | None
 
     def __init__(self, level: Any, device: Device, dtype: DType, backend: Backend):
         self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
@@ -57,8 +59,10 @@ class Key:
         self.truth = dtype is dt.bool_ and self.stored is not dtype
         self.array = backend.array if level is None else level.payload
         numbers = Cache(self.constant, keep=_is_safe, limit=1000)
-        self.floats = numbers if level is None and dtype.category >= dt.FLOATING else None
-        self.ints = numbers if level is None and dtype.category >= dt.INTEGER else None
+        exact = Cache(self._exact, keep=_is_safe, limit=1000)
+        is_float, is_number = (level is None and dtype.category >= least for least in (dt.FLOATING, dt.INTEGER))
+        self.floats, self.exact_floats = (numbers, exact) if is_float else (None, None)
+        self.ints, self.exact_ints = (numbers, exact) if is_number else (None, None)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("boolean", "index", "real"):
@@ -98,6 +102,7 @@ class Key:
         """The operand that kernels get for a Python number."""
         if self.level is not None:
             return value
+        dt.check_int("the number", value)
         if self.stored is not self.dtype:
             value = self.element(value)
         return self.backend.constant(value, self.stored, self.device.index)
@@ -116,6 +121,11 @@ class Key:
         self.backend.check(self.device.index)
         return host if self.stored is self.dtype else host.astype(self.dtype.numpy)
 
+    def _exact(self, value: Any) -> Any:
+        if not value or not dt.holds(self.dtype, value) or value < 0 and not self.dtype.is_signed:
+            raise NumberError(f"{value!r} does not fit in {self.dtype.name}")  # the uniform path has the last word
+        return self.constant(value)
+
     def forget(self) -> None:
         """Drop the cached kernels; they are looked up anew."""
         for name in [n for n in self.__dict__ if n not in _FIXED]:
@@ -132,8 +142,8 @@ def writing(kernel: Kernel | None) -> Kernel | None:
     return lambda *arrays: kernel(*arrays[:-1], out=arrays[-1])
 
 
-_FIXED = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints", "boolean",
-                    "index", "real"})  # fmt: skip
+_FIXED = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
+                    "exact_floats", "exact_ints", "boolean", "index", "real"})  # fmt: skip
 
 
 def key_for(d: Device, dtype: DType) -> Key:

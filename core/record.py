@@ -29,6 +29,8 @@ Rule = Callable[..., Any]
 Vjp = Callable[..., Any]
 #: Raises for operands (of an op that is called so) that do not go together.
 Check = Callable[[str, Sequence[Any]], None]
+#: Whether a Python number must fit in a dtype, for an operand's name and the dtype.
+Exact = Callable[[str, DType], bool]
 #: What an output has: "same", "bool", "index", "real", a dtype, or a function of the compute dtype and the params.
 ResultDType = str | DType | Callable[[DType, Mapping[str, Any]], DType]
 
@@ -40,7 +42,7 @@ class DTypeRule:
     for each output, "same", "bool", "index" (int64), "real", or a function of the compute dtype and the
     params. ``accepts`` limits the compute dtypes; ``promotes`` is False where operands keep their own.
     ``check`` raises where operands of mixed dtypes are not to be promoted: it gets the op's name and the operands.
-    With ``exact`` a Python number must fit in the compute dtype; other ops let it wrap around.
+    ``exact`` says for which operands and dtypes a Python number must fit in the compute dtype; elsewhere it wraps.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class DTypeRule:
         accepts: tuple[DType, ...] = dt.ALL,
         promotes: bool = True,
         check: Check | None = None,
-        exact: bool = False,
+        exact: Exact | None = None,
     ):
         self.name, self.compute, self.promotes, self.check, self.exact = name, compute, promotes, check, exact
         self.accepts = frozenset(accepts)
@@ -59,7 +61,7 @@ class DTypeRule:
 
     def but(self, name: str | None = None, *, compute: Callable[[DType], DType] | None = None,
             result: ResultDType | tuple[ResultDType, ...] = (), accepts: tuple[DType, ...] = (),
-            check: Check | None = None, exact: bool = False) -> DTypeRule:  # fmt: skip
+            check: Check | None = None, exact: Exact | None = None) -> DTypeRule:  # fmt: skip
         """This rule with some of its parts changed."""
         accepts, result, exact = accepts or tuple(self.accepts), result or self.results, exact or self.exact
         return DTypeRule(name or self.name, compute or self.compute, result, accepts, self.promotes,
@@ -101,11 +103,16 @@ accumulating = DTypeRule("accumulating", _to_int64, accepts=(dt.int64, *dt.FLOAT
 to_index = DTypeRule("to_index", result="index")
 
 
+def must_fit(operand: str, dtype: DType) -> bool:
+    """The ``exact`` of a rule whose numbers never wrap around."""
+    return True
+
+
 def alike(what: str = "the tensors") -> Check:
     """A rule's check that all tensors among the operands are of one dtype, as torch asks of ``what``."""
 
     def check(name: str, operands: Sequence[Any]) -> None:
-        found = list(dict.fromkeys(d for a in operands if (d := getattr(a, "dtype", None)) is not None))
+        found = list(dict.fromkeys(a.dtype for a in operands if hasattr(a, "_key")))
         if len(found) > 1:
             listing = " and ".join(d.name for d in found)
             raise DTypeError(f"{name}: {what} must be of the same dtype, got {listing}; cast with .to(dtype)")
@@ -161,6 +168,7 @@ class Facts(TypedDict, total=False):
     linear: Sequence[str]  #: operands in which it is linear
     public: bool | Sequence[str]  #: its public names; True is its own, False none
     aliases: Sequence[str]  #: more public names
+    title: str  #: what errors call it, where the function of its name is another
     random: bool  #: draws from a generator: vmap has a say
     inplace: bool | Literal["function"]  #: has an in-place form as a method, or also as a function
     operator: str  #: the stem of its operator method: "add" for ``__add__``
@@ -192,6 +200,7 @@ class Op:
         self.schema: Schema = parse(schema)
         self.text = schema
         self.name = self.schema.name
+        self.title = fields.get("title", self.name)
         if unknown := fields.keys() - Fields.__optional_keys__:
             raise TypeError(f"op {self.name!r}: unknown fields {', '.join(sorted(unknown))}")
         self.family = family

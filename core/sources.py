@@ -178,6 +178,11 @@ def _number(name: str) -> str:
     return f"{name}.__class__ is float or {name}.__class__ is int"
 
 
+def _constants(op: Op) -> tuple[str, str]:
+    """The key's caches of constants: those whose numbers fit, where the op does not let them wrap around."""
+    return ("exact_floats", "exact_ints") if op.dtype.exact is not None else ("floats", "ints")
+
+
 def _takes_numbers(op: Op, operands: tuple[Argument, ...]) -> bool:
     """Whether numbers beside tensors reach the kernel as constants: where operands broadcast."""
     return op.family is ELEMENTWISE and len(operands) > 2
@@ -227,12 +232,12 @@ def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
 
 def _number_lines(op: Op, x: str, y: str) -> list[str]:
     """The tensor-number case."""
-    record = f"record_checked({x}, {y}, {{}}, out)"
+    record, (floats, ints) = f"record_checked({x}, {y}, {{}}, out)", _constants(op)
     whole = "kind is int" if op.negative is None else f"kind is int and ({y} >= 0 or key.floats is not None)"
     return [
         f"    kind = {y}.__class__",
         f"    if kind is float or {whole}:",
-        f"        c = key.floats[{y}] if kind is float else key.ints[{y}]",
+        f"        c = key.{floats}[{y}] if kind is float else key.{ints}[{y}]",
         *("        " + s for s in _result_lines(op, f"key.{op.name}({x}._array, c)", f"{x}._node is None", record)),
     ]
 
@@ -291,7 +296,8 @@ def _call_lines(op: Op, operands: tuple[Argument, ...], lead: Argument | None = 
         elif a.type == "Tensor?":
             arrays.append(f"None if {n} is None else {n}._array")
         elif lead is not None and a is not lead and op.kind_of(a) == "same":
-            constant = f"key.floats[{n}] if {n}.__class__ is float else key.ints[{n}] if {n}.__class__ is int"
+            floats, ints = _constants(op)
+            constant = f"key.{floats}[{n}] if {n}.__class__ is float else key.{ints}[{n}] if {n}.__class__ is int"
             lines.append(f"c{i} = {constant} else {n}._array")
             arrays.append(f"c{i}")
             links.append(f"({_number(n)} or {n}._node is None)")
@@ -360,11 +366,12 @@ def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
     if reflected:
         call, record = f"key.{op.name}(c, {y.public}._array)", f"record_checked({x.public}, {y.public}, {{}}, out)"
         made = _result_lines(op, call, f"{y.public}._node is None", record)
+        floats, ints = _constants(op)
         lines = [
             f"key = {swap[x.public]}._key",
             "state = get()",
             "if state.plain and key.level is None:",
-            f"    c = key.floats[{x.public}] if {x.public}.__class__ is float else key.ints[{x.public}]",
+            f"    c = key.{floats}[{x.public}] if {x.public}.__class__ is float else key.{ints}[{x.public}]",
             f"    if {x.public}.__class__ is float or {x.public}.__class__ is int:",
             *("        " + s for s in made),
         ]  # fmt: skip
@@ -390,10 +397,10 @@ def inplace_source(op: Op) -> str:
     )
     if not fast:
         return f"{head}\n{tail}"
-    x = names[0]
+    x, (floats, _) = names[0], _constants(op)
     other = (
         [
-            f"            a1 = {names[1]}._array if {names[1]}.__class__ is not float else key.floats[{names[1]}]",
+            f"            a1 = {names[1]}._array if {names[1]}.__class__ is not float else key.{floats}[{names[1]}]",
             f"            if {names[1]}.__class__ is float or {names[1]}._key is key and a1.shape == a.shape "
             f"and ({names[1]}._node is None or not state.grad) and (box is None or {names[1]}._box is not box):",
         ]

@@ -11,10 +11,9 @@ import numpy as np
 from flambeau.backends.base import Backend, DeviceProperties, Kernel, Layout, Shape
 from flambeau.backends.cpu import storage, threads
 from flambeau.backends.cpu.table import build_table
-from flambeau.backends.generic import host_scalar
 from flambeau.core import config
 from flambeau.core import dtype as dt
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, host_scalar
 
 if TYPE_CHECKING:
     from flambeau.core.expr import Expr  # lazy for start-up
@@ -94,7 +93,7 @@ class CpuBackend(Backend):
         return np.asarray(value, dtype.numpy)
 
     def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> Array:
-        made = host_scalar(value, dtype) if dtype.category == dt.INTEGER else np.array(value, dtype.numpy)
+        made = host_scalar(value, dtype)
         made.flags.writeable = False  # it is shared by every op that takes the number
         return made
 

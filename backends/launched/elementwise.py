@@ -15,13 +15,12 @@ from flambeau.backends.dialect.functions import program_for
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.dialect.printer import print_program
 from flambeau.backends.dialect.walk import Layouts, walked
-from flambeau.backends.generic import host_scalar
 from flambeau.backends.launched.device import Arrays, Device, Plan
 from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray, partly_overlaps
 from flambeau.core import dtype as dt
 from flambeau.core.cache import Cache
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, host_scalar
 from flambeau.core.expr import Expr, Program, parse
 
 #: Elements that a work-item of a processor handles at least: below, a launch costs more than the work.

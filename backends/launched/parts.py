@@ -8,10 +8,10 @@ from functools import partial
 from flambeau.backends import layout as lay
 from flambeau.backends.base import Kernel
 from flambeau.backends.dialect import parts as texts
-from flambeau.backends.generic import host_scalar
 from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
+from flambeau.core.dtype import host_scalar
 
 
 def register(backend: Launcher) -> None:

@@ -62,7 +62,7 @@ def setitem(dst: Array, src: Array, *, index: tuple[Any, ...]) -> Array:
 @bodies.kernel("full")
 def full(xp: Namespace, *, shape: tuple[int, ...], value: Any, dtype: DType, index: int = 0) -> Array:
     out = xp.empty(shape, dtype.numpy)
-    out.fill(value if dtype.category >= 2 else xp.asarray(value).astype(dtype.numpy))
+    out.fill(value if dtype.category >= 2 and not isinstance(value, int) else xp.asarray(value).astype(dtype.numpy))
     return out
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import ArgumentError, DTypeError, not_a_tensor
+from flambeau.core.errors import ArgumentError, DTypeError, NumberError, not_a_tensor
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import (
+    FLOATS,
     abs_p,
     binary,
     broadcast,
@@ -38,9 +39,9 @@ from flambeau.core.record import (
     DTypeRule,
     floating,
     integral,
+    must_fit,
     numeric,
     ordered,
-    real_floating,
 )
 from flambeau.core.tensor import Tensor
 
@@ -52,12 +53,13 @@ def writing(name: str, *args: Tensor | Number) -> Tensor:
 
 
 # -- bounds ------------------------------------------------------------------------------------------
+_BOUNDED: Final = ordered.but(exact=must_fit)
 clamp_min_p = binary(
     "clamp_min",
     lambda g, x, y: where(x >= y, g, 0.0),
     lambda g, x, y: where(x < y, g, 0.0),
     "maximum(x, y)",
-    dtype=ordered,
+    dtype=_BOUNDED,
     tensors=["x"],
     inplace="function",
     doc="the larger of input and the bound; nan stays",
@@ -68,7 +70,7 @@ clamp_max_p = binary(
     lambda g, x, y: where(x <= y, g, 0.0),
     lambda g, x, y: where(x > y, g, 0.0),
     "where(x != x, x, where(y != y, y, where(x < y, x, y)))",
-    dtype=ordered,
+    dtype=_BOUNDED,
     tensors=["x"],
     inplace="function",
     doc="the smaller of input and the bound; nan stays",
@@ -77,7 +79,7 @@ clamp_max_p = binary(
 clamp_p = elementwise(
     "clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor",
     "let m = maximum(x, low); where(m != m, m, where(high != high, high, where(m < high, m, high)))",
-    dtype=ordered, tensors=["x"], public=False, inplace=False,
+    dtype=_BOUNDED, tensors=["x"], public=False, inplace=False,
     vjp=dict(
         x=lambda g, x, low, high: where((x >= low) & (x <= high), g, 0.0),
         low=lambda g, x, low, high: where((x < low) & (low < high), g, 0.0),
@@ -98,6 +100,16 @@ def _bounds(name: str, x: Tensor, low: Bound, high: Bound) -> tuple[str, tuple[T
     raise ArgumentError(f"{name}: at least one of 'min' or 'max' must not be None")
 
 
+def _beside(bound: Tensor | Number, other: Tensor | Number, x: Tensor) -> Tensor | Number:
+    """A 0-d tensor as a bound beside a number counts as a number too: it raises the category, not the width."""
+    if not isinstance(bound, Tensor) or isinstance(other, Tensor) or bound._array.shape:
+        return bound
+    category = max(bound.dtype.category, dt.INTEGER)
+    return storage.cast_p(
+        bound, x.dtype if category <= x.dtype.category else dt.scalar_dtype((0, 0, 0.0, 0j)[category])
+    )
+
+
 @public(aliases=("clip",), guard=False)
 def clamp(input: Tensor, min: Bound = None, max: Bound = None, *, out: Tensor | None = None) -> Tensor:
     """The elements, those below ``min`` raised to it and those above ``max`` lowered to it; either may be None.
@@ -108,6 +120,8 @@ def clamp(input: Tensor, min: Bound = None, max: Bound = None, *, out: Tensor | 
     tensor([0.0000, 0.5000, 1.0000])
     """
     name, operands = _bounds("clamp", input, min, max)
+    if name == "clamp":
+        operands = (input, _beside(operands[1], operands[2], input), _beside(operands[2], operands[1], input))
     function = {"clamp_min": clamp_min_p, "clamp_max": clamp_max_p, "clamp": clamp_p}[name]
     return deliver("clamp", function(*operands), out)
 
@@ -120,10 +134,32 @@ def clamp_(self: Tensor, min: Bound = None, max: Bound = None) -> Tensor:
 
 
 # -- fused additions ---------------------------------------------------------------------------------
+def _check_value(name: str, operands: Sequence[Any]) -> None:
+    """A number as ``value`` is of no higher category than the tensors, and fits in their dtype."""
+    *tensors, value = operands
+    if not isinstance(value, Tensor):
+        target = compute_dtype(OPS["cat"], (tensors,))
+        if not (dt.holds(target, value) and (target.is_complex or not isinstance(value, complex))):
+            raise NumberError(f"{name}: value={value!r} cannot be converted to {target.name} without overflow")
+        if target.category == dt.INTEGER and isinstance(operands, list):
+            operands[3] = int(value.real)
+
+
+def _no_whole_quotient(name: str, operands: Sequence[Any]) -> None:
+    if all(_category(v) < dt.FLOATING for v in operands[1:3]):
+        raise DTypeError(f"{name}: tensor1 and tensor2 are both whole numbers, whose quotient has no dtype of its own; "
+                         "cast one of them with .to(dtype)")  # fmt: skip
+    _check_value(name, operands)
+
+
+def _category(v: Tensor | Number) -> int:
+    return (v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)).category
+
+
 addcmul_p = elementwise(
     "addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * tensor1 * tensor2",
-    dtype=numeric,
+    dtype=numeric.but(check=_check_value, exact=must_fit),
     tensors=["x", "tensor1", "tensor2"],
     vjp=dict(
         x=lambda g: g,
@@ -137,7 +173,7 @@ addcmul_p = elementwise(
 addcdiv_p = elementwise(
     "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * (tensor1 / tensor2)",
-    dtype=floating,
+    dtype=DTypeRule("quotient", accepts=dt.FLOATS + dt.COMPLEXES, check=_no_whole_quotient, exact=must_fit),
     tensors=["x", "tensor1", "tensor2"],
     vjp=dict(
         x=lambda g: g,
@@ -165,7 +201,7 @@ def div_trunc_p(x: Tensor | Number, y: Tensor | Number) -> Tensor:
     """The quotient rounded towards zero."""
     if any(v.is_floating_point() for v in (x, y) if isinstance(v, Tensor)):
         return trunc_p(div_p(x, y))
-    whole = x if isinstance(x, Tensor) else y * 0 + x  # fmod wants a tensor
+    whole = x if isinstance(x, Tensor) else y * 0 + (int(x) if isinstance(x, bool) else x)  # fmod wants a tensor
     return floor_divide_p(whole - fmod_p(whole, y), y)
 
 
@@ -206,10 +242,14 @@ def float_power(input: Tensor | Number, exponent: Tensor | Number, *, out: Tenso
     >>> fb.float_power(fb.tensor([2]), 3)
     tensor([8.], dtype=flambeau.float64)
     """
-    complex_ = compute_dtype(OPS["add"], (input, exponent)).category == dt.COMPLEX
+    complex_ = any(_category(v) == dt.COMPLEX for v in (input, exponent))
     wide = dt.complex128 if complex_ else dt.float64
     zero_ = 0j if complex_ else 0.0
     x, y = (storage.cast_p(v, wide) if isinstance(v, Tensor) else v + zero_ for v in (input, exponent))
+    for v in (input, exponent):
+        dt.check_int("float_power:", v)
+    if isinstance(out, Tensor) and out.dtype is not wide:
+        raise DTypeError(f"float_power: out must be of the result's dtype, {wide.name}, got {out.dtype.name}")
     return deliver("float_power", pow_p(x, y), out)
 
 
@@ -231,7 +271,7 @@ def rsub(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     """
     if not isinstance(input, Tensor):
         raise not_a_tensor("rsub", "input", input, "a tensor")
-    return sub_p(other, input if alpha == 1 else input * alpha)
+    return sub_p(other, input, alpha=alpha)
 
 
 # -- rounding, the parts of a float ------------------------------------------------------------------
@@ -269,7 +309,7 @@ nextafter_p = binary(
     "nextafter",
     lambda g, x, y: where(x == y, 0.0, g),
     zero,
-    dtype=real_floating,
+    dtype=FLOATS,
     doc="the next number after input in the direction of other",
     example="fb.nextafter(fb.tensor([1.0]), fb.tensor([2.0])) > 1 -> tensor([True])",
 )
@@ -291,10 +331,12 @@ ldexp_p: OpFunction[Tensor] = composite(
 )(_ldexp)
 
 
-def _power(y: Tensor | Number) -> Tensor | Number:
-    """Whole exponents count as floats of the default dtype, as in torch."""
-    whole = isinstance(y, Tensor) and y.dtype.category < dt.FLOATING
-    return storage.cast_p(y, dt.get_default_dtype()) if whole else y
+def _power(x: Tensor | Number, y: Tensor | Number) -> Tensor | Number:
+    """Whole exponents count as floats: of the dtype of x where that has one, as in torch."""
+    if not isinstance(y, Tensor) or y.dtype.category >= dt.FLOATING:
+        return y
+    floats = isinstance(x, Tensor) and x.dtype.category >= dt.FLOATING
+    return storage.cast_p(y, x.dtype.to_real() if isinstance(x, Tensor) and floats else dt.get_default_dtype())
 
 
 @public()
@@ -304,13 +346,13 @@ def ldexp(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None 
     >>> fb.ldexp(fb.tensor([1.0, 3.0]), fb.tensor([2, -1]))
     tensor([4.0000, 1.5000])
     """
-    return deliver("ldexp", ldexp_p(input, _power(other)), out)
+    return deliver("ldexp", ldexp_p(input, _power(input, other)), out)
 
 
 @public(function=True)
 def ldexp_(self: Tensor, other: Tensor | Number) -> Tensor:
     """:func:`ldexp` in place."""
-    return writing("ldexp", self, _power(other))
+    return writing("ldexp", self, _power(self, other))
 
 
 _PARTS: Final = {

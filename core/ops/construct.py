@@ -29,9 +29,10 @@ def from_parts(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tens
     tensor([1.+2.j])
     """
     need_tensors("complex", real=real, imag=imag)
-    if real.dtype is not imag.dtype or not real.is_floating_point():
+    if real.dtype is not imag.dtype or not real.is_floating_point() or real.dtype is dt.bfloat16:
         raise DTypeError(
-            f"complex: real and imag must be floating tensors of one dtype, got {real.dtype} and {imag.dtype}"
+            f"complex: real and imag must be float16, float32 or float64 tensors of one dtype, got {real.dtype} "
+            f"and {imag.dtype}"
         )
     wide = [t.to(dt.float32) if t.dtype in dt.LOW_PRECISION else t for t in expand.broadcast_tensors(real, imag)]
     return deliver("complex", views.view_as_complex(joining.stack(wide, -1)), out)
@@ -45,6 +46,9 @@ def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
     tensor([2.+0.j])
     """
     need_tensors("polar", abs=abs, angle=angle)
+    if abs.dtype is not angle.dtype or abs.dtype not in (dt.float32, dt.float64):
+        raise DTypeError(f"polar: abs and angle must be float32 or float64 tensors of one dtype, got {abs.dtype} "
+                         f"and {angle.dtype}")  # fmt: skip
     return deliver("polar", from_parts(abs * angle.cos(), abs * angle.sin()), out)
 
 

@@ -324,6 +324,8 @@ def result_type(*operands: Tensor | Number | DTypeLike) -> DType:
     """
     if not operands:
         raise TypeError("result_type: expects at least one tensor, number or dtype")
+    for o in operands:
+        dt.check_int("result_type:", o)
     as_tensors = [
         o if isinstance(o, (Tensor, int, float, complex)) else creation.empty(1, dtype=o, device="cpu")
         for o in operands

@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Unpack, overload
+from typing import Any, Unpack, overload
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like
 from flambeau.core.declare import OpFunction, composite, op
+from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DivisionByZeroError, DTypeError, NumberError, ShapeError
 from flambeau.core.ops import storage
+from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import (
     ELEMENTWISE,
     OPS,
     SPECIAL,
+    DTypeRule,
     Facts,
     Infer,
     Vjp,
+    alike,
     comparison,
     floating,
     integral,
+    must_fit,
     numeric,
     ordered,
     ordering,
     real_floating,
+    same,
 )
 from flambeau.core.tensor import Tensor
 
@@ -103,6 +109,9 @@ def zero(g: Tensor) -> Tensor:
     return g * 0
 
 
+FLOATS = DTypeRule("floats", accepts=dt.FLOATS)  # whole numbers alone do not become floats here
+
+
 def _by_square(part: Tensor | Number, x: Tensor | Number, y: Tensor | Number) -> Tensor:
     """``part / (x² + y²)``, and 0 at the origin, where an angle has no derivative."""
     square = x * x + y * y
@@ -111,9 +120,47 @@ def _by_square(part: Tensor | Number, x: Tensor | Number, y: Tensor | Number) ->
 
 
 def _scaled(operands: list[Tensor | Number], alpha: Number) -> None:
-    if isinstance(alpha, float) and all(_is_whole(v) for v in operands):
-        raise DTypeError(f"alpha={alpha}: for integral tensors alpha must not be a floating-point number")
-    operands[1] = operands[1] * alpha
+    """``alpha`` times the second operand, in the dtype of the result, in which it must fit."""
+    target = compute_dtype(OPS["cat"], (operands,))
+    check_alpha(alpha, target)
+    if alpha == 1 and not isinstance(alpha, complex):
+        return
+    other = operands[1]
+    if target is dt.bool_:
+        operands[1] = other & bool(alpha) if isinstance(other, Tensor) else bool(other and alpha)
+    else:
+        operands[1] = (storage.cast_p(other, target) if isinstance(other, Tensor) else other) * alpha
+
+
+def check_alpha(alpha: Number, target: dt.DType) -> None:
+    """Raise where ``alpha`` is of a higher category than the result, or does not fit in its dtype."""
+    given = dt.scalar_dtype(alpha)
+    if given is dt.bool_ and target is not dt.bool_:
+        raise DTypeError(f"alpha={alpha}: a bool is for bool tensors, and the result is {target.name}")
+    if given.category > max(target.category, dt.INTEGER):
+        kind = "complex" if given.is_complex else "floating-point"
+        of = "integral" if target.category < dt.FLOATING else "real"
+        raise DTypeError(f"alpha={alpha}: for {of} tensors alpha must not be a {kind} number")
+    if not dt.holds(target, alpha):
+        raise NumberError(f"alpha={alpha} cannot be converted to {target.name} without overflow")
+
+
+def _scaled_difference(operands: list[Tensor | Number], alpha: Number) -> None:
+    _no_bools("sub", operands)
+    _scaled(operands, alpha)
+
+
+def _no_bools(name: str, operands: Sequence[Any]) -> None:
+    if any(dt.bool_ is (v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)) for v in operands):
+        raise DTypeError(f"{name}: a bool has no difference; use ^ or logical_xor for two, ~ or logical_not for 1 - x")
+
+
+def _check_divisor(name: str, operands: Sequence[Any]) -> None:
+    """A whole number is not divided by the number 0, on any device."""
+    x, y = operands
+    if isinstance(y, int) and not y and _is_whole(x):
+        kind = x.dtype if isinstance(x, Tensor) else dt.scalar_dtype(x)
+        raise DivisionByZeroError(f"{name}: ZeroDivisionError: integers of {kind.name} cannot be divided by 0")
 
 
 def _is_whole(v: Tensor | Number) -> bool:
@@ -129,6 +176,7 @@ def _renamed(operands: list[Tensor | Number], value: Tensor | Number) -> None:
 # fmt: off
 
 # -- the minimum -------------------------------------------------------------------------------------
+_DIVIDED = numeric.but(accepts=dt.REALS, check=_check_divisor, exact=lambda name, dtype: False)
 neg_p = unary("neg", lambda g: -g, "-x", dtype=numeric, linear=["x"], aliases=["negative"], operator="neg",
     doc="-input", example="fb.neg(fb.tensor([1.0, -2.0])) -> tensor([-1.,  2.])")
 abs_p = unary("abs", lambda g, x: g * sgn_p(x), "abs(x)", dtype=numeric.but(result="real"), aliases=["absolute"],
@@ -152,8 +200,8 @@ floor_p = unary("floor", zero, "floor(x)", dtype=numeric.but(accepts=dt.REALS),
 add_p = binary("add", lambda g: g, lambda g: g, "x + y", keywords={"alpha": _scaled}, linear=["x", "y"], operator="add",
     numbers=True, doc="input + other; with ``alpha``, input + alpha * other",
     example="fb.add(fb.tensor([1.0, 2.0]), 10) -> tensor([11., 12.])")
-sub_p = binary("sub", lambda g: g, lambda g: -g, "x - y", dtype=numeric, keywords={"alpha": _scaled}, linear=["x", "y"],
-    aliases=["subtract"], operator="sub",
+sub_p = binary("sub", lambda g: g, lambda g: -g, "x - y", dtype=numeric.but(check=_no_bools),
+    keywords={"alpha": _scaled_difference}, linear=["x", "y"], aliases=["subtract"], operator="sub",
     numbers=True, doc="input - other; with ``alpha``, input - alpha * other",
     example="fb.sub(fb.tensor([1.0, 2.0]), 10) -> tensor([-9., -8.])")
 mul_p = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", aliases=["multiply"], operator="mul",
@@ -163,10 +211,10 @@ div_p = binary("div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y)
     public=["true_divide"], operator="truediv",
     numbers=True, doc="input / other, true division",
     example="fb.div(fb.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])")
-idiv_p = binary("idiv", zero, zero, "x // y", dtype=numeric.but(accepts=dt.REALS),
+idiv_p = binary("idiv", zero, zero, "x // y", dtype=_DIVIDED,
     public=False)
 fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(x, y)",
-    dtype=numeric.but(accepts=dt.REALS),
+    dtype=_DIVIDED,
     tensors=["x"], doc="what division leaves, with the sign of input, as fmod in C",
     example="fb.fmod(fb.tensor([7.0, -7.0]), 3) -> tensor([ 1., -1.])")
 
@@ -196,7 +244,9 @@ def _whole_power(operands: Sequence[Tensor | Number]) -> None:
         )
 
 
-pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=numeric, keywords={"exponent": _renamed}, operator="pow",
+_EXACT_POWER = numeric.but(
+    exact=lambda name, dtype: name == "y" and (dtype.category == dt.INTEGER or dtype in dt.LOW_PRECISION))
+pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=_EXACT_POWER, keywords={"exponent": _renamed}, operator="pow",
     negative=_whole_power,
     doc="input to the power of other", example="fb.pow(fb.tensor([1.0, 2.0, 3.0]), 2) -> tensor([1., 4., 9.])")
 maximum_p = binary("maximum", lambda g, x, y: _tied(g, x < y, x == y), lambda g, x, y: _tied(g, y < x, x == y),
@@ -223,16 +273,25 @@ bitwise_xor_p = binary("bitwise_xor", expr="x ^ y", dtype=integral, differentiab
     doc="the bits that one of the two has; of bools, whether they differ",
     example="fb.bitwise_xor(fb.tensor([12, 10]), 6) -> tensor([10, 12])")
 shl_p = binary("shl", expr="x << y", dtype=integral.but(accepts=dt.INTS), differentiable=False,
-    public=["bitwise_left_shift"], operator="lshift",
+    public=["bitwise_left_shift"], title="bitwise_left_shift", operator="lshift",
     doc="the bits moved to the left; 0 for a shift by the width or more",
     example="fb.bitwise_left_shift(fb.tensor([1, 3]), 2) -> tensor([ 4, 12])")
 shr_p = binary("shr", expr="x >> y", dtype=integral.but(accepts=dt.INTS), differentiable=False,
-    public=["bitwise_right_shift"], operator="rshift",
+    public=["bitwise_right_shift"], title="bitwise_right_shift", operator="rshift",
     doc="the bits moved to the right; a negative number keeps its sign",
     example="fb.bitwise_right_shift(fb.tensor([8, -8]), 2) -> tensor([ 2, -2])")
+
+
+def _check_condition(name: str, operands: Sequence[Any]) -> None:
+    condition = operands[0]
+    if isinstance(condition, Tensor) and condition.dtype not in (dt.bool_, dt.uint8):
+        raise DTypeError(f"{name}: condition must be a bool tensor, got {condition.dtype}; compare, as in x != 0")
+
+
 where_p: OpFunction[Tensor] = elementwise("where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor",
-    "where(condition, x, y)",
-    kinds={"condition": "bool"}, public=False, inplace=False, linear=["x", "y"],
+    "where(condition, x, y)", kinds={"condition": "bool"},
+    dtype=same.but(check=_check_condition, exact=lambda name, dtype: dtype not in dt.LOW_PRECISION),
+    public=False, inplace=False, linear=["x", "y"],
     vjp=dict(x=lambda g, condition: where_p(condition, g, 0.0), y=lambda g, condition: where_p(condition, 0.0, g)))
 
 
@@ -256,7 +315,12 @@ def where(
     """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
-    return where_p(condition, input, other) if out is None else where_p(condition, input, other, out=out)
+    if out is None:
+        return where_p(condition, input, other)
+    found = where_p(condition, input, other)
+    if isinstance(out, Tensor) and out.dtype is not found.dtype:
+        raise DTypeError(f"where: out must be of the result's dtype, {found.dtype.name}, got {out.dtype.name}")
+    return deliver("where", found, out)
 
 
 def _bool_to_int(d: dt.DType) -> dt.DType:
@@ -275,11 +339,11 @@ rsqrt_p = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)"
 square_p = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric.but(compute=_bool_to_int),
     doc="input * input", example="fb.square(fb.tensor([3.0, -4.0])) -> tensor([ 9., 16.])")
 remainder_p = binary("remainder", lambda g: g, lambda g, x, y: -g * idiv_p(x, y), "x - (x // y) * y",
-    dtype=numeric.but(accepts=dt.REALS), operator="mod",
+    dtype=_DIVIDED, operator="mod",
     doc="what floor division leaves, with the sign of other, as % in Python",
     example="fb.remainder(fb.tensor([7.0, -7.0]), 3) -> tensor([1., 2.])")
 floor_divide_p = binary("floor_divide", zero, zero, "x // y",
-    dtype=numeric.but(accepts=dt.REALS), operator="floordiv",
+    dtype=_DIVIDED, operator="floordiv",
     numbers=True, doc="the next integer below input / other, as // in Python",
     example="fb.floor_divide(fb.tensor([7.0, -7.0]), 2) -> tensor([ 3., -4.])")
 minimum_p = binary("minimum", lambda g, x, y: _tied(g, x > y, x == y), lambda g, x, y: _tied(g, y > x, x == y),
@@ -296,15 +360,29 @@ fmin_p = binary("fmin", lambda g, x, y: where((x <= y) | (y != y), g, 0.0),
     dtype=ordered,
     tensors=["x", "y"], doc="the smaller of the two; a nan gives way to a number",
     example='fb.fmin(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])')
-hypot_p = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=real_floating,
+hypot_p = binary("hypot", lambda g, x, out: g * x / out, lambda g, y, out: g * y / out, dtype=FLOATS,
     doc="sqrt(input² + other²) without overflow on the way",
     example="fb.hypot(fb.tensor([3.0]), fb.tensor([4.0])) -> tensor([5.])")
 copysign_p: OpFunction[Tensor] = binary("copysign",
     lambda g, x, y: where(x == 0, 0.0, g * sign_p(x) * copysign_p(full_like(g, 1.0), y)), zero, dtype=real_floating,
     doc="the size of input with the sign of other",
     example="fb.copysign(fb.tensor([1.0, 2.0]), -1) -> tensor([-1., -2.])")
+
+
+def _check_lerp(name: str, operands: Sequence[Any]) -> None:
+    """All of one dtype, but a 0-d weight, which promotes with the others."""
+    *ends, weight = operands
+    if isinstance(weight, Tensor) and not weight._array.shape:
+        operands = ends
+    elif isinstance(weight, complex) and not any(isinstance(v, Tensor) and v.dtype.is_complex for v in ends):
+        raise NumberError(f"{name}: weight={weight!r} cannot be converted to a real dtype without overflow")
+    _same(name, operands)
+
+
+_same = alike()
+_ALIKE = DTypeRule("alike", accepts=dt.FLOATS + dt.COMPLEXES, check=_check_lerp, exact=must_fit)
 lerp_p = elementwise("lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor",
-    "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=floating,
+    "where(abs(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight))", dtype=_ALIKE,
     vjp=dict(x=lambda g, weight: g * cj(1 - weight), end=lambda g, weight: g * cj(weight),
              weight=lambda g, x, end: g * cj(end - x)),
     tensors=["x", "end"], doc="input + weight * (end - input)",
@@ -324,11 +402,11 @@ log10_p = unary("log10", lambda g, x: g / (cj(x) * _LN10),
 log1p_p = unary("log1p", lambda g, x: g / cj(1 + x),
     doc="log(1 + input), accurate near 0", example="fb.log1p(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.6931])")
 logaddexp_p = binary("logaddexp", lambda g, x, y: g * sigmoid_p(x - y), lambda g, x, y: g * sigmoid_p(y - x),
-    dtype=real_floating,
+    dtype=FLOATS,
     doc="log(exp(input) + exp(other)) without overflow on the way",
     example="fb.logaddexp(fb.tensor([1000.0]), fb.tensor([1000.0])) -> tensor([1000.6932])")
 logaddexp2_p = binary("logaddexp2", lambda g, x, y: g * sigmoid_p((x - y) * _LN2),
-    lambda g, x, y: g * sigmoid_p((y - x) * _LN2), dtype=real_floating,
+    lambda g, x, y: g * sigmoid_p((y - x) * _LN2), dtype=FLOATS,
     tensors=["x", "y"], doc="log2(2**input + 2**other) without overflow on the way",
     example="fb.logaddexp2(fb.tensor([1000.0]), fb.tensor([1000.0])) -> tensor([1001.])")
 tan_p = unary("tan", lambda g, out: g * cj(1 + out * out),
@@ -372,7 +450,7 @@ ceil_p = unary("ceil", zero, dtype=_REAL,
 round_half_even_p = unary("round_half_even", zero, f"{SPECIAL}round", dtype=_REAL, public=False, inplace=False)
 trunc_p: OpFunction[Tensor] = unary("trunc", zero, dtype=_REAL, aliases=["fix"],
     doc="the integer part", example="fb.trunc(fb.tensor([1.5, -1.5])) -> tensor([ 1., -1.])")
-frac_p = unary("frac", lambda g: g, "x - trunc(x)", dtype=real_floating,
+frac_p = unary("frac", lambda g: g, "x - trunc(x)", dtype=FLOATS,
     doc="what trunc leaves: input - trunc(input)",
     example="fb.frac(fb.tensor([1.5, -1.25])) -> tensor([ 0.5000, -0.2500])")
 
@@ -414,9 +492,8 @@ xlogy_p: OpFunction[Tensor] = binary("xlogy", lambda g, x, y: where((x == 0) & (
     doc="input * log(other), 0 where input is 0",
     example="fb.xlogy(fb.tensor([0.0, 2.0]), fb.tensor([0.0, 2.0])) -> tensor([0.0000, 1.3863])")
 heaviside_p = binary("heaviside", zero, lambda g, x: where(x == 0, g, 0.0),
-    "where(x == 0, y, where(x > 0, 1, 0))", dtype=ordered, keywords={"values": _renamed},
-    tensors=["x", "y"], doc="0 below zero, other at zero, 1 above",
-    example="fb.heaviside(fb.tensor([-1.0, 0.0, 1.0]), fb.tensor(0.5)) -> tensor([0.0000, 0.5000, 1.0000])")
+    "where(x == 0, y, where(x > 0, 1, 0))", dtype=ordered.but(check=alike()),
+    keywords={"values": _renamed}, tensors=["x", "y"], public=False, inplace=False)
 deg2rad_p = unary("deg2rad", lambda g: g * (math.pi / 180), "x * (pi / 180)", dtype=real_floating,
     doc="degrees as radians", example="fb.deg2rad(fb.tensor([180.0, 90.0])) -> tensor([3.1416, 1.5708])")
 rad2deg_p = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dtype=real_floating,

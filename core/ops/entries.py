@@ -55,9 +55,12 @@ def _entry(item: object, device: DeviceLike) -> Place | EllipsisType:
     if item is None or item is Ellipsis or isinstance(item, bool | slice):
         return item
     if isinstance(item, Tensor):
-        if item.dtype.category > dt.INTEGER:
-            raise IndexError(f"tensors used as indices must be integer or bool tensors, got {item.dtype}")
-        if not item.shape and item._key.level is None and item.dtype.category == dt.INTEGER:
+        kind = item.dtype
+        if kind.category > dt.INTEGER or item.shape and kind not in (dt.int64, dt.int32, dt.bool_, dt.uint8):
+            raise IndexError(
+                f"tensors used as indices must be integer or bool tensors, of int64, int32 or bool, got {kind}"
+            )
+        if not item.shape and item._key.level is None and kind.category == dt.INTEGER and kind is not dt.uint8:
             return int(item)
         return item.to(device) if item.is_cpu else item
     if isinstance(item, np.ndarray | np.generic | list | tuple | range):

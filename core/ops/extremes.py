@@ -75,9 +75,13 @@ def _extreme(
         dim, other = None, dim
     if other is not None:
         return pairwise(input, other)
-    if dim is None:
-        return whole(input)
-    return ValuesIndices(*_along(whole, place, input, dim, keepdim))
+    try:
+        return whole(input) if dim is None else ValuesIndices(*_along(whole, place, input, dim, keepdim))
+    except (IndexError, RuntimeError, TypeError) as error:  # in words of the record, which users know as amax or amin
+        words = str(error)
+        if not words.startswith(f"{whole.op.title}:"):
+            raise
+        raise type(error)(words[1:]) from None
 
 
 def _along(whole: OpFunction[Tensor], place: OpFunction[Tensor], x: Tensor, dim: int, keepdim: bool) -> Pair:

@@ -21,7 +21,7 @@ from flambeau.core.box import mark_written
 from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import DTypeError, NumberError, ShapeError
 from flambeau.core.fastpath import view_case
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
@@ -30,7 +30,7 @@ from flambeau.core.ops.index import index_add_p, index_select_p, scatter_p, spre
 from flambeau.core.ops.mask import true_places
 from flambeau.core.ops.storage import Places
 from flambeau.core.public import public
-from flambeau.core.record import OPS, same
+from flambeau.core.record import OPS, alike, same
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
@@ -214,8 +214,8 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
             target = _viewed(x, full)
             if isinstance(value, Tensor):
                 target.copy_(_stripped(value, target.ndim))
-            elif not storage.filled(target, value):
-                target.copy_(from_data.scalar_tensor(value, target.dtype, target.device))
+            else:
+                _fill(target, value)
             return
     view, advanced = parsed(x, index)
     target = _viewed(x, view)
@@ -223,7 +223,7 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
         place, mask = advanced[0]
         after = target.ndim - place - mask.ndim
         aligned = (mask if mask.dtype is dt.bool_ else mask != 0).reshape((*mask.shape, *(1,) * after))
-        target.masked_fill_(aligned, value)
+        target.masked_fill_(aligned, value if isinstance(value, Tensor) else _as_source(x, value))
         return
     source = _as_source(x, value)
     if not advanced:
@@ -252,6 +252,13 @@ def _put_at(v: Tensor, source: Tensor, indices: list[Tensor], axis: int, accumul
     in_place(OPS["index_put"], (v, source, indices), {"axis": axis, "accumulate": accumulate}, None)
 
 
+def _fill(target: Tensor, value: float) -> None:
+    """Set every element to a number that fits in int64; in low precision it may overflow to infinity."""
+    great = isinstance(value, int) and value >= 2**63
+    if great or not storage.filled(target, value):
+        target.copy_(_as_source(target, value))
+
+
 def _is_scalar(value: object) -> TypeGuard[Number | Tensor]:
     return isinstance(value, bool | int | float | complex) or (isinstance(value, Tensor) and not value.ndim)
 
@@ -259,11 +266,13 @@ def _is_scalar(value: object) -> TypeGuard[Number | Tensor]:
 def _as_source(x: Tensor, value: Value) -> Tensor:
     """The assigned value as a tensor of the dtype and device of ``x``."""
     if isinstance(value, Tensor):
+        if dt.BOOL < x.dtype.category < value.dtype.category == dt.COMPLEX:
+            raise DTypeError(f"__setitem__: a value of {value.dtype} cannot be converted to {x.dtype} without loss")
         return value if value.dtype is x.dtype else storage.cast_p(value, dtype=x.dtype)
     if isinstance(value, bool | int | float | complex):
-        if isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
-            raise DTypeError(f"value {value!r} cannot be converted to {x.dtype} without loss")
-        return from_data.scalar_tensor(value, x.dtype, x.device)
+        if value.__class__ is int and not -(2**63) <= value < 2**63:
+            raise NumberError(f"__setitem__: {value} does not fit in int64, which an assigned int must")
+        return from_data.number("__setitem__", value, x.dtype, x.device, overflow=x.dtype in dt.LOW_PRECISION)
     if isinstance(value, np.ndarray | np.generic | list | tuple):
         return from_data.tensor(value, dtype=x.dtype, device=x.device)
     raise TypeError(f"can't assign a {type(value).__name__} to a tensor of dtype {x.dtype}")
@@ -291,6 +300,8 @@ def _put_plan(
     if not advanced:
         raise IndexError("index_put: indices must hold at least one integer or bool tensor")
     axes, tensors = integers(advanced)
+    if isinstance(values, Tensor):
+        alike("input and values")("index_put", (input, values))
     v, axis, order = _fronted(_viewed(input, view), axes)
     return v, _as_source(input, values), tensors, axis, order
 

@@ -30,6 +30,7 @@ from flambeau.core.ops.storage import clone_p, expand_p
 from flambeau.core.ops.views import narrow
 from flambeau.core.out import deliver
 from flambeau.core.public import public
+from flambeau.core.record import alike
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
@@ -181,6 +182,7 @@ def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple
     [flambeau.Size([2, 3]), flambeau.Size([2, 3])]
     """
     items = tensors_of(tensors)
+    alike()("meshgrid", items)
     if indexing not in ("ij", "xy"):
         raise ArgumentError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
     if not items or any(len(t._array.shape) > 1 for t in items):

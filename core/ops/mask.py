@@ -9,7 +9,7 @@ from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import DTypeError, NumberError, ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
 from flambeau.core.ops.index import gather_p, index_select_p
@@ -27,7 +27,7 @@ from flambeau.core.tensor import Tensor
     "masked_fill(x: Tensor, mask: Tensor, value: Tensor) -> Tensor",
     infer=lambda x, mask, value: broadcast(x, mask),
     dtype=storage.anything,
-    kinds={"mask": "bool", "value": "any"},
+    kinds={"mask": "any", "value": "any"},
     upcast=False,
     inplace=True,
     vjp=dict(x=lambda g, mask: where(mask, 0, g), value=lambda g, mask: where(mask, g, 0)),
@@ -38,16 +38,16 @@ def masked_fill_p(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     >>> fb.masked_fill(fb.tensor([1.0, -1.0]), fb.tensor([False, True]), 0.0)
     tensor([1., 0.])
     """
+    if mask.dtype is not dt.bool_:
+        raise DTypeError(f"masked_fill: mask must be a bool tensor, got {mask.dtype}")
     if isinstance(value, Tensor):
         if value.ndim:
             raise ShapeError(f"masked_fill: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
-        if value.is_complex() and not x.is_complex():
+        if dt.BOOL < x.dtype.category < value.dtype.category == dt.COMPLEX:
             raise DTypeError(f"masked_fill: a value of {value.dtype} cannot be converted to {x.dtype} without loss")
         value = storage.cast_p(value, dtype=x.dtype)
-    elif isinstance(value, complex) and x.dtype.category < dt.COMPLEX:
-        raise DTypeError(f"masked_fill: value {value!r} cannot be converted to {x.dtype} without loss")
     else:
-        value = from_data.scalar_tensor(value, x.dtype, x.device)
+        value = from_data.number("masked_fill", value, x.dtype, x.device)
     return where(mask, value, x)
 
 
@@ -60,8 +60,12 @@ def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     """
     if value.__class__ in (float, int) and isinstance(mask, Tensor) and mask._key.dtype is dt.bool_:
         key, state = input._key, get()
-        if key.dtype.category == dt.FLOATING and key.level is None and state is not None and state.plain:
-            return where(mask, value, input)  # which has a way of its own for numbers
+        fits = key.dtype not in dt.LOW_PRECISION or dt.holds(key.dtype, value)
+        if fits and key.dtype.category == dt.FLOATING and key.level is None and state is not None and state.plain:
+            try:
+                return where(mask, value, input)  # which has a way of its own for numbers
+            except NumberError:  # of a number that does not fit
+                pass
     return masked_fill_p(input, mask, value)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
@@ -20,8 +20,10 @@ from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueez
 from flambeau.core.ops.storage import view_p
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.record import numeric
+from flambeau.core.record import alike, numeric
 from flambeau.core.tensor import Tensor
+
+_ALIKE: Final = numeric.but(check=alike())
 
 
 # -- the primitive -----------------------------------------------------------------------------------
@@ -60,7 +62,7 @@ def _product_jvp(tangents: Sequence[Tensor | None], primals: Sequence[Tensor], o
 
 
 matmul_p: OpFunction[Tensor] = op(
-    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=numeric, jvp=_product_jvp, public=False,
+    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=_ALIKE, jvp=_product_jvp, public=False,
     vjp=dict(x=lambda g, y: matmul_p(g, adjoint(y)), y=_product_vjp_y),
     doc="Products of matrices in the last two dimensions, the others broadcast.",
 )  # fmt: skip
@@ -149,7 +151,7 @@ def _linear_vjp_weight(g: Tensor, x: Tensor) -> Tensor:
 
 @composite(
     "linear(x: Tensor, weight: Tensor, bias: Tensor? = None) -> Tensor",
-    infer=_linear_shape, check=True, dtype=numeric, public=False,
+    infer=_linear_shape, check=True, dtype=_ALIKE, public=False,
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
 def linear_p(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

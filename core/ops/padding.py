@@ -32,6 +32,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         )
     pairs = [(widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)][::-1]
     first = ndim - len(pairs)
+    if isinstance(value, complex):
+        raise TypeError(f"pad: value must be a float, got {value!r}")
     if mode == "constant":
         every = (*[(0, 0)] * first, *pairs)
         return storage.pad_p(input, every, 0 if value is None else value)

@@ -23,7 +23,7 @@ from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.variance import vector_norm_p
 from flambeau.core.ops.views import diagonal, select
 from flambeau.core.public import public
-from flambeau.core.record import DTypeRule, numeric, real_floating, same
+from flambeau.core.record import DTypeRule, alike, numeric, real_floating, same
 from flambeau.core.tensor import Tensor
 
 
@@ -219,6 +219,7 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
             f"cross: input and other must have the same number of dimensions, "
             f"got {tuple(input.shape)} and {tuple(other.shape)}"
         )
+    alike("input and other")("cross", (input, other))
     axis = axis_of("cross", input, dim)
     if not input.ndim or input._array.shape[axis] != 3 or other._array.shape[axis] != 3:
         raise ShapeError(

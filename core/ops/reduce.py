@@ -44,7 +44,7 @@ def _nonempty(name: str) -> Callable[..., Shape]:
     """The shape rule of what has no value over no elements."""
 
     def infer(x: Shape, *, axis: int | Axes, keepdims: bool = False) -> Shape:
-        what = name.removeprefix("arg")
+        what = name[-3:]  # max or min
         if axis is None and 0 in x:
             raise ShapeError(
                 f"{name}: input of shape {tuple(x)} has no elements, and so no {what}; give a dim to reduce"
@@ -101,8 +101,9 @@ def shared(g: Tensor, x: Tensor, out: Tensor, axis: Axes, keepdims: bool) -> Ten
     return where(chosen, restore(g, x.shape, axis, keepdims) / sum_p(chosen, axis, True), 0.0)
 
 
-max_p = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("max"),
-         dtype=ordered, public=["amax"], vjp=dict(x=shared), doc="The largest element; nan wins.")  # fmt: skip
+max_p = op("max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("amax"),
+         dtype=ordered, public=["amax"], title="amax", vjp=dict(x=shared),
+         doc="The largest element; nan wins.")  # fmt: skip
 argmax_p = op("argmax(x: Tensor, *, axis: Axis, keepdims: bool = False) -> Tensor", REDUCE, infer=_nonempty("argmax"),
             dtype=TO_INDEX, differentiable=False, public=False, check=True,
             doc="Where the largest element along an axis stands, the first of equal ones; nan wins.")  # fmt: skip
@@ -122,7 +123,8 @@ def reverse_order(x: Tensor) -> Tensor:
 
 @reduction(
     "min(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
-    infer=_nonempty("min"),
+    infer=_nonempty("amin"),
+    title="amin",
     dtype=ordered,
     public=["amin"],
     upcast=False,
@@ -299,6 +301,8 @@ def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTy
     >>> fb.nansum(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(4.)
     """
+    if input.is_complex():
+        raise DTypeError(f"nansum: not implemented for {input.dtype.name}; it takes real dtypes")
     return _sum(where(input != input, 0, input), dim, keepdim, dtype=dtype)
 
 
@@ -309,9 +313,12 @@ def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DT
     >>> fb.nanmean(fb.tensor([float("nan"), 1.0, 3.0]))
     tensor(2.)
     """
+    if input.dtype.category != dt.FLOATING:
+        raise DTypeError(f"nanmean: not implemented for {input.dtype.name}; make it a floating dtype first")
+    wanted = input.dtype if dtype is None else dt.as_dtype(dtype)
+    if wanted.category < dt.FLOATING:
+        raise DTypeError(f"nanmean: the mean of dtype={wanted.name} is not defined; give a floating dtype")
     x = in_dtype(input, dtype)
-    if x.dtype.category < dt.FLOATING:
-        raise DTypeError(f"nanmean: not implemented for {x.dtype.name}; give a floating dtype")
     return nansum(x, dim, keepdim) / sum_p(x == x, dim, keepdim)
 
 

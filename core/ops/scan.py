@@ -351,6 +351,8 @@ def _areas(name: str, y: Tensor, x: Tensor | None, dx: Number | Tensor | None, d
         return middle
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
+    if dt.bool_ in (x.dtype, y.dtype):
+        raise DTypeError(f"{name}: a bool has no difference, got {y.dtype.name} for y and {x.dtype.name} for x")
     if x.ndim == 1 and y.ndim > 1:
         x = x.reshape(tuple(x.shape[0] if i == axis else 1 for i in range(y.ndim)))
     return middle * diff(x, dim=axis if x.ndim == y.ndim else dim)

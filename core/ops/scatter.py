@@ -147,6 +147,8 @@ def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha:
 
 def _filled_call(name: str, input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Plan:
     """A scatter of a number, or the place of every slice that ``index`` names filled: a tensor counts once in each."""
+    if (value.is_complex() if isinstance(value, Tensor) else isinstance(value, complex)) and not input.is_complex():
+        raise DTypeError(f"{name}: a complex value cannot be converted to {input.dtype} without loss")
     axis, (x, at) = aligned(input, dim, index)
     places = spread(wrapped(at, x.shape[axis]), x.shape, axis)
     if not isinstance(value, Tensor):
@@ -164,6 +166,8 @@ def _copied_call(name: str, input: Tensor, dim: int, index: Tensor, source: Tens
     axis, (x, at) = aligned(input, dim, index)
     places = spread(at, x.shape, axis)
     if not isinstance(source, Tensor):
+        if isinstance(source, complex) and not input.is_complex():
+            raise DTypeError(f"{name}: a complex number cannot be converted to {input.dtype} without loss")
         source = creation.full(tuple(places.shape), source, dtype=input.dtype, device=input.device)
     elif not source.ndim and places.numel() == index.numel() == 1:
         source = source.reshape(tuple(places.shape))

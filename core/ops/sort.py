@@ -118,6 +118,8 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     >>> fb.topk(fb.tensor([1, 5, 3]), 2).values
     tensor([5, 3])
     """
+    if input.dtype is dt.bool_:
+        raise DTypeError("topk: not implemented for bool; make it an integer tensor first")
     if input.ndim == 0:
         normal_axis(dim, 0)
         flat = topk_p(input.reshape((1,)), k, 0, largest)
@@ -330,4 +332,5 @@ def _between(x: Tensor, levels: Tensor, interpolation: str, skip_nan: bool) -> T
     below = floor_p(rank)
     low = take(ordered_values, storage.cast_p(below, dtype=dt.int64), axis)
     high = take(ordered_values, storage.cast_p(ceil_p(rank), dtype=dt.int64), axis)
-    return lerp_p(low, high, 0.5 * (rank != below) if interpolation == "midpoint" else rank - below)
+    halves = interpolation == "midpoint"
+    return lerp_p(low, high, 0.5 * storage.cast_p(rank != below, dtype=rank.dtype) if halves else rank - below)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from typing import Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import arange, full_like, ones_like
@@ -24,6 +25,7 @@ from flambeau.core.ops.elementwise import (
     cos_p,
     digamma_p,
     floor_p,
+    heaviside_p,
     isfinite_p,
     isinf_p,
     isnan_p,
@@ -43,7 +45,7 @@ from flambeau.core.ops.shape import reshape, unsqueeze
 from flambeau.core.ops.views import imag, real
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.record import OPS, real_floating
+from flambeau.core.record import OPS, alike, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
@@ -201,6 +203,9 @@ def nan_to_num(
     >>> fb.nan_to_num(fb.tensor([float("nan"), 1.0]))
     tensor([0., 1.])
     """
+    for name, value in (("nan", nan), ("posinf", posinf), ("neginf", neginf)):
+        if isinstance(value, complex):
+            raise TypeError(f"nan_to_num: {name} must be a float, got {value!r}")
     if input.is_complex():
         parts = (nan_to_num(part(input), nan, posinf, neginf) for part in (real, imag))
         return deliver("nan_to_num", joined(*parts), out)
@@ -295,6 +300,22 @@ def isneginf(input: Tensor) -> Tensor:
     return _is_infinity("isneginf", input, -math.inf)
 
 
+_same_dtype: Final = alike("input and other")
+
+
+@public(inplace=True)
+def heaviside(input: Tensor, values: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """0 below zero, ``values`` at zero, 1 above; all tensors are of one dtype.
+
+    >>> fb.heaviside(fb.tensor([-1.0, 0.0, 1.0]), fb.tensor(0.5))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    found = heaviside_p(input, values)
+    if isinstance(out, Tensor):
+        alike("input and out")("heaviside", (found, out))
+    return deliver("heaviside", found, out)
+
+
 @public()
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where ``abs(input - other) <= atol + rtol * abs(other)``, infinities equal, nan only if ``equal_nan``.
@@ -305,6 +326,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     need_tensors("isclose", input=input, other=other)
     if rtol < 0 or atol < 0:
         raise ArgumentError(f"isclose: rtol and atol must not be negative, got rtol={rtol} and atol={atol}")
+    _same_dtype("isclose", (input, other))
     close = input == other
     if equal_nan:
         close = close | (isnan_p(input) & isnan_p(other))
@@ -338,6 +360,13 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return bool((input == other).all())
 
 
+def _operand(value: Number, like: Tensor) -> Tensor:
+    """A number as a tensor; an int beyond int64 as the float next to it."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        value = float(value)
+    return as_tensor(value, device=like.device)
+
+
 @public(method=False, out=True)
 def isin(
     elements: Tensor | Number, test_elements: Tensor | Number, *, assume_unique: bool = False, invert: bool = False
@@ -355,7 +384,12 @@ def isin(
             f"isin: elements or test_elements must be a tensor, "
             f"got {type(elements).__name__} and {type(test_elements).__name__}"
         )
-    x, among = (v if isinstance(v, Tensor) else as_tensor(v, device=like.device) for v in (elements, test_elements))
+    for label, v in (("elements", elements), ("test_elements", test_elements)):
+        dt.check_int(f"isin: {label}", v)
+        kind = v.dtype if isinstance(v, Tensor) else dt.scalar_dtype(v)
+        if kind.category in (dt.BOOL, dt.COMPLEX):
+            raise DTypeError(f"isin: {label} must hold integers or floats, got {kind.name}")
+    x, among = (v if isinstance(v, Tensor) else _operand(v, like) for v in (elements, test_elements))
     among = reshape(among, (among.numel(),))
     if among.numel() <= 16:
         found = (unsqueeze(x, x.ndim) == among).any(-1)

@@ -15,9 +15,10 @@ from flambeau.core.creation import arange as numbers
 from flambeau.core.creation import zeros_at, zeros_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.device import device as Device
+from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import Number
-from flambeau.core.errors import ShapeError
-from flambeau.core.from_data import scalar_tensor
+from flambeau.core.errors import NumberError, ShapeError
+from flambeau.core.from_data import number
 from flambeau.core.graph import edge_of
 from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
@@ -346,6 +347,10 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
             return self
     except AttributeError:  # no tensor, or a thread's first op
         pass
+    value: Any = src  # Any: torch takes a number too
+    if isinstance(value, (bool, int, float, complex)):
+        dt.check_int("copy_: src", value)
+        src = from_host(dt.host_scalar(value, self.dtype), self.dtype, self.device)
     return cast(Tensor, in_place(OPS["copy"], (self, src), {}, None))
 
 
@@ -362,15 +367,19 @@ def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
             raise ShapeError(f"fill_: the value must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
         _distinct(self).copy_(value)
     elif not filled(self, value):
-        _distinct(self).copy_(scalar_tensor(value, self.dtype, self.device))
+        low = not self.ndim and self.dtype in dt.LOW_PRECISION
+        _distinct(self).copy_(number("fill_", value, self.dtype, self.device, overflow=low))
     return self
 
 
 def filled(x: Tensor, value: Number) -> bool:
-    """Write a number everywhere, where that is all there is to do; else False."""
+    """Write a number that fits everywhere, where that is all there is to do; else False."""
     key, kind = x._key, value.__class__
-    known = key.floats if kind is float else key.ints if kind is int else None
-    return known is not None and written(x, known[value])
+    known = key.exact_floats if kind is float else key.exact_ints if kind is int else None
+    try:
+        return known is not None and written(x, known[value])
+    except NumberError:
+        return False
 
 
 def _distinct(x: Tensor) -> Tensor:

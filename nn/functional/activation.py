@@ -10,6 +10,7 @@ from flambeau.core import fastpath
 from flambeau.core.creation import empty_like
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.from_data import check_fits
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops
 from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
@@ -38,6 +39,8 @@ def _in_dtype(name: str, input: Tensor, *numbers: float) -> tuple[float, ...]:
     if isinstance(input, Tensor) and input.dtype.category <= dt.INTEGER:
         if input.dtype is dt.bool_:
             raise DTypeError(f"{name}: not implemented for bool; it takes numbers")
+        for v in numbers:
+            check_fits(name, v, input.dtype)
         numbers = tuple(int(v) for v in numbers)
     return numbers
 
