@@ -122,7 +122,8 @@ class Key:
         return host if self.stored is self.dtype else host.astype(self.dtype.numpy)
 
     def _exact(self, value: Any) -> Any:
-        if not value or not dt.holds(self.dtype, value) or value < 0 and not self.dtype.is_signed:
+        divisor = value or self.dtype.category >= dt.FLOATING  # of integers 0 is none
+        if not divisor or not dt.holds(self.dtype, value) or value < 0 and not self.dtype.is_signed:
             raise NumberError(f"{value!r} does not fit in {self.dtype.name}")  # the uniform path has the last word
         return self.constant(value)
 

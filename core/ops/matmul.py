@@ -106,12 +106,12 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     return view_p(found, tuple(shape))
 
 
-@public("__matmul__")
+@public("__matmul__", guard=False)
 def _dunder_matmul(self: Tensor, other: Tensor) -> Tensor:
     return matmul(self, other) if isinstance(other, Tensor) else _stranger(other)
 
 
-@public("__rmatmul__")
+@public("__rmatmul__", guard=False)
 def _dunder_rmatmul(self: Tensor, other: Tensor) -> Tensor:
     return matmul(other, self) if isinstance(other, Tensor) else _stranger(other)
 

@@ -375,7 +375,10 @@ def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
 def filled(x: Tensor, value: Number) -> bool:
     """Write a number that fits everywhere, where that is all there is to do; else False."""
     key, kind = x._key, value.__class__
-    known = key.exact_floats if kind is float else key.exact_ints if kind is int else None
+    if value:
+        known = key.exact_floats if kind is float else key.exact_ints if kind is int else None
+    else:  # which fits in every dtype
+        known = key.floats if kind is float else key.ints if kind is int else None
     try:
         return known is not None and written(x, known[value])
     except NumberError:
