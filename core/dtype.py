@@ -259,8 +259,8 @@ def holds(dtype: DType, value: Number) -> bool:
     >>> holds(uint8, -1), holds(uint8, 256), holds(float16, 1e6), holds(int8, 1.5)
     (True, False, False, True)
     """
-    small = value.__class__ in (int, float) and 0 <= value < 128  # type: ignore[operator]
-    if small or dtype is bool_:
+    plain: Any = value  # to type checkers an int is a complex number
+    if plain.__class__ in (int, float) and 0 <= plain < 128 or dtype is bool_:
         return True
     if isinstance(value, complex):
         if dtype.category < COMPLEX:
@@ -275,8 +275,9 @@ def holds(dtype: DType, value: Number) -> bool:
 
 def host_scalar(value: complex, dtype: DType) -> np.ndarray[Any, Any]:
     """A number as a 0-d host array: integers wrap around, the fraction of a float falls off, as in a cast."""
-    kind = value.__class__
-    if kind is int and 0 <= value < 128 or kind is float and dtype.category == FLOATING and -60000 < value < 60000:  # type: ignore[operator]
+    plain: Any = value  # to type checkers an int is a complex number
+    kind = plain.__class__
+    if kind is int and 0 <= plain < 128 or kind is float and dtype.category == FLOATING and -60000 < plain < 60000:
         return np.array(value, dtype.numpy)  # the common ones, quickly: every dtype holds them
     if dtype.category == INTEGER:
         if isinstance(value, (float, complex)):  # what overflows becomes what processors make of it

@@ -26,6 +26,9 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
     runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    if module is flambeau:  # its functions' examples run where they are written
+        run_text(str(module.__doc__), name)
+        return
     scope = vars(module) | {"fb": flambeau}
     tests = doctest.DocTestFinder(exclude_empty=True).find(module, name, globs=scope)
     results = [runner.run(test, out=said.append) for test in tests]

@@ -158,7 +158,9 @@ class AdaptiveMaxPool(Protocol):
 
 
 @family
-def adaptive_max_pool_nd(n: int, input: Tensor, output_size: OutputSizes, return_indices: bool = False) -> Any:
+def adaptive_max_pool_nd(
+    n: int, input: Tensor, output_size: OutputSizes, return_indices: bool = False
+) -> Any:  # Any: a tensor, or a pair with return_indices
     """Maxima of ``output_size`` windows that cover (N, C, {axes}) evenly; None keeps a size.
 
     >>> fb.nn.functional.adaptive_max_pool{n}d(fb.ones(1, 3{s:8}), 2).shape

@@ -30,7 +30,7 @@ def _frames(call: Callable[[], Any]) -> list[traceback.FrameSummary]:
         (lambda: fb.ones(2, 3) @ fb.ones(2, 3), 5),
         (lambda: nn.Linear(3, 4)(fb.ones(2, 5)), 5),
         (lambda: fb.ones(2).add_(fb.ones(3)), 4),
-        (lambda: fb.tensor([[1, 2], [3]]), 3),
+        (lambda: fb.tensor([[1, 2], [3]]), 4),
     ],
 )
 def test_a_wrong_call_shows_few_frames(call: Callable[[], Any], most: int) -> None:
