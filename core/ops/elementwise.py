@@ -100,7 +100,8 @@ def cj(v: Tensor | Number) -> Tensor | Number:
 
 
 def zero(g: Tensor) -> Tensor:
-    return g * 0
+    """Zeros that do not depend on ``g``, also where it is infinite."""
+    return storage.zeros_like(g)
 
 
 def _by_square(part: Tensor | Number, x: Tensor | Number, y: Tensor | Number) -> Tensor:
@@ -173,7 +174,7 @@ fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(
 
 def _pow_x(g: Tensor, x: Tensor, y: Tensor | Number) -> Tensor:
     if not isinstance(y, Tensor):
-        return g * 0 if y == 0 else g * cj(y * x ** (y - 1))
+        return zero(g) if y == 0 else g * cj(y * x ** (y - 1))
     return where(y == 0, 0.0, g * cj(y * x ** where(y == 0, 1.0, y - 1)))
 
 
