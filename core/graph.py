@@ -262,7 +262,9 @@ class View:
         One that has become a view in place since, as by ``t_``, has left what it was as the base.
         """
         base = self.made[0]
-        return base._node.base if base._node.__class__ is View else base
+        while base._node.__class__ is View:
+            base = base._node.made[0]
+        return base
 
     @property
     def parent(self) -> View | None:
@@ -352,7 +354,7 @@ def make_view(x: Linked, out: Linked, op: Any, params: Any, grad_mode: bool) -> 
         if box is None:
             box = x._box = Box()
         view.generation = -1
-        base, parent = (link.base, link) if link.__class__ is View else (x, None)
+        base, parent = (link.made[0], link) if link.__class__ is View else (x, None)
         view.made = (base, parent, op, params, box, x._array, out._array, out._key, grad_mode)
     view.node = None
     out._box = box
