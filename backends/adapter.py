@@ -63,6 +63,21 @@ class StridedTable(KernelTable):
         return lambda fn: self.add(name, fn, dtypes, **how)
 
 
+def elementwise(
+    backend: StridedBackend, name: str, fn: Kernel, out: DType, *, contiguous: bool | Iterable[str] = True
+) -> Kernel:
+    """What :meth:`Backend.elementwise` returns, from a plain kernel ``fn(out, *ins)``.
+
+    ``fn`` gets what those of a :class:`StridedTable` get: operands broadcast to the result's shape, ``out`` of dtype
+    ``out``, contiguous as ``contiguous`` says, and never partly overlapping an operand. ``name`` is for errors.
+    """
+
+    def rule(*ins: StridedArray) -> tuple[Shape, DType]:
+        return lay.broadcast_shapes(*[x.shape for x in ins]), out
+
+    return _elementwise(_Plain(backend, name, fn, contiguous, rule))
+
+
 # -- the results of ops ------------------------------------------------------------------------------
 def broadcast(*ins: StridedArray, **params: Any) -> tuple[Shape, DType]:
     """An elementwise result of the operands' own dtype."""

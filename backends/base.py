@@ -217,7 +217,7 @@ class Backend:
     api_version: ClassVar[int] = API_VERSION
     array: type  # the class of this backend's arrays
     kernels: KernelTable
-    #: has_fp64, has_fp16, has_streams, can_pin, shares_host, compiler, collectives, distinct_memory, ...
+    #: has_fp64, has_fp16, has_streams, can_pin, shares_host, lazy, compiler, collectives, distinct_memory, ...
     capabilities: frozenset[str] = frozenset()
     limitations: tuple[Limitation, ...] = ()
     #: What holds int64 (positions, labels, counts) on a device that :meth:`supports` no int64.
@@ -391,7 +391,14 @@ class Backend:
 
     # -- time ----------------------------------------------------------------------------------
     def synchronize(self, index: int = 0) -> None:
-        """Wait until everything enqueued is done."""
+        """Wait until everything enqueued is done; a "lazy" backend runs what it has noted first."""
+
+    def mark_step(self, index: int = 0) -> None:
+        """A step ended: run what was noted so far, without waiting for it. Called of a "lazy" backend alone.
+
+        Optimizers call it after each step, and :func:`flambeau.accelerator.mark_step` does. What goes wrong late is
+        raised in :meth:`check`.
+        """
 
     # of a backend with "has_streams"; core.streams has the meaning of each
     def stream(self, index: int = 0, priority: int = 0) -> Stream:

@@ -8,7 +8,7 @@ from flambeau.core.device import DeviceLike, device
 from flambeau.core.keys import get_default_device
 
 __all__ = [
-    "current_accelerator", "device_count", "empty_cache", "is_available",
+    "current_accelerator", "device_count", "empty_cache", "is_available", "mark_step",
     "max_memory_allocated", "memory_allocated", "memory_reserved", "memory_stats", "reset_peak_memory_stats",
     "set_memory_limit", "synchronize",
 ]  # fmt: skip
@@ -88,6 +88,21 @@ def synchronize(where: DeviceLike = None) -> None:
     backend = registry.resolve(d)
     backend.synchronize(d.index)
     backend.check(d.index)
+
+
+def mark_step(where: DeviceLike = None) -> None:
+    """A step ended: a device that notes ops and runs them later runs what it has noted so far, as one program.
+
+    Optimizers say so after each step, and whatever reads values makes the device run: this is for loops that do
+    neither. Every other device does nothing. It does not wait; :func:`synchronize` does.
+
+    >>> x = fb.ones(2)
+    >>> for _ in range(100):
+    ...     x = x * 0.5
+    ...     fb.accelerator.mark_step()
+    """
+    d = resolved(where)
+    registry.resolve(d).mark_step(d.index)
 
 
 def memory_stats(where: DeviceLike = None) -> MemoryStats:

@@ -19,6 +19,8 @@ from flambeau.core.schema import REQUIRED, Argument
 def normal_axis(axis: Any, ndim: int, name: str = "dim") -> int:
     """``axis`` counted from the front; IndexError when the tensor has no such dimension."""
     try:
+        if isinstance(axis, bool):
+            raise TypeError
         i = operator.index(axis)
     except TypeError:
         raise TypeError(f"{name} must be an int, got {axis!r} ({type(axis).__name__})") from None
@@ -56,7 +58,20 @@ def ints(value: Any, name: str) -> tuple[int, ...]:
             return tuple(operator.index(v) for v in value)
         except TypeError:
             raise TypeError(f"{name} must be ints, got {value!r}") from None
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int or several, got {value!r} ({type(value).__name__})")
     return (operator.index(value),)
+
+
+#: How many objects of Python a call may make: more would take hours, and all memory.
+MOST: Final = 1 << 22
+
+
+def bounded(count: int, name: str) -> int:
+    """``count``, which says how many objects a call is to make; ValueError where it is beyond reason."""
+    if count > MOST:
+        raise ValueError(f"{name} must be at most {MOST}, got {count}: memory does not hold so many objects")
+    return count
 
 
 def new_shape(old: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -102,10 +117,29 @@ def _value(p: Argument, value: Any, ndim: int, op: Op) -> Any:
     if kind == "Device":
         return None if value is None else device(value)
     if kind == "bool":
-        return bool(value)
+        return value if value.__class__ is bool else _flag(value, op, name)
     if kind in ("float", "float?") and value is not None:
-        return float(value)
+        return value if value.__class__ is float else _number(value, op, name)
+    if kind == "str" and not isinstance(value, str):
+        raise TypeError(f"{op.name}: argument {name!r} must be a str, got {value!r} ({type(value).__name__})")
     return value
+
+
+def _flag(value: Any, op: Op, name: str) -> bool:
+    if isinstance(value, np.bool_):
+        return bool(value)
+    raise TypeError(f"{op.name}: argument {name!r} must be a bool, got {value!r} ({type(value).__name__})")
+
+
+def _number(value: Any, op: Op, name: str) -> float:
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(
+            f"{op.name}: argument {name!r} must be a number, got {value!r} ({type(value).__name__})"
+        ) from None
 
 
 def _index(value: Any, op: Op, name: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flambeau.core import dtype as dt
+from flambeau.core.blame import explain_functions
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
@@ -152,6 +153,10 @@ def full_like(
     >>> fb.full_like(fb.ones(2), 7)
     tensor([7., 7.])
     """
+    return _like(input, fill_value, dtype, device, requires_grad)
+
+
+def _like(input: Tensor, fill_value: Fill, dtype: DTypeLike | None, device: DeviceLike, requires_grad: bool) -> Tensor:
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
     if device is None or Device(device) is input.device:
         return finished(full_at(input, input._array.shape, fill_value, chosen), requires_grad)
@@ -167,7 +172,7 @@ def zeros_like(
     >>> fb.zeros_like(fb.ones(2))
     tensor([0., 0.])
     """
-    return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _like(input, 0, dtype, device, requires_grad)
 
 
 def ones_like(
@@ -179,7 +184,7 @@ def ones_like(
     >>> fb.ones_like(fb.zeros(2))
     tensor([1., 1.])
     """
-    return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _like(input, 1, dtype, device, requires_grad)
 
 
 def empty_like(
@@ -404,3 +409,8 @@ def _construct(*data: Any, device: DeviceLike = None) -> Tensor:  # Any: sizes, 
 
 
 TensorType.construct = staticmethod(_construct)
+explain_functions(
+    globals(),
+    "full zeros ones empty full_like zeros_like ones_like empty_like arange linspace logspace eye tril_indices "
+    "triu_indices",
+)

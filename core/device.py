@@ -45,6 +45,8 @@ class device:
         name, tail = match.groups()
         if tail is not None and index is not None:
             raise ValueError(f"device: {type!r} already has an index, so index={index} is one too many")
+        if index is not None and not isinstance(index, int):
+            raise TypeError(f"device: the index must be an int, got {index!r} ({index.__class__.__name__})")
         number = int(tail) if tail is not None else index or 0
         if number < 0:
             raise ValueError(f"device: the index must not be negative, got {number}")

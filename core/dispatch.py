@@ -289,7 +289,7 @@ def normalise(op: Op, args: list[Operand], params: dict[str, Any]) -> tuple[list
     if not tensors:
         return _normalise_without(op, args, params)
     first = tensors[0]._key
-    plain = not op.kinds and op.accepts(first.dtype) and all(map(_is_operand, args))
+    plain = not op.kinds and op.accepts(first.dtype) and all(map(_is_operand, args, op.schema.operands))
     if plain and all(t._key is first for t in tensors):
         return args, first
     target = _common_device(op, tensors)
@@ -300,10 +300,10 @@ def normalise(op: Op, args: list[Operand], params: dict[str, Any]) -> tuple[list
     return out, key if level is None else level.key(target, dtype)
 
 
-def _is_operand(a: Operand) -> bool:
+def _is_operand(a: Operand, argument: Argument) -> bool:
     """Whether an operand needs no conversion once its tensors have the right dtype and device."""
     if isinstance(a, (list, tuple)):
-        return all(isinstance(t, Tensor) for t in a)
+        return argument.is_list and all(isinstance(t, Tensor) for t in a)
     return a is None or isinstance(a, Tensor)
 
 
@@ -397,6 +397,8 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
     if not isinstance(a, Tensor):
         if argument.type == "Tensor" and a is not None and not _is_number(a):
             raise not_a_tensor(op.name, argument.public, a)
+        if op.kind_of(argument) == "bool" and not isinstance(a, bool):
+            raise not_a_tensor(op.name, argument.public, a, "a bool tensor")
         return a
     kind = op.kind_of(argument)
     wanted = {"same": dtype, "bool": dt.bool_, "index": dt.int64}.get(kind, a._key.dtype)

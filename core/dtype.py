@@ -139,7 +139,7 @@ def as_dtype(value: DTypeLike) -> DType:
         return dtype_named(value)
     try:
         return from_numpy(value)
-    except TypeError:
+    except (TypeError, ValueError):
         raise TypeError(f"expected a flambeau dtype, got {value!r} ({type(value).__name__})") from None
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from flambeau.core import dispatch, help, sources, state
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.inplace import in_place, require_no_partial_overlap
+from flambeau.core.blame import explained_op, explaining
 from flambeau.core.box import Box
 from flambeau.core.dtype import DType
 from flambeau.core.errors import is_of_the_call, not_a_tensor
@@ -47,6 +48,8 @@ def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]
         result = dispatch.call(op, operands, bound)
         return deliver(op.name, result, out)
     except Exception as error:
+        if clear := explained_op(error, op, op.name, args, params, kw):
+            raise clear from clear.__cause__
         if is_of_the_call(error, op.name):
             raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
         raise
@@ -145,9 +148,11 @@ def view_case(op: Op, value: str, *, when: str = "", call: str = "", unless: str
     def decorate(body: F) -> F:
         name, signature = body.__name__, inspect.signature(body)
         text = partial(sources.view_case_source, op, name, signature, value, when, call, unless)
-        made: Any = lazy_function(op, name, text, body)
+        rest = body if hasattr(body, "guarded") else explaining(name, body)
+        made: Any = lazy_function(op, name, text, rest)
         del made.op  # it stands for itself, and not for the op
         update_wrapper(made, body)
+        made.guarded = True
         written: F = made
         return written
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import keys
+from flambeau.core.blame import explain_functions
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import from_host
@@ -43,6 +44,8 @@ def scalar_tensor(
     tensor(2.5000)
     """
     chosen = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
+    if not isinstance(value, (bool, int, float, complex, np.generic)):
+        raise TypeError(f"scalar_tensor: value must be a number, got {value!r} ({type(value).__name__})")
     return finished(from_host(np.asarray(value).astype(chosen.numpy), chosen, resolve_device(device)), requires_grad)
 
 
@@ -60,10 +63,12 @@ def _infer_dtype(host: Host) -> DType:
 
 def _from_nested(data: object) -> tuple[Host, DType]:
     """A numpy array and dtype from nested sequences of numbers, tensors and arrays."""
-    if isinstance(data, (list, tuple)) and _holds_tensors(data):
-        data = _plain(data)
     try:
+        if isinstance(data, (list, tuple)) and _holds_tensors(data):
+            data = _plain(data)
         host = np.asarray(data)
+    except RecursionError:
+        raise ValueError("tensor: the lists are nested too deeply; a tensor has at most 64 dimensions") from None
     except (ValueError, OverflowError) as error:
         raise ValueError(f"tensor: {_ragged(data) or error}") from None
     if host.dtype == object and isinstance(data, int):
@@ -226,3 +231,6 @@ def new_tensor(
     tensor([1., 2.])
     """
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+
+
+explain_functions(globals(), "tensor as_tensor asarray")

@@ -143,6 +143,12 @@ class GradientEdge(NamedTuple):
         return Slot(self.node, self.output_nr) if several else self.node
 
 
+def check_hook(hook: object) -> None:
+    """TypeError for a hook that cannot be called."""
+    if not callable(hook):
+        raise TypeError(f"a hook must be a function, got {hook!r} ({type(hook).__name__})")
+
+
 class Handle:
     """Removes a hook: ``handle.remove()``, also as a context manager."""
 
@@ -150,10 +156,11 @@ class Handle:
         self._remove: Callable[[], None] | None = remove
 
     @classmethod
-    def into(cls, hooks: dict[int, Callable[..., Any]], fn: Callable[..., Any]) -> Handle:
+    def into(cls, hooks: dict[int, Any], fn: Callable[..., Any]) -> Handle:
+        check_hook(fn)
         key = next(_sequence)
         hooks[key] = fn
-        return cls(lambda: hooks.pop(key, None))  # type: ignore[arg-type]
+        return cls(lambda: hooks.pop(key, None))
 
     def remove(self) -> None:
         if self._remove is not None:

@@ -20,6 +20,13 @@ class MemoryFormat:
         return self.name
 
 
+def check_format(name: str, memory_format: object) -> None:
+    """TypeError for a ``memory_format`` that is none."""
+    if not isinstance(memory_format, MemoryFormat):
+        kind = type(memory_format).__name__
+        raise TypeError(f"{name}: argument 'memory_format' must be a memory format, got {memory_format!r} ({kind})")
+
+
 class Layout(MemoryFormat):
     """How elements are laid out; always ``strided``."""
 

@@ -11,15 +11,15 @@ import functools
 import inspect
 import operator
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing  # noqa: F401  # their public functions
 from flambeau.core.autograd import api  # noqa: F401
+from flambeau.core.blame import explained, explaining
 from flambeau.core.dtype import can_cast
-from flambeau.core.errors import DTypeError, not_a_tensor
-from flambeau.core.out import deliver
+from flambeau.core.errors import DTypeError
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
 from flambeau.core.tensor import Tensor
@@ -90,7 +90,8 @@ def _forms(face: Face, name: str) -> tuple[Callable[..., Any], Callable[..., Any
     if aliases or face.out:
         wrapped = _wrapped(name, fn, aliases, rest, face.out)
         return wrapped, wrapped
-    return guarded(name, fn) if face.guard and face.as_function else fn, fn
+    made = explaining(name, fn) if face.guard and not hasattr(fn, "guarded") else fn
+    return made, fn if face.guard == "function" else made
 
 
 def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,12 +99,18 @@ def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def write(self: Any, *args: Any, **kw: Any) -> Any:
-        found = fn(self, *args, **kw)
-        if not can_cast(found.dtype, self.dtype):
-            raise DTypeError(
-                f"{name}_: result type {found.dtype.name} can't be cast to the desired output type {self.dtype.name}"
-            )
-        return self.copy_(found)
+        try:
+            found = fn(self, *args, **kw)
+            if not can_cast(found.dtype, self.dtype):
+                raise DTypeError(
+                    f"{name}_: result type {found.dtype.name} can't be cast to the desired output type "
+                    f"{self.dtype.name}"
+                )
+            return self.copy_(found)
+        except Exception as error:
+            if clear := explained(error, f"{name}_", fn, (self, *args), kw):
+                raise clear from clear.__cause__
+            raise
 
     write.__name__ = write.__qualname__ = f"{name}_"
     write.__doc__ = f"In place: :func:`flambeau.{name}`, written to the tensor, which is returned."
@@ -129,14 +136,7 @@ def _wrapped(
 ) -> Callable[..., Any]:
     pairs = tuple(aliases.items())
 
-    @functools.wraps(fn)
-    def call(*args: Any, **kw: Any) -> Any:
-        if not kw:
-            try:
-                return fn(*args)
-            except Exception as error:
-                require_tensors(name, fn, args, error)
-                raise
+    def renamed(args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
         out = kw.pop("out", None) if writes else None
         for other, given in pairs:
             if other in kw:
@@ -147,13 +147,9 @@ def _wrapped(
                     raise TypeError(f"{name}: {other} and {given} are one argument; give it once")
                 else:
                     kw[given] = value
-        try:
-            found = fn(*args, **kw)
-        except Exception as error:
-            require_tensors(name, fn, args, error)
-            raise
-        return deliver(name, found, out)
+        return args, out
 
+    call = explaining(name, fn, renamed)
     extra: Any = call
     extra.more_keywords = dict(aliases) | ({"out": "out"} if writes else {})  # for the stubs
     return call
@@ -187,48 +183,3 @@ def _is_found(fn: FunctionType) -> bool:
 def taking_out(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
     """``fn`` with ``out=``, as a public function gets it: for those of ``flambeau.linalg``."""
     return _wrapped(name, fn, {}, None, True) if isinstance(fn, FunctionType) else fn
-
-
-def guarded(name: str, fn: FunctionType) -> Callable[..., Any]:
-    """``fn``, which blames an argument that is no tensor where it would fail on the tensor's insides.
-
-    >>> def double(input: Tensor):
-    ...     return input._array * 2
-    >>> guarded("double", double)([1])
-    Traceback (most recent call last):
-    TypeError: double: argument 'input' must be a tensor, got list; flambeau.tensor(x) makes a tensor of it
-    """
-
-    @functools.wraps(fn)
-    def call(*args: Any, **kw: Any) -> Any:
-        try:
-            return fn(*args, **kw)
-        except Exception as error:
-            require_tensors(name, fn, args, error)
-            raise
-
-    return call
-
-
-def require_tensors(name: str, fn: FunctionType, args: Sequence[Any], error: Exception) -> None:
-    """TypeError names the first positional argument that should have been a tensor, by ``fn``'s annotations.
-
-    A number is blamed where ``error`` tells that a tensor's insides were looked for in it.
-    """
-    code, wanted = fn.__code__, fn.__annotations__
-    names = list(code.co_varnames[: code.co_argcount])
-    if code.co_flags & inspect.CO_VARARGS:
-        rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
-        names += [rest] * (len(args) - len(names))
-    for argument, value in zip(names, args, strict=False):
-        wants = argument == "tensors" or wanted.get(argument) in ("Tensor", "Tensor | None", "Tensor | Number")
-        number = isinstance(error, AttributeError) and isinstance(value, (bool, int, float, complex))
-        if wants and (_is_foreign(value) or number and "Number" not in str(wanted.get(argument))):
-            raise not_a_tensor(name, argument, value, "a tensor") from None
-
-
-def _is_foreign(value: object) -> bool:
-    """Whether a value is neither a tensor, nor None, nor a number, nor a list of tensors."""
-    if isinstance(value, (list, tuple)):
-        return bool(value) and not any(hasattr(v, "_key") for v in value)
-    return not hasattr(value, "_key") and not isinstance(value, (bool, int, float, complex, type(None)))

@@ -27,7 +27,7 @@ class Face:
     setter: Callable[[Any, Any], None] | None
     inplace: bool | Literal["function"]
     out: bool
-    guard: bool
+    guard: bool | Literal["function"]
     more: Mapping[str, str]
 
 
@@ -46,7 +46,7 @@ def public(
     inplace: bool | Literal["function"] = False,
     out: bool = False,
     more: Mapping[str, str] | None = None,
-    guard: bool = True,
+    guard: bool | Literal["function"] = True,
 ) -> Callable[[F], F]:
     """Make the decorated function public: in the flambeau namespace and as a method of Tensor.
 
@@ -55,13 +55,16 @@ def public(
     ``_`` is a method alone, unless ``function`` is True; a ``property`` is one of Tensor, and with a ``setter`` a
     function too. With ``inplace`` its in-place form, ``<name>_``, is a method, with "function" a function too. With
     ``out`` the public function takes ``out=``. ``more`` has more names of arguments, to the ones they stand for.
-    Without ``guard`` the function itself blames an argument that is no tensor: a call more would cost users time.
+    Without ``guard`` the function itself says which argument was wrong: a call more would cost users time; with
+    "function" that is so of the method, whose first argument is a tensor.
     """
 
     def declare(fn: F) -> F:
         title = name or fn.__name__
         if isinstance(fn, FunctionType) and (fn.__name__.startswith("_") or hasattr(builtins, title)):
             fn.__name__ = fn.__qualname__ = title
+        if guard is False and isinstance(fn, FunctionType):
+            fn.guarded = True  # type: ignore[attr-defined]
         as_function = not (property or title.endswith("_")) if function is None else function
         as_property = property or setter is not None
         names = (title, *aliases)

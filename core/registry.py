@@ -44,6 +44,7 @@ backends: dict[str, Backend] = {}
 sources: dict[str, str] = {}
 failures: dict[str, Failure] = {}
 overlays: dict[tuple[str, str], list[Overlay]] = {}
+lazy: list[Backend] = []  # those that note work and run it later: they want to know where steps end
 on_change: list[Callable[[], None]] = []  # the dispatcher drops what it cached
 lock = fork_safe(threading.RLock())  # held while anything registers or a plugin loads
 _discover: Callable[[str | None], None] | None = None
@@ -79,6 +80,8 @@ def register_backend(backend: Backend, source: str) -> None:
             raise ValueError(f"device type {name!r} is registered by {sources[name]}; {source} cannot register it too")
         backends[name], sources[name] = backend, source
         failures.pop(name, None)
+        if backend.has("lazy"):
+            lazy.append(backend)
         table: Any = backend.kernels
         while table is not None:
             table.on_change.append(changed)
@@ -89,8 +92,9 @@ def register_backend(backend: Backend, source: str) -> None:
 def unregister_backend(name: str) -> None:
     """Forget the backend of a device type (tests and plugin reloads)."""
     with lock:
-        backends.pop(name, None)
+        gone = backends.pop(name, None)
         sources.pop(name, None)
+        lazy[:] = [b for b in lazy if b is not gone]
         for d in device._interned.values():
             if d.type == name:
                 d.backend = None
@@ -145,7 +149,7 @@ def known_types() -> list[str]:
 
 def hint_of_device(name: str, hint: str) -> str:
     """``hint`` for a missing attribute that is called as a device type is: none has names of its own; else ""."""
-    return hint if not name.startswith("_") and name in known_types() else ""
+    return hint if not str(name).startswith("_") and name in known_types() else ""
 
 
 def choose_default() -> device:

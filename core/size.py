@@ -25,14 +25,17 @@ class Size(tuple[int, ...]):
     @overload
     def __getitem__(self, i: slice) -> Size: ...
     def __getitem__(self, i: SupportsIndex | slice) -> int | Size:
-        found = tuple.__getitem__(self, i)
+        try:
+            found = tuple.__getitem__(self, i)
+        except TypeError:
+            raise TypeError(f"Size: an index must be an int or a slice, got {i!r} ({type(i).__name__})") from None
         return Size(found) if isinstance(found, tuple) else found
 
     def __add__(self, other: Iterable[int]) -> Size:  # type: ignore[override]  # of ints alone
-        return Size(tuple.__add__(self, tuple(other)))
+        return Size((*self, *other)) if isinstance(other, Iterable) else NotImplemented
 
     def __mul__(self, times: SupportsIndex) -> Size:
-        return Size(tuple.__mul__(self, times))
+        return Size([*self] * times) if isinstance(times, int) else NotImplemented
 
     def __repr__(self) -> str:
         return f"flambeau.Size({list(self)})"

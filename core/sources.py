@@ -16,15 +16,15 @@ from flambeau.core.schema import REQUIRED, Argument
 
 #: By type of a param: when the fast path takes a value, and what the kernel gets for it.
 _PARAMS = {
-    "Axes": ("", "AXES[{p}, a0.ndim]"),
-    "Axis": ("", "AXIS[{p}, a0.ndim]"),
+    "Axes": ("({p} is None or {p}.__class__ is int or {p}.__class__ is tuple)", "AXES[{p}, a0.ndim]"),
+    "Axis": ("{p}.__class__ is int", "AXIS[{p}, a0.ndim]"),
     "Ints": ("{p}.__class__ is tuple and {p}[0].__class__ is int", "{p}"),
     "Index": ("{p}.__class__ is tuple", "{p}"),
     "int": ("{p}.__class__ is int", "{p}"),
     "int?": ("({p} is None or {p}.__class__ is int)", "{p}"),
     "float": ("({p}.__class__ is float or {p}.__class__ is int)", "float({p})"),
     "float?": ("({p} is None or {p}.__class__ is float)", "{p}"),
-    "bool": ("", "{p}"),
+    "bool": ("({p} is False or {p} is True)", "{p}"),
     "str": ("{p}.__class__ is str", "{p}"),
     "DType": ("{p}.__class__ is DType", "{p}"),
     "Any": ("", "{p}"),

@@ -227,7 +227,7 @@ class set_grad_enabled(_AtOnce):
     """
 
     def __init__(self, mode: bool):
-        self._grad = bool(mode)
+        self._grad = _checked("set_grad_enabled", mode)
         super().__init__()
 
     def _next(self, state: State) -> State:
@@ -239,6 +239,12 @@ class set_grad_enabled(_AtOnce):
     def __call__(self, fn: F) -> F:
         put(self._outer)
         return super().__call__(fn)
+
+
+def _checked(name: str, mode: bool) -> bool:
+    if not isinstance(mode, bool):
+        raise TypeError(f"{name}: argument 'mode' must be a bool, got {mode!r} ({type(mode).__name__})")
+    return mode
 
 
 class inference_mode(_Scope):
@@ -257,7 +263,7 @@ class inference_mode(_Scope):
         return cls()(mode) if callable(mode) else super().__new__(cls)
 
     def __init__(self, mode: bool = True):
-        super().__init__(grad=not mode, inference=bool(mode))
+        super().__init__(grad=not _checked("inference_mode", mode), inference=mode)
 
 
 def is_grad_enabled() -> bool:

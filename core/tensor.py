@@ -18,12 +18,13 @@ from flambeau.backends.base import Layout as StorageLayout
 from flambeau.backends.layout import is_contiguous
 from flambeau.core import dtype as dt
 from flambeau.core import keys
+from flambeau.core.arguments import normal_axis
 from flambeau.core.box import Box, box_of, require_tracked
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
-from flambeau.core.errors import ConversionError, GradientError
+from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
 from flambeau.core.graph import ITSELF, Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
-from flambeau.core.memory_format import Layout, MemoryFormat, strided
+from flambeau.core.memory_format import Layout, MemoryFormat, check_format, strided
 from flambeau.core.public import public
 from flambeau.core.size import Size
 from flambeau.core.state import current
@@ -92,10 +93,15 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         if dim is None:
             return Size(self._array.shape)
         shape = self._array.shape
-        if not -len(shape) <= dim < len(shape):
+        try:
+            found: object = shape[dim]
+        except (IndexError, TypeError):
+            found = None
+        if isinstance(found, int):
+            return found
+        if isinstance(dim, int):
             raise IndexError(f"size: dim={dim} is out of range for a tensor with {len(shape)} dimension(s)")
-        found: int = shape[dim]
-        return found
+        raise TypeError(f"size: argument 'dim' must be an int, got {dim!r} ({type(dim).__name__})")
 
     @property
     def dtype(self) -> DType:
@@ -169,7 +175,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         (3, 1)
         """
         strides = tuple(self.layout_.strides)
-        return strides if dim is None else strides[dim]
+        return strides if dim is None else strides[normal_axis(dim, len(strides))]
 
     def storage_offset(self) -> int:
         """The place of the first element in its memory, in elements.
@@ -185,6 +191,8 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         >>> fb.ones(2, 3).T.is_contiguous()
         False
         """
+        if memory_format is not None:
+            check_format("is_contiguous", memory_format)
         if self._key.level is not None:
             return True
         flags = getattr(self._array, "flags", None)
@@ -240,6 +248,8 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         >>> fb.ones(1).requires_grad_().requires_grad
         True
         """
+        if requires_grad.__class__ is not bool:
+            raise TypeError(f"requires_grad_: argument 'requires_grad' must be a bool, got {requires_grad!r}")
         if requires_grad:
             require_tracked(self, "requires_grad_(): a gradient for", current().inference)
             if self._key.dtype.category < dt.FLOATING:
@@ -314,6 +324,8 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     @public(method=False, function=True)
     def detach_(self) -> Tensor:
         """Forget the history, in place."""
+        if not isinstance(self, Tensor):  # as a function it may get anything
+            raise not_a_tensor("detach_", "input", self, "a tensor")
         if self._node.__class__ is View:
             raise GradientError("detach_: can't detach views in-place; use detach()")
         self._node = None
@@ -498,12 +510,15 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     def __contains__(self, value: object) -> bool:
         if not isinstance(value, (Tensor, numbers.Number)):
             raise ConversionError(f"in: a tensor contains tensors and numbers, got {type(value).__name__}")
-        return bool((self == value).any())
+        found: object = self == value
+        return isinstance(found, Tensor) and bool(found.any())
 
     def __reversed__(self) -> Tensor:
         return self.flip(0) if self._array.shape else self
 
     def __format__(self, spec: str) -> str:
+        if not isinstance(spec, str):
+            raise TypeError(f"format: a format must be a str, got {spec!r} ({type(spec).__name__})")
         if not self._array.shape and self._key.level is None and not self._key.backend.has("no_data"):
             return format(self.item(), spec)
         if spec:

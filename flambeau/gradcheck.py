@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from flambeau.core import state
 from flambeau.core.autograd.api import as_tuple
+from flambeau.core.blame import explain_functions
 from flambeau.core.creation import arange, eye
 from flambeau.core.dtype import COMPLEX, float64
 from flambeau.core.errors import GradientError
@@ -319,3 +320,6 @@ def gradgradcheck(
         check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev,
         check_backward_ad=check_rev_over_rev, fast_mode=fast_mode,
     )  # fmt: skip
+
+
+explain_functions(globals(), "gradcheck gradgradcheck")

@@ -1,6 +1,7 @@
 """Linear algebra: ``flambeau.linalg``."""
 
 # isort: off
+from flambeau.core.blame import explain_imported as _explain_imported
 from flambeau.backends.base import LinAlgError
 from flambeau.core import methods
 from flambeau.core.ops.decompose import cholesky
@@ -32,4 +33,5 @@ for _name in (
     "solve_triangular", "svd", "vecdot",
 ):  # fmt: skip
     globals()[_name] = methods.taking_out(_name, globals()[_name])
+_explain_imported(globals())
 methods.give_homes(__name__, {name: globals()[name] for name in __all__})

@@ -1,5 +1,6 @@
 """Special functions: ``flambeau.special``."""
 
+from flambeau.core.blame import explain_imported as _explain_imported
 from flambeau.core.methods import give_homes
 from flambeau.core.ops.arithmetic import rounded as round
 from flambeau.core.ops.reduce import logsumexp
@@ -20,4 +21,6 @@ __all__ = [
     "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln", "i0", "i0e", "i1", "i1e", "log1p", "logit",
     "logsumexp", "polygamma", "psi", "round", "sinc", "xlogy", "zeta",
 ]  # fmt: skip
+
+_explain_imported(globals())
 give_homes(__name__, {name: globals()[name] for name in __all__})

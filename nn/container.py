@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, NoReturn, Self, SupportsIndex, TypeVar
 
+from flambeau.core.arguments import bounded
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
@@ -15,12 +16,24 @@ V = TypeVar("V")
 Pairs = Mapping[str, V] | Iterable[tuple[str, V]]
 
 
+def _pairs(name: str, given: Pairs[V]) -> Iterator[tuple[str, V]]:
+    """Names and values of a mapping, or of pairs; ValueError for what is no pair."""
+    for pair in given.items() if isinstance(given, Mapping | ModuleDict | ParameterDict) else given:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"{name}: expected a mapping or (name, value) pairs, got {pair!r} among them")
+        yield pair[0], pair[1]
+
+
 class _Numbered(Module):
     """Children under the names "0", "1", ..."""
 
     def _position(self, i: SupportsIndex) -> int:
         n = len(self)
-        found = operator.index(i)
+        try:
+            found = operator.index(i)
+        except TypeError:
+            name = type(self).__name__
+            raise TypeError(f"{name}: an index must be an int or a slice, got {i!r} ({type(i).__name__})") from None
         if not -n <= found < n:
             raise IndexError(f"{type(self).__name__}: index {found} is out of range for {n} modules")
         return found % n if n else 0
@@ -124,6 +137,9 @@ class Sequential(_Numbered):
         return self.extend(other)
 
     def __mul__(self, times: int) -> Sequential:
+        if not isinstance(times, int):
+            return NotImplemented
+        bounded(times * len(self), "Sequential: the number of modules")
         return Sequential(*(m for _ in range(times) for m in self))
 
     __rmul__ = __mul__
@@ -216,7 +232,7 @@ class ModuleDict(Module):
 
     def update(self, modules: Pairs[Module]) -> None:
         """Add modules from a mapping or from (name, module) pairs."""
-        for key, module in modules.items() if isinstance(modules, Mapping | ModuleDict) else modules:
+        for key, module in _pairs("ModuleDict", modules):
             self[key] = module
 
 
@@ -300,6 +316,8 @@ class ParameterDict(Module):
         return getattr(self, key)
 
     def __setitem__(self, key: str, value: object) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"ParameterDict: a name must be a str, got {key!r} ({type(key).__name__})")
         setattr(self, key, _as_parameter(value))
         self._names[key] = None
 

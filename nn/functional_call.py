@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from flambeau.core.blame import explain_functions
 from flambeau.core.ops.joining import stack
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
@@ -93,3 +94,6 @@ def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dic
         for n in parameters[0]
     }
     return stacked, {n: stack([b[n] for b in buffers]) for n in buffers[0]}
+
+
+explain_functions(globals())

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from flambeau.core.autograd.function import Function
-from flambeau.core.graph import Handle
+from flambeau.core.blame import explained, meaning
+from flambeau.core.graph import Handle, check_hook
 from flambeau.core.state import current, is_grad_enabled
 from flambeau.core.tape.modes import module_path
 from flambeau.core.tensor import Tensor
@@ -33,7 +34,9 @@ def _everywhere(kind: str) -> list[Callable[..., Any]]:
 
 
 def _register(kind: str, hook: Callable[..., Any]) -> Handle:
-    return Handle.into(EVERYWHERE, (kind, hook))  # type: ignore[arg-type]
+    handle = Handle.into(EVERYWHERE, hook)
+    EVERYWHERE[next(reversed(EVERYWHERE))] = (kind, hook)
+    return handle
 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> Handle:
@@ -195,6 +198,7 @@ class ForwardHook:
     """A hook in one form: ``(module, args, kwargs[, result])``, whichever of them the user's takes."""
 
     def __init__(self, hook: Callable[..., Any], with_kwargs: bool, always: bool = False):
+        check_hook(hook)
         self.hook, self.with_kwargs, self.always = hook, with_kwargs, always
 
     def __call__(self, module: Called, args: Any, kwargs: Any, *result: Any) -> Any:
@@ -204,6 +208,13 @@ class ForwardHook:
 
 
 # -- where an error was, and where a nan came from ----------------------------------------------------
+def explained_call(error: Exception, module: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exception | None:
+    """What to raise for an error from the insides of a layer's own ``forward``; None for all others."""
+    if meaning(error) is None:
+        return None
+    return explained(error, type(module).__name__, module.forward, args, kwargs)
+
+
 def note_module(error: Exception, module: Called) -> None:
     """Say in a note in which module an error was raised; each module on the way out makes the path longer."""
     found = getattr(error, "_flambeau_module", None)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
+from flambeau.core.blame import checking, explain_functions, users_level
 from flambeau.core.creation import eye
 from flambeau.core.generator import Generator
 from flambeau.core.ops.linalg import qr
@@ -85,7 +86,7 @@ def trunc_normal_(
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be "
             "incorrect.",
-            stacklevel=3,
+            stacklevel=users_level(),
         )
 
     def phi(x: float) -> float:
@@ -235,7 +236,7 @@ def kaiming_normal_(
 
 
 def _nothing_to_do(tensor: Tensor) -> Tensor:
-    warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=4)
+    warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=users_level())
     return tensor
 
 
@@ -275,3 +276,6 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     order = tensor.new_empty(rows, columns).uniform_(generator=generator).argsort(0).argsort(0)
     tensor.normal_(0, std, generator=generator)
     return tensor.mul_((order >= zeros).to(tensor.dtype))
+
+
+explain_functions(globals(), wrap=checking)

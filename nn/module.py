@@ -104,6 +104,9 @@ class Module(hooks.Hooked):
                 result = self.forward(*args, **kwargs)
             return result
         except Exception as error:
+            if clear := hooks.explained_call(error, module, args, kwargs):
+                hooks.note_module(clear, module)
+                raise clear from clear.__cause__
             hooks.note_module(error, module)
             raise
 

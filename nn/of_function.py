@@ -95,6 +95,7 @@ def _constructor(cls: type[OfFunction]) -> Callable[..., None]:
                 setattr(self, name, value)
         self._settle()
 
+    __init__.__qualname__ = f"{cls.__qualname__}.__init__"
     me = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     __init__.__signature__ = signature.replace(parameters=[me, *signature.parameters.values()])  # type: ignore[attr-defined]
     return __init__

@@ -6,6 +6,8 @@ import math
 import warnings
 from typing import Any, ClassVar, Generic, TypeVar
 
+from flambeau.core.arguments import bounded
+from flambeau.core.blame import users_level
 from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
@@ -44,10 +46,13 @@ class RNNBase(Module, Generic[S]):
             raise ValueError(
                 f"{name}: hidden_size and num_layers must be greater than zero, got {hidden_size} and {num_layers}"
             )
+        bounded(num_layers, f"{name}: num_layers")
         if isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(f"{name}: dropout should be a number in range [0, 1], got {dropout}")
         if dropout > 0 and num_layers == 1:
-            warnings.warn(f"{name}: dropout={dropout} acts between layers, and num_layers is 1", stacklevel=3)
+            warnings.warn(
+                f"{name}: dropout={dropout} acts between layers, and num_layers is 1", stacklevel=users_level()
+            )
         if proj_size < 0 or proj_size >= hidden_size or (proj_size and self.mode != "LSTM"):
             raise ValueError(
                 f"{name}: proj_size must be at least 0, smaller than hidden_size, and 0 unless LSTM, got {proj_size}"

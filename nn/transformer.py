@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from flambeau.core.arguments import bounded
 from flambeau.core.creation import full
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
@@ -136,7 +137,7 @@ class TransformerEncoder(Module):
         mask_check: bool = True,
     ):  # fmt: skip
         super().__init__()
-        self.layers = ModuleList(copy.deepcopy(encoder_layer) for _ in range(num_layers))
+        self.layers = ModuleList(copy.deepcopy(encoder_layer) for _ in range(bounded(num_layers, "num_layers")))
         self.num_layers, self.norm = num_layers, norm
 
     def forward(
@@ -159,7 +160,7 @@ class TransformerDecoder(Module):
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None):
         super().__init__()
-        self.layers = ModuleList(copy.deepcopy(decoder_layer) for _ in range(num_layers))
+        self.layers = ModuleList(copy.deepcopy(decoder_layer) for _ in range(bounded(num_layers, "num_layers")))
         self.num_layers, self.norm = num_layers, norm
 
     def forward(

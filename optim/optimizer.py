@@ -9,6 +9,8 @@ from functools import wraps
 from typing import Any, Final, TypedDict, TypeVar, cast, overload
 
 from flambeau.core import dtype as dt
+from flambeau.core import registry
+from flambeau.core.accelerator import mark_step
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
@@ -62,6 +64,8 @@ def _with_hooks(step: F) -> F:
         if self._step_post_hooks:
             for hook in list(self._step_post_hooks.values()):
                 hook(self, args, kwargs)
+        if registry.lazy:
+            self._mark_step()
         return result
 
     hooked._is_hooked = True  # type: ignore[attr-defined]
@@ -176,6 +180,12 @@ class Optimizer:
             for group in self.param_groups:
                 self.update(group)
         return loss
+
+    def _mark_step(self) -> None:
+        """Tell the devices of the parameters, if they run work later, that a step ended."""
+        for device in {p._key.device for group in self.param_groups for p in group["params"]}:
+            if device.backend in registry.lazy:
+                mark_step(device)
 
     def update(self, group: Group) -> None:
         """Change the parameters of one group by their gradients; runs without recording."""

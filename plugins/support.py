@@ -145,7 +145,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield "This is what the device's tables say; the conformance kit was not run."
     if facts["selection"]:
-        yield f'This was a part of the kit: `-k "{facts["selection"]}"`.'
+        yield f"This was a part of the kit: `{facts['selection']}`."
     yield ""
     if facts["checked"]:
         yield f"Checked dtypes: {', '.join(facts['checked'])}."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from flambeau.core.autograd.engine import accumulate, run_backward
+from flambeau.core.blame import explain_functions
 from flambeau.core.box import INFERENCE
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dispatch import tensor_of
@@ -86,6 +87,12 @@ def backward(
     >>> x.grad
     tensor(6.)
     """
+    _go_back(tensors, grad_tensors, retain_graph, create_graph, inputs)
+
+
+def _go_back(
+    tensors: Roots, grad_tensors: Gradients, retain_graph: bool | None, create_graph: bool, inputs: Roots | None
+) -> None:
     outputs = as_tuple(tensors)
     grads = (None,) * len(outputs) if grad_tensors is None else as_tuple(grad_tensors)
     targets: list[Any] | None = None
@@ -174,4 +181,7 @@ def _backward(
     >>> x.grad
     tensor(6.)
     """
-    backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
+    _go_back((self,), (gradient,), retain_graph, create_graph, inputs)
+
+
+explain_functions(globals(), "backward")

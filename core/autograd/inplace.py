@@ -13,6 +13,7 @@ from typing import Any, Final
 from flambeau.backends.layout import is_dense
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
+from flambeau.core.blame import explained_op
 from flambeau.core.box import box_of, mark_written, require_tracked
 from flambeau.core.dtype import COMPLEX, can_cast
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError, is_of_the_call
@@ -56,6 +57,8 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
                 put(state)
         return write(op, operands, bound, state)
     except Exception as error:
+        if clear := explained_op(error, op, f"{op.name}_", args, params, kw):
+            raise clear from clear.__cause__
         if is_of_the_call(error, op.name):
             raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
         raise

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 # isort: off
 from flambeau.core.expr.evaluate import evaluate
-from flambeau.core.expr.lower import Program, Step, bits_dtype, compute_dtype, lower
+from flambeau.core.expr.lower import Program, Step, applies, bits_dtype, compute_dtype, lower
 from flambeau.core.expr.syntax import (
-    CONDITIONS, DERIVED, PRIMITIVES, Call, Expr, ExprError, Limit, Name, Node, Number, define, definition, definitions,
-    parse,
+    CONDITIONS, DERIVED, MEANINGS, PRIMITIVES, Call, Expr, ExprError, Limit, Name, Node, Number, define, definition,
+    definitions, parse,
 )  # fmt: skip
 
 __all__ = [
-    "CONDITIONS", "DERIVED", "PRIMITIVES", "Call", "Expr", "ExprError", "Limit", "Name", "Node", "Number", "Program",
-    "Step", "bits_dtype", "compute_dtype", "define", "definition", "definitions", "evaluate", "lower", "parse",
+    "CONDITIONS", "DERIVED", "MEANINGS", "PRIMITIVES", "Call", "Expr", "ExprError", "Limit", "Name", "Node", "Number",
+    "Program", "Step", "applies", "bits_dtype", "compute_dtype", "define", "definition", "definitions", "evaluate",
+    "lower", "parse",
 ]  # fmt: skip

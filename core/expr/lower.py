@@ -85,6 +85,21 @@ def lower(expr: Expr, dtypes: tuple[DType, ...], out: DType | None = None, nativ
     return _lower(expr, dtypes, out, native)
 
 
+def applies(expr: Expr, dtypes: tuple[DType, ...], out: DType | None = None) -> bool:
+    """Whether ``expr`` has a meaning for operands of ``dtypes``: the bits of a float, say, are no question to integers.
+
+    >>> from flambeau.core.expr import parse
+    >>> bits = parse("bitcast_int(x) < 0", ("x",))
+    >>> applies(bits, (fb.float32,)), applies(bits, (fb.int64,))
+    (True, False)
+    """
+    try:
+        lower(expr, dtypes, out)
+    except (ExprError, KeyError):
+        return False
+    return True
+
+
 @lru_cache(maxsize=4096)
 def _lower(expr: Expr, dtypes: tuple[DType, ...], out: DType | None, native: Native | None) -> Program:
     if len(dtypes) != len(expr.operands):

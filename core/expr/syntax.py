@@ -87,6 +87,15 @@ PRIMITIVES: Final = {
     "to_int": 1, "bitcast_int": 1, "bitcast_float": 1,
 }  # fmt: skip
 
+#: What those primitives mean whose records do not say it, or that have none.
+MEANINGS: Final = {
+    "idiv": "floor division; of integers by 0 it is 0",
+    "where": "the second where the first, a condition, is true, else the third",
+    "to_int": "towards zero, in the integer type of the same width; some integer when it does not fit",
+    "bitcast_int": "the bits of a float32 or float64 as the signed integer of the same width",
+    "bitcast_float": "the bits of an integer as the float of the same width",
+}
+
 _MATH: Final = {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan}
 _LIMITS: Final = ("eps", "tiny", "max", "mantissa", "bias")
 _BINARY: Final[dict[type[ast.AST], str]] = {

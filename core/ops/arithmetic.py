@@ -25,6 +25,7 @@ from flambeau.core.ops.elementwise import (
     fmod_p,
     pow_p,
     round_half_even_p,
+    sub_p,
     trunc_p,
     where,
     zero,
@@ -172,7 +173,7 @@ _ROUNDED: Final = {"trunc": div_trunc_p, "floor": floor_divide_p}
 
 
 def _rounded(mode: str) -> OpFunction[Tensor]:
-    if mode not in _ROUNDED:
+    if not isinstance(mode, str) or mode not in _ROUNDED:
         raise ArgumentError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {mode!r}")
     return _ROUNDED[mode]
 
@@ -230,7 +231,7 @@ def rsub(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     """
     if not isinstance(input, Tensor):
         raise not_a_tensor("rsub", "input", input, "a tensor")
-    return other - (input if alpha == 1 else input * alpha)
+    return sub_p(other, input if alpha == 1 else input * alpha)
 
 
 # -- rounding, the parts of a float ------------------------------------------------------------------

@@ -15,7 +15,7 @@ from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import DType, DTypeLike, Number, as_dtype
 from flambeau.core.errors import ConversionError
 from flambeau.core.keys import Key
-from flambeau.core.memory_format import MemoryFormat
+from flambeau.core.memory_format import MemoryFormat, check_format
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import contiguous
 from flambeau.core.public import public
@@ -85,7 +85,7 @@ def to(
     self: Tensor, other: Tensor, non_blocking: bool = False, copy: bool = False, *,
     memory_format: MemoryFormat | None = None,
 ) -> Tensor: ...  # fmt: skip
-@public(function=False)
+@public(function=False, guard="function")
 def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # Any: as the forms above say
     """The tensor in another dtype, on another device, or like another tensor; itself when nothing changes.
 
@@ -182,7 +182,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     >>> fb.tensor([1]).type_as(fb.ones(1)).dtype
     flambeau.float32
     """
-    return convert(self, None, other.dtype)
+    return convert(self, None, other._key.dtype)  # an array has a dtype too
 
 
 @public(function=False)
@@ -197,6 +197,8 @@ def cpu(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
 
 def _converter(name: str, dtype: DType) -> Callable[[Tensor], Tensor]:
     def method(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
+        if memory_format is not None:
+            check_format(name, memory_format)
         return convert(self, None, dtype)
 
     method.__name__ = method.__qualname__ = name
@@ -330,10 +332,10 @@ def result_type(*operands: Tensor | Number | DTypeLike) -> DType:
 
 
 for _name, _dtype in _BY_NAME.items():
-    public(function=False)(_converter(_name, _dtype))
+    public(function=False, guard="function")(_converter(_name, _dtype))
 
 
-@public()
+@public(guard="function")
 def clone(input: Tensor, *, memory_format: MemoryFormat | None = None) -> Tensor:
     """A copy in memory of its own, with the same strides where they are dense; differentiable.
 

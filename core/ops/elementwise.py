@@ -287,13 +287,13 @@ minimum_p = binary("minimum", lambda g, x, y: _tied(g, x > y, x == y), lambda g,
     "where(x != x, x, where(y != y, y, where(x < y, x, y)))", dtype=ordered,
     doc="the smaller of the two; nan if either is",
     example="fb.minimum(fb.tensor([1.0, 5.0]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])")
-fmax_p = binary("fmax", lambda g, x, y: where((x >= y) | isnan_p(y), g, 0.0),
-    lambda g, x, y: where((x >= y) | isnan_p(y), 0.0, g), "where(x != x, y, where(y != y, x, maximum(x, y)))",
+fmax_p = binary("fmax", lambda g, x, y: where((x >= y) | (y != y), g, 0.0),
+    lambda g, x, y: where((x >= y) | (y != y), 0.0, g), "where(x != x, y, where(y != y, x, maximum(x, y)))",
     dtype=ordered,
     tensors=["x", "y"], doc="the larger of the two; a nan gives way to a number",
     example='fb.fmax(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([3., 2.])')
-fmin_p = binary("fmin", lambda g, x, y: where((x <= y) | isnan_p(y), g, 0.0),
-    lambda g, x, y: where((x <= y) | isnan_p(y), 0.0, g), "where(x != x, y, where(y != y, x, where(x < y, x, y)))",
+fmin_p = binary("fmin", lambda g, x, y: where((x <= y) | (y != y), g, 0.0),
+    lambda g, x, y: where((x <= y) | (y != y), 0.0, g), "where(x != x, y, where(y != y, x, where(x < y, x, y)))",
     dtype=ordered,
     tensors=["x", "y"], doc="the smaller of the two; a nan gives way to a number",
     example='fb.fmin(fb.tensor([1.0, float("nan")]), fb.tensor([3.0, 2.0])) -> tensor([1., 2.])')

@@ -101,7 +101,10 @@ def _expanded(index: Index, shape: Shape, device: DeviceLike) -> list[Place]:
 
 
 def sliced(item: slice, n: int) -> slice:
-    start, stop, step = item.indices(n)
+    try:
+        start, stop, step = item.indices(n)
+    except TypeError:
+        raise TypeError(f"slice indices must be ints or None, got {item!r}") from None
     if step < 0:
         raise ValueError(f"slice step must be positive, got {step}; flip() reads an axis backwards")
     return slice(start, max(stop, start), step)

@@ -7,6 +7,7 @@ from typing import Final
 
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
+from flambeau.core.arguments import ints
 from flambeau.core.cache import Cache
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.shape import reshape, sizes_of, tensors_of
@@ -16,7 +17,7 @@ from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 
 
-@public(function=False)
+@public(function=False, guard="function")
 def expand(self: Tensor, *sizes: int | Sequence[int], size: Sequence[int] | None = None) -> Tensor:
     """Dimensions of size 1, and new ones in front, repeated without memory; -1 keeps a size. A view.
 
@@ -83,7 +84,7 @@ def broadcast_shapes(*shapes: int | Sequence[int]) -> Size:
     flambeau.Size([2, 3])
     """
     try:
-        return Size(layout.broadcast_shapes(*(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes)))
+        return Size(layout.broadcast_shapes(*(ints(s, "broadcast_shapes: a shape") for s in shapes)))
     except ValueError as error:
         raise ShapeError(f"broadcast_shapes: {error}") from None
 

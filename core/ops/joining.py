@@ -34,14 +34,14 @@ from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
 
-@public(function=False)
+@public(function=False, guard="function")
 def contiguous(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
     """The tensor itself when its elements stand in row-major order without gaps, else a copy that does.
 
     >>> fb.ones(2, 3).T.contiguous().stride()
     (2, 1)
     """
-    return self if self.is_contiguous() else clone_p(self, "C")
+    return self if self.is_contiguous(memory_format) else clone_p(self, "C")
 
 
 # -- joining -----------------------------------------------------------------------------------------

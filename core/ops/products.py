@@ -15,7 +15,7 @@ from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops.elementwise import abs_p, cj, where
 from flambeau.core.ops.expand import broadcast_shapes
-from flambeau.core.ops.joining import stack
+from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.matmul import check_inner, check_ranks, matmul, matmul_p, outer
 from flambeau.core.ops.shape import adjoint, axis_of, reshape, tensors_of, unsqueeze
 from flambeau.core.ops.storage import permute_p
@@ -365,12 +365,10 @@ def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
 def _powers(x: Tensor, count: int) -> Tensor:
     if x.dtype.category < dt.FLOATING:
         x = x.to(dt.int64)
-    columns, power = [], creation.ones_like(x)
-    for i in range(count):
-        columns.append(power)
-        if i + 1 < count:
-            power = power * x
-    return stack(columns, -1) if columns else x.new_zeros((*x.shape, 0))
+    if not count:
+        return x.new_zeros((*x.shape, 0))
+    column = x.unsqueeze(-1)
+    return cat([creation.ones_like(column), column.expand(*x.shape, count - 1)], -1).cumprod(-1)
 
 
 # -- distances ---------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ from flambeau.core.tensor import Tensor
 def axis_of(name: str, x: Tensor, dim: int, *, extra: int = 0, label: str = "dim") -> int:
     """``dim`` counted from the front; ``extra`` more dimensions than ``x`` has are allowed."""
     try:
-        return AXIS[dim, len(x._array.shape) + extra]
+        ndim = len(x._array.shape) + extra
+        return AXIS[dim, ndim] if dim.__class__ is int else normal_axis(dim, ndim)  # 1.0 and True are 1 to a dict
     except (IndexError, TypeError) as error:
         raise type(error)(
             f"{name}: {str(error).replace('dim=', label + '=').replace('dim must', label + ' must')}"
@@ -99,7 +100,7 @@ def reshape(input: Tensor, *sizes: int | Sequence[int], shape: Sequence[int] | N
     return own(view_p(clone_p(input, "C"), new))
 
 
-@public(function=False)
+@public(function=False, guard="function")
 def view(
     self: Tensor, *shape: int | Sequence[int] | DType, dtype: DTypeLike | None = None,
     size: Sequence[int] | None = None,
@@ -166,7 +167,7 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     return reshape(self, tuple(other._array.shape))
 
 
-@public()
+@public(guard="function")
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions ``start_dim`` to ``end_dim`` as one; a 0-d tensor becomes 1-d.
 
@@ -217,7 +218,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
 
 
-@public()
+@public(guard="function")
 def squeeze(
     input: Tensor, dim: int | Sequence[int] | None = None, *, axis: int | Sequence[int] | None = None
 ) -> Tensor:
@@ -234,7 +235,7 @@ def squeeze(
     return view_p(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone]))
 
 
-@public()
+@public(guard="function")
 def unsqueeze(input: Tensor, dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """With a new dimension of size 1 at ``dim``; a view.
 
@@ -317,7 +318,7 @@ _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dime
 
 
 # -- the order of dimensions -------------------------------------------------------------------------
-@public()
+@public(guard="function")
 def permute(input: Tensor, *order: int | Sequence[int], dims: Sequence[int] | None = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
 
@@ -344,7 +345,7 @@ def _ordered(order: Shape, shape: Shape) -> Shape:
 _ORDER: Final[Cache[tuple[Shape, Shape], Shape]] = Cache(lambda key: _ordered(*key))
 
 
-@public(aliases=("swapdims",))
+@public(aliases=("swapdims",), guard="function")
 @public("swapaxes", more={"axis0": "dim0", "axis1": "dim1"})
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """With dimensions ``dim0`` and ``dim1`` exchanged; a view.
@@ -391,7 +392,7 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
     return permute_p(input, tuple([placed[i] if i in placed else next(rest) for i in range(ndim)]))
 
 
-@public()
+@public(guard="function")
 def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; tensors of fewer dimensions as they are.
 
@@ -430,13 +431,13 @@ def adjoint(input: Tensor) -> Tensor:
     return turned.conj() if turned._key.dtype.category == dt.COMPLEX else turned
 
 
-@public(property=True)
+@public(property=True, guard="function")
 def T(input: Tensor) -> Tensor:
     """All dimensions in reverse order; a view."""
     return permute_p(input, _REVERSED[len(input._array.shape)])
 
 
-@public(property=True)
+@public(property=True, guard="function")
 def mT(input: Tensor) -> Tensor:
     """With the last two dimensions exchanged; a view."""
     return matrix_transpose(input)

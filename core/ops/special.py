@@ -7,11 +7,11 @@ import math
 import operator
 
 from flambeau.core import dtype as dt
-from flambeau.core.creation import full_like, ones_like
+from flambeau.core.creation import arange, full_like, ones_like
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
-from flambeau.core.errors import ArgumentError, DTypeError, need_tensors
+from flambeau.core.errors import ArgumentError, DTypeError, need_tensors, not_a_tensor
 from flambeau.core.from_data import as_tensor
 from flambeau.core.ops import storage
 from flambeau.core.ops.arithmetic import clamp
@@ -106,6 +106,8 @@ def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     n = operator.index(n)
     if n < 0:
         raise ArgumentError(f"polygamma: n must not be negative, got {n}")
+    if n > 170:
+        raise ArgumentError(f"polygamma: n must be at most 170, got {n}: no float holds its factorial")
     return deliver("polygamma", polygamma_p(input, n=n), out)
 
 
@@ -148,7 +150,9 @@ def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     """
     if p < 1:
         raise ArgumentError(f"mvlgamma: p must be at least 1, got {p}")
-    found = sum((lgamma_p(input - 0.5 * j) for j in range(1, p)), lgamma_p(input))
+    wide = input.dtype if input.dtype.category >= dt.FLOATING else dt.get_default_dtype()
+    halves = (arange(p, dtype=dt.float32, device=input.device) * 0.5).to(wide)
+    found = lgamma_p(input.unsqueeze(-1) - halves).sum(dim=-1)
     return deliver("mvlgamma", found + 0.25 * p * (p - 1) * math.log(math.pi), out)
 
 
@@ -370,6 +374,8 @@ def resolve_conj(input: Tensor) -> Tensor:
     >>> fb.resolve_conj(fb.tensor([1j]))
     tensor([0.+1.j])
     """
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("resolve_conj", "input", input, "a tensor")
     return input
 
 
@@ -380,4 +386,6 @@ def is_conj(input: Tensor) -> bool:
     >>> fb.is_conj(fb.tensor([1j]))
     False
     """
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("is_conj", "input", input, "a tensor")
     return False

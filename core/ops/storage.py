@@ -350,7 +350,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
 
 
 # -- in-place methods --------------------------------------------------------------------------------
-@public(function=True)
+@public(function=True, guard="function")
 def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
     """Write ``value`` (a number or a 0-d tensor) to every element, in place.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
+from flambeau.core.arguments import bounded
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.graph import View, edge_of, mark_parts
@@ -23,7 +24,7 @@ def whole(shape: Sequence[int]) -> list[int | slice]:
 
 
 # -- parts -------------------------------------------------------------------------------------------
-@public()
+@public(guard="function")
 def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     """``length`` places of dimension ``dim`` from ``start`` on; a view. IndexError or ShapeError where it ends before.
 
@@ -57,7 +58,7 @@ def narrow_copy(input: Tensor, dim: int, start: int | Tensor, length: int) -> Te
     return clone_p(narrow(input, dim, start, length), "C")
 
 
-@public()
+@public(guard="function")
 def select(input: Tensor, dim: int, index: int | Tensor) -> Tensor:
     """Place ``index`` of dimension ``dim``, which goes; a view. IndexError where there is none.
 
@@ -223,7 +224,7 @@ def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tenso
     count = operator.index(indices_or_sections)  # type: ignore[arg-type]
     if count <= 0:
         raise ShapeError(f"tensor_split: the number of sections must be larger than 0, got {count}")
-    low, extra = divmod(size, count)
+    low, extra = divmod(size, bounded(count, "tensor_split: the number of sections"))
     return unsafe_split_with_sizes(input, [low + (i < extra) for i in range(count)], axis)
 
 

@@ -118,6 +118,11 @@ class saved_tensors_hooks(_Scope):
         return saved_tensors_hooks(*self._pair)
 
 
+def _check_mode(name: str, argument: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: argument {argument!r} must be a bool, got {value!r} ({type(value).__name__})")
+
+
 class detect_anomaly(_Scope):
     """Remember where each op was called, and raise when backward makes a nan, naming that place.
 
@@ -126,6 +131,7 @@ class detect_anomaly(_Scope):
     """
 
     def __init__(self, check_nan: bool = True):
+        _check_mode("detect_anomaly", "check_nan", check_nan)
         super().__init__(anomaly=True if check_nan else "places")
 
 
@@ -137,7 +143,8 @@ class set_detect_anomaly(_AtOnce):
     """
 
     def __init__(self, mode: bool, check_nan: bool = True):
-        super().__init__(anomaly=bool(mode) if check_nan or not mode else "places")
+        _check_mode("set_detect_anomaly", "mode", mode)
+        super().__init__(anomaly=mode if check_nan or not mode else "places")
 
 
 def is_anomaly_enabled() -> bool:

@@ -13,6 +13,7 @@ from flambeau.core import state
 from flambeau.core.autograd.api import grad as engine_grad
 from flambeau.core.autograd.engine import alias
 from flambeau.core.autograd.inplace import CopySlices
+from flambeau.core.blame import explain_functions
 from flambeau.core.creation import eye, zeros_like
 from flambeau.core.dispatch import _detached
 from flambeau.core.errors import GradientError
@@ -400,3 +401,5 @@ def linearize(func: Callable[..., R], *primals: object) -> tuple[R, Callable[...
 
 
 __all__ = ["alias", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "vjp", "vmap"]
+
+explain_functions(globals())

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from flambeau.core import state
 from flambeau.core.autograd import api
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.errors import GradientError
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms import func as transforms
@@ -137,3 +138,6 @@ def hvp(
     gradient = transforms.grad(func, argnums=tuple(range(len(call.inputs))))
     _, found = transforms.jvp(gradient, call.inputs, call.directions(v, call.inputs, "the input"))
     return call.result(func(*call.inputs)), call.result(found if call.several else found[0])
+
+
+explain_functions(globals(), wrap=checking)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, overload
 
 from flambeau.core.autograd import api
+from flambeau.core.blame import explain_functions
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.vmap import vmap
 
@@ -43,3 +44,6 @@ def grad(
         return api.grad(outputs, inputs, gs, True, create_graph, allow_unused, True)
 
     return vmap(one)(*api.as_tuple(grad_outputs))
+
+
+explain_functions(globals())

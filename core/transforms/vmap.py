@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 from flambeau.core.autograd.function import Function
+from flambeau.core.blame import explain_functions
 from flambeau.core.creation import full_at
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType
@@ -199,3 +200,6 @@ def _unbatch(o: Any, d: Any, level: VmapLevel) -> Any:
     if not payload.batched:
         value = call(OPS["expand"], (value,), {"shape": (level.size, *payload.shape)}).clone()
     return value if d == 0 else value.movedim(0, d)
+
+
+explain_functions(globals(), "vmap")

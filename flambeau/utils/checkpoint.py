@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeVar
 
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.dtype import DType
 from flambeau.core.errors import GradientError
 from flambeau.core.generator import default_generator, fork_rng
@@ -130,3 +131,6 @@ class _Frame:
         with fork_rng():
             default_generator.state = self.rng
             yield
+
+
+explain_functions(globals(), "checkpoint checkpoint_sequential", wrap=checking)

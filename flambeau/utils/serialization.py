@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, BinaryIO, Final, cast
 
+from flambeau.core.blame import explain_functions
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.from_data import resolve_device
@@ -271,3 +272,6 @@ def _locator(map_location: MapLocation) -> Locate:
         return lambda saved: map_location(saved) or saved
     chosen = Device(map_location)  # type: ignore[arg-type]  # a class is refused there
     return lambda saved: chosen
+
+
+explain_functions(globals())

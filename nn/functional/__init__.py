@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # fmt: off
 # isort: off
-from flambeau.core.methods import give_homes, guarded
+from flambeau.core.blame import explain_imported
+from flambeau.core.methods import give_homes
 from flambeau.nn.functional import activation
 from flambeau.nn.functional.activation import *  # noqa: F403 - as its __all__ says
 from flambeau.nn.functional.attention import multi_head_attention_forward, scaled_dot_product_attention
@@ -57,9 +58,5 @@ __all__ = [
 ]  # fmt: skip
 __all__ += activation.__all__
 
-globals().update({
-    name: guarded(name, fn)
-    for name, fn in ((name, globals()[name]) for name in __all__)
-    if not hasattr(fn, "guarded") and not hasattr(fn, "op")  # these blame a wrong argument themselves
-})  # fmt: skip
+explain_imported(globals())
 give_homes(__name__, {name: globals()[name] for name in __all__})

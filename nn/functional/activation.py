@@ -81,7 +81,6 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
-@quick
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x cut to ``min_val`` ... ``max_val``.
 
@@ -159,7 +158,6 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _apply(ops.elu_p, inplace, input, _SELU_ALPHA, _SELU_SCALE, 1.0)
 
 
-@quick
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x / alpha) - 1) below.
 
@@ -248,7 +246,6 @@ def tanhshrink(input: Tensor) -> Tensor:
         return input - input.tanh()
 
 
-@quick
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by ``lambd``; 0 where it is nearer than that.
 

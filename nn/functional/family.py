@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-from flambeau.core.methods import require_tensors
+from flambeau.core.blame import Options, explained
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,22 +32,31 @@ def filled(text: str, n: int, name: str) -> str:
 
 def family(body: Callable[Concatenate[int, P], R]) -> Three[P, R]:
     """The members of ``<name>_nd``, whose first argument is the number of axes, for 1, 2 and 3 of them."""
-    inner: Any = body
     signature = inspect.signature(body)
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def member(n: int) -> Callable[P, R]:
         name = body.__name__.replace("_nd", f"{n}d")
 
+        options: Options | None = None
+
         def call(*args: P.args, **kwargs: P.kwargs) -> R:  # Any: where the body's result is
+            nonlocal options
             try:
-                return body(n, *args, **kwargs)
+                found = body(n, *args, **kwargs)
+                if options is None:
+                    options = Options(name, call)
+                if kwargs or len(args) > options.first:
+                    options.check(args, kwargs)
+                return found
             except Exception as error:
-                require_tensors(name, inner, (n, *args), error)
+                if clear := explained(error, name, call, args, kwargs):
+                    raise clear from clear.__cause__
                 raise
 
         call.__name__ = call.__qualname__ = name
         call.__module__, call.__doc__ = body.__module__, filled(body.__doc__ or "", n, name)
+        call.__wrapped__ = body  # type: ignore[attr-defined]
         call.__signature__, call.guarded = signature, True  # type: ignore[attr-defined]
         return call
 

@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.blame import users_level
 from flambeau.core.creation import full_like
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import abs_p, exp_p, log_p, where, xlogy_p
@@ -26,7 +27,8 @@ def reduction_of(
 ) -> str:
     """The reduction that the arguments ask for; ValueError for another word."""
     if size_average is not None or reduce is not None:
-        warnings.warn("size_average and reduce are deprecated, use reduction instead", UserWarning, stacklevel=4)
+        words = "size_average and reduce are deprecated, use reduction instead"
+        warnings.warn(words, UserWarning, stacklevel=users_level())
         if reduce is False:
             return "none"
         return "sum" if size_average is False else "mean"
@@ -56,7 +58,7 @@ def _warn_broadcast(name: str, input: Tensor, target: Tensor) -> None:
             f"{tuple(input.shape)}. "
             "This will likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=users_level(),
         )
 
 
@@ -101,7 +103,6 @@ def l1_loss(
     return _weighted(abs_p(input - target), weight, how)
 
 
-@quick
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
@@ -120,7 +121,6 @@ def smooth_l1_loss(
     return reduced(losses, how)
 
 
-@quick
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:

@@ -27,7 +27,11 @@ def layer_norm(
     >>> fb.nn.functional.layer_norm(fb.tensor([[1.0, 3.0]]), (2,))
     tensor([[-1.0000,  1.0000]])
     """
-    return ops.layer_norm_p(input, weight, bias, tuple(normalized_shape), eps)
+    try:
+        shape = tuple(normalized_shape)
+    except TypeError:
+        raise TypeError(f"layer_norm: normalized_shape must be a sequence of ints, got {normalized_shape!r}") from None
+    return ops.layer_norm_p(input, weight, bias, shape, eps)
 
 
 def rms_norm(

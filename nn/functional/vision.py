@@ -8,6 +8,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+from flambeau.core.arguments import bounded
 from flambeau.core.creation import linspace
 from flambeau.core.dtype import FLOATING, LOW_PRECISION, int64, uint8
 from flambeau.core.errors import DTypeError, ShapeError
@@ -130,6 +131,7 @@ def _resampled_sizes(
         raise ValueError(
             f"interpolate: input and output sizes should be greater than 0 and have {n} dimensions, got {out}"
         )
+    bounded(max(out), "interpolate: an output size")
     return out, factors
 
 

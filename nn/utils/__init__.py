@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # isort: off
+from flambeau.core.blame import checking, explain_functions
 from flambeau.nn.module import Module
 from flambeau.nn.utils import parametrizations, parametrize, rnn
 from flambeau.nn.utils.clip import (
@@ -42,3 +43,5 @@ __all__ = [
     "get_total_norm", "parameters_to_vector", "parametrizations", "parametrize", "remove_weight_norm", "rnn",
     "spectral_norm", "vector_to_parameters", "weight_norm",
 ]  # fmt: skip
+
+explain_functions(globals(), wrap=checking)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.state import no_grad
@@ -126,3 +127,6 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
         n = p.numel()
         p.data = vec[at : at + n].reshape(tuple(p.shape)).detach().clone()
         at += n
+
+
+explain_functions(globals(), wrap=checking)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.creation import zeros
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -112,3 +113,6 @@ def spectral_norm(
 def _transposed(module: Module) -> bool:
     """Whether the outputs of a module's weight stand along axis 1."""
     return bool(getattr(module, "transposed", False))
+
+
+explain_functions(globals(), "weight_norm spectral_norm", wrap=checking)

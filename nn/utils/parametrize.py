@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, SupportsIndex
 
+from flambeau.core.blame import check_constructors, checking, explain_functions
 from flambeau.core.errors import ShapeError
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -210,3 +211,7 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
         del module._modules["parametrizations"]
         module.__class__ = type(module)._parametrized_base  # type: ignore[attr-defined]
     return module
+
+
+explain_functions(globals(), "is_parametrized register_parametrization remove_parametrizations", wrap=checking)
+check_constructors(ParametrizationList)

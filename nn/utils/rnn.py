@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.creation import arange
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
@@ -160,3 +161,11 @@ def pack_sequence(sequences: Iterable[Tensor], enforce_sorted: bool = True) -> P
 def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
     """The tensors that :func:`pack_sequence` packed."""
     return unpad_sequence(*pad_packed_sequence(packed_sequences))
+
+
+explain_functions(
+    globals(),
+    "invert_permutation pack_padded_sequence pad_packed_sequence pad_sequence unpad_sequence pack_sequence "
+    "unpack_sequence",
+    wrap=checking,
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flambeau.core.blame import check_constructors as _check_constructors
+from flambeau.core.blame import explain_methods as _explain_methods
 from flambeau.optim.lr_scheduler.base import LRScheduler
 from flambeau.optim.lr_scheduler.combined import ChainedScheduler, SequentialLR
 from flambeau.optim.lr_scheduler.cyclic import CyclicLR, OneCycleLR
@@ -24,3 +26,6 @@ __all__ = [
     "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "OneCycleLR", "PolynomialLR",
     "ReduceLROnPlateau", "SequentialLR", "StepLR",
 ]  # fmt: skip
+
+_check_constructors(*[v for n, v in list(globals().items()) if n in __all__ and isinstance(v, type)])
+_explain_methods(LRScheduler)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
+from flambeau.core.blame import users_level
 from flambeau.core.tensor import Tensor
 from flambeau.optim.loading import like, mapping, shown
 from flambeau.optim.optimizer import Group, Optimizer
@@ -117,7 +118,7 @@ class LRScheduler:
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`: call them in the opposite order, "
                 "or the first value of the schedule is skipped",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=users_level(),
             )
         self._update(epoch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.record import Op
-from flambeau.plugins.conformance import kit, opdb, report
+from flambeau.plugins.conformance import kit, opdb, report, sample
 from flambeau.plugins.conformance.opdb.run import dtypes_of
 
 
@@ -80,6 +81,29 @@ def _cases(test: Any, op: Op, target: str, few: bool) -> Iterator[Any]:
                 yield pytest.param(op.name, dtype, marks=marks, id=f"{op.name}-{dtype.name}")
         elif (not few or dtype in quick) and kit.is_claimed(op, dtype, target) and wanted(op, dtype, target):
             yield pytest.param(op.name, dtype, id=f"{op.name}-{dtype.name}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the sample that was asked for, of what ``-k`` and its like have left."""
+    wanted = config.getoption("--flambeau-sample")
+    if not wanted:
+        return
+    try:
+        count, seed = sample.parse(wanted)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+    own = [item for item in items if item.path.parent == Path(__file__).parent]
+    taken = {id(own[i]) for i in sample.spread([_facts(item) for item in own], count, seed)}
+    dropped = [item for item in own if id(item) not in taken]
+    items[:] = [item for item in items if item not in set(dropped)]
+    config.hook.pytest_deselected(items=dropped)
+
+
+def _facts(item: pytest.Item) -> sample.Facts:
+    subject, test = _subject(item), str(getattr(item, "originalname", item.name))
+    op, dtype = (test, "") if subject is None else (subject[0], subject[1].name)
+    return sample.Facts(op, test, dtype, item.name)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

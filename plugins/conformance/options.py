@@ -21,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="tensors larger than a work-group and every sample, or small ones and the first samples alone, "
         "for a backend whose kernels are slow",
     )
+    group.addoption(
+        "--flambeau-sample",
+        metavar="N[:SEED]",
+        help="N of the tests alone, spread evenly over ops, kinds of test and dtypes; the same ones in every run, "
+        "others with another seed",
+    )
     group.addoption("--flambeau-report", metavar="FOLDER", help="write the support matrix there (markdown and JSON)")
 
 

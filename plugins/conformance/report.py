@@ -39,11 +39,16 @@ class Recorder:
     def write(self, folder: Path, target: str) -> None:
         """Write ``support-TYPE.md`` and ``support-TYPE.json``."""
         checked = kit.chosen(dt.ALL, few=self.config.getoption("--flambeau-dtypes") == "few")
-        facts = facts_of(target, self.outcomes, checked, str(self.config.getoption("keyword", "") or ""))
+        facts = facts_of(target, self.outcomes, checked, self.selection())
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, text in {".json": json.dumps(facts, indent=1, default=str) + "\n", ".md": page(facts)}.items():
             self.written.append(folder / f"support-{Device(target).type}{suffix}")
             self.written[-1].write_text(text, encoding="utf-8")
+
+    def selection(self) -> str:
+        """The options that made this run a part of the kit."""
+        keyword, sample = self.config.getoption("keyword", ""), self.config.getoption("--flambeau-sample")
+        return " ".join([f'-k "{keyword}"'] * bool(keyword) + [f"--flambeau-sample={sample}"] * bool(sample))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.outcomes:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flambeau.backends import layout as lay
-from flambeau.backends.adapter import RESULTS, broadcast
+from flambeau.backends.adapter import RESULTS, broadcast, elementwise
 from flambeau.backends.base import OutOfMemoryError
 from flambeau.backends.strided import StridedArray, partly_overlaps
 from flambeau.core import config
@@ -455,3 +455,43 @@ RULES: list[tuple[str, list[tuple[int, ...]], dict[str, Any], tuple[tuple[int, .
 @pytest.mark.parametrize("name, shapes, params, expected", RULES)
 def test_result_rules(backend: FlatBackend, name: str, shapes: Any, params: Any, expected: Any) -> None:
     assert RESULTS.get(name, broadcast)(*[put(backend, floats(*s)) for s in shapes], **params) == expected
+
+
+# -- generated kernels ---------------------------------------------------------------------------------
+def generated(backend: FlatBackend, contiguous: bool = True) -> Any:
+    """x * 2 + y as float64, from a plain kernel that notes what it gets."""
+
+    def plain(out: StridedArray, x: StridedArray, y: StridedArray) -> None:
+        plain_calls.append((out, x, y))
+        seen(out)[...] = seen(x) * 2.0 + seen(y)
+
+    return elementwise(backend, "axpy", plain, dt.float64, contiguous=contiguous)
+
+
+plain_calls: list[tuple[StridedArray, ...]] = []
+
+
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_a_generated_kernel_broadcasts_and_has_the_dtype_that_was_said(backend: FlatBackend, contiguous: bool) -> None:
+    plain_calls.clear()
+    x, y = put(backend, floats(3, 4).T), put(backend, floats(3))
+    found = generated(backend, contiguous)(x, y)
+    np.testing.assert_array_equal(backend.to_host(found), floats(3, 4).T * 2.0 + floats(3))
+    assert found.dtype is dt.float64 and {a.shape for a in plain_calls[0]} == {(4, 3)}
+    assert all(a.is_contiguous for a in plain_calls[0]) is contiguous
+
+
+def test_a_generated_kernel_writes_to_out_and_reads_first_what_overlaps_it(backend: FlatBackend) -> None:
+    host = np.arange(10.0)
+    x = put(backend, host)
+    part, shifted = x.viewed((9,), (1,), 1), x.viewed((9,), (1,), 0)
+    assert generated(backend)(shifted, part, out=part) is part
+    np.testing.assert_array_equal(backend.to_host(x), [0, *(host[:-1] * 2 + host[1:])])
+    with pytest.raises(lay.LayoutError, match=r"axpy: out has shape \(9,\), the result \(10,\)"):
+        generated(backend)(x, x, out=part)
+
+
+def test_a_generated_kernel_is_not_called_for_nothing(backend: FlatBackend) -> None:
+    plain_calls.clear()
+    empty = put(backend, floats(0, 3))
+    assert generated(backend)(empty, put(backend, floats(3))).shape == (0, 3) and not plain_calls

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 import flambeau
+from flambeau.plugins.conformance.sample import Facts, parse, spread
 from tests.conftest import RunPython
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,7 +120,7 @@ def test_the_same_tests_pass_on_a_sound_backend(sound: Run) -> None:
 def test_the_matrix_tells_what_was_checked(sound: Run) -> None:
     facts = sound.facts
     assert facts["checked"] == ["bool", "int64", "float32", "float64"] and "uint8" in facts["not_checked"]
-    assert facts["absent"] == [] and facts["selection"].startswith("test_special_values")
+    assert facts["absent"] == [] and facts["selection"].startswith('-k "test_special_values')
     assert facts["ops"]["exp"]["float32"] == "native" and facts["ops"]["tanh"]["float32"] == "composite"
     assert facts["ops"]["neg"]["bool"] == "undefined"
     assert facts["ops"]["cholesky"]["float32"] == "missing" and "svd" in facts["lacks"]["pinv"]
@@ -134,6 +137,64 @@ def test_coverage_and_doctor_name_the_missing_kernel(run_python: RunPython) -> N
     assert ops["round_half_even"]["float32"]["state"] == "missing" and ops["exp"]["float32"]["state"] == "native"
     done = run_python("-m", "flambeau", "doctor", **missing)
     assert done.returncode == 1 and "plugin planted: no kernel for floor, which every backend must have" in done.stdout
+
+
+def collected(*arguments: str) -> list[str]:
+    """The tests that the kit would run, by name."""
+    found = run_kit("", "test_values or test_layouts or test_storage", "--flambeau-device=planted", *arguments)
+    return [line.partition("::")[2] for line in found.output.splitlines() if "::" in line]
+
+
+def test_a_sample_is_the_same_in_every_run_and_another_with_another_seed() -> None:
+    """And it is spread: each op at most once, each kind of test and each dtype about as often as the others."""
+    first, second = (collected("--collect-only", "--flambeau-sample=60") for _ in range(2))
+    other = collected("--collect-only", "--flambeau-sample=60:1")
+    assert len(first) == len(other) == 60 and first == second and set(first) != set(other)
+    ops = [name.partition("[")[2].partition("-")[0] or name for name in first]
+    assert len(set(ops)) == len(ops)
+    of_ops = [name for name in first if re.search(r"-(float|int|bool)\d*\]", name) and "bits" not in name]
+    kinds = Counter(name.partition("[")[0] for name in of_ops)
+    assert len(of_ops) > 40 and len(kinds) > 4 and max(kinds.values()) - min(kinds.values()) <= 1, kinds
+    dtypes = Counter(name.rpartition("-")[2].rstrip("]") for name in of_ops)
+    assert set(dtypes) == {"float32", "int64", "bool", "float64"} and min(dtypes.values()) > 4, dtypes
+
+
+def test_a_sample_runs_in_several_processes_and_the_matrix_says_so(tmp_path: Path) -> None:
+    found = run_kit(
+        "", "test_values and float32", "--flambeau-device=planted", "--flambeau-sample=12:3", "-p", "xdist", "-n", "2",
+        report=tmp_path,
+    )  # fmt: skip
+    assert found.status == 0, found.output[-2000:]
+    assert found.facts["tests"] == 12 and found.facts["selection"].endswith("--flambeau-sample=12:3")
+    assert "--flambeau-sample=12:3`." in found.page
+
+
+@pytest.mark.parametrize("wrong", ["0", "many", "-3", "5:x", "1.5", "", "5:"])
+def test_a_sample_of_nothing_is_no_sample(wrong: str) -> None:
+    with pytest.raises(ValueError, match=f"takes N or N:SEED, N a number of tests from 1, got '{wrong}'"):
+        parse(wrong)
+
+
+def test_a_sample_of_nothing_is_refused() -> None:
+    found = run_kit("", "test_required", "--flambeau-device=planted", "--flambeau-sample=many", "--collect-only")
+    assert found.status != 0 and "--flambeau-sample takes N or N:SEED" in found.output
+
+
+def test_a_sample_larger_than_the_kit_is_all_of_it() -> None:
+    tests = [Facts(f"op{i % 7}", "test_values", "float32", f"test_values[{i}]") for i in range(20)]
+    assert spread(tests, 99, 0) == set(range(20))
+
+
+@pytest.mark.parametrize("count", [7, 21, 40])
+def test_a_sample_takes_all_ops_before_one_comes_again(count: int) -> None:
+    tests = [
+        Facts(f"op{op}", test, dtype, f"{test}[op{op}-{dtype}]")
+        for op in range(7) for test in ("test_values", "test_layouts", "test_grad") for dtype in ("int64", "float32")
+    ]  # fmt: skip
+    taken = [tests[i] for i in spread(tests, count, 5)]
+    for field in ("op", "test", "dtype"):
+        counts = Counter(getattr(t, field) for t in taken)
+        assert max(counts.values()) - min(counts.values()) <= (1 if field == "op" else 2), (field, counts)
 
 
 def test_the_device_must_be_named() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import arange
@@ -14,6 +17,8 @@ from flambeau.core.ops.nn.conv import padded, spread, windows
 from flambeau.core.ops.nn.rules import Shape, floats, means, reals
 from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
+
+Indices: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
@@ -234,23 +239,23 @@ avg_pool_grad_p: OpFunction[Tensor] = composite(
 
 
 # -- adaptive ----------------------------------------------------------------------------------------
-def adaptive_edges(size: int, out: int) -> tuple[list[int], list[int]]:
+def adaptive_edges(size: int, out: int) -> tuple[Indices, Indices]:
     """Where each of ``out`` windows over ``size`` elements starts and ends."""
-    return [i * size // out for i in range(out)], [-(-(i + 1) * size // out) for i in range(out)]
+    i = np.arange(out, dtype=np.int64)
+    return i * size // out, -(-(i + 1) * size // out)
 
 
 def adaptive_windows(x: Tensor, axis: int, out: int, fill: float) -> tuple[Tensor, Tensor, Tensor]:
     """Windows along ``axis`` as a new last axis, ``fill`` where they are shorter; their places and lengths."""
     starts, ends = adaptive_edges(x.shape[axis], out)
-    width = max(e - s for s, e in zip(starts, ends, strict=True))
-    places = [[min(s + j, x.shape[axis] - 1) for j in range(width)] for s in starts]
-    inside = [[s + j < e for j in range(width)] for s, e in zip(starts, ends, strict=True)]
-    index = x.new_tensor(places, dtype=dt.int64)
+    width = int((ends - starts).max())
+    places = starts[:, None] + np.arange(width)
+    index = x.new_tensor(np.minimum(places, x.shape[axis] - 1), dtype=dt.int64)
     found = x.index_select(axis, index.reshape(-1)).unflatten(axis, (out, width)).movedim(axis + 1, -1)
     shape = [1] * (found.ndim - 1)
     shape[axis] = out
-    mask = x.new_tensor(inside, dtype=dt.bool_).reshape(*shape, width)
-    lengths = x.new_tensor([e - s for s, e in zip(starts, ends, strict=True)]).reshape(shape)
+    mask = x.new_tensor(places < ends[:, None], dtype=dt.bool_).reshape(*shape, width)
+    lengths = x.new_tensor(ends - starts, dtype=x.dtype).reshape(shape)
     return where(mask, found, fill), index, lengths
 
 

@@ -1,6 +1,8 @@
 """Loading data: datasets, samplers and the DataLoader."""
 
 # isort: off
+from flambeau.core.blame import check_constructors as _check_constructors
+from flambeau.core.blame import explain_methods as _explain_methods
 from flambeau.utils.data.collate import default_collate, default_convert
 from flambeau.utils.data.dataset import (
     ChainDataset, ConcatDataset, Dataset, IterableDataset, StackDataset, Subset, TensorDataset, random_split,
@@ -19,3 +21,6 @@ __all__ = [
     "WeightedRandomSampler", "WorkerInfo", "default_collate", "default_convert", "digits", "get_worker_info",
     "random_split",
 ]  # fmt: skip
+
+_check_constructors(*[v for n, v in list(globals().items()) if n in __all__ and isinstance(v, type)])
+_explain_methods(DataLoader)

@@ -10,6 +10,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.accelerator import pinning_device
+from flambeau.core.blame import checking, explain_functions, users_level
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import as_tensor, tensor
 from flambeau.core.keys import get_default_device
@@ -117,7 +118,7 @@ def pinner() -> Callable[[Any], Any] | None:
         return lambda batch: map_leaves(_pinned, batch)
     warnings.warn(
         f"DataLoader: pin_memory=True has no effect, the device {str(get_default_device())!r} knows no pinned memory",
-        stacklevel=4,
+        stacklevel=users_level(),
     )
     return None
 
@@ -135,3 +136,6 @@ def _like(original: Any, members: object) -> object:
         return type(original)(members)
     except TypeError:  # a class with a constructor of its own
         return members
+
+
+explain_functions(globals(), "default_collate default_convert", wrap=checking)

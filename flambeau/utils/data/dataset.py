@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from flambeau.core.blame import checking, explain_functions, users_level
 from flambeau.core.exchange import host_device
 from flambeau.core.generator import Generator
 from flambeau.core.ops.random import randperm
@@ -214,7 +215,7 @@ def _split_sizes(total: int, lengths: Sequence[float]) -> list[int]:
             sizes[i % len(sizes)] += 1
         for i, size in enumerate(sizes):
             if size == 0:
-                warnings.warn(f"random_split: part {i} of fraction {lengths[i]} is empty", stacklevel=3)
+                warnings.warn(f"random_split: part {i} of fraction {lengths[i]} is empty", stacklevel=users_level())
         return sizes
     if sum(lengths) != total:
         raise ValueError(
@@ -222,3 +223,6 @@ def _split_sizes(total: int, lengths: Sequence[float]) -> list[int]:
             f"got {list(lengths)}, which add up to {sum(lengths)}"
         )
     return [int(n) for n in lengths]
+
+
+explain_functions(globals(), wrap=checking)

@@ -68,7 +68,7 @@ def test_adding():
 
 
 def test_chain_refuses():
-    with pytest.raises(TypeError, match="ChainDataset: datasets must be IterableDatasets, got list"):
+    with pytest.raises(TypeError, match="ChainDataset: argument 'datasets' must be an iterable of Datasets"):
         list(ChainDataset([[1]]))
 
 
