@@ -262,3 +262,40 @@ def zero_gradients_stay_zero(T: Any) -> Any:
         (g,) = T.autograd.grad(f(x), x, inf, create_graph=True)
         found.append([g.detach(), g.requires_grad])
     return found
+
+
+# -- what was made in inference mode ------------------------------------------------------------------
+def _made_inside(T: Any) -> Any:
+    with T.inference_mode():
+        return T.ones(2, 2)
+
+
+@case
+def inference_parameters_stepped_outside(T: Any) -> Any:
+    p = T.nn.Parameter(_made_inside(T), requires_grad=False)
+    p.grad = T.ones(2, 2)
+    T.optim.SGD([p], lr=0.1).step()
+
+
+@case
+def inference_parameters_stepped_inside(T: Any) -> Any:
+    p = T.nn.Parameter(_made_inside(T), requires_grad=False)
+    p.grad = T.ones(2, 2)
+    with T.inference_mode():
+        T.optim.SGD([p], lr=0.1).step()
+    return p
+
+
+@case
+def inference_state_stepped_outside(T: Any) -> Any:
+    p = T.ones(2, requires_grad=True)
+    p.grad = T.ones(2)
+    adam = T.optim.Adam([p], lr=0.1)
+    with T.inference_mode():
+        adam.step()
+    adam.step()
+
+
+@case
+def inference_argument_of_grad(T: Any) -> Any:
+    return T.func.grad(lambda a: (a * a).sum())(_made_inside(T))
