@@ -368,12 +368,11 @@ def make_view(x: Linked, out: Linked, op: Any, params: Any, grad_mode: bool) -> 
     return out
 
 
-def own(x: Any) -> Any:
-    """``x``, made as a view of a tensor that nobody else has, as no view: its history is its own."""
+def disown(x: Linked) -> None:
+    """Make ``x``, a view of a tensor that nobody else has, no view: its history is its own."""
     link = x._node
     if link.__class__ is View:
         x._node = link.resolve()
-    return x
 
 
 SELF = object()  # the edge of a saved output: the node itself

@@ -270,7 +270,9 @@ def _quarantine(plugin: Plugin, error: BaseException) -> None:
     if plugin.device_type not in registry.backends and not plugin.is_overlay:
         registry.failures.setdefault(plugin.device_type, failure)
     elif not plugin.disabled:  # asking for the device would not show it
-        warnings.warn(f"{plugin} is off: {failure.reason}; `python -m flambeau doctor` tells more", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"{plugin} is off: {failure.reason}; `python -m flambeau doctor` tells more", RuntimeWarning, stacklevel=2
+        )
 
 
 def rescan() -> None:

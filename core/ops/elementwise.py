@@ -12,7 +12,7 @@ from typing import Unpack, overload
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.creation import full_like
+from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
@@ -101,7 +101,7 @@ def cj(v: Tensor | Number) -> Tensor | Number:
 
 def zero(g: Tensor) -> Tensor:
     """Zeros that do not depend on ``g``, also where it is infinite."""
-    return storage.zeros_like(g)
+    return zeros_like(g)
 
 
 def _by_square(part: Tensor | Number, x: Tensor | Number, y: Tensor | Number) -> Tensor:

@@ -270,20 +270,23 @@ def _made_inside(T: Any) -> Any:
         return T.ones(2, 2)
 
 
+def _step_of_parameters_made_inside(T: Any) -> Callable[[], Any]:
+    with T.inference_mode():
+        p = T.nn.Parameter(T.ones(2, 2))
+        p.grad = T.ones(2, 2)
+    return lambda: [T.optim.SGD([p], lr=0.1).step(), p.detach()][1]
+
+
 @case
 def inference_parameters_stepped_outside(T: Any) -> Any:
-    p = T.nn.Parameter(_made_inside(T), requires_grad=False)
-    p.grad = T.ones(2, 2)
-    T.optim.SGD([p], lr=0.1).step()
+    _step_of_parameters_made_inside(T)()
 
 
 @case
 def inference_parameters_stepped_inside(T: Any) -> Any:
-    p = T.nn.Parameter(_made_inside(T), requires_grad=False)
-    p.grad = T.ones(2, 2)
+    step = _step_of_parameters_made_inside(T)
     with T.inference_mode():
-        T.optim.SGD([p], lr=0.1).step()
-    return p
+        return step()
 
 
 @case
