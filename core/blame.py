@@ -145,7 +145,8 @@ def _read(p: inspect.Parameter, scope: dict[str, Any]) -> Any:
 
 
 def _listed(signature: inspect.Signature) -> str:
-    return ", ".join(str(p.replace(annotation=p.empty)) for p in signature.parameters.values()) or "none"
+    given = (p for p in signature.parameters.values() if p.name != "self")  # the caller gives none by that name
+    return ", ".join(str(p.replace(annotation=p.empty)) for p in given) or "none"
 
 
 def _array_for_tensor(name: str, signature: inspect.Signature | None, args: Sequence[Any]) -> TypeError | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flambeau.backends.base import Kernel
 from flambeau.core.errors import KernelError
-from flambeau.core.record import Op
+from flambeau.core.record import ELEMENTWISE, Op
 
 
 def checked(kernel: Kernel, op: Op, key: Any, source: str) -> Kernel:
@@ -29,7 +29,9 @@ def checked(kernel: Kernel, op: Op, key: Any, source: str) -> Kernel:
         except Exception as error:
             error.add_note(f"in {what}")
             raise
-        if params.get("out") is not None:
+        if (out := params.get("out")) is not None:
+            if result is not out and not _shares(key, result, out):
+                raise KernelError(f"{what} returned {_shown(result)} and not the out that it must write to and return")
             return result
         if not several:
             return _result(what, op, key, 0, result, arrays, params)
@@ -53,11 +55,22 @@ def _result(what: str, op: Op, key: Any, i: int, result: Any, arrays: Sequence[A
     found = key.backend.dtype_of(array)
     if found is not wanted.stored:
         raise KernelError(f"{what} returned {place}of dtype {found.name}, expected {wanted.stored.name}")
+    if (op.family is ELEMENTWISE or op.name == "clone") and any(_shares(key, array, a) for a in arrays):
+        raise KernelError(f"{what} returned memory of an operand; the result must have its own, or writes would meet")
     if op.infer is not None and op.schema.single:
         shape = _expected(op, arrays, params)
         if shape is not None and tuple(array.shape) != shape:
             raise KernelError(f"{what} returned shape {tuple(array.shape)}, expected {shape}")
     return array
+
+
+def _shares(key: Any, x: Any, y: Any) -> bool:
+    """Whether two values are arrays in one storage."""
+    return (
+        isinstance(x, key.array)
+        and isinstance(y, key.array)
+        and bool(key.backend.storage_id(x) == key.backend.storage_id(y))
+    )
 
 
 def _expected(op: Op, arrays: Sequence[Any], params: dict[str, Any]) -> tuple[int, ...] | None:

@@ -432,6 +432,7 @@ def _construct(*data: Any, device: DeviceLike = None) -> Tensor:  # Any: sizes, 
     raise TypeError(f"Tensor: expected sizes, a sequence or a tensor, got {kinds}; flambeau.tensor takes numbers")
 
 
+_construct.__name__ = _construct.__qualname__ = "Tensor"  # what errors of Python name
 TensorType.construct = staticmethod(_construct)
 explain_functions(
     globals(),

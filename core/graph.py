@@ -235,6 +235,9 @@ def carry_keepers(before: Edge, after: Edge) -> None:
 PART: Final = "part"  # the grad mode of a view that was made with others, none of which may be written to
 
 
+ITSELF: Final = "itself"  # the grad mode of the link of a tensor that has become a view of what it was
+
+
 def mark_parts(views: tuple[Linked, ...]) -> tuple[Linked, ...]:
     """The views that one call gave, as such: with gradients on, a write to one of them raises."""
     for t in views:
@@ -261,8 +264,14 @@ class View:
 
     @property
     def base(self) -> Linked:
-        """The Tensor whose storage it is; never itself a view."""
-        return self.made[0]
+        """The Tensor whose storage it is; never itself a view.
+
+        One that has become a view in place since, as by ``t_``, has left what it was as the base.
+        """
+        base = self.made[0]
+        while base._node.__class__ is View:
+            base = base._node.made[0]
+        return base
 
     @property
     def parent(self) -> View | None:
@@ -296,7 +305,8 @@ class View:
 
     @property
     def grad_mode(self) -> bool | str:
-        """Whether it was made with gradients on, a view made without may not be written to with them; or PART."""
+        """Whether it was made with gradients on, a view made without may not be written to with them; or PART or
+        ITSELF."""
         return self.made[8]
 
     def resolve(self) -> Edge:
@@ -356,6 +366,13 @@ def make_view(x: Linked, out: Linked, op: Any, params: Any, grad_mode: bool) -> 
     view.node = None
     out._box = box
     return out
+
+
+def disown(x: Linked) -> None:
+    """Make ``x``, a view of a tensor that nobody else has, no view: its history is its own."""
+    link = x._node
+    if link.__class__ is View:
+        x._node = link.resolve()
 
 
 SELF = object()  # the edge of a saved output: the node itself

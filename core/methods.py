@@ -166,6 +166,8 @@ def give_homes(home: str, functions: Mapping[str, object], owner: str = "") -> N
         if isinstance(fn, FunctionType) and not _is_found(fn):
             own = fn.__name__ if functions.get(fn.__name__) is fn else name  # one function may have several names
             fn.__module__, fn.__qualname__ = home, owner + own
+            if fn.__name__ not in functions:  # a bound method is found by it
+                fn.__name__ = own
 
 
 def _is_found(fn: FunctionType) -> bool:

@@ -24,6 +24,15 @@ class Failure:
     source: str
     error: BaseException
 
+    @property
+    def reason(self) -> str:
+        """The error's text; its class where it has none, or fails to give it."""
+        try:
+            text = str(self.error).strip()
+        except Exception:
+            text = ""
+        return text or type(self.error).__name__
+
     def report(self) -> str:
         return "".join(traceback.format_exception(self.error))
 
@@ -122,7 +131,7 @@ def get_backend(name: str) -> Backend:
     failure = failures.get(name)
     if failure is not None:
         raise BackendUnavailableError(
-            f"device {name!r}: its plugin ({failure.source}) failed to load: {failure.error}"
+            f"device {name!r}: its plugin ({failure.source}) failed to load: {failure.reason}"
         ) from failure.error
     raise UnknownDeviceError(
         f"unknown device type {name!r}; known: {', '.join(known_types())}. "

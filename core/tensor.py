@@ -23,7 +23,7 @@ from flambeau.core.box import Box, box_of, require_tracked
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
-from flambeau.core.graph import Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
+from flambeau.core.graph import ITSELF, Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
 from flambeau.core.memory_format import Layout, MemoryFormat, check_format, strided
 from flambeau.core.public import public
 from flambeau.core.size import Size
@@ -354,11 +354,11 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         return 0 if self._box is None else self._box.version
 
     def _is_view(self) -> bool:
-        return self._node.__class__ is View
+        return self._node.__class__ is View and self._node.grad_mode != ITSELF
 
     @property
     def _base(self) -> Tensor | None:
-        return self._node.base if self._node.__class__ is View else None
+        return self._node.base if self._is_view() else None
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
         """Call ``hook(grad)`` when this tensor's gradient is complete; what it returns replaces it.

@@ -73,7 +73,9 @@ def _load_once(plugin: Plugin) -> None:
         _load(plugin)
         _loaded.add(plugin)
         _failed.pop(plugin, None)
-    except (Exception, SystemExit) as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # sys.exit() and others' classes too: whatever it is, only this device is lost
         _quarantine(plugin, error)
     finally:
         _loading.remove(plugin)
@@ -268,7 +270,9 @@ def _quarantine(plugin: Plugin, error: BaseException) -> None:
     if plugin.device_type not in registry.backends and not plugin.is_overlay:
         registry.failures.setdefault(plugin.device_type, failure)
     elif not plugin.disabled:  # asking for the device would not show it
-        warnings.warn(f"{plugin} is off: {error}; `python -m flambeau doctor` tells more", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"{plugin} is off: {failure.reason}; `python -m flambeau doctor` tells more", RuntimeWarning, stacklevel=2
+        )
 
 
 def rescan() -> None:
@@ -301,7 +305,7 @@ def _status(plugin: Plugin) -> Status:
         return Status(plugin, "disabled", "turned off by FLAMBEAU_DISABLE_PLUGINS")
     failure = _failed.get(plugin)
     if failure is not None:
-        return Status(plugin, "failed", str(failure.error), failure.report())
+        return Status(plugin, "failed", failure.reason, failure.report())
     if plugin in _loaded:
         return Status(plugin, "loaded", _passed_over.get(plugin.device_type))
     return Status(plugin, "not loaded")

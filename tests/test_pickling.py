@@ -43,6 +43,17 @@ def test_every_public_function_and_class_comes_back_as_itself() -> None:
     assert not lost, lost
 
 
+def test_every_bound_method_comes_back_bound() -> None:
+    x, lost = fb.eye(2), []
+    for name, method in vars(fb.Tensor).items():
+        if callable(method) and not name.startswith("_"):
+            try:
+                assert callable(pickle.loads(pickle.dumps(getattr(x, name))))
+            except AttributeError:
+                lost.append(name)
+    assert not lost
+
+
 def _comes_back(found: Any) -> bool:
     try:
         return pickle.loads(pickle.dumps(found)) is found

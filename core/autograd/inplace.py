@@ -98,18 +98,33 @@ def check_writable(op: Op, x: Tensor, wants: bool, state: State) -> None:
     require_tracked(x, f"{name}: writing to", state.inference)
     if x._key.level is not None and not x._key.level.alive:
         raise LevelError(f"{name}: a tensor of a finished {x._key.level.kind} is used outside of it")
+    require_writable_history(name, x, wants, state)
+    made_by = link.node if isinstance(link, Slot) else link
+    if wants and isinstance(made_by, Node) and made_by.aliases:
+        raise GradientError(
+            f"{name}: an output of the custom function {made_by.name()} "
+            "that shares memory with an input is being modified in place; return a clone, or use mark_dirty"
+        )
+    if x._key.level is None:
+        require_apart(name, x)
+
+
+def require_writable_history(name: str, x: Tensor, wants: bool, state: State) -> None:
+    """GradientError for what gradients could not follow: a leaf, a view of one, one of several views."""
+    link = x._node
     if state.grad and (link.__class__ is Leaf):
         raise GradientError(
             f"{name}: a leaf Tensor that requires grad is being used in an in-place operation; "
             "do it under no_grad(), or on a clone"
         )
     if state.grad and link.__class__ is View and (wants or edge_of(link.base) is not None):
-        if not link.grad_mode:
+        chain = link.chain()
+        if any(not view.grad_mode for view in chain):
             raise GradientError(
                 f"{name}: a view was created in no_grad mode and is being modified inplace with grad mode enabled; "
                 "make the view outside of no_grad(), or write under no_grad()"
             )
-        if any(view.grad_mode == PART for view in link.chain()):
+        if any(view.grad_mode == PART for view in chain):
             raise GradientError(
                 f"{name}: an output of a function that returns multiple views (split, chunk, unbind, iteration) is "
                 "being modified inplace; use the out-of-place op, or take the view by slicing"
@@ -119,14 +134,6 @@ def check_writable(op: Op, x: Tensor, wants: bool, state: State) -> None:
                 f"{name}: a view of a leaf Tensor that requires grad is being used in an in-place operation; "
                 "do it under no_grad(), or on a clone"
             )
-    made_by = link.node if isinstance(link, Slot) else link
-    if wants and isinstance(made_by, Node) and made_by.aliases:
-        raise GradientError(
-            f"{name}: an output of the custom function {made_by.name()} "
-            "that shares memory with an input is being modified in place; return a clone, or use mark_dirty"
-        )
-    if x._key.level is None:
-        require_apart(name, x)
 
 
 def require_no_partial_overlap(name: str, x: Tensor, operands: Sequence[Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Unpack, overload
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
-from flambeau.core.creation import full_like
+from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number
@@ -106,7 +106,8 @@ def cj(v: Tensor | Number) -> Tensor | Number:
 
 
 def zero(g: Tensor) -> Tensor:
-    return g * 0
+    """Zeros that do not depend on ``g``, also where it is infinite."""
+    return zeros_like(g)
 
 
 FLOATS = DTypeRule("floats", accepts=dt.FLOATS)  # whole numbers alone do not become floats here
@@ -221,7 +222,7 @@ fmod_p = binary("fmod", lambda g: g, lambda g, x, y: -g * trunc_p(x / y), "fmod(
 
 def _pow_x(g: Tensor, x: Tensor, y: Tensor | Number) -> Tensor:
     if not isinstance(y, Tensor):
-        return g * 0 if y == 0 else g * cj(y * x ** (y - 1))
+        return zero(g) if y == 0 else g * cj(y * x ** (y - 1))
     return where(y == 0, 0.0, g * cj(y * x ** where(y == 0, 1.0, y - 1)))
 
 

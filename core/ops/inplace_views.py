@@ -9,31 +9,38 @@ import math
 from collections.abc import Callable, Sequence
 
 from flambeau.core import creation
-from flambeau.core.box import box_of
+from flambeau.core.autograd.inplace import require_writable_history
+from flambeau.core.box import INFERENCE, box_of, require_tracked
 from flambeau.core.errors import GradientError, ShapeError
-from flambeau.core.graph import Leaf, View
+from flambeau.core.graph import ITSELF, Leaf, View
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops import shape, storage, views
 from flambeau.core.public import public
-from flambeau.core.state import current
+from flambeau.core.state import current, put
 from flambeau.core.tensor import Tensor, blank
 
 
 def _becomes(name: str, self: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
     """``self`` made the view that ``view`` takes of it."""
-    if self._node.__class__ is Leaf and current().grad:
-        raise GradientError(
-            f"{name}: a leaf Tensor that requires grad is being used in an in-place operation; use "
-            f"{name.rstrip('_')}, or do it under no_grad()"
-        )
+    state = current()
+    require_tracked(self, f"{name}: changing", state.inference)
+    require_writable_history(name, self, False, state)
     before = blank()  # what the tensor is now: a view's history must not refer to the tensor that it is
+    shared = self._box is not None  # by views, which go on from what the tensor is now
     before._array, before._key, before._node, before._box = self._array, self._key, self._node, box_of(self)
-    after = view(before)
-    if self._node.__class__ is View:
-        self._node = after._node
-    elif self._node is not None and not isinstance(self._node, Leaf):
-        self._node = after._node.resolve()
+    try:
+        if not state.inference or self._box is not INFERENCE:  # its history stays its own in every mode
+            put(state.replace(grad=True, inference=False))
+        after = view(before)
+    finally:
+        put(state)
+    if before._node.__class__ is not View or not self._is_view():
+        after._node.made = (*after._node.made[:8], ITSELF)
+    if self._node.__class__ is not Leaf:
+        self._node = after._node if shared or self._node is None else after._node.resolve()
     self._array = after._array
+    if self._node.__class__ is Leaf:
+        self._node.shape = self._array.shape
     return self
 
 

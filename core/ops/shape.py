@@ -19,6 +19,7 @@ from flambeau.core.cache import Cache
 from flambeau.core.dtype import DType, DTypeLike, as_dtype
 from flambeau.core.errors import ShapeError
 from flambeau.core.fastpath import view_case
+from flambeau.core.graph import disown
 from flambeau.core.ops.storage import clone_p, permute_p, view_dtype_p, view_p
 from flambeau.core.public import public
 from flambeau.core.stored import check_bytes
@@ -96,7 +97,9 @@ def reshape(input: Tensor, *sizes: int | Sequence[int], shape: Sequence[int] | N
     except ValueError as error:  # a level does not know the layouts below it
         if not isinstance(error, layout.CopyNeededError) and input._key.level is None and input.is_contiguous():
             raise
-    return view_p(clone_p(input, "C"), new)
+    copy: Tensor = view_p(clone_p(input, "C"), new)
+    disown(copy)
+    return copy
 
 
 @public(function=False, guard="function")

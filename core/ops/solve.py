@@ -202,18 +202,27 @@ def pinv_p(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor:
     return matmul_p(adjoint(vh) * unsqueeze(inverse, -2), adjoint(u))
 
 
-@public("pinverse")
 def pinv(
     A: Tensor, rcond: float | None = None, *, atol: float | None = None, rtol: float | None = None,
     hermitian: bool = False,
 ) -> Tensor:  # fmt: skip
     """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0.
 
-    >>> fb.pinverse(fb.tensor([[2.0], [0.0]]))
+    >>> fb.linalg.pinv(fb.tensor([[2.0], [0.0]]))
     tensor([[0.5000, 0.0000]])
     """
     rtol = rcond if rtol is None else rtol
     return pinv_p(A, rtol=AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
+
+
+@public()
+def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
+    """The Moore-Penrose inverse; singular values up to ``rcond`` times the largest count as 0.
+
+    >>> fb.pinverse(fb.tensor([[2.0], [0.0]]))
+    tensor([[0.5000, 0.0000]])
+    """
+    return pinv(input, rtol=rcond)
 
 
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 
+from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import bounded
 from flambeau.core.dtype import Number
@@ -379,16 +380,28 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return storage.unfold_p(self, axis, size, step)
 
 
+def _in_numbers_of(x: Tensor, source: Tensor) -> Tensor:
+    """``source``, whose elements lie in their order, as the real or complex numbers that its view ``x`` consists of."""
+    have, want = source._key.dtype, x._key.dtype
+    if have is want:
+        return source
+    if have.category == dt.COMPLEX:
+        return view_as_real(source)
+    flat = source.reshape(-1)
+    return view_as_complex(narrow(flat, 0, 0, flat.numel() // 2 * 2).reshape(-1, 2))
+
+
 def _storage_of(x: Tensor) -> tuple[Tensor, int]:
     """A tensor with the elements of the storage in their order, and where it starts: the gradient counts in them."""
     if x._key.level is not None or edge_of(x) is None:
         return x, 0
     link = x._node
-    source = link.base if isinstance(link, View) and link.base._key is x._key else x
+    source = link.base if isinstance(link, View) else x
     strides = source.stride()
     order = sorted(range(source.ndim), key=lambda i: -strides[i])
     if order != list(range(source.ndim)):
         source = source.permute(order)
+    source = _in_numbers_of(x, source)
     start = source.storage_offset()
     return (source.clone(), start) if start else (source, 0)
 
@@ -444,6 +457,8 @@ def view_as_complex(input: Tensor) -> Tensor:
     if tuple(input._array.shape[-1:]) != (2,):
         raise ShapeError(f"view_as_complex: the last dimension must have size 2, got shape {tuple(input.shape)}")
     try:
+        if input._key.level is None:  # numpy could, at places where other devices cannot
+            layout.view_as_complex(*input._key.backend.layout(input._array))
         return storage.view_as_complex_p(input)
     except ValueError as error:
         raise ShapeError(str(error)) from None

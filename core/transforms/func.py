@@ -14,6 +14,7 @@ from flambeau.core.autograd.api import grad as engine_grad
 from flambeau.core.autograd.engine import alias
 from flambeau.core.autograd.inplace import CopySlices
 from flambeau.core.blame import explain_functions
+from flambeau.core.box import INFERENCE
 from flambeau.core.creation import eye, zeros_like
 from flambeau.core.dispatch import _detached
 from flambeau.core.errors import GradientError
@@ -51,7 +52,8 @@ def _inputs(
                 raise GradientError(
                     f"{name}: argument {n} has dtype {x.dtype}; only floating point and complex tensors have gradients"
                 )
-            flat[i] = alias(to_level(x, innermost()))
+            plain = x.clone() if x._box is INFERENCE else x  # whose writes are counted
+            flat[i] = alias(to_level(plain, innermost()))
         leaves += flat
         structures.append(structure)
         replaced[n] = unflatten(flat, structure)

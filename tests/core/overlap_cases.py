@@ -151,3 +151,154 @@ def parts_assigned(T: Any) -> Any:
     y.real = T.tensor([5.0, 6.0], dtype=T.float64)
     y.imag[0] = 2
     return [y, T.autograd.grad((y * y).abs().sum(), z)]
+
+
+@case
+def odd_pairs_as_complex(T: Any) -> Any:
+    T.view_as_complex(T.arange(4.0).unfold(0, 2, 1))
+
+
+@case
+def odd_offset_as_complex(T: Any) -> Any:
+    T.view_as_complex(T.arange(6.0)[1:5].view(2, 2))
+
+
+# -- any strides over the storage of another dtype ---------------------------------------------------
+def _strided(name: str, part: Callable[[Any, Any], Any], *args: Any) -> None:
+    def run(T: Any) -> Any:
+        z = T.tensor([1 + 2j, 3 + 4j, 5 + 6j, 7 + 8j], dtype=T.complex128, requires_grad=True)
+        y = part(T, z * 1).as_strided(*args)
+        weights = T.arange(1.0, 1 + y.numel(), dtype=T.float64).reshape(y.shape)
+        return [y, T.autograd.grad(((y * y.conj()).real * weights).sum(), z)]
+
+    CASES[f"strided_{name}"] = run
+
+
+_strided("real", lambda T, z: z.real, (2,), (4,), 2)
+_strided("imag", lambda T, z: z.imag, (2, 2), (4, 2), 1)
+_strided("imag_from_there", lambda T, z: z.imag, (2,), (2,))
+_strided("imag_of_a_part", lambda T, z: z[1:].imag, (2,), (4,))
+_strided("pairs", lambda T, z: T.view_as_real(z), (2,), (3,), 1)
+_strided("complex_again", lambda T, z: T.view_as_complex(T.view_as_real(z) * 1), (2,), (2,), 1)
+
+
+@case
+def strided_between_parts(T: Any) -> Any:
+    z = T.tensor([1 + 2j, 3 + 4j, 5 + 6j], dtype=T.complex128, requires_grad=True) * 1
+    return [z.real.as_strided((3,), (1,), 1).detach(), z.imag.as_strided((2, 2), (2, 1), 0).detach()]
+
+
+# -- views in place ----------------------------------------------------------------------------------
+def _becoming(name: str, act: Callable[[Any], Any]) -> None:
+    def of_a_part(T: Any) -> Any:
+        act((T.ones(4, 2, requires_grad=True) * 1).split(2)[0])
+
+    def of_a_view_of_a_leaf(T: Any) -> Any:
+        act(T.ones(2, 2, requires_grad=True)[:1])
+
+    def of_an_inference_tensor(T: Any) -> Any:
+        with T.inference_mode():
+            x = T.ones(2, 2)
+        act(x)
+
+    def under(T: Any, mode: str) -> Any:
+        x = T.arange(4.0, requires_grad=True)
+        y = (x * 1).reshape(1, 4)
+        with getattr(T, mode)():
+            act(y)
+        return [y, y.requires_grad, y.is_leaf]
+
+    def with_views(T: Any) -> Any:
+        x = T.arange(4.0, requires_grad=True)
+        y = (x * 1).reshape(2, 2)
+        y = y.clone()
+        row = y[0]
+        act(y)
+        y.mul_(3)
+        return [y, row, T.autograd.grad((row * row).sum() + y.sum(), x)]
+
+    def of_a_parameter(T: Any) -> Any:
+        x = T.arange(6.0).reshape(1, 6).clone().requires_grad_()
+        with T.no_grad():
+            act(x)
+        (x * x).sum().backward()
+        return [x, x.is_leaf, x.grad]
+
+    for fn in (of_a_part, of_a_view_of_a_leaf, of_an_inference_tensor, with_views, of_a_parameter):
+        CASES[f"{name}_{fn.__name__}"] = fn
+    for mode in ("no_grad", "inference_mode"):
+        CASES[f"{name}_under_{mode}"] = lambda T, mode=mode: under(T, mode)
+
+
+_becoming("t_", lambda x: x.t_())
+_becoming("unsqueeze_", lambda x: x.unsqueeze_(1))
+_becoming("squeeze_", lambda x: x.squeeze_(0))
+
+
+@case
+def a_view_of_a_view_without_gradients_written(T: Any) -> Any:
+    x = T.ones(2, 2, requires_grad=True) * 1
+    with T.no_grad():
+        row = x[0]
+    row[:1].mul_(2)
+
+
+@case
+def a_copying_reshape_is_no_view(T: Any) -> Any:
+    x = T.ones(2, 3, requires_grad=True) * 1
+    with T.no_grad():
+        y = x.T.reshape(-1)
+    y.mul_(x.sum())
+    return [y, y._is_view(), x.T.reshape(6)._is_view()]
+
+
+# -- gradients that depend on nothing ----------------------------------------------------------------
+@case
+def zero_gradients_stay_zero(T: Any) -> Any:
+    x = T.tensor([1.5, -2.5], requires_grad=True)
+    inf = T.tensor([float("inf"), float("nan")], requires_grad=True)
+    found = []
+    for f in (T.floor, T.ceil, T.trunc, T.round, T.sign):
+        (g,) = T.autograd.grad(f(x), x, inf, create_graph=True)
+        found.append([g.detach(), g.requires_grad])
+    return found
+
+
+# -- what was made in inference mode ------------------------------------------------------------------
+def _made_inside(T: Any) -> Any:
+    with T.inference_mode():
+        return T.ones(2, 2)
+
+
+def _step_of_parameters_made_inside(T: Any) -> Callable[[], Any]:
+    with T.inference_mode():
+        p = T.nn.Parameter(T.ones(2, 2))
+        p.grad = T.ones(2, 2)
+    return lambda: [T.optim.SGD([p], lr=0.1).step(), p.detach()][1]
+
+
+@case
+def inference_parameters_stepped_outside(T: Any) -> Any:
+    _step_of_parameters_made_inside(T)()
+
+
+@case
+def inference_parameters_stepped_inside(T: Any) -> Any:
+    step = _step_of_parameters_made_inside(T)
+    with T.inference_mode():
+        return step()
+
+
+@case
+def inference_state_stepped_outside(T: Any) -> Any:
+    p = T.ones(2, requires_grad=True)
+    p.grad = T.ones(2)
+    adam = T.optim.Adam([p], lr=0.1)
+    with T.inference_mode():
+        adam.step()
+    adam.step()
+
+
+@case
+def inference_argument_of_grad(T: Any) -> Any:
+    return T.func.grad(lambda a: (a * a).sum())(_made_inside(T))

@@ -54,6 +54,22 @@ def test_the_shape_of_a_reduction_and_of_several_results(overlay: Any) -> None:
         fb.ones(2).sort()
 
 
+@pytest.mark.parametrize("write", [lambda x: x.sinh_(), lambda x: x[:1].sinh_()])
+@pytest.mark.parametrize("kernel", [lambda x, out=None: np.sinh(x), lambda x, out=None: None])
+def test_a_kernel_that_does_not_write_where_it_should(overlay: Any, kernel: Kernel, write: Any) -> None:
+    overlay("sinh", kernel)
+    with pytest.raises(KernelError, match=r"sinh on 'cpu' \(acme 1.0\) returned"):
+        write(fb.ones(2))
+
+
+@pytest.mark.parametrize("kernel", [lambda x, **p: x, lambda x, **p: x[:]])
+def test_a_kernel_that_returns_its_operand(overlay: Any, kernel: Kernel) -> None:
+    for name in ("sinh", "clone"):
+        overlay(name, kernel)
+        with pytest.raises(KernelError, match=rf"{name} .*returned memory of an operand"):
+            getattr(fb, name)(fb.ones(2))
+
+
 def test_a_right_result_passes_and_so_does_a_number_of_numpy(overlay: Any) -> None:
     overlay("sinh", lambda x, **p: np.sinh(x, **p))
     assert fb.sinh(fb.zeros(2)).tolist() == [0.0, 0.0]

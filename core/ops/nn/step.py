@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from flambeau.core import dispatch
-from flambeau.core.box import mark_written
+from flambeau.core.box import INFERENCE, mark_written, require_tracked
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.keys import Key
 from flambeau.core.record import DTypeRule
@@ -33,6 +33,10 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
         return
     op, key, state = function.op, lists[0][0]._key, get()
     kernel = getattr(key, op.name) if key.level is None else None
+    written = (lists[0], *lists[2:])
+    if state is not None and not state.inference:
+        for t in (t for tensors in written for t in tensors if t._box is INFERENCE):
+            require_tracked(t, f"{op.name}: a step that writes to", False)
     if kernel is not None and state is not None and state.plain:
         kernel(*[[t._array for t in tensors] for tensors in lists], *scalars, **params)
     else:
@@ -40,7 +44,7 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
     if kernel is None:
         return  # the body's in-place ops have counted their writes
     name = op.name
-    for tensors in (lists[0], *lists[2:]):
+    for tensors in written:
         for t in tensors:
             mark_written(t, name)
 
