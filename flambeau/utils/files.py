@@ -33,6 +33,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     A device, a pipe or a socket, and an open file by a name such as ``/dev/stdout``, are written to as they are.
     """
     name = os.fsdecode(path)
+    if not name:
+        raise FileNotFoundError("cannot write a file whose name is empty")
     if _is_special(name):
         with open(name, "wb") as special:
             yield special

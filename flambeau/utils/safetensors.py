@@ -148,6 +148,8 @@ def read_header(file: BinaryIO, where: str) -> Header:
             f"{where}: not a safetensors file, or damaged: its header would take {length} bytes, "
             f"{HEADER_LIMIT} is the limit"
         )
+    if size < _LENGTH:  # a device, which reads without end and has no size
+        raise CheckpointError(f"{where}: not a safetensors file: it has no size")
     if length > size - _LENGTH:
         raise CheckpointError(f"{where}: truncated: the header should have {length} bytes, {size - _LENGTH} are there")
     header = _parse(file.read(length), _LENGTH + length, where)

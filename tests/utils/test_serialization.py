@@ -265,6 +265,14 @@ def test_save_writes_to_devices_and_pipes(tmp_path):
         fb.load("/dev/null")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="a device that never ends")
+def test_a_device_without_a_size_and_an_empty_name() -> None:
+    with pytest.raises(CheckpointError, match="/dev/zero: not a safetensors file: it has no size"):
+        fb.load("/dev/zero")
+    with pytest.raises(FileNotFoundError, match="name is empty"):
+        fb.save([], "")
+
+
 def test_a_file_open_for_text_is_refused(tmp_path):
     with (tmp_path / "a").open("w") as file, pytest.raises(TypeError, match="open it with 'wb'"):
         fb.save([1], file)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from flambeau.core import dispatch
-from flambeau.core.box import INFERENCE, mark_written, require_tracked
+from flambeau.core.box import INFERENCE, mark_written
 from flambeau.core.declare import OpFunction, composite
+from flambeau.core.errors import GradientError
 from flambeau.core.keys import Key
 from flambeau.core.record import DTypeRule
 from flambeau.core.state import get
@@ -34,9 +35,11 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
     op, key, state = function.op, lists[0][0]._key, get()
     kernel = getattr(key, op.name) if key.level is None else None
     written = (lists[0], *lists[2:])
-    if state is not None and not state.inference:
-        for t in (t for tensors in written for t in tensors if t._box is INFERENCE):
-            require_tracked(t, f"{op.name}: a step that writes to", False)
+    if state is not None and not state.inference and any(INFERENCE in [t._box for t in ts] for ts in written):
+        raise GradientError(
+            f"{op.name}: a step that writes to inference tensors outside inference mode is not allowed; clone() them "
+            "there, which gives ordinary tensors"
+        )
     if kernel is not None and state is not None and state.plain:
         kernel(*[[t._array for t in tensors] for tensors in lists], *scalars, **params)
     else:

@@ -165,7 +165,11 @@ class _Run(Iterator[Any]):
                 continue
             self._ask(worker)
             if isinstance(answer.content, w.Failure):
-                raise _error(answer.content, worker, answer.batch)
+                error = _error(answer.content, worker, answer.batch)
+                try:
+                    raise error
+                finally:  # or its traceback, which holds this frame, kept the workers until the next collection
+                    del answer, error
             return answer.content
         raise StopIteration
 
