@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from flambeau.backends.base import DeviceLostError, DeviceProperties, HostArray, Kernel, KernelTable, Layout
-from flambeau.backends.generic import generic_table, host_scalar
+from flambeau.backends.generic import generic_table
 from flambeau.backends.layout import LayoutError
 from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, host_scalar
 from flambeau.core.expr import Expr, applies
 from flambeau_jax import kernels
 from flambeau_jax.cells import (

@@ -10,11 +10,10 @@ import numpy as np
 from jax import lax
 
 from flambeau.backends.base import Shape
-from flambeau.backends.generic import host_scalar
 from flambeau.backends.layout import is_contiguous
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, host_scalar
 from flambeau.core.random import KEY_STEPS, MULTIPLIERS, ROUNDS, WORDS_PER_BLOCK
 from flambeau_jax.cells import Value, convert, filled
 
