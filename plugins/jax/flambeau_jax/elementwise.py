@@ -52,8 +52,8 @@ def functions(compute: DType) -> Mapping[str, Pure]:
         "cos": jnp.cos, "floor": lambda x: x if x.dtype.kind in "iub" else jnp.floor(x), "add": jnp.add,
         "sub": _sub, "mul": jnp.multiply, "div": jnp.divide, "idiv": _idiv, "fmod": _fmod, "pow": _pow,
         "maximum": jnp.maximum, "lt": jnp.less, "eq": jnp.equal, "bitwise_and": jnp.bitwise_and,
-        "bitwise_or": jnp.bitwise_or, "bitwise_xor": jnp.bitwise_xor, "bitwise_not": jnp.bitwise_not, "shl": jnp.left_shift,
-        "shr": jnp.right_shift, "where": jnp.where,
+        "bitwise_or": jnp.bitwise_or, "bitwise_xor": jnp.bitwise_xor, "bitwise_not": jnp.bitwise_not,
+        "shl": jnp.left_shift, "shr": jnp.right_shift, "where": jnp.where,
         "to_int": lambda x: x if x.dtype.kind in "iu" else convert(x, dtype=_bits(x)),
         "constant": lambda value, dtype, like: jnp.asarray(value, dtype.numpy),
     }  # fmt: skip
