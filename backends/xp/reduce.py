@@ -50,7 +50,7 @@ def var(xp: Namespace, x: Array, *, axis: Axes, correction: float, keepdims: boo
     size = count(x.shape, axis)
     centre = add_up(xp, values, axis, True)
     centre /= size
-    centred = xp.subtract(values, centre)
+    centred = xp.asarray(xp.subtract(values, centre))  # without axes too, which numpy makes a number
     total = add_up(xp, _squared(xp, centred), axis, keepdims)
     total /= max(size - correction, 0)
     return rounded(total, x)

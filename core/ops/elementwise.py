@@ -159,8 +159,10 @@ def _no_bools(name: str, operands: Sequence[Any]) -> None:
 def _check_divisor(name: str, operands: Sequence[Any]) -> None:
     """A whole number is not divided by the number 0, on any device."""
     x, y = operands
-    if isinstance(y, int) and not y and _is_whole(x):
+    if isinstance(y, int) and _is_whole(x):
         kind = x.dtype if isinstance(x, Tensor) else dt.scalar_dtype(x)
+        if dt.host_scalar(y, kind).any():  # what wraps around to 0 counts too
+            return
         raise DivisionByZeroError(f"{name}: ZeroDivisionError: integers of {kind.name} cannot be divided by 0")
 
 

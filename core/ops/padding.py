@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flambeau.core.errors import ArgumentError, ShapeError
+from flambeau.core.from_data import check_fits
 from flambeau.core.ops import storage
 from flambeau.core.ops.joining import cat, flip
 from flambeau.core.ops.shape import sizes_of
@@ -35,6 +36,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if isinstance(value, complex):
         raise TypeError(f"pad: value must be a float, got {value!r}")
     if mode == "constant":
+        if value is not None:
+            check_fits("pad", float(value), input.dtype)  # which is what PyTorch takes it for
         every = (*[(0, 0)] * first, *pairs)
         return storage.pad_p(input, every, 0 if value is None else value)
     if mode not in _BORDERS:

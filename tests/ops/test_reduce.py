@@ -237,3 +237,12 @@ def test_differences_and_areas() -> None:
     assert fb.trapezoid(x).item() == np.trapezoid([1, 4, 9, 16])
     assert fb.trapezoid(x, fb.tensor([0.0, 1.0, 3.0, 6.0])).item() == np.trapezoid([1, 4, 9, 16], [0, 1, 3, 6])
     assert fb.cumulative_trapezoid(x, dx=2.0).tolist() == [5.0, 18.0, 43.0]
+
+
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "var", "std", "amax", "logsumexp", "norm"])
+def test_a_reduction_of_a_tensor_without_axes(name: str, device: str) -> None:
+    x = fb.tensor(3.0, device=device)
+    spread = name in ("var", "std")
+    found = fb.logsumexp(x, 0) if name == "logsumexp" else getattr(x, name)(**({"correction": 0} if spread else {}))
+    assert found.shape == () and found.item() == (0.0 if spread else 3.0)
