@@ -54,6 +54,8 @@ def scalar_tensor(
 
 def check_fits(name: str, value: Number, dtype: DType) -> None:
     """NumberError, which calls the function ``name``, where a number does not convert to a dtype without overflow."""
+    if not isinstance(value, (bool, int, float, complex, np.generic)):
+        raise TypeError(f"{name}: argument 'value' must be a number or a 0-d tensor, got {type(value).__name__}")
     dt.check_int(f"{name}: value", value)
     if not dt.holds(dtype, value):
         raise NumberError(f"{name}: value {value!r} cannot be converted to {dtype.name} without overflow")

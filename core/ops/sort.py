@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final, TypeAlias, cast, overload
+from typing import Any, Final, TypeAlias, cast, overload
+
+import numpy as np
 
 from flambeau.backends.layout import Shape
 from flambeau.core import creation, from_data
@@ -151,13 +153,66 @@ def _at_rank(x: Tensor, dim: int, keepdim: bool, rank: Rank) -> ValuesIndices[Te
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices[Tensor]:
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1.
 
+    Of equal elements it is the one that PyTorch's selection finds on the CPU.
+
     >>> fb.kthvalue(fb.tensor([3.0, 1.0, 2.0]), 2).values
     tensor(2.)
     """
-    size = input.shape[normal_axis(dim, input.ndim)] if input.ndim else 1
+    axis = normal_axis(dim, input.ndim)
+    size = input.shape[axis] if input.ndim else 1
     if not 1 <= k <= size:
         raise ShapeError(f"kthvalue: selected number k out of range: k={k}, but dim {dim} has size {size}")
-    return _at_rank(input, dim, keepdim, lambda x, axis: k - 1)
+    if not input.ndim:
+        return _at_rank(input, dim, keepdim, lambda x, axis: k - 1)
+    values, indices = _at_rank(input, axis, True, lambda x, axis: k - 1)
+    if _has_equals(input.detach(), values.detach(), axis):
+        host = (input.float() if input.dtype in dt.LOW_PRECISION else input).detach().cpu().numpy()
+        places = np.apply_along_axis(_selected, axis, host, k - 1)
+        indices = from_data.tensor(np.expand_dims(places, axis), device=input.device)
+        values = take(input, indices, axis)
+    return ValuesIndices(*(t if keepdim else t.squeeze(axis) for t in (values, indices)))
+
+
+def _has_equals(x: Tensor, values: Tensor, axis: int) -> bool:
+    """Whether an element that was found has equals along the axis; inside transforms nobody can tell."""
+    if x._key.level is not None or x._key.backend.has("no_data") or not x.numel():
+        return False
+    equal = (x == values) | ((x != x) & (values != values))
+    return bool((reduce.sum_p(equal, axis, False) > 1).any())
+
+
+def _selected(row: np.ndarray[Any, Any], rank: int) -> int:
+    """Where the element of a rank stands that quickselect finds, with PyTorch's choice of pivots, the median of three.
+
+    Hoare, "Algorithm 65: Find", CACM 4 (1961). What the two pointers of a round exchange is found for all at once.
+    """
+    _, a = np.unique(row, return_inverse=True)  # so that nan is a number like others, the largest
+    places = np.arange(len(a))
+
+    def exchange(i: Any, j: Any) -> None:  # Any: a place or an array of places
+        for v in (a, places):
+            v[i], v[j] = v[j].copy(), v[i].copy()
+
+    left, right = 0, len(a) - 1
+    while right > left + 1:
+        exchange((left + right) // 2, left + 1)
+        for i, j in ((left + 1, right), (left, right), (left + 1, left)):
+            if a[i] > a[j]:
+                exchange(i, j)
+        ups = left + 2 + np.flatnonzero(a[left + 2 : right + 1] >= a[left])
+        downs = left + 1 + np.flatnonzero(a[left + 1 : right] <= a[left])[::-1]
+        both = min(len(ups), len(downs))
+        m = int((ups[:both] <= downs[:both]).sum())
+        exchange(ups[:m], downs[:m])
+        # A pointer stops at the next such element, or at one that was put there by an exchange.
+        last = slice(max(m - 2, 0), m)
+        up = min([*ups[m : m + 1], right, *(d for d in downs[last] if d > ups[m - 1])])
+        down = max([*downs[m : m + 1], left + 1, *(u for u in ups[last] if u < downs[m - 1])])
+        exchange(left, down)
+        left, right = (up if down <= rank else left), (down - 1 if down >= rank else right)
+    if right == left + 1 and a[left] > a[right]:
+        exchange(left, right)
+    return int(places[rank])
 
 
 def _middle(name: str, skip_nan: bool) -> Rank:

@@ -375,10 +375,10 @@ def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
 def filled(x: Tensor, value: Number) -> bool:
     """Write a number that fits everywhere, where that is all there is to do; else False."""
     key, kind = x._key, value.__class__
-    if value:
-        known = key.exact_floats if kind is float else key.exact_ints if kind is int else None
-    else:  # which fits in every dtype
-        known = key.floats if kind is float else key.ints if kind is int else None
+    if kind is float:
+        known = key.exact_floats if value else key.floats  # 0 fits in every dtype
+    else:
+        known = None if kind is not int else key.exact_ints if value else key.ints
     try:
         return known is not None and written(x, known[value])
     except NumberError:

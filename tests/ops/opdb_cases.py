@@ -266,3 +266,21 @@ gradients("gradient", lambda T, m: list(T.gradient(m.x(3, 4), spacing=None)))
 
 for _name, _shift in (("lu_solve", {}), ("lu_solve adjoint", {"adjoint": True}), ("lu_solve right", {"left": False})):
     gradients(_name, lambda T, m, k=_shift: T.linalg.lu_solve(*T.linalg.lu_factor(m.x(3, 3)), m.x(3, 3), **k))
+
+
+def _ranked(name: str, dtype: str, dim: int) -> None:
+    """kthvalue of every rank among many equals: of these PyTorch names the one that its selection finds."""
+
+    def run(T: Any) -> Any:
+        x = (T.arange(60).reshape(3, 20) * 7 % 11 % 4).to(getattr(T, dtype))
+        if dtype == "float64":
+            x[:, ::5] = float("nan")
+        return [T.kthvalue(x, k, dim, keepdim=k % 2 == 0) for k in range(1, x.shape[dim] + 1)]
+
+    CASES[f"kthvalue {name}"] = run
+
+
+_ranked("rows", "int64", 1)
+_ranked("columns", "float32", 0)
+_ranked("nan", "float64", -1)
+gradients("kthvalue of equals", lambda T, m: T.kthvalue(m.x(9) * 0 + T.arange(9) % 3, 5)[0])
