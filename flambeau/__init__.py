@@ -55,9 +55,21 @@ _methods.install()
 globals().update(_methods.FUNCTIONS)
 
 _LAZY = frozenset({
-    "accelerator", "autograd", "backends", "core", "debug", "func", "library", "linalg", "nn", "optim", "plugins",
-    "profiler", "special", "utils",
-})  # fmt: skip
+    "accelerator",
+    "autograd",
+    "backends",
+    "core",
+    "debug",
+    "func",
+    "library",
+    "linalg",
+    "nn",
+    "optim",
+    "plugins",
+    "profiler",
+    "special",
+    "utils",
+})
 _ELSEWHERE = {
     "save": "flambeau.utils.serialization",
     "load": "flambeau.utils.serialization",
