@@ -54,22 +54,24 @@ _install_discovery()
 _methods.install()
 globals().update(_methods.FUNCTIONS)
 
-_LAZY = frozenset({
-    "accelerator",
-    "autograd",
-    "backends",
-    "core",
-    "debug",
-    "func",
-    "library",
-    "linalg",
-    "nn",
-    "optim",
-    "plugins",
-    "profiler",
-    "special",
-    "utils",
-})
+_LAZY = frozenset(
+    {
+        "accelerator",
+        "autograd",
+        "backends",
+        "core",
+        "debug",
+        "func",
+        "library",
+        "linalg",
+        "nn",
+        "optim",
+        "plugins",
+        "profiler",
+        "special",
+        "utils",
+    }
+)
 _ELSEWHERE = {
     "save": "flambeau.utils.serialization",
     "load": "flambeau.utils.serialization",
