@@ -61,6 +61,7 @@ _LAZY = frozenset(
         "backends",
         "core",
         "debug",
+        "fft",
         "func",
         "library",
         "linalg",
@@ -68,6 +69,7 @@ _LAZY = frozenset(
         "optim",
         "plugins",
         "profiler",
+        "signal",
         "special",
         "utils",
     }

@@ -112,7 +112,9 @@ POLYNOMIALS: Final[dict[str, Callable[..., Tensor]]] = {
         for kind, which in _KINDS.items()
     },
     "hermite_polynomial_h": _polynomial("hermite_polynomial_h", "physicist's Hermite polynomial", "-1., 14."),
-    "hermite_polynomial_he": _polynomial("hermite_polynomial_he", "probabilist's Hermite polynomial", "-0.7500,  3.0000"),
+    "hermite_polynomial_he": _polynomial(
+        "hermite_polynomial_he", "probabilist's Hermite polynomial", "-0.7500,  3.0000"
+    ),
     "laguerre_polynomial_l": _polynomial("laguerre_polynomial_l", "Laguerre polynomial", " 0.1250, -1.0000"),
     "legendre_polynomial_p": _polynomial("legendre_polynomial_p", "Legendre polynomial", "-0.1250,  5.5000"),
 }
