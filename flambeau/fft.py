@@ -344,7 +344,7 @@ def rfftn(
     input: Tensor, s: Sequence[int] | None = None, dim: Dims = None, norm: str | None = None, *,
     out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """The transform of real numbers over the dimensions ``dim``, by default all (with ``s`` the last ones), the last by half.
+    """The transform of real numbers over ``dim`` (default: as in :func:`fftn`), the last by half.
 
     >>> fb.fft.rfftn(fb.ones(2, 3))
     tensor([[6.+0.j, 0.+0.j],
@@ -369,7 +369,7 @@ def hfftn(
     input: Tensor, s: Sequence[int] | None = None, dim: Dims = None, norm: str | None = None, *,
     out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """The real transform of Hermitian numbers over the dimensions ``dim``, by default all (with ``s`` the last ones), of the last of which half is given.
+    """The real transform of Hermitian numbers over ``dim`` (default: as in :func:`fftn`), half of the last given.
 
     >>> fb.fft.hfftn(fb.ones(2, 2)).shape
     flambeau.Size([2, 2])

@@ -44,17 +44,18 @@ __all__ = [
 for _name in ("log_softmax", "logsumexp", "softmax"):
     globals()[_name] = taking_out(_name, globals()[_name])
 multigammaln = mvlgamma
-chebyshev_polynomial_t = taking_out("chebyshev_polynomial_t", _POLYNOMIALS["chebyshev_polynomial_t"])
-chebyshev_polynomial_u = taking_out("chebyshev_polynomial_u", _POLYNOMIALS["chebyshev_polynomial_u"])
-chebyshev_polynomial_v = taking_out("chebyshev_polynomial_v", _POLYNOMIALS["chebyshev_polynomial_v"])
-chebyshev_polynomial_w = taking_out("chebyshev_polynomial_w", _POLYNOMIALS["chebyshev_polynomial_w"])
-hermite_polynomial_h = taking_out("hermite_polynomial_h", _POLYNOMIALS["hermite_polynomial_h"])
-hermite_polynomial_he = taking_out("hermite_polynomial_he", _POLYNOMIALS["hermite_polynomial_he"])
-laguerre_polynomial_l = taking_out("laguerre_polynomial_l", _POLYNOMIALS["laguerre_polynomial_l"])
-legendre_polynomial_p = taking_out("legendre_polynomial_p", _POLYNOMIALS["legendre_polynomial_p"])
-shifted_chebyshev_polynomial_t = taking_out("shifted_chebyshev_polynomial_t", _POLYNOMIALS["shifted_chebyshev_polynomial_t"])
-shifted_chebyshev_polynomial_u = taking_out("shifted_chebyshev_polynomial_u", _POLYNOMIALS["shifted_chebyshev_polynomial_u"])
-shifted_chebyshev_polynomial_v = taking_out("shifted_chebyshev_polynomial_v", _POLYNOMIALS["shifted_chebyshev_polynomial_v"])
-shifted_chebyshev_polynomial_w = taking_out("shifted_chebyshev_polynomial_w", _POLYNOMIALS["shifted_chebyshev_polynomial_w"])
+_made = {name: taking_out(name, function) for name, function in _POLYNOMIALS.items()}
+chebyshev_polynomial_t = _made["chebyshev_polynomial_t"]
+chebyshev_polynomial_u = _made["chebyshev_polynomial_u"]
+chebyshev_polynomial_v = _made["chebyshev_polynomial_v"]
+chebyshev_polynomial_w = _made["chebyshev_polynomial_w"]
+hermite_polynomial_h = _made["hermite_polynomial_h"]
+hermite_polynomial_he = _made["hermite_polynomial_he"]
+laguerre_polynomial_l = _made["laguerre_polynomial_l"]
+legendre_polynomial_p = _made["legendre_polynomial_p"]
+shifted_chebyshev_polynomial_t = _made["shifted_chebyshev_polynomial_t"]
+shifted_chebyshev_polynomial_u = _made["shifted_chebyshev_polynomial_u"]
+shifted_chebyshev_polynomial_v = _made["shifted_chebyshev_polynomial_v"]
+shifted_chebyshev_polynomial_w = _made["shifted_chebyshev_polynomial_w"]
 _explain_imported(globals())
 give_homes(__name__, {name: globals()[name] for name in __all__})

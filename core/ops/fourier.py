@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.from_data import as_tensor

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from flambeau.core import dtype as dt
 from flambeau.core.creation import full_like, ones_like, zeros_like
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import Number

@@ -16,7 +16,6 @@ from flambeau.core.expr import define
 from flambeau.core.special import bessel, incomplete
 from flambeau.core.special.series import LGAMMA, STIRLING, horner, ratio
 
-
 # atan(x) = x + x*z*P(z), z = x*x, for |x| <= tan(pi/8)
 _ATAN: Final = (
     -0.3333333333333333, 0.19999999999999993, -0.14285714285711518, 0.11111111110754729, -0.0909090906700999,
