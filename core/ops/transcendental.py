@@ -19,7 +19,6 @@ from flambeau.core.ops.elementwise import (
     i0_p,
     i1_p,
     lgamma_p,
-    log1p_p,
     log_p,
     unary,
     where,
@@ -113,7 +112,7 @@ log_ndtr_p = unary("log_ndtr", lambda g, x: g * math.sqrt(2 / math.pi) / erfcx_p
     doc="the logarithm of ndtr(input), also where that underflows",
     example="fb.special.log_ndtr(fb.tensor([0.0, -40.0])) -> tensor([-6.9315e-01, -8.0461e+02])")
 xlog1py_p: OpFunction[Tensor] = binary("xlog1py",
-    lambda g, x, y: where((x == 0) & (y <= -1), 0.0, g * log1p_p(y)), lambda g, x, y: g * x / (y + 1),
+    lambda g, x, y: where((x == 0) & (y <= -1), 0.0, xlog1py_p(g, y)), lambda g, x, y: g * x / (y + 1),
     "where(y != y, y, where(x == 0, 0, x * log1p(y)))", dtype=real_floating, public=False, inplace=False,
     doc="input * log1p(other), 0 where input is 0",
     example="fb.special.xlog1py(fb.tensor([0.0, 2.0]), fb.tensor([-1.0, 1.0])) -> tensor([0.0000, 1.3863])")

@@ -22,10 +22,10 @@ REFERENCE = {path.stem: path.read_text() for path in (DOCS / "reference").glob("
 PAGES = "\n".join(REFERENCE.values())
 MODULES = (
     "flambeau.accelerator", "flambeau.autograd", "flambeau.debug", "flambeau.fft", "flambeau.func",
-    "flambeau.library", "flambeau.linalg", "flambeau.nn", "flambeau.nn.functional", "flambeau.nn.init", "flambeau.nn.utils",
-    "flambeau.optim", "flambeau.optim.lr_scheduler", "flambeau.profiler", "flambeau.signal",
-    "flambeau.signal.windows", "flambeau.special",
-    "flambeau.utils.checkpoint", "flambeau.utils.data", "flambeau.utils.serialization",
+    "flambeau.library", "flambeau.linalg", "flambeau.nn", "flambeau.nn.functional", "flambeau.nn.init",
+    "flambeau.nn.utils", "flambeau.optim", "flambeau.optim.lr_scheduler", "flambeau.profiler", "flambeau.signal",
+    "flambeau.signal.windows", "flambeau.special", "flambeau.utils.checkpoint", "flambeau.utils.data",
+    "flambeau.utils.serialization",
 )  # fmt: skip
 
 

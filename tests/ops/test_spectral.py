@@ -180,7 +180,8 @@ def test_polynomials_as_in_scipy(name: str, reference: Any) -> None:
 @pytest.mark.parametrize(
     "name",
     ["bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "modified_bessel_i0", "modified_bessel_i1",
-     "modified_bessel_k0", "modified_bessel_k1", "scaled_modified_bessel_k0", "scaled_modified_bessel_k1", "spherical_bessel_j0"],
+     "modified_bessel_k0", "modified_bessel_k1", "scaled_modified_bessel_k0", "scaled_modified_bessel_k1",
+     "spherical_bessel_j0"],
 )  # fmt: skip
 def test_bessel_functions_have_gradients(name: str) -> None:
     x = fb.tensor([0.3, 1.7, 2.4, 7.9, 8.1, 20.0], dtype=fb.float64, requires_grad=True)
