@@ -52,6 +52,7 @@ def test_a_program_has_the_losses_that_pytorch_gives_it(program: str) -> None:
     assert quick_losses(program) == pytest.approx(recorded, rel=2e-3, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.device("opencl")
 @pytest.mark.parametrize("program", ["char_rnn", "gpt"])
 def test_a_program_gives_on_another_device_what_it_gives_here(program: str) -> None:
