@@ -118,13 +118,12 @@ class Namespace(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         module = self.__name__.removeprefix("torch").removeprefix(".")
-        for source in (habit(module), counterpart(module)):
-            if source is not None and not name.startswith("__") and not isinstance(value, ModuleType):
-                if hasattr(source, name):  # a patch of torch.nn.init is seen by flambeau's layers
-                    setattr(source, name, value)
-                    if type(source) is not ModuleType:  # it keeps the value, or refused it
-                        return
-                    break
+        if not name.startswith("__") and not isinstance(value, ModuleType):
+            for source in (habit(module), counterpart(module)):
+                if source is not None and hasattr(source, name):
+                    setattr(source, name, value)  # a patch of torch.nn.init is seen by flambeau's layers, a flag is kept
+                    self.__dict__.pop(name, None)
+                    return
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
@@ -151,9 +150,7 @@ def _member(module: str, name: str) -> tuple[Any, bool] | None:
         except _Missing:
             pass
         else:
-            source = habit(module)
-            flag = source is not None and type(source) is not ModuleType or isinstance(found, _PLAIN)
-            return found, not flag
+            return found, not isinstance(found, _PLAIN)  # a flag may change
     if exists(below):
         return importlib.import_module(_full(below)), True
     return None
