@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from flambeau.core.tensor import Tensor
-from flambeau.core.transforms.batching import VmapLevel
-from flambeau.core.transforms.levels import Level
+from flambeau.core.transforms.batching import Batched
 
 __all__ = ["is_batchedtensor", "is_gradtrackingtensor", "maybe_get_bdim"]
 
 
-def _level(tensor: Tensor) -> Level | None:
-    level: Level | None = tensor._key.level
-    return level
-
-
 def is_batchedtensor(tensor: Tensor) -> bool:
     """Whether the tensor is one sample's under vmap."""
-    return isinstance(_level(tensor), VmapLevel)
+    return isinstance(tensor._array, Batched)
 
 
 def is_gradtrackingtensor(tensor: Tensor) -> bool:
     """Whether the tensor belongs to a transform that takes gradients."""
-    level = _level(tensor)
-    return level is not None and not isinstance(level, VmapLevel)
+    return tensor._key.level is not None and not is_batchedtensor(tensor)
 
 
 def maybe_get_bdim(tensor: Tensor) -> int:
