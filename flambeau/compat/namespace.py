@@ -105,7 +105,7 @@ class Namespace(ModuleType):
 
     def __getattr__(self, name: str) -> Any:  # Any: whatever object torch has under the name
         module = self.__name__.removeprefix("torch").removeprefix(".")
-        if not (name.startswith("__") and name.endswith("__")):
+        if not (name.startswith("__") and name.endswith("__")) or name in names.entries(module):
             found = _member(module, name)
             if found is not None:
                 value, lasting = found
@@ -135,7 +135,10 @@ class Namespace(ModuleType):
 def _own_names(module: str) -> Iterable[str]:
     """Names that our file for a module of torch has, its imports of modules aside."""
     source = habit(module)
-    return [] if source is None else [n for n in dir(source) if not n.startswith("__") and n != "annotations"]
+    if source is None:
+        return []
+    found = [n for n in dir(source) if not n.startswith("__") and n != "annotations"]
+    return [n for n in found if n.startswith("_")] if module in names.modules() else found
 
 
 def _member(module: str, name: str) -> tuple[Any, bool] | None:

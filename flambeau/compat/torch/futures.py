@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 __all__ = ["Future", "collect_all", "wait_all"]
 
 
-class Future:
+T = TypeVar("T")
+
+
+class Future(Generic[T]):
     """A result that another thread may set: ``wait``, ``then``, ``set_result``, ``set_exception``.
 
     >>> from flambeau.compat.torch.futures import Future
@@ -21,23 +24,23 @@ class Future:
     """
 
     def __init__(self, *, devices: Sequence[Any] | None = None):  # Any: whatever names a device
-        self._inner: futures.Future[Any] = futures.Future()
+        self._inner: futures.Future[T] = futures.Future()
 
     def done(self) -> bool:
         """Whether there is a result or an error."""
         return self._inner.done()
 
-    def wait(self) -> Any:  # Any: whatever was set
+    def wait(self) -> T:
         """The result, once it is there; raises what ``set_exception`` was given."""
         return self._inner.result()
 
     value = wait
 
-    def then(self, callback: Callable[[Future], Any]) -> Future:  # Any: the next future's result
+    def then(self, callback: Callable[[Future[T]], Any]) -> Future[Any]:  # Any: the next future's result
         """A future of what ``callback``, called with this future when it is done, gives."""
-        following = Future()
+        following: Future[Any] = Future()
 
-        def run(done: Future) -> None:
+        def run(done: Future[T]) -> None:
             try:
                 following.set_result(callback(done))
             except Exception as error:
@@ -46,11 +49,11 @@ class Future:
         self.add_done_callback(run)
         return following
 
-    def add_done_callback(self, callback: Callable[[Future], Any]) -> None:  # Any: not looked at
+    def add_done_callback(self, callback: Callable[[Future[T]], Any]) -> None:  # Any: not looked at
         """Call ``callback`` with this future when it is done, at once if it is."""
         self._inner.add_done_callback(lambda _: callback(self))
 
-    def set_result(self, result: Any) -> None:  # Any: whatever the future is of
+    def set_result(self, result: T) -> None:
         """The result; RuntimeError when there is one already."""
         self._once()
         self._inner.set_result(result)
@@ -65,11 +68,12 @@ class Future:
             raise RuntimeError("Future: the result has been set already, and can be set once")
 
 
-def collect_all(futures: Sequence[Future]) -> Future:
+def collect_all(futures: Sequence[Future[T]]) -> Future[list[Future[T]]]:
     """A future of the list of these futures, done when all are."""
-    together, left = Future(), [len(futures)]
+    together: Future[list[Future[T]]] = Future()
+    left = [len(futures)]
 
-    def one(_: Future) -> None:
+    def one(_: Future[T]) -> None:
         left[0] -= 1
         if not left[0]:
             together.set_result(list(futures))
@@ -81,6 +85,6 @@ def collect_all(futures: Sequence[Future]) -> Future:
     return together
 
 
-def wait_all(futures: Sequence[Future]) -> list[Any]:  # Any: whatever the futures are of
+def wait_all(futures: Sequence[Future[T]]) -> list[T]:
     """The results, in order."""
     return [future.wait() for future in futures]

@@ -69,14 +69,14 @@ def export_opnames(m: Module) -> list[str]:
     return []
 
 
-def fork(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future:  # Any: of func
+def fork(func: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:  # Any: of func
     """Call ``func`` now, as eager torch does, and give its result as a :class:`Future`."""
-    done = Future()
+    done: Future[T] = Future()
     done.set_result(func(*args, **kwargs))
     return done
 
 
-def wait(future: Future) -> Any:  # Any: the result of the forked function
+def wait(future: Future[T]) -> T:
     """The result of :func:`fork`."""
     return future.wait()
 
