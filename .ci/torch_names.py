@@ -84,7 +84,7 @@ def main() -> None:
         names[short] = {}
         for name in dir(module):
             value = getattr(module, name, None)
-            if name.startswith("__") or not belongs(value):
+            if name.startswith("__") and name != "__config__" or not belongs(value):
                 continue
             if name == "TYPE_CHECKING" or name.startswith("_") and not (callable(value) and reached(short)):
                 continue
