@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeAlias
@@ -28,6 +29,8 @@ class device:
     index: int
     backend: Any  # the Backend once resolved; the registry sets it, None before
 
+    #: What stands for another type of device, by the setting ``device_alias``; the floor of backends sets it.
+    aliases: ClassVar[Callable[[], Mapping[str, str]] | None] = None
     _interned: ClassVar[dict[tuple[str, int], device]] = {}
 
     def __new__(cls, type: str | int | device, index: int | None = None) -> device:
@@ -43,6 +46,7 @@ class device:
                 f"device: invalid device string {type!r}; expected 'type' or 'type:index', as in 'opencl:0'"
             )
         name, tail = match.groups()
+        name = name if cls.aliases is None else cls.aliases().get(name, name)
         if tail is not None and index is not None:
             raise ValueError(f"device: {type!r} already has an index, so index={index} is one too many")
         if index is not None and not isinstance(index, int):
