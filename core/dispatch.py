@@ -21,7 +21,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType, Number
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, NumberError, not_a_tensor
 from flambeau.core.graph import Edge, edge_of, make_view
-from flambeau.core.keys import Key, expression, get_default_device, key_for
+from flambeau.core.keys import Key, expression, get_default_device, key_for, real_key
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.schema import Argument
 from flambeau.core.state import State, current, get, no_grad, put
@@ -304,9 +304,9 @@ def normalise(op: Op, args: list[Operand], params: dict[str, Any]) -> tuple[list
     tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
     if not tensors:
         return _normalise_without(op, args, params)
-    first = tensors[0]._key
+    first = real_key(tensors[0]._key)
     plain = not op.kinds and op.accepts(first.dtype) and all(map(_is_operand, args, op.schema.operands))
-    if plain and all(t._key is first for t in tensors):
+    if plain and all(real_key(t._key) is first for t in tensors):
         return args, first
     target = _common_device(op, tensors)
     dtype = compute_dtype(op, args)

@@ -10,7 +10,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import keys
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import constructor, explain_functions
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import from_host
@@ -18,7 +18,7 @@ from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import NumberError
 from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.public import public
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, in_class
 
 Host: TypeAlias = np.ndarray[Any, Any]
 
@@ -164,6 +164,7 @@ def tensor(
     """
     wanted = None if dtype is None else dt.as_dtype(dtype)
     if isinstance(data, Tensor):
+        data = in_class(data, Tensor) if data.__class__ is not Tensor else data
         where = data.device if device is None else Device(device)
         copied = data.detach().to(device=where, dtype=wanted or data.dtype, copy=True)
         return finished(copied, requires_grad, pin_memory)
@@ -279,4 +280,4 @@ def new_tensor(
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
-explain_functions(globals(), "tensor as_tensor asarray")
+explain_functions(globals(), "tensor as_tensor asarray", wrap=constructor)

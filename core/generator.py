@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
-from flambeau.core.blame import explain_functions, explain_methods
+from flambeau.core.blame import explain_functions, plain, explain_methods
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import uint8
 from flambeau.core.from_data import tensor
@@ -186,5 +186,5 @@ def fork_rng(devices: object = None, enabled: bool = True) -> Iterator[None]:
             default_generator.state = before
 
 
-explain_functions(globals(), "manual_seed get_rng_state set_rng_state fork_rng")
+explain_functions(globals(), "manual_seed get_rng_state set_rng_state fork_rng", wrap=plain)
 explain_methods(Generator)

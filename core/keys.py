@@ -136,6 +136,41 @@ class Key:
         return f"<key {self.device}, {self.dtype.name}, level {self.level}>"
 
 
+class Guarded(Key):
+    """The key that tensors of an overriding class show: like another, ``real``, but it has no kernels.
+
+    So the fast paths give such tensors up, and the uniform path, or whoever makes tensors, takes the real key.
+    """
+
+    real: Key
+
+    def __init__(self, real: Key):
+        fields = {n: v for n, v in real.__dict__.items() if n in _FIELDS}
+        self.__dict__.update(fields, real=real)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("boolean", "index"):
+            return getattr(self.__dict__["real"], name)
+        raise AttributeError(name)
+
+    def sibling(self, dtype: DType) -> Key:
+        return self.__dict__["real"].sibling(dtype)  # type: ignore[no-any-return]
+
+    @classmethod
+    def of(cls, key: Key) -> Key:
+        """The guarded key of a key; one of a level is guarded by that."""
+        found = key.__dict__.get("_guarded")
+        if found is None:
+            found = key.__dict__["_guarded"] = key if key.level is not None else cls(key)
+        made: Key = found
+        return made
+
+
+def real_key(key: Key) -> Key:
+    """The key with kernels."""
+    return key.__dict__["real"] if key.__class__ is Guarded else key
+
+
 def writing(kernel: Kernel | None) -> Kernel | None:
     """A kernel as ``fn(*ins, out)``: NumPy's and CuPy's ufuncs are so by themselves, quicker than by keyword."""
     if kernel is None or hasattr(kernel, "nout"):
@@ -143,7 +178,9 @@ def writing(kernel: Kernel | None) -> Kernel | None:
     return lambda *arrays: kernel(*arrays[:-1], out=arrays[-1])
 
 
-_FIXED = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
+_FIELDS = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
+                     "exact_floats", "exact_ints"})  # fmt: skip
+_FIXED = frozenset({"_guarded", "level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
                     "exact_floats", "exact_ints", "boolean", "index", "real"})  # fmt: skip
 
 
