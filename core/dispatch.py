@@ -169,7 +169,7 @@ def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any],
         infer_shapes(op, args, params)
     arrays = kernel_arguments(op, args, key)
     if "device" in params and key.level is None:
-        params = {k: v for k, v in params.items() if k != "device"} | {"index": key.device.index}
+        params = {k: v for k, v in params.items() if k != "device"} | {"index": key.device.number}
     try:
         if key.level is not None:
             raw = key.level.below(kernel, arrays, params)
@@ -439,7 +439,7 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
     if kind == "index" and a._key.dtype not in (dt.int32, dt.int64):
         raise DTypeError(f"{op.title}: {argument.public} must be an integer tensor, int64 or int32, got {a._key.dtype}")
     travels = a._key.device is not target
-    if travels and wanted.category == dtype.category and not registry.resolve(target).offers(wanted, target.index):
+    if travels and wanted.category == dtype.category and not registry.resolve(target).offers(wanted, target.number):
         wanted = dtype  # of an operand of any dtype, float64 say, which the other device lacks
     if a._key.dtype is not wanted:
         a = call(OPS["cast"], (a,), {"dtype": wanted})

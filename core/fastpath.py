@@ -23,6 +23,7 @@ from flambeau.core.blame import explained_op, explaining, explaining_code
 from flambeau.core.box import Box
 from flambeau.core.dtype import DType
 from flambeau.core.errors import is_of_the_call, not_a_tensor
+from flambeau.core.exchange import from_numpy
 from flambeau.core.graph import View, make_view
 from flambeau.core.locks import fork_safe
 from flambeau.core.out import deliver
@@ -73,8 +74,18 @@ def _as_called(
     return tuple(operands), named | dict(kw or {})
 
 
-def _stranger(op: Op, other: Any) -> Any:
-    """What an operator gives for an object that is no operand: its own type may know better."""
+def _stranger(op: Op, own: Tensor, other: Any) -> Any:
+    """What an operator gives for an object that is no operand: its own type may know better.
+
+    Arrays of numpy do, but for equality.
+    """
+    if type(other).__name__ == "ndarray" and op.name in ("eq", "ne"):
+        return slow(op, (own, from_numpy(other)), {}, {})
+    return NotImplemented
+
+
+def _foreign(op: Op, own: Tensor, other: Any) -> Any:
+    """The same for what stands on the left: numpy, whose arrays hand over to tensors, is told what to do instead."""
     if type(other).__name__ == "ndarray":
         raise not_a_tensor(op.name, "other", other)
     return NotImplemented
@@ -116,6 +127,7 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         in_place=in_place,
         operand_types=_OPERANDS,
         stranger=_stranger,
+        foreign=_foreign,
     )
 
     def record(*args: Any) -> Any:

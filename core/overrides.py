@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import CodeType, FrameType, FunctionType, TracebackType
-from typing import Any, ClassVar, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from flambeau.core.keys import Guarded, Key
 from flambeau.core.state import current, get, put
@@ -66,6 +66,15 @@ def _enter(found: list[Any], value: Any) -> None:
     found.insert(place, value)
 
 
+def is_tensor_like(inp: object) -> bool:
+    """Whether an object is a tensor, or of a class with a ``__torch_function__``.
+
+    >>> fb.overrides.is_tensor_like(fb.ones(1)), fb.overrides.is_tensor_like([1.0])
+    (True, False)
+    """
+    return isinstance(inp, Tensor) or hasattr(type(inp), "__torch_function__")
+
+
 def has_torch_function(relevant_args: Iterable[Any]) -> bool:
     """Whether a mode is on, or one of the arguments overrides.
 
@@ -98,7 +107,7 @@ def has_torch_function_variadic(*relevant_args: object) -> bool:
 
 # -- the call ----------------------------------------------------------------------------------------
 def handle_torch_function(public_api: Function, relevant_args: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
-    """Let the innermost mode, then the classes among ``relevant_args``, answer the call ``public_api(*args, **kwargs)``.
+    """Let the innermost mode, then the classes among ``relevant_args``, answer ``public_api(*args, **kwargs)``.
 
     TypeError where all of them return NotImplemented.
 
@@ -381,11 +390,12 @@ def _converted(value: Any, cls: type) -> Any:
 
 
 #: What is called whether or not a class overrides: how objects are made, what classes know of themselves.
-NOT_ASKED: Final = frozenset(
+_NAMES: Final = (
     "__new__ __init__ __init_subclass__ __class_getitem__ __hash__ __iter__ __setattr__ __getattribute__ __dir__ "
     "__torch_function__ __getstate__ __setstate__ as_subclass new_tensor _make_subclass _make_wrapper_subclass "
-    "_same_kind _host _key _is_parameter layout_ __torch_dispatch__ __sizeof__ __reduce__ __subclasshook__".split()
+    "_same_kind _host _key _is_parameter layout_ __torch_dispatch__ __sizeof__ __reduce__ __subclasshook__"
 )
+NOT_ASKED: Final = frozenset(_NAMES.split())
 #: Operators and the method that classes are told of in their place.
 _TOLD: Final = {
     "__add__": "add", "__radd__": "add", "__sub__": "sub", "__mul__": "mul", "__rmul__": "mul", "__truediv__": "div",

@@ -26,6 +26,7 @@ from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
 from flambeau.core.graph import ITSELF, Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
 from flambeau.core.keys import real_key
 from flambeau.core.memory_format import Layout, MemoryFormat, check_format, strided
+from flambeau.core.naming import shown
 from flambeau.core.public import public
 from flambeau.core.size import Size
 from flambeau.core.state import current
@@ -67,7 +68,7 @@ def in_class(t: Tensor, cls: type) -> Tensor:
 
 
 class _New:
-    """``Tensor.__new__`` as subclasses call it, which :data:`blank` must not: for classes of tensors, seen from them."""
+    """``Tensor.__new__`` as subclasses call it, and as :data:`blank` must not find it: seen from the class alone."""
 
     def __get__(self, cls: Any, owner: type) -> Callable[..., Any]:
         if cls is None:
@@ -78,6 +79,7 @@ class _New:
         raise AttributeError("the __new__ of a class of tensors is stated in its body")
 
 
+@shown()
 class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     """A multi-dimensional array on a device that can record how it was computed.
 
@@ -92,9 +94,8 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     (tensor([1., 2.]), flambeau.Size([2, 3]))
     """
 
-    __slots__ = ("__weakref__", "_array", "_box", "_grad", "_key", "_node")
-    __array_ufunc__ = None  # numpy scalars on the left hand the operation to us
-    __array_priority__ = 1000
+    __slots__ = ("__dict__", "__weakref__", "_array", "_box", "_grad", "_key", "_node")
+    __array_priority__ = 1000  # what numpy meets on its right it hands to us
     __hash__ = object.__hash__
     _is_parameter: ClassVar[bool] = False
 
@@ -557,10 +558,14 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
 
     def _same_kind(self, t: Tensor) -> Tensor:
         """``t`` as a tensor of this class with this requires_grad."""
-        return t.requires_grad_(self.requires_grad)
+        own = t if type(self) is Tensor else in_class(t, type(self))
+        return Tensor.requires_grad_(own, self.requires_grad)
 
     def __copy__(self) -> Tensor:
-        return self._same_kind(self.detach())
+        made = self._same_kind(self.detach())
+        if self.__dict__:
+            made.__dict__.update(self.__dict__)
+        return made
 
 
 TensorType.__new__ = _New()  # type: ignore[method-assign, assignment]

@@ -37,6 +37,7 @@ from flambeau.core.overrides import (
     has_torch_function,
     has_torch_function_unary,
     has_torch_function_variadic,
+    is_tensor_like,
     nowrap_functions,
     redispatch_function,
     resolve_name,
@@ -74,15 +75,6 @@ def get_default_nowrap_functions() -> set[Callable[..., Any]]:
     2
     """
     return nowrap_functions()
-
-
-def is_tensor_like(inp: object) -> bool:
-    """Whether an object is a tensor, or of a class with a ``__torch_function__``.
-
-    >>> fb.overrides.is_tensor_like(fb.ones(1)), fb.overrides.is_tensor_like([1.0])
-    (True, False)
-    """
-    return isinstance(inp, Tensor) or hasattr(type(inp), "__torch_function__")
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, SupportsIndex
 
 from flambeau.core.box import box_of
+from flambeau.core.copying import state_of, with_state
 from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
@@ -62,7 +63,9 @@ class Parameter(Tensor, metaclass=ParameterType):
         return type(self)(t, self.requires_grad)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
-        return type(self), (self.detach(), self.requires_grad)
+        if not self.__dict__:
+            return type(self), (self.detach(), self.requires_grad)
+        return with_state, (type(self), (self.detach(), self.requires_grad), type(self), state_of(self))
 
 
 def _own_class(data: Tensor, requires_grad: bool) -> Any:

@@ -187,7 +187,7 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
         )
     if op.name == "copy" and isinstance(operands[1], Tensor) and operands[1]._key.device is not x._key.device:
         source, goal = operands[1], x._key
-        if not goal.backend.offers(source._key.dtype, goal.device.index):
+        if not goal.backend.offers(source._key.dtype, goal.device.number):
             source = dispatch.call(OPS["cast"], (source,), {"dtype": goal.dtype})
         operands = [x, dispatch.call(OPS["to_device"], (source,), {"device": goal.device})]
     converted, key = dispatch.normalise(op, operands, {})
