@@ -66,6 +66,7 @@ _LAZY = frozenset(
         "linalg",
         "nn",
         "optim",
+        "overrides",
         "plugins",
         "profiler",
         "special",

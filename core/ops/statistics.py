@@ -19,7 +19,7 @@ from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal, narrow
 from flambeau.core.public import public
-from flambeau.core.results import Histogram
+from flambeau.core.results import Histogram, returned
 from flambeau.core.tensor import Tensor
 
 
@@ -131,7 +131,8 @@ def histogram(
     hist = index_add_p(creation.zeros_at(x, (count,)), clamp(place, 0, count - 1), amount, 0)
     if density:
         hist = hist / hist.sum() / edges.diff()
-    return Histogram(hist, edges)
+    made: Histogram[Tensor] = returned("histogram", (hist, edges))
+    return made
 
 
 def _even_edges(x: Tensor, bins: int, span: tuple[float, float] | None) -> Tensor:
