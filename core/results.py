@@ -68,6 +68,11 @@ class Histogram(NamedTuple, Generic[T]):
     bin_edges: T
 
 
+class HistogramDD(NamedTuple, Generic[T]):
+    hist: T
+    bin_edges: tuple[T, ...]
+
+
 class UniqueAll(NamedTuple, Generic[T]):
     values: T
     indices: T

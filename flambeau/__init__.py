@@ -61,6 +61,7 @@ _LAZY = frozenset(
         "backends",
         "core",
         "debug",
+        "fft",
         "func",
         "library",
         "linalg",
@@ -69,6 +70,7 @@ _LAZY = frozenset(
         "overrides",
         "plugins",
         "profiler",
+        "signal",
         "special",
         "utils",
     }
