@@ -19,7 +19,17 @@ from flambeau.core.ops.products import linalg_vander as vander
 from flambeau.core.ops.products import matrix_power, multi_dot, trace
 from flambeau.core.ops.reflections import householder_product
 from flambeau.core.ops.shape import matrix_transpose
-from flambeau.core.ops.solve import lstsq, lu, lu_factor, lu_solve, pinv, solve, solve_triangular, tensorinv, tensorsolve
+from flambeau.core.ops.solve import (
+    lstsq,
+    lu,
+    lu_factor,
+    lu_solve,
+    pinv,
+    solve,
+    solve_triangular,
+    tensorinv,
+    tensorsolve,
+)
 from flambeau.core.ops.solve import matrix_exp_p as matrix_exp
 from flambeau.core.ops.systems import inv_p as inv
 

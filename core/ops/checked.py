@@ -74,7 +74,9 @@ def _as_far_as_it_goes(a: Tensor, upper: bool) -> tuple[Tensor, int]:
             bad = middle
     low = a * 0.0
     if good:
-        low = low.slice_scatter(low[:good].slice_scatter(cholesky(a[:good, :good], upper=upper), 1, 0, good), 0, 0, good)
+        low = low.slice_scatter(
+            low[:good].slice_scatter(cholesky(a[:good, :good], upper=upper), 1, 0, good), 0, 0, good
+        )
     return low, 0 if good == a._array.shape[-1] else bad
 
 

@@ -15,9 +15,9 @@ from flambeau.core.ops.decompose import eigh_p, qr_p, svd_p
 from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.matmul import matmul
+from flambeau.core.ops.random import randn
 from flambeau.core.ops.shape import adjoint, unsqueeze
 from flambeau.core.ops.solve import solve
-from flambeau.core.ops.random import randn
 from flambeau.core.ops.variance import vector_norm_p
 from flambeau.core.public import public
 from flambeau.core.state import is_grad_enabled, no_grad
@@ -54,9 +54,7 @@ def svd_lowrank(
 
 
 @public(method=False)
-def pca_lowrank(
-    A: Tensor, q: int | None = None, center: bool = True, niter: int = 2
-) -> tuple[Tensor, Tensor, Tensor]:
+def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`svd_lowrank` of A (..., m, n) less the means of its columns: V has the principal directions.
 
     ``q`` is 6 by default, or the smaller of m and n.

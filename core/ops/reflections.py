@@ -111,7 +111,9 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpos
     """
     vectors = _vectors("ormqr", input, tau)
     if other.ndim != input.ndim or tuple(other.shape[:-2]) != tuple(input.shape[:-2]):
-        raise ShapeError(f"ormqr: other of shape {tuple(other.shape)} must have the leading sizes of input {tuple(input.shape)}")
+        raise ShapeError(
+            f"ormqr: other of shape {tuple(other.shape)} must have the leading sizes of input {tuple(input.shape)}"
+        )
     if other.shape[-2 if left else -1] != input.shape[-2]:
         raise ShapeError(
             f"ormqr: other of shape {tuple(other.shape)} must have {input.shape[-2]} {'rows' if left else 'columns'}, as "

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.testing._internal.common_methods_invocations import op_db
-from torch.testing._internal.opinfo.core import SampleInput
 
 import flambeau as fb
 import flambeau.nn.functional
@@ -33,14 +32,7 @@ LARGEST = 20_000  # elements; larger samples are for speed
 TOLERANCES = {torch.float32: (2e-4, 2e-4), torch.complex64: (2e-4, 2e-4), torch.float64: (1e-5, 1e-6),
               torch.complex128: (1e-5, 1e-6), torch.float16: (2e-3, 2e-3), torch.bfloat16: (2e-2, 2e-2)}  # fmt: skip
 #: What depends on the generator's numbers or on memory that nobody wrote: shapes and dtypes count.
-UNDETERMINED = frozenset("""
-    bernoulli cauchy empty empty_like empty_permuted empty_strided exponential geometric log_normal multinomial
-    native_dropout_backward new_empty new_empty_strided nn.functional.alpha_dropout nn.functional.dropout
-    nn.functional.dropout2d nn.functional.dropout3d nn.functional.feature_alpha_dropout nn.functional.rrelu
-    nn.functional.fractional_max_pool2d nn.functional.fractional_max_pool3d normal pca_lowrank rand_like randint
-    randint_like randn randn_like svd_lowrank uniform resize_ resize_as_
-    nn.functional.scaled_dot_product_attention
-    """.split())  # fmt: skip
+UNDETERMINED = frozenset(["bernoulli", "cauchy", "empty", "empty_like", "empty_permuted", "empty_strided", "exponential", "geometric", "log_normal", "multinomial", "native_dropout_backward", "new_empty", "new_empty_strided", "nn.functional.alpha_dropout", "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.feature_alpha_dropout", "nn.functional.rrelu", "nn.functional.fractional_max_pool2d", "nn.functional.fractional_max_pool3d", "normal", "pca_lowrank", "rand_like", "randint", "randint_like", "randn", "randn_like", "svd_lowrank", "uniform", "resize_", "resize_as_", "nn.functional.scaled_dot_product_attention"])  # fmt: skip
 
 
 @dataclass
@@ -86,7 +78,11 @@ def counterpart(value: Any) -> Any:
 
 
 def tensor(t: torch.Tensor) -> fb.Tensor:
-    plain = t.detach().clone().resolve_conj().resolve_neg() if t._is_zerotensor() else t.detach().resolve_conj().resolve_neg()
+    plain = (
+        t.detach().clone().resolve_conj().resolve_neg()
+        if t._is_zerotensor()
+        else t.detach().resolve_conj().resolve_neg()
+    )
     if plain.layout is not torch.strided:
         raise NotImplementedError("a sparse sample")
     if plain.dtype is torch.bfloat16:
@@ -291,9 +287,7 @@ def forward(info: Any, fn: Any, sample: Any, dtype: torch.dtype, report: Report,
             text = ""
             got, failed = attempt(in_flambeau(sample.output_process_fn_grad), got)
         if failed is None:
-            text = difference(
-                sample.output_process_fn_grad(wanted), got, info.name not in UNDETERMINED
-            )
+            text = difference(sample.output_process_fn_grad(wanted), got, info.name not in UNDETERMINED)
         if failed is not None or text:
             report.note(kind, f"{where}: {said(failed) if failed else text}")
 
