@@ -64,7 +64,8 @@ def triangular_solve(
     """
     if b.ndim < 2 or A.ndim < 2:
         raise ShapeError(
-            f"triangular_solve: b and A must have at least 2 dimensions, got shapes {tuple(b.shape)} and {tuple(A.shape)}"
+            f"triangular_solve: b and A must have at least 2 dimensions, got shapes {tuple(b.shape)} and "
+            f"{tuple(A.shape)}"
         )
     turned = matrix_transpose(A) if transpose else A
     found = solve_triangular_p(turned, b, upper=upper is not transpose, unitriangular=unitriangular)

@@ -65,13 +65,15 @@ def _vectors(name: str, a: Tensor, tau: Tensor) -> list[Tensor]:
     m, count = a.shape[-2], tau.shape[-1] if tau.ndim else 0
     if tuple(tau.shape[:-1]) != tuple(a.shape[:-2]) or tau.ndim != a.ndim - 1:
         raise ShapeError(
-            f"{name}: tau of shape {tuple(tau.shape)} must have the leading sizes of input {tuple(a.shape)}, and one more"
+            f"{name}: tau of shape {tuple(tau.shape)} must have the leading sizes of input {tuple(a.shape)}, and one "
+            "more"
         )
     if count > a.shape[-1]:
         raise ShapeError(f"{name}: tau has {count} factors for the {a.shape[-1]} columns of input")
     if a.dtype is not tau.dtype or a.dtype not in matrices.accepts:
         raise DTypeError(
-            f"{name}: input and tau must be floating or complex, and of one dtype; got {a.dtype.name} and {tau.dtype.name}"
+            f"{name}: input and tau must be floating or complex, and of one dtype; got {a.dtype.name} and "
+            f"{tau.dtype.name}"
         )
     rows = unsqueeze(creation.arange(m, device=a.device), -1)
     return [where(rows > i, narrow(a, -1, i, 1), (rows == i).to(a.dtype)) for i in range(count)]
@@ -116,8 +118,8 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpos
         )
     if other.shape[-2 if left else -1] != input.shape[-2]:
         raise ShapeError(
-            f"ormqr: other of shape {tuple(other.shape)} must have {input.shape[-2]} {'rows' if left else 'columns'}, as "
-            f"input {tuple(input.shape)} has rows"
+            f"ormqr: other of shape {tuple(other.shape)} must have {input.shape[-2]} {'rows' if left else 'columns'}, "
+            f"as input {tuple(input.shape)} has rows"
         )
     if other.dtype is not input.dtype:
         raise DTypeError(f"ormqr: other must have the dtype of input, {input.dtype.name}, got {other.dtype.name}")

@@ -71,8 +71,8 @@ def _bounds(data: Tensor, lengths: Tensor | None, offsets: Tensor | None, axis: 
         raise DTypeError(f"segment_reduce: lengths and offsets must be int64 or int32, got {given.dtype.name}")
     if given.ndim != axis + 1 or tuple(given.shape[:-1]) != tuple(data.shape[:axis]):
         raise ShapeError(
-            f"segment_reduce: lengths or offsets of shape {tuple(given.shape)} must be {tuple(data.shape[:axis])} and one "
-            f"more size, for axis={axis} of data of shape {tuple(data.shape)}"
+            f"segment_reduce: lengths or offsets of shape {tuple(given.shape)} must be {tuple(data.shape[:axis])} and "
+            f"one more size, for axis={axis} of data of shape {tuple(data.shape)}"
         )
     if lengths is None:
         return given

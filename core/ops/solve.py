@@ -174,8 +174,8 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tens
     wanted = tuple(A.shape[B.ndim :])
     if math.prod(wanted) != math.prod(A.shape[: B.ndim]) or math.prod(wanted) != B.numel():
         raise ShapeError(
-            f"tensorsolve: A of shape {tuple(A.shape)} must have as many elements in its first {B.ndim} dimensions as in "
-            f"the others, and B {tuple(B.shape)} as many"
+            f"tensorsolve: A of shape {tuple(A.shape)} must have as many elements in its first {B.ndim} dimensions as "
+            f"in the others, and B {tuple(B.shape)} as many"
         )
     return solve(A.reshape(-1, math.prod(wanted)), B.reshape(-1)).reshape(wanted)
 
@@ -191,8 +191,8 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     first, last = tuple(A.shape[:ind]), tuple(A.shape[ind:])
     if math.prod(first) != math.prod(last):
         raise ShapeError(
-            f"tensorinv: A of shape {tuple(A.shape)} must have as many elements in its first {ind} dimensions as in the "
-            "others"
+            f"tensorinv: A of shape {tuple(A.shape)} must have as many elements in its first {ind} dimensions as in "
+            "the others"
         )
     return inv_p(A.reshape(math.prod(first), -1)).reshape(last + first)
 

@@ -9,7 +9,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import fastpath
 from flambeau.core.creation import empty_like
 from flambeau.core.dtype import DType
-from flambeau.core.errors import DTypeError
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.from_data import check_fits
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops

@@ -16,7 +16,7 @@ _MODES = ("sum", "mean", "max")
 def embedding(
     weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
 ) -> Tensor:
-    """The rows of ``weight`` (rows, width) that ``indices`` says; row ``padding_idx``, if not negative, gets no gradient.
+    """The rows of ``weight`` (rows, width) that ``indices`` says; row ``padding_idx`` gets no gradient.
 
     >>> fb.embedding(fb.eye(3), fb.tensor([2]))
     tensor([[0., 0., 1.]])

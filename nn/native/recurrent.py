@@ -26,8 +26,8 @@ def lstm(input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tens
     ``lstm(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first)``, and of packed
     sequences ``lstm(data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, bidirectional)``.
 
-    >>> h = fb.zeros(1, 1, 1)
-    >>> out, h, c = fb.lstm(fb.ones(2, 1, 3), (h, h), [fb.zeros(4, 3), fb.zeros(4, 1)], False, 1, 0.0, False, False, False)
+    >>> h, weights = fb.zeros(1, 1, 1), [fb.zeros(4, 3), fb.zeros(4, 1)]
+    >>> out, h, c = fb.lstm(fb.ones(2, 1, 3), (h, h), weights, False, 1, 0.0, False, False, False)
     >>> out.shape
     flambeau.Size([2, 1, 1])
     """

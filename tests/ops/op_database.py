@@ -32,7 +32,14 @@ LARGEST = 20_000  # elements; larger samples are for speed
 TOLERANCES = {torch.float32: (2e-4, 2e-4), torch.complex64: (2e-4, 2e-4), torch.float64: (1e-5, 1e-6),
               torch.complex128: (1e-5, 1e-6), torch.float16: (2e-3, 2e-3), torch.bfloat16: (2e-2, 2e-2)}  # fmt: skip
 #: What depends on the generator's numbers or on memory that nobody wrote: shapes and dtypes count.
-UNDETERMINED = frozenset(["bernoulli", "cauchy", "empty", "empty_like", "empty_permuted", "empty_strided", "exponential", "geometric", "log_normal", "multinomial", "native_dropout_backward", "new_empty", "new_empty_strided", "nn.functional.alpha_dropout", "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.feature_alpha_dropout", "nn.functional.rrelu", "nn.functional.fractional_max_pool2d", "nn.functional.fractional_max_pool3d", "normal", "pca_lowrank", "rand_like", "randint", "randint_like", "randn", "randn_like", "svd_lowrank", "uniform", "resize_", "resize_as_", "nn.functional.scaled_dot_product_attention"])  # fmt: skip
+UNDETERMINED = frozenset({
+    "bernoulli", "cauchy", "empty", "empty_like", "empty_permuted", "empty_strided", "exponential", "geometric",
+    "log_normal", "multinomial", "native_dropout_backward", "new_empty", "new_empty_strided", "normal", "pca_lowrank",
+    "nn.functional.alpha_dropout", "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d",
+    "nn.functional.feature_alpha_dropout", "nn.functional.fractional_max_pool2d", "nn.functional.fractional_max_pool3d",
+    "nn.functional.rrelu", "nn.functional.scaled_dot_product_attention", "rand_like", "randint", "randint_like",
+    "randn", "randn_like", "resize_", "resize_as_", "svd_lowrank", "uniform",
+})  # fmt: skip
 
 
 @dataclass
@@ -74,6 +81,8 @@ def counterpart(value: Any) -> Any:
         return {k: counterpart(v) for k, v in value.items()}
     if isinstance(value, types.FunctionType):
         return in_flambeau(value)
+    if isinstance(value, torch.nn.Module):
+        return getattr(fb.nn, type(value).__name__)()
     return value
 
 
@@ -175,6 +184,8 @@ def _difference(w: Any, g: Any, values: bool) -> str:
         return ""
     a, b = array(w), array(g)
     rtol, atol = TOLERANCES.get(w.dtype, (0, 0))
+    largest = np.abs(a[np.isfinite(a)]).max(initial=0) if a.dtype.kind in "fc" else 0
+    atol = max(atol, rtol / 100 * float(largest))
     if not np.allclose(b, a, rtol, atol, equal_nan=True):
         off = np.abs(b.astype(complex) - a.astype(complex))
         return f"values off by {np.nanmax(off):.3g} (of {np.nanmax(np.abs(a.astype(complex))):.3g})"
@@ -342,7 +353,7 @@ def mistake(info: Any, fn: Any, sample: Any, report: Report) -> None:
     _, refused = attempt(info.op, theirs[0], *theirs[1], **theirs[2])
     if refused is None:
         return
-    got, failed = attempt(fn, args[0], *args[1], **args[2])
+    _, failed = attempt(fn, args[0], *args[1], **args[2])
     if failed is None:
         report.note("error", f"{where}: gives a result, torch raises {said(refused)}")
     elif not of_class(failed, refused):
