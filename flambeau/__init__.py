@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 # isort: off
 from flambeau._discovery import install as _install_discovery
 from flambeau._native import NAMES as _NATIVE
+from flambeau._native import PRIVATE as _PRIVATE
 from flambeau.core import methods as _methods
 from flambeau.core import registry as _registry
 from flambeau.core.creation import (
@@ -83,13 +84,17 @@ _LAZY = frozenset(
         "utils",
     }
 )
-_ELSEWHERE = {
-    "save": "flambeau.utils.serialization",
-    "load": "flambeau.utils.serialization",
-    "vmap": "flambeau.core.transforms.func",
-    "compile": "flambeau.eager",
-    "cond": "flambeau.eager",
-} | dict.fromkeys(_NATIVE, "flambeau.nn.native")
+_ELSEWHERE = (
+    {
+        "save": "flambeau.utils.serialization",
+        "load": "flambeau.utils.serialization",
+        "vmap": "flambeau.core.transforms.func",
+        "compile": "flambeau.eager",
+        "cond": "flambeau.eager",
+    }
+    | dict.fromkeys(_NATIVE, "flambeau.nn.native")
+    | dict.fromkeys(_PRIVATE, "flambeau.nn.native.private")
+)
 
 
 def __getattr__(name: str) -> _Any:

@@ -17,3 +17,8 @@ NAMES = (
     "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell", "rrelu", "rrelu_", "selu", "selu_", "threshold", "threshold_",
     "triplet_margin_loss",
 )  # fmt: skip
+#: Those of :mod:`flambeau.nn.native.private`.
+PRIVATE = (
+    "_batch_norm_with_update", "_chunk_cat", "_native_batch_norm_legit", "_softmax_backward_data",
+    "_unsafe_masked_index", "_unsafe_masked_index_put_accumulate", "_upsample_bilinear2d_aa",
+)  # fmt: skip

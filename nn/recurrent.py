@@ -12,12 +12,15 @@ from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import sigmoid_p, tanh_p
+from flambeau.core.ops.joining import cat, stack
+from flambeau.core.ops.nn import recurrent as ops
 from flambeau.core.tensor import Tensor
+from flambeau.nn import functional as F
 from flambeau.nn import init
-from flambeau.nn.functional import recurrent
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.nn.utils.rnn import PackedSequence, pad_packed_sequence, repacked
+from flambeau.nn.utils.rnn import PackedSequence, pad_packed_sequence, repacked, reverse_padded
 
 S = TypeVar("S", Tensor, tuple[Tensor, Tensor])  # the state
 
@@ -172,13 +175,41 @@ class RNNBase(Module, Generic[S]):
         return repacked(out, packed), self._final(final)
 
     def _run(self, x: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        weights = [self._of(layer, suffix) for layer, suffix in self._places()]
-        p = self.dropout if self.training else 0.0
-        return recurrent.through_layers(self._layer, x, states, weights, self._directions, p, lengths)
+        finals: list[list[Tensor]] = [[] for _ in states]
+        for layer in range(self.num_layers):
+            outs = []
+            for d in range(self._directions):
+                at = layer * self._directions + d
+                out, last = self._direction(
+                    x, [s[at] for s in states], self._of(layer, "_reverse" if d else ""), bool(d), lengths
+                )
+                outs.append(out)
+                for kept, s in zip(finals, last, strict=True):
+                    kept.append(s)
+            x = outs[0] if len(outs) == 1 else cat(outs, -1)
+            if self.dropout and self.training and layer < self.num_layers - 1:
+                x = F.dropout(x, self.dropout)
+        return x, [stack(f, 0) for f in finals]
 
-    @property
-    def _layer(self) -> recurrent.Layer:
-        """What one layer computes."""
+    def _direction(
+        self, x: Tensor, states: list[Tensor], parameters: list[Any], reverse: bool, lengths: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One layer in one direction: outputs, and the states after each sequence's last step."""
+        if reverse:
+            x = x.flip(0) if lengths is None else reverse_padded(x, lengths)
+        sequences = self._layer(x, states, parameters)
+        if lengths is None:
+            last = [s[-1] for s in sequences]
+        else:
+            at = (lengths - 1).reshape(1, -1, 1)
+            last = [s.gather(0, at.expand(1, s.shape[1], s.shape[2])).squeeze(0) for s in sequences]
+        out = sequences[0]
+        if reverse:
+            out = out.flip(0) if lengths is None else reverse_padded(out, lengths)
+        return out, last
+
+    def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
+        """All hidden states (and cells) of one layer."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -187,6 +218,10 @@ class RNNBase(Module, Generic[S]):
             proj_size=0, num_layers=1, bias=True, batch_first=False, dropout=0, bidirectional=False
         )
         return ", ".join(parts)
+
+
+def _both(a: Tensor, b: Tensor | None) -> Tensor:
+    return a if b is None else a + b
 
 
 class RNN(RNNBase[Tensor]):
@@ -213,9 +248,9 @@ class RNN(RNNBase[Tensor]):
         )
         self.nonlinearity = nonlinearity
 
-    @property
-    def _layer(self) -> recurrent.Layer:
-        return recurrent.rnn_tanh_layer if self.nonlinearity == "tanh" else recurrent.rnn_relu_layer
+    def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
+        w_ih, w_hh, b_ih, b_hh, _ = parameters
+        return [ops.rnn_layer_p(F.linear(x, w_ih, _both(b_ih, b_hh)), states[0], w_hh, self.nonlinearity)]
 
 
 class LSTM(RNNBase[tuple[Tensor, Tensor]]):
@@ -230,9 +265,18 @@ class LSTM(RNNBase[tuple[Tensor, Tensor]]):
 
     mode, blocks = "LSTM", 4
 
-    @property
-    def _layer(self) -> recurrent.Layer:
-        return recurrent.lstm_layer
+    def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
+        w_ih, w_hh, b_ih, b_hh, w_hr = parameters
+        gates = F.linear(x, w_ih, _both(b_ih, b_hh))
+        if w_hr is None:
+            return list(ops.lstm_layer_p(gates, *states, w_hh))
+        (h, c), outs, cells = states, [], []
+        for step in gates.unbind(0):
+            h, c = _lstm_step(step + h @ w_hh.t(), c)
+            h = h @ w_hr.t()
+            outs.append(h)
+            cells.append(c)
+        return [stack(outs, 0), stack(cells, 0)]
 
 
 class GRU(RNNBase[Tensor]):
@@ -245,12 +289,18 @@ class GRU(RNNBase[Tensor]):
 
     mode, blocks = "GRU", 3
 
-    @property
-    def _layer(self) -> recurrent.Layer:
-        return recurrent.gru_layer
+    def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
+        w_ih, w_hh, b_ih, b_hh, _ = parameters
+        return [ops.gru_layer_p(F.linear(x, w_ih, b_ih), states[0], w_hh, b_hh)]
 
 
 # -- single steps --------------------------------------------------------------------------------------
+def _lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    i, f, g, o = gates.chunk(4, -1)
+    c = sigmoid_p(f) * c + sigmoid_p(i) * tanh_p(g)
+    return sigmoid_p(o) * tanh_p(c), c
+
+
 class RNNCellBase(Module):
     """What the cells share."""
 
@@ -292,8 +342,8 @@ class RNNCellBase(Module):
             raise ShapeError(f"{name}: expected a state of shape {wanted}, got {tuple(state.shape)}")
         return state
 
-    def _weights(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+    def _gates(self, input: Tensor, h: Tensor) -> Tensor:
+        return F.linear(input, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
 
     def extra_repr(self) -> str:
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *self._differing(bias=True)])
@@ -319,8 +369,8 @@ class RNNCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next hidden state."""
-        cell = recurrent.rnn_tanh_cell if self.nonlinearity == "tanh" else recurrent.rnn_relu_cell
-        return cell(input, self._state(input, hx), *self._weights())
+        gates = self._gates(input, self._state(input, hx))
+        return tanh_p(gates) if self.nonlinearity == "tanh" else gates.relu()
 
 
 class LSTMCell(RNNCellBase):
@@ -335,8 +385,8 @@ class LSTMCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """The next hidden state and cell."""
-        states = [self._state(input, s) for s in (hx or (None, None))]
-        return recurrent.lstm_cell(input, states, *self._weights())
+        h, c = (self._state(input, s) for s in (hx or (None, None)))
+        return _lstm_step(self._gates(input, h), c)
 
 
 class GRUCell(RNNCellBase):
@@ -350,4 +400,9 @@ class GRUCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next hidden state."""
-        return recurrent.gru_cell(input, self._state(input, hx), *self._weights())
+        h = self._state(input, hx)
+        r, z, n = F.linear(input, self.weight_ih, self.bias_ih).chunk(3, -1)
+        hr, hz, hn = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
+        z = sigmoid_p(z + hz)
+        n = tanh_p(n + sigmoid_p(r + hr) * hn)
+        return n + z * (h - n)

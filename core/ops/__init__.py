@@ -13,6 +13,6 @@ from flambeau.core.ops import index, extremes, scatter, mask, entries, getitem, 
 from flambeau.core.ops import matmul, products, einsum, arithmetic, systems, decompose, solve, linalg
 from flambeau.core.ops import checked, ldl, reflections, older
 from flambeau.core.ops import special, statistics, random, sampling, lowrank, nn, pinning
-from flambeau.core.ops import copies, segments, hashing, fake_quantize
+from flambeau.core.ops import copies, segments, hashing, fake_quantize, memory
 from flambeau.core.ops import array_api
 # isort: on

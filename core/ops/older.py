@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.checked import lu_factor_ex
+from flambeau.core.ops.linalg import matrix_norm, vector_norm
 from flambeau.core.ops.shape import matrix_transpose
 from flambeau.core.ops.solve import lu_parts
 from flambeau.core.ops.solve import lu_solve as solve_by_lu
@@ -70,6 +72,26 @@ def triangular_solve(
     turned = matrix_transpose(A) if transpose else A
     found = solve_triangular_p(turned, b, upper=upper is not transpose, unitriangular=unitriangular)
     return TriangularSolution(found, A.expand(*found.shape[:-2], *A.shape[-2:]).clone())
+
+
+@public(method=False, out=True)
+def nuclear_norm(input: Tensor, dim: Sequence[int] = (-2, -1), keepdim: bool = False) -> Tensor:
+    """The sum of the singular values of matrices; deprecated, as in torch: :func:`flambeau.linalg.matrix_norm`.
+
+    >>> fb.nuclear_norm(fb.eye(2))
+    tensor(2.)
+    """
+    return matrix_norm(input, "nuc", dim, keepdim)
+
+
+@public(method=False, out=True)
+def frobenius_norm(input: Tensor, dim: int | Sequence[int] = (), keepdim: bool = False) -> Tensor:
+    """The 2-norm over ``dim``, all by default; deprecated, as in torch: :func:`flambeau.linalg.vector_norm`.
+
+    >>> fb.frobenius_norm(fb.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    return vector_norm(input, 2, dim if isinstance(dim, int) or dim else None, keepdim)
 
 
 # -- names that raise, as in torch -------------------------------------------------------------------

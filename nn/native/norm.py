@@ -73,13 +73,13 @@ def _statistics(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, T
 def native_layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`layer_norm`, the means and one over the standard deviations, (*lead, 1, ...).
+    """:func:`layer_norm`, the means and one over the standard deviations, (*lead, 1, ...), which have no gradient.
 
     >>> fb.native_layer_norm(fb.tensor([[1.0, 3.0]]), (2,), None, None, 1e-5)[1:]
     (tensor([[2.]]), tensor([[1.0000]]))
     """
     out = F.layer_norm(input, normalized_shape, weight, bias, eps)
-    return out, *_statistics(input, tuple(range(-len(normalized_shape), 0)), eps)
+    return out, *_statistics(input.detach(), tuple(range(-len(normalized_shape), 0)), eps)
 
 
 def native_group_norm(
@@ -95,7 +95,7 @@ def native_group_norm(
             f"native_group_norm: input of shape {tuple(input.shape)} must be ({N}, {C}, ...) of {N * C * HxW} elements"
         )
     out = F.group_norm(input, group, weight, bias, eps)
-    mean, rstd = _statistics(input.reshape(N, group, -1), (-1,), eps)
+    mean, rstd = _statistics(input.reshape(N, group, C // group * HxW), (-1,), eps)
     return out, mean.squeeze(-1), rstd.squeeze(-1)
 
 
@@ -103,7 +103,7 @@ def native_batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
     running_var: Tensor | None, training: bool, momentum: float, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """:func:`batch_norm`, and in training the means and one over the standard deviations (C,), else nothing.
+    """:func:`batch_norm`, and in training the means and one over the standard deviations (C,), without gradient.
 
     >>> fb.native_batch_norm(fb.tensor([[1.0], [3.0]]), None, None, None, None, True, 0.1, 1e-5)[1:]
     (tensor([2.]), tensor([1.0000]))
@@ -111,7 +111,7 @@ def native_batch_norm(
     out = F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     if not training:
         return out, input.new_empty((0,)), input.new_empty((0,))
-    return out, *batch_norm_stats(input, eps)
+    return out, *batch_norm_stats(input.detach(), eps)
 
 
 # -- in parts, for statistics of several processes -----------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.core.dtype import Number
+from flambeau.core.creation import ones_like
+from flambeau.core.dtype import Number, bool_
 from flambeau.core.errors import ShapeError
+from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.padding import pad as padded
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
@@ -73,7 +75,10 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Number = 0) -> Ten
     >>> fb.constant_pad_nd(fb.tensor([1, 2]), (1, 1))
     tensor([0, 1, 2, 0])
     """
-    return padded(input, tuple(pad), "constant", value)
+    if not isinstance(value, complex):
+        return padded(input, tuple(pad), "constant", value)
+    inside = padded(ones_like(input, dtype=bool_), tuple(pad))
+    return where(inside, padded(input, tuple(pad)), value)
 
 
 def native_channel_shuffle(input: Tensor, groups: int) -> Tensor:
