@@ -12,6 +12,7 @@ from flambeau.core.ops.joining import cat
 from flambeau.core.ops.shape import axis_of
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
+from flambeau.nn.functional.vision import resample
 from flambeau.nn.native.norm import native_batch_norm
 
 
@@ -26,15 +27,20 @@ def _softmax_backward_data(grad_output: Tensor, output: Tensor, dim: int, input_
 
 def _upsample_bilinear2d_aa(
     input: Tensor, output_size: Sequence[int] | None, align_corners: bool,
+    scales_h: float | Sequence[float] | None = None, scales_w: float | None = None, *,
     scale_factors: Sequence[float] | None = None,
 ) -> Tensor:  # fmt: skip
-    """:func:`flambeau.nn.functional.interpolate` of images (N, C, H, W), bilinear and with antialias.
+    """Images (N, C, H, W) resampled with antialias; factors beside ``output_size`` are those of the positions alone.
 
     >>> fb._upsample_bilinear2d_aa(fb.ones(1, 1, 4, 4), (2, 2), False).shape
     flambeau.Size([1, 1, 2, 2])
     """
-    size, factors = (None if v is None else tuple(v) for v in (output_size, scale_factors))
-    return F.interpolate(input, size, factors, "bilinear", align_corners=align_corners, antialias=True)
+    factors = scales_h if isinstance(scales_h, Sequence) else scale_factors
+    if output_size is None or factors is not None:
+        return F.interpolate(input, output_size, factors, "bilinear", align_corners=align_corners, antialias=True)
+    for axis, size, factor in zip((2, 3), output_size, (scales_h, scales_w), strict=True):
+        input = resample(input, axis, size, factor, "bilinear", align_corners, True)
+    return input
 
 
 def _native_batch_norm_legit(
@@ -65,7 +71,7 @@ def _batch_norm_with_update(
 
 
 def _chunk_cat(tensors: Sequence[Tensor], dim: int, num_chunks: int) -> Tensor:
-    """Tensors, filled up with 0 along ``dim`` to ``num_chunks`` equal parts, as one of (lead, num_chunks, all the rest).
+    """Tensors, filled up with 0 along ``dim`` to ``num_chunks`` equal parts, as one of (lead, num_chunks, the rest).
 
     >>> fb._chunk_cat([fb.tensor([1, 2, 3]), fb.tensor([4])], 0, 2)
     tensor([[1, 2, 4],

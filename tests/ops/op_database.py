@@ -34,10 +34,11 @@ TOLERANCES = {torch.float32: (2e-4, 2e-4), torch.complex64: (2e-4, 2e-4), torch.
 #: What depends on the generator's numbers or on memory that nobody wrote: shapes and dtypes count.
 UNDETERMINED = frozenset({
     "bernoulli", "cauchy", "empty", "empty_like", "empty_permuted", "empty_strided", "exponential", "geometric",
-    "log_normal", "multinomial", "native_dropout_backward", "new_empty", "new_empty_strided", "normal", "pca_lowrank",
+    "log_normal", "multinomial", "native_dropout_backward", "new_empty", "new_empty_strided",
     "nn.functional.alpha_dropout", "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d",
-    "nn.functional.multi_head_attention_forward", "nn.functional.feature_alpha_dropout", "nn.functional.fractional_max_pool2d", "nn.functional.fractional_max_pool3d",
-    "nn.functional.rrelu", "nn.functional.scaled_dot_product_attention", "rand_like", "randint", "randint_like",
+    "nn.functional.feature_alpha_dropout", "nn.functional.fractional_max_pool2d",
+    "nn.functional.fractional_max_pool3d", "nn.functional.multi_head_attention_forward", "nn.functional.rrelu",
+    "nn.functional.scaled_dot_product_attention", "normal", "pca_lowrank", "rand_like", "randint", "randint_like",
     "randn", "randn_like", "resize_", "resize_as_", "svd_lowrank", "uniform",
 })  # fmt: skip
 
