@@ -61,6 +61,7 @@ _LAZY = frozenset(
         "backends",
         "core",
         "debug",
+        "distributions",
         "func",
         "library",
         "linalg",
