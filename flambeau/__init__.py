@@ -73,6 +73,7 @@ _LAZY = frozenset(
         "backends",
         "core",
         "debug",
+        "distributions",
         "fft",
         "func",
         "library",
