@@ -5,7 +5,7 @@ from __future__ import annotations
 # fmt: off
 # isort: off
 from flambeau.core.blame import check_constructors as _check_constructors, explain_methods as _explain_methods
-from flambeau.nn import activation, container, functional, hooks, init, modules, utils
+from flambeau.nn import activation, container, functional, hooks, init, modules, moving, saving, utils
 from flambeau.nn.activation import *  # noqa: F403 - as its __all__ says
 from flambeau.nn.attention import MultiheadAttention
 from flambeau.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
@@ -69,5 +69,5 @@ __all__ += activation.__all__
 
 _check_constructors(*[v for n, v in list(globals().items()) if n in __all__ and isinstance(v, type)])
 _explain_methods(
-    hooks.Hooked, container._Numbered, Module, ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+    hooks.Hooked, saving.Saved, moving.Moved, container._Numbered, Module, ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 )
