@@ -29,7 +29,7 @@ class Moved:
         """Replace the memory of parameters and gradients, and the buffers, by what ``fn`` makes of them."""
         for child in self.children() if recurse else ():
             child._apply(fn)
-        with no_grad():
+        with no_grad():  # a lazy parameter is an empty tensor to this
             for p in self._parameters.values():
                 if p is None:
                     continue

@@ -29,12 +29,6 @@ class IncompatibleKeys(NamedTuple):
     __str__ = __repr__
 
 
-class StateDict(OrderedDict[str, Any]):
-    """Values by path, with the version of each module's part in ``_metadata``."""
-
-    _metadata: OrderedDict[str, dict[str, Any]]
-
-
 def _extra_is_own(module: Saved) -> bool:
     return type(module).get_extra_state is not Saved.get_extra_state
 
@@ -70,7 +64,7 @@ class Saved(Hooked):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """Enter the module's own state, without its children's."""
         for name, t in self._own_state().items():
-            destination[prefix + name] = t if keep_vars else t.detach()
+            destination[prefix + name] = t if keep_vars or is_lazy(t) else t.detach()
         if _extra_is_own(self):
             destination[prefix + EXTRA] = self.get_extra_state()
 
@@ -88,7 +82,7 @@ class Saved(Hooked):
             given = dict(zip(("destination", "prefix", "keep_vars"), args, strict=False))
             destination, prefix = given.get("destination", destination), given.get("prefix", prefix)
             keep_vars = given.get("keep_vars", keep_vars)
-        found: dict[str, Any] = destination if destination is not None else _blank()
+        found: Any = destination if destination is not None else _blank()
         metadata = {"version": self._version}
         if hasattr(found, "_metadata"):
             found._metadata[prefix[:-1]] = metadata
@@ -164,8 +158,9 @@ class Saved(Hooked):
         return found
 
 
-def _blank(values: Mapping[str, Any] | None = None) -> StateDict:
-    made = StateDict(values or {})
+def _blank(values: Mapping[str, Any] | None = None) -> Any:
+    """A dict that has, as torch's, the version of each module's part by path in ``_metadata``."""
+    made: Any = OrderedDict(values or {})
     made._metadata = OrderedDict()
     return made
 
@@ -193,7 +188,9 @@ def _taken_over(module: Saved, name: str, key: str, own: Tensor, value: Any, ass
     """Take ``value`` over; what is wrong with it, if something is."""
     if not isinstance(value, Tensor):
         return f"{key}: expected a tensor, got {type(value).__name__}"
-    if is_lazy(own) and not is_lazy(value):
+    if is_lazy(value):  # there is nothing to take over
+        return "" if is_lazy(own) else f"{key}: it has no shape yet, the module's own has: {tuple(own.shape)}"
+    if is_lazy(own):
         own.materialize(tuple(value.shape))  # type: ignore[attr-defined]
     if not own.shape and tuple(value.shape) == (1,):
         value = value[0]  # files of old had no numbers
