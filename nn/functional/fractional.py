@@ -69,6 +69,7 @@ def fractional_max_pool(
         samples = rand(*lead, n, dtype=input.dtype, device=input.device)
     elif samples.ndim != 3 or samples.shape[0] < lead[0] or tuple(samples.shape[1:]) != (*lead[1:], n):
         raise ShapeError(f"{name}: _random_samples must have shape {(*lead, n)}, got {tuple(samples.shape)}")
+    samples = samples[: lead[0]]
     order = (1, 0) if n == 2 else range(n)  # of two numbers the first is that of the width
     starts = [_starts(samples[..., j], *row) for j, row in zip(order, zip(shape, kernel, out, strict=True), strict=True)]
     places = _windows(starts, kernel, shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,7 @@ pytestmark = pytest.mark.slow
 def ours(value: Any) -> Any:
     """What torch's database gives, as flambeau's objects."""
     if isinstance(value, torch.nn.Module):
-        kind = getattr(fb.nn, type(value).__name__)
-        wanted = inspect.signature(kind.__init__).parameters
-        made = kind(**{n: ours(v) for n, v in vars(value).items() if n in wanted})
-        return made.to(ours(next(value.parameters()).dtype)) if list(value.parameters()) else made
+        return our_module(value)
     if isinstance(value, torch.Tensor):
         made = fb.tensor(value.detach().numpy())
         return made.requires_grad_() if value.requires_grad else made
@@ -36,13 +34,35 @@ def ours(value: Any) -> Any:
         return {k: ours(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(ours(v) for v in value)
-    if (getattr(value, "__module__", None) or "").startswith("torch.nn"):
-        home = fb.nn.functional if hasattr(fb.nn.functional, value.__name__) else fb.nn
-        if inspect.isfunction(value):
-            return getattr(home, value.__name__)
-        fields = {n: ours(v) for n, v in vars(value).items()}
-        return getattr(fb.nn, type(value).__name__)(**fields)
-    return value
+    if isinstance(value, torch.nn.LinearCrossEntropyOptions):
+        return fb.nn.LinearCrossEntropyOptions(**{f.name: ours(getattr(value, f.name)) for f in fields(value)})
+    name = getattr(value, "__name__", "")
+    is_function = callable(value) and getattr(torch.nn.functional, name, None) is value
+    return getattr(fb.nn.functional, name) if is_function else value
+
+
+def our_module(module: Any) -> Any:
+    """A module that is an argument of another: made of the same options; its parameters come later."""
+    if isinstance(module, torch.nn.TransformerEncoderLayer):
+        made = fb.nn.TransformerEncoderLayer(
+            module.linear1.in_features, module.self_attn.num_heads, module.linear1.out_features, module.dropout.p,
+            ours(module.activation), module.norm1.eps, module.self_attn.batch_first, module.norm_first,
+            module.linear1.bias is not None,
+        )  # fmt: skip
+    else:
+        kind = getattr(fb.nn, type(module).__name__)
+        wanted = inspect.signature(kind.__init__).parameters
+        made = kind(**{n: ours(v) for n, v in vars(module).items() if n in wanted})
+    return made.to(ours(next(module.parameters()).dtype)) if list(module.parameters()) else made
+
+
+def cut(value: Any) -> Any:
+    """The same, where the database computes an argument from another: each by itself."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().requires_grad_(value.requires_grad)
+    if isinstance(value, dict):
+        return {k: cut(v) for k, v in value.items()}
+    return type(value)(cut(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -102,6 +122,7 @@ def compare(theirs: Any, kind: Any, given: Any, training: bool, what: str) -> No
     made, called = given.constructor_input, given.forward_input
     if called is None:
         return
+    called = Given(cut(called.args), cut(called.kwargs))
     one = Given(ours(made.args), ours(made.kwargs))
     state: dict[str, Any] = {}
 
