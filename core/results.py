@@ -81,3 +81,8 @@ class UniqueCounts(NamedTuple, Generic[T]):
 class UniqueInverse(NamedTuple, Generic[T]):
     values: T
     inverse_indices: T
+
+
+def is_structured(cls: type) -> bool:
+    """Whether ``cls`` is a tuple of this kind, what an op with several results returns."""
+    return issubclass(cls, tuple) and cls.__module__ in (__name__, "torch.return_types", "flambeau.return_types")

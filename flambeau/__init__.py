@@ -56,20 +56,33 @@ globals().update(_methods.FUNCTIONS)
 
 _LAZY = frozenset(
     {
+        "__config__",
         "accelerator",
         "autograd",
         "backends",
         "core",
+        "cpu",
+        "cuda",
         "debug",
         "func",
+        "futures",
+        "hub",
         "library",
         "linalg",
+        "monitor",
+        "mps",
+        "mtia",
+        "multiprocessing",
         "nn",
         "optim",
         "plugins",
         "profiler",
+        "random",
+        "serialization",
         "special",
+        "testing",
         "utils",
+        "xpu",
     }
 )
 _ELSEWHERE = {

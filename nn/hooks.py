@@ -119,11 +119,14 @@ class Called(Protocol):
     def _head(self) -> str: ...
 
 
-class BackwardHooks:
+class Flow:
     """One call of a module with full backward hooks: what flows back at its outputs and at its inputs."""
 
-    def __init__(self, module: Called):
-        self.module = module
+    def __init__(
+        self, module: Any, before: Callable[[], Iterable[Callable[..., Any]]],
+        after: Callable[[], Iterable[Callable[..., Any]]],
+    ):  # fmt: skip
+        self.module, self.before, self.after = module, before, after
         self.outputs: tuple[Any, ...] | None = None
         self.inputs_want = False
         self.inputs = 0
@@ -137,7 +140,7 @@ class BackwardHooks:
         return _cross(result, self._outputs_seen)[0]
 
     def _outputs_seen(self, grads: tuple[Any, ...]) -> Any:
-        for hook in [*_everywhere("backward_pre"), *self.module._backward_pre_hooks.values()]:
+        for hook in self.before():
             replaced = hook(self.module, grads)
             if replaced is not None:
                 grads = replaced if isinstance(replaced, tuple) else (replaced,)
@@ -151,11 +154,19 @@ class BackwardHooks:
 
     def _call(self, grads: tuple[Any, ...]) -> Any:
         changed = False
-        for hook in [*_everywhere("backward"), *self.module._backward_hooks.values()]:
+        for hook in self.after():
             replaced = hook(self.module, grads, self.outputs)
             if replaced is not None:
                 grads, changed = replaced if isinstance(replaced, tuple) else (replaced,), True
         return grads if changed else None
+
+
+def _flow(module: Called) -> Flow:
+    """What calls the module's own hooks and those on every module, whichever there are then."""
+    return Flow(
+        module, lambda: [*_everywhere("backward_pre"), *module._backward_pre_hooks.values()],
+        lambda: [*_everywhere("backward"), *module._backward_hooks.values()],
+    )  # fmt: skip
 
 
 def call_with_hooks(module: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -163,7 +174,7 @@ def call_with_hooks(module: Called, args: tuple[Any, ...], kwargs: dict[str, Any
     for hook in [*_everywhere("forward_pre"), *module._forward_pre_hooks.values()]:
         args, kwargs = _before(module, hook, args, kwargs)
     own = module._backward_hooks or module._backward_pre_hooks
-    around = BackwardHooks(module) if own or _everywhere("backward") or _everywhere("backward_pre") else None
+    around = _flow(module) if own or _everywhere("backward") or _everywhere("backward_pre") else None
     if around is not None:
         args = around.at_inputs(args)
     try:
