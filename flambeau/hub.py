@@ -193,7 +193,9 @@ def _default_branch(owner: str, name: str) -> str:
 def _check_branch(owner: str, name: str, ref: str) -> None:
     api = f"https://api.github.com/repos/{owner}/{name}"
     if not any(_asked(f"{api}/{kind}/{ref}") for kind in ("branches", "git/ref/tags", "commits")):
-        raise ValueError(f"hub: Cannot find {ref} in https://github.com/{owner}/{name}; a fork's commits are not its own")
+        raise ValueError(
+            f"hub: Cannot find {ref} in https://github.com/{owner}/{name}; a fork's commits are not its own"
+        )
 
 
 def _ask(home: Path, owner: str, name: str, trust: Trust) -> None:

@@ -16,8 +16,14 @@ from flambeau.core.device import device as Device
 from flambeau.core.registry import get_backend
 from flambeau.utils.serialization import CheckpointError, load, load_file, names_in, save, save_file
 from flambeau.utils.trusted import (
-    LoadEndianness, Settings, add_safe_globals, clear_safe_globals, default_restore_location, get_safe_globals,
-    register_package, safe_globals,
+    LoadEndianness,
+    Settings,
+    add_safe_globals,
+    clear_safe_globals,
+    default_restore_location,
+    get_safe_globals,
+    register_package,
+    safe_globals,
 )  # fmt: skip
 
 __all__ = [
@@ -27,6 +33,7 @@ __all__ = [
     "load", "load_file", "location_tag", "mkdtemp", "register_package", "safe_globals", "save", "save_file",
     "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options", "validate_cuda_device",
 ]  # fmt: skip
+
 
 class SourceChangeWarning(Warning):
     """A saved class has another source today; no class is ever saved here, so nothing warns so."""

@@ -153,9 +153,7 @@ def _compare(a: Any, b: Any, options: Options, key: Key) -> None:
     elif _comparable(a, b, options):
         _compare_tensors(_as_tensor(a), _as_tensor(b), options, key)
     else:
-        raise Mismatch(
-            TypeError, f"No comparison pair was able to handle inputs of type {type(a)} and {type(b)}.", key
-        )
+        raise Mismatch(TypeError, f"No comparison pair was able to handle inputs of type {type(a)} and {type(b)}.", key)
 
 
 def _both(a: object, b: object, kind: Any) -> bool:
@@ -245,14 +243,10 @@ def _compare_attributes(a: Tensor, b: Tensor, options: Options, key: Key) -> Non
         )
 
 
-def _compare_arrays(
-    x: Any, y: Any, dtype: DType, tolerances: tuple[float, float], equal_nan: bool, key: Key
-) -> None:
+def _compare_arrays(x: Any, y: Any, dtype: DType, tolerances: tuple[float, float], equal_nan: bool, key: Key) -> None:
     rtol, atol = tolerances
     kind = x.dtype.kind
-    if kind == "b":
-        x, y = x.astype(np.int64), y.astype(np.int64)
-    elif kind in "iu" and x.dtype != np.uint64:
+    if kind == "b" or kind in "iu" and x.dtype != np.uint64:
         x, y = x.astype(np.int64), y.astype(np.int64)
     wide = {"c": np.complex128}.get(kind, np.float64 if kind not in "biu" else x.dtype)
     x, y = x.astype(wide), y.astype(wide)

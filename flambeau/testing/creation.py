@@ -13,9 +13,9 @@ from flambeau.core.creation import empty, full
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType, finfo, iinfo
 from flambeau.core.memory_format import MemoryFormat
-from flambeau.core.ops.views import view_as_complex
-from flambeau.core.ops.random import rand, randint
 from flambeau.core.ops.joining import stack
+from flambeau.core.ops.random import rand, randint
+from flambeau.core.ops.views import view_as_complex
 from flambeau.core.tensor import Tensor
 
 __all__ = ["make_tensor"]

@@ -146,7 +146,7 @@ class _Run:
 
     def _none_of(self, forbidden: list[_Check], start: int, stop: int) -> None:
         for check in forbidden:
-            if 0 <= self.text.find(check.text, start, stop):
+            if self.text.find(check.text, start, stop) >= 0:
                 raise self._error(check, "stands there")
 
     def _find(self, check: _Check, begins: int, length: int) -> int:
@@ -155,4 +155,6 @@ class _Run:
         return begins
 
     def _error(self, check: _Check, what: str) -> RuntimeError:
-        return RuntimeError(f"FileCheck: {check.kind}: {check.text!r} {what}, from character {self.place} of\n{self.text}")
+        return RuntimeError(
+            f"FileCheck: {check.kind}: {check.text!r} {what}, from character {self.place} of\n{self.text}"
+        )

@@ -20,8 +20,19 @@ from flambeau.core.dtype import DType
 from flambeau.core.results import is_structured
 from flambeau.core.size import Size
 from flambeau.utils._pytree_keys import (
-    GetAttrKey, KeyEntry, KeyPath, MappingKey, SequenceKey, is_namedtuple, is_namedtuple_class, is_namedtuple_instance,
-    is_structseq, is_structseq_class, is_structseq_instance, key_get, keystr,
+    GetAttrKey,
+    KeyEntry,
+    KeyPath,
+    MappingKey,
+    SequenceKey,
+    is_namedtuple,
+    is_namedtuple_class,
+    is_namedtuple_instance,
+    is_structseq,
+    is_structseq_class,
+    is_structseq_instance,
+    key_get,
+    keystr,
 )  # fmt: skip
 
 __all__ = [
@@ -524,9 +535,7 @@ def tree_any(pred: Callable[[Any], bool], tree: PyTree, is_leaf: IsLeaf = None) 
     return any(map(pred, tree_iter(tree, is_leaf)))
 
 
-def tree_all_only(
-    type_or_types: Only, /, pred: Callable[[Any], bool], tree: PyTree, is_leaf: IsLeaf = None
-) -> bool:
+def tree_all_only(type_or_types: Only, /, pred: Callable[[Any], bool], tree: PyTree, is_leaf: IsLeaf = None) -> bool:
     """Whether ``pred`` holds for every leaf of some types.
 
     >>> tree_all_only(int, lambda v: v > 0, [1, "a"])
@@ -535,9 +544,7 @@ def tree_all_only(
     return all(pred(leaf) for leaf in filter(_only(type_or_types), tree_iter(tree, is_leaf)))
 
 
-def tree_any_only(
-    type_or_types: Only, /, pred: Callable[[Any], bool], tree: PyTree, is_leaf: IsLeaf = None
-) -> bool:
+def tree_any_only(type_or_types: Only, /, pred: Callable[[Any], bool], tree: PyTree, is_leaf: IsLeaf = None) -> bool:
     """Whether ``pred`` holds for any leaf of some types.
 
     >>> tree_any_only(int, lambda v: v > 1, [1, "a"])

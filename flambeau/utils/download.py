@@ -131,7 +131,9 @@ def _member(path: Path) -> Path | None:
         if any(m.filename.endswith("data.pkl") for m in members):
             return None
         if len(members) != 1:
-            raise CheckpointError(f"{path}: a zip file of {len(members)} members; it must have one, the file of weights")
+            raise CheckpointError(
+                f"{path}: a zip file of {len(members)} members; it must have one, the file of weights"
+            )
         target = path.parent / os.path.basename(members[0].filename)
         with archive.open(members[0]) as source, atomic_write(target) as file:
             for piece in _pieces(source):  # type: ignore[arg-type]  # it reads bytes

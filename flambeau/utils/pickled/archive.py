@@ -224,7 +224,9 @@ class _Reader:
         available = stored.nbytes // dtype.itemsize
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         if 0 not in shape and last >= available:
-            raise Wrong(f"a tensor of {available} elements of storage {shortened(stored.key)} reaches to element {last}")
+            raise Wrong(
+                f"a tensor of {available} elements of storage {shortened(stored.key)} reaches to element {last}"
+            )
         if 0 in shape:
             return empty(shape, dtype=dtype, device=self._place(stored.location))
         base = self._base(stored, dtype)

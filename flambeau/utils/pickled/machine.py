@@ -164,9 +164,7 @@ class Machine:
             raise Wrong(f"it asks for {name}, which is not among what is read; only tensors and plain data are")
         self.stack.append(found)
 
-    def call(
-        self, function: Any, arguments: Any, keywords: dict[str, Any] | None = None, blank: bool = False
-    ) -> None:
+    def call(self, function: Any, arguments: Any, keywords: dict[str, Any] | None = None, blank: bool = False) -> None:
         if function.__class__ is not Called:
             raise Wrong(f"it calls {shortened(repr(function)[:80])}")
         if not isinstance(arguments, tuple):

@@ -93,10 +93,14 @@ class Names:
             )
         if name.startswith(("torch._utils._rebuild_sparse", "torch._utils._rebuild_nested", "torch._utils._rebuild_q")):
             what = name.rpartition("_rebuild_")[2].replace("_tensor", "").replace("qtensor", "quantized")
-            raise Wrong(f"it holds a tensor of another layout ({what}, by {name}); convert it to a dense one before saving")
+            raise Wrong(
+                f"it holds a tensor of another layout ({what}, by {name}); convert it to a dense one before saving"
+            )
 
     def _of_tensors(self) -> dict[str, Any]:
-        def v2(m: Machine, storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, *more: Any) -> Any:
+        def v2(
+            m: Machine, storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, *more: Any
+        ) -> Any:
             if not isinstance(storage, Stored) or storage.dtype is None:
                 raise Wrong(f"a tensor stands on {shortened(repr(storage)[:60])}")
             return self._rebuilt(storage, storage.dtype, offset, size, stride, requires_grad, *more[1:])
@@ -110,7 +114,9 @@ class Names:
             return self._rebuilt(storage, dtype, offset, size, stride, requires_grad, metadata)
 
         return {
-            "torch._utils._rebuild_tensor": lambda m, storage, offset, size, stride: v2(m, storage, offset, size, stride),
+            "torch._utils._rebuild_tensor": lambda m, storage, offset, size, stride: v2(
+                m, storage, offset, size, stride
+            ),
             "torch._utils._rebuild_tensor_v2": v2,
             "torch._utils._rebuild_tensor_v3": v3,
         }
@@ -219,7 +225,16 @@ def _pair(pair: Any) -> tuple[Any, Any]:
 
 
 def _defaultdict(m: Machine, factory: Any = None, content: Any = ()) -> Any:
-    names = {"list": list, "dict": dict, "int": int, "float": float, "set": set, "str": str, "bool": bool, "tuple": tuple}
+    names = {
+        "list": list,
+        "dict": dict,
+        "int": int,
+        "float": float,
+        "set": set,
+        "str": str,
+        "bool": bool,
+        "tuple": tuple,
+    }
     plain = names.get(factory.name.rpartition(".")[2]) if isinstance(factory, Called) else None
     if plain is None and factory is not None:
         raise Wrong(f"it holds a defaultdict of {factory!r}")
