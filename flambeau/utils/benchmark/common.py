@@ -60,9 +60,9 @@ class Measurement:
     """The times of one task: ``raw_times`` in seconds, each for ``number_per_run`` runs.
 
     >>> spec = TaskSpec("x + 1", "pass")
-    >>> m = Measurement(10, [1.0, 2.0, 3.0], spec)
+    >>> m = Measurement(2, [1.0, 2.0, 3.0], spec)
     >>> m.median, m.mean, m.iqr
-    (0.2, 0.2, 0.1)
+    (1.0, 1.0, 0.5)
     """
 
     number_per_run: int
