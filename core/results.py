@@ -194,3 +194,8 @@ RETURN_TYPES: Final = _return_types()
 def returned(name: str, found: Any) -> Any:  # Any: one tensor passes as it is
     """The results of the function ``name`` in the named tuple that is its own."""
     return tuple.__new__(RETURN_TYPES[name], found) if isinstance(found, tuple) else found
+
+
+def is_structured(cls: type) -> bool:
+    """Whether ``cls`` is a tuple of this kind, what an op with several results returns."""
+    return issubclass(cls, tuple) and cls.__module__ in (__name__, "torch.return_types", "flambeau.return_types")

@@ -309,5 +309,7 @@ class FakeContext:
 def get_ctx() -> FakeContext:
     """Inside a function given to ``register_fake``: its surroundings. RuntimeError elsewhere."""
     if not _faking.get():
-        raise RuntimeError("get_ctx: it is for functions given to register_fake, while they run on tensors without data")
+        raise RuntimeError(
+            "get_ctx: it is for functions given to register_fake, while they run on tensors without data"
+        )
     return FakeContext()

@@ -128,9 +128,7 @@ def parse(text: str) -> Schema:
             raise _refuse(text, f"unknown type {match['base']!r} in {part!r}")
         kind = match["base"] + re.sub(r"\d", "", match["tail"])
         mutated = "!" in (match["alias"] or "")
-        arguments.append(
-            Argument(match["name"], kind, _default(match["default"], kind), keyword_only, mutated, part)
-        )
+        arguments.append(Argument(match["name"], kind, _default(match["default"], kind), keyword_only, mutated, part))
     inner = result[1:-1] if result.startswith("(") and result.endswith(")") else result
     returns = []
     for part in _split(inner):
@@ -163,7 +161,9 @@ def _default_text(value: Any, where: str) -> str:
         return f'"{value}"'
     if isinstance(value, DType):
         return value.name
-    raise ValueError(f"infer_schema: {where} has the default {value!r}; a number, text, dtype, device or None can be one")
+    raise ValueError(
+        f"infer_schema: {where} has the default {value!r}; a number, text, dtype, device or None can be one"
+    )
 
 
 def infer_schema(
