@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flambeau.backends.base import MemoryStats
 from flambeau.core import registry
-from flambeau.core.device import DeviceLike, device
+from flambeau.core.device import DeviceLike, device, located
+from flambeau.core.errors import DeviceError
 from flambeau.core.keys import get_default_device
 
 __all__ = [
@@ -35,7 +36,7 @@ def current_accelerator(check_available: bool = True) -> device | None:
     backend = registry.resolve(chosen)
     if not any(map(backend.has, ("shares_host", "no_data", "pretend"))):
         return chosen
-    return next((device(n, found[0]) for n in registry.known_types() if (found := _accelerators(n))), None)
+    return next((located(n, found[0]) for n in registry.known_types() if (found := _accelerators(n))), None)
 
 
 def pinning_device() -> device | None:
@@ -43,7 +44,7 @@ def pinning_device() -> device | None:
     chosen = get_default_device()
     if registry.resolve(chosen).has("can_pin"):
         return chosen
-    return next((device(n) for n in registry.known_types() if _pins(n)), None)
+    return next((located(n) for n in registry.known_types() if _pins(n)), None)
 
 
 def _pins(name: str) -> bool:
@@ -63,6 +64,16 @@ def is_available() -> bool:
     return current_accelerator() is not None
 
 
+def _its_type() -> str:
+    found = current_accelerator()
+    if found is None:
+        raise DeviceError("device: a number stands for a device of the accelerator, and none is available")
+    return found.type
+
+
+device.accelerator = staticmethod(_its_type)
+
+
 def device_count() -> int:
     """How many devices of the current accelerator's type there are; 0 without one.
 
@@ -75,7 +86,7 @@ def device_count() -> int:
 
 def resolved(where: DeviceLike) -> device:
     """The device that is meant: by default the current accelerator, or the default device without any."""
-    found = current_accelerator() if where is None else device(where)
+    found = current_accelerator() if where is None else located(where)
     return get_default_device() if found is None else found
 
 
@@ -86,8 +97,8 @@ def synchronize(where: DeviceLike = None) -> None:
     """
     d = resolved(where)
     backend = registry.resolve(d)
-    backend.synchronize(d.index)
-    backend.check(d.index)
+    backend.synchronize(d.number)
+    backend.check(d.number)
 
 
 def mark_step(where: DeviceLike = None) -> None:
@@ -102,7 +113,7 @@ def mark_step(where: DeviceLike = None) -> None:
     ...     fb.accelerator.mark_step()
     """
     d = resolved(where)
-    registry.resolve(d).mark_step(d.index)
+    registry.resolve(d).mark_step(d.number)
 
 
 def memory_stats(where: DeviceLike = None) -> MemoryStats:
@@ -111,7 +122,7 @@ def memory_stats(where: DeviceLike = None) -> MemoryStats:
     >>> fb.accelerator.memory_stats("strict").limit
     """
     d = resolved(where)
-    return registry.resolve(d).memory_stats(d.index)
+    return registry.resolve(d).memory_stats(d.number)
 
 
 def memory_allocated(where: DeviceLike = None) -> int:
@@ -146,13 +157,13 @@ def memory_reserved(where: DeviceLike = None) -> int:
 def reset_peak_memory_stats(where: DeviceLike = None) -> None:
     """Count the peak of a device's memory anew, from what is allocated now."""
     d = resolved(where)
-    registry.resolve(d).reset_peak(d.index)
+    registry.resolve(d).reset_peak(d.number)
 
 
 def set_memory_limit(limit: int | None, where: DeviceLike = None) -> None:
     """Refuse allocations beyond ``limit`` bytes in all on a device (None: no limit)."""
     d = resolved(where)
-    registry.resolve(d).set_memory_limit(limit, d.index)
+    registry.resolve(d).set_memory_limit(limit, d.number)
 
 
 def empty_cache(where: DeviceLike = None) -> None:

@@ -147,7 +147,7 @@ def resolve(d: device) -> Backend:
         if reason is not None:
             raise BackendUnavailableError(f"device {str(d)!r} is not available: {reason}{hint_of_alias(d.type)}")
         count = backend.device_count()
-        if d.index >= count:
+        if d.number >= count:
             raise BackendUnavailableError(f"device {str(d)!r} does not exist: {d.type} has {count} device(s)")
         d.backend = backend
     found: Backend = d.backend

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import empty_like
-from flambeau.core.device import DeviceLike
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.registry import hint_of_device
 from flambeau.core.state import get, no_grad
@@ -492,4 +492,4 @@ def _destination(
             where = a
         elif a is not None and not isinstance(a, bool):
             raise TypeError(f"Module.to: expected a device, a dtype or a tensor, got {a!r}")
-    return None if where is None else Device(where), kind
+    return None if where is None else located(where), kind

@@ -23,7 +23,7 @@ PAGES = "\n".join(REFERENCE.values())
 MODULES = (
     "flambeau.accelerator", "flambeau.autograd", "flambeau.debug", "flambeau.func", "flambeau.library",
     "flambeau.linalg", "flambeau.nn", "flambeau.nn.functional", "flambeau.nn.init", "flambeau.nn.utils",
-    "flambeau.optim", "flambeau.optim.lr_scheduler", "flambeau.profiler", "flambeau.special",
+    "flambeau.optim", "flambeau.optim.lr_scheduler", "flambeau.overrides", "flambeau.profiler", "flambeau.special",
     "flambeau.utils.checkpoint", "flambeau.utils.data", "flambeau.utils.serialization",
 )  # fmt: skip
 

@@ -10,23 +10,11 @@ used, computed with 60 digits by mpmath and written in monomials of the variable
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from flambeau.core.expr import define
-
-
-def horner(variable: str, coefficients: Sequence[float]) -> str:
-    """The text of a polynomial, coefficients from the constant one up.
-
-    >>> horner("z", (1.0, 2.0, 3.0))
-    '(1.0 + z * (2.0 + z * 3.0))'
-    """
-    text = repr(coefficients[-1])
-    for c in reversed(coefficients[:-1]):
-        text = f"({c!r} + {variable} * {text})"
-    return text
-
+from flambeau.core.special import bessel, incomplete
+from flambeau.core.special.series import LGAMMA, STIRLING, horner, ratio
 
 # atan(x) = x + x*z*P(z), z = x*x, for |x| <= tan(pi/8)
 _ATAN: Final = (
@@ -48,16 +36,6 @@ _SINH: Final = (
     0.16666666666666666, 0.008333333333333299, 0.00019841269841324198, 2.7557319191381816e-06,
     2.5052117695907823e-08, 1.6057679623801638e-10, 7.746178593018827e-13,
 )  # fmt: skip
-# lgamma(2 + z) = z*P(z) for |z| <= 0.5
-_LGAMMA: Final = (
-    0.42278433509846713, 0.3224670334241132, -0.06735230105319809, 0.02058080842778463, -0.007385551028674025,
-    0.0028905103307344045, -0.0011927539116998527, 0.0005096695250241955, -0.00022315475858818615,
-    9.94575066878814e-05, -4.4926233820610826e-05, 2.0507291996563825e-05, -9.439526202058818e-06,
-    4.374223481082048e-06, -2.0389077825677104e-06, 9.584207048594987e-07, -4.508168225446838e-07,
-    2.0193835401136915e-07, -9.558178101635195e-08, 6.472569840064724e-08, -3.085985478390577e-08,
-)  # fmt: skip
-# Stirling's series: B(2k) / (2k (2k-1)), in 1/x**2
-_STIRLING: Final = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
 # psi(x) / (x - root) for 1 <= x <= 2, in x - 1.5; the root is given in two parts, the first exact in float32
 _DIGAMMA: Final = (
     0.951055876031833, -0.4236274212814605, 0.2405424842407742, -0.14840492305390884, 0.09498872445494122,
@@ -147,10 +125,6 @@ _EULER_MACLAURIN: Final = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 479001
                            1 / 74724249600, -3617 / 10670622842880000)  # fmt: skip
 
 
-def _ratio(variable: str, above: Sequence[float], below: Sequence[float]) -> str:
-    return f"{horner(variable, above)} / {horner(variable, below)}"
-
-
 def _bessel(near: str, far: str, odd: bool, scaled: bool) -> str:
     """I0 or I1, times exp(-abs(x)) when ``scaled``; exp in halves does not overflow before the result does."""
     near = f"{near} * exp(-a)" if scaled else near
@@ -170,8 +144,8 @@ def _lgamma() -> str:
         "let a = abs(x); let small = a < 8; let q = where(small, a, 2); let g = maximum(a, 8); "
         f"let p0 = q * (q + 1) if q < 0.5 else (q if q < 1.5 else 1); {down}"
         "let z = q if q < 0.5 else (q - 1 if q < 1.5 else q - floor(q - 1.5) - 2); "
-        f"let near = z * {horner('z', _LGAMMA)} + where(q < 1.5, -log(p0), log(p6)); "
-        f"let w = 1 / (g * g); let far = (g - 0.5) * log(g) - g + 0.9189385332046727 + {horner('w', _STIRLING)} / g; "
+        f"let near = z * {horner('z', LGAMMA)} + where(q < 1.5, -log(p0), log(p6)); "
+        f"let w = 1 / (g * g); let far = (g - 0.5) * log(g) - g + 0.9189385332046727 + {horner('w', STIRLING)} / g; "
         "let positive = inf if a == inf else (near if small else far); "
         "let f = a - floor(a); let s = sin(pi * minimum(f, 1 - f)); "
         "let negative = inf if s == 0 else 1.1447298858494002 - log(abs(x * s)) - positive; "
@@ -292,19 +266,19 @@ EXPRESSIONS: Final[dict[str, str]] = {
     "erf": f"let a = abs(x); let z = x * x; let t = minimum(a, 4) - 1; "
            f"let single = x * {horner('z', _ERF_SINGLE)} if a <= 1 "
            f"else copysign(1 - exp(-{horner('t', _ERF_SINGLE_FAR)}), x); "
-           f"let double = x * ({_ratio('z', _ERF_NEAR, _ERF_NEAR_BELOW)}) if a <= 0.5 else copysign(1 - erfc(a), x); "
+           f"let double = x * ({ratio('z', _ERF_NEAR, _ERF_NEAR_BELOW)}) if a <= 0.5 else copysign(1 - erfc(a), x); "
            "double if eps < 1e-10 else (single if x == x else x)",
     "erfc": f"let a = abs(x); let n = minimum(a, 0.5); let z = n * n; let m = minimum(a, 4); let g = maximum(a, 4); "
             f"let w = 1 / (g * g); let c = minimum(a, 40); let s = floor(16 * c) / 16; "
             "let gauss = exp(-s * s) * exp(-((c - s) * (c + s))); "
-            f"let near = 1 - x * ({_ratio('z', _ERF_NEAR, _ERF_NEAR_BELOW)}); "
-            f"let mid = gauss * ({_ratio('m', _ERFC_MID, _ERFC_MID_BELOW)}); "
-            f"let far = gauss * (0.5641895835477563 - w * ({_ratio('w', _ERFC_FAR, _ERFC_FAR_BELOW)})) / g; "
+            f"let near = 1 - x * ({ratio('z', _ERF_NEAR, _ERF_NEAR_BELOW)}); "
+            f"let mid = gauss * ({ratio('m', _ERFC_MID, _ERFC_MID_BELOW)}); "
+            f"let far = gauss * (0.5641895835477563 - w * ({ratio('w', _ERFC_FAR, _ERFC_FAR_BELOW)})) / g; "
             "let r = mid if a <= 4 else far; near if a <= 0.5 else (2 - r if x < 0 else (r if x == x else x))",
     "erfinv": "let a = abs(x); let q = 0.5 * x; let c = 0.180625 - q * q; let l = sqrt(-log(0.5 * (1 - a))); "
-              f"let near = q * ({_ratio('c', _QUANTILE, _QUANTILE_BELOW)}); let m = l - 1.6; let g = l - 5; "
-              f"let far = {_ratio('m', _QUANTILE_MID, _QUANTILE_MID_BELOW)} if l <= 5 "
-              f"else {_ratio('g', _QUANTILE_FAR, _QUANTILE_FAR_BELOW)}; "
+              f"let near = q * ({ratio('c', _QUANTILE, _QUANTILE_BELOW)}); let m = l - 1.6; let g = l - 5; "
+              f"let far = {ratio('m', _QUANTILE_MID, _QUANTILE_MID_BELOW)} if l <= 5 "
+              f"else {ratio('g', _QUANTILE_FAR, _QUANTILE_FAR_BELOW)}; "
               "0.7071067811865476 * near if a <= 0.85 else copysign(inf if a == 1 else 0.7071067811865476 * far, x)",
     # gamma and its relatives
     "lgamma": _lgamma(),
@@ -318,9 +292,30 @@ EXPRESSIONS: Final[dict[str, str]] = {
     "i0e": _bessel(horner("t", _I0), horner("y", _I0_LARGE), odd=False, scaled=True),
     "i1": _bessel(f"0.5 * a * {horner('t', _I1)}", horner("y", _I1_LARGE), odd=True, scaled=False),
     "i1e": _bessel(f"0.5 * a * {horner('t', _I1)}", horner("y", _I1_LARGE), odd=True, scaled=True),
+    # the normal distribution
+    "erfcx": f"let n = minimum(x, 0.5); let c = maximum(n, -40); let s = -floor(-16 * c) / 16; "
+             "let gauss = exp(s * s) * exp((c - s) * (c + s)); let a = maximum(x, 0.5); let m = minimum(a, 4); "
+             "let g = maximum(a, 4); let w = 1 / (g * g); "
+             f"let mid = {ratio('m', _ERFC_MID, _ERFC_MID_BELOW)}; "
+             f"let far = (0.5641895835477563 - w * ({ratio('w', _ERFC_FAR, _ERFC_FAR_BELOW)})) / g; "
+             "gauss * erfc(n) if x < 0.5 else (x if x != x else (mid if a <= 4 else far))",
+    "ndtr": "let c = minimum(maximum(x, -40), -1); let s = -floor(-16 * c) / 16; "
+            "let gauss = exp(-0.5 * s * s) * exp(-0.5 * (c - s) * (c + s)); "
+            "0.5 * gauss * erfcx(-0.7071067811865476 * c) if x < -1 else 0.5 * erfc(-0.7071067811865476 * x)",
+    "ndtri": f"let q = x - 0.5; let c = 0.180625 - q * q; let l = sqrt(-log(minimum(x, 1 - x))); "
+             f"let near = q * ({ratio('c', _QUANTILE, _QUANTILE_BELOW)}); let m = l - 1.6; let g = minimum(l, 40) - 5; "
+             f"let far = {ratio('m', _QUANTILE_MID, _QUANTILE_MID_BELOW)} if l <= 5 "
+             f"else {ratio('g', _QUANTILE_FAR, _QUANTILE_FAR_BELOW)}; let r = inf if l == inf else far; "
+             "near if abs(q) <= 0.425 else (-r if q < 0 else r)",
+    "log_ndtr": "let a = -0.7071067811865476 * x; let t = maximum(a, 0); "
+                "log(0.5 * erfcx(t)) - t * t if x < -1 else log1p(-0.5 * erfc(-a))",
+    **bessel.EXPRESSIONS,
+    **incomplete.EXPRESSIONS,
 }  # fmt: skip
 
-_BINARY: Final = frozenset({"copysign", "nextafter", "logaddexp", "logaddexp2", "hypot", "atan2", "zeta"})
+_BINARY: Final = frozenset({
+    "copysign", "nextafter", "logaddexp", "logaddexp2", "hypot", "atan2", "zeta", "igamma", "igammac",
+})  # fmt: skip
 
 
 def operands(name: str) -> tuple[str, ...]:
