@@ -86,7 +86,8 @@ def main() -> None:
             value = getattr(module, name, None)
             if name.startswith("__") and name != "__config__" or not belongs(value):
                 continue
-            if name == "TYPE_CHECKING" or name.startswith("_") and not (callable(value) and reached(short)):
+            private = name.startswith("_") and name != "__config__"
+            if name == "TYPE_CHECKING" or private and not (callable(value) and reached(short)):
                 continue
             if isinstance(value, types.ModuleType):
                 full = f"{module.__name__}.{name}"

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 FOLDER: Final = Path(__file__).parent / "torch"
+#: Private modules of torch that are flambeau's at the same place.
+OPEN: Final = frozenset({"utils._pytree", "utils._python_dispatch"})
 Place = tuple[str, str]
 
 

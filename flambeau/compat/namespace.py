@@ -86,6 +86,8 @@ def exists(module: str) -> bool:
     """Whether ``import torch.MODULE`` works: something of ours stands there, or one of its names elsewhere."""
     if module in ("", *names.habits()):
         return not module.startswith("_torch")
+    if module in names.OPEN:
+        return counterpart(module) is not None
     if module not in names.modules():
         return False
     if counterpart(module) is not None or any(m.startswith(f"{module}.") for m in names.habits()):
@@ -133,12 +135,17 @@ class Namespace(ModuleType):
 
 
 def _own_names(module: str) -> Iterable[str]:
-    """Names that our file for a module of torch has, its imports of modules aside."""
+    """The names that a module of torch has here beside those of the table."""
     source = habit(module)
     if source is None:
+        source = counterpart(module) if module in names.OPEN else None
+    if source is None:
         return []
-    found = [n for n in dir(source) if not n.startswith("__") and n != "annotations"]
-    return [n for n in found if n.startswith("_")] if module in names.modules() else found
+    found = [n for n, v in vars(source).items() if not n.startswith("__") and not isinstance(v, ModuleType)]
+    if module not in names.modules():
+        return [n for n in found if n != "annotations"]
+    listed = getattr(source, "__all__", ())
+    return [n for n in found if n.startswith("_") or n in listed]
 
 
 def _member(module: str, name: str) -> tuple[Any, bool] | None:
@@ -190,7 +197,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         for source in (counterpart(short), habit(short)):
             if source is None or type(source) is not ModuleType:
                 continue
-            listed = allowed if source is not habit(short) else {**allowed, **dict.fromkeys(_own_names(short))}
+            listed = {*allowed, *_own_names(short)}
             for name, value in list(vars(source).items()):
                 if name in listed and not isinstance(value, (ModuleType, *_PLAIN)):
                     module.__dict__[name] = value

@@ -14,6 +14,7 @@ from typing import Final
 
 from flambeau.compat import namespace
 from flambeau.compat.namespace import installed
+from flambeau.core.naming import show_as
 
 __all__ = ["install", "installed"]
 
@@ -37,13 +38,9 @@ def install(*, children: bool = True) -> None:
             )
     if not installed():
         sys.meta_path.insert(0, namespace.Finder())
-        _present()
+        show_as("torch")
     if children:
         hand_down()
-
-
-def _present() -> None:
-    """Names and texts of core objects as torch shows them."""
 
 
 def hand_down() -> None:
