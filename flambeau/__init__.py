@@ -57,6 +57,7 @@ globals().update(_methods.FUNCTIONS)
 _LAZY = frozenset(
     {
         "accelerator",
+        "array_api",
         "autograd",
         "backends",
         "core",
