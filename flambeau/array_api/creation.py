@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from flambeau.core import creation, exchange, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.creation import empty_like, full_like, ones_like, zeros_like
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType, Number
+from flambeau.core.errors import NumberError
 from flambeau.core.ops import joining, standard, triangle
 from flambeau.core.ops.array_api import __array_namespace_info__, astype, isdtype
 from flambeau.core.tensor import Tensor
@@ -31,7 +34,12 @@ def asarray(
     >>> fb.array_api.asarray([1, 2], dtype=fb.int8)
     tensor([1, 2], dtype=flambeau.int8)
     """
-    return from_data.asarray(obj, dtype=dtype, device=device, copy=copy)
+    try:
+        return from_data.asarray(obj, dtype=dtype, device=device, copy=copy)
+    except NumberError:
+        if dtype is not dt.uint64:
+            raise
+        return from_data.asarray(np.asarray(obj, np.uint64), dtype=dtype, device=device)  # ints beyond int64
 
 
 def arange(
@@ -136,7 +144,10 @@ def can_cast(from_: DType | Tensor, to: DType, /) -> bool:
     joined = {given.category, to.category}
     if len(joined) > 1 and joined & {dt.BOOL, dt.INTEGER}:
         return False
-    return dt.promote_types(given, to) is to
+    try:
+        return dt.promote_types(given, to) is to
+    except TypeError:  # uint64 and a signed dtype promote to none
+        return False
 
 
 def result_type(*arrays_and_dtypes: Tensor | DType | Number) -> DType:

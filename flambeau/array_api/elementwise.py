@@ -104,12 +104,14 @@ def clip(x: Tensor, /, min: Operand | None = None, max: Operand | None = None) -
 
 
 def round(x: Tensor, /) -> Tensor:
-    """The nearest whole number, halves to the even one.
+    """The nearest whole number, halves to the even one; of a complex number each part.
 
     >>> fb.array_api.round(fb.tensor([0.5, 1.5]))
     tensor([0., 2.])
     """
-    return arithmetic.rounded(x)
+    if x.dtype.category < dt.COMPLEX:
+        return arithmetic.rounded(x)
+    return construct.from_parts(arithmetic.rounded(real(x)), arithmetic.rounded(imag(x)))
 
 
 def sign(x: Tensor, /) -> Tensor:

@@ -9,7 +9,7 @@ from flambeau import linalg
 from flambeau.array_api import reductions
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops import elementwise, reduce, standard
+from flambeau.core.ops import elementwise, expand, reduce, standard
 from flambeau.core.results import QR, SVD, Eigen, SignedLog
 from flambeau.core.tensor import Tensor
 from flambeau.linalg import det, inv, matrix_transpose, svdvals
@@ -38,7 +38,10 @@ def outer(x1: Tensor, x2: Tensor, /) -> Tensor:
 
 def cross(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
     """The cross product of vectors of three elements along ``axis``."""
-    return linalg.cross(*standard.promoted(x1, x2), dim=axis)
+    for i, x in enumerate((x1, x2), 1):
+        if x.shape[axis] != 3:
+            raise ShapeError(f"cross: axis {axis} of x{i} must have size 3, got shape {tuple(x.shape)}")
+    return linalg.cross(*expand.broadcast_tensors(*standard.promoted(x1, x2)), dim=axis)
 
 
 def diagonal(x: Tensor, /, *, offset: int = 0) -> Tensor:
@@ -143,4 +146,5 @@ def vector_norm(
     x: Tensor, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, ord: float = 2
 ) -> Tensor:
     """A norm of the vectors along ``axis``; None: of the flattened array."""
-    return linalg.vector_norm(x, ord, axis, keepdims)
+    x, along, keepdims = reductions.over(x, axis, keepdims)
+    return linalg.vector_norm(x, ord, along, keepdims)

@@ -16,7 +16,7 @@ __all__ = [
 Axes = int | Sequence[int] | None
 
 
-def _over(x: Tensor, axis: Axes, keepdims: bool) -> tuple[Tensor, Axes, bool]:
+def over(x: Tensor, axis: Axes, keepdims: bool) -> tuple[Tensor, Axes, bool]:
     """What to reduce, along what: where no axes are named, an axis of size 1, so that every element is by itself."""
     if axis is None or isinstance(axis, int) or len(axis):
         return x, axis, keepdims
@@ -49,49 +49,49 @@ def max(x: Tensor, /, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
     >>> fb.array_api.max(fb.tensor([[1, 5], [7, 2]]), axis=0)
     tensor([7, 5])
     """
-    return reduce.max_p(*_over(x, axis, keepdims))
+    return reduce.max_p(*over(x, axis, keepdims))
 
 
 def min(x: Tensor, /, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The least element along ``axis``."""
-    return reduce.min_p(*_over(x, axis, keepdims))
+    return reduce.min_p(*over(x, axis, keepdims))
 
 
 def sum(x: Tensor, /, *, axis: Axes = None, dtype: DType | None = None, keepdims: bool = False) -> Tensor:
     """The sum along ``axis``."""
-    return reduce._sum(*_over(x, axis, keepdims), dtype=_wide(x, dtype))
+    return reduce._sum(*over(x, axis, keepdims), dtype=_wide(x, dtype))
 
 
 def prod(x: Tensor, /, *, axis: Axes = None, dtype: DType | None = None, keepdims: bool = False) -> Tensor:
     """The product along ``axis``."""
-    return reduce.prod(*_over(x, axis, keepdims), dtype=_wide(x, dtype))
+    return reduce.prod(*over(x, axis, keepdims), dtype=_wide(x, dtype))
 
 
 def mean(x: Tensor, /, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The mean along ``axis``."""
-    return reduce.mean(*_over(x, axis, keepdims))
+    return reduce.mean(*over(x, axis, keepdims))
 
 
 def var(x: Tensor, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The variance along ``axis``; the sum is divided by the number of elements less ``correction``."""
-    x, axis, keepdims = _over(x, axis, keepdims)
+    x, axis, keepdims = over(x, axis, keepdims)
     return variance.var(x, axis, keepdim=keepdims, correction=correction)
 
 
 def std(x: Tensor, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The root of the variance along ``axis``."""
-    x, axis, keepdims = _over(x, axis, keepdims)
+    x, axis, keepdims = over(x, axis, keepdims)
     return variance.std(x, axis, keepdim=keepdims, correction=correction)
 
 
 def all(x: Tensor, /, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Whether all elements along ``axis`` are true."""
-    return reduce._all(*_over(x, axis, keepdims))
+    return reduce._all(*over(x, axis, keepdims)) != 0
 
 
 def any(x: Tensor, /, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Whether some element along ``axis`` is true."""
-    return reduce._any(*_over(x, axis, keepdims))
+    return reduce._any(*over(x, axis, keepdims)) != 0
 
 
 def diff(

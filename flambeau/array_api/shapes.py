@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from flambeau.core import dtype as dt
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops import elementwise, extremes, joining, mask, reduce, search, standard
+from flambeau.core.ops import array_api, elementwise, extremes, joining, mask, reduce, search, standard, views
 from flambeau.core.ops import shape as forms
 from flambeau.core.ops import sort as sorting
 from flambeau.core.ops.array_api import (
@@ -15,12 +16,9 @@ from flambeau.core.ops.array_api import (
     permute_dims,
     take,
     take_along_axis,
-    unique_all,
-    unique_counts,
-    unique_inverse,
-    unique_values,
     unstack,
 )  # fmt: skip
+from flambeau.core.results import UniqueAll, UniqueCounts, UniqueInverse
 from flambeau.core.tensor import Tensor
 
 __all__ = [
@@ -31,6 +29,42 @@ __all__ = [
 ]  # fmt: skip
 
 Axes = int | Sequence[int] | None
+
+
+# -- sets --------------------------------------------------------------------------------------------
+def _keys(x: Tensor) -> Tensor:
+    """Numbers that are equal where the elements are: complex ones, which have no order, by the ranks of their parts."""
+    if x.dtype.category < dt.COMPLEX:
+        return x
+    ranks = [array_api.unique_inverse(part).inverse_indices for part in (views.real(x), views.imag(x))]
+    return ranks[0] * x.numel() + ranks[1]
+
+
+def unique_all(x: Tensor, /) -> UniqueAll[Tensor]:
+    """The different elements, where each comes first in the flattened array, where each element went, and counts."""
+    found = array_api.unique_all(_keys(x))
+    return UniqueAll(x.reshape(-1)[found.indices], *found[1:])
+
+
+def unique_counts(x: Tensor, /) -> UniqueCounts[Tensor]:
+    """The different elements and how often each occurs."""
+    found = unique_all(x)
+    return UniqueCounts(found.values, found.counts)
+
+
+def unique_inverse(x: Tensor, /) -> UniqueInverse[Tensor]:
+    """The different elements and where each element of ``x`` is among them."""
+    found = unique_all(x)
+    return UniqueInverse(found.values, found.inverse_indices)
+
+
+def unique_values(x: Tensor, /) -> Tensor:
+    """The different elements.
+
+    >>> fb.array_api.unique_values(fb.tensor([2j, 1j, 2j]))
+    tensor([0.+1.j, 0.+2.j])
+    """
+    return unique_all(x).values
 
 
 # -- shapes ------------------------------------------------------------------------------------------
