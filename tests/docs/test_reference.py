@@ -22,7 +22,8 @@ REFERENCE = {path.stem: path.read_text() for path in (DOCS / "reference").glob("
 PAGES = "\n".join(REFERENCE.values())
 MODULES = (
     "flambeau.accelerator", "flambeau.autograd", "flambeau.debug", "flambeau.eager", "flambeau.func",
-    "flambeau.library", "flambeau.linalg", "flambeau.nn", "flambeau.nn.functional", "flambeau.nn.init", "flambeau.nn.native",
+    "flambeau.library", "flambeau.linalg", "flambeau.nn", "flambeau.nn.functional", "flambeau.nn.init",
+    "flambeau.nn.native",
     "flambeau.nn.utils", "flambeau.optim", "flambeau.optim.lr_scheduler", "flambeau.profiler", "flambeau.special",
     "flambeau.utils.checkpoint", "flambeau.utils.data", "flambeau.utils.serialization",
 )  # fmt: skip
