@@ -68,20 +68,37 @@ globals().update(_methods.FUNCTIONS)
 
 _LAZY = frozenset(
     {
+        "__config__",
         "accelerator",
         "autograd",
         "backends",
         "core",
+        "cpu",
+        "cuda",
         "debug",
+        "distributions",
+        "fft",
         "func",
+        "futures",
+        "hub",
         "library",
         "linalg",
+        "monitor",
+        "mps",
+        "mtia",
+        "multiprocessing",
         "nn",
         "optim",
+        "overrides",
         "plugins",
         "profiler",
+        "random",
+        "serialization",
+        "signal",
         "special",
+        "testing",
         "utils",
+        "xpu",
     }
 )
 _ELSEWHERE = (

@@ -223,6 +223,7 @@ from flambeau import library as library
 from flambeau import linalg as linalg
 from flambeau import nn as nn
 from flambeau import optim as optim
+from flambeau import overrides as overrides
 from flambeau import plugins as plugins
 from flambeau import profiler as profiler
 from flambeau import special as special

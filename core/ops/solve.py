@@ -28,7 +28,7 @@ from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular
 from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.ops.views import narrow
 from flambeau.core.public import public
-from flambeau.core.results import LU, LeastSquares, LUParts
+from flambeau.core.results import LU, LUParts, LeastSquares, returned
 from flambeau.core.tensor import Tensor
 
 AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
@@ -121,7 +121,8 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> LU[Tensor]:
     if not pivot:
         raise NotImplementedError("lu_factor: pivot=False is not supported; without pivots the factors may not exist")
     lu, pivots = lu_factor_p(A)
-    return LU(lu, (pivots + 1).to(dt.int32))
+    made: LU[Tensor] = returned("linalg_lu_factor", (lu, (pivots + 1).to(dt.int32)))
+    return made
 
 
 def lu_parts(compact: Tensor, pivots: Tensor | None) -> LUParts[Tensor]:
@@ -297,7 +298,10 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         residuals = (abs_p(matmul(A, found) - right) ** 2).sum(-2)
     rank = rank.new_zeros((0,)) if driver == "gels" else rank
     values = values if driver in ("gelsd", "gelss") else values.new_zeros((0,))
-    return LeastSquares(found.squeeze(-1) if vector else found, residuals, rank, values)
+    made: LeastSquares[Tensor] = returned(
+        "linalg_lstsq", (found.squeeze(-1) if vector else found, residuals, rank, values)
+    )
+    return made
 
 
 # -- the exponential ---------------------------------------------------------------------------------
