@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing  # noqa: F401  # their public functions
+from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing, sharing  # noqa: F401  # their public functions
 from flambeau.core.autograd import api  # noqa: F401
 from flambeau.core.blame import explained, explaining
 from flambeau.core.dtype import can_cast

@@ -423,7 +423,9 @@ class Module(hooks.Hooked):
                     p.grad = p.grad.detach().zero_()
 
     def share_memory(self) -> Self:
-        """Tensors of the host are ordinary memory; returned as it is, for torch's sake."""
+        """Move parameters and buffers to memory that other processes can see; the module itself."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.share_memory_()
         return self
 
     # -- saving ----------------------------------------------------------------------------------
