@@ -7,8 +7,9 @@ from types import TracebackType
 
 from flambeau.backends.base import MemoryStats
 from flambeau.core import registry
-from flambeau.core.device import DeviceLike, device
+from flambeau.core.device import DeviceLike, device, located
 from flambeau.core.dtype import ALL, DType
+from flambeau.core.errors import DeviceError
 from flambeau.core.keys import get_default_device, set_default_device
 
 __all__ = [
@@ -41,7 +42,7 @@ def current_accelerator(check_available: bool = True) -> device | None:
     backend = registry.resolve(chosen)
     if not any(map(backend.has, ("shares_host", "no_data", "pretend"))):
         return chosen
-    return next((device(n, found[0]) for n in registry.known_types() if (found := _accelerators(n))), None)
+    return next((located(n, found[0]) for n in registry.known_types() if (found := _accelerators(n))), None)
 
 
 def pinning_device() -> device | None:
@@ -49,7 +50,7 @@ def pinning_device() -> device | None:
     chosen = get_default_device()
     if registry.resolve(chosen).has("can_pin"):
         return chosen
-    return next((device(n) for n in registry.known_types() if _pins(n)), None)
+    return next((located(n) for n in registry.known_types() if _pins(n)), None)
 
 
 def _pins(name: str) -> bool:
@@ -67,6 +68,16 @@ def is_available() -> bool:
     True
     """
     return current_accelerator() is not None
+
+
+def _its_type() -> str:
+    found = current_accelerator()
+    if found is None:
+        raise DeviceError("device: a number stands for a device of the accelerator, and none is available")
+    return found.type
+
+
+device.accelerator = staticmethod(_its_type)
 
 
 def device_count() -> int:
@@ -88,7 +99,7 @@ def current_index(kind: str) -> int:
     if chosen is not None:
         return chosen
     default = get_default_device()
-    return (default.index or 0) if default.type == kind else 0
+    return default.number if default.type == kind else 0
 
 
 def set_current_index(kind: str, index: int) -> None:
@@ -133,7 +144,7 @@ current_device_idx, set_device_idx = current_device_index, set_device_index
 def _index_of(where: DeviceLike | int) -> int | None:
     if where is None or isinstance(where, int):
         return where
-    return device(where).index
+    return device(where).number
 
 
 class device_index:
@@ -162,14 +173,14 @@ class device_index:
 def resolved(where: DeviceLike | int) -> device:
     """The device that is meant: by default the current accelerator, or the default device without any."""
     if isinstance(where, int):
-        return device(_required().type, where)
+        return located(_required().type, where)
     if where is not None:
-        return device(where)
+        return located(where)
     found = current_accelerator()
     if found is None:
         return get_default_device()
     chosen = _current.__dict__.get(found.type)
-    return found if chosen is None else device(found.type, chosen)
+    return found if chosen is None else located(found.type, chosen)
 
 
 def synchronize(where: DeviceLike = None) -> None:
@@ -179,8 +190,8 @@ def synchronize(where: DeviceLike = None) -> None:
     """
     d = resolved(where)
     backend = registry.resolve(d)
-    backend.synchronize(d.index)
-    backend.check(d.index)
+    backend.synchronize(d.number)
+    backend.check(d.number)
 
 
 def mark_step(where: DeviceLike = None) -> None:
@@ -195,7 +206,7 @@ def mark_step(where: DeviceLike = None) -> None:
     ...     fb.accelerator.mark_step()
     """
     d = resolved(where)
-    registry.resolve(d).mark_step(d.index)
+    registry.resolve(d).mark_step(d.number)
 
 
 def memory_stats(where: DeviceLike = None) -> MemoryStats:
@@ -204,7 +215,7 @@ def memory_stats(where: DeviceLike = None) -> MemoryStats:
     >>> fb.accelerator.memory_stats("strict").limit
     """
     d = resolved(where)
-    return registry.resolve(d).memory_stats(d.index)
+    return registry.resolve(d).memory_stats(d.number)
 
 
 def memory_allocated(where: DeviceLike = None) -> int:
@@ -255,7 +266,7 @@ def get_memory_info(where: DeviceLike = None) -> tuple[int, int]:
     """
     d = resolved(where)
     backend = registry.resolve(d)
-    stats, total = backend.memory_stats(d.index), backend.properties(d.index).total_memory
+    stats, total = backend.memory_stats(d.number), backend.properties(d.number).total_memory
     if stats.limit is not None:
         total = min(total, stats.limit) if total else stats.limit
     return max(0, total - max(stats.reserved, stats.allocated)), total
@@ -269,7 +280,7 @@ def get_device_capability(where: DeviceLike = None) -> dict[str, set[DType]]:
     """
     d = resolved(where)
     backend = registry.resolve(d)
-    return {"supported_dtypes": {t for t in ALL if backend.offers(t, d.index)}}
+    return {"supported_dtypes": {t for t in ALL if backend.offers(t, d.number)}}
 
 
 def reset_accumulated_memory_stats(where: DeviceLike = None) -> None:
@@ -290,13 +301,13 @@ def empty_host_cache() -> None:
 def reset_peak_memory_stats(where: DeviceLike = None) -> None:
     """Count the peak of a device's memory anew, from what is allocated now."""
     d = resolved(where)
-    registry.resolve(d).reset_peak(d.index)
+    registry.resolve(d).reset_peak(d.number)
 
 
 def set_memory_limit(limit: int | None, where: DeviceLike = None) -> None:
     """Refuse allocations beyond ``limit`` bytes in all on a device (None: no limit)."""
     d = resolved(where)
-    registry.resolve(d).set_memory_limit(limit, d.index)
+    registry.resolve(d).set_memory_limit(limit, d.number)
 
 
 def empty_cache(where: DeviceLike = None) -> None:

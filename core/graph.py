@@ -164,9 +164,7 @@ class RemovableHandle:
 
     __slots__ = ("__weakref__", "_remove", "id")
 
-    def __init__(
-        self, hooks_dict: dict[int, Any], *, extra_dict: dict[int, Any] | list[dict[int, Any]] | None = None
-    ):
+    def __init__(self, hooks_dict: dict[int, Any], *, extra_dict: dict[int, Any] | list[dict[int, Any]] | None = None):
         number = self.id = next(_sequence)
         extra = extra_dict if isinstance(extra_dict, list) else [] if extra_dict is None else [extra_dict]
 

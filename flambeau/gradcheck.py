@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from flambeau.core import state
 from flambeau.core.autograd.api import as_tuple
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import explain_functions, plain
 from flambeau.core.creation import arange, eye
 from flambeau.core.dtype import COMPLEX, float64
 from flambeau.core.errors import GradientError
@@ -322,4 +322,4 @@ def gradgradcheck(
     )  # fmt: skip
 
 
-explain_functions(globals(), "gradcheck gradgradcheck")
+explain_functions(globals(), "gradcheck gradgradcheck", wrap=plain)

@@ -189,7 +189,7 @@ class profile(state.watch):
         start = time.perf_counter()
         result = kernel(*arrays, **params)
         if self.synchronize:
-            key.backend.synchronize(key.device.index)
+            key.backend.synchronize(key.device.number)
         end = time.perf_counter()
         operands = _arrays(arrays)
         size = 0 if op.family is VIEW else sum(_bytes(a, key) for a in (*operands, *_arrays(result)))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, BinaryIO, Final, cast
 
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import explain_functions, plain
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.from_data import resolve_device
@@ -339,4 +339,4 @@ def _locator(map_location: MapLocation) -> Locate:
     return lambda saved: chosen
 
 
-explain_functions(globals())
+explain_functions(globals(), wrap=plain)
