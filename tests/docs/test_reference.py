@@ -21,11 +21,11 @@ from tests.docs.guide import DOCS
 REFERENCE = {path.stem: path.read_text() for path in (DOCS / "reference").glob("*.rst")}
 PAGES = "\n".join(REFERENCE.values())
 MODULES = (
-<<<<<<< HEAD
     "flambeau.accelerator",
     "flambeau.autograd",
     "flambeau.debug",
     "flambeau.eager",
+    "flambeau.fft",
     "flambeau.func",
     "flambeau.library",
     "flambeau.linalg",
@@ -38,19 +38,12 @@ MODULES = (
     "flambeau.optim.lr_scheduler",
     "flambeau.overrides",
     "flambeau.profiler",
+    "flambeau.signal",
+    "flambeau.signal.windows",
     "flambeau.special",
     "flambeau.utils.checkpoint",
     "flambeau.utils.data",
     "flambeau.utils.serialization",
-)
-=======
-    "flambeau.accelerator", "flambeau.autograd", "flambeau.debug", "flambeau.fft", "flambeau.func",
-    "flambeau.library", "flambeau.linalg", "flambeau.nn", "flambeau.nn.functional", "flambeau.nn.init", "flambeau.nn.utils",
-    "flambeau.optim", "flambeau.optim.lr_scheduler", "flambeau.profiler", "flambeau.signal",
-    "flambeau.signal.windows", "flambeau.special",
-    "flambeau.utils.checkpoint", "flambeau.utils.data", "flambeau.utils.serialization",
-)  # fmt: skip
->>>>>>> spectral
 
 
 @pytest.fixture
