@@ -44,6 +44,7 @@ MODULES = (
     "flambeau.utils.checkpoint",
     "flambeau.utils.data",
     "flambeau.utils.serialization",
+)
 
 
 @pytest.fixture
