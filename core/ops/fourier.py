@@ -42,7 +42,8 @@ _TO_COMPLEX: Final = DTypeRule("real to complex", result=lambda d, params: d.to_
 def _roots(rows: int, columns: int, n: int) -> Host:
     """exp(-2 pi i j k / n) for j < rows and k < columns."""
     turns = np.outer(np.arange(rows), np.arange(columns)) % n
-    return np.exp(-2j * np.pi / n * turns)
+    roots: Host = np.exp(-2j * np.pi / n * turns)
+    return roots
 
 
 @functools.lru_cache(32)

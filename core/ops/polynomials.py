@@ -52,7 +52,7 @@ def evaluate(name: str, x: Tensor | Number, n: Tensor | Number) -> Tensor:
     if name.startswith("shifted_"):
         name, points = name.removeprefix("shifted_"), 2 * points - 1
     if not isinstance(n, Tensor):
-        return _up_to(name, points, int(n))
+        return _up_to(name, points, int(n.real))
     points, degrees = broadcast_tensors(points, n.detach())
     return _by_degree(name, points, degrees.trunc() if degrees.is_floating_point() else degrees)
 

@@ -42,6 +42,7 @@ from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.scan import log_of_sum
 from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import reshape, unsqueeze
+from flambeau.core.ops.transcendental import no_gradient_of_first
 from flambeau.core.ops.views import imag, real
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -49,8 +50,10 @@ from flambeau.core.record import OPS, alike, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
-zeta_p = binary(
+zeta_p: OpFunction[Tensor] = binary(
     "zeta",
+    lambda g: no_gradient_of_first("zeta"),
+    lambda g, x, y: -g * x * zeta_p(x + 1, y),
     dtype=real_floating,
     public=False,
     doc="the Hurwitz zeta function: the sum over n from 0 of (n + other) to the power of -input",

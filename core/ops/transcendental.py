@@ -29,7 +29,7 @@ from flambeau.core.tensor import Tensor
 _SQRT2: Final = math.sqrt(2)
 
 
-def no_shape_gradient(name: str) -> NoReturn:
+def no_gradient_of_first(name: str) -> NoReturn:
     """GradientError: the derivative by the first operand has no closed form."""
     raise GradientError(f"the derivative for '{name}: input' is not implemented; only that for other is")
 
@@ -124,10 +124,10 @@ def _density(x: Tensor, y: Tensor) -> Tensor:
     return exp_p((x - 1) * log_p(y) - y - lgamma_p(x))
 
 
-igamma_p = binary("igamma", lambda g: no_shape_gradient("igamma"), lambda g, x, y: g * _density(x, y), dtype=FLOATS,
+igamma_p = binary("igamma", lambda g: no_gradient_of_first("igamma"), lambda g, x, y: g * _density(x, y), dtype=FLOATS,
     doc="the regularized lower incomplete gamma function of the shape input, from 0 to other",
     example="fb.igamma(fb.tensor([1.0]), fb.tensor([1.0])) -> tensor([0.6321])")
-igammac_p = binary("igammac", lambda g: no_shape_gradient("igammac"), lambda g, x, y: -g * _density(x, y),
+igammac_p = binary("igammac", lambda g: no_gradient_of_first("igammac"), lambda g, x, y: -g * _density(x, y),
     dtype=FLOATS, doc="the regularized upper incomplete gamma function: 1 - igamma(input, other)",
     example="fb.igammac(fb.tensor([1.0]), fb.tensor([1.0])) -> tensor([0.3679])")
 # fmt: on
