@@ -20,10 +20,10 @@ from flambeau.core.ops.construct import from_parts as joined
 from flambeau.core.ops.elementwise import (
     abs_p,
     atan2_p,
-    binary,
     conj_p,
     cos_p,
     digamma_p,
+    elementwise,
     floor_p,
     heaviside_p,
     isfinite_p,
@@ -42,7 +42,6 @@ from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.scan import log_of_sum
 from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import reshape, unsqueeze
-from flambeau.core.ops.transcendental import no_gradient_of_first
 from flambeau.core.ops.views import imag, real
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -50,10 +49,9 @@ from flambeau.core.record import OPS, alike, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
-zeta_p: OpFunction[Tensor] = binary(
-    "zeta",
-    lambda g: no_gradient_of_first("zeta"),
-    lambda g, x, y: -g * x * zeta_p(x + 1, y),
+zeta_p: OpFunction[Tensor] = elementwise(
+    "zeta(x: Tensor, y: Tensor) -> Tensor",
+    vjp=dict(y=lambda g, x, y: -g * x * zeta_p(x + 1, y)),
     dtype=real_floating,
     public=False,
     doc="the Hurwitz zeta function: the sum over n from 0 of (n + other) to the power of -input",

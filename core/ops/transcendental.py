@@ -7,14 +7,14 @@ torch.
 from __future__ import annotations
 
 import math
-from typing import Final, NoReturn
+from typing import Final
 
 from flambeau.core.declare import OpFunction
-from flambeau.core.errors import GradientError
 from flambeau.core.ops.elementwise import (
     FLOATS,
     binary,
     cos_p,
+    elementwise,
     exp_p,
     i0_p,
     i1_p,
@@ -27,11 +27,6 @@ from flambeau.core.record import real_floating
 from flambeau.core.tensor import Tensor
 
 _SQRT2: Final = math.sqrt(2)
-
-
-def no_gradient_of_first(name: str) -> NoReturn:
-    """GradientError: the derivative by the first operand has no closed form."""
-    raise GradientError(f"the derivative for '{name}: input' is not implemented; only that for other is")
 
 
 def over(value: Tensor, x: Tensor, at_zero: float) -> Tensor:
@@ -124,10 +119,12 @@ def _density(x: Tensor, y: Tensor) -> Tensor:
     return exp_p((x - 1) * log_p(y) - y - lgamma_p(x))
 
 
-igamma_p = binary("igamma", lambda g: no_gradient_of_first("igamma"), lambda g, x, y: g * _density(x, y), dtype=FLOATS,
+igamma_p = elementwise("igamma(x: Tensor, y: Tensor) -> Tensor", dtype=FLOATS,
+    vjp=dict(y=lambda g, x, y: g * _density(x, y)),
     doc="the regularized lower incomplete gamma function of the shape input, from 0 to other",
     example="fb.igamma(fb.tensor([1.0]), fb.tensor([1.0])) -> tensor([0.6321])")
-igammac_p = binary("igammac", lambda g: no_gradient_of_first("igammac"), lambda g, x, y: -g * _density(x, y),
-    dtype=FLOATS, doc="the regularized upper incomplete gamma function: 1 - igamma(input, other)",
+igammac_p = elementwise("igammac(x: Tensor, y: Tensor) -> Tensor", dtype=FLOATS,
+    vjp=dict(y=lambda g, x, y: -g * _density(x, y)),
+    doc="the regularized upper incomplete gamma function: 1 - igamma(input, other)",
     example="fb.igammac(fb.tensor([1.0]), fb.tensor([1.0])) -> tensor([0.3679])")
 # fmt: on
