@@ -5,7 +5,9 @@ from __future__ import annotations
 # fmt: off
 # isort: off
 from flambeau.core.blame import check_constructors as _check_constructors, explain_methods as _explain_methods
-from flambeau.nn import activation, attention, container, functional, hooks, init, modules, moving, parallel, saving, utils
+from flambeau.nn (
+    activation, attention, container, functional, hooks, init, lazy, modules, moving, parallel, saving, utils,
+)
 from flambeau.nn.activation import *  # noqa: F403 - as its __all__ says
 from flambeau.nn.adaptive import AdaptiveLogSoftmaxWithLoss
 from flambeau.nn.multihead import MultiheadAttention

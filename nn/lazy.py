@@ -38,7 +38,7 @@ class LazyModuleMixin(Module):
     ``initialize_parameters``, which a class defines, gets the arguments of the first call and gives the parameters
     their shapes; then the layer becomes one of the class ``cls_to_become``, if that is not None.
 
-    >>> class LazyScale(fb.nn.modules.lazy.LazyModuleMixin, fb.nn.Module):
+    >>> class LazyScale(fb.nn.lazy.LazyModuleMixin, fb.nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
     ...         self.weight = fb.nn.UninitializedParameter()
