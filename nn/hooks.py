@@ -159,11 +159,14 @@ class Called(Protocol):
     def _head(self) -> str: ...
 
 
-class BackwardHooks:
+class Flow:
     """One call of a module with full backward hooks: what flows back at its outputs and at its inputs."""
 
-    def __init__(self, module: Called):
-        self.module = module
+    def __init__(
+        self, module: Any, before: Callable[[], Iterable[Callable[..., Any]]],
+        after: Callable[[], Iterable[Callable[..., Any]]],
+    ):  # fmt: skip
+        self.module, self.before, self.after = module, before, after
         self.outputs: tuple[Any, ...] | None = None
         self.inputs_want = False
         self.inputs = 0
@@ -177,7 +180,7 @@ class BackwardHooks:
         return _cross(result, self._outputs_seen)[0]
 
     def _outputs_seen(self, grads: tuple[Any, ...]) -> Any:
-        for hook in [*_everywhere("backward_pre"), *self.module._backward_pre_hooks.values()]:
+        for hook in self.before():
             replaced = hook(self.module, grads)
             if replaced is not None:
                 grads = replaced if isinstance(replaced, tuple) else (replaced,)
@@ -191,8 +194,7 @@ class BackwardHooks:
 
     def _call(self, grads: tuple[Any, ...]) -> Any:
         changed = False
-        own = self.module._backward_hooks.values() if self.module._is_full_backward_hook is not False else ()
-        for hook in [*_everywhere("backward"), *own]:
+        for hook in self.after():
             replaced = hook(self.module, grads, self.outputs)
             if replaced is not None:
                 grads, changed = replaced if isinstance(replaced, tuple) else (replaced,), True
@@ -224,6 +226,16 @@ def _after_forward(module: Called) -> list[ForwardHook]:
     return [*_everywhere("forward"), *(ForwardHook(hook, k in with_kwargs, k in always) for k, hook in own)]
 
 
+def _flow(module: Called) -> Flow:
+    """What calls the module's own hooks and those on every module, whichever there are then."""
+
+    def after() -> list[Callable[..., Any]]:
+        own = module._backward_hooks.values() if module._is_full_backward_hook is not False else ()
+        return [*_everywhere("backward"), *own]
+
+    return Flow(module, lambda: [*_everywhere("backward_pre"), *module._backward_pre_hooks.values()], after)
+
+
 def call_with_hooks(module: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Forward with every kind of hook around it."""
     for hook in _before_forward(module):
@@ -232,7 +244,7 @@ def call_with_hooks(module: Called, args: tuple[Any, ...], kwargs: dict[str, Any
     if module._is_full_backward_hook is False:
         old += module._backward_hooks.values()
     own = module._backward_hooks and module._is_full_backward_hook is not False or module._backward_pre_hooks
-    around = BackwardHooks(module) if own or _everywhere("backward") or _everywhere("backward_pre") else None
+    around = _flow(module) if own or _everywhere("backward") or _everywhere("backward_pre") else None
     if around is not None:
         args = around.at_inputs(args)
     try:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import empty_like
-from flambeau.core.device import DeviceLike
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.state import no_grad
@@ -114,8 +114,8 @@ class Moved:
         return self._apply(lambda t: empty_like(t, device=device), recurse)
 
     def share_memory(self) -> Self:
-        """Tensors of the host are ordinary memory; returned as it is, for torch's sake."""
-        return self
+        """Move parameters and buffers to memory that other processes can see; the module itself."""
+        return self._apply(lambda t: t.share_memory_())
 
     def _replicate_for_data_parallel(self) -> Self:
         """A copy that shares everything but its dicts of parameters, buffers and children, which are copies."""
@@ -139,4 +139,4 @@ def _destination(
             where = a
         elif a is not None and not isinstance(a, bool):
             raise TypeError(f"Module.to: expected a device, a dtype or a tensor, got {a!r}")
-    return None if where is None else Device(where), kind
+    return None if where is None else located(where), kind

@@ -6,14 +6,26 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, SupportsIndex
 
 from flambeau.core.box import box_of
+from flambeau.core.copying import state_of, with_state
 from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
+from flambeau.core.keys import real_key
+from flambeau.core.overrides import disabled_torch_function
 from flambeau.core.size import Size
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, TensorType
 
 
-class Parameter(Tensor):
+class ParameterType(TensorType):
+    """The class of :class:`Parameter`, of which tensors of other classes can be instances too."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        if super().__instancecheck__(value):
+            return True
+        return cls is Parameter and isinstance(value, Tensor) and getattr(value, "_is_param", False)
+
+
+class Parameter(Tensor, metaclass=ParameterType):
     """A leaf tensor that belongs to a :class:`~flambeau.nn.Module`; it wants a gradient unless told otherwise.
 
     Shares memory with ``data``, whose history it does not take over.
@@ -25,6 +37,7 @@ class Parameter(Tensor):
 
     __slots__ = ()
     _is_parameter: ClassVar[bool] = True
+    __torch_function__ = staticmethod(disabled_torch_function)
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
         if data is None:
@@ -33,19 +46,38 @@ class Parameter(Tensor):
             raise TypeError(
                 f"Parameter: data must be a Tensor, got {type(data).__name__}; make one with flambeau.tensor(...)"
             )
-        made: Parameter = Tensor.__new__(cls)
-        made._array, made._key, made._box, made._node = data._array, data._key, box_of(data), None
+        if type(data) is not Tensor and type(data).__torch_function__ is not disabled_torch_function:
+            return _own_class(data, requires_grad)
+        made: Parameter = object.__new__(cls)
+        made._array, made._key, made._box, made._node = data._array, real_key(data._key), box_of(data), None
         made.requires_grad_(requires_grad)
         return made
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True):
         """``__new__`` has done it all."""
 
+    @property
+    def _is_param(self) -> bool:
+        return True
+
     def _same_kind(self, t: Tensor) -> Tensor:
         return type(self)(t, self.requires_grad)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
-        return type(self), (self.detach(), self.requires_grad)
+        if not self.__dict__:
+            return type(self), (self.detach(), self.requires_grad)
+        return with_state, (type(self), (self.detach(), self.requires_grad), type(self), state_of(self))
+
+
+def _own_class(data: Tensor, requires_grad: bool) -> Any:
+    """A parameter of a class that overrides functions: it stays of that class."""
+    made = data.detach().requires_grad_(requires_grad)
+    if type(made) is not type(data):
+        raise RuntimeError(
+            f"Parameter: detach() of a {type(data).__name__} gave a {type(made).__name__}; it must keep its class"
+        )
+    made._is_param = True  # type: ignore[attr-defined]
+    return made
 
 
 class Buffer(Tensor):
@@ -59,14 +91,15 @@ class Buffer(Tensor):
 
     __slots__ = ()
     persistent: ClassVar[bool] = True
+    __torch_function__ = staticmethod(disabled_torch_function)
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
         if data is None:
             data = empty(0)
         if not isinstance(data, Tensor):
             raise TypeError(f"Buffer: data must be a Tensor, got {type(data).__name__}")
-        made: Buffer = Tensor.__new__(cls if persistent else _PassingBuffer)
-        made._array, made._key, made._box, made._node = data._array, data._key, box_of(data), None
+        made: Buffer = object.__new__(cls if persistent else _PassingBuffer)
+        made._array, made._key, made._box, made._node = data._array, real_key(data._key), box_of(data), None
         return made
 
     def __init__(self, data: Tensor | None = None, *, persistent: bool = True):
