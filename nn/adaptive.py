@@ -93,8 +93,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         low, high = int(target.min().item()), int(target.max().item())
         if low < 0 or high >= self.n_classes:
             raise RuntimeError(
-                f"AdaptiveLogSoftmaxWithLoss: target values should be in [0, {self.n_classes - 1}], but values in range "
-                f"[{low}, {high}] were found"
+                f"AdaptiveLogSoftmaxWithLoss: target values should be in [0, {self.n_classes - 1}], but values in "
+                f"range [{low}, {high}] were found"
             )
 
     def log_prob(self, input: Tensor) -> Tensor:

@@ -42,8 +42,18 @@ class _ConvNd(Spatial):
             raise ValueError(f"{name}: padding_mode must be one of {', '.join(_MODES)}, got {padding_mode!r}")
         if min(kernel_size) < 1:
             raise ValueError(f"{name}: kernel_size must be at least 1 in each dimension, got {kernel_size!r}")
-        self.in_channels, self.out_channels, self.groups, self.transposed = in_channels, out_channels, groups, transposed
-        self.kernel_size, self.stride, self.dilation, self.output_padding = kernel_size, stride, dilation, output_padding
+        self.in_channels, self.out_channels, self.groups, self.transposed = (
+            in_channels,
+            out_channels,
+            groups,
+            transposed,
+        )
+        self.kernel_size, self.stride, self.dilation, self.output_padding = (
+            kernel_size,
+            stride,
+            dilation,
+            output_padding,
+        )
         self.padding: Any = self._checked_padding(padding)
         self.padding_mode = padding_mode
         self._reversed_padding_repeated_twice = self._around()

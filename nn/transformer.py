@@ -14,11 +14,11 @@ from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
-from flambeau.nn.multihead import MultiheadAttention
 from flambeau.nn.container import ModuleList
 from flambeau.nn.dropout import Dropout
 from flambeau.nn.linear import Linear
 from flambeau.nn.module import Module
+from flambeau.nn.multihead import MultiheadAttention
 from flambeau.nn.norm import LayerNorm
 
 Activation = str | Callable[[Tensor], Tensor]  # "relu", "gelu" or a function

@@ -40,9 +40,7 @@ class CausalBias(Tensor):
     seq_len_q: int
     seq_len_kv: int
 
-    def __new__(
-        cls, variant: CausalVariant, seq_len_q: int, seq_len_kv: int, device: DeviceLike = None
-    ) -> CausalBias:
+    def __new__(cls, variant: CausalVariant, seq_len_q: int, seq_len_kv: int, device: DeviceLike = None) -> CausalBias:
         if not isinstance(variant, CausalVariant):
             raise TypeError(f"CausalBias: variant must be a CausalVariant, got {variant!r}")
         shift = seq_len_kv - seq_len_q if variant is CausalVariant.LOWER_RIGHT else 0

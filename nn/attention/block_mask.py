@@ -240,7 +240,9 @@ def _name(fn: object) -> str:
     return getattr(fn, "__name__", type(fn).__name__)
 
 
-def create_mask(mod_fn: Any, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: DeviceLike = None) -> Tensor:
+def create_mask(
+    mod_fn: Any, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: DeviceLike = None
+) -> Tensor:
     """The mask (B, H, Q_LEN, KV_LEN) of a mask function as bools, or what a score function makes of zeros.
 
     >>> causal = lambda b, h, q, k: q >= k

@@ -249,7 +249,9 @@ def orthogonal(
     if not isinstance(weight, Tensor):
         raise ValueError(f"module {type(module).__name__} has no parameter or buffer with name {name!r}")
     if weight.ndim < 2:
-        raise ValueError(f"orthogonal: expected a matrix or batch of matrices, got a tensor of {weight.ndim} dimensions")
+        raise ValueError(
+            f"orthogonal: expected a matrix or batch of matrices, got a tensor of {weight.ndim} dimensions"
+        )
     if orthogonal_map is None:
         square = weight.shape[-2] == weight.shape[-1] or weight.dtype.category == COMPLEX
         orthogonal_map = "matrix_exp" if square else "householder"

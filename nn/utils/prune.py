@@ -13,7 +13,6 @@ from flambeau.core.ops.joining import cat
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
-from flambeau.nn.parameter import Parameter
 
 __all__ = [
     "BasePruningMethod", "CustomFromMask", "Identity", "L1Unstructured", "LnStructured", "PruningContainer",

@@ -28,6 +28,4 @@ def functional_call(
         "nn.utils.stateless.functional_call is deprecated; use func.functional_call", FutureWarning,
         stacklevel=users_level(),
     )  # fmt: skip
-    return calls.functional_call(
-        module, parameters_and_buffers, args, kwargs, tie_weights=tie_weights, strict=strict
-    )
+    return calls.functional_call(module, parameters_and_buffers, args, kwargs, tie_weights=tie_weights, strict=strict)
