@@ -55,7 +55,7 @@ class _Numbered(Module):
         return len(self._modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())  # type: ignore[arg-type]
+        return iter(self._modules.values())
 
     def __dir__(self) -> list[str]:
         return [k for k in super().__dir__() if not k.isdigit()]
@@ -129,7 +129,7 @@ class Sequential(_Numbered):
     def forward(self, input: Any) -> Any:  # Any: what the first module takes and the last one gives
         """The result of the last module."""
         for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
+            input = module(input)
         return input
 
     def _arguments(self, modules: list[Any]) -> tuple[Any, ...]:
@@ -205,8 +205,7 @@ class ModuleDict(Module):
             self.update(modules)
 
     def __getitem__(self, key: str) -> Module:
-        found = self._modules[key]
-        assert found is not None
+        found: Module = self._modules[key]
         return found
 
     def __setitem__(self, key: str, module: Module) -> None:

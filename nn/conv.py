@@ -162,12 +162,13 @@ class _ConvTransposeNd(_ConvNd):
         device: DeviceLike = None, dtype: DType | None = None,
     ):  # fmt: skip
         self._check_mode(padding_mode)
-        sized = self._sizes(
+        kernel, steps, around, apart, extra = self._sizes(
             kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, output_padding=output_padding
         )
         super().__init__(
-            in_channels, out_channels, *sized[:4], True, sized[4], groups, bias, padding_mode, device, dtype
-        )
+            in_channels, out_channels, kernel, steps, around, apart, True, extra, groups, bias, padding_mode, device,
+            dtype,
+        )  # fmt: skip
 
     def _check_mode(self, mode: str) -> None:
         if mode != "zeros":

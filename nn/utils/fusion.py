@@ -41,7 +41,7 @@ def fuse_conv_bn_weights(
     shape = [1, -1] if transpose else [-1, 1]
     weight = conv_w * scale.reshape(shape + [1] * (conv_w.ndim - 2))
     return Parameter(weight.detach().to(conv_w.dtype), conv_w.requires_grad), Parameter(
-        shift.detach().to(conv_w.dtype), conv_w.requires_grad if conv_b is None else conv_b.requires_grad
+        shift.detach().to(conv_w.dtype), conv_b is not None and conv_b.requires_grad
     )
 
 

@@ -50,6 +50,6 @@ def convert_conv3d_weight_memory_format(module: M, memory_format: MemoryFormat) 
 def _converted(module: M, memory_format: MemoryFormat, kinds: tuple[type[Module], ...]) -> M:
     for m in module.modules():
         if isinstance(m, kinds):
-            weight: Any = m.weight
+            weight: Any = m._parameters["weight"]
             weight.data = weight.detach().clone(memory_format=memory_format)
     return module

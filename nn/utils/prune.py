@@ -113,7 +113,7 @@ class PruningContainer(BasePruningMethod):
     """Several prunings of one tensor, one after another."""
 
     def __init__(self, *args: BasePruningMethod | Iterable[BasePruningMethod]):
-        self._pruning_methods: tuple[BasePruningMethod, ...] = ()
+        self._pruning_methods: tuple[Any, ...] = ()
         methods = args if len(args) != 1 or isinstance(args[0], BasePruningMethod) else tuple(args[0])
         if methods:
             self._tensor_name = methods[0]._tensor_name  # type: ignore[union-attr]
@@ -365,7 +365,7 @@ def global_unstructured(
     tensor(5)
     """
     pairs, scores = list(parameters), importance_scores or {}
-    if isinstance(parameters, Tensor) or not all(isinstance(p, tuple) and len(p) == 2 for p in pairs):
+    if not all(isinstance(p, tuple) and len(p) == 2 for p in pairs):
         raise TypeError("global_unstructured: parameters must be a list of (module, name) pairs")
     tensors = [scores[m, n] if (m, n) in scores else getattr(m, n) for m, n in pairs]
     flat = cat([t.detach().flatten() for t in tensors])
