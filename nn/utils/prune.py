@@ -141,7 +141,8 @@ class PruningContainer(BasePruningMethod):
         return iter(self._pruning_methods)
 
     def __getitem__(self, idx: int) -> BasePruningMethod:
-        return self._pruning_methods[idx]
+        found: BasePruningMethod = self._pruning_methods[idx]
+        return found
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The mask of the last method, of what those before it left, and of theirs."""
