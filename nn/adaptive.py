@@ -28,7 +28,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     The head has the classes before the first cut and one score for each cluster; cluster i goes through
     in_features / div_value ** (i + 1) features. Grave et al., 2016.
 
-    >>> output, loss = fb.nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10])(fb.ones(3, 8), fb.tensor([0, 7, 19]))
+    >>> output, loss = fb.nn.AdaptiveLogSoftmaxWithLoss(32, 20, [5, 9])(fb.ones(3, 32), fb.tensor([0, 7, 19]))
     >>> output.shape, loss.shape
     (flambeau.Size([3]), flambeau.Size([]))
     """

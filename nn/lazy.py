@@ -143,7 +143,7 @@ class _LazyConvXdMixin(LazyModuleMixin, _ConvNd):
             )
         return input.shape[-n - 1]
 
-    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
+    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:  # Any: as the call was
         """Take in_channels from the input."""
         if self.has_uninitialized_params():
             self.in_channels = self._get_in_channels(input)

@@ -71,7 +71,7 @@ class Saved(Hooked):
 
     def state_dict(
         self, *args: Any, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # Any: tensors, and what get_extra_state gives
         """Parameters and persistent buffers by path; detached unless ``keep_vars``, and sharing the module's memory.
 
         Given by position, the arguments are those of old: destination, prefix, keep_vars.

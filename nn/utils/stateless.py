@@ -21,7 +21,9 @@ def functional_call(
     """:func:`flambeau.func.functional_call`, with a FutureWarning that says so.
 
     >>> layer = fb.nn.Linear(2, 1, bias=False)
-    >>> fb.nn.utils.stateless.functional_call(layer, {"weight": fb.tensor([[1.0, 2.0]])}, fb.tensor([3.0, 4.0]))
+    >>> import warnings
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     functional_call(layer, {"weight": fb.tensor([[1.0, 2.0]])}, fb.tensor([3.0, 4.0]))
     tensor([11.])
     """
     warnings.warn(
