@@ -51,6 +51,10 @@ class _Numbered(Module):
             raise IndexError(f"{type(self).__name__}: index {found} is out of range for {n} modules")
         return found % n if n else 0
 
+    def _get_abs_string_index(self, idx: SupportsIndex) -> str:
+        """The name of the child at a place, which may be counted from the end."""
+        return str(self._position(idx))
+
     def __len__(self) -> int:
         return len(self._modules)
 
@@ -285,6 +289,8 @@ class ParameterList(Module):
         if not -n <= i < n:
             raise IndexError(f"ParameterList: index {i} is out of range for {n} values")
         return str(i % n)
+
+    _get_abs_string_index = _name
 
     def append(self, value: object) -> Self:
         """Add a value at the end."""

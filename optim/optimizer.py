@@ -246,6 +246,9 @@ class Optimizer:
                 self.update(group)
         return loss
 
+    def _cuda_graph_capture_health_check(self) -> None:
+        """Nothing is captured in graphs: there is nothing to look at."""
+
     @property
     def _opt_called(self) -> bool:
         """Whether a step was taken, under the name by which schedules of old know it."""

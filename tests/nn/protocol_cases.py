@@ -276,3 +276,36 @@ def sync_norms(T: Any) -> Any:
 @case
 def distributed(T: Any) -> Any:
     return T.nn.parallel.DistributedDataParallel(T.nn.Linear(1, 1))
+
+
+@case
+def string_indices(T: Any) -> Any:
+    layers, values = T.nn.ModuleList([T.nn.ReLU(), T.nn.Tanh()]), T.nn.ParameterList([T.ones(1), T.ones(1)])
+    return [layers._get_abs_string_index(-1), layers._get_abs_string_index(0), values._get_abs_string_index(-2)]
+
+
+@case
+def overridden_blocks(T: Any) -> Any:
+    class Plain(T.nn.TransformerEncoderLayer):
+        def _sa_block(self, x, attn_mask, key_padding_mask, is_causal=False):
+            return x * 2
+
+        def _ff_block(self, x):
+            return x * 3
+
+    class Both(T.nn.TransformerDecoderLayer):
+        def _mha_block(self, x, mem, attn_mask, key_padding_mask, is_causal=False):
+            return mem
+
+    layer = filled(T, Plain(4, 2, 8)).train()
+    other = filled(T, Both(4, 2, 8, dropout=0.0))
+    x = T.arange(12.0).reshape(3, 1, 4)
+    return [layer(x), other(x, x * 2)]
+
+
+@case
+def merged_masks(T: Any) -> Any:
+    m, x = T.nn.MultiheadAttention(4, 2, batch_first=True), T.ones(3, 2, 4)
+    mask, padding = T.tensor([[0.0, 1.0], [2.0, 3.0]]), T.tensor([[0.0, 5.0]] * 3)
+    return [m.merge_masks(None, None, x), m.merge_masks(mask, None, x)[1], list(m.merge_masks(mask, padding, x)),
+            m.merge_masks(None, padding, x)[1]]  # fmt: skip
