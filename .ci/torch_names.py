@@ -4,7 +4,7 @@
 
 A line is ``module: name name ...``, without the leading ``torch.``. ``name@home`` is the same object as ``home.name``,
 and ``name@home.other`` the same as ``home.other``; ``name/`` is a module below this one that ``import torch`` brings;
-``*name`` stands in ``__all__``. Objects themselves are never looked into: only where they are found, and their identity.
+``*name`` stands in ``__all__``. Of objects it is looked at where they are found, and whether two are one.
 """
 
 from __future__ import annotations

@@ -8,8 +8,23 @@ from typing import Any, Final
 
 from flambeau.core.dtype import float64
 from flambeau.core.library import (
-    CustomOp, Library, composite, custom_op, define, fallthrough_kernel, get_ctx, impl, impl_abstract, infer_schema, op,
-    register_autocast, register_autograd, register_fake, register_kernel, register_torch_dispatch, register_vmap,
+    CustomOp,
+    Library,
+    composite,
+    custom_op,
+    define,
+    fallthrough_kernel,
+    get_ctx,
+    impl,
+    impl_abstract,
+    infer_schema,
+    op,
+    register_autocast,
+    register_autograd,
+    register_fake,
+    register_kernel,
+    register_torch_dispatch,
+    register_vmap,
     registered,
 )  # fmt: skip
 from flambeau.core.library.registering import find
@@ -26,8 +41,8 @@ _TORCH_TESTS: Final = ("test_autograd_registration", "test_aot_dispatch_static",
 
 
 def opcheck(
-    op: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = None, *, test_utils: str | Sequence[str] | None = None,
-    raise_exception: bool = True, atol: float | None = None, rtol: float | None = None,
+    op: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = None, *,
+    test_utils: str | Sequence[str] | None = None, raise_exception: bool = True, atol: float | None = None, rtol: float | None = None,
 ) -> dict[str, str]:  # fmt: skip  # Any: a CustomOp, its name, or what torch.ops has of it; its arguments
     """Check a custom op on sample arguments: inputs unchanged, fake shapes true, gradient right.
 

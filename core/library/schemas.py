@@ -18,10 +18,10 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType, dtype_named
 from flambeau.core.tensor import Tensor
 
-_TYPES: Final = frozenset(
-    "Any Device Dimname Generator Layout MemoryFormat QScheme Scalar ScalarType Storage Stream SymBool SymFloat SymInt "
-    "Tensor bool complex float int str t".split()
-)
+_TYPES: Final = frozenset({
+    "Any", "Device", "Dimname", "Generator", "Layout", "MemoryFormat", "QScheme", "Scalar", "ScalarType", "Storage",
+    "Stream", "SymBool", "SymFloat", "SymInt", "Tensor", "bool", "complex", "float", "int", "str", "t",
+})  # fmt: skip
 _ARGUMENT: Final = re.compile(
     r"(?P<base>[\w.]+)(?P<alias>\([^)]*\))?(?P<tail>(?:\[\d*\]|\?)*)\s+(?P<name>\w+)\s*(?:=\s*(?P<default>.+))?", re.S
 )
@@ -128,9 +128,7 @@ def parse(text: str) -> Schema:
             raise _refuse(text, f"unknown type {match['base']!r} in {part!r}")
         kind = match["base"] + re.sub(r"\d", "", match["tail"])
         mutated = "!" in (match["alias"] or "")
-        arguments.append(
-            Argument(match["name"], kind, _default(match["default"], kind), keyword_only, mutated, part)
-        )
+        arguments.append(Argument(match["name"], kind, _default(match["default"], kind), keyword_only, mutated, part))
     inner = result[1:-1] if result.startswith("(") and result.endswith(")") else result
     returns = []
     for part in _split(inner):
@@ -163,7 +161,9 @@ def _default_text(value: Any, where: str) -> str:
         return f'"{value}"'
     if isinstance(value, DType):
         return value.name
-    raise ValueError(f"infer_schema: {where} has the default {value!r}; a number, text, dtype, device or None can be one")
+    raise ValueError(
+        f"infer_schema: {where} has the default {value!r}; a number, text, dtype, device or None can be one"
+    )
 
 
 def infer_schema(

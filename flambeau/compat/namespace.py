@@ -123,7 +123,9 @@ class Namespace(ModuleType):
         if not name.startswith("__") and not isinstance(value, ModuleType):
             for source in (habit(module), counterpart(module)):
                 if source is not None and hasattr(source, name):
-                    setattr(source, name, value)  # a patch of torch.nn.init is seen by flambeau's layers, a flag is kept
+                    setattr(
+                        source, name, value
+                    )  # a patch of torch.nn.init is seen by flambeau's layers, a flag is kept
                     self.__dict__.pop(name, None)
                     return
         super().__setattr__(name, value)
@@ -150,6 +152,8 @@ def _own_names(module: str) -> Iterable[str]:
 
 def _member(module: str, name: str) -> tuple[Any, bool] | None:
     """An attribute of ``torch.MODULE`` and whether it stays the same; None where torch or flambeau has none."""
+    if not module and name == "torch":  # torch.torch is torch
+        return sys.modules["torch"], True
     entry = names.entries(module).get(name)
     below = f"{module}.{name}" if module else name
     if entry is None and name not in _own_names(module) and below not in names.habits():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import Any
 
 from flambeau.compat.torch._C import _functorch, _nn
 from flambeau.compat.torch.futures import Future
@@ -116,8 +115,8 @@ class TensorType:
 
 
 __all__ = [
-    "CompilationUnit", "DispatchKey", "DispatchKeySet", "Future", "Generator", "Graph", "Node", "ScriptFunction", "Size",
-    "TensorType", "Value", "_ExcludeDispatchKeyGuard", "_TensorMeta", "_dispatch_keys",
-    "_functorch", "_get_privateuse1_backend_name", "_get_tracing_state", "_log_api_usage_once", "_nn", "device", "dtype",
+    "CompilationUnit", "DispatchKey", "DispatchKeySet", "Future", "Generator", "Graph", "Node", "ScriptFunction",
+    "Size", "TensorType", "Value", "_ExcludeDispatchKeyGuard", "_TensorMeta", "_dispatch_keys", "_functorch",
+    "_get_privateuse1_backend_name", "_get_tracing_state", "_log_api_usage_once", "_nn", "device", "dtype",
     "memory_format",
 ]  # fmt: skip
