@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 FOLDER: Final = Path(__file__).parent / "torch"
-#: Private modules of torch that are flambeau's at the same place.
-OPEN: Final = frozenset({"utils._pytree", "utils._python_dispatch"})
+#: Modules of torch whose private names are flambeau's at the same place.
+OPEN: Final = frozenset({"nn.modules.module", "nn.modules.utils", "utils._pytree", "utils._python_dispatch"})
 Place = tuple[str, str]
 
 

@@ -86,8 +86,8 @@ def exists(module: str) -> bool:
     """Whether ``import torch.MODULE`` works: something of ours stands there, or one of its names elsewhere."""
     if module in ("", *names.habits()):
         return not module.startswith("_torch")
-    if module in names.OPEN:
-        return counterpart(module) is not None
+    if module in names.OPEN and counterpart(module) is not None:
+        return True
     if module not in names.modules():
         return False
     if counterpart(module) is not None or any(m.startswith(f"{module}.") for m in names.habits()):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from flambeau.utils.data import Dataset, IterableDataset
 
-__all__ = ["IterDataPipe", "MapDataPipe", "functional_datapipe"]
+__all__ = ["IterDataPipe", "MapDataPipe"]
 
 C = TypeVar("C", bound=type)
 
