@@ -1,4 +1,4 @@
-"""`import torch` gives flambeau: in this process, in its children, from outside; and another torch is never mixed in."""
+"""`import torch` gives flambeau: in this process, in its children, from outside; another torch is not mixed in."""
 
 from __future__ import annotations
 
