@@ -82,9 +82,10 @@ def main() -> None:
     places: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for short, module in sorted(modules.items()):
         names[short] = {}
+        own = set(getattr(module, "__all__", ()))
         for name in dir(module):
             value = getattr(module, name, None)
-            if name.startswith("__") and name != "__config__" or not belongs(value):
+            if name.startswith("__") and name != "__config__" or name not in own and not belongs(value):
                 continue
             private = name.startswith("_") and name != "__config__"
             if name == "TYPE_CHECKING" or private and not (callable(value) and reached(short)):

@@ -136,18 +136,16 @@ class Namespace(ModuleType):
         return sorted(name for name in known if name in self.__dict__ or hasattr(self, name))
 
 
-def _own_names(module: str) -> Iterable[str]:
+def _own_names(module: str) -> list[str]:
     """The names that a module of torch has here beside those of the table."""
-    source = habit(module)
-    if source is None:
-        source = counterpart(module) if module in names.OPEN else None
-    if source is None:
-        return []
-    found = [n for n, v in vars(source).items() if not n.startswith("__") and not isinstance(v, ModuleType)]
-    if module not in names.modules():
-        return [n for n in found if n != "annotations"]
-    listed = getattr(source, "__all__", ())
-    return [n for n in found if n.startswith("_") or n in listed]
+    found: list[str] = []
+    for source in (habit(module), counterpart(module) if module in names.OPEN else None):
+        if source is not None:
+            there = [n for n, v in vars(source).items() if not n.startswith("__") and not isinstance(v, ModuleType)]
+            listed = getattr(source, "__all__", ())
+            known = module in names.modules()
+            found += [n for n in there if n != "annotations" and (n.startswith("_") or n in listed or not known)]
+    return found
 
 
 def _member(module: str, name: str) -> tuple[Any, bool] | None:

@@ -45,4 +45,6 @@ def register() -> None:
     if registered("torchvision::nms") is None:
         library = Library("torchvision", "FRAGMENT")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.impl("nms", nms, "CompositeExplicitAutograd")
+        library.impl("qnms", nms, "CompositeExplicitAutograd")

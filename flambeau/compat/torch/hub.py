@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 
-__all__ = ["ENV_TORCH_HOME"]
+__all__ = ["ENV_TORCH_HOME", "HASH_REGEX"]
 
 ENV_TORCH_HOME = "TORCH_HOME"
+HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")  # the digest in the name of a file of weights
 
 
 def _get_torch_home() -> str:
