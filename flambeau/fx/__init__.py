@@ -15,6 +15,22 @@ from flambeau.fx.tracer import Tracer, symbolic_trace, wrap
 from flambeau.fx.transformer import Transformer
 
 __all__ = [
-    "CodeGen", "Graph", "GraphModule", "Interpreter", "Node", "Proxy", "Tracer", "Transformer", "has_side_effect",
-    "map_arg", "symbolic_trace", "wrap",
+    "CodeGen",
+    "Graph",
+    "GraphModule",
+    "Interpreter",
+    "Node",
+    "Proxy",
+    "Tracer",
+    "Transformer",
+    "graph",
+    "graph_module",
+    "has_side_effect",
+    "interpreter",
+    "map_arg",
+    "node",
+    "proxy",
+    "symbolic_trace",
+    "tracer",
+    "wrap",
 ]  # fmt: skip

@@ -163,7 +163,8 @@ class Node:
         if self.op == "output":
             return f"return {self._args[0]}"
         head = f"%{self.name} : [num_users={len(self.users)}] = {self.op}[target={name_of(self.target)}]"
-        return head if self.op in ("placeholder", "get_attr") else f"{head}(args = {self._args}, kwargs = {self._kwargs})"
+        plain = self.op in ("placeholder", "get_attr")
+        return head if plain else f"{head}(args = {self._args}, kwargs = {self._kwargs})"
 
     def __repr__(self) -> str:
         return self.name

@@ -39,8 +39,11 @@ class Proxy:
         if caller is not None:
             for instruction in dis.get_instructions(caller.f_code):
                 if instruction.offset == caller.f_lasti and instruction.opname == "UNPACK_SEQUENCE":
-                    return (self[i] for i in range(int(instruction.argval)))
+                    return iter([self._item(i) for i in range(int(instruction.argval))])
         return self.tracer.iter(self)
+
+    def _item(self, index: int) -> Proxy:
+        return self.tracer.create_proxy("call_function", operator.getitem, (self, index), {})
 
     def __bool__(self) -> bool:
         return self.tracer.to_bool(self)

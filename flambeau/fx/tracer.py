@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -138,8 +139,8 @@ class Tracer(TracerBase):
         self, autowrap_modules: tuple[ModuleType, ...] = (), autowrap_functions: tuple[Callable[..., Any], ...] = (),
         param_shapes_constant: bool = False,
     ):  # fmt: skip
-        self._autowrap = {id(f): f for m in autowrap_modules for f in vars(m).values() if inspect.isroutine(f)}
-        self._autowrap |= {id(f): f for f in autowrap_functions}
+        routines = (f for m in autowrap_modules for f in vars(m).values() if inspect.isroutine(f))
+        self._autowrap = {id(f) for f in (*routines, *autowrap_functions)}
         self.submodule_paths: dict[Module, str] | None = None
         self.tensor_attrs: dict[int, str] = {}
 
@@ -157,9 +158,7 @@ class Tracer(TracerBase):
             raise NameError(f"{type(mod).__name__} is called, but is no submodule of the module that is traced")
         return path
 
-    def call_module(
-        self, m: Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def call_module(self, m: Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call of a module: a node for a leaf, its own calls for another."""
         path = self.path_of_module(m)
         if not self.is_leaf_module(m, path):
@@ -179,14 +178,11 @@ class Tracer(TracerBase):
     def create_arg(self, a: Any) -> Argument:
         """What stands in a node for an argument: tensors are attributes of the root."""
         if isinstance(a, Tensor):
-            name = self.tensor_attrs.get(id(a))
-            if name is None:
-                count = 0
-                while hasattr(self.root, name := f"_tensor_constant{count}"):
-                    count += 1
-                self.tensor_attrs[id(a)] = name
+            if id(a) not in self.tensor_attrs:
+                free = (f"_tensor_constant{i}" for i in itertools.count())
+                name = self.tensor_attrs[id(a)] = next(n for n in free if not hasattr(self.root, n))
                 setattr(self.root, name, a)
-            return self.create_node("get_attr", name, (), {})
+            return self.create_node("get_attr", self.tensor_attrs[id(a)], (), {})
         if isinstance(a, Module):
             return self.create_node("get_attr", self.path_of_module(a), (), {})
         return super().create_arg(a)
@@ -200,7 +196,7 @@ class Tracer(TracerBase):
         fixed = concrete_args or {}
         names = []
         for p in parameters[1 if is_module else 0 :]:
-            star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+            star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
             if p.name in fixed and not isinstance(fixed[p.name], PHWithMeta):
                 args.append(fixed[p.name])
             else:
@@ -243,11 +239,12 @@ class Tracer(TracerBase):
     def _patched(self) -> Iterator[None]:
         """Modules' calls and attributes, and wrapped functions, seen by this tracer."""
         cache: dict[str, Any] = {}
-        calls, attributes = Module.__call__, Module.__getattr__
+        patched: Any = Module  # two of its methods are exchanged while the program runs
+        calls, attributes = patched.__call__, patched.__getattr__
 
         def call(module: Module, *args: Any, **kwargs: Any) -> Any:
             def forward(*args: Any, **kwargs: Any) -> Any:
-                return calls(module, *args, **kwargs)  # type: ignore[arg-type]
+                return calls(module, *args, **kwargs)
 
             return self.call_module(module, forward, args, kwargs)
 
@@ -259,12 +256,12 @@ class Tracer(TracerBase):
         before = [(scope, name, scope.get(name, _Absent)) for scope, name in replaced]
         _at_work[0] += 1
         try:
-            Module.__call__, Module.__getattr__ = call, attribute  # type: ignore[method-assign, assignment]
+            patched.__call__, patched.__getattr__ = call, attribute
             for scope, name in replaced:
                 scope[name] = _watched(scope.get(name, getattr(builtins, name, None)))
             yield
         finally:
-            Module.__call__, Module.__getattr__ = calls, attributes  # type: ignore[method-assign]
+            patched.__call__, patched.__getattr__ = calls, attributes
             for scope, name, value in reversed(before):
                 if value is _Absent:
                     scope.pop(name, None)

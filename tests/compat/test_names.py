@@ -44,7 +44,8 @@ FLAGS = {
         "allow_tf32", "conv", "deterministic", "enabled", "flags", "fp32_precision", "is_available", "matmul", "rnn",
     },
     "backends.opt_einsum": {"enabled", "flags", "get_opt_einsum", "is_available", "set_flags", "strategy"},
-    "jit": {"Final"},
+    "hub": {"HASH_REGEX"},
+    "utils.model_zoo": {"tqdm"},
     "backends.quantized": {"engine", "supported_engines"},
     "backends.xnnpack": {"enabled"},
 }  # fmt: skip

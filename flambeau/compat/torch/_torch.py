@@ -12,7 +12,7 @@ from typing import Any
 from flambeau.compat import amp
 from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
-from flambeau.compat.torch._C import ScriptFunction
+from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
 from flambeau.compat.torch._compile import compile
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
@@ -27,16 +27,15 @@ from flambeau.core.tensor import Tensor
 
 __version__ = f"{VERSION}+flambeau"
 __all__ = [
-    "AcceleratorError", "GradScaler", "OutOfMemoryError", "ScriptFunction", "ScriptModule", "SymBool", "SymFloat",
-    "SymInt", "TypedStorage", "UntypedStorage", "are_deterministic_algorithms_enabled", "autocast",
-    "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype", "get_autocast_dtype",
-    "get_autocast_gpu_dtype",
-    "get_deterministic_debug_mode", "get_device_module", "get_float32_matmul_precision", "is_autocast_cache_enabled",
-    "is_autocast_cpu_enabled", "is_autocast_enabled", "is_deterministic_algorithms_warn_only_enabled", "layout",
-    "memory_format", "ops", "set_autocast_cache_enabled", "set_autocast_cpu_enabled", "set_autocast_dtype",
-    "set_autocast_enabled", "set_deterministic_debug_mode", "set_float32_matmul_precision", "set_flush_denormal",
-    "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min", "sym_not", "sym_sqrt", "sym_sum", "typename",
-    "use_deterministic_algorithms",
+    "AcceleratorError", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction", "ScriptModule",
+    "SymBool", "SymFloat", "SymInt", "TypedStorage", "UntypedStorage", "are_deterministic_algorithms_enabled",
+    "autocast", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
+    "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
+    "get_float32_matmul_precision", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
+    "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
+    "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_deterministic_debug_mode",
+    "set_float32_matmul_precision", "set_flush_denormal", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
+    "sym_not", "sym_sqrt", "sym_sum", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
 
 
@@ -258,7 +257,7 @@ def typename(obj: Any, /) -> str:  # Any: of any class
 # -- old names of tensors of one dtype, and storages -----------------------------------------------------------------
 globals().update(typed.NAMES)
 
-# -- layouts that tensors of flambeau do not have yet, to compare with ---------------------------------------------------
+# -- layouts that tensors of flambeau do not have yet, to compare with ------------------------------------------------
 sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc, jagged = (
     layout(name) for name in ("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged")
 )
