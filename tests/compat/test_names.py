@@ -45,6 +45,7 @@ FLAGS = {
     },
     "backends.opt_einsum": {"enabled", "flags", "get_opt_einsum", "is_available", "set_flags", "strategy"},
     "hub": {"HASH_REGEX"},
+    "jit": {"Final"},
     "utils.model_zoo": {"tqdm"},
     "backends.quantized": {"engine", "supported_engines"},
     "backends.xnnpack": {"enabled"},
