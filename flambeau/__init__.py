@@ -80,6 +80,7 @@ _LAZY = frozenset(
         "distributions",
         "fft",
         "func",
+        "fx",
         "futures",
         "hub",
         "library",

@@ -23,10 +23,12 @@ PAGES = "\n".join(REFERENCE.values())
 MODULES = (
     "flambeau.accelerator",
     "flambeau.autograd",
+    "flambeau.compat.torch",
     "flambeau.debug",
     "flambeau.eager",
     "flambeau.fft",
     "flambeau.func",
+    "flambeau.fx",
     "flambeau.library",
     "flambeau.linalg",
     "flambeau.nn",
