@@ -216,8 +216,7 @@ def _cast_host(host: Host, dtype: DType) -> Host:
         return host
     if host.dtype.kind == "c" and dt.BOOL < dtype.category < dt.COMPLEX:
         raise TypeError(f"tensor: complex numbers cannot be made {dtype.name}; take their real part first")
-    with np.errstate(all="ignore"):
-        return host.astype(dtype.numpy)
+    return dt.cast_host(host, dtype)
 
 
 def as_tensor(data: object, dtype: DTypeLike | None = None, device: DeviceLike = None) -> Tensor:

@@ -270,6 +270,8 @@ def represent(t: Tensor) -> str:
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     host = None if key.backend.has("no_data") else dispatch._detached(t)._host()
+    if host is not None and key.dtype in dt.HELD:
+        host = host.astype("float32")
     device = None if key.backend.has("shares_host") else str(key.device)
     text = format_tensor(host, dtype=key.dtype, shape=tuple(t.shape), device=device, suffixes=suffixes,
                          prefix=prefix)  # fmt: skip

@@ -400,6 +400,7 @@ def _legacy(name: str, dtype: DType) -> type[TypedStorage]:
 
 #: FloatStorage, LongStorage, ... by name.
 LEGACY = {f"{name}Storage": _legacy(f"{name}Storage", dtype) for dtype, name in TYPE_NAMES.items()}
+globals().update(LEGACY)
 
 
 # -- of tensors --------------------------------------------------------------------------------------

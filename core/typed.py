@@ -99,6 +99,7 @@ def _cast(values: Any, dtype: DType, device: DeviceLike) -> Tensor:
 
 #: FloatTensor, LongTensor, ... by name.
 NAMES: Final = {f"{name}Tensor": TensorTypeName(dtype) for dtype, name in TYPE_NAMES.items()}
+globals().update(NAMES)
 
 
 def tensor_types(device_type: str) -> dict[str, TensorTypeName]:

@@ -9,6 +9,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.creation import empty_like
 from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
+from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.registry import hint_of_device
 from flambeau.core.state import get, no_grad
 from flambeau.core.tensor import Tensor
@@ -351,7 +352,7 @@ class Module(hooks.Hooked):
 
     def to(
         self, *args: DeviceLike | dt.DType | Tensor | bool, device: DeviceLike = None, dtype: dt.DType | None = None,
-        **ignored: object,
+        memory_format: MemoryFormat | None = None, **ignored: object,
     ) -> Self:  # fmt: skip
         """Move to a device, a dtype (parameters and buffers of floating point only), or those of a tensor; in place."""
         where, kind = _destination(args, device, dtype)
@@ -360,7 +361,9 @@ class Module(hooks.Hooked):
 
         def moved(t: Tensor) -> Tensor:
             wanted = kind if kind is not None and t.dtype.category >= dt.FLOATING else t.dtype
-            return t.to(device=where or t.device, dtype=wanted)
+            found = t.to(device=where or t.device, dtype=wanted)
+            fits = memory_format is not None and t.ndim in (4, 5)  # as PyTorch, of other tensors nothing
+            return found.to(memory_format=memory_format) if fits else found
 
         return self._apply(moved)
 

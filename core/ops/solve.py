@@ -257,7 +257,9 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         residuals = (abs_p(matmul(A, found) - right) ** 2).sum(-2)
     rank = rank.new_zeros((0,)) if driver == "gels" else rank
     values = values if driver in ("gelsd", "gelss") else values.new_zeros((0,))
-    made: LeastSquares[Tensor] = returned("linalg_lstsq", (found.squeeze(-1) if vector else found, residuals, rank, values))
+    made: LeastSquares[Tensor] = returned(
+        "linalg_lstsq", (found.squeeze(-1) if vector else found, residuals, rank, values)
+    )
     return made
 
 
