@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 from flambeau.core import dispatch
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType, Number
+from flambeau.core.errors import ConversionError
 from flambeau.core.public import public
 from flambeau.core.streams import Stream
 from flambeau.core.tensor import Tensor
@@ -92,7 +93,7 @@ def record_stream(self: Tensor, s: Stream) -> None:
     >>> fb.ones(1).record_stream(fb.accelerator.current_stream())
     """
     if not isinstance(s, Stream):
-        raise TypeError(f"record_stream: argument 's' must be a stream, got {s!r} ({type(s).__name__})")
+        raise ConversionError(f"record_stream: argument 's' must be a stream, got {s!r} ({type(s).__name__})")
 
 
 @public(function=False)

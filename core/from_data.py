@@ -145,7 +145,7 @@ def _plain(data: Any, found: set[DType]) -> Any:
         return [_plain(v, found) for v in data]
     if isinstance(data, Tensor):
         found.add(data.dtype)
-        return data.tolist()
+        return data.item() if data.numel() == 1 else data.tolist()
     if isinstance(data, (bool, int, float, complex)):
         found.add(dt.scalar_dtype(data))
     return data

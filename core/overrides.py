@@ -36,7 +36,7 @@ def disabled_torch_function(func: Function, types: Any, args: Any = (), kwargs: 
         return func(*args, **(kwargs or {}))
 
 
-def _overrides(kind: type) -> bool:
+def overrides(kind: type) -> bool:
     """Whether the instances of a class answer for themselves."""
     found = getattr(kind, "__torch_function__", None)
     return found is not None and found is not disabled_torch_function and kind is not Tensor and kind is not type
@@ -51,9 +51,9 @@ def overloaded(values: Iterable[Any]) -> list[Any]:  # Any: arguments of any kin
             continue
         if kind is list or kind is tuple:
             for inner in value:
-                if inner.__class__ not in _PLAIN and _overrides(type(inner)):
+                if inner.__class__ not in _PLAIN and overrides(type(inner)):
                     _enter(found, inner)
-        elif _overrides(type(value)):
+        elif overrides(type(value)):
             _enter(found, value)
     return found
 
@@ -84,7 +84,7 @@ def has_torch_function(relevant_args: Iterable[Any]) -> bool:
     state = current()
     if state.modes and state.overriding < 2:
         return True
-    return not state.overriding and any(v.__class__ not in _PLAIN and _overrides(type(v)) for v in relevant_args)
+    return not state.overriding and any(v.__class__ not in _PLAIN and overrides(type(v)) for v in relevant_args)
 
 
 def has_torch_function_unary(relevant_arg: object) -> bool:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.box import box_of
-from flambeau.core.device import DeviceLike, device, located
+from flambeau.core.device import DeviceLike, located
+from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ConversionError, ShapeError
@@ -25,7 +26,7 @@ from flambeau.core.ops.inplace_views import set_tensor
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
-_known: weakref.WeakValueDictionary[tuple[device, int], UntypedStorage] = weakref.WeakValueDictionary()
+_known: weakref.WeakValueDictionary[tuple[Device, int], UntypedStorage] = weakref.WeakValueDictionary()
 
 
 def _whole(t: Tensor, dtype: DType) -> Tensor:
@@ -47,7 +48,7 @@ class _Storage:
     _flat: Tensor
 
     @property
-    def device(self) -> device:
+    def device(self) -> Device:
         """Where the memory is."""
         return self._flat.device
 
@@ -97,7 +98,7 @@ class _Storage:
 
     def share_memory_(self) -> Self:
         """Move to memory that other processes can share; nothing is to be done where they do."""
-        self._flat.share_memory_()
+        self._flat.share_memory_()  # type: ignore[attr-defined]  # multiprocessing puts it there
         return self
 
     @property
@@ -120,7 +121,7 @@ class _Storage:
     def __hash__(self) -> int:
         return hash(self._place())
 
-    def _place(self) -> tuple[device, int]:
+    def _place(self) -> tuple[Device, int]:
         t = self._flat
         return t.device, t._key.backend.storage_id(t._array)
 
@@ -416,7 +417,7 @@ def untyped_storage(self: Tensor) -> UntypedStorage:
     found = _known.get(place)
     if found is None:
         found = _known[place] = UntypedStorage._of(flat)
-    found._tensors = [r for r in found._tensors if r() not in (None, self)] + [weakref.ref(self)]
+    found._tensors = [r for r in found._tensors if (t := r()) is not None and t is not self] + [weakref.ref(self)]
     return found
 
 

@@ -39,7 +39,7 @@ from flambeau.core.memory_format import (
 )  # fmt: skip
 from flambeau.core.naming import shown
 from flambeau.core.public import public
-from flambeau.core.size import Size
+from flambeau.core.size import Size, size_of
 from flambeau.core.state import current
 from flambeau.core.tensor_methods import TensorMethods
 
@@ -123,7 +123,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     @property
     def shape(self) -> Size:
         """The sizes along each dimension."""
-        return Size(self._array.shape)
+        return size_of(self._array.shape)
 
     @overload
     def size(self, dim: None = None) -> Size: ...
@@ -136,7 +136,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         3
         """
         if dim is None:
-            return Size(self._array.shape)
+            return size_of(self._array.shape)
         shape = self._array.shape
         try:
             found: object = shape[dim]
@@ -175,7 +175,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
 
     def numel(self) -> int:
         """The number of elements."""
-        return Size(self._array.shape).numel()
+        return size_of(self._array.shape).numel()
 
     nelement = numel
 

@@ -25,6 +25,7 @@ from flambeau.core.results import UniqueAll
 from flambeau.core.results import UniqueCounts
 from flambeau.core.results import UniqueInverse
 from flambeau.core.results import ValuesIndices
+from flambeau.core.typed import TensorTypeName
 from mmap import mmap
 
 from flambeau.core.creation import arange as arange
@@ -48,6 +49,12 @@ from flambeau.core.dtype import can_cast as can_cast
 from flambeau.core.dtype import complex64 as complex64
 from flambeau.core.dtype import complex128 as complex128
 from flambeau.core.dtype import finfo as finfo
+from flambeau.core.dtype import float4_e2m1fn_x2 as float4_e2m1fn_x2
+from flambeau.core.dtype import float8_e4m3fn as float8_e4m3fn
+from flambeau.core.dtype import float8_e4m3fnuz as float8_e4m3fnuz
+from flambeau.core.dtype import float8_e5m2 as float8_e5m2
+from flambeau.core.dtype import float8_e5m2fnuz as float8_e5m2fnuz
+from flambeau.core.dtype import float8_e8m0fnu as float8_e8m0fnu
 from flambeau.core.dtype import float16 as float16
 from flambeau.core.dtype import float32 as float32
 from flambeau.core.dtype import float64 as float64
@@ -77,6 +84,8 @@ from flambeau.core.generator import seed as seed
 from flambeau.core.generator import set_rng_state as set_rng_state
 from flambeau.core.keys import get_default_device as get_default_device
 from flambeau.core.keys import set_default_device as set_default_device
+from flambeau.core.memory_format import channels_last as channels_last
+from flambeau.core.memory_format import channels_last_3d as channels_last_3d
 from flambeau.core.memory_format import contiguous_format as contiguous_format
 from flambeau.core.memory_format import preserve_format as preserve_format
 from flambeau.core.memory_format import strided as strided
@@ -94,8 +103,66 @@ from flambeau.core.tape.modes import set_detect_anomaly as set_detect_anomaly
 from flambeau.core.tensor import Tensor as Tensor
 from flambeau.core.threads import get_num_threads as get_num_threads
 from flambeau.core.threads import set_num_threads as set_num_threads
+BFloat16Storage: builtins.type[TypedStorage]
+BFloat16Tensor: TensorTypeName
+BoolStorage: builtins.type[TypedStorage]
+BoolTensor: TensorTypeName
+ByteStorage: builtins.type[TypedStorage]
+ByteTensor: TensorTypeName
+CharStorage: builtins.type[TypedStorage]
+CharTensor: TensorTypeName
+ComplexDoubleStorage: builtins.type[TypedStorage]
+ComplexDoubleTensor: TensorTypeName
+ComplexFloatStorage: builtins.type[TypedStorage]
+ComplexFloatTensor: TensorTypeName
+DoubleStorage: builtins.type[TypedStorage]
+DoubleTensor: TensorTypeName
+FloatStorage: builtins.type[TypedStorage]
+FloatTensor: TensorTypeName
+HalfStorage: builtins.type[TypedStorage]
+HalfTensor: TensorTypeName
+IntStorage: builtins.type[TypedStorage]
+IntTensor: TensorTypeName
+LongStorage: builtins.type[TypedStorage]
+LongTensor: TensorTypeName
+ShortStorage: builtins.type[TypedStorage]
+ShortTensor: TensorTypeName
+from flambeau.core.storages import TypedStorage as TypedStorage
+UInt16Storage: builtins.type[TypedStorage]
+UInt16Tensor: TensorTypeName
+UInt32Storage: builtins.type[TypedStorage]
+UInt32Tensor: TensorTypeName
+UInt64Storage: builtins.type[TypedStorage]
+UInt64Tensor: TensorTypeName
+from flambeau.core.storages import UntypedStorage as UntypedStorage
+bits16: DType
+bits1x8: DType
+bits2x4: DType
+bits4x2: DType
+bits8: DType
+chalf: DType
+complex32: DType
+int1: DType
+int2: DType
+int3: DType
+int4: DType
+int5: DType
+int6: DType
+int7: DType
 from flambeau.utils.serialization import load as load
+qint32: DType
+qint8: DType
+quint2x4: DType
+quint4x2: DType
+quint8: DType
 from flambeau.utils.serialization import save as save
+uint1: DType
+uint2: DType
+uint3: DType
+uint4: DType
+uint5: DType
+uint6: DType
+uint7: DType
 from flambeau.core.transforms.func import vmap as vmap
 from flambeau import accelerator as accelerator
 from flambeau import autograd as autograd
@@ -110,8 +177,12 @@ from flambeau import optim as optim
 from flambeau import overrides as overrides
 from flambeau import plugins as plugins
 from flambeau import profiler as profiler
+from flambeau import return_types as return_types
 from flambeau import special as special
+from flambeau import storage as storage
+from flambeau import types as types
 from flambeau import utils as utils
+from flambeau import version as version
 
 __version__: builtins.str
 cdouble: DType
@@ -355,6 +426,7 @@ def is_neg(input: Tensor) -> builtins.bool: ...
 def is_nonzero(input: Tensor) -> builtins.bool: ...
 def is_same_size(input: Tensor, other: Tensor) -> builtins.bool: ...
 def is_signed(input: Tensor) -> builtins.bool: ...
+def is_storage(obj: builtins.object) -> builtins.bool: ...
 def is_tensor(obj: builtins.object) -> builtins.bool: ...
 def isclose(input: Tensor, other: Tensor, rtol: builtins.float = 1e-05, atol: builtins.float = 1e-08, equal_nan: builtins.bool = False) -> Tensor: ...
 def isdtype(dtype: DTypeLike, kind: DTypeLike | builtins.tuple[DTypeLike, ...]) -> builtins.bool: ...
@@ -523,6 +595,7 @@ def scatter_reduce(input: Tensor, dim: builtins.int, index: Tensor, src: Tensor 
 def searchsorted(sorted_sequence: Tensor, input: Tensor | Number, *, out_int32: builtins.bool = False, right: builtins.bool = False, side: builtins.str | None = None, sorter: Tensor | None = None, out: Tensor | None = None) -> Tensor: ...
 def select(input: Tensor, dim: builtins.int, index: builtins.int | Tensor, *, axis: builtins.int = ...) -> Tensor: ...
 def select_scatter(input: Tensor, src: Tensor, dim: builtins.int, index: builtins.int, *, axis: builtins.int = ...) -> Tensor: ...
+def set_default_tensor_type(t: builtins.object) -> None: ...
 def sgn(input: Tensor, *, out: Tensor | None = None) -> Tensor: ...
 def sigmoid(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
 def sigmoid_(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...

@@ -52,6 +52,8 @@ def contiguous(self: Tensor, memory_format: MemoryFormat | None = None) -> Tenso
     (24, 1, 8, 2)
     """
     if memory_format is preserve_format:
+        if self.is_contiguous():
+            return self
         raise FormatError("contiguous: preserve_format says nothing about the result")
     if memory_format is None or memory_format is contiguous_format:
         return self if self.is_contiguous(memory_format) else clone_p(self, "C")

@@ -344,7 +344,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
         own = self._key
         plain = key.level is None and key.device is own.device and (src._node is None or not state.grad)  # type: ignore[union-attr]
         apart = src._box is None or src._box is not self._box
-        if plain and apart and (key is own or not own.truth) and written(self, src._array):
+        if plain and apart and (key is own or not own.truth and own.dtype not in dt.HELD) and written(self, src._array):
             return self
     except AttributeError:  # no tensor, or a thread's first op
         pass
