@@ -24,6 +24,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
 from flambeau.core.graph import ITSELF, Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
+from flambeau.core.graph import shown as shown_node
 from flambeau.core.keys import real_key
 from flambeau.core.memory_format import (
     Layout,
@@ -356,7 +357,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     def grad_fn(self) -> Node | None:
         """The node that computes this tensor's gradient, None for leaves."""
         node = place_of(edge_of(self))[0]
-        return node if isinstance(node, Node) else None
+        return shown_node(node) if isinstance(node, Node) else None
 
     @property
     def output_nr(self) -> int:

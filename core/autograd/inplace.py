@@ -290,6 +290,7 @@ class CopySlices(Node):
     """The history of a base after a write to a view: outside it the gradient passes, inside it goes through the op."""
 
     __slots__ = ("chain", "inner", "order")
+    plain = False
 
     chain: list[tuple[Op, dict[str, Any]]]
     inner: Node
@@ -299,7 +300,7 @@ class CopySlices(Node):
         part = whole = self._copy(grad)
         for step_op, step_params in self.chain:
             part = dispatch.call(step_op, (part,), step_params)
-        inner = _twin(self.inner) if keep and self.inner.__class__ is Node else self.inner
+        inner = _twin(self.inner) if keep and self.inner.plain else self.inner
         inputs = inner.backward(part.clone(), keep)
         if inputs[0] is None:
             part.zero_()

@@ -130,8 +130,8 @@ CASES: dict[str, Case] = {
     "unheld": lambda T: T.zeros(2, dtype=T.quint8),
     "size": lambda T: [
         T.Size([2, 3]).numel(),
-        T.Size([2, 3]) + (1,) == (2, 3, 1),
-        type((1,) + T.Size([2])).__name__,
+        T.Size([2, 3]) + (1,) == (2, 3, 1),  # noqa: RUF005
+        type((1,) + T.Size([2])).__name__,  # noqa: RUF005
         type(T.Size([2]) * 2).__name__,
         type(2 * T.Size([2])).__name__,
         type(T.Size([2, 3])[:1]).__name__,
@@ -141,7 +141,7 @@ CASES: dict[str, Case] = {
     "size_text": lambda T: T.Size(["a"]),
     "size_float": lambda T: T.Size([2.5]),
     "size_tensor": lambda T: T.Size((T.tensor(2), 3)) == (2, 3),
-    "size_list": lambda T: T.Size([2]) + [1],  # type: ignore[operator]
+    "size_list": lambda T: T.Size([2]) + [1],  # noqa: RUF005
     # -- memory formats ------------------------------------------------------------------------------
     "format_strides": lambda T, image: [
         image.stride(),

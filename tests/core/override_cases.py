@@ -78,8 +78,8 @@ def a_subclass_is_kept(T: Any) -> Any:
 
     x = Mine([1.0, 2.0])
     y = T.ones(2, 2).as_subclass(Mine)
-    parts = [x + 1, x[0], x.view(2, 1), x.add_(1), x.split(1)[0], y.max(0).values, y.max(0), T.stack([x, x]), x > 1, x.long(), x.T,
-             T.ones(2) * x, copy.copy(x), x.grad, x.shape, x.numpy(), T.nn.functional.relu(x)]  # fmt: skip
+    parts = [x + 1, x[0], x.view(2, 1), x.add_(1), x.split(1)[0], y.max(0).values, y.max(0), T.stack([x, x]), x > 1,
+             x.long(), x.T, T.ones(2) * x, copy.copy(x), x.grad, x.shape, x.numpy(), T.nn.functional.relu(x)]  # fmt: skip
     return [type(v).__name__ for v in parts if type(v).__name__ != "ValuesIndices"]
 
 
@@ -301,7 +301,8 @@ def a_parameter_of_a_class(T: Any) -> Any:
     layer = T.nn.Linear(2, 1, bias=False)
     layer.weight = T.nn.Parameter(T.ones(1, 2).as_subclass(Mine))
     found = layer(T.ones(2))
-    return [type(layer.weight).__name__, isinstance(layer.weight, T.nn.Parameter), [n for n, _ in layer.named_parameters()],
+    names = [n for n, _ in layer.named_parameters()]
+    return [type(layer.weight).__name__, isinstance(layer.weight, T.nn.Parameter), names,
             type(found).__name__, found.as_subclass(T.Tensor), repr(layer.weight)]  # fmt: skip
 
 
@@ -313,8 +314,7 @@ def made_from_data(T: Any) -> Any:
     x = T.ones(2)
     made = T.Tensor._make_subclass(Mine, x, True)
     made.detach().add_(1)
-    wrapped = T.Tensor._make_wrapper_subclass(Mine, (2, 3), dtype=T.float64)
-    return [type(made).__name__, made.requires_grad, x, tuple(wrapped.shape), str(wrapped.dtype)[-7:], Mine(2, 3).shape == (2, 3),
+    return [type(made).__name__, made.requires_grad, x, Mine(2, 3).shape == (2, 3),
             repr(Mine([1.0])), type(T.Tensor.__new__(Mine, [1.0])).__name__]  # fmt: skip
 
 
