@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeAlias
@@ -36,6 +36,8 @@ class device:
     located: device  # the same place as tensors there have it
     backend: Any  # the Backend once resolved; the registry sets it, None before
 
+    #: What stands for another type of device, by the setting ``device_alias``; the floor of backends sets it.
+    aliases: ClassVar[Callable[[], Mapping[str, str]] | None] = None
     _interned: ClassVar[dict[tuple[str, int | None], device]] = {}
     #: The type that a number alone stands for; the floor of accelerators sets it.
     accelerator: ClassVar[Callable[[], str] | None] = None
@@ -57,6 +59,7 @@ class device:
                 f"device: invalid device string {type!r}; expected 'type' or 'type:index', as in 'opencl:0'"
             )
         name, tail = match.groups()
+        name = name if cls.aliases is None else cls.aliases().get(name, name)
         if tail is not None and index is not None:
             raise InvalidDeviceError(f"device: {type!r} already has an index, so index={index} is one too many")
         if index is not None and not isinstance(index, int):

@@ -174,10 +174,13 @@ def set_rng_state(new_state: Tensor) -> None:
 
 
 @contextlib.contextmanager
-def fork_rng(devices: object = None, enabled: bool = True) -> Iterator[None]:
+def fork_rng(devices: object = None, enabled: bool = True, *, device_type: str | None = None) -> Iterator[None]:
     """Whatever is drawn inside, the default generator goes on afterwards as if nothing had been drawn.
 
-    ``devices`` is accepted for PyTorch's sake; one generator serves them all.
+    ``devices`` and ``device_type`` are accepted for PyTorch's sake; one generator serves them all.
+
+    >>> with fb.random.fork_rng():
+    ...     _ = fb.rand(2)
     """
     before = default_generator.state
     try:

@@ -41,6 +41,61 @@ class LU(NamedTuple, Generic[T]):
     pivots: T
 
 
+class LUParts(NamedTuple, Generic[T]):
+    """The permutation and the two triangles."""
+
+    P: T
+    L: T
+    U: T
+
+
+class Reflections(NamedTuple, Generic[T]):
+    """R on and above the diagonal, below it the vectors of the reflections, and their factors."""
+
+    a: T
+    tau: T
+
+
+class LDL(NamedTuple, Generic[T]):
+    """Both factors in one matrix, and the exchanges as LAPACK counts them: two negative ones are a block of 2."""
+
+    LD: T
+    pivots: T
+
+
+class TriangularSolution(NamedTuple, Generic[T]):
+    solution: T
+    cloned_coefficient: T
+
+
+# -- with 0 for each matrix that it went well for, or the place where it ended ------------------------
+class CheckedCholesky(NamedTuple, Generic[T]):
+    L: T
+    info: T
+
+
+class CheckedInverse(NamedTuple, Generic[T]):
+    inverse: T
+    info: T
+
+
+class CheckedSolution(NamedTuple, Generic[T]):
+    result: T
+    info: T
+
+
+class CheckedLU(NamedTuple, Generic[T]):
+    LU: T
+    pivots: T
+    info: T
+
+
+class CheckedLDL(NamedTuple, Generic[T]):
+    LD: T
+    pivots: T
+    info: T
+
+
 class LeastSquares(NamedTuple, Generic[T]):
     """What lstsq finds; residuals only for more rows than columns and full rank."""
 
@@ -66,6 +121,11 @@ class MinMax(NamedTuple, Generic[T]):
 class Histogram(NamedTuple, Generic[T]):
     hist: T
     bin_edges: T
+
+
+class HistogramDD(NamedTuple, Generic[T]):
+    hist: T
+    bin_edges: tuple[T, ...]
 
 
 class UniqueAll(NamedTuple, Generic[T]):
@@ -134,3 +194,8 @@ RETURN_TYPES: Final = _return_types()
 def returned(name: str, found: Any) -> Any:  # Any: one tensor passes as it is
     """The results of the function ``name`` in the named tuple that is its own."""
     return tuple.__new__(RETURN_TYPES[name], found) if isinstance(found, tuple) else found
+
+
+def is_structured(cls: type) -> bool:
+    """Whether ``cls`` is a tuple of this kind, what an op with several results returns."""
+    return issubclass(cls, tuple) and cls.__module__ in (__name__, "torch.return_types", "flambeau.return_types")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, SupportsIndex
 
 from flambeau.core.box import box_of
@@ -12,6 +12,7 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.keys import real_key
 from flambeau.core.overrides import disabled_torch_function, overrides
+from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor, TensorType
 
 
@@ -123,29 +124,113 @@ def _buffer(data: Tensor, persistent: bool) -> Buffer:
     return Buffer(data, persistent=persistent)
 
 
-def is_lazy(parameter: object) -> bool:
-    """Whether a parameter still waits for its shape."""
-    return isinstance(parameter, UninitializedParameter)
+def is_lazy(param: object) -> bool:
+    """Whether a parameter or buffer still waits for its shape."""
+    return isinstance(param, UninitializedTensorMixin)
 
 
-class UninitializedParameter(Parameter):
+class UninitializedTensorMixin(Tensor):
+    """A tensor of a lazy module, whose shape is known at the first call: it has a dtype and a device so far."""
+
+    __slots__ = ()
+    cls_to_become: ClassVar[type[Tensor]]
+
+    def materialize(
+        self, shape: int | Sequence[int], device: DeviceLike = None, dtype: DType | None = None
+    ) -> None:
+        """Become an ordinary parameter or buffer of ``shape``, its values undefined."""
+        wants = self.requires_grad
+        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.data = empty(*sizes, device=device or self.device, dtype=dtype or self.dtype)
+        self.__class__ = self.cls_to_become  # type: ignore[assignment]
+        self.requires_grad_(wants)
+
+    @property
+    def shape(self) -> Size:
+        """There is none yet: RuntimeError."""
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer: call the module's forward once, or load "
+            "its state, and it gets one"
+        )
+
+    def __repr__(self, **ignored: object) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class UninitializedParameter(UninitializedTensorMixin, Parameter):
     """A parameter of a lazy module: its shape is known at the first call.
 
-    >>> layer = fb.nn.LazyLinear(2)
-    >>> type(layer.weight).__name__
-    'UninitializedParameter'
+    >>> fb.nn.LazyLinear(2).weight
+    <UninitializedParameter>
     """
 
     __slots__ = ()
+    cls_to_become = Parameter
 
-    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> UninitializedParameter:
-        made = super().__new__(cls, data, requires_grad)
+    def __new__(
+        cls, requires_grad: bool = True, device: DeviceLike = None, dtype: DType | None = None
+    ) -> UninitializedParameter:
+        made = Parameter.__new__(cls, empty(0, device=device, dtype=dtype), requires_grad)
         assert isinstance(made, UninitializedParameter)
         return made
 
-    def materialize(self, shape: tuple[int, ...], device: DeviceLike = None, dtype: DType | None = None) -> None:
-        """Become an ordinary parameter of ``shape``, its values undefined."""
-        wants = self.requires_grad
-        self.data = empty(*shape, device=device or self.device, dtype=dtype or self.dtype)
-        self.__class__ = Parameter  # type: ignore[assignment]
-        self.requires_grad_(wants)
+    def __init__(self, requires_grad: bool = True, device: DeviceLike = None, dtype: DType | None = None):
+        """``__new__`` has done it all."""
+
+    def _same_kind(self, t: Tensor) -> Tensor:
+        return type(self)(self.requires_grad, t.device, t.dtype)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
+        return type(self), (self.requires_grad, self.device, self.dtype)
+
+
+class UninitializedBuffer(UninitializedTensorMixin):
+    """A buffer of a lazy module: its shape is known at the first call.
+
+    >>> fb.nn.LazyBatchNorm1d().running_mean
+    <UninitializedBuffer>
+    """
+
+    __slots__ = ()
+    cls_to_become = Tensor
+
+    def __new__(
+        cls, requires_grad: bool = False, device: DeviceLike = None, dtype: DType | None = None,
+        persistent: bool = True,
+    ) -> UninitializedBuffer:  # fmt: skip
+        data = empty(0, device=device, dtype=dtype)
+        made: UninitializedBuffer = Tensor.__new__(cls)
+        made._array, made._key, made._box, made._node = data._array, data._key, box_of(data), None
+        return made
+
+    def __init__(
+        self, requires_grad: bool = False, device: DeviceLike = None, dtype: DType | None = None,
+        persistent: bool = True,
+    ):  # fmt: skip
+        """``__new__`` has done it all."""
+
+    def _same_kind(self, t: Tensor) -> Tensor:
+        return type(self)(device=t.device, dtype=t.dtype)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
+        return type(self), (False, self.device, self.dtype)
+
+
+def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
+    """What of ``kwargs`` goes to functions such as ``empty``: device, dtype, memory_format; TypeError for others.
+
+    A value under "factory_kwargs" is a dict of more of them.
+
+    >>> fb.nn.factory_kwargs({"dtype": fb.float64})
+    {'dtype': flambeau.float64}
+    """
+    given = dict(kwargs or {})
+    inner = given.pop("factory_kwargs", {})
+    both = given.keys() & inner.keys()
+    if both:
+        raise TypeError(f"factory_kwargs: {', '.join(sorted(both))} given twice, in factory_kwargs and beside it")
+    found = given | inner
+    unknown = found.keys() - {"device", "dtype", "memory_format"}
+    if unknown:
+        raise TypeError(f"factory_kwargs: unexpected {', '.join(sorted(map(str, unknown)))}")
+    return found
