@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
@@ -11,6 +10,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType, Number
 from flambeau.core.errors import ConversionError
 from flambeau.core.public import public
+from flambeau.core.sharing import segment_of
 from flambeau.core.streams import Stream
 from flambeau.core.tensor import Tensor
 
@@ -143,10 +143,12 @@ def module_load(self: Tensor, other: Tensor, assign: bool = False) -> Tensor:
 
 @public(function=False)
 def is_shared(self: Tensor) -> bool:
-    """Whether other processes share the memory: False for memory of this process alone."""
-    found = sys.modules.get("flambeau.multiprocessing")
-    ask = getattr(found, "is_shared", None)
-    return bool(ask(self)) if ask is not None else not self._key.backend.has("shares_host")
+    """Whether other processes can see the memory: it lies in a shared segment, or on a device.
+
+    >>> fb.ones(2, device="cpu").is_shared(), fb.ones(2, device="cpu").share_memory_().is_shared()
+    (False, True)
+    """
+    return segment_of(self) is not None or not self._key.backend.has("shares_host")
 
 
 @public("__array_wrap__", function=False)

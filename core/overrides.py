@@ -354,13 +354,15 @@ class Overridden(Tensor):
         return new_of(cls, *args, **kwargs)
 
     @property
-    def _key(self) -> Key:  # type: ignore[override]
+    def _key(self) -> Key:
         key: Key = _raw_key.__get__(self)
         state = get()
         return Guarded.of(key) if state is None or not state.overriding else key
 
     @_key.setter
     def _key(self, key: Key) -> None:
+        if not ARMED:  # the first instance there is
+            arm("classes")
         _raw_key.__set__(self, key.real if key.__class__ is Guarded else key)
 
 
@@ -447,7 +449,6 @@ def order(cls: type, classes: list[type]) -> list[type]:
     found = next((vars(c)["__torch_function__"] for c in classes if "__torch_function__" in vars(c)), None)
     if getattr(found, "__func__", found) is disabled_torch_function:
         return classes
-    arm("classes")
     place = classes.index(Tensor)
     return [*classes[:place], Overridden, *classes[place:]]
 
@@ -502,7 +503,7 @@ def _exchange(fn: FunctionType, told: Function) -> None:
     inner = next(c for c in scope["outer"].__code__.co_consts if isinstance(c, CodeType))
     consts: Any = tuple(ask if c == "ask" else c for c in inner.co_consts)
     fn.__code__ = inner.replace(co_consts=consts, co_name=fn.__name__)
-    fn.__defaults__ = fn.__kwdefaults__ = None  # type: ignore[assignment]
+    fn.__defaults__ = fn.__kwdefaults__ = None
 
 
 # -- foreign objects ---------------------------------------------------------------------------------
@@ -528,4 +529,4 @@ def met(error: Exception, args: Sequence[Any], kwargs: Mapping[str, Any], asking
 
 
 Tensor.__torch_function__ = classmethod(torch_function)  # type: ignore[attr-defined]
-TensorType.order = staticmethod(order)  # type: ignore[assignment]
+TensorType.order = staticmethod(order)

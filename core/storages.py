@@ -98,7 +98,10 @@ class _Storage:
 
     def share_memory_(self) -> Self:
         """Move to memory that other processes can share; nothing is to be done where they do."""
-        self._flat.share_memory_()  # type: ignore[attr-defined]  # multiprocessing puts it there
+        for t in (found for ref in getattr(self, "_tensors", ()) if (found := ref()) is not None):
+            t.share_memory_()
+            self._flat = _whole(t, self._flat.dtype)
+        self._flat.share_memory_()
         return self
 
     @property
@@ -237,7 +240,7 @@ class UntypedStorage(_Storage):
 
 
 def _rebuilt(data: bytes, where: str) -> UntypedStorage:
-    return UntypedStorage(data, device=where)  # type: ignore[arg-type]  # bytes are a sequence of ints
+    return UntypedStorage(data, device=where)
 
 
 def _carry(t: Tensor, flat: Tensor) -> None:
@@ -303,7 +306,7 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
     def _data_ptr(self) -> int:
         return self.data_ptr()
 
-    def __getitem__(self, index: int) -> Any:  # Any: a number of the dtype
+    def __getitem__(self, index: int | slice) -> Any:  # Any: a number of the dtype
         if isinstance(index, slice):
             raise RuntimeError("TypedStorage: slices are for UntypedStorage; take one of a tensor over this storage")
         return self._flat[index].item()
@@ -320,7 +323,8 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
         return f"{TYPE_NAMES[self._dtype]}Storage"
 
     def _to(self, dtype: DType) -> TypedStorage:
-        return self._flat.to(dtype, copy=True).storage()
+        found: TypedStorage = self._flat.to(dtype, copy=True).storage()
+        return found
 
     def clone(self) -> TypedStorage:
         """A copy."""
@@ -387,7 +391,7 @@ _casts()
 class _Legacy(TypedStorage):
     """FloatStorage and its like: calling one makes a :class:`TypedStorage` of its dtype."""
 
-    dtype: ClassVar[DType]  # type: ignore[assignment, misc]
+    dtype: ClassVar[DType]
 
     def __new__(cls, *args: Any, device: DeviceLike = None, **kwargs: Any) -> Any:  # Any: what TypedStorage takes
         return TypedStorage(*args, dtype=cls.dtype, device=device, **kwargs)
@@ -406,7 +410,7 @@ globals().update(LEGACY)
 
 # -- of tensors --------------------------------------------------------------------------------------
 @public(function=False, guard=False)
-def untyped_storage(self: Tensor) -> UntypedStorage:
+def untyped_storage(self: Tensor) -> Any:  # Any: an UntypedStorage, of which the stub of Tensor cannot know
     """All of the memory that the tensor is in, as bytes.
 
     >>> fb.arange(3)[1:].untyped_storage().nbytes()
@@ -422,7 +426,7 @@ def untyped_storage(self: Tensor) -> UntypedStorage:
 
 
 @public(aliases=("_typed_storage",), function=False, guard=False)
-def storage(self: Tensor) -> TypedStorage:
+def storage(self: Tensor) -> Any:  # Any: a TypedStorage, as above
     """All of the memory that the tensor is in, as elements of its dtype.
 
     >>> fb.arange(3)[1:].storage().tolist()
@@ -432,7 +436,7 @@ def storage(self: Tensor) -> TypedStorage:
 
 
 @public(function=False, guard=False)
-def storage_type(self: Tensor) -> type[TypedStorage]:
+def storage_type(self: Tensor) -> Any:  # Any: the class, as above
     """The old class of a storage of the tensor's dtype.
 
     >>> fb.ones(1).storage_type().__name__
@@ -453,9 +457,9 @@ def is_storage(obj: object) -> bool:
 
 @public()
 def set_(
-    self: Tensor, source: Tensor | UntypedStorage | TypedStorage | None = None, storage_offset: int = 0,
+    self: Tensor, source: Any = None, storage_offset: int = 0,
     size: int | Sequence[int] | None = None, stride: int | Sequence[int] | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:  # Any: a tensor, or a storage of either kind  # fmt: skip
     """Share the memory of ``source``: of a tensor with its shape and strides, of a storage those that are given.
 
     Without a ``source`` become empty. A tensor must have the same dtype; ShapeError for what leaves the storage.
@@ -466,7 +470,7 @@ def set_(
     """
     if isinstance(source, _Storage):
         bytes_ = source._untyped_storage if isinstance(source, TypedStorage) else source
-        whole = bytes_._flat[: len(bytes_) // self.itemsize * self.itemsize].view(self.dtype)  # type: ignore[union-attr]
+        whole = bytes_._flat[: len(bytes_) // self.itemsize * self.itemsize].view(self.dtype)
         source = _laid_out(whole, storage_offset, size, stride)
     elif source is not None and size is not None:
         source = _laid_out(_whole(source, source.dtype), storage_offset, size, stride)

@@ -133,9 +133,11 @@ def set_default_tensor_type(t: object) -> None:
 @overload
 def type_(self: Tensor, dtype: None = None, non_blocking: bool = False) -> str: ...
 @overload
-def type_(self: Tensor, dtype: DTypeLike | TensorTypeName, non_blocking: bool = False) -> Tensor: ...
+def type_(self: Tensor, dtype: Any, non_blocking: bool = False) -> Tensor: ...
 @public("type", function=False)
-def type_(self: Tensor, dtype: DTypeLike | TensorTypeName | None = None, non_blocking: bool = False) -> str | Tensor:
+def type_(  # Any: a dtype, or the type of tensors by name
+    self: Tensor, dtype: Any = None, non_blocking: bool = False
+) -> str | Tensor:
     """The name of the tensor's type, as ``"flambeau.FloatTensor"``; with ``dtype`` or such a name, the tensor in it.
 
     >>> fb.ones(1).type(), fb.ones(1).type("torch.LongTensor"), fb.ones(1).type(fb.int8).dtype
@@ -148,6 +150,6 @@ def type_(self: Tensor, dtype: DTypeLike | TensorTypeName | None = None, non_blo
     if chosen is None:
         if isinstance(dtype, str) and dtype.endswith("Tensor"):
             raise ValueError(f"type: invalid type {dtype!r}; expected a name such as 'flambeau.FloatTensor'")
-        chosen = dt.as_dtype(dtype)  # type: ignore[arg-type]
+        chosen = dt.as_dtype(dtype)
     where_ = dtype.device_type if isinstance(dtype, TensorTypeName) else None
     return self.to(chosen) if where_ is None else self.to(where_, chosen)

@@ -133,6 +133,7 @@ class UninitializedTensorMixin(Tensor):
     """A tensor of a lazy module, whose shape is known at the first call: it has a dtype and a device so far."""
 
     __slots__ = ()
+    __torch_function__ = staticmethod(disabled_torch_function)
     cls_to_become: ClassVar[type[Tensor]]
 
     def materialize(

@@ -147,7 +147,7 @@ def _names_dtype(value: object) -> bool:
 
 
 #: What old code calls a tensor of each dtype, before "Tensor".
-TYPE_NAMES: Final = {
+TYPE_NAMES: Final[dict[DType, str]] = {
     dt.float32: "Float", dt.float64: "Double", dt.float16: "Half", dt.bfloat16: "BFloat16", dt.int64: "Long",
     dt.int32: "Int", dt.int16: "Short", dt.int8: "Char", dt.uint8: "Byte", dt.uint16: "UInt16", dt.uint32: "UInt32",
     dt.uint64: "UInt64", dt.bool_: "Bool", dt.complex64: "ComplexFloat", dt.complex128: "ComplexDouble",

@@ -39,7 +39,8 @@ def _max(
     >>> fb.max(fb.tensor([[1.0, 5.0]]), 1).indices
     tensor([1])
     """
-    return deliver("max", returned("max", _extreme(max_p, argmax_p, maximum_p, input, dim, keepdim, other)), out)
+    answer: Tensor | ValuesIndices[Tensor] = deliver("max", returned("max", _extreme(max_p, argmax_p, maximum_p, input, dim, keepdim, other)), out)
+    return answer
 
 
 @overload
@@ -63,7 +64,8 @@ def _min(
     >>> fb.min(fb.tensor([[1.0, 5.0]]), 1).indices
     tensor([0])
     """
-    return deliver("min", returned("min", _extreme(min_p, argmin_p, minimum_p, input, dim, keepdim, other)), out)
+    answer: Tensor | ValuesIndices[Tensor] = deliver("min", returned("min", _extreme(min_p, argmin_p, minimum_p, input, dim, keepdim, other)), out)
+    return answer
 
 
 def _extreme(
