@@ -10,7 +10,7 @@ from __future__ import annotations
 import numbers
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NoReturn, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
@@ -570,11 +570,6 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         if self._key.dtype.category > dt.INTEGER or self.numel() != 1:
             raise ConversionError("only integer tensors of a single element can be converted to an index")
         return operator.index(self.item())
-
-    @property
-    def cuda(self) -> NoReturn:
-        """No vendor has a method of its own: AttributeError, which says ``.to("cuda")``."""
-        raise AttributeError("'Tensor' object has no attribute 'cuda'; use .to(\"cuda\")")
 
     def __len__(self) -> int:
         if not self._array.shape:

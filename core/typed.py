@@ -8,7 +8,7 @@ from typing import Any, Final, overload
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike, located
-from flambeau.core.dtype import DType, DTypeLike
+from flambeau.core.dtype import DType
 from flambeau.core.from_data import tensor
 from flambeau.core.memory_format import Layout, strided
 from flambeau.core.naming import prefix, shown
