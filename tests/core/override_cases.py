@@ -79,7 +79,8 @@ def a_subclass_is_kept(T: Any) -> Any:
     x = Mine([1.0, 2.0])
     y = T.ones(2, 2).as_subclass(Mine)
     parts = [x + 1, x[0], x.view(2, 1), x.add_(1), x.split(1)[0], y.max(0).values, y.max(0), T.stack([x, x]), x > 1,
-             x.long(), x.T, T.ones(2) * x, copy.copy(x), x.grad, x.shape, x.numpy(), T.nn.functional.relu(x)]  # fmt: skip
+             x.long(), x.T, T.ones(2) * x, copy.copy(x), x.grad, x.shape, x.numpy(),
+             T.nn.functional.relu(x)]  # fmt: skip
     return [type(v).__name__ for v in parts if type(v).__name__ != "ValuesIndices"]
 
 
