@@ -44,7 +44,7 @@ def family(body: Callable[Concatenate[int, P], R]) -> Three[P, R]:
         def call(*args: P.args, **kwargs: P.kwargs) -> R:  # Any: where the body's result is
             nonlocal options
             try:
-                found = like_input(body(n, *args, **kwargs), args)
+                found: R = like_input(body(n, *args, **kwargs), args)
                 if options is None:
                     options = Options(name, call)
                 if kwargs or len(args) > options.first:
