@@ -136,9 +136,7 @@ class UninitializedTensorMixin(Tensor):
     __torch_function__ = staticmethod(disabled_torch_function)
     cls_to_become: ClassVar[type[Tensor]]
 
-    def materialize(
-        self, shape: int | Sequence[int], device: DeviceLike = None, dtype: DType | None = None
-    ) -> None:
+    def materialize(self, shape: int | Sequence[int], device: DeviceLike = None, dtype: DType | None = None) -> None:
         """Become an ordinary parameter or buffer of ``shape``, its values undefined."""
         wants = self.requires_grad
         sizes = (shape,) if isinstance(shape, int) else tuple(shape)
