@@ -82,9 +82,9 @@ def _have_asked() -> None:
         if name in NOT_ASKED:
             continue
         if isinstance(value, property):
-            for fn, told in ((value.fget, value.__get__), (value.fset, value.__set__)):
-                if not hasattr(fn, "told") and not hasattr(fn, "op"):
-                    make_overridable(fn, told, by="modes")
+            for accessor, told in ((value.fget, value.__get__), (value.fset, value.__set__)):
+                if accessor is not None and not hasattr(accessor, "told") and not hasattr(accessor, "op"):
+                    make_overridable(accessor, told, by="modes")
         elif not hasattr(value, "told") and not hasattr(value, "op"):
             make_overridable(value, by="modes")
 

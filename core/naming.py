@@ -17,6 +17,10 @@ _prefix = "flambeau"
 _CLASSES: Final[list[tuple[type, str, str, tuple[str, str]]]] = []
 
 
+#: Where such a class is defined, whatever it says.
+HOMES: Final[dict[type, str]] = {}
+
+
 def prefix() -> str:
     """What stands before the names of dtypes and sizes.
 
@@ -33,6 +37,7 @@ def shown(name: str = "", home: str = "", own: str = "flambeau") -> Callable[[C]
     """
 
     def enter(cls: C) -> C:
+        HOMES[cls] = cls.__module__
         if own:
             cls.__module__ = own
         _CLASSES.append((cls, name or cls.__name__, home, (cls.__module__, cls.__name__)))

@@ -178,6 +178,7 @@ _KINDS: Final = {
 
 def _return_types() -> dict[str, type]:
     found = {}
+    kind: Any
     for kind, names in _KINDS.items():
         for name in names.split():
             counts = {"__slots__": (), "n_fields": len(kind._fields), "n_sequence_fields": len(kind._fields),

@@ -11,7 +11,7 @@ from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.keys import real_key
-from flambeau.core.overrides import disabled_torch_function
+from flambeau.core.overrides import disabled_torch_function, overrides
 from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor, TensorType
 
@@ -46,8 +46,9 @@ class Parameter(Tensor, metaclass=ParameterType):
             raise TypeError(
                 f"Parameter: data must be a Tensor, got {type(data).__name__}; make one with flambeau.tensor(...)"
             )
-        if type(data) is not Tensor and type(data).__torch_function__ is not disabled_torch_function:
-            return _own_class(data, requires_grad)
+        if overrides(type(data)):
+            own: Parameter = _own_class(data, requires_grad)
+            return own
         made: Parameter = object.__new__(cls)
         made._array, made._key, made._box, made._node = data._array, real_key(data._key), box_of(data), None
         made.requires_grad_(requires_grad)

@@ -28,7 +28,7 @@ from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular
 from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.ops.views import narrow
 from flambeau.core.public import public
-from flambeau.core.results import LU, LUParts, LeastSquares, returned
+from flambeau.core.results import LU, LeastSquares, LUParts, returned
 from flambeau.core.tensor import Tensor
 
 AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
