@@ -19,7 +19,7 @@ from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.matmul import matmul
 from flambeau.core.ops.systems import matrices, square
-from flambeau.core.results import LDL, CheckedLDL
+from flambeau.core.results import LDL, CheckedLDL, returned
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 
@@ -43,7 +43,9 @@ def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = Fa
     pivots = tensor([p for _, p, _ in made], dtype=dt.int32, device=A.device).reshape(*batch, n)
     info = tensor([i for _, _, i in made], dtype=dt.int32, device=A.device).reshape(batch)
     checked_info("ldl_factor", "D has a 0 on its diagonal", info, check_errors)
-    return CheckedLDL(stack([f for f, _, _ in made]).reshape(tuple(A.shape)) if made else A.clone(), pivots, info)
+    factors = stack([f for f, _, _ in made]).reshape(tuple(A.shape)) if made else A.clone()
+    found: CheckedLDL[Tensor] = returned("linalg_ldl_factor_ex", (factors, pivots, info))
+    return found
 
 
 def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDL[Tensor]:
@@ -55,7 +57,8 @@ def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDL[Tensor]:
     tensor([[2.0000, 0.0000],
             [0.5000, 2.5000]])
     """
-    return LDL(*ldl_factor_ex(A, hermitian=hermitian)[:2])
+    found: LDL[Tensor] = returned("linalg_ldl_factor", ldl_factor_ex(A, hermitian=hermitian)[:2])
+    return found
 
 
 def _factor(a: Tensor, hermitian: bool) -> tuple[Tensor, list[int], int]:
