@@ -175,7 +175,7 @@ class _Returned:
         return f"{prefix()}.return_types.{type(self).__name__}(\n{lines})"
 
 
-_KINDS: Final = {
+_KINDS: Final[dict[Any, str]] = {  # Any: classes of named tuples
     ValuesIndices: "cummax cummin kthvalue max median min mode nanmedian sort topk", MinMax: "aminmax",
     Histogram: "histogram", QR: "linalg_qr qr", Eigen: "linalg_eig linalg_eigh", SVD: "linalg_svd",
     SignedLog: "linalg_slogdet slogdet", LeastSquares: "linalg_lstsq", LU: "linalg_lu_factor",
