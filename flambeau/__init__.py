@@ -84,6 +84,7 @@ _LAZY = frozenset(
     {
         "__config__",
         "accelerator",
+        "array_api",
         "autograd",
         "backends",
         "core",
