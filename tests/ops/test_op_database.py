@@ -34,8 +34,10 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
 }  # fmt: skip
 #: Ops that may differ for now, and why; a name that ends in a dot or line is the start of others.
 PENDING = {
-    **dict.fromkeys(["bfloat16", "bool", "byte", "cdouble", "cfloat", "char", "double", "float", "half", "int", "long", "short"],
-                    "memory_format=channels_last is not there yet"),
+    **dict.fromkeys(
+        ["bfloat16", "bool", "byte", "cdouble", "cfloat", "char", "double", "float", "half", "int", "long", "short"],
+        "memory_format=channels_last is not there yet",
+    ),
     "chalf": "complex32 is no dtype",
     "jiterator_": "compiles C++ for CUDA",
     "masked.": "flambeau.masked is not there yet",
