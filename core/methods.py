@@ -67,6 +67,8 @@ def install() -> None:
                 setattr(Tensor, f"{name}_", written)
                 if face.inplace == "function":
                     FUNCTIONS[f"{name}_"] = written
+    for old in ("__div__", "__rdiv__", "__idiv__"):  # Python 2's, which torch has kept
+        setattr(Tensor, old, getattr(Tensor, old.replace("div", "truediv")))
     give_homes("flambeau", FUNCTIONS)
     give_homes(Tensor.__module__, vars(Tensor), "Tensor.")
     _have_asked()

@@ -18,12 +18,12 @@ from flambeau.core.memory_format import Layout
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops.array_api import Info
 from flambeau.core.random import Philox
-from flambeau.core.results import CheckedLU
 from flambeau.core.results import Histogram
 from flambeau.core.results import HistogramDD
 from flambeau.core.results import LU
 from flambeau.core.results import LUParts
 from flambeau.core.results import MinMax
+from flambeau.core.results import OldSVD
 from flambeau.core.results import QR
 from flambeau.core.results import Reflections
 from flambeau.core.results import SignedLog
@@ -79,11 +79,13 @@ from flambeau.core.dtype import uint32 as uint32
 from flambeau.core.dtype import uint64 as uint64
 from flambeau.core.dtype import bool_ as bool
 from flambeau.core.exchange import from_dlpack as from_dlpack
+from flambeau.core.exchange import from_file as from_file
 from flambeau.core.exchange import from_numpy as from_numpy
 from flambeau.core.from_data import as_tensor as as_tensor
 from flambeau.core.from_data import asarray as asarray
 from flambeau.core.from_data import tensor as tensor
 from flambeau.core.generator import Generator as Generator
+from flambeau.core.generator import default_generator as default_generator
 from flambeau.core.generator import get_rng_state as get_rng_state
 from flambeau.core.generator import initial_seed as initial_seed
 from flambeau.core.generator import manual_seed as manual_seed
@@ -96,6 +98,7 @@ from flambeau.core.memory_format import channels_last_3d as channels_last_3d
 from flambeau.core.memory_format import contiguous_format as contiguous_format
 from flambeau.core.memory_format import preserve_format as preserve_format
 from flambeau.core.memory_format import strided as strided
+from flambeau.core.naming import typename as typename
 from flambeau.core.printing import set_printoptions as set_printoptions
 from flambeau.core.size import Size as Size
 from flambeau.core.state import enable_grad as enable_grad
@@ -106,6 +109,7 @@ from flambeau.core.state import no_grad as no_grad
 from flambeau.core.state import set_grad_enabled as set_grad_enabled
 from flambeau.core.tape.modes import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
 from flambeau.core.tape.modes import is_anomaly_enabled as is_anomaly_enabled
+from flambeau.core.tape.modes import set_anomaly_enabled as set_anomaly_enabled
 from flambeau.core.tape.modes import set_detect_anomaly as set_detect_anomaly
 from flambeau.core.tensor import Tensor as Tensor
 from flambeau.core.switches import are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled
@@ -135,6 +139,7 @@ from flambeau.core.symbolic import sym_not as sym_not
 from flambeau.core.symbolic import sym_sqrt as sym_sqrt
 from flambeau.core.symbolic import sym_sum as sym_sum
 from flambeau.core.threads import get_num_threads as get_num_threads
+from flambeau.core.threads import init_num_threads as init_num_threads
 from flambeau.core.threads import set_num_threads as set_num_threads
 BFloat16Storage: builtins.type[TypedStorage]
 BFloat16Tensor: TensorTypeName
@@ -271,6 +276,7 @@ from flambeau.nn.native import rrelu_ as rrelu_
 from flambeau.utils.serialization import save as save
 from flambeau.nn.native import selu as selu
 from flambeau.nn.native import selu_ as selu_
+from flambeau.random import thread_safe_generator as thread_safe_generator
 from flambeau.nn.native import threshold as threshold
 from flambeau.nn.native import threshold_ as threshold_
 from flambeau.nn.native import triplet_margin_loss as triplet_margin_loss
@@ -282,6 +288,7 @@ uint5: DType
 uint6: DType
 uint7: DType
 from flambeau.core.transforms.func import vmap as vmap
+from flambeau.eager import while_loop as while_loop
 from flambeau import __config__ as __config__
 from flambeau import accelerator as accelerator
 from flambeau import array_api as array_api
@@ -308,15 +315,9 @@ from flambeau import overrides as overrides
 from flambeau import plugins as plugins
 from flambeau import profiler as profiler
 from flambeau import random as random
-from flambeau import return_types as return_types
-from flambeau import serialization as serialization
-from flambeau import signal as signal
-from flambeau import special as special
-from flambeau import storage as storage
-from flambeau import testing as testing
-from flambeau import types as types
-from flambeau import utils as utils
-from flambeau import version as version
+from flambeau import (
+    return_types as return_types, serialization as serialization, signal as signal, special as special, storage as storage, testing as testing, types as types, utils as utils, version as version,
+)
 from flambeau import xpu as xpu
 
 __version__: builtins.str
@@ -635,7 +636,7 @@ def logit_(input: Tensor, eps: builtins.float | None = None, *, out: Tensor | No
 def logsumexp(input: Tensor, dim: builtins.int | Sequence[builtins.int] | None = None, keepdim: builtins.bool = False, *, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, out: Tensor | None = None) -> Tensor: ...
 def lstsq(input: Tensor, A: Tensor) -> Any: ...
 def lt(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
-def lu(A: Tensor, pivot: builtins.bool = True, get_infos: builtins.bool = False, *, out: builtins.tuple[Tensor, ...] | None = None) -> LU[Tensor] | CheckedLU[Tensor]: ...
+def lu(A: Tensor, pivot: builtins.bool = True, get_infos: builtins.bool = False, *, out: builtins.tuple[Tensor, ...] | None = None) -> builtins.tuple[Tensor, ...]: ...
 def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor, *, out: Tensor | None = None) -> Tensor: ...
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: builtins.bool = True, unpack_pivots: builtins.bool = True, *, out: builtins.tuple[Tensor, ...] | None = None) -> LUParts[Tensor]: ...
 def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor: ...
@@ -810,7 +811,7 @@ def stft(input: Tensor, n_fft: builtins.int, hop_length: builtins.int | None = N
 def sub(input: Tensor | Number, other: Tensor | Number, *, alpha: Tensor | Number = ..., out: Tensor | None = None) -> Tensor: ...
 def subtract(input: Tensor | Number, other: Tensor | Number, *, alpha: Tensor | Number = ..., out: Tensor | None = None) -> Tensor: ...
 def sum(input: Tensor, dim: builtins.int | Sequence[builtins.int] | None = None, keepdim: builtins.bool = False, *, dtype: DTypeLike | None = None, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool | None = None, out: Tensor | None = None) -> Tensor: ...
-def svd(input: Tensor, some: builtins.bool = True, compute_uv: builtins.bool = True, *, out: builtins.tuple[Tensor, ...] | None = None) -> builtins.tuple[Tensor, Tensor, Tensor]: ...
+def svd(input: Tensor, some: builtins.bool = True, compute_uv: builtins.bool = True, *, out: builtins.tuple[Tensor, ...] | None = None) -> OldSVD[Tensor]: ...
 def svd_lowrank(A: Tensor, q: builtins.int | None = 6, niter: builtins.int | None = 2, M: Tensor | None = None) -> builtins.tuple[Tensor, Tensor, Tensor]: ...
 def swapaxes(input: Tensor, dim0: builtins.int, dim1: builtins.int, *, axis0: builtins.int = ..., axis1: builtins.int = ...) -> Tensor: ...
 def swapdims(input: Tensor, dim0: builtins.int, dim1: builtins.int) -> Tensor: ...

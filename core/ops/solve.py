@@ -141,7 +141,8 @@ def lu(A: Tensor, *, pivot: bool = True) -> LUParts[Tensor]:
     >>> [t.shape for t in fb.linalg.lu(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))]
     [flambeau.Size([2, 2]), flambeau.Size([2, 2]), flambeau.Size([2, 2])]
     """
-    return lu_parts(*lu_factor(A, pivot=pivot))
+    made: LUParts[Tensor] = returned("linalg_lu", lu_parts(*lu_factor(A, pivot=pivot)))
+    return made
 
 
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
