@@ -10,8 +10,8 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy
 
-from flambeau import device
 from flambeau.core.device import DeviceLike
+from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.dtype import Number

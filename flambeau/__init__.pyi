@@ -20,7 +20,6 @@ from flambeau.core.ops.array_api import Info
 from flambeau.core.random import Philox
 from flambeau.core.results import Histogram
 from flambeau.core.results import HistogramDD
-from flambeau.core.results import LU
 from flambeau.core.results import LUParts
 from flambeau.core.results import MinMax
 from flambeau.core.results import OldSVD
@@ -302,6 +301,7 @@ from flambeau import distributions as distributions
 from flambeau import fft as fft
 from flambeau import func as func
 from flambeau import futures as futures
+from flambeau import fx as fx
 from flambeau import hub as hub
 from flambeau import library as library
 from flambeau import linalg as linalg
@@ -315,9 +315,15 @@ from flambeau import overrides as overrides
 from flambeau import plugins as plugins
 from flambeau import profiler as profiler
 from flambeau import random as random
-from flambeau import (
-    return_types as return_types, serialization as serialization, signal as signal, special as special, storage as storage, testing as testing, types as types, utils as utils, version as version,
-)
+from flambeau import return_types as return_types
+from flambeau import serialization as serialization
+from flambeau import signal as signal
+from flambeau import special as special
+from flambeau import storage as storage
+from flambeau import testing as testing
+from flambeau import types as types
+from flambeau import utils as utils
+from flambeau import version as version
 from flambeau import xpu as xpu
 
 __version__: builtins.str
