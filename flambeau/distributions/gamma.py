@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from flambeau.core.dtype import finfo
+from flambeau.core.from_data import as_tensor
 from flambeau.core.ops.elementwise import xlogy_p as xlogy
 from flambeau.core.ops.gamma import standard_gamma
 from flambeau.core.size import Size
@@ -55,7 +56,7 @@ class Gamma(ExponentialFamily):
         return found.clamp(min=finfo(found._key.stored).tiny)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        value = self._checked(value)
+        value = self._checked(as_tensor(value, dtype=self.rate.dtype, device=self.rate.device))
         a, rate = self.concentration, self.rate
         return xlogy(a, rate) + xlogy(a - 1, value) - rate * value - a.lgamma()
 

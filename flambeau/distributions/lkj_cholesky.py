@@ -42,7 +42,7 @@ class LKJCholesky(Distribution):
         rows = arange(dim - 1, dtype=self.concentration.dtype, device=self.concentration.device)
         rows = cat([rows.new_zeros((1,)), rows])
         rest = self.concentration.unsqueeze(-1) + 0.5 * (dim - 2) - 0.5 * rows
-        self._beta = Beta(rows + 0.5, rest)
+        self._beta = Beta(0.5 * rows + 0.5, rest)
         super().__init__(self.concentration.size(), (dim, dim), validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> LKJCholesky:
