@@ -10,7 +10,6 @@ from flambeau.core.dtype import finfo
 from flambeau.core.errors import ArgumentError
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.special import mvlgamma
-from flambeau.core.size import Size
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
@@ -52,7 +51,7 @@ class LKJCholesky(Distribution):
         new._beta = self._beta.expand((*batch_shape, self.dim))
         return self._finished(new, batch_shape)  # type: ignore[no-any-return]  # new
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         """By the onion method: each row a direction of what length a beta number says, and the rest."""
         with no_grad():
             squares = self._beta.sample(sample_shape).unsqueeze(-1)

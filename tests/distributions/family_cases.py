@@ -113,7 +113,14 @@ FAMILIES: dict[str, Family] = {
     "Wishart": (lambda D, i: D.Wishart(positive(i, 2) + 5, spd(i, 2, 3, 3)), lambda D, i: spd(i, 4, 2, 3, 3).detach()),
 }  # fmt: skip
 #: Where PyTorch's own numbers are less exact than their dtype: digamma functions, Bessel functions by polynomials.
-ROUNDED = {"Beta": 1e-8, "Dirichlet": 1e-8, "Multinomial": 2e-8, "StudentT": 1e-8, "VonMises": 1e-6, "VonMises says": 1e-6}
+ROUNDED = {
+    "Beta": 1e-8,
+    "Dirichlet": 1e-8,
+    "Multinomial": 2e-8,
+    "StudentT": 1e-8,
+    "VonMises": 1e-6,
+    "VonMises says": 1e-6,
+}
 #: What PyTorch gets wrong: it has nan for every mode.
 BUT = {"Kumaraswamy": ("mode",)}
 
