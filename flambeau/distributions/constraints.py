@@ -58,12 +58,12 @@ class _Dependent(Constraint):
         return value
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         """Whether its values are isolated; NotImplementedError where that depends."""
         return bool(self._known("is_discrete"))
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """The number of axes of an event; NotImplementedError where that depends."""
         return int(self._known("event_dim"))
 
@@ -115,12 +115,12 @@ class _IndependentConstraint(Constraint):
         self.base_constraint, self.reinterpreted_batch_ndims = base_constraint, reinterpreted_batch_ndims
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         """That of the base."""
         return bool(self.base_constraint.is_discrete)
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """That of the base and the axes that are added to it."""
         return int(self.base_constraint.event_dim) + self.reinterpreted_batch_ndims
 
@@ -147,12 +147,12 @@ class MixtureSameFamilyConstraint(Constraint):
         self.base_constraint = base_constraint
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         """That of the components."""
         return bool(self.base_constraint.is_discrete)
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """That of the components."""
         return int(self.base_constraint.event_dim)
 
@@ -386,7 +386,7 @@ class _Parts(Constraint):
     cseq: list[Constraint]
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         """Whether any part is."""
         return any(c.is_discrete for c in self.cseq)
 
@@ -408,7 +408,7 @@ class _Cat(_Parts):
         self.dim = dim
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """The largest of the parts."""
         return max(int(c.event_dim) for c in self.cseq)
 
@@ -429,7 +429,7 @@ class _Stack(_Parts):
         self.cseq, self.dim = self._listed("stack", cseq), dim
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """The largest of the parts, and one more where the axis belongs to the event."""
         dim = max(int(c.event_dim) for c in self.cseq)
         return dim + 1 if self.dim + dim < 0 else dim

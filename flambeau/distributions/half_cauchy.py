@@ -56,7 +56,7 @@ class HalfCauchy(TransformedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         value = as_tensor(self._checked(value), dtype=self.scale.dtype, device=self.scale.device)
-        found = self.base_dist.log_prob(value) + math.log(2)
+        found: Tensor = self.base_dist.log_prob(value) + math.log(2)
         return where(value >= 0, found, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class HalfNormal(TransformedDistribution):
         return self.scale.pow(2) * (1 - 2 / math.pi)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        found = self.base_dist.log_prob(self._checked(value)) + math.log(2)
+        found: Tensor = self.base_dist.log_prob(self._checked(value)) + math.log(2)
         return where(value >= 0, found, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:

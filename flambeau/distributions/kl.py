@@ -57,13 +57,19 @@ def _before(first: Pair, second: Pair, order: tuple[int, int]) -> int:
     return 0
 
 
+def _most_special(matches: list[Pair], order: tuple[int, int]) -> Pair:
+    def compare(first: Pair, second: Pair) -> int:
+        return _before(first, second, order)
+
+    return min(matches, key=functools.cmp_to_key(compare))
+
+
 def _dispatch_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Formula | None:
     """The formula of the most special pair of superclasses, by the first class, then by the second."""
     matches = [(p, q) for p, q in _KL_REGISTRY if issubclass(type_p, p) and issubclass(type_q, q)]
     if not matches:
         return None
-    left = min(matches, key=functools.cmp_to_key(lambda a, b: _before(a, b, (0, 1))))
-    right = min(matches, key=functools.cmp_to_key(lambda a, b: _before(a, b, (1, 0))))
+    left, right = _most_special(matches, (0, 1)), _most_special(matches, (1, 0))
     if _KL_REGISTRY[left] is not _KL_REGISTRY[right]:
         warnings.warn(
             f"Ambiguous kl_divergence({type_p.__name__}, {type_q.__name__}). "

@@ -48,7 +48,7 @@ class VonMises(Distribution):
         return self.loc
 
     @lazy_property
-    def variance(self) -> Tensor:  # type: ignore[override]  # kept once it is computed
+    def variance(self) -> Tensor:
         """The circular variance, 1 - I1(concentration) / I0(concentration)."""
         return 1 - i1e(self.concentration) / i0e(self.concentration)
 

@@ -24,6 +24,8 @@ MODULES = (
     "flambeau.accelerator",
     "flambeau.autograd",
     "flambeau.debug",
+    "flambeau.distributions",
+    "flambeau.distributions.utils",
     "flambeau.eager",
     "flambeau.fft",
     "flambeau.func",
