@@ -181,7 +181,7 @@ class SampleDirichlet(Function):
         ctx.save_for_backward(inputs[0], output)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # one gradient comes
+    def backward(ctx: FunctionCtx, g: Tensor) -> tuple[Tensor, None]:
         alpha, x = ctx.saved_tensors
         slope = dirichlet_grad(x, alpha, alpha.sum(-1, keepdim=True).expand_as(alpha))
         return slope * (g - (x * g).sum(-1, keepdim=True)), None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from flambeau.core.creation import eye
 from flambeau.core.dtype import bool_, finfo
 from flambeau.core.ops.decompose import cholesky
 from flambeau.core.ops.joining import cat as joined
@@ -301,6 +302,8 @@ class _Simplex(Constraint):
 class _Multinomial(_Below):
     """Vectors of counts whose sum is at most ``upper_bound``."""
 
+    names = ()
+
     is_discrete = True
     event_dim = 1
 
@@ -357,6 +360,11 @@ class _Symmetric(_Square):
         return _all_of(value.isclose(value.mT, atol=1e-6), 2)
 
 
+def _or_one(value: Tensor, usable: Tensor) -> Tensor:
+    """The matrices that are usable, and the unit matrix for others: decompositions refuse nan."""
+    return value.where(usable.unsqueeze(-1).unsqueeze(-1), eye(value.shape[-1], dtype=value.dtype, device=value.device))
+
+
 class _PositiveSemidefinite(_Symmetric):
     """Symmetric matrices without negative eigenvalues."""
 
@@ -364,7 +372,7 @@ class _PositiveSemidefinite(_Symmetric):
         symmetric = super().check(value)
         if value.shape[-2] != value.shape[-1]:
             return symmetric
-        return symmetric & (eigvalsh(value) >= 0).all(-1)
+        return symmetric & (eigvalsh(_or_one(value, symmetric)) >= 0).all(-1)
 
 
 class _PositiveDefinite(_Symmetric):
@@ -374,8 +382,9 @@ class _PositiveDefinite(_Symmetric):
         symmetric = super().check(value)
         if value.shape[-2] != value.shape[-1]:
             return symmetric
+        value = _or_one(value.detach(), symmetric)
         try:
-            cholesky(value.detach())
+            cholesky(value)
         except RuntimeError:  # of one matrix at least
             return symmetric & (eigvalsh(value) > 0).all(-1)
         return symmetric

@@ -58,7 +58,8 @@ class HalfNormal(TransformedDistribution):
         return where(value >= 0, found, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
-        return 2 * self.base_dist.cdf(self._checked(value)) - 1
+        found: Tensor = self.base_dist.cdf(self._checked(value))
+        return 2 * found - 1
 
     def icdf(self, value: Tensor) -> Tensor:
         return self.base_dist.icdf((value + 1) / 2)  # type: ignore[no-any-return]  # of any distribution

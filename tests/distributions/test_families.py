@@ -97,7 +97,7 @@ def test_samples_follow_the_distribution_function(name: str) -> None:
 def test_counts_follow_the_probabilities(name: str) -> None:
     make, reference = DISCRETE[name]
     fb.manual_seed(6)
-    n, top = 8000, 320
+    n, top = 3000, 320
     found = make().sample((n,)).numpy()
     wanted = reference.pmf(np.arange(top)[:, None]) * n
     for column in range(3):
@@ -225,8 +225,8 @@ def test_gradients_of_means_of_samples() -> None:
     """The mean of x**2 of Gamma(c, 1) is c (c + 1), so its gradient 2 c + 1."""
     fb.manual_seed(4)
     c = t(0.6, 2.0, 9.0).requires_grad_()
-    (g,) = fb.autograd.grad(D.Gamma(c, 1.0).rsample((20000,)).pow(2).mean(0).sum(), c)
-    assert (g / (2 * c + 1) - 1).abs().max() < 0.08
+    (g,) = fb.autograd.grad(D.Gamma(c, 1.0).rsample((5000,)).pow(2).mean(0).sum(), c)
+    assert (g / (2 * c + 1) - 1).abs().max() < 0.15
 
 
 def test_rsample_of_a_seed_is_a_function_of_the_parameters() -> None:
