@@ -14,16 +14,17 @@ __all__ = ["kl_divergence", "register_kl"]
 
 Formula = Callable[[Any, Any], Tensor]
 F = TypeVar("F", bound=Formula)
-Pair = tuple[type[Distribution], type[Distribution]]
+Pair = tuple[type, type]
 
 _KL_REGISTRY: Final[dict[Pair, Formula]] = {}
 _KL_MEMOIZE: Final[dict[Pair, Formula | None]] = {}
 
 
-def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Callable[[F], F]:
+def register_kl(type_p: type, type_q: type) -> Callable[[F], F]:
     """Enter the decorated ``fn(p, q)`` as the divergence of distributions of these classes and their subclasses.
 
-    TypeError for what is no class of distributions.
+    A class need not be derived from :class:`Distribution`: it may be one that only some of them are derived from.
+    TypeError for what is no class.
 
     >>> class Mine(fb.distributions.Normal):
     ...     pass
@@ -34,8 +35,8 @@ def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Calla
     tensor(0.)
     """
     for name, kind in (("type_p", type_p), ("type_q", type_q)):
-        if not isinstance(kind, type) or not issubclass(kind, Distribution):
-            raise TypeError(f"Expected {name} to be a Distribution subclass but got {kind}")
+        if not isinstance(kind, type):
+            raise TypeError(f"Expected {name} to be a class of distributions but got {kind!r}")
 
     def enter(fn: F) -> F:
         _KL_REGISTRY[type_p, type_q] = fn
@@ -64,7 +65,7 @@ def _most_special(matches: list[Pair], order: tuple[int, int]) -> Pair:
     return min(matches, key=functools.cmp_to_key(compare))
 
 
-def _dispatch_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Formula | None:
+def _dispatch_kl(type_p: type, type_q: type) -> Formula | None:
     """The formula of the most special pair of superclasses, by the first class, then by the second."""
     matches = [(p, q) for p, q in _KL_REGISTRY if issubclass(type_p, p) and issubclass(type_q, q)]
     if not matches:

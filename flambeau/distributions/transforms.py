@@ -30,6 +30,9 @@ from flambeau.distributions.transform import (
     Transform,
     identity_transform,
 )
+from flambeau.distributions.transform import (
+    _InverseTransform as _InverseTransform,  # packages look for it here
+)
 from flambeau.distributions.utils import _sum_rightmost
 
 __all__ = [
