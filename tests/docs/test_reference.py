@@ -25,6 +25,8 @@ MODULES = (
     "flambeau.autograd",
     "flambeau.compat.torch",
     "flambeau.debug",
+    "flambeau.distributions",
+    "flambeau.distributions.utils",
     "flambeau.eager",
     "flambeau.fft",
     "flambeau.func",
