@@ -75,14 +75,14 @@ def compare(device: str, rounds: int, names: list[str]) -> None:
             continue
         mine, theirs = (backend.kernels.find(name, dt.float32) for backend in (there, here))
         assert mine is not None and theirs is not None
-        copies = [None if v is None else there.from_host(v, dt.float32, where.index) for v in operands]
+        copies = [None if v is None else there.from_host(v, dt.float32, where.number) for v in operands]
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(rounds + 1):  # the first of which builds
             start = time.perf_counter()
             theirs(*operands, **options)
             middle = time.perf_counter()
             mine(*copies, **options)
-            there.synchronize(where.index)
+            there.synchronize(where.number)
             times[0].append(middle - start)
             times[1].append(time.perf_counter() - middle)
         print(f"{label:28}{min(times[0]) * 1e3:9.2f}{min(times[1]) * 1e3:12.2f}", flush=True)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from types import TracebackType
+
 from flambeau.backends.base import MemoryStats
 from flambeau.core import registry
-from flambeau.core.device import DeviceLike, device
-from flambeau.core.keys import get_default_device
+from flambeau.core.device import DeviceLike, device, located
+from flambeau.core.dtype import ALL, DType
+from flambeau.core.errors import DeviceError
+from flambeau.core.keys import get_default_device, set_default_device
 
 __all__ = [
-    "current_accelerator", "device_count", "empty_cache", "is_available", "mark_step",
-    "max_memory_allocated", "memory_allocated", "memory_reserved", "memory_stats", "reset_peak_memory_stats",
+    "current_accelerator", "current_device_idx", "current_device_index", "device_count", "device_index",
+    "empty_cache", "empty_host_cache", "get_device_capability", "get_memory_info", "is_available", "mark_step",
+    "max_memory_allocated", "max_memory_reserved", "memory_allocated", "memory_reserved", "memory_stats",
+    "reset_accumulated_memory_stats", "reset_peak_memory_stats", "set_device_idx", "set_device_index",
     "set_memory_limit", "synchronize",
 ]  # fmt: skip
 
@@ -35,7 +42,7 @@ def current_accelerator(check_available: bool = True) -> device | None:
     backend = registry.resolve(chosen)
     if not any(map(backend.has, ("shares_host", "no_data", "pretend"))):
         return chosen
-    return next((device(n, found[0]) for n in registry.known_types() if (found := _accelerators(n))), None)
+    return next((located(n, found[0]) for n in registry.known_types() if (found := _accelerators(n))), None)
 
 
 def pinning_device() -> device | None:
@@ -43,7 +50,7 @@ def pinning_device() -> device | None:
     chosen = get_default_device()
     if registry.resolve(chosen).has("can_pin"):
         return chosen
-    return next((device(n) for n in registry.known_types() if _pins(n)), None)
+    return next((located(n) for n in registry.known_types() if _pins(n)), None)
 
 
 def _pins(name: str) -> bool:
@@ -63,6 +70,16 @@ def is_available() -> bool:
     return current_accelerator() is not None
 
 
+def _its_type() -> str:
+    found = current_accelerator()
+    if found is None:
+        raise DeviceError("device: a number stands for a device of the accelerator, and none is available")
+    return found.type
+
+
+device.accelerator = staticmethod(_its_type)
+
+
 def device_count() -> int:
     """How many devices of the current accelerator's type there are; 0 without one.
 
@@ -73,10 +90,97 @@ def device_count() -> int:
     return 0 if found is None else registry.get_backend(found.type).device_count()
 
 
-def resolved(where: DeviceLike) -> device:
+_current = threading.local()  # by device type, the index that this thread chose
+
+
+def current_index(kind: str) -> int:
+    """The index of this thread's current device of a type: the default device's, else 0, unless it chose another."""
+    chosen: int | None = _current.__dict__.get(kind)
+    if chosen is not None:
+        return chosen
+    default = get_default_device()
+    return (default.index or 0) if default.type == kind else 0
+
+
+def set_current_index(kind: str, index: int) -> None:
+    """Choose the current device of a type; where the default device is of that type, it becomes the default."""
+    where = device(kind, index)
+    registry.resolve(where)
+    _current.__dict__[kind] = index
+    if get_default_device().type == kind:
+        set_default_device(where)
+
+
+def _required() -> device:
+    found = current_accelerator()
+    if found is None:
+        raise RuntimeError("accelerator: there is none; flambeau.accelerator.is_available() says so")
+    return found
+
+
+def current_device_index() -> int:
+    """The index of this thread's current device of the accelerator's type; RuntimeError without an accelerator.
+
+    >>> with fb.device("strict"):
+    ...     fb.accelerator.device_count() >= 0
+    True
+    """
+    return current_index(_required().type)
+
+
+def set_device_index(device: DeviceLike | int, /) -> None:
+    """Make a device of the accelerator's type, or the one with this index, the current one; a negative one is ignored.
+
+    >>> fb.accelerator.set_device_index(-1)
+    """
+    index = _index_of(device)
+    if index is not None and index >= 0:
+        set_current_index(_required().type, index)
+
+
+current_device_idx, set_device_idx = current_device_index, set_device_index
+
+
+def _index_of(where: DeviceLike | int) -> int | None:
+    if where is None or isinstance(where, int):
+        return where
+    return device(where).index
+
+
+class device_index:
+    """Another current device of the accelerator's type inside a block; None changes nothing.
+
+    >>> with fb.accelerator.device_index(None):
+    ...     pass
+    """
+
+    def __init__(self, device: int | None, /):
+        self.idx = device
+        self.prev_idx: int | None = None
+
+    def __enter__(self) -> None:
+        if self.idx is not None:
+            self.prev_idx = current_device_index()
+            set_device_index(self.idx)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.prev_idx is not None:
+            set_device_index(self.prev_idx)
+
+
+def resolved(where: DeviceLike | int) -> device:
     """The device that is meant: by default the current accelerator, or the default device without any."""
-    found = current_accelerator() if where is None else device(where)
-    return get_default_device() if found is None else found
+    if isinstance(where, int):
+        return located(_required().type, where)
+    if where is not None:
+        return located(where)
+    found = current_accelerator()
+    if found is None:
+        return get_default_device()
+    chosen = _current.__dict__.get(found.type)
+    return found if chosen is None else located(found.type, chosen)
 
 
 def synchronize(where: DeviceLike = None) -> None:
@@ -86,8 +190,8 @@ def synchronize(where: DeviceLike = None) -> None:
     """
     d = resolved(where)
     backend = registry.resolve(d)
-    backend.synchronize(d.index)
-    backend.check(d.index)
+    backend.synchronize(d.number)
+    backend.check(d.number)
 
 
 def mark_step(where: DeviceLike = None) -> None:
@@ -102,7 +206,7 @@ def mark_step(where: DeviceLike = None) -> None:
     ...     fb.accelerator.mark_step()
     """
     d = resolved(where)
-    registry.resolve(d).mark_step(d.index)
+    registry.resolve(d).mark_step(d.number)
 
 
 def memory_stats(where: DeviceLike = None) -> MemoryStats:
@@ -111,7 +215,7 @@ def memory_stats(where: DeviceLike = None) -> MemoryStats:
     >>> fb.accelerator.memory_stats("strict").limit
     """
     d = resolved(where)
-    return registry.resolve(d).memory_stats(d.index)
+    return registry.resolve(d).memory_stats(d.number)
 
 
 def memory_allocated(where: DeviceLike = None) -> int:
@@ -143,16 +247,67 @@ def memory_reserved(where: DeviceLike = None) -> int:
     return memory_stats(where).reserved
 
 
+def max_memory_reserved(where: DeviceLike = None) -> int:
+    """The largest number of bytes that the device's pool is known to have held: now, or in live tensors.
+
+    >>> fb.accelerator.max_memory_reserved("strict") >= 0
+    True
+    """
+    stats = memory_stats(where)
+    return max(stats.reserved, stats.peak)
+
+
+def get_memory_info(where: DeviceLike = None) -> tuple[int, int]:
+    """Bytes of a device that this process has not taken, and all that it has; 0 where the driver does not tell.
+
+    >>> free, total = fb.accelerator.get_memory_info("strict")
+    >>> free <= total
+    True
+    """
+    d = resolved(where)
+    backend = registry.resolve(d)
+    stats, total = backend.memory_stats(d.index), backend.properties(d.index).total_memory
+    if stats.limit is not None:
+        total = min(total, stats.limit) if total else stats.limit
+    return max(0, total - max(stats.reserved, stats.allocated)), total
+
+
+def get_device_capability(where: DeviceLike = None) -> dict[str, set[DType]]:
+    """What a device can do: the dtypes that its tensors may have, under ``supported_dtypes``.
+
+    >>> fb.float32 in fb.accelerator.get_device_capability("strict")["supported_dtypes"]
+    True
+    """
+    d = resolved(where)
+    backend = registry.resolve(d)
+    return {"supported_dtypes": {t for t in ALL if backend.offers(t, d.index)}}
+
+
+def reset_accumulated_memory_stats(where: DeviceLike = None) -> None:
+    """Sums over time are not kept, so there is nothing to count anew; the device is looked up all the same.
+
+    >>> fb.accelerator.reset_accumulated_memory_stats("strict")
+    """
+    registry.resolve(resolved(where))
+
+
+def empty_host_cache() -> None:
+    """Give unused pinned host memory back; none is kept.
+
+    >>> fb.accelerator.empty_host_cache()
+    """
+
+
 def reset_peak_memory_stats(where: DeviceLike = None) -> None:
     """Count the peak of a device's memory anew, from what is allocated now."""
     d = resolved(where)
-    registry.resolve(d).reset_peak(d.index)
+    registry.resolve(d).reset_peak(d.number)
 
 
 def set_memory_limit(limit: int | None, where: DeviceLike = None) -> None:
     """Refuse allocations beyond ``limit`` bytes in all on a device (None: no limit)."""
     d = resolved(where)
-    registry.resolve(d).set_memory_limit(limit, d.index)
+    registry.resolve(d).set_memory_limit(limit, d.number)
 
 
 def empty_cache(where: DeviceLike = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.core.cache import Cache
-from flambeau.core.device import device
+from flambeau.core.device import located
 from flambeau.core.dtype import as_dtype
 from flambeau.core.errors import ShapeError, not_a_tensor
 from flambeau.core.record import Op
@@ -115,7 +115,7 @@ def _value(p: Argument, value: Any, ndim: int, op: Op) -> Any:
     if kind in ("DType", "DType?"):
         return None if value is None else as_dtype(value)
     if kind == "Device":
-        return None if value is None else device(value)
+        return None if value is None else located(value)
     if kind == "bool":
         return value if value.__class__ is bool else _flag(value, op, name)
     if kind in ("float", "float?") and value is not None:

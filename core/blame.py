@@ -24,6 +24,7 @@ from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
+from flambeau.core.overrides import ARMED, NOTHING, intercept, make_overridable, met
 from flambeau.core.record import REQUIRED, Op
 from flambeau.core.tensor import Tensor
 
@@ -295,12 +296,13 @@ def _plain_kinds(wanted: Any) -> tuple[frozenset[type], bool]:
 
 def explaining(
     name: str, fn: F, rename: Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], Any]] | None = None,
-    thorough: bool = False,
+    thorough: bool = False, overridable: bool | Literal["modes"] = True,
 ) -> F:  # fmt: skip
     """``fn``, whose errors say what was wrong with its arguments, and whose options are what they should be.
 
     ``rename(args, kwargs)`` puts the arguments that came by name under ``fn``'s own names, in place; it gives the
     positional ones, and the tensor to write the result to. ``thorough``: not options alone are looked at.
+    ``overridable``: it asks the classes among its arguments, and modes, or these alone, whether they answer for it.
 
     >>> fb.bincount(fb.arange(3), minlength="a")
     Traceback (most recent call last):
@@ -314,6 +316,11 @@ def explaining(
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal options
+        if ARMED and overridable:
+            given = kwargs if made.told is made else {k: v for k, v in kwargs.items() if v is not None}
+            answer = intercept(made.told, args, given, overridable is True)
+            if answer is not NOTHING:
+                return answer
         try:
             if options is None:
                 options = Options(name, fn, thorough)
@@ -327,18 +334,34 @@ def explaining(
                 options.check(args, kwargs)
             return found
         except Exception as error:
+            if overridable is True and met(error, args, kwargs, call.__code__):
+                return call(*args, **kwargs)
             if clear := explained(error, name, fn, args, kwargs):
                 raise clear from clear.__cause__
             raise
 
     made: Any = call
-    made.guarded = True
+    made.guarded, made.told = True, made
     return made  # type: ignore[no-any-return]
+
+
+#: The code of the functions that :func:`explaining` makes.
+explaining_code: Final = explaining("", lambda: None).__code__
 
 
 def checking(name: str, fn: F) -> F:
     """:func:`explaining`, thorough: for functions that take more time than the look at all of their arguments."""
-    return explaining(name, fn, thorough=True)
+    return explaining(name, fn, thorough=True, overridable=False)
+
+
+def constructor(name: str, fn: F) -> F:
+    """:func:`explaining`, for functions that make new tensors of what they get: only modes override them."""
+    return explaining(name, fn, overridable="modes")
+
+
+def plain(name: str, fn: F) -> F:
+    """:func:`explaining`, for functions that nothing overrides."""
+    return explaining(name, fn, overridable=False)
 
 
 def explain_functions(scope: dict[str, Any], names: str = "", wrap: Callable[[str, F], F] = explaining) -> None:
@@ -357,6 +380,8 @@ def explain_imported(scope: dict[str, Any]) -> None:
     """
     for name in scope["__all__"]:
         fn = scope[name]
+        if hasattr(fn, "guarded") and not hasattr(fn, "told"):
+            make_overridable(fn)
         if inspect.isfunction(fn) and not hasattr(fn, "op") and not hasattr(fn, "guarded"):
             made = scope[name] = explaining(name, fn)
             made.__module__, made.__qualname__ = scope["__name__"], name
@@ -368,7 +393,7 @@ def explain_methods(*classes: type) -> None:
         for name, fn in list(vars(cls).items()):
             own = inspect.isfunction(fn) and fn.__qualname__ == f"{cls.__qualname__}.{name}"
             if own and not name.startswith("_") and name != "forward":
-                setattr(cls, name, explaining(f"{cls.__name__}.{name}", fn))
+                setattr(cls, name, plain(f"{cls.__name__}.{name}", fn))
 
 
 def check_constructors(*classes: type) -> None:

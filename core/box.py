@@ -55,7 +55,9 @@ def box_of(x: Boxed) -> Box:
 def mark_written(x: Boxed, writer: str) -> None:
     """Count a write to the storage of ``x``."""
     box = x._box
-    if box is not None and box.tracks:
+    if box is None:
+        box = x._box = Box()
+    if box.tracks:
         box.version += 1
         box.writer = writer
 

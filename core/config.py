@@ -58,6 +58,14 @@ def _plugin_modules(value: str | Iterable[str] | Mapping[str, str]) -> Mapping[s
     return MappingProxyType(found)
 
 
+def _device_types(value: str | Mapping[str, str]) -> Mapping[str, str]:
+    found = {name.lower(): target.lower() for name, target in _plugin_modules(value).items()}
+    chained = [name for name, target in found.items() if target in found]
+    if chained or not all(part.isidentifier() for pair in found.items() for part in pair):
+        raise ValueError("each is a type of device that is no alias, without an index")
+    return MappingProxyType(found)
+
+
 def _policy(value: str) -> str:
     chosen = value.strip().lower()
     if chosen not in ("error", "warn", "allow"):
@@ -174,6 +182,9 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
         Setting("disable_plugins", _names, (), "none",
                 "a comma-separated list of plugin names, or 'all' for every plugin that is not built in",
                 "Plugins that are never imported, by the name of their entry point."),
+        Setting("device_alias", _device_types, MappingProxyType({}), "none",
+                "a comma-separated list such as 'cuda=opencl,mps=cpu'",
+                "Types of devices that stand for others: a program that names the first runs on the second."),
         Setting("fallback", _policy, "error", "error", "error, warn or allow",
                 "What happens when a device has no kernel for an op and the op no decomposition: an error, or the "
                 "op runs on the cpu, with a warning the first time or silently; both are counted."),

@@ -12,7 +12,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.blame import explain_functions
-from flambeau.core.device import DeviceLike
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
@@ -89,7 +89,7 @@ def _made(name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: D
         key = key_for(device, dtype)
         kernel = getattr(key, name)
         if kernel is not None:
-            return tensor_of(kernel(**params, index=device.index), key)
+            return tensor_of(kernel(**params, index=device.number), key)
     made: Tensor = call(OPS[name], (), params | {"device": device})
     return made
 
@@ -171,7 +171,7 @@ def full_like(
 def _like(input: Tensor, fill_value: Fill, dtype: DTypeLike | None, device: DeviceLike, requires_grad: bool) -> Tensor:
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
     fill_value = _fill("full_like", fill_value, chosen)
-    if device is None or Device(device) is input.device:
+    if device is None or located(device) is input.device:
         return finished(full_at(input, input._array.shape, fill_value, chosen), requires_grad)
     return full(tuple(input.shape), fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
 
@@ -263,7 +263,7 @@ def arange(
     where, count = resolve_device(device), max(int(length), 0)
     key, state = key_for(where, chosen), get()
     if state is not None and state.plain and key.arange is not None:
-        found = tensor_of(key.arange(start, step, length=count, dtype=chosen, index=where.index), key)
+        found = tensor_of(key.arange(start, step, length=count, dtype=chosen, index=where.number), key)
     else:
         found = call(OPS["arange"], (start, step), {"length": count, "dtype": chosen, "device": where})
     return deliver("arange", finished(found, requires_grad), out)
@@ -293,7 +293,7 @@ def linspace(
 def _ends(
     name: str, start: Number | Tensor, end: Number | Tensor, steps: int, dtype: DTypeLike | None
 ) -> tuple[DType, Any, Any]:  # Any: numbers, complex ones too
-    """(The dtype of the result, its ends as numbers, or tensors that a transform maps over): in an integer dtype the ends are whole, as in torch."""
+    """(The dtype of the result, its ends, tensors where a transform maps over them): those of integers are whole."""
     try:
         count = operator.index(steps)
     except TypeError:
@@ -410,7 +410,7 @@ def new_full(
     """
     chosen = self.dtype if dtype is None else dt.as_dtype(dtype)
     fill_value = _fill("new_full", fill_value, chosen)
-    if device is None or Device(device) is self.device:
+    if device is None or located(device) is self.device:
         made = full_at(self, _shape((size,), "new_full"), fill_value, chosen)
     else:
         made = full(size, fill_value, dtype=chosen, device=device)

@@ -21,7 +21,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType, Number
 from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, NumberError, not_a_tensor
 from flambeau.core.graph import Edge, edge_of, make_view
-from flambeau.core.keys import Key, expression, get_default_device, key_for
+from flambeau.core.keys import Key, expression, get_default_device, key_for, real_key
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.schema import Argument
 from flambeau.core.state import State, current, get, no_grad, put
@@ -169,7 +169,7 @@ def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any],
         infer_shapes(op, args, params)
     arrays = kernel_arguments(op, args, key)
     if "device" in params and key.level is None:
-        params = {k: v for k, v in params.items() if k != "device"} | {"index": key.device.index}
+        params = {k: v for k, v in params.items() if k != "device"} | {"index": key.device.number}
     try:
         if key.level is not None:
             raw = key.level.below(kernel, arrays, params)
@@ -304,9 +304,9 @@ def normalise(op: Op, args: list[Operand], params: dict[str, Any]) -> tuple[list
     tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
     if not tensors:
         return _normalise_without(op, args, params)
-    first = tensors[0]._key
+    first = real_key(tensors[0]._key)
     plain = not op.kinds and op.accepts(first.dtype) and all(map(_is_operand, args, op.schema.operands))
-    if plain and all(t._key is first for t in tensors):
+    if plain and all(real_key(t._key) is first for t in tensors):
         return args, first
     target = _common_device(op, tensors)
     dtype = compute_dtype(op, args)
@@ -439,7 +439,7 @@ def _convert(op: Op, a: Operand, argument: Argument, target: device, dtype: DTyp
     if kind == "index" and a._key.dtype not in (dt.int32, dt.int64):
         raise DTypeError(f"{op.title}: {argument.public} must be an integer tensor, int64 or int32, got {a._key.dtype}")
     travels = a._key.device is not target
-    if travels and wanted.category == dtype.category and not registry.resolve(target).offers(wanted, target.index):
+    if travels and wanted.category == dtype.category and not registry.resolve(target).offers(wanted, target.number):
         wanted = dtype  # of an operand of any dtype, float64 say, which the other device lacks
     if a._key.dtype is not wanted:
         a = call(OPS["cast"], (a,), {"dtype": wanted})

@@ -17,8 +17,10 @@ import ml_dtypes
 import numpy as np
 
 from flambeau.core.errors import NumberError
+from flambeau.core.naming import prefix, shown
 
 
+@shown("dtype", own="")
 class DType:
     """An element type. Attributes: ``name``, ``itemsize`` (bytes), ``category``, ``numpy``.
 
@@ -57,7 +59,7 @@ class DType:
         return complex128 if self is float64 else complex64
 
     def __repr__(self) -> str:
-        return f"flambeau.{self.name}"
+        return f"{prefix()}.{self.name}"
 
     def __reduce__(self) -> tuple[Callable[[str], DType], tuple[str]]:
         return dtype_named, (self.name,)

@@ -30,6 +30,10 @@ class DeviceError(RuntimeError):
     """Tensors of different devices in one op, or a device that is not there."""
 
 
+class InvalidDeviceError(DeviceError, ValueError):
+    """A text or number that names no device."""
+
+
 class UnknownDeviceError(DeviceError, ValueError):
     """A device type under which no backend registered."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.box import box_of
-from flambeau.core.device import DeviceLike
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.keys import key_for
@@ -62,7 +62,7 @@ def dlpack_device(self: Tensor) -> tuple[int, int]:
     """The DLPack device that holds the elements: (1, 0) is host memory; BufferError when it is none."""
     kind = self._key.backend.dlpack_kind
     if kind is not None:
-        return kind, self.device.index
+        return kind, self.device.number
     if not self._key.backend.has("shares_host"):
         raise _cannot_share(self)
     return HOST
@@ -159,7 +159,7 @@ def from_dlpack(x: Any, *, device: DeviceLike = None, copy: bool | None = None) 
     options: dict[str, Any] = {}
     sharing = None if int(kind) in _HOST_TYPES else _sharing(int(kind))
     if sharing is not None:
-        return _imported(x, Device(sharing, int(index)), device, copy)
+        return _imported(x, located(sharing, int(index)), device, copy)
     if int(kind) not in _HOST_TYPES:
         if not copy:
             raise BufferError(
@@ -181,7 +181,7 @@ def from_dlpack(x: Any, *, device: DeviceLike = None, copy: bool | None = None) 
     if copy is False and not array.flags.writeable:
         raise BufferError("from_dlpack: copy=False, but the memory is read-only and would have to be copied")
     t: Tensor = from_numpy(array.copy() if copy and not options else array)
-    return t if device is None else t.to(Device(device))
+    return t if device is None else t.to(located(device))
 
 
 def _sharing(kind: int) -> str | None:
@@ -199,11 +199,11 @@ def _sharing(kind: int) -> str | None:
 def _imported(x: Any, where: Device, device: DeviceLike, copy: bool | None) -> Tensor:
     """A tensor over the memory of ``x`` on ``where``, or a copy; then on ``device``."""
     backend = registry.resolve(where)
-    array = backend.from_dlpack(x, where.index, copy)
+    array = backend.from_dlpack(x, where.number, copy)
     t: Tensor = tensor_of(array, key_for(where, backend.dtype_of(array)))
     if not copy:
         box_of(t)  # the other library has a name for this memory
-    return t if device is None else t.to(Device(device))
+    return t if device is None else t.to(located(device))
 
 
 # -- numpy -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, update_wrapper
 from types import FunctionType
 from typing import Any, TypeVar
@@ -19,13 +19,15 @@ import numpy as np
 from flambeau.core import dispatch, help, sources, state
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.inplace import in_place, require_no_partial_overlap
-from flambeau.core.blame import explained_op, explaining
+from flambeau.core.blame import explained_op, explaining, explaining_code
 from flambeau.core.box import Box
 from flambeau.core.dtype import DType
 from flambeau.core.errors import is_of_the_call, not_a_tensor
+from flambeau.core.exchange import from_numpy
 from flambeau.core.graph import View, make_view
 from flambeau.core.locks import fork_safe
 from flambeau.core.out import deliver
+from flambeau.core.overrides import ARMED, NOTHING, intercept, met
 from flambeau.core.record import Op
 from flambeau.core.schema import REQUIRED
 from flambeau.core.tape.compile import compiled
@@ -40,6 +42,10 @@ def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]
 
     An error that says what was wrong with the call is raised from here: what led to it inside is no help.
     """
+    if ARMED:
+        found = intercept(op.function, *_as_called(op, args, params, kw))
+        if found is not NOTHING:
+            return found
     try:
         out = kw.pop("out", None) if kw else None
         operands, bound = bind(op, args, params, kw)
@@ -48,6 +54,8 @@ def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]
         result = dispatch.call(op, operands, bound)
         return deliver(op.name, result, out)
     except Exception as error:
+        if met(error, args, kw or {}, explaining_code):
+            return slow(op, args, params, kw)
         if clear := explained_op(error, op, op.name, args, params, kw):
             raise clear from clear.__cause__
         if is_of_the_call(error, op.name):
@@ -55,11 +63,47 @@ def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]
         raise
 
 
-def _stranger(op: Op, other: Any) -> Any:
-    """What an operator gives for an object that is no operand: its own type may know better."""
+def _as_called(
+    op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call as those who override it get them: operands by position, what was left out left out."""
+    named = {p.public: params[p.name] for p in op.schema.params if p.name in params and params[p.name] is not p.default}
+    operands = list(args)
+    while operands and operands[-1] is op.schema.operands[len(operands) - 1].default:
+        operands.pop()
+    return tuple(operands), named | dict(kw or {})
+
+
+def _stranger(op: Op, own: Tensor, other: Any) -> Any:
+    """What an operator gives for an object that is no operand: its own type may know better.
+
+    Arrays of numpy do, but for equality.
+    """
+    if type(other).__name__ == "ndarray" and op.name in ("eq", "ne"):
+        return slow(op, (own, from_numpy(other)), {}, {})
+    return NotImplemented
+
+
+def _foreign(op: Op, own: Tensor, other: Any) -> Any:
+    """The same for what stands on the left: numpy, whose arrays hand over to tensors, is told what to do instead."""
     if type(other).__name__ == "ndarray":
         raise not_a_tensor(op.name, "other", other)
     return NotImplemented
+
+
+class _Operand(type):
+    """``isinstance`` for what an operator takes: tensors, numbers, and whatever answers for itself."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, _TYPES) or hasattr(type(value), "__torch_function__")
+
+
+class _Operands(metaclass=_Operand):
+    pass
+
+
+_TYPES = (Tensor, bool, int, float, complex, np.generic)
+_OPERANDS = (*_TYPES, _Operands)
 
 
 def _fill(scope: dict[str, Any], op: Op) -> None:
@@ -81,8 +125,9 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         tensor_of=dispatch.tensor_of,
         result_dtype=op.dtype.out,
         in_place=in_place,
-        operand_types=(Tensor, bool, int, float, complex, np.generic),
+        operand_types=_OPERANDS,
         stranger=_stranger,
+        foreign=_foreign,
     )
 
     def record(*args: Any) -> Any:
@@ -148,11 +193,14 @@ def view_case(op: Op, value: str, *, when: str = "", call: str = "", unless: str
     def decorate(body: F) -> F:
         name, signature = body.__name__, inspect.signature(body)
         text = partial(sources.view_case_source, op, name, signature, value, when, call, unless)
-        rest = body if hasattr(body, "guarded") else explaining(name, body)
+        rest: Any = body if hasattr(body, "guarded") else explaining(name, body)
         made: Any = lazy_function(op, name, text, rest)
         del made.op  # it stands for itself, and not for the op
         update_wrapper(made, body)
         made.guarded = True
+        rest = getattr(rest, "rest", rest)
+        made.rest = rest
+        made.told = rest.told = made  # whose call it is that overriding classes see
         written: F = made
         return written
 

@@ -10,22 +10,22 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import keys
-from flambeau.core.blame import explain_functions
-from flambeau.core.device import DeviceLike
+from flambeau.core.blame import constructor, explain_functions
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import NumberError
 from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.public import public
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, in_class
 
 Host: TypeAlias = np.ndarray[Any, Any]
 
 
 def resolve_device(device: DeviceLike) -> Device:
     """Where a constructor puts its tensor: the device given, or the default."""
-    return keys.get_default_device() if device is None else Device(device)
+    return keys.get_default_device() if device is None else located(device)
 
 
 def finished(t: Tensor, requires_grad: bool, pin_memory: bool = False) -> Tensor:
@@ -164,7 +164,8 @@ def tensor(
     """
     wanted = None if dtype is None else dt.as_dtype(dtype)
     if isinstance(data, Tensor):
-        where = data.device if device is None else Device(device)
+        data = in_class(data, Tensor) if data.__class__ is not Tensor else data
+        where = data.device if device is None else located(device)
         copied = data.detach().to(device=where, dtype=wanted or data.dtype, copy=True)
         return finished(copied, requires_grad, pin_memory)
     if isinstance(data, (np.ndarray, np.generic)):
@@ -263,7 +264,7 @@ def asarray(
 def rebuild(data: bytes, dtype: DType, shape: tuple[int, ...], where: str, requires_grad: bool) -> Tensor:
     """A tensor from what :meth:`Tensor.__reduce_ex__` wrote."""
     host = np.frombuffer(data, dtype.numpy).reshape(shape)
-    return finished(from_host(host, dtype, Device(where)), requires_grad)
+    return finished(from_host(host, dtype, located(where)), requires_grad)
 
 
 @public(function=False)
@@ -279,4 +280,4 @@ def new_tensor(
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
-explain_functions(globals(), "tensor as_tensor asarray")
+explain_functions(globals(), "tensor as_tensor asarray", wrap=constructor)

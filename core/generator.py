@@ -6,8 +6,9 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
-from flambeau.core.blame import explain_functions, explain_methods
+from flambeau.core.blame import explain_functions, explain_methods, plain
 from flambeau.core.device import device as Device
+from flambeau.core.device import located
 from flambeau.core.dtype import uint8
 from flambeau.core.from_data import tensor
 from flambeau.core.random import Philox
@@ -29,7 +30,7 @@ class Generator(Philox):
 
     def __init__(self, device: Device | str = "cpu"):
         super().__init__()
-        self.device = Device(device)
+        self.device = located(device)
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of ``seed``, an int in [-2**63, 2**64) (a negative one counts modulo 2**64)."""
@@ -173,10 +174,13 @@ def set_rng_state(new_state: Tensor) -> None:
 
 
 @contextlib.contextmanager
-def fork_rng(devices: object = None, enabled: bool = True) -> Iterator[None]:
+def fork_rng(devices: object = None, enabled: bool = True, *, device_type: str | None = None) -> Iterator[None]:
     """Whatever is drawn inside, the default generator goes on afterwards as if nothing had been drawn.
 
-    ``devices`` is accepted for PyTorch's sake; one generator serves them all.
+    ``devices`` and ``device_type`` are accepted for PyTorch's sake; one generator serves them all.
+
+    >>> with fb.random.fork_rng():
+    ...     _ = fb.rand(2)
     """
     before = default_generator.state
     try:
@@ -186,5 +190,5 @@ def fork_rng(devices: object = None, enabled: bool = True) -> Iterator[None]:
             default_generator.state = before
 
 
-explain_functions(globals(), "manual_seed get_rng_state set_rng_state fork_rng")
+explain_functions(globals(), "manual_seed get_rng_state set_rng_state fork_rng", wrap=plain)
 explain_methods(Generator)

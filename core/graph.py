@@ -149,29 +149,60 @@ def check_hook(hook: object) -> None:
         raise TypeError(f"a hook must be a function, got {hook!r} ({type(hook).__name__})")
 
 
-class Handle:
-    """Removes a hook: ``handle.remove()``, also as a context manager."""
+class RemovableHandle:
+    """Removes a hook: ``handle.remove()``, also as a context manager.
 
-    def __init__(self, remove: Callable[[], None]):
+    It stands for the entry ``handle.id`` of a dict of hooks, and of those in ``extra_dict``, a dict or a list of them.
+
+    >>> hooks = {}
+    >>> handle = fb.utils.hooks.RemovableHandle(hooks)
+    >>> hooks[handle.id] = print
+    >>> handle.remove()
+    >>> hooks
+    {}
+    """
+
+    __slots__ = ("__weakref__", "_remove", "id")
+
+    def __init__(self, hooks_dict: dict[int, Any], *, extra_dict: dict[int, Any] | list[dict[int, Any]] | None = None):
+        number = self.id = next(_sequence)
+        extra = extra_dict if isinstance(extra_dict, list) else [] if extra_dict is None else [extra_dict]
+
+        def remove() -> None:
+            for hooks in (hooks_dict, *extra):
+                hooks.pop(number, None)
+
         self._remove: Callable[[], None] | None = remove
 
     @classmethod
-    def into(cls, hooks: dict[int, Any], fn: Callable[..., Any]) -> Handle:
+    def calling(cls, remove: Callable[[], None]) -> RemovableHandle:
+        """One that calls a function to remove the hook."""
+        made = cls({})
+        made._remove = remove
+        return made
+
+    @classmethod
+    def into(cls, hooks: dict[int, Any], fn: Callable[..., Any]) -> RemovableHandle:
+        """Enter a hook; the handle removes it."""
         check_hook(fn)
-        key = next(_sequence)
-        hooks[key] = fn
-        return cls(lambda: hooks.pop(key, None))
+        handle = cls(hooks)
+        hooks[handle.id] = fn
+        return handle
 
     def remove(self) -> None:
+        """Take the hook out; a second call does nothing."""
         if self._remove is not None:
             self._remove()
             self._remove = None
 
-    def __enter__(self) -> Handle:
+    def __enter__(self) -> RemovableHandle:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.remove()
+
+
+Handle = RemovableHandle
 
 
 class WalkHook:
@@ -218,7 +249,7 @@ def add_output_hook(n: Node, index: int, fn: Callable[..., Any]) -> Handle:
     hooks = n.pre_hooks
     keeper = next((i for i, (_, f) in enumerate(hooks) if f.__class__ is Keeper), len(hooks))
     hooks.insert(len(hooks) if fn.__class__ is Keeper else keeper, entry)
-    return Handle(lambda: hooks.remove(entry) if entry in hooks else None)
+    return Handle.calling(lambda: hooks.remove(entry) if entry in hooks else None)
 
 
 def carry_keepers(before: Edge, after: Edge) -> None:

@@ -14,7 +14,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import registry, stored
 from flambeau.core.cache import Cache
 from flambeau.core.checks import checked
-from flambeau.core.device import DeviceLike, innermost
+from flambeau.core.device import DeviceLike, innermost, located
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, NumberError, warn_user
@@ -55,7 +55,7 @@ class Key:
 
     def __init__(self, level: Any, device: Device, dtype: DType, backend: Backend):
         self.level, self.device, self.dtype, self.backend = level, device, dtype, backend
-        self.stored = backend.stored(dtype, device.index) or dtype
+        self.stored = backend.stored(dtype, device.number) or dtype
         self.truth = dtype is dt.bool_ and self.stored is not dtype
         self.array = backend.array if level is None else level.payload
         numbers = Cache(self.constant, keep=_is_safe, limit=1000)
@@ -90,7 +90,7 @@ class Key:
 
     def wrap(self, value: Any) -> Any:
         """A kernel's result of another class than the backend's arrays, as an array."""
-        return self.backend.wrap(value, self.stored, self.device.index) if self.level is None else value
+        return self.backend.wrap(value, self.stored, self.device.number) if self.level is None else value
 
     def element(self, value: Any) -> Any:
         """A Python number as the device holds it; DTypeError where it is out of the range that is held."""
@@ -105,20 +105,20 @@ class Key:
         dt.check_int("the number", value)
         if self.stored is not self.dtype:
             value = self.element(value)
-        return self.backend.constant(value, self.stored, self.device.index)
+        return self.backend.constant(value, self.stored, self.device.number)
 
     def from_host(self, host: HostArray, later: bool = False) -> Array:
         """An array with the values of a host array of this dtype; ``later`` as in :meth:`Backend.send`."""
         if self.stored is not self.dtype:
             host = stored.checked(host, self.dtype, self.stored, self.device)
         if later:
-            return self.backend.send(host, self.stored, self.device.index, later=True)
-        return self.backend.from_host(host, self.stored, self.device.index)
+            return self.backend.send(host, self.stored, self.device.number, later=True)
+        return self.backend.from_host(host, self.stored, self.device.number)
 
     def to_host(self, array: Array) -> HostArray:
         """An array's values on the host, in this dtype; late errors of the device are raised here."""
         host = self.backend.to_host(array)
-        self.backend.check(self.device.index)
+        self.backend.check(self.device.number)
         return host if self.stored is self.dtype else host.astype(self.dtype.numpy)
 
     def _exact(self, value: Any) -> Any:
@@ -136,6 +136,41 @@ class Key:
         return f"<key {self.device}, {self.dtype.name}, level {self.level}>"
 
 
+class Guarded(Key):
+    """The key that tensors of an overriding class show: like another, ``real``, but it has no kernels.
+
+    So the fast paths give such tensors up, and the uniform path, or whoever makes tensors, takes the real key.
+    """
+
+    real: Key
+
+    def __init__(self, real: Key):
+        fields = {n: v for n, v in real.__dict__.items() if n in _FIELDS}
+        self.__dict__.update(fields, real=real)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("boolean", "index"):
+            return getattr(self.__dict__["real"], name)
+        raise AttributeError(name)
+
+    def sibling(self, dtype: DType) -> Key:
+        return self.__dict__["real"].sibling(dtype)  # type: ignore[no-any-return]
+
+    @classmethod
+    def of(cls, key: Key) -> Key:
+        """The guarded key of a key; one of a level is guarded by that."""
+        found = key.__dict__.get("_guarded")
+        if found is None:
+            found = key.__dict__["_guarded"] = key if key.level is not None else cls(key)
+        made: Key = found
+        return made
+
+
+def real_key(key: Key) -> Key:
+    """The key with kernels."""
+    return key.__dict__["real"] if key.__class__ is Guarded else key
+
+
 def writing(kernel: Kernel | None) -> Kernel | None:
     """A kernel as ``fn(*ins, out)``: NumPy's and CuPy's ufuncs are so by themselves, quicker than by keyword."""
     if kernel is None or hasattr(kernel, "nout"):
@@ -143,7 +178,9 @@ def writing(kernel: Kernel | None) -> Kernel | None:
     return lambda *arrays: kernel(*arrays[:-1], out=arrays[-1])
 
 
-_FIXED = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
+_FIELDS = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
+                     "exact_floats", "exact_ints"})  # fmt: skip
+_FIXED = frozenset({"_guarded", "level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
                     "exact_floats", "exact_ints", "boolean", "index", "real"})  # fmt: skip
 
 
@@ -151,8 +188,9 @@ def key_for(d: Device, dtype: DType) -> Key:
     """The key of plain tensors of a device and dtype; errors when the device cannot be used."""
     key = _keys.get((d, dtype))
     if key is None:
+        d = d.located
         backend = registry.resolve(d)
-        held = backend.stored(dtype, d.index)
+        held = backend.stored(dtype, d.number)
         if held is None:
             raise DTypeError(f"device {str(d)!r} does not support {dtype}; use another dtype, for example float32")
         if held is not dtype and held.category == dt.FLOATING:
@@ -199,7 +237,7 @@ def lacks_dtypes(key: Key) -> bool:
 
 
 def _held(key: Key, dtype: DType) -> DType:
-    return key.backend.stored(dtype, key.device.index) or dtype
+    return key.backend.stored(dtype, key.device.number) or dtype
 
 
 def native_kernel(key: Key, op: Op) -> Kernel | None:
@@ -232,7 +270,7 @@ def native_kernel(key: Key, op: Op) -> Kernel | None:
 
 def precise(d: Device) -> DType:
     """The widest real dtype in which a device computes: float64, or float32 where it has none."""
-    return dt.float64 if registry.resolve(d).supports(dt.float64, d.index) else dt.float32
+    return dt.float64 if registry.resolve(d).supports(dt.float64, d.number) else dt.float32
 
 
 _defined: set[str] = set()
@@ -278,7 +316,7 @@ def get_default_device() -> Device:
     """Where constructors put tensors: the innermost ``with device``, the set default, or the environment's.
 
     >>> fb.get_default_device()
-    device(type='cpu', index=0)
+    device(type='cpu')
     """
     global _chosen
     found = innermost() or getattr(_set, "device", None) or _chosen
@@ -296,10 +334,10 @@ def set_default_device(d: DeviceLike) -> None:
 
     >>> fb.set_default_device("cpu")
     >>> fb.ones(1).device
-    device(type='cpu', index=0)
+    device(type='cpu')
     """
     global _chosen
-    chosen = None if d is None else Device(d)
+    chosen = None if d is None else located(d)
     if chosen is None:
         _chosen = None  # the environment is asked again
     else:

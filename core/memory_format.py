@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from flambeau.core.naming import prefix, shown
 
+
+@shown("memory_format", own="")
 class MemoryFormat:
     """An order of elements in memory: ``contiguous_format`` or ``preserve_format``."""
 
@@ -14,7 +17,7 @@ class MemoryFormat:
         self.name = name
 
     def __repr__(self) -> str:
-        return f"flambeau.{self.name}"
+        return f"{prefix()}.{self.name}"
 
     def __reduce__(self) -> str:
         return self.name
@@ -27,6 +30,7 @@ def check_format(name: str, memory_format: object) -> None:
         raise TypeError(f"{name}: argument 'memory_format' must be a memory format, got {memory_format!r} ({kind})")
 
 
+@shown("layout", own="")
 class Layout(MemoryFormat):
     """How elements are laid out; always ``strided``."""
 

@@ -15,11 +15,24 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from flambeau.core import copying, creation, exchange, fastpath, from_data, ops, printing  # noqa: F401  # their public functions
+from flambeau.core import (  # noqa: F401  # their public functions
+    copying,
+    creation,
+    exchange,
+    fastpath,
+    flags,
+    from_data,
+    ops,
+    printing,
+    storages,
+    subclasses,
+    typed,
+)
 from flambeau.core.autograd import api  # noqa: F401
 from flambeau.core.blame import explained, explaining
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DTypeError
+from flambeau.core.overrides import NOT_ASKED, make_overridable
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
 from flambeau.core.tensor import Tensor
@@ -55,7 +68,24 @@ def install() -> None:
                     FUNCTIONS[f"{name}_"] = written
     give_homes("flambeau", FUNCTIONS)
     give_homes(Tensor.__module__, vars(Tensor), "Tensor.")
+    _have_asked()
     Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]  # which __eq__ took away
+
+
+def _have_asked() -> None:
+    """Have the functions in Python that do not ask those who override do so, from when there are any."""
+    for fn in FUNCTIONS.values():
+        if not hasattr(fn, "told") and not hasattr(fn, "op"):
+            make_overridable(fn)
+    for name, value in vars(Tensor).items():
+        if name in NOT_ASKED:
+            continue
+        if isinstance(value, property):
+            for fn, told in ((value.fget, value.__get__), (value.fset, value.__set__)):
+                if not hasattr(fn, "told") and not hasattr(fn, "op"):
+                    make_overridable(fn, told, by="modes")
+        elif not hasattr(value, "told") and not hasattr(value, "op"):
+            make_overridable(value, by="modes")
 
 
 def _install_record(record: Op) -> None:

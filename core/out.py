@@ -87,7 +87,7 @@ def _write(name: str, out: Any, result: Any) -> None:
                 f"{name}: out has shape {tuple(out.shape)}, the result {tuple(result.shape)}; "
                 "give an out of that shape, or an empty tensor, which is resized"
             )
-        out._array = out._key.backend.empty(result._array.shape, out._key.stored, out._key.device.index)
+        out._array = out._key.backend.empty(result._array.shape, out._key.stored, out._key.device.number)
     out._key.backend.copy_into(out._array, result._array)
     mark_written(out, name)
 

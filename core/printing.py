@@ -18,6 +18,7 @@ import numpy as np
 from flambeau.core import dispatch
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.overrides import disabled_torch_function
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
@@ -93,7 +94,7 @@ def printoptions(**options: Any) -> Iterator[None]:
 
 def format_tensor(
     host: np.ndarray[Any, Any] | None, *, dtype: DType, shape: Sequence[int] | None = None, device: str | None = None,
-    suffixes: Sequence[str] = (),
+    suffixes: Sequence[str] = (), prefix: str = "tensor(",
 ) -> str:  # fmt: skip
     """``tensor(...)`` with everything that PyTorch shows.
 
@@ -102,6 +103,7 @@ def format_tensor(
         dtype: the tensor's dtype, shown unless it is a default one.
         device: its name, where that is to be shown.
         suffixes: further texts in their order, such as ``requires_grad=True``.
+        prefix: what stands before the values: of subclasses, their name.
 
     >>> format_tensor(np.array([[1.0, 2.5]]), dtype=dt.float64, suffixes=["requires_grad=True"])
     'tensor([[1.0000, 2.5000]], dtype=flambeau.float64, requires_grad=True)'
@@ -113,7 +115,6 @@ def format_tensor(
         shown.append(f"size={shape}")
     if not _is_default(dtype, values_shown=host is not None and not empty):
         shown.append(f"dtype={dtype}")
-    prefix = "tensor("
     if host is None:
         body = "..."
     else:
@@ -260,6 +261,9 @@ def represent(t: Tensor) -> str:
     if level is not None:
         return f"{level.kind} tensor(shape={tuple(t.shape)}, dtype={key.dtype}, {level.describe(t._array)})"
     suffixes = []
+    kind = type(t)
+    plain = kind is Tensor or kind.__torch_function__ is disabled_torch_function  # type: ignore[attr-defined]
+    prefix = "tensor(" if plain else f"{kind.__name__}("
     grad_fn = t.grad_fn
     if grad_fn is not None:
         suffixes.append(f"grad_fn=<{grad_fn.name()}>")
@@ -267,5 +271,8 @@ def represent(t: Tensor) -> str:
         suffixes.append("requires_grad=True")
     host = None if key.backend.has("no_data") else dispatch._detached(t)._host()
     device = None if key.backend.has("shares_host") else str(key.device)
-    text = format_tensor(host, dtype=key.dtype, shape=tuple(t.shape), device=device, suffixes=suffixes)
-    return f"Parameter containing:\n{text}" if t._is_parameter else text
+    text = format_tensor(host, dtype=key.dtype, shape=tuple(t.shape), device=device, suffixes=suffixes,
+                         prefix=prefix)  # fmt: skip
+    if plain:
+        return f"Parameter containing:\n{text}" if t._is_parameter else text
+    return f"Parameter({text})" if getattr(t, "_is_param", False) else text

@@ -61,7 +61,9 @@ def public(
 
     def declare(fn: F) -> F:
         title = name or fn.__name__
-        if isinstance(fn, FunctionType) and (fn.__name__.startswith("_") or hasattr(builtins, title)):
+        if isinstance(fn, FunctionType) and (
+            fn.__name__.startswith("_") or title[:2] == "__" or hasattr(builtins, title)
+        ):
             fn.__name__ = fn.__qualname__ = title
         if guard is False and isinstance(fn, FunctionType):
             fn.guarded = True  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +135,7 @@ def get_backend(name: str) -> Backend:
         ) from failure.error
     raise UnknownDeviceError(
         f"unknown device type {name!r}; known: {', '.join(known_types())}. "
-        "A backend package may need to be installed; `python -m flambeau doctor` lists what is there"
+        f"A backend package may need to be installed; `python -m flambeau doctor` lists what is there{hint_of_alias(name)}"
     )
 
 
@@ -145,9 +145,9 @@ def resolve(d: device) -> Backend:
         backend = get_backend(d.type)
         reason = backend.unavailable_reason()
         if reason is not None:
-            raise BackendUnavailableError(f"device {str(d)!r} is not available: {reason}")
+            raise BackendUnavailableError(f"device {str(d)!r} is not available: {reason}{hint_of_alias(d.type)}")
         count = backend.device_count()
-        if d.index >= count:
+        if d.number >= count:
             raise BackendUnavailableError(f"device {str(d)!r} does not exist: {d.type} has {count} device(s)")
         d.backend = backend
     found: Backend = d.backend
@@ -157,6 +157,19 @@ def resolve(d: device) -> Backend:
 def known_types() -> list[str]:
     """Every device type that has a backend or a plugin, loaded or not."""
     return sorted({*backends, *failures, *(_names() if _names is not None else ())})
+
+
+def hint_of_alias(name: str) -> str:
+    """How a program that names a type of device runs on another."""
+    return f"; to run what names {name!r} on another device, set FLAMBEAU_DEVICE_ALIAS={name}=opencl, or {name}=cpu"
+
+
+def _aliases() -> Mapping[str, str]:
+    found: Mapping[str, str] = config.get("device_alias")
+    return found
+
+
+device.aliases = staticmethod(_aliases)
 
 
 def hint_of_device(name: str, hint: str) -> str:

@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable
 from typing import SupportsIndex, overload
 
+from flambeau.core.naming import prefix, shown
 
+
+@shown()
 class Size(tuple[int, ...]):
     """A shape: a tuple of ints that can count its elements.
 
@@ -38,4 +41,4 @@ class Size(tuple[int, ...]):
         return Size([*self] * times) if isinstance(times, int) else NotImplemented
 
     def __repr__(self) -> str:
-        return f"flambeau.Size({list(self)})"
+        return f"{prefix()}.Size({list(self)})"

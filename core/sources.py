@@ -358,9 +358,10 @@ def dunder_source(op: Op, name: str, reflected: bool = False) -> str:
     swap = {x.public: first.public, y.public: second.public} if reflected else {}
     head = f"def {name}({first.public}, {second.public}):"
     slow_call = f"slow(OP, ({x.public}, {y.public}), {{}}, None)"
+    strange = "foreign" if reflected else "stranger"
     tail = [
         *_FAILED,
-        f"    if not isinstance({second.public}, operand_types): return stranger(OP, {second.public})",
+        f"    if not isinstance({second.public}, operand_types): return {strange}(OP, {first.public}, {second.public})",
         f"    return {slow_call}",
     ]
     if reflected:
@@ -420,7 +421,8 @@ def inplace_source(op: Op) -> str:
         "    except Exception: kernel = None",
         "    if kernel is not None:",
         f"        kernel(a{', a1' if len(names) == 2 else ''}, a)",
-        f"        if box is not None: box.version += 1; box.writer = '{op.name}_'",
+        f"        if box is None: box = {x}._box = Box()",
+        f"        box.version += 1; box.writer = '{op.name}_'",
         f"        return {x}",
     ]
     return "\n".join(lines) + "\n" + tail

@@ -24,8 +24,8 @@ class State:
     """One thread's modes. ``plain`` is True when nothing watches: no layer, level, watcher or saved-value hook."""
 
     __slots__ = (
-        "__weakref__", "anomaly", "box", "grad", "inference", "layers", "levels", "origin", "plain", "saved_hooks",
-        "twin", "watchers",
+        "__weakref__", "anomaly", "box", "grad", "inference", "layers", "levels", "modes", "origin", "overriding",
+        "plain", "saved_hooks", "skips", "twin", "watchers",
     )  # fmt: skip
     grad: bool
     twin: State | None  # the same with the other grad mode, once somebody asked
@@ -36,16 +36,21 @@ class State:
     layers: tuple[Callable[..., Any], ...]  # innermost last
     levels: tuple[Any, ...]  # innermost last; their class stands above
     watchers: tuple[Callable[..., Any], ...]
+    modes: tuple[Any, ...]  # of overriding functions, innermost last; their class stands above
+    overriding: int  # who may override functions: 0 classes and modes, 1 modes, 2 nobody
+    skips: bool  # whether the next call is not to be overridden
     saved_hooks: tuple[Any, ...]  # innermost last: a pair (pack, unpack), or the text of the error where they are off
     anomaly: bool | Literal["places"]  # "places": remember where ops were called, do not look for nan
 
     def __init__(self, **values: Any):
         self.grad, self.inference, self.anomaly, self.twin, self.origin = True, False, False, None, None
-        self.layers = self.levels = self.watchers = self.saved_hooks = ()
+        self.layers = self.levels = self.watchers = self.saved_hooks = self.modes = ()
+        self.overriding, self.skips = 0, False
         for name, value in values.items():
             setattr(self, name, value)
         self.box = INFERENCE if self.inference else None
-        self.plain = not (self.layers or self.levels or self.watchers or self.saved_hooks or self.anomaly or _slow)
+        watched = self.layers or self.levels or self.watchers or self.saved_hooks or self.anomaly or self.skips or _slow
+        self.plain = not (watched or self.modes and self.overriding < 2)
 
     def replace(self, **changes: Any) -> State:
         values = {n: getattr(self, n) for n in State.__slots__ if n not in _OWN}

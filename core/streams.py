@@ -33,16 +33,16 @@ class Stream:
     def __init__(self, device: DeviceLike = None, priority: int = 0):
         self.device, self.priority = resolved(device), priority
         backend = registry.resolve(self.device)
-        self._raw: Any = backend.stream(self.device.index, priority) if backend.has("has_streams") else None
+        self._raw: Any = backend.stream(self.device.number, priority) if backend.has("has_streams") else None
 
     def synchronize(self) -> None:
         """Wait until the work so far is done, and raise what went wrong late."""
         backend = registry.resolve(self.device)
         if self._raw is None:
-            backend.synchronize(self.device.index)
+            backend.synchronize(self.device.number)
         else:
             self._raw.synchronize()
-        backend.check(self.device.index)
+        backend.check(self.device.number)
 
     def query(self) -> bool:
         """Whether the work so far is done."""
@@ -93,7 +93,7 @@ class Event:
     def __init__(self, device: DeviceLike = None, *, enable_timing: bool = False):
         self.device, self.enable_timing = resolved(device), enable_timing
         backend = registry.resolve(self.device)
-        self._raw: Any = backend.event(self.device.index, enable_timing) if backend.has("has_streams") else None
+        self._raw: Any = backend.event(self.device.number, enable_timing) if backend.has("has_streams") else None
         self._at: float | None = None
 
     def record(self, stream: Stream | None = None) -> None:
@@ -104,7 +104,7 @@ class Event:
                 f"Event.record: the event is of {str(self.device)!r}, the stream of {str(chosen.device)!r}"
             )
         if self._raw is None:
-            registry.resolve(self.device).synchronize(self.device.index)
+            registry.resolve(self.device).synchronize(self.device.number)
         else:
             self._raw.record(chosen._raw)
         self._at = time.perf_counter()
@@ -142,11 +142,11 @@ def current_stream(device: DeviceLike = None) -> Stream:
     backend = registry.resolve(where)
     found = object.__new__(Stream)
     found.device, found.priority = where, 0
-    found._raw = backend.current_stream(where.index) if backend.has("has_streams") else None
+    found._raw = backend.current_stream(where.number) if backend.has("has_streams") else None
     return found
 
 
 def set_stream(stream: Stream) -> None:
     """Put this thread's work on the stream's device there from now on."""
     if stream._raw is not None:
-        registry.resolve(stream.device).set_stream(stream._raw, stream.device.index)
+        registry.resolve(stream.device).set_stream(stream._raw, stream.device.number)

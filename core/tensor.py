@@ -24,7 +24,9 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
 from flambeau.core.graph import ITSELF, Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
+from flambeau.core.keys import real_key
 from flambeau.core.memory_format import Layout, MemoryFormat, check_format, strided
+from flambeau.core.naming import shown
 from flambeau.core.public import public
 from flambeau.core.size import Size
 from flambeau.core.state import current
@@ -36,18 +38,48 @@ class TensorType(type):
 
     #: ``Tensor(...)`` for users; it stands above, in :mod:`flambeau.core.creation`.
     construct: Callable[..., Tensor]
+    #: The order in which a class's methods are looked up; it stands above, in :mod:`flambeau.core.overrides`.
+    order: Callable[[type, list[type]], list[type]] | None = None
 
     def __call__(cls, *args: Any, **kw: Any) -> Any:  # Any: whatever the class's constructor takes, and its instance
+        if cls is Tensor:
+            return TensorType.construct(*args, **kw)
         if any("__new__" in vars(c) for c in cls.__mro__[:-1]):
             return super().__call__(*args, **kw)
-        made = TensorType.construct(*args, **kw)
-        if cls is Tensor:
-            return made
-        own: Tensor = type.__call__(cls)  # a subclass without a constructor of its own
-        own._array, own._key, own._box, own._node = made._array, made._key, made._box, made._node
+        own = new_of(cls, *args, **kw)
+        own.__init__(*args, **kw) if cls.__init__ is not object.__init__ else None  # type: ignore[misc]
         return own
 
+    def mro(cls) -> list[type]:
+        found = super().mro()
+        return found if TensorType.order is None else TensorType.order(cls, found)
 
+
+def new_of(cls: type, *args: Any, **kw: Any) -> Tensor:  # Any: what ``Tensor(...)`` takes
+    """``Tensor(...)``, as a tensor of a subclass."""
+    return in_class(TensorType.construct(*args, **kw), cls)
+
+
+def in_class(t: Tensor, cls: type) -> Tensor:
+    """Another object for what ``t`` is: its memory, its history, its class aside."""
+    own: Tensor = object.__new__(cls)
+    own._array, own._key, own._box, own._node = t._array, real_key(t._key), box_of(t), t._node
+    return own
+
+
+class _New:
+    """``Tensor.__new__`` as subclasses call it, and as :data:`blank` must not find it: seen from the class alone."""
+
+    def __get__(self, cls: Any, owner: type) -> Callable[..., Any]:
+        if cls is None:
+            return type.__new__
+        return next((vars(c)["__new__"].__func__ for c in cls.__mro__[:-1] if "__new__" in vars(c)), new_of)
+
+    def __set__(self, cls: Any, value: object) -> None:
+        raise AttributeError("the __new__ of a class of tensors is stated in its body")
+
+
+@shown()
 class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     """A multi-dimensional array on a device that can record how it was computed.
 
@@ -62,9 +94,8 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     (tensor([1., 2.]), flambeau.Size([2, 3]))
     """
 
-    __slots__ = ("__weakref__", "_array", "_box", "_grad", "_key", "_node")
-    __array_ufunc__ = None  # numpy scalars on the left hand the operation to us
-    __array_priority__ = 1000
+    __slots__ = ("__dict__", "__weakref__", "_array", "_box", "_grad", "_key", "_node")
+    __array_priority__ = 1000  # what numpy meets on its right it hands to us
     __hash__ = object.__hash__
     _is_parameter: ClassVar[bool] = False
 
@@ -527,11 +558,17 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
 
     def _same_kind(self, t: Tensor) -> Tensor:
         """``t`` as a tensor of this class with this requires_grad."""
-        return t.requires_grad_(self.requires_grad)
+        own = t if type(self) is Tensor else in_class(t, type(self))
+        return Tensor.requires_grad_(own, self.requires_grad)
 
     def __copy__(self) -> Tensor:
-        return self._same_kind(self.detach())
+        made = self._same_kind(self.detach())
+        if self.__dict__:
+            made.__dict__.update(self.__dict__)
+        return made
 
+
+TensorType.__new__ = _New()  # type: ignore[method-assign, assignment]
 
 #: A tensor whose fields its maker sets, as quick as the call of a class that has no constructor.
 blank: Callable[[], Tensor] = type.__call__.__get__(Tensor)

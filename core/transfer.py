@@ -33,9 +33,9 @@ def move(x: Tensor, target: device) -> Tensor:
     """
     source, goal = x._key, key_for(target, x._key.dtype)
     if goal.backend.has("no_data"):
-        return tensor_of(goal.backend.empty(tuple(x._array.shape), goal.stored, target.index), goal)
+        return tensor_of(goal.backend.empty(tuple(x._array.shape), goal.stored, target.number), goal)
     if goal.backend is source.backend and goal.stored is source.stored:
-        moved = goal.backend.move(x._array, target.index)
+        moved = goal.backend.move(x._array, target.number)
         if moved is not None:
             return tensor_of(moved, goal)
     return tensor_of(goal.from_host(source.to_host(x._array), later=not _waiting.get()), goal)

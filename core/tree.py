@@ -31,6 +31,23 @@ class Structure:
 
 
 _LEAF = Structure(None, None, ())
+#: Classes that somebody made containers: how each comes apart, into children and the rest, and together again.
+REGISTERED: dict[type, tuple[Callable[[Any], tuple[Iterable[Any], Any]], Callable[[list[Any], Any], Any]]] = {}
+
+
+class _Rest:
+    """What a registered container has beside its children; equal by its own comparison, and hashable for all."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Rest) and bool(self.value == other.value)
+
+    def __hash__(self) -> int:
+        return hash(str(self.value))
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -46,6 +63,9 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
 
 def _walk(tree: Any, leaves: list[Any]) -> Structure:
     kind = tree.__class__
+    if kind in REGISTERED:
+        children, rest = REGISTERED[kind][0](tree)
+        return Structure(kind, _Rest(rest), tuple(_walk(v, leaves) for v in children))
     if isinstance(tree, dict):
         return Structure(kind, tuple(tree), tuple(_walk(v, leaves) for v in tree.values()))
     if kind in (tuple, list) or (isinstance(tree, tuple) and hasattr(tree, "_fields")):
@@ -63,6 +83,8 @@ def _build(leaves: Iterator[Any], s: Structure) -> Any:
     if s.kind is None:
         return next(leaves)
     children = [_build(leaves, c) for c in s.children]
+    if s.meta.__class__ is _Rest:
+        return REGISTERED[s.kind][1](children, s.meta.value)
     if isinstance(s.kind, type) and issubclass(s.kind, dict):
         made = s.kind()
         made.update(zip(s.meta, children, strict=True))

@@ -19,6 +19,8 @@ __version__ = "0.1.0"
 
 # isort: off
 from flambeau._discovery import install as _install_discovery
+from flambeau._native import NAMES as _NATIVE
+from flambeau._native import PRIVATE as _PRIVATE
 from flambeau.core import methods as _methods
 from flambeau.core import registry as _registry
 from flambeau.core.creation import (
@@ -44,6 +46,16 @@ from flambeau.core.state import (
 )  # fmt: skip
 from flambeau.core.tape.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from flambeau.core.tensor import Tensor
+from flambeau.core.switches import (
+    are_deterministic_algorithms_enabled, get_deterministic_debug_mode, get_float32_matmul_precision,
+    get_num_interop_threads, is_deterministic_algorithms_warn_only_enabled, is_warn_always_enabled,
+    set_deterministic_debug_mode, set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads,
+    set_warn_always, use_deterministic_algorithms,
+)  # fmt: skip
+from flambeau.core.symbolic import (
+    SymBool, SymFloat, SymInt, sym_constrain_range, sym_constrain_range_for_size, sym_float, sym_fresh_size, sym_int,
+    sym_ite, sym_max, sym_min, sym_not, sym_sqrt, sym_sum,
+)  # fmt: skip
 from flambeau.core.threads import get_num_threads, set_num_threads
 
 float, double, half = float32, float64, float16
@@ -56,28 +68,51 @@ globals().update(_methods.FUNCTIONS)
 
 _LAZY = frozenset(
     {
+        "__config__",
         "accelerator",
         "array_api",
         "autograd",
         "backends",
         "core",
+        "cpu",
+        "cuda",
         "debug",
+        "distributions",
+        "fft",
         "func",
+        "futures",
+        "hub",
         "library",
         "linalg",
+        "monitor",
+        "mps",
+        "mtia",
+        "multiprocessing",
         "nn",
         "optim",
+        "overrides",
         "plugins",
         "profiler",
+        "random",
+        "serialization",
+        "signal",
         "special",
+        "testing",
         "utils",
+        "xpu",
     }
 )
-_ELSEWHERE = {
-    "save": "flambeau.utils.serialization",
-    "load": "flambeau.utils.serialization",
-    "vmap": "flambeau.core.transforms.func",
-}
+_ELSEWHERE = (
+    {
+        "save": "flambeau.utils.serialization",
+        "load": "flambeau.utils.serialization",
+        "vmap": "flambeau.core.transforms.func",
+        "compile": "flambeau.eager",
+        "cond": "flambeau.eager",
+    }
+    | dict.fromkeys(_NATIVE, "flambeau.nn.native")
+    | dict.fromkeys(_PRIVATE, "flambeau.nn.native.private")
+)
 
 
 def __getattr__(name: str) -> _Any:

@@ -61,12 +61,26 @@ def _explain(given: argparse.Namespace) -> int:
     return 0
 
 
+def _run(given: argparse.Namespace) -> int:
+    from flambeau.compat import launch  # lazy for start-up
+
+    return launch.run(given.program, module=given.module)
+
+
+def _torch_wheel(given: argparse.Namespace) -> int:
+    from flambeau.compat import wheel  # lazy for start-up
+
+    print(wheel.build(given.out))
+    return 0
+
+
 _EXAMPLES = """\
 examples:
   python -m flambeau demo
   python -m flambeau doctor
   python -m flambeau coverage --device opencl
   python -m flambeau explain softmax --device opencl
+  python -m flambeau run train.py --epochs 3
 """
 
 
@@ -112,6 +126,19 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     explain.add_argument("op", metavar="OP", help="for example add")
     explain.add_argument("--device", type=_device_name, help="this device, for example opencl:0")
+
+    run = command(
+        "run", _run, "run a program that is written for PyTorch on flambeau",
+        "The program's `import torch`, and that of the processes it starts, gives flambeau.",
+    )  # fmt: skip
+    run.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as in python -m PROGRAM")
+    run.add_argument("program", metavar="PROGRAM", nargs=argparse.REMAINDER, help="a script or module, its arguments")
+
+    wheel = command(
+        "torch-wheel", _torch_wheel, "build a wheel named torch that is flambeau",
+        "Installed, it is the torch that other packages ask for.",
+    )  # fmt: skip
+    wheel.add_argument("--out", default=".", help="the folder to put it into (default: this one)")
     return parser
 
 

@@ -103,7 +103,7 @@ def _one_thread() -> Iterator[None]:
 
 def _backend(device: fb.device) -> str:
     backend = resolve(device)
-    return f"{backend.device_type} backend, {backend.properties(device.index).name}"
+    return f"{backend.device_type} backend, {backend.properties(device.number).name}"
 
 
 def _train(

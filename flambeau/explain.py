@@ -103,7 +103,7 @@ def _device_lines(d: device, op: Op) -> list[str]:
     lines = []
     for dtype in dt.ALL:
         try:
-            held = registry.resolve(d).stored(dtype, d.index)
+            held = registry.resolve(d).stored(dtype, d.number)
             key = key_for(d, held if held is not None and held.is_floating_point else dtype)
         except Exception as error:
             lines.append(f"  {d} {dtype.name:10} unavailable: {error}")

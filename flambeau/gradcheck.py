@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from flambeau.core import state
 from flambeau.core.autograd.api import as_tuple
 from flambeau.core.autograd.engine import alias
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import explain_functions, plain
 from flambeau.core.creation import arange, eye
 from flambeau.core.dtype import COMPLEX, float64
 from flambeau.core.errors import GradientError
@@ -401,4 +401,4 @@ def get_analytical_jacobian(
     return matrices, same, all(g.shape == x.shape for g, x in pairs), all(g.dtype is x.dtype for g, x in pairs)
 
 
-explain_functions(globals(), "gradcheck gradgradcheck")
+explain_functions(globals(), "gradcheck gradgradcheck", wrap=plain)

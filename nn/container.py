@@ -24,6 +24,19 @@ def _pairs(name: str, given: Pairs[V]) -> Iterator[tuple[str, V]]:
         yield pair[0], pair[1]
 
 
+class Container(Module):
+    """The children that it is given by name; the base of modules of old.
+
+    >>> list(fb.nn.Container(act=fb.nn.ReLU())._modules)
+    ['act']
+    """
+
+    def __init__(self, **kwargs: Module | None):
+        super().__init__()
+        for name, module in kwargs.items():
+            self.add_module(name, module)
+
+
 class _Numbered(Module):
     """Children under the names "0", "1", ..."""
 

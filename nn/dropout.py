@@ -7,7 +7,7 @@ from flambeau.nn import functional as F
 from flambeau.nn.of_function import OfFunction
 
 
-class _Dropout(OfFunction):
+class _DropoutNd(OfFunction):
     _shown = ("p", "inplace")
     p: float = 0.5
     inplace: bool = False
@@ -23,7 +23,7 @@ class _Dropout(OfFunction):
         return self.function(input, self.p, self.training, self.inplace)
 
 
-class Dropout(_Dropout, function=F.dropout):
+class Dropout(_DropoutNd, function=F.dropout):
     """In training each element is 0 with probability ``p`` and divided by 1 - p otherwise.
 
     >>> layer = fb.nn.Dropout(0.5).eval()
@@ -32,7 +32,7 @@ class Dropout(_Dropout, function=F.dropout):
     """
 
 
-class _Channels(_Dropout):
+class _Channels(_DropoutNd):
     """One draw decides about a channel of an example.
 
     >>> fb.nn.Dropout{n}d(0.5)(fb.ones(1, 3{s:8})).shape
@@ -52,7 +52,7 @@ class Dropout3d(_Channels, dims=3, function=F.dropout3d):
     """Dropout of whole channels of (N, C, D, H, W)."""
 
 
-class AlphaDropout(_Dropout, function=F.alpha_dropout):
+class AlphaDropout(_DropoutNd, function=F.alpha_dropout):
     """Dropout for selu networks: mean and variance stay.
 
     >>> fb.nn.AlphaDropout(0.1)(fb.ones(3)).shape
@@ -60,7 +60,7 @@ class AlphaDropout(_Dropout, function=F.alpha_dropout):
     """
 
 
-class FeatureAlphaDropout(_Dropout, function=F.feature_alpha_dropout):
+class FeatureAlphaDropout(_DropoutNd, function=F.feature_alpha_dropout):
     """AlphaDropout of whole channels.
 
     >>> fb.nn.FeatureAlphaDropout(0.1)(fb.ones(1, 3, 8)).shape

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 from flambeau.core.autograd.function import Function
@@ -18,15 +20,44 @@ Hooks = dict[int, Callable[..., Any]]
 EVERYWHERE: dict[int, Any] = {}
 
 
-def add(hooks: Hooks, hook: Callable[..., Any], prepend: bool = False) -> Handle:
-    """Enter a hook, in front of the others if asked; the handle removes it."""
+#: What is asked before something is registered on any module, by the kind of it: ``hook(module, name, value)``.
+ON_REGISTRATION: dict[str, dict[int, Any]] = {"parameter": {}, "buffer": {}, "module": {}}
+
+
+def add(hooks: Hooks, hook: Callable[..., Any], prepend: bool = False, *marks: dict[int, bool]) -> Handle:
+    """Enter a hook, in front of the others if asked, and its number in each of ``marks``; the handle removes it."""
     handle = Handle.into(hooks, hook)
+    key = next(reversed(hooks))
     if prepend:
-        key = next(reversed(hooks))
         others = {k: v for k, v in hooks.items() if k != key}
         hooks.clear()
         hooks.update({key: hook, **others})
+    for mark in marks:
+        mark[key] = True
     return handle
+
+
+def asked(kind: str, module: Any, name: str, value: Any) -> Any:  # Any: a module, a parameter, a buffer, or None
+    """What to register in place of ``value``, as the hooks of ``register_module_{kind}_registration_hook`` want it."""
+    for hook in list(ON_REGISTRATION[kind].values()):
+        replaced = hook(module, name, value)
+        value = value if replaced is None else replaced
+    return value
+
+
+def register_module_parameter_registration_hook(hook: Callable[..., Any]) -> Handle:
+    """Call ``hook(module, name, parameter)`` before a parameter is registered; what it returns is taken instead."""
+    return Handle.into(ON_REGISTRATION["parameter"], hook)
+
+
+def register_module_buffer_registration_hook(hook: Callable[..., Any]) -> Handle:
+    """Call ``hook(module, name, buffer)`` before a buffer is registered; what it returns is taken instead."""
+    return Handle.into(ON_REGISTRATION["buffer"], hook)
+
+
+def register_module_module_registration_hook(hook: Callable[..., Any]) -> Handle:
+    """Call ``hook(module, name, submodule)`` before a child is registered; what it returns is taken instead."""
+    return Handle.into(ON_REGISTRATION["module"], hook)
 
 
 def _everywhere(kind: str) -> list[Callable[..., Any]]:
@@ -66,6 +97,11 @@ def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> Handle:
 def register_module_full_backward_hook(hook: Callable[..., Any]) -> Handle:
     """Call ``hook(module, grad_input, grad_output)`` when the gradients of any module's inputs are there."""
     return _register("backward", hook)
+
+
+def register_module_backward_hook(hook: Callable[..., Any]) -> Handle:
+    """The hook of old on every module: ``hook(module, grad_input, grad_output)`` of the last op of its forward."""
+    return _register("last_node", hook)
 
 
 class _Boundary(Function):
@@ -109,7 +145,11 @@ class Called(Protocol):
 
     _hooked: bool
     _forward_hooks: Hooks
+    _forward_hooks_with_kwargs: dict[int, bool]
+    _forward_hooks_always_called: dict[int, bool]
     _forward_pre_hooks: Hooks
+    _forward_pre_hooks_with_kwargs: dict[int, bool]
+    _is_full_backward_hook: bool | None
     _backward_hooks: Hooks
     _backward_pre_hooks: Hooks
 
@@ -119,11 +159,14 @@ class Called(Protocol):
     def _head(self) -> str: ...
 
 
-class BackwardHooks:
+class Flow:
     """One call of a module with full backward hooks: what flows back at its outputs and at its inputs."""
 
-    def __init__(self, module: Called):
-        self.module = module
+    def __init__(
+        self, module: Any, before: Callable[[], Iterable[Callable[..., Any]]],
+        after: Callable[[], Iterable[Callable[..., Any]]],
+    ):  # fmt: skip
+        self.module, self.before, self.after = module, before, after
         self.outputs: tuple[Any, ...] | None = None
         self.inputs_want = False
         self.inputs = 0
@@ -137,7 +180,7 @@ class BackwardHooks:
         return _cross(result, self._outputs_seen)[0]
 
     def _outputs_seen(self, grads: tuple[Any, ...]) -> Any:
-        for hook in [*_everywhere("backward_pre"), *self.module._backward_pre_hooks.values()]:
+        for hook in self.before():
             replaced = hook(self.module, grads)
             if replaced is not None:
                 grads = replaced if isinstance(replaced, tuple) else (replaced,)
@@ -151,36 +194,84 @@ class BackwardHooks:
 
     def _call(self, grads: tuple[Any, ...]) -> Any:
         changed = False
-        for hook in [*_everywhere("backward"), *self.module._backward_hooks.values()]:
+        for hook in self.after():
             replaced = hook(self.module, grads, self.outputs)
             if replaced is not None:
                 grads, changed = replaced if isinstance(replaced, tuple) else (replaced,), True
         return grads if changed else None
 
 
+class ForwardHook:
+    """A hook and how it wants to be called: with the keyword arguments too, after a forward that raised too."""
+
+    def __init__(self, hook: Callable[..., Any], with_kwargs: bool = False, always: bool = False):
+        check_hook(hook)
+        self.hook, self.with_kwargs, self.always = hook, with_kwargs, always
+
+    def __call__(self, module: Called, args: Any, kwargs: Any, *result: Any) -> Any:
+        if self.with_kwargs:
+            return self.hook(module, args, kwargs, *result)
+        return self.hook(module, args, *result)
+
+
+def _before_forward(module: Called) -> list[ForwardHook]:
+    own = module._forward_pre_hooks.items()
+    with_kwargs = module._forward_pre_hooks_with_kwargs
+    return [*_everywhere("forward_pre"), *(ForwardHook(hook, k in with_kwargs) for k, hook in own)]
+
+
+def _after_forward(module: Called) -> list[ForwardHook]:
+    own = module._forward_hooks.items()
+    with_kwargs, always = module._forward_hooks_with_kwargs, module._forward_hooks_always_called
+    return [*_everywhere("forward"), *(ForwardHook(hook, k in with_kwargs, k in always) for k, hook in own)]
+
+
+def _flow(module: Called) -> Flow:
+    """What calls the module's own hooks and those on every module, whichever there are then."""
+
+    def after() -> list[Callable[..., Any]]:
+        own = module._backward_hooks.values() if module._is_full_backward_hook is not False else ()
+        return [*_everywhere("backward"), *own]
+
+    return Flow(module, lambda: [*_everywhere("backward_pre"), *module._backward_pre_hooks.values()], after)
+
+
 def call_with_hooks(module: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Forward with every kind of hook around it."""
-    for hook in [*_everywhere("forward_pre"), *module._forward_pre_hooks.values()]:
+    for hook in _before_forward(module):
         args, kwargs = _before(module, hook, args, kwargs)
-    own = module._backward_hooks or module._backward_pre_hooks
-    around = BackwardHooks(module) if own or _everywhere("backward") or _everywhere("backward_pre") else None
+    old = _everywhere("last_node")
+    if module._is_full_backward_hook is False:
+        old += module._backward_hooks.values()
+    own = module._backward_hooks and module._is_full_backward_hook is not False or module._backward_pre_hooks
+    around = _flow(module) if own or _everywhere("backward") or _everywhere("backward_pre") else None
     if around is not None:
         args = around.at_inputs(args)
     try:
         result = module.forward(*args, **kwargs)
     except Exception:
-        for hook in [*_everywhere("forward"), *module._forward_hooks.values()]:
-            if getattr(hook, "always", False):
+        for hook in _after_forward(module):
+            if hook.always:
                 hook(module, args, kwargs, None)
         raise
-    for hook in [*_everywhere("forward"), *module._forward_hooks.values()]:
+    for hook in _after_forward(module):
         replaced = hook(module, args, kwargs, result)
         result = result if replaced is None else replaced
+    if old:
+        _hook_last_node(module, old, result)
     return result if around is None else around.at_outputs(result)
 
 
+def _hook_last_node(module: Called, hooks: list[Callable[..., Any]], result: Any) -> None:
+    """Backward hooks of the old kind see the gradients of the node that made the first tensor of a result."""
+    first = next((v for v in flatten(result)[0] if isinstance(v, Tensor)), None)
+    if first is not None and first.grad_fn is not None:
+        for hook in hooks:
+            first.grad_fn.register_hook(partial(hook, module))
+
+
 def _before(
-    module: Called, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    module: Called, hook: ForwardHook, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     replaced = hook(module, args, kwargs)
     if replaced is None:
@@ -192,19 +283,6 @@ def _before(
             f"forward pre-hook with kwargs must return None or (args, kwargs), got {type(replaced).__name__}"
         )
     return replaced
-
-
-class ForwardHook:
-    """A hook in one form: ``(module, args, kwargs[, result])``, whichever of them the user's takes."""
-
-    def __init__(self, hook: Callable[..., Any], with_kwargs: bool, always: bool = False):
-        check_hook(hook)
-        self.hook, self.with_kwargs, self.always = hook, with_kwargs, always
-
-    def __call__(self, module: Called, args: Any, kwargs: Any, *result: Any) -> Any:
-        if self.with_kwargs:
-            return self.hook(module, args, kwargs, *result)
-        return self.hook(module, args, *result)
 
 
 # -- where an error was, and where a nan came from ----------------------------------------------------
@@ -257,36 +335,53 @@ def call_watched(module: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 # -- registering ---------------------------------------------------------------------------------------
 class Hooked:
-    """The hooks of one module, and how they are registered."""
+    """The hooks of one module, in dicts under the names that torch gives them, and how they are registered."""
 
     _backward_hooks: Hooks
     _backward_pre_hooks: Hooks
     _forward_hooks: Hooks
+    _forward_hooks_with_kwargs: dict[int, bool]
+    _forward_hooks_always_called: dict[int, bool]
     _forward_pre_hooks: Hooks
+    _forward_pre_hooks_with_kwargs: dict[int, bool]
     _state_dict_hooks: Hooks
     _state_dict_pre_hooks: Hooks
-    _load_pre_hooks: Hooks
-    _load_post_hooks: Hooks
+    _load_state_dict_pre_hooks: Hooks
+    _load_state_dict_post_hooks: Hooks
+    _is_full_backward_hook: bool | None  # None: there is no backward hook yet
     _hooked: bool  # whether a call must look at hooks at all
 
-    def __init__(self) -> None:
-        self.__dict__.update({name: {} for name in _KINDS}, _hooked=False)
+    def _make_hooks(self) -> None:
+        self.__dict__.update({name: OrderedDict() for name in _KINDS}, _hooked=False, _is_full_backward_hook=None)
 
-    def _hook(self, registry: Hooks, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+    def _hook(
+        self, registry: Hooks, hook: Callable[..., Any], prepend: bool = False, *marks: dict[int, bool]
+    ) -> Handle:
         self.__dict__["_hooked"] = True
-        return add(registry, hook, prepend)
+        return add(registry, hook, prepend, *marks)
+
+    def _backward_hooks_are_full(self, full: bool) -> None:
+        if self._is_full_backward_hook is (not full):
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single Module; register hooks of "
+                "one kind"
+            )
+        self.__dict__["_is_full_backward_hook"] = full
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> Handle:
         """Call ``hook(module, args[, kwargs])`` before forward; what it returns replaces the arguments."""
-        return self._hook(self._forward_pre_hooks, ForwardHook(hook, with_kwargs), prepend)
+        marks = [self._forward_pre_hooks_with_kwargs] if with_kwargs else []
+        return self._hook(self._forward_pre_hooks, hook, prepend, *marks)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
     ) -> Handle:
         """Call ``hook(module, args[, kwargs], output)`` after forward; what it returns replaces the output."""
-        return self._hook(self._forward_hooks, ForwardHook(hook, with_kwargs, always_call), prepend)
+        marks = [self._forward_hooks_with_kwargs] if with_kwargs else []
+        marks += [self._forward_hooks_always_called] if always_call else []
+        return self._hook(self._forward_hooks, hook, prepend, *marks)
 
     def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
         """Call ``hook(module, grad_output)`` when the gradients of the outputs are there; it may return others."""
@@ -294,7 +389,16 @@ class Hooked:
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
         """Call ``hook(module, grad_input, grad_output)`` when the inputs' gradients are there; it may return others."""
+        self._backward_hooks_are_full(True)
         return self._hook(self._backward_hooks, hook, prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> Handle:
+        """The hook of old: ``hook(module, grad_input, grad_output)`` of the last op of forward, not of all of it.
+
+        :meth:`register_full_backward_hook` is what its name promises.
+        """
+        self._backward_hooks_are_full(False)
+        return self._hook(self._backward_hooks, hook)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, prefix, keep_vars)`` before this module's part of state_dict."""
@@ -302,15 +406,46 @@ class Hooked:
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, state_dict, prefix, local_metadata)`` after it; it changes the dict in place."""
+        check_hook(hook)
+        return add(self._state_dict_hooks, InPlace(hook))
+
+    def _register_state_dict_hook(self, hook: Callable[..., Any]) -> Handle:
+        """The same, with a hook that may return another dict."""
         return add(self._state_dict_hooks, hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)`` before loading."""
-        return add(self._load_pre_hooks, hook)
+        return self._register_load_state_dict_pre_hook(hook, with_module=True)
+
+    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any], with_module: bool = False) -> Handle:
+        """The same, by default with a hook that is not given the module."""
+        check_hook(hook)
+        return add(self._load_state_dict_pre_hooks, LoadHook(hook, with_module))
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, incompatible_keys)`` after loading."""
-        return add(self._load_post_hooks, hook)
+        return add(self._load_state_dict_post_hooks, hook)
 
 
-_KINDS = [name for name in Hooked.__annotations__ if name.endswith("_hooks")]
+class LoadHook:
+    """A hook before loading, which may do without the module."""
+
+    def __init__(self, hook: Callable[..., Any], with_module: bool):
+        self.hook, self.with_module = hook, with_module
+
+    def __call__(self, module: object, *args: Any) -> None:
+        self.hook(module, *args) if self.with_module else self.hook(*args)
+
+
+class InPlace:
+    """A hook after state_dict, which must not return anything."""
+
+    def __init__(self, hook: Callable[..., Any]):
+        self.hook = hook
+
+    def __call__(self, *args: Any) -> None:
+        if self.hook(*args) is not None:
+            raise RuntimeError("a hook of register_state_dict_post_hook must return None: it changes the dict in place")
+
+
+_KINDS = [name for name in Hooked.__annotations__ if name not in ("_hooked", "_is_full_backward_hook")]

@@ -13,7 +13,7 @@ from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
 from flambeau.nn.module import Module
-from flambeau.nn.parameter import Parameter, UninitializedParameter, is_lazy
+from flambeau.nn.parameter import Parameter
 
 
 class Identity(Module):
@@ -71,39 +71,8 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class LazyLinear(Linear):
-    """Linear whose in_features are those of its first input; then it becomes a Linear.
-
-    >>> fb.nn.LazyLinear(2)(fb.ones(1, 5)).shape
-    flambeau.Size([1, 2])
-    """
-
-    def __init__(self, out_features: int, bias: bool = True, device: DeviceLike = None, dtype: DType | None = None):
-        super().__init__(0, 0, False)
-        self.out_features = out_features
-        self._wants_bias = bias
-        self.weight = UninitializedParameter(empty(0, device=device, dtype=dtype))
-        if bias:
-            self.bias = UninitializedParameter(empty(0, device=device, dtype=dtype))
-
-    def reset_parameters(self) -> None:
-        """New random values, once the shapes are known."""
-        if self.in_features:
-            super().reset_parameters()
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(..., in_features) to (..., out_features), whatever in_features is at first."""
-        if is_lazy(self.weight):
-            self._materialise(input.shape[-1])
-        return Linear.forward(self, input)  # it may be a Linear by now: super() would not do
-
-    def _materialise(self, in_features: int) -> None:
-        self.in_features = in_features
-        self.weight.materialize((self.out_features, in_features))  # type: ignore[attr-defined]
-        if self.bias is not None:
-            self.bias.materialize((self.out_features,))  # type: ignore[attr-defined]
-        self.reset_parameters()
-        self.__class__ = Linear  # type: ignore[assignment]
+class NonDynamicallyQuantizableLinear(Linear):
+    """Linear, by the name under which torch keeps one from being quantized."""
 
 
 class Bilinear(Module):

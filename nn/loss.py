@@ -6,14 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn.functional.ctc import Lengths
+from flambeau.nn.functional.loss import reduction_of
+from flambeau.nn.module import Module
 from flambeau.nn.of_function import OfFunction
 
 
 class _Loss(OfFunction):
+    """The base of losses, with torch's constructor for classes of one's own."""
+
+    reduction: ClassVar[str]  # of each loss; ClassVar: an option only where a class lists it as one
+
+    def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
+        Module.__init__(self)
+        self.__dict__["reduction"] = reduction_of(reduction, size_average, reduce, (reduction,))
+
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """How far ``input`` is from ``target``."""
         return self._apply_to(input, target)
@@ -26,6 +37,19 @@ class _AveragedLoss(_Loss):
 
 
 class _WeightedLoss(_Loss):
+    """A loss with a weight for each class, a buffer; the constructor is torch's."""
+
+    weight: ClassVar[Tensor | None]
+
+    def __init__(
+        self, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:  # fmt: skip
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+
+
+class _WeightedAverage(_WeightedLoss):
     weight: Tensor | None = None
     size_average: bool | None = None
     reduce: bool | None = None
@@ -53,7 +77,7 @@ class HuberLoss(_Loss, function=F.huber_loss):
     delta: float = 1.0
 
 
-class CrossEntropyLoss(_Loss, function=F.cross_entropy):
+class CrossEntropyLoss(_WeightedLoss, function=F.cross_entropy):
     """The cross entropy of scores (N, C, ...) and classes (N, ...), or probabilities of the shape of the scores."""
 
     weight: Tensor | None = None
@@ -64,7 +88,7 @@ class CrossEntropyLoss(_Loss, function=F.cross_entropy):
     label_smoothing: float = 0.0
 
 
-class NLLLoss(_Loss, function=F.nll_loss):
+class NLLLoss(_WeightedLoss, function=F.nll_loss):
     """Minus the log probabilities (N, C, ...) of the target classes (N, ...)."""
 
     weight: Tensor | None = None
@@ -74,11 +98,15 @@ class NLLLoss(_Loss, function=F.nll_loss):
     reduction: str = "mean"
 
 
-class BCELoss(_WeightedLoss, function=F.binary_cross_entropy):
+class NLLLoss2d(NLLLoss, function=F.nll_loss):
+    """The name of old of NLLLoss for images."""
+
+
+class BCELoss(_WeightedAverage, function=F.binary_cross_entropy):
     """-(target log(input) + (1 - target) log(1 - input)), averaged."""
 
 
-class BCEWithLogitsLoss(_WeightedLoss, function=F.binary_cross_entropy_with_logits):
+class BCEWithLogitsLoss(_WeightedAverage, function=F.binary_cross_entropy_with_logits):
     """BCELoss of sigmoid(input), without overflow."""
 
     pos_weight: Tensor | None = None
@@ -105,14 +133,14 @@ class PoissonNLLLoss(_Loss, function=F.poisson_nll_loss):
     reduction: str = "mean"
 
 
-class GaussianNLLLoss(OfFunction, function=F.gaussian_nll_loss, kw_only=True):
+class GaussianNLLLoss(_Loss, function=F.gaussian_nll_loss, kw_only=True):
     """0.5 (log(var) + (input - target)² / var)."""
 
     full: bool = False
     eps: float = 1e-06
     reduction: str = "mean"
 
-    def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:
+    def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:  # type: ignore[override]
         """``nn.functional.gaussian_nll_loss`` of the arguments."""
         return self._apply_to(input, target, var)
 
@@ -126,13 +154,13 @@ class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss):
     reduction: str = "mean"
 
 
-class _PairLoss(OfFunction):
+class _PairLoss(_Loss):
     margin: float = 0.0
     size_average: bool | None = None
     reduce: bool | None = None
     reduction: str = "mean"
 
-    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
         """How far the pairs are from what ``target`` says of them."""
         return self._apply_to(input1, input2, target)
 
@@ -145,7 +173,7 @@ class SoftMarginLoss(_AveragedLoss, function=F.soft_margin_loss):
     """log(1 + exp(-target input))."""
 
 
-class MultiMarginLoss(_Loss, function=F.multi_margin_loss):
+class MultiMarginLoss(_WeightedLoss, function=F.multi_margin_loss):
     """Mean over the other classes of max(0, margin - input[target] + input[class]) ** p."""
 
     p: int = 1
@@ -160,7 +188,7 @@ class MultiLabelMarginLoss(_AveragedLoss, function=F.multilabel_margin_loss):
     """Sum over labels and other classes of max(0, 1 - input[label] + input[class])."""
 
 
-class MultiLabelSoftMarginLoss(_WeightedLoss, function=F.multilabel_soft_margin_loss):
+class MultiLabelSoftMarginLoss(_WeightedAverage, function=F.multilabel_soft_margin_loss):
     """Mean over classes of the binary cross entropy of logits."""
 
 
@@ -168,8 +196,8 @@ class CosineEmbeddingLoss(_PairLoss, function=F.cosine_embedding_loss):
     """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
 
 
-class _TripletLoss(OfFunction):
-    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+class _TripletLoss(_Loss):
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:  # type: ignore[override]
         """How far ``anchor`` is from ``positive``, as against ``negative``."""
         return self._apply_to(anchor, positive, negative)
 
@@ -195,13 +223,15 @@ class TripletMarginWithDistanceLoss(_TripletLoss, function=F.triplet_margin_with
     reduction: str = "mean"
 
 
-class CTCLoss(OfFunction, function=F.ctc_loss):
+class CTCLoss(_Loss, function=F.ctc_loss):
     """Connectionist temporal classification of log probabilities (T, N, C) and label sequences."""
 
     blank: int = 0
     reduction: str = "mean"
     zero_infinity: bool = False
 
-    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths
+    ) -> Tensor:  # fmt: skip
         """``nn.functional.ctc_loss`` of the arguments."""
         return self._apply_to(log_probs, targets, input_lengths, target_lengths)

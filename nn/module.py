@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
-from flambeau.core import dtype as dt
-from flambeau.core.creation import empty_like
-from flambeau.core.device import DeviceLike
-from flambeau.core.device import device as Device
 from flambeau.core.registry import hint_of_device
-from flambeau.core.state import get, no_grad
+from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 from flambeau.nn import hooks, saving
-from flambeau.nn.hooks import EVERYWHERE
+from flambeau.nn.hooks import EVERYWHERE, ON_REGISTRATION, asked
+from flambeau.nn.moving import Moved
 from flambeau.nn.parameter import Buffer, Parameter
 
 P = ParamSpec("P")
@@ -59,7 +56,7 @@ def _unwritten(self: Module, *args: Any, **kwargs: Any) -> Any:  # Any: so that 
     raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
 
-class Module(hooks.Hooked):
+class Module(saving.Saved, Moved):
     """The base of everything that has parameters.
 
     Assigning a Parameter, a Buffer or a Module to an attribute registers it.
@@ -75,18 +72,24 @@ class Module(hooks.Hooked):
     """
 
     training: bool
-    _parameters: dict[str, Parameter | None]
-    _buffers: dict[str, Tensor | None]
-    _modules: dict[str, Module | None]
-    _transient: set[str]  # buffers that state_dict leaves out
+    call_super_init: bool = False  # whether __init__ goes on to the next class, with its arguments
+    dump_patches: bool = False
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: for the next class, if there is to be one
+        if not self.call_super_init and (args or kwargs):
+            given = f"an unexpected argument {next(iter(kwargs))!r}" if kwargs else f"{len(args)} positional arguments"
+            raise TypeError(f"{type(self).__name__}.__init__() got {given} in Module.__init__, which takes none")
+        self._make()
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
+
+    def _make(self) -> None:
         put = self.__dict__.__setitem__
         put("training", True)
         for name in _REGISTRIES:
             put(name, {})
-        put("_transient", set())
-        hooks.Hooked.__init__(self)
+        put("_non_persistent_buffers_set", set())
+        self._make_hooks()
 
     # -- the call --------------------------------------------------------------------------------
     forward: Callable[..., Any] = _unwritten
@@ -110,6 +113,8 @@ class Module(hooks.Hooked):
             hooks.note_module(error, module)
             raise
 
+    _call_impl = __call__
+
     # -- attributes ------------------------------------------------------------------------------
     if not TYPE_CHECKING:  # a type checker shall find a name that is not there; classes declare what they register
 
@@ -130,7 +135,7 @@ class Module(hooks.Hooked):
                 self.register_parameter(name, value)
             elif isinstance(value, Module):
                 self._forget(name, "_modules")
-                d["_modules"][name] = value
+                d["_modules"][name] = asked("module", self, name, value) if ON_REGISTRATION["module"] else value
             elif isinstance(value, Buffer):
                 self._forget(name, "_buffers")
                 self.register_buffer(name, value, value.persistent)
@@ -152,7 +157,7 @@ class Module(hooks.Hooked):
                     raise TypeError(
                         f"cannot assign {type(value).__name__} as buffer {name!r} (Tensor or None expected)"
                     )
-                d["_buffers"][name] = value
+                d["_buffers"][name] = asked("buffer", self, name, value) if ON_REGISTRATION["buffer"] else value
             else:
                 object.__setattr__(self, name, value)
 
@@ -166,13 +171,13 @@ class Module(hooks.Hooked):
             if registry != but:
                 d[registry].pop(name, None)
         if but != "_buffers":
-            d["_transient"].discard(name)
+            d["_non_persistent_buffers_set"].discard(name)
 
     def __delattr__(self, name: str) -> None:
         for registry in _REGISTRIES:
             if name in self.__dict__[registry]:
                 del self.__dict__[registry][name]
-                self._transient.discard(name)
+                self._non_persistent_buffers_set.discard(name)
                 return
         object.__delattr__(self, name)
 
@@ -180,7 +185,7 @@ class Module(hooks.Hooked):
         return sorted({*object.__dir__(self), *self._parameters, *self._modules, *self._buffers})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        Module.__init__(self)
+        self._make()
         self.__dict__.update(state)
 
     def _may_register(self, kind: str, name: str, registry: str) -> None:
@@ -206,22 +211,22 @@ class Module(hooks.Hooked):
             )
         if param is not None and not param.is_leaf:
             raise ValueError(f"cannot register parameter {name!r}: it is computed from other tensors; make it a leaf")
-        self._parameters[name] = param
+        self._parameters[name] = asked("parameter", self, name, param) if ON_REGISTRATION["parameter"] else param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that moves with the module, and is saved with it if ``persistent``, but is not trained."""
         self._may_register("buffer", name, "_buffers")
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"cannot assign {type(tensor).__name__} as buffer {name!r} (Tensor or None expected)")
-        self._buffers[name] = tensor
-        (self._transient.discard if persistent else self._transient.add)(name)
+        self._buffers[name] = asked("buffer", self, name, tensor) if ON_REGISTRATION["buffer"] else tensor
+        (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a child module under ``name``."""
         self._may_register("module", name, "_modules")
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__}: {_no_module(module)}")
-        self._modules[name] = module
+        self._modules[name] = asked("module", self, name, module) if ON_REGISTRATION["module"] else module
 
     register_module = add_module
 
@@ -257,12 +262,14 @@ class Module(hooks.Hooked):
         return (m for _, m in self.named_children())
 
     def _named_members(
-        self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool
-    ) -> Iterator[tuple[str, Any]]:
+        self, get_members_fn: Callable[[Any], Iterable[tuple[str, Any]]], prefix: str = "", recurse: bool = True,
+        remove_duplicate: bool = True,
+    ) -> Iterator[tuple[str, Any]]:  # fmt: skip
+        """What ``get_members_fn`` gives of each module, by path."""
         seen: set[int] = set()
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, module in modules:
-            for name, member in module.__dict__[registry].items():
+            for name, member in get_members_fn(module):
                 if member is None or id(member) in seen:
                     continue
                 if remove_duplicate:
@@ -273,7 +280,7 @@ class Module(hooks.Hooked):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
         """Parameters by path, each once unless told otherwise."""
-        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
+        return self._named_members(lambda m: m._parameters.items(), prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Parameters, each once."""
@@ -283,7 +290,7 @@ class Module(hooks.Hooked):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """Buffers by path, each once unless told otherwise."""
-        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
+        return self._named_members(lambda m: m._buffers.items(), prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """Buffers, each once."""
@@ -331,70 +338,6 @@ class Module(hooks.Hooked):
         fn(self)
         return self
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Replace the memory of parameters and gradients, and the buffers, by what ``fn`` makes of them."""
-        for child in self.children() if recurse else ():
-            child._apply(fn)
-        with no_grad():
-            for p in self._parameters.values():
-                if p is None:
-                    continue
-                grad = p.grad
-                p.data = fn(p.detach())
-                if grad is not None:
-                    p.grad = None
-                    p.grad = fn(grad.detach()).requires_grad_(grad.requires_grad)
-            for name, b in self._buffers.items():
-                if b is not None:
-                    self._buffers[name] = fn(b)
-        return self
-
-    def to(
-        self, *args: DeviceLike | dt.DType | Tensor | bool, device: DeviceLike = None, dtype: dt.DType | None = None,
-        **ignored: object,
-    ) -> Self:  # fmt: skip
-        """Move to a device, a dtype (parameters and buffers of floating point only), or those of a tensor; in place."""
-        where, kind = _destination(args, device, dtype)
-        if kind is not None and kind.category < dt.FLOATING:
-            raise TypeError(f"Module.to only accepts floating point or complex dtypes, got {kind}")
-
-        def moved(t: Tensor) -> Tensor:
-            wanted = kind if kind is not None and t.dtype.category >= dt.FLOATING else t.dtype
-            return t.to(device=where or t.device, dtype=wanted)
-
-        return self._apply(moved)
-
-    def type(self, dst_type: dt.DType) -> Self:
-        """Cast every parameter and buffer."""
-        return self._apply(lambda t: t.to(dst_type))
-
-    def _floats_to(self, wanted: dt.DType) -> Self:
-        return self._apply(lambda t: t.to(wanted) if t.is_floating_point() else t)
-
-    def float(self) -> Self:
-        """Floating point parameters and buffers to float32."""
-        return self._floats_to(dt.float32)
-
-    def double(self) -> Self:
-        """Floating point parameters and buffers to float64."""
-        return self._floats_to(dt.float64)
-
-    def half(self) -> Self:
-        """Floating point parameters and buffers to float16."""
-        return self._floats_to(dt.float16)
-
-    def bfloat16(self) -> Self:
-        """Floating point parameters and buffers to bfloat16."""
-        return self._floats_to(dt.bfloat16)
-
-    def cpu(self) -> Self:
-        """Move to the host."""
-        return self.to("cpu")
-
-    def to_empty(self, *, device: DeviceLike, recurse: bool = True) -> Self:
-        """Undefined values on a device: for a module that was made on ``meta``."""
-        return self._apply(lambda t: empty_like(t, device=device), recurse)
-
     def train(self, mode: bool = True) -> Self:
         """Set training mode, which dropout and batch norm look at."""
         if not isinstance(mode, bool):
@@ -422,27 +365,8 @@ class Module(hooks.Hooked):
                 else:
                     p.grad = p.grad.detach().zero_()
 
-    def share_memory(self) -> Self:
-        """Tensors of the host are ordinary memory; returned as it is, for torch's sake."""
-        return self
-
-    # -- saving ----------------------------------------------------------------------------------
-    get_extra_state, set_extra_state = saving.get_extra_state, saving.set_extra_state
-
-    def state_dict(
-        self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
-    ) -> dict[str, Any]:
-        """Parameters and persistent buffers by path; detached, and sharing memory with the module."""
-        return saving.state_dict(self, {} if destination is None else destination, prefix, keep_vars)
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> saving.IncompatibleKeys:
-        """Copy values by path into the parameters and buffers (``assign``: put the tensors in their place).
-
-        With ``strict`` a missing or unexpected key raises RuntimeError; a wrong shape always does.
-        """
-        return saving.load_state_dict(self, state_dict, strict, assign)
+    def compile(self, *args: object, **kwargs: object) -> None:
+        """Ask for a compiled forward; nothing is compiled yet, so the module runs as before."""
 
     # -- text ------------------------------------------------------------------------------------
     def extra_repr(self) -> str:
@@ -477,19 +401,3 @@ def _member(module: Module, target: str, kind: str, registry: Callable[[Module],
     if found is None:
         raise AttributeError(f"get_{kind}({target!r}): {parent or type(module).__name__} has no {kind} {name!r}")
     return found
-
-
-def _destination(
-    args: tuple[object, ...], where: DeviceLike, kind: dt.DType | None
-) -> tuple[Device | None, dt.DType | None]:
-    """Device and dtype of the forms of ``to``: (device, dtype), (dtype), (tensor)."""
-    for a in args:
-        if isinstance(a, Tensor):
-            where, kind = a.device, a.dtype
-        elif isinstance(a, dt.DType):
-            kind = a
-        elif isinstance(a, (str, Device)):
-            where = a
-        elif a is not None and not isinstance(a, bool):
-            raise TypeError(f"Module.to: expected a device, a dtype or a tensor, got {a!r}")
-    return None if where is None else Device(where), kind

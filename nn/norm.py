@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from typing import Any
 
-from flambeau.core.creation import empty, ones, zeros
+from flambeau.core.creation import arange, empty, ones, zeros
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType, int64
 from flambeau.core.errors import ShapeError
@@ -36,7 +37,7 @@ class _Affine(Module):
                 fill(made)
 
 
-class _ChannelNorm(_Affine, Spatial):
+class _NormBase(_Affine, Spatial):
     """Weights and running statistics for each channel."""
 
     weight: Parameter | None
@@ -45,9 +46,11 @@ class _ChannelNorm(_Affine, Spatial):
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
 
+    _version = 2  # since 2 the number of batches is counted
+
     def __init__(
-        self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool,
-        device: DeviceLike, dtype: DType | None, bias: bool,
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+        track_running_stats: bool = True, device: DeviceLike = None, dtype: DType | None = None, *, bias: bool = True,
     ):  # fmt: skip
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
@@ -71,12 +74,25 @@ class _ChannelNorm(_Affine, Spatial):
         self.reset_running_stats()
         super().reset_parameters()
 
-    def _check_input(self, input: Tensor, *ndims: int) -> None:
+    def _dims_of_input(self) -> tuple[int, ...]:
+        raise NotImplementedError(f"{type(self).__name__} must define _check_input_dim(input)")
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """ValueError for an input of another number of axes than the layer is for."""
+        ndims = self._dims_of_input()
         if input.ndim not in ndims:
             wanted = " or ".join(f"{n}D" for n in ndims)
             raise ValueError(
                 f"{type(self).__name__}: expected {wanted} input, got {input.ndim}D input of shape {tuple(input.shape)}"
             )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        """Files of old have not counted the batches."""
+        if local_metadata.get("version", 1) < 2 and self.num_batches_tracked is not None:
+            state_dict.setdefault(f"{prefix}num_batches_tracked", self.num_batches_tracked.detach() * 0)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def extra_repr(self) -> str:
         return (
@@ -85,7 +101,7 @@ class _ChannelNorm(_Affine, Spatial):
         )
 
 
-class _BatchNorm(_ChannelNorm):
+class _BatchNorm(_NormBase):
     """Evaluation uses running statistics, which training moves by ``momentum``. Ioffe and Szegedy, arXiv:1502.03167.
 
     >>> fb.nn.BatchNorm{n}d(3)(fb.ones(2, 3{s:8})).shape
@@ -96,11 +112,15 @@ class _BatchNorm(_ChannelNorm):
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
         track_running_stats: bool = True, device: DeviceLike = None, dtype: DType | None = None, *, bias: bool = True,
     ):  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+
+    def _dims_of_input(self) -> tuple[int, ...]:
+        dims: int | None = getattr(self, "dims", None)
+        return super()._dims_of_input() if dims is None else (2, 3) if dims == 1 else (dims + 2,)
 
     def forward(self, input: Tensor) -> Tensor:
         """The input normalised per channel."""
-        self._check_input(input, *((2, 3) if self.dims == 1 else (self.dims + 2,)))
+        self._check_input_dim(input)
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             with no_grad():
@@ -125,7 +145,7 @@ class BatchNorm3d(_BatchNorm, dims=3):
     """Each channel of (N, C, D, H, W) with mean 0 and variance 1 over the batch, then scaled and shifted."""
 
 
-class _InstanceNorm(_ChannelNorm):
+class _InstanceNorm(_NormBase):
     """Takes one example without a batch axis too. Ulyanov et al., arXiv:1607.08022.
 
     >>> fb.nn.InstanceNorm{n}d(3)(fb.ones(2, 3{s:8})).shape
@@ -136,12 +156,19 @@ class _InstanceNorm(_ChannelNorm):
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
         track_running_stats: bool = False, device: DeviceLike = None, dtype: DType | None = None, *, bias: bool = True,
     ):  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+
+    def _get_no_batch_dim(self) -> int:
+        """How many axes an input without a batch has."""
+        return self.dims + 1
+
+    def _dims_of_input(self) -> tuple[int, ...]:
+        return self._get_no_batch_dim(), self._get_no_batch_dim() + 1
 
     def forward(self, input: Tensor) -> Tensor:
         """The input normalised per channel and example."""
-        self._check_input(input, self.dims + 1, self.dims + 2)
-        unbatched = input.ndim == self.dims + 1
+        self._check_input_dim(input)
+        unbatched = input.ndim == self._get_no_batch_dim()
         if input.shape[0 if unbatched else 1] != self.num_features:
             raise ShapeError(
                 f"{type(self).__name__}: expected {self.num_features} channels, got input of shape {tuple(input.shape)}"
@@ -151,6 +178,48 @@ class _InstanceNorm(_ChannelNorm):
             self.training or not self.track_running_stats, self.momentum or 0.0, self.eps,
         )  # fmt: skip
         return out.squeeze(0) if unbatched else out
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Each channel of (N, C, ...) with mean 0 and variance 1 over the batches of all processes: here, of this one.
+
+    >>> fb.nn.SyncBatchNorm(3)(fb.ones(2, 3, 8)).shape
+    flambeau.Size([2, 3, 8])
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+        track_running_stats: bool = True, process_group: object = None, device: DeviceLike = None,
+        dtype: DType | None = None, *, bias: bool = True,
+    ):  # fmt: skip
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2 or input.shape[1] == 0:
+            raise ValueError(
+                f"SyncBatchNorm: expected an input of at least 2D with channels, got shape {tuple(input.shape)}"
+            )
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: object = None) -> Module:
+        """The module with every batch norm in it made a SyncBatchNorm of the same parameters and statistics.
+
+        >>> fb.nn.SyncBatchNorm.convert_sync_batchnorm(fb.nn.Sequential(fb.nn.BatchNorm1d(3)))[0]._get_name()
+        'SyncBatchNorm'
+        """
+        made = module
+        if isinstance(module, _BatchNorm):
+            made = cls(
+                module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats,
+                process_group, bias=module.bias is not None,
+            )  # fmt: skip
+            made._parameters.update(module._parameters)
+            made._buffers.update(module._buffers)
+            made.training = module.training
+        for name, child in module.named_children():
+            made.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return made
 
 
 class InstanceNorm1d(_InstanceNorm, dims=1):
@@ -266,6 +335,35 @@ class LocalResponseNorm(OfTensor, function=F.local_response_norm):
     alpha: float = 1e-4
     beta: float = 0.75
     k: float = 1.0
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class CrossMapLRN2d(Module):
+    """LocalResponseNorm of old, (N, C, H, W): channel 0 counts in the sums of all the later channels.
+
+    That is what torch's answers show: the first channel never leaves the window that moves over the others.
+
+    >>> fb.nn.CrossMapLRN2d(3)(fb.ones(1, 4, 8, 8)).shape
+    flambeau.Size([1, 4, 8, 8])
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1):
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same shape."""
+        if input.ndim != 4:
+            raise ValueError(f"CrossMapLRN2d: expected 4D input, got {input.ndim}D input of shape {tuple(input.shape)}")
+        reach, channels = (self.size - 1) // 2 + 1, input.shape[1]
+        sums = (input * input).cumsum(1)
+        places = arange(channels, device=input.device)
+        window = sums.index_select(1, (places + reach - 1).clamp(max=channels - 1))
+        left = sums.index_select(1, (places - reach).clamp(min=0)) - sums[:, :1]
+        window = window - left * (places > reach).to(input.dtype).reshape(1, -1, 1, 1)
+        return input * (self.k + self.alpha / self.size * window) ** -self.beta
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

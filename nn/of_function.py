@@ -44,7 +44,8 @@ class OfFunction(Spatial):
             cls._tensors |= {name}
             if name in cls.__dict__:
                 delattr(cls, name)  # or the default would hide the buffer
-        if own and "__init__" not in cls.__dict__ or function is not None:
+        listed = own and "__init__" not in cls.__dict__ and cls.__module__.startswith("flambeau.")
+        if listed or function is not None:  # a user's class below one of ours has its own constructor, or inherits
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
         if function is not None:
             cls._options, cls.__doc__ = tuple(cls._fields), _documented(cls, function)

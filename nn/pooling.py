@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
-from flambeau.nn.functional.conv import Sizes
+from flambeau.nn.functional.conv import Sizes, sizes
 from flambeau.nn.functional.pooling import OutputSizes
 from flambeau.nn.of_function import OfFunction
+from flambeau.nn.spatial import Spatial
 
 
 class _Windows(OfFunction):
@@ -23,7 +24,7 @@ class _Windows(OfFunction):
         self.stride = self.kernel_size if self.stride is None else self.stride
 
 
-class _MaxPool(_Windows):
+class _MaxPoolNd(_Windows):
     """With ``return_indices`` also where each is, for MaxUnpool{n}d.
 
     >>> fb.nn.MaxPool{n}d(2)(fb.ones(1, 3{s:8})).shape
@@ -41,19 +42,19 @@ class _MaxPool(_Windows):
         return self._apply_to(input)
 
 
-class MaxPool1d(_MaxPool, dims=1, function=F.max_pool1d):
+class MaxPool1d(_MaxPoolNd, dims=1, function=F.max_pool1d):
     """The largest of each window of (N, C, S)."""
 
 
-class MaxPool2d(_MaxPool, dims=2, function=F.max_pool2d):
+class MaxPool2d(_MaxPoolNd, dims=2, function=F.max_pool2d):
     """The largest of each window of (N, C, H, W)."""
 
 
-class MaxPool3d(_MaxPool, dims=3, function=F.max_pool3d):
+class MaxPool3d(_MaxPoolNd, dims=3, function=F.max_pool3d):
     """The largest of each window of (N, C, D, H, W)."""
 
 
-class _MaxUnpool(_Windows):
+class _MaxUnpoolNd(_Windows):
     """The sizes that the pooling left open are chosen by the call's ``output_size``.
 
     >>> pool = fb.nn.MaxPool{n}d(2, return_indices=True)
@@ -68,19 +69,19 @@ class _MaxUnpool(_Windows):
         return self.function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
-class MaxUnpool1d(_MaxUnpool, dims=1, function=F.max_unpool1d):
+class MaxUnpool1d(_MaxUnpoolNd, dims=1, function=F.max_unpool1d):
     """Zeros with each maximum of MaxPool1d back in its place."""
 
 
-class MaxUnpool2d(_MaxUnpool, dims=2, function=F.max_unpool2d):
+class MaxUnpool2d(_MaxUnpoolNd, dims=2, function=F.max_unpool2d):
     """Zeros with each maximum of MaxPool2d back in its place."""
 
 
-class MaxUnpool3d(_MaxUnpool, dims=3, function=F.max_unpool3d):
+class MaxUnpool3d(_MaxUnpoolNd, dims=3, function=F.max_unpool3d):
     """Zeros with each maximum of MaxPool3d back in its place."""
 
 
-class _AvgPool(_Windows):
+class _AvgPoolNd(_Windows):
     padding: Sizes = 0
     ceil_mode: bool = False
     count_include_pad: bool = True
@@ -90,7 +91,7 @@ class _AvgPool(_Windows):
         return self._apply_to(input)
 
 
-class AvgPool1d(_AvgPool, dims=1, function=F.avg_pool1d):
+class AvgPool1d(_AvgPoolNd, dims=1, function=F.avg_pool1d):
     """The mean of each window of (N, C, S).
 
     >>> fb.nn.AvgPool1d(2)(fb.ones(1, 3, 8)).shape
@@ -98,7 +99,7 @@ class AvgPool1d(_AvgPool, dims=1, function=F.avg_pool1d):
     """
 
 
-class _DividedAvgPool(_AvgPool):
+class _DividedAvgPool(_AvgPoolNd):
     """``divisor_override`` divides the sums instead of the counts.
 
     >>> fb.nn.AvgPool{n}d(2)(fb.ones(1, 3{s:8})).shape
@@ -116,7 +117,7 @@ class AvgPool3d(_DividedAvgPool, dims=3, function=F.avg_pool3d):
     """The mean of each window of (N, C, D, H, W)."""
 
 
-class _AdaptiveAvgPool(OfFunction):
+class _AdaptiveAvgPoolNd(OfFunction):
     """From (N, C, {axes}) to (N, C, *output_size).
 
     >>> fb.nn.AdaptiveAvgPool{n}d(2)(fb.ones(1, 3{s:8})).shape
@@ -130,19 +131,19 @@ class _AdaptiveAvgPool(OfFunction):
         return self._apply_to(input)
 
 
-class AdaptiveAvgPool1d(_AdaptiveAvgPool, dims=1, function=F.adaptive_avg_pool1d):
+class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd, dims=1, function=F.adaptive_avg_pool1d):
     """Means of ``output_size`` windows that cover (N, C, S) evenly; None keeps a size."""
 
 
-class AdaptiveAvgPool2d(_AdaptiveAvgPool, dims=2, function=F.adaptive_avg_pool2d):
+class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd, dims=2, function=F.adaptive_avg_pool2d):
     """Means of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size."""
 
 
-class AdaptiveAvgPool3d(_AdaptiveAvgPool, dims=3, function=F.adaptive_avg_pool3d):
+class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd, dims=3, function=F.adaptive_avg_pool3d):
     """Means of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size."""
 
 
-class _AdaptiveMaxPool(OfFunction):
+class _AdaptiveMaxPoolNd(OfFunction):
     """With ``return_indices`` also where each is.
 
     >>> fb.nn.AdaptiveMaxPool{n}d(2)(fb.ones(1, 3{s:8})).shape
@@ -158,19 +159,58 @@ class _AdaptiveMaxPool(OfFunction):
         return self._apply_to(input)
 
 
-class AdaptiveMaxPool1d(_AdaptiveMaxPool, dims=1, function=F.adaptive_max_pool1d):
+class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd, dims=1, function=F.adaptive_max_pool1d):
     """Maxima of ``output_size`` windows that cover (N, C, S) evenly; None keeps a size."""
 
 
-class AdaptiveMaxPool2d(_AdaptiveMaxPool, dims=2, function=F.adaptive_max_pool2d):
+class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd, dims=2, function=F.adaptive_max_pool2d):
     """Maxima of ``output_size`` windows that cover (N, C, H, W) evenly; None keeps a size."""
 
 
-class AdaptiveMaxPool3d(_AdaptiveMaxPool, dims=3, function=F.adaptive_max_pool3d):
+class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd, dims=3, function=F.adaptive_max_pool3d):
     """Maxima of ``output_size`` windows that cover (N, C, D, H, W) evenly; None keeps a size."""
 
 
-class _LPPool(OfFunction):
+class _FractionalMaxPool(Spatial):
+    """With ``return_indices`` also where each is; ``_random_samples`` are numbers in [0, 1) that choose the windows.
+
+    >>> fb.nn.{name}(2, output_ratio=0.5)(fb.ones(1, 3{s:8})).shape
+    flambeau.Size([1, 3{s:4}])
+    """
+
+    def __init__(
+        self, kernel_size: Sizes, output_size: Sizes | None = None, output_ratio: float | Sequence[float] | None = None,
+        return_indices: bool = False, _random_samples: Tensor | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        name, n = type(self).__name__, self.dims
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(f"{name}: give one of output_size and output_ratio")
+        self.kernel_size = sizes(kernel_size, n, f"{name}: kernel_size")
+        self.output_size = None if output_size is None else sizes(output_size, n, f"{name}: output_size")
+        ratio = output_ratio if isinstance(output_ratio, Sequence) or output_ratio is None else (output_ratio,) * n
+        if ratio is not None and not all(0 < r < 1 for r in ratio):
+            raise ValueError(f"{name}: output_ratio must be between 0 and 1 (got {output_ratio})")
+        self.output_ratio, self.return_indices = ratio, return_indices
+        self.register_buffer("_random_samples", _random_samples)
+
+    def forward(self, input: Tensor) -> Any:  # Any: a tensor, or a pair with return_indices
+        """(N, C, *S) to (N, C, *L), with indices if asked for."""
+        samples = self._buffers["_random_samples"]
+        return self.function(
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, samples
+        )
+
+
+class FractionalMaxPool2d(_FractionalMaxPool, dims=2, function=F.fractional_max_pool2d):
+    """Maxima of windows of (N, C, H, W) that start at random places. Graham, arXiv:1412.6071."""
+
+
+class FractionalMaxPool3d(_FractionalMaxPool, dims=3, function=F.fractional_max_pool3d):
+    """Maxima of windows of (N, C, D, H, W) that start at random places. Graham, arXiv:1412.6071."""
+
+
+class _LPPoolNd(OfFunction):
     """The root of the sum of its powers.
 
     >>> fb.nn.LPPool{n}d(2, 2)(fb.ones(1, 3{s:8})).shape
@@ -187,13 +227,13 @@ class _LPPool(OfFunction):
         return self._apply_to(input)
 
 
-class LPPool1d(_LPPool, dims=1, function=F.lp_pool1d):
+class LPPool1d(_LPPoolNd, dims=1, function=F.lp_pool1d):
     """The ``norm_type``-norm of each window of (N, C, S)."""
 
 
-class LPPool2d(_LPPool, dims=2, function=F.lp_pool2d):
+class LPPool2d(_LPPoolNd, dims=2, function=F.lp_pool2d):
     """The ``norm_type``-norm of each window of (N, C, H, W)."""
 
 
-class LPPool3d(_LPPool, dims=3, function=F.lp_pool3d):
+class LPPool3d(_LPPoolNd, dims=3, function=F.lp_pool3d):
     """The ``norm_type``-norm of each window of (N, C, D, H, W)."""

@@ -1,10 +1,11 @@
-"""Recurrent layers: RNN, LSTM and GRU over sequences, and their single steps."""
+"""Recurrent layers: RNN, LSTM and GRU over sequences."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
 
 from flambeau.core.arguments import bounded
 from flambeau.core.blame import users_level
@@ -12,16 +13,18 @@ from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import sigmoid_p, tanh_p
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import recurrent as ops
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
+from flambeau.nn.cells import lstm_step
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
 from flambeau.nn.utils.rnn import PackedSequence, pad_packed_sequence, repacked, reverse_padded
 
+#: How many gates each kind has.
+_GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 S = TypeVar("S", Tensor, tuple[Tensor, Tensor])  # the state
 
 
@@ -32,16 +35,16 @@ class RNNBase(Module, Generic[S]):
     ``bias_ih_l0``, ``bias_hh_l0``, ``weight_hr_l0`` (P, H) with a projection, and ``..._reverse``.
     """
 
-    mode: ClassVar[str]
-    blocks: ClassVar[int]  # how many gates
-
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: DeviceLike = None,
-        dtype: DType | None = None,
+        self, mode: str, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
+        device: DeviceLike = None, dtype: DType | None = None,
     ):  # fmt: skip
         super().__init__()
         name = type(self).__name__
+        if mode not in _GATES:
+            raise ValueError(f"{name}: mode must be one of {', '.join(_GATES)}, got {mode!r}")
+        self.mode = mode
         if hidden_size <= 0 or num_layers <= 0:
             raise ValueError(
                 f"{name}: hidden_size and num_layers must be greater than zero, got {hidden_size} and {num_layers}"
@@ -72,7 +75,7 @@ class RNNBase(Module, Generic[S]):
         return self.proj_size or self.hidden_size
 
     def _make_parameters(self, device: DeviceLike, dtype: DType | None) -> None:
-        gates = self.blocks * self.hidden_size
+        gates = _GATES[self.mode] * self.hidden_size
         for layer in range(self.num_layers):
             inputs = self.input_size if layer == 0 else self._out_size * self._directions
             for suffix in ("", "_reverse")[: self._directions]:
@@ -97,7 +100,26 @@ class RNNBase(Module, Generic[S]):
     @property
     def all_weights(self) -> list[list[Parameter]]:
         """The parameters of each layer and direction."""
-        return [[p for p in self._of(layer, suffix) if p is not None] for layer, suffix in self._places()]
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
+
+    @property
+    def _all_weights(self) -> list[list[str]]:
+        """The names of the parameters of each layer and direction."""
+        stems = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
+        stems += ["weight_hr"] if self.proj_size else []
+        return [[f"{stem}_l{layer}{suffix}" for stem in stems] for layer, suffix in self._places()]
+
+    @property
+    def _flat_weights_names(self) -> list[str]:
+        return [name for names in self._all_weights for name in names]
+
+    @property
+    def _flat_weights(self) -> list[Parameter | None]:
+        return [getattr(self, name, None) for name in self._flat_weights_names]
+
+    @_flat_weights.setter
+    def _flat_weights(self, value: Iterable[Parameter | None]) -> None:
+        """The parameters are kept by name: there is nothing else to set."""
 
     def _places(self) -> list[tuple[int, str]]:
         return [(layer, s) for layer in range(self.num_layers) for s in ("", "_reverse")[: self._directions]]
@@ -106,6 +128,39 @@ class RNNBase(Module, Generic[S]):
         """weight_ih, weight_hh, bias_ih, bias_hh, weight_hr of one layer and direction."""
         stems = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         return [getattr(self, f"{stem}_l{layer}{suffix}", None) for stem in stems]
+
+    # -- torch's ways to look at states -------------------------------------------------------------
+    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
+        """An error for an input of the wrong dtype or sizes; with ``batch_sizes`` it is a packed one, (total, size)."""
+        self._check_input(input, batch_sizes is None)
+
+    def get_expected_hidden_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
+        """The sizes of a hidden state for this input."""
+        batch = int(batch_sizes[0]) if batch_sizes is not None else input.shape[0 if self.batch_first else 1]
+        return self.num_layers * self._directions, batch, self._out_size
+
+    def check_hidden_size(
+        self, hx: Tensor, expected_hidden_size: tuple[int, int, int], msg: str = "Expected hidden size {}, got {}"
+    ) -> None:
+        """RuntimeError for a state of other sizes."""
+        if tuple(hx.shape) != tuple(expected_hidden_size):
+            raise RuntimeError(msg.format(expected_hidden_size, list(hx.shape)))
+
+    def check_forward_args(self, input: Tensor, hidden: Any, batch_sizes: Tensor | None) -> None:  # Any: S
+        """Look at the input and at the state, a pair for LSTM."""
+        self.check_input(input, batch_sizes)
+        lead, batch, size = self.get_expected_hidden_size(input, batch_sizes)
+        states = hidden if self.mode == "LSTM" else (hidden,)
+        for state, width in zip(states, (size, self.hidden_size), strict=False):
+            self.check_hidden_size(state, (lead, batch, width))
+
+    def permute_hidden(self, hx: Any, permutation: Tensor | None) -> Any:  # Any: S
+        """The state with its batch in another order."""
+        if permutation is None:
+            return hx
+        if isinstance(hx, Tensor):
+            return hx.index_select(1, permutation)
+        return tuple(h.index_select(1, permutation) for h in hx)
 
     # -- states ----------------------------------------------------------------------------------
     def _check_input(self, input: Tensor, batched: bool) -> None:
@@ -139,7 +194,7 @@ class RNNBase(Module, Generic[S]):
         if hx is None:
             return tuple(input.new_zeros(lead, batch, s) for s in sizes)
         given: Any = hx if self.mode == "LSTM" else (hx,)
-        if not isinstance(given, tuple) or len(given) != len(sizes):
+        if not isinstance(given, (tuple, list)) or len(given) != len(sizes):
             raise TypeError(
                 f"{type(self).__name__}: hx must be {'a pair (h_0, c_0)' if len(sizes) == 2 else 'a tensor'}, got "
                 f"{type(hx).__name__}"
@@ -234,8 +289,6 @@ class RNN(RNNBase[Tensor]):
     (flambeau.Size([5, 1, 4]), flambeau.Size([1, 1, 4]))
     """
 
-    mode, blocks = "RNN", 1
-
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
@@ -244,8 +297,9 @@ class RNN(RNNBase[Tensor]):
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
         super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
-        )
+            f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, bias, batch_first, dropout,
+            bidirectional, proj_size, device, dtype,
+        )  # fmt: skip
         self.nonlinearity = nonlinearity
 
     def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
@@ -263,7 +317,15 @@ class LSTM(RNNBase[tuple[Tensor, Tensor]]):
     (flambeau.Size([2, 5, 8]), flambeau.Size([1, 2, 8]))
     """
 
-    mode, blocks = "LSTM", 4
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: DeviceLike = None,
+        dtype: DType | None = None,
+    ):  # fmt: skip
+        super().__init__(
+            "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device,
+            dtype,
+        )  # fmt: skip
 
     def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
         w_ih, w_hh, b_ih, b_hh, w_hr = parameters
@@ -272,7 +334,7 @@ class LSTM(RNNBase[tuple[Tensor, Tensor]]):
             return list(ops.lstm_layer_p(gates, *states, w_hh))
         (h, c), outs, cells = states, [], []
         for step in gates.unbind(0):
-            h, c = _lstm_step(step + h @ w_hh.t(), c)
+            h, c = lstm_step(step + h @ w_hh.t(), c)
             h = h @ w_hr.t()
             outs.append(h)
             cells.append(c)
@@ -287,122 +349,16 @@ class GRU(RNNBase[Tensor]):
     (flambeau.Size([5, 1, 4]), flambeau.Size([1, 1, 4]))
     """
 
-    mode, blocks = "GRU", 3
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: DeviceLike = None,
+        dtype: DType | None = None,
+    ):  # fmt: skip
+        super().__init__(
+            "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device,
+            dtype,
+        )  # fmt: skip
 
     def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
         w_ih, w_hh, b_ih, b_hh, _ = parameters
         return [ops.gru_layer_p(F.linear(x, w_ih, b_ih), states[0], w_hh, b_hh)]
-
-
-# -- single steps --------------------------------------------------------------------------------------
-def _lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    i, f, g, o = gates.chunk(4, -1)
-    c = sigmoid_p(f) * c + sigmoid_p(i) * tanh_p(g)
-    return sigmoid_p(o) * tanh_p(c), c
-
-
-class RNNCellBase(Module):
-    """What the cells share."""
-
-    blocks: ClassVar[int]
-    weight_ih: Parameter
-    weight_hh: Parameter
-    bias_ih: Parameter | None
-    bias_hh: Parameter | None
-
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, device: DeviceLike = None,
-        dtype: DType | None = None,
-    ):  # fmt: skip
-        super().__init__()
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        gates = self.blocks * hidden_size
-        self.weight_ih = Parameter(empty(gates, input_size, device=device, dtype=dtype))
-        self.weight_hh = Parameter(empty(gates, hidden_size, device=device, dtype=dtype))
-        for name in ("bias_ih", "bias_hh"):
-            self.register_parameter(name, Parameter(empty(gates, device=device, dtype=dtype)) if bias else None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """New random values, even in ±1 / sqrt(hidden_size)."""
-        bound = 1.0 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
-        for p in self.parameters():
-            init.uniform_(p, -bound, bound)
-
-    def _state(self, input: Tensor, state: Tensor | None) -> Tensor:
-        name = type(self).__name__
-        if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
-            raise ShapeError(
-                f"{name}: expected input (N, {self.input_size}) or ({self.input_size},), got {tuple(input.shape)}"
-            )
-        wanted = (*input.shape[:-1], self.hidden_size)
-        if state is None:
-            return input.new_zeros(*wanted)
-        if tuple(state.shape) != wanted:
-            raise ShapeError(f"{name}: expected a state of shape {wanted}, got {tuple(state.shape)}")
-        return state
-
-    def _gates(self, input: Tensor, h: Tensor) -> Tensor:
-        return F.linear(input, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
-
-    def extra_repr(self) -> str:
-        return ", ".join([f"{self.input_size}, {self.hidden_size}", *self._differing(bias=True)])
-
-
-class RNNCell(RNNCellBase):
-    """One step of :class:`RNN`: input (N, input_size) or (input_size,), state (N, hidden_size).
-
-    >>> fb.nn.RNNCell(3, 4)(fb.ones(1, 3)).shape
-    flambeau.Size([1, 4])
-    """
-
-    blocks = 1
-
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh",
-        device: DeviceLike = None, dtype: DType | None = None,
-    ):  # fmt: skip
-        super().__init__(input_size, hidden_size, bias, device, dtype)
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"RNNCell: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
-        self.nonlinearity = nonlinearity
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """The next hidden state."""
-        gates = self._gates(input, self._state(input, hx))
-        return tanh_p(gates) if self.nonlinearity == "tanh" else gates.relu()
-
-
-class LSTMCell(RNNCellBase):
-    """One step of :class:`LSTM`: input (N, input_size) or (input_size,), states (h, c).
-
-    >>> h, c = fb.nn.LSTMCell(3, 4)(fb.ones(1, 3))
-    >>> h.shape, c.shape
-    (flambeau.Size([1, 4]), flambeau.Size([1, 4]))
-    """
-
-    blocks = 4
-
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """The next hidden state and cell."""
-        h, c = (self._state(input, s) for s in (hx or (None, None)))
-        return _lstm_step(self._gates(input, h), c)
-
-
-class GRUCell(RNNCellBase):
-    """One step of :class:`GRU`: input (N, input_size) or (input_size,), state (N, hidden_size).
-
-    >>> fb.nn.GRUCell(3, 4)(fb.ones(1, 3)).shape
-    flambeau.Size([1, 4])
-    """
-
-    blocks = 3
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """The next hidden state."""
-        h = self._state(input, hx)
-        r, z, n = F.linear(input, self.weight_ih, self.bias_ih).chunk(3, -1)
-        hr, hz, hn = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
-        z = sigmoid_p(z + hz)
-        n = tanh_p(n + sigmoid_p(r + hr) * hn)
-        return n + z * (h - n)

@@ -14,7 +14,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
-from flambeau.nn.attention import MultiheadAttention
+from flambeau.nn.multihead import MultiheadAttention
 from flambeau.nn.container import ModuleList
 from flambeau.nn.dropout import Dropout
 from flambeau.nn.linear import Linear

@@ -45,7 +45,7 @@ class _Pad(Spatial):
         return f"{self.padding}" + (f", value={self.value}" if self.mode == "constant" else "")
 
 
-class _ConstantPad(_Pad, mode="constant"):
+class _ConstantPadNd(_Pad, mode="constant"):
     """As much on every side, or (left, right, top, bottom, front, back) as far as there are axes.
 
     >>> fb.nn.{name}(1, 0.5)(fb.ones(1, 3{s:4})).shape
@@ -57,63 +57,89 @@ class _ConstantPad(_Pad, mode="constant"):
         self.value = value
 
 
-class ZeroPad1d(_Pad, dims=1, mode="constant"):
-    """Zeros around width."""
-
-
-class ZeroPad2d(_Pad, dims=2, mode="constant"):
-    """Zeros around height and width."""
-
-
-class ZeroPad3d(_Pad, dims=3, mode="constant"):
-    """Zeros around depth, height and width."""
-
-
-class ConstantPad1d(_ConstantPad, dims=1):
+class ConstantPad1d(_ConstantPadNd, dims=1):
     """A value around width."""
 
 
-class ConstantPad2d(_ConstantPad, dims=2):
+class ConstantPad2d(_ConstantPadNd, dims=2):
     """A value around height and width."""
 
 
-class ConstantPad3d(_ConstantPad, dims=3):
+class ConstantPad3d(_ConstantPadNd, dims=3):
     """A value around depth, height and width."""
 
 
-class ReflectionPad1d(_Pad, dims=1, mode="reflect"):
+class _ZeroPad(_ConstantPadNd, mode="constant"):
+    """As much on every side, or (left, right, top, bottom, front, back) as far as there are axes.
+
+    >>> fb.nn.{name}(1)(fb.ones(1, 3{s:4})).shape
+    flambeau.Size([1, 3{s:6}])
+    """
+
+    def __init__(self, padding: Sizes):
+        super().__init__(padding, 0.0)
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"
+
+
+class ZeroPad1d(_ZeroPad, ConstantPad1d, dims=1):
+    """Zeros around width."""
+
+
+class ZeroPad2d(_ZeroPad, ConstantPad2d, dims=2):
+    """Zeros around height and width."""
+
+
+class ZeroPad3d(_ZeroPad, ConstantPad3d, dims=3):
+    """Zeros around depth, height and width."""
+
+
+class _ReflectionPadNd(_Pad, mode="reflect"):
+    """The same."""
+
+
+class ReflectionPad1d(_ReflectionPadNd, dims=1):
     """The input mirrored at its edges, around width."""
 
 
-class ReflectionPad2d(_Pad, dims=2, mode="reflect"):
+class ReflectionPad2d(_ReflectionPadNd, dims=2):
     """The input mirrored at its edges, around height and width."""
 
 
-class ReflectionPad3d(_Pad, dims=3, mode="reflect"):
+class ReflectionPad3d(_ReflectionPadNd, dims=3):
     """The input mirrored at its edges, around depth, height and width."""
 
 
-class ReplicationPad1d(_Pad, dims=1, mode="replicate"):
+class _ReplicationPadNd(_Pad, mode="replicate"):
+    """The same."""
+
+
+class ReplicationPad1d(_ReplicationPadNd, dims=1):
     """The outermost elements repeated, around width."""
 
 
-class ReplicationPad2d(_Pad, dims=2, mode="replicate"):
+class ReplicationPad2d(_ReplicationPadNd, dims=2):
     """The outermost elements repeated, around height and width."""
 
 
-class ReplicationPad3d(_Pad, dims=3, mode="replicate"):
+class ReplicationPad3d(_ReplicationPadNd, dims=3):
     """The outermost elements repeated, around depth, height and width."""
 
 
-class CircularPad1d(_Pad, dims=1, mode="circular"):
+class _CircularPadNd(_Pad, mode="circular"):
+    """The same."""
+
+
+class CircularPad1d(_CircularPadNd, dims=1):
     """The input as if it went on, around width."""
 
 
-class CircularPad2d(_Pad, dims=2, mode="circular"):
+class CircularPad2d(_CircularPadNd, dims=2):
     """The input as if it went on, around height and width."""
 
 
-class CircularPad3d(_Pad, dims=3, mode="circular"):
+class CircularPad3d(_CircularPadNd, dims=3):
     """The input as if it went on, around depth, height and width."""
 
 

@@ -7,13 +7,15 @@ from flambeau.core.blame import explain_methods as _explain_methods
 from flambeau.optim import lr_scheduler, swa_utils
 from flambeau.optim.adam import Adam, AdamW
 from flambeau.optim.elementwise import ASGD, Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop, Rprop
+from flambeau.optim.factored import Adafactor, Muon
 from flambeau.optim.lbfgs import LBFGS
-from flambeau.optim.optimizer import Optimizer
+from flambeau.optim.optimizer import Optimizer, swap_in_optimizer_params_and_state
 from flambeau.optim.sgd import SGD
+from flambeau.optim.sparse import SparseAdam
 
 __all__ = [
-    "ASGD", "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam",
-    "RMSprop", "Rprop", "lr_scheduler", "swa_utils",
+    "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "Optimizer",
+    "RAdam", "RMSprop", "Rprop", "SparseAdam", "lr_scheduler", "swa_utils", "swap_in_optimizer_params_and_state",
 ]  # fmt: skip
 
 _check_constructors(*[v for n, v in list(globals().items()) if n in __all__ and isinstance(v, type)])

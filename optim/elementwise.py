@@ -13,6 +13,7 @@ from flambeau.core.ops.storage import view_as_complex_p, view_as_real_p
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer, State
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, Share, number, options
+from flambeau.optim.sparse import by_rows, is_sparse, rows_of
 
 
 class ElementwiseOptimizer(Optimizer):
@@ -22,6 +23,7 @@ class ElementwiseOptimizer(Optimizer):
     """
 
     zeros: ClassVar[tuple[str, ...]] = ()
+    _takes_sparse: ClassVar[bool] = False
 
     def update(self, group: Group) -> None:
         """One step of a group; the parts of a complex parameter are parameters by themselves."""
@@ -40,11 +42,13 @@ class ElementwiseOptimizer(Optimizer):
             g = p.grad
             if g is None:
                 continue
+            if is_sparse(g) and not self._takes_sparse:
+                raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
             state = self.state[p]
             if not state:
                 state["step"] = 0.0
                 state |= self._initial(p, group)
-            state["step"] += 1
+            state["step"] = state.get("step", 0.0) + 1
             g = -g if group.get("maximize") else g
             if decay and decoupled:
                 p.mul_(1 - number(group["lr"]) * decay)
@@ -216,6 +220,8 @@ class Adagrad(ElementwiseOptimizer):
     tensor([0.9900], requires_grad=True)
     """
 
+    _takes_sparse = True
+
     def __init__(
         self, params: Params, lr: Rate = 1e-2, lr_decay: AtLeast0 = 0, weight_decay: AtLeast0 = 0,
         initial_accumulator_value: AtLeast0 = 0, eps: AtLeast0 = 1e-10, foreach: bool | None = None, *,
@@ -227,8 +233,13 @@ class Adagrad(ElementwiseOptimizer):
         return {"sum": full_like(p, group["initial_accumulator_value"])}
 
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
-        total = state["sum"].add_(g * g)
         rate = number(group["lr"]) / (1 + (state["step"] - 1) * group["lr_decay"])
+        if is_sparse(g):  # only its rows change
+            where, values, axes = rows_of(g)
+            rows = by_rows(state["sum"], axes).index_add_(0, where, values * values).index_select(0, where)
+            by_rows(p, axes).index_add_(0, where, values / (rows.sqrt() + group["eps"]), alpha=-rate)
+            return
+        total = state["sum"].add_(g * g)
         p.add_(g / (total.sqrt() + group["eps"]), alpha=-rate)
 
 

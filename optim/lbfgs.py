@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Literal, NamedTuple, SupportsFloat, TypeVar
 
+from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.joining import cat
+from flambeau.core.ops.storage import view_as_real_p
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Optimizer
@@ -51,13 +53,14 @@ class LBFGS(Optimizer):
         return found
 
     def _gradient(self) -> Tensor:
-        return cat([(p.detach() * 0 if p.grad is None else p.grad.detach()).reshape(-1) for p in self._params])
+        return cat([_numbers(p.detach() * 0 if p.grad is None else p.grad.detach()) for p in self._params])
 
     def _move(self, direction: Tensor, size: float) -> None:
         at = 0
         for p in self._params:
-            p.add_(direction[at : at + p.numel()].reshape(tuple(p.shape)), alpha=size)
-            at += p.numel()
+            real = view_as_real_p(p) if p.dtype.category == COMPLEX else p
+            real.add_(direction[at : at + real.numel()].reshape(tuple(real.shape)), alpha=size)
+            at += real.numel()
 
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss:  # type: ignore[override]  # None only raises
         """Up to ``max_iter`` iterations; returns the first loss."""
@@ -65,6 +68,11 @@ class LBFGS(Optimizer):
             raise TypeError("LBFGS.step needs a closure that computes the loss and its gradients")
         with no_grad():
             return _Run(self, closure).all()
+
+
+def _numbers(t: Tensor) -> Tensor:
+    """The elements as a vector of real numbers: a complex one as its parts."""
+    return (view_as_real_p(t) if t.dtype.category == COMPLEX else t).reshape(-1)
 
 
 class _Run(Generic[Loss]):

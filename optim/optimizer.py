@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
+import math
+import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Final, TypedDict, TypeVar, cast, overload
+from typing import Any, ClassVar, Final, TypedDict, TypeVar, cast, overload
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.accelerator import mark_step
+from flambeau.core.blame import users_level
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
+from flambeau.core.ops.nn.step import run as run_step
+from flambeau.core.ops.storage import view_as_real_p
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.hooks import add
@@ -49,26 +55,46 @@ class _Required:
 required: Final = _Required()
 
 
+#: Hooks on every optimizer, which come after its own pre-hooks and before its own post-hooks.
+_global_optimizer_pre_hooks: dict[int, StepHook] = {}
+_global_optimizer_post_hooks: dict[int, StepHook] = {}
+
+
+def register_optimizer_step_pre_hook(hook: StepHook) -> Handle:
+    """Call ``hook(optimizer, args, kwargs)`` before each step of any optimizer; it may return other (args, kwargs)."""
+    return Handle.into(_global_optimizer_pre_hooks, hook)
+
+
+def register_optimizer_step_post_hook(hook: StepHook) -> Handle:
+    """Call ``hook(optimizer, args, kwargs)`` after each step of any optimizer."""
+    return Handle.into(_global_optimizer_post_hooks, hook)
+
+
 def _with_hooks(step: F) -> F:
-    """A step method that counts its calls and runs the hooks around them."""
+    """A step method that counts its calls and runs the hooks around them.
+
+    Optimizers that wrap another one and never call ``super().__init__`` have no hooks of their own.
+    """
 
     @wraps(step)
     def hooked(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if self._step_pre_hooks:
-            for hook in list(self._step_pre_hooks.values()):
+        own = self.__dict__
+        before, after = own.get("_optimizer_step_pre_hooks"), own.get("_optimizer_step_post_hooks")
+        if before or _global_optimizer_pre_hooks:
+            for hook in [*(before or {}).values(), *_global_optimizer_pre_hooks.values()]:
                 replaced = hook(self, args, kwargs)
                 if replaced is not None:
                     args, kwargs = replaced
         result = step(self, *args, **kwargs)
-        self._steps_taken += 1
-        if self._step_post_hooks:
-            for hook in list(self._step_post_hooks.values()):
+        own["_step_count"] = own.get("_step_count", 0) + 1
+        if after or _global_optimizer_post_hooks:
+            for hook in [*(after or {}).values(), *_global_optimizer_post_hooks.values()]:
                 hook(self, args, kwargs)
         if registry.lazy:
             self._mark_step()
         return result
 
-    hooked._is_hooked = True  # type: ignore[attr-defined]
+    hooked._is_hooked = hooked.hooked = True  # type: ignore[attr-defined]
     return cast(F, hooked)
 
 
@@ -94,6 +120,11 @@ class Optimizer:
     0.800000011920929
     """
 
+    OptimizerPreHook: ClassVar[Any] = StepHook
+    OptimizerPostHook: ClassVar[Any] = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], None]
+    profile_hook_step = staticmethod(_with_hooks)
+    _step_count: int = 0
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own = cls.__dict__.get("step")
@@ -103,6 +134,11 @@ class Optimizer:
     def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults = defaults
         self._make_hooks()
+        lr = defaults.get("lr")
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError(f"{type(self).__name__}: a Tensor lr must be 1-element, got shape {tuple(lr.shape)}")
+        if defaults.get("foreach") and defaults.get("fused"):
+            raise RuntimeError(f"{type(self).__name__}: `fused` and `foreach` cannot be `True` together.")
         if isinstance(params, Tensor) or not isinstance(params, Iterable):
             got = "one Tensor; put it in a list" if isinstance(params, Tensor) else type(params).__name__
             hint = "; give its parameters()" if hasattr(params, "parameters") else ""
@@ -116,13 +152,13 @@ class Optimizer:
             self.add_param_group(cast(Group, group))
 
     def _make_hooks(self) -> None:
-        self._steps_taken = 0
-        self._step_pre_hooks: dict[int, StepHook] = {}
-        self._step_post_hooks: dict[int, StepHook] = {}
-        self._state_dict_pre_hooks: dict[int, Callable[[Optimizer], None]] = {}
-        self._state_dict_post_hooks: dict[int, StateHook] = {}
-        self._load_pre_hooks: dict[int, StateHook] = {}
-        self._load_post_hooks: dict[int, Callable[[Optimizer], None]] = {}
+        self._step_count = 0
+        self._optimizer_step_pre_hooks: dict[int, StepHook] = {}
+        self._optimizer_step_post_hooks: dict[int, StepHook] = {}
+        self._optimizer_state_dict_pre_hooks: dict[int, Callable[[Optimizer], None]] = {}
+        self._optimizer_state_dict_post_hooks: dict[int, StateHook] = {}
+        self._optimizer_load_state_dict_pre_hooks: dict[int, StateHook] = {}
+        self._optimizer_load_state_dict_post_hooks: dict[int, Callable[[Optimizer], None]] = {}
 
     # -- groups ----------------------------------------------------------------------------------
     def add_param_group(self, param_group: Group) -> None:
@@ -137,9 +173,7 @@ class Optimizer:
                 "list"
             )
         members = [given] if isinstance(given, Tensor) else list(given)
-        if members and all(isinstance(m, tuple) for m in members):
-            group["param_names"] = [name for name, _ in members]
-            members = [p for _, p in members]
+        members = self._named(group, members)
         for p in members:
             if not isinstance(p, Tensor):
                 raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
@@ -150,10 +184,28 @@ class Optimizer:
             if default is required and name not in group:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             group.setdefault(name, default)
+        if len({id(p) for p in members}) != len(members):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters, each of which takes several steps at "
+                "once",
+                stacklevel=users_level(),
+            )
         seen = {id(p) for g in self.param_groups for p in g["params"]}
-        if len({id(p) for p in members}) != len(members) or any(id(p) in seen for p in members):
-            raise ValueError("some parameters appear in more than one parameter group, or twice in one")
+        if any(id(p) in seen for p in members):
+            raise ValueError("some parameters appear in more than one parameter group")
         self.param_groups.append(group)
+
+    def _named(self, group: Group, members: list[Any]) -> list[Any]:
+        """The parameters of a group, of which all or none have names, as those of the other groups."""
+        names = [isinstance(m, tuple) for m in members]
+        if any(names):
+            if not all(names):
+                raise ValueError("all optimizer params should be with/without names; some param names are missing")
+            group["param_names"] = [name for name, _ in members]
+            members = [p for _, p in members]
+        if self.param_groups and ("param_names" in self.param_groups[0]) != ("param_names" in group):
+            raise ValueError("all optimizer param groups should be with/without names")
+        return members
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero."""
@@ -176,10 +228,15 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():
+        with enable_grad() if self.defaults.get("differentiable") else no_grad():
             for group in self.param_groups:
                 self.update(group)
         return loss
+
+    @property
+    def _opt_called(self) -> bool:
+        """Whether a step was taken, under the name by which schedules of old know it."""
+        return self._step_count > 0
 
     def _mark_step(self) -> None:
         """Tell the devices of the parameters, if they run work later, that a step ended."""
@@ -193,38 +250,38 @@ class Optimizer:
 
     def register_step_pre_hook(self, hook: StepHook) -> Handle:
         """Call ``hook(optimizer, args, kwargs)`` before each step; it may return other (args, kwargs)."""
-        return Handle.into(self._step_pre_hooks, hook)
+        return Handle.into(self._optimizer_step_pre_hooks, hook)
 
     def register_step_post_hook(self, hook: StepHook) -> Handle:
         """Call ``hook(optimizer, args, kwargs)`` after each step."""
-        return Handle.into(self._step_post_hooks, hook)
+        return Handle.into(self._optimizer_step_post_hooks, hook)
 
     def register_state_dict_pre_hook(self, hook: Callable[[Optimizer], None], prepend: bool = False) -> Handle:
         """Call ``hook(optimizer)`` before state_dict."""
-        return add(self._state_dict_pre_hooks, hook, prepend)
+        return add(self._optimizer_state_dict_pre_hooks, hook, prepend)
 
     def register_state_dict_post_hook(self, hook: StateHook, prepend: bool = False) -> Handle:
         """Call ``hook(optimizer, state_dict)`` after it; it may return another."""
-        return add(self._state_dict_post_hooks, hook, prepend)
+        return add(self._optimizer_state_dict_post_hooks, hook, prepend)
 
     def register_load_state_dict_pre_hook(self, hook: StateHook, prepend: bool = False) -> Handle:
         """Call ``hook(optimizer, state_dict)`` before loading; it may return another."""
-        return add(self._load_pre_hooks, hook, prepend)
+        return add(self._optimizer_load_state_dict_pre_hooks, hook, prepend)
 
     def register_load_state_dict_post_hook(self, hook: Callable[[Optimizer], None], prepend: bool = False) -> Handle:
         """Call ``hook(optimizer)`` after loading."""
-        return add(self._load_post_hooks, hook, prepend)
+        return add(self._optimizer_load_state_dict_post_hooks, hook, prepend)
 
     # -- saving ----------------------------------------------------------------------------------
     def state_dict(self) -> StateDict:
         """In torch's form: state by the parameter's number, and the groups with numbers for parameters."""
-        for prepare in list(self._state_dict_pre_hooks.values()):
+        for prepare in list(self._optimizer_state_dict_pre_hooks.values()):
             prepare(self)
         numbers = {id(p): i for i, p in enumerate(self._all())}
         state = {numbers[id(p)]: _packed(s) for p, s in self.state.items() if id(p) in numbers}
         groups = [{**g, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
         found: StateDict = {"state": state, "param_groups": groups}
-        for hook in list(self._state_dict_post_hooks.values()):
+        for hook in list(self._optimizer_state_dict_post_hooks.values()):
             found = hook(self, found) or found
         return found
 
@@ -238,10 +295,10 @@ class Optimizer:
             TypeError, ValueError: something is missing or of the wrong kind; nothing has changed then.
         """
         loaded = state_dict
-        for hook in list(self._load_pre_hooks.values()):
+        for hook in list(self._optimizer_load_state_dict_pre_hooks.values()):
             loaded = hook(self, cast(StateDict, dict(loaded))) or loaded
         self._take_over(loaded)
-        for finish in list(self._load_post_hooks.values()):
+        for finish in list(self._optimizer_load_state_dict_post_hooks.values()):
             finish(self)
 
     def _take_over(self, state_dict: object) -> None:
@@ -331,6 +388,23 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
+def runner(group: Group) -> Callable[..., Any]:
+    """What runs the record of a step: its kernel, or with ``differentiable`` its body of recorded ops."""
+    return _run_recorded if group.get("differentiable") else run_step
+
+
+def _run_recorded(function: Any, lists: Iterable[Any], *scalars: float, **params: bool) -> None:
+    function.op.body(*lists, *scalars, **params)
+
+
+def no_sparse(optimizer: Optimizer, group: Group) -> list[Tensor]:
+    """The parameters of a group, none of which may have a sparse gradient."""
+    params: list[Tensor] = group["params"]
+    if any(getattr(p.grad, "is_sparse", False) for p in params):
+        raise RuntimeError(f"{type(optimizer).__name__} does not support sparse gradients, please consider SparseAdam")
+    return params
+
+
 #: State that is numbers here and tensors of one element in torch's files.
 _NUMBERS: Final = frozenset({"step", "mu_product", "eta", "mu"})
 
@@ -353,3 +427,95 @@ def _unpacked(name: str, value: Any, param: Tensor | None, what: str) -> Any:
         wanted = param.dtype if floats else value.dtype
         return value.detach().to(device=param.device, dtype=wanted, copy=True)
     return copy.deepcopy(value)
+
+
+# -- what optimizers written for torch import from here ---------------------------------------------------
+def _use_grad_for_differentiable(func: F) -> F:
+    """A step that records where the option ``differentiable`` is on, and does not where it is off."""
+
+    @wraps(func)
+    def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        with enable_grad() if self.defaults.get("differentiable") else no_grad():
+            return func(self, *args, **kwargs)
+
+    return cast(F, step)
+
+
+def _get_value(x: Any) -> Any:
+    """A tensor of one element as a number."""
+    return x.item() if isinstance(x, Tensor) else x
+
+
+def _dispatch_sqrt(x: Any) -> Any:
+    """The root of a number or of a tensor."""
+    return x.sqrt() if isinstance(x, Tensor) else math.sqrt(x)
+
+
+def _stack_if_compiling(x: Any) -> Any:
+    """Nothing is compiled: what it is given."""
+    return x
+
+
+def _to_scalar(x: Any) -> Any:
+    """A tensor of one element without axes."""
+    return x.squeeze() if isinstance(x, Tensor) and x.ndim else x
+
+
+def _get_scalar_dtype(is_fused: bool | None = None) -> dt.DType:
+    """The dtype of counts of steps."""
+    return dt.float64 if not is_fused and dt.get_default_dtype() is dt.float64 else dt.float32
+
+
+def _view_as_real(params: list[Tensor], *state_and_grads: list[Tensor]) -> None:
+    """In lists that begin with parameters, complex tensors become their parts, in place."""
+    for i, p in enumerate(params):
+        if p.dtype.category == dt.COMPLEX:
+            params[i] = view_as_real_p(p)
+            for others in state_and_grads:
+                others[i] = view_as_real_p(others[i])
+
+
+def _default_to_fused_or_foreach(
+    params: list[Tensor], differentiable: bool, use_fused: bool = False
+) -> tuple[bool, bool]:
+    """Whether torch would choose (fused, foreach): neither; steps go over lists anyway, in one kernel where there is one."""
+    return False, False
+
+
+@contextmanager
+def swap_in_optimizer_params_and_state(
+    optimizer: Optimizer, swapin_parameters: dict[str, Tensor], swapin_optim_state: dict[str, Any]
+) -> Iterator[None]:
+    """Inside, the optimizer works on other parameters, with other state; its own come back whatever happens.
+
+    ``swapin_parameters`` stand in the order of the optimizer's; ``swapin_optim_state`` is as ``state_dict`` gives it.
+
+    >>> w, other = fb.ones(1, requires_grad=True), fb.zeros(1, requires_grad=True)
+    >>> optimizer = fb.optim.SGD([w], lr=1.0)
+    >>> other.grad = fb.ones(1)
+    >>> with fb.optim.swap_in_optimizer_params_and_state(optimizer, {"w": other}, optimizer.state_dict()):
+    ...     optimizer.step()
+    >>> w, other
+    (tensor([1.], requires_grad=True), tensor([-1.], requires_grad=True))
+    """
+    groups, state = optimizer.param_groups, optimizer.state
+    given = list(swapin_parameters.values())
+    if len(given) != sum(len(g["params"]) for g in groups):
+        raise ValueError(
+            f"swap_in_optimizer_params_and_state: got {len(given)} parameters, the optimizer has "
+            f"{sum(len(g['params']) for g in groups)}"
+        )
+    others = iter(given)
+    saved = swapin_optim_state["param_groups"]
+    swapped = [{**own, **new, "params": [next(others) for _ in own["params"]]}
+               for own, new in zip(groups, saved, strict=True)]  # fmt: skip
+    numbers = [n for g in saved for n in g["params"]]
+    by_number = dict(zip(numbers, given, strict=True))
+    optimizer.param_groups = swapped
+    optimizer.state = defaultdict(dict)
+    for n, values in swapin_optim_state["state"].items():
+        optimizer.state[by_number[n]] = {k: _get_value(v) if k in _NUMBERS else v for k, v in values.items()}
+    try:
+        yield
+    finally:
+        optimizer.param_groups, optimizer.state = groups, state

@@ -29,7 +29,11 @@ Betas = Annotated[tuple[float, float], Check("in [0, 1)", lambda v: 0 <= v < 1, 
 
 def number(value: float | Tensor) -> float:
     """An option as a Python number: learning rates may be tensors."""
-    return float(value.item()) if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"a Tensor lr must be 1-element, got shape {tuple(value.shape)}")
+        return float(value.item())
+    return value
 
 
 def options(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 from flambeau.core.creation import zeros_like
 from flambeau.core.ops.nn import step
 from flambeau.core.tensor import Tensor
-from flambeau.optim.optimizer import Group, Optimizer, State
+from flambeau.optim.optimizer import Group, Optimizer, State, runner
 from flambeau.optim.options import AtLeast0, Params, Rate, number, options
+from flambeau.optim.sparse import by_rows, is_sparse, rows_of
 
 
 class SGD(Optimizer):
@@ -38,10 +39,10 @@ class SGD(Optimizer):
     def update(self, group: Group) -> None:
         """One step of a group."""
         lr, momentum, decay = number(group["lr"]), group["momentum"], group["weight_decay"]
-        nesterov, maximize = group["nesterov"], group["maximize"]
-        for params, grads in step.by_key(group["params"]):
+        nesterov, maximize, run = group["nesterov"], group["maximize"], runner(group)
+        for params, grads in step.by_key(self._dense(group)):
             if not momentum:
-                step.run(step.sgd_step_p, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
+                run(step.sgd_step_p, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
                 continue
             first: list[tuple[Tensor, Tensor]] = []
             later: list[tuple[Tensor, Tensor]] = []
@@ -50,7 +51,21 @@ class SGD(Optimizer):
             for pairs, dampening in ((first, 0.0), (later, group["dampening"])):
                 ps, gs = [p for p, _ in pairs], [g for _, g in pairs]
                 lists = (ps, gs, [self._buffer(p) for p in ps])
-                step.run(step.sgd_step_p, lists, lr, decay, momentum, dampening, nesterov=nesterov, maximize=maximize)
+                run(step.sgd_step_p, lists, lr, decay, momentum, dampening, nesterov=nesterov, maximize=maximize)
+
+    def _dense(self, group: Group) -> list[Tensor]:
+        """The parameters without a sparse gradient, after those that have one took their step."""
+        found = []
+        for p in group["params"]:
+            if not is_sparse(p.grad):
+                found.append(p)
+                continue
+            if group["momentum"] or group["weight_decay"]:
+                raise RuntimeError("SGD: sparse gradients go neither with momentum nor with weight_decay")
+            where, g, axes = rows_of(p.grad)
+            size = number(group["lr"])
+            by_rows(p, axes).index_add_(0, where, g, alpha=size if group["maximize"] else -size)
+        return found
 
     def _expected(self, p: Tensor, values: Mapping[Any, Any], group: Group) -> State:
         return {"momentum_buffer": p} if values.get("momentum_buffer") is not None else {}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from flambeau.core import config, registry
 from flambeau.core import dtype as dt
-from flambeau.core.device import device
+from flambeau.core.device import device, located
 from flambeau.core.dtype import DType
 from flambeau.core.record import Op
 from flambeau.core.state import layer, no_grad
@@ -38,7 +38,7 @@ class Cover(NamedTuple):
 def coverage(target: device) -> dict[str, dict[str, Cover]]:
     """For each op by name, and each dtype by name that the op takes and the device has: how it is served."""
     backend = registry.resolve(target)
-    dtypes = [d for d in dt.ALL if backend.offers(d, target.index)]
+    dtypes = [d for d in dt.ALL if backend.offers(d, target.number)]
     return {
         name: {d.name: found for d in dtypes if (found := cover(op, d, target)) is not None}
         for name, op in opdb.load().items()
@@ -55,7 +55,7 @@ def cover(op: Op, dtype: DType, target: device) -> Cover | None:
         return None
     if has_kernel(op, computed, target):
         return Cover(NATIVE)
-    if not op.decomposes or not registry.resolve(target).offers(computed, target.index):
+    if not op.decomposes or not registry.resolve(target).offers(computed, target.number):
         return _cover([[gap(op, computed, target)]])
     cases = [lacking(op, s, target) for s in samples_of(op, dtype)] if op.samples is not None else [[]]
     taken = [gaps for gaps in cases if gaps is not None]
@@ -70,7 +70,7 @@ def _has_results(op: Op, computed: DType, target: device) -> bool:
             result = op.dtype.out(i, computed, {})
         except KeyError:
             continue
-        if result is not computed and not backend.offers(result, target.index):
+        if result is not computed and not backend.offers(result, target.number):
             return False
     return True
 
@@ -142,7 +142,7 @@ def _lines(target: device, found: Mapping[str, Mapping[str, Cover]]) -> Iterator
 
 def main(name: str, as_json_text: bool = False) -> int:
     """Print the coverage of the device called ``name``."""
-    target = device(name)
+    target = located(name)
     found = coverage(target)
     print(json.dumps(as_json(target, found), indent=1) if as_json_text else table(target, found))
     return 0

@@ -16,6 +16,7 @@ from flambeau.backends.meta.backend import NoDataError
 from flambeau.core import config, dispatch, keys, registry, state
 from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
+from flambeau.core.device import located
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError
 from flambeau.core.record import OPS, VIEW, Op
@@ -48,7 +49,7 @@ class Gap:
 
 def has_kernel(op: Op, dtype: DType, target: Device) -> bool:
     """Whether the device has a kernel for an op on operands of ``dtype``: its own, generated, or an overlay."""
-    held = registry.resolve(target).stored(dtype, target.index)
+    held = registry.resolve(target).stored(dtype, target.number)
     if held is None:
         return False
     if held.is_floating_point:
@@ -108,7 +109,7 @@ class Watch:
         self.seen.add(met)
         if has_kernel(op, key.dtype, self.target):
             return NotImplemented
-        if op.decomposes and registry.resolve(self.target).stored(key.dtype, self.target.index) is not None:
+        if op.decomposes and registry.resolve(self.target).stored(key.dtype, self.target.number) is not None:
             with state.no_grad(), state.layer(self):
                 return dispatch.decompose(op, operands, params, key)
         self.gaps.setdefault(met, gap(op, key.dtype, self.target))
@@ -143,7 +144,7 @@ def preflight(model: Callable[..., Any], *inputs: object, device: Device | str, 
     >>> fb.plugins.preflight(model, fb.ones(1, 4), device="cpu").ok
     True
     """
-    watch = Watch(Device(device))
+    watch = Watch(located(device))
     flat, structure = flatten(tuple(inputs))
     moved = unflatten([_on_meta(v) for v in flat], structure)
     twin: Any = model

@@ -21,7 +21,7 @@ import pluggy
 
 from flambeau.backends.base import API_VERSION, Backend, BackendUnavailableError
 from flambeau.core import config, registry
-from flambeau.core.device import device
+from flambeau.core.device import device, located
 from flambeau.core.errors import UnknownDeviceError
 from flambeau.core.record import OPS
 from flambeau.plugins import hookspecs
@@ -336,7 +336,7 @@ def default_device() -> device:
 
 def _parsed(name: str, names: Iterable[str]) -> device:
     try:
-        return device(name)
+        return located(name)
     except ValueError as error:
         raise config.ConfigError(f"{_asked(names)}: {error}") from None
 
@@ -355,7 +355,7 @@ def _best() -> device:
         try:
             found = registry.get_backend(plugin.device_type).accelerators()
             if found:
-                chosen = device(plugin.device_type, found[0])
+                chosen = located(plugin.device_type, found[0])
                 registry.resolve(chosen)
                 return chosen
         except Exception as error:  # a device that cannot be used is no reason to fail: the report tells of it

@@ -22,7 +22,7 @@ from typing import Any
 from flambeau.backends.base import Backend
 from flambeau.core import config, registry
 from flambeau.core import dtype as dt
-from flambeau.core.device import device
+from flambeau.core.device import located
 from flambeau.plugins import manager
 from flambeau.plugins.catalogue import Plugin, catalogue
 from flambeau.plugins.gaps import lacks_of_minimum
@@ -123,12 +123,12 @@ def _backend(backend: Backend) -> dict[str, Any]:
 
 def _lacks(backend: Backend) -> list[str]:
     """The kernels of the minimum that its first device has not."""
-    return lacks_of_minimum(device(backend.device_type)) if backend.device_count() else []
+    return lacks_of_minimum(located(backend.device_type)) if backend.device_count() else []
 
 
 def _device(backend: Backend, index: int) -> dict[str, Any]:
     """One device; a small allocation shows whether it works."""
-    row: dict[str, Any] = {"device": str(device(backend.device_type, index))}
+    row: dict[str, Any] = {"device": str(located(backend.device_type, index))}
     try:
         properties = backend.properties(index)
         row |= {"name": properties.name, "total_memory": properties.total_memory, "details": properties.details}

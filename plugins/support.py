@@ -15,7 +15,7 @@ from typing import Any
 import flambeau
 from flambeau.core import dtype as dt
 from flambeau.core import registry
-from flambeau.core.device import device as Device
+from flambeau.core.device import located
 from flambeau.core.dtype import DType
 from flambeau.core.record import Op
 from flambeau.plugins.conformance import opdb
@@ -49,9 +49,9 @@ SECTIONS = {
 @cache
 def served(name: str, dtype: DType, target: str) -> Cover | None:
     """How the device serves an op, its body looked into with the op's samples; None where it has not the dtype."""
-    device, op = Device(target), opdb.load()[name]
+    device, op = located(target), opdb.load()[name]
     backend = registry.resolve(device)
-    if not all(backend.offers(d, device.index) for d in (dtype, op.dtype.compute(dtype))):
+    if not all(backend.offers(d, device.number) for d in (dtype, op.dtype.compute(dtype))):
         return None
     return cover(op, dtype, device)
 
@@ -61,10 +61,10 @@ def facts_of(
     target: str, outcomes: Outcomes | None = None, checked: Collection[DType] = (), chosen: str = ""
 ) -> dict[str, Any]:
     """Everything that the matrix tells; ``checked`` are the dtypes of the run, ``chosen`` what it was restricted to."""
-    device, results = Device(target), outcomes or {}
+    device, results = located(target), outcomes or {}
     backend = registry.resolve(device)
-    properties = backend.properties(device.index)
-    held = [d for d in dt.ALL if backend.offers(d, device.index)]
+    properties = backend.properties(device.number)
+    held = [d for d in dt.ALL if backend.offers(d, device.number)]
     ops = {
         name: {d.name: _state(op, d, target, results.get((name, d.name), [])) for d in dt.ALL}
         for name, op in opdb.load().items()
@@ -88,9 +88,9 @@ def facts_of(
 
 def _state(op: Op, dtype: DType, target: str, results: list[bool]) -> str:
     """One of the names in SIGNS."""
-    device = Device(target)
+    device = located(target)
     backend = registry.resolve(device)
-    if not backend.offers(dtype, device.index):
+    if not backend.offers(dtype, device.number):
         return "unsupported"
     found = served(op.name, dtype, target)
     if found is None:

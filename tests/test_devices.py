@@ -19,7 +19,7 @@ OTHERS = ["strict", "narrow", pytest.param("opencl", marks=OPENCL)]
 # -- choosing --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_form_of_to(name: str) -> None:
-    x, d = fb.arange(6).reshape(2, 3), fb.device(name)
+    x, d = fb.arange(6).reshape(2, 3), fb.device(name, 0)
     for there in (x.to(name), x.to(d), x.to(f"{name}:0"), x.to(device=d), x.to(fb.ones(1, device=d).long())):
         assert there.device is d and there.dtype is fb.int64 and there.cpu().tolist() == x.tolist()
     y = x.to(d, fb.float32)
@@ -32,7 +32,7 @@ def test_every_form_of_to(name: str) -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_with_a_device_constructors_put_tensors_there(name: str) -> None:
-    d = fb.device(name)
+    d = fb.device(name, 0)
     with d:
         made = [fb.ones(2), fb.tensor([1.0]), fb.arange(3), fb.rand(2), fb.full((2,), 1.0), fb.eye(2), fb.zeros(1)]
         layer = nn.Linear(2, 2)
@@ -182,13 +182,13 @@ def test_a_gradient_of_another_device_cannot_be_set() -> None:
 def test_a_state_dict_loads_into_a_model_of_another_device(name: str) -> None:
     there, here = nn.Linear(3, 2, device=name), nn.Linear(3, 2, device="cpu")
     state = there.state_dict()
-    assert {v.device for v in state.values()} == {fb.device(name)}
+    assert {v.device for v in state.values()} == {fb.device(name, 0)}
     here.load_state_dict(state)
     assert here.weight.device.type == "cpu" and here.weight.tolist() == there.weight.detach().cpu().tolist()
     with fb.no_grad():
         here.weight.mul_(2)
     there.load_state_dict(here.state_dict())
-    assert there.weight.device is fb.device(name)
+    assert there.weight.device is fb.device(name, 0)
     assert there.weight.detach().cpu().tolist() == here.weight.tolist()
 
 

@@ -17,7 +17,7 @@ from flambeau.backends.cuda.memory import Block
 from flambeau.backends.launched.device import Raw
 from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
-from flambeau.backends.xp import Array, Bodies, Namespace, linalg, sort
+from flambeau.backends.xp import Array, Bodies, Namespace, fourier, linalg, sort
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
@@ -66,7 +66,7 @@ def register(backend: Host) -> None:
     """Enter the kernels that go through CuPy."""
     table, xp = _Bound(backend), _Cupy(backend)
     launched = {d: backend.kernels.find("matmul", d) for d in dt.REALS}  # they call :func:`product`
-    for module in (linalg, sort):
+    for module in (fourier, linalg, sort):
         module.bodies.bind(table, xp, _KNOWN)
     bodies.bind(table, xp, _KNOWN)
     for dtype, kernel in launched.items():

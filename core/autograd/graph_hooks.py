@@ -70,7 +70,7 @@ def register_multi_grad_hook(tensors: Sequence[Tensor], fn: Callable[..., Any], 
         for handle in handles:
             handle.remove()
 
-    return Handle(remove)
+    return Handle.calling(remove)
 
 
 class _Gathering:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from flambeau.backends.layout import is_dense
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
-from flambeau.core.blame import explained_op
+from flambeau.core.blame import explained_op, explaining_code
 from flambeau.core.box import box_of, mark_written, require_tracked
 from flambeau.core.dtype import COMPLEX, can_cast
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError, is_of_the_call
@@ -21,6 +21,7 @@ from flambeau.core.graph import PART, Edge, Leaf, Node, Slot, View, carry_keeper
 from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
 from flambeau.core.out import require_apart
+from flambeau.core.overrides import ARMED, NOTHING, intercept, met
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.state import State, current, put
 from flambeau.core.tape.compile import compiled
@@ -45,6 +46,12 @@ def derived(op: Op) -> Op:
 
 def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping[str, Any] | None) -> Any:
     """``x.op_(...)``: write the op's result to its first operand and return that."""
+    if ARMED:
+        told = getattr(Tensor, op.name + "_", op.function)
+        named = {p.public: params[p.name] for p in op.schema.params if params.get(p.name, p.default) is not p.default}
+        found = intercept(told, tuple(args), named | dict(kw or {}))
+        if found is not NOTHING:
+            return found
     try:
         operands, bound = bind(op, args, params, kw)
         state = current()
@@ -57,6 +64,8 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
                 put(state)
         return write(op, operands, bound, state)
     except Exception as error:
+        if met(error, args, kw or {}, explaining_code):
+            return in_place(op, args, params, kw)
         if clear := explained_op(error, op, f"{op.name}_", args, params, kw):
             raise clear from clear.__cause__
         if is_of_the_call(error, op.name):
@@ -178,7 +187,7 @@ def _prepare(op: Op, operands: list[Any]) -> tuple[list[Any], Key]:
         )
     if op.name == "copy" and isinstance(operands[1], Tensor) and operands[1]._key.device is not x._key.device:
         source, goal = operands[1], x._key
-        if not goal.backend.offers(source._key.dtype, goal.device.index):
+        if not goal.backend.offers(source._key.dtype, goal.device.number):
             source = dispatch.call(OPS["cast"], (source,), {"dtype": goal.dtype})
         operands = [x, dispatch.call(OPS["to_device"], (source,), {"device": goal.device})]
     converted, key = dispatch.normalise(op, operands, {})

@@ -13,7 +13,7 @@ from typing import Final
 
 from flambeau.core import creation, registry
 from flambeau.core import dtype as dt
-from flambeau.core.device import DeviceLike
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType, DTypeLike, as_dtype
 from flambeau.core.errors import ShapeError
@@ -35,7 +35,7 @@ def astype(x: Tensor, dtype: DType, /, *, copy: bool = True, device: DeviceLike 
     >>> fb.astype(fb.tensor([1.5]), fb.int32)
     tensor([1], dtype=flambeau.int32)
     """
-    return convert.convert(x, None if device is None else Device(device), as_dtype(dtype), copy)
+    return convert.convert(x, None if device is None else located(device), as_dtype(dtype), copy)
 
 
 _KINDS: Final[dict[str, tuple[DType, ...]]] = {
@@ -242,7 +242,7 @@ def to_device(self: Tensor, device: Device | str, /, *, stream: object = None) -
     >>> fb.ones(1).to_device("strict").device
     device(type='strict', index=0)
     """
-    return convert.convert(self, Device(device), None)
+    return convert.convert(self, located(device), None)
 
 
 class Info:
@@ -267,7 +267,7 @@ class Info:
         """The devices that can be used now."""
         found = []
         for kind, backend in sorted(registry.backends.items()):
-            found += [Device(kind, i) for i in range(backend.device_count())]
+            found += [located(kind, i) for i in range(backend.device_count())]
         return found
 
     def dtypes(self, *, device: DeviceLike = None, kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
@@ -276,7 +276,7 @@ class Info:
         backend = key_for(where, dt.bool_).backend
         names = [d for d in dt.ALL if d not in dt.LOW_PRECISION]
         return {
-            d.name: d for d in names if backend.offers(d, where.index) and (kind is None or isdtype(d, kind))
+            d.name: d for d in names if backend.offers(d, where.number) and (kind is None or isdtype(d, kind))
         }  # fmt: skip
 
 

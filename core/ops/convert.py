@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
-from flambeau.core.device import DeviceLike
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import DType, DTypeLike, Number, as_dtype
@@ -36,7 +36,7 @@ def convert(x: Tensor, where: Device | None, dtype: DType | None, copy: bool = F
     if where is not x.device:
         # Cast first what becomes smaller, or what the other device could not hold.
         if dtype is not x.dtype and (
-            dtype.itemsize <= x.dtype.itemsize or not resolve(where).offers(x.dtype, where.index)
+            dtype.itemsize <= x.dtype.itemsize or not resolve(where).offers(x.dtype, where.number)
         ):
             out = _cast(out, dtype)
         out = storage.to_device_p(out, where)
@@ -130,7 +130,7 @@ def parse_to(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
             f"got {', '.join([*map(repr, args), *(f'{k}={v!r}' for k, v in kwargs.items())])}"
         )
     return (
-        None if where is None else Device(where),
+        None if where is None else located(where),
         None if dtype is None else as_dtype(dtype),
         flags.get("copy", False),
     )
@@ -144,31 +144,8 @@ def _names_dtype(value: object) -> bool:
     return isinstance(value, DType) or value in _PYTHON_TYPES
 
 
-@overload
-def _type(self: Tensor, dtype: None = None, non_blocking: bool = False) -> str: ...
-@overload
-def _type(self: Tensor, dtype: DTypeLike, non_blocking: bool = False) -> Tensor: ...
-@public("type", function=False)
-def _type(self: Tensor, dtype: DTypeLike | None = None, non_blocking: bool = False) -> str | Tensor:
-    """The name of the tensor's type, as ``"flambeau.FloatTensor"``; with ``dtype``, the tensor in that dtype.
-
-    >>> fb.ones(1).type()
-    'flambeau.FloatTensor'
-    """
-    if dtype is None:
-        return f"flambeau.{_TYPE_NAMES[self.dtype]}Tensor"
-    if isinstance(dtype, str) and dtype.endswith("Tensor"):
-        stem = dtype.rpartition(".")[2].removesuffix("Tensor")
-        found = next((d for d, n in _TYPE_NAMES.items() if n == stem), None)
-        if found is None:
-            raise TypeError(
-                f"type: unknown type {dtype!r}; known: {', '.join(n + 'Tensor' for n in _TYPE_NAMES.values())}"
-            )
-        return convert(self, None, found)
-    return convert(self, None, as_dtype(dtype))
-
-
-_TYPE_NAMES: Final = {
+#: What old code calls a tensor of each dtype, before "Tensor".
+TYPE_NAMES: Final = {
     dt.float32: "Float", dt.float64: "Double", dt.float16: "Half", dt.bfloat16: "BFloat16", dt.int64: "Long",
     dt.int32: "Int", dt.int16: "Short", dt.int8: "Char", dt.uint8: "Byte", dt.uint16: "UInt16", dt.uint32: "UInt32",
     dt.uint64: "UInt64", dt.bool_: "Bool", dt.complex64: "ComplexFloat", dt.complex128: "ComplexDouble",
@@ -190,7 +167,7 @@ def cpu(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
     """The tensor in host memory; itself when it is there.
 
     >>> fb.ones(1, device="strict").cpu().device
-    device(type='cpu', index=0)
+    device(type='cpu')
     """
     return convert(self, Device("cpu"), None)
 
@@ -302,7 +279,7 @@ def get_device(input: Tensor) -> int:
     >>> fb.get_device(fb.ones(1))
     -1
     """
-    return -1 if input.is_cpu else input.device.index
+    return -1 if input.is_cpu else input.device.number
 
 
 @public(method=False)

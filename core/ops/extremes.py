@@ -14,7 +14,7 @@ from flambeau.core.ops.reduce import argmax_p, argmin_p, max_p, min_p
 from flambeau.core.ops.scan import Pair
 from flambeau.core.out import deliver
 from flambeau.core.public import public
-from flambeau.core.results import MinMax, ValuesIndices
+from flambeau.core.results import MinMax, ValuesIndices, returned
 from flambeau.core.tensor import Tensor
 
 
@@ -39,7 +39,7 @@ def _max(
     >>> fb.max(fb.tensor([[1.0, 5.0]]), 1).indices
     tensor([1])
     """
-    return deliver("max", _extreme(max_p, argmax_p, maximum_p, input, dim, keepdim, other), out)
+    return deliver("max", returned("max", _extreme(max_p, argmax_p, maximum_p, input, dim, keepdim, other)), out)
 
 
 @overload
@@ -63,7 +63,7 @@ def _min(
     >>> fb.min(fb.tensor([[1.0, 5.0]]), 1).indices
     tensor([0])
     """
-    return deliver("min", _extreme(min_p, argmin_p, minimum_p, input, dim, keepdim, other), out)
+    return deliver("min", returned("min", _extreme(min_p, argmin_p, minimum_p, input, dim, keepdim, other)), out)
 
 
 def _extreme(
@@ -136,4 +136,5 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
     >>> fb.aminmax(fb.tensor([1.0, 2.0, 3.0]))
     MinMax(min=tensor(1.), max=tensor(3.))
     """
-    return MinMax(min_p(input, dim, keepdim), max_p(input, dim, keepdim))
+    found: MinMax[Tensor] = returned("aminmax", (min_p(input, dim, keepdim), max_p(input, dim, keepdim)))
+    return found

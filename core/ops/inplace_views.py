@@ -130,8 +130,7 @@ def resize_as_(self: Tensor, other: Tensor, *, memory_format: MemoryFormat | Non
     return resize_(self, tuple(other._array.shape))
 
 
-@public()
-def set_(self: Tensor, source: Tensor | None = None) -> Tensor:
+def set_tensor(self: Tensor, source: Tensor | None = None) -> Tensor:
     """Share the memory, shape and strides of ``source``, of the same dtype; without it, become empty."""
     _plain("set_", self)
     if source is None:

@@ -18,7 +18,7 @@ from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.views import diagonal as of_any
 from flambeau.core.out import deliver, in_dtype
 from flambeau.core.public import public
-from flambeau.core.results import QR, SVD, Eigen, SignedLog
+from flambeau.core.results import QR, SVD, Eigen, SignedLog, returned
 from flambeau.core.tensor import Tensor
 
 
@@ -34,7 +34,8 @@ def qr(A: Tensor, mode: str = "reduced") -> QR[Tensor]:
     if mode not in ("reduced", "complete", "r"):
         raise ArgumentError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
     q, r = qr_p(A, "reduced" if mode == "r" else mode)
-    return QR(q.new_empty((0,)) if mode == "r" else q, r)
+    made: QR[Tensor] = returned("linalg_qr", (q.new_empty((0,)) if mode == "r" else q, r))
+    return made
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Eigen[Tensor]:
@@ -45,7 +46,8 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigen[Tensor]:
     """
     if UPLO.upper() not in ("L", "U"):
         raise ArgumentError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}")
-    return Eigen(*eigh_p(A, UPLO.upper() == "U"))
+    made: Eigen[Tensor] = returned("linalg_eigh", eigh_p(A, UPLO.upper() == "U"))
+    return made
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
@@ -63,7 +65,8 @@ def eig(A: Tensor) -> Eigen[Tensor]:
     >>> fb.linalg.eig(fb.tensor([[2.0, 0.0], [0.0, 4.0]])).eigenvalues
     tensor([2.+0.j, 4.+0.j])
     """
-    return Eigen(*eig_p(A))
+    made: Eigen[Tensor] = returned("linalg_eig", eig_p(A))
+    return made
 
 
 def eigvals(A: Tensor) -> Tensor:
@@ -83,7 +86,8 @@ def svd(A: Tensor, full_matrices: bool = True) -> SVD[Tensor]:
     >>> [t.shape for t in fb.linalg.svd(fb.ones(3, 2), full_matrices=False)]
     [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
     """
-    return SVD(*svd_p(A, full_matrices))
+    made: SVD[Tensor] = returned("linalg_svd", svd_p(A, full_matrices))
+    return made
 
 
 @public(out=True)
@@ -93,7 +97,8 @@ def slogdet(A: Tensor) -> SignedLog[Tensor]:
     >>> fb.slogdet(fb.eye(2))
     SignedLog(sign=tensor(1.), logabsdet=tensor(0.))
     """
-    return SignedLog(*slogdet_p(A))
+    made: SignedLog[Tensor] = returned("linalg_slogdet", slogdet_p(A))
+    return made
 
 
 @public()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
@@ -19,6 +19,7 @@ from flambeau.core.ops.elementwise import cj
 from flambeau.core.ops.shape import adjoint, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.storage import view_p
 from flambeau.core.out import deliver
+from flambeau.core.overrides import is_tensor_like
 from flambeau.core.public import public
 from flambeau.core.record import alike, numeric
 from flambeau.core.tensor import Tensor
@@ -108,18 +109,14 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
 
 @public("__matmul__", guard=False)
 def _dunder_matmul(self: Tensor, other: Tensor) -> Tensor:
-    return matmul(self, other) if isinstance(other, Tensor) else _stranger(other)
+    return matmul(self, other) if is_tensor_like(other) else NotImplemented
 
 
 @public("__rmatmul__", guard=False)
 def _dunder_rmatmul(self: Tensor, other: Tensor) -> Tensor:
-    return matmul(other, self) if isinstance(other, Tensor) else _stranger(other)
-
-
-def _stranger(other: object) -> Any:  # NotImplemented
     if type(other).__name__ == "ndarray":
         raise not_a_tensor("matmul", "other", other, "a tensor")
-    return NotImplemented
+    return matmul(other, self) if is_tensor_like(other) else NotImplemented
 
 
 # -- linear ------------------------------------------------------------------------------------------

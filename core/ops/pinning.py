@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flambeau.backends.base import Backend
 from flambeau.core.accelerator import pinning_device
-from flambeau.core.device import DeviceLike
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import DeviceError
@@ -31,7 +31,7 @@ def pin_memory(self: Tensor, device: DeviceLike = None) -> Tensor:
         raise DeviceError(f"pin_memory: only tensors in host memory can be pinned, got one on {str(self.device)!r}")
     backend = _pins(device)
     if backend is None:
-        found = "no accelerator that has" if device is None else f"{str(Device(device))!r} has none"
+        found = "no accelerator that has" if device is None else f"{str(located(device))!r} has none"
         raise DeviceError(f"pin_memory: no device here has pinned memory ({found}); `python -m flambeau doctor` tells")
     if backend.is_pinned(self._array):
         return self

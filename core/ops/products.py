@@ -259,7 +259,8 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     if n < 0:
         return matrix_power(inv_p(input), -n)
     if n == 0:
-        return creation.eye(shape[-1], dtype=input.dtype, device=input.device).expand(shape).clone()
+        one = creation.eye(shape[-1], dtype=input.dtype, device=input.device)
+        return where(one == one, one, input)  # with the edge of input
     square = input
     while not n & 1:
         square, n = matmul_p(square, square), n >> 1

@@ -112,7 +112,7 @@ def uniform(
     if now.plain:  # the common case written out
         key = key_for(device, dtype)
         if key.uniform_numbers is not None:
-            found = key.uniform_numbers(seed, offset, low, high, shape=shape, dtype=dtype, index=device.index)
+            found = key.uniform_numbers(seed, offset, low, high, shape=shape, dtype=dtype, index=device.number)
             return tensor_of(found, key)
     return uniform_numbers_p(seed, offset, low, high, tuple(shape), dtype, device)
 
@@ -135,7 +135,7 @@ def integers(
     n, span = math.prod(shape), high - low
     if key_for(device, dt.int64).stored is not dt.int64:
         return _integers_of_words(low, high, shape, dtype, words(2 * n, device, generator))
-    unsigned = registry.resolve(device).supports(dt.uint64, device.index)
+    unsigned = registry.resolve(device).supports(dt.uint64, device.number)
     wide = dt.uint64 if unsigned else dt.int64
     first, second = (storage.cast_p(w, dtype=wide) for w in _columns(words(2 * n, device, generator), n))
     small, large = span & 0xFFFFFFFF, span >> 32

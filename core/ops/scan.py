@@ -25,7 +25,7 @@ from flambeau.core.ops.elementwise import cj, exp_p, isnan_p, log1p_p, logaddexp
 from flambeau.core.out import deliver, in_dtype
 from flambeau.core.public import public
 from flambeau.core.record import OPS, Fields, accumulating, floating, ordered
-from flambeau.core.results import ValuesIndices
+from flambeau.core.results import ValuesIndices, returned
 from flambeau.core.tensor import Tensor
 
 R = TypeVar("R")
@@ -274,7 +274,7 @@ def cummax(input: Tensor, dim: int, *, out: Pair | None = None) -> ValuesIndices
     >>> fb.cummax(fb.tensor([1, 3, 2]), 0).values
     tensor([1, 3, 3])
     """
-    return deliver("cummax", ValuesIndices(*along(cummax_p, input, dim)), out)
+    return deliver("cummax", returned("cummax", along(cummax_p, input, dim)), out)
 
 
 @public()
@@ -284,7 +284,7 @@ def cummin(input: Tensor, dim: int, *, out: Pair | None = None) -> ValuesIndices
     >>> fb.cummin(fb.tensor([3.0, 1.0, 2.0]), 0).values
     tensor([3., 1., 1.])
     """
-    return deliver("cummin", ValuesIndices(*along(cummin_p, input, dim)), out)
+    return deliver("cummin", returned("cummin", along(cummin_p, input, dim)), out)
 
 
 @public(out=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,11 +24,11 @@ from flambeau.core.ops.joining import cat
 from flambeau.core.ops.matmul import matmul, matmul_p
 from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
 from flambeau.core.ops.shape import adjoint as of_conjugates  # where an argument is called adjoint
-from flambeau.core.ops.systems import matrices, solve_p, solve_triangular_p, square, system
+from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular_p, square, system
 from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.ops.views import narrow
 from flambeau.core.public import public
-from flambeau.core.results import LU, LeastSquares
+from flambeau.core.results import LU, LUParts, LeastSquares, returned
 from flambeau.core.tensor import Tensor
 
 AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
@@ -120,22 +121,27 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> LU[Tensor]:
     if not pivot:
         raise NotImplementedError("lu_factor: pivot=False is not supported; without pivots the factors may not exist")
     lu, pivots = lu_factor_p(A)
-    return LU(lu, (pivots + 1).to(dt.int32))
+    made: LU[Tensor] = returned("linalg_lu_factor", (lu, (pivots + 1).to(dt.int32)))
+    return made
 
 
-def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def lu_parts(compact: Tensor, pivots: Tensor | None) -> LUParts[Tensor]:
+    """P, L and U of what :func:`lu_factor` gives; without ``pivots`` P is of no exchanges."""
+    m, n = compact._array.shape[-2:]
+    k = min(m, n)
+    order = creation.arange(m, device=compact.device) if pivots is None else permutation_of(pivots.to(dt.int64) - 1, m)
+    p = (unsqueeze(creation.arange(m, device=compact.device), -1) == unsqueeze(order, -2)).to(compact.dtype)
+    low = tril_p(narrow(compact, -1, 0, k), -1) + creation.eye(m, k, dtype=compact.dtype, device=compact.device)
+    return LUParts(p, low, triu_p(narrow(compact, -2, 0, k)))
+
+
+def lu(A: Tensor, *, pivot: bool = True) -> LUParts[Tensor]:
     """(P, L, U) with P @ L @ U == A.
 
     >>> [t.shape for t in fb.linalg.lu(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))]
     [flambeau.Size([2, 2]), flambeau.Size([2, 2]), flambeau.Size([2, 2])]
     """
-    compact, pivots = lu_factor(A, pivot=pivot)
-    m, n = A._array.shape[-2:]
-    k = min(m, n)
-    order = permutation_of(pivots.to(dt.int64) - 1, m)
-    p = (unsqueeze(creation.arange(m, device=A.device), -1) == unsqueeze(order, -2)).to(A.dtype)
-    low = tril_p(narrow(compact, -1, 0, k), -1) + creation.eye(m, k, dtype=A.dtype, device=A.device)
-    return p, low, triu_p(narrow(compact, -2, 0, k))
+    return lu_parts(*lu_factor(A, pivot=pivot))
 
 
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
@@ -154,6 +160,42 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
         inside = solve_triangular_p(turned, solve_triangular_p(turned, B, False, False), True, True)
         return rows_in_order(inside, order.argsort(-1))
     return solve_triangular_p(LU, solve_triangular_p(LU, rows_in_order(B, order), False, True), True, False)
+
+
+def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tensor:
+    """X with tensordot(A, X, X.ndim) == B: A has B's sizes first, then X's, as many elements of each.
+
+    ``dims`` of A are moved to its end first.
+
+    >>> fb.linalg.tensorsolve(fb.eye(4).reshape(2, 2, 4), fb.ones(2, 2))
+    tensor([1., 1., 1., 1.])
+    """
+    if dims is not None:
+        A = A.movedim(tuple(dims), tuple(range(A.ndim - len(dims), A.ndim)))
+    wanted = tuple(A.shape[B.ndim :])
+    if math.prod(wanted) != math.prod(A.shape[: B.ndim]) or math.prod(wanted) != B.numel():
+        raise ShapeError(
+            f"tensorsolve: A of shape {tuple(A.shape)} must have as many elements in its first {B.ndim} dimensions as "
+            f"in the others, and B {tuple(B.shape)} as many"
+        )
+    return solve(A.reshape(-1, math.prod(wanted)), B.reshape(-1)).reshape(wanted)
+
+
+def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
+    """The tensor of A's last sizes and then its first ``ind`` with tensordot(it, A, ind) the identity.
+
+    >>> fb.linalg.tensorinv(fb.eye(4).reshape(2, 2, 4)).shape
+    flambeau.Size([4, 2, 2])
+    """
+    if ind <= 0:
+        raise ArgumentError(f"tensorinv: ind must be positive, got {ind}")
+    first, last = tuple(A.shape[:ind]), tuple(A.shape[ind:])
+    if math.prod(first) != math.prod(last):
+        raise ShapeError(
+            f"tensorinv: A of shape {tuple(A.shape)} must have as many elements in its first {ind} dimensions as in "
+            "the others"
+        )
+    return inv_p(A.reshape(math.prod(first), -1)).reshape(last + first)
 
 
 # -- the pseudo-inverse ------------------------------------------------------------------------------
@@ -265,7 +307,10 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         residuals = (abs_p(matmul(A, found) - right) ** 2).sum(-2)
     rank = rank.new_zeros((0,)) if driver == "gels" else rank
     values = values if driver in ("gelsd", "gelss") else values.new_zeros((0,))
-    return LeastSquares(found.squeeze(-1) if vector else found, residuals, rank, values)
+    made: LeastSquares[Tensor] = returned(
+        "linalg_lstsq", (found.squeeze(-1) if vector else found, residuals, rank, values)
+    )
+    return made
 
 
 # -- the exponential ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from flambeau.core.ops.scan import Pair, along, cummax, cut, positions, put_back
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import OPS, ordered
-from flambeau.core.results import ValuesIndices
+from flambeau.core.results import ValuesIndices, returned
 from flambeau.core.tensor import Tensor
 
 _SELECTION = ordered.but("selection", result=("same", "index"))
@@ -88,7 +88,8 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     >>> fb.sort(fb.tensor([3, 1, 2])).indices
     tensor([1, 2, 0])
     """
-    return ValuesIndices(*along(sort_p, input, dim, descending=descending))
+    found: ValuesIndices[Tensor] = returned("sort", along(sort_p, input, dim, descending=descending))
+    return found
 
 
 @public()
@@ -125,28 +126,36 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if input.ndim == 0:
         normal_axis(dim, 0)
         flat = topk_p(input.reshape((1,)), k, 0, largest)
-        return ValuesIndices(*(t.reshape(()) if k == 1 else t for t in flat))
-    return ValuesIndices(*topk_p(input, k, dim, largest))
+        single: ValuesIndices[Tensor] = returned("topk", tuple(t.reshape(()) if k == 1 else t for t in flat))
+        return single
+    found: ValuesIndices[Tensor] = returned("topk", topk_p(input, k, dim, largest))
+    return found
 
 
 #: The rank that is looked for along an axis: one for all, or a tensor of them.
 Rank: TypeAlias = Callable[[Tensor, int], int | Tensor]
 
 
-def _at_rank(x: Tensor, dim: int, keepdim: bool, rank: Rank) -> ValuesIndices[Tensor]:
+def _at_rank(x: Tensor, dim: int, keepdim: bool, rank: Rank, name: str = "median") -> ValuesIndices[Tensor]:
     """(values, indices) of the element that stands at ``rank(x, axis)`` in ascending order along ``dim``."""
     if x.ndim == 0:
         normal_axis(dim, 0)
-        return ValuesIndices(*(t.reshape(()) for t in _at_rank(x.reshape((1,)), 0, False, rank)))
+        whole = _at_rank(x.reshape((1,)), 0, False, rank)
+        return _pair(name, whole.values.reshape(()), whole.indices.reshape(()))
     axis = normal_axis(dim, x.ndim)
     order = argsort_p(x, axis)
     place = rank(x, axis)
     indices = cut(order, axis, place, place + 1) if isinstance(place, int) else take(order, place, axis)
     values = take(x, indices, axis)
     if keepdim:
-        return ValuesIndices(values, indices)
+        return _pair(name, values, indices)
     shape = tuple(n for i, n in enumerate(x.shape) if i != axis)
-    return ValuesIndices(values.reshape(shape), indices.reshape(shape))
+    return _pair(name, values.reshape(shape), indices.reshape(shape))
+
+
+def _pair(name: str, values: Tensor, indices: Tensor) -> ValuesIndices[Tensor]:
+    found: ValuesIndices[Tensor] = returned(name, (values, indices))
+    return found
 
 
 @public(out=True)
@@ -163,14 +172,14 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     if not 1 <= k <= size:
         raise ShapeError(f"kthvalue: selected number k out of range: k={k}, but dim {dim} has size {size}")
     if not input.ndim:
-        return _at_rank(input, dim, keepdim, lambda x, axis: k - 1)
+        return _at_rank(input, dim, keepdim, lambda x, axis: k - 1, "kthvalue")
     values, indices = _at_rank(input, axis, True, lambda x, axis: k - 1)
     if _has_equals(input.detach(), values.detach(), axis):
         host = (input.float() if input.dtype in dt.LOW_PRECISION else input).detach().cpu().numpy()
         places = np.apply_along_axis(_selected, axis, host, k - 1)
         indices = from_data.tensor(np.expand_dims(places, axis), device=input.device)
         values = take(input, indices, axis)
-    return ValuesIndices(*(t if keepdim else t.squeeze(axis) for t in (values, indices)))
+    return _pair("kthvalue", *(t if keepdim else t.squeeze(axis) for t in (values, indices)))
 
 
 def _has_equals(x: Tensor, values: Tensor, axis: int) -> bool:
@@ -265,7 +274,7 @@ def median(
     tensor(2.)
     """
     found = median_p(input) if dim is None else _at_rank(input, dim, keepdim, _middle("median", False))
-    return deliver("median", found, out)
+    return deliver("median", returned("median", found), out)
 
 
 @overload
@@ -285,7 +294,7 @@ def nanmedian(
     tensor(2.)
     """
     found = nanmedian_p(input) if dim is None else _at_rank(input, dim, keepdim, _middle("nanmedian", True))
-    return deliver("nanmedian", found, out)
+    return deliver("nanmedian", returned("nanmedian", found), out)
 
 
 @public(out=True)
@@ -303,7 +312,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices[T
         run = place - cummax(where(starts, place, 0), axis).values
         return reduce.argmax_p(run, axis, True)
 
-    return _at_rank(input, dim, keepdim, rank)
+    return _at_rank(input, dim, keepdim, rank, "mode")
 
 
 # -- quantiles ---------------------------------------------------------------------------------------

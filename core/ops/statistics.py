@@ -19,7 +19,7 @@ from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal, narrow
 from flambeau.core.public import public
-from flambeau.core.results import Histogram
+from flambeau.core.results import Histogram, HistogramDD, returned
 from flambeau.core.tensor import Tensor
 
 
@@ -124,14 +124,75 @@ def histogram(
     x = input.detach().reshape((input.numel(),))
     edges = bins if isinstance(bins, Tensor) else _even_edges(x, bins, range)
     count = edges.numel() - 1
-    place = searchsorted(edges, x, right=True) - 1
-    place = where(x == edges[count], count - 1, place)
-    inside = (place >= 0) & (place < count)
+    place, inside = _boxes([x], [edges])
     amount = inside.to(x.dtype) if weight is None else where(inside, weight.detach().reshape((x.numel(),)), 0.0)
-    hist = index_add_p(creation.zeros_at(x, (count,)), clamp(place, 0, count - 1), amount, 0)
+    hist = index_add_p(creation.zeros_at(x, (count,)), place, amount, 0)
     if density:
         hist = hist / hist.sum() / edges.diff()
-    return Histogram(hist, edges)
+    made: Histogram[Tensor] = returned("histogram", (hist, edges))
+    return made
+
+
+@public(method=False)
+def histogramdd(
+    input: Tensor, bins: int | Sequence[int] | Sequence[Tensor], range: Sequence[float] | None = None,
+    weight: Tensor | None = None, density: bool = False,
+) -> HistogramDD[Tensor]:  # fmt: skip
+    """(hist, bin_edges) of points (..., N): how many, or how much of ``weight`` (...), fall into each box.
+
+    ``bins``: how many of equal width in every dimension, one number for each, or the edges of each. ``range`` has the
+    lowest and highest edge of each dimension, one after the other; default: its smallest and largest element.
+    ``density`` makes the sum over all boxes times their volumes 1.
+
+    >>> fb.histogramdd(fb.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), bins=2).hist
+    tensor([[0., 1.],
+            [1., 1.]])
+    """
+    if not input.is_floating_point():
+        raise DTypeError(f"histogramdd: input must be a floating tensor, got {input.dtype}")
+    if input.ndim < 2:
+        raise ShapeError(f"histogramdd: input must have at least 2 dimensions, got shape {tuple(input.shape)}")
+    if weight is not None and (weight.shape != input.shape[:-1] or weight.dtype is not input.dtype):
+        raise ShapeError(
+            f"histogramdd: weight must have the shape of input without its last dimension and its dtype, "
+            f"got {weight.dtype} {tuple(weight.shape)} and {input.dtype} {tuple(input.shape)}"
+        )
+    n, rows = input.shape[-1], math.prod(input.shape[:-1])
+    given = [bins] * n if isinstance(bins, int) else list(bins)
+    if len(given) != n:
+        raise ArgumentError(f"histogramdd: bins must have one entry for each of the {n} coordinates, got {len(given)}")
+    if range is not None and len(range) != 2 * n:
+        raise ArgumentError(f"histogramdd: range must have {2 * n} elements for {n} coordinates, got {len(range)}")
+    columns = [reshape(c, (rows,)) for c in input.detach().unbind(-1)]
+    edges = [
+        b if isinstance(b, Tensor) else _even_edges(c, b, None if range is None else (range[2 * i], range[2 * i + 1]))
+        for i, (c, b) in enumerate(zip(columns, given, strict=True))
+    ]
+    sizes = tuple(e.numel() - 1 for e in edges)
+    box, inside = _boxes(columns, edges)
+    amount = inside.to(input.dtype) if weight is None else where(inside, reshape(weight.detach(), (rows,)), 0.0)
+    flat = index_add_p(creation.zeros_at(amount, (math.prod(sizes),)), box, amount, 0)
+    hist = reshape(flat, sizes)
+    if density:
+        hist = hist / hist.sum()
+        for i, e in enumerate(edges):
+            hist = hist / reshape(e.diff(), (-1, *[1] * (n - 1 - i)))
+    return HistogramDD(hist, tuple(edges))
+
+
+def _boxes(columns: Sequence[Tensor], edges: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The number of each point's box, row-major, and whether it is in one at all."""
+    box: Tensor | None = None
+    inside: Tensor | None = None
+    for x, edge in zip(columns, edges, strict=True):
+        count = edge.numel() - 1
+        place = searchsorted(edge, x, right=True) - 1
+        place = where(x == edge[count], count - 1, place)
+        here = (x >= edge[0]) & (x <= edge[count])
+        place = clamp(place, 0, count - 1)
+        box, inside = (place, here) if box is None or inside is None else (box * count + place, inside & here)
+    assert box is not None and inside is not None
+    return box, inside
 
 
 def _even_edges(x: Tensor, bins: int, span: tuple[float, float] | None) -> Tensor:

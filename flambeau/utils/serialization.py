@@ -2,11 +2,13 @@
 
 :func:`save` writes a safetensors file whose metadata holds, as JSON, how the arrays and plain values are
 nested; :func:`load` gives the same objects back. Other programs can read the arrays of such a file, and
-:func:`load_file` reads those of theirs.
+:func:`load_file` reads those of theirs. :func:`load` also reads what ``torch.save`` wrote, as far as it is tensors
+and plain data (:mod:`flambeau.utils.pickled`).
 """
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
@@ -16,16 +18,19 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, BinaryIO, Final, cast
 
-from flambeau.core.blame import explain_functions
+from flambeau.core.blame import explain_functions, plain
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
 from flambeau.core.from_data import resolve_device
 from flambeau.core.tensor import Tensor
-from flambeau.utils import safetensors, strict_json
+from flambeau.utils import safetensors, strict_json, trusted
 from flambeau.utils.files import atomic_write
 from flambeau.utils.host import host_array, tensor_from_host
+from flambeau.utils.pickled import archive
+from flambeau.utils.pickled.archive import is_torch_file
 from flambeau.utils.safetensors import CheckpointError, Header
 from flambeau.utils.structure import Decoder, Encoder, Locate
+from flambeau.utils.trusted import StoredElsewhere, default_restore_location
 
 __all__ = ["CheckpointError", "load", "load_file", "save", "save_file"]
 
@@ -35,22 +40,27 @@ _STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _STRUCTURE, _CHECKSUM, _VERSION = "flambeau.structure", "flambeau.crc32", "flambeau.format"
 
 PathOrFile = str | os.PathLike[str] | BinaryIO
-MapLocation = DeviceLike | Mapping[Any, DeviceLike] | Callable[[str], DeviceLike]
+MapLocation = DeviceLike | Mapping[Any, DeviceLike] | Callable[[str], DeviceLike] | Callable[[Any, str], Any]
 
 
-def save(obj: object, f: PathOrFile) -> None:
+def save(
+    obj: object, f: PathOrFile, pickle_module: object = None, pickle_protocol: int = 2,
+    _use_new_zipfile_serialization: bool = True, _disable_byteorder_record: bool = False,
+) -> None:  # fmt: skip
     """Write ``obj`` to a file that :func:`load` reads back.
 
     Args:
         obj: tensors and parameters in any nesting of dict, OrderedDict, list, tuple and set, with None,
             bool, int, float, complex, str, bytes, Size, dtypes, devices and numpy arrays. Tensors that share
-            storage and dtype share it again when loaded; an object that stands in several places is one.
+            storage and dtype share it again when loaded; an object that stands in several places is one. A module
+            is saved as its class's name and what it is made of.
         f: a path, which is replaced in one step when all is written (a device or a pipe is written to), or a file
             open for writing bytes.
+        pickle_module, pickle_protocol: accepted for PyTorch's sake, as are the last two; nothing is pickled.
 
     Raises:
-        TypeError: for an object of another type; the text says where in ``obj`` it stands. Modules and
-            optimizers are saved by their ``state_dict()``.
+        TypeError: for an object of another type; the text says where in ``obj`` it stands. Optimizers are saved by
+            their ``state_dict()``.
 
     >>> import io
     >>> file = io.BytesIO()
@@ -74,32 +84,63 @@ def save(obj: object, f: PathOrFile) -> None:
     _write(f, lambda file: safetensors.write(file, arrays, header))
 
 
-def load(f: PathOrFile, map_location: MapLocation = None, *, mmap: bool = False) -> Any:  # Any: what was saved
-    """Read what :func:`save` wrote.
+def load(
+    f: PathOrFile, map_location: MapLocation = None, pickle_module: object = None, *, weights_only: bool | None = None,
+    mmap: bool | None = None, encoding: str = "utf-8", **pickle_load_args: object,
+) -> Any:  # Any: what was saved  # fmt: skip
+    """Read what :func:`save` wrote, or PyTorch's ``torch.save``.
+
+    Of PyTorch's files, in the form of a zip archive or the older one, tensors, parameters, containers and plain values
+    are read, and objects of the classes given to :func:`flambeau.serialization.add_safe_globals`. Whatever else is in
+    them is an error that names it: nothing in a file is run. A module that :func:`save` wrote comes back if its class
+    is one of ``flambeau.nn``, or trusted in the same way.
 
     Args:
         f: a path, or a file open for reading bytes (it is read from its beginning).
         map_location: the device for the tensors: None for the one each was saved from, a device or its
             name for all, a dict from saved to wanted names ("cuda" stands for all of "cuda:0", "cuda:1" that are
-            not named themselves), or a function from the saved name to a device.
+            not named themselves), or a function from the saved name to a device, or, as in PyTorch, from a
+            storage and that name to a storage or a device.
+        pickle_module, weights_only: accepted for PyTorch's sake; nothing else is ever read.
         mmap: leave the arrays in the file until they are read; needs a path, is for the CPU, and skips
             the check of the arrays' sums. The file must not be changed in place meanwhile (``save``
             never does that).
+        encoding: of the strings in files that Python 2 wrote; "bytes" leaves them bytes.
 
     Raises:
-        CheckpointError: the file is not one of ours, or is damaged; nothing else comes of a bad file.
+        CheckpointError: the file is of another kind, holds what is not read, or is damaged; nothing else comes of a
+            bad file.
         OSError: the file cannot be opened.
 
     >>> fb.save([fb.ones(2), {"lr": 0.1}], "run.safetensors")
     >>> fb.load("run.safetensors")
     [tensor([1., 1.]), {'lr': 0.1}]
     """
-    file, where = _open(f, "load", mmap)
+    del pickle_module, weights_only, pickle_load_args
+    file, where = _open(f, "load", bool(mmap))
     with file:
+        if is_torch_file(_beginning(file)):
+            return archive.read(
+                file, where, _locator(map_location), mmap=bool(mmap), trusted=trusted.by_name(), encoding=encoding,
+                order=trusted.Settings.byte_order(),
+            )  # fmt: skip
         header = safetensors.read_header(file, where)
         structure = _checked_structure(header, where)
-        decoder = Decoder(file, header, where, _locator(map_location), mmap)
+        decoder = Decoder(file, header, where, _locator(map_location), bool(mmap))
         return decoder.decode(structure)
+
+
+def names_in(f: PathOrFile) -> list[str]:
+    """The names in a file of PyTorch's of what is not read; none in a file by :func:`save`."""
+    file, where = _open(f, "names_in", False)
+    with file:
+        return archive.unknown_names(file, where) if is_torch_file(_beginning(file)) else []
+
+
+def _beginning(file: BinaryIO) -> bytes:
+    head = file.read(4)
+    file.seek(0)
+    return head
 
 
 def save_file(tensors: Mapping[str, Tensor], filename: PathOrFile, metadata: Mapping[str, str] | None = None) -> None:
@@ -256,10 +297,26 @@ def _checked_structure(header: Header, where: str) -> dict[str, Any]:
     return structure
 
 
+def _restored(saved: str) -> DeviceLike:
+    """Where tensors of a device go when nobody says it."""
+    found = default_restore_location(None, saved)
+    return found.where if isinstance(found, StoredElsewhere) else getattr(found, "device", found)
+
+
+def _takes_two(fn: Callable[..., Any]) -> bool:
+    """Whether a function wants a storage and a name, as PyTorch's do, and not the name alone."""
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):  # one that is written in C
+        return False
+    wanted = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(wanted) >= 2
+
+
 def _locator(map_location: MapLocation) -> Locate:
     """From the name of the device a tensor was saved from to the device it goes to."""
     if map_location is None:
-        return lambda saved: saved
+        return _restored
     if isinstance(map_location, Mapping):
         wanted = {str(k): v for k, v in map_location.items()}
 
@@ -269,9 +326,17 @@ def _locator(map_location: MapLocation) -> Locate:
 
         return chosen_for
     if callable(map_location) and not isinstance(map_location, type):
-        return lambda saved: map_location(saved) or saved
+        takes_storage = _takes_two(map_location)
+
+        def asked(saved: str) -> DeviceLike:
+            if not takes_storage:
+                return map_location(saved) or saved  # type: ignore[call-arg]
+            found = map_location(StoredElsewhere("cpu"), saved)  # type: ignore[call-arg]
+            return _restored(saved) if found is None else getattr(found, "device", found)
+
+        return asked
     chosen = Device(map_location)  # type: ignore[arg-type]  # a class is refused there
     return lambda saved: chosen
 
 
-explain_functions(globals())
+explain_functions(globals(), wrap=plain)

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 
+from flambeau import nn
 from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
@@ -24,11 +25,13 @@ from flambeau.core.dtype import DType
 from flambeau.core.registry import resolve
 from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
+from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
 from flambeau.utils import safetensors
 from flambeau.utils.host import HostArray, host_array, tensor_from_host
 from flambeau.utils.safetensors import CheckpointError, Header
 from flambeau.utils.strict_json import shortened
+from flambeau.utils.trusted import by_name, full_name
 
 _LARGE: Final = 1 << 1024  # ints from here on stand in hexadecimal: as decimals they take quadratic time
 _MAX_COLLISIONS: Final = 200
@@ -62,7 +65,7 @@ class Encoder:
             )
         if isinstance(value, (Tensor, np.ndarray, np.generic)):
             return {"array": self._number(value, path)}
-        encode = _ENCODERS.get(type(value))
+        encode = _ENCODERS.get(type(value)) or (_encode_module if isinstance(value, Module) else None)
         if encode is None:
             raise TypeError(
                 f"save: {_place(path)} is a {type(value).__name__}, which cannot be saved; {_remedy(value)}"
@@ -162,6 +165,13 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any, Path], Json]]] = {
 }
 
 
+def _encode_module(encoder: Encoder, value: Module, path: Path) -> Json:
+    """A module by what it is made of, and its class by name; that name alone makes nothing when it is read."""
+    cls = type(value)
+    name = f"nn.{cls.__name__}" if getattr(nn, cls.__name__, None) is cls else full_name(cls)
+    return {"module": [name, encoder.pairs(vars(value), path)]}
+
+
 # -- descriptions of arrays --------------------------------------------------------------------------
 
 
@@ -233,6 +243,11 @@ class Decoder:
         self._bases: dict[str, Tensor] = {}
         self._taken: set[str] = set()
         self._places: dict[str, DeviceLike] = {}
+
+    @property
+    def where(self) -> str:
+        """The file's name."""
+        return self._where
 
     def decode(self, structure: dict[str, Any]) -> object:
         """The object that the structure describes; CheckpointError when it makes no sense."""
@@ -347,6 +362,19 @@ def _decode_complex(decoder: Decoder, parts: list[Any]) -> complex:
     return complex(real, imag)
 
 
+def _decode_module(decoder: Decoder, content: list[Any]) -> Module:
+    name, attributes = content
+    cls = getattr(nn, name.removeprefix("nn."), None) if name.startswith("nn.") else by_name().get(name)
+    if not isinstance(cls, type) or not issubclass(cls, Module):
+        raise CheckpointError(
+            f"{decoder.where}: holds a whole module, of class {shortened(name)}; no class is looked for by a name in a "
+            "file: say flambeau.serialization.add_safe_globals([its class]) first, or save and load state_dict()"
+        )
+    made: Module = cls.__new__(cls)
+    made.__setstate__(dict(decoder._pairs(attributes)))
+    return made
+
+
 _DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {
     "int": lambda d, v: int(v, 16),
     "float": lambda d, v: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
@@ -361,4 +389,5 @@ _DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {
     "dtype": lambda d, v: dt.dtype_named(v),
     "device": lambda d, v: Device(v),
     "array": Decoder._numbered,
+    "module": _decode_module,
 }

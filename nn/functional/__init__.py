@@ -16,7 +16,12 @@ from flambeau.nn.functional.ctc import ctc_loss
 from flambeau.nn.functional.dropout import (
     alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout,
 )
+from flambeau.nn.functional.fractional import (
+    fractional_max_pool2d, fractional_max_pool2d_with_indices, fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+)
 from flambeau.nn.functional.linear import bilinear, embedding, embedding_bag, linear, one_hot
+from flambeau.nn.functional.linear_loss import linear_cross_entropy
 from flambeau.nn.functional.loss import (
     binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, gaussian_nll_loss, huber_loss, kl_div,
     l1_loss, mse_loss, nll_loss, poisson_nll_loss, smooth_l1_loss,
@@ -26,10 +31,15 @@ from flambeau.nn.functional.margin import (
     multilabel_margin_loss, multilabel_soft_margin_loss, pairwise_distance, soft_margin_loss, triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from flambeau.nn.functional.more import (
+    celu_, conv_tbc, elu_, grouped_mm, hardtanh_, leaky_relu_, native_channel_shuffle, pdist, rrelu_, selu_, threshold_,
+    upsample_bilinear, upsample_nearest,
+)
 from flambeau.nn.functional.norm import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from flambeau.nn.functional.pooling import (
-    adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d, adaptive_max_pool2d,
-    adaptive_max_pool3d, avg_pool1d, avg_pool2d, avg_pool3d, lp_pool1d, lp_pool2d, lp_pool3d, max_pool1d,
+    adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices, adaptive_max_pool2d, adaptive_max_pool2d_with_indices, adaptive_max_pool3d,
+    adaptive_max_pool3d_with_indices, avg_pool1d, avg_pool2d, avg_pool3d, lp_pool1d, lp_pool2d, lp_pool3d, max_pool1d,
     max_pool1d_with_indices, max_pool2d, max_pool2d_with_indices, max_pool3d, max_pool3d_with_indices, max_unpool1d,
     max_unpool2d, max_unpool3d,
 )
@@ -55,6 +65,12 @@ __all__ = [
     "multilabel_soft_margin_loss", "nll_loss", "one_hot", "pad", "pairwise_distance", "pixel_shuffle",
     "pixel_unshuffle", "poisson_nll_loss", "rms_norm", "scaled_dot_product_attention", "smooth_l1_loss",
     "soft_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold", "upsample",
+]  # fmt: skip
+__all__ += [
+    "adaptive_max_pool1d_with_indices", "adaptive_max_pool2d_with_indices", "adaptive_max_pool3d_with_indices", "celu_",
+    "conv_tbc", "elu_", "fractional_max_pool2d", "fractional_max_pool2d_with_indices", "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices", "grouped_mm", "hardtanh_", "leaky_relu_", "linear_cross_entropy",
+    "native_channel_shuffle", "pdist", "rrelu_", "selu_", "threshold_", "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip
 __all__ += activation.__all__
 

@@ -13,6 +13,7 @@ from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.from_data import check_fits
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops
+from flambeau.core.ops.nn.activation import hardshrink, prelu
 from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
 from flambeau.core.ops.nn.softmax import softmax as softmax_of
 from flambeau.core.record import Op
@@ -108,25 +109,6 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     return _apply(ops.leaky_relu_p, inplace, input, negative_slope)
 
 
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """leaky_relu with a slope that is learnt: one, or one per channel (axis 1).
-
-    >>> fb.nn.functional.prelu(fb.tensor([-2.0, 0.5, 3.0]), fb.tensor([0.25]))
-    tensor([-0.5000,  0.5000,  3.0000])
-    """
-    channels = input.shape[1] if input.ndim > 1 else 1
-    if weight.ndim > 1 or weight.numel() not in (1, channels):
-        raise ShapeError(
-            f"prelu: weight of shape {tuple(weight.shape)} must have 1 element or one per channel, "
-            f"{channels} for input of shape {tuple(input.shape)}"
-        )
-    if weight.dtype is not input.dtype:
-        raise DTypeError(f"prelu: weight of dtype {weight.dtype.name} must have the input's, {input.dtype.name}")
-    if input.ndim != 2:
-        weight = weight.reshape(()) if input.ndim < 2 else weight.reshape(-1, *[1] * (input.ndim - 2))
-    return ops.leaky_relu_p(input, weight)
-
-
 def rrelu(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
@@ -194,9 +176,10 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     try:
         return _apply(ops.silu_p, inplace, input)
     except DTypeError:
-        if inplace or not _is_complex(input):
+        if not _is_complex(input):
             raise
-        return input * elementwise.sigmoid_p(input)
+        out = input * elementwise.sigmoid_p(input)
+        return input.copy_(out) if inplace else out
 
 
 @quick
@@ -258,16 +241,6 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     if lambd < 0:
         raise RuntimeError(f"softshrink: lambd must not be negative, got {lambd}")
     return ops.softshrink_p(input, lambd)
-
-
-@quick
-def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """0 where abs(x) <= lambd, x elsewhere.
-
-    >>> fb.nn.functional.hardshrink(fb.tensor([-2.0, 0.5, 3.0]))
-    tensor([-2.,  0.,  3.])
-    """
-    return ops.hardshrink_p(input, lambd)
 
 
 @quick

@@ -48,12 +48,17 @@ def dropout_nd(n: int, input: Tensor, p: float = 0.5, training: bool = True, inp
     """
     if n == 1 and input.ndim not in (2, 3):
         raise RuntimeError(f"dropout1d: expected 2D or 3D input, got shape {tuple(input.shape)}")
-    _check(f"dropout{n}d", p)
+    drawn = input.ndim - 1 if n == 1 else 2  # axes with a draw for each element
+    return drop_channels(f"dropout{n}d", input, p, training, inplace, drawn)
+
+
+def drop_channels(name: str, input: Tensor, p: float, training: bool, inplace: bool, drawn: int = 2) -> Tensor:
+    """Dropout with a draw for each element of the first axes."""
+    _check(name, p)
     if not training or p == 0:
         return input
-    _check_channels(f"dropout{n}d", input)
-    drawn = input.ndim - 1 if n == 1 else min(2, input.ndim)  # axes with a draw for each element
-    return _drop(f"dropout{n}d", input, p, (*input.shape[:drawn], *[1] * (input.ndim - drawn)), inplace)
+    _check_channels(name, input)
+    return _drop(name, input, p, (*input.shape[:drawn], *[1] * (input.ndim - drawn)), inplace)
 
 
 dropout1d, dropout2d, dropout3d = dropout_nd

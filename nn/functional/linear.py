@@ -70,13 +70,13 @@ def embedding(
     if sparse:
         raise NotImplementedError("embedding: sparse gradients are not there; leave sparse=False")
     if max_norm is not None:
-        _renormalise(weight, input, max_norm, norm_type)
+        renormalise(weight, input, max_norm, norm_type)
     if scale_grad_by_freq:
         weight = _by_frequency(weight, input)
     return ops.embedding_p(weight, input, padding)
 
 
-def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
+def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
     """Shorten the rows that are used and longer than ``max_norm``, in place."""
     with no_grad():
         used = input.reshape(-1).unique()
@@ -124,14 +124,14 @@ def embedding_bag(
     rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(-1)
-    owner = _owners(offsets, input.shape[0])
+    owner = owners(offsets, input.shape[0])
     if padding_idx is None:
         return _reduce_bags(rows, owner, bags, mode)
     owner = where(input == padding_idx % weight.shape[0], bags, owner)  # a bag more, for what counts in none
     return _reduce_bags(rows, owner, bags + 1, mode)[:-1]
 
 
-def _owners(offsets: Tensor, count: int) -> Tensor:
+def owners(offsets: Tensor, count: int) -> Tensor:
     """The bag of each of ``count`` places: how many bags start there or before, less one."""
     return _counts(offsets.to(int64), count + 1)[:count].cumsum(0) - 1
 

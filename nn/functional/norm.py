@@ -42,9 +42,10 @@ def rms_norm(
     >>> fb.nn.functional.rms_norm(fb.tensor([[1.0, 7.0]]), (2,))
     tensor([[0.2000, 1.4000]])
     """
-    out: Tensor = ops.rms_norm_p(
-        input, weight, tuple(normalized_shape), dt.finfo(input._key.stored).eps if eps is None else eps
-    )
+    least = dt.finfo(input._key.stored).eps if eps is None else eps
+    if input.is_complex():  # of the squares as they are, as in torch
+        return ops.by_rms(input, weight, tuple(normalized_shape), least)
+    out: Tensor = ops.rms_norm_p(input, weight, tuple(normalized_shape), least)
     return out
 
 

@@ -157,6 +157,14 @@ class AdaptiveMaxPool(Protocol):
     def __call__(self, input: Tensor, output_size: OutputSizes, return_indices: Literal[True]) -> Pair: ...
 
 
+def _adaptive_max_pool(n: int, input: Tensor, output_size: OutputSizes) -> Pair:
+    name = f"adaptive_max_pool{n}d"
+    _check_inside(name, input)
+    input, added = batched(input, n, name)
+    out, indices = ops.adaptive_max_pool(input, _output_size(output_size, input, n, name))
+    return (out.squeeze(0), indices.squeeze(0)) if added else (out, indices)
+
+
 @family
 def adaptive_max_pool_nd(
     n: int, input: Tensor, output_size: OutputSizes, return_indices: bool = False
@@ -166,13 +174,20 @@ def adaptive_max_pool_nd(
     >>> fb.nn.functional.adaptive_max_pool{n}d(fb.ones(1, 3{s:8}), 2).shape
     flambeau.Size([1, 3{s:2}])
     """
-    name = f"adaptive_max_pool{n}d"
-    _check_inside(name, input)
-    input, added = batched(input, n, name)
-    out, indices = ops.adaptive_max_pool(input, _output_size(output_size, input, n, name))
-    if added:
-        out, indices = out.squeeze(0), indices.squeeze(0)
-    return (out, indices) if return_indices else out
+    pair = _adaptive_max_pool(n, input, output_size)
+    return pair if return_indices else pair[0]
+
+
+@family
+def adaptive_max_pool_nd_with_indices(
+    n: int, input: Tensor, output_size: OutputSizes, return_indices: bool = False
+) -> Pair:
+    """adaptive_max_pool{n}d, and where each maximum is in the flattened sizes.
+
+    >>> fb.nn.functional.adaptive_max_pool{n}d_with_indices(fb.ones(1, 3{s:8}), 2)[1].shape
+    flambeau.Size([1, 3{s:2}])
+    """
+    return _adaptive_max_pool(n, input, output_size)
 
 
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = adaptive_avg_pool_nd
@@ -180,6 +195,9 @@ adaptive_max_pool1d: AdaptiveMaxPool
 adaptive_max_pool2d: AdaptiveMaxPool
 adaptive_max_pool3d: AdaptiveMaxPool
 adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = adaptive_max_pool_nd
+(
+    adaptive_max_pool1d_with_indices, adaptive_max_pool2d_with_indices, adaptive_max_pool3d_with_indices,
+) = adaptive_max_pool_nd_with_indices  # fmt: skip
 
 
 # -- power averages ----------------------------------------------------------------------------------

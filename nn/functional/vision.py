@@ -108,7 +108,7 @@ def interpolate(
         raise DTypeError(f"interpolate: mode {mode!r} takes floating tensors and uint8, got {input.dtype.name}")
     x = input.float() if input.dtype is uint8 else input
     for i in range(n) if input.dtype is not uint8 else reversed(range(n)):
-        x = _resample(x, 2 + i, out[i], factors[i], mode, bool(align_corners), antialias)
+        x = resample(x, 2 + i, out[i], factors[i], mode, bool(align_corners), antialias)
         if input.dtype is uint8:  # torch rounds after each axis, the last one first
             x = (x + 0.5).floor().clamp(0, 255)
     return x.to(input.dtype)
@@ -145,7 +145,7 @@ def _nearest(x: Tensor, axis: int, out: int, factor: float | None, half: float) 
     return x.index_select(axis, x.new_tensor(places, dtype=int64))
 
 
-def _resample(
+def resample(
     x: Tensor, axis: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool
 ) -> Tensor:  # fmt: skip
     """One axis: the sum of neighbours, each with its weight."""

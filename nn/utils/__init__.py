@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 # isort: off
 from flambeau.core.blame import checking, explain_functions
 from flambeau.nn.module import Module
@@ -13,19 +11,7 @@ from flambeau.nn.utils.clip import (
     vector_to_parameters,
 )  # fmt: skip
 from flambeau.nn.utils.parametrizations import spectral_norm, weight_norm
-
-
-def consume_prefix_in_state_dict_if_present(state_dict: dict[str, Any], prefix: str) -> None:
-    """Remove ``prefix`` from the keys that have it, in place.
-
-    >>> state = {"module.weight": 1}
-    >>> consume_prefix_in_state_dict_if_present(state, "module.")
-    >>> state
-    {'weight': 1}
-    """
-    for key in list(state_dict):
-        if key.startswith(prefix):
-            state_dict[key.removeprefix(prefix)] = state_dict.pop(key)
+from flambeau.nn.utils.state import consume_prefix_in_state_dict_if_present
 
 
 def remove_weight_norm(module: Module, name: str = "weight") -> Module:

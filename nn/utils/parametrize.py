@@ -185,7 +185,7 @@ def register_parametrization(
         _own_class(module)
         module.add_module("parametrizations", ModuleDict())
     del registry[tensor_name]
-    module._transient.discard(tensor_name)
+    module._non_persistent_buffers_set.discard(tensor_name)
     _parametrizations(module)[tensor_name] = made
     setattr(type(module), tensor_name, _property(tensor_name))
     return module

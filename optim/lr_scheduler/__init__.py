@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flambeau.core.blame import check_constructors as _check_constructors
 from flambeau.core.blame import explain_methods as _explain_methods
-from flambeau.optim.lr_scheduler.base import LRScheduler
+from flambeau.optim.lr_scheduler.base import LRScheduler, _enable_get_lr_call
 from flambeau.optim.lr_scheduler.combined import ChainedScheduler, SequentialLR
 from flambeau.optim.lr_scheduler.cyclic import CyclicLR, OneCycleLR
 from flambeau.optim.lr_scheduler.formula import (
@@ -20,6 +20,12 @@ from flambeau.optim.lr_scheduler.formula import (
     StepLR,
 )  # fmt: skip
 from flambeau.optim.lr_scheduler.plateau import ReduceLROnPlateau
+
+#: The name of old, and what torch says of ``step(epoch)``.
+_LRScheduler = LRScheduler
+EPOCH_DEPRECATION_WARNING = (
+    "The epoch parameter in `scheduler.step()` is not necessary: `scheduler.step()` goes to the next one by itself."
+)
 
 __all__ = [
     "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 from flambeau.core.blame import users_level
@@ -45,6 +45,23 @@ def per_group(optimizer: Optimizer, name: str, value: PerGroup[T]) -> list[T]:
     return list(value)
 
 
+_NO_STATE: Final = frozenset({"optimizer", "_steps_at_start", "_get_lr_called_within_step"})
+
+
+class _enable_get_lr_call:
+    """Inside, ``_get_lr_called_within_step`` of a schedule is True."""
+
+    def __init__(self, o: LRScheduler):
+        self.o = o
+
+    def __enter__(self) -> _enable_get_lr_call:
+        self.o._get_lr_called_within_step = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.o._get_lr_called_within_step = False
+
+
 class LRScheduler:
     """A schedule: call ``step()`` after each epoch (or each optimizer step, as the schedule wants).
 
@@ -57,6 +74,8 @@ class LRScheduler:
     _may_lack: ClassVar[frozenset[str]] = frozenset({"_is_initial"})
     #: Whether the step under way is the one that the schedule begins with, which must not take a rate further.
     _is_initial = False
+    #: Whether get_lr is called by a step: in torch it warns if not, and asks for this name.
+    _get_lr_called_within_step = False
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         if not isinstance(optimizer, Optimizer):
@@ -74,7 +93,7 @@ class LRScheduler:
         self.base_lrs: list[float] = [number(g["initial_lr"]) for g in optimizer.param_groups]
         self.last_epoch = last_epoch
         self._last_lr: list[float] = [number(g["lr"]) for g in optimizer.param_groups]
-        self._steps_at_start = optimizer._steps_taken
+        self._steps_at_start = optimizer._step_count
         self._initial_step()
 
     def _initial_step(self) -> None:
@@ -103,8 +122,9 @@ class LRScheduler:
         raise NotImplementedError(f"{type(self).__name__} must define get_lr()")
 
     def _closed_form(self) -> list[float]:
-        """The rates at ``last_epoch``, whatever they were before."""
-        return self.get_lr()
+        """The rates at ``last_epoch``, whatever they were before; a class may give them as ``_get_closed_form_lr``."""
+        own: Callable[[], list[float]] | None = getattr(self, "_get_closed_form_lr", None)
+        return self.get_lr() if own is None else own()
 
     def get_last_lr(self) -> list[float]:
         """The rates that the last step set."""
@@ -113,7 +133,7 @@ class LRScheduler:
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch (or to a given one) and set its rates."""
         self._step_count += 1
-        if self._step_count == 2 and self.optimizer._steps_taken == self._steps_at_start:
+        if self._step_count == 2 and self.optimizer._step_count == self._steps_at_start:
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`: call them in the opposite order, "
                 "or the first value of the schedule is skipped",
@@ -124,12 +144,13 @@ class LRScheduler:
 
     def _update(self, epoch: int | None = None) -> None:
         """A step that is not counted."""
-        if epoch is None:
-            self.last_epoch += 1
-            values = self.get_lr()
-        else:
-            self.last_epoch = epoch
-            values = self._closed_form()
+        with _enable_get_lr_call(self):
+            if epoch is None:
+                self.last_epoch += 1
+                values = self.get_lr()
+            else:
+                self.last_epoch = epoch
+                values = self._closed_form()
         self._set(values)
 
     def _set(self, values: list[float]) -> None:
@@ -139,7 +160,7 @@ class LRScheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("optimizer", "_steps_at_start")}
+        return {k: v for k, v in self.__dict__.items() if k not in _NO_STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave.

@@ -46,7 +46,7 @@ def settled(target: str) -> Iterator[None]:
     """Late errors belong to the test that caused them."""
     yield
     found = kit.backend_of(target)
-    index = Device(target).index
+    index = Device(target).number
     found.synchronize(index)
     found.check(index)
 
@@ -71,7 +71,7 @@ def _cases(test: Any, op: Op, target: str, few: bool) -> Iterator[Any]:
         return
     wanted = getattr(test, "covers", lambda op, dtype, target: True)
     quick = getattr(test, "few", kit.FEW)
-    found, index = kit.backend_of(target), Device(target).index
+    found, index = kit.backend_of(target), Device(target).number
     every = [d for d in dt.ALL if found.offers(d, index)] if hasattr(test, "every_dtype") else dtypes_of(op, target)
     for dtype in kit.chosen(every, few):
         declared = kit.limitation(op.name, dtype, found)

@@ -52,7 +52,7 @@ def is_claimed(op: Op, dtype: DType, target: str) -> bool:
 
 def counts_allocations(target: str) -> bool:
     """Whether the device knows how much memory it has given out."""
-    backend, index = backend_of(target), Device(target).index
+    backend, index = backend_of(target), Device(target).number
     kept = fb.ones(1, device=target)
     return backend.memory_stats(index).allocations > 0 and kept.numel() == 1
 
@@ -131,7 +131,7 @@ def samples(op: Op, dtype: DType, target: str, limit: int | None = None) -> Iter
 
 def fits(sample: Sample | Failure, target: str) -> bool:
     """Whether the device has the dtypes that the arguments have or name."""
-    backend, index = backend_of(target), Device(target).index
+    backend, index = backend_of(target), Device(target).number
     return all(backend.offers(d, index) for d in _dtypes([*sample.args, *sample.kwargs.values()]))
 
 
@@ -146,7 +146,7 @@ def _dtypes(values: list[Any]) -> Iterator[DType]:
 
 
 def _has_results(op: Op, sample: Sample, target: str) -> bool:
-    backend, index = backend_of(target), Device(target).index
+    backend, index = backend_of(target), Device(target).number
     asked = backend.supports if op.name == "view_dtype" else backend.offers  # its bytes are those of the dtype
     dtypes = [*declared(op, sample)[0], *(_dtypes([*sample.args]) if op.name == "view_dtype" else ())]
     return all(asked(d, index) for d in dtypes)
@@ -195,7 +195,7 @@ def host(t: Any) -> Any:
 
 def held(values: Any, dtype: DType, target: str) -> Any:
     """Exact results as the device may give them: integers modulo what holds them there."""
-    stored = backend_of(target).stored(dtype, Device(target).index) or dtype
+    stored = backend_of(target).stored(dtype, Device(target).number) or dtype
     return values if dtype.category != dt.INTEGER else values.astype(stored.numpy).astype(values.dtype)
 
 

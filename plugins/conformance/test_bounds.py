@@ -49,8 +49,8 @@ def test_bad_indices_raise(name: str, bad: int, target: str, backend: Backend) -
     index = fb.tensor([0, 2, bad, 1], device=target)
     with pytest.raises(IndexError) as caught:
         INDEXED[name](frame[ROWS : 2 * ROWS], index).cpu()
-        backend.synchronize(Device(target).index)
-        backend.check(Device(target).index)
+        backend.synchronize(Device(target).number)
+        backend.check(Device(target).number)
     text = str(caught.value)
     assert "out of bounds" in text and str(ROWS) in text, text
     assert str(bad) in text or name in COMPOSED, text
@@ -72,7 +72,7 @@ def test_kernels_reach_past_two_to_the_31(target: str, small: bool, backend: Bac
         pytest.skip("two gigabytes are not small")
     n = (1 << 31) + 9
     kit.skip_beyond(target, n)
-    if not backend.supports(dt.int8, Device(target).index):
+    if not backend.supports(dt.int8, Device(target).number):
         pytest.skip(f"{target} has no int8, and wider elements are too many bytes")
     try:
         x = fb.empty(n, dtype=dt.int8, device=target)

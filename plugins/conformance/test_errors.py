@@ -24,7 +24,7 @@ def test_errors(failing: str, target: str) -> None:
 
 def _call(op: Op, failure: Failure, target: str) -> None:
     """Run the op and wait: errors on the device are raised at the next read."""
-    backend, index = kit.backend_of(target), Device(target).index
+    backend, index = kit.backend_of(target), Device(target).number
     placed = kit.there(op, Sample(*failure.args, **failure.kwargs), target)
     args = [to_tensors(a, target) for a in placed.args]
     result = op.function(*args, **to_tensors(placed.kwargs, target))

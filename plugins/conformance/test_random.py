@@ -22,7 +22,7 @@ def test_bits_are_philox(target: str, backend: Backend, small: bool, seed: int, 
     """The kernel gives the words that flambeau.core.random defines, seeds and offsets of 64 bits included."""
     length = min(length, 101) if small else length
     kernel = key_for(Device(target), dt.uint32).random_bits
-    found = backend.to_host(kernel(seed, offset, length=length, index=Device(target).index))
+    found = backend.to_host(kernel(seed, offset, length=length, index=Device(target).number))
     np.testing.assert_array_equal(found, random_words(seed, offset, length))
 
 

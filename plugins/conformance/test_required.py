@@ -25,7 +25,7 @@ def test_limitations_name_ops(target: str, backend: Backend) -> None:
         assert x.op in OPS, f"a limitation of {target} names {x.op!r}, which is no op"
         assert x.reason, f"the limitation of {x.op} gives no reason"
         taken = [d for d in x.dtypes or dt.ALL if OPS[x.op].dtype.compute(d) in OPS[x.op].dtype.accepts]
-        assert any(backend.offers(d, Device(target).index) for d in taken), f"{x.op} takes none of {x.dtypes}"
+        assert any(backend.offers(d, Device(target).number) for d in taken), f"{x.op} takes none of {x.dtypes}"
 
 
 @kit.about(lambda params: (params["kernel"], dtype_of(params["kernel"])))

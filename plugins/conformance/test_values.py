@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flambeau.core.device import device as Device
+from flambeau.core.device import located
 from flambeau.core.dispatch import decompose, normalise
 from flambeau.core.dtype import DType
 from flambeau.core.record import CREATE, ELEMENTWISE, REDUCE, VIEW, Op
@@ -44,7 +44,7 @@ def test_values(name: str, dtype: DType, target: str, small: bool) -> None:
             if shapes is not None:
                 wanted = [tuple(s) for s in ([shapes] if op.schema.single else shapes)]
                 assert [tuple(t.shape) for t in found] == wanted, text
-        assert all(str(t.device) == str(Device(target)) for t in found) or name == "to_device", text
+        assert all(str(t.device) == str(located(target)) for t in found) or name == "to_device", text
         if name in UNDEFINED:
             continue
         for f, w in zip(found, kit.oracle(op, sample), strict=True):

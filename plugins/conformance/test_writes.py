@@ -12,6 +12,7 @@ import flambeau as fb
 from flambeau.backends.base import Backend
 from flambeau.core import dtype as dt
 from flambeau.core.device import device as Device
+from flambeau.core.device import located
 from flambeau.core.dtype import DType
 from flambeau.core.record import CREATE, ELEMENTWISE, VIEW, Op
 from flambeau.core.tensor import Tensor
@@ -114,7 +115,7 @@ def test_tensors_are_made_in_every_dtype(name: str, dtype: DType, target: str) -
         found, wanted = (fb.full((3, 5), 1, dtype=dtype, device=d) for d in (target, "cpu"))
     else:
         found, wanted = (fb.empty(3, 5, dtype=dtype, device=d).fill_(1) for d in (target, "cpu"))
-    assert found.dtype is dtype and str(found.device) == str(Device(target))
+    assert found.dtype is dtype and str(found.device) == str(located(target))
     np.testing.assert_array_equal(kit.host(found), kit.host(wanted))
 
 
@@ -127,7 +128,7 @@ def _is_counted(op: Op, dtype: DType, target: str) -> bool:
 @kit.covers(_is_counted)
 def test_memory_is_given_back(name: str, dtype: DType, target: str, backend: Backend) -> None:
     """A call leaves nothing behind on the device; what the first one keeps may be a cache."""
-    op, index = OPS[name], Device(target).index
+    op, index = OPS[name], Device(target).number
     for sample in kit.samples(op, dtype, target, limit=3):
         kit.call(op, sample, target)
         backend.synchronize(index)

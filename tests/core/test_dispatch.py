@@ -15,7 +15,7 @@ from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dispatch import fallback_counts
 from flambeau.core.record import OPS, Op
 
-STRICT = fb.device("strict")
+STRICT = fb.device("strict:0")
 Halved = Callable[[fb.Tensor], fb.Tensor]
 Counts = Callable[[], dict[tuple[str, str], tuple[int, int]]]
 

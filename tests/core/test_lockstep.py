@@ -33,7 +33,7 @@ def shifted(by: float) -> Callable[..., Any]:
     """A kernel's result with ``by`` added, as strict computes it."""
 
     def change(result: Any, *operands: Any) -> Any:
-        out = fb.core.dispatch.tensor_of(result, fb.core.keys.key_for(fb.device("strict"), fb.float32))
+        out = fb.core.dispatch.tensor_of(result, fb.core.keys.key_for(fb.device("strict:0"), fb.float32))
         return (out + by)._array
 
     return change
@@ -106,7 +106,7 @@ def test_wide_integers_compare_exactly(plant: Planted) -> None:
     big = 2**60
 
     def change(result: Any, *operands: Any) -> Any:
-        out = fb.core.dispatch.tensor_of(result, fb.core.keys.key_for(fb.device("strict"), fb.int64))
+        out = fb.core.dispatch.tensor_of(result, fb.core.keys.key_for(fb.device("strict:0"), fb.int64))
         return (out + 1)._array if out.shape == (1,) else result
 
     plant("mul", change, dtypes=[fb.int64])
@@ -115,7 +115,7 @@ def test_wide_integers_compare_exactly(plant: Planted) -> None:
 
 
 def test_wrong_shapes_and_dtypes_are_differences() -> None:
-    strict = fb.device("strict")
+    strict = fb.device("strict:0")
 
     def narrow_there(v: fb.Tensor) -> fb.Tensor:
         return v[: 3 if v.device.type == "cpu" else 1]

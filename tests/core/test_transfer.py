@@ -11,7 +11,7 @@ import flambeau as fb
 @pytest.fixture
 def strict():
     """A device of its own memory, without float64."""
-    return fb.device("strict")
+    return fb.device("strict:0")
 
 
 def test_there_and_back(strict):

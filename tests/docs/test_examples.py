@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from typing import Any
 
 import pytest
 
 import flambeau
+from tests.docs.example_losses import LOSSES, PROGRAMS, quick_losses
 from tests.docs.guide import DOCS
 
 EXAMPLES = DOCS.parent / "examples"
@@ -43,10 +45,20 @@ def test_one_program_on_either_framework(example: dict[str, Any]) -> None:
     assert losses[0] == pytest.approx(0.9329, abs=1e-4) and losses[-1] == pytest.approx(0.1832, abs=1e-4)  # PyTorch's
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_has_the_losses_that_pytorch_gives_it(program: str) -> None:
+    recorded = json.loads(LOSSES.read_text())[program]
+    assert len(set(recorded)) > 1 or len(recorded) == 1
+    assert quick_losses(program) == pytest.approx(recorded, rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.device("opencl")
+@pytest.mark.parametrize("program", ["char_rnn", "gpt"])
+def test_a_program_gives_on_another_device_what_it_gives_here(program: str) -> None:
+    assert quick_losses(program, device="opencl") == pytest.approx(json.loads(LOSSES.read_text())[program], rel=2e-3)
+
+
 def test_no_example_is_left_out() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {
-        "custom_op",
-        "either_framework",
-        "per_sample_gradients",
-        "train_mlp",
-    }
+    others = {"custom_op", "either_framework", "per_sample_gradients", "tools", "train_mlp"}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {*others, *PROGRAMS}

@@ -21,11 +21,27 @@ from tests.docs.guide import DOCS
 REFERENCE = {path.stem: path.read_text() for path in (DOCS / "reference").glob("*.rst")}
 PAGES = "\n".join(REFERENCE.values())
 MODULES = (
-    "flambeau.accelerator", "flambeau.autograd", "flambeau.debug", "flambeau.func", "flambeau.library",
-    "flambeau.linalg", "flambeau.nn", "flambeau.nn.functional", "flambeau.nn.init", "flambeau.nn.utils",
-    "flambeau.optim", "flambeau.optim.lr_scheduler", "flambeau.profiler", "flambeau.special",
-    "flambeau.utils.checkpoint", "flambeau.utils.data", "flambeau.utils.serialization",
-)  # fmt: skip
+    "flambeau.accelerator",
+    "flambeau.autograd",
+    "flambeau.debug",
+    "flambeau.eager",
+    "flambeau.func",
+    "flambeau.library",
+    "flambeau.linalg",
+    "flambeau.nn",
+    "flambeau.nn.functional",
+    "flambeau.nn.init",
+    "flambeau.nn.native",
+    "flambeau.nn.utils",
+    "flambeau.optim",
+    "flambeau.optim.lr_scheduler",
+    "flambeau.overrides",
+    "flambeau.profiler",
+    "flambeau.special",
+    "flambeau.utils.checkpoint",
+    "flambeau.utils.data",
+    "flambeau.utils.serialization",
+)
 
 
 @pytest.fixture

@@ -228,9 +228,9 @@ def test_hasattr_asks_no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "known_types", lambda: asked.append(None) or known())
     layer = nn.Linear(2, 2)
     layer.register_buffer("mean", fb.zeros(2))
-    assert not hasattr(layer, "nothing") and not hasattr(layer, "cuda") and not asked
-    with pytest.raises(AttributeError, match=r"'Linear' object has no attribute 'cuda'; use \.to\(\"cuda\"\)"):
-        _ = layer.cuda
+    assert not hasattr(layer, "nothing") and not hasattr(layer, "opencl") and not asked
+    with pytest.raises(AttributeError, match=r"'Linear' object has no attribute 'opencl'; use \.to\(\"opencl\"\)"):
+        _ = layer.opencl
     assert asked
 
 

@@ -129,7 +129,7 @@ def test_extra_state() -> None:
 def test_hooks() -> None:
     m, seen = network(), []
     m.register_state_dict_pre_hook(lambda mod, prefix, keep: seen.append(("pre", prefix, keep)))
-    m.register_state_dict_post_hook(lambda mod, state, prefix, meta: state.pop("0.bias"))
+    m.register_state_dict_post_hook(lambda mod, state, prefix, meta: state.__delitem__("0.bias"))
     assert "0.bias" not in m.state_dict()
     assert seen == [("pre", "", False)]
     n = network()

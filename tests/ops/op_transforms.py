@@ -101,7 +101,10 @@ def products(call: Call) -> tuple[Function, list[fb.Tensor], list[fb.Tensor]]:
 
 
 def inner(xs: Any, ys: Any) -> float:
-    return sum(float((x * y.conj()).real.sum()) if x.is_complex() else float((x * y).sum()) for x, y in zip(xs, ys, strict=True))
+    return sum(
+        float((x * y.conj()).real.sum()) if x.is_complex() else float((x * y).sum())
+        for x, y in zip(xs, ys, strict=True)
+    )
 
 
 def forward_mode(call: Call) -> None:
@@ -150,10 +153,14 @@ def second(call: Call) -> None:
     close(three, two, "reverse over forward", 1e-6)
 
 
-def run(info: Any, count: int = 3, kinds: Sequence[str] = ("mapped", "forward_mode", "per_sample", "second")) -> Iterator[str]:
+def run(
+    info: Any, count: int = 3, kinds: Sequence[str] = ("mapped", "forward_mode", "per_sample", "second")
+) -> Iterator[str]:
     """What differs of one entry: a line for each."""
     fn = found(info)
-    dtype = next((d for d in (torch.float64, torch.complex128, torch.int64, torch.bool) if info.supports_dtype(d, "cpu")), None)
+    dtype = next(
+        (d for d in (torch.float64, torch.complex128, torch.int64, torch.bool) if info.supports_dtype(d, "cpu")), None
+    )
     if fn is None or dtype is None or info.name in UNDETERMINED:
         return
     for sample in islice(samples(info, dtype), count):
@@ -165,7 +172,9 @@ def run(info: Any, count: int = 3, kinds: Sequence[str] = ("mapped", "forward_mo
         if failed is not None or not out:
             continue
         for kind in kinds:
-            if kind != "mapped" and not (info.supports_autograd and call.floating and any(o.dtype.category >= 2 for o in out)):
+            if kind != "mapped" and not (
+                info.supports_autograd and call.floating and any(o.dtype.category >= 2 for o in out)
+            ):
                 continue
             _, error = attempt(globals()[kind], call)
             if error is not None:
@@ -175,6 +184,7 @@ def run(info: Any, count: int = 3, kinds: Sequence[str] = ("mapped", "forward_mo
 def main(names: list[str]) -> None:
     entries = differ = 0
     import time
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for info in op_db:
@@ -186,7 +196,7 @@ def main(names: list[str]) -> None:
             for line in lines:
                 print(line, flush=True)
             if time.time() - t0 > 3:
-                print(f"   SLOW {title(info)} {time.time()-t0:.1f}", flush=True)
+                print(f"   SLOW {title(info)} {time.time() - t0:.1f}", flush=True)
     print(f"{entries - differ} of {entries} entries agree")
 
 

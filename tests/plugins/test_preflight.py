@@ -78,7 +78,7 @@ def test_a_model_that_reads_values_is_told_which() -> None:
 
 def test_in_place_ops_still_write(without: Take) -> None:
     without("add", dt.float32)
-    watch = gaps.Watch(device("strict"))
+    watch = gaps.Watch(device("strict:0"))
     with layer(watch):
         x = fb.ones(2)
         x.add_(1)
@@ -97,7 +97,7 @@ def test_the_model_and_its_inputs_stay_as_they_were() -> None:
 
 def test_a_composite_keeps_its_own_gradient() -> None:
     """The gradient of the device's path is looked at, not that of the cpu's kernels."""
-    watch = gaps.Watch(device("strict"))
+    watch = gaps.Watch(device("strict:0"))
     assert OPS["tanh"].has_vjp
     x = fb.tensor([0.5], requires_grad=True)
     with layer(watch):

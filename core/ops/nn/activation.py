@@ -10,8 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 
 from flambeau.core.declare import OpFunction
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import abs_p, elementwise, exp_p, minimum_p, sigmoid_p, tanh_p, where
 from flambeau.core.ops.nn.rules import floats, reals
+from flambeau.core.public import public
 from flambeau.core.record import DTypeRule, Vjp, real_floating
 from flambeau.core.tensor import Tensor
 
@@ -158,3 +160,33 @@ threshold_p = _record(
     dict(x=lambda g, x, edge: where(x <= edge, 0.0, g), edge=None, value=None),
     dtype=reals,
 )
+
+
+@public()
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """leaky_relu with a slope that is learnt: one, or one per channel (axis 1).
+
+    >>> fb.prelu(fb.tensor([-2.0, 0.5, 3.0]), fb.tensor([0.25]))
+    tensor([-0.5000,  0.5000,  3.0000])
+    """
+    channels = input.shape[1] if input.ndim > 1 else 1
+    if weight.ndim > 1 or weight.numel() not in (1, channels):
+        raise ShapeError(
+            f"prelu: weight of shape {tuple(weight.shape)} must have 1 element or one per channel, "
+            f"{channels} for input of shape {tuple(input.shape)}"
+        )
+    if weight.dtype is not input.dtype:
+        raise DTypeError(f"prelu: weight of dtype {weight.dtype.name} must have the input's, {input.dtype.name}")
+    if input.ndim != 2:
+        weight = weight.reshape(()) if input.ndim < 2 else weight.reshape(-1, *[1] * (input.ndim - 2))
+    return leaky_relu_p(input, weight)
+
+
+@public(out=True)
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """0 where abs(x) <= lambd, x elsewhere.
+
+    >>> fb.hardshrink(fb.tensor([-2.0, 0.5, 3.0]))
+    tensor([-2.,  0.,  3.])
+    """
+    return hardshrink_p(input, lambd)

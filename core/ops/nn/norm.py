@@ -114,6 +114,11 @@ def _by_rms(x: Tensor, axes: Shape, eps: float) -> tuple[Tensor, Tensor]:
 )
 def rms_norm_p(x: Tensor, weight: Tensor | None, *, normalized_shape: Shape, eps: float) -> Tensor:
     """x / sqrt(mean(x²) + eps) * weight over the last axes, whose sizes are ``normalized_shape``."""
+    return by_rms(x, weight, normalized_shape, eps)
+
+
+def by_rms(x: Tensor, weight: Tensor | None, normalized_shape: Shape, eps: float) -> Tensor:
+    """What rms_norm computes, in ops."""
     return _scaled(_by_rms(x, _last(normalized_shape), eps)[0], weight)
 
 

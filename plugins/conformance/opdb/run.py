@@ -12,7 +12,7 @@ import numpy as np
 from flambeau.core import dtype as dt
 from flambeau.core import from_data
 from flambeau.core.arguments import bind
-from flambeau.core.device import device as Device
+from flambeau.core.device import located
 from flambeau.core.dispatch import compute_dtype, infer_shapes, normalise
 from flambeau.core.dtype import DType
 from flambeau.core.keys import key_for
@@ -33,9 +33,9 @@ def dtypes_of(op: Op, device: Any = "cpu") -> list[DType]:
     """The dtypes that tensors given to the op may have; one where it takes no tensors."""
     if not any(a.type.startswith("Tensor") for a in op.schema.operands):
         return [dt.float32]
-    where = Device(device)
+    where = located(device)
     backend = key_for(where, dt.float32).backend
-    return [d for d in dt.ALL if op.dtype.compute(d) in op.dtype.accepts and backend.offers(d, where.index)]
+    return [d for d in dt.ALL if op.dtype.compute(d) in op.dtype.accepts and backend.offers(d, where.number)]
 
 
 def samples_of(op: Op, dtype: DType, variant: int = 0) -> Iterator[Sample]:

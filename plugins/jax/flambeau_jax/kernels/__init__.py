@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flambeau_jax.kernels import index, linalg, makers, nn, norm, optim, pool, recurrent, reduce
+from flambeau_jax.kernels import fourier, index, linalg, makers, nn, norm, optim, pool, recurrent, reduce
 
 if TYPE_CHECKING:
     from flambeau_jax.backend import JaxBackend
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 def bind(backend: JaxBackend) -> None:
     """Register all of them."""
-    for family in (makers, reduce, index, linalg, nn, norm, pool, recurrent, optim):
+    for family in (makers, reduce, index, fourier, linalg, nn, norm, pool, recurrent, optim):
         family.bind(backend)

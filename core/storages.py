@@ -1,0 +1,503 @@
+"""Storages: the memory that tensors share, as bytes and as elements.
+
+A storage is a view of one dimension over all of a tensor's memory; writes through either are seen by the other.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Self
+
+from flambeau.core import creation
+from flambeau.core import dtype as dt
+from flambeau.core.box import box_of
+from flambeau.core.device import DeviceLike, device, located
+from flambeau.core.dispatch import tensor_of
+from flambeau.core.dtype import DType, DTypeLike, Number
+from flambeau.core.errors import ConversionError, ShapeError
+from flambeau.core.from_data import tensor
+from flambeau.core.keys import real_key
+from flambeau.core.naming import prefix, shown
+from flambeau.core.ops.convert import TYPE_NAMES
+from flambeau.core.ops.inplace_views import set_tensor
+from flambeau.core.public import public
+from flambeau.core.tensor import Tensor
+
+_known: weakref.WeakValueDictionary[tuple[device, int], UntypedStorage] = weakref.WeakValueDictionary()
+
+
+def _whole(t: Tensor, dtype: DType) -> Tensor:
+    """All of the memory that ``t`` is in, as a tensor of one dimension that shares it."""
+    key = real_key(t._key)
+    if key.level is not None:
+        raise ConversionError("a tensor inside a transform has no storage of its own")
+    other = key.sibling(dtype)
+    count = key.backend.storage_nbytes(t._array) // dtype.itemsize
+    array = key.backend.as_strided(t._array, (count,), (1,), 0, other.stored)
+    made = tensor_of(array, other)
+    made._box = box_of(t)
+    return made
+
+
+class _Storage:
+    """What both kinds of storage are."""
+
+    _flat: Tensor
+
+    @property
+    def device(self) -> device:
+        """Where the memory is."""
+        return self._flat.device
+
+    def get_device(self) -> int:
+        """The index of the device, -1 for the host."""
+        return self._flat.get_device()
+
+    def __len__(self) -> int:
+        return self._flat.numel()
+
+    def size(self) -> int:
+        """The number of elements."""
+        return self._flat.numel()
+
+    def nbytes(self) -> int:
+        """The number of bytes."""
+        return self._flat.nbytes
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self._flat.itemsize
+
+    def data_ptr(self) -> int:
+        """The address of the memory."""
+        return self._flat.data_ptr()
+
+    def tolist(self) -> list[Any]:  # Any: numbers of the dtype
+        """The elements as Python numbers."""
+        found: list[Any] = self._flat.tolist()
+        return found
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.tolist())
+
+    def fill_(self, value: Number) -> Self:
+        """Write one value everywhere."""
+        self._flat.fill_(value)
+        return self
+
+    def is_pinned(self, device: DeviceLike = None) -> bool:
+        """Whether the memory is page-locked."""
+        return self._flat.is_pinned(device)
+
+    def is_shared(self) -> bool:
+        """Whether other processes share the memory."""
+        return self._flat.is_shared()
+
+    def share_memory_(self) -> Self:
+        """Move to memory that other processes can share; nothing is to be done where they do."""
+        self._flat.share_memory_()
+        return self
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the device is of the type ``cuda``."""
+        return self._flat.is_cuda
+
+    is_sparse = is_sparse_csr = is_hpu = False
+    filename = None
+
+    def resizable(self) -> bool:
+        """Whether :meth:`resize_` may change the size."""
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Storage):
+            return NotImplemented
+        return type(self) is type(other) and self._place() == other._place()
+
+    def __hash__(self) -> int:
+        return hash(self._place())
+
+    def _place(self) -> tuple[device, int]:
+        t = self._flat
+        return t.device, t._key.backend.storage_id(t._array)
+
+    @property
+    def _cdata(self) -> int:
+        return self._place()[1]
+
+    def __repr__(self) -> str:
+        values = "" if self._flat.is_meta else "\n ".join(map(str, self.tolist()))
+        return f" {values}\n[{prefix()}.storage.{type(self).__name__}({self._kind()}) of size {len(self)}]"
+
+    def _kind(self) -> str:
+        return f"device={self.device}"
+
+
+@shown(home=".storage", own="flambeau.storage")
+class UntypedStorage(_Storage):
+    """The bytes of some memory: a number of them, those of a sequence, or, from ``x.untyped_storage()``, a tensor's.
+
+    >>> x = fb.tensor([1.0, 2.0])
+    >>> s = x[1:].untyped_storage()
+    >>> len(s), s == x.untyped_storage(), s[3]
+    (8, True, 63)
+    """
+
+    def __init__(self, *args: int | Sequence[int], size: int | None = None, device: DeviceLike = None):
+        given: Any = args[0] if args else size or 0
+        if len(args) > 1 or not isinstance(given, (int, list, tuple, bytes)):
+            raise TypeError(f"UntypedStorage: expected a size or a sequence of ints, got {args!r}")
+        if isinstance(given, int):
+            self._flat = creation.empty(given, dtype=dt.uint8, device=device)
+        else:
+            self._flat = tensor(list(given), dtype=dt.uint8, device=device)
+        self._tensors: list[weakref.ref[Tensor]] = []
+
+    @classmethod
+    def _of(cls, flat: Tensor) -> UntypedStorage:
+        made = cls.__new__(cls)
+        made._flat, made._tensors = flat, []
+        return made
+
+    def __getitem__(self, index: int | slice) -> Any:  # Any: an int, or a storage of the part
+        part = self._flat[index]
+        return UntypedStorage._of(part.clone()) if isinstance(index, slice) else part.item()
+
+    def __setitem__(self, index: int | slice, value: Any) -> None:  # Any: an int, or a storage
+        self._flat[index] = value._flat if isinstance(value, _Storage) else value
+
+    def type(self, dtype: DTypeLike | None = None, non_blocking: bool = False) -> Any:
+        """The name of the class; with ``dtype``, the bytes as a storage of elements."""
+        return f"{prefix()}.storage.UntypedStorage" if dtype is None else self._as(dt.as_dtype(dtype))
+
+    def _as(self, dtype: DType) -> TypedStorage:
+        return TypedStorage(wrap_storage=UntypedStorage._of(self._flat.to(dtype).view(dt.uint8)), dtype=dtype)
+
+    def clone(self) -> UntypedStorage:
+        """A copy."""
+        return UntypedStorage._of(self._flat.clone())
+
+    def copy_(self, source: _Storage, non_blocking: bool = False) -> Self:
+        """Write the bytes of another storage of the same size."""
+        self._flat.copy_(source._flat.view(dt.uint8))
+        return self
+
+    def to(self, *, device: DeviceLike, non_blocking: bool = False) -> UntypedStorage:
+        """On another device; itself where it is there."""
+        return self if located(device) is self.device else UntypedStorage._of(self._flat.to(device))
+
+    def cpu(self) -> UntypedStorage:
+        """In host memory; itself where it is there."""
+        return self.to(device="cpu")
+
+    def pin_memory(self, device: DeviceLike = None) -> UntypedStorage:
+        """In page-locked memory."""
+        return UntypedStorage._of(self._flat.pin_memory(device))
+
+    def untyped(self) -> UntypedStorage:
+        """Itself."""
+        return self
+
+    def resize_(self, size: int) -> Self:
+        """Another number of bytes: those that were there stay. The tensor whose storage this is goes along."""
+        old = self._flat
+        if size == len(self):
+            return self
+        flat = creation.empty(size, dtype=dt.uint8, device=old.device)
+        both = min(size, len(self))
+        flat[:both].copy_(old[:both])
+        self._flat = flat
+        for t in (found for ref in self._tensors if (found := ref()) is not None):
+            _carry(t, flat)
+        return self
+
+    def byteswap(self, dtype: DTypeLike) -> None:
+        """Turn round the bytes of each element, in place."""
+        self._flat.copy_(self._flat.reshape((-1, dt.as_dtype(dtype).itemsize)).flip(1).reshape((-1,)))
+
+    def new(self) -> UntypedStorage:
+        """An empty storage on the same device."""
+        return UntypedStorage(0, device=self.device)
+
+    def __copy__(self) -> UntypedStorage:
+        return self.clone()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> UntypedStorage:
+        found: UntypedStorage | None = memo.get(("storage", *self._place()))  # type: ignore[call-overload]
+        if found is None:
+            found = memo[("storage", *self._place())] = self.clone()  # type: ignore[index]
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (bytes(self.tolist()), str(self.device))
+
+
+def _rebuilt(data: bytes, where: str) -> UntypedStorage:
+    return UntypedStorage(data, device=where)  # type: ignore[arg-type]  # bytes are a sequence of ints
+
+
+def _carry(t: Tensor, flat: Tensor) -> None:
+    """Put a tensor to the memory that its storage has now, where that is large enough for it."""
+    key, lay = real_key(t._key), t.layout_
+    last = lay.offset + sum((n - 1) * s for n, s in zip(lay.shape, lay.strides, strict=True))
+    if math.prod(lay.shape) and (last + 1) * key.stored.itemsize > flat.nbytes:
+        return  # nobody may read it until the storage grows again
+    t._array = key.backend.as_strided(flat._array, tuple(lay.shape), tuple(lay.strides), lay.offset, key.stored)
+
+
+class TypedStorageType(type):
+    """The class of :class:`TypedStorage`, of which FloatStorage and its like have instances by their dtype."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        own: DType | None = vars(cls).get("dtype") if isinstance(vars(cls).get("dtype"), DType) else None
+        if own is None:
+            return super().__instancecheck__(value)
+        return isinstance(value, TypedStorage) and value.dtype is own
+
+
+@shown(home=".storage", own="flambeau.storage")
+class TypedStorage(_Storage, metaclass=TypedStorageType):
+    """The elements of some memory: a number of them, those of a sequence, or, from ``x.storage()``, a tensor's.
+
+    >>> x = fb.tensor([1.0, 2.0])
+    >>> s = x.storage()
+    >>> s[0] = 5
+    >>> x, s.size(), s.dtype
+    (tensor([5., 2.]), 2, flambeau.float32)
+    """
+
+    def __init__(
+        self, *args: int | Sequence[Number], wrap_storage: UntypedStorage | None = None,
+        dtype: DTypeLike | None = None, device: DeviceLike = None, _internal: bool = False,
+    ):  # fmt: skip
+        kind = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
+        if wrap_storage is None:
+            given: Any = args[0] if args else 0
+            if isinstance(given, int):
+                given = creation.empty(given, dtype=kind, device=device)
+            else:
+                given = tensor(given, dtype=kind, device=device)
+            wrap_storage = given.untyped_storage()
+        self._untyped_storage = wrap_storage
+        self._dtype = kind
+
+    @property
+    def dtype(self) -> DType:
+        """The type of the elements."""
+        return self._dtype
+
+    @property
+    def _flat(self) -> Tensor:  # type: ignore[override]
+        return self._untyped_storage._flat.view(self._dtype)
+
+    def untyped(self) -> UntypedStorage:
+        """The bytes."""
+        return self._untyped_storage
+
+    _untyped = untyped
+
+    def _data_ptr(self) -> int:
+        return self.data_ptr()
+
+    def __getitem__(self, index: int) -> Any:  # Any: a number of the dtype
+        if isinstance(index, slice):
+            raise RuntimeError("TypedStorage: slices are for UntypedStorage; take one of a tensor over this storage")
+        return self._flat[index].item()
+
+    def __setitem__(self, index: int | slice, value: Any) -> None:  # Any: a number, or a storage
+        self._flat[index] = value._flat if isinstance(value, _Storage) else value
+
+    def type(self, dtype: DTypeLike | None = None, non_blocking: bool = False) -> Any:
+        """The name of the storage's type; with ``dtype``, the elements in it."""
+        return f"{prefix()}.{self.pickle_storage_type()}" if dtype is None else self._to(dt.as_dtype(dtype))
+
+    def pickle_storage_type(self) -> str:
+        """The old name of a storage of this dtype."""
+        return f"{TYPE_NAMES[self._dtype]}Storage"
+
+    def _to(self, dtype: DType) -> TypedStorage:
+        return self._flat.to(dtype, copy=True).storage()
+
+    def clone(self) -> TypedStorage:
+        """A copy."""
+        return TypedStorage(wrap_storage=self._untyped_storage.clone(), dtype=self._dtype)
+
+    def copy_(self, source: TypedStorage, non_blocking: bool = False) -> Self:
+        """Write the elements of another storage of the same size, converted."""
+        self._flat.copy_(source._flat)
+        return self
+
+    def to(self, *, device: DeviceLike, non_blocking: bool = False) -> TypedStorage:
+        """On another device."""
+        return TypedStorage(wrap_storage=self._untyped_storage.to(device=device), dtype=self._dtype)
+
+    def cpu(self) -> TypedStorage:
+        """In host memory."""
+        return self.to(device="cpu")
+
+    def pin_memory(self, device: DeviceLike = None) -> TypedStorage:
+        """In page-locked memory."""
+        return TypedStorage(wrap_storage=self._untyped_storage.pin_memory(device), dtype=self._dtype)
+
+    def resize_(self, size: int) -> Self:
+        """Another number of elements."""
+        self._untyped_storage.resize_(size * self._dtype.itemsize)
+        return self
+
+    def __copy__(self) -> TypedStorage:
+        return self.clone()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TypedStorage:
+        return TypedStorage(wrap_storage=self._untyped_storage.__deepcopy__(memo), dtype=self._dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _retyped, (self._untyped_storage, self._dtype)
+
+    def _kind(self) -> str:
+        return f"dtype={self._dtype}, device={self.device}"
+
+
+def _retyped(untyped: UntypedStorage, dtype: DType) -> TypedStorage:
+    return TypedStorage(wrap_storage=untyped, dtype=dtype)
+
+
+def _casts() -> None:
+    """``storage.float()`` and its like, which copy into another dtype."""
+    for dtype, name in TYPE_NAMES.items():
+        method = {"ComplexFloat": "complex_float", "ComplexDouble": "complex_double"}.get(name, name.lower())
+
+        def untyped(self: UntypedStorage, _dtype: DType = dtype) -> TypedStorage:
+            return self._as(_dtype)
+
+        def typed(self: TypedStorage, _dtype: DType = dtype) -> TypedStorage:
+            return self._to(_dtype)
+
+        for cls, fn in ((UntypedStorage, untyped), (TypedStorage, typed)):
+            fn.__name__, fn.__doc__ = method, f"A storage of {dtype.name} with these elements."
+            setattr(cls, method, fn)
+
+
+_casts()
+
+
+class _Legacy(TypedStorage):
+    """FloatStorage and its like: calling one makes a :class:`TypedStorage` of its dtype."""
+
+    dtype: ClassVar[DType]  # type: ignore[assignment, misc]
+
+    def __new__(cls, *args: Any, device: DeviceLike = None, **kwargs: Any) -> Any:  # Any: what TypedStorage takes
+        return TypedStorage(*args, dtype=cls.dtype, device=device, **kwargs)
+
+
+def _legacy(name: str, dtype: DType) -> type[TypedStorage]:
+    made = type(name, (_Legacy,), {"dtype": dtype, "__doc__": f"The old name of a storage of {dtype.name}."})
+    found: type[TypedStorage] = shown()(made)
+    return found
+
+
+#: FloatStorage, LongStorage, ... by name.
+LEGACY = {f"{name}Storage": _legacy(f"{name}Storage", dtype) for dtype, name in TYPE_NAMES.items()}
+
+
+# -- of tensors --------------------------------------------------------------------------------------
+@public(function=False, guard=False)
+def untyped_storage(self: Tensor) -> UntypedStorage:
+    """All of the memory that the tensor is in, as bytes.
+
+    >>> fb.arange(3)[1:].untyped_storage().nbytes()
+    24
+    """
+    flat = _whole(self, dt.uint8)
+    place = flat.device, flat._key.backend.storage_id(flat._array)
+    found = _known.get(place)
+    if found is None:
+        found = _known[place] = UntypedStorage._of(flat)
+    found._tensors = [r for r in found._tensors if r() not in (None, self)] + [weakref.ref(self)]
+    return found
+
+
+@public(aliases=("_typed_storage",), function=False, guard=False)
+def storage(self: Tensor) -> TypedStorage:
+    """All of the memory that the tensor is in, as elements of its dtype.
+
+    >>> fb.arange(3)[1:].storage().tolist()
+    [0, 1, 2]
+    """
+    return TypedStorage(wrap_storage=untyped_storage(self), dtype=self.dtype)
+
+
+@public(function=False, guard=False)
+def storage_type(self: Tensor) -> type[TypedStorage]:
+    """The old class of a storage of the tensor's dtype.
+
+    >>> fb.ones(1).storage_type().__name__
+    'FloatStorage'
+    """
+    return LEGACY[f"{TYPE_NAMES[self.dtype]}Storage"]
+
+
+@public(method=False)
+def is_storage(obj: object) -> bool:
+    """Whether an object is a storage.
+
+    >>> fb.is_storage(fb.ones(1).storage())
+    True
+    """
+    return isinstance(obj, _Storage)
+
+
+@public()
+def set_(
+    self: Tensor, source: Tensor | UntypedStorage | TypedStorage | None = None, storage_offset: int = 0,
+    size: int | Sequence[int] | None = None, stride: int | Sequence[int] | None = None,
+) -> Tensor:  # fmt: skip
+    """Share the memory of ``source``: of a tensor with its shape and strides, of a storage those that are given.
+
+    Without a ``source`` become empty. A tensor must have the same dtype; ShapeError for what leaves the storage.
+
+    >>> x = fb.arange(4.0)
+    >>> fb.empty(0).set_(x.storage(), 1, (2,), (2,))
+    tensor([1., 3.])
+    """
+    if isinstance(source, _Storage):
+        bytes_ = source._untyped_storage if isinstance(source, TypedStorage) else source
+        whole = bytes_._flat[: len(bytes_) // self.itemsize * self.itemsize].view(self.dtype)  # type: ignore[union-attr]
+        source = _laid_out(whole, storage_offset, size, stride)
+    elif source is not None and size is not None:
+        source = _laid_out(_whole(source, source.dtype), storage_offset, size, stride)
+    return set_tensor(self, source)
+
+
+def _laid_out(whole: Tensor, offset: int, size: Any, stride: Any) -> Tensor:
+    shape = (whole.numel() - offset,) if size is None else (size,) if isinstance(size, int) else tuple(size)
+    if stride is None:
+        steps = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    else:
+        steps = [stride] if isinstance(stride, int) else list(stride)
+    last = offset + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
+    if 0 not in shape and last >= whole.numel():
+        raise ShapeError(
+            f"set_: shape {shape} with strides {tuple(steps)} from element {offset} on ends at element {last}, "
+            f"beyond the {whole.numel()} of the storage; resize_ it first"
+        )
+    return whole.as_strided(shape, tuple(steps), offset)
+
+
+@public(function=False)
+def is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Whether two tensors are the same view of the same memory.
+
+    >>> x = fb.ones(2)
+    >>> x.is_set_to(x[:]), x.is_set_to(x.clone())
+    (True, False)
+    """
+    if self._key.backend is not tensor._key.backend or self.dtype is not tensor.dtype:
+        return False
+    backend = self._key.backend
+    if backend.storage_id(self._array) != backend.storage_id(tensor._array):
+        return False
+    a, b = self.layout_, tensor.layout_
+    return (a.offset, tuple(a.shape), tuple(a.strides)) == (b.offset, tuple(b.shape), tuple(b.strides))

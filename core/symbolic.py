@@ -1,0 +1,142 @@
+"""Functions of sizes that might be symbols: sizes are plain numbers here, and these compute with them.
+
+``SymInt``, ``SymFloat`` and ``SymBool`` are the classes that a tracing compiler would give; nothing makes one yet, and
+``isinstance(n, (int, SymInt))`` has its answer.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Iterable
+from typing import TypeVar
+
+N = TypeVar("N", int, float)
+T = TypeVar("T")
+
+
+class SymInt:
+    """A size that is not known before a program runs; ``node`` is what knows of it."""
+
+    def __init__(self, node: object):
+        self.node = node
+
+
+class SymFloat:
+    """A number that is not known before a program runs; ``node`` is what knows of it."""
+
+    def __init__(self, node: object):
+        self.node = node
+
+
+class SymBool:
+    """A condition that is not known before a program runs; ``node`` is what knows of it."""
+
+    def __init__(self, node: object):
+        self.node = node
+
+
+def sym_int(a: float) -> int:
+    """``int(a)``.
+
+    >>> fb.sym_int(2.5)
+    2
+    """
+    return int(a)
+
+
+def sym_float(a: float) -> float:
+    """``float(a)``.
+
+    >>> fb.sym_float(2)
+    2.0
+    """
+    return float(a)
+
+
+def sym_max(a: N, b: N) -> N:
+    """The larger number; a float where one of them is.
+
+    >>> fb.sym_max(1, 2)
+    2
+    """
+    return _alike(a, b, builtins.max(a, b))
+
+
+def sym_min(a: N, b: N) -> N:
+    """The smaller number; a float where one of them is.
+
+    >>> fb.sym_min(1, 2)
+    1
+    """
+    return _alike(a, b, builtins.min(a, b))
+
+
+def _alike(a: N, b: N, chosen: N) -> N:
+    return float(chosen) if isinstance(a, float) or isinstance(b, float) else chosen
+
+
+def sym_not(a: bool) -> bool:
+    """``not a``.
+
+    >>> fb.sym_not(True)
+    False
+    """
+    return not a
+
+
+def sym_ite(b: bool, t: T, f: T) -> T:
+    """``t if b else f``, both of one type.
+
+    >>> fb.sym_ite(True, 1, 2)
+    1
+    """
+    if not isinstance(b, bool):
+        raise TypeError(f"sym_ite: b must be a bool, got {type(b).__name__}")
+    if type(t) is not type(f):
+        raise TypeError(f"sym_ite: both values must be of one type, got {type(t).__name__} and {type(f).__name__}")
+    return t if b else f
+
+
+def sym_sqrt(a: float) -> float:
+    """The square root.
+
+    >>> fb.sym_sqrt(4)
+    2.0
+    """
+    return math.sqrt(a)
+
+
+def sym_sum(args: Iterable[int]) -> int:
+    """The sum.
+
+    >>> fb.sym_sum([1, 2])
+    3
+    """
+    return sum(args)
+
+
+def sym_fresh_size(expr: int) -> int:
+    """``expr``: there is no symbol to make anew.
+
+    >>> fb.sym_fresh_size(3)
+    3
+    """
+    return expr
+
+
+def sym_constrain_range(size: int, *, min: int | None = None, max: int | None = None) -> None:
+    """RuntimeError where ``size`` is not from ``min`` to ``max``.
+
+    >>> fb.sym_constrain_range(3, min=0, max=5)
+    """
+    if min is not None and size < min or max is not None and size > max:
+        raise RuntimeError(f"sym_constrain_range: {size} is not in the range from {min} to {max}")
+
+
+def sym_constrain_range_for_size(size: int, *, min: int | None = None, max: int | None = None) -> None:
+    """:func:`sym_constrain_range` of a size.
+
+    >>> fb.sym_constrain_range_for_size(3, min=0)
+    """
+    sym_constrain_range(size, min=min, max=max)

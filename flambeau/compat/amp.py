@@ -1,0 +1,124 @@
+"""Automatic mixed precision as on a device that lacks it: asked for, it warns once and all is full precision."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
+from flambeau.core.tensor import Tensor
+from flambeau.optim import Optimizer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_warned: set[str] = set()
+
+
+def _once(name: str) -> None:
+    if name not in _warned:
+        _warned.add(name)
+        warnings.warn(
+            f"{name} is enabled, but flambeau has no mixed precision yet: everything runs in the dtypes of the tensors",
+            stacklevel=4,
+        )
+
+
+def default_dtype(device_type: str = "cpu") -> DType:
+    """The dtype that autocast would compute in: float16 on cuda and mps, bfloat16 elsewhere."""
+    return dt.float16 if device_type in ("cuda", "mps") else dt.bfloat16
+
+
+class autocast:
+    """A context and decorator. Enabled, it warns once and runs in full precision; disabled, it does nothing."""
+
+    def __init__(
+        self, device_type: str, dtype: DType | None = None, enabled: bool = True, cache_enabled: bool | None = None
+    ):
+        if not isinstance(device_type, str):
+            raise ValueError(f"autocast: device_type must be a text such as 'cpu', got {device_type!r}")
+        if enabled:
+            _once("autocast")
+        self.device, self.fast_dtype = device_type, dtype or default_dtype(device_type)
+        self._enabled, self._cache_enabled = False, True if cache_enabled is None else cache_enabled
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def __call__(self, func: F) -> F:
+        @functools.wraps(func)
+        def same(*args: Any, **kwargs: Any) -> Any:
+            return func(*args, **kwargs)
+
+        return same  # type: ignore[return-value]  # of func's signature
+
+
+class GradScaler:
+    """A scaler of losses that is always disabled, as torch's is where it has no CUDA: it passes everything on."""
+
+    def __init__(
+        self, device: str = "cuda", init_scale: float = 2.0**16, growth_factor: float = 2.0,
+        backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True,
+    ):  # fmt: skip
+        if enabled:
+            _once("GradScaler")
+        self._device, self._enabled = device, False
+
+    def scale(self, outputs: Tensor | Iterable[Tensor]) -> Tensor | Iterable[Tensor]:
+        """The outputs as they are."""
+        return outputs
+
+    def unscale_(self, optimizer: Optimizer) -> None:
+        """Nothing was scaled."""
+
+    def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:  # Any: of the optimizer's step
+        """The optimizer's step."""
+        return optimizer.step(*args, **kwargs)
+
+    def update(self, new_scale: float | Tensor | None = None) -> None:
+        """There is no scale."""
+
+    def is_enabled(self) -> bool:
+        """False."""
+        return self._enabled
+
+    def get_scale(self) -> float:
+        """1."""
+        return 1.0
+
+    def state_dict(self) -> dict[str, Any]:  # Any: it is empty
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # Any: of another scaler
+        """Nothing to restore."""
+
+
+def is_autocast_available(device_type: str) -> bool:
+    """False, for every device."""
+    return False
+
+
+def is_autocast_enabled(device_type: str | None = None) -> bool:
+    """False."""
+    return False
+
+
+def custom_fwd(
+    fwd: Any = None, *, device_type: str, cast_inputs: DType | None = None
+) -> Any:  # Any: the decorated function
+    """Marks ``Function.forward``; without autocast nothing is cast, and the function stays as it is."""
+    return fwd if fwd is not None else lambda f: f
+
+
+def custom_bwd(bwd: Any = None, *, device_type: str) -> Any:  # Any: the decorated function
+    """Marks ``Function.backward``; the function stays as it is."""
+    return bwd if bwd is not None else lambda f: f

@@ -1,0 +1,120 @@
+"""torch.ops: ops by namespace and name, ``torch.ops.aten.add.Tensor`` and those that libraries register."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from flambeau.core import library
+
+__all__ = ["OpOverload", "OpOverloadPacket", "ops"]
+
+
+class OpOverload:
+    """One overload of an op: callable."""
+
+    def __init__(self, packet: OpOverloadPacket, overload: str):
+        self.overloadpacket, self._overloadname = packet, overload
+        self.namespace = packet.namespace
+
+    @property
+    def __name__(self) -> str:
+        return f"{self.overloadpacket.__name__}.{self._overloadname}"
+
+    @property
+    def _schema(self) -> Any:  # Any: the schema of a registered op, None for one of flambeau's
+        return getattr(self.overloadpacket.op, "schema", None)
+
+    def name(self) -> str:
+        """ "namespace::op.overload"."""
+        tail = "" if self._overloadname == "default" else f".{self._overloadname}"
+        return f"{self.namespace}::{self.overloadpacket.__name__}{tail}"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.overloadpacket(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<OpOverload(op='{self.namespace}.{self.overloadpacket.__name__}', overload='{self._overloadname}')>"
+
+
+class OpOverloadPacket:
+    """An op with all its overloads, which flambeau decides between by the arguments."""
+
+    def __init__(self, namespace: str, name: str, op: Any):
+        self.namespace, self.__name__, self.op = namespace, name, op
+        self._overloads: dict[str, OpOverload] = {}
+
+    def overloads(self) -> list[str]:
+        """The names of overloads that were asked for, "default" first."""
+        return list(dict.fromkeys(["default", *self._overloads]))
+
+    def __getattr__(self, name: str) -> OpOverload:
+        if name.startswith("_"):
+            raise AttributeError(f"op {self.namespace}::{self.__name__} has no attribute {name!r}", name=name, obj=self)
+        return self._overloads.setdefault(name, OpOverload(self, name))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.op(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<OpOverloadPacket(op='{self.namespace}.{self.__name__}')>"
+
+
+class _Namespace:
+    """The ops of one library."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self._packets: dict[str, OpOverloadPacket] = {}
+
+    def __getattr__(self, name: str) -> OpOverloadPacket:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        op = library.registered(f"{self.name}::{name}")
+        if op is None and self.name in ("aten", "prims"):
+            op = _built_in(name)
+        if op is None:
+            raise AttributeError(f"'_OpNamespace' '{self.name}' object has no attribute '{name}'", name=name, obj=self)
+        found = self._packets.get(name)
+        if found is None or found.op is not op:
+            found = self._packets[name] = OpOverloadPacket(self.name, name, op)
+        return found
+
+    def __dir__(self) -> list[str]:
+        return sorted(library.registered_in(self.name))
+
+
+class _Ops:
+    """``torch.ops``."""
+
+    def __init__(self) -> None:
+        self.__file__ = "_ops.py"
+        self.loaded_libraries: set[str] = set()
+        self._namespaces: dict[str, _Namespace] = {}
+
+    def __getattr__(self, name: str) -> _Namespace:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._namespaces.setdefault(name, _Namespace(name))
+
+    def load_library(self, path: str) -> None:
+        """OSError: a library of C++ kernels is written for torch's own tensors."""
+        raise OSError(f"torch.ops.load_library: {path} is compiled for PyTorch; flambeau's kernels come from plugins")
+
+
+def _built_in(name: str) -> Any:  # Any: a function of flambeau, None where there is none
+    """What flambeau calls one of torch's own ops: a function, one of layers, or a method."""
+    import flambeau  # the face imports this module's package by name only
+
+    for module in ("", "nn.functional", "linalg", "special", "fft"):
+        try:
+            home = importlib.import_module(f"flambeau.{module}" if module else "flambeau")
+        except ModuleNotFoundError:
+            continue
+        found = getattr(home, name, None)
+        if callable(found) and not isinstance(found, type):
+            return found
+    return getattr(flambeau.Tensor, name, None)
+
+
+ops = _Ops()

@@ -1,0 +1,5 @@
+"""Where torch keeps its Tensor."""
+
+from flambeau.core.tensor import Tensor
+
+__all__ = ["Tensor"]

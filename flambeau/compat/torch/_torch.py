@@ -1,0 +1,250 @@
+"""What ``torch`` itself has beside flambeau's names: compilers, mixed precision, symbolic numbers, checks, switches."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from flambeau.compat import amp
+from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
+from flambeau.compat.namespace import VERSION
+from flambeau.compat.torch._C import ScriptFunction
+from flambeau.compat.torch._compile import compile
+from flambeau.compat.torch._ops import ops
+from flambeau.compat.torch.jit import ScriptModule
+from flambeau.core.device import device
+from flambeau.core.dtype import DType
+from flambeau.core.memory_format import Layout as layout
+from flambeau.core.memory_format import MemoryFormat as memory_format
+from flambeau.core.tensor import Tensor
+
+__version__ = f"{VERSION}+flambeau"
+__all__ = [
+    "AcceleratorError", "GradScaler", "OutOfMemoryError", "ScriptFunction", "ScriptModule", "SymBool", "SymFloat",
+    "SymInt", "are_deterministic_algorithms_enabled", "autocast", "clear_autocast_cache", "compile",
+    "compiled_with_cxx11_abi", "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype",
+    "get_deterministic_debug_mode", "get_device_module", "get_float32_matmul_precision", "is_autocast_cache_enabled",
+    "is_autocast_cpu_enabled", "is_autocast_enabled", "is_deterministic_algorithms_warn_only_enabled", "layout",
+    "memory_format", "ops", "set_autocast_cache_enabled", "set_autocast_cpu_enabled", "set_autocast_dtype",
+    "set_autocast_enabled", "set_deterministic_debug_mode", "set_float32_matmul_precision", "set_flush_denormal",
+    "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min", "sym_not", "sym_sqrt", "sym_sum", "typename",
+    "use_deterministic_algorithms",
+]  # fmt: skip
+
+
+class OutOfMemoryError(RuntimeError):
+    """What torch raises when a device has no memory left."""
+
+
+class AcceleratorError(RuntimeError):
+    """What torch raises when a device reports an error."""
+
+
+# -- mixed precision: there is none ------------------------------------------------------------------------------
+def get_autocast_dtype(device_type: str) -> DType:
+    """The dtype that autocast would compute in on a device."""
+    return amp.default_dtype(device_type)
+
+
+def get_autocast_gpu_dtype() -> DType:
+    """float16."""
+    return amp.default_dtype("cuda")
+
+
+def get_autocast_cpu_dtype() -> DType:
+    """bfloat16."""
+    return amp.default_dtype("cpu")
+
+
+def is_autocast_cpu_enabled() -> bool:
+    """False."""
+    return False
+
+
+def is_autocast_cache_enabled() -> bool:
+    """What :func:`set_autocast_cache_enabled` was told last; True at first."""
+    return _switches["cache"]
+
+
+def set_autocast_cache_enabled(enabled: bool) -> None:
+    """Kept for :func:`is_autocast_cache_enabled`; there is no cache."""
+    _switches["cache"] = enabled
+
+
+def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -> None:
+    """Warns once when it is to be enabled: everything runs in the dtypes of the tensors."""
+    if device_type is True or enabled:
+        autocast("cpu")
+
+
+def set_autocast_cpu_enabled(enabled: bool) -> None:
+    """As :func:`set_autocast_enabled`."""
+    set_autocast_enabled("cpu", enabled)
+
+
+def set_autocast_dtype(device_type: str, dtype: DType) -> None:
+    """Nothing computes in it."""
+
+
+def clear_autocast_cache() -> None:
+    """There is no cache."""
+
+
+# -- switches ----------------------------------------------------------------------------------------------------
+_switches = {"cache": True, "deterministic": False, "warn_only": False}
+_precision = ["highest"]
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Kept for :func:`are_deterministic_algorithms_enabled`: flambeau's kernels give the same bits each time anyway."""
+    _switches["deterministic"], _switches["warn_only"] = bool(mode), bool(mode and warn_only)
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """What :func:`use_deterministic_algorithms` was told last; False at first."""
+    return _switches["deterministic"]
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether :func:`use_deterministic_algorithms` was told to warn only."""
+    return _switches["warn_only"]
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """:func:`use_deterministic_algorithms` by one word: "default" (0), "warn" (1) or "error" (2)."""
+    words = ("default", "warn", "error")
+    if debug_mode not in (*words, 0, 1, 2):
+        raise RuntimeError(f"set_deterministic_debug_mode: expected one of {', '.join(words)} or 0 to 2, got {debug_mode!r}")
+    level = words.index(debug_mode) if isinstance(debug_mode, str) else debug_mode
+    use_deterministic_algorithms(level > 0, warn_only=level == 1)
+
+
+def get_deterministic_debug_mode() -> int:
+    """0, 1 or 2, as :func:`set_deterministic_debug_mode` counts."""
+    return 0 if not _switches["deterministic"] else 1 if _switches["warn_only"] else 2
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Kept for :func:`get_float32_matmul_precision`: float32 products are computed in float32."""
+    if precision not in ("highest", "high", "medium"):
+        warnings.warn(f"set_float32_matmul_precision: expected highest, high or medium, got {precision!r}", stacklevel=2)
+        return
+    _precision[0] = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """What :func:`set_float32_matmul_precision` was told last; "highest" at first."""
+    return _precision[0]
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """False: numpy's kernels keep denormal numbers."""
+    return False
+
+
+def compiled_with_cxx11_abi() -> bool:
+    """True, as for every torch of today."""
+    return True
+
+
+def get_device_module(device: device | str | None = None) -> ModuleType:  # noqa: F811  # torch's name of the argument
+    """``torch.cuda``, ``torch.cpu`` or the like, for a device; RuntimeError where torch has none of that name."""
+    import torch  # the namespace that this file is a part of
+
+    from flambeau.core.accelerator import resolved
+
+    kind = resolved(device).type
+    module = getattr(torch, kind, None)
+    if not isinstance(module, ModuleType):
+        raise RuntimeError(f"get_device_module: there is no module torch.{kind}; torch.accelerator serves every device")
+    return module
+
+
+# -- symbolic numbers: sizes are plain numbers here ------------------------------------------------------------------
+class SymInt:
+    """A size that is not known yet; here every size is, and no number is one of these."""
+
+
+class SymFloat:
+    """A float that is not known yet; no number is one of these."""
+
+
+class SymBool:
+    """A condition that is not known yet; no bool is one of these."""
+
+
+def sym_max(a: Any, b: Any) -> Any:  # Any: int or float, as the arguments
+    """The greater number, a float where one of the two is."""
+    found = max(a, b)
+    return float(found) if isinstance(a, float) or isinstance(b, float) else found
+
+
+def sym_min(a: Any, b: Any) -> Any:  # Any: int or float, as the arguments
+    """The smaller number, a float where one of the two is."""
+    found = min(a, b)
+    return float(found) if isinstance(a, float) or isinstance(b, float) else found
+
+
+def sym_not(a: bool) -> bool:
+    """``not a``."""
+    return not a
+
+
+def sym_int(a: float) -> int:
+    """The number towards zero."""
+    return math.trunc(a)
+
+
+def sym_float(a: float) -> float:
+    """``float(a)``."""
+    return float(a)
+
+
+def sym_sqrt(a: float) -> float:
+    """``math.sqrt(a)``."""
+    return math.sqrt(a)
+
+
+def sym_sum(args: Iterable[Any]) -> Any:  # Any: int or float, as the arguments
+    """``sum(args)``."""
+    return sum(args)
+
+
+def sym_ite(b: bool, t: Any, f: Any) -> Any:  # Any: of any one type
+    """``t if b else f``."""
+    return t if b else f
+
+
+# -- checks ----------------------------------------------------------------------------------------------------------
+def _assert(condition: Any, message: str) -> None:  # Any: a bool, or a tensor of one
+    if isinstance(condition, Tensor):
+        condition = bool(condition)
+    assert condition, message
+
+
+def _checking(error: type[Exception]) -> Callable[..., None]:
+    def check(cond: bool, message: Callable[[], str] | None = None) -> None:
+        if not cond:
+            raise error("expected cond to be True, got False" if message is None else str(message()))
+
+    return check
+
+
+_check, _check_index, _check_value = _checking(RuntimeError), _checking(IndexError), _checking(ValueError)
+_check_type, _check_not_implemented = _checking(TypeError), _checking(NotImplementedError)
+
+
+def _check_is_size(i: int, message: Callable[[], str] | None = None, *, max: int | None = None) -> None:
+    _check(i >= 0 and (max is None or i <= max), message)
+
+
+def typename(obj: Any, /) -> str:  # Any: of any class
+    """The name of a type, or of an object's, as torch writes it: "torch.FloatTensor", "torch.nn.Linear", "int"."""
+    if isinstance(obj, Tensor):
+        return str(obj.type()) if hasattr(obj, "type") else f"torch.{type(obj).__name__}"
+    kind = obj if isinstance(obj, type) else type(obj)
+    home = kind.__module__.replace("flambeau", "torch", 1)
+    return kind.__qualname__ if home == "builtins" else f"{home}.{kind.__qualname__}"

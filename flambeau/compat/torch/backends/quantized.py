@@ -1,0 +1,4 @@
+"""Engines of quantized ops: none."""
+
+engine = "none"
+supported_engines = ["none"]

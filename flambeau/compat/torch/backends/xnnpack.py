@@ -1,0 +1,3 @@
+"""XNNPACK, which flambeau does not use."""
+
+enabled = False

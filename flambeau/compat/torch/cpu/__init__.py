@@ -1,0 +1,1 @@
+"""Parts of torch.cpu that are torch's alone."""

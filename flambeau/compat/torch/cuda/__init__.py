@@ -1,0 +1,1 @@
+"""Parts of torch.cuda that are torch's alone."""

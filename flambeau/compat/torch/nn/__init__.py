@@ -1,0 +1,1 @@
+"""Parts of torch.nn that are torch's alone."""

@@ -1,0 +1,1 @@
+"""torch.nn.modules: the files in which torch keeps its layers, with their private names."""

@@ -1,0 +1,1 @@
+"""Exports of ops of one version of ONNX; there is no exporter."""

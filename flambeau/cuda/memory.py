@@ -1,0 +1,119 @@
+"""Memory of the devices of type cuda."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from flambeau.accelerator.of_type import Where, absent, absent_class
+from flambeau.cuda._here import here as _here
+
+empty_cache = _here.empty_cache
+max_memory_allocated = _here.max_memory_allocated
+max_memory_reserved = _here.max_memory_reserved
+mem_get_info = _here.mem_get_info
+memory_allocated = _here.memory_allocated
+memory_reserved = _here.memory_reserved
+memory_snapshot = _here.memory_snapshot
+memory_stats = _here.memory_stats
+memory_stats_as_nested_dict = _here.memory_stats_as_nested_dict
+memory_summary = _here.memory_summary
+reset_accumulated_memory_stats = _here.reset_accumulated_memory_stats
+reset_peak_memory_stats = _here.reset_peak_memory_stats
+set_per_process_memory_fraction = _here.set_per_process_memory_fraction
+get_per_process_memory_fraction = _here.get_per_process_memory_fraction
+MemPool = absent_class("flambeau.cuda.memory.MemPool", "there is one pool, the backend's own")
+CUDAPluggableAllocator = absent_class(
+    "flambeau.cuda.memory.CUDAPluggableAllocator", "there is one pool, the backend's own"
+)
+change_current_allocator = absent(
+    "flambeau.cuda.memory.change_current_allocator", "there is one pool, the backend's own"
+)
+use_mem_pool = absent("flambeau.cuda.memory.use_mem_pool", "there is one pool, the backend's own")
+caching_allocator_alloc = absent("flambeau.cuda.memory.caching_allocator_alloc", "there is one pool, the backend's own")
+caching_allocator_delete = absent(
+    "flambeau.cuda.memory.caching_allocator_delete", "there is one pool, the backend's own"
+)
+
+
+def memory_cached(device: Where = None) -> int:
+    """The old name of memory_reserved."""
+    return _here.memory_reserved(device)
+
+
+def max_memory_cached(device: Where = None) -> int:
+    """The old name of max_memory_reserved."""
+    return _here.max_memory_reserved(device)
+
+
+def reset_max_memory_allocated(device: Where = None) -> None:
+    """The old name of reset_peak_memory_stats."""
+    _here.reset_peak_memory_stats(device)
+
+
+reset_max_memory_cached = reset_max_memory_allocated
+
+
+def host_memory_stats() -> OrderedDict[str, Any]:
+    """Statistics of pinned host memory; none are kept.
+
+    >>> fb.cuda.host_memory_stats()
+    OrderedDict()
+    """
+    return OrderedDict()
+
+
+def host_memory_stats_as_nested_dict() -> dict[str, Any]:
+    """The same, as dicts in dicts.
+
+    >>> fb.cuda.memory.host_memory_stats_as_nested_dict()
+    {}
+    """
+    return {}
+
+
+def reset_peak_host_memory_stats() -> None:
+    """There is nothing to count anew."""
+
+
+reset_accumulated_host_memory_stats = reset_peak_host_memory_stats
+
+
+def get_allocator_backend() -> str:
+    """What allocates: the pool of the backend."""
+    return "native"
+
+
+def list_gpu_processes(device: Where = None) -> str:
+    """Who uses the device; without the driver's library of sensors that is this process alone."""
+    used = _here.memory_allocated(device)
+    return f"{_here.kind}: this process uses {used / 2**20:.1f} MiB in live tensors; others are not seen"
+
+
+def caching_allocator_enable(value: bool = True) -> None:
+    """Whether freed memory is kept for reuse; a backend decides that itself, so False gives back what is kept now."""
+    if not value:
+        _here.empty_cache()
+
+
+@contextlib.contextmanager
+def caching_allocator_disabled() -> Iterator[None]:
+    """A block after which freed memory is given back."""
+    try:
+        yield
+    finally:
+        _here.empty_cache()
+
+
+__all__ = [
+    "CUDAPluggableAllocator", "MemPool", "caching_allocator_alloc", "caching_allocator_delete",
+    "caching_allocator_disabled", "caching_allocator_enable", "change_current_allocator", "empty_cache",
+    "get_allocator_backend", "get_per_process_memory_fraction", "host_memory_stats",
+    "host_memory_stats_as_nested_dict", "list_gpu_processes", "max_memory_allocated", "max_memory_cached",
+    "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_cached", "memory_reserved", "memory_snapshot",
+    "memory_stats", "memory_stats_as_nested_dict", "memory_summary", "reset_accumulated_host_memory_stats",
+    "reset_accumulated_memory_stats", "reset_max_memory_allocated", "reset_max_memory_cached",
+    "reset_peak_host_memory_stats", "reset_peak_memory_stats", "set_per_process_memory_fraction", "use_mem_pool",
+]  # fmt: skip

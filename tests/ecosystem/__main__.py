@@ -1,0 +1,132 @@
+"""Run packages that are written for PyTorch, unmodified, on flambeau, and compare with PyTorch's answers.
+
+    python -m tests.ecosystem ENVIRONMENT [package ...] [--device opencl] [--record]
+
+ENVIRONMENT is a folder; where it is not there, a virtual environment is made: flambeau from this checkout, its wheel
+named torch, and from PyPI the packages (all, where none is named). ``--record`` installs PyTorch in place of flambeau,
+and writes its answers to answers/. The report is a table, and with ``--report FILE`` JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+#: What pip is asked for, by script; versions are those that fit the torch that is there.
+REQUIREMENTS: dict[str, list[str]] = json.loads((HERE / "requirements.json").read_text())
+TORCH = "torch==2.13.0"
+
+
+def make(folder: Path, packages: list[str], record: bool) -> Path:
+    """The Python of the environment, with what the packages need."""
+    python = folder / "bin" / "python"
+    done = folder / "installed.json"
+    have = json.loads(done.read_text()) if done.exists() else []
+    if not have:
+        venv.create(folder, with_pip=True, clear=True)
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    if not have and record:
+        subprocess.run([*pip, TORCH, "numpy"], check=True)
+    elif not have:
+        subprocess.run([*pip, "-e", f"{ROOT}[opencl]"], check=True)
+        subprocess.run([str(python), "-m", "flambeau", "torch-wheel", "--out", str(folder)], check=True)
+        subprocess.run([*pip, "--no-deps", *map(str, folder.glob("torch-*.whl"))], check=True)
+    needed = [r for p in packages if p not in have for r in REQUIREMENTS[p]]
+    if needed:
+        subprocess.run([*pip, *needed], check=True)
+    done.write_text(json.dumps(sorted({*have, *packages})))
+    return python
+
+
+def run(python: Path, package: str, device: str, jobs: list[str], timeout: float = 1800) -> dict[str, Any]:
+    """The report of a script, in the environment of ``python``."""
+    hidden = ("FLAMBEAU_", "PYTHON", "VIRTUAL_ENV")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+    command = [str(python), str(HERE / "scripts" / f"{package}_jobs.py"), "--device", device, *jobs]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean, cwd=HERE)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        return {"package": package, "answers": {}, "errors": {"import": done.stderr[-3000:]}, "seconds": {}}
+    report: dict[str, Any] = json.loads(lines[-1])
+    return report
+
+
+def differences(found: Any, wanted: Any, relative: float, absolute: float, where: str = "") -> list[str]:
+    """Where two answers differ."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        names = [f"{where}: has {sorted(found)} instead of {sorted(wanted)}"] if set(found) != set(wanted) else []
+        return names + [d for k in wanted.keys() & found.keys()
+                        for d in differences(found[k], wanted[k], relative, absolute, f"{where}.{k}")]  # fmt: skip
+    if isinstance(wanted, list) and isinstance(found, list):
+        if len(wanted) != len(found):
+            return [f"{where}: {len(found)} things instead of {len(wanted)}"]
+        return [d for i, (f, w) in enumerate(zip(found, wanted, strict=True))
+                for d in differences(f, w, relative, absolute, f"{where}[{i}]")]  # fmt: skip
+    if isinstance(wanted, float) or isinstance(found, float):
+        try:
+            same = math.isclose(found, wanted, rel_tol=relative, abs_tol=absolute) or found == wanted
+        except TypeError:
+            same = False
+        return [] if same or (found != found and wanted != wanted) else [f"{where}: {found!r} instead of {wanted!r}"]
+    return [] if found == wanted else [f"{where}: {found!r} instead of {wanted!r}"]
+
+
+def compare(report: dict[str, Any]) -> dict[str, list[str]]:
+    """What is wrong with each job of a report, by the recorded answers."""
+    recorded = json.loads((HERE / "answers" / f"{report['package']}.json").read_text())
+    wrong: dict[str, list[str]] = {name: [error] for name, error in report["errors"].items()}
+    for name, answer in report["answers"].items():
+        if found := differences(answer, recorded["answers"][name], 2e-3, 2e-5):
+            wrong[name] = found
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.ecosystem", description=__doc__.split("\n")[0])
+    parser.add_argument("environment", type=Path)
+    parser.add_argument("packages", nargs="*", default=[])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--job", action="append", default=[], help="run this job alone; again for more")
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--report", type=Path)
+    asked = parser.parse_args()
+    packages = asked.packages or sorted(REQUIREMENTS)
+    if unknown := sorted(set(packages) - set(REQUIREMENTS)):
+        parser.error(f"no script for {', '.join(unknown)}; there are {', '.join(sorted(REQUIREMENTS))}")
+    python = make(asked.environment, packages, asked.record)
+    reports, failed = [], 0
+    for package in packages:
+        report = run(python, package, asked.device, asked.job)
+        if asked.record:
+            if report["errors"]:
+                print(json.dumps(report["errors"], indent=1).replace("\\n", "\n"))
+                return 1
+            kept = {k: report[k] for k in ("package", "version", "torch", "answers")}
+            (HERE / "answers" / f"{package}.json").write_text(json.dumps(kept, indent=1) + "\n")
+            wrong: dict[str, list[str]] = {}
+        else:
+            wrong = compare(report)
+        jobs = {*report["answers"], *report["errors"]}
+        failed += len(wrong)
+        report["wrong"] = wrong
+        reports.append(report)
+        right = f"{len(jobs) - len(wrong)} of {len(jobs)} jobs"
+        print(f"{package:16} {report.get('version', '?'):10} {asked.device:8} {right}")
+        for name, texts in wrong.items():
+            print(f"    {name}: " + "\n        ".join(texts[0].splitlines()[-12:]), *texts[1:5], sep="\n        ")
+    if asked.report:
+        asked.report.write_text(json.dumps(reports, indent=1) + "\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
