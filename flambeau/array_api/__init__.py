@@ -32,7 +32,7 @@ from flambeau.core.dtype import (
     uint16,
     uint32,
     uint64,
-)  # fmt: skip
+)
 from flambeau.core.ops.standard import strict
 
 newaxis: Final = None

@@ -17,7 +17,7 @@ from flambeau.core.ops.array_api import (
     take,
     take_along_axis,
     unstack,
-)  # fmt: skip
+)
 from flambeau.core.results import UniqueAll, UniqueCounts, UniqueInverse
 from flambeau.core.tensor import Tensor
 
