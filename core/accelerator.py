@@ -99,7 +99,7 @@ def current_index(kind: str) -> int:
     if chosen is not None:
         return chosen
     default = get_default_device()
-    return (default.index or 0) if default.type == kind else 0
+    return default.number if default.type == kind else 0
 
 
 def set_current_index(kind: str, index: int) -> None:
@@ -144,7 +144,7 @@ current_device_idx, set_device_idx = current_device_index, set_device_index
 def _index_of(where: DeviceLike | int) -> int | None:
     if where is None or isinstance(where, int):
         return where
-    return device(where).index
+    return device(where).number
 
 
 class device_index:
@@ -266,7 +266,7 @@ def get_memory_info(where: DeviceLike = None) -> tuple[int, int]:
     """
     d = resolved(where)
     backend = registry.resolve(d)
-    stats, total = backend.memory_stats(d.index), backend.properties(d.index).total_memory
+    stats, total = backend.memory_stats(d.number), backend.properties(d.number).total_memory
     if stats.limit is not None:
         total = min(total, stats.limit) if total else stats.limit
     return max(0, total - max(stats.reserved, stats.allocated)), total
@@ -280,7 +280,7 @@ def get_device_capability(where: DeviceLike = None) -> dict[str, set[DType]]:
     """
     d = resolved(where)
     backend = registry.resolve(d)
-    return {"supported_dtypes": {t for t in ALL if backend.offers(t, d.index)}}
+    return {"supported_dtypes": {t for t in ALL if backend.offers(t, d.number)}}
 
 
 def reset_accumulated_memory_stats(where: DeviceLike = None) -> None:

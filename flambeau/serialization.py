@@ -151,12 +151,12 @@ def validate_cuda_device(location: str) -> int:
     where = Device(location)
     backend = get_backend(where.type)
     reason = backend.unavailable_reason()
-    if reason is not None or where.index >= backend.device_count():
+    if reason is not None or where.number >= backend.device_count():
         raise RuntimeError(
             f"validate_cuda_device: {location!r} is not there ({reason or 'it has fewer devices'}); load with "
             "map_location='cpu'"
         )
-    return where.index
+    return where.number
 
 
 def check_module_version_greater_or_equal(

@@ -114,8 +114,8 @@ class Moved:
         return self._apply(lambda t: empty_like(t, device=device), recurse)
 
     def share_memory(self) -> Self:
-        """Tensors of the host are ordinary memory; returned as it is, for torch's sake."""
-        return self
+        """Move parameters and buffers to memory that other processes can see; the module itself."""
+        return self._apply(lambda t: t.share_memory_())
 
     def _replicate_for_data_parallel(self) -> Self:
         """A copy that shares everything but its dicts of parameters, buffers and children, which are copies."""

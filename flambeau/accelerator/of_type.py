@@ -110,19 +110,19 @@ class DeviceModule:
 
     def current_device(self) -> int:
         """The index of this thread's current device."""
-        return self.at().index or 0
+        return self.at().number
 
     def set_device(self, device: Where) -> None:
         """Make a device the current one; a negative index is ignored."""
         if isinstance(device, int) and device < 0:
             return
-        set_current_index(self.type, self.at(device).index or 0)
+        set_current_index(self.type, self.at(device).number)
 
     # -- what a device is ---------------------------------------------------------------------------
     def get_device_properties(self, device: Where = None) -> DeviceProperties:
         """Its name, memory and the like."""
         d = self.at(device)
-        found = self.backend().properties(d.index or 0)
+        found = self.backend().properties(d.number)
         major, _, minor = str(found.details.get("compute_capability", "0.0")).partition(".")
         units = found.details.get("multi_processor_count") or found.details.get("compute_units") or 0
         return DeviceProperties(
@@ -164,8 +164,8 @@ class DeviceModule:
         """Wait until everything on a device is done."""
         d = self.at(device)
         backend = self.backend()
-        backend.synchronize(d.index or 0)
-        backend.check(d.index or 0)
+        backend.synchronize(d.number)
+        backend.check(d.number)
 
     def current_stream(self, device: Where = None) -> streams.Stream:
         """The stream on which this thread's work goes."""
@@ -187,7 +187,7 @@ class DeviceModule:
         """What the backend counts; None without a device."""
         if device is None and not self.is_available():
             return None
-        return self.backend().memory_stats(self.at(device).index or 0)
+        return self.backend().memory_stats(self.at(device).number)
 
     def memory_stats(self, device: Where = None) -> OrderedDict[str, Any]:
         """Bytes and counts under PyTorch's names, as far as they are counted; empty without a device."""
@@ -241,7 +241,7 @@ class DeviceModule:
     def mem_get_info(self, device: Where = None) -> tuple[int, int]:
         """Bytes that this process has not taken, and all that there are."""
         d = self.at(device)
-        stats, total = self.backend().memory_stats(d.index or 0), self.get_device_properties(d).total_memory
+        stats, total = self.backend().memory_stats(d.number), self.get_device_properties(d).total_memory
         return max(0, total - max(stats.allocated, stats.reserved)), total
 
     def device_memory_used(self, device: Where = None) -> int:
@@ -267,7 +267,7 @@ class DeviceModule:
     def reset_peak_memory_stats(self, device: Where = None) -> None:
         """Count the most anew, from now."""
         d = self.at(device)
-        self.backend().reset_peak(d.index or 0)
+        self.backend().reset_peak(d.number)
 
     def reset_accumulated_memory_stats(self, device: Where = None) -> None:
         """Sums over time are not kept; the device is looked up all the same."""
@@ -279,12 +279,12 @@ class DeviceModule:
             raise ValueError(f"set_per_process_memory_fraction: fraction must be in [0, 1], got {fraction}")
         d = self.at(device)
         total = self.get_device_properties(d).total_memory
-        self.backend().set_memory_limit(int(total * fraction) if total else None, d.index or 0)
+        self.backend().set_memory_limit(int(total * fraction) if total else None, d.number)
 
     def get_per_process_memory_fraction(self, device: Where = None) -> float:
         """That share; 1 where there is no limit."""
         d = self.at(device)
-        limit, total = self.backend().memory_stats(d.index or 0).limit, self.get_device_properties(d).total_memory
+        limit, total = self.backend().memory_stats(d.number).limit, self.get_device_properties(d).total_memory
         return 1.0 if limit is None or not total else limit / total
 
     # -- random numbers -----------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ class current_device_of:
     of: DeviceModule
 
     def __init__(self, device: Where):
-        self.idx: int | None = device if isinstance(device, int | None) else self.of.at(device).index or 0
+        self.idx: int | None = device if isinstance(device, int | None) else self.of.at(device).number
         self.prev_idx: int | None = None
 
     def __enter__(self) -> Self:
@@ -358,7 +358,7 @@ class current_device_of:
 def index_of_tensor(of: DeviceModule, obj: Any) -> int:  # Any: a tensor or storage
     """The index of a tensor's device if it is of the type, else -1."""
     where = obj.device
-    return (where.index or 0) if where.type == of.type and not getattr(obj, "is_cpu", False) else -1
+    return (where.number) if where.type == of.type and not getattr(obj, "is_cpu", False) else -1
 
 
 class stream_block:

@@ -229,7 +229,7 @@ def get_device_states(*args: object) -> tuple[list[int], list[Tensor]]:
     ([], [])
     """
     tensors = [a for a in args if isinstance(a, Tensor) and not a.is_cpu]
-    indices = sorted({a.device.index or 0 for a in tensors})
+    indices = sorted({a.device.number for a in tensors})
     return indices, [default_generator.get_state() for _ in indices]
 
 

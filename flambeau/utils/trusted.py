@@ -118,7 +118,7 @@ class StoredElsewhere:
 
     >>> from flambeau.utils.trusted import StoredElsewhere
     >>> StoredElsewhere("cpu").device
-    device(type='cpu', index=0)
+    device(type='cpu')
     """
 
     def __init__(self, where: DeviceLike):
@@ -158,7 +158,7 @@ def register_package(priority: int, tagger: Callable[..., Any], deserializer: Ca
 
     >>> fb.serialization.register_package(50, lambda s: None, lambda s, place: s.cpu() if place == "npu:0" else None)
     >>> fb.serialization.default_restore_location(None, "npu:0").device
-    device(type='cpu', index=0)
+    device(type='cpu')
     """
     _restorers.append((priority, tagger, deserializer))
     _restorers.sort(key=lambda entry: entry[0])
@@ -168,7 +168,7 @@ def default_restore_location(storage: Any, location: str) -> Any:  # Any: a stor
     """Where a storage goes without ``map_location``: what a registered function says, else where it was.
 
     >>> fb.serialization.default_restore_location(None, "cpu").device
-    device(type='cpu', index=0)
+    device(type='cpu')
     """
     here = StoredElsewhere(location) if storage is None else storage
     for _, _, deserializer in _restorers:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flambeau.compat.torch._C import _functorch, _nn
-from flambeau.compat.torch.futures import Future
+from flambeau.futures import Future
 from flambeau.compat.unchanged import Unchanged, no, nothing
 from flambeau.core.device import device
 from flambeau.core.dtype import DType as dtype
