@@ -334,7 +334,7 @@ def linspace(
 def _ends(
     name: str, start: Number | Tensor, end: Number | Tensor, steps: int, dtype: DTypeLike | None
 ) -> tuple[DType, Any, Any]:  # Any: numbers, complex ones too
-    """(The dtype of the result, its ends as numbers, or tensors that a transform maps over): in an integer dtype the ends are whole, as in torch."""
+    """(The dtype of the result, its ends, tensors where a transform maps over them): those of integers are whole."""
     try:
         count = operator.index(steps)
     except TypeError:

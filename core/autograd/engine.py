@@ -288,10 +288,10 @@ def accumulate(tensor: Tensor, grad: Tensor, create: bool) -> None:
 
 def _laid_out(grad: Tensor, like: Tensor) -> Tensor:
     """``grad``, which nobody else has, with the strides of its tensor; in order where that one has holes."""
-    key = like._key
-    if grad._key is not key or key.level is not None:
-        return grad
-    have, wanted = key.backend.layout(grad._array), key.backend.layout(like._array)
+    key, array, other = like._key, grad._array, like._array
+    if getattr(array, "strides", 0) == getattr(other, "strides", 1) or grad._key is not key or key.level is not None:
+        return grad  # most often in one test
+    have, wanted = key.backend.layout(array), key.backend.layout(other)
     if have.strides == wanted.strides:
         return grad
     if not is_dense(wanted.shape, wanted.strides):

@@ -17,6 +17,7 @@ from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.views import diagonal
 from flambeau.core.results import CheckedCholesky, CheckedInverse, CheckedLU, CheckedSolution, returned
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import bottom
 
 
 def matrices_of(x: Tensor) -> list[Tensor]:
@@ -26,7 +27,7 @@ def matrices_of(x: Tensor) -> list[Tensor]:
 
 def checked_info(name: str, what: str, info: Tensor, check_errors: bool) -> Tensor:
     """``info``; LinAlgError where it is to be looked at and says that a matrix failed."""
-    if check_errors and info.numel() and (worst := int(info.amax())):
+    if check_errors and info.numel() and (worst := int(bottom(info).amax())):
         raise LinAlgError(f"{name}: {what} (info {worst}: at row {worst}, counted from 1)")
     return info
 

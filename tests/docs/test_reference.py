@@ -22,7 +22,16 @@ REFERENCE = {path.stem: path.read_text() for path in (DOCS / "reference").glob("
 PAGES = "\n".join(REFERENCE.values())
 MODULES = (
     "flambeau.accelerator",
+    "flambeau.array_api",
+    "flambeau.array_api.fft",
+    "flambeau.array_api.linalg",
     "flambeau.autograd",
+    "flambeau.autograd.forward_ad",
+    "flambeau.autograd.function",
+    "flambeau.autograd.functional",
+    "flambeau.autograd.gradcheck",
+    "flambeau.autograd.graph",
+    "flambeau.autograd.variable",
     "flambeau.compat.torch",
     "flambeau.debug",
     "flambeau.distributions",
