@@ -8,6 +8,7 @@ from flambeau.utils.data.dataset import (
     ChainDataset, ConcatDataset, Dataset, IterableDataset, StackDataset, Subset, TensorDataset, random_split,
 )  # fmt: skip
 from flambeau.utils.data.loader import DataLoader
+from flambeau.utils.data.loader import _DatasetKind as _DatasetKind
 from flambeau.utils.data.sampler import (
     BatchSampler, DistributedSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler,
     WeightedRandomSampler,
