@@ -233,6 +233,10 @@ class TreeSpec:
 
     __slots__ = ("_children", "_context", "num_children", "num_leaves", "num_nodes", "type")
 
+    num_children: int
+    num_nodes: int
+    num_leaves: int
+
     def __init__(self, type: Any, context: Context, children_specs: list[TreeSpec]):
         self.type, self._context, self._children = type, context, children_specs
         self.num_children = len(children_specs)
@@ -434,8 +438,8 @@ def _paths(path: KeyPath, tree: PyTree, is_leaf: IsLeaf) -> Iterator[tuple[KeyPa
         return
     if node.flatten_with_keys_fn is None:
         raise ValueError(
-            f"Did not find a flatten_with_keys_fn for type: {node.type}. Please pass a flatten_with_keys_fn argument to "
-            "register_pytree_node."
+            f"Did not find a flatten_with_keys_fn for type: {node.type}. Please pass a flatten_with_keys_fn argument "
+            "to register_pytree_node."
         )
     for key, child in node.flatten_with_keys_fn(tree)[0]:
         yield from _paths((*path, key), child, is_leaf)

@@ -25,7 +25,17 @@ TORCH_AVAILABLE: Final = True
 COMMON_PATTERNS: Final = {"torch", "numpy", "triton", "optree"}
 NVIDIA_PATTERNS: Final = {"cuda-cudart", "cuda-nvrtc", "cublas", "cudnn", "cufft", "cusparse", "nccl", "nvtx"}
 ONEAPI_PATTERNS: Final = {"dpcpp-cpp-rt", "mkl", "onemkl-sycl-blas"}
-PIP_PATTERNS: Final = (*sorted(COMMON_PATTERNS), "flambeau", "safetensors", "ml_dtypes", "jax", "pyopencl", "cupy", "mypy", "onnx")
+PIP_PATTERNS: Final = (
+    *sorted(COMMON_PATTERNS),
+    "flambeau",
+    "safetensors",
+    "ml_dtypes",
+    "jax",
+    "pyopencl",
+    "cupy",
+    "mypy",
+    "onnx",
+)
 CONDA_PATTERNS: Final = ("cudatoolkit", "mkl", "magma")
 
 

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
     code, names = _program(script)
     python = cProfile.Profile()
-    python.runctx(code, dict(names), None)
+    python.runctx(code, names_of_python := dict(names), names_of_python)
     with profile() as ops:
         exec(code, dict(names))  # the user's own program, as it was named on the command line
     print("-" * 40, "  Environment summary", "-" * 40, get_pretty_env_info(), sep="\n")

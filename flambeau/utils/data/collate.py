@@ -73,7 +73,8 @@ def collate(batch: Sequence[Any], *, collate_fn_map: CollateMap | None = None) -
         batch: the samples.
         collate_fn_map: from a class, or a tuple of them, to ``function(values, collate_fn_map=...)``.
 
-    >>> fb.utils.data.collate.collate(["a", "b"], collate_fn_map={str: lambda values, collate_fn_map=None: "".join(values)})
+    >>> def joined(values, *, collate_fn_map=None): return "".join(values)
+    >>> fb.utils.data.collate.collate(["a", "b"], collate_fn_map={str: joined})
     'ab'
     """
     first, own = batch[0], collate_fn_map or {}

@@ -135,9 +135,7 @@ class Pool:
     def closed(self) -> bool:
         return not self._finalizer.still_active()
 
-    def epoch(
-        self, tasks: Iterator[tuple[int, Any]], seed: int, ahead: int, in_order: bool = True
-    ) -> Iterator[Any]:
+    def epoch(self, tasks: Iterator[tuple[int, Any]], seed: int, ahead: int, in_order: bool = True) -> Iterator[Any]:
         """The batches of numbered ``tasks``, in order or as they come, ``ahead`` of them under way in each worker."""
         self._epochs += 1
         for connection in self._tasks:

@@ -139,7 +139,9 @@ class SummaryWriter:
             entry = self._summaries.Summary.Value(tag=main_tag, simple_value=float(_array(value).reshape(()).item()))
             self.all_writers[folder].add_summary(self._summaries.Summary(value=[entry]), global_step, walltime)
 
-    def add_tensor(self, tag: str, tensor: Tensor, global_step: int | None = None, walltime: float | None = None) -> None:
+    def add_tensor(
+        self, tag: str, tensor: Tensor, global_step: int | None = None, walltime: float | None = None
+    ) -> None:
         """A tensor of numbers."""
         proto = _part("tensorboard.util.tensor_util").make_tensor_proto(_array(tensor))
         self._add(global_step, walltime, tag, tensor=proto)

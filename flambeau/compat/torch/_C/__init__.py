@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from flambeau.compat.torch._C import _functorch, _nn
-from flambeau.futures import Future
 from flambeau.compat.unchanged import Unchanged, no, nothing
 from flambeau.core.device import device
 from flambeau.core.dtype import DType as dtype
@@ -15,6 +14,7 @@ from flambeau.core.generator import Generator
 from flambeau.core.memory_format import MemoryFormat as memory_format
 from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
+from flambeau.futures import Future
 
 _TensorMeta = type(Tensor)
 _log_api_usage_once = _log_api_usage_metadata = _set_print_stack_traces_on_fatal_signal = nothing
