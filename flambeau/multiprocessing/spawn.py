@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import signal
@@ -90,11 +91,19 @@ class ProcessContext:
         for process in self.processes:
             process.join()
 
+    def _text(self, number: int) -> str | None:
+        """The traceback that a process sent before it ended; None where it sent none."""
+        with contextlib.suppress(EOFError, OSError):
+            if self._errors[number].poll():
+                text: str = self._errors[number].recv()
+                return text
+        return None
+
     def _error(self, number: int) -> ProcessException:
         process = self.processes[number]
         pid, code = process.pid or 0, process.exitcode or 0
-        if self._errors[number].poll():
-            text = self._errors[number].recv()
+        text = self._text(number)
+        if text is not None:
             return ProcessRaisedException(
                 f"\n\n-- Process {number} terminated with the following error:\n{text}", number, pid
             )
