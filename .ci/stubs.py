@@ -248,7 +248,7 @@ def _record_of(fn: Any) -> Op | None:
 
 def _own_names() -> frozenset[str]:
     """What Tensor and the object it inherits from define in their source."""
-    tree = ast.parse(inspect.getsource(sys.modules[Tensor.__module__]))
+    tree = ast.parse(inspect.getsource(sys.modules["flambeau.core.tensor"]))
     body = next(n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Tensor")
     defined = {n.name for n in body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
     assigned = {t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}

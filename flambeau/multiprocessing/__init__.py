@@ -7,7 +7,6 @@ copy.
 
 from __future__ import annotations
 
-import multiprocessing
 from multiprocessing import *  # noqa: F403  # all of its names are PyTorch's too
 
 from flambeau.core.sharing import segment_of
@@ -22,10 +21,9 @@ from flambeau.multiprocessing.spawn import (
     start_processes,
 )  # fmt: skip
 
-__all__ = [  # Python's own names are computed
-    *multiprocessing.__all__, "ProcessContext", "ProcessExitedException", "ProcessRaisedException", "SpawnContext",
-    "get_all_sharing_strategies", "get_sharing_strategy", "is_shared", "set_sharing_strategy", "spawn",
-    "start_processes",
+__all__ = [
+    "ProcessContext", "ProcessExitedException", "ProcessRaisedException", "SpawnContext", "get_all_sharing_strategies",
+    "get_sharing_strategy", "is_shared", "set_sharing_strategy", "spawn", "start_processes",
 ]  # fmt: skip
 
 _STRATEGIES = frozenset({"file_descriptor", "file_system"})
