@@ -293,7 +293,7 @@ def linspace(
 def _ends(
     name: str, start: Number | Tensor, end: Number | Tensor, steps: int, dtype: DTypeLike | None
 ) -> tuple[DType, Any, Any]:  # Any: numbers, complex ones too
-    """(The dtype of the result, its ends as numbers): in an integer dtype the ends are whole, as in torch."""
+    """(The dtype of the result, its ends as numbers, or tensors that a transform maps over): in an integer dtype the ends are whole, as in torch."""
     try:
         count = operator.index(steps)
     except TypeError:
@@ -302,10 +302,12 @@ def _ends(
         raise ArgumentError(f"{name}: number of steps must be non-negative, got {steps}")
     first: Any
     last: Any  # Any: whole numbers are made of floats, and of complex ones by an error
-    first, last = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    first, last = (v.item() if isinstance(v, Tensor) and v._key.level is None else v for v in (start, end))
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     if dtype is None and any(type(v).__name__ == "complex" for v in (first, last)):
         chosen = chosen.to_complex()
+    if any(isinstance(v, Tensor) for v in (first, last)):  # which stand for a batch
+        return chosen, *(v.detach().to(chosen) if isinstance(v, Tensor) else v for v in (first, last))
     if chosen.category < dt.COMPLEX and any(isinstance(v, complex) for v in (first, last)):
         raise DTypeError(f"{name}: {first} to {last} are complex numbers, which {chosen.name} does not hold")
     if chosen.category != dt.INTEGER:

@@ -12,7 +12,8 @@ project = "flambeau"
 author = copyright = "The flambeau developers"
 version = release = flambeau.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "flambeau_reference", "support_pages"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "flambeau_reference", "from_pytorch",
+              "support_pages"]  # fmt: skip
 exclude_patterns = ["_build", "_ext"]
 default_role = "code"
 

@@ -70,6 +70,7 @@ _LAZY = frozenset(
     {
         "__config__",
         "accelerator",
+        "array_api",
         "autograd",
         "backends",
         "core",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
 from flambeau.core import state
 from flambeau.core.autograd.api import as_tuple
+from flambeau.core.autograd.engine import alias
 from flambeau.core.blame import explain_functions, plain
 from flambeau.core.creation import arange, eye
 from flambeau.core.dtype import COMPLEX, float64
 from flambeau.core.errors import GradientError
+from flambeau.core.from_data import tensor
 from flambeau.core.ops.joining import stack
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.func import jvp, vmap
@@ -38,8 +41,8 @@ def gradcheck(
 ) -> bool:  # fmt: skip
     """Compare the gradients of ``func`` with central differences, element by element.
 
-    ``inputs`` are float64 or complex128 tensors; those with requires_grad are checked. GradcheckError names the
-    input, the output and the largest difference. Also checked: that backward gives the same twice (up to
+    ``inputs`` are tensors, best of float64 or complex128; those with requires_grad are checked. GradcheckError names
+    the input, the output and the largest difference. Also checked: that backward gives the same twice (up to
     ``nondet_tol``), that outputs without a gradient count as zero (``check_undefined_grad``), and on demand
     forward mode and both modes under vmap. ``fast_mode`` makes the same comparisons with one call of ``func`` under
     vmap instead of one an element, and checks that the gradients under vmap are those without it; ``masked`` is
@@ -48,6 +51,12 @@ def gradcheck(
     >>> fb.autograd.gradcheck(fb.sin, (fb.tensor([0.5], dtype=fb.float64, requires_grad=True),))
     True
     """
+    if not (check_forward_ad or check_backward_ad):
+        raise AssertionError("gradcheck: nothing to check; give check_forward_ad=True or check_backward_ad=True")
+    if check_undefined_grad and not check_backward_ad:
+        check_undefined_grad = False
+    if check_batched_forward_grad and not check_forward_ad:
+        raise AssertionError("gradcheck: check_batched_forward_grad=True needs check_forward_ad=True")
     inputs = as_tuple(inputs)
     places = _differentiable(inputs)
     try:
@@ -55,6 +64,8 @@ def gradcheck(
             outs = _outputs(func, inputs)
         live = [(j, o) for j, o in enumerate(outs) if o.requires_grad]
         batched = fast_mode and sum(x.numel() for x in (*(inputs[i] for i in places), *outs)) > FEW
+        if outs and not live:
+            _check_constant(_numerical(func, inputs, places, list(range(len(outs))), eps, batched))
         jacobians = _numerical(func, inputs, places, [j for j, _ in live], eps, batched)
         if check_backward_ad:
             _check_backward(live, jacobians, inputs, places, atol, rtol, nondet_tol, batched)
@@ -81,11 +92,22 @@ def _differentiable(inputs: tuple[Any, ...]) -> list[int]:
     if not places:
         raise ValueError("gradcheck: none of the inputs requires grad")
     for i in places:
-        if inputs[i].dtype.to_real() is not float64:
-            raise ValueError(
-                f"gradcheck: input {i} has dtype {inputs[i].dtype}; central differences need float64 or complex128"
+        x = inputs[i]
+        if x.dtype.to_real() is not float64:
+            text = f"gradcheck: input {i} has dtype {x.dtype}; central differences need float64 or complex128"
+            warnings.warn(f"{text}: this check will likely fail", stacklevel=3)
+        if x.numel() and any(n > 1 and step == 0 for n, step in zip(x.shape, x.stride(), strict=True)):
+            raise GradientError(
+                f"gradcheck: input {i} has a dimension with stride 0, so that a difference in one element moves "
+                "another: give a tensor whose elements do not overlap, as by contiguous()"
             )
     return places
+
+
+def _check_constant(jacobians: list[list[Matrix]]) -> None:
+    """Where no output has a gradient the function must not depend on its inputs."""
+    if any(value for jacobian in jacobians for rows in jacobian for row in rows for value in row):
+        raise GradcheckError("gradcheck: no output requires grad, but the numerical gradient is not zero")
 
 
 def _check_backward(
@@ -306,7 +328,7 @@ def gradgradcheck(
             xs, vs = list(args[: len(inputs)]), args[len(inputs) :]
             chosen = []
             for i in positions:
-                xs[i] = xs[i] if xs[i].requires_grad else xs[i].detach().requires_grad_()
+                xs[i] = xs[i] if xs[i].requires_grad else alias(xs[i])
                 chosen.append(xs[i])
             results = [(o, v) for o, v in zip(_outputs(func, xs), vs, strict=True) if o.requires_grad]
             found = grad(
@@ -320,6 +342,63 @@ def gradgradcheck(
         check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev,
         check_backward_ad=check_rev_over_rev, fast_mode=fast_mode,
     )  # fmt: skip
+
+
+def _matrix(name: str, rows: Matrix, x: Tensor, out: Tensor) -> Tensor:
+    if x.is_complex() or out.is_complex():
+        raise ValueError(f"{name}: for real tensors only; gradcheck compares the derivatives of complex ones")
+    return tensor(rows, dtype=x.dtype).reshape(x.numel(), out.numel())
+
+
+def get_numerical_jacobian(
+    fn: Callable[..., Any], inputs: Any, target: Any = None, eps: float = 1e-3, grad_out: float = 1.0
+) -> tuple[Tensor, ...]:  # Any: what fn takes: a tensor, or a nesting of them in one argument
+    """The central differences of ``fn(inputs)`` by each of ``inputs``, or of ``target``: (elements in, elements out).
+
+    For real tensors; PyTorch has declared it deprecated.
+    """
+    if grad_out != 1.0:
+        raise ValueError(f"get_numerical_jacobian: grad_out must be 1.0, got {grad_out!r}")
+    chosen = as_tuple(inputs if target is None else target)
+    given = as_tuple(inputs)
+    places = [next(i for i, x in enumerate(given) if x is t) for t in chosen]
+    call = lambda *xs: fn(xs if isinstance(inputs, (tuple, list)) else xs[0])  # noqa: E731
+    out = _outputs(call, given)[0]
+    found = _numerical(call, given, places, [0], eps, False)[0]
+    return tuple(_matrix("get_numerical_jacobian", rows, given[i], out) for i, rows in zip(places, found, strict=True))
+
+
+def get_numerical_jacobian_wrt_specific_input(
+    fn: Callable[..., Any], input_idx: int, inputs: Sequence[Any], outputs: Sequence[Tensor], eps: float,
+    input: Tensor | None = None, is_forward_ad: bool = False,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """The central differences of each output of ``fn(*inputs)`` by one input: (elements in, elements out)."""
+    given = list(inputs)
+    given[input_idx] = inputs[input_idx] if input is None else input
+    found = _numerical(fn, tuple(given), [input_idx], list(range(len(outputs))), eps, False)
+    name = "get_numerical_jacobian_wrt_specific_input"
+    return tuple(_matrix(name, rows[0], given[input_idx], o) for rows, o in zip(found, outputs, strict=True))
+
+
+def get_analytical_jacobian(
+    inputs: Sequence[Tensor], output: Tensor, nondet_tol: float = 0.0, grad_out: float = 1.0
+) -> tuple[tuple[Tensor, ...], bool, bool, bool]:
+    """The gradients of ``output`` as matrices (elements in, elements out); and whether backward gave the same twice,
+    the shapes and the dtypes of the inputs.
+
+    For real tensors; PyTorch has declared it deprecated.
+    """
+    if grad_out != 1.0:
+        raise ValueError(f"get_analytical_jacobian: grad_out must be 1.0, got {grad_out!r}")
+    wanted = [x for x in as_tuple(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    first, again = (_analytical(output, wanted, False) for _ in range(2))
+    same = not any(_far(a, b, nondet_tol) for a, b in zip(first, again, strict=True))
+    found = grad(output, wanted, output.detach() * 0 + 1, retain_graph=True, allow_unused=True)
+    pairs = [(g, x) for g, x in zip(found, wanted, strict=True) if g is not None]
+    turned = [[list(column) for column in zip(*rows, strict=True)] for rows in first]
+    name = "get_analytical_jacobian"
+    matrices = tuple(_matrix(name, rows, x, output) for rows, x in zip(turned, wanted, strict=True))
+    return matrices, same, all(g.shape == x.shape for g, x in pairs), all(g.dtype is x.dtype for g, x in pairs)
 
 
 explain_functions(globals(), "gradcheck gradgradcheck", wrap=plain)

@@ -76,17 +76,22 @@ def _one(out: Tensor) -> Tensor:
 
 def backward(
     tensors: Roots, grad_tensors: Gradients = None, retain_graph: bool | None = None, create_graph: bool = False,
-    inputs: Roots | None = None,
+    grad_variables: Gradients = None, inputs: Roots | None = None,
 ) -> None:  # fmt: skip
     """Add the gradients of ``tensors`` to the ``grad`` of the leaves they came from.
 
-    With ``inputs`` to the ``grad`` of those alone, computed tensors among them.
+    With ``inputs`` to the ``grad`` of those alone, computed tensors among them. ``grad_variables`` is an old name of
+    ``grad_tensors``.
 
     >>> x = fb.tensor(3.0, requires_grad=True)
     >>> fb.autograd.backward(x * x)
     >>> x.grad
     tensor(6.)
     """
+    if grad_variables is not None:
+        if grad_tensors is not None:
+            raise GradientError("backward: grad_tensors and grad_variables (its old name) are both given; give one")
+        grad_tensors = grad_variables
     _go_back(tensors, grad_tensors, retain_graph, create_graph, inputs)
 
 

@@ -10,7 +10,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from flambeau.backends.layout import is_dense
 from flambeau.core import dispatch, keys
+from flambeau.core.autograd.policy import callbacks, policy
 from flambeau.core.box import Box, box_of
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.errors import GradientError
@@ -39,12 +41,17 @@ def run_backward(
     state = current()
     # The twin state is cached, and with levels present the mode stays: see above.
     inside = with_grad(state, True) if create_graph else state if state.levels else with_grad(state, False)
+    outer, callbacks.waiting = callbacks.waiting, []
     try:
         if inside is not state:
             put(inside)
         run = _Run(keep_graph or create_graph, create_graph, targets, accumulate, state.anomaly)
-        return run.all(roots)
+        found = run.all(roots)
+        for callback in callbacks.waiting:
+            callback()
+        return found
     finally:
+        callbacks.waiting = outer
         if inside is not state:
             put(state)
 
@@ -271,11 +278,30 @@ def accumulate(tensor: Tensor, grad: Tensor, create: bool) -> None:
             if grad._box is not None or (grad._node is not None and not create):
                 fresh = dispatch._detached(grad) if not create else grad
                 grad = dispatch.call(OPS["clone"], (fresh,), {"order": "K"})
-            tensor._grad = grad
+            tensor._grad = grad if create or not policy.layout else _laid_out(grad, tensor)
         elif create:
             tensor._grad = have + grad
         else:
             have.add_(dispatch._detached(grad))
+
+
+def _laid_out(grad: Tensor, like: Tensor) -> Tensor:
+    """``grad``, which nobody else has, with the strides of its tensor; in order where that one has holes."""
+    key = like._key
+    if grad._key is not key or key.level is not None:
+        return grad
+    have, wanted = key.backend.layout(grad._array), key.backend.layout(like._array)
+    if have.strides == wanted.strides:
+        return grad
+    if not is_dense(wanted.shape, wanted.strides):
+        return grad if grad.is_contiguous() else dispatch.call(OPS["clone"], (grad,), {"order": "C"})
+    moving = [i for i, n in enumerate(wanted.shape) if n > 1]
+    if all(have.strides[i] == wanted.strides[i] for i in moving):
+        return grad
+    order = tuple(sorted(range(len(wanted.shape)), key=lambda i: -wanted.strides[i]))
+    copied = dispatch.call(OPS["clone"], (grad.permute(order),), {"order": "C"})
+    laid: Tensor = copied.permute(tuple(order.index(i) for i in range(len(order))))
+    return dispatch._detached(laid)
 
 
 def _zeros(shape: tuple[int, ...], key: Key) -> Tensor:

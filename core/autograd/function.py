@@ -24,10 +24,10 @@ from flambeau.core.tensor import Tensor, blank
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Context:
+class FunctionCtx:
     """What forward hands to backward: ``ctx.save_for_backward(...)``, ``ctx.saved_tensors``, and any attribute."""
 
-    def __init__(self, needs: tuple[bool, ...]):
+    def __init__(self, needs: tuple[bool, ...] = ()):
         self.needs_input_grad = needs
         self.materialize_grads = True
         self._to_save: tuple[Any, ...] = ()
@@ -61,6 +61,39 @@ class Context:
             raise freed(node.name())
         return tuple(unpack(node, s, node.keep) for s in node.saved)
 
+    @property
+    def saved_variables(self) -> tuple[Any, ...]:  # as saved_tensors
+        """The old name of ``saved_tensors``."""
+        return self.saved_tensors
+
+    @property
+    def to_save(self) -> tuple[Any, ...]:  # as saved_tensors
+        """What forward has given to ``save_for_backward``."""
+        return self._to_save
+
+    @property
+    def next_functions(self) -> tuple[Any, ...]:  # nodes with the index of an output
+        """Where the gradients of the inputs go, as at any node."""
+        return self._called().next_functions
+
+    @property
+    def metadata(self) -> dict[Any, Any]:  # the user's own
+        """A dict of your own that lives as long as the node."""
+        return self._called().metadata
+
+    def name(self) -> str:
+        """The name of the node: that of the function and Backward."""
+        return self._called().name()
+
+    def _called(self) -> FunctionNode:
+        node = None if self._node is None else self._node()
+        if node is None:
+            raise GradientError("ctx: the call has no node in the graph yet; forward runs before it is made")
+        return node
+
+    def mark_shared_storage(self, *pairs: tuple[Tensor, Tensor]) -> None:
+        """Accepted from old programs: which outputs share memory with inputs is found without it."""
+
     def mark_dirty(self, *tensors: Tensor) -> None:
         """Name the inputs that forward wrote to in place; they must be among its outputs."""
         self._dirty = tensors
@@ -87,7 +120,7 @@ class FunctionNode(Node):
     __slots__ = ("aliases", "cls", "context", "keep", "single")
 
     cls: type[Function]
-    context: Context
+    context: FunctionCtx
     keep: bool
     single: bool
     aliases: bool
@@ -145,6 +178,10 @@ class FunctionNode(Node):
                 f"expected a shape compatible with {tuple(wanted)}"
             )
 
+    def apply(self, *grads: Any) -> Any:  # Any: what the author's backward takes and gives
+        """Call the function's backward on gradients of the outputs."""
+        return self.cls.backward(self.context, *grads)
+
     def name(self) -> str:
         return f"{self.cls.__name__}Backward"
 
@@ -168,7 +205,16 @@ class _Custom:
         return self
 
 
-class Function:
+class FunctionMeta(type):
+    """The class of the classes of functions."""
+
+    @property
+    def _backward_cls(cls) -> type[FunctionNode]:
+        """The class of the nodes of this function's calls."""
+        return _node_class(cls)  # type: ignore[arg-type]  # a Function
+
+
+class Function(metaclass=FunctionMeta):
     """A differentiable function of your own: ``forward`` and ``backward``, called by :meth:`apply`.
 
     Either ``forward(ctx, *args)``, or ``forward(*args)`` beside ``setup_context(ctx, inputs, output)``. ``vmap(info,
@@ -195,20 +241,27 @@ class Function:
         raise NotImplementedError("a Function needs a forward(ctx, *args), or forward(*args) beside setup_context")
 
     @staticmethod
-    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:  # Any: what forward gives
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:  # Any: what forward gives
         raise NotImplementedError
 
     @staticmethod
-    def backward(ctx: Context, *args: Any, **kwargs: Any) -> Any:  # Any: as in forward
+    def backward(ctx: FunctionCtx, *args: Any, **kwargs: Any) -> Any:  # Any: as in forward
         raise NotImplementedError("a Function needs a backward(ctx, *grad_outputs) to be differentiated")
 
     @staticmethod
-    def jvp(ctx: Context, *args: Any, **kwargs: Any) -> Any:  # Any: as in forward
+    def jvp(ctx: FunctionCtx, *args: Any, **kwargs: Any) -> Any:  # Any: as in forward
         raise NotImplementedError
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any, **kwargs: Any) -> Any:  # Any: as in forward
         raise NotImplementedError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # Any: it raises
+        raise RuntimeError(
+            f"{type(self).__name__}: a Function is not called as an object; legacy functions with a non-static forward "
+            "are deprecated: make forward and backward static, and call "
+            f"{type(self).__name__}.apply(...)"
+        )
 
     generate_vmap_rule = False  # accepted for PyTorch's sake: a rule is made wherever none is given
     _node_class: ClassVar[type[FunctionNode]]
@@ -227,7 +280,7 @@ class Function:
         edges = tuple(edge_of(a) if isinstance(a, Tensor) else None for a in args)
         before = state.current()
         wants = before.grad and any(e is not None for e in edges)
-        ctx = Context(tuple(e is not None and wants for e in edges))
+        ctx = FunctionCtx(tuple(e is not None and wants for e in edges))
         inputs = tuple(_detached(a) if isinstance(a, Tensor) else a for a in args)
         back = {id(i): a for i, a in zip(inputs, args, strict=True)}
         level = _level(args) if before.levels else None
@@ -246,7 +299,7 @@ class Function:
         return tuple(results) if isinstance(out, tuple) else results[0]
 
 
-def run_forward(cls: type[Function], ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def run_forward(cls: type[Function], ctx: FunctionCtx, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The output of forward, the context filled."""
     if cls.setup_context is Function.setup_context:
         return cls.forward(ctx, *inputs, **kwargs)
@@ -255,7 +308,7 @@ def run_forward(cls: type[Function], ctx: Context, inputs: tuple[Any, ...], kwar
     return out
 
 
-def fill(cls: type[Function], ctx: Context, inputs: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+def fill(cls: type[Function], ctx: FunctionCtx, inputs: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
     """Fill the context at the level of ``inputs``; returns the outputs that it knows."""
     if cls.setup_context is Function.setup_context:  # forward fills it, so it runs here too, for that alone
         return run_forward(cls, ctx, inputs, kwargs)
@@ -281,7 +334,7 @@ def _level(args: tuple[Any, ...]) -> Any:
     return max(levels, key=lambda v: v.depth, default=None)
 
 
-def _check_dirty(cls: type[Function], ctx: Context, outs: tuple[Any, ...]) -> None:
+def _check_dirty(cls: type[Function], ctx: FunctionCtx, outs: tuple[Any, ...]) -> None:
     if not all(any(d is o for o in outs) for d in ctx._dirty):
         raise GradientError(
             f"{cls.__name__}: some inputs that mark_dirty named were not returned; every input that forward writes to "
@@ -289,7 +342,7 @@ def _check_dirty(cls: type[Function], ctx: Context, outs: tuple[Any, ...]) -> No
         )
 
 
-def _result(o: Any, ctx: Context, back: dict[int, Any], inputs: tuple[Any, ...]) -> Any:
+def _result(o: Any, ctx: FunctionCtx, back: dict[int, Any], inputs: tuple[Any, ...]) -> Any:
     """The output that the caller gets: a dirty input is the input itself, an untouched one a new tensor."""
     if not isinstance(o, Tensor):
         return o
@@ -307,7 +360,7 @@ def _alias(o: Tensor) -> Tensor:
 
 
 def _link(
-    cls: type[Function], ctx: Context, inputs: tuple[Any, ...], edges: Any, outs: Sequence[Any], results: list[Any],
+    cls: type[Function], ctx: FunctionCtx, inputs: tuple[Any, ...], edges: Any, outs: Sequence[Any], results: list[Any],
     back: dict[int, Any],
 ) -> None:  # fmt: skip
     tensors = [r for r in results if isinstance(r, Tensor)]
@@ -367,7 +420,7 @@ def once_differentiable(fn: F) -> F:
     """Mark a backward that cannot be differentiated again: doing so raises instead of being wrong."""
 
     @wraps(fn)
-    def wrapped(ctx: Context, *grads: Any) -> Any:
+    def wrapped(ctx: FunctionCtx, *grads: Any) -> Any:
         with state.no_grad():
             found = fn(ctx, *[None if g is None else _detached(g) for g in grads])
         node = ctx._node() if ctx._node is not None else None

@@ -10,7 +10,8 @@ from typing import Any
 
 from flambeau.core.box import box_of, mark_written
 from flambeau.core.errors import GradientError
-from flambeau.core.graph import GradientEdge, Handle, Leaf, Node, WalkHook, edge_of, place_of
+from flambeau.core.graph import GradientEdge, Handle, Leaf, WalkHook, edge_of, place_of
+from flambeau.core.graph import Node as _Node
 from flambeau.core.locks import fork_safe
 from flambeau.core.state import State, _Scope
 from flambeau.core.tape.modes import saved_tensors_hooks
@@ -18,8 +19,26 @@ from flambeau.core.tensor import Tensor
 
 __all__ = [
     "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
-    "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+    "increment_version", "region_activation_memory_budget", "register_multi_grad_hook", "save_on_cpu",
+    "saved_tensors_hooks", "set_override_stale_capture_stream", "set_warn_on_accumulate_grad_stream_mismatch",
 ]  # fmt: skip
+
+
+class _NodeMeta(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, (_Node, Leaf))
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, (_Node, Leaf))
+
+
+class Node(metaclass=_NodeMeta):
+    """What a ``grad_fn`` is: an op of the graph, or the end of it at a leaf.
+
+    >>> x = fb.ones(1, requires_grad=True)
+    >>> isinstance((x * 2).grad_fn, fb.autograd.graph.Node)
+    True
+    """
 
 
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
@@ -109,14 +128,26 @@ class disable_saved_tensors_hooks(_Scope):
         return disable_saved_tensors_hooks(self._text)
 
 
+def _as_it_is(t: Tensor) -> Tensor:
+    return t
+
+
 class allow_mutation_on_saved_tensors(saved_tensors_hooks):
     """What is saved inside may be written to afterwards: backward reads a copy made when it was saved."""
 
     def __init__(self) -> None:
-        super().__init__(lambda t: t.clone(), lambda t: t)
+        super().__init__(lambda t: t.clone(), _as_it_is)
+
+    def _next(self, state: State) -> State:
+        if any(pair.__class__ is tuple and pair[1] is _as_it_is for pair in state.saved_hooks):
+            raise GradientError("allow_mutation_on_saved_tensors contexts cannot be nested")
+        return super()._next(state)
 
     def _copy(self) -> _Scope:
         return allow_mutation_on_saved_tensors()
+
+    def clear(self) -> None:
+        """Accepted for PyTorch's sake: the copies belong to the nodes, and go with them."""
 
 
 def increment_version(tensor: Tensor | Sequence[Tensor]) -> None:
@@ -126,3 +157,20 @@ def increment_version(tensor: Tensor | Sequence[Tensor]) -> None:
             continue
         box_of(t)
         mark_written(t, "increment_version")
+
+
+def region_activation_memory_budget(budget: float) -> None:
+    """How much of a compiled region's activations to keep; without a compiler it raises, as in PyTorch."""
+    if not 0 <= budget <= 1:
+        raise ValueError(f"region_activation_memory_budget: budget must be in [0, 1], got {budget!r}")
+    raise RuntimeError(
+        "region_activation_memory_budget: it can only be used inside a compiled region; it has no effect in eager mode"
+    )
+
+
+def set_warn_on_accumulate_grad_stream_mismatch(enabled: bool) -> None:
+    """Accepted for PyTorch's sake: gradients here are made and added on one stream, so nothing can mismatch."""
+
+
+def set_override_stale_capture_stream(enabled: bool) -> None:
+    """Accepted for PyTorch's sake: backward here is never captured on a stream of its own."""

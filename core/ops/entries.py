@@ -20,6 +20,7 @@ from flambeau.core.cache import Cache
 from flambeau.core.device import DeviceLike
 from flambeau.core.ops import storage
 from flambeau.core.ops.mask import nonzero, true_places
+from flambeau.core.ops.standard import fits, is_strict
 from flambeau.core.ops.storage import Places
 from flambeau.core.tensor import Tensor
 
@@ -103,13 +104,17 @@ def _expanded(index: Index, shape: Shape, device: DeviceLike) -> list[Place]:
     return [*known[:at], *[slice(None)] * (len(shape) - used), *known[at:]]
 
 
+class BackwardsError(ValueError):
+    """A slice steps backwards."""
+
+
 def sliced(item: slice, n: int) -> slice:
     try:
         start, stop, step = item.indices(n)
     except TypeError:
         raise TypeError(f"slice indices must be ints or None, got {item!r}") from None
     if step < 0:
-        raise ValueError(f"slice step must be positive, got {step}; flip() reads an axis backwards")
+        raise BackwardsError(f"slice step must be positive, got {step}; flip() reads an axis backwards")
     return slice(start, max(stop, start), step)
 
 
@@ -138,12 +143,15 @@ def parsed(x: Tensor, index: Index) -> tuple[Places, list[Advanced]]:
             view.append(position(item, shape[axis], axis))
             place -= 1
         elif is_mask(item):
-            if tuple(item.shape) != shape[axis : axis + item.ndim]:
+            covered = shape[axis : axis + item.ndim]
+            if tuple(item.shape) != covered and is_strict() and 0 in item.shape and fits(item.shape, covered):
+                item = creation.zeros(covered, dtype=dt.bool_, device=x.device)
+            if tuple(item.shape) != covered:
                 raise IndexError(
                     f"The shape of the mask {list(item.shape)} at index {number} does not match the shape of the "
                     f"indexed tensor {list(shape)} at index {axis}"
                 )
-            view += WHOLE[shape[axis : axis + item.ndim]]
+            view += WHOLE[covered]
             advanced.append((place, item))
             place += item.ndim - 1
         else:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.function import Context, Function
+from flambeau.core.autograd.function import Function, FunctionCtx
 from flambeau.core.creation import arange
 from flambeau.core.device import device as Device
 from flambeau.core.errors import DTypeError
@@ -88,11 +88,11 @@ class StandardGamma(Function):
         return maximum_p(found, _tiny(alpha))
 
     @staticmethod
-    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0], output)
 
     @staticmethod
-    def backward(ctx: Context, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # one gradient comes
+    def backward(ctx: FunctionCtx, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # one gradient comes
         alpha, z = ctx.saved_tensors
         return g * standard_gamma_grad(alpha, z), None
 
@@ -173,11 +173,11 @@ class SampleDirichlet(Function):
         return maximum_p(found, _tiny(alpha))
 
     @staticmethod
-    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0], output)
 
     @staticmethod
-    def backward(ctx: Context, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # one gradient comes
+    def backward(ctx: FunctionCtx, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # one gradient comes
         alpha, x = ctx.saved_tensors
         slope = dirichlet_grad(x, alpha, alpha.sum(-1, keepdim=True).expand_as(alpha))
         return slope * (g - (x * g).sum(-1, keepdim=True)), None

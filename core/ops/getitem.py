@@ -25,9 +25,10 @@ from flambeau.core.errors import DTypeError, NumberError, ShapeError
 from flambeau.core.fastpath import view_case
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import broadcast, where
-from flambeau.core.ops.entries import WHOLE, Index, basic, integers, is_mask, parsed, position, sliced
+from flambeau.core.ops.entries import WHOLE, BackwardsError, Index, basic, integers, is_mask, parsed, position, sliced
 from flambeau.core.ops.index import index_add_p, index_select_p, scatter_p, spread
 from flambeau.core.ops.mask import true_places
+from flambeau.core.ops.standard import forwards, is_strict
 from flambeau.core.ops.storage import Places
 from flambeau.core.public import public
 from flambeau.core.record import OPS, alike, same
@@ -181,7 +182,11 @@ def getitem(x: Tensor, index: Index) -> Tensor:
         found = _by_tensor(x, index)
         if found is not None:
             return found
-    places = basic(index if isinstance(index, tuple) else (index,), x._array.shape)
+    try:
+        places = basic(index if isinstance(index, tuple) else (index,), x._array.shape)
+    except BackwardsError:
+        ahead, axes = _ahead(x, index)
+        return storage.flip_p(getitem(x, ahead), axes)
     if places is not None:
         return storage.basic_index_p(x, places)
     view, advanced = parsed(x, index)
@@ -190,6 +195,13 @@ def getitem(x: Tensor, index: Index) -> Tensor:
     axes, tensors = integers(advanced)
     v, axis, _ = _fronted(_viewed(x, view), axes)
     return index_get_p(v, tensors, axis)
+
+
+def _ahead(x: Tensor, index: Index) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Within the handler of a slice that steps backwards: the index forwards, and the axes of the result to flip."""
+    if not is_strict():
+        raise  # what is handled
+    return forwards(index, tuple(x._array.shape))
 
 
 def _by_tensor(x: Tensor, index: Tensor) -> Tensor | None:
@@ -209,7 +221,13 @@ def _by_tensor(x: Tensor, index: Tensor) -> Tensor | None:
 def setitem(x: Tensor, index: Index, value: Value) -> None:
     """``x[index] = value`` in place: ``value``, a tensor, number, array or nested list, is broadcast and cast."""
     if isinstance(value, (Tensor, float, int)):
-        full = basic(index if isinstance(index, tuple) else (index,), x._array.shape)
+        try:
+            full = basic(index if isinstance(index, tuple) else (index,), x._array.shape)
+        except BackwardsError:
+            ahead, axes = _ahead(x, index)
+            target = getitem(x, ahead)
+            target.copy_(storage.flip_p(_as_source(x, value).expand(tuple(target.shape)), axes))
+            return
         if full is not None:
             target = _viewed(x, full)
             if isinstance(value, Tensor):

@@ -113,8 +113,17 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     tensor([[ 1],
             [-1]])
     """
-    found = cut(nonzero_p(input), 0, 0, min(size, input.numel()))
-    return storage.pad_p(found, widths=((0, size - found.shape[0]), (0, 0)), value=fill_value)
+    count, shape = input.numel(), tuple(input._array.shape)
+    flat = (input != 0).reshape((count,))
+    place = cumsum_p(flat.to(dt.int64), 0) - 1
+    numbers = creation.arange(count, device=input.device)
+    slots = creation.full_at(place, (size + 1,), -1)  # the last is for those that have no place
+    found = slots.scatter(0, where(flat & (place < size), place, size), numbers)[:size]
+    columns, rest = [], found
+    for n in reversed(shape):
+        columns.append(where(found < 0, fill_value, rest.remainder(n or 1)).reshape((size, 1)))
+        rest = rest.floor_divide(n or 1)
+    return storage.cat_p(columns[::-1], 1) if columns else creation.full_at(place, (size, 0), 0)
 
 
 @public()

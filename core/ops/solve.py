@@ -213,6 +213,14 @@ def _pinv_vjp(g: Tensor, x: Tensor, out: Tensor) -> Tensor:
     )
 
 
+def _pinv_jvp(tangents: Sequence[Tensor], primals: Sequence[Tensor], out: Tensor, **params: object) -> Tensor:
+    """Golub and Pereyra (1973), for a constant rank."""
+    (x,), th, ph = primals, adjoint(tangents[0]), adjoint(out)
+    first, last = matmul_p(matmul_p(out, ph), th), matmul_p(th, matmul_p(ph, out))
+    inside = matmul_p(matmul_p(out, tangents[0]), out)
+    return first - matmul_p(matmul_p(first, x), out) + last - matmul_p(out, matmul_p(x, last)) - inside
+
+
 def tolerances(x: Tensor, largest: Tensor, rtol: float | Tensor, atol: float | Tensor) -> Tensor:
     """The size below which a singular value counts as 0: torch's default depends on whether ``atol`` is given."""
     if not isinstance(rtol, Tensor) and rtol == AUTO:
@@ -227,6 +235,7 @@ def tolerances(x: Tensor, largest: Tensor, rtol: float | Tensor, atol: float | T
     dtype=matrices,
     public=False,
     vjp=dict(x=_pinv_vjp),
+    jvp=_pinv_jvp,
     infer=lambda x, **p: (*x[:-2], x[-1], x[-2]),
 )
 def pinv_p(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor:

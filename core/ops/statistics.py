@@ -198,6 +198,10 @@ def _boxes(columns: Sequence[Tensor], edges: Sequence[Tensor]) -> tuple[Tensor, 
 def _even_edges(x: Tensor, bins: int, span: tuple[float, float] | None) -> Tensor:
     if bins < 1:
         raise ArgumentError(f"histogram: bins must be at least 1, got {bins}")
+    if span is None and x.numel() and x._key.level is not None:  # other edges for each of a batch
+        least, most = x.min(), x.max()
+        flat = (least == most) * 0.5
+        return creation.linspace(least - flat, most + flat, bins + 1, dtype=x.dtype, device=x.device)
     low, high = span if span is not None else (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
+from flambeau.core.creation import full_like
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import abs_p, cj, sgn_p, sqrt_p, where
@@ -91,6 +93,17 @@ def _vector_norm_vjp(g: Tensor, x: Tensor, out: Tensor, ord: float, axis: Axes, 
     return where(x == 0, 0.0, sgn_p(x) * size ** (ord - 1)) * slope
 
 
+def _vector_norm_jvp(
+    tangents: Sequence[Tensor], primals: Sequence[Tensor], out: Tensor, ord: float, axis: Axes, keepdims: bool
+) -> Tensor:
+    """The product with the gradient, which has no nan at 0."""
+    slope = _vector_norm_vjp(full_like(out, 1), primals[0], out, ord, axis, keepdims)
+    moved = slope * tangents[0]
+    if moved.dtype.category == dt.COMPLEX:
+        moved = slope.real * tangents[0].real + slope.imag * tangents[0].imag
+    return sum_p(moved, axis, keepdims)
+
+
 def _normed(x: Shape, *, ord: float, axis: Axes, keepdims: bool) -> Shape:
     if (math.isinf(ord) or ord < 0) and size_of(x, axis) == 0:
         raise ShapeError(f"vector_norm: the {ord} norm of no elements is not defined; input has shape {tuple(x)}")
@@ -103,6 +116,7 @@ def _normed(x: Shape, *, ord: float, axis: Axes, keepdims: bool) -> Shape:
     check=True,
     dtype=_MOMENT,
     vjp=dict(x=_vector_norm_vjp),
+    jvp=_vector_norm_jvp,
 )
 def vector_norm_p(x: Tensor, *, ord: float, axis: Axes, keepdims: bool) -> Tensor:
     """(sum of abs(x)**ord)**(1/ord), with the limits at 0 (how many are not zero) and at both infinities."""

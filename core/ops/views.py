@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import bounded
+from flambeau.core.creation import full_at
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.graph import View, edge_of, mark_parts
 from flambeau.core.ops import storage
-from flambeau.core.ops.shape import axis_of, sizes_of
+from flambeau.core.ops.shape import axis_of, sizes_of, unsqueeze
 from flambeau.core.ops.storage import basic_index_p, clone_p
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -271,7 +272,11 @@ def dsplit(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor) -> 
 
 # -- a copy with a part written ---------------------------------------------------------------------
 def _written(name: str, input: Tensor, src: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
-    whole = clone_p(input, "K")
+    level = src._key.level
+    if level is None or level is input._key.level:
+        whole = clone_p(input, "K")
+    else:  # which writes to a plain copy cannot reach
+        whole = full_at(src, tuple(input._array.shape), 0, input.dtype).copy_(input)
     where = part(whole)
     if where._array.shape != src._array.shape:
         raise ShapeError(
@@ -377,6 +382,8 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
         raise ShapeError(f"unfold: size {size} must be between 0 and the size {length} of dimension {dimension}")
     if step <= 0:
         raise ShapeError(f"unfold: step must be greater than 0, got {step}")
+    if not self._array.shape:
+        return narrow(unsqueeze(self, 0), 0, 0, size)
     return storage.unfold_p(self, axis, size, step)
 
 

@@ -308,7 +308,7 @@ EXPRESSIONS: Final[dict[str, str]] = {
              f"else {ratio('g', _QUANTILE_FAR, _QUANTILE_FAR_BELOW)}; let r = inf if l == inf else far; "
              "near if abs(q) <= 0.425 else (-r if q < 0 else r)",
     "log_ndtr": "let a = -0.7071067811865476 * x; let t = maximum(a, 0); "
-                "log(0.5 * erfcx(t)) - t * t if x < -1 else log1p(-0.5 * erfc(-a))",
+                "log(0.5 * erfcx(t)) - t * t if x < -1 else log1p(-ndtr(-x))",
     **bessel.EXPRESSIONS,
     **incomplete.EXPRESSIONS,
 }  # fmt: skip

@@ -60,7 +60,7 @@ _TEMME: Final = (
 )  # fmt: skip
 
 _TERMS: Final = 62  # of the power series, enough for a below 30
-_LEVELS: Final = 90  # of the continued fraction, enough from y = 1.1 on
+_LEVELS: Final = 56  # of the continued fraction, enough from y = 1.1 on
 _FROM: Final = 30  # the a from which Temme's expansion serves, for y in (0.45 a, 2 a)
 
 
@@ -86,11 +86,14 @@ def _series() -> str:
 
 
 def _fraction() -> str:
-    """``up`` = x t / (y - x + 1 - (1 - x)/(y - x + 3 - 2 (2 - x)/...)): the upper function."""
+    """``up`` = x t / (y - x + 1 - (1 - x)/(y - x + 3 - 2 (2 - x)/...)): the upper function.
+
+    Level k is k + sqrt(k y) + (y - x)/2 + 1/4 + O(1/sqrt(k)), with which the last one starts.
+    """
     steps = "".join(
         f"let f{k} = d + {2 * k + 1} - {k + 1} * ({k + 1} - x) / f{k + 1}; " for k in range(_LEVELS - 1, -1, -1)
     )
-    return f"let d = y - x; let f{_LEVELS} = d + {2 * _LEVELS + 1}; {steps}let up = x * t / f0; "
+    return f"let d = y - x; let f{_LEVELS} = {_LEVELS}.25 + sqrt({_LEVELS} * y) + 0.5 * d; {steps}let up = x * t / f0; "
 
 
 def _small() -> str:

@@ -136,11 +136,12 @@ def looped(level: Any, op: Op, args: list[Any], params: dict[str, Any]) -> Any:
 
     outs = [call(op, [pick(v, a, i) for v, a in zip(values, args, strict=True)], params) for i in range(level.size)]
     if isinstance(outs[0], (tuple, list)):
-        return tuple(_stack(column) for column in zip(*outs, strict=True))
-    return _stack(outs)
+        return tuple(stacked(column) for column in zip(*outs, strict=True))
+    return stacked(outs)
 
 
-def _stack(items: Any) -> Any:
+def stacked(items: Any) -> Any:
+    """Tensors of one shape along a new first axis."""
     fronted = [call(OPS["basic_index"], (t,), {"index": (None, *(_all(n) for n in t._array.shape))}) for t in items]
     return call(OPS["cat"], (fronted,), {"axis": 0})
 

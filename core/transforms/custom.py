@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
-from flambeau.core.autograd.function import Context, Function, run_forward
+from flambeau.core.autograd.function import Function, FunctionCtx, run_forward
 from flambeau.core.errors import LevelError
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.batching import Batched, batched_value
@@ -74,7 +74,7 @@ class _Mapped(Function):
 
     @staticmethod
     def forward(ctx: Any, spec: _Spec, *values: Any) -> Any:
-        inner = Context(ctx.needs_input_grad[1:])
+        inner = FunctionCtx(ctx.needs_input_grad[1:])
         with spec.level.again() as here:
             wrapped = tuple(
                 here.wrap(Batched(v, d is not None), v) if isinstance(v, Tensor) else v

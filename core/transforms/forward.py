@@ -14,7 +14,7 @@ from typing import Any
 from flambeau.core import state
 from flambeau.core.autograd.api import grad
 from flambeau.core.autograd.engine import alias
-from flambeau.core.autograd.function import Context, Function
+from flambeau.core.autograd.function import Function, FunctionCtx
 from flambeau.core.creation import full_at, zeros_at, zeros_like
 from flambeau.core.dispatch import _detached, call, tensor_of
 from flambeau.core.dtype import COMPLEX, FLOATING, DType
@@ -321,7 +321,7 @@ def _by_jvp(
     cls: type[Function], primals: tuple[Any, ...], tangents: list[Any], kwargs: dict[str, Any], out: Any
 ) -> Any:
     """By the function's own rule; inputs without a tangent have zeros, those that are no tensors None."""
-    ctx = Context(tuple(t is not None for t in tangents))
+    ctx = FunctionCtx(tuple(t is not None for t in tangents))
     if cls.setup_context is Function.setup_context:
         with state.no_grad():
             cls.forward(ctx, *(_detached(p) if isinstance(p, Tensor) else p for p in primals), **kwargs)

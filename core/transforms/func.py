@@ -20,6 +20,7 @@ from flambeau.core.dispatch import _detached
 from flambeau.core.errors import GradientError
 from flambeau.core.graph import Leaf, Slot, edge_of
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.batching import stacked as stack
 from flambeau.core.transforms.forward import Dual, JvpLevel
 from flambeau.core.transforms.levels import innermost, to_level
 from flambeau.core.transforms.vmap import Randomness, vmap
@@ -206,20 +207,26 @@ def vjp(func: Callable[..., Any], *primals: object, has_aux: bool = False) -> tu
 
 @overload
 def jvp(
-    func: Callable[..., R], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, has_aux: Literal[False] = False
-) -> tuple[R, R]: ...
+    func: Callable[..., R], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, strict: bool = False,
+    has_aux: Literal[False] = False,
+) -> tuple[R, R]: ...  # fmt: skip
 @overload
 def jvp(
-    func: Callable[..., tuple[R, Aux]], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, has_aux: Literal[True]
-) -> tuple[R, R, Aux]: ...
+    func: Callable[..., tuple[R, Aux]], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, strict: bool = False,
+    has_aux: Literal[True],
+) -> tuple[R, R, Aux]: ...  # fmt: skip
 @overload
 def jvp(
-    func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, has_aux: bool
-) -> tuple[Any, ...]: ...
+    func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, strict: bool = False,
+    has_aux: bool,
+) -> tuple[Any, ...]: ...  # fmt: skip
 def jvp(
-    func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, has_aux: bool = False
-) -> tuple[Any, ...]:
+    func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, strict: bool = False,
+    has_aux: bool = False,
+) -> tuple[Any, ...]:  # fmt: skip
     """``(output, tangent)``: the derivative of ``func`` at ``primals`` in the direction ``tangents``.
+
+    An output that does not depend on them has a tangent of zeros; with ``strict`` it raises.
 
     >>> fb.func.jvp(fb.sin, (fb.tensor(0.0),), (fb.tensor(2.0),))
     (tensor(0.), tensor(2.))
@@ -240,6 +247,8 @@ def jvp(
         outs, out_structure = flatten(out)
         payloads = [to_level(o, level)._array for o in outs]
         aux = _lower(aux, level)
+    if strict and any(d.direction() is None for d in payloads):
+        raise GradientError("jvp: an output of the function does not depend on the inputs (strict=True)")
     values = unflatten([d.primal for d in payloads], out_structure)
     moved = unflatten(
         [zeros_like(d.primal) if d.direction() is None else d.direction() for d in payloads], out_structure
@@ -265,10 +274,27 @@ def jacrev(
 ) -> Callable[P, Any]:
     """The Jacobian by reverse mode, one row of the output at a time: shape (*output, *input).
 
+    ``chunk_size`` says how many rows are computed together, at most; None: all of them.
+
     >>> fb.func.jacrev(fb.sin)(fb.zeros(2))
     tensor([[1., 0.],
             [0., 1.]])
     """
+    return by_rows(func, argnums, has_aux, lambda pulled, basis: vmap(pulled, chunk_size=chunk_size)(basis))
+
+
+def one_by_one(pulled: Callable[[Any], Any], basis: Any) -> Any:
+    """What vmap gives, by a loop: for backward functions that no transform can look into."""
+    if not len(basis):
+        return vmap(pulled)(basis)
+    found = [flatten(pulled(u)) for u in basis]
+    return unflatten([stack(list(column)) for column in zip(*(f[0] for f in found), strict=True)], found[0][1])
+
+
+def by_rows(
+    func: Callable[P, Any], argnums: int | Sequence[int], has_aux: bool, over: Callable[[Callable[..., Any], Any], Any]
+) -> Callable[P, Any]:
+    """The Jacobian by reverse mode; ``over(pulled, basis)`` pulls every row of a basis back."""
 
     @wraps(func)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -290,8 +316,7 @@ def jacrev(
                 cotangents = [u if j == i else zeros_like(p) for j, p in enumerate(outs)]
                 return pull(unflatten(cotangents, structure)) if structure.kind is not None else pull(u)
 
-            mapped = vmap(pulled, chunk_size=chunk_size)(_basis(o))
-            flat, inner = flatten(mapped)
+            flat, inner = flatten(over(pulled, _basis(o)))
             shaped = unflatten([g.reshape((*o.shape, *g.shape[1:])) for g in flat], inner)
             rows.append(shaped[0] if isinstance(argnums, int) else shaped)
         jacobian = unflatten(rows, structure)
@@ -301,9 +326,12 @@ def jacrev(
 
 
 def jacfwd(
-    func: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, *, randomness: Randomness = "error"
-) -> Callable[P, Any]:
+    func: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, *,
+    randomness: Randomness = "error", chunk_size: int | None = None,
+) -> Callable[P, Any]:  # fmt: skip
     """The Jacobian by forward mode, one column of the input at a time: shape (*output, *input).
+
+    ``chunk_size`` says how many columns are computed together, at most; None: all of them.
 
     >>> fb.func.jacfwd(fb.sin)(fb.zeros(2))
     tensor([[1., 0.],
@@ -319,7 +347,7 @@ def jacfwd(
             leaves, inner = flatten(args[n])
             columns = []
             for k in range(len(leaves)):
-                column, structure, aux = _columns(func, args, kwargs, n, k, has_aux, randomness)
+                column, structure, aux = _columns(func, args, kwargs, n, k, has_aux, randomness, chunk_size)
                 columns.append(column)
             per_input.append([unflatten(per, inner) for per in zip(*columns, strict=True)])
         rows = per_input[0] if isinstance(argnums, int) else list(zip(*per_input, strict=True))
@@ -332,7 +360,7 @@ def jacfwd(
 
 def _columns(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], n: int, k: int, has_aux: bool,
-    randomness: Randomness,
+    randomness: Randomness, chunk_size: int | None,
 ) -> tuple[list[Any], Any, Any]:  # fmt: skip
     """The Jacobians of each output by leaf ``k`` of argument ``n``, the outputs' structure, and aux."""
     leaves, inner = flatten(args[n])
@@ -345,7 +373,8 @@ def _columns(
 
         return jvp(of, (x,), (t,), has_aux=has_aux)[1:]
 
-    got = vmap(along, randomness=randomness, out_dims=(0, None) if has_aux else (0,))(_basis(x))
+    dims = (0, None) if has_aux else (0,)
+    got = vmap(along, randomness=randomness, out_dims=dims, chunk_size=chunk_size)(_basis(x))
     flat, structure = flatten(got[0])
     shaped = [t.movedim(0, -1).reshape((*t.shape[1:], *x.shape)) for t in flat]
     return shaped, structure, got[1] if has_aux else None
@@ -402,6 +431,44 @@ def linearize(func: Callable[..., R], *primals: object) -> tuple[R, Callable[...
     return shown, jvp_fn
 
 
-__all__ = ["alias", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "vjp", "vmap"]
+def functionalize(func: Callable[P, R], *, remove: str = "mutations") -> Callable[P, R]:
+    """``func`` without writes to its intermediate tensors, which cannot be told from outside: func itself, here.
+
+    ``remove`` is "mutations" or "mutations_and_views". Writes to arguments stay, as in PyTorch.
+
+    >>> fb.func.functionalize(lambda x: x.clone().add_(1))(fb.ones(2))
+    tensor([2., 2.])
+    """
+    if remove not in ("mutations", "mutations_and_views"):
+        raise GradientError(f"functionalize: remove must be 'mutations' or 'mutations_and_views', got {remove!r}")
+
+    @wraps(func)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        return func(*args, **kwargs)
+
+    return wrapped
+
+
+def debug_unwrap(tensor: Tensor, *, recurse: bool = True) -> Tensor:
+    """What a tensor inside a transform holds: the whole batch, or the value without its tangent; to look at alone.
+
+    With ``recurse`` through all transforms, else through the innermost.
+
+    >>> held = []
+    >>> _ = fb.func.vmap(lambda x: (held.append(fb.func.debug_unwrap(x)), x)[1])(fb.ones(2))
+    >>> held
+    [tensor([1., 1.])]
+    """
+    if tensor._key.level is None:
+        return tensor
+    payload = tensor._array
+    inner: Tensor = payload.primal if isinstance(payload, Dual) else payload.value
+    return debug_unwrap(inner) if recurse else inner
+
+
+__all__ = [
+    "alias", "debug_unwrap", "functionalize", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp",
+    "linearize", "vjp", "vmap",
+]  # fmt: skip
 
 explain_functions(globals())

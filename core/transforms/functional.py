@@ -72,20 +72,31 @@ def _check_dependence(name: str, func: Callable[..., Any], inputs: tuple[Tensor,
 
 
 def jacobian(
-    func: Callable[..., Any], inputs: Inputs, create_graph: bool = False, strict: bool = False, vectorize: bool = True,
+    func: Callable[..., Any], inputs: Inputs, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
     strategy: Strategy = "reverse-mode",
 ) -> Any:  # Any: nests as inputs and outputs do  # fmt: skip
-    """The Jacobian of ``func`` at ``inputs``: shape (*output, *input), nested tuples for several of either."""
+    """The Jacobian of ``func`` at ``inputs``: shape (*output, *input), nested tuples for several of either.
+
+    With ``vectorize`` its rows are computed together under vmap, which is much faster where backward can be mapped
+    over; forward mode always is.
+    """
     call = _Call("jacobian", func, inputs, create_graph, strict)
-    transform = transforms.jacfwd if strategy == "forward-mode" else transforms.jacrev
-    return call.result(transform(func, argnums=call.argnums)(*call.inputs))
+    return call.result(_transform(strategy, vectorize)(func, call.argnums)(*call.inputs))
+
+
+def _transform(strategy: Strategy, vectorize: bool) -> Callable[[Callable[..., Any], Any], Callable[..., Any]]:
+    if strategy == "forward-mode":
+        return transforms.jacfwd
+    if vectorize:
+        return transforms.jacrev
+    return lambda func, argnums: transforms.by_rows(func, argnums, False, transforms.one_by_one)
 
 
 def hessian(
-    func: Callable[..., Any], inputs: Inputs, create_graph: bool = False, strict: bool = False, vectorize: bool = True,
+    func: Callable[..., Any], inputs: Inputs, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
     outer_jacobian_strategy: Strategy = "reverse-mode",
 ) -> Any:  # Any: nests as inputs and outputs do  # fmt: skip
-    """The second derivatives of a scalar function at ``inputs``."""
+    """The second derivatives of a scalar function at ``inputs``; ``vectorize`` as in :func:`jacobian`."""
     call = _Call("hessian", func, inputs, create_graph, strict)
 
     def scalar(*args: Any) -> Any:
@@ -94,9 +105,9 @@ def hessian(
             raise GradientError("hessian: the function must return one tensor with one element")
         return out.reshape(())
 
-    outer = transforms.jacfwd if outer_jacobian_strategy == "forward-mode" else transforms.jacrev
-    found = outer(transforms.jacrev(scalar, argnums=call.argnums), argnums=call.argnums)
-    return call.result(found(*call.inputs))
+    inside = vectorize or outer_jacobian_strategy == "forward-mode"  # which maps over what it derives
+    inner = _transform("reverse-mode", inside)(scalar, call.argnums)
+    return call.result(_transform(outer_jacobian_strategy, vectorize)(inner, call.argnums)(*call.inputs))
 
 
 def vjp(

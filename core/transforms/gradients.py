@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, overload
 
 from flambeau.core.autograd import api
@@ -13,30 +14,33 @@ from flambeau.core.transforms.vmap import vmap
 @overload
 def grad(
     outputs: api.Roots, inputs: api.Roots, grad_outputs: api.Gradients = None, retain_graph: bool | None = None,
-    create_graph: bool = False, allow_unused: Literal[False] | None = None, is_grads_batched: bool = False,
-    materialize_grads: bool = False,
+    create_graph: bool = False, only_inputs: bool = True, allow_unused: Literal[False] | None = None,
+    is_grads_batched: bool = False, materialize_grads: bool = False,
 ) -> tuple[Tensor, ...]: ...  # fmt: skip
 @overload
 def grad(
     outputs: api.Roots, inputs: api.Roots, grad_outputs: api.Gradients = None, retain_graph: bool | None = None,
-    create_graph: bool = False, allow_unused: bool | None = None, is_grads_batched: bool = False,
-    materialize_grads: bool = False,
+    create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
+    is_grads_batched: bool = False, materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]: ...  # fmt: skip
 def grad(
     outputs: api.Roots, inputs: api.Roots, grad_outputs: api.Gradients = None, retain_graph: bool | None = None,
-    create_graph: bool = False, allow_unused: bool | None = None, is_grads_batched: bool = False,
-    materialize_grads: bool = False,
+    create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
+    is_grads_batched: bool = False, materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``grad``.
 
     An input that was not used raises, or gives None with ``allow_unused``, or zeros with ``materialize_grads``.
-    With ``is_grads_batched`` the first axis of each of ``grad_outputs`` is mapped over.
+    With ``is_grads_batched`` the first axis of each of ``grad_outputs`` is mapped over. ``only_inputs`` is an old
+    switch: gradients are those of the inputs, and False warns.
 
     >>> x = fb.tensor(2.0, requires_grad=True)
     >>> (g,) = fb.autograd.grad(x**3, x, create_graph=True)
     >>> fb.autograd.grad(g, x)
     (tensor(12.),)
     """
+    if not only_inputs:
+        warnings.warn("grad: only_inputs=False is ignored; use backward() to accumulate", FutureWarning, stacklevel=2)
     if not is_grads_batched:
         return api.grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
 

@@ -88,7 +88,7 @@ def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float
 
 def _by_frequency(weight: Tensor, input: Tensor) -> Tensor:
     """``weight``, its gradient divided by how often each row is used."""
-    counts = input.reshape(-1).bincount(minlength=weight.shape[0]).clamp(min=1)
+    counts = _counts(input.reshape(-1), weight.shape[0]).clamp(min=1)
     share = (1.0 / counts.to(weight.dtype)).unsqueeze(-1)
     return weight.detach() + (weight - weight.detach()) * share
 
@@ -125,16 +125,20 @@ def embedding_bag(
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(-1)
     owner = owners(offsets, input.shape[0])
-    if padding_idx is not None:
-        kept = input != padding_idx % weight.shape[0]
-        rows, owner = rows[kept], owner[kept]
-    return _reduce_bags(rows, owner, bags, mode)
+    if padding_idx is None:
+        return _reduce_bags(rows, owner, bags, mode)
+    owner = where(input == padding_idx % weight.shape[0], bags, owner)  # a bag more, for what counts in none
+    return _reduce_bags(rows, owner, bags + 1, mode)[:-1]
 
 
 def owners(offsets: Tensor, count: int) -> Tensor:
     """The bag of each of ``count`` places: how many bags start there or before, less one."""
-    starts = zeros(count + 1, dtype=int64, device=offsets.device)
-    return starts.index_add(0, offsets.to(int64), ones_like(offsets, dtype=int64))[:count].cumsum(0) - 1
+    return _counts(offsets.to(int64), count + 1)[:count].cumsum(0) - 1
+
+
+def _counts(places: Tensor, size: int) -> Tensor:
+    """How often each of ``size`` places is named, under transforms too."""
+    return zeros(size, dtype=int64, device=places.device).index_add(0, places, ones_like(places, dtype=int64))
 
 
 def _reduce_bags(rows: Tensor, owner: Tensor, bags: int, mode: str) -> Tensor:
@@ -145,7 +149,7 @@ def _reduce_bags(rows: Tensor, owner: Tensor, bags: int, mode: str) -> Tensor:
     total: Tensor = rows.new_zeros(bags, width).index_add(0, owner, rows)
     if mode == "sum":
         return total
-    counts = owner.bincount(minlength=bags).clamp(min=1)
+    counts = _counts(owner, bags).clamp(min=1)
     return total / counts.to(rows.dtype).unsqueeze(-1)
 
 

@@ -15,16 +15,18 @@ from flambeau.compat.torch._C import ScriptFunction
 from flambeau.compat.torch._compile import compile
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
+from flambeau.core import typed
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.memory_format import Layout as layout
 from flambeau.core.memory_format import MemoryFormat as memory_format
+from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 
 __version__ = f"{VERSION}+flambeau"
 __all__ = [
     "AcceleratorError", "GradScaler", "OutOfMemoryError", "ScriptFunction", "ScriptModule", "SymBool", "SymFloat",
-    "SymInt", "are_deterministic_algorithms_enabled", "autocast", "clear_autocast_cache", "compile",
+    "SymInt", "TypedStorage", "UntypedStorage", "are_deterministic_algorithms_enabled", "autocast", "clear_autocast_cache", "compile",
     "compiled_with_cxx11_abi", "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype",
     "get_deterministic_debug_mode", "get_device_module", "get_float32_matmul_precision", "is_autocast_cache_enabled",
     "is_autocast_cpu_enabled", "is_autocast_enabled", "is_deterministic_algorithms_warn_only_enabled", "layout",
@@ -248,3 +250,7 @@ def typename(obj: Any, /) -> str:  # Any: of any class
     kind = obj if isinstance(obj, type) else type(obj)
     home = kind.__module__.replace("flambeau", "torch", 1)
     return kind.__qualname__ if home == "builtins" else f"{home}.{kind.__qualname__}"
+
+
+# -- old names of tensors of one dtype, and storages -----------------------------------------------------------------
+globals().update(typed.NAMES)

@@ -52,7 +52,9 @@ DOMAINS: Final[dict[str, Any]] = {
     "pow": [(0.3, 3.0), exponents], "shl": [_ANY, (0.0, 4.0)], "shr": [(-60.0, 60.0), (0.0, 4.0)],
     "hypot": [nonzero, _ANY], "atan2": [nonzero, nonzero], "xlogy": [_ANY, _POSITIVE], "copysign": [nonzero, nonzero],
     "heaviside": [nonzero, _ANY], "addcdiv": [_ANY, _ANY, nonzero, _ANY], "div_trunc": [(-9.0, 9.0), nonzero],
-    "zeta": [(1.5, 4.0), _POSITIVE],
+    "zeta": [(1.5, 4.0), _POSITIVE], "bessel_y0": _POSITIVE, "bessel_y1": _POSITIVE, "modified_bessel_k0": _POSITIVE,
+    "modified_bessel_k1": _POSITIVE, "scaled_modified_bessel_k0": _POSITIVE, "scaled_modified_bessel_k1": _POSITIVE,
+    "entr": _POSITIVE, "ndtri": (0.1, 0.9), "xlog1py": [_ANY, (-0.8, 3.0)], "erfcx": (-1.5, 6.0),
 }  # fmt: skip
 
 
@@ -101,6 +103,15 @@ sample_rows({
 })  # fmt: skip
 
 
+@samples("igamma", "igammac")
+def _shapes_and_ends(m: Maker) -> Iterator[Sample]:
+    """Rough: there is no gradient for the first operand."""
+    yield Sample.rough(m(3, 4, low=0.2, high=8), m(3, 4, low=0, high=12))
+    yield Sample.rough(m(3, 1, low=25, high=60), m(4, low=25, high=60))
+    yield Sample.rough(m(low=0.2, high=3), m(low=0, high=3))
+    yield Sample.rough(m(2, 0), m(2, 0))
+
+
 @samples("ldexp")
 def _scaled(m: Maker) -> Iterator[Sample]:
     real = m.dtype.to_real() if m.dtype.category >= dt.FLOATING else dt.float32
@@ -144,6 +155,16 @@ def _scaled_bessel(name: str) -> Callable[..., Any]:
     return lambda x: np.where(np.isinf(x), 0.0, scipy_special(name)(x))
 
 
+def _limits(name: str, *ends: float) -> Callable[..., Any]:
+    """A function of scipy.special with its limits at -inf and inf, if they differ from scipy's."""
+    return lambda x: np.where(np.isinf(x), np.where(x < 0, *ends), scipy_special(name)(x))
+
+
+def _airy(x: Array) -> Array:
+    found: Array = np.where(np.isinf(x), np.where(x < 0, np.nan, 0.0), scipy_special("airy")(x)[0])
+    return found
+
+
 def _sgn(x: Array) -> Array:
     size = np.abs(x)
     return np.where((size == 0) | (size != size) & (x.dtype.kind == "f"), 0, x / np.where(size == 0, 1, size))
@@ -182,6 +203,15 @@ references({
     "ldexp": lambda x, y: x * 2.0 ** np.asarray(y, np.float64),
     "polygamma": lambda x, n: scipy_special("polygamma")(n, x),
     "zeta": scipy_special("zeta"), "i0e": _scaled_bessel("i0e"), "i1e": _scaled_bessel("i1e"),
+    "bessel_j0": _limits("j0", np.nan, np.nan), "bessel_j1": _limits("j1", np.nan, np.nan),
+    "bessel_y0": scipy_special("y0"), "bessel_y1": scipy_special("y1"), "modified_bessel_i0": _bessel("i0"),
+    "modified_bessel_i1": _bessel("i1"), "modified_bessel_k0": scipy_special("k0"),
+    "modified_bessel_k1": scipy_special("k1"), "scaled_modified_bessel_k0": scipy_special("k0e"),
+    "scaled_modified_bessel_k1": scipy_special("k1e"), "airy_ai": _airy,
+    "spherical_bessel_j0": lambda x: np.where(np.isinf(x), 0.0, scipy_special("spherical_jn")(0, x)),
+    "erfcx": scipy_special("erfcx"), "entr": scipy_special("entr"), "ndtr": scipy_special("ndtr"),
+    "ndtri": scipy_special("ndtri"), "log_ndtr": scipy_special("log_ndtr"), "xlog1py": scipy_special("xlog1py"),
+    "igamma": scipy_special("gammainc"), "igammac": scipy_special("gammaincc"),
 })  # fmt: skip
 
 

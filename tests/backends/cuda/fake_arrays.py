@@ -10,7 +10,7 @@ import cupy as real
 import numpy as np
 
 _METHODS = frozenset(dir(real.ndarray))
-_MODULES = ("linalg", "random")
+_MODULES = ("fft", "linalg", "random")
 _BINARY = (
     "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "or", "xor", "matmul",
 )  # fmt: skip

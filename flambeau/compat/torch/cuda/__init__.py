@@ -1,1 +1,5 @@
-"""Parts of torch.cuda that are torch's alone."""
+"""The old names of tensors of one dtype on the device "cuda"."""
+
+from flambeau.core import typed
+
+globals().update(typed.tensor_types("cuda"))

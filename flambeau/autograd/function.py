@@ -1,0 +1,33 @@
+"""Custom differentiable functions, and the names that old programs give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.core.autograd.function import Function, FunctionCtx, FunctionMeta, once_differentiable
+from flambeau.core.autograd.function import FunctionNode as BackwardCFunction
+
+__all__ = [
+    "BackwardCFunction", "Function", "FunctionCtx", "FunctionMeta", "InplaceFunction", "NestedIOFunction",
+    "once_differentiable",
+]  # fmt: skip
+
+
+class InplaceFunction(Function):
+    """A :class:`Function` that remembers whether it is to write in place; for old programs."""
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+
+
+class NestedIOFunction(Function):
+    """The base of functions of nested tensors in old programs; calling one raises, as with any legacy function.
+
+    :class:`Function` takes nested arguments too: those that are no tensors have no gradient.
+    """
+
+    def forward_extended(self, *inputs: Any) -> Any:  # Any: for a subclass to name
+        raise NotImplementedError("a NestedIOFunction needs a forward_extended(*inputs)")
+
+    def backward_extended(self, *grads: Any) -> Any:  # Any: for a subclass to name
+        raise NotImplementedError("a NestedIOFunction needs a backward_extended(*grad_outputs)")

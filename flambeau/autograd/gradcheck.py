@@ -1,0 +1,15 @@
+"""Gradients against central differences."""
+
+from flambeau.gradcheck import (
+    GradcheckError,
+    get_analytical_jacobian,
+    get_numerical_jacobian,
+    get_numerical_jacobian_wrt_specific_input,
+    gradcheck,
+    gradgradcheck,
+)  # fmt: skip
+
+__all__ = [
+    "GradcheckError", "get_analytical_jacobian", "get_numerical_jacobian", "get_numerical_jacobian_wrt_specific_input",
+    "gradcheck", "gradgradcheck",
+]  # fmt: skip
