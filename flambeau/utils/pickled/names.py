@@ -19,7 +19,6 @@ from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.nn.parameter import Parameter
 from flambeau.utils.pickled.machine import Called, Internal, Machine, Pending, Wrong
-from flambeau.utils.strict_json import shortened
 
 _MAX_RANGE: Final = 1 << 62
 _MAX_DIMENSIONS: Final = 64
@@ -316,6 +315,7 @@ def _only_named(m: Machine, *_: Any) -> Any:
     raise Wrong("it calls a class that is only named in files")
 
 
+_NUMPY: Final[dict[str, Callable[..., Any]]] = {"_reconstruct": _numpy_array, "scalar": _numpy_scalar}
 _BUILTINS: Final[dict[str, Callable[..., Any]]] = {
     "set": _set,
     "frozenset": lambda m, members=(): frozenset(_set(m, members)),
@@ -360,6 +360,6 @@ _RULES: Final[dict[str, Callable[..., Any]]] = {
     **{
         f"numpy.{module}.multiarray.{name}": rule
         for module in ("core", "_core")
-        for name, rule in {"_reconstruct": _numpy_array, "scalar": _numpy_scalar}.items()
+        for name, rule in _NUMPY.items()
     },
 }
