@@ -10,7 +10,13 @@ import pytest
 
 import flambeau as fb
 from flambeau.profiler import (
-    ProfilerAction, ProfilerActivity, profile, record_function, schedule, supported_activities, tensorboard_trace_handler,
+    ProfilerAction,
+    ProfilerActivity,
+    profile,
+    record_function,
+    schedule,
+    supported_activities,
+    tensorboard_trace_handler,
 )  # fmt: skip
 
 

@@ -91,7 +91,14 @@ def test_what_cannot_be_compared() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "low", "high"),
-    [(fb.float32, -9, 9), (fb.int64, -9, 10), (fb.uint8, 0, 10), (fb.bool, 0, 2), (fb.int8, -9, 10), (fb.float16, -9, 9.1)],
+    [
+        (fb.float32, -9, 9),
+        (fb.int64, -9, 10),
+        (fb.uint8, 0, 10),
+        (fb.bool, 0, 2),
+        (fb.int8, -9, 10),
+        (fb.float16, -9, 9.1),
+    ],
 )
 def test_where_the_values_of_make_tensor_are(dtype: fb.dtype, low: float, high: float) -> None:
     values = make_tensor(5000, dtype=dtype, device="cpu").to(fb.float64)
@@ -104,7 +111,7 @@ def test_how_make_tensor_makes_them() -> None:
     made = make_tensor(2, 4, dtype=fb.float32, device="cpu", noncontiguous=True, requires_grad=True)
     assert made.shape == (2, 4) and made.stride() == (8, 2) and made.requires_grad
     parts = fb.view_as_real(make_tensor(1000, dtype=fb.complex64, device="cpu", low=0, high=1))
-    assert 0 <= parts.min().item() and parts.max().item() < 1
+    assert parts.min().item() >= 0 and parts.max().item() < 1
     assert make_tensor(50, dtype=fb.float32, device="cpu", low=0, high=float("inf")).isfinite().all()
     for options, text in [
         ({"low": 5, "high": 3}, "must be less than"), ({"low": float("nan")}, "cannot be NaN"),

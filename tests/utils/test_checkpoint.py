@@ -10,8 +10,15 @@ import pytest
 import flambeau as fb
 from flambeau.core.state import watch
 from flambeau.utils.checkpoint import (
-    CheckpointError, CheckpointFunction, CheckpointPolicy, checkpoint, checkpoint_sequential,
-    create_selective_checkpoint_contexts, detach_variable, set_checkpoint_debug_enabled, set_checkpoint_early_stop,
+    CheckpointError,
+    CheckpointFunction,
+    CheckpointPolicy,
+    checkpoint,
+    checkpoint_sequential,
+    create_selective_checkpoint_contexts,
+    detach_variable,
+    set_checkpoint_debug_enabled,
+    set_checkpoint_early_stop,
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flambeau as fb
@@ -49,6 +49,7 @@ nestings = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(nestings)
 def test_apart_and_together(tree: Any) -> None:
     leaves, spec = pytree.tree_flatten(tree)
@@ -59,6 +60,7 @@ def test_apart_and_together(tree: Any) -> None:
     assert all(pytree.key_get(tree, path) is leaf for path, leaf in paths if leaf is not None)
 
 
+@settings(max_examples=25)
 @given(nestings)
 def test_structures_as_text(tree: Any) -> None:
     pytree._register_namedtuple(Pair, serialized_type_name="Pair")
@@ -72,7 +74,11 @@ def test_what_a_structure_says() -> None:
     assert (spec.num_nodes, spec.num_leaves, spec.num_children) == (6, 3, 2)
     assert pytree.treespec_pprint(spec) == "(*, [*, {'a': *}])"
     assert "".join(map(str, (MappingKey("a"), SequenceKey(1), GetAttrKey("x")))) == "['a'][1].x"
-    assert [pytree.keystr(k) for k, _ in pytree.tree_leaves_with_path(NESTING)][:3] == ["['b']", "['a'][0]", "['a'][1][0]"]
+    assert [pytree.keystr(k) for k, _ in pytree.tree_leaves_with_path(NESTING)][:3] == [
+        "['b']",
+        "['a'][0]",
+        "['a'][1][0]",
+    ]
 
 
 @pytest.mark.parametrize(

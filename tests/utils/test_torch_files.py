@@ -162,7 +162,9 @@ def _changed(data: bytes, rng: random.Random) -> bytes:
         return data[: rng.randrange(len(data))]
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 5))):
-        changed[rng.randrange(len(data))] = rng.choice((rng.randrange(256), rng.choice(b"(.0NIKJ}])tusabehqrRQ\x86\x93c")))
+        changed[rng.randrange(len(data))] = rng.choice(
+            (rng.randrange(256), rng.choice(b"(.0NIKJ}])tusabehqrRQ\x86\x93c"))
+        )
     return bytes(changed)
 
 

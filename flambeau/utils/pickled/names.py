@@ -350,16 +350,8 @@ _RULES: Final[dict[str, Callable[..., Any]]] = {
     "_codecs.encode": _encoded,
     "numpy.dtype": _numpy_dtype,
     "numpy.ndarray": _only_named,
-    **{
-        f"{module}.{name}": rule
-        for module in ("builtins", "__builtin__")
-        for name, rule in _BUILTINS.items()
-    },
+    **{f"{module}.{name}": rule for module in ("builtins", "__builtin__") for name, rule in _BUILTINS.items()},
     "numpy._core.numeric._frombuffer": _numpy_of_bytes,
     "numpy.core.numeric._frombuffer": _numpy_of_bytes,
-    **{
-        f"numpy.{module}.multiarray.{name}": rule
-        for module in ("core", "_core")
-        for name, rule in _NUMPY.items()
-    },
+    **{f"numpy.{module}.multiarray.{name}": rule for module in ("core", "_core") for name, rule in _NUMPY.items()},
 }

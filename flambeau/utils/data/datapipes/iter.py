@@ -41,7 +41,7 @@ class Mapper(IterDataPipe):
         return map(self.fn, self.datapipe)
 
     def __len__(self) -> int:
-        return len(self.datapipe)  # type: ignore[arg-type]
+        return len(self.datapipe)
 
 
 @functional_datapipe("filter")
@@ -76,5 +76,5 @@ class Batcher(IterDataPipe):
             yield self.wrapper_class(batch)
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.datapipe), self.batch_size)  # type: ignore[arg-type]
+        full, rest = divmod(len(self.datapipe), self.batch_size)
         return full + bool(rest and not self.drop_last)
