@@ -65,7 +65,7 @@ def test_processes_see_one_memory() -> None:
 
 @pytest.mark.slow
 def test_errors_come_back() -> None:
-    with pytest.raises(mp.ProcessRaisedException, match="(?s)Process 0 terminated.*ValueError: oops"):
+    with pytest.raises(mp.ProcessRaisedException, match=r"(?s)Process 0 terminated.*ValueError: oops"):
         mp.spawn(fails, nprocs=1)
     with pytest.raises(mp.ProcessExitedException, match="exit code 3") as caught:
         mp.spawn(leaves, nprocs=1)

@@ -6,6 +6,8 @@ import io
 import pickle
 import random
 import re
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
@@ -111,7 +113,7 @@ def test_what_is_not_read_is_named() -> None:
     assert get_unsafe_globals_in_checkpoint(FILES / "fraction.pt") == ["fractions.Fraction"]
     with safe_globals([Fraction]):
         assert fb.load(FILES / "fraction.pt") == [Fraction(1, 2)]
-    with pytest.raises(CheckpointError, match="none that torch.save wrote"):
+    with pytest.raises(CheckpointError, match=r"none that torch\.save wrote"):
         fb.load(io.BytesIO(pickle.dumps([1])))
 
 
@@ -123,7 +125,7 @@ class Evil:
 @pytest.mark.parametrize("protocol", range(2, 6))
 def test_nothing_in_a_file_runs(protocol: int, capsys: pytest.CaptureFixture[str]) -> None:
     for evil in (Evil(), {"a": [Evil()]}, (Evil(),)):
-        with pytest.raises(Wrong, match="asks for .*print"):
+        with pytest.raises(Wrong, match=r"asks for .*print"):
             Machine(lambda name: None, lambda what: None).run(io.BytesIO(pickle.dumps(evil, protocol)))
     assert capsys.readouterr().out == ""
 
@@ -231,3 +233,23 @@ def test_modules_are_saved_by_structure() -> None:
         mine = fb.load(file)["model"]
     assert mine.width == 3 and fb.equal(mine.inner.weight, model.inner.weight)
     assert [n for n, _ in mine.named_buffers()] == ["count"]
+
+
+@pytest.mark.slow
+def test_safetensors_for_torch_works_under_compat(tmp_path: Path) -> None:
+    program = """
+import flambeau.compat.torch as compat
+compat.install()
+import torch
+from safetensors.torch import load, load_file, load_model, save, save_file, save_model
+tensors = {"a": torch.ones(2, 3), "b": torch.arange(3), "c": torch.ones(2, dtype=torch.bfloat16)}
+save_file(tensors, "x.safetensors", metadata={"by": "me"})
+for found in (load_file("x.safetensors"), load(save(tensors))):
+    assert all(torch.equal(found[name], value) and found[name].dtype is value.dtype for name, value in tensors.items())
+model, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+save_model(model, "m.safetensors")
+assert load_model(other, "m.safetensors") == (set(), []) and torch.equal(model.weight, other.weight)
+
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

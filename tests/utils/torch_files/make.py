@@ -1,4 +1,4 @@
-"""Writes the files of this folder with PyTorch (2.13.0 made what is checked in): python tests/utils/torch_files/make.py."""
+"""Writes the files of this folder with PyTorch (2.13.0 made what is checked in): run it as a script."""
 
 from __future__ import annotations
 
