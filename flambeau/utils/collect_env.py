@@ -164,6 +164,113 @@ def get_pip_packages(run_lambda: object = run, patterns: tuple[str, ...] = PIP_P
     return "pip", "\n".join(lines)
 
 
+def _of_device(kind: str, fact: str) -> str | None:
+    """A fact of the first device of a type; None where there is none."""
+    try:
+        backend = get_backend(kind)
+        found = backend.properties(0) if backend.is_available() and backend.device_count() else None
+    except Exception:  # no such type, or a broken plugin
+        return None
+    if found is None:
+        return None
+    value = getattr(found, fact, None) or found.details.get(fact)
+    return None if value is None else str(value)
+
+
+def get_gpu_info(run_lambda: object = run) -> str | None:
+    """The name of the first device of type cuda."""
+    return _of_device("cuda", "name")
+
+
+def get_nvidia_driver_version(run_lambda: object = run) -> str | None:
+    """Its driver's version."""
+    return _of_device("cuda", "driver_version")
+
+
+def get_running_cuda_version(run_lambda: object = run) -> str | None:
+    """Its runtime's version."""
+    return _of_device("cuda", "runtime_version")
+
+
+def get_cudnn_version(run_lambda: object = run) -> str | None:
+    """That of a library which is not used; None."""
+    return None
+
+
+def get_nvidia_smi() -> str:
+    """The path of the driver's own tool."""
+    return shutil.which("nvidia-smi") or "nvidia-smi"
+
+
+def get_intel_gpu_onboard(run_lambda: object = run) -> str:
+    """The name of the first device of type xpu."""
+    return _of_device("xpu", "name") or "N/A"
+
+
+get_intel_gpu_detected = get_intel_gpu_onboard
+
+
+def get_intel_gpu_driver_version(run_lambda: object = run) -> str:
+    """Its driver's version."""
+    return _of_device("xpu", "driver_version") or "N/A"
+
+
+def get_cuda_module_loading_config() -> str:
+    """What the environment says of when kernels are loaded."""
+    return os.environ.get("CUDA_MODULE_LOADING", "N/A")
+
+
+def get_cachingallocator_config() -> dict[str, str]:
+    """What the environment says to PyTorch's allocators; the backends' own ask their settings."""
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def is_xnnpack_available() -> bool:
+    """Whether that library is used; it is not.
+
+    >>> fb.utils.collect_env.is_xnnpack_available()
+    False
+    """
+    return False
+
+
+def get_mac_version(run_lambda: object = run) -> str | None:
+    """The version of macOS; None elsewhere."""
+    return platform.mac_ver()[0] or None
+
+
+def get_windows_version(run_lambda: object = run) -> str | None:
+    """The version of Windows; None elsewhere."""
+    return platform.win32_ver()[1] or None
+
+
+def check_release_file(run_lambda: object = run) -> str | None:
+    """The system's name in ``/etc/os-release``."""
+    match = re.search(r'PRETTY_NAME="(.*)"', _text_of("/etc/os-release"))
+    return None if match is None else match.group(1)
+
+
+get_lsb_version = check_release_file
+
+
+def get_conda_packages(run_lambda: object = run, patterns: tuple[str, ...] = CONDA_PATTERNS) -> str | None:
+    """What conda has installed whose name matches; None without conda."""
+    conda = os.environ.get("CONDA_EXE") or shutil.which("conda")
+    out = None if conda is None else run_and_read_all(run_lambda, [conda, "list"])
+    if out is None:
+        return None
+    lines = (line for line in out.splitlines() if not line.startswith("#"))
+    return "\n".join(line for line in lines if any(p in line for p in patterns))
+
+
+def get_linux_pkg_version(run_lambda: object, pkg_name: str) -> str:
+    """The version of a package of the system, by dpkg."""
+    if shutil.which("dpkg-query") is None:
+        return "N/A"
+    return run_and_read_all(run_lambda, ["dpkg-query", "-W", "-f=${Version}", pkg_name]) or "N/A"
+
+
 def _devices() -> str:
     lines = []
     for name in known_types():
