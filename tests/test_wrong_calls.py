@@ -163,7 +163,7 @@ TABLE: list[Row] = [
     ("numpy of a device", lambda: f(2).to("strict").numpy(), TypeError, ["strict:0", "cpu()"]),
     ("float64 where there is none", lambda: fb.zeros(2, dtype=fb.float64, device="strict"), RuntimeError,
      ["strict:0", "float64", "float32"]),
-    ("cuda namespace", lambda: fb.cuda, AttributeError, ["cuda", "flambeau.accelerator"]),
+    ("opencl namespace", lambda: fb.opencl, AttributeError, ["opencl", "flambeau.accelerator"]),
     ("cuda method", lambda: f(2).cuda(), AttributeError, ["cuda", '.to("cuda")']),
     # autograd
     ("backward under no_grad", backward_under_no_grad, RuntimeError, ["does not require grad", "()", "no_grad()"]),
