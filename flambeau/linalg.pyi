@@ -10,7 +10,6 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy
 
-from flambeau import Tensor
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.dtype import Number
@@ -27,6 +26,7 @@ from flambeau.core.results import LeastSquares
 from flambeau.core.results import QR
 from flambeau.core.results import SVD
 from flambeau.core.results import SignedLog
+from flambeau.core.tensor import Tensor
 
 from flambeau.backends.base import LinAlgError as LinAlgError
 def cholesky(A: Tensor, *, upper: builtins.bool = False, out: Tensor | None = None) -> Tensor: ...

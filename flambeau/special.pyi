@@ -10,10 +10,10 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy
 
-from flambeau import Tensor
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.dtype import Number
+from flambeau.core.tensor import Tensor
 
 def airy_ai(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
 def bessel_j0(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...

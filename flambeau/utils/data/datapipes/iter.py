@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau.utils.data.datapipes.datapipe import IterDataPipe, functional_datapipe
 
-__all__ = ["Batcher", "Filter", "IterDataPipe", "IterableWrapper", "Mapper"]
+__all__ = ["Batcher", "Filter", "IterableWrapper", "Mapper"]
 
 
 class IterableWrapper(IterDataPipe):
