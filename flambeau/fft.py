@@ -9,6 +9,7 @@ raise DTypeError. All are differentiable, any number of times.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError, need_tensors
 from flambeau.core.from_data import as_tensor as _as_tensor
+from flambeau.core.memory_format import Layout
 from flambeau.core.methods import give_homes as _give_homes
 from flambeau.core.ops import fourier as _fourier
 from flambeau.core.ops.elementwise import conj_p as _conj
@@ -391,8 +393,8 @@ def ihfftn(
 
 # -- frequencies, and their order ----------------------------------------------------------------------
 def fftfreq(
-    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: DTypeLike | None = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: DTypeLike | None = None,
+    layout: Layout | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """The ``n`` frequencies of :func:`fft`, in cycles per unit of ``d``, the distance of samples.
 
@@ -400,29 +402,31 @@ def fftfreq(
     tensor([ 0.0000,  0.2500, -0.5000, -0.2500])
     """
     order = [*range((n + 1) // 2), *range(-(n // 2), 0)]
-    return _frequencies("fftfreq", order, n * d, out, dtype, device, requires_grad)
+    return _frequencies("fftfreq", n, order, d, out, dtype, device, requires_grad)
 
 
 def rfftfreq(
-    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: DTypeLike | None = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: DTypeLike | None = None,
+    layout: Layout | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """The n // 2 + 1 frequencies of :func:`rfft`, in cycles per unit of ``d``, the distance of samples.
 
     >>> fb.fft.rfftfreq(4)
     tensor([0.0000, 0.2500, 0.5000])
     """
-    return _frequencies("rfftfreq", range(n // 2 + 1), n * d, out, dtype, device, requires_grad)
+    return _frequencies("rfftfreq", n, range(n // 2 + 1), d, out, dtype, device, requires_grad)
 
 
 def _frequencies(
-    name: str, order: Sequence[int], span: float, out: Tensor | None, dtype: DTypeLike | None, device: DeviceLike,
+    name: str, n: int, order: Sequence[int], d: float, out: Tensor | None, dtype: DTypeLike | None, device: DeviceLike,
     requires_grad: bool,
 ) -> Tensor:  # fmt: skip
     kind = _dt.get_default_dtype() if dtype is None else _dt.as_dtype(dtype)
     if kind.category < _dt.FLOATING:
         raise DTypeError(f"{name}: requires a floating-point or complex dtype, got {kind}")
-    made = _as_tensor(order, dtype=kind, device=device) * (1 / span if span else 0.0)
+    if n < 0:
+        raise ArgumentError(f"{name}: n must not be negative, got {n}")
+    made = _as_tensor(order, dtype=kind, device=device) * (1 / (n * d) if n * d else math.inf)
     if out is not None:
         return _deliver(name, made, out)
     return made.requires_grad_() if requires_grad else made

@@ -4,7 +4,6 @@ from flambeau.core.blame import explain_imported as _explain_imported
 from flambeau.core.methods import give_homes, taking_out
 from flambeau.core.ops.arithmetic import rounded as round
 from flambeau.core.ops.nn.softmax import log_softmax, softmax
-from flambeau.core.ops.polynomials import POLYNOMIALS as _POLYNOMIALS
 from flambeau.core.ops.reduce import logsumexp
 from flambeau.core.ops.special import i0e_p as i0e
 from flambeau.core.ops.special import i1e_p as i1e
@@ -15,6 +14,12 @@ from flambeau.core.ops.elementwise import (  # isort: skip
     digamma_p as digamma, erf_p as erf, erfc_p as erfc, erfinv_p as erfinv, exp2_p as exp2, expm1_p as expm1,
     i0_p as i0, i1_p as i1, lgamma_p as lgamma, log1p_p as log1p, sigmoid_p as sigmoid, sinc_p as sinc,
     xlogy_p as xlogy,
+)  # fmt: skip
+from flambeau.core.ops.polynomials import (  # isort: skip
+    chebyshev_polynomial_t, chebyshev_polynomial_u, chebyshev_polynomial_v, chebyshev_polynomial_w,
+    hermite_polynomial_h, hermite_polynomial_he, laguerre_polynomial_l, legendre_polynomial_p,
+    shifted_chebyshev_polynomial_t, shifted_chebyshev_polynomial_u, shifted_chebyshev_polynomial_v,
+    shifted_chebyshev_polynomial_w,
 )  # fmt: skip
 from flambeau.core.ops.transcendental import (  # isort: skip
     airy_ai_p as airy_ai, bessel_j0_p as bessel_j0, bessel_j1_p as bessel_j1, bessel_y0_p as bessel_y0,
@@ -41,21 +46,13 @@ __all__ = [
     "xlog1py", "xlogy", "zeta",
 ]  # fmt: skip
 
-for _name in ("log_softmax", "logsumexp", "softmax"):
-    globals()[_name] = taking_out(_name, globals()[_name])
 multigammaln = mvlgamma
-_made = {name: taking_out(name, function) for name, function in _POLYNOMIALS.items()}
-chebyshev_polynomial_t = _made["chebyshev_polynomial_t"]
-chebyshev_polynomial_u = _made["chebyshev_polynomial_u"]
-chebyshev_polynomial_v = _made["chebyshev_polynomial_v"]
-chebyshev_polynomial_w = _made["chebyshev_polynomial_w"]
-hermite_polynomial_h = _made["hermite_polynomial_h"]
-hermite_polynomial_he = _made["hermite_polynomial_he"]
-laguerre_polynomial_l = _made["laguerre_polynomial_l"]
-legendre_polynomial_p = _made["legendre_polynomial_p"]
-shifted_chebyshev_polynomial_t = _made["shifted_chebyshev_polynomial_t"]
-shifted_chebyshev_polynomial_u = _made["shifted_chebyshev_polynomial_u"]
-shifted_chebyshev_polynomial_v = _made["shifted_chebyshev_polynomial_v"]
-shifted_chebyshev_polynomial_w = _made["shifted_chebyshev_polynomial_w"]
+for _name in (
+    "chebyshev_polynomial_t", "chebyshev_polynomial_u", "chebyshev_polynomial_v", "chebyshev_polynomial_w",
+    "hermite_polynomial_h", "hermite_polynomial_he", "laguerre_polynomial_l", "legendre_polynomial_p", "log_softmax",
+    "logsumexp", "shifted_chebyshev_polynomial_t", "shifted_chebyshev_polynomial_u", "shifted_chebyshev_polynomial_v",
+    "shifted_chebyshev_polynomial_w", "softmax",
+):  # fmt: skip
+    globals()[_name] = taking_out(_name, globals()[_name])
 _explain_imported(globals())
 give_homes(__name__, {name: globals()[name] for name in __all__})

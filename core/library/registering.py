@@ -25,7 +25,7 @@ def fallthrough_kernel() -> None:
 
 
 def find(op: OpLike, asked: str) -> CustomOp[..., Any]:
-    """The op that a name, a :class:`CustomOp` or an op of ``torch.ops`` stands for; RuntimeError where there is none."""
+    """The op that a name, a :class:`CustomOp` or an op of ``torch.ops`` stands for; RuntimeError for none."""
     if isinstance(op, CustomOp):
         return op
     inner = getattr(getattr(op, "overloadpacket", op), "op", op)

@@ -12,7 +12,7 @@ from flambeau.core.ops import views, inplace_views
 from flambeau.core.ops import index, extremes, scatter, mask, entries, getitem, search
 from flambeau.core.ops import matmul, products, einsum, arithmetic, systems, decompose, solve, linalg
 from flambeau.core.ops import checked, ldl, reflections, older
-from flambeau.core.ops import special, transcendental, polynomials, statistics, random, sampling, lowrank, nn, gamma
+from flambeau.core.ops import transcendental, special, polynomials, statistics, random, sampling, lowrank, nn, gamma
 from flambeau.core.ops import pinning, fourier, windows, stft
 from flambeau.core.ops import copies, segments, hashing, fake_quantize, memory
 from flambeau.core.ops import array_api

@@ -42,7 +42,8 @@ _TO_COMPLEX: Final = DTypeRule("real to complex", result=lambda d, params: d.to_
 def _roots(rows: int, columns: int, n: int) -> Host:
     """exp(-2 pi i j k / n) for j < rows and k < columns."""
     turns = np.outer(np.arange(rows), np.arange(columns)) % n
-    return np.exp(-2j * np.pi / n * turns)
+    roots: Host = np.exp(-2j * np.pi / n * turns)
+    return roots
 
 
 @functools.lru_cache(32)
@@ -152,15 +153,21 @@ fft_c2r_p: OpFunction[Tensor] = composite(
 
 
 def transform(x: Tensor, dim: int, inverse: bool, norm: str) -> Tensor:
-    """A complex tensor's transform along one dimension."""
+    """A complex tensor's transform along one dimension, counted from 0."""
+    if dim == x.ndim - 1:
+        return fft_c2c_p(x, inverse, norm)
     return fft_c2c_p(x.movedim(dim, -1), inverse, norm).movedim(-1, dim)
 
 
 def half(x: Tensor, dim: int, norm: str) -> Tensor:
     """A real tensor's transform along one dimension, of which the second half is left out."""
+    if dim == x.ndim - 1:
+        return fft_r2c_p(x, norm)
     return fft_r2c_p(x.movedim(dim, -1), norm).movedim(-1, dim)
 
 
 def whole(x: Tensor, dim: int, n: int, norm: str) -> Tensor:
     """The ``n`` real numbers along one dimension whose transform's first half is given."""
+    if dim == x.ndim - 1:
+        return fft_c2r_p(x, n, norm)
     return fft_c2r_p(x.movedim(dim, -1), n, norm).movedim(-1, dim)

@@ -53,7 +53,7 @@ def evaluate(name: str, x: Tensor | Number, n: Tensor | Number) -> Tensor:
     if name.startswith("shifted_"):
         name, points = name.removeprefix("shifted_"), 2 * points - 1
     if not isinstance(n, Tensor):
-        return _up_to(name, points, int(n))
+        return _up_to(name, points, int(n.real))
     points, degrees = broadcast_tensors(points, n.detach())
     return _by_degree(name, points, degrees.trunc() if degrees.is_floating_point() else degrees)
 
@@ -80,42 +80,110 @@ def _by_degree(name: str, x: Tensor, degrees: Tensor) -> Tensor:
     return found
 
 
-def _polynomial(name: str, what: str, shown: str) -> Callable[..., Tensor]:
-    def polynomial(input: Tensor | Number, n: Tensor | Number) -> Tensor:
-        return evaluate(name, input, n)
+# -- the functions of flambeau.special ----------------------------------------------------------------
+def chebyshev_polynomial_t(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Chebyshev polynomial of the first kind, of degree ``n``.
 
-    polynomial.__name__ = polynomial.__qualname__ = name
-    polynomial.__doc__ = f"""The {what} of degree ``n``, a number or a tensor that broadcasts with ``input``.
-
-    One of the two is a tensor. The result has their floating dtype, and is 0 where ``n`` is negative.
-
-    >>> fb.special.{name}(fb.tensor([0.5, 2.0]), 2)
-    tensor([{shown}])
+    >>> fb.special.chebyshev_polynomial_t(fb.tensor([0.5, 2.0]), 2)
+    tensor([-0.5000,  7.0000])
     """
-    return polynomial
+    return evaluate("chebyshev_polynomial_t", input, n)
 
 
-_KINDS: Final = {"t": "first", "u": "second", "v": "third", "w": "fourth"}
-_SHOWN: Final = {
-    "t": ("-0.5000,  7.0000", "-1., 17."), "u": (" 0., 15.", "-1., 35."),
-    "v": ("-1., 11.", "-1., 29."), "w": (" 1., 19.", "-1., 41."),
-}  # fmt: skip
+def chebyshev_polynomial_u(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Chebyshev polynomial of the second kind, of degree ``n``.
 
-#: The functions by name.
-POLYNOMIALS: Final[dict[str, Callable[..., Tensor]]] = {
-    **{
-        f"{shift}chebyshev_polynomial_{kind}": _polynomial(
-            f"{shift}chebyshev_polynomial_{kind}",
-            f"Chebyshev polynomial of the {which} kind{', at 2 * input - 1,' * bool(shift)}",
-            _SHOWN[kind][bool(shift)],
-        )
-        for shift in ("", "shifted_")
-        for kind, which in _KINDS.items()
-    },
-    "hermite_polynomial_h": _polynomial("hermite_polynomial_h", "physicist's Hermite polynomial", "-1., 14."),
-    "hermite_polynomial_he": _polynomial(
-        "hermite_polynomial_he", "probabilist's Hermite polynomial", "-0.7500,  3.0000"
-    ),
-    "laguerre_polynomial_l": _polynomial("laguerre_polynomial_l", "Laguerre polynomial", " 0.1250, -1.0000"),
-    "legendre_polynomial_p": _polynomial("legendre_polynomial_p", "Legendre polynomial", "-0.1250,  5.5000"),
-}
+    >>> fb.special.chebyshev_polynomial_u(fb.tensor([0.5, 2.0]), 2)
+    tensor([ 0., 15.])
+    """
+    return evaluate("chebyshev_polynomial_u", input, n)
+
+
+def chebyshev_polynomial_v(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Chebyshev polynomial of the third kind, of degree ``n``.
+
+    >>> fb.special.chebyshev_polynomial_v(fb.tensor([0.5, 2.0]), 2)
+    tensor([-1., 11.])
+    """
+    return evaluate("chebyshev_polynomial_v", input, n)
+
+
+def chebyshev_polynomial_w(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Chebyshev polynomial of the fourth kind, of degree ``n``.
+
+    >>> fb.special.chebyshev_polynomial_w(fb.tensor([0.5, 2.0]), 2)
+    tensor([ 1., 19.])
+    """
+    return evaluate("chebyshev_polynomial_w", input, n)
+
+
+def shifted_chebyshev_polynomial_t(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Chebyshev polynomial of the first kind at 2 * input - 1, of degree ``n``.
+
+    >>> fb.special.shifted_chebyshev_polynomial_t(fb.tensor([0.5, 2.0]), 2)
+    tensor([-1., 17.])
+    """
+    return evaluate("shifted_chebyshev_polynomial_t", input, n)
+
+
+def shifted_chebyshev_polynomial_u(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Chebyshev polynomial of the second kind at 2 * input - 1, of degree ``n``.
+
+    >>> fb.special.shifted_chebyshev_polynomial_u(fb.tensor([0.5, 2.0]), 2)
+    tensor([-1., 35.])
+    """
+    return evaluate("shifted_chebyshev_polynomial_u", input, n)
+
+
+def shifted_chebyshev_polynomial_v(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Chebyshev polynomial of the third kind at 2 * input - 1, of degree ``n``.
+
+    >>> fb.special.shifted_chebyshev_polynomial_v(fb.tensor([0.5, 2.0]), 2)
+    tensor([-1., 29.])
+    """
+    return evaluate("shifted_chebyshev_polynomial_v", input, n)
+
+
+def shifted_chebyshev_polynomial_w(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Chebyshev polynomial of the fourth kind at 2 * input - 1, of degree ``n``.
+
+    >>> fb.special.shifted_chebyshev_polynomial_w(fb.tensor([0.5, 2.0]), 2)
+    tensor([-1., 41.])
+    """
+    return evaluate("shifted_chebyshev_polynomial_w", input, n)
+
+
+def hermite_polynomial_h(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The physicist's Hermite polynomial, of degree ``n``.
+
+    >>> fb.special.hermite_polynomial_h(fb.tensor([0.5, 2.0]), 2)
+    tensor([-1., 14.])
+    """
+    return evaluate("hermite_polynomial_h", input, n)
+
+
+def hermite_polynomial_he(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The probabilist's Hermite polynomial, of degree ``n``.
+
+    >>> fb.special.hermite_polynomial_he(fb.tensor([0.5, 2.0]), 2)
+    tensor([-0.7500,  3.0000])
+    """
+    return evaluate("hermite_polynomial_he", input, n)
+
+
+def laguerre_polynomial_l(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Laguerre polynomial, of degree ``n``.
+
+    >>> fb.special.laguerre_polynomial_l(fb.tensor([0.5, 2.0]), 2)
+    tensor([ 0.1250, -1.0000])
+    """
+    return evaluate("laguerre_polynomial_l", input, n)
+
+
+def legendre_polynomial_p(input: Tensor | Number, n: Tensor | Number) -> Tensor:
+    """The Legendre polynomial, of degree ``n``.
+
+    >>> fb.special.legendre_polynomial_p(fb.tensor([0.5, 2.0]), 2)
+    tensor([-0.1250,  5.5000])
+    """
+    return evaluate("legendre_polynomial_p", input, n)

@@ -20,10 +20,10 @@ from flambeau.core.ops.construct import from_parts as joined
 from flambeau.core.ops.elementwise import (
     abs_p,
     atan2_p,
-    binary,
     conj_p,
     cos_p,
     digamma_p,
+    elementwise,
     floor_p,
     heaviside_p,
     isfinite_p,
@@ -49,8 +49,9 @@ from flambeau.core.record import OPS, alike, real_floating
 from flambeau.core.tensor import Tensor
 
 # -- gamma and zeta functions ------------------------------------------------------------------------
-zeta_p = binary(
-    "zeta",
+zeta_p: OpFunction[Tensor] = elementwise(
+    "zeta(x: Tensor, y: Tensor) -> Tensor",
+    vjp=dict(y=lambda g, x, y: -g * x * zeta_p(x + 1, y)),
     dtype=real_floating,
     public=False,
     doc="the Hurwitz zeta function: the sum over n from 0 of (n + other) to the power of -input",

@@ -158,7 +158,7 @@ def histogramdd(
             f"got {weight.dtype} {tuple(weight.shape)} and {input.dtype} {tuple(input.shape)}"
         )
     n, rows = input.shape[-1], math.prod(input.shape[:-1])
-    given = [bins] * n if isinstance(bins, int) else list(bins)
+    given: list[int | Tensor] = [bins] * n if isinstance(bins, int) else list(bins)
     if len(given) != n:
         raise ArgumentError(f"histogramdd: bins must have one entry for each of the {n} coordinates, got {len(given)}")
     if range is not None and len(range) != 2 * n:

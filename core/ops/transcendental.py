@@ -7,19 +7,18 @@ torch.
 from __future__ import annotations
 
 import math
-from typing import Final, NoReturn
+from typing import Final
 
 from flambeau.core.declare import OpFunction
-from flambeau.core.errors import GradientError
 from flambeau.core.ops.elementwise import (
     FLOATS,
     binary,
     cos_p,
+    elementwise,
     exp_p,
     i0_p,
     i1_p,
     lgamma_p,
-    log1p_p,
     log_p,
     unary,
     where,
@@ -28,11 +27,6 @@ from flambeau.core.record import real_floating
 from flambeau.core.tensor import Tensor
 
 _SQRT2: Final = math.sqrt(2)
-
-
-def no_shape_gradient(name: str) -> NoReturn:
-    """GradientError: the derivative by the first operand has no closed form."""
-    raise GradientError(f"the derivative for '{name}: input' is not implemented; only that for other is")
 
 
 def over(value: Tensor, x: Tensor, at_zero: float) -> Tensor:
@@ -113,7 +107,7 @@ log_ndtr_p = unary("log_ndtr", lambda g, x: g * math.sqrt(2 / math.pi) / erfcx_p
     doc="the logarithm of ndtr(input), also where that underflows",
     example="fb.special.log_ndtr(fb.tensor([0.0, -40.0])) -> tensor([-6.9315e-01, -8.0461e+02])")
 xlog1py_p: OpFunction[Tensor] = binary("xlog1py",
-    lambda g, x, y: where((x == 0) & (y <= -1), 0.0, g * log1p_p(y)), lambda g, x, y: g * x / (y + 1),
+    lambda g, x, y: where((x == 0) & (y <= -1), 0.0, xlog1py_p(g, y)), lambda g, x, y: g * x / (y + 1),
     "where(y != y, y, where(x == 0, 0, x * log1p(y)))", dtype=real_floating, public=False, inplace=False,
     doc="input * log1p(other), 0 where input is 0",
     example="fb.special.xlog1py(fb.tensor([0.0, 2.0]), fb.tensor([-1.0, 1.0])) -> tensor([0.0000, 1.3863])")
@@ -125,10 +119,12 @@ def _density(x: Tensor, y: Tensor) -> Tensor:
     return exp_p((x - 1) * log_p(y) - y - lgamma_p(x))
 
 
-igamma_p = binary("igamma", lambda g: no_shape_gradient("igamma"), lambda g, x, y: g * _density(x, y), dtype=FLOATS,
+igamma_p = elementwise("igamma(x: Tensor, y: Tensor) -> Tensor", dtype=FLOATS,
+    vjp=dict(y=lambda g, x, y: g * _density(x, y)),
     doc="the regularized lower incomplete gamma function of the shape input, from 0 to other",
     example="fb.igamma(fb.tensor([1.0]), fb.tensor([1.0])) -> tensor([0.6321])")
-igammac_p = binary("igammac", lambda g: no_shape_gradient("igammac"), lambda g, x, y: -g * _density(x, y),
-    dtype=FLOATS, doc="the regularized upper incomplete gamma function: 1 - igamma(input, other)",
+igammac_p = elementwise("igammac(x: Tensor, y: Tensor) -> Tensor", dtype=FLOATS,
+    vjp=dict(y=lambda g, x, y: -g * _density(x, y)),
+    doc="the regularized upper incomplete gamma function: 1 - igamma(input, other)",
     example="fb.igammac(fb.tensor([1.0]), fb.tensor([1.0])) -> tensor([0.3679])")
 # fmt: on

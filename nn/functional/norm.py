@@ -14,7 +14,7 @@ from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.levels import settled
 from flambeau.nn.functional import domain
-from flambeau.nn.functional.guard import quick
+from flambeau.nn.functional.guard import keeps_format, quick
 from flambeau.nn.functional.pooling import avg_pool1d
 
 
@@ -79,6 +79,7 @@ def _of_nothing(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Te
     return out if bias is None else out + per_channel(bias, input.ndim)
 
 
+@keeps_format
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,

@@ -24,7 +24,7 @@ def complex_numbers(*shape: int) -> Any:
 
 # -- transforms --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("n", [2, 64, 65, 97, 128, 360, 1009, 1018])
+@pytest.mark.parametrize("n", [2, 65, 97, 360, 1018])
 def test_every_kind_of_length(n: int, device: str) -> None:
     """Small, composite, prime, and twice a prime."""
     x = complex_numbers(3, n).astype(np.complex64)
@@ -180,18 +180,12 @@ def test_polynomials_as_in_scipy(name: str, reference: Any) -> None:
 @pytest.mark.parametrize(
     "name",
     ["bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "modified_bessel_i0", "modified_bessel_i1",
-     "modified_bessel_k0", "modified_bessel_k1", "scaled_modified_bessel_k0", "scaled_modified_bessel_k1", "spherical_bessel_j0"],
+     "modified_bessel_k0", "modified_bessel_k1", "scaled_modified_bessel_k0", "scaled_modified_bessel_k1",
+     "spherical_bessel_j0"],
 )  # fmt: skip
 def test_bessel_functions_have_gradients(name: str) -> None:
     x = fb.tensor([0.3, 1.7, 2.4, 7.9, 8.1, 20.0], dtype=fb.float64, requires_grad=True)
     assert fb.autograd.gradcheck(getattr(fb.special, name), (x,))
-
-
-def test_the_shape_of_igamma_has_no_gradient() -> None:
-    x, y = (fb.tensor([2.0], dtype=fb.float64, requires_grad=True) for _ in range(2))
-    assert fb.autograd.gradcheck(lambda v: fb.igamma(x.detach(), v), (y,))
-    with pytest.raises(RuntimeError, match="igamma: input"):
-        fb.igamma(x, y).backward()
 
 
 def test_a_point_on_the_last_edge_is_in_the_last_box() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
+from flambeau.compat import vision
 from flambeau.core import library
 
 __all__ = ["OpOverload", "OpOverloadPacket", "ops"]
@@ -98,7 +100,9 @@ class _Ops:
         return self._namespaces.setdefault(name, _Namespace(name))
 
     def load_library(self, path: str) -> None:
-        """OSError: a library of C++ kernels is written for torch's own tensors."""
+        """OSError: a library of C++ kernels is written for torch's own tensors. What is there of its ops is entered."""
+        if "torchvision" in Path(path).parts:
+            vision.register()
         raise OSError(f"torch.ops.load_library: {path} is compiled for PyTorch; flambeau's kernels come from plugins")
 
 

@@ -52,7 +52,7 @@ DOMAINS: Final[dict[str, Any]] = {
     "pow": [(0.3, 3.0), exponents], "shl": [_ANY, (0.0, 4.0)], "shr": [(-60.0, 60.0), (0.0, 4.0)],
     "hypot": [nonzero, _ANY], "atan2": [nonzero, nonzero], "xlogy": [_ANY, _POSITIVE], "copysign": [nonzero, nonzero],
     "heaviside": [nonzero, _ANY], "addcdiv": [_ANY, _ANY, nonzero, _ANY], "div_trunc": [(-9.0, 9.0), nonzero],
-    "zeta": [(1.5, 4.0), _POSITIVE], "bessel_y0": _POSITIVE, "bessel_y1": _POSITIVE, "modified_bessel_k0": _POSITIVE,
+    "bessel_y0": _POSITIVE, "bessel_y1": _POSITIVE, "modified_bessel_k0": _POSITIVE,
     "modified_bessel_k1": _POSITIVE, "scaled_modified_bessel_k0": _POSITIVE, "scaled_modified_bessel_k1": _POSITIVE,
     "entr": _POSITIVE, "ndtri": (0.1, 0.9), "xlog1py": [_ANY, (-0.8, 3.0)], "erfcx": (-1.5, 6.0),
 }  # fmt: skip
@@ -109,6 +109,16 @@ def _shapes_and_ends(m: Maker) -> Iterator[Sample]:
     yield Sample.rough(m(3, 4, low=0.2, high=8), m(3, 4, low=0, high=12))
     yield Sample.rough(m(3, 1, low=25, high=60), m(4, low=25, high=60))
     yield Sample.rough(m(low=0.2, high=3), m(low=0, high=3))
+    yield Sample.rough(m(2, 0), m(2, 0))
+
+
+@samples("zeta")
+def _exponents_and_starts(m: Maker) -> Iterator[Sample]:
+    """Rough for the same reason."""
+    yield Sample.rough(m(3, 4, low=1.5, high=4), m(3, 4, low=0.2, high=3))
+    yield Sample.rough(m(2, 1, 3, low=1.5, high=4), m(4, 1, low=0.2, high=3))
+    yield Sample.rough(m(3, low=1.5, high=4), 2)
+    yield Sample.rough(m(low=1.5, high=4), m(low=0.2, high=3))
     yield Sample.rough(m(2, 0), m(2, 0))
 
 

@@ -33,7 +33,8 @@ sample_rows({
 
 
 def _transform(x: Array, inverse: bool, norm: str) -> Array:
-    return np.asarray((np.fft.ifft if inverse else np.fft.fft)(x, norm=norm)) if x.size else x
+    run: Any = np.fft.ifft if inverse else np.fft.fft
+    return np.asarray(run(x, norm=norm)) if x.size else x
 
 
 references({

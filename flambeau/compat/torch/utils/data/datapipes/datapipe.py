@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from flambeau.utils.data import Dataset, IterableDataset
 
-__all__ = ["IterDataPipe", "MapDataPipe", "functional_datapipe"]
+__all__ = ["IterDataPipe", "MapDataPipe"]
 
 C = TypeVar("C", bound=type)
 
@@ -34,7 +34,9 @@ class _Chained:
     ) -> None:
         """Make a class of datapipes a method of every datapipe of this kind; ValueError for a name that is taken."""
         if function_name in cls.functions:
-            raise ValueError(f"functional_datapipe: {function_name} is the name of {cls.functions[function_name]} already")
+            raise ValueError(
+                f"functional_datapipe: {function_name} is the name of {cls.functions[function_name]} already"
+            )
         cls.functions[function_name] = cls_to_register
 
 
