@@ -348,7 +348,8 @@ def _ends(
     if dtype is None and any(type(v).__name__ == "complex" for v in (first, last)):
         chosen = chosen.to_complex()
     if any(isinstance(v, Tensor) for v in (first, last)):  # which stand for a batch
-        return chosen, *(v.detach().to(chosen) if isinstance(v, Tensor) else v for v in (first, last))
+        first, last = (v.detach().to(chosen) if isinstance(v, Tensor) else v for v in (first, last))
+        return chosen, first, last
     if chosen.category < dt.COMPLEX and any(isinstance(v, complex) for v in (first, last)):
         raise DTypeError(f"{name}: {first} to {last} are complex numbers, which {chosen.name} does not hold")
     if chosen.category != dt.INTEGER:

@@ -193,7 +193,7 @@ class UntypedStorage(_Storage):
     def __setitem__(self, index: int | slice, value: Any) -> None:  # Any: an int, or a storage
         self._flat[index] = value._flat if isinstance(value, _Storage) else value
 
-    def type(self, dtype: DTypeLike | None = None, non_blocking: bool = False) -> Any:
+    def type(self, dtype: DTypeLike | None = None, non_blocking: bool = False) -> str | TypedStorage:
         """The name of the class; with ``dtype``, the bytes as a storage of elements."""
         return f"{prefix()}.storage.UntypedStorage" if dtype is None else self._as(dt.as_dtype(dtype))
 
@@ -334,7 +334,7 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
     def __setitem__(self, index: int | slice, value: Any) -> None:  # Any: a number, or a storage
         self._flat[index] = value._flat if isinstance(value, _Storage) else value
 
-    def type(self, dtype: DTypeLike | None = None, non_blocking: bool = False) -> Any:
+    def type(self, dtype: DTypeLike | None = None, non_blocking: bool = False) -> str | TypedStorage:
         """The name of the storage's type; with ``dtype``, the elements in it."""
         return f"{prefix()}.{self.pickle_storage_type()}" if dtype is None else self._to(dt.as_dtype(dtype))
 

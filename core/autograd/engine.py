@@ -302,7 +302,8 @@ def _laid_out(grad: Tensor, like: Tensor) -> Tensor:
     order = tuple(sorted(range(len(wanted.shape)), key=lambda i: -wanted.strides[i]))
     copied = dispatch.call(OPS["clone"], (grad.permute(order),), {"order": "C"})
     laid: Tensor = copied.permute(tuple(order.index(i) for i in range(len(order))))
-    return dispatch._detached(laid)
+    detached: Tensor = dispatch._detached(laid)
+    return detached
 
 
 def _zeros(shape: tuple[int, ...], key: Key) -> Tensor:

@@ -192,8 +192,8 @@ def getitem(x: Tensor, index: Index) -> Tensor:
     view, advanced = parsed(x, index)
     if not advanced:
         return storage.basic_index_p(x, view)
-    axes, tensors = integers(advanced)
-    v, axis, _ = _fronted(_viewed(x, view), axes)
+    at, tensors = integers(advanced)
+    v, axis, _ = _fronted(_viewed(x, view), at)
     return index_get_p(v, tensors, axis)
 
 
@@ -247,8 +247,8 @@ def setitem(x: Tensor, index: Index, value: Value) -> None:
     if not advanced:
         target.copy_(_stripped(source, target.ndim))
         return
-    axes, tensors = integers(advanced)
-    v, axis, _ = _fronted(target, axes)
+    at, tensors = integers(advanced)
+    v, axis, _ = _fronted(target, at)
     ndim = v.ndim - len(tensors) + len(_common("index_put", [t.shape for t in tensors]))
     _put_at(v, _stripped(source, ndim), tensors, axis, False)
 

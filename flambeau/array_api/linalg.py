@@ -120,7 +120,8 @@ def svd(x: Tensor, /, *, full_matrices: bool = True) -> SVD[Tensor]:
 
 def tensordot(x1: Tensor, x2: Tensor, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:
     """The sum of products over pairs of axes: so many at the end of ``x1`` and the start of ``x2``, or those named."""
-    return linalg.tensordot(*standard.promoted(x1, x2), axes)
+    a, b = standard.promoted(x1, x2)
+    return linalg.tensordot(a, b, axes)
 
 
 def trace(x: Tensor, /, *, offset: int = 0, dtype: DType | None = None) -> Tensor:

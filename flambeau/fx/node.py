@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from flambeau.fx.graph import Graph
+from typing import Any, Final
 
 __all__ = ["Argument", "Node", "Target", "has_side_effect", "map_aggregate", "map_arg"]
 
@@ -50,9 +47,9 @@ class Node:
     """
 
     def __init__(
-        self, graph: Graph, name: str, op: str, target: Target, args: tuple[Argument, ...] = (),
+        self, graph: Any, name: str, op: str, target: Target, args: tuple[Argument, ...] = (),
         kwargs: dict[str, Argument] | None = None, return_type: Any = None,
-    ):  # fmt: skip  # Any: an annotation
+    ):  # fmt: skip  # Any: a Graph, which is made of nodes, and an annotation
         if op not in OPS:
             raise ValueError(f"Node: op must be one of {', '.join(OPS[:-1])}, got {op!r}")
         self.graph, self.name, self.op, self.target, self.type = graph, name, op, target, return_type

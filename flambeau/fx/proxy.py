@@ -6,13 +6,10 @@ import dis
 import inspect
 import operator
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
-from flambeau.fx.node import Node
+from flambeau.fx.node import Node, Target
 from flambeau.overrides import is_tensor_method_or_property
-
-if TYPE_CHECKING:
-    from flambeau.fx.tracer import Tracer
 
 __all__ = ["Attribute", "Proxy", "TraceError"]
 
@@ -21,10 +18,26 @@ class TraceError(ValueError):
     """The program asks for a value that is not there while it is traced."""
 
 
+class Recorder(Protocol):
+    """What a proxy asks of the tracer that made it."""
+
+    def create_proxy(self, kind: str, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Proxy:
+        """Write down a call, and stand for its result."""
+
+    def iter(self, obj: Proxy) -> Iterator[Any]:
+        """What iterating over the value gives."""
+
+    def to_bool(self, obj: Proxy) -> bool:
+        """Whether the value is true."""
+
+    def keys(self, obj: Proxy) -> Any:
+        """The keys of the value."""
+
+
 class Proxy:
     """Stands for the result of a node. What is done with it becomes a node; what needs its value is a TraceError."""
 
-    def __init__(self, node: Node, tracer: Tracer):
+    def __init__(self, node: Node, tracer: Recorder):
         self.node, self.tracer = node, tracer
 
     def __getattr__(self, k: str) -> Any:  # Any: another proxy

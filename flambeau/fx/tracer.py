@@ -82,7 +82,7 @@ class TracerBase:
 
     def proxy(self, node: Node) -> Proxy:
         """What stands for the result of a node."""
-        return Proxy(node, self)  # type: ignore[arg-type]  # a Tracer, in the end
+        return Proxy(node, self)
 
     def create_proxy(
         self, kind: str, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None,

@@ -252,7 +252,7 @@ class CheckpointFunction(Function):
     tensor(4.)
     """
 
-    @staticmethod
+    @staticmethod  # Any: the context, what the function takes and gives
     def forward(ctx: Any, run_function: Callable[..., Any], preserve_rng_state: bool, *args: Any) -> Any:
         """What the function gives."""
         ctx.run_function, ctx.arguments = run_function, args
@@ -260,7 +260,7 @@ class CheckpointFunction(Function):
         with no_grad():
             return run_function(*args)
 
-    @staticmethod
+    @staticmethod  # Any: the context, and a gradient or None for each argument
     def backward(ctx: Any, *grads: Any) -> Any:
         """The gradients of the arguments, by a second run."""
         wanted = zip(ctx.arguments, ctx.needs_input_grad[2:], strict=True)
