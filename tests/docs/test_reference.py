@@ -116,11 +116,12 @@ def test_every_op_is_on_one_page(homes: dict[str, str]) -> None:
 
 def test_every_other_public_name_is_there(homes: dict[str, str]) -> None:
     others = {n: v for n, v in vars(fb).items() if not n.startswith("_") and n not in homes | {"annotations": ""}}
+    others = {n: v for n, v in others.items() if n not in fb._ELSEWHERE}  # there once they were asked for
     values = {n for n, v in others.items() if v is None or isinstance(v, fb.dtype | MemoryFormat | float)}
     words = set(re.findall(r"\w+", REFERENCE["namespace"].split("\nDtypes\n")[1].split(".. auto")[0]))
     entries = _entries("flambeau")
     assert values and values <= words
-    assert {n for n, v in others.items() if not inspect.ismodule(v)} - values - {"Any", *fb._ELSEWHERE} <= entries
+    assert {n for n, v in others.items() if not inspect.ismodule(v)} - values - {"Any"} <= entries
 
 
 def _entries(module: str) -> set[str]:
