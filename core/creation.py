@@ -19,7 +19,7 @@ from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.from_data import check_fits, finished, resolve_device, tensor
 from flambeau.core.keys import key_for, precise
-from flambeau.core.memory_format import Layout, MemoryFormat
+from flambeau.core.memory_format import Layout, MemoryFormat, strided
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import OPS
@@ -113,6 +113,9 @@ def zeros(
     tensor([[0., 0., 0.],
             [0., 0., 0.]])
     """
+    if layout is not None and layout is not strided:
+        found = _filled("zeros", 0, sizes if size is None else (size,), dtype, device, False, out)
+        return found.to_sparse(layout=layout).requires_grad_(requires_grad)
     return _filled("zeros", 0, sizes if size is None else (size,), dtype, device, requires_grad, out)
 
 
@@ -143,6 +146,8 @@ def empty(
     shape = _shape(sizes if size is None else (size,), "empty")
     if out is not None:
         return deliver("empty", full(shape, 0, dtype=out.dtype, device=out.device), out)
+    if layout is not None and layout is not strided:
+        return zeros(*shape, dtype=chosen, device=device, requires_grad=requires_grad, layout=layout)
     return finished(_made("empty", None, shape, chosen, resolve_device(device)), requires_grad, pin_memory)
 
 

@@ -1,4 +1,5 @@
-"""Names for memory layouts that torch code mentions. Tensors here are strided, and new ones in row-major order."""
+"""Names for memory layouts. Plain tensors are strided, new ones in row-major order; :mod:`flambeau.core.sparse` has
+the others."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def check_format(name: str, memory_format: object) -> None:
 
 @shown("layout", own="")
 class Layout(MemoryFormat):
-    """How elements are laid out; always ``strided``."""
+    """How elements are laid out: ``strided``, or one of the sparse layouts."""
 
     __slots__ = ()
 
@@ -40,3 +41,8 @@ class Layout(MemoryFormat):
 contiguous_format: Final = MemoryFormat("contiguous_format")
 preserve_format: Final = MemoryFormat("preserve_format")
 strided: Final = Layout("strided")
+sparse_coo: Final = Layout("sparse_coo")
+sparse_csr: Final = Layout("sparse_csr")
+sparse_csc: Final = Layout("sparse_csc")
+sparse_bsr: Final = Layout("sparse_bsr")
+sparse_bsc: Final = Layout("sparse_bsc")

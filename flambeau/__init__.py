@@ -38,7 +38,9 @@ from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.from_data import as_tensor, asarray, tensor  # fmt: skip
 from flambeau.core.generator import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from flambeau.core.keys import get_default_device, set_default_device
-from flambeau.core.memory_format import contiguous_format, preserve_format, strided
+from flambeau.core.memory_format import (
+    contiguous_format, preserve_format, sparse_bsc, sparse_bsr, sparse_coo, sparse_csc, sparse_csr, strided,
+)  # fmt: skip
 from flambeau.core.printing import set_printoptions
 from flambeau.core.size import Size
 from flambeau.core.state import (
@@ -96,12 +98,17 @@ _LAZY = frozenset(
         "random",
         "serialization",
         "signal",
+        "sparse",
         "special",
         "testing",
         "utils",
         "xpu",
     }
 )
+_SPARSE = (
+    "hspmm", "smm", "sparse_compressed_tensor", "sparse_coo_tensor", "sparse_csc_tensor", "sparse_csr_tensor",
+    "sspaddmm",
+)  # fmt: skip
 _ELSEWHERE = (
     {
         "save": "flambeau.utils.serialization",
@@ -110,6 +117,7 @@ _ELSEWHERE = (
         "compile": "flambeau.eager",
         "cond": "flambeau.eager",
     }
+    | dict.fromkeys(_SPARSE, "flambeau.sparse")
     | dict.fromkeys(_NATIVE, "flambeau.nn.native")
     | dict.fromkeys(_PRIVATE, "flambeau.nn.native.private")
 )
