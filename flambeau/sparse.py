@@ -19,11 +19,16 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from flambeau.core.dtype import Number
+from flambeau.core.ops.systems import solve as _solve
 from flambeau.core.sparse import answering as _answering  # noqa: F401  # sparse tensors answer from now on
 from flambeau.core.sparse import products as _products
 from flambeau.core.sparse.gradients import as_sparse_gradcheck
 from flambeau.core.sparse.make import (
-    check_sparse_tensor_invariants, sparse_compressed_tensor, sparse_coo_tensor, sparse_csc_tensor, sparse_csr_tensor,
+    check_sparse_tensor_invariants,
+    sparse_compressed_tensor,
+    sparse_coo_tensor,
+    sparse_csc_tensor,
+    sparse_csr_tensor,
 )  # fmt: skip
 from flambeau.core.sparse.products import hspmm, sampled_addmm, smm, sspaddmm
 from flambeau.core.sparse.shape import log_softmax, softmax, spdiags
@@ -74,9 +79,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True, out: Tensor | None = None)
     >>> fb.sparse.solve(fb.tensor([[2.0, 0.0], [0.0, 4.0]]).to_sparse_csr(), fb.ones(2))
     tensor([0.5000, 0.2500])
     """
-    from flambeau import linalg  # at first need: few programs solve sparse systems
-
-    found: Tensor = linalg.solve(A.to_dense(), B, left=left)
+    found: Tensor = _solve(A.to_dense(), B, left=left)
     return found if out is None else out.copy_(found)
 
 

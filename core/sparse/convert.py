@@ -253,6 +253,11 @@ def clone(input: SparseTensor, *, memory_format: Any = None) -> Tensor:
     return fresh
 
 
+_MOVES = (
+    "to float double half bfloat16 bool int long short char byte cpu type_as cfloat cdouble cast pin_memory to_device"
+)
+
+
 def _moved(name: str) -> None:
     @answers(name)
     def move(input: SparseTensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -266,8 +271,7 @@ def _moved(name: str) -> None:
         return fresh
 
 
-for _name in ("to float double half bfloat16 bool int long short char byte cpu type_as cfloat cdouble cast pin_memory"
-              " to_device").split():  # fmt: skip
+for _name in _MOVES.split():
     _moved(_name)
 
 

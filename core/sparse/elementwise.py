@@ -20,13 +20,14 @@ from flambeau.core.sparse.tensor import ANSWERS, SparseTensor, answers, coo, uns
 from flambeau.core.tensor import Tensor
 
 #: Functions f with f(0) = 0, which the values alone decide.
-UNARY = (
+_UNARY = (
     "abs absolute angle arcsin arcsinh arctan arctanh asin asinh atan atanh ceil conj conj_physical deg2rad erf erfinv "
     "expm1 fix floor frac isinf isnan isneginf isposinf log1p nan_to_num neg negative positive rad2deg relu round sgn "
     "sign signbit sin sinh sqrt square tan tanh trunc real imag"
-).split()
+)
+UNARY = _UNARY.split()
 #: Those that add up: they need no places in order.
-_LINEAR = frozenset("neg negative positive deg2rad rad2deg real imag conj conj_physical".split())
+_LINEAR = ("neg", "negative", "positive", "deg2rad", "rad2deg", "real", "imag", "conj", "conj_physical")
 
 
 def _unary(name: str) -> None:
@@ -54,7 +55,7 @@ def is_number(x: object) -> bool:
 def of_one_shape(name: str, a: Tensor, b: Tensor) -> None:
     """ShapeError unless two tensors have one shape."""
     if tuple(a.shape) != tuple(b.shape):
-        raise ShapeError(f"{name}: sizes {tuple(a.shape)} and {tuple(b.shape)} must agree: sparse tensors do not broadcast")
+        raise ShapeError(f"{name}: sizes {tuple(a.shape)} and {tuple(b.shape)} of the operands must agree")
 
 
 # -- sums --------------------------------------------------------------------------------------------

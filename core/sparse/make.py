@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -161,7 +162,7 @@ def _check_coo(where: Tensor, shape: tuple[int, ...], coalesced: bool) -> None:
             raise RuntimeError(f"sparse_coo_tensor: found negative index {least} for dim {axis}")
         if most >= n:
             raise RuntimeError(
-                f"sparse_coo_tensor: size is inconsistent with indices: for dim {axis}, size is {n} but found index {most}"
+                f"sparse_coo_tensor: size is inconsistent with indices: dim {axis} has size {n}, and there is an index {most}"
             )
     if coalesced:
         flat = flat_places(where, shape)
@@ -218,12 +219,12 @@ def _check_compressed(name: str, start: Tensor, other: Tensor, across: int) -> N
         raise RuntimeError(f"{name}: the first compressed index must be 0, got {begins[0]}")
     if begins[-1] != nnz:
         raise RuntimeError(f"{name}: the last compressed index must be nnz={nnz}, got {begins[-1]}")
-    if any(not 0 <= b - a <= across for a, b in zip(begins, begins[1:], strict=False)):
+    if any(not 0 <= b - a <= across for a, b in pairwise(begins)):
         raise RuntimeError(f"{name}: compressed indices must rise by 0 to {across}, got {begins}")
     if places and not 0 <= min(places) <= max(places) < across:
         raise RuntimeError(f"{name}: plain indices must be 0 to {across - 1}, got {min(places)} to {max(places)}")
-    for a, b in zip(begins, begins[1:], strict=False):
-        if any(y <= x for x, y in zip(places[a:b], places[a + 1 : b], strict=False)):
+    for a, b in pairwise(begins):
+        if any(y <= x for x, y in pairwise(places[a:b])):
             raise RuntimeError(f"{name}: plain indices must be sorted and different within each row or column")
 
 

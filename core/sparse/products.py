@@ -9,7 +9,6 @@ from flambeau.core.creation import arange, zeros
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.memory_format import sparse_csr
-
 from flambeau.core.ops.joining import repeat_interleave, stack
 from flambeau.core.sparse.convert import as_coo, coalesce, compress, in_layout, sparse_dims, to_dense
 from flambeau.core.sparse.elementwise import add
@@ -116,7 +115,7 @@ def scaled(x: Any, factor: Number) -> Any:  # Any: a tensor of any layout
 
 
 @answers("addmm")
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
     product = mm(mat1, mat2)
     if isinstance(input, SparseTensor) and not isinstance(product, SparseTensor):
         product = product.to_sparse()
@@ -126,7 +125,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha:
 
 
 @answers("addmv")
-def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
     return scaled(input, beta) + scaled(mv(mat, vec), alpha)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from flambeau.core.memory_format import Layout, sparse_coo, sparse_csc, sparse_c
 from flambeau.core.ops.convert import result_type
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.search import unique
-from flambeau.core.sparse.convert import as_coo, coalesce, dtype_of_sum, in_layout, sparse_dims, to_dense
+from flambeau.core.sparse.convert import as_coo, coalesce, dtype_of_sum, in_layout, sparse_dims
 from flambeau.core.sparse.make import flat_places
 from flambeau.core.sparse.tensor import SparseTensor, answers, coo, made, unsupported, with_values
 from flambeau.core.tensor import Tensor
@@ -171,7 +170,7 @@ def unbind(input: SparseTensor, dim: int = 0) -> tuple[Tensor, ...]:
 @answers("cat", "concat", "concatenate")
 def concatenate(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     if not all(isinstance(x, SparseTensor) for x in tensors):
-        raise RuntimeError("cat: expected all tensors to be sparse, got sparse and dense ones; use to_sparse() before it")
+        raise RuntimeError("cat: all tensors must be sparse, got sparse and dense ones; use to_sparse() before it")
     parts, kind = [as_coo(x) for x in tensors], tensors[0]._kind
     axis, n = normal_axis(dim, parts[0].ndim), sparse_dims(parts[0])
     others = {(sparse_dims(x), *x.shape[:axis], *x.shape[axis + 1 :]) for x in parts}

@@ -19,12 +19,13 @@ Answer = Callable[..., Any]
 #: Who answers a function, by its name.
 ANSWERS: Final[dict[str, Answer]] = {}
 #: What is true of a sparse tensor as of any other: its shape, its dtype, its device.
-_AS_ANY: Final = frozenset(
+_AS_ANY: Final = (
     "shape size dtype device ndim dim ndimension numel nelement itemsize element_size is_cpu is_meta is_cuda is_mps "
     "is_xpu is_mtia is_xla is_ipu is_maia is_vulkan is_floating_point is_complex is_signed is_nested is_quantized "
     "is_mkldnn name volatile grad_dtype is_inference __len__ _version get_device is_same_size is_pinned is_shared "
-    "is_conj is_neg result_type can_cast _is_view _base promote_types is_tensor".split()
+    "is_conj is_neg result_type can_cast _is_view _base promote_types is_tensor"
 )
+_ANY: Final = frozenset(_AS_ANY.split())
 #: How errors of PyTorch name layouts.
 NAMES: Final = {sparse_coo: "Sparse", sparse_csr: "SparseCsr", sparse_csc: "SparseCsc"}
 
@@ -73,7 +74,7 @@ class SparseTensor(Tensor):
         name = owner.fget.__name__ if isinstance(owner, property) and owner.fget else func.__name__
         if (answer := ANSWERS.get(name)) is not None:
             return answer(*args, **(kwargs or {}))
-        if name in _AS_ANY:
+        if name in _ANY:
             with DisableTorchFunctionSubclass():
                 return func(*args, **(kwargs or {}))
         raise unsupported(name, *args, *(kwargs or {}).values())

@@ -118,10 +118,11 @@ def printed(T: Any) -> Any:
 
 
 # -- element by element --------------------------------------------------------------------------------
-for fn in (
+UNARY = (
     "abs asin asinh atan atanh ceil deg2rad erf expm1 floor frac isnan isposinf isneginf log1p neg rad2deg relu round "
     "sgn sign sin sinh sqrt tan tanh trunc square isinf nan_to_num signbit"
-).split():
+)
+for fn in UNARY.split():
     simple(f"unary_{fn}", lambda T, f=fn: getattr(T, f)(coo(T) / 8))
 for fn in ("sin", "neg", "abs", "relu"):
     simple(f"unary_csr_{fn}", lambda T, f=fn: getattr(coo(T).to_sparse_csr(), f)())
@@ -180,7 +181,8 @@ simple("mm", lambda T: [T.mm(coo(T), dense(T, 3, 2)), coo(T) @ dense(T, 3, 2), T
 simple("mm_right", lambda T: dense(T, 2, 4) @ coo(T))
 simple("mm_both", lambda T: T.mm(coo(T), other(T).t()))
 simple("mm_csr", lambda T: [coo(T).to_sparse_csr() @ dense(T, 3, 2)])
-simple("mm_reduce", lambda T: [T.sparse.mm(coo(T).to_sparse_csr(), dense(T, 3, 2), r) for r in ("sum", "mean", "amax", "amin")])
+simple("mm_reduce", lambda T: [
+    T.sparse.mm(coo(T).to_sparse_csr(), dense(T, 3, 2), r) for r in ("sum", "mean", "amax", "amin")])  # fmt: skip
 simple("mv", lambda T: [T.mv(coo(T), dense(T, 3)), coo(T) @ dense(T, 3), coo(T).to_sparse_csr() @ dense(T, 3)])
 simple("addmm", lambda T: [T.addmm(dense(T, 4, 2), coo(T), dense(T, 3, 2), beta=2, alpha=3),
                            T.sparse.addmm(dense(T, 4, 2), coo(T), dense(T, 3, 2), beta=2, alpha=3)])  # fmt: skip
@@ -299,36 +301,28 @@ def embedding_bag_gradient(T: Any) -> Any:
     return found
 
 
-for optimizer, settings in (("SparseAdam", {}), ("SGD", {}), ("Adagrad", {})):
+def trained(T: Any, optimizer: str) -> Any:
+    m = embedding(T)
+    opt = getattr(T.optim, optimizer)(m.parameters(), lr=0.1)
+    for rows in ([0, 2], [2, 2, 3], [4, 0]):
+        opt.zero_grad()
+        (m(T.tensor(rows)) ** 2).sum().backward()
+        opt.step()
+    return m.weight
 
-    @case
-    def trained(T: Any, optimizer: str = optimizer, settings: dict[str, Any] = settings) -> Any:
-        m = embedding(T)
-        opt = getattr(T.optim, optimizer)(m.parameters(), lr=0.1, **settings)
-        for rows in ([0, 2], [2, 2, 3], [4, 0]):
-            opt.zero_grad()
-            (m(T.tensor(rows)) ** 2).sum().backward()
-            opt.step()
-        return m.weight
 
-    CASES[f"trained_by_{optimizer}"] = lambda T, f=CASES.pop("trained"): f(T)
-
+for optimizer in ("SparseAdam", "SGD", "Adagrad"):
+    CASES[f"trained_by_{optimizer}"] = lambda T, o=optimizer: trained(T, o)
 for optimizer in ("Adam", "AdamW", "RMSprop", "Adamax"):
-
-    @case
-    def not_trained(T: Any, optimizer: str = optimizer) -> Any:
-        m = embedding(T)
-        m(T.tensor([1])).sum().backward()
-        getattr(T.optim, optimizer)(m.parameters()).step()
-
-    refused(f"by_{optimizer}", lambda T, f=CASES.pop("not_trained"): f(T))
+    refused(f"by_{optimizer}", lambda T, o=optimizer: trained(T, o))
 
 
 # -- copies ------------------------------------------------------------------------------------------
 @case
 def copies(T: Any) -> Any:
     xs = [coo(T), coo(T, grad=True)]
-    return [[whole(c), c.requires_grad] for x in xs for c in (copy.deepcopy(x), copy.copy(x))]
+    deep = [[whole(c), c.requires_grad] for c in map(copy.deepcopy, xs)]
+    return [deep, *(whole(copy.copy(x)) for x in xs)]
 
 
 @case

@@ -40,6 +40,7 @@ MODULES = (
     "flambeau.profiler",
     "flambeau.signal",
     "flambeau.signal.windows",
+    "flambeau.sparse",
     "flambeau.special",
     "flambeau.utils.checkpoint",
     "flambeau.utils.data",
