@@ -26,9 +26,12 @@ import flambeau
 from flambeau import linalg, special
 from flambeau.core import methods, tensor_methods
 from flambeau.core.dtype import DType
+from flambeau.core.naming import HOMES
 from flambeau.core.record import ELEMENTWISE, OPS, Op
 from flambeau.core.schema import REQUIRED, Argument
+from flambeau.core.storages import TypedStorage
 from flambeau.core.tensor import Tensor
+from flambeau.core.typed import TensorTypeName
 
 _TYPES: Final = {
     "Tensor": "Tensor", "Tensor?": "Tensor | None", "Tensor[]": "Sequence[Tensor]", "Scalar": "Number",
@@ -155,7 +158,7 @@ class Printer:
 
     def imported(self, found: Any) -> ast.expr:
         """A class under a name that the stub has."""
-        home, title = found.__module__, found.__name__
+        home, title = _home(found), found.__name__
         if found is ModuleType:
             home, title = "types", "ModuleType"
         if home == "builtins":
@@ -171,7 +174,7 @@ class Printer:
     # -- files -------------------------------------------------------------------------------------
     def file(self, title: str, body: str, imported: frozenset[str] = frozenset(), *, generic: bool = False) -> str:
         """A stub's text; ``imported`` names what its body imports itself, a ``generic`` one stands below Tensor."""
-        needed = {*_ALWAYS, *self.imports} | (set() if generic else {(Tensor.__module__, "Tensor")})
+        needed = {*_ALWAYS, *self.imports} | (set() if generic else {(_home(Tensor), "Tensor")})
         lines = [f"from {module} import {name}" for module, name in sorted(needed) if name not in imported]
         if generic:
             lines += ["", 'Tensor = TypeVar("Tensor")']
@@ -246,9 +249,15 @@ def _record_of(fn: Any) -> Op | None:
     return op if isinstance(op, Op) and OPS.get(op.name) is op else None
 
 
+def _home(value: Any) -> str:
+    """Where a class is defined."""
+    found: str = HOMES.get(value, value.__module__) if isinstance(value, type) else value.__module__
+    return found
+
+
 def _own_names() -> frozenset[str]:
     """What Tensor and the object it inherits from define in their source."""
-    tree = ast.parse(inspect.getsource(sys.modules[Tensor.__module__]))
+    tree = ast.parse(inspect.getsource(sys.modules[_home(Tensor)]))
     body = next(n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Tensor")
     defined = {n.name for n in body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
     assigned = {t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
@@ -286,10 +295,23 @@ def _property(printer: Printer, name: str, value: property) -> Iterable[str]:
         yield f"def {name}(self, value: Tensor | Number) -> None: ..."
 
 
+def _elsewhere(face: Any, name: str, module: str) -> str:
+    """The line for a name that is found at first use: the source of its module has it, or a table there makes it."""
+    value = getattr(face, name)
+    if isinstance(value, DType):
+        return f"{name}: DType"
+    if isinstance(value, TensorTypeName):
+        return f"{name}: TensorTypeName"
+    if isinstance(value, type) and issubclass(value, TypedStorage) and value is not TypedStorage:
+        return f"{name}: builtins.type[TypedStorage]"
+    return f"from {module} import {name} as {name}"
+
+
 def namespace_stub() -> str:
     """The text of ``flambeau/__init__.pyi``: what it imports, what it imports at first use, and the ops."""
     face: Any = flambeau
     printer = Printer()
+    printer.imports.add(("flambeau.core.typed", "TensorTypeName"))
     source = ast.parse(inspect.getsource(flambeau))
     lines = [
         f"from {node.module} import {alias.name} as {alias.asname or alias.name}"
@@ -298,7 +320,7 @@ def namespace_stub() -> str:
         for alias in node.names
         if not (alias.asname or alias.name).startswith("_")
     ]
-    lines += [f"from {module} import {name} as {name}" for name, module in sorted(face._ELSEWHERE.items())]
+    lines += [_elsewhere(face, name, module) for name, module in sorted(face._ELSEWHERE.items())]
     present = sorted(name for name in face._LAZY if find_spec(f"flambeau.{name}") is not None)
     lines += [f"from flambeau import {name} as {name}" for name in present]
     dtypes = {name for name, value in vars(flambeau).items() if isinstance(value, DType)}
@@ -313,7 +335,7 @@ def namespace_stub() -> str:
             lines.append(printer.record(name, record, method=False))
         else:
             lines += printer.plain(name, value, method=False)
-    printer.imports.add((DType.__module__, DType.__name__))
+    printer.imports.add((_home(DType), DType.__name__))
     imported = frozenset(line.rpartition(" ")[2] for line in lines if line.startswith("from "))
     return printer.file("The names of the flambeau namespace.", "\n" + "".join(f"{x}\n" for x in lines), imported)
 
@@ -326,7 +348,7 @@ def face_stub(face: ModuleType) -> str:
         value = getattr(face, name)
         record = _record_of(value)
         if isinstance(value, type):
-            lines.append(f"from {value.__module__} import {value.__name__} as {name}")
+            lines.append(f"from {_home(value)} import {value.__name__} as {name}")
         elif record is not None:
             lines.append(printer.record(name, record, method=False))
         else:

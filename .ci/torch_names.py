@@ -4,7 +4,7 @@
 
 A line is ``module: name name ...``, without the leading ``torch.``. ``name@home`` is the same object as ``home.name``,
 and ``name@home.other`` the same as ``home.other``; ``name/`` is a module below this one that ``import torch`` brings;
-``*name`` stands in ``__all__``. Objects themselves are never looked into: only where they are found, and their identity.
+``*name`` stands in ``__all__``. Of objects it is looked at where they are found, and whether two are one.
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ def main() -> None:
     places: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for short, module in sorted(modules.items()):
         names[short] = {}
+        own = set(getattr(module, "__all__", ()))
         for name in dir(module):
             value = getattr(module, name, None)
-            if name.startswith("__") and name != "__config__" or not belongs(value):
+            if name.startswith("__") and name != "__config__" or name not in own and not belongs(value):
                 continue
             private = name.startswith("_") and name != "__config__"
             if name == "TYPE_CHECKING" or private and not (callable(value) and reached(short)):

@@ -334,7 +334,7 @@ def explaining(
                 options.check(args, kwargs)
             return found
         except Exception as error:
-            if overridable is True and met(error, args, kwargs, call.__code__):
+            if overridable is True and met(error, args, kwargs, explaining_code):
                 return call(*args, **kwargs)
             if clear := explained(error, name, fn, args, kwargs):
                 raise clear from clear.__cause__

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from flambeau.backends.layout import is_dense
 from flambeau.core import dtype as dt
 from flambeau.core.blame import explain_functions
 from flambeau.core.device import DeviceLike, located
@@ -19,7 +20,7 @@ from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.from_data import check_fits, finished, resolve_device, tensor
 from flambeau.core.keys import key_for, precise
-from flambeau.core.memory_format import Layout, MemoryFormat, strided
+from flambeau.core.memory_format import Layout, MemoryFormat, check_format, order_of, preserve_format, strided
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import OPS
@@ -148,7 +149,36 @@ def empty(
         return deliver("empty", full(shape, 0, dtype=out.dtype, device=out.device), out)
     if layout is not None and layout is not strided:
         return zeros(*shape, dtype=chosen, device=device, requires_grad=requires_grad, layout=layout)
+    if memory_format is not None:
+        check_format("empty", memory_format)
+        order = order_of("empty", memory_format, len(shape))
+        return finished(
+            _ordered("empty", None, shape, chosen, resolve_device(device), order), requires_grad, pin_memory
+        )
     return finished(_made("empty", None, shape, chosen, resolve_device(device)), requires_grad, pin_memory)
+
+
+def _ordered(
+    name: str, value: Any, shape: tuple[int, ...], dtype: DType, device: Device, order: Sequence[int] | None
+) -> Tensor:
+    """A new tensor whose axes stand in memory in an order, the slowest first."""
+    if order is None or list(order) == list(range(len(shape))):
+        return _made(name, value, shape, dtype, device)
+    made = _made(name, value, tuple(shape[i] for i in order), dtype, device)
+    found: Tensor = call(OPS["permute"], (made,), {"axes": tuple(order.index(i) for i in range(len(order)))})
+    found._node = None  # nobody else has the memory
+    return found
+
+
+def _order_like(name: str, input: Tensor, memory_format: MemoryFormat | None) -> Sequence[int] | None:
+    """In which order the axes of a tensor like ``input`` stand in memory: in its own where it has no gaps."""
+    if memory_format is not None and memory_format is not preserve_format:
+        check_format(name, memory_format)
+        return order_of(name, memory_format, input.ndim)
+    if input._key.level is not None or input.is_contiguous():
+        return None
+    lay = input.layout_
+    return input.dim_order() if is_dense(lay.shape, lay.strides) else None
 
 
 def full_at(like: Tensor, shape: Sequence[int], value: Fill, dtype: DType | None = None) -> Tensor:
@@ -170,12 +200,19 @@ def full_like(
     >>> fb.full_like(fb.ones(2), 7)
     tensor([7., 7.])
     """
-    return _like(input, fill_value, dtype, device, requires_grad)
+    return _like(input, fill_value, dtype, device, requires_grad, memory_format)
 
 
-def _like(input: Tensor, fill_value: Fill, dtype: DTypeLike | None, device: DeviceLike, requires_grad: bool) -> Tensor:
+def _like(
+    input: Tensor, fill_value: Fill, dtype: DTypeLike | None, device: DeviceLike, requires_grad: bool,
+    memory_format: MemoryFormat | None,
+) -> Tensor:  # fmt: skip
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
     fill_value = _fill("full_like", fill_value, chosen)
+    order = _order_like("full_like", input, memory_format)
+    if order is not None:
+        where = input.device if device is None else located(device)
+        return finished(_ordered("full", fill_value, tuple(input._array.shape), chosen, where, order), requires_grad)
     if device is None or located(device) is input.device:
         return finished(full_at(input, input._array.shape, fill_value, chosen), requires_grad)
     return full(tuple(input.shape), fill_value, dtype=chosen, device=device, requires_grad=requires_grad)
@@ -190,7 +227,7 @@ def zeros_like(
     >>> fb.zeros_like(fb.ones(2))
     tensor([0., 0.])
     """
-    return _like(input, 0, dtype, device, requires_grad)
+    return _like(input, 0, dtype, device, requires_grad, memory_format)
 
 
 def ones_like(
@@ -202,7 +239,7 @@ def ones_like(
     >>> fb.ones_like(fb.zeros(2))
     tensor([1., 1.])
     """
-    return _like(input, 1, dtype, device, requires_grad)
+    return _like(input, 1, dtype, device, requires_grad, memory_format)
 
 
 def empty_like(
@@ -217,6 +254,10 @@ def empty_like(
     chosen = input.dtype if dtype is None else dt.as_dtype(dtype)
     if input._key.level is not None and device is None:  # to be written to, perhaps by a value for each of a batch
         return finished(full_at(input, input._array.shape, 0, chosen), requires_grad)
+    order = _order_like("empty_like", input, memory_format)
+    if order is not None:
+        where = input.device if device is None else located(device)
+        return finished(_ordered("empty", None, tuple(input._array.shape), chosen, where, order), requires_grad)
     return empty(tuple(input.shape), dtype=chosen, device=device or input.device, requires_grad=requires_grad)
 
 
@@ -298,7 +339,7 @@ def linspace(
 def _ends(
     name: str, start: Number | Tensor, end: Number | Tensor, steps: int, dtype: DTypeLike | None
 ) -> tuple[DType, Any, Any]:  # Any: numbers, complex ones too
-    """(The dtype of the result, its ends as numbers, or tensors that a transform maps over): in an integer dtype the ends are whole, as in torch."""
+    """(The dtype of the result, its ends, tensors where a transform maps over them): those of integers are whole."""
     try:
         count = operator.index(steps)
     except TypeError:

@@ -393,6 +393,8 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
     if dtype is dt.uint64 and ranks[2] is dt.uint64 and dt.bool_ in ranks[:2]:
         raise NumberError(f"{op.title}: a number of 2**63 or more does not fit in int64, the dtype that it would have")
     compute = rule.compute(dtype)
+    if compute not in rule.accepts and dtype in dt.HELD:
+        raise MissingKernelError(f"{op.title}: no op computes in {dtype.name}; cast it, to float32 say")
     if compute not in rule.accepts:
         takes = ", ".join(d.name for d in dt.ALL if d in rule.accepts)
         raise DTypeError(f"{op.title}: not implemented for {dtype.name}; it takes {takes}")

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import ml_dtypes
 import numpy as np
 
-from flambeau.core.errors import NumberError
+from flambeau.core.errors import NarrowTypeError, NumberError
 from flambeau.core.naming import prefix, shown
 
 
@@ -83,6 +83,34 @@ float64 = DType("float64", np.float64, FLOATING)
 complex64 = DType("complex64", np.complex64, COMPLEX)
 complex128 = DType("complex128", np.complex128, COMPLEX)
 
+float8_e4m3fn = DType("float8_e4m3fn", ml_dtypes.float8_e4m3fn, FLOATING)
+float8_e4m3fnuz = DType("float8_e4m3fnuz", ml_dtypes.float8_e4m3fnuz, FLOATING)
+float8_e5m2 = DType("float8_e5m2", ml_dtypes.float8_e5m2, FLOATING)
+float8_e5m2fnuz = DType("float8_e5m2fnuz", ml_dtypes.float8_e5m2fnuz, FLOATING)
+float8_e8m0fnu = DType("float8_e8m0fnu", ml_dtypes.float8_e8m0fnu, FLOATING)
+float4_e2m1fn_x2 = DType("float4_e2m1fn_x2", np.uint8, FLOATING)  # two in a byte
+
+#: Dtypes that host memory holds and that convert; no op computes in them.
+HELD: Final = (
+    float8_e4m3fn, float8_e4m3fnuz, float8_e5m2, float8_e5m2fnuz, float8_e8m0fnu, float4_e2m1fn_x2,
+)  # fmt: skip
+
+
+def _unheld() -> dict[str, DType]:
+    """Dtypes that programs name and that no tensor can have: of quantized numbers, bits, and odd numbers of bits."""
+    odd = {f"{sign}int{n}": np.uint8 for sign in ("", "u") for n in range(1, 8)}
+    quantized = {"qint8": np.int8, "quint8": np.uint8, "quint4x2": np.uint8, "quint2x4": np.uint8, "qint32": np.int32}
+    bits = {"bits8": np.uint8, "bits1x8": np.uint8, "bits2x4": np.uint8, "bits4x2": np.uint8, "bits16": np.uint16}
+    signed = ("int", "qint")
+    found = {n: DType(n, kind, INTEGER, is_signed=n.startswith(signed)) for n, kind in (odd | quantized | bits).items()}
+    return found | {"complex32": DType("complex32", np.float32, COMPLEX)}
+
+
+#: The dtypes that are names alone: a tensor of one is an error.
+UNHELD: Final = _unheld()
+globals().update(UNHELD)
+chalf = UNHELD["complex32"]
+
 ALL: Final = (
     bool_, uint8, int8, uint16, int16, uint32, int32, uint64, int64,
     float16, bfloat16, float32, float64, complex64, complex128,
@@ -93,12 +121,13 @@ FLOATS: Final = tuple(d for d in ALL if d.category == FLOATING)
 COMPLEXES: Final = (complex64, complex128)
 REALS: Final = INTS + FLOATS
 LOW_PRECISION: Final = (float16, bfloat16)
+STORABLE: Final = ALL + HELD
 
-_BY_NAME: Final = {d.name: d for d in ALL} | {
+_BY_NAME: Final = {d.name: d for d in STORABLE} | UNHELD | {
     "float": float32, "double": float64, "half": float16, "int": int32, "long": int64, "short": int16,
-    "cfloat": complex64, "cdouble": complex128,
+    "cfloat": complex64, "cdouble": complex128, "chalf": UNHELD["complex32"],
 }  # fmt: skip
-_BY_NUMPY: Final[dict[object, DType]] = {d.numpy: d for d in ALL}
+_BY_NUMPY: Final[dict[object, DType]] = {d.numpy: d for d in HELD[:-1]} | {d.numpy: d for d in ALL}
 _BY_PYTHON: Final[dict[type, DType]] = {bool: bool_, int: int64}
 
 #: A Python number; bool is an int.
@@ -209,6 +238,10 @@ def promote_types(a: DType, b: DType) -> DType:
     a, b = as_dtype(a), as_dtype(b)
     if a is b:
         return a
+    if a not in ALL or b not in ALL:
+        raise NarrowTypeError(
+            f"promotion of {a} with {b}: {a if a not in ALL else b} promotes with nothing; cast first"
+        )
     if a.category != b.category:
         high, low = (a, b) if a.category > b.category else (b, a)
         if high.category == COMPLEX and low is float64:
@@ -295,6 +328,21 @@ def host_scalar(value: complex, dtype: DType) -> np.ndarray[Any, Any]:
         return np.array(value).astype(dtype.numpy)
 
 
+def cast_host(host: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
+    """A host array in another dtype; one of 8 bits keeps what is too large at its limit where it has no infinity."""
+    with np.errstate(all="ignore"):
+        if dtype is float8_e4m3fn and host.dtype != dtype.numpy:
+            host = np.clip(host.astype(np.float32), -448.0, 448.0)
+        elif dtype is float8_e8m0fnu and host.dtype != dtype.numpy:  # a power of 2, without a sign
+            wide = np.abs(host.astype(np.float32))
+            power = np.floor(np.log2(np.maximum(wide, np.float32(2.0**-126))))
+            up = wide >= np.float32(1.5) * np.exp2(power)  # to the nearer one, the upper of two
+            power = np.where(wide < 2.0**-126, -127, power + up)
+            found = np.where((power > 127) | ~np.isfinite(wide), 255, power + 127).astype(np.uint8)
+            return found.view(dtype.numpy)
+        return host.astype(dtype.numpy)
+
+
 class finfo:
     """Limits of a floating dtype: ``bits eps max min tiny smallest_normal resolution dtype``.
 
@@ -312,7 +360,7 @@ class finfo:
         self.dtype: str = real.name
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
         self.tiny = self.smallest_normal = float(info.tiny)
-        self.resolution = float(info.resolution)
+        self.resolution = 1.0 if real in HELD else float(info.resolution)
 
     def __repr__(self) -> str:
         return (

@@ -14,8 +14,16 @@ class ArgumentError(RuntimeError, ValueError):
     """A number or another setting that an op cannot take."""
 
 
+class FormatError(RuntimeError, ValueError):
+    """A memory format that a tensor cannot have."""
+
+
 class DTypeError(RuntimeError, TypeError):
     """A dtype that an op does not take, or dtypes that do not promote."""
+
+
+class NarrowTypeError(DTypeError):
+    """A dtype that promotes with no other."""
 
 
 class NumberError(RuntimeError, OverflowError, ValueError):

@@ -9,12 +9,15 @@ The protocol: https://dmlc.github.io/dlpack/latest/python_spec.html
 from __future__ import annotations
 
 import ctypes
+from os import PathLike
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry
+from flambeau.core.arguments import bounded
 from flambeau.core.box import box_of
 from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
@@ -224,6 +227,36 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     t = tensor_of(array if array.flags.writeable else array.copy(), key)
     box_of(t)
     return t
+
+
+def from_file(
+    filename: str | PathLike[str], shared: bool | None = None, size: int = 0, *, dtype: dt.DTypeLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """The first ``size`` numbers of a file as a CPU tensor, read when they are needed.
+
+    With ``shared`` writes go to the file, which is made, or made larger, where it is too small; else RuntimeError.
+
+    >>> with open("numbers", "wb") as file:
+    ...     _ = file.write(bytes([1, 2, 3]))
+    >>> fb.from_file("numbers", size=3, dtype=fb.uint8)
+    tensor([1, 2, 3], dtype=flambeau.uint8)
+    """
+    wanted = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
+    needed = bounded(size, "from_file: size") * wanted.itemsize
+    path = Path(filename)
+    if shared and (not path.exists() or path.stat().st_size < needed):
+        with path.open("ab") as file:
+            file.truncate(needed)
+    if not path.exists():
+        raise RuntimeError(f"from_file: there is no file {str(path)!r}")
+    if path.stat().st_size < needed:
+        raise RuntimeError(f"from_file: {str(path)!r} has {path.stat().st_size} bytes, and {needed} are asked for")
+    if not size:
+        found = np.empty(0, wanted.numpy)
+    else:
+        found = np.memmap(path, wanted.numpy, "r+" if shared else "c", shape=(size,))
+    return from_numpy(found).requires_grad_(requires_grad)
 
 
 def host_device() -> Device:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from flambeau.core import dispatch
 from flambeau.core import dtype as dt
+from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType, Number
+from flambeau.core.errors import ConversionError
+from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.public import public
+from flambeau.core.sharing import segment_of
 from flambeau.core.streams import Stream
 from flambeau.core.tensor import Tensor
 
 #: Device types that have a question of their own, ``x.is_cuda``: PyTorch's list.
 _DEVICES: Final = ("cuda", "ipu", "maia", "mps", "mtia", "vulkan", "xla", "xpu")
+#: Those that have a method, ``x.cuda()``.
+_MOVING: Final = ("cuda", "mtia", "xpu")
 #: Ways of holding elements that plain tensors have not: classes that hold them so answer True.
 _HELD: Final = {
     "is_sparse": "as indices and values", "is_sparse_csr": "as compressed rows", "is_quantized": "as quantized numbers",
@@ -38,6 +43,21 @@ def _held(name: str, how: str) -> Callable[[Tensor], bool]:
     return held
 
 
+def _mover(kind: str) -> Callable[..., Tensor]:
+    def move(
+        self: Tensor, device: DeviceLike = None, non_blocking: bool = False, memory_format: MemoryFormat | None = None
+    ) -> Tensor:
+        where = kind if device is None else f"{kind}:{device}" if isinstance(device, int) else device
+        found = self.to(where, non_blocking=non_blocking)
+        return found if memory_format is None else found.to(memory_format=memory_format)
+
+    move.__name__ = move.__qualname__ = kind
+    move.__doc__ = f"The tensor on a device of the type ``{kind}``, where one is there or it is an alias of another."
+    return move
+
+
+for _kind in _MOVING:
+    public(function=False, guard="function")(_mover(_kind))
 for _kind in _DEVICES:
     public(property=True, guard="function")(_on(_kind))
 for _name, _how in _HELD.items():
@@ -92,7 +112,7 @@ def record_stream(self: Tensor, s: Stream) -> None:
     >>> fb.ones(1).record_stream(fb.accelerator.current_stream())
     """
     if not isinstance(s, Stream):
-        raise TypeError(f"record_stream: argument 's' must be a stream, got {s!r} ({type(s).__name__})")
+        raise ConversionError(f"record_stream: argument 's' must be a stream, got {s!r} ({type(s).__name__})")
 
 
 @public(function=False)
@@ -142,10 +162,12 @@ def module_load(self: Tensor, other: Tensor, assign: bool = False) -> Tensor:
 
 @public(function=False)
 def is_shared(self: Tensor) -> bool:
-    """Whether other processes share the memory: False for memory of this process alone."""
-    found = sys.modules.get("flambeau.multiprocessing")
-    ask = getattr(found, "is_shared", None)
-    return bool(ask(self)) if ask is not None else not self._key.backend.has("shares_host")
+    """Whether other processes can see the memory: it lies in a shared segment, or on a device.
+
+    >>> fb.ones(2, device="cpu").is_shared(), fb.ones(2, device="cpu").share_memory_().is_shared()
+    (False, True)
+    """
+    return segment_of(self) is not None or not self._key.backend.has("shares_host")
 
 
 @public("__array_wrap__", function=False)

@@ -145,7 +145,7 @@ def _plain(data: Any, found: set[DType]) -> Any:
         return [_plain(v, found) for v in data]
     if isinstance(data, Tensor):
         found.add(data.dtype)
-        return data.tolist()
+        return data.item() if data.numel() == 1 else data.tolist()
     if isinstance(data, (bool, int, float, complex)):
         found.add(dt.scalar_dtype(data))
     return data
@@ -216,8 +216,7 @@ def _cast_host(host: Host, dtype: DType) -> Host:
         return host
     if host.dtype.kind == "c" and dt.BOOL < dtype.category < dt.COMPLEX:
         raise TypeError(f"tensor: complex numbers cannot be made {dtype.name}; take their real part first")
-    with np.errstate(all="ignore"):
-        return host.astype(dtype.numpy)
+    return dt.cast_host(host, dtype)
 
 
 def as_tensor(data: object, dtype: DTypeLike | None = None, device: DeviceLike = None) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from flambeau.core.box import Box
 from flambeau.core.errors import GradientError, ModifiedError
+from flambeau.core.node_names import node_name
 
 Linked: TypeAlias = Any  # a Tensor: its class stands above
 Edge: TypeAlias = Any  # None, Leaf, Node or Slot: told apart by `__class__ is`, which type checkers do not follow
@@ -67,6 +68,7 @@ class Node:
     pre_hooks: list[tuple[int, Callable[..., Any]]] | None  # on the gradient of output i
     trace: Any  # anomaly mode: where the op was called
     fills = True  # whether outputs that no gradient reached get zeros
+    plain = True  # whether it is a record's, whose gradient is written out
     aliases = False  # whether an output shares memory with an input behind the graph's back
 
     def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:  # Any: a gradient, or a list of one per output
@@ -92,12 +94,12 @@ class Node:
 
     def name(self) -> str:
         """How torch would call it: ``MulBackward0``."""
-        return "".join(p.capitalize() for p in self.op.name.split("_")) + "Backward0"
+        return node_name(self.op.name, self.params, self.shape)
 
     @property
     def next_functions(self) -> tuple[Any, ...]:
         """Pairs (node, output index) of the inputs, as in torch."""
-        return tuple(place_of(e) for e in self.edges)
+        return tuple((shown(n), i) for n, i in map(place_of, self.edges))
 
     def register_hook(self, fn: Callable[..., Any]) -> Handle:
         """Call ``fn(grad_inputs, grad_outputs)`` after this node; what it returns replaces grad_inputs."""
@@ -119,6 +121,23 @@ def node(op: Any, edges: tuple[Edge, ...], saved: Any, params: dict[str, Any], s
     n.op, n.edges, n.saved, n.params, n.shape, n.key = op, edges, saved, params, shape, key
     n.hooks = n.pre_hooks = n.trace = None
     return n
+
+
+_shown: dict[str, type[Node]] = {}
+
+
+def shown(node: Any) -> Any:  # Any: a node, a leaf or None
+    """A node as users get it: of a class that is called as the node is, ``MulBackward0``."""
+    if node.__class__ is Node:
+        name = node.name()
+        found = _shown.get(name)
+        if found is None:
+            found = _shown[name] = type(name, (Node,), {"__slots__": (), "__module__": __name__})
+        node.__class__ = found
+    return node
+
+
+Leaf.__name__ = Leaf.__qualname__ = "AccumulateGrad"  # as PyTorch calls what stands there
 
 
 class Slot:

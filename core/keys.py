@@ -17,7 +17,7 @@ from flambeau.core.checks import checked
 from flambeau.core.device import DeviceLike, innermost, located
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType
-from flambeau.core.errors import DTypeError, NumberError, warn_user
+from flambeau.core.errors import DTypeError, MissingKernelError, NumberError, warn_user
 from flambeau.core.locks import fork_safe
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 
@@ -190,7 +190,9 @@ def key_for(d: Device, dtype: DType) -> Key:
     if key is None:
         d = d.located
         backend = registry.resolve(d)
-        held = backend.stored(dtype, d.number)
+        held = backend.stored(dtype, d.number) if dtype in dt.ALL else _held_only(backend, dtype)
+        if held is None and dtype not in dt.ALL:
+            raise MissingKernelError(f"device {str(d)!r} holds no tensors of {dtype}, which is a name alone there")
         if held is None:
             raise DTypeError(f"device {str(d)!r} does not support {dtype}; use another dtype, for example float32")
         if held is not dtype and held.category == dt.FLOATING:
@@ -201,6 +203,11 @@ def key_for(d: Device, dtype: DType) -> Key:
         with _lock:
             key = _keys.setdefault((d, dtype), Key(None, d, dtype, backend))
     return key
+
+
+def _held_only(backend: Backend, dtype: DType) -> DType | None:
+    """The same for dtypes in which nothing is computed: memory of the host has room for some of them."""
+    return dtype if dtype in dt.HELD and (backend.has("shares_host") or backend.has("no_data")) else None
 
 
 def forget_kernels() -> None:

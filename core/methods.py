@@ -68,6 +68,8 @@ def install() -> None:
                 setattr(Tensor, f"{name}_", written)
                 if face.inplace == "function":
                     FUNCTIONS[f"{name}_"] = written
+    for old in ("__div__", "__rdiv__", "__idiv__"):  # Python 2's, which torch has kept
+        setattr(Tensor, old, getattr(Tensor, old.replace("div", "truediv")))
     give_homes("flambeau", FUNCTIONS)
     give_homes(Tensor.__module__, vars(Tensor), "Tensor.")
     _have_asked()
@@ -83,9 +85,9 @@ def _have_asked() -> None:
         if name in NOT_ASKED:
             continue
         if isinstance(value, property):
-            for fn, told in ((value.fget, value.__get__), (value.fset, value.__set__)):
-                if not hasattr(fn, "told") and not hasattr(fn, "op"):
-                    make_overridable(fn, told, by="modes")
+            for accessor, told in ((value.fget, value.__get__), (value.fset, value.__set__)):
+                if accessor is not None and not hasattr(accessor, "told") and not hasattr(accessor, "op"):
+                    make_overridable(accessor, told, by="modes")
         elif not hasattr(value, "told") and not hasattr(value, "op"):
             make_overridable(value, by="modes")
 

@@ -17,6 +17,10 @@ _prefix = "flambeau"
 _CLASSES: Final[list[tuple[type, str, str, tuple[str, str]]]] = []
 
 
+#: Where such a class is defined, whatever it says.
+HOMES: Final[dict[type, str]] = {}
+
+
 def prefix() -> str:
     """What stands before the names of dtypes and sizes.
 
@@ -26,6 +30,18 @@ def prefix() -> str:
     return _prefix
 
 
+def typename(obj: object, /) -> str:
+    """The name of a type, of an object's type, or of what a tensor is: "flambeau.FloatTensor".
+
+    >>> fb.typename(3), fb.typename(fb.ones(1))
+    ('int', 'flambeau.FloatTensor')
+    """
+    if hasattr(obj, "_key") and not isinstance(obj, type):
+        return str(obj.type())  # type: ignore[attr-defined]  # a tensor, whose class stands above
+    kind = obj if isinstance(obj, type) else type(obj)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def shown(name: str = "", home: str = "", own: str = "flambeau") -> Callable[[C], C]:
     """Have a class say that it is at home in flambeau, as ``name`` in ``home`` where that shows as another library.
 
@@ -33,6 +49,7 @@ def shown(name: str = "", home: str = "", own: str = "flambeau") -> Callable[[C]
     """
 
     def enter(cls: C) -> C:
+        HOMES[cls] = cls.__module__
         if own:
             cls.__module__ = own
         _CLASSES.append((cls, name or cls.__name__, home, (cls.__module__, cls.__name__)))

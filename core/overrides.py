@@ -36,7 +36,7 @@ def disabled_torch_function(func: Function, types: Any, args: Any = (), kwargs: 
         return func(*args, **(kwargs or {}))
 
 
-def _overrides(kind: type) -> bool:
+def overrides(kind: type) -> bool:
     """Whether the instances of a class answer for themselves."""
     found = getattr(kind, "__torch_function__", None)
     return found is not None and found is not disabled_torch_function and kind is not Tensor and kind is not type
@@ -51,9 +51,9 @@ def overloaded(values: Iterable[Any]) -> list[Any]:  # Any: arguments of any kin
             continue
         if kind is list or kind is tuple:
             for inner in value:
-                if inner.__class__ not in _PLAIN and _overrides(type(inner)):
+                if inner.__class__ not in _PLAIN and overrides(type(inner)):
                     _enter(found, inner)
-        elif _overrides(type(value)):
+        elif overrides(type(value)):
             _enter(found, value)
     return found
 
@@ -84,7 +84,7 @@ def has_torch_function(relevant_args: Iterable[Any]) -> bool:
     state = current()
     if state.modes and state.overriding < 2:
         return True
-    return not state.overriding and any(v.__class__ not in _PLAIN and _overrides(type(v)) for v in relevant_args)
+    return not state.overriding and any(v.__class__ not in _PLAIN and overrides(type(v)) for v in relevant_args)
 
 
 def has_torch_function_unary(relevant_arg: object) -> bool:
@@ -354,13 +354,15 @@ class Overridden(Tensor):
         return new_of(cls, *args, **kwargs)
 
     @property
-    def _key(self) -> Key:  # type: ignore[override]
+    def _key(self) -> Key:
         key: Key = _raw_key.__get__(self)
         state = get()
         return Guarded.of(key) if state is None or not state.overriding else key
 
     @_key.setter
     def _key(self, key: Key) -> None:
+        if not ARMED:  # the first instance there is
+            arm("classes")
         _raw_key.__set__(self, key.real if key.__class__ is Guarded else key)
 
 
@@ -447,7 +449,6 @@ def order(cls: type, classes: list[type]) -> list[type]:
     found = next((vars(c)["__torch_function__"] for c in classes if "__torch_function__" in vars(c)), None)
     if getattr(found, "__func__", found) is disabled_torch_function:
         return classes
-    arm("classes")
     place = classes.index(Tensor)
     return [*classes[:place], Overridden, *classes[place:]]
 
@@ -502,7 +503,7 @@ def _exchange(fn: FunctionType, told: Function) -> None:
     inner = next(c for c in scope["outer"].__code__.co_consts if isinstance(c, CodeType))
     consts: Any = tuple(ask if c == "ask" else c for c in inner.co_consts)
     fn.__code__ = inner.replace(co_consts=consts, co_name=fn.__name__)
-    fn.__defaults__ = fn.__kwdefaults__ = None  # type: ignore[assignment]
+    fn.__defaults__ = fn.__kwdefaults__ = None
 
 
 # -- foreign objects ---------------------------------------------------------------------------------
@@ -528,4 +529,4 @@ def met(error: Exception, args: Sequence[Any], kwargs: Mapping[str, Any], asking
 
 
 Tensor.__torch_function__ = classmethod(torch_function)  # type: ignore[attr-defined]
-TensorType.order = staticmethod(order)  # type: ignore[assignment]
+TensorType.order = staticmethod(order)

@@ -18,7 +18,7 @@ import numpy as np
 from flambeau.core import dispatch
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-from flambeau.core.overrides import disabled_torch_function
+from flambeau.core.overrides import overrides
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
@@ -291,7 +291,7 @@ def represent(t: Tensor) -> str:
         return f"{level.kind} tensor(shape={tuple(t.shape)}, dtype={key.dtype}, {level.describe(t._array)})"
     suffixes = []
     kind = type(t)
-    plain = kind is Tensor or kind.__torch_function__ is disabled_torch_function  # type: ignore[attr-defined]
+    plain = not overrides(kind)
     prefix = "tensor(" if plain else f"{kind.__name__}("
     grad_fn = t.grad_fn
     if grad_fn is not None:
@@ -299,6 +299,8 @@ def represent(t: Tensor) -> str:
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     host = None if key.backend.has("no_data") else dispatch._detached(t)._host()
+    if host is not None and key.dtype in dt.HELD:
+        host = host.astype("float32")
     device = None if key.backend.has("shares_host") else str(key.device)
     text = format_tensor(host, dtype=key.dtype, shape=tuple(t.shape), device=device, suffixes=suffixes,
                          prefix=prefix)  # fmt: skip

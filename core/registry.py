@@ -135,7 +135,8 @@ def get_backend(name: str) -> Backend:
         ) from failure.error
     raise UnknownDeviceError(
         f"unknown device type {name!r}; known: {', '.join(known_types())}. "
-        f"A backend package may need to be installed; `python -m flambeau doctor` lists what is there{hint_of_alias(name)}"
+        "A backend package may need to be installed; `python -m flambeau doctor` lists what is there"
+        f"{hint_of_alias(name)}"
     )
 
 

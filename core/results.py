@@ -29,6 +29,12 @@ class SVD(NamedTuple, Generic[T]):
     Vh: T
 
 
+class OldSVD(NamedTuple, Generic[T]):
+    U: T
+    S: T
+    V: T
+
+
 class SignedLog(NamedTuple, Generic[T]):
     sign: T
     logabsdet: T
@@ -169,15 +175,19 @@ class _Returned:
         return f"{prefix()}.return_types.{type(self).__name__}(\n{lines})"
 
 
-_KINDS: Final = {
+_KINDS: Final[dict[Any, str]] = {  # Any: classes of named tuples
     ValuesIndices: "cummax cummin kthvalue max median min mode nanmedian sort topk", MinMax: "aminmax",
     Histogram: "histogram", QR: "linalg_qr qr", Eigen: "linalg_eig linalg_eigh", SVD: "linalg_svd",
     SignedLog: "linalg_slogdet slogdet", LeastSquares: "linalg_lstsq", LU: "linalg_lu_factor",
+    LUParts: "linalg_lu lu_unpack", Reflections: "geqrf", LDL: "linalg_ldl_factor", OldSVD: "svd",
+    TriangularSolution: "triangular_solve", CheckedCholesky: "linalg_cholesky_ex", CheckedInverse: "linalg_inv_ex",
+    CheckedSolution: "linalg_solve_ex", CheckedLU: "linalg_lu_factor_ex", CheckedLDL: "linalg_ldl_factor_ex",
 }  # fmt: skip
 
 
 def _return_types() -> dict[str, type]:
     found = {}
+    kind: Any
     for kind, names in _KINDS.items():
         for name in names.split():
             counts = {"__slots__": (), "n_fields": len(kind._fields), "n_sequence_fields": len(kind._fields),

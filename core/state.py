@@ -50,7 +50,7 @@ class State:
             setattr(self, name, value)
         self.box = INFERENCE if self.inference else None
         watched = self.layers or self.levels or self.watchers or self.saved_hooks or self.anomaly or self.skips or _slow
-        self.plain = not (watched or self.modes and self.overriding < 2)
+        self.plain = not (watched or values.get("modes") and values.get("overriding", 0) < 2)
 
     def replace(self, **changes: Any) -> State:
         values = {n: getattr(self, n) for n in State.__slots__ if n not in _OWN}

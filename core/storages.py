@@ -10,13 +10,17 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.box import box_of
-from flambeau.core.device import DeviceLike, device, located
+from flambeau.core.device import DeviceLike, located
+from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ConversionError, ShapeError
+from flambeau.core.exchange import from_numpy
 from flambeau.core.from_data import tensor
 from flambeau.core.keys import real_key
 from flambeau.core.naming import prefix, shown
@@ -25,7 +29,7 @@ from flambeau.core.ops.inplace_views import set_tensor
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
-_known: weakref.WeakValueDictionary[tuple[device, int], UntypedStorage] = weakref.WeakValueDictionary()
+_known: weakref.WeakValueDictionary[tuple[Device, int], UntypedStorage] = weakref.WeakValueDictionary()
 
 
 def _whole(t: Tensor, dtype: DType) -> Tensor:
@@ -47,7 +51,7 @@ class _Storage:
     _flat: Tensor
 
     @property
-    def device(self) -> device:
+    def device(self) -> Device:
         """Where the memory is."""
         return self._flat.device
 
@@ -97,6 +101,9 @@ class _Storage:
 
     def share_memory_(self) -> Self:
         """Move to memory that other processes can share; nothing is to be done where they do."""
+        for t in (found for ref in getattr(self, "_tensors", ()) if (found := ref()) is not None):
+            t.share_memory_()
+            self._flat = _whole(t, self._flat.dtype)
         self._flat.share_memory_()
         return self
 
@@ -120,7 +127,7 @@ class _Storage:
     def __hash__(self) -> int:
         return hash(self._place())
 
-    def _place(self) -> tuple[device, int]:
+    def _place(self) -> tuple[Device, int]:
         t = self._flat
         return t.device, t._key.backend.storage_id(t._array)
 
@@ -161,6 +168,23 @@ class UntypedStorage(_Storage):
         made = cls.__new__(cls)
         made._flat, made._tensors = flat, []
         return made
+
+    @staticmethod
+    def from_file(filename: str, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The first ``nbytes`` of a file, read when they are looked at; with ``shared`` writes go to the file.
+
+        >>> import pathlib
+        >>> _ = pathlib.Path("bytes").write_bytes(b"abc")
+        >>> UntypedStorage.from_file("bytes", False, 2).tolist()
+        [97, 98]
+        """
+        if not nbytes:
+            return UntypedStorage(0, device="cpu")
+        if shared:
+            with open(filename, "ab") as file:
+                file.truncate(max(file.tell(), nbytes))
+        memory = np.memmap(filename, np.uint8, "r+" if shared else "c", 0, (nbytes,))
+        return UntypedStorage._of(from_numpy(memory.view(np.ndarray)))
 
     def __getitem__(self, index: int | slice) -> Any:  # Any: an int, or a storage of the part
         part = self._flat[index]
@@ -236,7 +260,7 @@ class UntypedStorage(_Storage):
 
 
 def _rebuilt(data: bytes, where: str) -> UntypedStorage:
-    return UntypedStorage(data, device=where)  # type: ignore[arg-type]  # bytes are a sequence of ints
+    return UntypedStorage(data, device=where)
 
 
 def _carry(t: Tensor, flat: Tensor) -> None:
@@ -302,7 +326,7 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
     def _data_ptr(self) -> int:
         return self.data_ptr()
 
-    def __getitem__(self, index: int) -> Any:  # Any: a number of the dtype
+    def __getitem__(self, index: int | slice) -> Any:  # Any: a number of the dtype
         if isinstance(index, slice):
             raise RuntimeError("TypedStorage: slices are for UntypedStorage; take one of a tensor over this storage")
         return self._flat[index].item()
@@ -319,7 +343,8 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
         return f"{TYPE_NAMES[self._dtype]}Storage"
 
     def _to(self, dtype: DType) -> TypedStorage:
-        return self._flat.to(dtype, copy=True).storage()
+        found: TypedStorage = self._flat.to(dtype, copy=True).storage()
+        return found
 
     def clone(self) -> TypedStorage:
         """A copy."""
@@ -386,7 +411,7 @@ _casts()
 class _Legacy(TypedStorage):
     """FloatStorage and its like: calling one makes a :class:`TypedStorage` of its dtype."""
 
-    dtype: ClassVar[DType]  # type: ignore[assignment, misc]
+    dtype: ClassVar[DType]
 
     def __new__(cls, *args: Any, device: DeviceLike = None, **kwargs: Any) -> Any:  # Any: what TypedStorage takes
         return TypedStorage(*args, dtype=cls.dtype, device=device, **kwargs)
@@ -400,11 +425,12 @@ def _legacy(name: str, dtype: DType) -> type[TypedStorage]:
 
 #: FloatStorage, LongStorage, ... by name.
 LEGACY = {f"{name}Storage": _legacy(f"{name}Storage", dtype) for dtype, name in TYPE_NAMES.items()}
+globals().update(LEGACY)
 
 
 # -- of tensors --------------------------------------------------------------------------------------
 @public(function=False, guard=False)
-def untyped_storage(self: Tensor) -> UntypedStorage:
+def untyped_storage(self: Tensor) -> Any:  # Any: an UntypedStorage, of which the stub of Tensor cannot know
     """All of the memory that the tensor is in, as bytes.
 
     >>> fb.arange(3)[1:].untyped_storage().nbytes()
@@ -415,12 +441,12 @@ def untyped_storage(self: Tensor) -> UntypedStorage:
     found = _known.get(place)
     if found is None:
         found = _known[place] = UntypedStorage._of(flat)
-    found._tensors = [r for r in found._tensors if r() not in (None, self)] + [weakref.ref(self)]
+    found._tensors = [r for r in found._tensors if (t := r()) is not None and t is not self] + [weakref.ref(self)]
     return found
 
 
 @public(aliases=("_typed_storage",), function=False, guard=False)
-def storage(self: Tensor) -> TypedStorage:
+def storage(self: Tensor) -> Any:  # Any: a TypedStorage, as above
     """All of the memory that the tensor is in, as elements of its dtype.
 
     >>> fb.arange(3)[1:].storage().tolist()
@@ -430,7 +456,7 @@ def storage(self: Tensor) -> TypedStorage:
 
 
 @public(function=False, guard=False)
-def storage_type(self: Tensor) -> type[TypedStorage]:
+def storage_type(self: Tensor) -> Any:  # Any: the class, as above
     """The old class of a storage of the tensor's dtype.
 
     >>> fb.ones(1).storage_type().__name__
@@ -451,9 +477,9 @@ def is_storage(obj: object) -> bool:
 
 @public()
 def set_(
-    self: Tensor, source: Tensor | UntypedStorage | TypedStorage | None = None, storage_offset: int = 0,
+    self: Tensor, source: Any = None, storage_offset: int = 0,
     size: int | Sequence[int] | None = None, stride: int | Sequence[int] | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:  # Any: a tensor, or a storage of either kind  # fmt: skip
     """Share the memory of ``source``: of a tensor with its shape and strides, of a storage those that are given.
 
     Without a ``source`` become empty. A tensor must have the same dtype; ShapeError for what leaves the storage.
@@ -464,7 +490,7 @@ def set_(
     """
     if isinstance(source, _Storage):
         bytes_ = source._untyped_storage if isinstance(source, TypedStorage) else source
-        whole = bytes_._flat[: len(bytes_) // self.itemsize * self.itemsize].view(self.dtype)  # type: ignore[union-attr]
+        whole = bytes_._flat[: len(bytes_) // self.itemsize * self.itemsize].view(self.dtype)
         source = _laid_out(whole, storage_offset, size, stride)
     elif source is not None and size is not None:
         source = _laid_out(_whole(source, source.dtype), storage_offset, size, stride)

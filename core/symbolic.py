@@ -73,7 +73,7 @@ def sym_min(a: N, b: N) -> N:
 
 
 def _alike(a: N, b: N, chosen: N) -> N:
-    return float(chosen) if isinstance(a, float) or isinstance(b, float) else chosen
+    return type(a + b)(chosen)  # a float where one of them is
 
 
 def sym_not(a: bool) -> bool:

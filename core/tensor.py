@@ -10,7 +10,7 @@ from __future__ import annotations
 import numbers
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NoReturn, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
@@ -24,11 +24,23 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
 from flambeau.core.graph import ITSELF, Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
+from flambeau.core.graph import shown as shown_node
 from flambeau.core.keys import real_key
-from flambeau.core.memory_format import Layout, MemoryFormat, check_format, strided
+from flambeau.core.memory_format import (
+    Layout,
+    MemoryFormat,
+    channels_last,
+    channels_last_3d,
+    check_format,
+    contiguous_format,
+    is_in_order,
+    order_of,
+    strided,
+    suggested,
+)  # fmt: skip
 from flambeau.core.naming import shown
 from flambeau.core.public import public
-from flambeau.core.size import Size
+from flambeau.core.size import Size, size_of
 from flambeau.core.state import current
 from flambeau.core.tensor_methods import TensorMethods
 
@@ -65,6 +77,9 @@ def in_class(t: Tensor, cls: type) -> Tensor:
     own: Tensor = object.__new__(cls)
     own._array, own._key, own._box, own._node = t._array, real_key(t._key), box_of(t), t._node
     return own
+
+
+_NOT_NUMPYS = frozenset({dt.bfloat16, *dt.HELD})  # whose scalars are no numbers of Python
 
 
 class _New:
@@ -110,7 +125,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     @property
     def shape(self) -> Size:
         """The sizes along each dimension."""
-        return Size(self._array.shape)
+        return size_of(self._array.shape)
 
     @overload
     def size(self, dim: None = None) -> Size: ...
@@ -123,7 +138,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         3
         """
         if dim is None:
-            return Size(self._array.shape)
+            return size_of(self._array.shape)
         shape = self._array.shape
         try:
             found: object = shape[dim]
@@ -162,7 +177,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
 
     def numel(self) -> int:
         """The number of elements."""
-        return Size(self._array.shape).numel()
+        return size_of(self._array.shape).numel()
 
     nelement = numel
 
@@ -225,6 +240,9 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         """
         if memory_format is not None:
             check_format("is_contiguous", memory_format)
+            if memory_format in (channels_last, channels_last_3d):
+                order, lay = order_of("", memory_format, 4 + (memory_format is channels_last_3d)), self.layout_
+                return order is not None and len(lay.shape) == len(order) and is_in_order(lay.shape, lay.strides, order)
         if self._key.level is not None:
             return True
         flags = getattr(self._array, "flags", None)
@@ -233,6 +251,37 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
             return contiguous
         layout = self.layout_
         return is_contiguous(layout.shape, layout.strides)
+
+    def dim_order(self, *, ambiguity_check: bool | list[MemoryFormat] = False) -> tuple[int, ...]:
+        """The dimensions as they follow each other in memory, the slowest first.
+
+        With ``ambiguity_check`` RuntimeError where sizes of 1 or equal strides leave it open.
+
+        >>> fb.ones(2, 3, 4, 5).to(memory_format=fb.channels_last).dim_order()
+        (0, 2, 3, 1)
+        """
+        lay = self.layout_
+        order = tuple(sorted(range(len(lay.shape)), key=lambda i: -lay.strides[i]))
+        if ambiguity_check:
+            seen = [lay.strides[i] for i in order]
+            if len(set(seen)) != len(seen) or any(lay.shape[i] == 1 for i in order):
+                raise RuntimeError(f"dim_order: shape {tuple(lay.shape)} with strides {tuple(lay.strides)} has several")
+        return order
+
+    def _memory_format(self) -> MemoryFormat:
+        """The format that results follow."""
+        flags = getattr(self._array, "flags", None)
+        if (
+            len(self._array.shape) not in (4, 5)
+            or flags is not None
+            and flags.c_contiguous
+            and 1 not in self._array.shape
+        ):
+            return contiguous_format
+        if self._key.level is not None:
+            return contiguous_format
+        lay = self.layout_
+        return suggested(lay.shape, lay.strides)
 
     @property
     def layout(self) -> Layout:
@@ -309,7 +358,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     def grad_fn(self) -> Node | None:
         """The node that computes this tensor's gradient, None for leaves."""
         node = place_of(edge_of(self))[0]
-        return node if isinstance(node, Node) else None
+        return shown_node(node) if isinstance(node, Node) else None
 
     @property
     def output_nr(self) -> int:
@@ -466,7 +515,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
                 f"a Tensor with {self.numel()} elements (shape {tuple(self.shape)}) cannot be converted to Scalar"
             )
         value = self._host().reshape(())
-        return float(value) if self._key.dtype is dt.bfloat16 else value.item()
+        return float(value) if self._key.dtype in _NOT_NUMPYS else value.item()
 
     def tolist(self) -> Any:  # Any: how deep it nests depends on the shape
         """Nested lists of Python numbers.
@@ -475,7 +524,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         [[1, 2]]
         """
         host = self._host()
-        return host.astype("float64").tolist() if self._key.dtype is dt.bfloat16 else host.tolist()
+        return host.astype("float64").tolist() if self._key.dtype in _NOT_NUMPYS else host.tolist()
 
     def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
         """The values as a numpy array, sharing memory on the CPU; ``force`` detaches and copies to the host first.
@@ -507,7 +556,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
             raise ConversionError(
                 f"Boolean value of Tensor with {self.numel()} values is ambiguous; use any() or all()"
             )
-        return bool(self._host().reshape(()).item() if self._key.dtype is not dt.bfloat16 else self.item())
+        return bool(self._host().reshape(()).item() if self._key.dtype not in _NOT_NUMPYS else self.item())
 
     def __int__(self) -> int:
         return int(self.item())
@@ -522,11 +571,6 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         if self._key.dtype.category > dt.INTEGER or self.numel() != 1:
             raise ConversionError("only integer tensors of a single element can be converted to an index")
         return operator.index(self.item())
-
-    @property
-    def cuda(self) -> NoReturn:
-        """No vendor has a method of its own: AttributeError, which says ``.to("cuda")``."""
-        raise AttributeError("'Tensor' object has no attribute 'cuda'; use .to(\"cuda\")")
 
     def __len__(self) -> int:
         if not self._array.shape:

@@ -43,4 +43,12 @@ def _prepare() -> None:
             prepare()
 
 
+def init_num_threads() -> None:
+    """Prepare this thread for kernels; flambeau does so itself when a thread first calls one.
+
+    >>> fb.init_num_threads()
+    """
+    _prepare()
+
+
 state.prepare_thread.append(_prepare)

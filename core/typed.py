@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, overload
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike, located
-from flambeau.core.dtype import DType, DTypeLike
+from flambeau.core.dtype import DType
 from flambeau.core.from_data import tensor
 from flambeau.core.memory_format import Layout, strided
-from flambeau.core.naming import prefix
+from flambeau.core.naming import prefix, shown
 from flambeau.core.ops.convert import TYPE_NAMES
 from flambeau.core.public import public
 from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 
 
-class TensorTypeName:
-    """The tensors of one dtype, by their old name, ``FloatTensor``: makes them, and knows them by ``isinstance``.
+class TensorTypeName(type):
+    """The class of FloatTensor and its like: each makes tensors of its dtype, and knows them by ``isinstance``.
 
     >>> fb.FloatTensor([1, 2]), fb.LongTensor(2, 3).shape
     (tensor([1., 2.]), flambeau.Size([2, 3]))
@@ -26,48 +27,30 @@ class TensorTypeName:
     (True, False)
     """
 
-    dtype: Final[DType]
-    is_sparse = False
-    layout: Layout = strided
+    dtype: DType
+    device_type: str | None  # None: the host
+    is_cuda: bool
+    is_sparse: bool
+    layout: Layout
 
-    def __init__(self, dtype: DType, device_type: str | None = None):
-        self.dtype = dtype  # type: ignore[misc]
-        self.device_type = device_type  # None: the host
-        self.__name__ = f"{TYPE_NAMES[dtype]}Tensor"
+    def __call__(cls, *data: Any, device: DeviceLike = None) -> Tensor:  # Any: sizes, or data of any kind
+        where = device if device is not None else cls.device_type or "cpu"
+        return legacy(cls.__name__, data, cls.dtype, where)
 
-    @property
-    def is_cuda(self) -> bool:
-        """Whether its tensors are on a device of the type ``cuda``."""
-        return self.device_type == "cuda"
-
-    @property
-    def __module__(self) -> str:  # type: ignore[override]
-        return prefix() if self.device_type is None else f"{prefix()}.{self.device_type}"
-
-    def __call__(self, *data: Any, device: DeviceLike = None) -> Tensor:  # Any: sizes, or data of any kind
-        where = device if device is not None else self.device_type or "cpu"
-        return legacy(self.__name__, data, self.dtype, where)
-
-    def __instancecheck__(self, value: object) -> bool:
-        if not isinstance(value, Tensor) or value.dtype is not self.dtype:
+    def __instancecheck__(cls, value: object) -> bool:
+        if not isinstance(value, Tensor) or value.dtype is not cls.dtype:
             return False
         host = value._key.backend.has("shares_host")
-        return host if self.device_type is None else value.device.type == self.device_type
+        return host if cls.device_type is None else value.device.type == cls.device_type
 
-    def __subclasscheck__(self, cls: type) -> bool:
-        return cls is self  # type: ignore[comparison-overlap]
 
-    def __repr__(self) -> str:
-        return f"<class '{self.__module__}.{self.__name__}'>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TensorTypeName) and (self.dtype, self.device_type) == (other.dtype, other.device_type)
-
-    def __hash__(self) -> int:
-        return hash((self.dtype, self.device_type))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TensorTypeName, (self.dtype, self.device_type)
+def _named(dtype: DType, device_type: str | None) -> TensorTypeName:
+    name = f"{TYPE_NAMES[dtype]}Tensor"
+    facts = {"dtype": dtype, "device_type": device_type, "is_cuda": device_type == "cuda", "is_sparse": False,
+             "layout": strided, "__doc__": f"Tensors of {dtype.name}, by their old name."}  # fmt: skip
+    home = "" if device_type is None else f".{device_type}"
+    made: TensorTypeName = shown(home=home, own=f"flambeau{home}")(TensorTypeName(name, (), facts))
+    return made
 
 
 def legacy(name: str, data: tuple[Any, ...], dtype: DType, device: DeviceLike) -> Tensor:
@@ -98,16 +81,18 @@ def _cast(values: Any, dtype: DType, device: DeviceLike) -> Tensor:
 
 
 #: FloatTensor, LongTensor, ... by name.
-NAMES: Final = {f"{name}Tensor": TensorTypeName(dtype) for dtype, name in TYPE_NAMES.items()}
+NAMES: Final = {f"{name}Tensor": _named(dtype, None) for dtype, name in TYPE_NAMES.items()}
+globals().update(NAMES)
 
 
+@cache
 def tensor_types(device_type: str) -> dict[str, TensorTypeName]:
     """The same for another device: the module of a device type has them as its names.
 
     >>> tensor_types("strict")["FloatTensor"]([1, 2]).device
     device(type='strict', index=0)
     """
-    return {f"{name}Tensor": TensorTypeName(dtype, device_type) for dtype, name in TYPE_NAMES.items()}
+    return {f"{name}Tensor": _named(dtype, device_type) for dtype, name in TYPE_NAMES.items()}
 
 
 @public(function=False)
@@ -148,9 +133,11 @@ def set_default_tensor_type(t: object) -> None:
 @overload
 def type_(self: Tensor, dtype: None = None, non_blocking: bool = False) -> str: ...
 @overload
-def type_(self: Tensor, dtype: DTypeLike | TensorTypeName, non_blocking: bool = False) -> Tensor: ...
+def type_(self: Tensor, dtype: Any, non_blocking: bool = False) -> Tensor: ...
 @public("type", function=False)
-def type_(self: Tensor, dtype: DTypeLike | TensorTypeName | None = None, non_blocking: bool = False) -> str | Tensor:
+def type_(  # Any: a dtype, or the type of tensors by name
+    self: Tensor, dtype: Any = None, non_blocking: bool = False
+) -> str | Tensor:
     """The name of the tensor's type, as ``"flambeau.FloatTensor"``; with ``dtype`` or such a name, the tensor in it.
 
     >>> fb.ones(1).type(), fb.ones(1).type("torch.LongTensor"), fb.ones(1).type(fb.int8).dtype
@@ -163,6 +150,6 @@ def type_(self: Tensor, dtype: DTypeLike | TensorTypeName | None = None, non_blo
     if chosen is None:
         if isinstance(dtype, str) and dtype.endswith("Tensor"):
             raise ValueError(f"type: invalid type {dtype!r}; expected a name such as 'flambeau.FloatTensor'")
-        chosen = dt.as_dtype(dtype)  # type: ignore[arg-type]
+        chosen = dt.as_dtype(dtype)
     where_ = dtype.device_type if isinstance(dtype, TensorTypeName) else None
     return self.to(chosen) if where_ is None else self.to(where_, chosen)

@@ -30,23 +30,41 @@ from flambeau.core.creation import (
 from flambeau.core.device import device
 from flambeau.core.dtype import DType as dtype
 from flambeau.core.dtype import (
-    bfloat16, can_cast, complex64, complex128, finfo, float16, float32, float64, get_default_dtype, iinfo, int8, int16,
-    int32, int64, promote_types, set_default_dtype, uint8, uint16, uint32, uint64,
+    bfloat16, can_cast, complex64, complex128, finfo, float4_e2m1fn_x2, float8_e4m3fn, float8_e4m3fnuz, float8_e5m2,
+    float8_e5m2fnuz, float8_e8m0fnu, float16, float32, float64, get_default_dtype, iinfo, int8, int16, int32, int64,
+    promote_types, set_default_dtype, uint8, uint16, uint32, uint64,
 )  # fmt: skip
+from flambeau.core.dtype import UNHELD as _UNHELD
 from flambeau.core.dtype import bool_ as bool
-from flambeau.core.exchange import from_dlpack, from_numpy
+from flambeau.core.exchange import from_dlpack, from_file, from_numpy
 from flambeau.core.from_data import as_tensor, asarray, tensor  # fmt: skip
-from flambeau.core.generator import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from flambeau.core.generator import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from flambeau.core.keys import get_default_device, set_default_device
 from flambeau.core.memory_format import (
-    contiguous_format, preserve_format, sparse_bsc, sparse_bsr, sparse_coo, sparse_csc, sparse_csr, strided,
+    channels_last, channels_last_3d, contiguous_format, preserve_format, sparse_bsc, sparse_bsr, sparse_coo, sparse_csc,
+    sparse_csr, strided,
 )  # fmt: skip
+from flambeau.core.naming import typename
 from flambeau.core.printing import set_printoptions
 from flambeau.core.size import Size
 from flambeau.core.state import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
 )  # fmt: skip
-from flambeau.core.tape.modes import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
+from flambeau.core.tape.modes import (
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
+    set_anomaly_enabled,
+    set_detect_anomaly,
+)
+from flambeau.core.storages import LEGACY as _OLD_STORAGES
 from flambeau.core.tensor import Tensor
 from flambeau.core.switches import (
     are_deterministic_algorithms_enabled, get_deterministic_debug_mode, get_float32_matmul_precision,
@@ -58,7 +76,8 @@ from flambeau.core.symbolic import (
     SymBool, SymFloat, SymInt, sym_constrain_range, sym_constrain_range_for_size, sym_float, sym_fresh_size, sym_int,
     sym_ite, sym_max, sym_min, sym_not, sym_sqrt, sym_sum,
 )  # fmt: skip
-from flambeau.core.threads import get_num_threads, set_num_threads
+from flambeau.core.threads import get_num_threads, init_num_threads, set_num_threads
+from flambeau.core.typed import NAMES as _OLD_TENSORS
 
 float, double, half = float32, float64, float16
 int, long, short, cfloat, cdouble = int32, int64, int16, complex64, complex128
@@ -82,6 +101,7 @@ _LAZY = frozenset(
         "distributions",
         "fft",
         "func",
+        "fx",
         "futures",
         "hub",
         "library",
@@ -96,12 +116,16 @@ _LAZY = frozenset(
         "plugins",
         "profiler",
         "random",
+        "return_types",
         "serialization",
         "signal",
         "sparse",
         "special",
+        "storage",
         "testing",
+        "types",
         "utils",
+        "version",
         "xpu",
     }
 )
@@ -116,8 +140,16 @@ _ELSEWHERE = (
         "vmap": "flambeau.core.transforms.func",
         "compile": "flambeau.eager",
         "cond": "flambeau.eager",
+        "TypedStorage": "flambeau.core.storages",
+        "UntypedStorage": "flambeau.core.storages",
+        "while_loop": "flambeau.eager",
+        "thread_safe_generator": "flambeau.random",
     }
-    | dict.fromkeys(_SPARSE, "flambeau.sparse")
+from flambeau.core.memory_format import (
+    channels_last, channels_last_3d, contiguous_format, preserve_format, sparse_bsc, sparse_bsr, sparse_coo, sparse_csc,
+    sparse_csr, strided,
+)  # fmt: skip
+from flambeau.core.naming import typename
     | dict.fromkeys(_NATIVE, "flambeau.nn.native")
     | dict.fromkeys(_PRIVATE, "flambeau.nn.native.private")
 )
@@ -131,7 +163,7 @@ def __getattr__(name: str) -> _Any:
         found = getattr(_importlib.import_module(_ELSEWHERE[name]), name)
         globals()[name] = found
         return found
-    more = ": no device has a module of its own; flambeau.accelerator has is_available, synchronize and the like"
+    more = ": this device has no module of its own; flambeau.accelerator has is_available, synchronize and the like"
     hint = _registry.hint_of_device(name, more)
     raise AttributeError(f"module 'flambeau' has no attribute {name!r}{hint}")
 

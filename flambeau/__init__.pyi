@@ -18,10 +18,11 @@ from flambeau.core.memory_format import Layout
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.ops.array_api import Info
 from flambeau.core.random import Philox
-from flambeau.core.results import CheckedLU
 from flambeau.core.results import Histogram
 from flambeau.core.results import HistogramDD
+from flambeau.core.results import LUParts
 from flambeau.core.results import MinMax
+from flambeau.core.results import OldSVD
 from flambeau.core.results import QR
 from flambeau.core.results import Reflections
 from flambeau.core.results import SignedLog
@@ -30,6 +31,7 @@ from flambeau.core.results import UniqueAll
 from flambeau.core.results import UniqueCounts
 from flambeau.core.results import UniqueInverse
 from flambeau.core.results import ValuesIndices
+from flambeau.core.typed import TensorTypeName
 from mmap import mmap
 
 from flambeau.core.creation import arange as arange
@@ -53,6 +55,12 @@ from flambeau.core.dtype import can_cast as can_cast
 from flambeau.core.dtype import complex64 as complex64
 from flambeau.core.dtype import complex128 as complex128
 from flambeau.core.dtype import finfo as finfo
+from flambeau.core.dtype import float4_e2m1fn_x2 as float4_e2m1fn_x2
+from flambeau.core.dtype import float8_e4m3fn as float8_e4m3fn
+from flambeau.core.dtype import float8_e4m3fnuz as float8_e4m3fnuz
+from flambeau.core.dtype import float8_e5m2 as float8_e5m2
+from flambeau.core.dtype import float8_e5m2fnuz as float8_e5m2fnuz
+from flambeau.core.dtype import float8_e8m0fnu as float8_e8m0fnu
 from flambeau.core.dtype import float16 as float16
 from flambeau.core.dtype import float32 as float32
 from flambeau.core.dtype import float64 as float64
@@ -70,11 +78,13 @@ from flambeau.core.dtype import uint32 as uint32
 from flambeau.core.dtype import uint64 as uint64
 from flambeau.core.dtype import bool_ as bool
 from flambeau.core.exchange import from_dlpack as from_dlpack
+from flambeau.core.exchange import from_file as from_file
 from flambeau.core.exchange import from_numpy as from_numpy
 from flambeau.core.from_data import as_tensor as as_tensor
 from flambeau.core.from_data import asarray as asarray
 from flambeau.core.from_data import tensor as tensor
 from flambeau.core.generator import Generator as Generator
+from flambeau.core.generator import default_generator as default_generator
 from flambeau.core.generator import get_rng_state as get_rng_state
 from flambeau.core.generator import initial_seed as initial_seed
 from flambeau.core.generator import manual_seed as manual_seed
@@ -82,9 +92,12 @@ from flambeau.core.generator import seed as seed
 from flambeau.core.generator import set_rng_state as set_rng_state
 from flambeau.core.keys import get_default_device as get_default_device
 from flambeau.core.keys import set_default_device as set_default_device
+from flambeau.core.memory_format import channels_last as channels_last
+from flambeau.core.memory_format import channels_last_3d as channels_last_3d
 from flambeau.core.memory_format import contiguous_format as contiguous_format
 from flambeau.core.memory_format import preserve_format as preserve_format
 from flambeau.core.memory_format import strided as strided
+from flambeau.core.naming import typename as typename
 from flambeau.core.printing import set_printoptions as set_printoptions
 from flambeau.core.size import Size as Size
 from flambeau.core.state import enable_grad as enable_grad
@@ -95,6 +108,7 @@ from flambeau.core.state import no_grad as no_grad
 from flambeau.core.state import set_grad_enabled as set_grad_enabled
 from flambeau.core.tape.modes import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
 from flambeau.core.tape.modes import is_anomaly_enabled as is_anomaly_enabled
+from flambeau.core.tape.modes import set_anomaly_enabled as set_anomaly_enabled
 from flambeau.core.tape.modes import set_detect_anomaly as set_detect_anomaly
 from flambeau.core.tensor import Tensor as Tensor
 from flambeau.core.switches import are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled
@@ -124,7 +138,40 @@ from flambeau.core.symbolic import sym_not as sym_not
 from flambeau.core.symbolic import sym_sqrt as sym_sqrt
 from flambeau.core.symbolic import sym_sum as sym_sum
 from flambeau.core.threads import get_num_threads as get_num_threads
+from flambeau.core.threads import init_num_threads as init_num_threads
 from flambeau.core.threads import set_num_threads as set_num_threads
+BFloat16Storage: builtins.type[TypedStorage]
+BFloat16Tensor: TensorTypeName
+BoolStorage: builtins.type[TypedStorage]
+BoolTensor: TensorTypeName
+ByteStorage: builtins.type[TypedStorage]
+ByteTensor: TensorTypeName
+CharStorage: builtins.type[TypedStorage]
+CharTensor: TensorTypeName
+ComplexDoubleStorage: builtins.type[TypedStorage]
+ComplexDoubleTensor: TensorTypeName
+ComplexFloatStorage: builtins.type[TypedStorage]
+ComplexFloatTensor: TensorTypeName
+DoubleStorage: builtins.type[TypedStorage]
+DoubleTensor: TensorTypeName
+FloatStorage: builtins.type[TypedStorage]
+FloatTensor: TensorTypeName
+HalfStorage: builtins.type[TypedStorage]
+HalfTensor: TensorTypeName
+IntStorage: builtins.type[TypedStorage]
+IntTensor: TensorTypeName
+LongStorage: builtins.type[TypedStorage]
+LongTensor: TensorTypeName
+ShortStorage: builtins.type[TypedStorage]
+ShortTensor: TensorTypeName
+from flambeau.core.storages import TypedStorage as TypedStorage
+UInt16Storage: builtins.type[TypedStorage]
+UInt16Tensor: TensorTypeName
+UInt32Storage: builtins.type[TypedStorage]
+UInt32Tensor: TensorTypeName
+UInt64Storage: builtins.type[TypedStorage]
+UInt64Tensor: TensorTypeName
+from flambeau.core.storages import UntypedStorage as UntypedStorage
 from flambeau.nn.native.private import _batch_norm_with_update as _batch_norm_with_update
 from flambeau.nn.native.private import _chunk_cat as _chunk_cat
 from flambeau.nn.native.private import _native_batch_norm_legit as _native_batch_norm_legit
@@ -145,10 +192,17 @@ from flambeau.nn.native import batch_norm_gather_stats_with_counts as batch_norm
 from flambeau.nn.native import batch_norm_stats as batch_norm_stats
 from flambeau.nn.native import bilinear as bilinear
 from flambeau.nn.native import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+bits16: DType
+bits1x8: DType
+bits2x4: DType
+bits4x2: DType
+bits8: DType
 from flambeau.nn.native import celu as celu
 from flambeau.nn.native import celu_ as celu_
+chalf: DType
 from flambeau.nn.native import channel_shuffle as channel_shuffle
 from flambeau.eager import compile as compile
+complex32: DType
 from flambeau.eager import cond as cond
 from flambeau.nn.native import constant_pad_nd as constant_pad_nd
 from flambeau.nn.native import conv1d as conv1d
@@ -179,6 +233,13 @@ from flambeau.nn.native import gru as gru
 from flambeau.nn.native import gru_cell as gru_cell
 from flambeau.nn.native import hinge_embedding_loss as hinge_embedding_loss
 from flambeau.nn.native import instance_norm as instance_norm
+int1: DType
+int2: DType
+int3: DType
+int4: DType
+int5: DType
+int6: DType
+int7: DType
 from flambeau.nn.native import kl_div as kl_div
 from flambeau.nn.native import layer_norm as layer_norm
 from flambeau.utils.serialization import load as load
@@ -199,6 +260,11 @@ from flambeau.nn.native import pairwise_distance as pairwise_distance
 from flambeau.nn.native import pixel_shuffle as pixel_shuffle
 from flambeau.nn.native import pixel_unshuffle as pixel_unshuffle
 from flambeau.nn.native import poisson_nll_loss as poisson_nll_loss
+qint32: DType
+qint8: DType
+quint2x4: DType
+quint4x2: DType
+quint8: DType
 from flambeau.nn.native import rms_norm as rms_norm
 from flambeau.nn.native import rnn_relu as rnn_relu
 from flambeau.nn.native import rnn_relu_cell as rnn_relu_cell
@@ -209,27 +275,56 @@ from flambeau.nn.native import rrelu_ as rrelu_
 from flambeau.utils.serialization import save as save
 from flambeau.nn.native import selu as selu
 from flambeau.nn.native import selu_ as selu_
+from flambeau.random import thread_safe_generator as thread_safe_generator
 from flambeau.nn.native import threshold as threshold
 from flambeau.nn.native import threshold_ as threshold_
 from flambeau.nn.native import triplet_margin_loss as triplet_margin_loss
+uint1: DType
+uint2: DType
+uint3: DType
+uint4: DType
+uint5: DType
+uint6: DType
+uint7: DType
 from flambeau.core.transforms.func import vmap as vmap
+from flambeau.eager import while_loop as while_loop
+from flambeau import __config__ as __config__
 from flambeau import accelerator as accelerator
+from flambeau import array_api as array_api
 from flambeau import autograd as autograd
 from flambeau import backends as backends
 from flambeau import core as core
+from flambeau import cpu as cpu
+from flambeau import cuda as cuda
 from flambeau import debug as debug
+from flambeau import distributions as distributions
 from flambeau import fft as fft
 from flambeau import func as func
+from flambeau import futures as futures
+from flambeau import fx as fx
+from flambeau import hub as hub
 from flambeau import library as library
 from flambeau import linalg as linalg
+from flambeau import monitor as monitor
+from flambeau import mps as mps
+from flambeau import mtia as mtia
+from flambeau import multiprocessing as multiprocessing
 from flambeau import nn as nn
 from flambeau import optim as optim
 from flambeau import overrides as overrides
 from flambeau import plugins as plugins
 from flambeau import profiler as profiler
+from flambeau import random as random
+from flambeau import return_types as return_types
+from flambeau import serialization as serialization
 from flambeau import signal as signal
 from flambeau import special as special
+from flambeau import storage as storage
+from flambeau import testing as testing
+from flambeau import types as types
 from flambeau import utils as utils
+from flambeau import version as version
+from flambeau import xpu as xpu
 
 __version__: builtins.str
 cdouble: DType
@@ -246,7 +341,11 @@ nan: builtins.float
 pi: builtins.float
 newaxis: None
 def __array_namespace_info__() -> Info: ...
+def _dirichlet_grad(x: Tensor, alpha: Tensor, total: Tensor) -> Tensor: ...
+def _sample_dirichlet(input: Tensor, generator: Philox | None = None) -> Tensor: ...
 def _segment_reduce(data: Tensor, reduce: builtins.str, *, lengths: Tensor | None = None, indices: Tensor | None = None, offsets: Tensor | None = None, axis: builtins.int = 0, unsafe: builtins.bool = False, initial: Number | None = None, out: Tensor | None = None) -> Tensor: ...
+def _standard_gamma(input: Tensor, generator: Philox | None = None) -> Tensor: ...
+def _standard_gamma_grad(input: Tensor, output: Tensor) -> Tensor: ...
 def abs(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
 def abs_(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
 def absolute(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
@@ -325,6 +424,7 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: Number = 1, alp
 def bartlett_window(window_length: builtins.int, periodic: builtins.bool = True, *, dtype: DTypeLike | None = None, layout: Layout | None = None, device: DeviceLike = None, pin_memory: builtins.bool = False, requires_grad: builtins.bool = False) -> Tensor: ...
 def bernoulli(input: Tensor, p: builtins.float | None = None, *, generator: Philox | None = None, out: Tensor | None = None) -> Tensor: ...
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: builtins.int = 0) -> Tensor: ...
+def binomial(count: Tensor, prob: Tensor, generator: Philox | None = None) -> Tensor: ...
 def bitwise_and(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
 def bitwise_invert(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
 def bitwise_left_shift(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
@@ -463,6 +563,8 @@ def greater_equal(input: Tensor | Number, other: Tensor | Number, *, out: Tensor
 def gt(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
 def hamming_window(window_length: builtins.int, periodic: builtins.bool = True, alpha: builtins.float = 0.54, beta: builtins.float = 0.46, *, dtype: DTypeLike | None = None, layout: Layout | None = None, device: DeviceLike = None, pin_memory: builtins.bool = False, requires_grad: builtins.bool = False) -> Tensor: ...
 def hann_window(window_length: builtins.int, periodic: builtins.bool = True, *, dtype: DTypeLike | None = None, layout: Layout | None = None, device: DeviceLike = None, pin_memory: builtins.bool = False, requires_grad: builtins.bool = False) -> Tensor: ...
+def hardshrink(input: Tensor, lambd: builtins.float = 0.5, *, out: Tensor | None = None) -> Tensor: ...
+def hash_tensor(input: Tensor, dim: builtins.int | Sequence[builtins.int] = (), *, keepdim: builtins.bool = False, mode: builtins.int = 0, axis: builtins.int | Sequence[builtins.int] = (), keepdims: builtins.bool = False, out: Tensor | None = None) -> Tensor: ...
 def heaviside(input: Tensor, values: Tensor, *, out: Tensor | None = None) -> Tensor: ...
 def histc(input: Tensor, bins: builtins.int = 100, min: builtins.float = 0, max: builtins.float = 0, *, out: Tensor | None = None) -> Tensor: ...
 def histogram(input: Tensor, bins: builtins.int | Tensor, *, range: builtins.tuple[builtins.float, builtins.float] | None = None, weight: Tensor | None = None, density: builtins.bool = False, out: builtins.tuple[Tensor, ...] | None = None) -> Histogram[Tensor]: ...
@@ -493,6 +595,7 @@ def is_neg(input: Tensor) -> builtins.bool: ...
 def is_nonzero(input: Tensor) -> builtins.bool: ...
 def is_same_size(input: Tensor, other: Tensor) -> builtins.bool: ...
 def is_signed(input: Tensor) -> builtins.bool: ...
+def is_storage(obj: builtins.object) -> builtins.bool: ...
 def is_tensor(obj: builtins.object) -> builtins.bool: ...
 def isclose(input: Tensor, other: Tensor, rtol: builtins.float = 1e-05, atol: builtins.float = 1e-08, equal_nan: builtins.bool = False) -> Tensor: ...
 def isdtype(dtype: DTypeLike, kind: DTypeLike | builtins.tuple[DTypeLike, ...]) -> builtins.bool: ...
@@ -539,7 +642,7 @@ def logit_(input: Tensor, eps: builtins.float | None = None, *, out: Tensor | No
 def logsumexp(input: Tensor, dim: builtins.int | Sequence[builtins.int] | None = None, keepdim: builtins.bool = False, *, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, out: Tensor | None = None) -> Tensor: ...
 def lstsq(input: Tensor, A: Tensor) -> Any: ...
 def lt(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
-def lu(A: Tensor, pivot: builtins.bool = True, get_infos: builtins.bool = False, *, out: builtins.tuple[Tensor, ...] | None = None) -> LU[Tensor] | CheckedLU[Tensor]: ...
+def lu(A: Tensor, pivot: builtins.bool = True, get_infos: builtins.bool = False, *, out: builtins.tuple[Tensor, ...] | None = None) -> builtins.tuple[Tensor, ...]: ...
 def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor, *, out: Tensor | None = None) -> Tensor: ...
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: builtins.bool = True, unpack_pivots: builtins.bool = True, *, out: builtins.tuple[Tensor, ...] | None = None) -> LUParts[Tensor]: ...
 def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor: ...
@@ -677,6 +780,7 @@ def segment_reduce(data: Tensor, reduce: builtins.str, *, lengths: Tensor | None
 def select(input: Tensor, dim: builtins.int, index: builtins.int | Tensor, *, axis: builtins.int = ...) -> Tensor: ...
 def select_copy(input: Tensor, dim: builtins.int, index: builtins.int, *, axis: builtins.int = ..., out: Tensor | None = None) -> Tensor: ...
 def select_scatter(input: Tensor, src: Tensor, dim: builtins.int, index: builtins.int, *, axis: builtins.int = ...) -> Tensor: ...
+def set_default_tensor_type(t: builtins.object) -> None: ...
 def sgn(input: Tensor, *, out: Tensor | None = None) -> Tensor: ...
 def sigmoid(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
 def sigmoid_(input: Tensor | Number, *, out: Tensor | None = None) -> Tensor: ...
@@ -713,7 +817,7 @@ def stft(input: Tensor, n_fft: builtins.int, hop_length: builtins.int | None = N
 def sub(input: Tensor | Number, other: Tensor | Number, *, alpha: Tensor | Number = ..., out: Tensor | None = None) -> Tensor: ...
 def subtract(input: Tensor | Number, other: Tensor | Number, *, alpha: Tensor | Number = ..., out: Tensor | None = None) -> Tensor: ...
 def sum(input: Tensor, dim: builtins.int | Sequence[builtins.int] | None = None, keepdim: builtins.bool = False, *, dtype: DTypeLike | None = None, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool | None = None, out: Tensor | None = None) -> Tensor: ...
-def svd(input: Tensor, some: builtins.bool = True, compute_uv: builtins.bool = True, *, out: builtins.tuple[Tensor, ...] | None = None) -> builtins.tuple[Tensor, Tensor, Tensor]: ...
+def svd(input: Tensor, some: builtins.bool = True, compute_uv: builtins.bool = True, *, out: builtins.tuple[Tensor, ...] | None = None) -> OldSVD[Tensor]: ...
 def svd_lowrank(A: Tensor, q: builtins.int | None = 6, niter: builtins.int | None = 2, M: Tensor | None = None) -> builtins.tuple[Tensor, Tensor, Tensor]: ...
 def swapaxes(input: Tensor, dim0: builtins.int, dim1: builtins.int, *, axis0: builtins.int = ..., axis1: builtins.int = ...) -> Tensor: ...
 def swapdims(input: Tensor, dim0: builtins.int, dim1: builtins.int) -> Tensor: ...

@@ -7,12 +7,10 @@ tensor(2.)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
-
-C = TypeVar("C", bound=Callable[..., Any])
 
 _MODES: Final = ("default", "lite", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
 _BACKENDS: Final = ("eager", "inductor")
@@ -92,8 +90,10 @@ class OptimizedModule(Module):
         return self._orig_mod(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:  # Any: any attribute of the module
-        own = super().__getattr__
-        return own(name) if name == "_orig_mod" else getattr(own("_orig_mod"), name)
+        module = self.__dict__.get("_modules", {}).get("_orig_mod")
+        if module is None:  # while the object is made
+            raise AttributeError(name)
+        return module if name == "_orig_mod" else getattr(module, name)
 
     def train(self, mode: bool = True) -> OptimizedModule:
         """Switches the module, too."""
@@ -102,10 +102,6 @@ class OptimizedModule(Module):
         return self
 
 
-@overload
-def compile(model: None = None, **options: Any) -> Callable[[C], C]: ...
-@overload
-def compile(model: C, **options: Any) -> C: ...
 def compile(
     model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None,
     backend: str | Callable[..., Any] | None = None, mode: str | None = None,

@@ -13,7 +13,7 @@ from flambeau.core.transforms.func import (
     linearize,
     vjp,
     vmap,
-)  # fmt: skip
+)
 from flambeau.nn.functional_call import functional_call, stack_module_state
 from flambeau.nn.module import Module
 from flambeau.nn.norm import _BatchNorm

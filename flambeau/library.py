@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from flambeau.core.dtype import float64
 from flambeau.core.library import (
-    CustomOp, Library, composite, custom_op, define, fallthrough_kernel, get_ctx, impl, impl_abstract, infer_schema, op,
-    register_autocast, register_autograd, register_fake, register_kernel, register_torch_dispatch, register_vmap,
+    CustomOp,
+    Library,
+    composite,
+    custom_op,
+    define,
+    fallthrough_kernel,
+    get_ctx,
+    impl,
+    impl_abstract,
+    infer_schema,
+    op,
+    register_autocast,
+    register_autograd,
+    register_fake,
+    register_kernel,
+    register_torch_dispatch,
+    register_vmap,
     registered,
 )  # fmt: skip
 from flambeau.core.library.registering import find
@@ -26,8 +41,9 @@ _TORCH_TESTS: Final = ("test_autograd_registration", "test_aot_dispatch_static",
 
 
 def opcheck(
-    op: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = None, *, test_utils: str | Sequence[str] | None = None,
-    raise_exception: bool = True, atol: float | None = None, rtol: float | None = None,
+    op: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = None, *,
+    test_utils: str | Sequence[str] | None = None, raise_exception: bool = True,
+    atol: float | None = None, rtol: float | None = None,
 ) -> dict[str, str]:  # fmt: skip  # Any: a CustomOp, its name, or what torch.ops has of it; its arguments
     """Check a custom op on sample arguments: inputs unchanged, fake shapes true, gradient right.
 
@@ -36,8 +52,11 @@ def opcheck(
     failure unless ``raise_exception`` is False.
     """
     custom = find(op, "opcheck")
-    close = {name: value for name, value in (("atol", atol), ("rtol", rtol)) if value is not None}
-    tests = {"test_schema": _unchanged, "test_faketensor": _fake, "test_autograd": partial(_gradient, **close)}
+    close: dict[str, Any] = {name: value for name, value in (("atol", atol), ("rtol", rtol)) if value is not None}
+    gradient = partial(_gradient, **close)
+    tests: dict[str, Callable[..., None]] = {
+        "test_schema": _unchanged, "test_faketensor": _fake, "test_autograd": gradient,
+    }  # fmt: skip
     if isinstance(test_utils, str):
         test_utils = (test_utils,)
     unknown = set(test_utils or ()) - {*tests, *_TORCH_TESTS}
@@ -78,7 +97,7 @@ def _fake(custom: CustomOp[..., Any], args: list[Any], kwargs: dict[str, Any]) -
             raise AssertionError(f"register_fake gives {f.dtype} {tuple(f.shape)}, the op {r.dtype} {tuple(r.shape)}")
 
 
-def _gradient(custom: CustomOp[..., Any], args: list[Any], kwargs: dict[str, Any], **close: float) -> None:
+def _gradient(custom: CustomOp[..., Any], args: list[Any], kwargs: dict[str, Any], **close: Any) -> None:
     wanted = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
     if not wanted:
         return

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from flambeau.core.dtype import Number
-from flambeau.core.ops.systems import solve as _solve
+from flambeau.core.ops.solve import solve as _solve
 from flambeau.core.sparse import answering as _answering  # noqa: F401  # sparse tensors answer from now on
 from flambeau.core.sparse import products as _products
 from flambeau.core.sparse.gradients import as_sparse_gradcheck

@@ -5,7 +5,9 @@ from __future__ import annotations
 # fmt: off
 # isort: off
 from flambeau.core.blame import check_constructors as _check_constructors, explain_methods as _explain_methods
-from flambeau.nn import activation, attention, container, functional, hooks, init, modules, moving, parallel, saving, utils
+from flambeau.nn import (
+    activation, attention, container, functional, hooks, init, modules, moving, parallel, saving, utils,
+)
 from flambeau.nn.activation import *  # noqa: F403 - as its __all__ says
 from flambeau.nn.adaptive import AdaptiveLogSoftmaxWithLoss
 from flambeau.nn.multihead import MultiheadAttention
@@ -35,8 +37,8 @@ from flambeau.nn.norm import (
 from flambeau.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter, factory_kwargs
 from flambeau.nn.pooling import (
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d,
-    AvgPool1d, AvgPool2d, AvgPool3d, FractionalMaxPool2d, FractionalMaxPool3d, LPPool1d, LPPool2d, LPPool3d, MaxPool1d, MaxPool2d, MaxPool3d, MaxUnpool1d,
-    MaxUnpool2d, MaxUnpool3d,
+    AvgPool1d, AvgPool2d, AvgPool3d, FractionalMaxPool2d, FractionalMaxPool3d, LPPool1d, LPPool2d, LPPool3d, MaxPool1d,
+    MaxPool2d, MaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d,
 )
 from flambeau.nn.parallel import DataParallel
 from flambeau.nn.recurrent import GRU, LSTM, RNN, RNNBase
@@ -84,5 +86,14 @@ __all__ += activation.__all__
 
 _check_constructors(*[v for n, v in list(globals().items()) if n in __all__ and isinstance(v, type)])
 _explain_methods(
-    hooks.Hooked, saving.Saved, moving.Moved, container._Numbered, Module, ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+    hooks.Hooked,
+    saving.Saved,
+    moving.Moved,
+    container._Numbered,
+    Module,
+    ModuleDict,
+    ModuleList,
+    ParameterDict,
+    ParameterList,
+    Sequential,
 )

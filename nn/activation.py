@@ -5,6 +5,7 @@ from __future__ import annotations
 from flambeau.core.creation import full
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
+from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn.module import Module
@@ -207,6 +208,11 @@ class PReLU(Module):
         super().__init__()
         self.num_parameters, self.init = num_parameters, float(init)
         self.weight = Parameter(full((num_parameters,), float(init), device=device, dtype=dtype))
+
+    def reset_parameters(self) -> None:
+        """Every slope ``init`` again."""
+        with no_grad():
+            self.weight.fill_(self.init)
 
     def forward(self, input: Tensor) -> Tensor:
         """The same shape."""

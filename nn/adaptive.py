@@ -28,7 +28,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     The head has the classes before the first cut and one score for each cluster; cluster i goes through
     in_features / div_value ** (i + 1) features. Grave et al., 2016.
 
-    >>> output, loss = fb.nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10])(fb.ones(3, 8), fb.tensor([0, 7, 19]))
+    >>> output, loss = fb.nn.AdaptiveLogSoftmaxWithLoss(32, 20, [5, 9])(fb.ones(3, 32), fb.tensor([0, 7, 19]))
     >>> output.shape, loss.shape
     (flambeau.Size([3]), flambeau.Size([]))
     """
@@ -64,8 +64,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     def reset_parameters(self) -> None:
         """New random values."""
         self.head.reset_parameters()
-        for cluster in self.tail:
-            for layer in cluster:
+        for layer in self.tail.modules():
+            if isinstance(layer, Linear):
                 layer.reset_parameters()
 
     def forward(self, input_: Tensor, target_: Tensor) -> ASMoutput:
@@ -93,8 +93,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         low, high = int(target.min().item()), int(target.max().item())
         if low < 0 or high >= self.n_classes:
             raise RuntimeError(
-                f"AdaptiveLogSoftmaxWithLoss: target values should be in [0, {self.n_classes - 1}], but values in range "
-                f"[{low}, {high}] were found"
+                f"AdaptiveLogSoftmaxWithLoss: target values should be in [0, {self.n_classes - 1}], but values in "
+                f"range [{low}, {high}] were found"
             )
 
     def log_prob(self, input: Tensor) -> Tensor:

@@ -9,19 +9,11 @@ from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.elementwise import sigmoid_p, tanh_p
 from flambeau.core.tensor import Tensor
-from flambeau.nn import functional as F
 from flambeau.nn import init
+from flambeau.nn.functional import recurrent
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
-
-
-def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """The next hidden state and cell from the gates and the cell."""
-    i, f, g, o = gates.chunk(4, -1)
-    c = sigmoid_p(f) * c + sigmoid_p(i) * tanh_p(g)
-    return sigmoid_p(o) * tanh_p(c), c
 
 
 class RNNCellBase(Module):
@@ -64,8 +56,8 @@ class RNNCellBase(Module):
             raise ShapeError(f"{name}: expected a state of shape {wanted}, got {tuple(state.shape)}")
         return state
 
-    def _gates(self, input: Tensor, h: Tensor) -> Tensor:
-        return F.linear(input, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
+    def _weights(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
 
     def extra_repr(self) -> str:
         more = self._differing(bias=True)
@@ -91,8 +83,8 @@ class RNNCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next hidden state."""
-        gates = self._gates(input, self._state(input, hx))
-        return tanh_p(gates) if self.nonlinearity == "tanh" else gates.relu()
+        cell = recurrent.rnn_tanh_cell if self.nonlinearity == "tanh" else recurrent.rnn_relu_cell
+        return cell(input, self._state(input, hx), *self._weights())
 
 
 class LSTMCell(RNNCellBase):
@@ -111,8 +103,8 @@ class LSTMCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """The next hidden state and cell."""
-        h, c = (self._state(input, s) for s in ((None, None) if hx is None else hx))
-        return lstm_step(self._gates(input, h), c)
+        states = [self._state(input, s) for s in ((None, None) if hx is None else hx)]
+        return recurrent.lstm_cell(input, states, *self._weights())
 
 
 class GRUCell(RNNCellBase):
@@ -130,9 +122,4 @@ class GRUCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next hidden state."""
-        h = self._state(input, hx)
-        r, z, n = F.linear(input, self.weight_ih, self.bias_ih).chunk(3, -1)
-        hr, hz, hn = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
-        z = sigmoid_p(z + hz)
-        n = tanh_p(n + sigmoid_p(r + hr) * hn)
-        return n + z * (h - n)
+        return recurrent.gru_cell(input, self._state(input, hx), *self._weights())

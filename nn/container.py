@@ -51,11 +51,15 @@ class _Numbered(Module):
             raise IndexError(f"{type(self).__name__}: index {found} is out of range for {n} modules")
         return found % n if n else 0
 
+    def _get_abs_string_index(self, idx: SupportsIndex) -> str:
+        """The name of the child at a place, which may be counted from the end."""
+        return str(self._position(idx))
+
     def __len__(self) -> int:
         return len(self._modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())  # type: ignore[arg-type]
+        return iter(self._modules.values())
 
     def __dir__(self) -> list[str]:
         return [k for k in super().__dir__() if not k.isdigit()]
@@ -129,7 +133,7 @@ class Sequential(_Numbered):
     def forward(self, input: Any) -> Any:  # Any: what the first module takes and the last one gives
         """The result of the last module."""
         for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
+            input = module(input)
         return input
 
     def _arguments(self, modules: list[Any]) -> tuple[Any, ...]:
@@ -205,8 +209,7 @@ class ModuleDict(Module):
             self.update(modules)
 
     def __getitem__(self, key: str) -> Module:
-        found = self._modules[key]
-        assert found is not None
+        found: Module = self._modules[key]
         return found
 
     def __setitem__(self, key: str, module: Module) -> None:
@@ -286,6 +289,8 @@ class ParameterList(Module):
         if not -n <= i < n:
             raise IndexError(f"ParameterList: index {i} is out of range for {n} values")
         return str(i % n)
+
+    _get_abs_string_index = _name
 
     def append(self, value: object) -> Self:
         """Add a value at the end."""

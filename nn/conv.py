@@ -42,8 +42,18 @@ class _ConvNd(Spatial):
             raise ValueError(f"{name}: padding_mode must be one of {', '.join(_MODES)}, got {padding_mode!r}")
         if min(kernel_size) < 1:
             raise ValueError(f"{name}: kernel_size must be at least 1 in each dimension, got {kernel_size!r}")
-        self.in_channels, self.out_channels, self.groups, self.transposed = in_channels, out_channels, groups, transposed
-        self.kernel_size, self.stride, self.dilation, self.output_padding = kernel_size, stride, dilation, output_padding
+        self.in_channels, self.out_channels, self.groups, self.transposed = (
+            in_channels,
+            out_channels,
+            groups,
+            transposed,
+        )
+        self.kernel_size, self.stride, self.dilation, self.output_padding = (
+            kernel_size,
+            stride,
+            dilation,
+            output_padding,
+        )
         self.padding: Any = self._checked_padding(padding)
         self.padding_mode = padding_mode
         self._reversed_padding_repeated_twice = self._around()
@@ -152,12 +162,13 @@ class _ConvTransposeNd(_ConvNd):
         device: DeviceLike = None, dtype: DType | None = None,
     ):  # fmt: skip
         self._check_mode(padding_mode)
-        sized = self._sizes(
+        kernel, steps, around, apart, extra = self._sizes(
             kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, output_padding=output_padding
         )
         super().__init__(
-            in_channels, out_channels, *sized[:4], True, sized[4], groups, bias, padding_mode, device, dtype
-        )
+            in_channels, out_channels, kernel, steps, around, apart, True, extra, groups, bias, padding_mode, device,
+            dtype,
+        )  # fmt: skip
 
     def _check_mode(self, mode: str) -> None:
         if mode != "zeros":

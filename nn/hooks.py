@@ -60,7 +60,7 @@ def register_module_module_registration_hook(hook: Callable[..., Any]) -> Handle
     return Handle.into(ON_REGISTRATION["module"], hook)
 
 
-def _everywhere(kind: str) -> list[Callable[..., Any]]:
+def _everywhere(kind: str) -> list[Any]:
     return [hook for k, hook in EVERYWHERE.values() if k == kind]
 
 

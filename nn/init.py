@@ -279,3 +279,26 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
 
 
 explain_functions(globals(), wrap=checking)
+
+
+# -- the names of old --------------------------------------------------------------------------------------
+def _old(new: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    name = new.__name__.rstrip("_")
+
+    @wraps(new)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        warnings.warn(
+            f"`nn.init.{name}` is now deprecated in favor of `nn.init.{name}_`.", FutureWarning,
+            stacklevel=users_level(),
+        )  # fmt: skip
+        return new(*args, **kwargs)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"The old name of :func:`{name}_`, which it calls with a FutureWarning."
+    return call
+
+
+uniform, normal, constant = _old(uniform_), _old(normal_), _old(constant_)
+dirac, sparse, orthogonal = _old(dirac_), _old(sparse_), _old(orthogonal_)
+xavier_uniform, xavier_normal = _old(xavier_uniform_), _old(xavier_normal_)
+kaiming_uniform, kaiming_normal = _old(kaiming_uniform_), _old(kaiming_normal_)

@@ -38,7 +38,7 @@ class LazyModuleMixin(Module):
     ``initialize_parameters``, which a class defines, gets the arguments of the first call and gives the parameters
     their shapes; then the layer becomes one of the class ``cls_to_become``, if that is not None.
 
-    >>> class LazyScale(fb.nn.modules.lazy.LazyModuleMixin, fb.nn.Module):
+    >>> class LazyScale(LazyModuleMixin, fb.nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
     ...         self.weight = fb.nn.UninitializedParameter()
@@ -65,9 +65,7 @@ class LazyModuleMixin(Module):
         """Give the parameters the shapes that the input wants."""
         raise NotImplementedError(f"initialize_parameters is not implemented for {type(self).__name__}")
 
-    def _infer_parameters(
-        self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
-    ) -> None:
+    def _infer_parameters(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
         self.initialize_parameters(*args, **(kwargs or {}))
         if self.has_uninitialized_params():
             raise RuntimeError(f"{type(self).__name__}.initialize_parameters left a parameter without a shape")
@@ -145,7 +143,7 @@ class _LazyConvXdMixin(LazyModuleMixin, _ConvNd):
             )
         return input.shape[-n - 1]
 
-    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
+    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:  # Any: as the call was
         """Take in_channels from the input."""
         if self.has_uninitialized_params():
             self.in_channels = self._get_in_channels(input)

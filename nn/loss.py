@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
@@ -18,8 +17,6 @@ from flambeau.nn.of_function import OfFunction
 
 class _Loss(OfFunction):
     """The base of losses, with torch's constructor for classes of one's own."""
-
-    reduction: ClassVar[str]  # of each loss; ClassVar: an option only where a class lists it as one
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
         Module.__init__(self)
@@ -38,8 +35,6 @@ class _AveragedLoss(_Loss):
 
 class _WeightedLoss(_Loss):
     """A loss with a weight for each class, a buffer; the constructor is torch's."""
-
-    weight: ClassVar[Tensor | None]
 
     def __init__(
         self, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None = None,

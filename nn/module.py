@@ -113,7 +113,7 @@ class Module(saving.Saved, Moved):
             hooks.note_module(error, module)
             raise
 
-    _call_impl = __call__
+    _call_impl = _wrapped_call_impl = __call__
 
     # -- attributes ------------------------------------------------------------------------------
     if not TYPE_CHECKING:  # a type checker shall find a name that is not there; classes declare what they register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flambeau.core.creation import empty, zeros
 from flambeau.core.device import DeviceLike
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, bool_
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
@@ -95,6 +95,20 @@ class MultiheadAttention(Module):
             self.k_proj_weight, self.v_proj_weight, average_attn_weights=average_attn_weights, is_causal=is_causal,
         )  # fmt: skip
         return (out.transpose(0, 1) if swap else out), weights
+
+    def merge_masks(
+        self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, query: Tensor
+    ) -> tuple[Tensor | None, int | None]:
+        """Both masks as one (N, heads, L, L), and its kind: 1 padding alone, as it is given, 2 all others."""
+        if attn_mask is None:
+            return key_padding_mask, None if key_padding_mask is None else 1
+        batch, length = query.shape[:2]
+        shape = (batch, self.num_heads, -1, length) if attn_mask.ndim == 3 else (1, 1, length, length)
+        merged = attn_mask.view(*shape).expand(batch, self.num_heads, -1, -1)
+        if key_padding_mask is not None:
+            padding = key_padding_mask.view(batch, 1, 1, length).expand(-1, self.num_heads, -1, -1)
+            merged = merged | padding if merged.dtype is bool_ and padding.dtype is bool_ else merged + padding
+        return merged, 2
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"

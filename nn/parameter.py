@@ -11,7 +11,7 @@ from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.keys import real_key
-from flambeau.core.overrides import disabled_torch_function
+from flambeau.core.overrides import disabled_torch_function, overrides
 from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor, TensorType
 
@@ -46,8 +46,9 @@ class Parameter(Tensor, metaclass=ParameterType):
             raise TypeError(
                 f"Parameter: data must be a Tensor, got {type(data).__name__}; make one with flambeau.tensor(...)"
             )
-        if type(data) is not Tensor and type(data).__torch_function__ is not disabled_torch_function:
-            return _own_class(data, requires_grad)
+        if overrides(type(data)):
+            own: Parameter = _own_class(data, requires_grad)
+            return own
         made: Parameter = object.__new__(cls)
         made._array, made._key, made._box, made._node = data._array, real_key(data._key), box_of(data), None
         made.requires_grad_(requires_grad)
@@ -132,11 +133,10 @@ class UninitializedTensorMixin(Tensor):
     """A tensor of a lazy module, whose shape is known at the first call: it has a dtype and a device so far."""
 
     __slots__ = ()
+    __torch_function__ = staticmethod(disabled_torch_function)
     cls_to_become: ClassVar[type[Tensor]]
 
-    def materialize(
-        self, shape: int | Sequence[int], device: DeviceLike = None, dtype: DType | None = None
-    ) -> None:
+    def materialize(self, shape: int | Sequence[int], device: DeviceLike = None, dtype: DType | None = None) -> None:
         """Become an ordinary parameter or buffer of ``shape``, its values undefined."""
         wants = self.requires_grad
         sizes = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -198,8 +198,8 @@ class UninitializedBuffer(UninitializedTensorMixin):
         persistent: bool = True,
     ) -> UninitializedBuffer:  # fmt: skip
         data = empty(0, device=device, dtype=dtype)
-        made: UninitializedBuffer = Tensor.__new__(cls)
-        made._array, made._key, made._box, made._node = data._array, data._key, box_of(data), None
+        made: UninitializedBuffer = object.__new__(cls)
+        made._array, made._key, made._box, made._node = data._array, real_key(data._key), box_of(data), None
         return made
 
     def __init__(
@@ -224,11 +224,11 @@ def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
     {'dtype': flambeau.float64}
     """
     given = dict(kwargs or {})
-    inner = given.pop("factory_kwargs", {})
+    inner: dict[str, Any] = given.pop("factory_kwargs", {})
     both = given.keys() & inner.keys()
     if both:
         raise TypeError(f"factory_kwargs: {', '.join(sorted(both))} given twice, in factory_kwargs and beside it")
-    found = given | inner
+    found = inner | given
     unknown = found.keys() - {"device", "dtype", "memory_format"}
     if unknown:
         raise TypeError(f"factory_kwargs: unexpected {', '.join(sorted(map(str, unknown)))}")

@@ -197,9 +197,7 @@ class _FractionalMaxPool(Spatial):
     def forward(self, input: Tensor) -> Any:  # Any: a tensor, or a pair with return_indices
         """(N, C, *S) to (N, C, *L), with indices if asked for."""
         samples = self._buffers["_random_samples"]
-        return self.function(
-            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, samples
-        )
+        return self.function(input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, samples)
 
 
 class FractionalMaxPool2d(_FractionalMaxPool, dims=2, function=F.fractional_max_pool2d):

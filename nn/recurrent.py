@@ -13,15 +13,12 @@ from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.joining import cat, stack
-from flambeau.core.ops.nn import recurrent as ops
 from flambeau.core.tensor import Tensor
-from flambeau.nn import functional as F
 from flambeau.nn import init
-from flambeau.nn.cells import lstm_step
+from flambeau.nn.functional import recurrent
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.nn.utils.rnn import PackedSequence, pad_packed_sequence, repacked, reverse_padded
+from flambeau.nn.utils.rnn import PackedSequence, pad_packed_sequence, repacked
 
 #: How many gates each kind has.
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
@@ -230,41 +227,13 @@ class RNNBase(Module, Generic[S]):
         return repacked(out, packed), self._final(final)
 
     def _run(self, x: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        finals: list[list[Tensor]] = [[] for _ in states]
-        for layer in range(self.num_layers):
-            outs = []
-            for d in range(self._directions):
-                at = layer * self._directions + d
-                out, last = self._direction(
-                    x, [s[at] for s in states], self._of(layer, "_reverse" if d else ""), bool(d), lengths
-                )
-                outs.append(out)
-                for kept, s in zip(finals, last, strict=True):
-                    kept.append(s)
-            x = outs[0] if len(outs) == 1 else cat(outs, -1)
-            if self.dropout and self.training and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout)
-        return x, [stack(f, 0) for f in finals]
+        weights = [self._of(layer, suffix) for layer, suffix in self._places()]
+        p = self.dropout if self.training else 0.0
+        return recurrent.through_layers(self._layer, x, states, weights, self._directions, p, lengths)
 
-    def _direction(
-        self, x: Tensor, states: list[Tensor], parameters: list[Any], reverse: bool, lengths: Tensor | None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """One layer in one direction: outputs, and the states after each sequence's last step."""
-        if reverse:
-            x = x.flip(0) if lengths is None else reverse_padded(x, lengths)
-        sequences = self._layer(x, states, parameters)
-        if lengths is None:
-            last = [s[-1] for s in sequences]
-        else:
-            at = (lengths - 1).reshape(1, -1, 1)
-            last = [s.gather(0, at.expand(1, s.shape[1], s.shape[2])).squeeze(0) for s in sequences]
-        out = sequences[0]
-        if reverse:
-            out = out.flip(0) if lengths is None else reverse_padded(out, lengths)
-        return out, last
-
-    def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
-        """All hidden states (and cells) of one layer."""
+    @property
+    def _layer(self) -> recurrent.Layer:
+        """What one layer computes."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -273,10 +242,6 @@ class RNNBase(Module, Generic[S]):
             proj_size=0, num_layers=1, bias=True, batch_first=False, dropout=0, bidirectional=False
         )
         return ", ".join(parts)
-
-
-def _both(a: Tensor, b: Tensor | None) -> Tensor:
-    return a if b is None else a + b
 
 
 class RNN(RNNBase[Tensor]):
@@ -302,9 +267,9 @@ class RNN(RNNBase[Tensor]):
         )  # fmt: skip
         self.nonlinearity = nonlinearity
 
-    def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
-        w_ih, w_hh, b_ih, b_hh, _ = parameters
-        return [ops.rnn_layer_p(F.linear(x, w_ih, _both(b_ih, b_hh)), states[0], w_hh, self.nonlinearity)]
+    @property
+    def _layer(self) -> recurrent.Layer:
+        return recurrent.rnn_tanh_layer if self.nonlinearity == "tanh" else recurrent.rnn_relu_layer
 
 
 class LSTM(RNNBase[tuple[Tensor, Tensor]]):
@@ -327,18 +292,9 @@ class LSTM(RNNBase[tuple[Tensor, Tensor]]):
             dtype,
         )  # fmt: skip
 
-    def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
-        w_ih, w_hh, b_ih, b_hh, w_hr = parameters
-        gates = F.linear(x, w_ih, _both(b_ih, b_hh))
-        if w_hr is None:
-            return list(ops.lstm_layer_p(gates, *states, w_hh))
-        (h, c), outs, cells = states, [], []
-        for step in gates.unbind(0):
-            h, c = lstm_step(step + h @ w_hh.t(), c)
-            h = h @ w_hr.t()
-            outs.append(h)
-            cells.append(c)
-        return [stack(outs, 0), stack(cells, 0)]
+    @property
+    def _layer(self) -> recurrent.Layer:
+        return recurrent.lstm_layer
 
 
 class GRU(RNNBase[Tensor]):
@@ -359,6 +315,6 @@ class GRU(RNNBase[Tensor]):
             dtype,
         )  # fmt: skip
 
-    def _layer(self, x: Tensor, states: list[Tensor], parameters: list[Any]) -> list[Tensor]:
-        w_ih, w_hh, b_ih, b_hh, _ = parameters
-        return [ops.gru_layer_p(F.linear(x, w_ih, b_ih), states[0], w_hh, b_hh)]
+    @property
+    def _layer(self) -> recurrent.Layer:
+        return recurrent.gru_layer

@@ -26,7 +26,8 @@ class IncompatibleKeys(NamedTuple):
             return "<All keys matched successfully>"
         return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        return repr(self)
 
 
 def _extra_is_own(module: Saved) -> bool:
@@ -70,7 +71,7 @@ class Saved(Hooked):
 
     def state_dict(
         self, *args: Any, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # Any: tensors, and what get_extra_state gives
         """Parameters and persistent buffers by path; detached unless ``keep_vars``, and sharing the module's memory.
 
         Given by position, the arguments are those of old: destination, prefix, keep_vars.
@@ -95,7 +96,8 @@ class Saved(Hooked):
         for hook in list(self._state_dict_hooks.values()):
             replaced = hook(self, found, prefix, metadata)
             found = found if replaced is None else replaced
-        return found
+        state: dict[str, Any] = found
+        return state
 
     # -- reading ---------------------------------------------------------------------------------
     def _load_from_state_dict(
@@ -152,7 +154,9 @@ class Saved(Hooked):
         if others:
             kinds = ", ".join(sorted({type(k).__name__ for k in others}))
             errors.append(f"keys must be paths such as 'layer.weight'; {len(others)} are of type {kinds}")
-        messages = [*_complaints(found), *errors, *_advice(*found)] if strict else errors
+        messages = (
+            [*_complaints(found), *errors, *_advice(found.missing_keys, found.unexpected_keys)] if strict else errors
+        )
         if messages:
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(messages))
         return found

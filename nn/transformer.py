@@ -14,11 +14,11 @@ from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
-from flambeau.nn.multihead import MultiheadAttention
 from flambeau.nn.container import ModuleList
 from flambeau.nn.dropout import Dropout
 from flambeau.nn.linear import Linear
 from flambeau.nn.module import Module
+from flambeau.nn.multihead import MultiheadAttention
 from flambeau.nn.norm import LayerNorm
 
 Activation = str | Callable[[Tensor], Tensor]  # "relu", "gelu" or a function
@@ -63,6 +63,12 @@ class _Layer(Module):
         for i in parts:
             setattr(self, f"dropout{i}", Dropout(dropout))
 
+    def _sa_block(
+        self, x: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None, is_causal: bool = False
+    ) -> Tensor:
+        """Self-attention and its dropout."""
+        return self.dropout1(self.self_attn(x, x, x, key_padding_mask, False, attn_mask)[0])
+
     def _fed(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
@@ -81,15 +87,16 @@ class TransformerEncoderLayer(_Layer):
         """The same shape as ``src``."""
         x: Tensor = src
         if self.norm_first:
-            x = x + self._attend(self.norm1(x), src_mask, src_key_padding_mask)
-            x = x + self.dropout2(self._fed(self.norm2(x)))
+            x = x + self._sa_block(self.norm1(x), src_mask, src_key_padding_mask, is_causal)
+            x = x + self._ff_block(self.norm2(x))
         else:
-            x = self.norm1(x + self._attend(x, src_mask, src_key_padding_mask))
-            x = self.norm2(x + self.dropout2(self._fed(x)))
+            x = self.norm1(x + self._sa_block(x, src_mask, src_key_padding_mask, is_causal))
+            x = self.norm2(x + self._ff_block(x))
         return x
 
-    def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
-        return self.dropout1(self.self_attn(x, x, x, padding, False, mask)[0])
+    def _ff_block(self, x: Tensor) -> Tensor:
+        """The feed-forward part and its dropout."""
+        return self.dropout2(self._fed(x))
 
 
 class TransformerDecoderLayer(_Layer):
@@ -111,17 +118,28 @@ class TransformerDecoderLayer(_Layer):
     ) -> Tensor:  # fmt: skip
         """The same shape as ``tgt``."""
         x: Tensor = tgt
-        own, other = (tgt_key_padding_mask, False, tgt_mask), (memory_key_padding_mask, False, memory_mask)
+        own = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
+        other = (memory, memory_mask, memory_key_padding_mask, memory_is_causal)
         if self.norm_first:
-            y = self.norm1(x)
-            x = x + self.dropout1(self.self_attn(y, y, y, *own)[0])
-            x = x + self.dropout2(self.multihead_attn(self.norm2(x), memory, memory, *other)[0])
-            x = x + self.dropout3(self._fed(self.norm3(x)))
+            x = x + self._sa_block(self.norm1(x), *own)
+            x = x + self._mha_block(self.norm2(x), *other)
+            x = x + self._ff_block(self.norm3(x))
         else:
-            x = self.norm1(x + self.dropout1(self.self_attn(x, x, x, *own)[0]))
-            x = self.norm2(x + self.dropout2(self.multihead_attn(x, memory, memory, *other)[0]))
-            x = self.norm3(x + self.dropout3(self._fed(x)))
+            x = self.norm1(x + self._sa_block(x, *own))
+            x = self.norm2(x + self._mha_block(x, *other))
+            x = self.norm3(x + self._ff_block(x))
         return x
+
+    def _mha_block(
+        self, x: Tensor, mem: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None,
+        is_causal: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """Attention to the encoder's memory and its dropout."""
+        return self.dropout2(self.multihead_attn(x, mem, mem, key_padding_mask, False, attn_mask)[0])
+
+    def _ff_block(self, x: Tensor) -> Tensor:
+        """The feed-forward part and its dropout."""
+        return self.dropout3(self._fed(x))
 
 
 class TransformerEncoder(Module):
@@ -139,6 +157,7 @@ class TransformerEncoder(Module):
         super().__init__()
         self.layers = ModuleList(copy.deepcopy(encoder_layer) for _ in range(bounded(num_layers, "num_layers")))
         self.num_layers, self.norm = num_layers, norm
+        self.enable_nested_tensor, self.mask_check = enable_nested_tensor, mask_check
 
     def forward(
         self, src: Tensor, mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
@@ -205,6 +224,10 @@ class Transformer(Module):
             TransformerDecoderLayer(*shared), num_decoder_layers, norm()
         )
         self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        """New random values of the matrices."""
         for p in self.parameters():
             if p.ndim > 1:
                 init.xavier_uniform_(p)

@@ -9,9 +9,10 @@ from flambeau.optim.adam import Adam, AdamW
 from flambeau.optim.elementwise import ASGD, Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop, Rprop
 from flambeau.optim.factored import Adafactor, Muon
 from flambeau.optim.lbfgs import LBFGS
-from flambeau.optim.optimizer import Optimizer, swap_in_optimizer_params_and_state
+from flambeau.optim.optimizer import Optimizer
 from flambeau.optim.sgd import SGD
 from flambeau.optim.sparse import SparseAdam
+from flambeau.optim.swapping import swap_in_optimizer_params_and_state
 
 __all__ = [
     "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "Optimizer",

@@ -35,6 +35,7 @@ class Adam(Optimizer):
         capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ):  # fmt: skip
+        _check_tensor_options(lr, betas, bool(foreach), capturable)
         super().__init__(params, options(locals()))
 
     def update(self, group: Group) -> None:
@@ -67,6 +68,15 @@ class Adam(Optimizer):
         return rows
 
 
+def _check_tensor_options(lr: Any, betas: Any, foreach: bool, capturable: bool) -> None:
+    """torch's rules for options that are tensors."""
+    tensors = [isinstance(b, Tensor) for b in betas]
+    if tensors[0] is not tensors[1]:
+        raise ValueError("Adam: betas must be either both floats or both Tensors")
+    if foreach and not capturable and (isinstance(lr, Tensor) or any(tensors)):
+        raise ValueError("Adam: lr or betas as a Tensor is not supported for capturable=False and foreach=True")
+
+
 def _initial(p: Tensor, amsgrad: bool) -> State:
     found: State = {"step": 0.0, "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
     return found | {"max_exp_avg_sq": zeros_like(p)} if amsgrad else found
@@ -87,4 +97,5 @@ class AdamW(Adam):
         weight_decay: AtLeast0 = 1e-2, amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
         capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
     ):  # fmt: skip
+        _check_tensor_options(lr, betas, bool(foreach), capturable)
         super(Adam, self).__init__(params, options(locals()) | {"decoupled_weight_decay": True})

@@ -93,9 +93,7 @@ class Muon(ElementwiseOptimizer):
         eps: AtLeast0 = 1e-7, ns_steps: int = 5, adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
     ):  # fmt: skip
         if adjust_lr_fn not in (None, "original", "match_rms_adamw"):
-            raise ValueError(
-                f"Muon: adjust_lr_fn must be 'original', 'match_rms_adamw' or None, got {adjust_lr_fn!r}"
-            )
+            raise ValueError(f"Muon: adjust_lr_fn must be 'original', 'match_rms_adamw' or None, got {adjust_lr_fn!r}")
         super().__init__(params, options(locals()))
         for group in self.param_groups:
             for p in group["params"]:

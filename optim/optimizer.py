@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, ClassVar, Final, TypedDict, TypeVar, cast, overload
 
@@ -19,10 +17,19 @@ from flambeau.core.exchange import host_device
 from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
 from flambeau.core.ops.nn.step import run as run_step
-from flambeau.core.ops.storage import view_as_real_p
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.hooks import add
+from flambeau.optim.helpers import (
+    _default_to_fused_or_foreach,
+    _dispatch_sqrt,
+    _get_scalar_dtype,
+    _get_value,
+    _stack_if_compiling,
+    _to_scalar,
+    _use_grad_for_differentiable,
+    _view_as_real,
+)  # fmt: skip
 from flambeau.optim.loading import finite, like, mapping, shown
 from flambeau.optim.options import Params, check
 
@@ -32,6 +39,12 @@ Group = dict[str, Any]
 State = dict[str, Any]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], Arguments | None]
+
+__all__ = [
+    "Group", "Optimizer", "State", "_default_to_fused_or_foreach", "_dispatch_sqrt", "_get_scalar_dtype", "_get_value",
+    "_stack_if_compiling", "_to_scalar", "_use_grad_for_differentiable", "_view_as_real", "no_sparse",
+    "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "required", "runner",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -233,6 +246,9 @@ class Optimizer:
                 self.update(group)
         return loss
 
+    def _cuda_graph_capture_health_check(self) -> None:
+        """Nothing is captured in graphs: there is nothing to look at."""
+
     @property
     def _opt_called(self) -> bool:
         """Whether a step was taken, under the name by which schedules of old know it."""
@@ -406,18 +422,18 @@ def no_sparse(optimizer: Optimizer, group: Group) -> list[Tensor]:
 
 
 #: State that is numbers here and tensors of one element in torch's files.
-_NUMBERS: Final = frozenset({"step", "mu_product", "eta", "mu"})
+NUMBERS: Final = frozenset({"step", "mu_product", "eta", "mu"})
 
 
 def _packed(state: State) -> State:
     """State as torch writes it; products and rates keep all their digits, so that what is loaded goes on the same."""
-    kinds = {k: dt.float32 if k == "step" else dt.float64 for k in _NUMBERS}
+    kinds = {k: dt.float32 if k == "step" else dt.float64 for k in NUMBERS}
     return {k: tensor(float(v), dtype=kinds[k], device=host_device()) if k in kinds and not isinstance(v, Tensor) else v
             for k, v in state.items()}  # fmt: skip
 
 
 def _unpacked(name: str, value: Any, param: Tensor | None, what: str) -> Any:
-    if name in _NUMBERS:
+    if name in NUMBERS:
         found = float(finite(value, f"{what}: {name!r}"))
         if name == "step" and found < 0:
             raise ValueError(f"{what}: 'step' must be 0 or more, got {found}")
@@ -427,95 +443,3 @@ def _unpacked(name: str, value: Any, param: Tensor | None, what: str) -> Any:
         wanted = param.dtype if floats else value.dtype
         return value.detach().to(device=param.device, dtype=wanted, copy=True)
     return copy.deepcopy(value)
-
-
-# -- what optimizers written for torch import from here ---------------------------------------------------
-def _use_grad_for_differentiable(func: F) -> F:
-    """A step that records where the option ``differentiable`` is on, and does not where it is off."""
-
-    @wraps(func)
-    def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        with enable_grad() if self.defaults.get("differentiable") else no_grad():
-            return func(self, *args, **kwargs)
-
-    return cast(F, step)
-
-
-def _get_value(x: Any) -> Any:
-    """A tensor of one element as a number."""
-    return x.item() if isinstance(x, Tensor) else x
-
-
-def _dispatch_sqrt(x: Any) -> Any:
-    """The root of a number or of a tensor."""
-    return x.sqrt() if isinstance(x, Tensor) else math.sqrt(x)
-
-
-def _stack_if_compiling(x: Any) -> Any:
-    """Nothing is compiled: what it is given."""
-    return x
-
-
-def _to_scalar(x: Any) -> Any:
-    """A tensor of one element without axes."""
-    return x.squeeze() if isinstance(x, Tensor) and x.ndim else x
-
-
-def _get_scalar_dtype(is_fused: bool | None = None) -> dt.DType:
-    """The dtype of counts of steps."""
-    return dt.float64 if not is_fused and dt.get_default_dtype() is dt.float64 else dt.float32
-
-
-def _view_as_real(params: list[Tensor], *state_and_grads: list[Tensor]) -> None:
-    """In lists that begin with parameters, complex tensors become their parts, in place."""
-    for i, p in enumerate(params):
-        if p.dtype.category == dt.COMPLEX:
-            params[i] = view_as_real_p(p)
-            for others in state_and_grads:
-                others[i] = view_as_real_p(others[i])
-
-
-def _default_to_fused_or_foreach(
-    params: list[Tensor], differentiable: bool, use_fused: bool = False
-) -> tuple[bool, bool]:
-    """Whether torch would choose (fused, foreach): neither; steps go over lists anyway, in one kernel where there is one."""
-    return False, False
-
-
-@contextmanager
-def swap_in_optimizer_params_and_state(
-    optimizer: Optimizer, swapin_parameters: dict[str, Tensor], swapin_optim_state: dict[str, Any]
-) -> Iterator[None]:
-    """Inside, the optimizer works on other parameters, with other state; its own come back whatever happens.
-
-    ``swapin_parameters`` stand in the order of the optimizer's; ``swapin_optim_state`` is as ``state_dict`` gives it.
-
-    >>> w, other = fb.ones(1, requires_grad=True), fb.zeros(1, requires_grad=True)
-    >>> optimizer = fb.optim.SGD([w], lr=1.0)
-    >>> other.grad = fb.ones(1)
-    >>> with fb.optim.swap_in_optimizer_params_and_state(optimizer, {"w": other}, optimizer.state_dict()):
-    ...     optimizer.step()
-    >>> w, other
-    (tensor([1.], requires_grad=True), tensor([-1.], requires_grad=True))
-    """
-    groups, state = optimizer.param_groups, optimizer.state
-    given = list(swapin_parameters.values())
-    if len(given) != sum(len(g["params"]) for g in groups):
-        raise ValueError(
-            f"swap_in_optimizer_params_and_state: got {len(given)} parameters, the optimizer has "
-            f"{sum(len(g['params']) for g in groups)}"
-        )
-    others = iter(given)
-    saved = swapin_optim_state["param_groups"]
-    swapped = [{**own, **new, "params": [next(others) for _ in own["params"]]}
-               for own, new in zip(groups, saved, strict=True)]  # fmt: skip
-    numbers = [n for g in saved for n in g["params"]]
-    by_number = dict(zip(numbers, given, strict=True))
-    optimizer.param_groups = swapped
-    optimizer.state = defaultdict(dict)
-    for n, values in swapin_optim_state["state"].items():
-        optimizer.state[by_number[n]] = {k: _get_value(v) if k in _NUMBERS else v for k, v in values.items()}
-    try:
-        yield
-    finally:
-        optimizer.param_groups, optimizer.state = groups, state

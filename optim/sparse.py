@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flambeau.core.creation import zeros_like
+from flambeau.core.dtype import COMPLEX
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer, State
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, number, options
@@ -45,6 +46,8 @@ class SparseAdam(Optimizer):
         if number(lr) <= 0 or eps <= 0:
             raise ValueError(f"SparseAdam: lr and eps must be greater than 0, got {lr} and {eps}")
         super().__init__(params, options(locals()))
+        if any(p.dtype.category == COMPLEX for p in self._all()):
+            raise ValueError("SparseAdam does not support complex parameters")
         sparse = [i for i, p in enumerate(self._all()) if is_sparse(p)]
         if sparse:
             raise ValueError(f"Sparse params at indices {sparse}: SparseAdam requires dense parameter tensors")

@@ -6,6 +6,7 @@ from typing import Any
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array, Bodies, Namespace
+from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 bodies = Bodies()
@@ -47,7 +48,7 @@ def view_as_complex(x: Array) -> Array:
 def cast(x: Array, *, dtype: DType) -> Array:
     if x.dtype.kind == "c" and dtype.numpy.kind not in "cb":
         x = x.real  # without the warning about the imaginary part
-    return x.astype(dtype.numpy)
+    return x.astype(dtype.numpy) if dtype not in dt.HELD else dt.cast_host(x, dtype)
 
 
 def clone(x: Array, *, order: str = "K") -> Array:

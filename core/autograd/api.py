@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, ValuesView
 from typing import Any, TypeAlias
 
 from flambeau.core.autograd.engine import accumulate, run_backward
@@ -25,7 +25,8 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     """One or several, as a tuple; an edge, itself a tuple, is one."""
     if value.__class__ is tuple:
         return value
-    return tuple(value) if isinstance(value, (tuple, list)) and not isinstance(value, GradientEdge) else (value,)
+    several = isinstance(value, (tuple, list, ValuesView)) and not isinstance(value, GradientEdge)
+    return tuple(value) if several else (value,)
 
 
 def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Any, Any]]:

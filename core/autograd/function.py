@@ -59,7 +59,8 @@ class FunctionCtx:
             raise freed("Function")
         if node.saved is None:
             raise freed(node.name())
-        return tuple(unpack(node, s, node.keep) for s in node.saved)
+        linked = node.keep or not state.current().levels  # they have their place in the graph, as in PyTorch
+        return tuple(unpack(node, s, linked) for s in node.saved)
 
     @property
     def saved_variables(self) -> tuple[Any, ...]:  # as saved_tensors
@@ -118,6 +119,7 @@ class FunctionNode(Node):
     """The node of one call of a custom function; the attributes of its context can be read from it."""
 
     __slots__ = ("aliases", "cls", "context", "keep", "single")
+    plain = False
 
     cls: type[Function]
     context: FunctionCtx
@@ -446,6 +448,7 @@ class RefusingNode(Node):
     """Raises when a gradient is asked for."""
 
     __slots__ = ()
+    plain = False
 
     def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:
         raise GradientError("trying to differentiate twice a function that was marked with @once_differentiable")

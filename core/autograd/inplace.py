@@ -15,7 +15,7 @@ from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.blame import explained_op, explaining_code
 from flambeau.core.box import box_of, mark_written, require_tracked
-from flambeau.core.dtype import COMPLEX, can_cast
+from flambeau.core.dtype import COMPLEX, HELD, can_cast
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError, is_of_the_call
 from flambeau.core.graph import PART, Edge, Leaf, Node, Slot, View, carry_keepers, edge_of
 from flambeau.core.graph import node as new_node
@@ -249,7 +249,7 @@ def _compute(op: Op, x: Tensor, others: list[Any], params: dict[str, Any], key: 
             kernel(x._array, *arrays, **params, out=x._array)
             return
     if level is None and op.name == "copy" and isinstance(plain[0], Tensor):
-        if x._key.truth and plain[0]._key is not x._key:
+        if (x._key.truth or x._key.dtype in HELD) and plain[0]._key is not x._key:
             plain = [dispatch.call(OPS["cast"], (plain[0],), {"dtype": x._key.dtype})]
         x._key.backend.copy_into(x._array, plain[0]._array)
         return
@@ -290,6 +290,7 @@ class CopySlices(Node):
     """The history of a base after a write to a view: outside it the gradient passes, inside it goes through the op."""
 
     __slots__ = ("chain", "inner", "order")
+    plain = False
 
     chain: list[tuple[Op, dict[str, Any]]]
     inner: Node
@@ -299,7 +300,7 @@ class CopySlices(Node):
         part = whole = self._copy(grad)
         for step_op, step_params in self.chain:
             part = dispatch.call(step_op, (part,), step_params)
-        inner = _twin(self.inner) if keep and self.inner.__class__ is Node else self.inner
+        inner = _twin(self.inner) if keep and self.inner.plain else self.inner
         inputs = inner.backward(part.clone(), keep)
         if inputs[0] is None:
             part.zero_()

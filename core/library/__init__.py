@@ -5,8 +5,17 @@ from __future__ import annotations
 from flambeau.core.declare import composite, op
 from flambeau.core.library.custom import CustomOp, custom_op, get_ctx, registered, registered_in
 from flambeau.core.library.registering import (
-    Library, define, fallthrough_kernel, impl, impl_abstract, register_autocast, register_autograd, register_fake,
-    register_kernel, register_torch_dispatch, register_vmap,
+    Library,
+    define,
+    fallthrough_kernel,
+    impl,
+    impl_abstract,
+    register_autocast,
+    register_autograd,
+    register_fake,
+    register_kernel,
+    register_torch_dispatch,
+    register_vmap,
 )  # fmt: skip
 from flambeau.core.library.schemas import infer_schema
 

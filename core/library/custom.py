@@ -120,16 +120,13 @@ class CustomOp(Generic[P, R]):
         if autograd is not None and grad and self.name not in _within.get():
             token = _within.set(_within.get() | {self.name})
             try:
-                found = autograd(*args, **kwargs)
-                return found
+                return autograd(*args, **kwargs)  # type: ignore[no-any-return]  # of the user's function
             finally:
                 _within.reset(token)
         if "implicit" in self._kernels:
-            found = self._kernels["implicit"](*args, **kwargs)
-            return found
+            return self._kernels["implicit"](*args, **kwargs)  # type: ignore[no-any-return]
         if self._function is not None and (grad if self._vmap is None else grad or bool(state.current().levels)):
-            found = self._function.apply(*values.values())
-            return found
+            return self._function.apply(*values.values())  # type: ignore[no-any-return]
         return self._call(values)
 
     def _call(self, values: dict[str, Any]) -> R:

@@ -18,10 +18,10 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType, dtype_named
 from flambeau.core.tensor import Tensor
 
-_TYPES: Final = frozenset(
-    "Any Device Dimname Generator Layout MemoryFormat QScheme Scalar ScalarType Storage Stream SymBool SymFloat SymInt "
-    "Tensor bool complex float int str t".split()
-)
+_TYPES: Final = frozenset({
+    "Any", "Device", "Dimname", "Generator", "Layout", "MemoryFormat", "QScheme", "Scalar", "ScalarType", "Storage",
+    "Stream", "SymBool", "SymFloat", "SymInt", "Tensor", "bool", "complex", "float", "int", "str", "t",
+})  # fmt: skip
 _ARGUMENT: Final = re.compile(
     r"(?P<base>[\w.]+)(?P<alias>\([^)]*\))?(?P<tail>(?:\[\d*\]|\?)*)\s+(?P<name>\w+)\s*(?:=\s*(?P<default>.+))?", re.S
 )

@@ -229,10 +229,10 @@ def unique_values(x: Tensor, /) -> Tensor:
 # -- the namespace -----------------------------------------------------------------------------------
 @public("__array_namespace__")
 def array_namespace(self: Tensor, /, *, api_version: str | None = None) -> ModuleType:
-    """The module with the standard's functions: flambeau."""
+    """The module with the standard's functions: :mod:`flambeau.array_api`."""
     if api_version is not None and api_version not in VERSIONS:
         raise ValueError(f"__array_namespace__: versions {', '.join(VERSIONS)} are known, got {api_version!r}")
-    return importlib.import_module("flambeau")
+    return importlib.import_module("flambeau.array_api")
 
 
 @public(function=False)

@@ -15,8 +15,9 @@ from flambeau.core.ops.shape import unsqueeze
 from flambeau.core.ops.solve import lu_factor, solve
 from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.views import diagonal
-from flambeau.core.results import CheckedCholesky, CheckedInverse, CheckedLU, CheckedSolution
+from flambeau.core.results import CheckedCholesky, CheckedInverse, CheckedLU, CheckedSolution, returned
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import bottom
 
 
 def matrices_of(x: Tensor) -> list[Tensor]:
@@ -26,7 +27,7 @@ def matrices_of(x: Tensor) -> list[Tensor]:
 
 def checked_info(name: str, what: str, info: Tensor, check_errors: bool) -> Tensor:
     """``info``; LinAlgError where it is to be looked at and says that a matrix failed."""
-    if check_errors and info.numel() and (worst := int(info.amax())):
+    if check_errors and info.numel() and (worst := int(bottom(info).amax())):
         raise LinAlgError(f"{name}: {what} (info {worst}: at row {worst}, counted from 1)")
     return info
 
@@ -53,13 +54,15 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
     tensor(2, dtype=flambeau.int32)
     """
     try:
-        return CheckedCholesky(cholesky(A, upper=upper), _nothing_failed(A))
+        found = cholesky(A, upper=upper), _nothing_failed(A)
     except LinAlgError:
         made = [_as_far_as_it_goes(a, upper) for a in matrices_of(A)]
-    info = creation.full_like(_nothing_failed(A), 0)
-    info = stack([creation.full_like(info.reshape(-1)[:1], k) for _, k in made]).reshape(tuple(A.shape[:-2]))
-    checked_info("cholesky_ex", "a matrix is not positive definite", info, check_errors)
-    return CheckedCholesky(stack([low for low, _ in made]).reshape(tuple(A.shape)), info)
+        orders = [creation.full_like(_nothing_failed(a), k) for a, (_, k) in zip(matrices_of(A), made, strict=True)]
+        info = stack(orders).reshape(tuple(A.shape[:-2]))
+        checked_info("cholesky_ex", "a matrix is not positive definite", info, check_errors)
+        found = stack([low for low, _ in made]).reshape(tuple(A.shape)), info
+    result: CheckedCholesky[Tensor] = returned("linalg_cholesky_ex", found)
+    return result
 
 
 def _as_far_as_it_goes(a: Tensor, upper: bool) -> tuple[Tensor, int]:
@@ -88,11 +91,13 @@ def inv_ex(A: Tensor, *, check_errors: bool = False) -> CheckedInverse[Tensor]:
     tensor(2, dtype=flambeau.int32)
     """
     try:
-        return CheckedInverse(inv_p(A), _nothing_failed(A))
+        found = inv_p(A), _nothing_failed(A)
     except LinAlgError:
         info = checked_info("inv_ex", "a matrix is singular", _zero_pivots(lu_factor_p(A.detach())[0]), check_errors)
-    failed = unsqueeze(unsqueeze(info != 0, -1), -1)
-    return CheckedInverse(where(failed, float("nan"), inv_p(where(failed, identity_like(A), A))), info)
+        failed = unsqueeze(unsqueeze(info != 0, -1), -1)
+        found = where(failed, float("nan"), inv_p(where(failed, identity_like(A), A))), info
+    result: CheckedInverse[Tensor] = returned("linalg_inv_ex", found)
+    return result
 
 
 def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> CheckedSolution[Tensor]:
@@ -102,14 +107,16 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
     CheckedSolution(result=tensor([[2.]]), info=tensor(0, dtype=flambeau.int32))
     """
     try:
-        return CheckedSolution(solve(A, B, left=left), _nothing_failed(A))
+        found = solve(A, B, left=left), _nothing_failed(A)
     except LinAlgError:
         info = checked_info("solve_ex", "a matrix is singular", _zero_pivots(lu_factor_p(A.detach())[0]), check_errors)
-    failed = unsqueeze(unsqueeze(info != 0, -1), -1)
-    found = solve(where(failed, identity_like(A), A), B, left=left)
-    while failed.ndim > found.ndim:  # the right-hand sides were vectors
-        failed = failed.squeeze(-1)
-    return CheckedSolution(where(failed, float("nan"), found), info)
+        failed = unsqueeze(unsqueeze(info != 0, -1), -1)
+        solved = solve(where(failed, identity_like(A), A), B, left=left)
+        while failed.ndim > solved.ndim:  # the right-hand sides were vectors
+            failed = failed.squeeze(-1)
+        found = where(failed, float("nan"), solved), info
+    result: CheckedSolution[Tensor] = returned("linalg_solve_ex", found)
+    return result
 
 
 def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> CheckedLU[Tensor]:
@@ -122,4 +129,5 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
         raise ShapeError(f"lu_factor_ex: input must have at least 2 dimensions, got shape {tuple(A.shape)}")
     lu, pivots = lu_factor(A, pivot=pivot)
     info = checked_info("lu_factor_ex", "U has a 0 on its diagonal", _zero_pivots(lu.detach()), check_errors)
-    return CheckedLU(lu, pivots, info)
+    result: CheckedLU[Tensor] = returned("linalg_lu_factor_ex", (lu, pivots, info))
+    return result

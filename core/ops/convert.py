@@ -15,9 +15,9 @@ from flambeau.core.dispatch import compute_dtype
 from flambeau.core.dtype import DType, DTypeLike, Number, as_dtype
 from flambeau.core.errors import ConversionError
 from flambeau.core.keys import Key
-from flambeau.core.memory_format import MemoryFormat, check_format
+from flambeau.core.memory_format import MemoryFormat, check_format, preserve_format
 from flambeau.core.ops import storage
-from flambeau.core.ops.joining import contiguous
+from flambeau.core.ops.joining import in_format
 from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.registry import resolve
@@ -98,8 +98,10 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # Any: as the forms 
     where, dtype, copy = parse_to("to", args, kwargs)
     if next((a for a in args if isinstance(a, bool)), kwargs.get("non_blocking", False)):
         with without_waiting():
-            return convert(self, where, dtype, copy)
-    return convert(self, where, dtype, copy)
+            found = convert(self, where, dtype, copy)
+    else:
+        found = convert(self, where, dtype, copy)
+    return in_format("to", found, kwargs["memory_format"]) if "memory_format" in kwargs else found
 
 
 def parse_to(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Device | None, DType | None, bool]:
@@ -145,7 +147,7 @@ def _names_dtype(value: object) -> bool:
 
 
 #: What old code calls a tensor of each dtype, before "Tensor".
-TYPE_NAMES: Final = {
+TYPE_NAMES: Final[dict[DType, str]] = {
     dt.float32: "Float", dt.float64: "Double", dt.float16: "Half", dt.bfloat16: "BFloat16", dt.int64: "Long",
     dt.int32: "Int", dt.int16: "Short", dt.int8: "Char", dt.uint8: "Byte", dt.uint16: "UInt16", dt.uint32: "UInt32",
     dt.uint64: "UInt64", dt.bool_: "Bool", dt.complex64: "ComplexFloat", dt.complex128: "ComplexDouble",
@@ -169,14 +171,15 @@ def cpu(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
     >>> fb.ones(1, device="strict").cpu().device
     device(type='cpu')
     """
-    return convert(self, Device("cpu"), None)
+    return in_format("cpu", convert(self, Device("cpu"), None), memory_format)
 
 
 def _converter(name: str, dtype: DType) -> Callable[[Tensor], Tensor]:
     def method(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
         if memory_format is not None:
             check_format(name, memory_format)
-        return convert(self, None, dtype)
+        found = convert(self, None, dtype)
+        return found if memory_format is None else in_format(name, found, memory_format)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"The tensor as {dtype.name}; itself when it is that already."
@@ -321,5 +324,6 @@ def clone(input: Tensor, *, memory_format: MemoryFormat | None = None) -> Tensor
     >>> fb.clone(fb.tensor([1.0]))
     tensor([1.])
     """
-    found = storage.clone_p(input, "K")
-    return contiguous(found) if memory_format is not None and "contiguous" in str(memory_format) else found
+    if memory_format is None or memory_format is preserve_format:
+        return storage.clone_p(input, "K")
+    return in_format("clone", input, memory_format, copy=True)

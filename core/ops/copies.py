@@ -172,7 +172,7 @@ def select_copy(input: Tensor, dim: int, index: int) -> Tensor:
     return _copied(views.select(input, dim, index))
 
 
-def _slice(name: str, input: Tensor, dim: int, start: int | None, end: int | None, step: int) -> tuple[int, slice]:
+def _places(name: str, input: Tensor, dim: int, start: int | None, end: int | None, step: int) -> tuple[int, slice]:
     """The axis, and the places that count: beyond the ends there are none."""
     axis = axis_of(name, input, dim)
     if step < 1:
@@ -188,7 +188,7 @@ def slice_copy(input: Tensor, dim: int = 0, start: int | None = None, end: int |
     >>> fb.slice_copy(fb.tensor([1, 2, 3]), 0, 1)
     tensor([2, 3])
     """
-    axis, places = _slice("slice_copy", input, dim, start, end, step)
+    axis, places = _places("slice_copy", input, dim, start, end, step)
     index = views.whole(input.shape)
     index[axis] = places
     return _copied(storage.basic_index_p(input, tuple(index)))
@@ -198,15 +198,12 @@ def slice_copy(input: Tensor, dim: int = 0, start: int | None = None, end: int |
 def slice_inverse(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
-    """Of ``src``, the slice of a tensor with the shape and strides of ``input``, that tensor again; a view.
+    """The memory of ``input`` with the sizes, strides and offset of ``src``, a slice of it; a view, as in torch.
 
-    >>> base = fb.tensor([1, 2, 3])
-    >>> fb.slice_inverse(base, base[1:], 0, 1, 3)
-    tensor([1, 2, 3])
+    >>> fb.slice_inverse(fb.tensor([1, 2, 3]), fb.tensor([4, 5, 6])[1:], 0, 1)
+    tensor([2, 3])
     """
-    axis, places = _slice("slice_inverse", input, dim, start, end, step)
-    offset = src.storage_offset() - places.start * input.stride(axis)
-    return as_strided(src, tuple(input.shape), input.stride(), offset)
+    return as_strided(input, tuple(src.shape), src.stride(), src.storage_offset())
 
 
 @public(method=False, out=True)

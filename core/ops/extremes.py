@@ -39,7 +39,9 @@ def _max(
     >>> fb.max(fb.tensor([[1.0, 5.0]]), 1).indices
     tensor([1])
     """
-    return deliver("max", returned("max", _extreme(max_p, argmax_p, maximum_p, input, dim, keepdim, other)), out)
+    found = returned("max", _extreme(max_p, argmax_p, maximum_p, input, dim, keepdim, other))
+    answer: Tensor | ValuesIndices[Tensor] = deliver("max", found, out)
+    return answer
 
 
 @overload
@@ -63,7 +65,9 @@ def _min(
     >>> fb.min(fb.tensor([[1.0, 5.0]]), 1).indices
     tensor([0])
     """
-    return deliver("min", returned("min", _extreme(min_p, argmin_p, minimum_p, input, dim, keepdim, other)), out)
+    found = returned("min", _extreme(min_p, argmin_p, minimum_p, input, dim, keepdim, other))
+    answer: Tensor | ValuesIndices[Tensor] = deliver("min", found, out)
+    return answer
 
 
 def _extreme(

@@ -9,9 +9,16 @@ from collections.abc import Sequence
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.dispatch import tensor_of
-from flambeau.core.errors import ArgumentError, ShapeError
+from flambeau.core.errors import ArgumentError, FormatError, ShapeError
+from flambeau.core.graph import disown
 from flambeau.core.keys import Key
-from flambeau.core.memory_format import MemoryFormat
+from flambeau.core.memory_format import (
+    MemoryFormat,
+    check_format,
+    contiguous_format,
+    order_of,
+    preserve_format,
+)  # fmt: skip
 from flambeau.core.ops import storage
 from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.search import searchsorted
@@ -26,7 +33,7 @@ from flambeau.core.ops.shape import (
     transpose,
     unsqueeze,
 )  # fmt: skip
-from flambeau.core.ops.storage import clone_p, expand_p
+from flambeau.core.ops.storage import clone_p, expand_p, permute_p
 from flambeau.core.ops.views import narrow
 from flambeau.core.out import deliver
 from flambeau.core.public import public
@@ -41,8 +48,32 @@ def contiguous(self: Tensor, memory_format: MemoryFormat | None = None) -> Tenso
 
     >>> fb.ones(2, 3).T.contiguous().stride()
     (2, 1)
+    >>> fb.ones(1, 2, 3, 4).contiguous(memory_format=fb.channels_last).stride()
+    (24, 1, 8, 2)
     """
-    return self if self.is_contiguous(memory_format) else clone_p(self, "C")
+    if memory_format is preserve_format:
+        if self.is_contiguous():
+            return self
+        raise FormatError("contiguous: preserve_format says nothing about the result")
+    if memory_format is None or memory_format is contiguous_format:
+        return self if self.is_contiguous(memory_format) else clone_p(self, "C")
+    return in_format("contiguous", self, memory_format)
+
+
+def in_format(name: str, x: Tensor, memory_format: MemoryFormat | None, copy: bool = False) -> Tensor:
+    """The tensor with its elements in an order, itself where they are in it, unless ``copy``."""
+    if memory_format is None or memory_format is preserve_format:
+        return x
+    check_format(name, memory_format)
+    order = order_of(name, memory_format, x.ndim)
+    if order is None:
+        return x if x.is_contiguous() and not copy else clone_p(x, "C")
+    if not copy and x._key.level is None and x.is_contiguous(memory_format):
+        return x
+    back = tuple(order.index(i) for i in range(len(order)))
+    found = permute_p(clone_p(permute_p(x, order), "C"), back)
+    disown(found)
+    return found
 
 
 # -- joining -----------------------------------------------------------------------------------------

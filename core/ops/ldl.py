@@ -19,7 +19,9 @@ from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.matmul import matmul
 from flambeau.core.ops.systems import matrices, square
-from flambeau.core.results import LDL, CheckedLDL
+from flambeau.core.ops.triangle import diag_embed
+from flambeau.core.ops.views import diagonal
+from flambeau.core.results import LDL, CheckedLDL, returned
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 
@@ -37,13 +39,18 @@ def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = Fa
     if A.dtype not in matrices.accepts:
         raise DTypeError(f"ldl_factor: A must be floating or complex, got {A.dtype.name}")
     with no_grad():
-        made = [_factor(a.tril(), hermitian and A.is_complex()) for a in matrices_of(A)]
+        below = A.tril()
+        if hermitian and A.is_complex():  # the diagonal is real, whatever stands there
+            below = A.tril(-1) + diag_embed(diagonal(A, 0, -2, -1).real).to(A.dtype)
+        made = [_factor(a.clone(), hermitian and A.is_complex()) for a in matrices_of(below)]
     batch = tuple(A.shape[:-2])
     n = A.shape[-1]
     pivots = tensor([p for _, p, _ in made], dtype=dt.int32, device=A.device).reshape(*batch, n)
     info = tensor([i for _, _, i in made], dtype=dt.int32, device=A.device).reshape(batch)
     checked_info("ldl_factor", "D has a 0 on its diagonal", info, check_errors)
-    return CheckedLDL(stack([f for f, _, _ in made]).reshape(tuple(A.shape)) if made else A.clone(), pivots, info)
+    factors = stack([f for f, _, _ in made]).reshape(tuple(A.shape)) if made else A.clone()
+    found: CheckedLDL[Tensor] = returned("linalg_ldl_factor_ex", (factors, pivots, info))
+    return found
 
 
 def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDL[Tensor]:
@@ -55,7 +62,8 @@ def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDL[Tensor]:
     tensor([[2.0000, 0.0000],
             [0.5000, 2.5000]])
     """
-    return LDL(*ldl_factor_ex(A, hermitian=hermitian)[:2])
+    found: LDL[Tensor] = returned("linalg_ldl_factor", ldl_factor_ex(A, hermitian=hermitian)[:2])
+    return found
 
 
 def _factor(a: Tensor, hermitian: bool) -> tuple[Tensor, list[int], int]:

@@ -18,7 +18,7 @@ from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.views import diagonal as of_any
 from flambeau.core.out import deliver, in_dtype
 from flambeau.core.public import public
-from flambeau.core.results import QR, SVD, Eigen, SignedLog, returned
+from flambeau.core.results import QR, SVD, Eigen, OldSVD, SignedLog, returned
 from flambeau.core.tensor import Tensor
 
 
@@ -253,14 +253,22 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 
 # -- the older names ---------------------------------------------------------------------------------
 @public("svd", out=True)
-def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> OldSVD[Tensor]:
     """(U, S, V) with U @ diag(S) @ V.mH == input; :func:`flambeau.linalg.svd` is the newer form.
+
+    Without ``compute_uv`` U and V are square and all 0.
 
     >>> [t.shape for t in fb.svd(fb.ones(3, 2))]
     [flambeau.Size([3, 2]), flambeau.Size([2]), flambeau.Size([2, 2])]
     """
-    u, s, vh = svd_p(input, not some)
-    return u, s, matrix_transpose(vh).conj() if vh.is_complex() else matrix_transpose(vh)
+    if compute_uv:
+        u, s, vh = svd_p(input, not some)
+        v = matrix_transpose(vh).conj() if vh.is_complex() else matrix_transpose(vh)
+    else:
+        s = svdvals_p(input)
+        u, v = (input.new_zeros((*input.shape[:-2], n, n)) for n in input.shape[-2:])
+    made: OldSVD[Tensor] = returned("svd", (u, s, v))
+    return made
 
 
 @public("cholesky", out=True)

@@ -150,7 +150,8 @@ def _search(
     a: Tensor, b: Tensor | None, x: Tensor, precondition: Tensor | None, count: int, sign: float, limit: int, tol: float
 ) -> tuple[Tensor, Tensor]:
     def projected(basis: Tensor) -> tuple[Tensor, Tensor]:
-        return eigh_p(matmul(adjoint(basis), matmul(a, basis)) * sign, False)
+        values, vectors = eigh_p(matmul(adjoint(basis), matmul(a, basis)) * sign, False)
+        return values, vectors
 
     width = x.shape[-1]
     basis = _orthonormal(x, b)

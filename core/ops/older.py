@@ -14,19 +14,19 @@ from flambeau.core.ops.solve import lu_parts
 from flambeau.core.ops.solve import lu_solve as solve_by_lu
 from flambeau.core.ops.systems import solve_triangular_p
 from flambeau.core.public import public
-from flambeau.core.results import LU, CheckedLU, LUParts, TriangularSolution
+from flambeau.core.results import LUParts, TriangularSolution, returned
 from flambeau.core.tensor import Tensor
 
 
 @public("lu", out=True)
-def _lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> LU[Tensor] | CheckedLU[Tensor]:
+def _lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]:
     """:func:`flambeau.linalg.lu_factor`; with ``get_infos`` its ``info`` too, as :func:`flambeau.linalg.lu_factor_ex`.
 
     >>> fb.lu(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))[1]
     tensor([1, 2], dtype=flambeau.int32)
     """
     found = lu_factor_ex(A, pivot=pivot, check_errors=not get_infos)
-    return found if get_infos else LU(found.LU, found.pivots)
+    return tuple(found) if get_infos else (found.LU, found.pivots)
 
 
 @public(method=False, out=True)
@@ -42,7 +42,9 @@ def lu_unpack(
         raise DTypeError(f"lu_unpack: LU_pivots must be of dtype int32, got {LU_pivots.dtype.name}")
     parts = lu_parts(LU_data, LU_pivots if unpack_pivots else None)
     nothing = LU_data.new_empty((0,))
-    return LUParts(parts.P if unpack_pivots else nothing, *(parts[1:] if unpack_data else (nothing, nothing)))
+    wanted = (parts.P if unpack_pivots else nothing, *(parts[1:] if unpack_data else (nothing, nothing)))
+    made: LUParts[Tensor] = returned("lu_unpack", wanted)
+    return made
 
 
 @public("lu_solve", out=True)
@@ -71,7 +73,9 @@ def triangular_solve(
         )
     turned = matrix_transpose(A) if transpose else A
     found = solve_triangular_p(turned, b, upper=upper is not transpose, unitriangular=unitriangular)
-    return TriangularSolution(found, A.expand(*found.shape[:-2], *A.shape[-2:]).clone())
+    whole = A.expand(*found.shape[:-2], *A.shape[-2:]).clone()
+    made: TriangularSolution[Tensor] = returned("triangular_solve", (found, whole))
+    return made
 
 
 @public(method=False, out=True)

@@ -18,6 +18,7 @@ from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import bottom
 
 #: p(1) of x, and p(k + 1) of (k, x, p(k), p(k - 1)).
 Family = tuple[Callable[[Tensor], Tensor], Callable[[int, Tensor, Tensor, Tensor], Tensor]]
@@ -70,7 +71,8 @@ def _up_to(name: str, x: Tensor, n: int) -> Tensor:
 def _by_degree(name: str, x: Tensor, degrees: Tensor) -> Tensor:
     first, step = _FAMILIES[name]
     found = where(degrees == 0, ones_like(x), full_like(x, 0.0))
-    largest = int(degrees.max().item()) if degrees.numel() else 0
+    seen = bottom(degrees)
+    largest = int(seen.max().item()) if seen.numel() else 0
     p, after = ones_like(x), first(x)
     for k in range(1, largest + 1):
         p, after = after, step(k, x, after, p) if k < largest else after

@@ -15,7 +15,7 @@ from flambeau.core.ops.shape import adjoint, unsqueeze
 from flambeau.core.ops.systems import matrices
 from flambeau.core.ops.views import narrow
 from flambeau.core.public import public
-from flambeau.core.results import Reflections
+from flambeau.core.results import Reflections, returned
 from flambeau.core.tensor import Tensor
 
 
@@ -42,7 +42,9 @@ def geqrf(input: Tensor) -> Reflections[Tensor]:
         above = narrow(narrow(a, -1, k + 1, n - k - 1), -2, 0, k)
         a = cat([narrow(a, -1, 0, k), stored, cat([above, rest], -2)], -1)
         factors.append(tau.squeeze(-1))
-    return Reflections(a, cat(factors, -1) if factors else input.new_zeros((*input.shape[:-2], 0)))
+    tau = cat(factors, -1) if factors else input.new_zeros((*input.shape[:-2], 0))
+    made: Reflections[Tensor] = returned("geqrf", (a, tau))
+    return made
 
 
 def _reflection(column: Tensor) -> tuple[Tensor, Tensor, Tensor]:

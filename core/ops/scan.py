@@ -274,7 +274,8 @@ def cummax(input: Tensor, dim: int, *, out: Pair | None = None) -> ValuesIndices
     >>> fb.cummax(fb.tensor([1, 3, 2]), 0).values
     tensor([1, 3, 3])
     """
-    return deliver("cummax", returned("cummax", along(cummax_p, input, dim)), out)
+    answer: ValuesIndices[Tensor] = deliver("cummax", returned("cummax", along(cummax_p, input, dim)), out)
+    return answer
 
 
 @public()
@@ -284,7 +285,8 @@ def cummin(input: Tensor, dim: int, *, out: Pair | None = None) -> ValuesIndices
     >>> fb.cummin(fb.tensor([3.0, 1.0, 2.0]), 0).values
     tensor([3., 1., 1.])
     """
-    return deliver("cummin", returned("cummin", along(cummin_p, input, dim)), out)
+    answer: ValuesIndices[Tensor] = deliver("cummin", returned("cummin", along(cummin_p, input, dim)), out)
+    return answer
 
 
 @public(out=True)

@@ -23,6 +23,7 @@ from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import bottom
 
 _PLACES = DTypeRule("places", result="index", accepts=dt.BOOLS + dt.REALS)
 
@@ -116,7 +117,8 @@ def bucketize(
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each number occurs in a vector of whole numbers, or the sum of its ``weights``.
 
-    The result has ``max(input) + 1`` elements, at least ``minlength``. It reads from the device.
+    The result has ``max(input) + 1`` elements, at least ``minlength``; under vmap as many for the whole batch. It reads
+    from the device.
 
     >>> fb.bincount(fb.tensor([1, 3, 1]))
     tensor([0, 2, 0, 1])
@@ -131,9 +133,10 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         )
     if minlength < 0:
         raise ArgumentError(f"bincount: minlength must not be negative, got {minlength}")
-    if input.numel() and int(input.min()) < 0:
-        raise ArgumentError(f"bincount: input must not be negative, its smallest element is {int(input.min())}")
-    length = max(minlength, int(input.max()) + 1 if input.numel() else 0)
+    seen = bottom(input)
+    if seen.numel() and int(seen.min()) < 0:
+        raise ArgumentError(f"bincount: input must not be negative, its smallest element is {int(seen.min())}")
+    length = max(minlength, int(seen.max()) + 1 if seen.numel() else 0)
     if weights is None:
         src = creation.ones_like(input, dtype=dt.int64)
     else:

@@ -28,7 +28,7 @@ from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular
 from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.ops.views import narrow
 from flambeau.core.public import public
-from flambeau.core.results import LU, LUParts, LeastSquares, returned
+from flambeau.core.results import LU, LeastSquares, LUParts, returned
 from flambeau.core.tensor import Tensor
 
 AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
@@ -141,7 +141,8 @@ def lu(A: Tensor, *, pivot: bool = True) -> LUParts[Tensor]:
     >>> [t.shape for t in fb.linalg.lu(fb.tensor([[2.0, 0.0], [0.0, 4.0]]))]
     [flambeau.Size([2, 2]), flambeau.Size([2, 2]), flambeau.Size([2, 2])]
     """
-    return lu_parts(*lu_factor(A, pivot=pivot))
+    made: LUParts[Tensor] = returned("linalg_lu", lu_parts(*lu_factor(A, pivot=pivot)))
+    return made
 
 
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:

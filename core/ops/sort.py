@@ -274,7 +274,8 @@ def median(
     tensor(2.)
     """
     found = median_p(input) if dim is None else _at_rank(input, dim, keepdim, _middle("median", False))
-    return deliver("median", returned("median", found), out)
+    answer: Tensor | ValuesIndices[Tensor] = deliver("median", returned("median", found), out)
+    return answer
 
 
 @overload
@@ -294,7 +295,8 @@ def nanmedian(
     tensor(2.)
     """
     found = nanmedian_p(input) if dim is None else _at_rank(input, dim, keepdim, _middle("nanmedian", True))
-    return deliver("nanmedian", returned("nanmedian", found), out)
+    answer: Tensor | ValuesIndices[Tensor] = deliver("nanmedian", returned("nanmedian", found), out)
+    return answer
 
 
 @public(out=True)

@@ -14,6 +14,7 @@ from flambeau.core.ops.storage import cast_p, pad_p, unfold_p
 from flambeau.core.ops.views import narrow, view_as_real
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import bottom
 
 
 def _lengths(name: str, n_fft: int, hop: int | None, win: int | None) -> tuple[int, int, int]:
@@ -138,7 +139,7 @@ def istft(
     stop = total - start if length is None else min(start + length, total)
     signal = narrow(_added(frames * taper, hop), 1, start, max(stop - start, 0))
     weight = narrow(_added(squares, hop), 1, start, max(stop - start, 0))
-    if bool((weight.abs() < 1e-11).any()):
+    if bool((bottom(weight).abs() < 1e-11).any()):
         raise ArgumentError("istft: the squared windows add up to 0 somewhere in the signal; let them overlap more")
     signal = signal / weight
     if length is not None and length > signal.shape[1]:

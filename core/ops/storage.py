@@ -26,8 +26,8 @@ from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 from flambeau.core.transfer import move
 
-anything = DTypeRule("anything", promotes=False)
-to_param = DTypeRule("to_param", result=lambda compute, params: params["dtype"], promotes=False)
+anything = DTypeRule("anything", promotes=False, accepts=dt.STORABLE)
+to_param = DTypeRule("to_param", result=lambda compute, params: params["dtype"], promotes=False, accepts=dt.STORABLE)
 
 
 #: A full index: one int or slice per axis, None for a new one.
@@ -137,6 +137,7 @@ def _cat_vjp(g: Tensor, xs_shape: Sequence[Shape], axis: int) -> list[Tensor | N
 
 cat_p = op(
     "cat(xs: Tensor[], *, axis: Axis = 0) -> Tensor",
+    dtype=DTypeRule("joined", accepts=dt.STORABLE),
     infer=_cat_shape,
     vjp=dict(xs=_cat_vjp),
     linear=["xs"],
@@ -343,7 +344,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
         own = self._key
         plain = key.level is None and key.device is own.device and (src._node is None or not state.grad)  # type: ignore[union-attr]
         apart = src._box is None or src._box is not self._box
-        if plain and apart and (key is own or not own.truth) and written(self, src._array):
+        if plain and apart and (key is own or not own.truth and own.dtype not in dt.HELD) and written(self, src._array):
             return self
     except AttributeError:  # no tensor, or a thread's first op
         pass

@@ -147,6 +147,14 @@ class set_detect_anomaly(_AtOnce):
         super().__init__(anomaly=mode if check_nan or not mode else "places")
 
 
+def set_anomaly_enabled(enabled: bool, check_nan: bool = True) -> None:
+    """Turn anomaly mode on or off, as :class:`set_detect_anomaly` does.
+
+    >>> fb.set_anomaly_enabled(False)
+    """
+    set_detect_anomaly(enabled, check_nan)
+
+
 def is_anomaly_enabled() -> bool:
     """Whether anomaly mode is on.
 

@@ -112,6 +112,9 @@ class JvpLevel(Level):
         results = tuple(self.wrap(o, o.primal) if isinstance(o, Dual) else o for o in outs)
         return results if several else results[0]
 
+    def inner(self, payload: Dual) -> Any:
+        return payload.primal
+
     def describe(self, payload: Dual) -> str:
         return f"primal={payload.primal!r}, tangent={payload.direction()!r}"
 

@@ -22,7 +22,7 @@ from flambeau.core.graph import Leaf, Slot, edge_of
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.batching import stacked as stack
 from flambeau.core.transforms.forward import Dual, JvpLevel
-from flambeau.core.transforms.levels import innermost, to_level
+from flambeau.core.transforms.levels import bottom, innermost, to_level
 from flambeau.core.transforms.vmap import Randomness, vmap
 from flambeau.core.tree import flatten, unflatten
 
@@ -459,11 +459,9 @@ def debug_unwrap(tensor: Tensor, *, recurse: bool = True) -> Tensor:
     >>> held
     [tensor([1., 1.])]
     """
-    if tensor._key.level is None:
-        return tensor
-    payload = tensor._array
-    inner: Tensor = payload.primal if isinstance(payload, Dual) else payload.value
-    return debug_unwrap(inner) if recurse else inner
+    level = tensor._key.level
+    found: Tensor = bottom(tensor) if recurse or level is None else level.inner(tensor._array)
+    return found
 
 
 __all__ = [

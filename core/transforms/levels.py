@@ -117,6 +117,14 @@ class Level:
         """A new level of the same kind."""
         raise NotImplementedError
 
+    def inner(self, payload: Any) -> Any:
+        """The tensor one level down that a payload holds: with the batch in front, or without its tangent."""
+        raise NotImplementedError
+
+    def varies(self, payload: Any) -> bool:
+        """Whether the payload has a value of its own for each element of a batch."""
+        return False
+
     def describe(self, payload: Any) -> str:
         raise NotImplementedError
 
@@ -127,6 +135,21 @@ class Level:
 def _tracked(t: Any) -> bool:
     level = t._key.level
     return t.requires_grad or (level is not None and level.tracked(t._array))
+
+
+def bottom(t: Any) -> Any:
+    """The ordinary tensor under all transforms: all of the batches, without tangents; to look at."""
+    while t._key.level is not None:
+        t = t._key.level.inner(t._array)
+    return t
+
+
+def settled(t: Any, target: Any) -> Any:
+    """``t`` at the level of ``target``, without tangents, to be written there; itself where it varies in a batch."""
+    level = t._key.level
+    if level is None or level is target._key.level or level.varies(t._array):
+        return t
+    return settled(level.inner(t._array), target)
 
 
 def innermost() -> Level | None:

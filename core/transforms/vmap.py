@@ -87,6 +87,12 @@ class VmapLevel(Level):
         results = tuple(self.wrap(o, o.value) if isinstance(o, Batched) else o for o in outs)
         return results if several else results[0]
 
+    def inner(self, payload: Batched) -> Any:
+        return payload.value
+
+    def varies(self, payload: Batched) -> bool:
+        return payload.batched
+
     def describe(self, payload: Batched) -> str:
         return f"batch={self.size if payload.batched else None}, value={payload.value!r}"
 

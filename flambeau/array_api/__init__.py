@@ -9,12 +9,10 @@ tensor([7., 5.])
 
 from __future__ import annotations
 
-import importlib
 from math import e, inf, nan, pi
-from types import ModuleType
 from typing import Final
 
-from flambeau.array_api import creation, elementwise, linalg, reductions, shapes
+from flambeau.array_api import creation, elementwise, fft, linalg, reductions, shapes
 from flambeau.array_api.creation import *  # noqa: F403  # their __all__ are what the standard has
 from flambeau.array_api.elementwise import *  # noqa: F403
 from flambeau.array_api.linalg import matmul, matrix_transpose, tensordot, vecdot
@@ -34,7 +32,7 @@ from flambeau.core.dtype import (
     uint16,
     uint32,
     uint64,
-)  # fmt: skip
+)
 from flambeau.core.ops.standard import strict
 
 newaxis: Final = None
@@ -46,15 +44,6 @@ __all__ = [
     "pi", "strict", "tensordot", "uint16", "uint32", "uint64", "uint8", "vecdot",
     *creation.__all__, *elementwise.__all__, *reductions.__all__, *shapes.__all__,
 ]  # fmt: skip
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name == "fft":  # few need it
-        try:
-            return importlib.import_module("flambeau.array_api.fft")
-        except ImportError:
-            pass  # TEMP
-    raise AttributeError(f"module 'flambeau.array_api' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

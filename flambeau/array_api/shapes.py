@@ -17,7 +17,7 @@ from flambeau.core.ops.array_api import (
     take,
     take_along_axis,
     unstack,
-)  # fmt: skip
+)
 from flambeau.core.results import UniqueAll, UniqueCounts, UniqueInverse
 from flambeau.core.tensor import Tensor
 
@@ -182,6 +182,14 @@ def searchsorted(
     return search.searchsorted(x1, x2, side=side, sorter=sorter)
 
 
-def where(condition: Tensor, x1: Tensor | Number, x2: Tensor | Number, /) -> Tensor:
-    """``x1`` where the condition is true, else ``x2``."""
+def where(
+    condition: Tensor, x1: Tensor | Number | None = None, x2: Tensor | Number | None = None, /
+) -> Tensor | tuple[Tensor, ...]:
+    """``x1`` where the condition is true, else ``x2``; of the condition alone :func:`nonzero`, as in numpy and PyTorch.
+
+    >>> fb.array_api.where(fb.tensor([True, False]), 1, fb.tensor([5, 6]))
+    tensor([1, 6])
+    """
+    if x1 is None or x2 is None:
+        return nonzero(condition)
     return elementwise.where(condition, *standard.promoted(x1, x2))

@@ -7,7 +7,7 @@ from flambeau.autograd.grad_mode import (
     is_multithreading_enabled,
     is_view_replay_enabled,
     set_multithreading_enabled,
-)  # fmt: skip
+)
 from flambeau.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from flambeau.autograd.variable import Variable
 from flambeau.core.autograd.api import backward

@@ -7,6 +7,6 @@ from flambeau.core.transforms.forward_ad import (
     exit_dual_level,
     make_dual,
     unpack_dual,
-)  # fmt: skip
+)
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]

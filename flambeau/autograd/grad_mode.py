@@ -7,7 +7,7 @@ from flambeau.core.autograd.policy import (
     is_multithreading_enabled,
     is_view_replay_enabled,
     set_multithreading_enabled,
-)  # fmt: skip
+)
 from flambeau.core.state import enable_grad, inference_mode, no_grad, set_grad_enabled
 
 __all__ = [

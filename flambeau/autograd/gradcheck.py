@@ -7,7 +7,7 @@ from flambeau.gradcheck import (
     get_numerical_jacobian_wrt_specific_input,
     gradcheck,
     gradgradcheck,
-)  # fmt: skip
+)
 
 __all__ = [
     "GradcheckError", "get_analytical_jacobian", "get_numerical_jacobian", "get_numerical_jacobian_wrt_specific_input",

@@ -13,7 +13,7 @@ from flambeau.core.autograd.graph_hooks import (
     saved_tensors_hooks,
     set_override_stale_capture_stream,
     set_warn_on_accumulate_grad_stream_mismatch,
-)  # fmt: skip
+)
 
 __all__ = [
     "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from flambeau.compat.torch import hand_down
 
 
-def run(program: Sequence[str], *, module: bool = False) -> int:
+def run(program: Sequence[str], *, module: bool = False) -> int:  # noqa: RET503  # execv does not return
     """Run a script, or a module with ``module``, as ``python`` itself does: argv, tracebacks, exit status.
 
     ``program`` is its name and its arguments. The process is replaced where the system can; the options of the running

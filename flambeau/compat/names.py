@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 FOLDER: Final = Path(__file__).parent / "torch"
-#: Private modules of torch that are flambeau's at the same place.
-OPEN: Final = frozenset({"utils._pytree", "utils._python_dispatch"})
+#: Modules of torch whose private names are flambeau's at the same place.
+OPEN: Final = frozenset({
+    "fx.graph_module", "fx.node", "nn.modules.module", "nn.modules.utils", "types", "utils._pytree",
+    "utils._python_dispatch",
+})  # fmt: skip
 Place = tuple[str, str]
 
 

@@ -86,8 +86,8 @@ def exists(module: str) -> bool:
     """Whether ``import torch.MODULE`` works: something of ours stands there, or one of its names elsewhere."""
     if module in ("", *names.habits()):
         return not module.startswith("_torch")
-    if module in names.OPEN:
-        return counterpart(module) is not None
+    if module in names.OPEN and counterpart(module) is not None:
+        return True
     if module not in names.modules():
         return False
     if counterpart(module) is not None or any(m.startswith(f"{module}.") for m in names.habits()):
@@ -123,7 +123,9 @@ class Namespace(ModuleType):
         if not name.startswith("__") and not isinstance(value, ModuleType):
             for source in (habit(module), counterpart(module)):
                 if source is not None and hasattr(source, name):
-                    setattr(source, name, value)  # a patch of torch.nn.init is seen by flambeau's layers, a flag is kept
+                    setattr(
+                        source, name, value
+                    )  # a patch of torch.nn.init is seen by flambeau's layers, a flag is kept
                     self.__dict__.pop(name, None)
                     return
         super().__setattr__(name, value)
@@ -134,22 +136,22 @@ class Namespace(ModuleType):
         return sorted(name for name in known if name in self.__dict__ or hasattr(self, name))
 
 
-def _own_names(module: str) -> Iterable[str]:
+def _own_names(module: str) -> list[str]:
     """The names that a module of torch has here beside those of the table."""
-    source = habit(module)
-    if source is None:
-        source = counterpart(module) if module in names.OPEN else None
-    if source is None:
-        return []
-    found = [n for n, v in vars(source).items() if not n.startswith("__") and not isinstance(v, ModuleType)]
-    if module not in names.modules():
-        return [n for n in found if n != "annotations"]
-    listed = getattr(source, "__all__", ())
-    return [n for n in found if n.startswith("_") or n in listed]
+    found: list[str] = []
+    for source in (habit(module), counterpart(module) if module in names.OPEN else None):
+        if source is not None:
+            there = [n for n, v in vars(source).items() if not n.startswith("__") and not isinstance(v, ModuleType)]
+            listed = getattr(source, "__all__", ())
+            known = module in names.modules()
+            found += [n for n in there if n != "annotations" and (n.startswith("_") or n in listed or not known)]
+    return found
 
 
 def _member(module: str, name: str) -> tuple[Any, bool] | None:
     """An attribute of ``torch.MODULE`` and whether it stays the same; None where torch or flambeau has none."""
+    if not module and name == "torch":  # torch.torch is torch
+        return sys.modules["torch"], True
     entry = names.entries(module).get(name)
     below = f"{module}.{name}" if module else name
     if entry is None and name not in _own_names(module) and below not in names.habits():
@@ -168,6 +170,9 @@ def _member(module: str, name: str) -> tuple[Any, bool] | None:
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds ``torch`` and what is below it, before the path is searched; and its version, for importlib.metadata."""
+
+    def __init__(self, distribution: bool = True):
+        self.distribution = distribution
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -206,7 +211,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self, context: importlib.metadata.DistributionFinder.Context | None = None
     ) -> Iterable[importlib.metadata.Distribution]:
         wanted = None if context is None else context.name
-        return [Torch()] if wanted is None or wanted.lower() == "torch" else []
+        return [Torch()] if self.distribution and (wanted is None or wanted.lower() == "torch") else []
 
     def invalidate_caches(self) -> None:
         """Nothing is kept that the file system could change."""

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from flambeau.core.creation import arange
 from flambeau.core.ops.sampling import bernoulli
-from flambeau.core.size import Size
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
@@ -53,7 +52,7 @@ class Bernoulli(Binary, ExponentialFamily):
     def variance(self) -> Tensor:
         return self.probs * (1 - self.probs)
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         with no_grad():
             return bernoulli(self.probs.expand(self._extended_shape(sample_shape)))
 

@@ -26,9 +26,9 @@ class Binary(Distribution):
     def _set(self, probs: Value | None, logits: Value | None, *others: Value) -> Size:
         """Keep what is given, broadcast against ``others``; the shape."""
         if only_one(probs, logits):
-            self.probs, *_ = broadcast_all(probs, *others)  # type: ignore[arg-type,misc]  # not None
+            self.probs, *_ = broadcast_all(probs, *others)  # type: ignore[arg-type]  # not None
             return self.probs.shape
-        self.logits, *_ = broadcast_all(logits, *others)  # type: ignore[arg-type,misc]  # not None
+        self.logits, *_ = broadcast_all(logits, *others)  # type: ignore[arg-type]  # not None
         return self.logits.shape
 
     @lazy_property

@@ -96,7 +96,7 @@ class Categorical(Distribution):
     def mode(self) -> Tensor:
         return self.probs.argmax(dim=-1)
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         with no_grad():
             shape, count = Size(sample_shape), math.prod(sample_shape)
             rows = self.probs.reshape((-1, self._num_events))

@@ -104,25 +104,27 @@ def _transform_to_corr_cholesky(constraint: Any) -> Transform:
     return transforms.CorrCholeskyTransform()
 
 
-@biject_to.register(constraints.simplex)
 def _biject_to_simplex(constraint: Any) -> Transform:
     return transforms.StickBreakingTransform()
 
 
-@transform_to.register(constraints.simplex)
 def _transform_to_simplex(constraint: Any) -> Transform:
     return transforms.SoftmaxTransform()
 
 
-@transform_to.register(constraints.lower_cholesky)
 def _transform_to_lower_cholesky(constraint: Any) -> Transform:
     return transforms.LowerCholeskyTransform()
 
 
-@transform_to.register(constraints.positive_definite)
-@transform_to.register(constraints.positive_semidefinite)
 def _transform_to_positive_definite(constraint: Any) -> Transform:
     return transforms.PositiveDefiniteTransform()
+
+
+biject_to.register(constraints.simplex, _biject_to_simplex)
+transform_to.register(constraints.simplex, _transform_to_simplex)
+transform_to.register(constraints.lower_cholesky, _transform_to_lower_cholesky)
+transform_to.register(constraints.positive_definite, _transform_to_positive_definite)
+transform_to.register(constraints.positive_semidefinite, _transform_to_positive_definite)
 
 
 def _of_parts(registry: ConstraintRegistry) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from flambeau.core.creation import eye
 from flambeau.core.dtype import bool_, finfo
 from flambeau.core.ops.decompose import cholesky
 from flambeau.core.ops.joining import cat as joined
@@ -58,12 +59,12 @@ class _Dependent(Constraint):
         return value
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         """Whether its values are isolated; NotImplementedError where that depends."""
         return bool(self._known("is_discrete"))
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """The number of axes of an event; NotImplementedError where that depends."""
         return int(self._known("event_dim"))
 
@@ -115,12 +116,12 @@ class _IndependentConstraint(Constraint):
         self.base_constraint, self.reinterpreted_batch_ndims = base_constraint, reinterpreted_batch_ndims
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         """That of the base."""
         return bool(self.base_constraint.is_discrete)
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """That of the base and the axes that are added to it."""
         return int(self.base_constraint.event_dim) + self.reinterpreted_batch_ndims
 
@@ -147,12 +148,12 @@ class MixtureSameFamilyConstraint(Constraint):
         self.base_constraint = base_constraint
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         """That of the components."""
         return bool(self.base_constraint.is_discrete)
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """That of the components."""
         return int(self.base_constraint.event_dim)
 
@@ -180,14 +181,14 @@ class _Bounded(Constraint):
 
 
 class _Above(_Bounded):
-    names = ("lower_bound",)
+    names: tuple[str, ...] = ("lower_bound",)
 
     def __init__(self, lower_bound: Value):
         self.lower_bound = lower_bound
 
 
 class _Below(_Bounded):
-    names = ("upper_bound",)
+    names: tuple[str, ...] = ("upper_bound",)
 
     def __init__(self, upper_bound: Value):
         self.upper_bound = upper_bound
@@ -301,6 +302,8 @@ class _Simplex(Constraint):
 class _Multinomial(_Below):
     """Vectors of counts whose sum is at most ``upper_bound``."""
 
+    names = ()
+
     is_discrete = True
     event_dim = 1
 
@@ -357,6 +360,11 @@ class _Symmetric(_Square):
         return _all_of(value.isclose(value.mT, atol=1e-6), 2)
 
 
+def _or_one(value: Tensor, usable: Tensor) -> Tensor:
+    """The matrices that are usable, and the unit matrix for others: decompositions refuse nan."""
+    return value.where(usable.unsqueeze(-1).unsqueeze(-1), eye(value.shape[-1], dtype=value.dtype, device=value.device))
+
+
 class _PositiveSemidefinite(_Symmetric):
     """Symmetric matrices without negative eigenvalues."""
 
@@ -364,7 +372,7 @@ class _PositiveSemidefinite(_Symmetric):
         symmetric = super().check(value)
         if value.shape[-2] != value.shape[-1]:
             return symmetric
-        return symmetric & (eigvalsh(value) >= 0).all(-1)
+        return symmetric & (eigvalsh(_or_one(value, symmetric)) >= 0).all(-1)
 
 
 class _PositiveDefinite(_Symmetric):
@@ -374,8 +382,9 @@ class _PositiveDefinite(_Symmetric):
         symmetric = super().check(value)
         if value.shape[-2] != value.shape[-1]:
             return symmetric
+        value = _or_one(value.detach(), symmetric)
         try:
-            cholesky(value.detach())
+            cholesky(value)
         except RuntimeError:  # of one matrix at least
             return symmetric & (eigvalsh(value) > 0).all(-1)
         return symmetric
@@ -386,7 +395,7 @@ class _Parts(Constraint):
     cseq: list[Constraint]
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         """Whether any part is."""
         return any(c.is_discrete for c in self.cseq)
 
@@ -408,7 +417,7 @@ class _Cat(_Parts):
         self.dim = dim
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """The largest of the parts."""
         return max(int(c.event_dim) for c in self.cseq)
 
@@ -429,7 +438,7 @@ class _Stack(_Parts):
         self.cseq, self.dim = self._listed("stack", cseq), dim
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         """The largest of the parts, and one more where the axis belongs to the event."""
         dim = max(int(c.event_dim) for c in self.cseq)
         return dim + 1 if self.dim + dim < 0 else dim

@@ -9,7 +9,6 @@ from flambeau.core.creation import zeros_like
 from flambeau.core.errors import ArgumentError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.random import rand
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.binary import Binary
@@ -93,7 +92,7 @@ class ContinuousBernoulli(Binary, ExponentialFamily):
         closed = p * (p - 1) / (1 - 2 * p).pow(2) + 1 / ((-p).log1p() - p.log()).pow(2)
         return self._near_half(closed, 1 / 12, 0.0, -1 / 15, 0.0, 128 / 945)
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         u = rand(self._extended_shape(sample_shape), dtype=self.probs.dtype, device=self.probs.device)
         return self.icdf(u)
 

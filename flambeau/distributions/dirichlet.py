@@ -7,7 +7,6 @@ from typing import ClassVar
 from flambeau.core.errors import ArgumentError
 from flambeau.core.ops.elementwise import xlogy_p as xlogy
 from flambeau.core.ops.gamma import sample_dirichlet
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.distribution import Constraints
@@ -59,7 +58,7 @@ class Dirichlet(ExponentialFamily):
         total = self.concentration.sum(-1, keepdim=True)
         return self.concentration * (total - self.concentration) / (total.pow(2) * (total + 1))
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         return sample_dirichlet(self.concentration.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ class Distribution:
 
     def __init__(
         self,
-        batch_shape: Shape = Size(),
-        event_shape: Shape = Size(),
+        batch_shape: Shape = (),
+        event_shape: Shape = (),
         validate_args: bool | None = None,
     ):
         self._batch_shape, self._event_shape = Size(batch_shape), Size(event_shape)
@@ -159,12 +159,12 @@ class Distribution:
         """The square root of the variance."""
         return self.variance.sqrt()
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         """Events of shape sample + batch + event, without gradients."""
         with no_grad():
             return self.rsample(sample_shape)
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Events that are differentiable functions of the parameters, where ``has_rsample``."""
         raise NotImplementedError(f"{type(self).__name__} has no rsample: its samples have no gradient")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from flambeau.core.creation import full_like
@@ -39,6 +40,14 @@ from flambeau.distributions.utils import _sum_rightmost, euler_constant
 from flambeau.nn.functional import logsigmoid
 
 Multivariate = MultivariateNormal | LowRankMultivariateNormal
+Kinds = Sequence[type[Distribution]]
+
+
+def _register(formula: Callable[..., Tensor], kinds_p: Kinds, kinds_q: Kinds) -> None:
+    """One formula for all pairs of these classes."""
+    for p in kinds_p:
+        for q in kinds_q:
+            register_kl(p, q)(formula)
 
 
 def _log_beta(a: Tensor, b: Tensor) -> Tensor:
@@ -209,9 +218,9 @@ def _to_low_rank(p: Multivariate, q: LowRankMultivariateNormal) -> Tensor:
     return 0.5 * (trace + away + n * (1 + math.log(2 * math.pi)) - n) - p.entropy()
 
 
-for _p in (MultivariateNormal, LowRankMultivariateNormal):
-    for _q in (MultivariateNormal, LowRankMultivariateNormal):
-        register_kl(_p, _q)(_kl_of_vectors)
+_register(
+    _kl_of_vectors, (MultivariateNormal, LowRankMultivariateNormal), (MultivariateNormal, LowRankMultivariateNormal)
+)
 
 
 @register_kl(TransformedDistribution, TransformedDistribution)
@@ -241,12 +250,11 @@ def _kl_infinity(p: Distribution, q: Distribution) -> Tensor:
 
 _BOUNDED: Final = (Beta, ContinuousBernoulli, Pareto, Uniform)
 _HALF: Final = (Beta, ContinuousBernoulli, Exponential, Gamma, Pareto, Uniform)
-for _p, _others in (
-    (Beta, (Pareto,)), (ContinuousBernoulli, (Pareto,)), (Exponential, _BOUNDED), (Gamma, _BOUNDED), (Gumbel, _HALF),
-    (Laplace, _HALF), (Normal, _HALF), (Pareto, (Beta, ContinuousBernoulli, Uniform)), (Poisson, (Bernoulli, Binomial)),
-):  # fmt: skip
-    for _q in _others:
-        register_kl(_p, _q)(_kl_infinity)
+_register(_kl_infinity, (Beta, ContinuousBernoulli), (Pareto,))
+_register(_kl_infinity, (Exponential, Gamma), _BOUNDED)
+_register(_kl_infinity, (Gumbel, Laplace, Normal), _HALF)
+_register(_kl_infinity, (Pareto,), (Beta, ContinuousBernoulli, Uniform))
+_register(_kl_infinity, (Poisson,), (Bernoulli, Binomial))
 
 
 # -- of two families: the mean of -log q under p, less the entropy of p -----------------------------------
@@ -297,14 +305,10 @@ def _to_gumbel(p: Distribution, q: Gumbel) -> Tensor:
     return q.scale.log() + (p.mean - q.loc) * rate + (q.loc * rate).exp() * _mean_exp(p, rate) - p.entropy()
 
 
-for _p in (Beta, ContinuousBernoulli, Exponential, Gamma, Gumbel, Laplace, Uniform):
-    register_kl(_p, Normal)(_to_normal)
-for _p in (Beta, ContinuousBernoulli, Gamma):
-    register_kl(_p, Exponential)(_to_exponential)
-for _p in (Beta, Exponential):
-    register_kl(_p, Gamma)(_to_gamma)
-for _p in (Exponential, Gamma, Normal, Uniform):
-    register_kl(_p, Gumbel)(_to_gumbel)
+_register(_to_normal, (Beta, ContinuousBernoulli, Exponential, Gamma, Gumbel, Laplace, Uniform), (Normal,))
+_register(_to_exponential, (Beta, ContinuousBernoulli, Gamma), (Exponential,))
+_register(_to_gamma, (Beta, Exponential), (Gamma,))
+_register(_to_gumbel, (Exponential, Gamma, Normal, Uniform), (Gumbel,))
 
 
 @register_kl(Pareto, Exponential)
@@ -334,9 +338,8 @@ def _kl_beta_continuous_bernoulli(p: Beta, q: ContinuousBernoulli) -> Tensor:
 
 def _in(low: Tensor | float, p: Distribution, high: Tensor | float, found: Tensor) -> Tensor:
     """``found`` where p, in an interval of its own, stays in [low, high], else infinity."""
-    start, end = (p.low, p.high) if isinstance(p, Uniform) else (0.0, 1.0)
-    outside = (start < low) | (end > high)
-    return where(outside, math.inf, found)
+    start, end = (p.low, p.high) if isinstance(p, Uniform) else (found * 0, found * 0 + 1)
+    return where((start < low) | (end > high), math.inf, found)
 
 
 @register_kl(Beta, Uniform)

@@ -6,7 +6,6 @@ import math
 from typing import ClassVar
 
 from flambeau.core.dtype import finfo
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.distribution import Constraints, Distribution
@@ -52,7 +51,7 @@ class FisherSnedecor(Distribution):
         found = 2 * d2.pow(2) * (d1 + d2 - 2) / (d1 * (d2 - 2).pow(2) * (d2 - 4))
         return found.where(d2 > 4, math.nan)
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         above, below = self._gamma1.rsample(sample_shape), self._gamma2.rsample(sample_shape)
         tiny = finfo(above._key.stored).tiny
         return (above / below.clamp(min=tiny)).clamp(min=tiny)

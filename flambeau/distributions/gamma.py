@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from flambeau.core.dtype import finfo
+from flambeau.core.from_data import as_tensor
 from flambeau.core.ops.elementwise import xlogy_p as xlogy
 from flambeau.core.ops.gamma import standard_gamma
-from flambeau.core.size import Size
+from flambeau.core.ops.transcendental import igamma_p
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.distribution import Constraints
@@ -50,17 +51,17 @@ class Gamma(ExponentialFamily):
     def variance(self) -> Tensor:
         return self.concentration / self.rate.pow(2)
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         found = standard_gamma(self.concentration.expand(self._extended_shape(sample_shape))) / self.rate
         return found.clamp(min=finfo(found._key.stored).tiny)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        value = self._checked(value)
+        value = self._checked(as_tensor(value, dtype=self.rate.dtype, device=self.rate.device))
         a, rate = self.concentration, self.rate
         return xlogy(a, rate) + xlogy(a - 1, value) - rate * value - a.lgamma()
 
     def cdf(self, value: Tensor) -> Tensor:
-        return igamma(self.concentration, self.rate * self._checked(value))
+        return igamma_p(self.concentration, self.rate * self._checked(value))
 
     def entropy(self) -> Tensor:
         a = self.concentration

@@ -8,7 +8,6 @@ from typing import ClassVar
 from flambeau.core.dtype import finfo
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.random import rand
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.constraints import Constraint
@@ -70,7 +69,7 @@ class GeneralizedPareto(Distribution):
         small = c.abs() < finfo(c._key.stored).eps
         return small, c.masked_fill(small, 1.0)
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         u = rand(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
         return self.icdf(u)
 

@@ -8,7 +8,6 @@ from flambeau.core.creation import zeros_like
 from flambeau.core.dtype import finfo
 from flambeau.core.errors import ArgumentError
 from flambeau.core.ops.random import rand
-from flambeau.core.size import Size
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
@@ -53,7 +52,7 @@ class Geometric(Binary):
     def variance(self) -> Tensor:
         return (1 / self.probs - 1) / self.probs
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         with no_grad():
             probs = self.probs
             u = rand(self._extended_shape(sample_shape), dtype=probs.dtype, device=probs.device)

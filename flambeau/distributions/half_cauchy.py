@@ -56,11 +56,12 @@ class HalfCauchy(TransformedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         value = as_tensor(self._checked(value), dtype=self.scale.dtype, device=self.scale.device)
-        found = self.base_dist.log_prob(value) + math.log(2)
+        found: Tensor = self.base_dist.log_prob(value) + math.log(2)
         return where(value >= 0, found, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
-        return 2 * self.base_dist.cdf(self._checked(value)) - 1
+        found: Tensor = self.base_dist.cdf(self._checked(value))
+        return 2 * found - 1
 
     def icdf(self, value: Tensor) -> Tensor:
         return self.base_dist.icdf((value + 1) / 2)  # type: ignore[no-any-return]  # of any distribution

@@ -54,11 +54,12 @@ class HalfNormal(TransformedDistribution):
         return self.scale.pow(2) * (1 - 2 / math.pi)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        found = self.base_dist.log_prob(self._checked(value)) + math.log(2)
+        found: Tensor = self.base_dist.log_prob(self._checked(value)) + math.log(2)
         return where(value >= 0, found, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
-        return 2 * self.base_dist.cdf(self._checked(value)) - 1
+        found: Tensor = self.base_dist.cdf(self._checked(value))
+        return 2 * found - 1
 
     def icdf(self, value: Tensor) -> Tensor:
         return self.base_dist.icdf((value + 1) / 2)  # type: ignore[no-any-return]  # of any distribution

@@ -14,16 +14,17 @@ __all__ = ["kl_divergence", "register_kl"]
 
 Formula = Callable[[Any, Any], Tensor]
 F = TypeVar("F", bound=Formula)
-Pair = tuple[type[Distribution], type[Distribution]]
+Pair = tuple[type, type]
 
 _KL_REGISTRY: Final[dict[Pair, Formula]] = {}
 _KL_MEMOIZE: Final[dict[Pair, Formula | None]] = {}
 
 
-def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Callable[[F], F]:
+def register_kl(type_p: type, type_q: type) -> Callable[[F], F]:
     """Enter the decorated ``fn(p, q)`` as the divergence of distributions of these classes and their subclasses.
 
-    TypeError for what is no class of distributions.
+    A class need not be derived from :class:`Distribution`: it may be one that only some of them are derived from.
+    TypeError for what is no class.
 
     >>> class Mine(fb.distributions.Normal):
     ...     pass
@@ -34,8 +35,8 @@ def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Calla
     tensor(0.)
     """
     for name, kind in (("type_p", type_p), ("type_q", type_q)):
-        if not isinstance(kind, type) or not issubclass(kind, Distribution):
-            raise TypeError(f"Expected {name} to be a Distribution subclass but got {kind}")
+        if not isinstance(kind, type):
+            raise TypeError(f"Expected {name} to be a class of distributions but got {kind!r}")
 
     def enter(fn: F) -> F:
         _KL_REGISTRY[type_p, type_q] = fn
@@ -57,13 +58,19 @@ def _before(first: Pair, second: Pair, order: tuple[int, int]) -> int:
     return 0
 
 
-def _dispatch_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Formula | None:
+def _most_special(matches: list[Pair], order: tuple[int, int]) -> Pair:
+    def compare(first: Pair, second: Pair) -> int:
+        return _before(first, second, order)
+
+    return min(matches, key=functools.cmp_to_key(compare))
+
+
+def _dispatch_kl(type_p: type, type_q: type) -> Formula | None:
     """The formula of the most special pair of superclasses, by the first class, then by the second."""
     matches = [(p, q) for p, q in _KL_REGISTRY if issubclass(type_p, p) and issubclass(type_q, q)]
     if not matches:
         return None
-    left = min(matches, key=functools.cmp_to_key(lambda a, b: _before(a, b, (0, 1))))
-    right = min(matches, key=functools.cmp_to_key(lambda a, b: _before(a, b, (1, 0))))
+    left, right = _most_special(matches, (0, 1)), _most_special(matches, (1, 0))
     if _KL_REGISTRY[left] is not _KL_REGISTRY[right]:
         warnings.warn(
             f"Ambiguous kl_divergence({type_p.__name__}, {type_q.__name__}). "

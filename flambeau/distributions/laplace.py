@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from flambeau.core.dtype import finfo
 from flambeau.core.ops.random import rand
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.distribution import Constraints, Distribution
@@ -50,7 +49,7 @@ class Laplace(Distribution):
     def stddev(self) -> Tensor:
         return math.sqrt(2) * self.scale
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         dtype = self.loc.dtype
         u = rand(self._extended_shape(sample_shape), dtype=dtype, device=self.loc.device) - 0.5
         return self.loc - self.scale * u.sign() * (-2 * u.abs()).clamp(min=finfo(dtype).eps - 1).log1p()

@@ -10,7 +10,6 @@ from flambeau.core.dtype import finfo
 from flambeau.core.errors import ArgumentError
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.special import mvlgamma
-from flambeau.core.size import Size
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
@@ -42,7 +41,7 @@ class LKJCholesky(Distribution):
         rows = arange(dim - 1, dtype=self.concentration.dtype, device=self.concentration.device)
         rows = cat([rows.new_zeros((1,)), rows])
         rest = self.concentration.unsqueeze(-1) + 0.5 * (dim - 2) - 0.5 * rows
-        self._beta = Beta(rows + 0.5, rest)
+        self._beta = Beta(0.5 * rows + 0.5, rest)
         super().__init__(self.concentration.size(), (dim, dim), validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> LKJCholesky:
@@ -52,7 +51,7 @@ class LKJCholesky(Distribution):
         new._beta = self._beta.expand((*batch_shape, self.dim))
         return self._finished(new, batch_shape)  # type: ignore[no-any-return]  # new
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         """By the onion method: each row a direction of what length a beta number says, and the rest."""
         with no_grad():
             squares = self._beta.sample(sample_shape).unsqueeze(-1)

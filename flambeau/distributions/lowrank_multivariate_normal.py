@@ -10,7 +10,6 @@ from flambeau.core.errors import ArgumentError
 from flambeau.core.ops.decompose import cholesky
 from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.solve import solve_triangular
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.distribution import Constraints, Distribution
@@ -94,7 +93,7 @@ class LowRankMultivariateNormal(Distribution):
         return self.loc
 
     @lazy_property
-    def variance(self) -> Tensor:  # type: ignore[override]  # kept once it is computed
+    def variance(self) -> Tensor:
         found = self._unbroadcasted_cov_factor.pow(2).sum(-1) + self._unbroadcasted_cov_diag
         return found.expand(self._batch_shape + self._event_shape)
 
@@ -121,7 +120,7 @@ class LowRankMultivariateNormal(Distribution):
         )
         return self._full(diagonal.reciprocal().diag_embed() - inner.mT @ inner)
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         shape = self._extended_shape(sample_shape)
         rank = (*shape[:-1], self.cov_factor.shape[-1])
         dtype, device = self.loc.dtype, self.loc.device

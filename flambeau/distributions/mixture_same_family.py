@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from flambeau.core.creation import arange
 from flambeau.core.errors import ArgumentError
-from flambeau.core.size import Size
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
@@ -103,7 +102,7 @@ class MixtureSameFamily(Distribution):
         away = self.component_distribution.mean - self._pad(self.mean)
         return self._mean_of(self.component_distribution.variance) + self._mean_of(away.pow(2))
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         with no_grad():
             weights = self.mixture_distribution
             if weights.batch_shape != self._batch_shape:

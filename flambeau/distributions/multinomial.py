@@ -85,7 +85,7 @@ class Multinomial(Distribution):
     def variance(self) -> Tensor:
         return self.total_count * self.probs * (1 - self.probs)
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         with no_grad():
             draws = self._categorical.sample(Size((self.total_count, *sample_shape))).movedim(0, -1)
             counts = zeros(self._extended_shape(sample_shape), dtype=self._param.dtype, device=self._param.device)

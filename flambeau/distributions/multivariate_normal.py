@@ -11,7 +11,6 @@ from flambeau.core.errors import ArgumentError
 from flambeau.core.ops.decompose import cholesky
 from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.solve import cholesky_inverse, solve_triangular
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.distribution import Constraints, Distribution
@@ -109,7 +108,7 @@ class MultivariateNormal(Distribution):
         found = self._unbroadcasted_scale_tril.pow(2).sum(-1)
         return found.expand(self._batch_shape + self._event_shape)
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         z = _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
         return self.loc + _batch_mv(self._unbroadcasted_scale_tril, z)
 

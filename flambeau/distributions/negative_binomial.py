@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from flambeau.core.ops.sampling import poisson
-from flambeau.core.size import Size
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
@@ -60,7 +59,7 @@ class NegativeBinomial(Binary):
         """What the rates of the Poisson numbers follow; a count of 0 is no parameter of it, so nothing is checked."""
         return Gamma(self.total_count, (-self.logits).exp(), validate_args=False)
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         with no_grad():
             return poisson(self._gamma.sample(sample_shape))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.distribution import Constraints
@@ -50,7 +49,7 @@ class Normal(ExponentialFamily):
     def variance(self) -> Tensor:
         return self.scale.pow(2)
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         z = _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
         return self.loc + z * self.scale
 

@@ -75,7 +75,7 @@ class OneHotCategorical(Distribution):
     def _one_hot(self, index: Tensor) -> Tensor:
         return one_hot(index, self._event_shape[-1]).to(self._param.dtype)
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         return self._one_hot(self._categorical.sample(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -101,5 +101,5 @@ class OneHotCategoricalStraightThrough(OneHotCategorical):
 
     has_rsample = True
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         return self.sample(sample_shape) + (self.probs - self.probs.detach())

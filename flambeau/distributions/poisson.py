@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from flambeau.core.ops.elementwise import xlogy_p as xlogy
 from flambeau.core.ops.sampling import poisson
-from flambeau.core.size import Size
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
@@ -46,7 +45,7 @@ class Poisson(ExponentialFamily):
     def variance(self) -> Tensor:
         return self.rate
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         with no_grad():
             return poisson(self.rate.expand(self._extended_shape(sample_shape)))
 

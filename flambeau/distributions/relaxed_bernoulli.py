@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from flambeau.core.ops.random import rand
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.binary import Binary
@@ -42,7 +41,7 @@ class LogitRelaxedBernoulli(Binary):
         new.temperature = self.temperature
         return new  # type: ignore[no-any-return]  # of the class of self
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         shape = self._extended_shape(sample_shape)
         probs = clamp_probs(self.probs.expand(shape))
         u = clamp_probs(rand(shape, dtype=probs.dtype, device=probs.device))

@@ -6,7 +6,6 @@ import math
 from typing import ClassVar
 
 from flambeau.core.creation import full_like
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.chi2 import Chi2
@@ -55,7 +54,7 @@ class StudentT(Distribution):
         found = self.scale.pow(2) * self.df / (self.df - 2).where(finite, 1.0)
         return found.where(finite, full_like(self.df, math.inf).where(self.df > 1, math.nan))
 
-    def rsample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         x = _standard_normal(self._extended_shape(sample_shape), self.df.dtype, self.df.device)
         return self.loc + self.scale * x * (self._chi2.rsample(sample_shape) / self.df).rsqrt()
 

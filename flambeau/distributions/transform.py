@@ -134,17 +134,17 @@ class _InverseTransform(Transform):
         return self.__dict__
 
     @property
-    def domain(self) -> Constraint:  # type: ignore[override]
+    def domain(self) -> Constraint:
         """The codomain of the transform."""
         return self._inv.codomain  # type: ignore[no-any-return]  # of any kind, see Transform
 
     @property
-    def codomain(self) -> Constraint:  # type: ignore[override]
+    def codomain(self) -> Constraint:
         """The domain of the transform."""
         return self._inv.domain  # type: ignore[no-any-return]  # of any kind, see Transform
 
     @property
-    def bijective(self) -> bool:  # type: ignore[override]
+    def bijective(self) -> bool:
         """As the transform."""
         return bool(self._inv.bijective)
 
@@ -227,7 +227,7 @@ class ComposeTransform(Transform):
         return _widened(self.parts[-1].codomain, need)
 
     @property
-    def bijective(self) -> bool:  # type: ignore[override]
+    def bijective(self) -> bool:
         """Whether all parts are."""
         return all(part.bijective for part in self.parts)
 
@@ -312,7 +312,7 @@ class IndependentTransform(Transform):
         return constraints.independent(self.base_transform.codomain, self.reinterpreted_batch_ndims)
 
     @property
-    def bijective(self) -> bool:  # type: ignore[override]
+    def bijective(self) -> bool:
         """As the base."""
         return bool(self.base_transform.bijective)
 

@@ -30,6 +30,9 @@ from flambeau.distributions.transform import (
     Transform,
     identity_transform,
 )
+from flambeau.distributions.transform import (
+    _InverseTransform as _InverseTransform,  # packages look for it here
+)
 from flambeau.distributions.utils import _sum_rightmost
 
 __all__ = [
@@ -48,7 +51,7 @@ class _Parts(Transform):
     dim: int
 
     @property
-    def bijective(self) -> bool:  # type: ignore[override]
+    def bijective(self) -> bool:
         """Whether all parts are."""
         return all(t.bijective for t in self.transforms)
 
@@ -185,7 +188,7 @@ class CumulativeDistributionTransform(Transform):
         self.distribution = distribution
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         """The support of the distribution."""
         return self.distribution.support
 

@@ -73,8 +73,8 @@ def logits_to_probs(logits: Tensor, is_binary: bool = False) -> Tensor:
 def clamp_probs(probs: Tensor) -> Tensor:
     """Probabilities held within [eps, 1 - eps] of their dtype, so that their logarithms are finite.
 
-    >>> fb.distributions.utils.clamp_probs(fb.tensor([0.5, 1.0])) < 1
-    tensor([ True,  True])
+    >>> fb.distributions.utils.clamp_probs(fb.tensor([0.5, 1.0])) < 1.0
+    tensor([True, True])
     """
     eps = finfo(probs._key.stored).eps
     return probs.clamp(eps, 1 - eps)

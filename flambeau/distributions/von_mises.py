@@ -11,7 +11,6 @@ from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.random import rand
 from flambeau.core.ops.special import i0e_p as i0e
 from flambeau.core.ops.special import i1e_p as i1e
-from flambeau.core.size import Size
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
@@ -49,7 +48,7 @@ class VonMises(Distribution):
         return self.loc
 
     @lazy_property
-    def variance(self) -> Tensor:  # type: ignore[override]  # kept once it is computed
+    def variance(self) -> Tensor:
         """The circular variance, 1 - I1(concentration) / I0(concentration)."""
         return 1 - i1e(self.concentration) / i0e(self.concentration)
 
@@ -61,7 +60,7 @@ class VonMises(Distribution):
         rho = (rho - (2 * rho).sqrt()) / (2 * k)
         return where(k < 1e-5, 1 / k + k, (1 + rho * rho) / (2 * rho))
 
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         """By rejection: Best and Fisher, "Efficient simulation of the von Mises distribution", 1979."""
         shape = self._extended_shape(sample_shape)
         with no_grad():

@@ -13,7 +13,6 @@ from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.linalg import slogdet
 from flambeau.core.ops.solve import cholesky_inverse, cholesky_solve
 from flambeau.core.ops.special import mvlgamma
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.chi2 import Chi2
@@ -122,7 +121,7 @@ class Wishart(ExponentialFamily):
         factor = self._unbroadcasted_scale_tril @ noise
         return factor @ factor.mT
 
-    def rsample(self, sample_shape: Shape = Size(), max_try_correction: int | None = None) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = (), max_try_correction: int | None = None) -> Tensor:
         """Matrices; those that rounding has made singular are drawn again, up to ``max_try_correction`` (3) times."""
         found = self._bartlett_sampling(sample_shape)
         for _ in range(3 if max_try_correction is None else max_try_correction):

@@ -35,6 +35,8 @@ _NAMES: Final[dict[DType, str]] = {
     dt.bool_: "BOOL", dt.uint8: "U8", dt.int8: "I8", dt.uint16: "U16", dt.int16: "I16", dt.uint32: "U32",
     dt.int32: "I32", dt.uint64: "U64", dt.int64: "I64", dt.float16: "F16", dt.bfloat16: "BF16",
     dt.float32: "F32", dt.float64: "F64", dt.complex64: "C64",
+    dt.float8_e4m3fn: "F8_E4M3", dt.float8_e5m2: "F8_E5M2", dt.float8_e8m0fnu: "F8_E8M0",
+    dt.float8_e4m3fnuz: "F8_E4M3FNUZ", dt.float8_e5m2fnuz: "F8_E5M2FNUZ",
 }  # fmt: skip
 _DTYPES: Final = {name: dtype for dtype, name in _NAMES.items()}
 

@@ -10,6 +10,8 @@ from flambeau.core.box import box_of
 from flambeau.core.creation import ones
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import bool_
+from flambeau.core.keys import real_key
+from flambeau.core.overrides import disabled_torch_function
 from flambeau.core.tensor import Tensor
 
 __all__ = ["CausalBias", "CausalVariant", "causal_lower_right", "causal_upper_left"]
@@ -34,21 +36,20 @@ class CausalBias(Tensor):
             [ True,  True,  True]])
     """
 
+    __torch_function__ = staticmethod(disabled_torch_function)
     __slots__ = ("seq_len_kv", "seq_len_q", "variant")
 
     variant: CausalVariant
     seq_len_q: int
     seq_len_kv: int
 
-    def __new__(
-        cls, variant: CausalVariant, seq_len_q: int, seq_len_kv: int, device: DeviceLike = None
-    ) -> CausalBias:
+    def __new__(cls, variant: CausalVariant, seq_len_q: int, seq_len_kv: int, device: DeviceLike = None) -> CausalBias:
         if not isinstance(variant, CausalVariant):
             raise TypeError(f"CausalBias: variant must be a CausalVariant, got {variant!r}")
         shift = seq_len_kv - seq_len_q if variant is CausalVariant.LOWER_RIGHT else 0
         data = ones(seq_len_q, seq_len_kv, dtype=bool_, device=device).tril(shift)
-        made: CausalBias = Tensor.__new__(cls)
-        made._array, made._key, made._box, made._node = data._array, data._key, box_of(data), None
+        made: CausalBias = object.__new__(cls)
+        made._array, made._key, made._box, made._node = data._array, real_key(data._key), box_of(data), None
         made.variant, made.seq_len_q, made.seq_len_kv = variant, seq_len_q, seq_len_kv
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, Self
@@ -149,8 +150,8 @@ class BlockMask:
             if full_kv_num_blocks is not None and full_kv_indices is not None:
                 by_query[2:] = _listed(_dense(full_kv_num_blocks, full_kv_indices, columns).transpose(-2, -1))
         return cls(
-            lengths, kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices, *by_query, BLOCK_SIZE=size,
-            mask_mod=mask_mod or noop_mask,
+            lengths, kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices, by_query[0], by_query[1],
+            by_query[2], by_query[3], size, mask_mod or noop_mask,
         )  # fmt: skip
 
     @property
@@ -214,8 +215,10 @@ class BlockMask:
         )
 
     def _each(self, fn: Callable[[Tensor], Tensor]) -> BlockMask:
-        moved = [None if (t := getattr(self, name)) is None else fn(t) for name in _TENSORS]
-        return BlockMask(self.seq_lengths, *moved, BLOCK_SIZE=self.BLOCK_SIZE, mask_mod=self.mask_mod)  # type: ignore[arg-type]
+        moved: list[Any] = [None if (t := getattr(self, name)) is None else fn(t) for name in _TENSORS]
+        made = copy.copy(self)
+        made.__dict__.update(zip(_TENSORS, moved, strict=True))
+        return made
 
     def to_string(self, grid_size: int | tuple[int, int] = (20, 20), limit: int = 4) -> str:
         """The mask of each batch and head as a picture: ``█`` whole blocks, ``░`` in parts, a space for none."""
@@ -240,7 +243,9 @@ def _name(fn: object) -> str:
     return getattr(fn, "__name__", type(fn).__name__)
 
 
-def create_mask(mod_fn: Any, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: DeviceLike = None) -> Tensor:
+def create_mask(
+    mod_fn: Any, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: DeviceLike = None
+) -> Tensor:
     """The mask (B, H, Q_LEN, KV_LEN) of a mask function as bools, or what a score function makes of zeros.
 
     >>> causal = lambda b, h, q, k: q >= k
@@ -274,7 +279,8 @@ def create_block_mask(
     counts = wide.reshape(batch, heads, height // rows, rows, width // columns, columns).sum(5).sum(3)
     full = counts == rows * columns
     partial = (counts > 0) & ~full if separate_full_blocks else counts > 0
-    whole = _listed(full) if separate_full_blocks else (None, None)
+    counts, indices = _listed(partial)
+    full_counts, full_indices = _listed(full) if separate_full_blocks else (None, None)
     return BlockMask.from_kv_blocks(
-        *_listed(partial), *whole, BLOCK_SIZE=(rows, columns), mask_mod=mask_mod, seq_lengths=(Q_LEN, KV_LEN)
+        counts, indices, full_counts, full_indices, (rows, columns), mask_mod, (Q_LEN, KV_LEN)
     )

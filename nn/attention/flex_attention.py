@@ -74,7 +74,8 @@ def flex_attention(
     key, value = _fitting("key", query, key, enable_gqa), _fitting("value", query, value, enable_gqa)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * factor) @ key.transpose(-2, -1)
-    sizes = tuple(scores.shape)
+    batch, heads, queries, keys = scores.shape
+    sizes = (batch, heads, queries, keys)
     if score_mod is not None:
         scores = score_mod(scores, *places(*sizes, scores.device)).expand(sizes)
     if block_mask is not None:

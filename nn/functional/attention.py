@@ -16,7 +16,6 @@ from flambeau.core.ops.storage import cat_p
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.dropout import dropout
 
-
 #: Whether attention runs as its ops one by one, as ``nn.attention.sdpa_kernel`` wants it.
 composed: ContextVar[bool] = ContextVar("flambeau_attention_composed", default=False)
 

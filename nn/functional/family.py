@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from flambeau.core.blame import Options, explained
+from flambeau.nn.functional.guard import like_input
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +44,7 @@ def family(body: Callable[Concatenate[int, P], R]) -> Three[P, R]:
         def call(*args: P.args, **kwargs: P.kwargs) -> R:  # Any: where the body's result is
             nonlocal options
             try:
-                found = body(n, *args, **kwargs)
+                found: R = like_input(body(n, *args, **kwargs), args)
                 if options is None:
                     options = Options(name, call)
                 if kwargs or len(args) > options.first:

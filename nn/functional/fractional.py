@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +70,9 @@ def fractional_max_pool(
         raise ShapeError(f"{name}: _random_samples must have shape {(*lead, n)}, got {tuple(samples.shape)}")
     samples = samples[: lead[0]]
     order = (1, 0) if n == 2 else range(n)  # of two numbers the first is that of the width
-    starts = [_starts(samples[..., j], *row) for j, row in zip(order, zip(shape, kernel, out, strict=True), strict=True)]
+    starts = [
+        _starts(samples[..., j], *row) for j, row in zip(order, zip(shape, kernel, out, strict=True), strict=True)
+    ]
     places = _windows(starts, kernel, shape)
     taken = input.flatten(2).gather(2, places.flatten(2)).reshape(places.shape)
     best = taken.detach().argmax(-1, keepdim=True)

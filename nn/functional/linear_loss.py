@@ -48,7 +48,7 @@ class _Forgetting(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        given = [None if t is None else t.detach() for t in ctx.saved_tensors]
+        given: list[Any] = [None if t is None else t.detach() for t in ctx.saved_tensors]
         wanted = [i for i, needs in enumerate(ctx.needs_input_grad[1:]) if needs]
         with enable_grad():
             for i in wanted:

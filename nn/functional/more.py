@@ -85,7 +85,9 @@ def upsample_nearest(
 ) -> Tensor:
     """:func:`interpolate` to the nearest element.
 
-    >>> fb.nn.functional.upsample_nearest(fb.ones(1, 1, 4, 4), scale_factor=2).shape
+    >>> import warnings
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     fb.nn.functional.upsample_nearest(fb.ones(1, 1, 4, 4), scale_factor=2).shape
     flambeau.Size([1, 1, 8, 8])
     """
     _use_interpolate("upsample_nearest")
@@ -97,7 +99,9 @@ def upsample_bilinear(
 ) -> Tensor:
     """:func:`interpolate` with bilinear weights and aligned corners.
 
-    >>> fb.nn.functional.upsample_bilinear(fb.ones(1, 1, 4, 4), scale_factor=2).shape
+    >>> import warnings
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     fb.nn.functional.upsample_bilinear(fb.ones(1, 1, 4, 4), scale_factor=2).shape
     flambeau.Size([1, 1, 8, 8])
     """
     _use_interpolate("upsample_bilinear")

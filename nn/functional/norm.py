@@ -12,8 +12,9 @@ from flambeau.core.ops.nn.rules import low_with_float32, per_channel
 from flambeau.core.ops.padding import pad
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import settled
 from flambeau.nn.functional import domain
-from flambeau.nn.functional.guard import quick
+from flambeau.nn.functional.guard import keeps_format, quick
 from flambeau.nn.functional.pooling import avg_pool1d
 
 
@@ -78,6 +79,7 @@ def _of_nothing(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Te
     return out if bias is None else out + per_channel(bias, input.ndim)
 
 
+@keeps_format
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
@@ -108,9 +110,9 @@ def batch_norm(
     if running_mean is not None or running_var is not None:
         with no_grad():
             if running_mean is not None:
-                running_mean.lerp_(mean.detach(), momentum)
+                running_mean.lerp_(settled(mean.detach(), running_mean), momentum)
             if running_var is not None:
-                running_var.lerp_(var.detach() * (count / (count - 1)), momentum)
+                running_var.lerp_(settled(var.detach() * (count / (count - 1)), running_var), momentum)
     return out
 
 
@@ -138,9 +140,9 @@ def instance_norm(
         with no_grad():
             rows = input.detach().flatten(2)
             if running_mean is not None:
-                running_mean.lerp_(rows.mean(-1).mean(0), momentum)
+                running_mean.lerp_(settled(rows.mean(-1).mean(0), running_mean), momentum)
             if running_var is not None:
-                running_var.lerp_(rows.var(-1).mean(0), momentum)
+                running_var.lerp_(settled(rows.var(-1).mean(0), running_var), momentum)
     return group_norm(input, channels, weight, bias, eps)
 
 

@@ -19,6 +19,7 @@ from flambeau.nn.functional.conv import (
 )
 from flambeau.nn.functional.linear import bilinear
 from flambeau.nn.functional.margin import cosine_similarity, pairwise_distance
+from flambeau.nn.functional.more import celu_, conv_tbc, native_channel_shuffle, selu_, threshold_
 from flambeau.nn.functional.norm import rms_norm
 from flambeau.nn.functional.pooling import (
     adaptive_avg_pool1d,
@@ -30,7 +31,7 @@ from flambeau.nn.functional.pooling import (
 )
 from flambeau.nn.functional.recurrent import gru_cell, lstm_cell, rnn_relu_cell, rnn_tanh_cell
 from flambeau.nn.functional.vision import channel_shuffle, pixel_shuffle, pixel_unshuffle
-from flambeau.nn.native.activation import celu, celu_, rrelu, rrelu_, selu, selu_, threshold, threshold_
+from flambeau.nn.native.activation import celu, rrelu, rrelu_, selu, threshold
 from flambeau.nn.native.dropout import (
     alpha_dropout,
     alpha_dropout_,
@@ -72,12 +73,10 @@ from flambeau.nn.native.spatial import (
     adaptive_max_pool1d,
     affine_grid_generator,
     constant_pad_nd,
-    conv_tbc,
     convolution,
     grid_sampler,
     grid_sampler_2d,
     grid_sampler_3d,
-    native_channel_shuffle,
 )
 
 __all__ = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flambeau.core.creation import empty_like
-from flambeau.core.dtype import Number
 from flambeau.core.generator import Generator
 from flambeau.core.ops.nn.activation import leaky_relu_p
 from flambeau.core.tensor import Tensor
@@ -19,15 +18,6 @@ def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     return F.celu(input, alpha)
 
 
-def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """:func:`celu` in place.
-
-    >>> fb.celu_(fb.tensor([-2.0, 3.0]))
-    tensor([-0.8647,  3.0000])
-    """
-    return F.celu(input, alpha, inplace=True)
-
-
 def selu(input: Tensor) -> Tensor:
     """elu with the constants that keep mean and variance.
 
@@ -35,15 +25,6 @@ def selu(input: Tensor) -> Tensor:
     tensor([-1.5202,  3.1521])
     """
     return F.selu(input)
-
-
-def selu_(input: Tensor) -> Tensor:
-    """:func:`selu` in place.
-
-    >>> fb.selu_(fb.tensor([-2.0, 3.0]))
-    tensor([-1.5202,  3.1521])
-    """
-    return F.selu(input, inplace=True)
 
 
 def rrelu(
@@ -72,19 +53,10 @@ def rrelu_(
     return input.copy_(rrelu(input, lower, upper, training, generator))
 
 
-def threshold(input: Tensor, threshold: Number, value: Number) -> Tensor:
+def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     """x where it is above ``threshold``, ``value`` elsewhere.
 
     >>> fb.threshold(fb.tensor([-2.0, 3.0]), 0.1, 20.0)
     tensor([20.,  3.])
     """
     return F.threshold(input, threshold, value)
-
-
-def threshold_(input: Tensor, threshold: Number, value: Number) -> Tensor:
-    """:func:`threshold` in place.
-
-    >>> fb.threshold_(fb.tensor([-2.0, 3.0]), 0.1, 20.0)
-    tensor([20.,  3.])
-    """
-    return F.threshold(input, threshold, value, inplace=True)

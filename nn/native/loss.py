@@ -1,4 +1,4 @@
-"""Losses in torch's own namespace: ``reduction`` is 0 for "none", 1 for "mean", 2 for "sum"."""
+"""Losses in torch's own namespace: ``reduction`` is 0 for "none", as by default, 1 for "mean", 2 for "sum"."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 
 _REDUCTIONS = ("none", "mean", "sum")
-NONE, MEAN, SUM = range(3)
+NONE = 0  # torch's own declarations say 1, and its functions do this
 
 
 def _word(reduction: int) -> str:
@@ -19,7 +19,7 @@ def _word(reduction: int) -> str:
 
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None,
-    reduction: int = MEAN,
+    reduction: int = NONE,
 ) -> Tensor:  # fmt: skip
     """The binary cross entropy of logits; see :func:`flambeau.nn.functional.binary_cross_entropy_with_logits`.
 
@@ -30,19 +30,19 @@ def binary_cross_entropy_with_logits(
 
 
 def cosine_embedding_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = MEAN
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = NONE
 ) -> Tensor:
     """1 - cos for a target of 1, max(0, cos - margin) for -1.
 
     >>> fb.cosine_embedding_loss(fb.ones(1, 2), fb.ones(1, 2), fb.tensor([-1]))
-    tensor(1.)
+    tensor([1.])
     """
     return F.cosine_embedding_loss(input1, input2, target, margin, reduction=_word(reduction))
 
 
 def ctc_loss(
     log_probs: Tensor, targets: Tensor, input_lengths: Tensor | Sequence[int], target_lengths: Tensor | Sequence[int],
-    blank: int = 0, reduction: int = MEAN, zero_infinity: bool = False,
+    blank: int = 0, reduction: int = NONE, zero_infinity: bool = False,
 ) -> Tensor:  # fmt: skip
     """Minus the log probability of label sequences; see :func:`flambeau.nn.functional.ctc_loss`.
 
@@ -52,16 +52,16 @@ def ctc_loss(
     return F.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, _word(reduction), zero_infinity)
 
 
-def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: int = MEAN) -> Tensor:
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: int = NONE) -> Tensor:
     """x for a target of 1, max(0, margin - x) for -1.
 
     >>> fb.hinge_embedding_loss(fb.tensor([0.25]), fb.tensor([-1.0]))
-    tensor(0.7500)
+    tensor([0.7500])
     """
     return F.hinge_embedding_loss(input, target, margin, reduction=_word(reduction))
 
 
-def kl_div(input: Tensor, target: Tensor, reduction: int = MEAN, *, log_target: bool = False) -> Tensor:
+def kl_div(input: Tensor, target: Tensor, reduction: int = NONE, *, log_target: bool = False) -> Tensor:
     """target * (log(target) - input), of probabilities or, with ``log_target``, their logarithms.
 
     >>> fb.kl_div(fb.tensor([0.0]), fb.tensor([0.5]), 2)
@@ -71,12 +71,12 @@ def kl_div(input: Tensor, target: Tensor, reduction: int = MEAN, *, log_target: 
 
 
 def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = MEAN
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = NONE
 ) -> Tensor:
     """max(0, -target * (input1 - input2) + margin).
 
     >>> fb.margin_ranking_loss(fb.tensor([1.0]), fb.tensor([3.0]), fb.tensor([1.0]))
-    tensor(2.)
+    tensor([2.])
     """
     return F.margin_ranking_loss(input1, input2, target, margin, reduction=_word(reduction))
 
@@ -92,11 +92,11 @@ def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool, full: bool,
 
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
-    swap: bool = False, reduction: int = MEAN,
+    swap: bool = False, reduction: int = NONE,
 ) -> Tensor:  # fmt: skip
     """max(0, margin + the p-distance to the positive less that to the negative).
 
     >>> fb.triplet_margin_loss(fb.zeros(1, 2), fb.ones(1, 2), fb.ones(1, 2))
-    tensor(1.)
+    tensor([1.])
     """
     return F.triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction=_word(reduction))

@@ -38,7 +38,8 @@ def _upsample_bilinear2d_aa(
     factors = scales_h if isinstance(scales_h, Sequence) else scale_factors
     if output_size is None or factors is not None:
         return F.interpolate(input, output_size, factors, "bilinear", align_corners=align_corners, antialias=True)
-    for axis, size, factor in zip((2, 3), output_size, (scales_h, scales_w), strict=True):
+    rows = None if scales_h is None or isinstance(scales_h, Sequence) else scales_h
+    for axis, size, factor in zip((2, 3), output_size, (rows, scales_w), strict=True):
         input = resample(input, axis, size, factor, "bilinear", align_corners, True)
     return input
 
@@ -91,9 +92,9 @@ def _chunk_cat(tensors: Sequence[Tensor], dim: int, num_chunks: int) -> Tensor:
     return cat(parts, -1)
 
 
-def _masked_places(mask: Tensor, indices: Sequence[Tensor | None]) -> tuple[Tensor | slice, ...]:
+def _masked_places(mask: Tensor, indices: Sequence[Tensor | None]) -> list[Tensor | None]:
     """The index where the mask holds, the first place elsewhere."""
-    return tuple([slice(None) if i is None else where(mask, i, 0) for i in indices])
+    return [None if i is None else where(mask, i, 0) for i in indices]
 
 
 def _unsafe_masked_index(input: Tensor, mask: Tensor, indices: Sequence[Tensor | None], fill: Number) -> Tensor:
@@ -102,7 +103,8 @@ def _unsafe_masked_index(input: Tensor, mask: Tensor, indices: Sequence[Tensor |
     >>> fb._unsafe_masked_index(fb.tensor([5, 6]), fb.tensor([True, False]), [fb.tensor([1, 9])], 0)
     tensor([6, 0])
     """
-    return where(mask, input[_masked_places(mask, indices)], fill)
+    places = tuple([slice(None) if i is None else i for i in _masked_places(mask, indices)])
+    return where(mask, input[places], fill)
 
 
 def _unsafe_masked_index_put_accumulate(

@@ -18,20 +18,6 @@ _BEYOND = ("zeros", "border", "reflection")
 
 
 # -- convolutions --------------------------------------------------------------------------------------
-def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
-    """A convolution over the first axis of (T, B, C) with a weight (width, C, out channels).
-
-    >>> fb.conv_tbc(fb.ones(3, 1, 1), fb.ones(2, 1, 1), fb.zeros(1)).flatten()
-    tensor([2., 2.])
-    """
-    if input.ndim != 3 or weight.ndim != 3:
-        raise ShapeError(
-            f"conv_tbc: input must be (T, B, C) and weight (width, C, O), got {tuple(input.shape)} and "
-            f"{tuple(weight.shape)}"
-        )
-    return F.conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
-
-
 def convolution(
     input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int],
     dilation: Sequence[int], transposed: bool, output_padding: Sequence[int], groups: int,
@@ -79,15 +65,6 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Number = 0) -> Ten
         return padded(input, tuple(pad), "constant", value)
     inside = padded(ones_like(input, dtype=bool_), tuple(pad))
     return where(inside, padded(input, tuple(pad)), value)
-
-
-def native_channel_shuffle(input: Tensor, groups: int) -> Tensor:
-    """:func:`flambeau.nn.functional.channel_shuffle` under another name.
-
-    >>> fb.native_channel_shuffle(fb.arange(4).reshape(1, 4, 1), 2).flatten()
-    tensor([0, 2, 1, 3])
-    """
-    return F.channel_shuffle(input, groups)
 
 
 # -- grids ---------------------------------------------------------------------------------------------

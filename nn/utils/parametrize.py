@@ -213,5 +213,40 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     return module
 
 
+def type_before_parametrizations(module: Module) -> type:
+    """The class of a module, parametrized or not.
+
+    >>> type_before_parametrizations(fb.nn.utils.parametrizations.weight_norm(fb.nn.Linear(2, 2))).__name__
+    'Linear'
+    """
+    found: type = getattr(type(module), "_parametrized_base", type(module))
+    return found if is_parametrized(module) else type(module)
+
+
+def transfer_parametrizations_and_params(
+    from_module: Module, to_module: Module, tensor_name: str | None = None
+) -> Module:
+    """Give ``to_module`` the parametrizations of another module, or of one of its tensors, and their originals.
+
+    >>> a, b = fb.nn.utils.parametrizations.weight_norm(fb.nn.Linear(2, 2)), fb.nn.Linear(2, 2)
+    >>> bool((transfer_parametrizations_and_params(a, b).weight == a.weight).all())
+    True
+    """
+    if not is_parametrized(from_module):
+        return to_module
+    for name in [tensor_name] if tensor_name is not None else list(_parametrizations(from_module)):
+        made: ParametrizationList = _parametrizations(from_module)[name]
+        if not hasattr(to_module, name):
+            setattr(to_module, name, Parameter(getattr(from_module, name).detach().clone()))
+        for i in range(len(made)):
+            register_parametrization(to_module, name, made[i], unsafe=made.unsafe)
+        taken = _parametrizations(to_module)[name]
+        for own, value in made._parameters.items():
+            taken._parameters[own] = value
+        for own, kept in made._buffers.items():
+            taken._buffers[own] = kept
+    return to_module
+
+
 explain_functions(globals(), "is_parametrized register_parametrization remove_parametrizations", wrap=checking)
 check_constructors(ParametrizationList)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flambeau.core.blame import check_constructors as _check_constructors
 from flambeau.core.blame import explain_methods as _explain_methods
-from flambeau.optim.lr_scheduler.base import LRScheduler, _enable_get_lr_call
+from flambeau.optim.lr_scheduler.base import LRScheduler
+from flambeau.optim.lr_scheduler.base import _enable_get_lr_call as _enable_get_lr_call
 from flambeau.optim.lr_scheduler.combined import ChainedScheduler, SequentialLR
 from flambeau.optim.lr_scheduler.cyclic import CyclicLR, OneCycleLR
 from flambeau.optim.lr_scheduler.formula import (

@@ -93,7 +93,7 @@ class _ByFactor(LRScheduler):
         factor = self._step_factor(self.last_epoch)
         return [lr * factor for lr in self._lrs]
 
-    def _closed_form(self) -> list[float]:
+    def _get_closed_form_lr(self) -> list[float]:
         factor = self._factor(self.last_epoch)
         return [base * factor for base in self.base_lrs]
 
@@ -270,14 +270,14 @@ class CosineAnnealingLR(LRScheduler):
         if self._is_initial:
             return self._lrs
         if self._step_count == 1 and n > 0:
-            return self._closed_form()
+            return self._get_closed_form_lr()
         if (n - 1 - length) % (2 * length) == 0:  # the turn: the recursion would divide by zero
             rise = (1 - math.cos(math.pi / length)) / 2
             return [lr + (base - least) * rise for base, lr in zip(self.base_lrs, self._lrs, strict=True)]
         ratio = (1 + math.cos(math.pi * n / length)) / (1 + math.cos(math.pi * (n - 1) / length))
         return [ratio * (lr - least) + least for lr in self._lrs]
 
-    def _closed_form(self) -> list[float]:
+    def _get_closed_form_lr(self) -> list[float]:
         share = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
         return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
 

@@ -99,3 +99,5 @@ class ReduceLROnPlateau(LRScheduler):
         if self.threshold_mode == "abs":
             return a > best + self.threshold if sign > 0 else a < best - self.threshold
         return a > best * (1 + self.threshold) if sign > 0 else a < best * (1 - self.threshold)
+
+    _is_better = is_better

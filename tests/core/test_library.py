@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -227,3 +228,112 @@ def test_opcheck_takes_keyword_arguments() -> None:
     x = fb.ones(2, requires_grad=True)
     assert library.opcheck(scaled, (x,), {"by": 3.0}) == PASSED
     assert scaled(x, by=3.0).requires_grad, "without a rule of its own, the gradient goes through the function"
+
+
+# -- schemas, Library and registrations by name ----------------------------------------------------------
+@pytest.fixture
+def lib() -> library.Library:
+    return library.Library(f"test_{next(COUNT)}", "FRAGMENT")
+
+
+COUNT = itertools.count()
+
+
+def registered(lib: library.Library, name: str) -> library.CustomOp:
+    found = library.registered(f"{lib.ns}::{name}")
+    assert found is not None
+    return found
+
+
+def test_an_op_by_schema_and_device(lib: library.Library) -> None:
+    assert lib.define("scale(Tensor x, float by=2.0, *, Tensor? bias=None) -> Tensor") == "scale"
+    op = registered(lib, "scale")
+    with pytest.raises(NotImplementedError, match=f"{lib.ns}::scale: no kernel for device type 'cpu'; it has none"):
+        op(fb.ones(1))
+    lib.impl("scale", lambda x, by, bias: x * by if bias is None else x * by + bias, "CPU")
+    lib.impl("scale", lambda x, by, bias: x.new_empty(x.shape), "Meta")
+    x = fb.ones(2, requires_grad=True)
+    assert op(x).tolist() == [2, 2] and op(x, by=3.0, bias=fb.ones(2)).tolist() == [4, 4]
+    assert op(fb.ones(3, device="meta")).shape == (3,)
+    assert [a.default for a in op.schema.arguments][1:] == [2.0, None] and op.schema.arguments[2].keyword_only
+    with pytest.raises(RuntimeError, match="has been defined already"):
+        lib.define("scale(Tensor x) -> Tensor")
+    with pytest.raises(RuntimeError, match="unknown type 'Tensr'"):
+        lib.define("other(Tensr x) -> Tensor")
+    with pytest.raises(ValueError, match="kind must be one of DEF, FRAGMENT, IMPL, got 'X'"):
+        library.Library("test", "X")
+
+
+def test_registrations_by_name(lib: library.Library) -> None:
+    name = f"{lib.ns}::cubed"
+    library.define(name, "(Tensor x) -> Tensor")
+    library.impl(name, "default", lambda x: fb.from_numpy(x.detach().numpy() ** 3))
+    library.register_fake(name, lambda x: fb.empty_like(x))
+
+    def save(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    library.register_autograd(name, lambda ctx, g: g * 3 * ctx.saved_tensors[0] ** 2, setup_context=save)
+    op = registered(lib, "cubed")
+    x = fb.tensor([2.0], requires_grad=True)
+    op(x).backward()
+    assert x.grad is not None and x.grad.item() == 12
+    assert library.opcheck(name, (fb.tensor([0.5, 2.0], requires_grad=True),)) == PASSED
+    seen: list[Any] = []
+
+    @library.register_vmap(name)
+    def rule(info: Any, in_dims: Any, x: fb.Tensor) -> Any:
+        seen.append((info.batch_size, in_dims))
+        return x**3, in_dims[0]
+
+    assert fb.vmap(op)(fb.tensor([[1.0], [2.0]])).tolist() == [[1], [8]] and seen == [(2, (0,))]
+    with pytest.raises(RuntimeError, match="register_fake: operator no::such does not exist"):
+        library.register_fake("no::such", lambda x: x)
+
+
+def test_an_autograd_kernel_calls_the_op_below_it(lib: library.Library) -> None:
+    lib.define("neg(Tensor x) -> Tensor")
+    lib.impl("neg", lambda x: -x, "CompositeExplicitAutograd")
+    calls: list[str] = []
+
+    def autograd(x: fb.Tensor) -> Any:
+        calls.append("above")
+        return registered(lib, "neg")(x)
+
+    lib.impl("neg", autograd, "Autograd")
+    assert registered(lib, "neg")(fb.ones(1)).item() == -1 and calls == ["above"]
+
+
+def test_an_op_that_writes_to_an_argument() -> None:
+    @library.custom_op("test::fill", mutates_args={"x"})
+    def fill(x: fb.Tensor, value: float) -> None:
+        x.fill_(value)
+
+    x = fb.zeros(2)
+    assert fill(x, 3.0) is None and x.tolist() == [3, 3]
+    assert str(fill.schema) == "fill(Tensor(a0!) x, float value) -> ()"
+    with pytest.raises(RuntimeError, match="an op that writes to its arguments has no gradient"):
+        fill.register_autograd(lambda ctx, g: g)
+    assert library.opcheck(fill, (fb.zeros(2), 1.0), test_utils="test_schema") == {"test_schema": "SUCCESS"}
+
+
+def test_a_schema_follows_from_annotations() -> None:
+    def f(
+        x: fb.Tensor, y: fb.Tensor | None, zs: list[fb.Tensor], n: int, s: float = 1.5, t: str = "a", b: bool = True,
+        d: fb.dtype | None = None, w: Sequence[int] | None = None, kind: fb.dtype = fb.float32, *, q: int = 3,
+    ) -> tuple[fb.Tensor, list[fb.Tensor], int]:  # fmt: skip
+        raise AssertionError
+
+    assert library.infer_schema(f, mutates_args=("x",), op_name="f") == (
+        'f(Tensor(a0!) x, Tensor? y, Tensor[] zs, SymInt n, float s=1.5, str t="a", bool b=True, ScalarType? d=None, '
+        "SymInt[]? w=None, ScalarType kind=float32, *, SymInt q=3) -> (Tensor, Tensor[], SymInt)"
+    )
+
+
+def test_get_ctx_is_for_fakes(lib: library.Library) -> None:
+    with pytest.raises(RuntimeError, match="get_ctx: it is for functions given to register_fake"):
+        library.get_ctx()
+    lib.define("nonzero(Tensor x) -> Tensor")
+    registered(lib, "nonzero").register_fake(lambda x: x.new_empty(library.get_ctx().new_dynamic_size()))
+    with pytest.raises(RuntimeError, match="the size of its result depends on data"):
+        registered(lib, "nonzero")(fb.ones(1, device="meta"))

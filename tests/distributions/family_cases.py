@@ -64,9 +64,6 @@ FAMILIES: dict[str, Family] = {
     "Exponential": (lambda D, i: D.Exponential(positive(i, 3)), UP),
     "FisherSnedecor": (lambda D, i: D.FisherSnedecor(positive(i, 3) + 2, positive(i, 3) + 5), UP),
     "Gamma": (lambda D, i: D.Gamma(positive(i, 3), positive(i, 2, 1)), UP),
-    "GeneralizedPareto": (lambda D, i: D.GeneralizedPareto(-i.x(3, low=0, high=1), positive(i, 3),
-                                                           i.x(3, low=0.05, high=0.4)), value(0.2, 3, 3)),
-    "GeneralizedPareto ends": (lambda D, i: D.GeneralizedPareto(0.0, positive(i, 3) + 3, -share(i, 3)), value(0.2, 3, 3)),
     "Geometric": (lambda D, i: D.Geometric(share(i, 3)), whole(6)),
     "Geometric logits": (lambda D, i: D.Geometric(logits=i.x(3)), whole(6)),
     "Gumbel": (lambda D, i: D.Gumbel(i.x(3), positive(i, 3)), REAL),
@@ -116,7 +113,14 @@ FAMILIES: dict[str, Family] = {
     "Wishart": (lambda D, i: D.Wishart(positive(i, 2) + 5, spd(i, 2, 3, 3)), lambda D, i: spd(i, 4, 2, 3, 3).detach()),
 }  # fmt: skip
 #: Where PyTorch's own numbers are less exact than their dtype: digamma functions, Bessel functions by polynomials.
-ROUNDED = {"Beta": 1e-8, "Dirichlet": 1e-8, "Multinomial": 2e-8, "StudentT": 1e-8, "VonMises": 1e-6, "VonMises says": 1e-6}
+ROUNDED = {
+    "Beta": 1e-8,
+    "Dirichlet": 1e-8,
+    "Multinomial": 2e-8,
+    "StudentT": 1e-8,
+    "VonMises": 1e-6,
+    "VonMises says": 1e-6,
+}
 #: What PyTorch gets wrong: it has nan for every mode.
 BUT = {"Kumaraswamy": ("mode",)}
 
@@ -158,7 +162,8 @@ def told(name: str, T: Any) -> Any:
     wide = d.expand((5, 2, *d.batch_shape)).expand((5, 2, *d.batch_shape))
     facts["wide"] = [list(wide.batch_shape), list(wide.sample((3,)).shape)]
     x = points(T.distributions, i).detach()
-    x = x.reshape((*[1] * (len(wide.batch_shape) + len(d.event_shape) - x.ndim), *x.shape))
+    while x.ndim > len(d.batch_shape) + len(d.event_shape):
+        x = x[0]
     facts["wide log_prob"] = wide.log_prob(x)[0].detach()
     return facts
 

@@ -33,7 +33,9 @@ def make(folder: Path, packages: list[str], record: bool) -> Path:
     have = json.loads(done.read_text()) if done.exists() else []
     if not have:
         venv.create(folder, with_pip=True, clear=True)
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    constraints = folder / "constraints.txt"
+    constraints.write_text(f"{TORCH}\n")  # a package that is bound to another torch comes in an older version
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "-c", str(constraints)]
     if not have and record:
         subprocess.run([*pip, TORCH, "numpy"], check=True)
     elif not have:

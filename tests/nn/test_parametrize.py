@@ -10,7 +10,7 @@ import pytest
 
 import flambeau as fb
 from flambeau import nn
-from flambeau.nn.utils import parametrize
+from flambeau.nn.utils import parametrizations, parametrize
 from tests.errors import check_error
 
 
@@ -70,7 +70,7 @@ def test_removal(leave: bool, value: float) -> None:
 
 
 def test_copies_and_state() -> None:
-    m = nn.utils.weight_norm(nn.Linear(3, 2))
+    m = parametrizations.weight_norm(nn.Linear(3, 2))
     other = copy.deepcopy(m)
     with fb.no_grad():
         other.parametrizations.weight.original0.mul_(2)
@@ -78,7 +78,7 @@ def test_copies_and_state() -> None:
     other.load_state_dict(m.state_dict())
     np.testing.assert_array_equal(other.weight.detach().numpy(), m.weight.detach().numpy())
     before = m.weight.detach().numpy().copy()
-    nn.utils.remove_weight_norm(m)
+    parametrize.remove_parametrizations(m, "weight")
     np.testing.assert_array_equal(m.weight.detach().numpy(), before)
 
 
@@ -107,7 +107,7 @@ def test_buffers_too() -> None:
 @pytest.mark.parametrize("make", [nn.Linear, nn.Conv2d])
 def test_spectral_norm_makes_the_largest_singular_value_one(make: Any) -> None:
     fb.manual_seed(0)
-    m = nn.utils.spectral_norm(make(4, 3, *([2] if make is nn.Conv2d else [])))
+    m = parametrizations.spectral_norm(make(4, 3, *([2] if make is nn.Conv2d else [])))
     for _ in range(40):
         weight = m.weight
     matrix = weight.detach().numpy().reshape(3, -1)
@@ -121,9 +121,9 @@ def test_spectral_norm_makes_the_largest_singular_value_one(make: Any) -> None:
         (lambda m: parametrize.remove_parametrizations(m, "weight"), ValueError, ["Linear", "'weight'"]),
         (lambda m: parametrize.register_parametrization(m, "weight", nn.Flatten(0)), RuntimeError,
          ["shape", "(4,)", "(2, 2)"]),
-        (lambda m: nn.utils.spectral_norm(m, n_power_iterations=0), ValueError, ["n_power_iterations=0"]),
-        (lambda m: nn.utils.spectral_norm(m, "x"), ValueError, ["'x'"]),
-        (lambda m: parametrize.remove_parametrizations(nn.utils.weight_norm(m), "weight", False), ValueError,
+        (lambda m: parametrizations.spectral_norm(m, n_power_iterations=0), ValueError, ["n_power_iterations=0"]),
+        (lambda m: parametrizations.spectral_norm(m, "x"), ValueError, ["'x'"]),
+        (lambda m: parametrize.remove_parametrizations(parametrizations.weight_norm(m), "weight", False), ValueError,
          ["one original"]),
     ],
 )  # fmt: skip

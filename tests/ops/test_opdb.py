@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -300,6 +301,28 @@ def test_vmap(name: str) -> None:
                 assert tuple(found.shape) == wanted.shape, text
                 assert found.dtype is loop[0][i].dtype, text
                 assert_close(op, to_host(found), wanted, found.dtype, text)
+
+
+@each([n for n in with_samples() if (OPS[n].infer is not None or OPS[n].body is None) and crc32(n.encode()) % 8 == 0])
+def test_vmap_at_other_axes(name: str) -> None:
+    """One operand alone, the batch behind, of one op in eight; beside it a batch of batches."""
+    op = OPS[name]
+    if name == "as_strided":  # it sees the storage
+        return
+    sample = next(samples_of(op, a_dtype(op)))
+    for place in tensor_places(op, sample):
+        fn, (x,) = as_function(op, sample, [place], every=True)
+        stacked = fb.stack(
+            [x, x.flip(tuple(range(x.ndim))) if op.kind_of(op.schema.operands[place]) == "same" else x], -1
+        )
+        loop = [as_tuple(fn(stacked[..., b].clone())) for b in range(2)]
+        outs = as_tuple(fb.func.vmap(fn, in_dims=-1, out_dims=-1)(stacked))
+        nested = as_tuple(fb.func.vmap(fb.func.vmap(fn, in_dims=-1))(fb.stack([stacked, stacked])))
+        for i, (out, deep) in enumerate(zip(outs, nested, strict=True)):
+            wanted = np.stack([to_host(one[i]) for one in loop])
+            text = f"vmap of {name} of {sample} over operand {place}"
+            assert_close(op, np.moveaxis(to_host(out), -1, 0), wanted, out.dtype, text)
+            assert_close(op, to_host(deep), np.stack([wanted, wanted]), out.dtype, f"vmap of {text}")
 
 
 # -- errors ------------------------------------------------------------------------------------------

@@ -109,6 +109,8 @@ def test_errors(info: Any) -> None:
         if not one or not issubclass(given.error_type, Exception):
             continue
         entry = given.optimizer_error_input
+        if not hasattr(fb, "sparse_coo_tensor") and "requires dense" in given.error_regex:
+            continue
         ours = [fb.ones(2, 3)] if entry.params is None else ours_of(entry.params, {})
         with warnings.catch_warnings(), pytest.raises(given.error_type):
             warnings.simplefilter("error" if issubclass(given.error_type, Warning) else "ignore")

@@ -30,17 +30,21 @@ def install(*, children: bool = True) -> None:
     A second call does nothing. RuntimeError when another torch has been imported: the two never mix.
     """
     there = sys.modules.get("torch")
-    if there is not None and not namespace.is_ours(there) and Path(there.__file__ or "").parent != namespace.PACKAGE:
-        if not getattr(there, "__flambeau__", False):
-            raise RuntimeError(
-                f"flambeau.compat.torch.install: torch is imported already, from {there.__file__}; call install() "
-                "before the first `import torch`, or start the program by `python -m flambeau run`"
-            )
-    if not installed():
-        sys.meta_path.insert(0, namespace.Finder())
-        show_as("torch")
+    if there is not None and not namespace.is_ours(there) and not getattr(there, "__flambeau__", False):
+        raise RuntimeError(
+            f"flambeau.compat.torch.install: torch is imported already, from {there.__file__}; call install() before "
+            "the first `import torch`, or start the program by `python -m flambeau run`"
+        )
+    enter()
     if children:
         hand_down()
+
+
+def enter(*, distribution: bool = True) -> None:
+    """Put the finder in front of all others; with ``distribution`` it answers for the version of torch too."""
+    if not installed():
+        sys.meta_path.insert(0, namespace.Finder(distribution))
+        show_as("torch")
 
 
 def hand_down() -> None:

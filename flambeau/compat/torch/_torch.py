@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -11,11 +12,12 @@ from typing import Any
 from flambeau.compat import amp
 from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
-from flambeau.compat.torch._C import ScriptFunction
+from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
 from flambeau.compat.torch._compile import compile
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
 from flambeau.core import typed
+from flambeau.core.accelerator import resolved
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.memory_format import Layout as layout
@@ -25,15 +27,15 @@ from flambeau.core.tensor import Tensor
 
 __version__ = f"{VERSION}+flambeau"
 __all__ = [
-    "AcceleratorError", "GradScaler", "OutOfMemoryError", "ScriptFunction", "ScriptModule", "SymBool", "SymFloat",
-    "SymInt", "TypedStorage", "UntypedStorage", "are_deterministic_algorithms_enabled", "autocast", "clear_autocast_cache", "compile",
-    "compiled_with_cxx11_abi", "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype",
-    "get_deterministic_debug_mode", "get_device_module", "get_float32_matmul_precision", "is_autocast_cache_enabled",
-    "is_autocast_cpu_enabled", "is_autocast_enabled", "is_deterministic_algorithms_warn_only_enabled", "layout",
-    "memory_format", "ops", "set_autocast_cache_enabled", "set_autocast_cpu_enabled", "set_autocast_dtype",
-    "set_autocast_enabled", "set_deterministic_debug_mode", "set_float32_matmul_precision", "set_flush_denormal",
-    "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min", "sym_not", "sym_sqrt", "sym_sum", "typename",
-    "use_deterministic_algorithms",
+    "AcceleratorError", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction", "ScriptModule",
+    "SymBool", "SymFloat", "SymInt", "TypedStorage", "UntypedStorage", "are_deterministic_algorithms_enabled",
+    "autocast", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
+    "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
+    "get_float32_matmul_precision", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
+    "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
+    "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_deterministic_debug_mode",
+    "set_float32_matmul_precision", "set_flush_denormal", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
+    "sym_not", "sym_sqrt", "sym_sum", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
 
 
@@ -119,7 +121,9 @@ def set_deterministic_debug_mode(debug_mode: int | str) -> None:
     """:func:`use_deterministic_algorithms` by one word: "default" (0), "warn" (1) or "error" (2)."""
     words = ("default", "warn", "error")
     if debug_mode not in (*words, 0, 1, 2):
-        raise RuntimeError(f"set_deterministic_debug_mode: expected one of {', '.join(words)} or 0 to 2, got {debug_mode!r}")
+        raise RuntimeError(
+            f"set_deterministic_debug_mode: expected one of {', '.join(words)} or 0 to 2, got {debug_mode!r}"
+        )
     level = words.index(debug_mode) if isinstance(debug_mode, str) else debug_mode
     use_deterministic_algorithms(level > 0, warn_only=level == 1)
 
@@ -132,7 +136,9 @@ def get_deterministic_debug_mode() -> int:
 def set_float32_matmul_precision(precision: str) -> None:
     """Kept for :func:`get_float32_matmul_precision`: float32 products are computed in float32."""
     if precision not in ("highest", "high", "medium"):
-        warnings.warn(f"set_float32_matmul_precision: expected highest, high or medium, got {precision!r}", stacklevel=2)
+        warnings.warn(
+            f"set_float32_matmul_precision: expected highest, high or medium, got {precision!r}", stacklevel=2
+        )
         return
     _precision[0] = precision
 
@@ -152,14 +158,10 @@ def compiled_with_cxx11_abi() -> bool:
     return True
 
 
-def get_device_module(device: device | str | None = None) -> ModuleType:  # noqa: F811  # torch's name of the argument
+def get_device_module(device: device | str | None = None) -> ModuleType:  # torch's name of the argument
     """``torch.cuda``, ``torch.cpu`` or the like, for a device; RuntimeError where torch has none of that name."""
-    import torch  # the namespace that this file is a part of
-
-    from flambeau.core.accelerator import resolved
-
     kind = resolved(device).type
-    module = getattr(torch, kind, None)
+    module = getattr(sys.modules["torch"], kind, None)
     if not isinstance(module, ModuleType):
         raise RuntimeError(f"get_device_module: there is no module torch.{kind}; torch.accelerator serves every device")
     return module
@@ -254,3 +256,8 @@ def typename(obj: Any, /) -> str:  # Any: of any class
 
 # -- old names of tensors of one dtype, and storages -----------------------------------------------------------------
 globals().update(typed.NAMES)
+
+# -- layouts that tensors of flambeau do not have yet, to compare with ------------------------------------------------
+sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc, jagged = (
+    layout(name) for name in ("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged")
+)

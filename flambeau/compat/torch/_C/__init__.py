@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import Any
 
 from flambeau.compat.torch._C import _functorch, _nn
-from flambeau.futures import Future
 from flambeau.compat.unchanged import Unchanged, no, nothing
 from flambeau.core.device import device
 from flambeau.core.dtype import DType as dtype
 from flambeau.core.generator import Generator
 from flambeau.core.memory_format import MemoryFormat as memory_format
+from flambeau.core.overrides import DisableTorchFunction, DisableTorchFunctionSubclass
+from flambeau.core.overrides import disabled_torch_function as _disabled_torch_function_impl
 from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
+from flambeau.futures import Future
 
 _TensorMeta = type(Tensor)
 _log_api_usage_once = _log_api_usage_metadata = _set_print_stack_traces_on_fatal_signal = nothing
@@ -99,6 +100,13 @@ class CompilationUnit:
             raise RuntimeError("torch.jit.CompilationUnit: flambeau has no TorchScript; write the functions in Python")
 
 
+class PyTorchFileReader:
+    """The reader of torch's files in C++; ``torch.load`` has one of its own."""
+
+    def __init__(self, *args: object):
+        raise RuntimeError("PyTorchFileReader: flambeau has none; torch.load reads torch's files")
+
+
 class Graph:
     """A graph of TorchScript; there are none."""
 
@@ -116,8 +124,9 @@ class TensorType:
 
 
 __all__ = [
-    "CompilationUnit", "DispatchKey", "DispatchKeySet", "Future", "Generator", "Graph", "Node", "ScriptFunction", "Size",
-    "TensorType", "Value", "_ExcludeDispatchKeyGuard", "_TensorMeta", "_dispatch_keys",
-    "_functorch", "_get_privateuse1_backend_name", "_get_tracing_state", "_log_api_usage_once", "_nn", "device", "dtype",
+    "CompilationUnit", "DisableTorchFunction", "DisableTorchFunctionSubclass", "DispatchKey", "DispatchKeySet",
+    "Future", "Generator", "Graph", "Node", "PyTorchFileReader", "ScriptFunction", "Size", "TensorType", "Value",
+    "_ExcludeDispatchKeyGuard", "_TensorMeta", "_disabled_torch_function_impl", "_dispatch_keys", "_functorch",
+    "_get_privateuse1_backend_name", "_get_tracing_state", "_log_api_usage_once", "_nn", "device", "dtype",
     "memory_format",
 ]  # fmt: skip

@@ -26,4 +26,9 @@ def _parse_to(
             dtype = given
         elif given is not None and not isinstance(given, bool):
             device = given
-    return None if device is None else device_type(device), dtype, booleans[0] if booleans else non_blocking, memory_format
+    return (
+        None if device is None else device_type(device),
+        dtype,
+        booleans[0] if booleans else non_blocking,
+        memory_format,
+    )

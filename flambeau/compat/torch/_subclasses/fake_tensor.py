@@ -15,7 +15,9 @@ class FakeTensorMode:
     """A block in which tensors are made without data. RuntimeError: use ``with torch.device("meta")``."""
 
     def __init__(self, *args: object, **options: object):
-        raise RuntimeError('FakeTensorMode: flambeau has none; tensors without data are made in `with torch.device("meta")`')
+        raise RuntimeError(
+            'FakeTensorMode: flambeau has none; tensors without data are made in `with torch.device("meta")`'
+        )
 
 
 def is_fake(x: object) -> bool:

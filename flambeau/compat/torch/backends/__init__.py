@@ -1,3 +1,3 @@
-"""torch.backends: what of torch's own libraries is at work here. None is, and the switches are kept for who reads them."""
+"""torch.backends: which of torch's libraries are at work. None is; the switches are kept for who reads them."""
 
 fp32_precision = "none"

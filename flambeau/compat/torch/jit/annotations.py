@@ -16,7 +16,7 @@ class _Broadcasting:
     """A list of a fixed length that one number may stand for: ``BroadcastingList2[int]``."""
 
     def __getitem__(self, item: Any) -> Any:  # Any: an annotation
-        return Union[item, List[item]]
+        return Union[item, list[item]]  # noqa: UP007  # item is a value
 
 
 BroadcastingList1 = BroadcastingList2 = BroadcastingList3 = _Broadcasting()

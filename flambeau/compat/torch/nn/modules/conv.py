@@ -1,6 +1,5 @@
 """Convolutions: their common base."""
 
-from flambeau.nn.conv import _Conv as _ConvNd
-from flambeau.nn.conv import _Transposed as _ConvTransposeNd
+from flambeau.nn.conv import _ConvNd, _ConvTransposeNd
 
 __all__ = ["_ConvNd", "_ConvTransposeNd"]

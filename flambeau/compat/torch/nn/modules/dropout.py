@@ -1,5 +1,5 @@
 """Dropout: its common base."""
 
-from flambeau.nn.dropout import _Dropout as _DropoutNd
+from flambeau.nn.dropout import _DropoutNd
 
 __all__ = ["_DropoutNd"]

@@ -5,7 +5,9 @@ from typing import TypeVar
 from flambeau.core.graph import Handle as RemovableHandle
 from flambeau.core.tensor import Tensor
 from flambeau.nn.hooks import (
-    register_module_forward_hook, register_module_forward_pre_hook, register_module_full_backward_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
     register_module_full_backward_pre_hook,
 )  # fmt: skip
 from flambeau.nn.module import Module

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from flambeau.compat.torch.utils.data.datapipes.datapipe import IterDataPipe, functional_datapipe
+from flambeau.utils.data.datapipes.datapipe import IterDataPipe, functional_datapipe
 
-__all__ = ["Batcher", "Filter", "IterDataPipe", "IterableWrapper", "Mapper"]
+__all__ = ["Batcher", "Filter", "IterableWrapper", "Mapper"]
 
 
 class IterableWrapper(IterDataPipe):
     """An iterable as a datapipe.
 
-    >>> from flambeau.compat.torch.utils.data.datapipes.iter import IterableWrapper
+    >>> from flambeau.utils.data.datapipes.iter import IterableWrapper
     >>> list(IterableWrapper(range(5)).map(str).batch(2))
     [['0', '1'], ['2', '3'], ['4']]
     """
@@ -41,7 +41,7 @@ class Mapper(IterDataPipe):
         return map(self.fn, self.datapipe)
 
     def __len__(self) -> int:
-        return len(self.datapipe)  # type: ignore[arg-type]
+        return len(self.datapipe)
 
 
 @functional_datapipe("filter")
@@ -59,9 +59,7 @@ class Filter(IterDataPipe):
 class Batcher(IterDataPipe):
     """Lists of ``batch_size`` items, the last one shorter unless ``drop_last``."""
 
-    def __init__(
-        self, datapipe: IterDataPipe, batch_size: int, drop_last: bool = False, wrapper_class: type = list
-    ):
+    def __init__(self, datapipe: IterDataPipe, batch_size: int, drop_last: bool = False, wrapper_class: type = list):
         if batch_size < 1:
             raise ValueError(f"Batcher: batch_size must be at least 1, got {batch_size}")
         self.datapipe, self.batch_size, self.drop_last = datapipe, batch_size, drop_last
@@ -78,5 +76,5 @@ class Batcher(IterDataPipe):
             yield self.wrapper_class(batch)
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.datapipe), self.batch_size)  # type: ignore[arg-type]
+        full, rest = divmod(len(self.datapipe), self.batch_size)
         return full + bool(rest and not self.drop_last)

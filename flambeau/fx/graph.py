@@ -1,0 +1,272 @@
+"""Graphs of nodes, in the order in which they run."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from flambeau.fx.node import Argument, Node, Target, map_arg, name_of
+
+__all__ = ["CodeGen", "Graph"]
+
+_RESERVED: Final = frozenset({*dir(builtins), *keyword.kwlist, "self", "torch", "inf", "nan", "device"})
+
+
+class _Names:
+    """Names of variables, each given once."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def new(self, candidate: str) -> str:
+        base = re.sub(r"[^0-9a-zA-Z_]+", "_", candidate) or "_unnamed"
+        base = f"_{base}" if base[0].isdigit() else base
+        name, count = base, 0
+        ending = re.fullmatch(r"(.*)_(\d+)", base)
+        stem = ending[1] if ending else base
+        count = int(ending[2]) if ending else 0
+        while name in self._used or name in _RESERVED:
+            count += 1
+            name = f"{stem}_{count}"
+        self._used.add(name)
+        return name
+
+
+class CodeGen:
+    """How inputs and outputs of a graph are passed: as they are."""
+
+    def process_inputs(self, *args: Any) -> Any:  # Any: a graph's inputs
+        """The inputs of the graph."""
+        return args
+
+    def process_outputs(self, outputs: Any) -> Any:  # Any: a graph's outputs
+        """What the module returns."""
+        return outputs
+
+
+class _NodeList:
+    """The nodes of a graph, in order; ``reversed`` and ``len`` work."""
+
+    def __init__(self, graph: Graph):
+        self._graph = graph
+
+    def __iter__(self) -> Iterator[Node]:
+        node = self._graph._root._next
+        while node is not self._graph._root:
+            following = node._next
+            if not node._erased:
+                yield node
+            node = following if node._erased else node._next
+
+    def __reversed__(self) -> Iterator[Node]:
+        return reversed(list(iter(self)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Graph:
+    """A program: nodes that call functions, methods and modules on the results of others.
+
+    >>> graph = fb.fx.Graph()
+    >>> x = graph.placeholder("x")
+    >>> _ = graph.output(graph.call_function(fb.relu, (x,)))
+    >>> print(graph)
+    graph():
+        %x : [num_users=1] = placeholder[target=x]
+        %relu : [num_users=1] = call_function[target=flambeau.relu](args = (x,), kwargs = {})
+        return relu
+    """
+
+    def __init__(self, owning_module: Any = None, tracer_cls: type | None = None):  # Any: the GraphModule
+        self._root = Node(self, "", "root", "")
+        self._names = _Names()
+        self._insert_before: Node = self._root
+        self._codegen = CodeGen()
+        self.owning_module, self._tracer_cls = owning_module, tracer_cls
+
+    @property
+    def nodes(self) -> _NodeList:
+        """The nodes in order."""
+        return _NodeList(self)
+
+    def create_node(
+        self, op: str, target: Target, args: tuple[Argument, ...] | None = None,
+        kwargs: dict[str, Argument] | None = None, name: str | None = None, type_expr: Any = None,
+    ) -> Node:  # fmt: skip  # Any: an annotation
+        """Add a node where nodes are inserted, at the end if nothing else was said."""
+        node = Node(self, self._names.new(name or _candidate(target)), op, target, args or (), kwargs, type_expr)
+        self._insert_before.prepend(node)
+        return node
+
+    def placeholder(self, name: str, type_expr: Any = None, default_value: Any = ...) -> Node:
+        """Add an input."""  # Any: an annotation; a default of any type
+        args = () if default_value is ... else (default_value,)
+        return self.create_node("placeholder", name, args, type_expr=type_expr, name=name.lstrip("*"))
+
+    def get_attr(self, qualified_name: str, type_expr: Any = None) -> Node:  # Any: an annotation
+        """Add the reading of a parameter or another attribute of the module."""
+        return self.create_node("get_attr", qualified_name, type_expr=type_expr)
+
+    def call_function(
+        self, the_function: Callable[..., Any], args: tuple[Argument, ...] | None = None,
+        kwargs: dict[str, Argument] | None = None, type_expr: Any = None, name: str | None = None,
+    ) -> Node:  # fmt: skip
+        """Add the call of a function."""
+        return self.create_node("call_function", the_function, args, kwargs, name, type_expr)
+
+    def call_method(
+        self, method_name: str, args: tuple[Argument, ...] | None = None, kwargs: dict[str, Argument] | None = None,
+        type_expr: Any = None,
+    ) -> Node:  # fmt: skip
+        """Add the call of a method of the first argument."""
+        return self.create_node("call_method", method_name, args, kwargs, type_expr=type_expr)
+
+    def call_module(
+        self, module_name: str, args: tuple[Argument, ...] | None = None, kwargs: dict[str, Argument] | None = None,
+        type_expr: Any = None,
+    ) -> Node:  # fmt: skip
+        """Add the call of a submodule."""
+        return self.create_node("call_module", module_name, args, kwargs, type_expr=type_expr)
+
+    def output(self, result: Argument, type_expr: Any = None) -> Node:  # Any: an annotation
+        """Add what the graph returns."""
+        return self.create_node("output", "output", (result,), type_expr=type_expr)
+
+    def output_node(self) -> Node:
+        """The node of what it returns; RuntimeError where there is none."""
+        last = self._root._prev
+        if last.op != "output":
+            raise RuntimeError("Graph.output_node: the graph has no output")
+        return last
+
+    def find_nodes(self, *, op: str, target: Target | None = None, sort: bool = True) -> list[Node]:
+        """The nodes of one kind, those of one target if it is given."""
+        return [n for n in self.nodes if n.op == op and (target is None or n.target == target)]
+
+    def node_copy(self, node: Node, arg_transform: Callable[[Node], Argument] = lambda x: x) -> Node:
+        """Add a copy of another graph's node, its arguments mapped by ``arg_transform``."""
+        args, kwargs = map_arg(node.args, arg_transform), map_arg(node.kwargs, arg_transform)
+        copied = self.create_node(node.op, node.target, args, kwargs, node.name, node.type)
+        copied.meta = dict(node.meta)
+        return copied
+
+    def graph_copy(self, g: Graph, val_map: dict[Node, Node], return_output_node: bool = False) -> Argument:
+        """Add copies of all nodes of a graph but the output, whose mapped argument is returned."""
+        for node in g.nodes:
+            if node in val_map:
+                continue
+            if node.op == "output":
+                found = map_arg(node.args[0], lambda n: val_map[n])
+                return (found, node) if return_output_node else found
+            val_map[node] = self.node_copy(node, lambda n: val_map[n])
+        return None
+
+    def erase_node(self, to_erase: Node) -> None:
+        """Take a node out; RuntimeError while others use it."""
+        if to_erase.users:
+            raise RuntimeError(f"Graph.erase_node: {to_erase} is used by {', '.join(map(str, to_erase.users))}")
+        to_erase._unlink()
+        to_erase._erased = True
+        to_erase._set((), {})
+
+    @contextmanager
+    def inserting_before(self, n: Node | None = None) -> Iterator[None]:
+        """Inside, nodes are added before a node, or at the beginning."""
+        before, self._insert_before = self._insert_before, self._root._next if n is None else n
+        try:
+            yield
+        finally:
+            self._insert_before = before
+
+    @contextmanager
+    def inserting_after(self, n: Node | None = None) -> Iterator[None]:
+        """Inside, nodes are added after a node, or at the end."""
+        before, self._insert_before = self._insert_before, self._root if n is None else n._next
+        try:
+            yield
+        finally:
+            self._insert_before = before
+
+    def eliminate_dead_code(self, is_impure_node: Callable[[Node], bool] | None = None) -> bool:
+        """Take out what nothing uses; whether there was any."""
+        keeps = is_impure_node or Node.is_impure
+        dead = False
+        for node in reversed(self.nodes):
+            if not node.users and not keeps(node) and node.op != "output":
+                self.erase_node(node)
+                dead = True
+        return dead
+
+    def lint(self) -> None:
+        """RuntimeError where a node is read before it runs, or a name stands twice."""
+        seen: set[Node] = set()
+        names: set[str] = set()
+        for node in self.nodes:
+            for read in node.all_input_nodes:
+                if read not in seen:
+                    raise RuntimeError(f"Graph.lint: {node} reads {read}, which has not run before it in this graph")
+            if node.name in names:
+                raise RuntimeError(f"Graph.lint: two nodes are called {node.name}")
+            seen.add(node)
+            names.add(node.name)
+
+    def python_code(self, root_module: str = "self") -> str:
+        """The program as Python, to be read."""
+        arguments = [n.target for n in self.nodes if n.op == "placeholder"]
+        lines = [f"def forward({', '.join(['self', *map(str, arguments)])}):"]
+        for node in self.nodes:
+            call = _call(node, root_module)
+            if call:
+                lines.append(f"    {call}")
+        return "\n".join(lines) + "\n"
+
+    def print_tabular(self) -> None:
+        """Print the nodes, a line each."""
+        for node in self.nodes:
+            print(f"{node.op:14} {node.name:20} {name_of(node.target):30} {node.args} {node.kwargs}")
+
+    def set_codegen(self, codegen: CodeGen) -> None:
+        """Pass inputs and outputs otherwise."""
+        self._codegen = codegen
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
+        copied = Graph(tracer_cls=self._tracer_cls)
+        values: dict[Node, Node] = {}
+        output = next((n for n in self.nodes if n.op == "output"), None)
+        result = copied.graph_copy(self, values)
+        if output is not None:
+            copied.output(result, output.type).meta = dict(output.meta)
+        return copied
+
+    def __str__(self) -> str:
+        return "graph():" + "".join(f"\n    {node.format_node()}" for node in self.nodes)
+
+
+def _candidate(target: Target) -> str:
+    """A name for the result of a target: that of the function in small letters, or the path of a module."""
+    if isinstance(target, str):
+        name = target.strip("_") if re.fullmatch(r"__\w+__", target) else target
+    else:
+        name = getattr(target, "__name__", type(target).__name__).strip("_")
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace(".", "_")
+
+
+def _call(node: Node, root: str) -> str:
+    words = [*map(repr, node.args), *(f"{k}={v!r}" for k, v in node.kwargs.items())]
+    match node.op:
+        case "output":
+            return f"return {node.args[0]!r}"
+        case "get_attr":
+            return f"{node.name} = {root}.{node.target}"
+        case "call_function":
+            return f"{node.name} = {name_of(node.target)}({', '.join(words)})"
+        case "call_method":
+            return f"{node.name} = {words[0]}.{node.target}({', '.join(words[1:])})"
+        case "call_module":
+            return f"{node.name} = {root}.{node.target}({', '.join(words)})"
+    return ""

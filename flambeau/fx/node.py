@@ -1,0 +1,181 @@
+"""One step of a graph: what is called, and with what."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from flambeau.fx.graph import Graph
+
+__all__ = ["Argument", "Node", "Target", "has_side_effect", "map_aggregate", "map_arg"]
+
+Target = Callable[..., Any] | str
+Argument = Any  # a Node, a number, a text, a device, ..., or a tuple, list, dict or slice of them
+OPS: Final = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
+_EFFECTS: Final[set[Any]] = {builtins.print}
+
+
+def has_side_effect(fn: Callable[..., Any]) -> Callable[..., Any]:  # Any: of any signature
+    """Mark a function as one whose call is kept though nothing uses its result."""
+    _EFFECTS.add(fn)
+    return fn
+
+
+def map_aggregate(a: Argument, fn: Callable[[Argument], Argument]) -> Argument:
+    """``fn`` of every leaf of tuples, lists, dicts and slices, which stay what they are."""
+    if isinstance(a, tuple):
+        mapped = [map_aggregate(x, fn) for x in a]
+        return type(a)(*mapped) if hasattr(a, "_fields") else tuple(mapped)
+    if isinstance(a, list):
+        return [map_aggregate(x, fn) for x in a]
+    if isinstance(a, dict):
+        return {k: map_aggregate(v, fn) for k, v in a.items()}
+    if isinstance(a, slice):
+        return slice(map_aggregate(a.start, fn), map_aggregate(a.stop, fn), map_aggregate(a.step, fn))
+    return fn(a)
+
+
+def map_arg(a: Argument, fn: Callable[[Node], Argument]) -> Argument:
+    """``fn`` of every node in an argument."""
+    return map_aggregate(a, lambda x: fn(x) if isinstance(x, Node) else x)
+
+
+class Node:
+    """A step: ``op`` says how ``target`` is to be called with ``args`` and ``kwargs``; ``users`` use its result.
+
+    ``op`` is "placeholder" (an input), "get_attr" (a parameter), "call_function", "call_method", "call_module" or
+    "output".
+    """
+
+    def __init__(
+        self, graph: Graph, name: str, op: str, target: Target, args: tuple[Argument, ...] = (),
+        kwargs: dict[str, Argument] | None = None, return_type: Any = None,
+    ):  # fmt: skip  # Any: an annotation
+        if op not in OPS:
+            raise ValueError(f"Node: op must be one of {', '.join(OPS[:-1])}, got {op!r}")
+        self.graph, self.name, self.op, self.target, self.type = graph, name, op, target, return_type
+        self.users: dict[Node, None] = {}
+        self.meta: dict[str, Any] = {}
+        self._inputs: dict[Node, None] = {}
+        self._prev = self._next = self
+        self._erased = False
+        self._args: tuple[Argument, ...] = ()
+        self._kwargs: dict[str, Argument] = {}
+        self._set(tuple(args), dict(kwargs or {}))
+
+    # -- what it reads -------------------------------------------------------------------------------------------
+    @property
+    def args(self) -> tuple[Argument, ...]:
+        """The positional arguments."""
+        return self._args
+
+    @args.setter
+    def args(self, value: tuple[Argument, ...]) -> None:
+        self._set(tuple(value), self._kwargs)
+
+    @property
+    def kwargs(self) -> dict[str, Argument]:
+        """The arguments by name."""
+        return self._kwargs
+
+    @kwargs.setter
+    def kwargs(self, value: dict[str, Argument]) -> None:
+        self._set(self._args, dict(value))
+
+    @property
+    def all_input_nodes(self) -> list[Node]:
+        """The nodes among the arguments, each once."""
+        return list(self._inputs)
+
+    def _set(self, args: tuple[Argument, ...], kwargs: dict[str, Argument]) -> None:
+        for node in self._inputs:
+            node.users.pop(self, None)
+        self._inputs = {}
+        self._args, self._kwargs = args, kwargs
+        map_arg((args, kwargs), lambda node: self._inputs.setdefault(node))
+        for node in self._inputs:
+            node.users[self] = None
+
+    def update_arg(self, idx: int, arg: Argument) -> None:
+        """Another argument at a position."""
+        self.args = (*self._args[:idx], arg, *self._args[idx + 1 :])
+
+    def insert_arg(self, idx: int, arg: Argument) -> None:
+        """One more argument at a position."""
+        self.args = (*self._args[:idx], arg, *self._args[idx:])
+
+    def update_kwarg(self, key: str, arg: Argument) -> None:
+        """Another argument by name."""
+        self.kwargs = {**self._kwargs, key: arg}
+
+    def replace_input_with(self, old_input: Node, new_input: Node) -> None:
+        """Read another node wherever this one reads ``old_input``."""
+        self._set(*map_arg((self._args, self._kwargs), lambda node: new_input if node is old_input else node))
+
+    def replace_all_uses_with(
+        self, replace_with: Node, delete_user_cb: Callable[[Node], bool] = lambda user: True, *,
+        propagate_meta: bool = False,
+    ) -> list[Node]:  # fmt: skip
+        """Have all users, or those of which ``delete_user_cb`` is true, read another node; returns them."""
+        if propagate_meta:
+            replace_with.meta.update(self.meta)
+        changed = [user for user in self.users if delete_user_cb(user)]
+        for user in changed:
+            user.replace_input_with(self, replace_with)
+        return changed
+
+    # -- where it stands -----------------------------------------------------------------------------------------
+    @property
+    def next(self) -> Node:
+        """The node after it; after the last comes the graph's root."""
+        return self._next
+
+    @property
+    def prev(self) -> Node:
+        """The node before it."""
+        return self._prev
+
+    def _unlink(self) -> None:
+        self._prev._next, self._next._prev = self._next, self._prev
+
+    def prepend(self, x: Node) -> None:
+        """Put a node of this graph, or a new one, before this one."""
+        if x is self:
+            return
+        x._unlink()
+        before = self._prev
+        before._next = self._prev = x
+        x._prev, x._next = before, self
+
+    def append(self, x: Node) -> None:
+        """Put a node after this one."""
+        self._next.prepend(x)
+
+    # -- questions -----------------------------------------------------------------------------------------------
+    def is_impure(self, impure_random: bool = True) -> bool:
+        """Whether its call is kept though nothing uses its result."""
+        return self.op in ("placeholder", "output") or self.op == "call_function" and self.target in _EFFECTS
+
+    def format_node(self) -> str:
+        """The node as a line of text."""
+        if self.op == "output":
+            return f"return {self._args[0]}"
+        head = f"%{self.name} : [num_users={len(self.users)}] = {self.op}[target={name_of(self.target)}]"
+        plain = self.op in ("placeholder", "get_attr")
+        return head if plain else f"{head}(args = {self._args}, kwargs = {self._kwargs})"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    __hash__ = object.__hash__
+
+
+def name_of(target: Target) -> str:
+    """How a target is written: a text as it is, a function with its module."""
+    if isinstance(target, str):
+        return target
+    home = getattr(target, "__module__", "") or ""
+    name = getattr(target, "__name__", repr(target))
+    return name if home in ("builtins", "") else f"{home.lstrip('_')}.{name}"

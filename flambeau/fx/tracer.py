@@ -1,0 +1,311 @@
+"""From a module or function to its graph, by running it on proxies."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
+from typing import Any, ClassVar, Final
+
+from flambeau.core.device import device
+from flambeau.core.dtype import DType
+from flambeau.core.generator import Generator
+from flambeau.core.memory_format import MemoryFormat
+from flambeau.core.tensor import Tensor
+from flambeau.fx.graph import Graph
+from flambeau.fx.graph_module import GraphModule
+from flambeau.fx.node import Argument, Node, Target
+from flambeau.fx.proxy import Proxy, TraceError, proxies, record
+from flambeau.nn import Module, Parameter
+from flambeau.overrides import TorchFunctionMode
+
+__all__ = ["PHWithMeta", "Tracer", "TracerBase", "is_fx_tracing", "symbolic_trace", "wrap"]
+
+_PLAIN: Final = (str, int, float, bool, complex, bytes, type(None), type(...), DType, device, MemoryFormat, Generator)
+#: Functions that :func:`wrap` was told of: the globals in which they stand, and their name.
+_wrapped: Final[list[tuple[dict[str, Any], str]]] = []
+_at_work = [0]
+
+
+def is_fx_tracing() -> bool:
+    """Whether a program is being traced in this moment."""
+    return _at_work[0] > 0
+
+
+def wrap(fn_or_name: str | Callable[..., Any]) -> Any:  # Any: what it was given
+    """Have a function of this module stand in graphs as one call, though it is not one of flambeau's.
+
+    ``fx.wrap("name")`` at the top level of a module, or the decorator ``@fx.wrap``.
+    """
+    if not callable(fn_or_name) and not isinstance(fn_or_name, str):
+        raise RuntimeError("wrap: expected the name of a function in this module, or the function")
+    frame = inspect.currentframe()
+    caller = None if frame is None else frame.f_back
+    if caller is None or caller.f_code.co_name != "<module>":
+        raise NotImplementedError("wrap must be called at the top level of a module")
+    name = fn_or_name if isinstance(fn_or_name, str) else fn_or_name.__name__
+    _wrapped.append((caller.f_globals, name))
+    return fn_or_name
+
+
+class _Recording(TorchFunctionMode):
+    """Sees every call of a public function, and writes down those with a proxy among the arguments."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return record(func, args, kwargs or {})
+
+
+class PHWithMeta:
+    """A place among concrete arguments that stays an input."""
+
+    def __init__(self, ph_key: str | None = None):
+        self.ph_key = ph_key
+
+
+class TracerBase:
+    """How nodes are made of what a program does."""
+
+    graph: Graph
+    root: Module
+
+    def create_node(
+        self, kind: str, target: Target, args: tuple[Argument, ...], kwargs: dict[str, Argument],
+        name: str | None = None, type_expr: Any = None,
+    ) -> Node:  # fmt: skip
+        """Add a node to the graph."""
+        return self.graph.create_node(kind, target, args, kwargs, name, type_expr)
+
+    def proxy(self, node: Node) -> Proxy:
+        """What stands for the result of a node."""
+        return Proxy(node, self)  # type: ignore[arg-type]  # a Tracer, in the end
+
+    def create_proxy(
+        self, kind: str, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None,
+        type_expr: Any = None, proxy_factory_fn: Callable[[Node], Proxy] | None = None,
+    ) -> Proxy:  # fmt: skip
+        """Add a node for a call with these arguments, proxies among them, and give its proxy."""
+        made_args, made_kwargs = self.create_arg(args), self.create_arg(kwargs)
+        node = self.create_node(kind, target, made_args, made_kwargs, name, type_expr)
+        return (proxy_factory_fn or self.proxy)(node)
+
+    def create_arg(self, a: Any) -> Argument:
+        """What stands in a node for an argument."""
+        if isinstance(a, Proxy):
+            return a.node
+        if isinstance(a, tuple):
+            return type(a)(*map(self.create_arg, a)) if hasattr(a, "_fields") else tuple(map(self.create_arg, a))
+        if isinstance(a, list):
+            return [self.create_arg(x) for x in a]
+        if isinstance(a, dict):
+            return {k: self.create_arg(v) for k, v in a.items()}
+        if isinstance(a, range):
+            return range(*(self.create_arg(x) for x in (a.start, a.stop, a.step)))
+        if isinstance(a, slice):
+            return slice(self.create_arg(a.start), self.create_arg(a.stop), self.create_arg(a.step))
+        if isinstance(a, _PLAIN) or callable(a):
+            return a
+        raise NotImplementedError(f"argument of type {type(a).__name__} in a traced call: {a!r}")
+
+    def to_bool(self, obj: Proxy) -> bool:
+        """TraceError: which way a condition goes is not known."""
+        raise TraceError(
+            f"{obj}: a traced value decides a condition; move it into a function for fx.wrap, or name the argument "
+            "in concrete_args"
+        )
+
+    def iter(self, obj: Proxy) -> Iterator[Any]:
+        """TraceError: how many there are is not known."""
+        raise TraceError(f"{obj}: a traced value is iterated over, and how many items it has is not known")
+
+    def keys(self, obj: Proxy) -> Any:  # Any: a proxy
+        """A call of ``keys``."""
+        return self.create_proxy("call_method", "keys", (obj,), {})
+
+
+class Tracer(TracerBase):
+    """Runs a module or function on proxies. Subclasses say which modules are leaves, and how calls are written down.
+
+    Layers of flambeau are leaves; the program may not decide by values.
+    """
+
+    proxy_buffer_attributes: ClassVar[bool] = False
+
+    def __init__(
+        self, autowrap_modules: tuple[ModuleType, ...] = (), autowrap_functions: tuple[Callable[..., Any], ...] = (),
+        param_shapes_constant: bool = False,
+    ):  # fmt: skip
+        routines = (f for m in autowrap_modules for f in vars(m).values() if inspect.isroutine(f))
+        self._autowrap = {id(f) for f in (*routines, *autowrap_functions)}
+        self.submodule_paths: dict[Module, str] | None = None
+        self.tensor_attrs: dict[int, str] = {}
+
+    def is_leaf_module(self, m: Module, module_qualified_name: str) -> bool:
+        """Whether a module's call is one node: that of flambeau's layers, but for Sequential and other containers."""
+        from flambeau.nn import Sequential  # the default alone needs it
+
+        home = type(m).__module__
+        return home.startswith(("flambeau.nn", "torch.nn")) and not isinstance(m, Sequential)
+
+    def path_of_module(self, mod: Module) -> str:
+        """The name of a submodule in the root; NameError where it is none of them."""
+        path = (self.submodule_paths or {}).get(mod)
+        if path is None:
+            raise NameError(f"{type(mod).__name__} is called, but is no submodule of the module that is traced")
+        return path
+
+    def call_module(self, m: Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call of a module: a node for a leaf, its own calls for another."""
+        path = self.path_of_module(m)
+        if not self.is_leaf_module(m, path):
+            return forward(*args, **kwargs)
+        return self.create_proxy("call_module", path, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """An attribute of a module: a parameter is read by a node."""
+        if isinstance(attr_val, Parameter) or self.proxy_buffer_attributes and isinstance(attr_val, Tensor):
+            name = self.tensor_attrs.get(id(attr_val))
+            if name is not None:
+                if name not in parameter_proxy_cache:
+                    parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+                return parameter_proxy_cache[name]
+        return attr_val
+
+    def create_arg(self, a: Any) -> Argument:
+        """What stands in a node for an argument: tensors are attributes of the root."""
+        if isinstance(a, Tensor):
+            if id(a) not in self.tensor_attrs:
+                free = (f"_tensor_constant{i}" for i in itertools.count())
+                name = self.tensor_attrs[id(a)] = next(n for n in free if not hasattr(self.root, n))
+                setattr(self.root, name, a)
+            return self.create_node("get_attr", self.tensor_attrs[id(a)], (), {})
+        if isinstance(a, Module):
+            return self.create_node("get_attr", self.path_of_module(a), (), {})
+        return super().create_arg(a)
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: dict[str, Any] | None = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """The function to call, and its arguments: inputs, and values for those that are fixed."""
+        parameters = list(inspect.signature(root_fn).parameters.values())
+        args: list[Any] = [self.root] if is_module else []
+        fixed = concrete_args or {}
+        names = []
+        for p in parameters[1 if is_module else 0 :]:
+            star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
+            if p.name in fixed and not isinstance(fixed[p.name], PHWithMeta):
+                args.append(fixed[p.name])
+            else:
+                default = () if p.default is p.empty or star else (p.default,)
+                args.append(self.create_proxy("placeholder", star + p.name, default, {}, name=p.name))
+            names.append((star, p.kind is p.KEYWORD_ONLY, p.name))
+        if not any(star or keyword for star, keyword, _ in names):
+            return root_fn, args
+        lead = 1 if is_module else 0
+
+        def call(*given: Any) -> Any:
+            plain, named = list(given[:lead]), {}
+            for value, (star, keyword, name) in zip(given[lead:], names, strict=True):
+                if keyword:
+                    named[name] = value
+                elif not star:
+                    plain.append(value)
+            return root_fn(*plain, **named)  # a proxy cannot be spread: what stars would get is not looked at
+
+        return call, args
+
+    def trace(self, root: Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None) -> Graph:
+        """The graph of a module or function; arguments in ``concrete_args`` are values, no inputs."""
+        if isinstance(root, Module):
+            self.root, function = root, type(root).forward
+            self.submodule_paths = {m: name for name, m in root.named_modules(remove_duplicate=False)}
+        else:
+            self.root, function, self.submodule_paths = Module(), root, {}
+        self.tensor_attrs = {id(t): n for n, t in [*self.root.named_buffers(), *self.root.named_parameters()]}
+        self.graph = Graph(tracer_cls=type(self))
+        with ExitStack() as stack:
+            call, args = self.create_args_for_root(function, isinstance(root, Module), concrete_args)
+            stack.enter_context(self._patched())
+            stack.enter_context(_Recording())
+            result = call(*args)
+            self.create_node("output", "output", (self.create_arg(result),), {})
+        return self.graph
+
+    @contextmanager
+    def _patched(self) -> Iterator[None]:
+        """Modules' calls and attributes, and wrapped functions, seen by this tracer."""
+        cache: dict[str, Any] = {}
+        patched: Any = Module  # two of its methods are exchanged while the program runs
+        calls, attributes = patched.__call__, patched.__getattr__
+
+        def call(module: Module, *args: Any, **kwargs: Any) -> Any:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                return calls(module, *args, **kwargs)
+
+            return self.call_module(module, forward, args, kwargs)
+
+        def attribute(module: Module, name: str) -> Any:
+            return self.getattr(name, attributes(module, name), cache)
+
+        replaced = [(scope, name) for scope, name in _wrapped if name in scope or hasattr(builtins, name)]
+        replaced += [(s, n) for s, n in _globals(self.root) if id(s[n]) in self._autowrap]
+        before = [(scope, name, scope.get(name, _Absent)) for scope, name in replaced]
+        _at_work[0] += 1
+        try:
+            patched.__call__, patched.__getattr__ = call, attribute
+            for scope, name in replaced:
+                scope[name] = _watched(scope.get(name, getattr(builtins, name, None)))
+            yield
+        finally:
+            patched.__call__, patched.__getattr__ = calls, attributes
+            for scope, name, value in reversed(before):
+                if value is _Absent:
+                    scope.pop(name, None)
+                else:
+                    scope[name] = value
+            _at_work[0] -= 1
+
+
+class _Absent:
+    pass
+
+
+def _globals(root: Module) -> Iterator[tuple[dict[str, Any], str]]:
+    """The global functions that the forwards of a module's classes can see."""
+    for cls in {type(m) for m in root.modules()}:
+        scope = vars(sys.modules.get(cls.__module__, builtins))
+        yield from ((scope, name) for name, value in list(scope.items()) if inspect.isroutine(value))
+
+
+def _watched(function: Any) -> Callable[..., Any]:
+    """A function whose calls with a traced value are nodes."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        first = next(proxies((args, kwargs)), None)
+        if first is None:
+            return function(*args, **kwargs)
+        return first.tracer.create_proxy("call_function", function, args, kwargs)
+
+    return call
+
+
+def symbolic_trace(
+    root: Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None
+) -> GraphModule:  # Any: values of arguments
+    """A module that runs the graph of another, or of a function.
+
+    >>> traced = fb.fx.symbolic_trace(lambda x, y: (x + y).relu() * 2)
+    >>> [node.name for node in traced.graph.nodes]
+    ['x', 'y', 'add', 'relu', 'mul', 'output']
+    >>> traced(fb.tensor([1.0]), fb.tensor([-3.0]))
+    tensor([0.])
+    """
+    tracer = Tracer()
+    graph = tracer.trace(root, concrete_args)
+    name = type(root).__name__ if isinstance(root, Module) else getattr(root, "__name__", "function")
+    return GraphModule(tracer.root, graph, name)

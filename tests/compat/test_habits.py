@@ -1,0 +1,142 @@
+"""What torch's private and optional parts answer: truthfully, where there is nothing behind them."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import pytest
+
+import flambeau as fb
+from flambeau.compat import amp, vision
+from flambeau.compat.torch import _jit_internal, _torch, _utils, compiler, distributed, jit, onnx
+from flambeau.compat.torch._ops import ops
+from flambeau.compat.torch.backends import cudnn
+from flambeau.compat.torch.utils.data._utils.pin_memory import pin_memory
+from flambeau.compat.torch.utils.data.datapipes.iter import IterableWrapper
+
+
+def test_scripting_and_compiling_give_back_what_they_get() -> None:
+    layer = fb.nn.Linear(1, 1)
+    assert jit.script(layer) is layer and jit.trace(layer, fb.ones(1)) is layer and _torch.compile(layer) is layer
+    for decorator in (jit.ignore, jit.unused, compiler.disable, _torch.compile):
+        assert decorator(len) is len
+    assert jit.ignore(drop=True)(len) is len and compiler.disable(recursive=False)(len) is len
+    assert _torch.compile(fullgraph=True)(len) is len and not jit.is_scripting() and not compiler.is_compiling()
+    with pytest.raises(RuntimeError, match="only one of mode and options"):
+        _torch.compile(len, mode="default", options={})
+    with pytest.raises(RuntimeError, match=r"torch.jit.save: flambeau has no TorchScript"):
+        jit.save(layer, "x.pt")
+
+
+def test_jit_isinstance_looks_into_containers() -> None:
+    assert jit.isinstance([fb.ones(1)], list[fb.Tensor]) and not jit.isinstance([1], list[fb.Tensor])
+    assert jit.isinstance({"a": 1}, dict[str, int]) and not jit.isinstance({"a": "b"}, dict[str, int])
+    assert jit.isinstance((1, "a"), tuple[int, str]) and not jit.isinstance((1,), tuple[int, str])
+    assert jit.isinstance(None, int | None) and not jit.isinstance("a", int | None)
+    assert jit.isinstance(1, (str, int))
+
+
+def test_a_boolean_dispatches() -> None:
+    chosen = _jit_internal.boolean_dispatch("flag", 1, False, lambda x, flag: "yes", lambda x, flag=False: "no")
+    assert [chosen(1), chosen(1, True), chosen(1, flag=True), chosen(1, False)] == ["no", "yes", "yes", "no"]
+
+
+def test_mixed_precision_warns_once_and_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amp, "_warned", set())
+    with pytest.warns(UserWarning, match="autocast is enabled, but flambeau has no mixed precision yet"):
+        block = amp.autocast("cpu", dtype=fb.bfloat16)
+    with block:
+        assert (fb.ones(2, 2) @ fb.ones(2, 2)).dtype is fb.float32 and not _torch.is_autocast_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert amp.autocast("cpu")(lambda x: x + 1)(1) == 2
+        scaler = amp.GradScaler(enabled=False)
+    x = fb.ones(1)
+    assert scaler.scale(x) is x and not scaler.is_enabled() and scaler.get_scale() == 1
+    with pytest.raises(ValueError, match="device_type must be a text"):
+        amp.autocast(True)  # type: ignore[arg-type]
+
+
+def test_distributed_and_exporters_are_not_there() -> None:
+    assert not distributed.is_available() and not distributed.is_initialized() and not onnx.is_in_onnx_export()
+    with pytest.raises(RuntimeError, match=r"torch.distributed.all_reduce: .* no communication between processes"):
+        distributed.all_reduce(fb.ones(1))
+    with pytest.raises(RuntimeError, match=r"torch.onnx.export: flambeau does not write ONNX"):
+        onnx.export(fb.nn.Linear(1, 1), fb.ones(1))
+
+
+def test_switches_are_kept_and_put_back() -> None:
+    assert cudnn.enabled and not cudnn.benchmark and not cudnn.is_available() and cudnn.version() is None
+    with cudnn.flags(enabled=False, benchmark=True):
+        assert not cudnn.enabled and cudnn.benchmark
+    assert cudnn.enabled and not cudnn.benchmark
+    _torch.set_deterministic_debug_mode("warn")
+    assert _torch.are_deterministic_algorithms_enabled() and _torch.is_deterministic_algorithms_warn_only_enabled()
+    _torch.use_deterministic_algorithms(False)
+    assert _torch.get_deterministic_debug_mode() == 0
+
+
+def test_ops_by_name() -> None:
+    x = fb.tensor([1.0, -2.0])
+    assert fb.equal(ops.aten.add.Tensor(x, x), x + x) and fb.equal(ops.aten.relu(x), x.relu())
+    assert ops.aten.add.Tensor.name() == "aten::add.Tensor" and ops.aten.add is ops.aten.add
+    assert not hasattr(ops.aten, "no_such_op") and not hasattr(ops.nothing, "op")
+    with pytest.raises(OSError, match="compiled for PyTorch"):
+        ops.load_library("lib.so")
+
+
+def test_boxes_are_suppressed_as_by_hand() -> None:
+    fb.manual_seed(0)
+    low = fb.rand(40, 2) * 4
+    boxes, scores = fb.cat([low, low + fb.rand(40, 2) * 3], dim=1), fb.rand(40)
+
+    def overlap(a: list[float], b: list[float]) -> float:
+        sides = [max(min(a[i + 2], b[i + 2]) - max(a[i], b[i]), 0) for i in (0, 1)]
+        shared = sides[0] * sides[1]
+        return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+    kept: list[int] = []
+    rows, values = boxes.tolist(), scores.tolist()
+    for i in sorted(range(40), key=lambda i: -values[i]):
+        if all(overlap(rows[i], rows[j]) <= 0.3 for j in kept):
+            kept.append(i)
+    assert 1 < len(kept) < 40 and vision.nms(boxes, scores, 0.3).tolist() == kept
+
+
+def test_an_error_of_a_thread_is_raised_again() -> None:
+    found: list[_utils.ExceptionWrapper] = []
+
+    def work() -> None:
+        try:
+            raise KeyError("lost")
+        except KeyError:
+            found.append(_utils.ExceptionWrapper(where="in a thread"))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    with pytest.raises(KeyError, match=r"Caught KeyError in a thread.(?s:.*)lost"):
+        found[0].reraise()
+
+
+def test_flat_tensors_and_back() -> None:
+    parts = [fb.ones(2, 2), fb.zeros(3)]
+    flat = _utils._flatten_dense_tensors(parts)
+    assert flat.shape == (7,)
+    assert all(fb.equal(a, b) for a, b in zip(_utils._unflatten_dense_tensors(flat, parts), parts, strict=True))
+
+
+def test_datapipes_chain() -> None:
+    pipe = IterableWrapper(range(7)).filter(lambda x: x != 3).map(lambda x: x * 10).batch(4)
+    assert list(pipe) == [[0, 10, 20, 40], [50, 60]]
+    assert len(IterableWrapper([1, 2, 3]).batch(2, drop_last=True)) == 1
+    assert not hasattr(pipe, "no_such_pipe")
+
+
+def test_batches_keep_their_structure_in_pinned_memory() -> None:
+    class Graph:
+        def pin_memory(self) -> str:
+            return "pinned"
+
+    assert pin_memory({"x": [Graph(), "text"], "y": (Graph(), 3)}) == {"x": ["pinned", "text"], "y": ("pinned", 3)}

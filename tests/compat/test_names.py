@@ -1,0 +1,59 @@
+"""The table of torch's names, and that flambeau answers to no others."""
+
+from __future__ import annotations
+
+import pytest
+
+from flambeau.compat import names, namespace
+
+
+def test_the_table_knows_modules_names_and_identities() -> None:
+    assert {"", "nn", "nn.modules.conv", "autograd.functional", "optim.lr_scheduler"} <= names.modules()
+    conv = names.entries("nn.modules.conv")
+    assert conv["Conv2d"] == names.Entry(("nn", "Conv2d"), False, True)
+    assert conv["_ConvNd"].home == ("nn.modules.conv", "_ConvNd") and not conv["_ConvNd"].listed
+    assert names.entries("")["nn"].is_module and "foo" not in names.entries("")
+    assert names.entries("distributions.bernoulli")["Bernoulli"].home == ("distributions", "Bernoulli")
+    assert ("nn.modules.conv", "Conv2d") in names.places("nn", "Conv2d")
+    assert names.places("nn.modules.conv", "Conv2d")[0] == ("nn", "Conv2d")
+    assert names.places("nn", "no such") == []
+
+
+def test_the_table_says_which_names_are_packages() -> None:
+    assert names.is_package("") and names.is_package("nn.modules") and not names.is_package("nn.modules.conv")
+
+
+@pytest.mark.parametrize("module", sorted(names.habits() - {"_torch"}))
+def test_a_file_of_ours_imports_and_shows_names_of_torch(module: str) -> None:
+    habit = namespace.habit(module)
+    assert habit is not None and habit.__doc__
+    if module not in names.modules():
+        return
+    table = {*names.entries(module), *map(str.lower, names.entries(module))}
+    strange = {n for n in getattr(habit, "__all__", ()) if n not in table and not n.startswith("_")}
+    assert not strange - FLAGS.get(module, set())
+
+
+#: Names of modules that torch makes of objects, which the table cannot see, and of modules that it counts as leaves.
+FLAGS = {
+    "backends.cudnn": {
+        "allow_tf32", "benchmark", "benchmark_limit", "conv", "deterministic", "enabled", "flags", "fp32_precision",
+        "is_acceptable", "is_available", "rnn", "set_flags", "version",
+    },
+    "backends.mkldnn": {
+        "allow_tf32", "conv", "deterministic", "enabled", "flags", "fp32_precision", "is_available", "matmul", "rnn",
+    },
+    "backends.opt_einsum": {"enabled", "flags", "get_opt_einsum", "is_available", "set_flags", "strategy"},
+    "hub": {"HASH_REGEX", "urlparse"},
+    "jit": {"Final"},
+    "utils.model_zoo": {"tqdm"},
+    "backends.quantized": {"engine", "supported_engines"},
+    "backends.xnnpack": {"enabled"},
+}  # fmt: skip
+
+
+def test_a_name_that_torch_has_not_is_missing() -> None:
+    with pytest.raises(namespace._Missing):
+        namespace.look_up("nn", "no_such_layer")
+    assert namespace._member("", "fastpath") is None and namespace._member("", "demo") is None
+    assert not namespace.exists("core") and not namespace.exists("plugins") and not namespace.exists("no.such")
