@@ -145,11 +145,10 @@ _ELSEWHERE = (
         "while_loop": "flambeau.eager",
         "thread_safe_generator": "flambeau.random",
     }
-from flambeau.core.memory_format import (
-    channels_last, channels_last_3d, contiguous_format, preserve_format, sparse_bsc, sparse_bsr, sparse_coo, sparse_csc,
-    sparse_csr, strided,
-)  # fmt: skip
-from flambeau.core.naming import typename
+    | dict.fromkeys(_OLD_TENSORS, "flambeau.core.typed")
+    | dict.fromkeys(_OLD_STORAGES, "flambeau.core.storages")
+    | dict.fromkeys((*_UNHELD, "chalf"), "flambeau.core.dtype")
+    | dict.fromkeys(_SPARSE, "flambeau.sparse")
     | dict.fromkeys(_NATIVE, "flambeau.nn.native")
     | dict.fromkeys(_PRIVATE, "flambeau.nn.native.private")
 )

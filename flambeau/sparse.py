@@ -107,5 +107,3 @@ def to_sparse_semi_structured(original_tensor: Tensor, transposed: bool = False)
     """RuntimeError: see :class:`SparseSemiStructuredTensor`."""
     SparseSemiStructuredTensor(original_tensor)
     raise AssertionError
-
-

@@ -176,9 +176,7 @@ def _part(name: str, kind: Layout, place: int) -> None:
     @answers(name)
     def part(input: SparseTensor) -> Tensor:
         if input._kind is not kind:
-            raise RuntimeError(
-                f"{name} expected sparse {words} compressed tensor layout but got {NAMES[input._kind]}"
-            )
+            raise RuntimeError(f"{name} expected sparse {words} compressed tensor layout but got {NAMES[input._kind]}")
         return input._where[place]
 
 

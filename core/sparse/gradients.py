@@ -96,9 +96,7 @@ def as_sparse_gradcheck(gradcheck: Callable[..., bool]) -> Callable[..., bool]:
     """
 
     def checked(func: Callable[..., Any], inputs: Any, **kwargs: Any) -> bool:
-        given = tuple(
-            coalesce(x) if isinstance(x, SparseTensor) and x.is_sparse else x for x in api.as_tuple(inputs)
-        )
+        given = tuple(coalesce(x) if isinstance(x, SparseTensor) and x.is_sparse else x for x in api.as_tuple(inputs))
         kwargs.pop("masked", None)
 
         def of_values(*parts: Any) -> Any:

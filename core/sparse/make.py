@@ -162,7 +162,7 @@ def _check_coo(where: Tensor, shape: tuple[int, ...], coalesced: bool) -> None:
             raise RuntimeError(f"sparse_coo_tensor: found negative index {least} for dim {axis}")
         if most >= n:
             raise RuntimeError(
-                f"sparse_coo_tensor: size is inconsistent with indices: dim {axis} has size {n}, and there is an index {most}"
+                f"sparse_coo_tensor: size is inconsistent with indices: dim {axis} has size {n} and an index {most}"
             )
     if coalesced:
         flat = flat_places(where, shape)

@@ -19,9 +19,7 @@ VALUES = [3.0, 4.0, -5.0, 0.5, 2.0]
 
 def coo(T: Any, grad: bool = False, dtype: Any = None) -> Any:
     """4 x 3, not coalesced."""
-    return T.sparse_coo_tensor(
-        T.tensor(PLACES), T.tensor(VALUES, dtype=dtype or T.float64), (4, 3), requires_grad=grad
-    )
+    return T.sparse_coo_tensor(T.tensor(PLACES), T.tensor(VALUES, dtype=dtype or T.float64), (4, 3), requires_grad=grad)
 
 
 def other(T: Any) -> Any:
