@@ -116,7 +116,8 @@ def zeros(
     """
     if layout is not None and layout is not strided:
         found = _filled("zeros", 0, sizes if size is None else (size,), dtype, device, False, out)
-        return found.to_sparse(layout=layout).requires_grad_(requires_grad)
+        held: Tensor = found.to_sparse(layout=layout)
+        return held.requires_grad_(requires_grad)
     return _filled("zeros", 0, sizes if size is None else (size,), dtype, device, requires_grad, out)
 
 

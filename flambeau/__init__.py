@@ -130,8 +130,8 @@ _LAZY = frozenset(
     }
 )
 _SPARSE = (
-    "hspmm", "smm", "sparse_compressed_tensor", "sparse_coo_tensor", "sparse_csc_tensor", "sparse_csr_tensor",
-    "sspaddmm",
+    "dsmm", "hsmm", "hspmm", "saddmm", "smm", "sparse_compressed_tensor", "sparse_coo_tensor", "sparse_csc_tensor",
+    "sparse_csr_tensor", "spmm", "sspaddmm",
 )  # fmt: skip
 _ELSEWHERE = (
     {

@@ -223,6 +223,7 @@ from flambeau.nn.native import cosine_similarity as cosine_similarity
 from flambeau.nn.native import ctc_loss as ctc_loss
 from flambeau.nn.native import dropout as dropout
 from flambeau.nn.native import dropout_ as dropout_
+from flambeau.sparse import dsmm as dsmm
 from flambeau.nn.native import embedding as embedding
 from flambeau.nn.native import embedding_bag as embedding_bag
 from flambeau.nn.native import embedding_renorm_ as embedding_renorm_
@@ -237,6 +238,7 @@ from flambeau.nn.native import group_norm as group_norm
 from flambeau.nn.native import gru as gru
 from flambeau.nn.native import gru_cell as gru_cell
 from flambeau.nn.native import hinge_embedding_loss as hinge_embedding_loss
+from flambeau.sparse import hsmm as hsmm
 from flambeau.sparse import hspmm as hspmm
 from flambeau.nn.native import instance_norm as instance_norm
 int1: DType
@@ -278,6 +280,7 @@ from flambeau.nn.native import rnn_tanh as rnn_tanh
 from flambeau.nn.native import rnn_tanh_cell as rnn_tanh_cell
 from flambeau.nn.native import rrelu as rrelu
 from flambeau.nn.native import rrelu_ as rrelu_
+from flambeau.sparse import saddmm as saddmm
 from flambeau.utils.serialization import save as save
 from flambeau.nn.native import selu as selu
 from flambeau.nn.native import selu_ as selu_
@@ -286,6 +289,7 @@ from flambeau.sparse import sparse_compressed_tensor as sparse_compressed_tensor
 from flambeau.sparse import sparse_coo_tensor as sparse_coo_tensor
 from flambeau.sparse import sparse_csc_tensor as sparse_csc_tensor
 from flambeau.sparse import sparse_csr_tensor as sparse_csr_tensor
+from flambeau.sparse import spmm as spmm
 from flambeau.sparse import sspaddmm as sspaddmm
 from flambeau.random import thread_safe_generator as thread_safe_generator
 from flambeau.nn.native import threshold as threshold

@@ -34,15 +34,17 @@ from flambeau.core.sparse.products import hspmm, sampled_addmm, smm, sspaddmm
 from flambeau.core.sparse.shape import log_softmax, softmax, spdiags
 from flambeau.core.sparse.shape import sparse_sum as _sum
 from flambeau.core.sparse.tensor import SparseTensor as _SparseTensor
+from flambeau.core.sparse.typed import NAMES as _NAMES
 from flambeau.core.tensor import Tensor
 
 __all__ = [
     "SparseSemiStructuredTensor", "SparseSemiStructuredTensorCUSPARSELT", "SparseSemiStructuredTensorCUTLASS",
     "addmm", "as_sparse_gradcheck", "check_sparse_tensor_invariants", "hspmm", "log_softmax", "mm", "sampled_addmm",
-    "smm", "softmax", "solve", "sparse_compressed_tensor", "sparse_coo_tensor", "sparse_csc_tensor",
-    "sparse_csr_tensor", "spdiags", "sspaddmm", "sum", "to_sparse_semi_structured",
+    "smm", "softmax", "sparse_compressed_tensor", "sparse_coo_tensor", "sparse_csc_tensor",
+    "sparse_csr_tensor", "spdiags", "spmm", "spsolve", "sspaddmm", "sum", "to_sparse_semi_structured",
 ]  # fmt: skip
 
+globals().update(_NAMES)
 sum = _sum
 sum.__name__ = sum.__qualname__ = "sum"
 
@@ -73,14 +75,26 @@ def _is_sparse(*tensors: object) -> bool:
     return any(isinstance(t, _SparseTensor) for t in tensors)
 
 
-def solve(A: Tensor, B: Tensor, *, left: bool = True, out: Tensor | None = None) -> Tensor:
-    """The solution X of ``A @ X = B`` for a square sparse matrix ``A``: computed with A as a dense matrix.
+def spsolve(input: Tensor, other: Tensor, *, left: bool = True) -> Tensor:
+    """The solution X of ``input @ X = other`` for a square sparse matrix: computed with it as a dense matrix.
 
-    >>> fb.sparse.solve(fb.tensor([[2.0, 0.0], [0.0, 4.0]]).to_sparse_csr(), fb.ones(2))
+    >>> fb.sparse.spsolve(fb.tensor([[2.0, 0.0], [0.0, 4.0]]).to_sparse_csr(), fb.ones(2))
     tensor([0.5000, 0.2500])
     """
-    found: Tensor = _solve(A.to_dense(), B, left=left)
-    return found if out is None else out.copy_(found)
+    return _solve(input.to_dense(), other, left=left)
+
+
+def spmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two matrices, by its old name: :func:`flambeau.mm`.
+
+    >>> fb.spmm(fb.eye(2).to_sparse(), fb.ones(2, 1))
+    tensor([[1.],
+            [1.]])
+    """
+    return input.mm(mat2)
+
+
+dsmm, hsmm, saddmm = spmm, hspmm, sspaddmm  # other old names
 
 
 class SparseSemiStructuredTensor:

@@ -294,7 +294,8 @@ def accumulate(tensor: Tensor, grad: Tensor, create: bool) -> None:
 
 def _plus(a: Tensor, b: Tensor) -> Tensor:
     """The sum of two gradients, of which one may be sparse: then the dense one comes first."""
-    return b + a if a._in_parts and not b._in_parts else a + b
+    total: Tensor = b + a if a._in_parts and not b._in_parts else a + b
+    return total
 
 
 def _laid_out(grad: Tensor, like: Tensor) -> Tensor:

@@ -147,9 +147,16 @@ def test_invariants_of_compressed_indices(start: list[int], other: list[int], te
         fb.sparse_csr_tensor(start, other, [1.0] * len(other), (len(start) - 1, 2))
 
 
+def test_old_names() -> None:
+    x = fb.sparse.FloatTensor(fb.tensor([[0, 1], [1, 0]]), fb.tensor([1.0, 2.0]), fb.Size([2, 2]))
+    assert isinstance(x, fb.sparse.FloatTensor) and not isinstance(x.double(), fb.sparse.FloatTensor)
+    assert fb.sparse.LongTensor(2, 3).dtype is fb.int64 and fb.sparse.LongTensor(2, 3).shape == (2, 3)
+    assert fb.spmm(x, fb.eye(2)).tolist() == fb.dsmm(x, fb.eye(2)).tolist() == [[0, 1], [2, 0]]
+
+
 def test_solve() -> None:
     a = fb.tensor([[2.0, 1.0], [0.0, 4.0]])
-    x = fb.sparse.solve(a.to_sparse_csr(), fb.ones(2))
+    x = fb.sparse.spsolve(a.to_sparse_csr(), fb.ones(2))
     np.testing.assert_allclose((a @ x).numpy(), 1)
 
 
