@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flambeau.core.dtype import DTypeLike
 from flambeau.core.memory_format import Layout, sparse_csc, sparse_csr
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -64,7 +65,7 @@ def to_sparse_csc(self: Tensor, dense_dim: int | None = None) -> Tensor:
 
 
 @public(function=False)
-def to_dense(self: Tensor, dtype: Any = None, *, masked_grad: bool | None = None) -> Tensor:
+def to_dense(self: Tensor, dtype: DTypeLike | None = None, *, masked_grad: bool | None = None) -> Tensor:
     """A sparse tensor with all its zeros; a dense one as it is.
 
     >>> fb.eye(1).to_sparse().to_dense()

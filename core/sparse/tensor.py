@@ -192,9 +192,7 @@ class SparseTensor(Tensor):
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         if not self.is_leaf:
             raise GradientError("pickle: only leaf tensors can be pickled; detach() first")
-        from flambeau.core.sparse.answering import rebuild  # it stands above, and enters the answers when unpickled
-
-        return rebuild, (self._where, self._held, tuple(self.shape), self._kind, self._coalesced)
+        return ANSWERS["rebuild"], (self._where, self._held, tuple(self.shape), self._kind, self._coalesced)
 
     def __repr__(self, *, tensor_contents: object = None) -> str:
         names = {sparse_coo: ["indices"], sparse_csr: ["crow_indices", "col_indices"]}.get(
