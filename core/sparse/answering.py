@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.core.sparse import elementwise, products, shape  # noqa: F401  # they enter answers
+from flambeau.core.sparse import elementwise, make, products, shape  # noqa: F401  # they enter answers
 from flambeau.core.sparse.convert import sparse_mask, to_sparse
 from flambeau.core.sparse.gradients import embedding
 from flambeau.core.sparse.tensor import SparseTensor, answers, made
@@ -16,4 +16,4 @@ def rebuild(*parts: Any) -> SparseTensor:  # Any: what :func:`made` takes
     return made(*parts)
 
 
-__all__ = ["embedding", "rebuild", "sparse_mask", "to_sparse"]
+__all__ = ["embedding", "make", "rebuild", "sparse_mask", "to_sparse"]

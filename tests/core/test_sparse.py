@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,22 @@ def test_errors_name_the_function_and_the_layout() -> None:
 def test_invariants_of_compressed_indices(start: list[int], other: list[int], text: str) -> None:
     with fb.sparse.check_sparse_tensor_invariants(), pytest.raises(RuntimeError, match=text):
         fb.sparse_csr_tensor(start, other, [1.0] * len(other), (len(start) - 1, 2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_loaded(kind: str, tmp_path: Path) -> None:
+    a = pair(5, 4, 3, kind)[0].detach().requires_grad_()
+    fb.save({"a": a, "twice": a.to_sparse_coo().detach() + a.to_sparse_coo().detach().t().t()}, tmp_path / "x")
+    b, twice = fb.load(tmp_path / "x").values()
+    assert b.layout is a.layout and b.requires_grad and not twice.requires_grad
+    assert (b.to_dense() == a.to_dense()).all() and (twice.to_dense() == 2 * a.to_dense()).all()
+
+
+def test_a_file_with_indices_that_do_not_fit_is_refused(tmp_path: Path) -> None:
+    a = fb.sparse_coo_tensor([[5]], [1.0], (2,))
+    fb.save(a, tmp_path / "x")
+    with pytest.raises(fb.utils.serialization.CheckpointError, match="size 2 and an index 5"):
+        fb.load(tmp_path / "x")
 
 
 def test_old_names() -> None:
