@@ -44,7 +44,7 @@ def _in_place(name: str, fn: Callable[..., Any]) -> None:
     def write(input: SparseTensor, *args: Any, **kwargs: Any) -> Tensor:
         if not isinstance(input, SparseTensor):
             return input.copy_(fn(input, *args, **kwargs))
-        return input.take(fn(input, *args, **kwargs), f"{name}_")
+        return input._become(fn(input, *args, **kwargs), f"{name}_")
 
 
 def is_number(x: object) -> bool:
@@ -97,7 +97,7 @@ def _dense_and_sparse(input: Tensor, other: SparseTensor, alpha: Number) -> Tens
 @answers("add_", "__iadd__")
 def add_(input: Tensor, other: Any, *, alpha: Number = 1) -> Tensor:
     if isinstance(input, SparseTensor):
-        return input.take(add(input, other, alpha=alpha), "add_")  # type: ignore[arg-type]  # both are sparse
+        return input._become(add(input, other, alpha=alpha), "add_")  # type: ignore[arg-type]  # both are sparse
     x = as_coo(other)
     sizes = tuple(x.shape[: sparse_dims(x)])
     if input.requires_grad or not input.is_contiguous() or tuple(input.shape) != tuple(x.shape):
@@ -198,7 +198,7 @@ def zeros_like(input: SparseTensor, *, dtype: Any = None, layout: Layout | None 
 
 @answers("zero_")
 def zero_(input: SparseTensor) -> Tensor:
-    return input.take(zeros_like(input), "zero_")  # type: ignore[arg-type]  # of its own layout
+    return input._become(zeros_like(input), "zero_")  # type: ignore[arg-type]  # of its own layout
 
 
 @answers("copy_")
@@ -209,7 +209,7 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         raise RuntimeError("copy_() between dense and sparse Tensors is not implemented! use to_sparse() before it")
     of_one_shape("copy_", input, src)
     fresh = in_layout(src, input._kind)
-    return input.take(with_values(fresh, fresh._held.to(input.dtype).to(input.device).clone()), "copy_")
+    return input._become(with_values(fresh, fresh._held.to(input.dtype).to(input.device).clone()), "copy_")
 
 
 @answers("detach_")

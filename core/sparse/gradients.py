@@ -25,7 +25,7 @@ class _Embedding(Function):
         return embedding_p(weight, input, padding)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         (input,) = ctx.saved_tensors
         rows, held = input.reshape((-1,)).to(int64), g.reshape((-1, ctx.shape[1]))
         if ctx.padding >= 0:

@@ -71,7 +71,8 @@ def to_dense(self: Tensor, dtype: DTypeLike | None = None, *, masked_grad: bool 
     >>> fb.eye(1).to_sparse().to_dense()
     tensor([[1.]])
     """
-    return self if dtype is None else self.to(dtype)
+    found: Tensor = self if dtype is None else self.to(dtype)
+    return found
 
 
 @public(function=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, SupportsIndex
+from typing import Any, Final, SupportsIndex, TypeVar
 
 from flambeau.core.box import mark_written
 from flambeau.core.errors import ConversionError, GradientError, MissingKernelError
@@ -15,6 +15,7 @@ from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
 
 Answer = Callable[..., Any]
+A = TypeVar("A", bound=Answer)
 
 #: Who answers a function, by its name.
 ANSWERS: Final[dict[str, Answer]] = {}
@@ -30,10 +31,10 @@ _ANY: Final = frozenset(_AS_ANY.split())
 NAMES: Final = {sparse_coo: "Sparse", sparse_csr: "SparseCsr", sparse_csc: "SparseCsc"}
 
 
-def answers(*names: str) -> Callable[[Answer], Answer]:
+def answers(*names: str) -> Callable[[A], A]:
     """Enter a function as the answer of sparse tensors to functions of these names."""
 
-    def enter(fn: Answer) -> Answer:
+    def enter(fn: A) -> A:
         ANSWERS.update(dict.fromkeys(names, fn))
         return fn
 
@@ -104,7 +105,7 @@ class SparseTensor(Tensor):
         """False: there are no strides."""
         return False
 
-    def take(self, other: SparseTensor, name: str) -> SparseTensor:
+    def _become(self, other: SparseTensor, name: str) -> SparseTensor:
         """Become what ``other`` is: how ops in place end."""
         if current().grad and self.requires_grad and self.is_leaf:
             raise GradientError(f"{name}: a leaf Variable that requires grad is being used in an in-place operation")
