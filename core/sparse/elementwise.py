@@ -41,7 +41,7 @@ def _unary(name: str) -> None:
 
 def _in_place(name: str, fn: Callable[..., Any]) -> None:
     @answers(f"{name}_")
-    def write(input: SparseTensor, *args: Any, **kwargs: Any) -> Tensor:
+    def write(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if not isinstance(input, SparseTensor):
             return input.copy_(fn(input, *args, **kwargs))
         return input._become(fn(input, *args, **kwargs), f"{name}_")
@@ -188,7 +188,7 @@ def zeros_like(input: SparseTensor, *, dtype: Any = None, layout: Layout | None 
     made: Tensor
     if layout is None or layout in (sparse_coo, input._kind):
         made = empty("zeros_like", tuple(input.shape), like, layout or input._kind)
-        if made._in_parts and input._held.ndim > 1:  # type: ignore[attr-defined]
+        if made._in_parts and input._held.ndim > 1:
             dims = sparse_dims(input)
             made = coo(input._where[0].new_zeros((dims, 0)), like[:0], tuple(input.shape), True)
     else:
@@ -241,4 +241,4 @@ def _reflected(name: str) -> None:
 
 for _name in ("add", "sub", "mul", "pow"):
     _reflected(_name)
-SparseTensor.__rtruediv__ = lambda self, other: ANSWERS["div"](other, self)  # type: ignore[attr-defined, method-assign]
+SparseTensor.__rtruediv__ = lambda self, other: ANSWERS["div"](other, self)  # type: ignore[method-assign]

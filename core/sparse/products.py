@@ -121,16 +121,19 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, beta: Number = 1, alpha: Nu
         product = product.to_sparse()
     if isinstance(product, SparseTensor) or isinstance(input, SparseTensor):
         return add(scaled(input, beta), scaled(product, alpha))
-    return scaled(input, beta) + scaled(product, alpha)
+    total: Tensor = scaled(input, beta) + scaled(product, alpha)
+    return total
 
 
 @answers("addmv")
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
-    return scaled(input, beta) + scaled(mv(mat, vec), alpha)
+    total: Tensor = scaled(input, beta) + scaled(mv(mat, vec), alpha)
+    return total
 
 
 @answers("linear")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    turned: Tensor
     if isinstance(weight, SparseTensor):
         x = as_coo(weight)
         turned = coo(x._where[0].flip(0), x._held, (weight.shape[1], weight.shape[0]))
