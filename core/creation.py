@@ -20,7 +20,7 @@ from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.from_data import check_fits, finished, resolve_device, tensor
 from flambeau.core.keys import key_for, precise
-from flambeau.core.memory_format import Layout, MemoryFormat, check_format, order_of, preserve_format
+from flambeau.core.memory_format import Layout, MemoryFormat, check_format, order_of, preserve_format, strided
 from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import OPS
@@ -114,6 +114,10 @@ def zeros(
     tensor([[0., 0., 0.],
             [0., 0., 0.]])
     """
+    if layout is not None and layout is not strided:
+        found = _filled("zeros", 0, sizes if size is None else (size,), dtype, device, False, out)
+        held: Tensor = found.to_sparse(layout=layout)
+        return held.requires_grad_(requires_grad)
     return _filled("zeros", 0, sizes if size is None else (size,), dtype, device, requires_grad, out)
 
 
@@ -144,6 +148,8 @@ def empty(
     shape = _shape(sizes if size is None else (size,), "empty")
     if out is not None:
         return deliver("empty", full(shape, 0, dtype=out.dtype, device=out.device), out)
+    if layout is not None and layout is not strided:
+        return zeros(*shape, dtype=chosen, device=device, requires_grad=requires_grad, layout=layout)
     if memory_format is not None:
         check_format("empty", memory_format)
         order = order_of("empty", memory_format, len(shape))

@@ -1,5 +1,7 @@
 """Orders of elements in memory, as strides: row-major, and channels last for images and volumes.
 
+Layouts other than strided are those of :mod:`flambeau.core.sparse`.
+
 https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html"""
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def check_format(name: str, memory_format: object) -> None:
 
 @shown("layout", own="")
 class Layout(MemoryFormat):
-    """How elements are laid out; always ``strided``."""
+    """How elements are laid out: ``strided``, or one of the sparse layouts."""
 
     __slots__ = ()
 
@@ -48,6 +50,11 @@ channels_last: Final = MemoryFormat("channels_last")
 channels_last_3d: Final = MemoryFormat("channels_last_3d")
 preserve_format: Final = MemoryFormat("preserve_format")
 strided: Final = Layout("strided")
+sparse_coo: Final = Layout("sparse_coo")
+sparse_csr: Final = Layout("sparse_csr")
+sparse_csc: Final = Layout("sparse_csc")
+sparse_bsr: Final = Layout("sparse_bsr")
+sparse_bsc: Final = Layout("sparse_bsc")
 
 #: The formats that are an order of the axes: how many axes they take, and that order, the slowest first.
 _ORDERS: Final = {channels_last: (0, 2, 3, 1), channels_last_3d: (0, 2, 3, 4, 1)}

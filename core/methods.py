@@ -36,6 +36,7 @@ from flambeau.core.errors import DTypeError
 from flambeau.core.overrides import NOT_ASKED, make_overridable
 from flambeau.core.public import FACES, Face
 from flambeau.core.record import CREATE, OPS, Op
+from flambeau.core.sparse import methods as sparse_methods  # noqa: F401  # their public functions
 from flambeau.core.tensor import Tensor
 
 #: torch's name of an argument -> the array API's, which numpy users type.

@@ -122,6 +122,35 @@ def format_tensor(
     return _join_suffixes(prefix + body, [*shown, *suffixes], len(prefix))
 
 
+def format_parts(
+    parts: Sequence[tuple[str, Tensor, DType | None]], sizes: Sequence[str], suffixes: Sequence[str], own_line: bool
+) -> str:
+    """``tensor(indices=tensor(...), values=tensor(...), size=..., ...)``: a tensor that is held as several.
+
+    Args:
+        parts: name, tensor, and the dtype that is shown behind ``sizes`` where it is no default one.
+        sizes: texts before the dtype, ``suffixes`` those behind it.
+        own_line: whether ``sizes`` begin a line.
+    """
+    lines, shown = [], [*sizes]
+    for name, t, dtype in parts:
+        head = f"{name}=tensor("
+        empty = 0 in t.shape
+        body = "[]" if empty else _body(t._host(), t.dtype, len("tensor(") + len(head))
+        lines.append(head + body + (f", size={tuple(t.shape)})" if empty else ")"))
+        if dtype is not None and not _is_default(dtype, values_shown=not empty):
+            shown.append(f"dtype={dtype}")
+    text = "tensor(" + (",\n" + " " * 7).join(lines)
+    if own_line:
+        text += ",\n" + " " * 7 + shown.pop(0)
+    return _join_suffixes(text, [*shown, *suffixes], 7)
+
+
+def print_device(t: Tensor) -> list[str]:
+    """The device among the suffixes of ``t``: nothing where it is the host."""
+    return [] if t._key.backend.has("shares_host") else [f"device='{t.device}'"]
+
+
 def _is_default(dtype: DType, values_shown: bool) -> bool:
     """Whether a reader knows the dtype without being told: from the values, if there are any."""
     default = dt.get_default_dtype()

@@ -113,6 +113,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     __array_priority__ = 1000  # what numpy meets on its right it hands to us
     __hash__ = object.__hash__
     _is_parameter: ClassVar[bool] = False
+    _in_parts: ClassVar[bool] = False  # whether it is held as several tensors, as sparse ones are, not as an array
 
     _array: Any  # the backend's own, or a level's payload
     _key: keys.Key
@@ -284,7 +285,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
 
     @property
     def layout(self) -> Layout:
-        """``flambeau.strided``: every tensor has strides."""
+        """``flambeau.strided``, or the layout of a sparse tensor."""
         return strided
 
     @property

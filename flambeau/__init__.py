@@ -48,7 +48,10 @@ from flambeau.core.generator import (
     set_rng_state,
 )
 from flambeau.core.keys import get_default_device, set_default_device
-from flambeau.core.memory_format import channels_last, channels_last_3d, contiguous_format, preserve_format, strided
+from flambeau.core.memory_format import (
+    channels_last, channels_last_3d, contiguous_format, preserve_format, sparse_bsc, sparse_bsr, sparse_coo, sparse_csc,
+    sparse_csr, strided,
+)  # fmt: skip
 from flambeau.core.naming import typename
 from flambeau.core.printing import set_printoptions
 from flambeau.core.size import Size
@@ -116,6 +119,7 @@ _LAZY = frozenset(
         "return_types",
         "serialization",
         "signal",
+        "sparse",
         "special",
         "storage",
         "testing",
@@ -125,6 +129,10 @@ _LAZY = frozenset(
         "xpu",
     }
 )
+_SPARSE = (
+    "dsmm", "hsmm", "hspmm", "saddmm", "smm", "sparse_compressed_tensor", "sparse_coo_tensor", "sparse_csc_tensor",
+    "sparse_csr_tensor", "spmm", "sspaddmm",
+)  # fmt: skip
 _ELSEWHERE = (
     {
         "save": "flambeau.utils.serialization",
@@ -140,6 +148,7 @@ _ELSEWHERE = (
     | dict.fromkeys(_OLD_TENSORS, "flambeau.core.typed")
     | dict.fromkeys(_OLD_STORAGES, "flambeau.core.storages")
     | dict.fromkeys((*_UNHELD, "chalf"), "flambeau.core.dtype")
+    | dict.fromkeys(_SPARSE, "flambeau.sparse")
     | dict.fromkeys(_NATIVE, "flambeau.nn.native")
     | dict.fromkeys(_PRIVATE, "flambeau.nn.native.private")
 )

@@ -96,6 +96,11 @@ from flambeau.core.memory_format import channels_last as channels_last
 from flambeau.core.memory_format import channels_last_3d as channels_last_3d
 from flambeau.core.memory_format import contiguous_format as contiguous_format
 from flambeau.core.memory_format import preserve_format as preserve_format
+from flambeau.core.memory_format import sparse_bsc as sparse_bsc
+from flambeau.core.memory_format import sparse_bsr as sparse_bsr
+from flambeau.core.memory_format import sparse_coo as sparse_coo
+from flambeau.core.memory_format import sparse_csc as sparse_csc
+from flambeau.core.memory_format import sparse_csr as sparse_csr
 from flambeau.core.memory_format import strided as strided
 from flambeau.core.naming import typename as typename
 from flambeau.core.printing import set_printoptions as set_printoptions
@@ -218,6 +223,7 @@ from flambeau.nn.native import cosine_similarity as cosine_similarity
 from flambeau.nn.native import ctc_loss as ctc_loss
 from flambeau.nn.native import dropout as dropout
 from flambeau.nn.native import dropout_ as dropout_
+from flambeau.sparse import dsmm as dsmm
 from flambeau.nn.native import embedding as embedding
 from flambeau.nn.native import embedding_bag as embedding_bag
 from flambeau.nn.native import embedding_renorm_ as embedding_renorm_
@@ -232,6 +238,8 @@ from flambeau.nn.native import group_norm as group_norm
 from flambeau.nn.native import gru as gru
 from flambeau.nn.native import gru_cell as gru_cell
 from flambeau.nn.native import hinge_embedding_loss as hinge_embedding_loss
+from flambeau.sparse import hsmm as hsmm
+from flambeau.sparse import hspmm as hspmm
 from flambeau.nn.native import instance_norm as instance_norm
 int1: DType
 int2: DType
@@ -272,9 +280,17 @@ from flambeau.nn.native import rnn_tanh as rnn_tanh
 from flambeau.nn.native import rnn_tanh_cell as rnn_tanh_cell
 from flambeau.nn.native import rrelu as rrelu
 from flambeau.nn.native import rrelu_ as rrelu_
+from flambeau.sparse import saddmm as saddmm
 from flambeau.utils.serialization import save as save
 from flambeau.nn.native import selu as selu
 from flambeau.nn.native import selu_ as selu_
+from flambeau.sparse import smm as smm
+from flambeau.sparse import sparse_compressed_tensor as sparse_compressed_tensor
+from flambeau.sparse import sparse_coo_tensor as sparse_coo_tensor
+from flambeau.sparse import sparse_csc_tensor as sparse_csc_tensor
+from flambeau.sparse import sparse_csr_tensor as sparse_csr_tensor
+from flambeau.sparse import spmm as spmm
+from flambeau.sparse import sspaddmm as sspaddmm
 from flambeau.random import thread_safe_generator as thread_safe_generator
 from flambeau.nn.native import threshold as threshold
 from flambeau.nn.native import threshold_ as threshold_
@@ -318,6 +334,7 @@ from flambeau import random as random
 from flambeau import return_types as return_types
 from flambeau import serialization as serialization
 from flambeau import signal as signal
+from flambeau import sparse as sparse
 from flambeau import special as special
 from flambeau import storage as storage
 from flambeau import testing as testing

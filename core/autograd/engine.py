@@ -151,12 +151,12 @@ class _Run:
             node, index = edge.node, edge.index
             grad = fit(grad, node.shape[index], node.key[index])
             have = self.grads.setdefault(node, [None] * len(node.shape))
-            have[index] = grad if have[index] is None else have[index] + grad
+            have[index] = grad if have[index] is None else _plus(have[index], grad)
             return
         if grad._key is not edge.key or grad._array.shape != edge.shape:
             grad = fit(grad, edge.shape, edge.key)
         have = self.grads.get(edge)
-        self.grads[edge] = grad if have is None else have + grad
+        self.grads[edge] = grad if have is None else _plus(have, grad)
 
     def _node(self, node: Any, grad: Any) -> Any:
         """Run one node: the gradients of its inputs, or None when nothing arrived or nobody wants it."""
@@ -275,7 +275,13 @@ def accumulate(tensor: Tensor, grad: Tensor, create: bool) -> None:
     """Take the gradient over when nobody else has it; add to what is there. One thread at a time."""
     with _accumulating:
         have = tensor.grad
-        if have is None:
+        if grad._in_parts or have is not None and have._in_parts:
+            if have is None or create or have._in_parts:
+                total = grad if have is None else _plus(have, grad)
+                tensor._grad = total if create else total.detach().clone() if have is None else total.detach()
+            else:
+                have.add_(grad.detach())
+        elif have is None:
             if grad._box is not None or (grad._node is not None and not create):
                 fresh = dispatch._detached(grad) if not create else grad
                 grad = dispatch.call(OPS["clone"], (fresh,), {"order": "K"})
@@ -284,6 +290,12 @@ def accumulate(tensor: Tensor, grad: Tensor, create: bool) -> None:
             tensor._grad = have + grad
         else:
             have.add_(dispatch._detached(grad))
+
+
+def _plus(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of two gradients, of which one may be sparse: then the dense one comes first."""
+    total: Tensor = b + a if a._in_parts and not b._in_parts else a + b
+    return total
 
 
 def _laid_out(grad: Tensor, like: Tensor) -> Tensor:
@@ -398,7 +410,9 @@ def _check_hook(replaced: object, grad: Tensor) -> None:
 
 def _look_for_nan(node: Any, inputs: Sequence[Any]) -> None:
     for i, g in enumerate(inputs):
-        if g is not None and g._key.dtype.category > 1 and bool(dispatch._detached(g).isnan().any()):
+        if g is None or g._key.dtype.category <= 1:
+            continue
+        if bool((g.detach() if g._in_parts else dispatch._detached(g)).isnan().any()):
             where = f"; the forward call was\n{node.trace}" if node.trace else ""
             raise GradientError(
                 f"{node.name()} returned nan values in its gradient {i} (op {node.op.name}, "

@@ -50,8 +50,8 @@ def save(
     """Write ``obj`` to a file that :func:`load` reads back.
 
     Args:
-        obj: tensors and parameters in any nesting of dict, OrderedDict, list, tuple and set, with None,
-            bool, int, float, complex, str, bytes, Size, dtypes, devices and numpy arrays. Tensors that share
+        obj: tensors, sparse ones too, and parameters in any nesting of dict, OrderedDict, list, tuple and set, with
+            None, bool, int, float, complex, str, bytes, Size, dtypes, devices and numpy arrays. Tensors that share
             storage and dtype share it again when loaded; an object that stands in several places is one. A module
             is saved as its class's name and what it is made of.
         f: a path, which is replaced in one step when all is written (a device or a pipe is written to), or a file

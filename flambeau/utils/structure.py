@@ -63,6 +63,8 @@ class Encoder:
             raise ValueError(
                 f"save: {_place(path[:3])}... is nested more than {MAX_DEPTH} deep; does it contain itself?"
             )
+        if isinstance(value, Tensor) and value._in_parts:
+            return _encode_sparse(self, value, path)
         if isinstance(value, (Tensor, np.ndarray, np.generic)):
             return {"array": self._number(value, path)}
         encode = _ENCODERS.get(type(value)) or (_encode_module if isinstance(value, Module) else None)
@@ -170,6 +172,31 @@ def _encode_module(encoder: Encoder, value: Any, path: Path) -> Json:
     cls = type(value)
     name = f"nn.{cls.__name__}" if getattr(nn, cls.__name__, None) is cls else full_name(cls)
     return {"module": [name, encoder.pairs(vars(value), path)]}
+
+
+def _encode_sparse(encoder: Encoder, value: Any, path: Path) -> Json:
+    """A sparse tensor by its parts."""
+    parts = [(f"indices{i}", part) for i, part in enumerate(value._where)] + [("values", value._held.detach())]
+    nodes = [encoder.encode(part, (*path, name)) for name, part in parts]
+    return {"sparse": [value.layout.name, list(value.shape), value._coalesced, value.requires_grad, nodes]}
+
+
+def _decode_sparse(decoder: Decoder, content: Any) -> Tensor:
+    """A sparse tensor, its indices checked; ValueError or RuntimeError where they do not fit."""
+    from flambeau.core.sparse.answering import make  # the class makes functions slower: at first need
+
+    name, shape, coalesced, requires_grad, nodes = content
+    parts = [decoder._value(node) for node in nodes]
+    plain = all(type(part) is Tensor for part in parts) and all(type(n) is int and n >= 0 for n in shape)
+    if not plain or type(coalesced) is not bool or type(requires_grad) is not bool:
+        raise ValueError("a sparse tensor of other parts than tensors")
+    if name == "sparse_coo":
+        indices, values = parts
+        return make.sparse_coo_tensor(
+            indices, values, shape, requires_grad=requires_grad, check_invariants=True, is_coalesced=coalesced
+        )
+    found = {"sparse_csr": make.sparse_csr_tensor, "sparse_csc": make.sparse_csc_tensor}[name]
+    return found(*parts, shape, requires_grad=requires_grad, check_invariants=True)
 
 
 # -- descriptions of arrays --------------------------------------------------------------------------
@@ -376,6 +403,7 @@ def _decode_module(decoder: Decoder, content: list[Any]) -> Module:
 
 
 _DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {
+    "sparse": _decode_sparse,
     "int": lambda d, v: int(v, 16),
     "float": lambda d, v: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
     "complex": _decode_complex,

@@ -53,7 +53,8 @@ def embedding(
 ) -> Tensor:  # fmt: skip
     """The rows of ``weight`` (rows, width) that ``input`` (any shape, integers) says.
 
-    Row ``padding_idx`` gets no gradient; rows longer than ``max_norm`` are shortened in place first.
+    Row ``padding_idx`` gets no gradient; rows longer than ``max_norm`` are shortened in place first. With ``sparse``
+    the gradient of ``weight`` is a sparse tensor of the rows that were used.
 
     >>> fb.nn.functional.embedding(fb.tensor([2, 0]), fb.eye(3))
     tensor([[0., 0., 1.],
@@ -67,12 +68,16 @@ def embedding(
         if not -rows <= padding_idx < rows:
             raise ValueError(f"embedding: padding_idx={padding_idx} must be within the {rows} rows of weight")
         padding = padding_idx % rows
-    if sparse:
-        raise NotImplementedError("embedding: sparse gradients are not there; leave sparse=False")
     if max_norm is not None:
         renormalise(weight, input, max_norm, norm_type)
     if scale_grad_by_freq:
+        if sparse:
+            raise RuntimeError("embedding: scale_grad_by_freq=True has no sparse gradient; leave sparse=False")
         weight = _by_frequency(weight, input)
+    if sparse:
+        from flambeau.core.sparse.answering import embedding as with_sparse_gradient  # it makes functions slower
+
+        return with_sparse_gradient(weight, input, padding)
     return ops.embedding_p(weight, input, padding)
 
 

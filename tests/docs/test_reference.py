@@ -77,6 +77,7 @@ MODULES = (
     "flambeau.serialization",
     "flambeau.signal",
     "flambeau.signal.windows",
+    "flambeau.sparse",
     "flambeau.special",
     "flambeau.testing",
     "flambeau.utils._python_dispatch",

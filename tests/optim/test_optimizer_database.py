@@ -82,8 +82,6 @@ def test_dense(info: Any, dtype: str) -> None:
 @pytest.mark.parametrize("info", [i for i in common.optim_db if i.supports_sparse or i.only_supports_sparse_grads],
                          ids=lambda info: info.optim_cls.__name__)  # fmt: skip
 def test_sparse(info: Any) -> None:
-    if not hasattr(fb, "sparse_coo_tensor"):
-        pytest.skip("there are no sparse tensors yet")
     compare(info, "float64", True)
 
 
@@ -109,8 +107,6 @@ def test_errors(info: Any) -> None:
         if not one or not issubclass(given.error_type, Exception):
             continue
         entry = given.optimizer_error_input
-        if not hasattr(fb, "sparse_coo_tensor") and "requires dense" in given.error_regex:
-            continue
         ours = [fb.ones(2, 3)] if entry.params is None else ours_of(entry.params, {})
         with warnings.catch_warnings(), pytest.raises(given.error_type):
             warnings.simplefilter("error" if issubclass(given.error_type, Warning) else "ignore")
@@ -123,6 +119,8 @@ def ours_of(p: Any, made: dict[int, Any]) -> Any:
         return {k: ours_of(v, made) for k, v in p.items()}
     if isinstance(p, (list, tuple)):
         return type(p)(ours_of(v, made) for v in p)
+    if isinstance(p, torch.Tensor) and p.layout is torch.sparse_coo:
+        return fb.sparse_coo_tensor(p._indices().tolist(), p._values().tolist(), tuple(p.shape))
     if isinstance(p, torch.Tensor) and p.layout is torch.strided:
         if id(p) not in made:
             made[id(p)] = fb.tensor(p.detach().numpy()).requires_grad_(p.requires_grad)

@@ -257,7 +257,5 @@ def typename(obj: Any, /) -> str:  # Any: of any class
 # -- old names of tensors of one dtype, and storages -----------------------------------------------------------------
 globals().update(typed.NAMES)
 
-# -- layouts that tensors of flambeau do not have yet, to compare with ------------------------------------------------
-sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc, jagged = (
-    layout(name) for name in ("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged")
-)
+# -- a layout that tensors of flambeau do not have yet, to compare with ------------------------------------------------
+jagged = layout("jagged")

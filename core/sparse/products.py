@@ -1,0 +1,221 @@
+"""Products of matrices of which the left, the right or both are sparse."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flambeau.core import dtype as dt
+from flambeau.core.creation import arange, zeros
+from flambeau.core.dtype import Number
+from flambeau.core.errors import ArgumentError, ShapeError
+from flambeau.core.memory_format import sparse_csr
+from flambeau.core.ops.joining import repeat_interleave, stack
+from flambeau.core.sparse.convert import as_coo, coalesce, compress, in_layout, sparse_dims, to_dense
+from flambeau.core.sparse.elementwise import add
+from flambeau.core.sparse.tensor import SparseTensor, answers, coo, unsupported, with_values
+from flambeau.core.tensor import Tensor
+
+Reduce = Literal["sum", "mean", "amax", "amin"]
+
+
+def _check(name: str, a: Tensor, b: Tensor, right: int = 2) -> None:
+    if a.ndim != 2 or b.ndim != right or a.shape[1] != b.shape[0]:
+        raise ShapeError(
+            f"{name}: shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be multiplied: the first must be (n, k), the "
+            f"second {'(k, m)' if right == 2 else '(k,)'}"
+        )
+    if a.dtype is not b.dtype:
+        raise RuntimeError(f"{name}: expected operands of one dtype, got {a.dtype} and {b.dtype}")
+    for x in (a, b):
+        if isinstance(x, SparseTensor) and sparse_dims(x) != 2:
+            raise ShapeError(f"{name}: a sparse operand must have sparse_dim 2 and dense_dim 0")
+
+
+def _rows_times(a: SparseTensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The row of each value of a sparse matrix, and the value times the row of ``b`` that it meets."""
+    x = as_coo(a)
+    rows, columns = x._where[0][0], x._where[0][1]
+    return rows, x._held.unsqueeze(1) * b.index_select(0, columns)
+
+
+@answers("mm", "_sparse_mm")
+def mm(input: Tensor, mat2: Tensor, reduce: Reduce = "sum") -> Tensor:
+    _check("mm", input, mat2)
+    if not isinstance(input, SparseTensor):
+        right: Any = mat2
+        turned = coo(as_coo(right)._where[0].flip(0), right._held, (mat2.shape[1], mat2.shape[0]))
+        return mm(turned, input.mT).mT
+    if isinstance(mat2, SparseTensor):
+        return in_layout(_both(input, mat2), input._kind)
+    rows, terms = _rows_times(input, mat2)
+    shape = (input.shape[0], mat2.shape[1])
+    blank = zeros(*shape, dtype=terms.dtype, device=terms.device)
+    if reduce == "sum":
+        return blank.index_add(0, rows, terms)
+    if reduce not in ("mean", "amax", "amin"):
+        raise ArgumentError(f"sparse.mm: reduce must be 'sum', 'mean', 'amax' or 'amin', got {reduce!r}")
+    index = rows.unsqueeze(1).expand(terms.shape)
+    return blank.scatter_reduce(0, index, terms, reduce, include_self=False)
+
+
+def _both(a: SparseTensor, b: SparseTensor) -> SparseTensor:
+    """Each value of ``a`` meets the row of ``b`` that its column names: as many terms as those rows are long."""
+    left, right = coalesce(as_coo(a)), compress(b, sparse_csr, "mm")
+    start, columns = right._where
+    begin = start.to(dt.int64).index_select(0, left._where[0][1])
+    counts = start.diff().to(dt.int64).index_select(0, left._where[0][1])
+    mine = repeat_interleave(arange(counts.shape[0], device=counts.device), counts)
+    first = begin - (counts.cumsum(0) - counts)
+    other = arange(mine.shape[0], device=mine.device) + first.index_select(0, mine)
+    held = left._held.index_select(0, mine) * right._held.index_select(0, other)
+    where = stack([left._where[0][0].index_select(0, mine), columns.to(dt.int64).index_select(0, other)])
+    return coalesce(coo(where, held, (a.shape[0], b.shape[1])))
+
+
+@answers("mv")
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    _check("mv", input, vec, 1)
+    if isinstance(vec, SparseTensor):
+        vec = to_dense(vec)
+    return mm(input, vec.unsqueeze(1)).squeeze(1)
+
+
+@answers("bmm")
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    if not isinstance(input, SparseTensor) or isinstance(mat2, SparseTensor):
+        raise unsupported("bmm whose right operand is sparse", input, mat2)
+    if input.ndim != 3 or mat2.ndim != 3 or input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
+        raise ShapeError(f"bmm: shapes {tuple(input.shape)} and {tuple(mat2.shape)} do not fit (b, n, k) and (b, k, m)")
+    (b, n, k), m, where = input.shape, mat2.shape[2], input._where[0]
+    flat = stack([where[0] * n + where[1], where[0] * k + where[2]])
+    return mm(coo(flat, input._held, (b * n, b * k)), mat2.reshape((b * k, m))).reshape((b, n, m))
+
+
+@answers("matmul", "__matmul__")
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    if other.ndim == 1 and input.ndim == 2:
+        return mv(input, other)
+    if input.ndim == 1 and other.ndim == 2:
+        return mm(to_dense(input).unsqueeze(0) if isinstance(input, SparseTensor) else input.unsqueeze(0), other)[0]
+    if input.ndim == 3:
+        return bmm(input, other)
+    return mm(input, other)
+
+
+def _reflected_matmul(self: SparseTensor, other: Tensor) -> Tensor:
+    return matmul(other, self)
+
+
+SparseTensor.__rmatmul__ = _reflected_matmul  # type: ignore[method-assign, assignment]
+
+
+def scaled(x: Any, factor: Number) -> Any:  # Any: a tensor of any layout
+    """A tensor times a number; itself where that is 1."""
+    return x if factor == 1 else x * factor
+
+
+@answers("addmm")
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    product = mm(mat1, mat2)
+    if isinstance(input, SparseTensor) and not isinstance(product, SparseTensor):
+        product = product.to_sparse()
+    if isinstance(product, SparseTensor) or isinstance(input, SparseTensor):
+        return add(scaled(input, beta), scaled(product, alpha))
+    total: Tensor = scaled(input, beta) + scaled(product, alpha)
+    return total
+
+
+@answers("addmv")
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    total: Tensor = scaled(input, beta) + scaled(mv(mat, vec), alpha)
+    return total
+
+
+@answers("linear")
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    turned: Tensor
+    if isinstance(weight, SparseTensor):
+        x = as_coo(weight)
+        turned = coo(x._where[0].flip(0), x._held, (weight.shape[1], weight.shape[0]))
+    else:
+        turned = weight.mT
+    out = mm(input.reshape((-1, input.shape[-1])), turned).reshape((*input.shape[:-1], weight.shape[0])) if (
+        input.ndim != 2
+    ) else mm(input, turned)  # fmt: skip
+    return out if bias is None else out + bias
+
+
+def hspmm(mat1: Tensor, mat2: Tensor) -> Tensor:
+    """A sparse matrix times a dense one, of which the rows that hold something are kept: sparse_dim 1.
+
+    >>> fb.hspmm(fb.eye(2).to_sparse(), fb.ones(2, 3)).sparse_dim()
+    1
+    """
+    _need_sparse("hspmm", mat1)
+    _check("hspmm", mat1, mat2)
+    rows, terms = _rows_times(mat1, mat2)  # type: ignore[arg-type]  # it is sparse
+    return coalesce(coo(rows.unsqueeze(0), terms, (mat1.shape[0], mat2.shape[1])))
+
+
+def _need_sparse(name: str, mat1: object) -> None:
+    if not isinstance(mat1, SparseTensor):
+        raise RuntimeError(f"{name}: argument 'mat1' must be a sparse tensor, got {type(mat1).__name__}")
+
+
+def smm(input: Tensor, mat: Tensor) -> Tensor:
+    """A sparse matrix times a dense one, as a sparse matrix.
+
+    >>> fb.smm(fb.eye(2).to_sparse(), fb.ones(2, 2)).to_dense()
+    tensor([[1., 1.],
+            [1., 1.]])
+    """
+    _need_sparse("smm", input)
+    _check("smm", input, mat)
+    rows, terms = _rows_times(input, mat)  # type: ignore[arg-type]  # it is sparse
+    return _entries(rows, terms, input.shape[0])
+
+
+def _entries(rows: Tensor, terms: Tensor, count: int) -> SparseTensor:
+    """Rows of numbers, each added to the row it belongs to, as sparse_coo with every number a value."""
+    n, m = terms.shape
+    columns = arange(m, device=rows.device).repeat(n)
+    where = stack([rows.repeat_interleave(m), columns])
+    return coalesce(coo(where, terms.reshape((n * m,)), (count, m)))
+
+
+def sspaddmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    """``beta * input + alpha * (mat1 @ mat2)`` of sparse ``input`` and ``mat1``, as a sparse matrix.
+
+    >>> fb.sspaddmm(fb.eye(2).to_sparse(), fb.eye(2).to_sparse(), fb.ones(2, 2)).to_dense()
+    tensor([[2., 1.],
+            [1., 2.]])
+    """
+    _need_sparse("sspaddmm", mat1)
+    _need_sparse("sspaddmm", input)
+    return add(scaled(input, beta), scaled(smm(mat1, mat2), alpha))
+
+
+def sampled_addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1.0, alpha: Number = 1.0, out: Tensor | None = None
+) -> Tensor:
+    """``beta * input + alpha * (mat1 @ mat2)`` where the sparse matrix ``input`` holds something.
+
+    >>> fb.sparse.sampled_addmm(fb.eye(2).to_sparse_csr(), fb.ones(2, 3), fb.ones(3, 2)).to_dense()
+    tensor([[4., 0.],
+            [0., 4.]])
+    """
+    if not isinstance(input, SparseTensor):
+        raise RuntimeError("sampled_addmm: argument 'input' must be a sparse matrix, got a dense tensor")
+    _check("sampled_addmm", mat1, mat2)
+    if tuple(input.shape) != (mat1.shape[0], mat2.shape[1]):
+        raise ShapeError(
+            f"sampled_addmm: input of shape {tuple(input.shape)} does not fit a product of shape "
+            f"{(mat1.shape[0], mat2.shape[1])}"
+        )
+    where = as_coo(input)._where[0]
+    products = (mat1.index_select(0, where[0]) * mat2.mT.index_select(0, where[1])).sum(-1)
+    found = with_values(input, input._held * beta + products * alpha)
+    return found if out is None else out.copy_(found)
+
+
+__all__ = ["hspmm", "sampled_addmm", "smm", "sspaddmm"]
