@@ -103,6 +103,7 @@ _LAZY = frozenset(
         "hub",
         "library",
         "linalg",
+        "masked",
         "monitor",
         "mps",
         "mtia",
