@@ -305,6 +305,7 @@ from flambeau import fx as fx
 from flambeau import hub as hub
 from flambeau import library as library
 from flambeau import linalg as linalg
+from flambeau import masked as masked
 from flambeau import monitor as monitor
 from flambeau import mps as mps
 from flambeau import mtia as mtia

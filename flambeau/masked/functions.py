@@ -234,7 +234,7 @@ def _variance(
 ) -> Tensor:  # fmt: skip
     if unbiased is not None and correction is not None:
         raise AssertionError(f"masked.{name}: expects one of unbiased and correction, got both")
-    less = correction if correction is not None else 0 if unbiased is False else 1
+    less = correction if correction is not None else 1 if unbiased is None else int(unbiased)
     x, mask = mask_and_data(name, input, mask)
     if x.dtype is _dt.bool_:
         raise RuntimeError(f"masked.{name}: expects numbers, got bool; convert the input to a floating dtype")

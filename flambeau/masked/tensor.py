@@ -21,34 +21,37 @@ from flambeau.masked.functions import ALONG, REDUCTIONS
 
 Function = Callable[..., Any]
 
-_OPERATORS: Final = "add sub mul truediv floordiv mod pow and or xor lshift rshift".split()
+_OPERATORS: Final = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
+_OF_EACH = (
+    "__abs__ __eq__ __ge__ __gt__ __invert__ __le__ __lt__ __ne__ __neg__ __pos__ angle celu clamp clip conj "
+    "conj_physical div divide dropout elu float_power gelu hardshrink hardsigmoid hardswish hardtanh isclose isneginf "
+    "isposinf isreal leaky_relu logit logsigmoid mish nan_to_num relu6 round rsub selu sgn silu softplus softshrink "
+    "softsign tanhshrink threshold"
+)
+_OF_COPIES = (
+    "bfloat16 bool byte char clone contiguous cpu cuda detach double empty_like float full_like half int long "
+    "ones_like rand_like randn_like short to type type_as zeros_like"
+)
+_OF_VIEWS = (
+    "__getitem__ broadcast_to chunk diagonal expand expand_as flatten flip fliplr flipud gather index_select moveaxis "
+    "movedim narrow permute ravel repeat repeat_interleave reshape reshape_as roll select split squeeze swapaxes "
+    "swapdims t take_along_dim tensor_split tile transpose unbind unflatten unfold unsqueeze view view_as"
+)
+_OF_FACTS = (
+    "__bool__ __float__ __index__ __int__ __len__ backward data_ptr dim element_size get_device is_complex "
+    "is_contiguous is_floating_point is_signed item ndimension nelement numel register_hook requires_grad_ "
+    "retain_grad size storage_offset stride"
+)
 #: Functions of each element by itself: the ops of that family, their operators, and those that are made of them.
 _EACH: Final = frozenset(
     [name for op in OPS.values() if op.family is ELEMENTWISE for name in op.public]
     + [f"__{form}{name}__" for name in _OPERATORS for form in ("", "r", "i")]
-    + "__abs__ __eq__ __ge__ __gt__ __invert__ __le__ __lt__ __ne__ __neg__ __pos__ angle celu clamp clip conj "
-    "conj_physical div divide dropout elu erfcx float_power gelu hardshrink hardsigmoid hardswish hardtanh isclose "
-    "isneginf isposinf isreal leaky_relu logit logsigmoid mish nan_to_num relu6 round rsub selu sgn silu softplus "
-    "softshrink softsign special_expit tanhshrink threshold".split()
+    + _OF_EACH.split()
 )
-#: Copies, casts and tensors of the same shape.
-_ALIKE: Final = frozenset(
-    "bfloat16 bool byte char clone contiguous cpu cuda detach double empty_like float full_like half int long "
-    "ones_like rand_like randn_like short to type type_as zeros_like".split()
-)
-#: Functions that move elements, which are done to the mask too.
-_MOVES: Final = frozenset(
-    "__getitem__ broadcast_to chunk diagonal expand expand_as flatten flip fliplr flipud gather index_select moveaxis "
-    "movedim narrow permute ravel repeat repeat_interleave reshape reshape_as roll select split squeeze swapaxes "
-    "swapdims t take_along_dim tensor_split tile transpose unbind unflatten unfold unsqueeze view view_as".split()
-)
-_JOINS: Final = frozenset("cat concat concatenate dstack hstack stack vstack".split())
-#: What is asked of the elements or done to the tensor as a whole.
-_WHOLE: Final = frozenset(
-    "__bool__ __float__ __index__ __int__ __len__ backward data_ptr dim element_size get_device is_complex "
-    "is_contiguous is_floating_point is_signed item ndimension nelement numel register_hook requires_grad_ "
-    "retain_grad size storage_offset stride".split()
-)
+_ALIKE: Final = frozenset(_OF_COPIES.split())  # of the same shape
+_MOVES: Final = frozenset(_OF_VIEWS.split())  # they are done to the mask too
+_JOINS: Final = frozenset({"cat", "concat", "concatenate", "dstack", "hstack", "stack", "vstack"})
+_WHOLE: Final = frozenset(_OF_FACTS.split())  # asked of the elements, or done to the tensor as a whole
 _TURNED: Final = tuple(vars(Tensor)[name] for name in ("T", "mT", "H", "mH"))
 _OF_ALL_OR_ANY: Final = {"all": True, "any": False}
 #: The names of positional arguments after the first, where they are not these.
@@ -128,8 +131,7 @@ class MaskedTensor(Masked):
         if not data.ndim:
             known = bool(mask)
             return f"MaskedTensor({texts if known else '--'}, {known})"
-        width = max(8, *(len(t) for t in _flat(texts)), 0)
-        return f"MaskedTensor(\n{_block(texts, mask.tolist(), '--'.rjust(width), '  ')}\n)"
+        return f"MaskedTensor(\n{_block(texts, mask.tolist(), '  ')}\n)"
 
 
 # -- making ------------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ def is_masked_tensor(obj: object, /) -> TypeGuard[MaskedTensor]:
 
 # -- answering ---------------------------------------------------------------------------------------
 def _answer(func: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    name = getattr(func, "__name__", "")
+    name = getattr(func, "__qualname__", "").rpartition(".")[2]  # the public name, where __name__ is the op's
     plain = name[:-1] if name.endswith("_") and not name.startswith("_") else name
     if kwargs.get("out") is not None:
         return NotImplemented
@@ -271,7 +273,7 @@ def _named(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[M
     first, *rest = args or [given.pop("input")]
     positions = _POSITIONS.get(name, _USUAL)
     if len(rest) > len(positions):
-        raise TypeError(f"{name}: takes at most {len(positions)} arguments by position after the tensor, got {len(rest)}")
+        raise TypeError(f"{name}: takes at most {len(positions)} arguments by position after input, got {len(rest)}")
     return first, {**dict(zip(positions, rest, strict=False)), **given}
 
 
@@ -314,13 +316,10 @@ def _texts(value: Any) -> Any:
     return f"{value:8.4f}" if isinstance(value, (float, complex)) else str(value)
 
 
-def _flat(texts: Any) -> list[str]:
-    return [t for v in texts for t in _flat(v)] if isinstance(texts, list) else [texts]
-
-
-def _block(texts: Any, mask: Any, hidden: str, indent: str) -> str:
+def _block(texts: Any, mask: Any, indent: str) -> str:
     if not texts or not isinstance(texts[0], list):
+        hidden = "--".rjust(max([8, *(len(t) for t, m in zip(texts, mask, strict=True) if m)]))
         shown = [t if m else hidden for t, m in zip(texts, mask, strict=True)]
         return f"{indent}[{', '.join(shown)}]"
-    rows = [_block(t, m, hidden, indent + "  ") for t, m in zip(texts, mask, strict=True)]
+    rows = [_block(t, m, indent + "  ") for t, m in zip(texts, mask, strict=True)]
     return f"{indent}[\n" + ",\n".join(rows) + f"\n{indent}]"

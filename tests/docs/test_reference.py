@@ -53,6 +53,7 @@ MODULES = (
     "flambeau.hub",
     "flambeau.library",
     "flambeau.linalg",
+    "flambeau.masked",
     "flambeau.monitor",
     "flambeau.mps",
     "flambeau.mtia",
