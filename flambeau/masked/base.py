@@ -16,7 +16,7 @@ class Masked(Tensor):
         >>> fb.masked.masked_tensor(fb.ones(2), fb.tensor([True, False])).get_data()
         tensor([1., 1.])
         """
-        return self.as_subclass(Tensor)
+        return self.as_subclass(Tensor)  # type: ignore[no-any-return]
 
     def get_mask(self) -> Tensor:
         """The mask, a bool tensor.

@@ -109,7 +109,7 @@ class MaskedTensor(Masked):
         """
         return False
 
-    def is_sparse_csr(self) -> bool:
+    def is_sparse_csr(self) -> bool:  # type: ignore[override]  # a method in torch, a property of other tensors
         """Whether the elements are stored as CSR: never, they are strided.
 
         >>> fb.masked.masked_tensor(fb.ones(1), fb.tensor([True])).is_sparse_csr()
@@ -148,7 +148,7 @@ def _check(name: str, data: object, mask: object) -> None:
 
 def _with_mask(data: Tensor, mask: Tensor) -> MaskedTensor:
     """The data with a mask, which is laid out over it and follows it to its device."""
-    made = data.as_subclass(MaskedTensor)
+    made: MaskedTensor = data.as_subclass(MaskedTensor)
     if mask.device != data.device:
         mask = mask.to(data.device)
     made._mask = mask if mask.shape == data.shape else mask.expand(tuple(data.shape))
@@ -306,7 +306,8 @@ def _where(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     condition = given["condition"]
     known = [v._mask if isinstance(v, Masked) else condition.new_ones((), dtype=_dt.bool_)
              for v in (given["input"], given["other"])]  # fmt: skip
-    return _with_mask(where(condition, given["input"], given["other"]), where(condition, *known))
+    first, second = known
+    return _with_mask(where(condition, given["input"], given["other"]), where(condition, first, second))
 
 
 # -- printing ----------------------------------------------------------------------------------------
