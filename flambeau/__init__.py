@@ -108,6 +108,7 @@ _LAZY = frozenset(
         "mps",
         "mtia",
         "multiprocessing",
+        "nested",
         "nn",
         "optim",
         "overrides",
@@ -135,6 +136,7 @@ _ELSEWHERE = (
         "cond": "flambeau.eager",
         "TypedStorage": "flambeau.core.storages",
         "UntypedStorage": "flambeau.core.storages",
+        "jagged": "flambeau.nested.tensor",
         "while_loop": "flambeau.eager",
         "thread_safe_generator": "flambeau.random",
     }

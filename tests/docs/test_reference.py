@@ -58,6 +58,7 @@ MODULES = (
     "flambeau.mps",
     "flambeau.mtia",
     "flambeau.multiprocessing",
+    "flambeau.nested",
     "flambeau.nn",
     "flambeau.nn.attention",
     "flambeau.nn.attention.bias",
