@@ -56,10 +56,11 @@ class Ragged(SymInt):
 
 def ragged_of(offsets: Tensor) -> Ragged:
     """The symbol that stands for the lengths between offsets."""
-    found = vars(offsets).get("_ragged")
+    holder: Any = offsets
+    found: Ragged | None = vars(offsets).get("_ragged")
     if found is None:
-        found = offsets._ragged = Ragged()
-    return found  # type: ignore[no-any-return]
+        found = holder._ragged = Ragged()
+    return found
 
 
 class NestedTensor(Tensor):
