@@ -248,6 +248,7 @@ int4: DType
 int5: DType
 int6: DType
 int7: DType
+from flambeau.nested.tensor import jagged as jagged
 from flambeau.nn.native import kl_div as kl_div
 from flambeau.nn.native import layer_norm as layer_norm
 from flambeau.utils.serialization import load as load
@@ -321,10 +322,12 @@ from flambeau import fx as fx
 from flambeau import hub as hub
 from flambeau import library as library
 from flambeau import linalg as linalg
+from flambeau import masked as masked
 from flambeau import monitor as monitor
 from flambeau import mps as mps
 from flambeau import mtia as mtia
 from flambeau import multiprocessing as multiprocessing
+from flambeau import nested as nested
 from flambeau import nn as nn
 from flambeau import optim as optim
 from flambeau import overrides as overrides

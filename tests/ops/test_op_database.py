@@ -39,7 +39,6 @@ PENDING = {
     "gather": "an index of nothing must be int64 or int32, too",
     "jiterator_": "compiles C++ for CUDA",
     "logcumsumexp": "imaginary parts may differ by a multiple of 2 pi",
-    "masked.": "flambeau.masked is not there yet",
     "max_pool2d_with_indices_backward": "calls torch.ops.aten",
     "native_dropout_backward": "stands in torch.ops.aten alone",
     "nn.functional.embedding": "gradients that are sparse tensors are not there yet",
