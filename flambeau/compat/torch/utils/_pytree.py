@@ -1,12 +1,17 @@
-"""How dicts are taken apart, and what a node counts as, for packages that take trees apart themselves."""
+"""How dicts are taken apart, for packages whose own dicts are taken apart alike."""
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
-from flambeau.utils._pytree import MappingKey, _node_of
+from flambeau.utils._pytree import MappingKey
 
 __all__ = ["_dict_flatten", "_dict_flatten_with_keys", "_dict_unflatten", "_get_node_type"]
+
+
+def _get_node_type(tree: Any) -> Any:  # Any: a class, or namedtuple, which stands for all classes that it makes
+    return namedtuple if isinstance(tree, tuple) and hasattr(tree, "_fields") else type(tree)
 
 
 def _dict_flatten(d: dict[Any, Any]) -> tuple[list[Any], list[Any]]:
@@ -20,9 +25,3 @@ def _dict_flatten_with_keys(d: dict[Any, Any]) -> tuple[list[tuple[Any, Any]], l
 
 def _dict_unflatten(values: list[Any], context: list[Any]) -> dict[Any, Any]:
     return dict(zip(context, values, strict=True))
-
-
-def _get_node_type(tree: Any) -> Any:
-    """The key of ``SUPPORTED_NODES`` for a tree: its class; namedtuple for classes that it made."""
-    node = _node_of(tree)
-    return type(tree) if node is None else node.type
