@@ -317,7 +317,7 @@ def saved() -> Any:
 
 @job
 def resized() -> Any:
-    model = built("GPT2", *DECODERS["GPT2"])
+    model = built("GPT2", *DECODERS["GPT2"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
     model.resize_token_embeddings(WORDS + 4, mean_resizing=False)
     model.gradient_checkpointing_enable()
     ids, mask = text()
