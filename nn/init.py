@@ -232,7 +232,9 @@ def kaiming_normal_(
     """
     if 0 in tensor.shape:
         return _nothing_to_do(tensor)
-    return tensor.normal_(0.0, calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode)), generator=generator)
+    return tensor.normal_(
+        0.0, calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode)), generator=generator
+    )
 
 
 def _nothing_to_do(tensor: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """save and load: what goes in comes out, and a bad file gives one kind of error."""
 
+import enum
 import io
 import math
-import enum
 import os
 import signal
 import subprocess
@@ -226,7 +226,7 @@ def test_an_object_of_attributes_comes_back_where_its_class_is_trusted(tmp_path)
     save({"settings": Settings()}, tmp_path / "a")
     with pytest.raises(CheckpointError, match=r"holds an object of class .*Settings"):
         load(tmp_path / "a")
-    with fb.serialization.safe_globals([Settings]), pytest.raises(CheckpointError, match="of class .*Colour"):
+    with fb.serialization.safe_globals([Settings]), pytest.raises(CheckpointError, match=r"of class .*Colour"):
         load(tmp_path / "a")
     with fb.serialization.safe_globals([Settings, Colour]):
         back = load(tmp_path / "a")["settings"]

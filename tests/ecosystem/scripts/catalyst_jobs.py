@@ -24,7 +24,9 @@ def net(out: int = 3) -> Any:
 
 def loaders() -> dict[str, Any]:
     def batches(seed: int) -> Any:
-        return DataLoader(TensorDataset(tensor(32, 6, seed=seed).cpu(), whole(3, 32, seed=seed + 1).cpu()), batch_size=8)
+        return DataLoader(
+            TensorDataset(tensor(32, 6, seed=seed).cpu(), whole(3, 32, seed=seed + 1).cpu()), batch_size=8
+        )
 
     return {"train": batches(0), "valid": batches(4)}
 

@@ -72,12 +72,22 @@ class Classifier(lightning.LightningModule):
         return [made], [torch.optim.lr_scheduler.StepLR(made, 1, gamma=0.5)]
 
 
+class Anywhere(lightning.pytorch.accelerators.CPUAccelerator):
+    """An accelerator of one's own, as Lightning lets one write it: like the CPU's, on the device of the jobs."""
+
+    def setup_device(self, device: Any) -> None:
+        assert device == torch.device(jobs.DEVICE)
+
+
+class AnywhereInFabric(lightning.fabric.accelerators.CPUAccelerator):
+    setup_device = Anywhere.setup_device
+
+
 def trainer(folder: str, **more: Any) -> Any:
-    """Lightning's accelerator is the CPU's, whose root device is the device of the jobs."""
     quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False,
                              "enable_checkpointing": False}  # fmt: skip
-    strategy = lightning.pytorch.strategies.SingleDeviceStrategy(jobs.DEVICE)
-    return lightning.Trainer(accelerator="cpu", strategy=strategy, default_root_dir=folder, **(quiet | more))
+    strategy = lightning.pytorch.strategies.SingleDeviceStrategy(torch.device(jobs.DEVICE))
+    return lightning.Trainer(accelerator=Anywhere(), strategy=strategy, default_root_dir=folder, **(quiet | more))
 
 
 def numbers(made: Any) -> dict[str, float]:
@@ -153,7 +163,7 @@ def checkpoints() -> Any:
         made.fit(model, batches(), batches(16, 5))
         files = sorted(os.listdir(folder))
         back = Classifier.load_from_checkpoint(os.path.join(folder, "last.ckpt"), map_location=jobs.DEVICE)
-        same = bool((back.net[0].weight == model.net[0].weight).all())
+        same = bool((back.net[0].weight.cpu() == model.net[0].weight.cpu()).all())
         state = torch.load(os.path.join(folder, "last.ckpt"), weights_only=False, map_location="cpu")
         again, second = trainer(folder, max_epochs=5), Classifier()
         again.fit(second, batches(), batches(16, 5), ckpt_path=os.path.join(folder, "last.ckpt"), weights_only=False)
@@ -173,7 +183,7 @@ def logs() -> Any:
 
 @job
 def summary() -> Any:
-    model = Classifier()
+    model = Classifier().to(jobs.DEVICE)
     model.example_input_array = tensor(2, 6)
     found = lightning.pytorch.utilities.model_summary.ModelSummary(model, max_depth=2)
     return found.layer_names, found.param_nums, found.in_sizes, found.out_sizes, found.total_parameters
@@ -239,8 +249,8 @@ def data() -> Any:
 @job
 def fabric() -> Any:
     """The training loop is one's own."""
-    strategy = lightning.fabric.strategies.SingleDeviceStrategy(jobs.DEVICE)
-    fabric = lightning.Fabric(accelerator="cpu", strategy=strategy)
+    strategy = lightning.fabric.strategies.SingleDeviceStrategy(torch.device(jobs.DEVICE))
+    fabric = lightning.Fabric(accelerator=AnywhereInFabric(), strategy=strategy)
     fabric.seed_everything(3, verbose=False)
     model = even(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)))
     wrapped, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), 0.05))

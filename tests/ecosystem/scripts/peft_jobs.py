@@ -28,7 +28,9 @@ KINDS: dict[str, Any] = {
     "ia3": lambda: peft.IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
     "vera": lambda: peft.VeraConfig(r=4, target_modules=["q_proj"], projection_prng_key=3),
     "oft": lambda: peft.OFTConfig(oft_block_size=8, target_modules=LAYERS, use_cayley_neumann=False),
-    "adalora": lambda: peft.AdaLoraConfig(init_r=6, target_r=3, total_step=10, tinit=1, tfinal=5, target_modules=LAYERS),
+    "adalora": lambda: peft.AdaLoraConfig(
+        init_r=6, target_r=3, total_step=10, tinit=1, tfinal=5, target_modules=LAYERS
+    ),
     "layernorm": lambda: peft.LNTuningConfig(target_modules=["input_layernorm"]),
     "prompt": lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
     "prefix": lambda: peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),

@@ -352,8 +352,12 @@ def taught(folder: str, **more: Any) -> Any:
     asked = {"per_device_train_batch_size": 8, "learning_rate": 5e-3, "logging_steps": 2, "report_to": [],
              "disable_tqdm": True, "save_strategy": "no", "max_steps": 6, "use_cpu": jobs.DEVICE == "cpu"} | more  # fmt: skip
     arguments = transformers.TrainingArguments(folder, **asked)
+
+    def right(p: Any) -> dict[str, float]:
+        return {"right": float((p.predictions.argmax(-1) == p.label_ids).mean())}
+
     return Ordered(model, arguments, train_dataset=Sentences(64), eval_dataset=Sentences(16),
-                   compute_metrics=lambda p: {"right": float((p.predictions.argmax(-1) == p.label_ids).mean())})  # fmt: skip
+                   compute_metrics=right)  # fmt: skip
 
 
 def logged(trainer: Any) -> Any:
