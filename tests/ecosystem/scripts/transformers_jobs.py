@@ -350,7 +350,8 @@ def taught(folder: str, **more: Any) -> Any:
     quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     model = built("Bert", SMALL, "ForSequenceClassification", num_labels=2, **quiet)
     asked = {"per_device_train_batch_size": 8, "learning_rate": 5e-3, "logging_steps": 2, "report_to": [],
-             "disable_tqdm": True, "save_strategy": "no", "max_steps": 6, "use_cpu": jobs.DEVICE == "cpu"} | more  # fmt: skip
+             "disable_tqdm": True, "save_strategy": "no", "max_steps": 6, "use_cpu": jobs.DEVICE == "cpu",
+             **more}  # fmt: skip
     arguments = transformers.TrainingArguments(folder, **asked)
 
     def right(p: Any) -> dict[str, float]:
