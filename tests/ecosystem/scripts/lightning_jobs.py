@@ -122,7 +122,8 @@ def options() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         made, model = trainer(folder, max_epochs=2, gradient_clip_val=0.1, accumulate_grad_batches=2,
                               limit_train_batches=3, limit_val_batches=1, val_check_interval=2,
-                              num_sanity_val_steps=1, detect_anomaly=True, deterministic=True), Classifier()  # fmt: skip
+                              num_sanity_val_steps=1, detect_anomaly=True,
+                              deterministic=True), Classifier()  # fmt: skip
         made.fit(model, batches(), batches(16, 5))
         return numbers(made), model.seen, model.net[0].weight
 
