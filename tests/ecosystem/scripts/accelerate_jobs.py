@@ -126,8 +126,8 @@ def pieces() -> Any:
     moved = send_to_device({"a": [tensor(2).cpu()], "b": (tensor(1).cpu(), 3)}, jobs.DEVICE)
     model = net()
     model(tensor(2, 6)).sum().backward()
-    return fits(), tried, moved, gather_object([1, 2]), broadcast(tensor(2)), pad_across_processes(tensor(2)), gradients(
-        model)  # fmt: skip
+    across = gather_object([1, 2]), broadcast(tensor(2)), pad_across_processes(tensor(2))
+    return fits(), tried, moved, *across, gradients(model)
 
 
 if __name__ == "__main__":
