@@ -182,7 +182,7 @@ def _encode_enum(encoder: Encoder, value: enum.Enum, path: Path) -> Json:
 
 
 def _encoder_of(value: object) -> Callable[[Encoder, Any, Path], Json] | None:
-    """How a value of a class that is not ours is written: settings are, what has a way of its own to be saved is not."""
+    """How a value of a class that is not ours is written: what has a way of its own to be saved is not."""
     if isinstance(value, Module):
         return _encode_module
     if isinstance(value, enum.Enum):

@@ -149,7 +149,7 @@ class DataLoader(Generic[B]):
 
     @property
     def multiprocessing_context(self) -> Any:  # Any: a BaseContext or None; what is set may be a name too
-        """The context that was asked for; None where nothing was, or without workers. What is set is for new workers."""
+        """The context that was asked for; None where nothing was, or without workers."""
         return self._chosen
 
     @multiprocessing_context.setter
