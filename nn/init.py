@@ -176,7 +176,7 @@ def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-def _fan(tensor: Tensor, mode: str) -> int:
+def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
     if mode.lower() not in ("fan_in", "fan_out"):
         raise ValueError(f"Mode {mode} not supported, please use one of ['fan_in', 'fan_out']")
     fans = _calculate_fan_in_and_fan_out(tensor)
@@ -216,7 +216,7 @@ def kaiming_uniform_(
     """
     if 0 in tensor.shape:
         return _nothing_to_do(tensor)
-    bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
+    bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode))
     return tensor.uniform_(-bound, bound, generator=generator)
 
 
@@ -232,7 +232,9 @@ def kaiming_normal_(
     """
     if 0 in tensor.shape:
         return _nothing_to_do(tensor)
-    return tensor.normal_(0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator=generator)
+    return tensor.normal_(
+        0.0, calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode)), generator=generator
+    )
 
 
 def _nothing_to_do(tensor: Tensor) -> Tensor:

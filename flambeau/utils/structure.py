@@ -9,6 +9,7 @@ two places, both have the same number.
 from __future__ import annotations
 
 import base64
+import enum
 import math
 import operator
 from collections import Counter, OrderedDict
@@ -67,7 +68,7 @@ class Encoder:
             return _encode_sparse(self, value, path)
         if isinstance(value, (Tensor, np.ndarray, np.generic)):
             return {"array": self._number(value, path)}
-        encode = _ENCODERS.get(type(value)) or (_encode_module if isinstance(value, Module) else None)
+        encode = _ENCODERS.get(type(value)) or _encoder_of(value)
         if encode is None:
             raise TypeError(
                 f"save: {_place(path)} is a {type(value).__name__}, which cannot be saved; {_remedy(value)}"
@@ -197,6 +198,26 @@ def _decode_sparse(decoder: Decoder, content: Any) -> Tensor:
         )
     found = {"sparse_csr": make.sparse_csr_tensor, "sparse_csc": make.sparse_csc_tensor}[name]
     return found(*parts, shape, requires_grad=requires_grad, check_invariants=True)
+
+
+def _encode_object(encoder: Encoder, value: Any, path: Path) -> Json:
+    return {"object": [full_name(type(value)), encoder.pairs(vars(value), path)]}
+
+
+def _encode_enum(encoder: Encoder, value: enum.Enum, path: Path) -> Json:
+    return {"enum": [full_name(type(value)), value.name]}
+
+
+def _encoder_of(value: object) -> Callable[[Encoder, Any, Path], Json] | None:
+    """How a value of a class that is not ours is written: what has a way of its own to be saved is not."""
+    if isinstance(value, Module):
+        return _encode_module
+    if isinstance(value, enum.Enum):
+        return _encode_enum
+    cls: Any = type(value)
+    usual = all(getattr(cls, n) is getattr(object, n) for n in ("__new__", "__reduce__", "__reduce_ex__"))
+    usual = usual and cls.__getstate__ is object.__getstate__ and not hasattr(cls, "__setstate__")
+    return _encode_object if usual and hasattr(value, "__dict__") and not hasattr(cls, "state_dict") else None
 
 
 # -- descriptions of arrays --------------------------------------------------------------------------
@@ -402,6 +423,23 @@ def _decode_module(decoder: Decoder, content: list[Any]) -> Module:
     return made
 
 
+def _trusted(decoder: Decoder, name: str) -> Any:
+    cls = by_name().get(name)
+    if not isinstance(cls, type):
+        raise CheckpointError(
+            f"{decoder.where}: holds an object of class {shortened(name)}; no class is looked for by a name in a file: "
+            "say flambeau.serialization.add_safe_globals([its class]) first"
+        )
+    return cls
+
+
+def _decode_object(decoder: Decoder, content: list[Any]) -> Any:
+    name, attributes = content
+    made = object.__new__(_trusted(decoder, name))
+    vars(made).update(decoder._pairs(attributes))
+    return made
+
+
 _DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {
     "sparse": _decode_sparse,
     "int": lambda d, v: int(v, 16),
@@ -418,4 +456,6 @@ _DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {
     "device": lambda d, v: Device(v),
     "array": Decoder._numbered,
     "module": _decode_module,
+    "object": _decode_object,
+    "enum": lambda d, v: _trusted(d, v[0])[v[1]],
 }

@@ -22,8 +22,7 @@ from flambeau.optim.lr_scheduler.formula import (
 )  # fmt: skip
 from flambeau.optim.lr_scheduler.plateau import ReduceLROnPlateau
 
-#: The name of old, and what torch says of ``step(epoch)``.
-_LRScheduler = LRScheduler
+#: What torch says of ``step(epoch)``.
 EPOCH_DEPRECATION_WARNING = (
     "The epoch parameter in `scheduler.step()` is not necessary: `scheduler.step()` goes to the next one by itself."
 )
@@ -33,6 +32,11 @@ __all__ = [
     "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "OneCycleLR", "PolynomialLR",
     "ReduceLROnPlateau", "SequentialLR", "StepLR",
 ]  # fmt: skip
+
+
+class _LRScheduler(LRScheduler):
+    """The base under its old name: a class below it, so that no schedule of ours is an instance of it, as in torch."""
+
 
 _check_constructors(*[v for n, v in list(globals().items()) if n in __all__ and isinstance(v, type)])
 _explain_methods(LRScheduler)

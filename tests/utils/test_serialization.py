@@ -1,5 +1,6 @@
 """save and load: what goes in comes out, and a bad file gives one kind of error."""
 
+import enum
 import io
 import math
 import os
@@ -210,6 +211,26 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
     ended = subprocess.run([sys.executable, "-c", program, tmp_path / "a"], env=env, timeout=60)
     assert ended.returncode == -signal.SIGKILL
     assert load(tmp_path / "a") == {"epoch": 1}
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Settings:
+    def __init__(self) -> None:
+        self.rate, self.colour, self.weight = 0.5, Colour.RED, fb.ones(2)
+
+
+def test_an_object_of_attributes_comes_back_where_its_class_is_trusted(tmp_path):
+    save({"settings": Settings()}, tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"holds an object of class .*Settings"):
+        load(tmp_path / "a")
+    with fb.serialization.safe_globals([Settings]), pytest.raises(CheckpointError, match=r"of class .*Colour"):
+        load(tmp_path / "a")
+    with fb.serialization.safe_globals([Settings, Colour]):
+        back = load(tmp_path / "a")["settings"]
+    assert type(back) is Settings and back.rate == 0.5 and back.colour is Colour.RED and back.weight.tolist() == [1, 1]
 
 
 # -- what cannot be saved ----------------------------------------------------------------------------

@@ -130,7 +130,9 @@ class DataLoader(Generic[B]):
         self.prefetch_factor = 2 if prefetch_factor is None and num_workers else prefetch_factor
         self.persistent_workers = persistent_workers
         self.pin_memory_device, self.in_order = pin_memory_device, in_order
-        self._context = start_context(multiprocessing_context) if num_workers else None
+        self._context: BaseContext | None = None
+        self._chosen: BaseContext | None = None
+        self.multiprocessing_context = multiprocessing_context
         self.batch_size, self.drop_last = (None, False) if batch_sampler is not None else (batch_size, drop_last)
         batched = batch_size is not None or batch_sampler is not None
         if sampler is None and not iterable:
@@ -144,6 +146,16 @@ class DataLoader(Generic[B]):
         self._pool: Pool | None = None
         self._progress: _Progress | None = None
         self._resume: Mapping[str, Any] | None = None
+
+    @property
+    def multiprocessing_context(self) -> Any:  # Any: a BaseContext or None; what is set may be a name too
+        """The context that was asked for; None where nothing was, or without workers."""
+        return self._chosen
+
+    @multiprocessing_context.setter
+    def multiprocessing_context(self, wanted: str | BaseContext | None) -> None:
+        self._context = start_context(wanted) if self.num_workers else None
+        self._chosen = self._context if wanted is not None else None
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _FIXED and "_recipe" in self.__dict__:

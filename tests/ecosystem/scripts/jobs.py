@@ -93,15 +93,16 @@ def plain(value: Any) -> Any:
     return float(f"{float(value):.7g}")
 
 
-def main(package: str) -> None:
-    """Run the jobs that the command line names, or all, and print the report."""
+def main(package: str, distribution: str = "") -> None:
+    """Run the jobs that the command line names, or all, and print the report; ``distribution``: the name on PyPI."""
     global DEVICE
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu")
     parser.add_argument("jobs", nargs="*", default=[])
     asked = parser.parse_args()
     DEVICE = asked.device
-    report: dict[str, Any] = {"package": package, "version": importlib.metadata.version(package), "device": DEVICE}
+    report: dict[str, Any] = {"package": package, "device": DEVICE}
+    report |= {"version": importlib.metadata.version(distribution or package)}
     report |= {"torch": torch.__version__, "answers": {}, "errors": {}, "seconds": {}}
     warnings.simplefilter("ignore")
     for name in asked.jobs or list(JOBS):
