@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 FOLDER: Final = Path(__file__).parent / "torch"
 #: Modules of torch whose private names are flambeau's at the same place.
 OPEN: Final = frozenset({
-    "fx.graph_module", "fx.node", "nn.modules.module", "nn.modules.utils", "utils._pytree", "utils._python_dispatch",
+    "fx.graph_module", "fx.node", "nn.modules.module", "nn.modules.utils", "types", "utils._pytree",
+    "utils._python_dispatch",
 })  # fmt: skip
 Place = tuple[str, str]
 
