@@ -68,10 +68,19 @@ def _planes(image: Any) -> Tensor:  # Any: an image of Pillow
     return tensor(np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))
 
 
+def _grey(image: Any) -> Any:  # Any: an image of Pillow
+    """A coloured PNG in grey as libpng has it, by parts of 32768, cut off."""
+    pixels = np.asarray(image.convert("RGB")).astype(np.int64)
+    mixed = (pixels @ np.array([9794, 19235, 3739])) >> 15
+    return _pillow("decode_png").fromarray(mixed.astype(np.uint8))
+
+
 def _decode(asked: str, data: Tensor, mode: int, exif: bool, formats: tuple[str, ...]) -> Tensor:
     pillow = _pillow(asked)
     try:
         image = pillow.open(io.BytesIO(_bytes(asked, data)), formats=formats)
+        if mode == 1:
+            image.draft("L", image.size)  # a JPEG's own grey
         image.load()
     except (OSError, SyntaxError) as error:
         raise RuntimeError(f"{asked}: expected an image in {' or '.join(formats)}: {error}") from error
@@ -81,6 +90,8 @@ def _decode(asked: str, data: Tensor, mode: int, exif: bool, formats: tuple[str,
         image = ImageOps.exif_transpose(image)
     if not mode and image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
+    if mode == 1 and image.format == "PNG" and image.mode in ("P", "RGB", "RGBA"):
+        image = _grey(image)
     wanted = _MODES[mode] if mode else _AS_IS.get(image.mode, image.mode)
     return _planes(image if image.mode == wanted else image.convert(wanted))
 

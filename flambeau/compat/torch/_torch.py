@@ -223,6 +223,14 @@ def sym_ite(b: bool, t: Any, f: Any) -> Any:  # Any: of any one type
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------
+def _assert_async(condition: Tensor, message: str = "Expected Tensor with single nonzero value, but got zero") -> None:
+    """RuntimeError with the message unless the one number is true; it is waited for."""
+    if condition.numel() != 1:
+        raise RuntimeError(f"_assert_async: expected a tensor of one number, got shape {tuple(condition.shape)}")
+    if not condition:
+        raise RuntimeError(message)
+
+
 def _assert(condition: Any, message: str) -> None:  # Any: a bool, or a tensor of one
     if isinstance(condition, Tensor):
         condition = bool(condition)

@@ -47,8 +47,8 @@ for named, (side, options) in MODELS.items():
 @job
 def training() -> Any:
     model = even(models.resnet18(num_classes=4)).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    x, y, losses = tensor(4, 3, 32, 32), whole(4, 4), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
+    x, y, losses = tensor(4, 3, 64, 64), whole(4, 4), []
     for _ in range(3):
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(x), y)
