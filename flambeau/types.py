@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import IO, Any, TypeAlias
 
 from flambeau.core.device import device as _device
-from flambeau.core.dtype import DType as _dtype
 from flambeau.core.size import Size
 from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor

@@ -111,7 +111,9 @@ def _mapped(rois: Tensor, deep: int, bins: tuple[int, int]) -> Tensor:
     return channels.reshape(1, deep, *bins).repeat(rois.shape[0], 1, 1, 1)
 
 
-def _position_sensitive(input: Tensor, rois: Tensor, bins: tuple[int, int], weights: functools.partial[tuple[Tensor, Tensor]]) -> Tensor:
+def _position_sensitive(
+    input: Tensor, rois: Tensor, bins: tuple[int, int], weights: functools.partial[tuple[Tensor, Tensor]]
+) -> Tensor:
     positions, deep = _positioned(weights.func.__name__, input, bins)
     high, wide = input.shape[2:]
     found, order = [], []

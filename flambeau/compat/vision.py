@@ -10,11 +10,11 @@ import numpy as np
 from flambeau.compat import images, regions
 from flambeau.compat.deformed import deform_conv2d
 from flambeau.core import state
-from flambeau.core.transforms.gradients import grad as gradients
 from flambeau.core.from_data import tensor
 from flambeau.core.library import Library, registered
 from flambeau.core.ops import elementwise
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.gradients import grad as gradients
 
 __all__ = ["nms", "register"]
 
@@ -63,7 +63,8 @@ def _back(fn: Callable[..., Any], grad: Tensor, inputs: list[Tensor], *params: A
         given = [t.detach().requires_grad_() for t in inputs]
         out = fn(*given, *params)
         out = out[0] if isinstance(out, tuple) else out
-        found = gradients(out, given, grad, allow_unused=True)
+        none = (None,) * len(given)  # without regions nothing depends on anything
+        found = gradients(out, given, grad, allow_unused=True) if out.requires_grad else none
     return tuple(t.new_zeros(t.shape) if g is None else g for t, g in zip(inputs, found, strict=True))
 
 

@@ -148,7 +148,7 @@ def _nearest(x: Tensor, axis: int, out: int, factor: float | None, half: float) 
 def resample(
     x: Tensor, axis: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool, whole: bool = False
 ) -> Tensor:  # fmt: skip
-    """One axis: the sum of neighbours, each with its weight; of ``whole`` numbers, with weights as torch rounds them."""
+    """One axis: the sum of neighbours, each with its weight; of ``whole`` numbers, weights are rounded as torch's."""
     size = x.shape[axis]
     step = size / out if factor is None else 1 / factor
     if align:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import urlparse
 
-__all__ = ["ENV_TORCH_HOME", "HASH_REGEX"]
+__all__ = ["ENV_TORCH_HOME", "HASH_REGEX", "urlparse"]
 
 ENV_TORCH_HOME = "TORCH_HOME"
 HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")  # the digest in the name of a file of weights

@@ -20,13 +20,24 @@ from torchvision.transforms import v2 as t2
 
 #: Constructors of classifiers, and the side of the images that they are given.
 MODELS: dict[str, tuple[int, dict[str, Any]]] = {
-    "resnet18": (48, {}), "resnext50_32x4d": (32, {}), "mobilenet_v2": (32, {}), "mobilenet_v3_small": (48, {}),
-    "efficientnet_b0": (32, {}), "efficientnet_v2_s": (32, {}), "shufflenet_v2_x0_5": (48, {}),
-    "squeezenet1_1": (48, {}), "mnasnet0_5": (48, {}), "regnet_y_400mf": (32, {}), "convnext_tiny": (32, {}),
-    "densenet121": (32, {}), "googlenet": (48, {"aux_logits": False, "init_weights": False}),
-    "swin_t": (32, {}), "vit_b_16": (32, {"image_size": 32}),
-    "alexnet": (64, {}), "vgg11_bn": (32, {}),
-}  # fmt: skip
+    "resnet18": (48, {}),
+    "resnext50_32x4d": (32, {}),
+    "mobilenet_v2": (32, {}),
+    "mobilenet_v3_small": (48, {}),
+    "efficientnet_b0": (32, {}),
+    "efficientnet_v2_s": (32, {}),
+    "shufflenet_v2_x0_5": (48, {}),
+    "squeezenet1_1": (48, {}),
+    "mnasnet0_5": (48, {}),
+    "regnet_y_400mf": (32, {}),
+    "convnext_tiny": (32, {}),
+    "densenet121": (32, {}),
+    "googlenet": (48, {"aux_logits": False, "init_weights": False}),
+    "swin_t": (32, {}),
+    "vit_b_16": (32, {"image_size": 32}),
+    "alexnet": (64, {}),
+    "vgg11_bn": (32, {}),
+}
 
 
 def classify(name: str, side: int, options: dict[str, Any]) -> Any:
@@ -95,12 +106,19 @@ def boxes_and_suppression() -> Any:
     b, c = boxes(40, 30), boxes(7, 30, 1)
     scores = torch.from_numpy(rng(2).uniform(size=40).astype(np.float32)).to(jobs.DEVICE)
     return [
-        ops.nms(b, scores, 0.3), ops.batched_nms(b, scores, whole(3, 40), 0.3), ops.box_iou(b, c),
-        ops.generalized_box_iou(b, c), ops.distance_box_iou(b, c), ops.complete_box_iou(b, c), ops.box_area(b),
-        ops.box_convert(b, "xyxy", "cxcywh"), ops.clip_boxes_to_image(b, (20, 25)), ops.remove_small_boxes(b, 5.0),
+        ops.nms(b, scores, 0.3),
+        ops.batched_nms(b, scores, whole(3, 40), 0.3),
+        ops.box_iou(b, c),
+        ops.generalized_box_iou(b, c),
+        ops.distance_box_iou(b, c),
+        ops.complete_box_iou(b, c),
+        ops.box_area(b),
+        ops.box_convert(b, "xyxy", "cxcywh"),
+        ops.clip_boxes_to_image(b, (20, 25)),
+        ops.remove_small_boxes(b, 5.0),
         ops.masks_to_boxes(whole(2, 3, 9, 9) > 0),
         ops.nms(b[:0], scores[:0], 0.5),
-    ]  # fmt: skip
+    ]
 
 
 @job
@@ -108,8 +126,10 @@ def losses() -> Any:
     x, y = tensor(6, 4, grad=True), (whole(2, 6, 4) > 0).float()
     a, b = boxes(6, 20).requires_grad_(), boxes(6, 20, 1)
     total = ops.sigmoid_focal_loss(x, y, reduction="mean")
-    parts = [f(a, b, reduction="mean") for f in
-             (ops.generalized_box_iou_loss, ops.distance_box_iou_loss, ops.complete_box_iou_loss)]  # fmt: skip
+    parts = [
+        f(a, b, reduction="mean")
+        for f in (ops.generalized_box_iou_loss, ops.distance_box_iou_loss, ops.complete_box_iou_loss)
+    ]
     (total + sum(parts)).backward()
     return total, parts, x.grad, a.grad
 
@@ -131,10 +151,14 @@ def regions() -> Any:
         "ps_align": pooled(ops.ps_roi_align, 24, output_size=(3, 2), sampling_ratio=2),
         "ps_adaptive": pooled(ops.ps_roi_align, 24, output_size=(3, 2)),
         "ps_pool": pooled(ops.ps_roi_pool, 24, output_size=(3, 2)),
-        "module": pooled(lambda x, r, spatial_scale: ops.MultiScaleRoIAlign(["0"], 2, 2)(
-            {"0": x}, [r[:4, 1:], r[4:, 1:]], [(30, 36), (30, 36)]), 3),
+        "module": pooled(
+            lambda x, r, spatial_scale: ops.MultiScaleRoIAlign(["0"], 2, 2)(
+                {"0": x}, [r[:4, 1:], r[4:, 1:]], [(30, 36), (30, 36)]
+            ),
+            3,
+        ),
         "none": ops.roi_align(tensor(1, 2, 4, 4), [boxes(0, 4)], (2, 2)),
-    }  # fmt: skip
+    }
 
 
 @job
@@ -157,9 +181,12 @@ def deformable() -> Any:
 def layers() -> Any:
     x = tensor(2, 6, 8, 8, grad=True)
     block = torch.nn.Sequential(
-        ops.Conv2dNormActivation(6, 8, 3, norm_layer=ops.FrozenBatchNorm2d), ops.SqueezeExcitation(8, 4),
-        ops.Permute([0, 2, 3, 1]), ops.MLP(8, [12, 8]), ops.Permute([0, 3, 1, 2]),
-    )  # fmt: skip
+        ops.Conv2dNormActivation(6, 8, 3, norm_layer=ops.FrozenBatchNorm2d),
+        ops.SqueezeExcitation(8, 4),
+        ops.Permute([0, 2, 3, 1]),
+        ops.MLP(8, [12, 8]),
+        ops.Permute([0, 3, 1, 2]),
+    )
     out = even(block)(x)
     out.square().sum().backward()
     pyramid = even(ops.FeaturePyramidNetwork([6, 8], 5))
@@ -168,7 +195,7 @@ def layers() -> Any:
     return out, x.grad, levels, dropped
 
 
-def detector(model: Any) -> Any:
+def detector(model: Any, told: tuple[str, ...] = ("boxes", "labels", "scores")) -> Any:
     """What a detector finds in evaluation; its losses and a few gradients in training, with chance left out."""
     model = even(model, scale=0.5)
     pictures = [tensor(3, 64, 64).sigmoid(), tensor(3, 56, 64, seed=1).sigmoid()]
@@ -184,14 +211,20 @@ def detector(model: Any) -> Any:
     lost = model(pictures, wanted)
     sum(lost.values()).backward()
     grads = gradients(model)
-    return [{k: v[:10] for k, v in f.items()} for f in found], lost, dict(list(grads.items())[:: len(grads) // 8])
+    return [{k: f[k][:10] for k in told} for f in found], lost, dict(list(grads.items())[:: len(grads) // 8])
 
 
 SMALL = {"weights": None, "weights_backbone": None, "num_classes": 4, "min_size": 64, "max_size": 64}
 #: Every proposal is taken, so that none is drawn by chance.
-ALL = {"rpn_batch_size_per_image": 100_000, "box_batch_size_per_image": 100_000, "rpn_pre_nms_top_n_train": 60,
-       "rpn_post_nms_top_n_train": 30, "rpn_pre_nms_top_n_test": 60, "rpn_post_nms_top_n_test": 30,
-       "box_detections_per_img": 10}  # fmt: skip
+ALL = {
+    "rpn_batch_size_per_image": 100_000,
+    "box_batch_size_per_image": 100_000,
+    "rpn_pre_nms_top_n_train": 60,
+    "rpn_post_nms_top_n_train": 30,
+    "rpn_pre_nms_top_n_test": 60,
+    "rpn_post_nms_top_n_test": 30,
+    "box_detections_per_img": 10,
+}
 
 
 @job
@@ -203,22 +236,27 @@ def faster_rcnn() -> Any:
 def mask_rcnn() -> Any:
     backbone = detection.backbone_utils.resnet_fpn_backbone(backbone_name="resnet18", weights=None)
     options = {k: v for k, v in SMALL.items() if not k.startswith("weights")}
-    return detector(detection.MaskRCNN(backbone, **options, **ALL))
+    return detector(detection.MaskRCNN(backbone, **options, **ALL), told=("boxes", "labels", "scores", "masks"))
 
 
 @job
 def retinanet() -> Any:
     backbone = detection.backbone_utils.resnet_fpn_backbone(
-        backbone_name="resnet18", weights=None, returned_layers=[2, 3, 4],
+        backbone_name="resnet18",
+        weights=None,
+        returned_layers=[2, 3, 4],
         extra_blocks=ops.feature_pyramid_network.LastLevelP6P7(256, 256),
-    )  # fmt: skip
+    )
     return detector(detection.RetinaNet(backbone, 4, min_size=64, max_size=64, detections_per_img=10))
 
 
 @job
 def ssd() -> Any:
     return detector(
-        detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4, detections_per_img=10)
+        detection.ssdlite320_mobilenet_v3_large(
+            weights=None, weights_backbone=None, num_classes=4, detections_per_img=10
+        ),
+        told=("scores",),  # boxes of nearly equal scores come in any order
     )
 
 
@@ -241,26 +279,49 @@ def transforms_of_tensors() -> Any:
     x, u = tensor(3, 20, 24).sigmoid(), picture(3, 20, 24)
     fill = {"fill": [0.5]}
     return [
-        f1.resize(x, [10, 15], antialias=True), f1.resize(u, [10, 15], antialias=True),
-        f1.resize(x, [30, 31], antialias=False), f1.center_crop(x, [30, 10]), f1.pad(x, [2, 3], padding_mode="reflect"),
-        f1.hflip(u), f1.vflip(x), f1.rotate(x, 30.0, **fill), f1.affine(x, 20.0, [2, 1], 1.2, [5.0, 3.0]),
+        f1.resize(x, [10, 15], antialias=True),
+        f1.resize(u, [10, 15], antialias=True),
+        f1.resize(x, [30, 31], antialias=False),
+        f1.center_crop(x, [30, 10]),
+        f1.pad(x, [2, 3], padding_mode="reflect"),
+        f1.hflip(u),
+        f1.vflip(x),
+        f1.rotate(x, 30.0, **fill),
+        f1.affine(x, 20.0, [2, 1], 1.2, [5.0, 3.0]),
         f1.perspective(x, [[0, 0], [23, 0], [23, 19], [0, 19]], [[2, 1], [20, 2], [22, 18], [1, 17]], **fill),
-        f1.adjust_brightness(u, 1.3), f1.adjust_contrast(u, 0.7), f1.adjust_saturation(x, 1.5), f1.adjust_hue(x, 0.2),
-        f1.adjust_gamma(u, 0.8), f1.adjust_sharpness(x, 2.0), f1.gaussian_blur(x, [3, 5], [0.7, 1.1]),
-        f1.rgb_to_grayscale(u), f1.invert(u), f1.posterize(u, 3), f1.solarize(u, 100), f1.autocontrast(x),
-        f1.equalize(u), f1.normalize(x, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]), f1.erase(x, 2, 3, 5, 6, x[:, :5, :6] * 0),
-        f1.convert_image_dtype(u, torch.float32), f1.convert_image_dtype(x, torch.uint8),
-        f1.elastic_transform(x, 0.1 * tensor(1, 20, 24, 2)), *f1.five_crop(x, [4, 4]),
-    ]  # fmt: skip
+        f1.adjust_brightness(u, 1.3),
+        f1.adjust_contrast(u, 0.7),
+        f1.adjust_saturation(x, 1.5),
+        f1.adjust_hue(x, 0.2),
+        f1.adjust_gamma(u, 0.8),
+        f1.adjust_sharpness(x, 2.0),
+        f1.gaussian_blur(x, [3, 5], [0.7, 1.1]),
+        f1.rgb_to_grayscale(u),
+        f1.invert(u),
+        f1.posterize(u, 3),
+        f1.solarize(u, 100),
+        f1.autocontrast(x),
+        f1.equalize(u),
+        f1.normalize(x, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]),
+        f1.erase(x, 2, 3, 5, 6, x[:, :5, :6] * 0),
+        f1.convert_image_dtype(u, torch.float32),
+        f1.convert_image_dtype(x, torch.uint8),
+        f1.elastic_transform(x, 0.1 * tensor(1, 20, 24, 2)),
+        *f1.five_crop(x, [4, 4]),
+    ]
 
 
 @job
 def transforms_of_pictures() -> Any:
     image = PIL.Image.fromarray(rng(3).integers(0, 256, (20, 24, 3), dtype=np.uint8))
-    chain = torchvision.transforms.Compose([
-        torchvision.transforms.Resize(16), torchvision.transforms.CenterCrop(12), torchvision.transforms.ToTensor(),
-        torchvision.transforms.Normalize([0.5] * 3, [0.25] * 3),
-    ])  # fmt: skip
+    chain = torchvision.transforms.Compose(
+        [
+            torchvision.transforms.Resize(16),
+            torchvision.transforms.CenterCrop(12),
+            torchvision.transforms.ToTensor(),
+            torchvision.transforms.Normalize([0.5] * 3, [0.25] * 3),
+        ]
+    )
     preset = torchvision.transforms._presets.ImageClassification(crop_size=8, resize_size=10)
     return chain(image), preset(image), f1.pil_to_tensor(f1.rotate(image, 20)), f1.to_pil_image(picture(3, 4, 5)).size
 
@@ -273,10 +334,15 @@ def transforms_v2() -> Any:
     film = tv_tensors.Video(picture(2, 3, 20, 24, seed=1))
     given = {"image": image, "boxes": frame, "mask": mask, "film": film, "label": 3}
     steps = [
-        t2.Resize((16, 18)), t2.RandomHorizontalFlip(1.0), t2.RandomVerticalFlip(1.0), t2.Pad(2), t2.CenterCrop(12),
-        t2.ClampBoundingBoxes(), t2.SanitizeBoundingBoxes(labels_getter=None),
+        t2.Resize((16, 18)),
+        t2.RandomHorizontalFlip(1.0),
+        t2.RandomVerticalFlip(1.0),
+        t2.Pad(2),
+        t2.CenterCrop(12),
+        t2.ClampBoundingBoxes(),
+        t2.SanitizeBoundingBoxes(labels_getter=None),
         t2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
-    ]  # fmt: skip
+    ]
     out = t2.Compose(steps)(given)
     kinds = {k: type(v).__name__ for k, v in out.items()}
     plain = {k: v.as_subclass(torch.Tensor) if isinstance(v, torch.Tensor) else v for k, v in out.items()}
@@ -292,10 +358,17 @@ def chance() -> Any:
     """Where numbers are drawn, shapes and ranges alone can be told."""
     x = picture(3, 20, 24)
     made = [
-        t2.RandomResizedCrop(12)(x), t2.ColorJitter(0.3, 0.3, 0.3, 0.1)(x), t2.RandAugment()(x), t2.AugMix()(x),
-        t2.TrivialAugmentWide()(x), t2.AutoAugment()(x), t2.RandomErasing(1.0)(x), t2.RandomPerspective(p=1.0)(x),
-        t2.ElasticTransform(sigma=2.0)(x), t2.GaussianNoise()(x.float() / 255),
-    ]  # fmt: skip
+        t2.RandomResizedCrop(12)(x),
+        t2.ColorJitter(0.3, 0.3, 0.3, 0.1)(x),
+        t2.RandAugment()(x),
+        t2.AugMix()(x),
+        t2.TrivialAugmentWide()(x),
+        t2.AutoAugment()(x),
+        t2.RandomErasing(1.0)(x),
+        t2.RandomPerspective(p=1.0)(x),
+        t2.ElasticTransform(sigma=2.0)(x),
+        t2.GaussianNoise()(x.float() / 255),
+    ]
     mixed, labels = t2.MixUp(num_classes=4)(tensor(4, 3, 8, 8), whole(4, 4))
     cut, _ = t2.CutMix(num_classes=4)(tensor(4, 3, 8, 8), whole(4, 4))
     return [(list(m.shape), str(m.dtype)) for m in made], list(mixed.shape), labels.sum(1), list(cut.shape)
@@ -308,17 +381,22 @@ def files() -> Any:
     png, grey = torchvision.io.encode_png(image), torchvision.io.encode_png(image[:1])
     jpeg = torchvision.io.encode_jpeg(smooth, quality=95)
     found = [
-        torchvision.io.decode_png(png), torchvision.io.decode_image(grey),
-        torchvision.io.decode_image(png, "GRAY"), torchvision.io.decode_image(grey, "RGB"),
+        torchvision.io.decode_png(png),
+        torchvision.io.decode_image(grey),
+        torchvision.io.decode_image(png, "GRAY"),
+        torchvision.io.decode_image(grey, "RGB"),
         torchvision.io.decode_image(png, torchvision.io.ImageReadMode.RGB_ALPHA),
-    ]  # fmt: skip
+    ]
     off = (torchvision.io.decode_jpeg(jpeg).int() - smooth.int()).abs().max().item() < 12
     written = io.BytesIO()
     PIL.Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).quantize(16).save(written, "GIF")
     gif = torch.from_numpy(np.frombuffer(written.getvalue(), np.uint8).copy())
     refused = []
-    for wrong in (lambda: torchvision.io.decode_png(jpeg), lambda: torchvision.io.decode_image(smooth),
-                  lambda: torchvision.io.read_file("/nowhere")):  # fmt: skip
+    for wrong in (
+        lambda: torchvision.io.decode_png(jpeg),
+        lambda: torchvision.io.decode_image(smooth),
+        lambda: torchvision.io.read_file("/nowhere"),
+    ):
         try:
             wrong()
         except RuntimeError:
