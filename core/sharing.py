@@ -6,7 +6,6 @@ import bisect
 import mmap
 import os
 import sys
-import tempfile
 import weakref
 from typing import Any, Final, NamedTuple
 
@@ -43,6 +42,8 @@ def _new_file(size: int) -> int:
     if sys.platform == "linux":
         descriptor = os.memfd_create("flambeau")
     else:
+        import tempfile  # here, as it takes a tenth of the time that importing flambeau may take
+
         descriptor, path = tempfile.mkstemp()
         os.unlink(path)
     os.ftruncate(descriptor, max(size, 1))

@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.box import box_of
@@ -18,6 +20,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import ConversionError, ShapeError
+from flambeau.core.exchange import from_numpy
 from flambeau.core.from_data import tensor
 from flambeau.core.keys import real_key
 from flambeau.core.naming import prefix, shown
@@ -165,6 +168,23 @@ class UntypedStorage(_Storage):
         made = cls.__new__(cls)
         made._flat, made._tensors = flat, []
         return made
+
+    @staticmethod
+    def from_file(filename: str, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The first ``nbytes`` of a file, read when they are looked at; with ``shared`` writes go to the file.
+
+        >>> import pathlib
+        >>> _ = pathlib.Path("bytes").write_bytes(b"abc")
+        >>> UntypedStorage.from_file("bytes", False, 2).tolist()
+        [97, 98]
+        """
+        if not nbytes:
+            return UntypedStorage(0, device="cpu")
+        if shared:
+            with open(filename, "ab") as file:
+                file.truncate(max(file.tell(), nbytes))
+        memory = np.memmap(filename, np.uint8, "r+" if shared else "c", 0, (nbytes,))
+        return UntypedStorage._of(from_numpy(memory.view(np.ndarray)))
 
     def __getitem__(self, index: int | slice) -> Any:  # Any: an int, or a storage of the part
         part = self._flat[index]

@@ -153,7 +153,7 @@ def __getattr__(name: str) -> _Any:
         found = getattr(_importlib.import_module(_ELSEWHERE[name]), name)
         globals()[name] = found
         return found
-    more = ": no device has a module of its own; flambeau.accelerator has is_available, synchronize and the like"
+    more = ": this device has no module of its own; flambeau.accelerator has is_available, synchronize and the like"
     hint = _registry.hint_of_device(name, more)
     raise AttributeError(f"module 'flambeau' has no attribute {name!r}{hint}")
 

@@ -29,6 +29,12 @@ class Aggregation(enum.Enum):
     MIN = 5
 
 
+VALUE, MEAN, COUNT = Aggregation.VALUE, Aggregation.MEAN, Aggregation.COUNT
+SUM, MAX, MIN = Aggregation.SUM, Aggregation.MAX, Aggregation.MIN
+STAT_EVENT = "torch.monitor.Stat"  # the name of the events that statistics make, as PyTorch has it
+data_value_t = Value
+
+
 @dataclass
 class Event:
     """Something that happened: its name, when, and values by name.
@@ -125,7 +131,7 @@ class Stat:
 
     def _tell(self) -> None:
         data: dict[str, Value] = {f"{self.name}.{kind.name.lower()}": value for kind, value in self.get().items()}
-        log_event(Event("torch.monitor.Stat", datetime.now(), data))
+        log_event(Event(STAT_EVENT, datetime.now(), data))
         self._values, self._began = [], datetime.now()
 
     def __enter__(self) -> Self:
@@ -145,6 +151,6 @@ class TensorboardEventHandler:
         self._writer = writer
 
     def __call__(self, event: Event) -> None:
-        if event.name == "torch.monitor.Stat":
+        if event.name == STAT_EVENT:
             for name, value in event.data.items():
                 self._writer.add_scalar(name, value, walltime=event.timestamp.timestamp())

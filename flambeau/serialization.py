@@ -176,3 +176,13 @@ def check_module_version_greater_or_equal(
         warnings.warn(f"{module.__name__} has the malformed version {module.__version__!r}", stacklevel=users_level())
         return True
     return found >= tuple(req_version_tuple)
+
+
+def validate_hpu_device(location: str) -> int:
+    """The same for a device of type hpu.
+
+    >>> fb.serialization.validate_hpu_device("hpu:0")
+    Traceback (most recent call last):
+    flambeau.core.errors.UnknownDeviceError: ...
+    """
+    return validate_cuda_device(location)

@@ -113,7 +113,7 @@ def define(
     """
     if isinstance(qualname, Library):
         library, name = qualname, qualname.define(schema)
-        return lambda fn: (library.impl(name, fn), fn)[1]
+        return _decorating(lambda fn: library.impl(name, fn), None)
     namespace, colons, short = qualname.partition("::")
     if not colons:
         raise ValueError(f"define: expected 'namespace::name', got {qualname!r}")
@@ -129,7 +129,12 @@ def impl(
     """Implement an op for device types, or "default" for all; a decorator without ``func``."""
     op = find(qualname, "impl")
     keys = (types,) if isinstance(types, str) else tuple(types)
-    return _decorating(lambda fn: [_implement(op, key, fn) for key in keys], func)
+
+    def enter(fn: F) -> None:
+        for key in keys:
+            _implement(op, key, fn)
+
+    return _decorating(enter, func)
 
 
 def register_kernel(

@@ -9,9 +9,12 @@ from flambeau.core.accelerator import (
 )  # fmt: skip
 from flambeau.core.streams import Event, Stream, current_stream, set_stream
 from flambeau.accelerator import memory as memory
+from flambeau.accelerator.of_type import absent_class
+
+Graph = absent_class("flambeau.accelerator.Graph", "there are no graphs of recorded work")
 
 __all__ = [
-    "Event", "Stream", "current_accelerator", "current_device_idx", "current_device_index", "current_stream",
+    "Event", "Graph", "Stream", "current_accelerator", "current_device_idx", "current_device_index", "current_stream",
     "device_count", "device_index", "empty_cache", "empty_host_cache", "get_device_capability", "get_memory_info",
     "is_available", "mark_step", "max_memory_allocated", "max_memory_reserved", "memory_allocated", "memory_reserved",
     "memory_stats", "reset_accumulated_memory_stats", "reset_peak_memory_stats", "set_device_idx", "set_device_index",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ContextDecorator
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from flambeau.profiler import FunctionEvent, record_function
 from flambeau.profiler import profile as _profile
@@ -101,8 +101,8 @@ class EnforceUnique:
 class KinetoStepTracker:
     """Counts steps that several parts of a program may tell of: the most that any has told."""
 
-    _current_step = 0
-    _steps: defaultdict[str, int] = defaultdict(int)
+    _current_step: ClassVar[int] = 0
+    _steps: ClassVar[defaultdict[str, int]] = defaultdict(int)
 
     @classmethod
     def init_step_count(cls, requester: str) -> None:

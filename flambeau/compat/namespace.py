@@ -171,6 +171,9 @@ def _member(module: str, name: str) -> tuple[Any, bool] | None:
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds ``torch`` and what is below it, before the path is searched; and its version, for importlib.metadata."""
 
+    def __init__(self, distribution: bool = True):
+        self.distribution = distribution
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
@@ -208,7 +211,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self, context: importlib.metadata.DistributionFinder.Context | None = None
     ) -> Iterable[importlib.metadata.Distribution]:
         wanted = None if context is None else context.name
-        return [Torch()] if wanted is None or wanted.lower() == "torch" else []
+        return [Torch()] if self.distribution and (wanted is None or wanted.lower() == "torch") else []
 
     def invalidate_caches(self) -> None:
         """Nothing is kept that the file system could change."""

@@ -11,12 +11,18 @@ from typing import Any
 from flambeau.accelerator.of_type import absent, absent_class, current_device_of, index_of_tensor, stream_block
 from flambeau.backends.base import OutOfMemoryError
 from flambeau.core import streams as _streams
+from flambeau.core import typed as _typed
 from flambeau.cuda import amp as amp
 from flambeau.cuda import graphs as graphs
+from flambeau.cuda import jiterator as jiterator
 from flambeau.cuda import memory as memory
+from flambeau.cuda import nccl as nccl
 from flambeau.cuda import nvtx as nvtx
+from flambeau.cuda import profiler as profiler
 from flambeau.cuda import random as random
+from flambeau.cuda import sparse as sparse
 from flambeau.cuda import streams as streams
+from flambeau.cuda import tunable as tunable
 from flambeau.cuda._here import here as _here
 from flambeau.cuda.graphs import (
     CUDAGraph,
@@ -142,6 +148,9 @@ def set_sync_debug_mode(debug_mode: int | str) -> None:
     _here.backend()
     if debug_mode not in (0, "default"):
         raise RuntimeError(f"set_sync_debug_mode: waits for the device are not watched, got {debug_mode!r}")
+
+
+globals().update(_typed.tensor_types("cuda"))  # FloatTensor and the others
 
 
 class device(current_device_of):

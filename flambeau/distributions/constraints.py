@@ -181,14 +181,14 @@ class _Bounded(Constraint):
 
 
 class _Above(_Bounded):
-    names = ("lower_bound",)
+    names: tuple[str, ...] = ("lower_bound",)
 
     def __init__(self, lower_bound: Value):
         self.lower_bound = lower_bound
 
 
 class _Below(_Bounded):
-    names = ("upper_bound",)
+    names: tuple[str, ...] = ("upper_bound",)
 
     def __init__(self, upper_bound: Value):
         self.upper_bound = upper_bound

@@ -23,7 +23,7 @@ class ExpRelaxedCategorical(Distribution):
     """Logarithms of relaxed one-hot vectors (Maddison, Mnih and Teh, arXiv:1611.00712; Jang et al., 1611.01144).
 
     >>> d = fb.distributions.relaxed_categorical.ExpRelaxedCategorical(fb.tensor(1.0), fb.ones(2))
-    >>> d.rsample().exp().sum()
+    >>> d.rsample().exp().sum().round()
     tensor(1.)
     """
 
@@ -83,7 +83,7 @@ class ExpRelaxedCategorical(Distribution):
 class RelaxedOneHotCategorical(TransformedDistribution):
     """One-hot vectors relaxed to the simplex, with gradients; the lower the temperature, the nearer to one-hot.
 
-    >>> fb.distributions.RelaxedOneHotCategorical(fb.tensor(0.5), fb.ones(3)).rsample().sum()
+    >>> fb.distributions.RelaxedOneHotCategorical(fb.tensor(0.5), fb.ones(3)).rsample().sum().round()
     tensor(1.)
     """
 

@@ -28,7 +28,8 @@ class Interpreter:
     def __init__(self, module: Module, garbage_collect_values: bool = True, graph: Graph | None = None):
         self.module = module
         self.submodules = dict(module.named_modules())
-        self.graph: Graph = graph if graph is not None else module.graph  # type: ignore[assignment]
+        owned: Any = module  # a GraphModule, which stands above
+        self.graph: Graph = owned.graph if graph is None else graph
         self.env: dict[Node, Any] = {}
         self.args_iter: Iterator[Any] = iter(())
         self.garbage_collect_values = garbage_collect_values

@@ -7,21 +7,23 @@ copy.
 
 from __future__ import annotations
 
-import multiprocessing
 from multiprocessing import *  # noqa: F403  # all of its names are PyTorch's too
-
 
 from flambeau.core.sharing import segment_of
 from flambeau.core.tensor import Tensor
 from flambeau.multiprocessing import reductions as reductions
 from flambeau.multiprocessing.spawn import (
-    ProcessContext, ProcessExitedException, ProcessRaisedException, SpawnContext, spawn, start_processes,
+    ProcessContext,
+    ProcessExitedException,
+    ProcessRaisedException,
+    SpawnContext,
+    spawn,
+    start_processes,
 )  # fmt: skip
 
-__all__ = [  # noqa: PLE0604  # Python's own names are computed
-    *multiprocessing.__all__, "ProcessContext", "ProcessExitedException", "ProcessRaisedException", "SpawnContext",
-    "get_all_sharing_strategies", "get_sharing_strategy", "is_shared", "set_sharing_strategy", "spawn",
-    "start_processes",
+__all__ = [
+    "ProcessContext", "ProcessExitedException", "ProcessRaisedException", "SpawnContext", "get_all_sharing_strategies",
+    "get_sharing_strategy", "is_shared", "set_sharing_strategy", "spawn", "start_processes",
 ]  # fmt: skip
 
 _STRATEGIES = frozenset({"file_descriptor", "file_system"})

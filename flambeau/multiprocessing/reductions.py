@@ -20,10 +20,10 @@ def reduce_tensor(tensor: Tensor) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """What makes the tensor again in the process that receives it."""
     if tensor.requires_grad and not tensor.is_leaf:
         raise GradientError(
-            "multiprocessing: a computed tensor that requires grad cannot be sent: its graph stays here; send x.detach()"
+            "multiprocessing: a computed tensor that requires grad cannot be sent, as its graph stays; send x.detach()"
         )
     if not tensor._key.backend.has("shares_host") or not tensor.numel():
-        made: tuple[Callable[..., Any], tuple[Any, ...]] = tensor.__reduce_ex__(2)  # type: ignore[assignment]
+        made: tuple[Callable[..., Any], tuple[Any, ...]] = tensor.__reduce_ex__(2)
         return made
     tensor.share_memory_()
     segment = segment_of(tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import signal
@@ -35,9 +36,7 @@ class ProcessRaisedException(ProcessException):
 class ProcessExitedException(ProcessException):
     """It ended without one, by a signal or an exit code."""
 
-    def __init__(
-        self, msg: str, error_index: int, error_pid: int, exit_code: int, signal_name: str | None = None
-    ):
+    def __init__(self, msg: str, error_index: int, error_pid: int, exit_code: int, signal_name: str | None = None):
         super().__init__(msg, error_index, error_pid)
         self.exit_code, self.signal_name = exit_code, signal_name
 
@@ -67,7 +66,7 @@ class ProcessContext:
         return [p.pid or 0 for p in self.processes]
 
     def join(self, timeout: float | None = None, grace_period: float | None = None) -> bool:
-        """Wait for one of them or more; whether all have ended. Where one failed, the others are ended and it raises."""
+        """Wait for one of them or more; whether all have ended. Where one failed it ends the others and raises."""
         if not self._left:
             return True
         ended = multiprocessing.connection.wait(list(self._left), timeout)
@@ -92,12 +91,22 @@ class ProcessContext:
         for process in self.processes:
             process.join()
 
+    def _text(self, number: int) -> str | None:
+        """The traceback that a process sent before it ended; None where it sent none."""
+        with contextlib.suppress(EOFError, OSError):
+            if self._errors[number].poll():
+                text: str = self._errors[number].recv()
+                return text
+        return None
+
     def _error(self, number: int) -> ProcessException:
         process = self.processes[number]
         pid, code = process.pid or 0, process.exitcode or 0
-        if self._errors[number].poll():
-            text = self._errors[number].recv()
-            return ProcessRaisedException(f"\n\n-- Process {number} terminated with the following error:\n{text}", number, pid)
+        text = self._text(number)
+        if text is not None:
+            return ProcessRaisedException(
+                f"\n\n-- Process {number} terminated with the following error:\n{text}", number, pid
+            )
         if code < 0:
             try:
                 name: str | None = signal.Signals(-code).name

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from flambeau.profiler.actions import (
-    DeviceType, ProfilerAction, ProfilerActivity, kineto_available, schedule, supported_activities,
+    DeviceType,
+    ProfilerAction,
+    ProfilerActivity,
+    kineto_available,
+    schedule,
+    supported_activities,
 )  # fmt: skip
 from flambeau.profiler.averages import Averages, FunctionEvent, FunctionEventAvg
 from flambeau.profiler.ranges import ExecutionTraceObserver, record_function, tensorboard_trace_handler

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ContextDecorator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import NoReturn, Self
 
 from flambeau.core import state
 from flambeau.profiler.recording import profile

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 __all__ = ["FileCheck"]
 
 
-class _Check(NamedTuple):
+@dataclass(frozen=True)
+class _Check:
     """One thing to look for."""
 
     kind: str

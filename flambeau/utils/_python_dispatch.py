@@ -240,7 +240,9 @@ def get_alias_info(func: DispatchedOp) -> SchemaInfo:
     >>> get_alias_info(DispatchedOp(fb.exp.op)).args
     [AliasInfo(alias_set=set(), is_write=False, name='x')]
     """
-    return SchemaInfo([AliasInfo(set(), False, a.name) for a in func.op.schema.operands], [AliasInfo(set(), False, None)])
+    return SchemaInfo(
+        [AliasInfo(set(), False, a.name) for a in func.op.schema.operands], [AliasInfo(set(), False, None)]
+    )
 
 
 def return_and_correct_aliasing(func: DispatchedOp, args: Any, kwargs: Any, out: Any) -> Any:  # Any: the op's result

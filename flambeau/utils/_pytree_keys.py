@@ -85,7 +85,7 @@ def is_namedtuple_class(cls: type) -> bool:
         isinstance(cls, type)
         and issubclass(cls, tuple)
         and isinstance(getattr(cls, "_fields", None), tuple)
-        and all(type(f) is str for f in cls._fields)
+        and all(type(f) is str for f in getattr(cls, "_fields", ()))
         and not is_structured(cls)
     )
 

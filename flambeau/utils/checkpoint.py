@@ -25,7 +25,10 @@ from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.utils.checkpoint_policies import (
-    SAC_IGNORED_OPS, CheckpointPolicy, SelectiveCheckpointContext, create_selective_checkpoint_contexts,
+    SAC_IGNORED_OPS,
+    CheckpointPolicy,
+    SelectiveCheckpointContext,
+    create_selective_checkpoint_contexts,
 )  # fmt: skip
 
 __all__ = [
@@ -194,9 +197,7 @@ def check_backward_validity(inputs: Iterable[object]) -> None:
     >>> check_backward_validity([fb.ones(1, requires_grad=True)])
     """
     if not any(isinstance(v, Tensor) and v.requires_grad for v in inputs):
-        warnings.warn(
-            "None of the inputs have requires_grad=True. Gradients will be None", stacklevel=users_level()
-        )
+        warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=users_level())
 
 
 class DefaultDeviceType:

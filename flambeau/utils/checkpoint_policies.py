@@ -20,7 +20,7 @@ SAC_IGNORED_OPS: Final = frozenset({"detach", "alias"})
 
 
 class CheckpointPolicy(enum.Enum):
-    """Whether an op's result is kept, or computed again in backward; who prefers would change it, who must would not."""
+    """Whether an op's result is kept or computed again in backward, as a must or as a preference."""
 
     MUST_SAVE = 0
     PREFER_SAVE = 1
@@ -92,8 +92,7 @@ def _policy(given: Policy | Sequence[Any]) -> Policy:
         return given
     if not isinstance(given, (list, tuple)):
         raise TypeError(
-            "create_selective_checkpoint_contexts: expected a function or a list of ops, got "
-            f"{type(given).__name__}"
+            f"create_selective_checkpoint_contexts: expected a function or a list of ops, got {type(given).__name__}"
         )
     names = set()
     for entry in given:
@@ -108,9 +107,7 @@ def _policy(given: Policy | Sequence[Any]) -> Policy:
 _CHOICES: Final = {True: CheckpointPolicy.MUST_SAVE, False: CheckpointPolicy.PREFER_RECOMPUTE}
 
 
-def _saves(
-    policy: Policy, op: Op, key: Key, arrays: Any, params: dict[str, Any], again: bool, result: Any
-) -> bool:
+def _saves(policy: Policy, op: Op, key: Key, arrays: Any, params: dict[str, Any], again: bool, result: Any) -> bool:
     def tensors(value: Any) -> Any:
         if isinstance(value, (tuple, list)):
             return type(value)(map(tensors, value))

@@ -10,17 +10,31 @@ import shutil
 from typing import Any, Final, NoReturn
 
 __all__ = [
-    "BuildExtension", "CUDAExtension", "CUDA_HOME", "CppExtension", "ROCM_HOME", "SyclExtension",
-    "check_compiler_is_gcc", "check_compiler_ok_for_platform", "get_compiler_abi_compatibility_and_version",
-    "get_cxx_compiler", "get_default_build_root", "include_paths", "is_ninja_available", "library_paths", "load",
-    "load_inline", "remove_extension_h_precompiler_headers", "verify_ninja_availability",
+    "CUDA_HOME",
+    "ROCM_HOME",
+    "BuildExtension",
+    "CUDAExtension",
+    "CppExtension",
+    "SyclExtension",
+    "check_compiler_is_gcc",
+    "check_compiler_ok_for_platform",
+    "get_compiler_abi_compatibility_and_version",
+    "get_cxx_compiler",
+    "get_default_build_root",
+    "include_paths",
+    "is_ninja_available",
+    "library_paths",
+    "load",
+    "load_inline",
+    "remove_extension_h_precompiler_headers",
+    "verify_ninja_availability",
 ]  # fmt: skip
 
 CUDA_HOME: str | None = None
 ROCM_HOME: str | None = None
 _HELP: Final = (
-    "flambeau has no C++ interface to compile against; register an op with flambeau.library, or a kernel with a backend "
-    "plugin (docs/writing-a-backend.md)"
+    "flambeau has no C++ interface to compile against; register an op with flambeau.library, or a kernel with a "
+    "backend plugin (docs/writing-a-backend.md)"
 )
 
 
@@ -96,7 +110,9 @@ def include_paths(device_type: str = "cpu", torch_include_dirs: bool = True) -> 
     return []
 
 
-def library_paths(device_type: str = "cpu", torch_include_dirs: bool = True, cross_target_platform: str | None = None) -> list[str]:
+def library_paths(
+    device_type: str = "cpu", torch_include_dirs: bool = True, cross_target_platform: str | None = None
+) -> list[str]:
     """Folders of libraries: none."""
     return []
 

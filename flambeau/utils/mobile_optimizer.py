@@ -31,7 +31,9 @@ class MobileOptimizerType(enum.Enum):
 
 def optimize_for_mobile(script_module: object, *args: object, **kwargs: object) -> NoReturn:
     """TypeError: it takes a TorchScript program, and there are none here."""
-    raise TypeError(f"optimize_for_mobile: Got {type(script_module)}, but ScriptModule is expected; there are none here")
+    raise TypeError(
+        f"optimize_for_mobile: Got {type(script_module)}, but ScriptModule is expected; there are none here"
+    )
 
 
 def generate_mobile_module_lints(script_module: object) -> NoReturn:

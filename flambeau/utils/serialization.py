@@ -329,9 +329,10 @@ def _locator(map_location: MapLocation) -> Locate:
         takes_storage = _takes_two(map_location)
 
         def asked(saved: str) -> DeviceLike:
+            ask: Callable[..., Any] = map_location
             if not takes_storage:
-                return map_location(saved) or saved  # type: ignore[call-arg]
-            found = map_location(StoredElsewhere("cpu"), saved)  # type: ignore[call-arg]
+                return ask(saved) or saved
+            found = ask(StoredElsewhere("cpu"), saved)
             return _restored(saved) if found is None else getattr(found, "device", found)
 
         return asked

@@ -33,7 +33,9 @@ def swap_tensors(t1: Tensor, t2: Tensor) -> None:
         if not isinstance(t, Tensor):
             raise TypeError(f"swap_tensors: argument {name!r} must be a Tensor, got {type(t).__name__}")
         if t.grad_fn is not None:
-            raise RuntimeError(f"swap_tensors: {name} was computed, and its graph knows it; swap leaves or detached tensors")
+            raise RuntimeError(
+                f"swap_tensors: {name} was computed, and its graph knows it; swap leaves or detached tensors"
+            )
     if type(t1) is not type(t2):
         t1.__class__, t2.__class__ = type(t2), type(t1)
     keep = [(t.requires_grad, t.grad) for t in (t1, t2)]
@@ -49,8 +51,9 @@ def swap_tensors(t1: Tensor, t2: Tensor) -> None:
         t.grad = grad
     if hasattr(t1, "__dict__") and hasattr(t2, "__dict__"):
         first, second = dict(vars(t1)), dict(vars(t2))
-        vars(t1).clear(), vars(t2).clear()
-        vars(t1).update(second), vars(t2).update(first)
+        for t, attributes in ((t1, second), (t2, first)):
+            vars(t).clear()
+            vars(t).update(attributes)
 
 
 def set_module(obj: Any, mod: str) -> None:  # Any: a class or function

@@ -165,7 +165,7 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any, Path], Json]]] = {
 }
 
 
-def _encode_module(encoder: Encoder, value: Module, path: Path) -> Json:
+def _encode_module(encoder: Encoder, value: Any, path: Path) -> Json:
     """A module by what it is made of, and its class by name; that name alone makes nothing when it is read."""
     cls = type(value)
     name = f"nn.{cls.__name__}" if getattr(nn, cls.__name__, None) is cls else full_name(cls)

@@ -44,7 +44,7 @@ FLAGS = {
         "allow_tf32", "conv", "deterministic", "enabled", "flags", "fp32_precision", "is_available", "matmul", "rnn",
     },
     "backends.opt_einsum": {"enabled", "flags", "get_opt_einsum", "is_available", "set_flags", "strategy"},
-    "hub": {"HASH_REGEX"},
+    "hub": {"HASH_REGEX", "urlparse"},
     "jit": {"Final"},
     "utils.model_zoo": {"tqdm"},
     "backends.quantized": {"engine", "supported_engines"},

@@ -30,10 +30,10 @@ APART = frozenset({
 })  # fmt: skip
 #: Without second derivatives where the samples are.
 ONCE = frozenset({"linalg.norm.subgradients_at_zero"})
-#: Read values on the host, and so cannot be mapped over; torch maps over them by a loop.
+#: Read values (pinv: a tolerance) on the host, and so cannot be mapped over; torch maps over them by a loop.
 UNMAPPED = frozenset({
     "_segment_reduce.lengths", "_segment_reduce.offsets", "argwhere", "linalg.ldl_factor", "linalg.ldl_factor_ex",
-    "linalg.ldl_solve",
+    "linalg.ldl_solve", "linalg.pinv",
 })  # fmt: skip
 #: Read memory by strides, which a batch behind changes.
 STRIDED = frozenset({"as_strided", "as_strided_copy", "as_strided_scatter"})

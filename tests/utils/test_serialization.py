@@ -190,7 +190,7 @@ def test_map_location_by_names():
 
 
 def test_map_location_of_a_device_that_is_not_there():
-    with pytest.raises(CheckpointError, match=r"<BytesIO>: .*device 'nowhere:0'.*map_location='cpu'"):
+    with pytest.raises(CheckpointError, match=r"<BytesIO>: .*device 'nowhere.*map_location='cpu'"):
         round_trip(fb.ones(2), map_location="nowhere")
 
 
@@ -220,7 +220,7 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
     [
         ({"a": [1, object()]}, r"obj\['a'\]\[1\] is a object"),
         ({"f": print}, r"obj\['f'\] is a builtin_function_or_method"),
-        (fb.nn.Module(), r"obj is a Module.*save its state_dict\(\) instead"),
+        (fb.optim.SGD([fb.ones(1)], lr=0.1), r"obj is a SGD.*save its state_dict\(\) instead"),
         ([Point(1, 2)], r"obj\[0\] is a Point.*tuple\(value\) or value._asdict\(\)"),
         (defaultdict(int), r"obj is a defaultdict.*dict\(value\)"),
         ({"a": np.array(["x"])}, r"obj\['a'\] cannot be saved: numpy dtype <U1 has no flambeau dtype"),

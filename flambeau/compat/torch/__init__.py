@@ -35,11 +35,16 @@ def install(*, children: bool = True) -> None:
             f"flambeau.compat.torch.install: torch is imported already, from {there.__file__}; call install() before "
             "the first `import torch`, or start the program by `python -m flambeau run`"
         )
-    if not installed():
-        sys.meta_path.insert(0, namespace.Finder())
-        show_as("torch")
+    enter()
     if children:
         hand_down()
+
+
+def enter(*, distribution: bool = True) -> None:
+    """Put the finder in front of all others; with ``distribution`` it answers for the version of torch too."""
+    if not installed():
+        sys.meta_path.insert(0, namespace.Finder(distribution))
+        show_as("torch")
 
 
 def hand_down() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from flambeau.compat.unchanged import lacking
 from flambeau.core import library
+from flambeau.core.tensor import Tensor
 
 __all__ = ["OpOverload", "OpOverloadPacket", "ops"]
 
@@ -115,6 +118,8 @@ class _Ops:
 
 def _built_in(name: str) -> Any:  # Any: a function of flambeau, None where there is none
     """What flambeau calls one of torch's own ops: a function, one of layers, or a method."""
+    if name in _RENAMED:
+        return _RENAMED[name]
     import flambeau  # the face imports this module's package by name only
 
     for module in ("", "nn.functional", "linalg", "special", "fft"):
@@ -127,5 +132,25 @@ def _built_in(name: str) -> Any:  # Any: a function of flambeau, None where ther
             return found
     return getattr(flambeau.Tensor, name, None)
 
+
+def _index(self: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    return self[tuple(slice(None) if i is None else i for i in indices)]
+
+
+def _slice(self: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+    return self[(slice(None),) * (dim % self.dim()) + (slice(start, end, step),)]
+
+
+_SPARSE: Final = "flambeau has no products of sparse matrices under this name"
+#: Ops that torch has under a name of its own alone.
+_RENAMED: Final[dict[str, Callable[..., Any]]] = {
+    "_to_copy": lambda self, **options: self.to(copy=True, **options),
+    "_pin_memory": lambda self, device=None: self.pin_memory(),
+    "alias": lambda self: self.view(self.shape),
+    "index": _index,
+    "slice": _slice,
+    "_sparse_addmm": lacking("ops.aten._sparse_addmm", _SPARSE),
+    "_sparse_mm_reduce_impl": lacking("ops.aten._sparse_mm_reduce_impl", _SPARSE),
+}
 
 ops = _Ops()

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from flambeau.utils.benchmark.callgrind import CallgrindStats, CopyIfCallgrind, FunctionCount, FunctionCounts
 from flambeau.utils.benchmark.common import (
-    Measurement, TaskSpec, ordered_unique, select_unit, set_torch_threads, trim_sigfig, unit_to_english,
+    Measurement,
+    TaskSpec,
+    ordered_unique,
+    select_unit,
+    set_torch_threads,
+    trim_sigfig,
+    unit_to_english,
 )  # fmt: skip
 from flambeau.utils.benchmark.compare import Colorize, Compare
 from flambeau.utils.benchmark.fuzzer import FuzzedParameter, FuzzedSparseTensor, FuzzedTensor, Fuzzer, ParameterAlias

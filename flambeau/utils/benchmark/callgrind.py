@@ -15,7 +15,7 @@ __all__ = ["CallgrindStats", "CopyIfCallgrind", "FunctionCount", "FunctionCounts
 class FunctionCount(NamedTuple):
     """How many instructions a function took."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # PyTorch's name, which tuple has too
     function: str
 
 

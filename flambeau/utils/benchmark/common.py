@@ -17,7 +17,12 @@ __all__ = [
     "Measurement", "TaskSpec", "ordered_unique", "select_unit", "set_torch_threads", "trim_sigfig", "unit_to_english",
 ]  # fmt: skip
 
-_UNITS: Final = {"ns": ("nanosecond", 1e-9), "us": ("microsecond", 1e-6), "ms": ("millisecond", 1e-3), "s": ("second", 1.0)}
+_UNITS: Final = {
+    "ns": ("nanosecond", 1e-9),
+    "us": ("microsecond", 1e-6),
+    "ms": ("millisecond", 1e-3),
+    "s": ("second", 1.0),
+}
 _IQR_WARN, _IQR_GROSS_WARN, _MIN_CONFIDENCE_INTERVAL = 0.1, 0.25, 25e-9
 
 

@@ -24,8 +24,7 @@ class Compare:
     """A table of measurements, those of one task together.
 
     >>> from flambeau.utils.benchmark import Compare, Measurement, TaskSpec
-    >>> times = [Measurement(1, [t], TaskSpec("s", "pass", label="L", sub_label=n)) for n, t in (("a", 1e-3), ("b", 2e-3))]
-    >>> table = Compare(times)
+    >>> table = Compare([Measurement(1, [2e-3], TaskSpec("x + 1", "pass", label="sums"))])
     >>> "milliseconds" in str(table)
     True
     """
@@ -63,7 +62,8 @@ class Compare:
         merged = Measurement.merge(self._results)
         titles = ordered_unique(m.task_spec.label or m.task_spec.stmt for m in merged)
         return "\n".join(
-            self._table(title, [m for m in merged if (m.task_spec.label or m.task_spec.stmt) == title]) for title in titles
+            self._table(title, [m for m in merged if (m.task_spec.label or m.task_spec.stmt) == title])
+            for title in titles
         )
 
     def _table(self, title: str, group: list[Measurement]) -> str:
@@ -108,5 +108,7 @@ class Compare:
         line = [(row, c) for c in columns] if self._colorize is Colorize.ROWWISE else [(r, column) for r in rows]
         times = [cells[at].median for at in line if at in cells]
         best, worst = min(times), max(times)
-        mark = _BEST if m.median <= best * 1.1 else _GOOD if m.median <= best * 1.5 else _BAD if m.median >= worst else ""
+        mark = (
+            _BEST if m.median <= best * 1.1 else _GOOD if m.median <= best * 1.5 else _BAD if m.median >= worst else ""
+        )
         return f"{mark}{text}{_RESET}" if mark else text

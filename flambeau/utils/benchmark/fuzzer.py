@@ -200,7 +200,7 @@ class Fuzzer:
         self._parameters: list[FuzzedParameter] = _flat(parameters)
         self._tensors: list[FuzzedTensor] = _flat(tensors)
         self._constraints = tuple(constraints or ())
-        names = [p.name for p in (*self._parameters, *self._tensors)]
+        names = [*(p.name for p in self._parameters), *(t.name for t in self._tensors)]
         if len(set(names)) != len(names):
             raise ValueError(f"Fuzzer: two parameters or tensors have one name: {sorted(names)}")
         self._rejections = self._total = 0

@@ -36,6 +36,14 @@ class _Others(TypedDict, total=False):
     generator: Generator | None
     prefetch_factor: int | None
     persistent_workers: bool
+    pin_memory_device: str
+    in_order: bool
+
+
+class _DatasetKind:
+    """Whether a dataset is read by index or one sample after the other."""
+
+    Map, Iterable = 0, 1
 
 
 class DataLoader(Generic[B]):
@@ -43,7 +51,8 @@ class DataLoader(Generic[B]):
 
     The order and the batches are the same for any number of workers. Workers are separate processes, started
     by forkserver or spawn: the dataset and the functions given here must be picklable, and the program's
-    main module guarded by ``if __name__ == "__main__":``. Random numbers drawn in a worker (flambeau's,
+    main module guarded by ``if __name__ == "__main__":``; without that guard workers are forked, where no device's
+    driver is at work, and nothing needs to be picklable. Random numbers drawn in a worker (flambeau's,
     Python's and numpy's) depend on the batch and the epoch, not on which worker fetches it.
 
     Args:
@@ -58,10 +67,12 @@ class DataLoader(Generic[B]):
         drop_last: leave out a last batch that is not full.
         timeout: seconds to wait for a worker's batch before it is an error; 0 waits for ever.
         worker_init_fn: called with the worker's number when it starts, after it was seeded.
-        multiprocessing_context: "forkserver", "spawn" or a context of multiprocessing.
+        multiprocessing_context: "forkserver", "spawn", "fork" or a context of multiprocessing.
         generator: where the epochs' seeds come from; the default generator if None.
         prefetch_factor: batches under way in each worker (2).
         persistent_workers: keep the workers from one epoch to the next.
+        pin_memory_device: accepted for PyTorch's sake; memory is pinned for the accelerator.
+        in_order: False gives the batches of several workers as they come.
 
     An error in a worker is raised here as what it was, with notes that tell the index and the traceback there.
 
@@ -93,7 +104,8 @@ class DataLoader(Generic[B]):
         collate_fn: Callable[[Any], Any] | None = None, pin_memory: bool = False, drop_last: bool = False,
         timeout: float = 0, worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: str | BaseContext | None = None, generator: Generator | None = None, *,
-        prefetch_factor: int | None = None, persistent_workers: bool = False,
+        prefetch_factor: int | None = None, persistent_workers: bool = False, pin_memory_device: str = "",
+        in_order: bool = True,
     ): ...  # fmt: skip
     def __init__(
         self, dataset: Dataset[Any] | Samples[Any], batch_size: int | None = 1, shuffle: bool | None = None,
@@ -101,7 +113,8 @@ class DataLoader(Generic[B]):
         collate_fn: Callable[[Any], B] | None = None, pin_memory: bool = False, drop_last: bool = False,
         timeout: float = 0, worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: str | BaseContext | None = None, generator: Generator | None = None, *,
-        prefetch_factor: int | None = None, persistent_workers: bool = False,
+        prefetch_factor: int | None = None, persistent_workers: bool = False, pin_memory_device: str = "",
+        in_order: bool = True,
     ):  # fmt: skip
         iterable = isinstance(dataset, IterableDataset)
         if not iterable and not hasattr(dataset, "__getitem__"):
@@ -116,6 +129,7 @@ class DataLoader(Generic[B]):
         self.generator, self.worker_init_fn, self.pin_memory = generator, worker_init_fn, pin_memory
         self.prefetch_factor = 2 if prefetch_factor is None and num_workers else prefetch_factor
         self.persistent_workers = persistent_workers
+        self.pin_memory_device, self.in_order = pin_memory_device, in_order
         self._context = start_context(multiprocessing_context) if num_workers else None
         self.batch_size, self.drop_last = (None, False) if batch_sampler is not None else (batch_size, drop_last)
         batched = batch_size is not None or batch_sampler is not None
@@ -162,7 +176,7 @@ class DataLoader(Generic[B]):
         if pool is None:
             batches: Iterator[Any] = _InThisProcess(self._recipe, wanted)
         else:
-            batches = pool.epoch(enumerate(wanted, skipped), seed, self.prefetch_factor or 2)
+            batches = pool.epoch(enumerate(wanted, skipped), seed, self.prefetch_factor or 2, self.in_order)
         _skip(batches, progress.given - skipped)
         return _Epoch(batches, progress, pinner() if self.pin_memory else None, pool, self.persistent_workers)
 

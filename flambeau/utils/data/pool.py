@@ -5,44 +5,78 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import pickle
+import re
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import Any
 
+from flambeau.core import registry
 from flambeau.utils.data import worker as w
 from flambeau.utils.data.fetch import Exhausted, Recipe
 
 _STOP_SECONDS = 1.0  # for workers that were told to stop and are still fetching
 _TERM_SECONDS = 2.0  # for workers that were terminated, and may have something to tidy up
+_GUARD = re.compile(r"^if\s+(__name__\s*==\s*['\"]__main__['\"]|['\"]__main__['\"]\s*==\s*__name__)", re.MULTILINE)
 _EXIT_SECONDS = 5.0  # for a process that has hung up, or was killed, to be gone
 
 
 def start_context(chosen: str | BaseContext | None = None) -> BaseContext:
     """The multiprocessing context for workers: forkserver where there is one, else spawn.
 
-    A plain fork is refused: it copies threads' locks and a driver's state in the middle of their work.
+    Both import the program's main module anew, so a program that has no ``if __name__ == "__main__":`` in it, or no
+    file, gets fork. That copies threads' locks and a driver's state in the middle of their work, and is refused where
+    a device's driver is at work in this process.
     """
     if isinstance(chosen, BaseContext):
         name, context = chosen.get_start_method(), chosen
     else:
         available = multiprocessing.get_all_start_methods()
-        name = chosen or ("forkserver" if "forkserver" in available else "spawn")
+        name = chosen or _method(available)
         if name not in available:
             raise ValueError(f"DataLoader: multiprocessing_context must be one of {available}, got {chosen!r}")
         context = multiprocessing.get_context(name)
-    if name == "fork":
+    if name == "fork" and (busy := _driver_at_work()):
         raise ValueError(
-            "DataLoader: multiprocessing_context='fork' hangs once a thread or a device driver runs; "
-            "use 'forkserver' or 'spawn'"
+            f"DataLoader: multiprocessing_context='fork' hangs once a thread or a device driver runs, and that of "
+            f"{busy!r} does; use 'forkserver' or 'spawn'"
         )
     if name == "forkserver" and context is not chosen:  # saves each worker the import
         context.set_forkserver_preload(["__main__", w.__name__])
     return context
+
+
+def _method(available: list[str]) -> str:
+    if "fork" in available and not _is_guarded() and not _driver_at_work():
+        return "fork"
+    return "forkserver" if "forkserver" in available else "spawn"
+
+
+def _is_guarded() -> bool:
+    """Whether the main module can be imported by a worker without running the program again."""
+    main = sys.modules["__main__"]
+    if getattr(main, "__spec__", None) is not None:  # run as a module
+        return True
+    try:
+        with open(main.__file__ or "", encoding="utf-8") as file:
+            return _GUARD.search(file.read()) is not None
+    except (AttributeError, OSError, UnicodeDecodeError):  # typed in, or read from elsewhere
+        return False
+
+
+def _driver_at_work() -> str | None:
+    """A device type whose driver has memory in this process; None if there is none."""
+    for name, backend in list(registry.backends.items()):
+        if backend.has("distinct_memory") and backend.is_available():
+            stats = [backend.memory_stats(i) for i in range(backend.device_count())]
+            if any(s.reserved or s.allocated for s in stats):
+                return name
+    return None
 
 
 class Pool:
@@ -101,12 +135,12 @@ class Pool:
     def closed(self) -> bool:
         return not self._finalizer.still_active()
 
-    def epoch(self, tasks: Iterator[tuple[int, Any]], seed: int, ahead: int) -> Iterator[Any]:
-        """The batches of numbered ``tasks`` in order, ``ahead`` of them under way in each worker."""
+    def epoch(self, tasks: Iterator[tuple[int, Any]], seed: int, ahead: int, in_order: bool = True) -> Iterator[Any]:
+        """The batches of numbered ``tasks``, in order or as they come, ``ahead`` of them under way in each worker."""
         self._epochs += 1
         for connection in self._tasks:
             self._send(connection, w.Epoch(self._epochs, seed))
-        return _Run(self, self._epochs, tasks, ahead)
+        return _Run(self, self._epochs, tasks, ahead, in_order)
 
     def ask(self, worker: int, task: w.Task) -> None:
         self._send(self._tasks[worker], task)
@@ -114,6 +148,14 @@ class Pool:
     def _send(self, connection: Connection, message: Any) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a dead one shows when its answer is awaited
             connection.send(message)
+
+    def first_ready(self, workers: Iterable[int]) -> int:
+        """A worker that has sent something, of those given; the first of them after the timeout."""
+        if self.closed:
+            return next(iter(workers))
+        by_connection = {self._answers[i]: i for i in dict.fromkeys(workers)}
+        ready = wait(list(by_connection), self.timeout or None)
+        return next((i for c, i in by_connection.items() if c in ready), next(iter(by_connection.values())))
 
     def answer(self, worker: int, epoch: int) -> w.Answer:
         """The worker's next answer of this epoch; those of an epoch that was left early are dropped."""
@@ -143,8 +185,8 @@ class Pool:
 class _Run(Iterator[Any]):
     """One epoch. The workers take turns, so each answers in the order in which it was asked."""
 
-    def __init__(self, pool: Pool, number: int, tasks: Iterator[tuple[int, Any]], ahead: int):
-        self._pool, self._number, self._tasks = pool, number, tasks
+    def __init__(self, pool: Pool, number: int, tasks: Iterator[tuple[int, Any]], ahead: int, in_order: bool):
+        self._pool, self._number, self._tasks, self._in_order = pool, number, tasks, in_order
         self._asked: deque[int] = deque()  # the workers that owe an answer
         for _ in range(ahead):
             for worker in range(pool.count):
@@ -158,9 +200,9 @@ class _Run(Iterator[Any]):
 
     def __next__(self) -> Any:
         while self._asked:
-            worker = self._asked[0]
+            worker = self._asked[0] if self._in_order else self._pool.first_ready(self._asked)
             answer = self._pool.answer(worker, self._number)  # after a timeout it may be awaited again
-            self._asked.popleft()
+            self._asked.remove(worker)
             if answer.content is Exhausted:  # this worker's share of an iterable dataset
                 continue
             self._ask(worker)

@@ -104,7 +104,7 @@ class _Reader:
         self.order = self._byte_order(archive, f"{top}byteorder", names)
         self.fetch = lambda stored: self._record(archive, f"{top}data/{stored.key}", stored)
         with archive.open(self._plain(archive, mains[0])) as main:
-            return Machine(self.names, self.persistent, self.encoding).run(_Whole(main.read()))
+            return Machine(self.names, self.persistent, self.encoding).run(_Whole(main.read()))  # type: ignore[arg-type]  # it has what is asked for
 
     def _byte_order(self, archive: zipfile.ZipFile, name: str, names: list[str]) -> str:
         if name not in names:

@@ -136,7 +136,7 @@ class Machine:
             if isinstance(part, tuple):
                 waiting.extend(part)
             elif not isinstance(part, _PLAIN) and not (isinstance(part, frozenset) and len(part) < budget):
-                raise Wrong(f"a key is a {type(part).__name__}: {shortened(repr(part)[:50])}")
+                raise Wrong(f"a key is a {type(part).__name__}: {repr(part)[:50]}")
             if budget < 0 or len(waiting) > _MAX_KEY:
                 raise Wrong("a key is a tuple of too many members")
         if id(container) not in self._hashes:
@@ -166,12 +166,12 @@ class Machine:
 
     def call(self, function: Any, arguments: Any, keywords: dict[str, Any] | None = None, blank: bool = False) -> None:
         if function.__class__ is not Called:
-            raise Wrong(f"it calls {shortened(repr(function)[:80])}")
+            raise Wrong(f"it calls {repr(function)[:80]}")
         if not isinstance(arguments, tuple):
             raise Wrong(f"it calls {function.name} with a {type(arguments).__name__}")
         try:
             if blank and function.cls is not None:
-                made = function.cls.__new__(function.cls, *arguments, **(keywords or {}))
+                made: Any = function.cls.__new__(function.cls, *arguments, **(keywords or {}))
             else:
                 made = function.make(self, *arguments, **(keywords or {}))
         except (Wrong, CheckpointError, MemoryError, OSError):

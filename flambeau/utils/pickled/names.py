@@ -19,7 +19,6 @@ from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.nn.parameter import Parameter
 from flambeau.utils.pickled.machine import Called, Internal, Machine, Pending, Wrong
-from flambeau.utils.strict_json import shortened
 
 _MAX_RANGE: Final = 1 << 62
 _MAX_DIMENSIONS: Final = 64
@@ -89,7 +88,7 @@ class Names:
         """Say of some names what they are."""
         if name.startswith("torch.nn.") and name.rpartition(".")[2][:1].isupper():
             raise Wrong(
-                f"it holds a whole module, {name}; only state is read: make the module, and save and load its state_dict()"
+                f"it holds a whole module, {name}; only state is read: make the module, and load its state_dict()"
             )
         if name.startswith(("torch._utils._rebuild_sparse", "torch._utils._rebuild_nested", "torch._utils._rebuild_q")):
             what = name.rpartition("_rebuild_")[2].replace("_tensor", "").replace("qtensor", "quantized")
@@ -102,7 +101,7 @@ class Names:
             m: Machine, storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, *more: Any
         ) -> Any:
             if not isinstance(storage, Stored) or storage.dtype is None:
-                raise Wrong(f"a tensor stands on {shortened(repr(storage)[:60])}")
+                raise Wrong(f"a tensor stands on {repr(storage)[:60]}")
             return self._rebuilt(storage, storage.dtype, offset, size, stride, requires_grad, *more[1:])
 
         def v3(
@@ -110,7 +109,7 @@ class Names:
             metadata: Any = None,
         ) -> Any:  # fmt: skip
             if not isinstance(storage, Stored) or not isinstance(dtype, DType):
-                raise Wrong(f"a tensor stands on {shortened(repr(storage)[:60])}")
+                raise Wrong(f"a tensor stands on {repr(storage)[:60]}")
             return self._rebuilt(storage, dtype, offset, size, stride, requires_grad, metadata)
 
         return {
@@ -149,15 +148,15 @@ def storage_class(name: str) -> StorageClass | None:
 
 def _sizes(values: Any) -> tuple[int, ...]:
     if not isinstance(values, tuple) or not all(type(v) is int and 0 <= v < _MAX_RANGE for v in values):
-        raise Wrong(f"a tensor has sizes or strides {shortened(repr(values)[:60])}")
+        raise Wrong(f"a tensor has sizes or strides {repr(values)[:60]}")
     if math.prod(filter(None, values)) >= _MAX_RANGE:
-        raise Wrong(f"a tensor has sizes or strides {shortened(repr(values)[:60])}")
+        raise Wrong(f"a tensor has sizes or strides {repr(values)[:60]}")
     return tuple(values)
 
 
 def _with_grad(tensor: Tensor, requires_grad: Any) -> Tensor:
     if type(requires_grad) is not bool:
-        raise Wrong(f"requires_grad is {shortened(repr(requires_grad)[:40])}")
+        raise Wrong(f"requires_grad is {repr(requires_grad)[:40]}")
     return tensor.requires_grad_(True) if requires_grad else tensor
 
 
@@ -186,7 +185,7 @@ def _set_attributes(m: Machine, tensor: Tensor, state: Any) -> None:
         return
     found = state[0] if isinstance(state, tuple) and len(state) == 2 else state
     if not isinstance(found, dict) or not all(isinstance(k, str) and not k.startswith("__") for k in found):
-        raise Wrong(f"a tensor has attributes {shortened(repr(state)[:60])}")
+        raise Wrong(f"a tensor has attributes {repr(state)[:60]}")
     for name, value in found.items():
         try:
             setattr(tensor, name, m.value(value))
@@ -260,7 +259,7 @@ def _made_by(kind: Callable[..., Any], *allowed: type) -> Callable[..., Any]:
 
     def make(m: Machine, *arguments: Any) -> Any:
         if not all(isinstance(a, allowed) for a in arguments):
-            raise Wrong(f"it makes a {getattr(kind, '__name__', kind)} of {shortened(repr(arguments)[:60])}")
+            raise Wrong(f"it makes a {getattr(kind, '__name__', kind)} of {repr(arguments)[:60]}")
         return kind(*arguments)
 
     return make
@@ -281,7 +280,7 @@ def _numpy_dtype(m: Machine, text: Any, *_: Any) -> Pending:
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else "="
         if order not in ("<", ">", "=", "|"):
             raise Wrong(f"a numpy dtype has the byte order {order!r}")
-        return np.dtype(text).newbyteorder(order)
+        return np.dtype(f"{order}{text}")
 
     return Pending(f"numpy dtype {text}", settle)
 
@@ -316,6 +315,24 @@ def _only_named(m: Machine, *_: Any) -> Any:
     raise Wrong("it calls a class that is only named in files")
 
 
+_NUMPY: Final[dict[str, Callable[..., Any]]] = {"_reconstruct": _numpy_array, "scalar": _numpy_scalar}
+_BUILTINS: Final[dict[str, Callable[..., Any]]] = {
+    "set": _set,
+    "frozenset": lambda m, members=(): frozenset(_set(m, members)),
+    "dict": _filled(dict),
+    "list": _made_by(list, tuple, list),
+    "tuple": _made_by(tuple, tuple, list),
+    "complex": _made_by(complex, float, int),
+    "int": _made_by(int, int, float),
+    "float": _made_by(float, int, float),
+    "bool": _made_by(bool, int),
+    "str": _made_by(str, str),
+    "bytes": _made_by(bytes, bytes),
+    "bytearray": _made_by(bytearray, bytes),
+    "slice": _made_by(slice, int, type(None)),
+    "range": _made_by(range, int),
+    "xrange": _made_by(range, int),
+}
 _RULES: Final[dict[str, Callable[..., Any]]] = {
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
@@ -333,32 +350,8 @@ _RULES: Final[dict[str, Callable[..., Any]]] = {
     "_codecs.encode": _encoded,
     "numpy.dtype": _numpy_dtype,
     "numpy.ndarray": _only_named,
-    **{
-        f"{module}.{name}": rule
-        for module in ("builtins", "__builtin__")
-        for name, rule in {
-            "set": _set,
-            "frozenset": lambda m, members=(): frozenset(_set(m, members)),
-            "dict": _filled(dict),
-            "list": _made_by(list, tuple, list),
-            "tuple": _made_by(tuple, tuple, list),
-            "complex": _made_by(complex, float, int),
-            "int": _made_by(int, int, float),
-            "float": _made_by(float, int, float),
-            "bool": _made_by(bool, int),
-            "str": _made_by(str, str),
-            "bytes": _made_by(bytes, bytes),
-            "bytearray": _made_by(bytearray, bytes),
-            "slice": _made_by(slice, int, type(None)),
-            "range": _made_by(range, int),
-            "xrange": _made_by(range, int),
-        }.items()
-    },
+    **{f"{module}.{name}": rule for module in ("builtins", "__builtin__") for name, rule in _BUILTINS.items()},
     "numpy._core.numeric._frombuffer": _numpy_of_bytes,
     "numpy.core.numeric._frombuffer": _numpy_of_bytes,
-    **{
-        f"numpy.{module}.multiarray.{name}": rule
-        for module in ("core", "_core")
-        for name, rule in {"_reconstruct": _numpy_array, "scalar": _numpy_scalar}.items()
-    },
+    **{f"numpy.{module}.multiarray.{name}": rule for module in ("core", "_core") for name, rule in _NUMPY.items()},
 }

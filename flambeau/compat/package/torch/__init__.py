@@ -3,9 +3,9 @@
 import importlib
 import sys
 
-from flambeau.compat.torch import install
+from flambeau.compat.torch import enter
 
 __flambeau__ = True
-install(children=False)
+enter(distribution=False)  # the wheel's own says its version
 _shell = sys.modules.pop(__name__)
 importlib.import_module(__name__)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
 from flambeau.utils._pytree import MappingKey
 
-__all__ = ["_dict_flatten", "_dict_flatten_with_keys", "_dict_unflatten"]
+__all__ = ["_dict_flatten", "_dict_flatten_with_keys", "_dict_unflatten", "_get_node_type"]
+
+
+def _get_node_type(tree: Any) -> Any:  # Any: a class, or namedtuple, which stands for all classes that it makes
+    return namedtuple if isinstance(tree, tuple) and hasattr(tree, "_fields") else type(tree)
 
 
 def _dict_flatten(d: dict[Any, Any]) -> tuple[list[Any], list[Any]]:

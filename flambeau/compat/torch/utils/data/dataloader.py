@@ -1,6 +1,7 @@
 """The iterators of a DataLoader, by the names that packages ask for."""
 
 from flambeau.utils.data import DataLoader, default_collate, default_convert, get_worker_info
+from flambeau.utils.data.loader import _DatasetKind as _DatasetKind
 from flambeau.utils.data.loader import _Epoch as _BaseDataLoaderIter
 from flambeau.utils.data.loader import _InThisProcess as _SingleProcessDataLoaderIter
 from flambeau.utils.data.pool import _Run as _MultiProcessingDataLoaderIter
@@ -9,13 +10,6 @@ __all__ = [
     "DataLoader", "_BaseDataLoaderIter", "_MultiProcessingDataLoaderIter", "_SingleProcessDataLoaderIter",
     "default_collate", "default_convert", "get_worker_info",
 ]  # fmt: skip
-
-
-class _DatasetKind:
-    """How a dataset is read: by index, or one item after the other."""
-
-    Map = 0
-    Iterable = 1
 
 
 class _InfiniteConstantSampler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from flambeau.compat.torch.utils.data.datapipes.datapipe import IterDataPipe, functional_datapipe
+from flambeau.utils.data.datapipes.datapipe import IterDataPipe, functional_datapipe
 
 __all__ = ["Batcher", "Filter", "IterableWrapper", "Mapper"]
 
@@ -13,7 +13,7 @@ __all__ = ["Batcher", "Filter", "IterableWrapper", "Mapper"]
 class IterableWrapper(IterDataPipe):
     """An iterable as a datapipe.
 
-    >>> from flambeau.compat.torch.utils.data.datapipes.iter import IterableWrapper
+    >>> from flambeau.utils.data.datapipes.iter import IterableWrapper
     >>> list(IterableWrapper(range(5)).map(str).batch(2))
     [['0', '1'], ['2', '3'], ['4']]
     """

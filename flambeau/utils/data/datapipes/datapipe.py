@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self, TypeVar
 
-from flambeau.utils.data import Dataset, IterableDataset
+from flambeau.utils.data.dataset import Dataset, IterableDataset
 
-__all__ = ["IterDataPipe", "MapDataPipe"]
+__all__ = ["DFIterDataPipe", "DataChunk", "IterDataPipe", "MapDataPipe", "functional_datapipe"]
 
 C = TypeVar("C", bound=type)
 
@@ -54,6 +54,30 @@ class MapDataPipe(_Chained, Dataset[Any]):
     """A datapipe that is read by index."""
 
     functions: ClassVar[dict[str, Callable[..., Any]]] = {}
+
+
+class DFIterDataPipe(IterDataPipe):
+    """A datapipe of data frames; it is read as every other."""
+
+
+class DataChunk(list[Any]):
+    """Items that go together: a batch before it is collated.
+
+    >>> DataChunk([1, 2]).as_str()
+    '[1, 2]'
+    """
+
+    def __init__(self, items: Iterable[Any]):
+        super().__init__(items)
+        self.items = self
+
+    def as_str(self, indent: str = "") -> str:
+        """The items as text."""
+        return f"{indent}[{', '.join(str(i) for i in self)}]"
+
+    def raw_iterator(self) -> Iterator[Any]:
+        """The items, one after the other."""
+        return iter(self)
 
 
 class functional_datapipe:

@@ -1,0 +1,1 @@
+"""Parts of torch.nn.attention that are torch's alone."""
