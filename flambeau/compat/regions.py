@@ -211,7 +211,7 @@ def roi_pool(
     >>> from flambeau.compat.regions import roi_pool
     >>> x = fb.arange(16.0).reshape(1, 1, 4, 4)
     >>> roi_pool(x, fb.tensor([[0.0, 0, 0, 2, 2]]), 1.0, 1, 1)
-    (tensor([[[[10.]]]]), tensor([[[[10]]]], dtype=int32))
+    (tensor([[[[10.]]]]), tensor([[[[10]]]], dtype=flambeau.int32))
     """
     _checked("roi_pool", input, rois)
     (_, channels, high, wide), bins = input.shape, (pooled_height, pooled_width)
