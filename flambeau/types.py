@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from typing import IO, Any, TypeAlias
 
 from flambeau.core.device import device as _device
+from flambeau.core.dtype import DType
 from flambeau.core.size import Size
 from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 
 _TensorOrTensors: TypeAlias = Tensor | Sequence[Tensor]
 _int, _float, _bool, _complex = builtins.int, builtins.float, builtins.bool, builtins.complex
+_str, _bytes = builtins.str, builtins.bytes
+_dtype: TypeAlias = DType
 _size: TypeAlias = Size | list[int] | tuple[int, ...]
 _symsize: TypeAlias = Size | Sequence[int]
 Device: TypeAlias = _device | str | int | None

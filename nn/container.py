@@ -170,7 +170,7 @@ class ModuleList(_Numbered):
     (2, ReLU())
     """
 
-    def __init__(self, modules: Iterable[Module] | None = None):
+    def __init__(self, modules: Iterable[Module | None] | None = None):
         super().__init__()
         self.extend(modules or ())
 

@@ -104,6 +104,8 @@ def uniform(
     high: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """Numbers in [low, high) of a floating dtype, with as many random bits as stay below 1 exactly in [0, 1)."""
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        low, high = float(low), float(high)  # limits that were computed
     count = _words_for(shape, dtype)
     now = state.current()
     if now.levels:

@@ -108,7 +108,7 @@ def interpolate(
         raise DTypeError(f"interpolate: mode {mode!r} takes floating tensors and uint8, got {input.dtype.name}")
     x = input.float() if input.dtype is uint8 else input
     for i in range(n) if input.dtype is not uint8 else reversed(range(n)):
-        x = resample(x, 2 + i, out[i], factors[i], mode, bool(align_corners), antialias)
+        x = resample(x, 2 + i, out[i], factors[i], mode, bool(align_corners), antialias, input.dtype is uint8)
         if input.dtype is uint8:  # torch rounds after each axis, the last one first
             x = (x + 0.5).floor().clamp(0, 255)
     return x.to(input.dtype)
@@ -146,9 +146,9 @@ def _nearest(x: Tensor, axis: int, out: int, factor: float | None, half: float) 
 
 
 def resample(
-    x: Tensor, axis: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool
+    x: Tensor, axis: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool, whole: bool = False
 ) -> Tensor:  # fmt: skip
-    """One axis: the sum of neighbours, each with its weight."""
+    """One axis: the sum of neighbours, each with its weight; of ``whole`` numbers, weights are rounded as torch's."""
     size = x.shape[axis]
     step = size / out if factor is None else 1 / factor
     if align:
@@ -158,6 +158,8 @@ def resample(
         taps = _blurred([(i + 0.5) * step for i in range(out)], size, step, mode)
     else:
         taps = _cubic(positions) if mode == "bicubic" else _linear(positions)
+    if whole:
+        taps = _in_short_integers(taps)
     total: Any = None
     for offsets in zip(*taps, strict=True):
         index = x.new_tensor([min(max(place, 0), size - 1) for place, _ in offsets], dtype=int64)
@@ -167,6 +169,14 @@ def resample(
         total = part if total is None else total + part
     result: Tensor = total
     return result
+
+
+def _in_short_integers(taps: list[list[tuple[int, float]]]) -> list[list[tuple[int, float]]]:
+    """The weights in as many binary places as the largest allows in 16 bits with a sign, at most 22."""
+    largest = max(w for offsets in taps for _, w in offsets)
+    places = next((p for p in range(22) if 0.5 + largest * 2 ** (p + 1) >= 2**15), 22)
+    scale = 2.0**places
+    return [[(at, math.copysign(math.floor(abs(w) * scale + 0.5), w) / scale) for at, w in offsets] for offsets in taps]
 
 
 def _linear(positions: list[float]) -> list[list[tuple[int, float]]]:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from flambeau.compat import vision
 from flambeau.compat.unchanged import lacking
 from flambeau.core import library
 from flambeau.core.tensor import Tensor
 
 __all__ = ["OpOverload", "OpOverloadPacket", "ops"]
+
+#: The namespaces of ops of torchvision's libraries, by the names of their files.
+_VISION: Final = {"_C": "torchvision", "image": "image"}
 
 
 class OpOverload:
@@ -103,9 +105,14 @@ class _Ops:
         return self._namespaces.setdefault(name, _Namespace(name))
 
     def load_library(self, path: str) -> None:
-        """OSError: a library of C++ kernels is written for torch's own tensors. What is there of its ops is entered."""
-        if "torchvision" in Path(path).parts:
-            vision.register()
+        """Enter the ops of a library of C++ kernels, where flambeau has them: torchvision's two. OSError for others."""
+        file = Path(path)
+        if "torchvision" in file.parts and file.stem.partition(".")[0] in _VISION:
+            from flambeau.compat import vision  # only who uses torchvision waits for it
+
+            vision.register(_VISION[file.stem.partition(".")[0]])
+            self.loaded_libraries.add(path)
+            return
         raise OSError(f"torch.ops.load_library: {path} is compiled for PyTorch; flambeau's kernels come from plugins")
 
 

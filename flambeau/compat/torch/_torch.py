@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -222,7 +222,32 @@ def sym_ite(b: bool, t: Any, f: Any) -> Any:  # Any: of any one type
     return t if b else f
 
 
+# -- lists of tensors ---------------------------------------------------------------------------------------------
+def _foreach_mul_(tensors: Sequence[Tensor], scalar: float | Tensor | Sequence[float | Tensor]) -> None:
+    """Multiply each tensor in place, by one number or each by its own."""
+    factors = scalar if isinstance(scalar, Sequence) else [scalar] * len(tensors)
+    for t, factor in zip(tensors, factors, strict=True):
+        t.mul_(factor)
+
+
+def _foreach_add_(
+    tensors: Sequence[Tensor], other: float | Tensor | Sequence[float | Tensor], *, alpha: float = 1
+) -> None:
+    """Add to each tensor in place ``alpha`` times one number, or each its own."""
+    others = other if isinstance(other, Sequence) else [other] * len(tensors)
+    for t, o in zip(tensors, others, strict=True):
+        t.add_(o, alpha=alpha)
+
+
 # -- checks ----------------------------------------------------------------------------------------------------------
+def _assert_async(condition: Tensor, message: str = "Expected Tensor with single nonzero value, but got zero") -> None:
+    """RuntimeError with the message unless the one number is true; it is waited for."""
+    if condition.numel() != 1:
+        raise RuntimeError(f"_assert_async: expected a tensor of one number, got shape {tuple(condition.shape)}")
+    if not condition:
+        raise RuntimeError(message)
+
+
 def _assert(condition: Any, message: str) -> None:  # Any: a bool, or a tensor of one
     if isinstance(condition, Tensor):
         condition = bool(condition)

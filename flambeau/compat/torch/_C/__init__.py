@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from flambeau.compat.torch._C import _functorch, _nn
 from flambeau.compat.unchanged import Unchanged, no, nothing
+from flambeau.core import state
 from flambeau.core.device import device
 from flambeau.core.dtype import DType as dtype
 from flambeau.core.generator import Generator
@@ -82,6 +83,11 @@ def _dispatch_keys(tensor: Tensor) -> DispatchKeySet:
         kind, DispatchKey.PrivateUse1
     )
     return DispatchKeySet((place, DispatchKey.Autograd) if tensor.requires_grad else (place,))
+
+
+def _are_functorch_transforms_active() -> bool:
+    """Whether the code runs under vmap, grad or another transform of functions."""
+    return bool(state.current().levels)
 
 
 def _get_privateuse1_backend_name() -> str:
