@@ -139,9 +139,12 @@ def measures() -> Any:
         return step, x - step
 
     sensitivity = metrics.sensitivity_max(
-        attr.Saliency(model).attribute, image(), perturb_func=lambda x: x + 0.01, target=0,
+        attr.Saliency(model).attribute,
+        image(),
+        perturb_func=lambda x: x + 0.01,
+        target=0,
         n_perturb_samples=1,
-    )  # fmt: skip
+    )
     return metrics.infidelity(model, nudge, image(), found, target=target(), n_perturb_samples=1), sensitivity
 
 

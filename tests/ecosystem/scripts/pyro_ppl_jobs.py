@@ -71,11 +71,7 @@ def numpy_noise(seed: int = 0) -> Iterator[None]:
     def low_rank(self: Any, sample_shape: Any = ()) -> Any:
         shape = self._extended_shape(torch.Size(sample_shape))
         wide = noise(shape[:-1] + self.cov_factor.shape[-1:])
-        return (
-            self.loc
-            + (self.cov_factor @ wide.unsqueeze(-1)).squeeze(-1)
-            + self.cov_diag.sqrt() * noise(shape)
-        )
+        return self.loc + (self.cov_factor @ wide.unsqueeze(-1)).squeeze(-1) + self.cov_diag.sqrt() * noise(shape)
 
     patched = {dist.Normal: normal, dist.MultivariateNormal: multivariate, dist.LowRankMultivariateNormal: low_rank}
     kept = {(kind, name): kind.__dict__.get(name) for kind in patched for name in ("sample", "rsample")}
@@ -148,7 +144,7 @@ def densities_of_pyros_own_distributions() -> Any:
     order = tensor(4, 5, seed=6)
     direction = order / order.norm(dim=-1, keepdim=True)
     counts = whole(6, 4).float()
-    cases = {
+    return {
         "delta": dist.Delta(unit).log_prob(unit),
         "asymmetric_laplace": dist.AsymmetricLaplace(unit, positive, 1.5).log_prob(order[:, 0]),
         "soft_laplace": dist.SoftLaplace(unit, positive).log_prob(order[:, 0]),
@@ -158,8 +154,12 @@ def densities_of_pyros_own_distributions() -> Any:
         "gamma_poisson": dist.GammaPoisson(positive, 2.0).log_prob(counts),
         "zero_inflated": dist.ZeroInflatedPoisson(positive, gate=on(0.2)).log_prob(counts),
         "zero_inflated_nb": dist.ZeroInflatedNegativeBinomial(5, logits=order[:, 0], gate=on(0.2)).log_prob(counts),
-        "projected_normal": dist.ProjectedNormal(on([0.3, 0.2, 0.1])).log_prob(direction[:, :3] / direction[:, :3].norm(dim=-1, keepdim=True)),
-        "lkj": dist.LKJCholesky(3, 1.5).log_prob(torch.linalg.cholesky(on([[1, 0.2, 0.1], [0.2, 1, 0.3], [0.1, 0.3, 1]]))),
+        "projected_normal": dist.ProjectedNormal(on([0.3, 0.2, 0.1])).log_prob(
+            direction[:, :3] / direction[:, :3].norm(dim=-1, keepdim=True)
+        ),
+        "lkj": dist.LKJCholesky(3, 1.5).log_prob(
+            torch.linalg.cholesky(on([[1, 0.2, 0.1], [0.2, 1, 0.3], [0.1, 0.3, 1]]))
+        ),
         "truncated_polya": dist.TruncatedPolyaGamma(on([1.0])).log_prob(on([0.3])),
         "stable": dist.Stable(1.5, 0.1).log_prob(order[:, 0]),
         "inverse_gamma": dist.InverseGamma(positive, 2.0).log_prob(positive),
@@ -167,16 +167,25 @@ def densities_of_pyros_own_distributions() -> Any:
         "log_normal_nb": dist.LogNormalNegativeBinomial(5.0, order[:, 0], on(0.3)).log_prob(counts),
         "mvt": dist.MultivariateStudentT(on(4.0), on([0.0] * 3), torch.linalg.cholesky(spd)).log_prob(order[:, :3]),
         "omt": dist.OMTMultivariateNormal(on([0.0] * 3), torch.linalg.cholesky(spd)).log_prob(order[:, :3]),
-        "mixture": dist.MixtureOfDiagNormals(order[:3, :2], positive[:3, None].expand(3, 2), on([0.1, 0.2, 0.3])).log_prob(order[:, :2]),
+        "mixture": dist.MixtureOfDiagNormals(
+            order[:3, :2], positive[:3, None].expand(3, 2), on([0.1, 0.2, 0.3])
+        ).log_prob(order[:, :2]),
         "ordered": dist.OrderedLogistic(order[:, 0], on([-0.5, 0.1, 0.7])).log_prob(whole(4, 4)),
         "gaussian_hmm": dist.GaussianHMM(
-            dist.MultivariateNormal(on([0.0] * 3), spd), matrix / 3, dist.MultivariateNormal(on([0.1] * 3), spd),
-            matrix[:, :2], dist.Normal(on([0.0, 0.0]), 1.0).to_event(1), duration=4,
+            dist.MultivariateNormal(on([0.0] * 3), spd),
+            matrix / 3,
+            dist.MultivariateNormal(on([0.1] * 3), spd),
+            matrix[:, :2],
+            dist.Normal(on([0.0, 0.0]), 1.0).to_event(1),
+            duration=4,
         ).log_prob(order[:, :2]),
-        "discrete_hmm": dist.DiscreteHMM(order[0, :3], order[:3, :3], dist.Normal(order[1, :3], 1.0)).log_prob(order[:, 0]),
-        "spanning_tree": dist.SpanningTree(on([0.1, 0.5, -0.3])).log_prob(torch.tensor([[0, 1], [1, 2]], device=jobs.DEVICE)),
-    }  # fmt: skip
-    return cases
+        "discrete_hmm": dist.DiscreteHMM(order[0, :3], order[:3, :3], dist.Normal(order[1, :3], 1.0)).log_prob(
+            order[:, 0]
+        ),
+        "spanning_tree": dist.SpanningTree(on([0.1, 0.5, -0.3])).log_prob(
+            torch.tensor([[0, 1], [1, 2]], device=jobs.DEVICE)
+        ),
+    }
 
 
 @job
@@ -223,15 +232,22 @@ def handlers() -> Any:
     reparam = poutine.trace(poutine.reparam(regression, {"bias": LocScaleReparam(0.0)})).get_trace(x)
     given = poutine.substitute(lambda: pyro.param("q", on(1.0)), data={"q": on(5.0)})()
     return [
-        scaled, masked, sorted(blocked.nodes), bool(replayed.nodes["bias"]["value"] == free.nodes["bias"]["value"]), forced.nodes["mean"]["value"],
-        poutine.trace(lifted).get_trace().nodes["p"]["type"], bool(seeded[0] == seeded[1]), loose,
-        sorted(reparam.nodes), given,
-    ]  # fmt: skip
+        scaled,
+        masked,
+        sorted(blocked.nodes),
+        bool(replayed.nodes["bias"]["value"] == free.nodes["bias"]["value"]),
+        forced.nodes["mean"]["value"],
+        poutine.trace(lifted).get_trace().nodes["p"]["type"],
+        bool(seeded[0] == seeded[1]),
+        loose,
+        sorted(reparam.nodes),
+        given,
+    ]
 
 
 @job
 def plates_and_subsampling() -> Any:
-    x, y = data(8)
+    _x, y = data(8)
 
     def model() -> Any:
         with pyro.plate("outer", 4, dim=-2), pyro.plate("inner", 2, dim=-1):
@@ -318,8 +334,9 @@ def losses() -> Any:
     answers = {}
     for name, loss in kinds.items():
         pyro.clear_param_store()
-        answers[name] = fit(model, AutoNormal(model, init_loc_fn=init_to_value(values={"z": on(0.1)})),
-                            data(6)[1], loss=loss, steps=5)  # fmt: skip
+        answers[name] = fit(
+            model, AutoNormal(model, init_loc_fn=init_to_value(values={"z": on(0.1)})), data(6)[1], loss=loss, steps=5
+        )
     return answers
 
 
@@ -514,15 +531,21 @@ def operations() -> Any:
     for row in x:
         running.update(row)
     return [
-        pyro.ops.stats.gelman_rubin(samples, 0, 1), pyro.ops.stats.effective_sample_size(samples, 0, 1),
-        pyro.ops.stats.autocorrelation(samples, 1), pyro.ops.stats.hpdi(samples, 0.8, dim=1),
-        pyro.ops.stats.quantile(samples, [0.2, 0.6], 1), pyro.ops.stats.waic(samples),
+        pyro.ops.stats.gelman_rubin(samples, 0, 1),
+        pyro.ops.stats.effective_sample_size(samples, 0, 1),
+        pyro.ops.stats.autocorrelation(samples, 1),
+        pyro.ops.stats.hpdi(samples, 0.8, dim=1),
+        pyro.ops.stats.quantile(samples, [0.2, 0.6], 1),
+        pyro.ops.stats.waic(samples),
         pyro.ops.stats.crps_empirical(samples, samples[0]),
-        pyro.ops.tensor_utils.convolve(x[0], x[1]), pyro.ops.tensor_utils.dct(x), pyro.ops.tensor_utils.haar_transform(x),
-        pyro.ops.special.log_beta(x.abs(), x.abs() + 1), pyro.ops.special.log_binomial(x.abs() + 3, x.abs()),
+        pyro.ops.tensor_utils.convolve(x[0], x[1]),
+        pyro.ops.tensor_utils.dct(x),
+        pyro.ops.tensor_utils.haar_transform(x),
+        pyro.ops.special.log_beta(x.abs(), x.abs() + 1),
+        pyro.ops.special.log_binomial(x.abs() + 3, x.abs()),
         pyro.ops.contract.einsum("ab,bc->ac", x[:4], x[:4], backend="pyro.ops.einsum.torch_log", modulo_total=True),
         running.get_covariance(),
-    ]  # fmt: skip
+    ]
 
 
 if __name__ == "__main__":

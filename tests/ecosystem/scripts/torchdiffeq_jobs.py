@@ -90,9 +90,14 @@ def a_bouncing_ball() -> Any:
     start = (torch.tensor([2.0]).to(jobs.DEVICE), torch.tensor([0.0]).to(jobs.DEVICE).requires_grad_())
     gravity = torch.tensor([9.8]).to(jobs.DEVICE).requires_grad_()
     when, states = odeint_event(
-        lambda t, s: (s[1], -gravity), start, torch.tensor(0.0).to(jobs.DEVICE),
-        event_fn=lambda t, s: s[0].reshape(()), atol=1e-7, rtol=1e-6, odeint_interface=odeint,
-    )  # fmt: skip
+        lambda t, s: (s[1], -gravity),
+        start,
+        torch.tensor(0.0).to(jobs.DEVICE),
+        event_fn=lambda t, s: s[0].reshape(()),
+        atol=1e-7,
+        rtol=1e-6,
+        odeint_interface=odeint,
+    )
     when.backward()
     return when, math.sqrt(2 * 2 / 9.8), states[1][-1], gravity.grad, start[1].grad
 
@@ -102,7 +107,9 @@ def perturbed_and_complex() -> Any:
     field = even(Field())
     with torch.no_grad():
         steps = odeint(field, tensor(4, 2), times(), method="rk4", options={"perturb": True, "step_size": 0.1})
-        cubic = odeint(field, tensor(4, 2), times(1.0, 7), method="rk4", options={"interpolation": "cubic", "step_size": 0.3})
+        cubic = odeint(
+            field, tensor(4, 2), times(1.0, 7), method="rk4", options={"interpolation": "cubic", "step_size": 0.3}
+        )
         start = torch.complex(tensor(2), tensor(2, seed=1)) if jobs.DEVICE == "cpu" else None
         turned = None if start is None else odeint(lambda t, z: 1j * z, start, times(), method="rk4")
     return steps, cubic, turned

@@ -67,16 +67,25 @@ def functional_regression() -> Any:
     x, y = tensor(30), tensor(30) + 0.3 * tensor(30, seed=1)
     a, b = x.abs() + 0.1, y.abs() + 0.1
     return {
-        "mse": f.mean_squared_error(x, y), "mae": f.mean_absolute_error(x, y), "r2": f.r2_score(x, y),
-        "msle": f.mean_squared_log_error(a, b), "mape": f.mean_absolute_percentage_error(a, b),
-        "smape": f.symmetric_mean_absolute_percentage_error(a, b), "pearson": f.pearson_corrcoef(x, y),
-        "spearman": f.spearman_corrcoef(x, y), "kendall": f.kendall_rank_corrcoef(x, y), "ev": f.explained_variance(x, y),
-        "cosine": f.cosine_similarity(x[None], y[None]), "tweedie": f.tweedie_deviance_score(a, b, power=1.5),
-        "concordance": f.concordance_corrcoef(x, y), "log_cosh": f.log_cosh_error(x, y),
-        "rse": f.relative_squared_error(x, y), "minkowski": f.minkowski_distance(x, y, p=3),
+        "mse": f.mean_squared_error(x, y),
+        "mae": f.mean_absolute_error(x, y),
+        "r2": f.r2_score(x, y),
+        "msle": f.mean_squared_log_error(a, b),
+        "mape": f.mean_absolute_percentage_error(a, b),
+        "smape": f.symmetric_mean_absolute_percentage_error(a, b),
+        "pearson": f.pearson_corrcoef(x, y),
+        "spearman": f.spearman_corrcoef(x, y),
+        "kendall": f.kendall_rank_corrcoef(x, y),
+        "ev": f.explained_variance(x, y),
+        "cosine": f.cosine_similarity(x[None], y[None]),
+        "tweedie": f.tweedie_deviance_score(a, b, power=1.5),
+        "concordance": f.concordance_corrcoef(x, y),
+        "log_cosh": f.log_cosh_error(x, y),
+        "rse": f.relative_squared_error(x, y),
+        "minkowski": f.minkowski_distance(x, y, p=3),
         "kl": f.kl_divergence(tensor(4, 5).softmax(-1), tensor(4, 5, seed=1).softmax(-1)),
         "crps": regression.ContinuousRankedProbabilityScore()(tensor(4, 6), tensor(4)),
-    }  # fmt: skip
+    }
 
 
 @job
@@ -84,30 +93,42 @@ def functional_pairs_and_images() -> Any:
     x, y = tensor(5, 4), tensor(3, 4, seed=1)
     a, b = unit(2, 3, 32, 32), unit(2, 3, 32, 32, seed=1)
     return {
-        "cosine": f.pairwise_cosine_similarity(x, y), "euclid": f.pairwise_euclidean_distance(x, y),
-        "linear": f.pairwise_linear_similarity(x), "manhattan": f.pairwise_manhattan_distance(x, y),
+        "cosine": f.pairwise_cosine_similarity(x, y),
+        "euclid": f.pairwise_euclidean_distance(x, y),
+        "linear": f.pairwise_linear_similarity(x),
+        "manhattan": f.pairwise_manhattan_distance(x, y),
         "psnr": f.peak_signal_noise_ratio(a, b, data_range=1.0),
         "ssim": f.structural_similarity_index_measure(a, b, data_range=1.0),
-        "uqi": f.universal_image_quality_index(a, b), "sam": f.spectral_angle_mapper(a, b),
-        "ergas": f.error_relative_global_dimensionless_synthesis(a, b), "tv": f.total_variation(a),
-        "gradients": f.image_gradients(a[:, :1, :4, :4]), "rmse_sw": f.root_mean_squared_error_using_sliding_window(a, b),
+        "uqi": f.universal_image_quality_index(a, b),
+        "sam": f.spectral_angle_mapper(a, b),
+        "ergas": f.error_relative_global_dimensionless_synthesis(a, b),
+        "tv": f.total_variation(a),
+        "gradients": f.image_gradients(a[:, :1, :4, :4]),
+        "rmse_sw": f.root_mean_squared_error_using_sliding_window(a, b),
         "snr": f.signal_noise_ratio(tensor(2, 50), tensor(2, 50, seed=1)),
         "si_sdr": f.scale_invariant_signal_distortion_ratio(tensor(2, 50), tensor(2, 50, seed=1)),
         "pit": f.permutation_invariant_training(
-            tensor(2, 2, 30), tensor(2, 2, 30, seed=1), f.scale_invariant_signal_noise_ratio, eval_func="max"),
-    }  # fmt: skip
+            tensor(2, 2, 30), tensor(2, 2, 30, seed=1), f.scale_invariant_signal_noise_ratio, eval_func="max"
+        ),
+    }
 
 
 @job
 def texts() -> Any:
     return {
-        "bleu": f.bleu_score(SAID, TRUE), "chrf": f.chrf_score(SAID, TRUE),
-        "wer": f.word_error_rate(SAID, [t[0] for t in TRUE]), "cer": f.char_error_rate(SAID, [t[0] for t in TRUE]),
-        "mer": f.match_error_rate(SAID, [t[0] for t in TRUE]), "ter": f.translation_edit_rate(SAID, TRUE),
-        "perplexity": f.perplexity(tensor(2, 6, 5), whole(5, 2, 6)), "edit": text.EditDistance()(SAID, [t[0] for t in TRUE]),
-        "sacre": text.SacreBLEUScore()(SAID, TRUE), "squad": text.SQuAD()(
-            [{"prediction_text": "1976", "id": "a"}], [{"answers": {"answer_start": [97], "text": ["1976"]}, "id": "a"}]),
-    }  # fmt: skip
+        "bleu": f.bleu_score(SAID, TRUE),
+        "chrf": f.chrf_score(SAID, TRUE),
+        "wer": f.word_error_rate(SAID, [t[0] for t in TRUE]),
+        "cer": f.char_error_rate(SAID, [t[0] for t in TRUE]),
+        "mer": f.match_error_rate(SAID, [t[0] for t in TRUE]),
+        "ter": f.translation_edit_rate(SAID, TRUE),
+        "perplexity": f.perplexity(tensor(2, 6, 5), whole(5, 2, 6)),
+        "edit": text.EditDistance()(SAID, [t[0] for t in TRUE]),
+        "sacre": text.SacreBLEUScore()(SAID, TRUE),
+        "squad": text.SQuAD()(
+            [{"prediction_text": "1976", "id": "a"}], [{"answers": {"answer_start": [97], "text": ["1976"]}, "id": "a"}]
+        ),
+    }
 
 
 @job
@@ -121,13 +142,17 @@ def modules() -> Any:
         "pearson": (regression.PearsonCorrCoef(), tensor(40), tensor(40, seed=1)),
         "spearman": (regression.SpearmanCorrCoef(), tensor(40), tensor(40, seed=1)),
         "mse": (regression.MeanSquaredError(squared=False), tensor(40), tensor(40, seed=1)),
-        "ssim": (image.StructuralSimilarityIndexMeasure(data_range=1.0), unit(4, 1, 24, 24), unit(4, 1, 24, 24, seed=1)),
+        "ssim": (
+            image.StructuralSimilarityIndexMeasure(data_range=1.0),
+            unit(4, 1, 24, 24),
+            unit(4, 1, 24, 24, seed=1),
+        ),
         "psnr": (image.PeakSignalNoiseRatio(data_range=1.0), unit(4, 1, 8, 8), unit(4, 1, 8, 8, seed=1)),
         "cramers": (nominal.CramersV(num_classes=4), whole(4, 60), whole(4, 60, seed=1)),
         "nmi": (clustering.NormalizedMutualInfoScore(), whole(4, 60), whole(4, 60, seed=1)),
         "rand": (clustering.AdjustedRandScore(), whole(4, 60), whole(4, 60, seed=1)),
         "silhouette": (clustering.DunnIndex(), tensor(20, 3), whole(3, 20)),
-    }  # fmt: skip
+    }
     answers = {}
     for name, (metric, x, y) in made.items():
         metric = metric.to(jobs.DEVICE)
@@ -144,9 +169,13 @@ def modules() -> Any:
 def retrieval_modules() -> Any:
     x, y, queries = unit(24), whole(2, 24), whole(4, 24, seed=1)
     kinds = [
-        retrieval.RetrievalMAP(), retrieval.RetrievalMRR(), retrieval.RetrievalNormalizedDCG(),
-        retrieval.RetrievalPrecision(top_k=3), retrieval.RetrievalRecall(top_k=3), retrieval.RetrievalHitRate(top_k=2),
-    ]  # fmt: skip
+        retrieval.RetrievalMAP(),
+        retrieval.RetrievalMRR(),
+        retrieval.RetrievalNormalizedDCG(),
+        retrieval.RetrievalPrecision(top_k=3),
+        retrieval.RetrievalRecall(top_k=3),
+        retrieval.RetrievalHitRate(top_k=2),
+    ]
     return [k.to(jobs.DEVICE)(x, y, indexes=queries) for k in kinds]
 
 
@@ -167,9 +196,15 @@ def collections_and_wrappers() -> Any:
     each = wrappers.ClasswiseWrapper(classification.MulticlassRecall(3, average=None)).to(jobs.DEVICE)
     several = wrappers.MultioutputWrapper(regression.R2Score(), 2).to(jobs.DEVICE)
     return [
-        made.compute(), sorted(state), smallest.compute(), tracker.compute_all(), tracker.best_metric(),
-        each(x, y), several(tensor(9, 2), tensor(9, 2, seed=1)), sorted(made.compute_groups.items()),
-    ]  # fmt: skip
+        made.compute(),
+        sorted(state),
+        smallest.compute(),
+        tracker.compute_all(),
+        tracker.best_metric(),
+        each(x, y),
+        several(tensor(9, 2), tensor(9, 2, seed=1)),
+        sorted(made.compute_groups.items()),
+    ]
 
 
 @job
@@ -195,7 +230,7 @@ def gradients_and_state() -> Any:
     other = classification.BinaryAccuracy().to(jobs.DEVICE)
     other.persistent(True)
     other.load_state_dict(metric.state_dict())
-    return x.grad, {k: v for k, v in metric.state_dict().items()}, other.metric_state, metric.dtype is torch.float32
+    return x.grad, dict(metric.state_dict().items()), other.metric_state, metric.dtype is torch.float32
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 
 def decoder(**more: Any) -> Any:
-    return TransformerWrapper(num_tokens=16, max_seq_len=12, attn_layers=Decoder(dim=16, depth=2, heads=2, attn_dim_head=8, **more))
+    return TransformerWrapper(
+        num_tokens=16, max_seq_len=12, attn_layers=Decoder(dim=16, depth=2, heads=2, attn_dim_head=8, **more)
+    )
 
 
 @job
@@ -75,20 +77,32 @@ def autoregressive() -> Any:
     model.eval()
     prompt = whole(16, 2, 3)
     return [
-        loss, norms, model.generate(prompt, 6, temperature=0.0), model.generate(prompt, 6, temperature=0.0, cache_kv=False),
-        model.generate(prompt[0], 6, temperature=0.0, eos_token=3), model.generate(prompt, 5).shape,
+        loss,
+        norms,
+        model.generate(prompt, 6, temperature=0.0),
+        model.generate(prompt, 6, temperature=0.0, cache_kv=False),
+        model.generate(prompt[0], 6, temperature=0.0, eos_token=3),
+        model.generate(prompt, 5).shape,
         model.beam_search(prompt, 4, beams=2, temperature=0.0).shape,
-    ]  # fmt: skip
+    ]
 
 
 @job
 def encoder_and_decoder() -> Any:
     model = even(
         XTransformer(
-            dim=16, enc_num_tokens=16, enc_depth=1, enc_heads=2, enc_max_seq_len=10,
-            dec_num_tokens=16, dec_depth=1, dec_heads=2, dec_max_seq_len=10, tie_token_emb=True,
+            dim=16,
+            enc_num_tokens=16,
+            enc_depth=1,
+            enc_heads=2,
+            enc_max_seq_len=10,
+            dec_num_tokens=16,
+            dec_depth=1,
+            dec_heads=2,
+            dec_max_seq_len=10,
+            tie_token_emb=True,
         )
-    )  # fmt: skip
+    )
     source, target = whole(16, 2, 10), whole(16, 2, 9, seed=1)
     loss = model(source, target)
     loss.backward()
@@ -98,8 +112,12 @@ def encoder_and_decoder() -> Any:
 
 @job
 def images_and_numbers() -> Any:
-    vision = even(ViTransformerWrapper(image_size=16, patch_size=8, num_classes=5, attn_layers=Encoder(dim=16, depth=1, heads=2)))
-    numbers = even(ContinuousTransformerWrapper(dim_in=4, dim_out=3, max_seq_len=8, attn_layers=Encoder(dim=16, depth=1, heads=2)))
+    vision = even(
+        ViTransformerWrapper(image_size=16, patch_size=8, num_classes=5, attn_layers=Encoder(dim=16, depth=1, heads=2))
+    )
+    numbers = even(
+        ContinuousTransformerWrapper(dim_in=4, dim_out=3, max_seq_len=8, attn_layers=Encoder(dim=16, depth=1, heads=2))
+    )
     return vision(tensor(2, 3, 16, 16)), numbers(tensor(2, 8, 4))
 
 
