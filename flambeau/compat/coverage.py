@@ -18,7 +18,21 @@ from typing import Final, NamedTuple
 from flambeau.compat import names, namespace
 
 #: The modules that are compared, in the order in which a page shows them.
-MODULES: Final = (".", "nn", "nn.functional", "nn.init", "nn.parameter", "nn.attention", "nn.attention.bias", "nn.attention.flex_attention", "nn.utils", "nn.utils.parametrizations", "nn.utils.parametrize", "nn.utils.prune", "nn.utils.rnn", "nn.utils.stateless", "nn.utils.fusion", "optim", "optim.lr_scheduler", "optim.swa_utils", "autograd", "autograd.forward_ad", "autograd.functional", "autograd.graph", "autograd.profiler", "func", "linalg", "fft", "special", "signal.windows", "masked", "sparse", "nested", "random", "distributions", "distributions.constraints", "distributions.constraint_registry", "distributions.kl", "distributions.transforms", "distributions.utils", "library", "testing", "overrides", "hub", "multiprocessing", "profiler", "futures", "monitor", "utils", "utils.benchmark", "utils.checkpoint", "utils.collect_env", "utils.cpp_extension", "utils.data", "utils.deterministic", "utils.dlpack", "utils.flop_counter", "utils.hooks", "utils.model_zoo", "utils.module_tracker", "utils.tensorboard", "accelerator", "accelerator.memory", "backends.cpu", "backends.cuda", "backends.cudnn", "backends.mkl", "backends.mkldnn", "backends.mps", "backends.nnpack", "backends.openmp", "backends.opt_einsum", "cpu", "cuda", "cuda.memory", "cuda.random", "mps", "mtia", "xpu", "amp", "types", "version", "storage", "serialization", "return_types", "jit", "fx", "compiler", "distributed", "export", "onnx")
+MODULES: Final = tuple(
+    """
+    . nn nn.functional nn.init nn.parameter nn.attention nn.attention.bias nn.attention.flex_attention nn.utils
+    nn.utils.parametrizations nn.utils.parametrize nn.utils.prune nn.utils.rnn nn.utils.stateless nn.utils.fusion
+    optim optim.lr_scheduler optim.swa_utils autograd autograd.forward_ad autograd.functional autograd.graph
+    autograd.profiler func linalg fft special signal.windows masked sparse nested random distributions
+    distributions.constraints distributions.constraint_registry distributions.kl distributions.transforms
+    distributions.utils library testing overrides hub multiprocessing profiler futures monitor utils utils.benchmark
+    utils.checkpoint utils.collect_env utils.cpp_extension utils.data utils.deterministic utils.dlpack
+    utils.flop_counter utils.hooks utils.model_zoo utils.module_tracker utils.tensorboard accelerator
+    accelerator.memory backends.cpu backends.cuda backends.cudnn backends.mkl backends.mkldnn backends.mps
+    backends.nnpack backends.openmp backends.opt_einsum cpu cuda cuda.memory cuda.random mps mtia xpu amp types version
+    storage serialization return_types jit fx compiler distributed export onnx
+    """.split()
+)
 
 
 class Compared(NamedTuple):
