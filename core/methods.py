@@ -30,7 +30,7 @@ from flambeau.core import (  # noqa: F401  # their public functions
     typed,
 )
 from flambeau.core.autograd import api  # noqa: F401
-from flambeau.core.blame import explained, explaining
+from flambeau.core.blame import explained, explaining, plain
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DTypeError
 from flambeau.core.overrides import NOT_ASKED, make_overridable
@@ -124,7 +124,8 @@ def _forms(face: Face, name: str) -> tuple[Callable[..., Any], Callable[..., Any
     if aliases or face.out:
         wrapped = _wrapped(name, fn, aliases, rest, face.out)
         return wrapped, wrapped
-    made = explaining(name, fn) if face.guard and not hasattr(fn, "guarded") else fn
+    wrap = plain if name == "is_tensor" else explaining  # that one asks about any object, and no class answers for it
+    made = wrap(name, fn) if face.guard and not hasattr(fn, "guarded") else fn
     return made, fn if face.guard == "function" else made
 
 

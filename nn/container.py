@@ -86,8 +86,8 @@ class _Numbered(Module):
         """What the constructor takes for these children."""
         return (modules,)
 
-    def append(self, module: Module) -> Self:
-        """Add a module at the end."""
+    def append(self, module: Module | None) -> Self:
+        """Add a module, or an empty place, at the end."""
         self.add_module(str(len(self)), module)
         return self
 
@@ -100,7 +100,7 @@ class _Numbered(Module):
         self._renumber(modules)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> Self:
+    def extend(self, modules: Iterable[Module | None]) -> Self:
         """Add modules at the end."""
         for m in list(modules):
             self.append(m)
@@ -188,7 +188,7 @@ class ModuleList(_Numbered):
             for name, text, count in lines
         ]
 
-    def __iadd__(self, modules: Iterable[Module]) -> Self:
+    def __iadd__(self, modules: Iterable[Module | None]) -> Self:
         return self.extend(modules)
 
     def __add__(self, other: Iterable[Module]) -> ModuleList:

@@ -342,8 +342,9 @@ class Module(saving.Saved, Moved):
         """Set training mode, which dropout and batch norm look at."""
         if not isinstance(mode, bool):
             raise ValueError(f"training mode is expected to be boolean, got {mode!r}")
-        for m in self.modules():
-            m.training = mode
+        self.training = mode
+        for child in self.children():  # by their own method: classes override it
+            child.train(mode)
         return self
 
     def eval(self) -> Self:

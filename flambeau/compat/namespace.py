@@ -206,6 +206,10 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             for name, value in list(vars(source).items()):
                 if name in listed and not isinstance(value, (ModuleType, *_PLAIN)):
                     module.__dict__[name] = value
+        if short.startswith("nn.modules."):  # packages look for classes in vars(torch.nn.modules.activation)
+            for name, entry in allowed.items():
+                if not entry.is_module:
+                    getattr(module, name, None)
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context | None = None

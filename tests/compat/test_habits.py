@@ -13,7 +13,7 @@ from flambeau.compat.torch import _jit_internal, _torch, _utils, compiler, distr
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.backends import cudnn
 from flambeau.compat.torch.utils.data._utils.pin_memory import pin_memory
-from flambeau.compat.torch.utils.data.datapipes.iter import IterableWrapper
+from flambeau.utils.data.datapipes.iter import IterableWrapper
 
 
 def test_scripting_and_compiling_give_back_what_they_get() -> None:

@@ -53,7 +53,7 @@ def run(python: Path, package: str, device: str, jobs: list[str], timeout: float
     """The report of a script, in the environment of ``python``."""
     hidden = ("FLAMBEAU_", "PYTHON", "VIRTUAL_ENV")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
-    command = [str(python), str(HERE / "scripts" / f"{package}_jobs.py"), "--device", device, *jobs]
+    command = [str(python), str(HERE / "scripts" / f"{package.replace('-', '_')}_jobs.py"), "--device", device, *jobs]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean, cwd=HERE)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:

@@ -24,11 +24,13 @@ from flambeau.core.memory_format import Layout as layout
 from flambeau.core.memory_format import MemoryFormat as memory_format
 from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
+from flambeau.futures import Future
 
 __version__ = f"{VERSION}+flambeau"
 __all__ = [
-    "AcceleratorError", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction", "ScriptModule",
-    "SymBool", "SymFloat", "SymInt", "TypedStorage", "UntypedStorage", "are_deterministic_algorithms_enabled",
+    "AcceleratorError", "Future", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction",
+    "ScriptModule", "SymBool", "SymFloat", "SymInt", "TypedStorage", "UntypedStorage",
+    "are_deterministic_algorithms_enabled",
     "autocast", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
     "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
     "get_float32_matmul_precision", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
