@@ -21,7 +21,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-#: What pip is asked for, by script; versions are those that fit the torch that is there.
+#: What pip is asked for, by script, at the version whose answers were recorded.
 REQUIREMENTS: dict[str, list[str]] = json.loads((HERE / "requirements.json").read_text())
 TORCH = "torch==2.13.0"
 
