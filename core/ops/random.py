@@ -100,12 +100,11 @@ def precisely_uniform(shape: Sequence[int], device: Device, generator: Philox | 
 
 
 def uniform(
-    shape: Sequence[int], dtype: DType, device: Device, generator: Philox | None = None, low: float = 0.0,
-    high: float = 1.0,
+    shape: Sequence[int], dtype: DType, device: Device, generator: Philox | None = None,
+    low: float | Tensor = 0.0, high: float | Tensor = 1.0,
 ) -> Tensor:  # fmt: skip
     """Numbers in [low, high) of a floating dtype, with as many random bits as stay below 1 exactly in [0, 1)."""
-    if isinstance(low, Tensor) or isinstance(high, Tensor):
-        low, high = float(low), float(high)  # limits that were computed
+    low, high = float(low), float(high)  # limits may have been computed
     count = _words_for(shape, dtype)
     now = state.current()
     if now.levels:

@@ -197,7 +197,8 @@ def _decode_sparse(decoder: Decoder, content: Any) -> Tensor:
             indices, values, shape, requires_grad=requires_grad, check_invariants=True, is_coalesced=coalesced
         )
     found = {"sparse_csr": make.sparse_csr_tensor, "sparse_csc": make.sparse_csc_tensor}[name]
-    return found(*parts, shape, requires_grad=requires_grad, check_invariants=True)
+    heads, places, values = parts
+    return found(heads, places, values, shape, requires_grad=requires_grad, check_invariants=True)
 
 
 def _encode_object(encoder: Encoder, value: Any, path: Path) -> Json:
