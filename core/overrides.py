@@ -485,7 +485,7 @@ def _exchange(fn: FunctionType, told: Function) -> None:
     import inspect  # at first need: few programs do
 
     body = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
-    body.__kwdefaults__ = fn.__kwdefaults__
+    body.__kwdefaults__, body.__qualname__ = fn.__kwdefaults__, fn.__qualname__
 
     def ask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         found = intercept(told, args, kwargs)

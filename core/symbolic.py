@@ -60,6 +60,7 @@ def sym_max(a: N, b: N) -> N:
     >>> fb.sym_max(1, 2)
     2
     """
+    _need_numbers("sym_max", a=a, b=b)
     return _alike(a, b, builtins.max(a, b))
 
 
@@ -69,7 +70,14 @@ def sym_min(a: N, b: N) -> N:
     >>> fb.sym_min(1, 2)
     1
     """
+    _need_numbers("sym_min", a=a, b=b)
     return _alike(a, b, builtins.min(a, b))
+
+
+def _need_numbers(name: str, **given: object) -> None:
+    for argument, value in given.items():
+        if not isinstance(value, (builtins.int, builtins.float, SymInt, SymFloat)):
+            raise TypeError(f"{name}: argument {argument!r} must be a number, got {value!r} ({type(value).__name__})")
 
 
 def _alike(a: N, b: N, chosen: N) -> N:
@@ -130,6 +138,7 @@ def sym_constrain_range(size: int, *, min: int | None = None, max: int | None = 
 
     >>> fb.sym_constrain_range(3, min=0, max=5)
     """
+    _need_numbers("sym_constrain_range", size=size, min=min or 0, max=max or 0)
     if min is not None and size < min or max is not None and size > max:
         raise RuntimeError(f"sym_constrain_range: {size} is not in the range from {min} to {max}")
 

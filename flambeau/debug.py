@@ -12,7 +12,7 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core import state
-from flambeau.core.device import device
+from flambeau.core.device import device, located
 from flambeau.core.dispatch import _detached, call
 from flambeau.core.generator import get_rng_state, manual_seed, set_rng_state
 from flambeau.core.record import Op
@@ -91,7 +91,7 @@ def compare(
     """
     if len(devices) < 2:
         raise ValueError(f"compare: give at least two devices, got {len(devices)}")
-    first, *rest = [device(d) for d in devices]
+    first, *rest = [located(d) for d in devices]
     expected = _run(fn, args, first)
     widths = dict(TOLERANCES) | dict(tolerances or {})
     for d in rest:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry
-from flambeau.core.device import device
+from flambeau.core.device import device, located
 from flambeau.core.keys import Key, key_for, native_kernel
 from flambeau.core.record import ELEMENTWISE, OPS, SPECIAL, Op
 from flambeau.core.sources import source
@@ -84,7 +84,7 @@ def explain(name: str, device_name: str | None = None) -> str:
     if device_name:
         registry.resolve(device(device_name))  # an error here, rather than one for each dtype
     for d in [device_name] if device_name else sorted(registry.backends) or ["cpu"]:
-        lines += _device_lines(device(d), op)
+        lines += _device_lines(located(d), op)
     lines += ["", "public function:", _indent(source(op))]
     if op.gradients:
         lines += ["recording and backward:", _indent(sources(op))]

@@ -223,6 +223,8 @@ def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
     >>> fb.nn.factory_kwargs({"dtype": fb.float64})
     {'dtype': flambeau.float64}
     """
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise TypeError(f"factory_kwargs: argument 'kwargs' must be a dict or None, got {kwargs!r}")
     given = dict(kwargs or {})
     inner: dict[str, Any] = given.pop("factory_kwargs", {})
     both = given.keys() & inner.keys()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import flambeau
+from flambeau.core.naming import HOMES
 from flambeau.core.record import OPS
 from tests.packaging.imports import modules
 
@@ -29,6 +30,9 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     if module is flambeau:  # its functions' examples run where they are written
         run_text(str(module.__doc__), name)
         return
+    for cls, home in HOMES.items():  # what says that it is at home in flambeau, where it is defined
+        if home == name:
+            monkeypatch.setattr(cls, "__module__", home)
     scope = vars(module) | {"fb": flambeau}
     tests = doctest.DocTestFinder(exclude_empty=True).find(module, name, globs=scope)
     results = [runner.run(test, out=said.append) for test in tests]

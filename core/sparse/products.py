@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from flambeau.core import dtype as dt
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.creation import arange, zeros
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, ShapeError
@@ -219,3 +220,4 @@ def sampled_addmm(
 
 
 __all__ = ["hspmm", "sampled_addmm", "smm", "sspaddmm"]
+explain_functions(globals(), "hspmm sampled_addmm smm sspaddmm", wrap=checking)

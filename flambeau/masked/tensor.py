@@ -23,10 +23,9 @@ Function = Callable[..., Any]
 
 _OPERATORS: Final = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
 _OF_EACH = (
-    "__abs__ __eq__ __ge__ __gt__ __invert__ __le__ __lt__ __ne__ __neg__ __pos__ angle celu clamp clip conj "
-    "conj_physical div divide dropout elu float_power gelu hardshrink hardsigmoid hardswish hardtanh isclose isneginf "
-    "isposinf isreal leaky_relu logit logsigmoid mish nan_to_num relu6 round rsub selu sgn silu softplus softshrink "
-    "softsign tanhshrink threshold"
+    "__abs__ __eq__ __ge__ __gt__ __invert__ __le__ __lt__ __ne__ __neg__ __pos__ angle celu clip conj "
+    "conj_physical divide dropout float_power isclose isneginf isposinf isreal nan_to_num relu6 round rsub selu "
+    "sgn"
 )
 _OF_COPIES = (
     "bfloat16 bool byte char clone contiguous cpu cuda detach double empty_like float full_like half int long "
@@ -44,7 +43,7 @@ _OF_FACTS = (
 )
 #: Functions of each element by itself: the ops of that family, their operators, and those that are made of them.
 _EACH: Final = frozenset(
-    [name for op in OPS.values() if op.family is ELEMENTWISE for name in op.public]
+    [name for op in OPS.values() if op.family is ELEMENTWISE for name in (op.name, *op.public)]
     + [f"__{form}{name}__" for name in _OPERATORS for form in ("", "r", "i")]
     + _OF_EACH.split()
 )

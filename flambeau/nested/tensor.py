@@ -26,8 +26,8 @@ _numbers: Final = itertools.count(1)
 
 _OPERATORS: Final = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")
 _OF_EACH = (
-    "__abs__ __eq__ __ge__ __gt__ __invert__ __le__ __lt__ __ne__ __neg__ __pos__ clamp div divide dropout elu gelu "
-    "hardtanh leaky_relu logsigmoid masked_fill mish nan_to_num relu6 round rsub selu sgn silu softplus where"
+    "__abs__ __eq__ __ge__ __gt__ __invert__ __le__ __lt__ __ne__ __neg__ __pos__ divide dropout masked_fill "
+    "nan_to_num relu6 round rsub selu sgn"
 )
 _OF_COPIES = (
     "bfloat16 bool clone cpu cuda detach double empty_like float full_like half int long ones_like rand_like "
@@ -35,7 +35,7 @@ _OF_COPIES = (
 )
 _OF_FACTS = "backward data_ptr element_size get_device is_complex is_floating_point numel requires_grad_ retain_grad"
 _EACH: Final = frozenset(
-    [name for op in OPS.values() if op.family is ELEMENTWISE for name in op.public]
+    [name for op in OPS.values() if op.family is ELEMENTWISE for name in (op.name, *op.public)]
     + [f"__{form}{name}__" for name in _OPERATORS for form in ("", "r", "i")]
     + _OF_EACH.split()
 )

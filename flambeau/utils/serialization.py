@@ -139,7 +139,7 @@ def names_in(f: PathOrFile) -> list[str]:
 
 
 def _beginning(file: BinaryIO) -> bytes:
-    head = file.read(4)
+    head = file.read(9)
     file.seek(0)
     return head
 

@@ -66,6 +66,8 @@ def _warn_broadcast(name: str, input: Tensor, target: Tensor) -> None:
 def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     if weight is None:
         return reduced(losses, reduction)
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"loss: argument 'weight' must be a Tensor or None, got {weight!r} ({type(weight).__name__})")
     losses = losses * weight
     return losses.sum() / weight.expand_as(losses).sum() if reduction == "mean" else reduced(losses, reduction)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, TypeVar
 
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.creation import ones_like, zeros_like
 from flambeau.core.tensor import Tensor
 from flambeau.nn.linear import Linear
@@ -91,3 +92,6 @@ def _check_modes(name: str, layer: Any, bn: _BatchNorm) -> None:
 def _known(t: Tensor | None) -> Tensor:
     assert t is not None
     return t
+
+
+explain_functions(globals(), wrap=checking)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeVar
 
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.keys import get_default_device
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.nn.conv import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
@@ -53,3 +54,6 @@ def _converted(module: M, memory_format: MemoryFormat, kinds: tuple[type[Module]
             weight: Any = m._parameters["weight"]
             weight.data = weight.detach().clone(memory_format=memory_format)
     return module
+
+
+explain_functions(globals(), wrap=checking)

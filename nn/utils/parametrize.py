@@ -248,5 +248,9 @@ def transfer_parametrizations_and_params(
     return to_module
 
 
-explain_functions(globals(), "is_parametrized register_parametrization remove_parametrizations", wrap=checking)
+explain_functions(
+    globals(),
+    "is_parametrized register_parametrization remove_parametrizations transfer_parametrizations_and_params",
+    wrap=checking,
+)
 check_constructors(ParametrizationList)

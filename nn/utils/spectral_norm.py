@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.ops.solve import pinv
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -128,3 +129,6 @@ def remove_spectral_norm(module: Module, name: str = "weight") -> Module:
         for k in [k for k, h in hooks.items() if getattr(getattr(h, "hook", h), "__self__", None) is hook]:
             del hooks[k]
     return module
+
+
+explain_functions(globals(), wrap=checking)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau.core.blame import checking, explain_functions
+
 
 def consume_prefix_in_state_dict_if_present(state_dict: dict[str, Any], prefix: str) -> None:
     """Remove ``prefix`` from the keys that have it, and from the paths of ``_metadata``, in place.
@@ -20,3 +22,6 @@ def consume_prefix_in_state_dict_if_present(state_dict: dict[str, Any], prefix: 
     for key in list(metadata):
         if key == prefix[:-1] or key.startswith(prefix):
             metadata[key[len(prefix) :]] = metadata.pop(key)
+
+
+explain_functions(globals(), wrap=checking)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau.core.blame import checking, explain_functions
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
@@ -70,3 +71,6 @@ def remove_weight_norm(module: Module, name: str = "weight") -> Module:
     setattr(module, name, Parameter(weight))
     del module._forward_pre_hooks[key]
     return module
+
+
+explain_functions(globals(), wrap=checking)

@@ -35,6 +35,7 @@ def _frames(call: Callable[[], Any]) -> list[traceback.FrameSummary]:
 )
 def test_a_wrong_call_shows_few_frames(call: Callable[[], Any], most: int) -> None:
     frames = _frames(call)
+    most += 2 * sum(f.filename.endswith("overrides.py") for f in frames)  # where a class overrides functions
     assert len(frames) <= most, "\n".join(f"{f.filename}:{f.lineno} {f.name}" for f in frames)
 
 

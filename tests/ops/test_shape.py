@@ -387,7 +387,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "pad reflect": (lambda x: pad(x, (4, 0), "reflect"), RuntimeError, r"reflect padding \(4, 0\) must be at most 3"),
     "to": (lambda x: x.to(3), TypeError, "to: expects a dtype, a device.*got 3"),
     "to keyword": (lambda x: x.to(fb.int8, dtyp=1), TypeError, "to: expects.*dtyp=1"),
-    "type": (lambda x: x.type("torch.RealTensor"), TypeError, "unknown type.*FloatTensor"),
+    "type": (lambda x: x.type("torch.RealTensor"), ValueError, "invalid type.*FloatTensor"),
     "imag": (lambda x: fb.imag(x), TypeError, "imag: expects a complex tensor, got flambeau.float64"),
     "view_as_complex": (lambda x: fb.view_as_complex(x), RuntimeError, r"last dimension must have size 2.*\(2, 3, 4\)"),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from flambeau import nn
 from flambeau.backends.meta.backend import NoDataError
 from flambeau.core import config
 from flambeau.core import dtype as dt
-from flambeau.core.device import device
+from flambeau.core.device import device, located
 from flambeau.core.record import OPS
 from flambeau.core.state import layer
 from flambeau.plugins import gaps, preflight
@@ -27,7 +27,7 @@ def model() -> nn.Module:
 def test_a_model_that_the_device_can_do(name: str) -> None:
     report = preflight(model(), fb.ones(3, 4), device=name)
     assert report.ok and report.ops > 4
-    assert str(report) == f"{device(name)} can do all {report.ops} ops of the model"
+    assert str(report) == f"{located(name)} can do all {report.ops} ops of the model"
 
 
 def test_a_dtype_that_the_device_does_not_have() -> None:

@@ -123,7 +123,7 @@ DAMAGED = {
     "metadata list": (packed({"__metadata__": []}), "__metadata__ must map strings to strings"),
     "no entry": (packed({"a": 1}), "array 'a' must have dtype, shape and data_offsets"),
     "extra key": (packed({"a": entry() | {"x": 1}}, b"1234"), "array 'a' must have dtype"),
-    "unknown dtype": (packed({"a": entry("F8_E4M3")}, b"1234"), "dtype 'F8_E4M3', which flambeau does not have"),
+    "unknown dtype": (packed({"a": entry("F8_E9M9")}, b"1234"), "dtype 'F8_E9M9', which flambeau does not have"),
     "dtype of another type": (packed({"a": entry(["U8"])}, b"1234"), "dtype"),
     "negative size": (packed({"a": entry(shape=(-1,))}, b"1234"), r"has shape \[-1\]"),
     "size is a float": (packed({"a": entry(shape=(4.0,))}, b"1234"), r"has shape \[4.0\]"),

@@ -33,6 +33,8 @@ _ORDERS: Final = ("little", "big")
 
 def is_torch_file(head: bytes) -> bool:
     """Whether a file that begins so can be one of PyTorch's: a zip archive or a pickle."""
+    if head[8:9] == b"{" and head[2:8] == bytes(6):  # safetensors, whose header has 0x0280 bytes or the like
+        return False
     return head.startswith(b"PK\x03\x04") or head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
