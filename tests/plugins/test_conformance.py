@@ -145,6 +145,7 @@ def collected(*arguments: str) -> list[str]:
     return [line.partition("::")[2] for line in found.output.splitlines() if "::" in line]
 
 
+@pytest.mark.slow
 def test_a_sample_is_the_same_in_every_run_and_another_with_another_seed() -> None:
     """And it is spread: each op at most once, each kind of test and each dtype about as often as the others."""
     first, second = (collected("--collect-only", "--flambeau-sample=60") for _ in range(2))
@@ -159,6 +160,7 @@ def test_a_sample_is_the_same_in_every_run_and_another_with_another_seed() -> No
     assert set(dtypes) == {"float32", "int64", "bool", "float64"} and min(dtypes.values()) > 4, dtypes
 
 
+@pytest.mark.slow
 def test_a_sample_runs_in_several_processes_and_the_matrix_says_so(tmp_path: Path) -> None:
     found = run_kit(
         "", "test_values and float32", "--flambeau-device=planted", "--flambeau-sample=12:3", "-p", "xdist", "-n", "2",
