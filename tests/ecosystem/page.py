@@ -14,9 +14,10 @@ from typing import Any
 HEAD = """\
 # Packages written for PyTorch
 
-These packages run on flambeau as they come from PyPI, under [`flambeau.compat.torch`](../tutorials/from-pytorch.md). The scripts in `tests/ecosystem/scripts` are programs of PyTorch: their jobs make models, train
-them, write and read them. What a job answers (outputs, losses, gradients) was recorded from PyTorch 2.13 and is
-compared number by number.
+These packages run on flambeau as they come from PyPI, under
+[`flambeau.compat.torch`](../tutorials/from-pytorch.md). The scripts in `tests/ecosystem/scripts` are programs of
+PyTorch: their jobs make models, train them, write and read them. What a job answers (outputs, losses, gradients) was
+recorded from PyTorch 2.13 and is compared number by number.
 
     python -m tests.ecosystem ENVIRONMENT [PACKAGE ...] [--device opencl]
 
