@@ -27,6 +27,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import flambeau
 from flambeau.core import methods, tensor_methods
+from flambeau.core.record import Op
 
 STUBS = {
     "flambeau": Path(flambeau.__file__).with_suffix(".pyi"),
@@ -64,7 +65,8 @@ def stub_signature(
 def record_facts(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """autodoc-process-docstring: aliases and methods point to their function."""
     owner, _, short = name.rpartition(".")
-    record = getattr(obj, "op", None)
+    found = getattr(obj, "op", None)
+    record = found if isinstance(found, Op) else None
     home = short if record is None or record.name not in methods.FUNCTIONS else record.name
     if owner == "flambeau.Tensor" and home in methods.FUNCTIONS and (record or obj is methods.FUNCTIONS[home]):
         inplace = record is not None and short.endswith("_")
@@ -105,6 +107,10 @@ class Ops(_Lines):
             yield from (f".. autofunction:: flambeau.{name}", "")
 
 
+#: Classes that a page has, and under which name.
+_SHOWN: dict[type, str] = {}
+
+
 class Names(_Lines):
     """What a module offers: classes with their documented methods, functions, and data."""
 
@@ -120,7 +126,17 @@ class Names(_Lines):
             kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
             if kind == "class" and issubclass(value, BaseException):
                 kind = "exception"
-            yield f".. auto{kind}:: {self.arguments[0]}.{name}"
+            full = f"{self.arguments[0]}.{name}"
+            if inspect.ismethod(value):  # of the one object behind a module: autodoc would take it for a class's
+                parameters = inspect.signature(value).parameters.values()
+                bare = inspect.Signature([p.replace(annotation=p.empty) for p in parameters])
+                yield from (f".. py:function:: {full}{bare}", "")
+                yield from (f"   {line}" for line in (inspect.getdoc(value) or "").splitlines())
+                yield ""
+                continue
+            yield f".. auto{kind}:: {full}"
+            if kind in ("class", "exception") and _SHOWN.setdefault(value, full) != full:
+                yield "   :no-index:"  # another page has it
             if kind == "class":
                 yield from ("   :show-inheritance:", *(() if "brief" in self.options else ("   :members:",)))
             yield ""

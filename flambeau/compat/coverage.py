@@ -53,7 +53,14 @@ def compared(module: str) -> Compared:
 
 
 def _has(module: str, name: str) -> bool:
-    return namespace._member(module, name) is not None
+    below = f"{module}.{name}" if module else name
+    if names.entries(module)[name].is_module:
+        return namespace.exists(below)
+    try:
+        namespace.look_up(module, name)
+    except LookupError:
+        return namespace.exists(below)
+    return True
 
 
 class Reason(NamedTuple):

@@ -55,7 +55,7 @@ def counterpart(module: str) -> ModuleType | None:
     return None if module.split(".")[0] in ("backends", "compat", "core", "data", "plugins") else found
 
 
-class _Missing(Exception):
+class _Missing(LookupError):
     pass
 
 

@@ -16,7 +16,7 @@ __all__ = ["Laplace"]
 
 
 class Laplace(Distribution):
-    """The density exp(-|x - loc| / scale) / (2 scale).
+    """The density exp(-abs(x - loc) / scale) / (2 scale).
 
     >>> fb.distributions.Laplace(0.0, 1.0).log_prob(fb.tensor(0.0))
     tensor(-0.6931)

@@ -108,7 +108,7 @@ class Transform:
         raise NotImplementedError(f"{type(self).__name__} has no _inverse")
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """log |det dy/dx| of each event, given both."""
+        """log abs(det dy/dx) of each event, given both."""
         raise NotImplementedError(f"{type(self).__name__} has no log_abs_det_jacobian")
 
     def __repr__(self) -> str:

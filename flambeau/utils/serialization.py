@@ -109,7 +109,7 @@ def load(
         encoding: of the strings in files that Python 2 wrote; "bytes" leaves them bytes.
 
     Raises:
-        CheckpointError: the file is of another kind, holds what is not read, or is damaged; nothing else comes of a
+        flambeau.utils.safetensors.CheckpointError: the file is of another kind, holds what is not read, or is damaged; nothing else comes of a
             bad file.
         OSError: the file cannot be opened.
 
@@ -190,7 +190,7 @@ def load_file(filename: PathOrFile, device: DeviceLike = "cpu", *, mmap: bool = 
     """Read all tensors of any ``.safetensors`` file, whoever wrote it, in the order of the file.
 
     Raises:
-        CheckpointError: the file is damaged, or of another format.
+        flambeau.utils.safetensors.CheckpointError: the file is damaged, or of another format.
 
     >>> fb.utils.serialization.save_file({"a": fb.ones(2)}, "a.safetensors")
     >>> fb.utils.serialization.load_file("a.safetensors")["a"]
