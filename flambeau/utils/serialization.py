@@ -109,8 +109,8 @@ def load(
         encoding: of the strings in files that Python 2 wrote; "bytes" leaves them bytes.
 
     Raises:
-        flambeau.utils.safetensors.CheckpointError: the file is of another kind, holds what is not read, or is damaged; nothing else comes of a
-            bad file.
+        flambeau.utils.safetensors.CheckpointError: the file is of another kind, holds what is not read, or is
+            damaged; nothing else comes of a bad file.
         OSError: the file cannot be opened.
 
     >>> fb.save([fb.ones(2), {"lr": 0.1}], "run.safetensors")
