@@ -26,7 +26,8 @@ html_css_files = ["flambeau.css"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 # Pages link to folders and files of the checkout, as on the repository's own site; those are no documents here.
-suppress_warnings = ["config.cache"]
+# "ref.python": a class of each device is called Stream, and each has its entry.
+suppress_warnings = ["config.cache", "ref.python"]
 
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
