@@ -73,9 +73,10 @@ class SparseTensor(Tensor):
             return NotImplemented
         owner = getattr(func, "__self__", None)
         name = owner.fget.__name__ if isinstance(owner, property) and owner.fget else func.__name__
-        if (answer := ANSWERS.get(name)) is not None:
+        attribute = isinstance(owner, property) and name == "grad"  # what is answered is the function of that name
+        if not attribute and (answer := ANSWERS.get(name)) is not None:
             return answer(*args, **(kwargs or {}))
-        if name in _ANY:
+        if attribute or name in _ANY:
             with DisableTorchFunctionSubclass():
                 return func(*args, **(kwargs or {}))
         raise unsupported(name, *args, *(kwargs or {}).values())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import checkers
-from tests.packaging.public_types import places, untyped
+from tests.conftest import RunPython
 
 USE = """
 from typing import assert_type
@@ -78,10 +78,11 @@ def test_results_are_typed_and_mistakes_found(checker: str, tmp_path: Path) -> N
     checkers.check(checker, USE, tmp_path)
 
 
-def test_few_public_types_are_any_and_each_says_why() -> None:
-    found = list(places())
-    assert len(found) > 4000, "the public functions were not found"
-    without = untyped(found)
-    assert len(without) <= 0.03 * len(found), f"{len(without)} of {len(found)} parameters and results are Any"
-    silent = sorted({p.function for p in without if not p.explained})
-    assert not silent, f"say at the function, in a comment '# Any: ...', why: {', '.join(silent)}"
+def test_few_public_types_are_any_and_each_says_why(run_python: RunPython) -> None:
+    """In a process of its own: sparse tensors put methods on Tensor when they are first used."""
+    said = run_python("-m", "tests.packaging.public_types").stdout.splitlines()
+    without, _, everything = said[-1].split(" are ")[0].split()
+    assert int(everything) > 4000, "the public functions were not found"
+    assert int(without) <= 0.03 * int(everything), said[-1]
+    silent = [line for line in said if line.endswith("without a reason")]
+    assert not silent, "say at the function, in a comment '# Any: ...', why"
