@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
-from flambeau.compat import amp
+from flambeau.compat import amp, foreach
 from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
@@ -225,20 +225,7 @@ def sym_ite(b: bool, t: Any, f: Any) -> Any:  # Any: of any one type
 
 
 # -- lists of tensors ---------------------------------------------------------------------------------------------
-def _foreach_mul_(tensors: Sequence[Tensor], scalar: float | Tensor | Sequence[float | Tensor]) -> None:
-    """Multiply each tensor in place, by one number or each by its own."""
-    factors = scalar if isinstance(scalar, Sequence) else [scalar] * len(tensors)
-    for t, factor in zip(tensors, factors, strict=True):
-        t.mul_(factor)
-
-
-def _foreach_add_(
-    tensors: Sequence[Tensor], other: float | Tensor | Sequence[float | Tensor], *, alpha: float = 1
-) -> None:
-    """Add to each tensor in place ``alpha`` times one number, or each its own."""
-    others = other if isinstance(other, Sequence) else [other] * len(tensors)
-    for t, o in zip(tensors, others, strict=True):
-        t.add_(o, alpha=alpha)
+globals().update(foreach.FUNCTIONS)
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------

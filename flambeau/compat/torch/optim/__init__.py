@@ -1,0 +1,1 @@
+"""Steps of optimizers as functions, by module."""
