@@ -25,7 +25,7 @@ from flambeau.core import (  # noqa: F401  # their public functions
     ops,
     printing,
     sharing,
-    storages,
+    storage_methods,
     subclasses,
     typed,
 )
