@@ -16,6 +16,7 @@ from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
 from flambeau.compat.torch._compile import compile
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
+from flambeau.compat.torch.torch_version import TorchVersion
 from flambeau.core import typed
 from flambeau.core.accelerator import resolved
 from flambeau.core.device import device
@@ -26,7 +27,7 @@ from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 from flambeau.futures import Future
 
-__version__ = f"{VERSION}+flambeau"
+__version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
     "AcceleratorError", "Future", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction",
     "ScriptModule", "SymBool", "SymFloat", "SymInt", "TypedStorage", "UntypedStorage",
