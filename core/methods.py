@@ -24,6 +24,7 @@ from flambeau.core import (  # noqa: F401  # their public functions
     from_data,
     ops,
     printing,
+    quantized,
     sharing,
     storage_methods,
     subclasses,

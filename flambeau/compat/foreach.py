@@ -41,9 +41,7 @@ def _spread(values: Many, count: int) -> Sequence[Any]:
     if isinstance(values, (list, tuple)):
         if len(values) != count:
             if all(isinstance(v, Tensor) for v in values):
-                raise RuntimeError(
-                    f"Tensor lists must have the same number of tensors, got {count} and {len(values)}"
-                )
+                raise RuntimeError(f"Tensor lists must have the same number of tensors, got {count} and {len(values)}")
             raise RuntimeError("Tensor list must have same number of elements as scalar list.")
         return values
     if isinstance(values, Tensor) and values.ndim:

@@ -23,7 +23,9 @@ def _device(where: Where) -> Device:
 
 def _one_of(name: str, devices: Any, out: Any) -> None:
     if (devices is None) == (out is None):
-        raise RuntimeError(f"{name}: exactly one of 'devices' and 'out' must be given, got devices={devices}, out={out}")
+        raise RuntimeError(
+            f"{name}: exactly one of 'devices' and 'out' must be given, got devices={devices}, out={out}"
+        )
 
 
 def broadcast(

@@ -9,6 +9,4 @@ __all__ = ["GdsFile", "gds_deregister_buffer", "gds_register_buffer"]
 _WHY = "files are read and written by the host"
 gds_register_buffer = absent("torch.cuda.gds.gds_register_buffer", _WHY)
 gds_deregister_buffer = absent("torch.cuda.gds.gds_deregister_buffer", _WHY)
-GdsFile = absent_class(
-    "torch.cuda.gds.GdsFile", _WHY, "deregister_handle load_storage register_handle save_storage"
-)
+GdsFile = absent_class("torch.cuda.gds.GdsFile", _WHY, "deregister_handle load_storage register_handle save_storage")

@@ -1,4 +1,4 @@
-"""Warnings about what long ago meant something else; as in PyTorch, they are off, and on only where a program says so."""
+"""Warnings about what long ago meant something else: off, unless a program asks for them."""
 
 from __future__ import annotations
 
