@@ -72,6 +72,8 @@ def save(
     encoder = Encoder()
     root = encoder.encode(obj)
     arrays, descriptions = encoder.finish()
+    if trusted.Settings.skip_data:
+        arrays = {name: np.zeros_like(array) for name, array in arrays.items()}
     for description in descriptions:
         description["crc32"] = safetensors.checksum(arrays[description["array"]])
     structure = json.dumps({"root": root, "arrays": descriptions}, allow_nan=False, separators=(",", ":"))
