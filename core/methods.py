@@ -71,10 +71,44 @@ def install() -> None:
                     FUNCTIONS[f"{name}_"] = written
     for old in ("__div__", "__rdiv__", "__idiv__"):  # Python 2's, which torch has kept
         setattr(Tensor, old, getattr(Tensor, old.replace("div", "truediv")))
+    _name_all()
     give_homes("flambeau", FUNCTIONS)
     give_homes(Tensor.__module__, vars(Tensor), "Tensor.")
     _have_asked()
     Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]  # which __eq__ took away
+
+
+def _name_all() -> None:
+    """Have every function bear the name that it is found by: one of several names gets a function of its own."""
+    twins: dict[tuple[int, str], FunctionType] = {}
+    for functions in (FUNCTIONS, dict(vars(Tensor))):
+        for name, fn in functions.items():
+            if not isinstance(fn, FunctionType) or fn.__name__ == name or name.startswith("_"):
+                continue
+            bears = fn.__name__
+            if functions.get(bears) is fn or FUNCTIONS.get(bears) is fn:
+                if fn.__code__ is fastpath.PLACEHOLDER:  # it would go on compiling itself at every call
+                    continue
+                twin = twins.get((id(fn), name))
+                if twin is None:
+                    twin = twins[id(fn), name] = _twin(fn, name)
+                fn = twin
+            elif bears in functions and not hasattr(fn, "op"):
+                fn.canonical = bears  # type: ignore[attr-defined]  # those who answer by name know it by this one
+            fn.__name__ = name
+            if functions is FUNCTIONS:
+                FUNCTIONS[name] = fn
+            else:
+                setattr(Tensor, name, fn)
+
+
+def _twin(fn: FunctionType, name: str) -> FunctionType:
+    """The same function as another object, under another name."""
+    made = FunctionType(fn.__code__, fn.__globals__, name, fn.__defaults__, fn.__closure__)
+    made.__kwdefaults__, made.__annotations__, made.__doc__ = fn.__kwdefaults__, fn.__annotations__, fn.__doc__
+    made.__dict__.update(fn.__dict__, canonical=fn.__name__)
+    made.__module__, made.__qualname__ = fn.__module__, name
+    return made
 
 
 def _have_asked() -> None:
@@ -96,14 +130,17 @@ def _have_asked() -> None:
 def _install_record(record: Op) -> None:
     """A record's function, method, in-place form and operators."""
     written = fastpath.inplace_function(record) if record.inplace else None
+    first = record.name if record.name in record.public else next(iter(record.public), record.name)
     for name in record.public:
-        FUNCTIONS[name] = record.function
+        is_first = name == first
+        FUNCTIONS[name] = function = record.function if is_first else fastpath.named_function(record, name)
         if record.family is not CREATE:
-            setattr(Tensor, name, record.function)
+            setattr(Tensor, name, function)
         if written is not None:
-            setattr(Tensor, f"{name}_", written)
+            changed = written if is_first else fastpath.inplace_function(record, f"{name}_")
+            setattr(Tensor, f"{name}_", changed)
             if record.inplace == "function":
-                FUNCTIONS[f"{name}_"] = written
+                FUNCTIONS[f"{name}_"] = changed
     if not (stem := record.operator):
         return
     if len(record.schema.operands) == 1:
