@@ -13,7 +13,7 @@ import operator
 import sys
 from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from flambeau.core import (  # noqa: F401  # their public functions
     copying,
@@ -40,6 +40,7 @@ from flambeau.core.record import CREATE, OPS, Op
 from flambeau.core.sparse import methods as sparse_methods  # noqa: F401  # their public functions
 from flambeau.core.tensor import Tensor
 
+F = TypeVar("F", bound=Callable[..., Any])
 #: torch's name of an argument -> the array API's, which numpy users type.
 _AXES: Final = {"dim": "axis", "keepdim": "keepdims"}
 #: Arguments by position of any number that torch also takes as one sequence by name.
@@ -100,6 +101,22 @@ def _name_all() -> None:
                 FUNCTIONS[name] = fn
             else:
                 setattr(Tensor, name, fn)
+
+
+def named(name: str, fn: F) -> F:
+    """A function under another name, which it bears: of a record or of any body.
+
+    >>> named("same", fb.exp).__name__, fb.exp.__name__
+    ('same', 'exp')
+    """
+    found: Any = fn
+    op = getattr(fn, "op", None)
+    if op is not None:
+        found = fastpath.named_function(op, name)
+    elif isinstance(fn, FunctionType) and fn.__code__ is not fastpath.PLACEHOLDER:
+        found = _twin(fn, name)
+    made: F = found
+    return made
 
 
 def _twin(fn: FunctionType, name: str) -> FunctionType:
