@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, BinaryIO, Final, cast
 
+import numpy as np
+
 from flambeau.core.blame import explain_functions, plain
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device

@@ -40,7 +40,7 @@ def key(text: str) -> tuple[Any, ...] | None:  # Any: numbers, and tuples of the
 
 def _text(value: Any) -> str:  # Any: a text, numbers in a row, or an object whose text is a version
     if isinstance(value, str):
-        return value
+        return str(value)  # no subclass, which the cache of keys would compare by them
     if isinstance(value, Iterable):
         return ".".join(map(str, value))
     if type(value).__name__ in ("Version", "TorchVersion"):
