@@ -2,9 +2,9 @@
 
     python .ci/sobol.py
 
-They are read from scipy, which has that table. S. Joe and F. Y. Kuo, SIAM J. Sci. Comput. 30 (2008), 2635-2654. For each
-dimension after the first stand the inner coefficients of its polynomial and, of its degree's many odd numbers, all bits
-but the last: what is known beforehand is left out. The sum of the file's bytes is checked where it is read.
+They are read from scipy, which has that table. S. Joe and F. Y. Kuo, SIAM J. Sci. Comput. 30 (2008), 2635-2654. For
+each dimension after the first stand the inner coefficients of its polynomial and, of its degree's many odd numbers, all
+bits but the last: what is known beforehand is left out.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def members(value: Any, options: dict[str, str]) -> Iterator[str]:
             continue
         member = inspect.getattr_static(value, name, None)
         documented = member is not None and inspect.getdoc(getattr(value, name, None))
-        if isinstance(member, types.ModuleType) or isinstance(member, IDENTITY_FREE) or not member:
+        if isinstance(member, (types.ModuleType, *IDENTITY_FREE)) or not member:
             continue
         if documented or "undoc-members" in options:
             yield name

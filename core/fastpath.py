@@ -42,7 +42,8 @@ def slow(
 ) -> Any:
     """The uniform path behind a public function: bind, call, write to ``out``.
 
-    Classes that override it are told of the op's function, or of ``told``, which has another name. An error that says what was wrong with the call is raised from here: what led to it inside is no help.
+    Classes that override it are told of the op's function, or of ``told``, which has another name. An error that says
+    what was wrong with the call is raised from here: what led to it inside is no help.
     """
     if ARMED:
         found = intercept(told or op.function, *_as_called(op, args, params, kw))

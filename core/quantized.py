@@ -1,4 +1,4 @@
-"""What programs ask of quantized tensors, of which there are none: the questions say so, and :func:`dequantize` converts."""
+"""What programs ask of quantized tensors: there are none, which the questions say; :func:`dequantize` converts."""
 
 from __future__ import annotations
 

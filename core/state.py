@@ -277,7 +277,7 @@ class inference_mode(_Scope):
 
     def clone(self) -> inference_mode:
         """Another one of the same mode."""
-        return type(self)(self.mode)  # type: ignore[no-any-return]  # no function is decorated here
+        return type(self)(self.mode)
 
 
 def is_grad_enabled() -> bool:

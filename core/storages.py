@@ -339,7 +339,7 @@ class TypedStorageType(type):
     def __instancecheck__(cls, value: object) -> bool:
         if not isinstance(vars(cls).get("dtype"), DType):
             return super().__instancecheck__(value)
-        return isinstance(value, TypedStorage) and value.dtype is cls.dtype and cls._on(value.device)
+        return isinstance(value, TypedStorage) and value.dtype is vars(cls)["dtype"] and cls._on(value.device)
 
     def _on(cls, where: Device) -> bool:
         """FloatStorage is on any device but those of type cuda, whose module has classes of its own."""

@@ -64,7 +64,7 @@ def _directions(dimension: int) -> Ints:
 
 
 def _scrambled(directions: Ints, matrices: Ints) -> Ints:
-    """Directions after random lower triangular matrices of bits, highest bit first. Matousek, J. Complexity 14 (1998)."""
+    """Directions after random triangular matrices of bits, highest bit first. Matousek, J. Complexity 14 (1998)."""
     places = np.arange(_BITS - 1, -1, -1)
     bits = (directions[:, :, None] >> places) & 1
     turned = np.einsum("dij,dkj->dki", matrices, bits) & 1

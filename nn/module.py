@@ -55,6 +55,7 @@ def _unwritten(self: Module, *args: Any, **kwargs: Any) -> Any:  # Any: so that 
     """What the module computes; every module defines its own."""
     raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
+
 #: The dict that ``state_dict`` fills, for annotations of classes that define it anew.
 T_destination = TypeVar("T_destination", bound=dict[str, Any])
 

@@ -14,7 +14,6 @@ from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.parameter import Parameter
 
-
 #: How :meth:`Moved._apply` puts results into a module, of which PyTorch lets programs choose: new parameters
 #: ("overwrite"), or the same ones and the same gradients with other contents ("swap").
 CONVERSION: Final = {"overwrite": False, "swap": False}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from flambeau.core import registry
@@ -105,7 +105,7 @@ class Library:
         """
         if self.ns != "_":
             raise RuntimeError(
-                "Fallback can only be registered using library fragment on the global namespace \"_\" but it is "
+                'Fallback can only be registered using library fragment on the global namespace "_" but it is '
                 f"{self.ns}"
             )
         if not (dispatch_key or self.dispatch_key):

@@ -3,8 +3,9 @@
     python -m flambeau.compat.coverage [NAMESPACE ...]
 
 Two lists are compared. The names that torch's documentation describes, methods and attributes of classes among them,
-stand in ``documented.txt``; ``names.txt`` has what the modules of torch list in ``__all__`` besides. The reasons stand beside them, in ``missing.txt``: one a
-paragraph, below it what it holds for, modules as ``torch.X.*`` and names as ``torch.X: a b c``.
+stand in ``documented.txt``; ``names.txt`` has what the modules of torch list in ``__all__`` besides. Why documented
+names are missing stands beside them, in ``missing.txt``: one reason a paragraph, below it what it holds for, modules as
+``torch.X.*`` and names as ``torch.X: a b c``.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def adadelta(
 ) -> None:  # fmt: skip
     """One step of :class:`flambeau.optim.Adadelta`."""
     lists: Lists = {"square_avg": square_avgs, "acc_delta": acc_deltas}
-    options = dict(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize)
+    options: dict[str, Any] = dict(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize)
     _step(optim.Adadelta, params, grads, lists, state_steps, **options)
 
 
@@ -80,7 +80,7 @@ def adagrad(
     eps: float, maximize: bool,
 ) -> None:  # fmt: skip
     """One step of :class:`flambeau.optim.Adagrad`."""
-    options = dict(lr=lr, lr_decay=lr_decay, eps=eps, weight_decay=weight_decay, maximize=maximize)
+    options: dict[str, Any] = dict(lr=lr, lr_decay=lr_decay, eps=eps, weight_decay=weight_decay, maximize=maximize)
     _step(optim.Adagrad, params, grads, {"sum": state_sums}, state_steps, (grad_scale, found_inf), **options)
 
 
@@ -128,7 +128,7 @@ def asgd(
     has_complex: bool = False, *, lambd: float, lr: float, t0: float, alpha: float, weight_decay: float,
 ) -> None:  # fmt: skip
     """One step of :class:`flambeau.optim.ASGD`."""
-    options = dict(lr=lr, lambd=lambd, alpha=alpha, t0=t0, weight_decay=weight_decay, maximize=maximize)
+    options: dict[str, Any] = dict(lr=lr, lambd=lambd, alpha=alpha, t0=t0, weight_decay=weight_decay, maximize=maximize)
     _step(optim.ASGD, params, grads, {"ax": axs, "mu": mus, "eta": etas}, state_steps, **options)
 
 

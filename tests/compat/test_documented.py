@@ -1,4 +1,4 @@
-"""What PyTorch documents beside its ops answers here: switches, versions, tags, conversions, what a device would need."""
+"""What PyTorch documents beside its ops answers here: switches, versions, tags, what a device would need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"flambeau.compat.torch.{name}")
 
 
-# -- versions ----------------------------------------------------------------------------------------------------------
+# -- versions --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("less", "more"),
     [
@@ -42,7 +42,7 @@ def test_versions_compare_with_numbers_and_texts() -> None:
         assert version > 1.5
 
 
-# -- tags and symbolic numbers -----------------------------------------------------------------------------------------
+# -- tags and symbolic numbers ---------------------------------------------------------------------------------------
 def test_symbolic_numbers_ask_their_node() -> None:
     class Node:
         def guard_int(self, file: str, line: int) -> int:
@@ -66,7 +66,7 @@ def test_tags() -> None:
     library.define("twice(Tensor x) -> Tensor", tags=(symbolic.Tag.pt2_compliant_tag,))
 
 
-# -- libraries ----------------------------------------------------------------------------------------------------------
+# -- libraries -------------------------------------------------------------------------------------------------------
 def test_kernels_of_ops() -> None:
     get_kernel = _module("library").get_kernel
     kernel = get_kernel("aten::sin", "CPU")
@@ -94,7 +94,7 @@ def test_the_kernel_of_a_custom_op_stays() -> None:
         fb.library.Library("_", "IMPL").fallback(lambda *args: None, "CPU")
 
 
-# -- conversions of modules ----------------------------------------------------------------------------------------------
+# -- conversions of modules ------------------------------------------------------------------------------------------
 def test_modules_get_new_parameters_or_keep_their_gradients() -> None:
     future = _module("__future__")
     layer = fb.nn.Linear(2, 2)
@@ -124,7 +124,7 @@ def test_files_without_data() -> None:
     assert fb.load(file)["a"].shape == (3,)
 
 
-# -- what a device or a library would need --------------------------------------------------------------------------------
+# -- what a device or a library would need ---------------------------------------------------------------------------
 @pytest.mark.parametrize("name", GRAPH.split())
 def test_there_are_no_graphs_of_recorded_work(name: str) -> None:
     for cls in (fb.accelerator.Graph, fb.cuda.CUDAGraph, fb.xpu.XPUGraph):
@@ -273,7 +273,7 @@ def test_libraries_of_cuda() -> None:
         cuda.cufft_plan_cache[0]
 
 
-# -- tensors, modules, and what stands around them -------------------------------------------------------------------------
+# -- tensors, modules, and what stands around them -------------------------------------------------------------------
 QUESTIONS = ("int_repr", "q_scale", "q_zero_point", "q_per_channel_scales", "q_per_channel_zero_points",
              "q_per_channel_axis", "qscheme")  # fmt: skip
 

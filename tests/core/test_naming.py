@@ -27,7 +27,9 @@ def test_methods_bear_their_names() -> None:
     assert len(methods) > 500
 
 
-@pytest.mark.parametrize("name", ["amax", "absolute", "concat", "true_divide", "swapaxes", "clip", "negative_", "inverse"])
+@pytest.mark.parametrize(
+    "name", ["amax", "absolute", "concat", "true_divide", "swapaxes", "clip", "negative_", "inverse"]
+)
 def test_names_lead_back(name: str) -> None:
     fn = getattr(fb, name, None) or getattr(fb.Tensor, name)
     assert fn.__qualname__ == name and pickle.loads(pickle.dumps(fn)) is fn

@@ -64,7 +64,9 @@ def test_the_shape_of_another() -> None:
     x = _filled()
     assert fb.resize_as_sparse_(x, fb.sparse_coo_tensor((7,))) is x and x.shape == (7,)
     csr = fb.resize_as_sparse_(fb.eye(2).to_sparse_csr() * 4, fb.eye(3).to_sparse_csr())
-    assert csr.shape == (3, 3) and csr.crow_indices().tolist() == [0, 1, 2, 3] and csr.values()[:2].tolist() == [4.0, 4.0]
+    assert (
+        csr.shape == (3, 3) and csr.crow_indices().tolist() == [0, 1, 2, 3] and csr.values()[:2].tolist() == [4.0, 4.0]
+    )
     with pytest.raises(RuntimeError, match=r"number of sparse dimensions \(from 1 to 0\)"):
         fb.resize_as_sparse_(_filled(), fb.ones(3))
     with pytest.raises(RuntimeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_pages_of_keys() -> None:
     q, k, v = _inputs()
     pages = [(t.new_zeros(6, 2, *t.shape[1:])) for t in (k, v)]
     table = fb.tensor([[4, 0], [1, 5], [2, 3]])
-    for i, (start, end) in enumerate(zip(K_ENDS, K_ENDS[1:], strict=False)):
+    for i, (start, end) in enumerate(pairwise(K_ENDS)):
         for j in range(end - start):
             for page, t in zip(pages, (k, v), strict=True):
                 page[table[i, j // 2].item(), j % 2] = t[start + j]

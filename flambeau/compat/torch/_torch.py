@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
-from flambeau.compat import amp, foreach
+from flambeau.compat import amp
 from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
 from flambeau.compat.symbolic import SymBool, SymFloat, SymInt, Tag
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
 from flambeau.compat.torch._compile import compile
+from flambeau.compat.torch._foreach import FUNCTIONS as _FOREACH
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
 from flambeau.compat.torch.torch_version import TorchVersion
@@ -41,6 +42,8 @@ __all__ = [
     "set_float32_matmul_precision", "set_flush_denormal", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
     "sym_not", "sym_sqrt", "sym_sum", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
+
+globals().update(_FOREACH)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -212,10 +215,6 @@ def sym_sum(args: Iterable[Any]) -> Any:  # Any: int or float, as the arguments
 def sym_ite(b: bool, t: Any, f: Any) -> Any:  # Any: of any one type
     """``t if b else f``."""
     return t if b else f
-
-
-# -- lists of tensors ---------------------------------------------------------------------------------------------
-globals().update(foreach.FUNCTIONS)
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flambeau.accelerator.of_type import absent
@@ -11,7 +11,9 @@ from flambeau.compat.unchanged import no
 __all__ = ["is_capturing_metal", "is_metal_capture_enabled", "metal_capture", "profile", "start", "stop"]
 
 _WHY = "the driver's own profiler is not used; flambeau.profiler sees every device"
-start, stop = absent("torch.mps.profiler.start", _WHY), absent("torch.mps.profiler.stop", _WHY)
+start: Callable[..., None] = absent("torch.mps.profiler.start", _WHY)
+stop: Callable[..., None] = absent("torch.mps.profiler.stop", _WHY)
+_capture: Callable[..., None] = absent("torch.mps.profiler.metal_capture", _WHY)
 is_capturing_metal = is_metal_capture_enabled = no
 
 
@@ -28,4 +30,5 @@ def profile(mode: str = "interval", wait_until_completed: bool = False) -> Itera
 @contextmanager
 def metal_capture(fname: str) -> Iterator[None]:
     """A block whose work the driver writes to a file."""
-    yield from absent("torch.mps.profiler.metal_capture", _WHY)(fname)
+    _capture(fname)
+    yield

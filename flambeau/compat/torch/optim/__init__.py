@@ -1,1 +1,1 @@
-"""Steps of optimizers as functions, by module."""
+"""Optimizers: what packages import from the modules of single ones."""
