@@ -49,6 +49,6 @@ def _home(function: Callable[..., Any]) -> str:
 
 
 def _functional(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself; of an in-place form, that of its op."""
+    """The function itself; of an in-place form, and of a function of another name, that of its op."""
     record = getattr(function, "op", None)
-    return record.function if record is not None and function.__name__ == f"{record.name}_" else function
+    return function if record is None else record.function
