@@ -19,6 +19,7 @@ from flambeau.compat.torch._foreach import FUNCTIONS as _FOREACH
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
 from flambeau.compat.torch.torch_version import TorchVersion
+from flambeau.compat.unchanged import no
 from flambeau.core import typed
 from flambeau.core.accelerator import resolved
 from flambeau.core.device import device
@@ -36,7 +37,7 @@ __all__ = [
     "are_deterministic_algorithms_enabled",
     "autocast", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
     "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
-    "get_float32_matmul_precision", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
+    "get_float32_matmul_precision", "has_lapack", "has_mkl", "has_openmp", "has_spectral", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
     "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_deterministic_debug_mode",
     "set_float32_matmul_precision", "set_flush_denormal", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
@@ -102,6 +103,12 @@ def set_autocast_dtype(device_type: str, dtype: DType) -> None:
 
 def clear_autocast_cache() -> None:
     """There is no cache."""
+
+
+# -- what this build has, as torch's flags say it --------------------------------------------------------------------
+has_lapack = has_spectral = True  # linear algebra and Fourier transforms, by numpy and flambeau's own kernels
+has_mkl = has_openmp = False
+is_vulkan_available = no
 
 
 # -- switches ----------------------------------------------------------------------------------------------------
