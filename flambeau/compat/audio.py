@@ -169,7 +169,7 @@ def rnnt_loss_forward(
     end = fb.where(places_left == 0, 0.0, _NEVER).to(wide.dtype)
     after = fb.nn.functional.pad(spoken.flip(0, 2)[..., 1:], (1, 0))
     ends = (times_left == 1).transpose(0, 1)[..., None]
-    beta = _lattice(silent.flip(0), after, end.flip(1), ends.flip(0)).flip(0, 2)
+    beta = _lattice(silent.flip(0, 2), after, end.flip(1), ends.flip(0)).flip(0, 2)
     found = beta[0, :, :1]
 
     # the chance that a path goes through a place and on from it, by silence and by the label

@@ -38,6 +38,15 @@ def backed(fn: Any, x: Any) -> Any:
     return out, x.grad
 
 
+def raised(fn: Any) -> str:
+    """The name of the error that a call ends in."""
+    try:
+        fn()
+    except Exception as error:
+        return type(error).__name__.lstrip("_")
+    return ""
+
+
 @job
 def spectrograms() -> Any:
     x = sound(2, 800)
@@ -69,9 +78,10 @@ def mel() -> Any:
         "log_mfcc": t.MFCC(RATE, 10, log_mels=True, melkwargs=options).to(jobs.DEVICE)(sound(800)),
         "lfcc": t.LFCC(RATE, 16, n_lfcc=9, speckwargs={"n_fft": 128}).to(jobs.DEVICE)(sound(2, 800)),
         "scale": scale(spec),
-        "inverse": t.InverseMelScale(65, 30, RATE).to(jobs.DEVICE)(
-            t.MelScale(30, RATE, n_stft=65).to(jobs.DEVICE)(spec)
-        ).sum((1,)),
+        "inverse": t.InverseMelScale(65, 12, RATE).to(jobs.DEVICE)(
+            t.MelScale(12, RATE, n_stft=65).to(jobs.DEVICE)(spec)
+        ),
+        "singular": raised(lambda: t.InverseMelScale(65, 60, RATE)(torch.ones(1, 60, 4))),
         "deltas": t.ComputeDeltas(5)(spec),
         "cmn": t.SlidingWindowCmn(20, 5, norm_vars=True)(spec[..., :20].transpose(1, 2)),
         "cmn_center": t.SlidingWindowCmn(12, 5, center=True)(spec[..., :20].transpose(1, 2)),
