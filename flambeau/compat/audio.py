@@ -223,7 +223,8 @@ def forced_align(
     _check(len(found) >= len(labels) + repeats, op,
            f"{len(labels)} targets with {repeats} repeats need as many times, got {len(found)}")  # fmt: skip
     path = _viterbi(found, labels)
-    states = np.where(path % 2 == 1, labels[np.minimum(path // 2, max(len(labels) - 1, 0))], blank) if len(labels)         else np.full(len(found), blank)  # fmt: skip
+    states = np.full(len(path), blank)
+    states[path % 2 == 1] = labels[path[path % 2 == 1] // 2]
     return fb.tensor(states.astype(labels.dtype)[None], device=targets.device), log_probs
 
 

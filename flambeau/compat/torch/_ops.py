@@ -19,7 +19,14 @@ _LIBRARIES: Final = {
     ("torchvision", "image"): ("image", "vision"),
     ("torchaudio", "_torchaudio"): ("_torchaudio", "audio"),
     ("torchaudio", "libtorchaudio"): ("torchaudio", "audio"),
+    ("torchtext", "libtorchtext"): ("torchtext", "text"),
 }
+_ENTERED: Final[dict[str, Callable[..., Any]]] = {}
+
+
+def enter(namespace: str, name: str, fn: Callable[..., Any]) -> None:
+    """Let ``torch.ops.NAMESPACE.NAME`` be a function of objects that no schema tells of."""
+    _ENTERED[f"{namespace}::{name}"] = fn
 
 
 class OpOverload:
@@ -82,7 +89,7 @@ class _Namespace:
     def __getattr__(self, name: str) -> OpOverloadPacket:
         if name.startswith("__"):
             raise AttributeError(name)
-        op = library.registered(f"{self.name}::{name}")
+        op = library.registered(f"{self.name}::{name}") or _ENTERED.get(f"{self.name}::{name}")
         if op is None and self.name in ("aten", "prims"):
             op = _built_in(name)
         if op is None:

@@ -24,7 +24,9 @@ def sound(*shape: int, seed: int = 0, grad: bool = False) -> Any:
     """Tones in noise, below 1 in size, float32, on the device of the jobs."""
     numbers = rng(seed)
     time = np.arange(shape[-1]) / RATE
-    tones = sum(np.sin(2 * np.pi * (f0 * time + numbers.uniform(size=(*shape[:-1], 1)))) for f0 in (220.0, 530.0, 1300.0))
+    tones = sum(
+        np.sin(2 * np.pi * (f0 * time + numbers.uniform(size=(*shape[:-1], 1)))) for f0 in (220.0, 530.0, 1300.0)
+    )
     made = 0.2 * tones + 0.05 * numbers.standard_normal(shape)
     found = torch.from_numpy(made.astype(np.float32)).to(jobs.DEVICE)
     return found.requires_grad_() if grad else found
@@ -179,7 +181,10 @@ def effects() -> Any:
         "volume": [t.Vol(2.0)(x), t.Vol(3.0, "db")(x), t.Vol(0.5, "power")(x)],
         "preemphasis": backed(t.Preemphasis(0.9), sound(2, 300, grad=True)),
         "deemphasis": backed(t.Deemphasis(0.9).to(jobs.DEVICE), sound(2, 300, grad=True)),
-        "convolve": [t.Convolve("same")(x, x[:, :50]), backed(lambda y: f.fftconvolve(y, x[:, :40]), sound(2, 90, grad=True))],
+        "convolve": [
+            t.Convolve("same")(x, x[:, :50]),
+            backed(lambda y: f.fftconvolve(y, x[:, :40]), sound(2, 90, grad=True)),
+        ],
         "noise": f.add_noise(x, sound(2, 600, seed=1), torch.tensor([3.0, 10.0]).to(jobs.DEVICE)),
         "dither": list(f.dither(x, "TPDF").shape),
     }
