@@ -12,6 +12,7 @@ __all__ = ["SEAMS", "find"]
 
 #: A package's module, and the one that has its names here; the rest of the package is its own.
 SEAMS: Final = {
+    "torchcodec._internally_replaced_utils": "flambeau.compat.codec",
     "torchtext._torchtext": "flambeau.compat.text",
 }
 

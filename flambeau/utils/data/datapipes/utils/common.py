@@ -88,7 +88,9 @@ class StreamWrapper:
         return next(self.file_obj)
 
     def __repr__(self) -> str:
-        return f"StreamWrapper<{self.file_obj!r}>" if self.name is None else f"StreamWrapper<{self.name},{self.file_obj}>"
+        return (
+            f"StreamWrapper<{self.file_obj!r}>" if self.name is None else f"StreamWrapper<{self.name},{self.file_obj}>"
+        )
 
     def __getstate__(self) -> Any:  # Any: what is pickled for the wrapper is the file
         return self.file_obj
