@@ -341,8 +341,9 @@ def randint_like(
     >>> fb.randint_like(fb.ones(2, 3), 10).shape
     flambeau.Size([2, 3])
     """
-    if low is None and high is None:
+    if high is None:
+        low, high = None, low
+    if high is None:
         raise TypeError("randint_like: high is needed")
-    low, high = (0, low) if high is None else (low or 0, high)
-    return randint(low, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype,
+    return randint(low or 0, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype,
                    device=device or input.device, requires_grad=requires_grad)  # fmt: skip

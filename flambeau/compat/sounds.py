@@ -90,7 +90,7 @@ def _mixed(x: np.ndarray, channels: int) -> np.ndarray:
     if channels == len(x):
         return x
     if channels == 1 and len(x) == 2:
-        return (x.sum(0, keepdims=True) * np.float32(math.sqrt(0.5))).astype(np.float32)
+        return np.asarray(x.sum(0, keepdims=True) * math.sqrt(0.5), np.float32)
     if len(x) == 1:
         return np.repeat(x, channels, 0)
     raise RuntimeError(f"sounds: {len(x)} channels can't be made {channels}; one and two are mixed")

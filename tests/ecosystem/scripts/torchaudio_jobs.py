@@ -109,7 +109,7 @@ def stretching() -> Any:
         "stretched": [stretch(spec, 1.3), stretch(spec, 0.8)],
         "pitch": [shift(sound(2, 600)), f.pitch_shift(sound(600), RATE, -2, 2, n_fft=128)],
         "speed": [speed, lengths],
-        "perturbed": list(t.SpeedPerturbation(RATE, [0.9])(sound(2, 400))[0].shape),
+        "perturbed": list(t.SpeedPerturbation(RATE, [0.9]).to(jobs.DEVICE)(sound(2, 400))[0].shape),
         "frequency": f.detect_pitch_frequency(sound(1, 4000), RATE),
     }
 
