@@ -42,7 +42,7 @@ def make(folder: Path, packages: list[str], record: bool) -> Path:
     elif not have:
         subprocess.run([*pip, "-e", f"{ROOT}[opencl]"], check=True)
         subprocess.run([str(python), "-m", "flambeau", "torch-wheel", "--out", str(folder)], check=True)
-        subprocess.run([*pip, "--no-deps", *map(str, folder.glob("torch-*.whl"))], check=True)
+        subprocess.run([*pip, *map(str, folder.glob("torch-*.whl"))], check=True)
     needed = [r for p in packages if p not in have for r in REQUIREMENTS[p]]
     if needed:
         subprocess.run([*pip, *needed], check=True)
