@@ -52,9 +52,7 @@ def main() -> int:
         wrong = foreign(new)
         failed |= bool(wrong)
         shown = ", ".join(f"{n} {new[n]}" for n in asked if n in new)
-        print(
-            f"pip install {' '.join(asked)}\n    {main_ones}; {len(new)} in all; PyTorch's: {', '.join(wrong) or 'none'}"
-        )
+        print(f"pip install {' '.join(asked)}\n    {shown}; {len(new)} in all; PyTorch's: {wrong or 'none'}")
         if given.install:
             subprocess.run([*pip, "install", "--quiet", *asked], check=True)
     check = subprocess.run([*pip, "check"], capture_output=True, text=True)
