@@ -17,7 +17,7 @@ from typing import Any
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 #: The columns, in this order; other devices come after them.
 DEVICES = ("cpu", "opencl", "jax")
-Known = dict[str, Any]  # Any: JSON
+Known = dict[str, Any]  # Any: what JSON holds
 
 HEAD = """\
 # Packages written for PyTorch
@@ -105,6 +105,7 @@ def shown(known: Known) -> str:
         package = known[name]
         cells = [summary(package["devices"].get(d, {})) for d in columns]
         about = package["about"].partition(": ")[2] or package["about"]
+        about = about[:1].upper() + about[1:]
         lines.append(f"| [{name}](#{anchor(name)}) | {package['version']} | {' | '.join(cells)} | {about} |")
     for name in order:
         package = known[name]
@@ -133,7 +134,7 @@ def main(paths: list[str]) -> None:
     for path in paths:
         for report in json.loads(Path(path).read_text()):
             merge(known, report)
-    data.write_text(json.dumps(known, indent=1, sort_keys=False) + "\n")
+    data.write_text(json.dumps({name: known[name] for name in sorted(known)}, indent=1) + "\n")
     (RESULTS / "ecosystem.md").write_text(shown(known))
 
 
