@@ -1,4 +1,4 @@
-"""Constants of ``torch.serialization``: what stands in PyTorch's files, and the type of an argument of ``torch.load``."""
+"""Constants of ``torch.serialization``: what stands in PyTorch's files; the type of an argument of ``torch.load``."""
 
 from __future__ import annotations
 
