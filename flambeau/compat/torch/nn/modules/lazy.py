@@ -1,4 +1,4 @@
-"""Modules whose sizes come from their first input: what they are made with."""
+"""Lazy layers: their mixin, which ``torch.nn`` itself does not have."""
 
 from flambeau.nn.lazy import LazyModuleMixin
 from flambeau.nn.parameter import is_lazy
