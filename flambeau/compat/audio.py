@@ -80,7 +80,7 @@ def overdrive_core_loop(
     >>> from flambeau.compat.audio import overdrive_core_loop
     >>> x = fb.tensor([[0.0, 1.0, 1.0]])
     >>> overdrive_core_loop(x, x, fb.zeros(1), fb.zeros(1), fb.zeros(1, 3))[2]
-    tensor([[0.0000, 1.2500, 1.2462]])
+    tensor([[0.0000, 1.2500, 1.2463]])
     """
     _check(waveform.shape == temp.shape == output_waveform.shape and waveform.dim() == 2, "_overdrive_core_loop",
            f"two dimensions of one shape are needed, got {tuple(waveform.shape)}, {tuple(temp.shape)} and "

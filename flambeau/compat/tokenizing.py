@@ -83,8 +83,8 @@ class Regex:
     """A pattern of RE2's language. RuntimeError for what is none.
 
     >>> from flambeau.compat.tokenizing import Regex
-    >>> Regex("(b+)").Sub("abba", r"<\\\\1>")
-    'a<bb>a'
+    >>> Regex("[bc]+").Sub("abba", "-")
+    'a-a'
     """
 
     def __init__(self, pattern: str):
