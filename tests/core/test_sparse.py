@@ -134,7 +134,7 @@ def test_errors_name_the_function_and_the_layout() -> None:
     for layout in (fb.sparse_coo, fb.sparse_csr, fb.sparse_csc):
         with pytest.raises(NotImplementedError, match=f"exp: .*{layout}.*to_dense"):
             fb.eye(2).to_sparse(layout=layout).exp()
-    with pytest.raises(NotImplementedError, match="sparse_bsr"):
+    with pytest.raises(RuntimeError, match="SparseBsr without blocksize"):
         fb.eye(2).to_sparse(layout=fb.sparse_bsr)
     with pytest.raises(RuntimeError, match="semi-structured"):
         fb.sparse.to_sparse_semi_structured(fb.eye(4))
