@@ -113,6 +113,13 @@ class SparseSemiStructuredTensor:
         )
 
 
+    @classmethod
+    def from_dense(cls, original_tensor: Tensor) -> NoReturn:
+        """RuntimeError, as the class itself."""
+        cls(original_tensor)
+        raise AssertionError
+
+
 class SparseSemiStructuredTensorCUTLASS(SparseSemiStructuredTensor):
     """See :class:`SparseSemiStructuredTensor`."""
 

@@ -247,6 +247,20 @@ def zero_(input: SparseTensor) -> Tensor:
     return input._become(zeros_like(input), "zero_")  # type: ignore[arg-type]  # of its own layout
 
 
+def _filled(name: str) -> None:
+    @answers(name)
+    def fill(input: SparseTensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Other values of a compressed tensor, at the same places."""
+        if input._kind is sparse_coo:
+            raise unsupported(name, input)
+        fresh = getattr(input._held.detach().clone(), name)(*args, **kwargs)
+        return input._become(with_values(input, fresh), name)
+
+
+for _name in ("fill_", "normal_"):
+    _filled(_name)
+
+
 @answers("copy_")
 def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     if not isinstance(input, SparseTensor):
