@@ -26,6 +26,8 @@ from flambeau.core.overrides import handle_torch_function, has_torch_function
 from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 from flambeau.futures import Future
+from flambeau.nn.functional.scaled import _scaled_mm as _scaled_mm
+from flambeau.nn.functional.scaled import grouped_mm as _grouped_mm  # noqa: F401  # another name of it
 
 __version__ = f"{VERSION}+flambeau"
 __all__ = [
