@@ -112,7 +112,6 @@ class SparseSemiStructuredTensor:
             f"{cls.__name__}: semi-structured sparsity needs kernels that no backend here has; use to_sparse_csr()"
         )
 
-
     @classmethod
     def from_dense(cls, original_tensor: Tensor) -> NoReturn:
         """RuntimeError, as the class itself."""
