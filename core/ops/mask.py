@@ -136,7 +136,8 @@ def argwhere(input: Tensor) -> Tensor:
             [3]])
     """
     if input._key.level is not None:
-        return in_front(lambda x: (_argwhere_of_each(x, input.ndim),), input)[0]
+        found: Tensor = in_front(lambda x: (_argwhere_of_each(x, input.ndim),), input)[0]
+        return found
     return nonzero_p(input)
 
 

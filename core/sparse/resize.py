@@ -1,80 +1,83 @@
-"""Other sizes of a sparse tensor, in place."""
+"""Other shapes of sparse tensors, in place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
-from flambeau.core.errors import ArgumentError
+from flambeau.core.errors import ShapeError
 from flambeau.core.memory_format import sparse_coo
-from flambeau.core.sparse.tensor import NAMES, SparseTensor, answers, coo, made
+from flambeau.core.ops.joining import cat
+from flambeau.core.sparse.convert import sparse_dims
+from flambeau.core.sparse.tensor import SparseTensor, answers, coo, unsupported, with_values
 from flambeau.core.tensor import Tensor
 
 
-def _check_dims(name: str, size: Sequence[int], sparse_dim: int, dense_dim: int) -> tuple[int, ...]:
-    if sparse_dim + dense_dim != len(size):
-        raise ArgumentError(
-            f"{name}: number of dimensions must be sparse_dim ({sparse_dim}) + dense_dim ({dense_dim}), but got "
-            f"{len(size)}"
+def _check(input: Tensor, name: str, size: Sequence[int], sparse_dim: int, dense_dim: int) -> SparseTensor:
+    if not isinstance(input, SparseTensor) or input._kind is not sparse_coo:
+        raise unsupported(name, input)
+    if len(size) != sparse_dim + dense_dim:
+        raise ShapeError(
+            f"{name}: 'len(size) == sparse_dim + dense_dim' is not satisfied: len(size) = {len(size)}, "
+            f"sparse_dim = {sparse_dim}, dense_dim = {dense_dim}"
         )
-    return tuple(int(n) for n in size)
+    return input
+
+
+def _check_filled(input: SparseTensor, name: str, size: Sequence[int], sparse_dim: int) -> None:
+    """What holds values may only grow, in the dimensions that it has."""
+    n, shape = sparse_dims(input), tuple(input.shape)
+    counts = ("sparse", n, sparse_dim), ("dense", len(shape) - n, len(size) - sparse_dim)
+    for kind, before, after in counts:
+        if before != after:
+            raise ShapeError(
+                f"{name}: changing the number of {kind} dimensions (from {before} to {after}) on a non-empty sparse "
+                "tensor is not supported"
+            )
+    for kind, old, new in (("sparse", shape[:n], size[:n]), ("dense", shape[n:], size[n:])):
+        if any(b < a for a, b in zip(old, new, strict=True)):
+            raise ShapeError(
+                f"{name}: shrinking the size of {kind} dimensions (from {list(old)} to {list(new)}) on a non-empty "
+                "sparse tensor is not supported"
+            )
 
 
 @answers("sparse_resize_")
-def sparse_resize_(input: SparseTensor, size: Sequence[int], sparse_dim: int, dense_dim: int) -> Tensor:
-    """Larger sizes, and where nothing is held any; the new places are zero."""
-    shape = _check_dims("sparse_resize_", size, sparse_dim, dense_dim)
-    held, n = input._held, input._sparse_dims
-    if not held.shape[0]:
-        return sparse_resize_and_clear_(input, size, sparse_dim, dense_dim)
-    for word, now, then in (("sparse", n, sparse_dim), ("dense", input.ndim - n, dense_dim)):
-        if now != then:
-            raise RuntimeError(
-                f"sparse_resize_: changing the number of {word} dimensions (from {now} to {then}) on a non-empty "
-                "sparse tensor is not supported"
-            )
-    for word, before, after in (("sparse", input.shape[:n], shape[:n]), ("dense", input.shape[n:], shape[n:])):
-        if any(b > a for a, b in zip(after, before, strict=True)):
-            raise RuntimeError(
-                f"sparse_resize_: shrinking the size of {word} dimensions (from {list(before)} to {list(after)}) on a "
-                "non-empty sparse tensor is not supported"
-            )
-    grown = held.new_zeros((held.shape[0], *shape[n:]))
-    part = grown
-    for axis, extent in enumerate(held.shape[1:], 1):
-        part = part.narrow(axis, 0, extent)
-    part.copy_(held)
-    return input._become(coo(input._where[0], grown, shape, input._coalesced), "sparse_resize_")
+def sparse_resize_(self: Tensor, size: Sequence[int], sparse_dim: int, dense_dim: int) -> Tensor:
+    x = _check(self, "sparse_resize_", size, sparse_dim, dense_dim)
+    count = x._held.shape[0]
+    if not count:
+        return sparse_resize_and_clear_(x, size, sparse_dim, dense_dim)
+    _check_filled(x, "sparse_resize_", size, sparse_dim)
+    held, inner = x._held, tuple(size[sparse_dim:])
+    if tuple(held.shape[1:]) != inner:  # as resize_ of the values does: their memory goes on, with zeros
+        more = held.new_zeros((count * prod(inner) - held.numel(),))
+        held = cat([held.reshape((-1,)), more]).reshape((count, *inner))
+    return x._become(coo(x._where[0], held, tuple(size), x._coalesced), "sparse_resize_")
 
 
 @answers("sparse_resize_and_clear_")
-def sparse_resize_and_clear_(input: SparseTensor, size: Sequence[int], sparse_dim: int, dense_dim: int) -> Tensor:
-    """Other sizes; nothing is held afterwards."""
-    shape = _check_dims("sparse_resize_and_clear_", size, sparse_dim, dense_dim)
-    if input._kind is not sparse_coo:
-        raise RuntimeError(
-            f"sparse_resize_and_clear_ expected sparse coordinate tensor layout but got {NAMES[input._kind]}"
-        )
-    where = input._where[0].new_zeros((sparse_dim, 0))
-    fresh = coo(where, input._held.detach().new_zeros((0, *shape[sparse_dim:])), shape, not sparse_dim)
-    return input._become(fresh, "sparse_resize_and_clear_")
+def sparse_resize_and_clear_(self: Tensor, size: Sequence[int], sparse_dim: int, dense_dim: int) -> Tensor:
+    x = _check(self, "sparse_resize_and_clear_", size, sparse_dim, dense_dim)
+    where = x._where[0].new_zeros((sparse_dim, 0))
+    held = x._held.detach().new_zeros((0, *size[sparse_dim:]))
+    return x._become(coo(where, held, tuple(size), True), "sparse_resize_and_clear_")
 
 
 @answers("resize_as_sparse_")
 def resize_as_sparse_(input: Tensor, the_template: Tensor) -> Tensor:
-    """The sizes of another sparse tensor of the same layout; of a compressed one its places too."""
-    if not isinstance(input, SparseTensor) or not isinstance(the_template, SparseTensor):
-        raise RuntimeError("resize_as_sparse_: argument 'self' and the template must be sparse tensors")
-    other = the_template
-    if input._kind is not other._kind:
-        raise RuntimeError(
-            "resize_as_sparse_: self and src must have the same layout, but got self "
-            f"({NAMES[input._kind]}) and source ({NAMES[other._kind]})"
-        )
-    if input._kind is not sparse_coo:
-        where = [w.clone() for w in other._where]
-        held = input._held.new_zeros(tuple(other._held.shape))
-        return input._become(made(where, held, tuple(other.shape), other._kind, True), "resize_as_sparse_")
-    if tuple(input.shape) == tuple(other.shape) and input._sparse_dims == other._sparse_dims:
-        return input
-    n = other._sparse_dims
-    return sparse_resize_(input, tuple(other.shape), n, other.ndim - n)
+    """The shape of another tensor; of the compressed layouts also its places."""
+    if not isinstance(input, SparseTensor):
+        raise unsupported("resize_as_sparse_", the_template)
+    if input._kind is sparse_coo:
+        dims = sparse_dims(the_template) if isinstance(the_template, SparseTensor) else 0
+        if tuple(input.shape) == tuple(the_template.shape) and dims == sparse_dims(input):
+            return input
+        return sparse_resize_(input, tuple(the_template.shape), dims, the_template.ndim - dims)
+    if not isinstance(the_template, SparseTensor) or the_template._kind is not input._kind:
+        raise ShapeError(f"resize_as_sparse_: expected a template of layout {input._kind}")
+    values = the_template._held.detach().to(input.dtype)
+    kept = input._held.detach().reshape((-1,))[: values.numel()]
+    rest = values.new_zeros((values.numel() - kept.numel(),))
+    held = cat([kept, rest]).reshape(tuple(values.shape))
+    return input._become(with_values(the_template, held), "resize_as_sparse_")
