@@ -37,9 +37,9 @@ def main(quick: bool = False, device: str = "cpu") -> list[float]:
 
     model = set_weights(nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1)))
     model.to(device)
-    optimizer = optim.Adam(model.parameters(), lr=1e-2)
-    steps = 8 if quick else 800
-    schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.02 ** (1 / steps))
+    optimizer = optim.Adam(model.parameters(), lr=5e-3)
+    steps = 8 if quick else 2500
+    schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.01 ** (1 / steps))
     losses = []
     for step in range(steps):
         x, t = points(128, -1, 1).requires_grad_(), points(128, 0, 1).requires_grad_()
@@ -52,7 +52,7 @@ def main(quick: bool = False, device: str = "cpu") -> list[float]:
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-        if step % 100 == 0:
+        if step % 250 == 0:
             print(f"step {step:3}  loss {loss.item():.6f}")
     x, t = torch.meshgrid(torch.linspace(-1, 1, 41), torch.linspace(0, 1, 11), indexing="ij")
     with torch.no_grad():

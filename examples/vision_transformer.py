@@ -5,6 +5,7 @@ Dosovitskiy et al., arXiv:2010.11929.
 
 from __future__ import annotations
 
+import numpy as np
 from tools import digits, options, set_weights
 
 import flambeau as torch
@@ -41,15 +42,21 @@ def main(quick: bool = False, device: str = "cpu") -> list[float]:
     count = 400 if quick else 1400
     loader = DataLoader(TensorDataset(images[:count], labels[:count]), batch_size=100)
     model = set_weights(VisionTransformer()).to(device)
+    epochs = 2 if quick else 40
     optimizer = optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
+    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
+    rng = np.random.default_rng(0)
     losses = []
-    for epoch in range(2 if quick else 25):
+    for epoch in range(epochs):
         total = 0.0
         for x, y in loader:
+            down, right = rng.integers(0, 3, 2).tolist()  # each time somewhere else: patches know nothing of neighbours
+            x = F.pad(x, (1, 1, 1, 1))[:, :, down : down + 8, right : right + 8]
             optimizer.zero_grad()
             loss = F.cross_entropy(model(x.to(device)), y.to(device))
             loss.backward()
             optimizer.step()
+            schedule.step()
             total += loss.item() / len(loader)
         losses.append(total)
         with torch.no_grad():
