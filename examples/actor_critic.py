@@ -80,9 +80,9 @@ def main(quick: bool = False, device: str = "cpu") -> list[float]:
     """Learn, and return the loss of each episode."""
     rng = np.random.default_rng(0)
     model = set_weights(ActorCritic()).to(device)
-    episodes = 4 if quick else 300
-    optimizer = optim.Adam(model.parameters(), lr=5e-3)
-    schedule = optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=episodes)
+    episodes = 4 if quick else 500
+    optimizer = optim.Adam(model.parameters(), lr=7e-3)
+    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, episodes)
     losses, lengths = [], []
     for episode in range(episodes):
         states, pushes, fell = play(model, rng, device)

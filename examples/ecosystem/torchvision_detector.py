@@ -2,8 +2,9 @@
 
     python -m flambeau run examples/ecosystem/torchvision_detector.py
 
-Ren et al., arXiv:1506.01497, over a backbone of a few convolutions; nothing is downloaded. What is found is rated by the
-mean average precision at an overlap of one half (Everingham et al., "The PASCAL visual object classes challenge", 2010).
+Ren et al., arXiv:1506.01497, over a backbone of a few convolutions; nothing is downloaded. What is found is rated by
+the mean average precision at an overlap of one half (Everingham et al., "The PASCAL visual object classes challenge",
+2010).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""A small BERT reads much, is told little, and judges words that nobody explained to it, with Hugging Face's Trainer:
+"""A small BERT reads reviews and learns to judge them, with Hugging Face's Trainer:
 
     python -m flambeau run examples/ecosystem/transformers_finetune.py
 
-First it learns the language from reviews without labels, by words that are hidden (Devlin et al., arXiv:1810.04805). What
-it learnt is saved and read into a classifier, which is fine-tuned on few labelled reviews. They use half of the adjectives;
-the test uses the other half, whose sense can only come from the first part.
+First it learns the language from reviews without labels, by words that are hidden (Devlin et al., arXiv:1810.04805).
+What it learnt is saved, read into a classifier, and fine-tuned on a few reviews with labels.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-GOOD = "fresh tasty crisp warm lovely tender juicy rich sweet perfect".split()
-BAD = "stale bland soggy cold awful tough dry thin sour burnt".split()
-DISHES = "soup bread salad fish rice cake tea pasta pie stew".split()
-LIKED = "we loved it,we will come back,it made our day,what a find".split(",")
-LEFT = "we left early,we want our money back,it ruined our day,what a shame".split(",")
+GOOD = ["fresh", "tasty", "crisp", "warm", "lovely", "tender", "juicy", "rich", "sweet", "perfect"]
+BAD = ["stale", "bland", "soggy", "cold", "awful", "tough", "dry", "thin", "sour", "burnt"]
+DISHES = ["soup", "bread", "salad", "fish", "rice", "cake", "tea", "pasta", "pie", "stew"]
+LIKED = ["we loved it", "we will come back", "it made our day", "what a find"]
+LEFT = ["we left early", "we want our money back", "it ruined our day", "what a shame"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def review(rng: np.random.Generator, good: bool, words: list[list[str]], told: bool) -> str:
-    """Two dishes, each called something by ``words`` (bad ones, good ones); what the guests did is told or not."""
+def review(rng: np.random.Generator, good: bool, told: bool) -> str:
+    """Two dishes and how they were; what the guests did is told or not."""
     dishes = rng.choice(DISHES, 2, replace=False)
-    first, second = rng.choice(words[good], 2)
-    denied = rng.choice(words[not good])
+    first, second = rng.choice([BAD, GOOD][good], 2)
+    denied = rng.choice([GOOD, BAD][good])
     said = f"the {dishes[0]} was {first} and the {dishes[1]} was " + (f"not {denied}" if rng.random() < 0.3 else second)
     return f"{said} , {rng.choice([LEFT, LIKED][good])}" if told else said
 
 
-def reviews(rng: np.random.Generator, count: int, words: list[list[str]], told: bool) -> tuple[list[str], list[int]]:
+def reviews(rng: np.random.Generator, count: int, told: bool) -> tuple[list[str], list[int]]:
     """Reviews and whether they are good."""
     labels = rng.integers(0, 2, count).tolist()
-    return [review(rng, bool(good), words, told) for good in labels], labels
+    return [review(rng, bool(good), told) for good in labels], labels
 
 
 def tokenizer() -> Any:
@@ -83,42 +82,43 @@ def arguments(folder: str, **more: Any) -> transformers.TrainingArguments:
     )  # fmt: skip
 
 
+def read(folder: str, tokens: Any, texts: list[str], epochs: int) -> None:
+    """Learn from texts, some of whose words are hidden, and save the model."""
+    config = transformers.BertConfig(
+        vocab_size=len(tokens), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
+        max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    reader = transformers.Trainer(
+        transformers.BertForMaskedLM(config),
+        arguments(folder, learning_rate=2e-3, num_train_epochs=epochs, logging_steps=2 if epochs == 1 else 50),
+        data_collator=transformers.DataCollatorForLanguageModeling(tokens, mlm_probability=0.3),
+        train_dataset=Texts(tokens, texts),
+    )
+    reader.train()
+    reader.save_model(folder)
+
+
 def main(quick: bool = False, device: str = "cpu") -> tuple[float, float]:
-    """Train in both parts, and return the accuracy on unexplained words before and after the second."""
+    """Train in both parts, and return the accuracy on new reviews before and after the second."""
     os.environ["ACCELERATE_TORCH_DEVICE"] = device  # what the Trainer computes on, where it is no CUDA device
     transformers.set_seed(0)
     transformers.utils.logging.disable_progress_bar()
     rng, tokens = np.random.default_rng(0), tokenizer()
-    explained, others = [BAD[::2], GOOD[::2]], [BAD[1::2], GOOD[1::2]]
     with tempfile.TemporaryDirectory() as folder:
-        config = transformers.BertConfig(
-            vocab_size=len(tokens), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
-            max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-        )  # fmt: skip
-        unlabelled, _ = reviews(rng, 200 if quick else 4000, [BAD, GOOD], told=True)
-        reader = transformers.Trainer(
-            transformers.BertForMaskedLM(config),
-            arguments(folder, learning_rate=2e-3, num_train_epochs=1 if quick else 8, logging_steps=2 if quick else 50),
-            data_collator=transformers.DataCollatorForLanguageModeling(tokens, mlm_probability=0.3),
-            train_dataset=Texts(tokens, unlabelled),
-        )
-        reader.train()
-        print(f"on {reader.args.device}, {reader.state.log_history[-1]['train_runtime']:.0f} s of reading")
-        reader.save_model(folder)
-
-        test = Texts(tokens, *reviews(rng, 400, others, told=False))
+        unlabelled, _ = reviews(rng, 200 if quick else 2000, told=True)
+        read(folder, tokens, unlabelled, epochs=1 if quick else 6)
         judge = transformers.Trainer(
             transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2),
-            arguments(folder, learning_rate=1e-3, num_train_epochs=4, logging_steps=4),
+            arguments(folder, learning_rate=1e-3, num_train_epochs=5 if quick else 10, logging_steps=10),
             data_collator=transformers.DataCollatorWithPadding(tokens),
-            train_dataset=Texts(tokens, *reviews(rng, 200, explained, told=False)),
-            eval_dataset=test,
+            train_dataset=Texts(tokens, *reviews(rng, 300, told=False)),
+            eval_dataset=Texts(tokens, *reviews(rng, 400, told=False)),
             compute_metrics=accuracy,
         )
         before = judge.evaluate()["eval_accuracy"]
         judge.train()
         after = judge.evaluate()["eval_accuracy"]
-    print(f"accuracy on words that no label explained: {before:.3f} before, {after:.3f} after fine-tuning")
+    print(f"on {judge.args.device}: accuracy on new reviews {before:.3f} before fine-tuning, {after:.3f} after")
     return before, after
 
 
