@@ -23,7 +23,7 @@ html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["flambeau.css"]
 
-copybutton_selector = "div.highlight-python pre, div.highlight-console pre, div.highlight-default pre"
+copybutton_selector = "div.highlight-python pre, div.highlight-console pre, div.highlight-none pre"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -13,7 +13,7 @@ import flambeau as torch
 from flambeau import nn, optim
 from flambeau.nn import functional as F
 
-UNSEEN = 8  # this digit and the next come up in the test alone
+UNSEEN = (6, 7)  # these digits come up in the test alone
 
 
 class Embedding(nn.Module):
@@ -50,7 +50,7 @@ def pairs(labels: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.
 def main(quick: bool = False, device: str = "cpu") -> list[float]:
     """Train, test on digits that were not there, and return the loss of each step."""
     images, labels = digits()
-    known = labels < UNSEEN
+    known = ~np.isin(labels, UNSEEN)
     rng = np.random.default_rng(0)
     model = set_weights(Embedding()).to(device)
     steps = 8 if quick else 600
