@@ -91,10 +91,9 @@ def main(quick: bool = False, device: str = "cpu") -> tuple[float, float]:
     (before,) = trainer.validate(model, test, verbose=False)
     trainer.fit(model, learn, test)
     after = trainer.callback_metrics
-    print(
-        f"on {trainer.strategy.root_device}: accuracy {before['accuracy']:.3f} before, {after['accuracy'].item():.3f} after training"
-    )
-    return before["accuracy"], after["accuracy"].item()
+    first, last = before["accuracy"], after["accuracy"].item()
+    print(f"on {trainer.strategy.root_device}: accuracy {first:.3f} before, {last:.3f} after training")
+    return first, last
 
 
 if __name__ == "__main__":

@@ -9,6 +9,10 @@ et al., arXiv:1206.7051; the sampler: Hoffman & Gelman, arXiv:1111.4246.
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("FLAMBEAU_FALLBACK", "allow")  # to the CPU for what OpenCL lacks: systems of linear equations
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
