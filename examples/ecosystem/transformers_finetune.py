@@ -77,7 +77,7 @@ def accuracy(prediction: transformers.EvalPrediction) -> dict[str, float]:
 def arguments(folder: str, **more: Any) -> transformers.TrainingArguments:
     """What both parts of the training ask for."""
     return transformers.TrainingArguments(
-        folder, per_device_train_batch_size=64, per_device_eval_batch_size=200, report_to=[], save_strategy="no",
+        folder, per_device_train_batch_size=32, per_device_eval_batch_size=200, report_to=[], save_strategy="no",
         disable_tqdm=True, dataloader_pin_memory=False, seed=0, **more,
     )  # fmt: skip
 
@@ -105,13 +105,13 @@ def main(quick: bool = False, device: str = "cpu") -> tuple[float, float]:
     transformers.utils.logging.disable_progress_bar()
     rng, tokens = np.random.default_rng(0), tokenizer()
     with tempfile.TemporaryDirectory() as folder:
-        unlabelled, _ = reviews(rng, 200 if quick else 2000, told=True)
-        read(folder, tokens, unlabelled, epochs=1 if quick else 6)
+        unlabelled, _ = reviews(rng, 256 if quick else 2048, told=True)
+        read(folder, tokens, unlabelled, epochs=1 if quick else 3)
         judge = transformers.Trainer(
             transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2),
-            arguments(folder, learning_rate=1e-3, num_train_epochs=5 if quick else 10, logging_steps=10),
+            arguments(folder, learning_rate=1e-3, num_train_epochs=5 if quick else 8, logging_steps=16),
             data_collator=transformers.DataCollatorWithPadding(tokens),
-            train_dataset=Texts(tokens, *reviews(rng, 300, told=False)),
+            train_dataset=Texts(tokens, *reviews(rng, 512, told=False)),
             eval_dataset=Texts(tokens, *reviews(rng, 400, told=False)),
             compute_metrics=accuracy,
         )
