@@ -155,7 +155,8 @@ def _member(module: str, name: str) -> tuple[Any, bool] | None:
         return sys.modules["torch"], True
     entry = names.entries(module).get(name)
     below = f"{module}.{name}" if module else name
-    if entry is None and name not in _own_names(module) and below not in names.habits():
+    known = entry is not None or name in _own_names(module) or name in names.documented().get(module, ())
+    if not known and below not in names.habits():
         return None
     if name != "annotations" and (entry is None or not entry.is_module):
         try:
