@@ -50,8 +50,8 @@ def variational(x: torch.Tensor, y: torch.Tensor, quick: bool) -> Moments:
     """The moments of the normal distribution that has the highest bound of the evidence."""
     pyro.clear_param_store()
     guide = AutoMultivariateNormal(model, init_scale=0.3)
-    steps = 150 if quick else 1500
-    optimizer = pyro.optim.ClippedAdam({"lr": 0.03, "lrd": 0.03 ** (1 / steps)})
+    steps = 300 if quick else 1500
+    optimizer = pyro.optim.ClippedAdam({"lr": 0.1 if quick else 0.03, "lrd": 0.03 ** (1 / steps)})
     inference = SVI(model, guide, optimizer, Trace_ELBO(num_particles=4, vectorize_particles=True, max_plate_nesting=1))
     for step in range(steps):
         loss = inference.step(x, y)
