@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from flambeau.compat import names
+from flambeau.compat import names, seams
 
 VERSION: Final = "2.13.0"
 #: Where ``torch.__file__`` points: a folder that holds nothing else, so that no other finder finds parts of torch.
@@ -180,6 +180,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         top, _, module = fullname.partition(".")
+        if fullname in seams.SEAMS:
+            return seams.find(fullname)
         if top != "torch" or not exists(module):
             return None
         package = names.is_package(module)

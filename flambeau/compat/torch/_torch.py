@@ -14,6 +14,7 @@ from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
 from flambeau.compat.symbolic import SymBool, SymFloat, SymInt, Tag
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
+from flambeau.compat.torch._classes import classes
 from flambeau.compat.torch._compile import compile
 from flambeau.compat.torch._foreach import FUNCTIONS as _FOREACH
 from flambeau.compat.torch._ops import ops
@@ -34,7 +35,7 @@ __all__ = [
     "AcceleratorError", "Future", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction",
     "ScriptModule", "SymBool", "SymFloat", "SymInt", "Tag", "TypedStorage", "UntypedStorage",
     "are_deterministic_algorithms_enabled",
-    "autocast", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
+    "autocast", "classes", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
     "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
     "get_float32_matmul_precision", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
