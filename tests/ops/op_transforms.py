@@ -30,8 +30,10 @@ APART = frozenset({
 })  # fmt: skip
 #: Without second derivatives where the samples are.
 ONCE = frozenset({"linalg.norm.subgradients_at_zero"})
-#: Have a -inf where all is masked, at which forward mode has nan, as in torch.
-MASKED = frozenset({"masked.log_softmax", "masked.logaddexp", "masked.softmax", "masked.softmin"})
+#: Have a -inf or nan where all is masked, at which forward mode has nan, as in torch.
+MASKED = frozenset({
+    "masked.log_softmax", "masked.logaddexp", "masked.logsumexp", "masked.mean", "masked.softmax", "masked.softmin",
+})  # fmt: skip
 #: Has sparse results or gradients, of which torch has neither a vmap nor a forward mode.
 SPARSE = frozenset({"to_sparse"})
 #: Whose elements are memory that nobody wrote.
@@ -217,22 +219,34 @@ def second(call: Call) -> None:
 
 def run(info: Any, count: int = 3) -> Iterator[str]:
     """What differs of one entry: a line for each."""
-    fn, dtypes = found(info), (torch.float64, torch.complex128, torch.int64, torch.bool)
-    dtype = next((d for d in dtypes if info.supports_dtype(d, "cpu")), None)
-    if fn is None or dtype is None or info.name in UNWRITTEN:
+    fn = found(info)
+    if fn is None or info.name in UNWRITTEN:
         return
-    for sample in islice(samples(info, dtype), count):
-        call, failed = attempt(Call, info, fn, sample)
-        if failed is not None or not call.places:
-            continue
-        with fb.no_grad():
-            out, failed = attempt(call.of(()))
-        if failed is not None or not out:  # what the database of ops itself finds
-            continue
-        for kind in _kinds(info, call, out):
-            _, error = attempt(kind, call)
-            if error is not None:
-                yield f"{title(info)}: {kind.__name__}: {called(sample, dtype)}: {said(error)}"
+    for dtype in _dtypes(info):
+        for sample in islice(samples(info, dtype), count):
+            yield from _differing(info, fn, sample, dtype)
+
+
+def _dtypes(info: Any) -> list[torch.dtype]:
+    """The first of these that the op takes, and complex numbers where it is differentiated for them."""
+    every = (torch.float64, torch.complex128, torch.int64, torch.bool)
+    taken = [d for d in every if info.supports_dtype(d, "cpu")]
+    smooth = info.supports_autograd and torch.complex128 in info.supported_backward_dtypes("cpu")
+    return [d for d in taken if d is taken[0] or d is torch.complex128 and smooth]
+
+
+def _differing(info: Any, fn: Function, sample: Any, dtype: torch.dtype) -> Iterator[str]:
+    call, failed = attempt(Call, info, fn, sample)
+    if failed is not None or not call.places:
+        return
+    with fb.no_grad():
+        out, failed = attempt(call.of(()))
+    if failed is not None or not out:  # what the database of ops itself finds
+        return
+    for kind in _kinds(info, call, out):
+        _, error = attempt(kind, call)
+        if error is not None:
+            yield f"{title(info)}: {kind.__name__}: {called(sample, dtype)}: {said(error)}"
 
 
 def _kinds(info: Any, call: Call, out: Sequence[fb.Tensor]) -> list[Callable[[Call], None]]:
