@@ -26,7 +26,7 @@ from flambeau.core.keys import key_for, precise
 from flambeau.core.memory_format import Layout, MemoryFormat, preserve_format
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos_p, log_p, minimum_p, sin_p, sqrt_p
-from flambeau.core.out import deliver
+from flambeau.core.out import check_out, deliver
 from flambeau.core.public import public
 from flambeau.core.random import UNIFORM_BITS, Philox, largest_below
 from flambeau.core.record import CREATE, DTypeRule
@@ -224,6 +224,7 @@ def rand(*size: Sizes, generator: Philox | None = None, out: Tensor | None = Non
     tensor([0.3990, 0.8805])
     """
     found = _filled(uniform, "rand", _shape(size, "rand"), dtype, device, generator)
+    check_out("rand", dtype, out)
     return finished(deliver("rand", found, out), requires_grad, pin_memory, layout)
 
 
@@ -237,6 +238,7 @@ def randn(*size: Sizes, generator: Philox | None = None, out: Tensor | None = No
     flambeau.Size([2, 3])
     """
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
+    check_out("randn", dtype, out)
     return finished(deliver("randn", found, out), requires_grad, pin_memory, layout)
 
 
@@ -263,6 +265,7 @@ def randint(*args: int | Sequence[int], generator: Philox | None = None, out: Te
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
     check_span("randint", low, high)
     found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, resolve_device(device), generator)
+    check_out("randint", dtype, out)
     return finished(deliver("randint", found, out), requires_grad, pin_memory, layout)
 
 
@@ -304,6 +307,7 @@ def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = No
         found = order[first[order].argsort(0, stable=True)]
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast_p(found, dtype=dt.as_dtype(dtype))
+    check_out("randperm", dtype, out)
     return finished(deliver("randperm", found, out), requires_grad, pin_memory, layout)
 
 

@@ -34,7 +34,7 @@ from flambeau.core.ops.elementwise import (
 )
 from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.search import searchsorted
-from flambeau.core.out import deliver
+from flambeau.core.out import check_out, deliver
 from flambeau.core.public import public
 from flambeau.core.random import Philox
 from flambeau.core.tensor import Tensor
@@ -115,6 +115,7 @@ def normal(
         else:
             raise TypeError("normal: two numbers for mean and std need a size")
         drawn = z * std + mean
+    check_out("normal", dtype, out)
     return finished(deliver("normal", _flat(drawn, mean, std), out), requires_grad, pin_memory, layout)
 
 

@@ -153,7 +153,7 @@ def _safe_softmax(self: Tensor, dim: int, dtype: DTypeLike | None = None) -> Ten
     """softmax, which is 0 instead of nan where all of a row is -inf."""
     given = self if dtype is None else self.to(dtype)
     masked = (given == -math.inf).all(dim, keepdim=True)
-    found: Tensor = softmax(self, dim, dtype).masked_fill(masked, 0.0)
+    found: Tensor = softmax(self.masked_fill(masked, 0.0), dim, dtype).masked_fill(masked, 0.0)
     return found
 
 
