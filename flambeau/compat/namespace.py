@@ -23,6 +23,7 @@ VERSION: Final = "2.13.0"
 #: Where ``torch.__file__`` points: a folder that holds nothing else, so that no other finder finds parts of torch.
 PACKAGE: Final = Path(__file__).parent / "package" / "torch"
 _PLAIN: Final = (type(None), bool, int, float, str)
+_Feature: Final = type(annotations)  # what `from __future__ import annotations` leaves in a module
 
 
 def _full(module: str) -> str:
@@ -204,7 +205,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 continue
             listed = {*allowed, *_own_names(short)}
             for name, value in list(vars(source).items()):
-                if name in listed and not isinstance(value, (ModuleType, *_PLAIN)):
+                if name in listed and not isinstance(value, (ModuleType, _Feature, *_PLAIN)):
                     module.__dict__[name] = value
         if short.startswith("nn.modules."):  # packages look for classes in vars(torch.nn.modules.activation)
             for name, entry in allowed.items():

@@ -1,6 +1,6 @@
 """Run packages that are written for PyTorch, unmodified, on flambeau, and compare with PyTorch's answers.
 
-    python -m tests.ecosystem ENVIRONMENT [package ...] [--device opencl] [--record]
+    python -m tests.ecosystem ENVIRONMENT [package ...] [--device opencl] [--processes 2] [--record]
 
 ENVIRONMENT is a folder; where it is not there, a virtual environment is made: flambeau from this checkout, its wheel
 named torch, and from PyPI the packages (all, where none is named). ``--record`` installs PyTorch in place of flambeau,
@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +101,16 @@ def main() -> int:
     parser.add_argument("--job", action="append", default=[], help="run this job alone; again for more")
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--processes", type=int, default=1, help="how many packages run at once")
     asked = parser.parse_args()
     packages = asked.packages or sorted(REQUIREMENTS)
     if unknown := sorted(set(packages) - set(REQUIREMENTS)):
         parser.error(f"no script for {', '.join(unknown)}; there are {', '.join(sorted(REQUIREMENTS))}")
     python = make(asked.environment, packages, asked.record)
     reports, failed = [], 0
-    for package in packages:
-        report = run(python, package, asked.device, asked.job)
+    pool = ThreadPoolExecutor(asked.processes)
+    runs = pool.map(lambda package: run(python, package, asked.device, asked.job), packages)
+    for package, report in zip(packages, runs, strict=True):
         if asked.record:
             if report["errors"]:
                 print(json.dumps(report["errors"], indent=1).replace("\\n", "\n"))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from flambeau.compat.torch import _foreach
 from flambeau.compat.unchanged import lacking
 from flambeau.core import library
 from flambeau.core.creation import full_at, zeros_like
@@ -57,11 +58,12 @@ class OpOverloadPacket:
 
     def __init__(self, namespace: str, name: str, op: Any):
         self.namespace, self.__name__, self.op = namespace, name, op
-        self._overloads: dict[str, OpOverload] = {}
+        known = _foreach.overloads(name) if namespace == "aten" else []
+        self._overloads: dict[str, OpOverload] = {n: OpOverload(self, n) for n in known or ["default"]}
 
     def overloads(self) -> list[str]:
-        """The names of overloads that were asked for, "default" first."""
-        return list(dict.fromkeys(["default", *self._overloads]))
+        """The names of overloads that are known, or were asked for; "default" where an op has one."""
+        return list(self._overloads)
 
     def __getattr__(self, name: str) -> OpOverload:
         if name.startswith("_"):
@@ -126,8 +128,8 @@ class _Ops:
 
 def _built_in(name: str) -> Any:  # Any: a function of flambeau, None where there is none
     """What flambeau calls one of torch's own ops: a function, one of layers, or a method."""
-    if name in _RENAMED:
-        return _RENAMED[name]
+    if own := _RENAMED.get(name) or _foreach.FUNCTIONS.get(name):
+        return own
     import flambeau  # the face imports this module's package by name only
 
     for module in ("", "nn.functional", "linalg", "special", "fft"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +14,7 @@ from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
 from flambeau.compat.torch._compile import compile
+from flambeau.compat.torch._foreach import FUNCTIONS as _FOREACH
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
 from flambeau.core import typed
@@ -39,6 +40,8 @@ __all__ = [
     "set_float32_matmul_precision", "set_flush_denormal", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
     "sym_not", "sym_sqrt", "sym_sum", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
+
+globals().update(_FOREACH)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -222,23 +225,6 @@ def sym_sum(args: Iterable[Any]) -> Any:  # Any: int or float, as the arguments
 def sym_ite(b: bool, t: Any, f: Any) -> Any:  # Any: of any one type
     """``t if b else f``."""
     return t if b else f
-
-
-# -- lists of tensors ---------------------------------------------------------------------------------------------
-def _foreach_mul_(tensors: Sequence[Tensor], scalar: float | Tensor | Sequence[float | Tensor]) -> None:
-    """Multiply each tensor in place, by one number or each by its own."""
-    factors = scalar if isinstance(scalar, Sequence) else [scalar] * len(tensors)
-    for t, factor in zip(tensors, factors, strict=True):
-        t.mul_(factor)
-
-
-def _foreach_add_(
-    tensors: Sequence[Tensor], other: float | Tensor | Sequence[float | Tensor], *, alpha: float = 1
-) -> None:
-    """Add to each tensor in place ``alpha`` times one number, or each its own."""
-    others = other if isinstance(other, Sequence) else [other] * len(tensors)
-    for t, o in zip(tensors, others, strict=True):
-        t.add_(o, alpha=alpha)
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------
