@@ -190,7 +190,7 @@ def _continued(x: Tensor, out: Tensor, axis: int) -> Tensor:
     start = x.imag + turned(out.imag - x.imag)
     step = where(first, 0.0, turned(out.imag - shifted(out.imag, axis, 1, 0.0)))
     turns = cumsum_p(step, axis)
-    since = cummax_p(where(first, positions(x, axis), 0), axis)[1]
+    since = cummax_p(where(first, positions(x, axis), 0), axis)[0]
     angle = OPS["gather"].function(start - turns, since, axis) + turns  # declared above this module
     found: Tensor = out.real + angle * 1j
     return found

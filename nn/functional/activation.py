@@ -195,9 +195,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @quick
-def softplus(
-    input: Tensor, beta: float = 1.0, threshold: float = 20.0, *, out: Tensor | None = None
-) -> Tensor:
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0, *, out: Tensor | None = None) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above ``threshold``.
 
     >>> fb.nn.functional.softplus(fb.tensor([-2.0, 0.5, 3.0]))
