@@ -121,9 +121,16 @@ class Case:
                 self.note(kind, f"{said(failed) if failed else 'a result'}, torch raises {said(refused)}")
         elif failed is not None:
             self.note(kind, said(failed))
-        elif text := difference(wanted, got, self.determined(theirs, wanted)):
+        elif text := difference(wanted, got, self.determined(theirs, wanted), self.rounded()):
             self.note(kind, text)
         return None
+
+    def rounded(self) -> torch.dtype | None:
+        """float32 where the sample has operands of it beside wider ones."""
+        x, args, kw = given(self.sample)
+        operands = [t for t in leaves([x, list(args), list(kw.values())]) if isinstance(t, torch.Tensor)]
+        wide = self.dtype in (torch.float64, torch.complex128)
+        return torch.float32 if wide and any(t.dtype is torch.float32 for t in operands) else None
 
     def note(self, kind: str, text: str) -> None:
         self.report.note(kind, short(self.dtype), f"{short(self.dtype)} {called(self.sample)}: {text}")

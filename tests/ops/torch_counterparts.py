@@ -186,18 +186,18 @@ def array(t: Any) -> np.ndarray[Any, Any]:
     return np.asarray(t.resolve_conj().resolve_neg().numpy(force=True))
 
 
-def difference(wanted: Any, got: Any, values: bool = True) -> str:
-    """What differs, or ""."""
+def difference(wanted: Any, got: Any, values: bool = True, computed: torch.dtype | None = None) -> str:
+    """What differs, or "". ``computed``: the dtype of an operand that rounds more than the results do."""
     ours, theirs = leaves(got), leaves(wanted)
     if len(ours) != len(theirs):
         return f"{len(ours)} results, torch has {len(theirs)}"
     for w, g in zip(theirs, ours, strict=True):
-        if text := _difference(w, g, values):
+        if text := _difference(w, g, values, computed):
             return text
     return ""
 
 
-def _difference(w: Any, g: Any, values: bool) -> str:
+def _difference(w: Any, g: Any, values: bool, computed: torch.dtype | None) -> str:
     if not isinstance(w, torch.Tensor):
         if isinstance(w, (torch.dtype, torch.Size)) or isinstance(g, fb.Tensor):
             return "" if counterpart(w) == g and not isinstance(g, fb.Tensor) else f"{g!r}, torch {w!r}"
@@ -208,7 +208,7 @@ def _difference(w: Any, g: Any, values: bool) -> str:
         wanted, got = counterpart(getattr(w, what)), getattr(g, what)
         if got != wanted:
             return f"{what} {got}, torch {wanted}"
-    return _off(w.dtype, array(w), array(g)) if values else ""
+    return _off(computed or w.dtype, array(w), array(g)) if values else ""
 
 
 def _off(dtype: torch.dtype, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> str:
