@@ -1,4 +1,4 @@
-"""Edge cases that torch's op database has: gradients of what is drawn, indices of nothing, turns of logarithms, out=."""
+"""Edge cases that torch's op database has: gradients of what is drawn, indices of nothing, turns of logarithms."""
 
 from __future__ import annotations
 
@@ -83,3 +83,8 @@ def test_ops_that_torch_has_under_aten_alone() -> None:
     best, places = F.max_pool2d(image, 2, return_indices=True)
     back = aten.max_pool2d_with_indices_backward(best, image, [2, 2], [2, 2], [0, 0], [1, 1], False, places)
     assert back.tolist() == [[[0.0, 5.0], [0.0, 0.0]]]
+
+
+def test_the_hash_of_one_number_along_its_only_dim() -> None:
+    x = fb.tensor(2.5)
+    assert fb.hash_tensor(x, 0, keepdim=True).item() == fb.hash_tensor(x).item()
