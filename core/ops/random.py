@@ -352,7 +352,7 @@ def randn_like(
 
 @public(method=False)
 def randint_like(
-    input: Tensor, low: int, high: int | None = None, *, generator: Philox | None = None,
+    input: Tensor, low: int | None = None, high: int | None = None, *, generator: Philox | None = None,
     dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
     pin_memory: bool = False, layout: Layout | None = None, memory_format: MemoryFormat | None = None,
 ) -> Tensor:  # fmt: skip
@@ -361,7 +361,10 @@ def randint_like(
     >>> fb.randint_like(fb.ones(2, 3), 10).shape
     flambeau.Size([2, 3])
     """
-    low, high = (0, low) if high is None else (low, high)
-    found = randint(low, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype,
+    if high is None:
+        low, high = None, low
+    if high is None:
+        raise TypeError("randint_like: high is needed")
+    found = randint(low or 0, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype,
                     device=device or input.device)  # fmt: skip
     return finished(_ordered_like(found, input, memory_format), requires_grad, pin_memory, layout)

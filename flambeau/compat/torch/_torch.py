@@ -12,11 +12,14 @@ from typing import Any
 from flambeau.compat import amp
 from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
+from flambeau.compat.symbolic import SymBool, SymFloat, SymInt, Tag
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
+from flambeau.compat.torch._classes import classes
 from flambeau.compat.torch._compile import compile
 from flambeau.compat.torch._foreach import FUNCTIONS as _FOREACH
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
+from flambeau.compat.torch.torch_version import TorchVersion
 from flambeau.core import typed
 from flambeau.core.accelerator import resolved
 from flambeau.core.device import device
@@ -27,12 +30,12 @@ from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 from flambeau.futures import Future
 
-__version__ = f"{VERSION}+flambeau"
+__version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
     "AcceleratorError", "Future", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction",
-    "ScriptModule", "SymBool", "SymFloat", "SymInt", "TypedStorage", "UntypedStorage",
+    "ScriptModule", "SymBool", "SymFloat", "SymInt", "Tag", "TypedStorage", "UntypedStorage",
     "are_deterministic_algorithms_enabled",
-    "autocast", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
+    "autocast", "classes", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
     "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
     "get_float32_matmul_precision", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
@@ -173,18 +176,6 @@ def get_device_module(device: device | str | None = None) -> ModuleType:  # torc
 
 
 # -- symbolic numbers: sizes are plain numbers here ------------------------------------------------------------------
-class SymInt:
-    """A size that is not known yet; here every size is, and no number is one of these."""
-
-
-class SymFloat:
-    """A float that is not known yet; no number is one of these."""
-
-
-class SymBool:
-    """A condition that is not known yet; no bool is one of these."""
-
-
 def sym_max(a: Any, b: Any) -> Any:  # Any: int or float, as the arguments
     """The greater number, a float where one of the two is."""
     found = max(a, b)
