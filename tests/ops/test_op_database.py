@@ -42,7 +42,9 @@ RARE: dict[tuple[str, str], str] = {
     },
     ("native_layer_norm", "gradgrad"): "torch has none without a weight",
     ("sparse.sampled_addmm", "out"): "torch has out of the result's places alone",
+    ("fft.ihfft2", "out"): "torch leaves out as it was where there is one dimension",
     ("fft.ihfftn", "out"): "torch leaves out as it was where there is one dimension",
+    ("chalf", "gradgrad"): "as above",
     ("lerp", "out"): "torch widens into out where the weight is a number, and not where it is a tensor",
     ("normal.number_mean", "out"): "torch resizes no empty out",
 }
