@@ -67,7 +67,7 @@ def summary(jobs: Known) -> str:
     """A cell of the first table."""
     if not jobs:
         return ""
-    return f"{sum('wrong' not in j for j in jobs.values())} of {len(jobs)}"
+    return f"{sum('wrong' not in j for j in jobs.values())}&nbsp;of&nbsp;{len(jobs)}"  # on one line, on a phone too
 
 
 def groups(package: Known) -> list[tuple[str, list[str]]]:

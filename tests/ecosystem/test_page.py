@@ -24,11 +24,11 @@ def test_a_later_report_replaces_its_jobs_alone() -> None:
     merge(known, report("cpu", ["resnet", "vit"], vit="[0]: 1 instead of 2"))
     merge(known, report("opencl", ["resnet"]))
     page = shown(known)
-    assert "| [timm](#ecosystem-timm) | 1.0 | 1 of 2 | 1 of 1 | Models. |" in page
+    assert "| [timm](#ecosystem-timm) | 1.0 | 1&nbsp;of&nbsp;2 | 1&nbsp;of&nbsp;1 | Models. |" in page
     assert "| `resnet`, `vit` | 1 agree, not `vit` | 1 agree | Outputs. |" in page
     assert "- `vit` on cpu: [0]: 1 instead of 2" in page
     merge(known, report("cpu", ["vit"]))
-    assert "| 2 of 2 | 1 of 1 |" in shown(known)
+    assert "| 2&nbsp;of&nbsp;2 | 1&nbsp;of&nbsp;1 |" in shown(known)
 
 
 def test_of_another_version_nothing_is_kept() -> None:
