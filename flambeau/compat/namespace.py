@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from flambeau.compat import names
+from flambeau.compat import names, seams
 
 VERSION: Final = "2.13.0"
 #: Where ``torch.__file__`` points: a folder that holds nothing else, so that no other finder finds parts of torch.
@@ -155,7 +155,8 @@ def _member(module: str, name: str) -> tuple[Any, bool] | None:
         return sys.modules["torch"], True
     entry = names.entries(module).get(name)
     below = f"{module}.{name}" if module else name
-    if entry is None and name not in _own_names(module) and below not in names.habits():
+    known = entry is not None or name in _own_names(module) or name in names.documented().get(module, ())
+    if not known and below not in names.habits():
         return None
     if name != "annotations" and (entry is None or not entry.is_module):
         try:
@@ -179,6 +180,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         top, _, module = fullname.partition(".")
+        if fullname in seams.SEAMS:
+            return seams.find(fullname)
         if top != "torch" or not exists(module):
             return None
         package = names.is_package(module)

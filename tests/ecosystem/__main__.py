@@ -4,8 +4,9 @@
 
 ENVIRONMENT is a folder; where it is not there, a virtual environment is made: flambeau from this checkout, its wheel
 named torch, and from PyPI the packages (all, where none is named). ``--record`` installs PyTorch in place of flambeau,
-and writes its answers to answers/. The report is a table, and with ``--report FILE`` JSON, which
-``python -m tests.ecosystem.page FILE`` enters into the page of results.
+and writes its answers to answers/; torchtext, whose library loads on no PyTorch of today, is recorded alone. The
+report is a table, and with ``--report FILE`` JSON, which ``python -m tests.ecosystem.page FILE`` enters into the page
+of results.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ ROOT = HERE.parents[1]
 #: What pip is asked for, by script, at the version whose answers were recorded.
 REQUIREMENTS: dict[str, list[str]] = json.loads((HERE / "requirements.json").read_text())
 TORCH = "torch==2.13.0"
+#: What answers are recorded with in place of it.
+OLDER = {"torchtext": ["torch==2.3.1", "numpy<2"]}
 
 
 def make(folder: Path, packages: list[str], record: bool) -> Path:
@@ -36,10 +39,11 @@ def make(folder: Path, packages: list[str], record: bool) -> Path:
     if not have:
         venv.create(folder, with_pip=True, clear=True)
     constraints = folder / "constraints.txt"
-    constraints.write_text(f"{TORCH}\n")  # a package that is bound to another torch comes in an older version
+    torch = OLDER.get(packages[0], [TORCH]) if record else [TORCH]
+    constraints.write_text("\n".join(torch))  # a package that is bound to another torch comes in an older version
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "-c", str(constraints)]
     if not have and record:
-        subprocess.run([*pip, TORCH, "numpy"], check=True)
+        subprocess.run([*pip, *torch, "numpy"], check=True)
     elif not have:
         subprocess.run([*pip, "-e", f"{ROOT}[opencl]"], check=True)
         subprocess.run([str(python), "-m", "flambeau", "torch-wheel", "--out", str(folder)], check=True)
@@ -110,6 +114,8 @@ def main() -> int:
     packages = asked.packages or sorted(REQUIREMENTS)
     if unknown := sorted(set(packages) - set(REQUIREMENTS)):
         parser.error(f"no script for {', '.join(unknown)}; there are {', '.join(sorted(REQUIREMENTS))}")
+    if asked.record and len(packages) > 1 and OLDER.keys() & set(packages):
+        parser.error(f"record {', '.join(OLDER)} alone, in an environment of its own")
     python = make(asked.environment, packages, asked.record)
     asked_git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(asked_git, capture_output=True, text=True).stdout.strip() or "?"

@@ -14,8 +14,20 @@ from flambeau.core.tensor import Tensor
 
 __all__ = ["OpOverload", "OpOverloadPacket", "ops"]
 
-#: The namespaces of ops of torchvision's libraries, by the names of their files.
-_VISION: Final = {"_C": "torchvision", "image": "image"}
+#: The namespaces of ops of packages' libraries, by the package and the file, and the module that has them here.
+_LIBRARIES: Final = {
+    ("torchvision", "_C"): ("torchvision", "vision"),
+    ("torchvision", "image"): ("image", "vision"),
+    ("torchaudio", "_torchaudio"): ("_torchaudio", "audio"),
+    ("torchaudio", "libtorchaudio"): ("torchaudio", "audio"),
+    ("torchtext", "libtorchtext"): ("torchtext", "text"),
+}
+_ENTERED: Final[dict[str, Callable[..., Any]]] = {}
+
+
+def enter(namespace: str, name: str, fn: Callable[..., Any]) -> None:
+    """Let ``torch.ops.NAMESPACE.NAME`` be a function of objects that no schema tells of."""
+    _ENTERED[f"{namespace}::{name}"] = fn
 
 
 class OpOverload:
@@ -79,7 +91,7 @@ class _Namespace:
     def __getattr__(self, name: str) -> OpOverloadPacket:
         if name.startswith("__"):
             raise AttributeError(name)
-        op = library.registered(f"{self.name}::{name}")
+        op = library.registered(f"{self.name}::{name}") or _ENTERED.get(f"{self.name}::{name}")
         if op is None and self.name in ("aten", "prims"):
             op = _built_in(name)
         if op is None:
@@ -107,14 +119,17 @@ class _Ops:
         return self._namespaces.setdefault(name, _Namespace(name))
 
     def load_library(self, path: str) -> None:
-        """Enter the ops of a library of C++ kernels, where flambeau has them: torchvision's two. OSError for others."""
-        file = Path(path)
-        if "torchvision" in file.parts and file.stem.partition(".")[0] in _VISION:
-            from flambeau.compat import vision  # only who uses torchvision waits for it
+        """Enter the ops of a library of C++ kernels, where flambeau has them: torchvision's, torchaudio's, torchtext's.
 
-            vision.register(_VISION[file.stem.partition(".")[0]])
-            self.loaded_libraries.add(path)
-            return
+        OSError for others.
+        """
+        file = Path(path)
+        for part in file.parts:
+            if found := _LIBRARIES.get((part, file.stem.partition(".")[0])):
+                namespace, module = found
+                importlib.import_module(f"flambeau.compat.{module}").register(namespace)  # who uses it waits for it
+                self.loaded_libraries.add(str(path))
+                return
         raise OSError(f"torch.ops.load_library: {path} is compiled for PyTorch; flambeau's kernels come from plugins")
 
 
