@@ -64,7 +64,7 @@ from flambeau.core.tape.modes import (
     set_anomaly_enabled,
     set_detect_anomaly,
 )
-from flambeau.core.storages import LEGACY as _OLD_STORAGES
+from flambeau.core.storage_methods import LEGACY as _OLD_STORAGES
 from flambeau.core.tensor import Tensor
 from flambeau.core.switches import (
     are_deterministic_algorithms_enabled, get_deterministic_debug_mode, get_float32_matmul_precision,
@@ -132,8 +132,8 @@ _LAZY = frozenset(
     }
 )
 _SPARSE = (
-    "dsmm", "hsmm", "hspmm", "saddmm", "smm", "sparse_compressed_tensor", "sparse_coo_tensor", "sparse_csc_tensor",
-    "sparse_csr_tensor", "spmm", "sspaddmm",
+    "dsmm", "hsmm", "hspmm", "saddmm", "smm", "sparse_bsc_tensor", "sparse_bsr_tensor", "sparse_compressed_tensor",
+    "sparse_coo_tensor", "sparse_csc_tensor", "sparse_csr_tensor", "spmm", "sspaddmm",
 )  # fmt: skip
 _ELSEWHERE = (
     {
@@ -149,7 +149,7 @@ _ELSEWHERE = (
         "thread_safe_generator": "flambeau.random",
     }
     | dict.fromkeys(_OLD_TENSORS, "flambeau.core.typed")
-    | dict.fromkeys(_OLD_STORAGES, "flambeau.core.storages")
+    | dict.fromkeys(_OLD_STORAGES, "flambeau.core.storage_methods")
     | dict.fromkeys((*_UNHELD, "chalf"), "flambeau.core.dtype")
     | dict.fromkeys(_SPARSE, "flambeau.sparse")
     | dict.fromkeys(_NATIVE, "flambeau.nn.native")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from flambeau.backends.base import LinAlgError
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
@@ -15,6 +16,7 @@ from flambeau.core.ops.decompose import (
     identity_like,
     lu_factor_p,
     permutation_of,
+    qr_p,
     rows_in_order,
     svd_p,
     svdvals_p,
@@ -26,10 +28,11 @@ from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
 from flambeau.core.ops.shape import adjoint as of_conjugates  # where an argument is called adjoint
 from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular_p, square, system
 from flambeau.core.ops.triangle import tril_p, triu_p
-from flambeau.core.ops.views import narrow
+from flambeau.core.ops.views import diagonal, narrow
 from flambeau.core.public import public
 from flambeau.core.results import LU, LeastSquares, LUParts, returned
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import bottom
 
 AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
 
@@ -249,22 +252,58 @@ def pinv_p(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor:
     size = abs_p(values)
     if not size.numel():
         return x.new_zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]))
-    keep = size > tolerances(x, size.amax(-1, keepdim=True), rtol, atol)
+    return _of_kept(values, u, vh, size > tolerances(x, size.amax(-1, keepdim=True), rtol, atol))
+
+
+def _of_kept(values: Tensor, u: Tensor, vh: Tensor, keep: Tensor) -> Tensor:
     inverse = where(keep, 1 / where(keep, values, 1.0), 0.0)
     return matmul_p(adjoint(vh) * unsqueeze(inverse, -2), adjoint(u))
 
 
+@composite(
+    "pinv_within(x: Tensor, tolerance: Tensor, *, hermitian: bool) -> Tensor",
+    dtype=matrices,
+    public=False,
+    vjp=dict(x=_pinv_vjp, tolerance=None),
+    jvp=lambda tangents, primals, out, **params: _pinv_jvp(tangents[:1], primals[:1], out),
+    infer=lambda x, tolerance, **p: (*x[:-2], x[-1], x[-2]),
+)
+def pinv_within_p(x: Tensor, tolerance: Tensor, *, hermitian: bool) -> Tensor:
+    """:data:`pinv_p` where the size up to which values count as 0 is a tensor, of the dtype of ``x``."""
+    if hermitian:
+        values, u = eigh_p(x, False)
+        vh = adjoint(u)
+    else:
+        u, values, vh = svd_p(x, False)
+    return _of_kept(values, u, vh, abs_p(values) > (tolerance.real if tolerance.is_complex() else tolerance))
+
+
 def pinv(
-    A: Tensor, rcond: float | None = None, *, atol: float | None = None, rtol: float | None = None,
-    hermitian: bool = False,
+    A: Tensor, rcond: float | Tensor | None = None, *, atol: float | Tensor | None = None,
+    rtol: float | Tensor | None = None, hermitian: bool = False,
 ) -> Tensor:  # fmt: skip
     """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0.
+
+    Tolerances may be tensors, one number for each matrix.
 
     >>> fb.linalg.pinv(fb.tensor([[2.0], [0.0]]))
     tensor([[0.5000, 0.0000]])
     """
     rtol = rcond if rtol is None else rtol
+    if isinstance(rtol, Tensor) or isinstance(atol, Tensor):
+        return _pinv_within(A, rtol, atol, hermitian)
     return pinv_p(A, rtol=AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
+
+
+def _pinv_within(A: Tensor, rtol: float | Tensor | None, atol: float | Tensor | None, hermitian: bool) -> Tensor:
+    """:func:`pinv` with tolerances that are tensors: each matrix has its own."""
+    values = svdvals_p(A.detach())
+    if not values.numel():
+        return pinv_p(A, rtol=AUTO, atol=0.0, hermitian=hermitian)
+    limits = [0.0 if t is None else unsqueeze(t, -1) if isinstance(t, Tensor) else t for t in (atol, rtol)]
+    relative = AUTO if rtol is None else limits[1]
+    tolerance = tolerances(A, values.amax(-1, keepdim=True), relative, limits[0])
+    return pinv_within_p(A, tolerance.to(A.dtype), hermitian=hermitian)
 
 
 @public()
@@ -277,12 +316,20 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     return pinv(input, rtol=rcond)
 
 
+def _check_rank(A: Tensor) -> None:
+    if A.numel():
+        factor = qr_p(A if A._array.shape[-2] >= A._array.shape[-1] else adjoint(A), "reduced")[1]
+        if bool((bottom(diagonal(factor, 0, -2, -1)) == 0).any()):
+            raise LinAlgError("lstsq: a matrix of A has not full rank, which driver 'gels' needs; 'gelsy' does not")
+
+
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares[Tensor]:
     """The X of least norm that minimises the norm of A @ X - B, by the singular values of A.
 
     The gradient is that of a constant rank. ``driver`` does not change the method, only what else is returned, as in
     torch: "gels" the residuals, "gelsy" (the default) the rank, "gelsd" and "gelss" both and the singular values; the
-    rest is empty, and so are residuals of as many columns as rows, or where the rank is known not to be full.
+    rest is empty, and so are residuals of as many columns as rows, or where the rank is known not to be full. "gels"
+    takes the rank to be full: LinAlgError where a triangular factor of A has a 0 on its diagonal.
 
     >>> fb.linalg.lstsq(fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([[2.0], [4.0]])).solution
     tensor([[1.],
@@ -301,6 +348,8 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     found = matmul(pinv(A, rtol=rtol), right)
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise ArgumentError(f"lstsq: driver must be 'gels', 'gelsy', 'gelsd' or 'gelss', got {driver!r}")
+    if driver == "gels":
+        _check_rank(A.detach())
     values = svdvals_p(A.detach())
     rank = (values > values.amax(-1, keepdim=True) * rtol).sum(-1) if values.numel() else values.sum(-1).to(dt.int64)
     residuals = values.new_zeros((0,))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.core.dtype import DTypeLike
-from flambeau.core.memory_format import Layout, sparse_csc, sparse_csr
+from flambeau.core.dtype import DTypeLike, Number
+from flambeau.core.memory_format import Layout, sparse_bsc, sparse_bsr, sparse_csc, sparse_csr
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
@@ -65,6 +65,28 @@ def to_sparse_csc(self: Tensor, dense_dim: int | None = None) -> Tensor:
 
 
 @public(function=False)
+def to_sparse_bsr(self: Tensor, blocksize: Sequence[int], dense_dim: int | None = None) -> Tensor:
+    """The blocks of a matrix that hold something else than zeros, by compressed rows of blocks.
+
+    ``blocksize`` (rows, columns) must divide the sizes of the matrix.
+
+    >>> fb.eye(4).to_sparse_bsr((2, 2)).col_indices()
+    tensor([0, 1])
+    """
+    return _convert(self, layout=sparse_bsr, blocksize=blocksize, dense_dim=dense_dim)
+
+
+@public(function=False)
+def to_sparse_bsc(self: Tensor, blocksize: Sequence[int], dense_dim: int | None = None) -> Tensor:
+    """The blocks of a matrix that hold something else than zeros, by compressed columns of blocks.
+
+    >>> fb.eye(4).to_sparse_bsc((2, 2)).row_indices()
+    tensor([0, 1])
+    """
+    return _convert(self, layout=sparse_bsc, blocksize=blocksize, dense_dim=dense_dim)
+
+
+@public(function=False)
 def to_dense(self: Tensor, dtype: DTypeLike | None = None, *, masked_grad: bool | None = None) -> Tensor:
     """A sparse tensor with all its zeros; a dense one as it is.
 
@@ -85,6 +107,40 @@ def sparse_mask(self: Tensor, mask: Tensor) -> Tensor:
     from flambeau.core.sparse.answering import sparse_mask as masked  # at first need, as above
 
     return masked(self, mask)
+
+
+@public(function=False)
+def smm(self: Tensor, mat: Tensor) -> Tensor:
+    """A sparse matrix times a dense one, as a sparse matrix.
+
+    >>> fb.eye(1).to_sparse().smm(fb.ones(1, 1)).to_dense()
+    tensor([[1.]])
+    """
+    from flambeau.core.sparse.products import smm as product  # at first need, as above
+
+    return product(self, mat)
+
+
+@public(function=False)
+def sspaddmm(self: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    """``beta * self + alpha * (mat1 @ mat2)`` of two sparse matrices and a dense one, as a sparse matrix.
+
+    >>> fb.eye(1).to_sparse().sspaddmm(fb.eye(1).to_sparse(), fb.ones(1, 1), beta=2).to_dense()
+    tensor([[3.]])
+    """
+    from flambeau.core.sparse.products import sspaddmm as product  # at first need, as above
+
+    return product(self, mat1, mat2, beta=beta, alpha=alpha)
+
+
+@public(function=True)
+def resize_as_sparse_(self: Tensor, the_template: Tensor) -> Tensor:
+    """Give a sparse tensor, in place, the shape of another one; of the compressed layouts its places as well.
+
+    >>> fb.sparse_coo_tensor((2,)).resize_as_sparse_(fb.sparse_coo_tensor((3,))).shape
+    flambeau.Size([3])
+    """
+    raise RuntimeError("resize_as_sparse_ expected a sparse tensor layout but got Strided; use to_sparse() before it")
 
 
 @public(function=False)
@@ -114,10 +170,16 @@ _PARTS = {
     "values": ("sparse", "The values of a sparse tensor, which where it is sparse_coo must be coalesced."),
     "_values": ("sparse", ""),
     "_nnz": ("sparse", ""),
-    "crow_indices": ("sparse row compressed", "Where each row begins in the values of a sparse_csr tensor."),
-    "col_indices": ("sparse row compressed", "The column of each value of a sparse_csr tensor."),
-    "ccol_indices": ("sparse column compressed", "Where each column begins in the values of a sparse_csc tensor."),
-    "row_indices": ("sparse column compressed", "The row of each value of a sparse_csc tensor."),
+    "crow_indices": (
+        "sparse row compressed",
+        "Where each row of a sparse_csr or sparse_bsr tensor begins.",
+    ),
+    "col_indices": ("sparse row compressed", "The column of each value of a sparse_csr or sparse_bsr tensor."),
+    "ccol_indices": (
+        "sparse column compressed",
+        "Where each column of a sparse_csc or sparse_bsc tensor begins.",
+    ),
+    "row_indices": ("sparse column compressed", "The row of each value of a sparse_csc or sparse_bsc tensor."),
     "coalesce": ("sparse coordinate", "The sparse tensor with its places in order, and equal ones added up."),
     "is_coalesced": ("sparse coordinate", "Whether the places of a sparse tensor are in order, each once."),
     "sparse_resize_": ("sparse coordinate", "Another shape and other numbers of dimensions, of a sparse tensor."),
@@ -135,3 +197,29 @@ def _part(name: str, kind: str, doc: str) -> Callable[..., Any]:
 
 for _name, (_kind, _doc) in _PARTS.items():
     public(_name, function=False, guard="function")(_part(_name, _kind, _doc))
+
+
+# -- parts as copies -----------------------------------------------------------------------------------
+def _part_copy(name: str) -> Callable[..., Any]:
+    def copy(input: Tensor) -> Tensor:
+        found: Tensor = getattr(input, name)()
+        return found.clone()
+
+    copy.__name__, copy.__qualname__ = f"{name}_copy", f"{name}_copy"
+    copy.__doc__ = f"""A copy of what :meth:`flambeau.Tensor.{name}` gives.
+
+    >>> fb.{name}_copy({_EXAMPLES[name]})
+    """
+    return copy
+
+
+_EXAMPLES = {
+    "indices": "fb.eye(2).to_sparse())\n    tensor([[0, 1],\n            [0, 1]]",
+    "values": "fb.eye(2).to_sparse())\n    tensor([1., 1.]",
+    "crow_indices": "fb.eye(2).to_sparse_csr())\n    tensor([0, 1, 2]",
+    "col_indices": "fb.eye(2).to_sparse_csr())\n    tensor([0, 1]",
+    "ccol_indices": "fb.eye(2).to_sparse_csc())\n    tensor([0, 1, 2]",
+    "row_indices": "fb.eye(2).to_sparse_csc())\n    tensor([0, 1]",
+}
+for _name in _EXAMPLES:
+    public(f"{_name}_copy", method=False, out=True)(_part_copy(_name))

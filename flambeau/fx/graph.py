@@ -5,14 +5,16 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 from flambeau.fx.node import Argument, Node, Target, map_arg, name_of
+from flambeau.fx.source import program
 
 __all__ = ["CodeGen", "Graph"]
 
+Transform = Callable[[list[str]], list[str]]
 _RESERVED: Final = frozenset({*dir(builtins), *keyword.kwlist, "self", "torch", "inf", "nan", "device"})
 
 
@@ -78,7 +80,7 @@ class Graph:
     >>> print(graph)
     graph():
         %x : [num_users=1] = placeholder[target=x]
-        %relu : [num_users=1] = call_function[target=flambeau.relu](args = (x,), kwargs = {})
+        %relu : [num_users=1] = call_function[target=flambeau.relu](args = (%x,), kwargs = {})
         return relu
     """
 
@@ -87,6 +89,7 @@ class Graph:
         self._names = _Names()
         self._insert_before: Node = self._root
         self._codegen = CodeGen()
+        self._transform: Transform | None = None
         self.owning_module, self._tracer_cls = owning_module, tracer_cls
 
     @property
@@ -106,7 +109,7 @@ class Graph:
     def placeholder(self, name: str, type_expr: Any = None, default_value: Any = ...) -> Node:
         """Add an input."""  # Any: an annotation; a default of any type
         args = () if default_value is ... else (default_value,)
-        return self.create_node("placeholder", name, args, type_expr=type_expr, name=name.lstrip("*"))
+        return self.create_node("placeholder", name, args, type_expr=type_expr, name=name)
 
     def get_attr(self, qualified_name: str, type_expr: Any = None) -> Node:  # Any: an annotation
         """Add the reading of a parameter or another attribute of the module."""
@@ -132,6 +135,26 @@ class Graph:
     ) -> Node:  # fmt: skip
         """Add the call of a submodule."""
         return self.create_node("call_module", module_name, args, kwargs, type_expr=type_expr)
+
+    def create_size_node(self, tensor_node: Node, dim: int) -> Node:
+        """Add the length of a dimension of a tensor."""
+        return self.call_method("size", (tensor_node, dim))
+
+    def create_stride_node(self, tensor_node: Node, dim: int) -> Node:
+        """Add the stride of a dimension of a tensor."""
+        return self.call_method("stride", (tensor_node, dim))
+
+    def create_storage_offset_node(self, tensor_node: Node) -> Node:
+        """Add the place of a tensor's first element in its storage."""
+        return self.call_method("storage_offset", (tensor_node,))
+
+    def materialize_symint(self, value: int) -> Node | int:
+        """What stands in the graph for a size: numbers are known here, and stand for themselves."""
+        return self.materialize_symints([value])[0]
+
+    def materialize_symints(self, values: Sequence[int]) -> list[Node | int]:
+        """The same for several sizes."""
+        return [int(value) for value in values]
 
     def output(self, result: Argument, type_expr: Any = None) -> Node:  # Any: an annotation
         """Add what the graph returns."""
@@ -217,18 +240,40 @@ class Graph:
 
     def python_code(self, root_module: str = "self") -> str:
         """The program as Python, to be read."""
-        arguments = [n.target for n in self.nodes if n.op == "placeholder"]
-        lines = [f"def forward({', '.join(['self', *map(str, arguments)])}):"]
-        for node in self.nodes:
-            call = _call(node, root_module)
-            if call:
-                lines.append(f"    {call}")
-        return "\n".join(lines) + "\n"
+        text = program(list(self.nodes), root_module)
+        if self._transform is None:
+            return text
+        return "".join(self._transform(text.splitlines(keepends=True)))
 
     def print_tabular(self) -> None:
-        """Print the nodes, a line each."""
-        for node in self.nodes:
-            print(f"{node.op:14} {node.name:20} {name_of(node.target):30} {node.args} {node.kwargs}")
+        """Print the nodes, a line each, in columns."""
+        rows = [("opcode", "name", "target", "args", "kwargs")]
+        rows += [(n.op, n.name, name_of(n.target), str(n.args), str(n.kwargs)) for n in self.nodes]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        rows.insert(1, tuple("-" * w for w in widths))  # type: ignore[arg-type]  # five columns
+        for row in rows:
+            print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+
+    @contextmanager
+    def on_generate_code(self, make_transformer: Callable[[Transform | None], Transform]) -> Iterator[None]:
+        """Inside, and from there on in :meth:`python_code`, lines of code go through ``make_transformer(before)``.
+
+        ``before`` is what they went through until then, or None; after the block that is so again.
+        """
+        before = self._transform
+        self._transform = make_transformer(before)
+        try:
+            yield
+        finally:
+            self._transform = before
+
+    def process_inputs(self, *args: Any) -> Any:  # Any: what the program is called with
+        """The inputs of the graph, of the arguments."""
+        return self._codegen.process_inputs(*args)
+
+    def process_outputs(self, out: Any) -> Any:  # Any: what the graph gives
+        """What the module returns, of the graph's result."""
+        return self._codegen.process_outputs(out)
 
     def set_codegen(self, codegen: CodeGen) -> None:
         """Pass inputs and outputs otherwise."""
@@ -249,24 +294,6 @@ class Graph:
 
 def _candidate(target: Target) -> str:
     """A name for the result of a target: that of the function in small letters, or the path of a module."""
-    if isinstance(target, str):
-        name = target.strip("_") if re.fullmatch(r"__\w+__", target) else target
-    else:
-        name = getattr(target, "__name__", type(target).__name__).strip("_")
+    name = target if isinstance(target, str) else getattr(target, "__name__", type(target).__name__)
+    name = name[2:-2] if re.fullmatch(r"__\w+__", name) else name
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace(".", "_")
-
-
-def _call(node: Node, root: str) -> str:
-    words = [*map(repr, node.args), *(f"{k}={v!r}" for k, v in node.kwargs.items())]
-    match node.op:
-        case "output":
-            return f"return {node.args[0]!r}"
-        case "get_attr":
-            return f"{node.name} = {root}.{node.target}"
-        case "call_function":
-            return f"{node.name} = {name_of(node.target)}({', '.join(words)})"
-        case "call_method":
-            return f"{node.name} = {words[0]}.{node.target}({', '.join(words[1:])})"
-        case "call_module":
-            return f"{node.name} = {root}.{node.target}({', '.join(words)})"
-    return ""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-__all__ = ["Argument", "Node", "Target", "has_side_effect", "map_aggregate", "map_arg"]
+from flambeau.fx.immutable_collections import immutable_dict, immutable_list
+
+__all__ = ["ArgsKwargsPair", "Argument", "Node", "Target", "has_side_effect", "map_aggregate", "map_arg"]
 
 Target = Callable[..., Any] | str
 Argument = Any  # a Node, a number, a text, a device, ..., or a tuple, list, dict or slice of them
@@ -26,9 +29,9 @@ def map_aggregate(a: Argument, fn: Callable[[Argument], Argument]) -> Argument:
         mapped = [map_aggregate(x, fn) for x in a]
         return type(a)(*mapped) if hasattr(a, "_fields") else tuple(mapped)
     if isinstance(a, list):
-        return [map_aggregate(x, fn) for x in a]
+        return immutable_list([map_aggregate(x, fn) for x in a])
     if isinstance(a, dict):
-        return {k: map_aggregate(v, fn) for k, v in a.items()}
+        return immutable_dict({k: map_aggregate(v, fn) for k, v in a.items()})
     if isinstance(a, slice):
         return slice(map_aggregate(a.start, fn), map_aggregate(a.stop, fn), map_aggregate(a.step, fn))
     return fn(a)
@@ -37,6 +40,13 @@ def map_aggregate(a: Argument, fn: Callable[[Argument], Argument]) -> Argument:
 def map_arg(a: Argument, fn: Callable[[Node], Argument]) -> Argument:
     """``fn`` of every node in an argument."""
     return map_aggregate(a, lambda x: fn(x) if isinstance(x, Node) else x)
+
+
+class ArgsKwargsPair(NamedTuple):
+    """The arguments of a call."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 class Node:
@@ -82,6 +92,44 @@ class Node:
         self._set(self._args, dict(value))
 
     @property
+    def stack_trace(self) -> str | None:
+        """Where in the program it was called, if ``meta`` tells."""
+        found: str | None = self.meta.get("stack_trace")
+        return found
+
+    @stack_trace.setter
+    def stack_trace(self, trace: str | None) -> None:
+        self.meta["stack_trace"] = trace
+
+    def normalized_arguments(
+        self, root: Any, arg_types: tuple[Any, ...] | None = None, kwarg_types: dict[str, Any] | None = None,
+        normalize_to_only_use_kwargs: bool = False,
+    ) -> ArgsKwargsPair | None:  # fmt: skip  # Any: the module of the graph, and types
+        """The arguments as the target's signature has them, defaults filled in; None where it is not known.
+
+        With ``normalize_to_only_use_kwargs`` all by name. ``arg_types`` and ``kwarg_types`` choose between signatures
+        in PyTorch; here there is one.
+        """
+        target: Any = self.target
+        if self.op == "call_module":
+            target = root.get_submodule(target).forward
+        elif self.op != "call_function":
+            return None
+        try:
+            signature = inspect.signature(target)
+            bound = signature.bind(*self.args, **self.kwargs)
+        except (TypeError, ValueError):
+            return None
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature.parameters.values()):
+            return None
+        bound.apply_defaults()
+        given = dict(bound.arguments)
+        if normalize_to_only_use_kwargs:
+            return ArgsKwargsPair((), given)
+        count = len(self.args)
+        return ArgsKwargsPair(tuple(given.values())[:count], dict(list(given.items())[count:]))
+
+    @property
     def all_input_nodes(self) -> list[Node]:
         """The nodes among the arguments, each once."""
         return list(self._inputs)
@@ -89,9 +137,14 @@ class Node:
     def _set(self, args: tuple[Argument, ...], kwargs: dict[str, Argument]) -> None:
         for node in self._inputs:
             node.users.pop(self, None)
-        self._inputs = {}
-        self._args, self._kwargs = args, kwargs
-        map_arg((args, kwargs), lambda node: self._inputs.setdefault(node))
+        inputs: dict[Node, None] = {}
+
+        def read(node: Node) -> Node:
+            inputs[node] = None
+            return node
+
+        self._inputs = inputs
+        self._args, self._kwargs = map_arg(args, read), map_arg(kwargs, read)
         for node in self._inputs:
             node.users[self] = None
 
@@ -158,15 +211,30 @@ class Node:
     def format_node(self) -> str:
         """The node as a line of text."""
         if self.op == "output":
-            return f"return {self._args[0]}"
+            return f"return {self._args[0]!r}"
         head = f"%{self.name} : [num_users={len(self.users)}] = {self.op}[target={name_of(self.target)}]"
         plain = self.op in ("placeholder", "get_attr")
-        return head if plain else f"{head}(args = {self._args}, kwargs = {self._kwargs})"
+        return head if plain else f"{head}(args = {shown(self._args)}, kwargs = {shown(self._kwargs)})"
 
     def __repr__(self) -> str:
         return self.name
 
     __hash__ = object.__hash__
+
+
+def shown(a: Argument) -> str:
+    """An argument in the text of a graph: nodes with a % before their names."""
+    if isinstance(a, Node):
+        return f"%{a.name}"
+    if isinstance(a, tuple):
+        return f"({', '.join(map(shown, a))}{',' if len(a) == 1 else ''})"
+    if isinstance(a, list):
+        return f"[{', '.join(map(shown, a))}]"
+    if isinstance(a, dict):
+        return "{" + ", ".join(f"{k}: {shown(v)}" for k, v in a.items()) + "}"
+    if isinstance(a, slice):
+        return f"slice({shown(a.start)}, {shown(a.stop)}, {shown(a.step)})"
+    return str(a)
 
 
 def name_of(target: Target) -> str:

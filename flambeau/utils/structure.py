@@ -198,7 +198,10 @@ def _decode_sparse(decoder: Decoder, content: Any) -> Tensor:
         return make.sparse_coo_tensor(
             indices, values, shape, requires_grad=requires_grad, check_invariants=True, is_coalesced=coalesced
         )
-    found = {"sparse_csr": make.sparse_csr_tensor, "sparse_csc": make.sparse_csc_tensor}[name]
+    found = {
+        "sparse_csr": make.sparse_csr_tensor, "sparse_csc": make.sparse_csc_tensor,
+        "sparse_bsr": make.sparse_bsr_tensor, "sparse_bsc": make.sparse_bsc_tensor,
+    }[name]  # fmt: skip
     heads, places, values = parts
     return found(heads, places, values, shape, requires_grad=requires_grad, check_invariants=True)
 

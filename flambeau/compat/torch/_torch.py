@@ -5,40 +5,51 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
 from flambeau.compat import amp
 from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
+from flambeau.compat.symbolic import SymBool, SymFloat, SymInt, Tag
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
+from flambeau.compat.torch._classes import classes
 from flambeau.compat.torch._compile import compile
+from flambeau.compat.torch._foreach import FUNCTIONS as _FOREACH
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
+from flambeau.compat.torch.torch_version import TorchVersion
+from flambeau.compat.unchanged import no
 from flambeau.core import typed
 from flambeau.core.accelerator import resolved
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.memory_format import Layout as layout
 from flambeau.core.memory_format import MemoryFormat as memory_format
+from flambeau.core.overrides import handle_torch_function, has_torch_function
 from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 from flambeau.futures import Future
+from flambeau.nn.functional.scaled import _scaled_mm as _scaled_mm
+from flambeau.nn.functional.scaled import grouped_mm as _grouped_mm  # noqa: F401  # another name of it
 
-__version__ = f"{VERSION}+flambeau"
+__version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
     "AcceleratorError", "Future", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction",
-    "ScriptModule", "SymBool", "SymFloat", "SymInt", "TypedStorage", "UntypedStorage",
+    "ScriptModule", "SymBool", "SymFloat", "SymInt", "Tag", "TypedStorage", "UntypedStorage",
     "are_deterministic_algorithms_enabled",
-    "autocast", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
+    "autocast", "classes", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
     "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
-    "get_float32_matmul_precision", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
+    "get_float32_matmul_precision", "has_lapack", "has_mkl", "has_openmp", "has_spectral",
+    "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
     "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_deterministic_debug_mode",
     "set_float32_matmul_precision", "set_flush_denormal", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
     "sym_not", "sym_sqrt", "sym_sum", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
+
+globals().update(_FOREACH)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -97,6 +108,12 @@ def set_autocast_dtype(device_type: str, dtype: DType) -> None:
 
 def clear_autocast_cache() -> None:
     """There is no cache."""
+
+
+# -- what this build has, as torch's flags say it --------------------------------------------------------------------
+has_lapack = has_spectral = True  # linear algebra and Fourier transforms, by numpy and flambeau's own kernels
+has_mkl = has_openmp = False
+is_vulkan_available = no
 
 
 # -- switches ----------------------------------------------------------------------------------------------------
@@ -170,18 +187,6 @@ def get_device_module(device: device | str | None = None) -> ModuleType:  # torc
 
 
 # -- symbolic numbers: sizes are plain numbers here ------------------------------------------------------------------
-class SymInt:
-    """A size that is not known yet; here every size is, and no number is one of these."""
-
-
-class SymFloat:
-    """A float that is not known yet; no number is one of these."""
-
-
-class SymBool:
-    """A condition that is not known yet; no bool is one of these."""
-
-
 def sym_max(a: Any, b: Any) -> Any:  # Any: int or float, as the arguments
     """The greater number, a float where one of the two is."""
     found = max(a, b)
@@ -224,23 +229,6 @@ def sym_ite(b: bool, t: Any, f: Any) -> Any:  # Any: of any one type
     return t if b else f
 
 
-# -- lists of tensors ---------------------------------------------------------------------------------------------
-def _foreach_mul_(tensors: Sequence[Tensor], scalar: float | Tensor | Sequence[float | Tensor]) -> None:
-    """Multiply each tensor in place, by one number or each by its own."""
-    factors = scalar if isinstance(scalar, Sequence) else [scalar] * len(tensors)
-    for t, factor in zip(tensors, factors, strict=True):
-        t.mul_(factor)
-
-
-def _foreach_add_(
-    tensors: Sequence[Tensor], other: float | Tensor | Sequence[float | Tensor], *, alpha: float = 1
-) -> None:
-    """Add to each tensor in place ``alpha`` times one number, or each its own."""
-    others = other if isinstance(other, Sequence) else [other] * len(tensors)
-    for t, o in zip(tensors, others, strict=True):
-        t.add_(o, alpha=alpha)
-
-
 # -- checks ----------------------------------------------------------------------------------------------------------
 def _assert_async(condition: Tensor, message: str = "Expected Tensor with single nonzero value, but got zero") -> None:
     """RuntimeError with the message unless the one number is true; it is waited for."""
@@ -250,10 +238,13 @@ def _assert_async(condition: Tensor, message: str = "Expected Tensor with single
         raise RuntimeError(message)
 
 
-def _assert(condition: Any, message: str) -> None:  # Any: a bool, or a tensor of one
+def _assert(condition: Any, message: str) -> Any:  # Any: a bool, or a tensor of one; what a traced one becomes
+    if has_torch_function((condition,)):
+        return handle_torch_function(_assert, (condition,), condition, message)
     if isinstance(condition, Tensor):
         condition = bool(condition)
     assert condition, message
+    return None
 
 
 def _checking(error: type[Exception]) -> Callable[..., None]:

@@ -20,7 +20,8 @@ def pytest_configure(config: pytest.Config) -> None:
     by, seed = int(os.environ.get("SEEDS", "0")), torch.manual_seed
     if by:
         seed(by)  # where a test sets none
-        torch.manual_seed = torch.random.manual_seed = lambda number: seed(int(number) + by)
+        for module in (torch, torch.random):
+            module.manual_seed = lambda number: seed(int(number) + by)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
