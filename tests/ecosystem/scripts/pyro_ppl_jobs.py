@@ -157,7 +157,7 @@ def densities_of_pyros_own_distributions() -> Any:
         "projected_normal": dist.ProjectedNormal(on([0.3, 0.2, 0.1])).log_prob(
             direction[:, :3] / direction[:, :3].norm(dim=-1, keepdim=True)
         ),
-        "lkj": dist.LKJCholesky(3, 1.5).log_prob(
+        "lkj": dist.LKJCholesky(3, on(1.5)).log_prob(
             torch.linalg.cholesky(on([[1, 0.2, 0.1], [0.2, 1, 0.3], [0.1, 0.3, 1]]))
         ),
         "truncated_polya": dist.TruncatedPolyaGamma(on([1.0])).log_prob(on([0.3])),
@@ -209,7 +209,8 @@ def transforms_and_flows() -> Any:
         jobs.even(t, seed=7, scale=0.5)
         if name == "batchnorm":
             t.eval()
-        out = t(x)
+        with torch.device(jobs.DEVICE):  # the sylvester flow has a torch.eye(n) of its own
+            out = t(x)
         parts[name] = [out, t.log_abs_det_jacobian(x, out)]
     return parts
 
@@ -312,7 +313,8 @@ def guide_list_and_iaf() -> Any:
     pyro.clear_param_store()
     torch.manual_seed(0)
     flow = AutoIAFNormal(regression, hidden_dim=[8], num_transforms=1, init_loc_fn=start())
-    losses, _ = fit(regression, flow, *data(), steps=5)
+    with torch.device(jobs.DEVICE):  # its base distribution is made of torch.zeros(1)
+        losses, _ = fit(regression, flow, *data(), steps=5)
     return first, len(losses), all(math.isfinite(v) for v in losses)
 
 
