@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -26,7 +27,7 @@ REQUIREMENTS: dict[str, list[str]] = json.loads((HERE / "requirements.json").rea
 TORCH = "torch==2.13.0"
 
 
-def make(folder: Path, packages: list[str], record: bool) -> Path:
+def make(folder: Path, packages: list[str], record: bool, device: str = "cpu") -> Path:
     """The Python of the environment, with what the packages need."""
     python = folder / "bin" / "python"
     done = folder / "installed.json"
@@ -42,6 +43,11 @@ def make(folder: Path, packages: list[str], record: bool) -> Path:
         subprocess.run([*pip, "-e", f"{ROOT}[opencl]"], check=True)
         subprocess.run([str(python), "-m", "flambeau", "torch-wheel", "--out", str(folder)], check=True)
         subprocess.run([*pip, "--no-deps", *map(str, folder.glob("torch-*.whl"))], check=True)
+    if device.startswith("jax") and "flambeau-jax" not in have:
+        source = folder / "flambeau-jax"  # building leaves files beside the sources
+        shutil.copytree(ROOT / "plugins" / "jax", source, dirs_exist_ok=True)
+        subprocess.run([*pip, "jax[cpu]>=0.7", str(source)], check=True)
+        have = [*have, "flambeau-jax"]
     needed = [r for p in packages if p not in have for r in REQUIREMENTS[p]]
     if needed:
         subprocess.run([*pip, *needed], check=True)
@@ -104,7 +110,7 @@ def main() -> int:
     packages = asked.packages or sorted(REQUIREMENTS)
     if unknown := sorted(set(packages) - set(REQUIREMENTS)):
         parser.error(f"no script for {', '.join(unknown)}; there are {', '.join(sorted(REQUIREMENTS))}")
-    python = make(asked.environment, packages, asked.record)
+    python = make(asked.environment, packages, asked.record, asked.device)
     reports, failed = [], 0
     for package in packages:
         report = run(python, package, asked.device, asked.job)

@@ -161,7 +161,7 @@ def densities_of_pyros_own_distributions() -> Any:
             torch.linalg.cholesky(on([[1, 0.2, 0.1], [0.2, 1, 0.3], [0.1, 0.3, 1]]))
         ),
         "truncated_polya": dist.TruncatedPolyaGamma(on([1.0])).log_prob(on([0.3])),
-        "stable": dist.Stable(1.5, 0.1).log_prob(order[:, 0]),
+        "stable": dist.Stable(on(1.5), on(0.1)).log_prob(order[:, 0]),
         "inverse_gamma": dist.InverseGamma(positive, 2.0).log_prob(positive),
         "logistic": dist.Logistic(unit, positive).log_prob(order[:, 0]),
         "log_normal_nb": dist.LogNormalNegativeBinomial(5.0, order[:, 0], on(0.3)).log_prob(counts),

@@ -22,13 +22,11 @@ def bind(backend: JaxBackend) -> None:
     backend.function("matmul", matmul)
     for fn in (qr, lu_factor, det, slogdet, solve_triangular):
         backend.function(fn.__name__, fn, _FLOATS)
-    for fn, why in (
-        (cholesky, "is not positive definite"),
-        (solve, "is singular"),
-        (inv, "is singular and has no inverse"),
-        *((f, "did not converge") for f in (eigh, svd, svdvals, eig)),
-    ):
-        backend.decomposition(fn.__name__, fn, _FLOATS, why)
+    backend.decomposition("cholesky", cholesky, _FLOATS, "is not positive definite")
+    backend.decomposition("solve", solve, _FLOATS, "is singular")
+    backend.decomposition("inv", inv, _FLOATS, "is singular and has no inverse")
+    for values in (eigh, svd, svdvals, eig):
+        backend.decomposition(values.__name__, values, _FLOATS, "did not converge")
 
 
 def matmul(x: Value, y: Value) -> Value:
