@@ -37,13 +37,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 _first_use = fork_safe(threading.RLock())
 
 
-def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
+def slow(
+    op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any], told: FunctionType | None = None
+) -> Any:
     """The uniform path behind a public function: bind, call, write to ``out``.
 
-    An error that says what was wrong with the call is raised from here: what led to it inside is no help.
+    Classes that override it are told of the op's function, or of ``told``, which has another name. An error that says
+    what was wrong with the call is raised from here: what led to it inside is no help.
     """
     if ARMED:
-        found = intercept(op.function, *_as_called(op, args, params, kw))
+        found = intercept(told or op.function, *_as_called(op, args, params, kw))
         if found is not NOTHING:
             return found
     try:
@@ -55,7 +58,7 @@ def slow(op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]
         return deliver(op.name, result, out)
     except Exception as error:
         if met(error, args, kw or {}, explaining_code):
-            return slow(op, args, params, kw)
+            return slow(op, args, params, kw, told)
         if clear := explained_op(error, op, op.name, args, params, kw):
             raise clear from clear.__cause__
         if is_of_the_call(error, op.name):
@@ -141,19 +144,24 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
     scope["record"], scope["record_checked"] = record, record_checked
 
 
-def lazy_function(op: Op, name: str, text: Callable[[], str], body: Callable[..., Any] | None = None) -> FunctionType:
+def lazy_function(
+    op: Op, name: str, text: Callable[[], str], body: Callable[..., Any] | None = None, told: bool = False
+) -> FunctionType:
     """A function whose source is written and compiled at its first call; its identity never changes.
 
-    It may call ``body``, a function whose globals it has too.
+    It may call ``body``, a function whose globals it has too. With ``told`` it is it that overriding classes see, and
+    not the op's function.
     """
     scope: dict[str, Any] = {"__name__": "flambeau.core.ops"}
 
     def compile_now() -> FunctionType:
         with _first_use:
-            if lazy.__code__ is _PLACEHOLDER:
+            if lazy.__code__ is PLACEHOLDER:
                 if body is not None:
                     scope.update(getattr(inspect.unwrap(body), "__globals__", {}), body=body)
                 _fill(scope, op)
+                if told:
+                    scope["slow"] = partial(slow, told=lazy)
                 filename = f"<flambeau {name}>"
                 made = text()
                 local: dict[str, Any] = {}
@@ -165,7 +173,7 @@ def lazy_function(op: Op, name: str, text: Callable[[], str], body: Callable[...
         return lazy
 
     scope["compile_now"] = compile_now
-    lazy = FunctionType(_PLACEHOLDER, scope, name)
+    lazy = FunctionType(PLACEHOLDER, scope, name)
     lazy.__qualname__ = name
     lazy.op = op  # type: ignore[attr-defined]
     return lazy
@@ -211,7 +219,7 @@ def _placeholder(*args: Any, **kw: Any) -> Any:
     return compile_now()(*args, **kw)  # type: ignore[name-defined]  # noqa: F821  # in the function's own globals
 
 
-_PLACEHOLDER = _placeholder.__code__
+PLACEHOLDER = _placeholder.__code__
 
 
 def public_function(op: Op) -> FunctionType:
@@ -222,6 +230,15 @@ def public_function(op: Op) -> FunctionType:
     return function
 
 
+def named_function(op: Op, name: str) -> FunctionType:
+    """The public function of an op under another of its names, which classes that override it are told of."""
+    function = lazy_function(op, op.name, lambda: sources.source(op), told=True)
+    function.__name__ = function.__qualname__ = name
+    function.__doc__, function.canonical = op.function.__doc__, op.name  # type: ignore[attr-defined]
+    function.__signature__ = op.function.__signature__  # type: ignore[attr-defined]
+    return function
+
+
 def method(op: Op, name: str, reflected: bool = False) -> FunctionType:
     """An operator method such as ``__add__``."""
     function = lazy_function(op, name, lambda: sources.dunder_source(op, name, reflected))
@@ -229,9 +246,12 @@ def method(op: Op, name: str, reflected: bool = False) -> FunctionType:
     return function
 
 
-def inplace_function(op: Op) -> FunctionType:
-    """The in-place method of an op, ``add_`` of ``add``."""
+def inplace_function(op: Op, name: str = "") -> FunctionType:
+    """The in-place method of an op, ``add_`` of ``add``, or under another name than the op's."""
     function = lazy_function(op, f"{op.name}_", lambda: sources.inplace_source(op))
+    if name:
+        function.__name__ = function.__qualname__ = name
+        function.canonical = f"{op.name}_"  # type: ignore[attr-defined]
     function.__doc__ = f"In place: :func:`flambeau.{op.name}`, written to the tensor, which is returned."
     function.__signature__ = help.signature(op, inplace=True)  # type: ignore[attr-defined]
     return function

@@ -79,6 +79,14 @@ class Generator(Philox):
         twin.state = self.state
         return twin
 
+    def graphsafe_get_state(self) -> Generator:
+        """NotImplementedError: there are no graphs of recorded work that could share a state."""
+        raise NotImplementedError("graphsafe_get_state is not supported in this Generator")
+
+    def graphsafe_set_state(self, state: Generator) -> Generator:
+        """NotImplementedError, as :meth:`graphsafe_get_state`."""
+        raise NotImplementedError("graphsafe_set_state is not supported in this Generator")
+
     def __reduce__(self) -> tuple[Callable[..., Generator], tuple[Device, tuple[int, int]]]:
         return _restore, (self.device, self.state)
 

@@ -13,7 +13,7 @@ import operator
 import sys
 from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from flambeau.core import (  # noqa: F401  # their public functions
     copying,
@@ -24,8 +24,9 @@ from flambeau.core import (  # noqa: F401  # their public functions
     from_data,
     ops,
     printing,
+    quantized,
     sharing,
-    storages,
+    storage_methods,
     subclasses,
     typed,
 )
@@ -39,6 +40,7 @@ from flambeau.core.record import CREATE, OPS, Op
 from flambeau.core.sparse import methods as sparse_methods  # noqa: F401  # their public functions
 from flambeau.core.tensor import Tensor
 
+F = TypeVar("F", bound=Callable[..., Any])
 #: torch's name of an argument -> the array API's, which numpy users type.
 _AXES: Final = {"dim": "axis", "keepdim": "keepdims"}
 #: Arguments by position of any number that torch also takes as one sequence by name.
@@ -70,10 +72,60 @@ def install() -> None:
                     FUNCTIONS[f"{name}_"] = written
     for old in ("__div__", "__rdiv__", "__idiv__"):  # Python 2's, which torch has kept
         setattr(Tensor, old, getattr(Tensor, old.replace("div", "truediv")))
+    _name_all()
     give_homes("flambeau", FUNCTIONS)
     give_homes(Tensor.__module__, vars(Tensor), "Tensor.")
     _have_asked()
     Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]  # which __eq__ took away
+
+
+def _name_all() -> None:
+    """Have every function bear the name that it is found by: one of several names gets a function of its own."""
+    twins: dict[tuple[int, str], FunctionType] = {}
+    for functions in (FUNCTIONS, dict(vars(Tensor))):
+        for name, fn in functions.items():
+            if not isinstance(fn, FunctionType) or fn.__name__ == name or name.startswith("_"):
+                continue
+            bears = fn.__name__
+            if functions.get(bears) is fn or FUNCTIONS.get(bears) is fn:
+                if fn.__code__ is fastpath.PLACEHOLDER:  # it would go on compiling itself at every call
+                    continue
+                twin = twins.get((id(fn), name))
+                if twin is None:
+                    twin = twins[id(fn), name] = _twin(fn, name)
+                fn = twin
+            elif bears in functions and not hasattr(fn, "op"):
+                fn.canonical = bears  # type: ignore[attr-defined]  # those who answer by name know it by this one
+            fn.__name__ = name
+            if functions is FUNCTIONS:
+                FUNCTIONS[name] = fn
+            else:
+                setattr(Tensor, name, fn)
+
+
+def named(name: str, fn: F) -> F:
+    """A function under another name, which it bears: of a record or of any body.
+
+    >>> named("same", fb.exp).__name__, fb.exp.__name__
+    ('same', 'exp')
+    """
+    found: Any = fn
+    op = getattr(fn, "op", None)
+    if op is not None:
+        found = fastpath.named_function(op, name)
+    elif isinstance(fn, FunctionType) and fn.__code__ is not fastpath.PLACEHOLDER:
+        found = _twin(fn, name)
+    made: F = found
+    return made
+
+
+def _twin(fn: FunctionType, name: str) -> FunctionType:
+    """The same function as another object, under another name."""
+    made = FunctionType(fn.__code__, fn.__globals__, name, fn.__defaults__, fn.__closure__)
+    made.__kwdefaults__, made.__annotations__, made.__doc__ = fn.__kwdefaults__, fn.__annotations__, fn.__doc__
+    made.__dict__.update(fn.__dict__, canonical=fn.__name__)
+    made.__module__, made.__qualname__ = fn.__module__, name
+    return made
 
 
 def _have_asked() -> None:
@@ -95,14 +147,17 @@ def _have_asked() -> None:
 def _install_record(record: Op) -> None:
     """A record's function, method, in-place form and operators."""
     written = fastpath.inplace_function(record) if record.inplace else None
+    first = record.name if record.name in record.public else next(iter(record.public), record.name)
     for name in record.public:
-        FUNCTIONS[name] = record.function
+        is_first = name == first
+        FUNCTIONS[name] = function = record.function if is_first else fastpath.named_function(record, name)
         if record.family is not CREATE:
-            setattr(Tensor, name, record.function)
+            setattr(Tensor, name, function)
         if written is not None:
-            setattr(Tensor, f"{name}_", written)
+            changed = written if is_first else fastpath.inplace_function(record, f"{name}_")
+            setattr(Tensor, f"{name}_", changed)
             if record.inplace == "function":
-                FUNCTIONS[f"{name}_"] = written
+                FUNCTIONS[f"{name}_"] = changed
     if not (stem := record.operator):
         return
     if len(record.schema.operands) == 1:

@@ -403,7 +403,8 @@ def inplace_source(op: Op) -> str:
         [
             f"            a1 = {names[1]}._array if {names[1]}.__class__ is not float else key.{floats}[{names[1]}]",
             f"            if {names[1]}.__class__ is float or {names[1]}._key is key and a1.shape == a.shape "
-            f"and ({names[1]}._node is None or not state.grad) and (box is None or {names[1]}._box is not box):",
+            f"and ({names[1]}._node is None or not state.grad) "
+            f"and (box is None or {names[1]}._box is not box or {names[1]} is {x}):",
         ]
         if len(names) == 2
         else ["            if True:"]

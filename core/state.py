@@ -238,6 +238,10 @@ class set_grad_enabled(_AtOnce):
     def _next(self, state: State) -> State:
         return with_grad(state, self._grad)
 
+    def clone(self) -> set_grad_enabled:
+        """Another one of the same mode, which sets it at once."""
+        return type(self)(self._grad)
+
     def _copy(self) -> _Scope:
         return enable_grad() if self._grad else no_grad()
 
@@ -269,6 +273,11 @@ class inference_mode(_Scope):
 
     def __init__(self, mode: bool = True):
         super().__init__(grad=not _checked("inference_mode", mode), inference=mode)
+        self.mode = mode
+
+    def clone(self) -> inference_mode:
+        """Another one of the same mode."""
+        return type(self)(self.mode)
 
 
 def is_grad_enabled() -> bool:

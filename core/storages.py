@@ -6,9 +6,10 @@ A storage is a view of one dimension over all of a tensor's memory; writes throu
 from __future__ import annotations
 
 import math
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -19,17 +20,20 @@ from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
-from flambeau.core.errors import ConversionError, ShapeError
+from flambeau.core.errors import ConversionError
 from flambeau.core.exchange import from_numpy
 from flambeau.core.from_data import tensor
 from flambeau.core.keys import real_key
 from flambeau.core.naming import prefix, shown
 from flambeau.core.ops.convert import TYPE_NAMES
-from flambeau.core.ops.inplace_views import set_tensor
-from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
+Order = Literal["big", "little", "native"]
 _known: weakref.WeakValueDictionary[tuple[Device, int], UntypedStorage] = weakref.WeakValueDictionary()
+
+
+def _of_type(kind: str, device: DeviceLike) -> DeviceLike:
+    return kind if device is None else f"{kind}:{device}" if isinstance(device, int) else device
 
 
 def _whole(t: Tensor, dtype: DType) -> Tensor:
@@ -186,6 +190,52 @@ class UntypedStorage(_Storage):
         memory = np.memmap(filename, np.uint8, "r+" if shared else "c", 0, (nbytes,))
         return UntypedStorage._of(from_numpy(memory.view(np.ndarray)))
 
+    @staticmethod
+    def from_buffer(
+        buffer: Any, byte_order: Order | None = None, count: int = -1, offset: int = 0, *,
+        dtype: DTypeLike | None = None,
+    ) -> UntypedStorage:  # Any: bytes, or what has the buffer protocol  # fmt: skip
+        """A copy of elements that lie in a buffer: ``count`` of them (-1: all) from the byte ``offset`` on.
+
+        >>> UntypedStorage.from_buffer(b"abc", dtype=fb.uint8, offset=1).tolist()
+        [98, 99]
+        """
+        if dtype is None:
+            raise RuntimeError("argument 'dtype' cannot be None")
+        data, kind = memoryview(buffer).cast("B"), _held_as(dt.as_dtype(dtype))
+        if byte_order is None and kind not in (dt.uint8, dt.int8):
+            raise RuntimeError("function missing required argument 'byte_order' (pos 2)")
+        if byte_order not in (None, "big", "little", "native"):
+            raise ValueError(f"invalid byte_order '{byte_order}' (expected 'big', 'little', or 'native')")
+        if not 0 <= offset <= len(data):
+            limit = f"buffer length ({len(data)})"
+            raise ValueError(f"offset must be non-negative and no greater than {limit}, got {offset}")
+        size, left = kind.itemsize, len(data) - offset
+        if count < 0:
+            if left % size:
+                raise ValueError(f"buffer size ({len(data)}) must be a multiple of element size ({size})")
+            count = left // size
+        if count * size > left:
+            raise ValueError(
+                f"buffer has only {left // size} elements after offset {offset}, but specified a size of {count}"
+            )
+        found = UntypedStorage._of(from_numpy(np.frombuffer(data, np.uint8, count * size, offset).copy()))
+        if size > 1 and byte_order not in ("native", sys.byteorder):
+            found.byteswap(dt.float32 if kind is dt.complex64 else dt.float64 if kind is dt.complex128 else kind)
+        return found
+
+    def cuda(self, device: DeviceLike = None, non_blocking: bool = False) -> UntypedStorage:
+        """On a device of the type ``cuda``."""
+        return self.to(device=_of_type("cuda", device))
+
+    def mps(self) -> UntypedStorage:
+        """On the device of the type ``mps``."""
+        return self.to(device="mps")
+
+    def hpu(self, device: DeviceLike = None, non_blocking: bool = False) -> UntypedStorage:
+        """On a device of the type ``hpu``."""
+        return self.to(device=_of_type("hpu", device))
+
     def __getitem__(self, index: int | slice) -> Any:  # Any: an int, or a storage of the part
         part = self._flat[index]
         return UntypedStorage._of(part.clone()) if isinstance(index, slice) else part.item()
@@ -272,14 +322,29 @@ def _carry(t: Tensor, flat: Tensor) -> None:
     t._array = key.backend.as_strided(flat._array, tuple(lay.shape), tuple(lay.strides), lay.offset, key.stored)
 
 
+#: Quantized numbers are held as integers; a tensor cannot have these dtypes.
+_QUANTIZED = {"qint8": "QInt8", "quint8": "QUInt8", "qint32": "QInt32", "quint4x2": "QUInt4x2", "quint2x4": "QUInt2x4"}
+OLD_NAMES = TYPE_NAMES | {dt.UNHELD[name]: old for name, old in _QUANTIZED.items()}
+
+
+def _held_as(dtype: DType) -> DType:
+    if dtype.name not in _QUANTIZED:
+        return dtype
+    return dt.int32 if dtype.name == "qint32" else dt.int8 if dtype.is_signed else dt.uint8
+
+
 class TypedStorageType(type):
     """The class of :class:`TypedStorage`, of which FloatStorage and its like have instances by their dtype."""
 
     def __instancecheck__(cls, value: object) -> bool:
-        own: DType | None = vars(cls).get("dtype") if isinstance(vars(cls).get("dtype"), DType) else None
-        if own is None:
+        if not isinstance(vars(cls).get("dtype"), DType):
             return super().__instancecheck__(value)
-        return isinstance(value, TypedStorage) and value.dtype is own
+        return isinstance(value, TypedStorage) and value.dtype is vars(cls)["dtype"] and cls._on(value.device)
+
+    def _on(cls, where: Device) -> bool:
+        """FloatStorage is on any device but those of type cuda, whose module has classes of its own."""
+        own: str | None = vars(cls).get("device_type")
+        return (where.type == "cuda") is (own == "cuda")
 
 
 @shown(home=".storage", own="flambeau.storage")
@@ -301,9 +366,9 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
         if wrap_storage is None:
             given: Any = args[0] if args else 0
             if isinstance(given, int):
-                given = creation.empty(given, dtype=kind, device=device)
+                given = creation.empty(given, dtype=_held_as(kind), device=device)
             else:
-                given = tensor(given, dtype=kind, device=device)
+                given = tensor(given, dtype=_held_as(kind), device=device)
             wrap_storage = given.untyped_storage()
         self._untyped_storage = wrap_storage
         self._dtype = kind
@@ -315,7 +380,7 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
 
     @property
     def _flat(self) -> Tensor:  # type: ignore[override]
-        return self._untyped_storage._flat.view(self._dtype)
+        return self._untyped_storage._flat.view(_held_as(self._dtype))
 
     def untyped(self) -> UntypedStorage:
         """The bytes."""
@@ -336,11 +401,16 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
 
     def type(self, dtype: DTypeLike | None = None, non_blocking: bool = False) -> str | TypedStorage:
         """The name of the storage's type; with ``dtype``, the elements in it."""
-        return f"{prefix()}.{self.pickle_storage_type()}" if dtype is None else self._to(dt.as_dtype(dtype))
+        if dtype is not None:
+            return self._to(dt.as_dtype(dtype))
+        name = OLD_NAMES.get(self._dtype)
+        return f"{prefix()}.{name}Storage" if name else f"{prefix()}.storage.TypedStorage"
 
     def pickle_storage_type(self) -> str:
         """The old name of a storage of this dtype."""
-        return f"{TYPE_NAMES[self._dtype]}Storage"
+        if self._dtype not in OLD_NAMES:
+            raise KeyError(f"TypedStorage: there is no old name of a storage of {self._dtype.name}")
+        return f"{OLD_NAMES[self._dtype]}Storage"
 
     def _to(self, dtype: DType) -> TypedStorage:
         found: TypedStorage = self._flat.to(dtype, copy=True).storage()
@@ -362,6 +432,43 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
     def cpu(self) -> TypedStorage:
         """In host memory."""
         return self.to(device="cpu")
+
+    def cuda(self, device: DeviceLike = None, non_blocking: bool = False) -> TypedStorage:
+        """On a device of the type ``cuda``."""
+        return self.to(device=_of_type("cuda", device))
+
+    def hpu(self, device: DeviceLike = None, non_blocking: bool = False) -> TypedStorage:
+        """On a device of the type ``hpu``."""
+        return self.to(device=_of_type("hpu", device))
+
+    @classmethod
+    def from_buffer(
+        cls, buffer: Any, byte_order: Order | None = None, count: int = -1, offset: int = 0, *,
+        dtype: DTypeLike | None = None, device: DeviceLike = None,
+    ) -> TypedStorage:  # Any: bytes, or what has the buffer protocol  # fmt: skip
+        """A copy of elements that lie in a buffer, as :meth:`UntypedStorage.from_buffer`; of FloatStorage its dtype."""
+        own = cls._own_dtype()
+        if own is not None and (dtype is not None or device is not None):
+            which = "dtype" if dtype is not None else "device"
+            where = "UntypedStorage.from_buffer and TypedStorage.from_buffer"
+            raise RuntimeError(f"from_buffer: '{which}' can only be specified in {where}")
+        kind = own or (dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype))
+        made = UntypedStorage.from_buffer(buffer, byte_order, count, offset, dtype=kind)
+        return TypedStorage(wrap_storage=made if device is None else made.to(device=device), dtype=kind)
+
+    @classmethod
+    def from_file(cls, filename: str, shared: bool = False, size: int = 0) -> TypedStorage:
+        """The first ``size`` elements of a file, as :meth:`UntypedStorage.from_file`; for FloatStorage and its like."""
+        own = cls._own_dtype()
+        if own is None:
+            raise RuntimeError("from_file can only be called on derived classes")
+        made = UntypedStorage.from_file(filename, shared, size * _held_as(own).itemsize)
+        return TypedStorage(wrap_storage=made, dtype=own)
+
+    @classmethod
+    def _own_dtype(cls) -> DType | None:
+        found = vars(cls).get("dtype")
+        return found if isinstance(found, DType) else None
 
     def pin_memory(self, device: DeviceLike = None) -> TypedStorage:
         """In page-locked memory."""
@@ -387,143 +494,3 @@ class TypedStorage(_Storage, metaclass=TypedStorageType):
 
 def _retyped(untyped: UntypedStorage, dtype: DType) -> TypedStorage:
     return TypedStorage(wrap_storage=untyped, dtype=dtype)
-
-
-def _casts() -> None:
-    """``storage.float()`` and its like, which copy into another dtype."""
-    for dtype, name in TYPE_NAMES.items():
-        method = {"ComplexFloat": "complex_float", "ComplexDouble": "complex_double"}.get(name, name.lower())
-
-        def untyped(self: UntypedStorage, _dtype: DType = dtype) -> TypedStorage:
-            return self._as(_dtype)
-
-        def typed(self: TypedStorage, _dtype: DType = dtype) -> TypedStorage:
-            return self._to(_dtype)
-
-        for cls, fn in ((UntypedStorage, untyped), (TypedStorage, typed)):
-            fn.__name__, fn.__doc__ = method, f"A storage of {dtype.name} with these elements."
-            setattr(cls, method, fn)
-
-
-_casts()
-
-
-class _Legacy(TypedStorage):
-    """FloatStorage and its like: calling one makes a :class:`TypedStorage` of its dtype."""
-
-    dtype: ClassVar[DType]
-
-    def __new__(cls, *args: Any, device: DeviceLike = None, **kwargs: Any) -> Any:  # Any: what TypedStorage takes
-        return TypedStorage(*args, dtype=cls.dtype, device=device, **kwargs)
-
-
-def _legacy(name: str, dtype: DType) -> type[TypedStorage]:
-    made = type(name, (_Legacy,), {"dtype": dtype, "__doc__": f"The old name of a storage of {dtype.name}."})
-    found: type[TypedStorage] = shown()(made)
-    return found
-
-
-#: FloatStorage, LongStorage, ... by name.
-LEGACY = {f"{name}Storage": _legacy(f"{name}Storage", dtype) for dtype, name in TYPE_NAMES.items()}
-globals().update(LEGACY)
-
-
-# -- of tensors --------------------------------------------------------------------------------------
-@public(function=False, guard=False)
-def untyped_storage(self: Tensor) -> Any:  # Any: an UntypedStorage, of which the stub of Tensor cannot know
-    """All of the memory that the tensor is in, as bytes.
-
-    >>> fb.arange(3)[1:].untyped_storage().nbytes()
-    24
-    """
-    flat = _whole(self, dt.uint8)
-    place = flat.device, flat._key.backend.storage_id(flat._array)
-    found = _known.get(place)
-    if found is None:
-        found = _known[place] = UntypedStorage._of(flat)
-    found._tensors = [r for r in found._tensors if (t := r()) is not None and t is not self] + [weakref.ref(self)]
-    return found
-
-
-@public(aliases=("_typed_storage",), function=False, guard=False)
-def storage(self: Tensor) -> Any:  # Any: a TypedStorage, as above
-    """All of the memory that the tensor is in, as elements of its dtype.
-
-    >>> fb.arange(3)[1:].storage().tolist()
-    [0, 1, 2]
-    """
-    return TypedStorage(wrap_storage=untyped_storage(self), dtype=self.dtype)
-
-
-@public(function=False, guard=False)
-def storage_type(self: Tensor) -> Any:  # Any: the class, as above
-    """The old class of a storage of the tensor's dtype.
-
-    >>> fb.ones(1).storage_type().__name__
-    'FloatStorage'
-    """
-    return LEGACY[f"{TYPE_NAMES[self.dtype]}Storage"]
-
-
-@public(method=False)
-def is_storage(obj: object) -> bool:
-    """Whether an object is a storage.
-
-    >>> fb.is_storage(fb.ones(1).storage())
-    True
-    """
-    return isinstance(obj, _Storage)
-
-
-@public()
-def set_(
-    self: Tensor, source: Any = None, storage_offset: int = 0,
-    size: int | Sequence[int] | None = None, stride: int | Sequence[int] | None = None,
-) -> Tensor:  # Any: a tensor, or a storage of either kind  # fmt: skip
-    """Share the memory of ``source``: of a tensor with its shape and strides, of a storage those that are given.
-
-    Without a ``source`` become empty. A tensor must have the same dtype; ShapeError for what leaves the storage.
-
-    >>> x = fb.arange(4.0)
-    >>> fb.empty(0).set_(x.storage(), 1, (2,), (2,))
-    tensor([1., 3.])
-    """
-    if isinstance(source, _Storage):
-        bytes_ = source._untyped_storage if isinstance(source, TypedStorage) else source
-        whole = bytes_._flat[: len(bytes_) // self.itemsize * self.itemsize].view(self.dtype)
-        source = _laid_out(whole, storage_offset, size, stride)
-    elif source is not None and size is not None:
-        source = _laid_out(_whole(source, source.dtype), storage_offset, size, stride)
-    return set_tensor(self, source)
-
-
-def _laid_out(whole: Tensor, offset: int, size: Any, stride: Any) -> Tensor:
-    shape = (whole.numel() - offset,) if size is None else (size,) if isinstance(size, int) else tuple(size)
-    if stride is None:
-        steps = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    else:
-        steps = [stride] if isinstance(stride, int) else list(stride)
-    last = offset + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
-    if 0 not in shape and last >= whole.numel():
-        raise ShapeError(
-            f"set_: shape {shape} with strides {tuple(steps)} from element {offset} on ends at element {last}, "
-            f"beyond the {whole.numel()} of the storage; resize_ it first"
-        )
-    return whole.as_strided(shape, tuple(steps), offset)
-
-
-@public(function=False)
-def is_set_to(self: Tensor, tensor: Tensor) -> bool:
-    """Whether two tensors are the same view of the same memory.
-
-    >>> x = fb.ones(2)
-    >>> x.is_set_to(x[:]), x.is_set_to(x.clone())
-    (True, False)
-    """
-    if self._key.backend is not tensor._key.backend or self.dtype is not tensor.dtype:
-        return False
-    backend = self._key.backend
-    if backend.storage_id(self._array) != backend.storage_id(tensor._array):
-        return False
-    a, b = self.layout_, tensor.layout_
-    return (a.offset, tuple(a.shape), tuple(a.strides)) == (b.offset, tuple(b.shape), tuple(b.strides))

@@ -48,6 +48,14 @@ class Stream:
         """Whether the work so far is done."""
         return True if self._raw is None else bool(self._raw.done)
 
+    def is_capturing(self) -> bool:
+        """Whether work is written down rather than done; it never is.
+
+        >>> Stream("cpu").is_capturing()
+        False
+        """
+        return False
+
     def record_event(self, event: Event | None = None) -> Event:
         """An event (a new one by default) that is over when the work so far is done."""
         made = Event(self.device) if event is None else event

@@ -64,7 +64,7 @@ from flambeau.core.tape.modes import (
     set_anomaly_enabled,
     set_detect_anomaly,
 )
-from flambeau.core.storages import LEGACY as _OLD_STORAGES
+from flambeau.core.storage_methods import LEGACY as _OLD_STORAGES
 from flambeau.core.tensor import Tensor
 from flambeau.core.switches import (
     are_deterministic_algorithms_enabled, get_deterministic_debug_mode, get_float32_matmul_precision,
@@ -149,7 +149,7 @@ _ELSEWHERE = (
         "thread_safe_generator": "flambeau.random",
     }
     | dict.fromkeys(_OLD_TENSORS, "flambeau.core.typed")
-    | dict.fromkeys(_OLD_STORAGES, "flambeau.core.storages")
+    | dict.fromkeys(_OLD_STORAGES, "flambeau.core.storage_methods")
     | dict.fromkeys((*_UNHELD, "chalf"), "flambeau.core.dtype")
     | dict.fromkeys(_SPARSE, "flambeau.sparse")
     | dict.fromkeys(_NATIVE, "flambeau.nn.native")

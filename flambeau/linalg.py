@@ -49,4 +49,5 @@ for _name in (
 ):  # fmt: skip
     globals()[_name] = methods.taking_out(_name, globals()[_name])
 _explain_imported(globals())
+inv, vander = methods.named("inv", inv), methods.named("vander", vander)
 methods.give_homes(__name__, {name: globals()[name] for name in __all__})

@@ -94,6 +94,8 @@ class Stat:
     {<Aggregation.MEAN: 1>: 2.0}
     """
 
+    name: str
+
     def __init__(
         self, name: str, aggregations: list[Aggregation], window_size: timedelta, max_samples: int | None = None
     ):

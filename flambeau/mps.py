@@ -22,18 +22,6 @@ load_metallib = absent("flambeau.mps.load_metallib", "register a kernel by flamb
 Event = event_class(_here, "flambeau.mps")
 
 
-class profiler:
-    """The driver's own profiler, as in a build without it: it can be asked for, and records nothing."""
-
-    @staticmethod
-    def start(mode: str = "interval", wait_until_completed: bool = False) -> None:
-        """Begin to record."""
-
-    @staticmethod
-    def stop() -> None:
-        """Record no more."""
-
-
 def recommended_max_memory() -> int:
     """Bytes of the device's memory."""
     return _here.mem_get_info()[1]

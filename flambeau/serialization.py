@@ -31,7 +31,7 @@ __all__ = [
     "check_module_version_greater_or_equal", "clear_safe_globals", "default_restore_location", "get_crc32_options",
     "get_default_load_endianness", "get_default_mmap_options", "get_safe_globals", "get_unsafe_globals_in_checkpoint",
     "load", "load_file", "location_tag", "mkdtemp", "register_package", "safe_globals", "save", "save_file",
-    "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options", "validate_cuda_device",
+    "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options", "skip_data", "validate_cuda_device",
 ]  # fmt: skip
 
 
@@ -116,6 +116,29 @@ class set_default_mmap_options:
 
     def __exit__(self, *exc: object) -> None:
         Settings.mmap = self._before
+
+
+class skip_data:
+    """A block in which ``save`` writes tensors without what is in them: the file has their places, filled with zeros.
+
+    ``materialize_fake_tensors`` is accepted for PyTorch's sake.
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> with fb.serialization.skip_data():
+    ...     fb.save(fb.ones(2), file)
+    >>> fb.load(file)
+    tensor([0., 0.])
+    """
+
+    def __init__(self, materialize_fake_tensors: bool = False):
+        self.materialize_fake_tensors = materialize_fake_tensors
+
+    def __enter__(self) -> None:
+        self._before, Settings.skip_data = Settings.skip_data, True
+
+    def __exit__(self, *exc: object) -> None:
+        Settings.skip_data = self._before
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from flambeau.core.dtype import Number
+from flambeau.core.methods import named
 from flambeau.core.ops.solve import solve as _solve
 from flambeau.core.sparse import answering as _answering  # noqa: F401  # sparse tensors answer from now on
 from flambeau.core.sparse import products as _products
@@ -94,7 +95,7 @@ def spmm(input: Tensor, mat2: Tensor) -> Tensor:
     return input.mm(mat2)
 
 
-dsmm, hsmm, saddmm = spmm, hspmm, sspaddmm  # other old names
+dsmm, hsmm, saddmm = named("dsmm", spmm), named("hsmm", hspmm), named("saddmm", sspaddmm)  # other old names
 
 
 class SparseSemiStructuredTensor:

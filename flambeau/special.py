@@ -1,7 +1,7 @@
 """Special functions: ``flambeau.special``."""
 
 from flambeau.core.blame import explain_imported as _explain_imported
-from flambeau.core.methods import give_homes, taking_out
+from flambeau.core.methods import give_homes, named, taking_out
 from flambeau.core.ops.arithmetic import rounded as round
 from flambeau.core.ops.nn.softmax import log_softmax, softmax
 from flambeau.core.ops.reduce import logsumexp
@@ -31,8 +31,8 @@ from flambeau.core.ops.transcendental import (  # isort: skip
     xlog1py_p as xlog1py,
 )  # fmt: skip
 
-psi, expit, gammaln = digamma, sigmoid, lgamma
-gammainc, gammaincc = igamma, igammac
+psi, expit, gammaln = named("psi", digamma), named("expit", sigmoid), named("gammaln", lgamma)
+gammainc, gammaincc = named("gammainc", igamma), named("gammaincc", igammac)
 
 __all__ = [
     "airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "chebyshev_polynomial_t", "chebyshev_polynomial_u",
@@ -46,7 +46,7 @@ __all__ = [
     "xlog1py", "xlogy", "zeta",
 ]  # fmt: skip
 
-multigammaln = mvlgamma
+multigammaln = named("multigammaln", mvlgamma)
 for _name in (
     "chebyshev_polynomial_t", "chebyshev_polynomial_u", "chebyshev_polynomial_v", "chebyshev_polynomial_w",
     "hermite_polynomial_h", "hermite_polynomial_he", "laguerre_polynomial_l", "legendre_polynomial_p", "log_softmax",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from flambeau.core.storages import LEGACY, TypedStorage, UntypedStorage
+from flambeau.core.storage_methods import LEGACY
+from flambeau.core.storages import TypedStorage, UntypedStorage
 
 #: Either kind.
 Storage: TypeAlias = TypedStorage | UntypedStorage

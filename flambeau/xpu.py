@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.accelerator.of_type import (
+    GRAPH,
     DeviceModule,
     absent,
     absent_class,
@@ -59,11 +60,15 @@ manual_seed_all = _here.manual_seed_all
 seed = _here.seed
 seed_all = _here.seed_all
 initial_seed = _here.initial_seed
-XPUGraph = absent_class("flambeau.xpu.XPUGraph", "there are no graphs of recorded work")
+XPUGraph = absent_class(
+    "flambeau.xpu.XPUGraph", "there are no graphs of recorded work", f"{GRAPH} raw_xpu_graph raw_xpu_graph_exec"
+)
 graph = absent_class("flambeau.xpu.graph", "there are no graphs of recorded work")
 make_graphed_callables = absent("flambeau.xpu.make_graphed_callables", "there are no graphs of recorded work")
 graph_pool_handle = absent("flambeau.xpu.graph_pool_handle", "there are no graphs of recorded work")
-MemPool = absent_class("flambeau.xpu.MemPool", "there is one pool, the backend's own")
+MemPool = absent_class(
+    "flambeau.xpu.MemPool", "there is one pool, the backend's own", "allocator id snapshot use_count"
+)
 XPUPluggableAllocator = absent_class("flambeau.xpu.XPUPluggableAllocator", "there is one pool, the backend's own")
 change_current_allocator = absent("flambeau.xpu.change_current_allocator", "there is one pool, the backend's own")
 use_mem_pool = absent("flambeau.xpu.use_mem_pool", "there is one pool, the backend's own")

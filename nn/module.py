@@ -56,6 +56,10 @@ def _unwritten(self: Module, *args: Any, **kwargs: Any) -> Any:  # Any: so that 
     raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
 
+#: The dict that ``state_dict`` fills, for annotations of classes that define it anew.
+T_destination = TypeVar("T_destination", bound=dict[str, Any])
+
+
 class Module(saving.Saved, Moved):
     """The base of everything that has parameters.
 
@@ -70,6 +74,8 @@ class Module(saving.Saved, Moved):
     >>> [name for name, _ in Doubling().named_parameters()]
     ['scale']
     """
+
+    T_destination = T_destination
 
     training: bool
     call_super_init: bool = False  # whether __init__ goes on to the next class, with its arguments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import empty_like
@@ -13,6 +13,30 @@ from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.parameter import Parameter
+
+#: How :meth:`Moved._apply` puts results into a module, of which PyTorch lets programs choose: new parameters
+#: ("overwrite"), or the same ones and the same gradients with other contents ("swap").
+CONVERSION: Final = {"overwrite": False, "swap": False}
+
+
+def _converted(p: Parameter, fn: Callable[[Tensor], Tensor]) -> Parameter:
+    """A parameter after ``fn``: itself, unless CONVERSION wants another one."""
+    grad = p.grad
+    if CONVERSION["overwrite"]:
+        found = Parameter(fn(p.detach()), p.requires_grad)
+        if grad is not None:
+            found.grad = fn(grad.detach()).requires_grad_(grad.requires_grad)
+        return found
+    if CONVERSION["swap"] and grad is not None:
+        p.grad = None
+        grad.data = fn(grad.detach())
+    p.data = fn(p.detach())
+    if CONVERSION["swap"]:
+        p.grad = grad
+    elif grad is not None:
+        p.grad = None
+        p.grad = fn(grad.detach()).requires_grad_(grad.requires_grad)
+    return p
 
 
 class Moved:
@@ -30,14 +54,9 @@ class Moved:
         for child in self.children() if recurse else ():
             child._apply(fn)
         with no_grad():  # a lazy parameter is an empty tensor to this
-            for p in self._parameters.values():
-                if p is None:
-                    continue
-                grad = p.grad
-                p.data = fn(p.detach())
-                if grad is not None:
-                    p.grad = None
-                    p.grad = fn(grad.detach()).requires_grad_(grad.requires_grad)
+            for name, p in self._parameters.items():
+                if p is not None:
+                    self._parameters[name] = _converted(p, fn)
             for name, b in self._buffers.items():
                 if b is not None:
                     self._buffers[name] = fn(b)

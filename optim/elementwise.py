@@ -232,6 +232,15 @@ class Adagrad(ElementwiseOptimizer):
     def initial(self, p: Tensor, group: Group) -> State:
         return {"sum": full_like(p, group["initial_accumulator_value"])}
 
+    def share_memory(self) -> None:
+        """Move the sums, those of parameters without any made first, to memory that other processes can share."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state |= {"step": 0.0, **self._initial(p, group)}
+                state["sum"].share_memory_()
+
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
         rate = number(group["lr"]) / (1 + (state["step"] - 1) * group["lr_decay"])
         if is_sparse(g):  # only its rows change

@@ -106,6 +106,8 @@ def broadcast_strides(x: Array, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def expand(x: Array, shape: tuple[int, ...]) -> Array:
     """A writable view of ``x`` repeated to ``shape`` with strides 0 (``np.broadcast_to`` is read-only and slow)."""
+    if x.ndim == 0:  # the gradient of a sum of all
+        return np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
     steps = broadcast_strides(x, shape)
     if x.flags.c_contiguous:
         return np.ndarray(shape, x.dtype, x, 0, steps)

@@ -80,25 +80,34 @@ class _Run:
             if grad._box is None:
                 grad._box = Box()  # the caller's: nobody may take it over
             self._deliver(edge, grad)
-        ready = [n for n in dict.fromkeys(nodes) if not self.waiting.get(n)]
+        self._walk([n for n in dict.fromkeys(nodes) if not self.waiting.get(n)])
+        return [] if self.targets is None else [self.captured.get(t) for t in self.targets]
+
+    def _walk(self, ready: list[Any]) -> None:
+        """Run what is ready, and what becomes ready by it; the commonest cases of a delivery stand here."""
+        grads, waiting = self.grads, self.waiting
         while ready:
             node = ready.pop()
-            grad = self.grads.pop(node, None)
+            grad = grads.pop(node, None)
             if node.__class__ is Leaf:
-                self._leaf(node, grad)
+                if grad is not None:
+                    self._leaf(node, grad)
                 continue
             inputs = self._node(node, grad)
             for i, edge in enumerate(node.edges):
                 if edge is None:
                     continue
                 target = edge.node if edge.__class__ is Slot else edge
-                if inputs is not None and inputs[i] is not None:
-                    self._deliver(edge, inputs[i])
-                left = self.waiting[target] - 1
-                self.waiting[target] = left
+                if inputs is not None and (g := inputs[i]) is not None:
+                    if target is edge and edge not in grads and g._key is edge.key and g._array.shape == edge.shape:
+                        grads[edge] = g
+                    else:
+                        self._deliver(edge, g)
+                left = waiting[target] - 1
                 if left == 0:
                     ready.append(target)
-        return [self.captured.get(t) for t in self.targets or ()]
+                else:
+                    waiting[target] = left
 
     def reaches(self, node: Any) -> bool:
         """Whether a gradient is computed for ``node``."""
@@ -108,17 +117,17 @@ class _Run:
 
     def _count(self, nodes: list[Any]) -> None:
         """How many edges lead to each node."""
-        waiting, seen, stack = self.waiting, set(nodes), list(dict.fromkeys(nodes))
+        waiting, roots = self.waiting, dict.fromkeys(nodes)
+        stack = [n for n in roots if n.__class__ is not Leaf]
         while stack:
-            node = stack.pop()
-            if node.__class__ is Leaf:
-                continue
-            for edge in node.edges:
+            for edge in stack.pop().edges:
                 if edge is not None:
                     target = edge.node if edge.__class__ is Slot else edge
-                    waiting[target] = waiting.get(target, 0) + 1
-                    if target not in seen:
-                        seen.add(target)
+                    if target in waiting:
+                        waiting[target] += 1
+                        continue
+                    waiting[target] = 1
+                    if target.__class__ is not Leaf and target not in roots:
                         stack.append(target)
 
     def _select(self, nodes: list[Any]) -> None:
@@ -193,17 +202,16 @@ class _Run:
                 inputs = inputs if replaced is None else replaced if isinstance(replaced, tuple) else (replaced,)
         if not self.keep_graph:
             node.release()
-        if len(inputs) > 1 or inputs[0] is grad:  # whoever shares a gradient gives it a box
-            seen: set[int] = {id(grad)}
+        if len(inputs) > 1 or inputs[0] is grad:
+            before = [grad]
             for g in inputs:
-                if g is not None and id(g) in seen and g._box is None:
-                    g._box = Box()
-                seen.add(id(g))
+                for other in before:
+                    if g is other and g is not None and g._box is None:
+                        g._box = Box()  # shared: nobody may take it over
+                before.append(g)
         return inputs
 
-    def _leaf(self, leaf: Leaf, grad: Tensor | None) -> None:
-        if grad is None:
-            return
+    def _leaf(self, leaf: Leaf, grad: Tensor) -> None:
         if leaf.hooks:
             for hook in list(leaf.hooks.values()):
                 box_of(grad)  # the hook may keep it

@@ -40,6 +40,29 @@ class Node(metaclass=_NodeMeta):
     True
     """
 
+    # Nodes of the graph are of classes of their own: what is called here is theirs.
+    def name(self) -> str:
+        """The name of its kind, as ``"MulBackward0"``."""
+        return str(self.name())
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:  # Any: a node, or None where no gradient goes
+        """Where the gradients of its inputs go: nodes, and which of their outputs the inputs were."""
+        return tuple(self.next_functions)
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """A dict of your own that lives as long as the node."""
+        return dict(self.metadata)
+
+    def register_hook(self, fn: Callable[..., Any]) -> Handle:
+        """Call ``fn(grad_inputs, grad_outputs)`` after it in every backward."""
+        return self.register_hook(fn)
+
+    def register_prehook(self, fn: Callable[..., Any]) -> Handle:
+        """Call ``fn(grad_outputs)`` before it in every backward."""
+        return self.register_prehook(fn)
+
 
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """Where the gradient of ``tensor`` goes: ``grad`` takes it in the tensor's place, which may be gone by then.

@@ -31,6 +31,10 @@ class _Choice:
         self.mode = mode
         setattr(policy, self.name, mode)
 
+    def clone(self) -> Self:
+        """Another one of the same mode, which sets it at once."""
+        return type(self)(self.mode)
+
     def __enter__(self) -> Self:
         setattr(policy, self.name, self.mode)
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from flambeau.core import registry
@@ -97,6 +97,24 @@ class Library:
             raise TypeError(f"Library.impl: expected a function, got {type(fn).__name__}")
         name = op_name if not isinstance(op_name, str) or "::" in op_name else f"{self.ns}::{op_name}"
         _implement(find(name, "Library.impl"), dispatch_key or self.dispatch_key, fn)
+
+    def fallback(self, fn: Any, dispatch_key: str = "", *, with_keyset: bool = False) -> None:
+        """Say what ops without a kernel for a key do: ``fallthrough_kernel``, which is what they do anyway.
+
+        RuntimeError for another function: the keys of torch's dispatcher are not gone through here.
+        """
+        if self.ns != "_":
+            raise RuntimeError(
+                'Fallback can only be registered using library fragment on the global namespace "_" but it is '
+                f"{self.ns}"
+            )
+        if not (dispatch_key or self.dispatch_key):
+            raise AssertionError("Library.fallback: dispatch_key must not be empty")
+        if fn is not fallthrough_kernel:
+            raise RuntimeError("Library.fallback: only fallthrough_kernel can be one")
+
+    def register_symm_mem_args(self, op_name: str, arg_names: Sequence[str]) -> None:
+        """Note the arguments that processes are to hold at equal places; there is one process."""
 
     def _register_fake(self, op_name: str, fn: Callable[..., Any], **options: Any) -> None:  # Any: not looked at
         find(op_name if "::" in op_name else f"{self.ns}::{op_name}", "Library").register_fake(fn)

@@ -42,7 +42,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         return storage.pad_p(input, every, 0 if value is None else value)
     if mode not in _BORDERS:
         raise ArgumentError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
-    if value is not None:
+    if value:  # PyTorch takes a 0, which says nothing
         raise ArgumentError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
     out = input
     for axis, (before, after) in enumerate(pairs, first):

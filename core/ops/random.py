@@ -333,7 +333,7 @@ def randn_like(
 
 @public(method=False)
 def randint_like(
-    input: Tensor, low: int, high: int | None = None, *, generator: Philox | None = None,
+    input: Tensor, low: int | None = None, high: int | None = None, *, generator: Philox | None = None,
     dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``.
@@ -341,6 +341,9 @@ def randint_like(
     >>> fb.randint_like(fb.ones(2, 3), 10).shape
     flambeau.Size([2, 3])
     """
-    low, high = (0, low) if high is None else (low, high)
-    return randint(low, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype,
+    if high is None:
+        low, high = None, low
+    if high is None:
+        raise TypeError("randint_like: high is needed")
+    return randint(low or 0, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype,
                    device=device or input.device, requires_grad=requires_grad)  # fmt: skip

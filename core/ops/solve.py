@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from flambeau.backends.base import LinAlgError
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
@@ -15,6 +16,7 @@ from flambeau.core.ops.decompose import (
     identity_like,
     lu_factor_p,
     permutation_of,
+    qr_p,
     rows_in_order,
     svd_p,
     svdvals_p,
@@ -26,10 +28,11 @@ from flambeau.core.ops.shape import adjoint, matrix_transpose, unsqueeze
 from flambeau.core.ops.shape import adjoint as of_conjugates  # where an argument is called adjoint
 from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular_p, square, system
 from flambeau.core.ops.triangle import tril_p, triu_p
-from flambeau.core.ops.views import narrow
+from flambeau.core.ops.views import diagonal, narrow
 from flambeau.core.public import public
 from flambeau.core.results import LU, LeastSquares, LUParts, returned
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import bottom
 
 AUTO: Final = -1.0  # a tolerance that follows from the dtype and the size
 
@@ -277,12 +280,20 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     return pinv(input, rtol=rcond)
 
 
+def _check_rank(A: Tensor) -> None:
+    if A.numel():
+        factor = qr_p(A if A._array.shape[-2] >= A._array.shape[-1] else adjoint(A), "reduced")[1]
+        if bool((bottom(diagonal(factor, 0, -2, -1)) == 0).any()):
+            raise LinAlgError("lstsq: a matrix of A has not full rank, which driver 'gels' needs; 'gelsy' does not")
+
+
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares[Tensor]:
     """The X of least norm that minimises the norm of A @ X - B, by the singular values of A.
 
     The gradient is that of a constant rank. ``driver`` does not change the method, only what else is returned, as in
     torch: "gels" the residuals, "gelsy" (the default) the rank, "gelsd" and "gelss" both and the singular values; the
-    rest is empty, and so are residuals of as many columns as rows, or where the rank is known not to be full.
+    rest is empty, and so are residuals of as many columns as rows, or where the rank is known not to be full. "gels"
+    takes the rank to be full: LinAlgError where a triangular factor of A has a 0 on its diagonal.
 
     >>> fb.linalg.lstsq(fb.tensor([[2.0, 0.0], [0.0, 4.0]]), fb.tensor([[2.0], [4.0]])).solution
     tensor([[1.],
@@ -301,6 +312,8 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     found = matmul(pinv(A, rtol=rtol), right)
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise ArgumentError(f"lstsq: driver must be 'gels', 'gelsy', 'gelsd' or 'gelss', got {driver!r}")
+    if driver == "gels":
+        _check_rank(A.detach())
     values = svdvals_p(A.detach())
     rank = (values > values.amax(-1, keepdim=True) * rtol).sum(-1) if values.numel() else values.sum(-1).to(dt.int64)
     residuals = values.new_zeros((0,))

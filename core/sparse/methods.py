@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.core.dtype import DTypeLike
+from flambeau.core.dtype import DTypeLike, Number
 from flambeau.core.memory_format import Layout, sparse_csc, sparse_csr
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
@@ -85,6 +85,40 @@ def sparse_mask(self: Tensor, mask: Tensor) -> Tensor:
     from flambeau.core.sparse.answering import sparse_mask as masked  # at first need, as above
 
     return masked(self, mask)
+
+
+@public(function=False)
+def smm(self: Tensor, mat: Tensor) -> Tensor:
+    """A sparse matrix times a dense one, as a sparse matrix.
+
+    >>> fb.eye(1).to_sparse().smm(fb.ones(1, 1)).to_dense()
+    tensor([[1.]])
+    """
+    from flambeau.core.sparse.products import smm as product  # at first need, as above
+
+    return product(self, mat)
+
+
+@public(function=False)
+def sspaddmm(self: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    """``beta * self + alpha * (mat1 @ mat2)`` of two sparse matrices and a dense one, as a sparse matrix.
+
+    >>> fb.eye(1).to_sparse().sspaddmm(fb.eye(1).to_sparse(), fb.ones(1, 1), beta=2).to_dense()
+    tensor([[3.]])
+    """
+    from flambeau.core.sparse.products import sspaddmm as product  # at first need, as above
+
+    return product(self, mat1, mat2, beta=beta, alpha=alpha)
+
+
+@public(function=True)
+def resize_as_sparse_(self: Tensor, the_template: Tensor) -> Tensor:
+    """Give a sparse tensor, in place, the shape of another one; of the compressed layouts its places as well.
+
+    >>> fb.sparse_coo_tensor((2,)).resize_as_sparse_(fb.sparse_coo_tensor((3,))).shape
+    flambeau.Size([3])
+    """
+    raise RuntimeError("resize_as_sparse_ expected a sparse tensor layout but got Strided; use to_sparse() before it")
 
 
 @public(function=False)

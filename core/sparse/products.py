@@ -163,6 +163,7 @@ def _need_sparse(name: str, mat1: object) -> None:
         raise RuntimeError(f"{name}: argument 'mat1' must be a sparse tensor, got {type(mat1).__name__}")
 
 
+@answers("smm")
 def smm(input: Tensor, mat: Tensor) -> Tensor:
     """A sparse matrix times a dense one, as a sparse matrix.
 
@@ -184,6 +185,7 @@ def _entries(rows: Tensor, terms: Tensor, count: int) -> SparseTensor:
     return coalesce(coo(where, terms.reshape((n * m,)), (count, m)))
 
 
+@answers("sspaddmm")
 def sspaddmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """``beta * input + alpha * (mat1 @ mat2)`` of sparse ``input`` and ``mat1``, as a sparse matrix.
 

@@ -50,6 +50,13 @@ class Extent:
         self.shape = shape
 
 
+def canonical(func: Any) -> str:
+    """The name by which answers are entered: of several names of a function the first, of a record its own."""
+    name: str = getattr(func, "canonical", func.__name__)
+    op = getattr(func, "op", None)
+    return name if op is None or name in ANSWERS else str(op.name)
+
+
 class SparseTensor(Tensor):
     """A tensor of which only some places are held: ``layout`` says how, and the rest is zero.
 
@@ -72,7 +79,7 @@ class SparseTensor(Tensor):
         if not all(issubclass(t, SparseTensor) for t in types):
             return NotImplemented
         owner = getattr(func, "__self__", None)
-        name = owner.fget.__name__ if isinstance(owner, property) and owner.fget else func.__name__
+        name = owner.fget.__name__ if isinstance(owner, property) and owner.fget else canonical(func)
         attribute = isinstance(owner, property) and name == "grad"  # what is answered is the function of that name
         if not attribute and (answer := ANSWERS.get(name)) is not None:
             return answer(*args, **(kwargs or {}))

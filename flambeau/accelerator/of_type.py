@@ -406,6 +406,15 @@ def event_class(of: DeviceModule, module: str) -> type[streams.Event]:
                 raise RuntimeError(f"flambeau.{of.kind}.Event: events stay in their process")
             super().__init__(of.at(device), enable_timing=enable_timing)
 
+        @classmethod
+        def from_ipc_handle(cls, device: Where, handle: bytes) -> Self:
+            """RuntimeError: events stay in their process."""
+            raise RuntimeError(f"flambeau.{of.kind}.Event.from_ipc_handle: events stay in their process")
+
+        def ipc_handle(self) -> bytes:
+            """RuntimeError: events stay in their process."""
+            raise RuntimeError(f"flambeau.{of.kind}.Event.ipc_handle: events stay in their process")
+
     Event.__doc__ = f"A point in the work of a stream of type {of.kind}, to wait for or to measure time by."
     Event.__module__, Event.__qualname__ = module, "Event"
     return Event
@@ -423,13 +432,16 @@ def absent(name: str, why: str) -> Callable[..., NoReturn]:
     return call
 
 
-def absent_class(name: str, why: str) -> type:
-    """A class of which nothing can be made; for isinstance and for annotations."""
+#: What PyTorch's graphs of recorded work can do, on every type of device.
+GRAPH = "capture_begin capture_end debug_dump enable_debug_mode instantiate pool replay reset"
+
+
+def absent_class(name: str, why: str, members: str = "") -> type:
+    """A class of which nothing can be made; for isinstance and for annotations. Its ``members`` say why, too."""
 
     def refuse(cls: type, *args: object, **kwargs: object) -> NoReturn:
         raise RuntimeError(f"{name}: {why}")
 
     short = name.rpartition(".")[2]
-    return type(
-        short, (), {"__new__": refuse, "__doc__": f"Nothing is one: {why}.", "__module__": name[: -len(short) - 1]}
-    )
+    own = {"__new__": refuse, "__doc__": f"Nothing is one: {why}.", "__module__": name[: -len(short) - 1]}
+    return type(short, (), own | {member: absent(f"{name}.{member}", why) for member in members.split()})

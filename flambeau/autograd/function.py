@@ -26,6 +26,24 @@ class NestedIOFunction(Function):
     :class:`Function` takes nested arguments too: those that are no tensors have no gradient.
     """
 
+    def save_for_backward(self, *tensors: Any) -> None:  # Any: tensors in any nesting
+        """Keep nested tensors for :meth:`backward_extended`, which finds them as ``saved_tensors``."""
+        self._kept, self.to_save = tensors, tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:  # Any: as they were given
+        """What :meth:`save_for_backward` was given."""
+        kept: tuple[Any, ...] = getattr(self, "_kept", ())
+        return kept
+
+    def mark_dirty(self, *args: Any, **kwargs: Any) -> None:  # Any: tensors in any nesting
+        """Note the inputs that the function changes."""
+        self.dirty_tensors = (args, kwargs)
+
+    def mark_non_differentiable(self, *args: Any, **kwargs: Any) -> None:  # Any: tensors in any nesting
+        """Note the outputs that have no gradient."""
+        self.non_differentiable = (args, kwargs)
+
     def forward_extended(self, *inputs: Any) -> Any:  # Any: for a subclass to name
         raise NotImplementedError("a NestedIOFunction needs a forward_extended(*inputs)")
 

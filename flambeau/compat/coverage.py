@@ -1,65 +1,108 @@
 """What of torch's public names flambeau has, and why the others are missing.
 
-    python -m flambeau.compat.coverage [MODULE ...]
+    python -m flambeau.compat.coverage [NAMESPACE ...]
 
-The names are those of the table of :mod:`flambeau.compat.names`: where a module of torch lists its names in
-``__all__``, these, otherwise all without an underscore. The reasons stand beside the table, in ``missing.txt``: one a
-paragraph, below it what it holds for, modules as ``torch.X.*`` and names as ``torch.X: a b c``.
+Two lists are compared. The names that torch's documentation describes, methods and attributes of classes among them,
+stand in ``documented.txt``; ``names.txt`` has what the modules of torch list in ``__all__`` besides. Why documented
+names are missing stands beside them, in ``missing.txt``: one reason a paragraph, below it what it holds for, modules as
+``torch.X.*`` and names as ``torch.X: a b c``.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flambeau.compat import names, namespace
 
-#: The modules that are compared, in the order in which a page shows them.
-MODULES: Final = (
-    ".", "nn", "nn.functional", "nn.init", "nn.parameter", "nn.attention", "nn.attention.bias",
-    "nn.attention.flex_attention", "nn.utils", "nn.utils.parametrizations", "nn.utils.parametrize",
-    "nn.utils.prune", "nn.utils.rnn", "nn.utils.stateless", "nn.utils.fusion", "optim", "optim.lr_scheduler",
-    "optim.swa_utils", "autograd", "autograd.forward_ad", "autograd.functional", "autograd.graph",
-    "autograd.profiler", "func", "linalg", "fft", "special", "signal.windows", "masked", "sparse", "nested",
-    "random", "distributions", "distributions.constraints", "distributions.constraint_registry", "distributions.kl",
-    "distributions.transforms", "distributions.utils", "library", "testing", "overrides", "hub", "multiprocessing",
-    "profiler", "futures", "monitor", "utils", "utils.benchmark", "utils.checkpoint", "utils.collect_env",
-    "utils.cpp_extension", "utils.data", "utils.deterministic", "utils.dlpack", "utils.flop_counter", "utils.hooks",
-    "utils.model_zoo", "utils.module_tracker", "utils.tensorboard", "accelerator", "accelerator.memory",
-    "backends.cpu", "backends.cuda", "backends.cudnn", "backends.mkl", "backends.mkldnn", "backends.mps",
-    "backends.nnpack", "backends.openmp", "backends.opt_einsum", "cpu", "cuda", "cuda.memory", "cuda.random", "mps",
-    "mtia", "xpu", "amp", "types", "version", "storage", "serialization", "return_types", "jit", "fx", "compiler",
-    "distributed", "export", "onnx",
+#: The namespaces of torch that are compared, in the order in which a page shows them: each with the modules below it
+#: that none of the others takes. "Tensor" is the class.
+NAMESPACES: Final = (
+    ".", "Tensor", "nn", "nn.functional", "nn.init", "nn.attention", "nn.utils", "optim", "autograd", "func", "linalg",
+    "fft", "special", "signal", "masked", "sparse", "nested", "random", "distributions", "library", "testing",
+    "overrides", "utils", "utils.data", "hub", "serialization", "storage", "multiprocessing", "profiler", "futures",
+    "monitor", "accelerator", "backends", "cpu", "cuda", "mps", "xpu", "amp", "fx", "types", "version", "return_types",
+)  # fmt: skip
+#: Capabilities to come, and the devices and tools of one vendor: what is there is shown, and not counted.
+LATER: Final = (
+    "compiler", "distributed", "export", "onnx", "ao", "quantization", "package", "jit", "mtia",
+    "fx.experimental", "fx.passes", "_inductor", "_functorch", "_higher_order_ops", "ops", "_logging", "numa",
+    "utils.hipify", "utils.jit", "utils.mobile_optimizer",
 )  # fmt: skip
 
 
 class Compared(NamedTuple):
-    """A namespace: torch's public names there that flambeau has, and those that it has not."""
+    """A namespace: torch's names there that flambeau has, and those that it has not, as ``module.name``."""
 
     there: tuple[str, ...]
     missing: tuple[str, ...]
 
+    @property
+    def total(self) -> int:
+        """How many names torch has there."""
+        return len(self.there) + len(self.missing)
+
 
 @cache
-def compared(module: str) -> Compared:
-    """Compare one module of torch, "" for torch itself, with what ``import torch`` gives when it is flambeau."""
-    entries = names.entries(module)
-    wanted = [n for n, e in entries.items() if e.listed] or [n for n in entries if not n.startswith("_")]
-    there = tuple(n for n in sorted(wanted) if _has(module, n))
-    return Compared(there, tuple(sorted(set(wanted) - set(there))))
+def documented(place: str) -> Compared:
+    """Compare what torch's documentation describes in one namespace with what ``import torch`` gives here."""
+    return _compared((m, n) for m, listed in names.documented().items() for n in listed if _namespace(m, n) == place)
+
+
+@cache
+def undocumented(place: str) -> Compared:
+    """Compare the names of ``__all__`` in a namespace's modules that the documentation leaves out."""
+    return _compared(
+        (module, name)
+        for module in sorted(names.modules())
+        if _namespace(module, "") == place
+        for name in _public(module)
+        if name not in names.documented().get(module, ())
+    )
+
+
+def _public(module: str) -> list[str]:
+    return [name for name, entry in names.entries(module).items() if entry.listed]
+
+
+@cache
+def _namespace(module: str, name: str) -> str:
+    if not module and name.partition(".")[0] == "Tensor":
+        return "Tensor"
+    holding = [n for n in (*NAMESPACES, *LATER) if module == n or module.startswith(f"{n}.")]
+    return max(holding, key=len) if holding else "."
+
+
+def _compared(wanted: Iterable[tuple[str, str]]) -> Compared:
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for module, name in wanted:
+        found[_has(module, name)].append(f"{module}.{name}" if module else name)
+    return Compared(tuple(sorted(found[True])), tuple(sorted(found[False])))
 
 
 def _has(module: str, name: str) -> bool:
-    below = f"{module}.{name}" if module else name
-    if names.entries(module)[name].is_module:
+    first, *rest = name.split(".")
+    below = f"{module}.{first}" if module else first
+    entry = names.entries(module).get(first)
+    if entry is not None and entry.is_module:
         return namespace.exists(below)
     try:
-        namespace.look_up(module, name)
+        value = namespace.look_up(module, first)
     except LookupError:
         return namespace.exists(below)
+    return namespace.exists(module) and _has_members(value, rest)
+
+
+def _has_members(value: Any, rest: list[str]) -> bool:  # Any: whatever object torch has under the name
+    for name in rest:
+        owner, value = value, inspect.getattr_static(value, name, None)
+        if value is None and not hasattr(owner, name):
+            classes = owner.__mro__ if isinstance(owner, type) else ()
+            return any(name in inspect.get_annotations(c) for c in classes)  # a field that each object has
     return True
 
 
@@ -69,10 +112,9 @@ class Reason(NamedTuple):
     text: str
     patterns: tuple[str, ...]
 
-    def covers(self, module: str, name: str) -> bool:
-        """Whether this is why ``torch.MODULE.NAME`` is missing."""
-        full = f"torch.{module}.{name}" if module else f"torch.{name}"
-        return any(fnmatch.fnmatchcase(full, p) for p in self.patterns)
+    def covers(self, name: str) -> bool:
+        """Whether this is why ``torch.NAME`` is missing."""
+        return any(fnmatch.fnmatchcase(f"torch.{name}", p) for p in self.patterns)
 
 
 @cache
@@ -99,14 +141,16 @@ def _patterns(lines: Iterator[str]) -> Iterator[str]:
 
 def main(asked: list[str]) -> None:
     """Print the counts, and what is missing."""
-    total = have = 0
-    for module in asked or MODULES:
-        found = compared(module.strip("."))
-        total, have = total + len(found.there) + len(found.missing), have + len(found.there)
-        if found.missing:
-            lacking = " ".join(found.missing)
-            print(f"torch.{module.strip('.')}: {len(found.there)}, missing {len(found.missing)}: {lacking}")
-    print(f"{have} of {total} names")
+    there = total = 0
+    for place in asked or NAMESPACES:
+        described, others = documented(place), undocumented(place)
+        there, total = there + len(described.there), total + described.total
+        print(f"torch.{place}: {len(described.there)} of {described.total} documented names", end="")
+        print(f", {len(others.there)} of {others.total} others" if others.total else "")
+        for found, label in ((described, "missing"), (others, "missing, not documented")):
+            if found.missing:
+                print(f"    {label}: {' '.join(found.missing)}")
+    print(f"{there} of {total} documented names, {there / max(total, 1):.1%}")
 
 
 if __name__ == "__main__":

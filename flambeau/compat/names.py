@@ -75,6 +75,16 @@ def places(module: str, name: str) -> list[Place]:
 
 
 @cache
+def documented() -> dict[str, tuple[str, ...]]:
+    """The names that torch's documentation describes, by module, members of classes as ``Class.member``.
+
+    They stand in ``torch/documented.txt``, which ``.ci/torch_documented.py`` writes.
+    """
+    rows = (FOLDER / "documented.txt").read_text(encoding="utf-8").splitlines()
+    return {module: tuple(words.split()) for module, _, words in (row.partition(":") for row in rows[1:])}
+
+
+@cache
 def habits() -> frozenset[str]:
     """The modules for which a file of ours stands in ``flambeau/compat/torch``."""
     found = set()

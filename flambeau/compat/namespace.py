@@ -17,12 +17,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from flambeau.compat import names
+from flambeau.compat import names, seams
 
 VERSION: Final = "2.13.0"
 #: Where ``torch.__file__`` points: a folder that holds nothing else, so that no other finder finds parts of torch.
 PACKAGE: Final = Path(__file__).parent / "package" / "torch"
 _PLAIN: Final = (type(None), bool, int, float, str)
+_Feature: Final = type(annotations)  # what `from __future__ import annotations` leaves in a module
 
 
 def _full(module: str) -> str:
@@ -154,7 +155,8 @@ def _member(module: str, name: str) -> tuple[Any, bool] | None:
         return sys.modules["torch"], True
     entry = names.entries(module).get(name)
     below = f"{module}.{name}" if module else name
-    if entry is None and name not in _own_names(module) and below not in names.habits():
+    known = entry is not None or name in _own_names(module) or name in names.documented().get(module, ())
+    if not known and below not in names.habits():
         return None
     if name != "annotations" and (entry is None or not entry.is_module):
         try:
@@ -178,6 +180,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         top, _, module = fullname.partition(".")
+        if fullname in seams.SEAMS:
+            return seams.find(fullname)
         if top != "torch" or not exists(module):
             return None
         package = names.is_package(module)
@@ -204,7 +208,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 continue
             listed = {*allowed, *_own_names(short)}
             for name, value in list(vars(source).items()):
-                if name in listed and not isinstance(value, (ModuleType, *_PLAIN)):
+                if name in listed and not isinstance(value, (ModuleType, _Feature, *_PLAIN)):
                     module.__dict__[name] = value
         if short.startswith("nn.modules."):  # packages look for classes in vars(torch.nn.modules.activation)
             for name, entry in allowed.items():

@@ -1,6 +1,7 @@
 """``python -m flambeau torch-wheel``: a wheel named torch, whose one package hands over to flambeau.
 
-The format is the Binary distribution format of https://packaging.python.org, version 1.0.
+The format is the Binary distribution format of https://packaging.python.org, version 1.0. The wheel brings what
+PyTorch's brings of others: packages import jinja2 or networkx that they do not require themselves, as torch is there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,19 @@ Version: {_RELEASE}
 Summary: flambeau under the name torch, for packages that require torch
 Requires-Python: >=3.11
 Requires-Dist: flambeau
+Requires-Dist: filelock
+Requires-Dist: fsspec>=0.8.5
+Requires-Dist: jinja2
+Requires-Dist: networkx>=2.5.1
+Requires-Dist: setuptools>=77.0.3
+Requires-Dist: sympy>=1.13.3
+Requires-Dist: typing-extensions>=4.10.0
+Provides-Extra: opt-einsum
+Requires-Dist: opt-einsum>=3.3; extra == "opt-einsum"
+Provides-Extra: optree
+Requires-Dist: optree>=0.13.0; extra == "optree"
+Provides-Extra: pyyaml
+Requires-Dist: pyyaml; extra == "pyyaml"
 
 `import torch` gives flambeau: PyTorch's names and semantics on backends that are plugins. This is not PyTorch.
 """

@@ -97,7 +97,10 @@ current_stream = _here.current_stream
 set_stream = _here.set_stream
 device_memory_used = _here.device_memory_used
 default_stream = _here.default_stream
-GreenContext = absent_class("flambeau.cuda.GreenContext", "contexts are the driver's")
+GreenContext = absent_class(
+    "flambeau.cuda.GreenContext", "contexts are the driver's",
+    "Stream create max_workqueue_concurrency pop_context set_context",
+)  # fmt: skip
 cudart = absent("flambeau.cuda.cudart", "the runtime is not exposed")
 check_error = absent("flambeau.cuda.check_error", "the runtime is not exposed")
 current_blas_handle = absent("flambeau.cuda.current_blas_handle", "the library's handle is not exposed")

@@ -24,7 +24,9 @@ reset_accumulated_memory_stats = _here.reset_accumulated_memory_stats
 reset_peak_memory_stats = _here.reset_peak_memory_stats
 set_per_process_memory_fraction = _here.set_per_process_memory_fraction
 get_per_process_memory_fraction = _here.get_per_process_memory_fraction
-MemPool = absent_class("flambeau.cuda.memory.MemPool", "there is one pool, the backend's own")
+MemPool = absent_class(
+    "flambeau.cuda.memory.MemPool", "there is one pool, the backend's own", "allocator id snapshot use_count"
+)
 CUDAPluggableAllocator = absent_class(
     "flambeau.cuda.memory.CUDAPluggableAllocator", "there is one pool, the backend's own"
 )
@@ -36,6 +38,20 @@ caching_allocator_alloc = absent("flambeau.cuda.memory.caching_allocator_alloc",
 caching_allocator_delete = absent(
     "flambeau.cuda.memory.caching_allocator_delete", "there is one pool, the backend's own"
 )
+
+
+def _snapshot(device: Where = None, augment_with_fx_traces: bool = False) -> dict[str, Any]:
+    """The pool's blocks and what was done with them; neither is told."""
+    return {"segments": memory_snapshot(), "device_traces": []}
+
+
+def _record_memory_history(enabled: str | None = "all", *args: object, **kwargs: object) -> None:
+    """RuntimeError where it is to be switched on."""
+    if enabled is not None:
+        raise RuntimeError("flambeau.cuda.memory._record_memory_history: a backend's pool keeps no history")
+
+
+_dump_snapshot = absent("flambeau.cuda.memory._dump_snapshot", "nothing is pickled, and the pool tells no blocks")
 
 
 def memory_cached(device: Where = None) -> int:

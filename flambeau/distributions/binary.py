@@ -20,7 +20,25 @@ def only_one(probs: object, logits: object) -> bool:
     return probs is not None
 
 
-class Binary(Distribution):
+class ByProbsOrLogits(Distribution):
+    """A distribution that keeps which of ``probs`` and ``logits`` it was given."""
+
+    @property
+    def _param(self) -> Tensor:
+        found: Tensor = self.__dict__["probs"] if "probs" in self.__dict__ else self.__dict__["logits"]
+        return found
+
+    def _new(self, *args: Any, **kwargs: Any) -> Tensor:
+        """An empty tensor of the parameter's dtype and device."""
+        return self._param.new_empty(*args, **kwargs)
+
+    @property
+    def param_shape(self) -> Size:
+        """The shape of the parameter."""
+        return self._param.size()
+
+
+class Binary(ByProbsOrLogits):
     """A distribution by ``probs`` or ``logits``, each computed from the other at first need."""
 
     def _set(self, probs: Value | None, logits: Value | None, *others: Value) -> Size:
@@ -40,17 +58,3 @@ class Binary(Distribution):
     def logits(self) -> Tensor:
         """The logarithm of the odds of success."""
         return probs_to_logits(self.probs, is_binary=True)
-
-    @property
-    def _param(self) -> Tensor:
-        found: Tensor = self.__dict__["probs"] if "probs" in self.__dict__ else self.__dict__["logits"]
-        return found
-
-    def _new(self, *args: Any, **kwargs: Any) -> Tensor:
-        """An empty tensor of the parameter's dtype and device."""
-        return self._param.new_empty(*args, **kwargs)
-
-    @property
-    def param_shape(self) -> Size:
-        """The shape of the parameter."""
-        return self._param.size()

@@ -13,15 +13,15 @@ from flambeau.core.size import Size
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
-from flambeau.distributions.binary import only_one
+from flambeau.distributions.binary import ByProbsOrLogits, only_one
 from flambeau.distributions.constraints import Constraint
-from flambeau.distributions.distribution import Constraints, Distribution
+from flambeau.distributions.distribution import Constraints
 from flambeau.distributions.utils import Shape, lazy_property, logits_to_probs, probs_to_logits
 
 __all__ = ["Categorical"]
 
 
-class Categorical(Distribution):
+class Categorical(ByProbsOrLogits):
     """Indices of categories, int64, of the probabilities along the last axis of ``probs``, or of ``logits``.
 
     Either is normalised. ValueError unless exactly one of them is given, with an axis at least.
@@ -64,20 +64,6 @@ class Categorical(Distribution):
     def probs(self) -> Tensor:
         """The probabilities."""
         return logits_to_probs(self.logits)
-
-    @property
-    def _param(self) -> Tensor:
-        found: Tensor = self.__dict__["probs"] if "probs" in self.__dict__ else self.__dict__["logits"]
-        return found
-
-    def _new(self, *args: Any, **kwargs: Any) -> Tensor:
-        """An empty tensor of the parameter's dtype and device."""
-        return self._param.new_empty(*args, **kwargs)
-
-    @property
-    def param_shape(self) -> Size:
-        """The shape of the parameter."""
-        return self._param.size()
 
     @property
     def mean(self) -> Tensor:

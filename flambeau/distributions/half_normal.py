@@ -3,66 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
-from flambeau.core.creation import zeros_like
-from flambeau.core.ops.elementwise import where
 from flambeau.core.tensor import Tensor
-from flambeau.distributions import constraints
-from flambeau.distributions.distribution import Constraints
-from flambeau.distributions.mappings import AbsTransform
+from flambeau.distributions.half import Half
 from flambeau.distributions.normal import Normal
-from flambeau.distributions.transformed_distribution import TransformedDistribution
 from flambeau.distributions.utils import Shape, Value
 
 __all__ = ["HalfNormal"]
 
 
-class HalfNormal(TransformedDistribution):
+class HalfNormal(Half):
     """The distribution of abs(x) for normal x of mean 0 and standard deviation ``scale``.
 
     >>> fb.distributions.HalfNormal(1.0).mean
     tensor(0.7979)
     """
 
-    arg_constraints: ClassVar[Constraints] = {"scale": constraints.positive}
-    support = constraints.nonnegative
-    has_rsample = True
-
     def __init__(self, scale: Value, validate_args: bool | None = None):
-        super().__init__(Normal(0, scale, validate_args=False), AbsTransform(), validate_args=validate_args)
+        super().__init__(Normal(0, scale, validate_args=False), validate_args)
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> HalfNormal:
         new = self._get_checked_instance(HalfNormal, _instance)
         return super().expand(batch_shape, new)  # type: ignore[return-value]  # new
 
     @property
-    def scale(self) -> Tensor:
-        """The standard deviation of x."""
-        return self.base_dist.scale  # type: ignore[no-any-return]  # of any distribution
-
-    @property
     def mean(self) -> Tensor:
         return self.scale * math.sqrt(2 / math.pi)
 
     @property
-    def mode(self) -> Tensor:
-        return zeros_like(self.scale)
-
-    @property
     def variance(self) -> Tensor:
         return self.scale.pow(2) * (1 - 2 / math.pi)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        found: Tensor = self.base_dist.log_prob(self._checked(value)) + math.log(2)
-        return where(value >= 0, found, -math.inf)
-
-    def cdf(self, value: Tensor) -> Tensor:
-        found: Tensor = self.base_dist.cdf(self._checked(value))
-        return 2 * found - 1
-
-    def icdf(self, value: Tensor) -> Tensor:
-        return self.base_dist.icdf((value + 1) / 2)  # type: ignore[no-any-return]  # of any distribution
-
-    def entropy(self) -> Tensor:
-        return self.base_dist.entropy() - math.log(2)  # type: ignore[no-any-return]  # of any distribution

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
 
 from flambeau.core.creation import ones_like, zeros
 from flambeau.core.size import Size
@@ -13,13 +12,13 @@ from flambeau.distributions import constraints
 from flambeau.distributions.binomial import Binomial
 from flambeau.distributions.categorical import Categorical
 from flambeau.distributions.constraints import Constraint
-from flambeau.distributions.distribution import Constraints, Distribution
+from flambeau.distributions.of_categories import OfCategories
 from flambeau.distributions.utils import Shape, broadcast_all
 
 __all__ = ["Multinomial"]
 
 
-class Multinomial(Distribution):
+class Multinomial(OfCategories):
     """How often each category comes in ``total_count`` draws, by ``probs`` or ``logits`` along the last axis.
 
     ``total_count`` is an int; log_prob takes counts of any sum.
@@ -28,8 +27,6 @@ class Multinomial(Distribution):
     tensor([1., 3.])
     """
 
-    arg_constraints: ClassVar[Constraints] = {"probs": constraints.simplex, "logits": constraints.real_vector}
-
     def __init__(
         self, total_count: int = 1, probs: Tensor | None = None, logits: Tensor | None = None,
         validate_args: bool | None = None,
@@ -37,10 +34,9 @@ class Multinomial(Distribution):
         if not isinstance(total_count, int):
             raise NotImplementedError("Multinomial: inhomogeneous total_count is not supported; give an int")
         self.total_count = total_count
-        self._categorical = Categorical(probs=probs, logits=logits)
-        self._binomial = Binomial(total_count=total_count, probs=self.probs)
-        shape = self._categorical.param_shape
-        super().__init__(self._categorical.batch_shape, shape[-1:], validate_args=validate_args)
+        categorical = Categorical(probs, logits)
+        self._binomial = Binomial(total_count=total_count, probs=categorical.probs)
+        super().__init__(categorical, validate_args)
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> Multinomial:
         new = self._get_checked_instance(Multinomial, _instance)
@@ -53,29 +49,6 @@ class Multinomial(Distribution):
     def support(self) -> Constraint:
         """Counts whose sum is at most ``total_count``."""
         return constraints.multinomial(self.total_count)
-
-    @property
-    def _param(self) -> Tensor:
-        return self._categorical._param
-
-    def _new(self, *args: Any, **kwargs: Any) -> Tensor:
-        """An empty tensor of the parameter's dtype and device."""
-        return self._categorical._new(*args, **kwargs)
-
-    @property
-    def probs(self) -> Tensor:
-        """The probabilities."""
-        return self._categorical.probs
-
-    @property
-    def logits(self) -> Tensor:
-        """The logarithms of the probabilities."""
-        return self._categorical.logits
-
-    @property
-    def param_shape(self) -> Size:
-        """The shape of the parameter."""
-        return self._categorical.param_shape
 
     @property
     def mean(self) -> Tensor:

@@ -10,7 +10,7 @@ from flambeau.distributions import constraints
 from flambeau.distributions.binary import Binary
 from flambeau.distributions.distribution import Constraints
 from flambeau.distributions.mappings import SigmoidTransform
-from flambeau.distributions.transformed_distribution import TransformedDistribution
+from flambeau.distributions.relaxed import Relaxed
 from flambeau.distributions.utils import Shape, Value, broadcast_all, clamp_probs
 from flambeau.nn.functional import logsigmoid
 
@@ -53,7 +53,7 @@ class LogitRelaxedBernoulli(Binary):
         return self.temperature.log() + logsigmoid(away) + logsigmoid(-away)
 
 
-class RelaxedBernoulli(TransformedDistribution):
+class RelaxedBernoulli(Relaxed):
     """Bernoulli numbers relaxed to (0, 1), with gradients; the lower the temperature, the nearer to 0 and 1.
 
     >>> d = fb.distributions.RelaxedBernoulli(fb.tensor(0.5), fb.tensor([0.1, 0.9], requires_grad=True))
@@ -63,7 +63,6 @@ class RelaxedBernoulli(TransformedDistribution):
 
     arg_constraints: ClassVar[Constraints] = {"probs": constraints.unit_interval, "logits": constraints.real}
     support = constraints.unit_interval
-    has_rsample = True
 
     def __init__(
         self, temperature: Tensor, probs: Value | None = None, logits: Value | None = None,
@@ -75,18 +74,3 @@ class RelaxedBernoulli(TransformedDistribution):
     def expand(self, batch_shape: Shape, _instance: object = None) -> RelaxedBernoulli:
         new = self._get_checked_instance(RelaxedBernoulli, _instance)
         return super().expand(batch_shape, new)  # type: ignore[return-value]  # new
-
-    @property
-    def temperature(self) -> Tensor:
-        """The temperature."""
-        return self.base_dist.temperature  # type: ignore[no-any-return]  # of any distribution
-
-    @property
-    def logits(self) -> Tensor:
-        """The logarithm of the odds."""
-        return self.base_dist.logits  # type: ignore[no-any-return]  # of any distribution
-
-    @property
-    def probs(self) -> Tensor:
-        """The probability of success."""
-        return self.base_dist.probs  # type: ignore[no-any-return]  # of any distribution

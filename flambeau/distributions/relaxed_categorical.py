@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from flambeau.core.ops.random import rand
-from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.distributions import constraints
 from flambeau.distributions.categorical import Categorical
-from flambeau.distributions.distribution import Constraints, Distribution
+from flambeau.distributions.distribution import Constraints
 from flambeau.distributions.mappings import ExpTransform
-from flambeau.distributions.transformed_distribution import TransformedDistribution
+from flambeau.distributions.of_categories import OfCategories
+from flambeau.distributions.relaxed import Relaxed
 from flambeau.distributions.utils import Shape, broadcast_all, clamp_probs
 from flambeau.nn.functional import log_softmax
 
 __all__ = ["ExpRelaxedCategorical", "RelaxedOneHotCategorical"]
 
 
-class ExpRelaxedCategorical(Distribution):
+class ExpRelaxedCategorical(OfCategories):
     """Logarithms of relaxed one-hot vectors (Maddison, Mnih and Teh, arXiv:1611.00712; Jang et al., 1611.01144).
 
     >>> d = fb.distributions.relaxed_categorical.ExpRelaxedCategorical(fb.tensor(1.0), fb.ones(2))
@@ -27,7 +27,6 @@ class ExpRelaxedCategorical(Distribution):
     tensor(1.)
     """
 
-    arg_constraints: ClassVar[Constraints] = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.real_vector  # of which only those whose exponentials sum to 1 come
     has_rsample = True
 
@@ -35,38 +34,13 @@ class ExpRelaxedCategorical(Distribution):
         self, temperature: Tensor, probs: Tensor | None = None, logits: Tensor | None = None,
         validate_args: bool | None = None,
     ):  # fmt: skip
-        self._categorical = Categorical(probs, logits)
         self.temperature = temperature
-        shape = self._categorical.param_shape
-        super().__init__(self._categorical.batch_shape, shape[-1:], validate_args=validate_args)
+        super().__init__(Categorical(probs, logits), validate_args)
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> ExpRelaxedCategorical:
         new = self._get_checked_instance(ExpRelaxedCategorical, _instance)
         new.temperature, new._categorical = self.temperature, self._categorical.expand(batch_shape)
         return self._finished(new, batch_shape)  # type: ignore[no-any-return]  # new
-
-    @property
-    def _param(self) -> Tensor:
-        return self._categorical._param
-
-    def _new(self, *args: Any, **kwargs: Any) -> Tensor:
-        """An empty tensor of the parameter's dtype and device."""
-        return self._categorical._new(*args, **kwargs)
-
-    @property
-    def param_shape(self) -> Size:
-        """The shape of the parameter."""
-        return self._categorical.param_shape
-
-    @property
-    def logits(self) -> Tensor:
-        """The logarithms of the probabilities."""
-        return self._categorical.logits
-
-    @property
-    def probs(self) -> Tensor:
-        """The probabilities."""
-        return self._categorical.probs
 
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
         logits = self.logits
@@ -80,7 +54,7 @@ class ExpRelaxedCategorical(Distribution):
         return score + math.lgamma(n) + (n - 1) * self.temperature.log()
 
 
-class RelaxedOneHotCategorical(TransformedDistribution):
+class RelaxedOneHotCategorical(Relaxed):
     """One-hot vectors relaxed to the simplex, with gradients; the lower the temperature, the nearer to one-hot.
 
     >>> fb.distributions.RelaxedOneHotCategorical(fb.tensor(0.5), fb.ones(3)).rsample().sum().round()
@@ -89,7 +63,6 @@ class RelaxedOneHotCategorical(TransformedDistribution):
 
     arg_constraints: ClassVar[Constraints] = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.simplex
-    has_rsample = True
 
     def __init__(
         self, temperature: Tensor, probs: Tensor | None = None, logits: Tensor | None = None,
@@ -101,18 +74,3 @@ class RelaxedOneHotCategorical(TransformedDistribution):
     def expand(self, batch_shape: Shape, _instance: object = None) -> RelaxedOneHotCategorical:
         new = self._get_checked_instance(RelaxedOneHotCategorical, _instance)
         return super().expand(batch_shape, new)  # type: ignore[return-value]  # new
-
-    @property
-    def temperature(self) -> Tensor:
-        """The temperature."""
-        return self.base_dist.temperature  # type: ignore[no-any-return]  # of any distribution
-
-    @property
-    def logits(self) -> Tensor:
-        """The logarithms of the probabilities."""
-        return self.base_dist.logits  # type: ignore[no-any-return]  # of any distribution
-
-    @property
-    def probs(self) -> Tensor:
-        """The probabilities."""
-        return self.base_dist.probs  # type: ignore[no-any-return]  # of any distribution

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from flambeau.fx.node import Argument, Node, Target, map_arg, name_of
 
 __all__ = ["CodeGen", "Graph"]
 
+Transform = Callable[[list[str]], list[str]]
 _RESERVED: Final = frozenset({*dir(builtins), *keyword.kwlist, "self", "torch", "inf", "nan", "device"})
 
 
@@ -87,6 +88,7 @@ class Graph:
         self._names = _Names()
         self._insert_before: Node = self._root
         self._codegen = CodeGen()
+        self._transform: Transform | None = None
         self.owning_module, self._tracer_cls = owning_module, tracer_cls
 
     @property
@@ -132,6 +134,26 @@ class Graph:
     ) -> Node:  # fmt: skip
         """Add the call of a submodule."""
         return self.create_node("call_module", module_name, args, kwargs, type_expr=type_expr)
+
+    def create_size_node(self, tensor_node: Node, dim: int) -> Node:
+        """Add the length of a dimension of a tensor."""
+        return self.call_method("size", (tensor_node, dim))
+
+    def create_stride_node(self, tensor_node: Node, dim: int) -> Node:
+        """Add the stride of a dimension of a tensor."""
+        return self.call_method("stride", (tensor_node, dim))
+
+    def create_storage_offset_node(self, tensor_node: Node) -> Node:
+        """Add the place of a tensor's first element in its storage."""
+        return self.call_method("storage_offset", (tensor_node,))
+
+    def materialize_symint(self, value: int) -> Node | int:
+        """What stands in the graph for a size: numbers are known here, and stand for themselves."""
+        return self.materialize_symints([value])[0]
+
+    def materialize_symints(self, values: Sequence[int]) -> list[Node | int]:
+        """The same for several sizes."""
+        return [int(value) for value in values]
 
     def output(self, result: Argument, type_expr: Any = None) -> Node:  # Any: an annotation
         """Add what the graph returns."""
@@ -223,12 +245,35 @@ class Graph:
             call = _call(node, root_module)
             if call:
                 lines.append(f"    {call}")
+        if self._transform is not None:
+            lines = [line.removesuffix("\n") for line in self._transform([f"{line}\n" for line in lines])]
         return "\n".join(lines) + "\n"
 
     def print_tabular(self) -> None:
         """Print the nodes, a line each."""
         for node in self.nodes:
             print(f"{node.op:14} {node.name:20} {name_of(node.target):30} {node.args} {node.kwargs}")
+
+    @contextmanager
+    def on_generate_code(self, make_transformer: Callable[[Transform | None], Transform]) -> Iterator[None]:
+        """Inside, and from there on in :meth:`python_code`, lines of code go through ``make_transformer(before)``.
+
+        ``before`` is what they went through until then, or None; after the block that is so again.
+        """
+        before = self._transform
+        self._transform = make_transformer(before)
+        try:
+            yield
+        finally:
+            self._transform = before
+
+    def process_inputs(self, *args: Any) -> Any:  # Any: what the program is called with
+        """The inputs of the graph, of the arguments."""
+        return self._codegen.process_inputs(*args)
+
+    def process_outputs(self, out: Any) -> Any:  # Any: what the graph gives
+        """What the module returns, of the graph's result."""
+        return self._codegen.process_outputs(out)
 
     def set_codegen(self, codegen: CodeGen) -> None:
         """Pass inputs and outputs otherwise."""

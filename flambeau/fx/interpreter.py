@@ -48,6 +48,10 @@ class Interpreter:
         """Run the graph on inputs; ``initial_env`` has results that are there already."""
         self.env = dict(initial_env or {})
         self.args_iter = iter(self.graph._codegen.process_inputs(*args) if enable_io_processing else args)
+        found = self._walk()
+        return self.graph._codegen.process_outputs(found) if enable_io_processing else found
+
+    def _walk(self) -> Any:  # Any: of the program
         for node in self.graph.nodes:
             if node in self.env:
                 continue
@@ -55,10 +59,16 @@ class Interpreter:
             if node.op == "output":
                 found = self.env.pop(node)
                 self.env = {}
-                return self.graph._codegen.process_outputs(found) if enable_io_processing else found
+                return found
             for done in self._last.get(node, ()):
                 self.env.pop(done, None)
         return None
+
+    def boxed_run(self, args_list: list[Any]) -> Any:  # Any: of the program
+        """Run the graph on a list of inputs, which is emptied, so that each input is freed when it was last used."""
+        self.env = {}
+        self.args_iter = (args_list.pop(0) for _ in range(len(args_list)))
+        return self._walk()
 
     def run_node(self, n: Node) -> Any:  # Any: the node's result
         """Run one node."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-__all__ = ["Argument", "Node", "Target", "has_side_effect", "map_aggregate", "map_arg"]
+__all__ = ["ArgsKwargsPair", "Argument", "Node", "Target", "has_side_effect", "map_aggregate", "map_arg"]
 
 Target = Callable[..., Any] | str
 Argument = Any  # a Node, a number, a text, a device, ..., or a tuple, list, dict or slice of them
@@ -37,6 +38,13 @@ def map_aggregate(a: Argument, fn: Callable[[Argument], Argument]) -> Argument:
 def map_arg(a: Argument, fn: Callable[[Node], Argument]) -> Argument:
     """``fn`` of every node in an argument."""
     return map_aggregate(a, lambda x: fn(x) if isinstance(x, Node) else x)
+
+
+class ArgsKwargsPair(NamedTuple):
+    """The arguments of a call."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 class Node:
@@ -80,6 +88,44 @@ class Node:
     @kwargs.setter
     def kwargs(self, value: dict[str, Argument]) -> None:
         self._set(self._args, dict(value))
+
+    @property
+    def stack_trace(self) -> str | None:
+        """Where in the program it was called, if ``meta`` tells."""
+        found: str | None = self.meta.get("stack_trace")
+        return found
+
+    @stack_trace.setter
+    def stack_trace(self, trace: str | None) -> None:
+        self.meta["stack_trace"] = trace
+
+    def normalized_arguments(
+        self, root: Any, arg_types: tuple[Any, ...] | None = None, kwarg_types: dict[str, Any] | None = None,
+        normalize_to_only_use_kwargs: bool = False,
+    ) -> ArgsKwargsPair | None:  # fmt: skip  # Any: the module of the graph, and types
+        """The arguments as the target's signature has them, defaults filled in; None where it is not known.
+
+        With ``normalize_to_only_use_kwargs`` all by name. ``arg_types`` and ``kwarg_types`` choose between signatures
+        in PyTorch; here there is one.
+        """
+        target: Any = self.target
+        if self.op == "call_module":
+            target = root.get_submodule(target).forward
+        elif self.op != "call_function":
+            return None
+        try:
+            signature = inspect.signature(target)
+            bound = signature.bind(*self.args, **self.kwargs)
+        except (TypeError, ValueError):
+            return None
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature.parameters.values()):
+            return None
+        bound.apply_defaults()
+        given = dict(bound.arguments)
+        if normalize_to_only_use_kwargs:
+            return ArgsKwargsPair((), given)
+        count = len(self.args)
+        return ArgsKwargsPair(tuple(given.values())[:count], dict(list(given.items())[count:]))
 
     @property
     def all_input_nodes(self) -> list[Node]:

@@ -135,6 +135,10 @@ class Tracer(TracerBase):
 
     proxy_buffer_attributes: ClassVar[bool] = False
 
+    def get_fresh_qualname(self, prefix: str) -> str:
+        """A name that no attribute of the module has: ``prefix`` and a number."""
+        return next(name for i in itertools.count() if not hasattr(self.root, name := f"{prefix}{i}"))
+
     def __init__(
         self, autowrap_modules: tuple[ModuleType, ...] = (), autowrap_functions: tuple[Callable[..., Any], ...] = (),
         param_shapes_constant: bool = False,

@@ -195,7 +195,7 @@ def is_masked_tensor(obj: object, /) -> TypeGuard[MaskedTensor]:
 
 # -- answering ---------------------------------------------------------------------------------------
 def _answer(func: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    name = getattr(func, "__qualname__", "").rpartition(".")[2]  # the public name, where __name__ is the op's
+    name = getattr(func, "canonical", "") or getattr(func, "__qualname__", "").rpartition(".")[2]
     plain = name[:-1] if name.endswith("_") and not name.startswith("_") else name
     if kwargs.get("out") is not None:
         return NotImplemented

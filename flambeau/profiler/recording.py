@@ -8,6 +8,7 @@ import math
 import threading
 import time
 import traceback
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ class profile(state.watch):
         schedule: Callable[[int], ProfilerAction] | None = None, on_trace_ready: Callable[..., Any] | None = None,
         record_shapes: bool = False, profile_memory: bool = False, with_stack: bool = False, with_flops: bool = False,
         with_modules: bool = False, experimental_config: object = None, execution_trace_observer: object = None,
-        acc_events: bool = False, use_cuda: bool | None = None, custom_trace_id_callback: object = None,
+        acc_events: bool = False, use_cuda: bool | None = None,
+        custom_trace_id_callback: Callable[[], str] | None = None,
         **others: object,
     ):  # fmt: skip
         super().__init__(self._see)
@@ -97,15 +99,17 @@ class profile(state.watch):
         self.schedule, self.on_trace_ready = schedule, on_trace_ready
         self.activities = set(supported_activities() if activities is None else activities)
         self.events_of_kernels: list[Event] = []
-        self.step_num = 0
+        self.step_num, self._paused = 0, False
         self.current_action = ProfilerAction.RECORD if schedule is None else schedule(0)
         self._metadata: dict[str, str] = {}
+        self._trace_id, self._trace_id_of = "", custom_trace_id_callback
         self._began: float | None = None
         self._threads = threading.local()  # the states to go back to belong to the threads that had them
 
     def __enter__(self) -> Self:
         if self._began is None:
             self._began = time.perf_counter()
+            self._trace_id = uuid.uuid4().hex if self._trace_id_of is None else str(self._trace_id_of())
         before = state.current()
         self._entered.append(before)
         if self._fn not in before.watchers:
@@ -127,7 +131,7 @@ class profile(state.watch):
 
     @property
     def _recording(self) -> bool:
-        return self.current_action in (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
+        return not self._paused and self.current_action in (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
 
     def step(self) -> None:
         """The next step begins: the schedule says what is done with it."""
@@ -157,6 +161,24 @@ class profile(state.watch):
     def add_metadata_json(self, key: str, value: str) -> None:
         """JSON for the trace file."""
         self._metadata[key] = value
+
+    preset_metadata_json = add_metadata_json
+
+    def set_custom_trace_id_callback(self, callback: Callable[[], str]) -> None:
+        """Take what ``callback()`` gives as the name of this recording, when it begins."""
+        self._trace_id_of = callback
+
+    def get_trace_id(self) -> str | None:
+        """The name of this recording, a random one unless a callback gave it; None before it began."""
+        return self._trace_id or None
+
+    def toggle_collection_dynamic(self, enable: bool, activities: Iterable[Any]) -> None:  # Any: ProfilerActivity
+        """Leave out the calls from now on, or take them up again, where these activities are all that is watched.
+
+        Every device is watched by one watcher: with some of the activities alone, nothing changes.
+        """
+        if self.activities <= set(activities):
+            self._paused = not enable
 
     def export_stacks(self, path: str | Path, metric: str = "self_cpu_time_total") -> None:
         """Write where time was spent, in the lines that flame graphs are made of; needs ``with_stack``."""

@@ -12,9 +12,27 @@ from flambeau.core.keys import Key
 from flambeau.core.record import Op
 from flambeau.core.state import watch
 from flambeau.nn.module import Module
+from flambeau.utils.flop_formulas import (
+    addmm_flop,
+    baddbmm_flop,
+    bmm_flop,
+    conv_backward_flop,
+    conv_flop,
+    conv_flop_count,
+    mm_flop,
+    sdpa_backward_flop,
+    sdpa_backward_flop_count,
+    sdpa_flop,
+    sdpa_flop_count,
+    shape_wrapper,
+)  # fmt: skip
 from flambeau.utils.module_tracker import ModuleTracker
 
-__all__ = ["FlopCounterMode", "register_flop_formula"]
+__all__ = [
+    "FlopCounterMode", "addmm_flop", "baddbmm_flop", "bmm_flop", "conv_backward_flop", "conv_flop", "conv_flop_count",
+    "mm_flop", "register_flop_formula", "sdpa_backward_flop", "sdpa_backward_flop_count", "sdpa_flop",
+    "sdpa_flop_count", "shape_wrapper",
+]  # fmt: skip
 
 Shape = tuple[int, ...]
 Formula = Callable[..., int]

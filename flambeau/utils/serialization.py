@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, BinaryIO, Final, cast
 
+import numpy as np
+
 from flambeau.core.blame import explain_functions, plain
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
@@ -72,6 +74,8 @@ def save(
     encoder = Encoder()
     root = encoder.encode(obj)
     arrays, descriptions = encoder.finish()
+    if trusted.Settings.skip_data:
+        arrays = {name: np.zeros_like(array) for name, array in arrays.items()}
     for description in descriptions:
         description["crc32"] = safetensors.checksum(arrays[description["array"]])
     structure = json.dumps({"root": root, "arrays": descriptions}, allow_nan=False, separators=(",", ":"))

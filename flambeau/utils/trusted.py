@@ -31,6 +31,7 @@ class Settings:
     order: LoadEndianness | None = None
     mmap: int | None = None
     crc32 = True
+    skip_data = False
 
     @classmethod
     def byte_order(cls) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # fmt: off
 # isort: off
+from flambeau.core.methods import named
 from flambeau.core.blame import explain_imported
 from flambeau.core.methods import give_homes
 from flambeau.nn.functional import activation
@@ -49,7 +50,7 @@ from flambeau.nn.functional.vision import (
 # isort: on
 # fmt: on
 
-upsample = interpolate
+upsample = named("upsample", interpolate)
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",

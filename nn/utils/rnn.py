@@ -27,6 +27,15 @@ class PackedSequence(NamedTuple):
     sorted_indices: Tensor | None = None
     unsorted_indices: Tensor | None = None
 
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the data is on a device of the type ``cuda``."""
+        return self.data.is_cuda
+
+    def is_pinned(self) -> bool:
+        """Whether the data is in page-locked memory."""
+        return self.data.is_pinned()
+
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:  # Any: what Tensor.to takes
         """The same on another device or in another dtype; the batch sizes stay on the host."""
         data = self.data.to(*args, **kwargs)

@@ -73,6 +73,10 @@ class SequentialLR(_OfSchedules):
         self._first._initial_step()
         self._last_lr = self._first.get_last_lr()
 
+    def recursive_undo(self, sched: LRScheduler | None = None) -> None:
+        """Take back the first step of this and of every schedule below; ``sched``: of that schedule."""
+        (self if sched is None else sched)._take_back()
+
     @property
     def _first(self) -> LRScheduler:
         return self._schedulers[bisect_right(self._milestones, 0)]

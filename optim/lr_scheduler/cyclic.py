@@ -59,7 +59,7 @@ class CyclicLR(_WithMomentum):
     ):  # fmt: skip
         if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
             raise ValueError(f"CyclicLR: mode is invalid and scale_fn is None: {mode!r}")
-        self.optimizer, self.mode, self.gamma, self.scale_fn = optimizer, mode, gamma, scale_fn
+        self.optimizer, self.mode, self.gamma, self._scale_fn_custom = optimizer, mode, gamma, scale_fn
         self.scale_mode = scale_mode if scale_fn is not None else "iterations" if mode == "exp_range" else "cycle"
         lows = per_group(optimizer, "base_lr", base_lr)
         if last_epoch == -1:
@@ -78,9 +78,10 @@ class CyclicLR(_WithMomentum):
         super().__init__(optimizer, last_epoch)
         self.base_lrs = [float(v) for v in lows]
 
-    def _scale(self, x: float) -> float:
-        if self.scale_fn is not None:
-            return self.scale_fn(x)
+    def scale_fn(self, x: float) -> float:
+        """The height of the cycle or iteration ``x``, as a share of the first."""
+        if self._scale_fn_custom is not None:
+            return self._scale_fn_custom(x)
         if self.mode == "exp_range":
             return float(self.gamma**x)
         return 1 / 2.0 ** (x - 1) if self.mode == "triangular2" else 1.0
@@ -90,7 +91,7 @@ class CyclicLR(_WithMomentum):
         cycle = math.floor(1 + self.last_epoch / self.total_size)
         x = 1.0 + self.last_epoch / self.total_size - cycle
         height = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
-        height *= self._scale(cycle if self.scale_mode == "cycle" else self.last_epoch)
+        height *= self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
         if self.cycle_momentum:
             bounds = zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True)
             for group, low, high in bounds:
@@ -99,7 +100,7 @@ class CyclicLR(_WithMomentum):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and the function."""
-        return {k: v for k, v in super().state_dict().items() if k != "scale_fn"}
+        return {k: v for k, v in super().state_dict().items() if k != "_scale_fn_custom"}
 
 
 class OneCycleLR(_WithMomentum):

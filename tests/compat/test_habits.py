@@ -9,9 +9,10 @@ import pytest
 
 import flambeau as fb
 from flambeau.compat import amp, vision
-from flambeau.compat.torch import _jit_internal, _torch, _utils, compiler, distributed, jit, onnx
+from flambeau.compat.torch import _jit_internal, _torch, _utils, compiler, distributed, jit, onnx, serialization
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.backends import cudnn
+from flambeau.compat.torch.utils.data._utils import collate
 from flambeau.compat.torch.utils.data._utils.pin_memory import pin_memory
 from flambeau.utils.data.datapipes.iter import IterableWrapper
 
@@ -140,3 +141,9 @@ def test_batches_keep_their_structure_in_pinned_memory() -> None:
             return "pinned"
 
     assert pin_memory({"x": [Graph(), "text"], "y": (Graph(), 3)}) == {"x": ["pinned", "text"], "y": ("pinned", 3)}
+
+
+def test_constants_of_files_and_batches() -> None:
+    assert serialization.MAGIC_NUMBER == 119547037146038801333356 and serialization.PROTOCOL_VERSION == 1001
+    assert (serialization.DEFAULT_PROTOCOL, serialization.LONG_SIZE, serialization.STORAGE_KEY_SEPARATOR) == (2, 4, ",")
+    assert collate.np_str_obj_array_pattern.search("<U3") and not collate.np_str_obj_array_pattern.search("<f4")

@@ -27,6 +27,7 @@ def test_the_wheel_is_as_the_format_wants_it(built: Path) -> None:
         names = set(files.namelist())
         metadata = files.read("torch-2.13.0+flambeau.dist-info/METADATA").decode()
         assert {"Name: torch", "Version: 2.13.0+flambeau", "Requires-Dist: flambeau"} <= set(metadata.splitlines())
+        assert {"Requires-Dist: jinja2", "Requires-Dist: filelock"} <= set(metadata.splitlines())  # as PyTorch's
         rows = [r.split(",") for r in files.read("torch-2.13.0+flambeau.dist-info/RECORD").decode().splitlines()]
         assert {name for name, _, _ in rows} == names
         for name, digest, size in rows:

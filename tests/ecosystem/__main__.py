@@ -1,10 +1,12 @@
 """Run packages that are written for PyTorch, unmodified, on flambeau, and compare with PyTorch's answers.
 
-    python -m tests.ecosystem ENVIRONMENT [package ...] [--device opencl] [--record]
+    python -m tests.ecosystem ENVIRONMENT [package ...] [--device opencl] [--processes 2] [--record]
 
 ENVIRONMENT is a folder; where it is not there, a virtual environment is made: flambeau from this checkout, its wheel
 named torch, and from PyPI the packages (all, where none is named). ``--record`` installs PyTorch in place of flambeau,
-and writes its answers to answers/. The report is a table, and with ``--report FILE`` JSON.
+and writes its answers to answers/; torchtext, whose library loads on no PyTorch of today, is recorded alone. The
+report is a table, and with ``--report FILE`` JSON, which ``python -m tests.ecosystem.page FILE`` enters into the page
+of results.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ ROOT = HERE.parents[1]
 #: What pip is asked for, by script, at the version whose answers were recorded.
 REQUIREMENTS: dict[str, list[str]] = json.loads((HERE / "requirements.json").read_text())
 TORCH = "torch==2.13.0"
+#: What answers are recorded with in place of it.
+OLDER = {"torchtext": ["torch==2.3.1", "numpy<2"]}
 
 
 def make(folder: Path, packages: list[str], record: bool, device: str = "cpu") -> Path:
@@ -35,14 +40,15 @@ def make(folder: Path, packages: list[str], record: bool, device: str = "cpu") -
     if not have:
         venv.create(folder, with_pip=True, clear=True)
     constraints = folder / "constraints.txt"
-    constraints.write_text(f"{TORCH}\n")  # a package that is bound to another torch comes in an older version
+    torch = OLDER.get(packages[0], [TORCH]) if record else [TORCH]
+    constraints.write_text("\n".join(torch))  # a package that is bound to another torch comes in an older version
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "-c", str(constraints)]
     if not have and record:
-        subprocess.run([*pip, TORCH, "numpy"], check=True)
+        subprocess.run([*pip, *torch, "numpy"], check=True)
     elif not have:
         subprocess.run([*pip, "-e", f"{ROOT}[opencl]"], check=True)
         subprocess.run([str(python), "-m", "flambeau", "torch-wheel", "--out", str(folder)], check=True)
-        subprocess.run([*pip, "--no-deps", *map(str, folder.glob("torch-*.whl"))], check=True)
+        subprocess.run([*pip, *map(str, folder.glob("torch-*.whl"))], check=True)
     if device.startswith("jax") and "flambeau-jax" not in have:
         source = folder / "flambeau-jax"  # building leaves files beside the sources
         shutil.copytree(ROOT / "plugins" / "jax", source, dirs_exist_ok=True)
@@ -60,12 +66,15 @@ def run(python: Path, package: str, device: str, jobs: list[str], timeout: float
     hidden = ("FLAMBEAU_", "PYTHON", "VIRTUAL_ENV")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
     command = [str(python), str(HERE / "scripts" / f"{package.replace('-', '_')}_jobs.py"), "--device", device, *jobs]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean, cwd=HERE)
+    report: dict[str, Any] = {"package": package, "device": device, "answers": {}, "seconds": {}}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean, cwd=HERE)
+    except subprocess.TimeoutExpired:
+        return report | {"errors": {"script": f"not done after {timeout:.0f} s"}}
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        return {"package": package, "answers": {}, "errors": {"import": done.stderr[-3000:]}, "seconds": {}}
-    report: dict[str, Any] = json.loads(lines[-1])
-    return report
+        return report | {"errors": {"import": done.stderr[-3000:]}}
+    return report | json.loads(lines[-1])
 
 
 def differences(found: Any, wanted: Any, relative: float, absolute: float, where: str = "") -> list[str]:
@@ -106,14 +115,20 @@ def main() -> int:
     parser.add_argument("--job", action="append", default=[], help="run this job alone; again for more")
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--processes", type=int, default=1, help="how many packages run at once")
     asked = parser.parse_args()
     packages = asked.packages or sorted(REQUIREMENTS)
     if unknown := sorted(set(packages) - set(REQUIREMENTS)):
         parser.error(f"no script for {', '.join(unknown)}; there are {', '.join(sorted(REQUIREMENTS))}")
+    if asked.record and len(packages) > 1 and OLDER.keys() & set(packages):
+        parser.error(f"record {', '.join(OLDER)} alone, in an environment of its own")
     python = make(asked.environment, packages, asked.record, asked.device)
+    asked_git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(asked_git, capture_output=True, text=True).stdout.strip() or "?"
     reports, failed = [], 0
-    for package in packages:
-        report = run(python, package, asked.device, asked.job)
+    pool = ThreadPoolExecutor(asked.processes)
+    runs = pool.map(lambda package: run(python, package, asked.device, asked.job), packages)
+    for package, report in zip(packages, runs, strict=True):
         if asked.record:
             if report["errors"]:
                 print(json.dumps(report["errors"], indent=1).replace("\\n", "\n"))
@@ -125,7 +140,7 @@ def main() -> int:
             wrong = compare(report)
         jobs = {*report["answers"], *report["errors"]}
         failed += len(wrong)
-        report["wrong"] = wrong
+        report |= {"wrong": wrong, "commit": commit}
         reports.append(report)
         right = f"{len(jobs) - len(wrong)} of {len(jobs)} jobs"
         print(f"{package:16} {report.get('version', '?'):10} {asked.device:8} {right}")

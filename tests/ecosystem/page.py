@@ -1,15 +1,23 @@
-"""The page of results from reports: ``python -m tests.ecosystem.page REPORT ... >docs/results/ecosystem.md``.
+"""The page of results, from reports of any packages and devices.
 
-A report is what ``python -m tests.ecosystem ENVIRONMENT --report REPORT`` writes.
+    python -m tests.ecosystem.page [REPORT ...]
+
+A report is what ``python -m tests.ecosystem ENVIRONMENT --report REPORT`` writes. What it says of a job replaces what
+was known of that job on that device; everything else is kept. docs/results/ecosystem.json holds what is known, and
+docs/results/ecosystem.md shows it.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+#: The columns, in this order; other devices come after them.
+DEVICES = ("cpu", "opencl", "jax")
+Known = dict[str, Any]  # Any: what JSON holds
 
 HEAD = """\
 # Packages written for PyTorch
@@ -22,29 +30,112 @@ recorded from PyTorch 2.13 and is compared number by number.
     python -m tests.ecosystem ENVIRONMENT [PACKAGE ...] [--device opencl]
 
 makes an environment with flambeau under the name torch, installs the packages, runs and compares; `--record` writes
-PyTorch's answers. Commit {commit}; seconds are those of all jobs of a package, on a virtual machine of 2 cores.
+PyTorch's answers. `--report FILE` keeps what was found, and `python -m tests.ecosystem.page FILE ...` enters it here.
 
-| Package | Version | Device | Jobs that agree | Seconds | Jobs |
-|---|---|---|--:|--:|---|
+A column is a backend: how many of the jobs agree, and their seconds together, on a virtual machine of 2 cores that
+had other work too. An empty cell was not run.
 """
 
 
-def row(report: dict[str, Any]) -> str:
-    """A line of the table."""
+def kept(report: Known) -> Known:
+    """What stays of a report: no answers."""
     jobs = [*report["answers"], *(e for e in report["errors"] if e not in report["answers"])]
-    right = [j for j in jobs if j not in report["wrong"]]
-    shown = ", ".join(j if j in right else f"~~{j}~~" for j in jobs[:14]) + (", ..." if len(jobs) > 14 else "")
-    seconds = sum(report["seconds"].values())
-    cells = (report["package"], report.get("version", "?"), report.get("device", "?"), f"{len(right)} of {len(jobs)}")
-    return f"| {' | '.join(cells)} | {seconds:.0f} | {shown} |"
+    found = {}
+    for job in jobs:
+        said = report["wrong"].get(job)
+        wrong = {} if said is None else {"wrong": (said[0].strip().splitlines() or ["differs"])[-1][:200]}
+        found[job] = {"seconds": report["seconds"].get(job, 0.0), "commit": report.get("commit", "?"), **wrong}
+    return found
+
+
+def merge(known: Known, report: Known) -> None:
+    """Enter a report; of another version of the package nothing is kept."""
+    there = known.setdefault(report["package"], {"version": report.get("version", "?"), "checks": {}, "devices": {}})
+    if "version" in report and report["version"] != there["version"]:
+        there |= {"version": report["version"], "devices": {}}
+    there["about"] = report.get("about") or there.get("about", "")
+    there["checks"] |= report.get("checks", {})
+    there["devices"].setdefault(report.get("device", "cpu"), {}).update(kept(report))
+
+
+def devices(known: Known) -> list[str]:
+    """The columns."""
+    ran = {d for package in known.values() for d in package["devices"]}
+    return [*(d for d in DEVICES if d in ran), *sorted(ran - set(DEVICES))]
+
+
+def summary(jobs: Known) -> str:
+    """A cell of the first table."""
+    if not jobs:
+        return ""
+    right = sum("wrong" not in j for j in jobs.values())
+    return f"{right} of {len(jobs)}, {sum(j['seconds'] for j in jobs.values()):.0f} s"
+
+
+def groups(package: Known) -> list[tuple[str, list[str]]]:
+    """The jobs that check the same, in the order of the script."""
+    found: dict[str, list[str]] = {}
+    ran = {job: None for jobs in package["devices"].values() for job in jobs}
+    for job in ran:
+        found.setdefault(package["checks"].get(job, ""), []).append(job)
+    return list(found.items())
+
+
+def verdict(jobs: Known, names: list[str]) -> str:
+    """A cell of the second table: how many of these jobs agree, and which do not."""
+    ran = [n for n in names if n in jobs]
+    if not ran:
+        return ""
+    wrong = [n for n in ran if "wrong" in jobs[n]]
+    if not wrong:
+        return "agrees" if len(names) == 1 else f"{len(ran)} agree"
+    return "differs" if len(names) == 1 else f"{len(ran) - len(wrong)} agree, not " + ", ".join(f"`{n}`" for n in wrong)
+
+
+def shown(known: Known) -> str:
+    """The page."""
+    order = sorted(known, key=str.lower)
+    columns = devices(known)
+    lines = [
+        HEAD,
+        f"| Package | Version | {' | '.join(columns)} | What was run |",
+        f"|---|---|{'--:|' * len(columns)}---|",
+    ]
+    for name in order:
+        package = known[name]
+        cells = [summary(package["devices"].get(d, {})) for d in columns]
+        about = package["about"].partition(": ")[2] or package["about"]
+        about = about[:1].upper() + about[1:]
+        lines.append(f"| [{name}](#{anchor(name)}) | {package['version']} | {' | '.join(cells)} | {about} |")
+    for name in order:
+        package = known[name]
+        ran = [d for d in columns if d in package["devices"]]
+        lines += ["", f"({anchor(name)})=", f"## {name}", ""]
+        lines += [f"| Job | {' | '.join(ran)} | What it checks |", f"|---|{'---|' * len(ran)}---|"]
+        for checks, jobs in groups(package):
+            cells = [verdict(package["devices"][d], jobs) for d in ran]
+            lines.append(f"| {', '.join(f'`{j}`' for j in jobs)} | {' | '.join(cells)} | {checks} |")
+        for device in ran:
+            wrong = {n: j["wrong"] for n, j in package["devices"][device].items() if "wrong" in j}
+            lines += ["", *(f"- `{n}` on {device}: {why}" for n, why in wrong.items())] if wrong else []
+    commits = sorted({j["commit"] for p in known.values() for jobs in p["devices"].values() for j in jobs.values()})
+    return "\n".join([*lines, "", f"Commits: {', '.join(commits)}.", ""])
+
+
+def anchor(name: str) -> str:
+    """The name by which the first table refers to a section."""
+    return "ecosystem-" + name.lower().replace("_", "-")
 
 
 def main(paths: list[str]) -> None:
-    """Print the page."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    reports = [r for path in paths for r in json.loads(Path(path).read_text())]
-    reports.sort(key=lambda r: (r["package"].lower(), r.get("device", "")))
-    print(HEAD.format(commit=commit) + "\n".join(map(row, reports)))
+    """Enter the reports and write the page."""
+    data = RESULTS / "ecosystem.json"
+    known: Known = json.loads(data.read_text()) if data.exists() else {}
+    for path in paths:
+        for report in json.loads(Path(path).read_text()):
+            merge(known, report)
+    data.write_text(json.dumps({name: known[name] for name in sorted(known)}, indent=1) + "\n")
+    (RESULTS / "ecosystem.md").write_text(shown(known))
 
 
 if __name__ == "__main__":

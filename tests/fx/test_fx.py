@@ -134,3 +134,84 @@ def test_tensors_in_a_program_are_attributes() -> None:
     traced = fx.symbolic_trace(lambda x: x * constant)
     assert [n.target for n in traced.graph.nodes][1] == "_tensor_constant0"
     assert traced(fb.tensor([3.0])).item() == 6
+
+
+class _Small(fb.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = fb.nn.Linear(2, 3)
+
+    def forward(self, x: fb.Tensor) -> fb.Tensor:
+        return fb.relu(self.linear(x))
+
+
+def test_nodes_for_sizes_strides_and_offsets() -> None:
+    graph = fb.fx.Graph()
+    x = graph.placeholder("x")
+    graph.output((graph.create_size_node(x, 1), graph.create_stride_node(x, 0), graph.create_storage_offset_node(x)))
+    module = fb.fx.GraphModule(fb.nn.Module(), graph)
+    assert module(fb.ones(2, 3)[1:]) == (3, 3, 3)
+    assert graph.materialize_symint(3) == 3 and graph.materialize_symints([3, 4]) == [3, 4]
+    assert graph.process_inputs(1, 2) == (1, 2) and graph.process_outputs(3) == 3
+
+
+def test_code_goes_through_what_was_registered() -> None:
+    traced = fb.fx.symbolic_trace(_Small())
+    seen = []
+
+    def make(before: Any) -> Any:
+        seen.append(before)
+        return lambda lines: [*lines, "    # the end\n"]
+
+    with traced.graph.on_generate_code(make):
+        assert traced.code.endswith("    # the end\n")
+    assert "# the end" not in traced.code and seen == [None]
+
+
+def test_inputs_in_a_list_are_taken_out_of_it() -> None:
+    traced = fb.fx.symbolic_trace(_Small())
+    inputs = [fb.ones(1, 2)]
+    expected = traced(inputs[0])
+    assert fb.equal(fb.fx.Interpreter(traced).boxed_run(inputs), expected) and inputs == []
+
+
+def test_arguments_as_the_signature_has_them() -> None:
+    def add(x: Any, y: int = 2, *, z: int = 3) -> Any:
+        return x
+
+    traced = fb.fx.symbolic_trace(_Small())
+    x, linear = list(traced.graph.nodes)[:2]
+    assert x.normalized_arguments(traced) is None
+    assert linear.normalized_arguments(traced) == ((x,), {})
+    assert linear.normalized_arguments(traced, normalize_to_only_use_kwargs=True) == ((), {"input": x})
+    node = traced.graph.call_function(add, (x,), {"z": 4})
+    assert node.normalized_arguments(traced) == ((x,), {"y": 2, "z": 4})
+    assert x.stack_trace is None
+    x.stack_trace = "here"
+    assert x.meta["stack_trace"] == "here"
+
+
+def test_fresh_names_and_types_of_values() -> None:
+    tracer = fb.fx.Tracer()
+    tracer.root = _Small()
+    tracer.root.part0 = fb.nn.ReLU()
+    assert tracer.get_fresh_qualname("part") == "part1" and tracer.get_fresh_qualname("other") == "other0"
+
+
+def test_types_in_graphs() -> None:
+    from flambeau.compat.torch.fx import annotate, operator_schemas, traceback
+
+    assert operator_schemas.create_type_hint([int, bool]) == list[int]
+    assert operator_schemas.create_type_hint((int, str)) == tuple[Any, ...]
+    assert operator_schemas.create_type_hint([]) == list[Any] and operator_schemas.create_type_hint(3) == 3
+    fits = [(int, int), (int | str, int), (list[int], int), (list[int], tuple[int, int]), (object, int), (int, bool)]
+    assert all(operator_schemas.type_matches(*pair) for pair in fits)
+    assert not operator_schemas.type_matches(float, int) and not operator_schemas.type_matches(list[float], int)
+    with pytest.raises(RuntimeError, match="mutable operation"):
+        operator_schemas.check_for_mutable_operation(fb.relu_, (fb.ones(1),), {})
+    operator_schemas.check_for_mutable_operation(fb.relu, (fb.ones(1),), {})
+    assert annotate.annotate(3, int) == 3
+    with traceback.annotate({"a": 1}), traceback.annotate({"b": 2}):
+        assert traceback.get_current_meta()["custom"] == {"a": 1, "b": 2}
+    assert traceback.annotate_fn({"c": 3})(lambda: dict(traceback.get_current_meta()["custom"]))() == {"c": 3}
+    assert "custom" not in traceback.get_current_meta()

@@ -7,14 +7,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from flambeau.compat.torch import _foreach
 from flambeau.compat.unchanged import lacking
 from flambeau.core import library
 from flambeau.core.tensor import Tensor
 
 __all__ = ["OpOverload", "OpOverloadPacket", "ops"]
 
-#: The namespaces of ops of torchvision's libraries, by the names of their files.
-_VISION: Final = {"_C": "torchvision", "image": "image"}
+#: The namespaces of ops of packages' libraries, by the package and the file, and the module that has them here.
+_LIBRARIES: Final = {
+    ("torchvision", "_C"): ("torchvision", "vision"),
+    ("torchvision", "image"): ("image", "vision"),
+    ("torchaudio", "_torchaudio"): ("_torchaudio", "audio"),
+    ("torchaudio", "libtorchaudio"): ("torchaudio", "audio"),
+    ("torchtext", "libtorchtext"): ("torchtext", "text"),
+}
+_ENTERED: Final[dict[str, Callable[..., Any]]] = {}
+
+
+def enter(namespace: str, name: str, fn: Callable[..., Any]) -> None:
+    """Let ``torch.ops.NAMESPACE.NAME`` be a function of objects that no schema tells of."""
+    _ENTERED[f"{namespace}::{name}"] = fn
 
 
 class OpOverload:
@@ -49,11 +62,12 @@ class OpOverloadPacket:
 
     def __init__(self, namespace: str, name: str, op: Any):
         self.namespace, self.__name__, self.op = namespace, name, op
-        self._overloads: dict[str, OpOverload] = {}
+        known = _foreach.overloads(name) if namespace == "aten" else []
+        self._overloads: dict[str, OpOverload] = {n: OpOverload(self, n) for n in known or ["default"]}
 
     def overloads(self) -> list[str]:
-        """The names of overloads that were asked for, "default" first."""
-        return list(dict.fromkeys(["default", *self._overloads]))
+        """The names of overloads that are known, or were asked for; "default" where an op has one."""
+        return list(self._overloads)
 
     def __getattr__(self, name: str) -> OpOverload:
         if name.startswith("_"):
@@ -77,7 +91,7 @@ class _Namespace:
     def __getattr__(self, name: str) -> OpOverloadPacket:
         if name.startswith("__"):
             raise AttributeError(name)
-        op = library.registered(f"{self.name}::{name}")
+        op = library.registered(f"{self.name}::{name}") or _ENTERED.get(f"{self.name}::{name}")
         if op is None and self.name in ("aten", "prims"):
             op = _built_in(name)
         if op is None:
@@ -105,21 +119,24 @@ class _Ops:
         return self._namespaces.setdefault(name, _Namespace(name))
 
     def load_library(self, path: str) -> None:
-        """Enter the ops of a library of C++ kernels, where flambeau has them: torchvision's two. OSError for others."""
-        file = Path(path)
-        if "torchvision" in file.parts and file.stem.partition(".")[0] in _VISION:
-            from flambeau.compat import vision  # only who uses torchvision waits for it
+        """Enter the ops of a library of C++ kernels, where flambeau has them: torchvision's, torchaudio's, torchtext's.
 
-            vision.register(_VISION[file.stem.partition(".")[0]])
-            self.loaded_libraries.add(path)
-            return
+        OSError for others.
+        """
+        file = Path(path)
+        for part in file.parts:
+            if found := _LIBRARIES.get((part, file.stem.partition(".")[0])):
+                namespace, module = found
+                importlib.import_module(f"flambeau.compat.{module}").register(namespace)  # who uses it waits for it
+                self.loaded_libraries.add(str(path))
+                return
         raise OSError(f"torch.ops.load_library: {path} is compiled for PyTorch; flambeau's kernels come from plugins")
 
 
 def _built_in(name: str) -> Any:  # Any: a function of flambeau, None where there is none
     """What flambeau calls one of torch's own ops: a function, one of layers, or a method."""
-    if name in _RENAMED:
-        return _RENAMED[name]
+    if own := _RENAMED.get(name) or _foreach.FUNCTIONS.get(name):
+        return own
     import flambeau  # the face imports this module's package by name only
 
     for module in ("", "nn.functional", "linalg", "special", "fft"):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
 from flambeau.compat import amp
 from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
+from flambeau.compat.symbolic import SymBool, SymFloat, SymInt, Tag
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
+from flambeau.compat.torch._classes import classes
 from flambeau.compat.torch._compile import compile
+from flambeau.compat.torch._foreach import FUNCTIONS as _FOREACH
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
+from flambeau.compat.torch.torch_version import TorchVersion
 from flambeau.core import typed
 from flambeau.core.accelerator import resolved
 from flambeau.core.device import device
@@ -26,12 +30,12 @@ from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 from flambeau.futures import Future
 
-__version__ = f"{VERSION}+flambeau"
+__version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
     "AcceleratorError", "Future", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction",
-    "ScriptModule", "SymBool", "SymFloat", "SymInt", "TypedStorage", "UntypedStorage",
+    "ScriptModule", "SymBool", "SymFloat", "SymInt", "Tag", "TypedStorage", "UntypedStorage",
     "are_deterministic_algorithms_enabled",
-    "autocast", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
+    "autocast", "classes", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
     "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
     "get_float32_matmul_precision", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
@@ -39,6 +43,8 @@ __all__ = [
     "set_float32_matmul_precision", "set_flush_denormal", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
     "sym_not", "sym_sqrt", "sym_sum", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
+
+globals().update(_FOREACH)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -170,18 +176,6 @@ def get_device_module(device: device | str | None = None) -> ModuleType:  # torc
 
 
 # -- symbolic numbers: sizes are plain numbers here ------------------------------------------------------------------
-class SymInt:
-    """A size that is not known yet; here every size is, and no number is one of these."""
-
-
-class SymFloat:
-    """A float that is not known yet; no number is one of these."""
-
-
-class SymBool:
-    """A condition that is not known yet; no bool is one of these."""
-
-
 def sym_max(a: Any, b: Any) -> Any:  # Any: int or float, as the arguments
     """The greater number, a float where one of the two is."""
     found = max(a, b)
@@ -222,23 +216,6 @@ def sym_sum(args: Iterable[Any]) -> Any:  # Any: int or float, as the arguments
 def sym_ite(b: bool, t: Any, f: Any) -> Any:  # Any: of any one type
     """``t if b else f``."""
     return t if b else f
-
-
-# -- lists of tensors ---------------------------------------------------------------------------------------------
-def _foreach_mul_(tensors: Sequence[Tensor], scalar: float | Tensor | Sequence[float | Tensor]) -> None:
-    """Multiply each tensor in place, by one number or each by its own."""
-    factors = scalar if isinstance(scalar, Sequence) else [scalar] * len(tensors)
-    for t, factor in zip(tensors, factors, strict=True):
-        t.mul_(factor)
-
-
-def _foreach_add_(
-    tensors: Sequence[Tensor], other: float | Tensor | Sequence[float | Tensor], *, alpha: float = 1
-) -> None:
-    """Add to each tensor in place ``alpha`` times one number, or each its own."""
-    others = other if isinstance(other, Sequence) else [other] * len(tensors)
-    for t, o in zip(tensors, others, strict=True):
-        t.add_(o, alpha=alpha)
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ def taught_more(helper: Any, model: Any, optimizer: Any, schedule: Any, batches:
 
 @job
 def training() -> Any:
+    """prepare, two epochs with clipped gradients and a schedule, what is gathered."""
     helper, model, optimizer, _, _, losses = taught(2)
     right = helper.gather_for_metrics(model(tensor(4, 6)).argmax(1))
     whole_model = helper.unwrap_model(model)
@@ -70,6 +71,7 @@ def training() -> Any:
 
 @job
 def accumulation() -> Any:
+    """A step every two batches."""
     helper, model, _, _, _, losses = taught(2, gradient_accumulation_steps=2)
     return losses, model[0].weight, helper.num_processes
 
@@ -106,6 +108,7 @@ def empty() -> Any:
 
 @job
 def offloaded() -> Any:
+    """A model whose weights wait on the host until a layer needs them."""
     model = net()
     accelerate.cpu_offload(model, execution_device=torch.device(jobs.DEVICE), offload_buffers=True)
     return model(tensor(2, 6)), [str(p.device) for p in model.parameters()]
@@ -113,6 +116,7 @@ def offloaded() -> Any:
 
 @job
 def pieces() -> Any:
+    """The batch size that fits, nested things moved to a device, collectives of one process."""
     set_seed(5)
     tried: list[int] = []
 

@@ -40,6 +40,7 @@ def target() -> Any:
 
 @job
 def integrated_gradients() -> Any:
+    """Integrated gradients by five quadratures, with baselines, in parts."""
     method = attr.IntegratedGradients(net())
     answers = [
         method.attribute(image(), target=target(), n_steps=20, method=m)
@@ -52,6 +53,7 @@ def integrated_gradients() -> Any:
 
 @job
 def by_gradients() -> Any:
+    """Saliency, deconvolution, guided backpropagation, GradCAM, relevance propagation."""
     model = net()
     return {
         "saliency": attr.Saliency(model).attribute(image(), target=target()),
@@ -66,6 +68,7 @@ def by_gradients() -> Any:
 
 @job
 def deep_lift() -> Any:
+    """DeepLIFT and DeepLIFT SHAP beside their baselines."""
     model = net()
     found, delta = attr.DeepLift(model).attribute(image(), image(1), target=target(), return_convergence_delta=True)
     return found, delta, attr.DeepLiftShap(model).attribute(image(), tensor(3, 2, 8, 8, seed=2), target=target())
@@ -73,6 +76,7 @@ def deep_lift() -> Any:
 
 @job
 def by_perturbation() -> Any:
+    """Occlusion, ablation and Shapley values of groups of pixels."""
     model = net()
     mask = (torch.arange(64).reshape(1, 1, 8, 8) // 16).to(jobs.DEVICE)
     return {
@@ -84,6 +88,7 @@ def by_perturbation() -> Any:
 
 @job
 def of_layers() -> Any:
+    """Attributions of layers: GradCAM, activations, conductance, influence, DeepLIFT."""
     model = net()
     return {
         "grad_cam": attr.LayerGradCam(model, model.conv2).attribute(image(), target=target()),
@@ -101,6 +106,7 @@ def of_layers() -> Any:
 
 @job
 def of_neurons() -> Any:
+    """Attributions of the inputs to one neuron."""
     model = net()
     return {
         "gradient": attr.NeuronGradient(model, model.conv2).attribute(image(), (1, 2, 2)),
@@ -112,6 +118,7 @@ def of_neurons() -> Any:
 
 @job
 def noise_tunnel_without_noise() -> Any:
+    """Squared SmoothGrad over copies of an image."""
     return attr.NoiseTunnel(attr.Saliency(net())).attribute(
         image(), target=target(), nt_samples=3, stdevs=0.0, nt_type="smoothgrad_sq"
     )
@@ -119,6 +126,7 @@ def noise_tunnel_without_noise() -> Any:
 
 @job
 def embeddings() -> Any:
+    """Attributions of an embedding layer, and the layer taken out and put back."""
     torch.manual_seed(0)
     model = even(nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(12, 2)))
     words = torch.tensor([[1, 2, 3], [4, 5, 6]]).to(jobs.DEVICE)
@@ -131,6 +139,7 @@ def embeddings() -> Any:
 
 @job
 def measures() -> Any:
+    """Infidelity and sensitivity of an attribution."""
     model = net()
     found = attr.Saliency(model).attribute(image(), target=target())
 

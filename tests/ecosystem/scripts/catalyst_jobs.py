@@ -44,6 +44,7 @@ def numbers(runner: Any) -> Any:
 
 @job
 def supervised() -> Any:
+    """A SupervisedRunner with callbacks, a schedule and checkpoints, then predictions."""
     model = net()
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     with tempfile.TemporaryDirectory() as folder:
@@ -65,6 +66,8 @@ def supervised() -> Any:
 
 @job
 def own_runner() -> Any:
+    """A Runner with a loop body and meters of one's own."""
+
     class Coder(dl.Runner):
         def handle_batch(self, batch: Any) -> None:
             x, _ = batch
@@ -100,6 +103,7 @@ def own_runner() -> Any:
 
 @job
 def measures() -> Any:
+    """Accuracy, AUC, confusion matrix, ranking and overlap metrics."""
     scores, labels = tensor(12, 3), whole(3, 12)
     accuracy, area = metrics.AccuracyMetric(topk=(1, 2), num_classes=3), metrics.AUCMetric()
     accuracy.update(scores, labels)
@@ -116,6 +120,7 @@ def measures() -> Any:
 
 @job
 def criteria() -> Any:
+    """Losses of its own, with their gradients."""
     scores, labels = tensor(4, 3, grad=True), whole(3, 4)
     mask = (tensor(2, 2, 4, 4, seed=1) > 0).float()
     picture = tensor(2, 2, 4, 4, grad=True)
@@ -130,6 +135,7 @@ def criteria() -> Any:
 
 @job
 def pieces() -> Any:
+    """Frozen layers, checkpoints packed and unpacked, an optimizer's momentum."""
     model = net()
     utils.set_requires_grad(model[0], False)
     found = [p.requires_grad for p in model.parameters()]

@@ -14,6 +14,7 @@ from torch import nn
 
 @job
 def functions() -> Any:
+    """rearrange, reduce, repeat, einsum, pack and parse_shape."""
     x = tensor(2, 6, 4, 4)
     return [
         einops.rearrange(x, "b (g c) h w -> b g (h w) c", g=3),
@@ -28,6 +29,7 @@ def functions() -> Any:
 
 @job
 def layers() -> Any:
+    """Reduce, Rearrange and EinMix inside a network, its outputs and gradients."""
     model = even(
         nn.Sequential(
             nn.Conv2d(3, 8, 3), nn.ReLU(), Reduce("b c (h 2) (w 2) -> b c h w", "max"),

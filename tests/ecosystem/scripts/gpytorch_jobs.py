@@ -40,6 +40,7 @@ def values(model: Any) -> dict[str, Any]:
 
 @job
 def exact_marginal_likelihood() -> Any:
+    """The exact marginal and the leave-one-out likelihood, with gradients."""
     model, likelihood, x, y = exact()
     loss = -gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, model)(model(x), y)
     loss.backward()
@@ -49,6 +50,7 @@ def exact_marginal_likelihood() -> Any:
 
 @job
 def exact_training_and_prediction() -> Any:
+    """Ten steps of Adam, then means, covariances and confidence regions."""
     model, likelihood, x, y = exact()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     mll = gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, model)
@@ -72,6 +74,7 @@ def exact_training_and_prediction() -> Any:
 
 @job
 def kernel_matrices() -> Any:
+    """Thirteen kernels, their sums and products, as matrices."""
     x, z = tensor(5, 2), tensor(4, 2, seed=1)
     made = {
         "rbf": kernels.RBFKernel(ard_num_dims=2),
@@ -94,6 +97,7 @@ def kernel_matrices() -> Any:
 
 @job
 def multitask() -> Any:
+    """Two correlated tasks: likelihood and gradients."""
     x, y = data(8)
     y = torch.stack([y, torch.cos(6 * x)], -1)
     likelihood = gpytorch.likelihoods.MultitaskGaussianLikelihood(num_tasks=2)
@@ -148,16 +152,19 @@ def variational(likelihood: Any, y: Any, steps: int = 6) -> Any:
 
 @job
 def variational_regression() -> Any:
+    """A variational model of few inducing points, trained and asked."""
     return variational(gpytorch.likelihoods.GaussianLikelihood(), data()[1])
 
 
 @job
 def variational_classification() -> Any:
+    """The same with a Bernoulli likelihood."""
     return variational(gpytorch.likelihoods.BernoulliLikelihood(), (data()[1] > 0).float())
 
 
 @job
 def priors_and_constraints() -> Any:
+    """Priors and bounded parameters in the loss and in the state."""
     kernel = kernels.ScaleKernel(
         kernels.RBFKernel(
             lengthscale_prior=gpytorch.priors.GammaPrior(3.0, 6.0),
@@ -185,6 +192,7 @@ def conjugate_gradients() -> Any:
 
 @job
 def linear_operators() -> Any:
+    """Sums, products, solutions, determinants and factors of structured matrices."""
     a, b = tensor(3, 3), tensor(2, 2, seed=1)
     spd = a @ a.T + torch.eye(3, device=jobs.DEVICE)
     right = tensor(3, 2, seed=2)

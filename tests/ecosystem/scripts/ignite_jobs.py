@@ -34,6 +34,7 @@ def net() -> Any:
 
 @job
 def training() -> Any:
+    """Trainer and evaluator with metrics, events and accumulated gradients."""
     model, loss = net(), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     trainer = create_supervised_trainer(model, optimizer, loss, device=jobs.DEVICE, gradient_accumulation_steps=2)
@@ -57,6 +58,7 @@ def training() -> Any:
 
 @job
 def handlers() -> Any:
+    """Warm-up, averaged weights, early stopping, checkpoints written and read back."""
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     trainer = create_supervised_trainer(model, optimizer, nn.CrossEntropyLoss(), device=jobs.DEVICE)
@@ -85,6 +87,7 @@ def handlers() -> Any:
 
 @job
 def schedules() -> Any:
+    """Cyclical schedules, simulated."""
     cyclic = LinearCyclicalScheduler.simulate_values(8, param_name="lr", start_value=0.1, end_value=1.0, cycle_size=4)
     cosine = {"param_name": "lr", "start_value": 1.0, "end_value": 0.0, "cycle_size": 4}
     return cyclic, CosineAnnealingScheduler.simulate_values(6, **cosine)

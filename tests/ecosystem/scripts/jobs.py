@@ -3,14 +3,18 @@ tensors, numbers, texts and nestings of them, the same on every framework that i
 
     python scripts/einops_jobs.py [--device opencl] [job ...]
 
-prints the answers, or the error, of each job as JSON, and the version of the package.
+prints the answers, or the error, of each job as JSON, and the version of the package; and what a job checks, which is
+the first line of its function's text.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
+import inspect
 import json
+import sys
 import time
 import traceback
 import warnings
@@ -93,6 +97,11 @@ def plain(value: Any) -> Any:
     return float(f"{float(value):.7g}")
 
 
+def checked(fn: Callable[[], Any]) -> str:
+    """What a job checks: the first paragraph of its text, or of the function that it calls with a name."""
+    return (inspect.getdoc(fn.func if isinstance(fn, functools.partial) else fn) or "").split("\n\n")[0]
+
+
 def main(package: str, distribution: str = "") -> None:
     """Run the jobs that the command line names, or all, and print the report; ``distribution``: the name on PyPI."""
     global DEVICE
@@ -103,9 +112,12 @@ def main(package: str, distribution: str = "") -> None:
     DEVICE = asked.device
     report: dict[str, Any] = {"package": package, "device": DEVICE}
     report |= {"version": importlib.metadata.version(distribution or package)}
-    report |= {"torch": torch.__version__, "answers": {}, "errors": {}, "seconds": {}}
+    about = (inspect.getdoc(sys.modules["__main__"]) or "").split("\n\n")[0].replace("\n", " ")
+    report |= {"torch": torch.__version__, "about": about, "checks": {}}
+    report |= {"answers": {}, "errors": {}, "seconds": {}}
     warnings.simplefilter("ignore")
     for name in asked.jobs or list(JOBS):
+        report["checks"][name] = checked(JOBS[name])
         start = time.perf_counter()
         try:
             report["answers"][name] = plain(JOBS[name]())

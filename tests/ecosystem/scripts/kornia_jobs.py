@@ -17,6 +17,7 @@ def image(*shape: int, seed: int = 0) -> Any:
 
 @job
 def colours() -> Any:
+    """Ten colour spaces, there and back, sepia and a colour map."""
     x = image()
     names = (
         "rgb_to_grayscale",
@@ -45,6 +46,7 @@ def colours() -> Any:
 
 @job
 def smoothing() -> Any:
+    """Gaussian, box, median, motion, bilateral and guided blurs, with gradients."""
     x = image().requires_grad_()
     out = [
         filters.gaussian_blur2d(x, (5, 3), (1.5, 1.0)),
@@ -63,6 +65,7 @@ def smoothing() -> Any:
 
 @job
 def edges() -> Any:
+    """Sobel, Laplacian, Canny and filters in two and three dimensions, with gradients."""
     x = image().requires_grad_()
     magnitude, canny = filters.canny(x, hysteresis=False)
     out = [
@@ -81,6 +84,7 @@ def edges() -> Any:
 
 @job
 def warping() -> Any:
+    """Rotations, affine and perspective warps, resizing, pyramids, with gradients."""
     x = image().requires_grad_()
     angle = torch.tensor([20.0, -35.0]).to(jobs.DEVICE)
     center = torch.tensor([[6.0, 5.0], [7.0, 6.0]]).to(jobs.DEVICE)
@@ -111,6 +115,7 @@ def warping() -> Any:
 
 @job
 def conversions() -> Any:
+    """Quaternions, rotation matrices, axis and angle, homogeneous points."""
     q = torch.nn.functional.normalize(tensor(5, 4), dim=-1)
     r = geometry.quaternion_to_rotation_matrix(q)
     a = geometry.quaternion_to_axis_angle(q)
@@ -133,6 +138,7 @@ def conversions() -> Any:
 
 @job
 def epipolar() -> Any:
+    """Homographies, fundamental matrices, depth and projection."""
     one = tensor(1, 12, 2)
     h = torch.eye(3).to(jobs.DEVICE)[None] + 0.1 * tensor(1, 3, 3, seed=1)
     two = geometry.transform_points(h, one)
@@ -154,6 +160,7 @@ def epipolar() -> Any:
 
 @job
 def enhancing() -> Any:
+    """Brightness, contrast, hue, equalization, histograms, a differentiable JPEG."""
     x = image()
     return [
         enhance.adjust_brightness(x, 0.2),
@@ -180,6 +187,7 @@ def enhancing() -> Any:
 
 @job
 def morphing() -> Any:
+    """Dilation, erosion and what is made of them, with gradients."""
     x, kernel = image().requires_grad_(), torch.ones(3, 3).to(jobs.DEVICE)
     out = [
         getattr(morphology, n)(x, kernel)
@@ -191,6 +199,7 @@ def morphing() -> Any:
 
 @job
 def losing() -> Any:
+    """Thirteen losses of images and segmentations, with gradients."""
     x, y = image().requires_grad_(), image(seed=1)
     logits = tensor(2, 4, 6, 6, grad=True)
     labels = torch.from_numpy(rng(1).integers(0, 4, (2, 6, 6))).to(jobs.DEVICE)
@@ -215,6 +224,7 @@ def losing() -> Any:
 
 @job
 def measuring() -> Any:
+    """SSIM, PSNR, confusion matrix, overlap, accuracy, end point error."""
     a, b = image(), image(seed=1)
     labels, other = ((image(2, 9, seed=s) * 3).long() for s in (1, 2))
     return [
@@ -229,6 +239,7 @@ def measuring() -> Any:
 
 @job
 def features() -> Any:
+    """Corner responses, SIFT and HardNet descriptors, patches, matches."""
     x = image(1, 1, 32, 32)
     patches = image(4, 1, 32, 32)
     frames = feature.laf_from_center_scale_ori(
@@ -254,6 +265,7 @@ def features() -> Any:
 
 @job
 def subpixel() -> Any:
+    """Spatial softmax and expectations, with gradients."""
     heat = tensor(1, 2, 6, 7, grad=True)
     out = [
         geometry.spatial_softmax2d(heat),

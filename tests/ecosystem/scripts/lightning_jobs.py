@@ -96,6 +96,7 @@ def numbers(made: Any) -> dict[str, float]:
 
 @job
 def fit() -> Any:
+    """A Trainer fits, validates, tests and predicts."""
     with tempfile.TemporaryDirectory() as folder:
         made, model = trainer(folder, max_epochs=3), Classifier()
         made.fit(model, batches(), batches(16, 5))
@@ -106,6 +107,7 @@ def fit() -> Any:
 
 @job
 def optimizers() -> Any:
+    """Adam, AdamW, RMSprop and LBFGS under a Trainer."""
     found = {}
     for name in ("Adam", "AdamW", "RMSprop", "LBFGS"):
         with tempfile.TemporaryDirectory() as folder:
@@ -130,6 +132,8 @@ def options() -> Any:
 
 @job
 def callbacks() -> Any:
+    """Every hook that a callback hears, early stopping, a timer, changing accumulation."""
+
     class Heard(Callback):
         def __init__(self) -> None:
             self.names: list[str] = []
@@ -148,6 +152,7 @@ def callbacks() -> Any:
 
 @job
 def averaged() -> Any:
+    """Stochastic weight averaging with batch norm."""
     with tempfile.TemporaryDirectory() as folder:
         model = Classifier()
         made = trainer(folder, max_epochs=4, callbacks=[StochasticWeightAveraging(0.05, 0.5, annealing_epochs=1)])
@@ -173,6 +178,7 @@ def checkpoints() -> Any:
 
 @job
 def logs() -> Any:
+    """What the CSV logger and the learning rate monitor write."""
     with tempfile.TemporaryDirectory() as folder:
         made = trainer(folder, max_epochs=2, logger=CSVLogger(folder, "run"), log_every_n_steps=1,
                        callbacks=[LearningRateMonitor("epoch")])  # fmt: skip
@@ -184,6 +190,7 @@ def logs() -> Any:
 
 @job
 def summary() -> Any:
+    """The summary of a model: layers, parameters, sizes."""
     model = Classifier().to(jobs.DEVICE)
     model.example_input_array = tensor(2, 6)
     found = lightning.pytorch.utilities.model_summary.ModelSummary(model, max_depth=2)
@@ -217,6 +224,7 @@ class Duel(lightning.LightningModule):
 
 @job
 def by_hand() -> Any:
+    """Two optimizers that are stepped by hand."""
     with tempfile.TemporaryDirectory() as folder:
         made, model = trainer(folder, max_epochs=2), Duel()
         made.fit(model, batches())
@@ -241,6 +249,7 @@ class Two(Classifier):
 
 @job
 def data() -> Any:
+    """A data module with two validation sets."""
     with tempfile.TemporaryDirectory() as folder:
         made, model, source = trainer(folder, max_epochs=1), Two(), Numbers()
         made.fit(model, datamodule=source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from typing import Any
@@ -52,6 +53,7 @@ def words() -> Any:
 
 
 def tuned(kind: str) -> Any:
+    """An adapter on a small Llama: loss, logits, gradients, trainable parameters."""
     model = adapted(kind)
     if kind == "vera":  # its fixed matrices are drawn
         for name, value in model.named_buffers():
@@ -63,7 +65,7 @@ def tuned(kind: str) -> Any:
 
 
 for each in KINDS:
-    JOBS[each] = lambda each=each: tuned(each)
+    JOBS[each] = functools.partial(tuned, each)
 
 
 @job
@@ -84,6 +86,7 @@ def merged() -> Any:
 
 @job
 def saved() -> Any:
+    """Adapters saved, loaded, weighted together and switched."""
     model, ids = adapted("lora"), words()
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)

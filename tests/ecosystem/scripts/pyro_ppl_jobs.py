@@ -128,6 +128,7 @@ def near(found: Any, wanted: Any, tolerance: float) -> bool:
 
 @job
 def densities_of_a_trace() -> Any:
+    """The log-density of each site of a regression."""
     x, y = data()
     latents = {k: on(v) for k, v in START.items()}
     trace = poutine.trace(poutine.condition(regression, latents)).get_trace(x, y)
@@ -137,6 +138,7 @@ def densities_of_a_trace() -> Any:
 
 @job
 def densities_of_pyros_own_distributions() -> Any:
+    """Log-densities of the 23 distributions that Pyro adds."""
     positive = tensor(4, seed=3).abs() + 0.1
     unit = torch.sigmoid(tensor(4, seed=4))
     matrix = tensor(3, 3, seed=5)
@@ -190,6 +192,7 @@ def densities_of_pyros_own_distributions() -> Any:
 
 @job
 def transforms_and_flows() -> Any:
+    """Nine normalizing flows and their log-determinants."""
     x = tensor(4, 3)
     parts = {}
     torch.manual_seed(0)
@@ -217,6 +220,7 @@ def transforms_and_flows() -> Any:
 
 @job
 def handlers() -> Any:
+    """condition, scale, mask, block, replay, do, lift, seed, reparam, substitute."""
     x, y = data(6)
     latents = {k: on(v) for k, v in START.items()}
     conditioned = poutine.condition(regression, latents)
@@ -248,6 +252,7 @@ def handlers() -> Any:
 
 @job
 def plates_and_subsampling() -> Any:
+    """Nested plates, subsamples and factors in one density."""
     _x, y = data(8)
 
     def model() -> Any:
@@ -265,26 +270,31 @@ def plates_and_subsampling() -> Any:
 
 @job
 def guide_auto_normal() -> Any:
+    """SVI with AutoNormal: losses and parameters."""
     return guided(AutoNormal)
 
 
 @job
 def guide_auto_delta() -> Any:
+    """SVI with AutoDelta: losses and parameters."""
     return guided(AutoDelta)
 
 
 @job
 def guide_auto_diagonal_normal() -> Any:
+    """SVI with AutoDiagonalNormal: losses and parameters."""
     return guided(AutoDiagonalNormal)
 
 
 @job
 def guide_auto_multivariate_normal() -> Any:
+    """SVI with AutoMultivariateNormal: losses and parameters."""
     return guided(AutoMultivariateNormal)
 
 
 @job
 def guide_auto_low_rank() -> Any:
+    """SVI with AutoLowRankMultivariateNormal: losses and parameters."""
     pyro.clear_param_store()
     guide = AutoLowRankMultivariateNormal(regression, rank=2, init_loc_fn=start())
     with numpy_noise():
@@ -295,6 +305,7 @@ def guide_auto_low_rank() -> Any:
 
 @job
 def guide_auto_laplace() -> Any:
+    """SVI with AutoLaplaceApproximation: losses, covariance and quantiles."""
     pyro.clear_param_store()
     y = tensor(10, 2, seed=4)
     guide = AutoLaplaceApproximation(conjugate, init_loc_fn=init_to_value(values={"mean": on([0.2, 0.4])}))
@@ -305,6 +316,7 @@ def guide_auto_laplace() -> Any:
 
 @job
 def guide_list_and_iaf() -> Any:
+    """SVI with a list of guides and with an inverse autoregressive flow."""
     pyro.clear_param_store()
     guide = AutoGuideList(regression)
     guide.append(AutoNormal(poutine.block(regression, expose=["weight"]), init_loc_fn=start()))
@@ -320,6 +332,7 @@ def guide_list_and_iaf() -> Any:
 
 @job
 def losses() -> Any:
+    """Five estimators of the evidence bound, with few and many particles."""
     kinds = {
         "mean_field": TraceMeanField_ELBO(),
         "graph": TraceGraph_ELBO(),
@@ -344,6 +357,7 @@ def losses() -> Any:
 
 @job
 def optimizers() -> Any:
+    """Pyro's own optimizers and schedules under SVI."""
     kinds = {
         "clipped": pyro.optim.ClippedAdam({"lr": 0.02, "lrd": 0.99}),
         "sgd": pyro.optim.SGD({"lr": 1e-3, "momentum": 0.9}),
@@ -359,6 +373,7 @@ def optimizers() -> Any:
 
 @job
 def parameters_and_constraints() -> Any:
+    """Constrained parameters, their gradients, the store saved and restored."""
     pyro.clear_param_store()
     parts = {
         "positive": (on([0.5, 2.0]), constraints.positive),
@@ -381,6 +396,7 @@ def parameters_and_constraints() -> Any:
 
 @job
 def modules() -> Any:
+    """A PyroModule with sampled weights and constrained parameters under SVI."""
     pyro.clear_param_store()
 
     class Model(PyroModule):
@@ -406,6 +422,7 @@ def modules() -> Any:
 
 @job
 def enumeration_of_a_mixture() -> Any:
+    """Discrete latents summed out, their marginals and the likeliest."""
     pyro.clear_param_store()
     y = torch.cat([tensor(8, seed=1) - 3, tensor(8, seed=2) + 3])
 
@@ -425,6 +442,7 @@ def enumeration_of_a_mixture() -> Any:
 
 @job
 def enumeration_of_a_markov_chain() -> Any:
+    """A Markov chain summed out, with the gradient."""
     pyro.clear_param_store()
     y = tensor(7, seed=1)
 
@@ -463,11 +481,13 @@ def posterior(kernel: Any, warmup: int = 60, samples: int = 240) -> list[bool]:
 
 @job
 def nuts() -> Any:
+    """NUTS with diagonal and full mass comes near a closed form."""
     return posterior(NUTS(conjugate)), posterior(NUTS(conjugate, full_mass=True, use_multinomial_sampling=False))
 
 
 @job
 def hmc() -> Any:
+    """HMC comes near a closed form."""
     return posterior(HMC(conjugate, step_size=0.1, num_steps=6))
 
 
@@ -490,6 +510,7 @@ def nuts_potential() -> Any:
 
 @job
 def predictive() -> Any:
+    """Predictive from a guide and from posterior samples; medians and quantiles."""
     pyro.clear_param_store()
     x, y = data()
     guide = AutoNormal(regression, init_loc_fn=start())
@@ -512,6 +533,7 @@ def predictive() -> Any:
 
 @job
 def gaussian_processes() -> Any:
+    """pyro.contrib.gp: loss, gradients, mean and covariance."""
     from pyro.contrib import gp  # why: the one job that needs it
 
     pyro.clear_param_store()
@@ -527,6 +549,7 @@ def gaussian_processes() -> Any:
 
 @job
 def operations() -> Any:
+    """Statistics of chains, transforms, contractions in log space."""
     x = tensor(6, 4)
     samples = tensor(3, 40, seed=2)
     running = pyro.ops.welford.WelfordCovariance(diagonal=False)

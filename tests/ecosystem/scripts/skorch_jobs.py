@@ -43,6 +43,7 @@ def settings(**more: Any) -> dict[str, Any]:
 
 @job
 def classifier() -> Any:
+    """fit, history, predict, predict_proba, score."""
     x, y = data()
     net = NeuralNetClassifier(Net, **settings())
     net.fit(x, y)
@@ -52,6 +53,7 @@ def classifier() -> Any:
 
 @job
 def regressor() -> Any:
+    """fit and partial_fit of a regressor under Adam."""
     x, y = data()
     net = NeuralNetRegressor(Net, module__out=1, module__softmax=False, optimizer=torch.optim.Adam, **settings(lr=0.02))
     net.fit(x, y[:, None].astype(np.float32)).partial_fit(x, y[:, None].astype(np.float32))
@@ -60,6 +62,7 @@ def regressor() -> Any:
 
 @job
 def binary() -> Any:
+    """A binary classifier with its probabilities."""
     x, y = data()
     net = NeuralNetBinaryClassifier(Net, module__out=1, module__softmax=False, **settings())
     net.fit(x, (y > 0).astype(np.float32))
@@ -79,6 +82,7 @@ def grid() -> Any:
 
 @job
 def callbacks() -> Any:
+    """Early stopping, clipping, scoring, schedules, checkpoints read back."""
     x, y = data()
     with tempfile.TemporaryDirectory() as folder:
         net = NeuralNetClassifier(
@@ -97,6 +101,7 @@ def callbacks() -> Any:
 
 @job
 def saved() -> Any:
+    """Parameters, optimizer and history saved, loaded and trained on."""
     x, y = data()
     net = NeuralNetClassifier(Net, optimizer=torch.optim.Adam, **settings()).fit(x, y)
     with tempfile.TemporaryDirectory() as folder:

@@ -96,6 +96,7 @@ for named, options in MODELS.items():
 
 @job
 def features() -> Any:
+    """Feature maps of two models, and what a vision transformer gives inside."""
     levels = even(timm.create_model("resnet10t", features_only=True, out_indices=(1, 3))).eval()
     model = even(timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, num_classes=0)).eval()
     x = tensor(1, 3, 32, 32)
@@ -110,6 +111,7 @@ def features() -> Any:
 
 @job
 def optimizers() -> Any:
+    """Eleven of its optimizers, three steps each."""
     found = {}
     for name in (
         "sgd",
@@ -137,6 +139,7 @@ def optimizers() -> Any:
 
 @job
 def training() -> Any:
+    """Two steps with averaged weights, a schedule and label smoothing."""
     model = even(timm.create_model("mobilenetv3_small_050", num_classes=4, drop_rate=0.0)).train()
     average = timm.utils.ModelEmaV3(model, decay=0.9)
     optimizer = timm.optim.create_optimizer_v2(model, "sgd", lr=1e-3, momentum=0.9)
@@ -156,6 +159,7 @@ def training() -> Any:
 
 @job
 def losses() -> Any:
+    """Four of its losses, with gradients."""
     x, y = tensor(4, 5, grad=True), torch.nn.functional.one_hot(whole(5, 4), 5).float()
     found = [
         timm.loss.SoftTargetCrossEntropy()(x, y),

@@ -26,6 +26,7 @@ def graph(seed: int = 0) -> Any:
 
 @job
 def data_and_batches() -> Any:
+    """Graphs, batches, loaders, graphs of several kinds of node."""
     first, second = graph(), graph(1)
     batch = Batch.from_data_list([first, second])
     loader = [b.x.sum() for b in DataLoader([first, second, graph(2)], batch_size=2)]
@@ -53,6 +54,7 @@ def data_and_batches() -> Any:
 
 @job
 def convolutions() -> Any:
+    """Twenty-one graph convolutions: outputs and gradients."""
     g = graph()
     kinds = {
         "gcn": gnn.GCNConv(4, 3),
@@ -92,6 +94,7 @@ def convolutions() -> Any:
 
 @job
 def aggregations() -> Any:
+    """Twelve aggregations over groups of nodes."""
     x, index = tensor(8, 3), torch.tensor([0, 0, 1, 1, 1, 3, 3, 3]).to(jobs.DEVICE)
     kinds = {
         "sum": gnn.SumAggregation(),
@@ -112,6 +115,7 @@ def aggregations() -> Any:
 
 @job
 def pooling() -> Any:
+    """Global, top-k, attention and dense pooling."""
     batch = Batch.from_data_list([graph(), graph(1)])
     top = even(gnn.TopKPooling(4, ratio=0.5))(batch.x, batch.edge_index, batch=batch.batch)
     sag = even(gnn.SAGPooling(4, ratio=0.5))(batch.x, batch.edge_index, batch=batch.batch)
@@ -137,6 +141,7 @@ def pooling() -> Any:
 
 @job
 def norms_and_models() -> Any:
+    """Five norms and five whole models."""
     batch = Batch.from_data_list([graph(), graph(1)])
     norms = {
         "batch": gnn.BatchNorm(4),
@@ -163,6 +168,8 @@ def norms_and_models() -> Any:
 
 @job
 def message_passing() -> Any:
+    """A layer of one's own by MessagePassing, with gradients."""
+
     class Mine(gnn.MessagePassing):
         def __init__(self) -> None:
             super().__init__(aggr="mean", flow="source_to_target")
@@ -184,6 +191,7 @@ def message_passing() -> Any:
 
 @job
 def utilities() -> Any:
+    """Twenty functions on edges, degrees, Laplacians and dense forms."""
     e = edges()
     looped, weights = utils.add_self_loops(e, tensor(9), num_nodes=6)
     return [
@@ -212,6 +220,7 @@ def utilities() -> Any:
 
 @job
 def transformed() -> Any:
+    """Transforms of graphs."""
     g = graph()
     g.pos = tensor(6, 3, seed=3)
     made = transforms.Compose(
@@ -222,6 +231,7 @@ def transformed() -> Any:
 
 @job
 def training() -> Any:
+    """A graph classifier, trained for four epochs."""
     model = even(gnn.GCN(4, 8, 2, 3, dropout=0.0))
     head = even(nn.Linear(3, 2), seed=1)
     optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=0.02)

@@ -32,12 +32,14 @@ class Field(nn.Module):
 
 @job
 def adaptive_solvers() -> Any:
+    """Five solvers of adaptive steps on a linear field."""
     matrix = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]]).to(jobs.DEVICE)
     return {m: odeint(lambda t, y: y @ matrix, tensor(2), times(), method=m, rtol=1e-5, atol=1e-6) for m in ADAPTIVE}
 
 
 @job
 def fixed_solvers() -> Any:
+    """Seven solvers of fixed steps on a network."""
     field = even(Field())
     with torch.no_grad():
         plain = {m: odeint(field, tensor(4, 2), times(), method=m) for m in FIXED}
@@ -47,12 +49,14 @@ def fixed_solvers() -> Any:
 
 @job
 def scipy_solver() -> Any:
+    """scipy's LSODA through torchdiffeq."""
     with torch.no_grad():
         return odeint(lambda t, y: -y * t, tensor(3), times(), method="scipy_solver", options={"solver": "LSODA"})
 
 
 @job
 def gradients_through_the_solver() -> Any:
+    """Gradients by backpropagation through the steps."""
     answers = {}
     for method in ("dopri5", "rk4"):
         field, y0, t = even(Field()), tensor(4, 2, grad=True), times().requires_grad_()
@@ -63,6 +67,7 @@ def gradients_through_the_solver() -> Any:
 
 @job
 def gradients_by_the_adjoint() -> Any:
+    """Gradients by the adjoint equation, also with a seminorm."""
     answers = {}
     for method in ("dopri5", "rk4", "bosh3"):
         field, y0, t = even(Field()), tensor(4, 2, grad=True), times().requires_grad_()
@@ -77,6 +82,8 @@ def gradients_by_the_adjoint() -> Any:
 
 @job
 def tuples() -> Any:
+    """A state of two tensors, forwards and backwards in time."""
+
     def field(t: Any, state: Any) -> Any:
         place, speed = state
         return speed, -place
@@ -87,6 +94,7 @@ def tuples() -> Any:
 
 @job
 def a_bouncing_ball() -> Any:
+    """The time of an event, and its gradients."""
     start = (torch.tensor([2.0]).to(jobs.DEVICE), torch.tensor([0.0]).to(jobs.DEVICE).requires_grad_())
     gravity = torch.tensor([9.8]).to(jobs.DEVICE).requires_grad_()
     when, states = odeint_event(
@@ -104,6 +112,7 @@ def a_bouncing_ball() -> Any:
 
 @job
 def perturbed_and_complex() -> Any:
+    """Perturbed steps, cubic interpolation, a complex state."""
     field = even(Field())
     with torch.no_grad():
         steps = odeint(field, tensor(4, 2), times(), method="rk4", options={"perturb": True, "step_size": 0.1})
@@ -117,6 +126,7 @@ def perturbed_and_complex() -> Any:
 
 @job
 def training() -> Any:
+    """Eight steps of Adam on a neural differential equation."""
     field = even(Field())
     optimizer = torch.optim.Adam(field.parameters(), lr=0.02)
     y0, t = tensor(4, 2), times()

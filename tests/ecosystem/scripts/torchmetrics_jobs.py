@@ -32,6 +32,7 @@ def unit(*shape: int, seed: int = 0) -> Any:
 
 @job
 def functional_classification() -> Any:
+    """Functions of classification: binary, multiclass and multilabel."""
     p, y = tensor(40, 5).softmax(-1), whole(5, 40)
     b, z = unit(40), whole(2, 40, seed=1)
     labels = whole(2, 40, 5, seed=2)
@@ -64,6 +65,7 @@ def functional_classification() -> Any:
 
 @job
 def functional_regression() -> Any:
+    """Functions of regression."""
     x, y = tensor(30), tensor(30) + 0.3 * tensor(30, seed=1)
     a, b = x.abs() + 0.1, y.abs() + 0.1
     return {
@@ -90,6 +92,7 @@ def functional_regression() -> Any:
 
 @job
 def functional_pairs_and_images() -> Any:
+    """Pairwise distances, clustering, nominal and image metrics."""
     x, y = tensor(5, 4), tensor(3, 4, seed=1)
     a, b = unit(2, 3, 32, 32), unit(2, 3, 32, 32, seed=1)
     return {
@@ -115,6 +118,7 @@ def functional_pairs_and_images() -> Any:
 
 @job
 def texts() -> Any:
+    """BLEU, ROUGE, error rates and others of texts."""
     return {
         "bleu": f.bleu_score(SAID, TRUE),
         "chrf": f.chrf_score(SAID, TRUE),
@@ -133,6 +137,7 @@ def texts() -> Any:
 
 @job
 def modules() -> Any:
+    """Metrics as modules over two batches: each value, the whole, the states."""
     made = {
         "accuracy": (classification.MulticlassAccuracy(5), tensor(40, 5), whole(5, 40)),
         "auroc": (classification.BinaryAUROC(), unit(40), whole(2, 40)),
@@ -167,6 +172,7 @@ def modules() -> Any:
 
 @job
 def retrieval_modules() -> Any:
+    """Six retrieval metrics over queries."""
     x, y, queries = unit(24), whole(2, 24), whole(4, 24, seed=1)
     kinds = [
         retrieval.RetrievalMAP(),
@@ -181,6 +187,7 @@ def retrieval_modules() -> Any:
 
 @job
 def collections_and_wrappers() -> Any:
+    """Collections with shared states, minimum and maximum, trackers, wrappers by class and output."""
     made = MetricCollection({"a": classification.MulticlassAccuracy(3), "p": classification.MulticlassPrecision(3)})
     made = made.clone(prefix="val_").to(jobs.DEVICE)
     x, y = tensor(30, 3), whole(3, 30)
@@ -209,6 +216,7 @@ def collections_and_wrappers() -> Any:
 
 @job
 def aggregation_and_arithmetic() -> Any:
+    """Mean, maximum, sum, running mean, and metrics computed from metrics."""
     mean, last, top = torchmetrics.MeanMetric(), torchmetrics.CatMetric(), torchmetrics.MaxMetric()
     total, moving = torchmetrics.SumMetric(nan_strategy="ignore"), torchmetrics.RunningMean(window=3)
     for i in range(5):
@@ -222,6 +230,7 @@ def aggregation_and_arithmetic() -> Any:
 
 @job
 def gradients_and_state() -> Any:
+    """Gradients through a metric; its state saved and loaded."""
     x = tensor(20, grad=True)
     regression.MeanSquaredError().to(jobs.DEVICE)(x, tensor(20, seed=1)).backward()
     metric = classification.BinaryAccuracy().to(jobs.DEVICE)

@@ -57,6 +57,7 @@ for named, (side, options) in MODELS.items():
 
 @job
 def training() -> Any:
+    """Three steps of SGD on a ResNet with batch norm."""
     model = even(models.resnet18(num_classes=4)).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     x, y, losses = tensor(4, 3, 64, 64), whole(4, 4), []
@@ -71,6 +72,7 @@ def training() -> Any:
 
 @job
 def segmentation() -> Any:
+    """LRASPP, DeepLabV3 and FCN."""
     found = {}
     for name in ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50"):
         build = getattr(models.segmentation, name)
@@ -81,6 +83,7 @@ def segmentation() -> Any:
 
 @job
 def video() -> Any:
+    """A three-dimensional ResNet: output and gradient."""
     model = even(models.video.r3d_18(num_classes=5)).eval()
     out = model(tensor(1, 3, 4, 24, 24))
     out.sum().backward()
@@ -89,6 +92,7 @@ def video() -> Any:
 
 @job
 def optical_flow() -> Any:
+    """RAFT, two updates."""
     model = even(models.optical_flow.raft_small(weights=None), scale=0.5).eval()
     with torch.no_grad():
         return model(tensor(1, 3, 128, 128), tensor(1, 3, 128, 128, seed=1), num_flow_updates=2)
@@ -103,6 +107,7 @@ def boxes(count: int, side: float, seed: int = 0) -> Any:
 
 @job
 def boxes_and_suppression() -> Any:
+    """Overlaps, conversions and suppression of boxes."""
     b, c = boxes(40, 30), boxes(7, 30, 1)
     scores = torch.from_numpy(rng(2).uniform(size=40).astype(np.float32)).to(jobs.DEVICE)
     return [
@@ -123,6 +128,7 @@ def boxes_and_suppression() -> Any:
 
 @job
 def losses() -> Any:
+    """Focal loss and three losses of boxes, with gradients."""
     x, y = tensor(6, 4, grad=True), (whole(2, 6, 4) > 0).float()
     a, b = boxes(6, 20).requires_grad_(), boxes(6, 20, 1)
     total = ops.sigmoid_focal_loss(x, y, reduction="mean")
@@ -144,6 +150,7 @@ def pooled(fn: Any, channels: int, **options: Any) -> Any:
 
 @job
 def regions() -> Any:
+    """RoI align, pool and their position-sensitive forms, with gradients."""
     return {
         "align": pooled(ops.roi_align, 4, output_size=(3, 2), sampling_ratio=2),
         "adaptive": pooled(ops.roi_align, 4, output_size=(3, 2), sampling_ratio=-1, aligned=True),
@@ -163,6 +170,7 @@ def regions() -> Any:
 
 @job
 def deformable() -> Any:
+    """Deformable convolution with groups and masks: all five gradients."""
     found = []
     for groups, parts, masked in ((1, 1, False), (2, 2, True), (1, 4, True)):
         x, w = tensor(2, 4, 8, 9, grad=True), tensor(6, 4 // groups, 3, 2, seed=1, grad=True)
@@ -179,6 +187,7 @@ def deformable() -> Any:
 
 @job
 def layers() -> Any:
+    """The layers in ops: squeeze and excitation, pyramid, frozen batch norm."""
     x = tensor(2, 6, 8, 8, grad=True)
     block = torch.nn.Sequential(
         ops.Conv2dNormActivation(6, 8, 3, norm_layer=ops.FrozenBatchNorm2d),
@@ -229,11 +238,13 @@ ALL = {
 
 @job
 def faster_rcnn() -> Any:
+    """Faster R-CNN: detections, training losses, gradients."""
     return detector(detection.fasterrcnn_mobilenet_v3_large_320_fpn(**SMALL, **ALL))
 
 
 @job
 def mask_rcnn() -> Any:
+    """Mask R-CNN: detections, masks, training losses, gradients."""
     backbone = detection.backbone_utils.resnet_fpn_backbone(backbone_name="resnet18", weights=None)
     options = {k: v for k, v in SMALL.items() if not k.startswith("weights")}
     return detector(detection.MaskRCNN(backbone, **options, **ALL), told=("boxes", "labels", "scores", "masks"))
@@ -241,6 +252,7 @@ def mask_rcnn() -> Any:
 
 @job
 def retinanet() -> Any:
+    """RetinaNet: detections, training losses, gradients."""
     backbone = detection.backbone_utils.resnet_fpn_backbone(
         backbone_name="resnet18",
         weights=None,
@@ -252,6 +264,7 @@ def retinanet() -> Any:
 
 @job
 def ssd() -> Any:
+    """SSDlite: scores, training losses, gradients."""
     return detector(
         detection.ssdlite320_mobilenet_v3_large(
             weights=None, weights_backbone=None, num_classes=4, detections_per_img=10
@@ -262,6 +275,7 @@ def ssd() -> Any:
 
 @job
 def features() -> Any:
+    """Features inside a model, by symbolic tracing."""
     model = even(models.resnet18(num_classes=4)).eval()
     names = get_graph_node_names(model)
     taken = create_feature_extractor(model, {"layer1": "low", "layer3.1.relu": "high", "avgpool": "pooled"})
@@ -276,6 +290,7 @@ def picture(*shape: int, seed: int = 0) -> Any:
 
 @job
 def transforms_of_tensors() -> Any:
+    """Twenty-nine functional transforms of images as tensors."""
     x, u = tensor(3, 20, 24).sigmoid(), picture(3, 20, 24)
     fill = {"fill": [0.5]}
     return [
@@ -313,6 +328,7 @@ def transforms_of_tensors() -> Any:
 
 @job
 def transforms_of_pictures() -> Any:
+    """Transforms of pillow's images, and a preset."""
     image = PIL.Image.fromarray(rng(3).integers(0, 256, (20, 24, 3), dtype=np.uint8))
     chain = torchvision.transforms.Compose(
         [
@@ -328,6 +344,7 @@ def transforms_of_pictures() -> Any:
 
 @job
 def transforms_v2() -> Any:
+    """Transforms v2 of images, boxes, masks and video together."""
     image = tv_tensors.Image(picture(3, 20, 24))
     frame = tv_tensors.BoundingBoxes(boxes(4, 20), format="XYXY", canvas_size=(20, 24))
     mask = tv_tensors.Mask(whole(3, 20, 24))
@@ -376,6 +393,7 @@ def chance() -> Any:
 
 @job
 def files() -> Any:
+    """PNG, JPEG and GIF, encoded and decoded; what is refused."""
     image = torch.from_numpy(rng(4).integers(0, 256, (3, 9, 11), dtype=np.uint8))
     smooth = torch.arange(3 * 32 * 32).reshape(3, 32, 32).div(12).to(torch.uint8)
     png, grey = torchvision.io.encode_png(image), torchvision.io.encode_png(image[:1])
@@ -406,6 +424,7 @@ def files() -> Any:
 
 @job
 def pictures_of_tensors() -> Any:
+    """Grids, boxes and masks drawn into images."""
     image = picture(3, 40, 40)
     grid = torchvision.utils.make_grid(tensor(5, 3, 6, 6), nrow=3, normalize=True)
     boxed = torchvision.utils.draw_bounding_boxes(image, boxes(2, 30).round(), colors=["red", "blue"])
@@ -415,6 +434,7 @@ def pictures_of_tensors() -> Any:
 
 @job
 def fake_data() -> Any:
+    """A data set of its own through a DataLoader."""
     data = torchvision.datasets.FakeData(6, (3, 8, 8), 3, torchvision.transforms.ToTensor())
     loader = torch.utils.data.DataLoader(data, batch_size=4)
     return [[list(x.shape), list(y.shape)] for x, y in loader]

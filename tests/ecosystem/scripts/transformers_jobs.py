@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from typing import Any
@@ -121,6 +122,7 @@ def text() -> Any:
 
 
 def encoder(name: str) -> Any:
+    """An encoder of text: loss, logits, gradients."""
     model = built(name, *ENCODERS[name])
     ids, mask = text()
     labels = whole(2, 3, 8) if ENCODERS[name][1] == "ForTokenClassification" else ids
@@ -129,6 +131,7 @@ def encoder(name: str) -> Any:
 
 
 def decoder(name: str) -> Any:
+    """A causal language model: loss, logits, gradients, greedy generation."""
     model = built(name, *DECODERS[name])
     ids, mask = text()
     found = summary(model, model(ids, attention_mask=mask, labels=ids), name in ("GPT2", "Llama"))
@@ -137,6 +140,7 @@ def decoder(name: str) -> Any:
 
 
 def translator(name: str) -> Any:
+    """An encoder with a decoder: loss, logits, gradients, greedy and beam generation."""
     model = built(name, *TRANSLATORS[name])
     ids, mask = text()
     found = summary(model, model(ids, attention_mask=mask, labels=ids.flip(1)), name == "T5")
@@ -145,6 +149,7 @@ def translator(name: str) -> Any:
 
 
 def picture(name: str) -> Any:
+    """A model of images: loss, logits, gradients."""
     model = built(name, *PICTURES[name], num_labels=5)
     labels = torch.tensor([1, 3], device=jobs.DEVICE)
     labels = whole(5, 2, 16, 16) if name == "Segformer" else labels
@@ -154,11 +159,12 @@ def picture(name: str) -> Any:
 
 for kind, names in ((encoder, ENCODERS), (decoder, DECODERS), (translator, TRANSLATORS), (picture, PICTURES)):
     for each in names:
-        JOBS[each.lower()] = lambda kind=kind, each=each: kind(each)
+        JOBS[each.lower()] = functools.partial(kind, each)
 
 
 @job
 def whisper() -> Any:
+    """Speech to text: loss, logits, gradients, generation."""
     sizes = {**SEQ2SEQ, "num_mel_bins": 8, "max_source_positions": 16, "max_target_positions": 16}
     sizes |= {"suppress_tokens": None, "begin_suppress_tokens": None}
     model = built("Whisper", sizes, "ForConditionalGeneration")
@@ -178,16 +184,19 @@ def listener(name: str) -> Any:
 
 @job
 def wav2vec2() -> Any:
+    """Speech with connectionist temporal classification: loss, logits, gradients."""
     return listener("Wav2Vec2")
 
 
 @job
 def hubert() -> Any:
+    """Speech with connectionist temporal classification: loss, logits, gradients."""
     return listener("Hubert")
 
 
 @job
 def clip() -> Any:
+    """Images beside texts: loss, similarities, embeddings, gradients."""
     words = {**SMALL, "projection_dim": 16}
     made = transformers.CLIPConfig(text_config=words, vision_config=PICTURE, projection_dim=16)
     model = even(transformers.CLIPModel(made)).eval()
@@ -199,6 +208,7 @@ def clip() -> Any:
 
 @job
 def timeseries() -> Any:
+    """PatchTST: loss, forecasts, gradients."""
     made = transformers.PatchTSTConfig(num_input_channels=2, context_length=16, patch_length=4, patch_stride=4,
                                        prediction_length=4, d_model=16, num_attention_heads=2, ffn_dim=24,
                                        num_hidden_layers=2, loss="mse")  # fmt: skip
@@ -229,6 +239,7 @@ def writer() -> Any:
 
 @job
 def beams() -> Any:
+    """Beam search: sequences, scores, forbidden and repeated words."""
     model, (ids, _) = writer(), text()
     asked: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True}
     many = model.generate(ids, **asked, num_beams=4, num_return_sequences=2, output_scores=True)
@@ -317,6 +328,7 @@ def saved() -> Any:
 
 @job
 def resized() -> Any:
+    """More tokens, tied weights, gradient checkpointing."""
     model = built("GPT2", *DECODERS["GPT2"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
     model.resize_token_embeddings(WORDS + 4, mean_resizing=False)
     model.gradient_checkpointing_enable()
@@ -368,6 +380,7 @@ def logged(trainer: Any) -> Any:
 
 @job
 def trainer() -> Any:
+    """A Trainer with evaluation, warm-up and weight decay: its log and predictions."""
     with tempfile.TemporaryDirectory() as folder:
         made = taught(folder, eval_strategy="steps", eval_steps=3, warmup_steps=2, weight_decay=0.01)
         made.train()
@@ -377,6 +390,7 @@ def trainer() -> Any:
 
 @job
 def trainer_accumulates() -> Any:
+    """A Trainer with accumulated gradients, SGD, a cosine and smoothed labels."""
     with tempfile.TemporaryDirectory() as folder:
         made = taught(folder, gradient_accumulation_steps=2, max_steps=3, max_grad_norm=0.5, optim="sgd",
                       lr_scheduler_type="cosine", label_smoothing_factor=0.1)  # fmt: skip
@@ -386,6 +400,7 @@ def trainer_accumulates() -> Any:
 
 @job
 def trainer_resumes() -> Any:
+    """A Trainer goes on from a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         first = taught(folder, save_strategy="steps", save_steps=3)
         first.train()

@@ -158,6 +158,7 @@ SHAPES = {
 
 
 def classify(name: str) -> Any:
+    """Answers of a small model in evaluation, and the gradients of a loss."""
     module, cls, special = MODELS[name]
     options = {k: v for k, v in (COMMON | special).items() if v is not None}
     model = even(getattr(importlib.import_module(f"vit_pytorch.{module}"), cls)(**options)).eval()
@@ -172,6 +173,7 @@ for named in MODELS:
 
 @job
 def distillation() -> Any:
+    """A student learns from a teacher: loss and gradients."""
     student = DistillableViT(**COMMON)
     teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 5))
     wrapper = even(DistillWrapper(student=student, teacher=teacher, temperature=3, alpha=0.5, hard=False)).eval()
@@ -182,6 +184,7 @@ def distillation() -> Any:
 
 @job
 def attention() -> Any:
+    """The attention weights inside a model."""
     model = even(Recorder(ViT(**COMMON)).eval())
     out, weights = model(tensor(1, 3, 32, 32))
     return out, weights

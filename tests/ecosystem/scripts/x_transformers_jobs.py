@@ -50,6 +50,7 @@ def decoder(**more: Any) -> Any:
 
 @job
 def decoders() -> Any:
+    """Twenty switches of a decoder: outputs and gradients."""
     answers = {}
     for name, more in SWITCHES.items():
         model = even(decoder(**more))
@@ -62,6 +63,7 @@ def decoders() -> Any:
 
 @job
 def encoders_with_masks() -> Any:
+    """An encoder under a mask, with its embeddings and attention."""
     model = even(TransformerWrapper(num_tokens=16, max_seq_len=12, attn_layers=Encoder(dim=16, depth=2, heads=2)))
     mask = torch.arange(10).to(jobs.DEVICE)[None] < torch.tensor([[7], [10]]).to(jobs.DEVICE)
     out, parts = model(whole(16, 2, 10), mask=mask, return_logits_and_embeddings=True)
@@ -70,6 +72,7 @@ def encoders_with_masks() -> Any:
 
 @job
 def autoregressive() -> Any:
+    """The loss of the next token; generation with and without cache, beams."""
     model = even(AutoregressiveWrapper(decoder(rotary_pos_emb=True), pad_value=0))
     loss = model(whole(16, 2, 11))
     loss.backward()
@@ -89,6 +92,7 @@ def autoregressive() -> Any:
 
 @job
 def encoder_and_decoder() -> Any:
+    """A translator's loss and gradients, and cross attention alone."""
     model = even(
         XTransformer(
             dim=16,
@@ -112,6 +116,7 @@ def encoder_and_decoder() -> Any:
 
 @job
 def images_and_numbers() -> Any:
+    """Transformers of images and of numbers."""
     vision = even(
         ViTransformerWrapper(image_size=16, patch_size=8, num_classes=5, attn_layers=Encoder(dim=16, depth=1, heads=2))
     )
@@ -123,6 +128,7 @@ def images_and_numbers() -> Any:
 
 @job
 def training() -> Any:
+    """Eight steps of AdamW with clipped gradients."""
     model = even(AutoregressiveWrapper(decoder(attn_flash=True, rotary_pos_emb=True)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []

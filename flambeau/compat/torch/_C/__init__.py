@@ -55,6 +55,10 @@ class DispatchKey(enum.Enum):
     QuantizedCPU = 25
 
 
+class ScriptObject:
+    """An object of a class that a library of C++ has entered under ``torch.classes``."""
+
+
 class DispatchKeySet(frozenset[DispatchKey]):
     """A set of :class:`DispatchKey`."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 
 from flambeau.compat.flags import switched
 from flambeau.compat.unchanged import no
 
-__all__ = ["allow_tf32", "conv", "deterministic", "enabled", "flags", "fp32_precision", "is_available", "matmul", "rnn"]
+__all__ = [
+    "VERBOSE_OFF", "VERBOSE_ON", "VERBOSE_ON_CREATION", "allow_tf32", "conv", "deterministic", "enabled", "flags",
+    "fp32_precision", "is_available", "matmul", "rnn", "verbose",
+]  # fmt: skip
+
+VERBOSE_OFF, VERBOSE_ON, VERBOSE_ON_CREATION = 0, 1, 2
 
 enabled = True
 deterministic = False
@@ -26,3 +31,17 @@ def flags(
     return switched(
         __name__, enabled=enabled, deterministic=deterministic, allow_tf32=allow_tf32, fp32_precision=fp32_precision
     )
+
+
+class verbose(AbstractContextManager["verbose"]):  # PyTorch's name
+    """A block in which the library would tell what it does; RuntimeError at its begin unless it is to be silent."""
+
+    def __init__(self, level: int):
+        self.level = level
+
+    def __enter__(self) -> verbose:
+        if self.level != VERBOSE_OFF:
+            raise RuntimeError("torch.backends.mkldnn.verbose: oneDNN is not used, and cannot tell anything")
+        return self
+
+    __exit__ = nullcontext.__exit__

@@ -1,0 +1,1 @@
+"""Custom ops under torch's inner names."""

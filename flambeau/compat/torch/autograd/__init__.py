@@ -1,0 +1,1 @@
+"""Parts of torch.autograd that are torch's alone."""

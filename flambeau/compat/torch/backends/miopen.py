@@ -1,0 +1,5 @@
+"""MIOpen: it is not used. The switch is kept."""
+
+__all__ = ["immediate"]
+
+immediate = False

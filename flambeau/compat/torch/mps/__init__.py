@@ -1,0 +1,1 @@
+"""Tools for the devices of type mps."""

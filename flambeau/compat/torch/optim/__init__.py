@@ -1,0 +1,1 @@
+"""Optimizers: what packages import from the modules of single ones."""

@@ -1,0 +1,1 @@
+"""Parts of torch.profiler that are torch's alone."""

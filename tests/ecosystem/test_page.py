@@ -1,0 +1,54 @@
+"""The page of results merges reports of several devices and packages."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ecosystem.page import merge, shown
+
+
+def report(device: str, answers: list[str], version: str = "1.0", **wrong: str) -> dict[str, Any]:
+    return {
+        "package": "timm", "version": version, "device": device, "about": "timm: models.", "commit": "abc",
+        "checks": dict.fromkeys(answers, "Outputs."), "answers": dict.fromkeys(answers), "errors": {},
+        "seconds": dict.fromkeys(answers, 2.0), "wrong": {job: [text] for job, text in wrong.items()},
+    }  # fmt: skip
+
+
+def test_a_later_report_replaces_its_jobs_alone() -> None:
+    known: dict[str, Any] = {}
+    merge(known, report("cpu", ["resnet", "vit"], vit="[0]: 1 instead of 2"))
+    merge(known, report("opencl", ["resnet"]))
+    page = shown(known)
+    assert "| [timm](#ecosystem-timm) | 1.0 | 1 of 2, 4 s | 1 of 1, 2 s | Models. |" in page
+    assert "| `resnet`, `vit` | 1 agree, not `vit` | 1 agree | Outputs. |" in page
+    assert "- `vit` on cpu: [0]: 1 instead of 2" in page
+    merge(known, report("cpu", ["vit"]))
+    assert "| 2 of 2, 4 s | 1 of 1, 2 s |" in shown(known)
+
+
+def test_of_another_version_nothing_is_kept() -> None:
+    known: dict[str, Any] = {}
+    merge(known, report("opencl", ["resnet"]))
+    merge(known, report("cpu", ["resnet"], version="2.0"))
+    assert known["timm"]["devices"].keys() == {"cpu"}
+
+
+def test_a_script_that_does_not_start_is_shown() -> None:
+    known: dict[str, Any] = {}
+    merge(known, {"package": "new", "device": "cpu", "answers": {}, "errors": {"import": "no"}, "seconds": {},
+                  "wrong": {"import": ["Traceback\nImportError: no such name"]}})  # fmt: skip
+    assert "- `import` on cpu: ImportError: no such name" in shown(known)
+
+
+@pytest.mark.parametrize("script", sorted((Path(__file__).parent / "scripts").glob("*_jobs.py")), ids=lambda s: s.stem)
+def test_each_job_says_what_it_checks(script: Path) -> None:
+    tree = ast.parse(script.read_text())
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+    jobs = [f for f in functions if any(isinstance(d, ast.Name) and d.id == "job" for d in f.decorator_list)]
+    assert jobs
+    assert [f.name for f in jobs if not ast.get_docstring(f)] == []
